@@ -1,0 +1,92 @@
+"""Arrow schemas of the lake's tables. `year`, `month`, `day` are partition columns: UTC date of `tick_ts`, in the folder names, not in the files."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+__all__ = ["DEAD_LETTERS", "KAFKA_COLUMNS", "PARTITION_BY", "PARTITION_COLUMNS", "PRICES", "RAW", "file_schema"]
+
+TIME = pa.timestamp("us", tz="UTC")
+
+# Where a row came from. Unique per row: the verifier's key.
+KAFKA_COLUMNS: tuple[pa.Field, ...] = (
+    pa.field("kafka_topic_id", pa.string(), nullable=False),
+    pa.field("kafka_partition", pa.int32(), nullable=False),
+    pa.field("kafka_offset", pa.int64(), nullable=False),
+)
+
+PARTITION_COLUMNS: tuple[pa.Field, ...] = (pa.field("year", pa.int32()), pa.field("month", pa.int32()), pa.field("day", pa.int32()))
+PARTITION_BY: tuple[str, ...] = tuple(column.name for column in PARTITION_COLUMNS)
+
+PRICES = pa.schema(
+    [
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("schema_version", pa.int32(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("tick_ts", TIME, nullable=False),
+        pa.field("source_ts", TIME),
+        pa.field("ingest_ts", TIME, nullable=False),
+        pa.field("asset_id", pa.string(), nullable=False),
+        pa.field("symbol", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("quote_currency", pa.string(), nullable=False),
+        pa.field("price", pa.float64(), nullable=False),
+        *(
+            pa.field(name, pa.float64())
+            for name in (
+                "market_cap", "volume_24h", "high_24h", "low_24h", "change_1h_pct", "change_24h_pct", "change_7d_pct",
+                "circulating_supply", "total_supply", "max_supply",
+            )
+        ),
+        pa.field("rank", pa.int32()),
+        pa.field("provider", pa.string(), nullable=False),
+        pa.field("provider_asset_id", pa.string(), nullable=False),
+        pa.field("role", pa.string(), nullable=False),
+        pa.field("fallback_reason", pa.string()),
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("fetch_id", pa.string(), nullable=False),
+        pa.field("consensus_price", pa.float64()),
+        pa.field("consensus_sources", pa.int32(), nullable=False),
+        pa.field("spread_bps", pa.float64()),
+        pa.field("disagrees", pa.bool_(), nullable=False),
+        *KAFKA_COLUMNS,
+        *PARTITION_COLUMNS,
+    ]
+)  # fmt: skip
+
+RAW = pa.schema(
+    [
+        pa.field("fetch_id", pa.string(), nullable=False),
+        pa.field("provider", pa.string(), nullable=False),
+        pa.field("endpoint", pa.string(), nullable=False),
+        pa.field("tick_ts", TIME, nullable=False),
+        pa.field("started_ts", TIME, nullable=False),
+        pa.field("finished_ts", TIME, nullable=False),
+        pa.field("status", pa.int32()),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("error", pa.string()),
+        pa.field("rate_limit_headers", pa.string()),  # the JSON object as text
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("body", pa.string()),
+        *KAFKA_COLUMNS,
+        *PARTITION_COLUMNS,
+    ]
+)
+
+# Partitioned by the UTC date of Kafka's own time stamp, since the record's cannot be trusted.
+DEAD_LETTERS = pa.schema(
+    [
+        pa.field("topic", pa.string(), nullable=False),
+        pa.field("kafka_ts", TIME, nullable=False),
+        pa.field("key", pa.binary()),
+        pa.field("value", pa.binary()),
+        pa.field("reason", pa.string(), nullable=False),
+        *KAFKA_COLUMNS,
+        *PARTITION_COLUMNS,
+    ]
+)
+
+
+def file_schema(table: pa.Schema) -> pa.Schema:
+    """The columns that a data file holds: the table's without the partition columns."""
+    return pa.schema([column for column in table if column.name not in PARTITION_BY])
