@@ -36,7 +36,7 @@ def configure_logging(level: str = "INFO", stream: _Tee | TextIO | None = None) 
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, stream or sys.stderr)),
+        logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", stream or sys.stderr)),
         cache_logger_on_first_use=False,
     )
 
