@@ -13,6 +13,7 @@
         ├── ProviderRefused         the provider says no: key, plan, region
         ├── UnknownAsset            an asset id that the table does not have
         ├── UnknownComponent        a component name that the pipeline does not have
+        ├── ControlRefused          the control service refuses a call: token, argument, state
         ├── RecordError             a record does not decode or validate
         └── LakeError               the lake cannot go on without losing or doubling rows
 
@@ -25,6 +26,7 @@ from typing import Any
 
 __all__ = [
     "BadPayload",
+    "ControlRefused",
     "CryptoVizError",
     "DownloadError",
     "EngineUnavailable",
@@ -118,6 +120,10 @@ class UnknownAsset(TerminalError):
 
 class UnknownComponent(TerminalError):
     """No such component in the pipeline; `component`."""
+
+
+class ControlRefused(TerminalError):
+    """The control service refuses a call; `code` is the gRPC status name (`UNAUTHENTICATED`, `INVALID_ARGUMENT`, ...)."""
 
 
 class RecordError(TerminalError):

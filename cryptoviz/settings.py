@@ -30,11 +30,16 @@ __all__ = [
     "RedisSettings",
     "S3Settings",
     "Settings",
+    "dump_settings_file",
     "load_settings",
+    "load_settings_file",
+    "settings_from_environment",
 ]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LOOPBACK = "127.0.0.1"
+SETTINGS_FILE_VARIABLE = "CRYPTOVIZ_SETTINGS_FILE"
+"""Names a file of `dump_settings_file`: how a parent hands the whole tree to a child process without secrets in its arguments."""
 
 
 class _Section(BaseModel):
@@ -367,6 +372,57 @@ def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -
         secret = any(word in name.lower() for word in ("secret", "password", "key"))
         shown = "(hidden)" if secret or isinstance(first.get("input"), dict) else repr(first.get("input"))
         raise SettingsError(f"{name} is {shown}: {first['msg']}", setting=name) from None
+
+
+def settings_from_environment() -> Settings:
+    """The tree that a parent process handed down (`CRYPTOVIZ_SETTINGS_FILE`), else `load_settings()`. Raises SettingsError."""
+    path = os.environ.get(SETTINGS_FILE_VARIABLE)
+    return load_settings_file(Path(path)) if path else load_settings()
+
+
+def dump_settings_file(settings: Settings, path: Path) -> None:
+    """Write the whole tree, secrets revealed, as JSON that `load_settings_file` reads. Atomic; mode 0600."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(settings.model_dump(mode="python"), file, default=_reveal)
+    scratch.replace(path)
+
+
+def load_settings_file(path: Path) -> Settings:
+    """Read what `dump_settings_file` wrote; environment and `.env` count for nothing. Raises SettingsError."""
+    try:
+        return _FileSettings(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        # The text of a ValidationError would show values: secrets among them.
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise SettingsError(f"the settings file {path} cannot be used: {reason}", setting=SETTINGS_FILE_VARIABLE) from None
+
+
+class _FileSettings(Settings):
+    """The tree from one file alone."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what the file says."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+def _reveal(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"settings hold a {type(value).__name__}, which has no JSON form")
 
 
 def _demo_overrides(given: Settings) -> dict[str, Any]:

@@ -69,6 +69,11 @@ class ControlServiceStub:
                 request_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.StopPipelineRequest.SerializeToString,
                 response_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.StopPipelineResponse.FromString,
                 _registered_method=True)
+        self.Shutdown = channel.unary_unary(
+                '/cryptoviz.control.v1.ControlService/Shutdown',
+                request_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ShutdownRequest.SerializeToString,
+                response_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ShutdownResponse.FromString,
+                _registered_method=True)
         self.WatchPipeline = channel.unary_stream(
                 '/cryptoviz.control.v1.ControlService/WatchPipeline',
                 request_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.WatchPipelineRequest.SerializeToString,
@@ -133,6 +138,14 @@ class ControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Shutdown(self, request, context):
+        """Stops every component as StopPipeline does, but keeps their desired state, then ends the control service itself. Health says NOT_SERVING
+        from the start. Follow it with WatchPipeline; verbs that start something answer FAILED_PRECONDITION from now on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchPipeline(self, request, context):
         """The whole state first, then each change. Resume with the last version seen: what was missed in between arrives as one snapshot.
         """
@@ -184,6 +197,11 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.StopPipeline,
                     request_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.StopPipelineRequest.FromString,
                     response_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.StopPipelineResponse.SerializeToString,
+            ),
+            'Shutdown': grpc.unary_unary_rpc_method_handler(
+                    servicer.Shutdown,
+                    request_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ShutdownRequest.FromString,
+                    response_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ShutdownResponse.SerializeToString,
             ),
             'WatchPipeline': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchPipeline,
@@ -385,6 +403,33 @@ class ControlService:
             '/cryptoviz.control.v1.ControlService/StopPipeline',
             cryptoviz_dot_control_dot_v1_dot_control__pb2.StopPipelineRequest.SerializeToString,
             cryptoviz_dot_control_dot_v1_dot_control__pb2.StopPipelineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Shutdown(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cryptoviz.control.v1.ControlService/Shutdown',
+            cryptoviz_dot_control_dot_v1_dot_control__pb2.ShutdownRequest.SerializeToString,
+            cryptoviz_dot_control_dot_v1_dot_control__pb2.ShutdownResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class ControlServiceStub:
     """Wants every component running."""
     StopPipeline: _grpc.UnaryUnaryMultiCallable[_control_pb2.StopPipelineRequest, _control_pb2.StopPipelineResponse]
     """Wants every component stopped, in reverse start order. The control service itself goes on."""
+    Shutdown: _grpc.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownResponse]
+    """Stops every component as StopPipeline does, but keeps their desired state, then ends the control service itself. Health says NOT_SERVING
+    from the start. Follow it with WatchPipeline; verbs that start something answer FAILED_PRECONDITION from now on.
+    """
     WatchPipeline: _grpc.UnaryStreamMultiCallable[_control_pb2.WatchPipelineRequest, _control_pb2.WatchPipelineResponse]
     """The whole state first, then each change. Resume with the last version seen: what was missed in between arrives as one snapshot."""
     TailLogs: _grpc.UnaryStreamMultiCallable[_control_pb2.TailLogsRequest, _control_pb2.TailLogsResponse]
@@ -69,6 +73,10 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """Wants every component running."""
     StopPipeline: _aio.UnaryUnaryMultiCallable[_control_pb2.StopPipelineRequest, _control_pb2.StopPipelineResponse]  # type: ignore[assignment]
     """Wants every component stopped, in reverse start order. The control service itself goes on."""
+    Shutdown: _aio.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownResponse]  # type: ignore[assignment]
+    """Stops every component as StopPipeline does, but keeps their desired state, then ends the control service itself. Health says NOT_SERVING
+    from the start. Follow it with WatchPipeline; verbs that start something answer FAILED_PRECONDITION from now on.
+    """
     WatchPipeline: _aio.UnaryStreamMultiCallable[_control_pb2.WatchPipelineRequest, _control_pb2.WatchPipelineResponse]  # type: ignore[assignment]
     """The whole state first, then each change. Resume with the last version seen: what was missed in between arrives as one snapshot."""
     TailLogs: _aio.UnaryStreamMultiCallable[_control_pb2.TailLogsRequest, _control_pb2.TailLogsResponse]  # type: ignore[assignment]
@@ -130,6 +138,16 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.StopPipelineResponse, _abc.Awaitable[_control_pb2.StopPipelineResponse]]:
         """Wants every component stopped, in reverse start order. The control service itself goes on."""
+
+    @_abc_1.abstractmethod
+    def Shutdown(
+        self,
+        request: _control_pb2.ShutdownRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ShutdownResponse, _abc.Awaitable[_control_pb2.ShutdownResponse]]:
+        """Stops every component as StopPipeline does, but keeps their desired state, then ends the control service itself. Health says NOT_SERVING
+        from the start. Follow it with WatchPipeline; verbs that start something answer FAILED_PRECONDITION from now on.
+        """
 
     @_abc_1.abstractmethod
     def WatchPipeline(

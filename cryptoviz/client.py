@@ -1,0 +1,224 @@
+"""Control of a running pipeline from Python, over gRPC. Used by the CLI, the dashboard and the examples.
+
+with ControlClient.from_settings(load_settings()) as control:
+    control.stop("scraper/coingecko")
+    for pipeline in control.watch():
+        print(pipeline.state, pipeline.reason)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from cryptoviz.components import ComponentState, ComponentStatus
+from cryptoviz.control.channel import AUTHORIZATION, CHANNEL_OPTIONS, STATUS_DETAILS
+from cryptoviz.control.convert import component_from_proto, pipeline_from_proto
+from cryptoviz.control.pipeline import PipelineStatus
+from cryptoviz.control.v1 import control_pb2 as pb
+from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
+from cryptoviz.errors import ControlRefused, CryptoVizError, EngineUnavailable, SettingsError, UnknownComponent
+from cryptoviz.settings import Settings
+
+__all__ = ["ControlClient", "PipelineStatus"]
+
+_DEFAULT_TIMEOUT_S = 5.0
+"""Verbs only edit the desired state, which takes milliseconds; this covers a machine at full load."""
+
+_TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+class ControlClient:
+    """A client of the control service. Safe to share between threads; connects on the first call.
+
+    Args:
+        address: `host:port` of the service.
+        token: bearer token. When None it is read from `token_file` at the first call.
+        token_file: the file that the service wrote at its first start (`settings.token_file`).
+        root_certificates: PEM file to verify the service with; None speaks plain text, which the service allows on loopback only.
+        timeout_s: deadline of each call, in seconds. Streams have none of their own.
+
+    Every method raises:
+        EngineUnavailable: nothing answers, or not in time. Verbs are idempotent: call again.
+        UnknownComponent: no such component; the message lists those that exist.
+        ControlRefused: wrong token, malformed argument or a state that does not allow it; `code` is the gRPC status name.
+        SettingsError: the token file is not there or not readable.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | None = None,
+        token_file: Path | None = None,
+        root_certificates: Path | None = None,
+        timeout_s: float = _DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self._address = address
+        self._token = token
+        self._token_file = token_file
+        self._root_certificates = root_certificates
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._channel: grpc.Channel | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, timeout_s: float = _DEFAULT_TIMEOUT_S) -> ControlClient:
+        """A client of this user's pipeline: address, token and certificate as the settings say."""
+        control = settings.control
+        return cls(control.address, token_file=settings.token_file, root_certificates=control.tls_cert, timeout_s=timeout_s)
+
+    @property
+    def address(self) -> str:
+        """`host:port` that this client dials."""
+        return self._address
+
+    def list(self) -> PipelineStatus:
+        """All components and the pipeline's overall state."""
+        return pipeline_from_proto(self._call("ListComponents", pb.ListComponentsRequest()).pipeline)
+
+    def get(self, name: str) -> ComponentStatus:
+        """One component."""
+        return component_from_proto(self._call("GetComponent", pb.GetComponentRequest(name=name), name).component)
+
+    def start(self, name: str) -> ComponentStatus:
+        """Want a component, and what it depends on, running. Returns at once with the state as it is now."""
+        return component_from_proto(self._call("StartComponent", pb.StartComponentRequest(name=name), name).component)
+
+    def stop(self, name: str) -> ComponentStatus:
+        """Want a component stopped. Returns at once with the state as it is now."""
+        return component_from_proto(self._call("StopComponent", pb.StopComponentRequest(name=name), name).component)
+
+    def restart(self, name: str) -> ComponentStatus:
+        """Stop a component and start it again. Returns at once with the state as it is now."""
+        return component_from_proto(self._call("RestartComponent", pb.RestartComponentRequest(name=name), name).component)
+
+    def start_pipeline(self) -> PipelineStatus:
+        """Want every component running. Returns at once."""
+        return pipeline_from_proto(self._call("StartPipeline", pb.StartPipelineRequest()).pipeline)
+
+    def stop_pipeline(self) -> PipelineStatus:
+        """Want every component stopped; the control service goes on. Returns at once."""
+        return pipeline_from_proto(self._call("StopPipeline", pb.StopPipelineRequest()).pipeline)
+
+    def shutdown(self) -> PipelineStatus:
+        """End every component, then the control service. Returns at once; `watch` shows it going down and then raises EngineUnavailable."""
+        return pipeline_from_proto(self._call("Shutdown", pb.ShutdownRequest()).pipeline)
+
+    def watch(self, after_version: int = 0, *, timeout_s: float | None = None) -> Iterator[PipelineStatus]:
+        """The state now, then each change as it comes.
+
+        Args:
+            after_version: `version` of the last state seen, to resume; 0 for the state now.
+            timeout_s: end with EngineUnavailable after that many seconds; None waits for ever.
+        """
+        request = pb.WatchPipelineRequest(after_version=after_version)
+        for response in self._stream("WatchPipeline", request, None, timeout_s):
+            yield pipeline_from_proto(response.pipeline)
+
+    def tail_logs(self, name: str, lines: int = 100, *, follow: bool = False, timeout_s: float | None = None) -> Iterator[str]:
+        """The last `lines` of a component's log without line breaks; with `follow`, new ones as they come."""
+        request = pb.TailLogsRequest(name=name, lines=lines, follow=follow)
+        for response in self._stream("TailLogs", request, name, timeout_s):
+            yield from response.lines
+
+    def wait(self, timeout_s: float, until: Callable[[PipelineStatus], bool]) -> PipelineStatus:
+        """Watch until `until` says yes. Raises EngineUnavailable when it has not within `timeout_s` seconds."""
+        for pipeline in self.watch(timeout_s=timeout_s):
+            if until(pipeline):
+                return pipeline
+        raise EngineUnavailable(f"the control service at {self._address} ended the watch", engine="control", address=self._address)
+
+    def wait_stopped(self, timeout_s: float = 30.0) -> PipelineStatus:
+        """Watch until no component runs any more, as after `stop_pipeline` and `shutdown`."""
+        return self.wait(timeout_s, lambda pipeline: all(one.state is ComponentState.STOPPED for one in pipeline.components))
+
+    def close(self) -> None:
+        """End the connection. A later call opens a new one."""
+        with self._lock:
+            if self._channel is not None:
+                self._channel.close()
+                self._channel = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _call(self, method: str, request: Any, name: str | None = None) -> Any:
+        try:
+            return getattr(self._stub(), method)(request, timeout=self._timeout_s, metadata=self._metadata())
+        except grpc.RpcError as error:
+            self._raise(error, name)
+
+    def _stream(self, method: str, request: Any, name: str | None, timeout_s: float | None) -> Iterator[Any]:
+        try:
+            call = getattr(self._stub(), method)(request, timeout=timeout_s, metadata=self._metadata())
+        except grpc.RpcError as error:
+            self._raise(error, name)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            self._raise(error, name)
+        finally:
+            call.cancel()
+
+    def _stub(self) -> ControlServiceStub:
+        with self._lock:
+            if self._channel is None:
+                if self._root_certificates is None:
+                    self._channel = grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS)
+                else:
+                    roots = grpc.ssl_channel_credentials(self._root_certificates.read_bytes())
+                    self._channel = grpc.secure_channel(self._address, roots, options=CHANNEL_OPTIONS)
+            return ControlServiceStub(self._channel)
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        token = self._token or self._read_token()
+        return ((AUTHORIZATION, f"Bearer {token}"),)
+
+    def _read_token(self) -> str:
+        # Read each time: a `reset` between two calls makes a new one, and the file is 64 bytes.
+        if self._token_file is None:
+            raise SettingsError("the control service asks for a token: give token or token_file", setting="CRYPTOVIZ_HOME")
+        try:
+            return self._token_file.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            hint = f"no pipeline has run with this home ({self._token_file} is not there): is it up? `cryptoviz up` or `cryptoviz demo`"
+            raise EngineUnavailable(hint, engine="control", address=self._address) from None
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"the token file {self._token_file} cannot be read: {error}", setting="CRYPTOVIZ_HOME") from None
+
+    def _raise(self, error: grpc.RpcError, name: str | None) -> NoReturn:
+        raise _typed(error, self._address, name) from None
+
+
+def _typed(error: grpc.RpcError, address: str, name: str | None) -> CryptoVizError:
+    code = error.code()
+    details = error.details() or ""
+    if code is grpc.StatusCode.NOT_FOUND:
+        return UnknownComponent(details, component=name)
+    if code is grpc.StatusCode.UNAVAILABLE:
+        hint = f"the control service at {address} does not answer: is the pipeline up? `cryptoviz up` or `cryptoviz demo` ({details})"
+        return EngineUnavailable(hint, engine="control", address=address)
+    if code in _TRANSIENT:
+        return EngineUnavailable(f"the control service at {address}: {code.name}: {details}", engine="control", address=address)
+    violations = "; ".join(f"{one.field}: {one.description}" for one in _violations(error))
+    return ControlRefused(f"{code.name}: {violations or details}", code=code.name)
+
+
+def _violations(error: grpc.RpcError) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
+    trailing: Any = error.trailing_metadata()  # pairs, which the stubs type as one pair
+    for key, value in trailing or ():
+        if key == STATUS_DETAILS:
+            for detail in status_pb2.Status.FromString(value).details:
+                bad_request = error_details_pb2.BadRequest()
+                if detail.Unpack(bad_request):
+                    yield from bad_request.field_violations

@@ -1,0 +1,44 @@
+"""How both ends of the control service are wired: keepalive, size limits, metadata keys. The two sides must agree, so they stand here once."""
+
+from __future__ import annotations
+
+__all__ = ["AUTHORIZATION", "CHANNEL_OPTIONS", "MAX_REQUEST_BYTES", "MAX_RESPONSE_BYTES", "SERVER_OPTIONS", "STATUS_DETAILS"]
+
+AUTHORIZATION = "authorization"
+"""Metadata key of the token: `Bearer <token>`."""
+
+STATUS_DETAILS = "grpc-status-details-bin"
+"""Trailing metadata that carries `google.rpc.Status`, as all gRPC languages read it."""
+
+MAX_REQUEST_BYTES = 64 * 1024
+"""The longest honest request is a component name; this leaves room and keeps a flood small."""
+
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+"""A page of log lines; TailLogs splits below it."""
+
+_KEEPALIVE_TIME_MS = 30_000
+_KEEPALIVE_TIMEOUT_MS = 15_000
+
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
+    ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
+    # The service restarts within seconds; the default of up to two minutes between attempts would hide that.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A proxy setting of the shell must not redirect loopback calls.
+    ("grpc.enable_http_proxy", 0),
+)
+
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
+    ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Half of the clients' interval, so that an honest client is never told to calm down.
+    ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_TIME_MS // 2),
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_metadata_size", 8 * 1024),
+    # On by default on Linux: two controllers would both bind the port and share its calls.
+    ("grpc.so_reuseport", 0),
+)

@@ -1,0 +1,89 @@
+"""The pipeline as one value: what `cryptoviz status` shows and `WatchPipeline` sends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
+
+__all__ = ["PipelineStatus", "overall"]
+
+# Of all wanted components the worst state is the pipeline's: the first of these that any of them is in.
+_WORST_FIRST = (
+    ComponentState.FAILED,
+    ComponentState.BACKOFF,
+    ComponentState.STARTING,
+    ComponentState.STOPPING,
+    ComponentState.DEGRADED,
+    ComponentState.STOPPED,
+    ComponentState.RUNNING,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStatus:
+    """All components in start order.
+
+    Attributes:
+        state: RUNNING when all wanted components are, STOPPED when none is wanted and none runs, else the worst among the wanted.
+        reason: one line for a person: which component makes it so.
+        components: in start order.
+        replayed: the prices come from the replay market.
+        version: grows with each change; what `WatchPipeline` resumes from.
+    """
+
+    state: ComponentState
+    reason: str
+    components: tuple[ComponentStatus, ...]
+    replayed: bool = False
+    version: int = 0
+
+    def component(self, name: str) -> ComponentStatus | None:
+        """The component of that name, if the pipeline has it."""
+        return next((component for component in self.components if component.name == name), None)
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """What `cryptoviz status --json` prints. `since` is ISO 8601 in UTC."""
+        return {"state": str(self.state), "reason": self.reason, "components": [_component_json(component) for component in self.components]}
+
+
+def overall(components: Iterable[ComponentStatus]) -> tuple[ComponentState, str]:
+    """State and reason of the pipeline: the worst of the wanted components, or STOPPING while unwanted ones still end."""
+    everything = tuple(components)
+    wanted = [component for component in everything if component.desired is DesiredState.RUNNING]
+    if not wanted:
+        ending = [component.name for component in everything if component.state is not ComponentState.STOPPED]
+        if ending:
+            return ComponentState.STOPPING, f"{', '.join(ending)} still to end"
+        return ComponentState.STOPPED, "nothing is wanted running"
+    for state in _WORST_FIRST:
+        those = [component for component in wanted if component.state is state]
+        if those:
+            return state, _reason(state, those, len(wanted), len(everything))
+    raise AssertionError("a component is in none of the states")  # the tuple above names every state
+
+
+def _reason(state: ComponentState, those: list[ComponentStatus], wanted: int, known: int) -> str:
+    if state is ComponentState.RUNNING:
+        return "all components run" if wanted == known else f"the {wanted} wanted of {known} components run"
+    return "; ".join(f"{one.name} is {state}" + (f": {one.message}" if one.message else "") for one in those)
+
+
+def _component_json(status: ComponentStatus) -> dict[str, Any]:
+    return {
+        "name": status.name,
+        "kind": str(status.kind),
+        "desired": str(status.desired),
+        "state": str(status.state),
+        "trigger": str(status.trigger),
+        "message": status.message,
+        "since": datetime.fromtimestamp(status.since_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "restarts": status.restarts,
+        "metrics": dict(status.metrics),
+        "depends_on": list(status.depends_on),
+        "pid": status.pid,
+        "url": status.url,
+    }
