@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -22,6 +23,7 @@ __all__ = [
     "CollectSettings",
     "ControlSettings",
     "DashboardSettings",
+    "DownloadSettings",
     "KafkaSettings",
     "LakeSettings",
     "MarketSettings",
@@ -60,6 +62,10 @@ class KafkaSettings(_Section):
     raw_partitions: int = Field(default=1, ge=1)
     max_record_bytes: int = 2 * 1024 * 1024
     """Above the 1 MiB body limit of a raw exchange and its JSON escapes."""
+    retention_hours: int = Field(default=168, ge=1)
+    """How long an embedded broker keeps records; the lake must catch up within it."""
+    retention_bytes: int = Field(default=2 * 1024**3, ge=64 * 1024**2)
+    """The most that an embedded broker keeps of one partition."""
 
     @model_validator(mode="before")
     @classmethod
@@ -157,6 +163,12 @@ class ProviderSettings(_Section):
     timeout_s: float = Field(default=10.0, gt=0)
     """Total deadline of one attempt; never longer than three quarters of a tick."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
+    min_interval_s: float | None = Field(default=None, ge=0)
+    """Shortest time between two calls; None: what the provider's plan allows, and no limit at another `base_url`."""
+    rate_limit_wait_s: float = Field(default=60.0, ge=0)
+    """No calls for this long after a refusal (429, key, plan) that names no time of its own."""
+    max_wait_s: float = Field(default=3600.0, ge=0)
+    """Longest wait that a provider can impose; after it one call looks again."""
 
 
 class CollectSettings(_Section):
@@ -206,6 +218,13 @@ class DashboardSettings(_Section):
     allow_origins: tuple[str, ...] = ()
 
 
+class DownloadSettings(_Section):
+    """Where setup fetches engines from; point it at a mirror where the public repository is out of reach."""
+
+    maven_url: str = "https://repo1.maven.org/maven2"
+    parallel: int = Field(default=4, ge=1, le=16)
+
+
 def _data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "cryptoviz"
 
@@ -240,6 +259,7 @@ class Settings(BaseSettings):
     lake: LakeSettings = Field(default_factory=LakeSettings)
     market: MarketSettings = Field(default_factory=MarketSettings)
     dashboard: DashboardSettings = Field(default_factory=DashboardSettings)
+    downloads: DownloadSettings = Field(default_factory=DownloadSettings)
 
     @field_validator("crypto_list", mode="before")
     @classmethod
@@ -338,6 +358,16 @@ def _dotenv(settings_cls: type[BaseSettings]) -> dict[str, str | None]:
 
     path = Path(str(settings_cls.model_config.get("env_file") or ""))
     return dict(dotenv_values(path)) if path.is_file() else {}
+
+
+# What a program needs to run at all; an engine gets no more, so that it never holds a provider's key.
+_PLAIN_NAMES = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
+
+
+def child_environment(extra: Mapping[str, str] | None = None, *, minimal: bool = True) -> dict[str, str]:
+    """The environment for a child process: ours (only the plain names when `minimal`), with `extra` on top."""
+    ours = {name: value for name, value in os.environ.items() if not minimal or name in _PLAIN_NAMES}
+    return ours | dict(extra or {})
 
 
 def _fill_address(data: Any, key: str, template: str, default_port: int) -> Any:

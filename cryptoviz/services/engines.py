@@ -5,6 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from cryptoviz.components import Probe
+from cryptoviz.errors import UnknownComponent
+from cryptoviz.services.external import ExternalEngine
+from cryptoviz.services.kafka import EmbeddedKafka
+from cryptoviz.services.object_store import BucketAdmin, EmbeddedMinio
+from cryptoviz.services.redis_server import EmbeddedValkey, RedisProbe
+from cryptoviz.services.topics import TopicAdmin
 from cryptoviz.settings import Settings
 
 __all__ = ["ENGINE_NAMES", "Engine", "build_engine"]
@@ -19,8 +25,11 @@ class Engine(Protocol):
     """
 
     name: str
-    url: str | None
-    """Where a person can look at it, if anywhere."""
+
+    @property
+    def url(self) -> str | None:
+        """Where a person can look at it, if anywhere."""
+        ...
 
     @property
     def pid(self) -> int | None:
@@ -47,4 +56,33 @@ class Engine(Protocol):
 
 def build_engine(name: str, settings: Settings) -> Engine:
     """The engine of that name, embedded or external as the settings say. Touches nothing yet. Raises UnknownComponent."""
-    raise NotImplementedError(name, settings)
+    match name:
+        case "kafka":
+            return _kafka(settings)
+        case "object-store":
+            return _object_store(settings)
+        case "redis":
+            return _redis(settings)
+    raise UnknownComponent(f"no engine is called {name!r}: there are {', '.join(ENGINE_NAMES)}", component=name)
+
+
+def _kafka(settings: Settings) -> Engine:
+    if settings.kafka.embedded:
+        return EmbeddedKafka(settings)
+    admin = TopicAdmin(settings.kafka)
+    # No limits of ours on what a broker of yours keeps.
+    return ExternalEngine("kafka", admin.ask, lambda: admin.ensure_topics({}), admin.close)
+
+
+def _object_store(settings: Settings) -> Engine:
+    if settings.s3.embedded:
+        return EmbeddedMinio(settings)
+    buckets = BucketAdmin(settings.s3)
+    return ExternalEngine("object-store", buckets.ask, buckets.ensure_buckets, buckets.close)
+
+
+def _redis(settings: Settings) -> Engine:
+    if settings.redis.embedded:
+        return EmbeddedValkey(settings)
+    probe = RedisProbe(settings.redis.url)
+    return ExternalEngine("redis", probe.ask, lambda: None, probe.close)

@@ -1,0 +1,134 @@
+"""What the embedded engines have in common: one child process, ports that must be free, and a wait until it answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import psutil
+
+from cryptoviz.components import Probe
+from cryptoviz.errors import CryptoVizError, EngineUnavailable
+from cryptoviz.log import get_logger, log_path
+from cryptoviz.services.ports import PortUse, is_free, require_free
+from cryptoviz.services.process import ChildProcess
+from cryptoviz.settings import Settings, child_environment
+
+__all__ = ["EmbeddedEngine"]
+
+# A predecessor that was killed with its parent a moment ago still holds its ports for this long at most.
+_PORT_WAIT_S = 5.0
+_POLL_S = 0.1
+
+
+class EmbeddedEngine(ABC):
+    """An engine that we start. Subclasses say what to run and how to ask it; see `cryptoviz.services.engines.Engine` for the contract."""
+
+    name: str
+    start_timeout_s: float = 60.0
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._child: ChildProcess | None = None
+        self._prepared = False
+
+    @property
+    def url(self) -> str | None:
+        """Where a person can look at it."""
+        return None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return self._child.pid if self._child is not None else None
+
+    def start(self) -> None:
+        """Start, wait until it answers, create what the pipeline needs in it."""
+        if self.pid is None:
+            self._prepared = False
+            self._launch()
+        if not self._prepared:
+            self._await_answer()
+            self.prepare()
+            self._prepared = True
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """End it."""
+        child, self._child, self._prepared = self._child, None, False
+        self.close()
+        if child is not None:
+            child.stop(grace_s)
+
+    def probe(self) -> Probe:
+        """Ask it."""
+        child = self._child
+        if child is None:
+            return Probe(running=False, healthy=False, message="not started")
+        code = child.poll()
+        if code is not None:
+            return Probe(running=False, healthy=False, message=f"ended with code {code}: {child.tail(1)}")
+        began = time.monotonic()
+        try:
+            message, metrics = self.ask()
+        except CryptoVizError as error:
+            return Probe(running=True, healthy=False, message=error.message, pid=child.pid, url=self.url)
+        metrics = {"answer_ms": round((time.monotonic() - began) * 1000, 1), **_memory(child.pid), **metrics}
+        return Probe(running=True, healthy=True, message=message, metrics=metrics, pid=child.pid, url=self.url)
+
+    @abstractmethod
+    def ports(self) -> tuple[PortUse, ...]:
+        """Ports that it listens on."""
+
+    @abstractmethod
+    def command(self) -> Sequence[str]:
+        """Program and arguments; writes configuration and formats storage first where that is needed. Raises PreflightError."""
+
+    @abstractmethod
+    def ask(self) -> tuple[str, Mapping[str, float]]:
+        """A question in the engine's own protocol, answered within 2 s: a line for a person, and figures. Raises EngineUnavailable."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Create what the pipeline needs in it (topics, buckets); safe to repeat. Raises EngineUnavailable, SettingsError."""
+
+    def environment(self) -> dict[str, str]:
+        """Environment of the process; the place for its secrets."""
+        return child_environment()
+
+    def close(self) -> None:
+        """Let go of client connections."""
+
+    def _launch(self) -> None:
+        wait = threading.Event()
+        deadline = time.monotonic() + _PORT_WAIT_S
+        while not all(is_free(use.port, use.host) for use in self.ports()) and time.monotonic() < deadline:
+            wait.wait(_POLL_S)
+        require_free(self.ports())
+        child = ChildProcess(self.name, self.command(), log_path(self._settings, self.name), self.environment())
+        child.start()
+        self._child = child
+
+    def _await_answer(self) -> None:
+        wait = threading.Event()
+        began = time.monotonic()
+        child = self._child
+        assert child is not None  # noqa: S101 (set by _launch)
+        probe = self.probe()
+        while not probe.healthy:
+            if not probe.running or time.monotonic() - began > self.start_timeout_s:
+                why = probe.message if probe.running else f"ended with code {child.poll()}"
+                raise EngineUnavailable(
+                    f"{self.name} did not start: {why}. Its log ends:\n{child.tail()}", engine=self.name, address=str(self.ports())
+                )
+            wait.wait(_POLL_S)
+            probe = self.probe()
+        get_logger(self.name).info("answers", after_s=round(time.monotonic() - began, 2), pid=child.pid)
+
+
+def _memory(pid: int | None) -> dict[str, float]:
+    try:
+        return {} if pid is None else {"rss_mb": round(psutil.Process(pid).memory_info().rss / 2**20, 1)}
+    except psutil.Error:
+        return {}

