@@ -383,6 +383,8 @@ def _fill_address(data: Any, key: str, template: str, default_port: int) -> Any:
 
 
 _DEMO_DEFAULTS: dict[str, Any] = {"collect": {"tick_s": 2.0}}
+# In proportion to the demo's tick, so that a look at a refused provider and its return fits a minute.
+_DEMO_WAITS: dict[str, float] = {"rate_limit_wait_s": 5.0, "max_wait_s": 30.0}
 
 
 def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -> Settings:
@@ -463,9 +465,10 @@ def _demo_overrides(given: Settings) -> dict[str, Any]:
     if "home" not in given.model_fields_set:
         overrides["home"] = given.home.with_name(given.home.name + "-demo")
     for name in given.collect.providers:
-        # A real key never goes to the replay market.
-        own = given.provider(name).model_dump(exclude={"api_key", "base_url"})
-        overrides["providers"][name] = own | {"base_url": f"{market}/{name}"}
+        # A real key never goes to the replay market, nor the plan that needs it.
+        own = given.provider(name)
+        waits = {key: value for key, value in _DEMO_WAITS.items() if key not in own.model_fields_set}
+        overrides["providers"][name] = own.model_dump(exclude={"api_key", "base_url", "plan"}) | waits | {"base_url": f"{market}/{name}"}
     return overrides
 
 

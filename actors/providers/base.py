@@ -1,0 +1,146 @@
+"""`BaseProvider`: the extension point. A provider is one class that turns a list of assets into observations."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
+
+from actors.providers.http import HttpFetcher, HttpResponse
+from cryptoviz.assets import Asset
+from cryptoviz.clock import Clock
+from cryptoviz.errors import CryptoVizError, ProviderUnavailable
+from cryptoviz.log import get_logger
+from cryptoviz.records import FallbackReason, Observation, TickResult
+from cryptoviz.settings import ProviderSettings
+
+__all__ = ["BaseProvider", "Parsed", "PollFailure"]
+
+MAX_ATTEMPTS = 2
+"""One quick second try: a third would eat the tick, and the fallback provider has answered long since."""
+RETRY_WAIT_S = (0.05, 0.25)
+"""Jitter of the second try, so that scrapers that fail together do not come back together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a body says: observations, and the coins that it should have had a price for and has not."""
+
+    observations: list[Observation] = field(default_factory=list)
+    asset_failures: dict[str, FallbackReason] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PollFailure:
+    """Why a poll brought nothing. `retry_after_s` is what the provider asked for."""
+
+    reason: FallbackReason
+    message: str
+    retry_after_s: float | None = None
+
+
+class BaseProvider(ABC):
+    """One remote price API.
+
+    Subclass it, set `name` and `default_base_url`, implement `get_crypto_data`, and register the class: built-ins in
+    `actors.providers.registry`, others as an entry point of the group `cryptoviz.providers`. No network in the constructor.
+
+    Attributes:
+        name: how settings, records and asset tables call the provider.
+        default_base_url: where it lives unless `providers.<name>.base_url` says otherwise.
+        default_min_interval_s: shortest time between two calls to its own hosts.
+    """
+
+    name: ClassVar[str]
+    default_base_url: ClassVar[str]
+    default_min_interval_s: ClassVar[float] = 1.0
+
+    def __init__(self, settings: ProviderSettings, fetcher: HttpFetcher, clock: Clock) -> None:
+        self.settings = settings
+        self._fetcher = fetcher
+        self._clock = clock
+        self._asset_failures: dict[str, FallbackReason] = {}
+        self._log = get_logger(f"provider/{self.name}")
+        self.last_failure: PollFailure | None = None
+
+    @abstractmethod
+    async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
+        """Prices of `assets`, all of which this provider has an id for. Coins that are left out count as `missing_asset`.
+
+        Raises:
+            ProviderUnavailable, ProviderRefused, BadPayload: the whole answer failed; `reason` says how.
+        """
+
+    @classmethod
+    def resolve_base_url(cls, settings: ProviderSettings) -> str:
+        """The root of all paths, without a slash at its end."""
+        return (settings.base_url or cls.default_base_url).rstrip("/")
+
+    @property
+    def base_url(self) -> str:
+        """The root of all paths, without a slash at its end."""
+        return self.resolve_base_url(self.settings)
+
+    def auth_headers(self) -> dict[str, str]:
+        """Headers with the API key, if the provider has one. Keys travel in headers only, never in an address."""
+        return {}
+
+    async def fetch(self, path: str, params: Mapping[str, str], parse: Callable[[HttpResponse], Parsed]) -> list[Observation]:
+        """GET a path below the base address; failures of single coins that `parse` reports are kept for the tick's result."""
+        parsed = await self._fetcher.get(f"{self.base_url}{path}", params, self.auth_headers(), parse)
+        self._asset_failures |= parsed.asset_failures
+        return parsed.observations
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._fetcher.aclose()
+
+    async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
+        """One tick's result, within `budget_s` and never an exception: what goes wrong becomes the result's `failure`."""
+        known = [asset for asset in assets if self.name in asset.provider_ids]
+        self._asset_failures = {asset.asset_id: FallbackReason.MISSING_ASSET for asset in assets if self.name not in asset.provider_ids}
+        self.last_failure, observations = None, list[Observation]()
+        try:
+            async with asyncio.timeout(budget_s):
+                observations = await self._poll_with_retry(tick_ts, known)
+        except TimeoutError:
+            self.last_failure = PollFailure(FallbackReason.TIMEOUT, f"{self.name}: no answer within the tick's {budget_s:.1f} s")
+        except CryptoVizError as error:
+            reason = FallbackReason(error.details.get("reason", FallbackReason.BAD_PAYLOAD))
+            self.last_failure = PollFailure(reason, error.message, error.details.get("retry_after_s"))
+        except Exception as error:  # noqa: BLE001 (a provider of a third party must not end the collection)
+            self._log.exception("provider_bug", provider=self.name)
+            self.last_failure = PollFailure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in get_crypto_data")
+        return self._result(tick_ts, known, {observation.asset_id: observation for observation in observations})
+
+    async def _poll_with_retry(self, tick_ts: int, assets: Sequence[Asset]) -> list[Observation]:
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(MAX_ATTEMPTS), wait=wait_random(*RETRY_WAIT_S), retry=retry_if_exception(_worth_a_second_try), sleep=self._clock.sleep, reraise=True
+        )
+        async for attempt in retrying:
+            with attempt:
+                self._fetcher.begin(tick_ts, attempt.retry_state.attempt_number)
+                return await self.get_crypto_data(assets)
+        raise AssertionError("tenacity either returns or raises")  # pragma: no cover
+
+    def _result(self, tick_ts: int, known: Sequence[Asset], found: dict[str, Observation]) -> TickResult:
+        failures = dict(self._asset_failures)
+        for asset in known:
+            if asset.asset_id not in found:
+                failures.setdefault(asset.asset_id, FallbackReason.MISSING_ASSET)
+        last, failed = self._fetcher.last, self.last_failure
+        return TickResult(
+            provider=self.name, tick_ts=tick_ts, fetch_id=last.fetch_id, attempt=last.attempt, ingest_ts=last.finished_ms or self._clock.now_ms(),
+            observations=found, asset_failures={} if failed else failures, failure=failed.reason if failed else None, message=failed.message if failed else "",
+        )  # fmt: skip
+
+
+def _worth_a_second_try(error: BaseException) -> bool:
+    """A lost connection or a 5xx. Not a timeout (the time is gone) and not a 429 (asking again makes it worse)."""
+    return isinstance(error, ProviderUnavailable) and error.details.get("reason") is FallbackReason.UNAVAILABLE
+
+

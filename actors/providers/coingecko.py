@@ -1,0 +1,155 @@
+"""CoinGecko, `GET /coins/markets`.
+
+Sources: https://docs.coingecko.com/reference/coins-markets (fields, hosts, headers), https://docs.coingecko.com/reference/common-errors-rate-limit
+(codes). Facts that follow from recorded bodies: numbers come as integers, floats and exponents mixed; `current_price`, ranks and supplies can be
+null; an unknown market cap or supply is often 0.0; an answer with HTTP 200 can hold the body of a 429, an object where an array is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+from actors.providers.base import BaseProvider, Parsed
+from actors.providers.decode import decode_json
+from actors.providers.failures import bad_payload, failure, reason_of, status_failure
+from actors.providers.http import HttpResponse
+from actors.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
+from cryptoviz.assets import Asset
+from cryptoviz.errors import CryptoVizError, SettingsError
+from cryptoviz.records import FallbackReason, Observation
+from cryptoviz.settings import ProviderSettings
+
+__all__ = ["CoinGeckoProvider", "parse_markets"]
+
+NAME = "coingecko"
+PAGE_COINS = 250
+"""The documented maximum of `per_page`."""
+PRO_BASE_URL = "https://pro-api.coingecko.com/api/v3"
+_HEADERS = {"demo": "x-cg-demo-api-key", "pro": "x-cg-pro-api-key"}
+# Codes of the error table, beside the HTTP statuses that bodies repeat.
+_CODES: dict[int, FallbackReason] = {
+    1020: FallbackReason.UNAVAILABLE,  # refused by the content delivery network's firewall
+    10002: FallbackReason.AUTH,  # no key, or a wrong one
+    10005: FallbackReason.AUTH,  # not in this plan
+    10010: FallbackReason.AUTH,  # the key's type does not fit the host
+    10011: FallbackReason.AUTH,
+    20000: FallbackReason.UNAVAILABLE,  # a network block, not a matter of the key
+}
+
+
+class CoinGeckoProvider(BaseProvider):
+    """Keyless, Demo key or Pro key; `providers.coingecko.plan` chooses (default: Demo with a key, else keyless)."""
+
+    name: ClassVar[str] = NAME
+    default_base_url: ClassVar[str] = "https://api.coingecko.com/api/v3"
+    # Keyless limits are per IP and not published; ten calls a minute is the known safe figure.
+    default_min_interval_s: ClassVar[float] = 6.0
+
+    @classmethod
+    def resolve_base_url(cls, settings: ProviderSettings) -> str:
+        """The Pro plan has a host of its own."""
+        own = PRO_BASE_URL if _plan(settings) == "pro" else cls.default_base_url
+        return (settings.base_url or own).rstrip("/")
+
+    def auth_headers(self) -> dict[str, str]:
+        """The header of the plan."""
+        plan, key = _plan(self.settings), self.settings.api_key
+        return {_HEADERS[plan]: key.get_secret_value()} if key is not None and plan in _HEADERS else {}
+
+    async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
+        """One call for each 250 coins."""
+        observations: list[Observation] = []
+        for start in range(0, len(assets), PAGE_COINS):
+            ids = {asset.provider_ids[NAME]: asset.asset_id for asset in assets[start : start + PAGE_COINS]}
+            params = {
+                "vs_currency": "usd", "ids": ",".join(ids), "per_page": str(PAGE_COINS), "price_change_percentage": "1h,24h,7d", "precision": "full",
+            }  # fmt: skip
+            observations += await self.fetch("/coins/markets", params, partial(parse_markets, ids=ids))
+        return observations
+
+
+def _plan(settings: ProviderSettings) -> str:
+    plan = settings.plan or ("demo" if settings.api_key else "keyless")
+    if plan not in ("keyless", *_HEADERS):
+        raise SettingsError(f"providers.coingecko.plan is {plan!r}, valid are keyless, demo, pro", setting="providers.coingecko.plan")
+    if plan in _HEADERS and settings.api_key is None:
+        raise SettingsError(f"providers.coingecko.plan is {plan!r}, which needs providers.coingecko.api_key", setting="providers.coingecko.api_key")
+    return plan
+
+
+def parse_markets(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
+    """A body of `/coins/markets`. `ids` maps CoinGecko's ids to ours; coins that were not asked for are ignored.
+
+    Raises:
+        ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
+    """
+    try:
+        data = decode_json(response.body)
+    except ValueError as error:
+        if response.status != 200:
+            raise status_failure(NAME, response.status, "", response.retry_after_s) from None
+        raise bad_payload(NAME, f"not JSON: {error}") from None
+    if response.status != 200 or not isinstance(data, list):
+        raise _error(response, data)
+    found: dict[str, Observation] = {}
+    failures: dict[str, FallbackReason] = {}
+    for coin in data:
+        coin_id = coin.get("id") if isinstance(coin, dict) else None
+        asset_id = ids.get(coin_id) if isinstance(coin_id, str) else None
+        if asset_id is None:
+            continue
+        outcome = _observation(coin, asset_id)
+        if asset_id in found or asset_id in failures:
+            # Two rows for one coin: nothing says which is right.
+            found.pop(asset_id, None)
+            failures[asset_id] = FallbackReason.BAD_PAYLOAD
+        elif isinstance(outcome, Observation):
+            found[asset_id] = outcome
+        else:
+            failures[asset_id] = outcome
+    for asset_id in ids.values():
+        if asset_id not in found:
+            failures.setdefault(asset_id, FallbackReason.MISSING_ASSET)
+    return Parsed(list(found.values()), failures)
+
+
+def _observation(coin: dict[str, Any], asset_id: str) -> Observation | FallbackReason:
+    price = price_of(coin.get("current_price"))
+    if isinstance(price, FallbackReason):
+        return price
+    return Observation(
+        asset_id=asset_id,
+        provider=NAME,
+        provider_asset_id=coin["id"],
+        price=price,
+        source_ts=epoch_ms(coin.get("last_updated")),
+        market_cap=positive_or_none(coin.get("market_cap")),
+        volume_24h=count_or_none(coin.get("total_volume")),
+        high_24h=positive_or_none(coin.get("high_24h")),
+        low_24h=positive_or_none(coin.get("low_24h")),
+        change_1h_pct=number(coin.get("price_change_percentage_1h_in_currency")),
+        change_24h_pct=number(coin.get("price_change_percentage_24h_in_currency", coin.get("price_change_percentage_24h"))),
+        change_7d_pct=number(coin.get("price_change_percentage_7d_in_currency")),
+        circulating_supply=positive_or_none(coin.get("circulating_supply")),
+        total_supply=positive_or_none(coin.get("total_supply")),
+        max_supply=positive_or_none(coin.get("max_supply")),
+        rank=rank_of(coin.get("market_cap_rank")),
+    )
+
+
+def _error(response: HttpResponse, data: Any) -> CryptoVizError:
+    """Any of the documented error bodies: `{"status":{"error_code","error_message"}}`, `{"error_code","error"}`, `{"status":500,"error"}`."""
+    body = data if isinstance(data, dict) else {}
+    status = body.get("status")
+    inner = status if isinstance(status, dict) else body
+    code = next((value for value in (inner.get("error_code"), status) if isinstance(value, int) and not isinstance(value, bool)), None)
+    text = next((value for value in (inner.get("error_message"), body.get("error")) if isinstance(value, str)), "")
+    if code in _CODES:
+        return failure(NAME, _CODES[code], f"error {code}: {text}", response.retry_after_s)
+    if response.status != 200:
+        return status_failure(NAME, response.status, text, response.retry_after_s)
+    if code is not None and 400 <= code < 600:
+        return failure(NAME, reason_of(code), f"HTTP 200 with error {code}: {text}", response.retry_after_s)
+    return bad_payload(NAME, f"expected an array of coins, received {type(data).__name__} {text}".rstrip())

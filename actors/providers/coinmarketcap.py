@@ -1,0 +1,202 @@
+"""CoinMarketCap, `GET /v3/cryptocurrency/quotes/latest`.
+
+Sources: https://coinmarketcap.com/api/documentation/v1/ (fields, header, error codes) and its keyless prefix `/public-api`. Three shapes are read:
+v1/v2 by id (`data` an object by id), v2 by symbol (`data` an object of arrays, because symbols are not unique), v3 (`data` an array, `quote` an
+array or an object). `status.error_code` is a number or its text; an error can come with HTTP 200. There is no 24 h high or low.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, ClassVar
+
+from actors.providers.base import BaseProvider, Parsed
+from actors.providers.decode import decode_json
+from actors.providers.failures import bad_payload, failure, reason_of, status_failure
+from actors.providers.http import HttpResponse
+from actors.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
+from cryptoviz.assets import Asset
+from cryptoviz.errors import CryptoVizError, SettingsError
+from cryptoviz.records import FallbackReason, Observation
+from cryptoviz.settings import ProviderSettings
+
+__all__ = ["CoinMarketCapProvider", "parse_quotes"]
+
+NAME = "coinmarketcap"
+PAGE_COINS = 100
+"""One credit pays for up to 100 coins."""
+PATH = "/v3/cryptocurrency/quotes/latest"
+KEYLESS_PREFIX = "/public-api"
+_USD_ID = 2781
+_DAY_CODE, _MONTH_CODE = 1009, 1010
+_CODES: dict[int, FallbackReason] = {
+    1001: FallbackReason.AUTH,  # invalid key
+    1002: FallbackReason.AUTH,  # no key
+    1003: FallbackReason.AUTH,  # the plan is not paid
+    1004: FallbackReason.AUTH,  # the plan has expired
+    1005: FallbackReason.AUTH,  # a key is required
+    1006: FallbackReason.AUTH,  # not in this plan
+    1007: FallbackReason.AUTH,  # key disabled
+    1008: FallbackReason.RATE_LIMITED,  # a minute's limit
+    _DAY_CODE: FallbackReason.QUOTA,
+    _MONTH_CODE: FallbackReason.QUOTA,
+    1011: FallbackReason.RATE_LIMITED,  # the address' limit
+    1022: FallbackReason.RATE_LIMITED,  # keyless burst
+}
+
+
+class CoinMarketCapProvider(BaseProvider):
+    """Keyless below `/public-api`, or keyed; `providers.coinmarketcap.plan` chooses (default: keyed with a key, else keyless)."""
+
+    name: ClassVar[str] = NAME
+    default_base_url: ClassVar[str] = "https://pro-api.coinmarketcap.com"
+    # 30 calls a minute is the smallest documented plan.
+    default_min_interval_s: ClassVar[float] = 2.0
+
+    def auth_headers(self) -> dict[str, str]:
+        """The key, when the plan is keyed; the keyless prefix takes none."""
+        key = self.settings.api_key
+        return {"X-CMC_PRO_API_KEY": key.get_secret_value()} if key is not None and _plan(self.settings) == "keyed" else {}
+
+    async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
+        """One call for each 100 coins."""
+        prefix = KEYLESS_PREFIX if _plan(self.settings) == "keyless" else ""
+        observations: list[Observation] = []
+        for start in range(0, len(assets), PAGE_COINS):
+            ids = {asset.provider_ids[NAME]: asset.asset_id for asset in assets[start : start + PAGE_COINS]}
+            params = {"id": ",".join(ids), "convert": "USD", "skip_invalid": "true"}
+            observations += await self.fetch(prefix + PATH, params, partial(parse_quotes, ids=ids))
+        return observations
+
+
+def _plan(settings: ProviderSettings) -> str:
+    plan = settings.plan or ("keyed" if settings.api_key else "keyless")
+    if plan not in ("keyless", "keyed"):
+        raise SettingsError(f"providers.coinmarketcap.plan is {plan!r}, valid are keyless, keyed", setting="providers.coinmarketcap.plan")
+    if plan == "keyed" and settings.api_key is None:
+        raise SettingsError("providers.coinmarketcap.plan is 'keyed', which needs COINMARKETCAP_API_KEY", setting="providers.coinmarketcap.api_key")
+    return plan
+
+
+def parse_quotes(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
+    """A body of `quotes/latest` of any version. `ids` maps CoinMarketCap's ids (digits) to ours; other coins are ignored.
+
+    Raises:
+        ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
+    """
+    try:
+        body = decode_json(response.body)
+    except ValueError as error:
+        if response.status != 200:
+            raise status_failure(NAME, response.status, "", response.retry_after_s) from None
+        raise bad_payload(NAME, f"not JSON: {error}") from None
+    data = _data(response, body)
+    found: dict[str, Observation] = {}
+    failures: dict[str, FallbackReason] = {}
+    for coin in _coins(data):
+        coin_id = coin.get("id")
+        asset_id = ids.get(str(coin_id)) if isinstance(coin_id, int | str) and not isinstance(coin_id, bool) else None
+        if asset_id is None:
+            continue
+        outcome = _observation(coin, asset_id)
+        if asset_id in found or asset_id in failures:
+            # Two entries for one coin: nothing says which is right.
+            found.pop(asset_id, None)
+            failures[asset_id] = FallbackReason.BAD_PAYLOAD
+        elif isinstance(outcome, Observation):
+            found[asset_id] = outcome
+        else:
+            failures[asset_id] = outcome
+    for asset_id in ids.values():
+        if asset_id not in found:
+            failures.setdefault(asset_id, FallbackReason.MISSING_ASSET)
+    return Parsed(list(found.values()), failures)
+
+
+def _data(response: HttpResponse, body: Any) -> dict[str, Any] | list[Any]:
+    """The `data` of a good envelope; raises what the envelope or the status says otherwise."""
+    status = body.get("status") if isinstance(body, dict) else None
+    envelope = status if isinstance(status, dict) else {}
+    raw_code, text = envelope.get("error_code", 0), envelope.get("error_message")
+    code = _code(raw_code)
+    if code:
+        raise _error(response, code, text if isinstance(text, str) else "")
+    if response.status != 200:
+        raise status_failure(NAME, response.status, text if isinstance(text, str) else "", response.retry_after_s)
+    if code is None:
+        raise bad_payload(NAME, f"status.error_code is {str(raw_code)[:40]!r}, expected a number")
+    data = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(data, dict | list):
+        raise bad_payload(NAME, f"expected data, received {type(body).__name__} without it")
+    return data
+
+
+def _code(value: Any) -> int | None:
+    """`error_code` as a number; 0 also when null. None when it is neither a number nor the text of one."""
+    if value is None:
+        return 0
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _error(response: HttpResponse, code: int, text: str) -> CryptoVizError:
+    reason = _CODES.get(code)
+    if reason is None:
+        reason = reason_of(response.status if response.status != 200 else code)
+    wait_s = response.retry_after_s
+    if wait_s is None and code in (_DAY_CODE, _MONTH_CODE):
+        wait_s = _until_reset_s(response.received_ms, month=code == _MONTH_CODE)
+    return failure(NAME, reason, f"HTTP {response.status} with error {code}: {text}", wait_s)
+
+
+def _until_reset_s(now_ms: int, *, month: bool) -> float:
+    """Seconds to the next UTC midnight, or to the first of the next UTC month."""
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    reset = (midnight.replace(day=1) + timedelta(days=32)).replace(day=1) if month else midnight + timedelta(days=1)
+    return (reset - now).total_seconds()
+
+
+def _coins(data: dict[str, Any] | list[Any]) -> Iterator[dict[str, Any]]:
+    """The coins of any shape: an array; an object of coins; an object of arrays of coins."""
+    for entry in data.values() if isinstance(data, dict) else data:
+        for coin in entry if isinstance(entry, list) else [entry]:
+            if isinstance(coin, dict):
+                yield coin
+
+
+def _usd_quote(quote: Any) -> dict[str, Any] | None:
+    if isinstance(quote, dict):
+        usd = quote.get("USD")
+        return usd if isinstance(usd, dict) else None
+    entries = quote if isinstance(quote, list) else []
+    # By symbol, else by CoinMarketCap's own id of the US dollar.
+    return next((entry for entry in entries if isinstance(entry, dict) and (entry.get("symbol") == "USD" or entry.get("id") == _USD_ID)), None)
+
+
+def _observation(coin: dict[str, Any], asset_id: str) -> Observation | FallbackReason:
+    usd = _usd_quote(coin.get("quote"))
+    if usd is None:
+        return FallbackReason.MISSING_ASSET
+    price = price_of(usd.get("price"))
+    if isinstance(price, FallbackReason):
+        return price
+    return Observation(
+        asset_id=asset_id,
+        provider=NAME,
+        provider_asset_id=str(coin["id"]),
+        price=price,
+        source_ts=epoch_ms(usd.get("last_updated")) or epoch_ms(coin.get("last_updated")),
+        market_cap=positive_or_none(usd.get("market_cap")),
+        volume_24h=count_or_none(usd.get("volume_24h")),
+        change_1h_pct=number(usd.get("percent_change_1h")),
+        change_24h_pct=number(usd.get("percent_change_24h")),
+        change_7d_pct=number(usd.get("percent_change_7d")),
+        circulating_supply=positive_or_none(coin.get("circulating_supply")),
+        total_supply=positive_or_none(coin.get("total_supply")),
+        max_supply=positive_or_none(coin.get("max_supply")),
+        rank=rank_of(coin.get("cmc_rank")),
+    )

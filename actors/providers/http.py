@@ -1,0 +1,188 @@
+"""One HTTP exchange with a provider, safely: total deadline, bounded size, JSON only, no redirects, TLS verified, everything recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from actors.providers.failures import bad_payload, failure, retry_after_s, status_failure
+from actors.providers.inflate import BodyTooLarge, BoundedInflater, UnknownEncoding
+from actors.providers.limiter import Limiter
+from cryptoviz.clock import Clock
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.records import FallbackReason, RawExchange
+
+__all__ = ["MAX_RECORDED_BODY_BYTES", "HttpFetcher", "HttpLimits", "HttpResponse", "Recorder", "open_client"]
+
+T = TypeVar("T")
+Recorder = Callable[[RawExchange], None]
+
+MAX_RECORDED_BODY_BYTES = 1024 * 1024
+"""What a raw exchange keeps of a body (DESIGN 4); real answers for 250 coins are a quarter of it."""
+_REMOVED = "[removed]"
+_RATE_HEADER_PREFIXES = ("retry-after", "ratelimit", "x-ratelimit", "x-rate-limit", "x-mbx-used-weight", "x-mbx-order-count")
+_HTTP_OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A complete response. `body` is decoded (not compressed) and within the size limit; `received_ms` is UTC epoch ms."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    received_ms: int
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds that the provider asks to wait, if it says so."""
+        return retry_after_s(self.headers, self.received_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """`timeout_s` bounds one attempt as a whole, from the connection to the last byte of the body."""
+
+    timeout_s: float
+    max_body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Which tick an exchange belongs to and what became of it, kept for the poll's result."""
+
+    tick_ts: int = 0
+    attempt: int = 1
+    fetch_id: str = ""
+    finished_ms: int = 0
+
+
+def open_client(base_url: str) -> httpx.AsyncClient:
+    """A pooled client with certificates verified and redirects refused. Proxy variables are not for the loopback interface."""
+    loopback = urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1")
+    headers = {"user-agent": "cryptoviz", "accept": "application/json", "accept-encoding": "gzip, deflate"}
+    return httpx.AsyncClient(follow_redirects=False, verify=True, trust_env=not loopback, headers=headers, timeout=None)  # noqa: S113 (the total deadline is asyncio's)
+
+
+class HttpFetcher:
+    """Fetches for one provider. One exchange at a time; each goes to the recorder, whatever its end.
+
+    Args:
+        secrets: texts that must not leave in a recorded exchange or an error, however they got into a body.
+    """
+
+    def __init__(
+        self, provider: str, client: httpx.AsyncClient, limits: HttpLimits, limiter: Limiter, clock: Clock, recorder: Recorder, secrets: tuple[str, ...] = ()
+    ) -> None:
+        self._provider = provider
+        self._client = client
+        self._limits = limits
+        self._limiter = limiter
+        self._clock = clock
+        self._recorder = recorder
+        self._secrets = tuple(secret for secret in secrets if secret)
+        self.last = Exchange()
+
+    def begin(self, tick_ts: int, attempt: int) -> None:
+        """Name the tick and attempt that the next exchanges belong to."""
+        self.last = replace(self.last, tick_ts=tick_ts, attempt=attempt)
+
+    async def aclose(self) -> None:
+        """Close the pooled connections."""
+        await self._client.aclose()
+
+    async def get(self, url: str, params: Mapping[str, str], headers: Mapping[str, str], parse: Callable[[HttpResponse], T]) -> T:
+        """GET `url` and give the response to `parse`, whose result is returned. The exchange is recorded with the outcome that `parse` finds.
+
+        Raises:
+            ProviderUnavailable: timeout, no connection, redirect, 5xx, 429.
+            ProviderRefused: key, plan, region.
+            BadPayload: not JSON, too large, or what `parse` raises.
+        """
+        await self._limiter.acquire()
+        note = _Note(endpoint=self._clean(_without_userinfo(url, params)), started_ms=self._clock.now_ms())
+        try:
+            result = parse(await self._exchange(url, params, headers, note))
+        except CryptoVizError as error:
+            cleaned = type(error)(self._clean(error.message), **error.details)
+            self._record(note, str(error.details.get("reason", FallbackReason.BAD_PAYLOAD)), cleaned.message)
+            raise cleaned from None
+        except asyncio.CancelledError:
+            self._record(note, FallbackReason.TIMEOUT, "the poll's time was over")
+            raise
+        self._record(note, "ok", None)
+        return result
+
+    async def _exchange(self, url: str, params: Mapping[str, str], headers: Mapping[str, str], note: _Note) -> HttpResponse:
+        try:
+            async with asyncio.timeout(self._limits.timeout_s), self._client.stream("GET", url, params=dict(params), headers=dict(headers)) as response:
+                note.status, note.headers = response.status_code, response.headers
+                await self._read(response, note)
+        except (TimeoutError, httpx.TimeoutException):
+            raise failure(self._provider, FallbackReason.TIMEOUT, f"no complete answer within {self._limits.timeout_s:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise failure(self._provider, FallbackReason.UNAVAILABLE, f"{type(error).__name__}: {error}") from None
+        return self._accept(HttpResponse(response.status_code, response.headers, bytes(note.body), self._clock.now_ms()))
+
+    async def _read(self, response: httpx.Response, note: _Note) -> None:
+        limit = self._limits.max_body_bytes
+        try:
+            inflater = BoundedInflater(response.headers.get("content-encoding", ""), limit)
+            async for chunk in response.aiter_raw():
+                note.body += inflater.feed(chunk)
+        except BodyTooLarge:
+            raise bad_payload(self._provider, f"the body is larger than {limit} bytes (providers.{self._provider}.max_body_bytes)") from None
+        except UnknownEncoding as error:
+            raise bad_payload(self._provider, f"the body does not decode: {error}") from None
+
+    def _accept(self, response: HttpResponse) -> HttpResponse:
+        content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        is_json = content_type == "application/json" or content_type.endswith("+json")
+        if 300 <= response.status < 400:
+            raise failure(self._provider, FallbackReason.UNAVAILABLE, f"HTTP {response.status}: a redirect, which is not followed")
+        if is_json:
+            return response
+        if response.status == _HTTP_OK:
+            raise bad_payload(self._provider, f"the content type is {content_type[:60]!r}, expected application/json")
+        # A content delivery network's page in front of the provider: its status is all there is to learn.
+        raise status_failure(self._provider, response.status, "", response.retry_after_s)
+
+    def _record(self, note: _Note, outcome: str, error: str | None) -> None:
+        finished_ms = self._clock.now_ms()
+        self.last = replace(self.last, fetch_id=uuid.uuid4().hex, finished_ms=finished_ms)
+        body = bytes(note.body[:MAX_RECORDED_BODY_BYTES]).decode("utf-8", "replace") if note.status is not None else None
+        kept = {name: self._clean(value) for name, value in note.headers.items() if name.lower().startswith(_RATE_HEADER_PREFIXES)}
+        self._recorder(
+            RawExchange(
+                fetch_id=self.last.fetch_id, provider=self._provider, endpoint=note.endpoint, tick_ts=self.last.tick_ts, started_ts=note.started_ms,
+                finished_ts=finished_ms, status=note.status, outcome=outcome, error=error, rate_limit_headers=kept, attempt=self.last.attempt,
+                body=None if body is None else self._clean(body),
+            )
+        )  # fmt: skip
+
+    def _clean(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, _REMOVED)
+        return text
+
+
+class _Note:
+    """What is known of an exchange so far."""
+
+    def __init__(self, endpoint: str, started_ms: int) -> None:
+        self.endpoint = endpoint
+        self.started_ms = started_ms
+        self.status: int | None = None
+        self.headers: Mapping[str, str] = {}
+        self.body = bytearray()
+
+
+def _without_userinfo(url: str, params: Mapping[str, str]) -> str:
+    full = httpx.URL(url, params=dict(params))
+    return str(full.copy_with(username="", password="")) if full.userinfo else str(full)

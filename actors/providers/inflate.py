@@ -1,0 +1,46 @@
+"""Decompression that never makes more than it was allowed to: a gzip bomb ends after `limit` bytes, not after memory."""
+
+from __future__ import annotations
+
+import zlib
+
+__all__ = ["BodyTooLarge", "BoundedInflater", "UnknownEncoding"]
+
+# zlib's window arguments: 16 + 15 reads a gzip header, 15 a zlib one.
+_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+
+
+class BodyTooLarge(Exception):  # noqa: N818 (internal signal, never leaves the fetcher)
+    """The decoded body passed the limit."""
+
+
+class UnknownEncoding(Exception):  # noqa: N818 (internal signal, never leaves the fetcher)
+    """The body's content encoding is unknown, or the body is not in it."""
+
+
+class BoundedInflater:
+    """Decodes the chunks of one body. `encoding` is the Content-Encoding header; `limit` counts decoded bytes."""
+
+    def __init__(self, encoding: str, limit: int) -> None:
+        name = encoding.strip().lower()
+        if name not in ("", "identity", *_WINDOW_BITS):
+            raise UnknownEncoding(f"content encoding {name[:40]!r}")
+        self._inflate = zlib.decompressobj(_WINDOW_BITS[name]) if name in _WINDOW_BITS else None
+        self._left = limit
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The decoded bytes of the next chunk.
+
+        Raises:
+            BodyTooLarge: past the limit.
+            UnknownEncoding: not a stream of the promised encoding.
+        """
+        try:
+            # One byte more than is left, so that a body of exactly the limit passes and a longer one is seen.
+            decoded = chunk if self._inflate is None else self._inflate.decompress(chunk, self._left + 1)
+        except zlib.error as error:
+            raise UnknownEncoding(str(error)) from None
+        self._left -= len(decoded)
+        if self._left < 0:
+            raise BodyTooLarge
+        return decoded

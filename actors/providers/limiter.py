@@ -1,0 +1,71 @@
+"""Pacing of calls to one provider, and waits that it imposed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+
+from cryptoviz.clock import Clock
+from cryptoviz.records import FallbackReason
+
+__all__ = ["HoldOff", "Limiter", "MinIntervalLimiter"]
+
+
+class Limiter(Protocol):
+    """Lets a call go when the provider's limits allow it."""
+
+    async def acquire(self) -> None:
+        """Return when the next call may start."""
+        ...
+
+
+class MinIntervalLimiter:
+    """At least `min_interval_s` from the start of one call to the next, in this process."""
+
+    def __init__(self, min_interval_s: float, clock: Clock) -> None:
+        self._interval_s = min_interval_s
+        self._clock = clock
+        self._next_s = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def acquire(self) -> None:
+        """Return when the next call may start; callers go in their order."""
+        async with self._lock:
+            wait_s = self._next_s - self._clock.monotonic_s()
+            if wait_s > 0:
+                await self._clock.sleep(wait_s)
+            self._next_s = self._clock.monotonic_s() + self._interval_s
+
+
+class HoldOff:
+    """Until when a provider asked to be left alone, and why. Kept in a small file, so that a restarted scraper does not forget a ban."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._until_ms = 0
+        self._reason = FallbackReason.RATE_LIMITED
+
+    def load(self) -> None:
+        """Take over what an earlier incarnation left. An unreadable file means no wait."""
+        if self._path is None:
+            return
+        try:
+            data = orjson.loads(self._path.read_bytes())
+            self._until_ms, self._reason = int(data["until_ms"]), FallbackReason(data["reason"])
+        except (OSError, ValueError, KeyError, TypeError):
+            self._until_ms = 0
+
+    def impose(self, reason: FallbackReason, wait_s: float, now_ms: int) -> None:
+        """No call for `wait_s` from now."""
+        self._until_ms, self._reason = now_ms + round(wait_s * 1000), reason
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_bytes(orjson.dumps({"until_ms": self._until_ms, "reason": reason}))
+
+    def active(self, now_ms: int) -> tuple[FallbackReason, float] | None:
+        """The reason and the seconds left; None when calls may go."""
+        left_ms = self._until_ms - now_ms
+        return (self._reason, left_ms / 1000) if left_ms > 0 else None

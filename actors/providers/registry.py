@@ -1,0 +1,64 @@
+"""Which providers there are: the built-ins, and those that other packages bring as entry points of the group `cryptoviz.providers`."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from actors.providers.base import BaseProvider
+from actors.providers.coingecko import CoinGeckoProvider
+from actors.providers.coinmarketcap import CoinMarketCapProvider
+from actors.providers.http import HttpFetcher, HttpLimits, Recorder, open_client
+from actors.providers.limiter import MinIntervalLimiter
+from cryptoviz.clock import Clock
+from cryptoviz.errors import SettingsError
+from cryptoviz.settings import Settings
+
+__all__ = ["ATTEMPT_SHARE", "ENTRY_POINT_GROUP", "build_provider", "provider_class"]
+
+ENTRY_POINT_GROUP = "cryptoviz.providers"
+ATTEMPT_SHARE = 0.75
+"""Longest share of a tick that one attempt may take: the collector must still have time to fall back within the tick."""
+_BUILT_IN: dict[str, type[BaseProvider]] = {cls.name: cls for cls in (CoinGeckoProvider, CoinMarketCapProvider)}
+
+
+def provider_class(name: str) -> type[BaseProvider]:
+    """The class of a provider. A built-in is never replaced by an entry point of the same name.
+
+    Raises:
+        SettingsError: no such provider, or its entry point is not a `BaseProvider`.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    others = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in others:
+        known = ", ".join(sorted({*_BUILT_IN, *others}))
+        raise SettingsError(f"collect.providers names {name!r}; known providers are {known}", setting="collect.providers")
+    loaded = others[name].load()
+    if not (isinstance(loaded, type) and issubclass(loaded, BaseProvider)):
+        raise SettingsError(f"the entry point {name!r} of {ENTRY_POINT_GROUP} is {loaded!r}, which is no BaseProvider", setting="collect.providers")
+    return loaded
+
+
+def build_provider(name: str, settings: Settings, clock: Clock, recorder: Recorder) -> BaseProvider:
+    """A provider ready to poll; opens no connection.
+
+    Raises:
+        SettingsError: no such provider, or a plan without its key.
+    """
+    cls, own = provider_class(name), settings.provider(name)
+    base_url = cls.resolve_base_url(own)
+    interval_s = own.min_interval_s
+    if interval_s is None:
+        interval_s = 0.0 if own.base_url else cls.default_min_interval_s
+    fetcher = HttpFetcher(
+        provider=name,
+        client=open_client(base_url),
+        limits=HttpLimits(min(own.timeout_s, ATTEMPT_SHARE * settings.collect.tick_s), own.max_body_bytes),
+        limiter=MinIntervalLimiter(interval_s, clock),
+        clock=clock,
+        recorder=recorder,
+        secrets=(own.api_key.get_secret_value(),) if own.api_key else (),
+    )
+    provider = cls(own, fetcher, clock)
+    provider.auth_headers()  # a plan without its key is told now, not at the first poll
+    return provider

@@ -1,0 +1,62 @@
+"""Single values out of a provider's body. Nothing is coerced: a value of another type is not that value."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptoviz.records import FallbackReason
+
+__all__ = ["count_or_none", "epoch_ms", "number", "positive_or_none", "price_of", "rank_of"]
+
+
+def number(value: Any) -> float | None:
+    """A finite JSON number as a float; None for null, text, booleans and everything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    result = float(value)
+    return result if math.isfinite(result) else None
+
+
+def price_of(value: Any) -> float | FallbackReason:
+    """A price, or why this coin has none: null is a missing asset; text, 0, negative and the like are a bad payload."""
+    if value is None:
+        return FallbackReason.MISSING_ASSET
+    result = number(value)
+    if result is None or result <= 0.0:
+        return FallbackReason.BAD_PAYLOAD
+    return result
+
+
+def positive_or_none(value: Any) -> float | None:
+    """A number above 0. Aggregators write 0 for a market cap, supply, high or low that they do not know."""
+    result = number(value)
+    return result if result is not None and result > 0.0 else None
+
+
+def count_or_none(value: Any) -> float | None:
+    """A number that may be 0, such as the volume of a coin that nobody traded."""
+    result = number(value)
+    return result if result is not None and result >= 0.0 else None
+
+
+def rank_of(value: Any) -> int | None:
+    """A rank from 1 that fits the lake's int32."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31 else None
+
+
+def epoch_ms(value: Any) -> int | None:
+    """UTC epoch ms of an ISO-8601 time with a zone; None for anything else, also for times before 1970."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
+    # Whole milliseconds by integer arithmetic: a float second count loses the last digit.
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    result = (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+    return result if result >= 0 else None
