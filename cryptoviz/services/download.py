@@ -6,6 +6,7 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import certifi
@@ -53,9 +54,7 @@ def download_jars(
     progress.begin(what, sum(jar.size for jar in jars))
     stop = threading.Event()
     with _client() as client, ThreadPoolExecutor(settings.parallel) as pool:
-        fetchers = [
-            _Fetcher(client, settings.maven_url, jar, parts / f"{jar.sha256}.part", lambda n: progress.advance(what, n), stop) for jar in jars
-        ]
+        fetchers = [_Fetcher(client, settings.maven_url, jar, parts, partial(progress.advance, what), stop) for jar in jars]
         waits = [pool.submit(fetcher.fetch, folder / fetcher.jar.name, first_wait_s) for fetcher in fetchers]
         try:
             for wait in waits:
@@ -73,11 +72,11 @@ def download_jars(
 class _Fetcher:
     """One file."""
 
-    def __init__(self, client: httpx.Client, base_url: str, jar: Jar, part: Path, advance: Callable[[int], None], stop: threading.Event) -> None:
+    def __init__(self, client: httpx.Client, base_url: str, jar: Jar, parts: Path, advance: Callable[[int], None], stop: threading.Event) -> None:
         self.jar = jar
         self._client = client
         self._url = f"{base_url.rstrip('/')}/{jar.path}"
-        self._part = part
+        self._part = parts / f"{jar.sha256}.part"
         self._advance = advance
         self._stop = stop
         self._counted = 0
@@ -88,7 +87,7 @@ class _Fetcher:
             retry=retry_if_exception_type((_BrokenOff, httpx.TransportError)),
             stop=stop_after_attempt(_ATTEMPTS),
             wait=wait_exponential_jitter(initial=first_wait_s, max=_LONGEST_WAIT_S, jitter=first_wait_s),
-            sleep=lambda seconds: self._stop.wait(seconds) and None,
+            sleep=self._pause,
             reraise=True,
         )
         resumed = self._size() > 0
@@ -114,6 +113,9 @@ class _Fetcher:
                 received=received,
             )
         self._part.replace(target)
+
+    def _pause(self, seconds: float) -> None:
+        self._stop.wait(seconds)
 
     def _attempt(self) -> None:
         have = self._size()

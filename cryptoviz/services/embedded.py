@@ -97,6 +97,7 @@ class EmbeddedEngine(ABC):
         """Environment of the process; the place for its secrets."""
         return child_environment()
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of client connections."""
 
