@@ -1,0 +1,89 @@
+"""`/_market/...`: faults, ledger and clock of the replay market."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from actors.market.dialects.base import iso_ms
+from actors.market.faultbook import BadFault, valid_faults
+
+if TYPE_CHECKING:
+    from actors.market.server import ReplayMarket
+
+__all__ = ["add_admin_routes"]
+
+_PAGE = 1_000
+_MAX_PAGE = 10_000
+
+
+def add_admin_routes(app: web.Application, market: ReplayMarket) -> None:
+    """Add the control routes of `market` to `app`."""
+    admin = _Admin(market)
+    app.router.add_get("/_market/faults", admin.list_faults)
+    app.router.add_post("/_market/faults", admin.add_fault)
+    app.router.add_delete("/_market/faults", admin.clear_faults)
+    app.router.add_get("/_market/ledger", admin.ledger)
+    app.router.add_get("/_market/clock", admin.clock)
+    app.router.add_route("*", "/_market/{rest:.*}", _unknown)
+
+
+class _Admin:
+    def __init__(self, market: ReplayMarket) -> None:
+        self._market = market
+
+    async def list_faults(self, _: web.Request) -> web.Response:
+        now_s = self._market.clock.monotonic_s()
+        return web.json_response({"faults": self._market.faults.active(now_s), "valid": valid_faults()})
+
+    async def add_fault(self, request: web.Request) -> web.Response:
+        now_s = self._market.clock.monotonic_s()
+        try:
+            payload = await request.json()
+        except ValueError:
+            return _refuse("the body is not JSON")
+        try:
+            fault = self._market.faults.add(payload, now_s)
+        except BadFault as error:
+            return _refuse(str(error))
+        return web.json_response(fault.describe(now_s), status=201)
+
+    async def clear_faults(self, request: web.Request) -> web.Response:
+        fault_id = request.query.get("id")
+        if fault_id is not None and not fault_id.isdigit():
+            return _refuse(f"id is a number, not {fault_id!r}")
+        cleared = self._market.faults.clear(request.query.get("provider"), None if fault_id is None else int(fault_id))
+        return web.json_response({"cleared": cleared})
+
+    async def ledger(self, request: web.Request) -> web.Response:
+        since, limit = request.query.get("since", "0"), request.query.get("limit", str(_PAGE))
+        if not since.isdigit() or not limit.isdigit() or not 1 <= int(limit) <= _MAX_PAGE:
+            return web.json_response({"error": f"since is a sequence number from 0, limit lies within 1 and {_MAX_PAGE}"}, status=400)
+        page = await asyncio.to_thread(self._market.ledger.page, int(since), int(limit))
+        return web.Response(body=page, content_type="application/json")
+
+    async def clock(self, _: web.Request) -> web.Response:
+        wall_ms = self._market.clock.now_ms()
+        market_ms = self._market.market.clock.market_ms(wall_ms)
+        body: dict[str, Any] = {
+            "wall_ms": wall_ms,
+            "market_ms": market_ms,
+            "wall_time": iso_ms(wall_ms),
+            "market_time": iso_ms(market_ms),
+            "replayed_month": datetime.fromtimestamp(market_ms / 1000, UTC).strftime("%Y-%m"),
+            "speed": self._market.config.speed,
+            "seed": self._market.config.seed,
+        }
+        return web.json_response(body)
+
+
+def _refuse(message: str) -> web.Response:
+    return web.json_response({"error": message, "valid": valid_faults()}, status=400)
+
+
+async def _unknown(request: web.Request) -> web.Response:
+    valid = ["GET|POST|DELETE /_market/faults", "GET /_market/ledger?since=&limit=", "GET /_market/clock"]
+    return web.json_response({"error": f"no {request.method} {request.path}", "valid": valid}, status=404)
