@@ -4,6 +4,7 @@
     ├── TransientError          the same call may succeed later: retry with back-off
     │   ├── ProviderUnavailable     timeout, connection refused, 5xx, 429
     │   ├── EngineUnavailable       Kafka, S3, Redis or the control service does not answer
+    │   ├── ComponentLost           a component's actor is gone or does not answer
     │   └── QueueFull               a bounded queue refused an item
     └── TerminalError           retrying changes nothing: a person or a setting must act
         ├── SettingsError           a setting is missing or invalid
@@ -26,6 +27,7 @@ from typing import Any
 
 __all__ = [
     "BadPayload",
+    "ComponentLost",
     "ControlRefused",
     "CryptoVizError",
     "DownloadError",
@@ -84,6 +86,10 @@ class ProviderUnavailable(TransientError):
 
 class EngineUnavailable(TransientError):
     """Kafka, S3, Redis or the control service does not answer; `engine` and `address` name it."""
+
+
+class ComponentLost(TransientError):
+    """A component's actor is gone or does not answer; `component`."""
 
 
 class QueueFull(TransientError):

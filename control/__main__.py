@@ -1,0 +1,62 @@
+"""`python -m control --address HOST:PORT`: make the controller in a running Ray cluster and wait until it serves. Silent unless something fails."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+import ray
+import ray.exceptions
+
+from control.controller import CONTROLLER_NAME, Controller
+from control.ray_runtime import service_options
+from cryptoviz.client import ControlClient
+from cryptoviz.errors import CryptoVizError, PreflightError
+from cryptoviz.settings import Settings, settings_from_environment
+
+__all__ = ["launch", "main"]
+
+_READY_TIMEOUT_S = 60.0
+
+
+def launch(settings: Settings, timeout_s: float = _READY_TIMEOUT_S) -> None:
+    """Make the controller unless there is one, in the cluster that this process has joined; return when its gRPC service answers.
+
+    Raises:
+        PreflightError: its port is taken, or a controller with another address runs in this namespace.
+        EngineUnavailable: it does not serve within `timeout_s` seconds.
+    """
+    options = service_options(CONTROLLER_NAME, settings.ray.namespace)
+    controller = ray.remote(Controller).options(**options).remote(settings)
+    try:
+        address = ray.get(controller.ready.remote(), timeout=timeout_s)
+    except ray.exceptions.RayTaskError as error:
+        ray.kill(controller, no_restart=True)
+        if isinstance(error.cause, CryptoVizError):
+            raise error.cause from None
+        raise
+    if address != settings.control.address:
+        here = settings.control.address
+        raise PreflightError(f"a controller serves at {address} already, not at {here}: `cryptoviz down` ends it", problems=[address])
+    with ControlClient.from_settings(settings) as client:
+        client.list()
+
+
+def main() -> int:
+    """Exit code 0 when the controller serves, 1 with a line on stderr when it does not."""
+    parser = argparse.ArgumentParser(prog="python -m control", description="Start the CryptoViz controller in a running Ray cluster.")
+    parser.add_argument("--address", default="auto", help="address of the cluster's GCS, host:port (default: the cluster of this machine)")
+    address = parser.parse_args().address
+    try:
+        settings = settings_from_environment()
+        ray.init(address=address, namespace=settings.ray.namespace, log_to_driver=False, logging_level=logging.WARNING)
+        launch(settings)
+    except (CryptoVizError, ray.exceptions.RayError, ConnectionError) as error:
+        sys.stderr.write(f"control: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

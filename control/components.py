@@ -1,0 +1,129 @@
+"""The table of components: what the pipeline of given settings consists of, in start order, and how patient to be with each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from control.state import Policy
+from cryptoviz.components import ComponentKind
+from cryptoviz.errors import UnknownComponent
+from cryptoviz.settings import Settings
+
+__all__ = ["ComponentSpec", "ComponentTable", "build_table", "is_component_name"]
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}(/[a-z0-9][a-z0-9_-]{0,31})?")
+"""A component's name becomes an actor's name and part of a log file's path: no dots, no line breaks, one slash."""
+
+_ENGINE_HOST = "control.hosts:EngineHost"
+_MIN_GRACE_S = 30.0
+_GRACE_TICKS = 5
+"""Restarting a scraper forgets its limiter and breaker, so a provider's trouble is given longer than a missed tick or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentSpec:
+    """One component.
+
+    Attributes:
+        actor: `module:Class` of its Ray actor, imported only where it runs.
+        args: constructor arguments of the actor.
+        depends_on: components that must be up before it starts. What it merely uses when there is not here.
+        start_timeout_s: a start that takes longer has failed.
+        stop_timeout_s: time to drain; then it is killed.
+        grace_s: how long it may be DEGRADED before it is replaced.
+    """
+
+    name: str
+    kind: ComponentKind
+    actor: str
+    args: tuple[Any, ...]
+    depends_on: tuple[str, ...] = ()
+    start_timeout_s: float = 30.0
+    stop_timeout_s: float = 8.0
+    grace_s: float = 15.0
+
+    @property
+    def policy(self) -> Policy:
+        """Patience, as the state machine takes it."""
+        return Policy(grace_ms=round(self.grace_s * 1000))
+
+
+class ComponentTable(Mapping[str, ComponentSpec]):
+    """Components by name, in start order."""
+
+    def __init__(self, specs: Iterable[ComponentSpec]) -> None:
+        self._specs = {spec.name: spec for spec in specs}
+
+    def __getitem__(self, name: str) -> ComponentSpec:
+        return self._specs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def require(self, name: str) -> ComponentSpec:
+        """The component of that name. Raises UnknownComponent, which lists those that exist."""
+        spec = self._specs.get(name)
+        if spec is None:
+            # Cut and quoted, because it comes from outside and goes into logs and terminals.
+            raise UnknownComponent(f"no component {name[:64]!r}; there are: {', '.join(self)}", component=name[:64])
+        return spec
+
+    def needs(self, name: str) -> tuple[str, ...]:
+        """What `name` depends on, directly and through others, in start order."""
+        wanted: set[str] = set()
+        pending = list(self.require(name).depends_on)
+        while pending:
+            one = pending.pop()
+            if one not in wanted:
+                wanted.add(one)
+                pending.extend(self._specs[one].depends_on)
+        return tuple(one for one in self if one in wanted)
+
+    def users(self, name: str) -> tuple[str, ...]:
+        """The components that depend on `name` directly."""
+        return tuple(one for one, spec in self._specs.items() if name in spec.depends_on)
+
+
+def is_component_name(name: str) -> bool:
+    """Whether a component could be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
+def build_table(settings: Settings) -> ComponentTable:
+    """All components of the pipeline that `settings` describe."""
+    return ComponentTable(_specs(settings))
+
+
+def _specs(settings: Settings) -> Iterator[ComponentSpec]:
+    yield _engine(settings, "kafka", embedded=settings.kafka.embedded, start_timeout_s=60.0)
+    yield _engine(settings, "object-store", embedded=settings.s3.embedded)
+    yield _engine(settings, "redis", embedded=settings.redis.embedded)
+    feeds: tuple[str, ...] = ("kafka",)
+    if settings.profile == "demo":
+        yield ComponentSpec("market-replay", ComponentKind.MARKET, "actors.market.actor:MarketActor", (settings,))
+        feeds = ("kafka", "market-replay")
+    patience_s = max(_MIN_GRACE_S, _GRACE_TICKS * settings.collect.tick_s)
+    collector = "actors.collector:CollectorActor"
+    yield ComponentSpec("collector", ComponentKind.COLLECTOR, collector, (settings,), ("kafka",), grace_s=patience_s)
+    for name in settings.collect.providers:
+        if settings.provider(name).enabled:
+            scraper = "actors.scraper:ScraperActor"
+            yield ComponentSpec(f"scraper/{name}", ComponentKind.SCRAPER, scraper, (settings, name), feeds, grace_s=patience_s)
+    # RayDP takes 8-14 s on an idle machine; a cold page cache and a busy one multiply that.
+    stores = ("kafka", "object-store")
+    yield ComponentSpec(
+        "lake", ComponentKind.LAKE, "spark_jobs.lake_actor:LakeActor", (settings,), stores, start_timeout_s=150.0, stop_timeout_s=15.0
+    )
+    yield ComponentSpec("maintenance", ComponentKind.MAINTENANCE, "spark_jobs.maintenance:MaintenanceActor", (settings,), ("object-store",))
+    yield ComponentSpec("dashboard", ComponentKind.DASHBOARD, "control.hosts:DashboardHost", (settings,), start_timeout_s=60.0, grace_s=20.0)
+
+
+def _engine(settings: Settings, name: str, *, embedded: bool, start_timeout_s: float = 30.0) -> ComponentSpec:
+    kind = ComponentKind.ENGINE if embedded else ComponentKind.EXTERNAL
+    return ComponentSpec(name, kind, _ENGINE_HOST, (settings, name), start_timeout_s=start_timeout_s, stop_timeout_s=15.0)

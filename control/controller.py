@@ -1,0 +1,81 @@
+"""The controller: one detached Ray actor that holds the reconcile loop and the gRPC server. Re-made whenever it dies, it takes over what runs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import ray
+
+from control.components import build_table
+from control.ray_runtime import RayRuntime
+from control.reconciler import Reconciler
+from control.server import ControlServer
+from control.store import build_store
+from control.token import ensure_token
+from cryptoviz.clock import SystemClock
+from cryptoviz.components import ComponentState
+from cryptoviz.log import get_logger, log_to_file
+from cryptoviz.settings import Settings
+
+__all__ = ["CONTROLLER_NAME", "Controller"]
+
+CONTROLLER_NAME = "controller"
+
+_LINGER_S = 1.0
+"""After the last component ended: long enough for watchers to be told."""
+_STOP_GRACE_S = 2.0
+
+_log = get_logger("controller")
+
+
+class Controller:
+    """The actor. Its constructor starts all of it, because after a crash Ray runs nothing but the constructor."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._reconciler = Reconciler(
+            build_table(settings),
+            RayRuntime(settings.ray.namespace),
+            build_store(settings),
+            SystemClock(),
+            settings.control.reconcile_ms,
+            replayed=settings.profile == "demo",
+        )
+        self._server: ControlServer | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._loop = asyncio.ensure_future(self._run())
+
+    async def ready(self) -> str:
+        """The address served, once it is. Raises what prevents it."""
+        while self._server is None:
+            if self._loop.done():
+                self._loop.result()
+            await asyncio.sleep(0.05)
+        return self._settings.control.address
+
+    async def shutdown(self) -> None:
+        """Begin the end: NOT_SERVING, components in reverse order, server, then this actor. Returns at once; a second call does nothing."""
+        if self._ending is None and self._server is not None:
+            await self._server.not_serving()
+            self._reconciler.shutdown()
+            self._ending = asyncio.create_task(self._end(self._server), name="end")
+
+    async def _run(self) -> None:
+        log_to_file(self._settings, CONTROLLER_NAME)
+        token = await asyncio.to_thread(ensure_token, self._settings.token_file)
+        await self._reconciler.open()
+        server = ControlServer(self._reconciler, self._settings, token, self.shutdown)
+        await server.start()
+        self._server = server
+        await self._reconciler.run()
+
+    async def _end(self, server: ControlServer) -> None:
+        pipeline = self._reconciler.snapshot()
+        while any(component.state is not ComponentState.STOPPED for component in pipeline.components):
+            pipeline = await self._reconciler.changed_since(pipeline.version)
+        await asyncio.sleep(_LINGER_S)
+        _log.info("control_ends")
+        await server.stop(_STOP_GRACE_S)
+        self._loop.cancel()
+        await self._reconciler.close()
+        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)

@@ -1,0 +1,102 @@
+"""Reading the end of a log file and following it, in bounded memory, made safe to print."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["follow", "last_lines", "safe_line"]
+
+_BLOCK_BYTES = 64 * 1024
+_MAX_LINE_BYTES = 8 * 1024
+"""A longer line is cut: a reader wants its beginning, and a page of them must fit a message."""
+_MAX_READ_BYTES = 16 * 1024 * 1024
+"""How far back the search for line ends goes."""
+_POLL_S = 0.25
+_PAGE_LINES = 200
+"""With the longest lines a page stays below the 4 MiB of a response."""
+
+# All control characters but the tab: a log line must not move the cursor, clear a terminal or fake a second line.
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\t"} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where reading goes on: which file it was and how far."""
+
+    inode: int = 0
+    offset: int = 0
+
+
+def safe_line(raw: bytes) -> str:
+    """One line as text: undecodable bytes and control characters escaped, overlong lines cut."""
+    cut = raw[:_MAX_LINE_BYTES].rstrip(b"\r")
+    text = cut.decode("utf-8", "backslashreplace").translate(_CONTROL)
+    return text if len(raw) <= _MAX_LINE_BYTES else f"{text} … ({len(raw)} bytes)"
+
+
+async def last_lines(path: Path, count: int) -> list[str]:
+    """The last `count` lines, fewer when there are fewer; none when the file is missing."""
+    lines, _ = await asyncio.to_thread(_read_end, path, count)
+    return lines
+
+
+async def follow(path: Path, count: int) -> AsyncIterator[list[str]]:
+    """The last `count` lines, then new ones in pages as they are written. Goes on when the file is rotated, truncated or not there yet."""
+    lines, place = await asyncio.to_thread(_read_end, path, count)
+    for start in range(0, len(lines), _PAGE_LINES):
+        yield lines[start : start + _PAGE_LINES]
+    while True:
+        lines, place = await asyncio.to_thread(_read_on, path, place)
+        if lines:
+            yield lines
+        else:
+            await asyncio.sleep(_POLL_S)
+
+
+def pages(lines: list[str]) -> list[list[str]]:
+    """Lines in pages that fit a response."""
+    return [lines[start : start + _PAGE_LINES] for start in range(0, len(lines), _PAGE_LINES)]
+
+
+def _read_end(path: Path, count: int) -> tuple[list[str], _Place]:
+    try:
+        with path.open("rb") as file:
+            return _last(file.fileno(), count)
+    except FileNotFoundError:
+        return [], _Place()
+
+
+def _last(descriptor: int, count: int) -> tuple[list[str], _Place]:
+    facts = os.fstat(descriptor)
+    start, tail = facts.st_size, b""
+    # One more line end than lines: the one before the first of them.
+    while start > 0 and tail.count(b"\n") <= count and len(tail) < _MAX_READ_BYTES:
+        size = min(_BLOCK_BYTES, start)
+        start -= size
+        tail = os.pread(descriptor, size, start) + tail
+    whole, _, _ = tail.rpartition(b"\n")  # what has no line end yet is read by the follower once it has
+    if not whole:
+        return [], _Place(facts.st_ino, facts.st_size - len(tail))
+    lines = whole.split(b"\n")[-count:]
+    return [safe_line(line) for line in lines], _Place(facts.st_ino, facts.st_size - len(tail) + len(whole) + 1)
+
+
+def _read_on(path: Path, place: _Place) -> tuple[list[str], _Place]:
+    try:
+        with path.open("rb") as file:
+            facts = os.fstat(file.fileno())
+            offset = place.offset if facts.st_ino == place.inode and facts.st_size >= place.offset else 0
+            block = os.pread(file.fileno(), _BLOCK_BYTES, offset)
+    except FileNotFoundError:
+        return [], place
+    whole, ending, _ = block.rpartition(b"\n")
+    if not ending and len(block) < _BLOCK_BYTES:
+        return [], _Place(facts.st_ino, offset)
+    if not ending:
+        whole = block  # a line longer than a block goes out in pieces
+    lines = whole.split(b"\n")[-_PAGE_LINES * 10 :]
+    return [safe_line(line) for line in lines], _Place(facts.st_ino, offset + len(whole) + len(ending))

@@ -1,0 +1,332 @@
+"""The loop that makes the desired state so. RPCs edit what is wanted; here it is carried out, one guarded step a component.
+
+One event loop owns all of it: no locks. Work that takes time (start, stop, probe) runs as tasks, at most one start-or-stop and one probe a
+component, so that a component that hangs delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+
+from control.components import ComponentSpec, ComponentTable
+from control.runtime import Runtime
+from control.state import Action, Adopted, Context, Event, Look, Lost, Observed, Probed, Restart, Retry, Started, StartFailed, Stopped, advance
+from control.store import DesiredDocument, DesiredStore
+from cryptoviz.clock import Clock
+from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
+from cryptoviz.control.pipeline import PipelineStatus, overall
+from cryptoviz.errors import ComponentLost, ControlRefused, TerminalError, TransientError
+from cryptoviz.log import get_logger
+
+__all__ = ["Reconciler"]
+
+_PROBE_EVERY_MS = 1_000
+"""Metrics follow within 2 s: one probe interval and the probe itself."""
+_REPLACE_GRACE_S = 3.0
+"""What is replaced is broken already; it gets time to flush, not to think."""
+_STOP_AGAIN_S = 1.0
+
+_log = get_logger("controller")
+
+
+class Reconciler:
+    """Desired and observed state of all components.
+
+    Args:
+        table: the components.
+        runtime: what runs them.
+        store: keeps the desired state.
+        clock: time.
+        interval_ms: the loop looks at least this often; edits wake it at once.
+        replayed: prices come from the replay market.
+        uniform: jitter in [0, 1).
+    """
+
+    def __init__(
+        self,
+        table: ComponentTable,
+        runtime: Runtime,
+        store: DesiredStore,
+        clock: Clock,
+        interval_ms: int,
+        *,
+        replayed: bool = False,
+        uniform: Callable[[], float] = random.random,
+    ) -> None:
+        self.table = table
+        self._runtime = runtime
+        self._store = store
+        self._clock = clock
+        self._interval_ms = interval_ms
+        self._replayed = replayed
+        self._uniform = uniform
+        self._document = DesiredDocument()
+        self._draining = False
+        self._seen = {name: Observed(since_ms=clock.now_ms()) for name in table}
+        self._work: dict[str, asyncio.Task[None]] = {}
+        self._probes: dict[str, asyncio.Task[None]] = {}
+        self._probed_ms = dict.fromkeys(table, 0)
+        self._wake = asyncio.Event()
+        self._saving = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._version = 0
+        self._shown: tuple[ComponentStatus, ...] = ()
+
+    async def open(self) -> None:
+        """Read what is wanted and find what runs already: a controller made anew takes over, it does not restart."""
+        self._document = await self._store.load()
+        found = await asyncio.gather(*(self._runtime.find(spec) for spec in self.table.values()), return_exceptions=True)
+        for name, probe in zip(self.table, found, strict=True):
+            if isinstance(probe, BaseException):
+                _log.warning("adoption_failed", name=name, error=str(probe))
+            elif probe is not None:
+                _log.info("component_found", name=name, running=probe.running)
+                self._apply(name, Adopted(probe))
+        self._publish()
+
+    async def run(self) -> None:
+        """Reconcile until cancelled. No fault of one step ends the loop."""
+        while True:
+            self._look()
+            try:
+                async with asyncio.timeout(self._interval_ms / 1000):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def close(self) -> None:
+        """End the loop's own tasks; the components go on."""
+        tasks = [*self._work.values(), *self._probes.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def version(self) -> int:
+        """Of the newest snapshot; grows with each change, across controllers too."""
+        return self._version
+
+    @property
+    def draining(self) -> bool:
+        """Whether `shutdown` was called."""
+        return self._draining
+
+    def snapshot(self) -> PipelineStatus:
+        """All components as they are now."""
+        state, reason = overall(self._shown)
+        return PipelineStatus(state, reason, self._shown, self._replayed, self._version)
+
+    def component(self, name: str) -> ComponentStatus:
+        """One component as it is now. Raises UnknownComponent."""
+        self.table.require(name)
+        return next(status for status in self._shown if status.name == name)
+
+    async def changed_since(self, version: int) -> PipelineStatus:
+        """The newest snapshot, once its version is another than `version`."""
+        while self._version == version:
+            await self._changed.wait()
+        return self.snapshot()
+
+    async def start(self, name: str) -> ComponentStatus:
+        """Want `name` and what it needs running. Raises UnknownComponent; ControlRefused during a shutdown."""
+        self.table.require(name)
+        await self._want((*self.table.needs(name), name), DesiredState.RUNNING)
+        return self.component(name)
+
+    async def stop(self, name: str) -> ComponentStatus:
+        """Want `name` stopped. Raises UnknownComponent."""
+        self.table.require(name)
+        await self._want((name,), DesiredState.STOPPED)
+        return self.component(name)
+
+    async def restart(self, name: str) -> ComponentStatus:
+        """Stop and start `name`. Raises as `start`."""
+        self.table.require(name)
+        self._refuse_while_draining()
+        self._apply(name, Restart())
+        return await self.start(name)
+
+    async def start_all(self) -> PipelineStatus:
+        """Want everything running. Raises ControlRefused during a shutdown."""
+        await self._want(self.table, DesiredState.RUNNING)
+        return self.snapshot()
+
+    async def stop_all(self) -> PipelineStatus:
+        """Want everything stopped."""
+        await self._want(self.table, DesiredState.STOPPED)
+        return self.snapshot()
+
+    def shutdown(self) -> PipelineStatus:
+        """End everything but keep what is wanted for the next controller."""
+        self._draining = True
+        self._look()
+        return self.snapshot()
+
+    async def _want(self, names: Iterable[str], desired: DesiredState) -> None:
+        if desired is DesiredState.RUNNING:
+            self._refuse_while_draining()
+        chosen = tuple(names)
+        async with self._saving:
+            components = self._document.components | dict.fromkeys(chosen, desired)
+            if components != self._document.components:
+                document = DesiredDocument(self._document.revision + 1, components)
+                # Kept first, shown after: a controller that dies in between leaves no promise unkept.
+                await self._store.save(document)
+                self._document = document
+        for name in chosen:
+            if desired is DesiredState.RUNNING:
+                self._apply(name, Retry())
+        self._look()
+        self._wake.set()
+
+    def _refuse_while_draining(self) -> None:
+        if self._draining:
+            raise ControlRefused("the control service is shutting down; `cryptoviz up` starts it again", code="FAILED_PRECONDITION")
+
+    def _desired(self, name: str) -> DesiredState:
+        return DesiredState.STOPPED if self._draining else self._document.components.get(name, DesiredState.STOPPED)
+
+    def _look(self) -> None:
+        # Reverse order: what ends frees what it used within the same look.
+        for name in reversed(list(self.table)):
+            self._guarded(name)
+        self._publish()
+
+    def _guarded(self, name: str) -> None:
+        try:
+            if name not in self._work or self._desired(name) is DesiredState.STOPPED:
+                self._apply(name, Look())
+            self._probe_if_due(name)
+        except Exception:  # noqa: BLE001 (a fault in one component's step must not stop the loop for the others)
+            _log.exception("reconcile_step_failed", name=name)
+
+    def _apply(self, name: str, event: Event) -> None:
+        spec = self.table[name]
+        before = self._seen[name]
+        context = Context(
+            desired=self._desired(name),
+            now_ms=self._clock.now_ms(),
+            policy=spec.policy,
+            waits_for=self._waits_for(spec),
+            held_by=self._held_by(spec),
+            jitter=self._uniform(),
+        )
+        after, action = advance(before, event, context)
+        self._seen[name] = after
+        if after.state is not before.state:
+            _log.info("state", name=name, before=str(before.state), after=str(after.state), trigger=str(after.trigger), message=after.message)
+            self._wake.set()  # what waits for this component looks again at once
+        if action is not Action.NONE:
+            self._begin(spec, action)
+
+    def _waits_for(self, spec: ComponentSpec) -> str:
+        up = (ComponentState.RUNNING, ComponentState.DEGRADED)
+        down = [name for name in spec.depends_on if self._seen[name].state not in up]
+        return ", ".join(f"{name}, which is {self._seen[name].state}" for name in down)
+
+    def _held_by(self, spec: ComponentSpec) -> str:
+        users = [name for name in self.table.users(spec.name) if self._desired(name) is DesiredState.STOPPED]
+        return ", ".join(name for name in users if self._seen[name].state not in (ComponentState.STOPPED, ComponentState.FAILED))
+
+    def _begin(self, spec: ComponentSpec, action: Action) -> None:
+        earlier = self._work.get(spec.name)
+        probe = self._probes.pop(spec.name, None)
+        if probe is not None:
+            probe.cancel()  # its answer is about the incarnation that ends now
+        run = self._run_start(spec, earlier) if action is Action.START else self._run_stop(spec, earlier, action)
+        task = asyncio.create_task(run, name=f"{action} {spec.name}")
+        self._work[spec.name] = task
+        task.add_done_callback(lambda done: self._finished(spec.name, done))
+
+    def _finished(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._work.get(name) is task:
+            del self._work[name]
+        self._wake.set()
+
+    async def _run_start(self, spec: ComponentSpec, earlier: asyncio.Task[None] | None) -> None:
+        await _ended(earlier)
+        event: Event
+        try:
+            await self._runtime.start(spec)
+            event = Started()
+        except TerminalError as error:
+            event = StartFailed(error.message, terminal=True)
+        except TransientError as error:
+            event = StartFailed(error.message, terminal=False)
+        except Exception as error:  # noqa: BLE001 (whatever a start raises must become a state, not a lost task)
+            _log.exception("start_failed", name=spec.name)
+            event = StartFailed(f"{type(error).__name__}: {error}", terminal=False)
+        self._work.pop(spec.name, None)
+        self._apply(spec.name, event)
+
+    async def _run_stop(self, spec: ComponentSpec, earlier: asyncio.Task[None] | None, action: Action) -> None:
+        if earlier is not None and earlier is not asyncio.current_task():
+            earlier.cancel()
+        await _ended(earlier)
+        grace_s = spec.stop_timeout_s if action is Action.STOP else _REPLACE_GRACE_S
+        while not await self._try_stop(spec, grace_s):
+            grace_s = 0.0
+            await self._clock.sleep(_STOP_AGAIN_S)
+        self._apply(spec.name, Stopped())
+
+    async def _try_stop(self, spec: ComponentSpec, grace_s: float) -> bool:
+        try:
+            await self._runtime.stop(spec, grace_s)
+        except Exception:  # noqa: BLE001 (an actor that resists is tried again, with the reason in the log)
+            _log.exception("stop_failed", name=spec.name)
+            return False
+        return True
+
+    def _probe_if_due(self, name: str) -> None:
+        now_ms = self._clock.now_ms()
+        up = self._seen[name].state in (ComponentState.RUNNING, ComponentState.DEGRADED)
+        if not up or name in self._probes or name in self._work or now_ms - self._probed_ms[name] < _PROBE_EVERY_MS:
+            return
+        self._probed_ms[name] = now_ms
+        task = asyncio.create_task(self._run_probe(self.table[name]), name=f"probe {name}")
+        self._probes[name] = task
+        task.add_done_callback(lambda done: self._probes.pop(name, None) if self._probes.get(name) is done else None)
+
+    async def _run_probe(self, spec: ComponentSpec) -> None:
+        try:
+            self._apply(spec.name, Probed(await self._runtime.probe(spec)))
+        except ComponentLost as lost:
+            self._apply(spec.name, Lost(lost.message))
+        except Exception as error:  # noqa: BLE001 (a probe that cannot be made says nothing about the loop)
+            _log.exception("probe_failed", name=spec.name)
+            self._apply(spec.name, Lost(f"cannot be probed: {type(error).__name__}"))
+
+    def _publish(self) -> None:
+        shown = tuple(self._status(spec) for spec in self.table.values())
+        if shown == self._shown and self._version:
+            return
+        self._shown = shown
+        # Starts from the clock, so that a watcher's last version stays in the past of a controller made anew.
+        self._version = max(self._version + 1, self._clock.now_ms())
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _status(self, spec: ComponentSpec) -> ComponentStatus:
+        seen = self._seen[spec.name]
+        return ComponentStatus(
+            name=spec.name,
+            kind=spec.kind,
+            desired=self._desired(spec.name),
+            state=seen.state,
+            trigger=seen.trigger,
+            message=seen.message,
+            since_ms=seen.since_ms,
+            restarts=seen.restarts,
+            metrics=seen.metrics,
+            depends_on=spec.depends_on,
+            pid=seen.pid,
+            url=seen.url,
+        )
+
+
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,149 @@
+"""`ControlService`: checks what is asked, hands it to the reconciler, and answers. The contract of each RPC is control.proto."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from control.components import is_component_name
+from control.logs import follow, last_lines, pages
+from control.reconciler import Reconciler
+from cryptoviz.components import ComponentStatus
+from cryptoviz.control.channel import STATUS_DETAILS
+from cryptoviz.control.convert import component_to_proto, pipeline_to_proto
+from cryptoviz.control.v1 import control_pb2 as pb
+from cryptoviz.control.v1.control_pb2_grpc import ControlServiceServicer
+from cryptoviz.errors import ControlRefused, UnknownComponent
+from cryptoviz.log import log_path
+from cryptoviz.settings import Settings
+
+__all__ = ["ControlService"]
+
+_MAX_STREAMS = 64
+"""Watches and followed logs at a time: each costs a task and a snapshot in flight. A page or a CLI needs one or two."""
+_DEFAULT_LINES = 100
+_MAX_LINES = 10_000
+
+Context = Any  # grpc.aio.ServicerContext; the generated stubs ask for a class that is both that and the blocking one
+
+
+class ControlService(ControlServiceServicer):
+    """The RPCs. `on_shutdown` is called when a client asks for Shutdown, and may be called again."""
+
+    def __init__(self, reconciler: Reconciler, settings: Settings, on_shutdown: Callable[[], Awaitable[None]]) -> None:
+        self._reconciler = reconciler
+        self._settings = settings
+        self._on_shutdown = on_shutdown
+        self._streams = 0
+
+    async def ListComponents(self, request: pb.ListComponentsRequest, context: Context) -> pb.ListComponentsResponse:
+        del request, context
+        return pb.ListComponentsResponse(pipeline=pipeline_to_proto(self._reconciler.snapshot()))
+
+    async def GetComponent(self, request: pb.GetComponentRequest, context: Context) -> pb.GetComponentResponse:
+        async def get(name: str) -> ComponentStatus:
+            return self._reconciler.component(name)
+
+        return pb.GetComponentResponse(component=await self._one(request.name, context, get))
+
+    async def StartComponent(self, request: pb.StartComponentRequest, context: Context) -> pb.StartComponentResponse:
+        return pb.StartComponentResponse(component=await self._one(request.name, context, self._reconciler.start))
+
+    async def StopComponent(self, request: pb.StopComponentRequest, context: Context) -> pb.StopComponentResponse:
+        return pb.StopComponentResponse(component=await self._one(request.name, context, self._reconciler.stop))
+
+    async def RestartComponent(self, request: pb.RestartComponentRequest, context: Context) -> pb.RestartComponentResponse:
+        return pb.RestartComponentResponse(component=await self._one(request.name, context, self._reconciler.restart))
+
+    async def StartPipeline(self, request: pb.StartPipelineRequest, context: Context) -> pb.StartPipelineResponse:
+        del request
+        try:
+            pipeline = await self._reconciler.start_all()
+        except ControlRefused as refused:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, refused.message)
+        return pb.StartPipelineResponse(pipeline=pipeline_to_proto(pipeline))
+
+    async def StopPipeline(self, request: pb.StopPipelineRequest, context: Context) -> pb.StopPipelineResponse:
+        del request, context
+        return pb.StopPipelineResponse(pipeline=pipeline_to_proto(await self._reconciler.stop_all()))
+
+    async def Shutdown(self, request: pb.ShutdownRequest, context: Context) -> pb.ShutdownResponse:
+        del request, context
+        await self._on_shutdown()
+        return pb.ShutdownResponse(pipeline=pipeline_to_proto(self._reconciler.shutdown()))
+
+    async def WatchPipeline(self, request: pb.WatchPipelineRequest, context: Context) -> AsyncIterator[pb.WatchPipelineResponse]:
+        if self._streams >= _MAX_STREAMS:
+            await self._too_many(context)
+        with self._stream():
+            version = request.after_version
+            while True:
+                # A reader that is slow finds one snapshot, the newest, when it is ready for the next: nothing queues up for it here.
+                pipeline = await self._reconciler.changed_since(version)
+                version = pipeline.version
+                yield pb.WatchPipelineResponse(pipeline=pipeline_to_proto(pipeline))
+
+    async def TailLogs(self, request: pb.TailLogsRequest, context: Context) -> AsyncIterator[pb.TailLogsResponse]:
+        name = await self._known(request.name, context)
+        lines = request.lines or _DEFAULT_LINES
+        if lines > _MAX_LINES:
+            await _invalid(context, "lines", f"is {lines}; at most {_MAX_LINES}")
+        path = log_path(self._settings, name)
+        if not request.follow:
+            for page in pages(await last_lines(path, lines)):
+                yield pb.TailLogsResponse(lines=page)
+            return
+        if self._streams >= _MAX_STREAMS:
+            await self._too_many(context)
+        with self._stream():
+            async for page in follow(path, lines):
+                yield pb.TailLogsResponse(lines=page)
+
+    async def _one(self, name: str, context: Context, verb: Callable[[str], Awaitable[ComponentStatus]]) -> pb.Component:
+        await self._known(name, context)
+        try:
+            return component_to_proto(await verb(name))
+        except ControlRefused as refused:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, refused.message)
+            raise  # abort never returns
+
+    async def _known(self, name: str, context: Context) -> str:
+        """`name`, checked: it becomes part of a path and of log lines."""
+        if not is_component_name(name):
+            await _invalid(context, "name", "must look like `kafka` or `scraper/coingecko`: lower-case letters, digits, `-`, `_` and one `/`")
+        try:
+            return self._reconciler.table.require(name).name
+        except UnknownComponent as unknown:
+            await context.abort(grpc.StatusCode.NOT_FOUND, unknown.message)
+            raise
+
+    @contextmanager
+    def _stream(self) -> Iterator[None]:
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+    @staticmethod
+    async def _too_many(context: Context) -> NoReturn:
+        await context.abort(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_MAX_STREAMS} streams are open, no more are served: close one, or poll ListComponents"
+        )
+        raise AssertionError  # abort never returns
+
+
+async def _invalid(context: Context, field: str, description: str) -> NoReturn:
+    violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    message = f"{field} {description}"
+    status = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=message, details=[detail])
+    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message, ((STATUS_DETAILS, status.SerializeToString()),))
+    raise AssertionError  # abort never returns

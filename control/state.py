@@ -1,0 +1,329 @@
+"""The component state machine: a pure function from (what is seen, what happened, what is wanted) to (what is seen next, what to do).
+
+Nothing here waits, calls or reads a clock, so that every transition is a line of a table test. The reconciler feeds it.
+
+    STOPPED ──> STARTING ──> RUNNING <──> DEGRADED
+       ^           │ ^          │            │
+       │           │ └─ BACKOFF <┴─ died ─── stale too long
+    STOPPING <─────┤      ^
+                   ├──────┘ the start failed, a later one may not
+                   └─> FAILED: a person or a setting must act
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from cryptoviz.components import ComponentState, DesiredState, Probe, Trigger
+
+__all__ = [
+    "Action",
+    "Adopted",
+    "Context",
+    "Event",
+    "Look",
+    "Lost",
+    "Observed",
+    "Policy",
+    "Probed",
+    "Restart",
+    "Retry",
+    "StartFailed",
+    "Started",
+    "Stopped",
+    "advance",
+    "backoff_ms",
+]
+
+_UP = (ComponentState.RUNNING, ComponentState.DEGRADED)
+
+
+class Action(StrEnum):
+    """What the reconciler does next for the component."""
+
+    NONE = "none"
+    START = "start"
+    STOP = "stop"
+    REPLACE = "replace"
+    """End the actor with little patience; a start follows when the back-off is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Patience with one component.
+
+    Attributes:
+        grace_ms: how long it may be DEGRADED before it is replaced.
+        backoff_base_ms: the first wait; each further failure doubles it.
+        backoff_cap_ms: the longest wait, so that a mended cause is noticed within half a minute.
+        stable_ms: healthy for this long, and earlier failures no longer count.
+    """
+
+    grace_ms: int
+    backoff_base_ms: int = 500
+    backoff_cap_ms: int = 30_000
+    stable_ms: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is known of a component. Times are UTC epoch ms."""
+
+    state: ComponentState = ComponentState.STOPPED
+    trigger: Trigger = Trigger.NONE
+    message: str = ""
+    since_ms: int = 0
+    restarts: int = 0
+    failures: int = 0
+    """Failures in a row; decides the back-off."""
+    retry_at_ms: int = 0
+    unhealthy_since_ms: int | None = None
+    healthy_since_ms: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    pid: int | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that a transition may depend on beside the component itself.
+
+    Attributes:
+        waits_for: which dependencies are not up, as text; empty when all are.
+        held_by: which components still use this one and are ending too, as text; it ends after them.
+        jitter: uniform in [0, 1).
+    """
+
+    desired: DesiredState
+    now_ms: int
+    policy: Policy
+    waits_for: str = ""
+    held_by: str = ""
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The loop came round, or somebody edited what is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """At its own start the controller found the component's actor alive."""
+
+    probe: Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """`start` returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailed:
+    """`start` raised. `terminal`: trying again changes nothing."""
+
+    message: str
+    terminal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The actor is gone, as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The actor answered a probe."""
+
+    probe: Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The actor did not answer because it is dead or being re-made."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """An operator asks for stop and start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """An operator asks for a start: waiting and giving up end."""
+
+
+Event = Look | Adopted | Started | StartFailed | Stopped | Probed | Lost | Restart | Retry
+Step = tuple[Observed, Action]
+
+
+def advance(seen: Observed, event: Event, context: Context) -> Step:
+    """The next observation and what to do. Events that do not fit the state (late answers) change nothing."""
+    match event:
+        case Look():
+            return _look(seen, context)
+        case Adopted(probe):
+            return _adopted(seen, probe, context)
+        case Started():
+            return _started(seen, context)
+        case StartFailed():
+            return _start_failed(seen, event, context)
+        case Stopped():
+            return _stopped(seen, context)
+        case Probed(probe):
+            return _probed(seen, probe, context) if seen.state in _UP else (seen, Action.NONE)
+        case Lost(message):
+            return _died(seen, message, context) if seen.state in _UP else (seen, Action.NONE)
+        case Restart():
+            return _restart(seen, context)
+        case Retry():
+            return _retry(seen, context)
+
+
+def backoff_ms(failures: int, policy: Policy, jitter: float) -> int:
+    """Wait before the start after `failures` failures in a row: doubling, capped, between half and all of it."""
+    # The exponent is bounded before the shift, not after: a component may fail for weeks.
+    full = min(policy.backoff_cap_ms, policy.backoff_base_ms << min(failures - 1, 16))
+    return round(full * (0.5 + 0.5 * jitter))
+
+
+def _move(seen: Observed, context: Context, state: ComponentState, trigger: Trigger, message: str = "") -> Observed:
+    since_ms = seen.since_ms if seen.state is state else context.now_ms
+    return replace(seen, state=state, trigger=trigger, message=message, since_ms=since_ms)
+
+
+def _look(seen: Observed, context: Context) -> Step:
+    if context.desired is DesiredState.STOPPED:
+        return _look_unwanted(seen, context)
+    if seen.state is ComponentState.STOPPED:
+        return _begin(seen, context, Trigger.OPERATOR)
+    if seen.state is ComponentState.STARTING and seen.trigger is Trigger.DEPENDENCY:
+        return _begin(seen, context, Trigger.OPERATOR)
+    if seen.state is ComponentState.BACKOFF and context.now_ms >= seen.retry_at_ms:
+        return _begin(replace(seen, restarts=seen.restarts + 1), context, Trigger.BACKOFF_OVER)
+    if seen.state is ComponentState.STOPPING and seen.trigger is Trigger.DEPENDENCY:
+        # It only waited to end and has not begun to: go on as before, the next probe says how it is.
+        return _move(seen, context, ComponentState.RUNNING, Trigger.OPERATOR), Action.NONE
+    if seen.state in _UP and context.waits_for:
+        return _degrade_by_dependency(seen, context), Action.NONE
+    return seen, Action.NONE
+
+
+def _look_unwanted(seen: Observed, context: Context) -> Step:
+    if seen.state is ComponentState.STOPPED:
+        return seen, Action.NONE
+    if seen.state is ComponentState.STOPPING and seen.trigger is not Trigger.DEPENDENCY:
+        return seen, Action.NONE
+    if context.held_by:
+        return _move(seen, context, ComponentState.STOPPING, Trigger.DEPENDENCY, f"ends after {context.held_by}"), Action.NONE
+    return _move(seen, context, ComponentState.STOPPING, Trigger.OPERATOR), Action.STOP
+
+
+def _begin(seen: Observed, context: Context, trigger: Trigger) -> Step:
+    if context.waits_for:
+        return _move(seen, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waits for {context.waits_for}"), Action.NONE
+    return _move(seen, context, ComponentState.STARTING, trigger), Action.START
+
+
+def _adopted(seen: Observed, probe: Probe, context: Context) -> Step:
+    if seen.state is not ComponentState.STOPPED:
+        return seen, Action.NONE
+    if probe.running:
+        found = _move(seen, context, ComponentState.RUNNING, Trigger.PROBE, "found running")
+        return _with_facts(found, probe), Action.NONE
+    if context.desired is DesiredState.STOPPED:
+        return _move(seen, context, ComponentState.STOPPING, Trigger.OPERATOR), Action.STOP
+    return seen, Action.NONE
+
+
+def _started(seen: Observed, context: Context) -> Step:
+    if seen.state is not ComponentState.STARTING:
+        return seen, Action.NONE
+    running = _move(seen, context, ComponentState.RUNNING, Trigger.STARTED)
+    return replace(running, unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
+
+
+def _start_failed(seen: Observed, event: StartFailed, context: Context) -> Step:
+    if seen.state is not ComponentState.STARTING:
+        return seen, Action.NONE
+    if event.terminal:
+        return _forget(_move(seen, context, ComponentState.FAILED, Trigger.START_FAILED, event.message)), Action.REPLACE
+    return _back_off(seen, Trigger.START_FAILED, event.message, context), Action.REPLACE
+
+
+def _stopped(seen: Observed, context: Context) -> Step:
+    if seen.state is not ComponentState.STOPPING:
+        return seen, Action.NONE
+    return _forget(_move(seen, context, ComponentState.STOPPED, Trigger.OPERATOR)), Action.NONE
+
+
+def _probed(seen: Observed, probe: Probe, context: Context) -> Step:
+    if not probe.running:
+        return _died(seen, probe.message or "its process ended and was made anew", context)
+    facts = _with_facts(seen, probe)
+    if not probe.healthy:
+        return _unhealthy(facts, probe, context)
+    healthy_since = seen.healthy_since_ms if seen.healthy_since_ms is not None else context.now_ms
+    failures = 0 if context.now_ms - healthy_since >= context.policy.stable_ms else seen.failures
+    facts = replace(facts, unhealthy_since_ms=None, healthy_since_ms=healthy_since, failures=failures)
+    if context.waits_for:
+        return _degrade_by_dependency(facts, context), Action.NONE
+    trigger = seen.trigger if seen.state is ComponentState.RUNNING else Trigger.PROBE
+    return _move(facts, context, ComponentState.RUNNING, trigger, probe.message), Action.NONE
+
+
+def _unhealthy(facts: Observed, probe: Probe, context: Context) -> Step:
+    if context.waits_for:
+        # Not its own fault: its patience begins anew when the dependency is back.
+        return replace(_degrade_by_dependency(facts, context), unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
+    since = facts.unhealthy_since_ms if facts.unhealthy_since_ms is not None else context.now_ms
+    facts = replace(facts, unhealthy_since_ms=since, healthy_since_ms=None)
+    if context.now_ms - since >= context.policy.grace_ms:
+        return _back_off(facts, Trigger.STALE, probe.message or "not healthy", context), Action.REPLACE
+    return _move(facts, context, ComponentState.DEGRADED, Trigger.STALE, probe.message), Action.NONE
+
+
+def _died(seen: Observed, message: str, context: Context) -> Step:
+    return _back_off(seen, Trigger.DIED, message, context), Action.NONE
+
+
+def _back_off(seen: Observed, trigger: Trigger, message: str, context: Context) -> Observed:
+    failures = seen.failures + 1
+    wait_ms = backoff_ms(failures, context.policy, context.jitter)
+    text = f"{message}; starts again in {wait_ms / 1000:.1f} s"
+    moved = _forget(_move(seen, context, ComponentState.BACKOFF, trigger, text))
+    return replace(moved, failures=failures, retry_at_ms=context.now_ms + wait_ms)
+
+
+def _restart(seen: Observed, context: Context) -> Step:
+    if seen.state is ComponentState.STOPPED:
+        return seen, Action.NONE  # the desired state, running by now, starts it
+    if seen.state is ComponentState.STOPPING and seen.trigger is not Trigger.DEPENDENCY:
+        return seen, Action.NONE
+    ending = _move(seen, context, ComponentState.STOPPING, Trigger.OPERATOR, "restarts")
+    return replace(ending, restarts=seen.restarts + 1, failures=0), Action.STOP
+
+
+def _retry(seen: Observed, context: Context) -> Step:
+    if seen.state is ComponentState.FAILED:
+        return replace(_move(seen, context, ComponentState.STOPPED, Trigger.OPERATOR), failures=0), Action.NONE
+    if seen.state is ComponentState.BACKOFF:
+        return replace(seen, failures=0, retry_at_ms=context.now_ms), Action.NONE
+    return seen, Action.NONE
+
+
+def _degrade_by_dependency(seen: Observed, context: Context) -> Observed:
+    return _move(seen, context, ComponentState.DEGRADED, Trigger.DEPENDENCY, f"depends on {context.waits_for}")
+
+
+def _with_facts(seen: Observed, probe: Probe) -> Observed:
+    return replace(seen, metrics=dict(probe.metrics), pid=probe.pid, url=probe.url)
+
+
+def _forget(seen: Observed) -> Observed:
+    """Facts of an incarnation end with it."""
+    return replace(seen, metrics={}, pid=None, url=None, unhealthy_since_ms=None, healthy_since_ms=None)
