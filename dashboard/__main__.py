@@ -1,0 +1,48 @@
+"""`python -m dashboard`: serve the page until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from cryptoviz.client import ControlClient
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.log import configure_logging, get_logger
+from cryptoviz.settings import settings_from_environment
+from dashboard.app import make_server
+from dashboard.hub import Hub
+from dashboard.lake_history import LakeHistory
+
+log = get_logger("dashboard")
+
+
+def main() -> int:
+    """Exit status: 0 after a signal, 1 when settings or port do not allow a start."""
+    try:
+        settings = settings_from_environment()
+    except CryptoVizError as error:
+        configure_logging()
+        log.error("dashboard_not_started", reason=str(error))
+        return 1
+    configure_logging(settings.log_level)
+    hub = Hub.create(settings, lambda: ControlClient.from_settings(settings), LakeHistory(settings))
+    try:
+        server = make_server(hub)
+    except OSError as error:
+        log.error("dashboard_not_started", reason=str(error), setting="CRYPTOVIZ_DASHBOARD__PORT", port=settings.dashboard.port)
+        return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.io_loop.add_callback_from_signal(server.io_loop.stop))
+    hub.start()
+    server.start()
+    log.info("dashboard_serving", url=f"http://{settings.dashboard.host}:{settings.dashboard.port}/")
+    try:
+        server.io_loop.start()
+    finally:
+        server.stop()
+        hub.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""History from the lake, read in worker threads and kept for a moment, because each read lists a Delta log over HTTP."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar, cast
+
+from dashboard.view_logic.candles import Candle
+from dashboard.view_logic.statistics import PriceRow
+
+__all__ = ["History", "HistorySource"]
+
+T = TypeVar("T")
+
+_WORKERS = 2  # the machine's cores in the smallest setting; reads share one connection pool below
+_FRESH_S = 4.0  # two ticks of the demo: a table that is refreshed each 5 s never reads twice for two browsers
+_KEPT = 64
+
+
+class HistorySource(Protocol):
+    """Where history comes from. Calls block and raise CryptoVizError when the lake cannot be read."""
+
+    def candles(self, asset_id: str, interval: str, since_ms: int) -> Sequence[Candle]:
+        """Candles that start at or after `since_ms` (UTC epoch ms), oldest first; none when the lake has none."""
+        ...
+
+    def rows(self, asset_id: str, since_ms: int, limit: int) -> Sequence[PriceRow]:
+        """The newest `limit` rows at or after `since_ms`, newest first."""
+        ...
+
+    def parquet(self, asset_id: str, since_ms: int) -> bytes:
+        """All columns of the asset's rows at or after `since_ms`, as one Parquet file."""
+        ...
+
+    def csv(self, asset_id: str, since_ms: int) -> bytes:
+        """The same as CSV with a header line."""
+        ...
+
+
+class History:
+    """Reads a `HistorySource` off the event loop. Callbacks run in worker threads: they must hand over to their session's loop."""
+
+    def __init__(self, source: HistorySource) -> None:
+        self._source = source
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="history")
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[Hashable, tuple[float, Future[Any]]] = OrderedDict()
+
+    def candles(self, asset_id: str, interval: str, since_ms: int) -> Future[Sequence[Candle]]:
+        """As `HistorySource.candles`."""
+        return self._cached(("candles", asset_id, interval, since_ms), lambda: self._source.candles(asset_id, interval, since_ms))
+
+    def rows(self, asset_id: str, since_ms: int, limit: int) -> Future[Sequence[PriceRow]]:
+        """As `HistorySource.rows`."""
+        return self._cached(("rows", asset_id, since_ms, limit), lambda: self._source.rows(asset_id, since_ms, limit))
+
+    def download(self, asset_id: str, since_ms: int, kind: str) -> bytes:
+        """A whole file, read in the calling thread; `kind` is `csv` or `parquet`."""
+        return self._source.csv(asset_id, since_ms) if kind == "csv" else self._source.parquet(asset_id, since_ms)
+
+    def close(self) -> None:
+        """Drop what waits; a read under way ends by itself."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _cached(self, key: Hashable, read: Callable[[], T]) -> Future[T]:
+        """One read for all who ask within the same moment; a failure is not kept."""
+        now = time.monotonic()
+        with self._lock:
+            kept = self._cache.get(key)
+            if kept is not None:
+                since, future = kept
+                failed = future.done() and (future.cancelled() or future.exception() is not None)
+                if not failed and (not future.done() or now - since < _FRESH_S):
+                    return cast("Future[T]", future)
+            future = self._pool.submit(read)
+            self._cache[key] = (now, future)
+            self._cache.move_to_end(key)
+            while len(self._cache) > _KEPT:
+                self._cache.popitem(last=False)
+        return future

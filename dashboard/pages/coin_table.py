@@ -1,0 +1,152 @@
+"""The coin table: Tabulator, patched cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import panel as pn
+import panel_material_ui as pmui
+from panel.io.model import JSCode
+
+from dashboard.session import Session
+from dashboard.styles import LAYOUT, PARTS, TABLE
+from dashboard.view_logic.coin_rows import COLUMNS, CoinView, by_rank, coin_row, matches
+from dashboard.view_logic.markup import element, text
+from dashboard.view_logic.quote import state_markup
+
+__all__ = ["CoinTable"]
+
+_SPARK_TICKS = 180
+_FIELDS = tuple(column.field for column in COLUMNS)
+_HIDDEN = ("asset_id", *(f"h_{field}" for field in _FIELDS))
+_NUMERIC = ("rank", "price", "change_1h", "change_24h", "change_7d", "volume", "market_cap", "spread", "age")
+
+
+class CoinTable:
+    """Rows of all coins with a price. `choose` is called with an asset id when a row is clicked."""
+
+    def __init__(self, session: Session, choose: Callable[[str], None]) -> None:
+        self._session = session
+        self._choose = choose
+        self._rows: list[dict[str, Any]] = []
+        self._shown_prices: dict[str, float] = {}
+        self._chosen = ""
+        self._search = pmui.TextInput(
+            label="",
+            placeholder="Search coin",
+            size="small",
+            width=150,
+            margin=0,
+            css_classes=["cv-search"],
+            sx={"& input": {"padding": "4px 8px", "fontSize": "12.5px"}},
+        )
+        self._search.param.watch(lambda _event: self.refresh(live=False), "value_input")
+        self._caption = pn.pane.HTML("", stylesheets=[PARTS], margin=0)
+        self._empty = pn.pane.HTML(
+            state_markup("loading", "Waiting for the first prices"), stylesheets=[PARTS], margin=0, sizing_mode="stretch_width"
+        )
+        self._table = _tabulator()
+        self._table.on_click(self._clicked)
+        self._table.visible = False
+        bar = pn.Row(self._caption, pn.HSpacer(), self._search, css_classes=["cv-bar"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
+        self.view = pn.Column(bar, self._empty, self._table, css_classes=["cv-card", "cv-coins"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
+
+    def choose(self, asset_id: str) -> None:
+        """Mark the chosen coin's row."""
+        self._chosen = asset_id
+        self._mark()
+
+    def refresh(self, *, live: bool) -> None:
+        """Show the state as it is. `live` means new prices came: those that changed flash."""
+        hub = self._session.hub
+        everything = by_rank(hub.live.latest().values())
+        now_ms = self._session.now_ms()
+        search = self._search.value_input or ""
+        rows = []
+        for record in everything:
+            if not matches(record, search):
+                continue
+            before = self._shown_prices.get(record.asset_id) if live else None
+            rows.append(coin_row(CoinView(record, hub.live.recent_prices(record.asset_id, _SPARK_TICKS), before), now_ms, hub.tick_ms))
+        self._shown_prices = {record.asset_id: record.price for record in everything}
+        self._show(rows)
+        self._say(len(everything), len(rows), search)
+
+    def _show(self, rows: list[dict[str, Any]]) -> None:
+        if [row["asset_id"] for row in rows] != [row["asset_id"] for row in self._rows]:
+            self._rows = rows
+            self._table.value = _frame(rows)
+            self._table.visible = bool(rows)
+            self._mark()
+            return
+        patches: dict[str, list[tuple[int, Any]]] = {}
+        for index, (before, after) in enumerate(zip(self._rows, rows, strict=True)):
+            for field, value in after.items():
+                if before[field] != value:
+                    patches.setdefault(field, []).append((index, float("nan") if value is None else value))
+        self._rows = rows
+        if patches:
+            self._table.patch(patches, as_index=False)
+
+    def _say(self, known: int, shown: int, search: str) -> None:
+        caption = element("span", "Coins", "cv-title") + "&nbsp; " + element("span", text(f"{shown} of {known}" if search else f"{known}"), "cv-note")
+        if self._caption.object != caption:
+            self._caption.object = caption
+        self._empty.visible = shown == 0
+        if known and not shown:
+            self._empty.object = state_markup("empty", "No coin matches", f"Nothing like “{search}” among {known} coins")
+
+    def _mark(self) -> None:
+        self._table.selection = [index for index, row in enumerate(self._rows) if row["asset_id"] == self._chosen]
+
+    def _clicked(self, event: Any) -> None:
+        if 0 <= event.row < len(self._rows):
+            self._choose(str(self._rows[event.row]["asset_id"]))
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["asset_id", *_FIELDS, *(f"h_{field}" for field in _FIELDS)])
+    for field in _NUMERIC:
+        frame[field] = frame[field].astype("float64")
+    return frame
+
+
+def _tabulator() -> Any:
+    columns = [
+        {
+            "field": column.field,
+            "minWidth": column.width,
+            "responsive": _responsive(column.needs_px),
+            "widthGrow": column.width,
+            "sorterParams": {"alignEmptyValues": "bottom"},
+            "headerTooltip": column.tooltip,
+            "headerHozAlign": column.align,
+            "hozAlign": column.align,
+            "headerSortTristate": True,
+            **({"headerSort": False} if column.field == "spark" else {}),
+        }
+        for column in COLUMNS
+    ]
+    return pn.widgets.Tabulator(
+        _frame([]),
+        show_index=False,
+        disabled=True,
+        layout="fit_columns",
+        hidden_columns=list(_HIDDEN),
+        titles={column.field: column.title for column in COLUMNS},
+        formatters={field: JSCode(f"function(cell) {{ return cell.getData().h_{field} }}") for field in _FIELDS},
+        selectable=1,
+        theme="simple",
+        sizing_mode="stretch_width",
+        margin=0,
+        css_classes=["cv-coin-table"],
+        stylesheets=[TABLE],
+        configuration={"responsiveLayout": "hide", "columns": columns, "headerSortElement": '<div class="tabulator-arrow"></div>'},
+    )
+
+
+def _responsive(needs_px: int) -> int:
+    """Tabulator hides the column of the highest number first; 0 never hides."""
+    return needs_px // 100

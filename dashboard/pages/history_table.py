@@ -1,0 +1,187 @@
+"""Rows of the lake for the chosen coin, their summary statistics, and downloads."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import panel as pn
+import panel_material_ui as pmui
+from panel.io.model import JSCode
+
+from cryptoviz.errors import CryptoVizError
+from dashboard.session import Session
+from dashboard.styles import LAYOUT, PARTS, TABLE
+from dashboard.view_logic.history_rows import RANGES_MS, history_row, range_start
+from dashboard.view_logic.markup import element, text
+from dashboard.view_logic.numbers import format_count
+from dashboard.view_logic.quote import state_markup, summary_markup
+from dashboard.view_logic.statistics import PriceRow, summarise
+
+__all__ = ["HistoryTable"]
+
+_PAGE_ROWS = 12
+_MAX_ROWS = 20_000  # of statistics and paging; downloads have all
+_QUICK_REFRESH_MS, _SLOW_REFRESH_MS = 5_000, 30_000
+_QUICK_RANGES = ("15m", "1h")
+_FIELDS = (
+    ("tick_ts", "Tick (UTC)", 150, 0),
+    ("price", "Price", 110, 0),
+    ("provider", "Provider", 110, 1),
+    ("role", "Role", 80, 0),
+    ("reason", "Fallback reason", 120, 2),
+)
+
+
+class HistoryTable:
+    """Two cards: `view` has the table, `statistics` the summary of the same rows."""
+
+    def __init__(self, session: Session, coin: str) -> None:
+        self._session = session
+        self._coin = coin
+        self._next_ms = 0
+        self._rows: Sequence[PriceRow] = ()
+        self._range = pmui.RadioButtonGroup(options=list(RANGES_MS), value="1h", size="small", margin=0, css_classes=["cv-ranges"], sx=_BUTTONS)
+        self._range.param.watch(lambda _event: self._reload(), "value")
+        self._caption = pn.pane.HTML("", stylesheets=[PARTS], margin=0)
+        self._state = pn.pane.HTML(state_markup("loading", "Reading the lake"), stylesheets=[PARTS], margin=0, sizing_mode="stretch_width")
+        self._table = _tabulator()
+        self._table.visible = False
+        bar = pn.Row(
+            self._caption, self._range, pn.HSpacer(), self._download("csv"), self._download("parquet"),
+            css_classes=["cv-bar"], stylesheets=[LAYOUT], sizing_mode="stretch_width",
+        )  # fmt: skip
+        self.view = pn.Column(bar, self._state, self._table, css_classes=["cv-card", "cv-history"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
+        self._summary = pn.pane.HTML(
+            state_markup("loading", "Reading the lake"), stylesheets=[PARTS], margin=(0, 12, 8, 12), sizing_mode="stretch_width"
+        )
+        self._summary_title = pn.pane.HTML("", stylesheets=[PARTS], margin=0)
+        head = pn.Row(self._summary_title, css_classes=["cv-bar"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
+        self.statistics = pn.Column(head, self._summary, css_classes=["cv-card", "cv-statistics"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
+        self._title()
+
+    def choose(self, coin: str) -> None:
+        """Show another coin."""
+        if coin != self._coin:
+            self._coin = coin
+            self._reload()
+
+    def refresh(self) -> None:
+        """Read again when the last reading has grown old."""
+        now_ms = self._session.now_ms()
+        if now_ms < self._next_ms:
+            return
+        quick = self._range.value in _QUICK_RANGES
+        self._next_ms = now_ms + (_QUICK_REFRESH_MS if quick else _SLOW_REFRESH_MS)
+        asked = (self._coin, self._range.value)
+        future = self._session.hub.history.rows(self._coin, range_start(now_ms, self._range.value), _MAX_ROWS)
+        self._session.when_done(future, partial(self._loaded, asked), partial(self._failed, asked))
+
+    def _reload(self) -> None:
+        self._rows = ()
+        self._table.visible, self._state.visible = False, True
+        self._state.object = self._summary.object = state_markup("loading", "Reading the lake")
+        self._title()
+        self._next_ms = 0
+        self.refresh()
+
+    def _loaded(self, asked: tuple[str, str], rows: Sequence[PriceRow]) -> None:
+        if asked != (self._coin, self._range.value):
+            return
+        if rows and list(rows) == list(self._rows) and self._table.visible:
+            return
+        self._rows = rows
+        currency = self._currency()
+        summary = summarise(rows)
+        self._table.visible, self._state.visible = bool(rows), not rows
+        if summary is None:
+            self._state.object = self._summary.object = state_markup("empty", "No rows in the lake yet", f"{self._coin}, last {self._range.value}")
+        else:
+            self._table.value = _frame([history_row(row, currency) for row in rows])
+            self._summary.object = summary_markup(summary, currency)
+        self._title()
+
+    def _failed(self, asked: tuple[str, str], error: Exception) -> None:
+        if asked != (self._coin, self._range.value):
+            return
+        if self._rows:
+            # What is shown is still true; only its end is missing.
+            self._title(f"not refreshed: {error}")
+            return
+        self._table.visible, self._state.visible = False, True
+        self._state.object = self._summary.object = state_markup("error", "The lake cannot be read", str(error))
+
+    def _title(self, problem: str = "") -> None:
+        count = (
+            f"{format_count(len(self._rows))} rows" + (", the newest; downloads have all" if len(self._rows) >= _MAX_ROWS else "")
+            if self._rows
+            else ""
+        )
+        note = problem or count
+        self._caption.object = element("span", "History", "cv-title") + "&nbsp; " + element("span", text(note), "cv-warn" if problem else "cv-note")
+        where = f"{self._coin}, last {self._range.value}, from the lake"
+        self._summary_title.object = element("span", "Summary statistics", "cv-title") + "&nbsp; " + element("span", text(where), "cv-note")
+
+    def _currency(self) -> str:
+        record = self._session.hub.live.latest().get(self._coin)
+        return record.quote_currency if record else "USD"
+
+    def _download(self, kind: str) -> Any:
+        def read() -> io.BytesIO | None:
+            since_ms = range_start(self._session.now_ms(), self._range.value)
+            button.filename = f"{self._coin}-{self._range.value}.{kind}"
+            try:
+                return io.BytesIO(self._session.hub.history.download(self._coin, since_ms, kind))
+            except CryptoVizError as error:
+                self._session.notify("error", f"Download failed: {error}")
+                return None
+
+        button = pmui.FileDownload(
+            callback=read, filename=f"history.{kind}", label=kind.upper() if kind == "csv" else "Parquet", size="small", variant="outlined",
+            margin=0, css_classes=[f"cv-download-{kind}"], sx=_BUTTON,
+        )  # fmt: skip
+        return button
+
+
+_BUTTON: dict[str, Any] = {"height": "26px", "minWidth": "44px", "textTransform": "none", "fontSize": "12px", "padding": "0 8px"}
+_BUTTONS: dict[str, Any] = {"& .MuiToggleButton-root": {"height": "26px", "padding": "0 10px", "textTransform": "none", "fontSize": "12px"}}
+
+
+def _frame(rows: list[dict[str, str | float]]) -> pd.DataFrame:
+    names = [field for field, *_ in _FIELDS]
+    frame = pd.DataFrame(rows, columns=[*names, *(f"h_{name}" for name in names)])
+    for name in ("tick_ts", "price"):
+        frame[name] = frame[name].astype("float64")
+    return frame
+
+
+def _tabulator() -> Any:
+    right = {"price"}
+    columns = [
+        {
+            "field": field, "minWidth": width, "widthGrow": width, "responsive": responsive,
+            "hozAlign": "right" if field in right else "left", "headerHozAlign": "right" if field in right else "left",
+        }
+        for field, _, width, responsive in _FIELDS
+    ]  # fmt: skip
+    return pn.widgets.Tabulator(
+        _frame([]),
+        show_index=False,
+        disabled=True,
+        layout="fit_columns",
+        hidden_columns=[f"h_{field}" for field, *_ in _FIELDS],
+        titles={field: title for field, title, *_ in _FIELDS},
+        formatters={field: JSCode(f"function(cell) {{ return cell.getData().h_{field} }}") for field, *_ in _FIELDS},
+        pagination="remote",
+        page_size=_PAGE_ROWS,
+        selectable=False,
+        theme="simple",
+        sizing_mode="stretch_width",
+        margin=0,
+        css_classes=["cv-history-table"],
+        stylesheets=[TABLE],
+        configuration={"responsiveLayout": "hide", "columns": columns, "headerSortElement": '<div class="tabulator-arrow"></div>'},
+    )

@@ -1,0 +1,193 @@
+"""The pipeline: states of all components, and start, stop, restart over gRPC after a confirmation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import panel as pn
+import panel_material_ui as pmui
+from panel.io.model import JSCode
+
+from cryptoviz.settings import Settings
+from dashboard.session import Session
+from dashboard.styles import LAYOUT, PARTS, TABLE
+from dashboard.view_logic.markup import element
+from dashboard.view_logic.pipeline_rows import FIELDS, Verb, allowed, component_row, pipeline_summary, question
+from dashboard.view_logic.quote import state_markup
+
+__all__ = ["PipelinePage"]
+
+_PIPELINE = "the pipeline"
+_COLUMNS: dict[str, tuple[str, int, int, str]] = {
+    "name": ("Component", 150, 0, "left"),
+    "desired": ("Desired", 84, 5, "left"),
+    "state": ("State", 96, 0, "left"),
+    "since": ("Since", 74, 3, "right"),
+    "restarts": ("Restarts", 66, 5, "right"),
+    "message": ("Trigger, message", 220, 4, "left"),
+    "metrics": ("Metrics", 300, 6, "left"),
+    "start": ("", 62, 0, "center"),
+    "stop": ("", 60, 0, "center"),
+    "restart": ("", 76, 2, "center"),
+}
+
+
+class PipelinePage:
+    """Built when it is first looked at: a page that shows prices only need not pay for it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._names: list[str] = []
+        self._rows: list[dict[str, str]] = []
+        self._asked: tuple[Verb, str] | None = None
+        self._line = pn.pane.HTML("", stylesheets=[PARTS, _LINE], margin=0, css_classes=["cv-pipeline-line"])
+        self._state = pn.pane.HTML(state_markup("loading", "Asking the control service"), stylesheets=[PARTS], margin=0, sizing_mode="stretch_width")
+        self._table = _tabulator()
+        self._table.visible = False
+        self._table.on_click(self._clicked)
+        self._question = pn.pane.HTML("", stylesheets=[PARTS], margin=(0, 0, 12, 0), sizing_mode="stretch_width")
+        self._dialog = self._make_dialog()
+        start = self._button("Start all", lambda: self._ask(Verb.START, _PIPELINE), "cv-start-pipeline")
+        stop = self._button("Stop all", lambda: self._ask(Verb.STOP, _PIPELINE), "cv-stop-pipeline")
+        bar = pn.Row(self._line, pn.HSpacer(), start, stop, css_classes=["cv-bar"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
+        card = pn.Column(bar, self._state, self._table, css_classes=["cv-card"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
+        links = pn.pane.HTML(_links(session.hub.settings), stylesheets=[PARTS], margin=(8, 12), sizing_mode="stretch_width")
+        links_card = pn.Column(links, css_classes=["cv-card"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
+        self.view = pn.Column(card, links_card, self._dialog, css_classes=["cv-pipeline"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
+
+    def refresh(self) -> None:
+        """Show the state as it is."""
+        pipeline, lost = self._session.hub.control.read()
+        self._table.visible, self._state.visible = pipeline is not None, pipeline is None
+        if pipeline is None:
+            kind, title = (
+                ("loading", "Asking the control service") if lost in (None, "connecting") else ("error", "The control service does not answer")
+            )
+            markup = state_markup(kind, title, lost or "")
+            if self._state.object != markup:
+                self._state.object = markup
+            return
+        line = element("div", pipeline_summary(pipeline), "cv-summary-line")
+        if self._line.object != line:
+            self._line.object = line
+        now_ms = self._session.now_ms()
+        self._show([component_row(component, now_ms) for component in pipeline.components])
+
+    def _show(self, rows: list[dict[str, str]]) -> None:
+        names = [row["component"] for row in rows]
+        if names != self._names:
+            self._table.value = _frame(rows)
+        else:
+            patches: dict[str, list[tuple[int, Any]]] = {}
+            for index, (before, after) in enumerate(zip(self._rows, rows, strict=True)):
+                for field, value in after.items():
+                    if before[field] != value:
+                        patches.setdefault(str(field), []).append((index, value))
+            if patches:
+                self._table.patch(patches, as_index=False)
+        self._names, self._rows = names, rows
+
+    def _clicked(self, event: Any) -> None:
+        if event.column not in tuple(Verb) or not 0 <= event.row < len(self._names):
+            return
+        verb, name = Verb(event.column), self._names[event.row]
+        pipeline, _ = self._session.hub.control.read()
+        component = pipeline.component(name) if pipeline else None
+        if component is not None and allowed(component, verb):
+            self._ask(verb, name)
+
+    def _ask(self, verb: Verb, name: str) -> None:
+        self._asked = (verb, name)
+        self._question.object = state_text(question(verb, name))
+        self._dialog.open = True
+
+    def _confirmed(self) -> None:
+        self._dialog.open = False
+        if self._asked is None:
+            return
+        (verb, name), self._asked = self._asked, None
+        done = f"Asked to {verb} {name}"
+        self._session.in_background(
+            lambda: self._send(verb, name),
+            lambda _nothing: self._session.notify("success", done),
+            lambda error: self._session.notify("error", f"Could not {verb} {name}: {error}"),
+        )
+
+    def _send(self, verb: Verb, name: str) -> None:
+        client = self._session.hub.connect()
+        try:
+            if name == _PIPELINE:
+                (client.start_pipeline if verb is Verb.START else client.stop_pipeline)()
+            else:
+                {Verb.START: client.start, Verb.STOP: client.stop, Verb.RESTART: client.restart}[verb](name)
+        finally:
+            client.close()
+
+    def _make_dialog(self) -> Any:
+        confirm = self._button("Confirm", self._confirmed, "cv-confirm", variant="contained")
+        cancel = self._button("Cancel", lambda: self._dialog.param.update(open=False), "cv-cancel")
+        return pmui.Dialog(
+            pn.Column(self._question, pn.Row(pn.HSpacer(), cancel, confirm, sizing_mode="stretch_width"), sizing_mode="stretch_width"),
+            title="Please confirm", title_variant="h6", width_option="xs", css_classes=["cv-dialog"],
+        )  # fmt: skip
+
+    def _button(self, label: str, act: Callable[[], Any], css_class: str, variant: str = "outlined") -> Any:
+        return pmui.Button(
+            label=label, size="small", variant=variant, margin=(0, 2), on_click=lambda _event: act(), css_classes=[css_class], sx=_BUTTON
+        )
+
+
+_BUTTON: dict[str, Any] = {"height": "28px", "textTransform": "none", "fontSize": "12.5px", "padding": "0 12px", "whiteSpace": "nowrap"}
+_LINE = ":host { flex: 1 1 260px; min-width: 0; }"
+
+
+def state_text(words: str) -> str:
+    """Plain words as a paragraph."""
+    return element("p", words.replace("&", "&amp;").replace("<", "&lt;"), "")
+
+
+def _links(settings: Settings) -> str:
+    host = "127.0.0.1"
+    places = [("Ray dashboard", settings.ray.dashboard_port), ("Spark UI", settings.lake.ui_port)]
+    if settings.s3.embedded:
+        places.append(("MinIO console", settings.s3.console_port))
+    links = [element("a", f"{name} :{port}", "", href=f"http://{host}:{port}", target="_blank", rel="noopener") for name, port in places]
+    return element("div", element("b", "Consoles") + "".join(links), "cv-links")
+
+
+def _frame(rows: list[dict[str, str]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["component", *FIELDS])
+
+
+def _tabulator() -> Any:
+    columns = [
+        {
+            "field": field,
+            "minWidth": width,
+            "widthGrow": width,
+            "responsive": responsive,
+            "hozAlign": align,
+            "headerHozAlign": align,
+            "headerSort": False,
+            "variableHeight": True,
+        }
+        for field, (_, width, responsive, align) in _COLUMNS.items()
+    ]
+    return pn.widgets.Tabulator(
+        _frame([]),
+        show_index=False,
+        disabled=True,
+        layout="fit_columns",
+        hidden_columns=["component"],
+        titles={field: title for field, (title, *_) in _COLUMNS.items()},
+        formatters={field: JSCode("function(cell) { return cell.getValue() }") for field in FIELDS},
+        selectable=False,
+        theme="simple",
+        sizing_mode="stretch_width",
+        margin=0,
+        css_classes=["cv-pipeline-table"],
+        stylesheets=[TABLE],
+        configuration={"responsiveLayout": "hide", "columns": columns},
+    )

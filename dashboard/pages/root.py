@@ -1,0 +1,133 @@
+"""The page: app bar, banner, the market view and the pipeline view."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+
+from dashboard.hub import Hub
+from dashboard.pages.coin_panel import CoinPanel
+from dashboard.pages.coin_table import CoinTable
+from dashboard.pages.history_table import HistoryTable
+from dashboard.pages.pipeline import PipelinePage
+from dashboard.session import Session
+from dashboard.styles import LAYOUT, PAGE, PARTS
+from dashboard.view_logic.header import banner_markup, header_markup
+from dashboard.view_logic.link import VIEWS, Link, parse_link
+from dashboard.view_logic.totals import total
+
+__all__ = ["RootPage"]
+
+_AGE_STEP_MS = 900  # ages move once a second; sooner would cut the flash of a price short
+
+_THEME: dict[str, Any] = {
+    "light": {"palette": {"primary": {"main": "#1f4e8c"}, "background": {"default": "#f2f5f9", "paper": "#ffffff"}}},
+    "dark": {"palette": {"primary": {"main": "#6ea8fe"}, "background": {"default": "#0b0f14", "paper": "#141a22"}}},
+}
+_TABS: dict[str, Any] = {
+    "& .MuiTabs-root": {"minHeight": "36px", "backgroundColor": "var(--cv-card)", "borderBottom": "1px solid var(--cv-line)"},
+    "& .MuiTab-root": {"minHeight": "36px", "padding": "0 18px", "textTransform": "none", "fontSize": "13.5px", "fontWeight": 600},
+}
+
+
+class RootPage:
+    """One browser's page. `view` is what Panel serves."""
+
+    def __init__(self, hub: Hub, doc: Any, arguments: dict[str, str]) -> None:
+        self._hub = hub
+        self._session = session = Session(hub, doc)
+        link = parse_link(arguments, [asset.asset_id for asset in hub.settings.assets])
+        self._seen = (-1, -1)
+        self._pulled_ms = 0
+        self._header = pn.pane.HTML("", stylesheets=[PARTS], margin=0, sizing_mode="stretch_width", css_classes=["cv-header-pane"])
+        self._banner = pn.pane.HTML("", stylesheets=[PARTS], margin=0, sizing_mode="stretch_width", visible=False, css_classes=["cv-banner-pane"])
+        self._coins = CoinTable(session, self._choose)
+        self._panel = CoinPanel(session, link.coin, link.interval, self._remember)
+        self._history = HistoryTable(session, link.coin)
+        self._coins.choose(link.coin)
+        market = pn.Column(
+            self._coins.view, self._panel.view, self._history.view, self._history.statistics,
+            css_classes=["cv-market"], stylesheets=[LAYOUT], sizing_mode="stretch_width", margin=0,
+        )  # fmt: skip
+        self._pipeline: PipelinePage | None = None
+        self._pipeline_place = pn.Column(sizing_mode="stretch_width", margin=0)
+        self._tabs = pmui.Tabs(
+            ("Market", market), ("Pipeline", self._pipeline_place),
+            active=VIEWS.index(link.view), dynamic=True, sizing_mode="stretch_width", margin=0, css_classes=["cv-tabs"], sx=_TABS,
+        )  # fmt: skip
+        self._tabs.param.watch(lambda _event: self._switched(), "active")
+        self.view = pmui.Page(
+            title="CryptoViz", header=[self._header], main=[self._banner, self._tabs], theme_config=_THEME, stylesheets=[PAGE],
+            busy_indicator=None, meta_name="CryptoViz", meta_description="Live crypto market data with provenance", sx=_BAR,
+        )  # fmt: skip
+        self._follow_system_theme()
+        self._build_pipeline()
+        self.pull()
+        session.open(self.pull)
+
+    def pull(self) -> None:
+        """Bring the page to the state as it is, if there is anything new or a second has passed."""
+        seen = (self._hub.live.version, self._hub.control.version)
+        now_ms = self._session.now_ms()
+        news = seen != self._seen
+        if not news and now_ms - self._pulled_ms < _AGE_STEP_MS:
+            return
+        live = seen[0] != self._seen[0]
+        self._seen, self._pulled_ms = seen, now_ms
+        self._refresh_frame(now_ms)
+        if VIEWS[self._tabs.active] == "market":
+            self._coins.refresh(live=live)
+            if live:
+                self._panel.refresh()
+            self._history.refresh()
+        elif self._pipeline is not None:
+            self._pipeline.refresh()
+
+    def _refresh_frame(self, now_ms: int) -> None:
+        hub = self._hub
+        pipeline, lost = hub.control.read()
+        replayed = pipeline.replayed if pipeline is not None else hub.settings.profile == "demo"
+        header = header_markup(total(hub.live.latest().values()), pipeline, lost, replayed, now_ms, hub.tick_ms)
+        if self._header.object != header:
+            self._header.object = header
+        status = hub.live.status
+        feed_lost = None if status.connected or status.message == "connecting" else status.message
+        banner = banner_markup(feed_lost, None if lost in (None, "connecting") else lost)
+        if self._banner.object != banner:
+            self._banner.param.update(object=banner, visible=bool(banner))
+
+    def _choose(self, coin: str) -> None:
+        self._coins.choose(coin)
+        self._panel.choose(coin)
+        self._history.choose(coin)
+        self._remember()
+
+    def _switched(self) -> None:
+        self._build_pipeline()
+        self._seen = (-1, -1)
+        self.pull()
+        self._remember()
+
+    def _build_pipeline(self) -> None:
+        if self._pipeline is None and VIEWS[self._tabs.active] == "pipeline":
+            self._pipeline = PipelinePage(self._session)
+            self._pipeline_place[:] = [self._pipeline.view]
+
+    def _remember(self) -> None:
+        """Write the choice into the address, so that it can be shared."""
+        link = Link(self._panel.coin, self._panel.interval, VIEWS[self._tabs.active])
+        if pn.state.location is not None:
+            pn.state.location.search = link.query()
+
+    def _follow_system_theme(self) -> None:
+        browser = pn.state.browser_info
+        if browser is not None:
+            browser.param.watch(lambda event: self.view.param.update(dark_theme=bool(event.new)), "dark_mode")
+
+
+_BAR: dict[str, Any] = {
+    "& .MuiAppBar-root": {"backgroundColor": "#12294a", "backgroundImage": "none", "boxShadow": "none"},
+    "& .MuiToolbar-root": {"minHeight": "48px !important"},
+}

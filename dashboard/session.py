@@ -1,0 +1,107 @@
+"""One browser's page: it pulls from the shared state on its own event loop and touches its models nowhere else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import panel as pn
+from panel.io.state import set_curdoc
+
+from dashboard.hub import Hub
+
+__all__ = ["Session"]
+
+T = TypeVar("T")
+
+_NOTIFICATION_MS = 6000  # long enough to read two lines
+
+
+class Session:
+    """Loop, life and background work of one page.
+
+    Wake-ups from the ingest threads carry no data: they ask the document's loop, which is the one thing that is safe from another thread, to
+    pull once. A periodic pull is the safety net and moves the ages.
+    """
+
+    PULL_MS = 1000
+
+    def __init__(self, hub: Hub, doc: Any) -> None:
+        self.hub = hub
+        self._doc = doc
+        self._pull: Callable[[], None] | None = None
+        self._pending = threading.Event()
+        self._closed = threading.Event()
+        self._unsubscribe: Callable[[], None] = lambda: None
+
+    def open(self, pull: Callable[[], None]) -> None:
+        """Call `pull` on the session's loop after each change of the shared state, and once a second."""
+        self._pull = pull
+        self._unsubscribe = self.hub.wakeups.subscribe(self._wake)
+        pn.state.add_periodic_callback(self._run_pull, period=self.PULL_MS)
+        pn.state.on_session_destroyed(lambda _context: self.close())
+
+    def close(self) -> None:
+        """Forget the page. Safe to call again."""
+        self._closed.set()
+        self._unsubscribe()
+        self._pull = None
+
+    def now_ms(self) -> int:
+        """UTC epoch ms of the hub's clock."""
+        return self.hub.clock.now_ms()
+
+    def in_background(
+        self, work: Callable[[], T], then: Callable[[T], None], failed: Callable[[Exception], None], workers: ThreadPoolExecutor | None = None
+    ) -> None:
+        """Run `work` in a worker thread, then one of the callbacks on the session's loop."""
+        self.when_done((workers or self.hub.workers).submit(work), then, failed)
+
+    def when_done(self, future: Future[T], then: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
+        """Call back on the session's loop once `future` has its result."""
+
+        def hand_over(done: Future[T]) -> None:
+            if done.cancelled():
+                return
+            error = done.exception()
+            if error is None:
+                self._later(partial(then, done.result()))
+            elif isinstance(error, Exception):
+                self._later(partial(failed, error))
+
+        future.add_done_callback(hand_over)
+
+    def notify(self, kind: str, message: str) -> None:
+        """A passing message in the page's corner; `kind` is success, info, warning or error. From the session's loop only."""
+        area = pn.state.notifications
+        if area is not None:
+            getattr(area, kind)(message, duration=_NOTIFICATION_MS)
+
+    def _wake(self) -> None:
+        if not self._pending.is_set():
+            self._pending.set()
+            self._later(self._run_pull)
+
+    def _later(self, call: Callable[[], None]) -> None:
+        if self._closed.is_set():
+            return
+
+        def guarded() -> None:
+            if self._closed.is_set():
+                return
+            with set_curdoc(self._doc), pn.io.hold(self._doc):
+                call()
+
+        self._doc.add_next_tick_callback(guarded)
+
+    def _run_pull(self) -> None:
+        # Cleared first: what changes during the pull asks for another.
+        self._pending.clear()
+        pull = self._pull
+        if pull is None:
+            return
+        with pn.io.hold(self._doc):
+            pull()

@@ -1,0 +1,194 @@
+"""What the process knows, shared by all sessions: written by the ingest threads, read by each session on its own loop."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+from cryptoviz.client import PipelineStatus
+from cryptoviz.records import UnifiedRecord
+from dashboard.view_logic.candles import INTERVALS_MS, Candle, CandleBuilder
+
+__all__ = ["ControlState", "FeedStatus", "LiveCandles", "LiveState", "Tick", "Wakeups"]
+
+RING_TICKS = 3600  # two hours of the demo's 2 s ticks, sixty of the live 60 s
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One price of one asset; times UTC epoch ms."""
+
+    tick_ts: int
+    ingest_ts: int
+    price: float
+
+
+@dataclass(frozen=True, slots=True)
+class FeedStatus:
+    """Whether live values reach this process. `message` says why not."""
+
+    connected: bool
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCandles:
+    """Candles from live ticks, oldest first; `complete_from_ms` as `CandleBuilder` says."""
+
+    candles: tuple[Candle, ...]
+    complete_from_ms: int | None
+
+
+class Wakeups:
+    """Calls that tell sessions to look again. They carry no data and may come from any thread; a call must not block or raise."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[int, Callable[[], None]] = {}
+        self._next = 0
+
+    def subscribe(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Add a call; what is returned removes it."""
+        with self._lock:
+            key = self._next
+            self._next += 1
+            self._calls[key] = call
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._calls.pop(key, None)
+
+        return unsubscribe
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._calls)
+
+    def wake(self) -> None:
+        """Make every call once."""
+        with self._lock:
+            calls = list(self._calls.values())
+        for call in calls:
+            call()
+
+
+class LiveState:
+    """Latest record, recent ticks and candles of each asset. Thread-safe; `version` grows with each change."""
+
+    def __init__(self, wakeups: Wakeups) -> None:
+        self._wakeups = wakeups
+        self._lock = threading.Lock()
+        self._latest: dict[str, UnifiedRecord] = {}
+        self._rings: dict[str, deque[Tick]] = {}
+        self._builders: dict[tuple[str, str], CandleBuilder] = {}
+        self._status = FeedStatus(connected=False, message="connecting")
+        self._version = 0
+
+    @property
+    def version(self) -> int:
+        """Compare with the one seen last: other means look again."""
+        with self._lock:
+            return self._version
+
+    @property
+    def status(self) -> FeedStatus:
+        """State of the feed."""
+        with self._lock:
+            return self._status
+
+    def apply(self, records: Iterable[UnifiedRecord], *, snapshot: bool = False) -> int:
+        """Take records in order of offset; how many were news. A snapshot sets latest values only: it is not a tick of the stream."""
+        news = 0
+        with self._lock:
+            for record in records:
+                before = self._latest.get(record.asset_id)
+                if before is None or record.tick_ts >= before.tick_ts:
+                    self._latest[record.asset_id] = record
+                    news += 1
+                if not snapshot:
+                    self._take_tick(record)
+            self._version += bool(news)
+        if news:
+            self._wakeups.wake()
+        return news
+
+    def _take_tick(self, record: UnifiedRecord) -> None:
+        ring = self._rings.setdefault(record.asset_id, deque(maxlen=RING_TICKS))
+        if ring and record.tick_ts <= ring[-1].tick_ts:
+            return
+        ring.append(Tick(record.tick_ts, record.ingest_ts, record.price))
+        for name, interval_ms in INTERVALS_MS.items():
+            key = (record.asset_id, name)
+            builder = self._builders.get(key)
+            if builder is None:
+                builder = self._builders[key] = CandleBuilder(interval_ms)
+            builder.add(record.tick_ts, record.price, record.volume_24h)
+
+    def set_status(self, status: FeedStatus) -> None:
+        """Say how the feed does; wakes sessions when that is news."""
+        with self._lock:
+            if status == self._status:
+                return
+            self._status = status
+            self._version += 1
+        self._wakeups.wake()
+
+    def latest(self) -> dict[str, UnifiedRecord]:
+        """Latest record by asset id."""
+        with self._lock:
+            return dict(self._latest)
+
+    def recent_prices(self, asset_id: str, count: int) -> list[float]:
+        """The last `count` prices at most, oldest first."""
+        with self._lock:
+            ring = self._rings.get(asset_id, ())
+            return [tick.price for tick in islice(ring, max(0, len(ring) - count), None)]
+
+    def candles(self, asset_id: str, interval: str) -> LiveCandles:
+        """Candles of the live ticks of one asset."""
+        with self._lock:
+            builder = self._builders.get((asset_id, interval))
+            if builder is None:
+                return LiveCandles((), None)
+            return LiveCandles(builder.candles, builder.complete_from_ms)
+
+
+class ControlState:
+    """The pipeline as the control service last told. Thread-safe; `version` grows with each change."""
+
+    def __init__(self, wakeups: Wakeups) -> None:
+        self._wakeups = wakeups
+        self._lock = threading.Lock()
+        self._status: PipelineStatus | None = None
+        self._lost: str | None = "connecting"
+        self._version = 0
+
+    @property
+    def version(self) -> int:
+        """Compare with the one seen last."""
+        with self._lock:
+            return self._version
+
+    def read(self) -> tuple[PipelineStatus | None, str | None]:
+        """The last status seen, and why it may be out of date (None while the service answers)."""
+        with self._lock:
+            return self._status, self._lost
+
+    def set_status(self, status: PipelineStatus) -> None:
+        """The service answered."""
+        with self._lock:
+            self._status, self._lost = status, None
+            self._version += 1
+        self._wakeups.wake()
+
+    def set_lost(self, why: str) -> None:
+        """The service does not answer; the last status stays, marked as old."""
+        with self._lock:
+            if self._lost == why:
+                return
+            self._lost = why
+            self._version += 1
+        self._wakeups.wake()

@@ -1,0 +1,17 @@
+"""Style sheets, read once. Components live in shadow roots, so each takes the sheet that it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["LAYOUT", "PAGE", "PARTS", "TABLE"]
+
+
+def _read(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+PAGE = _read("page.css")
+PARTS = _read("parts.css")
+TABLE = PARTS + _read("table.css")
+LAYOUT = _read("layout.css")

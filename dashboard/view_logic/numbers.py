@@ -1,0 +1,100 @@
+"""Numbers as a person reads them, from 1e-8 to 1e12. Unknown is an em dash, never 0."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+__all__ = ["UNKNOWN", "Direction", "direction", "format_bps", "format_compact", "format_count", "format_percent", "format_price"]
+
+UNKNOWN = "—"
+_MINUS = "−"
+
+# (at least this much, decimals): enough that a tick shows, few enough that a column reads as one.
+_DECIMALS: tuple[tuple[float, int], ...] = ((1000.0, 2), (1.0, 4), (0.1, 5), (0.01, 6), (0.001, 7))
+_SUBUNIT_DIGITS = 5
+_TOP_DECIMALS = 12  # 1e-8 with five significant digits
+_COMPACT_FROM = 1e9
+_SUFFIXES: tuple[tuple[float, str], ...] = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+_ROUNDS_UP_AT = 999.995  # what two decimals would print as 1000.00 belongs to the next suffix
+
+_CURRENCY_SIGNS = {"USD": "$", "USDT": "₮", "EUR": "€", "GBP": "£"}
+
+
+class Direction(StrEnum):
+    """Which way a value went; also the CSS class `cv-<value>`."""
+
+    UP = "up"
+    DOWN = "down"
+    FLAT = "flat"
+    NONE = "none"
+
+
+def format_price(value: float | None, currency: str = "") -> str:
+    """A price with as many decimals as its size needs, thousands grouped, after the currency's sign."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    sign = _CURRENCY_SIGNS.get(currency, f"{currency} " if currency else "")
+    size = abs(value)
+    if size >= _COMPACT_FROM:
+        return format_compact(value, currency)
+    minus = _MINUS if value < 0 else ""
+    return f"{minus}{sign}{size:,.{_decimals(size)}f}"
+
+
+def _decimals(size: float) -> int:
+    for at_least, decimals in _DECIMALS:
+        if size >= at_least:
+            return decimals
+    if size == 0:
+        return 2
+    return min(_TOP_DECIMALS, _SUBUNIT_DIGITS - 1 - math.floor(math.log10(size)))
+
+
+def format_compact(value: float | None, currency: str = "") -> str:
+    """An amount in three or more digits and a suffix: `$1.92T`, `$38.41B`, `812.30M`, `940.00`."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    sign = _CURRENCY_SIGNS.get(currency, f"{currency} " if currency else "")
+    minus, size = (_MINUS if value < 0 else ""), abs(value)
+    for at_least, suffix in _SUFFIXES:
+        if size >= at_least * _ROUNDS_UP_AT / 1000:
+            return f"{minus}{sign}{size / at_least:,.2f}{suffix}"
+    return f"{minus}{sign}{size:,.2f}"
+
+
+def direction(percent: float | None) -> Direction:
+    """Which way a change goes, as two decimals show it: 0.004 % is flat."""
+    if percent is None or not math.isfinite(percent):
+        return Direction.NONE
+    shown = round(percent, 2)
+    if shown == 0:
+        return Direction.FLAT
+    return Direction.UP if shown > 0 else Direction.DOWN
+
+
+_ARROWS = {Direction.UP: "▲", Direction.DOWN: "▼", Direction.FLAT: "■"}
+
+
+def format_percent(percent: float | None, *, arrow: bool = True) -> str:
+    """A change in percent with arrow and sign: `▲ +1.23%`, `▼ −0.45%`, `■ 0.00%`."""
+    way = direction(percent)
+    if percent is None or way is Direction.NONE:
+        return UNKNOWN
+    sign = {Direction.UP: "+", Direction.DOWN: _MINUS}.get(way, "")
+    text = f"{sign}{abs(percent):,.2f}%"
+    return f"{_ARROWS[way]} {text}" if arrow else text
+
+
+def format_bps(value: float | None) -> str:
+    """A spread in basis points with one decimal."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    return f"{value:,.1f}"
+
+
+def format_count(value: float | None) -> str:
+    """A whole number, thousands grouped."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    return f"{round(value):,}"
