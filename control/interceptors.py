@@ -9,7 +9,7 @@ import inspect
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -22,8 +22,9 @@ __all__ = ["AccessLog", "Fence", "TokenAuth"]
 
 _log = get_logger("controller")
 
-Handler = grpc.RpcMethodHandler[Any, Any] | None  # None for an unknown method
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
+if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
+    Handler = grpc.RpcMethodHandler[Any, Any] | None  # None for an unknown method
+    Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 Around = Callable[[Any, Any, Callable[[], AsyncIterator[Any]]], AsyncIterator[Any]]
 """(request, context, inner) -> answers: a unary method answers once."""
 
