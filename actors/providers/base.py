@@ -119,7 +119,11 @@ class BaseProvider(ABC):
 
     async def _poll_with_retry(self, tick_ts: int, assets: Sequence[Asset]) -> list[Observation]:
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(MAX_ATTEMPTS), wait=wait_random(*RETRY_WAIT_S), retry=retry_if_exception(_worth_a_second_try), sleep=self._clock.sleep, reraise=True
+            stop=stop_after_attempt(MAX_ATTEMPTS),
+            wait=wait_random(*RETRY_WAIT_S),
+            retry=retry_if_exception(_worth_a_second_try),
+            sleep=self._clock.sleep,
+            reraise=True,
         )
         async for attempt in retrying:
             with attempt:
@@ -134,13 +138,18 @@ class BaseProvider(ABC):
                 failures.setdefault(asset.asset_id, FallbackReason.MISSING_ASSET)
         last, failed = self._fetcher.last, self.last_failure
         return TickResult(
-            provider=self.name, tick_ts=tick_ts, fetch_id=last.fetch_id, attempt=last.attempt, ingest_ts=last.finished_ms or self._clock.now_ms(),
-            observations=found, asset_failures={} if failed else failures, failure=failed.reason if failed else None, message=failed.message if failed else "",
-        )  # fmt: skip
+            provider=self.name,
+            tick_ts=tick_ts,
+            fetch_id=last.fetch_id,
+            attempt=last.attempt,
+            ingest_ts=last.finished_ms or self._clock.now_ms(),
+            observations=found,
+            asset_failures={} if failed else failures,
+            failure=failed.reason if failed else None,
+            message=failed.message if failed else "",
+        )
 
 
 def _worth_a_second_try(error: BaseException) -> bool:
     """A lost connection or a 5xx. Not a timeout (the time is gone) and not a 429 (asking again makes it worse)."""
     return isinstance(error, ProviderUnavailable) and error.details.get("reason") is FallbackReason.UNAVAILABLE
-
-

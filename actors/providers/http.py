@@ -78,7 +78,14 @@ class HttpFetcher:
     """
 
     def __init__(
-        self, provider: str, client: httpx.AsyncClient, limits: HttpLimits, limiter: Limiter, clock: Clock, recorder: Recorder, secrets: tuple[str, ...] = ()
+        self,
+        provider: str,
+        client: httpx.AsyncClient,
+        limits: HttpLimits,
+        limiter: Limiter,
+        clock: Clock,
+        recorder: Recorder,
+        secrets: tuple[str, ...] = (),
     ) -> None:
         self._provider = provider
         self._client = client
@@ -91,7 +98,7 @@ class HttpFetcher:
 
     def begin(self, tick_ts: int, attempt: int) -> None:
         """Name the tick and attempt that the next exchanges belong to."""
-        self.last = replace(self.last, tick_ts=tick_ts, attempt=attempt)
+        self.last = Exchange(tick_ts, attempt)
 
     async def aclose(self) -> None:
         """Close the pooled connections."""
@@ -121,7 +128,10 @@ class HttpFetcher:
 
     async def _exchange(self, url: str, params: Mapping[str, str], headers: Mapping[str, str], note: _Note) -> HttpResponse:
         try:
-            async with asyncio.timeout(self._limits.timeout_s), self._client.stream("GET", url, params=dict(params), headers=dict(headers)) as response:
+            async with (
+                asyncio.timeout(self._limits.timeout_s),
+                self._client.stream("GET", url, params=dict(params), headers=dict(headers)) as response,
+            ):
                 note.status, note.headers = response.status_code, response.headers
                 await self._read(response, note)
         except (TimeoutError, httpx.TimeoutException):

@@ -10,11 +10,11 @@ __all__ = ["BodyTooLarge", "BoundedInflater", "UnknownEncoding"]
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
-class BodyTooLarge(Exception):  # noqa: N818 (internal signal, never leaves the fetcher)
+class BodyTooLarge(Exception):
     """The decoded body passed the limit."""
 
 
-class UnknownEncoding(Exception):  # noqa: N818 (internal signal, never leaves the fetcher)
+class UnknownEncoding(Exception):
     """The body's content encoding is unknown, or the body is not in it."""
 
 

@@ -1,0 +1,209 @@
+"""The collector's work apart from Ray: results in, one published tick out, with its gaps and the providers' states told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from actors.batch import Batch, BatchSink, Message
+from actors.board import ClosedTick, TickBoard
+from actors.unify import Rules, Unified, unify
+from cryptoviz.assets import Asset
+from cryptoviz.clock import Clock
+from cryptoviz.log import get_logger
+from cryptoviz.records import Role, TickResult
+from cryptoviz.settings import Settings
+
+__all__ = ["CollectStats", "Collecting", "Snapshot", "rules_of"]
+
+FRESH_TICKS = 3
+"""Data older than this many ticks is not fresh (DESIGN 7)."""
+
+
+class Snapshot(Protocol):
+    """What the collector tells readers who come late. None of it blocks."""
+
+    def set_latest(self, batch: Batch) -> None:
+        """A tick that Kafka has acknowledged."""
+        ...
+
+    def set_providers(self, states: Mapping[str, bytes]) -> None:
+        """How each provider's last tick went, as JSON."""
+        ...
+
+    def count_gaps(self, asset_ids: Mapping[str, int]) -> None:
+        """Ticks without a price, by asset."""
+        ...
+
+
+@dataclass(slots=True)
+class CollectStats:
+    """What the probe tells. Times are UTC epoch ms."""
+
+    started_ms: int = 0
+    results_total: int = 0
+    ticks_published_total: int = 0
+    records_published_total: int = 0
+    gaps_total: int = 0
+    empty_ticks_total: int = 0
+    dropped_ticks_total: int = 0
+    outage_ticks: int = 0
+    fallback_assets: int = 0
+    disagreeing_assets: int = 0
+    last_publish_ms: int | None = None
+    last_tick_ts: int | None = None
+    publish_latency_ms: float | None = None
+    message: str = ""
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The rules that the settings ask for: the enabled providers in their order."""
+    collect = settings.collect
+    order = tuple(name for name in collect.providers if settings.provider(name).enabled)
+    return Rules(order, collect.stale_after_s, collect.disagree_bps)
+
+
+class Collecting:
+    """Files results and publishes each tick when it is due. All methods belong to one event loop."""
+
+    def __init__(self, settings: Settings, clock: Clock, sink: BatchSink, snapshot: Snapshot) -> None:
+        self._assets: Sequence[Asset] = settings.assets
+        self._rules = rules_of(settings)
+        self._tick_ms = settings.collect.tick_ms
+        self._clock = clock
+        self._sink = sink
+        self._snapshot = snapshot
+        self._board = TickBoard(self._assets, self._rules, self._tick_ms, settings.collect.consensus_wait_ms, clock.now_ms())
+        self._first_tick = self._board.current_tick
+        self._wake = asyncio.Event()
+        self._log = get_logger("collector")
+        # When the last answer of a tick in the queue had come, for the publish latency.
+        self._answered_ms: dict[str, int] = {}
+        self._gap_open = False
+        self.stats = CollectStats(started_ms=clock.now_ms())
+
+    @property
+    def late_total(self) -> int:
+        """Results that came when their tick was over."""
+        return self._board.late_total
+
+    def submit(self, result: TickResult) -> None:
+        """File a result. A repeated one counts once."""
+        self.stats.results_total += 1
+        self._board.add(result)
+        self._wake.set()
+
+    def deregister(self, provider: str) -> None:
+        """The provider was stopped by its operator."""
+        self._board.deregister(provider)
+        self._log.info("provider_stopped", provider=provider)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        while True:
+            now = self._clock.now_ms()
+            for closed in self._board.take_due(now):
+                self._close(closed)
+            # The wall clock may be set while we wait: look again at least once a tick.
+            wait_ms = min(max(self._board.next_due_ms() - now, 1), self._tick_ms)
+            try:
+                async with asyncio.timeout(wait_ms / 1000):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    def published(self, batch: Batch, now_ms: int) -> None:
+        """Kafka has acknowledged the tick."""
+        stats = self.stats
+        stats.ticks_published_total += 1
+        stats.records_published_total += len(batch.messages)
+        stats.last_publish_ms, stats.last_tick_ts = now_ms, batch.tick_ts
+        answered_ms = self._answered_ms.pop(batch.identity, None)
+        if answered_ms is not None:
+            stats.publish_latency_ms = float(now_ms - answered_ms)
+        self._snapshot.set_latest(batch)
+
+    def dropped(self, batch: Batch) -> None:
+        """The queue was full: this tick is lost."""
+        self._answered_ms.pop(batch.identity, None)
+        self.stats.dropped_ticks_total += 1
+        self._count_gaps([message.key.decode() for message in batch.messages])
+        self._log.warning("tick_dropped", tick_ts=batch.tick_ts, records=len(batch.messages), reason="queue full while Kafka is away")
+
+    def connected(self, last_tick_ts: int | None) -> None:
+        """The topic's tail is known: ticks between it and our start were seen by nobody."""
+        if last_tick_ts is not None and self.stats.last_publish_ms is None:
+            self.stats.outage_ticks = max(0, (self._first_tick - last_tick_ts) // self._tick_ms - 1)
+            if self.stats.outage_ticks:
+                self._log.warning("ticks_missed_before_start", ticks=self.stats.outage_ticks, last_tick_ts=last_tick_ts)
+
+    def healthy(self, now_ms: int) -> bool:
+        """A tick was published within three ticks, or the start is not older, or every provider was stopped on purpose."""
+        if self.idle:
+            return True
+        since = self.stats.last_publish_ms or self.stats.started_ms
+        return now_ms - since <= FRESH_TICKS * self._tick_ms
+
+    @property
+    def idle(self) -> bool:
+        """Every provider was stopped: there is nothing to collect."""
+        return self._board.stopped >= set(self._rules.order)
+
+    def _close(self, closed: ClosedTick) -> None:
+        unified = unify(closed.tick_ts, self._assets, self._rules, closed.results, closed.absent)
+        self._snapshot.set_providers(_provider_states(closed, self._board.stopped))
+        self._note_gaps(closed, unified)
+        self.stats.fallback_assets = sum(record.role == Role.FALLBACK for record in unified.records)
+        self.stats.disagreeing_assets = sum(record.disagrees for record in unified.records)
+        if not unified.records:
+            self.stats.empty_ticks_total += 1
+            return
+        batch = Batch(f"tick-{closed.tick_ts}", closed.tick_ts, tuple(Message(r.asset_id.encode(), r.to_json()) for r in unified.records))
+        self._answered_ms[batch.identity] = max(result.ingest_ts for result in closed.results.values() if result.observations)
+        self._sink.offer(batch)
+
+    def _note_gaps(self, closed: ClosedTick, unified: Unified) -> None:
+        # Before the first result nothing was expected yet, and nothing is while every provider is stopped.
+        expected = self.stats.results_total > 0 and not self.idle
+        if unified.gaps and expected:
+            self._count_gaps(list(unified.gaps))
+            if not self._gap_open:
+                reasons = sorted({reason.value for reason in unified.gaps.values()})
+                self._log.warning("gap_begins", tick_ts=closed.tick_ts, assets=",".join(unified.gaps), reasons=",".join(reasons))
+        elif self._gap_open:
+            self._log.info("gap_ends", tick_ts=closed.tick_ts)
+        self._gap_open = bool(unified.gaps) and expected
+        failing = [f"{name}: {result.message or 'no price'}" for name, result in closed.results.items() if not result.observations]
+        self.stats.message = f"no price for {len(unified.gaps)} of {len(self._assets)} assets; {'; '.join(failing)}" if self._gap_open else ""
+
+    def _count_gaps(self, asset_ids: Sequence[str]) -> None:
+        self.stats.gaps_total += len(asset_ids)
+        self._snapshot.count_gaps(dict.fromkeys(asset_ids, 1))
+
+
+def _provider_states(closed: ClosedTick, stopped: frozenset[str]) -> dict[str, bytes]:
+    """By provider: how its tick went, for pages that show it."""
+    states: dict[str, dict[str, Any]] = {}
+    for provider, result in closed.results.items():
+        states[provider] = {
+            "ok": result.failure is None and bool(result.observations),
+            "failure": result.failure,
+            "message": result.message,
+            "prices": len(result.observations),
+            "asset_failures": result.asset_failures,
+            "attempt": result.attempt,
+            "ingest_ts": result.ingest_ts,
+        }
+    for provider, reason in closed.absent.items():
+        message = "stopped" if provider in stopped else "no result in time"
+        states[provider] = {
+            "ok": False, "failure": reason, "message": message, "prices": 0, "asset_failures": {}, "attempt": 0, "ingest_ts": None,
+        }  # fmt: skip
+    common = {"tick_ts": closed.tick_ts}
+    return {name: orjson.dumps({"provider": name, "stopped": name in stopped} | common | state) for name, state in states.items()}

@@ -1,0 +1,223 @@
+"""The publisher's seam to Kafka: one transactional producer, and the tail of the topic after it (re)connects.
+
+Of librdkafka's transactional errors (https://github.com/confluentinc/librdkafka/blob/master/INTRODUCTION.md#transactional-producer) only `fenced` is
+final. After any other the outcome may be unknown, so that all are treated alike: a new producer, whose `init_transactions` completes or aborts what
+the old one left open, then the tail, which says which of the two it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from actors.batch import Batch
+from actors.publisher import Fenced
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.log import get_logger
+from cryptoviz.records import UnifiedRecord
+from cryptoviz.settings import KafkaSettings
+
+__all__ = ["KafkaTransport", "Seen", "SeenFetches", "SeenTicks", "read_tail"]
+
+CONNECT_TIMEOUT_S = 10.0
+COMMIT_TIMEOUT_S = 15.0
+TRANSACTION_TIMEOUT_MS = 20_000
+"""How long a dead producer's open transaction can hold readers up when no successor comes; above the commit's own time-out."""
+TAIL_RECORDS = 64
+"""Offsets read back at first. Markers and aborted records take offsets too, so that it is doubled until a record turns up."""
+TAIL_TIMEOUT_S = 10.0
+LINGER_MS = 2
+_LOG_EMERGENCIES = 0
+"""Nothing of librdkafka's own on stderr: what matters comes back as errors."""
+_FENCED_CODES = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+
+
+class Seen(Protocol):
+    """Remembers from the tail's records what is published already."""
+
+    def learn(self, values: Iterable[bytes]) -> int | None:
+        """Take in the tail; the newest tick in it."""
+        ...
+
+    def has(self, batch: Batch) -> bool:
+        """Whether the batch is published."""
+        ...
+
+
+class SeenTicks:
+    """For the stream topic, where ticks go in order: all up to the newest are published."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def learn(self, values: Iterable[bytes]) -> int | None:
+        """The newest tick of unified records; others' records do not count."""
+        for value in values:
+            try:
+                tick_ts = UnifiedRecord.from_json(value).tick_ts
+            except ValueError:
+                continue
+            if isinstance(tick_ts, int):
+                self._last = max(tick_ts, self._last or tick_ts)
+        return self._last
+
+    def has(self, batch: Batch) -> bool:
+        """At or before the newest."""
+        return self._last is not None and batch.tick_ts <= self._last
+
+
+class SeenFetches:
+    """For the raw topic, where each batch is one exchange: by its fetch id."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+
+    def learn(self, values: Iterable[bytes]) -> int | None:
+        """The fetch ids of the tail; no tick, because the topic is shared by all scrapers."""
+        self._ids = {fetch_id for value in values if (fetch_id := _fetch_id(value)) is not None}
+        return None
+
+    def has(self, batch: Batch) -> bool:
+        """By identity."""
+        return batch.identity in self._ids
+
+
+def _fetch_id(value: bytes) -> str | None:
+    try:
+        data = orjson.loads(value)
+    except ValueError:
+        return None
+    fetch_id = data.get("fetch_id") if isinstance(data, dict) else None
+    return fetch_id if isinstance(fetch_id, str) else None
+
+
+class KafkaTransport:
+    """One transactional id, one topic. Constructing it makes no connection."""
+
+    def __init__(self, settings: KafkaSettings, topic: str, transactional_id: str, seen: Seen) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._transactional_id = transactional_id
+        self._seen = seen
+        self._producer: Any = None
+        self._log = get_logger(transactional_id)
+
+    def connect(self) -> int | None:
+        """A new producer that fences its predecessors, then the tail. See `actors.publisher.Transport`."""
+        self.close()
+        self._producer = Producer(
+            {
+                "bootstrap.servers": self._settings.bootstrap_servers,
+                "transactional.id": self._transactional_id,
+                "client.id": self._transactional_id,
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": LINGER_MS,
+                "message.max.bytes": self._settings.max_record_bytes,
+                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                "message.timeout.ms": round(COMMIT_TIMEOUT_S * 1000),
+                "socket.keepalive.enable": True,
+                # A restarted broker is to be found again at once.
+                "reconnect.backoff.max.ms": 1000,
+                "log_level": _LOG_EMERGENCIES,
+            }
+        )
+        try:
+            self._producer.init_transactions(CONNECT_TIMEOUT_S)
+            return self._seen.learn(read_tail(self._settings.bootstrap_servers, self._topic))
+        except KafkaException as error:
+            raise self._failure(error) from None
+
+    def is_published(self, batch: Batch) -> bool:
+        """As of the last `connect`."""
+        return self._seen.has(batch)
+
+    def publish(self, batch: Batch) -> None:
+        """One transaction. See `actors.publisher.Transport`."""
+        try:
+            self._producer.begin_transaction()
+            for message in batch.messages:
+                self._producer.produce(self._topic, key=message.key, value=message.value)
+            self._producer.commit_transaction(COMMIT_TIMEOUT_S)
+        except (KafkaException, BufferError) as error:
+            raise self._failure(error) from None
+
+    def close(self) -> None:
+        """Drop the producer without waiting for what it holds; an open transaction is the successor's to abort."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                producer.purge()
+            except KafkaException as error:
+                self._log.debug("purge_failed", reason=str(error))
+
+    def _failure(self, error: Exception) -> EngineUnavailable | Fenced:
+        cause = error.args[0] if isinstance(error, KafkaException) else None
+        if cause is not None and cause.code() in _FENCED_CODES:
+            return Fenced(f"another producer with the transactional id {self._transactional_id!r} took over", transactional_id=self._transactional_id)
+        address, text = self._settings.bootstrap_servers, str(error) if cause is None else cause.str()
+        return EngineUnavailable(f"Kafka at {address} (kafka.bootstrap_servers): {text}", engine="kafka", address=address)
+
+
+def read_tail(bootstrap_servers: str, topic: str) -> list[bytes]:
+    """The values at the end of each partition as readers of committed records see them: at least the last one, if there is any.
+
+    Raises:
+        KafkaException: the broker does not answer, or there is no such topic.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "cryptoviz-tail",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "log_level": _LOG_EMERGENCIES,
+        }
+    )
+    try:
+        metadata = consumer.list_topics(topic, TAIL_TIMEOUT_S).topics[topic]
+        if metadata.error is not None:
+            raise KafkaException(metadata.error)
+        values: list[bytes] = []
+        for partition in metadata.partitions:
+            values += _partition_tail(consumer, topic, partition)
+        return values
+    finally:
+        consumer.close()
+
+
+def _partition_tail(consumer: Any, topic: str, partition: int) -> list[bytes]:
+    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TAIL_TIMEOUT_S)
+    depth = TAIL_RECORDS
+    while high > low:
+        start = max(low, high - depth)
+        consumer.assign([TopicPartition(topic, partition, start)])
+        values = _until_end(consumer)
+        if values or start == low:
+            return values
+        depth *= 2
+    return []
+
+
+def _until_end(consumer: Any) -> list[bytes]:
+    values: list[bytes] = []
+    deadline = time.monotonic() + TAIL_TIMEOUT_S
+    while time.monotonic() < deadline:
+        message = consumer.poll(0.2)
+        if message is None:
+            continue
+        error = message.error()
+        if error is None:
+            if message.value() is not None:
+                values.append(message.value())
+        elif error.code() == KafkaError._PARTITION_EOF:
+            return values
+        else:
+            raise KafkaException(error)
+    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the end of the topic was not reached"))

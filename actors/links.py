@@ -1,0 +1,114 @@
+"""The scraper's seam to the collector actor: hands over results whether it is there, away or restarted, and never holds the poll up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import RayError
+
+from cryptoviz.clock import Clock
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.log import get_logger
+from cryptoviz.records import TickResult
+
+__all__ = ["CollectorClient", "CollectorLink", "RayCollectorClient"]
+
+CALL_TIMEOUT_S = 2.0
+"""The collector only files a result: longer means that it is away."""
+RETRY_S = 0.2
+MAX_WAITING = 4
+"""Results that wait for an absent collector. Each is of no use after its tick."""
+
+
+class CollectorClient(Protocol):
+    """Calls the collector. Each raises EngineUnavailable when it is away."""
+
+    async def submit(self, result: TickResult) -> None:
+        """Hand over one result."""
+        ...
+
+    async def deregister(self, provider: str) -> None:
+        """Say that the provider was stopped."""
+        ...
+
+
+class RayCollectorClient:
+    """Finds the actor by name, and again after it was lost."""
+
+    def __init__(self, namespace: str, name: str = "collector") -> None:
+        self._namespace = namespace
+        self._name = name
+        self._handle: Any = None
+
+    async def submit(self, result: TickResult) -> None:
+        """See `CollectorClient`."""
+        await self._call("submit", result)
+
+    async def deregister(self, provider: str) -> None:
+        """See `CollectorClient`."""
+        await self._call("deregister", provider)
+
+    async def _call(self, method: str, argument: Any) -> None:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                if self._handle is None:
+                    self._handle = await asyncio.to_thread(ray.get_actor, self._name, namespace=self._namespace)
+                await getattr(self._handle, method).remote(argument)
+        except (RayError, TimeoutError, ValueError) as error:
+            # ValueError is Ray's word for "no actor of this name".
+            self._handle = None
+            raise EngineUnavailable(f"the collector does not answer: {type(error).__name__}", engine="collector", address=self._name) from None
+
+
+class CollectorLink:
+    """Delivers results in the background. Safe to call from the event loop only."""
+
+    def __init__(self, client: CollectorClient, tick_ms: int, clock: Clock) -> None:
+        self._client = client
+        self._tick_ms = tick_ms
+        self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._log = get_logger("collector-link")
+        self.delivered_total = 0
+        self.undelivered_total = 0
+        self.last_error = ""
+
+    def deliver(self, result: TickResult) -> None:
+        """Begin to deliver; returns at once."""
+        if len(self._tasks) >= MAX_WAITING:
+            self._lost("too many results wait for the collector")
+            return
+        task = asyncio.get_running_loop().create_task(self._deliver(result))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def goodbye(self, provider: str) -> None:
+        """Tell the collector that the provider is stopped, if it is there to hear it."""
+        for task in list(self._tasks):
+            task.cancel()
+        try:
+            await self._client.deregister(provider)
+        except EngineUnavailable as error:
+            self._log.warning("goodbye_unheard", reason=error.message)
+
+    async def _deliver(self, result: TickResult) -> None:
+        while True:
+            try:
+                await self._client.submit(result)
+            except EngineUnavailable as error:
+                if self._clock.now_ms() >= result.tick_ts + self._tick_ms:
+                    self._lost(error.message)
+                    return
+                await self._clock.sleep(RETRY_S)
+            else:
+                self.delivered_total += 1
+                self.last_error = ""
+                return
+
+    def _lost(self, reason: str) -> None:
+        if not self.last_error:
+            self._log.warning("result_undelivered", reason=reason)
+        self.last_error = reason
+        self.undelivered_total += 1

@@ -1,0 +1,160 @@
+"""The transactional publisher: a bounded queue of batches and one thread that commits them to Kafka, each exactly once and in order."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Protocol
+
+from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, sleep_using_event, stop_when_event_set, wait_exponential_jitter
+
+from actors.batch import Batch, PublisherEvents, PublisherState, PublisherStats
+from cryptoviz.errors import EngineUnavailable, TerminalError
+from cryptoviz.log import get_logger
+
+__all__ = ["Fenced", "Publisher", "Transport"]
+
+BACK_OFF = wait_exponential_jitter(initial=0.1, max=5.0, jitter=0.2)
+"""Between tries while the broker is away: soon enough that a restarted broker (2 s) is used at once, at most 5 s apart."""
+
+
+class Fenced(TerminalError):
+    """Another producer with the same transactional id took over; `transactional_id`. This one must stop."""
+
+
+class Transport(Protocol):
+    """The seam to Kafka. All calls come from the publisher's thread and may block for a bounded time."""
+
+    def connect(self) -> int | None:
+        """Fence earlier producers of this identity, and learn what they published. The newest published tick, None if none.
+
+        Raises:
+            EngineUnavailable: try again.
+            Fenced: another producer took over.
+        """
+        ...
+
+    def is_published(self, batch: Batch) -> bool:
+        """Whether an earlier producer of this identity, as of the last `connect`, already published the batch."""
+        ...
+
+    def publish(self, batch: Batch) -> None:
+        """Commit the batch in one transaction.
+
+        Raises:
+            EngineUnavailable: the outcome is a failure or unknown: `connect` again, then ask `is_published`.
+            Fenced: another producer took over.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection without waiting."""
+        ...
+
+
+class Publisher:
+    """Owns the queue and the thread. `offer` is safe from any thread; `events` are told from the publisher's thread."""
+
+    def __init__(self, name: str, transport: Transport, limit: int, events: PublisherEvents) -> None:
+        self._name = name
+        self._transport = transport
+        self._limit = limit
+        self._events = events
+        self._queue: deque[Batch] = deque()
+        self._in_flight: Batch | None = None
+        self._changed = threading.Condition()
+        self._closing = False
+        self._abandon = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._log = get_logger(name)
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(EngineUnavailable),
+            wait=BACK_OFF,
+            stop=stop_when_event_set(self._abandon),
+            sleep=sleep_using_event(self._abandon),
+            before_sleep=self._failed,
+        )
+        self.stats = PublisherStats()
+
+    def start(self) -> None:
+        """Start the thread; it connects by itself and goes on trying."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=f"{self._name}-publisher", daemon=True)
+            self._thread.start()
+
+    def offer(self, batch: Batch) -> None:
+        """Queue a batch; past the limit the oldest waiting one is dropped and told."""
+        lost: list[Batch] = []
+        with self._changed:
+            self._queue.append(batch)
+            while len(self._queue) > self._limit:
+                lost.append(self._queue.popleft())
+            self.stats.queue = len(self._queue)
+            self.stats.dropped_total += len(lost)
+            self._changed.notify()
+        for dropped in lost:
+            self._events.dropped(dropped)
+
+    def close(self, timeout_s: float) -> bool:
+        """Publish what is queued for up to `timeout_s`, then end the thread. False when batches were left behind."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
+        self._abandon.set()
+        with self._changed:
+            return not self._queue and self._in_flight is None
+
+    def _run(self) -> None:
+        try:
+            self._retrying(self._ready)
+            while (batch := self._next()) is not None:
+                self._retrying(self._deliver, batch)
+                with self._changed:
+                    self._in_flight = None
+        except Fenced as error:
+            self.stats.state, self.stats.message = PublisherState.FENCED, error.message
+            self._log.error("publisher_fenced", reason=error.message)
+        except RetryError:
+            self._log.warning("publisher_gave_up", left_behind=len(self._queue) + (self._in_flight is not None))
+        finally:
+            self._transport.close()
+            if self.stats.state is not PublisherState.FENCED:
+                self.stats.state = PublisherState.CLOSED
+
+    def _ready(self) -> None:
+        if self.stats.state is PublisherState.READY:
+            return
+        self.stats.state = PublisherState.CONNECTING
+        last_tick_ts = self._transport.connect()
+        self.stats.state, self.stats.message = PublisherState.READY, ""
+        self._log.info("publisher_connected", last_tick_ts=last_tick_ts)
+        self._events.connected(last_tick_ts)
+
+    def _deliver(self, batch: Batch) -> None:
+        self._ready()
+        if self._transport.is_published(batch):
+            self.stats.repeated_total += 1
+            self._log.info("batch_was_published_before", identity=batch.identity)
+            return
+        self._transport.publish(batch)
+        self.stats.batches_total += 1
+        self.stats.records_total += len(batch.messages)
+        self._events.published(batch)
+
+    def _failed(self, attempt: RetryCallState) -> None:
+        error = attempt.outcome.exception() if attempt.outcome is not None else None
+        self.stats.state, self.stats.message = PublisherState.CONNECTING, str(error)
+        self.stats.failures_total += 1
+        self._log.warning("publish_failed", reason=str(error), attempt=attempt.attempt_number, queue=len(self._queue))
+
+    def _next(self) -> Batch | None:
+        """The oldest waiting batch, which is then in flight; None when closing and nothing is left."""
+        with self._changed:
+            while not self._queue and not self._closing:
+                self._changed.wait()
+            self._in_flight = self._queue.popleft() if self._queue else None
+            self.stats.queue = len(self._queue)
+            return self._in_flight

@@ -1,0 +1,30 @@
+"""Raw exchanges on their way to Kafka: each one transaction, keyed by provider."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from actors.batch import Batch, BatchSink, Message
+from cryptoviz.records import RawExchange
+
+__all__ = ["RawSink"]
+
+FRAME_BYTES = 1024
+"""Kafka's own share of a record and its batch, with room."""
+
+
+class RawSink:
+    """A recorder that queues each exchange for the publisher; bodies whose JSON form is too large for the topic are cut."""
+
+    def __init__(self, sink: BatchSink, max_record_bytes: int) -> None:
+        self._sink = sink
+        self._limit = max_record_bytes - FRAME_BYTES
+
+    def __call__(self, exchange: RawExchange) -> None:
+        """Queue it; never blocks."""
+        value = exchange.to_json()
+        while len(value) > self._limit and exchange.body:
+            # JSON escapes can make six bytes of one.
+            exchange = replace(exchange, body=exchange.body[: len(exchange.body) // 2])
+            value = exchange.to_json()
+        self._sink.offer(Batch(exchange.fetch_id, exchange.tick_ts, (Message(exchange.provider.encode(), value),)))

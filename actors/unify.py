@@ -1,0 +1,172 @@
+"""From what the providers answered for one tick to one unified record an asset: fallback with its reason, consensus, disagreement.
+
+Pure: the same results give the same records, byte for byte, whenever they are unified.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cryptoviz.assets import Asset
+from cryptoviz.records import SCHEMA_VERSION, FallbackReason, Kind, Observation, Role, TickResult, UnifiedRecord, event_id
+
+__all__ = ["Rules", "Unified", "settled", "unify"]
+
+CONSENSUS_CURRENCY = "USD"
+"""Prices in other currencies (exchange pairs against USDT) are not compared with dollars."""
+BPS = 10_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that decide. `order` is the order of preference, its first provider the primary one."""
+
+    order: tuple[str, ...]
+    stale_after_s: float
+    disagree_bps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unified:
+    """A tick's records in asset order, and why the primary had no price for the assets that nobody had one for."""
+
+    tick_ts: int
+    records: tuple[UnifiedRecord, ...]
+    gaps: dict[str, FallbackReason]
+
+
+class _Candidate(NamedTuple):
+    result: TickResult
+    observation: Observation
+
+
+def unify(tick_ts: int, assets: Sequence[Asset], rules: Rules, results: Mapping[str, TickResult], absent: Mapping[str, FallbackReason]) -> Unified:
+    """Choose a price for each asset.
+
+    Args:
+        tick_ts: the tick (UTC epoch ms).
+        assets: in the order of the records.
+        rules: preference and limits.
+        results: by provider, of those that answered in time, well or not.
+        absent: why a provider without a result has none: `timeout` (it is late) or `unavailable` (it is stopped).
+    """
+    records: list[UnifiedRecord] = []
+    gaps: dict[str, FallbackReason] = {}
+    for asset in assets:
+        candidates = _candidates(asset.asset_id, rules.order, results)
+        if not candidates:
+            gaps[asset.asset_id] = _why_not(asset.asset_id, rules, results, absent)
+            continue
+        chosen = _choose(candidates, rules.stale_after_s)
+        reason = None if chosen.result.provider == rules.order[0] else _why_not(asset.asset_id, rules, results, absent)
+        records.append(_record(tick_ts, asset, chosen, reason, candidates, rules.disagree_bps))
+    return Unified(tick_ts, tuple(records), gaps)
+
+
+def settled(assets: Sequence[Asset], rules: Rules, results: Mapping[str, TickResult], waiting_for: frozenset[str]) -> bool:
+    """True when no provider in `waiting_for` could still change which price is chosen: each asset has a fresh one from a provider before them."""
+    return all(_settled(asset.asset_id, rules, results, waiting_for) for asset in assets)
+
+
+def _settled(asset_id: str, rules: Rules, results: Mapping[str, TickResult], waiting_for: frozenset[str]) -> bool:
+    for provider in rules.order:
+        if provider in waiting_for:
+            return False
+        result = results.get(provider)
+        observation = result.observations.get(asset_id) if result is not None else None
+        if result is not None and observation is not None and not _is_stale(_Candidate(result, observation), rules.stale_after_s):
+            return True
+    return True
+
+
+def _candidates(asset_id: str, order: Sequence[str], results: Mapping[str, TickResult]) -> list[_Candidate]:
+    answered = [results[provider] for provider in order if provider in results]
+    return [_Candidate(result, result.observations[asset_id]) for result in answered if asset_id in result.observations]
+
+
+def _choose(candidates: Sequence[_Candidate], stale_after_s: float) -> _Candidate:
+    """The first fresh one in order of preference; among stale ones the freshest, the preferred one on a draw."""
+    for candidate in candidates:
+        if not _is_stale(candidate, stale_after_s):
+            return candidate
+    return max(candidates, key=lambda candidate: candidate.observation.source_ts or 0)
+
+
+def _is_stale(candidate: _Candidate, stale_after_s: float) -> bool:
+    """By the provider's own stamp; one without a stamp cannot be called stale."""
+    stamp = candidate.observation.source_ts
+    return stamp is not None and candidate.result.ingest_ts - stamp > stale_after_s * 1000
+
+
+def _why_not(asset_id: str, rules: Rules, results: Mapping[str, TickResult], absent: Mapping[str, FallbackReason]) -> FallbackReason:
+    primary = rules.order[0]
+    result = results.get(primary)
+    if result is None:
+        return absent.get(primary, FallbackReason.UNAVAILABLE)
+    if result.failure is not None:
+        return result.failure
+    if asset_id in result.observations:
+        return FallbackReason.STALE
+    return result.asset_failures.get(asset_id, FallbackReason.MISSING_ASSET)
+
+
+def _record(
+    tick_ts: int, asset: Asset, chosen: _Candidate, reason: FallbackReason | None, candidates: Sequence[_Candidate], disagree_bps: float
+) -> UnifiedRecord:
+    result, seen = chosen
+    prices = sorted(c.observation.price for c in candidates if c.observation.quote_currency == CONSENSUS_CURRENCY)
+    consensus = _median(prices)
+    spread = _spread_bps(prices, consensus)
+    return UnifiedRecord(
+        event_id=event_id(asset.asset_id, tick_ts, Kind.LIVE),
+        schema_version=SCHEMA_VERSION,
+        kind=Kind.LIVE.value,
+        tick_ts=tick_ts,
+        source_ts=seen.source_ts,
+        ingest_ts=result.ingest_ts,
+        asset_id=asset.asset_id,
+        symbol=asset.symbol,
+        name=asset.name,
+        quote_currency=seen.quote_currency,
+        price=seen.price,
+        market_cap=seen.market_cap,
+        volume_24h=seen.volume_24h,
+        high_24h=seen.high_24h,
+        low_24h=seen.low_24h,
+        change_1h_pct=seen.change_1h_pct,
+        change_24h_pct=seen.change_24h_pct,
+        change_7d_pct=seen.change_7d_pct,
+        circulating_supply=seen.circulating_supply,
+        total_supply=seen.total_supply,
+        max_supply=seen.max_supply,
+        rank=seen.rank,
+        provider=result.provider,
+        provider_asset_id=seen.provider_asset_id,
+        role=(Role.PRIMARY if reason is None else Role.FALLBACK).value,
+        fallback_reason=None if reason is None else reason.value,
+        attempt=result.attempt,
+        fetch_id=result.fetch_id,
+        consensus_price=consensus,
+        consensus_sources=len(prices),
+        spread_bps=spread,
+        disagrees=len(prices) > 1 and (spread is None or spread > disagree_bps),
+    )
+
+
+def _median(prices: Sequence[float]) -> float | None:
+    """The median of sorted prices; halfway between the middle two without passing the double range."""
+    if not prices:
+        return None
+    low, high = prices[(len(prices) - 1) // 2], prices[len(prices) // 2]
+    return low + (high - low) / 2
+
+
+def _spread_bps(prices: Sequence[float], median: float | None) -> float | None:
+    """(max - min) / median * 10 000 of sorted prices. One price has no spread; one past the double range is None as well."""
+    if median is None or len(prices) < 2:
+        return None
+    spread = (prices[-1] - prices[0]) / median * BPS
+    return spread if math.isfinite(spread) else None
