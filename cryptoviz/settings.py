@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -121,11 +121,15 @@ class RaySettings(_Section):
 
     gcs_port: Port = 6380
     dashboard_port: Port = 8265
+    client_port: Port = 10001
+    """Ray's client server; must lie outside 10002-19999, which Ray gives to its workers."""
     object_store_bytes: int = 256 * 1024 * 1024
     """No Ray object carries data here."""
     num_cpus: int = Field(default=0, ge=0)
     """Logical CPUs; 0 means max(2, the machine's)."""
     namespace: str = "cryptoviz"
+    node_ip: str = "127.0.0.2"
+    """Loopback, so that a laptop may change networks and nobody else can reach the node; Ray itself replaces 127.0.0.1 by a public address."""
     address: str = ""
     """Join this cluster instead of starting one (`auto` on a node of `ray up cluster.yaml`)."""
 
@@ -199,6 +203,10 @@ class LakeSettings(_Section):
     executor_memory_mb: int = Field(default=640, ge=512)
     driver_memory_mb: int = Field(default=512, ge=384)
     ui_port: Port = 8082
+    accept_lost_offsets: bool = False
+    """Go on at Kafka's earliest offset where it has dropped records that the lake never took. Off: the job stops and names the range."""
+    maintenance_s: float = Field(default=60.0, ge=1.0)
+    """How often maintenance looks at the tables."""
 
 
 class MarketSettings(_Section):
@@ -286,6 +294,11 @@ class Settings(BaseSettings):
         return self.home / "control.token"
 
     @property
+    def ray_token_file(self) -> Path:
+        """The token of the Ray cluster that `up` starts, mode 0600; Ray's dashboard asks for it."""
+        return self.home / "ray.token"
+
+    @property
     def run_dir(self) -> Path:
         """Pid files and the record of the running cluster."""
         return self.home / "run"
@@ -319,16 +332,19 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, seed_env, dotenv_settings, seed_dotenv)
 
 
+SEED_NAMES: dict[str, tuple[str, ...]] = {
+    "COINMARKETCAP_API_KEY": ("providers", "coinmarketcap", "api_key"),
+    "COINGECKO_API_KEY": ("providers", "coingecko", "api_key"),
+    "MINIO_ROOT_USER": ("s3", "access_key"),
+    "MINIO_ROOT_PASSWORD": ("s3", "secret_key"),
+    "REDPANDA_BROKERS": ("kafka", "bootstrap_servers"),
+}
+"""The predecessor's names, and the path of the setting that each means."""
+
+
 class _SeedNames(PydanticBaseSettingsSource):
     """Maps the predecessor's flat names onto the tree."""
 
-    _PATHS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "COINMARKETCAP_API_KEY": ("providers", "coinmarketcap", "api_key"),
-        "COINGECKO_API_KEY": ("providers", "coingecko", "api_key"),
-        "MINIO_ROOT_USER": ("s3", "access_key"),
-        "MINIO_ROOT_PASSWORD": ("s3", "secret_key"),
-        "REDPANDA_BROKERS": ("kafka", "bootstrap_servers"),
-    }
     # What the predecessor's .env template holds until a user fills it in: no key at all.
     _PLACEHOLDERS = frozenset({"", "your-api-key-here"})
 
@@ -342,7 +358,7 @@ class _SeedNames(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         tree: dict[str, Any] = {}
-        for name, path in self._PATHS.items():
+        for name, path in SEED_NAMES.items():
             value = self._values.get(name)
             if value is None or value in self._PLACEHOLDERS:
                 continue
@@ -358,6 +374,11 @@ def _dotenv(settings_cls: type[BaseSettings]) -> dict[str, str | None]:
 
     path = Path(str(settings_cls.model_config.get("env_file") or ""))
     return dict(dotenv_values(path)) if path.is_file() else {}
+
+
+def dotenv_names() -> frozenset[str]:
+    """Names that the `.env` file in the working directory sets."""
+    return frozenset(_dotenv(Settings))
 
 
 # What a program needs to run at all; an engine gets no more, so that it never holds a provider's key.

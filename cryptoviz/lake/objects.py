@@ -1,0 +1,97 @@
+"""The seam to the object store: where each table lies, and clients for delta-rs, plain S3 calls and pyarrow.
+
+Everything here is made from an `S3Access`, a small picklable value, because executors need it without the settings tree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+import pyarrow.fs as pafs
+import urllib3
+from minio import Minio
+
+from cryptoviz.settings import S3Settings
+
+__all__ = ["TABLES", "S3Access", "TableAddress", "minio_client", "table_address"]
+
+TABLES: tuple[str, ...] = ("prices", "raw", "dead_letters")
+
+_CONNECT_S = 5.0
+_READ_S = 30.0
+_RETRIES = urllib3.Retry(total=5, backoff_factor=0.2, backoff_max=5, backoff_jitter=0.2, status_forcelist=[500, 502, 503, 504], allowed_methods=None)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """How to reach the object store. Holds the secret: never log it; its repr hides it."""
+
+    endpoint: str
+    region: str
+    access_key: str
+    secret_key: str = field(repr=False)
+
+    @classmethod
+    def of(cls, settings: S3Settings) -> S3Access:
+        """From the settings tree."""
+        return cls(settings.endpoint, settings.region, settings.access_key, settings.secret_key.get_secret_value())
+
+    def filesystem(self) -> pafs.S3FileSystem:
+        """A pyarrow file system; paths are `bucket/key`."""
+        address = urlsplit(self.endpoint)
+        return pafs.S3FileSystem(
+            access_key=self.access_key,
+            secret_key=self.secret_key,
+            endpoint_override=address.netloc,
+            scheme=address.scheme,
+            region=self.region,
+            connect_timeout=_CONNECT_S,
+            request_timeout=_READ_S,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TableAddress:
+    """Where a table lies: `prefix` is empty or ends in a slash."""
+
+    table: str
+    bucket: str
+    prefix: str
+
+    @property
+    def uri(self) -> str:
+        """As delta-rs opens it."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    @property
+    def root(self) -> str:
+        """As pyarrow's file system names it."""
+        return f"{self.bucket}/{self.prefix}".rstrip("/")
+
+    def key(self, path: str) -> str:
+        """The object key of a path relative to the table."""
+        return self.prefix + path
+
+
+def table_address(settings: S3Settings, table: str) -> TableAddress:
+    """The prices table is the root of its bucket; all others are folders of the lake bucket. `table` is one of `TABLES`."""
+    if table == "prices":
+        return TableAddress(table, settings.prices_bucket, "")
+    return TableAddress(table, settings.lake_bucket, f"{table}/")
+
+
+@lru_cache(maxsize=8)
+def minio_client(access: S3Access) -> Minio:
+    """A client with bounded waits and retries; kept, so that its connections are used again. Safe in threads."""
+    address = urlsplit(access.endpoint)
+    pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S), maxsize=32, retries=_RETRIES)
+    return Minio(
+        address.netloc,
+        access_key=access.access_key,
+        secret_key=access.secret_key,
+        secure=address.scheme == "https",
+        region=access.region,
+        http_client=pool,
+    )

@@ -1,0 +1,50 @@
+"""The `lake` component: a Ray actor that hosts the lake job, and with it Spark's driver."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cryptoviz.components import Probe
+from cryptoviz.log import log_to_file
+from cryptoviz.settings import Settings
+from spark_jobs.job import LakeJob
+
+__all__ = ["LakeActor"]
+
+
+class LakeActor:
+    """A `cryptoviz.components.ComponentActor`. One Spark context lives in its process; kill -9 of it takes Spark along."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Only keeps the settings: Ray runs this again after a crash, and the controller then calls `start`."""
+        self._settings = settings
+        self._job: LakeJob | None = None
+        self._lock = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Start Spark and the query; takes 8-14 s. Raises what `LakeJob.start` raises."""
+        async with self._lock:
+            if self._job is not None:
+                return
+            log_to_file(self._settings, "lake")
+            job = LakeJob(self._settings)
+            try:
+                await asyncio.to_thread(job.start)
+            except BaseException:
+                await asyncio.to_thread(job.stop)
+                raise
+            self._job = job
+
+    async def stop(self) -> None:
+        """End after the present batch."""
+        async with self._lock:
+            job, self._job = self._job, None
+            if job is not None:
+                await asyncio.to_thread(job.stop)
+
+    async def probe(self) -> Probe:
+        """Answers from memory."""
+        job = self._job
+        if job is None:
+            return Probe(running=False, healthy=False, message="starting" if self._lock.locked() else "not started")
+        return job.probe()

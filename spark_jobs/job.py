@@ -1,0 +1,190 @@
+"""The lake job: Kafka's two topics into the lake's tables, by one Spark query on RayDP. Plain and blocking; `spark_jobs.actor` hosts it.
+
+Start: Spark up -> topic ids and table progress -> fence the tables -> clear leftovers -> query from the tables' own offsets. The Delta logs are the
+only truth about progress; the Spark checkpoint is scratch and made new each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptoviz.components import Probe
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.lake.objects import S3Access, minio_client, table_address
+from cryptoviz.lake.parts import Part, short_topic_id
+from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
+from cryptoviz.log import get_logger
+from cryptoviz.services.jars import spark_jars_dir
+from cryptoviz.settings import Settings
+from spark_jobs.batch import BatchWriter
+from spark_jobs.orphans import remove_orphans
+from spark_jobs.predecessor import end_earlier_writers
+from spark_jobs.progress import check_start
+from spark_jobs.session import RUN_VARIABLE, start_session, stop_session
+from spark_jobs.source import KafkaTopics, parse_batch_offsets
+from spark_jobs.spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
+from spark_jobs.tablelog import TableLog
+from spark_jobs.watch import Watcher
+from spark_jobs.write import TopicPlan
+
+__all__ = ["LakeJob", "lake_id"]
+
+log = get_logger("lake")
+
+_DRAIN_S = 12.0
+_STOP_S = 12.0
+# A writer on another node, or an upload still on its way, may finish after the start: its file is cleared away a little later.
+_LATE_SWEEP_S = 20.0
+
+
+class LakeJob:
+    """One run. `start` and `stop` from one thread at a time; `probe` from any."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._run = uuid.uuid4().hex[:12]
+        self._access = S3Access.of(settings.s3)
+        self._kafka = KafkaTopics(settings.kafka.bootstrap_servers, (settings.kafka.stream_topic, settings.kafka.raw_topic))
+        self._logs = {
+            table: TableLog(table_address(settings.s3, table), schema, settings.s3.storage_options(), self._run)
+            for table, schema in ((DEAD_TABLE, DEAD_LETTERS), ("raw", RAW), ("prices", PRICES))
+        }
+        self._scratch: Path | None = None
+        self._writer: BatchWriter | None = None
+        self._watcher: Watcher | None = None
+        self._query: Any = None
+        self._late_sweep: threading.Timer | None = None
+
+    def start(self) -> None:
+        """Blocks until the query runs.
+
+        Raises:
+            LakeError: progress and Kafka do not fit together; the message names the range.
+            EngineUnavailable: Kafka, the object store or Spark does not answer.
+            PreflightError: the Ray cluster is too small.
+        """
+        begun = time.monotonic()
+        session = start_session(self._settings, spark_jars_dir(self._settings), f"{lake_id(self._settings)}/{self._run}")
+        spark_ms = (time.monotonic() - begun) * 1000
+        described = self._kafka.describe()
+        topics = self._topic_plans(described)
+        for table_log in self._logs.values():
+            table_log.open()
+        end_earlier_writers(RUN_VARIABLE, lake_id(self._settings), self._run)
+        start = self._start_offsets(described, topics)
+        removed = self._sweep()
+        self._writer = BatchWriter(topics, self._logs, self._kafka, self._access, self._settings.kafka.max_record_bytes)
+        self._writer.begin_at({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
+        self._watcher = Watcher(session, self._writer, self._kafka)
+        self._query = self._begin_query(session, start)
+        self._watcher.watch(self._query)
+        self._late_sweep = threading.Timer(_LATE_SWEEP_S, self._sweep_late)
+        self._late_sweep.daemon = True
+        self._late_sweep.start()
+        log.info("lake job runs", run=self._run, spark_ms=round(spark_ms), start_ms=round((time.monotonic() - begun) * 1000), orphans_removed=removed)
+
+    def stop(self) -> None:
+        """End after the present batch; never longer than about 40 s."""
+        if self._late_sweep is not None:
+            self._late_sweep.cancel()
+        if self._watcher is not None:
+            self._watcher.close()
+        if self._writer is not None and not self._writer.drain(_DRAIN_S):
+            log.warning("the present batch did not end in time", grace_s=_DRAIN_S)
+        if self._query is not None:
+            stopper = threading.Thread(target=self._query.stop, name="stop-query", daemon=True)
+            stopper.start()
+            stopper.join(_STOP_S)
+        stop_session(_STOP_S)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        log.info("lake job stopped", run=self._run)
+
+    def probe(self) -> Probe:
+        """What the watcher saw last; asks nobody."""
+        if self._watcher is None:
+            return Probe(running=False, healthy=False, message="the lake job has not started")
+        return self._watcher.probe(self._settings.lake.trigger_ms / 1000, f"http://127.0.0.1:{self._settings.lake.ui_port}")
+
+    def _topic_plans(self, described: Mapping[str, tuple[str, int]]) -> dict[str, TopicPlan]:
+        kafka = self._settings.kafka
+        return {
+            kafka.stream_topic: TopicPlan(described[kafka.stream_topic][0], PRICES_SPEC),
+            kafka.raw_topic: TopicPlan(described[kafka.raw_topic][0], RAW_SPEC),
+        }
+
+    def _start_offsets(self, described: Mapping[str, tuple[str, int]], topics: Mapping[str, TopicPlan]) -> dict[str, dict[int, int]]:
+        owners = {topic: self._logs[plan.spec.table].progress.offsets for topic, plan in topics.items()}
+        return check_start(self._kafka.start_points(described, owners), accept_lost=self._settings.lake.accept_lost_offsets)
+
+    def _begin_query(self, session: Any, start: Mapping[str, Mapping[int, int]]) -> Any:
+        kafka, lake = self._settings.kafka, self._settings.lake
+        scratch_root = self._settings.home / "lake-scratch"
+        shutil.rmtree(scratch_root, ignore_errors=True)
+        scratch_root.mkdir(parents=True)
+        self._scratch = Path(tempfile.mkdtemp(dir=scratch_root))
+        writer, scratch = self._writer, self._scratch
+
+        def on_batch(frame: Any, batch_id: int) -> None:
+            if writer is not None:
+                writer.run(frame, parse_batch_offsets((scratch / "offsets" / str(batch_id)).read_text()))
+
+        return (
+            session.readStream.format("kafka")
+            .option("kafka.bootstrap.servers", kafka.bootstrap_servers)
+            .option("subscribe", f"{kafka.stream_topic},{kafka.raw_topic}")
+            .option("startingOffsets", json.dumps({topic: {str(p): offset for p, offset in of.items()} for topic, of in start.items()}))
+            .option("kafka.isolation.level", "read_committed")
+            .option("kafka.max.partition.fetch.bytes", str(4 << 20))
+            .option("includeHeaders", "false")
+            .option("failOnDataLoss", "true")
+            .option("maxOffsetsPerTrigger", str(lake.max_offsets_per_trigger))
+            .load()
+            .writeStream.foreachBatch(on_batch)
+            .queryName("cryptoviz-lake")
+            .trigger(processingTime=f"{lake.trigger_ms} milliseconds")
+            .option("checkpointLocation", scratch.as_uri())
+            .start()
+        )
+
+    def _sweep(self) -> int:
+        client = minio_client(self._access)
+        removed = 0
+        for table_log in self._logs.values():
+            orphans = remove_orphans(client, table_log.address, table_log.known_paths)
+            removed += len(orphans)
+            if orphans:
+                log.info("leftovers of a cut-off batch removed", table=table_log.address.table, files=len(orphans))
+        return removed
+
+    def _sweep_late(self) -> None:
+        """Only below the tables' progress, where no file of this run can still be on its way to a commit."""
+        client = minio_client(self._access)
+        for table_log in self._logs.values():
+            ends = {(short_topic_id(topic_id), partition): offset for (topic_id, partition), offset in table_log.progress.offsets.items()}
+
+            def below_progress(part: Part, ends: Mapping[tuple[str, int], int] = ends) -> bool:
+                return part.end < ends.get((part.topic, part.partition), 0)
+
+            try:
+                orphans = remove_orphans(client, table_log.address, table_log.fresh_paths, below_progress)
+            except (CryptoVizError, OSError) as error:
+                log.warning("the late sweep failed", table=table_log.address.table, error=str(error))
+                continue
+            if orphans:
+                log.info("late leftovers removed", table=table_log.address.table, files=len(orphans))
+
+
+def lake_id(settings: Settings) -> str:
+    """Names the lake that a process writes to: the same for each run of one pipeline."""
+    place = f"{settings.s3.endpoint}/{settings.s3.prices_bucket}/{settings.s3.lake_bucket}/{settings.home}"
+    return hashlib.sha256(place.encode()).hexdigest()[:12]

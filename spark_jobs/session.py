@@ -1,0 +1,162 @@
+"""The seam to RayDP: one small Spark on Ray, started, measured and stopped.
+
+Every option here was paid for; docs/lake.md says what happens without it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
+from typing import Any
+
+import ray
+import raydp
+
+from cryptoviz.errors import EngineUnavailable, PreflightError
+from cryptoviz.log import get_logger
+from cryptoviz.settings import Settings
+
+__all__ = ["RUN_VARIABLE", "executor_count", "spark_configs", "start_session", "stop_session"]
+
+RUN_VARIABLE = "CRYPTOVIZ_LAKE_RUN"
+"""Marks the executors' Python workers with the run that they belong to, so that a successor can tell that they are gone."""
+
+_INIT_TIMEOUT_S = 60.0  # a start takes 8-14 s; with too few resources init_spark would wait for ever
+_RESOURCES_TIMEOUT_S = 20.0  # Ray needs a moment to see that a killed predecessor's executors are gone
+_POLL_S = 0.25
+
+# Java 17 closes the packages that Spark and Ray's Java worker reflect into.
+_OPENS = " ".join(
+    f"--add-opens=java.base/{package}=ALL-UNNAMED"
+    for package in (
+        "java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio", "java.util", "java.util.concurrent",
+        "java.util.concurrent.atomic", "sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar",
+    )
+)  # fmt: skip
+# Four JVMs share a laptop with everything else: one collector thread, one compiler tier, small code and class space.
+_SMALL = "-XX:+UseSerialGC -XX:ReservedCodeCacheSize=64m -XX:MaxMetaspaceSize=192m -Xss512k -XX:-UsePerfData"
+_QUICK = "-XX:TieredStopAtLevel=1"  # not for the executor, whose loops are worth compiling well
+_APP_MASTER_HEAP = "-Xms32m -Xmx160m"
+
+log = get_logger("lake")
+
+
+def spark_configs(settings: Settings, jars: Path, run: str) -> dict[str, str]:
+    """All options. They show in the process list: nothing secret belongs here."""
+    lake = settings.lake
+    java = f"{_OPENS} {_SMALL}"
+    quick = f"{java} {_QUICK}"
+    return {
+        "spark.ray.raydp_spark_master.actor.resource.CPU": "0",
+        "spark.ray.raydp_app_master.extraJavaOptions": f"{quick} {_APP_MASTER_HEAP}",
+        "spark.driver.extraJavaOptions": quick,
+        "spark.executor.extraJavaOptions": java,
+        "spark.driver.memory": f"{lake.driver_memory_mb}m",
+        "spark.driver.extraClassPath": f"{jars}/*",
+        "raydp.executor.extraClassPath": f"{jars}/*",
+        "spark.python.daemon.module": "spark_jobs.daemon",
+        "spark.python.worker.reuse": "true",
+        f"spark.executorEnv.{RUN_VARIABLE}": run,
+        "spark.ui.enabled": "true",
+        "spark.ui.port": str(lake.ui_port),
+        "spark.ui.showConsoleProgress": "false",
+        "spark.ui.retainedJobs": "50",
+        "spark.ui.retainedStages": "50",
+        "spark.ui.retainedTasks": "200",
+        "spark.sql.ui.retainedExecutions": "20",
+        "spark.sql.streaming.ui.retainedProgressUpdates": "50",
+        "spark.eventLog.enabled": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": "1",
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "8192",
+        "spark.locality.wait": "0s",
+        "spark.task.maxFailures": "4",
+        "spark.sql.streaming.minBatchesToRetain": "5",
+        "spark.sql.streaming.noDataProgressEventInterval": "1000",
+        "spark.sql.streaming.stopTimeout": "15s",
+        "spark.sql.streaming.kafka.useDeprecatedOffsetFetching": "false",
+        "spark.cleaner.periodicGC.interval": "10min",
+    }
+
+
+def start_session(settings: Settings, jars: Path, run: str) -> Any:
+    """Start Spark on Ray and return its session. Blocks for 6-14 s; call it in a thread.
+
+    Raises:
+        PreflightError: the cluster has not the CPUs that the executor asks for.
+        EngineUnavailable: RayDP did not start in time.
+    """
+    _await_cpus(settings.lake.executor_cores)
+    # Spark takes these two from the environment only: where its UI binds, and the interpreter of the executors' workers.
+    os.environ.update(SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable)
+    configs = spark_configs(settings, jars, run)
+    deadline = time.monotonic() + _INIT_TIMEOUT_S
+    while True:
+        try:
+            return _bounded(lambda: _init(settings, configs), deadline - time.monotonic())
+        except FutureTimeout:
+            raise EngineUnavailable(f"Spark on Ray did not start within {_INIT_TIMEOUT_S:.0f} s", engine="spark") from None
+        except Exception as error:  # RayDP raises anything while a predecessor's names are still taken
+            if time.monotonic() > deadline - 10:
+                raise EngineUnavailable(f"Spark on Ray did not start: {_first_line(error)}", engine="spark") from error
+            log.warning("Spark did not start, trying again", error=_first_line(error))
+            time.sleep(1.0)
+
+
+def _init(settings: Settings, configs: dict[str, str]) -> Any:
+    session = raydp.init_spark(
+        # `<app name>_SPARK_MASTER` stays taken for a while after a stop.
+        app_name=f"cryptoviz-lake-{uuid.uuid4().hex[:8]}",
+        num_executors=1,
+        executor_cores=settings.lake.executor_cores,
+        executor_memory=f"{settings.lake.executor_memory_mb}m",
+        fault_tolerant_mode=False,
+        configs=dict(configs),
+    )
+    session.sparkContext.setLogLevel("WARN")
+    return session
+
+
+def _await_cpus(cores: int) -> None:
+    deadline = time.monotonic() + _RESOURCES_TIMEOUT_S
+    while (free := ray.available_resources().get("CPU", 0.0)) < cores:
+        if time.monotonic() > deadline:
+            raise PreflightError(
+                f"the lake's executor asks for {cores} CPUs (CRYPTOVIZ_LAKE__EXECUTOR_CORES) and the Ray cluster has {free:g} free: "
+                "free some, raise CRYPTOVIZ_RAY__NUM_CPUS or lower the setting",
+                problems=["cpu"],
+            )
+        time.sleep(_POLL_S)
+
+
+def executor_count(session: Any) -> int:
+    """Executors that Spark's block manager knows, the driver not counted."""
+    return int(session.sparkContext._jsc.sc().getExecutorMemoryStatus().size()) - 1
+
+
+def stop_session(grace_s: float) -> None:
+    """Stop Spark and its Ray actors; the driver JVM stays until this process ends. Gives up after `grace_s`."""
+    try:
+        _bounded(raydp.stop_spark, grace_s)
+    except FutureTimeout:
+        log.warning("Spark did not stop in time", grace_s=grace_s)
+    except Exception as error:  # noqa: BLE001 (a half-dead Spark raises anything; the process ends next)
+        log.warning("Spark did not stop cleanly", error=_first_line(error))
+
+
+def _bounded(work: Any, timeout_s: float) -> Any:
+    pool = ThreadPoolExecutor(1, thread_name_prefix="raydp")
+    try:
+        return pool.submit(work).result(timeout=max(1.0, timeout_s))
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]

@@ -1,0 +1,181 @@
+"""One table's Delta log as the job uses it: create, fence, read progress, commit files that executors wrote.
+
+Exactly one writer: each commit carries an app transaction `cryptoviz-lake-<table>` and is made against the version the job last saw. A commit by
+anyone else in between makes ours fail; maintenance leaves the app transaction alone, so we try again on top of it, but another job's does not,
+and we refuse to go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.lake.objects import TableAddress
+from cryptoviz.lake.parts import parse_part
+from cryptoviz.lake.schema import PARTITION_BY
+from spark_jobs.progress import METADATA_KEY, Offsets, Progress, merge
+
+__all__ = ["TableLog", "WrittenPart", "read_progress"]
+
+# Checkpoints keep the opening of a table quick; maintenance writes them, the commit hook only when maintenance has not run for long.
+_CONFIGURATION = {"delta.checkpointInterval": "500", "delta.logRetentionDuration": "interval 1 days"}
+_RETRIES = 5  # commits of maintenance that may come in between one of ours
+# Each look-up reads one small object; commits without our metadata only come from foreign tools.
+_HISTORY_STEPS = (1, 20, 200)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPart:
+    """A data file that a task wrote."""
+
+    path: str
+    size: int
+    rows: int
+    stats: str
+
+
+def read_progress(table: DeltaTable) -> Progress | None:
+    """Progress from the newest commit that carries any: the last one, unless a foreign tool has committed since. None for a table without.
+
+    Raises:
+        LakeError: the job has committed before, but the log no longer says how far it came.
+    """
+    for limit in _HISTORY_STEPS:
+        for commit in table.history(limit):
+            if METADATA_KEY in commit:
+                return Progress.from_json(commit[METADATA_KEY])
+    return None
+
+
+class TableLog:
+    """Not thread-safe: one owner, the batch thread."""
+
+    def __init__(self, address: TableAddress, schema: pa.Schema, options: Mapping[str, str], run: str) -> None:
+        """Nothing is read before `open`. `run` names this incarnation of the job."""
+        self.address = address
+        self.progress = Progress(run, 0)
+        self._schema = schema
+        self._options = dict(options)
+        self._run = run
+        self._app = f"cryptoviz-lake-{address.table}"
+        self._table: DeltaTable | None = None
+        self._app_version = 0
+        self._files = 0
+
+    def open(self) -> None:
+        """Open or create the table, read its progress, and fence: an older job's next commit is refused.
+
+        Raises:
+            EngineUnavailable: the object store does not answer.
+            LakeError: progress is unreadable.
+        """
+        try:
+            self._table = self._load()
+            before = read_progress(self._table)
+            self._app_version = self._table.transaction_version(self._app) or 0
+            if before is None and self._app_version:
+                raise LakeError(
+                    f"{self.address.uri}: the log has commits of the lake job but no longer says how far it came", table=self.address.table
+                )
+            self._commit([], Progress(self._run, self._app_version + 1, dict(before.offsets) if before else {}))
+        except (DeltaError, OSError) as error:
+            raise EngineUnavailable(f"the object store did not open {self.address.uri}: {error}", engine="object-store") from error
+
+    def commit(self, parts: Iterable[WrittenPart], offsets: Offsets) -> None:
+        """Add the files in one commit, which also moves progress to `offsets`.
+
+        Raises:
+            LakeError: another job has committed since.
+            EngineUnavailable: the object store does not answer; whether the commit was made is decided by the next `open`.
+        """
+        actions: list[AddAction | RemoveAction] = [self._add_action(part) for part in parts]
+        progress = Progress(self._run, self._app_version + 1, merge(self.progress.offsets, offsets))
+        try:
+            self._commit(actions, progress)
+        except (DeltaError, OSError) as error:
+            raise EngineUnavailable(f"the commit to {self.address.uri} failed: {error}", engine="object-store") from error
+
+    def known_paths(self) -> set[str]:
+        """Relative paths of the files in the table's present version."""
+        return set(pa.table(self._open_table().get_add_actions()).column("path").to_pylist())
+
+    def fresh_paths(self) -> set[str]:
+        """As `known_paths`, by a reader of its own: for other threads than the owner's."""
+        table = DeltaTable(self.address.uri, storage_options=self._options)
+        return set(pa.table(table.get_add_actions()).column("path").to_pylist())
+
+    def _load(self) -> DeltaTable:
+        try:
+            return DeltaTable(self.address.uri, storage_options=self._options)
+        except TableNotFoundError:
+            return DeltaTable.create(
+                self.address.uri,
+                self._schema,
+                mode="ignore",
+                partition_by=list(PARTITION_BY),
+                name=self.address.table,
+                configuration=_CONFIGURATION,
+                storage_options=self._options,
+            )
+
+    def _commit(self, actions: list[AddAction | RemoveAction], progress: Progress) -> None:
+        table = self._open_table()
+        for _ in range(_RETRIES):
+            seen = table.version()
+            try:
+                table.create_write_transaction(
+                    actions,
+                    mode="append",
+                    schema=self._schema,
+                    partition_by=list(PARTITION_BY),
+                    commit_properties=CommitProperties(
+                        custom_metadata={METADATA_KEY: progress.to_json()},
+                        max_commit_retries=0,  # a conflict is ours to judge
+                        app_transactions=[Transaction(self._app, progress.sequence)],
+                    ),
+                    post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
+                )
+            except CommitFailedError as error:
+                table.update_incremental()
+                if table.version() == seen:  # no conflict: the store refused the write
+                    raise EngineUnavailable(f"the commit to {self.address.uri} failed: {error}", engine="object-store") from error
+                if not self._was_made(table, progress):
+                    continue
+            else:
+                table.update_incremental()
+            self.progress, self._app_version = progress, progress.sequence
+            return
+        raise LakeError(f"{self.address.uri}: {_RETRIES} commits by others came in between one of ours", table=self.address.table)
+
+    def _was_made(self, table: DeltaTable, progress: Progress) -> bool:
+        """After a refused commit: True when it had been made after all (its answer was lost), False when it may be tried again."""
+        version = table.transaction_version(self._app) or 0
+        if version == self._app_version:
+            return False
+        last = read_progress(table)
+        if version == progress.sequence and last is not None and (last.run, last.sequence) == (self._run, progress.sequence):
+            return True
+        other = last.run if last else "unknown"
+        raise LakeError(
+            f"{self.address.uri}: another lake job (run {other}) has taken over this table; run {self._run} stops so that no row is doubled",
+            table=self.address.table,
+            other_run=other,
+        )
+
+    def _add_action(self, part: WrittenPart) -> AddAction:
+        name = parse_part(part.path)
+        if name is None:
+            raise LakeError(f"{part.path!r} is not the name of a data file", table=self.address.table)
+        return AddAction(part.path, part.size, name.partition_values, time.time_ns() // 1_000_000, True, part.stats)
+
+    def _open_table(self) -> DeltaTable:
+        if self._table is None:
+            raise LakeError(f"{self.address.uri} is used before it is opened", table=self.address.table)
+        return self._table
