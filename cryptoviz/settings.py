@@ -382,7 +382,7 @@ def dotenv_names() -> frozenset[str]:
 
 
 # What a program needs to run at all; an engine gets no more, so that it never holds a provider's key.
-_PLAIN_NAMES = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
+_PLAIN_NAMES = ("HOME", "HTTPS_PROXY", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "NO_PROXY", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ")
 
 
 def child_environment(extra: Mapping[str, str] | None = None, *, minimal: bool = True) -> dict[str, str]:

@@ -1,0 +1,184 @@
+"""The Ray cluster that `up` and `demo` start for themselves: one process tree of ours, ended as one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+import psutil
+
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.log import get_logger
+from cryptoviz.services.java import java_home
+from cryptoviz.services.process import tail
+from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
+
+__all__ = ["ClusterRecord", "launch_controller", "read_record", "settings_file", "start_ray", "stop_ray"]
+
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 8.0
+_LAUNCH_TIMEOUT_S = 90.0
+_log = get_logger("cli")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRecord:
+    """What `down` needs to end the cluster of an earlier `up`: the root process, told from a later one of the same id by its birth."""
+
+    pid: int
+    created: float
+    address: str
+
+    def process(self) -> psutil.Process | None:
+        """The root process if it still lives."""
+        try:
+            process = psutil.Process(self.pid)
+            return process if abs(process.create_time() - self.created) < 1.0 and process.is_running() else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+def settings_file(settings: Settings) -> Path:
+    """Where a running pipeline keeps the settings it was started with (mode 0600)."""
+    return settings.run_dir / "settings.json"
+
+
+def _record_file(settings: Settings) -> Path:
+    return settings.run_dir / "cluster.json"
+
+
+def read_record(settings: Settings) -> ClusterRecord | None:
+    """The record of a cluster under this home that is still running."""
+    try:
+        record = ClusterRecord(**orjson.loads(_record_file(settings).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return record if record.process() is not None else None
+
+
+def start_ray(settings: Settings) -> ClusterRecord:
+    """Start a one-node cluster as a process group of its own and wait until it takes work. Its log is `ray.log`.
+
+    Raises:
+        EngineUnavailable: it ended or did not come up; the message holds the end of its log.
+        PreflightError: no Java 17 for Spark.
+    """
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    settings.log_dir.mkdir(parents=True, exist_ok=True)
+    dump_settings_file(settings, settings_file(settings))
+    log_file = settings.log_dir / "ray.log"
+    # Sockets and logs of earlier runs would pile up there.
+    shutil.rmtree(settings.ray_temp_dir, ignore_errors=True)
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            _ray_command(settings), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(settings), start_new_session=True
+        )
+    record = ClusterRecord(process.pid, psutil.Process(process.pid).create_time(), f"{settings.ray.node_ip}:{settings.ray.gcs_port}")
+    _record_file(settings).write_bytes(orjson.dumps(asdict(record)))
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while b"Ray runtime started" not in log_file.read_bytes():
+        if process.poll() is not None or time.monotonic() > deadline:
+            stop_ray(settings)
+            raise EngineUnavailable(f"Ray did not start ({log_file}):\n{tail(log_file, 12)}", engine="ray", address=record.address)
+        time.sleep(0.1)
+    return record
+
+
+def launch_controller(settings: Settings) -> None:
+    """Make the controller actor in the cluster and return when its gRPC service answers.
+
+    Raises:
+        EngineUnavailable: it did not start; the message is its own.
+    """
+    address = settings.ray.address or f"{settings.ray.node_ip}:{settings.ray.gcs_port}"
+    dump_settings_file(settings, settings_file(settings))
+    command = [sys.executable, "-m", "control", "--address", address]
+    try:
+        done = subprocess.run(command, env=_environment(settings), capture_output=True, text=True, timeout=_LAUNCH_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise EngineUnavailable(f"the controller did not answer within {_LAUNCH_TIMEOUT_S:.0f} s", engine="control", address=address) from None
+    if done.returncode != 0:
+        reason = "\n".join(done.stderr.strip().splitlines()[-12:])
+        raise EngineUnavailable(f"the controller did not start: {reason}", engine="control", address=settings.control.address)
+
+
+def stop_ray(settings: Settings) -> bool:
+    """End the cluster's process tree: politely, then by force. False when none runs. Never touches another Ray of this user."""
+    record = read_record(settings)
+    root = record.process() if record else None
+    if root is None:
+        _record_file(settings).unlink(missing_ok=True)
+        return False
+    family = [root, *_descendants(root)]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(family, timeout=_STOP_TIMEOUT_S)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=3.0)
+    _record_file(settings).unlink(missing_ok=True)
+    shutil.rmtree(settings.ray_temp_dir, ignore_errors=True)
+    return True
+
+
+def _descendants(root: psutil.Process) -> list[psutil.Process]:
+    try:
+        return root.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _ray_command(settings: Settings) -> list[str]:
+    ray = settings.ray
+    cpus = ray.num_cpus or max(settings.lake.executor_cores, os.cpu_count() or 1)
+    return [
+        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats",
+        f"--node-ip-address={ray.node_ip}", f"--port={ray.gcs_port}", f"--ray-client-server-port={ray.client_port}",
+        "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={ray.dashboard_port}", "--dashboard-agent-listen-port=0",
+        f"--temp-dir={settings.ray_temp_dir}", f"--object-store-memory={ray.object_store_bytes}", f"--num-cpus={cpus}",
+        # Drivers here print nothing of their workers: the monitor that ships worker logs to drivers would be idle.
+        "--include-log-monitor=false",
+    ]  # fmt: skip
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Ray's processes get the settings by file, and neither the keys nor the names of ours in their environment."""
+    home = java_home(settings)
+    path = child_environment()["PATH"]
+    return child_environment(
+        {
+            "PATH": f"{home / 'bin'}:{Path(sys.executable).parent}:{path}",
+            "JAVA_HOME": str(home),
+            SETTINGS_FILE_VARIABLE: str(settings_file(settings)),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(_ray_token(settings)),
+            "RAY_DEDUP_LOGS": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            # Detached actors never drain; they are stopped before Ray is.
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+            # Idle workers kept ready for tasks, which we never send, would take 60 MB each.
+            "RAY_enable_worker_prestart": "0",
+            "RAY_prestart_worker_first_driver": "0",
+        }
+    )
+
+
+def _ray_token(settings: Settings) -> Path:
+    """Ray's processes listen beyond this user, so each asks for a token of 64 hex digits, made once."""
+    path = settings.ray_token_file
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+    return path

@@ -1,0 +1,110 @@
+"""doctor, config, reset: this machine and this user's installation."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cryptoviz.cli.cluster import read_record
+from cryptoviz.cli.pipeline import running_settings
+from cryptoviz.cli.run import fetch
+from cryptoviz.doctor import examine
+from cryptoviz.errors import PreflightError
+from cryptoviz.log import MASK
+from cryptoviz.settings import Settings, load_settings
+from cryptoviz.settings_origin import setting_sources
+
+__all__ = ["register"]
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Demo = Annotated[bool, typer.Option("--demo", help="The demo's, not the live pipeline's.")]
+Fix = Annotated[bool, typer.Option("--fix", help="Fetch and rebuild what is missing or damaged.")]
+ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Print secrets in clear.")]
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (doctor, config, reset):
+        app.command()(command)
+
+
+def doctor(as_json: Json = False, demo: Demo = False, fix: Fix = False) -> None:
+    """Check this machine: programs, engines, ports, disk, memory. Exit code 1 when something would keep the pipeline from starting."""
+    console = Console()
+    settings = load_settings("demo" if demo else "live")
+    if fix:
+        fetch(settings, console, check_contents=True)
+    findings = examine(settings)
+    if as_json:
+        typer.echo(
+            orjson.dumps([{"name": f.name, "level": f.level, "what": f.what, "mend": f.mend, "setting": f.setting} for f in findings]).decode()
+        )
+    else:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for finding in findings:
+            text = finding.what if finding.level == "ok" or not finding.mend else f"{finding.what}\n→ {finding.mend}"
+            table.add_row(f"[{_STYLES[finding.level]}]{finding.level}[/]", finding.name, text)
+        console.print(table)
+    raise typer.Exit(1 if any(finding.level == "fail" for finding in findings) else 0)
+
+
+def config(as_json: Json = False, demo: Demo = False, show_secrets: ShowSecrets = False) -> None:
+    """Show the effective settings and where each came from."""
+    settings = running_settings("demo" if demo else None)
+    tree = _tree(settings, show_secrets)
+    if as_json:
+        typer.echo(orjson.dumps(tree, option=orjson.OPT_INDENT_2).decode())
+        return
+    sources = setting_sources(settings)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("setting", "value", "from"):
+        table.add_column(heading, overflow="fold")
+    for path, value in _leaves(tree):
+        table.add_row(path, str(value), sources.get(path, "default"))
+    Console().print(table)
+
+
+def reset(
+    demo: Demo = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove all data of a pipeline that does not run: lake, topics, state, logs. Downloads stay."""
+    settings = load_settings("demo" if demo else "live")
+    if read_record(settings) is not None:
+        raise PreflightError("the pipeline runs: `cryptoviz down` first", problems=["running"])
+    if not settings.home.exists():
+        typer.echo(f"Nothing to remove: {settings.home} does not exist.")
+        return
+    if not yes and not typer.confirm(f"Remove {settings.home} with all collected data?"):
+        raise typer.Exit(1)
+    shutil.rmtree(settings.home)
+    typer.echo(f"Removed {settings.home}.")
+
+
+def _tree(settings: Settings, show_secrets: bool) -> dict[str, Any]:
+    """The settings as JSON values, with what follows from them: `control.address`, `control.token_file`."""
+    tree: dict[str, Any] = orjson.loads(settings.model_dump_json())
+    tree["control"] |= {"address": settings.control.address, "token_file": str(settings.token_file)}
+    secrets = [(("s3", "secret_key"), settings.s3.secret_key)]
+    secrets += [(("providers", name, "api_key"), one.api_key) for name, one in settings.providers.items() if one.api_key is not None]  # type: ignore[misc]
+    for path, secret in secrets:
+        node = tree
+        for part in path[:-1]:
+            node = node[part]
+        node[path[-1]] = secret.get_secret_value() if show_secrets else MASK
+    return tree
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        found += _leaves(value, f"{path}.") if isinstance(value, dict) and value else [(path, value)]
+    return found
