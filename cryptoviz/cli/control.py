@@ -20,9 +20,8 @@ from cryptoviz.settings import Settings
 
 __all__ = ["register"]
 
-Names = Annotated[list[str], typer.Argument(help="Names as `cryptoviz status` shows them; `all` means the whole pipeline.", metavar="COMPONENT...")]
-    list[str], typer.Argument(help="Component names as `cryptoviz status` shows them; `all` means the whole pipeline.", metavar="COMPONENT...")
-]
+_NAMES_HELP = "Names as `cryptoviz status` shows them; `all` means the whole pipeline."
+Names = Annotated[list[str], typer.Argument(help=_NAMES_HELP, metavar="COMPONENT...")]
 Name = Annotated[str, typer.Argument(help="Component name.", metavar="COMPONENT")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait until it is so; 0 returns at once.", min=0.0)]

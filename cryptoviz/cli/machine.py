@@ -43,9 +43,7 @@ def doctor(as_json: Json = False, demo: Demo = False, fix: Fix = False) -> None:
         fetch(settings, console, check_contents=True)
     findings = examine(settings)
     if as_json:
-        typer.echo(
-            orjson.dumps([{"name": f.name, "level": f.level, "what": f.what, "mend": f.mend, "setting": f.setting} for f in findings]).decode()
-        )
+        typer.echo(orjson.dumps([asdict(finding) for finding in findings]).decode())
     else:
         table = Table(box=None, pad_edge=False, show_header=False)
         for finding in findings:

@@ -27,8 +27,15 @@ _STYLES: Mapping[ComponentState, str] = {
 }
 # The few numbers a person wants at a glance; `status --json` has all.
 _SHOWN_METRICS = (
-    "rows_total", "lag_records", "last_commit_age_s", "ticks_published_total", "last_publish_age_s", "last_poll_age_s", "latency_ms", "requests_total",
-)  # fmt: skip
+    "rows_total",
+    "lag_records",
+    "last_commit_age_s",
+    "ticks_published_total",
+    "last_publish_age_s",
+    "last_poll_age_s",
+    "latency_ms",
+    "requests_total",
+)
 
 
 def age(seconds: float) -> str:
