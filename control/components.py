@@ -30,7 +30,8 @@ class ComponentSpec:
     Attributes:
         actor: `module:Class` of its Ray actor, imported only where it runs.
         args: constructor arguments of the actor.
-        depends_on: components that must be up before it starts. What it merely uses when there is not here.
+        depends_on: components that must be up before it starts.
+        uses: components that it can do without for a while; when all end, they end after it.
         start_timeout_s: a start that takes longer has failed.
         stop_timeout_s: time to drain; then it is killed.
         grace_s: how long it may be DEGRADED before it is replaced.
@@ -41,6 +42,7 @@ class ComponentSpec:
     actor: str
     args: tuple[Any, ...]
     depends_on: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     start_timeout_s: float = 30.0
     stop_timeout_s: float = 8.0
     grace_s: float = 15.0
@@ -86,8 +88,8 @@ class ComponentTable(Mapping[str, ComponentSpec]):
         return tuple(one for one in self if one in wanted)
 
     def users(self, name: str) -> tuple[str, ...]:
-        """The components that depend on `name` directly."""
-        return tuple(one for one, spec in self._specs.items() if name in spec.depends_on)
+        """The components that depend on `name`, or use it, directly."""
+        return tuple(one for one, spec in self._specs.items() if name in spec.depends_on or name in spec.uses)
 
 
 def is_component_name(name: str) -> bool:
@@ -104,24 +106,56 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
     yield _engine(settings, "kafka", embedded=settings.kafka.embedded, start_timeout_s=60.0)
     yield _engine(settings, "object-store", embedded=settings.s3.embedded)
     yield _engine(settings, "redis", embedded=settings.redis.embedded)
+    yield from _collection(settings)
+    yield ComponentSpec(
+        "lake",
+        ComponentKind.LAKE,
+        "spark_jobs.actor:LakeActor",
+        (settings,),
+        depends_on=("kafka", "object-store"),
+        # RayDP takes 8-14 s on an idle machine; a cold page cache and a busy one multiply that.
+        start_timeout_s=150.0,
+        stop_timeout_s=15.0,
+    )
+    maintenance = "spark_jobs.maintenance:MaintenanceActor"
+    yield ComponentSpec("maintenance", ComponentKind.MAINTENANCE, maintenance, (settings,), depends_on=("object-store",))
+    yield ComponentSpec(
+        "dashboard",
+        ComponentKind.DASHBOARD,
+        "control.hosts:DashboardHost",
+        (settings,),
+        uses=("kafka", "object-store", "redis"),
+        start_timeout_s=60.0,
+        grace_s=20.0,
+    )
+
+
+def _collection(settings: Settings) -> Iterator[ComponentSpec]:
     feeds: tuple[str, ...] = ("kafka",)
     if settings.profile == "demo":
         yield ComponentSpec("market-replay", ComponentKind.MARKET, "actors.market.actor:MarketActor", (settings,))
         feeds = ("kafka", "market-replay")
     patience_s = max(_MIN_GRACE_S, _GRACE_TICKS * settings.collect.tick_s)
-    collector = "actors.collector:CollectorActor"
-    yield ComponentSpec("collector", ComponentKind.COLLECTOR, collector, (settings,), ("kafka",), grace_s=patience_s)
+    yield ComponentSpec(
+        "collector",
+        ComponentKind.COLLECTOR,
+        "actors.collector:CollectorActor",
+        (settings,),
+        depends_on=("kafka",),
+        uses=("redis",),
+        grace_s=patience_s,
+    )
     for name in settings.collect.providers:
         if settings.provider(name).enabled:
-            scraper = "actors.scraper:ScraperActor"
-            yield ComponentSpec(f"scraper/{name}", ComponentKind.SCRAPER, scraper, (settings, name), feeds, grace_s=patience_s)
-    # RayDP takes 8-14 s on an idle machine; a cold page cache and a busy one multiply that.
-    stores = ("kafka", "object-store")
-    yield ComponentSpec(
-        "lake", ComponentKind.LAKE, "spark_jobs.lake_actor:LakeActor", (settings,), stores, start_timeout_s=150.0, stop_timeout_s=15.0
-    )
-    yield ComponentSpec("maintenance", ComponentKind.MAINTENANCE, "spark_jobs.maintenance:MaintenanceActor", (settings,), ("object-store",))
-    yield ComponentSpec("dashboard", ComponentKind.DASHBOARD, "control.hosts:DashboardHost", (settings,), start_timeout_s=60.0, grace_s=20.0)
+            yield ComponentSpec(
+                f"scraper/{name}",
+                ComponentKind.SCRAPER,
+                "actors.scraper:ScraperActor",
+                (settings, name),
+                depends_on=feeds,
+                uses=("collector",),
+                grace_s=patience_s,
+            )
 
 
 def _engine(settings: Settings, name: str, *, embedded: bool, start_timeout_s: float = 30.0) -> ComponentSpec:

@@ -112,10 +112,10 @@ class DashboardHost:
         try:
             # trust_env off: a proxy setting of the shell must not redirect a loopback call.
             async with httpx.AsyncClient(timeout=_PROBE_TIMEOUT_S, trust_env=False) as http:
-                answer = await http.get(f"{self._url}/liveness")
+                answer = await http.get(f"{self._url}/healthz")
         except httpx.HTTPError as error:
             return f"{self._url} does not answer: {type(error).__name__}"
-        return "" if answer.status_code == httpx.codes.OK else f"{self._url}/liveness answers {answer.status_code}"
+        return "" if answer.status_code == httpx.codes.OK else f"{self._url}/healthz answers {answer.status_code}"
 
     @staticmethod
     def _failed(child: ChildProcess, what: str) -> EngineUnavailable:
