@@ -96,9 +96,8 @@ def _python(settings: Settings, machine: Machine) -> Iterator[Finding]:
     if machine.python_version() == (3, 11):
         yield Finding("Python", Level.OK, version)
     else:
-        yield Finding(
-            "Python", Level.FAIL, f"{version} runs this; RayDP and Spark 3.5 are pinned to 3.11", "use the environment that `make setup` makes"
-        )
+        detail = f"{version} runs this; RayDP and Spark 3.5 are pinned to 3.11"
+        yield Finding("Python", Level.FAIL, detail, "use the environment that `make setup` makes")
 
 
 def _system(settings: Settings, machine: Machine) -> Iterator[Finding]:
@@ -210,8 +209,7 @@ def _memory(settings: Settings, machine: Machine) -> Iterator[Finding]:
     available = machine.available_memory()
     detail = f"{_gb(available)} available"
     remedy = "end other programs, or lower CRYPTOVIZ_LAKE__EXECUTOR_MEMORY_MB and CRYPTOVIZ_KAFKA__HEAP_MB"
-    runs = any(not machine.port_is_free(use) for use in pipeline_ports(settings) if use.setting == "CRYPTOVIZ_CONTROL__PORT")
-    if available >= MEMORY_WANTED_BYTES or runs:
+    if available >= MEMORY_WANTED_BYTES or _runs_already(settings, machine):
         yield Finding("Memory", Level.OK, detail)
     elif available >= MEMORY_NEEDED_BYTES:
         yield Finding("Memory", Level.WARN, f"{detail}, the whole pipeline takes up to {_gb(MEMORY_WANTED_BYTES)}", remedy)
@@ -219,14 +217,19 @@ def _memory(settings: Settings, machine: Machine) -> Iterator[Finding]:
         yield Finding("Memory", Level.FAIL, f"{detail}, {_gb(MEMORY_NEEDED_BYTES)} needed at least", remedy)
 
 
+def _runs_already(settings: Settings, machine: Machine) -> bool:
+    holder = machine.port_holder(settings.control.port)
+    return holder is not None and machine.is_ours(settings, holder)
+
+
 def _shared_memory(settings: Settings, machine: Machine) -> Iterator[Finding]:
     free, wanted = machine.free_shm(), settings.ray.object_store_bytes
     if settings.ray.address or free >= wanted:
-        yield Finding("/dev/shm", Level.OK, f"{_gb(free)} free")
+        yield Finding("Shared memory", Level.OK, f"{_gb(free)} free")
     else:
         remedy = "enlarge it (docker: --shm-size=1g), or lower CRYPTOVIZ_RAY__OBJECT_STORE_BYTES"
-        detail = f"{_gb(free)} free, Ray's object store wants {_gb(wanted)} and would use the disk instead"
-        yield Finding("/dev/shm", Level.WARN, detail, remedy, "CRYPTOVIZ_RAY__OBJECT_STORE_BYTES")
+        detail = f"{_gb(free)} free in shared memory, Ray's object store wants {_gb(wanted)} and would use the disk instead"
+        yield Finding("Shared memory", Level.WARN, detail, remedy, "CRYPTOVIZ_RAY__OBJECT_STORE_BYTES")
 
 
 def _ray_folder(settings: Settings, machine: Machine) -> Iterator[Finding]:

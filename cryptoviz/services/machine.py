@@ -135,9 +135,10 @@ class ThisMachine:
         marks = (f"{settings.home}{os.sep}", str(settings.ray_temp_dir))
         try:
             process = psutil.Process(holder.pid)
-            line = [process, *process.parents()]
-            # Our own ancestors (a shell, a test runner) may name the folders too, and they hold no port of the pipeline.
-            return any(mark in argument for each in line if each.pid != os.getpid() for argument in _arguments(each) for mark in marks)
+            # We and our own ancestors (a shell, a test runner) may name the folders too, and are no part of the pipeline.
+            asking = {os.getpid(), *(each.pid for each in psutil.Process().parents())}
+            line = [each for each in (process, *process.parents()) if each.pid not in asking]
+            return any(mark in argument for each in line for argument in _arguments(each) for mark in marks)
         except psutil.Error:
             return False
 
