@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cryptoviz.cli.cluster import read_record
 from cryptoviz.cli.pipeline import running_settings
@@ -43,12 +43,12 @@ def doctor(as_json: Json = False, demo: Demo = False, fix: Fix = False) -> None:
         fetch(settings, console, check_contents=True)
     findings = examine(settings)
     if as_json:
-        typer.echo(orjson.dumps([asdict(finding) for finding in findings]).decode())
+        typer.echo(orjson.dumps([finding.as_dict() for finding in findings]).decode())
     else:
         table = Table(box=None, pad_edge=False, show_header=False)
         for finding in findings:
-            text = finding.what if finding.level == "ok" or not finding.mend else f"{finding.what}\n→ {finding.mend}"
-            table.add_row(f"[{_STYLES[finding.level]}]{finding.level}[/]", finding.name, text)
+            text = f"{finding.detail}\n→ {finding.remedy}" if finding.remedy else finding.detail
+            table.add_row(Text(str(finding.level), style=_STYLES[finding.level]), finding.name, Text(text))
         console.print(table)
     raise typer.Exit(1 if any(finding.level == "fail" for finding in findings) else 0)
 

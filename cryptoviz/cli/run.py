@@ -13,13 +13,13 @@ from rich.live import Live
 from cryptoviz.cli.cluster import launch_controller, read_record, start_ray, stop_ray
 from cryptoviz.cli.view import pipeline_view
 from cryptoviz.client import ControlClient, PipelineStatus
-from cryptoviz.doctor import examine
-from cryptoviz.errors import EngineUnavailable, PreflightError, TransientError
+from cryptoviz.doctor import examine, require_fit
+from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError, TransientError
 from cryptoviz.services.fetch import ensure_all
 from cryptoviz.services.progress import BarProgress, progress_for
 from cryptoviz.settings import Settings
 
-__all__ = ["bring_down", "bring_up", "fetch", "require_ready", "run_in_foreground"]
+__all__ = ["bring_down", "bring_up", "fetch", "run_in_foreground"]
 
 _STOP_GRACE_S = 25.0
 _PLAIN_EVERY_S = 5.0
@@ -37,7 +37,7 @@ def bring_up(settings: Settings, console: Console) -> None:
             f"a pipeline already runs from {settings.home}: `cryptoviz status` shows it, `cryptoviz down` ends it", problems=["already running"]
         )
     fetch(settings, console)
-    require_ready(settings)
+    require_fit(examine(settings))
     try:
         if not settings.ray.address:
             console.print("Starting Ray …", style="dim")
@@ -58,14 +58,6 @@ def fetch(settings: Settings, console: Console, *, check_contents: bool = False)
         ensure_all(settings, progress, check_contents=check_contents)
 
 
-def require_ready(settings: Settings) -> None:
-    """Nothing when this machine can run the pipeline. Raises PreflightError with every problem and how to mend it."""
-    failures = [finding for finding in examine(settings) if finding.level == "fail"]
-    if failures:
-        lines = [f"{finding.what}\n    {finding.mend}" if finding.mend else finding.what for finding in failures]
-        raise PreflightError("this machine cannot run the pipeline yet:\n- " + "\n- ".join(lines), problems=[finding.what for finding in failures])
-
-
 def bring_down(settings: Settings, console: Console) -> bool:
     """Stop every component, then the controller, then Ray. True when there was something to end."""
     try:
@@ -75,7 +67,7 @@ def bring_down(settings: Settings, console: Console) -> bool:
             with suppress(TransientError):
                 client.wait_stopped(_STOP_GRACE_S)
         reached = True
-    except (EngineUnavailable, PreflightError):
+    except (EngineUnavailable, SettingsError):
         reached = False
     return stop_ray(settings) or reached
 
