@@ -1,0 +1,54 @@
+# Every command of the project; `make` alone lists them. All but `help` and `clean` set up what they lack first.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down test test-unit lint chaos proto bench-latency clean
+
+BIN := .venv/bin
+
+help: ## List the commands
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
+
+setup: ## Install the Python packages and fetch the engines (resumable, cached)
+	@scripts/setup
+
+demo: setup ## Run the whole pipeline against the replay market; Ctrl-C stops all of it
+	@$(BIN)/cryptoviz demo
+
+up: setup ## Run the whole pipeline against the live providers (keyless, or keys from .env)
+	@$(BIN)/cryptoviz up
+
+down: setup ## Stop what `make up` or `make demo` started
+	@$(BIN)/cryptoviz down
+
+test: ## Run all tests: unit, integration with the real engines, browser, chaos
+	@scripts/setup --test
+	@$(BIN)/python -m pytest
+
+test-unit: ## Run the unit tests only (seconds)
+	@scripts/setup --dev
+	@$(BIN)/python -m pytest tests/unit
+
+lint: ## Check style, types, import arrows, the control contract and its generated code
+	@scripts/setup --dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/buf lint proto
+	@scripts/proto --check
+
+chaos: ## Run only the tests that kill and cut things
+	@scripts/setup --test
+	@$(BIN)/python -m pytest -m chaos
+
+proto: ## Generate the gRPC code anew from proto/
+	@scripts/setup --dev
+	@scripts/proto
+
+bench-latency: setup ## Measure provider-to-page and Kafka-to-lake latency, and memory
+	@$(BIN)/python bench/latency.py
+
+clean: ## Remove the environment and all caches of tools here; engines and data stay
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist test-results
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
