@@ -80,7 +80,7 @@ class LiveFeed:
         finally:
             client.close()
         if isinstance(values, dict):
-            self._state.apply(self._decoded(values.values()), snapshot=True)
+            self._state.apply(self._decoded(value for value in values.values() if isinstance(value, bytes)), snapshot=True)
 
     def _follow(self) -> None:
         kafka = self._settings.kafka

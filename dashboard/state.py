@@ -12,7 +12,10 @@ from cryptoviz.client import PipelineStatus
 from cryptoviz.records import UnifiedRecord
 from dashboard.view_logic.candles import INTERVALS_MS, Candle, CandleBuilder
 
-__all__ = ["ControlState", "FeedStatus", "LiveCandles", "LiveState", "Tick", "Wakeups"]
+__all__ = ["CONNECTING", "RING_TICKS", "ControlState", "FeedStatus", "LiveCandles", "LiveState", "Tick", "Wakeups"]
+
+CONNECTING = "connecting"
+"""Nothing has been lost yet: the first attempt is under way."""
 
 RING_TICKS = 3600  # two hours of the demo's 2 s ticks, sixty of the live 60 s
 
@@ -84,7 +87,7 @@ class LiveState:
         self._latest: dict[str, UnifiedRecord] = {}
         self._rings: dict[str, deque[Tick]] = {}
         self._builders: dict[tuple[str, str], CandleBuilder] = {}
-        self._status = FeedStatus(connected=False, message="connecting")
+        self._status = FeedStatus(connected=False, message=CONNECTING)
         self._version = 0
 
     @property
@@ -163,7 +166,7 @@ class ControlState:
         self._wakeups = wakeups
         self._lock = threading.Lock()
         self._status: PipelineStatus | None = None
-        self._lost: str | None = "connecting"
+        self._lost: str | None = CONNECTING
         self._version = 0
 
     @property

@@ -13,7 +13,6 @@ from bokeh.models import (
     DataRange1d,
     DatetimeTickFormatter,
     HoverTool,
-    NumeralTickFormatter,
     PanTool,
     Range1d,
     Span,
@@ -51,6 +50,7 @@ _FIELDS = (
 )
 
 _TIME = DatetimeTickFormatter
+_VOLUME_TICKS = "return tick.toLocaleString('en-US', {notation: 'compact', maximumFractionDigits: 1})"
 _PRICE_TICKS = "return tick >= 1e9 ? tick.toExponential(3) : tick.toLocaleString('en-US', {maximumSignificantDigits: 7})"
 
 
@@ -68,7 +68,7 @@ class CandleChart:
         self._volume = self._volume_figure()
         self._last = Span(dimension="width", location=0, line_dash="dashed", line_width=1, line_color=UP, line_alpha=0.8)
         self._price.add_layout(self._last)
-        self._add_tools()
+        self._finish()
         self.view = column(self._price, self._volume, sizing_mode="stretch_width", spacing=0)
 
     def show(self, asset_id: str, interval_ms: int, candles: Sequence[Candle], currency: str) -> None:
@@ -179,16 +179,22 @@ class CandleChart:
             y_axis_location="right", toolbar_location=None, tools="", min_border_left=6, min_border_right=76, min_border_top=2, output_backend="canvas",
         )  # fmt: skip
         plot.vbar(x="time", width="width", bottom=0, top="volume", fill_color="colour", fill_alpha=0.45, line_color=None, source=self._source)
-        plot.yaxis.formatter = NumeralTickFormatter(format="$0.0a")
-        plot.yaxis.ticker.desired_num_ticks = 3
+        plot.yaxis.formatter = CustomJSTickFormatter(code=_VOLUME_TICKS)
+        plot.yaxis.ticker.desired_num_ticks = 2
         plot.xaxis.formatter = _TIME(
             seconds="%H:%M:%S", minsec="%H:%M:%S", minutes="%H:%M", hourmin="%H:%M", hours="%H:%M", days="%d %b", months="%b %Y"
         )
         return plot
 
-    def _add_tools(self) -> None:
+    def _finish(self) -> None:
+        """Tools shared by both figures, and lines that stay behind the prices in both themes."""
         vertical = Span(dimension="height", line_width=1, line_dash="dotted", line_color="#8d9aad")
         horizontal = Span(dimension="width", line_width=1, line_dash="dotted", line_color="#8d9aad")
+        for plot in (self._price, self._volume):
+            plot.outline_line_color = None
+            plot.grid.grid_line_alpha = 0.35
+            plot.axis.axis_line_alpha = plot.axis.major_tick_line_alpha = 0.35
+            plot.axis.minor_tick_line_color = None
         for plot, overlay in ((self._price, [horizontal, vertical]), (self._volume, vertical)):
             pan, zoom = PanTool(dimensions="width"), WheelZoomTool(dimensions="width")
             plot.add_tools(pan, zoom, CrosshairTool(overlay=overlay))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import panel as pn
-import panel_material_ui as pmui
 
 from dashboard.pages.chart import CandleChart
+from dashboard.pages.parts import bar, button, card, choice, markup, set_markup
 from dashboard.session import Session
-from dashboard.styles import LAYOUT, PARTS
 from dashboard.view_logic.candles import INTERVALS_MS, Candle, join_candles
 from dashboard.view_logic.markup import element, text
 from dashboard.view_logic.quote import quote_markup, state_markup
@@ -31,34 +29,14 @@ class CoinPanel:
         self._stored: Sequence[Candle] = ()
         self._note = ""
         self._changed = changed
-        self._quote = pn.pane.HTML(
-            quote_markup(None, coin), stylesheets=[PARTS], margin=0, sizing_mode="stretch_width", css_classes=["cv-quote-pane"]
-        )
-        self._interval = pmui.RadioButtonGroup(
-            options=list(INTERVALS_MS), value=interval, size="small", margin=0, css_classes=["cv-intervals"], sx=_BUTTONS
-        )
-        self._interval.param.watch(lambda _event: self._switched(), "value")
-        now = pmui.Button(
-            label="Now",
-            size="small",
-            variant="outlined",
-            margin=0,
-            on_click=lambda _event: self._chart.go_to_now(),
-            css_classes=["cv-now"],
-            sx=_BUTTON,
-        )
+        self._quote = markup(quote_markup(None, coin), "cv-quote-pane", sizing_mode="stretch_width")
+        self._interval = choice(list(INTERVALS_MS), interval, self._switched, "cv-intervals")
         self._chart = CandleChart()
         self._chart_pane = pn.pane.Bokeh(self._chart.view, sizing_mode="stretch_width", margin=0, visible=False)
-        self._state = pn.pane.HTML(
-            state_markup("loading", "Waiting for prices"), stylesheets=[PARTS], margin=0, sizing_mode="stretch_width", min_height=452
-        )
-        self._caption = pn.pane.HTML("", stylesheets=[PARTS], margin=(0, 10, 6, 10), sizing_mode="stretch_width")
-        bar = pn.Row(self._quote, css_classes=["cv-bar"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
-        switches = pn.Row(self._interval, now, css_classes=["cv-bar"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
-        self.view = pn.Column(
-            bar, switches, self._state, self._chart_pane, self._caption,
-            css_classes=["cv-card", "cv-chart"], stylesheets=[LAYOUT], sizing_mode="stretch_width",
-        )  # fmt: skip
+        self._state = markup(state_markup("loading", "Waiting for prices"), sizing_mode="stretch_width", min_height=452)
+        self._caption = markup(margin=(0, 10, 6, 10), sizing_mode="stretch_width")
+        switches = bar(self._interval, button("Now", self._chart.go_to_now, "cv-now"))
+        self.view = card(bar(self._quote), switches, self._state, self._chart_pane, self._caption, css_class="cv-chart")
         self._load()
 
     @property
@@ -81,9 +59,7 @@ class CoinPanel:
         """Show the state as it is."""
         live = self._session.hub.live
         record = live.latest().get(self.coin)
-        markup = quote_markup(record, self.coin)
-        if self._quote.object != markup:
-            self._quote.object = markup
+        set_markup(self._quote, quote_markup(record, self.coin))
         ticks = live.candles(self.coin, self.interval)
         candles = join_candles(self._stored, ticks.candles, ticks.complete_from_ms)
         self._chart_pane.visible = bool(candles)
@@ -94,9 +70,7 @@ class CoinPanel:
 
     def _say(self, candles: int) -> None:
         words = f"{candles} candles of {self.interval} from observed prices, UTC. {_VOLUME_NOTE} {self._note}".strip()
-        caption = element("span", text(words), "cv-note")
-        if self._caption.object != caption:
-            self._caption.object = caption
+        set_markup(self._caption, element("span", text(words), "cv-note"))
 
     def _switched(self) -> None:
         self._stored = ()
@@ -121,7 +95,3 @@ class CoinPanel:
         if (coin, interval) == (self.coin, self.interval):
             self._note = f"Older candles are missing: {error}"
             self.refresh()
-
-
-_BUTTON: dict[str, Any] = {"height": "26px", "minWidth": "44px", "textTransform": "none", "fontSize": "12px", "padding": "0 10px"}
-_BUTTONS: dict[str, Any] = {"& .MuiToggleButton-root": {"height": "26px", "padding": "0 12px", "textTransform": "none", "fontSize": "12px"}}

@@ -10,8 +10,8 @@ import panel as pn
 import panel_material_ui as pmui
 from panel.io.model import JSCode
 
+from dashboard.pages.parts import bar, card, markup, set_markup, table
 from dashboard.session import Session
-from dashboard.styles import LAYOUT, PARTS, TABLE
 from dashboard.view_logic.coin_rows import COLUMNS, CoinView, by_rank, coin_row, matches
 from dashboard.view_logic.markup import element, text
 from dashboard.view_logic.quote import state_markup
@@ -19,6 +19,7 @@ from dashboard.view_logic.quote import state_markup
 __all__ = ["CoinTable"]
 
 _SPARK_TICKS = 180
+_SEARCH: dict[str, Any] = {"& input": {"padding": "4px 8px", "fontSize": "12.5px"}}
 _FIELDS = tuple(column.field for column in COLUMNS)
 _HIDDEN = ("asset_id", *(f"h_{field}" for field in _FIELDS))
 _NUMERIC = ("rank", "price", "change_1h", "change_24h", "change_7d", "volume", "market_cap", "spread", "age")
@@ -34,24 +35,15 @@ class CoinTable:
         self._shown_prices: dict[str, float] = {}
         self._chosen = ""
         self._search = pmui.TextInput(
-            label="",
-            placeholder="Search coin",
-            size="small",
-            width=150,
-            margin=0,
-            css_classes=["cv-search"],
-            sx={"& input": {"padding": "4px 8px", "fontSize": "12.5px"}},
+            placeholder="Search coin", size="small", width=150, margin=0, align="center", css_classes=["cv-search"], sx=_SEARCH
         )
         self._search.param.watch(lambda _event: self.refresh(live=False), "value_input")
-        self._caption = pn.pane.HTML("", stylesheets=[PARTS], margin=0)
-        self._empty = pn.pane.HTML(
-            state_markup("loading", "Waiting for the first prices"), stylesheets=[PARTS], margin=0, sizing_mode="stretch_width"
-        )
+        self._caption = markup()
+        self._empty = markup(state_markup("loading", "Waiting for the first prices"), sizing_mode="stretch_width")
         self._table = _tabulator()
         self._table.on_click(self._clicked)
         self._table.visible = False
-        bar = pn.Row(self._caption, pn.HSpacer(), self._search, css_classes=["cv-bar"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
-        self.view = pn.Column(bar, self._empty, self._table, css_classes=["cv-card", "cv-coins"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
+        self.view = card(bar(self._caption, pn.HSpacer(), self._search), self._empty, self._table, css_class="cv-coins")
 
     def choose(self, asset_id: str) -> None:
         """Mark the chosen coin's row."""
@@ -92,8 +84,7 @@ class CoinTable:
 
     def _say(self, known: int, shown: int, search: str) -> None:
         caption = element("span", "Coins", "cv-title") + "&nbsp; " + element("span", text(f"{shown} of {known}" if search else f"{known}"), "cv-note")
-        if self._caption.object != caption:
-            self._caption.object = caption
+        set_markup(self._caption, caption)
         self._empty.visible = shown == 0
         if known and not shown:
             self._empty.object = state_markup("empty", "No coin matches", f"Nothing like “{search}” among {known} coins")
@@ -129,21 +120,14 @@ def _tabulator() -> Any:
         }
         for column in COLUMNS
     ]
-    return pn.widgets.Tabulator(
+    return table(
         _frame([]),
-        show_index=False,
-        disabled=True,
-        layout="fit_columns",
+        "cv-coin-table",
+        columns,
         hidden_columns=list(_HIDDEN),
         titles={column.field: column.title for column in COLUMNS},
         formatters={field: JSCode(f"function(cell) {{ return cell.getData().h_{field} }}") for field in _FIELDS},
         selectable=1,
-        theme="simple",
-        sizing_mode="stretch_width",
-        margin=0,
-        css_classes=["cv-coin-table"],
-        stylesheets=[TABLE],
-        configuration={"responsiveLayout": "hide", "columns": columns, "headerSortElement": '<div class="tabulator-arrow"></div>'},
     )
 
 

@@ -13,8 +13,8 @@ import panel_material_ui as pmui
 from panel.io.model import JSCode
 
 from cryptoviz.errors import CryptoVizError
+from dashboard.pages.parts import BUTTON_STYLE, bar, card, choice, markup, table
 from dashboard.session import Session
-from dashboard.styles import LAYOUT, PARTS, TABLE
 from dashboard.view_logic.history_rows import RANGES_MS, history_row, range_start
 from dashboard.view_logic.markup import element, text
 from dashboard.view_logic.numbers import format_count
@@ -44,23 +44,16 @@ class HistoryTable:
         self._coin = coin
         self._next_ms = 0
         self._rows: Sequence[PriceRow] = ()
-        self._range = pmui.RadioButtonGroup(options=list(RANGES_MS), value="1h", size="small", margin=0, css_classes=["cv-ranges"], sx=_BUTTONS)
-        self._range.param.watch(lambda _event: self._reload(), "value")
-        self._caption = pn.pane.HTML("", stylesheets=[PARTS], margin=0)
-        self._state = pn.pane.HTML(state_markup("loading", "Reading the lake"), stylesheets=[PARTS], margin=0, sizing_mode="stretch_width")
+        self._range = choice(list(RANGES_MS), "1h", self._reload, "cv-ranges")
+        self._caption = markup()
+        self._state = markup(state_markup("loading", "Reading the lake"), sizing_mode="stretch_width")
         self._table = _tabulator()
         self._table.visible = False
-        bar = pn.Row(
-            self._caption, self._range, pn.HSpacer(), self._download("csv"), self._download("parquet"),
-            css_classes=["cv-bar"], stylesheets=[LAYOUT], sizing_mode="stretch_width",
-        )  # fmt: skip
-        self.view = pn.Column(bar, self._state, self._table, css_classes=["cv-card", "cv-history"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
-        self._summary = pn.pane.HTML(
-            state_markup("loading", "Reading the lake"), stylesheets=[PARTS], margin=(0, 12, 8, 12), sizing_mode="stretch_width"
-        )
-        self._summary_title = pn.pane.HTML("", stylesheets=[PARTS], margin=0)
-        head = pn.Row(self._summary_title, css_classes=["cv-bar"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
-        self.statistics = pn.Column(head, self._summary, css_classes=["cv-card", "cv-statistics"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
+        head = bar(self._caption, self._range, pn.HSpacer(), self._download("csv"), self._download("parquet"))
+        self.view = card(head, self._state, self._table, css_class="cv-history")
+        self._summary = markup(state_markup("loading", "Reading the lake"), margin=(0, 12, 8, 12), sizing_mode="stretch_width")
+        self._summary_title = markup()
+        self.statistics = card(bar(self._summary_title), self._summary, css_class="cv-statistics")
         self._title()
 
     def choose(self, coin: str) -> None:
@@ -141,13 +134,9 @@ class HistoryTable:
 
         button = pmui.FileDownload(
             callback=read, filename=f"history.{kind}", label=kind.upper() if kind == "csv" else "Parquet", size="small", variant="outlined",
-            margin=0, css_classes=[f"cv-download-{kind}"], sx=_BUTTON,
+            margin=0, css_classes=[f"cv-download-{kind}"], sx=BUTTON_STYLE, align="center",
         )  # fmt: skip
         return button
-
-
-_BUTTON: dict[str, Any] = {"height": "26px", "minWidth": "44px", "textTransform": "none", "fontSize": "12px", "padding": "0 8px"}
-_BUTTONS: dict[str, Any] = {"& .MuiToggleButton-root": {"height": "26px", "padding": "0 10px", "textTransform": "none", "fontSize": "12px"}}
 
 
 def _frame(rows: list[dict[str, str | float]]) -> pd.DataFrame:
@@ -167,21 +156,14 @@ def _tabulator() -> Any:
         }
         for field, _, width, responsive in _FIELDS
     ]  # fmt: skip
-    return pn.widgets.Tabulator(
+    return table(
         _frame([]),
-        show_index=False,
-        disabled=True,
-        layout="fit_columns",
+        "cv-history-table",
+        columns,
         hidden_columns=[f"h_{field}" for field, *_ in _FIELDS],
         titles={field: title for field, title, *_ in _FIELDS},
         formatters={field: JSCode(f"function(cell) {{ return cell.getData().h_{field} }}") for field, *_ in _FIELDS},
         pagination="remote",
         page_size=_PAGE_ROWS,
         selectable=False,
-        theme="simple",
-        sizing_mode="stretch_width",
-        margin=0,
-        css_classes=["cv-history-table"],
-        stylesheets=[TABLE],
-        configuration={"responsiveLayout": "hide", "columns": columns, "headerSortElement": '<div class="tabulator-arrow"></div>'},
     )

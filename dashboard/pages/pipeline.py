@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -11,9 +10,9 @@ import panel_material_ui as pmui
 from panel.io.model import JSCode
 
 from cryptoviz.settings import Settings
+from dashboard.pages.parts import bar, button, card, markup, set_markup, stack, table
 from dashboard.session import Session
-from dashboard.styles import LAYOUT, PARTS, TABLE
-from dashboard.view_logic.markup import element
+from dashboard.view_logic.markup import element, text
 from dashboard.view_logic.pipeline_rows import FIELDS, Verb, allowed, component_row, pipeline_summary, question
 from dashboard.view_logic.quote import state_markup
 
@@ -42,20 +41,18 @@ class PipelinePage:
         self._names: list[str] = []
         self._rows: list[dict[str, str]] = []
         self._asked: tuple[Verb, str] | None = None
-        self._line = pn.pane.HTML("", stylesheets=[PARTS, _LINE], margin=0, css_classes=["cv-pipeline-line"])
-        self._state = pn.pane.HTML(state_markup("loading", "Asking the control service"), stylesheets=[PARTS], margin=0, sizing_mode="stretch_width")
+        self._line = markup(css_class="cv-pipeline-line", sizing_mode="stretch_width")
+        self._state = markup(state_markup("loading", "Asking the control service"), sizing_mode="stretch_width")
         self._table = _tabulator()
         self._table.visible = False
         self._table.on_click(self._clicked)
-        self._question = pn.pane.HTML("", stylesheets=[PARTS], margin=(0, 0, 12, 0), sizing_mode="stretch_width")
-        self._dialog = self._make_dialog()
-        start = self._button("Start all", lambda: self._ask(Verb.START, _PIPELINE), "cv-start-pipeline")
-        stop = self._button("Stop all", lambda: self._ask(Verb.STOP, _PIPELINE), "cv-stop-pipeline")
-        bar = pn.Row(self._line, pn.HSpacer(), start, stop, css_classes=["cv-bar"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
-        card = pn.Column(bar, self._state, self._table, css_classes=["cv-card"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
-        links = pn.pane.HTML(_links(session.hub.settings), stylesheets=[PARTS], margin=(8, 12), sizing_mode="stretch_width")
-        links_card = pn.Column(links, css_classes=["cv-card"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
-        self.view = pn.Column(card, links_card, self._dialog, css_classes=["cv-pipeline"], stylesheets=[LAYOUT], sizing_mode="stretch_width")
+        self._question = markup(margin=(0, 0, 12, 0), sizing_mode="stretch_width")
+        self._dialog: Any = self._make_dialog()
+        start = button("Start all", lambda: self._ask(Verb.START, _PIPELINE), "cv-start-pipeline")
+        stop = button("Stop all", lambda: self._ask(Verb.STOP, _PIPELINE), "cv-stop-pipeline")
+        overview = card(bar(self._line, start, stop), self._state, self._table, css_class="cv-components")
+        consoles = card(bar(markup(_links(session.hub.settings))), css_class="cv-consoles")
+        self.view = stack(overview, consoles, self._dialog, css_class="cv-pipeline")
 
     def refresh(self) -> None:
         """Show the state as it is."""
@@ -69,9 +66,7 @@ class PipelinePage:
             if self._state.object != markup:
                 self._state.object = markup
             return
-        line = element("div", pipeline_summary(pipeline), "cv-summary-line")
-        if self._line.object != line:
-            self._line.object = line
+        set_markup(self._line, element("div", pipeline_summary(pipeline), "cv-summary-line"))
         now_ms = self._session.now_ms()
         self._show([component_row(component, now_ms) for component in pipeline.components])
 
@@ -100,7 +95,7 @@ class PipelinePage:
 
     def _ask(self, verb: Verb, name: str) -> None:
         self._asked = (verb, name)
-        self._question.object = state_text(question(verb, name))
+        self._question.object = element("p", text(question(verb, name)))
         self._dialog.open = True
 
     def _confirmed(self) -> None:
@@ -126,26 +121,11 @@ class PipelinePage:
             client.close()
 
     def _make_dialog(self) -> Any:
-        confirm = self._button("Confirm", self._confirmed, "cv-confirm", variant="contained")
-        cancel = self._button("Cancel", lambda: self._dialog.param.update(open=False), "cv-cancel")
-        return pmui.Dialog(
-            pn.Column(self._question, pn.Row(pn.HSpacer(), cancel, confirm, sizing_mode="stretch_width"), sizing_mode="stretch_width"),
-            title="Please confirm", title_variant="h6", width_option="xs", css_classes=["cv-dialog"],
-        )  # fmt: skip
-
-    def _button(self, label: str, act: Callable[[], Any], css_class: str, variant: str = "outlined") -> Any:
-        return pmui.Button(
-            label=label, size="small", variant=variant, margin=(0, 2), on_click=lambda _event: act(), css_classes=[css_class], sx=_BUTTON
-        )
-
-
-_BUTTON: dict[str, Any] = {"height": "28px", "textTransform": "none", "fontSize": "12.5px", "padding": "0 12px", "whiteSpace": "nowrap"}
-_LINE = ":host { flex: 1 1 260px; min-width: 0; }"
-
-
-def state_text(words: str) -> str:
-    """Plain words as a paragraph."""
-    return element("p", words.replace("&", "&amp;").replace("<", "&lt;"), "")
+        confirm = button("Confirm", self._confirmed, "cv-confirm", variant="contained")
+        cancel = button("Cancel", lambda: self._dialog.param.update(open=False), "cv-cancel")
+        buttons = pn.Row(pn.HSpacer(), cancel, confirm, sizing_mode="stretch_width", margin=0)
+        content = pn.Column(self._question, buttons, sizing_mode="stretch_width", margin=0)
+        return pmui.Dialog(content, title="Please confirm", title_variant="h6", width_option="xs", css_classes=["cv-dialog"])
 
 
 def _links(settings: Settings) -> str:
@@ -174,20 +154,13 @@ def _tabulator() -> Any:
             "variableHeight": True,
         }
         for field, (_, width, responsive, align) in _COLUMNS.items()
-    ]
-    return pn.widgets.Tabulator(
+    ]  # fmt: skip
+    return table(
         _frame([]),
-        show_index=False,
-        disabled=True,
-        layout="fit_columns",
+        "cv-pipeline-table",
+        columns,
         hidden_columns=["component"],
         titles={field: title for field, (title, *_) in _COLUMNS.items()},
         formatters={field: JSCode("function(cell) { return cell.getValue() }") for field in FIELDS},
         selectable=False,
-        theme="simple",
-        sizing_mode="stretch_width",
-        margin=0,
-        css_classes=["cv-pipeline-table"],
-        stylesheets=[TABLE],
-        configuration={"responsiveLayout": "hide", "columns": columns},
     )

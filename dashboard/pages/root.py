@@ -11,9 +11,11 @@ from dashboard.hub import Hub
 from dashboard.pages.coin_panel import CoinPanel
 from dashboard.pages.coin_table import CoinTable
 from dashboard.pages.history_table import HistoryTable
+from dashboard.pages.parts import markup, set_markup, stack
 from dashboard.pages.pipeline import PipelinePage
 from dashboard.session import Session
-from dashboard.styles import LAYOUT, PAGE, PARTS
+from dashboard.state import CONNECTING
+from dashboard.styles import PAGE, TEMPLATE
 from dashboard.view_logic.header import banner_markup, header_markup
 from dashboard.view_logic.link import VIEWS, Link, parse_link
 from dashboard.view_logic.totals import total
@@ -27,7 +29,7 @@ _THEME: dict[str, Any] = {
     "dark": {"palette": {"primary": {"main": "#6ea8fe"}, "background": {"default": "#0b0f14", "paper": "#141a22"}}},
 }
 _TABS: dict[str, Any] = {
-    "& .MuiTabs-root": {"minHeight": "36px", "backgroundColor": "var(--cv-card)", "borderBottom": "1px solid var(--cv-line)"},
+    "minHeight": "36px",
     "& .MuiTab-root": {"minHeight": "36px", "padding": "0 18px", "textTransform": "none", "fontSize": "13.5px", "fontWeight": 600},
 }
 
@@ -41,31 +43,25 @@ class RootPage:
         link = parse_link(arguments, [asset.asset_id for asset in hub.settings.assets])
         self._seen = (-1, -1)
         self._pulled_ms = 0
-        self._header = pn.pane.HTML("", stylesheets=[PARTS], margin=0, sizing_mode="stretch_width", css_classes=["cv-header-pane"])
-        self._banner = pn.pane.HTML("", stylesheets=[PARTS], margin=0, sizing_mode="stretch_width", visible=False, css_classes=["cv-banner-pane"])
+        self._header = markup(css_class="cv-header-pane", sizing_mode="stretch_width")
+        self._banner = markup(css_class="cv-banner-pane", sizing_mode="stretch_width", visible=False)
         self._coins = CoinTable(session, self._choose)
         self._panel = CoinPanel(session, link.coin, link.interval, self._remember)
         self._history = HistoryTable(session, link.coin)
         self._coins.choose(link.coin)
-        market = pn.Column(
-            self._coins.view, self._panel.view, self._history.view, self._history.statistics,
-            css_classes=["cv-market"], stylesheets=[LAYOUT], sizing_mode="stretch_width", margin=0,
-        )  # fmt: skip
+        self._market = stack(self._coins.view, self._panel.view, self._history.view, self._history.statistics, css_class="cv-market")
         self._pipeline: PipelinePage | None = None
-        self._pipeline_place = pn.Column(sizing_mode="stretch_width", margin=0)
-        self._tabs = pmui.Tabs(
-            ("Market", market), ("Pipeline", self._pipeline_place),
-            active=VIEWS.index(link.view), dynamic=True, sizing_mode="stretch_width", margin=0, css_classes=["cv-tabs"], sx=_TABS,
-        )  # fmt: skip
+        self._pipeline_place = stack(css_class="cv-place")
+        self._tabs = pmui.TabMenu(items=[view.capitalize() for view in VIEWS], active=VIEWS.index(link.view), css_classes=["cv-tabs"], sx=_TABS)
         self._tabs.param.watch(lambda _event: self._switched(), "active")
         self.view = pmui.Page(
-            title="CryptoViz", header=[self._header], main=[self._banner, self._tabs], theme_config=_THEME, stylesheets=[PAGE],
+            title="CryptoViz", header=[self._header], main=[self._banner, self._tabs, self._market, self._pipeline_place], theme_config=_THEME, stylesheets=[PAGE], template=TEMPLATE,
             busy_indicator=None, meta_name="CryptoViz", meta_description="Live crypto market data with provenance", sx=_BAR,
         )  # fmt: skip
-        self._follow_system_theme()
-        self._build_pipeline()
+        self._turn()
         self.pull()
-        session.open(self.pull)
+        # Not before the browser has drawn: a patch for a table that is not there yet is an error in its console.
+        pn.state.onload(lambda: session.open(self.pull))
 
     def pull(self) -> None:
         """Bring the page to the state as it is, if there is anything new or a second has passed."""
@@ -77,7 +73,7 @@ class RootPage:
         live = seen[0] != self._seen[0]
         self._seen, self._pulled_ms = seen, now_ms
         self._refresh_frame(now_ms)
-        if VIEWS[self._tabs.active] == "market":
+        if self._view == "market":
             self._coins.refresh(live=live)
             if live:
                 self._panel.refresh()
@@ -90,11 +86,10 @@ class RootPage:
         pipeline, lost = hub.control.read()
         replayed = pipeline.replayed if pipeline is not None else hub.settings.profile == "demo"
         header = header_markup(total(hub.live.latest().values()), pipeline, lost, replayed, now_ms, hub.tick_ms)
-        if self._header.object != header:
-            self._header.object = header
+        set_markup(self._header, header)
         status = hub.live.status
-        feed_lost = None if status.connected or status.message == "connecting" else status.message
-        banner = banner_markup(feed_lost, None if lost in (None, "connecting") else lost)
+        feed_lost = None if status.connected or status.message == CONNECTING else status.message
+        banner = banner_markup(feed_lost, None if lost in (None, CONNECTING) else lost)
         if self._banner.object != banner:
             self._banner.param.update(object=banner, visible=bool(banner))
 
@@ -104,30 +99,32 @@ class RootPage:
         self._history.choose(coin)
         self._remember()
 
+    @property
+    def _view(self) -> str:
+        return VIEWS[self._tabs.active or 0]
+
     def _switched(self) -> None:
-        self._build_pipeline()
+        self._turn()
         self._seen = (-1, -1)
         self.pull()
         self._remember()
 
-    def _build_pipeline(self) -> None:
-        if self._pipeline is None and VIEWS[self._tabs.active] == "pipeline":
+    def _turn(self) -> None:
+        """Show one view and hide the other, which stays as it is: a view taken out and put back would be drawn anew."""
+        if self._view == "pipeline" and self._pipeline is None:
             self._pipeline = PipelinePage(self._session)
             self._pipeline_place[:] = [self._pipeline.view]
+        self._market.visible = self._view == "market"
+        self._pipeline_place.visible = self._view == "pipeline"
 
     def _remember(self) -> None:
         """Write the choice into the address, so that it can be shared."""
-        link = Link(self._panel.coin, self._panel.interval, VIEWS[self._tabs.active])
+        link = Link(self._panel.coin, self._panel.interval, self._view)
         if pn.state.location is not None:
             pn.state.location.search = link.query()
 
-    def _follow_system_theme(self) -> None:
-        browser = pn.state.browser_info
-        if browser is not None:
-            browser.param.watch(lambda event: self.view.param.update(dark_theme=bool(event.new)), "dark_mode")
-
 
 _BAR: dict[str, Any] = {
-    "& .MuiAppBar-root": {"backgroundColor": "#12294a", "backgroundImage": "none", "boxShadow": "none"},
+    "& .MuiAppBar-root": {"backgroundColor": "#12294a", "backgroundImage": "none", "boxShadow": "none", "color": "#fff"},
     "& .MuiToolbar-root": {"minHeight": "48px !important"},
 }

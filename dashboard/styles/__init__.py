@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["LAYOUT", "PAGE", "PARTS", "TABLE"]
+__all__ = ["LAYOUT", "PAGE", "PARTS", "TABLE", "TEMPLATE"]
 
 
 def _read(name: str) -> str:
@@ -15,3 +15,5 @@ PAGE = _read("page.css")
 PARTS = _read("parts.css")
 TABLE = PARTS + _read("table.css")
 LAYOUT = _read("layout.css")
+TEMPLATE = Path(__file__).parent / "page.html"
+"""The HTML page around the application: panel-material-ui's own, and the system's theme."""

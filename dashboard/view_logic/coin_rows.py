@@ -31,18 +31,18 @@ class Column:
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("rank", "#", 34, needs_px=600, tooltip="Rank by market cap"),
-    Column("coin", "Coin", 124, align="left", tooltip="Click a row to choose the coin"),
-    Column("price", "Price", 104, tooltip="Price in quote currency, of the provider named under Source"),
-    Column("change_1h", "1h", 78, needs_px=760, tooltip="Change over one hour, as the provider reports it"),
-    Column("change_24h", "24h", 82, tooltip="Change over 24 hours, as the provider reports it"),
-    Column("change_7d", "7d", 82, needs_px=760, tooltip="Change over seven days, as the provider reports it"),
-    Column("volume", "Volume 24h", 88, needs_px=900, tooltip="Reported rolling 24 h volume"),
-    Column("market_cap", "Market cap", 88, needs_px=900, tooltip="Reported market capitalisation"),
-    Column("spark", "Recent", 104, align="center", needs_px=1100, tooltip="Prices of the recent ticks"),
-    Column("source", "Source", 104, align="left", needs_px=600, tooltip="Who gave the price; why it is not the primary provider, if it is not"),
-    Column("spread", "Spread", 60, needs_px=1100, tooltip="Consensus spread of the providers that answered, in basis points"),
-    Column("age", "Age", 64, tooltip="Time since the tick (scheduled poll slot): live < 2 ticks, late < 5, else stale"),
+    Column("rank", "#", 30, needs_px=600, tooltip="Rank by market cap"),
+    Column("coin", "Coin", 118, align="left", tooltip="Click a row to choose the coin"),
+    Column("price", "Price", 92, tooltip="Price in quote currency, of the provider named under Source"),
+    Column("change_1h", "1h", 70, needs_px=760, tooltip="Change over one hour, as the provider reports it"),
+    Column("change_24h", "24h", 74, tooltip="Change over 24 hours, as the provider reports it"),
+    Column("change_7d", "7d", 72, needs_px=760, tooltip="Change over seven days, as the provider reports it"),
+    Column("volume", "Vol. 24h", 80, needs_px=900, tooltip="Reported rolling 24 h volume"),
+    Column("market_cap", "Market cap", 80, needs_px=900, tooltip="Reported market capitalisation"),
+    Column("spark", "Recent", 100, align="center", needs_px=1100, tooltip="Prices of the recent ticks"),
+    Column("source", "Source", 100, align="left", needs_px=600, tooltip="Who gave the price; why it is not the primary provider, if it is not"),
+    Column("spread", "Spread", 56, needs_px=1100, tooltip="Consensus spread of the providers that answered, in basis points"),
+    Column("age", "Age", 50, tooltip="Time since the tick (scheduled poll slot): live < 2 ticks, late < 5, else stale"),
 )
 
 
@@ -75,7 +75,7 @@ def coin_row(view: CoinView, now_ms: int, tick_ms: int) -> dict[str, float | str
         "spread": record.spread_bps,
         "age": float(age_ms // 1000),
         "h_rank": element("span", text(record.rank if record.rank is not None else "—"), "cv-muted"),
-        "h_coin": element("span", text(record.symbol), "cv-symbol") + element("span", text(record.name), "cv-name", title=record.name),
+        "h_coin": _coin_cell(record),
         "h_price": _price_cell(view),
         "h_change_1h": _change_cell(record.change_1h_pct),
         "h_change_24h": _change_cell(record.change_24h_pct),
@@ -88,6 +88,13 @@ def coin_row(view: CoinView, now_ms: int, tick_ms: int) -> dict[str, float | str
         "h_age": _age_cell(age_ms, tick_ms),
     }
     return row
+
+
+def _coin_cell(record: UnifiedRecord) -> str:
+    """Symbol and name; on a phone, where the source has no column of its own, the fallback mark too."""
+    badge = source_badge(record)
+    mark = "" if badge.fallback is None else element("span", "F", "cv-badge cv-fallback cv-narrow", title=badge.tooltip, aria_label=badge.fallback)
+    return element("span", text(record.symbol), "cv-symbol") + element("span", text(record.name), "cv-name", title=record.name) + mark
 
 
 def _sign(record: UnifiedRecord) -> str:

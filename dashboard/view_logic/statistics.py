@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean, stdev
 
 from cryptoviz.records import Role
@@ -78,5 +79,5 @@ def summarise(rows: Sequence[PriceRow]) -> Summary | None:
 def _volatility_pct(prices: Sequence[float], span_ms: int) -> float | None:
     if span_ms <= 0:
         return None
-    squares = math.fsum(math.log(after / before) ** 2 for before, after in zip(prices, prices[1:], strict=False))
+    squares = math.fsum(math.log(after / before) ** 2 for before, after in pairwise(prices))
     return 100 * math.sqrt(squares / (span_ms / _HOUR_MS))

@@ -1,0 +1,83 @@
+"""The few shapes that all pages are made of, so that spacing and sheets are decided once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+
+from dashboard.styles import LAYOUT, PARTS, TABLE
+
+__all__ = ["bar", "button", "card", "choice", "markup", "set_markup", "stack", "table"]
+
+_BUTTON: dict[str, Any] = {
+    "height": "26px",
+    "minWidth": "44px",
+    "textTransform": "none",
+    "fontSize": "12px",
+    "padding": "0 10px",
+    "whiteSpace": "nowrap",
+}
+_CHOICE: dict[str, Any] = {"& .MuiToggleButton-root": {"height": "26px", "padding": "0 11px", "textTransform": "none", "fontSize": "12px"}}
+
+BUTTON_STYLE = _BUTTON
+
+
+def markup(html: str = "", css_class: str = "", **params: Any) -> Any:
+    """A pane of markup that view_logic made (and escaped)."""
+    options = {"margin": 0, "align": "center", **params}
+    return pn.pane.HTML(html, stylesheets=[PARTS], css_classes=[css_class] if css_class else [], **options)
+
+
+def set_markup(pane: Any, html: str) -> None:
+    """Send markup only when it differs from what is shown."""
+    if pane.object != html:
+        pane.object = html
+
+
+def bar(*items: Any) -> Any:
+    """A line of controls at the head of a card."""
+    return pn.Row(*items, css_classes=["cv-bar"], stylesheets=[LAYOUT], sizing_mode="stretch_width", margin=0)
+
+
+def card(*items: Any, css_class: str) -> Any:
+    """A surface with a border."""
+    return pn.Column(*items, css_classes=["cv-card", css_class], stylesheets=[LAYOUT], sizing_mode="stretch_width", margin=0)
+
+
+def stack(*items: Any, css_class: str) -> Any:
+    """The grid or column that cards lie in; its class says how."""
+    return pn.Column(*items, css_classes=[css_class], stylesheets=[LAYOUT], sizing_mode="stretch_width", margin=0)
+
+
+def button(label: str, act: Callable[[], Any], css_class: str, variant: str = "outlined") -> Any:
+    """A small button; `act` runs on the session's loop."""
+    return pmui.Button(
+        label=label, size="small", variant=variant, margin=(0, 2), align="center", on_click=lambda _event: act(), css_classes=[css_class], sx=_BUTTON
+    )
+
+
+def choice(options: list[str], value: str, changed: Callable[[], Any], css_class: str) -> Any:
+    """One of a few, as a row of buttons."""
+    group = pmui.RadioButtonGroup(options=options, value=value, size="small", margin=0, align="center", css_classes=[css_class], sx=_CHOICE)
+    group.param.watch(lambda _event: changed(), "value")
+    return group
+
+
+def table(frame: Any, css_class: str, columns: list[dict[str, Any]], **params: Any) -> Any:
+    """A Tabulator in the house's density. It hides columns of the highest `responsive` number first when it is narrow."""
+    return pn.widgets.Tabulator(
+        frame,
+        show_index=False,
+        disabled=True,
+        layout="fit_columns",
+        theme="simple",
+        sizing_mode="stretch_width",
+        margin=0,
+        css_classes=[css_class],
+        stylesheets=[TABLE],
+        configuration={"responsiveLayout": "hide", "columns": columns, "headerSortElement": '<div class="tabulator-arrow"></div>'},
+        **params,
+    )
