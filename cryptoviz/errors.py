@@ -15,6 +15,7 @@
         ├── UnknownAsset            an asset id that the table does not have
         ├── UnknownComponent        a component name that the pipeline does not have
         ├── ControlRefused          the control service refuses a call: token, argument, state
+        ├── QueryError              a query or an argument of the lake's reader is not valid
         ├── RecordError             a record does not decode or validate
         └── LakeError               the lake cannot go on without losing or doubling rows
 
@@ -36,6 +37,7 @@ __all__ = [
     "PreflightError",
     "ProviderRefused",
     "ProviderUnavailable",
+    "QueryError",
     "QueueFull",
     "RecordError",
     "SettingsError",
@@ -130,6 +132,10 @@ class UnknownComponent(TerminalError):
 
 class ControlRefused(TerminalError):
     """The control service refuses a call; `code` is the gRPC status name (`UNAUTHENTICATED`, `INVALID_ARGUMENT`, ...)."""
+
+
+class QueryError(TerminalError):
+    """A query or an argument of the lake's reader is not valid; `argument` or `sql`."""
 
 
 class RecordError(TerminalError):

@@ -11,6 +11,7 @@ from cryptoviz.errors import LakeError
 __all__ = ["METADATA_KEY", "Offsets", "Progress", "StartPoint", "check_start", "merge"]
 
 METADATA_KEY = "cryptoviz"
+_VERSION = 1
 
 Offsets = Mapping[tuple[str, int], int]
 """(topic UUID, partition) to the next offset to read."""
@@ -29,7 +30,7 @@ class Progress:
         topics: dict[str, dict[str, int]] = {}
         for (topic_id, partition), offset in sorted(self.offsets.items()):
             topics.setdefault(topic_id, {})[str(partition)] = offset
-        return json.dumps({"version": 1, "run": self.run, "sequence": self.sequence, "offsets": topics}, separators=(",", ":"))
+        return json.dumps({"version": _VERSION, "run": self.run, "sequence": self.sequence, "offsets": topics}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Progress:
@@ -40,10 +41,14 @@ class Progress:
         """
         try:
             data = json.loads(text)
+            version = int(data["version"])
             offsets = {(topic, int(partition)): int(offset) for topic, of in data["offsets"].items() for partition, offset in of.items()}
-            return cls(str(data["run"]), int(data["sequence"]), offsets)
+            progress = cls(str(data["run"]), int(data["sequence"]), offsets)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise LakeError(f"the table's last commit carries progress that this version cannot read ({error}): {text[:200]}") from None
+        if version != _VERSION:
+            raise LakeError(f"the table's last commit carries progress of version {version}, this one reads {_VERSION}: update CryptoViz")
+        return progress
 
 
 def merge(before: Offsets, after: Offsets) -> dict[tuple[str, int], int]:
