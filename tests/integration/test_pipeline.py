@@ -1,0 +1,208 @@
+"""The whole way of a price: market, actors, Kafka, lake, control, command line."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from confluent_kafka import Producer
+from deltalake import DeltaTable
+
+from cryptoviz.records import UnifiedRecord
+from tests.helpers import eventually
+from tests.pipeline import Demo, keys, parse
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+PART = re.compile(r"year=\d{4}/month=([1-9]|1[0-2])/day=([1-9]|[12]\d|3[01])/part-[0-9a-f]{8}-\d+-\d+-\d+\.snappy\.parquet")
+
+
+def newest_tick(demo: Demo) -> list[UnifiedRecord]:
+    """The records of the last published tick."""
+    records = list(demo.stream().values())
+    last = max(record.tick_ts for record in records)
+    return [record for record in records if record.tick_ts == last]
+
+
+def await_ticks(demo: Demo, count: int) -> None:
+    """Wait for `count` more published ticks."""
+    begin = demo.metric("collector", "ticks_published_total")
+    eventually(lambda: demo.metric("collector", "ticks_published_total") >= begin + count, 60, 0.1)
+
+
+def quiet(demo: Demo) -> None:
+    """Stop collection and wait until the lake has everything."""
+    demo.cli("stop", "scraper/coingecko", "scraper/coinmarketcap", "collector")
+    eventually(lambda: demo.metric("lake", "lag_records") == 0, 60, 0.3)
+    expected = len(demo.stream())
+    eventually(lambda: len(demo.lake_rows_by_delta()) >= expected, 60, 0.5)
+
+
+def resume(demo: Demo) -> None:
+    """Collect again."""
+    demo.cli("start", "collector", "scraper/coingecko", "scraper/coinmarketcap")
+
+
+def test_lake_holds_every_row_the_market_served_once_for_both_readers(demo: Demo) -> None:
+    eventually(lambda: demo.metric("collector", "records_published_total") >= 1000, 180, 0.5)
+    quiet(demo)
+    served = demo.ledger()
+    records = demo.stream()
+    by_delta, by_folder = demo.lake_rows_by_delta(), demo.lake_rows_by_folder()
+    resume(demo)
+
+    assert len(records) >= 1000
+    expected = Counter(dict.fromkeys(records, 1))
+    assert keys(by_delta) == expected
+    assert keys(by_folder) == expected
+    for rows in (by_delta, by_folder):
+        assert max(Counter(row["event_id"] for row in rows).values()) == 1
+    # Values, not only keys: each row is the record that Kafka took, and its price is one that the market put into a body.
+    prices = {(entry["provider"], asset, price) for entry in served if entry["status"] == 200 for asset, price in entry["prices"].items()}
+    for row in by_folder:
+        record = records[row["kafka_partition"], row["kafka_offset"]]
+        assert (row["event_id"], row["price"], row["provider"], row["role"]) == (record.event_id, record.price, record.provider, record.role)
+        assert (row["provider"], row["provider_asset_id"], row["price"]) in prices
+    # Every undisturbed answer of the primary is in Kafka, but for those that met a stopping or starting collector.
+    answers = [entry for entry in served if entry["provider"] == "coingecko" and entry["status"] == 200 and len(entry["prices"]) == 17]
+    unified = Counter((record.provider_asset_id, record.price) for record in records.values() if record.provider == "coingecko")
+    missing = [entry for entry in answers if any(unified[asset, price] == 0 for asset, price in entry["prices"].items())]
+    assert len(missing) <= 3, [entry["seq"] for entry in missing]
+
+
+def test_layout_names_and_compression_are_as_documented(demo: Demo) -> None:
+    table = DeltaTable(f"s3://{demo.settings.s3.prices_bucket}", storage_options=demo.settings.s3.storage_options())
+    files = table.file_uris()
+    assert files
+    assert table.metadata().partition_columns == ["year", "month", "day"]
+    for uri in files:
+        relative = uri.removeprefix(f"s3://{demo.settings.s3.prices_bucket}/")
+        assert PART.fullmatch(relative), relative
+    first = pq.ParquetFile(files[0].removeprefix("s3://"), filesystem=demo.s3()).metadata
+    assert {first.row_group(0).column(index).compression for index in range(first.num_columns)} == {"SNAPPY"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"kind": "http_status", "parameters": {"status": 500}}, "unavailable"),
+        ({"kind": "html_200"}, "bad_payload"),
+        ({"kind": "hang"}, "timeout"),
+        ({"kind": "http_status", "parameters": {"status": 429}}, "rate_limited"),
+    ],
+    ids=["500", "html", "hang", "429"],
+)
+def test_failing_primary_falls_back_within_a_tick_and_returns(demo: Demo, spec: dict[str, Any], reason: str) -> None:
+    eventually(lambda: {record.role for record in newest_tick(demo)} == {"primary"}, 60, 0.3)
+    before = max(record.tick_ts for record in newest_tick(demo))
+    with demo.fault(provider="coingecko", **spec):
+        await_ticks(demo, 6)
+    during = [record for record in demo.stream().values() if record.tick_ts > before]
+    first_fallback = min(record.tick_ts for record in during if record.role == "fallback")
+    # The answer under way when the fault began may still be good: at most that tick, and the one that overlapped the request.
+    assert first_fallback - before <= 3 * demo.settings.collect.tick_ms
+    fallbacks = [record for record in during if record.role == "fallback"]
+    assert {record.fallback_reason for record in fallbacks} <= {reason}
+    assert {record.provider for record in fallbacks} == {"coinmarketcap"}
+    assert {record.asset_id for record in fallbacks} == {asset.asset_id for asset in demo.settings.assets}
+    eventually(lambda: {record.role for record in newest_tick(demo)} == {"primary"}, 60, 0.3)
+
+
+def test_stopped_scraper_is_reported_within_2_s_and_its_coins_come_from_the_other(demo: Demo) -> None:
+    with demo.control() as client:
+        client.stop("scraper/coingecko")
+        stopped = client.wait(2.0, lambda pipeline: str(getattr(pipeline.component("scraper/coingecko"), "state", "")) == "STOPPED")
+        component = stopped.component("scraper/coingecko")
+        assert component is not None
+        assert (str(component.desired), str(component.trigger)) == ("STOPPED", "operator")
+    eventually(lambda: {(r.provider, r.fallback_reason) for r in newest_tick(demo)} == {("coinmarketcap", "unavailable")}, 30, 0.3)
+    demo.cli("start", "scraper/coingecko")
+    eventually(lambda: {record.role for record in newest_tick(demo)} == {"primary"}, 60, 0.3)
+
+
+def test_stopped_lake_catches_up_without_loss(demo: Demo) -> None:
+    assert demo.cli("stop", "lake").returncode == 0
+    rows_before = len(demo.lake_rows_by_delta())
+    await_ticks(demo, 10)
+    assert len(demo.lake_rows_by_delta()) == rows_before
+    assert demo.cli("start", "lake", "--wait", "90").returncode == 0
+    quiet(demo)
+    expected = Counter(dict.fromkeys(demo.stream(), 1))
+    by_delta, by_folder = keys(demo.lake_rows_by_delta()), keys(demo.lake_rows_by_folder())
+    resume(demo)
+    assert by_delta == expected
+    assert by_folder == expected
+
+
+def test_garbage_on_both_topics_becomes_dead_letters_and_the_rest_goes_on(demo: Demo) -> None:
+    garbage = [b"\x00\xff not json", b"[]", b'{"event_id": 1}', b'{"price": NaN}']
+    producer = Producer({"bootstrap.servers": demo.settings.kafka.bootstrap_servers})
+    for topic in (demo.settings.kafka.stream_topic, demo.settings.kafka.raw_topic):
+        for value in garbage:
+            producer.produce(topic, value=value, key=b"poison", partition=0)
+    assert producer.flush(20) == 0
+    address = f"s3://{demo.settings.s3.lake_bucket}/dead_letters"
+
+    def letters() -> list[dict[str, Any]]:
+        table = DeltaTable(address, storage_options=demo.settings.s3.storage_options())
+        rows: list[dict[str, Any]] = table.to_pyarrow_table().to_pylist()
+        return [row for row in rows if row["key"] == b"poison"]
+
+    eventually(lambda: demo.metric("lake", "dead_letters_total") >= 2 * len(garbage), 60, 0.3)
+    found = eventually(lambda: letters() if len(letters()) >= 2 * len(garbage) else None, 30, 0.5)
+    assert Counter((row["topic"], row["value"]) for row in found) == Counter(
+        (topic, value) for topic in (demo.settings.kafka.stream_topic, demo.settings.kafka.raw_topic) for value in garbage
+    )
+    assert all(row["reason"] for row in found)
+    rows = demo.metric("lake", "rows_total")
+    eventually(lambda: demo.metric("lake", "rows_total") > rows, 30, 0.2)
+    # They are no rows of the prices table: drop the partition's poison from what later comparisons expect.
+    bad = {(row["kafka_partition"], row["kafka_offset"]) for row in found if row["topic"] == demo.settings.kafka.stream_topic}
+    assert not bad & set(keys(demo.lake_rows_by_folder()))
+
+
+def test_status_and_config_say_what_scripts_need(demo: Demo) -> None:
+    status = parse(demo.cli("status", "--json"))
+    assert status["state"] == "RUNNING"
+    expected = {"name", "kind", "desired", "state", "trigger", "message", "since", "restarts", "metrics", "depends_on", "pid", "url"}
+    assert all(set(component) == expected for component in status["components"])
+    config = parse(demo.cli("config", "--demo", "--json"))
+    assert config["s3"]["endpoint"] == f"http://127.0.0.1:{demo.settings.s3.port}"
+    assert config["control"]["token_file"] == str(demo.settings.token_file)
+    assert config["s3"]["secret_key"] != "cryptoviz2024"
+    shown = parse(demo.cli("config", "--demo", "--json", "--show-secrets"))
+    assert shown["s3"]["secret_key"] == "cryptoviz2024"
+
+
+def test_query_counts_what_the_delta_log_holds(demo: Demo) -> None:
+    quiet(demo)
+    rows = parse(demo.cli("query", "SELECT asset_id, count(*) AS n FROM prices GROUP BY 1 ORDER BY 1", "--json"))
+    expected = Counter(row["asset_id"] for row in demo.lake_rows_by_delta())
+    resume(demo)
+    assert {row["asset_id"]: row["n"] for row in rows} == dict(expected)
+    wrong = demo.cli("query", "SELECT nothing FROM nowhere")
+    assert wrong.returncode == 1
+    assert "nowhere" in wrong.stderr
+
+
+def test_verify_finds_nothing_lost_or_doubled(demo: Demo) -> None:
+    quiet(demo)
+    done = demo.cli("verify", "--json")
+    resume(demo)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_logs_show_the_component(demo: Demo) -> None:
+    done = demo.cli("logs", "collector", "-n", "20")
+    assert done.returncode == 0
+    assert "component=collector" in done.stdout
+    assert demo.cli("logs", "../collector").returncode == 1
+
+
+def test_a_second_start_is_refused_and_says_how_to_end_the_first(demo: Demo) -> None:
+    again = demo.cli("demo", "--detach")
+    assert again.returncode == 1
+    assert "cryptoviz down" in again.stderr

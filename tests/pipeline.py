@@ -1,0 +1,223 @@
+"""A whole demo of its own for tests: temp home, free ports, started and ended through the command line as a user does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pyarrow.dataset as ds
+from confluent_kafka import Consumer, TopicPartition
+from deltalake import DeltaTable
+from pyarrow import fs
+
+from cryptoviz.client import ControlClient
+from cryptoviz.records import UnifiedRecord
+from cryptoviz.settings import Settings, load_settings_file
+from tests.helpers import eventually, free_port
+
+CRYPTOVIZ = str(Path(sys.executable).with_name("cryptoviz"))
+PORT_SETTINGS = (
+    "KAFKA__PORT", "KAFKA__CONTROLLER_PORT", "S3__PORT", "S3__CONSOLE_PORT", "REDIS__PORT", "RAY__GCS_PORT", "RAY__CLIENT_PORT",
+    "RAY__DASHBOARD_PORT",
+    "CONTROL__PORT", "MARKET__PORT", "DASHBOARD__PORT", "LAKE__UI_PORT",
+)  # fmt: skip
+
+
+def _ports(count: int) -> list[int]:
+    """Distinct free ports outside 10002-19999, which Ray gives to its workers."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = free_port()
+        if not 10_002 <= port <= 19_999:
+            found.add(port)
+    return sorted(found)
+
+
+def environment(home: Path, tick_s: float) -> dict[str, str]:
+    """Environment of an isolated demo."""
+    names = [f"CRYPTOVIZ_{name}" for name in PORT_SETTINGS]
+    own = dict(zip(names, map(str, _ports(len(names))), strict=True))
+    own |= {"CRYPTOVIZ_HOME": str(home), "CRYPTOVIZ_COLLECT__TICK_S": str(tick_s)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CRYPTOVIZ_", "RAY_"))}
+    return kept | own
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A running demo. `env` is what its commands need."""
+
+    settings: Settings
+    env: dict[str, str]
+
+    @property
+    def market(self) -> str:
+        """Base URL of the replay market."""
+        return f"http://127.0.0.1:{self.settings.market.port}"
+
+    @property
+    def page(self) -> str:
+        """URL of the dashboard."""
+        return f"http://127.0.0.1:{self.settings.dashboard.port}/"
+
+    def control(self) -> ControlClient:
+        """A new client; close it."""
+        return ControlClient.from_settings(self.settings)
+
+    def cli(self, *arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+        """Run `cryptoviz` as a user would."""
+        return subprocess.run([CRYPTOVIZ, *arguments], env=self.env, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    def states(self) -> dict[str, str]:
+        """State of each component by name."""
+        with self.control() as client:
+            return {component.name: str(component.state) for component in client.list().components}
+
+    def await_states(self, timeout_s: float = 60.0, **wanted: str) -> None:
+        """Wait until the named components (`lake="RUNNING"`, `scraper__coingecko="STOPPED"`) are in these states."""
+        expected = {name.replace("__", "/"): state for name, state in wanted.items()}
+
+        def arrived() -> bool:
+            now = self.states()
+            assert {name: now[name] for name in expected} == expected
+            return True
+
+        eventually(arrived, timeout_s, 0.2)
+
+    def metric(self, component: str, name: str) -> float:
+        """One number of one component; -1 when it has not reported it."""
+        with self.control() as client:
+            return client.get(component).metrics.get(name, -1.0)
+
+    @contextmanager
+    def fault(self, **spec: Any) -> Iterator[None]:
+        """Make the market misbehave while inside."""
+        httpx.post(f"{self.market}/_market/faults", json=spec, timeout=5).raise_for_status()
+        try:
+            yield
+        finally:
+            httpx.delete(f"{self.market}/_market/faults", timeout=5).raise_for_status()
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """Everything that the market has served."""
+        entries: list[dict[str, Any]] = []
+        since = 0
+        while True:
+            page = httpx.get(f"{self.market}/_market/ledger", params={"since": since, "limit": 1000}, timeout=10).json()
+            entries += page["entries"]
+            if not page["entries"]:
+                return entries
+            since = page["next_since"]
+
+    def kafka(self, topic: str) -> list[tuple[int, int, bytes | None]]:
+        """(partition, offset, value) of every committed record of a topic, from the earliest to now."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.settings.kafka.bootstrap_servers,
+                "group.id": "test-reader",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        open_partitions = set(partitions)
+        records: list[tuple[int, int, bytes | None]] = []
+        while open_partitions:
+            message = consumer.poll(10.0)
+            assert message is not None, f"{topic} went silent before its end"
+            if message.error() is not None:
+                open_partitions.discard(message.partition())
+            else:
+                records.append((message.partition(), message.offset(), message.value()))
+        consumer.close()
+        return records
+
+    def stream(self) -> dict[tuple[int, int], UnifiedRecord]:
+        """Every committed unified record by (partition, offset); what tests put there as garbage is left out."""
+        found = {}
+        for partition, offset, value in self.kafka(self.settings.kafka.stream_topic):
+            try:
+                found[partition, offset] = UnifiedRecord.from_json(value or b"")
+            except ValueError:
+                continue
+        return found
+
+    def lake_rows_by_delta(self) -> list[dict[str, Any]]:
+        """The prices table as the Delta log has it."""
+        table = DeltaTable(f"s3://{self.settings.s3.prices_bucket}", storage_options=self.settings.s3.storage_options())
+        rows: list[dict[str, Any]] = table.to_pyarrow_table().to_pylist()
+        return rows
+
+    def s3(self) -> fs.S3FileSystem:
+        """The object store."""
+        s3 = self.settings.s3
+        return fs.S3FileSystem(
+            access_key=s3.access_key, secret_key=s3.secret_key.get_secret_value(), endpoint_override=s3.endpoint, region=s3.region, scheme="http"
+        )
+
+    def lake_rows_by_folder(self) -> list[dict[str, Any]]:
+        """The prices table as any Parquet reader finds it, without the Delta log."""
+        bucket = self.settings.s3.prices_bucket
+        rows: list[dict[str, Any]] = ds.dataset(bucket, filesystem=self.s3(), format="parquet", partitioning="hive").to_table().to_pylist()
+        return rows
+
+
+def keys(rows: list[dict[str, Any]]) -> Counter[tuple[int, int]]:
+    """How often each (partition, offset) occurs."""
+    return Counter((row["kafka_partition"], row["kafka_offset"]) for row in rows)
+
+
+@contextmanager
+def running_demo(home: Path, tick_s: float = 0.5) -> Iterator[Demo]:
+    """Start a demo, wait until every component runs and rows are committed, and leave no process behind."""
+    env = environment(home, tick_s)
+    started = subprocess.run([CRYPTOVIZ, "demo", "--detach"], env=env, capture_output=True, text=True, timeout=420, check=False)
+    try:
+        assert started.returncode == 0, started.stderr + started.stdout
+        demo = Demo(load_settings_file(home / "run" / "settings.json"), env)
+
+        def collecting() -> bool:
+            with demo.control() as client:
+                pipeline = client.list()
+                assert str(pipeline.state) == "RUNNING", pipeline.reason
+            return demo.metric("lake", "rows_total") > 0
+
+        eventually(collecting, 180, 0.5)
+        yield demo
+    finally:
+        subprocess.run([CRYPTOVIZ, "down", "--demo"], env=env, capture_output=True, timeout=120, check=False)
+        left = processes_of(home)
+        for process in left:
+            process.kill()
+        assert not left, f"left behind: {left}"
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Living processes whose arguments or environment name this home."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            text = "\0".join(process.cmdline()) + "\0".join(process.environ().values())
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if str(home) in text and process.pid != os.getpid():
+            found.append(process)
+    return found
+
+
+def parse(done: subprocess.CompletedProcess[str]) -> Any:
+    """JSON output of a command that must have succeeded."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
