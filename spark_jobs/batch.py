@@ -10,8 +10,8 @@ from typing import Any
 
 from cryptoviz.errors import CryptoVizError, LakeError
 from cryptoviz.lake.objects import S3Access
+from cryptoviz.lake.progress import merge
 from cryptoviz.log import get_logger
-from spark_jobs.progress import merge
 from spark_jobs.source import KafkaTopics
 from spark_jobs.spec import DEAD_TABLE
 from spark_jobs.tablelog import TableLog, WrittenPart

@@ -28,10 +28,10 @@ from cryptoviz.settings import Settings
 from spark_jobs.batch import BatchWriter
 from spark_jobs.orphans import remove_orphans
 from spark_jobs.predecessor import end_earlier_writers
-from spark_jobs.progress import check_start
 from spark_jobs.session import RUN_VARIABLE, start_session, stop_session
 from spark_jobs.source import KafkaTopics, parse_batch_offsets
 from spark_jobs.spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
+from spark_jobs.start import check_start
 from spark_jobs.tablelog import TableLog
 from spark_jobs.watch import Watcher
 from spark_jobs.write import TopicPlan

@@ -12,7 +12,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.lake.parts import topic_uuid
-from spark_jobs.progress import Offsets, StartPoint
+from cryptoviz.lake.progress import Offsets
+from spark_jobs.start import StartPoint
 
 __all__ = ["KafkaTopics", "parse_batch_offsets"]
 

@@ -19,16 +19,14 @@ from deltalake.transaction import AddAction, RemoveAction
 from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.lake.objects import TableAddress
 from cryptoviz.lake.parts import parse_part
+from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress, merge, read_progress
 from cryptoviz.lake.schema import PARTITION_BY
-from spark_jobs.progress import METADATA_KEY, Offsets, Progress, merge
 
-__all__ = ["TableLog", "WrittenPart", "read_progress"]
+__all__ = ["TableLog", "WrittenPart"]
 
 # Checkpoints keep the opening of a table quick; maintenance writes them, the commit hook only when maintenance has not run for long.
 _CONFIGURATION = {"delta.checkpointInterval": "500", "delta.logRetentionDuration": "interval 1 days"}
 _RETRIES = 5  # commits of maintenance that may come in between one of ours
-# Each look-up reads one small object; commits without our metadata only come from foreign tools.
-_HISTORY_STEPS = (1, 20, 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +37,6 @@ class WrittenPart:
     size: int
     rows: int
     stats: str
-
-
-def read_progress(table: DeltaTable) -> Progress | None:
-    """Progress from the newest commit that carries any: the last one, unless a foreign tool has committed since. None for a table without.
-
-    Raises:
-        LakeError: the job has committed before, but the log no longer says how far it came.
-    """
-    for limit in _HISTORY_STEPS:
-        for commit in table.history(limit):
-            if METADATA_KEY in commit:
-                return Progress.from_json(commit[METADATA_KEY])
-    return None
 
 
 class TableLog:

@@ -24,7 +24,7 @@ def check_interval(interval: str) -> str:
 
 
 def candle_sql(interval: str, source: str = "prices") -> str:
-    """A SELECT of candles over a prices relation, without order: ts (bucket start, UTC), asset_id, quote_currency, OHLC, volume_24h, ticks, source."""
+    """A SELECT of candles over a prices relation: ts (bucket start, UTC), asset_id, quote_currency, OHLC, volume_24h, ticks, source."""
     width = check_interval(interval)
     return (
         f"SELECT time_bucket(INTERVAL '{width}', tick_ts) AS ts, asset_id, quote_currency, "  # noqa: S608 (both parts are ours)

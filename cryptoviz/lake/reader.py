@@ -126,9 +126,9 @@ class Lake:
         if unknown:
             raise QueryError(f"{table} has no column {unknown[0]!r}: it has {', '.join(schema.names)}", argument="columns")
         low, high = _moment(start, "start"), _moment(end, "end")
-        for limit, keep in ((low, lambda field, at: field >= at), (high, lambda field, at: field < at)):
-            if limit is not None:
-                bound = keep(ds.field(order[0]), pa.scalar(limit, pa.timestamp("us", tz="UTC")))
+        time = ds.field(order[0])
+        for bound in (time >= _scalar(low) if low else None, time < _scalar(high) if high else None):
+            if bound is not None:
                 condition = bound if condition is None else condition & bound
         _, by_day = self._indexes[table].by_day()
         rows = self._scanners[table].dataset(_within(by_day, low, high)).to_table(columns=list(dict.fromkeys([*chosen, *order])), filter=condition)
@@ -139,6 +139,10 @@ def _within(by_day: dict[date, tuple[DataFile, ...]], low: datetime | None, high
     first = low.date() if low else date.min
     last = (high - timedelta(microseconds=1)).date() if high else date.max
     return {day: files for day, files in by_day.items() if first <= day <= last}
+
+
+def _scalar(moment: datetime) -> Any:
+    return pa.scalar(moment, pa.timestamp("us", tz="UTC"))
 
 
 def _moment(when: When, argument: str) -> datetime | None:

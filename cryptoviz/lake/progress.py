@@ -6,12 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from deltalake import DeltaTable
+
 from cryptoviz.errors import LakeError
 
-__all__ = ["METADATA_KEY", "Offsets", "Progress", "StartPoint", "check_start", "merge"]
+__all__ = ["METADATA_KEY", "Offsets", "Progress", "merge", "read_progress"]
 
 METADATA_KEY = "cryptoviz"
 _VERSION = 1
+# Each look-up reads one small object; commits without our metadata only come from foreign tools.
+_HISTORY_STEPS = (1, 20, 200)
 
 Offsets = Mapping[tuple[str, int], int]
 """(topic UUID, partition) to the next offset to read."""
@@ -59,44 +63,14 @@ def merge(before: Offsets, after: Offsets) -> dict[tuple[str, int], int]:
     return merged
 
 
-@dataclass(frozen=True, slots=True)
-class StartPoint:
-    """A topic-partition at the start of the job: what Kafka still has, `[earliest, end)`, and the table's progress, None when it has none."""
-
-    topic: str
-    topic_id: str
-    partition: int
-    earliest: int
-    end: int
-    progress: int | None
-
-
-def check_start(points: list[StartPoint], *, accept_lost: bool = False) -> dict[str, dict[int, int]]:
-    """The offset to start from, by topic and partition.
-
-    Args:
-        points: every partition of every topic.
-        accept_lost: go on at the earliest offset where Kafka has dropped records that the lake never took.
+def read_progress(table: DeltaTable) -> Progress | None:
+    """Progress from the newest commit that carries any: the last one, unless a foreign tool has committed since. None for a table without.
 
     Raises:
-        LakeError: Kafka no longer has offsets that the lake needs, or holds fewer than the lake has taken; it names the range.
+        LakeError: the job has committed before, but the log no longer says how far it came.
     """
-    start: dict[str, dict[int, int]] = {}
-    for point in points:
-        progress = point.earliest if point.progress is None else point.progress
-        if progress > point.end:
-            raise LakeError(
-                f"{point.topic}[{point.partition}]: the lake has taken offsets up to {progress}, but the topic (id {point.topic_id}) ends at "
-                f"{point.end}: Kafka has lost [{point.end}, {progress}). Nothing was overwritten. Re-create the topic, so that it gets a new id.",
-                topic=point.topic,
-                partition=point.partition,
-            )
-        if progress < point.earliest and not accept_lost:
-            raise LakeError(
-                f"{point.topic}[{point.partition}]: offsets [{progress}, {point.earliest}) are no longer in Kafka and were never taken into the "
-                "lake. Nothing was overwritten. To go on without them set CRYPTOVIZ_LAKE__ACCEPT_LOST_OFFSETS=true.",
-                topic=point.topic,
-                partition=point.partition,
-            )
-        start.setdefault(point.topic, {})[point.partition] = max(progress, point.earliest)
-    return start
+    for limit in _HISTORY_STEPS:
+        for commit in table.history(limit):
+            if METADATA_KEY in commit:
+                return Progress.from_json(commit[METADATA_KEY])
+    return None
