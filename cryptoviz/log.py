@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -14,6 +16,9 @@ from cryptoviz.settings import Settings
 __all__ = ["MASK", "configure_logging", "get_logger", "log_path", "log_to_file"]
 
 MASK = "********"
+_log_files = ExitStack()
+"""Holds the one log file of this process."""
+atexit.register(_log_files.close)
 _SECRET_WORDS = ("secret", "password", "token", "api_key", "apikey", "authorization")
 
 
@@ -50,8 +55,10 @@ def get_logger(component: str) -> structlog.typing.FilteringBoundLogger:
 def log_to_file(settings: Settings, component: str) -> None:
     """Also append this process's lines to the component's log file, which `cryptoviz logs` and TailLogs read."""
     settings.log_dir.mkdir(parents=True, exist_ok=True)
-    handle = log_path(settings, component).open("a", encoding="utf-8", buffering=1)
-    configure_logging(settings.log_level, _Tee(sys.stderr, handle))
+    previous = _log_files.pop_all()
+    handle = _log_files.enter_context(log_path(settings, component).open("a", encoding="utf-8", buffering=1))
+    configure_logging(settings.log_level, _Tee(handle))
+    previous.close()
 
 
 def log_path(settings: Settings, component: str) -> Path:
@@ -60,16 +67,15 @@ def log_path(settings: Settings, component: str) -> Path:
 
 
 class _Tee:
-    """A text stream that writes to two."""
+    """Writes to stderr, whatever that is at the moment, and to a file."""
 
-    def __init__(self, first: TextIO, second: TextIO) -> None:
-        self._streams = (first, second)
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
 
     def write(self, text: str) -> int:
-        for stream in self._streams:
-            stream.write(text)
-        return len(text)
+        sys.stderr.write(text)
+        return self._file.write(text)
 
     def flush(self) -> None:
-        for stream in self._streams:
-            stream.flush()
+        sys.stderr.flush()
+        self._file.flush()
