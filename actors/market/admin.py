@@ -6,9 +6,10 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from aiohttp import web
 
-from actors.market.dialects.base import iso_ms
+from actors.market.dialects.base import iso_ms, whole_number
 from actors.market.faultbook import BadFault, valid_faults
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class _Admin:
     async def add_fault(self, request: web.Request) -> web.Response:
         now_s = self._market.clock.monotonic_s()
         try:
-            payload = await request.json()
+            payload = orjson.loads(await request.read())
         except ValueError:
             return _refuse("the body is not JSON")
         try:
@@ -52,17 +53,17 @@ class _Admin:
         return web.json_response(fault.describe(now_s), status=201)
 
     async def clear_faults(self, request: web.Request) -> web.Response:
-        fault_id = request.query.get("id")
-        if fault_id is not None and not fault_id.isdigit():
-            return _refuse(f"id is a number, not {fault_id!r}")
-        cleared = self._market.faults.clear(request.query.get("provider"), None if fault_id is None else int(fault_id))
+        fault_id = whole_number(request.query.get("id"))
+        if fault_id is None and "id" in request.query:
+            return _refuse(f"id is a number, not {request.query['id']!r}")
+        cleared = self._market.faults.clear(request.query.get("provider"), fault_id)
         return web.json_response({"cleared": cleared})
 
     async def ledger(self, request: web.Request) -> web.Response:
-        since, limit = request.query.get("since", "0"), request.query.get("limit", str(_PAGE))
-        if not since.isdigit() or not limit.isdigit() or not 1 <= int(limit) <= _MAX_PAGE:
+        since, limit = whole_number(request.query.get("since", "0")), whole_number(request.query.get("limit", str(_PAGE)))
+        if since is None or limit is None or not 1 <= limit <= _MAX_PAGE:
             return web.json_response({"error": f"since is a sequence number from 0, limit lies within 1 and {_MAX_PAGE}"}, status=400)
-        page = await asyncio.to_thread(self._market.ledger.page, int(since), int(limit))
+        page = await asyncio.to_thread(self._market.ledger.page, since, limit)
         return web.Response(body=page, content_type="application/json")
 
     async def clock(self, _: web.Request) -> web.Response:

@@ -76,8 +76,8 @@ class Ledger:
         lines: list[bytes] = []
         with self._moving:
             begins = [(path, seq) for path in [*self._closed(), self._folder / _CURRENT] if (seq := _first_seq(path)) is not None]
-            ends = [seq - 1 for _, seq in begins[1:]] + [self.last_seq]
-            for (path, _), last in zip(begins, ends, strict=True):
+            for number, (path, _) in enumerate(begins, start=1):
+                last = begins[number][1] - 1 if number < len(begins) else self.last_seq
                 if last > since and len(lines) < limit:
                     lines.extend(_lines_after(path, since, limit - len(lines)))
         first = begins[0][1] if begins else None

@@ -79,7 +79,8 @@ class PricePath:
         data = self._candles
         opened, high, low, close = (float(column[candle]) for column in (data.open, data.high, data.low, data.close))
         rng = rng_for(self._seed, "path", data.symbol, candle)
-        at_high, at_low = rng.choice(np.arange(1, _SECONDS - 1), size=2, replace=False)
+        # half a minute and more from each other and from both ends, so that no second jumps through the whole candle
+        at_high, at_low = rng.permutation([rng.integers(30, 130), rng.integers(170, 270)])
         knots = {0: opened, _SECONDS - 1: close, int(at_high): high, int(at_low): low}
         path = np.round(bridge(rng, _SECONDS, knots, _NOISE * (high - low), (low, high)), data.price_decimals + _EXTRA_DECIMALS)
         path[list(knots)] = list(knots.values())

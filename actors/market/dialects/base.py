@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,7 +10,9 @@ from typing import Any, Protocol
 
 from actors.market.quotes import Market, Quote, Sight
 
-__all__ = ["Answer", "Dialect", "Request", "Usage", "View", "finish_row", "iso_ms", "served_price"]
+__all__ = ["Answer", "Dialect", "Request", "Usage", "View", "finish_row", "iso_ms", "served_price", "whole_number"]
+
+_DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,11 @@ class Dialect(Protocol):
 def iso_ms(epoch_ms: int) -> str:
     """ISO-8601 with milliseconds and Z, as both aggregators write times."""
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def whole_number(text: str | None) -> int | None:
+    """A number of up to 18 ASCII digits; None for anything else, so that no digit string can raise or take long."""
+    return int(text) if text and _DIGITS.fullmatch(text) else None
 
 
 def served_price(quote: Quote, price: float) -> object:

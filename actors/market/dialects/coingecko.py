@@ -11,15 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.market.coins import ReplayedCoin
-from actors.market.dialects.base import Answer, Request, View, finish_row, iso_ms, served_price
+from actors.market.dialects.base import Answer, Request, View, finish_row, iso_ms, served_price, whole_number
 from actors.market.dialects.coingecko_history import history_answer
 from actors.market.quotes import Quote, Sight
 
 __all__ = ["CoinGecko"]
 
 _KEY_HEADERS = ("x-cg-demo-api-key", "x-cg-pro-api-key")
-_MAX_PER_PAGE = 250
+_DEFAULT_PER_PAGE, _MAX_PER_PAGE = 100, 250
 _RETRY_AFTER_S = 60
+_PRECISIONS = frozenset({"", "full", *map(str, range(19))})
 _MESSAGES = {
     429: "You've exceeded the Rate Limit. Please visit https://www.coingecko.com/en/api/pricing to subscribe to our API plans.",
     503: "Service Unavailable",
@@ -126,7 +127,7 @@ class CoinGecko:
         if query["vs_currency"].lower() != "usd":
             return Answer(400, {"error": "invalid vs_currency"}, path, credits=1)
         precision = query.get("precision", "")
-        if precision not in ("", "full") and not (precision.isdigit() and int(precision) <= 18):
+        if precision not in _PRECISIONS:
             return Answer(400, {"error": "Invalid precision"}, path, credits=1)
         windows = _csv(query.get("price_change_percentage"))
         rows, prices = [], {}
@@ -163,13 +164,9 @@ def _select(query: Any, view: View) -> list[tuple[int, Quote]]:
     field, _, direction = query.get("order", "market_cap_desc").rpartition("_")
     key = _ORDERS.get(field, _ORDERS["market_cap"])
     ranked.sort(key=lambda item: key(item[1]), reverse=direction != "asc")
-    size = min(max(_integer(query.get("per_page"), 100), 1), _MAX_PER_PAGE)
-    page = max(_integer(query.get("page"), 1), 1)
+    size = min(whole_number(query.get("per_page")) or _DEFAULT_PER_PAGE, _MAX_PER_PAGE)
+    page = whole_number(query.get("page")) or 1
     return ranked[(page - 1) * size : page * size]
-
-
-def _integer(text: str | None, default: int) -> int:
-    return int(text) if text and text.isdigit() else default
 
 
 def _identity(coin: ReplayedCoin, suffix: str = "") -> dict[str, str]:

@@ -11,7 +11,8 @@ from actors.market.recorded import CANDLE_MS, DAY_MS
 __all__ = ["history_answer"]
 
 _HOUR_MS = 3_600_000
-_STEPS = {"5m": CANDLE_MS, "hourly": _HOUR_MS, "daily": DAY_MS}
+_STEPS = {"5m": (CANDLE_MS, 10 * DAY_MS), "hourly": (_HOUR_MS, 100 * DAY_MS), "daily": (DAY_MS, 100_000 * DAY_MS)}
+"""Step of an explicit interval, and the longest window it is given for."""
 _FREE_DAYS = 365
 """How far back the keyless and Demo plans reach."""
 
@@ -31,7 +32,9 @@ def history_answer(request: Request, view: View, coin: ReplayedCoin, *, bounded:
     if view.now_ms - start > _FREE_DAYS * DAY_MS + _HOUR_MS:
         message = f"Your request exceeds the allowed time range. Public API users are limited to data of the past {_FREE_DAYS} days."
         return Answer(401, {"error": {"status": {"error_code": 10012, "error_message": message}}}, endpoint, credits=1)
-    step = _STEPS.get(request.query.get("interval", "")) or _automatic_step(end - start)
+    step, longest = _STEPS.get(request.query.get("interval", ""), (0, 0))
+    if end - start > longest:
+        step = _automatic_step(end - start)
     times = [*range(start - start % -step, end, step), *([] if bounded else [end])]
     body: dict[str, Any] = {"prices": [], "market_caps": [], "total_volumes": []}
     for at in times:

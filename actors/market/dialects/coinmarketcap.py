@@ -13,7 +13,7 @@ from math import ceil
 from typing import Any
 
 from actors.market.coins import ReplayedCoin
-from actors.market.dialects.base import Answer, Request, View, finish_row, iso_ms, served_price
+from actors.market.dialects.base import Answer, Request, View, finish_row, iso_ms, served_price, whole_number
 from actors.market.quotes import Quote, Sight
 
 __all__ = ["CoinMarketCap"]
@@ -144,17 +144,17 @@ def _arranged(rows: list[tuple[str, dict[str, Any]]], selector: str, version: st
 
 def _listings(request: Request, view: View, path_version: str) -> Answer:
     query = request.query
-    start, limit = query.get("start", "1"), query.get("limit", "100")
-    if not (start.isdigit() and int(start) >= 1):
+    start, limit = whole_number(query.get("start", "1")), whole_number(query.get("limit", "100"))
+    if not start:
         return _bad(request, view, '"start" must be a positive integer')
-    if not (limit.isdigit() and 1 <= int(limit) <= 5000):
+    if limit is None or not 1 <= limit <= 5000:
         return _bad(request, view, '"limit" must be between 1 and 5000')
     if not _converts_to_usd(request):
         return _bad(request, view, f'Invalid value for "convert": "{query.get("convert") or query.get("convert_id")}"')
     version = view.shape or path_version
     ranks = _ranks(view)
     ordered = sorted(view.quotes, key=lambda quote: ranks[quote.coin.asset.asset_id])
-    page = ordered[int(start) - 1 : int(start) - 1 + int(limit)]
+    page = ordered[start - 1 : start - 1 + limit]
     rows = [finish_row(_coin(quote, ranks, version), quote) for quote in page]
     return _success(request, view, version, rows, {str(row["id"]): _price_in(row) for row in rows}, total_count=len(ordered))
 
@@ -176,9 +176,9 @@ def _price_in(row: dict[str, Any]) -> object:
 def _coin(quote: Quote, ranks: dict[str, int], version: str) -> dict[str, Any]:
     coin, facts = quote.coin, quote.coin.coinmarketcap
     coin_id = coin.provider_id("coinmarketcap") + quote.renamed
-    usd = _usd(quote)
+    number, usd = whole_number(coin_id), _usd(quote)
     return {
-        "id": int(coin_id) if coin_id.isdigit() else coin_id,
+        "id": coin_id if number is None else number,
         "name": coin.asset.name,
         "symbol": coin.asset.symbol,
         "slug": facts.slug + quote.renamed,

@@ -1,0 +1,30 @@
+"""A market on a free port, and a client for it."""
+
+import httpx
+import pytest
+
+from actors.market.server import MarketConfig, ReplayMarket
+
+
+@pytest.fixture
+async def market(tmp_path):
+    async with ReplayMarket(MarketConfig(home=tmp_path)) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(market):
+    async with httpx.AsyncClient(base_url=market.url, timeout=20) as http:
+        yield http
+
+
+@pytest.fixture
+def ask(client):
+    """Asks for a fault that must be accepted."""
+
+    async def fault(kind, provider="coingecko", duration_s=60, **parameters):
+        response = await client.post("/_market/faults", json={"provider": provider, "kind": kind, "parameters": parameters, "duration_s": duration_s})
+        assert response.status_code == 201, response.text
+        return response.json()
+
+    return fault

@@ -1,0 +1,277 @@
+"""Every fault has its effect on the wire, and the ledger says so."""
+
+import asyncio
+import gzip
+import json
+import math
+import time
+
+import httpx
+import pytest
+
+from actors.market.faults import FAULT_KINDS
+from tests.integration.market.wire import CMC, GECKO, entries, stamp_ms
+
+pytestmark = pytest.mark.integration
+
+TESTED_KINDS = set()
+
+
+def kind(*names):
+    """Notes the kinds that a test covers, so that the last test can tell which are left."""
+    TESTED_KINDS.update(names)
+    return lambda function: function
+
+
+@kind("latency")
+async def test_latency(client, ask):
+    await ask("latency", seconds=0.3)
+    before = time.monotonic()
+    assert (await client.get(GECKO)).status_code == 200
+    assert time.monotonic() - before >= 0.3
+
+
+@kind("hang")
+async def test_hang_until_deleted(client, ask):
+    await ask("hang")
+    with pytest.raises(httpx.ReadTimeout):
+        await client.get(GECKO, timeout=0.3)
+    waiting = asyncio.create_task(client.get(GECKO))
+    done, _ = await asyncio.wait([waiting], timeout=0.2)
+    assert not done
+    assert (await client.delete("/_market/faults")).json() == {"cleared": 1}
+    with pytest.raises(httpx.TransportError):
+        await waiting
+    assert (await client.get(GECKO)).status_code == 200
+    assert [(entry["status"], entry["fault"]) for entry in await entries(client)] == [(None, "hang"), (None, "hang"), (200, None)]
+
+
+async def test_hang_ends_with_its_duration(client, ask):
+    await ask("hang", duration_s=0.3)
+    with pytest.raises(httpx.TransportError):
+        await client.get(GECKO)
+    assert (await client.get(GECKO)).status_code == 200
+
+
+GECKO_ERRORS = {
+    401: lambda body: body["status"]["error_code"] == 10002,
+    402: lambda body: body["status"]["error_code"] == 402,
+    403: lambda body: body["error_code"] == 20000,
+    418: lambda body: body["status"]["error_code"] == 418,
+    429: lambda body: body["status"]["error_code"] == 429,
+    500: lambda body: body == {"status": 500, "error": "Internal Server Error"},
+    503: lambda body: body["status"]["error_code"] == 503,
+}
+
+
+@kind("http_status")
+@pytest.mark.parametrize("status", GECKO_ERRORS)
+async def test_http_status_of_coingecko(client, ask, status):
+    await ask("http_status", status=status)
+    response = await client.get(GECKO)
+    assert response.status_code == status
+    assert GECKO_ERRORS[status](response.json())
+    assert "retry-after" not in response.headers
+    assert [(entry["status"], entry["prices"]) for entry in await entries(client)] == [(status, {})]
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 1001), (402, 1003), (403, 1006), (418, 418), (429, 1011), (500, 500), (503, 503)])
+async def test_http_status_of_coinmarketcap(client, ask, status, code):
+    await ask("http_status", "coinmarketcap", status=status)
+    response = await client.get(CMC)
+    assert (response.status_code, response.json()["status"]["error_code"]) == (status, code)
+    assert "data" not in response.json()
+
+
+async def test_http_status_with_retry_after_and_code(client, ask):
+    await ask("http_status", "coinmarketcap", status=429, retry_after=7, error_code=1009)
+    response = await client.get(CMC)
+    assert (response.headers["retry-after"], response.json()["status"]["error_code"]) == ("7", 1009)
+
+
+@kind("html_200")
+async def test_html_with_200(client, ask):
+    await ask("html_200")
+    response = await client.get(GECKO)
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert response.text.startswith("<!DOCTYPE html>")
+
+
+@kind("error_envelope_200")
+async def test_error_envelope_with_200(client, ask):
+    await ask("error_envelope_200", "*")
+    assert [(await client.get(url)).status_code for url in (GECKO, CMC)] == [200, 200]
+    assert (await client.get(GECKO)).json()["status"]["error_code"] == 429
+    assert (await client.get(CMC)).json()["status"]["error_code"] == 1011
+
+
+@kind("truncated")
+async def test_truncated(client, ask):
+    await ask("truncated", fraction=0.3)
+    text = (await client.get(GECKO)).text
+    assert text.startswith('[{"id":"bitcoin"')
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(text)
+    await ask("truncated", how="connection")
+    with pytest.raises(httpx.RemoteProtocolError):
+        await client.get(GECKO)
+
+
+@kind("huge")
+async def test_huge_is_valid_json_of_the_asked_size(client, ask):
+    await ask("huge", size_bytes=3_000_000)
+    response = await client.get(GECKO)
+    assert len(response.content) == 3_000_000
+    assert len(response.json()) == 17
+
+
+@kind("gzip_bomb")
+async def test_gzip_bomb_is_small_on_the_wire(client, ask):
+    await ask("gzip_bomb", size_bytes=20_000_000)
+    async with client.stream("GET", GECKO) as response:
+        assert response.headers["content-encoding"] == "gzip"
+        packed = b"".join([chunk async for chunk in response.aiter_raw()])
+    assert len(packed) < 60_000
+    unpacked = gzip.decompress(packed)
+    assert len(unpacked) == 20_000_000
+    assert len(json.loads(unpacked)) == 17
+
+
+@kind("slow_loris")
+async def test_slow_loris_sends_a_byte_at_a_time(client, ask):
+    await ask("slow_loris", interval_s=0.05)
+    received = b""
+    before = time.monotonic()
+    async with client.stream("GET", GECKO) as response:
+        assert response.status_code == 200
+        async for chunk in response.aiter_raw():
+            received += chunk
+            if len(received) >= 5:
+                break
+    assert received[:5] == b'[{"id'
+    assert time.monotonic() - before >= 0.15
+
+
+@kind("wrong_type")
+async def test_wrong_type(client, ask):
+    await ask("wrong_type", "*")
+    assert isinstance((await client.get(GECKO)).json(), dict)
+    assert isinstance((await client.get(CMC)).json(), list)
+    await ask("wrong_type", becomes="null")
+    assert (await client.get(GECKO)).json() is None
+
+
+@kind("empty")
+async def test_empty(client, ask):
+    await ask("empty", "*")
+    assert (await client.get(GECKO)).content == b""
+    await ask("empty", "*", how="data")
+    assert (await client.get(GECKO)).json() == []
+    assert (await client.get(CMC)).json()["data"] == []
+
+
+@kind("reset")
+async def test_reset(client, ask):
+    await ask("reset")
+    with pytest.raises(httpx.ReadError):
+        await client.get(GECKO)
+    assert [(entry["status"], entry["fault"]) for entry in await entries(client)] == [(None, "reset")]
+
+
+@kind("redirect")
+async def test_redirect(client, ask):
+    await ask("redirect", location="http://127.0.0.1:1/internal", status=307)
+    response = await client.get(GECKO)
+    assert (response.status_code, response.headers["location"]) == (307, "http://127.0.0.1:1/internal")
+
+
+@kind("shape_version")
+async def test_shape_version(client, ask):
+    await ask("shape_version", shape="wrapped")
+    assert len((await client.get(GECKO)).json()["data"]) == 17
+    await ask("shape_version", shape="camel_case")
+    assert (await client.get(GECKO)).json()[0]["currentPrice"] > 0
+    await ask("shape_version", "coinmarketcap", shape="v2")
+    assert (await client.get(CMC)).json()["data"]["1"]["quote"]["USD"]["price"] > 0
+    await ask("shape_version", "coinmarketcap", shape="v3_object")
+    assert (await client.get(CMC)).json()["data"][0]["quote"]["USD"]["price"] > 0
+
+
+@kind("clock_skew")
+async def test_clock_skew(client, ask, market):
+    await ask("clock_skew", "*", seconds=-7200)
+    row, body = (await client.get(GECKO)).json()[0], (await client.get(CMC)).json()
+    coin = body["data"][0]
+    for stamp in (row["last_updated"], coin["last_updated"], coin["quote"][0]["last_updated"], body["status"]["timestamp"]):
+        assert market.clock.now_ms() - stamp_ms(stamp) == pytest.approx(7_200_000, abs=5_000)
+
+
+VALUES = {
+    "null_price": ({}, lambda price, _: price is None),
+    "nan": ({"value": "NaN"}, lambda price, _: math.isnan(price)),
+    "zero_price": ({}, lambda price, _: price == 0),
+    "negative": ({}, lambda price, good: price == pytest.approx(-good, rel=0.05)),
+    "outlier": ({"factor": 3}, lambda price, good: price == pytest.approx(3 * good, rel=0.05)),
+    "price_value": ({"value": 1e300}, lambda price, _: price == 1e300),
+    "string_numbers": ({}, lambda price, good: isinstance(price, str) and float(price) == pytest.approx(good, rel=0.05)),
+}
+
+
+async def prices_of(client, url):
+    """Price by id, whichever provider answers."""
+    body = (await client.get(url)).json()
+    if isinstance(body, list):
+        return {row["id"]: row["current_price"] for row in body}
+    return {str(coin["id"]): coin["quote"][0]["price"] for coin in body["data"]}
+
+
+@kind(*VALUES)
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize(("url", "bitcoin", "ethereum"), [(GECKO, "bitcoin", "ethereum"), (CMC, "1", "1027")])
+async def test_faults_of_the_price(client, ask, name, url, bitcoin, ethereum):
+    parameters, holds = VALUES[name]
+    good = await prices_of(client, url)
+    await ask(name, "*", coins=["BTC"], **parameters)
+    bad = await prices_of(client, url)
+    assert holds(bad[bitcoin], good[bitcoin])
+    assert bad[ethereum] == pytest.approx(good[ethereum], rel=0.05)
+    # the ledger holds what was sent, with NaN as text
+    entry = (await entries(client))[-1]
+    assert entry["fault"] == name
+    assert entry["prices"][bitcoin] == ("NaN" if name == "nan" else bad[bitcoin])
+
+
+async def test_infinity_is_bare_in_the_body(client, ask):
+    await ask("nan", value="-Infinity", coins=["bitcoin"])
+    assert '"current_price":-Infinity' in (await client.get(GECKO)).text
+
+
+@kind("missing_coin", "renamed_coin")
+async def test_missing_and_renamed_coins(client, ask):
+    await ask("missing_coin", "*", coins=["bitcoin"])
+    await ask("renamed_coin", "*", coins=["ethereum"], suffix="99")
+    ids = set(await prices_of(client, GECKO))
+    assert "bitcoin" not in ids
+    assert "ethereum" not in ids
+    assert "ethereum99" in ids
+    assert list(await prices_of(client, CMC)) == ["102799", "28321"]
+
+
+async def test_unreadable_bodies_leave_no_price_in_the_ledger(client, ask):
+    for name in ("html_200", "truncated", "wrong_type", "empty", "redirect"):
+        fault = await ask(name)
+        await client.get(GECKO)
+        await client.delete(f"/_market/faults?id={fault['id']}")
+    assert [entry["prices"] for entry in await entries(client)] == [{}] * 5
+
+
+async def test_several_faults_act_together(client, ask):
+    await ask("latency", seconds=0.1)
+    await ask("null_price", coins=["bitcoin"])
+    await ask("html_200", "coinmarketcap")
+    assert (await prices_of(client, GECKO))["bitcoin"] is None
+    assert (await entries(client))[-1]["fault"] == "latency+null_price"
+
+
+def test_every_kind_has_a_test():
+    assert set(FAULT_KINDS) == TESTED_KINDS

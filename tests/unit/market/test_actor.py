@@ -1,0 +1,49 @@
+"""The market as a component."""
+
+import socket
+
+import httpx
+import pytest
+
+from actors.market.actor import MarketActor
+from cryptoviz.errors import PreflightError
+from cryptoviz.settings import MarketSettings, Settings
+from tests.helpers import free_port
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(home=tmp_path, market=MarketSettings(port=free_port()))
+
+
+async def test_start_probe_stop(settings):
+    actor = MarketActor(settings)
+    assert not (await actor.probe()).running
+    await actor.start()
+    await actor.start()
+    before = await actor.probe()
+    assert before.running
+    assert before.healthy
+    assert before.metrics == {"requests_total": 0.0, "faults_active": 0.0}
+    base = f"http://127.0.0.1:{settings.market.port}"
+    async with httpx.AsyncClient(base_url=base) as client:
+        assert (await client.get("/coingecko/ping")).status_code == 200
+        await client.post("/_market/faults", json={"provider": "coingecko", "kind": "latency"})
+        assert (await client.get(before.url)).status_code == 200
+    after = await actor.probe()
+    assert after.metrics["requests_total"] == 1
+    assert after.metrics["faults_active"] == 1
+    assert 0 <= after.metrics["last_request_age_s"] < 10
+    assert "latency on coingecko" in after.message
+    await actor.stop()
+    await actor.stop()
+    assert not (await actor.probe()).running
+    assert (settings.home / "market" / "ledger.jsonl").read_bytes().count(b"\n") == 1
+
+
+async def test_a_taken_port_names_the_setting(settings):
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", settings.market.port))
+        holder.listen()
+        with pytest.raises(PreflightError, match="CRYPTOVIZ_MARKET__PORT"):
+            await MarketActor(settings).start()

@@ -1,0 +1,100 @@
+"""The market clock, and the two aggregators' views of one market."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from actors.market.dialects import DIALECTS
+from actors.market.quotes import MONTH_MS, Market, MarketClock
+from cryptoviz.assets import DEFAULT_ASSETS, Asset
+
+NOW_MS = 1_795_557_939_436
+
+
+def ms(text):
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+@pytest.fixture(scope="module")
+def market():
+    return Market(seed=5)
+
+
+@pytest.mark.parametrize(
+    ("wall", "market"),
+    [
+        ("2024-01-01T00:00:00", "2022-11-01T00:00:00"),
+        ("2024-01-30T23:59:59.999", "2022-11-30T23:59:59.999"),
+        ("2024-01-31T00:00:00", "2022-11-01T00:00:00"),
+        ("2026-11-24T22:05:39.436", "2022-11-09T22:05:39.436"),
+        ("2023-12-31T12:00:00", "2022-11-30T12:00:00"),
+    ],
+)
+def test_the_clock_keeps_the_time_of_day_and_wraps(wall, market):
+    assert MarketClock().market_ms(ms(wall)) == ms(market)
+
+
+def test_speed_multiplies_time():
+    clock = MarketClock(speed=60)
+    assert clock.market_ms(NOW_MS + 1000) - clock.market_ms(NOW_MS) == 60_000
+
+
+def test_all_coins_are_quoted_in_table_order(market):
+    quotes = market.quotes(DIALECTS["coingecko"].sight, NOW_MS)
+    assert [quote.coin.asset for quote in quotes] == list(DEFAULT_ASSETS)
+    for quote in quotes:
+        assert 0 < quote.low_24h <= quote.price <= quote.high_24h
+        assert quote.volume_24h > 0
+
+
+def test_providers_agree_within_some_basis_points_but_not_exactly(market):
+    near, far = DIALECTS["coingecko"].sight, DIALECTS["coinmarketcap"].sight
+    spreads = [
+        abs(market.price(far, coin, NOW_MS + hour * 3_600_000) / market.price(near, coin, NOW_MS + hour * 3_600_000) - 1) * 10_000
+        for coin in market.coins
+        for hour in range(24)
+    ]
+    assert max(spreads) <= far.spread_bps
+    assert sum(spread > 0.5 for spread in spreads) > len(spreads) * 0.7
+
+
+def test_coinmarketcap_is_a_second_older(market):
+    near, far = (market.quotes(DIALECTS[name].sight, NOW_MS)[0] for name in ("coingecko", "coinmarketcap"))
+    assert near.stamp_ms == 1_795_557_939_000
+    assert far.stamp_ms == 1_795_557_938_000
+
+
+def test_same_seed_same_quotes_in_another_market(market):
+    sight = DIALECTS["coinmarketcap"].sight
+    assert market.quotes(sight, NOW_MS) == Market(seed=5).quotes(sight, NOW_MS)
+    assert market.quotes(sight, NOW_MS) != Market(seed=6).quotes(sight, NOW_MS)
+
+
+def test_spread_joins_at_the_seam(market):
+    sight, coin = DIALECTS["coinmarketcap"].sight, market.coins[0]
+    assert market.price(sight, coin, NOW_MS) == pytest.approx(market.price(sight, coin, NOW_MS + MONTH_MS), rel=1e-12)
+
+
+def test_sparkline_is_the_hourly_past(market):
+    sight, coin = DIALECTS["coingecko"].sight, market.coins[1]
+    line = market.sparkline(sight, coin, NOW_MS)
+    assert len(line) == 168
+    assert line[-1] == market.price(sight, coin, NOW_MS)
+    assert line[0] == market.price(sight, coin, NOW_MS - 167 * 3_600_000)
+
+
+def test_a_coin_without_recording_is_simulated():
+    doge = Asset("dogecoin", "DOGE", "Dogecoin", {"coingecko": "dogecoin", "coinmarketcap": "74"})
+    market = Market(seed=5, extra=[doge, DEFAULT_ASSETS[0]])
+    assert len(market.coins) == 18
+    quote = market.quotes(DIALECTS["coingecko"].sight, NOW_MS)[-1]
+    assert quote.coin.asset is doge
+    assert quote.price > 0
+
+
+def test_matic_history_is_served_as_pol(market):
+    from actors.market.recorded import FIVE_MINUTE_FILE, load_candles
+
+    polygon = next(coin for coin in market.coins if coin.asset.asset_id == "polygon")
+    start_of_month_wall = ms("2024-01-01T00:00:00")
+    assert market.price(DIALECTS["coingecko"].sight, polygon, start_of_month_wall) == load_candles(FIVE_MINUTE_FILE)["MATIC"].open[0]
