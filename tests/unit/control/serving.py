@@ -1,0 +1,96 @@
+"""A control server on fakes, in a thread of its own, so that the blocking client can be tested against it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from control.reconciler import Reconciler
+from control.server import ControlServer
+from control.token import ensure_token
+from cryptoviz.client import ControlClient
+from cryptoviz.clock import SystemClock
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.settings import Settings, load_settings
+from tests.helpers import free_port
+from tests.unit.control.fakes import FakeRuntime, MemoryStore, small_table
+
+
+@dataclass
+class Serving:
+    """A running server and what stands behind it."""
+
+    settings: Settings
+    token: str
+    runtime: FakeRuntime
+    reconciler: Reconciler
+    loop: asyncio.AbstractEventLoop
+    shutdowns: list[str] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return self.settings.control.address
+
+    def client(self, **more: Any) -> ControlClient:
+        return ControlClient.from_settings(self.settings, **more)
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.token}"),)
+
+
+@contextmanager
+def serving(home: Path, **control: Any) -> Iterator[Serving]:
+    """Serve until the block ends."""
+    settings = load_settings("live", home=home, control={"port": free_port()} | control)
+    runtime = FakeRuntime()
+    started: list[Serving] = []
+    errors: list[CryptoVizError] = []
+    ready = threading.Event()
+    end: list[asyncio.Event] = []
+
+    async def main() -> None:
+        reconciler = Reconciler(small_table(), runtime, MemoryStore(), SystemClock(), interval_ms=20)
+        here = Serving(settings, ensure_token(settings.token_file), runtime, reconciler, asyncio.get_running_loop())
+
+        async def shutdown() -> None:
+            here.shutdowns.append("asked")
+            await server.not_serving()
+
+        server = ControlServer(reconciler, settings, here.token, shutdown)
+        try:
+            await reconciler.open()
+            await server.start()
+        except CryptoVizError as error:
+            errors.append(error)
+            return
+        end.append(asyncio.Event())
+        loop = asyncio.create_task(reconciler.run())
+        started.append(here)
+        ready.set()
+        await end[0].wait()
+        loop.cancel()
+        await server.stop(0)
+        await reconciler.close()
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run, name="serving")
+    thread.start()
+    ready.wait(20)
+    try:
+        if not started:
+            raise errors[0]
+        yield started[0]
+    finally:
+        if started:
+            started[0].loop.call_soon_threadsafe(end[0].set)
+        thread.join(20)

@@ -1,0 +1,184 @@
+"""The client against a real server on fakes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cryptoviz.client import ControlClient
+from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
+from cryptoviz.control.convert import component_from_proto, component_to_proto, pipeline_from_proto, pipeline_to_proto
+from cryptoviz.control.pipeline import PipelineStatus, overall
+from cryptoviz.errors import ControlRefused, EngineUnavailable, SettingsError, UnknownComponent
+from cryptoviz.log import log_path
+from cryptoviz.settings import load_settings
+from tests.helpers import eventually, free_port
+from tests.unit.control.serving import Serving, serving
+
+LAKE = ComponentStatus(
+    name="lake",
+    kind=ComponentKind.LAKE,
+    desired=DesiredState.RUNNING,
+    state=ComponentState.DEGRADED,
+    trigger=Trigger.STALE,
+    message="no batch for 31 s",
+    since_ms=1_700_000_000_123,
+    restarts=2,
+    metrics={"lag_records": 12.0},
+    depends_on=("kafka", "object-store"),
+    pid=42,
+    url="http://127.0.0.1:8082",
+)
+BARE = ComponentStatus("kafka", ComponentKind.EXTERNAL, DesiredState.STOPPED, ComponentState.STOPPED, Trigger.NONE, "", 0, 0, {}, ())
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with serving(tmp_path_factory.mktemp("home")) as here:
+        yield here
+
+
+@pytest.fixture
+def client(served: Serving) -> Iterator[ControlClient]:
+    with served.client() as client:
+        yield client
+
+
+def test_the_verbs(client: ControlClient) -> None:
+    assert [component.name for component in client.list().components] == ["engine", "worker", "reader/one", "page"]
+    assert client.start("reader/one").desired is DesiredState.RUNNING
+    pipeline = client.wait(10, lambda now: now.component("reader/one").state is ComponentState.RUNNING)  # type: ignore[union-attr]
+    assert pipeline.state is ComponentState.RUNNING
+    assert pipeline.reason == "the 3 wanted of 4 components run"
+    assert client.restart("reader/one").state is ComponentState.STOPPING
+    eventually(lambda: client.get("reader/one").restarts == 1)
+    assert client.stop("reader/one").desired is DesiredState.STOPPED
+    client.start_pipeline()
+    client.wait(10, lambda now: now.reason == "all components run")
+    client.stop_pipeline()
+    assert client.wait_stopped(10).state is ComponentState.STOPPED
+
+
+def test_metrics_arrive(client: ControlClient) -> None:
+    client.start("page")
+    status = eventually(lambda: (now := client.get("page")).metrics and now)
+    assert isinstance(status, ComponentStatus)
+    assert (status.metrics, status.pid) == ({"rows_total": 1.0}, 7)
+
+
+def test_logs(client: ControlClient, served: Serving) -> None:
+    assert list(client.tail_logs("worker")) == []
+    path = log_path(served.settings, "reader/one")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"line {number}\n" for number in range(5000)))
+    assert list(client.tail_logs("reader/one", 2)) == ["line 4998", "line 4999"]
+    assert len(list(client.tail_logs("reader/one", 5000))) == 5000
+    assert len(list(client.tail_logs("reader/one"))) == 100
+    following = client.tail_logs("reader/one", 1, follow=True, timeout_s=20)
+    assert next(following) == "line 4999"
+    with path.open("a") as file:
+        file.write("\x1b[31mnew\n")
+    assert next(following) == "\\x1b[31mnew"
+    with pytest.raises(ControlRefused, match="lines: is 10001"):
+        list(client.tail_logs("reader/one", 10_001))
+
+
+def test_typed_errors(client: ControlClient, served: Serving) -> None:
+    with pytest.raises(UnknownComponent, match="there are: engine") as unknown:
+        client.get("zookeeper")
+    assert unknown.value.component == "zookeeper"
+    with pytest.raises(ControlRefused, match="INVALID_ARGUMENT: name: must look like") as malformed:
+        client.stop("../x")
+    assert malformed.value.code == "INVALID_ARGUMENT"
+    with ControlClient(served.address, token="wrong") as wrong, pytest.raises(ControlRefused, match="UNAUTHENTICATED") as refused:
+        wrong.list()
+    assert refused.value.code == "UNAUTHENTICATED"
+    with pytest.raises(EngineUnavailable, match="DEADLINE_EXCEEDED"):
+        for _ in client.watch(timeout_s=0.3):
+            pass
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with ControlClient(address, token="x") as client, pytest.raises(EngineUnavailable, match="is the pipeline up") as away:
+        client.list()
+    assert away.value.address == address
+    with ControlClient(address, token_file=tmp_path / "none") as client, pytest.raises(EngineUnavailable, match="cryptoviz up"):
+        client.list()
+    with ControlClient(address) as client, pytest.raises(SettingsError, match="give token or token_file"):
+        client.list()
+    (tmp_path / "folder").mkdir()
+    with ControlClient(address, token_file=tmp_path / "folder") as client, pytest.raises(SettingsError, match="cannot be read"):
+        client.list()
+
+
+def test_making_a_client_touches_nothing(tmp_path: Path) -> None:
+    client = ControlClient.from_settings(load_settings("live", home=tmp_path))
+    assert client.address == "127.0.0.1:50051"
+    client.close()
+
+
+def test_messages_keep_everything() -> None:
+    for status in (LAKE, BARE):
+        assert component_from_proto(component_to_proto(status)) == status
+    pipeline = PipelineStatus(ComponentState.DEGRADED, "lake is DEGRADED", (BARE, LAKE), replayed=True, version=2**60)
+    assert pipeline_from_proto(pipeline_to_proto(pipeline)) == pipeline
+
+
+def test_a_trigger_of_a_later_version_is_none() -> None:
+    message = component_to_proto(LAKE)
+    message.trigger = "eclipse"
+    assert component_from_proto(message).trigger is Trigger.NONE
+
+
+def test_json_form() -> None:
+    tree = PipelineStatus(ComponentState.DEGRADED, "why", (LAKE, BARE)).to_json_dict()
+    assert json.loads(json.dumps(tree)) == tree
+    assert list(tree) == ["state", "reason", "components"]
+    assert tree["components"][0] == {
+        "name": "lake",
+        "kind": "lake",
+        "desired": "RUNNING",
+        "state": "DEGRADED",
+        "trigger": "stale",
+        "message": "no batch for 31 s",
+        "since": "2023-11-14T22:13:20.123Z",
+        "restarts": 2,
+        "metrics": {"lag_records": 12.0},
+        "depends_on": ["kafka", "object-store"],
+        "pid": 42,
+        "url": "http://127.0.0.1:8082",
+    }
+
+
+def _status(name: str, desired: DesiredState, state: ComponentState, message: str = "") -> ComponentStatus:
+    return ComponentStatus(name, ComponentKind.ENGINE, desired, state, Trigger.NONE, message, 0, 0, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("components", "state", "reason"),
+    [
+        ([], ComponentState.STOPPED, "nothing is wanted running"),
+        ([_status("a", DesiredState.STOPPED, ComponentState.STOPPED)], ComponentState.STOPPED, "nothing is wanted running"),
+        ([_status("a", DesiredState.STOPPED, ComponentState.STOPPING)], ComponentState.STOPPING, "a still to end"),
+        ([_status("a", DesiredState.RUNNING, ComponentState.RUNNING)], ComponentState.RUNNING, "all components run"),
+        (
+            [
+                _status("a", DesiredState.RUNNING, ComponentState.DEGRADED, "slow"),
+                _status("b", DesiredState.RUNNING, ComponentState.FAILED, "no Java"),
+            ],
+            ComponentState.FAILED,
+            "b is FAILED: no Java",
+        ),
+        (
+            [_status("a", DesiredState.RUNNING, ComponentState.RUNNING), _status("b", DesiredState.STOPPED, ComponentState.STOPPED)],
+            ComponentState.RUNNING,
+            "the 1 wanted of 2 components run",
+        ),
+    ],
+)
+def test_overall_state(components: list[ComponentStatus], state: ComponentState, reason: str) -> None:
+    assert overall(components) == (state, reason)
