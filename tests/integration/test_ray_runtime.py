@@ -1,0 +1,152 @@
+"""The Ray seam against a real local cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+import ray
+
+from control.components import ComponentSpec
+from control.ray_runtime import RayRuntime
+from cryptoviz.components import ComponentKind
+from cryptoviz.errors import ComponentLost, EngineUnavailable, PreflightError, TerminalError
+from tests.helpers import eventually_async
+
+pytestmark = pytest.mark.integration
+
+NAMESPACE = "test-ray-runtime"
+CLASS = "tests.integration.dummies:Dummy"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    ray.init(
+        address="local",
+        num_cpus=1,
+        include_dashboard=False,
+        namespace=NAMESPACE,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=80 << 20,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def runtime() -> RayRuntime:
+    return RayRuntime(NAMESPACE)
+
+
+def spec(name: str, how: str = "", start_timeout_s: float = 30.0, actor: str = CLASS) -> ComponentSpec:
+    return ComponentSpec(name, ComponentKind.ENGINE, actor, (how,) if how else (), start_timeout_s=start_timeout_s)
+
+
+async def test_start_probe_stop_and_the_name_is_free(runtime: RayRuntime) -> None:
+    one = spec("group/one")
+    assert await runtime.find(one) is None
+    await runtime.start(one)
+    await runtime.start(one)
+    first = await runtime.probe(one)
+    assert first.running
+    assert first.pid != os.getpid()
+    await runtime.stop(one, 5)
+    await runtime.stop(one, 5)
+    assert await runtime.find(one) is None
+    with pytest.raises(ComponentLost, match="gone"):
+        await runtime.probe(one)
+    await runtime.start(one)
+    assert (await runtime.probe(one)).pid != first.pid
+    await runtime.stop(one, 5)
+
+
+async def test_another_runtime_finds_what_runs(runtime: RayRuntime) -> None:
+    one = spec("adopted")
+    await runtime.start(one)
+    found = await RayRuntime(NAMESPACE).find(one)
+    assert found is not None
+    assert found.running
+    await runtime.stop(one, 5)
+
+
+async def test_errors_keep_their_class_and_facts(runtime: RayRuntime) -> None:
+    with pytest.raises(PreflightError, match="port 1 is taken") as terminal:
+        await runtime.start(spec("terminal", "terminal"))
+    assert terminal.value.problems == ["1"]
+    with pytest.raises(EngineUnavailable, match="not yet"):
+        await runtime.start(spec("transient", "transient"))
+    with pytest.raises(ComponentLost, match=r"^ZeroDivisionError: oops$"):
+        await runtime.start(spec("bug", "bug"))
+    with pytest.raises(ComponentLost, match="died during the start"):
+        await runtime.start(spec("unmade", "no constructor"))
+    with pytest.raises(TerminalError, match=r"cannot import no\.such:Thing"):
+        await runtime.start(spec("unknown", actor="no.such:Thing"))
+    for name in ("terminal", "transient", "bug", "unmade"):
+        await runtime.stop(spec(name), 1)
+
+
+async def test_a_start_that_hangs_has_a_deadline(runtime: RayRuntime) -> None:
+    one = spec("hanging", "hang in start", start_timeout_s=8)
+    with pytest.raises(EngineUnavailable, match="not up within 8 s"):
+        await runtime.start(one)
+    await runtime.stop(one, 1)
+
+
+async def test_a_stop_that_hangs_ends_in_a_kill(runtime: RayRuntime) -> None:
+    for how in ("hang in stop", "bug in stop"):
+        one = spec(how.replace(" ", "-"), how)
+        await runtime.start(one)
+        begun = time.monotonic()
+        await runtime.stop(one, 1)
+        assert time.monotonic() - begun < 8
+        assert await runtime.find(one) is None
+
+
+async def test_a_probe_that_fails_is_unhealthy_not_lost(runtime: RayRuntime) -> None:
+    one = spec("odd", "bug in probe")
+    await runtime.start(one)
+    probe = await runtime.probe(one)
+    assert (probe.running, probe.healthy, probe.message) == (True, False, "its probe failed: ZeroDivisionError: oops")
+    await runtime.stop(one, 5)
+    one = spec("silent", "hang in probe")
+    await runtime.start(one)
+    probe = await runtime.probe(one)
+    assert (probe.running, probe.healthy, probe.message) == (True, False, "does not answer within 4 s")
+    await runtime.stop(one, 5)
+
+
+async def test_a_killed_process_is_noticed_and_started_again(runtime: RayRuntime) -> None:
+    one = spec("killed")
+    await runtime.start(one)
+    before = (await runtime.probe(one)).pid
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+
+    async def noticed() -> bool:
+        try:
+            return not (await runtime.probe(one)).running
+        except ComponentLost:
+            return True
+
+    await eventually_async(noticed, 10)
+    await runtime.start(one)
+    after = await runtime.probe(one)
+    assert after.running
+    assert after.pid != before
+    await runtime.stop(one, 5)
+
+
+async def test_a_cancelled_start_leaves_no_actor_after_stop(runtime: RayRuntime) -> None:
+    one = spec("cancelled")
+    starting = asyncio.create_task(runtime.start(one))
+    await asyncio.wait([starting], timeout=0.001)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await runtime.stop(one, 5)
+    assert await runtime.find(one) is None
