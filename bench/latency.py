@@ -1,0 +1,217 @@
+"""Latency and memory of a running demo, measured from outside (`make bench-latency`).
+
+- provider response to page: a real Chromium notes when each new `ingest_ts` of the chosen coin is in the document; both clocks are this machine's.
+- Kafka append to committed row: each Delta commit's own time stamp against the time stamp of every record it brought (set by the producer, so the
+  figure includes the way to the broker).
+- memory: sum of PSS (each shared page counted once) of all processes of the demo.
+
+Starts a demo of its own and ends it. Prints a Markdown table; `--json FILE` keeps the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from confluent_kafka import Consumer, TopicPartition
+from deltalake import DeltaTable
+from playwright.sync_api import Page, sync_playwright
+
+from cryptoviz.cli.cluster import read_record
+from cryptoviz.client import ControlClient
+from cryptoviz.lake.parts import parse_part
+from cryptoviz.settings import Settings, load_settings
+
+CHROMIUM_ARGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+]  # fmt: skip
+# Runs in the page at each animation frame, so that what is measured is what could be seen. Shadow roots are Panel's.
+WATCH = """() => {
+  const find = (root) => {
+    const hit = root.querySelector('.cv-latest-ingest');
+    if (hit) return hit;
+    for (const node of root.querySelectorAll('*')) { if (node.shadowRoot) { const inner = find(node.shadowRoot); if (inner) return inner; } }
+    return null;
+  };
+  window.seen = [];
+  let last = null, node = null;
+  const look = () => {
+    if (!node || !node.isConnected) node = find(document);
+    const stamp = node && node.dataset.ingestTs;
+    if (stamp && stamp !== last) { if (last !== null) window.seen.push(Date.now() - Number(stamp)); last = stamp; }
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long to measure (default 10)")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cryptoviz-bench-") as home:
+        os.environ["CRYPTOVIZ_HOME"] = home
+        settings = load_settings("demo")
+        cryptoviz = str(Path(sys.executable).with_name("cryptoviz"))
+        begin = time.monotonic()
+        subprocess.run([cryptoviz, "demo", "--detach"], check=True, stdout=subprocess.DEVNULL)
+        try:
+            first_row_s = first_row(settings, begin)
+            figures = measure(settings, arguments.minutes * 60)
+        finally:
+            subprocess.run([cryptoviz, "down", "--demo"], check=False, stdout=subprocess.DEVNULL)
+    figures["start_to_first_row_s"] = round(first_row_s, 1)
+    figures["machine"] = f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.machine()}"
+    figures["load"] = f"{len(settings.assets)} assets, {settings.collect.tick_s:g} s tick, {arguments.minutes:g} minutes"
+    report(figures)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def first_row(settings: Settings, begin: float) -> float:
+    """Seconds from the command to the first row committed in the lake."""
+    while time.monotonic() - begin < 180:
+        with ControlClient.from_settings(settings) as client:
+            if client.get("lake").metrics.get("rows_total", 0) > 0:
+                return time.monotonic() - begin
+        time.sleep(0.1)
+    raise SystemExit("no row in the lake within 180 s")
+
+
+def measure(settings: Settings, seconds: float) -> dict[str, Any]:
+    """Watch page and lake for that long, then weigh the processes."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=CHROMIUM_ARGS)
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto(f"http://127.0.0.1:{settings.dashboard.port}/")
+        page.wait_for_function("() => document.readyState === 'complete'")
+        page.evaluate(WATCH)
+        warm_since_ms = time.time() * 1000 + 20_000
+        page.wait_for_timeout(20_000)
+        page.evaluate("() => { window.seen = []; }")
+        page.wait_for_timeout(seconds * 1000)
+        to_page = seen(page)
+        browser.close()
+    return {
+        "response_to_page_ms": summary(to_page),
+        "append_to_commit_ms": summary(commit_latencies(settings, warm_since_ms)),
+        "pss_mb": memory_mb(settings),
+    }
+
+
+def seen(page: Page) -> list[float]:
+    """Latencies that the page noted, ms."""
+    values: list[float] = page.evaluate("() => window.seen")
+    return values
+
+
+def commit_latencies(settings: Settings, since_ms: float) -> list[float]:
+    """Commit time minus record time of every row appended after `since_ms`, ms."""
+    stamps = record_times(settings)
+    table = DeltaTable(f"s3://{settings.s3.prices_bucket}", storage_options=settings.s3.storage_options())
+    found: list[float] = []
+    for commit in table_commits(table):
+        for path in commit["paths"]:
+            part = parse_part(path)
+            if part is None:
+                continue
+            for offset in range(part.start, part.end + 1):
+                stamp = stamps.get((part.partition, offset))
+                if stamp is not None and stamp >= since_ms:
+                    found.append(commit["timestamp"] - stamp)
+    return found
+
+
+def table_commits(table: DeltaTable) -> list[dict[str, Any]]:
+    """Time stamp and added paths of each commit that is still in the log."""
+    from deltalake.fs import DeltaStorageHandler  # reads the log's JSON through the table's own object store
+
+    commits = []
+    handler = DeltaStorageHandler.from_table(table)
+    for version in range(table.version() + 1):
+        try:
+            text = handler.open_input_file(f"_delta_log/{version:020d}.json").read().decode()
+        except FileNotFoundError:
+            continue
+        actions = [json.loads(line) for line in text.splitlines()]
+        stamp = next((action["commitInfo"]["timestamp"] for action in actions if "commitInfo" in action), None)
+        commits.append({"timestamp": stamp, "paths": [action["add"]["path"] for action in actions if "add" in action]})
+    return [commit for commit in commits if commit["timestamp"] is not None]
+
+
+def record_times(settings: Settings) -> dict[tuple[int, int], int]:
+    """Time stamp (UTC epoch ms) of each committed record of the stream topic by (partition, offset)."""
+    topic = settings.kafka.stream_topic
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.kafka.bootstrap_servers,
+            "group.id": "bench",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+    )
+    consumer.assign([TopicPartition(topic, number, 0) for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions])
+    waiting = {item.partition for item in consumer.assignment()}
+    stamps: dict[tuple[int, int], int] = {}
+    while waiting and (message := consumer.poll(10.0)) is not None:
+        if message.error() is not None:
+            waiting.discard(message.partition())
+        else:
+            stamps[message.partition(), message.offset()] = message.timestamp()[1]
+    consumer.close()
+    return stamps
+
+
+def memory_mb(settings: Settings) -> dict[str, float]:
+    """PSS in MB: the whole, and the largest processes."""
+    record = read_record(settings)
+    root = record.process() if record else None
+    if root is None:
+        raise SystemExit("the demo ended before its memory was read")
+    sizes: dict[str, float] = {}
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            label = process.name() if process.name() != "java" else f"java {process.cmdline()[-1].rsplit('.', 1)[-1]}"
+            sizes[f"{label} ({process.pid})"] = process.memory_full_info().pss / 1e6
+        except psutil.NoSuchProcess:
+            continue
+    largest = dict(sorted(sizes.items(), key=lambda item: -item[1])[:12])
+    return {"total": round(sum(sizes.values())), "processes": len(sizes), **{name: round(size) for name, size in largest.items()}}
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Count, p50, p95, p99 and maximum."""
+    if len(values) < 20:
+        raise SystemExit(f"only {len(values)} samples: measure longer")
+    cuts = statistics.quantiles(values, n=100)
+    return {"n": len(values), "p50": round(cuts[49]), "p95": round(cuts[94]), "p99": round(cuts[98]), "max": round(max(values))}
+
+
+def report(figures: dict[str, Any]) -> None:
+    """The table that docs/performance.md holds."""
+    page, commit, memory = figures["response_to_page_ms"], figures["append_to_commit_ms"], figures["pss_mb"]
+    print(f"Machine: {figures['machine']}. Load: {figures['load']}.\n")
+    print("| figure | samples | p50 | p95 | p99 | max |\n|---|---|---|---|---|---|")
+    for name, row in (("provider response to page, ms", page), ("Kafka append to committed row, ms", commit)):
+        print(f"| {name} | {row['n']} | {row['p50']} | {row['p95']} | {row['p99']} | {row['max']} |")
+    print(
+        f"\nStart to first committed row: {figures['start_to_first_row_s']} s. Memory (sum of PSS): {memory['total']} MB in {memory['processes']} processes."
+    )
+
+
+if __name__ == "__main__":
+    main()
