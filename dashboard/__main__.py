@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
+from typing import Any
+
+from tornado.websocket import WebSocketClosedError
 
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import CryptoVizError
@@ -16,24 +20,31 @@ from dashboard.lake_history import LakeHistory
 log = get_logger("dashboard")
 
 
+def _note_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A browser that leaves in the middle of a message is no error: https://github.com/bokeh/bokeh/issues/7619."""
+    if not isinstance(context.get("exception"), WebSocketClosedError):
+        loop.default_exception_handler(context)
+
+
 def main() -> int:
     """Exit status: 0 after a signal, 1 when settings or port do not allow a start."""
     try:
         settings = settings_from_environment()
     except CryptoVizError as error:
         configure_logging()
-        log.error("dashboard_not_started", reason=str(error))
+        log.critical("dashboard_not_started", reason=str(error))
         return 1
     configure_logging(settings.log_level)
     hub = Hub.create(settings, lambda: ControlClient.from_settings(settings), LakeHistory(settings))
     try:
         server = make_server(hub)
     except OSError as error:
-        log.error("dashboard_not_started", reason=str(error), setting="CRYPTOVIZ_DASHBOARD__PORT", port=settings.dashboard.port)
+        log.critical("dashboard_not_started", reason=str(error), setting="CRYPTOVIZ_DASHBOARD__PORT", port=settings.dashboard.port)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.io_loop.add_callback_from_signal(server.io_loop.stop))
     hub.start()
+    server.io_loop.add_callback(lambda: asyncio.get_running_loop().set_exception_handler(_note_loop_error))
     server.start()
     log.info("dashboard_serving", url=f"http://{settings.dashboard.host}:{settings.dashboard.port}/")
     try:

@@ -1,31 +1,63 @@
-"""History from the lake's prices table."""
+"""History from the lake's prices table, through the reader that notebooks and the CLI use."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
 
-from cryptoviz.errors import EngineUnavailable
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+
+from cryptoviz.lake import Lake
 from cryptoviz.settings import Settings
 from dashboard.view_logic.candles import Candle
 from dashboard.view_logic.statistics import PriceRow
 
 __all__ = ["LakeHistory"]
 
+_ROW_COLUMNS = ("tick_ts", "asset_id", "price", "provider", "role", "fallback_reason")
+
 
 class LakeHistory:
-    """Reads the prices table anew at each call. Calls block; see `HistorySource`."""
+    """A `HistorySource` over `cryptoviz.lake.Lake`, which keeps file lists and small files between calls. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._lake = Lake(settings)
 
     def candles(self, asset_id: str, interval: str, since_ms: int) -> Sequence[Candle]:
-        raise EngineUnavailable("no lake yet")
+        """See `HistorySource`."""
+        rows = self._lake.candles(asset_id, interval, start=_moment(since_ms))
+        names = ("open", "high", "low", "close", "volume_24h", "ticks")
+        return [Candle(start, *values) for start, *values in zip(_epoch_ms(rows, "ts"), *(rows[name].to_pylist() for name in names), strict=True)]
 
     def rows(self, asset_id: str, since_ms: int, limit: int) -> Sequence[PriceRow]:
-        raise EngineUnavailable("no lake yet")
-
-    def csv(self, asset_id: str, since_ms: int) -> bytes:
-        raise EngineUnavailable("no lake yet")
+        """See `HistorySource`."""
+        table = self._lake.prices(asset_id, start=_moment(since_ms), columns=_ROW_COLUMNS)
+        newest = table.slice(max(0, table.num_rows - limit))
+        columns = (newest[name].to_pylist() for name in ("price", "provider", "role", "fallback_reason"))
+        return [PriceRow(tick_ts, *values) for tick_ts, *values in zip(_epoch_ms(newest, "tick_ts"), *columns, strict=True)][::-1]
 
     def parquet(self, asset_id: str, since_ms: int) -> bytes:
-        raise EngineUnavailable("no lake yet")
+        """See `HistorySource`."""
+        sink = io.BytesIO()
+        pa_parquet.write_table(self._lake.prices(asset_id, start=_moment(since_ms)), sink, compression="snappy")
+        return sink.getvalue()
+
+    def csv(self, asset_id: str, since_ms: int) -> bytes:
+        """See `HistorySource`."""
+        sink = io.BytesIO()
+        pa_csv.write_csv(self._lake.prices(asset_id, start=_moment(since_ms)), sink)
+        return sink.getvalue()
+
+
+def _moment(epoch_ms: int) -> datetime:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC)
+
+
+def _epoch_ms(table: pa.Table, column: str) -> list[Any]:
+    """A `timestamp[us, UTC]` column as UTC epoch ms."""
+    micros: list[int] = table[column].cast(pa.int64()).to_pylist()
+    return [value // 1000 for value in micros]

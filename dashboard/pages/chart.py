@@ -49,7 +49,6 @@ _FIELDS = (
     "volume_text",
 )
 
-_TIME = DatetimeTickFormatter
 _VOLUME_TICKS = "return tick.toLocaleString('en-US', {notation: 'compact', maximumFractionDigits: 1})"
 _PRICE_TICKS = "return tick >= 1e9 ? tick.toExponential(3) : tick.toLocaleString('en-US', {maximumSignificantDigits: 7})"
 
@@ -146,12 +145,15 @@ class CandleChart:
             "volume_text": [format_compact(candle.volume_24h, self._currency) for candle in candles],
         }
 
+    def _figure(self, height: int, y_range: DataRange1d, **borders: int) -> Any:
+        return figure(
+            height=height, x_range=self._x_range, y_range=y_range, x_axis_type="datetime", y_axis_location="right", sizing_mode="stretch_width",
+            toolbar_location=None, tools="", min_border_left=6, min_border_right=76, output_backend="canvas", **borders,
+        )  # fmt: skip
+
     def _price_figure(self) -> Any:
         # Only what is in sight sets the price axis, as on a trading screen.
-        plot = figure(
-            height=340, sizing_mode="stretch_width", x_axis_type="datetime", x_range=self._x_range, y_range=DataRange1d(only_visible=True, range_padding=0.08),
-            y_axis_location="right", toolbar_location=None, tools="", min_border_left=6, min_border_right=76, min_border_bottom=0, min_border_top=6, output_backend="canvas",
-        )  # fmt: skip
+        plot = self._figure(340, DataRange1d(only_visible=True, range_padding=0.08), min_border_top=6, min_border_bottom=0)
         wicks = plot.segment(x0="time", y0="low", x1="time", y1="high", color="colour", line_width=1.2, source=self._source)
         bodies = plot.vbar(
             x="time", width="width", bottom="bottom", top="top", fill_color="colour", line_color="colour", line_width=1.2, source=self._source
@@ -174,14 +176,11 @@ class CandleChart:
         return plot
 
     def _volume_figure(self) -> Any:
-        plot = figure(
-            height=112, sizing_mode="stretch_width", x_axis_type="datetime", x_range=self._x_range, y_range=DataRange1d(start=0, only_visible=True, range_padding=0.08),
-            y_axis_location="right", toolbar_location=None, tools="", min_border_left=6, min_border_right=76, min_border_top=2, output_backend="canvas",
-        )  # fmt: skip
+        plot = self._figure(112, DataRange1d(start=0, only_visible=True, range_padding=0.08), min_border_top=2)
         plot.vbar(x="time", width="width", bottom=0, top="volume", fill_color="colour", fill_alpha=0.45, line_color=None, source=self._source)
         plot.yaxis.formatter = CustomJSTickFormatter(code=_VOLUME_TICKS)
         plot.yaxis.ticker.desired_num_ticks = 2
-        plot.xaxis.formatter = _TIME(
+        plot.xaxis.formatter = DatetimeTickFormatter(
             seconds="%H:%M:%S", minsec="%H:%M:%S", minutes="%H:%M", hourmin="%H:%M", hours="%H:%M", days="%d %b", months="%b %Y"
         )
         return plot

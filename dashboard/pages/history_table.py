@@ -23,7 +23,7 @@ from dashboard.view_logic.statistics import PriceRow, summarise
 
 __all__ = ["HistoryTable"]
 
-_PAGE_ROWS = 12
+_PAGE_ROWS = 8  # as high as the statistics beside it
 _MAX_ROWS = 20_000  # of statistics and paging; downloads have all
 _QUICK_REFRESH_MS, _SLOW_REFRESH_MS = 5_000, 30_000
 _QUICK_RANGES = ("15m", "1h")
@@ -88,7 +88,7 @@ class HistoryTable:
             return
         self._rows = rows
         currency = self._currency()
-        summary = summarise(rows)
+        summary = summarise(rows, self._session.hub.tick_ms)
         self._table.visible, self._state.visible = bool(rows), not rows
         if summary is None:
             self._state.object = self._summary.object = state_markup("empty", "No rows in the lake yet", f"{self._coin}, last {self._range.value}")

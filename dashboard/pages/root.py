@@ -49,15 +49,23 @@ class RootPage:
         self._panel = CoinPanel(session, link.coin, link.interval, self._remember)
         self._history = HistoryTable(session, link.coin)
         self._coins.choose(link.coin)
-        self._market = stack(self._coins.view, self._panel.view, self._history.view, self._history.statistics, css_class="cv-market")
+        grid = stack(self._coins.view, self._panel.view, self._history.view, self._history.statistics, css_class="cv-market")
+        self._market = stack(grid, css_class="cv-place")
         self._pipeline: PipelinePage | None = None
         self._pipeline_place = stack(css_class="cv-place")
         self._tabs = pmui.TabMenu(items=[view.capitalize() for view in VIEWS], active=VIEWS.index(link.view), css_classes=["cv-tabs"], sx=_TABS)
         self._tabs.param.watch(lambda _event: self._switched(), "active")
         self.view = pmui.Page(
-            title="CryptoViz", header=[self._header], main=[self._banner, self._tabs, self._market, self._pipeline_place], theme_config=_THEME, stylesheets=[PAGE], template=TEMPLATE,
-            busy_indicator=None, meta_name="CryptoViz", meta_description="Live crypto market data with provenance", sx=_BAR,
-        )  # fmt: skip
+            title="CryptoViz",
+            header=[self._header],
+            main=[self._banner, self._tabs, self._market, self._pipeline_place],
+            theme_config=_THEME,
+            sx=_BAR,
+            stylesheets=[PAGE],
+            template=TEMPLATE,
+            meta_name="CryptoViz",
+            meta_description="Live crypto market data with provenance",
+        )
         self._turn()
         self.pull()
         # Not before the browser has drawn: a patch for a table that is not there yet is an error in its console.

@@ -62,7 +62,14 @@ def _stamps(record: UnifiedRecord) -> str:
 
 def summary_markup(summary: Summary, currency: str) -> str:
     """The summary statistics as a list of definitions."""
-    price = [("First", summary.first), ("Last", summary.last), ("Minimum", summary.minimum), ("Maximum", summary.maximum), ("Mean", summary.mean)]
+    price = [
+        ("First", summary.first),
+        ("Last", summary.last),
+        ("Minimum", summary.minimum),
+        ("Maximum", summary.maximum),
+        ("Mean", summary.mean),
+        ("Median", summary.median),
+    ]
     cells = [_cell("Rows", format_count(summary.count), "cv-stat-count")]
     cells.append(_cell("Fallback rows", format_count(summary.fallback_rows), "cv-stat-fallback"))
     cells += [_cell(label, format_price(value, currency), f"cv-stat-{label.lower()}") for label, value in price]
@@ -70,6 +77,7 @@ def summary_markup(summary: Summary, currency: str) -> str:
     cells.append(_cell("Change", format_percent(summary.change_pct), f"cv-stat-change cv-{direction(summary.change_pct)}"))
     volatility = UNKNOWN if summary.volatility_pct is None else f"{summary.volatility_pct:,.3f}%"
     cells.append(_cell("Volatility /√h", volatility, "cv-stat-volatility", "Realised volatility of the log returns, per square root of an hour"))
+    cells.append(_cell("Coverage", f"{summary.coverage:.1%}", "cv-stat-coverage", "Share of the ticks between first and last row that have one"))
     cells.append(_cell("From", f"{format_time(summary.from_ts)} UTC", "cv-stat-from", whole=True))
     cells.append(_cell("To", f"{format_time(summary.to_ts)} UTC", "cv-stat-to", whole=True))
     shares = ", ".join(f"{provider} {share:.1%}" for provider, share in summary.sources)

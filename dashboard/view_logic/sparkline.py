@@ -24,8 +24,9 @@ def sparkline_svg(prices: Sequence[float]) -> str:
         f"{_MARGIN + i * step:.1f},{HEIGHT - _MARGIN - (price - low) / span * (HEIGHT - 2 * _MARGIN):.1f}" for i, price in enumerate(points)
     )
     way = "up" if points[-1] >= points[0] else "down"
+    size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
     return (
-        f'<svg class="cv-spark cv-{way}" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="recent prices, {way}">'
+        f'<svg class="cv-spark cv-{way}" {size} role="img" aria-label="recent prices, {way}">'
         f'<polyline points="{path}" fill="none" stroke="currentColor" stroke-width="1.4" stroke-linejoin="round"/></svg>'
     )
 

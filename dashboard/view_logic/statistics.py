@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 from cryptoviz.records import Role
 
@@ -32,7 +32,8 @@ class Summary:
     """Statistics over rows in time order; prices in quote currency, times UTC epoch ms.
 
     `std` is the sample standard deviation, `volatility_pct` the realised volatility per square root of an hour: 100 * sqrt(sum of squared log
-    returns / hours), which does not depend on how often was sampled. `sources` is (provider, share of rows) by falling share.
+    returns / hours), which does not depend on how often was sampled. `sources` is (provider, share of rows) by falling share. `coverage` is the
+    share of the ticks between first and last that have a row.
     """
 
     count: int
@@ -43,15 +44,17 @@ class Summary:
     minimum: float
     maximum: float
     mean: float
+    median: float
     std: float | None
     change_pct: float
     volatility_pct: float | None
     sources: tuple[tuple[str, float], ...]
     fallback_rows: int
+    coverage: float
 
 
-def summarise(rows: Sequence[PriceRow]) -> Summary | None:
-    """The summary of `rows`, in any order; None when there are none."""
+def summarise(rows: Sequence[PriceRow], tick_ms: int) -> Summary | None:
+    """The summary of `rows`, in any order, polled each `tick_ms`; None when there are none."""
     if not rows:
         return None
     ordered = sorted(rows, key=lambda row: row.tick_ts)
@@ -68,11 +71,13 @@ def summarise(rows: Sequence[PriceRow]) -> Summary | None:
         minimum=min(prices),
         maximum=max(prices),
         mean=fmean(prices),
+        median=median(prices),
         std=stdev(prices) if count > 1 else None,
         change_pct=(last.price / first.price - 1) * 100,
         volatility_pct=_volatility_pct(prices, last.tick_ts - first.tick_ts),
         sources=tuple((provider, rows_of / count) for provider, rows_of in shares),
         fallback_rows=sum(row.role == Role.FALLBACK for row in ordered),
+        coverage=min(1.0, len({row.tick_ts for row in ordered}) / ((last.tick_ts - first.tick_ts) // tick_ms + 1)),
     )
 
 

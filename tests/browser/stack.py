@@ -1,0 +1,255 @@
+"""A pipeline small enough for browser tests: real Kafka, Valkey and object store, the real control service on a runtime of fakes, the real page."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import secrets
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import redis
+from confluent_kafka import Producer
+from deltalake import write_deltalake
+
+from control.components import build_table
+from control.reconciler import Reconciler
+from control.server import ControlServer
+from cryptoviz.client import ControlClient
+from cryptoviz.clock import SystemClock
+from cryptoviz.components import Probe
+from cryptoviz.lake.objects import table_address
+from cryptoviz.lake.schema import PARTITION_BY, PRICES
+from cryptoviz.records import SCHEMA_VERSION, UnifiedRecord, event_id
+from cryptoviz.services.engines import build_engine
+from cryptoviz.services.process import ChildProcess
+from cryptoviz.settings import Settings, dump_settings_file, load_settings
+from tests.helpers import eventually, free_port
+from tests.unit.control.fakes import FakeRuntime, MemoryStore
+
+TICK_MS = 2000
+BASE_PRICES = {
+    "bitcoin": 97_123.45, "ethereum": 3_350.21, "binancecoin": 612.4, "ripple": 1.4412, "cardano": 0.9812, "solana": 238.11, "polkadot": 7.93,
+    "polygon": 0.4711, "avalanche": 38.22, "litecoin": 92.3, "chainlink": 15.21, "uniswap": 10.74, "cosmos": 8.31, "stellar": 0.4688,
+    "algorand": 0.3104, "vechain": 0.0391234, "filecoin": 5.123,
+}  # fmt: skip
+
+
+def browser_settings(home: Path, **overrides: Any) -> Settings:
+    """Demo settings on free ports with a home of their own."""
+    sections: dict[str, Any] = {
+        "kafka": {"port": free_port(), "controller_port": free_port()},
+        "s3": {"port": free_port(), "console_port": free_port()},
+        "redis": {"port": free_port()},
+        "control": {"port": free_port(), "reconcile_ms": 100},
+        "dashboard": {"port": free_port()},
+        "market": {"port": free_port()},
+        "collect": {"tick_s": TICK_MS / 1000},
+    }
+    return load_settings("demo", home=home, **(sections | overrides))
+
+
+def record(asset_id: str, tick_ts: int, price: float, **changes: Any) -> UnifiedRecord:
+    """A full record of one asset, whose other values follow from price and asset."""
+    assets = list(BASE_PRICES)
+    rank = assets.index(asset_id) + 1 if asset_id in assets else 99
+    base = UnifiedRecord(
+        event_id=event_id(asset_id, tick_ts, "live"), schema_version=SCHEMA_VERSION, kind="live", tick_ts=tick_ts, source_ts=tick_ts - 30_000,
+        ingest_ts=SystemClock().now_ms(), asset_id=asset_id, symbol=asset_id[:4].upper(), name=asset_id.capitalize(), quote_currency="USD",
+        price=price, market_cap=price * 1e7 * 18 / rank, volume_24h=price * 4e5 * 18 / rank, high_24h=price * 1.03, low_24h=price * 0.96,
+        change_1h_pct=0.42, change_24h_pct=-1.25, change_7d_pct=None, circulating_supply=1e7, total_supply=None, max_supply=None, rank=rank, provider="coingecko",
+        provider_asset_id=asset_id, role="primary", fallback_reason=None, attempt=1, fetch_id="0" * 32, consensus_price=price, consensus_sources=2,
+        spread_bps=3.5, disagrees=False,
+    )  # fmt: skip
+    return replace(base, **changes)
+
+
+class Publisher:
+    """Writes ticks as the collector does: one transaction each."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic = settings.kafka.stream_topic
+        self._producer = Producer(
+            {"bootstrap.servers": settings.kafka.bootstrap_servers, "transactional.id": f"browser-{secrets.token_hex(4)}", "linger.ms": 0}
+        )
+        self._producer.init_transactions(30)
+        self._redis = redis.Redis.from_url(settings.redis.url)
+
+    def tick(self, records: Sequence[UnifiedRecord], *, commit: bool = True) -> None:
+        """One transaction; with `commit=False` it is aborted, so that no reader may see it."""
+        self._producer.begin_transaction()
+        for one in records:
+            self._producer.produce(self._topic, key=one.asset_id, value=one.to_json(), timestamp=one.tick_ts)
+        self._producer.flush(10)
+        if not commit:
+            self._producer.abort_transaction(10)
+            return
+        self._producer.commit_transaction(10)
+        self._redis.hset("cryptoviz:latest", mapping={one.asset_id: one.to_json() for one in records})
+
+    def garbage(self, values: Iterable[bytes]) -> None:
+        """What no collector writes."""
+        self._producer.begin_transaction()
+        for value in values:
+            self._producer.produce(self._topic, key="garbage", value=value)
+        self._producer.commit_transaction(10)
+
+
+class ControlThread:
+    """The real control service with its reconcile loop, on an event loop of its own; components are fakes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.runtime = FakeRuntime()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="control", daemon=True)
+        self._server: ControlServer | None = None
+        self._reconciler: Reconciler | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Serve."""
+        self._settings.home.mkdir(parents=True, exist_ok=True)
+        if not self._settings.token_file.exists():
+            self._settings.token_file.write_text(secrets.token_hex(16), encoding="ascii")
+        self._thread.start()
+        self._call(self._open())
+
+    def stop(self) -> None:
+        """End."""
+        self._call(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    def _call(self, coroutine: Any) -> None:
+        future: Future[None] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future.result(20)
+
+    async def _open(self) -> None:
+        async def end() -> None: ...
+
+        table = build_table(self._settings)
+        self._reconciler = Reconciler(table, self.runtime, MemoryStore(), SystemClock(), 100, replayed=self._settings.profile == "demo")
+        self._server = ControlServer(self._reconciler, self._settings, self._settings.token_file.read_text(encoding="ascii"), end)
+        await self._reconciler.open()
+        self._task = asyncio.create_task(self._reconciler.run())
+        await self._server.start()
+
+    async def _close(self) -> None:
+        assert self._server is not None
+        assert self._reconciler is not None
+        assert self._task is not None
+        await self._server.stop(0.5)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._reconciler.close()
+
+
+class Stack:
+    """Everything a page needs. `start` takes about ten seconds; `stop` ends what was started."""
+
+    def __init__(self, home: Path, **overrides: Any) -> None:
+        self.settings = browser_settings(home, **overrides)
+        self.engines = [build_engine(name, self.settings) for name in ("kafka", "redis", "object-store")]
+        self.control = ControlThread(self.settings)
+        self.dashboard = DashboardProcess(self.settings)
+
+    @property
+    def url(self) -> str:
+        """The page."""
+        return self.dashboard.url
+
+    def start(self) -> None:
+        """Start all and publish nothing yet."""
+        for engine in self.engines:
+            engine.start()
+        self.control.start()
+        with ControlClient.from_settings(self.settings) as client:
+            client.start_pipeline()
+        self.publisher = Publisher(self.settings)
+        self.dashboard.start()
+
+    def stop(self) -> None:
+        """End all, in reverse."""
+        self.dashboard.stop()
+        self.control.stop()
+        for engine in reversed(self.engines):
+            engine.stop()
+
+    def set_metrics(self, name: str, **metrics: float) -> None:
+        """What a component's probe says from now on."""
+        self.control.runtime.probes[name] = Probe(running=True, healthy=True, metrics=metrics, pid=os.getpid())
+
+    def fill_lake(self, rows: Sequence[UnifiedRecord]) -> None:
+        """Append rows to the prices table as one commit. Who wrote them is of no concern to the page."""
+        write_deltalake(
+            table_address(self.settings.s3, "prices").uri, _price_table(rows), mode="append", partition_by=list(PARTITION_BY),
+            storage_options=self.settings.s3.storage_options(),
+        )  # fmt: skip
+
+
+class DashboardProcess:
+    """`python -m dashboard` as its component runs it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        file = settings.run_dir / "dashboard-settings.json"
+        self._file = file
+        environment = {**os.environ, "CRYPTOVIZ_SETTINGS_FILE": str(file)}
+        self.process = ChildProcess("dashboard", (sys.executable, "-m", "dashboard"), settings.log_dir / "dashboard.log", environment)
+
+    @property
+    def url(self) -> str:
+        """The page."""
+        return f"http://127.0.0.1:{self._settings.dashboard.port}"
+
+    def start(self) -> None:
+        """Run it and wait until it answers."""
+        dump_settings_file(self._settings, self._file)
+        self.process.start()
+        eventually(self._alive, timeout_s=60)
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.stop()
+
+    def log(self) -> str:
+        """What it logged so far."""
+        return self.process.log_file.read_text(encoding="utf-8", errors="replace")
+
+    def _alive(self) -> bool:
+        assert self.process.running, self.log()
+        try:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+def walk(asset_id: str, first_tick: int, count: int) -> list[UnifiedRecord]:
+    """A deterministic run of prices around the asset's base, one a tick, oldest first."""
+    base = BASE_PRICES[asset_id]
+    phase = list(BASE_PRICES).index(asset_id)
+    return [record(asset_id, first_tick + i * TICK_MS, base * (1 + 0.004 * math.sin(i / 37 + phase) + 0.001 * math.sin(i / 5))) for i in range(count)]
+
+
+def _price_table(rows: Sequence[UnifiedRecord]) -> pa.Table:
+    values: list[dict[str, Any]] = []
+    for offset, one in enumerate(rows):
+        row: dict[str, Any] = {name: getattr(one, name, None) for name in PRICES.names}
+        day = datetime.fromtimestamp(one.tick_ts / 1000, UTC)
+        for name in ("tick_ts", "source_ts", "ingest_ts"):
+            row[name] = None if row[name] is None else datetime.fromtimestamp(row[name] / 1000, UTC)
+        row |= {"kafka_topic_id": "test", "kafka_partition": 0, "kafka_offset": offset, "year": day.year, "month": day.month, "day": day.day}
+        values.append(row)
+    return pa.Table.from_pylist(values, schema=PRICES)
