@@ -20,9 +20,10 @@ from cryptoviz.settings import DownloadSettings
 
 __all__ = ["download_jars"]
 
-_CHUNK_BYTES = 256 * 1024
 _TIMEOUT = httpx.Timeout(30.0, connect=15.0)
 _ATTEMPTS = 5
+# Ranges and sizes are of the file itself.
+_IDENTITY = {"Accept-Encoding": "identity"}
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 10.0
 
@@ -86,7 +87,7 @@ class _Fetcher:
         retrying = Retrying(
             retry=retry_if_exception_type((_BrokenOff, httpx.TransportError)),
             stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_exponential_jitter(initial=first_wait_s, max=_LONGEST_WAIT_S, jitter=first_wait_s),
+            wait=wait_exponential_jitter(multiplier=first_wait_s, max=_LONGEST_WAIT_S, jitter=first_wait_s),
             sleep=self._pause,
             reraise=True,
         )
@@ -122,12 +123,12 @@ class _Fetcher:
         self._count(have)
         if have >= self.jar.size:
             return
-        with self._client.stream("GET", self._url, headers={"Range": f"bytes={have}-"} if have else {}) as response:
+        with self._client.stream("GET", self._url, headers=_IDENTITY | ({"Range": f"bytes={have}-"} if have else {})) as response:
             self._check_status(response)
             if have and response.status_code != httpx.codes.PARTIAL_CONTENT:
                 have = 0  # no ranges here: the whole file comes
             with self._part.open("ab" if have else "wb") as out:
-                for chunk in response.iter_bytes(_CHUNK_BYTES):
+                for chunk in response.iter_raw():
                     out.write(chunk)
                     have += len(chunk)
                     self._count(have)

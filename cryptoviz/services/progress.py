@@ -70,7 +70,7 @@ class LineProgress:
         """A line when the last one is old enough."""
         with self._lock:
             done, total, unit, last = self._work[what]
-            done += amount
+            done = min(total, done + amount)  # estimated totals may be too small
             due = time.monotonic() - last >= _LINE_EVERY_S
             self._work[what] = (done, total, unit, time.monotonic() if due else last)
         if due:
