@@ -103,14 +103,17 @@ class Collecting:
         self._log.info("provider_stopped", provider=provider)
         self._wake.set()
 
+    def publish_due(self) -> None:
+        """Hand the ticks that are due now to the publisher."""
+        for closed in self._board.take_due(self._clock.now_ms()):
+            self._close(closed)
+
     async def run(self) -> None:
         """Publish until cancelled."""
         while True:
-            now = self._clock.now_ms()
-            for closed in self._board.take_due(now):
-                self._close(closed)
+            self.publish_due()
             # The wall clock may be set while we wait: look again at least once a tick.
-            wait_ms = min(max(self._board.next_due_ms() - now, 1), self._tick_ms)
+            wait_ms = min(max(self._board.next_due_ms() - self._clock.now_ms(), 1), self._tick_ms)
             try:
                 async with asyncio.timeout(wait_ms / 1000):
                     await self._wake.wait()

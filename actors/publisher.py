@@ -14,7 +14,7 @@ from cryptoviz.log import get_logger
 
 __all__ = ["Fenced", "Publisher", "Transport"]
 
-BACK_OFF = wait_exponential_jitter(initial=0.1, max=5.0, jitter=0.2)
+BACK_OFF = wait_exponential_jitter(multiplier=0.1, max=5.0, jitter=0.2)
 """Between tries while the broker is away: soon enough that a restarted broker (2 s) is used at once, at most 5 s apart."""
 
 

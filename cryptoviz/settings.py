@@ -489,7 +489,7 @@ def _demo_overrides(given: Settings) -> dict[str, Any]:
         # A real key never goes to the replay market, nor the plan that needs it.
         own = given.provider(name)
         waits = {key: value for key, value in _DEMO_WAITS.items() if key not in own.model_fields_set}
-        overrides["providers"][name] = own.model_dump(exclude={"api_key", "base_url", "plan"}) | waits | {"base_url": f"{market}/{name}"}
+        overrides["providers"][name] = own.model_dump() | waits | {"base_url": f"{market}/{name}", "api_key": None, "plan": ""}
     return overrides
 
 

@@ -57,8 +57,8 @@ class CoinMarketCapProvider(BaseProvider):
 
     def auth_headers(self) -> dict[str, str]:
         """The key, when the plan is keyed; the keyless prefix takes none."""
-        key = self.settings.api_key
-        return {"X-CMC_PRO_API_KEY": key.get_secret_value()} if key is not None and _plan(self.settings) == "keyed" else {}
+        plan, key = _plan(self.settings), self.settings.api_key
+        return {"X-CMC_PRO_API_KEY": key.get_secret_value()} if key is not None and plan == "keyed" else {}
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
         """One call for each 100 coins."""

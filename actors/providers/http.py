@@ -28,6 +28,7 @@ MAX_RECORDED_BODY_BYTES = 1024 * 1024
 _REMOVED = "[removed]"
 _RATE_HEADER_PREFIXES = ("retry-after", "ratelimit", "x-ratelimit", "x-rate-limit", "x-mbx-used-weight", "x-mbx-order-count")
 _HTTP_OK = 200
+_MAX_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +114,11 @@ class HttpFetcher:
             BadPayload: not JSON, too large, or what `parse` raises.
         """
         await self._limiter.acquire()
-        note = _Note(endpoint=self._clean(_without_userinfo(url, params)), started_ms=self._clock.now_ms())
+        note = _Note(self._clock.now_ms())
         try:
-            result = parse(await self._exchange(url, params, headers, note))
+            full = self._address(url, params)
+            note.endpoint = self._clean(str(full.copy_with(userinfo=b"")))
+            result = parse(await self._exchange(full, headers, note))
         except CryptoVizError as error:
             cleaned = type(error)(self._clean(error.message), **error.details)
             self._record(note, str(error.details.get("reason", FallbackReason.BAD_PAYLOAD)), cleaned.message)
@@ -126,17 +129,27 @@ class HttpFetcher:
         self._record(note, "ok", None)
         return result
 
-    async def _exchange(self, url: str, params: Mapping[str, str], headers: Mapping[str, str], note: _Note) -> HttpResponse:
+    def _address(self, url: str, params: Mapping[str, str]) -> httpx.URL:
+        try:
+            full = httpx.URL(url).copy_merge_params(dict(params))
+        except httpx.InvalidURL as error:
+            raise failure(self._provider, FallbackReason.UNAVAILABLE, f"the address is invalid: {error}") from None
+        if full.port is not None and full.port > _MAX_PORT:
+            # Below httpx it would come up as an exception group.
+            raise failure(self._provider, FallbackReason.UNAVAILABLE, f"the address is invalid: port {full.port}")
+        return full
+
+    async def _exchange(self, url: httpx.URL, headers: Mapping[str, str], note: _Note) -> HttpResponse:
         try:
             async with (
                 asyncio.timeout(self._limits.timeout_s),
-                self._client.stream("GET", url, params=dict(params), headers=dict(headers)) as response,
+                self._client.stream("GET", url, headers=dict(headers)) as response,
             ):
                 note.status, note.headers = response.status_code, response.headers
                 await self._read(response, note)
         except (TimeoutError, httpx.TimeoutException):
             raise failure(self._provider, FallbackReason.TIMEOUT, f"no complete answer within {self._limits.timeout_s:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.StreamError) as error:
             raise failure(self._provider, FallbackReason.UNAVAILABLE, f"{type(error).__name__}: {error}") from None
         return self._accept(HttpResponse(response.status_code, response.headers, bytes(note.body), self._clock.now_ms()))
 
@@ -185,14 +198,9 @@ class HttpFetcher:
 class _Note:
     """What is known of an exchange so far."""
 
-    def __init__(self, endpoint: str, started_ms: int) -> None:
-        self.endpoint = endpoint
+    def __init__(self, started_ms: int) -> None:
+        self.endpoint = "(invalid address)"
         self.started_ms = started_ms
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
         self.body = bytearray()
-
-
-def _without_userinfo(url: str, params: Mapping[str, str]) -> str:
-    full = httpx.URL(url, params=dict(params))
-    return str(full.copy_with(username="", password="")) if full.userinfo else str(full)

@@ -1,0 +1,129 @@
+"""Fakes behind the collection's Protocols."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+
+from actors.batch import Batch
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.records import FallbackReason, Observation, TickResult
+
+T0 = 1_700_000_000_000 - 1_700_000_000_000 % 60_000
+
+
+class FakeClock:
+    """A clock that moves only when somebody sleeps on it or a test says so."""
+
+    def __init__(self, now_ms: int = T0) -> None:
+        self.ms = float(now_ms)
+        self.slept: list[float] = []
+
+    def now_ms(self) -> int:
+        return round(self.ms)
+
+    def monotonic_s(self) -> float:
+        return self.ms / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.ms += max(0.0, seconds) * 1000
+        await asyncio.sleep(0)
+
+
+def seen(asset_id: str, price: float, provider: str = "coingecko", **more: object) -> Observation:
+    return Observation(asset_id=asset_id, provider=provider, provider_asset_id=f"{provider}:{asset_id}", price=price, **more)  # type: ignore[arg-type]
+
+
+def answer(provider: str, prices: dict[str, float], tick_ts: int = T0, ingest_ts: int | None = None, **more: object) -> TickResult:
+    observations = {asset: seen(asset, price, provider, **more) for asset, price in prices.items()}
+    return TickResult(provider, tick_ts, f"fetch-{provider}", 1, ingest_ts or tick_ts + 100, observations)
+
+
+def failed(provider: str, reason: FallbackReason, tick_ts: int = T0) -> TickResult:
+    return TickResult(provider, tick_ts, f"fetch-{provider}", 1, tick_ts + 100, failure=reason, message=f"{provider}: {reason}")
+
+
+class FakeSink:
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+
+    def offer(self, batch: Batch) -> None:
+        self.batches.append(batch)
+
+
+class FakeSnapshot:
+    def __init__(self) -> None:
+        self.latest: list[Batch] = []
+        self.providers: dict[str, bytes] = {}
+        self.gaps: dict[str, int] = {}
+
+    def set_latest(self, batch: Batch) -> None:
+        self.latest.append(batch)
+
+    def set_providers(self, states) -> None:
+        self.providers |= states
+
+    def count_gaps(self, asset_ids) -> None:
+        for asset, count in asset_ids.items():
+            self.gaps[asset] = self.gaps.get(asset, 0) + count
+
+
+class Broker:
+    """What survives a producer: the committed batches. `script` holds what the next publishes do."""
+
+    def __init__(self) -> None:
+        self.committed: list[Batch] = []
+        self.script: deque[str] = deque()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.connects = 0
+
+
+class FakeTransport:
+    """`fail`: nothing is committed; `lost_ack`: committed, but the producer is not told; `fenced` raises `fence`."""
+
+    def __init__(self, broker: Broker, fence: Exception | None = None) -> None:
+        self.broker = broker
+        self.fence = fence
+        self.closed = False
+        self._known: set[str] = set()
+
+    def connect(self) -> int | None:
+        self.broker.connects += 1
+        if self.broker.script and self.broker.script[0] == "no_connection":
+            self.broker.script.popleft()
+            raise EngineUnavailable("no broker", engine="kafka", address="x")
+        self._known = {batch.identity for batch in self.broker.committed}
+        return max((batch.tick_ts for batch in self.broker.committed), default=None)
+
+    def is_published(self, batch: Batch) -> bool:
+        return batch.identity in self._known
+
+    def publish(self, batch: Batch) -> None:
+        self.broker.gate.wait()
+        action = self.broker.script.popleft() if self.broker.script else "ok"
+        if action == "fenced" and self.fence is not None:
+            raise self.fence
+        if action in ("ok", "lost_ack"):
+            self.broker.committed.append(batch)
+        if action in ("fail", "lost_ack"):
+            raise EngineUnavailable(action, engine="kafka", address="x")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Events:
+    def __init__(self) -> None:
+        self.told: list[tuple[str, object]] = []
+
+    def published(self, batch: Batch) -> None:
+        self.told.append(("published", batch.identity))
+
+    def dropped(self, batch: Batch) -> None:
+        self.told.append(("dropped", batch.identity))
+
+    def connected(self, last_tick_ts: int | None) -> None:
+        self.told.append(("connected", last_tick_ts))

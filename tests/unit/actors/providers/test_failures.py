@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from actors.providers.failures import retry_after_s, status_failure
+from cryptoviz.errors import CryptoVizError, ProviderRefused, ProviderUnavailable
+from cryptoviz.records import FallbackReason
+
+# 2015-10-21T07:28:00Z
+NOW_MS = 1_445_412_480_000
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        (" 120 ", 120.0),
+        ("0", 0.0),
+        ("Wed, 21 Oct 2015 07:29:30 GMT", 90.0),
+        ("Wed, 21 Oct 2015 07:29:30 -0000", 90.0),
+        ("Wed, 21 Oct 2015 07:00:00 GMT", 0.0),
+        ("soon", None),
+        ("", None),
+        ("-5", None),
+        ("1.5", None),
+        ("²", None),
+    ],
+)
+def test_retry_after(value, seconds):
+    assert retry_after_s({"retry-after": value}, NOW_MS) == seconds
+    assert retry_after_s({}, NOW_MS) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "cls", "reason"),
+    [
+        (400, ProviderUnavailable, FallbackReason.UNAVAILABLE),
+        (401, ProviderRefused, FallbackReason.AUTH),
+        (402, ProviderUnavailable, FallbackReason.QUOTA),
+        (403, ProviderRefused, FallbackReason.AUTH),
+        (404, ProviderUnavailable, FallbackReason.UNAVAILABLE),
+        (408, ProviderUnavailable, FallbackReason.TIMEOUT),
+        (418, ProviderUnavailable, FallbackReason.RATE_LIMITED),
+        (429, ProviderUnavailable, FallbackReason.RATE_LIMITED),
+        (451, ProviderRefused, FallbackReason.AUTH),
+        (500, ProviderUnavailable, FallbackReason.UNAVAILABLE),
+        (503, ProviderUnavailable, FallbackReason.UNAVAILABLE),
+    ],
+)
+def test_a_status_is_a_typed_error(status: int, cls: type[CryptoVizError], reason: FallbackReason):
+    error = status_failure("p", status, "text", 3.0)
+    assert (type(error), error.reason, error.retry_after_s, error.provider) == (cls, reason, 3.0, "p")
+    assert str(status) in error.message

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import ClassVar
+
+import pytest
+
+from actors.pollloop import PollLoop, PollRules
+from actors.providers.base import PollFailure
+from actors.providers.limiter import HoldOff
+from cryptoviz.assets import DEFAULT_ASSETS, Asset
+from cryptoviz.records import FallbackReason, TickResult
+from tests.unit.actors.fakes import T0, FakeClock, answer, failed
+
+TICK = 2000
+ASSETS = DEFAULT_ASSETS[:1]
+
+
+class ScriptedProvider:
+    """Each poll takes `takes_ms` of the clock; failures by tick number."""
+
+    name: ClassVar[str] = "coingecko"
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.takes_ms: dict[int, float] = {}
+        self.failures: dict[int, PollFailure] = {}
+        self.polled: list[tuple[int, int, float]] = []
+        self.running = 0
+        self.last_failure: PollFailure | None = None
+
+    async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
+        assert assets == ASSETS
+        self.running += 1
+        assert self.running == 1
+        self.polled.append(((tick_ts - T0) // TICK, self.clock.now_ms() - T0, budget_s))
+        n = (tick_ts - T0) // TICK
+        await self.clock.sleep(self.takes_ms.get(n, 100) / 1000)
+        self.last_failure = self.failures.get(n)
+        self.running -= 1
+        return failed(self.name, self.last_failure.reason, tick_ts) if self.last_failure else answer(self.name, {"bitcoin": 1.0}, tick_ts)
+
+
+class Rig:
+    def __init__(self, now_ms: int = T0) -> None:
+        self.clock = FakeClock(now_ms)
+        self.provider = ScriptedProvider(self.clock)
+        self.delivered: list[TickResult] = []
+        self.enough = asyncio.Event()
+        self.wanted = 0
+        rules = PollRules(TICK, default_wait_s=5.0, max_wait_s=30.0)
+        self.loop = PollLoop(self.provider, ASSETS, rules, HoldOff(), self.clock, self._take)
+
+    def _take(self, result: TickResult) -> None:
+        self.delivered.append(result)
+        if len(self.delivered) >= self.wanted:
+            self.enough.set()
+
+    async def run(self, ticks: int) -> list[int]:
+        """The tick numbers of the first `ticks` results."""
+        self.wanted = ticks
+        task = asyncio.create_task(self.loop.run())
+        await self.enough.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return [(result.tick_ts - T0) // TICK for result in self.delivered[:ticks]]
+
+
+async def test_one_poll_on_each_tick():
+    rig = Rig()
+    assert await rig.run(4) == [0, 1, 2, 3]
+    assert [(n, at) for n, at, _ in rig.provider.polled[:4]] == [(0, 0), (1, 2000), (2, 4000), (3, 6000)]
+    assert {budget for _, _, budget in rig.provider.polled} == {1.7}
+
+
+@pytest.mark.parametrize(("late_ms", "first"), [(900, 0), (1100, 1)])
+async def test_a_start_within_a_tick(late_ms, first):
+    rig = Rig(T0 + late_ms)
+    assert await rig.run(2) == [first, first + 1]
+    assert rig.provider.polled[0][2] == pytest.approx(1.7 - late_ms / 1000 if first == 0 else 1.7)
+
+
+async def test_a_poll_that_overruns_its_tick_skips_and_counts():
+    rig = Rig()
+    rig.provider.takes_ms = {1: 5000}
+    assert await rig.run(4) == [0, 1, 3, 4]
+    assert rig.loop.stats.missed_ticks_total == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "asked", "held"),
+    [
+        (FallbackReason.RATE_LIMITED, None, 2),
+        (FallbackReason.RATE_LIMITED, 7.0, 3),
+        (FallbackReason.RATE_LIMITED, 0.0, 0),
+        (FallbackReason.QUOTA, 10**9, 15),
+        (FallbackReason.AUTH, None, 2),
+        (FallbackReason.UNAVAILABLE, 7.0, 0),
+        (FallbackReason.TIMEOUT, None, 0),
+    ],
+)
+async def test_a_refusal_is_obeyed_and_told_each_tick(reason, asked, held):
+    rig = Rig()
+    rig.provider.failures = {0: PollFailure(reason, "no", asked)}
+    await rig.run(held + 2)
+    assert [result.failure for result in rig.delivered[: held + 2]] == [reason] * (held + 1) + [None]
+    assert [n for n, _, _ in rig.provider.polled[:2]] == [0, held + 1]
+    assert rig.loop.stats.held_ticks_total == held
+
+
+async def test_stats_and_health():
+    rig = Rig()
+    rig.provider.failures = {n: PollFailure(FallbackReason.UNAVAILABLE, "down") for n in range(1, 6)}
+    rig.wanted = 1
+    loop, clock = rig.loop, rig.clock
+    await loop.poll_once(T0)
+    assert loop.healthy(clock.now_ms())
+    for n in range(1, 4):
+        clock.ms = T0 + n * TICK
+        await loop.poll_once(T0 + n * TICK)
+    assert not loop.healthy(clock.now_ms() + 101)
+    stats = loop.stats
+    assert (stats.polls_total, stats.failures_total, stats.consecutive_failures, stats.latency_ms) == (4, 3, 3, 100.0)
+    assert stats.message == "coingecko: unavailable"
+    clock.ms = T0 + 6 * TICK
+    await loop.poll_once(T0 + 6 * TICK)
+    assert (stats.consecutive_failures, stats.message) == (0, "")
+    assert loop.healthy(clock.now_ms())
+
+
+async def test_a_loop_that_never_had_a_good_poll_is_healthy_for_three_ticks_only():
+    rig = Rig()
+    rig.provider.failures = dict.fromkeys(range(10), PollFailure(FallbackReason.AUTH, "no", 0.0))
+    await rig.run(2)
+    assert rig.loop.healthy(T0 + 3 * TICK)
+    assert not rig.loop.healthy(T0 + 3 * TICK + 1)
