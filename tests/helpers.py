@@ -20,6 +20,16 @@ def free_port() -> int:
         return port
 
 
+def free_ports(count: int) -> list[int]:
+    """Distinct free ports outside 10002-19999, which Ray gives to its workers."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = free_port()
+        if not 10_002 <= port <= 19_999:
+            found.add(port)
+    return sorted(found)
+
+
 def eventually(check: Callable[[], T], timeout_s: float = 10.0, every_s: float = 0.05) -> T:
     """The first truthy result of `check`; an assertion error of its own, or a plain one, when time is up."""
     deadline = time.monotonic() + timeout_s

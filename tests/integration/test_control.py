@@ -1,0 +1,302 @@
+"""The controller in a real Ray cluster with real engines behind it: verbs, kills, takeover, credentials, the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from cryptoviz.cli.cluster import launch_controller, read_record, settings_file, stop_ray
+from cryptoviz.client import ControlClient
+from cryptoviz.components import ComponentState, ComponentStatus, DesiredState, Probe
+from cryptoviz.control.v1 import control_pb2 as pb
+from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
+from cryptoviz.errors import ControlRefused, EngineUnavailable, UnknownComponent
+from cryptoviz.services.engines import build_engine
+from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, dump_settings_file, load_settings
+from tests.helpers import eventually, free_ports
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+ENGINES = ("kafka", "object-store", "redis")
+CANARY = "canary-7c1d5e90"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    kafka, controller, s3, console, redis, control, gcs, client, page, dashboard = free_ports(10)
+    return load_settings(
+        "live",
+        home=tmp_path_factory.mktemp("home"),
+        kafka={"port": kafka, "controller_port": controller},
+        s3={"port": s3, "console_port": console, "secret_key": CANARY},
+        redis={"port": redis},
+        control={"port": control},
+        ray={"gcs_port": gcs, "client_port": client, "dashboard_port": page},
+        dashboard={"port": dashboard},
+        providers={"coingecko": {"api_key": CANARY}},
+    )
+
+
+@pytest.fixture(scope="module")
+def control(settings: Settings) -> Iterator[ControlClient]:
+    _start_cluster(settings)
+    try:
+        launch_controller(settings)
+        with ControlClient.from_settings(settings, timeout_s=20) as client:
+            for name in ENGINES:
+                client.start(name)
+            yield client
+    finally:
+        stop_ray(settings)
+
+
+@pytest.fixture(autouse=True)
+def engines_run(control: ControlClient) -> None:
+    """Each test begins with the three engines running, whatever the one before did."""
+    for name in ENGINES:
+        control.start(name)
+        reach(control, name, ComponentState.RUNNING)
+
+
+def reach(control: ControlClient, name: str, state: ComponentState, timeout_s: float = 90.0) -> ComponentStatus:
+    def there() -> ComponentStatus:
+        status = control.get(name)
+        # An engine's process id comes with its first probe.
+        assert status.state is state, status
+        assert status.pid or state is not ComponentState.RUNNING, status
+        return status
+
+    return eventually(there, timeout_s, 0.2)
+
+
+def family(settings: Settings) -> list[psutil.Process]:
+    record = read_record(settings)
+    assert record is not None
+    return psutil.Process(record.pid).children(recursive=True)
+
+
+def worker(settings: Settings, title: str) -> psutil.Process:
+    """The Ray worker process whose title begins so."""
+
+    def find() -> psutil.Process | None:
+        for process in family(settings):
+            try:
+                if " ".join(process.cmdline()).startswith(title):
+                    return process
+            except psutil.NoSuchProcess:
+                continue
+        return None
+
+    found = eventually(find, 20)
+    assert found is not None
+    return found
+
+
+def test_stop_and_start_follow_at_once(control: ControlClient, settings: Settings) -> None:
+    stopping = control.stop("redis")
+    assert (stopping.desired, stopping.state) == (DesiredState.STOPPED, ComponentState.STOPPING)
+    reach(control, "redis", ComponentState.STOPPED)
+    assert not _answers(settings, "redis")
+    assert control.start("redis").state is ComponentState.STARTING
+    reach(control, "redis", ComponentState.RUNNING)
+    assert _answers(settings, "redis")
+    assert control.get("kafka").restarts == 0
+
+
+def test_restart(control: ControlClient) -> None:
+    before = control.get("redis")
+    control.restart("redis")
+
+    def restarted() -> bool:
+        now = control.get("redis")
+        return now.state is ComponentState.RUNNING and now.restarts == before.restarts + 1 and now.pid not in (None, before.pid)
+
+    eventually(restarted, 60)
+
+
+@pytest.mark.parametrize("name", ["redis", "object-store"])
+def test_a_killed_engine_process_comes_back(control: ControlClient, settings: Settings, name: str) -> None:
+    before = control.get(name)
+    assert before.pid is not None
+    os.kill(before.pid, signal.SIGKILL)
+    _comes_back(control, before)
+    assert _answers(settings, name)
+
+
+def test_a_killed_engine_actor_takes_its_engine_along_and_comes_back(control: ControlClient, settings: Settings) -> None:
+    before = control.get("redis")
+    assert before.pid is not None
+    host = psutil.Process(before.pid).parent()
+    assert host is not None
+    assert "EngineHost" in " ".join(host.cmdline())
+    host.kill()
+    eventually(lambda: not psutil.pid_exists(before.pid or 0), 10)
+    _comes_back(control, before)
+    assert _answers(settings, "redis")
+
+
+def test_a_killed_controller_takes_over_what_runs(control: ControlClient, settings: Settings) -> None:
+    control.stop("redis")
+    reach(control, "redis", ComponentState.STOPPED)
+    before = {name: control.get(name) for name in ("kafka", "object-store")}
+    token = settings.token_file.read_text()
+    version = control.list().version
+    worker(settings, "ray::Controller").kill()
+
+    def answers() -> bool:
+        try:
+            return control.list().version > version
+        except EngineUnavailable:
+            return False
+
+    eventually(answers, 60, 0.2)
+    assert settings.token_file.read_text() == token
+    for name, status in before.items():
+        now = reach(control, name, ComponentState.RUNNING)
+        # Restarts are counted by each controller from its own beginning.
+        assert (now.pid, now.restarts) == (status.pid, 0)
+    redis = control.get("redis")
+    assert (redis.desired, redis.state) == (DesiredState.STOPPED, ComponentState.STOPPED)
+
+
+def test_a_second_controller_gives_way(control: ControlClient, settings: Settings) -> None:
+    first = worker(settings, "ray::Controller").pid
+    launch_controller(settings)
+    assert worker(settings, "ray::Controller").pid == first
+    elsewhere = settings.model_copy(update={"ray": settings.ray.model_copy(update={"namespace": "another"}), "home": settings.home / "another"})
+    elsewhere = elsewhere.model_copy(update={"ray": elsewhere.ray.model_copy(update={"address": f"{settings.ray.node_ip}:{settings.ray.gcs_port}"})})
+    with pytest.raises(EngineUnavailable, match=f"{settings.control.address} is taken"):
+        _launch_with_token_of(settings, elsewhere)
+    assert worker(settings, "ray::Controller").pid == first
+
+
+def test_wrong_token_and_wrong_names(control: ControlClient, settings: Settings) -> None:
+    with ControlClient(settings.control.address, token="wrong") as stranger, pytest.raises(ControlRefused, match="UNAUTHENTICATED"):
+        stranger.stop_pipeline()
+    for name in ("../x", "redis\nlevel=error", "x" * 1000):
+        with pytest.raises(ControlRefused, match="INVALID_ARGUMENT"):
+            control.stop(name)
+    with pytest.raises(UnknownComponent, match="there are: kafka, object-store, redis"):
+        control.start("zookeeper")
+    assert control.get("redis").state is ComponentState.RUNNING
+
+
+def test_a_missing_engine_is_waited_for(control: ControlClient) -> None:
+    control.stop("kafka")
+    reach(control, "kafka", ComponentState.STOPPED)
+    with pytest.raises(EngineUnavailable, match="DEADLINE"):
+        control.wait(1.0, lambda now: now.component("collector").desired is DesiredState.RUNNING)  # type: ignore[union-attr]
+    control.start("collector")  # wants kafka too
+    control.stop("kafka")
+    waiting = control.get("collector")
+    assert (waiting.state, waiting.desired) == (ComponentState.STARTING, DesiredState.RUNNING)
+    assert waiting.message.startswith("waits for kafka, which is")
+    control.stop("collector")
+
+
+def test_logs_of_an_engine(control: ControlClient) -> None:
+    lines = list(control.tail_logs("kafka", 400))
+    assert any("KafkaRaftServer" in line or "Kafka Server started" in line or "process started" in line for line in lines), lines[-5:]
+
+
+def test_secrets_are_nowhere(control: ControlClient, settings: Settings) -> None:
+    token = settings.token_file.read_text().strip()
+    arguments = []
+    for process in family(settings):
+        try:
+            arguments.append("\0".join(process.cmdline()))
+        except psutil.NoSuchProcess:
+            continue
+    logs = [path.read_text(errors="replace") for path in settings.log_dir.iterdir()]
+    state = [str(control.list().to_json_dict())]
+    for secret in (token, CANARY):
+        assert not [text[:200] for text in (*arguments, *logs, *state) if secret in text]
+
+
+def test_the_examples_run(control: ControlClient, settings: Settings) -> None:
+    where = ["--address", settings.control.address, "--token-file", str(settings.token_file)]
+
+    def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, str(EXAMPLES / script), *arguments, *where], capture_output=True, text=True, timeout=120, check=False)
+
+    done = run("start_stop.py", "redis")
+    assert done.returncode == 0, done.stderr
+    assert [line.split(";")[0] for line in done.stdout.splitlines()] == ["redis is STOPPED", "redis is RUNNING"]
+    done = run("start_stop.py", "zookeeper")
+    assert done.returncode == 1
+    assert "no component 'zookeeper'" in done.stderr
+    done = run("watch.py", "--count", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    assert "redis=RUNNING" in done.stdout
+    done = run("plain_grpc.py")
+    assert done.returncode == 0, done.stderr
+    assert {"kafka", "object-store", "redis"} <= {line.split()[0] for line in done.stdout.splitlines() if "RUNNING" in line}
+
+
+def test_the_end_leaves_nothing_and_keeps_what_was_wanted(control: ControlClient, settings: Settings) -> None:
+    controller = worker(settings, "ray::Controller")
+    pids = [control.get(name).pid for name in ENGINES]
+    metadata = (("authorization", f"Bearer {settings.token_file.read_text().strip()}"),)
+    with grpc.insecure_channel(settings.control.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(), metadata=metadata, timeout=60)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        control.shutdown()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(grpc.RpcError) as refused:
+            ControlServiceStub(channel).StartPipeline(pb.StartPipelineRequest(), timeout=10, metadata=metadata)
+        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        watch.cancel()
+    control.wait_stopped(30)
+    psutil.wait_procs([controller], timeout=20)
+    assert not controller.is_running()
+    assert [pid for pid in pids if pid and psutil.pid_exists(pid)] == []
+    # The next `up` finds a controller that wants what this one wanted.
+    launch_controller(settings)
+    for name in ENGINES:
+        assert control.get(name).desired is DesiredState.RUNNING
+        reach(control, name, ComponentState.RUNNING)
+
+
+def _start_cluster(settings: Settings) -> None:
+    """In a process of its own, as `cryptoviz up --detach` does: the cluster outlives it."""
+    dump_settings_file(settings, settings_file(settings))
+    code = "import cryptoviz.cli.cluster as c, cryptoviz.settings as s; c.start_ray(s.settings_from_environment())"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {SETTINGS_FILE_VARIABLE: str(settings_file(settings))}, timeout=120, check=True)
+
+
+def _answers(settings: Settings, name: str) -> bool:
+    probe: Probe = build_engine(name, settings.model_copy(update=_external(settings))).probe()
+    return probe.healthy
+
+
+def _external(settings: Settings) -> dict[str, object]:
+    """The engines as somebody else's, so that asking them needs no child of ours."""
+    return {section: getattr(settings, section).model_copy(update={"embedded": False}) for section in ("kafka", "s3", "redis")}
+
+
+def _comes_back(control: ControlClient, before: ComponentStatus) -> None:
+    def back() -> bool:
+        now = control.get(before.name)
+        return now.state is ComponentState.RUNNING and now.restarts > before.restarts and now.pid not in (None, before.pid)
+
+    eventually(back, 60, 0.1)
+
+
+def _launch_with_token_of(settings: Settings, other: Settings) -> None:
+    """Launch in the same cluster under other settings: Ray asks for the cluster's own token."""
+    other.home.mkdir(exist_ok=True)
+    other.ray_token_file.write_bytes(settings.ray_token_file.read_bytes())
+    other.ray_token_file.chmod(0o600)
+    launch_controller(other)
