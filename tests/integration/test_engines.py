@@ -1,0 +1,248 @@
+"""The three embedded engines, for real: start, probe, use, stop, and what a restart keeps."""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import redis
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from minio import Minio
+
+from cryptoviz.doctor import Level, examine
+from cryptoviz.errors import PreflightError, SettingsError
+from cryptoviz.services.engines import Engine, build_engine
+from cryptoviz.settings import Settings, load_settings
+from tests.helpers import eventually, free_port
+
+pytestmark = pytest.mark.integration
+
+SECRET = "canary-secret-5f1e"
+
+
+def own_settings(home: Path, **more: Any) -> Settings:
+    """Free ports and a home of its own, so that it runs beside a pipeline."""
+    sections: dict[str, Any] = {
+        "kafka": {"port": free_port(), "controller_port": free_port()},
+        "s3": {"port": free_port(), "console_port": free_port(), "secret_key": SECRET},
+        "redis": {"port": free_port()},
+    }
+    return load_settings(home=home, **{name: section | more.get(name, {}) for name, section in sections.items()})
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return own_settings(tmp_path_factory.mktemp("engines") / "home")
+
+
+def running(name: str, settings: Settings) -> Iterator[Engine]:
+    engine = build_engine(name, settings)
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.stop()
+
+
+@pytest.fixture(scope="module")
+def kafka(settings: Settings) -> Iterator[Engine]:
+    yield from running("kafka", settings)
+
+
+@pytest.fixture(scope="module")
+def object_store(settings: Settings) -> Iterator[Engine]:
+    yield from running("object-store", settings)
+
+
+@pytest.fixture(scope="module")
+def valkey(settings: Settings) -> Iterator[Engine]:
+    yield from running("redis", settings)
+
+
+def produce(settings: Settings, topic: str, values: list[bytes], **config: Any) -> None:
+    """In one transaction, as the publisher does."""
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "transactional.id": "test", "acks": "all", "log_level": 0} | config)
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for value in values:
+        producer.produce(topic, value, partition=0)
+    producer.commit_transaction(30)
+
+
+def consume(settings: Settings, topic: str, count: int) -> list[bytes]:
+    reading = {"group.id": "test", "isolation.level": "read_committed", "log_level": 0}
+    consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers} | reading)
+    try:
+        consumer.assign([TopicPartition(topic, 0, 0)])
+        values: list[bytes] = []
+        eventually(lambda: values.extend(each.value() for each in consumer.consume(count, 0.5)) or len(values) >= count, timeout_s=20)
+        return values
+    finally:
+        consumer.close()
+
+
+def store(settings: Settings) -> Minio:
+    return Minio(settings.s3.endpoint.removeprefix("http://"), access_key=settings.s3.access_key, secret_key=SECRET, secure=False)
+
+
+def check_running(engine: Engine) -> int:
+    probe = engine.probe()
+    assert (probe.running, probe.healthy) == (True, True), probe.message
+    assert probe.pid == engine.pid
+    assert engine.pid is not None
+    assert psutil.pid_exists(engine.pid)
+    assert 0 <= probe.metrics["answer_ms"] < 2000
+    return engine.pid
+
+
+def test_kafka_has_both_topics_with_the_partitions_set(kafka: Engine, settings: Settings) -> None:
+    check_running(kafka)
+    assert kafka.probe().metrics["brokers"] == 1
+    admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    topics = admin.list_topics(timeout=10).topics
+    partitions = {name: len(topic.partitions) for name, topic in topics.items() if not name.startswith("__")}
+    assert partitions == {"crypto-raw-data": 1, "crypto-streaming": 2}
+    resource = ConfigResource(ResourceType.TOPIC, "crypto-raw-data")
+    config = admin.describe_configs([resource])[resource].result(10)
+    assert config["max.message.bytes"].value == str(2 * 1024 * 1024)
+    assert config["retention.ms"].value == str(7 * 24 * 3600 * 1000)
+    assert int(config["retention.bytes"].value) > 0
+
+
+def test_kafka_takes_a_record_of_the_largest_size(kafka: Engine, settings: Settings) -> None:
+    large = os.urandom(2 * 1024 * 1024 - 1024)
+    produce(settings, "crypto-raw-data", [large], **{"message.max.bytes": 4 * 1024 * 1024})
+    assert consume(settings, "crypto-raw-data", 1)[0] == large
+
+
+def test_kafka_makes_no_topic_on_its_own(kafka: Engine, settings: Settings) -> None:
+    with pytest.raises(KafkaException):
+        produce(settings, "not-a-topic-of-ours", [b"x"], **{"message.timeout.ms": 1500, "transaction.timeout.ms": 2000})
+
+
+def test_kafka_keeps_records_and_identity_over_a_restart(tmp_path: Path) -> None:
+    settings = own_settings(tmp_path / "home")
+    engine = build_engine("kafka", settings)
+    admin_config = {"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0}
+    try:
+        engine.start()
+        first = check_running(engine)
+        engine.start()
+        assert engine.pid == first
+        cluster = AdminClient(admin_config).list_topics(timeout=10).cluster_id
+        produce(settings, "crypto-streaming", [b"one", b"two"])
+        engine.stop()
+        assert not psutil.pid_exists(first)
+        assert not engine.probe().running
+
+        engine.start()
+        assert check_running(engine) != first
+        assert AdminClient(admin_config).list_topics(timeout=10).cluster_id == cluster
+        assert consume(settings, "crypto-streaming", 2) == [b"one", b"two"]
+
+        killed = engine.pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda: not engine.probe().running)
+        assert "code -9" in engine.probe().message
+        engine.start()
+        assert consume(settings, "crypto-streaming", 2) == [b"one", b"two"]
+    finally:
+        engine.stop()
+
+
+def test_a_broker_of_yours_gets_the_topics_and_is_left_running(kafka: Engine, settings: Settings) -> None:
+    theirs = load_settings(
+        home=settings.home, kafka={"bootstrap_servers": settings.kafka.bootstrap_servers, "raw_topic": "their-raw", "stream_partitions": 5}
+    )
+    external = build_engine("kafka", theirs)
+    external.start()
+    external.start()
+    assert external.probe().healthy
+    topics = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers}).list_topics(timeout=10).topics
+    assert len(topics["their-raw"].partitions) == 1
+    # A topic that is there already keeps what its owner gave it.
+    assert len(topics["crypto-streaming"].partitions) == 2
+    external.stop()
+    assert kafka.probe().healthy
+
+
+def test_minio_has_both_buckets_and_keeps_objects_over_a_restart(object_store: Engine, settings: Settings) -> None:
+    check_running(object_store)
+    client = store(settings)
+    assert {bucket.name for bucket in client.list_buckets()} == {"crypto-data-partitioned", "crypto-lake"}
+    client.put_object("crypto-lake", "raw/x.bin", io.BytesIO(b"kept"), 4)
+    object_store.stop()
+    object_store.start()
+    check_running(object_store)
+    answer = store(settings).get_object("crypto-lake", "raw/x.bin")
+    try:
+        assert answer.read() == b"kept"
+    finally:
+        answer.close()
+        answer.release_conn()
+
+
+def test_minio_serves_its_console(object_store: Engine) -> None:
+    assert object_store.url is not None
+    page = eventually(lambda: httpx.get(object_store.url or "", headers={"User-Agent": "Mozilla/5.0", "Accept": "text/html"}, follow_redirects=True))
+    assert page.status_code == 200
+    assert "MinIO Console" in page.text
+
+
+def test_wrong_keys_for_an_s3_of_yours_name_the_settings(object_store: Engine, settings: Settings) -> None:
+    wrong = build_engine("object-store", load_settings(home=settings.home, s3={"endpoint": settings.s3.endpoint, "secret_key": "not-this-one"}))
+    with pytest.raises(SettingsError, match="CRYPTOVIZ_S3__SECRET_KEY"):
+        wrong.start()
+    assert not wrong.probe().healthy
+    right = build_engine("object-store", load_settings(home=settings.home, s3={"endpoint": settings.s3.endpoint, "secret_key": SECRET}))
+    right.start()
+    assert right.probe().healthy
+    right.stop()
+    assert object_store.probe().healthy
+
+
+def test_valkey_keeps_keys_over_a_restart(valkey: Engine, settings: Settings) -> None:
+    check_running(valkey)
+    with redis.Redis.from_url(settings.redis.url) as client:
+        client.set("cryptoviz:test", "kept")
+    valkey.stop()
+    valkey.start()
+    with redis.Redis.from_url(settings.redis.url) as client:
+        assert client.get("cryptoviz:test") == b"kept"
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_no_secret_shows_in_any_argument_list_or_log(kafka: Engine, object_store: Engine, valkey: Engine, settings: Settings) -> None:
+    for engine in (kafka, object_store, valkey):
+        assert SECRET not in " ".join(psutil.Process(engine.pid).cmdline())
+    for log in settings.log_dir.iterdir():
+        assert SECRET not in log.read_text(errors="replace")
+
+
+def test_engines_listen_on_loopback_only(kafka: Engine, object_store: Engine, valkey: Engine) -> None:
+    for engine in (kafka, object_store, valkey):
+        listening = [each for each in psutil.Process(engine.pid).net_connections("inet") if each.status == psutil.CONN_LISTEN]
+        assert listening
+        # Java shows an IPv4 address of a dual socket as IPv6.
+        assert all(ipaddress.ip_address(each.laddr.ip.removeprefix("::ffff:")).is_loopback for each in listening)
+
+
+def test_the_doctor_knows_its_own_engines_from_a_strangers(kafka: Engine, object_store: Engine, settings: Settings, tmp_path: Path) -> None:
+    ours = [finding for finding in examine(settings) if finding.name.startswith("Port") and finding.level is Level.FAIL and "Kafka" in finding.detail]
+    assert ours == []
+    elsewhere = settings.model_copy(update={"home": tmp_path})
+    found = {finding.setting: finding for finding in examine(elsewhere) if finding.level is Level.FAIL}
+    assert f"java (pid {kafka.pid})" in found["CRYPTOVIZ_KAFKA__PORT"].detail
+    assert f"minio (pid {object_store.pid})" in found["CRYPTOVIZ_S3__CONSOLE_PORT"].detail
+    with pytest.raises(PreflightError, match=f"pid {kafka.pid}"):
+        build_engine("kafka", elsewhere).start()

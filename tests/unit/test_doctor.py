@@ -1,0 +1,212 @@
+"""The doctor's findings on made-up machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cryptoviz.doctor import Finding, Level, examine, require_fit
+from cryptoviz.errors import PreflightError
+from cryptoviz.services.jars import Jar, JarSet, locked_jars
+from cryptoviz.services.machine import ThisMachine
+from cryptoviz.services.ports import Holder, PortUse
+from cryptoviz.settings import Settings, load_settings
+
+GB = 1024**3
+
+
+@dataclass
+class MadeUp:
+    """A machine on which all is well until a field says otherwise."""
+
+    python: tuple[int, int] = (3, 11)
+    uname: str = "Linux x86_64"
+    java_problem: str = ""
+    lacking: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+    has_minio: bool = True
+    has_valkey: bool = True
+    taken: dict[int, Holder] = field(default_factory=dict)
+    our_pids: set[int] = field(default_factory=set)
+    disk: int = 100 * GB
+    read_only: set[Path] = field(default_factory=set)
+    memory: int = 16 * GB
+    shm: int = 8 * GB
+    unreachable: dict[str, str] = field(default_factory=dict)
+
+    def python_version(self) -> tuple[int, int]:
+        return self.python
+
+    def system(self) -> str:
+        return self.uname
+
+    def java(self, settings: Settings) -> Path:
+        if self.java_problem:
+            raise PreflightError(self.java_problem)
+        return Path("/opt/java")
+
+    def missing(self, settings: Settings, which: JarSet) -> tuple[Jar, ...]:
+        return locked_jars(which)[:2] if which in self.lacking else ()
+
+    def damaged(self, settings: Settings, which: JarSet) -> tuple[Jar, ...]:
+        return locked_jars(which)[:1] if which in self.broken else ()
+
+    def minio(self, settings: Settings) -> Path | None:
+        return Path("/cache/minio") if self.has_minio else None
+
+    def valkey(self) -> Path | None:
+        return Path("/wheel/valkey-server") if self.has_valkey else None
+
+    def port_is_free(self, use: PortUse) -> bool:
+        return use.port not in self.taken
+
+    def port_holder(self, port: int) -> Holder | None:
+        return self.taken.get(port)
+
+    def is_ours(self, settings: Settings, holder: Holder) -> bool:
+        return holder.pid in self.our_pids
+
+    def free_disk(self, path: Path) -> int:
+        return self.disk
+
+    def can_write(self, path: Path) -> bool:
+        return path not in self.read_only
+
+    def available_memory(self) -> int:
+        return self.memory
+
+    def free_shm(self) -> int:
+        return self.shm
+
+    def reach(self, host: str, port: int) -> str:
+        return self.unreachable.get(f"{host}:{port}", "")
+
+
+def bad(machine: MadeUp, settings: Settings | None = None) -> list[Finding]:
+    return [finding for finding in examine(settings or load_settings(), machine) if finding.level is not Level.OK]
+
+
+def only(machine: MadeUp, settings: Settings | None = None) -> Finding:
+    found = bad(machine, settings)
+    assert len(found) == 1, found
+    assert found[0].remedy
+    return found[0]
+
+
+def test_a_good_machine_has_no_complaint() -> None:
+    findings = examine(load_settings("demo"), MadeUp())
+    assert {finding.level for finding in findings} == {Level.OK}
+    assert {"Python", "Java", "Kafka jars", "Spark jars", "MinIO", "Valkey", "Ports", "Home", "Cache", "Memory"} <= {each.name for each in findings}
+    require_fit(findings)
+
+
+@pytest.mark.parametrize(
+    ("machine", "name", "level", "words"),
+    [
+        (MadeUp(python=(3, 12)), "Python", Level.FAIL, "3.12"),
+        (MadeUp(uname="Darwin arm64"), "System", Level.WARN, "Darwin arm64"),
+        (MadeUp(java_problem="Java 17 is needed (on PATH: version 21)"), "Java", Level.FAIL, "version 21"),
+        (MadeUp(lacking={"kafka"}), "Kafka jars", Level.FAIL, "2 of 46 are missing"),
+        (MadeUp(lacking={"spark"}), "Spark jars", Level.FAIL, "2 of 4 are missing"),
+        (MadeUp(broken={"kafka"}), "Kafka jars", Level.FAIL, locked_jars("kafka")[0].name),
+        (MadeUp(has_minio=False), "MinIO", Level.FAIL, "not built"),
+        (MadeUp(has_valkey=False), "Valkey", Level.FAIL, "Linux x86_64"),
+        (MadeUp(memory=3 * GB), "Memory", Level.WARN, "3.0 GB available"),
+        (MadeUp(memory=GB), "Memory", Level.FAIL, "1.0 GB available"),
+        (MadeUp(shm=64 * 1024**2), "Shared memory", Level.WARN, "0.1 GB free"),
+    ],
+)
+def test_each_fault_is_told(machine: MadeUp, name: str, level: Level, words: str) -> None:
+    finding = only(machine)
+    assert (finding.name, finding.level) == (name, level)
+    assert words in finding.detail
+
+
+@pytest.mark.parametrize("machine", [MadeUp(lacking={"kafka"}), MadeUp(broken={"spark"}), MadeUp(has_minio=False)])
+def test_what_fetching_mends_says_so(machine: MadeUp) -> None:
+    finding = only(machine)
+    assert finding.fixable
+    assert "cryptoviz doctor --fix" in finding.remedy
+
+
+def test_a_small_disk_is_told_for_home_and_cache() -> None:
+    assert [(finding.name, finding.setting) for finding in bad(MadeUp(disk=2 * GB))] == [("Home", "CRYPTOVIZ_HOME"), ("Cache", "CRYPTOVIZ_CACHE")]
+
+
+def test_a_read_only_home_is_told(tmp_path: Path) -> None:
+    finding = only(MadeUp(read_only={tmp_path}), load_settings(home=tmp_path))
+    assert str(tmp_path) in finding.detail
+    assert finding.setting == "CRYPTOVIZ_HOME"
+
+
+def test_a_taken_port_names_holder_and_setting() -> None:
+    finding = only(MadeUp(taken={9002: Holder(4711, "portainer")}))
+    assert finding.level is Level.FAIL
+    assert finding.setting == "CRYPTOVIZ_S3__PORT"
+    assert "portainer (pid 4711)" in finding.detail
+    assert "CRYPTOVIZ_S3__PORT" in finding.remedy
+
+
+def test_ports_of_our_own_running_pipeline_are_fine_and_so_is_the_memory_it_uses() -> None:
+    machine = MadeUp(taken={9002: Holder(1, "minio"), 50051: Holder(2, "ray::controller")}, our_pids={1, 2}, memory=GB)
+    assert bad(machine) == []
+    assert "2 held by this pipeline" in next(finding.detail for finding in examine(load_settings(), machine) if finding.name == "Ports")
+
+
+def test_one_port_given_twice_is_told() -> None:
+    finding = only(MadeUp(), load_settings(redis={"port": 9002}))
+    assert "9002" in finding.detail
+    assert finding.setting in ("CRYPTOVIZ_REDIS__PORT", "CRYPTOVIZ_S3__PORT")
+
+
+def test_the_predecessors_broker_address_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDPANDA_BROKERS", "redpanda:9092")
+    finding = only(MadeUp(unreachable={"redpanda:9092": "the name 'redpanda' is not known here"}), load_settings())
+    assert finding.level is Level.FAIL
+    assert "redpanda:9092" in finding.detail
+    assert "REDPANDA_BROKERS" in finding.remedy
+    assert "embedded Kafka" in finding.remedy
+    assert finding.setting == "CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS"
+
+
+def test_one_broker_that_answers_is_enough() -> None:
+    settings = load_settings(kafka={"bootstrap_servers": "a:1, b:2"})
+    assert bad(MadeUp(unreachable={"a:1": "refused"}), settings) == []
+    assert len(bad(MadeUp(unreachable={"a:1": "refused", "b:2": "refused"}), settings)) == 2
+
+
+def test_external_engines_need_no_embedded_files_and_must_be_reachable() -> None:
+    settings = load_settings(
+        kafka={"bootstrap_servers": "k:9092"}, s3={"endpoint": "https://s3.example"}, redis={"url": "redis://:canary-password@r:6380/0"}
+    )
+    machine = MadeUp(lacking={"kafka"}, has_minio=False, has_valkey=False)
+    assert bad(machine, settings) == []
+    machine.unreachable = {"s3.example:443": "timed out", "r:6380": "refused"}
+    found = bad(machine, settings)
+    assert [finding.setting for finding in found] == ["CRYPTOVIZ_S3__ENDPOINT", "CRYPTOVIZ_REDIS__URL"]
+    assert "canary-password" not in str(found)
+
+
+def test_bad_names_are_told() -> None:
+    assert only(MadeUp(), load_settings(kafka={"raw_topic": "no spaces"})).setting == "CRYPTOVIZ_KAFKA__RAW_TOPIC"
+    assert "nosuch" in only(MadeUp(), load_settings(crypto_list="BTC,NOSUCH")).detail
+
+
+def test_require_fit_lists_every_failure_and_no_warning() -> None:
+    findings = examine(load_settings(), MadeUp(python=(3, 12), has_minio=False, shm=0))
+    with pytest.raises(PreflightError) as caught:
+        require_fit(findings)
+    assert len(caught.value.problems) == 2
+    assert "make setup" in str(caught.value)
+
+
+def test_this_machine_answers_every_question(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path / "deep" / "home", cache=tmp_path / "cache")
+    findings = {finding.name: finding for finding in examine(settings, ThisMachine())}
+    assert findings["Python"].level is Level.OK
+    assert findings["Kafka jars"].fixable
+    assert findings["MinIO"].fixable
+    assert findings["Home"].level is Level.OK
+    assert not (tmp_path / "deep").exists()
