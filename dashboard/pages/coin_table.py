@@ -12,7 +12,7 @@ from panel.io.model import JSCode
 
 from dashboard.pages.parts import bar, card, markup, set_markup, table
 from dashboard.session import Session
-from dashboard.view_logic.coin_rows import COLUMNS, CoinView, by_rank, coin_row, matches
+from dashboard.view_logic.coin_rows import COLUMNS, PACKED, CoinView, by_rank, coin_row, matches
 from dashboard.view_logic.markup import element, text
 from dashboard.view_logic.quote import state_markup
 
@@ -21,8 +21,6 @@ __all__ = ["CoinTable"]
 _SPARK_TICKS = 180
 _SEARCH: dict[str, Any] = {"& input": {"padding": "4px 8px", "fontSize": "12.5px"}}
 _FIELDS = tuple(column.field for column in COLUMNS)
-_HIDDEN = ("asset_id", *(f"h_{field}" for field in _FIELDS))
-_NUMERIC = ("rank", "price", "change_1h", "change_24h", "change_7d", "volume", "market_cap", "spread", "age")
 
 
 class CoinTable:
@@ -76,7 +74,7 @@ class CoinTable:
         patches: dict[str, list[tuple[int, Any]]] = {}
         for index, (before, after) in enumerate(zip(self._rows, rows, strict=True)):
             for field, value in after.items():
-                if before[field] != value:
+                if field != "asset_id" and before[field] != value:
                     patches.setdefault(field, []).append((index, float("nan") if value is None else value))
         self._rows = rows
         if patches:
@@ -98,8 +96,8 @@ class CoinTable:
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=["asset_id", *_FIELDS, *(f"h_{field}" for field in _FIELDS)])
-    for field in _NUMERIC:
+    frame = pd.DataFrame(rows, columns=[*_FIELDS, "cells"])
+    for field in PACKED:
         frame[field] = frame[field].astype("float64")
     return frame
 
@@ -124,11 +122,17 @@ def _tabulator() -> Any:
         _frame([]),
         "cv-coin-table",
         columns,
-        hidden_columns=list(_HIDDEN),
+        hidden_columns=["cells"],
         titles={column.field: column.title for column in COLUMNS},
-        formatters={field: JSCode(f"function(cell) {{ return cell.getData().h_{field} }}") for field in _FIELDS},
+        formatters={field: JSCode(_shown(field)) for field in _FIELDS},
         selectable=1,
     )
+
+
+def _shown(field: str) -> str:
+    """JavaScript that shows a cell: its own value, or its part of the packed markup."""
+    value = f"cell.getData().cells.split('\\x1f')[{PACKED.index(field)}]" if field in PACKED else "cell.getValue()"
+    return f"function(cell) {{ return {value} }}"
 
 
 def _responsive(needs_px: int) -> int:

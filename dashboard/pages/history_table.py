@@ -13,7 +13,7 @@ import panel_material_ui as pmui
 from panel.io.model import JSCode
 
 from cryptoviz.errors import CryptoVizError
-from dashboard.pages.parts import BUTTON_STYLE, bar, card, choice, markup, table
+from dashboard.pages.parts import BUTTON_STYLE, bar, card, choice, markup, set_markup, table
 from dashboard.session import Session
 from dashboard.view_logic.history_rows import RANGES_MS, history_row, range_start
 from dashboard.view_logic.markup import element, text
@@ -27,6 +27,7 @@ _PAGE_ROWS = 8  # as high as the statistics beside it
 _MAX_ROWS = 20_000  # of statistics and paging; downloads have all
 _QUICK_REFRESH_MS, _SLOW_REFRESH_MS = 5_000, 30_000
 _QUICK_RANGES = ("15m", "1h")
+_NUMERIC = ("tick_ts", "price")
 _FIELDS = (
     ("tick_ts", "Tick (UTC)", 150, 0),
     ("price", "Price", 110, 0),
@@ -47,10 +48,9 @@ class HistoryTable:
         self._range = choice(list(RANGES_MS), "1h", self._reload, "cv-ranges")
         self._caption = markup()
         self._state = markup(state_markup("loading", "Reading the lake"), sizing_mode="stretch_width")
-        self._table = _tabulator()
-        self._table.visible = False
+        self._table: Any = None  # made with the first rows: a page opens faster without
         head = bar(self._caption, self._range, pn.HSpacer(), self._download("csv"), self._download("parquet"))
-        self.view = card(head, self._state, self._table, css_class="cv-history")
+        self.view = card(head, self._state, css_class="cv-history")
         self._summary = markup(state_markup("loading", "Reading the lake"), margin=(0, 12, 8, 12), sizing_mode="stretch_width")
         self._summary_title = markup()
         self.statistics = card(bar(self._summary_title), self._summary, css_class="cv-statistics")
@@ -75,8 +75,7 @@ class HistoryTable:
 
     def _reload(self) -> None:
         self._rows = ()
-        self._table.visible, self._state.visible = False, True
-        self._state.object = self._summary.object = state_markup("loading", "Reading the lake")
+        self._show_state(state_markup("loading", "Reading the lake"))
         self._title()
         self._next_ms = 0
         self.refresh()
@@ -84,18 +83,32 @@ class HistoryTable:
     def _loaded(self, asked: tuple[str, str], rows: Sequence[PriceRow]) -> None:
         if asked != (self._coin, self._range.value):
             return
-        if rows and list(rows) == list(self._rows) and self._table.visible:
+        if rows and list(rows) == list(self._rows):
             return
         self._rows = rows
         currency = self._currency()
         summary = summarise(rows, self._session.hub.tick_ms)
-        self._table.visible, self._state.visible = bool(rows), not rows
         if summary is None:
-            self._state.object = self._summary.object = state_markup("empty", "No rows in the lake yet", f"{self._coin}, last {self._range.value}")
+            self._show_state(state_markup("empty", "No rows in the lake yet", f"{self._coin}, last {self._range.value}"))
         else:
-            self._table.value = _frame([history_row(row, currency) for row in rows])
-            self._summary.object = summary_markup(summary, currency)
+            self._show_rows(_frame([history_row(row, currency) for row in rows]))
+            set_markup(self._summary, summary_markup(summary, currency))
         self._title()
+
+    def _show_rows(self, frame: pd.DataFrame) -> None:
+        self._state.visible = False
+        if self._table is None:
+            self._table = _tabulator(frame)
+            self.view.append(self._table)
+        else:
+            self._table.param.update(value=frame, visible=True)
+
+    def _show_state(self, state: str) -> None:
+        if self._table is not None:
+            self._table.visible = False
+        self._state.visible = True
+        set_markup(self._state, state)
+        set_markup(self._summary, state)
 
     def _failed(self, asked: tuple[str, str], error: Exception) -> None:
         if asked != (self._coin, self._range.value):
@@ -104,8 +117,7 @@ class HistoryTable:
             # What is shown is still true; only its end is missing.
             self._title(f"not refreshed: {error}")
             return
-        self._table.visible, self._state.visible = False, True
-        self._state.object = self._summary.object = state_markup("error", "The lake cannot be read", str(error))
+        self._show_state(state_markup("error", "The lake cannot be read", str(error)))
 
     def _title(self, problem: str = "") -> None:
         count = (
@@ -139,15 +151,20 @@ class HistoryTable:
         return button
 
 
+def _shown(field: str) -> str:
+    value = f"cell.getData().h_{field}" if field in _NUMERIC else "cell.getValue()"
+    return f"function(cell) {{ return {value} }}"
+
+
 def _frame(rows: list[dict[str, str | float]]) -> pd.DataFrame:
     names = [field for field, *_ in _FIELDS]
-    frame = pd.DataFrame(rows, columns=[*names, *(f"h_{name}" for name in names)])
-    for name in ("tick_ts", "price"):
+    frame = pd.DataFrame(rows, columns=[*names, *(f"h_{name}" for name in _NUMERIC)])
+    for name in _NUMERIC:
         frame[name] = frame[name].astype("float64")
     return frame
 
 
-def _tabulator() -> Any:
+def _tabulator(frame: pd.DataFrame) -> Any:
     right = {"price"}
     columns = [
         {
@@ -157,12 +174,12 @@ def _tabulator() -> Any:
         for field, _, width, responsive in _FIELDS
     ]  # fmt: skip
     return table(
-        _frame([]),
+        frame,
         "cv-history-table",
         columns,
-        hidden_columns=[f"h_{field}" for field, *_ in _FIELDS],
+        hidden_columns=[f"h_{field}" for field in _NUMERIC],
         titles={field: title for field, title, *_ in _FIELDS},
-        formatters={field: JSCode(f"function(cell) {{ return cell.getData().h_{field} }}") for field, *_ in _FIELDS},
+        formatters={field: JSCode(_shown(field)) for field, *_ in _FIELDS},
         pagination="remote",
         page_size=_PAGE_ROWS,
         selectable=False,

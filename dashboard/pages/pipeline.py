@@ -19,18 +19,20 @@ from dashboard.view_logic.quote import state_markup
 __all__ = ["PipelinePage"]
 
 _PIPELINE = "the pipeline"
+# title, width in px (0 takes what is left), order of hiding (0 stays), alignment
 _COLUMNS: dict[str, tuple[str, int, int, str]] = {
-    "name": ("Component", 150, 0, "left"),
-    "desired": ("Desired", 84, 5, "left"),
-    "state": ("State", 96, 0, "left"),
-    "since": ("Since", 74, 3, "right"),
-    "restarts": ("Restarts", 66, 5, "right"),
-    "message": ("Trigger, message", 220, 4, "left"),
-    "metrics": ("Metrics", 300, 6, "left"),
+    "name": ("Component", 0, 0, "left"),
+    "desired": ("Desired", 88, 5, "left"),
+    "state": ("State", 100, 0, "left"),
+    "since": ("Since", 78, 3, "right"),
+    "restarts": ("Restarts", 68, 5, "right"),
+    "message": ("Trigger, message", 0, 4, "left"),
+    "metrics": ("Metrics", 0, 6, "left"),
     "start": ("", 62, 0, "center"),
     "stop": ("", 60, 0, "center"),
-    "restart": ("", 76, 2, "center"),
+    "restart": ("", 78, 2, "center"),
 }
+_GROW = {"name": (120, 2), "message": (200, 4), "metrics": (280, 6)}  # least width in px, share of what is left
 
 
 class PipelinePage:

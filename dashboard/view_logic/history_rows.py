@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cryptoviz.records import Role
 from dashboard.view_logic.markup import element, text
 from dashboard.view_logic.numbers import format_price
 from dashboard.view_logic.quote import format_time
@@ -20,17 +21,13 @@ def range_start(now_ms: int, name: str) -> int:
 
 
 def history_row(row: PriceRow, currency: str) -> dict[str, str | float]:
-    """Values and markup of one row."""
-    role = element("span", text(row.role), "cv-badge cv-fallback" if row.role == "fallback" else "cv-muted")
+    """Values by field; `h_price` and `h_tick_ts` are the markup of the two that sort by number."""
     return {
         "tick_ts": float(row.tick_ts),
         "price": row.price,
-        "provider": row.provider,
-        "role": row.role,
-        "reason": row.fallback_reason or "",
+        "provider": text(row.provider),
+        "role": element("span", text(row.role), "cv-badge cv-fallback" if row.role == Role.FALLBACK else "cv-muted"),
+        "reason": element("span", text(row.fallback_reason), "cv-warn") if row.fallback_reason else "",
         "h_tick_ts": element("span", text(format_time(row.tick_ts)), "cv-num"),
         "h_price": element("span", text(format_price(row.price, currency)), "cv-num"),
-        "h_provider": element("span", text(row.provider)),
-        "h_role": role,
-        "h_reason": element("span", text(row.fallback_reason or ""), "cv-warn" if row.fallback_reason else ""),
     }

@@ -66,9 +66,13 @@ def component_row(component: ComponentStatus, now_ms: int) -> dict[str, str]:
     name = text(component.name)
     shown = name if url is None else element("a", name, "", href=url, target="_blank", rel="noopener")
     depends = f"needs {', '.join(component.depends_on)}" if component.depends_on else str(component.kind)
+    # A phone has no room for the message's column, where it matters most.
+    trouble = (
+        "" if component.state is ComponentState.RUNNING or not component.message else element("small", text(component.message), "cv-narrow cv-msg")
+    )
     row = {
         "component": component.name,
-        "name": element("span", element("b", shown) + element("small", text(depends)), "cv-comp"),
+        "name": element("span", element("b", shown) + element("small", text(depends)) + trouble, "cv-comp"),
         "desired": element(
             "span", text(component.desired), "cv-chip " + ("cv-chip-good" if component.desired is DesiredState.RUNNING else "cv-chip-off")
         ),

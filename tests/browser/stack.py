@@ -64,10 +64,12 @@ def record(asset_id: str, tick_ts: int, price: float, **changes: Any) -> Unified
     rank = assets.index(asset_id) + 1 if asset_id in assets else 99
     base = UnifiedRecord(
         event_id=event_id(asset_id, tick_ts, "live"), schema_version=SCHEMA_VERSION, kind="live", tick_ts=tick_ts, source_ts=tick_ts - 30_000,
-        ingest_ts=SystemClock().now_ms(), asset_id=asset_id, symbol=asset_id[:4].upper(), name=asset_id.capitalize(), quote_currency="USD",
-        price=price, market_cap=price * 1e7 * 18 / rank, volume_24h=price * 4e5 * 18 / rank, high_24h=price * 1.03, low_24h=price * 0.96,
-        change_1h_pct=0.42, change_24h_pct=-1.25, change_7d_pct=None, circulating_supply=1e7, total_supply=None, max_supply=None, rank=rank, provider="coingecko",
-        provider_asset_id=asset_id, role="primary", fallback_reason=None, attempt=1, fetch_id="0" * 32, consensus_price=price, consensus_sources=2,
+        ingest_ts=SystemClock().now_ms(), asset_id=asset_id, symbol=asset_id[:4].upper(), name=asset_id.capitalize(),
+        quote_currency="USD",
+        price=price, market_cap=price * 1e7 * 18 / rank,
+        volume_24h=price * 4e5 * 18 / rank, high_24h=price * 1.03, low_24h=price * 0.96,
+        change_1h_pct=0.42, change_24h_pct=-1.25, change_7d_pct=None, circulating_supply=1e7, total_supply=None, max_supply=None, rank=rank,
+        provider="coingecko", provider_asset_id=asset_id, role="primary", fallback_reason=None, attempt=1, fetch_id="0" * 32, consensus_price=price, consensus_sources=2,
         spread_bps=3.5, disagrees=False,
     )  # fmt: skip
     return replace(base, **changes)
