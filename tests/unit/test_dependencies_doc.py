@@ -1,0 +1,20 @@
+"""docs/dependencies.md names every direct dependency, and no other."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# Engines stand in the same tables and are no Python packages.
+ENGINES = {"Apache Kafka 4.3.1", "Spark's Kafka source 3.5.7", "MinIO `v0.0.0-20260212201848-7aac2a2c5b7c`"}
+
+
+def test_the_list_is_complete() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *(each for group in project["dependency-groups"].values() for each in group)]
+    names = {re.match(r"[A-Za-z0-9-]+", each).group() for each in wanted}
+    rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE)
+    listed = {name.strip() for row in rows for name in row.split(",")} - {"package", "engine"} - ENGINES
+    assert listed == names
