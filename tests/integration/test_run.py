@@ -1,0 +1,65 @@
+"""`cryptoviz demo` in the foreground: what a user sees and what Ctrl-C leaves."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cryptoviz.client import ControlClient
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.settings import load_settings_file
+from tests.helpers import eventually
+from tests.pipeline import CRYPTOVIZ, environment, processes_of
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+
+def test_interrupt_during_the_start_ends_everything_with_exit_code_0(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    process = subprocess.Popen([CRYPTOVIZ, "demo"], env=environment(home, 1.0), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+
+        def kafka_runs() -> bool:
+            assert process.poll() is None, process.communicate()[0]
+            try:
+                with ControlClient.from_settings(load_settings_file(home / "run" / "settings.json")) as client:
+                    return str(client.get("kafka").state) == "RUNNING"
+            except CryptoVizError:
+                return False
+
+        eventually(kafka_runs, 120, 0.3)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        left = [f"{one.pid} {one.name()}" for one in processes_of(home)]
+        for one in processes_of(home):
+            one.kill()
+    assert process.returncode == 0, output
+    assert left == []
+    assert "REPLAYED DATA" in output
+    removed = subprocess.run([CRYPTOVIZ, "reset", "--demo", "--yes"], env=environment(home, 1.0), capture_output=True, text=True, check=False)
+    assert removed.returncode == 0, removed.stderr
+    assert not home.exists()
+
+
+def test_taken_port_is_told_with_holder_and_setting_before_anything_starts(tmp_path: Path) -> None:
+    env = environment(tmp_path / "home", 1.0)
+    with socket.create_server(("127.0.0.1", int(env["CRYPTOVIZ_KAFKA__PORT"]))):
+        done = subprocess.run([CRYPTOVIZ, "demo"], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "CRYPTOVIZ_KAFKA__PORT" in done.stderr
+    assert env["CRYPTOVIZ_KAFKA__PORT"] in done.stderr
+    assert processes_of(tmp_path) == []
+
+
+def test_wrong_setting_is_named_with_its_value(tmp_path: Path) -> None:
+    env = environment(tmp_path / "home", 1.0) | {"CRYPTOVIZ_COLLECT__TICK_S": "often"}
+    done = subprocess.run([CRYPTOVIZ, "demo"], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "CRYPTOVIZ_COLLECT__TICK_S" in done.stderr
+    assert "often" in done.stderr
