@@ -77,6 +77,7 @@ class LakeJob:
         spark_ms = (time.monotonic() - begun) * 1000
         described = self._kafka.describe()
         topics = self._topic_plans(described)
+        kafka_ms = (time.monotonic() - begun) * 1000 - spark_ms
         for table_log in self._logs.values():
             table_log.open()
         end_earlier_writers(RUN_VARIABLE, lake_id(self._settings), self._run)
@@ -90,7 +91,10 @@ class LakeJob:
         self._late_sweep = threading.Timer(_LATE_SWEEP_S, self._sweep_late)
         self._late_sweep.daemon = True
         self._late_sweep.start()
-        log.info("lake job runs", run=self._run, spark_ms=round(spark_ms), start_ms=round((time.monotonic() - begun) * 1000), orphans_removed=removed)
+        start_ms = (time.monotonic() - begun) * 1000
+        log.info(
+            "lake job runs", run=self._run, spark_ms=round(spark_ms), kafka_ms=round(kafka_ms), start_ms=round(start_ms), orphans_removed=removed
+        )
 
     def stop(self) -> None:
         """End after the present batch; never longer than about 40 s."""

@@ -27,7 +27,7 @@ def check_record(value: bytes, stamp_ms: int, spec: RecordSpec) -> list[object]:
     Raises:
         RecordError: `reason` is a `Reason`; the message begins with it.
     """
-    record = _parse(value)
+    record = _parse(value, spec)
     if spec.schema_version is not None:
         _check_version(record, spec.schema_version)
     cells = [_cell(record, field) for field in spec.fields]
@@ -40,7 +40,7 @@ def check_record(value: bytes, stamp_ms: int, spec: RecordSpec) -> list[object]:
     return cells
 
 
-def _parse(value: bytes) -> dict[str, Any]:
+def _parse(value: bytes, spec: RecordSpec) -> dict[str, Any]:
     try:
         record = orjson.loads(value)
     except orjson.JSONDecodeError as error:
@@ -48,17 +48,20 @@ def _parse(value: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise _bad(Reason.NOT_OBJECT, f"the value is a JSON {_json_name(record)}")
     # orjson keeps the last of two equal keys without a word.
-    json.loads(value, object_pairs_hook=_no_duplicates)
+    try:
+        twice = json.loads(value, object_pairs_hook=_repeated) & {field.name for field in spec.fields}
+    except RecursionError:
+        raise _bad(Reason.NOT_JSON, "nested too deeply") from None
+    if twice:
+        raise _bad(Reason.DUPLICATE_KEY, f"{', '.join(sorted(twice))} is given twice")
     return record
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(pairs)
-    if len(unique) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise _bad(Reason.DUPLICATE_KEY, f"{_shown(twice)} is given twice")
-    return unique
+def _repeated(pairs: list[tuple[str, Any]]) -> set[str]:
+    """The keys that one object gives more than once; at the end of parsing, the outermost object's."""
+    keys = [key for key, _ in pairs]
+    unique = set(keys)
+    return set() if len(unique) == len(keys) else {key for key in unique if keys.count(key) > 1}
 
 
 def _check_version(record: dict[str, Any], known: int) -> None:

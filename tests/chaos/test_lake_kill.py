@@ -1,0 +1,98 @@
+"""Fault 3: kill -9 of the lake's driver actor in the midst of batches, under load, again and again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import ray.exceptions
+
+from cryptoviz.lake import Lake
+from tests.helpers import eventually
+from tests.lake import TICK, Feed, LakeHost, caught_up, engines, host_lake, lake_settings, ray_cluster, say
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+
+KILLS = 5
+SEED = 20221108
+MAX_RECOVERY_S = 30.0
+
+
+class Load(threading.Thread):
+    """Ticks of 17 coins about ten times a second until told to stop."""
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__(daemon=True)
+        self._feed = feed
+        self._stop_now = threading.Event()
+
+    def run(self) -> None:
+        tick = TICK
+        while not self._stop_now.wait(0.1):
+            self._feed.tick(tick)
+            tick += 1000
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_now.set()
+        self.join(30)
+
+
+def probe(host: LakeHost) -> object:
+    """None while Ray re-makes the actor."""
+    try:
+        return host.probe()
+    except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+        return None
+
+
+def rows_committed(lake: Lake) -> int:
+    return int(lake.query("SELECT count(*) AS n FROM prices").column("n")[0].as_py())
+
+
+def recover(host: LakeHost, lake: Lake, before: int) -> None:
+    """What the controller does: start the actor that Ray has re-made; then wait for the first new row."""
+
+    def restarted() -> bool:
+        seen = probe(host)
+        if seen is None:
+            return False
+        if not seen.running:
+            host.start()
+        return True
+
+    eventually(restarted, 60, every_s=0.1)
+    eventually(lambda: rows_committed(lake) > before, 60, every_s=0.1)
+
+
+def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    settings = lake_settings(tmp_path)
+    chance = random.Random(SEED)
+    recoveries: list[float] = []
+    with engines(settings), ray_cluster() as cluster:
+        host = host_lake(cluster, settings)
+        host.start()
+        feed, lake = Feed(settings), Lake(settings)
+        with Load(feed):
+            eventually(lambda: rows_committed(lake) > 0, 60)
+            for _ in range(KILLS):
+                threading.Event().wait(chance.uniform(0.5, 4.0))  # a seeded moment of a batch
+                os.kill(host.probe().pid, signal.SIGKILL)
+                killed_s = time.monotonic()
+                recover(host, lake, rows_committed(lake))
+                recoveries.append(time.monotonic() - killed_s)
+        report = caught_up(settings)
+    say("recovery after kill -9, s:", json.dumps([round(one, 1) for one in recoveries]))
+    say(report.to_text())
+    assert feed.rows > 1000
+    assert report.ok, report.to_text()
+    assert [one.rows for one in report.comparisons] == [feed.rows, feed.rows, feed.exchanges, feed.exchanges]
+    assert max(recoveries) <= MAX_RECOVERY_S, recoveries

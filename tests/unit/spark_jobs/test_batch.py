@@ -1,0 +1,124 @@
+"""The order of commits, and what moves the progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.lake.objects import S3Access, TableAddress
+from cryptoviz.lake.progress import Progress, merge
+from spark_jobs.batch import BatchWriter
+from spark_jobs.spec import PRICES_SPEC, RAW_SPEC
+from spark_jobs.write import TopicPlan
+
+STREAM, RAW = "id-stream", "id-raw"
+TOPICS = {"stream": TopicPlan(STREAM, PRICES_SPEC), "raw": TopicPlan(RAW, RAW_SPEC)}
+
+
+@dataclass
+class Log:
+    """A table's log that notes its commits in a list shared by all."""
+
+    address: TableAddress
+    commits: list[Any]
+    progress: Progress = field(default_factory=lambda: Progress("run", 0))
+    error: Exception | None = None
+
+    def commit(self, parts: Iterable[Any], offsets: Any) -> None:
+        if self.error is not None:
+            raise self.error
+        self.commits.append((self.address.table, [part.path for part in parts], dict(offsets)))
+        self.progress = Progress("run", 1, merge(self.progress.offsets, offsets))
+
+
+class Kafka:
+    def __init__(self) -> None:
+        self.ids = {"stream": STREAM, "raw": RAW}
+
+    def describe(self) -> dict[str, tuple[str, int]]:
+        return {topic: (topic_id, 1) for topic, topic_id in self.ids.items()}
+
+
+class Frame:
+    """A batch whose task wrote these files."""
+
+    def __init__(self, *written: tuple[str, str, int]) -> None:
+        self.rows = [{"table": table, "path": path, "size": 1, "rows": rows, "stats": "{}"} for table, path, rows in written]
+
+    def select(self, *_: str) -> Frame:
+        return self
+
+    def mapInArrow(self, function: Any, schema: str) -> Frame:
+        del function, schema
+        return self
+
+    def collect(self) -> list[dict[str, Any]]:
+        return self.rows
+
+
+@dataclass
+class Rig:
+    commits: list[Any] = field(default_factory=list)
+    kafka: Kafka = field(default_factory=Kafka)
+
+    def __post_init__(self) -> None:
+        self.logs = {table: Log(TableAddress(table, "b", ""), self.commits) for table in ("dead_letters", "raw", "prices")}
+        access = S3Access("http://x", "r", "k", "s")
+        self.writer = BatchWriter(TOPICS, self.logs, self.kafka, access, 1)  # type: ignore[arg-type]
+        self.writer.begin_at({("stream", 0): 10, ("raw", 0): 5})
+
+
+def test_dead_letters_then_raw_then_prices() -> None:
+    rig = Rig()
+    rig.writer.run(Frame(("prices", "p", 3), ("raw", "r", 2), ("dead_letters", "d", 1)), {("stream", 0): 20, ("raw", 0): 8})
+    assert rig.commits == [
+        ("dead_letters", ["d"], {(STREAM, 0): 20, (RAW, 0): 8}),
+        ("raw", ["r"], {(RAW, 0): 8}),
+        ("prices", ["p"], {(STREAM, 0): 20}),
+    ]
+    assert (rig.writer.stats.rows, rig.writer.stats.dead_letters, rig.writer.stats.files) == (5, 1, 3)
+    assert rig.writer.position == {("stream", 0): 20, ("raw", 0): 8}
+
+
+def test_a_topic_that_stood_still_is_not_committed() -> None:
+    rig = Rig()
+    rig.writer.run(Frame(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
+    assert [commit[0] for commit in rig.commits] == ["prices"]
+    rig.writer.run(Frame(), {("stream", 0): 20, ("raw", 0): 5})
+    assert len(rig.commits) == 1
+
+
+def test_a_batch_of_nothing_but_poison_moves_the_owner_too() -> None:
+    rig = Rig()
+    rig.writer.run(Frame(("dead_letters", "d", 4)), {("stream", 0): 14, ("raw", 0): 5})
+    assert rig.commits == [("dead_letters", ["d"], {(STREAM, 0): 14}), ("prices", [], {(STREAM, 0): 14})]
+
+
+def test_a_recreated_topic_stops_the_run_before_any_commit() -> None:
+    rig = Rig()
+    rig.kafka.ids["stream"] = "id-new"
+    with pytest.raises(LakeError, match="re-created"):
+        rig.writer.run(Frame(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
+    assert rig.commits == []
+    assert isinstance(rig.writer.failure, LakeError)
+
+
+def test_a_failed_commit_leaves_the_position() -> None:
+    rig = Rig()
+    rig.logs["prices"].error = EngineUnavailable("S3 is away", engine="object-store")
+    with pytest.raises(EngineUnavailable):
+        rig.writer.run(Frame(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
+    assert rig.writer.position[("stream", 0)] == 10
+    assert rig.writer.stats.batches == 0
+
+
+def test_draining_refuses_further_batches_without_calling_it_a_failure() -> None:
+    rig = Rig()
+    assert rig.writer.drain(1)
+    with pytest.raises(LakeError, match="stopping"):
+        rig.writer.run(Frame(), {("stream", 0): 20})
+    assert rig.writer.failure is None
