@@ -18,6 +18,7 @@ from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environme
 
 __all__ = ["DashboardHost", "EngineHost"]
 
+_COMMAND = (sys.executable, "-m", "dashboard")
 _POLL_S = 0.2
 _PROBE_TIMEOUT_S = 1.5
 _STOP_GRACE_S = 8.0
@@ -78,9 +79,8 @@ class DashboardHost:
             log_to_file(self._settings, "dashboard")
             settings_file = self._settings.run_dir / "dashboard-settings.json"
             await asyncio.to_thread(dump_settings_file, self._settings, settings_file)
-            command = [sys.executable, "-m", "dashboard"]
             environment = child_environment({SETTINGS_FILE_VARIABLE: str(settings_file)})
-            self._child = ChildProcess("dashboard", command, log_path(self._settings, "dashboard"), env=environment)
+            self._child = ChildProcess("dashboard", _COMMAND, log_path(self._settings, "dashboard"), env=environment)
         await asyncio.to_thread(self._child.start)
         try:
             async with asyncio.timeout(_DASHBOARD_START_S):

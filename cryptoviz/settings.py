@@ -447,7 +447,7 @@ def load_settings_file(path: Path) -> Settings:
     """Read what `dump_settings_file` wrote; environment and `.env` count for nothing. Raises SettingsError."""
     try:
         return _FileSettings(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         # The text of a ValidationError would show values: secrets among them.
         reason = error.strerror if isinstance(error, OSError) else type(error).__name__
         raise SettingsError(f"the settings file {path} cannot be used: {reason}", setting=SETTINGS_FILE_VARIABLE) from None
