@@ -52,7 +52,7 @@ class Frame:
     def select(self, *_: str) -> Frame:
         return self
 
-    def mapInArrow(self, function: Any, schema: str) -> Frame:
+    def mapInArrow(self, function: Any, schema: str) -> Frame:  # noqa: N802 (Spark's name)
         del function, schema
         return self
 
