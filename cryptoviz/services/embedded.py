@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import psutil
 
 from cryptoviz.components import Probe
-from cryptoviz.errors import CryptoVizError, EngineUnavailable
+from cryptoviz.errors import CryptoVizError, EngineUnavailable, TerminalError
 from cryptoviz.log import get_logger, log_path
 from cryptoviz.services.ports import PortUse, is_free, require_free
 from cryptoviz.services.process import ChildProcess
@@ -46,13 +46,19 @@ class EmbeddedEngine(ABC):
 
     def start(self) -> None:
         """Start, wait until it answers, create what the pipeline needs in it."""
-        if self.pid is None:
+        child = self._child
+        if child is None or not child.running:
             self._prepared = False
-            self._launch()
-        if not self._prepared:
-            self._await_answer()
+            self._child = child = self._launch()
+        if self._prepared:
+            return
+        try:
+            self._await_answer(child)
             self.prepare()
-            self._prepared = True
+        except TerminalError:
+            self.stop()  # it runs with settings that a person must change first
+            raise
+        self._prepared = True
 
     def stop(self, grace_s: float = 10.0) -> None:
         """End it."""
@@ -101,7 +107,7 @@ class EmbeddedEngine(ABC):
     def close(self) -> None:
         """Let go of client connections."""
 
-    def _launch(self) -> None:
+    def _launch(self) -> ChildProcess:
         wait = threading.Event()
         deadline = time.monotonic() + _PORT_WAIT_S
         while not all(is_free(use.port, use.host) for use in self.ports()) and time.monotonic() < deadline:
@@ -109,22 +115,24 @@ class EmbeddedEngine(ABC):
         require_free(self.ports())
         child = ChildProcess(self.name, self.command(), log_path(self._settings, self.name), self.environment())
         child.start()
-        self._child = child
+        return child
 
-    def _await_answer(self) -> None:
+    def _await_answer(self, child: ChildProcess) -> None:
         wait = threading.Event()
         began = time.monotonic()
-        child = self._child
-        assert child is not None  # noqa: S101 (set by _launch)
-        probe = self.probe()
-        while not probe.healthy:
-            if not probe.running or time.monotonic() - began > self.start_timeout_s:
-                why = probe.message if probe.running else f"ended with code {child.poll()}"
-                raise EngineUnavailable(
-                    f"{self.name} did not start: {why}. Its log ends:\n{child.tail()}", engine=self.name, address=str(self.ports())
-                )
+        while True:
+            why = f"it ended with code {child.poll()}"
+            if child.running:
+                try:
+                    self.ask()
+                    break
+                except EngineUnavailable as error:
+                    why = error.message
+            if not child.running or time.monotonic() - began > self.start_timeout_s:
+                # A slow one (a log that is recovered after a crash) goes on meanwhile: the next start waits for it again.
+                text = f"{self.name} did not start: {why}. Its log ends:\n{child.tail()}"
+                raise EngineUnavailable(text, engine=self.name, address=", ".join(f"{use.host}:{use.port}" for use in self.ports()))
             wait.wait(_POLL_S)
-            probe = self.probe()
         get_logger(self.name).info("answers", after_s=round(time.monotonic() - began, 2), pid=child.pid)
 
 

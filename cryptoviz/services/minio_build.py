@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 
 from cryptoviz.errors import DownloadError, EngineUnavailable, PreflightError
@@ -116,12 +115,13 @@ def _check_source(go: Path, environment: dict[str, str]) -> None:
 
 
 def _compile(go: Path, environment: dict[str, str], progress: ProgressReporter, what: str) -> None:
-    command = [str(go), "install", "-v", "-trimpath", "-ldflags=-s -w", f"{MINIO_MODULE}@{MINIO_VERSION}"]
+    source = f"{MINIO_MODULE}@{MINIO_VERSION}"
+    command = [str(go), "install", "-v", "-trimpath", "-ldflags=-s -w", source]
     last: deque[str] = deque(maxlen=_LAST_LINES)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as process:
         try:
-            for line in _lines(process):
-                last.append(line)
+            for line in process.stdout or ():
+                last.append(line.rstrip())
                 # `-v` names each package that is compiled; downloads have lines of their own.
                 if not line.startswith("go: "):
                     progress.advance(what, 1)
@@ -131,12 +131,4 @@ def _compile(go: Path, environment: dict[str, str], progress: ProgressReporter, 
             raise
     if code != 0:
         text = "\n".join(last)
-        raise EngineUnavailable(
-            f"MinIO cannot be built (go install says {code}):\n{text}", engine="downloads", address=f"{MINIO_MODULE}@{MINIO_VERSION}"
-        )
-
-
-def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
-    assert process.stderr is not None  # noqa: S101 (asked for with PIPE)
-    for line in process.stderr:
-        yield line.rstrip()
+        raise EngineUnavailable(f"MinIO cannot be built (go install says {code}):\n{text}", engine="downloads", address=source)

@@ -19,8 +19,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from minio import Minio
 
 from cryptoviz.doctor import Level, examine
-from cryptoviz.errors import PreflightError, SettingsError
+from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
 from cryptoviz.services.engines import Engine, build_engine
+from cryptoviz.services.ports import is_free
 from cryptoviz.settings import Settings, load_settings
 from tests.helpers import eventually, free_port
 
@@ -246,3 +247,21 @@ def test_the_doctor_knows_its_own_engines_from_a_strangers(kafka: Engine, object
     assert f"minio (pid {object_store.pid})" in found["CRYPTOVIZ_S3__CONSOLE_PORT"].detail
     with pytest.raises(PreflightError, match=f"pid {kafka.pid}"):
         build_engine("kafka", elsewhere).start()
+
+
+def test_a_setting_that_the_engine_refuses_is_told_at_once_and_leaves_no_process(tmp_path: Path) -> None:
+    settings = own_settings(tmp_path / "home", s3={"lake_bucket": "Not A Bucket"})
+    engine = build_engine("object-store", settings)
+    with pytest.raises(SettingsError, match="Not A Bucket"):
+        engine.start()
+    assert engine.pid is None
+    assert is_free(settings.s3.port)
+
+
+def test_an_engine_that_ends_at_once_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    settings = own_settings(tmp_path / "home")
+    (settings.home / "redis" / "appendonlydir").mkdir(parents=True)
+    (settings.home / "redis" / "appendonlydir" / "appendonly.aof.manifest").write_text("this is no manifest\n")
+    engine = build_engine("redis", settings)
+    with pytest.raises(EngineUnavailable, match=r"(?s)redis did not start: it ended with code 1.*manifest"):
+        engine.start()
