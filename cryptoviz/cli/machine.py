@@ -18,7 +18,7 @@ from cryptoviz.doctor import examine
 from cryptoviz.errors import PreflightError
 from cryptoviz.log import MASK
 from cryptoviz.settings import Settings, load_settings
-from cryptoviz.settings_origin import setting_sources
+from cryptoviz.settings.origin import setting_sources
 
 __all__ = ["register"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from cryptoviz.errors import SettingsError, UnknownAsset
 from cryptoviz.settings import dump_settings_file, load_settings, load_settings_file
-from cryptoviz.settings_origin import setting_sources
+from cryptoviz.settings.origin import setting_sources
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cryptoviz.settings import SEED_NAMES, Settings, dotenv_names, load_settings
+from cryptoviz.settings.seed_names import SEED_NAMES, read_dotenv
+from cryptoviz.settings.tree import Settings, load_settings
 
 __all__ = ["setting_sources"]
 
@@ -16,7 +17,7 @@ __all__ = ["setting_sources"]
 def setting_sources(settings: Settings) -> dict[str, str]:
     """Dotted path of each setting that no default explains, with its origin: an environment variable, a line of `.env`, or the demo."""
     origins: dict[str, str] = {}
-    dotenv = dotenv_names()
+    dotenv = read_dotenv(Settings)
     flat = _flat(settings.model_dump())
     for path in flat:
         for where, names in (("environment", os.environ), (".env", dotenv)):

@@ -1,0 +1,54 @@
+"""One frozen tree of settings, read once at the edge (CLI, actor factory) and passed down.
+
+Sources, strongest first: arguments, environment, `.env`, defaults. Names are `CRYPTOVIZ_<SECTION>__<FIELD>`; the names of the Docker Compose
+predecessor (`COINMARKETCAP_API_KEY`, `MINIO_ROOT_USER`, `MINIO_ROOT_PASSWORD`, `REDPANDA_BROKERS`, `CRYPTO_LIST`) work too.
+"""
+
+from __future__ import annotations
+
+from cryptoviz.settings.handover import (
+    SETTINGS_FILE_VARIABLE,
+    child_environment,
+    dump_settings_file,
+    load_settings_file,
+    settings_from_environment,
+)
+from cryptoviz.settings.sections import (
+    LOOPBACK,
+    CollectSettings,
+    ControlSettings,
+    DashboardSettings,
+    DownloadSettings,
+    KafkaSettings,
+    LakeSettings,
+    MarketSettings,
+    ProviderSettings,
+    RaySettings,
+    RedisSettings,
+    S3Settings,
+)
+from cryptoviz.settings.seed_names import SEED_NAMES
+from cryptoviz.settings.tree import Settings, load_settings
+
+__all__ = [
+    "LOOPBACK",
+    "SEED_NAMES",
+    "SETTINGS_FILE_VARIABLE",
+    "CollectSettings",
+    "ControlSettings",
+    "DashboardSettings",
+    "DownloadSettings",
+    "KafkaSettings",
+    "LakeSettings",
+    "MarketSettings",
+    "ProviderSettings",
+    "RaySettings",
+    "RedisSettings",
+    "S3Settings",
+    "Settings",
+    "child_environment",
+    "dump_settings_file",
+    "load_settings",
+    "load_settings_file",
+    "settings_from_environment",
+]

@@ -1,0 +1,80 @@
+"""How a parent process hands the settings to its children: by file, never by arguments, and with no more environment than they need."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from cryptoviz.errors import SettingsError
+from cryptoviz.settings.tree import Settings, load_settings
+
+__all__ = ["SETTINGS_FILE_VARIABLE", "child_environment", "dump_settings_file", "load_settings_file", "settings_from_environment"]
+
+SETTINGS_FILE_VARIABLE = "CRYPTOVIZ_SETTINGS_FILE"
+"""Names a file of `dump_settings_file`."""
+
+# What a program needs to run at all; an engine gets no more, so that it never holds a provider's key.
+_PLAIN_NAMES = ("HOME", "HTTPS_PROXY", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "NO_PROXY", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ")
+
+
+def child_environment(extra: Mapping[str, str] | None = None, *, minimal: bool = True) -> dict[str, str]:
+    """The environment for a child process: ours (only the plain names when `minimal`), with `extra` on top."""
+    ours = {name: value for name, value in os.environ.items() if not minimal or name in _PLAIN_NAMES}
+    return ours | dict(extra or {})
+
+
+def settings_from_environment() -> Settings:
+    """The tree that a parent process handed down (`CRYPTOVIZ_SETTINGS_FILE`), else `load_settings()`. Raises SettingsError."""
+    path = os.environ.get(SETTINGS_FILE_VARIABLE)
+    return load_settings_file(Path(path)) if path else load_settings()
+
+
+def dump_settings_file(settings: Settings, path: Path) -> None:
+    """Write the whole tree, secrets revealed, as JSON that `load_settings_file` reads. Atomic; mode 0600."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(settings.model_dump(mode="python"), file, default=_reveal)
+    scratch.replace(path)
+
+
+def load_settings_file(path: Path) -> Settings:
+    """Read what `dump_settings_file` wrote; environment and `.env` count for nothing. Raises SettingsError."""
+    try:
+        return _FileSettings(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        # The text of a ValidationError would show values: secrets among them.
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise SettingsError(f"the settings file {path} cannot be used: {reason}", setting=SETTINGS_FILE_VARIABLE) from None
+
+
+class _FileSettings(Settings):
+    """The tree from one file alone."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what the file says."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+def _reveal(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"settings hold a {type(value).__name__}, which has no JSON form")

@@ -1,0 +1,227 @@
+"""The sections of the settings tree. Each field is documented under it; names in the environment are `CRYPTOVIZ_<SECTION>__<FIELD>`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+__all__ = [
+    "LOOPBACK",
+    "CollectSettings",
+    "ControlSettings",
+    "DashboardSettings",
+    "DownloadSettings",
+    "KafkaSettings",
+    "LakeSettings",
+    "MarketSettings",
+    "ProviderSettings",
+    "RaySettings",
+    "RedisSettings",
+    "S3Settings",
+]
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+LOOPBACK = "127.0.0.1"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(_Section):
+    """Kafka. Embedded on `port` unless `bootstrap_servers` names a broker of yours."""
+
+    port: Port = 19092
+    controller_port: Port = 19093
+    bootstrap_servers: str = ""
+    embedded: bool = True
+    heap_mb: int = 384
+    raw_topic: str = "crypto-raw-data"
+    stream_topic: str = "crypto-streaming"
+    stream_partitions: int = Field(default=2, ge=1)
+    raw_partitions: int = Field(default=1, ge=1)
+    max_record_bytes: int = 2 * 1024 * 1024
+    """Above the 1 MiB body limit of a raw exchange and its JSON escapes."""
+    retention_hours: int = Field(default=168, ge=1)
+    """How long an embedded broker keeps records; the lake must catch up within it."""
+    retention_bytes: int = Field(default=2 * 1024**3, ge=64 * 1024**2)
+    """The most that an embedded broker keeps of one partition."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        return _fill_address(data, "bootstrap_servers", f"{LOOPBACK}:{{port}}", 19092)
+
+
+class S3Settings(_Section):
+    """Object store. Embedded MinIO on `port` unless `endpoint` names one of yours (`http://host:port`)."""
+
+    port: Port = 9002
+    console_port: Port = 9003
+    endpoint: str = ""
+    embedded: bool = True
+    region: str = "us-east-1"
+    access_key: str = "cryptoviz"
+    secret_key: SecretStr = SecretStr("cryptoviz2024")
+    prices_bucket: str = "crypto-data-partitioned"
+    lake_bucket: str = "crypto-lake"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        return _fill_address(data, "endpoint", f"http://{LOOPBACK}:{{port}}", 9002)
+
+    def storage_options(self) -> dict[str, str]:
+        """delta-rs object store options. Holds the secret: never log it."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key.get_secret_value(),
+            "AWS_ALLOW_HTTP": "true" if self.endpoint.startswith("http://") else "false",
+            "conditional_put": "etag",
+        }
+
+
+class RedisSettings(_Section):
+    """Redis protocol server. Embedded Valkey on `port` unless `url` names one of yours."""
+
+    port: Port = 6379
+    url: str = ""
+    embedded: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        return _fill_address(data, "url", f"redis://{LOOPBACK}:{{port}}/0", 6379)
+
+
+class RaySettings(_Section):
+    """The Ray cluster that `up` and `demo` start for themselves."""
+
+    gcs_port: Port = 6380
+    dashboard_port: Port = 8265
+    client_port: Port = 10001
+    """Ray's client server; must lie outside 10002-19999, which Ray gives to its workers."""
+    object_store_bytes: int = 256 * 1024 * 1024
+    """No Ray object carries data here."""
+    num_cpus: int = Field(default=0, ge=0)
+    """Logical CPUs; 0 means max(2, the machine's)."""
+    namespace: str = "cryptoviz"
+    node_ip: str = "127.0.0.2"
+    """Loopback, so that a laptop may change networks and nobody else can reach the node; Ray itself replaces 127.0.0.1 by a public address."""
+    address: str = ""
+    """Join this cluster instead of starting one (`auto` on a node of `ray up cluster.yaml`)."""
+
+
+class ControlSettings(_Section):
+    """The gRPC control service."""
+
+    host: str = LOOPBACK
+    port: Port = 50051
+    reconcile_ms: int = 500
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def address(self) -> str:
+        """host:port as clients dial it."""
+        return f"{self.host}:{self.port}"
+
+    @model_validator(mode="after")
+    def _tls_off_loopback(self) -> ControlSettings:
+        if self.host not in (LOOPBACK, "localhost", "::1") and (self.tls_cert is None or self.tls_key is None):
+            raise ValueError(f"control.host is {self.host!r}, which others can reach: set control.tls_cert and control.tls_key, or use {LOOPBACK}")
+        return self
+
+
+class ProviderSettings(_Section):
+    """One provider. `base_url` and `plan` decide which of its hosts and headers are used."""
+
+    enabled: bool = True
+    base_url: str = ""
+    """Empty: the provider's own."""
+    api_key: SecretStr | None = None
+    plan: str = ""
+    """Provider specific: coingecko `keyless|demo|pro`, coinmarketcap `keyless|keyed`. Empty: keyless without a key, else the keyed one."""
+    timeout_s: float = Field(default=10.0, gt=0)
+    """Total deadline of one attempt; never longer than three quarters of a tick."""
+    max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
+    min_interval_s: float | None = Field(default=None, ge=0)
+    """Shortest time between two calls; None: what the provider's plan allows, and no limit at another `base_url`."""
+    rate_limit_wait_s: float = Field(default=60.0, ge=0)
+    """No calls for this long after a refusal (429, key, plan) that names no time of its own."""
+    max_wait_s: float = Field(default=3600.0, ge=0)
+    """Longest wait that a provider can impose; after it one call looks again."""
+
+
+class CollectSettings(_Section):
+    """Collection. `providers` is the order of preference: the first that has a coin's price is primary."""
+
+    tick_s: float = Field(default=60.0, ge=0.5)
+    providers: tuple[str, ...] = ("coingecko", "coinmarketcap")
+    consensus_wait_ms: int = 250
+    """How long a complete primary answer waits for the others before the tick is published."""
+    disagree_bps: float = 100.0
+    stale_after_s: float = 900.0
+    """A source stamp older than this makes the primary fall back (aggregators refresh about every 60 s)."""
+    queue_ticks: int = Field(default=120, ge=1)
+    """Ticks that wait while the broker is away; past it the oldest is dropped, counted and logged as a gap."""
+
+    @property
+    def tick_ms(self) -> int:
+        """Tick interval in ms."""
+        return round(self.tick_s * 1000)
+
+
+class LakeSettings(_Section):
+    """The Spark job on RayDP and the tables that it writes."""
+
+    trigger_ms: int = Field(default=250, ge=0, le=60_000)
+    max_offsets_per_trigger: int = Field(default=400_000, ge=1)
+    executor_cores: int = Field(default=2, ge=1)
+    executor_memory_mb: int = Field(default=640, ge=512)
+    driver_memory_mb: int = Field(default=512, ge=384)
+    ui_port: Port = 8082
+    accept_lost_offsets: bool = False
+    """Go on at Kafka's earliest offset where it has dropped records that the lake never took. Off: the job stops and names the range."""
+    maintenance_s: float = Field(default=60.0, ge=1.0)
+    """How often maintenance looks at the tables."""
+
+
+class MarketSettings(_Section):
+    """The replay market of the demo."""
+
+    port: Port = 8999
+    seed: int = 20221108
+    speed: float = 1.0
+    """Market seconds per wall second."""
+
+
+class DashboardSettings(_Section):
+    """The Panel application. `allow_origins` are the exact host:port pairs that browsers may connect from."""
+
+    host: str = LOOPBACK
+    port: Port = 5006
+    allow_origins: tuple[str, ...] = ()
+
+
+class DownloadSettings(_Section):
+    """Where setup fetches engines from; point it at a mirror where the public repository is out of reach."""
+
+    maven_url: str = "https://repo1.maven.org/maven2"
+    parallel: int = Field(default=4, ge=1, le=16)
+
+
+def _fill_address(data: Any, key: str, template: str, default_port: int) -> Any:
+    if not isinstance(data, dict):
+        return data
+    filled = dict(data)
+    if not filled.get(key):
+        filled[key] = template.format(port=filled.get("port", default_port))
+        filled["embedded"] = True
+    else:
+        filled.setdefault("embedded", False)
+    return filled

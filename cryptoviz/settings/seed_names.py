@@ -1,0 +1,54 @@
+"""The flat names of the Docker Compose predecessor, mapped onto the tree, and the `.env` file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+__all__ = ["SEED_NAMES", "SeedNames", "read_dotenv"]
+
+SEED_NAMES: dict[str, tuple[str, ...]] = {
+    "COINMARKETCAP_API_KEY": ("providers", "coinmarketcap", "api_key"),
+    "COINGECKO_API_KEY": ("providers", "coingecko", "api_key"),
+    "MINIO_ROOT_USER": ("s3", "access_key"),
+    "MINIO_ROOT_PASSWORD": ("s3", "secret_key"),
+    "REDPANDA_BROKERS": ("kafka", "bootstrap_servers"),
+}
+"""The predecessor's names, and the path of the setting that each means."""
+
+
+class SeedNames(PydanticBaseSettingsSource):
+    """Maps the predecessor's flat names onto the tree."""
+
+    # What the predecessor's .env template holds until a user fills it in: no key at all.
+    _PLACEHOLDERS = frozenset({"", "your-api-key-here"})
+
+    def __init__(self, settings_cls: type[BaseSettings], values: Mapping[str, str | None]) -> None:
+        super().__init__(settings_cls)
+        self._values = values
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 (the base class's signature)
+        """Unused: `__call__` answers for all fields at once."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        tree: dict[str, Any] = {}
+        for name, path in SEED_NAMES.items():
+            value = self._values.get(name)
+            if value is None or value in self._PLACEHOLDERS:
+                continue
+            node = tree
+            for part in path[:-1]:
+                node = node.setdefault(part, {})
+            node[path[-1]] = value
+        return tree
+
+
+def read_dotenv(settings_cls: type[BaseSettings]) -> dict[str, str | None]:
+    """What the `.env` file in the working directory sets; nothing without one."""
+    path = Path(str(settings_cls.model_config.get("env_file") or ""))
+    return dict(dotenv_values(path)) if path.is_file() else {}

@@ -1,0 +1,178 @@
+"""The whole tree of settings, and how it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from cryptoviz.assets import Asset, resolve_assets
+from cryptoviz.errors import SettingsError
+from cryptoviz.settings.sections import (
+    LOOPBACK,
+    CollectSettings,
+    ControlSettings,
+    DashboardSettings,
+    DownloadSettings,
+    KafkaSettings,
+    LakeSettings,
+    MarketSettings,
+    ProviderSettings,
+    RaySettings,
+    RedisSettings,
+    S3Settings,
+)
+from cryptoviz.settings.seed_names import SeedNames, read_dotenv
+
+__all__ = ["Settings", "load_settings"]
+
+
+def _data_dir() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "cryptoviz"
+
+
+def _cache_dir() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cryptoviz"
+
+
+class Settings(BaseSettings):
+    """The whole tree. `profile` is `live` for `up` and `demo` for the replay market."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CRYPTOVIZ_", env_nested_delimiter="__", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    profile: Literal["live", "demo"] = "live"
+    home: Path = Field(default_factory=_data_dir)
+    cache: Path = Field(default_factory=_cache_dir)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    crypto_list: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), validation_alias=AliasChoices("crypto_list", "CRYPTOVIZ_CRYPTO_LIST", "CRYPTO_LIST")
+    )
+    extra_assets: tuple[Asset, ...] = ()
+    """JSON list: `[{"asset_id": "dogecoin", "symbol": "DOGE", "name": "Dogecoin", "provider_ids": {"coingecko": "dogecoin"}}]`."""
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    s3: S3Settings = Field(default_factory=S3Settings)
+    redis: RedisSettings = Field(default_factory=RedisSettings)
+    ray: RaySettings = Field(default_factory=RaySettings)
+    control: ControlSettings = Field(default_factory=ControlSettings)
+    collect: CollectSettings = Field(default_factory=CollectSettings)
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    lake: LakeSettings = Field(default_factory=LakeSettings)
+    market: MarketSettings = Field(default_factory=MarketSettings)
+    dashboard: DashboardSettings = Field(default_factory=DashboardSettings)
+    downloads: DownloadSettings = Field(default_factory=DownloadSettings)
+
+    @field_validator("crypto_list", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """A comma separated string or a JSON list, as the predecessor's users wrote either."""
+        if not isinstance(value, str):
+            return value
+        text = value.strip()
+        return tuple(json.loads(text)) if text.startswith("[") else tuple(part for part in text.split(",") if part.strip())
+
+    @field_validator("home", "cache")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def assets(self) -> tuple[Asset, ...]:
+        """The assets to collect, in table order. Raises UnknownAsset."""
+        return resolve_assets(self.crypto_list, self.extra_assets)
+
+    @property
+    def token_file(self) -> Path:
+        """The bearer token of the control service, mode 0600."""
+        return self.home / "control.token"
+
+    @property
+    def ray_token_file(self) -> Path:
+        """The token of the Ray cluster that `up` starts, mode 0600; Ray's dashboard asks for it."""
+        return self.home / "ray.token"
+
+    @property
+    def run_dir(self) -> Path:
+        """Pid files and the record of the running cluster."""
+        return self.home / "run"
+
+    @property
+    def log_dir(self) -> Path:
+        """Logs of the engines, one file a component."""
+        return self.home / "logs"
+
+    @property
+    def ray_temp_dir(self) -> Path:
+        """Short whatever `home` is, because Ray's socket paths break past 107 characters."""
+        return Path("/tmp") / f"cv-{hashlib.sha256(str(self.home).encode()).hexdigest()[:10]}"  # noqa: S108
+
+    def provider(self, name: str) -> ProviderSettings:
+        """Settings of one provider, defaults when none are given."""
+        return self.providers.get(name, ProviderSettings())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The predecessor's names are weaker than ours from the same place."""
+        del file_secret_settings  # no such files here
+        seed_env, seed_dotenv = SeedNames(settings_cls, os.environ), SeedNames(settings_cls, read_dotenv(settings_cls))
+        return (init_settings, env_settings, seed_env, dotenv_settings, seed_dotenv)
+
+
+_DEMO_DEFAULTS: dict[str, Any] = {"collect": {"tick_s": 2.0}}
+# In proportion to the demo's tick, so that a look at a refused provider and its return fits a minute.
+_DEMO_WAITS: dict[str, float] = {"rate_limit_wait_s": 5.0, "max_wait_s": 30.0}
+
+
+def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -> Settings:
+    """Read the tree once. The demo differs in its defaults only: a 2 s tick, a home beside the live one, providers at the replay market.
+
+    Raises:
+        SettingsError: names the setting, the value and what is valid.
+    """
+    try:
+        settings = Settings(profile=profile, **overrides)
+        if profile == "live":
+            return settings
+        return Settings(profile=profile, **_merge(_demo_overrides(settings), overrides))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = "CRYPTOVIZ_" + "__".join(str(part).upper() for part in first["loc"])
+        secret = any(word in name.lower() for word in ("secret", "password", "key"))
+        shown = "(hidden)" if secret or isinstance(first.get("input"), dict) else repr(first.get("input"))
+        raise SettingsError(f"{name} is {shown}: {first['msg']}", setting=name) from None
+
+
+def _demo_overrides(given: Settings) -> dict[str, Any]:
+    market = f"http://{LOOPBACK}:{given.market.port}"
+    overrides: dict[str, Any] = {"providers": {}}
+    if "tick_s" not in given.collect.model_fields_set:
+        overrides["collect"] = given.collect.model_dump() | _DEMO_DEFAULTS["collect"]
+    if "home" not in given.model_fields_set:
+        overrides["home"] = given.home.with_name(given.home.name + "-demo")
+    for name in given.collect.providers:
+        # A real key never goes to the replay market, nor the plan that needs it.
+        own = given.provider(name)
+        waits = {key: value for key, value in _DEMO_WAITS.items() if key not in own.model_fields_set}
+        overrides["providers"][name] = own.model_dump() | waits | {"base_url": f"{market}/{name}", "api_key": None, "plan": ""}
+    return overrides
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
