@@ -36,6 +36,7 @@ class SeedNames(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
+        """The part of the tree that the names set."""
         tree: dict[str, Any] = {}
         for name, path in SEED_NAMES.items():
             value = self._values.get(name)
