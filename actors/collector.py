@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from actors.batch import Batch, PublisherState
+from actors.batch import Batch
 from actors.collecting import Collecting
 from actors.kafka import KafkaTransport, SeenTicks
 from actors.publisher import Publisher
@@ -113,19 +113,19 @@ class CollectorActor:
                 running=False, healthy=False, message=self._why_ended(), metrics=_metrics(collecting, publisher, snapshot, self._clock.now_ms())
             )
         now = self._clock.now_ms()
-        texts = ["no provider is running" if collecting.idle else "", collecting.stats.message, publisher.stats.message, snapshot.last_error]
+        texts = ["no provider is running" if collecting.idle else "", collecting.stats.message, publisher.trouble, snapshot.last_error]
         message = "; ".join(text for text in texts if text)
         return Probe(True, collecting.healthy(now), message, _metrics(collecting, publisher, snapshot, now), pid=os.getpid())
 
     def _is_running(self) -> bool:
-        fenced = self._publisher is not None and self._publisher.stats.state is PublisherState.FENCED
-        return bool(self._tasks) and not fenced and not any(task.done() for task in self._tasks)
+        ended = self._publisher is not None and self._publisher.ended
+        return bool(self._tasks) and not ended and not any(task.done() for task in self._tasks)
 
     def _why_ended(self) -> str:
-        if self._publisher is not None and self._publisher.stats.state is PublisherState.FENCED:
-            return self._publisher.stats.message
         errors = [repr(task.exception()) for task in self._tasks if task.done() and not task.cancelled()]
-        return f"the collector's work ended: {', '.join(errors) or 'cancelled'}"
+        if self._publisher is not None and self._publisher.ended:
+            errors.append(self._publisher.stats.message or "the publisher's thread ended")
+        return "; ".join(errors) or "the collector's work ended"
 
 
 def _metrics(collecting: Collecting, publisher: Publisher, snapshot: SnapshotWriter, now_ms: int) -> dict[str, float]:

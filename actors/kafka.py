@@ -30,6 +30,8 @@ TRANSACTION_TIMEOUT_MS = 20_000
 TAIL_RECORDS = 64
 """Offsets read back at first. Markers and aborted records take offsets too, so that it is doubled until a record turns up."""
 TAIL_TIMEOUT_S = 10.0
+TAIL_POLL_S = 0.2
+TAIL_FETCH_WAIT_MS = 20
 LINGER_MS = 2
 _LOG_EMERGENCIES = 0
 """Nothing of librdkafka's own on stderr: what matters comes back as errors."""
@@ -177,6 +179,8 @@ def read_tail(bootstrap_servers: str, topic: str) -> list[bytes]:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
+            # The end of a partition is known when a fetch comes back empty: it should not wait for records.
+            "fetch.wait.max.ms": TAIL_FETCH_WAIT_MS,
             "log_level": _LOG_EMERGENCIES,
         }
     )
@@ -184,40 +188,43 @@ def read_tail(bootstrap_servers: str, topic: str) -> list[bytes]:
         metadata = consumer.list_topics(topic, TAIL_TIMEOUT_S).topics[topic]
         if metadata.error is not None:
             raise KafkaException(metadata.error)
-        values: list[bytes] = []
-        for partition in metadata.partitions:
-            values += _partition_tail(consumer, topic, partition)
-        return values
+        return _tails(consumer, topic, list(metadata.partitions))
     finally:
         consumer.close()
 
 
-def _partition_tail(consumer: Any, topic: str, partition: int) -> list[bytes]:
-    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TAIL_TIMEOUT_S)
-    depth = TAIL_RECORDS
-    while high > low:
-        start = max(low, high - depth)
-        consumer.assign([TopicPartition(topic, partition, start)])
-        values = _until_end(consumer)
-        if values or start == low:
-            return values
-        depth *= 2
-    return []
-
-
-def _until_end(consumer: Any) -> list[bytes]:
+def _tails(consumer: Any, topic: str, partitions: list[int]) -> list[bytes]:
+    """All partitions at once, each read from deeper until it yields a record or is read whole."""
+    bounds = {partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TAIL_TIMEOUT_S) for partition in partitions}
     values: list[bytes] = []
+    pending = {partition for partition, (low, high) in bounds.items() if high > low}
+    depth = TAIL_RECORDS
+    while pending:
+        starts = {partition: max(bounds[partition][0], bounds[partition][1] - depth) for partition in pending}
+        consumer.assign([TopicPartition(topic, partition, start) for partition, start in starts.items()])
+        found = _until_end(consumer, pending)
+        values += [value for partition in found for value in found[partition]]
+        pending = {partition for partition in pending if not found[partition] and starts[partition] > bounds[partition][0]}
+        depth *= 2
+    return values
+
+
+def _until_end(consumer: Any, partitions: set[int]) -> dict[int, list[bytes]]:
+    """The values of each partition from where it is assigned to its end."""
+    values: dict[int, list[bytes]] = {partition: [] for partition in partitions}
+    left = set(partitions)
     deadline = time.monotonic() + TAIL_TIMEOUT_S
-    while time.monotonic() < deadline:
-        message = consumer.poll(0.2)
+    while left:
+        if time.monotonic() > deadline:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the end of the topic was not reached"))
+        message = consumer.poll(TAIL_POLL_S)
         if message is None:
             continue
         error = message.error()
         if error is None:
-            if message.value() is not None:
-                values.append(message.value())
+            values[message.partition()].append(message.value() or b"")
         elif error.code() == KafkaError._PARTITION_EOF:
-            return values
+            left.discard(message.partition())
         else:
             raise KafkaException(error)
-    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the end of the topic was not reached"))
+    return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import Protocol
 
@@ -16,6 +17,10 @@ __all__ = ["Fenced", "Publisher", "Transport"]
 
 BACK_OFF = wait_exponential_jitter(multiplier=0.1, max=5.0, jitter=0.2)
 """Between tries while the broker is away: soon enough that a restarted broker (2 s) is used at once, at most 5 s apart."""
+
+
+SLOW_S = 1.0
+"""An acknowledgement takes some 20 ms; past this the broker is away or overloaded, long before the commit's time-out says so."""
 
 
 class Fenced(TerminalError):
@@ -62,6 +67,7 @@ class Publisher:
         self._events = events
         self._queue: deque[Batch] = deque()
         self._in_flight: Batch | None = None
+        self._in_flight_since_s = 0.0
         self._changed = threading.Condition()
         self._closing = False
         self._abandon = threading.Event()
@@ -94,6 +100,25 @@ class Publisher:
             self._changed.notify()
         for dropped in lost:
             self._events.dropped(dropped)
+
+    @property
+    def ended(self) -> bool:
+        """The thread is no more: closed, fenced, or dead of a bug."""
+        return self.stats.state in (PublisherState.FENCED, PublisherState.CLOSED)
+
+    @property
+    def waits_s(self) -> float:
+        """For how long the batch in hand has not been acknowledged; 0 when there is none."""
+        with self._changed:
+            return time.monotonic() - self._in_flight_since_s if self._in_flight is not None else 0.0
+
+    @property
+    def trouble(self) -> str:
+        """What a person should know, empty when all is well."""
+        waits_s = self.waits_s
+        if waits_s < SLOW_S or self.stats.message:
+            return self.stats.message
+        return f"Kafka (kafka.bootstrap_servers) has not acknowledged for {waits_s:.0f} s; {self.stats.queue} wait"
 
     def close(self, timeout_s: float) -> bool:
         """Publish what is queued for up to `timeout_s`, then end the thread. False when batches were left behind."""
@@ -156,5 +181,6 @@ class Publisher:
             while not self._queue and not self._closing:
                 self._changed.wait()
             self._in_flight = self._queue.popleft() if self._queue else None
+            self._in_flight_since_s = time.monotonic()
             self.stats.queue = len(self._queue)
             return self._in_flight

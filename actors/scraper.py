@@ -7,7 +7,7 @@ import os
 
 from actors.batch import Batch
 from actors.kafka import KafkaTransport, SeenFetches
-from actors.links import CollectorLink, RayCollectorClient
+from actors.links import CollectorClient, CollectorLink, RayCollectorClient
 from actors.pollloop import PollLoop, PollRules
 from actors.providers.base import BaseProvider
 from actors.providers.limiter import HoldOff
@@ -39,11 +39,16 @@ class _IgnoreEvents:
 
 
 class ScraperActor:
-    """A component (see `cryptoviz.components.ComponentActor`); its Ray name is `scraper/<provider>`."""
+    """A component (see `cryptoviz.components.ComponentActor`); its Ray name is `scraper/<provider>`.
 
-    def __init__(self, settings: Settings, provider: str) -> None:
+    Args:
+        collector: how to reach the collector; by default the Ray actor of that name.
+    """
+
+    def __init__(self, settings: Settings, provider: str, collector: CollectorClient | None = None) -> None:
         self._settings = settings
         self._name = provider
+        self._collector = collector or RayCollectorClient(settings.ray.namespace)
         self._clock = SystemClock()
         self._provider: BaseProvider | None = None
         self._loop: PollLoop | None = None
@@ -54,15 +59,17 @@ class ScraperActor:
 
     async def start(self) -> None:
         """Begin to poll. A second call does nothing. Raises SettingsError for an unknown provider or a plan without its key."""
-        if self._task is not None and not self._task.done():
-            return
+        if self._task is not None:
+            if not self._task.done() and self._publisher is not None and not self._publisher.ended:
+                return
+            await self.stop()
         settings, component = self._settings, f"scraper/{self._name}"
         log_to_file(settings, component)
         transport = KafkaTransport(settings.kafka, settings.kafka.raw_topic, f"cryptoviz-scraper-{self._name}", SeenFetches())
         self._publisher = Publisher(component, transport, settings.collect.queue_ticks, _IgnoreEvents())
         recorder = RawSink(self._publisher, settings.kafka.max_record_bytes)
         self._provider = build_provider(self._name, settings, self._clock, recorder)
-        self._link = CollectorLink(RayCollectorClient(settings.ray.namespace), settings.collect.tick_ms, self._clock)
+        self._link = CollectorLink(self._collector, settings.collect.tick_ms, self._clock)
         hold_off = HoldOff(settings.run_dir / f"hold-off-{self._name}.json")
         hold_off.load()
         own = settings.provider(self._name)
@@ -89,11 +96,10 @@ class ScraperActor:
         loop, publisher, link = self._loop, self._publisher, self._link
         if self._task is None or loop is None or publisher is None or link is None:
             return Probe(running=False, healthy=False, message="not started")
-        if self._task.done():
-            error = None if self._task.cancelled() else self._task.exception()
-            return Probe(running=False, healthy=False, message=f"the poll loop ended: {error!r}")
+        if self._task.done() or publisher.ended:
+            return Probe(running=False, healthy=False, message=publisher.stats.message or "the poll loop or its publisher ended")
         now, stats = self._clock.now_ms(), loop.stats
-        messages = (stats.message, link.last_error, publisher.stats.message)
+        messages = (stats.message, link.last_error, publisher.trouble)
         metrics = {
             "polls_total": float(stats.polls_total),
             "failures_total": float(stats.failures_total),

@@ -118,3 +118,13 @@ def test_closing_gives_up_on_a_broker_that_stays_away(rig: Rig):
 
 def test_closing_before_the_start_is_nothing(rig: Rig):
     assert rig.publisher.close(0.1)
+
+
+def test_a_broker_that_does_not_acknowledge_is_told_before_the_commit_times_out(rig: Rig):
+    rig.broker.gate.clear()
+    rig.publisher.start()
+    assert rig.publisher.trouble == ""
+    rig.publisher.offer(batch(0))
+    eventually(lambda: "has not acknowledged" in rig.publisher.trouble)
+    rig.broker.gate.set()
+    eventually(lambda: rig.publisher.trouble == "")

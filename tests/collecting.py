@@ -1,0 +1,170 @@
+"""What the integration tests of collection share: engines, topics of their own, and the pipeline's first half in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from actors.collector import CollectorActor
+from actors.market.server import ReplayMarket
+from actors.scraper import ScraperActor
+from cryptoviz.clock import SystemClock
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.records import TickResult, UnifiedRecord
+from cryptoviz.services.engines import Engine, build_engine
+from cryptoviz.services.topics import TopicAdmin
+from cryptoviz.settings import Settings, load_settings
+from tests.helpers import eventually_async, free_ports
+
+PROVIDERS = ("coingecko", "coinmarketcap")
+
+
+@contextlib.contextmanager
+def kafka_and_redis(home: Path) -> Iterator[dict[str, Engine]]:
+    """Real ones; `settings_for` makes settings that use them."""
+    ports = free_ports(3)
+    settings = load_settings(home=home, kafka={"port": ports[0], "controller_port": ports[1]}, redis={"port": ports[2]})
+    with contextlib.ExitStack() as stack:
+        found = {name: build_engine(name, settings) for name in ("kafka", "redis")}
+        for engine in found.values():
+            stack.callback(engine.stop)
+            engine.start()
+        found["kafka"].settings = settings  # type: ignore[attr-defined]
+        yield found
+
+
+class LocalCollector:
+    """Reaches a collector of this process. `away` makes it unreachable."""
+
+    def __init__(self) -> None:
+        self.actor: CollectorActor | None = None
+        self.away = False
+
+    async def submit(self, result: TickResult) -> None:
+        await self._there().submit(result)
+
+    async def deregister(self, provider: str) -> None:
+        await self._there().deregister(provider)
+
+    def _there(self) -> CollectorActor:
+        if self.actor is None or self.away:
+            raise EngineUnavailable("the collector does not answer", engine="collector", address="local")
+        return self.actor
+
+
+class Collection:
+    """Market, scrapers and collector, in one event loop."""
+
+    def __init__(self, settings: Settings, market: ReplayMarket) -> None:
+        self.settings = settings
+        self.market = market
+        self.client = LocalCollector()
+        self.collector = CollectorActor(settings)
+        self.client.actor = self.collector
+        self.scrapers = {name: ScraperActor(settings, name, self.client) for name in PROVIDERS}
+
+    async def start(self) -> None:
+        await self.collector.start()
+        for scraper in self.scrapers.values():
+            await scraper.start()
+
+    async def stop(self) -> None:
+        for scraper in self.scrapers.values():
+            await scraper.stop()
+        await self.collector.stop()
+
+    def misbehave(self, provider: str, kind: str, **parameters: Any) -> None:
+        self.market.faults.add({"provider": provider, "kind": kind, "parameters": parameters}, self.market.clock.monotonic_s())
+
+    async def metric(self, name: str) -> float:
+        return (await self.collector.probe()).metrics.get(name, 0.0)
+
+    async def records(self) -> list[UnifiedRecord]:
+        values = await asyncio.to_thread(read_all, self.settings, self.settings.kafka.stream_topic)
+        return [UnifiedRecord.from_json(value) for value in values]
+
+    async def raw(self) -> list[dict[str, Any]]:
+        values = await asyncio.to_thread(read_all, self.settings, self.settings.kafka.raw_topic)
+        return [orjson.loads(value) for value in values]
+
+    async def published(self, more: int, timeout_s: float = 30.0) -> None:
+        """Wait until so many more ticks are acknowledged."""
+        goal = await self.metric("ticks_published_total") + more
+
+        async def reached() -> bool:
+            return await self.metric("ticks_published_total") >= goal
+
+        await eventually_async(reached, timeout_s)
+
+
+@contextlib.asynccontextmanager
+async def collection(base: Settings, home: Path, **overrides: Any) -> AsyncIterator[Collection]:
+    """A running collection on topics of its own, against a market of its own."""
+    async with ReplayMarket() as market:
+        settings = settings_for(base, home, {name: market.base_url(name) for name in PROVIDERS}, **overrides)
+        running = Collection(settings, market)
+        await running.start()
+        try:
+            yield running
+        finally:
+            await running.stop()
+
+
+def settings_for(base: Settings, home: Path, base_urls: dict[str, str], tick_s: float = 1.0, queue_ticks: int = 120) -> Settings:
+    """Topics of their own on the engines of `base`."""
+    run = uuid.uuid4().hex[:8]
+    settings = load_settings(
+        home=home,
+        kafka={"bootstrap_servers": base.kafka.bootstrap_servers, "raw_topic": f"raw-{run}", "stream_topic": f"stream-{run}"},
+        redis={"url": base.redis.url},
+        collect={"tick_s": tick_s, "queue_ticks": queue_ticks},
+        providers={name: {"base_url": url, "rate_limit_wait_s": tick_s, "max_wait_s": 3 * tick_s} for name, url in base_urls.items()},
+    )
+    TopicAdmin(settings.kafka).ensure_topics({})
+    return settings
+
+
+def read_all(settings: Settings, topic: str, timeout_s: float = 20.0) -> list[bytes]:
+    """All committed values of a topic, independently of the code under test."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.kafka.bootstrap_servers,
+            "group.id": uuid.uuid4().hex,
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+    )
+    try:
+        left = set(consumer.list_topics(topic, 10.0).topics[topic].partitions)
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in left])
+        values: list[bytes] = []
+        deadline = time.monotonic() + timeout_s
+        while left:
+            assert time.monotonic() < deadline, f"{topic} was not read to its end"
+            message = consumer.poll(0.2)
+            if message is None:
+                continue
+            if message.error() is None:
+                values.append(message.value())
+            elif message.error().code() == KafkaError._PARTITION_EOF:
+                left.discard(message.partition())
+        return values
+    finally:
+        consumer.close()
+
+
+async def until(check: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
+    await eventually_async(check, timeout_s)
+
+
+def now_ms() -> int:
+    return SystemClock().now_ms()

@@ -1,0 +1,270 @@
+"""Collection against real engines: replay market -> scrapers -> collector -> Kafka and Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import redis as redis_client
+
+from actors.batch import Batch, Message
+from actors.kafka import KafkaTransport, SeenFetches, SeenTicks, read_tail
+from actors.publisher import Fenced
+from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.records import UnifiedRecord
+from cryptoviz.services.engines import Engine
+from cryptoviz.settings import Settings
+from tests.collecting import Collection, collection, kafka_and_redis, now_ms, read_all, settings_for, until
+from tests.lake import record as any_record
+from tests.unit.actors.fakes import T0
+
+pytestmark = pytest.mark.integration
+ALL_ASSETS = {asset.asset_id for asset in DEFAULT_ASSETS}
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Engine]]:
+    with kafka_and_redis(tmp_path_factory.mktemp("engines")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def base(engines: dict[str, Engine]) -> Settings:
+    found: Settings = engines["kafka"].settings  # type: ignore[attr-defined]
+    return found
+
+
+def ledger(running: Collection) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = orjson.loads(running.market.ledger.page(0, 10_000))["entries"]
+    return found
+
+
+async def test_every_row_is_what_the_market_served_once(base: Settings, tmp_path: Path):
+    async with collection(base, tmp_path) as running:
+        await running.published(6)
+        await running.stop()
+        records, raw, served = await running.records(), await running.raw(), ledger(running)
+        tick = await asyncio.to_thread(redis_client.Redis.from_url(base.redis.url).get, "cryptoviz:latest:tick")
+        latest = await asyncio.to_thread(redis_client.Redis.from_url(base.redis.url).hgetall, "cryptoviz:latest")
+    assert len(records) >= 6 * 17
+    assert all(count == 1 for count in Counter(record.event_id for record in records).values())
+    by_tick = {tick_ts: {r.asset_id for r in records if r.tick_ts == tick_ts} for tick_ts in {r.tick_ts for r in records}}
+    assert all(assets == ALL_ASSETS for assets in by_tick.values())
+    assert all(tick_ts % 1000 == 0 for tick_ts in by_tick)
+    # Each exchange of the ledger is in the raw topic once, in the order served.
+    for provider in ("coingecko", "coinmarketcap"):
+        prices = [entry["prices"] for entry in served if entry["provider"] == provider]
+        exchanges = [exchange for exchange in raw if exchange["provider"] == provider]
+        assert len(prices) == len(exchanges) == len({exchange["fetch_id"] for exchange in exchanges})
+        by_fetch = {exchange["fetch_id"]: (exchange, price) for exchange, price in zip(exchanges, prices, strict=True)}
+        for record in records:
+            if record.provider == provider:
+                exchange, price = by_fetch[record.fetch_id]
+                assert exchange["tick_ts"] == record.tick_ts
+                assert price[record.provider_asset_id] == record.price
+    assert {record.role for record in records} == {"primary"}
+    assert int(tick) == max(by_tick)
+    expected = {r.asset_id: r for r in records if r.tick_ts == max(by_tick)}
+    assert {key.decode(): UnifiedRecord.from_json(value) for key, value in latest.items()} == expected
+
+
+FAULTS = [
+    ("http_status", {"status": 429, "retry_after": 1}, "rate_limited"),
+    ("http_status", {"status": 500}, "unavailable"),
+    ("http_status", {"status": 401}, "auth"),
+    ("error_envelope_200", {"status": 429}, "rate_limited"),
+    ("hang", {}, "timeout"),
+    ("html_200", {}, "bad_payload"),
+    ("empty", {"how": "data"}, "missing_asset"),
+    ("nan", {}, "bad_payload"),
+    ("clock_skew", {"seconds": -3600}, "stale"),
+]
+
+
+async def test_a_failing_primary_falls_back_within_a_tick_and_returns(base: Settings, tmp_path: Path):
+    async with collection(base, tmp_path) as running:
+        await running.published(2)
+        windows = []
+        for kind, parameters, reason in FAULTS:
+            running.misbehave("coingecko", kind, **parameters)
+            begun = now_ms()
+            await running.published(3)
+            over = now_ms()
+            running.market.faults.clear()
+            # A refusal is obeyed for one tick.
+            await running.published(4)
+            windows.append((kind, reason, begun, over, now_ms()))
+        records = await running.records()
+    for kind, reason, begun, over, recovered in windows:
+        # Ticks that began under the fault, and the last one before the next fault.
+        during = [r for r in records if begun <= r.tick_ts <= over - 1000]
+        after = [r for r in records if over + 2000 <= r.tick_ts <= recovered - 1000]
+        assert {(r.provider, r.role, r.fallback_reason) for r in during} == {("coinmarketcap", "fallback", reason)}, kind
+        assert {(r.provider, r.role, r.fallback_reason) for r in after} == {("coingecko", "primary", None)}, kind
+
+
+async def test_a_stopped_primary_is_unavailable_and_a_gap_is_counted_when_all_fail(base: Settings, tmp_path: Path):
+    async with collection(base, tmp_path) as running:
+        await running.published(2)
+        await running.scrapers["coingecko"].stop()
+        stopped = now_ms()
+        await running.published(3)
+        running.misbehave("coinmarketcap", "http_status", status=500)
+
+        async def gaps() -> bool:
+            return await running.metric("gaps_total") >= 17
+
+        await until(gaps)
+        probe = await running.collector.probe()
+        records = await running.records()
+    reasons = {(r.provider, r.fallback_reason) for r in records if r.tick_ts >= stopped}
+    assert reasons == {("coinmarketcap", "unavailable")}
+    assert "no price for 17 of 17 assets" in probe.message
+
+
+async def test_a_collector_that_was_away_goes_on_without_repeating_a_tick(base: Settings, tmp_path: Path):
+    async with collection(base, tmp_path) as running:
+        await running.published(2)
+        for _ in range(3):
+            running.client.away = True
+            await running.collector.stop()
+            await running.collector.start()
+            running.client.away = False
+            await running.published(2)
+        probes = [await scraper.probe() for scraper in running.scrapers.values()]
+        await running.stop()
+        records = await running.records()
+    assert all(probe.healthy for probe in probes)
+    assert all(count == 1 for count in Counter(record.event_id for record in records).values())
+    assert len({r.tick_ts for r in records}) * 17 == len(records)
+
+
+def any_batch(n: int) -> Batch:
+    return Batch(f"tick-{n}", T0 + n * 1000, (Message(b"bitcoin", b"{}\n"), Message(b"ethereum", b"{}\n")))
+
+
+def stream_transport(settings: Settings) -> KafkaTransport:
+    return KafkaTransport(settings.kafka, settings.kafka.stream_topic, f"id-{settings.kafka.stream_topic}", SeenTicks())
+
+
+def tick_values(n: int) -> Batch:
+    """A batch whose values are unified records, as the tail reader expects."""
+    plain = any_batch(n)
+    return replace(plain, messages=tuple(Message(a.asset_id.encode(), any_record(plain.tick_ts, a).to_json()) for a in DEFAULT_ASSETS))
+
+
+@pytest.fixture
+def topics(base: Settings, tmp_path: Path) -> Settings:
+    return settings_for(base, tmp_path, {})
+
+
+def test_a_producer_killed_between_produce_and_commit_leaves_nothing_and_its_successor_publishes_once(topics: Settings):
+    dead = stream_transport(topics)
+    dead.connect()
+    dead._producer.begin_transaction()
+    for message in tick_values(1).messages:
+        dead._producer.produce(topics.kafka.stream_topic, key=message.key, value=message.value)
+    dead._producer.flush(10.0)  # the broker has them, uncommitted
+    successor = stream_transport(topics)
+    assert successor.connect() is None
+    assert not successor.is_published(tick_values(1))
+    successor.publish(tick_values(1))
+    assert len(read_all(topics, topics.kafka.stream_topic)) == 17
+
+
+def test_a_producer_killed_between_commit_and_acknowledgement_is_not_repeated(topics: Settings):
+    first = stream_transport(topics)
+    first.connect()
+    for n in (1, 2):
+        first.publish(tick_values(n))
+    successor = stream_transport(topics)
+    assert successor.connect() == tick_values(2).tick_ts
+    assert [successor.is_published(tick_values(n)) for n in (1, 2, 3)] == [True, True, False]
+
+
+def test_a_successor_fences_its_predecessor(topics: Settings):
+    first, second = stream_transport(topics), stream_transport(topics)
+    first.connect()
+    first.publish(tick_values(1))
+    second.connect()
+    with pytest.raises(Fenced, match="took over"):
+        first.publish(tick_values(2))
+    second.publish(tick_values(2))
+    assert len(read_all(topics, topics.kafka.stream_topic)) == 34
+
+
+def test_the_tail_is_found_behind_many_markers_and_aborted_records(topics: Settings):
+    transport = stream_transport(topics)
+    transport.connect()
+    transport.publish(tick_values(7))
+    for _ in range(30):
+        transport._producer.begin_transaction()
+        for message in tick_values(8).messages:
+            transport._producer.produce(topics.kafka.stream_topic, key=message.key, value=message.value)
+        transport._producer.flush(10.0)
+        transport._producer.abort_transaction(10.0)
+    assert stream_transport(topics).connect() == tick_values(7).tick_ts
+    assert len(read_tail(topics.kafka.bootstrap_servers, topics.kafka.stream_topic)) == 17
+    assert read_tail(topics.kafka.bootstrap_servers, topics.kafka.raw_topic) == []
+
+
+def test_garbage_in_the_tail_is_no_tick(topics: Settings):
+    transport = stream_transport(topics)
+    transport.connect()
+    transport.publish(tick_values(3))
+    garbage = KafkaTransport(topics.kafka, topics.kafka.stream_topic, "another", SeenFetches())
+    garbage.connect()
+    garbage.publish(any_batch(99))
+    assert stream_transport(topics).connect() == tick_values(3).tick_ts
+
+
+async def test_redis_away_holds_nothing_up_and_is_filled_again(base: Settings, engines: dict[str, Engine], tmp_path: Path):
+    async with collection(base, tmp_path) as running:
+        await running.published(2)
+        await asyncio.to_thread(engines["redis"].stop)
+        try:
+            await running.published(3)
+            assert await running.metric("snapshot_failures_total") > 0
+            assert "Redis" in (await running.collector.probe()).message
+        finally:
+            await asyncio.to_thread(engines["redis"].start)
+        client = redis_client.Redis.from_url(base.redis.url)
+
+        async def filled() -> bool:
+            return await asyncio.to_thread(client.hlen, "cryptoviz:latest") == 17
+
+        await until(filled, 10.0)
+        assert (await running.collector.probe()).healthy
+
+
+async def test_ticks_wait_for_a_broker_that_is_away_and_none_is_lost(base: Settings, engines: dict[str, Engine], tmp_path: Path):
+    async with collection(base, tmp_path) as running:
+        await running.published(2)
+        await asyncio.to_thread(engines["kafka"].stop)
+        try:
+
+            async def waiting() -> bool:
+                return await running.metric("queue_ticks") >= 3
+
+            await until(waiting)
+            assert "Kafka (kafka.bootstrap_servers) has not acknowledged" in (await running.collector.probe()).message
+        finally:
+            await asyncio.to_thread(engines["kafka"].start)
+
+        async def flushed() -> bool:
+            return await running.metric("queue_ticks") == 0
+
+        await until(flushed, 60.0)
+        await running.published(2)
+        await running.stop()
+        records = await running.records()
+    ticks = sorted({record.tick_ts for record in records})
+    assert ticks == list(range(ticks[0], ticks[-1] + 1000, 1000))
+    assert len(records) == 17 * len(ticks)
+    assert all(count == 1 for count in Counter(record.event_id for record in records).values())
