@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import httpx
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from control.store import DesiredDocument, RedisStore
 from cryptoviz.cli.cluster import launch_controller, read_record, settings_file, stop_ray
 from cryptoviz.client import ControlClient
 from cryptoviz.components import ComponentState, ComponentStatus, DesiredState, Probe
@@ -124,7 +126,7 @@ def test_restart(control: ControlClient) -> None:
     eventually(restarted, 60)
 
 
-@pytest.mark.parametrize("name", ["redis", "object-store"])
+@pytest.mark.parametrize("name", ["redis", "object-store", "kafka"])
 def test_a_killed_engine_process_comes_back(control: ControlClient, settings: Settings, name: str) -> None:
     before = control.get(name)
     assert before.pid is not None
@@ -202,6 +204,26 @@ def test_a_missing_engine_is_waited_for(control: ControlClient) -> None:
     assert (waiting.state, waiting.desired) == (ComponentState.STARTING, DesiredState.RUNNING)
     assert waiting.message.startswith("waits for kafka, which is")
     control.stop("collector")
+
+
+def test_the_dashboard_is_a_component(control: ControlClient, settings: Settings) -> None:
+    control.start("dashboard")
+    up = reach(control, "dashboard", ComponentState.RUNNING)
+    assert up.pid is not None
+    assert up.url == f"http://127.0.0.1:{settings.dashboard.port}"
+    assert httpx.get(f"{up.url}/healthz", timeout=10, trust_env=False).status_code == httpx.codes.OK
+    psutil.Process(up.pid).kill()
+    _comes_back(control, up)
+    control.stop("dashboard")
+    reach(control, "dashboard", ComponentState.STOPPED)
+
+
+async def test_a_redis_holds_a_copy_of_what_is_wanted(control: ControlClient, settings: Settings) -> None:
+    store = RedisStore(settings.redis.url, "cryptoviz:control:test:desired")
+    assert await store.load() == DesiredDocument()
+    document = DesiredDocument(5, {"kafka": DesiredState.STOPPED})
+    await store.save(document)
+    assert await store.load() == document
 
 
 def test_logs_of_an_engine(control: ControlClient) -> None:
