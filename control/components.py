@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from control.state import Policy
+from control.events import Policy
 from cryptoviz.components import ComponentKind
 from cryptoviz.errors import UnknownComponent
 from cryptoviz.settings import Settings

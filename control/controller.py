@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import ray
 
@@ -62,6 +63,17 @@ class Controller:
 
     async def _run(self) -> None:
         log_to_file(self._settings, CONTROLLER_NAME)
+        try:
+            await self._serve()
+        except Exception:
+            _log.exception("controller_failed")
+            if self._server is not None or ray.get_runtime_context().was_current_actor_reconstructed:
+                # Nobody waits in `ready` to be told: end this process, and Ray makes the controller anew.
+                await asyncio.sleep(_LINGER_S)
+                os._exit(1)
+            raise
+
+    async def _serve(self) -> None:
         token = await asyncio.to_thread(ensure_token, self._settings.token_file)
         await self._reconciler.open()
         server = ControlServer(self._reconciler, self._settings, token, self.shutdown)

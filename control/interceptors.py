@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from control.token import same_token
 from cryptoviz.control.channel import AUTHORIZATION
@@ -20,7 +21,9 @@ from cryptoviz.log import get_logger
 
 __all__ = ["AccessLog", "Fence", "TokenAuth"]
 
-_log = get_logger("controller")
+_READS = ("/ListComponents", "/GetComponent", "/Check")
+
+_logger = get_logger("controller")
 
 if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
     Handler = grpc.RpcMethodHandler[Any, Any] | None  # None for an unknown method
@@ -30,7 +33,10 @@ Around = Callable[[Any, Any, Callable[[], AsyncIterator[Any]]], AsyncIterator[An
 
 
 class AccessLog(grpc.aio.ServerInterceptor):
-    """One line a call: method, peer, code, milliseconds. Never what was asked or answered."""
+    """One line a call: method, peer, code, milliseconds. Never what was asked or answered.
+
+    Reads that succeed are told at DEBUG only: pages and tools poll them, and the log would hold little else.
+    """
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """Log around the handler."""
@@ -50,7 +56,7 @@ class AccessLog(grpc.aio.ServerInterceptor):
                 raise
             finally:
                 took_ms = round((time.monotonic() - begun) * 1000, 1)
-                level = _log.debug if outcome == "OK" and method.startswith("/grpc.") else _log.info
+                level = _logger.debug if outcome == "OK" and method.endswith(_READS) else _logger.info
                 level("call", method=method, peer=context.peer(), code=outcome, ms=took_ms)
 
         return _wrapped(handler, around)
@@ -72,9 +78,9 @@ class Fence(grpc.aio.ServerInterceptor):
                     yield answer
             except grpc.aio.AbortError:
                 raise
-            except Exception:  # noqa: BLE001 (the edge of the service: the caller gets a code, the log gets the trace)
+            except Exception:  # the edge of the service: the caller gets a code, the log gets the trace
                 error_id = secrets.token_hex(6)
-                _log.exception("call_failed", method=method, error_id=error_id)
+                _logger.exception("call_failed", method=method, error_id=error_id)
                 await context.abort(grpc.StatusCode.INTERNAL, f"internal error {error_id}; the controller's log says more")
 
         return _wrapped(handler, around, decode=_tolerant)
@@ -116,7 +122,7 @@ def _tolerant(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
     def decoded(data: bytes) -> Any:
         try:
             return data if decode is None else decode(data)
-        except Exception:  # noqa: BLE001 (gRPC would turn any error here into UNKNOWN)
+        except (DecodeError, ValueError):  # gRPC would turn them into UNKNOWN
             return _Undecodable()
 
     return decoded

@@ -11,12 +11,14 @@ import random
 from collections.abc import Callable, Iterable
 
 from control.components import ComponentSpec, ComponentTable
+from control.events import Action, Adopted, Context, Event, Look, Lost, Observed, Probed, Restart, Retry, Started, StartFailed, Stopped
 from control.runtime import Runtime
-from control.state import Action, Adopted, Context, Event, Look, Lost, Observed, Probed, Restart, Retry, Started, StartFailed, Stopped, advance
+from control.snapshots import Snapshots
+from control.state import advance
 from control.store import DesiredDocument, DesiredStore
 from cryptoviz.clock import Clock
 from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
-from cryptoviz.control.pipeline import PipelineStatus, overall
+from cryptoviz.control.pipeline import PipelineStatus
 from cryptoviz.errors import ComponentLost, ControlRefused, TerminalError, TransientError
 from cryptoviz.log import get_logger
 
@@ -28,7 +30,7 @@ _REPLACE_GRACE_S = 3.0
 """What is replaced is broken already; it gets time to flush, not to think."""
 _STOP_AGAIN_S = 1.0
 
-_log = get_logger("controller")
+_logger = get_logger("controller")
 
 
 class Reconciler:
@@ -60,7 +62,6 @@ class Reconciler:
         self._store = store
         self._clock = clock
         self._interval_ms = interval_ms
-        self._replayed = replayed
         self._uniform = uniform
         self._document = DesiredDocument()
         self._draining = False
@@ -70,9 +71,7 @@ class Reconciler:
         self._probed_ms = dict.fromkeys(table, 0)
         self._wake = asyncio.Event()
         self._saving = asyncio.Lock()
-        self._changed = asyncio.Event()
-        self._version = 0
-        self._shown: tuple[ComponentStatus, ...] = ()
+        self._snapshots = Snapshots(replayed=replayed)
 
     async def open(self) -> None:
         """Read what is wanted and find what runs already: a controller made anew takes over, it does not restart."""
@@ -80,9 +79,9 @@ class Reconciler:
         found = await asyncio.gather(*(self._runtime.find(spec) for spec in self.table.values()), return_exceptions=True)
         for name, probe in zip(self.table, found, strict=True):
             if isinstance(probe, BaseException):
-                _log.warning("adoption_failed", name=name, error=str(probe))
+                _logger.warning("adoption_failed", name=name, error=str(probe))
             elif probe is not None:
-                _log.info("component_found", name=name, running=probe.running)
+                _logger.info("component_found", name=name, running=probe.running)
                 self._apply(name, Adopted(probe))
         self._publish()
 
@@ -107,28 +106,20 @@ class Reconciler:
     @property
     def version(self) -> int:
         """Of the newest snapshot; grows with each change, across controllers too."""
-        return self._version
-
-    @property
-    def draining(self) -> bool:
-        """Whether `shutdown` was called."""
-        return self._draining
+        return self._snapshots.version
 
     def snapshot(self) -> PipelineStatus:
         """All components as they are now."""
-        state, reason = overall(self._shown)
-        return PipelineStatus(state, reason, self._shown, self._replayed, self._version)
+        return self._snapshots.newest()
 
     def component(self, name: str) -> ComponentStatus:
         """One component as it is now. Raises UnknownComponent."""
         self.table.require(name)
-        return next(status for status in self._shown if status.name == name)
+        return self._snapshots.component(name)
 
     async def changed_since(self, version: int) -> PipelineStatus:
         """The newest snapshot, once its version is another than `version`."""
-        while self._version == version:
-            await self._changed.wait()
-        return self.snapshot()
+        return await self._snapshots.changed_since(version)
 
     async def start(self, name: str) -> ComponentStatus:
         """Want `name` and what it needs running. Raises UnknownComponent; ControlRefused during a shutdown."""
@@ -200,8 +191,8 @@ class Reconciler:
             if name not in self._work or self._desired(name) is DesiredState.STOPPED:
                 self._apply(name, Look())
             self._probe_if_due(name)
-        except Exception:  # noqa: BLE001 (a fault in one component's step must not stop the loop for the others)
-            _log.exception("reconcile_step_failed", name=name)
+        except Exception:  # a fault in one component's step must not stop the loop for the others
+            _logger.exception("reconcile_step_failed", name=name)
 
     def _apply(self, name: str, event: Event) -> None:
         spec = self.table[name]
@@ -217,7 +208,7 @@ class Reconciler:
         after, action = advance(before, event, context)
         self._seen[name] = after
         if after.state is not before.state:
-            _log.info("state", name=name, before=str(before.state), after=str(after.state), trigger=str(after.trigger), message=after.message)
+            _logger.info("state", name=name, before=str(before.state), after=str(after.state), trigger=str(after.trigger), message=after.message)
             self._wake.set()  # what waits for this component looks again at once
         if action is not Action.NONE:
             self._begin(spec, action)
@@ -256,8 +247,8 @@ class Reconciler:
             event = StartFailed(error.message, terminal=True)
         except TransientError as error:
             event = StartFailed(error.message, terminal=False)
-        except Exception as error:  # noqa: BLE001 (whatever a start raises must become a state, not a lost task)
-            _log.exception("start_failed", name=spec.name)
+        except Exception as error:  # whatever a start raises must become a state, not a lost task
+            _logger.exception("start_failed", name=spec.name)
             event = StartFailed(f"{type(error).__name__}: {error}", terminal=False)
         self._work.pop(spec.name, None)
         self._apply(spec.name, event)
@@ -275,8 +266,8 @@ class Reconciler:
     async def _try_stop(self, spec: ComponentSpec, grace_s: float) -> bool:
         try:
             await self._runtime.stop(spec, grace_s)
-        except Exception:  # noqa: BLE001 (an actor that resists is tried again, with the reason in the log)
-            _log.exception("stop_failed", name=spec.name)
+        except Exception:  # an actor that resists is tried again, with the reason in the log
+            _logger.exception("stop_failed", name=spec.name)
             return False
         return True
 
@@ -295,19 +286,12 @@ class Reconciler:
             self._apply(spec.name, Probed(await self._runtime.probe(spec)))
         except ComponentLost as lost:
             self._apply(spec.name, Lost(lost.message))
-        except Exception as error:  # noqa: BLE001 (a probe that cannot be made says nothing about the loop)
-            _log.exception("probe_failed", name=spec.name)
+        except Exception as error:  # a probe that cannot be made says nothing about the loop
+            _logger.exception("probe_failed", name=spec.name)
             self._apply(spec.name, Lost(f"cannot be probed: {type(error).__name__}"))
 
     def _publish(self) -> None:
-        shown = tuple(self._status(spec) for spec in self.table.values())
-        if shown == self._shown and self._version:
-            return
-        self._shown = shown
-        # Starts from the clock, so that a watcher's last version stays in the past of a controller made anew.
-        self._version = max(self._version + 1, self._clock.now_ms())
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self._snapshots.publish(tuple(self._status(spec) for spec in self.table.values()), self._clock.now_ms())
 
     def _status(self, spec: ComponentSpec) -> ComponentStatus:
         seen = self._seen[spec.name]

@@ -45,9 +45,10 @@ class DesiredDocument:
     def loads(cls, text: str | bytes) -> DesiredDocument:
         """From `dumps`. Raises ValueError for anything else."""
         tree = json.loads(text)
-        if not isinstance(tree, dict) or not isinstance(tree.get("components"), dict):
-            raise ValueError("not a desired-state document")  # noqa: TRY004 (one class for whatever is wrong with the text)
-        return cls(int(tree.get("revision", 0)), {str(name): DesiredState(state) for name, state in tree["components"].items()})
+        try:
+            return cls(int(tree["revision"]), {str(name): DesiredState(state) for name, state in tree["components"].items()})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"not a desired-state document: {error}") from error
 
 
 class DesiredStore(Protocol):

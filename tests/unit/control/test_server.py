@@ -282,7 +282,7 @@ def test_calls_are_logged_without_what_they_say(served: Serving, capfd: pytest.C
         client.get("zookeeper")
 
     def lines() -> list[str]:
-        seen.append(capfd.readouterr().out)
+        seen.append("".join(capfd.readouterr()))
         return [line for line in "".join(seen).splitlines() if "GetComponent" in line]
 
     seen: list[str] = []

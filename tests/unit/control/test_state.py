@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.state import (
+from control.events import (
     Action,
     Adopted,
     Context,
@@ -23,9 +23,8 @@ from control.state import (
     Started,
     StartFailed,
     Stopped,
-    advance,
-    backoff_ms,
 )
+from control.state import advance, backoff_ms
 from cryptoviz.components import ComponentState as S
 from cryptoviz.components import DesiredState, Probe, Trigger
 
