@@ -53,11 +53,13 @@ class BaseProvider(ABC):
         name: how settings, records and asset tables call the provider.
         default_base_url: where it lives unless `providers.<name>.base_url` says otherwise.
         default_min_interval_s: shortest time between two calls to its own hosts.
+        asset_ids: our asset ids -> the provider's, for assets whose table entry does not name this provider.
     """
 
     name: ClassVar[str]
     default_base_url: ClassVar[str]
     default_min_interval_s: ClassVar[float] = 1.0
+    asset_ids: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, settings: ProviderSettings, fetcher: HttpFetcher, clock: Clock) -> None:
         self.settings = settings
@@ -89,6 +91,14 @@ class BaseProvider(ABC):
         """Headers with the API key, if the provider has one. Keys travel in headers only, never in an address."""
         return {}
 
+    def id_of(self, asset: Asset) -> str | None:
+        """The provider's id of an asset: the asset table's, else the class's own; None when it does not list the coin."""
+        return asset.provider_ids.get(self.name) or self.asset_ids.get(asset.asset_id)
+
+    def ids_of(self, assets: Sequence[Asset]) -> dict[str, str]:
+        """The provider's ids -> our asset ids, for the assets that it lists."""
+        return {provider_id: asset.asset_id for asset in assets if (provider_id := self.id_of(asset)) is not None}
+
     async def fetch(self, path: str, params: Mapping[str, str], parse: Callable[[HttpResponse], Parsed]) -> list[Observation]:
         """GET a path below the base address; failures of single coins that `parse` reports are kept for the tick's result."""
         parsed = await self._fetcher.get(f"{self.base_url}{path}", params, self.auth_headers(), parse)
@@ -101,8 +111,8 @@ class BaseProvider(ABC):
 
     async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
         """One tick's result, within `budget_s` and never an exception: what goes wrong becomes the result's `failure`."""
-        known = [asset for asset in assets if self.name in asset.provider_ids]
-        self._asset_failures = {asset.asset_id: FallbackReason.MISSING_ASSET for asset in assets if self.name not in asset.provider_ids}
+        known = [asset for asset in assets if self.id_of(asset) is not None]
+        self._asset_failures = {asset.asset_id: FallbackReason.MISSING_ASSET for asset in assets if self.id_of(asset) is None}
         self.last_failure, observations = None, list[Observation]()
         try:
             async with asyncio.timeout(budget_s):

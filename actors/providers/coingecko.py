@@ -62,7 +62,7 @@ class CoinGeckoProvider(BaseProvider):
         """One call for each 250 coins."""
         observations: list[Observation] = []
         for start in range(0, len(assets), PAGE_COINS):
-            ids = {asset.provider_ids[NAME]: asset.asset_id for asset in assets[start : start + PAGE_COINS]}
+            ids = self.ids_of(assets[start : start + PAGE_COINS])
             params = {
                 "vs_currency": "usd", "ids": ",".join(ids), "per_page": str(PAGE_COINS), "price_change_percentage": "1h,24h,7d", "precision": "full",
             }  # fmt: skip

@@ -65,7 +65,7 @@ class CoinMarketCapProvider(BaseProvider):
         prefix = KEYLESS_PREFIX if _plan(self.settings) == "keyless" else ""
         observations: list[Observation] = []
         for start in range(0, len(assets), PAGE_COINS):
-            ids = {asset.provider_ids[NAME]: asset.asset_id for asset in assets[start : start + PAGE_COINS]}
+            ids = self.ids_of(assets[start : start + PAGE_COINS])
             params = {"id": ",".join(ids), "convert": "USD", "skip_invalid": "true"}
             observations += await self.fetch(prefix + PATH, params, partial(parse_quotes, ids=ids))
         return observations

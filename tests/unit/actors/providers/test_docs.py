@@ -1,0 +1,118 @@
+"""The worked examples of docs/providers.md do what the page says."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from actors.market.server import MarketConfig, ReplayMarket
+from actors.providers.registry import build_provider
+from cryptoviz.clock import SystemClock
+from cryptoviz.records import FallbackReason
+from cryptoviz.settings import load_settings
+from tests.helpers import free_port
+
+PAGE = (Path(__file__).parents[4] / "docs" / "providers.md").read_text(encoding="utf-8")
+
+
+def block(language: str, containing: str) -> str:
+    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if containing in text]
+    return found
+
+
+def variables(text: str) -> dict[str, str]:
+    return {name: value.strip("'") for name, value in re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE)}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+async def test_adding_a_coin(monkeypatch: pytest.MonkeyPatch):
+    for name, value in variables(block("bash", "EXTRA_ASSETS")).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CRYPTO_LIST", "BTC,ETH,DOGE")
+    assets = load_settings().assets
+    assert [asset.asset_id for asset in assets] == ["bitcoin", "ethereum", "dogecoin"]
+    async with ReplayMarket(MarketConfig(extra_assets=load_settings().extra_assets)) as market:
+        for name in ("coingecko", "coinmarketcap"):
+            settings = load_settings(providers={name: {"base_url": market.base_url(name)}})
+            provider = build_provider(name, settings, SystemClock(), lambda _: None)
+            result = await provider.poll(0, settings.assets, 10.0)
+            await provider.aclose()
+            assert set(result.observations) == {"bitcoin", "ethereum", "dogecoin"}
+
+
+async def _acme(request: web.Request) -> web.Response:
+    if request.headers.get("x-acme-key") != "k":
+        return web.json_response({}, status=401)
+    prices = {
+        "xbt": {"usd": 64000.5, "volume": 10, "at": "2026-01-01T00:00:00Z"},
+        "eth": {"usd": 0},
+    }
+    return web.json_response({"prices": {name: prices[name] for name in request.query["ids"].split(",")}})
+
+
+@pytest.fixture
+async def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """The example as an installed package, and its API."""
+    folder = tmp_path / "site"
+    info = folder / "acme_prices-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-prices\nVersion: 1.0\n")
+    points = block("toml", "entry-points").replace('[project.entry-points."cryptoviz.providers"]', "[cryptoviz.providers]").replace('"', "")
+    (info / "entry_points.txt").write_text(points)
+    (folder / "acme_prices.py").write_text(block("python", "AcmeProvider"))
+    monkeypatch.syspath_prepend(str(folder))
+    for name, value in variables(block("bash", "ACME")).items():
+        monkeypatch.setenv(name, value.replace("...", "k"))
+    app = web.Application()
+    app.router.add_get("/v1/prices", _acme)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    yield f"http://127.0.0.1:{port}"
+    await runner.cleanup()
+    sys.modules.pop("acme_prices", None)
+
+
+async def test_adding_a_provider(acme: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CRYPTOVIZ_PROVIDERS__ACME__BASE_URL", acme)
+    settings = load_settings()
+    assert settings.collect.providers == ("coingecko", "coinmarketcap", "acme")
+    exchanges = []
+    provider = build_provider("acme", settings, SystemClock(), exchanges.append)
+    result = await provider.poll(60_000, settings.assets[:3], 10.0)
+    await provider.aclose()
+    assert result.failure is None
+    assert set(result.observations) == {"bitcoin"}
+    bitcoin = result.observations["bitcoin"]
+    assert (bitcoin.price, bitcoin.provider_asset_id, bitcoin.source_ts, bitcoin.volume_24h) == (64000.5, "xbt", 1_767_225_600_000, 10.0)
+    assert result.asset_failures == {"ethereum": FallbackReason.BAD_PAYLOAD, "binancecoin": FallbackReason.MISSING_ASSET}
+    assert (exchanges[0].status, exchanges[0].outcome) == (200, "ok")
+
+
+async def test_its_failures_are_typed(acme: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CRYPTOVIZ_PROVIDERS__ACME__BASE_URL", acme)
+    monkeypatch.setenv("CRYPTOVIZ_PROVIDERS__ACME__API_KEY", "wrong")
+    settings = load_settings()
+    provider = build_provider("acme", settings, SystemClock(), lambda _: None)
+    result = await provider.poll(60_000, settings.assets[:3], 10.0)
+    await provider.aclose()
+    assert result.failure is FallbackReason.AUTH
+
+
+def test_the_settings_table_names_real_defaults():
+    own = load_settings().provider("coingecko")
+    assert (own.timeout_s, own.max_body_bytes, own.rate_limit_wait_s, own.max_wait_s) == (10, 8 * 1024 * 1024, 60, 3600)
+    demo = load_settings("demo").provider("coingecko")
+    assert (demo.rate_limit_wait_s, demo.max_wait_s) == (5, 30)
+    assert json.loads(variables(block("bash", "order of preference"))["CRYPTOVIZ_COLLECT__PROVIDERS"]) == list(load_settings().collect.providers)
