@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 import secrets
@@ -65,12 +66,11 @@ def record(asset_id: str, tick_ts: int, price: float, **changes: Any) -> Unified
     base = UnifiedRecord(
         event_id=event_id(asset_id, tick_ts, "live"), schema_version=SCHEMA_VERSION, kind="live", tick_ts=tick_ts, source_ts=tick_ts - 30_000,
         ingest_ts=SystemClock().now_ms(), asset_id=asset_id, symbol=asset_id[:4].upper(), name=asset_id.capitalize(),
-        quote_currency="USD",
-        price=price, market_cap=price * 1e7 * 18 / rank,
+        quote_currency="USD", price=price, market_cap=price * 1e7 * 18 / rank,
         volume_24h=price * 4e5 * 18 / rank, high_24h=price * 1.03, low_24h=price * 0.96,
         change_1h_pct=0.42, change_24h_pct=-1.25, change_7d_pct=None, circulating_supply=1e7, total_supply=None, max_supply=None, rank=rank,
-        provider="coingecko", provider_asset_id=asset_id, role="primary", fallback_reason=None, attempt=1, fetch_id="0" * 32, consensus_price=price, consensus_sources=2,
-        spread_bps=3.5, disagrees=False,
+        provider="coingecko", provider_asset_id=asset_id, role="primary", fallback_reason=None, attempt=1, fetch_id="0" * 32,
+        consensus_price=price, consensus_sources=2, spread_bps=3.5, disagrees=False,
     )  # fmt: skip
     return replace(base, **changes)
 
@@ -112,8 +112,6 @@ class ControlThread:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.runtime = FakeRuntime()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="control", daemon=True)
         self._server: ControlServer | None = None
         self._reconciler: Reconciler | None = None
         self._task: asyncio.Task[None] | None = None
@@ -123,6 +121,8 @@ class ControlThread:
         self._settings.home.mkdir(parents=True, exist_ok=True)
         if not self._settings.token_file.exists():
             self._settings.token_file.write_text(secrets.token_hex(16), encoding="ascii")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="control", daemon=True)
         self._thread.start()
         self._call(self._open())
 
@@ -165,6 +165,7 @@ class Stack:
         self.engines = [build_engine(name, self.settings) for name in ("kafka", "redis", "object-store")]
         self.control = ControlThread(self.settings)
         self.dashboard = DashboardProcess(self.settings)
+        self._undo = contextlib.ExitStack()
 
     @property
     def url(self) -> str:
@@ -172,21 +173,23 @@ class Stack:
         return self.dashboard.url
 
     def start(self) -> None:
-        """Start all and publish nothing yet."""
-        for engine in self.engines:
-            engine.start()
-        self.control.start()
-        with ControlClient.from_settings(self.settings) as client:
-            client.start_pipeline()
-        self.publisher = Publisher(self.settings)
-        self.dashboard.start()
+        """Start all and publish nothing yet. When a start fails, what was started already ends."""
+        with contextlib.ExitStack() as undo:
+            for engine in self.engines:
+                undo.callback(engine.stop)
+                engine.start()
+            self.control.start()
+            undo.callback(self.control.stop)
+            with ControlClient.from_settings(self.settings) as client:
+                client.start_pipeline()
+            self.publisher = Publisher(self.settings)
+            self.dashboard.start()
+            undo.callback(self.dashboard.stop)
+            self._undo = undo.pop_all()
 
     def stop(self) -> None:
         """End all, in reverse."""
-        self.dashboard.stop()
-        self.control.stop()
-        for engine in reversed(self.engines):
-            engine.stop()
+        self._undo.close()
 
     def set_metrics(self, name: str, **metrics: float) -> None:
         """What a component's probe says from now on."""

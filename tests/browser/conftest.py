@@ -1,0 +1,160 @@
+"""Chromium, and pages that keep their evidence: what the console said, which requests were made, and a picture when a test fails."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+
+from cryptoviz.clock import SystemClock
+from tests.browser.stack import BASE_PRICES, TICK_MS, Stack, walk
+from tests.helpers import eventually
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",  # the suite runs as root in containers
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LOOPBACK = frozenset({"127.0.0.1", "localhost"})
+DEADLINE_MS = 20_000
+TICKS_A_TEST = 5
+
+
+@dataclass
+class Evidence:
+    """What a page did while a test looked at it."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    left_machine: list[str] = field(default_factory=list)
+    navigations: int = 0
+
+    def watch(self) -> None:
+        """Begin to note."""
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self._note(request.url))
+        self.page.on("framenavigated", lambda frame: self._navigated(frame is self.page.main_frame))
+
+    def _note(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in LOOPBACK:
+            self.left_machine.append(url)
+
+    def _navigated(self, main: bool) -> None:
+        self.navigations += main
+
+
+Opener = Callable[..., Evidence]
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, or Chrome, from the PATH; Playwright's own where `make test` installed that instead.
+
+    Not for the whole session: Playwright's loop runs in this thread until it ends, and asynchronous tests need one of their own.
+    """
+    found = next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=CHROMIUM_ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Engines, control service and page, once for all browser tests."""
+    running = Stack(tmp_path_factory.mktemp("browser"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="package")
+def ticks() -> Iterator[int]:
+    """Ticks from now on, far enough apart for a test to publish a few after its own: the page takes none that is older than the last."""
+
+    def each() -> Iterator[int]:
+        now = SystemClock().now_ms()
+        yield from itertools.count(now - now % TICK_MS, TICK_MS * TICKS_A_TEST)
+
+    return each()
+
+
+@pytest.fixture
+def now_tick(ticks: Iterator[int]) -> int:
+    """A tick newer than all of the tests before, UTC epoch ms."""
+    return next(ticks)
+
+
+@pytest.fixture
+def market(stack: Stack, now_tick: int) -> Stack:
+    """The stack with all coins at their base prices, from the primary provider, as of now."""
+    stack.publisher.tick([walk(asset, now_tick, 1)[0] for asset in BASE_PRICES])
+    return stack
+
+
+@pytest.fixture
+def open_page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    """Opens pages in contexts of their own; on failure each leaves a screenshot and its console in `tmp_path`."""
+    opened: list[Evidence] = []
+
+    def open_one(url: str, width: int = 1440, height: int = 900, scheme: str = "light", wait_for: str = ".cv-price") -> Evidence:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+        page = context.new_page()
+        page.set_default_timeout(DEADLINE_MS)
+        evidence = Evidence(page)
+        evidence.watch()
+        opened.append(evidence)
+        page.goto(url)
+        try:
+            page.locator(wait_for).first.wait_for(state="visible")
+        except PlaywrightTimeoutError as error:
+            raise AssertionError(f"{wait_for} did not show on {url}; the console said {evidence.errors}") from error
+        return evidence
+
+    yield open_one
+    failed = getattr(request.node, "call_failed", False)
+    for number, evidence in enumerate(opened):
+        if failed:
+            evidence.page.screenshot(path=tmp_path / f"page-{number}.png")
+            (tmp_path / f"console-{number}.txt").write_text("\n".join(evidence.errors), encoding="utf-8")
+        evidence.page.context.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Tell fixtures how the test went."""
+    report = yield
+    if report.when == "call":
+        item.call_failed = report.failed
+    return report
+
+
+def shown_text(page: Page, selector: str) -> str:
+    """Text of the first element, shadow roots included; empty while there is none."""
+    found = page.locator(selector)
+    return (found.first.text_content() or "") if found.count() else ""
+
+
+def until_shown(page: Page, selector: str, words: str, timeout_s: float = 10.0) -> None:
+    """Wait until the first element of the selector says `words`."""
+
+    def said() -> bool:
+        text = shown_text(page, selector)
+        assert words in text, f"{selector} says {text!r}, not {words!r}"
+        return True
+
+    eventually(said, timeout_s)

@@ -1,0 +1,188 @@
+"""The market view in a real browser: live prices from Kafka, history from the lake, hostile texts, phone and desktop."""
+
+from __future__ import annotations
+
+import http.client
+
+import pytest
+
+from tests.browser.conftest import Opener, shown_text, until_shown
+from tests.browser.stack import BASE_PRICES, TICK_MS, Stack, record, walk
+from tests.helpers import eventually
+
+pytestmark = pytest.mark.browser
+
+
+def price_of(asset: str) -> str:
+    return f'.cv-price[data-asset="{asset}"]'
+
+
+def test_a_new_price_appears_without_reload_and_flashes(market: Stack, open_page: Opener, now_tick: int) -> None:
+    seen = open_page(f"{market.url}/?coin=bitcoin&tf=1m")
+    page = seen.page
+    until_shown(page, price_of("bitcoin"), "97,123.45")
+    before = seen.navigations
+    rows = page.locator(".cv-coin-table .tabulator-row").count()
+
+    market.publisher.tick([record("bitcoin", now_tick + TICK_MS, 98_765.43), record("ethereum", now_tick + TICK_MS, 3_333.33)])
+
+    until_shown(page, price_of("bitcoin"), "$98,765.43")
+    until_shown(page, price_of("ethereum"), "$3,333.33")
+    until_shown(page, ".cv-quote-price", "$98,765.43")
+    stamps = page.locator(".cv-latest-ingest")
+    assert stamps.get_attribute("data-tick-ts") == str(now_tick + TICK_MS)
+    assert stamps.get_attribute("data-price") == "98765.43"
+    assert rows == len(BASE_PRICES)
+    assert seen.navigations == before
+    assert seen.errors == []
+    assert seen.left_machine == []
+
+
+def test_an_aborted_transaction_is_never_shown(market: Stack, open_page: Opener, now_tick: int) -> None:
+    page = open_page(market.url).page
+    market.publisher.tick([record("bitcoin", now_tick + TICK_MS, 11.11)], commit=False)
+    market.publisher.tick([record("bitcoin", now_tick + 2 * TICK_MS, 97_000.01)])
+    until_shown(page, price_of("bitcoin"), "97,000.01")
+    assert page.locator(".cv-latest-ingest").get_attribute("data-tick-ts") == str(now_tick + 2 * TICK_MS)
+
+
+def test_fallback_shows_provider_and_reason_and_goes_away(market: Stack, open_page: Opener, now_tick: int) -> None:
+    page = open_page(market.url).page
+    market.publisher.tick(
+        [record("bitcoin", now_tick + TICK_MS, 97_200.0, provider="coinmarketcap", role="fallback", fallback_reason="rate_limited")]
+    )
+    row = '.cv-coin-table .tabulator-row:has-text("Bitcoin") .cv-source-cell'
+    until_shown(page, f"{row} .cv-fallback", "fallback: rate_limited")
+    until_shown(page, f"{row} .cv-source", "CoinMarketCap")
+    until_shown(page, ".cv-quote .cv-fallback", "rate_limited")
+    market.publisher.tick([record("bitcoin", now_tick + 2 * TICK_MS, 97_300.0)])
+    until_shown(page, f"{row} .cv-source", "CoinGecko")
+    eventually(lambda: page.locator(f"{row} .cv-fallback").count() == 0)
+
+
+def test_markup_in_names_and_reasons_is_text(market: Stack, open_page: Opener, now_tick: int) -> None:
+    seen = open_page(market.url)
+    page = seen.page
+    evil = "<script>window.pwned=1</script><img src=x onerror='window.pwned=2'>"
+    market.publisher.tick(
+        [record("bitcoin", now_tick + TICK_MS, 97_200.0, name=evil, symbol="<b>X</b>", provider=evil, role="fallback", fallback_reason=evil)]
+    )
+    until_shown(page, ".cv-coin-table .tabulator-row .cv-name >> nth=0", "<script>")
+    until_shown(page, ".cv-quote-name", "<script>")
+    assert page.evaluate("window.pwned") is None
+    assert page.locator(".cv-coin-table img").count() == 0
+    market.publisher.tick([record("bitcoin", now_tick + 2 * TICK_MS, 97_200.0)])
+    assert seen.errors == []
+
+
+def test_garbage_on_the_topic_stops_nothing(market: Stack, open_page: Opener, now_tick: int) -> None:
+    page = open_page(market.url).page
+    market.publisher.garbage([b"", b"not json", b"[]", b'{"asset_id": 1}', b"\xff\xfe", record("bitcoin", now_tick, -1.0).to_json()])
+    market.publisher.tick([record("bitcoin", now_tick + TICK_MS, 97_777.77)])
+    until_shown(page, price_of("bitcoin"), "97,777.77")
+
+
+def test_a_click_chooses_the_coin_and_the_address_remembers(market: Stack, open_page: Opener) -> None:
+    seen = open_page(f"{market.url}/?coin=bitcoin&tf=5m")
+    page = seen.page
+    until_shown(page, ".cv-quote-name", "Bitcoin")
+    page.locator('.cv-coin-table .tabulator-row:has-text("Solana")').first.click()
+    until_shown(page, ".cv-quote-name", "Solana")
+    eventually(lambda: page.evaluate("location.search") == "?coin=solana&tf=5m")
+    page.locator(".cv-intervals").get_by_text("1h", exact=True).click()
+    eventually(lambda: page.evaluate("location.search") == "?coin=solana&tf=1h")
+    until_shown(page, ".cv-statistics .cv-note", "solana")
+    assert seen.errors == []
+
+
+def test_search_leaves_the_coins_that_match(market: Stack, open_page: Opener) -> None:
+    page = open_page(market.url).page
+    page.locator(".cv-search input").fill("chain")
+    eventually(lambda: page.locator(".cv-coin-table .tabulator-row").count() == 2)  # Chainlink and VeChain
+    page.locator(".cv-search input").fill("no such coin")
+    until_shown(page, ".cv-coins .cv-state-empty", "No coin matches")
+
+
+def test_sorting_by_price_puts_numbers_in_order(market: Stack, open_page: Opener, now_tick: int) -> None:
+    page = open_page(market.url).page
+    expected = sorted(walk(asset, now_tick, 1)[0].price for asset in BASE_PRICES)
+    page.locator('.cv-coin-table .tabulator-col[tabulator-field="price"]').click()
+
+    def sorted_up() -> bool:
+        prices = [float(str(one.get_attribute("data-price"))) for one in page.locator(".cv-coin-table .cv-price").all()]
+        assert prices == expected
+        return True
+
+    eventually(sorted_up)
+
+
+def test_history_and_statistics_come_from_the_lake(market: Stack, open_page: Opener, now_tick: int) -> None:
+    rows = [record("litecoin", now_tick - i * TICK_MS, price) for i, price in enumerate((94.0, 90.0, 95.0, 92.0))]
+    rows[1] = record("litecoin", rows[1].tick_ts, 90.0, provider="coinmarketcap", role="fallback", fallback_reason="timeout")
+    market.fill_lake(rows)
+    seen = open_page(f"{market.url}/?coin=litecoin")
+    page = seen.page
+    until_shown(page, ".cv-history-table .tabulator-row >> nth=0", "$94.0000", timeout_s=20)
+    until_shown(page, ".cv-stat-count", "4")
+    until_shown(page, ".cv-stat-fallback", "1")
+    until_shown(page, ".cv-stat-minimum", "$90.0000")
+    until_shown(page, ".cv-stat-maximum", "$95.0000")
+    until_shown(page, ".cv-stat-mean", "$92.7500")
+    until_shown(page, ".cv-stat-change", "+2.17%")
+    until_shown(page, ".cv-stat-sources", "coingecko 75.0%, coinmarketcap 25.0%")
+    assert "timeout" in shown_text(page, ".cv-history-table .tabulator-table")
+    with page.expect_download() as download:
+        page.locator(".cv-download-csv").click()
+    text = download.value.path().read_text(encoding="utf-8")
+    assert text.count("\n") == 1 + len(rows)
+    assert "fallback_reason" in text.splitlines()[0]
+    assert seen.errors == []
+
+
+def test_candles_are_drawn_and_the_demo_is_marked(market: Stack, open_page: Opener, now_tick: int) -> None:
+    for one in walk("cardano", now_tick - 300_000, 150):
+        market.publisher.tick([one])
+    page = open_page(f"{market.url}/?coin=cardano&tf=1m").page
+    eventually(lambda: page.locator(".cv-chart canvas").count() >= 2)
+    until_shown(page, ".cv-chart .cv-note", "candles of 1m")
+    until_shown(page, ".cv-replayed", "REPLAYED DATA")
+    assert "replay market" in str(page.locator(".cv-replayed").get_attribute("title"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1440, 900)])
+def test_no_sideways_scroll_and_the_theme_of_the_system(market: Stack, open_page: Opener, width: int, height: int, scheme: str) -> None:
+    seen = open_page(market.url, width, height, scheme)
+    page = seen.page
+    page.locator(f".mui-{scheme}").first.wait_for()
+    eventually(lambda: page.locator(".cv-chart canvas").count() >= 2)
+    widths = page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth, window.innerWidth]")
+    assert max(widths) == width
+    inner = page.locator(".main-content").evaluate("element => [element.scrollWidth, element.clientWidth]")
+    assert inner[0] <= inner[1]
+    assert page.locator(f'.cv-coin-table .tabulator-row:has-text("Bitcoin") {price_of("bitcoin")}').is_visible()
+    assert seen.errors == []
+
+
+def test_a_foreign_page_may_not_open_the_websocket(market: Stack) -> None:
+    # The refusal must be for the origin alone: the same upgrade from our own origin gets past this check.
+    assert upgrade(market, "http://evil.example") == 403
+    assert upgrade(market, market.url) != 403
+
+
+def upgrade(stack: Stack, origin: str) -> int:
+    """Status of a WebSocket upgrade asked for by a page of that origin."""
+    headers = {
+        "Origin": origin,
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Protocol": "bokeh, none",
+    }
+    connection = http.client.HTTPConnection("127.0.0.1", stack.settings.dashboard.port, timeout=5)
+    try:
+        connection.request("GET", "/ws", headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
