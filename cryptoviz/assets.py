@@ -33,29 +33,35 @@ class Alias:
     until: datetime
 
 
-def _asset(asset_id: str, symbol: str, name: str, coinmarketcap: int, coingecko: str | None = None) -> Asset:
-    return Asset(asset_id, symbol, name, {"coingecko": coingecko or asset_id, "coinmarketcap": str(coinmarketcap)})
+_PROVIDERS = ("coingecko", "coinmarketcap", "binance", "kraken", "coinpaprika", "coinbase")
+"""Columns of the table below: coin id, numeric id, symbol against USDT, pair in `altname` form, coin id, product id."""
 
 
-# Ids from the providers' own coin pages and API maps.
+def _asset(asset_id: str, symbol: str, name: str, ids: str) -> Asset:
+    known = zip(_PROVIDERS, ids.split(), strict=True)
+    return Asset(asset_id, symbol, name, {provider: provider_id for provider, provider_id in known if provider_id != "-"})
+
+
+# Ids from the providers' own coin pages, API maps and listing notices; "-": not listed there. Kraken and Coinbase list BNB since 2025, Coinbase lists
+# VET since 2023. No list of Kraken's pairs that was at hand has VET against USD, so it is left out.
 DEFAULT_ASSETS: tuple[Asset, ...] = (
-    _asset("bitcoin", "BTC", "Bitcoin", 1),
-    _asset("ethereum", "ETH", "Ethereum", 1027),
-    _asset("binancecoin", "BNB", "BNB", 1839),
-    _asset("ripple", "XRP", "XRP", 52),
-    _asset("cardano", "ADA", "Cardano", 2010),
-    _asset("solana", "SOL", "Solana", 5426),
-    _asset("polkadot", "DOT", "Polkadot", 6636),
-    _asset("polygon", "POL", "Polygon", 28321, "polygon-ecosystem-token"),
-    _asset("avalanche", "AVAX", "Avalanche", 5805, "avalanche-2"),
-    _asset("litecoin", "LTC", "Litecoin", 2),
-    _asset("chainlink", "LINK", "Chainlink", 1975),
-    _asset("uniswap", "UNI", "Uniswap", 7083),
-    _asset("cosmos", "ATOM", "Cosmos", 3794),
-    _asset("stellar", "XLM", "Stellar", 512),
-    _asset("algorand", "ALGO", "Algorand", 4030),
-    _asset("vechain", "VET", "VeChain", 3077),
-    _asset("filecoin", "FIL", "Filecoin", 2280),
+    _asset("bitcoin", "BTC", "Bitcoin", "bitcoin 1 BTCUSDT XBTUSD btc-bitcoin BTC-USD"),
+    _asset("ethereum", "ETH", "Ethereum", "ethereum 1027 ETHUSDT ETHUSD eth-ethereum ETH-USD"),
+    _asset("binancecoin", "BNB", "BNB", "binancecoin 1839 BNBUSDT BNBUSD bnb-binance-coin BNB-USD"),
+    _asset("ripple", "XRP", "XRP", "ripple 52 XRPUSDT XRPUSD xrp-xrp XRP-USD"),
+    _asset("cardano", "ADA", "Cardano", "cardano 2010 ADAUSDT ADAUSD ada-cardano ADA-USD"),
+    _asset("solana", "SOL", "Solana", "solana 5426 SOLUSDT SOLUSD sol-solana SOL-USD"),
+    _asset("polkadot", "DOT", "Polkadot", "polkadot 6636 DOTUSDT DOTUSD dot-polkadot DOT-USD"),
+    _asset("polygon", "POL", "Polygon", "polygon-ecosystem-token 28321 POLUSDT POLUSD pol-polygon-ecosystem-token POL-USD"),
+    _asset("avalanche", "AVAX", "Avalanche", "avalanche-2 5805 AVAXUSDT AVAXUSD avax-avalanche AVAX-USD"),
+    _asset("litecoin", "LTC", "Litecoin", "litecoin 2 LTCUSDT LTCUSD ltc-litecoin LTC-USD"),
+    _asset("chainlink", "LINK", "Chainlink", "chainlink 1975 LINKUSDT LINKUSD link-chainlink LINK-USD"),
+    _asset("uniswap", "UNI", "Uniswap", "uniswap 7083 UNIUSDT UNIUSD uni-uniswap UNI-USD"),
+    _asset("cosmos", "ATOM", "Cosmos", "cosmos 3794 ATOMUSDT ATOMUSD atom-cosmos ATOM-USD"),
+    _asset("stellar", "XLM", "Stellar", "stellar 512 XLMUSDT XLMUSD xlm-stellar XLM-USD"),
+    _asset("algorand", "ALGO", "Algorand", "algorand 4030 ALGOUSDT ALGOUSD algo-algorand ALGO-USD"),
+    _asset("vechain", "VET", "VeChain", "vechain 3077 VETUSDT - vet-vechain VET-USD"),
+    _asset("filecoin", "FIL", "Filecoin", "filecoin 2280 FILUSDT FILUSD fil-filecoin FIL-USD"),
 )
 
 ALIASES: tuple[Alias, ...] = (
