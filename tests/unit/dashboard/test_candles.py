@@ -1,0 +1,99 @@
+"""Candles from ticks: against a plain recomputation, in place, and joined with stored ones."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboard.view_logic.candles import INTERVALS_MS, Candle, CandleBuilder, changed_tail, join_candles
+
+MINUTE = INTERVALS_MS["1m"]
+T0 = 28_333_333 * MINUTE
+
+
+def built(ticks: list[tuple[int, float]], interval_ms: int = MINUTE, limit: int = 1500) -> CandleBuilder:
+    builder = CandleBuilder(interval_ms, limit)
+    for tick_ms, price in ticks:
+        builder.add(tick_ms, price, price * 10)
+    return builder
+
+
+def candle(start_ms: int, *prices: float) -> Candle:
+    return Candle(start_ms, prices[0], max(prices), min(prices), prices[-1], prices[-1] * 10, len(prices))
+
+
+@given(st.lists(st.tuples(st.integers(1, 100_000), st.floats(1e-6, 1e6)), min_size=1, max_size=200))
+def test_candles_equal_a_plain_recomputation(steps: list[tuple[int, float]]) -> None:
+    ticks, now = [], T0
+    for step, price in steps:
+        now += step
+        ticks.append((now, price))
+    groups: dict[int, list[float]] = defaultdict(list)
+    for tick_ms, price in ticks:
+        groups[tick_ms // MINUTE * MINUTE].append(price)
+    assert list(built(ticks).candles) == [candle(start, *prices) for start, prices in sorted(groups.items())]
+
+
+def test_a_tick_updates_the_last_candle_and_the_next_minute_begins_another() -> None:
+    builder = built([(T0, 10.0), (T0 + 2_000, 12.0), (T0 + 4_000, 9.0)])
+    assert builder.candles == (candle(T0, 10.0, 12.0, 9.0),)
+    builder.add(T0 + MINUTE, 11.0, None)
+    assert builder.candles[0] == candle(T0, 10.0, 12.0, 9.0)
+    assert builder.candles[1] == Candle(T0 + MINUTE, 11.0, 11.0, 11.0, 11.0, None, 1)
+
+
+def test_repeated_and_older_ticks_change_nothing() -> None:
+    builder = built([(T0, 10.0), (T0 + 2_000, 12.0)])
+    builder.add(T0 + 2_000, 99.0, 1.0)
+    builder.add(T0, 1.0, 1.0)
+    assert builder.candles == (candle(T0, 10.0, 12.0),)
+
+
+def test_an_unknown_volume_does_not_erase_a_known_one() -> None:
+    builder = built([(T0, 10.0)])
+    builder.add(T0 + 2_000, 11.0, None)
+    assert builder.candles[-1].volume_24h == 100.0
+
+
+def test_the_oldest_candles_fall_off() -> None:
+    builder = built([(T0 + i * MINUTE, 1.0 + i) for i in range(5)], limit=3)
+    assert [one.start_ms for one in builder.candles] == [T0 + i * MINUTE for i in (2, 3, 4)]
+
+
+def test_an_interval_is_complete_only_when_seen_from_its_start() -> None:
+    assert CandleBuilder(MINUTE).complete_from_ms is None
+    assert built([(T0, 1.0)]).complete_from_ms == T0
+    assert built([(T0 + 1, 1.0)]).complete_from_ms == T0 + MINUTE
+
+
+def test_the_interval_joined_half_way_keeps_the_stored_opening_and_range() -> None:
+    stored = [candle(T0 - MINUTE, 8.0), candle(T0, 10.0, 15.0, 7.0, 11.0)]
+    live = built([(T0 + 30_000, 12.0), (T0 + 40_000, 9.0), (T0 + MINUTE, 9.5)])
+    joined = join_candles(stored, live.candles, live.complete_from_ms)
+    assert joined[0] == stored[0]
+    assert (joined[1].open, joined[1].high, joined[1].low, joined[1].close, joined[1].ticks) == (10.0, 15.0, 7.0, 9.0, 4)
+    assert joined[2] == candle(T0 + MINUTE, 9.5)
+
+
+def test_a_live_interval_seen_whole_wins_over_a_stored_one_that_lags() -> None:
+    live = built([(T0, 10.0), (T0 + 2_000, 12.0)])
+    assert join_candles([candle(T0, 10.0)], live.candles, live.complete_from_ms) == [candle(T0, 10.0, 12.0)]
+
+
+def test_joining_with_nothing() -> None:
+    live = built([(T0, 10.0)])
+    assert join_candles([], live.candles, live.complete_from_ms) == [candle(T0, 10.0)]
+    assert join_candles([candle(T0, 1.0)], (), None) == [candle(T0, 1.0)]
+
+
+def test_changes_at_the_end_are_patched_and_others_drawn_anew() -> None:
+    shown = [candle(T0 + i * MINUTE, 1.0 + i) for i in range(6)]
+    assert changed_tail(shown, list(shown)) == 6
+    assert changed_tail(shown, [*shown, candle(T0 + 6 * MINUTE, 3.0)]) == 6
+    assert changed_tail(shown, [*shown[:5], candle(T0 + 5 * MINUTE, 6.0, 7.0), candle(T0 + 6 * MINUTE, 3.0)]) == 5
+    assert changed_tail(shown, [candle(T0, 2.0), *shown[1:]]) is None
+    assert changed_tail(shown, shown[:4]) is None
+    assert changed_tail(shown, [*shown[:5], candle(T0 + 9 * MINUTE, 3.0)]) is None
+    assert changed_tail([], shown) == 0

@@ -1,0 +1,153 @@
+"""The feeds' own logic, without the services behind them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from cryptoviz.client import PipelineStatus
+from cryptoviz.components import ComponentState, ComponentStatus
+from cryptoviz.errors import EngineUnavailable
+from dashboard.control_feed import ControlFeed
+from dashboard.feed import decode
+from dashboard.history import History
+from dashboard.state import ControlState, Wakeups
+from dashboard.view_logic.candles import Candle
+from dashboard.view_logic.statistics import PriceRow
+from tests.helpers import eventually
+from tests.unit.dashboard.records import a_component, a_record
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        a_record(price=0.0).to_json(),
+        a_record(price=-1.0).to_json(),
+        a_record(price="1").to_json(),
+        a_record(tick_ts="x").to_json(),
+        a_record(name=None).to_json(),
+    ],
+)
+def test_what_is_no_record_is_refused(value: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode(value)
+
+
+def test_a_record_reads_back() -> None:
+    assert decode(a_record().to_json()) == a_record()
+
+
+class FakeControl:
+    """Says what it was told to, then waits until it is closed, or fails."""
+
+    def __init__(self, statuses: Sequence[PipelineStatus], error: Exception | None = None) -> None:
+        self._statuses, self._error = statuses, error
+        self.closed = threading.Event()
+
+    def watch(self) -> Iterator[PipelineStatus]:
+        yield from self._statuses
+        if self._error is not None:
+            raise self._error
+        self.closed.wait(10)
+        raise ValueError("Cannot invoke RPC on closed channel!")
+
+    def start(self, name: str) -> ComponentStatus:
+        return a_component(name=name)
+
+    stop = restart = start
+
+    def start_pipeline(self) -> PipelineStatus:
+        return self._statuses[0]
+
+    stop_pipeline = start_pipeline
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+RUNNING = PipelineStatus(ComponentState.RUNNING, "all components run", (), replayed=True, version=1)
+STOPPED = PipelineStatus(ComponentState.STOPPED, "nothing is wanted running", (), version=2)
+
+
+def test_the_control_feed_reconnects_after_a_loss_and_says_so_meanwhile() -> None:
+    clients = [FakeControl([RUNNING], EngineUnavailable("gone", engine="control")), FakeControl([STOPPED])]
+    state = ControlState(Wakeups())
+    seen: list[tuple[PipelineStatus | None, str | None]] = []
+
+    def connect() -> FakeControl:
+        seen.append(state.read())
+        return clients.pop(0)
+
+    feed = ControlFeed(connect, state)
+    feed.start()
+    try:
+        eventually(lambda: state.read() == (STOPPED, None))
+    finally:
+        feed.stop()
+    assert seen == [(None, "connecting"), (RUNNING, "gone")]
+
+
+def test_the_control_feed_ends_when_it_is_stopped() -> None:
+    client = FakeControl([RUNNING])
+    feed = ControlFeed(lambda: client, ControlState(Wakeups()))
+    feed.start()
+    feed.stop()
+    assert client.closed.is_set()
+    assert not any(thread.name == "control-feed" for thread in threading.enumerate())
+
+
+class CountingSource:
+    """History that counts how often it is read, and fails first if told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.reads = 0
+        self.failures = failures
+
+    def candles(self, asset_id: str, interval: str, since_ms: int) -> Sequence[Candle]:
+        self.reads += 1
+        if self.reads <= self.failures:
+            raise EngineUnavailable("no lake", engine="object-store")
+        return [Candle(since_ms, 1.0, 1.0, 1.0, 1.0, None, 1)]
+
+    def rows(self, asset_id: str, since_ms: int, limit: int) -> Sequence[PriceRow]:
+        self.reads += 1
+        return []
+
+    def parquet(self, asset_id: str, since_ms: int) -> bytes:
+        return b"parquet"
+
+    def csv(self, asset_id: str, since_ms: int) -> bytes:
+        return b"csv"
+
+
+def test_browsers_that_ask_together_share_one_read() -> None:
+    source = CountingSource()
+    history = History(source)
+    answers = [history.rows("bitcoin", 0, 10) for _ in range(20)]
+    assert [answer.result(5) for answer in answers] == [[]] * 20
+    assert source.reads == 1
+    history.rows("ethereum", 0, 10).result(5)
+    assert source.reads == 2
+    history.close()
+
+
+def test_a_failed_read_is_tried_again_at_once() -> None:
+    source = CountingSource(failures=1)
+    history = History(source)
+    with pytest.raises(EngineUnavailable):
+        history.candles("bitcoin", "1m", 0).result(5)
+    assert len(history.candles("bitcoin", "1m", 0).result(5)) == 1
+    history.close()
+
+
+def test_downloads_come_in_both_kinds() -> None:
+    history = History(CountingSource())
+    assert (history.download("bitcoin", 0, "csv"), history.download("bitcoin", 0, "parquet")) == (b"csv", b"parquet")
+    history.close()

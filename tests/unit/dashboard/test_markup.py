@@ -1,0 +1,93 @@
+"""Everything that comes from outside is text on the page: one hostile corpus through every maker of markup."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+
+from cryptoviz.client import PipelineStatus
+from cryptoviz.components import ComponentState
+from dashboard.view_logic.coin_rows import CoinView, coin_row
+from dashboard.view_logic.header import banner_markup, header_markup
+from dashboard.view_logic.history_rows import history_row
+from dashboard.view_logic.markup import element, text
+from dashboard.view_logic.pipeline_rows import component_row, pipeline_summary
+from dashboard.view_logic.quote import quote_markup, state_markup, summary_markup
+from dashboard.view_logic.statistics import PriceRow, summarise
+from dashboard.view_logic.totals import total
+from tests.unit.dashboard.records import NOW_MS, TICK_MS, a_component, a_record
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</span><iframe src=javascript:alert(1)>",
+    "a\x1f<b>",
+    "&lt;script&gt;",
+]
+ALLOWED = {"span", "b", "i", "small", "div", "dl", "dt", "dd", "svg", "polyline", "button", "a", "p"}
+
+
+class Reader(HTMLParser):
+    """Tags, attributes and text of markup."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.words = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes.update(name for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def read(markup: str) -> Reader:
+    reader = Reader()
+    reader.feed(markup)
+    reader.close()
+    return reader
+
+
+def made(evil: str) -> list[str]:
+    record = a_record(name=evil, symbol=evil, provider=evil, role="fallback", fallback_reason=evil, quote_currency=evil, asset_id=evil)
+    component = a_component(
+        name=evil, message=evil, url=f"http://127.0.0.1/{evil}", depends_on=(evil,), metrics={evil: 1.0}, state=ComponentState.FAILED
+    )
+    pipeline = PipelineStatus(ComponentState.FAILED, evil, (component,))
+    summary = summarise([PriceRow(NOW_MS, 1.0, evil, "primary", None)], TICK_MS)
+    assert summary is not None
+    return [
+        *(str(value) for field, value in coin_row(CoinView(record, [1.0, 2.0]), NOW_MS, TICK_MS).items() if field != "asset_id"),
+        *(str(value) for value in history_row(PriceRow(NOW_MS, 1.0, evil, evil, evil), evil).values()),
+        *(value for field, value in component_row(component, NOW_MS).items() if field != "component"),
+        quote_markup(record, evil), quote_markup(None, evil), summary_markup(summary, evil), state_markup("error", evil, evil),
+        header_markup(total([record]), pipeline, None, True, NOW_MS, TICK_MS), header_markup(total([]), None, evil, False, NOW_MS, TICK_MS),
+        banner_markup(evil, evil), pipeline_summary(pipeline),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("evil", HOSTILE)
+def test_no_text_becomes_markup(evil: str) -> None:
+    for markup in made(evil):
+        found = read(markup)
+        assert found.tags <= ALLOWED, markup
+        assert not {name for name in found.attributes if name.startswith("on")}, markup
+
+
+def test_a_hostile_name_is_still_readable() -> None:
+    row = coin_row(CoinView(a_record(name="<script>", symbol="<b>"), []), NOW_MS, TICK_MS)
+    assert read(str(row["coin"])).words == "<b><script>"
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", "//evil.example", ""])
+def test_only_http_addresses_become_links(url: str) -> None:
+    assert "href" not in component_row(a_component(url=url), NOW_MS)["name"]
+
+
+def test_attributes_are_escaped_and_absent_when_none() -> None:
+    assert element("a", text("<x>"), "c", title='"', data_x=1, disabled=None) == '<a class="c" title="&quot;" data-x="1">&lt;x&gt;</a>'

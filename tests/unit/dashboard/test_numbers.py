@@ -1,0 +1,85 @@
+"""Numbers from 1e-8 to 1e12, and what is said when there is none."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboard.view_logic.numbers import UNKNOWN, Direction, direction, format_bps, format_compact, format_count, format_percent, format_price
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1e-8, "$0.000000010000"),
+        (0.000_012_345_6, "$0.000012346"),
+        (0.001_234_567, "$0.0012346"),
+        (0.039_123_4, "$0.039123"),
+        (0.471_123, "$0.47112"),
+        (1.0, "$1.0000"),
+        (999.12345, "$999.1235"),
+        (1000.0, "$1,000.00"),
+        (97_123.456, "$97,123.46"),
+        (1e9, "$1.00B"),
+        (1e12, "$1.00T"),
+        (0.0, "$0.00"),
+        (-5.5, "−$5.5000"),
+    ],
+)
+def test_prices_keep_the_digits_that_their_size_needs(value: float, shown: str) -> None:
+    assert format_price(value, "USD") == shown
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
+def test_what_is_not_known_is_a_dash_and_never_zero(value: float | None) -> None:
+    assert {format_price(value), format_compact(value), format_percent(value), format_bps(value), format_count(value)} == {UNKNOWN}
+    assert direction(value) is Direction.NONE
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (940.0, "940.00"),
+        (999.99, "999.99"),
+        (999.996, "1.00K"),
+        (12_345, "12.35K"),
+        (999_999, "1.00M"),
+        (3.841e10, "38.41B"),
+        (1.92e12, "1.92T"),
+        (2.5e15, "2,500.00T"),
+    ],
+)
+def test_amounts_carry_a_suffix_and_never_read_1000_of_it(value: float, shown: str) -> None:
+    assert format_compact(value) == shown
+    assert format_compact(-value, "USD") == f"−${shown}"
+
+
+@pytest.mark.parametrize(("currency", "shown"), [("USD", "$2.0000"), ("USDT", "₮2.0000"), ("", "2.0000"), ("CHF", "CHF 2.0000")])
+def test_currencies_are_named(currency: str, shown: str) -> None:
+    assert format_price(2.0, currency) == shown
+
+
+@pytest.mark.parametrize(
+    ("percent", "way", "shown"),
+    [
+        (1.234, Direction.UP, "▲ +1.23%"),
+        (-0.456, Direction.DOWN, "▼ −0.46%"),
+        (0.004, Direction.FLAT, "■ 0.00%"),
+        (-0.004, Direction.FLAT, "■ 0.00%"),
+        (1234.5, Direction.UP, "▲ +1,234.50%"),
+    ],
+)
+def test_changes_say_their_way_by_sign_and_arrow(percent: float, way: Direction, shown: str) -> None:
+    assert direction(percent) is way
+    assert format_percent(percent) == shown
+
+
+@given(st.floats(min_value=1e-8, max_value=1e12))
+def test_a_price_reads_back_within_its_precision(value: float) -> None:
+    text = format_price(value)
+    scale = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}.get(text[-1], 1.0)
+    read = float(text.rstrip("KMBT").replace(",", "")) * scale
+    assert read == pytest.approx(value, rel=6e-3 if scale > 1 else 1e-4)

@@ -1,0 +1,96 @@
+"""Rows of the pipeline table, and what each verb asks."""
+
+from __future__ import annotations
+
+import pytest
+
+from cryptoviz.client import PipelineStatus
+from cryptoviz.components import ComponentState, DesiredState, Trigger
+from dashboard.view_logic.header import banner_markup, header_markup, state_class
+from dashboard.view_logic.pipeline_rows import FIELDS, Verb, allowed, component_row, format_metric, pipeline_summary, question
+from dashboard.view_logic.totals import total
+from tests.unit.dashboard.records import NOW_MS, TICK_MS, a_component, a_record
+
+
+def test_a_row_has_every_field() -> None:
+    row = component_row(a_component(metrics={"lag_records": 3.0}), NOW_MS)
+    assert set(row) == {"component", *FIELDS}
+    assert "1m 0s" in row["since"]
+    assert "needs kafka, object-store" in row["name"]
+
+
+@pytest.mark.parametrize(
+    ("desired", "state", "can"),
+    [
+        (DesiredState.RUNNING, ComponentState.RUNNING, {Verb.STOP, Verb.RESTART}),
+        (DesiredState.RUNNING, ComponentState.BACKOFF, {Verb.STOP, Verb.RESTART}),
+        (DesiredState.RUNNING, ComponentState.FAILED, {Verb.START, Verb.STOP, Verb.RESTART}),
+        (DesiredState.STOPPED, ComponentState.STOPPED, {Verb.START}),
+        (DesiredState.STOPPED, ComponentState.STOPPING, {Verb.START}),
+    ],
+)
+def test_only_verbs_that_change_something_are_enabled(desired: DesiredState, state: ComponentState, can: set[Verb]) -> None:
+    component = a_component(desired=desired, state=state)
+    assert {verb for verb in Verb if allowed(component, verb)} == can
+    row = component_row(component, NOW_MS)
+    assert {verb for verb in Verb if "disabled" not in row[verb]} == can
+
+
+def test_trouble_is_told_also_where_the_message_has_no_column() -> None:
+    row = component_row(a_component(state=ComponentState.BACKOFF, trigger=Trigger.DIED, message="exit code 137", restarts=2), NOW_MS)
+    assert "exit code 137" in row["name"]
+    assert "exit code 137" in row["message"]
+    assert "died" in row["message"]
+    assert "exit code 137" not in component_row(a_component(message="exit code 137"), NOW_MS)["name"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("last_poll_age_s", 1.234, ("last poll age", "1.23 s")),
+        ("batch_ms", 281.0, ("batch", "281 ms")),
+        ("input_rate_per_s", 8.5, ("input rate", "8.50/s")),
+        ("rows_total", 303_450.0, ("rows", "303,450")),
+        ("lag_records", 17.0, ("lag", "17")),
+        ("heap_bytes", 1536.0 * 1024, ("heap", "1.5 MiB")),
+        ("free_pct", 12.345, ("free", "12.35%")),
+        ("executors", 1.0, ("executors", "1")),
+        ("odd", float("nan"), ("odd", "—")),
+    ],
+)
+def test_metrics_read_with_their_units(name: str, value: float, shown: tuple[str, str]) -> None:
+    assert format_metric(name, value) == shown
+
+
+def test_stopping_the_dashboard_says_what_that_means() -> None:
+    assert "This page is served by it" in question(Verb.STOP, "dashboard")
+    assert "wait until it runs again" in question(Verb.STOP, "kafka")
+
+
+def test_each_state_has_its_class() -> None:
+    assert {state_class(state) for state in ComponentState} == {"cv-chip-good", "cv-chip-busy", "cv-chip-warn", "cv-chip-bad", "cv-chip-off"}
+
+
+def test_the_summary_counts_what_runs() -> None:
+    pipeline = PipelineStatus(ComponentState.DEGRADED, "lake is DEGRADED", (a_component(), a_component(name="kafka", state=ComponentState.DEGRADED)))
+    line = pipeline_summary(pipeline)
+    assert "1 of 2 running" in line
+    assert "lake is DEGRADED" in line
+
+
+def test_the_header_adds_up_and_marks_replayed_data() -> None:
+    coins = [a_record(), a_record(asset_id="x", market_cap=None, volume_24h=1e9), a_record(asset_id="y", quote_currency="USDT", market_cap=9e12)]
+    shown = header_markup(total(coins), None, None, True, NOW_MS, TICK_MS)
+    assert "$1.00T" in shown
+    assert "$31.00B" in shown
+    assert "REPLAYED DATA" in shown
+    assert "cv-age-live" in shown
+    plain = header_markup(total([]), None, None, False, NOW_MS, TICK_MS)
+    assert "REPLAYED DATA" not in plain
+    assert "cv-age-no-data" in plain
+
+
+def test_the_banner_is_there_only_while_something_is_lost() -> None:
+    assert banner_markup(None, None) == ""
+    assert "cv-feed-lost" in banner_markup("Kafka: no", None)
+    assert "cv-control-lost" in banner_markup(None, "gone")
