@@ -25,11 +25,12 @@ from typing import Any
 
 import psutil
 from confluent_kafka import Consumer, TopicPartition
-from deltalake import DeltaTable
 from playwright.sync_api import Page, sync_playwright
+from pyarrow.fs import FileSelector
 
 from cryptoviz.cli.cluster import read_record
 from cryptoviz.client import ControlClient
+from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.parts import parse_part
 from cryptoviz.settings import Settings, load_settings
 
@@ -121,9 +122,8 @@ def seen(page: Page) -> list[float]:
 def commit_latencies(settings: Settings, since_ms: float) -> list[float]:
     """Commit time minus record time of every row appended after `since_ms`, ms."""
     stamps = record_times(settings)
-    table = DeltaTable(f"s3://{settings.s3.prices_bucket}", storage_options=settings.s3.storage_options())
     found: list[float] = []
-    for commit in table_commits(table):
+    for commit in table_commits(settings):
         for path in commit["paths"]:
             part = parse_part(path)
             if part is None:
@@ -135,21 +135,18 @@ def commit_latencies(settings: Settings, since_ms: float) -> list[float]:
     return found
 
 
-def table_commits(table: DeltaTable) -> list[dict[str, Any]]:
-    """Time stamp and added paths of each commit that is still in the log."""
-    from deltalake.fs import DeltaStorageHandler  # reads the log's JSON through the table's own object store
-
+def table_commits(settings: Settings) -> list[dict[str, Any]]:
+    """Time stamp and added paths of each commit that is still in the prices table's log."""
+    files = S3Access.of(settings.s3).filesystem()
     commits = []
-    handler = DeltaStorageHandler.from_table(table)
-    for version in range(table.version() + 1):
-        try:
-            text = handler.open_input_file(f"_delta_log/{version:020d}.json").read().decode()
-        except FileNotFoundError:
+    for entry in files.get_file_info(FileSelector(f"{settings.s3.prices_bucket}/_delta_log")):
+        if not entry.path.endswith(".json"):
             continue
-        actions = [json.loads(line) for line in text.splitlines()]
+        actions = [json.loads(line) for line in files.open_input_stream(entry.path).read().decode().splitlines()]
         stamp = next((action["commitInfo"]["timestamp"] for action in actions if "commitInfo" in action), None)
-        commits.append({"timestamp": stamp, "paths": [action["add"]["path"] for action in actions if "add" in action]})
-    return [commit for commit in commits if commit["timestamp"] is not None]
+        if stamp is not None:
+            commits.append({"timestamp": stamp, "paths": [action["add"]["path"] for action in actions if "add" in action]})
+    return commits
 
 
 def record_times(settings: Settings) -> dict[tuple[int, int], int]:
