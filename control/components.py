@@ -43,7 +43,7 @@ class ComponentSpec:
     args: tuple[Any, ...]
     depends_on: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
-    start_timeout_s: float = 30.0
+    start_timeout_s: float = 60.0
     stop_timeout_s: float = 8.0
     grace_s: float = 15.0
 
@@ -103,7 +103,7 @@ def build_table(settings: Settings) -> ComponentTable:
 
 
 def _specs(settings: Settings) -> Iterator[ComponentSpec]:
-    yield _engine(settings, "kafka", embedded=settings.kafka.embedded, start_timeout_s=60.0)
+    yield _engine(settings, "kafka", embedded=settings.kafka.embedded)
     yield _engine(settings, "object-store", embedded=settings.s3.embedded)
     yield _engine(settings, "redis", embedded=settings.redis.embedded)
     yield from _collection(settings)
@@ -114,7 +114,7 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
         (settings,),
         depends_on=("kafka", "object-store"),
         # RayDP takes 8-14 s on an idle machine; a cold page cache and a busy one multiply that.
-        start_timeout_s=150.0,
+        start_timeout_s=180.0,
         stop_timeout_s=15.0,
     )
     maintenance = "spark_jobs.maintenance:MaintenanceActor"
@@ -125,7 +125,8 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
         "control.hosts:DashboardHost",
         (settings,),
         uses=("kafka", "object-store", "redis"),
-        start_timeout_s=60.0,
+        # The longest import of all: seconds on an idle machine, half a minute on one that starts everything else at once.
+        start_timeout_s=120.0,
         grace_s=20.0,
     )
 
@@ -158,6 +159,6 @@ def _collection(settings: Settings) -> Iterator[ComponentSpec]:
             )
 
 
-def _engine(settings: Settings, name: str, *, embedded: bool, start_timeout_s: float = 30.0) -> ComponentSpec:
+def _engine(settings: Settings, name: str, *, embedded: bool) -> ComponentSpec:
     kind = ComponentKind.ENGINE if embedded else ComponentKind.EXTERNAL
-    return ComponentSpec(name, kind, _ENGINE_HOST, (settings, name), start_timeout_s=start_timeout_s, stop_timeout_s=15.0)
+    return ComponentSpec(name, kind, _ENGINE_HOST, (settings, name), stop_timeout_s=15.0)
