@@ -18,6 +18,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}(/[a-z0-9][a-z0-9_-]{0,31})?")
 """A component's name becomes an actor's name and part of a log file's path: no dots, no line breaks, one slash."""
 
 _ENGINE_HOST = "control.hosts:EngineHost"
+_ENGINE_START_S = 90.0
+"""Above the 60 s after which an engine itself gives up and says why."""
 _MIN_GRACE_S = 30.0
 _GRACE_TICKS = 5
 """Restarting a scraper forgets its limiter and breaker, so a provider's trouble is given longer than a missed tick or two."""
@@ -161,4 +163,4 @@ def _collection(settings: Settings) -> Iterator[ComponentSpec]:
 
 def _engine(settings: Settings, name: str, *, embedded: bool) -> ComponentSpec:
     kind = ComponentKind.ENGINE if embedded else ComponentKind.EXTERNAL
-    return ComponentSpec(name, kind, _ENGINE_HOST, (settings, name), stop_timeout_s=15.0)
+    return ComponentSpec(name, kind, _ENGINE_HOST, (settings, name), start_timeout_s=_ENGINE_START_S, stop_timeout_s=15.0)

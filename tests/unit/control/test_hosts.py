@@ -11,12 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 
 from control import hosts
 from control.hosts import DashboardHost, EngineHost
 from cryptoviz.components import Probe
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.log import configure_logging
 from cryptoviz.settings import Settings, load_settings
 from tests.helpers import eventually_async, free_port
 
@@ -65,7 +65,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture(autouse=True)
 def log_as_before() -> object:
     yield
-    configure_logging()
+    structlog.reset_defaults()
 
 
 async def test_an_engine_host_answers_probes_while_it_starts(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
