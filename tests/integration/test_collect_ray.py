@@ -39,7 +39,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
             logging_level=logging.ERROR,
             object_store_memory=80 << 20,
         )
-        yield engines["kafka"].settings  # type: ignore[attr-defined]
+        yield engines.settings
         ray.shutdown()
 
 

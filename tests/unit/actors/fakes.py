@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from typing import Any
 
 from actors.batch import Batch
 from cryptoviz.errors import EngineUnavailable
@@ -32,11 +33,11 @@ class FakeClock:
         await asyncio.sleep(0)
 
 
-def seen(asset_id: str, price: float, provider: str = "coingecko", **more: object) -> Observation:
-    return Observation(asset_id=asset_id, provider=provider, provider_asset_id=f"{provider}:{asset_id}", price=price, **more)  # type: ignore[arg-type]
+def seen(asset_id: str, price: float, provider: str = "coingecko", **more: Any) -> Observation:
+    return Observation(asset_id=asset_id, provider=provider, provider_asset_id=f"{provider}:{asset_id}", price=price, **more)
 
 
-def answer(provider: str, prices: dict[str, float], tick_ts: int = T0, ingest_ts: int | None = None, **more: object) -> TickResult:
+def answer(provider: str, prices: dict[str, float], tick_ts: int = T0, ingest_ts: int | None = None, **more: Any) -> TickResult:
     observations = {asset: seen(asset, price, provider, **more) for asset, price in prices.items()}
     return TickResult(provider, tick_ts, f"fetch-{provider}", 1, ingest_ts or tick_ts + 100, observations)
 
