@@ -17,7 +17,6 @@ import orjson
 import psutil
 
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.log import get_logger
 from cryptoviz.services.java import java_home
 from cryptoviz.services.process import tail
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
@@ -27,7 +26,8 @@ __all__ = ["ClusterRecord", "launch_controller", "read_record", "settings_file",
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 8.0
 _LAUNCH_TIMEOUT_S = 90.0
-_log = get_logger("cli")
+# Only so that Python does not warn of a child that nobody waited for: `stop_ray` ends it by its record, also from another process.
+_started: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,9 @@ class ClusterRecord:
         """The root process if it still lives."""
         try:
             process = psutil.Process(self.pid)
-            return process if abs(process.create_time() - self.created) < 1.0 and process.is_running() else None
+            same = abs(process.create_time() - self.created) < 1.0
+            # As our own child it stays a zombie until someone asks for its exit code.
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.NoSuchProcess:
             return None
 
@@ -82,6 +84,7 @@ def start_ray(settings: Settings) -> ClusterRecord:
         process = subprocess.Popen(
             _ray_command(settings), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(settings), start_new_session=True
         )
+    _started.append(process)
     record = ClusterRecord(process.pid, psutil.Process(process.pid).create_time(), f"{settings.ray.node_ip}:{settings.ray.gcs_port}")
     _record_file(settings).write_bytes(orjson.dumps(asdict(record)))
     deadline = time.monotonic() + _START_TIMEOUT_S
@@ -160,8 +163,6 @@ def _environment(settings: Settings) -> dict[str, str]:
             "PATH": f"{home / 'bin'}:{Path(sys.executable).parent}:{path}",
             "JAVA_HOME": str(home),
             SETTINGS_FILE_VARIABLE: str(settings_file(settings)),
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(_ray_token(settings)),
             "RAY_DEDUP_LOGS": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
             # glibc gives each thread an arena of its own; two a process cost no time that could be measured here and save memory.
@@ -172,7 +173,15 @@ def _environment(settings: Settings) -> dict[str, str]:
             "RAY_enable_worker_prestart": "0",
             "RAY_prestart_worker_first_driver": "0",
         }
+        | _authentication(settings)
     )
+
+
+def _authentication(settings: Settings) -> dict[str, str]:
+    """The token of our own cluster; one that was joined has its token where Ray looks by itself, unless it was put beside ours."""
+    if settings.ray.address and not settings.ray_token_file.exists():
+        return {}
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(_ray_token(settings))}
 
 
 def _ray_token(settings: Settings) -> Path:
