@@ -9,12 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from actors.market.bridge import daily_to_five_minutes, free_walk, rng_for
 from actors.market.coins import ReplayedCoin, replayed_coins
 from actors.market.path import PricePath
 from actors.market.recorded import CANDLE_MS, DAILY_FILE, DAY_MS, FIVE_MINUTE_FILE, HISTORY_START_MS, load_candles
+from actors.market.spans import Span, span
 from cryptoviz.assets import Asset
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["MONTH_MS", "Market", "MarketClock", "Quote", "Sight"]
 
@@ -23,6 +30,7 @@ _CANDLES = MONTH_MS // CANDLE_MS
 _ANCHOR_MS = 1_704_067_200_000
 """2024-01-01T00:00:00Z: at this wall time the market stands at the first second of the recording."""
 HOUR_MS = 3_600_000
+_DAY_S = DAY_MS // 1000
 _GUIDE = "BTC"
 """Whose hours the coin without 5-minute candles follows."""
 
@@ -35,7 +43,11 @@ class MarketClock:
 
     def market_ms(self, wall_ms: int) -> int:
         """UTC epoch ms inside the recorded month for a wall time in UTC epoch ms."""
-        return HISTORY_START_MS + math.floor((wall_ms - _ANCHOR_MS) * self.speed) % MONTH_MS
+        return HISTORY_START_MS + self.elapsed_ms(wall_ms) % MONTH_MS
+
+    def elapsed_ms(self, wall_ms: int) -> int:
+        """Market time since the anchor, not folded into the month; negative before it."""
+        return math.floor((wall_ms - _ANCHOR_MS) * self.speed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +58,22 @@ class Sight:
         spread_bps: its price wanders this far around the recorded one (basis points, seeded, per coin); 0 for the recorded price itself.
         lag_ms: how old its values are when served.
         refresh_ms: its values change this often; live aggregators refresh about every 60 s, the market every second so that a demo moves.
+        stepped: its distance from the recorded price holds for a whole 5-minute candle, so that its candles are exactly those of its ticks.
     """
 
     provider: str
     spread_bps: float = 0.0
     lag_ms: int = 0
     refresh_ms: int = 1000
+    stepped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
     """One coin now. Prices in USD, changes in percent, `stamp_ms` UTC epoch ms of the values (wall clock).
 
-    `served`, `renamed` and `as_strings` are a fault's doing: what becomes of the price in the body, a suffix to the id, and numbers as strings.
+    `served`, `literal`, `renamed`, `as_strings` and `bare` are a fault's doing: what becomes of the price in the body, whether it stands there as it
+    is even where the provider writes prices as strings, a suffix to the id, numbers as strings, and strings as numbers.
     """
 
     coin: ReplayedCoin
@@ -74,8 +89,10 @@ class Quote:
     change_7d_pct: float
     change_14d_pct: float
     served: Callable[[float], object] | None = None
+    literal: bool = False
     renamed: str = ""
     as_strings: bool = False
+    bare: bool = False
 
 
 class Market:
@@ -88,6 +105,7 @@ class Market:
         recorded = load_candles(FIVE_MINUTE_FILE)
         daily = load_candles(DAILY_FILE)
         self._paths: dict[str, PricePath] = {}
+        self._steps: dict[tuple[str, str], NDArray[np.float64]] = {}
         for coin in self.coins:
             if coin.candles is None:
                 candles = free_walk(coin.asset.asset_id, _CANDLES, seed)
@@ -110,6 +128,30 @@ class Market:
     def history(self, sight: Sight, coin: ReplayedCoin, wall_ms: int) -> tuple[float, float]:
         """(price, 24 h volume) at a past wall time (UTC epoch ms), as served then."""
         return self.price(sight, coin, wall_ms), self._paths[coin.asset.asset_id].volume_24h(self.clock.market_ms(wall_ms))
+
+    def price_decimals(self, coin: ReplayedCoin) -> int:
+        """Digits after the point of the recorded exchange's price step."""
+        return self._paths[coin.asset.asset_id].candles.price_decimals
+
+    def candle(self, sight: Sight, coin: ReplayedCoin, start_ms: int, end_ms: int) -> Span:
+        """What `sight` served between two wall times (UTC epoch ms, the second excluded)."""
+        return self._span(sight, coin, self.clock.elapsed_ms(start_ms) // 1000, self.clock.elapsed_ms(end_ms - 1) // 1000 + 1)
+
+    def last_24h(self, sight: Sight, coin: ReplayedCoin, stamp_ms: int) -> Span:
+        """The 24 market hours that end with the second of `stamp_ms` (wall clock)."""
+        end_s = self.clock.elapsed_ms(stamp_ms) // 1000 + 1
+        return self._span(sight, coin, end_s - _DAY_S, end_s)
+
+    def today(self, sight: Sight, coin: ReplayedCoin, stamp_ms: int) -> Span:
+        """The market's UTC day up to the second of `stamp_ms` (wall clock)."""
+        end_s = self.clock.elapsed_ms(stamp_ms) // 1000 + 1
+        return self._span(sight, coin, (end_s - 1) // _DAY_S * _DAY_S, end_s)
+
+    def change_pct(self, sight: Sight, coin: ReplayedCoin, stamp_ms: int, back_ms: int) -> float:
+        """Percent against the price `back_ms` of market time before `stamp_ms` (wall clock)."""
+        path, now = self._paths[coin.asset.asset_id], self.clock.market_ms(stamp_ms)
+        before = path.price(now - back_ms) * self._factor(sight, coin, now - back_ms)
+        return (path.price(now) * self._factor(sight, coin, now) / before - 1) * 100
 
     def sparkline(self, sight: Sight, coin: ReplayedCoin, stamp_ms: int) -> list[float]:
         """168 hourly prices of the 7 days up to a quote's stamp, oldest first, in market hours."""
@@ -145,9 +187,25 @@ class Market:
         """A slow wave of its own for each coin and provider, whole periods a month, so that it joins at the seam."""
         if not sight.spread_bps:
             return 1.0
+        if sight.stepped:
+            return float(self._factors(sight, coin)[(market_ms - HISTORY_START_MS) % MONTH_MS // CANDLE_MS])
+        return float(self._wave_at(sight, coin, market_ms))
+
+    def _factors(self, sight: Sight, coin: ReplayedCoin) -> NDArray[np.float64]:
+        """One for each candle of the month."""
+        key = (sight.provider, coin.asset.asset_id)
+        if key not in self._steps:
+            starts = HISTORY_START_MS + CANDLE_MS * np.arange(_CANDLES)
+            self._steps[key] = self._wave_at(sight, coin, starts) if sight.spread_bps else np.ones(_CANDLES)
+        return self._steps[key]
+
+    def _span(self, sight: Sight, coin: ReplayedCoin, first_s: int, end_s: int) -> Span:
+        return span(self._paths[coin.asset.asset_id], self._factors(sight, coin), first_s, end_s)
+
+    def _wave_at(self, sight: Sight, coin: ReplayedCoin, market_ms: Any) -> Any:
         waves, phase, height = _wave(self.seed, sight.provider, coin.asset.asset_id)
         angle = 2 * math.pi * (waves * ((market_ms - HISTORY_START_MS) / MONTH_MS) + phase)
-        return 1 + sight.spread_bps / 10_000 * height * math.sin(angle)
+        return 1 + sight.spread_bps / 10_000 * height * np.sin(angle)
 
 
 _WAVES: dict[tuple[int, str, str], tuple[int, float, float]] = {}
