@@ -1,6 +1,6 @@
 """The lake job: Kafka's two topics into the lake's tables, by one Spark query on RayDP. Plain and blocking; `spark_jobs.actor` hosts it.
 
-Start: Spark up -> topic ids and table progress -> fence the tables -> clear leftovers -> query from the tables' own offsets. The Delta logs are the
+Start: topic ids and table progress -> fence the tables -> clear leftovers -> Spark up -> query from the tables' own offsets. The Delta logs are the
 only truth about progress; the Spark checkpoint is scratch and made new each time.
 """
 
@@ -73,16 +73,16 @@ class LakeJob:
             PreflightError: the Ray cluster is too small.
         """
         begun = time.monotonic()
-        session = start_session(self._settings, spark_jars_dir(self._settings), f"{lake_id(self._settings)}/{self._run}")
-        spark_ms = (time.monotonic() - begun) * 1000
         described = self._kafka.describe()
         topics = self._topic_plans(described)
-        kafka_ms = (time.monotonic() - begun) * 1000 - spark_ms
         for table_log in self._logs.values():
             table_log.open()
-        end_earlier_writers(RUN_VARIABLE, lake_id(self._settings), self._run)
         start = self._start_offsets(described, topics)
+        end_earlier_writers(RUN_VARIABLE, lake_id(self._settings), self._run)
         removed = self._sweep()
+        tables_ms = (time.monotonic() - begun) * 1000
+        session = start_session(self._settings, spark_jars_dir(self._settings), f"{lake_id(self._settings)}/{self._run}")
+        spark_ms = (time.monotonic() - begun) * 1000 - tables_ms
         self._writer = BatchWriter(topics, self._logs, self._kafka, self._access, self._settings.kafka.max_record_bytes)
         self._writer.begin_at({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
         self._watcher = Watcher(session, self._writer, self._kafka)
@@ -93,7 +93,7 @@ class LakeJob:
         self._late_sweep.start()
         start_ms = (time.monotonic() - begun) * 1000
         log.info(
-            "lake job runs", run=self._run, spark_ms=round(spark_ms), kafka_ms=round(kafka_ms), start_ms=round(start_ms), orphans_removed=removed
+            "lake job runs", run=self._run, spark_ms=round(spark_ms), tables_ms=round(tables_ms), start_ms=round(start_ms), orphans_removed=removed
         )
 
     def stop(self) -> None:

@@ -104,8 +104,8 @@ def start_session(settings: Settings, jars: Path, run: str) -> Any:
             raise EngineUnavailable(f"Spark on Ray did not start within {_INIT_TIMEOUT_S:.0f} s", engine="spark") from None
         except Exception as error:  # RayDP raises anything while a predecessor's names are still taken
             if time.monotonic() > deadline - 10:
-                raise EngineUnavailable(f"Spark on Ray did not start: {_first_line(error)}", engine="spark") from error
-            log.warning("Spark did not start, trying again", error=_first_line(error))
+                raise EngineUnavailable(f"Spark on Ray did not start: {_told(error)}", engine="spark") from error
+            log.warning("Spark did not start, trying again", error=_told(error))
             time.sleep(1.0)
 
 
@@ -147,7 +147,7 @@ def stop_session(grace_s: float) -> None:
     except FutureTimeout:
         log.warning("Spark did not stop in time", grace_s=grace_s)
     except Exception as error:  # noqa: BLE001 (a half-dead Spark raises anything; the process ends next)
-        log.warning("Spark did not stop cleanly", error=_first_line(error))
+        log.warning("Spark did not stop cleanly", error=_told(error))
 
 
 def _bounded(work: Any, timeout_s: float) -> Any:
@@ -158,5 +158,7 @@ def _bounded(work: Any, timeout_s: float) -> Any:
         pool.shutdown(wait=False)
 
 
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+def _told(error: BaseException) -> str:
+    """What happened: the last line of a remote traceback, the first of anything else."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    return f"{type(error).__name__}: {lines[-1 if 'Traceback' in str(error) or 'ray::' in lines[0] else 0].strip()[:300]}"

@@ -17,6 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.fs as pafs
 from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from deltalake import DeltaTable
@@ -201,13 +202,20 @@ def read_lake(settings: Settings, table: str, reader: Reader) -> pa.Table:
         if reader == "delta":
             dataset = DeltaTable(address.uri, storage_options=settings.s3.storage_options()).to_pyarrow_dataset()
         else:
-            dataset = ds.dataset(f"{address.root}/", format="parquet", filesystem=S3Access.of(settings.s3).filesystem(), partitioning="hive")
-        rows = dataset.to_table(columns=columns) if dataset.schema.names else empty.empty_table()
+            filesystem = S3Access.of(settings.s3).filesystem()
+            files = [file.path for file in filesystem.get_file_info(pafs.FileSelector(address.root, recursive=True)) if _is_data(file.path)]
+            dataset = ds.dataset(files, schema=empty, filesystem=filesystem)
+        rows = dataset.to_table(columns=columns)
     except (TableNotFoundError, FileNotFoundError):
         return empty.empty_table()
     except (DeltaError, OSError) as error:
         raise EngineUnavailable(f"the object store did not give {address.uri}: {error}", engine="object-store") from error
     return rows.cast(empty)
+
+
+def _is_data(path: str) -> bool:
+    """Every Parquet file that a reader of the folder takes; names that begin with `_` are passed over by all of them."""
+    return path.endswith(".parquet") and "/_" not in path
 
 
 def _progress(settings: Settings, table: str) -> dict[tuple[str, int], int]:

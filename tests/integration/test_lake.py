@@ -1,0 +1,248 @@
+"""The lake job against a real Kafka, a real MinIO and Spark on Ray."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+from deltalake import DeltaTable
+
+from cryptoviz.errors import LakeError
+from cryptoviz.lake import Lake
+from cryptoviz.lake.objects import S3Access, minio_client, table_address
+from cryptoviz.lake.progress import read_progress
+from cryptoviz.lake.schema import PRICES
+from cryptoviz.lake.verify import verify
+from cryptoviz.services.topics import TopicAdmin
+from cryptoviz.settings import Settings
+from spark_jobs.job import lake_id
+from spark_jobs.maintenance import tend_table
+from spark_jobs.predecessor import marked_processes
+from spark_jobs.session import RUN_VARIABLE
+from spark_jobs.spec import Reason
+from spark_jobs.tablelog import TableLog
+from tests.helpers import eventually
+from tests.lake import TICK, Feed, LakeHost, caught_up, engines, exchange, host_lake, lake_settings, ray_cluster, record, say
+from tests.unit.spark_jobs.poison import ACCEPTED, POISON
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+TICKS = 240
+NAME = re.compile(r"year=\d{4}/month=\d{1,2}/day=\d{1,2}/part-[0-9a-f]{8}-\d+-\d+-\d+\.snappy\.parquet")
+DELIVERED = {name: value for name, (value, _) in POISON.items()}
+
+
+@dataclass
+class Rig:
+    settings: Settings
+    feed: Feed
+    lake: Lake
+    host: LakeHost
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """Everything up, some thousand rows in and an empty lake before them."""
+    settings = lake_settings(tmp_path_factory.mktemp("lake"))
+    with engines(settings), ray_cluster() as ray:
+        feed = Feed(settings)
+        for i in range(TICKS):
+            feed.tick(TICK + i * 1000)
+        host = host_lake(ray, settings)
+        say("start s:", round(host.start(), 1))
+        yield Rig(settings, feed, Lake(settings), host)
+        host.stop()
+
+
+def files_of(settings: Settings, table: str) -> list[str]:
+    address = table_address(settings.s3, table)
+    found = minio_client(S3Access.of(settings.s3)).list_objects(address.bucket, prefix=address.prefix, recursive=True)
+    return [item.object_name.removeprefix(address.prefix) for item in found]
+
+
+def test_every_row_is_in_the_lake_once_for_both_readers(rig: Rig) -> None:
+    report = caught_up(rig.settings)
+    assert report.ok, report.to_text()
+    rows = {(one.table, one.reader): one.rows for one in report.comparisons}
+    assert rows == {
+        ("prices", "delta"): TICKS * 17, ("prices", "plain"): TICKS * 17, ("raw", "delta"): TICKS, ("raw", "plain"): TICKS,
+    }  # fmt: skip
+    for table, count in (("prices", TICKS * 17), ("raw", TICKS)):
+        root, filesystem = table_address(rig.settings.s3, table).root, S3Access.of(rig.settings.s3).filesystem()
+        assert ds.dataset(root, filesystem=filesystem, partitioning="hive").count_rows() == count
+
+
+def test_values_arrive_exactly(rig: Rig) -> None:
+    caught_up(rig.settings)
+    row = rig.lake.prices("bitcoin", columns=PRICES.names).to_pylist()[0]
+    sent = json.loads(record(TICK).to_json())
+    for name, value in sent.items():
+        got = row[name]
+        assert (got if not name.endswith("_ts") or value is None else round(got.timestamp() * 1000)) == value, name
+    assert (row["year"], row["month"], row["day"]) == (2025, 11, 24)
+
+
+def test_layout_and_format_of_the_files(rig: Rig) -> None:
+    caught_up(rig.settings)
+    filesystem = S3Access.of(rig.settings.s3).filesystem()
+    for table in ("prices", "raw"):
+        data = [path for path in files_of(rig.settings, table) if not path.startswith("_delta_log/")]
+        assert data
+        assert all(NAME.fullmatch(path) for path in data), data
+        meta = pq.read_metadata(f"{table_address(rig.settings.s3, table).root}/{data[0]}", filesystem=filesystem)
+        group = meta.row_group(0)
+        assert {group.column(i).compression for i in range(meta.num_columns)} == {"SNAPPY"}
+
+
+def test_poison_becomes_dead_letters_and_the_stream_goes_on(rig: Rig) -> None:
+    before = len(rig.lake.dead_letters())
+    rig.feed.publish([(b"poison", value) for value in DELIVERED.values()], [(b"poison", b"garbage"), (b"poison", None)])
+    rig.feed.publish([(b"good", value) for value in ACCEPTED.values()], [(b"good", exchange(TICK - 1).to_json())])
+    rig.feed.abort([(b"never", record(TICK - 5).to_json())])
+    report = caught_up(rig.settings)
+    assert not any(one.lost or one.doubled or one.unknown for one in report.comparisons), report.to_text()
+    dead = rig.lake.dead_letters().to_pylist()[before:]
+    stream = [row for row in dead if row["topic"] == rig.settings.kafka.stream_topic]
+    # Two are poison only by the unit tests' own size limit and clock; the one that is too large there is also too deep.
+    expected = {name: reason for name, (_, reason) in POISON.items() if name not in ("too large", "tick from the future")}
+    expected["nested too deeply"] = Reason.NOT_JSON
+    got = {(row["value"], row["reason"].split(":")[0]) for row in stream}
+    assert got == {(DELIVERED[name], str(reason)) for name, reason in expected.items()}
+    assert sorted(row["reason"].split(":")[0] for row in dead if row not in stream) == ["not_json", "tombstone"]
+    assert rig.lake.query(f"SELECT count(*) AS n FROM raw WHERE tick_ts = make_timestamptz({(TICK - 1) * 1000})").column("n")[0].as_py() == 1
+    assert rig.host.probe().healthy
+
+
+def test_probe_tells_what_happens(rig: Rig) -> None:
+    rig.feed.tick(TICK + TICKS * 1000)
+    caught_up(rig.settings)
+    probe = eventually(lambda: (seen := rig.host.probe()).metrics["lag_records"] == 0 and seen, 20)
+    assert probe
+    assert probe.running
+    assert probe.healthy
+    assert probe.metrics["executors"] == 1
+    assert probe.metrics["rows_total"] >= TICKS * 18
+    assert probe.metrics["last_batch_age_s"] < 10
+
+
+def test_secret_shows_in_no_process_list_log_or_file(rig: Rig) -> None:
+    secret = rig.settings.s3.secret_key.get_secret_value()
+    listed = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert "java" in listed
+    assert secret not in listed
+    logs = b"".join(path.read_bytes() for path in rig.settings.home.rglob("lake*.log"))
+    assert logs
+    assert secret.encode() not in logs
+
+
+def test_restart_goes_on_where_it_stopped_and_clears_leftovers(rig: Rig) -> None:
+    """A batch was cut off after its file was written and before the commit; a user's own file lies beside it."""
+    caught_up(rig.settings)
+    rig.host.stop()
+    address = table_address(rig.settings.s3, "prices")
+    client = minio_client(S3Access.of(rig.settings.s3))
+    known = next(path for path in files_of(rig.settings, "prices") if path.startswith("year="))
+    folder, _, name = known.rpartition("/")
+    topic_id = name.split("-")[1]
+    orphan, mine = f"{folder}/part-{topic_id}-0-999990-999999.snappy.parquet", f"{folder}/notes.txt"
+    content = client.get_object(address.bucket, known).read()
+    for path, data in ((orphan, content), (mine, b"mine")):
+        client.put_object(address.bucket, path, io.BytesIO(data), len(data))
+    assert not verify(rig.settings).ok  # a plain reader sees the leftover's rows twice
+    for i in range(20):
+        rig.feed.tick(TICK + (TICKS + 1 + i) * 1000)
+    say("restart s:", round(rig.host.start(), 1))
+    report = caught_up(rig.settings)
+    assert not any(one.lost or one.doubled or one.unknown for one in report.comparisons), report.to_text()
+    left = files_of(rig.settings, "prices")
+    assert orphan not in left
+    assert mine in left
+    client.remove_object(address.bucket, mine)
+
+
+def test_second_job_takes_over_and_the_first_refuses_to_go_on(rig: Rig) -> None:
+    caught_up(rig.settings)
+    intruder = TableLog(table_address(rig.settings.s3, "prices"), PRICES, rig.settings.s3.storage_options(), "intruder")
+    intruder.open()
+    rig.feed.tick(TICK + 900_000)
+    probe = eventually(lambda: not (seen := rig.host.probe()).healthy and seen, 30)
+    assert probe
+    assert "another lake job (run intruder) has taken over" in probe.message
+    # The refused job's files are known to no commit; once a job of ours starts again they are gone and the rows are there once.
+    rig.host.stop()
+    rig.host.start()
+    report = caught_up(rig.settings)
+    assert not any(one.lost or one.doubled or one.unknown for one in report.comparisons), report.to_text()
+
+
+def test_log_checkpoint_keeps_progress_and_rows(rig: Rig) -> None:
+    caught_up(rig.settings)
+    address, options = table_address(rig.settings.s3, "prices"), rig.settings.s3.storage_options()
+    table = DeltaTable(address.uri, storage_options=options)
+    rows, before = table.count(), read_progress(table)
+    table.create_checkpoint()
+    done, leftovers = tend_table(address, options, minio_client(S3Access.of(rig.settings.s3)))
+    assert (done, leftovers) == (False, 0)
+    again = DeltaTable(address.uri, storage_options=options)
+    assert again.count() == rows
+    assert read_progress(again) == before
+    assert any("checkpoint" in path for path in files_of(rig.settings, "prices"))
+
+
+def test_recreated_topic_is_a_new_one(rig: Rig) -> None:
+    """Its offsets begin at 0 again and overwrite nothing."""
+    caught_up(rig.settings)
+    rig.host.stop()
+    before = rig.lake.prices(columns=["kafka_topic_id", "event_id"])
+    admin = AdminClient({"bootstrap.servers": rig.settings.kafka.bootstrap_servers})
+    admin.delete_topics([rig.settings.kafka.stream_topic])[rig.settings.kafka.stream_topic].result(30)
+    eventually(lambda: rig.settings.kafka.stream_topic not in admin.list_topics(timeout=5).topics, 30)
+    TopicAdmin(rig.settings.kafka).ensure_topics({})
+    feed = Feed(rig.settings, "after")
+    for i in range(30):
+        feed.tick(TICK + 2_000_000 + i * 1000)
+    rig.host.start()
+    report = caught_up(rig.settings)
+    assert not any(one.lost or one.doubled or one.unknown for one in report.comparisons), report.to_text()
+    after = rig.lake.prices(columns=["kafka_topic_id", "event_id"])
+    assert after.num_rows == before.num_rows + 30 * 17
+    assert pc.count_distinct(after.column("kafka_topic_id")).as_py() == 2
+
+
+def test_offsets_that_kafka_dropped_stop_the_job_with_the_range(rig: Rig) -> None:
+    caught_up(rig.settings)
+    rig.host.stop()
+    rows = rig.lake.prices(columns=["kafka_offset"]).num_rows
+    feed = Feed(rig.settings, "dropped")
+    for i in range(10):
+        feed.tick(TICK + 3_000_000 + i * 1000)
+    drop_records(rig.settings)
+    with pytest.raises(LakeError, match=r"offsets \[\d+, \d+\) are no longer in Kafka"):
+        rig.host.start()
+    assert not rig.host.probe().running
+    assert rig.lake.prices(columns=["kafka_offset"]).num_rows == rows
+
+
+def drop_records(settings: Settings) -> None:
+    """As Kafka's retention does."""
+    admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    asked = {TopicPartition(settings.kafka.stream_topic, partition): OffsetSpec.latest() for partition in range(settings.kafka.stream_partitions)}
+    ends = [TopicPartition(key.topic, key.partition, future.result(10).offset) for key, future in admin.list_offsets(asked).items()]
+    for future in admin.delete_records(ends).values():
+        future.result(10)
+
+
+def test_stop_ends_the_executors_workers_and_the_scratch(rig: Rig) -> None:
+    rig.host.stop()
+    eventually(lambda: not marked_processes(RUN_VARIABLE, lake_id(rig.settings), "any"), 15)
+    assert list((rig.settings.home / "lake-scratch").glob("*")) == []
