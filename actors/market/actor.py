@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from actors.market.dialects import DIALECTS
 from actors.market.server import MarketConfig, ReplayMarket
 from cryptoviz.components import Probe
 from cryptoviz.errors import PreflightError
@@ -27,14 +28,18 @@ class MarketActor:
         """Listen.
 
         Raises:
-            PreflightError: the port is taken.
+            PreflightError: the port is taken, or limits are set for a provider that does not exist.
         """
         if self._market is not None:
             return
         log_to_file(self._settings, COMPONENT)
         asked = self._settings.market
+        if unknown := sorted(set(asked.limits) - set(DIALECTS)):
+            problem = f"market.limits names {', '.join(unknown)}: the replay market knows {', '.join(DIALECTS)}"
+            raise PreflightError(problem, problems=[problem], setting="market.limits")
         home = self._settings.home / "market"
-        market = ReplayMarket(MarketConfig(asked.port, seed=asked.seed, speed=asked.speed, home=home, extra_assets=self._settings.extra_assets))
+        extra = self._settings.extra_assets
+        market = ReplayMarket(MarketConfig(asked.port, seed=asked.seed, speed=asked.speed, home=home, extra_assets=extra, limits=asked.limits))
         try:
             await market.start()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""`/_market/...`: faults, ledger and clock of the replay market."""
+"""`/_market/...`: faults, limits, ledger and clock of the replay market."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
+from pydantic import ValidationError
 
+from actors.market.dialects import DIALECTS
 from actors.market.dialects.base import iso_ms, whole_number
 from actors.market.faultbook import BadFault, valid_faults
+from cryptoviz.settings import MarketLimits
 
 if TYPE_CHECKING:
     from actors.market.server import ReplayMarket
@@ -27,9 +30,18 @@ def add_admin_routes(app: web.Application, market: ReplayMarket) -> None:
     app.router.add_get("/_market/faults", admin.list_faults)
     app.router.add_post("/_market/faults", admin.add_fault)
     app.router.add_delete("/_market/faults", admin.clear_faults)
+    app.router.add_get("/_market/limits", admin.list_limits)
+    app.router.add_post("/_market/limits", admin.set_limits)
+    app.router.add_delete("/_market/limits", admin.reset_limits)
     app.router.add_get("/_market/ledger", admin.ledger)
     app.router.add_get("/_market/clock", admin.clock)
     app.router.add_route("*", "/_market/{rest:.*}", _unknown)
+
+
+class _LimitsRequest(MarketLimits):
+    """The JSON of `POST /_market/limits`: what is not named becomes the default."""
+
+    provider: str
 
 
 class _Admin:
@@ -59,6 +71,28 @@ class _Admin:
         cleared = self._market.faults.clear(request.query.get("provider"), fault_id)
         return web.json_response({"cleared": cleared})
 
+    async def list_limits(self, _: web.Request) -> web.Response:
+        default = MarketLimits()
+        return web.json_response({"limits": {name: self._market.limits.get(name, default).model_dump() for name in DIALECTS}})
+
+    async def set_limits(self, request: web.Request) -> web.Response:
+        try:
+            asked = _LimitsRequest.model_validate_json(await request.read())
+        except ValidationError as error:
+            return _refuse_limits("; ".join(f"{'.'.join(map(str, issue['loc'])) or 'body'}: {issue['msg']}" for issue in error.errors()))
+        if asked.provider not in DIALECTS:
+            return _refuse_limits(f"unknown provider {asked.provider!r}: valid are {', '.join(DIALECTS)}")
+        self._market.limits[asked.provider] = MarketLimits(**asked.model_dump(exclude={"provider"}))
+        return await self.list_limits(request)
+
+    async def reset_limits(self, request: web.Request) -> web.Response:
+        provider = request.query.get("provider")
+        kept = {} if provider is None else {name: limits for name, limits in self._market.limits.items() if name != provider}
+        configured = {name: limits for name, limits in self._market.config.limits.items() if provider in (None, name)}
+        self._market.limits = kept | configured
+        self._market.usage.forget(provider)
+        return await self.list_limits(request)
+
     async def ledger(self, request: web.Request) -> web.Response:
         since, limit = whole_number(request.query.get("since", "0")), whole_number(request.query.get("limit", str(_PAGE)))
         if since is None or limit is None or not 1 <= limit <= _MAX_PAGE:
@@ -85,6 +119,12 @@ def _refuse(message: str) -> web.Response:
     return web.json_response({"error": message, "valid": valid_faults()}, status=400)
 
 
+def _refuse_limits(message: str) -> web.Response:
+    valid = {"provider": list(DIALECTS)} | MarketLimits.model_json_schema()["properties"]
+    return web.json_response({"error": message, "valid": valid}, status=400)
+
+
 async def _unknown(request: web.Request) -> web.Response:
-    valid = ["GET|POST|DELETE /_market/faults", "GET /_market/ledger?since=&limit=", "GET /_market/clock"]
+    faults_and_limits = [f"GET|POST|DELETE /_market/{name}" for name in ("faults", "limits")]
+    valid = [*faults_and_limits, "GET /_market/ledger?since=&limit=", "GET /_market/clock"]
     return web.json_response({"error": f"no {request.method} {request.path}", "valid": valid}, status=404)

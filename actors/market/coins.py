@@ -56,6 +56,10 @@ class ReplayedCoin:
         """The id by which a provider knows the coin; the internal id where the asset table names none."""
         return self.asset.provider_ids.get(provider, self.asset.asset_id)
 
+    def listing(self, provider: str) -> str | None:
+        """The id at a provider that lists only what the asset table names for it; None where it does not list the coin."""
+        return self.asset.provider_ids.get(provider)
+
 
 _IMAGES = "https://assets.coingecko.com/coins/images/"
 _COINGECKO: dict[str, CoinGeckoFacts] = {

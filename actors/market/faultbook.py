@@ -40,6 +40,8 @@ class _FaultRequest(BaseModel):
     """None: until it is deleted."""
     count: int | None = Field(default=None, ge=1)
     """None: every request; else only the next so many."""
+    every: int = Field(default=1, ge=1, le=1_000_000)
+    """Of the provider's requests only each so-many-th, counted from the next one, which it meets."""
 
 
 @dataclass(slots=True)
@@ -53,6 +55,8 @@ class ActiveFault:
     asset_ids: frozenset[str]
     expires_s: float | None
     count: int | None
+    every: int = 1
+    seen: int = 0
     hits: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -70,8 +74,19 @@ class ActiveFault:
             "parameters": self.parameters.model_dump(),
             "remaining_s": remaining,
             "count": self.count,
+            "every": self.every,
             "hits": self.hits,
         }
+
+    def meets(self, provider: str) -> bool:
+        """Whether this request of a provider is one of those that the fault concerns; counts it."""
+        if self.provider not in (provider, ANY_PROVIDER):
+            return False
+        self.seen += 1
+        if (self.seen - 1) % self.every:
+            return False
+        self.hits += 1
+        return True
 
     def apply(self, quotes: list[Quote]) -> list[Quote]:
         """The quotes with this fault's values, if it is one of values."""
@@ -113,16 +128,13 @@ class FaultBook:
             raise BadFault(f"{_MAX_ACTIVE} faults are active already: delete some")
         self._last_id += 1
         expires_s = None if asked.duration_s is None else now_s + asked.duration_s
-        fault = ActiveFault(self._last_id, asked.provider, asked.kind, parameters, self._assets(parameters), expires_s, asked.count)
+        fault = ActiveFault(self._last_id, asked.provider, asked.kind, parameters, self._assets(parameters), expires_s, asked.count, asked.every)
         self._faults.append(fault)
         return fault
 
     def take(self, provider: str, now_s: float) -> list[ActiveFault]:
         """The faults that meet a request of now, oldest first; each counts it as a hit."""
-        met = [fault for fault in self._active(now_s) if fault.provider in (provider, ANY_PROVIDER)]
-        for fault in met:
-            fault.hits += 1
-        return met
+        return [fault for fault in self._active(now_s) if fault.meets(provider)]
 
     def active(self, now_s: float) -> list[dict[str, Any]]:
         """All active faults, described."""
@@ -170,6 +182,7 @@ def valid_faults() -> Mapping[str, Any]:
         },
         "duration_s": "seconds; absent: until deleted",
         "count": "requests; absent: every one",
+        "every": "each so-many-th request of the provider; absent: 1",
     }
 
 

@@ -48,7 +48,7 @@ class Html200(Parameters):
 class ErrorEnvelope200(Parameters):
     """The provider's error body for `status`, but with HTTP status 200."""
 
-    status: Literal[400, 401, 402, 403, 408, 418, 429, 500, 503] = 429
+    status: Literal[400, 401, 402, 403, 404, 408, 418, 429, 451, 500, 503] = 429
     error_code: int | None = None
 
 
@@ -125,7 +125,7 @@ class NullPrice(CoinParameters):
 
 
 class NotANumber(CoinParameters):
-    """The price is a bare `NaN`, `Infinity` or `-Infinity`, which is no JSON."""
+    """The price is a bare `NaN`, `Infinity` or `-Infinity`, which is no JSON; where prices are strings, that word as a string."""
 
     value: Literal["NaN", "Infinity", "-Infinity"] = "NaN"
 
@@ -162,13 +162,13 @@ class Outlier(CoinParameters):
 
 
 class PriceValue(CoinParameters):
-    """The price is `value`, any JSON."""
+    """The price is `value`, any JSON, even where prices are strings."""
 
     value: JsonValue
 
     def apply(self, quote: Quote) -> Quote | None:
         """What was asked for."""
-        return replace(quote, served=lambda _: self.value)
+        return replace(quote, served=lambda _: self.value, literal=True)
 
 
 class MissingCoin(CoinParameters):
@@ -196,6 +196,20 @@ class StringNumbers(CoinParameters):
     def apply(self, quote: Quote) -> Quote | None:
         """The same digits in quotes."""
         return replace(quote, as_strings=True)
+
+
+class BareNumbers(CoinParameters):
+    """Numbers that the provider writes as strings are JSON numbers."""
+
+    def apply(self, quote: Quote) -> Quote | None:
+        """The same digits without quotes."""
+        return replace(quote, bare=True)
+
+
+class DuplicateKeys(Parameters):
+    """The price stands twice in its object: first as `value`, any JSON, then as it should."""
+
+    value: JsonValue = 1
 
 
 class ClockSkew(Parameters):
@@ -229,4 +243,6 @@ FAULT_KINDS: dict[str, type[Parameters]] = {
     "missing_coin": MissingCoin,
     "renamed_coin": RenamedCoin,
     "string_numbers": StringNumbers,
+    "bare_numbers": BareNumbers,
+    "duplicate_keys": DuplicateKeys,
 }

@@ -12,15 +12,16 @@ from typing import Self
 from aiohttp import web
 
 from actors.market.admin import add_admin_routes
-from actors.market.dialects import DIALECTS, Answer, Dialect, Request, View
+from actors.market.dialects import DIALECTS, Answer, Dialect, Request, Usage, View
 from actors.market.faultbook import ActiveFault, FaultBook, latest
 from actors.market.faults import ClockSkew, ErrorEnvelope200, Hang, HttpStatus, Latency, Reset, ShapeVersion
 from actors.market.ledger import Ledger
-from actors.market.limits import LimitBook, ProviderLimits
+from actors.market.limits import LimitBook
 from actors.market.quotes import Market
 from actors.market.transport import carries_prices, hang, reset, send
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, SystemClock
+from cryptoviz.settings import MarketLimits
 
 __all__ = ["MarketConfig", "ReplayMarket"]
 
@@ -41,7 +42,7 @@ class MarketConfig:
         seed, speed: which market, and market seconds per wall second.
         home: folder of the ledger; None keeps it in a temporary one.
         extra_assets: coins without a recording, which are simulated.
-        limits: per provider; generous where none are given.
+        limits: per provider, until others are set over HTTP; generous where none are given.
         ledger_max_bytes: see `Ledger`; 0 keeps everything.
     """
 
@@ -51,7 +52,7 @@ class MarketConfig:
     speed: float = 1.0
     home: Path | None = None
     extra_assets: tuple[Asset, ...] = ()
-    limits: Mapping[str, ProviderLimits] = field(default_factory=dict)
+    limits: Mapping[str, MarketLimits] = field(default_factory=dict)
     ledger_max_bytes: int = 256 * 1024 * 1024
 
 
@@ -63,7 +64,9 @@ class ReplayMarket:
         self.clock: Clock = clock or SystemClock()
         self.requests_total = 0
         self.last_request_ms: int | None = None
-        self._limits = LimitBook()
+        self.limits: dict[str, MarketLimits] = dict(self.config.limits)
+        """The plans in force."""
+        self.usage = LimitBook()
         self._runner: web.AppRunner | None = None
         self._folder: TemporaryDirectory[str] | None = None
         self._port = 0
@@ -137,7 +140,7 @@ class ReplayMarket:
         answer = self._answer(dialect, request, faults, _client(http))
         prices = answer.prices if answer.status == 200 and carries_prices(faults) else {}
         seq = self.ledger.append(provider, answer.endpoint, self.clock.now_ms(), answer.status, _names(faults), prices)
-        return await send(http, answer.status, answer.body, answer.headers | {SEQ_HEADER: str(seq)}, faults, self.clock)
+        return await send(http, answer, answer.headers | {SEQ_HEADER: str(seq)}, faults, self.clock, dialect.price_key)
 
     async def _delay(self, faults: list[ActiveFault]) -> None:
         seconds = sum(fault.parameters.seconds for fault in faults if isinstance(fault.parameters, Latency))
@@ -146,8 +149,8 @@ class ReplayMarket:
 
     def _answer(self, dialect: Dialect, request: Request, faults: list[ActiveFault], client: str) -> Answer:
         now_ms = self.clock.now_ms()
-        limits = self.config.limits.get(dialect.name, ProviderLimits())
-        self._limits.call(dialect.name, client, now_ms)
+        limits = self.limits.get(dialect.name, MarketLimits())
+        self.usage.call(dialect.name, client, now_ms, dialect.weight(request))
         view = self._view(dialect, faults, limits, client, now_ms)
         if refused := latest(faults, HttpStatus):
             return dialect.error(request, refused.status, view, refused.error_code, refused.retry_after)
@@ -155,15 +158,18 @@ class ReplayMarket:
             answer = dialect.error(request, envelope.status, view, envelope.error_code)
             answer.status = 200
             return answer
-        if view.usage.minute_used > limits.per_minute:
+        if _too_fast(view.usage, now_ms):
+            if dialect.bans:
+                self.usage.refuse(dialect.name, client, limits, now_ms)
+                view = replace(view, usage=self.usage.usage(dialect.name, client, limits, now_ms))
             return dialect.limited(request, view, month=False)
         if view.usage.month_used >= limits.per_month:
             return dialect.limited(request, view, month=True)
         answer = dialect.answer(request, view)
-        self._limits.charge(dialect.name, client, answer.credits, now_ms)
+        self.usage.charge(dialect.name, client, answer.credits, now_ms)
         return answer
 
-    def _view(self, dialect: Dialect, faults: list[ActiveFault], limits: ProviderLimits, client: str, now_ms: int) -> View:
+    def _view(self, dialect: Dialect, faults: list[ActiveFault], limits: MarketLimits, client: str, now_ms: int) -> View:
         quotes = self.market.quotes(dialect.sight, now_ms)
         for fault in faults:
             quotes = fault.apply(quotes)
@@ -176,7 +182,7 @@ class ReplayMarket:
             sight=dialect.sight,
             quotes=quotes,
             now_ms=now_ms,
-            usage=self._limits.usage(dialect.name, client, limits, now_ms),
+            usage=self.usage.usage(dialect.name, client, limits, now_ms),
             shape=shape.shape if shape else None,
             stamp_shift_ms=shift_ms,
         )
@@ -189,7 +195,9 @@ async def _mark(_: web.Request, response: web.StreamResponse) -> None:
 
 def _request(http: web.Request) -> Request:
     headers = {name.lower(): value for name, value in http.headers.items()}
-    return Request(http.method, f"/{http.match_info['path']}", dict(http.query), headers)
+    # a parameter that is given several times is a list, as at Coinbase
+    query = {name: ",".join(http.query.getall(name)) for name in http.query}
+    return Request(http.method, f"/{http.match_info['path']}", query, headers)
 
 
 def _client(http: web.Request) -> str:
@@ -198,6 +206,12 @@ def _client(http: web.Request) -> str:
         if key := http.headers.get(name):
             return f"key:{hash(key)}"
     return f"ip:{http.remote}"
+
+
+def _too_fast(usage: Usage, now_ms: int) -> bool:
+    if usage.banned_until_ms > now_ms or usage.minute_used > usage.minute_limit:
+        return True
+    return usage.second_limit is not None and usage.second_used > usage.second_limit
 
 
 def _names(faults: list[ActiveFault]) -> str | None:

@@ -15,6 +15,7 @@ __all__ = [
     "DownloadSettings",
     "KafkaSettings",
     "LakeSettings",
+    "MarketLimits",
     "MarketSettings",
     "ProviderSettings",
     "RaySettings",
@@ -191,6 +192,19 @@ class LakeSettings(_Section):
     """How often maintenance looks at the tables."""
 
 
+class MarketLimits(_Section):
+    """What the replay market lets one client of a provider do. Generous by default, because the demo asks every 2 s."""
+
+    per_minute: int = Field(default=6_000, ge=0)
+    """Calls; at Binance, weight."""
+    per_month: int = Field(default=10_000_000, ge=0)
+    """Credits."""
+    per_second: int | None = Field(default=None, ge=1)
+    """Calls; none: no such limit."""
+    ban_after: int = Field(default=10, ge=1)
+    """Refused calls within a minute after which Binance bans the client."""
+
+
 class MarketSettings(_Section):
     """The replay market of the demo."""
 
@@ -198,6 +212,8 @@ class MarketSettings(_Section):
     seed: int = 20221108
     speed: float = 1.0
     """Market seconds per wall second."""
+    limits: dict[str, MarketLimits] = Field(default_factory=dict)
+    """Plans to study, by provider: `{"coingecko": {"per_minute": 10, "per_month": 10000}}`."""
 
 
 class DashboardSettings(_Section):

@@ -52,6 +52,13 @@ class CoinGecko:
     name = "coingecko"
     sight = Sight("coingecko")
     shapes: tuple[str, ...] = ("wrapped", "camel_case")
+    price_key = "current_price"
+    bans = False
+
+    def weight(self, request: Request) -> int:
+        """Every call counts once."""
+        del request
+        return 1
 
     def answer(self, request: Request, view: View) -> Answer:
         """CoinGecko's answer."""

@@ -51,6 +51,13 @@ class CoinMarketCap:
     name = "coinmarketcap"
     sight = Sight("coinmarketcap", spread_bps=6.0, lag_ms=1000)
     shapes: tuple[str, ...] = ("v1", "v2", "v3", "v3_object")
+    price_key = "price"
+    bans = False
+
+    def weight(self, request: Request) -> int:
+        """Every call counts once."""
+        del request
+        return 1
 
     def answer(self, request: Request, view: View) -> Answer:
         """CoinMarketCap's answer."""
