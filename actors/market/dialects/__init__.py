@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from actors.market.dialects.base import Answer, Dialect, Request, Usage, View
+from actors.market.dialects.binance import Binance
+from actors.market.dialects.coinbase import Coinbase
 from actors.market.dialects.coingecko import CoinGecko
 from actors.market.dialects.coinmarketcap import CoinMarketCap
+from actors.market.dialects.coinpaprika import CoinPaprika
+from actors.market.dialects.kraken import Kraken
 
 __all__ = ["DIALECTS", "Answer", "Dialect", "Request", "Usage", "View"]
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (CoinGecko(), CoinMarketCap())}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (CoinGecko(), CoinMarketCap(), Binance(), Kraken(), CoinPaprika(), Coinbase())}

@@ -10,9 +10,10 @@ import time
 import httpx
 import pytest
 
+from actors.market.dialects import DIALECTS
 from actors.market.faults import FAULT_KINDS
-from actors.market.limits import ProviderLimits
 from actors.market.server import MarketConfig, ReplayMarket
+from cryptoviz.settings import MarketLimits
 from tests.helpers import eventually, eventually_async, free_port
 from tests.integration.market.wire import CMC, GECKO, KEYED, entries
 
@@ -61,7 +62,7 @@ async def test_bad_ledger_page_is_400(client, query):
 
 async def test_unknown_places_say_what_there_is(client):
     assert (await client.get("/_market/nowhere")).status_code == 404
-    assert (await client.get("/nasdaq/quotes")).json()["valid"] == ["coingecko", "coinmarketcap"]
+    assert (await client.get("/nasdaq/quotes")).json()["valid"] == sorted(DIALECTS)
 
 
 async def test_clock(client):
@@ -150,7 +151,7 @@ async def test_stop_cuts_trickling_answers_soon():
 
 @pytest.fixture
 async def strict():
-    limits = {"coingecko": ProviderLimits(per_minute=3), "coinmarketcap": ProviderLimits(per_month=2)}
+    limits = {"coingecko": MarketLimits(per_minute=3), "coinmarketcap": MarketLimits(per_month=2)}
     async with ReplayMarket(MarketConfig(limits=limits)) as running, httpx.AsyncClient(base_url=running.url) as http:
         yield http
 
