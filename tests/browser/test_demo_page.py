@@ -1,0 +1,51 @@
+"""The page over the whole demo: what the market does and what the operator does, seen in a real browser."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.conftest import Opener, until_shown
+from tests.helpers import eventually
+from tests.pipeline import Demo
+
+pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(600)]
+
+PRICE = '.cv-price[data-asset="bitcoin"]'
+SOURCE = '.cv-coin-table .tabulator-row:has-text("Bitcoin") .cv-source-cell'
+
+
+def test_prices_move_without_reload_errors_or_requests_to_others(demo: Demo, open_page: Opener) -> None:
+    seen = open_page(f"{demo.page}?coin=bitcoin&tf=1m")
+    page = seen.page
+    navigations = seen.navigations
+    stamps = page.locator(".cv-latest-ingest")
+    first = (stamps.get_attribute("data-tick-ts"), page.locator(PRICE).first.text_content())
+    eventually(lambda: (stamps.get_attribute("data-tick-ts"), page.locator(PRICE).first.text_content())[0] != first[0], 20)
+    eventually(lambda: page.locator(PRICE).first.text_content() != first[1], 30)
+    assert page.get_by_text("REPLAYED DATA").first.is_visible()
+    assert seen.navigations == navigations
+    assert seen.errors == []
+    assert seen.left_machine == []
+
+
+def test_failing_primary_is_shown_as_fallback_and_its_return_too(demo: Demo, open_page: Opener) -> None:
+    page = open_page(demo.page).page
+    with demo.fault(provider="coingecko", kind="http_status", parameters={"status": 500}):
+        until_shown(page, f"{SOURCE} .cv-fallback", "fallback: unavailable", timeout_s=20)
+        until_shown(page, f"{SOURCE} .cv-source", "CoinMarketCap")
+    eventually(lambda: page.locator(f"{SOURCE} .cv-fallback").count() == 0, 60)
+    until_shown(page, f"{SOURCE} .cv-source", "CoinGecko")
+
+
+def test_scraper_and_lake_stop_and_start_from_the_page(demo: Demo, open_page: Opener) -> None:
+    page = open_page(f"{demo.page}?view=pipeline", wait_for='.cv-component-state[data-component="lake"]').page
+    for name in ("scraper/coingecko", "lake"):
+        state = f'.cv-component-state[data-component="{name}"]'
+        until_shown(page, state, "RUNNING", timeout_s=60)
+        page.get_by_role("button", name=f"Stop {name}", exact=True).click()
+        page.locator(".cv-confirm button").click()
+        until_shown(page, state, "STOPPED", timeout_s=20)
+        assert demo.states()[name] == "STOPPED"
+        page.get_by_role("button", name=f"Start {name}", exact=True).click()
+        page.locator(".cv-confirm button").click()
+        until_shown(page, state, "RUNNING", timeout_s=90)
