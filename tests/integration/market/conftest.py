@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from actors.market.server import MarketConfig, ReplayMarket
+from tests.integration.market.wire import SetClock
 
 
 @pytest.fixture
@@ -15,6 +16,18 @@ async def market(tmp_path):
 @pytest.fixture
 async def client(market):
     async with httpx.AsyncClient(base_url=market.url, timeout=20) as http:
+        yield http
+
+
+@pytest.fixture
+def set_clock():
+    return SetClock()
+
+
+@pytest.fixture
+async def still(tmp_path, set_clock):
+    """A client of a market whose time stands until `set_clock` is moved."""
+    async with ReplayMarket(MarketConfig(home=tmp_path), set_clock) as running, httpx.AsyncClient(base_url=running.url, timeout=20) as http:
         yield http
 
 

@@ -9,8 +9,9 @@ import time
 import httpx
 import pytest
 
+from actors.market.dialects import DIALECTS
 from actors.market.faults import FAULT_KINDS
-from tests.integration.market.wire import CMC, GECKO, entries, stamp_ms
+from tests.integration.market.wire import ALL, BITCOIN, CMC, ETHEREUM, GECKO, entries, prices_in, stamp_ms
 
 pytestmark = pytest.mark.integration
 
@@ -81,6 +82,91 @@ async def test_http_status_of_coinmarketcap(client, ask, status, code):
     response = await client.get(CMC)
     assert (response.status_code, response.json()["status"]["error_code"]) == (status, code)
     assert "data" not in response.json()
+
+
+ERRORS = [
+    ("binance", 400, {"code": -1121, "msg": "Invalid symbol."}),
+    ("binance", 401, {"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."}),
+    ("binance", 500, {"code": -1000, "msg": "An unknown error occurred while processing the request."}),
+    ("kraken", 403, {"error": ["EGeneral:Permission denied"]}),
+    ("kraken", 429, {"error": ["EGeneral:Too many requests"]}),
+    ("kraken", 503, {"error": ["EService:Unavailable"]}),
+    ("kraken", 502, {"error": ["EService:Busy"]}),
+    ("coinpaprika", 402, {"error": "payment required: the monthly limit of the free plan is used up"}),
+    ("coinpaprika", 429, {"error": "too many requests"}),
+    ("coinpaprika", 500, {"error": "internal server error"}),
+    ("coinbase", 404, {"error": "NOT_FOUND", "error_details": "valid product_id is required", "message": "valid product_id is required"}),
+    ("coinbase", 429, {"error": "RESOURCE_EXHAUSTED", "error_details": "too many requests", "message": "too many requests"}),
+]
+
+
+@pytest.mark.parametrize(("provider", "status", "body"), ERRORS)
+async def test_http_status_of_the_others(client, ask, provider, status, body):
+    await ask("http_status", provider, status=status)
+    response = await client.get(ALL[provider])
+    assert (response.status_code, response.json()) == (status, body)
+    assert "retry-after" not in response.headers
+    assert (await entries(client))[-1]["prices"] == {}
+    await client.delete("/_market/faults")
+    await ask("error_envelope_200", provider, status=429)
+    assert (await client.get(ALL[provider])).status_code == 200
+    await ask("http_status", provider, status=429, retry_after=7)
+    assert (await client.get(ALL[provider])).headers["retry-after"] == "7"
+
+
+async def test_binance_codes_for_too_much(client, ask):
+    for status, says in ((429, "Too much request weight used; current limit is 6000"), (418, "Way too much request weight used; IP banned until 1")):
+        await ask("http_status", "binance", status=status)
+        body = (await client.get(ALL["binance"])).json()
+        assert body["code"] == -1003
+        assert body["msg"].startswith(says)
+    await ask("http_status", "binance", status=451)
+    body = (await client.get(ALL["binance"])).json()
+    assert (body["code"], body["msg"][:46]) == (0, "Service unavailable from a restricted location")
+    await ask("http_status", "binance", status=403)
+    blocked = await client.get(ALL["binance"])
+    assert (blocked.status_code, blocked.headers["content-type"]) == (403, "text/html")
+    assert "403 Forbidden" in blocked.text
+
+
+@pytest.mark.parametrize("provider", ALL)
+async def test_faults_of_the_body_with_every_provider(client, ask, provider):
+    """Each kind that leaves an answer at all, one after the other."""
+    good = (await client.get(ALL[provider])).json()
+
+    async def answer(name, **parameters):
+        fault = await ask(name, provider, **parameters)
+        response = await client.get(ALL[provider])
+        await client.delete(f"/_market/faults?id={fault['id']}")
+        return response
+
+    assert (await answer("html_200")).text.startswith("<!DOCTYPE html>")
+    assert (await answer("empty")).content == b""
+    assert prices_in(provider, (await answer("empty", how="data")).json()) == {}
+    assert type((await answer("wrong_type")).json()) is not type(good)
+    with pytest.raises(json.JSONDecodeError):
+        (await answer("truncated")).json()
+    huge = await answer("huge", size_bytes=200_000)
+    assert len(huge.content) == 200_000
+    assert set(prices_in(provider, huge.json())) == set(prices_in(provider, good))
+    assert len((await answer("gzip_bomb", size_bytes=1_000_000)).content) == 1_000_000
+    assert (await answer("redirect")).status_code == 302
+    assert (await answer("latency", seconds=0)).status_code == 200
+
+
+async def test_other_shapes_of_the_new_providers(client, ask):
+    for provider, shape in (
+        ("binance", "mini"),
+        ("kraken", "asset_version_1"),
+        ("coinpaprika", "circulating_supply"),
+        ("coinbase", "exchange_ticker"),
+    ):
+        await ask("shape_version", provider, shape=shape)
+    assert "bidPrice" not in (await client.get(ALL["binance"])).json()[0]
+    assert list((await client.get(ALL["kraken"])).json()["result"]) == ["BTC/USD", "ETH/USD", "POL/USD"]
+    assert (await client.get(ALL["coinpaprika"])).json()[0]["circulating_supply"] > 0
+    ticker = (await client.get("/coinbase/api/v3/brokerage/market/products/BTC-USD")).json()
+    assert set(ticker) == {"ask", "bid", "volume", "trade_id", "price", "size", "time"}
 
 
 async def test_http_status_with_retry_after_and_code(client, ask):
@@ -202,43 +288,56 @@ async def test_clock_skew(client, ask, market):
     await ask("clock_skew", "*", seconds=-7200)
     row, body = (await client.get(GECKO)).json()[0], (await client.get(CMC)).json()
     coin = body["data"][0]
+    binance, paprika = (await client.get(ALL["binance"])).json()[0], (await client.get(ALL["coinpaprika"])).json()[0]
+    assert market.clock.now_ms() - binance["closeTime"] == pytest.approx(7_200_000, abs=5_000)
+    assert market.clock.now_ms() - stamp_ms(paprika["last_updated"]) == pytest.approx(7_202_000, abs=5_000)
     for stamp in (row["last_updated"], coin["last_updated"], coin["quote"][0]["last_updated"], body["status"]["timestamp"]):
         assert market.clock.now_ms() - stamp_ms(stamp) == pytest.approx(7_200_000, abs=5_000)
 
 
 VALUES = {
     "null_price": ({}, lambda price, _: price is None),
-    "nan": ({"value": "NaN"}, lambda price, _: math.isnan(price)),
-    "zero_price": ({}, lambda price, _: price == 0),
-    "negative": ({}, lambda price, good: price == pytest.approx(-good, rel=0.05)),
-    "outlier": ({"factor": 3}, lambda price, good: price == pytest.approx(3 * good, rel=0.05)),
+    "nan": ({"value": "NaN"}, lambda price, _: math.isnan(float(price))),
+    "zero_price": ({}, lambda price, _: float(price) == 0),
+    "negative": ({}, lambda price, good: float(price) == pytest.approx(-float(good), rel=0.05)),
+    "outlier": ({"factor": 3}, lambda price, good: float(price) == pytest.approx(3 * float(good), rel=0.05)),
     "price_value": ({"value": 1e300}, lambda price, _: price == 1e300),
-    "string_numbers": ({}, lambda price, good: isinstance(price, str) and float(price) == pytest.approx(good, rel=0.05)),
+    "string_numbers": ({}, lambda price, good: isinstance(price, str) and float(price) == pytest.approx(float(good), rel=0.05)),
+    "bare_numbers": ({}, lambda price, good: isinstance(price, float) and price == pytest.approx(float(good), rel=0.05)),
 }
-
-
-async def prices_of(client, url):
-    """Price by id, whichever provider answers."""
-    body = (await client.get(url)).json()
-    if isinstance(body, list):
-        return {row["id"]: row["current_price"] for row in body}
-    return {str(coin["id"]): coin["quote"][0]["price"] for coin in body["data"]}
+IN_BODY = BITCOIN | {"kraken": "XXBTZUSD"}, ETHEREUM | {"kraken": "XETHZUSD"}
 
 
 @kind(*VALUES)
 @pytest.mark.parametrize("name", VALUES)
-@pytest.mark.parametrize(("url", "bitcoin", "ethereum"), [(GECKO, "bitcoin", "ethereum"), (CMC, "1", "1027")])
-async def test_faults_of_the_price(client, ask, name, url, bitcoin, ethereum):
+@pytest.mark.parametrize("provider", ALL)
+async def test_faults_of_the_price(client, ask, name, provider):
     parameters, holds = VALUES[name]
-    good = await prices_of(client, url)
+    bitcoin, ethereum = (ids[provider] for ids in IN_BODY)
+    good = prices_in(provider, (await client.get(ALL[provider])).json())
     await ask(name, "*", coins=["BTC"], **parameters)
-    bad = await prices_of(client, url)
+    bad = prices_in(provider, (await client.get(ALL[provider])).json())
     assert holds(bad[bitcoin], good[bitcoin])
-    assert bad[ethereum] == pytest.approx(good[ethereum], rel=0.05)
+    assert type(bad[ethereum]) is type(good[ethereum])
+    assert float(bad[ethereum]) == pytest.approx(float(good[ethereum]), rel=0.05)
     # the ledger holds what was sent, with NaN as text
     entry = (await entries(client))[-1]
     assert entry["fault"] == name
-    assert entry["prices"][bitcoin] == ("NaN" if name == "nan" else bad[bitcoin])
+    assert entry["prices"][BITCOIN[provider]] == ("NaN" if name == "nan" else bad[bitcoin])
+
+
+@kind("duplicate_keys")
+@pytest.mark.parametrize("provider", ALL)
+async def test_duplicate_keys(client, ask, provider):
+    key = DIALECTS[provider].price_key
+    await ask("duplicate_keys", provider, value=7)
+    text = (await client.get(ALL[provider])).text
+    coins = len(prices_in(provider, json.loads(text)))
+    assert text.count(f'"{key}":7,"{key}":') == coins
+    assert text.count(f'"{key}":') == 2 * coins
+    # the last one counts for most parsers, and is the one in the ledger
+    entry = (await entries(client))[-1]
+    assert entry["prices"][BITCOIN[provider]] == prices_in(provider, json.loads(text))[IN_BODY[0][provider]]
 
 
 async def test_infinity_is_bare_in_the_body(client, ask):
@@ -247,14 +346,25 @@ async def test_infinity_is_bare_in_the_body(client, ask):
 
 
 @kind("missing_coin", "renamed_coin")
-async def test_missing_and_renamed_coins(client, ask):
+@pytest.mark.parametrize("provider", ALL)
+async def test_missing_and_renamed_coins(client, ask, provider):
+    bitcoin, ethereum = (ids[provider] for ids in IN_BODY)
     await ask("missing_coin", "*", coins=["bitcoin"])
     await ask("renamed_coin", "*", coins=["ethereum"], suffix="99")
-    ids = set(await prices_of(client, GECKO))
-    assert "bitcoin" not in ids
-    assert "ethereum" not in ids
-    assert "ethereum99" in ids
-    assert list(await prices_of(client, CMC)) == ["102799", "28321"]
+    ids = set(prices_in(provider, (await client.get(ALL[provider])).json()))
+    assert not {bitcoin, ethereum} & ids
+    assert f"{ethereum}99" in ids
+    assert ETHEREUM[provider] + "99" in (await entries(client))[-1]["prices"]
+
+
+async def test_a_missing_coin_is_not_found_where_it_is_asked_for_alone(client, ask):
+    await ask("missing_coin", "*", coins=["bitcoin"])
+    for url, status in (
+        ("/coinpaprika/v1/tickers/btc-bitcoin", 404),
+        ("/coinbase/api/v3/brokerage/market/products/BTC-USD", 404),
+        ("/binance/api/v3/ticker/24hr?symbol=BTCUSDT", 400),
+    ):
+        assert (await client.get(url)).status_code == status
 
 
 async def test_unreadable_bodies_leave_no_price_in_the_ledger(client, ask):
@@ -269,7 +379,7 @@ async def test_several_faults_act_together(client, ask):
     await ask("latency", seconds=0.1)
     await ask("null_price", coins=["bitcoin"])
     await ask("html_200", "coinmarketcap")
-    assert (await prices_of(client, GECKO))["bitcoin"] is None
+    assert prices_in("coingecko", (await client.get(GECKO)).json())["bitcoin"] is None
     assert (await entries(client))[-1]["fault"] == "latency+null_price"
 
 

@@ -47,3 +47,20 @@ async def test_a_taken_port_names_the_setting(settings):
         holder.listen()
         with pytest.raises(PreflightError, match="CRYPTOVIZ_MARKET__PORT"):
             await MarketActor(settings).start()
+
+
+async def test_limits_of_an_unknown_provider_name_the_setting(tmp_path):
+    settings = Settings(home=tmp_path, market=MarketSettings(port=free_port(), limits={"nasdaq": {}}))
+    with pytest.raises(PreflightError, match=r"market\.limits names nasdaq: the replay market knows coingecko"):
+        await MarketActor(settings).start()
+
+
+async def test_limits_of_the_settings_hold(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYPTOVIZ_MARKET__LIMITS", '{"coinpaprika": {"per_month": 1}}')
+    monkeypatch.setenv("CRYPTOVIZ_MARKET__PORT", str(free_port()))
+    settings = Settings(home=tmp_path)
+    actor = MarketActor(settings)
+    await actor.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.market.port}") as client:
+        assert [(await client.get("/coinpaprika/v1/tickers")).status_code for _ in range(2)] == [200, 402]
+    await actor.stop()

@@ -35,6 +35,16 @@ def test_a_fault_ends_with_its_count(book):
     assert [len(book.take("coingecko", 1)) for _ in range(4)] == [1, 1, 0, 0]
 
 
+def test_a_fault_meets_every_so_many_requests(book):
+    book.add(fault(every=3), now_s=0)
+    assert [len(book.take("coingecko", 1)) for _ in range(7)] == [1, 0, 0, 1, 0, 0, 1]
+    book.clear()
+    book.add(fault(every=2, count=2), now_s=0)
+    assert [len(book.take("coingecko", 1)) for _ in range(7)] == [1, 0, 1, 0, 0, 0, 0]
+    with pytest.raises(BadFault, match="every"):
+        book.add(fault(every=0), 0)
+
+
 def test_a_fault_meets_its_provider_only(book):
     book.add(fault("hang"), 0)
     book.add(fault("reset", "*"), 0)
