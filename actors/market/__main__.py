@@ -18,7 +18,7 @@ async def _serve(config: MarketConfig) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with ReplayMarket(config) as market:
-        lines = [f"{name}: {market.base_url(name)}" for name in DIALECTS] + [f"control: {market.url}/_market/faults | ledger | clock"]
+        lines = [f"{name}: {market.base_url(name)}" for name in DIALECTS] + [f"control: {market.url}/_market/faults | limits | ledger | clock"]
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
         await stopped.wait()
@@ -27,9 +27,7 @@ async def _serve(config: MarketConfig) -> None:
 def main() -> None:
     """Parse the command line and serve."""
     defaults = MarketConfig()
-    parser = argparse.ArgumentParser(
-        prog="python -m actors.market", description="Serve replayed November 2022 prices as CoinGecko and CoinMarketCap do."
-    )
+    parser = argparse.ArgumentParser(prog="python -m actors.market", description=f"Serve replayed November 2022 prices as {', '.join(DIALECTS)} do.")
     parser.add_argument("--port", type=int, default=8999, help="loopback port; 0 takes a free one (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="which market (default: %(default)s)")
     parser.add_argument("--speed", type=float, default=defaults.speed, help="market seconds per second (default: %(default)s)")

@@ -1,9 +1,12 @@
 """Binance's answers over real HTTP."""
 
+import httpx
 import pytest
 
 from actors.market.recorded import CANDLE_MS, DAY_MS, FIVE_MINUTE_FILE, load_candles
-from tests.integration.market.wire import NOON_MS
+from actors.market.server import MarketConfig, ReplayMarket
+from cryptoviz.assets import Asset
+from tests.integration.market.wire import NOON_MS, SetClock
 
 pytestmark = pytest.mark.integration
 
@@ -175,3 +178,12 @@ async def test_five_minutes_of_ticks_are_the_klines(still, set_clock):
     minutes = await klines(still, "1m", startTime=NOON_MS, limit=5)
     for row, part in zip(minutes, batches(ticks, 60), strict=True):
         assert [float(text) for text in row[1:5]] == [part[0], max(part), min(part), part[-1]]
+
+
+async def test_a_simulated_coin_is_served_with_its_candles():
+    pepe = Asset("pepe", "PEPE", "Pepe", {"binance": "PEPEUSDT"})
+    async with ReplayMarket(MarketConfig(extra_assets=(pepe,)), SetClock()) as running, httpx.AsyncClient(base_url=running.url) as http:
+        row = (await http.get(f"{TICKER}?symbol=PEPEUSDT")).json()
+        latest = (await klines(http, "1m", symbol="PEPEUSDT", limit=1))[0]
+        assert float(row["lastPrice"]) == float(latest[4]) > 0
+        assert (await http.get("/coinbase/api/v3/brokerage/market/products/PEPE-USD")).status_code == 404

@@ -152,6 +152,19 @@ async def test_history_is_what_was_served(client):
     pytest.fail("no two answers within one second in 20 tries")
 
 
+async def test_a_past_range_is_the_path_that_was_served(still, set_clock):
+    """Prices seen live on the 5-minute grid come back from the range, also after the month has begun anew."""
+    seen = []
+    for _ in range(6):
+        row = (await still.get(f"{GECKO}&ids=solana")).json()[0]
+        seen.append([set_clock.ms, row["current_price"]])
+        set_clock.ms += 300_000
+    set_clock.ms += 20 * 86_400_000
+    first, last = seen[0][0] // 1000, seen[-1][0] // 1000
+    chart = (await still.get(f"/coingecko/coins/solana/market_chart/range?vs_currency=usd&from={first}&to={last + 1}")).json()
+    assert chart["prices"] == seen
+
+
 @pytest.mark.parametrize("text", ["-1", "x", "²", "9" * 5000, "0", "1e3", "nan"])
 async def test_strange_numbers_never_break_it(client, text):
     for name in ("per_page", "page", "precision"):

@@ -58,6 +58,18 @@ def test_providers_agree_within_some_basis_points_but_not_exactly(market):
     assert sum(spread > 0.5 for spread in spreads) > len(spreads) * 0.7
 
 
+@pytest.mark.parametrize(("name", "most"), [("binance", 0), ("kraken", 4), ("coinbase", 3), ("coinpaprika", 8)])
+def test_each_provider_has_a_distance_of_its_own(market, name, most):
+    near, far = DIALECTS["coingecko"].sight, DIALECTS[name].sight
+    times = [NOW_MS + hour * 3_600_000 for hour in range(24)]
+    spreads = [abs(market.price(far, coin, at) / market.price(near, coin, at) - 1) * 10_000 for coin in market.coins for at in times]
+    assert max(spreads) <= most + 1e-9
+    assert sum(spreads) / len(spreads) >= most / 4
+    if most:
+        other = DIALECTS["coinmarketcap"].sight
+        assert all(market.price(far, coin, NOW_MS) != market.price(other, coin, NOW_MS) for coin in market.coins)
+
+
 def test_coinmarketcap_is_a_second_older(market):
     near, far = (market.quotes(DIALECTS[name].sight, NOW_MS)[0] for name in ("coingecko", "coinmarketcap"))
     assert near.stamp_ms == 1_795_557_939_000
@@ -90,6 +102,12 @@ def test_a_coin_without_recording_is_simulated():
     quote = market.quotes(DIALECTS["coingecko"].sight, NOW_MS)[-1]
     assert quote.coin.asset is doge
     assert quote.price > 0
+
+
+def test_a_simulated_coin_is_listed_where_the_table_has_an_id_for_it():
+    coin = Market(seed=5, extra=[Asset("dogecoin", "DOGE", "Dogecoin", {"binance": "DOGEUSDT"})]).coins[-1]
+    assert (coin.listing("binance"), coin.listing("kraken")) == ("DOGEUSDT", None)
+    assert coin.provider_id("coingecko") == "dogecoin"
 
 
 def test_matic_history_is_served_as_pol(market):
