@@ -52,6 +52,7 @@ class FallbackReason(StrEnum):
     BAD_PAYLOAD = "bad_payload"
     MISSING_ASSET = "missing_asset"
     STALE = "stale"
+    OUTLIER = "outlier"
     BREAKER_OPEN = "breaker_open"
 
 
@@ -108,7 +109,7 @@ class TickResult:
     """What one scraper hands the collector for one tick: prices, or why there are none.
 
     `failure` concerns the whole answer; `asset_failures` single coins of an answer that was otherwise good. `ingest_ts` is when the response was
-    complete (UTC epoch ms).
+    complete (UTC epoch ms). `fetch_ids` names the exchange of each asset whose price did not come with `fetch_id`, where a tick took several calls.
     """
 
     provider: str
@@ -120,6 +121,7 @@ class TickResult:
     asset_failures: dict[str, FallbackReason] = field(default_factory=dict)
     failure: FallbackReason | None = None
     message: str = ""
+    fetch_ids: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class UnifiedRecord:
 
     def to_json(self) -> bytes:
         """One line of UTF-8 JSON that ends in a newline, so that concatenated values are NDJSON."""
-        return orjson.dumps(asdict(self), option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(self, option=orjson.OPT_APPEND_NEWLINE)
 
     @classmethod
     def from_json(cls, value: bytes) -> UnifiedRecord:

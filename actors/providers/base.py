@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
 
 from actors.providers.http import HttpFetcher, HttpResponse
+from actors.providers.parsed import Parsed
+from actors.shapes import Shape, ShapeWatch
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError, ProviderUnavailable
@@ -24,14 +26,6 @@ MAX_ATTEMPTS = 2
 """One quick second try: a third would eat the tick, and the fallback provider has answered long since."""
 RETRY_WAIT_S = (0.05, 0.25)
 """Jitter of the second try, so that scrapers that fail together do not come back together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What a body says: observations, and the coins that it should have had a price for and has not."""
-
-    observations: list[Observation] = field(default_factory=list)
-    asset_failures: dict[str, FallbackReason] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +48,28 @@ class BaseProvider(ABC):
         default_base_url: where it lives unless `providers.<name>.base_url` says otherwise.
         default_min_interval_s: shortest time between two calls to its own hosts.
         asset_ids: our asset ids -> the provider's, for assets whose table entry does not name this provider.
+        status_reasons: what HTTP statuses mean here, where that is not what they usually mean (see `actors.providers.failures`).
+        shapes: by a part of a path below the base address, what its good bodies are documented to hold (see `actors.shapes`).
     """
 
     name: ClassVar[str]
     default_base_url: ClassVar[str]
     default_min_interval_s: ClassVar[float] = 1.0
     asset_ids: ClassVar[Mapping[str, str]] = {}
+    shapes: ClassVar[Mapping[str, Shape]] = {}
+    status_reasons: ClassVar[Mapping[int, FallbackReason]] = {}
 
     def __init__(self, settings: ProviderSettings, fetcher: HttpFetcher, clock: Clock) -> None:
         self.settings = settings
         self._fetcher = fetcher
         self._clock = clock
         self._asset_failures: dict[str, FallbackReason] = {}
+        self._fetch_ids: dict[str, str] = {}
         self._log = get_logger(f"provider/{self.name}")
         self.last_failure: PollFailure | None = None
+        self.shape_watch = ShapeWatch(self.name, self.shapes)
+        self.unlisted: frozenset[str] = frozenset()
+        """Ids of ours that the newest good answers did not mention: a wrong id, or a coin that the provider dropped."""
 
     @abstractmethod
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
@@ -99,10 +101,29 @@ class BaseProvider(ABC):
         """The provider's ids -> our asset ids, for the assets that it lists."""
         return {provider_id: asset.asset_id for asset in assets if (provider_id := self.id_of(asset)) is not None}
 
-    async def fetch(self, path: str, params: Mapping[str, str], parse: Callable[[HttpResponse], Parsed]) -> list[Observation]:
-        """GET a path below the base address; failures of single coins that `parse` reports are kept for the tick's result."""
-        parsed = await self._fetcher.get(f"{self.base_url}{path}", params, self.auth_headers(), parse)
+    async def fetch(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        parse: Callable[[HttpResponse], Parsed],
+        shorten: Callable[[bytes], bytes] | None = None,
+    ) -> list[Observation]:
+        """GET a path below the base address; failures of single coins that `parse` reports are kept for the tick's result.
+
+        Safe to call several times at once. `shorten` makes of a good body that is too long to be recorded one that `parse` reads the same way.
+        """
+        fetched: list[HttpResponse] = []
+
+        def parse_and_keep(response: HttpResponse) -> Parsed:
+            fetched.append(response)
+            return parse(response)
+
+        parsed = await self._fetcher.get(f"{self.base_url}{path}", params, self.auth_headers(), parse_and_keep, shorten)
         self._asset_failures |= parsed.asset_failures
+        self.unlisted |= parsed.unlisted
+        for response in fetched:
+            self._fetch_ids |= dict.fromkeys((o.asset_id for o in parsed.observations), response.fetch_id)
+            self.shape_watch.see(path, response.body)
         return parsed.observations
 
     async def aclose(self) -> None:
@@ -113,6 +134,7 @@ class BaseProvider(ABC):
         """One tick's result, within `budget_s` and never an exception: what goes wrong becomes the result's `failure`."""
         known = [asset for asset in assets if self.id_of(asset) is not None]
         self._asset_failures = {asset.asset_id: FallbackReason.MISSING_ASSET for asset in assets if self.id_of(asset) is None}
+        self._fetch_ids = {}
         self.last_failure, observations = None, list[Observation]()
         try:
             async with asyncio.timeout(budget_s):
@@ -125,6 +147,7 @@ class BaseProvider(ABC):
         except Exception as error:  # noqa: BLE001 (a provider of a third party must not end the collection)
             self._log.exception("provider_bug", provider=self.name)
             self.last_failure = PollFailure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in get_crypto_data")
+        self.shape_watch.judge(observations)
         return self._result(tick_ts, known, {observation.asset_id: observation for observation in observations})
 
     async def _poll_with_retry(self, tick_ts: int, assets: Sequence[Asset]) -> list[Observation]:
@@ -138,11 +161,13 @@ class BaseProvider(ABC):
         async for attempt in retrying:
             with attempt:
                 self._fetcher.begin(tick_ts, attempt.retry_state.attempt_number)
+                self.unlisted = frozenset()
                 return await self.get_crypto_data(assets)
         raise AssertionError("tenacity either returns or raises")  # pragma: no cover
 
     def _result(self, tick_ts: int, known: Sequence[Asset], found: dict[str, Observation]) -> TickResult:
-        failures = dict(self._asset_failures)
+        # An earlier attempt may have failed for coins that this one found.
+        failures = {asset_id: reason for asset_id, reason in self._asset_failures.items() if asset_id not in found}
         for asset in known:
             if asset.asset_id not in found:
                 failures.setdefault(asset.asset_id, FallbackReason.MISSING_ASSET)
@@ -157,6 +182,7 @@ class BaseProvider(ABC):
             asset_failures={} if failed else failures,
             failure=failed.reason if failed else None,
             message=failed.message if failed else "",
+            fetch_ids={asset_id: own for asset_id, own in self._fetch_ids.items() if asset_id in found and own != last.fetch_id},
         )
 
 

@@ -7,15 +7,17 @@ null; an unknown market cap or supply is often 0.0; an answer with HTTP 200 can 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from actors.providers.base import BaseProvider, Parsed
-from actors.providers.decode import decode_json
+from actors.providers.base import BaseProvider
+from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload, failure, reason_of, status_failure
 from actors.providers.http import HttpResponse
+from actors.providers.parsed import Parsed, gather
 from actors.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
+from actors.shapes import Shape
 from cryptoviz.assets import Asset
 from cryptoviz.errors import CryptoVizError, SettingsError
 from cryptoviz.records import FallbackReason, Observation
@@ -24,6 +26,7 @@ from cryptoviz.settings import ProviderSettings
 __all__ = ["CoinGeckoProvider", "parse_markets"]
 
 NAME = "coingecko"
+PATH = "/coins/markets"
 PAGE_COINS = 250
 """The documented maximum of `per_page`."""
 PRO_BASE_URL = "https://pro-api.coingecko.com/api/v3"
@@ -37,6 +40,10 @@ _CODES: dict[int, FallbackReason] = {
     10011: FallbackReason.AUTH,
     20000: FallbackReason.UNAVAILABLE,  # a network block, not a matter of the key
 }
+
+
+def _entries(data: Any) -> Iterable[Any]:
+    return data if isinstance(data, list) else ()
 
 
 class CoinGeckoProvider(BaseProvider):
@@ -58,6 +65,25 @@ class CoinGeckoProvider(BaseProvider):
         plan, key = _plan(self.settings), self.settings.api_key
         return {_HEADERS[plan]: key.get_secret_value()} if key is not None and plan in _HEADERS else {}
 
+    shapes: ClassVar[Mapping[str, Shape]] = {
+        PATH: Shape(
+            _entries,
+            used={
+                "id": "s", "current_price": "n0", "last_updated": "s0", "market_cap_rank": "n0",
+                **dict.fromkeys(("market_cap", "total_volume", "high_24h", "low_24h"), "n0"),
+                **dict.fromkeys(("circulating_supply", "total_supply", "max_supply"), "n0"),
+                **{f"price_change_percentage_{span}_in_currency": "n0" for span in ("1h", "24h", "7d")},
+            },
+            other={
+                **dict.fromkeys(("symbol", "name"), "s"), "image": "s0?", "roi": "o0?", "sparkline_in_7d": "o0?",
+                **dict.fromkeys(("fully_diluted_valuation", "price_change_24h", "price_change_percentage_24h"), "n0"),
+                **dict.fromkeys(("market_cap_change_24h", "market_cap_change_percentage_24h", "ath", "ath_change_percentage"), "n0"),
+                **dict.fromkeys(("atl", "atl_change_percentage"), "n0"), **dict.fromkeys(("ath_date", "atl_date"), "s0"),
+                "market_cap_rank_with_rehypothecated": "n0?",
+            },
+        )
+    }  # fmt: skip
+
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
         """One call for each 250 coins."""
         observations: list[Observation] = []
@@ -66,7 +92,7 @@ class CoinGeckoProvider(BaseProvider):
             params = {
                 "vs_currency": "usd", "ids": ",".join(ids), "per_page": str(PAGE_COINS), "price_change_percentage": "1h,24h,7d", "precision": "full",
             }  # fmt: skip
-            observations += await self.fetch("/coins/markets", params, partial(parse_markets, ids=ids))
+            observations += await self.fetch(PATH, params, partial(parse_markets, ids=ids))
         return observations
 
 
@@ -85,34 +111,11 @@ def parse_markets(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
     Raises:
         ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
     """
-    try:
-        data = decode_json(response.body)
-    except ValueError as error:
-        if response.status != 200:
-            raise status_failure(NAME, response.status, "", response.retry_after_s) from None
-        raise bad_payload(NAME, f"not JSON: {error}") from None
+    data = decode_response(NAME, response)
     if response.status != 200 or not isinstance(data, list):
         raise _error(response, data)
-    found: dict[str, Observation] = {}
-    failures: dict[str, FallbackReason] = {}
-    for coin in data:
-        coin_id = coin.get("id") if isinstance(coin, dict) else None
-        asset_id = ids.get(coin_id) if isinstance(coin_id, str) else None
-        if asset_id is None:
-            continue
-        outcome = _observation(coin, asset_id)
-        if asset_id in found or asset_id in failures:
-            # Two rows for one coin: nothing says which is right.
-            found.pop(asset_id, None)
-            failures[asset_id] = FallbackReason.BAD_PAYLOAD
-        elif isinstance(outcome, Observation):
-            found[asset_id] = outcome
-        else:
-            failures[asset_id] = outcome
-    for asset_id in ids.values():
-        if asset_id not in found:
-            failures.setdefault(asset_id, FallbackReason.MISSING_ASSET)
-    return Parsed(list(found.values()), failures)
+    coins = ((coin.get("id"), coin) for coin in data if isinstance(coin, dict))
+    return gather(ids, ((coin_id, _observation(coin, ids[coin_id])) for coin_id, coin in coins if isinstance(coin_id, str) and coin_id in ids))
 
 
 def _observation(coin: dict[str, Any], asset_id: str) -> Observation | FallbackReason:

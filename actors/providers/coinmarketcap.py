@@ -8,15 +8,16 @@ array or an object). `status.error_code` is a number or its text; an error can c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar
 
-from actors.providers.base import BaseProvider, Parsed
-from actors.providers.decode import decode_json
-from actors.providers.failures import bad_payload, failure, reason_of, status_failure
+from actors.providers.base import BaseProvider
+from actors.providers.decode import decode_response
+from actors.providers.failures import bad_payload, failure, reason_of, status_failure, until_reset_s
 from actors.providers.http import HttpResponse
+from actors.providers.parsed import Parsed, gather
 from actors.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
+from actors.shapes import Shape
 from cryptoviz.assets import Asset
 from cryptoviz.errors import CryptoVizError, SettingsError
 from cryptoviz.records import FallbackReason, Observation
@@ -47,6 +48,13 @@ _CODES: dict[int, FallbackReason] = {
 }
 
 
+def _entries(data: Any) -> Iterator[Any]:
+    """Coins with their quote as v2 writes it, whatever the version."""
+    inner = data.get("data") if isinstance(data, dict) else None
+    for coin in _coins(inner) if isinstance(inner, dict | list) else ():
+        yield {**coin, "quote": {"USD": _usd_quote(coin.get("quote")) or {}}}
+
+
 class CoinMarketCapProvider(BaseProvider):
     """Keyless below `/public-api`, or keyed; `providers.coinmarketcap.plan` chooses (default: keyed with a key, else keyless)."""
 
@@ -54,6 +62,25 @@ class CoinMarketCapProvider(BaseProvider):
     default_base_url: ClassVar[str] = "https://pro-api.coinmarketcap.com"
     # 30 calls a minute is the smallest documented plan.
     default_min_interval_s: ClassVar[float] = 2.0
+
+    shapes: ClassVar[Mapping[str, Shape]] = {
+        "/cryptocurrency/quotes/latest": Shape(
+            _entries,
+            used={
+                "id": "n", "cmc_rank": "n0", **dict.fromkeys(("circulating_supply", "total_supply", "max_supply"), "n0"),
+                **{f"quote.USD.{name}": "n0" for name in ("price", "volume_24h", "market_cap")},
+                **{f"quote.USD.percent_change_{span}": "n0" for span in ("1h", "24h", "7d")}, "quote.USD.last_updated": "s0",
+            },
+            other={
+                **dict.fromkeys(("name", "symbol", "slug"), "s"), **dict.fromkeys(("last_updated", "date_added"), "s0"),
+                **dict.fromkeys(("num_market_pairs", "is_active", "is_fiat"), "nb0?"), "infinite_supply": "b0?", "tags": "a0?", "platform": "o0?",
+                **dict.fromkeys(("self_reported_circulating_supply", "self_reported_market_cap", "tvl_ratio", "minted_market_cap"), "n0?"),
+                **{f"quote.USD.{name}": "n0?" for name in ("volume_change_24h", "market_cap_dominance", "fully_diluted_market_cap", "tvl", "id")},
+                **{f"quote.USD.percent_change_{span}": "n0?" for span in ("30d", "60d", "90d")}, "quote.USD.symbol": "s?",
+                **{f"quote.USD.{name}": "n0?" for name in ("market_cap_by_total_supply", "volume_24h_reported", "volume_7d", "volume_30d")},
+            },
+        )
+    }  # fmt: skip
 
     def auth_headers(self) -> dict[str, str]:
         """The key, when the plan is keyed; the keyless prefix takes none."""
@@ -86,33 +113,10 @@ def parse_quotes(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
     Raises:
         ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
     """
-    try:
-        body = decode_json(response.body)
-    except ValueError as error:
-        if response.status != 200:
-            raise status_failure(NAME, response.status, "", response.retry_after_s) from None
-        raise bad_payload(NAME, f"not JSON: {error}") from None
-    data = _data(response, body)
-    found: dict[str, Observation] = {}
-    failures: dict[str, FallbackReason] = {}
-    for coin in _coins(data):
-        coin_id = coin.get("id")
-        asset_id = ids.get(str(coin_id)) if isinstance(coin_id, int | str) and not isinstance(coin_id, bool) else None
-        if asset_id is None:
-            continue
-        outcome = _observation(coin, asset_id)
-        if asset_id in found or asset_id in failures:
-            # Two entries for one coin: nothing says which is right.
-            found.pop(asset_id, None)
-            failures[asset_id] = FallbackReason.BAD_PAYLOAD
-        elif isinstance(outcome, Observation):
-            found[asset_id] = outcome
-        else:
-            failures[asset_id] = outcome
-    for asset_id in ids.values():
-        if asset_id not in found:
-            failures.setdefault(asset_id, FallbackReason.MISSING_ASSET)
-    return Parsed(list(found.values()), failures)
+    data = _data(response, decode_response(NAME, response))
+    coins = ((coin.get("id"), coin) for coin in _coins(data))
+    known = ((str(coin_id), coin) for coin_id, coin in coins if isinstance(coin_id, int | str) and not isinstance(coin_id, bool))
+    return gather(ids, ((coin_id, _observation(coin, ids[coin_id])) for coin_id, coin in known if coin_id in ids))
 
 
 def _data(response: HttpResponse, body: Any) -> dict[str, Any] | list[Any]:
@@ -148,16 +152,8 @@ def _error(response: HttpResponse, code: int, text: str) -> CryptoVizError:
         reason = reason_of(response.status if response.status != 200 else code)
     wait_s = response.retry_after_s
     if wait_s is None and code in (_DAY_CODE, _MONTH_CODE):
-        wait_s = _until_reset_s(response.received_ms, month=code == _MONTH_CODE)
+        wait_s = until_reset_s(response.received_ms, month=code == _MONTH_CODE)
     return failure(NAME, reason, f"HTTP {response.status} with error {code}: {text}", wait_s)
-
-
-def _until_reset_s(now_ms: int, *, month: bool) -> float:
-    """Seconds to the next UTC midnight, or to the first of the next UTC month."""
-    now = datetime.fromtimestamp(now_ms / 1000, UTC)
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    reset = (midnight.replace(day=1) + timedelta(days=32)).replace(day=1) if month else midnight + timedelta(days=1)
-    return (reset - now).total_seconds()
 
 
 def _coins(data: dict[str, Any] | list[Any]) -> Iterator[dict[str, Any]]:

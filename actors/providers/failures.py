@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from cryptoviz.errors import BadPayload, CryptoVizError, ProviderRefused, ProviderUnavailable
 from cryptoviz.records import FallbackReason
 
-__all__ = ["bad_payload", "failure", "reason_of", "retry_after_s", "status_failure"]
+__all__ = ["bad_payload", "failure", "reason_of", "retry_after_s", "status_failure", "until_reset_s"]
 
 # HTTP statuses that mean one thing at every provider. 402 is an exceeded plan (CoinPaprika); 418 a ban after ignored 429s (Binance); 451 a region.
 _REASONS: dict[int, FallbackReason] = {
@@ -39,9 +39,12 @@ def bad_payload(provider: str, message: str) -> CryptoVizError:
     return failure(provider, FallbackReason.BAD_PAYLOAD, message)
 
 
-def status_failure(provider: str, status: int, message: str, retry_after: float | None = None) -> CryptoVizError:
-    """The error for a status other than 200, in want of a better code from the body."""
-    return failure(provider, reason_of(status), f"HTTP {status} {message}".strip(), retry_after)
+def status_failure(
+    provider: str, status: int, message: str, retry_after: float | None = None, reasons: Mapping[int, FallbackReason] | None = None
+) -> CryptoVizError:
+    """The error for a status other than 200, in want of a better code from the body. `reasons` go before what a status usually means."""
+    reason = (reasons or {}).get(status) or reason_of(status)
+    return failure(provider, reason, f"HTTP {status} {message}".strip(), retry_after)
 
 
 def reason_of(status: int) -> FallbackReason:
@@ -61,3 +64,11 @@ def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.fromtimestamp(now_ms / 1000, UTC)).total_seconds())
+
+
+def until_reset_s(now_ms: int, *, month: bool) -> float:
+    """Seconds to the next UTC midnight, or to the first of the next UTC month."""
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    reset = (midnight.replace(day=1) + timedelta(days=32)).replace(day=1) if month else midnight + timedelta(days=1)
+    return (reset - now).total_seconds()

@@ -33,12 +33,16 @@ _MAX_PORT = 65_535
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A complete response. `body` is decoded (not compressed) and within the size limit; `received_ms` is UTC epoch ms."""
+    """A complete response. `body` is decoded (not compressed) and within the size limit; `received_ms` is UTC epoch ms.
+
+    `fetch_id` is that of its raw exchange.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     received_ms: int
+    fetch_id: str = ""
 
     @property
     def retry_after_s(self) -> float | None:
@@ -75,10 +79,11 @@ def open_client(base_url: str) -> httpx.AsyncClient:
 
 
 class HttpFetcher:
-    """Fetches for one provider. One exchange at a time; each goes to the recorder, whatever its end.
+    """Fetches for one provider. Each exchange goes to the recorder, whatever its end; `last` is the one that ended last.
 
     Args:
         secrets: texts that must not leave in a recorded exchange or an error, however they got into a body.
+        status_reasons: what statuses without a JSON body mean at this provider, where that is not what they usually mean.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class HttpFetcher:
         clock: Clock,
         recorder: Recorder,
         secrets: tuple[str, ...] = (),
+        status_reasons: Mapping[int, FallbackReason] | None = None,
     ) -> None:
         self._provider = provider
         self._client = client
@@ -98,6 +104,7 @@ class HttpFetcher:
         self._clock = clock
         self._recorder = recorder
         self._secrets = tuple(secret for secret in secrets if secret)
+        self._status_reasons = status_reasons or {}
         self.last = Exchange()
 
     def begin(self, tick_ts: int, attempt: int) -> None:
@@ -108,8 +115,22 @@ class HttpFetcher:
         """Close the pooled connections."""
         await self._client.aclose()
 
-    async def get(self, url: str, params: Mapping[str, str], headers: Mapping[str, str], parse: Callable[[HttpResponse], T]) -> T:
+    @property
+    def timeout_s(self) -> float:
+        """The most that one attempt may take."""
+        return self._limits.timeout_s
+
+    async def get(
+        self,
+        url: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        parse: Callable[[HttpResponse], T],
+        shorten: Callable[[bytes], bytes] | None = None,
+    ) -> T:
         """GET `url` and give the response to `parse`, whose result is returned. The exchange is recorded with the outcome that `parse` finds.
+
+        A good body longer than `MAX_RECORDED_BODY_BYTES` is recorded as `shorten` makes it, else cut.
 
         Raises:
             ProviderUnavailable: timeout, no connection, redirect, 5xx, 429.
@@ -129,6 +150,8 @@ class HttpFetcher:
         except asyncio.CancelledError:
             self._record(note, FallbackReason.TIMEOUT, "the poll's time was over")
             raise
+        if shorten is not None and len(note.body) > MAX_RECORDED_BODY_BYTES:
+            note.body = bytearray(shorten(bytes(note.body)))
         self._record(note, "ok", None)
         return result
 
@@ -154,7 +177,7 @@ class HttpFetcher:
             raise failure(self._provider, FallbackReason.TIMEOUT, f"no complete answer within {self._limits.timeout_s:g} s") from None
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise failure(self._provider, FallbackReason.UNAVAILABLE, f"{type(error).__name__}: {error}") from None
-        return self._accept(HttpResponse(response.status_code, response.headers, bytes(note.body), self._clock.now_ms()))
+        return self._accept(HttpResponse(response.status_code, response.headers, bytes(note.body), self._clock.now_ms(), note.fetch_id))
 
     async def _read(self, response: httpx.Response, note: _Note) -> None:
         limit = self._limits.max_body_bytes
@@ -177,16 +200,16 @@ class HttpFetcher:
         if response.status == _HTTP_OK:
             raise bad_payload(self._provider, f"the content type is {content_type[:60]!r}, expected application/json")
         # A content delivery network's page in front of the provider: its status is all there is to learn.
-        raise status_failure(self._provider, response.status, "", response.retry_after_s)
+        raise status_failure(self._provider, response.status, "", response.retry_after_s, self._status_reasons)
 
     def _record(self, note: _Note, outcome: str, error: str | None) -> None:
         finished_ms = self._clock.now_ms()
-        self.last = replace(self.last, fetch_id=uuid.uuid4().hex, finished_ms=finished_ms)
+        self.last = replace(self.last, fetch_id=note.fetch_id, finished_ms=finished_ms)
         body = bytes(note.body[:MAX_RECORDED_BODY_BYTES]).decode("utf-8", "replace") if note.status is not None else None
         kept = {name: self._clean(value) for name, value in note.headers.items() if name.lower().startswith(_RATE_HEADER_PREFIXES)}
         self._recorder(
             RawExchange(
-                fetch_id=self.last.fetch_id, provider=self._provider, endpoint=note.endpoint, tick_ts=self.last.tick_ts, started_ts=note.started_ms,
+                fetch_id=note.fetch_id, provider=self._provider, endpoint=note.endpoint, tick_ts=self.last.tick_ts, started_ts=note.started_ms,
                 finished_ts=finished_ms, status=note.status, outcome=outcome, error=error, rate_limit_headers=kept, attempt=self.last.attempt,
                 body=None if body is None else self._clean(body),
             )
@@ -202,6 +225,7 @@ class _Note:
     """What is known of an exchange so far."""
 
     def __init__(self, started_ms: int) -> None:
+        self.fetch_id = uuid.uuid4().hex
         self.endpoint = "(invalid address)"
         self.started_ms = started_ms
         self.status: int | None = None

@@ -5,9 +5,13 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from actors.providers.base import BaseProvider
+from actors.providers.binance import BinanceProvider
+from actors.providers.coinbase import CoinbaseProvider
 from actors.providers.coingecko import CoinGeckoProvider
 from actors.providers.coinmarketcap import CoinMarketCapProvider
+from actors.providers.coinpaprika import CoinPaprikaProvider
 from actors.providers.http import HttpFetcher, HttpLimits, Recorder, open_client
+from actors.providers.kraken import KrakenProvider
 from actors.providers.limiter import MinIntervalLimiter
 from cryptoviz.clock import Clock
 from cryptoviz.errors import SettingsError
@@ -18,7 +22,9 @@ __all__ = ["ATTEMPT_SHARE", "ENTRY_POINT_GROUP", "build_provider", "provider_cla
 ENTRY_POINT_GROUP = "cryptoviz.providers"
 ATTEMPT_SHARE = 0.75
 """Longest share of a tick that one attempt may take: the collector must still have time to fall back within the tick."""
-_BUILT_IN: dict[str, type[BaseProvider]] = {cls.name: cls for cls in (CoinGeckoProvider, CoinMarketCapProvider)}
+_BUILT_IN: dict[str, type[BaseProvider]] = {
+    cls.name: cls for cls in (CoinGeckoProvider, CoinMarketCapProvider, BinanceProvider, KrakenProvider, CoinPaprikaProvider, CoinbaseProvider)
+}
 
 
 def provider_class(name: str) -> type[BaseProvider]:
@@ -58,6 +64,7 @@ def build_provider(name: str, settings: Settings, clock: Clock, recorder: Record
         clock=clock,
         recorder=recorder,
         secrets=(own.api_key.get_secret_value(),) if own.api_key else (),
+        status_reasons=cls.status_reasons,
     )
     provider = cls(own, fetcher, clock)
     provider.auth_headers()  # a plan without its key is told now, not at the first poll

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 from cryptoviz.records import FallbackReason
 
-__all__ = ["count_or_none", "epoch_ms", "number", "positive_or_none", "price_of", "rank_of"]
+__all__ = [
+    "count_or_none",
+    "count_text",
+    "epoch_ms",
+    "number",
+    "number_text",
+    "positive_or_none",
+    "positive_text",
+    "price_of",
+    "price_of_text",
+    "rank_of",
+]
+
+_DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
 
 
 def number(value: Any) -> float | None:
@@ -17,6 +31,36 @@ def number(value: Any) -> float | None:
         return None
     result = float(value)
     return result if math.isfinite(result) else None
+
+
+def number_text(value: Any) -> float | None:
+    """A finite decimal number in text, as exchanges write amounts; None for everything else, also for a JSON number."""
+    if not isinstance(value, str) or _DECIMAL.fullmatch(value) is None:
+        return None
+    result = float(value)
+    return result if math.isfinite(result) else None
+
+
+def positive_text(value: Any) -> float | None:
+    """A number above 0 in text."""
+    result = number_text(value)
+    return result if result is not None and result > 0.0 else None
+
+
+def count_text(value: Any) -> float | None:
+    """A number in text that may be 0."""
+    result = number_text(value)
+    return result if result is not None and result >= 0.0 else None
+
+
+def price_of_text(value: Any) -> float | FallbackReason:
+    """An exchange's last price, or why there is none: null, empty text and 0 are a pair that nobody trades; the rest is a bad payload."""
+    if value is None or value == "":
+        return FallbackReason.MISSING_ASSET
+    result = number_text(value)
+    if result is None or result < 0.0:
+        return FallbackReason.BAD_PAYLOAD
+    return result if result > 0.0 else FallbackReason.MISSING_ASSET
 
 
 def price_of(value: Any) -> float | FallbackReason:

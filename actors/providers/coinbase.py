@@ -1,0 +1,191 @@
+"""Coinbase, `GET /api/v3/brokerage/market/products/{product_id}`: one call a coin.
+
+Sources: https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product (fields),
+https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api (limits, errors).
+
+- Ids are products (`BTC-USD`). `price`, `price_percentage_change_24h`, `approximate_quote_24h_volume` are text; there is no stamp, range of the day,
+  supply or rank.
+- Limits: 10 calls a second and address, then 429; how long to wait stands in `x-ratelimit-reset` (seconds) at best.
+- Odd values: amounts can be empty text (not known); a halted product (`trading_disabled`, `is_disabled`, a `status` other than `online`) keeps its
+  last price, which is none of now.
+- Errors: `{"error": "NOT_FOUND", "error_details": "..", "message": ".."}`. An unknown product fails its own call only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from actors.providers.base import BaseProvider
+from actors.providers.decode import decode_response
+from actors.providers.failures import bad_payload, failure, status_failure
+from actors.providers.http import HttpFetcher, HttpResponse
+from actors.providers.parsed import Parsed, gather
+from actors.providers.values import count_text, epoch_ms, number_text, positive_text, price_of_text
+from actors.shapes import Shape
+from cryptoviz.assets import Asset
+from cryptoviz.clock import Clock
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.records import FallbackReason, Observation
+from cryptoviz.settings import ProviderSettings
+
+__all__ = ["CoinbaseProvider", "parse_product"]
+
+NAME = "coinbase"
+PATH = "/api/v3/brokerage/market/products"
+CONCURRENT_CALLS = 5
+"""Half of what a second allows, so that slow answers do not add up to a burst."""
+QUOTES = ("USDT", "USDC", "USD")
+_NEXT_COINS_TOO = frozenset({FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH})
+"""After these the remaining coins of the tick are not asked for."""
+
+
+def _entries(data: Any) -> Sequence[Any]:
+    return (data,)
+
+
+class CoinbaseProvider(BaseProvider):
+    """No key. Up to five calls at once, all within one deadline: coins that have answered by then keep their prices."""
+
+    name: ClassVar[str] = NAME
+    default_base_url: ClassVar[str] = "https://api.coinbase.com"
+    default_min_interval_s: ClassVar[float] = 0.1
+    shapes: ClassVar[Mapping[str, Shape]] = {
+        PATH: Shape(
+            _entries,
+            used={
+                "product_id": "s", "price": "s", "price_percentage_change_24h": "s", "approximate_quote_24h_volume": "s", "status": "s",
+                "trading_disabled": "b", "is_disabled": "b",
+            },
+            other={
+                **dict.fromkeys(("volume_24h", "volume_percentage_change_24h", "base_increment", "quote_increment", "price_increment"), "s"),
+                **dict.fromkeys(("quote_min_size", "quote_max_size", "base_min_size", "base_max_size", "base_name", "quote_name"), "s"),
+                **dict.fromkeys(("product_type", "quote_currency_id", "base_currency_id", "alias", "base_display_symbol"), "s?"),
+                **dict.fromkeys(("quote_display_symbol", "display_name", "product_venue", "mid_market_price", "new_at"), "s0?"),
+                **dict.fromkeys(("watched", "new", "cancel_only", "limit_only", "post_only", "auction_mode", "view_only"), "b?"),
+                **dict.fromkeys(("fcm_trading_session_details", "future_product_details", "prediction_market_product_details"), "o0?"),
+                **dict.fromkeys(("about_description", "icon_color", "icon_url", "market_cap"), "s0?"), "alias_to": "a?",
+            },
+            patience=5,
+        )
+    }  # fmt: skip
+
+    def __init__(self, settings: ProviderSettings, fetcher: HttpFetcher, clock: Clock) -> None:
+        super().__init__(settings, fetcher, clock)
+        self._quiet: tuple[CryptoVizError, float] | None = None
+
+    def id_of(self, asset: Asset) -> str | None:
+        """The product, when it is quoted in dollars."""
+        product = super().id_of(asset)
+        return product if product is not None and _quote_of(product) else None
+
+    async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
+        """All coins within the deadline of one attempt. A coin that fails has its own reason; when all fail, the first failure is the answer's."""
+        self._respect_refusal()
+        ids = self.ids_of(assets)
+        observations: list[Observation] = []
+        errors: dict[str, CryptoVizError] = {}
+        turns = asyncio.Semaphore(CONCURRENT_CALLS)
+
+        async def ask(product: str, asset_id: str) -> None:
+            async with turns:
+                if any(error.details.get("reason") in _NEXT_COINS_TOO for error in errors.values()):
+                    return
+                path = f"{PATH}/{quote(product, safe='')}"
+                try:
+                    observations.extend(await self.fetch(path, {}, partial(parse_product, ids={product: asset_id})))
+                except CryptoVizError as error:
+                    errors[asset_id] = error
+
+        try:
+            async with asyncio.timeout(self._fetcher.timeout_s), asyncio.TaskGroup() as group:
+                for product, asset_id in ids.items():
+                    group.create_task(ask(product, asset_id))
+        except TimeoutError:
+            late = failure(NAME, FallbackReason.TIMEOUT, f"not all coins have answered within {self._fetcher.timeout_s:g} s")
+            errors |= {asset_id: late for asset_id in ids.values() if asset_id not in errors}
+        return self._settle(ids, observations, errors)
+
+    def _settle(self, ids: Mapping[str, str], observations: list[Observation], errors: dict[str, CryptoVizError]) -> list[Observation]:
+        refusal = next((error for error in errors.values() if error.details.get("reason") in _NEXT_COINS_TOO), None)
+        first = refusal or next(iter(errors.values()), None)
+        if first is None:
+            return observations
+        if not observations:
+            raise first
+        if refusal is not None:
+            # These prices count; the next tick tells the refusal and its wait instead of asking.
+            self._quiet = (refusal, self._clock.monotonic_s())
+        found = {observation.asset_id for observation in observations}
+        for asset_id in ids.values():
+            if asset_id not in found and asset_id not in self._asset_failures:
+                self._asset_failures[asset_id] = FallbackReason(errors.get(asset_id, first).details["reason"])
+        return observations
+
+    def _respect_refusal(self) -> None:
+        quiet, self._quiet = self._quiet, None
+        if quiet is None:
+            return
+        error, since_s = quiet
+        asked_s = error.details.get("retry_after_s")
+        left_s = None if asked_s is None else asked_s - (self._clock.monotonic_s() - since_s)
+        if left_s is None or left_s > 0:
+            raise failure(NAME, error.details["reason"], f"refused in the tick before: {error.message}", left_s)
+
+
+def parse_product(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
+    """A body of `/market/products/{id}`. `ids` holds the one product that was asked for, with our asset id.
+
+    Raises:
+        ProviderUnavailable, ProviderRefused, BadPayload: the answer is of no use.
+    """
+    data = decode_response(NAME, response)
+    ((product, asset_id),) = ids.items()
+    if response.status == 404 and isinstance(data, dict):
+        return gather(ids, ())
+    if response.status != 200:
+        raise status_failure(NAME, response.status, _text(data), _wait_s(response))
+    if not isinstance(data, dict) or "price" not in data:
+        raise bad_payload(NAME, f"expected a product, received {type(data).__name__} {_text(data)}".rstrip())
+    return gather(ids, [(product, _observation(data, product, asset_id))])
+
+
+def _observation(data: dict[str, Any], product: str, asset_id: str) -> Observation | FallbackReason:
+    if data.get("product_id", product) != product:
+        return FallbackReason.BAD_PAYLOAD
+    if data.get("trading_disabled") is True or data.get("is_disabled") is True or data.get("status") not in (None, "", "online"):
+        return FallbackReason.MISSING_ASSET
+    price = price_of_text(data["price"])
+    if isinstance(price, FallbackReason):
+        return price
+    return Observation(
+        asset_id=asset_id,
+        provider=NAME,
+        provider_asset_id=product,
+        price=price,
+        quote_currency=_quote_of(product) or "USD",
+        source_ts=epoch_ms(data.get("time")),
+        market_cap=positive_text(data.get("market_cap")),
+        volume_24h=count_text(data.get("approximate_quote_24h_volume")),
+        change_24h_pct=number_text(data.get("price_percentage_change_24h")),
+    )
+
+
+def _quote_of(product: str) -> str | None:
+    return next((quote for quote in QUOTES if product.endswith(f"-{quote}")), None)
+
+
+def _text(data: Any) -> str:
+    parts = [data.get("error"), data.get("message")] if isinstance(data, dict) else []
+    return " ".join(part for part in parts if isinstance(part, str))
+
+
+def _wait_s(response: HttpResponse) -> float | None:
+    """`Retry-After`, else the seconds of `x-ratelimit-reset` after a 429."""
+    if response.retry_after_s is not None or response.status != 429:
+        return response.retry_after_s
+    reset = response.headers.get("x-ratelimit-reset", "")
+    return float(reset) if reset.isascii() and reset.isdigit() and len(reset) < 6 else None

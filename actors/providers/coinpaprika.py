@@ -1,0 +1,158 @@
+"""CoinPaprika, `GET /v1/tickers` (all coins in one call) or `/v1/tickers/{id}`.
+
+Sources: https://docs.coinpaprika.com/api-reference/tickers/get-tickers-for-all-active-coins (fields),
+https://docs.coinpaprika.com/api-plans (limits).
+
+- Limits: 20 000 calls a month without a key; past it 402. One call brings all coins, so that it is what one coin costs, too: the body is long
+  (some 2 MB), and what is recorded of it is the coins that were asked for. A key (`plan` `pro`) has a host of its own.
+- Odd values: since 2024 there is no `circulating_supply`; `max_supply`, `total_supply`, `market_cap` and `rank` of 0 mean unknown.
+- Errors: `{"error": "id not found"}`, also where an array is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import orjson
+
+from actors.providers.base import BaseProvider
+from actors.providers.decode import decode_response
+from actors.providers.failures import bad_payload, failure, status_failure, until_reset_s
+from actors.providers.http import HttpResponse
+from actors.providers.parsed import Parsed, gather
+from actors.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
+from actors.shapes import Shape
+from cryptoviz.assets import Asset
+from cryptoviz.errors import CryptoVizError, SettingsError
+from cryptoviz.records import FallbackReason, Observation
+from cryptoviz.settings import ProviderSettings
+
+__all__ = ["CoinPaprikaProvider", "parse_tickers"]
+
+NAME = "coinpaprika"
+PATH = "/v1/tickers"
+PRO_BASE_URL = "https://api-pro.coinpaprika.com"
+
+
+def _entries(data: Any) -> Iterable[Any]:
+    return data if isinstance(data, list) else (data,)
+
+
+class CoinPaprikaProvider(BaseProvider):
+    """Free without a key, or `pro` with one; `providers.coinpaprika.plan` chooses (default: pro with a key)."""
+
+    name: ClassVar[str] = NAME
+    default_base_url: ClassVar[str] = "https://api.coinpaprika.com"
+    # 10 calls a second and address are documented; at most one is needed a tick.
+    default_min_interval_s: ClassVar[float] = 1.0
+    shapes: ClassVar[Mapping[str, Shape]] = {
+        PATH: Shape(
+            _entries,
+            used={
+                "id": "s", "last_updated": "s", "rank": "n", "total_supply": "n0", "max_supply": "n0", "circulating_supply": "n0?",
+                **{f"quotes.USD.{name}": "n0" for name in ("price", "volume_24h", "market_cap")},
+                **{f"quotes.USD.percent_change_{span}": "n0" for span in ("1h", "24h", "7d")},
+            },
+            other={
+                "name": "s", "symbol": "s", "beta_value": "n0", "first_data_at": "s0",
+                **{f"quotes.USD.percent_change_{span}": "n0" for span in ("15m", "30m", "6h", "12h", "30d", "1y")},
+                **{f"quotes.USD.{name}": "n0" for name in ("volume_24h_change_24h", "market_cap_change_24h", "ath_price", "percent_from_price_ath")},
+                "quotes.USD.ath_date": "s0",
+            },
+        )
+    }  # fmt: skip
+
+    @classmethod
+    def resolve_base_url(cls, settings: ProviderSettings) -> str:
+        """The pro plan has a host of its own."""
+        own = PRO_BASE_URL if _plan(settings) == "pro" else cls.default_base_url
+        return (settings.base_url or own).rstrip("/")
+
+    def auth_headers(self) -> dict[str, str]:
+        """The bare key, in the pro plan."""
+        plan, key = _plan(self.settings), self.settings.api_key
+        return {"Authorization": key.get_secret_value()} if key is not None and plan == "pro" else {}
+
+    async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
+        """One call: for all coins there are, or for the only one."""
+        ids = self.ids_of(assets)
+        if not ids:
+            return []
+        path = f"{PATH}/{quote(next(iter(ids)), safe='')}" if len(ids) == 1 else PATH
+        return await self.fetch(path, {}, partial(parse_tickers, ids=ids), partial(_shorten, ids=ids))
+
+
+def _plan(settings: ProviderSettings) -> str:
+    plan = settings.plan or ("pro" if settings.api_key else "free")
+    if plan not in ("free", "pro"):
+        raise SettingsError(f"providers.coinpaprika.plan is {plan!r}, valid are free, pro", setting="providers.coinpaprika.plan")
+    if plan == "pro" and settings.api_key is None:
+        raise SettingsError("providers.coinpaprika.plan is 'pro', which needs providers.coinpaprika.api_key", setting="providers.coinpaprika.api_key")
+    return plan
+
+
+def parse_tickers(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
+    """A body of `/v1/tickers` or `/v1/tickers/{id}`. `ids` maps CoinPaprika's ids to ours; coins that were not asked for are ignored.
+
+    Raises:
+        ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
+    """
+    data = decode_response(NAME, response)
+    if response.status == 404 and len(ids) == 1 and isinstance(data, dict):
+        return gather(ids, ())  # "id not found", of the only coin
+    is_coin = isinstance(data, dict) and "id" in data
+    if response.status != 200 or not (isinstance(data, list) or is_coin):
+        raise _error(response, data)
+    return gather(ids, ((coin_id, _observation(coin, ids[coin_id])) for coin_id, coin in _asked(data, ids)))
+
+
+def _asked(data: Any, ids: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for coin in data if isinstance(data, list) else [data]:
+        coin_id = coin.get("id") if isinstance(coin, dict) else None
+        if isinstance(coin_id, str) and coin_id in ids:
+            yield coin_id, coin
+
+
+def _shorten(body: bytes, ids: Mapping[str, str]) -> bytes:
+    return orjson.dumps([coin for _, coin in _asked(orjson.loads(body), ids)])
+
+
+def _observation(coin: dict[str, Any], asset_id: str) -> Observation | FallbackReason:
+    quotes = coin.get("quotes")
+    usd = quotes.get("USD") if isinstance(quotes, dict) else None
+    if not isinstance(usd, dict):
+        return FallbackReason.MISSING_ASSET
+    price = price_of(usd.get("price"))
+    if isinstance(price, FallbackReason):
+        return price
+    return Observation(
+        asset_id=asset_id,
+        provider=NAME,
+        provider_asset_id=coin["id"],
+        price=price,
+        source_ts=epoch_ms(coin.get("last_updated")),
+        market_cap=positive_or_none(usd.get("market_cap")),
+        volume_24h=count_or_none(usd.get("volume_24h")),
+        change_1h_pct=number(usd.get("percent_change_1h")),
+        change_24h_pct=number(usd.get("percent_change_24h")),
+        change_7d_pct=number(usd.get("percent_change_7d")),
+        circulating_supply=positive_or_none(coin.get("circulating_supply")),
+        total_supply=positive_or_none(coin.get("total_supply")),
+        max_supply=positive_or_none(coin.get("max_supply")),
+        rank=rank_of(coin.get("rank")),
+    )
+
+
+def _error(response: HttpResponse, data: Any) -> CryptoVizError:
+    text = data.get("error") if isinstance(data, dict) else None
+    text = text if isinstance(text, str) else ""
+    if response.status == 402:
+        # The monthly limit; which day it begins anew is not documented, the calendar's month is the likely one.
+        wait_s = response.retry_after_s
+        return failure(NAME, FallbackReason.QUOTA, f"HTTP 402: {text}", until_reset_s(response.received_ms, month=True) if wait_s is None else wait_s)
+    if response.status != 200:
+        return status_failure(NAME, response.status, text, response.retry_after_s)
+    return bad_payload(NAME, f"expected an array of coins, received {type(data).__name__} {text}".rstrip())
