@@ -11,7 +11,7 @@ import orjson
 
 from actors.batch import Batch, BatchSink, Message
 from actors.board import ClosedTick, TickBoard
-from actors.unify import Rules, Unified, unify
+from actors.unify import DOLLAR, DOLLAR_COINS, ReplaceBy, Rules, Unified, unify
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger
@@ -64,7 +64,8 @@ def rules_of(settings: Settings) -> Rules:
     """The rules that the settings ask for: the enabled providers in their order."""
     collect = settings.collect
     order = tuple(name for name in collect.providers if settings.provider(name).enabled)
-    return Rules(order, collect.stale_after_s, collect.disagree_bps)
+    currencies = frozenset({DOLLAR}) | (DOLLAR_COINS if collect.usdt_is_usd else frozenset())
+    return Rules(order, collect.stale_after_s, collect.disagree_bps, collect.outlier_bps, ReplaceBy(collect.replace_outlier_by), currencies)
 
 
 class Collecting:

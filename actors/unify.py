@@ -8,25 +8,52 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 from cryptoviz.assets import Asset
 from cryptoviz.records import SCHEMA_VERSION, FallbackReason, Kind, Observation, Role, TickResult, UnifiedRecord, event_id
 
-__all__ = ["Rules", "Unified", "settled", "unify"]
+__all__ = ["DOLLAR", "DOLLAR_COINS", "ReplaceBy", "Rules", "Unified", "settled", "unify"]
 
-CONSENSUS_CURRENCY = "USD"
-"""Prices in other currencies (exchange pairs against USDT) are not compared with dollars."""
+DOLLAR = "USD"
+DOLLAR_COINS = frozenset({"USDT", "USDC", "FDUSD", "TUSD"})
+"""Quotes of exchange pairs that stand for a dollar."""
 BPS = 10_000.0
+MIN_JUDGES = 2
+"""Two other prices that agree make one that is far off an outlier; one other price is just another opinion."""
+
+
+class ReplaceBy(StrEnum):
+    """What takes the place of an outlier."""
+
+    NONE = "none"
+    """Nothing: it is only flagged."""
+    MEDIAN = "median"
+    """The observation in the middle of the others; of the middle two the preferred one. Always a price that a provider gave."""
+    NEXT = "next"
+    """The next provider in order of preference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings that decide. `order` is the order of preference, its first provider the primary one."""
+    """The settings that decide.
+
+    Attributes:
+        order: the order of preference, its first provider the primary one.
+        stale_after_s: age of a source stamp past which a price gives way to a fresher one.
+        disagree_bps: spread past which providers disagree.
+        outlier_bps: distance from the median of the others from which on a price is an outlier.
+        replace_by: what takes its place.
+        currencies: quote currencies whose prices are compared with each other.
+    """
 
     order: tuple[str, ...]
     stale_after_s: float
     disagree_bps: float
+    outlier_bps: float = 5_000.0
+    replace_by: ReplaceBy = ReplaceBy.NONE
+    currencies: frozenset[str] = frozenset({DOLLAR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +87,20 @@ def unify(tick_ts: int, assets: Sequence[Asset], rules: Rules, results: Mapping[
         if not candidates:
             gaps[asset.asset_id] = _why_not(asset.asset_id, rules, results, absent)
             continue
-        chosen = _choose(candidates, rules.stale_after_s)
+        first = _choose(candidates, rules.stale_after_s)
+        chosen, is_outlier = _without_outlier(first, candidates, rules)
         reason = None if chosen.result.provider == rules.order[0] else _why_not(asset.asset_id, rules, results, absent)
-        records.append(_record(tick_ts, asset, chosen, reason, candidates, rules.disagree_bps))
+        if reason is not None and first.result.provider == rules.order[0]:
+            reason = FallbackReason.OUTLIER
+        records.append(_record(tick_ts, asset, chosen, reason, candidates, rules, flagged=is_outlier))
     return Unified(tick_ts, tuple(records), gaps)
 
 
 def settled(assets: Sequence[Asset], rules: Rules, results: Mapping[str, TickResult], waiting_for: frozenset[str]) -> bool:
-    """True when no provider in `waiting_for` could still change which price is chosen: each asset has a fresh one from a provider before them."""
+    """True when each asset has a fresh price from a provider before those in `waiting_for`, so that no order of preference speaks for them.
+
+    Whether that price is an outlier is judged by those that answer within the consensus wait: a tick never waits longer to be judged.
+    """
     return all(_settled(asset.asset_id, rules, results, waiting_for) for asset in assets)
 
 
@@ -95,6 +128,30 @@ def _choose(candidates: Sequence[_Candidate], stale_after_s: float) -> _Candidat
     return max(candidates, key=lambda candidate: candidate.observation.source_ts or 0)
 
 
+def _without_outlier(chosen: _Candidate, candidates: Sequence[_Candidate], rules: Rules) -> tuple[_Candidate, bool]:
+    """What takes the place of `chosen`, and whether that one was an outlier: far off the median of at least two fresh others that agree."""
+    others = [c for c in candidates if c is not chosen and _is_comparable(c, rules) and not _is_stale(c, rules.stale_after_s)]
+    if len(others) < MIN_JUDGES or not _is_comparable(chosen, rules):
+        return chosen, False
+    prices = sorted(c.observation.price for c in others)
+    median, spread = _median(prices), _spread_bps(prices, _median(prices))
+    if median is None or spread is None or spread >= rules.outlier_bps:
+        return chosen, False
+    # A finite quotient or infinity; never of 0, because prices are above it.
+    if abs(chosen.observation.price - median) / median * BPS < rules.outlier_bps:
+        return chosen, False
+    if rules.replace_by is ReplaceBy.NONE:
+        return chosen, True
+    if rules.replace_by is ReplaceBy.NEXT:
+        return others[0], True
+    middle = (prices[(len(prices) - 1) // 2], prices[len(prices) // 2])
+    return next(c for c in others if c.observation.price in middle), True
+
+
+def _is_comparable(candidate: _Candidate, rules: Rules) -> bool:
+    return candidate.observation.quote_currency in rules.currencies
+
+
 def _is_stale(candidate: _Candidate, stale_after_s: float) -> bool:
     """By the provider's own stamp; one without a stamp cannot be called stale."""
     stamp = candidate.observation.source_ts
@@ -114,10 +171,17 @@ def _why_not(asset_id: str, rules: Rules, results: Mapping[str, TickResult], abs
 
 
 def _record(
-    tick_ts: int, asset: Asset, chosen: _Candidate, reason: FallbackReason | None, candidates: Sequence[_Candidate], disagree_bps: float
+    tick_ts: int,
+    asset: Asset,
+    chosen: _Candidate,
+    reason: FallbackReason | None,
+    candidates: Sequence[_Candidate],
+    rules: Rules,
+    *,
+    flagged: bool,
 ) -> UnifiedRecord:
     result, seen = chosen
-    prices = sorted(c.observation.price for c in candidates if c.observation.quote_currency == CONSENSUS_CURRENCY)
+    prices = sorted(c.observation.price for c in candidates if _is_comparable(c, rules))
     consensus = _median(prices)
     spread = _spread_bps(prices, consensus)
     return UnifiedRecord(
@@ -148,11 +212,11 @@ def _record(
         role=(Role.PRIMARY if reason is None else Role.FALLBACK).value,
         fallback_reason=None if reason is None else reason.value,
         attempt=result.attempt,
-        fetch_id=result.fetch_id,
+        fetch_id=result.fetch_ids.get(asset.asset_id, result.fetch_id),
         consensus_price=consensus,
         consensus_sources=len(prices),
         spread_bps=spread,
-        disagrees=len(prices) > 1 and (spread is None or spread > disagree_bps),
+        disagrees=flagged or (len(prices) > 1 and (spread is None or spread > rules.disagree_bps)),
     )
 
 

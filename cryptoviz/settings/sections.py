@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -166,6 +166,12 @@ class CollectSettings(_Section):
     consensus_wait_ms: int = 250
     """How long a complete primary answer waits for the others before the tick is published."""
     disagree_bps: float = 100.0
+    outlier_bps: float = Field(default=5_000.0, gt=0)
+    """A chosen price so far off the median of at least two others that agree is an outlier, and flagged as disagreeing."""
+    replace_outlier_by: Literal["none", "median", "next"] = "none"
+    """What takes an outlier's place: nothing, the price in the middle of the others, or the next provider's."""
+    usdt_is_usd: bool = True
+    """Compare prices against dollar coins (USDT, USDC, ..) with dollar prices: they stand within a few basis points. `quote_currency` says which it is."""
     stale_after_s: float = 900.0
     """A source stamp older than this makes the primary fall back (aggregators refresh about every 60 s)."""
     queue_ticks: int = Field(default=120, ge=1)

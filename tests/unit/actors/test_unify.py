@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.unify import Rules, settled, unify
+from actors.unify import DOLLAR, DOLLAR_COINS, ReplaceBy, Rules, settled, unify
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.records import FallbackReason, TickResult, UnifiedRecord, event_id
 from tests.unit.actors.fakes import T0, answer, failed
@@ -17,8 +17,8 @@ RULES = Rules(("coingecko", "coinmarketcap", "kraken"), stale_after_s=900.0, dis
 FRESH, OLD, OLDER = T0, T0 - 1_000_000, T0 - 2_000_000
 
 
-def one(results: list[TickResult], absent: dict[str, FallbackReason] | None = None) -> UnifiedRecord:
-    (record,) = unify(T0, [BTC], RULES, {r.provider: r for r in results}, absent or {}).records
+def one(results: list[TickResult], absent: dict[str, FallbackReason] | None = None, rules: Rules = RULES) -> UnifiedRecord:
+    (record,) = unify(T0, [BTC], rules, {r.provider: r for r in results}, absent or {}).records
     return record
 
 
@@ -118,6 +118,74 @@ def test_prices_in_other_currencies_are_no_part_of_the_consensus():
     assert (record.consensus_price, record.consensus_sources, record.disagrees) == (100.0, 1, False)
     alone = one([answer("kraken", {"bitcoin": 999.0}, quote_currency="USDT")])
     assert (alone.quote_currency, alone.consensus_price, alone.consensus_sources, alone.spread_bps) == ("USDT", None, 0, None)
+
+
+def test_dollar_coins_count_as_dollars_when_told_to_and_stay_what_they_are():
+    rules = replace(RULES, currencies=DOLLAR_COINS | {DOLLAR})
+    results = [answer("coingecko", {"bitcoin": 100.0}), answer("kraken", {"bitcoin": 102.0}, quote_currency="USDT")]
+    record = one(results, rules=rules)
+    assert (record.quote_currency, record.consensus_price, record.consensus_sources, record.disagrees) == ("USD", 101.0, 2, True)
+    assert one([results[1]], rules=rules).quote_currency == "USDT"
+    euro = answer("coinmarketcap", {"bitcoin": 90.0}, quote_currency="EUR")
+    assert one([*results, euro], rules=rules).consensus_sources == 2
+
+
+FOUR = replace(RULES, order=("coingecko", "coinmarketcap", "kraken", "binance"))
+
+
+@pytest.mark.parametrize(
+    ("prices", "by", "chosen", "reason", "disagrees"),
+    [
+        # 50 % above the median of the others is an outlier, a little less is none.
+        ([150.0, 100.0, 100.0], ReplaceBy.MEDIAN, "coinmarketcap", "outlier", True),
+        ([149.9, 100.0, 100.0], ReplaceBy.MEDIAN, "coingecko", None, True),
+        ([50.0, 100.0, 100.0], ReplaceBy.MEDIAN, "coinmarketcap", "outlier", True),
+        ([150.0, 100.0, 100.0], ReplaceBy.NONE, "coingecko", None, True),
+        ([150.0, 102.0, 100.0, 101.0], ReplaceBy.NEXT, "coinmarketcap", "outlier", True),
+        ([150.0, 102.0, 100.0, 101.0], ReplaceBy.MEDIAN, "binance", "outlier", True),
+        # Of an even number the preferred one of the middle two: a price that somebody gave.
+        ([1e9, 100.0, 101.0], ReplaceBy.MEDIAN, "coinmarketcap", "outlier", True),
+        # One other opinion, or others that do not agree, decide nothing.
+        ([150.0, 100.0], ReplaceBy.MEDIAN, "coingecko", None, True),
+        ([300.0, 100.0, 200.0], ReplaceBy.MEDIAN, "coingecko", None, True),
+        # An outlier that is not the first choice stays out of the way.
+        ([100.0, 500.0, 100.0], ReplaceBy.NEXT, "coingecko", None, True),
+        # Past the double range.
+        ([1.7e308, 1e-308, 1e-308], ReplaceBy.NEXT, "coinmarketcap", "outlier", True),
+    ],
+)
+def test_outlier(prices, by, chosen, reason, disagrees):
+    results = [answer(name, {"bitcoin": price}) for name, price in zip(FOUR.order, prices, strict=False)]
+    record = one(results, rules=replace(FOUR, replace_by=by))
+    assert (record.provider, record.fallback_reason, record.disagrees) == (chosen, reason, disagrees)
+    assert record.price == prices[FOUR.order.index(chosen)]
+    assert record.role == ("primary" if reason is None else "fallback")
+    assert record.consensus_sources == len(prices)
+
+
+def test_an_outlier_is_flagged_however_wide_the_allowed_spread_is():
+    results = [answer(name, {"bitcoin": price}) for name, price in zip(FOUR.order, [160.0, 100.0, 100.0], strict=False)]
+    assert one(results, rules=replace(FOUR, disagree_bps=1e9)).disagrees
+    assert not one(results, rules=replace(FOUR, disagree_bps=1e9, outlier_bps=7000.0)).disagrees
+
+
+def test_stale_prices_do_not_judge():
+    old = [answer(name, {"bitcoin": 100.0}, source_ts=OLD) for name in ("coinmarketcap", "kraken")]
+    record = one([answer("coingecko", {"bitcoin": 200.0}, source_ts=FRESH), *old], rules=replace(RULES, replace_by=ReplaceBy.NEXT))
+    assert record.provider == "coingecko"
+
+
+def test_an_outlier_that_stands_in_is_replaced_with_the_primarys_reason():
+    results = [failed("coingecko", FallbackReason.TIMEOUT)]
+    results += [answer(name, {"bitcoin": price}) for name, price in zip(FOUR.order[1:], [900.0, 100.0, 100.0], strict=True)]
+    record = one(results, rules=replace(FOUR, replace_by=ReplaceBy.NEXT))
+    assert (record.provider, record.fallback_reason, record.disagrees) == ("kraken", "timeout", True)
+
+
+def test_a_coins_own_exchange_is_its_fetch_id():
+    result = replace(answer("coingecko", {"bitcoin": 1.0, "ethereum": 2.0}), fetch_ids={"ethereum": "its-own"})
+    records = unify(T0, [BTC, ETH], RULES, {"coingecko": result}, {}).records
+    assert [record.fetch_id for record in records] == ["fetch-coingecko", "its-own"]
 
 
 def test_an_asset_without_any_price_is_a_gap_with_the_primarys_reason():
