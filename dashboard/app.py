@@ -14,7 +14,8 @@ __all__ = ["LIVENESS_PATH", "allowed_origins", "make_server"]
 
 LIVENESS_PATH = "healthz"
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost")
-_UNSUSED_SESSION_MS = 15_000
+_UNUSED_SESSION_MS = 15_000
+"""A browser that lost its connection finds its session again within this time."""
 
 
 def allowed_origins(settings: Settings) -> list[str]:
@@ -25,9 +26,9 @@ def allowed_origins(settings: Settings) -> list[str]:
     return list(dict.fromkeys([*own, *named]))
 
 
-def make_server(hub: Hub) -> Any:
+def make_server(hub: Hub, unused_session_ms: int = _UNUSED_SESSION_MS) -> Any:
     """A Bokeh server that is bound but not started: `start` and its `io_loop` are the caller's."""
-    pn.extension("tabulator", notifications=True, reconnect=True, throttled=True)
+    pn.extension("tabulator", notifications=True, reconnect=True, throttled=True, browser_info=False)
     settings = hub.settings
 
     def page() -> Any:
@@ -41,6 +42,8 @@ def make_server(hub: Hub) -> Any:
         port=settings.dashboard.port,
         websocket_origin=allowed_origins(settings),
         liveness=LIVENESS_PATH,
+        unused_session_lifetime_milliseconds=unused_session_ms,
+        check_unused_sessions_milliseconds=unused_session_ms,
         show=False,
         start=False,
         verbose=False,

@@ -93,6 +93,7 @@ class LiveFeed:
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "latest",
                 "fetch.wait.max.ms": 100,
+                "queued.max.messages.kbytes": 4096,  # the default of 64 MB a partition would all fill at the start
                 "reconnect.backoff.max.ms": 2000,
                 "log_level": 3,
             }

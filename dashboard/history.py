@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar, cast
@@ -18,7 +17,6 @@ T = TypeVar("T")
 
 _WORKERS = 2  # the machine's cores in the smallest setting; reads share one connection pool below
 _FRESH_S = 4.0  # two ticks of the demo: a table that is refreshed each 5 s never reads twice for two browsers
-_KEPT = 64
 
 
 class HistorySource(Protocol):
@@ -48,7 +46,7 @@ class History:
         self._source = source
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="history")
         self._lock = threading.Lock()
-        self._cache: OrderedDict[Hashable, tuple[float, Future[Any]]] = OrderedDict()
+        self._cache: dict[Hashable, tuple[float, Future[Any]]] = {}
 
     def candles(self, asset_id: str, interval: str, since_ms: int) -> Future[Sequence[Candle]]:
         """As `HistorySource.candles`."""
@@ -76,9 +74,8 @@ class History:
                 failed = future.done() and (future.cancelled() or future.exception() is not None)
                 if not failed and (not future.done() or now - since < _FRESH_S):
                     return cast("Future[T]", future)
+            # What nobody would be given any more is only memory.
+            self._cache = {kept_key: (since, held) for kept_key, (since, held) in self._cache.items() if not held.done() or now - since < _FRESH_S}
             future = self._pool.submit(read)
             self._cache[key] = (now, future)
-            self._cache.move_to_end(key)
-            while len(self._cache) > _KEPT:
-                self._cache.popitem(last=False)
         return future

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -62,15 +63,18 @@ class Session:
 
     def when_done(self, future: Future[T], then: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
         """Call back on the session's loop once `future` has its result."""
+        # A shared future outlives the pages that waited for it and never forgets a callback: this one holds its page only until it is called.
+        page, calls = weakref.ref(self), [(then, failed)]
 
         def hand_over(done: Future[T]) -> None:
-            if done.cancelled():
+            (succeed, fail), session = calls.pop(), page()
+            if session is None or done.cancelled():
                 return
             error = done.exception()
             if error is None:
-                self._later(partial(then, done.result()))
+                session._later(partial(succeed, done.result()))
             elif isinstance(error, Exception):
-                self._later(partial(failed, error))
+                session._later(partial(fail, error))
 
         future.add_done_callback(hand_over)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
+from panel.util import edit_readonly
 
 from dashboard.hub import Hub
 from dashboard.pages.coin_panel import CoinPanel
@@ -66,6 +67,9 @@ class RootPage:
             meta_name="CryptoViz",
             meta_description="Live crypto market data with provenance",
         )
+        # Panel keeps each page's busy mark tied to one global for ever, so that no page could be freed, and tells all browsers of each pull.
+        with edit_readonly(self.view):
+            self.view.busy = False
         self._turn()
         self.pull()
         # Not before the browser has drawn: a patch for a table that is not there yet is an error in its console.
