@@ -92,14 +92,15 @@ class ScraperActor:
             await asyncio.to_thread(self._publisher.close, DRAIN_S)
 
     async def probe(self) -> Probe:
-        """Healthy when a poll was good within three ticks."""
-        loop, publisher, link = self._loop, self._publisher, self._link
-        if self._task is None or loop is None or publisher is None or link is None:
+        """Healthy when a poll was good within three ticks; degraded when bodies have lost fields that records are made of."""
+        loop, publisher, link, provider = self._loop, self._publisher, self._link, self._provider
+        if self._task is None or loop is None or publisher is None or link is None or provider is None:
             return Probe(running=False, healthy=False, message="not started")
         if self._task.done() or publisher.ended:
             return Probe(running=False, healthy=False, message=publisher.stats.message or "the poll loop or its publisher ended")
         now, stats = self._clock.now_ms(), loop.stats
-        messages = (stats.message, link.last_error, publisher.trouble)
+        findings = provider.shape_watch.findings
+        messages = (stats.message, findings.message, provider.unlisted_text, link.last_error, publisher.trouble)
         metrics = {
             "polls_total": float(stats.polls_total),
             "failures_total": float(stats.failures_total),
@@ -112,10 +113,12 @@ class ScraperActor:
             "raw_queue": float(publisher.stats.queue),
             "results_delivered_total": float(link.delivered_total),
             "results_undelivered_total": float(link.undelivered_total),
+            "unlisted_ids": float(len(provider.unlisted)),
+            **findings.metrics,
         }
         if stats.last_poll_ms is not None:
             metrics["last_poll_age_s"] = (now - stats.last_poll_ms) / 1000
         if stats.last_good_poll_ms is not None:
             metrics["last_good_poll_age_s"] = (now - stats.last_good_poll_ms) / 1000
         message = "; ".join(text for text in messages if text)
-        return Probe(running=True, healthy=loop.healthy(now), message=message, metrics=metrics, pid=os.getpid())
+        return Probe(True, loop.healthy(now), message, metrics, pid=os.getpid(), degraded=findings.degrading)

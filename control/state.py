@@ -136,6 +136,8 @@ def _probed(seen: Observed, probe: Probe, context: Context) -> Step:
     facts = replace(facts, unhealthy_since_ms=None, healthy_since_ms=healthy_since, failures=failures)
     if context.waits_for:
         return _degrade_by_dependency(facts, context), Action.NONE
+    if probe.degraded:
+        return _move(facts, context, ComponentState.DEGRADED, Trigger.PROBE, probe.message), Action.NONE
     trigger = seen.trigger if seen.state is ComponentState.RUNNING else Trigger.PROBE
     return _move(facts, context, ComponentState.RUNNING, trigger, probe.message), Action.NONE
 

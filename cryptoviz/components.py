@@ -66,6 +66,7 @@ class Probe:
         metrics: numbers by snake_case name with its unit (`last_poll_age_s`, `rows_total`, `lag_records`).
         pid: process id of the work (the actor's own, or its child's).
         url: where a person can look at it, if anywhere.
+        degraded: data is fresh but poorer than it should be. Also DEGRADED, but never a reason to replace the component: that would not help.
     """
 
     running: bool
@@ -74,6 +75,7 @@ class Probe:
     metrics: dict[str, float] = field(default_factory=dict)
     pid: int | None = None
     url: str | None = None
+    degraded: bool = False
 
 
 class ComponentActor(Protocol):

@@ -24,6 +24,7 @@ __all__ = ["BaseProvider", "Parsed", "PollFailure"]
 
 MAX_ATTEMPTS = 2
 """One quick second try: a third would eat the tick, and the fallback provider has answered long since."""
+MAX_NAMES = 5
 RETRY_WAIT_S = (0.05, 0.25)
 """Jitter of the second try, so that scrapers that fail together do not come back together."""
 
@@ -125,6 +126,15 @@ class BaseProvider(ABC):
             self._fetch_ids |= dict.fromkeys((o.asset_id for o in parsed.observations), response.fetch_id)
             self.shape_watch.see(path, response.body)
         return parsed.observations
+
+    @property
+    def unlisted_text(self) -> str:
+        """For a person: the ids that the provider does not list. Empty when all are listed."""
+        if not self.unlisted:
+            return ""
+        names = sorted(self.unlisted)
+        shown = ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
+        return f"{self.name} does not list {shown} (CRYPTOVIZ_EXTRA_ASSETS, provider_ids)"
 
     async def aclose(self) -> None:
         """Close the connections."""

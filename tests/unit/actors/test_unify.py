@@ -141,8 +141,8 @@ FOUR = replace(RULES, order=("coingecko", "coinmarketcap", "kraken", "binance"))
         ([149.9, 100.0, 100.0], ReplaceBy.MEDIAN, "coingecko", None, True),
         ([50.0, 100.0, 100.0], ReplaceBy.MEDIAN, "coinmarketcap", "outlier", True),
         ([150.0, 100.0, 100.0], ReplaceBy.NONE, "coingecko", None, True),
-        ([150.0, 102.0, 100.0, 101.0], ReplaceBy.NEXT, "coinmarketcap", "outlier", True),
-        ([150.0, 102.0, 100.0, 101.0], ReplaceBy.MEDIAN, "binance", "outlier", True),
+        ([160.0, 102.0, 100.0, 101.0], ReplaceBy.NEXT, "coinmarketcap", "outlier", True),
+        ([160.0, 102.0, 100.0, 101.0], ReplaceBy.MEDIAN, "binance", "outlier", True),
         # Of an even number the preferred one of the middle two: a price that somebody gave.
         ([1e9, 100.0, 101.0], ReplaceBy.MEDIAN, "coinmarketcap", "outlier", True),
         # One other opinion, or others that do not agree, decide nothing.
