@@ -171,7 +171,7 @@ class CollectSettings(_Section):
     replace_outlier_by: Literal["none", "median", "next"] = "none"
     """What takes an outlier's place: nothing, the price in the middle of the others, or the next provider's."""
     usdt_is_usd: bool = True
-    """Compare prices against dollar coins (USDT, USDC, ..) with dollar prices: they stand within a few basis points. `quote_currency` says which it is."""
+    """Compare prices against dollar coins (USDT, USDC, ..) with dollar prices, a few basis points apart. `quote_currency` says which it is."""
     stale_after_s: float = 900.0
     """A source stamp older than this makes the primary fall back (aggregators refresh about every 60 s)."""
     queue_ticks: int = Field(default=120, ge=1)

@@ -36,6 +36,7 @@ WAITING = replace(WANTED, waits_for="kafka, which is STOPPED")
 HELD = replace(UNWANTED, held_by="lake")
 GOOD = Probe(running=True, healthy=True, message="fine", metrics={"rows": 1.0}, pid=5, url="http://x")
 STALE = Probe(running=True, healthy=False, message="no poll for 7 s")
+POORER = Probe(running=True, healthy=True, message="shape changed: lost market_cap", degraded=True)
 REMADE = Probe(running=False, healthy=False)
 
 
@@ -73,6 +74,8 @@ TABLE: list[tuple[str, Observed, Event, Context, S, Trigger, Action]] = [
     # from DEGRADED
     ("recovered", seen(S.DEGRADED, Trigger.STALE), Probed(GOOD), WANTED, S.RUNNING, Trigger.PROBE, Action.NONE),
     ("stale within its grace", seen(S.DEGRADED, unhealthy_since_ms=NOW - 14_999), Probed(STALE), WANTED, S.DEGRADED, Trigger.STALE, Action.NONE),
+    ("fresh but poorer", seen(S.RUNNING, healthy_since_ms=NOW - 99_000), Probed(POORER), WANTED, S.DEGRADED, Trigger.PROBE, Action.NONE),
+    ("complete again", seen(S.DEGRADED, Trigger.PROBE), Probed(GOOD), WANTED, S.RUNNING, Trigger.PROBE, Action.NONE),
     ("stale too long", seen(S.DEGRADED, unhealthy_since_ms=NOW - 15_000), Probed(STALE), WANTED, S.BACKOFF, Trigger.STALE, Action.REPLACE),
     ("stale, but its engine is down", seen(S.DEGRADED, unhealthy_since_ms=1), Probed(STALE), WAITING, S.DEGRADED, Trigger.DEPENDENCY, Action.NONE),
     # from BACKOFF
