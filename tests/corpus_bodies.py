@@ -21,6 +21,11 @@ RECEIVED_MS = 1728725468000
 IDS = {
     "coingecko": {"bitcoin": "bitcoin", "ethereum": "ethereum", "polygon-ecosystem-token": "polygon"},
     "coinmarketcap": {"1": "bitcoin", "1027": "ethereum", "28321": "polygon"},
+    "binance": {"BTCUSDT": "bitcoin", "ETHUSDT": "ethereum", "POLUSDT": "polygon"},
+    "kraken": {"XBTUSD": "bitcoin", "ETHUSD": "ethereum", "POLUSD": "polygon"},
+    "coinpaprika": {"btc-bitcoin": "bitcoin", "eth-ethereum": "ethereum", "pol-polygon-ecosystem-token": "polygon"},
+    # one call a coin
+    "coinbase": {"BTC-USD": "bitcoin"},
 }
 
 

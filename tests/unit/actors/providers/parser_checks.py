@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -45,9 +48,21 @@ def check_any_body(parse: Parse, response: HttpResponse, ids: Mapping[str, str])
         return
     assert {o.asset_id for o in parsed.observations} | parsed.asset_failures.keys() == set(ids.values())
     assert not {o.asset_id for o in parsed.observations} & parsed.asset_failures.keys()
+    numbers = set(_numbers(json.loads(response.body))) if parsed.observations else set()
     for observation in parsed.observations:
+        assert observation.price in numbers
         assert math.isfinite(observation.price)
         assert observation.price > 0
         for field in fields(Observation):
             value = getattr(observation, field.name)
             assert not isinstance(value, float) or math.isfinite(value)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """All numbers of a body, also those in text."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(inner)
+    elif isinstance(value, int | float | str):
+        with contextlib.suppress(ValueError, OverflowError):
+            yield float(value)

@@ -10,13 +10,9 @@ from actors.providers.http import HttpResponse
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings import ProviderSettings
 from tests.corpus_bodies import IDS, RECEIVED_MS, Case, cases
+from tests.unit.actors.providers.json_values import JSON
 from tests.unit.actors.providers.parser_checks import check_any_body, check_case
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=12,
-)
 # Coins that look right with any JSON in the fields that are read, so that the search gets past the front door.
 FIELDS = (
     "current_price",

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from actors.providers.coinmarketcap import parse_quotes
 from actors.providers.http import HttpResponse
 from tests.corpus_bodies import IDS, RECEIVED_MS, Case, cases
+from tests.unit.actors.providers.json_values import JSON
 from tests.unit.actors.providers.parser_checks import check_any_body, check_case
-from tests.unit.actors.providers.test_coingecko import JSON
 
 QUOTE = st.fixed_dictionaries(
     {}, optional=dict.fromkeys(("id", "symbol", "price", "volume_24h", "market_cap", "last_updated", "percent_change_1h"), JSON)
