@@ -19,20 +19,19 @@ from dashboard.view_logic.quote import state_markup
 __all__ = ["PipelinePage"]
 
 _PIPELINE = "the pipeline"
-# title, width in px (0 takes what is left), order of hiding (0 stays), alignment
-_COLUMNS: dict[str, tuple[str, int, int, str]] = {
-    "name": ("Component", 0, 0, "left"),
-    "desired": ("Desired", 88, 5, "left"),
-    "state": ("State", 100, 0, "left"),
-    "since": ("Since", 78, 3, "right"),
-    "restarts": ("Restarts", 68, 5, "right"),
-    "message": ("Trigger, message", 0, 4, "left"),
-    "metrics": ("Metrics", 0, 6, "left"),
-    "start": ("", 62, 0, "center"),
-    "stop": ("", 60, 0, "center"),
-    "restart": ("", 78, 2, "center"),
+# title, least width in px, share of what is left, order of hiding (0 stays), alignment
+_COLUMNS: dict[str, tuple[str, int, int, int, str]] = {
+    "name": ("Component", 150, 2, 0, "left"),
+    "desired": ("Desired", 88, 1, 5, "left"),
+    "state": ("State", 98, 1, 0, "left"),
+    "since": ("Since", 76, 1, 3, "right"),
+    "restarts": ("Restarts", 66, 1, 5, "right"),
+    "message": ("Trigger, message", 200, 8, 4, "left"),
+    "metrics": ("Metrics", 280, 10, 6, "left"),
+    "start": ("", 60, 1, 0, "center"),
+    "stop": ("", 58, 1, 0, "center"),
+    "restart": ("", 76, 1, 2, "center"),
 }
-_GROW = {"name": (120, 2), "message": (200, 4), "metrics": (280, 6)}  # least width in px, share of what is left
 
 
 class PipelinePage:
@@ -46,21 +45,22 @@ class PipelinePage:
         self._line = markup(css_class="cv-pipeline-line", sizing_mode="stretch_width")
         self._state = markup(state_markup("loading", "Asking the control service"), sizing_mode="stretch_width")
         self._table = _tabulator()
-        self._table.visible = False
         self._table.on_click(self._clicked)
+        # The table joins the page with its first rows: Tabulator would fit its columns to a width of 0 while hidden.
+        self._body = stack(self._state, css_class="cv-components-body")
         self._question = markup(margin=(0, 0, 12, 0), sizing_mode="stretch_width")
         self._dialog: Any = self._make_dialog()
         start = button("Start all", lambda: self._ask(Verb.START, _PIPELINE), "cv-start-pipeline")
         stop = button("Stop all", lambda: self._ask(Verb.STOP, _PIPELINE), "cv-stop-pipeline")
-        overview = card(bar(self._line, start, stop), self._state, self._table, css_class="cv-components")
+        overview = card(bar(self._line, start, stop), self._body, css_class="cv-components")
         consoles = card(bar(markup(_links(session.hub.settings))), css_class="cv-consoles")
         self.view = stack(overview, consoles, self._dialog, css_class="cv-pipeline")
 
     def refresh(self) -> None:
         """Show the state as it is."""
         pipeline, lost = self._session.hub.control.read()
-        self._table.visible, self._state.visible = pipeline is not None, pipeline is None
         if pipeline is None:
+            self._put(self._state)
             kind, title = (
                 ("loading", "Asking the control service") if lost in (None, "connecting") else ("error", "The control service does not answer")
             )
@@ -71,6 +71,11 @@ class PipelinePage:
         set_markup(self._line, element("div", pipeline_summary(pipeline), "cv-summary-line"))
         now_ms = self._session.now_ms()
         self._show([component_row(component, now_ms) for component in pipeline.components])
+        self._put(self._table)
+
+    def _put(self, content: Any) -> None:
+        if self._body.objects != [content]:
+            self._body.objects = [content]
 
     def _show(self, rows: list[dict[str, str]]) -> None:
         names = [row["component"] for row in rows]
@@ -146,16 +151,10 @@ def _frame(rows: list[dict[str, str]]) -> pd.DataFrame:
 def _tabulator() -> Any:
     columns = [
         {
-            "field": field,
-            "minWidth": width,
-            "widthGrow": width,
-            "responsive": responsive,
-            "hozAlign": align,
-            "headerHozAlign": align,
-            "headerSort": False,
-            "variableHeight": True,
+            "field": field, "minWidth": width, "widthGrow": share, "responsive": responsive,
+            "hozAlign": align, "headerHozAlign": align, "headerSort": False, "variableHeight": True,
         }
-        for field, (_, width, responsive, align) in _COLUMNS.items()
+        for field, (_, width, share, responsive, align) in _COLUMNS.items()
     ]  # fmt: skip
     return table(
         _frame([]),
