@@ -5,10 +5,13 @@ A worker that Spark starts anew (it drops idle ones after a minute) then begins 
 
 from __future__ import annotations
 
-import pandas  # noqa: F401, ICN001 (loaded, as those below, for the workers that are forked from here)
+from importlib import import_module
+
 from pyspark import daemon
 
-import spark_jobs.write  # noqa: F401
+_LIBRARIES = ("pandas", "pyspark.sql.pandas.serializers", "pyspark.sql.pandas.types", "pyspark.sql.pandas.utils", "spark_jobs.write")
 
 if __name__ == "__main__":
+    for name in _LIBRARIES:
+        import_module(name)
     daemon.manager()

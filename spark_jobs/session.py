@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any
@@ -147,11 +147,13 @@ def executor_count(session: Any) -> int:
 
 def stop_session(grace_s: float) -> None:
     """Stop Spark and its Ray actors; the driver JVM stays until this process ends. Gives up after `grace_s`."""
-    try:
-        _bounded(raydp.stop_spark, grace_s)
-    except FutureTimeout:
+    pool = ThreadPoolExecutor(1, thread_name_prefix="raydp")
+    stopped = pool.submit(raydp.stop_spark)
+    pool.shutdown(wait=False)
+    done, _ = wait([stopped], timeout=grace_s)
+    if not done:
         log.warning("Spark did not stop in time", grace_s=grace_s)
-    except Exception as error:  # noqa: BLE001 (a half-dead Spark raises anything; the process ends next)
+    elif (error := stopped.exception()) is not None:  # a half-dead Spark raises anything; the process ends next
         log.warning("Spark did not stop cleanly", error=_told(error))
 
 

@@ -85,18 +85,17 @@ def _cell(record: dict[str, Any], field: FieldSpec) -> object:
 
 
 def _fits(cell: object, field: FieldSpec) -> bool:
-    kind = type(cell)  # not isinstance: a bool is no integer here
     match field.json_type:
         case JsonType.STRING:
-            return kind is str
+            return isinstance(cell, str)
         case JsonType.BOOLEAN:
-            return kind is bool
+            return isinstance(cell, bool)
         case JsonType.OBJECT:
-            return kind is dict
-        case JsonType.INTEGER:
-            return kind is int and field.low <= cell <= field.high  # type: ignore[operator]
+            return isinstance(cell, dict)
+        case JsonType.INTEGER:  # Python's bool is an int, JSON's is not
+            return isinstance(cell, int) and not isinstance(cell, bool) and field.low <= cell <= field.high
         case JsonType.NUMBER:
-            return kind in (int, float) and math.isfinite(cell)  # type: ignore[arg-type]
+            return isinstance(cell, (int, float)) and not isinstance(cell, bool) and math.isfinite(cell)
 
 
 def _range(field: FieldSpec) -> str:

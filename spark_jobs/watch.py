@@ -12,6 +12,7 @@ import threading
 import time
 from typing import Any
 
+from py4j.protocol import Py4JError
 from pyspark.sql.streaming import StreamingQueryListener
 
 from cryptoviz.components import Probe
@@ -37,20 +38,20 @@ class _Alive(StreamingQueryListener):  # type: ignore[misc]  # Spark's Python ha
     def __init__(self) -> None:
         self.last_s = time.monotonic()
 
-    def onQueryStarted(self, event: Any) -> None:  # noqa: N802 (Spark's name)
+    def onQueryStarted(self, event: Any) -> None:
         """Nothing to note."""
 
-    def onQueryProgress(self, event: Any) -> None:  # noqa: N802 (Spark's name)
+    def onQueryProgress(self, event: Any) -> None:
         """A batch has completed."""
         del event
         self.last_s = time.monotonic()
 
-    def onQueryIdle(self, event: Any) -> None:  # noqa: N802 (Spark's name)
+    def onQueryIdle(self, event: Any) -> None:
         """A trigger found nothing to do."""
         del event
         self.last_s = time.monotonic()
 
-    def onQueryTerminated(self, event: Any) -> None:  # noqa: N802 (Spark's name)
+    def onQueryTerminated(self, event: Any) -> None:
         """The watcher sees it by itself."""
 
 
@@ -115,7 +116,7 @@ class Watcher:
         while not self._closed.wait(_EVERY_S):
             try:
                 self._look()
-            except Exception as error:  # noqa: BLE001 (Py4J raises anything when the driver JVM is gone; its age then tells)
+            except (Py4JError, OSError) as error:  # the driver JVM is gone or stuck: the age of the last look tells
                 log.warning("a look at Spark failed", error=f"{type(error).__name__}: {error}".splitlines()[0][:200])
             try:
                 self._measure_lag()

@@ -26,9 +26,9 @@ def check_interval(interval: str) -> str:
 def candle_sql(interval: str, source: str = "prices") -> str:
     """A SELECT of candles over a prices relation: ts (bucket start, UTC), asset_id, quote_currency, OHLC, volume_24h, ticks, source."""
     width = check_interval(interval)
-    return (
-        f"SELECT time_bucket(INTERVAL '{width}', tick_ts) AS ts, asset_id, quote_currency, "  # noqa: S608 (both parts are ours)
-        "arg_min(price, tick_ts) AS open, max(price) AS high, min(price) AS low, arg_max(price, tick_ts) AS close, "
-        "arg_max(volume_24h, tick_ts) AS volume_24h, count(*) AS ticks, 'polled' AS source "
-        f"FROM {source} GROUP BY ts, asset_id, quote_currency"
-    )
+    columns = (
+        f"time_bucket(INTERVAL '{width}', tick_ts) AS ts", "asset_id", "quote_currency",
+        "arg_min(price, tick_ts) AS open", "max(price) AS high", "min(price) AS low", "arg_max(price, tick_ts) AS close",
+        "arg_max(volume_24h, tick_ts) AS volume_24h", "count(*) AS ticks", "'polled' AS source",
+    )  # fmt: skip
+    return " ".join(("SELECT", ", ".join(columns), "FROM", source, "GROUP BY ts, asset_id, quote_currency"))

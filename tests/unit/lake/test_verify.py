@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cryptoviz.lake.verify import Comparison, Report, Taken, compare
+from cryptoviz.lake.committed import Taken
+from cryptoviz.lake.verify import Comparison, Report, compare
 
 ID, OLD = "topic-1", "topic-0"
 

@@ -52,7 +52,7 @@ class Frame:
     def select(self, *_: str) -> Frame:
         return self
 
-    def mapInArrow(self, function: Any, schema: str) -> Frame:  # noqa: N802 (Spark's name)
+    def mapInArrow(self, function: Any, schema: str) -> Frame:
         del function, schema
         return self
 
