@@ -13,6 +13,7 @@ from cryptoviz.settings.handover import (
     load_settings_file,
     settings_from_environment,
 )
+from cryptoviz.settings.protection import BreakerSettings, QuotaSettings
 from cryptoviz.settings.sections import (
     LOOPBACK,
     CollectSettings,
@@ -35,6 +36,7 @@ __all__ = [
     "LOOPBACK",
     "SEED_NAMES",
     "SETTINGS_FILE_VARIABLE",
+    "BreakerSettings",
     "CollectSettings",
     "ControlSettings",
     "DashboardSettings",
@@ -44,6 +46,7 @@ __all__ = [
     "MarketLimits",
     "MarketSettings",
     "ProviderSettings",
+    "QuotaSettings",
     "RaySettings",
     "RedisSettings",
     "S3Settings",

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from cryptoviz.settings.protection import BreakerSettings, QuotaSettings
+
 __all__ = [
     "LOOPBACK",
     "CollectSettings",
@@ -156,6 +158,8 @@ class ProviderSettings(_Section):
     """No calls for this long after a refusal (429, key, plan) that names no time of its own."""
     max_wait_s: float = Field(default=3600.0, ge=0)
     """Longest wait that a provider can impose; after it one call looks again."""
+    quota: QuotaSettings = Field(default_factory=QuotaSettings)
+    breaker: BreakerSettings = Field(default_factory=BreakerSettings)
 
 
 class CollectSettings(_Section):

@@ -133,7 +133,12 @@ class Settings(BaseSettings):
 
 _DEMO_DEFAULTS: dict[str, Any] = {"collect": {"tick_s": 2.0}}
 # In proportion to the demo's tick, so that a look at a refused provider and its return fits a minute.
-_DEMO_WAITS: dict[str, float] = {"rate_limit_wait_s": 5.0, "max_wait_s": 30.0}
+_DEMO_WAITS: dict[str, Any] = {
+    "rate_limit_wait_s": 5.0,
+    "max_wait_s": 30.0,
+    "breaker": {"open_s": 4.0, "max_open_s": 20.0},
+    "quota": {"max_wait_s": 30.0},
+}
 
 
 def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -> Settings:

@@ -1,0 +1,80 @@
+"""One provider's meter: counts each call before it goes, and refuses the one that the plan does not pay for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from actors.quota.account import Account
+from actors.quota.plan import Period, Plan, Usage, period_bounds_ms
+from actors.quota.store import UsageStore
+from cryptoviz.clock import Clock
+
+__all__ = ["Meter"]
+
+
+class Meter:
+    """For one event loop. All times are UTC epoch ms.
+
+    Args:
+        plan: the limits.
+        stores: where the use is kept; what any of them knows counts.
+    """
+
+    def __init__(self, plan: Plan, stores: Sequence[UsageStore], clock: Clock) -> None:
+        self.plan = plan
+        self._stores = stores
+        self._clock = clock
+        self._usage = Usage()
+
+    @property
+    def usage(self) -> Usage:
+        """As of now."""
+        return self._usage.at(self._clock.now_ms())
+
+    async def load(self) -> None:
+        """Take over what earlier incarnations used."""
+        for store in self._stores:
+            self._usage = self._usage.merged(await store.load())
+
+    async def charge(self, calls: int = 1) -> Period | None:
+        """Count `calls` and keep the count, then return None: they may go. Else the period whose limit they would pass."""
+        now_ms = self._clock.now_ms()
+        usage = self._usage.at(now_ms)
+        for period in Period:
+            limit = self.plan.limit(period)
+            if limit is not None and usage.used(period) + calls > limit:
+                return period
+        await self._keep(usage.charged(calls, now_ms))
+        return None
+
+    def took_turn(self, tick_ts: int) -> None:
+        """A turn was taken; kept with the next charge."""
+        self._usage = self._usage.took_turn(tick_ts)
+
+    async def learn(self, account: Account) -> None:
+        """The provider's own account: its limits replace ours where it names them, and its use counts when it is more."""
+        plan = self.plan
+        self.plan = replace(
+            plan,
+            per_minute=account.per_minute or plan.per_minute,
+            per_day=account.per_day or plan.per_day,
+            per_month=account.per_month or plan.per_month,
+        )
+        usage = self._usage.at(self._clock.now_ms())
+        await self._keep(
+            replace(
+                usage,
+                day_used=max(usage.day_used, account.day_used or 0),
+                month_used=max(usage.month_used, account.month_used or 0),
+            )
+        )
+
+    def resets_ms(self, period: Period) -> int:
+        """When a period ends."""
+        return period_bounds_ms(period, self._clock.now_ms())[1]
+
+    async def _keep(self, usage: Usage) -> None:
+        self._usage = usage
+        for store in self._stores:
+            await store.save(usage)

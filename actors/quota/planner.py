@@ -1,0 +1,165 @@
+"""Who is asked on which tick, so that the unified cadence holds inside the free tiers. Pure: time and use are arguments.
+
+Each scraper answers for its own provider, from the tick's number, the settings that all share and its own use: no central actor, no message
+(docs/adr/0004-turns.md). A provider's rate is what its plan has left over what ticks are left, the tightest of its periods deciding.
+
+- Where some provider can be asked on every tick, the others take turns as evenly as whole ticks allow (an accumulator of the rate).
+- Where none can, turns must not fall together while other ticks have none: the providers' rates are laid end to end on a circle, which each tick
+  turns by the golden ratio, and the one whose arc lies under the pointer is asked. Arcs that go round the whole circle leave no tick out; shorter
+  ones never fall together; and by the three-distance theorem each provider's turns stay evenly spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from actors.quota.plan import Cost, Period, Plan, Usage, period_bounds_ms
+
+__all__ = ["Turn", "Turns", "exhausted_at_ms", "nominal_rate", "rate_now"]
+
+CIRCLE = 1 << 64
+GOLDEN = 0x9E3779B97F4A7C15
+"""The golden ratio's fraction of the circle, odd, so that all 2**64 positions are visited: integers, because a float's steps show at tick 10**8."""
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+
+
+class Turn(StrEnum):
+    """What a tick is for a provider."""
+
+    DUE = "due"
+    NOT_DUE = "not_due"
+    EXHAUSTED = "exhausted"
+
+
+def rate_now(plan: Plan, usage: Usage, cost: Cost, now_ms: int, tick_ms: int) -> float:
+    """Polls a tick, 0 to 1, that what is left of the plan (less its reserve) pays for until its periods end."""
+    rate = _minute_rate(plan, cost, tick_ms)
+    if not plan.metered:
+        return rate
+    usage = usage.at(now_ms)
+    for period in Period:
+        usable = plan.plannable(period)
+        if usable is not None:
+            end_ms = period_bounds_ms(period, now_ms)[1]
+            ticks = max(1, -(-(end_ms - now_ms) // tick_ms))
+            rate = min(rate, (usable - usage.used(period)) // cost.calls / ticks)
+    return max(0.0, rate)
+
+
+def nominal_rate(plan: Plan, cost: Cost, now_ms: int, tick_ms: int) -> float:
+    """Polls a tick, 0 to 1, of a plan that is used evenly from its periods' beginning."""
+    rate = _minute_rate(plan, cost, tick_ms)
+    for period in Period:
+        usable = plan.plannable(period)
+        if usable is not None:
+            start_ms, end_ms = period_bounds_ms(period, now_ms)
+            rate = min(rate, usable // cost.calls * tick_ms / (end_ms - start_ms))
+    return rate
+
+
+def exhausted_at_ms(plan: Plan, usage: Usage, cost: Cost, period: Period, rate: float, now_ms: int, tick_ms: int) -> int | None:
+    """When a period's limit would be reached at `rate` (UTC epoch ms): now if it has been, None if it lasts until the period ends."""
+    limit = plan.limit(period)
+    if limit is None:
+        return None
+    left = limit - usage.at(now_ms).used(period)
+    if left < cost.calls:
+        return now_ms
+    if rate <= 0:
+        return None
+    reached_ms = now_ms + round(left / cost.calls / rate * tick_ms)
+    return reached_ms if reached_ms < period_bounds_ms(period, now_ms)[1] else None
+
+
+class _View(NamedTuple):
+    """What a provider's turns follow from, as long as nothing was used and the hour is the same."""
+
+    usage: Usage
+    hour: int
+    rate: float
+    filled: bool
+    spent: bool
+    start: int
+    width: int
+
+
+class Turns:
+    """The turns of one provider.
+
+    Args:
+        name: the provider.
+        plans: plan and cost of every provider, in order of preference.
+        tick_ms: the unified cadence.
+    """
+
+    def __init__(self, name: str, plans: Mapping[str, tuple[Plan, Cost]], tick_ms: int) -> None:
+        self._name = name
+        self._plans = dict(plans)
+        self._tick_ms = tick_ms
+        self._credit: float | None = None
+        self._last: _View | None = None
+        self.rate = 1.0
+
+    @property
+    def plan(self) -> Plan:
+        """The provider's own."""
+        return self._plans[self._name][0]
+
+    @property
+    def cost(self) -> Cost:
+        """Of the provider's poll."""
+        return self._plans[self._name][1]
+
+    def learn(self, plan: Plan) -> None:
+        """The provider said itself what its plan is."""
+        self._plans[self._name] = (plan, self.cost)
+        self._last = None
+
+    def at(self, tick_ts: int, usage: Usage) -> Turn:
+        """What the tick is for the provider. To be asked once for each tick, in order."""
+        hour, last = tick_ts // HOUR_MS, self._last
+        if last is None or last.hour != hour or (last.usage is not usage and self.plan.metered):
+            last = self._last = self._view(tick_ts, usage, hour)
+            self.rate = last.rate
+        if last.spent:
+            return Turn.EXHAUSTED
+        due = self._accumulated(tick_ts, last) if last.filled else self._under_pointer(tick_ts, last)
+        return Turn.DUE if due else Turn.NOT_DUE
+
+    def _view(self, tick_ts: int, usage: Usage, hour: int) -> _View:
+        nominal = {name: nominal_rate(plan, cost, tick_ts, self._tick_ms) for name, (plan, cost) in self._plans.items()}
+        filled = any(one >= 1 for one in nominal.values())
+        # Where no other provider fills a tick that is left out, the reserve keeps an arc at its nominal width: a narrower one leaves ticks out.
+        plan = self.plan if filled else replace(self.plan, reserve=0.0)
+        now = usage.at(tick_ts)
+        spent = any((usable := plan.plannable(period)) is not None and usable - now.used(period) < self.cost.calls for period in Period)
+        names = list(nominal)
+        start = sum(nominal[name] for name in names[: names.index(self._name)])
+        width = min(nominal[self._name], rate_now(plan, now, self.cost, tick_ts, self._tick_ms))
+        rate = rate_now(self.plan, now, self.cost, tick_ts, self._tick_ms)
+        return _View(usage, hour, rate if filled else width, filled, spent, round(CIRCLE * start), round(CIRCLE * width))
+
+    def _accumulated(self, tick_ts: int, view: _View) -> bool:
+        if self._credit is None:
+            # A restart in between takes nothing away and gives nothing twice.
+            waited = (tick_ts - view.usage.last_turn_ms) // self._tick_ms - 1
+            self._credit = min(1.0, max(0, waited) * view.rate)
+        self._credit = min(self._credit + view.rate, 1.0 + view.rate)
+        if self._credit < 1.0 - 1e-9:
+            return False
+        self._credit -= 1.0
+        return True
+
+    def _under_pointer(self, tick_ts: int, view: _View) -> bool:
+        pointer = tick_ts // self._tick_ms * GOLDEN
+        return (pointer - view.start) % CIRCLE < view.width
+
+
+def _minute_rate(plan: Plan, cost: Cost, tick_ms: int) -> float:
+    if plan.per_minute is None:
+        return 1.0
+    return min(1.0, plan.per_minute / (cost.calls * cost.weight) * tick_ms / MINUTE_MS)
