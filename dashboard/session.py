@@ -50,6 +50,10 @@ class Session:
         self._closed.set()
         self._unsubscribe()
         self._pull = None
+        # Panel 1.9 never forgets the view of a page's notifications, which holds the whole page.
+        views = pn.state._views
+        for key in [key for key, (_, _, doc, _) in views.items() if doc is self._doc]:
+            del views[key]
 
     def now_ms(self) -> int:
         """UTC epoch ms of the hub's clock."""

@@ -108,7 +108,7 @@ def _tabulator() -> Any:
             "field": column.field,
             "minWidth": column.width,
             "responsive": _responsive(column.needs_px),
-            "widthGrow": column.width,
+            "widthGrow": max(1, column.width // 25),  # small numbers: what does not divide goes to the last column
             "sorterParams": {"alignEmptyValues": "bottom"},
             "headerTooltip": column.tooltip,
             "headerHozAlign": column.align,

@@ -168,7 +168,7 @@ def _tabulator(frame: pd.DataFrame) -> Any:
     right = {"price"}
     columns = [
         {
-            "field": field, "minWidth": width, "widthGrow": width, "responsive": responsive,
+            "field": field, "minWidth": width, "widthGrow": width // 25, "responsive": responsive,
             "hozAlign": "right" if field in right else "left", "headerHozAlign": "right" if field in right else "left",
         }
         for field, _, width, responsive in _FIELDS
