@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-unit lint chaos proto bench-latency clean
+.PHONY: help setup demo up down test test-unit lint chaos proto bench-collect bench-latency clean
 
 BIN := .venv/bin
 
@@ -45,6 +45,9 @@ chaos: ## Run only the tests that kill and cut things
 proto: ## Generate the gRPC code anew from proto/
 	@scripts/setup --dev
 	@scripts/proto
+
+bench-collect: setup ## Measure 10 000 assets a tick on one core, and response to Kafka's acknowledgement
+	@$(BIN)/python bench/collect.py
 
 bench-latency: setup ## Measure provider-to-page and Kafka-to-lake latency, and memory
 	@$(BIN)/python bench/latency.py

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -146,6 +146,7 @@ def _observation(row: dict[str, Any], asset_id: str, received_ms: int) -> Observ
     )
 
 
+@lru_cache(maxsize=4096)
 def _quote_of(symbol: str) -> str | None:
     return next((quote for quote in DOLLARS if symbol.endswith(quote) and symbol != quote), None)
 

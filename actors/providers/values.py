@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from math import inf, isfinite
 from typing import Any
 
 from cryptoviz.records import FallbackReason
@@ -22,15 +22,23 @@ __all__ = [
     "rank_of",
 ]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
 _DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
 
 
 def number(value: Any) -> float | None:
     """A finite JSON number as a float; None for null, text, booleans and everything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    result = float(value)
-    return result if math.isfinite(result) else None
+    # By exact type, which leaves booleans out: this is asked a dozen times for each coin.
+    kind = type(value)
+    if kind is float:
+        return value if isfinite(value) else None
+    if kind is int:
+        try:
+            return float(value)
+        except OverflowError:
+            return None
+    return None
 
 
 def number_text(value: Any) -> float | None:
@@ -38,7 +46,7 @@ def number_text(value: Any) -> float | None:
     if not isinstance(value, str) or _DECIMAL.fullmatch(value) is None:
         return None
     result = float(value)
-    return result if math.isfinite(result) else None
+    return result if isfinite(result) else None
 
 
 def positive_text(value: Any) -> float | None:
@@ -75,14 +83,14 @@ def price_of(value: Any) -> float | FallbackReason:
 
 def positive_or_none(value: Any) -> float | None:
     """A number above 0. Aggregators write 0 for a market cap, supply, high or low that they do not know."""
-    result = number(value)
-    return result if result is not None and result > 0.0 else None
+    result = value if type(value) is float else number(value)
+    return result if result is not None and 0.0 < result < inf else None
 
 
 def count_or_none(value: Any) -> float | None:
     """A number that may be 0, such as the volume of a coin that nobody traded."""
-    result = number(value)
-    return result if result is not None and result >= 0.0 else None
+    result = value if type(value) is float else number(value)
+    return result if result is not None and 0.0 <= result < inf else None
 
 
 def rank_of(value: Any) -> int | None:
@@ -101,6 +109,5 @@ def epoch_ms(value: Any) -> int | None:
     if moment.tzinfo is None:
         return None
     # Whole milliseconds by integer arithmetic: a float second count loses the last digit.
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    result = (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+    result = (moment - _EPOCH) // _MS
     return result if result >= 0 else None
