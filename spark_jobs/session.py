@@ -46,6 +46,9 @@ _QUICK = "-XX:TieredStopAtLevel=1"
 _PATIENT = (
     "-XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 -XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
 )
+# A heap grows to its limit before it is collected; a small young generation and a tight old one keep it near what is in use.
+_TIGHT = "-XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=25"
+_DRIVER_YOUNG, _EXECUTOR_YOUNG = "-Xmn48m", "-Xmn112m"
 _APP_MASTER_HEAP = "-Xms32m -Xmx160m"
 
 log = get_logger("lake")
@@ -54,13 +57,13 @@ log = get_logger("lake")
 def spark_configs(settings: Settings, jars: Path, run: str) -> dict[str, str]:
     """All options. They show in the process list: nothing secret belongs here."""
     lake = settings.lake
-    java = f"{_OPENS} {_SMALL}"
+    java = f"{_OPENS} {_SMALL} {_TIGHT}"
     quick = f"{java} {_QUICK}"
     return {
         "spark.ray.raydp_spark_master.actor.resource.CPU": "0",
         "spark.ray.raydp_app_master.extraJavaOptions": f"{quick} {_APP_MASTER_HEAP}",
-        "spark.driver.extraJavaOptions": quick,
-        "spark.executor.extraJavaOptions": f"{java} {_PATIENT}",
+        "spark.driver.extraJavaOptions": f"{quick} {_DRIVER_YOUNG}",
+        "spark.executor.extraJavaOptions": f"{java} {_PATIENT} {_EXECUTOR_YOUNG}",
         "spark.driver.memory": f"{lake.driver_memory_mb}m",
         "spark.driver.extraClassPath": f"{jars}/*",
         "raydp.executor.extraClassPath": f"{jars}/*",

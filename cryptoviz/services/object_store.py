@@ -156,7 +156,8 @@ class EmbeddedMinio(EmbeddedEngine):
                 "MINIO_UPDATE": "off",
                 "MINIO_CALLHOME_ENABLE": "off",
                 # A soft limit: Go collects harder near it instead of growing with the page cache of a laptop.
-                "GOMEMLIMIT": "256MiB",
+                "GOMEMLIMIT": "192MiB",
+                "GOGC": "50",
             }
         )
 
