@@ -4,6 +4,8 @@
   and encoding, and one transaction on a real Kafka that the script starts. This process is bound to one core; Kafka may use all.
 - response to acknowledgement: 17 assets of both providers, tick after tick, from two complete bodies to the event that the broker has the tick.
 - parsers: ours (strict JSON, no repeated keys, checked values) beside pydantic models of the same fields and ccxt's parser, which knows Binance only.
+  ccxt is no dependency, because it pins older versions of packages that others here need. It is compared with where it can be imported:
+  `uv pip install --no-deps --target /tmp/ccxt ccxt && PYTHONPATH=/tmp/ccxt make bench-collect`.
 
 Prints a Markdown table; `--json FILE` keeps the figures, `--profile` shows where a tick's time goes.
 """
