@@ -110,6 +110,7 @@ class TickResult:
 
     `failure` concerns the whole answer; `asset_failures` single coins of an answer that was otherwise good. `ingest_ts` is when the response was
     complete (UTC epoch ms). `fetch_ids` names the exchange of each asset whose price did not come with `fetch_id`, where a tick took several calls.
+    With `due` False the provider was not to be asked on this tick: no failure, and nothing to wait for.
     """
 
     provider: str
@@ -122,6 +123,7 @@ class TickResult:
     failure: FallbackReason | None = None
     message: str = ""
     fetch_ids: dict[str, str] = field(default_factory=dict)
+    due: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ class UnifiedRecord:
         """
         data: Any = orjson.loads(value)
         if not isinstance(data, dict):
-            raise ValueError(f"a unified record is a JSON object, received {type(data).__name__}")  # noqa: TRY004 (one error class for bad values)
+            raise ValueError(f"a unified record is a JSON object, received {type(data).__name__}")
         try:
             return cls(**{f.name: data[f.name] for f in fields(cls)})
         except KeyError as error:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import orjson
 import typer
+from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -90,8 +91,8 @@ def _tree(settings: Settings, show_secrets: bool) -> dict[str, Any]:
     """The settings as JSON values, with what follows from them: `control.address`, `control.token_file`."""
     tree: dict[str, Any] = orjson.loads(settings.model_dump_json())
     tree["control"] |= {"address": settings.control.address, "token_file": str(settings.token_file)}
-    secrets = [(("s3", "secret_key"), settings.s3.secret_key)]
-    secrets += [(("providers", name, "api_key"), one.api_key) for name, one in settings.providers.items() if one.api_key is not None]  # type: ignore[misc]
+    secrets: list[tuple[tuple[str, ...], SecretStr]] = [(("s3", "secret_key"), settings.s3.secret_key)]
+    secrets += [(("providers", name, "api_key"), one.api_key) for name, one in settings.providers.items() if one.api_key is not None]
     for path, secret in secrets:
         node = tree
         for part in path[:-1]:

@@ -61,8 +61,11 @@ def pipeline_view(pipeline: PipelineStatus, settings: Settings, now_s: float | N
     """State line, one row a component, addresses."""
     moment = time.time() if now_s is None else now_s
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
-    for heading, justify in (("component", "left"), ("state", "left"), ("for", "right"), ("restarts", "right"), ("what", "left")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for heading in ("component", "state"):
+        table.add_column(heading)
+    for heading in ("for", "restarts"):
+        table.add_column(heading, justify="right")
+    table.add_column("what")
     for component in pipeline.components:
         table.add_row(
             component.name,

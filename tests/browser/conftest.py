@@ -112,7 +112,7 @@ def open_page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) 
     opened: list[Evidence] = []
 
     def open_one(url: str, width: int = 1440, height: int = 900, scheme: str = "light", wait_for: str = ".cv-price") -> Evidence:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         page = context.new_page()
         page.set_default_timeout(DEADLINE_MS)
         evidence = Evidence(page)

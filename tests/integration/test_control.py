@@ -197,7 +197,7 @@ def test_a_missing_engine_is_waited_for(control: ControlClient) -> None:
     control.stop("kafka")
     reach(control, "kafka", ComponentState.STOPPED)
     with pytest.raises(EngineUnavailable, match="DEADLINE"):
-        control.wait(1.0, lambda now: now.component("collector").desired is DesiredState.RUNNING)  # type: ignore[union-attr]
+        control.wait(1.0, lambda now: now.component("collector").desired is DesiredState.RUNNING)
     control.start("collector")  # wants kafka too
     control.stop("kafka")
     waiting = control.get("collector")

@@ -50,7 +50,7 @@ def client(served: Serving) -> Iterator[ControlClient]:
 def test_the_verbs(client: ControlClient) -> None:
     assert [component.name for component in client.list().components] == ["engine", "worker", "reader/one", "page"]
     assert client.start("reader/one").desired is DesiredState.RUNNING
-    pipeline = client.wait(10, lambda now: now.component("reader/one").state is ComponentState.RUNNING)  # type: ignore[union-attr]
+    pipeline = client.wait(10, lambda now: now.component("reader/one").state is ComponentState.RUNNING)
     assert pipeline.state is ComponentState.RUNNING
     assert pipeline.reason == "the 3 wanted of 4 components run"
     assert client.restart("reader/one").state is ComponentState.STOPPING

@@ -42,7 +42,7 @@ def component(**changes: object) -> ComponentStatus:
         "metrics": {"rows_total": 12_345.0, "something_else": 1.0},
         "depends_on": ("kafka",),
     }
-    return ComponentStatus(**(fields | changes))  # type: ignore[arg-type]
+    return ComponentStatus(**(fields | changes))
 
 
 def test_running_component_shows_its_numbers_and_for_how_long() -> None:

@@ -89,7 +89,7 @@ async def test_following_through_truncation_and_rotation(tmp_path: Path) -> None
     path.rename(tmp_path / "x.log.1")
     path.write_text("rotated\n")
     assert await _next(lines) == ["rotated"]
-    await lines.aclose()  # type: ignore[attr-defined]
+    await lines.aclose()
 
 
 async def test_following_a_file_that_comes_later(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ async def test_following_a_file_that_comes_later(tmp_path: Path) -> None:
     first = asyncio.ensure_future(_next(lines))
     path.write_text("hello\n")
     assert await first == ["hello"]
-    await lines.aclose()  # type: ignore[attr-defined]
+    await lines.aclose()
 
 
 async def test_pages_are_bounded(tmp_path: Path) -> None:
@@ -106,4 +106,4 @@ async def test_pages_are_bounded(tmp_path: Path) -> None:
     path.write_text("".join(f"{number}\n" for number in range(1000)))
     lines = follow(path, 1000)
     assert [len(await _next(lines)) for _ in range(5)] == [200] * 5
-    await lines.aclose()  # type: ignore[attr-defined]
+    await lines.aclose()

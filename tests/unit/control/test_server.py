@@ -192,9 +192,9 @@ def test_a_slow_watcher_sees_the_newest_state_and_holds_up_nobody(served: Servin
     with served.client() as client:
         for _ in range(20):
             client.start("page")
-            client.wait(10, lambda pipeline: pipeline.component("page").state is ComponentState.RUNNING)  # type: ignore[union-attr]
+            client.wait(10, lambda pipeline: pipeline.component("page").state is ComponentState.RUNNING)
             client.stop("page")
-            client.wait(10, lambda pipeline: pipeline.component("page").state is ComponentState.STOPPED)  # type: ignore[union-attr]
+            client.wait(10, lambda pipeline: pipeline.component("page").state is ComponentState.STOPPED)
         newest = client.list().version
     versions = [next(slow).pipeline.version]
     while versions[-1] < newest:

@@ -41,7 +41,7 @@ REMADE = Probe(running=False, healthy=False)
 
 
 def seen(state: S, trigger: Trigger = Trigger.STARTED, **more: object) -> Observed:
-    return replace(Observed(state, trigger, since_ms=NOW - 60_000), **more)  # type: ignore[arg-type]
+    return replace(Observed(state, trigger, since_ms=NOW - 60_000), **more)
 
 
 TABLE: list[tuple[str, Observed, Event, Context, S, Trigger, Action]] = [

@@ -68,7 +68,7 @@ class Rig:
     def __post_init__(self) -> None:
         self.logs = {table: Log(TableAddress(table, "b", ""), self.commits) for table in ("dead_letters", "raw", "prices")}
         access = S3Access("http://x", "r", "k", "s")
-        self.writer = BatchWriter(TOPICS, self.logs, self.kafka, access, 1)  # type: ignore[arg-type]
+        self.writer = BatchWriter(TOPICS, self.logs, self.kafka, access, 1)
         self.writer.begin_at({("stream", 0): 10, ("raw", 0): 5})
 
 
