@@ -6,12 +6,12 @@ Providers are asked by id and never by ticker symbol, because symbols are not un
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from cryptoviz.errors import UnknownAsset
 
-__all__ = ["ALIASES", "DEFAULT_ASSETS", "Alias", "Asset", "resolve_assets"]
+__all__ = ["ALIASES", "DEFAULT_ASSETS", "Alias", "Asset", "provider_id_at", "resolve_assets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,15 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """An older name of an asset, valid until `until` (UTC). History under it joins the asset's."""
+    """An older name of an asset, valid until `until` (UTC). History under it joins the asset's.
+
+    `provider_ids` are the ids under which providers keep the time before.
+    """
 
     alias: str
     asset_id: str
     until: datetime
+    provider_ids: dict[str, str] = field(default_factory=dict)
 
 
 _PROVIDERS = ("coingecko", "coinmarketcap", "binance", "kraken", "coinpaprika", "coinbase")
@@ -64,34 +68,48 @@ DEFAULT_ASSETS: tuple[Asset, ...] = (
     _asset("filecoin", "FIL", "Filecoin", "filecoin 2280 FILUSDT FILUSD fil-filecoin FIL-USD"),
 )
 
+# MATIC became POL one to one; Binance ended MATICUSDT on 2024-09-10 and listed POLUSDT on 2024-09-13, CoinGecko and the others keep two coins.
+_POL_SINCE = datetime(2024, 9, 13, tzinfo=UTC)
+_MATIC_IDS = {"coingecko": "matic-network", "coinmarketcap": "3890", "binance": "MATICUSDT", "kraken": "MATICUSD", "coinbase": "MATIC-USD"}
 ALIASES: tuple[Alias, ...] = (
-    # MATIC became POL one to one; Binance listed POLUSDT on 2024-09-13.
-    Alias("matic", "polygon", datetime(2024, 9, 13, tzinfo=UTC)),
-    Alias("matic-network", "polygon", datetime(2024, 9, 13, tzinfo=UTC)),
+    Alias("matic", "polygon", _POL_SINCE, _MATIC_IDS),
+    Alias("matic-network", "polygon", _POL_SINCE),
 )
+
+
+def provider_id_at(asset: Asset, provider: str, moment: datetime) -> str | None:
+    """The id to ask `provider` by for the asset's history at `moment` (UTC): the alias' while that was its name. None when it lists neither."""
+    for alias in ALIASES:
+        if alias.asset_id == asset.asset_id and moment < alias.until and provider in alias.provider_ids:
+            return alias.provider_ids[provider]
+    return asset.provider_ids.get(provider)
 
 
 def resolve_assets(names: Iterable[str], extra: Iterable[Asset] = ()) -> tuple[Asset, ...]:
     """The assets that `names` mean, in order, without repeats; all defaults and `extra` when `names` is empty.
 
-    A name is an asset id, a ticker symbol, a provider's id or an alias, in any case.
+    A name is an asset id, a ticker symbol, a provider's id or an alias, in any case. An extra asset with a known id extends that one: its
+    provider ids are added or put in place of the known ones, its symbol and name are taken.
 
     Raises:
         UnknownAsset: a name that no asset has; the message lists the valid ids.
     """
-    table = [*DEFAULT_ASSETS, *extra]
+    by_id = {asset.asset_id: asset for asset in DEFAULT_ASSETS}
+    for asset in extra:
+        known = by_id.get(asset.asset_id)
+        by_id[asset.asset_id] = asset if known is None else replace(asset, provider_ids=known.provider_ids | asset.provider_ids)
+    table = tuple(by_id.values())
     index: dict[str, Asset] = {}
     for asset in table:
         for key in (asset.asset_id, asset.symbol, *asset.provider_ids.values()):
             if not key.isdigit():
                 index.setdefault(key.lower(), asset)
-    by_id = {asset.asset_id: asset for asset in table}
     for alias in ALIASES:
         if alias.asset_id in by_id:
             index.setdefault(alias.alias, by_id[alias.asset_id])
     wanted = [name.strip().lower() for name in names if name.strip()]
     if not wanted:
-        return tuple(table)
+        return table
     found: dict[str, Asset] = {}
     for name in wanted:
         if name not in index:

@@ -1,8 +1,10 @@
 """The asset table and the names by which its coins are found."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from cryptoviz.assets import DEFAULT_ASSETS, Asset, resolve_assets
+from cryptoviz.assets import ALIASES, DEFAULT_ASSETS, Asset, provider_id_at, resolve_assets
 from cryptoviz.errors import UnknownAsset
 
 BY_ID = {asset.asset_id: asset for asset in DEFAULT_ASSETS}
@@ -58,6 +60,25 @@ def test_no_names_mean_all_and_the_extra_ones():
     doge = Asset("dogecoin", "DOGE", "Dogecoin", {"binance": "DOGEUSDT"})
     assert resolve_assets([], [doge]) == (*DEFAULT_ASSETS, doge)
     assert resolve_assets(["dogeusdt"], [doge]) == (doge,)
+
+
+def test_an_extra_asset_with_a_known_id_extends_that_one():
+    more = Asset("bitcoin", "BTC", "Bitcoin", {"acme": "xbt", "kraken": "BTC/USD"})
+    assets = resolve_assets([], [more])
+    assert [asset.asset_id for asset in assets] == [asset.asset_id for asset in DEFAULT_ASSETS]
+    assert assets[0].provider_ids == BY_ID["bitcoin"].provider_ids | {"acme": "xbt", "kraken": "BTC/USD"}
+    assert resolve_assets(["xbt"], [more]) == (assets[0],)
+
+
+def test_history_is_asked_for_under_the_name_of_its_time():
+    polygon = BY_ID["polygon"]
+    change = ALIASES[0].until
+    assert change == datetime(2024, 9, 13, tzinfo=UTC)
+    before = change - timedelta(milliseconds=1)
+    assert [provider_id_at(polygon, name, before) for name in ("binance", "coinmarketcap", "coingecko")] == ["MATICUSDT", "3890", "matic-network"]
+    assert [provider_id_at(polygon, name, change) for name in ("binance", "coinmarketcap")] == ["POLUSDT", "28321"]
+    assert provider_id_at(BY_ID["bitcoin"], "binance", before) == "BTCUSDT"
+    assert provider_id_at(BY_ID["vechain"], "kraken", before) is None
 
 
 @pytest.mark.parametrize("name", ["gold", "1027"])
