@@ -33,6 +33,7 @@ from spark_jobs.source import KafkaTopics, parse_batch_offsets
 from spark_jobs.spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
 from spark_jobs.start import check_start
 from spark_jobs.tablelog import TableLog
+from spark_jobs.warm import warm_up
 from spark_jobs.watch import Watcher
 from spark_jobs.write import TopicPlan
 
@@ -83,6 +84,7 @@ class LakeJob:
         tables_ms = (time.monotonic() - begun) * 1000
         session = start_session(self._settings, spark_jars_dir(self._settings), f"{lake_id(self._settings)}/{self._run}")
         spark_ms = (time.monotonic() - begun) * 1000 - tables_ms
+        warm_up(session, self._settings.lake.executor_cores)
         self._writer = BatchWriter(topics, self._logs, self._kafka, self._access, self._settings.kafka.max_record_bytes)
         self._writer.begin_at({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
         self._watcher = Watcher(session, self._writer, self._kafka)
