@@ -22,16 +22,18 @@ FORGET_TICKS = 3
 
 @dataclass(frozen=True, slots=True)
 class ClosedTick:
-    """A tick that is over: what came, and why the others' results did not."""
+    """A tick that is over: what came, why the others' results did not, and who was not to be asked."""
 
     tick_ts: int
     results: dict[str, TickResult]
     absent: dict[str, FallbackReason]
+    idle: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
 class _OpenTick:
     results: dict[str, TickResult] = field(default_factory=dict)
+    idle: set[str] = field(default_factory=set)
     settled_ms: int | None = None
 
 
@@ -80,8 +82,12 @@ class TickBoard:
                 self._heard(result.provider, min(result.tick_ts, self._current))
             return False
         self._heard(result.provider, result.tick_ts)
-        # The first result counts: a second one is a repeated call.
-        self._open.setdefault(result.tick_ts, _OpenTick()).results.setdefault(result.provider, result)
+        tick = self._open.setdefault(result.tick_ts, _OpenTick())
+        if result.due:
+            # The first result counts: a second one is a repeated call.
+            tick.results.setdefault(result.provider, result)
+        else:
+            tick.idle.add(result.provider)
         return True
 
     def deregister(self, provider: str) -> None:
@@ -95,14 +101,15 @@ class TickBoard:
         self._skip_to(now_ms)
         while self._due(now_ms):
             tick_ts = self._current
-            results = self._open.pop(tick_ts, _OpenTick()).results
+            tick = self._open.pop(tick_ts, _OpenTick())
+            results, idle = tick.results, frozenset(tick.idle - tick.results.keys())
             gone = self.expected(tick_ts)
             absent = {
                 provider: FallbackReason.TIMEOUT if provider in gone else FallbackReason.UNAVAILABLE
                 for provider in self._rules.order
-                if provider not in results
+                if provider not in results and provider not in idle
             }
-            closed.append(ClosedTick(tick_ts, results, absent))
+            closed.append(ClosedTick(tick_ts, results, absent, idle))
             self._current = tick_ts + self._tick_ms
         return closed
 
@@ -132,7 +139,7 @@ class TickBoard:
         tick = self._open.get(self._current)
         if tick is None:
             return False
-        waiting_for = self.expected(self._current) - tick.results.keys()
+        waiting_for = self.expected(self._current) - tick.results.keys() - tick.idle
         if not waiting_for:
             return True
         if tick.settled_ms is None and settled(self._assets, self._rules, tick.results, waiting_for):

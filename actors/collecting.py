@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import orjson
@@ -50,6 +50,7 @@ class CollectStats:
     records_published_total: int = 0
     gaps_total: int = 0
     empty_ticks_total: int = 0
+    unplanned_ticks_total: int = 0
     dropped_ticks_total: int = 0
     outage_ticks: int = 0
     fallback_assets: int = 0
@@ -85,6 +86,7 @@ class Collecting:
         # When the last answer of a tick in the queue had come, for the publish latency.
         self._answered_ms: dict[str, int] = {}
         self._gap_open = False
+        self._unplanned_ms = 0
         self.stats = CollectStats(started_ms=clock.now_ms())
 
     @property
@@ -151,7 +153,7 @@ class Collecting:
         """A tick was published within three ticks, or the start is not older, or every provider was stopped on purpose."""
         if self.idle:
             return True
-        since = self.stats.last_publish_ms or self.stats.started_ms
+        since = max(self.stats.last_publish_ms or self.stats.started_ms, self._unplanned_ms)
         return now_ms - since <= FRESH_TICKS * self._tick_ms
 
     @property
@@ -160,7 +162,14 @@ class Collecting:
         return self._board.stopped >= set(self._rules.order)
 
     def _close(self, closed: ClosedTick) -> None:
-        unified = unify(closed.tick_ts, self._assets, self._rules, closed.results, closed.absent)
+        order = tuple(provider for provider in self._rules.order if provider not in closed.idle)
+        if not order:
+            # The plans pay for no call on this tick: nothing was expected, nothing is missing.
+            self.stats.unplanned_ticks_total += 1
+            self._unplanned_ms = self._clock.now_ms()
+            return
+        # The first provider whose turn it is is the tick's primary.
+        unified = unify(closed.tick_ts, self._assets, replace(self._rules, order=order), closed.results, closed.absent)
         self._snapshot.set_providers(_provider_states(closed, self._board.stopped))
         self._note_gaps(closed, unified)
         self.stats.fallback_assets = sum(record.role == Role.FALLBACK for record in unified.records)

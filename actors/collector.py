@@ -139,6 +139,7 @@ def _metrics(collecting: Collecting, publisher: Publisher, snapshot: SnapshotWri
         "disagreeing_assets": float(stats.disagreeing_assets),
         "gaps_total": float(stats.gaps_total),
         "empty_ticks_total": float(stats.empty_ticks_total),
+        "unplanned_ticks_total": float(stats.unplanned_ticks_total),
         "outage_ticks": float(stats.outage_ticks),
         "queue_ticks": float(publisher.stats.queue),
         "dropped_ticks_total": float(stats.dropped_ticks_total),

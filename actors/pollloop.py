@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from actors.breaker import Breaker
 from actors.providers.base import PollFailure
 from actors.providers.limiter import HoldOff
+from actors.quota.planner import Turn
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, tick_of
 from cryptoviz.log import get_logger
 from cryptoviz.records import FallbackReason, TickResult
 
-__all__ = ["FRESH_TICKS", "PollLoop", "PollRules", "PollStats", "Pollable"]
+__all__ = ["FRESH_TICKS", "PollLoop", "PollRules", "PollStats", "Pollable", "TurnTaker"]
 
 BUDGET_SHARE = 0.85
 """Share of a tick that its poll may take with its retry: less than the collector's deadline of 0.9."""
@@ -21,6 +23,8 @@ CATCH_UP_SHARE = 0.5
 """A loop that starts in the first half of a tick still polls for it; later the collector might have closed it."""
 FRESH_TICKS = 3
 """Data older than this many ticks is not fresh (DESIGN 7)."""
+MIN_RATE = 0.001
+"""A provider that is asked more seldom than this still has to answer within 3 000 ticks."""
 _HELD_REASONS = (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH)
 """After these the provider is left alone for a while: asking again costs quota and may lengthen a ban."""
 
@@ -36,13 +40,44 @@ class Pollable(Protocol):
         ...
 
 
+class TurnTaker(Protocol):
+    """Says on which ticks the provider is asked."""
+
+    @property
+    def rate(self) -> float:
+        """Share of the ticks, 0 to 1."""
+        ...
+
+    def take(self, tick_ts: int) -> Turn:
+        """What this tick is for the provider. Asked once for each tick, in order."""
+        ...
+
+
+class _EveryTick:
+    """No plan to keep to."""
+
+    rate = 1.0
+
+    def take(self, tick_ts: int) -> Turn:
+        """Always due."""
+        del tick_ts
+        return Turn.DUE
+
+
 @dataclass(frozen=True, slots=True)
 class PollRules:
-    """Times of the loop. `default_wait_s` is for refusals that name no wait, `max_wait_s` bounds all of them."""
+    """Times of the loop.
+
+    Attributes:
+        default_wait_s: for refusals that name no wait.
+        max_wait_s: bounds the waits that a provider imposes.
+        max_quota_wait_s: bounds the wait for a plan that is used up; None: `max_wait_s`.
+    """
 
     tick_ms: int
     default_wait_s: float
     max_wait_s: float
+    max_quota_wait_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -54,18 +89,30 @@ class PollStats:
     consecutive_failures: int = 0
     missed_ticks_total: int = 0
     held_ticks_total: int = 0
+    broken_ticks_total: int = 0
+    idle_ticks_total: int = 0
     latency_ms: float = 0.0
     started_ms: int = 0
     last_poll_ms: int | None = None
     last_good_poll_ms: int | None = None
     message: str = ""
+    last_error: str = ""
+    last_error_ms: int | None = None
 
 
 class PollLoop:
-    """Polls `provider` on each tick and hands the result to `deliver`, which must not block."""
+    """Polls `provider` on each tick that is its turn and hands the result to `deliver`, which must not block."""
 
     def __init__(
-        self, provider: Pollable, assets: Sequence[Asset], rules: PollRules, hold_off: HoldOff, clock: Clock, deliver: Callable[[TickResult], None]
+        self,
+        provider: Pollable,
+        assets: Sequence[Asset],
+        rules: PollRules,
+        hold_off: HoldOff,
+        clock: Clock,
+        deliver: Callable[[TickResult], None],
+        breaker: Breaker | None = None,
+        turns: TurnTaker | None = None,
     ) -> None:
         self._provider = provider
         self._assets = assets
@@ -73,6 +120,8 @@ class PollLoop:
         self._hold_off = hold_off
         self._clock = clock
         self._deliver = deliver
+        self._breaker = breaker
+        self._turns = turns or _EveryTick()
         self._log = get_logger(f"scraper/{provider.name}")
         self.stats = PollStats()
 
@@ -93,22 +142,44 @@ class PollLoop:
     async def poll_once(self, tick_ts: int) -> TickResult:
         """One tick: a poll, or the reason for not asking."""
         now = self._clock.now_ms()
-        held = self._hold_off.active(now)
-        if held is not None:
-            result = self._held_result(tick_ts, *held)
-        else:
+        result = self._kept_back(tick_ts, now)
+        if result is None:
             # A loop that is late in the tick has less time left for it.
             budget_s = (BUDGET_SHARE * self._rules.tick_ms - max(0, now - tick_ts)) / 1000
-            result = await self._provider.poll(tick_ts, self._assets, max(0.05, budget_s))
+            try:
+                result = await self._provider.poll(tick_ts, self._assets, max(0.05, budget_s))
+            finally:
+                if result is None and self._breaker is not None:
+                    self._breaker.abandoned(self._clock.now_ms())
             self._count(result, now)
-        self._tell(result)
+        if result.due:
+            self._tell(result)
         self._deliver(result)
         return result
 
     def healthy(self, now_ms: int) -> bool:
-        """A good poll within three ticks, or a start that is not older."""
+        """A good poll within the time of three turns, or a start that is not older."""
         since = self.stats.last_good_poll_ms or self.stats.started_ms
-        return now_ms - since <= FRESH_TICKS * self._rules.tick_ms
+        return now_ms - since <= FRESH_TICKS * self._rules.tick_ms / min(1.0, max(self._turns.rate, MIN_RATE))
+
+    def _kept_back(self, tick_ts: int, now: int) -> TickResult | None:
+        """The result of a tick on which the provider is not asked; None when it is."""
+        name, breaker = self._provider.name, self._breaker
+        turn = self._turns.take(tick_ts)
+        if turn is Turn.NOT_DUE:
+            self.stats.idle_ticks_total += 1
+            return TickResult(name, tick_ts, "", 1, now, due=False)
+        if turn is Turn.EXHAUSTED:
+            self.stats.held_ticks_total += 1
+            return TickResult(name, tick_ts, "", 1, now, failure=FallbackReason.QUOTA, message=f"{name}: the plan's calls are used up")
+        held = self._hold_off.active(now)
+        if held is not None:
+            return self._held_result(tick_ts, *held)
+        if breaker is not None and not breaker.allows(now):
+            self.stats.broken_ticks_total += 1
+            text = f"{name}: the breaker is open: {breaker.status().reason}"
+            return TickResult(name, tick_ts, "", 1, now, failure=FallbackReason.BREAKER_OPEN, message=text)
+        return None
 
     def _held_result(self, tick_ts: int, reason: FallbackReason, left_s: float) -> TickResult:
         self.stats.held_ticks_total += 1
@@ -120,13 +191,29 @@ class PollLoop:
         stats.polls_total += 1
         stats.last_poll_ms, stats.latency_ms = now, float(now - started_ms)
         failed = self._provider.last_failure
+        good = result.failure is None and bool(result.observations)
+        self._tell_breaker(result, now, good=good)
+        if not good:
+            stats.last_error, stats.last_error_ms = result.message or "no coin had a price", now
         if result.failure in _HELD_REASONS:
             asked = failed.retry_after_s if failed is not None else None
-            wait_s = min(self._rules.default_wait_s if asked is None else asked, self._rules.max_wait_s)
+            wait_s = min(self._rules.default_wait_s if asked is None else asked, self._longest_wait_s(result.failure))
             self._hold_off.impose(result.failure, wait_s, now)
             self._log.warning("provider_asks_to_wait", provider=result.provider, reason=result.failure.value, wait_s=wait_s)
-        if result.failure is None and result.observations:
+        if good:
             stats.last_good_poll_ms = now
+
+    def _tell_breaker(self, result: TickResult, now: int, *, good: bool) -> None:
+        if self._breaker is None:
+            return
+        if good:
+            self._breaker.good(now)
+        else:
+            self._breaker.failed(result.failure or FallbackReason.MISSING_ASSET, now)
+
+    def _longest_wait_s(self, reason: FallbackReason) -> float:
+        rules = self._rules
+        return rules.max_wait_s if reason is not FallbackReason.QUOTA or rules.max_quota_wait_s is None else rules.max_quota_wait_s
 
     def _tell(self, result: TickResult) -> None:
         """Logs the first failure of a row and the recovery, not each tick."""

@@ -6,17 +6,18 @@ import asyncio
 import os
 
 from actors.batch import Batch
+from actors.guards import Guards, MeteredTurns, build_guards, look_up_account
 from actors.kafka import KafkaTransport, SeenFetches
 from actors.links import CollectorClient, CollectorLink, RayCollectorClient
 from actors.pollloop import PollLoop, PollRules
 from actors.providers.base import BaseProvider
-from actors.providers.limiter import HoldOff
 from actors.providers.registry import build_provider
 from actors.publisher import Publisher
 from actors.rawsink import RawSink
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import Probe
-from cryptoviz.log import configure_logging, log_to_file
+from cryptoviz.log import configure_logging, get_logger, log_to_file
+from cryptoviz.providers import ScraperStatus
 from cryptoviz.settings import Settings
 
 __all__ = ["ScraperActor"]
@@ -53,6 +54,8 @@ class ScraperActor:
         self._provider: BaseProvider | None = None
         self._loop: PollLoop | None = None
         self._task: asyncio.Task[None] | None = None
+        self._account_task: asyncio.Task[None] | None = None
+        self._guards: Guards | None = None
         self._publisher: Publisher | None = None
         self._link: CollectorLink | None = None
         configure_logging(settings.log_level)
@@ -68,22 +71,31 @@ class ScraperActor:
         transport = KafkaTransport(settings.kafka, settings.kafka.raw_topic, f"cryptoviz-scraper-{self._name}", SeenFetches())
         self._publisher = Publisher(component, transport, settings.collect.queue_ticks, _IgnoreEvents())
         recorder = RawSink(self._publisher, settings.kafka.max_record_bytes)
-        self._provider = build_provider(self._name, settings, self._clock, recorder)
+        guards = build_guards(self._name, settings, self._clock)
+        self._provider = build_provider(self._name, settings, self._clock, recorder, guards.limiter)
+        await guards.load()
+        self._guards = guards
         self._link = CollectorLink(self._collector, settings.collect.tick_ms, self._clock)
-        hold_off = HoldOff(settings.run_dir / f"hold-off-{self._name}.json")
-        hold_off.load()
         own = settings.provider(self._name)
-        rules = PollRules(settings.collect.tick_ms, own.rate_limit_wait_s, own.max_wait_s)
-        self._loop = PollLoop(self._provider, settings.assets, rules, hold_off, self._clock, self._link.deliver)
+        rules = PollRules(settings.collect.tick_ms, own.rate_limit_wait_s, own.max_wait_s, own.quota.max_wait_s)
+        turns = MeteredTurns(guards.turns, guards.meter)
+        self._loop = PollLoop(
+            self._provider, settings.assets, rules, guards.hold_off, self._clock, self._link.deliver, guards.breaker, turns
+        )  # fmt: skip
         self._publisher.start()
-        self._task = asyncio.get_running_loop().create_task(self._loop.run(), name=component)
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._loop.run(), name=component)
+        self._account_task = loop.create_task(self._look_up(self._provider, guards), name=f"{component} account")
 
     async def stop(self) -> None:
         """End the loop, say goodbye to the collector, flush raw exchanges for a moment."""
-        task, self._task = self._task, None
-        if task is not None:
+        tasks = [task for task in (self._task, self._account_task) if task is not None]
+        self._task = self._account_task = None
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._guards is not None:
+            await self._guards.aclose()
         if self._link is not None:
             await self._link.goodbye(self._name)
         if self._provider is not None:
@@ -106,6 +118,8 @@ class ScraperActor:
             "failures_total": float(stats.failures_total),
             "consecutive_failures": float(stats.consecutive_failures),
             "held_ticks_total": float(stats.held_ticks_total),
+            "broken_ticks_total": float(stats.broken_ticks_total),
+            "idle_ticks_total": float(stats.idle_ticks_total),
             "missed_ticks_total": float(stats.missed_ticks_total),
             "latency_ms": stats.latency_ms,
             "raw_published_total": float(publisher.stats.records_total),
@@ -122,3 +136,42 @@ class ScraperActor:
             metrics["last_good_poll_age_s"] = (now - stats.last_good_poll_ms) / 1000
         message = "; ".join(text for text in messages if text)
         return Probe(True, loop.healthy(now), message, metrics, pid=os.getpid(), degraded=findings.degrading)
+
+    async def provider_status(self) -> ScraperStatus | None:
+        """How the provider stands; None before the start."""
+        guards, loop = self._guards, self._loop
+        if guards is None or loop is None:
+            return None
+        now, stats = self._clock.now_ms(), loop.stats
+        return ScraperStatus(
+            breaker=guards.breaker.status(),
+            quotas=guards.quotas(now, self._settings.collect.tick_ms),
+            hold=guards.hold(now),
+            rate=guards.turns.rate,
+            latency_ms=stats.latency_ms if stats.polls_total else None,
+            last_good_ms=stats.last_good_poll_ms,
+            last_error=stats.last_error,
+            last_error_ms=stats.last_error_ms,
+        )
+
+    async def trip_breaker(self, reason: str) -> ScraperStatus | None:
+        """The operator opens the breaker; it stays open until reset. None before the start."""
+        if self._guards is not None:
+            self._guards.breaker.trip(reason, self._clock.now_ms())
+        return await self.provider_status()
+
+    async def reset_breaker(self) -> ScraperStatus | None:
+        """The operator closes the breaker and lifts a wait that the provider imposed. None before the start."""
+        if self._guards is not None:
+            self._guards.breaker.reset(self._clock.now_ms())
+            self._guards.hold_off.lift()
+        return await self.provider_status()
+
+    async def _look_up(self, provider: BaseProvider, guards: Guards) -> None:
+        every_s = self._settings.provider(self._name).quota.look_up_s
+        while True:
+            try:
+                await look_up_account(provider, guards, self._settings, self._clock)
+            except Exception:  # noqa: BLE001 (the account is a convenience: without it the settings count on)
+                get_logger(f"scraper/{self._name}").exception("account_look_up_failed")
+            await self._clock.sleep(every_s)

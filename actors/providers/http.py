@@ -172,6 +172,7 @@ class HttpFetcher:
                 self._client.stream("GET", url, headers=dict(headers)) as response,
             ):
                 note.status, note.headers = response.status_code, response.headers
+                self._limiter.observe(response.status_code, response.headers)
                 await self._read(response, note)
         except (TimeoutError, httpx.TimeoutException):
             raise failure(self._provider, FallbackReason.TIMEOUT, f"no complete answer within {self._limits.timeout_s:g} s") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +19,11 @@ class Limiter(Protocol):
     """Lets a call go when the provider's limits allow it."""
 
     async def acquire(self) -> None:
-        """Return when the next call may start."""
+        """Return when the next call may start. Raises ProviderUnavailable when it may not for too long a time."""
+        ...
+
+    def observe(self, status: int, headers: Mapping[str, str]) -> None:
+        """Learn from a response's status and headers (names in any case)."""
         ...
 
 
@@ -38,6 +43,9 @@ class MinIntervalLimiter:
             if wait_s > 0:
                 await self._clock.sleep(wait_s)
             self._next_s = self._clock.monotonic_s() + self._interval_s
+
+    def observe(self, status: int, headers: Mapping[str, str]) -> None:
+        """Nothing: it only counts time."""
 
 
 class HoldOff:
@@ -64,6 +72,17 @@ class HoldOff:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_bytes(orjson.dumps({"until_ms": self._until_ms, "reason": reason}))
+
+    def lift(self) -> None:
+        """Calls may go again: the operator says so."""
+        self._until_ms = 0
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    @property
+    def until_ms(self) -> int:
+        """When the wait ends or ended (UTC epoch ms)."""
+        return self._until_ms
 
     def active(self, now_ms: int) -> tuple[FallbackReason, float] | None:
         """The reason and the seconds left; None when calls may go."""

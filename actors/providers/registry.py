@@ -12,12 +12,12 @@ from actors.providers.coinmarketcap import CoinMarketCapProvider
 from actors.providers.coinpaprika import CoinPaprikaProvider
 from actors.providers.http import HttpFetcher, HttpLimits, Recorder, open_client
 from actors.providers.kraken import KrakenProvider
-from actors.providers.limiter import MinIntervalLimiter
+from actors.providers.limiter import Limiter, MinIntervalLimiter
 from cryptoviz.clock import Clock
 from cryptoviz.errors import SettingsError
-from cryptoviz.settings import Settings
+from cryptoviz.settings import ProviderSettings, Settings
 
-__all__ = ["ATTEMPT_SHARE", "ENTRY_POINT_GROUP", "build_provider", "provider_class"]
+__all__ = ["ATTEMPT_SHARE", "ENTRY_POINT_GROUP", "build_provider", "min_interval_s", "provider_class"]
 
 ENTRY_POINT_GROUP = "cryptoviz.providers"
 ATTEMPT_SHARE = 0.75
@@ -45,22 +45,28 @@ def provider_class(name: str) -> type[BaseProvider]:
     return loaded
 
 
-def build_provider(name: str, settings: Settings, clock: Clock, recorder: Recorder) -> BaseProvider:
+def min_interval_s(cls: type[BaseProvider], own: ProviderSettings) -> float:
+    """Shortest time between two calls: the setting, else the provider's own; none at another `base_url`."""
+    if own.min_interval_s is not None:
+        return own.min_interval_s
+    return 0.0 if own.base_url else cls.default_min_interval_s
+
+
+def build_provider(name: str, settings: Settings, clock: Clock, recorder: Recorder, limiter: Limiter | None = None) -> BaseProvider:
     """A provider ready to poll; opens no connection.
+
+    `actors.guards.build_guards` makes the limiter that everything on the node shares; without one only the minimum interval is kept.
 
     Raises:
         SettingsError: no such provider, or a plan without its key.
     """
     cls, own = provider_class(name), settings.provider(name)
     base_url = cls.resolve_base_url(own)
-    interval_s = own.min_interval_s
-    if interval_s is None:
-        interval_s = 0.0 if own.base_url else cls.default_min_interval_s
     fetcher = HttpFetcher(
         provider=name,
         client=open_client(base_url),
         limits=HttpLimits(min(own.timeout_s, ATTEMPT_SHARE * settings.collect.tick_s), own.max_body_bytes),
-        limiter=MinIntervalLimiter(interval_s, clock),
+        limiter=limiter or MinIntervalLimiter(min_interval_s(cls, own), clock),
         clock=clock,
         recorder=recorder,
         secrets=(own.api_key.get_secret_value(),) if own.api_key else (),

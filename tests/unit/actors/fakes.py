@@ -46,6 +46,10 @@ def failed(provider: str, reason: FallbackReason, tick_ts: int = T0) -> TickResu
     return TickResult(provider, tick_ts, f"fetch-{provider}", 1, tick_ts + 100, failure=reason, message=f"{provider}: {reason}")
 
 
+def not_due(provider: str, tick_ts: int = T0) -> TickResult:
+    return TickResult(provider, tick_ts, "", 1, tick_ts + 1, due=False)
+
+
 class FakeSink:
     def __init__(self) -> None:
         self.batches: list[Batch] = []

@@ -6,7 +6,7 @@ from actors.board import MAX_CATCH_UP_TICKS, TickBoard
 from actors.unify import Rules
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.records import FallbackReason
-from tests.unit.actors.fakes import T0, answer, failed
+from tests.unit.actors.fakes import T0, answer, failed, not_due
 
 ASSETS = DEFAULT_ASSETS[:2]
 PRICES = {asset.asset_id: 1.0 for asset in ASSETS}
@@ -115,3 +115,29 @@ def test_a_leap_of_the_clock_skips_what_nobody_can_have_seen(behind):
     assert len(closed) == MAX_CATCH_UP_TICKS
     assert b.skipped_total == behind - MAX_CATCH_UP_TICKS
     assert b.current_tick == T0 + behind * TICK
+
+
+def test_a_provider_whose_turn_it_is_not_is_neither_waited_for_nor_absent():
+    b = board()
+    b.add(not_due("coingecko"))
+    assert b.take_due(T0 + 50) == []
+    b.add(answer("coinmarketcap", PRICES))
+    (closed,) = b.take_due(T0 + 101)
+    assert (set(closed.results), closed.absent, closed.idle) == ({"coinmarketcap"}, {}, {"coingecko"})
+
+
+def test_a_tick_that_is_nobody_s_turn_closes_at_once():
+    b = board()
+    b.add(not_due("coingecko"))
+    b.add(not_due("coinmarketcap"))
+    (closed,) = b.take_due(T0 + 20)
+    assert (closed.results, closed.absent, closed.idle) == ({}, {}, {"coingecko", "coinmarketcap"})
+
+
+def test_an_answer_counts_more_than_a_successor_that_is_not_to_ask():
+    b = board()
+    b.add(answer("coingecko", PRICES))
+    b.add(not_due("coingecko"))
+    b.add(not_due("coinmarketcap"))
+    (closed,) = b.take_due(T0 + 101)
+    assert (set(closed.results), closed.idle) == ({"coingecko"}, {"coinmarketcap"})

@@ -13,7 +13,7 @@ from cryptoviz.clock import SystemClock
 from cryptoviz.records import FallbackReason, UnifiedRecord
 from cryptoviz.settings import Settings, load_settings
 from tests.helpers import eventually_async
-from tests.unit.actors.fakes import T0, FakeClock, FakeSink, FakeSnapshot, answer, failed
+from tests.unit.actors.fakes import T0, FakeClock, FakeSink, FakeSnapshot, answer, failed, not_due
 
 TICK = 2000
 PRICES = {"bitcoin": 1.0, "ethereum": 2.0}
@@ -156,3 +156,32 @@ async def test_the_loop_publishes_at_the_deadline_what_has_come(running: tuple[C
     await eventually_async(published, 5.0)
     (batch,) = [batch for batch in sink.batches if batch.tick_ts == tick]
     assert {UnifiedRecord.from_json(m.value).fallback_reason for m in batch.messages} == {"timeout"}
+
+
+def test_the_first_provider_whose_turn_it_is_is_the_tick_s_primary(rig: Rig):
+    rig.collecting.submit(not_due("coingecko"))
+    rig.collecting.submit(answer("coinmarketcap", PRICES))
+    rig.turn()
+    records = [UnifiedRecord.from_json(message.value) for message in rig.sink.batches[0].messages]
+    assert {(record.provider, record.role, record.fallback_reason) for record in records} == {("coinmarketcap", "primary", None)}
+    assert rig.collecting.stats.fallback_assets == 0
+    assert set(rig.snapshot.providers) == {"coinmarketcap"}
+
+
+def test_a_tick_that_no_plan_pays_for_is_no_gap(rig: Rig):
+    for tick in range(5):
+        rig.clock.ms = T0 + tick * TICK + 20
+        for provider in ("coingecko", "coinmarketcap"):
+            rig.collecting.submit(not_due(provider, T0 + tick * TICK))
+        rig.turn()
+    stats = rig.collecting.stats
+    assert (stats.unplanned_ticks_total, stats.gaps_total, stats.empty_ticks_total) == (5, 0, 0)
+    assert rig.sink.batches == []
+    assert rig.collecting.healthy(rig.clock.now_ms() + TICK)
+
+
+def test_a_failure_of_the_only_provider_whose_turn_it_is_is_a_gap(rig: Rig):
+    rig.collecting.submit(not_due("coingecko"))
+    rig.collecting.submit(failed("coinmarketcap", FallbackReason.UNAVAILABLE))
+    rig.turn()
+    assert rig.collecting.stats.gaps_total == 2

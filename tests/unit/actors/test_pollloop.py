@@ -6,11 +6,14 @@ from typing import ClassVar
 
 import pytest
 
+from actors.breaker import Breaker
 from actors.pollloop import PollLoop, PollRules
 from actors.providers.base import PollFailure
 from actors.providers.limiter import HoldOff
+from actors.quota.planner import Turn
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
 from cryptoviz.records import FallbackReason, TickResult
+from cryptoviz.settings import BreakerSettings
 from tests.unit.actors.fakes import T0, FakeClock, answer, failed
 
 TICK = 2000
@@ -135,3 +138,83 @@ async def test_a_loop_that_never_had_a_good_poll_is_healthy_for_three_ticks_only
     await rig.run(2)
     assert rig.loop.healthy(T0 + 3 * TICK)
     assert not rig.loop.healthy(T0 + 3 * TICK + 1)
+
+
+class Turns:
+    def __init__(self, turns: dict[int, Turn], rate: float = 1.0) -> None:
+        self.turns = turns
+        self.rate = rate
+
+    def take(self, tick_ts: int) -> Turn:
+        return self.turns.get((tick_ts - T0) // TICK, Turn.DUE)
+
+
+def guarded(rig: Rig, breaker: Breaker | None = None, turns: Turns | None = None) -> PollLoop:
+    rules = PollRules(TICK, default_wait_s=5.0, max_wait_s=30.0, max_quota_wait_s=10_000.0)
+    rig.loop = PollLoop(rig.provider, ASSETS, rules, HoldOff(), rig.clock, rig._take, breaker, turns)
+    return rig.loop
+
+
+async def test_a_tick_that_is_not_the_provider_s_turn_is_told_at_once_and_is_no_failure():
+    rig = Rig()
+    loop = guarded(rig, turns=Turns({1: Turn.NOT_DUE, 2: Turn.EXHAUSTED}))
+    await rig.run(4)
+    assert [(result.due, result.failure) for result in rig.delivered[:4]] == [
+        (True, None),
+        (False, None),
+        (True, FallbackReason.QUOTA),
+        (True, None),
+    ]
+    assert rig.delivered[1].ingest_ts == T0 + TICK
+    assert [n for n, _, _ in rig.provider.polled[:2]] == [0, 3]
+    assert (loop.stats.idle_ticks_total, loop.stats.failures_total) == (1, 1)
+
+
+async def test_a_provider_with_few_turns_is_fresh_for_longer():
+    loop = guarded(Rig(), turns=Turns({}, rate=0.2))
+    loop.stats.started_ms = T0
+    assert loop.healthy(T0 + 15 * TICK)
+    assert not loop.healthy(T0 + 15 * TICK + 1)
+
+
+async def test_an_open_breaker_asks_nothing_but_one_probe_and_closes():
+    rig = Rig()
+    rig.provider.failures = dict.fromkeys(range(8), PollFailure(FallbackReason.UNAVAILABLE, "down"))
+    breaker = Breaker(BreakerSettings(failures=3, failing_s=3, open_s=5, max_open_s=60), uniform=lambda: 0.0)
+    guarded(rig, breaker)
+    await rig.run(14)
+    down, broken = FallbackReason.UNAVAILABLE, FallbackReason.BREAKER_OPEN
+    # Opens at tick 2 (4.1 s) for 5 s; the probe of tick 5 fails: 10 s more; the probe of tick 11 is good.
+    assert [result.failure for result in rig.delivered[:14]] == [down] * 3 + [broken] * 2 + [down] + [broken] * 5 + [None] * 3
+    assert [n for n, _, _ in rig.provider.polled[:6]] == [0, 1, 2, 5, 11, 12]
+    assert "failing for 4 s: unavailable" in rig.delivered[3].message
+    assert rig.loop.stats.last_error == "coingecko: unavailable"
+
+
+async def test_a_used_up_plan_is_waited_for_longer_than_a_refusal():
+    rig = Rig()
+    rig.provider.failures = {0: PollFailure(FallbackReason.QUOTA, "month", 5_000.0)}
+    guarded(rig)
+    await rig.run(40)
+    assert {result.failure for result in rig.delivered[:40]} == {FallbackReason.QUOTA}
+    assert len(rig.provider.polled) == 1
+
+
+async def test_a_poll_that_is_cancelled_gives_its_probe_back():
+    rig = Rig()
+    breaker = Breaker(BreakerSettings(failures=1, failing_s=0, open_s=1, max_open_s=1), uniform=lambda: 0.0)
+    loop = guarded(rig, breaker)
+    breaker.failed(FallbackReason.UNAVAILABLE, T0)
+    rig.clock.ms = T0 + TICK
+    never = asyncio.Event()
+
+    async def hang(*_: object) -> TickResult:
+        await never.wait()
+        raise AssertionError
+
+    rig.provider.poll = hang
+    task = asyncio.create_task(loop.poll_once(T0 + TICK))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert breaker.allows(T0 + TICK)
