@@ -105,6 +105,21 @@ class RayRuntime:
             raise ComponentLost("its process ended", component=spec.name) from None
         return probe
 
+    async def call(self, spec: ComponentSpec, method: str, *arguments: object) -> Any:
+        """A method of the actor's own, with a probe's deadline."""
+        actor = await self._get(spec)
+        if actor is None:
+            raise ComponentLost("its actor is gone", component=spec.name)
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                return await getattr(actor, method).remote(*arguments)
+        except TimeoutError:
+            raise ComponentLost(f"does not answer within {_PROBE_TIMEOUT_S:.0f} s", component=spec.name) from None
+        except ray.exceptions.RayTaskError as error:
+            raise _cause(error, spec) from None
+        except ray.exceptions.RayError:
+            raise ComponentLost("its process ended", component=spec.name) from None
+
     async def stop(self, spec: ComponentSpec, grace_s: float) -> None:
         """`stop` with a deadline, then kill, then wait until the name is free."""
         making = self._making.pop(spec.name, None)

@@ -104,6 +104,11 @@ class Reconciler:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
+    def runtime(self) -> Runtime:
+        """What runs the components."""
+        return self._runtime
+
+    @property
     def version(self) -> int:
         """Of the newest snapshot; grows with each change, across controllers too."""
         return self._snapshots.version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from control.components import ComponentSpec
 from cryptoviz.components import Probe
@@ -36,4 +36,13 @@ class Runtime(Protocol):
 
     async def stop(self, spec: ComponentSpec, grace_s: float) -> None:
         """Let the component drain for at most `grace_s` seconds, then end its actor and wait until it is gone. No error if there is none."""
+        ...
+
+    async def call(self, spec: ComponentSpec, method: str, *arguments: object) -> Any:
+        """What a method of the component's own answers.
+
+        Raises:
+            ComponentLost: the actor is dead, being made anew, or does not answer in time.
+            CryptoVizError: what the method raises.
+        """
         ...

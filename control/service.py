@@ -13,14 +13,17 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from control.components import is_component_name
 from control.logs import follow, last_lines, pages
+from control.providers import ProviderDesk
 from control.reconciler import Reconciler
 from cryptoviz.components import ComponentStatus
 from cryptoviz.control.channel import STATUS_DETAILS
 from cryptoviz.control.convert import component_to_proto, pipeline_to_proto
+from cryptoviz.control.convert_providers import provider_to_proto
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceServicer
 from cryptoviz.errors import ControlRefused, UnknownComponent
 from cryptoviz.log import log_path
+from cryptoviz.providers import ProviderStatus
 from cryptoviz.settings import Settings
 
 __all__ = ["ControlService"]
@@ -29,6 +32,7 @@ _MAX_STREAMS = 64
 """Watches and followed logs at a time: each costs a task and a snapshot in flight. A page or a CLI needs one or two."""
 _DEFAULT_LINES = 100
 _MAX_LINES = 10_000
+_MAX_REASON = 200
 
 Context = Any  # grpc.aio.ServicerContext; the generated stubs ask for a class that is both that and the blocking one
 
@@ -41,6 +45,7 @@ class ControlService(ControlServiceServicer):
         self._settings = settings
         self._on_shutdown = on_shutdown
         self._streams = 0
+        self._desk = ProviderDesk(reconciler, reconciler.runtime, settings)
 
     async def ListComponents(self, request: pb.ListComponentsRequest, context: Context) -> pb.ListComponentsResponse:
         del request, context
@@ -104,6 +109,38 @@ class ControlService(ControlServiceServicer):
         with self._stream():
             async for page in follow(path, lines):
                 yield pb.TailLogsResponse(lines=page)
+
+    async def ListProviders(self, request: pb.ListProvidersRequest, context: Context) -> pb.ListProvidersResponse:
+        del request, context
+        return pb.ListProvidersResponse(providers=[provider_to_proto(one) for one in await self._desk.all()])
+
+    async def GetProvider(self, request: pb.GetProviderRequest, context: Context) -> pb.GetProviderResponse:
+        return pb.GetProviderResponse(provider=await self._provider(request.name, context, self._desk.one))
+
+    async def TripBreaker(self, request: pb.TripBreakerRequest, context: Context) -> pb.TripBreakerResponse:
+        reason = request.reason or "opened by the operator"
+        if len(reason) > _MAX_REASON or not reason.isprintable():
+            await _invalid(context, "reason", f"is at most {_MAX_REASON} printable characters in one line")
+
+        async def trip(name: str) -> ProviderStatus:
+            return await self._desk.trip(name, reason)
+
+        return pb.TripBreakerResponse(provider=await self._provider(request.name, context, trip))
+
+    async def ResetBreaker(self, request: pb.ResetBreakerRequest, context: Context) -> pb.ResetBreakerResponse:
+        return pb.ResetBreakerResponse(provider=await self._provider(request.name, context, self._desk.reset))
+
+    async def _provider(self, name: str, context: Context, verb: Callable[[str], Awaitable[ProviderStatus]]) -> pb.Provider:
+        if not is_component_name(f"scraper/{name}"):
+            await _invalid(context, "name", "must look like `coingecko`: lower-case letters, digits, `-` and `_`")
+        try:
+            return provider_to_proto(await verb(name))
+        except UnknownComponent as unknown:
+            await context.abort(grpc.StatusCode.NOT_FOUND, unknown.message)
+            raise  # abort never returns
+        except ControlRefused as refused:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, refused.message)
+            raise
 
     async def _one(self, name: str, context: Context, verb: Callable[[str], Awaitable[ComponentStatus]]) -> pb.Component:
         await self._known(name, context)

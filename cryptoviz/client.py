@@ -8,6 +8,7 @@ with ControlClient.from_settings(load_settings()) as control:
 
 from __future__ import annotations
 
+import builtins
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,10 +21,12 @@ from google.rpc import error_details_pb2, status_pb2
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.control.channel import AUTHORIZATION, CHANNEL_OPTIONS, STATUS_DETAILS
 from cryptoviz.control.convert import component_from_proto, pipeline_from_proto
+from cryptoviz.control.convert_providers import provider_from_proto
 from cryptoviz.control.pipeline import PipelineStatus
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.errors import ControlRefused, CryptoVizError, EngineUnavailable, SettingsError, UnknownComponent
+from cryptoviz.providers import ProviderStatus
 from cryptoviz.settings import Settings
 
 __all__ = ["ControlClient", "PipelineStatus"]
@@ -127,6 +130,22 @@ class ControlClient:
         request = pb.TailLogsRequest(name=name, lines=lines, follow=follow)
         for response in self._stream("TailLogs", request, name, timeout_s):
             yield from response.lines
+
+    def providers(self) -> builtins.list[ProviderStatus]:
+        """Every provider of the settings, in order of preference."""
+        return [provider_from_proto(one) for one in self._call("ListProviders", pb.ListProvidersRequest()).providers]
+
+    def provider(self, name: str) -> ProviderStatus:
+        """One provider."""
+        return provider_from_proto(self._call("GetProvider", pb.GetProviderRequest(name=name), name).provider)
+
+    def trip_breaker(self, name: str, reason: str = "") -> ProviderStatus:
+        """Open a provider's breaker: it is asked no more, until `reset_breaker`."""
+        return provider_from_proto(self._call("TripBreaker", pb.TripBreakerRequest(name=name, reason=reason), name).provider)
+
+    def reset_breaker(self, name: str) -> ProviderStatus:
+        """Close a provider's breaker and lift a wait that the provider imposed."""
+        return provider_from_proto(self._call("ResetBreaker", pb.ResetBreakerRequest(name=name), name).provider)
 
     def wait(self, timeout_s: float, until: Callable[[PipelineStatus], bool]) -> PipelineStatus:
         """Watch until `until` says yes. Raises EngineUnavailable when it has not within `timeout_s` seconds."""

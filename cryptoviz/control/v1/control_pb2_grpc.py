@@ -84,6 +84,26 @@ class ControlServiceStub:
                 request_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.TailLogsRequest.SerializeToString,
                 response_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.TailLogsResponse.FromString,
                 _registered_method=True)
+        self.ListProviders = channel.unary_unary(
+                '/cryptoviz.control.v1.ControlService/ListProviders',
+                request_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ListProvidersRequest.SerializeToString,
+                response_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ListProvidersResponse.FromString,
+                _registered_method=True)
+        self.GetProvider = channel.unary_unary(
+                '/cryptoviz.control.v1.ControlService/GetProvider',
+                request_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.GetProviderRequest.SerializeToString,
+                response_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.GetProviderResponse.FromString,
+                _registered_method=True)
+        self.TripBreaker = channel.unary_unary(
+                '/cryptoviz.control.v1.ControlService/TripBreaker',
+                request_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.TripBreakerRequest.SerializeToString,
+                response_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.TripBreakerResponse.FromString,
+                _registered_method=True)
+        self.ResetBreaker = channel.unary_unary(
+                '/cryptoviz.control.v1.ControlService/ResetBreaker',
+                request_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ResetBreakerRequest.SerializeToString,
+                response_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ResetBreakerResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServiceServicer:
@@ -160,6 +180,34 @@ class ControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListProviders(self, request, context):
+        """All providers of the settings, in order of preference.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProvider(self, request, context):
+        """One provider. NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TripBreaker(self, request, context):
+        """Opens the provider's breaker: it is asked no more, until ResetBreaker. FAILED_PRECONDITION while its scraper does not run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetBreaker(self, request, context):
+        """Closes the provider's breaker and lifts a wait that the provider imposed. FAILED_PRECONDITION while its scraper does not run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -212,6 +260,26 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.TailLogs,
                     request_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.TailLogsRequest.FromString,
                     response_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.TailLogsResponse.SerializeToString,
+            ),
+            'ListProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProviders,
+                    request_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ListProvidersRequest.FromString,
+                    response_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ListProvidersResponse.SerializeToString,
+            ),
+            'GetProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProvider,
+                    request_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.GetProviderRequest.FromString,
+                    response_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.GetProviderResponse.SerializeToString,
+            ),
+            'TripBreaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.TripBreaker,
+                    request_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.TripBreakerRequest.FromString,
+                    response_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.TripBreakerResponse.SerializeToString,
+            ),
+            'ResetBreaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetBreaker,
+                    request_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ResetBreakerRequest.FromString,
+                    response_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ResetBreakerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -484,6 +552,114 @@ class ControlService:
             '/cryptoviz.control.v1.ControlService/TailLogs',
             cryptoviz_dot_control_dot_v1_dot_control__pb2.TailLogsRequest.SerializeToString,
             cryptoviz_dot_control_dot_v1_dot_control__pb2.TailLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cryptoviz.control.v1.ControlService/ListProviders',
+            cryptoviz_dot_control_dot_v1_dot_control__pb2.ListProvidersRequest.SerializeToString,
+            cryptoviz_dot_control_dot_v1_dot_control__pb2.ListProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cryptoviz.control.v1.ControlService/GetProvider',
+            cryptoviz_dot_control_dot_v1_dot_control__pb2.GetProviderRequest.SerializeToString,
+            cryptoviz_dot_control_dot_v1_dot_control__pb2.GetProviderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TripBreaker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cryptoviz.control.v1.ControlService/TripBreaker',
+            cryptoviz_dot_control_dot_v1_dot_control__pb2.TripBreakerRequest.SerializeToString,
+            cryptoviz_dot_control_dot_v1_dot_control__pb2.TripBreakerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetBreaker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cryptoviz.control.v1.ControlService/ResetBreaker',
+            cryptoviz_dot_control_dot_v1_dot_control__pb2.ResetBreakerRequest.SerializeToString,
+            cryptoviz_dot_control_dot_v1_dot_control__pb2.ResetBreakerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,14 @@ class ControlServiceStub:
     """The whole state first, then each change. Resume with the last version seen: what was missed in between arrives as one snapshot."""
     TailLogs: _grpc.UnaryStreamMultiCallable[_control_pb2.TailLogsRequest, _control_pb2.TailLogsResponse]
     """The last lines of a component's log, then, with follow, new ones as they come."""
+    ListProviders: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListProvidersRequest, _control_pb2.ListProvidersResponse]
+    """All providers of the settings, in order of preference."""
+    GetProvider: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetProviderRequest, _control_pb2.GetProviderResponse]
+    """One provider. NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed one."""
+    TripBreaker: _grpc.UnaryUnaryMultiCallable[_control_pb2.TripBreakerRequest, _control_pb2.TripBreakerResponse]
+    """Opens the provider's breaker: it is asked no more, until ResetBreaker. FAILED_PRECONDITION while its scraper does not run."""
+    ResetBreaker: _grpc.UnaryUnaryMultiCallable[_control_pb2.ResetBreakerRequest, _control_pb2.ResetBreakerResponse]
+    """Closes the provider's breaker and lifts a wait that the provider imposed. FAILED_PRECONDITION while its scraper does not run."""
 
 @_typing.type_check_only
 class ControlServiceAsyncStub(ControlServiceStub):
@@ -81,6 +89,14 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """The whole state first, then each change. Resume with the last version seen: what was missed in between arrives as one snapshot."""
     TailLogs: _aio.UnaryStreamMultiCallable[_control_pb2.TailLogsRequest, _control_pb2.TailLogsResponse]  # type: ignore[assignment]
     """The last lines of a component's log, then, with follow, new ones as they come."""
+    ListProviders: _aio.UnaryUnaryMultiCallable[_control_pb2.ListProvidersRequest, _control_pb2.ListProvidersResponse]  # type: ignore[assignment]
+    """All providers of the settings, in order of preference."""
+    GetProvider: _aio.UnaryUnaryMultiCallable[_control_pb2.GetProviderRequest, _control_pb2.GetProviderResponse]  # type: ignore[assignment]
+    """One provider. NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed one."""
+    TripBreaker: _aio.UnaryUnaryMultiCallable[_control_pb2.TripBreakerRequest, _control_pb2.TripBreakerResponse]  # type: ignore[assignment]
+    """Opens the provider's breaker: it is asked no more, until ResetBreaker. FAILED_PRECONDITION while its scraper does not run."""
+    ResetBreaker: _aio.UnaryUnaryMultiCallable[_control_pb2.ResetBreakerRequest, _control_pb2.ResetBreakerResponse]  # type: ignore[assignment]
+    """Closes the provider's breaker and lifts a wait that the provider imposed. FAILED_PRECONDITION while its scraper does not run."""
 
 class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -164,5 +180,37 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.TailLogsResponse], _abc.AsyncIterator[_control_pb2.TailLogsResponse]]:
         """The last lines of a component's log, then, with follow, new ones as they come."""
+
+    @_abc_1.abstractmethod
+    def ListProviders(
+        self,
+        request: _control_pb2.ListProvidersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListProvidersResponse, _abc.Awaitable[_control_pb2.ListProvidersResponse]]:
+        """All providers of the settings, in order of preference."""
+
+    @_abc_1.abstractmethod
+    def GetProvider(
+        self,
+        request: _control_pb2.GetProviderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.GetProviderResponse, _abc.Awaitable[_control_pb2.GetProviderResponse]]:
+        """One provider. NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed one."""
+
+    @_abc_1.abstractmethod
+    def TripBreaker(
+        self,
+        request: _control_pb2.TripBreakerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.TripBreakerResponse, _abc.Awaitable[_control_pb2.TripBreakerResponse]]:
+        """Opens the provider's breaker: it is asked no more, until ResetBreaker. FAILED_PRECONDITION while its scraper does not run."""
+
+    @_abc_1.abstractmethod
+    def ResetBreaker(
+        self,
+        request: _control_pb2.ResetBreakerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ResetBreakerResponse, _abc.Awaitable[_control_pb2.ResetBreakerResponse]]:
+        """Closes the provider's breaker and lifts a wait that the provider imposed. FAILED_PRECONDITION while its scraper does not run."""
 
 def add_ControlServiceServicer_to_server(servicer: ControlServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

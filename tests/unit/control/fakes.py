@@ -47,6 +47,7 @@ class FakeRuntime:
     stop_errors: dict[str, list[Exception]] = field(default_factory=dict)
     start_gates: dict[str, asyncio.Event] = field(default_factory=dict)
     stop_gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    answers: dict[tuple[str, str], object] = field(default_factory=dict)
 
     async def find(self, spec: ComponentSpec) -> Probe | None:
         return self.probes.get(spec.name, HEALTHY) if spec.name in self.alive else None
@@ -71,6 +72,13 @@ class FakeRuntime:
         if errors := self.stop_errors.get(spec.name):
             raise errors.pop(0)
         self.alive.discard(spec.name)
+
+    async def call(self, spec: ComponentSpec, method: str, *arguments: object) -> object:
+        self.calls.append((method, spec.name))
+        answer = self.answers.get((spec.name, method))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def count(self, verb: str, name: str) -> int:
         return self.calls.count((verb, name))

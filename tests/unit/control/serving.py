@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from control.components import ComponentTable
 from control.reconciler import Reconciler
 from control.server import ControlServer
 from control.token import ensure_token
@@ -44,9 +45,9 @@ class Serving:
 
 
 @contextmanager
-def serving(home: Path, **control: Any) -> Iterator[Serving]:
-    """Serve until the block ends."""
-    settings = load_settings("live", home=home, control={"port": free_port()} | control)
+def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any] | None = None, **control: Any) -> Iterator[Serving]:
+    """Serve until the block ends. `tree` holds other sections of the settings."""
+    settings = load_settings("live", home=home, control={"port": free_port()} | control, **(tree or {}))
     runtime = FakeRuntime()
     started: list[Serving] = []
     errors: list[CryptoVizError] = []
@@ -54,7 +55,7 @@ def serving(home: Path, **control: Any) -> Iterator[Serving]:
     end: list[asyncio.Event] = []
 
     async def main() -> None:
-        reconciler = Reconciler(small_table(), runtime, MemoryStore(), SystemClock(), interval_ms=20)
+        reconciler = Reconciler(table or small_table(), runtime, MemoryStore(), SystemClock(), interval_ms=20)
         here = Serving(settings, ensure_token(settings.token_file), runtime, reconciler, asyncio.get_running_loop())
 
         async def shutdown() -> None:

@@ -1,0 +1,123 @@
+"""providers: how the remote price providers stand, and their breakers' switches."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated
+
+import orjson
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cryptoviz.cli.pipeline import running_settings
+from cryptoviz.cli.view import age
+from cryptoviz.client import ControlClient
+from cryptoviz.providers import BreakerState, ProviderStatus, QuotaStatus, ScraperStatus
+
+__all__ = ["providers_view", "register"]
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Name = Annotated[str, typer.Argument(help="Provider name, as `cryptoviz providers` shows it.", metavar="NAME")]
+_BREAKER_STYLES = {BreakerState.CLOSED: "green", BreakerState.OPEN: "bold red", BreakerState.HALF_OPEN: "yellow"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    group = typer.Typer(help="Show the providers: state, breaker, quota, latency, last error; open and close their breakers.", rich_markup_mode=None)
+    group.callback(invoke_without_command=True)(providers)
+    group.command()(trip)
+    group.command()(reset)
+    app.add_typer(group, name="providers")
+
+
+def providers(context: typer.Context, as_json: Json = False) -> None:
+    """Show every provider in order of preference."""
+    if context.invoked_subcommand is not None:
+        return
+    with ControlClient.from_settings(running_settings()) as client:
+        rows = client.providers()
+    if as_json:
+        typer.echo(orjson.dumps({"providers": [row.to_json_dict() for row in rows]}).decode())
+    else:
+        Console().print(providers_view(rows))
+
+
+def trip(
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", help="Shown wherever the breaker is.")] = "",
+) -> None:
+    """Open a provider's breaker: it is asked no more, until `reset`. The other providers go on."""
+    with ControlClient.from_settings(running_settings()) as client:
+        _tell(client.trip_breaker(name, reason))
+
+
+def reset(name: Name) -> None:
+    """Close a provider's breaker, and lift a wait that the provider imposed."""
+    with ControlClient.from_settings(running_settings()) as client:
+        _tell(client.reset_breaker(name))
+
+
+def providers_view(rows: list[ProviderStatus], now_s: float | None = None) -> Table:
+    """One row a provider."""
+    moment = time.time() if now_s is None else now_s
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
+    for heading in ("provider", "state", "breaker", "turns", "quota used", "left", "lasts until"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("latency", justify="right", no_wrap=True)
+    table.add_column("last error", overflow="fold")
+    for row in rows:
+        scraper = row.scraper
+        if scraper is None:
+            table.add_row(row.name, str(row.state), "", "", "", "", "", "", Text(row.message))
+            continue
+        quotas = scraper.quotas
+        table.add_row(
+            row.name,
+            str(row.state),
+            _breaker(scraper, moment),
+            "every tick" if scraper.rate >= 1 else f"{scraper.rate:.1%}",
+            "\n".join(f"{quota.used:,} of {quota.limit:,} a {quota.period}" for quota in quotas) or "no limit",
+            "\n".join(f"{quota.left:,}" for quota in quotas),
+            "\n".join(_lasts(quota) for quota in quotas),
+            "" if scraper.latency_ms is None else f"{scraper.latency_ms:,.0f} ms",
+            Text(_last_error(scraper, moment)),
+        )
+    return table
+
+
+def _breaker(scraper: ScraperStatus, moment: float) -> Text:
+    breaker = scraper.breaker
+    text = Text(breaker.state.value.replace("_", "-"), style=_BREAKER_STYLES[breaker.state])
+    if breaker.by_operator:
+        text.append(f"\nby operator: {breaker.reason}")
+    elif breaker.probe_ms is not None:
+        text.append(f"\nprobe in {age(max(0.0, breaker.probe_ms / 1000 - moment))}")
+    if scraper.hold is not None:
+        text.append(f"\n{scraper.hold.reason}: held for {age(max(0.0, scraper.hold.until_ms / 1000 - moment))}", style="yellow")
+    return text
+
+
+def _lasts(quota: QuotaStatus) -> str:
+    """The date of exhaustion, or the period's end if the quota lasts."""
+    if quota.exhausted_ms is None:
+        return f"{_date(quota.resets_ms)} (renewed)"
+    return f"{_date(quota.exhausted_ms)}"
+
+
+def _date(moment_ms: int) -> str:
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%d %H:%MZ")
+
+
+def _last_error(scraper: ScraperStatus, moment: float) -> str:
+    if scraper.last_error_ms is None:
+        return ""
+    return f"{age(max(0.0, moment - scraper.last_error_ms / 1000))} ago: {scraper.last_error}"
+
+
+def _tell(row: ProviderStatus) -> None:
+    breaker = row.scraper.breaker if row.scraper is not None else None
+    typer.echo(f"{row.name}: breaker {breaker.state.value if breaker else 'unknown'} {breaker.reason if breaker else ''}".rstrip())

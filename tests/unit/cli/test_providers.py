@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from cryptoviz.cli.providers import providers_view
+from cryptoviz.components import ComponentState
+from cryptoviz.providers import BreakerState, BreakerStatus, HoldStatus, ProviderStatus, QuotaStatus, ScraperStatus
+
+NOW_S = 1_700_000_000.0
+NOW_MS = 1_700_000_000_000
+
+
+def shown(*rows: ProviderStatus) -> str:
+    console = Console(file=io.StringIO(), width=220, color_system=None)
+    console.print(providers_view(list(rows), NOW_S))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def row(scraper: ScraperStatus | None, message: str = "") -> ProviderStatus:
+    return ProviderStatus("coingecko", 1, True, ComponentState.RUNNING, message, scraper)
+
+
+def test_a_healthy_provider_without_a_plan():
+    text = shown(row(ScraperStatus(latency_ms=123.4)))
+    for part in ("coingecko", "RUNNING", "closed", "every tick", "no limit", "123 ms"):
+        assert part in text
+
+
+def test_quota_and_its_date_of_exhaustion():
+    quotas = (
+        QuotaStatus("day", 333, 100, 233, NOW_MS + 6_400_000),
+        QuotaStatus("month", 10_000, 9_000, 1_000, NOW_MS + 10**9, NOW_MS + 86_400_000),
+    )
+    text = shown(row(ScraperStatus(quotas=quotas, rate=0.22)))
+    for part in ("22.0%", "100 of 333 a day", "9,000 of 10,000 a month", "1,000", "2023-11-15 00:00Z (renewed)", "2023-11-15 22:13Z"):
+        assert part in text
+
+
+def test_an_open_breaker_a_wait_and_the_last_error():
+    breaker = BreakerStatus(BreakerState.OPEN, "failing", NOW_MS, NOW_MS + 30_000, 6, 1)
+    text = shown(
+        row(
+            ScraperStatus(breaker=breaker, hold=HoldStatus("rate_limited", NOW_MS + 60_000), last_error="[red]no[/red]", last_error_ms=NOW_MS - 5_000)
+        )
+    )
+    for part in ("open", "probe in 30 s", "rate_limited: held for 60 s", "5 s ago: [red]no[/red]"):
+        assert part in text
+
+
+def test_the_operator_s_reason_and_a_scraper_that_does_not_answer():
+    tripped = BreakerStatus(BreakerState.OPEN, "maintenance", NOW_MS, by_operator=True)
+    assert "by operator: maintenance" in shown(row(ScraperStatus(breaker=tripped)))
+    assert "its process ended" in shown(row(None, "its process ended"))
