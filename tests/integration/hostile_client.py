@@ -1,0 +1,126 @@
+"""Collection with one hostile provider, in a process of its own whose memory is measured: `python -m tests.integration.hostile_client`.
+
+Reads JSON from standard input: `kinds` (name -> base address of CoinGecko), `others` (provider -> base address), `ticks` of each kind. Prints one
+line of JSON a kind: how CoinGecko's exchanges ended, who gave the prices and why, and by how much the resident memory grew at most since the first
+kind was over, which warms the process up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+import psutil
+
+from actors.batch import Batch
+from actors.collecting import Collecting
+from actors.pollloop import PollLoop, PollRules
+from actors.providers.limiter import HoldOff
+from actors.providers.registry import build_provider
+from cryptoviz.clock import SystemClock
+from cryptoviz.log import configure_logging
+from cryptoviz.records import RawExchange
+from cryptoviz.settings import load_settings
+from tests.helpers import eventually_async
+from tests.unit.actors.fakes import FakeSnapshot
+
+TICK_S = 1.0
+MB = 1024 * 1024
+
+
+def resident() -> int:
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)
+
+
+class Memory:
+    """The most that this process has resident, looked at every 5 ms."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._stop = threading.Event()
+        self.peak = resident()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.005):
+            self.peak = max(self.peak, self._process.memory_info().rss)
+
+    def stop(self) -> int:
+        self._stop.set()
+        self._thread.join()
+        return self.peak
+
+
+class Published:
+    """The collector's ticks, and when each came."""
+
+    def __init__(self, clock: SystemClock) -> None:
+        self._clock = clock
+        self.batches: list[Batch] = []
+        self.after_ms: list[int] = []
+
+    def offer(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        self.after_ms.append(self._clock.now_ms() - batch.tick_ts)
+
+
+async def suffer(name: str, address: str, others: dict[str, str], ticks: int, home: Path) -> dict[str, Any]:
+    clock = SystemClock()
+    bases = {"coingecko": address, **others}
+    providers = {provider: {"base_url": base, "rate_limit_wait_s": 0.1} for provider, base in bases.items()}
+    settings = load_settings(home=home, collect={"tick_s": TICK_S, "providers": list(bases)}, providers=providers)
+    published, exchanges = Published(clock), list[RawExchange]()
+    collecting = Collecting(settings, clock, published, FakeSnapshot())
+    made = {provider: build_provider(provider, settings, clock, exchanges.append) for provider in bases}
+    rules = PollRules(settings.collect.tick_ms, 0.1, 0.1)
+    loops = [PollLoop(provider, settings.assets, rules, HoldOff(), clock, collecting.submit) for provider in made.values()]
+    memory = Memory()
+    tasks = [asyncio.create_task(loop.run()) for loop in (*loops, collecting)]
+
+    async def enough() -> bool:
+        return len(published.batches) >= ticks
+
+    try:
+        await eventually_async(enough, 60.0)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for provider in made.values():
+            await provider.aclose()
+    records = [orjson.loads(message.value) for batch in published.batches for message in batch.messages]
+    # A first tick can be one that began before the loops did.
+    own = [exchange for exchange in exchanges if exchange.provider == "coingecko"]
+    return {
+        "kind": name,
+        "peak": memory.stop(),
+        "outcomes": sorted({exchange.outcome for exchange in own}),
+        "errors": sorted({exchange.error or "" for exchange in own}),
+        "others_ok": sorted({exchange.provider for exchange in exchanges if exchange.provider != "coingecko" and exchange.outcome == "ok"}),
+        "records": len(records),
+        "sources": sorted({(record["provider"], record["fallback_reason"] or "") for record in records}),
+        "latest_ms": max(published.after_ms),
+    }
+
+
+async def run(order: dict[str, Any]) -> None:
+    with TemporaryDirectory() as home:
+        usual: int | None = None
+        for name, address in order["kinds"].items():
+            found = await suffer(name, address, order["others"], order["ticks"], Path(home))
+            usual = usual or resident()
+            print(json.dumps(found | {"grown_mb": (found["peak"] - usual) / MB}), flush=True)
+
+
+if __name__ == "__main__":
+    configure_logging("ERROR")
+    asyncio.run(run(json.loads(sys.stdin.read())))
