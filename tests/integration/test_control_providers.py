@@ -1,0 +1,200 @@
+"""Providers over gRPC and from the command line, on a real cluster: breaker tripped and reset, opened by a hang and closed by a probe, quota kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import psutil
+import pytest
+import redis as redis_client
+
+from cryptoviz.cli.cluster import launch_controller, settings_file, stop_ray
+from cryptoviz.client import ControlClient
+from cryptoviz.components import ComponentState
+from cryptoviz.errors import ControlRefused, UnknownComponent
+from cryptoviz.providers import BreakerState, ProviderStatus, ScraperStatus
+from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, dump_settings_file, load_settings
+from tests.helpers import eventually, free_ports
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+SCRAPERS = ("scraper/coingecko", "scraper/coinmarketcap")
+MONTH = 1_000_000
+TICK_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    kafka, controller, redis, control, gcs, client, page, dashboard, market = free_ports(9)
+    return load_settings(
+        "demo",
+        home=tmp_path_factory.mktemp("home"),
+        kafka={"port": kafka, "controller_port": controller},
+        redis={"port": redis},
+        control={"port": control},
+        ray={"gcs_port": gcs, "client_port": client, "dashboard_port": page},
+        dashboard={"port": dashboard},
+        market={"port": market},
+        collect={"tick_s": TICK_S},
+        providers={
+            "coingecko": {"breaker": {"failures": 3, "failing_s": 2.0, "open_s": 2.0, "max_open_s": 4.0}, "quota": {"per_month": MONTH}},
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def control(settings: Settings) -> Iterator[ControlClient]:
+    dump_settings_file(settings, settings_file(settings))
+    code = "import cryptoviz.cli.cluster as c, cryptoviz.settings as s; c.start_ray(s.settings_from_environment())"
+    environment = os.environ | {SETTINGS_FILE_VARIABLE: str(settings_file(settings))}
+    subprocess.run([sys.executable, "-c", code], env=environment, timeout=120, check=True)
+    try:
+        launch_controller(settings)
+        with ControlClient.from_settings(settings, timeout_s=20) as client:
+            for name in ("redis", "collector", *SCRAPERS):
+                client.start(name)
+            for name in ("redis", "collector", *SCRAPERS):
+                eventually(lambda name=name: client.get(name).state is ComponentState.RUNNING, 120, 0.2)
+            yield client
+    finally:
+        stop_ray(settings)
+
+
+def scraper(control: ControlClient, name: str) -> ScraperStatus:
+    status = control.provider(name).scraper
+    assert status is not None
+    return status
+
+
+def latest(settings: Settings) -> tuple[str, str, str | None]:
+    """Provider, role and reason of the newest bitcoin record."""
+    with redis_client.Redis.from_url(settings.redis.url) as client:
+        record = orjson.loads(client.hget("cryptoviz:latest", "bitcoin") or b"{}")
+    return record.get("provider", ""), record.get("role", ""), record.get("fallback_reason")
+
+
+def eventually_latest(settings: Settings, *expected: str | None, timeout_s: float = 60.0) -> None:
+    def so() -> bool:
+        assert latest(settings) == expected
+        return True
+
+    eventually(so, timeout_s, 0.1)
+
+
+PRIMARY = ("coingecko", "primary", None)
+
+
+def market(settings: Settings, call: Callable[..., httpx.Response], **more: Any) -> None:
+    call(f"http://127.0.0.1:{settings.market.port}/_market/faults", timeout=5, **more).raise_for_status()
+
+
+def test_every_provider_is_shown_with_breaker_quota_and_latency(control: ControlClient, settings: Settings):
+    eventually_latest(settings, *PRIMARY)
+    rows = control.providers()
+    assert [(row.name, row.rank, row.enabled, row.state) for row in rows] == [
+        ("coingecko", 1, True, ComponentState.RUNNING),
+        ("coinmarketcap", 2, True, ComponentState.RUNNING),
+    ]
+    first, second = (row.scraper for row in rows)
+    assert first is not None
+    assert second is not None
+    assert first.breaker.state is second.breaker.state is BreakerState.CLOSED
+    (month,) = first.quotas
+    assert (month.period, month.limit, month.used + month.left) == ("month", MONTH, MONTH)
+    assert month.used >= 1
+    assert second.quotas == ()
+    assert first.latency_ms is not None
+    assert first.last_good_ms is not None
+
+
+def test_a_tripped_breaker_falls_back_until_it_is_reset(control: ControlClient, settings: Settings):
+    eventually_latest(settings, *PRIMARY)
+    tripped = control.trip_breaker("coingecko", "maintenance at theirs").scraper
+    assert tripped is not None
+    assert (tripped.breaker.state, tripped.breaker.by_operator, tripped.breaker.reason) == (BreakerState.OPEN, True, "maintenance at theirs")
+    used = tripped.quotas[0].used
+    eventually_latest(settings, "coinmarketcap", "fallback", "breaker_open")
+    assert scraper(control, "coingecko").quotas[0].used <= used + 1
+    reset = control.reset_breaker("coingecko").scraper
+    assert reset is not None
+    assert reset.breaker.state is BreakerState.CLOSED
+    eventually_latest(settings, *PRIMARY)
+
+
+def test_a_hanging_provider_opens_its_breaker_and_a_probe_closes_it(control: ControlClient, settings: Settings):
+    eventually_latest(settings, *PRIMARY)
+    market(settings, httpx.post, json={"provider": "coingecko", "kind": "hang"})
+    try:
+        eventually_latest(settings, "coinmarketcap", "fallback", "timeout")
+        eventually(lambda: scraper(control, "coingecko").breaker.state is not BreakerState.CLOSED, 30, 0.1)
+        eventually_latest(settings, "coinmarketcap", "fallback", "breaker_open")
+    finally:
+        market(settings, httpx.delete)
+    eventually_latest(settings, *PRIMARY, timeout_s=60)
+    status = scraper(control, "coingecko")
+    assert (status.breaker.state, status.breaker.reason) == (BreakerState.CLOSED, "the probe was good")
+    assert "no" in status.last_error
+    assert control.get("scraper/coingecko").restarts == 0
+
+
+def test_a_killed_scraper_forgets_neither_its_use_nor_the_operator(control: ControlClient, settings: Settings):
+    eventually_latest(settings, *PRIMARY)
+    tripped = control.trip_breaker("coingecko").scraper
+    assert tripped is not None
+    before = control.get("scraper/coingecko")
+    assert before.pid is not None
+    psutil.Process(before.pid).kill()
+
+    def back() -> ProviderStatus | None:
+        row = control.provider("coingecko")
+        return row if row.scraper is not None and control.get("scraper/coingecko").pid not in (None, before.pid) else None
+
+    row = eventually(back, 90, 0.2)
+    assert row is not None
+    assert row.scraper is not None
+    assert row.scraper.breaker.by_operator
+    assert row.scraper.quotas[0].used >= tripped.quotas[0].used
+    control.reset_breaker("coingecko")
+    eventually_latest(settings, *PRIMARY, timeout_s=90)
+
+
+def test_a_stopped_scraper_and_wrong_names(control: ControlClient):
+    control.stop("scraper/coinmarketcap")
+    eventually(lambda: control.get("scraper/coinmarketcap").state is ComponentState.STOPPED, 60, 0.2)
+    row = control.provider("coinmarketcap")
+    assert (row.state, row.scraper) == (ComponentState.STOPPED, None)
+    with pytest.raises(ControlRefused, match="FAILED_PRECONDITION"):
+        control.trip_breaker("coinmarketcap")
+    with pytest.raises(UnknownComponent, match="there are: coingecko, coinmarketcap"):
+        control.provider("acme")
+    control.start("scraper/coinmarketcap")
+    eventually(lambda: control.get("scraper/coinmarketcap").state is ComponentState.RUNNING, 60, 0.2)
+
+
+def test_the_command_line_shows_and_switches(control: ControlClient, settings: Settings):
+    def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = str(Path(sys.executable).with_name("cryptoviz"))
+        environment = os.environ | {"CRYPTOVIZ_HOME": str(settings.home), "COLUMNS": "200"}
+        return subprocess.run([command, "providers", *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    shown = cli("--json")
+    assert shown.returncode == 0, shown.stderr
+    rows = {row["name"]: row for row in json.loads(shown.stdout)["providers"]}
+    assert rows["coingecko"]["breaker"]["state"] == "closed"
+    assert rows["coingecko"]["quotas"][0]["limit"] == MONTH
+    tripped = cli("trip", "coingecko", "--reason", "by hand")
+    assert tripped.stdout.strip() == "coingecko: breaker open by hand"
+    table = cli().stdout
+    assert "by operator: by hand" in table
+    assert "of 1,000,000 a month" in table
+    assert cli("reset", "coingecko").stdout.startswith("coingecko: breaker closed")
+    wrong = cli("trip", "acme")
+    assert wrong.returncode == 1
+    assert "there are: coingecko, coinmarketcap" in wrong.stderr
