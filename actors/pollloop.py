@@ -23,8 +23,8 @@ CATCH_UP_SHARE = 0.5
 """A loop that starts in the first half of a tick still polls for it; later the collector might have closed it."""
 FRESH_TICKS = 3
 """Data older than this many ticks is not fresh (DESIGN 7)."""
-MIN_RATE = 0.001
-"""A provider that is asked more seldom than this still has to answer within 3 000 ticks."""
+MIN_RATE = 1e-5
+"""A plan that is used up is no reason to start the scraper anew."""
 _HELD_REASONS = (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH)
 """After these the provider is left alone for a while: asking again costs quota and may lengthen a ban."""
 
@@ -158,7 +158,12 @@ class PollLoop:
         return result
 
     def healthy(self, now_ms: int) -> bool:
-        """A good poll within the time of three turns, or a start that is not older."""
+        """A good poll within the time of three turns, a start that is not older, or nothing asked on purpose: a new scraper would not either."""
+        held = self._hold_off.active(now_ms)
+        if held is not None and held[0] is FallbackReason.QUOTA:
+            return True
+        if self._breaker is not None and self._breaker.status().by_operator:
+            return True
         since = self.stats.last_good_poll_ms or self.stats.started_ms
         return now_ms - since <= FRESH_TICKS * self._rules.tick_ms / min(1.0, max(self._turns.rate, MIN_RATE))
 

@@ -156,8 +156,8 @@ class ProviderSettings(_Section):
     """Shortest time between two calls; None: what the provider's plan allows, and no limit at another `base_url`."""
     rate_limit_wait_s: float = Field(default=60.0, ge=0)
     """No calls for this long after a refusal (429, key, plan) that names no time of its own."""
-    max_wait_s: float = Field(default=3600.0, ge=0)
-    """Longest wait that a provider can impose; after it one call looks again."""
+    max_wait_s: float = Field(default=3 * 86_400.0, ge=0)
+    """Longest wait that a provider can impose (Binance bans for up to three days); after it one call looks again."""
     quota: QuotaSettings = Field(default_factory=QuotaSettings)
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
 

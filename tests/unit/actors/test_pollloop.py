@@ -218,3 +218,18 @@ async def test_a_poll_that_is_cancelled_gives_its_probe_back():
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert breaker.allows(T0 + TICK)
+
+
+async def test_what_is_not_asked_on_purpose_is_no_reason_for_a_new_scraper():
+    rig = Rig()
+    breaker = Breaker(BreakerSettings(), uniform=lambda: 0.0)
+    loop = guarded(rig, breaker)
+    later = T0 + 1_000 * TICK
+    assert not loop.healthy(later)
+    breaker.trip("by hand", T0)
+    assert loop.healthy(later)
+    breaker.reset(T0)
+    rig.provider.failures = {0: PollFailure(FallbackReason.QUOTA, "month", 5_000.0)}
+    await loop.poll_once(T0)
+    assert loop.healthy(T0 + 4_000_000)
+    assert not loop.healthy(T0 + 6_000_000)

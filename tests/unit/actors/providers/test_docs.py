@@ -112,7 +112,7 @@ async def test_its_failures_are_typed(acme: str, monkeypatch: pytest.MonkeyPatch
 
 def test_the_settings_table_names_real_defaults():
     own = load_settings().provider("coingecko")
-    assert (own.timeout_s, own.max_body_bytes, own.rate_limit_wait_s, own.max_wait_s) == (10, 8 * 1024 * 1024, 60, 3600)
+    assert (own.timeout_s, own.max_body_bytes, own.rate_limit_wait_s, own.max_wait_s) == (10, 8 * 1024 * 1024, 60, 259_200)
     demo = load_settings("demo").provider("coingecko")
     assert (demo.rate_limit_wait_s, demo.max_wait_s) == (5, 30)
     assert json.loads(variables(block("bash", "order of preference"))["CRYPTOVIZ_COLLECT__PROVIDERS"]) == list(load_settings().collect.providers)
