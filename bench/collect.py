@@ -347,30 +347,29 @@ class BinanceTicker(BaseModel):
     """The fields of `/ticker/24hr` that a record is made of."""
 
     symbol: str
-    lastPrice: float  # noqa: N815 (the field's own name)
-    priceChangePercent: float  # noqa: N815
-    highPrice: float  # noqa: N815
-    lowPrice: float  # noqa: N815
-    quoteVolume: float  # noqa: N815
-    closeTime: int  # noqa: N815
-    firstId: int  # noqa: N815
+    lastPrice: float
+    priceChangePercent: float
+    highPrice: float
+    lowPrice: float
+    quoteVolume: float
+    closeTime: int
+    firstId: int
     count: int
 
 
 def parsers(rounds: int) -> dict[str, dict[str, float | None]]:
-    """Median milliseconds of CPU for a body of 10 000 coins, from bytes to objects: others on the machine do not count."""
+    """Median milliseconds of CPU for 10 000 coins, from bytes to objects: others on the machine do not count."""
     listed = assets(ASSETS)
     now_ms = SystemClock().now_ms()
-    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    gecko, binance = orjson.dumps([coingecko_coin(n, stamp) for n in range(ASSETS)]), orjson.dumps([binance_row(n, now_ms) for n in range(ASSETS)])
+    gecko, binance = bodies(ASSETS)["coingecko"], orjson.dumps([binance_row(n, now_ms) for n in range(ASSETS)])
     gecko_ids = {asset.provider_ids["coingecko"]: asset.asset_id for asset in listed}
     binance_ids = {asset.provider_ids["binance"]: asset.asset_id for asset in listed}
     gecko_model, binance_model = TypeAdapter(list[GeckoCoin]), TypeAdapter(list[BinanceTicker])
     ccxt = ccxt_parser(listed)
     return {
         "coingecko": {
-            "ours": median_ms(lambda: parse_markets(HttpResponse(200, {}, gecko, now_ms), gecko_ids), rounds),
-            "pydantic": median_ms(lambda: gecko_model.validate_json(gecko), rounds),
+            "ours": median_ms(lambda: parse("coingecko", parse_markets, gecko, gecko_ids, now_ms, now_ms), rounds),
+            "pydantic": median_ms(lambda: [gecko_model.validate_json(body) for body in gecko], rounds),
             "ccxt": None,
         },
         "binance": {
@@ -423,7 +422,7 @@ def report(figures: dict[str, Any]) -> None:
     print("| 17 assets, response to Kafka's acknowledgement | samples | p50 | p95 | p99 | max |\n|---|---|---|---|---|---|")
     print(f"| ms | {ack['n']} | {ack['p50']:.1f} | {ack['p95']:.1f} | {ack['p99']:.1f} | {ack['max']:.1f} |")
     print(f"\nGoal: p95 below {GOAL_ACK_MS:g} ms: {'met' if ack['p95'] < GOAL_ACK_MS else 'MISSED'}.\n")
-    print("| parser, one body of 10 000 coins, ms of CPU | ours | pydantic | ccxt |\n|---|---|---|---|")
+    print("| parser, 10 000 coins, ms of CPU | ours | pydantic | ccxt |\n|---|---|---|---|")
     for provider, row in figures["parsers"].items():
         print(f"| {provider} | {' | '.join('-' if row[name] is None else format(row[name], '.0f') for name in ('ours', 'pydantic', 'ccxt'))} |")
 

@@ -14,6 +14,11 @@ from cryptoviz.records import FallbackReason
 
 __all__ = ["decode_json", "decode_response"]
 
+MAX_DECODED_BYTES = 32 * 1024 * 1024
+"""About what the values of a body may take in memory: 8 MB of `{},` would become 200 MB. A list of 5 000 coins takes half of it."""
+OBJECT_BYTES, ARRAY_BYTES, VALUE_BYTES = 240, 60, 110
+"""Of a small dict, an empty list, and a member or element with its slot."""
+
 
 def decode_response(provider: str, response: HttpResponse, reasons: Mapping[int, FallbackReason] | None = None) -> Any:
     """The JSON value of a response, whatever its status. `reasons` is what statuses mean at this provider.
@@ -37,8 +42,10 @@ def decode_json(body: bytes) -> Any:
     of two equal keys, so that repeated keys are looked for in a second pass.
 
     Raises:
-        ValueError: not such a document, or an object repeats a key.
+        ValueError: not such a document, an object repeats a key, or its values would take too much memory.
     """
+    if OBJECT_BYTES * body.count(b"{") + ARRAY_BYTES * body.count(b"[") + VALUE_BYTES * body.count(b",") > MAX_DECODED_BYTES:
+        raise ValueError(f"its values would take more than {MAX_DECODED_BYTES} bytes of memory")
     value = orjson.loads(body)
     if not _keeps_every_colon(body, value):
         _look_for_repeated_keys(body)

@@ -35,10 +35,23 @@ def squeezed(kind: int) -> bytes:
 BOMBS = {"gzip": squeezed(31), "deflate": squeezed(15)}
 
 
+MANY = {
+    "many_objects": b"[" + b"{}," * (8 * MB // 3 - 10) + b"{}]",
+    "many_numbers": b"[" + b"1.5," * (2 * MB - 10) + b"1]",
+    "many_members": b"{" + b",".join(b'"%d":1' % n for n in range(700_000)) + b"}",
+    "many_strings": b"[" + b'"\\u00e4",' * (MB - 10) + b"1]",
+    # As many values as are let through.
+    "most_strings": b"[" + b'"\\u00e4b",' * 300_000 + b"1]",
+    "most_objects": b"[" + b'{"a":1.5},' * 95_000 + b"{}]",
+}
+
+
 async def harm(request: web.Request) -> web.StreamResponse:
     kind, canary = request.match_info["kind"], request.app["canary"]
     if kind in BOMBS:
         return web.Response(body=BOMBS[kind], headers=JSON_TYPE | {"Content-Encoding": kind})
+    if kind in MANY:
+        return web.Response(body=MANY[kind], headers=JSON_TYPE)
     if kind in ("loris", "head_loris"):
         return await drip(request, kind)
     if kind in ("huge", "huge_chunked", "endless"):

@@ -69,6 +69,12 @@ HARM = {
     "huge_chunked": "bad_payload",
     "endless": "bad_payload",
     "not_gzip": "bad_payload",
+    "many_objects": "bad_payload",
+    "many_numbers": "bad_payload",
+    "many_members": "bad_payload",
+    "many_strings": "bad_payload",
+    "most_strings": "missing_asset",
+    "most_objects": "missing_asset",
     "redirect_internal": "unavailable",
     "redirect_same_host": "unavailable",
     "redirect_scheme_relative": "unavailable",
@@ -86,8 +92,8 @@ def test_harm_is_bounded_and_stays_with_its_provider(server: dict[str, str]):
         one = found[kind]
         print(f"{kind}: memory +{one['grown_mb']:.1f} MB, {one['errors'][:1]}")
         assert one["grown_mb"] < MAX_GROWTH_MB, kind
-        # A poll that the end of the run cut off counts as a timeout.
-        assert set(one["outcomes"]) - {"timeout"} == {reason} - {"timeout"}, kind
+        # A poll that the end of the run cut off counts as a timeout; an array without a known coin is a good answer.
+        assert set(one["outcomes"]) - {"timeout"} == {"ok" if reason == "missing_asset" else reason} - {"timeout"}, kind
         check_that_others_went_on(one, reason)
     with urlopen(f"{server['harm']}/hits", timeout=10) as answer:
         assert json.load(answer) == [], "a redirect was followed"
