@@ -147,8 +147,8 @@ class Turns:
         if self._credit is None:
             # A restart in between takes nothing away and gives nothing twice.
             waited = (tick_ts - view.usage.last_turn_ms) // self._tick_ms - 1
-            self._credit = min(1.0, max(0, waited) * view.rate)
-        self._credit = min(self._credit + view.rate, 1.0 + view.rate)
+            self._credit = min(1.0 - view.rate, max(0, waited) * view.rate)
+        self._credit += view.rate
         if self._credit < 1.0 - 1e-9:
             return False
         self._credit -= 1.0

@@ -113,9 +113,8 @@ def test_thirty_days_of_minutes_miss_no_tick_and_overrun_no_plan(start, seed):
 
 
 def test_thirty_days_of_ten_seconds_miss_no_tick_and_overrun_no_plan():
-    plans = {name: FREE[name] for name in ("coingecko", "coinmarketcap", "coinpaprika", "binance")}
-    result = simulate(plans, 10, NOVEMBER, 30, 3, restarts=25)
-    assert (result.ticks, result.missed, overruns(result, plans)) == (259_200, 0, [])
+    result = simulate(FREE, 10, NOVEMBER, 30, 3, restarts=25)
+    assert (result.ticks, result.missed, overruns(result, FREE)) == (259_200, 0, [])
 
 
 @pytest.mark.parametrize("month", [2, 12], ids=["28 days", "31 days"])

@@ -1,0 +1,45 @@
+"""A plan that pays for every third tick, against real engines: the cadence holds, and who is not asked is no failure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import orjson
+import pytest
+
+from actors.market.server import ReplayMarket
+from cryptoviz.settings import QuotaSettings
+from tests.collecting import PROVIDERS, Collection, kafka_and_redis, settings_for
+
+pytestmark = pytest.mark.integration
+
+
+async def test_the_first_provider_whose_turn_it_is_is_primary_and_no_tick_is_missed(tmp_path: Path):
+    with kafka_and_redis(tmp_path / "engines") as engines:
+        async with ReplayMarket() as market:
+            settings = settings_for(engines.settings, tmp_path / "home", {name: market.base_url(name) for name in PROVIDERS})
+            third = settings.provider("coingecko").model_copy(update={"quota": QuotaSettings(per_minute=20)})
+            settings = settings.model_copy(update={"providers": settings.providers | {"coingecko": third}})
+            running = Collection(settings, market)
+            await running.start()
+            await running.published(13)
+            probe = await running.scrapers["coingecko"].probe()
+            status = await running.scrapers["coingecko"].provider_status()
+            await running.stop()
+            records = await running.records()
+            entries = orjson.loads(market.ledger.page(0, 10_000))["entries"]
+    chosen = {record.tick_ts: record.provider for record in records}
+    ticks = sorted(chosen)
+    assert ticks == list(range(ticks[0], ticks[-1] + 1, 1000))
+    assert {(record.role, record.fallback_reason) for record in records} == {("primary", None)}
+    asked = Counter(entry["provider"] for entry in entries)
+    turns = [tick_ts for tick_ts in ticks if chosen[tick_ts] == "coingecko"]
+    assert {later - earlier for earlier, later in pairwise(turns)} == {3000}
+    assert asked["coingecko"] <= len(ticks) / 3 + 1
+    assert asked["coinmarketcap"] >= len(ticks) - 1
+    assert probe.healthy
+    assert probe.metrics["failures_total"] == 0
+    assert status is not None
+    assert status.rate == pytest.approx(1 / 3)
