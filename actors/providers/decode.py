@@ -46,8 +46,12 @@ def decode_json(body: bytes) -> Any:
     """
     if OBJECT_BYTES * body.count(b"{") + ARRAY_BYTES * body.count(b"[") + VALUE_BYTES * body.count(b",") > MAX_DECODED_BYTES:
         raise ValueError(f"its values would take more than {MAX_DECODED_BYTES} bytes of memory")
+    # An escaped colon would count once more in what is written back. The close look comes first, so that its values are gone before the next.
+    has_escapes = b"\\u00" in body
+    if has_escapes:
+        _look_for_repeated_keys(body)
     value = orjson.loads(body)
-    if not _keeps_every_colon(body, value):
+    if not has_escapes and not _keeps_every_colon(body, value):
         _look_for_repeated_keys(body)
     return value
 
@@ -55,10 +59,8 @@ def decode_json(body: bytes) -> Any:
 def _keeps_every_colon(body: bytes, value: Any) -> bool:
     """True when nothing was dropped: a dropped member would have taken its colon along. False means only that a closer look is due.
 
-    Four times as fast as the closer look. An escaped colon would count once more in what is written back, so it goes the long way.
+    Four times as fast as the closer look.
     """
-    if b"\\u00" in body:
-        return False
     try:
         return body.count(b":") == orjson.dumps(value).count(b":")
     except orjson.JSONEncodeError:

@@ -151,7 +151,7 @@ class HttpFetcher:
             self._record(note, FallbackReason.TIMEOUT, "the poll's time was over")
             raise
         if shorten is not None and len(note.body) > MAX_RECORDED_BODY_BYTES:
-            note.body = bytearray(shorten(bytes(note.body)))
+            note.body = shorten(bytes(note.body))
         self._record(note, "ok", None)
         return result
 
@@ -174,6 +174,8 @@ class HttpFetcher:
                 note.status, note.headers = response.status_code, response.headers
                 self._limiter.observe(response.status_code, response.headers)
                 await self._read(response, note)
+                # One copy of a long body is enough.
+                note.body = bytes(note.body)
         except (TimeoutError, httpx.TimeoutException):
             raise failure(self._provider, FallbackReason.TIMEOUT, f"no complete answer within {self._limits.timeout_s:g} s") from None
         except (httpx.HTTPError, httpx.StreamError) as error:
@@ -231,4 +233,4 @@ class _Note:
         self.started_ms = started_ms
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
-        self.body = bytearray()
+        self.body: bytes | bytearray = bytearray()
