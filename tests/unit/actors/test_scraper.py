@@ -1,0 +1,60 @@
+"""The scraper's probe tells a changed shape and ids that the provider does not list. No broker is there: collection goes on without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from actors.market.server import ReplayMarket
+from actors.scraper import ScraperActor
+from cryptoviz.components import Probe
+from cryptoviz.records import TickResult
+from cryptoviz.settings import load_settings
+from tests.helpers import eventually_async, free_ports
+
+
+class Collector:
+    def __init__(self) -> None:
+        self.results: list[TickResult] = []
+
+    async def submit(self, result: TickResult) -> None:
+        self.results.append(result)
+
+    async def deregister(self, provider: str) -> None:
+        """Nothing."""
+
+
+async def test_a_changed_shape_degrades_and_an_unlisted_id_is_named(tmp_path: Path):
+    ports = free_ports(2)
+    async with ReplayMarket() as market:
+        settings = load_settings(
+            home=tmp_path,
+            kafka={"bootstrap_servers": f"127.0.0.1:{ports[0]}"},
+            redis={"url": f"redis://127.0.0.1:{ports[1]}/0"},
+            collect={"tick_s": 0.5, "providers": ["binance"]},
+            extra_assets=[{"asset_id": "lost", "symbol": "LOST", "name": "Lost", "provider_ids": {"binance": "LOSTUSDT"}}],
+            providers={"binance": {"base_url": market.base_url("binance")}},
+        )
+        collector = Collector()
+        scraper = ScraperActor(settings, "binance", collector)
+        await scraper.start()
+
+        async def probed(text: str, degraded: bool) -> Probe | None:
+            probe = await scraper.probe()
+            return probe if text in probe.message and probe.degraded is degraded and collector.results else None
+
+        try:
+            probe = await eventually_async(lambda: probed("binance does not list LOSTUSDT", False), 15.0)
+            assert probe is not None
+            assert (probe.healthy, probe.metrics["unlisted_ids"], probe.metrics["shape_lost_fields"]) == (True, 1.0, 0.0)
+            market.faults.add({"provider": "binance", "kind": "shape_version", "parameters": {"shape": "mini"}}, market.clock.monotonic_s())
+            probe = await eventually_async(lambda: probed("shape changed: lost priceChangePercent", True), 15.0)
+            assert probe is not None
+            # Rows still come: the change is told before any is missing.
+            assert probe.healthy
+            assert len(collector.results[-1].observations) == 17
+            market.faults.clear()
+            probe = await eventually_async(lambda: probed("LOSTUSDT", False), 15.0)
+            assert probe is not None
+            assert "shape" not in probe.message
+        finally:
+            await scraper.stop()
