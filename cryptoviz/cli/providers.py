@@ -65,24 +65,21 @@ def providers_view(rows: list[ProviderStatus], now_s: float | None = None) -> Ta
     """One row a provider."""
     moment = time.time() if now_s is None else now_s
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
-    for heading in ("provider", "state", "breaker", "turns", "quota used", "left", "lasts until"):
-        table.add_column(heading, no_wrap=True)
+    for heading in ("provider", "state", "breaker", "turns", "quota"):
+        table.add_column(heading, overflow="fold", no_wrap=heading != "breaker")
     table.add_column("latency", justify="right", no_wrap=True)
     table.add_column("last error", overflow="fold")
     for row in rows:
         scraper = row.scraper
         if scraper is None:
-            table.add_row(row.name, str(row.state), "", "", "", "", "", "", Text(row.message))
+            table.add_row(row.name, str(row.state), "", "", "", "", Text(row.message))
             continue
-        quotas = scraper.quotas
         table.add_row(
             row.name,
             str(row.state),
             _breaker(scraper, moment),
             "every tick" if scraper.rate >= 1 else f"{scraper.rate:.1%}",
-            "\n".join(f"{quota.used:,} of {quota.limit:,} a {quota.period}" for quota in quotas) or "no limit",
-            "\n".join(f"{quota.left:,}" for quota in quotas),
-            "\n".join(_lasts(quota) for quota in quotas),
+            "\n".join(_quota(quota) for quota in scraper.quotas) or "no limit",
             "" if scraper.latency_ms is None else f"{scraper.latency_ms:,.0f} ms",
             Text(_last_error(scraper, moment)),
         )
@@ -101,11 +98,10 @@ def _breaker(scraper: ScraperStatus, moment: float) -> Text:
     return text
 
 
-def _lasts(quota: QuotaStatus) -> str:
-    """The date of exhaustion, or the period's end if the quota lasts."""
-    if quota.exhausted_ms is None:
-        return f"{_date(quota.resets_ms)} (renewed)"
-    return f"{_date(quota.exhausted_ms)}"
+def _quota(quota: QuotaStatus) -> str:
+    """Used, left, and the date of exhaustion, or the period's end if the quota lasts."""
+    end = f"renewed {_date(quota.resets_ms)}" if quota.exhausted_ms is None else f"runs out {_date(quota.exhausted_ms)}"
+    return f"{quota.used:,} of {quota.limit:,} a {quota.period}\n{quota.left:,} left\n{end}"
 
 
 def _date(moment_ms: int) -> str:
