@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated
 
 import orjson
 import typer
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from cryptoviz.cli.pipeline import running_settings
 from cryptoviz.cli.view import age
 from cryptoviz.client import ControlClient
-from cryptoviz.providers import BreakerState, ProviderStatus, QuotaStatus, ScraperStatus
+from cryptoviz.providers import BreakerState, ProviderStatus, QuotaStatus
 
 __all__ = ["providers_view", "register"]
 
@@ -61,57 +62,56 @@ def reset(name: Name) -> None:
         _tell(client.reset_breaker(name))
 
 
-def providers_view(rows: list[ProviderStatus], now_s: float | None = None) -> Table:
-    """One row a provider."""
+def providers_view(rows: list[ProviderStatus], now_s: float | None = None) -> RenderableType:
+    """One row a provider, and below the table what there is to say about each."""
     moment = time.time() if now_s is None else now_s
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
-    for heading in ("provider", "state", "breaker", "turns", "quota"):
-        table.add_column(heading, overflow="fold", no_wrap=heading != "breaker")
-    table.add_column("latency", justify="right", no_wrap=True)
-    table.add_column("last error", overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, expand=False)
+    for heading in ("provider", "state", "breaker", "turns", "quota", "latency"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "quota", justify="right" if heading in ("turns", "latency") else "left")
+    notes: list[Text] = []
     for row in rows:
+        notes += [Text.assemble((f"{row.name}: ", "bold"), note) for note in _notes(row, moment)]
         scraper = row.scraper
         if scraper is None:
-            table.add_row(row.name, str(row.state), "", "", "", "", Text(row.message))
+            table.add_row(row.name, str(row.state), "", "", "", "")
             continue
+        state = scraper.breaker.state
         table.add_row(
             row.name,
             str(row.state),
-            _breaker(scraper, moment),
-            "every tick" if scraper.rate >= 1 else f"{scraper.rate:.1%}",
+            Text(state.value.replace("_", "-"), style=_BREAKER_STYLES[state]),
+            f"{scraper.rate:.1%}" if scraper.rate < 1 else "all",
             "\n".join(_quota(quota) for quota in scraper.quotas) or "no limit",
             "" if scraper.latency_ms is None else f"{scraper.latency_ms:,.0f} ms",
-            Text(_last_error(scraper, moment)),
         )
-    return table
-
-
-def _breaker(scraper: ScraperStatus, moment: float) -> Text:
-    breaker = scraper.breaker
-    text = Text(breaker.state.value.replace("_", "-"), style=_BREAKER_STYLES[breaker.state])
-    if breaker.by_operator:
-        text.append(f"\nby operator: {breaker.reason}")
-    elif breaker.probe_ms is not None:
-        text.append(f"\nprobe in {age(max(0.0, breaker.probe_ms / 1000 - moment))}")
-    if scraper.hold is not None:
-        text.append(f"\n{scraper.hold.reason}: held for {age(max(0.0, scraper.hold.until_ms / 1000 - moment))}", style="yellow")
-    return text
+    return Group(table, *notes)
 
 
 def _quota(quota: QuotaStatus) -> str:
     """Used, left, and the date of exhaustion, or the period's end if the quota lasts."""
-    end = f"renewed {_date(quota.resets_ms)}" if quota.exhausted_ms is None else f"runs out {_date(quota.exhausted_ms)}"
-    return f"{quota.used:,} of {quota.limit:,} a {quota.period}\n{quota.left:,} left\n{end}"
+    end = f"new {_date(quota.resets_ms)}" if quota.exhausted_ms is None else f"runs out {_date(quota.exhausted_ms)}"
+    return f"{quota.used:,} of {quota.limit:,} a {quota.period}\n{quota.left:,} left, {end}"
 
 
 def _date(moment_ms: int) -> str:
-    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%d %H:%MZ")
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%d")
 
 
-def _last_error(scraper: ScraperStatus, moment: float) -> str:
-    if scraper.last_error_ms is None:
-        return ""
-    return f"{age(max(0.0, moment - scraper.last_error_ms / 1000))} ago: {scraper.last_error}"
+def _notes(row: ProviderStatus, moment: float) -> Iterator[str]:
+    scraper = row.scraper
+    if scraper is None:
+        yield row.message
+        return
+    breaker, hold = scraper.breaker, scraper.hold
+    if breaker.by_operator:
+        yield f"breaker opened by operator: {breaker.reason}"
+    elif breaker.state is not BreakerState.CLOSED:
+        probe = "" if breaker.probe_ms is None else f"; probe in {age(max(0.0, breaker.probe_ms / 1000 - moment))}"
+        yield f"breaker {breaker.state.value.replace('_', '-')}: {breaker.reason}{probe}"
+    if hold is not None:
+        yield f"asked us to wait ({hold.reason}) for {age(max(0.0, hold.until_ms / 1000 - moment))} more"
+    if scraper.last_error_ms is not None:
+        yield f"last error {age(max(0.0, moment - scraper.last_error_ms / 1000))} ago: {scraper.last_error}"
 
 
 def _tell(row: ProviderStatus) -> None:
