@@ -12,13 +12,16 @@ import pytest
 from aiohttp import web
 
 from actors.market.server import MarketConfig, ReplayMarket
-from actors.providers.registry import build_provider
+from actors.providers.registry import build_provider, provider_class
 from cryptoviz.clock import SystemClock
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import load_settings
 from tests.helpers import free_port
 
 PAGE = (Path(__file__).parents[4] / "docs" / "providers.md").read_text(encoding="utf-8")
+
+
+SIX = ("coingecko", "coinmarketcap", "binance", "kraken", "coinpaprika", "coinbase")
 
 
 def block(language: str, containing: str) -> str:
@@ -36,18 +39,37 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 async def test_adding_a_coin(monkeypatch: pytest.MonkeyPatch):
-    for name, value in variables(block("bash", "EXTRA_ASSETS")).items():
+    for name, value in variables(block("bash", "dogecoin")).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("CRYPTO_LIST", "BTC,ETH,DOGE")
     assets = load_settings().assets
     assert [asset.asset_id for asset in assets] == ["bitcoin", "ethereum", "dogecoin"]
     async with ReplayMarket(MarketConfig(extra_assets=load_settings().extra_assets)) as market:
-        for name in ("coingecko", "coinmarketcap"):
+        for name in SIX:
             settings = load_settings(providers={name: {"base_url": market.base_url(name)}})
             provider = build_provider(name, settings, SystemClock(), lambda _: None)
             result = await provider.poll(0, settings.assets, 10.0)
             await provider.aclose()
             assert set(result.observations) == {"bitcoin", "ethereum", "dogecoin"}
+
+
+def test_extending_a_coin(monkeypatch: pytest.MonkeyPatch):
+    before = load_settings().assets
+    for name, value in variables(block("bash", '"asset_id": "bitcoin"')).items():
+        monkeypatch.setenv(name, value)
+    assets = load_settings().assets
+    assert [asset.asset_id for asset in assets] == [asset.asset_id for asset in before]
+    assert assets[0].provider_ids == before[0].provider_ids | {"acme": "xbt"}
+
+
+def test_all_six(monkeypatch: pytest.MonkeyPatch):
+    for name, value in variables(block("bash", '"kraken", "coinpaprika"')).items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.collect.providers == SIX
+    for name in SIX:
+        assert provider_class(name).default_base_url in PAGE
+        assert f"| `{name}` |" in PAGE
 
 
 async def _acme(request: web.Request) -> web.Response:
@@ -110,7 +132,9 @@ async def test_its_failures_are_typed(acme: str, monkeypatch: pytest.MonkeyPatch
     assert result.failure is FallbackReason.AUTH
 
 
-def test_the_settings_table_names_real_defaults():
+def test_the_settings_tables_name_real_defaults():
+    collect = load_settings().collect
+    assert (collect.outlier_bps, collect.replace_outlier_by, collect.usdt_is_usd, collect.disagree_bps) == (5000, "none", True, 100)
     own = load_settings().provider("coingecko")
     assert (own.timeout_s, own.max_body_bytes, own.rate_limit_wait_s, own.max_wait_s) == (10, 8 * 1024 * 1024, 60, 259_200)
     demo = load_settings("demo").provider("coingecko")
