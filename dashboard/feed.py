@@ -161,7 +161,7 @@ def decode(value: bytes) -> UnifiedRecord:
     """A unified record that the page can show. Raises ValueError for anything else."""
     record = UnifiedRecord.from_json(value)
     if not isinstance(record.asset_id, str) or not isinstance(record.name, str) or not isinstance(record.tick_ts, int):
-        raise ValueError("a unified record needs asset_id, name and tick_ts of their types")  # noqa: TRY004 (one error class for bad values)
+        raise ValueError("a unified record needs asset_id, name and tick_ts of their types")
     if not isinstance(record.price, int | float) or not record.price > 0:
         raise ValueError(f"a unified record needs a price above 0, received {record.price!r}")
     return record

@@ -67,9 +67,10 @@ class RootPage:
             meta_name="CryptoViz",
             meta_description="Live crypto market data with provenance",
         )
-        # Panel keeps each page's busy mark tied to one global for ever, so that no page could be freed, and tells all browsers of each pull.
+        # panel-material-ui ties the busy mark to one global, which would hold every page for ever and tell all browsers of each pull. A plain value
+        # does not untie it (param only forgets the name), another reference does: to a mark of this page that nothing sets.
         with edit_readonly(self.view):
-            self.view.busy = False
+            self.view.busy = self._banner.param.loading
         self._turn()
         self.pull()
         # Not before the browser has drawn: a patch for a table that is not there yet is an error in its console.

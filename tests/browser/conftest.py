@@ -128,7 +128,7 @@ def open_page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) 
     yield open_one
     failed = getattr(request.node, "call_failed", False)
     for number, evidence in enumerate(opened):
-        if failed:
+        if failed and not evidence.page.is_closed():
             evidence.page.screenshot(path=tmp_path / f"page-{number}.png")
             (tmp_path / f"console-{number}.txt").write_text("\n".join(evidence.errors), encoding="utf-8")
         evidence.page.context.close()
