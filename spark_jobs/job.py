@@ -28,7 +28,7 @@ from cryptoviz.settings import Settings
 from spark_jobs.batch import BatchWriter
 from spark_jobs.orphans import remove_orphans
 from spark_jobs.predecessor import end_earlier_writers
-from spark_jobs.session import RUN_VARIABLE, start_session, stop_session
+from spark_jobs.session import RUN_VARIABLE, start_session, stop_session, task_slots
 from spark_jobs.source import KafkaTopics, parse_batch_offsets
 from spark_jobs.spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
 from spark_jobs.start import check_start
@@ -84,7 +84,7 @@ class LakeJob:
         tables_ms = (time.monotonic() - begun) * 1000
         session = start_session(self._settings, spark_jars_dir(self._settings), f"{lake_id(self._settings)}/{self._run}")
         spark_ms = (time.monotonic() - begun) * 1000 - tables_ms
-        warm_up(session, self._settings.lake.executor_cores)
+        warm_up(session, task_slots(self._settings))
         self._writer = BatchWriter(topics, self._logs, self._kafka, self._access, self._settings.kafka.max_record_bytes)
         self._writer.begin_at({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
         self._watcher = Watcher(session, self._writer, self._kafka)

@@ -21,14 +21,15 @@ from cryptoviz.errors import EngineUnavailable, PreflightError
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
 
-__all__ = ["RUN_VARIABLE", "executor_count", "spark_configs", "start_session", "stop_session"]
+__all__ = ["RUN_VARIABLE", "executor_count", "spark_configs", "start_session", "stop_session", "task_slots"]
 
 RUN_VARIABLE = "CRYPTOVIZ_LAKE_RUN"
 """Marks the executors' Python workers with the run that they belong to, so that a successor can tell that they are gone."""
 
-_INIT_TIMEOUT_S = 60.0  # a start takes 8-14 s; with too few resources init_spark would wait for ever
+_INIT_TIMEOUT_S = 120.0  # a start takes 6-14 s, and 50 s on a machine busy with ten times its cores; a cluster too small would hang for ever
 _RESOURCES_TIMEOUT_S = 20.0  # Ray needs a moment to see that a killed predecessor's executors are gone
 _POLL_S = 0.25
+_MAX_SLOTS = 8
 
 # Java 17 closes the packages that Spark and Ray's Java worker reflect into.
 _OPENS = " ".join(
@@ -61,6 +62,7 @@ def spark_configs(settings: Settings, jars: Path, run: str) -> dict[str, str]:
     quick = f"{java} {_QUICK}"
     return {
         "spark.ray.raydp_spark_master.actor.resource.CPU": "0",
+        "spark.ray.raydp_spark_executor.actor.resource.cpu": str(lake.executor_cores),
         "spark.ray.raydp_app_master.extraJavaOptions": f"{quick} {_APP_MASTER_HEAP}",
         "spark.driver.extraJavaOptions": f"{quick} {_DRIVER_YOUNG}",
         "spark.executor.extraJavaOptions": f"{java} {_PATIENT} {_EXECUTOR_YOUNG}",
@@ -93,6 +95,13 @@ def spark_configs(settings: Settings, jars: Path, run: str) -> dict[str, str]:
     }
 
 
+def task_slots(settings: Settings) -> int:
+    """Tasks that the executor runs at once: one for each topic-partition, since most of a small batch's task is waiting, and a task that finds no
+    slot doubles the time of the batch. At most 8, so that the Python workers of a wide topic do not take the memory.
+    """
+    return max(settings.lake.executor_cores, min(_MAX_SLOTS, settings.kafka.stream_partitions + settings.kafka.raw_partitions))
+
+
 def start_session(settings: Settings, jars: Path, run: str) -> Any:
     """Start Spark on Ray and return its session. Blocks for 6-14 s; call it in a thread.
 
@@ -122,7 +131,7 @@ def _init(settings: Settings, configs: dict[str, str]) -> Any:
         # `<app name>_SPARK_MASTER` stays taken for a while after a stop.
         app_name=f"cryptoviz-lake-{uuid.uuid4().hex[:8]}",
         num_executors=1,
-        executor_cores=settings.lake.executor_cores,
+        executor_cores=task_slots(settings),
         executor_memory=f"{settings.lake.executor_memory_mb}m",
         fault_tolerant_mode=False,
         configs=dict(configs),
