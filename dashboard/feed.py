@@ -95,7 +95,9 @@ class LiveFeed:
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 4096,  # the default of 64 MB a partition would all fill at the start
                 "reconnect.backoff.max.ms": 2000,
-                "log_level": 3,
+                "reconnect.backoff.ms": 500,
+                "log_level": 2,  # refused connections are ours to tell, once
+                "error_cb": self._broker_error,
             }
         )
         try:
@@ -138,6 +140,11 @@ class LiveFeed:
             if values:
                 self._state.set_status(FeedStatus(connected=True))
                 self._state.apply(self._decoded(values))
+
+    def _broker_error(self, error: KafkaError) -> None:
+        """Called by librdkafka within `poll`. One broker of several may go; when none is left the page says so."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._state.set_status(FeedStatus(connected=False, message=f"Kafka: {error.str()}"))
 
     def _check(self, consumer: Consumer) -> None:
         if self._state.status.connected:
