@@ -156,7 +156,7 @@ class EmbeddedMinio(EmbeddedEngine):
                 "MINIO_UPDATE": "off",
                 "MINIO_CALLHOME_ENABLE": "off",
                 # A soft limit: Go collects harder near it instead of growing with the page cache of a laptop.
-                "GOMEMLIMIT": "192MiB",
+                "GOMEMLIMIT": "128MiB",
                 "GOGC": "50",
             }
         )

@@ -20,7 +20,10 @@ SETTINGS_FILE_VARIABLE = "CRYPTOVIZ_SETTINGS_FILE"
 """Names a file of `dump_settings_file`."""
 
 # What a program needs to run at all; an engine gets no more, so that it never holds a provider's key.
-_PLAIN_NAMES = ("HOME", "HTTPS_PROXY", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "NO_PROXY", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ")
+_PLAIN_NAMES = (
+    "HOME", "HTTPS_PROXY", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "NO_PROXY", "PATH", "SSL_CERT_DIR",
+    "SSL_CERT_FILE", "TMPDIR", "TZ",
+)  # fmt: skip
 
 
 def child_environment(extra: Mapping[str, str] | None = None, *, minimal: bool = True) -> dict[str, str]:
