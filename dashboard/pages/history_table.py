@@ -24,7 +24,8 @@ from dashboard.view_logic.statistics import PriceRow, summarise
 __all__ = ["HistoryTable"]
 
 _PAGE_ROWS = 8  # as high as the statistics beside it
-_MAX_ROWS = 20_000  # of statistics and paging; downloads have all
+_MAX_ROWS = 50_000  # of statistics: a day of the demo's ticks; downloads have all
+_SHOWN_ROWS = 2_000  # of the table: nobody pages further
 _QUICK_REFRESH_MS, _SLOW_REFRESH_MS = 5_000, 30_000
 _QUICK_RANGES = ("15m", "1h")
 _NUMERIC = ("tick_ts", "price")
@@ -75,8 +76,12 @@ class HistoryTable:
 
     def _reload(self) -> None:
         self._rows = ()
-        self._show_state(state_markup("loading", "Reading the lake"))
-        self._title()
+        loading = state_markup("loading", "Reading the lake")
+        set_markup(self._summary, loading)
+        if self._table is None or not self._table.visible:
+            self._show_state(loading)
+        # Else the old rows stay until the new ones come: a table hidden for a moment jumps, and Tabulator is drawn anew.
+        self._title("reading…")
         self._next_ms = 0
         self.refresh()
 
@@ -85,15 +90,20 @@ class HistoryTable:
             return
         if rows and list(rows) == list(self._rows):
             return
-        self._rows = rows
-        currency = self._currency()
-        summary = summarise(rows, self._session.hub.tick_ms)
-        if summary is None:
+        if not rows:
+            self._rows = rows
             self._show_state(state_markup("empty", "No rows in the lake yet", f"{self._coin}, last {self._range.value}"))
-        else:
-            self._show_rows(_frame([history_row(row, currency) for row in rows]))
-            set_markup(self._summary, summary_markup(summary, currency))
-        self._title()
+            self._title()
+            return
+        prepare = partial(_prepare, rows, self._currency(), self._session.hub.tick_ms)
+        self._session.in_background(prepare, partial(self._prepared, asked, rows), partial(self._failed, asked))
+
+    def _prepared(self, asked: tuple[str, str], rows: Sequence[PriceRow], made: tuple[pd.DataFrame, str]) -> None:
+        if asked == (self._coin, self._range.value):
+            self._rows = rows
+            self._show_rows(made[0])
+            set_markup(self._summary, made[1])
+            self._title()
 
     def _show_rows(self, frame: pd.DataFrame) -> None:
         self._state.visible = False
@@ -120,11 +130,9 @@ class HistoryTable:
         self._show_state(state_markup("error", "The lake cannot be read", str(error)))
 
     def _title(self, problem: str = "") -> None:
-        count = (
-            f"{format_count(len(self._rows))} rows" + (", the newest; downloads have all" if len(self._rows) >= _MAX_ROWS else "")
-            if self._rows
-            else ""
-        )
+        count = f"{format_count(len(self._rows))} rows" if self._rows else ""
+        if len(self._rows) > _SHOWN_ROWS:
+            count += f", the newest {_SHOWN_ROWS:,} here"
         note = problem or count
         self._caption.object = element("span", "History", "cv-title") + "&nbsp; " + element("span", text(note), "cv-warn" if problem else "cv-note")
         where = f"{self._coin}, last {self._range.value}, from the lake"
@@ -154,6 +162,13 @@ class HistoryTable:
 def _shown(field: str) -> str:
     value = f"cell.getData().h_{field}" if field in _NUMERIC else "cell.getValue()"
     return f"function(cell) {{ return {value} }}"
+
+
+def _prepare(rows: Sequence[PriceRow], currency: str, tick_ms: int) -> tuple[pd.DataFrame, str]:
+    """Table and statistics of rows, newest first. For a worker thread: a day's rows take a tenth of a second."""
+    summary = summarise(rows, tick_ms)
+    shown = summary_markup(summary, currency) if summary is not None else ""
+    return _frame([history_row(row, currency) for row in rows[:_SHOWN_ROWS]]), shown
 
 
 def _frame(rows: list[dict[str, str | float]]) -> pd.DataFrame:

@@ -40,21 +40,22 @@ class Evidence:
     errors: list[str] = field(default_factory=list)
     left_machine: list[str] = field(default_factory=list)
     navigations: int = 0
+    """Documents loaded. A deep link written into the address is none."""
 
     def watch(self) -> None:
         """Begin to note."""
         self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("load", lambda _page: self._loaded())
         self.page.on("request", lambda request: self._note(request.url))
-        self.page.on("framenavigated", lambda frame: self._navigated(frame is self.page.main_frame))
+
+    def _loaded(self) -> None:
+        self.navigations += 1
 
     def _note(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in LOOPBACK:
             self.left_machine.append(url)
-
-    def _navigated(self, main: bool) -> None:
-        self.navigations += main
 
 
 Opener = Callable[..., Evidence]

@@ -9,7 +9,7 @@ import pytest
 from cryptoviz.client import ControlClient
 from cryptoviz.components import ComponentState, DesiredState
 from tests.browser.conftest import Opener, until_shown
-from tests.browser.stack import DashboardProcess, Stack, browser_settings
+from tests.browser.stack import TICK_MS, DashboardProcess, Stack, browser_settings, record
 from tests.helpers import eventually
 
 pytestmark = pytest.mark.browser
@@ -51,6 +51,38 @@ def test_metrics_of_a_probe_are_shown_with_their_units(market: Stack, open_page:
     words = " ".join(page.locator(row).all_text_contents())
     assert "281 ms" in words
     assert "lag 17" in words
+
+
+def test_the_views_change_places_without_reload(market: Stack, open_page: Opener, now_tick: int) -> None:
+    seen = open_page(market.url)
+    page = seen.page
+    before = seen.navigations
+    for turn in range(1, 4):
+        page.get_by_role("tab", name="Pipeline").click()
+        page.locator(state_of("lake")).wait_for(state="visible")
+        assert not page.locator(".cv-coin-table").is_visible()
+        eventually(lambda: page.evaluate("location.search").endswith("&view=pipeline"))
+        market.publisher.tick([record("bitcoin", now_tick + turn * TICK_MS, 90_000.0 + turn)])
+        page.get_by_role("tab", name="Market").click()
+        page.locator(".cv-price").first.wait_for(state="visible")
+        until_shown(page, '.cv-price[data-asset="bitcoin"]', f"90,00{turn}.00")
+        assert not page.locator(state_of("lake")).is_visible()
+    assert seen.navigations == before
+    assert seen.errors == []
+
+
+def test_the_theme_can_be_turned_by_hand(market: Stack, open_page: Opener) -> None:
+    seen = open_page(f"{market.url}/?coin=solana")
+    page = seen.page
+    page.get_by_label("Toggle theme").click()
+    page.locator(".mui-dark").first.wait_for()
+    page.get_by_role("tab", name="Pipeline").click()
+    page.locator(state_of("lake")).wait_for(state="visible")
+    page.get_by_label("Toggle theme").click()
+    page.locator(".mui-light").first.wait_for()
+    page.get_by_role("tab", name="Market").click()
+    page.locator(".cv-price").first.wait_for(state="visible")
+    assert seen.errors == []
 
 
 def test_consoles_are_linked(market: Stack, open_page: Opener) -> None:
