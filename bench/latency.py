@@ -106,9 +106,13 @@ def measure(settings: Settings, seconds: float) -> dict[str, Any]:
         page.wait_for_timeout(seconds * 1000)
         to_page = seen(page)
         browser.close()
+    commits = table_commits(settings)
+    rows = sum(commit["rows"] for commit in commits)
     return {
+        "bytes_per_row": round(sum(commit["bytes"] for commit in commits) / rows),
+        "files_per_tick": round(sum(len(commit["paths"]) for commit in commits) / (rows / len(settings.assets)), 2),
         "response_to_page_ms": summary(to_page),
-        "append_to_commit_ms": summary(commit_latencies(settings, warm_since_ms)),
+        "append_to_commit_ms": summary(commit_latencies(settings, commits, warm_since_ms)),
         "pss_mb": memory_mb(settings),
     }
 
@@ -119,11 +123,11 @@ def seen(page: Page) -> list[float]:
     return values
 
 
-def commit_latencies(settings: Settings, since_ms: float) -> list[float]:
+def commit_latencies(settings: Settings, commits: list[dict[str, Any]], since_ms: float) -> list[float]:
     """Commit time minus record time of every row appended after `since_ms`, ms."""
     stamps = record_times(settings)
     found: list[float] = []
-    for commit in table_commits(settings):
+    for commit in commits:
         for path in commit["paths"]:
             part = parse_part(path)
             if part is None:
@@ -136,7 +140,7 @@ def commit_latencies(settings: Settings, since_ms: float) -> list[float]:
 
 
 def table_commits(settings: Settings) -> list[dict[str, Any]]:
-    """Time stamp and added paths of each commit that is still in the prices table's log."""
+    """Time stamp, added paths, their bytes and rows of each commit that is still in the prices table's log."""
     files = S3Access.of(settings.s3).filesystem()
     commits = []
     for entry in files.get_file_info(FileSelector(f"{settings.s3.prices_bucket}/_delta_log")):
@@ -145,7 +149,9 @@ def table_commits(settings: Settings) -> list[dict[str, Any]]:
         actions = [json.loads(line) for line in files.open_input_stream(entry.path).read().decode().splitlines()]
         stamp = next((action["commitInfo"]["timestamp"] for action in actions if "commitInfo" in action), None)
         if stamp is not None:
-            commits.append({"timestamp": stamp, "paths": [action["add"]["path"] for action in actions if "add" in action]})
+            adds = [action["add"] for action in actions if "add" in action]
+            rows = sum(json.loads(add["stats"])["numRecords"] for add in adds)
+            commits.append({"timestamp": stamp, "paths": [add["path"] for add in adds], "bytes": sum(add["size"] for add in adds), "rows": rows})
     return commits
 
 
@@ -206,6 +212,8 @@ def report(figures: dict[str, Any]) -> None:
     for name, row in (("provider response to page, ms", page), ("Kafka append to committed row, ms", commit)):
         print(f"| {name} | {row['n']} | {row['p50']} | {row['p95']} | {row['p99']} | {row['max']} |")
     print(f"\nStart to first committed row: {figures['start_to_first_row_s']} s.")
+    day_mb = figures["bytes_per_row"] * 86_400 / 60 / 1e6
+    print(f"Size before compaction: {figures['bytes_per_row']} bytes a row, {day_mb:.2f} MB a day and coin at a 60 s tick.")
     print(f"Memory (sum of PSS): {memory['total']} MB in {memory['processes']} processes.")
 
 
