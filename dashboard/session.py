@@ -24,6 +24,9 @@ _NOTIFICATION_MS = 6000  # long enough to read two lines
 class Session:
     """Loop, life and background work of one page.
 
+    Nothing is changed between the making of the document and the browser's word that it has it: a change under way meanwhile would reach the browser
+    a second time, as a patch to models that the document may no longer hold.
+
     Wake-ups from the ingest threads carry no data: they ask the document's loop, which is the one thing that is safe from another thread, to
     pull once. A periodic pull is the safety net and moves the ages.
     """
@@ -36,13 +39,17 @@ class Session:
         self._pull: Callable[[], None] | None = None
         self._pending = threading.Event()
         self._closed = threading.Event()
+        self._ready = False
+        self._waiting: list[Callable[[], None]] = []
+        self._lock = threading.Lock()  # guards the two above
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def open(self, pull: Callable[[], None]) -> None:
-        """Call `pull` on the session's loop after each change of the shared state, and once a second."""
+        """Call `pull` on the session's loop after each change of the shared state, and once a second, as soon as the browser is ready."""
         self._pull = pull
         self._unsubscribe = self.hub.wakeups.subscribe(self._wake)
         pn.state.add_periodic_callback(self._run_pull, period=self.PULL_MS)
+        pn.state.onload(self._begin)
         pn.state.on_session_destroyed(lambda _context: self.close())
 
     def close(self) -> None:
@@ -88,6 +95,14 @@ class Session:
         if area is not None:
             getattr(area, kind)(message, duration=_NOTIFICATION_MS)
 
+    def _begin(self) -> None:
+        with self._lock:
+            self._ready = True
+            waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            self._later(call)
+        self._run_pull()
+
     def _wake(self) -> None:
         if not self._pending.is_set():
             self._pending.set()
@@ -96,6 +111,10 @@ class Session:
     def _later(self, call: Callable[[], None]) -> None:
         if self._closed.is_set():
             return
+        with self._lock:
+            if not self._ready:
+                self._waiting.append(call)
+                return
 
         def guarded() -> None:
             if self._closed.is_set():
@@ -109,7 +128,7 @@ class Session:
         # Cleared first: what changes during the pull asks for another.
         self._pending.clear()
         pull = self._pull
-        if pull is None:
+        if pull is None or not self._ready:
             return
         with pn.io.hold(self._doc):
             pull()
