@@ -23,7 +23,7 @@ from pyarrow import fs
 from cryptoviz.client import ControlClient
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings, load_settings_file
-from tests.helpers import eventually, free_port
+from tests.helpers import eventually, free_ports
 
 CRYPTOVIZ = str(Path(sys.executable).with_name("cryptoviz"))
 PORT_SETTINGS = (
@@ -33,20 +33,10 @@ PORT_SETTINGS = (
 )  # fmt: skip
 
 
-def _ports(count: int) -> list[int]:
-    """Distinct free ports outside 10002-19999, which Ray gives to its workers."""
-    found: set[int] = set()
-    while len(found) < count:
-        port = free_port()
-        if not 10_002 <= port <= 19_999:
-            found.add(port)
-    return sorted(found)
-
-
 def environment(home: Path, tick_s: float) -> dict[str, str]:
     """Environment of an isolated demo."""
     names = [f"CRYPTOVIZ_{name}" for name in PORT_SETTINGS]
-    own = dict(zip(names, map(str, _ports(len(names))), strict=True))
+    own = dict(zip(names, map(str, free_ports(len(names))), strict=True))
     own |= {"CRYPTOVIZ_HOME": str(home), "CRYPTOVIZ_COLLECT__TICK_S": str(tick_s)}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CRYPTOVIZ_", "RAY_"))}
     return kept | own
