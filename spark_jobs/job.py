@@ -42,6 +42,8 @@ __all__ = ["LakeJob", "lake_id"]
 log = get_logger("lake")
 
 _DRAIN_S = 12.0
+# A range that ends in a transaction's marker has no record there: the consumer asks once more and the broker lets it wait, by default for 500 ms.
+_FETCH_WAIT_MS = 20
 _STOP_S = 12.0
 # A writer on another node, or an upload still on its way, may finish after the start: its file is cleared away a little later.
 _LATE_SWEEP_S = 20.0
@@ -151,6 +153,7 @@ class LakeJob:
             .option("startingOffsets", json.dumps({topic: {str(p): offset for p, offset in of.items()} for topic, of in start.items()}))
             .option("kafka.isolation.level", "read_committed")
             .option("kafka.max.partition.fetch.bytes", str(4 << 20))
+            .option("kafka.fetch.max.wait.ms", str(_FETCH_WAIT_MS))
             .option("includeHeaders", "false")
             .option("failOnDataLoss", "true")
             .option("maxOffsetsPerTrigger", str(lake.max_offsets_per_trigger))
