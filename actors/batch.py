@@ -19,11 +19,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction carries: seen whole or not at all. `identity` is the same for each try to publish it."""
+    """What one transaction carries: seen whole or not at all. `identity` is the same for each try to publish it.
+
+    `notes` go to the raw topic: what the messages were made of, for a replay.
+    """
 
     identity: str
     tick_ts: int
     messages: tuple[Message, ...]
+    notes: tuple[Message, ...] = ()
 
 
 class PublisherState(StrEnum):

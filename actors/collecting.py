@@ -11,6 +11,7 @@ import orjson
 
 from actors.batch import Batch, BatchSink, Message
 from actors.board import ClosedTick, TickBoard
+from actors.recording import Recording
 from actors.unify import DOLLAR, DOLLAR_COINS, ReplaceBy, Rules, Unified, unify
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock
@@ -80,6 +81,7 @@ class Collecting:
         self._sink = sink
         self._snapshot = snapshot
         self._board = TickBoard(self._assets, self._rules, self._tick_ms, settings.collect.consensus_wait_ms, clock.now_ms())
+        self._recording = Recording(settings, self._rules)
         self._first_tick = self._board.current_tick
         self._wake = asyncio.Event()
         self._log = get_logger("collector")
@@ -126,6 +128,9 @@ class Collecting:
 
     def published(self, batch: Batch, now_ms: int) -> None:
         """Kafka has acknowledged the tick."""
+        self._recording.published(batch)
+        if not batch.messages:
+            return
         stats = self.stats
         stats.ticks_published_total += 1
         stats.records_published_total += len(batch.messages)
@@ -137,6 +142,8 @@ class Collecting:
 
     def dropped(self, batch: Batch) -> None:
         """The queue was full: this tick is lost."""
+        if not batch.messages:
+            return
         self._answered_ms.pop(batch.identity, None)
         self.stats.dropped_ticks_total += 1
         self._count_gaps([message.key.decode() for message in batch.messages])
@@ -174,12 +181,16 @@ class Collecting:
         self._note_gaps(closed, unified)
         self.stats.fallback_assets = sum(record.role == Role.FALLBACK for record in unified.records)
         self.stats.disagreeing_assets = sum(record.disagrees for record in unified.records)
-        if not unified.records:
+        messages = tuple(Message(r.asset_id.encode(), r.to_json()) for r in unified.records)
+        # While nothing is expected nothing is recorded either.
+        notes = self._recording.notes(closed, self._clock.now_ms()) if messages or (self.stats.results_total and not self.idle) else ()
+        batch = Batch(f"tick-{closed.tick_ts}", closed.tick_ts, messages, notes)
+        if messages:
+            self._answered_ms[batch.identity] = max(result.ingest_ts for result in closed.results.values() if result.observations)
+        else:
             self.stats.empty_ticks_total += 1
-            return
-        batch = Batch(f"tick-{closed.tick_ts}", closed.tick_ts, tuple(Message(r.asset_id.encode(), r.to_json()) for r in unified.records))
-        self._answered_ms[batch.identity] = max(result.ingest_ts for result in closed.results.values() if result.observations)
-        self._sink.offer(batch)
+        if messages or notes:
+            self._sink.offer(batch)
 
     def _note_gaps(self, closed: ClosedTick, unified: Unified) -> None:
         # Before the first result nothing was expected yet, and nothing is while every provider is stopped.

@@ -144,6 +144,8 @@ class KafkaTransport:
             self._producer.begin_transaction()
             for message in batch.messages:
                 self._producer.produce(self._topic, key=message.key, value=message.value)
+            for note in batch.notes:
+                self._producer.produce(self._settings.raw_topic, key=note.key, value=note.value)
             self._producer.commit_transaction(COMMIT_TIMEOUT_S)
         except (KafkaException, BufferError) as error:
             raise self._failure(error) from None

@@ -7,10 +7,12 @@ from dataclasses import replace
 from actors.batch import Batch, BatchSink, Message
 from cryptoviz.records import RawExchange
 
-__all__ = ["RawSink"]
+__all__ = ["CUT", "FRAME_BYTES", "RawSink"]
 
 FRAME_BYTES = 1024
 """Kafka's own share of a record and its batch, with room."""
+
+CUT = "the recorded body is cut: it does not fit into a record (kafka.max_record_bytes)"
 
 
 class RawSink:
@@ -25,6 +27,6 @@ class RawSink:
         value = exchange.to_json()
         while len(value) > self._limit and exchange.body:
             # JSON escapes can make six bytes of one.
-            exchange = replace(exchange, body=exchange.body[: len(exchange.body) // 2])
+            exchange = replace(exchange, body=exchange.body[: len(exchange.body) // 2], error=exchange.error or CUT)
             value = exchange.to_json()
         self._sink.offer(Batch(exchange.fetch_id, exchange.tick_ts, (Message(exchange.provider.encode(), value),)))

@@ -14,9 +14,11 @@ import orjson
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Call",
     "FallbackReason",
     "Kind",
     "Observation",
+    "PollTrace",
     "RawExchange",
     "Role",
     "TickResult",
@@ -105,12 +107,43 @@ class RawExchange:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a poll, so that a replay can make it again.
+
+    Attributes:
+        fetch_id: its raw exchange; empty when it was never sent, and then `endpoint` and `outcome` (a `FallbackReason`) say what became of it.
+        whole: the parser was given the body, and the raw exchange has all of it.
+    """
+
+    attempt: int
+    fetch_id: str = ""
+    whole: bool = False
+    endpoint: str = ""
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PollTrace:
+    """What a poll did.
+
+    Attributes:
+        calls: in the order in which they ended.
+        memory: what the provider knew before the poll and its answers do not say, as JSON.
+        cut: the poll's time was over before the provider was ready.
+    """
+
+    calls: tuple[Call, ...] = ()
+    memory: Any = None
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TickResult:
     """What one scraper hands the collector for one tick: prices, or why there are none.
 
     `failure` concerns the whole answer; `asset_failures` single coins of an answer that was otherwise good. `ingest_ts` is when the response was
     complete (UTC epoch ms). `fetch_ids` names the exchange of each asset whose price did not come with `fetch_id`, where a tick took several calls.
-    With `due` False the provider was not to be asked on this tick: no failure, and nothing to wait for.
+    With `due` False the provider was not to be asked on this tick: no failure, and nothing to wait for. `trace` is None when it was not asked.
     """
 
     provider: str
@@ -124,6 +157,7 @@ class TickResult:
     message: str = ""
     fetch_ids: dict[str, str] = field(default_factory=dict)
     due: bool = True
+    trace: PollTrace | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,19 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
 
-from actors.providers.http import HttpFetcher, HttpResponse
+from actors.providers.fetcher import Fetcher
+from actors.providers.http import HttpResponse
 from actors.providers.parsed import Parsed
 from actors.shapes import Shape, ShapeWatch
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError, ProviderUnavailable
 from cryptoviz.log import get_logger
-from cryptoviz.records import FallbackReason, Observation, TickResult
+from cryptoviz.records import FallbackReason, Observation, PollTrace, TickResult
 from cryptoviz.settings import ProviderSettings
 
 __all__ = ["BaseProvider", "Parsed", "PollFailure"]
@@ -60,7 +61,7 @@ class BaseProvider(ABC):
     shapes: ClassVar[Mapping[str, Shape]] = {}
     status_reasons: ClassVar[Mapping[int, FallbackReason]] = {}
 
-    def __init__(self, settings: ProviderSettings, fetcher: HttpFetcher, clock: Clock) -> None:
+    def __init__(self, settings: ProviderSettings, fetcher: Fetcher, clock: Clock) -> None:
         self.settings = settings
         self._fetcher = fetcher
         self._clock = clock
@@ -136,6 +137,13 @@ class BaseProvider(ABC):
         shown = ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
         return f"{self.name} does not list {shown} (CRYPTOVIZ_EXTRA_ASSETS, provider_ids)"
 
+    def memory(self) -> Any:
+        """What the next poll depends on beside its answers, as JSON; recorded with the poll, so that a replay can `recall` it. None: nothing."""
+        return None
+
+    def recall(self, memory: Any) -> None:  # noqa: B027 (most providers have nothing to know)
+        """Know what a provider knew whose `memory()` was this."""
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._fetcher.aclose()
@@ -146,10 +154,12 @@ class BaseProvider(ABC):
         self._asset_failures = {asset.asset_id: FallbackReason.MISSING_ASSET for asset in assets if self.id_of(asset) is None}
         self._fetch_ids = {}
         self.last_failure, observations = None, list[Observation]()
+        memory, cut = self.memory(), False
         try:
             async with asyncio.timeout(budget_s):
                 observations = await self._poll_with_retry(tick_ts, known)
         except TimeoutError:
+            cut = True
             self.last_failure = PollFailure(FallbackReason.TIMEOUT, f"{self.name}: no answer within the tick's {budget_s:.1f} s")
         except CryptoVizError as error:
             reason = FallbackReason(error.details.get("reason", FallbackReason.BAD_PAYLOAD))
@@ -158,7 +168,8 @@ class BaseProvider(ABC):
             self._log.exception("provider_bug", provider=self.name)
             self.last_failure = PollFailure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in get_crypto_data")
         self.shape_watch.judge(observations)
-        return self._result(tick_ts, known, {observation.asset_id: observation for observation in observations})
+        trace = PollTrace(tuple(self._fetcher.calls), memory, cut)
+        return self._result(tick_ts, known, {observation.asset_id: observation for observation in observations}, trace)
 
     async def _poll_with_retry(self, tick_ts: int, assets: Sequence[Asset]) -> list[Observation]:
         retrying = AsyncRetrying(
@@ -175,7 +186,7 @@ class BaseProvider(ABC):
                 return await self.get_crypto_data(assets)
         raise AssertionError("tenacity either returns or raises")  # pragma: no cover
 
-    def _result(self, tick_ts: int, known: Sequence[Asset], found: dict[str, Observation]) -> TickResult:
+    def _result(self, tick_ts: int, known: Sequence[Asset], found: dict[str, Observation], trace: PollTrace) -> TickResult:
         # An earlier attempt may have failed for coins that this one found.
         failures = {asset_id: reason for asset_id, reason in self._asset_failures.items() if asset_id not in found}
         for asset in known:
@@ -193,6 +204,7 @@ class BaseProvider(ABC):
             failure=failed.reason if failed else None,
             message=failed.message if failed else "",
             fetch_ids={asset_id: own for asset_id, own in self._fetch_ids.items() if asset_id in found and own != last.fetch_id},
+            trace=trace,
         )
 
 

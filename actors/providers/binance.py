@@ -25,7 +25,8 @@ import orjson
 from actors.providers.base import BaseProvider
 from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload, failure, status_failure
-from actors.providers.http import HttpFetcher, HttpResponse
+from actors.providers.fetcher import Fetcher
+from actors.providers.http import HttpResponse
 from actors.providers.parsed import Parsed, gather
 from actors.providers.unknown import UnknownIds, unknown_id
 from actors.providers.values import count_text, number_text, positive_text, price_of_text
@@ -88,9 +89,17 @@ class BinanceProvider(BaseProvider):
         )
     }  # fmt: skip
 
-    def __init__(self, settings: ProviderSettings, fetcher: HttpFetcher, clock: Clock) -> None:
+    def __init__(self, settings: ProviderSettings, fetcher: Fetcher, clock: Clock) -> None:
         super().__init__(settings, fetcher, clock)
         self._unknown = UnknownIds(NAME, clock)
+
+    def memory(self) -> Any:
+        """The ids that it leaves out because they were refused."""
+        return sorted(self._unknown.refused) or None
+
+    def recall(self, memory: Any) -> None:
+        """See `BaseProvider.recall`."""
+        self._unknown.recall(memory or ())
 
     def id_of(self, asset: Asset) -> str | None:
         """The symbol, when it is quoted in dollars."""

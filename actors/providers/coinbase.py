@@ -22,7 +22,8 @@ from urllib.parse import quote
 from actors.providers.base import BaseProvider
 from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload, failure, status_failure
-from actors.providers.http import HttpFetcher, HttpResponse
+from actors.providers.fetcher import Fetcher
+from actors.providers.http import HttpResponse
 from actors.providers.parsed import Parsed, gather
 from actors.providers.values import count_text, epoch_ms, number_text, positive_text, price_of_text
 from actors.shapes import Shape
@@ -73,9 +74,18 @@ class CoinbaseProvider(BaseProvider):
         )
     }  # fmt: skip
 
-    def __init__(self, settings: ProviderSettings, fetcher: HttpFetcher, clock: Clock) -> None:
+    def __init__(self, settings: ProviderSettings, fetcher: Fetcher, clock: Clock) -> None:
         super().__init__(settings, fetcher, clock)
         self._quiet: tuple[CryptoVizError, float] | None = None
+
+    def memory(self) -> Any:
+        """The refusal of the tick before, because of which it does not ask."""
+        refusal = self._refusal()
+        return None if refusal is None else str(refusal.details["reason"])
+
+    def recall(self, memory: Any) -> None:
+        """See `BaseProvider.recall`."""
+        self._quiet = None if memory is None else (failure(NAME, FallbackReason(memory), "as recorded"), self._clock.monotonic_s())
 
     def id_of(self, asset: Asset) -> str | None:
         """The product, when it is quoted in dollars."""
@@ -126,14 +136,19 @@ class CoinbaseProvider(BaseProvider):
         return observations
 
     def _respect_refusal(self) -> None:
-        quiet, self._quiet = self._quiet, None
-        if quiet is None:
-            return
-        error, since_s = quiet
+        refusal, self._quiet = self._refusal(), None
+        if refusal is not None:
+            raise refusal
+
+    def _refusal(self) -> CryptoVizError | None:
+        if self._quiet is None:
+            return None
+        error, since_s = self._quiet
         asked_s = error.details.get("retry_after_s")
         left_s = None if asked_s is None else asked_s - (self._clock.monotonic_s() - since_s)
-        if left_s is None or left_s > 0:
-            raise failure(NAME, error.details["reason"], f"refused in the tick before: {error.message}", left_s)
+        if left_s is not None and left_s <= 0:
+            return None
+        return failure(NAME, error.details["reason"], f"refused in the tick before: {error.message}", left_s)
 
 
 def parse_product(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:

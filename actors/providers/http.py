@@ -16,9 +16,9 @@ from actors.providers.inflate import BodyTooLarge, BoundedInflater, UnknownEncod
 from actors.providers.limiter import Limiter
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError
-from cryptoviz.records import FallbackReason, RawExchange
+from cryptoviz.records import Call, FallbackReason, RawExchange
 
-__all__ = ["MAX_RECORDED_BODY_BYTES", "HttpFetcher", "HttpLimits", "HttpResponse", "Recorder", "open_client"]
+__all__ = ["MAX_RECORDED_BODY_BYTES", "Exchange", "HttpFetcher", "HttpLimits", "HttpResponse", "Recorder", "full_address", "open_client"]
 
 T = TypeVar("T")
 Recorder = Callable[[RawExchange], None]
@@ -68,6 +68,18 @@ class Exchange:
     finished_ms: int = 0
 
 
+def full_address(provider: str, url: str, params: Mapping[str, str]) -> httpx.URL:
+    """The address with its query. Raises ProviderUnavailable when it is none."""
+    try:
+        full = httpx.URL(url).copy_merge_params(dict(params))
+    except httpx.InvalidURL as error:
+        raise failure(provider, FallbackReason.UNAVAILABLE, f"the address is invalid: {error}") from None
+    if full.port is not None and full.port > _MAX_PORT:
+        # Below httpx it would come up as an exception group.
+        raise failure(provider, FallbackReason.UNAVAILABLE, f"the address is invalid: port {full.port}")
+    return full
+
+
 def open_client(base_url: str) -> httpx.AsyncClient:
     """A pooled client with certificates verified and redirects refused. Deadlines are the fetcher's.
 
@@ -106,10 +118,13 @@ class HttpFetcher:
         self._secrets = tuple(secret for secret in secrets if secret)
         self._status_reasons = status_reasons or {}
         self.last = Exchange()
+        self.calls: list[Call] = []
 
     def begin(self, tick_ts: int, attempt: int) -> None:
-        """Name the tick and attempt that the next exchanges belong to."""
+        """Name the tick and attempt that the next exchanges belong to. The first attempt begins the list of calls."""
         self.last = Exchange(tick_ts, attempt)
+        if attempt == 1:
+            self.calls = []
 
     async def aclose(self) -> None:
         """Close the pooled connections."""
@@ -137,12 +152,14 @@ class HttpFetcher:
             ProviderRefused: key, plan, region.
             BadPayload: not JSON, too large, or what `parse` raises.
         """
-        await self._limiter.acquire()
+        await self._turn(url, params)
         note = _Note(self._clock.now_ms())
         try:
-            full = self._address(url, params)
+            full = full_address(self._provider, url, params)
             note.endpoint = self._clean(str(full.copy_with(userinfo=b"")))
-            result = parse(await self._exchange(full, headers, note))
+            response = await self._exchange(full, headers, note)
+            note.received_ms = response.received_ms
+            result = parse(response)
         except CryptoVizError as error:
             cleaned = type(error)(self._clean(error.message), **error.details)
             self._record(note, str(error.details.get("reason", FallbackReason.BAD_PAYLOAD)), cleaned.message)
@@ -155,15 +172,17 @@ class HttpFetcher:
         self._record(note, "ok", None)
         return result
 
-    def _address(self, url: str, params: Mapping[str, str]) -> httpx.URL:
+    async def _turn(self, url: str, params: Mapping[str, str]) -> None:
+        """Wait for the limiter; a call that it does not let go is noted."""
+        outcome: str = FallbackReason.TIMEOUT
         try:
-            full = httpx.URL(url).copy_merge_params(dict(params))
-        except httpx.InvalidURL as error:
-            raise failure(self._provider, FallbackReason.UNAVAILABLE, f"the address is invalid: {error}") from None
-        if full.port is not None and full.port > _MAX_PORT:
-            # Below httpx it would come up as an exception group.
-            raise failure(self._provider, FallbackReason.UNAVAILABLE, f"the address is invalid: port {full.port}")
-        return full
+            await self._limiter.acquire()
+        except (CryptoVizError, asyncio.CancelledError) as error:
+            if isinstance(error, CryptoVizError):
+                outcome = str(error.details.get("reason", FallbackReason.UNAVAILABLE))
+            address = full_address(self._provider, url, params).copy_with(userinfo=b"")
+            self.calls.append(Call(self.last.attempt, endpoint=self._clean(str(address)), outcome=outcome))
+            raise
 
     async def _exchange(self, url: httpx.URL, headers: Mapping[str, str], note: _Note) -> HttpResponse:
         try:
@@ -206,9 +225,12 @@ class HttpFetcher:
         raise status_failure(self._provider, response.status, "", response.retry_after_s, self._status_reasons)
 
     def _record(self, note: _Note, outcome: str, error: str | None) -> None:
-        finished_ms = self._clock.now_ms()
+        # A body that a parser was given was complete before that.
+        finished_ms = note.received_ms or self._clock.now_ms()
         self.last = replace(self.last, fetch_id=note.fetch_id, finished_ms=finished_ms)
-        body = bytes(note.body[:MAX_RECORDED_BODY_BYTES]).decode("utf-8", "replace") if note.status is not None else None
+        body, whole = _text(bytes(note.body[:MAX_RECORDED_BODY_BYTES])) if note.status is not None else (None, False)
+        whole = whole and note.received_ms is not None and len(note.body) <= MAX_RECORDED_BODY_BYTES
+        self.calls.append(Call(self.last.attempt, note.fetch_id, whole))
         kept = {name: self._clean(value) for name, value in note.headers.items() if name.lower().startswith(_RATE_HEADER_PREFIXES)}
         self._recorder(
             RawExchange(
@@ -234,3 +256,13 @@ class _Note:
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
         self.body: bytes | bytearray = bytearray()
+        # Set when the response was accepted and the parser got it.
+        self.received_ms: int | None = None
+
+
+def _text(body: bytes) -> tuple[str, bool]:
+    """The body as text, and whether that says all of it."""
+    try:
+        return body.decode("utf-8"), True
+    except UnicodeDecodeError:
+        return body.decode("utf-8", "replace"), False

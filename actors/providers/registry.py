@@ -13,6 +13,7 @@ from actors.providers.coinpaprika import CoinPaprikaProvider
 from actors.providers.http import HttpFetcher, HttpLimits, Recorder, open_client
 from actors.providers.kraken import KrakenProvider
 from actors.providers.limiter import Limiter, MinIntervalLimiter
+from actors.recording import RECORDER
 from cryptoviz.clock import Clock
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings import ProviderSettings, Settings
@@ -35,6 +36,8 @@ def provider_class(name: str) -> type[BaseProvider]:
     """
     if name in _BUILT_IN:
         return _BUILT_IN[name]
+    if name == RECORDER:
+        raise SettingsError(f"collect.providers names {name!r}, under which ticks are recorded: call it otherwise", setting="collect.providers")
     others = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in others:
         known = ", ".join(sorted({*_BUILT_IN, *others}))

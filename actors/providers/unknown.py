@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import islice
 
 from actors.providers.failures import failure
@@ -38,6 +38,10 @@ class UnknownIds:
         """The ids that are left out now."""
         now = self._clock.monotonic_s()
         return frozenset(name for name, since in self._refused_s.items() if now - since < ASK_AGAIN_S)
+
+    def recall(self, names: Iterable[str]) -> None:
+        """Leave out these ids and no others."""
+        self._refused_s = dict.fromkeys(names, self._clock.monotonic_s())
 
     async def ask(self, ids: Mapping[str, str], ask: Ask) -> list[Observation]:
         """`ask` for the ids that are not refused, in one call when all are known.
