@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from cryptoviz.errors import CryptoVizError, LakeError
+from cryptoviz.errors import CryptoVizError, EngineUnavailable, LakeError
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.progress import merge
 from cryptoviz.log import get_logger
+from spark_jobs.patience import Patience
 from spark_jobs.source import KafkaTopics
 from spark_jobs.spec import DEAD_TABLE
 from spark_jobs.tablelog import TableLog, WrittenPart
@@ -58,7 +60,8 @@ class BatchWriter:
         self._kafka = kafka
         self._access = access
         self._max_bytes = max_bytes
-        self._stopping = False
+        self._stopping = threading.Event()
+        self.patience = Patience(self._stopping)
         self._idle = threading.Event()
         self._idle.set()
 
@@ -68,7 +71,7 @@ class BatchWriter:
 
     def drain(self, timeout_s: float) -> bool:
         """Refuse further batches and wait for the present one. False when it did not end in time."""
-        self._stopping = True
+        self._stopping.set()
         return self._idle.wait(timeout_s)
 
     def run(self, frame: Any, ends: Position) -> None:
@@ -79,21 +82,22 @@ class BatchWriter:
         """
         self._idle.clear()
         try:
-            if self._stopping:
+            if self._stopping.is_set():
                 raise LakeError("the lake job is stopping")
             self._run(frame, ends)
         except CryptoVizError as error:
-            if not self._stopping:
+            if not self._stopping.is_set():
                 self.failure = error
             raise
         finally:
+            self.patience.over()
             self._idle.set()
 
     def _run(self, frame: Any, ends: Position) -> None:
         begun = time.monotonic()
         moved = {key for key, end in ends.items() if end > self.position.get(key, 0)}
-        parts = self._write(frame) if moved else []
-        self._check_topics()
+        parts = self.patience.run(lambda: self._write(frame)) if moved else []
+        self.patience.run(self._check_topics)
         committed = self._commit(parts, ends, moved)
         now = time.monotonic()
         rows = {table: sum(part.part.rows for part in parts if part.table == table) for table in self._logs}
@@ -118,6 +122,9 @@ class BatchWriter:
             skip_below={table: log_.progress.offsets for table, log_ in self._logs.items()},
         )
         found = frame.select(*SOURCE_COLUMNS).mapInArrow(make_writer(plan), RESULT_DDL).collect()
+        refused = next((row["error"] for row in found if row["error"]), None)
+        if refused:
+            raise EngineUnavailable(refused, engine="object-store")
         return [TablePart(row["table"], WrittenPart(row["path"], row["size"], row["rows"], row["stats"])) for row in found]
 
     def _check_topics(self) -> None:
@@ -144,6 +151,6 @@ class BatchWriter:
             }
             files = by_table.get(table, [])
             if files or (own and table != DEAD_TABLE):
-                self._logs[table].commit(files, own)
+                self.patience.run(partial(self._logs[table].commit, files, own))
                 committed = True
         return committed

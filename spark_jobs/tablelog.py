@@ -52,7 +52,7 @@ class TableLog:
         self._app = f"cryptoviz-lake-{address.table}"
         self._table: DeltaTable | None = None
         self._app_version = 0
-        self._files = 0
+        self._in_doubt = False
 
     def open(self) -> None:
         """Open or create the table, read its progress, and fence: an older job's next commit is refused.
@@ -78,7 +78,8 @@ class TableLog:
 
         Raises:
             LakeError: another job has committed since.
-            EngineUnavailable: the object store does not answer; whether the commit was made is decided by the next `open`.
+            EngineUnavailable: the object store does not answer. Whether the commit was made is found out by the next call with the same arguments,
+                or by the next `open`.
         """
         actions: list[AddAction | RemoveAction] = [self._add_action(part) for part in parts]
         progress = Progress(self._run, self._app_version + 1, merge(self.progress.offsets, offsets))
@@ -113,7 +114,13 @@ class TableLog:
     def _commit(self, actions: list[AddAction | RemoveAction], progress: Progress) -> None:
         table = self._open_table()
         for _ in range(_RETRIES):
+            if self._in_doubt:
+                table.update_incremental()
+                if self._was_made(table, progress):
+                    self._settle(progress)
+                    return
             seen = table.version()
+            self._in_doubt = True
             try:
                 table.create_write_transaction(
                     actions,
@@ -135,12 +142,15 @@ class TableLog:
                     continue
             else:
                 table.update_incremental()
-            self.progress, self._app_version = progress, progress.sequence
+            self._settle(progress)
             return
         raise LakeError(f"{self.address.uri}: {_RETRIES} commits by others came in between one of ours", table=self.address.table)
 
+    def _settle(self, progress: Progress) -> None:
+        self.progress, self._app_version, self._in_doubt = progress, progress.sequence, False
+
     def _was_made(self, table: DeltaTable, progress: Progress) -> bool:
-        """After a refused commit: True when it had been made after all (its answer was lost), False when it may be tried again."""
+        """After a commit that was refused or not answered: True when it was made after all, False when it may be tried again."""
         version = table.transaction_version(self._app) or 0
         if version == self._app_version:
             return False

@@ -88,6 +88,7 @@ class Watcher:
         now = time.monotonic()
         stats = self._writer.stats
         failure = self._writer.failure
+        trouble = self._writer.patience.trouble
         view = View(
             active=self._active,
             failure=str(failure) if failure is not None else self._failure,
@@ -96,6 +97,8 @@ class Watcher:
             no_executor_s=now - self._executors_seen_s,
             watch_age_s=now - self._looked_s,
             lag_records=self._lag,
+            trouble=trouble.message if trouble else "",
+            trouble_s=now - trouble.since_s if trouble else 0.0,
         )
         healthy, message = judge(view, trigger_s)
         metrics = {
@@ -110,7 +113,9 @@ class Watcher:
         }
         if stats.commit_s is not None:
             metrics["last_commit_age_s"] = round(now - stats.commit_s, 1)
-        return Probe(running=True, healthy=healthy, message=message, metrics=metrics, pid=os.getpid(), url=url)
+        return Probe(
+            running=True, healthy=healthy, message=message, metrics=metrics, pid=os.getpid(), url=url, degraded=healthy and trouble is not None
+        )
 
     def _loop(self) -> None:
         while not self._closed.wait(_EVERY_S):

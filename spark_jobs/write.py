@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cryptoviz.lake.objects import S3Access, TableAddress, minio_client
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.lake.objects import STORE_ERRORS, S3Access, TableAddress, minio_client, store_error
 from cryptoviz.lake.parts import Part, short_topic_id
 from cryptoviz.lake.schema import DEAD_LETTERS, file_schema
 from spark_jobs.decode import Bad, decode
@@ -34,9 +35,10 @@ RESULT = pa.schema(
         pa.field("rows", pa.int64()),
         pa.field("stats", pa.string()),
         pa.field("put_ms", pa.float64()),
+        pa.field("error", pa.string()),
     ]
 )
-RESULT_DDL = "table string, topic_id string, partition int, path string, size long, rows long, stats string, put_ms double"
+RESULT_DDL = "table string, topic_id string, partition int, path string, size long, rows long, stats string, put_ms double, error string"
 
 # One file holds about this many bytes of Kafka values at most, so that a worker's memory stays bounded whatever a trigger takes.
 _CHUNK_BYTES = 96 << 20
@@ -69,10 +71,20 @@ class WritePlan:
 
 
 def make_writer(plan: WritePlan) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function for `mapInArrow`: record batches of `SOURCE_COLUMNS` in, one row for each written file out (`RESULT_DDL`)."""
+    """The function for `mapInArrow`: record batches of `SOURCE_COLUMNS` in, one row for each written file out (`RESULT_DDL`).
+
+    A store that refuses a file is told in a row too (`error`, and nothing else), because the driver waits for it and tries the batch again; Spark
+    would try four times at once and give up.
+    """
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        yield from write_parts(batches, plan, _put_with(plan.access))
+        source = iter(batches)
+        try:
+            yield from write_parts(source, plan, _put_with(plan.access))
+        except EngineUnavailable as error:
+            yield _failed(str(error))
+            for _ in source:  # a worker that leaves input unread is not used again
+                pass
 
     return write
 
@@ -184,7 +196,14 @@ class _Chunk:
 
 
 def _result(table: str, topic_id: str, part: Part, size: int, rows: int, stats: str, put_ms: float) -> pa.RecordBatch:
-    values = (table, topic_id, part.partition, part.path, size, rows, stats, put_ms)
+    return _row((table, topic_id, part.partition, part.path, size, rows, stats, put_ms, None))
+
+
+def _failed(reason: str) -> pa.RecordBatch:
+    return _row((None, None, None, None, None, None, None, None, reason))
+
+
+def _row(values: tuple[object, ...]) -> pa.RecordBatch:
     return pa.record_batch([pa.array([value], column.type) for value, column in zip(values, RESULT, strict=True)], schema=RESULT)
 
 
@@ -192,6 +211,9 @@ def _put_with(access: S3Access) -> Put:
     def put(address: TableAddress, path: str, data: pa.Buffer) -> None:
         # One PUT whatever the size: an object is there whole or not at all.
         part_size = max(_MIN_PART_BYTES, data.size)
-        minio_client(access).put_object(address.bucket, address.key(path), io.BytesIO(data), data.size, part_size=part_size)
+        try:
+            minio_client(access).put_object(address.bucket, address.key(path), io.BytesIO(data), data.size, part_size=part_size)
+        except STORE_ERRORS as error:
+            raise store_error(error, f"take {path}") from error
 
     return put

@@ -12,16 +12,26 @@ from urllib.parse import urlsplit
 import pyarrow.fs as pafs
 import urllib3
 from minio import Minio
+from minio.error import MinioException, S3Error
+from urllib3.exceptions import HTTPError, MaxRetryError
 
+from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import S3Settings
 
-__all__ = ["TABLES", "S3Access", "TableAddress", "minio_client", "table_address"]
+__all__ = ["STORE_ERRORS", "TABLES", "S3Access", "TableAddress", "minio_client", "store_error", "table_address"]
 
 TABLES: tuple[str, ...] = ("prices", "raw", "dead_letters")
 
 _CONNECT_S = 5.0
 _READ_S = 30.0
-_RETRIES = urllib3.Retry(total=5, backoff_factor=0.2, backoff_max=5, backoff_jitter=0.2, status_forcelist=[500, 502, 503, 504], allowed_methods=None)
+# About 3 s of trying; whoever can wait longer does so on top of it, where it can tell that it waits. The last answer is passed on: it says why.
+_RETRIES = urllib3.Retry(
+    total=4, backoff_factor=0.2, backoff_max=2, backoff_jitter=0.2, status_forcelist=[500, 502, 503, 504], allowed_methods=None, raise_on_status=False
+)
+_MAX_TOLD = 300
+
+STORE_ERRORS: tuple[type[Exception], ...] = (MinioException, HTTPError)
+"""What a `minio_client` raises when the store refuses or does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +105,14 @@ def minio_client(access: S3Access) -> Minio:
         region=access.region,
         http_client=pool,
     )
+
+
+def store_error(error: Exception, doing: str) -> EngineUnavailable:
+    """One of `STORE_ERRORS` in one line that says what was being done, and the store's own reason."""
+    if isinstance(error, S3Error):
+        why = f"{error.code}: {error.message}"
+    elif isinstance(error, MaxRetryError) and error.reason is not None:
+        why = f"{type(error.reason).__name__}: {error.reason}"
+    else:
+        why = f"{type(error).__name__}: {error}"
+    return EngineUnavailable(f"the object store did not {doing}: {why[:_MAX_TOLD]}", engine="object-store")

@@ -85,6 +85,11 @@ class S3Settings(_Section):
             "AWS_SECRET_ACCESS_KEY": self.secret_key.get_secret_value(),
             "AWS_ALLOW_HTTP": "true" if self.endpoint.startswith("http://") else "false",
             "conditional_put": "etag",
+            # A call that fails is tried again for this long, then its caller decides: it can tell that it waits.
+            "timeout": "20s",
+            "connect_timeout": "3s",
+            "max_retries": "4",
+            "retry_timeout": "20s",
         }
 
 

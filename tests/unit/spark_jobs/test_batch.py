@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,10 @@ from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.progress import Progress, merge
 from spark_jobs.batch import BatchWriter
+from spark_jobs.patience import Patience
 from spark_jobs.spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.write import TopicPlan
+from tests.helpers import eventually
 
 STREAM, RAW = "id-stream", "id-raw"
 TOPICS = {"stream": TopicPlan(STREAM, PRICES_SPEC), "raw": TopicPlan(RAW, RAW_SPEC)}
@@ -27,9 +30,11 @@ class Log:
     commits: list[Any]
     progress: Progress = field(default_factory=lambda: Progress("run", 0))
     error: Exception | None = None
+    failures: int = 1_000_000
 
     def commit(self, parts: Iterable[Any], offsets: Any) -> None:
-        if self.error is not None:
+        if self.error is not None and self.failures:
+            self.failures -= 1
             raise self.error
         self.commits.append((self.address.table, [part.path for part in parts], dict(offsets)))
         self.progress = Progress("run", 1, merge(self.progress.offsets, offsets))
@@ -47,7 +52,7 @@ class Frame:
     """A batch whose task wrote these files."""
 
     def __init__(self, *written: tuple[str, str, int]) -> None:
-        self.rows = [{"table": table, "path": path, "size": 1, "rows": rows, "stats": "{}"} for table, path, rows in written]
+        self.rows = [{"table": table, "path": path, "size": 1, "rows": rows, "stats": "{}", "error": None} for table, path, rows in written]
 
     def select(self, *_: str) -> Frame:
         return self
@@ -110,6 +115,7 @@ def test_a_recreated_topic_stops_the_run_before_any_commit() -> None:
 def test_a_failed_commit_leaves_the_position() -> None:
     rig = Rig()
     rig.logs["prices"].error = EngineUnavailable("S3 is away", engine="object-store")
+    rig.writer.patience = Patience(threading.Event(), 0.0)
     with pytest.raises(EngineUnavailable):
         rig.writer.run(Frame(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
     assert rig.writer.position[("stream", 0)] == 10
@@ -121,4 +127,46 @@ def test_draining_refuses_further_batches_without_calling_it_a_failure() -> None
     assert rig.writer.drain(1)
     with pytest.raises(LakeError, match="stopping"):
         rig.writer.run(Frame(), {("stream", 0): 20})
+    assert rig.writer.failure is None
+
+
+def test_a_commit_that_the_store_refuses_for_a_while_is_made_once() -> None:
+    rig = Rig()
+    rig.logs["prices"].error, rig.logs["prices"].failures = EngineUnavailable("S3 is away", engine="object-store"), 2
+    rig.writer.run(Frame(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
+    assert [commit[0] for commit in rig.commits] == ["prices"]
+    assert rig.writer.failure is None
+    assert rig.writer.patience.trouble is None
+
+
+def test_a_file_that_the_store_refused_is_written_again_before_any_commit() -> None:
+    rig = Rig()
+    frame = Frame(("prices", "p", 3))
+    good, refused = frame.rows, [{"table": None, "error": "the object store did not take p: SlowDown"}]
+    answers = iter([refused, refused, good])
+    frame.collect = lambda: next(answers)
+    seen: list[str] = []
+    rig.kafka.describe, describe = lambda: seen.append(rig.writer.patience.trouble.message) or describe(), rig.kafka.describe
+    rig.writer.run(frame, {("stream", 0): 20, ("raw", 0): 5})
+    assert seen == ["the object store did not take p: SlowDown"]
+    assert [commit[1] for commit in rig.commits] == [["p"]]
+
+
+def test_a_stop_ends_the_waiting() -> None:
+    rig = Rig()
+    rig.logs["prices"].error = EngineUnavailable("S3 is away", engine="object-store")
+    ended: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            rig.writer.run(Frame(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
+        except EngineUnavailable as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    eventually(lambda: rig.writer.patience.trouble is not None)
+    assert rig.writer.drain(5)
+    thread.join(5)
+    assert ended
     assert rig.writer.failure is None
