@@ -8,6 +8,9 @@ import os
 import ray
 
 from control.components import build_table
+from control.operation_desk import OperationDesk
+from control.operation_runner import RayOperationRunner
+from control.operation_store import OperationFile
 from control.ray_runtime import RayRuntime
 from control.reconciler import Reconciler
 from control.server import ControlServer
@@ -42,6 +45,13 @@ class Controller:
             settings.control.reconcile_ms,
             replayed=settings.profile == "demo",
         )
+        self._operations = OperationDesk(
+            RayOperationRunner(settings),
+            OperationFile(settings.home / "control" / "operations.json"),
+            settings,
+            SystemClock(),
+            self._reconciler.not_up,
+        )
         self._server: ControlServer | None = None
         self._ending: asyncio.Task[None] | None = None
         self._loop = asyncio.ensure_future(self._run())
@@ -58,6 +68,7 @@ class Controller:
         """Begin the end: NOT_SERVING, components in reverse order, server, then this actor. Returns at once; a second call does nothing."""
         if self._ending is None and self._server is not None:
             await self._server.not_serving()
+            await self._operations.drain()
             self._reconciler.shutdown()
             self._ending = asyncio.create_task(self._end(self._server), name="end")
 
@@ -76,7 +87,8 @@ class Controller:
     async def _serve(self) -> None:
         token = await asyncio.to_thread(ensure_token, self._settings.token_file)
         await self._reconciler.open()
-        server = ControlServer(self._reconciler, self._settings, token, self.shutdown)
+        await self._operations.open()
+        server = ControlServer(self._reconciler, self._operations, self._settings, token, self.shutdown)
         await server.start()
         self._server = server
         await self._reconciler.run()

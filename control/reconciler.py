@@ -122,6 +122,11 @@ class Reconciler:
         self.table.require(name)
         return self._snapshots.component(name)
 
+    def not_up(self, names: tuple[str, ...]) -> str:
+        """Which of `names` are not up, as one text; empty if all are. Raises UnknownComponent."""
+        up = (ComponentState.RUNNING, ComponentState.DEGRADED)
+        return ", ".join(f"{one.name}, which is {one.state}" for one in map(self.component, names) if one.state not in up)
+
     async def changed_since(self, version: int) -> PipelineStatus:
         """The newest snapshot, once its version is another than `version`."""
         return await self._snapshots.changed_since(version)

@@ -11,12 +11,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from control.interceptors import AccessLog, Fence, TokenAuth
+from control.operation_desk import OperationDesk
+from control.operation_service import OperationService
 from control.reconciler import Reconciler
 from control.service import ControlService
 from cryptoviz.components import ComponentState
 from cryptoviz.control.channel import SERVER_OPTIONS
-from cryptoviz.control.v1 import control_pb2
+from cryptoviz.control.v1 import control_pb2, operations_pb2
 from cryptoviz.control.v1.control_pb2_grpc import add_ControlServiceServicer_to_server
+from cryptoviz.control.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
 from cryptoviz.errors import PreflightError
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
@@ -29,15 +32,19 @@ _BIND_TIMEOUT_S = 5.0
 """A controller made anew may find its predecessor's socket not closed yet."""
 _BIND_RETRY_S = 0.25
 _SERVICE = control_pb2.DESCRIPTOR.services_by_name["ControlService"].full_name
+_OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name
 
 _log = get_logger("controller")
 
 
 class ControlServer:
-    """Serves one reconciler. `start`, then `stop`."""
+    """Serves one reconciler and the operations beside it. `start`, then `stop`."""
 
-    def __init__(self, reconciler: Reconciler, settings: Settings, token: str, on_shutdown: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, reconciler: Reconciler, operations: OperationDesk, settings: Settings, token: str, on_shutdown: Callable[[], Awaitable[None]]
+    ) -> None:
         self._reconciler = reconciler
+        self._operations = operations
         self._settings = settings
         self._token = token
         self._on_shutdown = on_shutdown
@@ -78,8 +85,9 @@ class ControlServer:
         interceptors = (AccessLog(), TokenAuth(self._token), Fence())
         server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS, maximum_concurrent_rpcs=_MAX_CONCURRENT_RPCS)
         add_ControlServiceServicer_to_server(ControlService(self._reconciler, self._settings, self._on_shutdown), server)
+        add_OperationsServiceServicer_to_server(OperationService(self._operations), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        reflection.enable_server_reflection((_SERVICE, _OPERATIONS, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
 
     def _bind(self, server: grpc.aio.Server) -> None:
@@ -98,7 +106,8 @@ class ControlServer:
         return PreflightError(f"{address} is taken: end the process that listens there, or set CRYPTOVIZ_CONTROL__PORT", problems=[address])
 
     async def _follow_health(self) -> None:
-        await self._health.set(_SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        for service in (_SERVICE, _OPERATIONS):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         version = 0
         while True:
             pipeline = await self._reconciler.changed_since(version)

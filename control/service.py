@@ -8,15 +8,13 @@ from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
-from google.protobuf import any_pb2
-from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from control.aborts import invalid
 from control.components import is_component_name
 from control.logs import follow, last_lines, pages
 from control.providers import ProviderDesk
 from control.reconciler import Reconciler
 from cryptoviz.components import ComponentStatus
-from cryptoviz.control.channel import STATUS_DETAILS
 from cryptoviz.control.convert import component_to_proto, pipeline_to_proto
 from cryptoviz.control.convert_providers import provider_to_proto
 from cryptoviz.control.v1 import control_pb2 as pb
@@ -177,10 +175,4 @@ class ControlService(ControlServiceServicer):
 
 
 async def _invalid(context: Context, field: str, description: str) -> NoReturn:
-    violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
-    detail = any_pb2.Any()
-    detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-    message = f"{field} {description}"
-    status = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=message, details=[detail])
-    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message, ((STATUS_DETAILS, status.SerializeToString()),))
-    raise AssertionError  # abort never returns
+    await invalid(context, [(field, description)])

@@ -9,23 +9,22 @@ with ControlClient.from_settings(load_settings()) as control:
 from __future__ import annotations
 
 import builtins
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
 
 from cryptoviz.components import ComponentState, ComponentStatus
-from cryptoviz.control.channel import AUTHORIZATION, CHANNEL_OPTIONS, STATUS_DETAILS
 from cryptoviz.control.convert import component_from_proto, pipeline_from_proto
 from cryptoviz.control.convert_providers import provider_from_proto
 from cryptoviz.control.pipeline import PipelineStatus
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
-from cryptoviz.errors import ControlRefused, CryptoVizError, EngineUnavailable, SettingsError, UnknownComponent
+from cryptoviz.control.wire import Special, Wire
+from cryptoviz.errors import EngineUnavailable, UnknownComponent
+from cryptoviz.operations_client import OperationsClient
 from cryptoviz.providers import ProviderStatus
 from cryptoviz.settings import Settings
 
@@ -33,8 +32,6 @@ __all__ = ["ControlClient", "PipelineStatus"]
 
 _DEFAULT_TIMEOUT_S = 5.0
 """Verbs only edit the desired state, which takes milliseconds; this covers a machine at full load."""
-
-_TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
 class ControlClient:
@@ -63,13 +60,7 @@ class ControlClient:
         root_certificates: Path | None = None,
         timeout_s: float = _DEFAULT_TIMEOUT_S,
     ) -> None:
-        self._address = address
-        self._token = token
-        self._token_file = token_file
-        self._root_certificates = root_certificates
-        self._timeout_s = timeout_s
-        self._lock = threading.Lock()
-        self._channel: grpc.Channel | None = None
+        self._wire = Wire(address, token, token_file, root_certificates, timeout_s)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, timeout_s: float = _DEFAULT_TIMEOUT_S) -> ControlClient:
@@ -80,7 +71,12 @@ class ControlClient:
     @property
     def address(self) -> str:
         """`host:port` that this client dials."""
-        return self._address
+        return self._wire.address
+
+    @property
+    def operations(self) -> OperationsClient:
+        """Backfill, replay, maintenance: over the same connection."""
+        return OperationsClient(self._wire)
 
     def list(self) -> PipelineStatus:
         """All components and the pipeline's overall state."""
@@ -152,7 +148,7 @@ class ControlClient:
         for pipeline in self.watch(timeout_s=timeout_s):
             if until(pipeline):
                 return pipeline
-        raise EngineUnavailable(f"the control service at {self._address} ended the watch", engine="control", address=self._address)
+        raise EngineUnavailable(f"the control service at {self._wire.address} ended the watch", engine="control", address=self._wire.address)
 
     def wait_stopped(self, timeout_s: float = 30.0) -> PipelineStatus:
         """Watch until no component runs any more, as after `stop_pipeline` and `shutdown`."""
@@ -160,10 +156,7 @@ class ControlClient:
 
     def close(self) -> None:
         """End the connection. A later call opens a new one."""
-        with self._lock:
-            if self._channel is not None:
-                self._channel.close()
-                self._channel = None
+        self._wire.close()
 
     def __enter__(self) -> Self:
         return self
@@ -172,72 +165,11 @@ class ControlClient:
         self.close()
 
     def _call(self, method: str, request: Any, name: str | None = None) -> Any:
-        try:
-            return getattr(self._stub(), method)(request, timeout=self._timeout_s, metadata=self._metadata())
-        except grpc.RpcError as error:
-            self._raise(error, name)
+        return self._wire.call(ControlServiceStub, method, request, _special(name))
 
     def _stream(self, method: str, request: Any, name: str | None, timeout_s: float | None) -> Iterator[Any]:
-        try:
-            call = getattr(self._stub(), method)(request, timeout=timeout_s, metadata=self._metadata())
-        except grpc.RpcError as error:
-            self._raise(error, name)
-        try:
-            yield from call
-        except grpc.RpcError as error:
-            self._raise(error, name)
-        finally:
-            call.cancel()
-
-    def _stub(self) -> ControlServiceStub:
-        with self._lock:
-            if self._channel is None:
-                if self._root_certificates is None:
-                    self._channel = grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS)
-                else:
-                    roots = grpc.ssl_channel_credentials(self._root_certificates.read_bytes())
-                    self._channel = grpc.secure_channel(self._address, roots, options=CHANNEL_OPTIONS)
-            return ControlServiceStub(self._channel)
-
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        token = self._token or self._read_token()
-        return ((AUTHORIZATION, f"Bearer {token}"),)
-
-    def _read_token(self) -> str:
-        # Read each time: a `reset` between two calls makes a new one, and the file is 64 bytes.
-        if self._token_file is None:
-            raise SettingsError("the control service asks for a token: give token or token_file", setting="CRYPTOVIZ_HOME")
-        try:
-            return self._token_file.read_text(encoding="ascii").strip()
-        except FileNotFoundError:
-            hint = f"no pipeline has run with this home ({self._token_file} is not there): is it up? `cryptoviz up` or `cryptoviz demo`"
-            raise EngineUnavailable(hint, engine="control", address=self._address) from None
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"the token file {self._token_file} cannot be read: {error}", setting="CRYPTOVIZ_HOME") from None
-
-    def _raise(self, error: grpc.RpcError, name: str | None) -> NoReturn:
-        raise _typed(error, self._address, name) from None
+        return self._wire.stream(ControlServiceStub, method, request, _special(name), timeout_s)
 
 
-def _typed(error: grpc.RpcError, address: str, name: str | None) -> CryptoVizError:
-    code = error.code()
-    details = error.details() or ""
-    if code is grpc.StatusCode.NOT_FOUND:
-        return UnknownComponent(details, component=name)
-    if code is grpc.StatusCode.UNAVAILABLE:
-        hint = f"the control service at {address} does not answer: is the pipeline up? `cryptoviz up` or `cryptoviz demo` ({details})"
-        return EngineUnavailable(hint, engine="control", address=address)
-    if code in _TRANSIENT:
-        return EngineUnavailable(f"the control service at {address}: {code.name}: {details}", engine="control", address=address)
-    violations = "; ".join(f"{one.field}: {one.description}" for one in _violations(error))
-    return ControlRefused(f"{code.name}: {violations or details}", code=code.name)
-
-
-def _violations(error: grpc.RpcError) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
-    trailing: Any = error.trailing_metadata()  # pairs, which the stubs type as one pair
-    for key, value in trailing or ():
-        if key == STATUS_DETAILS:
-            for detail in status_pb2.Status.FromString(value).details:
-                bad_request = error_details_pb2.BadRequest()
-                if detail.Unpack(bad_request):
-                    yield from bad_request.field_violations
+def _special(name: str | None) -> Special:
+    return lambda code, details: UnknownComponent(details, component=name) if code is grpc.StatusCode.NOT_FOUND else None

@@ -5,6 +5,7 @@
     │   ├── ProviderUnavailable     timeout, connection refused, 5xx, 429
     │   ├── EngineUnavailable       Kafka, S3, Redis or the control service does not answer
     │   ├── ComponentLost           a component's actor is gone or does not answer
+    │   ├── OperationBusy           another operation of the kind runs
     │   └── QueueFull               a bounded queue refused an item
     └── TerminalError           retrying changes nothing: a person or a setting must act
         ├── SettingsError           a setting is missing or invalid
@@ -14,8 +15,12 @@
         ├── ProviderRefused         the provider says no: key, plan, region
         ├── UnknownAsset            an asset id that the table does not have
         ├── UnknownComponent        a component name that the pipeline does not have
+        ├── UnknownOperation        an operation id that the control service does not have
         ├── ControlRefused          the control service refuses a call: token, argument, state
         ├── QueryError              a query or an argument of the lake's reader is not valid
+        │   ├── InvalidTime             a time without a zone, unreadable, or a range that is empty
+        │   ├── UnknownColumn           a column that the table does not have
+        │   └── VersionNotKept          a version of a table that its log no longer has, or not yet
         ├── RecordError             a record does not decode or validate
         └── LakeError               the lake cannot go on without losing or doubling rows
 
@@ -33,7 +38,9 @@ __all__ = [
     "CryptoVizError",
     "DownloadError",
     "EngineUnavailable",
+    "InvalidTime",
     "LakeError",
+    "OperationBusy",
     "PreflightError",
     "ProviderRefused",
     "ProviderUnavailable",
@@ -44,7 +51,10 @@ __all__ = [
     "TerminalError",
     "TransientError",
     "UnknownAsset",
+    "UnknownColumn",
     "UnknownComponent",
+    "UnknownOperation",
+    "VersionNotKept",
 ]
 
 
@@ -94,6 +104,10 @@ class ComponentLost(TransientError):
     """A component's actor is gone or does not answer; `component`."""
 
 
+class OperationBusy(TransientError):
+    """Another operation of the kind runs; `operation` is its id."""
+
+
 class QueueFull(TransientError):
     """A bounded queue refused an item; `queue` and `limit` say which and how many it holds."""
 
@@ -130,12 +144,28 @@ class UnknownComponent(TerminalError):
     """No such component in the pipeline; `component`."""
 
 
+class UnknownOperation(TerminalError):
+    """No such operation, or one so old that it is forgotten; `operation`."""
+
+
 class ControlRefused(TerminalError):
     """The control service refuses a call; `code` is the gRPC status name (`UNAUTHENTICATED`, `INVALID_ARGUMENT`, ...)."""
 
 
 class QueryError(TerminalError):
-    """A query or an argument of the lake's reader is not valid; `argument` or `sql`."""
+    """A query or an argument of the lake's reader is not valid; `argument`, or `sql` with `line` and `column` (from 1) where they are known."""
+
+
+class InvalidTime(QueryError):
+    """A time has no zone or cannot be read, or start is not before end; `argument`."""
+
+
+class UnknownColumn(QueryError):
+    """The table has no such column; `column`, `table`."""
+
+
+class VersionNotKept(QueryError):
+    """The table's log no longer has that version, or has not come so far; `table`."""
 
 
 class RecordError(TerminalError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from control.components import ComponentTable
+from control.operation_desk import OperationDesk
 from control.reconciler import Reconciler
 from control.server import ControlServer
 from control.token import ensure_token
@@ -20,6 +21,7 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.settings import Settings, load_settings
 from tests.helpers import free_port
 from tests.unit.control.fakes import FakeRuntime, MemoryStore, small_table
+from tests.unit.control.operation_fakes import FakeOperationRunner, MemoryOperations
 
 
 @dataclass
@@ -31,6 +33,8 @@ class Serving:
     runtime: FakeRuntime
     reconciler: Reconciler
     loop: asyncio.AbstractEventLoop
+    operations: FakeOperationRunner
+    desk: OperationDesk
     shutdowns: list[str] = field(default_factory=list)
 
     @property
@@ -56,15 +60,18 @@ def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any
 
     async def main() -> None:
         reconciler = Reconciler(table or small_table(), runtime, MemoryStore(), SystemClock(), interval_ms=20)
-        here = Serving(settings, ensure_token(settings.token_file), runtime, reconciler, asyncio.get_running_loop())
+        runner = FakeOperationRunner(settings)
+        desk = OperationDesk(runner, MemoryOperations(), settings, SystemClock(), lambda _: runner.down)
+        here = Serving(settings, ensure_token(settings.token_file), runtime, reconciler, asyncio.get_running_loop(), runner, desk)
 
         async def shutdown() -> None:
             here.shutdowns.append("asked")
             await server.not_serving()
 
-        server = ControlServer(reconciler, settings, here.token, shutdown)
+        server = ControlServer(reconciler, desk, settings, here.token, shutdown)
         try:
             await reconciler.open()
+            await desk.open()
             await server.start()
         except CryptoVizError as error:
             errors.append(error)
@@ -76,6 +83,7 @@ def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any
         await end[0].wait()
         loop.cancel()
         await server.stop(0)
+        await desk.close()
         await reconciler.close()
 
     def run() -> None:

@@ -1,0 +1,65 @@
+"""The operations that a controller made anew must know: one JSON file, replaced atomically."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from cryptoviz.log import get_logger
+from cryptoviz.operations import OperationStatus
+
+__all__ = ["OperationFile", "OperationStore"]
+
+_ALL = TypeAdapter(tuple[OperationStatus, ...])
+_log = get_logger("controller")
+
+
+class OperationStore(Protocol):
+    """Keeps operations."""
+
+    async def load(self) -> tuple[OperationStatus, ...]:
+        """Those saved last."""
+        ...
+
+    async def save(self, operations: Iterable[OperationStatus]) -> None:
+        """Keep them. Raises OSError when that is not possible."""
+        ...
+
+
+class OperationFile:
+    """In a file of mode 0600."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._turn = asyncio.Lock()
+
+    async def load(self) -> tuple[OperationStatus, ...]:
+        """What the file says; nothing when it is missing or damaged (which is logged)."""
+        try:
+            return _ALL.validate_json(await asyncio.to_thread(self._path.read_bytes))
+        except FileNotFoundError:
+            return ()
+        except ValidationError as error:
+            _log.error("operations_unreadable", path=str(self._path), error=str(error.errors(include_url=False)[:1]))
+            return ()
+
+    async def save(self, operations: Iterable[OperationStatus]) -> None:
+        """Replace the file."""
+        content = _ALL.dump_json(tuple(operations), indent=1)
+        async with self._turn:
+            await asyncio.to_thread(self._write, content)
+
+    def _write(self, content: bytes) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self._path.with_suffix(".tmp")
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(self._path)

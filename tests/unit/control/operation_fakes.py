@@ -1,0 +1,78 @@
+"""Operations without Ray: the real host in this process, around work that tests lead by the hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from control.operation_host import OperationHost
+from cryptoviz.errors import ComponentLost
+from cryptoviz.operations import Arguments, OperationResult, OperationStatus, Report
+from cryptoviz.settings import Settings
+
+
+@dataclass
+class FakeWork:
+    """Waits for `finish`; then returns what the test put there, or raises it."""
+
+    outcome: OperationResult | BaseException = field(default_factory=lambda: OperationResult(message="done"))
+    finish: asyncio.Event = field(default_factory=asyncio.Event)
+    report: Report | None = None
+
+    async def run(self, report: Report) -> OperationResult:
+        self.report = report
+        await self.finish.wait()
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+
+class FakeOperationRunner:
+    """Hosts each operation in this loop. `works` holds the work of each id, `kill` ends one as a lost process would."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.down = ""
+        self.hosts: dict[str, OperationHost] = {}
+        self.works: dict[str, FakeWork] = {}
+        self.starts: list[str] = []
+
+    async def start(self, status: OperationStatus) -> None:
+        def make(settings: Settings, operation_id: str, arguments: Arguments) -> FakeWork:
+            return self.works[operation_id]
+
+        self.works[status.id] = FakeWork()
+        self.starts.append(status.id)
+        self.hosts[status.id] = OperationHost(self._settings, status, make)
+        await self.hosts[status.id].start()
+
+    async def changed_since(self, operation_id: str, version: int) -> OperationStatus:
+        return await self._host(operation_id).changed_since(version, 0.05)
+
+    async def cancel(self, operation_id: str) -> None:
+        await self._host(operation_id).cancel()
+
+    async def end(self, operation_id: str) -> None:
+        self.hosts.pop(operation_id, None)
+
+    def kill(self, operation_id: str) -> None:
+        del self.hosts[operation_id]
+
+    def _host(self, operation_id: str) -> OperationHost:
+        if operation_id not in self.hosts:
+            raise ComponentLost("its process is gone")
+        return self.hosts[operation_id]
+
+
+class MemoryOperations:
+    """A store in memory."""
+
+    def __init__(self, operations: Iterable[OperationStatus] = ()) -> None:
+        self.saved = tuple(operations)
+
+    async def load(self) -> tuple[OperationStatus, ...]:
+        return self.saved
+
+    async def save(self, operations: Iterable[OperationStatus]) -> None:
+        self.saved = tuple(operations)
