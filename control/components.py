@@ -124,7 +124,7 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
     yield ComponentSpec(
         "dashboard",
         ComponentKind.DASHBOARD,
-        "control.hosts:DashboardHost",
+        "control.dashboard_host:DashboardHost",
         (settings,),
         uses=("kafka", "object-store", "redis"),
         # The longest import of all: seconds on an idle machine, half a minute on one that starts everything else at once.

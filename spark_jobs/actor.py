@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from cryptoviz.components import Probe
 from cryptoviz.log import log_to_file
 from cryptoviz.settings import Settings
-from spark_jobs.job import LakeJob
+
+if TYPE_CHECKING:
+    from spark_jobs.job import LakeJob
 
 __all__ = ["LakeActor"]
 
@@ -27,7 +30,7 @@ class LakeActor:
             if self._job is not None:
                 return
             log_to_file(self._settings, "lake")
-            job = LakeJob(self._settings)
+            job = await asyncio.to_thread(_make_job, self._settings)
             try:
                 await asyncio.to_thread(job.start)
             except BaseException:
@@ -48,3 +51,10 @@ class LakeActor:
         if job is None:
             return Probe(running=False, healthy=False, message="starting" if self._lock.locked() else "not started")
         return job.probe()
+
+
+def _make_job(settings: Settings) -> LakeJob:
+    # Imported where it runs: the controller imports this module to make the actor, and Spark and pandas would cost it 60 MB.
+    from spark_jobs.job import LakeJob
+
+    return LakeJob(settings)

@@ -49,7 +49,8 @@ _PATIENT = (
 )
 # A heap grows to its limit before it is collected; a small young generation and a tight old one keep it near what is in use.
 _TIGHT = "-XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=25"
-_DRIVER_YOUNG, _EXECUTOR_YOUNG = "-Xmn48m", "-Xmn112m"
+# The JVM would begin with a 64th of the machine's memory.
+_DRIVER_YOUNG, _EXECUTOR_YOUNG = "-Xms96m -Xmn24m", "-Xmn64m"
 _APP_MASTER_HEAP = "-Xms32m -Xmx160m"
 
 log = get_logger("lake")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from actors.market.dialects import DIALECTS
-from actors.market.server import MarketConfig, ReplayMarket
 from cryptoviz.components import Probe
 from cryptoviz.errors import PreflightError
 from cryptoviz.log import get_logger, log_to_file
 from cryptoviz.settings import Settings
+
+if TYPE_CHECKING:
+    from actors.market.server import ReplayMarket
 
 __all__ = ["MarketActor"]
 
@@ -32,6 +34,10 @@ class MarketActor:
         """
         if self._market is not None:
             return
+        # Imported where it runs: the controller imports this module to make the actor, and has no use for a web server and numpy.
+        from actors.market.dialects import DIALECTS
+        from actors.market.server import MarketConfig, ReplayMarket
+
         log_to_file(self._settings, COMPONENT)
         asked = self._settings.market
         if unknown := sorted(set(asked.limits) - set(DIALECTS)):

@@ -6,15 +6,13 @@ numbers of the exchange. Times are UTC epoch milliseconds of a candle's open.
 
 from __future__ import annotations
 
-import json
+import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,8 +28,8 @@ HISTORY_START_MS = 1_667_260_800_000
 """2022-11-01T00:00:00Z, the open of the first candle."""
 
 DATA_DIR = Path(__file__).parent / "data"
-FIVE_MINUTE_FILE = DATA_DIR / "candles-5m-2022-11.parquet"
-DAILY_FILE = DATA_DIR / "candles-1d-2022-11.parquet"
+FIVE_MINUTE_FILE = DATA_DIR / "candles-5m-2022-11.npz"
+DAILY_FILE = DATA_DIR / "candles-1d-2022-11.npz"
 
 _MAX_DECIMALS = 9
 _COLUMNS = ("open", "high", "low", "close", "volume")
@@ -63,22 +61,22 @@ class Candles:
 @cache
 def load_candles(path: Path) -> dict[str, Candles]:
     """The candles of a file made by `write_candles`, by symbol. Read once per process."""
-    table = pq.read_table(path)
-    scales: dict[str, list[int]] = json.loads(table.schema.metadata[b"decimals"])
-    symbols = table.column("symbol").to_numpy(zero_copy_only=False)
-    raw = {name: table.column(name).to_numpy().astype(np.int64) for name in _COLUMNS}
     found: dict[str, Candles] = {}
-    for symbol, (price_decimals, volume_decimals) in scales.items():
-        rows = np.flatnonzero(symbols == symbol)
-        step = {name: values[rows] for name, values in raw.items()}
-        # close of row i = the sum of all gaps and bodies so far; a gap is the distance from the previous close to the open
-        close = np.cumsum(step["open"] + step["close"])
-        opened = close - step["close"]
-        high = np.maximum(opened, close) + step["high"]
-        low = np.minimum(opened, close) - step["low"]
-        unit, volume_unit = 10.0**price_decimals, 10.0**volume_decimals
-        found[symbol] = Candles(symbol, price_decimals, opened / unit, high / unit, low / unit, close / unit, step["volume"] / volume_unit)
+    with np.load(path) as stored:
+        for symbol, (price_decimals, volume_decimals) in zip(stored["symbols"].tolist(), stored["decimals"].tolist(), strict=True):
+            step = {name: stored[f"{symbol}.{name}"].astype(np.int64) for name in _COLUMNS}
+            found[symbol] = _candles(symbol, price_decimals, volume_decimals, step)
     return found
+
+
+def _candles(symbol: str, price_decimals: int, volume_decimals: int, step: dict[str, NDArray[np.int64]]) -> Candles:
+    # close of row i = the sum of all gaps and bodies so far; a gap is the distance from the previous close to the open
+    close = np.cumsum(step["open"] + step["close"])
+    opened = close - step["close"]
+    high = np.maximum(opened, close) + step["high"]
+    low = np.minimum(opened, close) - step["low"]
+    unit, volume_unit = 10.0**price_decimals, 10.0**volume_decimals
+    return Candles(symbol, price_decimals, opened / unit, high / unit, low / unit, close / unit, step["volume"] / volume_unit)
 
 
 def write_candles(frame: Any, path: Path) -> None:
@@ -87,24 +85,27 @@ def write_candles(frame: Any, path: Path) -> None:
     Raises:
         ValueError: a value is no multiple of 10**-9, so that integers cannot hold it exactly.
     """
-    parts: dict[str, list[Any]] = {name: [] for name in ("symbol", *_COLUMNS)}
+    stored: dict[str, NDArray[Any]] = {}
     scales: dict[str, tuple[int, int]] = {}
     for symbol, group in frame.sort_values(["symbol", "ts"]).groupby("symbol"):
         price_decimals = max(_decimals(group[name].to_numpy()) for name in _COLUMNS[:4])
         volume_decimals = _decimals(group["volume"].to_numpy())
         scales[str(symbol)] = (price_decimals, volume_decimals)
         opened, high, low, close = (np.round(group[name].to_numpy() * 10.0**price_decimals).astype(np.int64) for name in _COLUMNS[:4])
-        parts["symbol"].extend([symbol] * len(group))
-        parts["open"].append(opened - np.concatenate(([0], close[:-1])))
-        parts["high"].append(high - np.maximum(opened, close))
-        parts["low"].append(np.minimum(opened, close) - low)
-        parts["close"].append(close - opened)
-        parts["volume"].append(np.round(group["volume"].to_numpy() * 10.0**volume_decimals).astype(np.int64))
-    prices = {name: pa.array(np.concatenate(parts[name]).astype(np.int32)) for name in _COLUMNS[:4]}
-    table = pa.table({"symbol": pa.array(parts["symbol"]).dictionary_encode(), **prices, "volume": pa.array(np.concatenate(parts["volume"]))})
-    table = table.replace_schema_metadata({"decimals": json.dumps(scales)})
-    encodings = dict.fromkeys(_COLUMNS, "BYTE_STREAM_SPLIT")
-    pq.write_table(table, path, compression="zstd", compression_level=19, use_dictionary=["symbol"], column_encoding=encodings)
+        prices = {
+            "open": opened - np.concatenate(([0], close[:-1])),
+            "high": high - np.maximum(opened, close),
+            "low": np.minimum(opened, close) - low,
+            "close": close - opened,
+        }
+        stored |= {f"{symbol}.{name}": values.astype(np.int32) for name, values in prices.items()}
+        stored[f"{symbol}.volume"] = np.round(group["volume"].to_numpy() * 10.0**volume_decimals).astype(np.int64)
+    stored["symbols"], stored["decimals"] = np.array(list(scales)), np.array(list(scales.values()))
+    # As `numpy.savez_compressed`, with LZMA for its Deflate: a quarter smaller, and `numpy.load` reads either.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        for name, values in stored.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, values, allow_pickle=False)
 
 
 def _decimals(values: Floats) -> int:

@@ -13,8 +13,9 @@ import psutil
 import pytest
 import structlog
 
-from control import hosts
-from control.hosts import DashboardHost, EngineHost
+from control import dashboard_host, hosts
+from control.dashboard_host import DashboardHost
+from control.hosts import EngineHost
 from cryptoviz.components import Probe
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import Settings, load_settings
@@ -93,7 +94,7 @@ async def test_an_engine_host_that_never_started_stops_quietly(settings: Setting
 async def test_the_dashboard_process_starts_dies_and_starts_again(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "page.py"
     script.write_text(PAGE)
-    monkeypatch.setattr(hosts, "_COMMAND", (sys.executable, str(script)))
+    monkeypatch.setattr(dashboard_host, "_COMMAND", (sys.executable, str(script)))
     host = DashboardHost(settings)
     assert not (await host.probe()).running
     await host.start()
@@ -113,7 +114,7 @@ async def test_the_dashboard_process_starts_dies_and_starts_again(settings: Sett
 
 
 async def test_a_dashboard_that_ends_at_once_says_why(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "_COMMAND", (sys.executable, "-c", "raise SystemExit('port 5006 is taken')"))
+    monkeypatch.setattr(dashboard_host, "_COMMAND", (sys.executable, "-c", "raise SystemExit('port 5006 is taken')"))
     host = DashboardHost(settings)
     with pytest.raises(EngineUnavailable, match="its process ended: port 5006 is taken"):
         await host.start()
@@ -121,8 +122,8 @@ async def test_a_dashboard_that_ends_at_once_says_why(settings: Settings, monkey
 
 
 async def test_a_dashboard_that_hangs_has_a_deadline(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "_COMMAND", (sys.executable, "-c", "import threading; threading.Event().wait()"))
-    monkeypatch.setattr(hosts, "_DASHBOARD_START_S", 0.5)
+    monkeypatch.setattr(dashboard_host, "_COMMAND", (sys.executable, "-c", "import threading; threading.Event().wait()"))
+    monkeypatch.setattr(dashboard_host, "_DASHBOARD_START_S", 0.5)
     host = DashboardHost(settings)
     with pytest.raises(EngineUnavailable, match="does not answer within"):
         await host.start()
