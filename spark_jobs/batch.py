@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -62,6 +62,8 @@ class BatchWriter:
         self._max_bytes = max_bytes
         self._stopping = threading.Event()
         self.patience = Patience(self._stopping)
+        self.guard: Callable[[], None] = lambda: None
+        """Asked before each batch; raises when this job may not go on."""
         self._idle = threading.Event()
         self._idle.set()
 
@@ -84,6 +86,7 @@ class BatchWriter:
         try:
             if self._stopping.is_set():
                 raise LakeError("the lake job is stopping")
+            self.guard()
             self._run(frame, ends)
         except CryptoVizError as error:
             if not self._stopping.is_set():

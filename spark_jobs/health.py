@@ -36,7 +36,7 @@ def judge(view: View, trigger_s: float) -> tuple[bool, str]:
     if view.executors < 1 and view.no_executor_s > _NO_EXECUTOR_S:
         return False, f"Spark has had no executor for {view.no_executor_s:.0f} s: its application master is gone"
     if view.watch_age_s <= limit_s and view.trouble:
-        return True, f"waiting for {view.trouble_s:.0f} s, {view.lag_records} records behind Kafka: {view.trouble}"
+        return True, f"{view.trouble} (for {view.trouble_s:.0f} s; {view.lag_records} records behind Kafka)"
     if view.alive_age_s > limit_s:
         return False, f"no batch has completed for {view.alive_age_s:.0f} s (limit {limit_s:.0f} s)"
     if view.watch_age_s > limit_s:

@@ -26,6 +26,7 @@ from cryptoviz.log import get_logger
 from cryptoviz.services.jars import spark_jars_dir
 from cryptoviz.settings import Settings
 from spark_jobs.batch import BatchWriter
+from spark_jobs.lease import lease_of
 from spark_jobs.orphans import remove_orphans
 from spark_jobs.predecessor import end_earlier_writers
 from spark_jobs.session import RUN_VARIABLE, start_session, stop_session, task_slots
@@ -56,6 +57,7 @@ class LakeJob:
         self._settings = settings
         self._run = uuid.uuid4().hex[:12]
         self._access = S3Access.of(settings.s3)
+        self._lease = lease_of(settings, "lake", lake_id(settings), self._run)
         self._kafka = KafkaTopics(settings.kafka.bootstrap_servers, (settings.kafka.stream_topic, settings.kafka.raw_topic))
         self._logs = {
             table: TableLog(table_address(settings.s3, table), schema, settings.s3.storage_options(), self._run)
@@ -71,6 +73,7 @@ class LakeJob:
         """Blocks until the query runs.
 
         Raises:
+            LeaseHeld: another job is at work on this lake; the message says who, since when and until when.
             LakeError: progress and Kafka do not fit together; the message names the range.
             EngineUnavailable: Kafka, the object store or Spark does not answer.
             PreflightError: the Ray cluster is too small.
@@ -78,6 +81,7 @@ class LakeJob:
         begun = time.monotonic()
         described = self._kafka.describe()
         topics = self._topic_plans(described)
+        self._lease.acquire()  # before the tables are fenced: who is refused here must not end the job that is at work
         for table_log in self._logs.values():
             table_log.open()
         start = self._start_offsets(described, topics)
@@ -88,8 +92,9 @@ class LakeJob:
         spark_ms = (time.monotonic() - begun) * 1000 - tables_ms
         warm_up(session, task_slots(self._settings))
         self._writer = BatchWriter(topics, self._logs, self._kafka, self._access, self._settings.kafka.max_record_bytes)
+        self._writer.guard = self._lease.check
         self._writer.begin_at({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
-        self._watcher = Watcher(session, self._writer, self._kafka)
+        self._watcher = Watcher(session, self._writer, self._kafka, self._lease)
         self._query = self._begin_query(session, start)
         self._watcher.watch(self._query)
         self._late_sweep = threading.Timer(_LATE_SWEEP_S, self._sweep_late)
@@ -113,6 +118,7 @@ class LakeJob:
             stopper.start()
             stopper.join(_STOP_S)
         stop_session(_STOP_S)
+        self._lease.release()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
         log.info("lake job stopped", run=self._run)

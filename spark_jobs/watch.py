@@ -20,6 +20,7 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import get_logger
 from spark_jobs.batch import BatchWriter
 from spark_jobs.health import View, judge
+from spark_jobs.lease import Lease
 from spark_jobs.session import executor_count
 from spark_jobs.source import KafkaTopics
 
@@ -58,10 +59,11 @@ class _Alive(StreamingQueryListener):  # type: ignore[misc]  # Spark's Python ha
 class Watcher:
     """A thread of its own, since Spark's driver may take long to answer or never does; `probe` reads what it saw last."""
 
-    def __init__(self, session: Any, writer: BatchWriter, kafka: KafkaTopics) -> None:
+    def __init__(self, session: Any, writer: BatchWriter, kafka: KafkaTopics, lease: Lease) -> None:
         self._session = session
         self._writer = writer
         self._kafka = kafka
+        self._lease = lease
         self._alive = _Alive()
         self._query: Any = None
         self._closed = threading.Event()
@@ -88,10 +90,10 @@ class Watcher:
         now = time.monotonic()
         stats = self._writer.stats
         failure = self._writer.failure
-        trouble = self._writer.patience.trouble
+        trouble = self._writer.patience.trouble or self._lease.trouble
         view = View(
             active=self._active,
-            failure=str(failure) if failure is not None else self._failure,
+            failure=str(failure) if failure is not None else self._failure or self._lease.lost,
             alive_age_s=now - max(self._alive.last_s, stats.commit_s or 0.0),
             executors=self._executors,
             no_executor_s=now - self._executors_seen_s,

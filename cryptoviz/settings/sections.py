@@ -205,6 +205,20 @@ class LakeSettings(_Section):
     """Go on at Kafka's earliest offset where it has dropped records that the lake never took. Off: the job stops and names the range."""
     maintenance_s: float = Field(default=60.0, ge=1.0)
     """How often maintenance looks at the tables."""
+    lease_s: float = Field(default=15.0, ge=3.0, le=600.0)
+    """How long a job that another machine has lost sight of keeps its lake: after it, another pipeline may take over."""
+    compact_files: int = Field(default=240, ge=2)
+    """Files of the present day past which maintenance merges them."""
+    close_after_s: float = Field(default=1800.0, ge=0)
+    """A day is closed, sorted into one file and marked `_SUCCESS` this long after its end (UTC)."""
+    quiet_s: float = Field(default=120.0, ge=0)
+    """Late rows of a closed day are merged into it once none has come for so long."""
+    prices_keep_days: int | None = Field(default=None, ge=1)
+    """Days of prices and candles to keep. None: all."""
+    raw_keep_days: int | None = Field(default=90, ge=1)
+    """Days of raw exchanges to keep. None: all."""
+    dead_letters_keep_days: int | None = Field(default=365, ge=1)
+    """Days of dead letters to keep. None: all."""
 
 
 class MarketLimits(_Section):

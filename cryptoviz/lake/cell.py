@@ -1,0 +1,97 @@
+"""One small object of the store that is changed only by who has seen its present state: S3's conditional put (`If-Match`, `If-None-Match`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import urllib3
+
+from cryptoviz.errors import EngineUnavailable, TransientError
+from cryptoviz.lake.objects import STORE_ERRORS, S3Access, minio_client, store_error
+
+__all__ = ["Cell", "CellChanged", "S3Cell", "Seen"]
+
+# A look or a write of a few hundred bytes takes 5 ms; whoever asks does so again in a few seconds.
+_TIMEOUT = urllib3.Timeout(connect=2.0, read=5.0)
+_SIGNED_FOR = timedelta(minutes=1)
+
+
+class CellChanged(TransientError):
+    """Another has written since; look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A state: its content, its tag, and how long ago it was written by the store's own clock, in whole seconds."""
+
+    content: bytes
+    etag: str
+    age_s: float
+
+
+class Cell(Protocol):
+    """The seam, so that logic is tested with a fake."""
+
+    def read(self) -> Seen | None:
+        """The present state; None when there is none. Raises EngineUnavailable."""
+        ...
+
+    def write(self, content: bytes, over: str | None) -> str:
+        """Replace the state whose tag is `over`, or make the first one; returns the new tag.
+
+        Raises:
+            CellChanged: the state is another one.
+            EngineUnavailable: the store does not answer; the write may have been made.
+        """
+        ...
+
+
+class S3Cell:
+    """An object. Each call is one request, not repeated, and takes 7 s at most."""
+
+    def __init__(self, access: S3Access, bucket: str, key: str) -> None:
+        """Connects at the first call."""
+        self._access = access
+        self._bucket = bucket
+        self._key = key
+
+    def read(self) -> Seen | None:
+        """As `Cell.read`."""
+        response = self._ask("GET", None, {})
+        if response.status == 404:
+            return None
+        self._expect_ok(response, "give")
+        written, now = (parsedate_to_datetime(response.headers[name]) for name in ("Last-Modified", "Date"))
+        return Seen(response.data, response.headers["ETag"], (now - written).total_seconds())
+
+    def write(self, content: bytes, over: str | None) -> str:
+        """As `Cell.write`."""
+        response = self._ask("PUT", content, {"If-None-Match": "*"} if over is None else {"If-Match": over})
+        if response.status == 412 or (response.status == 404 and over is not None):
+            raise CellChanged(f"s3://{self._bucket}/{self._key} has been changed by another")
+        self._expect_ok(response, "take")
+        return response.headers["ETag"]
+
+    def _ask(self, method: str, body: bytes | None, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        try:
+            # The library's own put takes no conditions; a signed address does, since it signs none but the host.
+            url = minio_client(self._access).get_presigned_url(method, self._bucket, self._key, expires=_SIGNED_FOR)
+            return _pool(urlsplit(self._access.endpoint).scheme).request(method, url, body=body, headers=headers)
+        except STORE_ERRORS as error:
+            raise store_error(error, f"answer for {self._bucket}/{self._key}") from error
+
+    def _expect_ok(self, response: urllib3.BaseHTTPResponse, doing: str) -> None:
+        if response.status >= 300:
+            why = response.data[:300].decode(errors="replace")
+            message = f"the object store did not {doing} {self._bucket}/{self._key}: status {response.status}: {why}"
+            raise EngineUnavailable(message, engine="object-store", status=response.status)
+
+
+@lru_cache(maxsize=2)
+def _pool(_scheme: str) -> urllib3.PoolManager:
+    return urllib3.PoolManager(timeout=_TIMEOUT, retries=False, maxsize=4)

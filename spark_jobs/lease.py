@@ -1,0 +1,242 @@
+"""One lake job and one maintenance a lake, by a lease: an object in the store that its holder renews.
+
+The lease keeps two jobs from fighting and tells who is at work; it does not make the lake safe. That the app transactions of the Delta logs do
+(`spark_jobs.tablelog`), whatever a lease says. Expiry is judged by the store's clock alone: the age of the object when it was read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from cryptoviz.errors import CryptoVizError, EngineUnavailable, LakeError, TransientError
+from cryptoviz.lake.cell import Cell, CellChanged, S3Cell, Seen
+from cryptoviz.lake.objects import S3Access
+from cryptoviz.log import get_logger
+from cryptoviz.settings import Settings
+from spark_jobs.patience import Trouble
+
+__all__ = ["Holder", "Lease", "LeaseHeld", "lease_of", "process_is_dead"]
+
+log = get_logger("lake")
+
+_TRIES = 5
+_SLOW_S = 2.0  # a renewal takes 5 ms
+_CLOCK_STEP_S = 1.0  # the store tells whole seconds
+_RENEWALS = 3  # in the time that a lease lasts
+
+
+class LeaseHeld(TransientError):
+    """Another job of this lake holds the lease; `holder`. It may be taken when the holder ends or its lease runs out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lease. `since` and `until` are UTC, ISO 8601, by the holder's clock: for people. `pid_started` tells a reused pid from the old."""
+
+    kind: str
+    pipeline: str
+    run: str
+    host: str
+    boot: str
+    pid: int
+    pid_started: float
+    home: str
+    since: str
+    until: str
+    lasts_s: float
+    released: bool = False
+
+    def to_json(self) -> bytes:
+        """The object's content."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Holder:
+        """Read what `to_json` wrote.
+
+        Raises:
+            LakeError: it says something else.
+        """
+        try:
+            return cls(**json.loads(content))
+        except (ValueError, TypeError) as error:
+            raise LakeError(f"the lake's lease cannot be read ({error}): {content[:200]!r}; remove the object if no job is at work") from None
+
+    def __str__(self) -> str:
+        """For a person."""
+        return f"run {self.run} of the pipeline in {self.home} on {self.host}, process {self.pid}, since {self.since}, until {self.until}"
+
+
+def process_is_dead(holder: Holder) -> bool:
+    """Whether the holder's process ran on this machine and has ended. False when that cannot be known."""
+    if (holder.host, holder.boot) != (socket.gethostname(), _boot_id()):
+        return False
+    try:
+        process = psutil.Process(holder.pid)
+        return abs(process.create_time() - holder.pid_started) > 1 or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+class Lease:
+    """Acquire, then renewed by a thread until `release`. `trouble` and `lost` may be read from other threads."""
+
+    def __init__(
+        self, cell: Cell, me: Holder, is_dead: Callable[[Holder], bool] = process_is_dead, now: Callable[[], datetime] | None = None
+    ) -> None:
+        """Nothing is asked before `acquire`."""
+        self.trouble: Trouble | None = None
+        """The store's, as the last renewal saw it: it does not answer, or is slow."""
+        self.lost = ""
+        """Who took the lease from us; empty while it is ours."""
+        self._cell = cell
+        self._me = me
+        self._is_dead = is_dead
+        self._now = now or (lambda: datetime.now(UTC))
+        self._etag: str | None = None
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def acquire(self) -> None:
+        """Take the lease, or say who has it.
+
+        Raises:
+            LeaseHeld: another job is at work.
+            EngineUnavailable: the store does not answer.
+        """
+        self._me = replace(self._me, since=_text(self._now()))
+        for _ in range(_TRIES):
+            seen = self._cell.read()
+            if seen is not None:
+                self._check_free(seen)
+            try:
+                self._write(seen.etag if seen else None)
+            except CellChanged:
+                continue
+            self._thread = threading.Thread(target=self._renew_on, name=f"lease-{self._me.kind}", daemon=True)
+            self._thread.start()
+            return
+        raise LeaseHeld(f"the lease of the lake's {self._me.kind} was taken by others {_TRIES} times while we asked for it")
+
+    def check(self) -> None:
+        """Raises LakeError when another has taken the lease."""
+        if self.lost:
+            raise LakeError(self.lost)
+
+    def release(self) -> None:
+        """Give it back, so that the next need not wait; a store that does not answer lets it run out."""
+        self._done.set()
+        if self._thread is None:
+            return
+        self._thread.join(10)
+        self._thread = None
+        if self.lost:
+            return
+        self._me = replace(self._me, released=True)
+        with contextlib.suppress(EngineUnavailable, CellChanged):
+            self._write(self._etag)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def renew(self) -> None:
+        """Once; notes in `trouble` and `lost` how it went."""
+        begun = time.monotonic()
+        try:
+            self._write(self._etag)
+        except CellChanged:
+            self._look_who()
+            return
+        except CryptoVizError as error:
+            self._note(begun, str(error))
+            return
+        took_s = time.monotonic() - begun
+        self._note(begun, f"the object store is slow: a write of {len(self._me.to_json())} bytes took {took_s:.1f} s" if took_s > _SLOW_S else "")
+
+    def _renew_on(self) -> None:
+        while not self._done.wait(self._me.lasts_s / _RENEWALS) and not self.lost:
+            self.renew()
+
+    def _write(self, over: str | None) -> None:
+        self._me = replace(self._me, until=_text(self._now() + timedelta(seconds=self._me.lasts_s)))
+        self._etag = self._cell.write(self._me.to_json(), over)
+
+    def _look_who(self) -> None:
+        """After a refused renewal: our own earlier one may have been made without an answer."""
+        try:
+            seen = self._cell.read()
+            if seen is None:  # somebody removed the object
+                self._write(None)
+                return
+            holder = Holder.from_json(seen.content)
+        except CellChanged:
+            return
+        except CryptoVizError as error:
+            self._note(time.monotonic(), str(error))
+            return
+        if holder.run == self._me.run:
+            self._etag = seen.etag
+            return
+        self.lost = f"another {self._me.kind} job has taken over this lake ({holder}); run {self._me.run} stops"
+        log.warning("lease lost", kind=self._me.kind, to=str(holder))
+
+    def _check_free(self, seen: Seen) -> None:
+        holder = Holder.from_json(seen.content)
+        ours = holder.pipeline == self._me.pipeline
+        if holder.released or seen.age_s > holder.lasts_s + _CLOCK_STEP_S:
+            return
+        if ours and (self._is_dead(holder) or (holder.host, holder.pid, holder.pid_started) == (self._me.host, self._me.pid, self._me.pid_started)):
+            log.info("lease of a dead run taken over", kind=holder.kind, run=holder.run)
+            return
+        left_s = max(0.0, holder.lasts_s + _CLOCK_STEP_S - seen.age_s)
+        raise LeaseHeld(
+            f"another {holder.kind} job is at work on this lake: {holder}. It renewed its lease {seen.age_s:.0f} s ago; unless it does again, the "
+            f"lease is free in {left_s:.0f} s. Two jobs would fight over every commit: stop that one, or give this pipeline a lake of its own "
+            "(CRYPTOVIZ_S3__PRICES_BUCKET and CRYPTOVIZ_S3__LAKE_BUCKET)",
+            holder=str(holder),
+        )
+
+    def _note(self, begun_s: float, message: str) -> None:
+        if not message:
+            self.trouble = None
+        else:
+            self.trouble = Trouble(self.trouble.since_s if self.trouble else begun_s, message)
+
+
+def lease_of(settings: Settings, kind: str, pipeline: str, run: str) -> Lease:
+    """The lease of this process for one `kind` of work ("lake", "maintenance") on the lake of these settings."""
+    started = psutil.Process().create_time()
+    me = Holder(
+        kind, pipeline, run, socket.gethostname(), _boot_id(), os.getpid(), started, str(settings.home), "", "", settings.lake.lease_s
+    )  # fmt: skip
+    return Lease(S3Cell(S3Access.of(settings.s3), settings.s3.lake_bucket, f"_leases/{kind}.json"), me)
+
+
+def _boot_id() -> str:
+    """Tells a machine that was started anew from what it was; empty where the kernel does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _text(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,168 @@
+"""Who gets the lease, who is refused and what it is told, and what a holder sees of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import psutil
+import pytest
+
+from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.lake.cell import CellChanged, Seen
+from spark_jobs.lease import Holder, Lease, LeaseHeld, process_is_dead
+
+NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
+ME = Holder("lake", "p1", "run1", "host1", "boot", 100, 5.0, "home1", "", "", 15.0)
+OTHER = replace(ME, pipeline="p2", run="run2", host="host2", home="home2", pid=200)
+
+
+class Cell:
+    """The store's object and clock."""
+
+    def __init__(self) -> None:
+        self.content: bytes | None = None
+        self.etag = 0
+        self.age_s = 0.0
+        self.away = False
+        self.lose_answer = False
+
+    def read(self) -> Seen | None:
+        self._ask()
+        return None if self.content is None else Seen(self.content, str(self.etag), self.age_s)
+
+    def write(self, content: bytes, over: str | None) -> str:
+        self._ask()
+        if over != (None if self.content is None else str(self.etag)):
+            raise CellChanged("changed")
+        self.content, self.age_s, self.etag = content, 0.0, self.etag + 1
+        if self.lose_answer:
+            self.lose_answer = False
+            raise EngineUnavailable("no answer", engine="object-store")
+        return str(self.etag)
+
+    def _ask(self) -> None:
+        if self.away:
+            raise EngineUnavailable("the object store is away", engine="object-store")
+
+    def holder(self) -> Holder:
+        assert self.content is not None
+        return Holder.from_json(self.content)
+
+
+def lease(cell: Cell, me: Holder = ME, *, dead: bool = False) -> Lease:
+    return Lease(cell, me, lambda _: dead, lambda: NOON)
+
+
+def test_the_first_gets_it_and_gives_it_back() -> None:
+    cell = Cell()
+    with lease(cell):
+        assert (cell.holder().run, cell.holder().since, cell.holder().until) == ("run1", "2026-01-02T12:00:00+00:00", "2026-01-02T12:00:15+00:00")
+    assert cell.holder().released
+    with lease(cell, OTHER):
+        assert cell.holder().run == "run2"
+
+
+def test_another_pipeline_is_refused_and_told_who_since_and_until_when() -> None:
+    cell = Cell()
+    with lease(cell):
+        cell.age_s = 4
+        with pytest.raises(LeaseHeld) as refused:
+            lease(cell, OTHER).acquire()
+    for part in ("run run1", "home1 on host1", "process 100", "since 2026-01-02T12:00:00", "until 2026-01-02T12:00:15", "free in 12 s"):
+        assert part in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("me", "age_s", "dead", "free"),
+    [
+        (OTHER, 16.0, False, False),
+        (OTHER, 17.0, False, True),
+        (OTHER, 3.0, True, False),
+        (replace(ME, run="run3", pid=101), 0.0, True, True),
+        (replace(ME, run="run3", pid=101), 0.0, False, False),
+        (replace(ME, run="run3"), 0.0, False, True),
+    ],
+    ids=["not yet run out", "run out", "dead, but another pipeline", "own run, dead", "own run, alive", "own process, a new run"],
+)
+def test_who_may_take_over(me: Holder, age_s: float, dead: bool, free: bool) -> None:
+    cell = Cell()
+    lease(cell).acquire()
+    cell.age_s = age_s
+    if free:
+        with lease(cell, me, dead=dead):
+            assert cell.holder().run == me.run
+    else:
+        with pytest.raises(LeaseHeld):
+            lease(cell, me, dead=dead).acquire()
+
+
+def test_a_holder_that_was_overtaken_sees_by_whom_and_must_stop() -> None:
+    cell = Cell()
+    mine = lease(cell)
+    mine.acquire()
+    mine.check()
+    cell.age_s = 60
+    with lease(cell, OTHER):
+        mine.renew()
+        assert "run run2 of the pipeline in home2 on host2" in mine.lost
+        with pytest.raises(LakeError, match="taken over"):
+            mine.check()
+        mine.release()
+        assert cell.holder().run == "run2"
+        assert not cell.holder().released
+
+
+def test_a_renewal_whose_answer_was_lost_is_ours() -> None:
+    cell = Cell()
+    with lease(cell) as mine:
+        cell.lose_answer = True
+        mine.renew()
+        assert mine.trouble is not None
+        mine.renew()
+        mine.renew()
+        assert (mine.lost, mine.trouble) == ("", None)
+
+
+def test_a_store_that_is_away_is_told_and_the_lease_kept_until_another_takes_it() -> None:
+    cell = Cell()
+    with lease(cell) as mine:
+        cell.away = True
+        mine.renew()
+        first = mine.trouble
+        mine.renew()
+        assert first is not None
+        assert mine.trouble == first
+        assert "away" in first.message
+        cell.away = False
+        mine.renew()
+        assert mine.trouble is None
+        assert mine.lost == ""
+
+
+def test_an_object_that_somebody_removed_is_made_again() -> None:
+    cell = Cell()
+    with lease(cell) as mine:
+        cell.content = None
+        mine.renew()
+        assert cell.holder().run == "run1"
+        assert mine.lost == ""
+
+
+def test_an_unreadable_lease_is_not_taken_for_a_free_one() -> None:
+    cell = Cell()
+    cell.content = b"<html>"
+    with pytest.raises(LakeError, match="cannot be read"):
+        lease(cell).acquire()
+
+
+def test_a_process_is_dead_only_where_that_can_be_known() -> None:
+    import socket
+    from pathlib import Path
+
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    here = replace(ME, host=socket.gethostname(), boot=boot, pid=psutil.Process().pid, pid_started=psutil.Process().create_time())
+    assert not process_is_dead(here)
+    assert process_is_dead(replace(here, pid_started=here.pid_started - 1000))
+    assert process_is_dead(replace(here, pid=2**22 + 1))
+    assert not process_is_dead(replace(here, pid=2**22 + 1, host="elsewhere"))
