@@ -5,6 +5,7 @@ Providers are asked by id and never by ticker symbol, because symbols are not un
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -92,7 +93,7 @@ def resolve_assets(names: Iterable[str], extra: Iterable[Asset] = ()) -> tuple[A
     provider ids are added or put in place of the known ones, its symbol and name are taken.
 
     Raises:
-        UnknownAsset: a name that no asset has; the message lists the valid ids.
+        UnknownAsset: a name that no asset has; the message lists those like it (`near`) and the valid ids.
     """
     by_id = {asset.asset_id: asset for asset in DEFAULT_ASSETS}
     for asset in extra:
@@ -113,9 +114,13 @@ def resolve_assets(names: Iterable[str], extra: Iterable[Asset] = ()) -> tuple[A
     found: dict[str, Asset] = {}
     for name in wanted:
         if name not in index:
+            near = difflib.get_close_matches(name, index, n=3)
+            meant = f" (did you mean {' or '.join(near)}?)" if near else ""
+            known_ids = ", ".join(sorted(by_id))
             raise UnknownAsset(
-                f"unknown asset {name!r}: known ids are {', '.join(sorted(by_id))}; add one with CRYPTOVIZ_EXTRA_ASSETS or correct CRYPTO_LIST",
+                f"unknown asset {name!r}{meant}: known ids are {known_ids}; add one with CRYPTOVIZ_EXTRA_ASSETS or correct CRYPTO_LIST",
                 asset=name,
+                near=tuple(near),
             )
         found.setdefault(index[name].asset_id, index[name])
     return tuple(found.values())

@@ -1,15 +1,17 @@
 """The lake for readers: prices, raw exchanges, dead letters and candles as Arrow, pandas, Polars or DuckDB. Works without Ray and Spark.
 
-`Lake(settings)` keeps what it has read; the functions use one for the settings of this process.
+`prices`, `raw`, `dead_letters`, `candles` and `query` are those of one `Lake` with the settings of this process; `Lake(settings)` reads another.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from cryptoviz.lake.api import candles, dead_letters, prices, query, raw
     from cryptoviz.lake.reader import Lake
+
+    _lake = cast("Lake", None)
+    candles, dead_letters, prices, query, raw = _lake.candles, _lake.dead_letters, _lake.prices, _lake.query, _lake.raw
 
 __all__ = ["Lake", "candles", "dead_letters", "prices", "query", "raw"]
 
@@ -18,10 +20,6 @@ def __getattr__(name: str) -> Any:
     """Loaded at first use: executors import this package for its schemas and need neither DuckDB nor Delta."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "Lake":
-        from cryptoviz.lake import reader
+    from cryptoviz.lake import api, reader
 
-        return reader.Lake
-    from cryptoviz.lake import api
-
-    return getattr(api, name)
+    return reader.Lake if name == "Lake" else getattr(api.default_lake(), name)

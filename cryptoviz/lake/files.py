@@ -1,21 +1,25 @@
-"""Which data files a table has, from its Delta log, kept between queries and pruned by day."""
+"""Which data files a table has, from its Delta log: the newest version, kept between queries, or the one of an earlier moment."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, field
+from datetime import date, datetime
 
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from cryptoviz.errors import EngineUnavailable
-from cryptoviz.lake.objects import TableAddress
+from cryptoviz.errors import EngineUnavailable, VersionNotKept
+from cryptoviz.lake.catalog import Readable
+from cryptoviz.lake.commits import read_commit
+from cryptoviz.lake.objects import S3Access, TableAddress
+from cryptoviz.lake.progress import Offsets
+from cryptoviz.lake.schema import PARTITION_BY
 
-__all__ = ["DataFile", "FileIndex"]
+__all__ = ["DataFile", "FileIndex", "Snapshot"]
 
 # Queries that follow each other within this time see the same version: a page asks several at once.
 _FRESH_S = 0.25
@@ -23,57 +27,156 @@ _FRESH_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One file of the present version; `path` is relative to the table, `day` its UTC day."""
+    """One file of a version. `path` is relative to the table, `day` its UTC day; `first` and `last` the span of the table's time, if told."""
 
     path: str
     size: int
     rows: int
     day: date
+    first: datetime | None = None
+    last: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version of a table: its files by UTC day, and its columns (the code's, then those that only the table has).
+
+    With `upto`, the files hold later rows too: those at or past these offsets, or of other topics, are no part of the version.
+    """
+
+    version: int
+    schema: pa.Schema
+    by_day: Mapping[date, tuple[DataFile, ...]] = field(default_factory=dict)
+    upto: Offsets | None = None
 
 
 class FileIndex:
-    """The files of one table's newest version. Thread-safe. A table that does not exist yet has none."""
+    """The versions of one table. Thread-safe. A table that does not exist yet has version -1 and no files."""
 
-    def __init__(self, address: TableAddress, options: Mapping[str, str], monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        address: TableAddress,
+        access: S3Access,
+        options: Mapping[str, str],
+        table: Readable,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._address = address
+        self._access = access
         self._options = dict(options)
+        self._readable = table
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
         self._table: DeltaTable | None = None
         self._looked_s = float("-inf")
-        self._by_day: dict[date, tuple[DataFile, ...]] = {}
-        self._version = -1
+        self._none = Snapshot(-1, table.schema)
+        self._newest = self._none
 
-    def by_day(self) -> tuple[int, dict[date, tuple[DataFile, ...]]]:
-        """The table's version (-1 without a table) and its files by UTC day.
+    def newest(self, *, look: bool = False) -> Snapshot:
+        """The present version, at most a quarter of a second old; with `look`, as it is now.
 
         Raises:
             EngineUnavailable: the object store does not answer.
         """
         with self._lock:
-            if self._monotonic_s() - self._looked_s >= _FRESH_S:
+            if look or self._monotonic_s() - self._looked_s >= _FRESH_S:
                 try:
                     self._refresh()
                 except TableNotFoundError:
-                    self._table, self._by_day, self._version = None, {}, -1
+                    self._table, self._newest = None, self._none
                 except (DeltaError, OSError) as error:
-                    raise EngineUnavailable(f"the object store did not open {self._address.uri}: {error}", engine="object-store") from error
+                    raise self._unavailable(error) from error
                 self._looked_s = self._monotonic_s()
-            return self._version, self._by_day
+            return self._newest
+
+    def at(self, version: int | None = None, as_of: datetime | None = None) -> Snapshot:
+        """An earlier version, by its number or as it stood at a moment (its last commit up to then); the newest one without either.
+
+        Raises:
+            VersionNotKept: the log no longer reaches so far back, or has not come so far yet.
+            EngineUnavailable: the object store does not answer.
+        """
+        newest = self.newest()
+        which = as_of if version is None else version
+        if which is None or newest.version < 0:
+            if version is not None:
+                raise self._not_kept(f"version {version}", "the table does not exist yet")
+            return newest
+        wanted = f"version {which}" if isinstance(which, int) else f"the version of {which.isoformat()}"
+        past = self._past(which, wanted, newest.version)
+        commit = read_commit(self._access, self._address, past.version())
+        if commit is None:
+            raise self._not_kept(wanted, f"its log entry {past.version()} has been removed")
+        if as_of is not None and commit.made > as_of:  # delta-rs gives the first one it has for any earlier moment
+            if past.version() == 0:
+                return Snapshot(-1, newest.schema)
+            raise self._not_kept(wanted, f"the oldest log entry is of {commit.made.isoformat()}")
+        files = self._files(past)
+        gone = _paths(files) - _paths(newest.by_day)
+        if not gone or "kafka_offset" not in newest.schema.names:
+            return Snapshot(past.version(), newest.schema, files)
+        # Maintenance has put larger files in the place of these, but each row's offset tells whether it was there already.
+        progress = self._progress_at(past.version())
+        if progress is None:
+            raise self._not_kept(wanted, "its files were compacted and its log entry does not say how far it came")
+        return Snapshot(past.version(), newest.schema, newest.by_day, progress)
+
+    def _past(self, which: int | datetime, wanted: str, newest: int) -> DeltaTable:
+        try:
+            past = DeltaTable(self._address.uri, storage_options=self._options)
+            past.load_as_version(which)
+        except OSError as error:
+            raise self._unavailable(error) from error
+        except (DeltaError, OverflowError) as error:
+            raise self._not_kept(wanted, f"the log has versions up to {newest} and keeps them for a limited time") from error
+        return past
+
+    def _progress_at(self, version: int) -> Offsets | None:
+        """How far the table was: from that version's commit, or, where it was maintenance's, from the last one before it."""
+        for number in range(version, -1, -1):
+            commit = read_commit(self._access, self._address, number)
+            if commit is None:
+                return None
+            if commit.progress is not None:
+                return commit.progress.offsets
+        return None
 
     def _refresh(self) -> None:
         if self._table is None:
             self._table = DeltaTable(self._address.uri, storage_options=self._options)
         else:
             self._table.update_incremental()
-        version = self._table.version()
-        if version == self._version:
-            return
-        actions = pa.table(self._table.get_add_actions(flatten=True))
-        names = ("path", "size_bytes", "num_records", "partition.year", "partition.month", "partition.day")
+        if self._table.version() != self._newest.version:
+            schema = _union(self._readable.schema, pa.schema(self._table.schema().to_arrow()))
+            self._newest = Snapshot(self._table.version(), schema, self._files(self._table))
+
+    def _files(self, table: DeltaTable) -> dict[date, tuple[DataFile, ...]]:
+        actions = pa.table(table.get_add_actions(flatten=True))
+        names = ["path", "size_bytes", "num_records", *(f"partition.{name}" for name in PARTITION_BY)]
+        columns = [actions.column(name).to_pylist() for name in names]
+        for name in (f"min.{self._readable.time}", f"max.{self._readable.time}"):
+            known = name in actions.column_names
+            columns.append(actions.column(name).to_pylist() if known else [None] * actions.num_rows)
         found: dict[date, list[DataFile]] = {}
-        for path, size, rows, year, month, day in zip(*(actions.column(name).to_pylist() for name in names), strict=True):
+        for path, size, rows, year, month, day, first, last in zip(*columns, strict=True):
             when = date(year, month, day)
-            found.setdefault(when, []).append(DataFile(path, size, rows or 0, when))
-        self._by_day = {when: tuple(files) for when, files in sorted(found.items())}
-        self._version = version
+            found.setdefault(when, []).append(DataFile(path, size, rows or 0, when, first, last))
+        return {when: tuple(files) for when, files in sorted(found.items())}
+
+    def _unavailable(self, error: Exception) -> EngineUnavailable:
+        return EngineUnavailable(f"the object store did not open {self._address.uri}: {error}", engine="object-store")
+
+    def _not_kept(self, wanted: str, why: str) -> VersionNotKept:
+        hint = "ingest_ts tells what was known at a moment, however long ago"
+        return VersionNotKept(f"{self._readable.name}: {wanted} cannot be read: {why}. {hint}", table=self._readable.name)
+
+
+def _paths(by_day: Mapping[date, tuple[DataFile, ...]]) -> set[str]:
+    return {file.path for files in by_day.values() for file in files}
+
+
+def _union(code: pa.Schema, table: pa.Schema) -> pa.Schema:
+    """The code's columns with the types that the table has, then the table's own: nothing that was ever written is out of reach."""
+    types = {column.name: column.type for column in table}
+    own = [column.with_type(types.get(column.name, column.type)).with_nullable(True) for column in code]
+    return pa.schema([*own, *(column.with_nullable(True) for column in table if column.name not in code.names)])

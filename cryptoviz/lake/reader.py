@@ -1,180 +1,268 @@
-"""`Lake`: what a person or a page asks of the lake."""
+"""`Lake`: what a person, a page or a program asks of the lake."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from cryptoviz.assets import resolve_assets
-from cryptoviz.errors import QueryError
+from cryptoviz.errors import EngineUnavailable, QueryError
+from cryptoviz.lake import sql as lake_sql
 from cryptoviz.lake.candles import INTERVALS, candle_sql, check_interval
-from cryptoviz.lake.files import DataFile, FileIndex
+from cryptoviz.lake.catalog import READABLE
+from cryptoviz.lake.convert import As, When, check_columns, check_range, convert, moment
+from cryptoviz.lake.files import FileIndex, Snapshot
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.scan import Scanner
-from cryptoviz.lake.schema import DEAD_LETTERS, PARTITION_BY, PRICES, RAW
 from cryptoviz.settings import Settings
 
-__all__ = ["As", "Lake", "When"]
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
 
-As = Literal["arrow", "pandas", "polars", "duckdb"]
-When = datetime | str | None
+__all__ = ["As", "Lake", "Selection", "When"]
 
-_SCHEMAS = {"prices": PRICES, "raw": RAW, "dead_letters": DEAD_LETTERS}
-_VIEWS = (*_SCHEMAS, *(f"candles_{interval}" for interval in INTERVALS))
-_MENTIONED = re.compile(rf"\b({'|'.join(sorted(_VIEWS, key=len, reverse=True))})\b", re.IGNORECASE)
-_READ_ONLY = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
-_MEMORY_LIMIT = "1GB"  # a page's query must not take the laptop's memory
+_TRIES = 3  # maintenance may remove a file that a query has just found; the next version has its rows
+_STREAM_ROWS = 65_536
+Names = str | Sequence[str] | None
+T = TypeVar("T")
+
+
+class Point(TypedDict, total=False):
+    """A version of the table instead of the newest: its number, or the one that stood at a moment (UTC). Not both."""
+
+    version: int | None
+    as_of: When
+
+
+class Selection(Point, total=False):
+    """Which rows and columns. `start` is inclusive, `end` exclusive: aware datetimes, or ISO 8601 texts with an offset or `Z`."""
+
+    start: When
+    end: When
+    columns: Sequence[str] | None
 
 
 class Lake:
-    """Reads the newest version of the lake's tables; keeps file lists and small files between calls. Thread-safe.
+    """Reads the lake's tables; keeps file lists, footers and small files between calls. Thread-safe.
 
-    Times: `start` is inclusive, `end` exclusive; aware datetimes or ISO 8601 texts with an offset or `Z`. Results are `timestamp[us, UTC]`.
-    Raises `EngineUnavailable` when the object store does not answer, `QueryError` for an argument that is not valid.
+    Results are Arrow tables, or what `as_` names: a pandas or Polars frame, a DuckDB relation. Times are `timestamp[us, UTC]`.
+    `version` and `as_of` read what the table held then, by the Delta log, which reaches back a day; `ingest_ts` in the rows tells when we had each
+    value, however long ago.
+
+    Raises `EngineUnavailable` when the object store does not answer, and a `QueryError` for what is not valid: `InvalidTime` (no zone, start not
+    before end), `UnknownColumn`, `VersionNotKept`; `UnknownAsset` for a coin that the table of assets does not have.
     """
 
     def __init__(self, settings: Settings) -> None:
         """Nothing is read yet."""
         self._settings = settings
         access, options = S3Access.of(settings.s3), settings.s3.storage_options()
-        self._indexes = {table: FileIndex(table_address(settings.s3, table), options) for table in _SCHEMAS}
-        self._scanners = {table: Scanner(table_address(settings.s3, table), schema, access) for table, schema in _SCHEMAS.items()}
+        places = {name: table_address(settings.s3, name) for name in READABLE}
+        self._indexes = {name: FileIndex(places[name], access, options, table) for name, table in READABLE.items()}
+        self._scanners = {name: Scanner(places[name], access) for name in READABLE}
 
+    @overload
+    def prices(self, assets: Names = None, *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
+    @overload
+    def prices(self, assets: Names = None, *, as_: Literal["pandas"], **rows: Unpack[Selection]) -> pd.DataFrame: ...
+    @overload
+    def prices(self, assets: Names = None, *, as_: Literal["polars"], **rows: Unpack[Selection]) -> pl.DataFrame: ...
+    @overload
+    def prices(self, assets: Names = None, *, as_: Literal["duckdb"], **rows: Unpack[Selection]) -> duckdb.DuckDBPyRelation: ...
     def prices(
         self,
-        assets: str | Sequence[str] | None = None,
+        assets: Names = None,
         start: When = None,
         end: When = None,
         columns: Sequence[str] | None = None,
         as_: As = "arrow",
+        version: int | None = None,
+        as_of: When = None,
     ) -> Any:
-        """Unified records by `tick_ts`, then asset. `assets` are ids, symbols or aliases; None means all.
-
-        Raises:
-            UnknownAsset: a name that no asset has.
-        """
+        """Unified records by `tick_ts`, then asset. `assets` are ids, symbols or aliases; None means all."""
         condition = None
         if assets is not None:
             names = [assets] if isinstance(assets, str) else list(assets)
             ids = [asset.asset_id for asset in resolve_assets(names, self._settings.extra_assets)] if names else []
             condition = ds.field("asset_id").isin(ids)
-        return self._read("prices", start, end, columns, as_, condition, ("tick_ts", "asset_id"))
+        return self._read("prices", start, end, columns, as_, version, as_of, condition)
 
-    def raw(self, start: When = None, end: When = None, columns: Sequence[str] | None = None, as_: As = "arrow") -> Any:
+    @overload
+    def raw(self, *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
+    @overload
+    def raw(self, *, as_: Literal["pandas"], **rows: Unpack[Selection]) -> pd.DataFrame: ...
+    @overload
+    def raw(self, *, as_: Literal["polars"], **rows: Unpack[Selection]) -> pl.DataFrame: ...
+    @overload
+    def raw(self, *, as_: Literal["duckdb"], **rows: Unpack[Selection]) -> duckdb.DuckDBPyRelation: ...
+    def raw(
+        self,
+        start: When = None,
+        end: When = None,
+        columns: Sequence[str] | None = None,
+        as_: As = "arrow",
+        version: int | None = None,
+        as_of: When = None,
+    ) -> Any:
         """HTTP exchanges by `tick_ts`, then provider."""
-        return self._read("raw", start, end, columns, as_, None, ("tick_ts", "provider"))
+        return self._read("raw", start, end, columns, as_, version, as_of)
 
-    def dead_letters(self, start: When = None, end: When = None, columns: Sequence[str] | None = None, as_: As = "arrow") -> Any:
+    @overload
+    def dead_letters(self, *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
+    @overload
+    def dead_letters(self, *, as_: Literal["pandas"], **rows: Unpack[Selection]) -> pd.DataFrame: ...
+    @overload
+    def dead_letters(self, *, as_: Literal["polars"], **rows: Unpack[Selection]) -> pl.DataFrame: ...
+    @overload
+    def dead_letters(self, *, as_: Literal["duckdb"], **rows: Unpack[Selection]) -> duckdb.DuckDBPyRelation: ...
+    def dead_letters(
+        self,
+        start: When = None,
+        end: When = None,
+        columns: Sequence[str] | None = None,
+        as_: As = "arrow",
+        version: int | None = None,
+        as_of: When = None,
+    ) -> Any:
         """Records that did not decode or validate, by Kafka's time and offset."""
-        return self._read("dead_letters", start, end, columns, as_, None, ("kafka_ts", "kafka_offset"))
+        return self._read("dead_letters", start, end, columns, as_, version, as_of)
 
-    def candles(self, asset: str, interval: str = "1h", start: When = None, end: When = None, as_: As = "arrow") -> Any:
-        """Candles of one asset by `ts`, made from polled prices: see `cryptoviz.lake.candles` for what that means.
-
-        Raises:
-            UnknownAsset: no such asset.
-        """
+    @overload
+    def candles(self, asset: str, interval: str = "1h", *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
+    @overload
+    def candles(self, asset: str, interval: str = "1h", *, as_: Literal["pandas"], **rows: Unpack[Selection]) -> pd.DataFrame: ...
+    @overload
+    def candles(self, asset: str, interval: str = "1h", *, as_: Literal["polars"], **rows: Unpack[Selection]) -> pl.DataFrame: ...
+    @overload
+    def candles(self, asset: str, interval: str = "1h", *, as_: Literal["duckdb"], **rows: Unpack[Selection]) -> duckdb.DuckDBPyRelation: ...
+    def candles(
+        self,
+        asset: str,
+        interval: str = "1h",
+        start: When = None,
+        end: When = None,
+        columns: Sequence[str] | None = None,
+        as_: As = "arrow",
+        version: int | None = None,
+        as_of: When = None,
+    ) -> Any:
+        """Candles of one asset by `ts`, made from polled prices: see `cryptoviz.lake.candles` for what that means."""
         check_interval(interval)
-        ticks = self.prices([asset], start, end, columns=("tick_ts", "asset_id", "quote_currency", "price", "volume_24h"))
-        connection = _connection()
+        names = ("tick_ts", "asset_id", "quote_currency", "price", "volume_24h")
+        ticks = self.prices([asset], start=start, end=end, columns=names, version=version, as_of=as_of)
+        connection = lake_sql.connect()
         connection.register("prices", ticks)
-        return _as(connection.sql(candle_sql(interval) + " ORDER BY ts").to_arrow_table(), as_)
+        rows = connection.sql(candle_sql(interval) + " ORDER BY ts").to_arrow_table()
+        return convert(rows if columns is None else rows.select(check_columns("candles", columns, rows.column_names)), as_)
 
-    def query(self, sql: str, as_: As = "arrow") -> Any:
-        """One SELECT in DuckDB's dialect over prices, raw, dead_letters, candles_1m, candles_5m, candles_1h, candles_1d.
+    @overload
+    def query(self, sql: str, *, as_: Literal["arrow"] = "arrow", as_of: When = None) -> pa.Table: ...
+    @overload
+    def query(self, sql: str, *, as_: Literal["pandas"], as_of: When = None) -> pd.DataFrame: ...
+    @overload
+    def query(self, sql: str, *, as_: Literal["polars"], as_of: When = None) -> pl.DataFrame: ...
+    @overload
+    def query(self, sql: str, *, as_: Literal["duckdb"], as_of: When = None) -> duckdb.DuckDBPyRelation: ...
+    def query(self, sql: str, as_: As = "arrow", as_of: When = None) -> Any:
+        """One SELECT in DuckDB's dialect over the tables and candles_1m, candles_5m, candles_1h, candles_1d.
 
         Only reads: files, settings and Python objects are out of reach of the SQL.
 
         Raises:
-            QueryError: not one read-only statement, or DuckDB refuses it; the message is DuckDB's.
+            QueryError: not one read-only statement, or DuckDB refuses it; the message is DuckDB's, `line` and `column` say where.
         """
-        connection = _connection()
-        try:
-            statements = connection.extract_statements(sql)
-            if len(statements) != 1 or statements[0].type not in _READ_ONLY:
-                raise QueryError("a query is one SELECT (or EXPLAIN) statement", sql=sql)
-            for view in {found.lower() for found in _MENTIONED.findall(sql)}:
-                self._define(connection, view)
-            return _as(connection.sql(sql).to_arrow_table(), as_)
-        except duckdb.Error as error:
-            raise QueryError(str(error), sql=sql) from None
+        when = moment(as_of, "as_of")
+        return convert(self._again(lambda used: lake_sql.fetch(lake_sql.run(sql, self._sources(when, used)), sql)), as_)
+
+    def stream(self, sql: str, as_of: When = None, rows: int = _STREAM_ROWS) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """As `query`, for results that need not fit into memory: the columns, and the rows in batches of about `rows` as they are taken."""
+        when = moment(as_of, "as_of")
+        return self._again(lambda used: lake_sql.stream(lake_sql.run(sql, self._sources(when, used)), sql, rows))
 
     def version(self, table: str = "prices") -> int:
         """The table's newest version, -1 before its first commit: changes when there is something new to read."""
-        return self._indexes[table].by_day()[0]
+        return self._indexes[table].newest().version
 
-    def _define(self, connection: duckdb.DuckDBPyConnection, view: str) -> None:
-        if view in _SCHEMAS:
-            _, files = self._indexes[view].by_day()
-            connection.register(view, self._scanners[view].dataset(files))
-            return
-        # Under a name of its own, so that `prices` itself may be asked for in the same query.
-        _, files = self._indexes["prices"].by_day()
-        connection.register("_ticks", self._scanners["prices"].dataset(files))
-        connection.execute(f"CREATE TEMP VIEW {view} AS {candle_sql(view.removeprefix('candles_'), '_ticks')}")
+    def _sources(self, as_of: datetime | None, used: dict[str, int]) -> lake_sql.Sources:
+        """What a query may name; each is looked up only when it is named."""
 
-    def _read(self, table: str, start: When, end: When, columns: Sequence[str] | None, as_: As, condition: Any, order: tuple[str, str]) -> Any:
-        schema = _SCHEMAS[table]
-        chosen = list(columns) if columns is not None else [name for name in schema.names if name not in PARTITION_BY]
-        unknown = [name for name in chosen if name not in schema.names]
-        if unknown:
-            raise QueryError(f"{table} has no column {unknown[0]!r}: it has {', '.join(schema.names)}", argument="columns")
-        low, high = _moment(start, "start"), _moment(end, "end")
+        def dataset(table: str) -> ds.Dataset:
+            return self._scanners[table].dataset(self._snapshot(table, None, as_of, used))
+
+        def candles(connection: duckdb.DuckDBPyConnection, interval: str) -> None:
+            # Under a name of its own, so that `prices` itself may be asked for in the same query.
+            connection.register("_ticks", dataset("prices"))
+            connection.execute(f"CREATE TEMP VIEW candles_{interval} AS {candle_sql(interval, '_ticks')}")
+
+        tables = {table: partial(_register, table=table, dataset=dataset) for table in READABLE}
+        return tables | {f"candles_{interval}": partial(candles, interval=interval) for interval in INTERVALS}
+
+    def _snapshot(self, table: str, version: int | None, as_of: datetime | None, used: dict[str, int]) -> Snapshot:
+        used[table] = self._indexes[table].newest().version
+        return self._indexes[table].at(version, as_of)
+
+    def _read(
+        self,
+        table: str,
+        start: When,
+        end: When,
+        columns: Sequence[str] | None,
+        as_: As,
+        version: int | None,
+        as_of: When,
+        condition: Any = None,
+    ) -> Any:
+        low, high = check_range(start, end)
+        if version is not None and as_of is not None:
+            raise QueryError("version and as_of are both given: one of them says which version is meant", argument="version")
+        when = moment(as_of, "as_of")
+        order = READABLE[table].order
         time = ds.field(order[0])
         for bound in (time >= _scalar(low) if low else None, time < _scalar(high) if high else None):
             if bound is not None:
                 condition = bound if condition is None else condition & bound
-        _, by_day = self._indexes[table].by_day()
-        rows = self._scanners[table].dataset(_within(by_day, low, high)).to_table(columns=list(dict.fromkeys([*chosen, *order])), filter=condition)
-        return _as(rows.sort_by([(name, "ascending") for name in order]).select(chosen), as_)
+
+        def read(used: dict[str, int]) -> pa.Table:
+            snapshot = self._snapshot(table, version, when, used)
+            chosen = self._columns(table, columns, snapshot)
+            dataset = self._scanners[table].dataset(snapshot, low, high)
+            rows = dataset.to_table(columns=list(dict.fromkeys([*chosen, *order])), filter=condition)
+            return rows.sort_by([(name, "ascending") for name in order]).select(chosen)
+
+        return convert(self._again(read), as_)
+
+    def _columns(self, table: str, columns: Sequence[str] | None, snapshot: Snapshot) -> list[str]:
+        known = snapshot.schema.names
+        if columns is not None:
+            return check_columns(table, columns, known)
+        hidden = READABLE[table].hidden
+        return [name for name in known if name not in hidden]
+
+    def _again(self, read: Callable[[dict[str, int]], T]) -> T:
+        """What `read` returns. It notes the newest version of each table that it uses, and runs again when it failed and one has moved on."""
+        for last in (*(False,) * (_TRIES - 1), True):
+            used: dict[str, int] = {}
+            try:
+                return read(used)
+            except (EngineUnavailable, QueryError, OSError) as error:
+                moved = not last and any(self._indexes[table].newest(look=True).version != version for table, version in used.items())
+                if isinstance(error, OSError) and not moved:
+                    raise EngineUnavailable(f"the object store did not give a file of the lake: {error}", engine="object-store") from error
+                if not moved:
+                    raise
+        raise AssertionError("the last try returns or raises")  # pragma: no cover
 
 
-def _within(by_day: dict[date, tuple[DataFile, ...]], low: datetime | None, high: datetime | None) -> dict[date, tuple[DataFile, ...]]:
-    first = low.date() if low else date.min
-    last = (high - timedelta(microseconds=1)).date() if high else date.max
-    return {day: files for day, files in by_day.items() if first <= day <= last}
+def _register(connection: duckdb.DuckDBPyConnection, table: str, dataset: Callable[[str], ds.Dataset]) -> None:
+    connection.register(table, dataset(table))
 
 
-def _scalar(moment: datetime) -> Any:
-    return pa.scalar(moment, pa.timestamp("us", tz="UTC"))
-
-
-def _moment(when: When, argument: str) -> datetime | None:
-    if when is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(when) if isinstance(when, str) else when
-    except ValueError:
-        raise QueryError(f"{argument} is {when!r}: valid is ISO 8601 with an offset, as 2026-01-31T12:00:00Z", argument=argument) from None
-    if moment.tzinfo is None:
-        raise QueryError(f"{argument} is {when!r} without a time zone: say which, as 2026-01-31T12:00:00Z", argument=argument)
-    return moment.astimezone(UTC)
-
-
-def _connection() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(":memory:", config={"enable_external_access": "false", "python_enable_replacements": "false"})
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
-    connection.execute("SET lock_configuration = true")
-    return connection
-
-
-def _as(rows: pa.Table, as_: As) -> Any:
-    match as_:
-        case "arrow":
-            return rows
-        case "pandas":
-            return rows.to_pandas()
-        case "polars":
-            import polars as pl
-
-            return pl.from_arrow(rows)
-        case "duckdb":
-            return duckdb.from_arrow(rows, connection=_connection())
-    raise QueryError(f"as_ is {as_!r}: valid are arrow, pandas, polars, duckdb", argument="as_")
+def _scalar(when: datetime) -> Any:
+    return pa.scalar(when, pa.timestamp("us", tz="UTC"))

@@ -1,13 +1,17 @@
-"""Reads a table's files: small ones whole and kept in memory by day (they never change), large ones as a dataset that prunes for itself."""
+"""Reads a table's files: small ones whole and kept in memory by day (they never change), large ones as a dataset that prunes for itself.
+
+Of a large file the footer is kept, so that a second query asks the store only for the column chunks of the row groups that it needs.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -16,8 +20,9 @@ from minio.error import S3Error
 from urllib3.exceptions import HTTPError
 
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.lake.files import DataFile
+from cryptoviz.lake.files import DataFile, Snapshot
 from cryptoviz.lake.objects import S3Access, TableAddress, minio_client
+from cryptoviz.lake.progress import Offsets
 from cryptoviz.lake.schema import PARTITION_BY
 
 __all__ = ["Scanner"]
@@ -25,6 +30,9 @@ __all__ = ["Scanner"]
 _SMALL_BYTES = 1 << 20
 _CACHE_BYTES = 384 << 20
 _READERS = 16  # small reads wait for the network, not for a core
+_FOOTERS = 2_000  # of large files: some 20 KB each
+
+_PARQUET = ds.ParquetFileFormat()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,35 +44,42 @@ class _Day:
 class Scanner:
     """The rows of a table's files. Thread-safe."""
 
-    def __init__(self, address: TableAddress, schema: pa.Schema, access: S3Access) -> None:
+    def __init__(self, address: TableAddress, access: S3Access) -> None:
         self._address = address
-        self._schema = schema
         self._access = access
         self._lock = threading.Lock()
         self._days: OrderedDict[date, _Day] = OrderedDict()
+        self._fragments: OrderedDict[str, Any] = OrderedDict()
+        self._filesystem: Any = None
 
-    def dataset(self, by_day: Mapping[date, Sequence[DataFile]]) -> ds.Dataset:
-        """The rows of all these files as one dataset.
+    def dataset(self, snapshot: Snapshot, low: datetime | None = None, high: datetime | None = None) -> ds.Dataset:
+        """The rows of a version as one dataset. Files that cannot hold rows of `[low, high)` are left out; the caller filters the others' rows.
 
         Raises:
             EngineUnavailable: the object store does not answer.
         """
-        small = [self._small_rows(day, files) for day, files in by_day.items()]
-        large = [file for files in by_day.values() for file in files if file.size >= _SMALL_BYTES]
-        memory = ds.dataset(pa.concat_tables([self._schema.empty_table(), *small]))
-        return ds.dataset([memory, self._large(large)]) if large else memory
+        first = low.date() if low else date.min
+        last = (high - timedelta(microseconds=1)).date() if high else date.max
+        by_day = {day: files for day, files in snapshot.by_day.items() if first <= day <= last}
+        small = [self._small_rows(day, files, snapshot.schema) for day, files in by_day.items()]
+        large = [file for files in by_day.values() for file in files if file.size >= _SMALL_BYTES and _may_hold(file, low, high)]
+        memory = ds.dataset(pa.concat_tables([snapshot.schema.empty_table(), *small]))
+        whole = ds.dataset([memory, self._large(large, snapshot.schema)]) if large else memory
+        return whole if snapshot.upto is None else whole.filter(_below(snapshot.upto))
 
-    def _small_rows(self, day: date, files: Sequence[DataFile]) -> pa.Table:
+    def _small_rows(self, day: date, files: Sequence[DataFile], schema: pa.Schema) -> pa.Table:
         wanted = {file.path: file for file in files if file.size < _SMALL_BYTES}
         with self._lock:
             kept = self._days.get(day)
+        if kept is not None and kept.rows.schema != schema:
+            kept = None  # the table has a new column
         if kept is not None and not kept.paths <= wanted.keys():
             kept = None  # maintenance has replaced files
         have = kept.paths if kept else frozenset()
-        new = self._read([file for path, file in wanted.items() if path not in have])
+        new = self._read([file for path, file in wanted.items() if path not in have], schema)
         if kept is not None and not new:
             return kept.rows
-        rows = pa.concat_tables([*([kept.rows] if kept else []), *new]) if kept or new else self._schema.empty_table()
+        rows = pa.concat_tables([*([kept.rows] if kept else []), *new]) if kept or new else schema.empty_table()
         if rows.column(0).num_chunks > len(have) ** 0.5 + 8:  # many tiny chunks make every later query slow
             rows = rows.combine_chunks()
         self._keep(day, _Day(frozenset(wanted), rows))
@@ -77,43 +92,66 @@ class Scanner:
             while len(self._days) > 1 and sum(one.rows.nbytes for one in self._days.values()) > _CACHE_BYTES:
                 self._days.popitem(last=False)
 
-    def _read(self, files: Sequence[DataFile]) -> list[pa.Table]:
+    def _read(self, files: Sequence[DataFile], schema: pa.Schema) -> list[pa.Table]:
         if not files:
             return []
         try:
             with ThreadPoolExecutor(min(_READERS, len(files)), thread_name_prefix="lake-read") as pool:
-                return list(pool.map(self._read_one, files))
+                return [_shaped(rows, file.day, schema) for rows, file in zip(pool.map(self._read_one, files), files, strict=True)]
         except (S3Error, HTTPError, OSError) as error:
             raise EngineUnavailable(f"the object store did not give a file of {self._address.uri}: {error}", engine="object-store") from error
 
     def _read_one(self, file: DataFile) -> pa.Table:
         response = minio_client(self._access).get_object(self._address.bucket, self._address.key(file.path))
         try:
-            rows = pq.read_table(pa.BufferReader(response.read()), use_threads=False)
+            return pq.read_table(pa.BufferReader(response.read()), use_threads=False)
         finally:
             response.close()
             response.release_conn()
-        return self._shaped(rows, file.day)
 
-    def _shaped(self, rows: pa.Table, day: date) -> pa.Table:
-        """The table's columns in its order: a field that an old file lacks is null, the partition columns come from the folder."""
-        columns = []
-        for field in self._schema:
-            if field.name in PARTITION_BY:
-                columns.append(pa.repeat(pa.scalar(getattr(day, field.name), field.type), rows.num_rows))
-            elif field.name in rows.column_names:
-                columns.append(rows.column(field.name).cast(field.type))
-            else:
-                columns.append(pa.nulls(rows.num_rows, field.type))
-        return pa.table(columns, schema=self._schema)
+    def _large(self, files: Iterable[DataFile], schema: pa.Schema) -> ds.Dataset:
+        with self._lock:
+            if self._filesystem is None:
+                self._filesystem = self._access.filesystem()
+            fragments = [self._fragment(file) for file in files]
+        return ds.FileSystemDataset(fragments, schema, _PARQUET, self._filesystem)
 
-    def _large(self, files: Iterable[DataFile]) -> ds.Dataset:
-        filesystem = self._access.filesystem()
-        kind = ds.ParquetFileFormat()
-        fragments = [
-            kind.make_fragment(f"{self._address.root}/{file.path}", filesystem=filesystem, partition_expression=_of_day(file.day)) for file in files
-        ]
-        return ds.FileSystemDataset(fragments, self._schema, kind, filesystem)
+    def _fragment(self, file: DataFile) -> Any:
+        fragment = self._fragments.pop(file.path, None)
+        if fragment is None:
+            path = f"{self._address.root}/{file.path}"
+            fragment = _PARQUET.make_fragment(path, filesystem=self._filesystem, partition_expression=_of_day(file.day), file_size=file.size)
+        self._fragments[file.path] = fragment
+        while len(self._fragments) > _FOOTERS:
+            self._fragments.popitem(last=False)
+        return fragment
+
+
+def _shaped(rows: pa.Table, day: date, schema: pa.Schema) -> pa.Table:
+    """The table's columns in its order: a field that an old file lacks is null, the partition columns come from the folder."""
+    columns = []
+    for field in schema:
+        if field.name in PARTITION_BY:
+            columns.append(pa.repeat(pa.scalar(getattr(day, field.name), field.type), rows.num_rows))
+        elif field.name in rows.column_names:
+            columns.append(rows.column(field.name).cast(field.type))
+        else:
+            columns.append(pa.nulls(rows.num_rows, field.type))
+    return pa.table(columns, schema=schema)
+
+
+def _may_hold(file: DataFile, low: datetime | None, high: datetime | None) -> bool:
+    """By the span that the log tells; a file without one may hold anything."""
+    return not ((low and file.last and file.last < low) or (high and file.first and file.first >= high))
+
+
+def _below(upto: Offsets) -> ds.Expression:
+    """Rows below these offsets."""
+    expression = ds.scalar(False)
+    for (topic_id, partition), end in upto.items():
+        own = (ds.field("kafka_topic_id") == topic_id) & (ds.field("kafka_partition") == partition)
+        expression = expression | (own & (ds.field("kafka_offset") < end))
+    return expression
 
 
 def _of_day(day: date) -> ds.Expression:

@@ -1,0 +1,98 @@
+"""A small lake in a real MinIO, written by the lake job's own code without Kafka, Ray or Spark: for tests of those who read."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.lake.objects import S3Access, TableAddress, minio_client, table_address
+from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
+from cryptoviz.services.engines import build_engine
+from cryptoviz.settings import Settings
+from spark_jobs.spec import PRICES_SPEC, RAW_SPEC, RecordSpec
+from spark_jobs.tablelog import TableLog, WrittenPart
+from spark_jobs.write import TopicPlan, WritePlan, write_parts
+from tests.lake import TICK, exchange, lake_settings, record
+
+STREAM_ID, RAW_ID = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-555555555555"
+SCHEMAS = {"prices": PRICES, "raw": RAW, "dead_letters": DEAD_LETTERS}
+
+
+@contextlib.contextmanager
+def store(home: Path, **lake: Any) -> Iterator[Settings]:
+    """Settings of a running MinIO with empty buckets."""
+    settings = lake_settings(home, **lake)
+    engine = build_engine("object-store", settings)
+    try:
+        engine.start()
+        yield settings
+    finally:
+        engine.stop()
+
+
+class StoredLake:
+    """Takes records as Kafka would hand them over and commits them, one batch a call. `schemas` are those of this version of the code."""
+
+    def __init__(self, settings: Settings, run: str = "stored", prices: RecordSpec = PRICES_SPEC, **schemas: pa.Schema) -> None:
+        self.settings = settings
+        self._access = S3Access.of(settings.s3)
+        options = settings.s3.storage_options()
+        self.logs = {name: TableLog(table_address(settings.s3, name), schemas.get(name, schema), options, run) for name, schema in SCHEMAS.items()}
+        for log in self.logs.values():
+            log.open()
+        kafka = settings.kafka
+        self._plan = WritePlan(
+            topics={kafka.stream_topic: TopicPlan(STREAM_ID, prices), kafka.raw_topic: TopicPlan(RAW_ID, RAW_SPEC)},
+            tables={name: log.address for name, log in self.logs.items()},
+            access=self._access,
+            max_bytes=kafka.max_record_bytes,
+        )
+        prices_done, raw_done = self.logs["prices"].progress.offsets, self.logs["raw"].progress.offsets
+        self.next = {kafka.stream_topic: prices_done.get((STREAM_ID, 0), 0), kafka.raw_topic: raw_done.get((RAW_ID, 0), 0)}
+
+    def stream(self, values: Sequence[bytes | None], stamp_ms: int = TICK) -> None:
+        """One batch of the stream topic's partition 0."""
+        self._take(self.settings.kafka.stream_topic, STREAM_ID, values, stamp_ms)
+
+    def raw(self, values: Sequence[bytes | None], stamp_ms: int = TICK) -> None:
+        """One batch of the raw topic's."""
+        self._take(self.settings.kafka.raw_topic, RAW_ID, values, stamp_ms)
+
+    def ticks(self, count: int, first: int = TICK, every_ms: int = 60_000, per_batch: int = 60, **changes: Any) -> None:
+        """That many ticks of all assets, each with its exchange."""
+        for start in range(0, count, per_batch):
+            stamps = [first + i * every_ms for i in range(start, min(count, start + per_batch))]
+            self.stream([record(stamp, asset, **changes).to_json() for stamp in stamps for asset in DEFAULT_ASSETS], stamps[-1])
+            self.raw([exchange(stamp).to_json() for stamp in stamps], stamps[-1])
+
+    def _take(self, topic: str, topic_id: str, values: Sequence[bytes | None], stamp_ms: int) -> None:
+        first = self.next[topic]
+        size = len(values)
+        batch = pa.record_batch(
+            {
+                "topic": pa.array([topic] * size),
+                "partition": pa.array([0] * size, pa.int32()),
+                "offset": pa.array(range(first, first + size), pa.int64()),
+                "timestamp": pa.array([stamp_ms * 1000] * size, pa.timestamp("us", tz="UTC")),
+                "key": pa.array([b"key"] * size, pa.binary()),
+                "value": pa.array(values, pa.binary()),
+            }
+        )
+        written: dict[str, list[WrittenPart]] = {}
+        for result in write_parts([batch], self._plan, self._put):
+            (row,) = result.to_pylist()
+            written.setdefault(row["table"], []).append(WrittenPart(row["path"], row["size"], row["rows"], row["stats"]))
+        self.next[topic] = first + size
+        done = {(topic_id, 0): first + size}
+        for table in ("dead_letters", self._plan.topics[topic].spec.table):
+            if table in written or table != "dead_letters":
+                self.logs[table].commit(written.get(table, []), done)
+
+    def _put(self, address: TableAddress, path: str, data: pa.Buffer) -> None:
+        minio_client(self._access).put_object(address.bucket, address.key(path), io.BytesIO(data), data.size)
