@@ -19,7 +19,7 @@ from cryptoviz.log import get_logger
 from cryptoviz.records import Role, TickResult
 from cryptoviz.settings import Settings
 
-__all__ = ["CollectStats", "Collecting", "Snapshot", "rules_of"]
+__all__ = ["CollectStats", "Collecting", "Snapshot", "rules_of", "unified_of"]
 
 FRESH_TICKS = 3
 """Data older than this many ticks is not fresh (DESIGN 7)."""
@@ -68,6 +68,12 @@ def rules_of(settings: Settings) -> Rules:
     order = tuple(name for name in collect.providers if settings.provider(name).enabled)
     currencies = frozenset({DOLLAR}) | (DOLLAR_COINS if collect.usdt_is_usd else frozenset())
     return Rules(order, collect.stale_after_s, collect.disagree_bps, collect.outlier_bps, ReplaceBy(collect.replace_outlier_by), currencies)
+
+
+def unified_of(closed: ClosedTick, assets: Sequence[Asset], rules: Rules) -> Unified | None:
+    """The tick's records. The first provider whose turn it is is the tick's primary; None when it is nobody's."""
+    order = tuple(provider for provider in rules.order if provider not in closed.idle)
+    return unify(closed.tick_ts, assets, replace(rules, order=order), closed.results, closed.absent) if order else None
 
 
 class Collecting:
@@ -146,6 +152,7 @@ class Collecting:
             return
         self._answered_ms.pop(batch.identity, None)
         self.stats.dropped_ticks_total += 1
+        self._recording.dropped(batch)
         self._count_gaps([message.key.decode() for message in batch.messages])
         self._log.warning("tick_dropped", tick_ts=batch.tick_ts, records=len(batch.messages), reason="queue full while Kafka is away")
 
@@ -169,14 +176,13 @@ class Collecting:
         return self._board.stopped >= set(self._rules.order)
 
     def _close(self, closed: ClosedTick) -> None:
-        order = tuple(provider for provider in self._rules.order if provider not in closed.idle)
-        if not order:
+        unified = unified_of(closed, self._assets, self._rules)
+        if unified is None:
             # The plans pay for no call on this tick: nothing was expected, nothing is missing.
             self.stats.unplanned_ticks_total += 1
+            self._recording.unplanned(closed.tick_ts)
             self._unplanned_ms = self._clock.now_ms()
             return
-        # The first provider whose turn it is is the tick's primary.
-        unified = unify(closed.tick_ts, self._assets, replace(self._rules, order=order), closed.results, closed.absent)
         self._snapshot.set_providers(_provider_states(closed, self._board.stopped))
         self._note_gaps(closed, unified)
         self.stats.fallback_assets = sum(record.role == Role.FALLBACK for record in unified.records)

@@ -18,6 +18,7 @@ import orjson
 
 from actors.batch import Batch, Message
 from actors.board import ClosedTick
+from actors.lost import LostTicks
 from actors.rawsink import FRAME_BYTES
 from actors.unify import ReplaceBy, Rules
 from cryptoviz.assets import Asset
@@ -68,24 +69,37 @@ class Recording:
         self._rules = _rules_text(RecordedRules(rules, settings.assets, plans))
         self._id = hashlib.blake2b(self._rules.encode(), digest_size=16).hexdigest()
         self._limit = settings.kafka.max_record_bytes - FRAME_BYTES
+        self._tick_ms = settings.collect.tick_ms
+        self._lost = {"dropped": LostTicks(self._tick_ms), "unplanned": LostTicks(self._tick_ms)}
         # The UTC day for which the rules are known to be in the topic. A reader looks for them in the day of its tick only.
         self._day: int | None = None
 
     def notes(self, closed: ClosedTick, now_ms: int) -> tuple[Message, ...]:
         """The tick's record, behind the rules when these are not published for its day yet."""
-        value = self._tick(closed, now_ms, {"results": {name: _result(result) for name, result in closed.results.items()}})
+        lost = {name: spans for name, ticks in self._lost.items() if (spans := ticks.tell(closed.tick_ts))}
+        value = self._tick(closed, now_ms, {"results": {name: _result(result) for name, result in closed.results.items()}} | lost)
         if len(value) > self._limit:
             value = self._tick(closed, now_ms, {"too_large": len(value)})
         rules = self._rules_notes(closed.tick_ts, now_ms) if closed.tick_ts // DAY_MS != self._day else ()
         return (*rules, Message(RECORDER.encode(), value))
 
+    def unplanned(self, tick_ts: int) -> None:
+        """No provider's plan paid for the tick: the next record says so, since this tick has none."""
+        self._lost["unplanned"].add(tick_ts)
+
+    def dropped(self, batch: Batch) -> None:
+        """The tick is lost because Kafka was away for too long: the next record that is made says so."""
+        self._lost["dropped"].add(batch.tick_ts)
+
     def published(self, batch: Batch) -> None:
         """The broker has the batch, and the rules if it had them."""
+        for ticks in self._lost.values():
+            ticks.published(batch.tick_ts)
         if len(batch.notes) > 1:
             self._day = batch.tick_ts // DAY_MS
 
     def _tick(self, closed: ClosedTick, now_ms: int, more: Mapping[str, Any]) -> bytes:
-        body = {"v": VERSION, "rules": self._id, "absent": closed.absent, "idle": sorted(closed.idle), **more}
+        body = {"v": VERSION, "rules": self._id, "tick_ms": self._tick_ms, "absent": closed.absent, "idle": sorted(closed.idle), **more}
         return _note(f"tick-{closed.tick_ts}", TICK, closed.tick_ts, now_ms, orjson.dumps(body).decode())
 
     def _rules_notes(self, tick_ts: int, now_ms: int) -> tuple[Message, ...]:
