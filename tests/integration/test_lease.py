@@ -1,0 +1,99 @@
+"""The lease on a real object store: its conditional puts and its clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.lake.cell import CellChanged, S3Cell
+from cryptoviz.lake.objects import S3Access, minio_client
+from cryptoviz.services.engines import build_engine
+from cryptoviz.settings import Settings
+from spark_jobs.lease import Holder, Lease, LeaseHeld, lease_of
+from tests.helpers import eventually
+from tests.lake import lake_settings
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A MinIO and settings of two pipelines' making."""
+    settings = lake_settings(tmp_path_factory.mktemp("lease"), lease_s=3)
+    engine = build_engine("object-store", settings)
+    try:
+        engine.start()
+        yield settings
+    finally:
+        engine.stop()
+
+
+def test_a_state_is_replaced_only_by_who_has_seen_it(store: Settings) -> None:
+    cell = S3Cell(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/test cell.json")
+    assert cell.read() is None
+    first = cell.write(b"one", None)
+    with pytest.raises(CellChanged):
+        cell.write(b"two", None)
+    second = cell.write(b"two", first)
+    with pytest.raises(CellChanged):
+        cell.write(b"three", first)
+    seen = cell.read()
+    assert seen is not None
+    assert (seen.content, seen.etag) == (b"two", second)
+    assert 0 <= seen.age_s < 5
+    minio_client(S3Access.of(store.s3)).remove_object(store.s3.lake_bucket, "_leases/test cell.json")
+    with pytest.raises(CellChanged):
+        cell.write(b"three", second)
+
+
+def test_a_second_pipeline_is_refused_until_the_first_gives_the_lease_back(store: Settings) -> None:
+    first, other_work = lease_of(store, "lake", "p1", "run1"), lease_of(store, "maintenance", "p2", "run2")
+    with first, other_work, pytest.raises(LeaseHeld, match=r"run run1 .* since .* until"):
+        lease_of(store, "lake", "p2", "run2").acquire()
+    with lease_of(store, "lake", "p2", "run2"):
+        pass
+
+
+def test_a_holder_that_renews_no_more_is_overtaken_when_its_time_is_up(store: Settings) -> None:
+    """Its machine is gone: nothing here knows whether its process lives."""
+    cell = S3Cell(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/lake.json")
+    gone = Holder("lake", "p1", "run1", "elsewhere", "boot", 1, 1.0, "home", "then", "soon", 3.0)
+    seen = cell.read()
+    cell.write(gone.to_json(), seen.etag if seen else None)
+    mine = lease_of(store, "lake", "p2", "run2")
+    with pytest.raises(LeaseHeld):
+        mine.acquire()
+
+    def taken() -> bool:
+        try:
+            mine.acquire()
+        except LeaseHeld:
+            return False
+        return True
+
+    eventually(taken, 10, every_s=0.5)
+    mine.release()
+
+
+def test_a_holder_keeps_it_past_its_time_by_renewing(store: Settings) -> None:
+    with lease_of(store, "lake", "p1", "run1") as lease:
+        first = S3Cell(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/lake.json").read()
+        assert first is not None
+        until = Holder.from_json(first.content).until
+
+        def renewed_past() -> bool:
+            seen = S3Cell(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/lake.json").read()
+            return seen is not None and Holder.from_json(seen.content).since < until < Holder.from_json(seen.content).until
+
+        eventually(renewed_past, 10, every_s=0.2)
+        assert lease.lost == ""
+
+
+def test_a_store_that_is_not_there_is_told(store: Settings) -> None:
+    access = replace(S3Access.of(store.s3), endpoint="http://127.0.0.1:9")
+    holder = Holder("lake", "p", "r", "h", "b", 1, 1.0, "home", "", "", 3.0)
+    with pytest.raises(EngineUnavailable, match="_leases/x"):
+        Lease(S3Cell(access, store.s3.lake_bucket, "_leases/x"), holder).acquire()
