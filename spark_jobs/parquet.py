@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from cryptoviz.lake.parts import date_of_ms
 
-__all__ = ["encode", "split_days", "statistics"]
+__all__ = ["encode", "split_days", "stat_value", "statistics"]
 
 _ROW_GROUP_ROWS = 122_880  # a multiple of DuckDB's vector size, and its own default
 _DICTIONARY_ROWS = 256  # below it the dictionary pages cost more bytes than they save
@@ -43,13 +43,14 @@ def statistics(rows: pa.Table, columns: tuple[str, ...]) -> str:
         column = rows.column(name)
         stats["nullCount"][name] = column.null_count
         extremes = pc.min_max(column).as_py()
-        low, high = _stat(extremes["min"]), _stat(extremes["max"])
+        low, high = stat_value(extremes["min"]), stat_value(extremes["max"])
         if low is not None and high is not None:
             stats["minValues"][name], stats["maxValues"][name] = low, high
     return json.dumps(stats, separators=(",", ":"))
 
 
-def _stat(value: Any) -> Any:
+def stat_value(value: Any) -> Any:
+    """A minimum or maximum as the Delta log writes it; None when it is too long to be written."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if isinstance(value, str) and len(value) > _MAX_STAT_CHARS:

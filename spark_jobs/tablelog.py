@@ -22,10 +22,15 @@ from cryptoviz.lake.parts import parse_part
 from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress, merge, read_progress
 from cryptoviz.lake.schema import PARTITION_BY
 
-__all__ = ["TableLog", "WrittenPart"]
+__all__ = ["CONFIGURATION", "TableLog", "WrittenPart"]
 
 # Checkpoints keep the opening of a table quick; maintenance writes them, the commit hook only when maintenance has not run for long.
-_CONFIGURATION = {"delta.checkpointInterval": "500", "delta.logRetentionDuration": "interval 1 days"}
+# A record of each file that maintenance replaced stays in every checkpoint for the last duration: the files themselves are gone by then.
+CONFIGURATION = {
+    "delta.checkpointInterval": "500",
+    "delta.logRetentionDuration": "interval 1 days",
+    "delta.deletedFileRetentionDuration": "interval 1 hours",
+}
 _RETRIES = 5  # commits of maintenance that may come in between one of ours
 
 
@@ -107,7 +112,7 @@ class TableLog:
                 mode="ignore",
                 partition_by=list(PARTITION_BY),
                 name=self.address.table,
-                configuration=_CONFIGURATION,
+                configuration=CONFIGURATION,
                 storage_options=self._options,
             )
 

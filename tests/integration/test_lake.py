@@ -26,7 +26,7 @@ from cryptoviz.lake.verify import verify
 from cryptoviz.services.topics import TopicAdmin
 from cryptoviz.settings import Settings
 from spark_jobs.job import lake_id
-from spark_jobs.maintenance import tend_table
+from spark_jobs.maintenance_log import remove_leftovers, shorten_log
 from spark_jobs.predecessor import marked_processes
 from spark_jobs.session import RUN_VARIABLE
 from spark_jobs.spec import Reason
@@ -191,8 +191,8 @@ def test_log_checkpoint_keeps_progress_and_rows(rig: Rig) -> None:
     table = DeltaTable(address.uri, storage_options=options)
     rows, before = table.count(), read_progress(table)
     table.create_checkpoint()
-    done, leftovers = tend_table(address, options, minio_client(S3Access.of(rig.settings.s3)))
-    assert (done, leftovers) == (False, 0)
+    client = minio_client(S3Access.of(rig.settings.s3))
+    assert (shorten_log(client, address, table), remove_leftovers(client, address, table)) == (False, 0)
     again = DeltaTable(address.uri, storage_options=options)
     assert again.count() == rows
     assert read_progress(again) == before

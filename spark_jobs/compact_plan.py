@@ -1,0 +1,91 @@
+"""What to merge next in one day of one table: a pure function of the day's files, so that it can be asked again after every step and every crash.
+
+Small files of an open day are merged in two tiers, so that no row is rewritten more than a few times before its day closes: parts as the lake job
+writes them, then small compacted files. A closed day becomes one sorted file (several only above `MAX_BYTES`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from cryptoviz.lake.parts import parse_part
+
+__all__ = ["MAX_BYTES", "MAX_INPUTS", "DayFile", "is_compact", "next_merge"]
+
+MAX_INPUTS = 1000
+"""Files a merge replaces at most: one deletion request takes as many, and plain readers see doubles until it is answered."""
+MAX_BYTES = 1 << 30
+"""Input bytes of a merge at most; an object's server-side copy ends at 5 GiB."""
+_TIER_BYTES = 64 << 20
+"""Parts merged in one go in an open day."""
+_SMALL_BYTES = 16 << 20
+"""Compacted files below it are merged once more while the day is open."""
+_TIER_FILES = 16
+"""How many of them there must be."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayFile:
+    """A file of the table's present version."""
+
+    path: str
+    size: int
+    rows: int
+    modified_ms: int
+    day: date
+
+    @property
+    def fresh(self) -> bool:
+        """As the lake job wrote it: not yet sorted into a compacted file."""
+        return parse_part(self.path) is not None
+
+
+def next_merge(files: Iterable[DayFile], *, closed: bool, small_files: int) -> tuple[DayFile, ...] | None:
+    """The files of one day to merge next, None when the day is as it should be.
+
+    `small_files` is how many parts an open day may have; a closed day keeps none.
+    """
+    ordered = sorted(files, key=lambda file: (file.modified_ms, file.path))
+    fresh = [file for file in ordered if file.fresh]
+    compacted = [file for file in ordered if not file.fresh]
+    if not closed:
+        if len(fresh) >= small_files:
+            return _first(fresh, _TIER_BYTES)
+        small = [file for file in compacted if file.size < _SMALL_BYTES]
+        return _first(small, MAX_BYTES) if len(small) >= _TIER_FILES else None
+    if len(ordered) > MAX_INPUTS and fresh:  # many parts first among themselves, so that the last merge replaces few files
+        return _first(fresh, _TIER_BYTES)
+    for group in _groups(ordered):
+        if len(group) > 1 or group[0].fresh:
+            return group
+    return None
+
+
+def is_compact(files: Sequence[DayFile]) -> bool:
+    """Whether a closed day needs no merge."""
+    return next_merge(files, closed=True, small_files=1) is None
+
+
+def _groups(files: Sequence[DayFile]) -> list[tuple[DayFile, ...]]:
+    """Neighbours, as many as fit."""
+    groups: list[list[DayFile]] = []
+    room = 0
+    for file in files:
+        if not groups or file.size > room or len(groups[-1]) >= MAX_INPUTS:
+            groups.append([])
+            room = MAX_BYTES
+        groups[-1].append(file)
+        room -= file.size
+    return [tuple(group) for group in groups]
+
+
+def _first(files: Sequence[DayFile], limit: int) -> tuple[DayFile, ...]:
+    """From the oldest on, at most `limit` bytes but one file at least."""
+    taken: list[DayFile] = []
+    for file in files[:MAX_INPUTS]:
+        if taken and sum(one.size for one in taken) + file.size > limit:
+            break
+        taken.append(file)
+    return tuple(taken)

@@ -1,0 +1,108 @@
+"""What rows a set of files holds, whatever their order and their spread over files: equal before and after a merge, or the merge is thrown away."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cryptoviz.errors import LakeError
+
+__all__ = ["Fingerprint", "fingerprint", "read_batches"]
+
+_BATCH_BYTES = 8 << 20
+_BATCH_ROWS = 65_536
+_HASH_MODULUS = 1 << 64
+_ROW_OVERHEAD_BYTES = 256  # a row of prices in Arrow, beyond what its dictionary-encoded pages say
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Independent of order. `total` and `mixed` are the sum (mod 2**64) and the exclusive or of a hash over all columns of each row; `keys` has,
+    for each topic id and partition, how many offsets there are and a digest of the sorted offsets.
+    """
+
+    rows: int
+    total: int
+    mixed: int
+    keys: tuple[tuple[str, int, int, str], ...]
+
+
+def fingerprint(batches: Iterable[pa.Table], schema: pa.Schema) -> Fingerprint:
+    """Of all rows in `batches`, which have the columns of `schema`. Holds one batch and 8 bytes a row."""
+    rows = total = mixed = 0
+    offsets: dict[tuple[str, int], list[npt.NDArray[np.int64]]] = {}
+    row = ", ".join(f'"{name}"' for name in schema.names)
+    sql = f"SELECT count(*), sum(h), bit_xor(h) FROM (SELECT hash({row}) AS h FROM batch)"  # noqa: S608 (our own schema's names)
+    with duckdb.connect(":memory:", config={"threads": 1, "enable_external_access": "false"}) as connection:
+        for batch in _gathered(batches):
+            connection.register("batch", batch)
+            count, summed, xored = connection.execute(sql).fetchall()[0]
+            connection.unregister("batch")
+            rows, total, mixed = rows + count, (total + int(summed)) % _HASH_MODULUS, mixed ^ int(xored)
+            for key, found in _offsets(batch):
+                offsets.setdefault(key, []).append(found)
+    return Fingerprint(rows, total, mixed, tuple(_digests(offsets)))
+
+
+def read_batches(source: Path | BinaryIO | Any, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of one Parquet file in pieces of some megabytes, with the columns of `schema`: one that the file lacks is null.
+
+    Raises:
+        LakeError: the file has a column that `schema` lacks, or one of another type: its rows would not come out as they went in.
+    """
+    with pq.ParquetFile(source, pre_buffer=False) as file:
+        check_columns(file.schema_arrow, schema)
+        size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+        row_bytes = _ROW_OVERHEAD_BYTES + size // max(1, file.metadata.num_rows)
+        for batch in file.iter_batches(batch_size=max(1, min(_BATCH_ROWS, _BATCH_BYTES // row_bytes)), use_threads=False):
+            yield _shaped(pa.Table.from_batches([batch]), schema)
+
+
+def check_columns(found: pa.Schema, schema: pa.Schema) -> None:
+    """Raises LakeError where `found` has what `schema` cannot hold."""
+    for column in found:
+        index = schema.get_field_index(column.name)
+        if index < 0 or schema.field(index).type != column.type:
+            wanted = "no such column" if index < 0 else str(schema.field(index).type)
+            raise LakeError(f"a data file has a column {column.name} of type {column.type}, the table has {wanted}: left as it is")
+
+
+def _shaped(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [rows.column(field.name) if field.name in rows.column_names else pa.nulls(rows.num_rows, field.type) for field in schema]
+    return pa.table(columns, schema=schema)
+
+
+def _gathered(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Tiny batches put together: a query costs more than a row."""
+    held: list[pa.Table] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(one.nbytes for one in held) >= _BATCH_BYTES or len(held) >= 256:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _offsets(batch: pa.Table) -> Iterator[tuple[tuple[str, int], npt.NDArray[np.int64]]]:
+    topics, partitions, offsets = (batch.column(name) for name in ("kafka_topic_id", "kafka_partition", "kafka_offset"))
+    for topic in pc.unique(topics).to_pylist():
+        of_topic = pc.equal(topics, topic)
+        for partition in pc.unique(partitions.filter(of_topic)).to_pylist():
+            yield (topic, partition), offsets.filter(pc.and_(of_topic, pc.equal(partitions, partition))).to_numpy().astype(np.int64)
+
+
+def _digests(offsets: dict[tuple[str, int], list[npt.NDArray[np.int64]]]) -> Iterator[tuple[str, int, int, str]]:
+    for (topic, partition), pieces in sorted(offsets.items()):
+        ordered = np.sort(np.concatenate(pieces))
+        yield topic, partition, len(ordered), hashlib.sha256(ordered.astype("<i8").tobytes()).hexdigest()
