@@ -34,6 +34,7 @@ from spark_jobs.source import KafkaTopics, parse_batch_offsets
 from spark_jobs.spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
 from spark_jobs.start import check_start
 from spark_jobs.tablelog import TableLog
+from spark_jobs.tally import ReasonTally
 from spark_jobs.warm import warm_up
 from spark_jobs.watch import Watcher
 from spark_jobs.write import TopicPlan
@@ -94,7 +95,8 @@ class LakeJob:
         self._writer = BatchWriter(topics, self._logs, self._kafka, self._access, self._settings.kafka.max_record_bytes)
         self._writer.guard = self._lease.check
         self._writer.begin_at({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
-        self._watcher = Watcher(session, self._writer, self._kafka, self._lease)
+        writer = self._writer
+        self._watcher = Watcher(session, writer, self._kafka, self._lease, ReasonTally(self._settings, lambda: writer.stats.dead_letters))
         self._query = self._begin_query(session, start)
         self._watcher.watch(self._query)
         self._late_sweep = threading.Timer(_LATE_SWEEP_S, self._sweep_late)

@@ -23,6 +23,7 @@ from spark_jobs.health import View, judge
 from spark_jobs.lease import Lease
 from spark_jobs.session import executor_count
 from spark_jobs.source import KafkaTopics
+from spark_jobs.tally import ReasonTally
 
 __all__ = ["Watcher"]
 
@@ -59,11 +60,12 @@ class _Alive(StreamingQueryListener):  # type: ignore[misc]  # Spark's Python ha
 class Watcher:
     """A thread of its own, since Spark's driver may take long to answer or never does; `probe` reads what it saw last."""
 
-    def __init__(self, session: Any, writer: BatchWriter, kafka: KafkaTopics, lease: Lease) -> None:
+    def __init__(self, session: Any, writer: BatchWriter, kafka: KafkaTopics, lease: Lease, tally: ReasonTally) -> None:
         self._session = session
         self._writer = writer
         self._kafka = kafka
         self._lease = lease
+        self._tally = tally
         self._alive = _Alive()
         self._query: Any = None
         self._closed = threading.Event()
@@ -80,10 +82,12 @@ class Watcher:
         self._query = query
         self._session.streams.addListener(self._alive)
         self._thread.start()
+        self._tally.start()
 
     def close(self) -> None:
         """End; the last look stays readable."""
         self._closed.set()
+        self._tally.close()
 
     def probe(self, trigger_s: float, url: str) -> Probe:
         """The state of the job in the controller's words."""
@@ -105,7 +109,7 @@ class Watcher:
         healthy, message = judge(view, trigger_s)
         metrics = {
             "rows_total": float(stats.rows),
-            "dead_letters_total": float(stats.dead_letters),
+            **self._tally.metrics(),
             "files_total": float(stats.files),
             "batches_total": float(stats.batches),
             "batch_ms": round(stats.batch_ms, 1),

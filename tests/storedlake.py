@@ -13,6 +13,7 @@ import pyarrow as pa
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.lake.objects import S3Access, TableAddress, minio_client, table_address
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
+from cryptoviz.lake.topicreader import read_topic, topic_ends
 from cryptoviz.services.engines import build_engine
 from cryptoviz.settings import Settings
 from spark_jobs.spec import PRICES_SPEC, RAW_SPEC, RecordSpec
@@ -37,24 +38,20 @@ def store(home: Path, **lake: Any) -> Iterator[Settings]:
 
 
 class StoredLake:
-    """Takes records as Kafka would hand them over and commits them, one batch a call. `schemas` are those of this version of the code."""
+    """Takes records as Kafka would hand them over and commits them, one batch a call, with the schemas of one version of the code."""
 
     def __init__(self, settings: Settings, run: str = "stored", prices: RecordSpec = PRICES_SPEC, **schemas: pa.Schema) -> None:
         self.settings = settings
         self._access = S3Access.of(settings.s3)
+        self._specs = {settings.kafka.stream_topic: prices, settings.kafka.raw_topic: RAW_SPEC}
         options = settings.s3.storage_options()
         self.logs = {name: TableLog(table_address(settings.s3, name), schemas.get(name, schema), options, run) for name, schema in SCHEMAS.items()}
         for log in self.logs.values():
             log.open()
-        kafka = settings.kafka
-        self._plan = WritePlan(
-            topics={kafka.stream_topic: TopicPlan(STREAM_ID, prices), kafka.raw_topic: TopicPlan(RAW_ID, RAW_SPEC)},
-            tables={name: log.address for name, log in self.logs.items()},
-            access=self._access,
-            max_bytes=kafka.max_record_bytes,
-        )
-        prices_done, raw_done = self.logs["prices"].progress.offsets, self.logs["raw"].progress.offsets
-        self.next = {kafka.stream_topic: prices_done.get((STREAM_ID, 0), 0), kafka.raw_topic: raw_done.get((RAW_ID, 0), 0)}
+
+    def next(self, topic: str, topic_id: str, partition: int = 0) -> int:
+        """The first offset that the topic's table has not taken."""
+        return self.logs[self._specs[topic].table].progress.offsets.get((topic_id, partition), 0)
 
     def stream(self, values: Sequence[bytes | None], stamp_ms: int = TICK) -> None:
         """One batch of the stream topic's partition 0."""
@@ -71,28 +68,53 @@ class StoredLake:
             self.stream([record(stamp, asset, **changes).to_json() for stamp in stamps for asset in DEFAULT_ASSETS], stamps[-1])
             self.raw([exchange(stamp).to_json() for stamp in stamps], stamps[-1])
 
+    def take_from_kafka(self) -> int:
+        """Everything that a real Kafka holds past the tables' progress; how many records that were."""
+        taken = 0
+        bootstrap = self.settings.kafka.bootstrap_servers
+        for topic in self._specs:
+            topic_id, ends = topic_ends(bootstrap, topic)
+            spans = {partition: (max(first, self.next(topic, topic_id, partition)), end) for partition, (first, end) in ends.items()}
+            found: dict[int, list[Any]] = {partition: [] for partition in spans}
+            for message in read_topic(bootstrap, topic, spans):
+                found[message.partition()].append(message)
+            for partition, messages in found.items():
+                if messages:
+                    rows = [(one.offset(), one.timestamp()[1], one.key(), one.value()) for one in messages]
+                    self._commit(topic, topic_id, partition, rows, spans[partition][1])
+                    taken += len(messages)
+        return taken
+
     def _take(self, topic: str, topic_id: str, values: Sequence[bytes | None], stamp_ms: int) -> None:
-        first = self.next[topic]
-        size = len(values)
+        first = self.next(topic, topic_id)
+        self._commit(topic, topic_id, 0, [(first + i, stamp_ms, b"key", value) for i, value in enumerate(values)], first + len(values))
+
+    def _commit(self, topic: str, topic_id: str, partition: int, rows: Sequence[tuple[int, int, bytes | None, bytes | None]], end: int) -> None:
+        offsets, stamps, keys, values = zip(*rows, strict=True)
         batch = pa.record_batch(
             {
-                "topic": pa.array([topic] * size),
-                "partition": pa.array([0] * size, pa.int32()),
-                "offset": pa.array(range(first, first + size), pa.int64()),
-                "timestamp": pa.array([stamp_ms * 1000] * size, pa.timestamp("us", tz="UTC")),
-                "key": pa.array([b"key"] * size, pa.binary()),
+                "topic": pa.array([topic] * len(rows)),
+                "partition": pa.array([partition] * len(rows), pa.int32()),
+                "offset": pa.array(offsets, pa.int64()),
+                "timestamp": pa.array([stamp * 1000 for stamp in stamps], pa.timestamp("us", tz="UTC")),
+                "key": pa.array(keys, pa.binary()),
                 "value": pa.array(values, pa.binary()),
             }
         )
+        spec = self._specs[topic]
+        plan = WritePlan(
+            topics={topic: TopicPlan(topic_id, spec)},
+            tables={name: log.address for name, log in self.logs.items()},
+            access=self._access,
+            max_bytes=self.settings.kafka.max_record_bytes,
+        )
         written: dict[str, list[WrittenPart]] = {}
-        for result in write_parts([batch], self._plan, self._put):
+        for result in write_parts([batch], plan, self._put):
             (row,) = result.to_pylist()
             written.setdefault(row["table"], []).append(WrittenPart(row["path"], row["size"], row["rows"], row["stats"]))
-        self.next[topic] = first + size
-        done = {(topic_id, 0): first + size}
-        for table in ("dead_letters", self._plan.topics[topic].spec.table):
+        for table in ("dead_letters", spec.table):
             if table in written or table != "dead_letters":
-                self.logs[table].commit(written.get(table, []), done)
+                self.logs[table].commit(written.get(table, []), {(topic_id, partition): end})
 
     def _put(self, address: TableAddress, path: str, data: pa.Buffer) -> None:
         minio_client(self._access).put_object(address.bucket, address.key(path), io.BytesIO(data), data.size)

@@ -1,4 +1,4 @@
-"""query and verify: the lake from the command line."""
+"""query, verify and dead-letters: the lake from the command line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from cryptoviz.cli import deadletters
 from cryptoviz.cli.formats import Format
 from cryptoviz.cli.pipeline import running_settings
 
@@ -20,6 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command()(query)
     app.command()(verify)
+    deadletters.register(app)
 
 
 def query(

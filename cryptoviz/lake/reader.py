@@ -20,6 +20,7 @@ from cryptoviz.lake.convert import As, When, check_columns, check_range, convert
 from cryptoviz.lake.files import FileIndex, Snapshot
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.scan import Scanner
+from cryptoviz.lake.sql import Parameters
 from cryptoviz.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ class Selection(Point, total=False):
     start: When
     end: When
     columns: Sequence[str] | None
+
+
+class Asked(TypedDict, total=False):
+    """The tables as they stood at a moment, and the values of `$name` in the SQL."""
+
+    as_of: When
+    parameters: Parameters
 
 
 class Lake:
@@ -163,28 +171,35 @@ class Lake:
         return convert(rows if columns is None else rows.select(check_columns("candles", columns, rows.column_names)), as_)
 
     @overload
-    def query(self, sql: str, *, as_: Literal["arrow"] = "arrow", as_of: When = None) -> pa.Table: ...
+    def query(self, sql: str, *, as_: Literal["arrow"] = "arrow", **rest: Unpack[Asked]) -> pa.Table: ...
     @overload
-    def query(self, sql: str, *, as_: Literal["pandas"], as_of: When = None) -> pd.DataFrame: ...
+    def query(self, sql: str, *, as_: Literal["pandas"], **rest: Unpack[Asked]) -> pd.DataFrame: ...
     @overload
-    def query(self, sql: str, *, as_: Literal["polars"], as_of: When = None) -> pl.DataFrame: ...
+    def query(self, sql: str, *, as_: Literal["polars"], **rest: Unpack[Asked]) -> pl.DataFrame: ...
     @overload
-    def query(self, sql: str, *, as_: Literal["duckdb"], as_of: When = None) -> duckdb.DuckDBPyRelation: ...
-    def query(self, sql: str, as_: As = "arrow", as_of: When = None) -> Any:
+    def query(self, sql: str, *, as_: Literal["duckdb"], **rest: Unpack[Asked]) -> duckdb.DuckDBPyRelation: ...
+    def query(self, sql: str, as_: As = "arrow", as_of: When = None, parameters: Parameters = None) -> Any:
         """One SELECT in DuckDB's dialect over the tables and candles_1m, candles_5m, candles_1h, candles_1d.
 
-        Only reads: files, settings and Python objects are out of reach of the SQL.
+        Only reads: files, settings and Python objects are out of reach of the SQL. `parameters` are the values of `$name` in it.
 
         Raises:
             QueryError: not one read-only statement, or DuckDB refuses it; the message is DuckDB's, `line` and `column` say where.
         """
         when = moment(as_of, "as_of")
-        return convert(self._again(lambda used: lake_sql.fetch(lake_sql.run(sql, self._sources(when, used)), sql)), as_)
+        return convert(self._again(lambda used: lake_sql.fetch(lake_sql.run(sql, self._sources(when, used), parameters), sql)), as_)
 
-    def stream(self, sql: str, as_of: When = None, rows: int = _STREAM_ROWS) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    def stream(
+        self, sql: str, as_of: When = None, parameters: Parameters = None, rows: int = _STREAM_ROWS
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """As `query`, for results that need not fit into memory: the columns, and the rows in batches of about `rows` as they are taken."""
         when = moment(as_of, "as_of")
-        return self._again(lambda used: lake_sql.stream(lake_sql.run(sql, self._sources(when, used)), sql, rows))
+        return self._again(lambda used: lake_sql.stream(lake_sql.run(sql, self._sources(when, used), parameters), sql, rows))
+
+    def present(self, table: str, column: str, values: Sequence[str], start: When, end: When) -> set[str]:
+        """Those of `values` that `column` has in a row of `[start, end)`."""
+        rows = self._read(table, start, end, [column], "arrow", None, None, ds.field(column).isin(list(values)))
+        return set(rows.column(column).to_pylist())
 
     def version(self, table: str = "prices") -> int:
         """The table's newest version, -1 before its first commit: changes when there is something new to read."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from cryptoviz.errors import QueryError
 
-__all__ = ["Sources", "connect", "fetch", "run", "stream"]
+__all__ = ["Parameters", "Sources", "connect", "fetch", "run", "stream"]
 
 _READ_ONLY = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 _MEMORY_LIMIT = "1GB"  # a page's query must not take the laptop's memory
 _POSITION = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.MULTILINE)
 
+Parameters = Mapping[str, Any] | None
+"""Values of `$name` in a query."""
 Sources = Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]]
 """By the name that a query uses: what defines it in a connection."""
 
@@ -29,7 +32,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def run(sql: str, sources: Sources) -> duckdb.DuckDBPyRelation:
+def run(sql: str, sources: Sources, parameters: Parameters = None) -> duckdb.DuckDBPyRelation:
     """The relation that one SELECT describes; only the sources that it mentions are defined.
 
     Raises:
@@ -44,9 +47,9 @@ def run(sql: str, sources: Sources) -> duckdb.DuckDBPyRelation:
         for name in sorted({found.lower() for found in re.findall(rf"\b({names})\b", sql, re.IGNORECASE)}):
             sources[name](connection)
         try:
-            relation = connection.sql(sql)
+            relation = connection.sql(sql, params=parameters)
         except duckdb.Error:
-            connection.execute(sql)  # fails too, and its message says where
+            connection.execute(sql, parameters)  # fails too, and its message says where
             raise
         if relation is None:
             raise QueryError("the statement has no result", sql=sql)

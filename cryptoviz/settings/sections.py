@@ -43,6 +43,8 @@ class KafkaSettings(_Section):
     heap_mb: int = 384
     raw_topic: str = "crypto-raw-data"
     stream_topic: str = "crypto-streaming"
+    ledger_topic: str = "crypto-dead-letters-replayed"
+    """Compacted: which dead letters were published again. Made by the first replay."""
     stream_partitions: int = Field(default=2, ge=1)
     raw_partitions: int = Field(default=1, ge=1)
     max_record_bytes: int = 2 * 1024 * 1024
@@ -172,6 +174,8 @@ class CollectSettings(_Section):
 
     tick_s: float = Field(default=60.0, ge=0.5)
     providers: tuple[str, ...] = ("coingecko", "coinmarketcap")
+    history_providers: tuple[str, ...] = ("binance", "kraken", "coingecko")
+    """Whom a backfill asks, in order of preference: the finest candles first. They need not be among `providers`."""
     consensus_wait_ms: int = 250
     """How long a complete primary answer waits for the others before the tick is published."""
     disagree_bps: float = 100.0

@@ -15,6 +15,7 @@ __all__ = ["FIELDS", "Verb", "allowed", "component_row", "format_metric", "pipel
 FIELDS: tuple[str, ...] = ("name", "desired", "state", "since", "restarts", "message", "metrics", "start", "stop", "restart")
 
 _MAX_METRICS = 8
+_DEAD = "dead_letters_"
 
 # Suffix of a metric's name, which is its unit, and how a person reads it.
 _UNITS: tuple[tuple[str, str], ...] = (
@@ -102,11 +103,17 @@ def _message(component: ComponentStatus) -> str:
 
 
 def _metrics(metrics: dict[str, float]) -> str:
-    shown = [
-        element("span", f"{text(label)} {element('b', text(value))}")
-        for label, value in (format_metric(name, number) for name, number in list(metrics.items())[:_MAX_METRICS])
-    ]
+    reasons = {name: number for name, number in metrics.items() if name.startswith(_DEAD) and name != f"{_DEAD}total"}
+    rest = [(name, number) for name, number in metrics.items() if name not in reasons]
+    shown = [_metric(name, number, reasons if name == f"{_DEAD}total" else {}) for name, number in rest[:_MAX_METRICS]]
     return element("div", "".join(shown), "cv-metrics")
+
+
+def _metric(name: str, number: float, reasons: dict[str, float]) -> str:
+    label, value = format_metric(name, number)
+    by_reason = ", ".join(f"{reason.removeprefix(_DEAD).removesuffix('_total')} {count:,.0f}" for reason, count in sorted(reasons.items()))
+    title = f"{by_reason}. `cryptoviz dead-letters` shows them." if reasons else None
+    return element("span", f"{text(label)} {element('b', text(value))}", "cv-dead" if reasons else "", title=title)
 
 
 def format_metric(name: str, value: float) -> tuple[str, str]:

@@ -44,6 +44,16 @@ def test_trouble_is_told_also_where_the_message_has_no_column() -> None:
     assert "exit code 137" not in component_row(a_component(message="exit code 137"), NOW_MS)["name"]
 
 
+def test_dead_letters_show_as_one_number_with_the_reasons_behind_it() -> None:
+    counts = {"dead_letters_total": 1204.0, "dead_letters_not_json_total": 1200.0, "dead_letters_tombstone_total": 4.0}
+    shown = component_row(a_component(metrics={"rows_total": 5.0, **counts, "files_total": 2.0}), NOW_MS)["metrics"]
+    assert 'title="not_json 1,200, tombstone 4. `cryptoviz dead-letters` shows them."' in shown
+    assert "dead letters <b>1,204</b>" in shown
+    assert "not json" not in shown
+    assert "files <b>2</b>" in shown
+    assert "title" not in component_row(a_component(metrics={"dead_letters_total": 0.0}), NOW_MS)["metrics"]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "shown"),
     [

@@ -1,0 +1,252 @@
+"""Replays dead letters: those that are valid for the present code are published to their topic again, each once.
+
+Kafka itself is the ledger. A record and its entry in the ledger topic (key: where the dead letter lay) are written in one transaction of one
+transactional id, so that a killed replay leaves both or neither, and a second one running beside it is fenced. A record whose event is in the lake
+already, or in Kafka on its way there, is left alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pyarrow as pa
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.lake import Lake
+from cryptoviz.lake.deadletters import word
+from cryptoviz.lake.objects import table_address
+from cryptoviz.lake.progress import read_progress
+from cryptoviz.lake.topicreader import read_topic, topic_ends, topic_exists
+from cryptoviz.log import get_logger
+from cryptoviz.settings import Settings
+from spark_jobs.decode import decode
+from spark_jobs.spec import PRICES_SPEC, RAW_SPEC, RecordSpec
+
+__all__ = ["HEADER", "DeadLetterReplay", "Replayed"]
+
+HEADER = "cryptoviz-replay-of"
+"""Header of a record that was published again: `<topic id>:<partition>:<offset>` of its dead letter."""
+
+_TRANSACTIONAL_ID = "cryptoviz-dead-letter-replay"
+_TIMEOUT_S = 30.0
+_ROWS = 500  # a transaction's records
+_CHOSEN = (
+    "FROM dead_letters WHERE ($reasons::VARCHAR[] IS NULL OR list_contains($reasons::VARCHAR[], split_part(reason, ':', 1))) "
+    "AND ($start::TIMESTAMPTZ IS NULL OR kafka_ts >= $start::TIMESTAMPTZ) AND ($end::TIMESTAMPTZ IS NULL OR kafka_ts < $end::TIMESTAMPTZ)"
+)
+_COUNT = "SELECT count(*) AS n " + _CHOSEN
+_LETTERS = f"""SELECT topic, kafka_ts, key, value, reason, kafka_topic_id, kafka_partition, kafka_offset {_CHOSEN}
+    ORDER BY kafka_ts, kafka_partition, kafka_offset"""
+_FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+_IDENTITY = {"prices": "event_id", "raw": "fetch_id"}
+
+log = get_logger("dead-letters")
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What became of the dead letters that were looked at. `still_bad` counts by reason, as the present code gives it."""
+
+    looked_at: int = 0
+    published: int = 0
+    done_before: int = 0
+    in_lake: int = 0
+    still_bad: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A dead letter that is valid now."""
+
+    topic: str
+    table: str
+    origin: str
+    identity: str
+    tick_ts: datetime
+    key: bytes | None
+    value: bytes
+    reason: str
+
+
+class DeadLetterReplay:
+    """One replay; blocking, for one thread. `stop` from any."""
+
+    def __init__(self, settings: Settings, reasons: Sequence[str] = (), start: datetime | None = None, end: datetime | None = None) -> None:
+        """Of dead letters with these first words of reasons (none: any), whose time in Kafka is in `[start, end)`; nothing is done yet."""
+        self._settings = settings
+        self._chosen = {"reasons": list(reasons) or None, "start": start, "end": end}
+        self._lake = Lake(settings)
+        self._specs: Mapping[str, RecordSpec] = {settings.kafka.stream_topic: PRICES_SPEC, settings.kafka.raw_topic: RAW_SPEC}
+        self._stopping = threading.Event()
+        self._done: set[str] = set()
+        self._known: set[str] = set()
+        self._now = datetime.now(UTC)
+
+    def stop(self) -> None:
+        """End after the present transaction."""
+        self._stopping.set()
+
+    def run(self, report: Callable[[int, int], None] = lambda _done, _total: None) -> Replayed:
+        """All of it, or up to `stop`. `report` takes how many were looked at, of how many.
+
+        Raises:
+            EngineUnavailable: Kafka or the object store does not answer; what was published is in the ledger.
+            LakeError: another replay has begun and takes over.
+        """
+        replayed = Replayed()
+        total = int(self._lake.query(_COUNT, parameters=self._chosen).column("n")[0].as_py())
+        if total == 0:
+            return replayed
+        producer = self._begin()
+        for rows in self._batches():
+            if self._stopping.is_set():
+                break
+            self._publish(producer, list(self._candidates(rows, replayed)), replayed)
+            replayed.looked_at += rows.num_rows
+            report(replayed.looked_at, total)
+        log.info("dead letters replayed", looked_at=replayed.looked_at, published=replayed.published, still_bad=sum(replayed.still_bad.values()))
+        return replayed
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        _, batches = self._lake.stream(_LETTERS, parameters=self._chosen)
+        for batch in batches:
+            for start in range(0, batch.num_rows, _ROWS):
+                yield batch.slice(start, _ROWS)
+
+    def _begin(self) -> Any:
+        """Fence an earlier replay, and learn what was published before and what is on its way into the lake."""
+        kafka = self._settings.kafka
+        self._ensure_ledger()
+        producer = Producer(
+            {
+                "bootstrap.servers": kafka.bootstrap_servers,
+                "transactional.id": f"{_TRANSACTIONAL_ID}-{kafka.ledger_topic}",
+                "acks": "all",
+                "message.max.bytes": kafka.max_record_bytes,
+                "log_level": 0,
+            }
+        )
+        with _Told(kafka.bootstrap_servers):
+            producer.init_transactions(_TIMEOUT_S)
+        for entry in read_topic(kafka.bootstrap_servers, kafka.ledger_topic):
+            self._done.add(entry.key().decode())
+            self._known.add(orjson.loads(entry.value())["identity"])
+        for topic, spec in self._specs.items():
+            self._known.update(self._pending(topic, spec))
+        return producer
+
+    def _ensure_ledger(self) -> None:
+        kafka = self._settings.kafka
+        if topic_exists(kafka.bootstrap_servers, kafka.ledger_topic):
+            return
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
+        topic = NewTopic(kafka.ledger_topic, num_partitions=1, replication_factor=-1, config={"cleanup.policy": "compact"})
+        try:
+            admin.create_topics([topic], request_timeout=_TIMEOUT_S)[kafka.ledger_topic].result(_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                text = f"the ledger topic {kafka.ledger_topic} (CRYPTOVIZ_KAFKA__LEDGER_TOPIC) cannot be made: {error.args[0].str()}"
+                raise EngineUnavailable(text, engine="kafka", address=kafka.bootstrap_servers) from error
+
+    def _pending(self, topic: str, spec: RecordSpec) -> Iterator[str]:
+        """The identities of what Kafka holds past the table's progress."""
+        topic_id, ends = topic_ends(self._settings.kafka.bootstrap_servers, topic)
+        try:
+            table = DeltaTable(table_address(self._settings.s3, spec.table).uri, storage_options=self._settings.s3.storage_options())
+            progress = read_progress(table)
+        except TableNotFoundError:
+            progress = None
+        done = progress.offsets if progress else {}
+        spans = {partition: (max(first, done.get((topic_id, partition), first)), end) for partition, (first, end) in ends.items()}
+        for message in read_topic(self._settings.kafka.bootstrap_servers, topic, spans):
+            try:
+                record = orjson.loads(message.value() or b"")
+            except orjson.JSONDecodeError:
+                continue
+            if isinstance(record, dict):
+                yield str(record.get(_IDENTITY[spec.table]))
+
+    def _candidates(self, rows: pa.RecordBatch, replayed: Replayed) -> Iterator[_Candidate]:
+        """The dead letters of one batch that are valid now and were not published since."""
+        topics = rows.column("topic").to_pylist()
+        for topic in dict.fromkeys(topics):
+            own = rows.take(pa.array([index for index, name in enumerate(topics) if name == topic]))
+            spec = self._specs.get(topic)
+            if spec is None:
+                replayed.still_bad["unknown_topic"] += own.num_rows
+                continue
+            # By Kafka's own time of the dead letter, not by today's: a tick that was too far ahead stays implausible.
+            stamps = own.column("kafka_ts").cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64())
+            decoded = decode(own.column("value"), stamps, spec, self._settings.kafka.max_record_bytes)
+            replayed.still_bad.update(word(bad.reason) for bad in decoded.bad)
+            identities = decoded.rows.column(_IDENTITY[spec.table]).to_pylist()
+            ticks = decoded.rows.column("tick_ts").to_pylist()
+            letters = own.take(decoded.good).to_pylist()
+            for letter, identity, tick_ts in zip(letters, identities, ticks, strict=True):
+                origin = f"{letter['kafka_topic_id']}:{letter['kafka_partition']}:{letter['kafka_offset']}"
+                if origin in self._done:
+                    replayed.done_before += 1
+                elif identity in self._known:
+                    replayed.in_lake += 1
+                elif tick_ts > self._now:  # the collector takes the newest tick of the topic for the last one that it published
+                    replayed.still_bad["bad_time"] += 1
+                else:
+                    self._known.add(identity)
+                    yield _Candidate(topic, spec.table, origin, identity, tick_ts, letter["key"], letter["value"], letter["reason"])
+
+    def _publish(self, producer: Any, candidates: list[_Candidate], replayed: Replayed) -> None:
+        there = self._in_lake(candidates)
+        replayed.in_lake += len(there)
+        wanted = [one for one in candidates if one.origin not in there]
+        if not wanted:
+            return
+        with _Told(self._settings.kafka.bootstrap_servers):
+            producer.begin_transaction()
+            for one in wanted:
+                entry = {"topic": one.topic, "identity": one.identity, "reason": one.reason, "replayed_ms": time.time_ns() // 1_000_000}
+                producer.produce(one.topic, one.value, key=one.key, headers=[(HEADER, one.origin.encode())])
+                producer.produce(self._settings.kafka.ledger_topic, orjson.dumps(entry), key=one.origin.encode())
+            producer.commit_transaction(_TIMEOUT_S)
+        self._done.update(one.origin for one in wanted)
+        replayed.published += len(wanted)
+
+    def _in_lake(self, candidates: list[_Candidate]) -> set[str]:
+        """Origins of those whose event the lake has already; one look for each day and table."""
+        by_day: dict[tuple[str, datetime], list[_Candidate]] = {}
+        for one in candidates:
+            by_day.setdefault((one.table, one.tick_ts.replace(hour=0, minute=0, second=0, microsecond=0)), []).append(one)
+        found: set[str] = set()
+        for (table, day), of_day in by_day.items():
+            there = self._lake.present(table, _IDENTITY[table], [one.identity for one in of_day], day, day + timedelta(days=1))
+            found.update(one.origin for one in of_day if one.identity in there)
+        return found
+
+
+class _Told:
+    """Turns Kafka's errors into ours."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, KafkaException):
+            cause = error.args[0]
+            if cause.code() in _FENCED:
+                raise LakeError("another replay of dead letters has begun and goes on instead of this one", table="dead_letters") from error
+            raise EngineUnavailable(
+                f"Kafka at {self._address} (kafka.bootstrap_servers): {cause.str()}", engine="kafka", address=self._address
+            ) from error
