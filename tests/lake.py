@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,11 +119,14 @@ class Feed:
         self._producer.init_transactions(30)
         self.rows = 0
         self.exchanges = 0
+        self.acknowledged: Counter[str] = Counter()
+        """Event ids of good rows whose transaction Kafka has committed."""
 
     def tick(self, tick_ts: int, assets: Sequence[Asset] = DEFAULT_ASSETS) -> None:
         """One tick of all assets and one exchange."""
         rows = [(asset.asset_id.encode(), record(tick_ts, asset).to_json()) for asset in assets]
         self.publish(rows, [(b"coingecko", exchange(tick_ts).to_json())])
+        self.acknowledged.update(event_id(asset.asset_id, tick_ts, "live") for asset in assets)
         self.rows += len(rows)
         self.exchanges += 1
 
