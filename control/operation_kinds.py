@@ -33,7 +33,7 @@ class OperationSpec:
 
 KINDS: dict[OperationKind, OperationSpec] = {
     OperationKind.BACKFILL: OperationSpec("actors.backfill.operation:Backfill", needs=("kafka", "object-store")),
-    OperationKind.REPLAY: OperationSpec("control.replay:Replay", needs=("object-store",)),
+    OperationKind.REPLAY: OperationSpec("actors.replay_operation:ReplayOperation", needs=("object-store",)),
     OperationKind.MAINTENANCE: OperationSpec("spark_jobs.maintenance:MaintenanceOperation", needs=("object-store",)),
     OperationKind.REPLAY_DEAD_LETTERS: OperationSpec("control.dead_letters:ReplayDeadLetters", needs=("kafka", "object-store")),
 }

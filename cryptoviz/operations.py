@@ -28,6 +28,7 @@ __all__ = [
     "ReplayArguments",
     "ReplayDeadLettersArguments",
     "Report",
+    "replay_key",
 ]
 
 
@@ -72,11 +73,15 @@ class BackfillArguments(_Value):
 
 
 class ReplayArguments(_Value):
-    """Ticks from `start_ms` (inclusive) to `end_ms` (exclusive), UTC epoch milliseconds."""
+    """Ticks from `start_ms` (inclusive) to `end_ms` (exclusive), UTC epoch milliseconds.
+
+    With `keep_rows` the rows made again lie in the lake's bucket afterwards, as `replays/<operation id>.parquet`.
+    """
 
     kind: Literal[OperationKind.REPLAY] = OperationKind.REPLAY
     start_ms: int
     end_ms: int
+    keep_rows: bool = False
 
 
 class MaintenanceArguments(_Value):
@@ -169,6 +174,11 @@ class OperationStatus(_Value):
             "figures": self.figures,
             "notes": list(self.notes),
         }
+
+
+def replay_key(operation_id: str) -> str:
+    """Where in the lake's bucket a replay keeps its rows."""
+    return f"replays/{operation_id}.parquet"
 
 
 def _iso(moment_ms: int) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Collection:
         self.client = LocalCollector()
         self.collector = CollectorActor(settings)
         self.client.actor = self.collector
-        self.scrapers = {name: ScraperActor(settings, name, self.client) for name in PROVIDERS}
+        self.scrapers = {name: ScraperActor(settings, name, self.client) for name in settings.collect.providers}
 
     async def start(self) -> None:
         await self.collector.start()
@@ -113,10 +113,10 @@ class Collection:
 
 
 @contextlib.asynccontextmanager
-async def collection(base: Settings, home: Path, **overrides: Any) -> AsyncIterator[Collection]:
+async def collection(base: Settings, home: Path, providers: Sequence[str] = PROVIDERS, **overrides: Any) -> AsyncIterator[Collection]:
     """A running collection on topics of its own, against a market of its own."""
     async with ReplayMarket() as market:
-        settings = settings_for(base, home, {name: market.base_url(name) for name in PROVIDERS}, **overrides)
+        settings = settings_for(base, home, {name: market.base_url(name) for name in providers}, **overrides)
         running = Collection(settings, market)
         await running.start()
         try:
@@ -125,15 +125,25 @@ async def collection(base: Settings, home: Path, **overrides: Any) -> AsyncItera
             await running.stop()
 
 
-def settings_for(base: Settings, home: Path, base_urls: dict[str, str], tick_s: float = 1.0, queue_ticks: int = 120) -> Settings:
-    """Topics of their own on the engines of `base`."""
+def settings_for(
+    base: Settings,
+    home: Path,
+    base_urls: dict[str, str],
+    tick_s: float = 1.0,
+    queue_ticks: int = 120,
+    own: Mapping[str, dict[str, Any]] | None = None,
+) -> Settings:
+    """Topics of their own on the engines of `base`. `own` is what else is set for a provider."""
     run = uuid.uuid4().hex[:8]
     settings = load_settings(
         home=home,
         kafka={"bootstrap_servers": base.kafka.bootstrap_servers, "raw_topic": f"raw-{run}", "stream_topic": f"stream-{run}"},
         redis={"url": base.redis.url},
-        collect={"tick_s": tick_s, "queue_ticks": queue_ticks},
-        providers={name: {"base_url": url, "rate_limit_wait_s": tick_s, "max_wait_s": 3 * tick_s} for name, url in base_urls.items()},
+        collect={"tick_s": tick_s, "queue_ticks": queue_ticks, "providers": tuple(base_urls)},
+        providers={
+            name: {"base_url": url, "rate_limit_wait_s": tick_s, "max_wait_s": 3 * tick_s, **(own or {}).get(name, {})}
+            for name, url in base_urls.items()
+        },
     )
     TopicAdmin(settings.kafka).ensure_topics({})
     return settings

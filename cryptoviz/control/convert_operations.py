@@ -28,7 +28,8 @@ def arguments_to_proto(arguments: Arguments) -> pb.OperationArguments:
             span = {"start": _stamp(arguments.start_ms), "end": _stamp(arguments.end_ms)}
             return pb.OperationArguments(backfill=pb.BackfillArguments(assets=arguments.assets, provider=arguments.provider or "", **span))
         case ReplayArguments():
-            return pb.OperationArguments(replay=pb.ReplayArguments(start=_stamp(arguments.start_ms), end=_stamp(arguments.end_ms)))
+            span = {"start": _stamp(arguments.start_ms), "end": _stamp(arguments.end_ms)}
+            return pb.OperationArguments(replay=pb.ReplayArguments(keep_rows=arguments.keep_rows, **span))
         case MaintenanceArguments():
             return pb.OperationArguments(maintenance=pb.MaintenanceArguments(tables=arguments.tables))
         case ReplayDeadLettersArguments():
@@ -48,7 +49,7 @@ def arguments_from_proto(message: pb.OperationArguments) -> Arguments:
         start_ms, end_ms = _ms(message.replay, "start"), _ms(message.replay, "end")
         if start_ms is None or end_ms is None:
             raise ValueError("replay needs start and end")
-        return ReplayArguments(start_ms=start_ms, end_ms=end_ms)
+        return ReplayArguments(start_ms=start_ms, end_ms=end_ms, keep_rows=message.replay.keep_rows)
     if which == "maintenance":
         return MaintenanceArguments(tables=tuple(message.maintenance.tables))
     if which == "replay_dead_letters":

@@ -97,6 +97,9 @@ class ReplayArguments(_message.Message):
 
     START_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    KEEP_ROWS_FIELD_NUMBER: _builtins.int
+    keep_rows: _builtins.bool
+    """Keep the rows made again in the lake's bucket, as replays/<operation id>.parquet."""
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
         """Of tick_ts, inclusive."""
@@ -110,10 +113,11 @@ class ReplayArguments(_message.Message):
         *,
         start: _timestamp_pb2.Timestamp | None = ...,
         end: _timestamp_pb2.Timestamp | None = ...,
+        keep_rows: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "keep_rows", b"keep_rows", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,159 @@
+"""Replay of what six providers answered: the same rows, field by field, whatever went wrong meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from cryptoviz.settings import Settings
+from tests.collecting import Collection, collection, kafka_and_redis, read_all
+from tests.helpers import eventually
+from tests.pipeline import Demo
+from tests.replaying import RowsOfTopics, replayed
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+SIX = ("coinbase", "coingecko", "coinmarketcap", "binance", "kraken", "coinpaprika")
+"""Coinbase first: its many calls a tick are the hardest to do again."""
+FAULTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("coinbase", "http_status", {"status": 429, "retry_after": 1}),
+    ("coinbase", "hang", {}),
+    ("coinbase", "latency", {"seconds": 0.2}),
+    ("coinbase", "http_status", {"status": 500}),
+    ("coinbase", "outlier", {"factor": 1.5, "coins": ["BTC"]}),
+    ("coingecko", "null_price", {"coins": ["ETH"]}),
+    ("coingecko", "html_200", {}),
+    ("coinmarketcap", "truncated", {}),
+    ("coinmarketcap", "error_envelope_200", {"status": 429}),
+    ("binance", "http_status", {"status": 418, "retry_after": 2}),
+    ("kraken", "reset", {}),
+    ("kraken", "nan", {}),
+    ("coinpaprika", "clock_skew", {"seconds": -3600}),
+    ("coinpaprika", "truncated", {"how": "connection"}),
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    with kafka_and_redis(tmp_path_factory.mktemp("engines")) as found:
+        yield found.settings
+
+
+async def rows_of(running: Collection) -> RowsOfTopics:
+    topics = running.settings.kafka
+    raw, stream = [await asyncio.to_thread(read_all, running.settings, topic) for topic in (topics.raw_topic, topics.stream_topic)]
+    return RowsOfTopics(raw, stream)
+
+
+async def test_six_providers_with_faults_are_replayed_row_by_row(base: Settings, tmp_path: Path):
+    # Every second tick is Kraken's; Coinbase's breaker opens soon.
+    now = datetime.now(UTC)
+    left_s = ((now.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0, minute=0, second=0) - now).total_seconds()
+    own = {
+        "kraken": {"quota": {"per_month": max(20, round(left_s / 2)), "reserve": 0}},
+        "coinbase": {"breaker": {"failures": 2, "failing_s": 1, "open_s": 2}},
+    }
+    async with collection(base, tmp_path, SIX, own=own) as running:
+        await running.published(4)
+        for provider, kind, parameters in FAULTS:
+            running.misbehave(provider, kind, **parameters)
+            await running.published(2)
+            running.market.faults.clear()
+            await running.published(1)
+        await running.scrapers["coinbase"].trip_breaker("a test")
+        await running.published(2)
+        # A restart in between brings its own record of the rules.
+        await running.collector.stop()
+        await running.collector.start()
+        await running.scrapers["coinbase"].reset_breaker()
+        await running.published(3)
+        await running.stop()
+        rows = await rows_of(running)
+
+    # (a) All six take part.
+    assert {row["provider"] for row in rows.raw_rows} == {*SIX, "collector"}
+    assert max(row["consensus_sources"] for row in rows.price_rows) == 6
+    # The run was as bad as it was meant to be.
+    reasons = {row["fallback_reason"] for row in rows.price_rows}
+    assert {"rate_limited", "timeout", "unavailable", "breaker_open"} <= reasons
+    idle = [orjson.loads(row["body"])["idle"] for row in rows.raw_rows if row["endpoint"] == "tick"]
+    assert ["kraken"] in idle
+
+    found = await replayed(rows)
+    assert found.differences == []
+    assert (found.different, found.missing, found.extra, found.unrecorded_rows) == (0, 0, 0, 0), found.reasons
+    assert found.unrecorded_ticks == Counter()
+    assert found.equal == len(rows.price_rows) >= 40 * 17
+    assert found.hashes[0] == found.hashes[1]
+
+    # One changed price in one body changes the rows that were made of it, and no others.
+    victim = random.Random(7).choice([row for row in rows.price_rows if row["provider"] == "coingecko"])
+    (exchange,) = (row for row in rows.raw_rows if row["fetch_id"] == victim["fetch_id"])
+    coins = orjson.loads(exchange["body"])
+    next(coin for coin in coins if coin["id"] == victim["provider_asset_id"])["current_price"] *= 1.01
+    exchange["body"] = orjson.dumps(coins).decode()
+    found = await replayed(rows)
+    assert {(difference.tick_ts, difference.asset_id) for difference in found.differences} == {(victim["tick_ts"], victim["asset_id"])}
+    assert (found.different, found.missing, found.extra, found.equal) == (1, 0, 0, len(rows.price_rows) - 1)
+    assert {"price", "consensus_price"} <= {difference.field for difference in found.differences}
+    assert found.hashes[0] != found.hashes[1]
+
+
+DEMO_FAULTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("coingecko", "http_status", {"status": 429}),
+    ("coingecko", "hang", {}),
+    ("coingecko", "null_price", {"coins": ["BTC", "ETH"]}),
+    ("coinmarketcap", "html_200", {}),
+    ("coingecko", "outlier", {"factor": 1.5, "coins": ["SOL"]}),
+]
+
+
+def test_the_command_finds_every_row_of_a_bad_minute_equal(demo: Demo, tmp_path: Path):
+    """Through the lake: raw and prices tables, the operation in its actor, the exit code and the file of rows."""
+
+    def newest() -> tuple[int, int]:
+        ticks = [record.tick_ts for record in demo.stream().values()]
+        return max(ticks), len(ticks)
+
+    def more(rows: int) -> None:
+        begin = demo.metric("collector", "records_published_total")
+        eventually(lambda: demo.metric("collector", "records_published_total") >= begin + rows, 120, 0.2)
+
+    start, before = newest()
+    for provider, kind, parameters in DEMO_FAULTS:
+        with demo.fault(provider=provider, kind=kind, parameters=parameters):
+            more(4 * 17)
+    with demo.control() as client:
+        client.trip_breaker("coingecko", "a test")
+        more(4 * 17)
+        client.reset_breaker("coingecko")
+    eventually(lambda: newest()[1] >= before + 1100, 180, 1.0)
+    end, _ = newest()
+    # A row far behind the span is committed, and with it all exchanges of the span.
+    behind = datetime.fromtimestamp(end / 1000 + 3, UTC)
+    eventually(lambda: any(row["tick_ts"] > behind for row in demo.lake_rows_by_delta()), 90, 1.0)
+    times = [datetime.fromtimestamp(ms / 1000, UTC).isoformat() for ms in (start, end)]
+    out = tmp_path / "rows.parquet"
+    done = demo.cli("replay", "--from", times[0], "--to", times[1], "--out", str(out), "--json", timeout_s=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = orjson.loads(done.stdout.splitlines()[-1])
+    expected = [record for record in demo.stream().values() if start <= record.tick_ts < end]
+    figures = result["figures"]
+    assert len(expected) >= 1000
+    assert (figures["rows"], figures["equal"], figures["unrecorded_rows"]) == (len(expected), len(expected), 0), result
+    assert (figures["different"], figures["missing"], figures["extra"]) == (0, 0, 0)
+    assert {"rate_limited", "timeout", "missing_asset", "breaker_open"} <= {record.fallback_reason for record in expected}
+    rows = pq.read_table(out)
+    assert pc.unique(rows.column("replay")).to_pylist() == ["equal"]
+    assert Counter(rows.column("event_id").to_pylist()) == Counter(record.event_id for record in expected)
+    # Times that cannot be meant are told.
+    assert demo.cli("replay", "--from", times[1], "--to", times[0]).returncode == 1
