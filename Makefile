@@ -21,9 +21,9 @@ up: setup ## Run the whole pipeline against the live providers (keyless, or keys
 down: setup ## Stop what `make up` or `make demo` started
 	@$(BIN)/cryptoviz down
 
-test: ## Run all tests: unit, integration with the real engines, browser, chaos
+test: ## Run the tests: unit, integration with the real engines, browser, one round of the short chaos tests
 	@scripts/setup --test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "short or not chaos"
 
 test-unit: ## Run the unit tests only (seconds)
 	@scripts/setup --dev
@@ -38,9 +38,9 @@ lint: ## Check style, types, import arrows, the control contract and its generat
 	@$(BIN)/buf lint proto
 	@scripts/proto --check
 
-chaos: ## Run only the tests that kill and cut things
+chaos: ## Run all tests that kill, cut and fill things, three rounds of each fault (CRYPTOVIZ_TEST_ROUNDS, CRYPTOVIZ_TEST_SEED)
 	@scripts/setup --test
-	@$(BIN)/python -m pytest -m chaos
+	@CRYPTOVIZ_TEST_ROUNDS=$${CRYPTOVIZ_TEST_ROUNDS:-3} $(BIN)/python -m pytest -s -m chaos
 
 proto: ## Generate the gRPC code anew from proto/
 	@scripts/setup --dev

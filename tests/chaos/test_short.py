@@ -1,0 +1,44 @@
+"""What `make test` runs of the chaos tests: one rig, the driver killed and the object store failing, one after the other."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.rig import SEED, Figures, Keeper, Load, Progress, assert_same_sets, probe_of, rows_committed
+from tests.chaos.s3proxy import S3Proxy
+from tests.chaos.test_store_faults import strike, through
+from tests.helpers import eventually, free_port
+from tests.lake import Feed, engines, host_lake, lake_settings, ray_cluster
+
+pytestmark = [pytest.mark.chaos, pytest.mark.short, pytest.mark.timeout(600)]
+
+FAULTS = ("503 SlowDown", "commit's answer lost", "upload reset")
+KILLS = 2
+
+
+def test_kills_and_store_faults_lose_and_double_nothing(tmp_path: Path) -> None:
+    direct = lake_settings(tmp_path)
+    chance = random.Random(SEED)
+    figures = Figures("short")
+    port = free_port()
+    with engines(direct), S3Proxy(port, direct.s3.port, SEED) as proxy, ray_cluster() as cluster:
+        host = host_lake(cluster, through(direct, port))
+        host.start()
+        feed = Feed(direct)
+        with Keeper(host), Load(feed):
+            eventually(lambda: rows_committed(direct) > 0, 60)
+            for name in FAULTS:
+                strike(name, proxy, host, direct, chance)
+                figures.add(name, Progress(direct, [feed]).made())
+            for _ in range(KILLS):
+                threading.Event().wait(chance.uniform(0.5, 4.0))  # a seeded moment of a batch
+                os.kill(eventually(lambda: (seen := probe_of(host)) and seen.pid, 60), signal.SIGKILL)
+                figures.add("driver killed", Progress(direct, [feed]).made())
+        assert_same_sets(direct, [feed])
+    figures.tell()
