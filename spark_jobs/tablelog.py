@@ -8,8 +8,9 @@ and we refuse to go on.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
@@ -21,6 +22,8 @@ from cryptoviz.lake.objects import TableAddress
 from cryptoviz.lake.parts import parse_part
 from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress, merge, read_progress
 from cryptoviz.lake.schema import PARTITION_BY
+from cryptoviz.log import get_logger
+from spark_jobs.evolve import SchemaChange, plan_change
 
 __all__ = ["CONFIGURATION", "TableLog", "WrittenPart"]
 
@@ -32,6 +35,8 @@ CONFIGURATION = {
     "delta.deletedFileRetentionDuration": "interval 1 hours",
 }
 _RETRIES = 5  # commits of maintenance that may come in between one of ours
+
+log = get_logger("lake")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,11 @@ class TableLog:
         self._in_doubt = False
 
     def open(self) -> None:
-        """Open or create the table, read its progress, and fence: an older job's next commit is refused.
+        """Open or create the table, read its progress, and fence: an older job's next commit is refused. Then give it the columns that are new.
 
         Raises:
             EngineUnavailable: the object store does not answer.
-            LakeError: progress is unreadable.
+            LakeError: progress is unreadable, or the table's columns and the code's do not go together.
         """
         try:
             self._table = self._load()
@@ -74,7 +79,9 @@ class TableLog:
                 raise LakeError(
                     f"{self.address.uri}: the log has commits of the lake job but no longer says how far it came", table=self.address.table
                 )
-            self._commit([], Progress(self._run, self._app_version + 1, dict(before.offsets) if before else {}))
+            change = plan_change(self.address.table, self._table.schema(), self._schema)  # before the fence: a refusal changes nothing
+            self._commit([], self._next(dict(before.offsets) if before else {}))
+            self._evolve(change)
         except (DeltaError, OSError) as error:
             raise EngineUnavailable(f"the object store did not open {self.address.uri}: {error}", engine="object-store") from error
 
@@ -87,7 +94,7 @@ class TableLog:
                 or by the next `open`.
         """
         actions: list[AddAction | RemoveAction] = [self._add_action(part) for part in parts]
-        progress = Progress(self._run, self._app_version + 1, merge(self.progress.offsets, offsets))
+        progress = self._next(merge(self.progress.offsets, offsets))
         try:
             self._commit(actions, progress)
         except (DeltaError, OSError) as error:
@@ -116,7 +123,36 @@ class TableLog:
                 storage_options=self._options,
             )
 
+    def _next(self, offsets: dict[tuple[str, int], int]) -> Progress:
+        return Progress(self._run, self._app_version + 1, offsets)
+
+    def _evolve(self, change: SchemaChange) -> None:
+        """Commits of ours as any other: refused when another job has taken over meanwhile."""
+        table = self._open_table()
+        if change.added:
+            self._make(
+                self._next(self.progress.offsets), lambda properties: table.alter.add_columns(list(change.added), commit_properties=properties)
+            )
+        for name in change.relaxed:
+            self._make(self._next(self.progress.offsets), partial(_relax, table, name))
+        if change:
+            log.info("columns changed", table=self.address.table, added=[field.name for field in change.added], relaxed=list(change.relaxed))
+
     def _commit(self, actions: list[AddAction | RemoveAction], progress: Progress) -> None:
+        def write(properties: CommitProperties) -> None:
+            self._open_table().create_write_transaction(
+                actions,
+                mode="append",
+                schema=self._schema,
+                partition_by=list(PARTITION_BY),
+                commit_properties=properties,
+                post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
+            )
+
+        self._make(progress, write)
+
+    def _make(self, progress: Progress, write: Callable[[CommitProperties], None]) -> None:
+        """One commit that carries `progress`, on top of whatever maintenance has committed meanwhile."""
         table = self._open_table()
         for _ in range(_RETRIES):
             if self._in_doubt:
@@ -127,17 +163,12 @@ class TableLog:
             seen = table.version()
             self._in_doubt = True
             try:
-                table.create_write_transaction(
-                    actions,
-                    mode="append",
-                    schema=self._schema,
-                    partition_by=list(PARTITION_BY),
-                    commit_properties=CommitProperties(
+                write(
+                    CommitProperties(
                         custom_metadata={METADATA_KEY: progress.to_json()},
                         max_commit_retries=0,  # a conflict is ours to judge
                         app_transactions=[Transaction(self._app, progress.sequence)],
-                    ),
-                    post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
+                    )
                 )
             except CommitFailedError as error:
                 table.update_incremental()
@@ -179,3 +210,7 @@ class TableLog:
         if self._table is None:
             raise LakeError(f"{self.address.uri} is used before it is opened", table=self.address.table)
         return self._table
+
+
+def _relax(table: DeltaTable, column: str, properties: CommitProperties) -> None:
+    table.alter.drop_column_not_null(column, commit_properties=properties)

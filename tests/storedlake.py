@@ -40,10 +40,10 @@ def store(home: Path, **lake: Any) -> Iterator[Settings]:
 class StoredLake:
     """Takes records as Kafka would hand them over and commits them, one batch a call, with the schemas of one version of the code."""
 
-    def __init__(self, settings: Settings, run: str = "stored", prices: RecordSpec = PRICES_SPEC, **schemas: pa.Schema) -> None:
+    def __init__(self, settings: Settings, run: str = "stored", spec: RecordSpec = PRICES_SPEC, **schemas: pa.Schema) -> None:
         self.settings = settings
         self._access = S3Access.of(settings.s3)
-        self._specs = {settings.kafka.stream_topic: prices, settings.kafka.raw_topic: RAW_SPEC}
+        self._specs = {settings.kafka.stream_topic: spec, settings.kafka.raw_topic: RAW_SPEC}
         options = settings.s3.storage_options()
         self.logs = {name: TableLog(table_address(settings.s3, name), schemas.get(name, schema), options, run) for name, schema in SCHEMAS.items()}
         for log in self.logs.values():

@@ -112,13 +112,11 @@ def test_a_chosen_reason_and_time_only(rig: Rig) -> None:
 def test_command_line_lists_shows_exports_and_replays(demo: Demo) -> None:
     """In a running pipeline: the counts are on the lake component, and the replay is an operation."""
     producer = Producer({"bootstrap.servers": demo.settings.kafka.bootstrap_servers})
-    before = demo.metric("lake", "dead_letters_not_object_total")
     where: list[tuple[int, int]] = []
     producer.produce(demo.settings.kafka.stream_topic, b"[1, \x1b]", on_delivery=lambda _, done: where.append((done.partition(), done.offset())))
     producer.produce(demo.settings.kafka.raw_topic, exchange(TICK).to_json()[:20])
     producer.flush(10)
     eventually(lambda: demo.metric("lake", "dead_letters_total") >= 2, 60, 0.3)
-    del before
     listed = parse(demo.cli("dead-letters", "--json", "--reason", "not_json"))
     assert listed["total"] >= 2
     assert set(listed["by_reason"]) == {"not_json"}

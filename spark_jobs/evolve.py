@@ -1,0 +1,64 @@
+"""What a newer or older version of the code does with a table that has other columns than its own: a pure comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+from deltalake import Field, Schema
+
+from cryptoviz.errors import LakeError
+
+__all__ = ["SchemaChange", "plan_change"]
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """Columns that the table is to get, and those that need no longer have a value in each row."""
+
+    added: tuple[Field, ...] = ()
+    relaxed: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.relaxed)
+
+
+def plan_change(table: str, has: Schema, wants: pa.Schema) -> SchemaChange:
+    """How the table's columns must change before this code may write to it. Columns that only the table has stay readable.
+
+    Raises:
+        LakeError: a column has another type, or a new one would have to have a value in old rows too; the message says what to do.
+    """
+    there = {field.name: field for field in has.fields}
+    wanted = {field.name: field for field in Schema.from_arrow(wants).fields}
+    added: list[Field] = []
+    for name, field in wanted.items():
+        old = there.get(name)
+        if old is None:
+            if not field.nullable:
+                raise LakeError(
+                    f"table {table}: column {name} is new and must have a value in every row, but the rows that are there have none. Nothing was "
+                    "changed. Let it be nullable.",
+                    table=table,
+                    column=name,
+                )
+            added.append(field)
+        elif old.type != field.type:
+            raise LakeError(
+                f"table {table}: column {name} is {_name(old)} in the table and {_name(field)} in this version of the code. Nothing was changed. "
+                f"Give the column of the new type a new name, or start a new table: another bucket ({_SETTINGS[table == 'prices']}).",
+                table=table,
+                column=name,
+                has=_name(old),
+                wants=_name(field),
+            )
+    relaxed = tuple(name for name, old in there.items() if not old.nullable and (name not in wanted or wanted[name].nullable))
+    return SchemaChange(tuple(added), relaxed)
+
+
+_SETTINGS = {True: "CRYPTOVIZ_S3__PRICES_BUCKET", False: "CRYPTOVIZ_S3__LAKE_BUCKET"}
+
+
+def _name(field: Field) -> str:
+    """As Delta calls the type."""
+    return str(getattr(field.type, "type", field.type))
