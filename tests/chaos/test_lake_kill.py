@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from spark_jobs.session import _APP_MASTER_HEAP
 from tests.chaos.rig import ROUNDS, SEED, Figures, Keeper, Load, Progress, assert_same_sets, probe_of, rows_committed
 from tests.helpers import eventually
 from tests.lake import Feed, LakeHost, engines, host_lake, lake_settings, ray_cluster, say
@@ -86,22 +87,22 @@ def python_daemon() -> int:
 
 
 def executor() -> int:
-    """The Java worker of our Ray that has a Python daemon."""
-    return next((pid for pid in java_workers() if children_of(pid)), 0)
+    """The Java worker of our Ray that is not the application master. (Its Python workers live on without their daemon, as children of another.)"""
+    return next((pid for pid, words in java_workers().items() if not set(_APP_MASTER_HEAP.split()) <= set(words)), 0)
 
 
 def application_master() -> int:
-    """The Java worker of our Ray that has none."""
-    workers = java_workers()
-    return next((pid for pid in workers if not children_of(pid)), 0) if len(workers) == 2 else 0
+    """The Java worker of our Ray with the smallest heap."""
+    return next((pid for pid, words in java_workers().items() if set(_APP_MASTER_HEAP.split()) <= set(words)), 0)
 
 
 def ray_worker(name: str) -> int:
     return next((process.pid for process in ours() if any(f"ray::{name}" in part for part in command(process))), 0)
 
 
-def java_workers() -> list[int]:
-    return [process.pid for process in ours() if "io.ray.runtime.runner.worker.DefaultWorker" in command(process)]
+def java_workers() -> dict[int, list[str]]:
+    found = {process.pid: command(process) for process in ours()}
+    return {pid: words for pid, words in found.items() if "io.ray.runtime.runner.worker.DefaultWorker" in words}
 
 
 def ours() -> list[psutil.Process]:

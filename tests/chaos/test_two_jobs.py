@@ -1,0 +1,63 @@
+"""Fault 13, the lake's half: two pipelines at one lake. One wins, the other says who is at work; it takes over when that one has ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from cryptoviz.settings import Settings
+from spark_jobs.lease import LeaseHeld
+from tests.chaos.rig import ROUNDS, Figures, Load, Progress, assert_same_sets, rows_committed
+from tests.helpers import eventually, free_port
+from tests.lake import Feed, LakeHost, engines, host_lake, lake_settings, ray_cluster, say
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
+
+
+def other_home(settings: Settings, home: Path) -> Settings:
+    """Another pipeline at the same Kafka and the same lake."""
+    return settings.model_copy(update={"home": home, "lake": settings.lake.model_copy(update={"ui_port": free_port()})})
+
+
+def test_of_two_lake_jobs_one_works_and_the_other_says_who(tmp_path: Path) -> None:
+    settings = lake_settings(tmp_path / "one")
+    figures = Figures("fault 13")
+    with engines(settings), ray_cluster() as cluster:
+        feed = Feed(settings)
+        at_work = host_lake(cluster, settings, "lake-0")
+        at_work.start()
+        with Load(feed):
+            for number in range(ROUNDS):
+                waiting = host_lake(cluster, other_home(settings, tmp_path / f"other-{number}"), f"lake-{number + 1}")
+                eventually(lambda: rows_committed(settings) > 0, 60)
+                pid = at_work.probe().pid
+                with pytest.raises(LeaseHeld, match=f"another lake job is at work .* process {pid}, since 20.* until 20"):
+                    waiting.start()
+                before = rows_committed(settings)
+                eventually(lambda before=before: rows_committed(settings) > before + 170, 30)
+                assert at_work.probe().healthy
+                cluster.kill(at_work.actor)  # never to come back, as a machine that is gone
+                gone = Progress(settings, [feed])
+                start_when_free(waiting)
+                figures.add("takeover from a dead pipeline", gone.made())
+                at_work = waiting
+        assert_same_sets(settings, [feed])
+        os.kill(at_work.probe().pid, signal.SIGKILL)
+    figures.tell()
+
+
+def start_when_free(host: LakeHost) -> None:
+    """As the controller does: again and again."""
+
+    def started() -> bool:
+        try:
+            host.start()
+        except LeaseHeld as refused:
+            say("refused:", str(refused)[:160])
+            return False
+        return True
+
+    eventually(started, 60, every_s=2)
