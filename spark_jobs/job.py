@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deltalake.exceptions import DeltaError
+
 from cryptoviz.components import Probe
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
@@ -194,7 +196,7 @@ class LakeJob:
 
             try:
                 orphans = remove_orphans(client, table_log.address, table_log.fresh_paths, below_progress)
-            except (CryptoVizError, OSError) as error:
+            except (CryptoVizError, DeltaError, OSError) as error:
                 log.warning("the late sweep failed", table=table_log.address.table, error=str(error))
                 continue
             if orphans:
