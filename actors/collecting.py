@@ -92,9 +92,9 @@ class Collecting:
         self._wake = asyncio.Event()
         self._log = get_logger("collector")
         # When the last answer of a tick in the queue had come, for the publish latency.
-        self._answered_ms: dict[str, int] = {}
+        self._answered_ms: dict[int, int] = {}
         self._gap_open = False
-        self._unplanned_ms = 0
+        self._unplanned_ms = self._empty_ms = 0
         self.stats = CollectStats(started_ms=clock.now_ms())
 
     @property
@@ -141,7 +141,9 @@ class Collecting:
         stats.ticks_published_total += 1
         stats.records_published_total += len(batch.messages)
         stats.last_publish_ms, stats.last_tick_ts = now_ms, batch.tick_ts
-        answered_ms = self._answered_ms.pop(batch.identity, None)
+        answered_ms = self._answered_ms.get(batch.tick_ts)
+        # Ticks go in order: earlier ones are in the topic, too, even if nobody told (see `Publisher`, `repeated_total`).
+        self._answered_ms = {tick_ts: ms for tick_ts, ms in self._answered_ms.items() if tick_ts > batch.tick_ts}
         if answered_ms is not None:
             stats.publish_latency_ms = float(now_ms - answered_ms)
         self._snapshot.set_latest(batch)
@@ -150,7 +152,7 @@ class Collecting:
         """The queue was full: this tick is lost."""
         if not batch.messages:
             return
-        self._answered_ms.pop(batch.identity, None)
+        self._answered_ms.pop(batch.tick_ts, None)
         self.stats.dropped_ticks_total += 1
         self._recording.dropped(batch)
         self._count_gaps([message.key.decode() for message in batch.messages])
@@ -163,12 +165,16 @@ class Collecting:
             if self.stats.outage_ticks:
                 self._log.warning("ticks_missed_before_start", ticks=self.stats.outage_ticks, last_tick_ts=last_tick_ts)
 
-    def healthy(self, now_ms: int) -> bool:
+    def fresh(self, now_ms: int) -> bool:
         """A tick was published within three ticks, or the start is not older, or every provider was stopped on purpose."""
         if self.idle:
             return True
         since = max(self.stats.last_publish_ms or self.stats.started_ms, self._unplanned_ms)
         return now_ms - since <= FRESH_TICKS * self._tick_ms
+
+    def healthy(self, now_ms: int) -> bool:
+        """Fresh, or no provider has a price: ticks are closed in time, and none waits for Kafka."""
+        return self.fresh(now_ms) or (not self._answered_ms and now_ms - self._empty_ms <= FRESH_TICKS * self._tick_ms)
 
     @property
     def idle(self) -> bool:
@@ -192,9 +198,10 @@ class Collecting:
         notes = self._recording.notes(closed, self._clock.now_ms()) if messages or (self.stats.results_total and not self.idle) else ()
         batch = Batch(f"tick-{closed.tick_ts}", closed.tick_ts, messages, notes)
         if messages:
-            self._answered_ms[batch.identity] = max(result.ingest_ts for result in closed.results.values() if result.observations)
+            self._answered_ms[batch.tick_ts] = max(result.ingest_ts for result in closed.results.values() if result.observations)
         else:
             self.stats.empty_ticks_total += 1
+            self._empty_ms = self._clock.now_ms()
         if messages or notes:
             self._sink.offer(batch)
 

@@ -104,7 +104,7 @@ class CollectorActor:
             self._collecting.deregister(provider)
 
     async def probe(self) -> Probe:
-        """Healthy when a tick was published within three ticks."""
+        """Healthy when a tick was published within three ticks. Degraded when none was because no provider has a price."""
         collecting, publisher, snapshot = self._collecting, self._publisher, self._snapshot
         if collecting is None or publisher is None or snapshot is None:
             return Probe(running=False, healthy=False, message="not started")
@@ -113,9 +113,12 @@ class CollectorActor:
                 running=False, healthy=False, message=self._why_ended(), metrics=_metrics(collecting, publisher, snapshot, self._clock.now_ms())
             )
         now = self._clock.now_ms()
-        texts = ["no provider is running" if collecting.idle else "", collecting.stats.message, publisher.trouble, snapshot.last_error]
-        message = "; ".join(text for text in texts if text)
-        return Probe(True, collecting.healthy(now), message, _metrics(collecting, publisher, snapshot, now), pid=os.getpid())
+        healthy = collecting.healthy(now)
+        # Nothing comes in: a new collector would have nothing to publish either.
+        silent = healthy and not collecting.fresh(now)
+        about = "no provider is running" if collecting.idle else "no provider answers" if silent else ""
+        message = "; ".join(text for text in (about, collecting.stats.message, publisher.trouble, snapshot.last_error) if text)
+        return Probe(True, healthy, message, _metrics(collecting, publisher, snapshot, now), pid=os.getpid(), degraded=silent)
 
     def _is_running(self) -> bool:
         ended = self._publisher is not None and self._publisher.ended

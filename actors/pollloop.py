@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import ClassVar, Protocol
 
 from actors.breaker import Breaker
@@ -13,6 +14,7 @@ from actors.quota.planner import Turn
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, tick_of
 from cryptoviz.log import get_logger
+from cryptoviz.providers import BreakerState
 from cryptoviz.records import FallbackReason, TickResult
 
 __all__ = ["FRESH_TICKS", "PollLoop", "PollRules", "PollStats", "Pollable", "TurnTaker"]
@@ -122,6 +124,7 @@ class PollLoop:
         self._deliver = deliver
         self._breaker = breaker
         self._turns = turns or _EveryTick()
+        self._exhausted = False
         self._log = get_logger(f"scraper/{provider.name}")
         self.stats = PollStats()
 
@@ -157,20 +160,34 @@ class PollLoop:
         self._deliver(result)
         return result
 
-    def healthy(self, now_ms: int) -> bool:
-        """A good poll within the time of three turns, a start that is not older, or nothing asked on purpose: a new scraper would not either."""
-        held = self._hold_off.active(now_ms)
-        if held is not None and held[0] is FallbackReason.QUOTA:
-            return True
-        if self._breaker is not None and self._breaker.status().by_operator:
-            return True
+    def fresh(self, now_ms: int) -> bool:
+        """A good poll within the time of three turns, or a start that is not older."""
         since = self.stats.last_good_poll_ms or self.stats.started_ms
         return now_ms - since <= FRESH_TICKS * self._rules.tick_ms / min(1.0, max(self._turns.rate, MIN_RATE))
+
+    def healthy(self, now_ms: int) -> bool:
+        """Fresh, or nothing is asked on purpose: a new scraper would not ask either."""
+        return self.fresh(now_ms) or bool(self.waits(now_ms))
+
+    def waits(self, now_ms: int) -> str:
+        """Why the provider is not asked now, and until when, for a person. Empty when it is."""
+        name = self._provider.name
+        held = self._hold_off.active(now_ms)
+        if held is not None:
+            return f"{name} asked to wait ({held[0].value}) until {_time(self._hold_off.until_ms)}"
+        if self._exhausted:
+            return f"{name}: the plan's calls are used up"
+        status = self._breaker.status() if self._breaker is not None else None
+        if status is None or status.state is BreakerState.CLOSED:
+            return ""
+        until = f", next try at {_time(status.probe_ms)}" if status.probe_ms is not None else " until it is reset"
+        return f"{name}: the breaker is open{until}: {status.reason}"
 
     def _kept_back(self, tick_ts: int, now: int) -> TickResult | None:
         """The result of a tick on which the provider is not asked; None when it is."""
         name, breaker = self._provider.name, self._breaker
         turn = self._turns.take(tick_ts)
+        self._exhausted = turn is Turn.EXHAUSTED
         if turn is Turn.NOT_DUE:
             self.stats.idle_ticks_total += 1
             return TickResult(name, tick_ts, "", 1, now, due=False)
@@ -239,3 +256,7 @@ class PollLoop:
         # The wall clock decides, also when it is set while we sleep: no sleep is longer than a tick.
         while (left_ms := tick_ts - self._clock.now_ms()) > 0:
             await self._clock.sleep(min(left_ms, self._rules.tick_ms) / 1000)
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -104,7 +104,9 @@ class ScraperActor:
             await asyncio.to_thread(self._publisher.close, DRAIN_S)
 
     async def probe(self) -> Probe:
-        """Healthy when a poll was good within three ticks; degraded when bodies have lost fields that records are made of."""
+        """Healthy when a poll was good within three ticks. Degraded when bodies have lost fields that records are made of, and while the provider is
+        not asked on purpose for longer than that: held by it, plan used up, breaker open.
+        """
         loop, publisher, link, provider = self._loop, self._publisher, self._link, self._provider
         if self._task is None or loop is None or publisher is None or link is None or provider is None:
             return Probe(running=False, healthy=False, message="not started")
@@ -112,7 +114,9 @@ class ScraperActor:
             return Probe(running=False, healthy=False, message=publisher.stats.message or "the poll loop or its publisher ended")
         now, stats = self._clock.now_ms(), loop.stats
         findings = provider.shape_watch.findings
-        messages = (stats.message, findings.message, provider.unlisted_text, link.last_error, publisher.trouble)
+        # Data that is not fresh because nothing may be asked: a person should know, a new scraper would be held as well.
+        held = "" if loop.fresh(now) else loop.waits(now)
+        messages = (held or stats.message, findings.message, provider.unlisted_text, link.last_error, publisher.trouble)
         metrics = {
             "polls_total": float(stats.polls_total),
             "failures_total": float(stats.failures_total),
@@ -135,7 +139,7 @@ class ScraperActor:
         if stats.last_good_poll_ms is not None:
             metrics["last_good_poll_age_s"] = (now - stats.last_good_poll_ms) / 1000
         message = "; ".join(text for text in messages if text)
-        return Probe(True, loop.healthy(now), message, metrics, pid=os.getpid(), degraded=findings.degrading)
+        return Probe(True, loop.healthy(now), message, metrics, pid=os.getpid(), degraded=findings.degrading or bool(held))
 
     async def provider_status(self) -> ScraperStatus | None:
         """How the provider stands; None before the start."""

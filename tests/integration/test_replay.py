@@ -26,10 +26,10 @@ SIX = ("coinbase", "coingecko", "coinmarketcap", "binance", "kraken", "coinpapri
 """Coinbase first: its many calls a tick are the hardest to do again."""
 FAULTS: list[tuple[str, str, dict[str, Any]]] = [
     ("coinbase", "http_status", {"status": 429, "retry_after": 1}),
-    ("coinbase", "hang", {}),
     ("coinbase", "latency", {"seconds": 0.2}),
     ("coinbase", "http_status", {"status": 500}),
     ("coinbase", "outlier", {"factor": 1.5, "coins": ["BTC"]}),
+    ("coinbase", "hang", {}),
     ("coingecko", "null_price", {"coins": ["ETH"]}),
     ("coingecko", "html_200", {}),
     ("coinmarketcap", "truncated", {}),
@@ -60,7 +60,7 @@ async def test_six_providers_with_faults_are_replayed_row_by_row(base: Settings,
     left_s = ((now.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0, minute=0, second=0) - now).total_seconds()
     own = {
         "kraken": {"quota": {"per_month": max(20, round(left_s / 2)), "reserve": 0}},
-        "coinbase": {"breaker": {"failures": 2, "failing_s": 1, "open_s": 2}},
+        "coinbase": {"breaker": {"failures": 4, "failing_s": 1, "open_s": 2}},
     }
     async with collection(base, tmp_path, SIX, own=own) as running:
         await running.published(4)
@@ -109,8 +109,8 @@ async def test_six_providers_with_faults_are_replayed_row_by_row(base: Settings,
 
 
 DEMO_FAULTS: list[tuple[str, str, dict[str, Any]]] = [
-    ("coingecko", "http_status", {"status": 429}),
     ("coingecko", "hang", {}),
+    ("coingecko", "http_status", {"status": 429, "retry_after": 1}),
     ("coingecko", "null_price", {"coins": ["BTC", "ETH"]}),
     ("coinmarketcap", "html_200", {}),
     ("coingecko", "outlier", {"factor": 1.5, "coins": ["SOL"]}),

@@ -111,6 +111,24 @@ def test_nothing_is_missed_before_the_first_result_or_while_all_are_stopped(rig:
     assert rig.collecting.healthy(T0 + 100 * TICK)
 
 
+def test_without_any_answer_it_is_degraded_and_not_replaced(rig: Rig):
+    for tick in range(10):
+        rig.clock.ms = T0 + tick * TICK + 20
+        for provider in ("coingecko", "coinmarketcap"):
+            rig.collecting.submit(failed(provider, FallbackReason.UNAVAILABLE, T0 + tick * TICK))
+        rig.turn()
+    now = rig.clock.now_ms()
+    assert (rig.collecting.healthy(now), rig.collecting.fresh(now)) == (True, False)
+    assert "no price for 2 of 2 assets" in rig.collecting.stats.message
+    # One that does not even close its ticks is another matter, and so is one whose ticks wait for Kafka.
+    assert not rig.collecting.healthy(now + 3 * TICK + 1)
+    rig.clock.ms = T0 + 10 * TICK + 20
+    for provider in ("coingecko", "coinmarketcap"):
+        rig.collecting.submit(answer(provider, PRICES, T0 + 10 * TICK))
+    rig.turn()
+    assert not rig.collecting.healthy(rig.clock.now_ms())
+
+
 def test_a_tick_that_the_queue_lost_is_a_gap(rig: Rig):
     rig.collecting.submit(answer("coingecko", PRICES))
     rig.collecting.submit(answer("coinmarketcap", PRICES))

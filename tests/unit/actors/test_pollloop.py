@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import ClassVar
 
 import pytest
@@ -227,9 +228,33 @@ async def test_what_is_not_asked_on_purpose_is_no_reason_for_a_new_scraper():
     later = T0 + 1_000 * TICK
     assert not loop.healthy(later)
     breaker.trip("by hand", T0)
-    assert loop.healthy(later)
+    assert (loop.healthy(later), loop.fresh(later)) == (True, False)
+    assert loop.waits(later) == "coingecko: the breaker is open until it is reset: by hand"
     breaker.reset(T0)
-    rig.provider.failures = {0: PollFailure(FallbackReason.QUOTA, "month", 5_000.0)}
+    assert loop.waits(later) == ""
+
+
+@pytest.mark.parametrize("reason", [FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH])
+async def test_a_long_ban_is_told_with_its_end_and_is_no_reason_for_a_new_scraper(reason: FallbackReason):
+    rig = Rig()
+    hours = 3
+    rig.provider.failures = {0: PollFailure(reason, "banned", hours * 3600.0)}
+    loop = PollLoop(rig.provider, ASSETS, PollRules(TICK, 5.0, 86_400.0), HoldOff(), rig.clock, rig._take)
     await loop.poll_once(T0)
-    assert loop.healthy(T0 + 4_000_000)
-    assert not loop.healthy(T0 + 6_000_000)
+    end = rig.clock.now_ms() + hours * 3_600_000
+    before = end - 1
+    assert (loop.healthy(before), loop.fresh(before)) == (True, False)
+    until = datetime.fromtimestamp(end / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert loop.waits(before) == f"coingecko asked to wait ({reason.value}) until {until}"
+    assert not loop.healthy(end + 1)
+
+
+async def test_a_breaker_that_opened_by_itself_waits_as_well():
+    rig = Rig()
+    breaker = Breaker(BreakerSettings(failures=1, failing_s=0, open_s=100), uniform=lambda: 0.0)
+    loop = guarded(rig, breaker)
+    rig.provider.failures = {0: PollFailure(FallbackReason.UNAVAILABLE, "503")}
+    await loop.poll_once(T0)
+    later = T0 + 50_000
+    assert (loop.healthy(later), loop.fresh(later)) == (True, False)
+    assert loop.waits(later).startswith("coingecko: the breaker is open, next try at 2023-")
