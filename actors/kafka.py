@@ -8,7 +8,7 @@ the old one left open, then the tail, which says which of the two it was.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import orjson
@@ -18,10 +18,10 @@ from actors.batch import Batch
 from actors.publisher import Fenced
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.log import get_logger
-from cryptoviz.records import UnifiedRecord
+from cryptoviz.records import Kind, UnifiedRecord
 from cryptoviz.settings import KafkaSettings
 
-__all__ = ["KafkaTransport", "Seen", "SeenFetches", "SeenTicks", "read_tail"]
+__all__ = ["KafkaTransport", "Seen", "SeenFetches", "SeenNothing", "SeenTicks", "read_tail"]
 
 CONNECT_TIMEOUT_S = 10.0
 COMMIT_TIMEOUT_S = 15.0
@@ -29,6 +29,8 @@ TRANSACTION_TIMEOUT_MS = 20_000
 """How long a dead producer's open transaction can hold readers up when no successor comes; above the commit's own time-out."""
 TAIL_RECORDS = 64
 """Offsets read back at first. Markers and aborted records take offsets too, so that it is doubled until a record turns up."""
+TAIL_MOST_RECORDS = 65_536
+"""How far back a record that counts is looked for: what a dead predecessor left in doubt lies seconds back, even behind a backfill."""
 TAIL_TIMEOUT_S = 10.0
 TAIL_POLL_S = 0.2
 TAIL_FETCH_WAIT_MS = 20
@@ -40,6 +42,10 @@ _FENCED_CODES = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, Kafka
 
 class Seen(Protocol):
     """Remembers from the tail's records what is published already."""
+
+    def counts(self, value: bytes) -> bool:
+        """Whether a record tells something: the tail reaches back to one that does."""
+        ...
 
     def learn(self, values: Iterable[bytes]) -> int | None:
         """Take in the tail; the newest tick in it."""
@@ -56,14 +62,15 @@ class SeenTicks:
     def __init__(self) -> None:
         self._last: int | None = None
 
+    def counts(self, value: bytes) -> bool:
+        """A live unified record. Those of a backfill are in no order, and other records are not the collector's."""
+        return _live_tick(value) is not None
+
     def learn(self, values: Iterable[bytes]) -> int | None:
-        """The newest tick of unified records; others' records do not count."""
+        """The newest tick of live unified records."""
         for value in values:
-            try:
-                tick_ts = UnifiedRecord.from_json(value).tick_ts
-            except ValueError:
-                continue
-            if isinstance(tick_ts, int):
+            tick_ts = _live_tick(value)
+            if tick_ts is not None:
                 self._last = max(tick_ts, self._last or tick_ts)
         return self._last
 
@@ -78,6 +85,11 @@ class SeenFetches:
     def __init__(self) -> None:
         self._ids: set[str] = set()
 
+    def counts(self, value: bytes) -> bool:
+        """Any."""
+        del value
+        return True
+
     def learn(self, values: Iterable[bytes]) -> int | None:
         """The fetch ids of the tail; no tick, because the topic is shared by all scrapers."""
         self._ids = {fetch_id for value in values if (fetch_id := _fetch_id(value)) is not None}
@@ -86,6 +98,33 @@ class SeenFetches:
     def has(self, batch: Batch) -> bool:
         """By identity."""
         return batch.identity in self._ids
+
+
+class SeenNothing:
+    """For one that looks what is there by itself."""
+
+    def counts(self, value: bytes) -> bool:
+        """Any."""
+        del value
+        return True
+
+    def learn(self, values: Iterable[bytes]) -> int | None:
+        """Nothing."""
+        del values
+        return None
+
+    def has(self, batch: Batch) -> bool:
+        """Never."""
+        del batch
+        return False
+
+
+def _live_tick(value: bytes) -> int | None:
+    try:
+        record = UnifiedRecord.from_json(value)
+    except ValueError:
+        return None
+    return record.tick_ts if record.kind == Kind.LIVE and isinstance(record.tick_ts, int) else None
 
 
 def _fetch_id(value: bytes) -> str | None:
@@ -130,7 +169,7 @@ class KafkaTransport:
         )
         try:
             self._producer.init_transactions(CONNECT_TIMEOUT_S)
-            return self._seen.learn(read_tail(self._settings.bootstrap_servers, self._topic))
+            return self._seen.learn(read_tail(self._settings.bootstrap_servers, self._topic, self._seen.counts))
         except KafkaException as error:
             raise self._failure(error) from None
 
@@ -167,8 +206,8 @@ class KafkaTransport:
         return EngineUnavailable(f"Kafka at {address} (kafka.bootstrap_servers): {text}", engine="kafka", address=address)
 
 
-def read_tail(bootstrap_servers: str, topic: str) -> list[bytes]:
-    """The values at the end of each partition as readers of committed records see them: at least the last one, if there is any.
+def read_tail(bootstrap_servers: str, topic: str, counts: Callable[[bytes], bool] = lambda _: True) -> list[bytes]:
+    """The values at the end of each partition as readers of committed records see them: back to one that counts, if there is any within reach.
 
     Raises:
         KafkaException: the broker does not answer, or there is no such topic.
@@ -190,12 +229,12 @@ def read_tail(bootstrap_servers: str, topic: str) -> list[bytes]:
         metadata = consumer.list_topics(topic, TAIL_TIMEOUT_S).topics[topic]
         if metadata.error is not None:
             raise KafkaException(metadata.error)
-        return _tails(consumer, topic, list(metadata.partitions))
+        return _tails(consumer, topic, list(metadata.partitions), counts)
     finally:
         consumer.close()
 
 
-def _tails(consumer: Any, topic: str, partitions: list[int]) -> list[bytes]:
+def _tails(consumer: Any, topic: str, partitions: list[int], counts: Callable[[bytes], bool]) -> list[bytes]:
     """All partitions at once, each read from deeper until it yields a record or is read whole."""
     bounds = {partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TAIL_TIMEOUT_S) for partition in partitions}
     values: list[bytes] = []
@@ -206,7 +245,8 @@ def _tails(consumer: Any, topic: str, partitions: list[int]) -> list[bytes]:
         consumer.assign([TopicPartition(topic, partition, start) for partition, start in starts.items()])
         found = _until_end(consumer, pending)
         values += [value for partition in found for value in found[partition]]
-        pending = {partition for partition in pending if not found[partition] and starts[partition] > bounds[partition][0]}
+        wanting = {partition for partition in pending if starts[partition] > bounds[partition][0] and not any(map(counts, found[partition]))}
+        pending = wanting if depth < TAIL_MOST_RECORDS else {partition for partition in wanting if not found[partition]}
         depth *= 2
     return values
 

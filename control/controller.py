@@ -8,6 +8,7 @@ import os
 import ray
 
 from control.components import build_table
+from control.gap_service import ray_gap_reader
 from control.operation_desk import OperationDesk
 from control.operation_runner import RayOperationRunner
 from control.operation_store import OperationFile
@@ -88,7 +89,7 @@ class Controller:
         token = await asyncio.to_thread(ensure_token, self._settings.token_file)
         await self._reconciler.open()
         await self._operations.open()
-        server = ControlServer(self._reconciler, self._operations, self._settings, token, self.shutdown)
+        server = ControlServer(self._reconciler, self._operations, ray_gap_reader(self._settings), self._settings, token, self.shutdown)
         await server.start()
         self._server = server
         await self._reconciler.run()

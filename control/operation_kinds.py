@@ -12,8 +12,10 @@ from cryptoviz.errors import UnknownAsset
 from cryptoviz.operations import Arguments, BackfillArguments, MaintenanceArguments, Operation, OperationKind
 from cryptoviz.settings import Settings
 
-__all__ = ["KINDS", "OperationSpec", "invalid_arguments", "make_operation"]
+__all__ = ["HISTORY_PROVIDERS", "KINDS", "OperationSpec", "invalid_arguments", "make_operation"]
 
+HISTORY_PROVIDERS = ("binance", "kraken", "coingecko")
+"""Those of `actors.backfill.sources` (a test compares), named here so that the controller need not load what asks them."""
 _EARLIEST_MS = 1_230_768_000_000
 """2009-01-01: before it there is no price, and `tick_ts` of the lake begins there."""
 
@@ -74,5 +76,8 @@ def _names(arguments: Arguments, settings: Settings) -> Iterator[tuple[str, str]
         resolve_assets(arguments.assets, settings.extra_assets)
     except UnknownAsset as unknown:
         yield "assets", unknown.message
-    if arguments.provider is not None and arguments.provider not in settings.collect.providers:
-        yield "provider", f"is {arguments.provider[:64]!r}; there are: {', '.join(settings.collect.providers)}"
+    if arguments.provider is not None and arguments.provider not in HISTORY_PROVIDERS:
+        yield (
+            "provider",
+            f"is {arguments.provider[:64]!r}, which keeps no history that a backfill can read; there are: {', '.join(HISTORY_PROVIDERS)}",
+        )

@@ -10,6 +10,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from control.gap_service import GapReader, GapService
 from control.interceptors import AccessLog, Fence, TokenAuth
 from control.operation_desk import OperationDesk
 from control.operation_service import OperationService
@@ -17,8 +18,9 @@ from control.reconciler import Reconciler
 from control.service import ControlService
 from cryptoviz.components import ComponentState
 from cryptoviz.control.channel import SERVER_OPTIONS
-from cryptoviz.control.v1 import control_pb2, operations_pb2
+from cryptoviz.control.v1 import control_pb2, gaps_pb2, operations_pb2
 from cryptoviz.control.v1.control_pb2_grpc import add_ControlServiceServicer_to_server
+from cryptoviz.control.v1.gaps_pb2_grpc import add_GapsServiceServicer_to_server
 from cryptoviz.control.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
 from cryptoviz.errors import PreflightError
 from cryptoviz.log import get_logger
@@ -33,6 +35,7 @@ _BIND_TIMEOUT_S = 5.0
 _BIND_RETRY_S = 0.25
 _SERVICE = control_pb2.DESCRIPTOR.services_by_name["ControlService"].full_name
 _OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name
+_GAPS = gaps_pb2.DESCRIPTOR.services_by_name["GapsService"].full_name
 
 _log = get_logger("controller")
 
@@ -41,10 +44,17 @@ class ControlServer:
     """Serves one reconciler and the operations beside it. `start`, then `stop`."""
 
     def __init__(
-        self, reconciler: Reconciler, operations: OperationDesk, settings: Settings, token: str, on_shutdown: Callable[[], Awaitable[None]]
+        self,
+        reconciler: Reconciler,
+        operations: OperationDesk,
+        read_gaps: GapReader,
+        settings: Settings,
+        token: str,
+        on_shutdown: Callable[[], Awaitable[None]],
     ) -> None:
         self._reconciler = reconciler
         self._operations = operations
+        self._read_gaps = read_gaps
         self._settings = settings
         self._token = token
         self._on_shutdown = on_shutdown
@@ -86,8 +96,9 @@ class ControlServer:
         server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS, maximum_concurrent_rpcs=_MAX_CONCURRENT_RPCS)
         add_ControlServiceServicer_to_server(ControlService(self._reconciler, self._settings, self._on_shutdown), server)
         add_OperationsServiceServicer_to_server(OperationService(self._operations), server)
+        add_GapsServiceServicer_to_server(GapService(self._read_gaps, self._settings), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((_SERVICE, _OPERATIONS, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        reflection.enable_server_reflection((_SERVICE, _OPERATIONS, _GAPS, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
 
     def _bind(self, server: grpc.aio.Server) -> None:
@@ -106,7 +117,7 @@ class ControlServer:
         return PreflightError(f"{address} is taken: end the process that listens there, or set CRYPTOVIZ_CONTROL__PORT", problems=[address])
 
     async def _follow_health(self) -> None:
-        for service in (_SERVICE, _OPERATIONS):
+        for service in (_SERVICE, _OPERATIONS, _GAPS):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         version = 0
         while True:

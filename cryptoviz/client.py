@@ -9,7 +9,7 @@ with ControlClient.from_settings(load_settings()) as control:
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,12 +18,16 @@ import grpc
 
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.control.convert import component_from_proto, pipeline_from_proto
+from cryptoviz.control.convert_gaps import gap_from_proto, stamp
 from cryptoviz.control.convert_providers import provider_from_proto
 from cryptoviz.control.pipeline import PipelineStatus
 from cryptoviz.control.v1 import control_pb2 as pb
+from cryptoviz.control.v1 import gaps_pb2 as gaps_pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
+from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceStub
 from cryptoviz.control.wire import Special, Wire
 from cryptoviz.errors import EngineUnavailable, UnknownComponent
+from cryptoviz.gaps import Gap
 from cryptoviz.operations_client import OperationsClient
 from cryptoviz.providers import ProviderStatus
 from cryptoviz.settings import Settings
@@ -32,6 +36,9 @@ __all__ = ["ControlClient", "PipelineStatus"]
 
 _DEFAULT_TIMEOUT_S = 5.0
 """Verbs only edit the desired state, which takes milliseconds; this covers a machine at full load."""
+
+_READ_TIMEOUT_S = 60.0
+"""Reading the lake starts a process, on a machine at full load too."""
 
 
 class ControlClient:
@@ -142,6 +149,23 @@ class ControlClient:
     def reset_breaker(self, name: str) -> ProviderStatus:
         """Close a provider's breaker and lift a wait that the provider imposed."""
         return provider_from_proto(self._call("ResetBreaker", pb.ResetBreakerRequest(name=name), name).provider)
+
+    def gaps(
+        self,
+        subjects: Sequence[str] = (),
+        *,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        of_providers: bool = False,
+        with_filled: bool = False,
+    ) -> builtins.list[Gap]:
+        """The gap ledger of assets (ids or symbols), or of providers, in order of time: the newest 10 000. Times are UTC epoch ms."""
+        scope = gaps_pb.GAP_SCOPE_PROVIDER if of_providers else gaps_pb.GAP_SCOPE_ASSET
+        request = gaps_pb.ListGapsRequest(
+            scope=scope, subjects=subjects, start=stamp(start_ms), end=stamp(end_ms), with_filled=with_filled
+        )  # fmt: skip
+        answer = self._wire.call(GapsServiceStub, "ListGaps", request, _special(None), _READ_TIMEOUT_S)
+        return [gap_from_proto(one) for one in answer.gaps]
 
     def wait(self, timeout_s: float, until: Callable[[PipelineStatus], bool]) -> PipelineStatus:
         """Watch until `until` says yes. Raises EngineUnavailable when it has not within `timeout_s` seconds."""

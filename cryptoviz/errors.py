@@ -13,6 +13,7 @@
         ├── DownloadError           a downloaded file is not the one that the lock names
         ├── BadPayload              a provider's body does not say what it should
         ├── ProviderRefused         the provider says no: key, plan, region
+        ├── NoHistory               a provider keeps no history of an asset at that time
         ├── UnknownAsset            an asset id that the table does not have
         ├── UnknownComponent        a component name that the pipeline does not have
         ├── UnknownOperation        an operation id that the control service does not have
@@ -40,6 +41,7 @@ __all__ = [
     "EngineUnavailable",
     "InvalidTime",
     "LakeError",
+    "NoHistory",
     "OperationBusy",
     "PreflightError",
     "ProviderRefused",
@@ -134,6 +136,10 @@ class BadPayload(TerminalError):
 
 class ProviderRefused(TerminalError):
     """A provider says no and will go on saying no: key, plan, region; `provider`, `reason`."""
+
+
+class NoHistory(TerminalError):
+    """A provider keeps no history of an asset at that time; `provider`, `asset`, `reason` (a `FallbackReason`)."""
 
 
 class UnknownAsset(TerminalError):

@@ -22,6 +22,7 @@ from spark_jobs.compact import Compactor
 from spark_jobs.compact_merge import Layout
 from spark_jobs.compact_plan import next_merge
 from spark_jobs.daily import DayRule, days_of, drop_old_days, mark_days
+from spark_jobs.gaps import find_gaps
 from spark_jobs.maintenance_log import remove_leftovers, shorten_log
 from spark_jobs.spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
 
@@ -161,11 +162,20 @@ def _shorten(context: RoundContext, name: str, table: DeltaTable) -> None:
     context.figures["checkpoints"] += shorten_log(context.client, context.address(name), table)
 
 
+def _gaps(context: RoundContext) -> None:
+    if not context.wants("gaps"):
+        return
+    found = find_gaps(context.settings, round(context.now().timestamp() * 1000), at_once=False)
+    if found is not None:
+        context.figures.update(gap_days_read=found.days_read, gap_days_changed=found.days_changed)
+
+
 STEPS: tuple[Step, ...] = (
     Step("sweep", _for_each_table(_sweep)),
     Step("retention", _for_each_table(_retain)),
     Step("compact", _for_each_table(_compact)),
     Step("mark", _for_each_table(_mark)),
     Step("log", _for_each_table(_shorten)),
+    Step("gaps", _gaps),
 )
 """In this order. A new step is one more line."""

@@ -37,7 +37,7 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.records import FallbackReason, Observation
 from cryptoviz.settings import ProviderSettings
 
-__all__ = ["BinanceProvider", "parse_tickers"]
+__all__ = ["BinanceProvider", "error_of", "parse_tickers"]
 
 NAME = "binance"
 PATH = "/api/v3/ticker/24hr"
@@ -129,7 +129,7 @@ def parse_tickers(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
     """
     data = decode_response(NAME, response, STATUS_REASONS)
     if response.status != 200 or not isinstance(data, list):
-        raise _error(response, data)
+        raise error_of(response, data)
     rows = ((row.get("symbol"), row) for row in data if isinstance(row, dict))
     known = ((symbol, row) for symbol, row in rows if isinstance(symbol, str) and symbol in ids)
     return gather(ids, ((symbol, _observation(row, ids[symbol], response.received_ms)) for symbol, row in known))
@@ -170,7 +170,8 @@ def _shorten(body: bytes, ids: Mapping[str, str]) -> bytes:
     return orjson.dumps([row for row in orjson.loads(body) if isinstance(row, dict) and row.get("symbol") in ids])
 
 
-def _error(response: HttpResponse, data: Any) -> CryptoVizError:
+def error_of(response: HttpResponse, data: Any) -> CryptoVizError:
+    """The typed error of an answer that is not what was asked for."""
     body = data if isinstance(data, dict) else {}
     code, text = body.get("code"), body.get("msg")
     text = text if isinstance(text, str) else ""

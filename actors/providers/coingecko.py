@@ -23,7 +23,7 @@ from cryptoviz.errors import CryptoVizError, SettingsError
 from cryptoviz.records import FallbackReason, Observation
 from cryptoviz.settings import ProviderSettings
 
-__all__ = ["CoinGeckoProvider", "parse_markets"]
+__all__ = ["CoinGeckoProvider", "error_of", "parse_markets"]
 
 NAME = "coingecko"
 PATH = "/coins/markets"
@@ -113,7 +113,7 @@ def parse_markets(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
     """
     data = decode_response(NAME, response)
     if response.status != 200 or not isinstance(data, list):
-        raise _error(response, data)
+        raise error_of(response, data)
     coins = ((coin.get("id"), coin) for coin in data if isinstance(coin, dict))
     return gather(ids, ((coin_id, _observation(coin, ids[coin_id])) for coin_id, coin in coins if isinstance(coin_id, str) and coin_id in ids))
 
@@ -142,7 +142,7 @@ def _observation(coin: dict[str, Any], asset_id: str) -> Observation | FallbackR
     )
 
 
-def _error(response: HttpResponse, data: Any) -> CryptoVizError:
+def error_of(response: HttpResponse, data: Any) -> CryptoVizError:
     """Any of the documented error bodies: `{"status":{"error_code","error_message"}}`, `{"error_code","error"}`, `{"status":500,"error"}`."""
     body = data if isinstance(data, dict) else {}
     status = body.get("status")

@@ -32,7 +32,7 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.records import FallbackReason, Observation
 from cryptoviz.settings import ProviderSettings
 
-__all__ = ["KrakenProvider", "keys_of_pair", "parse_ticker"]
+__all__ = ["KrakenProvider", "error_of", "keys_of_pair", "parse_ticker"]
 
 NAME = "kraken"
 PATH = "/0/public/Ticker"
@@ -116,7 +116,7 @@ def parse_ticker(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
     errors = data.get("error") if isinstance(data, dict) else None
     failed = [str(text) for text in errors if not str(text).startswith("W")] if isinstance(errors, list) else []
     if failed:
-        raise _error(response, failed[0])
+        raise error_of(response, failed[0])
     if response.status != 200:
         raise status_failure(NAME, response.status, "", response.retry_after_s)
     if not isinstance(result, dict):
@@ -176,7 +176,8 @@ def _turnover(volume: Any, average_price: Any) -> float | None:
     return result if result < float("inf") else None
 
 
-def _error(response: HttpResponse, text: str) -> CryptoVizError:
+def error_of(response: HttpResponse, text: str) -> CryptoVizError:
+    """The typed error of an answer that is not what was asked for."""
     message = f"HTTP {response.status} with {text[:100]}"
     if text.startswith(_UNKNOWN_PAIR):
         return unknown_id(NAME, message)

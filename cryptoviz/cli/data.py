@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def query(
-    sql: Annotated[str, typer.Argument(help="A SELECT over prices, raw, dead_letters, candles_1m, candles_5m, candles_1h, candles_1d.")],
+    sql: Annotated[str, typer.Argument(help="A SELECT over prices, raw, dead_letters, gaps, candles_1m, candles_5m, candles_1h, candles_1d.")],
     form: Annotated[Format, typer.Option("--format", "-f", help="Form of the result; ndjson is one JSON object a line.")] = Format.TABLE,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; needed for Parquet.")] = None,
     as_of: Annotated[str | None, typer.Option("--as-of", help="The tables as they stood then: ISO 8601 with an offset or Z.")] = None,

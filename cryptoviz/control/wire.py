@@ -41,10 +41,10 @@ class Wire:
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
 
-    def call(self, stub: StubType, method: str, request: Any, special: Special) -> Any:
-        """A unary call. Raises the errors of `ControlClient`."""
+    def call(self, stub: StubType, method: str, request: Any, special: Special, timeout_s: float | None = None) -> Any:
+        """A unary call, within `timeout_s` seconds, or the client's own. Raises the errors of `ControlClient`."""
         try:
-            return getattr(stub(self._connected()), method)(request, timeout=self._timeout_s, metadata=self._metadata())
+            return getattr(stub(self._connected()), method)(request, timeout=timeout_s or self._timeout_s, metadata=self._metadata())
         except grpc.RpcError as error:
             self._raise(error, special)
 

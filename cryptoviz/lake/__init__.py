@@ -1,6 +1,7 @@
-"""The lake for readers: prices, raw exchanges, dead letters and candles as Arrow, pandas, Polars or DuckDB. Works without Ray and Spark.
+"""The lake for readers: prices, raw exchanges, dead letters, gaps, candles as Arrow, pandas, Polars or DuckDB. Works without Ray and Spark.
 
-`prices`, `raw`, `dead_letters`, `candles` and `query` are those of one `Lake` with the settings of this process; `Lake(settings)` reads another.
+`prices`, `raw`, `dead_letters`, `gaps`, `candles` and `query` are those of one `Lake` with the settings of this process;
+`Lake(settings)` reads another.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ if TYPE_CHECKING:
     from cryptoviz.lake.reader import Lake
 
     _lake = cast("Lake", None)
-    candles, dead_letters, prices, query, raw = _lake.candles, _lake.dead_letters, _lake.prices, _lake.query, _lake.raw
+    candles, dead_letters, gaps, prices, query, raw = _lake.candles, _lake.dead_letters, _lake.gaps, _lake.prices, _lake.query, _lake.raw
 
-__all__ = ["Lake", "candles", "dead_letters", "prices", "query", "raw"]
+__all__ = ["Lake", "candles", "dead_letters", "gaps", "prices", "query", "raw"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from cryptoviz.lake.schema import DEAD_LETTERS, PARTITION_BY, PRICES, RAW
+from cryptoviz.lake.schema import DEAD_LETTERS, GAPS, PARTITION_BY, PRICES, RAW
 
 __all__ = ["READABLE", "Readable"]
 
@@ -36,5 +36,6 @@ READABLE: dict[str, Readable] = {
         Readable("prices", PRICES, ("tick_ts", "asset_id")),
         Readable("raw", RAW, ("tick_ts", "provider")),
         Readable("dead_letters", DEAD_LETTERS, ("kafka_ts", "kafka_offset")),
+        Readable("gaps", GAPS, ("from_ts", "scope", "asset_id", "provider")),
     )
 }

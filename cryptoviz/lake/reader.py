@@ -143,6 +143,26 @@ class Lake:
         return self._read("dead_letters", start, end, columns, as_, version, as_of)
 
     @overload
+    def gaps(self, *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
+    @overload
+    def gaps(self, *, as_: Literal["pandas"], **rows: Unpack[Selection]) -> pd.DataFrame: ...
+    @overload
+    def gaps(self, *, as_: Literal["polars"], **rows: Unpack[Selection]) -> pl.DataFrame: ...
+    @overload
+    def gaps(self, *, as_: Literal["duckdb"], **rows: Unpack[Selection]) -> duckdb.DuckDBPyRelation: ...
+    def gaps(
+        self,
+        start: When = None,
+        end: When = None,
+        columns: Sequence[str] | None = None,
+        as_: As = "arrow",
+        version: int | None = None,
+        as_of: When = None,
+    ) -> Any:
+        """The gap ledger by `from_ts`, then subject: ticks that were expected and not seen. See docs/gaps.md; `start` and `end` bound `from_ts`."""
+        return self._read("gaps", start, end, columns, as_, version, as_of)
+
+    @overload
     def candles(self, asset: str, interval: str = "1h", *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
     @overload
     def candles(self, asset: str, interval: str = "1h", *, as_: Literal["pandas"], **rows: Unpack[Selection]) -> pd.DataFrame: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["DEAD_LETTERS", "KAFKA_COLUMNS", "PARTITION_BY", "PARTITION_COLUMNS", "PRICES", "RAW", "file_schema"]
+__all__ = ["DEAD_LETTERS", "GAPS", "KAFKA_COLUMNS", "PARTITION_BY", "PARTITION_COLUMNS", "PRICES", "RAW", "TIME", "file_schema"]
 
 TIME = pa.timestamp("us", tz="UTC")
 
@@ -82,6 +82,28 @@ DEAD_LETTERS = pa.schema(
         pa.field("value", pa.binary()),
         pa.field("reason", pa.string(), nullable=False),
         *KAFKA_COLUMNS,
+        *PARTITION_COLUMNS,
+    ]
+)
+
+
+# One row is a gap, on the UTC date of `from_ts`: see `cryptoviz.gaps`.
+GAPS = pa.schema(
+    [
+        pa.field("gap_id", pa.string(), nullable=False),
+        pa.field("scope", pa.string(), nullable=False),
+        pa.field("asset_id", pa.string()),  # of scope asset
+        pa.field("provider", pa.string()),  # of scope provider
+        pa.field("from_ts", TIME, nullable=False),  # the first missing tick
+        pa.field("to_ts", TIME, nullable=False),  # the last one, included
+        pa.field("tick_ms", pa.int64(), nullable=False),  # the grid's step
+        pa.field("missing", pa.int64(), nullable=False),  # ticks, filled ones too
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("found_ts", TIME, nullable=False),  # when it was first told
+        pa.field("state", pa.string(), nullable=False),
+        pa.field("filled", pa.int64(), nullable=False),  # ticks that a backfill brought
+        pa.field("filled_by", pa.string()),  # providers, comma between them
+        pa.field("filled_ts", TIME),  # ingest time of the newest of those rows
         *PARTITION_COLUMNS,
     ]
 )

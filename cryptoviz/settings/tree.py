@@ -167,7 +167,7 @@ def _demo_overrides(given: Settings) -> dict[str, Any]:
         overrides["collect"] = given.collect.model_dump() | _DEMO_DEFAULTS["collect"]
     if "home" not in given.model_fields_set:
         overrides["home"] = given.home.with_name(given.home.name + "-demo")
-    for name in given.collect.providers:
+    for name in dict.fromkeys((*given.collect.providers, *given.collect.history_providers)):
         # A real key never goes to the replay market, nor the plan that needs it.
         own = given.provider(name)
         waits = {key: value for key, value in _DEMO_WAITS.items() if key not in own.model_fields_set}

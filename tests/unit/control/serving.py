@@ -18,6 +18,7 @@ from control.token import ensure_token
 from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import CryptoVizError
+from cryptoviz.gaps import Gap
 from cryptoviz.settings import Settings, load_settings
 from tests.helpers import free_port
 from tests.unit.control.fakes import FakeRuntime, MemoryStore, small_table
@@ -35,6 +36,7 @@ class Serving:
     loop: asyncio.AbstractEventLoop
     operations: FakeOperationRunner
     desk: OperationDesk
+    gaps: list[Gap] | Exception = field(default_factory=list)
     shutdowns: list[str] = field(default_factory=list)
 
     @property
@@ -64,11 +66,16 @@ def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any
         desk = OperationDesk(runner, MemoryOperations(), settings, SystemClock(), lambda _: runner.down)
         here = Serving(settings, ensure_token(settings.token_file), runtime, reconciler, asyncio.get_running_loop(), runner, desk)
 
+        async def read_gaps() -> list[Gap]:
+            if isinstance(here.gaps, Exception):
+                raise here.gaps
+            return here.gaps
+
         async def shutdown() -> None:
             here.shutdowns.append("asked")
             await server.not_serving()
 
-        server = ControlServer(reconciler, desk, settings, here.token, shutdown)
+        server = ControlServer(reconciler, desk, read_gaps, settings, here.token, shutdown)
         try:
             await reconciler.open()
             await desk.open()

@@ -79,7 +79,7 @@ def test_health_and_reflection(served: Serving, channel: grpc.Channel) -> None:
     ask = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
     answers = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(ask, metadata=served.metadata())
     names = {service.name for service in next(answers).list_services_response.service}
-    ours = {"cryptoviz.control.v1.ControlService", "cryptoviz.control.v1.OperationsService"}
+    ours = {f"cryptoviz.control.v1.{name}Service" for name in ("Control", "Operations", "Gaps")}
     assert names == ours | {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 
 

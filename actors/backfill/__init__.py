@@ -1,0 +1,1 @@
+"""Fetches from the providers' history what was not seen live."""

@@ -1,0 +1,145 @@
+"""Asks one provider for its history, through the limits that everything on the node shares, and behind the scrapers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+
+from actors.backfill.series import Point, Window
+from actors.backfill.sources import HistorySource, Step
+from actors.guards import Guards, build_guards
+from actors.providers.http import HttpFetcher, HttpLimits, HttpResponse, open_client
+from actors.providers.registry import provider_class
+from cryptoviz.clock import Clock
+from cryptoviz.errors import ProviderUnavailable
+from cryptoviz.providers import BreakerState
+from cryptoviz.records import FallbackReason, RawExchange
+from cryptoviz.settings import Settings
+
+__all__ = ["Asked", "HistoryAsker"]
+
+_ATTEMPTS = 6
+_WAIT_S = (1.0, 60.0)
+"""Between attempts, doubling, unless the provider or our own limit names a time."""
+_LONGEST_WAIT_S = 900.0
+"""A longer wait (a used-up day or month, a ban) ends the asking: other providers go on, and the backfill can be resumed."""
+_SHARE = 2.0
+"""A backfill leaves so many times its own pace to the scrapers, which ask through the same limit."""
+
+
+class Asked:
+    """An answer: prices in order of time, with what is needed to say where they came from."""
+
+    def __init__(self, points: list[Point], received_ms: int, exchange: RawExchange) -> None:
+        self.points = points
+        self.received_ms = received_ms
+        self.exchange = exchange
+
+
+class HistoryAsker:
+    """One provider, for one event loop. No network before `ask`."""
+
+    def __init__(self, source: HistorySource, settings: Settings, clock: Clock) -> None:
+        own, cls = settings.provider(source.name), provider_class(source.name)
+        self.source = source
+        self._clock = clock
+        self._exchanges: list[RawExchange] = []
+        self._guards: Guards = build_guards(source.name, settings, clock)
+        self._base_url = cls.resolve_base_url(own)
+        self._fetcher = HttpFetcher(
+            provider=source.name,
+            client=open_client(self._base_url),
+            limits=HttpLimits(own.timeout_s, own.max_body_bytes),
+            limiter=self._guards.limiter,
+            clock=clock,
+            recorder=self._exchanges.append,
+            secrets=(own.api_key.get_secret_value(),) if own.api_key else (),
+            status_reasons=cls.status_reasons,
+        )
+        self._headers = cls(own, self._fetcher, clock).auth_headers()
+        per_minute = self._guards.meter.plan.per_minute
+        self._pace_s = 60.0 * self._guards.turns.cost.weight / per_minute * _SHARE if per_minute else 0.0
+        self._refused_s = own.rate_limit_wait_s
+        self._loaded = False
+        self._next_s = 0.0
+        self.calls = 0
+
+    async def ask(self, provider_id: str, window: Window, step: Step, say: Callable[[str], None]) -> Asked:
+        """The prices for a window's ticks. Waits for the limits, as `say` tells, and asks again after what may pass.
+
+        Raises:
+            ProviderUnavailable, ProviderRefused, BadPayload, NoHistory: the provider does not give them now.
+        """
+        if not self._loaded:
+            await self._guards.load()
+            self._loaded = True
+        self._guards.breaker.load()  # its scraper, or an operator, may have opened it since
+        if self._guards.breaker.status().state is BreakerState.OPEN:
+            message = f"{self.source.name}: its breaker is open"
+            raise ProviderUnavailable(message, provider=self.source.name, reason=FallbackReason.BREAKER_OPEN, retry_after_s=None)
+        path, query = self.source.request(provider_id, window, step)
+
+        def parse(response: HttpResponse) -> tuple[list[Point], int]:
+            return self.source.parse(response, step), response.received_ms
+
+        def tell(state: RetryCallState) -> None:
+            say(f"{self.source.name} makes us wait {state.upcoming_sleep:.0f} s")
+
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=_wait_s,
+            retry=retry_if_exception_type(_Passing),
+            before_sleep=tell,
+            sleep=self._clock.sleep,
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    points, received_ms = await self._once(path, query, parse, window.ticks[0], attempt.retry_state.attempt_number)
+                    return Asked(points, received_ms, self._exchanges[-1])
+        except _Passing as passing:
+            raise passing.cause from None
+        raise AssertionError("tenacity either returns or raises")  # pragma: no cover
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._fetcher.aclose()
+        await self._guards.aclose()
+
+    async def _once(
+        self, path: str, query: dict[str, str], parse: Callable[[HttpResponse], tuple[list[Point], int]], tick_ts: int, attempt: int
+    ) -> tuple[list[Point], int]:
+        await self._clock.sleep(max(0.0, self._next_s - self._clock.monotonic_s()))
+        self._next_s = self._clock.monotonic_s() + self._pace_s
+        self._exchanges.clear()
+        self._guards.hold_off.load()  # what the provider told its scraper holds for us too
+        self._fetcher.begin(tick_ts, attempt)
+        self.calls += 1
+        try:
+            return await self._fetcher.get(f"{self._base_url}{path}", query, self._headers, parse)
+        except ProviderUnavailable as error:
+            wait_s = error.details.get("retry_after_s")
+            if self._exchanges and error.details.get("reason") is FallbackReason.RATE_LIMITED:
+                wait_s = self._refused_s if wait_s is None else wait_s
+                self._guards.hold_off.impose(FallbackReason.RATE_LIMITED, wait_s, self._clock.now_ms())
+            if error.details.get("reason") is FallbackReason.QUOTA or (wait_s is not None and wait_s > _LONGEST_WAIT_S):
+                raise
+            raise _Passing(error, wait_s) from None
+
+
+class _Passing(Exception):
+    """A failure that may pass within a time worth waiting for."""
+
+    def __init__(self, cause: ProviderUnavailable, wait_s: float | None) -> None:
+        super().__init__(cause.message)
+        self.cause = cause
+        self.wait_s = wait_s
+
+
+def _wait_s(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome is not None else None
+    asked_s = error.wait_s if isinstance(error, _Passing) else None
+    low, high = _WAIT_S
+    return min(high, low * 2 ** (state.attempt_number - 1)) if asked_s is None else asked_s + low

@@ -1,0 +1,207 @@
+"""The backfill: wanted ticks, less what is there, provider by provider and window by window, each window one transaction in Kafka.
+
+Progress lies in Kafka and the lake, nowhere else: a backfill that was killed, or is run twice, looks what is there and brings the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from actors.backfill.asker import Asked, HistoryAsker
+from actors.backfill.rows import Answer, record_of
+from actors.backfill.series import Point, Window, price_at, windows
+from actors.backfill.sources import SOURCES, Step
+from actors.backfill.wanted import Missing, first_live_ticks, ticks_wanted
+from actors.batch import Batch, Message
+from actors.kafka import KafkaTransport, SeenNothing
+from cryptoviz.assets import Asset, provider_id_at, resolve_assets
+from cryptoviz.clock import Clock, SystemClock
+from cryptoviz.errors import BadPayload, EngineUnavailable, NoHistory, ProviderRefused, ProviderUnavailable, SettingsError
+from cryptoviz.lake.ledger import read_gaps
+from cryptoviz.log import get_logger
+from cryptoviz.operations import BackfillArguments, OperationResult, Progress, Report
+from cryptoviz.records import FallbackReason
+from cryptoviz.settings import Settings
+
+__all__ = ["Backfill"]
+
+TRANSACTIONAL_ID = "cryptoviz-backfill"
+"""One for all: a backfill that was thought dead is fenced by the next one."""
+_SETTLE_TICKS = 3
+"""Ticks so young may still come from the collector."""
+_MOST_TICKS = 2_000_000
+"""What one backfill takes in hand: sets of that size take some 200 MB. Years of minutes for one coin, a month of minutes for all."""
+_KAFKA_PATIENCE_S = 120.0
+_NONE_YET = "nothing to fill: the ledger has no open gap there (it follows what happens by a minute or so)"
+
+_log = get_logger("backfill")
+
+
+class Backfill:
+    """A `cryptoviz.operations.Operation`."""
+
+    def __init__(self, settings: Settings, operation_id: str, arguments: BackfillArguments, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._operation_id = operation_id
+        self._arguments = arguments
+        self._clock = clock or SystemClock()
+        self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, TRANSACTIONAL_ID, SeenNothing())
+        self._missing = Missing(settings, {})
+        self._notes: dict[str, None] = {}
+        self._reasons: dict[str, FallbackReason] = {}
+        self._total = self._rows = self._windows = 0
+        self._report: Report = lambda _: None
+
+    async def run(self, report: Report) -> OperationResult:
+        """Bring the wanted ticks.
+
+        Raises:
+            EngineUnavailable: Kafka or the object store does not answer.
+            NoHistory: there was something to bring, and no provider gave any of it; the message says why.
+            SettingsError: more ticks than one backfill takes, or a provider of the settings that keeps no history.
+        """
+        self._report = report
+        report(Progress(done=0, unit="ticks", message="looking what is missing"))
+        assets = resolve_assets(self._arguments.assets or [asset.asset_id for asset in self._settings.assets], self._settings.extra_assets)
+        askers = self._askers()
+        # Fenced first: what an earlier backfill had begun is in Kafka or is not, before we look.
+        async for attempt in self._patiently():
+            with attempt:
+                await asyncio.to_thread(self._transport.connect)
+        try:
+            self._missing = Missing(self._settings, await asyncio.to_thread(self._wanted, assets))
+            await asyncio.to_thread(self._missing.load)
+            self._total = self._missing.count
+            for number, asker in enumerate(askers):
+                for asset in assets:
+                    await self._fill(asker, asset, preferred=number == 0)
+            return self._result(sum(asker.calls for asker in askers))
+        finally:
+            self._transport.close()
+            for asker in askers:
+                await asker.aclose()
+
+    def _askers(self) -> list[HistoryAsker]:
+        chosen = self._arguments.provider
+        names = (chosen,) if chosen is not None else self._settings.collect.history_providers
+        unknown = [name for name in names if name not in SOURCES]
+        if unknown:
+            hint = f"{', '.join(unknown)} keeps no history that a backfill can read; there are: {', '.join(SOURCES)} (collect.history_providers)"
+            raise SettingsError(hint, setting="collect.history_providers")
+        return [HistoryAsker(SOURCES[name], self._settings, self._clock) for name in names]
+
+    def _wanted(self, assets: Sequence[Asset]) -> dict[str, set[int]]:
+        tick_ms, given = self._settings.collect.tick_ms, self._arguments
+        settled_ms = self._clock.now_ms() - _SETTLE_TICKS * tick_ms
+        end_ms = settled_ms if given.end_ms is None else min(given.end_ms, settled_ms)
+        gaps = read_gaps(self._settings)
+        first_live = first_live_ticks(self._settings) if given.start_ms is not None else {}
+        wanted: dict[str, set[int]] = {}
+        for asset in assets:
+            runs = list(ticks_wanted(given, asset.asset_id, gaps, first_live.get(asset.asset_id), tick_ms, end_ms))
+            if sum(map(len, runs)) + sum(map(len, wanted.values())) > _MOST_TICKS:
+                raise SettingsError(
+                    f"more than {_MOST_TICKS:,} ticks: name fewer assets or a shorter time (--assets, --from, --to)", setting="--from"
+                )
+            wanted[asset.asset_id] = {tick for run in runs for tick in run}
+        return wanted
+
+    async def _fill(self, asker: HistoryAsker, asset: Asset, *, preferred: bool) -> None:
+        """All windows of an asset; what cannot be had becomes a note, and the next provider's turn."""
+        ticks = sorted(self._missing.left.get(asset.asset_id, ()))
+        for provider_id, own in _by_id(asker.source.name, asset, ticks):
+            if provider_id is None:
+                self._reasons[asset.asset_id] = FallbackReason.MISSING_ASSET
+                self._notes[f"{asset.asset_id}: {asker.source.name} does not list it"] = None
+                continue
+            try:
+                await self._fill_run(asker, asset, provider_id, own, preferred=preferred)
+            except (NoHistory, ProviderUnavailable, ProviderRefused, BadPayload) as error:
+                self._reasons[asset.asset_id] = FallbackReason(error.details.get("reason", FallbackReason.BAD_PAYLOAD))
+                self._notes[f"{asset.asset_id}: {error.message}"] = None
+                _log.warning("history_not_given", provider=asker.source.name, asset=asset.asset_id, reason=error.message)
+
+    async def _fill_run(self, asker: HistoryAsker, asset: Asset, provider_id: str, ticks: Sequence[int], *, preferred: bool) -> None:
+        steps = asker.source.steps(ticks, self._clock.now_ms())
+        for step in steps:
+            for window in windows(step.ticks, step.span_ms, step.lookback_ms):
+                await self._fill_window(asker, asset, provider_id, window, step, preferred=preferred)
+        too_old = len(ticks) - sum(len(step.ticks) for step in steps)
+        if too_old:
+            message = f"{asker.source.name} does not reach back to {_text(ticks[0])}, for {too_old:,} ticks"
+            raise NoHistory(message, provider=asker.source.name, reason=FallbackReason.MISSING_ASSET)
+
+    async def _fill_window(self, asker: HistoryAsker, asset: Asset, provider_id: str, window: Window, step: Step, *, preferred: bool) -> None:
+        self._tell(f"asking {asker.source.name} for {asset.asset_id} from {_text(window.ticks[0])}")
+        asked = await asker.ask(provider_id, window, step, self._tell)
+        max_age_ms = round(self._settings.collect.stale_after_s * 1000)
+        priced = {tick: point for tick in window.ticks if (point := price_at(asked.points, tick, max_age_ms)) is not None}
+        if len(priced) < len(window.ticks):
+            self._reasons.setdefault(asset.asset_id, FallbackReason.MISSING_ASSET)
+        if priced:
+            reason = None if preferred else self._reasons.get(asset.asset_id, FallbackReason.MISSING_ASSET)
+            source = asker.source
+            answer = Answer(source.name, provider_id, source.currency(provider_id), asked.received_ms, asked.exchange.fetch_id, reason)
+            await self._publish(asset, priced, answer, asked)
+        self._tell("")
+
+    async def _publish(self, asset: Asset, priced: dict[int, Point], answer: Answer, asked: Asked) -> None:
+        """One transaction; after an unknown outcome, what is there is looked up before the rest is tried again."""
+        left = self._missing.left[asset.asset_id]
+        note = Message(answer.provider.encode(), asked.exchange.to_json())
+        count = len(priced.keys() & left)
+        async for attempt in self._patiently():
+            with attempt:
+                if attempt.retry_state.attempt_number > 1:
+                    await asyncio.to_thread(self._transport.connect)
+                    await asyncio.to_thread(self._missing.refresh)
+                records = [record_of(asset, tick, priced[tick], answer) for tick in sorted(priced.keys() & left)]
+                if not records:
+                    break
+                messages = tuple(Message(record.asset_id.encode(), record.to_json()) for record in records)
+                identity = f"{self._operation_id}-{asset.asset_id}-{records[0].tick_ts}"
+                await asyncio.to_thread(self._transport.publish, Batch(identity, records[-1].tick_ts, messages, (note,)))
+        left.difference_update(priced)
+        self._rows += count
+        self._windows += 1
+
+    def _patiently(self) -> AsyncRetrying:
+        return AsyncRetrying(
+            retry=retry_if_exception_type(EngineUnavailable),
+            wait=wait_exponential_jitter(initial=0.2, max=5.0, jitter=0.2),
+            stop=stop_after_delay(_KAFKA_PATIENCE_S),
+            sleep=self._clock.sleep,
+            reraise=True,
+        )
+
+    def _tell(self, message: str) -> None:
+        self._report(Progress(done=self._rows, total=self._total, unit="ticks", message=message))
+
+    def _result(self, calls: int) -> OperationResult:
+        left = {asset_id: len(ticks) for asset_id, ticks in self._missing.left.items() if ticks}
+        notes = tuple(f"{asset_id}: {count:,} ticks without a price at any provider asked" for asset_id, count in left.items())
+        if self._total == 0:
+            return OperationResult(message=_NONE_YET, figures={"ticks_wanted": 0, "rows": 0})
+        if self._rows == 0:
+            raise NoHistory(f"none of {self._total:,} ticks could be filled: {'; '.join(self._notes) or 'no provider had a price'}"[:1000])
+        figures = {"ticks_wanted": self._total, "rows": self._rows, "ticks_left": sum(left.values()), "calls": calls, "transactions": self._windows}
+        return OperationResult(message=f"{self._rows:,} of {self._total:,} ticks filled", figures=figures, notes=(*self._notes, *notes))
+
+
+def _by_id(provider: str, asset: Asset, ticks: Sequence[int]) -> list[tuple[str | None, list[int]]]:
+    """Ticks in order, cut where the provider's id of the asset changes; None where it has none."""
+    runs: list[tuple[str | None, list[int]]] = []
+    for tick in ticks:
+        provider_id = provider_id_at(asset, provider, datetime.fromtimestamp(tick / 1000, UTC))
+        if not runs or runs[-1][0] != provider_id:
+            runs.append((provider_id, []))
+        runs[-1][1].append(tick)
+    return runs
+
+
+def _text(moment_ms: int) -> str:
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,117 @@
+"""Which ticks a backfill has to bring: those of the ledger's open gaps, those before recording began, without what is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.gaps import Gap, open_gaps
+from cryptoviz.lake.objects import table_address
+from cryptoviz.lake.progress import read_progress
+from cryptoviz.lake.schema import TIME
+from cryptoviz.lake.topicreader import read_topic, topic_ends
+from cryptoviz.operations import BackfillArguments
+from cryptoviz.records import Kind
+from cryptoviz.settings import Settings
+
+__all__ = ["Missing", "first_live_ticks", "ticks_wanted"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def ticks_wanted(
+    arguments: BackfillArguments, asset_id: str, gaps: Sequence[Gap], first_live: int | None, tick_ms: int, end_ms: int
+) -> Iterator[range]:
+    """The asset's ticks to bring, before `end_ms`, in runs.
+
+    Those of the ledger's gaps that are not filled; and, when the arguments name a start before the first live row, the grid of `tick_ms` up to it.
+    """
+    start_ms = arguments.start_ms
+    if start_ms is not None:
+        before_ms = end_ms if first_live is None else min(end_ms, first_live)
+        first = start_ms + -start_ms % tick_ms
+        if first < before_ms:
+            yield range(first, before_ms, tick_ms)
+    for gap in open_gaps(gaps, (asset_id,), start_ms, end_ms):
+        skipped = 0 if start_ms is None else max(0, -(-(start_ms - gap.from_ms) // gap.tick_ms))
+        yield range(gap.from_ms + skipped * gap.tick_ms, min(gap.to_ms + 1, end_ms), gap.tick_ms)
+
+
+def first_live_ticks(settings: Settings) -> dict[str, int]:
+    """By asset, the first tick with a live row in the lake (UTC epoch ms). Raises EngineUnavailable."""
+    found: dict[str, int] = {}
+    for rows in _rows(settings, ds.field("kind") == Kind.LIVE.value)[1]:
+        firsts = pa.table(rows).group_by("asset_id").aggregate([("tick_ts", "min")])
+        for asset_id, first in zip(firsts["asset_id"].to_pylist(), _ms(firsts["tick_ts_min"]), strict=True):
+            found[asset_id] = min(first, found.get(asset_id, first))
+    return found
+
+
+class Missing:
+    """Wanted ticks that have no row of either kind, in the lake or in Kafka on its way there. Blocking; for one thread at a time.
+
+    Attributes:
+        left: by asset.
+    """
+
+    def __init__(self, settings: Settings, wanted: dict[str, set[int]]) -> None:
+        self._settings = settings
+        self._progress: dict[tuple[str, int], int] = {}
+        self.left = wanted
+
+    @property
+    def count(self) -> int:
+        """Ticks of all assets."""
+        return sum(map(len, self.left.values()))
+
+    def load(self) -> None:
+        """Leave out what the lake holds, then what Kafka holds past it. Raises EngineUnavailable."""
+        ticks = [tick for of in self.left.values() for tick in of]
+        if ticks:
+            low, high = (pa.scalar(_EPOCH + timedelta(milliseconds=one), TIME) for one in (min(ticks), max(ticks)))
+            self._progress, batches = _rows(self._settings, (ds.field("tick_ts") >= low) & (ds.field("tick_ts") <= high))
+            for rows in batches:
+                for asset_id in pc.unique(rows["asset_id"]).to_pylist():
+                    own = rows.filter(pc.equal(rows["asset_id"], asset_id))
+                    self.left.get(asset_id, set()).difference_update(_ms(own["tick_ts"]))
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Leave out what was published since the lake's version that `load` read. Raises EngineUnavailable."""
+        bootstrap, topic = self._settings.kafka.bootstrap_servers, self._settings.kafka.stream_topic
+        topic_id, bounds = topic_ends(bootstrap, topic)
+        spans = {partition: (max(first, self._progress.get((topic_id, partition), first)), end) for partition, (first, end) in bounds.items()}
+        for message in read_topic(bootstrap, topic, spans):
+            try:
+                record: Any = orjson.loads(message.value() or b"")
+                self.left.get(record["asset_id"], set()).discard(record["tick_ts"])
+            except (ValueError, KeyError, TypeError):
+                continue  # it becomes a dead letter
+
+
+def _rows(settings: Settings, condition: Any) -> tuple[dict[tuple[str, int], int], Iterator[pa.RecordBatch]]:
+    """How far the prices table is, and its rows in batches."""
+    address = table_address(settings.s3, "prices")
+    try:
+        table = DeltaTable(address.uri, storage_options=settings.s3.storage_options())
+        progress = read_progress(table)
+        batches = table.to_pyarrow_dataset().to_batches(columns=["asset_id", "tick_ts", "kind"], filter=condition)
+        return ({} if progress is None else dict(progress.offsets)), batches
+    except TableNotFoundError:
+        return {}, iter(())
+    except (DeltaError, OSError) as error:
+        raise EngineUnavailable(f"the object store did not give {address.uri}: {error}", engine="object-store") from error
+
+
+def _ms(column: Any) -> list[int]:
+    ticks: list[int] = pc.divide(column.cast(pa.int64()), 1000).to_pylist()
+    return ticks

@@ -1,0 +1,107 @@
+"""gaps and backfill: what the lake lacks, and bringing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import orjson
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from cryptoviz.cli.operations import run_operation
+from cryptoviz.cli.pipeline import running_settings
+from cryptoviz.client import ControlClient
+from cryptoviz.errors import SettingsError
+from cryptoviz.gaps import Gap, GapState
+from cryptoviz.operations import BackfillArguments
+
+__all__ = ["register"]
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Assets = Annotated[str, typer.Option("--assets", help="Ids or symbols, with commas between them; all by default.", metavar="BTC,ETH")]
+From = Annotated[str, typer.Option("--from", help="First tick, ISO 8601 with an offset or Z.", metavar="TIME")]
+To = Annotated[str, typer.Option("--to", help="The tick after the last, likewise.", metavar="TIME")]
+_STATES = {GapState.OPEN: "yellow", GapState.PARTLY: "cyan", GapState.FILLED: "green"}
+_SHOWN = 200
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command()(gaps)
+    app.command()(backfill)
+
+
+def gaps(
+    assets: Assets = "",
+    start: From = "",
+    end: To = "",
+    providers: Annotated[bool, typer.Option("--providers", help="Of the providers instead of the assets.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Filled ones too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the gap ledger: ticks that were expected and are not in the lake. It follows what happens by a minute or so."""
+    with ControlClient.from_settings(running_settings()) as client:
+        found = client.gaps(
+            _names(assets), start_ms=_moment(start, "--from"), end_ms=_moment(end, "--to"), of_providers=providers, with_filled=everything
+        )
+    if as_json:
+        typer.echo(orjson.dumps({"gaps": [gap.to_json_dict() for gap in found]}).decode())
+        return
+    _print(found)
+
+
+def backfill(
+    assets: Assets = "",
+    start: From = "",
+    end: To = "",
+    provider: Annotated[str, typer.Option("--provider", help="Ask this one only: binance, kraken or coingecko.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Fill gaps from the providers' history: those of the ledger, and, with a --from before recording began, the time up to it.
+
+    Rows say `kind=backfill`. It can be ended (Ctrl-C) and run again: what is there is never brought twice.
+    """
+    run_operation(
+        BackfillArguments(
+            assets=_names(assets), start_ms=_moment(start, "--from"), end_ms=_moment(end, "--to"), provider=provider or None
+        ),
+        as_json=as_json,
+    )  # fmt: skip
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _moment(text: str, option: str) -> int | None:
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"{option} is {text!r}: give a time such as 2026-01-31T12:00:00Z", setting=option) from None
+    if moment.tzinfo is None:
+        raise SettingsError(f"{option} is {text!r}, which has no zone: end it in Z for UTC, or in an offset such as +02:00", setting=option)
+    return round(moment.timestamp() * 1000)
+
+
+def _print(found: Sequence[Gap]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("of", "from", "to", "ticks", "reason", "state", "filled by"):
+        table.add_column(column, justify="right" if column == "ticks" else "left")
+    for gap in found[:_SHOWN]:
+        ticks = f"{gap.missing:,}" if not gap.filled else f"{gap.filled:,}/{gap.missing:,}"
+        state = f"[{_STATES[gap.state]}]{gap.state}"
+        table.add_row(gap.subject, _text(gap.from_ms), _text(gap.to_ms), ticks, gap.reason, state, ", ".join(gap.filled_by))
+    console = Console()
+    console.print(table if found else "No gap.")
+    if len(found) > _SHOWN:
+        console.print(f"… {len(found) - _SHOWN:,} more: name assets or a time, or use --json", style="dim")
+
+
+def _text(moment_ms: int) -> str:
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")

@@ -1,0 +1,40 @@
+"""The table of the gap ledger (see `cryptoviz.gaps`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.gaps import Gap
+from cryptoviz.lake.objects import TableAddress, table_address
+from cryptoviz.settings import Settings
+
+__all__ = ["gaps_address", "read_gaps"]
+
+
+def gaps_address(settings: Settings) -> TableAddress:
+    """Where the ledger lies."""
+    return table_address(settings.s3, "gaps")
+
+
+def read_gaps(settings: Settings, days: Iterable[date] | None = None) -> list[Gap]:
+    """The ledger, or that of some UTC days, by first tick and subject; empty before the first round of maintenance.
+
+    Raises:
+        EngineUnavailable: the object store does not answer.
+    """
+    address = gaps_address(settings)
+    chosen = None if days is None else [f"{one.year}-{one.month}-{one.day}" for one in days]
+    try:
+        rows = pa.table(DeltaTable(address.uri, storage_options=settings.s3.storage_options()).to_pyarrow_table()).to_pylist()
+    except TableNotFoundError:
+        return []
+    except (DeltaError, OSError) as error:
+        raise EngineUnavailable(f"the object store did not give {address.uri}: {error}", engine="object-store") from error
+    found = [Gap.from_row(row) for row in rows if chosen is None or f"{row['year']}-{row['month']}-{row['day']}" in chosen]
+    return sorted(found, key=lambda gap: (gap.from_ms, gap.scope, gap.subject))

@@ -1,0 +1,203 @@
+"""Expected ticks against seen ones, for one UTC day. Pure.
+
+The grid: ticks are multiples of `collect.tick_s`. Each tick's record of the collector says by which step it was made, so that a change of the setting
+begins a new era at the first tick made by it; the time before that, running or not, belongs to the era before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from cryptoviz.gaps import DROPPED, NOT_RUNNING, Gap, GapScope
+
+__all__ = ["DaySeen", "Era", "Fill", "TickRecord", "day_gaps", "eras_after", "grid"]
+
+Ticks = npt.NDArray[np.int64]
+MISSING_ASSET = "missing_asset"
+"""The tick was collected, providers answered, and none had a price for the asset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Era:
+    """From `from_ms` on (UTC epoch ms), ticks are the multiples of `tick_ms`."""
+
+    from_ms: int
+    tick_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TickRecord:
+    """What the collector told of a tick, by provider: who answered well, who did not and why, who was not to be asked."""
+
+    good: frozenset[str] = frozenset()
+    failed: tuple[tuple[str, str], ...] = ()
+    idle: frozenset[str] = frozenset()
+
+    @property
+    def providers(self) -> frozenset[str]:
+        """All that it speaks of."""
+        return self.good | self.idle | {name for name, _ in self.failed}
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A row that a backfill brought."""
+
+    provider: str
+    ingest_ms: int
+
+
+@dataclass
+class DaySeen:
+    """What the lake holds of a day. Ticks are UTC epoch ms, sorted and without repeats.
+
+    Attributes:
+        live: by asset, ticks with a live row.
+        fills: by asset and tick.
+        records: by tick.
+        asked: by provider, ticks with an exchange of any outcome.
+        answered: by provider, ticks with a good exchange.
+        dropped, unplanned: ticks that the collector told of later: lost while Kafka was away; not collected because no provider's plan paid for it.
+    """
+
+    live: dict[str, Ticks] = field(default_factory=dict)
+    fills: dict[str, dict[int, Fill]] = field(default_factory=dict)
+    records: dict[int, TickRecord] = field(default_factory=dict)
+    asked: dict[str, Ticks] = field(default_factory=dict)
+    answered: dict[str, Ticks] = field(default_factory=dict)
+    dropped: frozenset[int] = frozenset()
+    unplanned: frozenset[int] = frozenset()
+
+
+def grid(eras: Sequence[Era], start_ms: int, end_ms: int) -> Iterator[tuple[int, Ticks]]:
+    """Expected ticks in `[start_ms, end_ms)`, by era: its step, its ticks. `eras` are in order of time; nothing is expected before the first."""
+    for number, era in enumerate(eras):
+        begin = max(era.from_ms, start_ms)
+        end = min(end_ms, eras[number + 1].from_ms if number + 1 < len(eras) else end_ms)
+        first = begin + -begin % era.tick_ms
+        if first < end:
+            yield era.tick_ms, np.arange(first, end, era.tick_ms, dtype=np.int64)
+
+
+def eras_after(eras: Sequence[Era], steps: Iterable[tuple[int, int]]) -> tuple[Era, ...]:
+    """`eras` with the changes that a day's ticks tell: pairs of (tick, its step) in order of time. Known eras past the last of them stay."""
+    told = list(steps)
+    if not told:
+        return tuple(eras)
+    first, last = told[0][0], told[-1][0]
+    kept = [era for era in eras if era.from_ms < first]
+    for tick, step in told:
+        if not kept or kept[-1].tick_ms != step:
+            kept.append(Era(tick, step))
+    for era in eras:
+        if era.from_ms > last and kept[-1].tick_ms != era.tick_ms:
+            kept.append(era)
+    return tuple(kept)
+
+
+def day_gaps(
+    seen: DaySeen,
+    eras: Sequence[Era],
+    start_ms: int,
+    end_ms: int,
+    assets: Mapping[str, tuple[int, int]],
+    providers: Sequence[str],
+    now_ms: int,
+) -> list[Gap]:
+    """The gaps within `[start_ms, end_ms)`, a UTC day or the part of it that is settled.
+
+    Args:
+        seen: what the lake holds of the day.
+        eras: the grid, in order of time.
+        start_ms: inclusive.
+        end_ms: exclusive.
+        assets: by id, the first tick from which and the last tick until which it is expected (both included).
+        providers: those expected when the pipeline does not run; while it runs, each tick's record says who is.
+        now_ms: becomes `found_ms`; the caller puts the earlier time of a gap that is known already.
+    """
+    found: list[Gap] = []
+    silent = _silent(seen)
+    expected = list(grid(eras, start_ms, end_ms))
+    for asset_id, (first, last) in sorted(assets.items()):
+        live, fills = seen.live.get(asset_id, _NONE), seen.fills.get(asset_id, {})
+        for step, ticks in expected:
+            missing = np.setdiff1d(ticks[(ticks >= first) & (ticks <= last)], live, assume_unique=True)
+            reasons = ((int(tick), _why_no_price(int(tick), seen, silent)) for tick in missing)
+            found += _runs(GapScope.ASSET, asset_id, step, reasons, fills, now_ms)
+    for name in sorted({*providers, *(one for record in set(seen.records.values()) for one in record.providers)}):
+        answered = seen.answered.get(name, _NONE)
+        fills = {tick: fill for by_tick in seen.fills.values() for tick, fill in by_tick.items() if fill.provider == name}
+        for step, ticks in expected:
+            missing = np.setdiff1d(ticks, answered, assume_unique=True)
+            reasons = ((int(tick), _why_no_answer(int(tick), name, name in providers, seen, silent)) for tick in missing)
+            found += _runs(GapScope.PROVIDER, name, step, reasons, fills, now_ms)
+    return found
+
+
+_NONE: Ticks = np.array([], dtype=np.int64)
+
+
+def _silent(seen: DaySeen) -> frozenset[int]:
+    """Ticks without the collector's record at which a provider was asked: collected, and lost on the way."""
+    asked = {int(tick) for ticks in seen.asked.values() for tick in ticks}
+    return frozenset(asked - seen.records.keys()) | seen.dropped
+
+
+def _why_no_price(tick: int, seen: DaySeen, silent: frozenset[int]) -> str | None:
+    """None: no row was expected."""
+    if tick in seen.unplanned:
+        return None
+    record = seen.records.get(tick)
+    if record is None:
+        return DROPPED if tick in silent else NOT_RUNNING
+    if record.good:
+        return MISSING_ASSET
+    return record.failed[0][1] if record.failed else None
+
+
+def _why_no_answer(tick: int, name: str, usual: bool, seen: DaySeen, silent: frozenset[int]) -> str | None:
+    """None: it was not to be asked, or it answered."""
+    if tick in seen.unplanned:
+        return None
+    record = seen.records.get(tick)
+    if record is None:
+        return (DROPPED if tick in silent else NOT_RUNNING) if usual else None
+    return dict(record.failed).get(name)
+
+
+def _runs(
+    scope: GapScope, subject: str, step: int, reasons: Iterable[tuple[int, str | None]], fills: Mapping[int, Fill], now_ms: int
+) -> Iterator[Gap]:
+    """Missing ticks that follow each other for one reason, as gaps."""
+    begin = last = 0
+    running: str | None = None
+    for tick, reason in reasons:
+        if running is not None and (reason != running or tick != last + step):
+            yield _gap(scope, subject, begin, last, step, running, fills, now_ms)
+            running = None
+        if reason is not None and running is None:
+            begin, running = tick, reason
+        last = tick
+    if running is not None:
+        yield _gap(scope, subject, begin, last, step, running, fills, now_ms)
+
+
+def _gap(scope: GapScope, subject: str, begin: int, last: int, step: int, reason: str, fills: Mapping[int, Fill], now_ms: int) -> Gap:
+    brought = [fills[tick] for tick in range(begin, last + 1, step) if tick in fills] if fills else []
+    return Gap(
+        scope=scope,
+        subject=subject,
+        from_ms=begin,
+        to_ms=last,
+        tick_ms=step,
+        missing=(last - begin) // step + 1,
+        reason=reason,
+        found_ms=now_ms,
+        filled=len(brought),
+        filled_by=tuple(sorted({fill.provider for fill in brought})),
+        filled_ms=max((fill.ingest_ms for fill in brought), default=None),
+    )

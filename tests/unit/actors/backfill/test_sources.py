@@ -1,0 +1,123 @@
+"""How each provider's history is asked for and read. The bodies are the market's own, made from what it serves live."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.backfill.series import Point, price_at, windows
+from actors.backfill.sources import SOURCES, Step
+from actors.providers.http import HttpResponse
+from control.operation_kinds import HISTORY_PROVIDERS
+from cryptoviz.errors import BadPayload, CryptoVizError, NoHistory, ProviderRefused, ProviderUnavailable
+
+NOW = 1_764_000_000_000
+MINUTE = 60_000
+
+
+def response(body: Any, status: int = 200) -> HttpResponse:
+    content = body if isinstance(body, bytes) else orjson.dumps(body)
+    return HttpResponse(status, {"content-type": "application/json"}, content, NOW)
+
+
+def step_of(name: str, ticks: list[int]) -> Step:
+    (step,) = SOURCES[name].steps(ticks, NOW)
+    return step
+
+
+def test_the_command_line_knows_all_of_them() -> None:
+    assert set(HISTORY_PROVIDERS) == set(SOURCES)
+
+
+def test_binance_closes_count_once_their_candle_is_over() -> None:
+    step = step_of("binance", [NOW - 5 * MINUTE, NOW - 4 * MINUTE])
+    assert step.length_ms == MINUTE
+    row = [NOW - 2 * MINUTE, "1.0", "3.0", "0.5", "2.5", "7", NOW - MINUTE - 1, "17", 3, "1", "1", "0"]
+    open_one = [NOW - MINUTE // 2, "1.0", "3.0", "0.5", "9.9", "7", NOW + MINUTE // 2 - 1, "17", 3, "1", "1", "0"]
+    assert SOURCES["binance"].parse(response([row, open_one]), step) == [Point(NOW - MINUTE - 1, 2.5)]
+    assert SOURCES["binance"].currency("BTCUSDT") == "USDT"
+
+
+def test_binance_is_asked_for_seconds_where_ticks_are_between_minutes() -> None:
+    ticks = [NOW - 20_000, NOW - 10_000]
+    step = step_of("binance", ticks)
+    (window,) = windows(ticks, step.span_ms, step.lookback_ms)
+    path, query = SOURCES["binance"].request("BTCUSDT", window, step)
+    assert (path, urlencode(query)) == (
+        "/api/v3/klines", f"symbol=BTCUSDT&interval=1s&startTime={NOW - 25_000}&endTime={NOW - 10_000}&limit=1000",
+    )  # fmt: skip
+
+
+def test_kraken_asks_for_longer_candles_further_back_and_stops_at_a_week() -> None:
+    ticks = [NOW - days * 86_400_000 for days in (9, 7, 2, 0)]
+    steps = SOURCES["kraken"].steps(ticks, NOW)
+    assert [(step.length_ms // MINUTE, [(NOW - tick) // 86_400_000 for tick in step.ticks]) for step in steps] == [(1, [0]), (5, [2]), (15, [7])]
+    row = [(NOW - 20 * MINUTE) // 1000, "1.0", "3.0", "0.5", "2.5", "1.5", "7", 3]
+    body = {"error": [], "result": {"XXBTZUSD": [row], "last": 1}}
+    assert SOURCES["kraken"].parse(response(body), steps[2]) == [Point(NOW - 5 * MINUTE - 1, 2.5)]
+
+
+def test_coingecko_points_keep_their_own_stamps_and_amounts() -> None:
+    step = step_of("coingecko", [NOW])
+    body = {"prices": [[NOW - 5, 2.5], [NOW - 600_000, 2.0], [NOW, None]], "market_caps": [[NOW - 5, 9e9]], "total_volumes": [[NOW - 5, 0]]}
+    points = SOURCES["coingecko"].parse(response(body), step)
+    assert points == [Point(NOW - 600_000, 2.0), Point(NOW - 5, 2.5, 9e9, 0.0)]
+    assert price_at(points, NOW - 6, 900_000) == points[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "body", "error"),
+    [
+        ("binance", 400, {"code": -1121, "msg": "Invalid symbol."}, CryptoVizError),
+        ("binance", 429, {"code": -1003, "msg": "Too much"}, ProviderUnavailable),
+        ("binance", 200, {"code": 0}, BadPayload),
+        ("kraken", 200, {"error": ["EGeneral:Too many requests"]}, ProviderUnavailable),
+        ("kraken", 200, {"error": ["EQuery:Unknown asset pair"]}, CryptoVizError),
+        ("kraken", 200, {"error": [], "result": {}}, BadPayload),
+        ("coingecko", 401, {"error": {"status": {"error_code": 10012, "error_message": "exceeds the allowed time range"}}}, NoHistory),
+        ("coingecko", 401, {"status": {"error_code": 10002, "error_message": "no key"}}, ProviderRefused),
+        ("coingecko", 404, {"error": "coin not found"}, ProviderUnavailable),
+    ],
+)
+def test_refusals_are_typed(name: str, status: int, body: Any, error: type[CryptoVizError]) -> None:
+    with pytest.raises(error):
+        SOURCES[name].parse(response(body, status), step_of(name, [NOW - 5 * MINUTE]))
+
+
+NAMES = ["prices", "result", "error", "XXBTZUSD", "status", "error_code", "code"]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=8)
+        | st.dictionaries(
+            st.sampled_from(["prices", "result", "error", "XXBTZUSD", "status", "error_code", "code"]) | st.text(max_size=4), inner, max_size=4
+        )
+    ),
+    max_leaves=30,
+)
+
+
+@given(st.sampled_from(sorted(SOURCES)), JSON, st.sampled_from([200, 400, 401, 429, 500]))
+def test_any_json_gives_prices_or_a_typed_error(name: str, body: Any, status: int) -> None:
+    try:
+        points = SOURCES[name].parse(
+            response(orjson.dumps(body, default=str) if not _huge(body) else b"[]", status), step_of(name, [NOW - 5 * MINUTE])
+        )
+    except CryptoVizError:
+        return
+    assert all(0 < point.price < float("inf") for point in points)
+    assert points == sorted(points, key=lambda point: point.at_ms)
+
+
+def _huge(body: Any) -> bool:
+    """orjson writes no integer past 64 bits."""
+    if isinstance(body, dict):
+        return any(map(_huge, body.values()))
+    if isinstance(body, list):
+        return any(map(_huge, body))
+    return isinstance(body, int) and abs(body) >= 2**63
