@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from confluent_kafka import Consumer, TopicPartition
 from playwright.sync_api import Page, sync_playwright
 from pyarrow.fs import FileSelector
 
@@ -32,6 +31,7 @@ from cryptoviz.cli.cluster import read_record
 from cryptoviz.client import ControlClient
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.parts import parse_part
+from cryptoviz.lake.topicreader import read_topic
 from cryptoviz.settings import Settings, load_settings
 
 CHROMIUM_ARGS = [
@@ -157,26 +157,8 @@ def table_commits(settings: Settings) -> list[dict[str, Any]]:
 
 def record_times(settings: Settings) -> dict[tuple[int, int], int]:
     """Time stamp (UTC epoch ms) of each committed record of the stream topic by (partition, offset)."""
-    topic = settings.kafka.stream_topic
-    consumer = Consumer(
-        {
-            "bootstrap.servers": settings.kafka.bootstrap_servers,
-            "group.id": "bench",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        }
-    )
-    consumer.assign([TopicPartition(topic, number, 0) for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions])
-    waiting = {item.partition for item in consumer.assignment()}
-    stamps: dict[tuple[int, int], int] = {}
-    while waiting and (message := consumer.poll(10.0)) is not None:
-        if message.error() is not None:
-            waiting.discard(message.partition())
-        else:
-            stamps[message.partition(), message.offset()] = message.timestamp()[1]
-    consumer.close()
-    return stamps
+    records = read_topic(settings.kafka.bootstrap_servers, settings.kafka.stream_topic)
+    return {(record.partition(), record.offset()): record.timestamp()[1] for record in records}
 
 
 def memory_mb(settings: Settings) -> dict[str, float]:

@@ -24,10 +24,11 @@ from deltalake.exceptions import TableNotFoundError
 
 from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.lake import Lake
+from cryptoviz.lake.committed import values_since
 from cryptoviz.lake.deadletters import word
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
-from cryptoviz.lake.topicreader import read_topic, topic_ends, topic_exists
+from cryptoviz.lake.topicreader import read_topic, topic_exists
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
 from spark_jobs.decode import decode
@@ -161,17 +162,14 @@ class DeadLetterReplay:
 
     def _pending(self, topic: str, spec: RecordSpec) -> Iterator[str]:
         """The identities of what Kafka holds past the table's progress."""
-        topic_id, ends = topic_ends(self._settings.kafka.bootstrap_servers, topic)
         try:
             table = DeltaTable(table_address(self._settings.s3, spec.table).uri, storage_options=self._settings.s3.storage_options())
             progress = read_progress(table)
         except TableNotFoundError:
             progress = None
-        done = progress.offsets if progress else {}
-        spans = {partition: (max(first, done.get((topic_id, partition), first)), end) for partition, (first, end) in ends.items()}
-        for message in read_topic(self._settings.kafka.bootstrap_servers, topic, spans):
+        for value in values_since(self._settings, topic, progress.offsets if progress else {}):
             try:
-                record = orjson.loads(message.value() or b"")
+                record = orjson.loads(value)
             except orjson.JSONDecodeError:
                 continue
             if isinstance(record, dict):

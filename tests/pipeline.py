@@ -16,11 +16,11 @@ from typing import Any
 import httpx
 import psutil
 import pyarrow.dataset as ds
-from confluent_kafka import Consumer, TopicPartition
 from deltalake import DeltaTable
 from pyarrow import fs
 
 from cryptoviz.client import ControlClient
+from cryptoviz.lake.topicreader import read_topic
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings, load_settings_file
 from tests.helpers import eventually, free_ports
@@ -110,29 +110,7 @@ class Demo:
 
     def kafka(self, topic: str) -> list[tuple[int, int, bytes | None]]:
         """(partition, offset, value) of every committed record of a topic, from the earliest to now."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.settings.kafka.bootstrap_servers,
-                "group.id": "test-reader",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-            }
-        )
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-        open_partitions = set(partitions)
-        records: list[tuple[int, int, bytes | None]] = []
-        while open_partitions:
-            message = consumer.poll(10.0)
-            assert message is not None, f"{topic} went silent before its end"
-            if message.error() is not None:
-                open_partitions.discard(message.partition())
-            else:
-                records.append((message.partition(), message.offset(), message.value()))
-        consumer.close()
-        return records
+        return [(one.partition(), one.offset(), one.value()) for one in read_topic(self.settings.kafka.bootstrap_servers, topic)]
 
     def stream(self) -> dict[tuple[int, int], UnifiedRecord]:
         """Every committed unified record by (partition, offset); what tests put there as garbage is left out."""

@@ -1,18 +1,17 @@
 """Kafka and the lake side by side: what is lost, doubled or unknown, as seen by two kinds of reader.
 
 Delta readers go by the table's log; plain readers take every Parquet file under the folder. Both must find each committed Kafka record exactly once,
-as a row or as a dead letter. Records past the lake's own progress are pending, not lost.
+as a row or as a dead letter. Records past the lake's own progress are pending, not lost, and rows whose records Kafka has dropped since are no fault.
+Rows are counted by their own topic id, partition and offset, whatever file they are in, as they stream by: memory is a few bytes an offset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 from deltalake import DeltaTable
@@ -21,16 +20,21 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.lake.committed import Taken, read_kafka
 from cryptoviz.lake.objects import S3Access, table_address
+from cryptoviz.lake.offsets import Events, TableOffsets
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.settings import Settings
 
-__all__ = ["READERS", "Comparison", "Report", "compare", "read_lake", "verify"]
+__all__ = ["READERS", "Comparison", "Report", "Seen", "compare", "read_lake", "verify"]
 
 Reader = Literal["delta", "plain"]
 READERS: tuple[Reader, ...] = ("delta", "plain")
 
 _SAMPLES = 5
+_BATCH_ROWS = 65_536
+_AHEAD = 4  # batches and files that Arrow reads ahead
+_TRIES = 4  # maintenance may replace files while a plain reader is at work: then it looks again
 _COLUMNS = ("kafka_topic_id", "kafka_partition", "kafka_offset")
+_SCHEMA = pa.schema([("kafka_topic_id", pa.string()), ("kafka_partition", pa.int32()), ("kafka_offset", pa.int64()), ("event_id", pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,54 +107,63 @@ class Report:
         return "\n".join(lines)
 
 
-def compare(taken: Taken, table: str, reader: str, rows: pa.Table, dead: pa.Table, progress: Mapping[int, int]) -> Comparison:
-    """Pure. `rows` and `dead` have the Kafka columns (and `event_id` where there is one); `progress` is the next offset by partition."""
-    lost = doubled = unknown = pending = expired = 0
+@dataclass(slots=True)
+class Seen:
+    """What a reader finds in a table."""
+
+    offsets: TableOffsets = field(default_factory=TableOffsets)
+    events: Events = field(default_factory=Events)
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return sum(self.offsets.rows.values())
+
+
+def compare(taken: Taken, table: str, reader: str, rows: Seen, dead: Seen, progress: Mapping[int, int]) -> Comparison:
+    """Pure. `progress` is the next offset by partition."""
+    lost = doubled = unknown = pending = 0
+    expired = rows.rows - rows.offsets.rows[taken.topic_id]
     covered: dict[str, str] = {}
     samples: list[str] = []
-    both = pa.concat_tables([rows.select(list(_COLUMNS)), dead.select(list(_COLUMNS))])
-    own = both.filter(pc.equal(both.column("kafka_topic_id"), taken.topic_id))
-    expired += rows.num_rows - pc.sum(pc.equal(rows.column("kafka_topic_id"), taken.topic_id)).as_py() if rows.num_rows else 0
     for partition, in_kafka in sorted(taken.offsets.items()):
-        of_partition = own.filter(pc.equal(own.column("kafka_partition"), partition))
-        in_lake = np.sort(of_partition.column("kafka_offset").to_numpy().astype(np.int64))
-        unique, counts = np.unique(in_lake, return_counts=True)
         earliest, end = taken.bounds[partition]
-        missing = np.setdiff1d(in_kafka, unique, assume_unique=True)
-        gone = missing[missing < progress.get(partition, 0)]
-        strange = np.setdiff1d(unique[(unique >= earliest) & (unique < end)], in_kafka, assume_unique=True)
-        twice = unique[counts > 1]
-        lost += len(gone)
-        pending += len(missing) - len(gone)
-        doubled += int(counts.sum()) - len(unique)
-        unknown += len(strange)
-        expired += int((unique < earliest).sum())
-        if len(unique):
-            covered[str(partition)] = f"{unique[0]}-{unique[-1]}"
-        for fault, offsets in (("lost", gone), ("doubled", twice), ("unknown", strange)):
-            samples.extend(f"{fault} {partition}:{offset}" for offset in offsets[:_SAMPLES])
+        found: dict[str, list[int]] = {"lost": [], "doubled": [], "unknown": []}
+        first = last = -1
+        both = rows.offsets.of(taken.topic_id, partition).plus(dead.offsets.of(taken.topic_id, partition))
+        for offsets, kafka, lake in in_kafka.pages(both):
+            missing = (kafka > 0) & (lake == 0)
+            gone = missing & (offsets < progress.get(partition, 0))
+            strange = (lake > 0) & (kafka == 0) & (offsets >= earliest) & (offsets < end)
+            lost += int(gone.sum())
+            pending += int(missing.sum()) - int(gone.sum())
+            doubled += int(lake[lake > 1].astype(int).sum() - (lake > 1).sum())
+            unknown += int(strange.sum())
+            expired += int(((lake > 0) & (offsets < earliest)).sum())
+            for fault, where in (("lost", gone), ("doubled", lake > 1), ("unknown", strange)):
+                found[fault].extend(offsets[where][: _SAMPLES - len(found[fault])].tolist())
+            held = offsets[lake > 0]
+            if len(held):
+                first, last = int(held[0]) if first < 0 else first, int(held[-1])
+        if last >= 0:
+            covered[str(partition)] = f"{first}-{last}"
+        samples.extend(f"{fault} {partition}:{offset}" for fault, where in found.items() for offset in where)
     return Comparison(
         topic=taken.topic,
         table=table,
         reader=reader,
-        kafka_records=sum(len(offsets) for offsets in taken.offsets.values()),
-        rows=rows.num_rows,
-        dead_letters=int(pc.sum(pc.equal(dead.column("kafka_topic_id"), taken.topic_id)).as_py() or 0),
+        kafka_records=taken.records,
+        rows=rows.rows,
+        dead_letters=dead.offsets.rows[taken.topic_id],
         lost=lost,
         doubled=doubled,
         unknown=unknown,
         pending=pending,
         expired=expired,
-        repeated_events=max(0, _repeated(rows) - taken.repeated_events),
+        repeated_events=max(0, rows.events.repeated - taken.repeated_events),
         covered=covered,
         samples=tuple(samples),
     )
-
-
-def _repeated(rows: pa.Table) -> int:
-    if "event_id" not in rows.column_names:
-        return 0
-    return int(rows.num_rows) - int(pc.count_distinct(rows.column("event_id")).as_py())
 
 
 def verify(settings: Settings) -> Report:
@@ -164,34 +177,68 @@ def verify(settings: Settings) -> Report:
     # The progress first, the lake next and Kafka last: the lake may only grow meanwhile, and what it has gained Kafka has too.
     progress = {table: _progress(settings, table) for table in tables.values()}
     lake = {(table, reader): read_lake(settings, table, reader) for table in (*tables.values(), "dead_letters") for reader in READERS}
-    taken = {topic: read_kafka(settings, topic, with_events=topic == kafka.stream_topic) for topic in tables}
     found: list[Comparison] = []
     for topic, table in tables.items():
-        done = {partition: offset for (topic_id, partition), offset in progress[table].items() if topic_id == taken[topic].topic_id}
-        found.extend(compare(taken[topic], table, reader, lake[table, reader], lake["dead_letters", reader], done) for reader in READERS)
+        taken = read_kafka(settings, topic, with_events=topic == kafka.stream_topic)
+        done = {partition: offset for (topic_id, partition), offset in progress[table].items() if topic_id == taken.topic_id}
+        found.extend(compare(taken, table, reader, lake[table, reader], lake["dead_letters", reader], done) for reader in READERS)
     return Report(tuple(found))
 
 
-def read_lake(settings: Settings, table: str, reader: Reader) -> pa.Table:
-    """The Kafka columns of a table (and event_id of prices), by the Delta log or by the folder alone. Empty when there is nothing yet."""
-    columns = [*_COLUMNS, *(["event_id"] if table == "prices" else [])]
+def read_lake(settings: Settings, table: str, reader: Reader) -> Seen:
+    """What a reader finds in a table, by the Delta log or by the folder alone. Nothing when there is no table yet.
+
+    Maintenance may put one file in the place of others while we read: then we read again, because a reader of the folder sees rows twice or not at
+    all in that moment.
+
+    Raises:
+        EngineUnavailable: the object store does not answer, or maintenance did not come to rest.
+    """
     address = table_address(settings.s3, table)
-    empty = pa.schema([("kafka_topic_id", pa.string()), ("kafka_partition", pa.int32()), ("kafka_offset", pa.int64())])
-    if table == "prices":
-        empty = empty.append(pa.field("event_id", pa.string()))
-    try:
-        if reader == "delta":
+    for last in (*(False,) * (_TRIES - 1), True):
+        before = _paths(settings, table)
+        seen = Seen()
+        try:
+            for batch in _batches(settings, table, reader):
+                seen.offsets.add(*(batch.column(name) for name in _COLUMNS))
+                if "event_id" in batch.schema.names:
+                    seen.events.add(batch.column("event_id").to_pylist())
+        except (DeltaError, OSError) as error:
+            if last or before <= _paths(settings, table):
+                raise EngineUnavailable(f"the object store did not give {address.uri}: {error}", engine="object-store") from error
+            continue
+        if last or before <= _paths(settings, table):
+            return seen
+    raise AssertionError("the last try returns or raises")  # pragma: no cover
+
+
+def _batches(settings: Settings, table: str, reader: Reader) -> Iterator[pa.RecordBatch]:
+    """The Kafka columns, and `event_id` of prices."""
+    address = table_address(settings.s3, table)
+    columns = [*_COLUMNS, *(["event_id"] if table == "prices" else [])]
+    if reader == "delta":
+        try:
             dataset = DeltaTable(address.uri, storage_options=settings.s3.storage_options()).to_pyarrow_dataset()
-        else:
-            filesystem = S3Access.of(settings.s3).filesystem()
-            files = [file.path for file in filesystem.get_file_info(pafs.FileSelector(address.root, recursive=True)) if _is_data(file.path)]
-            dataset = ds.dataset(files, schema=empty, filesystem=filesystem)
-        rows = dataset.to_table(columns=columns)
-    except (TableNotFoundError, FileNotFoundError):
-        return empty.empty_table()
+        except TableNotFoundError:
+            return
+    else:
+        filesystem = S3Access.of(settings.s3).filesystem()
+        listed = filesystem.get_file_info(pafs.FileSelector(address.root, recursive=True, allow_not_found=True))
+        files = [file.path for file in listed if file.type is pafs.FileType.File and _is_data(file.path)]
+        dataset = ds.dataset(files, schema=_SCHEMA, filesystem=filesystem)
+    yield from dataset.to_batches(columns=columns, batch_size=_BATCH_ROWS, batch_readahead=_AHEAD, fragment_readahead=_AHEAD)
+
+
+def _paths(settings: Settings, table: str) -> set[str]:
+    """The files of the table's present version."""
+    address = table_address(settings.s3, table)
+    try:
+        actions = DeltaTable(address.uri, storage_options=settings.s3.storage_options()).get_add_actions()
+    except TableNotFoundError:
+        return set()
     except (DeltaError, OSError) as error:
-        raise EngineUnavailable(f"the object store did not give {address.uri}: {error}", engine="object-store") from error
-    return rows.cast(empty)
+        raise EngineUnavailable(f"the object store did not open {address.uri}: {error}", engine="object-store") from error
+    return set(actions.column("path").to_pylist())
 
 
 def _is_data(path: str) -> bool:

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from cryptoviz.lake.committed import Taken
-from cryptoviz.lake.verify import Comparison, Report, compare
+from cryptoviz.lake.offsets import Events, OffsetCounts
+from cryptoviz.lake.verify import Comparison, Report, Seen, compare
 
 ID, OLD = "topic-1", "topic-0"
 
 
-def rows(offsets: Sequence[int], topic_id: str = ID, partition: int = 0, events: Sequence[str] | None = None) -> pa.Table:
-    columns: dict[str, Any] = {
-        "kafka_topic_id": pa.array([topic_id] * len(offsets), pa.string()),
-        "kafka_partition": pa.array([partition] * len(offsets), pa.int32()),
-        "kafka_offset": pa.array(offsets, pa.int64()),
-    }
-    if events is not None:
-        columns["event_id"] = pa.array(events, pa.string())
-    return pa.table(columns)
+def rows(offsets: Sequence[int], topic_id: str = ID, partition: int = 0, events: Sequence[str] = ()) -> Seen:
+    return also(Seen(), offsets, topic_id, partition, events)
+
+
+def also(seen: Seen, offsets: Sequence[int], topic_id: str = ID, partition: int = 0, events: Sequence[str] = ()) -> Seen:
+    size = len(offsets)
+    seen.offsets.add(pa.array([topic_id] * size, pa.string()), pa.array([partition] * size, pa.int32()), pa.array(offsets, pa.int64()))
+    seen.events.add(events)
+    return seen
+
+
+def counts(offsets: Sequence[int]) -> OffsetCounts:
+    found = OffsetCounts()
+    found.add(np.array(offsets, np.int64))
+    return found
 
 
 def taken(offsets: Sequence[int], earliest: int = 0, end: int = 100, repeated: int = 0) -> Taken:
-    return Taken("stream", ID, {0: np.array(offsets, np.int64)}, {0: (earliest, end)}, repeated)
+    return Taken("stream", ID, {0: (earliest, end)}, {0: counts(offsets)}, len(offsets), repeated)
 
 
-def check(in_kafka: Taken, table: pa.Table, dead: pa.Table | None = None, progress: int = 100) -> Comparison:
-    return compare(in_kafka, "prices", "delta", table, dead if dead is not None else rows([]), {0: progress})
+def check(in_kafka: Taken, table: Seen, dead: Seen | None = None, progress: int = 100) -> Comparison:
+    return compare(in_kafka, "prices", "delta", table, dead or rows([]), {0: progress})
 
 
 def test_rows_and_dead_letters_together_are_all() -> None:
@@ -58,7 +65,7 @@ def test_unknown_rows_are_those_that_kafka_could_hold_and_does_not() -> None:
 
 
 def test_rows_of_a_recreated_topic_are_not_taken_for_its_successors() -> None:
-    found = check(taken([0, 1]), pa.concat_tables([rows([0, 1], OLD), rows([0, 1])]))
+    found = check(taken([0, 1]), also(rows([0, 1], OLD), [0, 1]))
     assert found.ok
     assert found.expired == 2
 
@@ -75,3 +82,27 @@ def test_nothing_in_kafka_and_nothing_in_the_lake() -> None:
     report = Report((found,))
     assert report.to_json_dict()["ok"] is True
     assert report.to_text().endswith("OK: nothing lost, nothing doubled")
+
+
+def test_faults_are_found_wherever_they_lie_and_in_any_order() -> None:
+    """Against sets, over several pages of offsets."""
+    chance = random.Random(7)
+    in_kafka = sorted(chance.sample(range(400_000), 100_000))
+    in_lake = [offset for offset in in_kafka if chance.random() > 0.001] + chance.sample(range(400_000, 600_000), 50)
+    in_lake += chance.sample(in_lake, 40)
+    chance.shuffle(in_lake)
+    found = check(taken(in_kafka, end=500_000), rows(in_lake), progress=300_000)
+    missing = set(in_kafka) - set(in_lake)
+    assert found.lost == sum(offset < 300_000 for offset in missing)
+    assert found.pending == sum(offset >= 300_000 for offset in missing)
+    assert found.doubled == 40
+    assert found.unknown == sum(400_000 <= offset < 500_000 for offset in set(in_lake))
+    assert found.covered == {"0": f"{min(in_lake)}-{max(in_lake)}"}
+    assert len(found.samples) == 15
+
+
+def test_events_count_surplus_appearances() -> None:
+    events = Events()
+    assert events.repeated == 0
+    events.add(["a", "b", None, "a", "a", None])
+    assert events.repeated == 2
