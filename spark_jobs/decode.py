@@ -17,10 +17,12 @@ from cryptoviz.errors import RecordError
 from spark_jobs.spec import JsonType, Reason, RecordSpec
 from spark_jobs.validate import EARLIEST_TICK_MS, FUTURE_MS, check_record
 
-__all__ = ["Bad", "Decoded", "decode"]
+__all__ = ["Bad", "Decoded", "decode", "ndjson_schema"]
 
 _NEWLINE, _OPEN, _CLOSE = 0x0A, 0x7B, 0x7D
-_MAX_BLOCK_BYTES = 8 << 20  # a few blocks a batch keep Arrow's parser memory flat
+_BLOCK_BYTES = 1 << 20  # what Arrow parses at a time: in larger blocks its own buffers fall out of the cache, which costs a tenth
+# Spark runs one Python worker a core already.
+_READ = pj.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
 _NDJSON_TYPES = {JsonType.STRING: pa.string(), JsonType.NUMBER: pa.float64(), JsonType.BOOLEAN: pa.bool_(), JsonType.INTEGER: pa.int64()}
 
 
@@ -65,7 +67,7 @@ def _fast(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: in
     if buffer is None:
         return None
     try:
-        rows = pj.read_json(pa.BufferReader(buffer), read_options=_read_options(buffer.size), parse_options=_parse_options(spec))
+        rows = pj.read_json(pa.BufferReader(buffer), read_options=_READ, parse_options=_parse_options(spec))
     except pa.ArrowInvalid:
         return None
     if rows.num_rows != len(values) or not _plausible(rows, stamps_ms, spec):
@@ -107,14 +109,13 @@ def _is_utf8(values: pa.Array) -> bool:
     return True
 
 
-def _read_options(size: int) -> pj.ReadOptions:
-    # Spark runs one Python worker a core already.
-    return pj.ReadOptions(use_threads=False, block_size=min(max(size, 1), _MAX_BLOCK_BYTES))
+def ndjson_schema(spec: RecordSpec) -> pa.Schema:
+    """The record's fields with the types that `pyarrow.json` is to read; times stay epoch ms."""
+    return pa.schema([pa.field(field.name, _NDJSON_TYPES[field.json_type]) for field in spec.fields])
 
 
 def _parse_options(spec: RecordSpec) -> pj.ParseOptions:
-    columns = [pa.field(field.name, _NDJSON_TYPES[field.json_type]) for field in spec.fields]
-    return pj.ParseOptions(explicit_schema=pa.schema(columns), unexpected_field_behavior="ignore")
+    return pj.ParseOptions(explicit_schema=ndjson_schema(spec), unexpected_field_behavior="ignore")
 
 
 def _plausible(rows: pa.Table, stamps_ms: pa.Array, spec: RecordSpec) -> bool:
