@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.log import get_logger
-from cryptoviz.records import UnifiedRecord
+from cryptoviz.records import Kind, UnifiedRecord
 from cryptoviz.settings import Settings
 from dashboard.state import RING_TICKS, FeedStatus, LiveState
 
@@ -157,10 +157,13 @@ class LiveFeed:
         records = []
         for value in values:
             try:
-                records.append(decode(value))
+                record = decode(value)
             except ValueError as error:
                 self.rejected += 1
                 log.info("record_rejected", reason=str(error), rejected=self.rejected)
+                continue
+            if record.kind == Kind.LIVE:  # what a backfill brings is history, which the page reads from the lake
+                records.append(record)
         return records
 
 

@@ -18,6 +18,7 @@ from cryptoviz.lake.objects import S3Access, TableAddress, minio_client, table_a
 from cryptoviz.lake.schema import DEAD_LETTERS, file_schema
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
+from spark_jobs.candles import CandleBuilder
 from spark_jobs.compact import Compactor
 from spark_jobs.compact_merge import Layout
 from spark_jobs.compact_plan import next_merge
@@ -158,14 +159,24 @@ def _mark(context: RoundContext, name: str, table: DeltaTable) -> None:
     context.figures.update(days_marked=marked, days_unmarked=unmarked)
 
 
-def _shorten(context: RoundContext, name: str, table: DeltaTable) -> None:
-    context.figures["checkpoints"] += shorten_log(context.client, context.address(name), table)
+def _candles(context: RoundContext) -> None:
+    prices = context.open("prices") if context.wants("candles") else None
+    if prices is not None:
+        days, ticks = CandleBuilder(context.settings, context.client).build(prices, context.now())
+        context.figures.update(candle_days_made=days, candle_ticks_read=ticks)
+
+
+def _shorten(context: RoundContext) -> None:
+    for name in (*LAYOUTS, "candles", "gaps"):
+        table = context.open(name) if context.wants(name) else None
+        if table is not None:
+            context.figures["checkpoints"] += shorten_log(context.client, context.address(name), table)
 
 
 def _gaps(context: RoundContext) -> None:
     if not context.wants("gaps"):
         return
-    found = find_gaps(context.settings, round(context.now().timestamp() * 1000), at_once=False)
+    found = find_gaps(context.settings, round(context.now().timestamp() * 1000), at_once="gaps" in context.tables)
     if found is not None:
         context.figures.update(gap_days_read=found.days_read, gap_days_changed=found.days_changed)
 
@@ -175,7 +186,8 @@ STEPS: tuple[Step, ...] = (
     Step("retention", _for_each_table(_retain)),
     Step("compact", _for_each_table(_compact)),
     Step("mark", _for_each_table(_mark)),
-    Step("log", _for_each_table(_shorten)),
+    Step("candles", _candles),
     Step("gaps", _gaps),
+    Step("log", _shorten),
 )
 """In this order. A new step is one more line."""

@@ -1,0 +1,62 @@
+"""The gap ledger through the real gRPC server and client; the ledger itself is put there by the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cryptoviz.client import ControlClient
+from cryptoviz.control.convert_gaps import gap_from_proto, gap_to_proto
+from cryptoviz.errors import ControlRefused, EngineUnavailable
+from cryptoviz.gaps import Gap, GapScope, GapState
+from tests.unit.control.serving import Serving, serving
+
+T = 1_764_028_800_000
+MINUTE = 60_000
+OPEN = Gap(GapScope.ASSET, "bitcoin", T, T + 4 * MINUTE, MINUTE, 5, "not_running", T + 9 * MINUTE)
+PARTLY = Gap(GapScope.ASSET, "ethereum", T + MINUTE, T + 2 * MINUTE, MINUTE, 2, "dropped", T + 9 * MINUTE, 1, ("kraken",), T + 10 * MINUTE)
+FILLED = Gap(GapScope.ASSET, "bitcoin", T + 9 * MINUTE, T + 9 * MINUTE, MINUTE, 1, "timeout", T, 1, ("binance", "kraken"), T)
+OF_PROVIDER = Gap(GapScope.PROVIDER, "coingecko", T, T, MINUTE, 1, "rate_limited", T)
+LEDGER = [OPEN, PARTLY, FILLED, OF_PROVIDER]
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Serving]:
+    with serving(tmp_path) as here:
+        here.gaps = LEDGER
+        yield here
+
+
+@pytest.fixture
+def client(served: Serving) -> Iterator[ControlClient]:
+    with served.client() as client:
+        yield client
+
+
+def test_messages_keep_everything() -> None:
+    assert [gap_from_proto(gap_to_proto(gap)) for gap in LEDGER] == LEDGER
+    assert [gap.state for gap in LEDGER] == [GapState.OPEN, GapState.PARTLY, GapState.FILLED, GapState.OPEN]
+    assert len({gap.gap_id for gap in LEDGER}) == len(LEDGER)
+
+
+def test_which_gaps_are_listed(client: ControlClient) -> None:
+    assert client.gaps() == [OPEN, PARTLY]
+    assert client.gaps(with_filled=True) == [OPEN, PARTLY, FILLED]
+    assert client.gaps(["BTC"]) == [OPEN]
+    assert client.gaps(of_providers=True) == [OF_PROVIDER]
+    # By the ticks that they hold: the last one counts, the end does not.
+    assert client.gaps(start_ms=T + 3 * MINUTE) == [OPEN]
+    assert client.gaps(start_ms=T + 4 * MINUTE) == [OPEN]
+    assert client.gaps(start_ms=T + 4 * MINUTE + 1) == []
+    assert client.gaps(end_ms=T + MINUTE) == [OPEN]
+
+
+def test_refusals(served: Serving, client: ControlClient) -> None:
+    with pytest.raises(ControlRefused, match="unknown asset 'nothing'") as refused:
+        client.gaps(["nothing"])
+    assert refused.value.code == "INVALID_ARGUMENT"
+    served.gaps = EngineUnavailable("the object store did not give it", engine="object-store")
+    with pytest.raises(EngineUnavailable, match="the object store did not give it"):
+        client.gaps()
