@@ -91,7 +91,9 @@ class Replay:
         for row in _rows(self._lake.prices(start=start, end=end, columns=COLUMNS)):
             ticks.setdefault(row["tick_ts"], _Tick(None, [])).rows.append(row)
         for tick_ts in sorted(ticks):
-            await self._tick(tick_ts, ticks[tick_ts], exchanges)
+            # Exchanges alone are no tick: a backfill's, or of a tick that was dropped, of which the ledger of gaps tells.
+            if ticks[tick_ts].body is not None or ticks[tick_ts].rows:
+                await self._tick(tick_ts, ticks[tick_ts], exchanges)
 
     async def _tick(self, tick_ts: int, found: _Tick, exchanges: Mapping[str, RecordedExchange]) -> None:
         try:

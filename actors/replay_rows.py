@@ -86,14 +86,15 @@ class Comparison:
             if row["event_id"] in in_lake:
                 self.missing += 1  # the same row twice: the second one was not made again
             in_lake[row["event_id"]] = row
+        made = [unified_row(record) for record in replayed]
+        for row in sorted(recorded, key=_by_asset):
             self._recorded.update(row_hash(row))
+        for row in sorted(made, key=_by_asset):
+            self._replayed.update(row_hash(row))
         states: list[str] = []
-        for record in replayed:
-            row = unified_row(record)
-            hashed = row_hash(row)
-            self._replayed.update(hashed)
-            was = in_lake.pop(record.event_id, None)
-            states.append("extra" if was is None else "equal" if row_hash(was) == hashed else "different")
+        for row in made:
+            was = in_lake.pop(row["event_id"], None)
+            states.append("extra" if was is None else "equal" if row_hash(was) == row_hash(row) else "different")
             if was is not None and states[-1] == "different":
                 self._tell(was, row)
         self.equal += states.count("equal")
@@ -115,6 +116,10 @@ class Comparison:
                 self.different_fields[name] += 1
                 if len(self.differences) < TOLD_DIFFERENCES:
                     self.differences.append(Difference(was["tick_ts"], was["asset_id"], name, was[name], now[name]))
+
+
+def _by_asset(row: Mapping[str, Any]) -> str:
+    return str(row["asset_id"])
 
 
 def unified_row(record: UnifiedRecord) -> dict[str, Any]:

@@ -103,6 +103,7 @@ async def assert_exact(run: Run) -> RowsOfTopics:
     assert found.differences == []
     assert (found.different, found.missing, found.extra, found.unrecorded_rows, found.reasons) == (0, 0, 0, 0, [])
     assert found.equal == len(rows.price_rows)
+    assert found.hashes[0] == found.hashes[1]
     return rows
 
 
