@@ -104,7 +104,7 @@ async def test_six_providers_with_faults_are_replayed_row_by_row(base: Settings,
     found = await replayed(rows)
     assert {(difference.tick_ts, difference.asset_id) for difference in found.differences} == {(victim["tick_ts"], victim["asset_id"])}
     assert (found.different, found.missing, found.extra, found.equal) == (1, 0, 0, len(rows.price_rows) - 1)
-    assert {"price", "consensus_price"} <= {difference.field for difference in found.differences}
+    assert {"price", "spread_bps"} <= {difference.field for difference in found.differences}
     assert found.hashes[0] != found.hashes[1]
 
 

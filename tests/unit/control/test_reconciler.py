@@ -143,6 +143,22 @@ async def test_a_stale_component_is_degraded_then_replaced() -> None:
         await bench.until(reader=S.RUNNING)
 
 
+async def test_a_component_that_others_hold_is_degraded_for_hours_and_never_replaced() -> None:
+    held = Probe(running=True, healthy=True, message="binance asked to wait (rate_limited) until 2026-11-25T04:00:00Z", degraded=True)
+    async with Bench(ALL_RUNNING) as bench:
+        await bench.until(reader=S.RUNNING)
+        bench.runtime.probes["reader/one"] = held
+        for _ in range(6):
+            bench.clock.advance(1800)
+            await bench.until(reader=S.DEGRADED)
+        seen = bench.reconciler.component("reader/one")
+        assert (seen.message, seen.restarts) == (held.message, 0)
+        assert bench.runtime.count("stop", "reader/one") == 0
+        bench.runtime.probes.clear()
+        bench.clock.advance(1)
+        await bench.until(reader=S.RUNNING)
+
+
 async def test_a_new_controller_takes_over_what_runs() -> None:
     runtime = FakeRuntime(alive={"engine", "worker", "reader/one", "page"})
     async with Bench(ALL_RUNNING, runtime) as bench:

@@ -120,8 +120,12 @@ async def test_all_coins_of_the_market(make, market, name, calls, currency):
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong"), [("binance", "NOSUCHUSDT"), ("kraken", "NOSUCHUSD"), ("coinpaprika", "no-such"), ("coinbase", "NOSUCH-USD")]
-)
+    ("name", "wrong"),
+    [
+        ("coingecko", "no-such"), ("coinmarketcap", "99999999"), ("binance", "NOSUCHUSDT"), ("kraken", "NOSUCHUSD"), ("coinpaprika", "no-such"),
+        ("coinbase", "NOSUCH-USD"),
+    ],
+)  # fmt: skip
 async def test_one_unknown_id_costs_its_coin_only(make, market, name, wrong):
     clock = FakeClock()
     made = make(name, market.base_url(name), clock)
