@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 
 import orjson
 import typer
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from cryptoviz.cli.operations import run_operation
 from cryptoviz.cli.pipeline import running_settings
@@ -19,7 +21,7 @@ from cryptoviz.errors import SettingsError
 from cryptoviz.gaps import Gap, GapState
 from cryptoviz.operations import BackfillArguments
 
-__all__ = ["register"]
+__all__ = ["gaps_view", "register"]
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Assets = Annotated[str, typer.Option("--assets", help="Ids or symbols, with commas between them; all by default.", metavar="BTC,ETH")]
@@ -27,6 +29,7 @@ From = Annotated[str, typer.Option("--from", help="First tick, ISO 8601 with an 
 To = Annotated[str, typer.Option("--to", help="The tick after the last, likewise.", metavar="TIME")]
 _STATES = {GapState.OPEN: "yellow", GapState.PARTLY: "cyan", GapState.FILLED: "green"}
 _SHOWN = 200
+_NAMES_SHOWN = 2
 
 
 def register(app: typer.Typer) -> None:
@@ -51,7 +54,7 @@ def gaps(
     if as_json:
         typer.echo(orjson.dumps({"gaps": [gap.to_json_dict() for gap in found]}).decode())
         return
-    _print(found)
+    Console().print(gaps_view(found))
 
 
 def backfill(
@@ -89,19 +92,33 @@ def _moment(text: str, option: str) -> int | None:
     return round(moment.timestamp() * 1000)
 
 
-def _print(found: Sequence[Gap]) -> None:
+def gaps_view(found: Sequence[Gap]) -> RenderableType:
+    """The ledger for a person, in eighty columns. A gap lies in one day, so that its end needs no date."""
+    if not found:
+        return Text("No gap.")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("of", "from", "to", "ticks", "reason", "state", "filled by"):
-        table.add_column(column, justify="right" if column == "ticks" else "left")
-    for gap in found[:_SHOWN]:
+    for column in ("from", "to", "ticks", "reason", "state", "filled by", "of"):
+        table.add_column(column, justify="right" if column == "ticks" else "left", no_wrap=column in ("from", "to", "reason", "state"))
+    rows = _alike(found)
+    for gap, subjects in rows[:_SHOWN]:
         ticks = f"{gap.missing:,}" if not gap.filled else f"{gap.filled:,}/{gap.missing:,}"
         state = f"[{_STATES[gap.state]}]{gap.state}"
-        table.add_row(gap.subject, _text(gap.from_ms), _text(gap.to_ms), ticks, gap.reason, state, ", ".join(gap.filled_by))
-    console = Console()
-    console.print(table if found else "No gap.")
-    if len(found) > _SHOWN:
-        console.print(f"… {len(found) - _SHOWN:,} more: name assets or a time, or use --json", style="dim")
+        table.add_row(_text(gap.from_ms), _text(gap.to_ms, "%H:%M:%S"), ticks, gap.reason, state, ", ".join(gap.filled_by), _some(subjects))
+    hidden = len(rows) - _SHOWN
+    return Group(table, Text(f"… {hidden:,} more: name assets or a time, or use --json", style="dim")) if hidden > 0 else table
 
 
-def _text(moment_ms: int) -> str:
-    return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
+def _alike(found: Sequence[Gap]) -> list[tuple[Gap, list[str]]]:
+    """One of each gaps that differ in whose they are only, and whose: an outage is one line, not one for each coin."""
+    groups: dict[Gap, list[str]] = {}
+    for gap in found:
+        groups.setdefault(replace(gap, subject="", found_ms=0, filled_ms=None), []).append(gap.subject)
+    return list(groups.items())
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= _NAMES_SHOWN else f"{', '.join(names[:_NAMES_SHOWN])} and {len(names) - _NAMES_SHOWN} more"
+
+
+def _text(moment_ms: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime(form)
