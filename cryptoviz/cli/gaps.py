@@ -97,13 +97,13 @@ def gaps_view(found: Sequence[Gap]) -> RenderableType:
     if not found:
         return Text("No gap.")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("from", "to", "ticks", "reason", "state", "filled by", "of"):
-        table.add_column(column, justify="right" if column == "ticks" else "left", no_wrap=column in ("from", "to", "reason", "state"))
+    for column in ("from", "to", "ticks", "reason", "state", "of"):
+        table.add_column(column, justify="right" if column == "ticks" else "left", no_wrap=column != "of")
     rows = _alike(found)
     for gap, subjects in rows[:_SHOWN]:
         ticks = f"{gap.missing:,}" if not gap.filled else f"{gap.filled:,}/{gap.missing:,}"
         state = f"[{_STATES[gap.state]}]{gap.state}"
-        table.add_row(_text(gap.from_ms), _text(gap.to_ms, "%H:%M:%S"), ticks, gap.reason, state, ", ".join(gap.filled_by), _some(subjects))
+        table.add_row(_text(gap.from_ms), _text(gap.to_ms, "%H:%M:%S"), ticks, gap.reason, state, _some(subjects))
     hidden = len(rows) - _SHOWN
     return Group(table, Text(f"… {hidden:,} more: name assets or a time, or use --json", style="dim")) if hidden > 0 else table
 
@@ -117,7 +117,7 @@ def _alike(found: Sequence[Gap]) -> list[tuple[Gap, list[str]]]:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= _NAMES_SHOWN else f"{', '.join(names[:_NAMES_SHOWN])} and {len(names) - _NAMES_SHOWN} more"
+    return ", ".join(names) if len(names) <= _NAMES_SHOWN else f"{names[0]} +{len(names) - 1}"
 
 
 def _text(moment_ms: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
