@@ -7,7 +7,7 @@ from dataclasses import replace
 from actors.batch import Batch, BatchSink, Message
 from cryptoviz.records import RawExchange
 
-__all__ = ["CUT", "FRAME_BYTES", "RawSink"]
+__all__ = ["CUT", "FRAME_BYTES", "RawSink", "is_cut"]
 
 FRAME_BYTES = 1024
 """Kafka's own share of a record and its batch, with room."""
@@ -27,6 +27,12 @@ class RawSink:
         value = exchange.to_json()
         while len(value) > self._limit and exchange.body:
             # JSON escapes can make six bytes of one.
-            exchange = replace(exchange, body=exchange.body[: len(exchange.body) // 2], error=exchange.error or CUT)
+            cut = replace(exchange, body=exchange.body[: len(exchange.body) // 2])
+            exchange = cut if is_cut(cut.error) else replace(cut, error=f"{cut.error}; {CUT}" if cut.error else CUT)
             value = exchange.to_json()
         self._sink.offer(Batch(exchange.fetch_id, exchange.tick_ts, (Message(exchange.provider.encode(), value),)))
+
+
+def is_cut(error: str | None) -> bool:
+    """Whether an exchange's error says that its body is not all that the parser was given."""
+    return error is not None and error.endswith(CUT)

@@ -5,6 +5,7 @@ Reads the lake only. The span is read in windows, so that it may be long; a tick
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -22,7 +23,6 @@ from actors.replay_rows import COLUMNS, Comparison, unified_row
 from actors.replay_tick import Replayer
 from cryptoviz.errors import RecordError
 from cryptoviz.lake.schema import PRICES
-from cryptoviz.log import get_logger
 from cryptoviz.records import Kind, UnifiedRecord
 
 __all__ = ["WINDOW", "LakeRows", "Replay", "RowsFile"]
@@ -72,7 +72,6 @@ class Replay:
         self._replayer = Replayer()
         self._rules: dict[str, RecordedRules] = {}
         self._rules_day: date | None = None
-        self._log = get_logger("replay")
         self.comparison = Comparison()
 
     @property
@@ -86,19 +85,25 @@ class Replay:
         Raises:
             EngineUnavailable: the object store does not answer.
         """
-        raw = self._lake.raw(start=start, end=end, columns=_RAW_COLUMNS)
-        ticks, exchanges = _recorded(raw.to_pylist() if raw.num_rows else [])
-        for row in _rows(self._lake.prices(start=start, end=end, columns=COLUMNS)):
-            ticks.setdefault(row["tick_ts"], _Tick(None, [])).rows.append(row)
+        ticks, exchanges = await asyncio.to_thread(self._read, start, end)
         for tick_ts in sorted(ticks):
+            # A poll from a recording never waits: let others have their turn.
+            await asyncio.sleep(0)
             # Exchanges alone are no tick: a backfill's, or of a tick that was dropped, of which the ledger of gaps tells.
             if ticks[tick_ts].body is not None or ticks[tick_ts].rows:
                 await self._tick(tick_ts, ticks[tick_ts], exchanges)
 
+    def _read(self, start: datetime, end: datetime) -> tuple[dict[int, _Tick], dict[str, RecordedExchange]]:
+        ticks, exchanges = _recorded(self._lake.raw(start=start, end=end, columns=_RAW_COLUMNS).to_pylist())
+        for row in _rows(self._lake.prices(start=start, end=end, columns=COLUMNS)):
+            ticks.setdefault(row["tick_ts"], _Tick(None, [])).rows.append(row)
+        return ticks, exchanges
+
     async def _tick(self, tick_ts: int, found: _Tick, exchanges: Mapping[str, RecordedExchange]) -> None:
         try:
             tick = _tick_of(tick_ts, found)
-            records = await self._replayer.records(tick, self._rules_of(tick), exchanges)
+            rules = self._rules.get(tick.rules_id) or await asyncio.to_thread(self._rules_of, tick)
+            records = await self._replayer.records(tick, rules, exchanges)
         except RecordError as error:
             self.comparison.not_replayed(tick_ts, len(found.rows), str(error.details.get("reason", "unreadable")), error.message)
             return
@@ -108,7 +113,7 @@ class Replay:
 
     def _rules_of(self, tick: RecordedTick) -> RecordedRules:
         day = _moment(tick.closed.tick_ts).date()
-        if tick.rules_id not in self._rules and self._rules_day != day:
+        if self._rules_day != day:
             self._rules_day = day
             rows = self._lake.query(_RULES_SQL.format(provider=RECORDER, tick=TICK, day=day))
             self._rules |= rules_from(rows.to_pylist())

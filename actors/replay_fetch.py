@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from actors.providers.failures import failure
 from actors.providers.http import Exchange, HttpResponse, full_address
-from actors.rawsink import CUT
+from actors.rawsink import is_cut
 from cryptoviz.records import Call, FallbackReason
 
 __all__ = ["BASE_URL", "RecordedExchange", "RecordedFetcher", "ReplayClock"]
@@ -136,7 +136,7 @@ class RecordedFetcher:
             raise failure(self._provider, FallbackReason(call.outcome), "the call was never sent")
         found = self._exchanges[call.fetch_id]
         self.last = replace(self.last, fetch_id=found.fetch_id, finished_ms=found.finished_ts)
-        is_whole = call.whole and found.status is not None and found.body is not None and found.error != CUT
+        is_whole = call.whole and found.status is not None and found.body is not None and not is_cut(found.error)
         if is_whole:
             body = (found.body or "").encode()
             return parse(HttpResponse(found.status or 0, found.headers, body, found.finished_ts, found.fetch_id))

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
-from actors.rawsink import RawSink
+from actors.rawsink import CUT, RawSink, is_cut
 from cryptoviz.records import RawExchange
 from tests.unit.actors.fakes import T0, FakeSink
 
@@ -44,3 +46,13 @@ def test_a_body_whose_json_is_too_large_is_cut_to_what_the_topic_takes(body):
     assert len(value) <= 4096 - 1024
     kept = orjson.loads(value)["body"]
     assert kept is None if body is None else body.startswith(kept)
+
+
+@pytest.mark.parametrize(("error", "told"), [(None, CUT), ("HTTP 500", f"HTTP 500; {CUT}")])
+def test_a_cut_body_is_told_beside_the_failure(error, told):
+    sink = FakeSink()
+    RawSink(sink, 4096)(replace(exchange("x" * 20_000), error=error))
+    RawSink(sink, 4096)(replace(exchange("x"), error=error))
+    assert [orjson.loads(batch.messages[0].value)["error"] for batch in sink.batches] == [told, error]
+    assert is_cut(told)
+    assert not is_cut(error)
