@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +15,7 @@ from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.progress import merge
 from cryptoviz.log import get_logger
 from spark_jobs.patience import Patience
+from spark_jobs.sizing import ARROW_RECORDS, ARROW_RECORDS_KEY, Sizing
 from spark_jobs.source import KafkaTopics
 from spark_jobs.spec import DEAD_TABLE
 from spark_jobs.tablelog import TableLog, WrittenPart
@@ -60,6 +62,8 @@ class BatchWriter:
         self._kafka = kafka
         self._access = access
         self._max_bytes = max_bytes
+        self._sizing = Sizing(frozenset(topic for topic, plan in topics.items() if not plan.spec.flat))
+        self._at_once = ARROW_RECORDS
         self._stopping = threading.Event()
         self.patience = Patience(self._stopping)
         self.guard: Callable[[], None] = lambda: None
@@ -99,7 +103,7 @@ class BatchWriter:
     def _run(self, frame: Any, ends: Position) -> None:
         begun = time.monotonic()
         moved = {key for key, end in ends.items() if end > self.position.get(key, 0)}
-        parts = self.patience.run(lambda: self._write(frame)) if moved else []
+        parts = self.patience.run(lambda: self._write(frame, moved, ends)) if moved else []
         self.patience.run(self._check_topics)
         committed = self._commit(parts, ends, moved)
         now = time.monotonic()
@@ -116,7 +120,7 @@ class BatchWriter:
         self.position = merge(self.position, ends)
         log.debug("batch", files=len(parts), ms=round(self.stats.batch_ms), **rows)
 
-    def _write(self, frame: Any) -> list[TablePart]:
+    def _write(self, frame: Any, moved: set[tuple[str, int]], ends: Position) -> list[TablePart]:
         plan = WritePlan(
             topics=self._topics,
             tables={table: log_.address for table, log_ in self._logs.items()},
@@ -124,11 +128,24 @@ class BatchWriter:
             max_bytes=self._max_bytes,
             skip_below={table: log_.progress.offsets for table, log_ in self._logs.items()},
         )
+        self._size_up(frame, moved, ends)
         found = frame.select(*SOURCE_COLUMNS).mapInArrow(make_writer(plan), RESULT_DDL).collect()
         refused = next((row["error"] for row in found if row["error"]), None)
         if refused:
             raise EngineUnavailable(refused, engine="object-store")
+        names = {plan.topic_id: topic for topic, plan in self._topics.items()}
+        for row in found:
+            self._sizing.learn(names[row["topic_id"]], row["largest"])
         return [TablePart(row["table"], WrittenPart(row["path"], row["size"], row["rows"], row["stats"])) for row in found]
+
+    def _size_up(self, frame: Any, moved: set[tuple[str, int]], ends: Position) -> None:
+        counts: Counter[str] = Counter()
+        for key in moved:
+            counts[key[0]] += ends[key] - self.position.get(key, 0)
+        records = self._sizing.records(counts)
+        if records != self._at_once:
+            frame.sparkSession.conf.set(ARROW_RECORDS_KEY, str(records))
+            self._at_once = records
 
     def _check_topics(self) -> None:
         """A topic that was deleted and made again while we read has the same name and other records: its offsets must not pass for the old ones."""

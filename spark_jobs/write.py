@@ -36,9 +36,12 @@ RESULT = pa.schema(
         pa.field("stats", pa.string()),
         pa.field("put_ms", pa.float64()),
         pa.field("error", pa.string()),
+        pa.field("largest", pa.int64()),
     ]
 )
-RESULT_DDL = "table string, topic_id string, partition int, path string, size long, rows long, stats string, put_ms double, error string"
+RESULT_DDL = (
+    "table string, topic_id string, partition int, path string, size long, rows long, stats string, put_ms double, error string, largest long"
+)
 
 # One file holds about this many bytes of Kafka values at most, so that a worker's memory stays bounded whatever a trigger takes.
 _CHUNK_BYTES = 96 << 20
@@ -126,6 +129,7 @@ class _Chunk:
     def __init__(self, origin: tuple[str, int], plan: WritePlan) -> None:
         self.origin = origin
         self.value_bytes = 0
+        self._largest = 0
         self._plan = plan
         self._topic = plan.topics[origin[0]]
         self._rows: list[pa.Table] = []
@@ -141,6 +145,7 @@ class _Chunk:
             self._start = offsets[0].as_py()
         self._end = offsets[-1].as_py()
         self.value_bytes += values.nbytes
+        self._largest = max(self._largest, pc.max(pc.binary_length(values)).as_py() or 0)
         if done.rows.num_rows:
             self._rows.append(self._with_origin(done.rows, offsets.take(done.good)))
         if done.bad:
@@ -167,7 +172,7 @@ class _Chunk:
             before = time.perf_counter()
             put(self._plan.tables[table], part.path, data)
             took_ms = (time.perf_counter() - before) * 1000
-            yield _result(table, self._topic.topic_id, part, data.size, of_day.num_rows, statistics(of_day, stats_columns), took_ms)
+            yield _result(table, self._topic.topic_id, part, data.size, of_day.num_rows, statistics(of_day, stats_columns), took_ms, self._largest)
 
     def _with_origin(self, rows: pa.Table, offsets: pa.Array) -> pa.Table:
         origin = [
@@ -195,12 +200,12 @@ class _Chunk:
         )
 
 
-def _result(table: str, topic_id: str, part: Part, size: int, rows: int, stats: str, put_ms: float) -> pa.RecordBatch:
-    return _row((table, topic_id, part.partition, part.path, size, rows, stats, put_ms, None))
+def _result(table: str, topic_id: str, part: Part, size: int, rows: int, stats: str, put_ms: float, largest: int) -> pa.RecordBatch:
+    return _row((table, topic_id, part.partition, part.path, size, rows, stats, put_ms, None, largest))
 
 
 def _failed(reason: str) -> pa.RecordBatch:
-    return _row((None, None, None, None, None, None, None, None, reason))
+    return _row((None, None, None, None, None, None, None, None, reason, None))
 
 
 def _row(values: tuple[object, ...]) -> pa.RecordBatch:

@@ -52,7 +52,10 @@ class Frame:
     """A batch whose task wrote these files."""
 
     def __init__(self, *written: tuple[str, str, int]) -> None:
-        self.rows = [{"table": table, "path": path, "size": 1, "rows": rows, "stats": "{}", "error": None} for table, path, rows in written]
+        self.rows = [
+            {"table": table, "topic_id": STREAM, "path": path, "size": 1, "rows": rows, "stats": "{}", "error": None, "largest": 380}
+            for table, path, rows in written
+        ]
 
     def select(self, *_: str) -> Frame:
         return self

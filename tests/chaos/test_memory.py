@@ -1,0 +1,78 @@
+"""Fault 5: more bytes than the executor has memory. It takes them piece by piece; when the system kills it all the same, another goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from confluent_kafka import Producer
+
+from cryptoviz.settings import Settings
+from tests.chaos.rig import ROUNDS, Figures, Keeper, Load, Progress, assert_same_sets, rows_committed
+from tests.chaos.test_lake_kill import executor
+from tests.helpers import eventually
+from tests.lake import TICK, Feed, caught_up, engines, exchange, host_lake, lake_settings, ray_cluster, say
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
+
+BODY = "x" * (1 << 20)
+BODIES = 700
+"""As many bodies of the largest size as the executor has megabytes, and more."""
+_LIMIT_S = 120
+
+
+def test_a_backlog_of_the_largest_bodies_is_taken_within_the_executors_memory(tmp_path: Path) -> None:
+    """Also when the system ends the executor in the midst of it, as it does when the machine has no more memory."""
+    settings = lake_settings(tmp_path)
+    figures = Figures("fault 5")
+    with engines(settings), ray_cluster() as cluster:
+        feed = Feed(settings)
+        host = host_lake(cluster, settings)
+        for number in range(ROUNDS):
+            fill(settings, feed, number)
+            for i in range(70):
+                feed.tick(TICK + number * 1_000_000 + i * 1000)
+            host.start()
+            first = Progress(settings, [feed])
+            with Keeper(host) as keeper, Load(feed, first_tick=TICK + 500_000_000 + number * 50_000_000):
+                before = rows_committed(settings)
+                seconds = first.made()
+                figures.add("backlog of 700 MiB of bodies", seconds)
+                assert seconds < _LIMIT_S, before
+                caught_up(settings, _LIMIT_S)
+                say("keeper:", keeper.replaced, keeper.refused, "peak MiB:", peak_mib())
+                fill(settings, feed, number + 100)
+                os.kill(eventually(executor, 30), signal.SIGKILL)
+                seconds = Progress(settings, [feed]).made(batches=8)
+                figures.add("executor ended by the system", seconds)
+                assert seconds < _LIMIT_S
+                caught_up(settings, _LIMIT_S)
+            assert host.probe().healthy
+            host.stop()
+        assert_same_sets(settings, [feed])
+    figures.tell()
+
+
+def fill(settings: Settings, feed: Feed, number: int) -> None:
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "message.max.bytes": 4 << 20, "log_level": 0})
+    for i in range(BODIES):
+        value = exchange(TICK + number * 1_000_000 + i * 1000, body=BODY).to_json()
+        producer.produce(settings.kafka.raw_topic, value, key=b"coingecko")
+        producer.poll(0)
+        if i % 50 == 0:
+            producer.flush(30)
+    assert producer.flush(60) == 0
+    feed.exchanges += BODIES
+
+
+def peak_mib() -> str:
+    """The most that each process of the executor has held: its JVM, its Python daemon, the daemon's workers."""
+    peaks = []
+    for process in [psutil.Process(executor()), *psutil.Process(executor()).children(recursive=True)]:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        peaks.append(next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM")))
+    return json.dumps(peaks)
