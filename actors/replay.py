@@ -102,7 +102,9 @@ class Replay:
     async def _tick(self, tick_ts: int, found: _Tick, exchanges: Mapping[str, RecordedExchange]) -> None:
         try:
             tick = _tick_of(tick_ts, found)
-            rules = self._rules.get(tick.rules_id) or await asyncio.to_thread(self._rules_of, tick)
+            rules = self._rules.get(tick.rules_id)
+            if rules is None:
+                rules = await asyncio.to_thread(self._rules_of, tick)
             records = await self._replayer.records(tick, rules, exchanges)
         except RecordError as error:
             self.comparison.not_replayed(tick_ts, len(found.rows), str(error.details.get("reason", "unreadable")), error.message)
