@@ -10,12 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from cryptoviz.errors import EngineUnavailable
 from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, file_schema
 from spark_jobs import write as module
 from spark_jobs.spec import PRICES_SPEC, RAW_SPEC
-from spark_jobs.write import TopicPlan, WritePlan, write_parts
+from spark_jobs.write import TopicPlan, WritePlan, make_writer, write_parts
 from tests.lake import DAY_MS, TICK, exchange, record
 
 TOPIC_ID = "0a1b2c3d-0000-4000-8000-000000000001"
@@ -169,3 +171,15 @@ def test_empty_task_writes_nothing() -> None:
 
 def test_the_secret_shows_in_no_text_of_the_plan() -> None:
     assert "the-secret" not in repr(plan())
+
+
+def test_a_store_that_refuses_is_told_in_a_row_and_the_input_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def put(address: TableAddress, path: str, data: pa.Buffer) -> None:
+        raise EngineUnavailable(f"the object store did not take {path}: SlowDown", engine="object-store")
+
+    monkeypatch.setattr(module, "_put_with", lambda access: put)
+    source = iter([batch(values(3)), batch(values(3), partition=2), batch(values(3), partition=3)])
+    results = [row for made in make_writer(plan())(source) for row in made.to_pylist()]
+    assert [row["table"] for row in results] == [None]
+    assert results[0]["error"].endswith("SlowDown")
+    assert list(source) == []
