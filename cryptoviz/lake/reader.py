@@ -14,7 +14,8 @@ import pyarrow.dataset as ds
 from cryptoviz.assets import resolve_assets
 from cryptoviz.errors import EngineUnavailable, QueryError
 from cryptoviz.lake import sql as lake_sql
-from cryptoviz.lake.candles import INTERVALS, candle_sql, check_interval
+from cryptoviz.lake.candlereader import CandleReader
+from cryptoviz.lake.candles import INTERVALS, check_interval, whole_buckets
 from cryptoviz.lake.catalog import READABLE
 from cryptoviz.lake.convert import As, When, check_columns, check_range, convert, moment
 from cryptoviz.lake.files import FileIndex, Snapshot
@@ -75,6 +76,8 @@ class Lake:
         places = {name: table_address(settings.s3, name) for name in READABLE}
         self._indexes = {name: FileIndex(places[name], access, options, table) for name, table in READABLE.items()}
         self._scanners = {name: Scanner(places[name], access) for name in READABLE}
+        self._candles = CandleReader(settings)
+        self._indexes["candles"] = self._candles.index
 
     @overload
     def prices(self, assets: Names = None, *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
@@ -181,13 +184,22 @@ class Lake:
         version: int | None = None,
         as_of: When = None,
     ) -> Any:
-        """Candles of one asset by `ts`, made from polled prices: see `cryptoviz.lake.candles` for what that means."""
+        """Candles of one asset by `ts`, made from polled prices: see `cryptoviz.lake.candles` for what that means.
+
+        None is cut: the first is the one that `start` lies in, the last begins before `end`. The newest may still be going on.
+        """
         check_interval(interval)
-        names = ("tick_ts", "asset_id", "quote_currency", "price", "volume_24h")
-        ticks = self.prices([asset], start=start, end=end, columns=names, version=version, as_of=as_of)
-        connection = lake_sql.connect()
-        connection.register("prices", ticks)
-        rows = connection.sql(candle_sql(interval) + " ORDER BY ts").to_arrow_table()
+        low, high = whole_buckets(interval, *check_range(start, end))
+        when = _one_version(version, as_of)
+        ids = [one.asset_id for one in resolve_assets([asset], self._settings.extra_assets)]
+
+        def read(used: dict[str, int]) -> pa.Table:
+            connection = lake_sql.connect()
+            prices, of_asset = self._snapshot("prices", version, when, used), ds.field("asset_id").isin(ids)
+            sql = self._candles_sql(connection, interval, prices, used, low, high, of_asset)
+            return connection.sql(sql).order("ts, quote_currency").to_arrow_table()
+
+        rows = self._again(read)
         return convert(rows if columns is None else rows.select(check_columns("candles", columns, rows.column_names)), as_)
 
     @overload
@@ -232,12 +244,25 @@ class Lake:
             return self._scanners[table].dataset(self._snapshot(table, None, as_of, used))
 
         def candles(connection: duckdb.DuckDBPyConnection, interval: str) -> None:
-            # Under a name of its own, so that `prices` itself may be asked for in the same query.
-            connection.register("_ticks", dataset("prices"))
-            connection.execute(f"CREATE TEMP VIEW candles_{interval} AS {candle_sql(interval, '_ticks')}")
+            sql = self._candles_sql(connection, interval, self._snapshot("prices", None, as_of, used), used)
+            connection.execute(f"CREATE TEMP VIEW candles_{interval} AS {sql}")
 
         tables = {table: partial(_register, table=table, dataset=dataset) for table in READABLE}
         return tables | {f"candles_{interval}": partial(candles, interval=interval) for interval in INTERVALS}
+
+    def _candles_sql(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        interval: str,
+        prices: Snapshot,
+        used: dict[str, int],
+        low: datetime | None = None,
+        high: datetime | None = None,
+        condition: ds.Expression | None = None,
+    ) -> str:
+        used["candles"] = self._indexes["candles"].newest().version
+        ticks = self._scanners["prices"]
+        return self._candles.define(connection, interval, prices, lambda days: ticks.dataset(days, low, high), low, high, condition)
 
     def _snapshot(self, table: str, version: int | None, as_of: datetime | None, used: dict[str, int]) -> Snapshot:
         used[table] = self._indexes[table].newest().version
@@ -255,9 +280,7 @@ class Lake:
         condition: Any = None,
     ) -> Any:
         low, high = check_range(start, end)
-        if version is not None and as_of is not None:
-            raise QueryError("version and as_of are both given: one of them says which version is meant", argument="version")
-        when = moment(as_of, "as_of")
+        when = _one_version(version, as_of)
         order = READABLE[table].order
         time = ds.field(order[0])
         for bound in (time >= _scalar(low) if low else None, time < _scalar(high) if high else None):
@@ -293,6 +316,12 @@ class Lake:
                 if not moved:
                     raise
         raise AssertionError("the last try returns or raises")  # pragma: no cover
+
+
+def _one_version(version: int | None, as_of: When) -> datetime | None:
+    if version is not None and as_of is not None:
+        raise QueryError("version and as_of are both given: one of them says which version is meant", argument="version")
+    return moment(as_of, "as_of")
 
 
 def _register(connection: duckdb.DuckDBPyConnection, table: str, dataset: Callable[[str], ds.Dataset]) -> None:

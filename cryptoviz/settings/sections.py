@@ -218,7 +218,7 @@ class LakeSettings(_Section):
     quiet_s: float = Field(default=120.0, ge=0)
     """Late rows of a closed day are merged into it once none has come for so long."""
     prices_keep_days: int | None = Field(default=None, ge=1)
-    """Days of prices and candles to keep. None: all."""
+    """Days of prices to keep. None: all. Their candles stay."""
     raw_keep_days: int | None = Field(default=90, ge=1)
     """Days of raw exchanges to keep. None: all."""
     dead_letters_keep_days: int | None = Field(default=365, ge=1)

@@ -1,0 +1,135 @@
+"""The table of candles on a real MinIO: what readers get is what the ticks say, whatever came late and whatever maintenance did meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pytest
+from deltalake import DeltaTable
+
+from cryptoviz.lake import Lake
+from cryptoviz.lake.candles import INTERVALS, parse_candle_file
+from cryptoviz.lake.objects import S3Access, table_address
+from cryptoviz.settings import Settings
+from spark_jobs.maintenance_round import run_round
+from spark_jobs.maintenance_steps import STEPS, RoundContext
+from tests.candle_oracle import expected_candles, same_candles
+from tests.helpers import eventually
+from tests.lake_files import TableWriter, delta_rows, object_names, object_store, price_rows
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+DAY_MS = 86_400_000
+START = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp() * 1000)
+DAYS = 3
+PRESENT = START + (DAYS - 1) * DAY_MS
+NOON = datetime.fromtimestamp((PRESENT + DAY_MS // 2) / 1000, UTC)
+COINS = ("bitcoin", "ethereum")
+OURS = [step for step in STEPS if step.name != "gaps"]  # which needs Kafka
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Settings]:
+    with object_store(tmp_path, compact_files=5) as settings:
+        yield settings
+
+
+def a_round(settings: Settings, now: datetime = NOON) -> dict[str, float]:
+    result = run_round(RoundContext(settings, settings.home / "scratch", now=lambda: now), OURS)
+    assert not result.failures
+    return dict(result.figures)
+
+
+def check(settings: Settings, lake: Lake) -> None:
+    """All intervals, by SQL and by function, against pandas over all ticks."""
+    ticks = delta_rows(settings, "prices")
+    newest = DeltaTable(table_address(settings.s3, "prices").uri, storage_options=settings.s3.storage_options()).version()
+    eventually(lambda: lake.version() == newest, 5)  # a look at the log counts for a quarter of a second
+    for interval in INTERVALS:
+        expected = expected_candles(ticks, interval)
+        same_candles(lake.query(f"SELECT * FROM candles_{interval}"), expected)
+        same_candles(lake.candles("bitcoin", interval), expected[expected["asset_id"] == "bitcoin"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_readers_get_what_all_ticks_say_however_late_they_came(store: Settings, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    writer, lake = TableWriter(store, "prices"), Lake(store)
+
+    def write(low: int, high: int, kind: str = "live") -> None:
+        stamps = sorted({int(ms) for ms in random.integers(low, high, 40)})
+        rows = price_rows(stamps, seed=writer.next_offset, first_offset=writer.next_offset, assets=COINS, kind=kind, quotes=("USD", "USDT"))
+        writer.write(rows)
+
+    for day in range(DAYS):
+        write(START + day * DAY_MS, START + day * DAY_MS + DAY_MS // 2)
+    check(store, lake)
+    for step in range(6):
+        match int(random.integers(0, 3)) if step else 0:
+            case 0:
+                a_round(store)
+            case 1:
+                write(PRESENT, PRESENT + DAY_MS // 2)
+            case _:
+                write(START, PRESENT, kind=str(random.choice(["live", "backfill"])))
+        check(store, lake)
+    a_round(store)
+    check(store, lake)
+    assert a_round(store).get("candle_days_made", 0) == 0
+
+
+def test_only_days_with_new_ticks_are_made_and_each_is_replaced_whole(store: Settings) -> None:
+    writer = TableWriter(store, "prices")
+    for day in range(DAYS):
+        writer.write(price_rows([START + day * DAY_MS + i * 60_000 for i in range(60)], first_offset=writer.next_offset, assets=COINS))
+    assert a_round(store)["candle_days_made"] == DAYS
+    first = set(object_names(store, "candles"))
+    assert len(first) == DAYS * len(INTERVALS)
+    writer.write(price_rows([START + 90_500], first_offset=writer.next_offset, assets=COINS))
+    figures = a_round(store)
+    assert (figures["candle_days_made"], figures["candle_ticks_read"]) == (1, 61 * 2)
+    second = set(object_names(store, "candles"))
+    changed = [parse_candle_file(path) for path in second - first]
+    assert {(file.day.day, file.interval, file.ticks) for file in changed if file} == {(1, interval, 122) for interval in INTERVALS}
+    assert len(second) == len(first)
+
+    address = table_address(store.s3, "candles")
+    plain = ds.dataset(address.root, filesystem=S3Access.of(store.s3).filesystem(), format="parquet", partitioning="hive").to_table()
+    delta = DeltaTable(address.uri, storage_options=store.s3.storage_options()).to_pyarrow_dataset().to_table()
+    assert plain.num_rows == delta.num_rows
+    ticks = delta_rows(store, "prices")
+    for interval in INTERVALS:
+        found = delta.filter(pc.equal(delta["interval"], interval)).drop_columns(["interval", "year", "month", "day"])
+        expected = expected_candles(ticks, interval)
+        same_candles(found, expected[expected["ts"] < PRESENT_TS] if interval == "1d" else expected)
+        # The table has the ended days whole; of the present one what has ended: an hour of minutes, and no day.
+
+
+PRESENT_TS = datetime.fromtimestamp(PRESENT / 1000, UTC)
+
+
+def test_ranges_give_whole_candles(store: Settings) -> None:
+    writer, lake = TableWriter(store, "prices"), Lake(store)
+    writer.write(price_rows([START + i * 10_000 for i in range(2000)], assets=COINS))
+    a_round(store)
+    low, high = "2026-03-01T01:02:30Z", "2026-03-01T02:00:30Z"
+    expected = expected_candles(delta_rows(store, "prices"), "5m")
+    chosen = expected[(expected["asset_id"] == "bitcoin") & (expected["ts"] >= "2026-03-01T01:00Z") & (expected["ts"] <= "2026-03-01T02:00Z")]
+    same_candles(lake.candles("BTC", "5m", start=low, end=high), chosen)
+
+
+def test_candles_outlive_their_ticks(tmp_path: Path) -> None:
+    with object_store(tmp_path, prices_keep_days=1) as settings:
+        writer = TableWriter(settings, "prices")
+        for day in range(DAYS):
+            writer.write(price_rows([START + day * DAY_MS + i * 60_000 for i in range(60)], first_offset=writer.next_offset, assets=COINS))
+        expected = expected_candles(delta_rows(settings, "prices"), "1h")
+        no_retention = settings.model_copy(update={"lake": settings.lake.model_copy(update={"prices_keep_days": None})})
+        a_round(no_retention)
+        assert a_round(settings)["files_expired"] == 1
+        same_candles(Lake(settings).query("SELECT * FROM candles_1h"), expected)

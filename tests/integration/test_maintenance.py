@@ -1,0 +1,306 @@
+"""Maintenance against a real MinIO: rows stay as they are for both readers, whatever it is doing and wherever it is killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from cryptoviz.components import Probe
+from cryptoviz.lake import Lake
+from cryptoviz.lake.commits import read_commit
+from cryptoviz.lake.objects import S3Access, minio_client, table_address
+from cryptoviz.lake.parts import parse_compacted
+from cryptoviz.lake.progress import read_progress
+from cryptoviz.operations import MaintenanceArguments
+from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
+from spark_jobs import compact
+from spark_jobs.maintenance import MaintenanceActor, MaintenanceOperation
+from spark_jobs.maintenance_result import RoundResult
+from spark_jobs.maintenance_round import run_round
+from spark_jobs.maintenance_steps import STEPS, RoundContext
+from spark_jobs.orphans import remove_orphans
+from spark_jobs.tablelog import TableLog
+from tests.helpers import eventually_async
+from tests.lake import say
+from tests.lake_files import SCHEMAS, TOPIC, TableWriter, dead_rows, delta_rows, object_names, object_store, plain_rows, price_rows, raw_rows
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+DAY_MS = 86_400_000
+START = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp() * 1000)
+NOON = START + DAY_MS // 2
+OURS = [step for step in STEPS if step.name != "gaps"]  # which needs Kafka
+STAGES = ("merged", "staged", "proved", "copied", "committed", "deleted")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Settings]:
+    with object_store(tmp_path, raw_keep_days=None, compact_files=8) as settings:
+        yield settings
+
+
+def prices(ticks: list[int], first_offset: int) -> pa.Table:
+    return price_rows(ticks, first_offset=first_offset, seed=first_offset)
+
+
+def minutes(count: int, start: int = START) -> list[int]:
+    return [start + i * 60_000 for i in range(count)]
+
+
+def a_round(settings: Settings, when_ms: int | None = None) -> RoundResult:
+    """One round, now or as if the wall clock said `when_ms`. It must succeed."""
+    now = datetime.now(UTC) if when_ms is None else datetime.fromtimestamp(when_ms / 1000, UTC)
+    result = run_round(RoundContext(settings, settings.home / "scratch", now=lambda: now), OURS)
+    assert not result.failures
+    return result
+
+
+def data_names(settings: Settings, table: str) -> list[str]:
+    return [name for name in object_names(settings, table) if name.endswith(".parquet")]
+
+
+def marker(settings: Settings, table: str, folder: str) -> dict[str, object]:
+    address = table_address(settings.s3, table)
+    response = minio_client(S3Access.of(settings.s3)).get_object(address.bucket, address.key(f"{folder}/_SUCCESS"))
+    try:
+        found: dict[str, object] = json.loads(response.read())
+        return found
+    finally:
+        response.close()
+        response.release_conn()
+
+
+def test_closed_days_become_one_sorted_file_each_with_a_marker(store: Settings) -> None:
+    """All three tables; late rows take the marker away until their day is one file again; nothing to do is nothing done."""
+    writer, raw, dead = (TableWriter(store, table) for table in SCHEMAS)
+    writer.batches(prices, minutes(60) + minutes(60, START + DAY_MS), 5)
+    raw.batches(raw_rows, minutes(30), 3)
+    dead.batches(dead_rows, minutes(10), 5)
+    before = {table: delta_rows(store, table) for table in SCHEMAS}
+    progress = writer.log.progress
+    result = a_round(store)
+    assert (result.figures["files_before"], result.figures["files_after"], result.figures["days_marked"]) == (12 * 2 + 10 + 2, 4, 4)
+    for table in SCHEMAS:
+        assert delta_rows(store, table).equals(before[table])
+        assert plain_rows(store, table).equals(before[table])
+    names = data_names(store, "prices")
+    assert [name.rpartition("/")[0] for name in names] == ["year=2026/month=3/day=1", "year=2026/month=3/day=2"]
+    assert all(parse_compacted(name) for name in names)
+    assert marker(store, "prices", "year=2026/month=3/day=1") == {"version": 1, "rows": 60 * 17, "files": [names[0].rpartition("/")[2]]}
+    address = table_address(store.s3, "prices")
+    sorted_rows = pq.read_table(f"{address.root}/{names[0]}", filesystem=S3Access.of(store.s3).filesystem())
+    keys = list(zip(sorted_rows["asset_id"].to_pylist(), sorted_rows["tick_ts"].to_pylist(), strict=True))
+    assert keys == sorted(keys)
+
+    assert "files_before" not in a_round(store).figures
+    table = DeltaTable(address.uri, storage_options=store.s3.storage_options())
+    assert read_progress(table) == progress  # carried on by the commits of maintenance
+    assert table.count() == before["prices"].num_rows
+
+    writer.write(prices([START + 90_000], writer.next_offset))
+    waiting = store.model_copy(update={"lake": store.lake.model_copy(update={"quiet_s": 1e9})})
+    assert a_round(waiting).figures["days_unmarked"] == 1
+    assert f"{names[0].rpartition('/')[0]}/_SUCCESS" not in object_names(store, "prices")
+    a_round(store)
+    again = data_names(store, "prices")
+    assert (len(again), again[1]) == (2, names[1])
+    assert marker(store, "prices", "year=2026/month=3/day=1")["rows"] == 61 * 17
+    assert plain_rows(store, "prices").equals(delta_rows(store, "prices"))
+
+
+def test_small_files_of_the_present_day_are_merged_past_a_limit(store: Settings) -> None:
+    writer = TableWriter(store, "prices")
+    writer.batches(prices, minutes(7), 1)
+    assert "merges" not in a_round(store, NOON).figures
+    writer.batches(prices, minutes(4, START + 3_600_000), 1)
+    before = delta_rows(store, "prices")
+    assert a_round(store, NOON).figures["files_before"] == 11
+    assert len(data_names(store, "prices")) == 1
+    assert "year=2026/month=3/day=1/_SUCCESS" not in object_names(store, "prices")
+    assert delta_rows(store, "prices").equals(before)
+    assert plain_rows(store, "prices").equals(before)
+
+
+def test_killed_anywhere_it_goes_on_with_the_same_rows(store: Settings) -> None:
+    """kill -9 at each stage: Delta readers are right at once, plain ones after the next round; the lake job may start in between."""
+    writer = TableWriter(store, "prices")
+    settings_file = store.run_dir / "child.json"
+    dump_settings_file(store, settings_file)
+    environment = child_environment({SETTINGS_FILE_VARIABLE: str(settings_file)})
+    client, address = minio_client(S3Access.of(store.s3)), table_address(store.s3, "prices")
+    for number, stage in enumerate(STAGES):
+        writer.batches(prices, minutes(12, START + number * DAY_MS), 3)
+        expected = delta_rows(store, "prices")
+        child = subprocess.run(
+            [sys.executable, "-m", "tests.maintenance_child", stage, str(store.home / "scratch")],
+            env=environment, cwd=Path(__file__).parents[2], timeout=120, check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        assert child.returncode == -signal.SIGKILL, child.stderr
+        assert delta_rows(store, "prices").equals(expected), stage
+        # A lake job that starts now: fences, and removes leftovers.
+        job = TableLog(address, SCHEMAS["prices"], store.s3.storage_options(), f"job-{number}")
+        job.open()
+        remove_orphans(client, address, job.known_paths)
+        writer.log = job
+        assert delta_rows(store, "prices").equals(expected), stage
+        a_round(store)
+        assert delta_rows(store, "prices").equals(expected), stage
+        assert plain_rows(store, "prices").equals(expected), stage
+        assert len(data_names(store, "prices")) == number + 1
+        assert not [name for name in object_names(store, "prices") if name.startswith("_staging/")]
+
+
+class Repeat(threading.Thread):
+    """Calls `work` until told to stop; `errors` keeps what it raised."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        super().__init__(daemon=True)
+        self._work = work
+        self.done = threading.Event()
+        self.errors: list[BaseException] = []
+
+    def run(self) -> None:
+        while not self.done.is_set():
+            try:
+                self._work()
+            except BaseException as error:  # noqa: BLE001 (told by the test)
+                self.errors.append(error)
+                return
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.join(30)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+
+def test_readers_in_a_loop_never_see_a_wrong_snapshot(store: Settings) -> None:
+    """A lake job commits and readers read while files are merged. A Delta snapshot has exactly the rows up to the offset that it names."""
+    writer = TableWriter(store, "prices")
+    ticks = iter(minutes(100_000))
+    assets = ("bitcoin", "ethereum")
+    writer.write(price_rows([next(ticks)], assets=assets))
+    address, options = table_address(store.s3, "prices"), store.s3.storage_options()
+    lake = Lake(store)
+    snapshots: list[int] = []
+    seen = [0]
+    plain: list[bool] = []
+
+    def commit() -> None:
+        writer.write(price_rows([next(ticks)], first_offset=writer.next_offset, assets=assets))
+
+    def read_delta() -> None:
+        table = DeltaTable(address.uri, storage_options=options)
+        commit = read_commit(S3Access.of(store.s3), address, table.version())
+        assert commit is not None
+        assert commit.progress is not None
+        assert table.count() == commit.progress.offsets[TOPIC, 0]
+        snapshots.append(table.version())
+
+    def read_rows() -> None:
+        offsets = lake.prices(columns=["kafka_offset"]).column("kafka_offset").to_pylist()
+        assert sorted(offsets) == list(range(len(offsets)))
+        assert len(offsets) >= seen[-1]
+        seen.append(len(offsets))
+
+    def read_plain() -> None:
+        try:
+            offsets = plain_rows(store, "prices").column("kafka_offset").to_pylist()
+        except FileNotFoundError:  # listed, then replaced: told, not wrong
+            plain.append(False)
+        else:
+            plain.append(len(offsets) == len(set(offsets)))
+
+    merges, windows = 0.0, []
+    with Repeat(commit) as commits, Repeat(read_delta) as deltas, Repeat(read_rows) as rows, Repeat(read_plain) as plains:
+        while merges < 12 and not any(one.errors for one in (commits, deltas, rows, plains)):
+            result = a_round(store, NOON)
+            merges += result.figures.get("merges", 0)
+            windows.append(result.window_ms)
+    for one in (commits, deltas, rows, plains):
+        assert not one.errors, one.errors
+    assert len(set(snapshots)) > 12
+    say(f"commits {writer.next_offset // 2}, merges {merges:.0f}, plain window ms {max(windows):.0f} at most; ",
+        f"delta snapshots {len(snapshots)} right, plain reads {plain.count(True)} right, {plain.count(False)} not")  # fmt: skip
+    a_round(store)
+    assert plain_rows(store, "prices").equals(delta_rows(store, "prices"))
+    assert delta_rows(store, "prices").num_rows == writer.next_offset
+
+
+def test_merge_that_changes_a_row_is_thrown_away(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = TableWriter(store, "prices")
+    writer.batches(prices, minutes(4), 2)
+    before, names = delta_rows(store, "prices"), object_names(store, "prices")
+    real = compact.merge
+
+    def spoil(sources: list[Path], target: Path, layout: compact.Layout) -> compact.Merged:
+        done = real(sources, target, layout)
+        rows = pq.read_table(target).cast(layout.schema)
+        pq.write_table(rows.set_column(10, "price", pa.array([1.0, *rows["price"].to_pylist()[1:]])).cast(layout.schema), target)
+        return done
+
+    monkeypatch.setattr(compact, "merge", spoil)
+    result = run_round(RoundContext(store, store.home / "scratch"), OURS)
+    assert [failure for failure in result.failures if "was given up" in failure] == list(result.failures) != []
+    assert (object_names(store, "prices"), delta_rows(store, "prices").equals(before)) == (names, True)
+
+
+def test_old_days_go_after_their_retention(tmp_path: Path) -> None:
+    with object_store(tmp_path, raw_keep_days=3) as settings:
+        raw, kept = TableWriter(settings, "raw"), TableWriter(settings, "prices")
+        for day in range(6):
+            raw.write(raw_rows(minutes(2, START + day * DAY_MS), raw.next_offset))
+            kept.write(prices(minutes(2, START + day * DAY_MS), kept.next_offset))
+        a_round(settings, START + 5 * DAY_MS + 1)
+        assert {name.rpartition("/")[0] for name in object_names(settings, "raw")} == {f"year=2026/month=3/day={day}" for day in (3, 4, 5, 6)}
+        assert delta_rows(settings, "raw").equals(plain_rows(settings, "raw"))
+        assert delta_rows(settings, "prices").num_rows == kept.rows
+        raw.write(raw_rows(minutes(2, START + 5 * DAY_MS), raw.next_offset))  # the job goes on
+        assert delta_rows(settings, "raw").num_rows == 4 * 4 + 4
+
+
+async def test_component_runs_rounds_in_a_child_and_so_does_the_operation(store: Settings) -> None:
+    writer = TableWriter(store, "prices")
+    writer.batches(prices, minutes(4), 2)
+    actor = MaintenanceActor(store)
+    await actor.start()
+
+    async def first_round() -> Probe | None:
+        probe = await actor.probe()
+        return probe if probe.metrics["rounds_total"] else None
+
+    probe = await eventually_async(first_round, 60)
+    assert probe is not None
+    assert (probe.running, probe.metrics["files_before_total"], probe.metrics["files_after_total"]) == (True, 2, 1)
+    await actor.stop()
+    said: list[str] = []
+    done = await MaintenanceOperation(store, "op1", MaintenanceArguments(tables=("prices",))).run(lambda progress: said.append(progress.message))
+    assert "merged 0 files" in done.message
+    secret = store.s3.secret_key.get_secret_value()
+    assert secret not in (store.log_dir / "maintenance.log").read_text()
+    assert not [path for path in store.run_dir.rglob("*") if path.is_file() and secret in path.read_text()]
+
+
+def test_lost_object_store_is_told_and_nothing_is_lost(store: Settings) -> None:
+    """A round that finds no store says so for each step; the next one goes on."""
+    writer = TableWriter(store, "prices")
+    writer.batches(prices, minutes(4), 2)
+    away = store.model_copy(update={"s3": store.s3.model_copy(update={"endpoint": "http://127.0.0.1:9"})})
+    result = run_round(RoundContext(away, store.home / "scratch"), OURS)
+    assert {failure.partition(":")[0] for failure in result.failures} >= {"sweep", "compact", "mark"}
+    a_round(store)
+    assert len(data_names(store, "prices")) == 1
