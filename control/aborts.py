@@ -7,19 +7,30 @@ from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import any_pb2
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
 
-from cryptoviz.control.channel import STATUS_DETAILS
+from cryptoviz.control.channel import BUSY, ERROR_DOMAIN, STATUS_DETAILS
 
-__all__ = ["invalid"]
+__all__ = ["busy", "invalid"]
 
 
 async def invalid(context: Any, violations: Sequence[tuple[str, str]]) -> NoReturn:
     """End the call as INVALID_ARGUMENT; `violations` are pairs of field and description, sent as `google.rpc.BadRequest` too."""
     fields = [error_details_pb2.BadRequest.FieldViolation(field=field, description=description) for field, description in violations]
-    detail = any_pb2.Any()
-    detail.Pack(error_details_pb2.BadRequest(field_violations=fields))
     message = "; ".join(f"{field} {description}" for field, description in violations)
-    status = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=message, details=[detail])
-    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message, ((STATUS_DETAILS, status.SerializeToString()),))
+    await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, message, error_details_pb2.BadRequest(field_violations=fields))
+
+
+async def busy(context: Any, message: str, operation_id: str) -> NoReturn:
+    """End the call as RESOURCE_EXHAUSTED because of another operation; `google.rpc.ErrorInfo` tells that from the service's own limits."""
+    info = error_details_pb2.ErrorInfo(reason=BUSY, domain=ERROR_DOMAIN, metadata={"operation_id": operation_id})
+    await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, message, info)
+
+
+async def _abort(context: Any, code: grpc.StatusCode, message: str, detail: Message) -> NoReturn:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    status = status_pb2.Status(code=code.value[0], message=message, details=[packed])
+    await context.abort(code, message, ((STATUS_DETAILS, status.SerializeToString()),))
     raise AssertionError  # abort never returns

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from control.aborts import invalid
+from control.aborts import busy, invalid
 from control.operation_desk import InvalidArguments, OperationDesk
 from cryptoviz.control.convert_operations import arguments_from_proto, operation_to_proto
 from cryptoviz.control.v1 import operations_pb2 as pb
@@ -40,7 +40,7 @@ class OperationService(OperationsServiceServicer):
         except InvalidArguments as error:
             await invalid(context, error.violations)
         except OperationBusy as error:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, error.message)
+            await busy(context, error.message, error.operation)
         except ControlRefused as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, error.message)
         return pb.StartOperationResponse(operation=operation_to_proto(status))

@@ -7,7 +7,9 @@ import uuid
 from collections.abc import Iterator
 
 import grpc
+from google.rpc import error_details_pb2
 
+from cryptoviz.control.channel import BUSY
 from cryptoviz.control.convert_operations import arguments_to_proto, operation_from_proto
 from cryptoviz.control.v1 import operations_pb2 as pb
 from cryptoviz.control.v1.operations_pb2_grpc import OperationsServiceStub
@@ -67,9 +69,9 @@ class OperationsClient:
         return operation_from_proto(self._wire.call(OperationsServiceStub, "CancelOperation", request, _special).operation)
 
 
-def _special(code: grpc.StatusCode, details: str) -> CryptoVizError | None:
+def _special(code: grpc.StatusCode, details: str, info: error_details_pb2.ErrorInfo) -> CryptoVizError | None:
     if code is grpc.StatusCode.NOT_FOUND:
         return UnknownOperation(details)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "runs already" in details:
-        return OperationBusy(details)
+    if info.reason == BUSY:
+        return OperationBusy(details, operation=info.metadata["operation_id"])
     return None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cryptoviz.gaps import DROPPED, NOT_RUNNING, Gap, GapScope
 
-__all__ = ["DaySeen", "Era", "Fill", "TickRecord", "day_gaps", "eras_after", "grid"]
+__all__ = ["DaySeen", "Era", "Fill", "TickRecord", "day_gaps", "eras_after", "grid", "refilled"]
 
 Ticks = npt.NDArray[np.int64]
 MISSING_ASSET = "missing_asset"
@@ -130,12 +130,25 @@ def day_gaps(
             found += _runs(GapScope.ASSET, asset_id, step, reasons, fills, now_ms)
     for name in sorted({*providers, *(one for record in set(seen.records.values()) for one in record.providers)}):
         answered = seen.answered.get(name, _NONE)
-        fills = {tick: fill for by_tick in seen.fills.values() for tick, fill in by_tick.items() if fill.provider == name}
+        fills = _fills_of(seen, name)
         for step, ticks in expected:
             missing = np.setdiff1d(ticks, answered, assume_unique=True)
             reasons = ((int(tick), _why_no_answer(int(tick), name, name in providers, seen, silent)) for tick in missing)
             found += _runs(GapScope.PROVIDER, name, step, reasons, fills, now_ms)
     return found
+
+
+def refilled(known: Iterable[Gap], seen: DaySeen) -> list[Gap]:
+    """Known gaps of a day with what backfills have brought by now; `seen` needs to have only its fills."""
+    found = []
+    for gap in known:
+        fills = seen.fills.get(gap.subject, {}) if gap.scope is GapScope.ASSET else _fills_of(seen, gap.subject)
+        found.append(_gap(gap.scope, gap.subject, gap.from_ms, gap.to_ms, gap.tick_ms, gap.reason, fills, gap.found_ms))
+    return found
+
+
+def _fills_of(seen: DaySeen, provider: str) -> dict[int, Fill]:
+    return {tick: fill for by_tick in seen.fills.values() for tick, fill in by_tick.items() if fill.provider == provider}
 
 
 _NONE: Ticks = np.array([], dtype=np.int64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -39,9 +38,8 @@ class DayRows:
     providers: tuple[str, ...] = ()
 
 
-def read_day(settings: Settings, files: Mapping[str, Sequence[str]], day: date) -> DayRows:
+def read_day(settings: Settings, files: Mapping[str, Sequence[str]]) -> DayRows:
     """Read the named files of a day. Raises OSError when the object store does not answer."""
-    del day
     filesystem = S3Access.of(settings.s3).filesystem()
     found: dict[str, pa.Table] = {}
     with ThreadPoolExecutor(_READERS, thread_name_prefix="gaps") as pool:

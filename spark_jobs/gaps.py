@@ -28,7 +28,7 @@ from cryptoviz.lake.schema import GAPS, PARTITION_BY
 from cryptoviz.lake.topicreader import topic_ends
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
-from spark_jobs.gap_logic import Era, day_gaps, eras_after
+from spark_jobs.gap_logic import Era, day_gaps, eras_after, refilled
 from spark_jobs.gap_seen import DayRows, first_live, read_day
 
 __all__ = ["Findings", "find_gaps"]
@@ -124,8 +124,15 @@ def _look(settings: Settings, state: _State, files: Mapping[str, Files], settled
             continue
         read += 1
         before = {gap.gap_id: gap for gap in ledger.get(day, [])}
-        rows = read_day(settings, {name: by_day.get(day, ()) for name, by_day in files.items()}, day)
-        found = [_as_known(gap, before.get(gap.gap_id)) for gap in _judge(settings, state, rows, day, settled_ms, now_ms)]
+        expired = {name for name in files if _expired(settings, name, (last - day).days)}
+        if day.isoformat() in state.done and "prices" in expired:
+            continue  # what was said of it stays
+        rows = read_day(settings, {name: by_day.get(day, ()) for name, by_day in files.items()})
+        if day.isoformat() in state.done and "raw" in expired:
+            found = refilled(before.values(), rows.seen)
+        else:
+            judged = _judge(settings, state, rows, day, settled_ms, now_ms, with_providers="raw" not in expired)
+            found = [_as_known(gap, before.get(gap.gap_id)) for gap in judged]
         if {gap.gap_id: gap for gap in found} != before:
             _write(settings, day, found)
             changed += 1
@@ -135,7 +142,14 @@ def _look(settings: Settings, state: _State, files: Mapping[str, Files], settled
     return Findings(read, changed, len(left), sum(gap.missing - gap.filled for gap in left))
 
 
-def _judge(settings: Settings, state: _State, rows: DayRows, day: date, settled_ms: int, now_ms: int) -> list[Gap]:
+def _expired(settings: Settings, table: str, age_days: int) -> bool:
+    """Whether retention has removed the rows of a day, or is about to: then they prove nothing."""
+    lake = settings.lake
+    keep = lake.raw_keep_days if table == "raw" else lake.prices_keep_days
+    return keep is not None and age_days >= keep
+
+
+def _judge(settings: Settings, state: _State, rows: DayRows, day: date, settled_ms: int, now_ms: int, *, with_providers: bool) -> list[Gap]:
     """The day's gaps; `state` learns from the day what the following ones need."""
     seen = rows.seen
     if not state.eras:
@@ -153,7 +167,8 @@ def _judge(settings: Settings, state: _State, rows: DayRows, day: date, settled_
     # A coin that is no longer asked for ended with its last tick.
     assets = {asset_id: (first, now_ms if asset_id in wanted else last) for asset_id, (first, last) in state.assets.items()}
     start_ms = (day - _EPOCH).days * _DAY_MS
-    return day_gaps(seen, state.eras, start_ms, min(start_ms + _DAY_MS, settled_ms), assets, state.providers, now_ms)
+    providers = state.providers if with_providers else ()
+    return day_gaps(seen, state.eras, start_ms, min(start_ms + _DAY_MS, settled_ms), assets, providers, now_ms)
 
 
 def _as_known(gap: Gap, before: Gap | None) -> Gap:
@@ -167,7 +182,7 @@ def _settled_ms(settings: Settings, tables: Mapping[str, DeltaTable | None], pri
     if _caught_up(settings, tables):
         return now_ms - max(_SETTLE_TICKS * settings.collect.tick_ms, _SETTLE_MS)
     day = max(prices)
-    rows = read_day(settings, {"prices": prices[day], "raw": ()}, day)
+    rows = read_day(settings, {"prices": prices[day], "raw": ()})
     newest = [int(ticks[-1]) for ticks in rows.seen.live.values()]
     return max(newest) if newest else None
 

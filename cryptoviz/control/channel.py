@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["AUTHORIZATION", "CHANNEL_OPTIONS", "MAX_REQUEST_BYTES", "MAX_RESPONSE_BYTES", "SERVER_OPTIONS", "STATUS_DETAILS"]
+__all__ = ["AUTHORIZATION", "BUSY", "CHANNEL_OPTIONS", "ERROR_DOMAIN", "MAX_REQUEST_BYTES", "MAX_RESPONSE_BYTES", "SERVER_OPTIONS", "STATUS_DETAILS"]
 
 AUTHORIZATION = "authorization"
 """Metadata key of the token: `Bearer <token>`."""
 
 STATUS_DETAILS = "grpc-status-details-bin"
 """Trailing metadata that carries `google.rpc.Status`, as all gRPC languages read it."""
+
+BUSY = "OPERATION_BUSY"
+ERROR_DOMAIN = "cryptoviz"
+"""Reason and domain of a `google.rpc.ErrorInfo`: another operation of the kind runs; its id is in the metadata as `operation_id`."""
 
 MAX_REQUEST_BYTES = 64 * 1024
 """The longest honest request is a component name; this leaves room and keeps a flood small."""

@@ -17,8 +17,8 @@ __all__ = ["Special", "StubType", "Wire"]
 
 _TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
-Special = Callable[[grpc.StatusCode, str], CryptoVizError | None]
-"""What NOT_FOUND, or another code that means more in this call, becomes; None: as usual."""
+Special = Callable[[grpc.StatusCode, str, error_details_pb2.ErrorInfo], CryptoVizError | None]
+"""What NOT_FOUND, or another code that means more in this call, becomes, by its text and its error info (empty without one); None: as usual."""
 
 
 class StubType(Protocol):
@@ -101,7 +101,7 @@ class Wire:
 def _typed(error: grpc.RpcError, address: str, special: Special) -> CryptoVizError:
     code = error.code()
     details = error.details() or ""
-    meant = special(code, details)
+    meant = special(code, details, next(_details(error, error_details_pb2.ErrorInfo), error_details_pb2.ErrorInfo()))
     if meant is not None:
         return meant
     if code is grpc.StatusCode.UNAVAILABLE:
@@ -109,15 +109,17 @@ def _typed(error: grpc.RpcError, address: str, special: Special) -> CryptoVizErr
         return EngineUnavailable(hint, engine="control", address=address)
     if code in _TRANSIENT:
         return EngineUnavailable(f"the control service at {address}: {code.name}: {details}", engine="control", address=address)
-    violations = "; ".join(f"{one.field}: {one.description}" for one in _violations(error))
-    return ControlRefused(f"{code.name}: {violations or details}", code=code.name)
+    violations = [violation for bad in _details(error, error_details_pb2.BadRequest) for violation in bad.field_violations]
+    text = "; ".join(f"{one.field}: {one.description}" for one in violations)
+    return ControlRefused(f"{code.name}: {text or details}", code=code.name)
 
 
-def _violations(error: grpc.RpcError) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
+def _details(error: grpc.RpcError, kind: type[Any]) -> Iterator[Any]:
+    """The details of a kind that the status carries."""
     trailing: Any = error.trailing_metadata()  # pairs, which the stubs type as one pair
     for key, value in trailing or ():
         if key == STATUS_DETAILS:
-            for detail in status_pb2.Status.FromString(value).details:
-                bad_request = error_details_pb2.BadRequest()
-                if detail.Unpack(bad_request):
-                    yield from bad_request.field_violations
+            for packed in status_pb2.Status.FromString(value).details:
+                detail = kind()
+                if packed.Unpack(detail):
+                    yield detail

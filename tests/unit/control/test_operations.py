@@ -101,8 +101,9 @@ def test_a_life(served: Serving, client: ControlClient) -> None:
 def test_one_of_a_kind_at_a_time(served: Serving, client: ControlClient) -> None:
     begun = client.operations.start(ALL)
     assert client.operations.start(ALL, begun.id).id == begun.id
-    with pytest.raises(OperationBusy, match=begun.id):
+    with pytest.raises(OperationBusy, match=begun.id) as busy:
         client.operations.start(BackfillArguments())
+    assert busy.value.operation == begun.id
     other = client.operations.start(MaintenanceArguments())
     assert {one.id for one in client.operations.list()} == {begun.id, other.id}
     finish(served, begun.id, OperationResult(message="done"))

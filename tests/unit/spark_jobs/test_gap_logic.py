@@ -21,7 +21,7 @@ from cryptoviz.gaps import DROPPED, NOT_RUNNING, Gap, GapScope, GapState
 from cryptoviz.lake.schema import GAPS
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import load_settings
-from spark_jobs.gap_logic import DaySeen, Era, Fill, TickRecord, day_gaps, eras_after, grid
+from spark_jobs.gap_logic import DaySeen, Era, Fill, TickRecord, day_gaps, eras_after, grid, refilled
 from spark_jobs.gap_seen import RECORDER, TICK, seen_of
 
 DAY = 1_764_028_800_000  # 2025-11-25T00:00:00Z
@@ -153,3 +153,16 @@ def test_the_collectors_own_records_are_read() -> None:
     assert day.seen.unplanned == {DAY + 2 * STEP, DAY + 3 * STEP}
     assert {name: list(ticks) for name, ticks in day.seen.answered.items()} == {"coingecko": [DAY]}
     assert {name: list(ticks) for name, ticks in day.seen.asked.items()} == {"coingecko": [DAY, DAY + STEP]}
+
+
+def test_known_gaps_are_filled_without_the_rows_that_explained_them() -> None:
+    day = seen(set(range(100)) - {5, 6, 7})
+    known = gaps(day)
+    later = seen(set(), fills={DAY + number * STEP: Fill("binance", END) for number in (5, 6)})
+    later.answered = {}
+    found = refilled(known, later)
+    assert [(gap.gap_id, gap.reason, gap.found_ms) for gap in found] == [(gap.gap_id, gap.reason, gap.found_ms) for gap in known]
+    assert [(gap.subject, gap.state, gap.filled_by) for gap in found] == [
+        ("bitcoin", GapState.PARTLY, ("binance",)),
+        ("coingecko", GapState.OPEN, ()),
+    ]
