@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.replay import Replay
+from actors.replay import Replay, RowsFile
 from actors.replay_rows import Comparison
 from cryptoviz.lake.schema import PRICES, RAW
 
@@ -44,9 +44,9 @@ class RowsOfTopics:
         return _moment(min(ticks)), _moment(max(ticks) + 1)
 
 
-async def replayed(rows: RowsOfTopics, span: tuple[datetime, datetime] | None = None) -> Comparison:
-    """The whole of it, or what lies in `span`."""
-    replay = Replay(rows, *(span or rows.span))
+async def replayed(rows: RowsOfTopics, out: RowsFile | None = None) -> Comparison:
+    """The whole of it."""
+    replay = Replay(rows, *rows.span, out)
     for start, end in replay.windows:
         await replay.window(start, end)
     return replay.comparison

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
 
 from actors.collecting import Collecting
-from actors.providers.base import BaseProvider
-from actors.providers.registry import build_provider
-from actors.rawsink import CUT, RawSink
-from cryptoviz.assets import DEFAULT_ASSETS, Asset
+from actors.rawsink import CUT
+from actors.replay import RowsFile
+from actors.replay_operation import result_of
 from cryptoviz.records import FallbackReason, TickResult
-from cryptoviz.settings import Settings, load_settings
-from tests.corpus_bodies import IDS, RECEIVED_MS, Case, cases
+from cryptoviz.settings import load_settings
+from tests.corpus_bodies import IDS, cases
 from tests.helpers import free_port
 from tests.replaying import RowsOfTopics, replayed
 from tests.unit.actors.fakes import FakeClock, FakeSink, FakeSnapshot
-
-TICK = 1000
-T0 = RECEIVED_MS - RECEIVED_MS % TICK
-ORDER = tuple(IDS)
-
-
-class Site:
-    """Answers by provider: a case of the corpus, or what a test puts there."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Callable[[web.Request], web.Response]] = {}
-        self.url = ""
-
-    def serve(self, provider: str, case: Case) -> None:
-        self.answers[provider] = lambda _: web.Response(
-            status=case.response.status, body=case.response.body, headers={"Content-Type": "application/json", **case.response.headers}
-        )
-
-    async def answer(self, request: web.Request) -> web.Response:
-        return self.answers[request.path.split("/")[1]](request)
+from tests.unit.actors.recorded_run import T0, TICK, Run, Site
 
 
 @pytest.fixture
@@ -54,49 +38,6 @@ async def site() -> AsyncIterator[Site]:
     await runner.cleanup()
 
 
-class Run:
-    """Providers and collector without Kafka between them: their records lie in lists."""
-
-    def __init__(self, site: Site, *providers: str, **more: object) -> None:
-        urls = {name: {"base_url": f"{site.url}/{name}"} for name in providers}
-        extra = [{"asset_id": asset.asset_id, "symbol": asset.symbol, "name": asset.name} for asset in assets_of("coingecko")]
-        self.settings: Settings = load_settings(
-            crypto_list=[one["asset_id"] for one in extra], collect={"tick_s": TICK / 1000, "providers": providers}, providers=urls, **more
-        )  # fmt: skip
-        self.clock = FakeClock(T0)
-        self.raw, self.sink = FakeSink(), FakeSink()
-        self.sink_of_raw = RawSink(self.raw, self.settings.kafka.max_record_bytes)
-        self.collecting = Collecting(self.settings, self.clock, self.sink, FakeSnapshot())
-        self.providers = {name: self.provider(name) for name in providers}
-
-    def provider(self, name: str) -> BaseProvider:
-        return build_provider(name, self.settings, self.clock, self.sink_of_raw)
-
-    async def tick(self, *others: TickResult) -> None:
-        tick_ts = self.collecting._board.current_tick
-        self.clock.ms = max(self.clock.ms, tick_ts + 200)
-        for provider in self.providers.values():
-            self.collecting.submit(await provider.poll(tick_ts, self.settings.assets, 20.0))
-        for other in others:
-            self.collecting.submit(replace(other, tick_ts=tick_ts))
-        self.clock.ms = max(self.clock.ms, tick_ts + 0.95 * TICK)
-        self.collecting.publish_due()
-
-    async def aclose(self) -> None:
-        for provider in self.providers.values():
-            await provider.aclose()
-
-    def rows(self) -> RowsOfTopics:
-        notes = [note.value for batch in self.sink.batches for note in batch.notes]
-        exchanges = [message.value for batch in self.raw.batches for message in batch.messages]
-        return RowsOfTopics([*exchanges, *notes], [message.value for batch in self.sink.batches for message in batch.messages])
-
-
-def assets_of(provider: str) -> list[Asset]:
-    by_id = {asset.asset_id: asset for asset in DEFAULT_ASSETS}
-    return [by_id[asset_id] for asset_id in IDS[provider].values()]
-
-
 async def assert_exact(run: Run) -> RowsOfTopics:
     rows = run.rows()
     found = await replayed(rows)
@@ -107,7 +48,7 @@ async def assert_exact(run: Run) -> RowsOfTopics:
     return rows
 
 
-@pytest.mark.parametrize("provider", ORDER)
+@pytest.mark.parametrize("provider", IDS)
 async def test_every_body_of_the_corpus_gives_its_rows_again(provider: str, site: Site):
     # The corpus' own provider first, then one that is always good, so that each failure leaves a row with its reason.
     second = "coinpaprika" if provider != "coinpaprika" else "coingecko"
@@ -208,6 +149,26 @@ async def test_a_changed_body_changes_its_rows_and_no_others(good_run: Run):
     by_field = {one.field: (one.recorded, one.replayed) for one in found.differences}
     assert by_field["price"] == (victim["price"], victim["price"] * 2)
     assert found.hashes[0] != found.hashes[1]
+    result = result_of(found)
+    assert result.message == "3 ticks, 8 rows equal, 1 different"
+    assert (result.figures["rows"], result.figures["equal"], result.figures["different"]) == (9, 8, 1)
+    price = f"{victim['asset_id']} price: recorded {victim['price']!r}, replayed {victim['price'] * 2!r}"
+    assert any(note.endswith(price) for note in result.notes)
+
+
+async def test_replayed_rows_are_kept_with_what_became_of_them(good_run: Run, tmp_path: Path):
+    rows = good_run.rows()
+    rows.price_rows[0]["price"] += 1
+    rows.price_rows.pop()
+    out = RowsFile(tmp_path / "rows.parquet")
+    await replayed(rows, out=out)
+    out.close()
+    kept = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert Counter(row["replay"] for row in kept) == {"equal": 7, "different": 1, "extra": 1}
+    again = {row["event_id"]: row for row in kept}
+    for row in rows.price_rows[1:]:
+        assert again[row["event_id"]]["price"] == row["price"]
+        assert again[row["event_id"]]["tick_ts"] == datetime.fromtimestamp(row["tick_ts"] / 1000, UTC)
 
 
 async def test_a_lost_coin_is_missing_and_a_row_nobody_had_is_extra(good_run: Run):

@@ -1,0 +1,81 @@
+"""Providers and collector without Kafka between them: what they record lies in lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from aiohttp import web
+
+from actors.collecting import Collecting
+from actors.providers.base import BaseProvider
+from actors.providers.registry import build_provider
+from actors.rawsink import RawSink
+from cryptoviz.assets import DEFAULT_ASSETS, Asset
+from cryptoviz.records import TickResult
+from cryptoviz.settings import Settings, load_settings
+from tests.corpus_bodies import IDS, RECEIVED_MS, Case
+from tests.replaying import RowsOfTopics
+from tests.unit.actors.fakes import FakeClock, FakeSink, FakeSnapshot
+
+TICK = 1000
+T0 = RECEIVED_MS - RECEIVED_MS % TICK
+
+
+class Site:
+    """Answers by provider: a case of the corpus, or what a test puts there."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Callable[[web.Request], web.Response]] = {}
+        self.url = ""
+
+    def serve(self, provider: str, case: Case) -> None:
+        self.answers[provider] = lambda _: web.Response(
+            status=case.response.status, body=case.response.body, headers={"Content-Type": "application/json", **case.response.headers}
+        )
+
+    async def answer(self, request: web.Request) -> web.Response:
+        return self.answers[request.path.split("/")[1]](request)
+
+
+class Run:
+    """Providers and collector without Kafka between them: their records lie in lists."""
+
+    def __init__(self, site: Site, *providers: str, **more: object) -> None:
+        urls = {name: {"base_url": f"{site.url}/{name}"} for name in providers}
+        extra = [{"asset_id": asset.asset_id, "symbol": asset.symbol, "name": asset.name} for asset in assets_of("coingecko")]
+        self.settings: Settings = load_settings(
+            crypto_list=[one["asset_id"] for one in extra], collect={"tick_s": TICK / 1000, "providers": providers}, providers=urls, **more
+        )  # fmt: skip
+        self.clock = FakeClock(T0)
+        self.raw, self.sink = FakeSink(), FakeSink()
+        self.sink_of_raw = RawSink(self.raw, self.settings.kafka.max_record_bytes)
+        self.collecting = Collecting(self.settings, self.clock, self.sink, FakeSnapshot())
+        self.providers = {name: self.provider(name) for name in providers}
+
+    def provider(self, name: str) -> BaseProvider:
+        return build_provider(name, self.settings, self.clock, self.sink_of_raw)
+
+    async def tick(self, *others: TickResult) -> None:
+        tick_ts = self.collecting._board.current_tick
+        self.clock.ms = max(self.clock.ms, tick_ts + 200)
+        for provider in self.providers.values():
+            self.collecting.submit(await provider.poll(tick_ts, self.settings.assets, 20.0))
+        for other in others:
+            self.collecting.submit(replace(other, tick_ts=tick_ts))
+        self.clock.ms = max(self.clock.ms, tick_ts + 0.95 * TICK)
+        self.collecting.publish_due()
+
+    async def aclose(self) -> None:
+        for provider in self.providers.values():
+            await provider.aclose()
+
+    def rows(self) -> RowsOfTopics:
+        notes = [note.value for batch in self.sink.batches for note in batch.notes]
+        exchanges = [message.value for batch in self.raw.batches for message in batch.messages]
+        return RowsOfTopics([*exchanges, *notes], [message.value for batch in self.sink.batches for message in batch.messages])
+
+
+def assets_of(provider: str) -> list[Asset]:
+    by_id = {asset.asset_id: asset for asset in DEFAULT_ASSETS}
+    return [by_id[asset_id] for asset_id in IDS[provider].values()]
