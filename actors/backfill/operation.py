@@ -27,7 +27,7 @@ from cryptoviz.operations import BackfillArguments, OperationResult, Progress, R
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import Settings
 
-__all__ = ["Backfill"]
+__all__ = ["Backfill", "ids_by_time"]
 
 TRANSACTIONAL_ID = "cryptoviz-backfill"
 """One for all: a backfill that was thought dead is fenced by the next one."""
@@ -113,7 +113,7 @@ class Backfill:
     async def _fill(self, asker: HistoryAsker, asset: Asset, *, preferred: bool) -> None:
         """All windows of an asset; what cannot be had becomes a note, and the next provider's turn."""
         ticks = sorted(self._missing.left.get(asset.asset_id, ()))
-        for provider_id, own in _by_id(asker.source.name, asset, ticks):
+        for provider_id, own in ids_by_time(asker.source.name, asset, ticks):
             if provider_id is None:
                 self._reasons[asset.asset_id] = FallbackReason.MISSING_ASSET
                 self._notes[f"{asset.asset_id}: {asker.source.name} does not list it"] = None
@@ -192,7 +192,7 @@ class Backfill:
         return OperationResult(message=f"{self._rows:,} of {self._total:,} ticks filled", figures=figures, notes=(*self._notes, *notes))
 
 
-def _by_id(provider: str, asset: Asset, ticks: Sequence[int]) -> list[tuple[str | None, list[int]]]:
+def ids_by_time(provider: str, asset: Asset, ticks: Sequence[int]) -> list[tuple[str | None, list[int]]]:
     """Ticks in order, cut where the provider's id of the asset changes; None where it has none."""
     runs: list[tuple[str | None, list[int]]] = []
     for tick in ticks:
