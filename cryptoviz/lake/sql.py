@@ -9,13 +9,15 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from cryptoviz.errors import QueryError
+from cryptoviz.errors import EngineUnavailable, QueryError
 
 __all__ = ["Parameters", "Sources", "connect", "fetch", "run", "stream"]
 
 _READ_ONLY = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 _MEMORY_LIMIT = "1GB"  # a page's query must not take the laptop's memory
 _POSITION = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.MULTILINE)
+_FROM_STORE = "AWS Error"  # in every error of Arrow's S3 client
+_OF_DUCKDB = re.compile(r"[A-Z][A-Za-z ]* Error: ")
 
 Parameters = Mapping[str, Any] | None
 """Values of `$name` in a query."""
@@ -43,9 +45,9 @@ def run(sql: str, sources: Sources, parameters: Parameters = None) -> duckdb.Duc
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type not in _READ_ONLY:
             raise QueryError("a query is one SELECT (or EXPLAIN) statement", sql=sql)
-        names = "|".join(sorted(sources, key=len, reverse=True))
-        for name in sorted({found.lower() for found in re.findall(rf"\b({names})\b", sql, re.IGNORECASE)}):
-            sources[name](connection)
+        for name, define in sources.items():
+            if re.search(rf"\b{name}\b", sql, re.IGNORECASE):
+                define(connection)
         try:
             relation = connection.sql(sql, params=parameters)
         except duckdb.Error:
@@ -81,7 +83,7 @@ def stream(relation: duckdb.DuckDBPyRelation, sql: str, rows: int) -> tuple[pa.S
 
 
 class _Told:
-    """Turns DuckDB's errors into QueryError with the place they name."""
+    """Turns DuckDB's errors into QueryError with the place they name; the store's, which reach us through DuckDB, into EngineUnavailable."""
 
     def __init__(self, sql: str) -> None:
         self._sql = sql
@@ -90,14 +92,19 @@ class _Told:
         return None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, (duckdb.Error, pa.ArrowException)):
-            text = str(error).strip()
-            found = _POSITION.search(text)
-            place: dict[str, int] = {}
-            if found:
-                line, shown, indent = int(found[1]), found[2], len(found[3]) - len(f"LINE {found[1]}: ")
-                place = {"line": line, "column": _column(self._sql, line, shown, indent)}
-            raise QueryError(text, sql=self._sql, **place) from None
+        if not isinstance(error, (duckdb.Error, pa.ArrowException, OSError)):
+            return
+        text = str(error).strip()
+        if _FROM_STORE in text:
+            raise EngineUnavailable(f"the object store did not give a file of the lake: {text}", engine="object-store") from error
+        if isinstance(error, OSError) and not _OF_DUCKDB.match(text):  # a stream's errors are OSErrors, whoever made them
+            return
+        found = _POSITION.search(text)
+        place: dict[str, int] = {}
+        if found:
+            line, shown, indent = int(found[1]), found[2], len(found[3]) - len(f"LINE {found[1]}: ")
+            place = {"line": line, "column": _column(self._sql, line, shown, indent)}
+        raise QueryError(text, sql=self._sql, **place) from None
 
 
 def _column(sql: str, line: int, shown: str, indent: int) -> int:

@@ -1,0 +1,97 @@
+"""What the reader takes and refuses before it asks the store."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import get_overloads
+
+import pyarrow as pa
+import pytest
+
+from cryptoviz.errors import InvalidTime, QueryError, UnknownColumn
+from cryptoviz.lake import Lake
+from cryptoviz.lake.convert import check_columns, check_range, convert, moment
+from cryptoviz.lake.deadletters import Place, preview, word
+from cryptoviz.lake.sql import fetch, run, stream
+
+
+@pytest.mark.parametrize(
+    ("when", "utc"),
+    [
+        (None, None),
+        ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31T12:00+05:30", datetime(2026, 1, 31, 6, 30, tzinfo=UTC)),
+        (datetime(2026, 1, 31, 12, tzinfo=timezone(timedelta(hours=-3))), datetime(2026, 1, 31, 15, tzinfo=UTC)),
+    ],
+)
+def test_moments_are_utc(when: datetime | str | None, utc: datetime | None) -> None:
+    assert moment(when, "start") == utc
+
+
+@pytest.mark.parametrize("when", ["2026-01-31", "2026-01-31T12:00:00", "noon", "", 1_764_000_000])
+def test_what_is_no_moment(when: object) -> None:
+    with pytest.raises(InvalidTime, match="end is") as error:
+        moment(when, "end")  # type: ignore[arg-type]
+    assert error.value.argument == "end"
+
+
+def test_ranges_and_columns() -> None:
+    assert check_range("2026-01-01T00:00Z", None) == (datetime(2026, 1, 1, tzinfo=UTC), None)
+    with pytest.raises(InvalidTime, match="is not before end"):
+        check_range("2026-01-01T02:00+02:00", "2026-01-01T00:00Z")
+    assert check_columns("prices", "price", ["price", "rank"]) == ["price"]
+    with pytest.raises(UnknownColumn, match=r"no column 'rnak' \(did you mean rank\?\)"):
+        check_columns("prices", ["rnak"], ["price", "rank"])
+    with pytest.raises(QueryError, match="columns is empty"):
+        check_columns("prices", [], ["price"])
+
+
+def test_type_checkers_are_told_what_comes_back() -> None:
+    """`as_` decides: Arrow by default."""
+    expected = ["pa.Table", "pd.DataFrame", "pl.DataFrame", "duckdb.DuckDBPyRelation"]
+    for method in (Lake.prices, Lake.raw, Lake.dead_letters, Lake.gaps, Lake.candles, Lake.query):
+        assert [overloaded.__annotations__["return"] for overloaded in get_overloads(method)] == expected, method.__name__
+    with pytest.raises(QueryError, match="as_ is 'csv'"):
+        convert(pa.table({"a": [1]}), "csv")  # type: ignore[arg-type]
+
+
+def test_only_what_a_query_mentions_is_looked_up() -> None:
+    def never(_: object) -> None:
+        raise AssertionError("looked up")
+
+    sources = {"prices": lambda connection: connection.register("prices", pa.table({"n": [1, 2]})), "raw": never}
+    assert fetch(run("SELECT sum(n) AS n FROM Prices", sources), "").to_pylist() == [{"n": 3}]
+
+
+@pytest.mark.parametrize(
+    ("sql", "line", "column"),
+    [
+        ("SELECT n,\n\n   m FROM prices", 3, 4),
+        ("SELECT n FROM prices GROUP", 1, 22),
+        ("SELECT " + "n, " * 60 + "m FROM prices", 1, 188),
+        ("SELECT n FROM nowhere", 1, 15),
+        ("SELECT 'é', 'x'::INT FROM prices", 1, 16),
+    ],
+)
+def test_mistakes_have_a_place(sql: str, line: int, column: int) -> None:
+    with pytest.raises(QueryError) as error:
+        fetch(run(sql, {"prices": lambda connection: connection.register("prices", pa.table({"n": [1]}))}), sql)
+    assert (error.value.details.get("line"), error.value.details.get("column")) == (line, column), str(error.value)
+
+
+def test_a_stream_tells_what_fails_in_its_midst() -> None:
+    sql = "SELECT CAST(CASE WHEN range = 90000 THEN 'x' ELSE '1' END AS INTEGER) AS n FROM range(100000)"
+    with pytest.raises(QueryError, match="Could not convert"):
+        list(stream(run(sql, {}), sql, 1000)[1])
+
+
+def test_places_and_previews_of_dead_letters() -> None:
+    assert str(Place.parse("crypto-streaming:0:17")) == "crypto-streaming:0:17"
+    for text in ("crypto-streaming", "a:b:c", ":0:1", "a:0", "a:-1:2"):
+        with pytest.raises(QueryError, match="topic:partition:offset"):
+            Place.parse(text)
+    assert preview(None) == "(null)"
+    assert preview(b'{"a": 1}\n') == '{"a": 1}\\n'
+    assert preview(b"\xff\x1b[31m") == "\\xff\\x1b[31m"
+    assert preview(b"x" * 100, 10) == "xxxxxxxxxx…"
+    assert word("not_json: expected value at line 1") == "not_json"
