@@ -1,0 +1,141 @@
+"""The way from a response in a scraper's process to Kafka's acknowledgement of the collector's, as it is in the pipeline: over Ray.
+
+One actor a provider parses its body and hands the result over; the collector's actor chooses and publishes. All times are the machine's monotonic
+clock's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from actors.batch import Batch
+from actors.collecting import Collecting
+from actors.kafka import KafkaTransport, SeenTicks
+from actors.publisher import Publisher
+from cryptoviz.records import TickResult
+from cryptoviz.settings import Settings
+
+__all__ = ["ray_of_two", "through_ray"]
+
+Parse = Callable[[int], TickResult]
+ACK_TIMEOUT_S = 30.0
+WARM_TICKS = 20
+"""Calls between new actors first open connections."""
+
+
+class Clock:
+    """Stands at the tick of the newest result."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+
+    def now_ms(self) -> int:
+        """UTC epoch ms."""
+        return self.now
+
+    def monotonic_s(self) -> float:
+        """The same in seconds."""
+        return self.now / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        """Nobody sleeps here."""
+        raise NotImplementedError(seconds)
+
+
+class Nobody:
+    """A snapshot that is not kept."""
+
+    def set_latest(self, batch: Batch) -> None:
+        """Nothing."""
+
+    def set_providers(self, states: object) -> None:
+        """Nothing."""
+
+    def count_gaps(self, asset_ids: object) -> None:
+        """Nothing."""
+
+
+class HopCollector:
+    """`Collecting` and its publisher in an actor."""
+
+    def __init__(self, settings: Settings, first_tick: int) -> None:
+        self._clock = Clock(first_tick)
+        self._acknowledged: dict[int, asyncio.Future[float]] = {}
+        self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-hop", SeenTicks())
+        self._publisher = Publisher("bench", self._transport, 10, self)
+        self._collecting = Collecting(settings, self._clock, self._publisher, Nobody())
+
+    async def start(self) -> None:
+        """Connect, then close ticks as their results come."""
+        self._loop = asyncio.get_running_loop()
+        self._publisher.start()
+        self._task = asyncio.create_task(self._collecting.run())
+
+    async def submit(self, result: TickResult) -> None:
+        """As `CollectorActor.submit`."""
+        self._clock.now = max(self._clock.now, result.tick_ts)
+        self._collecting.submit(result)
+
+    async def acknowledged(self, tick_ts: int) -> float:
+        """When Kafka had the tick (monotonic seconds)."""
+        async with asyncio.timeout(ACK_TIMEOUT_S):
+            return await self._told(tick_ts)
+
+    def published(self, batch: Batch) -> None:
+        """Told from the publisher's thread."""
+        self._loop.call_soon_threadsafe(lambda at: self._told(batch.tick_ts).set_result(at), time.perf_counter())
+
+    def _told(self, tick_ts: int) -> asyncio.Future[float]:
+        return self._acknowledged.setdefault(tick_ts, self._loop.create_future())
+
+    def dropped(self, batch: Batch) -> None:
+        """Never, with one tick at a time."""
+        raise SystemExit(f"{batch.identity} was dropped")
+
+    def connected(self, last_tick_ts: int | None) -> None:
+        """Nothing to do."""
+
+
+class HopScraper:
+    """Parses a body and hands the result over, as a scraper does."""
+
+    def __init__(self, parse: Parse, collector: Any) -> None:
+        self._parse = parse
+        self._collector = collector
+
+    async def tick(self, tick_ts: int) -> float:
+        """When the body was complete (monotonic seconds)."""
+        begun = time.perf_counter()
+        await self._collector.submit.remote(self._parse(tick_ts))
+        return begun
+
+
+@contextmanager
+def ray_of_two() -> Iterator[Any]:
+    """A Ray of its own. Begin it before this process is bound to a core: its actors may use all."""
+    import ray
+
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
+    ray.init(address="local", num_cpus=2, object_store_memory=128 << 20, **quiet)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def through_ray(ray: Any, settings: Settings, parsers: dict[str, Parse], first_tick: int, tick_ms: int, ticks: int) -> list[float]:
+    """Milliseconds from the first complete body of a tick to the acknowledgement, tick after tick."""
+    collector = ray.remote(HopCollector).options(num_cpus=0, max_concurrency=16).remote(settings, first_tick)
+    ray.get(collector.start.remote())
+    scrapers = [ray.remote(HopScraper).options(num_cpus=0).remote(parse, collector) for parse in parsers.values()]
+    took = []
+    for number in range(WARM_TICKS + ticks):
+        tick_ts = first_tick + number * tick_ms
+        begun = min(ray.get([scraper.tick.remote(tick_ts) for scraper in scrapers]))
+        ended = ray.get(collector.acknowledged.remote(tick_ts))
+        took.append((ended - begun) * 1000)
+    return took[WARM_TICKS:]
