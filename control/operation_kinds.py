@@ -11,6 +11,7 @@ from cryptoviz.assets import resolve_assets
 from cryptoviz.errors import UnknownAsset
 from cryptoviz.operations import Arguments, BackfillArguments, MaintenanceArguments, Operation, OperationKind
 from cryptoviz.settings import Settings
+from spark_jobs.maintenance_result import MAINTAINED
 
 __all__ = ["HISTORY_PROVIDERS", "KINDS", "OperationSpec", "invalid_arguments", "make_operation"]
 
@@ -70,6 +71,9 @@ def _range(arguments: Arguments, now_ms: int) -> Iterator[tuple[str, str]]:
 
 
 def _names(arguments: Arguments, settings: Settings) -> Iterator[tuple[str, str]]:
+    if isinstance(arguments, MaintenanceArguments):
+        for unknown_table in sorted(set(arguments.tables) - set(MAINTAINED)):
+            yield "tables", f"has {unknown_table[:64]!r}; there are: {', '.join(MAINTAINED)}"
     if not isinstance(arguments, BackfillArguments):
         return
     try:

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["RoundResult"]
+__all__ = ["MAINTAINED", "RoundResult"]
+
+MAINTAINED = ("prices", "raw", "dead_letters", "candles", "gaps")
+"""The tables that a round can be asked to look after."""
 
 
 @dataclass(frozen=True, slots=True)

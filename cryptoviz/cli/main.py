@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from cryptoviz.cli import control, data, gaps, machine, operations, providers, replay, run_commands
+from cryptoviz.cli import control, data, gaps, machine, maintain, operations, providers, replay, run_commands
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import configure_logging
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (run_commands, control, operations, providers, replay, gaps, data, machine):
+for module in (run_commands, control, operations, providers, replay, gaps, maintain, data, machine):
     module.register(app)
 
 
