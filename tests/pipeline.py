@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +124,13 @@ class Demo:
 
     def lake_rows_by_delta(self) -> list[dict[str, Any]]:
         """The prices table as the Delta log has it."""
-        table = DeltaTable(f"s3://{self.settings.s3.prices_bucket}", storage_options=self.settings.s3.storage_options())
-        rows: list[dict[str, Any]] = table.to_pyarrow_table().to_pylist()
-        return rows
+
+        def read() -> list[dict[str, Any]]:
+            table = DeltaTable(f"s3://{self.settings.s3.prices_bucket}", storage_options=self.settings.s3.storage_options())
+            rows: list[dict[str, Any]] = table.to_pyarrow_table().to_pylist()
+            return rows
+
+        return _read_again(read)
 
     def s3(self) -> fs.S3FileSystem:
         """The object store."""
@@ -137,9 +141,23 @@ class Demo:
 
     def lake_rows_by_folder(self) -> list[dict[str, Any]]:
         """The prices table as any Parquet reader finds it, without the Delta log."""
-        bucket = self.settings.s3.prices_bucket
-        rows: list[dict[str, Any]] = ds.dataset(bucket, filesystem=self.s3(), format="parquet", partitioning="hive").to_table().to_pylist()
-        return rows
+
+        def read() -> list[dict[str, Any]]:
+            bucket = self.settings.s3.prices_bucket
+            rows: list[dict[str, Any]] = ds.dataset(bucket, filesystem=self.s3(), format="parquet", partitioning="hive").to_table().to_pylist()
+            return rows
+
+        return _read_again(read)
+
+
+def _read_again(read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Maintenance may replace a file between the listing and the reading: a reader is told so and looks again."""
+    for _ in range(3):
+        try:
+            return read()
+        except OSError:
+            continue
+    return read()
 
 
 def keys(rows: list[dict[str, Any]]) -> Counter[tuple[int, int]]:

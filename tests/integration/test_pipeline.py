@@ -17,7 +17,7 @@ from tests.pipeline import Demo, keys, parse
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-PART = re.compile(r"year=\d{4}/month=([1-9]|1[0-2])/day=([1-9]|[12]\d|3[01])/part-[0-9a-f]{8}-\d+-\d+-\d+\.snappy\.parquet")
+PART = re.compile(r"year=\d{4}/month=([1-9]|1[0-2])/day=([1-9]|[12]\d|3[01])/part-([0-9a-f]{8}-\d+-\d+-\d+|compacted-[0-9a-f]{16})\.snappy\.parquet")
 
 
 def newest_tick(demo: Demo) -> list[UnifiedRecord]:
