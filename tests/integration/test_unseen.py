@@ -1,0 +1,213 @@
+"""Ticks that nobody saw: told by the ledger, filled from history once, exactly, also when the backfill is killed on its way."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import orjson
+import psutil
+import pytest
+
+from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.client import ControlClient
+from cryptoviz.errors import ControlRefused, NoHistory, OperationBusy
+from cryptoviz.gaps import NOT_RUNNING, Gap, GapScope, GapState
+from cryptoviz.lake.ledger import read_gaps
+from cryptoviz.operations import BackfillArguments, MaintenanceArguments, OperationState
+from cryptoviz.records import Kind, UnifiedRecord
+from tests.collecting import now_ms
+from tests.helpers import eventually
+from tests.pipeline import Demo, parse
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+COLLECTION = ("scraper/coingecko", "scraper/coinmarketcap", "collector")
+SYMBOLS = {asset.asset_id: asset.provider_ids["binance"] for asset in DEFAULT_ASSETS}
+OUTAGE_TICKS = 12
+
+
+def records_of(demo: Demo, kind: Kind) -> list[UnifiedRecord]:
+    """Every committed unified record of a kind."""
+    return [record for record in demo.stream().values() if record.kind == kind]
+
+
+def newest(demo: Demo) -> int:
+    """The newest live tick."""
+    return max(record.tick_ts for record in records_of(demo, Kind.LIVE))
+
+
+def await_ticks(demo: Demo, count: int) -> None:
+    """Wait for so many more ticks in Kafka."""
+    goal = newest(demo) + count * demo.settings.collect.tick_ms
+    eventually(lambda: newest(demo) >= goal, 60, 0.3)
+
+
+def look(demo: Demo, client: ControlClient) -> list[Gap]:
+    """The ledger after a look at all that the lake has."""
+    eventually(lambda: demo.metric("lake", "lag_records") < 100, 60, 0.3)
+    began = client.operations.start(MaintenanceArguments(tables=("gaps",)))
+    ended = client.operations.wait(began.id, 120)
+    assert ended.state is OperationState.SUCCEEDED, ended.message
+    return read_gaps(demo.settings)
+
+
+def ticks_of(gaps: list[Gap], within: range) -> set[tuple[str, int]]:
+    """Asset and tick of each missing tick of assets in a time."""
+    return {(gap.subject, tick) for gap in gaps if gap.scope is GapScope.ASSET for tick in gap.ticks if tick in within}
+
+
+def found_times(gaps: list[Gap], within: range) -> dict[str, int]:
+    """When each gap was first told."""
+    return {gap.gap_id: gap.found_ms for gap in gaps if gap.to_ms in within}
+
+
+def closes(demo: Demo, symbol: str, ticks: set[int]) -> dict[int, str]:
+    """Close by the candle's last millisecond, as the market itself tells it: second by second, in pages of its own."""
+    found: dict[int, str] = {}
+    start = min(ticks) - 10_000
+    while start <= max(ticks):
+        query = {"symbol": symbol, "interval": "1s", "startTime": start, "limit": 1000}
+        rows = httpx.get(f"{demo.market}/binance/api/v3/klines", params=query, timeout=10).json()
+        found |= {row[6]: row[4] for row in rows}
+        start += 1_000_000
+    return found
+
+
+def hosts(demo: Demo) -> list[psutil.Process]:
+    """Processes in which operations of this demo run."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "OperationHost" in " ".join(process.cmdline()) and str(demo.settings.home) in "\0".join(process.environ().values()):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def test_an_outage_is_told_and_filled_exactly_once(demo: Demo) -> None:
+    tick_ms = demo.settings.collect.tick_ms
+    await_ticks(demo, 3)
+    demo.cli("stop", *COLLECTION)
+    before = newest(demo)
+    eventually(lambda: now_ms() > before + OUTAGE_TICKS * tick_ms, 30, 0.3)
+    demo.cli("start", *COLLECTION)
+    eventually(lambda: newest(demo) > before, 60, 0.3)
+    await_ticks(demo, 16)
+
+    with demo.control() as client:
+        ledger = look(demo, client)
+        # Against every live row in Kafka: what the ledger says of a time that is long settled is what is not there.
+        live: dict[str, set[int]] = defaultdict(set)
+        for record in records_of(demo, Kind.LIVE):
+            live[record.asset_id].add(record.tick_ts)
+        again = min(tick for ticks in live.values() for tick in ticks if tick > before)
+        settled = range(min(map(min, live.values())), again, tick_ms)
+        missing = {(asset_id, tick) for asset_id, ticks in live.items() for tick in settled if tick >= min(ticks) and tick not in ticks}
+        assert ticks_of(ledger, settled) == missing
+        outage = {tick for _, tick in missing if tick > before}
+        assert len(outage) >= OUTAGE_TICKS
+        assert {gap.reason for gap in ledger if gap.from_ms > before and gap.to_ms in settled and gap.scope is GapScope.ASSET} == {NOT_RUNNING}
+        of_providers = {gap.subject for gap in ledger if gap.scope is GapScope.PROVIDER and outage & set(gap.ticks)}
+        assert of_providers == {"coingecko", "coinmarketcap"}
+
+        # Slow enough to be killed on its way: what it did stays done, the rest follows when it is resumed.
+        wanted = BackfillArguments(end_ms=settled.stop)
+        with demo.fault(provider="binance", kind="latency", parameters={"seconds": 1.0}):
+            begun = client.operations.start(wanted)
+            for status in client.operations.watch(begun.id, timeout_s=120):
+                if status.progress.done:
+                    break
+            with pytest.raises(OperationBusy, match=begun.id):
+                client.operations.start(BackfillArguments())
+            (host,) = hosts(demo)
+            host.kill()
+            assert client.operations.wait(begun.id, 60).state is OperationState.INTERRUPTED
+        first_half = len(records_of(demo, Kind.BACKFILL))
+        assert 0 < first_half < len(missing)
+        client.operations.resume(begun.id)
+        ended = client.operations.wait(begun.id, 120)
+        assert (ended.state, ended.attempt) == (OperationState.SUCCEEDED, 2), ended.message
+        assert ended.figures["rows"] == len(missing) - first_half
+
+        filled = records_of(demo, Kind.BACKFILL)
+        assert Counter((record.asset_id, record.tick_ts) for record in filled) == Counter(dict.fromkeys(missing, 1))
+        check_prices(demo, filled)
+
+        # Again: nothing more, and the lake has each row once.
+        assert parse_last(demo.cli("backfill", "--to", iso(settled.stop), "--json"))["figures"]["rows"] == 0
+        assert records_of(demo, Kind.BACKFILL) == filled
+        eventually(lambda: Counter(row["event_id"] for row in backfilled(demo)) == Counter(record.event_id for record in filled), 60, 0.5)
+
+        after = look(demo, client)
+        assert ticks_of([gap for gap in after if gap.state is not GapState.FILLED], settled) == set()
+        assert {gap.filled_by for gap in after if gap.scope is GapScope.ASSET and gap.to_ms in settled} == {("binance",)}
+        assert {gap.gap_id: gap.found_ms for gap in after if gap.to_ms in settled} == {
+            gap.gap_id: gap.found_ms for gap in ledger if gap.to_ms in settled
+        }
+        assert client.gaps(start_ms=settled.start, end_ms=before + 1) == []
+    shown = parse(demo.cli("gaps", "--all", "--to", iso(settled.stop), "--json"))["gaps"]
+    assert {gap["state"] for gap in shown} == {"filled"}
+    assert sum(gap["missing"] for gap in shown) >= len(missing)
+    asked = parse(demo.cli("query", "SELECT count(*) AS n FROM gaps WHERE scope = 'asset' AND state = 'filled'", "--json"))
+    assert asked[0]["n"] >= len(SYMBOLS)
+
+
+def check_prices(demo: Demo, filled: list[UnifiedRecord]) -> None:
+    """Each row is the close of the last candle that was over at its tick, as the market's own history tells it."""
+    for asset_id, symbol in SYMBOLS.items():
+        own = [record for record in filled if record.asset_id == asset_id]
+        if not own:
+            continue
+        known = closes(demo, symbol, {record.tick_ts for record in own})
+        for record in own:
+            last = max(at for at in known if at <= record.tick_ts)
+            assert (record.source_ts, record.price) == (last, float(known[last])), record
+            assert (record.provider, record.provider_asset_id, record.quote_currency, record.role) == ("binance", symbol, "USDT", "primary")
+            assert record.tick_ts - 1000 <= record.source_ts <= record.tick_ts <= record.ingest_ts
+    exchanges = {row["fetch_id"] for row in raw_klines(demo)}
+    assert {record.fetch_id for record in filled} <= exchanges
+
+
+def test_what_cannot_be_filled_is_said(demo: Demo) -> None:
+    with demo.control() as client:
+        with pytest.raises(ControlRefused, match="future"):
+            client.operations.start(BackfillArguments(end_ms=4_102_444_800_000))
+        with pytest.raises(ControlRefused, match="keeps no history"):
+            client.operations.start(BackfillArguments(provider="coinmarketcap"))
+        # Two years back: further than the free plan reaches, before recording began.
+        long_ago = 1_700_000_000_000
+        arguments = BackfillArguments(assets=("bitcoin",), provider="coingecko", start_ms=long_ago, end_ms=long_ago + 60_000)
+        ended = client.operations.wait(client.operations.start(arguments).id, 120)
+        assert ended.state is OperationState.FAILED
+        assert "exceeds the allowed time range" in ended.message
+        assert NoHistory.__name__ not in ended.message
+    refused = demo.cli("backfill", "--from", "2026-01-01T00:00:00", "--provider", "kraken")
+    assert refused.returncode == 1
+    assert "has no zone" in refused.stderr
+
+
+def backfilled(demo: Demo) -> list[dict[str, Any]]:
+    """The lake's rows of that kind."""
+    return [row for row in demo.lake_rows_by_delta() if row["kind"] == "backfill"]
+
+
+def raw_klines(demo: Demo) -> list[dict[str, Any]]:
+    """A backfill's exchanges, in Kafka."""
+    values = [orjson.loads(value or b"{}") for _, _, value in demo.kafka(demo.settings.kafka.raw_topic)]
+    return [row for row in values if "/klines" in row.get("endpoint", "")]
+
+
+def iso(moment_ms: int) -> str:
+    """With milliseconds, in UTC."""
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def parse_last(done: Any) -> Any:
+    """The last of the JSON lines."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
