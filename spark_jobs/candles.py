@@ -126,7 +126,9 @@ class CandleBuilder:
         values = Part("", 0, 0, 0, todo.day).partition_values
         old = [Replaced(file.path, file.size, values) for file in before if file.path not in kept]
         there = {file.path for file in before}
-        replace_files(table, [file for file in new if file.path not in there], old, data_change=True)
+        added = [file for file in new if file.path not in there]
+        if added or old:
+            replace_files(table, added, old, data_change=True)
         remove_objects(self._client, self._address, [file.path for file in old])
         return ticks
 

@@ -96,10 +96,10 @@ def paths_of(table: DeltaTable) -> set[str]:
 def _was_made(table: DeltaTable, added: Sequence[NewFile], removed: Sequence[Replaced]) -> bool:
     present = paths_of(table)
     gone = [file.path for file in removed if file.path not in present]
-    if not gone and not (removed == () and {file.path for file in added} <= present):
-        return False
     if len(gone) == len(removed) and {file.path for file in added} <= present:
         return True
+    if not gone:
+        return False
     raise LakeError(f"{table.table_uri}: {len(gone)} of {len(removed)} files were replaced by another maintenance")
 
 
