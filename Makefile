@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-unit lint chaos proto bench-collect bench-latency clean
+.PHONY: help setup demo up down test test-unit lint chaos proto bench-collect bench-lake bench-latency clean
 
 BIN := .venv/bin
 
@@ -51,6 +51,9 @@ bench-collect: setup ## Measure 10 000 assets a tick on one core, and response t
 
 bench-latency: setup ## Measure provider-to-page and Kafka-to-lake latency, and memory
 	@$(BIN)/python bench/latency.py
+
+bench-lake: setup ## Measure the lake beside other ways to build it; PARTS="query size" for some of it
+	@$(BIN)/python -m bench.lake $(if $(PARTS),--only $(PARTS))
 
 clean: ## Remove the environment and all caches of tools here; engines and data stay
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist test-results

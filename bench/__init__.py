@@ -1,0 +1,1 @@
+"""Benchmarks: each is a command of the Makefile, prints Markdown and keeps JSON."""

@@ -1,0 +1,21 @@
+"""`python -m bench.lake.contend NAME TASK DONE`: one contender, warm-up and all, then its answer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bench.lake.contend.consumer import run_consumer
+from bench.lake.contend.spark import SINKS, run_spark
+from bench.lake.contend.task import Task
+
+
+def main() -> None:
+    name, task_file, done_file = sys.argv[1:]
+    task = Task.read(Path(task_file))
+    done = run_spark(name, task) if name in SINKS else run_consumer(name, task)
+    done.write(Path(done_file))
+
+
+if __name__ == "__main__":
+    main()

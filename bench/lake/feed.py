@@ -1,0 +1,102 @@
+"""Records into Kafka: a backlog that appears all at once, or a steady rate."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from confluent_kafka import IsolationLevel, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from bench.lake.rig import Position
+from cryptoviz.settings import Settings
+
+__all__ = ["Backlog", "backlog", "end_position", "publish", "steady", "steady_ticks"]
+
+_TRANSACTION_MS = 900_000  # the broker's own limit
+_POLL_EVERY = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What was published: how many records and bytes of values, when they became visible (epoch seconds), and the topic's end after it."""
+
+    records: int
+    value_bytes: int
+    visible_s: float
+    ends: Position
+
+
+def backlog(settings: Settings, found: Iterable[tuple[bytes, bytes]], name: str = "bench-backlog") -> Backlog:
+    """All records in one transaction, spread evenly over the partitions: readers of committed records see all of them in the same moment."""
+    producer = _producer(settings, name)
+    partitions = settings.kafka.stream_partitions
+    topic = settings.kafka.stream_topic
+    producer.begin_transaction()
+    count = size = 0
+    for key, value in found:
+        while True:
+            try:
+                producer.produce(topic, value, key=key, partition=count % partitions)
+                break
+            except BufferError:
+                producer.poll(0.05)
+        count += 1
+        size += len(value)
+        if count % _POLL_EVERY == 0:
+            producer.poll(0)
+    producer.flush(300)
+    producer.commit_transaction(60)
+    return Backlog(count, size, time.time(), end_position(settings))
+
+
+def publish(producer: Producer, topic: str, found: Iterable[tuple[bytes, bytes]]) -> None:
+    """One transaction, partitioned by key."""
+    producer.begin_transaction()
+    for key, value in found:
+        producer.produce(topic, value, key=key)
+    producer.commit_transaction(30)
+
+
+def steady(settings: Settings, found: Iterable[tuple[bytes, bytes]], per_s: int, seconds: float, every_s: float = 0.1) -> int:
+    """`per_s` records a second, one transaction every `every_s`; returns how many."""
+    size = max(1, round(per_s * every_s))
+    return steady_ticks(settings, found, size, round(seconds * per_s / size), size / per_s)
+
+
+def steady_ticks(settings: Settings, found: Iterable[tuple[bytes, bytes]], size: int, ticks: int, gap_s: float) -> int:
+    """`ticks` transactions of `size` records, `gap_s` apart; returns how many records."""
+    producer = _producer(settings, "bench-steady")
+    source = iter(found)
+    pause = threading.Event()
+    begun = time.monotonic()
+    for number in range(ticks):
+        pause.wait(max(0.0, begun + number * gap_s - time.monotonic()))
+        publish(producer, settings.kafka.stream_topic, [next(source) for _ in range(size)])
+    return size * ticks
+
+
+def end_position(settings: Settings) -> Position:
+    """Where a reader of committed records finds the stream topic's end."""
+    admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+    asked = {TopicPartition(settings.kafka.stream_topic, number): OffsetSpec.latest() for number in range(settings.kafka.stream_partitions)}
+    found = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10)
+    return {key.partition: int(future.result(10).offset) for key, future in found.items()}
+
+
+def _producer(settings: Settings, name: str) -> Producer:
+    producer = Producer(
+        {
+            "bootstrap.servers": settings.kafka.bootstrap_servers,
+            "transactional.id": name,
+            "transaction.timeout.ms": _TRANSACTION_MS,
+            "linger.ms": 5,
+            "batch.size": 1 << 20,
+            "queue.buffering.max.messages": 500_000,
+            "log_level": 0,
+        }
+    )
+    producer.init_transactions(30)
+    return producer

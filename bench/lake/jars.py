@@ -1,0 +1,32 @@
+"""The jars that only the contenders need: Delta's Spark sink and S3A. 289 MB, fetched at the first run, checked by SHA-256."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from cryptoviz.services.download import download_jars
+from cryptoviz.services.jars import Jar, sha256_of
+from cryptoviz.services.progress import LineProgress
+from cryptoviz.settings import Settings
+
+__all__ = ["contender_jars"]
+
+_LOCK = Path(__file__).with_name("jars.lock.json")
+
+
+def contender_jars(settings: Settings) -> Path:
+    """Their folder, with all that the lock names in it.
+
+    Raises:
+        DownloadError: a file is not the one that the lock names.
+        EngineUnavailable: Maven's repository cannot be reached.
+    """
+    folder = settings.cache / "jars" / "bench-spark"
+    wanted = [Jar(**entry) for entry in json.loads(_LOCK.read_text(encoding="utf-8"))]
+    missing = [jar for jar in wanted if not (folder / jar.name).is_file() or sha256_of(folder / jar.name) != jar.sha256]
+    if missing:
+        download_jars(missing, folder, settings.downloads, LineProgress(Console(stderr=True)), "contenders' jars")
+    return folder

@@ -1,0 +1,27 @@
+"""The environment of quixstreams: its own, since it wants an older confluent-kafka than CryptoViz. Made from its lock at the first run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from cryptoviz.settings import load_settings
+
+__all__ = ["quix_python"]
+
+_PROJECT = Path(__file__).with_name("quix")
+
+
+def quix_python() -> Path:
+    """Its interpreter. Raises SystemExit when uv is missing or cannot install it."""
+    cache = load_settings().cache
+    folder = cache / "bench-quix"
+    uv = shutil.which("uv") or next((str(path) for path in sorted(cache.glob("uv-*/bin/uv"))), None)
+    if uv is None:
+        raise SystemExit("uv is needed for the environment of quixstreams: run `make setup`, or leave it out with --contenders")
+    command = [uv, "sync", "--frozen", "--quiet", "--project", str(_PROJECT)]
+    if subprocess.run(command, env=os.environ | {"UV_PROJECT_ENVIRONMENT": str(folder)}, check=False).returncode:
+        raise SystemExit("the environment of quixstreams cannot be made: see above")
+    return folder / "bin" / "python"

@@ -1,0 +1,78 @@
+"""A backlog of millions through the lake job, and through the ways in which others would do it: same broker, same records, same store."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.lake.commits import commits
+from bench.lake.contenders import CONTENDERS, contend
+from bench.lake.feed import backlog
+from bench.lake.figures import Figure, Part
+from bench.lake.records import Shape, records
+from bench.lake.rig import engines, lake_host, wait_for
+from bench.lake.usage import Family
+from bench.lake.verdict import verdict
+
+__all__ = ["Sizes", "throughput"]
+
+AIM_PER_S = 150_000
+_DRAIN_TIMEOUT_S = 600.0
+_LOOK_S = 1.0  # a look opens the table: seldom, so that it takes nothing from what is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much to read; quixstreams gets its own number because it is much slower."""
+
+    records: int = 3_000_000
+    warm_records: int = 800_000
+    quix_records: int = 200_000
+    shape: Shape = "short"
+
+
+def throughput(sizes: Sizes, contenders: Sequence[str] = tuple(CONTENDERS)) -> Part:
+    """Ours, then each contender, one at a time."""
+    with engines() as settings, tempfile.TemporaryDirectory(prefix="cv-contend-") as folder:
+        with lake_host(settings) as host:
+            host.start()
+            warm = backlog(settings, records(sizes.warm_records, sizes.shape, seed=1), "bench-warm")
+            wait_for(settings, warm.ends, _DRAIN_TIMEOUT_S)
+            main = backlog(settings, records(sizes.records, sizes.shape, seed=2))
+            family = Family()
+            before = family.usage()
+            wait_for(settings, main.ends, _DRAIN_TIMEOUT_S, _LOOK_S)
+            used = family.usage().since(before)
+        took = commits(settings)[-1].visible_ms / 1000 - main.visible_s
+        proof = verdict(settings)
+        per_s = main.records / took
+        figures = [
+            Figure(
+                "**lake job**",
+                round(per_s),
+                "records/s",
+                f">= {AIM_PER_S} records/s",
+                per_s >= AIM_PER_S,
+                _effort(main.records, took, sum(used.values())),
+                proof,
+            )
+        ]
+        for name in contenders:
+            result = contend(settings, name, warm.ends, main.ends, Path(folder) / name, sizes.quix_records if name == "quix" else None)
+            effort = _effort(result.records, result.seconds, result.cpu_s)
+            figures.append(Figure(CONTENDERS[name], round(result.records / result.seconds), "records/s", note=effort, check=result.check))
+    return Part(
+        name="throughput",
+        title="Throughput of a backlog",
+        sizes=f"{main.records} records of {main.value_bytes / main.records:.0f} bytes in 2 partitions, after {warm.records} to warm up",
+        figures=tuple(figures),
+        verifier=proof,
+        notes=("the lake job's CPU seconds: " + ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in used.items()),),
+        detail={"lake_cpu_s": used},
+    )
+
+
+def _effort(count: int, took_s: float, cpu_s: float) -> str:
+    return f"{cpu_s / count * 1e6:.1f} CPU s per million; {count} in {took_s:.1f} s"

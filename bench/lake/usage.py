@@ -1,0 +1,90 @@
+"""Processor time and memory of this process' whole family, by what each process is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import psutil
+
+__all__ = ["Family", "Usage", "kind_of"]
+
+# The first mark found in a command line tells; more special ones come first.
+_MARKS = (
+    ("kafka.Kafka", "Kafka"),
+    ("minio", "MinIO"),
+    ("spark_jobs.daemon", "Python workers"),
+    ("pyspark.daemon", "Python workers"),
+    ("pyspark-shell", "driver JVM"),
+    ("DefaultWorker", "executor JVM"),  # Ray's Java worker; Spark's master and application master are such too, and idle
+    ("AppMaster", "executor JVM"),
+    ("ray::LakeActor", "lake actor"),
+    ("ray::", "Ray"),
+    ("raylet", "Ray"),
+    ("gcs_server", "Ray"),
+    ("bench.lake.contend", "contender"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """CPU seconds (user and system) by kind of process, counted from the start of each."""
+
+    seconds: Mapping[str, float]
+
+    def since(self, before: Usage) -> dict[str, float]:
+        """What was used in between, kinds with less than 0.01 s left out."""
+        used = {kind: round(total - before.seconds.get(kind, 0.0), 2) for kind, total in self.seconds.items()}
+        return {kind: value for kind, value in sorted(used.items(), key=lambda item: -item[1]) if value >= 0.01}
+
+
+class Family:
+    """This process and all that it started; processes that have ended keep what they were last seen with."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[str, float]] = {}
+
+    def usage(self) -> Usage:
+        """CPU time now."""
+        for process in self.processes():
+            try:
+                times = process.cpu_times()
+                self._seen[process.pid] = (kind_of(_command(process)), times.user + times.system)
+            except psutil.Error:
+                continue
+        totals: dict[str, float] = {}
+        for kind, seconds in self._seen.values():
+            totals[kind] = totals.get(kind, 0.0) + seconds
+        return Usage(totals)
+
+    def processes(self) -> list[psutil.Process]:
+        """All that live now."""
+        own = psutil.Process()
+        return [own, *own.children(recursive=True)]
+
+    def memory_mb(self) -> dict[str, float]:
+        """PSS in MB by kind: each shared page counted once."""
+        return self._sum(lambda process: process.memory_full_info().pss / 1e6)
+
+    def descriptors(self) -> dict[str, float]:
+        """Open file descriptors by kind."""
+        return self._sum(lambda process: process.num_fds())
+
+    def _sum(self, measure: Callable[[psutil.Process], float]) -> dict[str, float]:
+        totals: dict[str, float] = {}
+        for process in self.processes():
+            try:
+                kind = kind_of(_command(process))
+                totals[kind] = totals.get(kind, 0.0) + measure(process)
+            except psutil.Error:
+                continue
+        return {kind: round(value, 1) for kind, value in sorted(totals.items(), key=lambda item: -item[1])}
+
+
+def kind_of(command: str) -> str:
+    """What a process is, from its command line."""
+    return next((kind for mark, kind in _MARKS if mark in command), "bench")
+
+
+def _command(process: psutil.Process) -> str:
+    return " ".join(process.cmdline())
