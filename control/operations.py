@@ -57,7 +57,8 @@ def resumed(status: OperationStatus) -> OperationStatus:
     """It is started again. One that runs or succeeded stays as it is."""
     if status.state not in RESUMABLE:
         return status
-    return _next(status, state=OperationState.PENDING, message="starting again", ended_ms=None, attempt=status.attempt + 1, figures={}, notes=())
+    fresh: dict[str, Any] = {"progress": Progress(done=0), "ended_ms": None, "figures": {}, "notes": ()}
+    return _next(status, state=OperationState.PENDING, message="starting again", attempt=status.attempt + 1, **fresh)
 
 
 def _ended(status: OperationStatus, state: OperationState, message: str, now_ms: int, **more: Any) -> OperationStatus:

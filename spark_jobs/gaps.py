@@ -192,11 +192,13 @@ def _caught_up(settings: Settings, tables: Mapping[str, DeltaTable | None]) -> b
     for name, topic in (("prices", kafka.stream_topic), ("raw", kafka.raw_topic)):
         table = tables[name]
         progress = None if table is None else read_progress(table)
+        if progress is None:
+            return False
         try:
             topic_id, bounds = topic_ends(kafka.bootstrap_servers, topic)
         except EngineUnavailable:
             return False
-        if progress is None or any(end > earliest and progress.offsets.get((topic_id, part), 0) < end for part, (earliest, end) in bounds.items()):
+        if any(end > earliest and progress.offsets.get((topic_id, part), 0) < end for part, (earliest, end) in bounds.items()):
             return False
     return True
 
