@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cryptoviz.components import Probe
@@ -25,10 +26,13 @@ class LakeActor:
         self._lock = asyncio.Lock()
 
     async def start(self) -> None:
-        """Start Spark and the query; takes 8-14 s. Raises what `LakeJob.start` raises."""
+        """Start Spark and the query; takes 8-14 s. A job whose query has ended is cleared away first. Raises what `LakeJob.start` raises."""
         async with self._lock:
             if self._job is not None:
-                return
+                if not self._job.ended:
+                    return
+                ended, self._job = self._job, None
+                await asyncio.to_thread(ended.stop)
             log_to_file(self._settings, "lake")
             job = await asyncio.to_thread(_make_job, self._settings)
             try:
@@ -46,11 +50,11 @@ class LakeActor:
                 await asyncio.to_thread(job.stop)
 
     async def probe(self) -> Probe:
-        """Answers from memory."""
+        """Answers from memory. A query that has ended will not go on by itself: it runs no longer, so that it is started again at once."""
         job = self._job
         if job is None:
             return Probe(running=False, healthy=False, message="starting" if self._lock.locked() else "not started")
-        return job.probe()
+        return replace(job.probe(), running=not job.ended)
 
 
 def _make_job(settings: Settings) -> LakeJob:

@@ -127,6 +127,11 @@ class LakeJob:
             shutil.rmtree(self._scratch, ignore_errors=True)
         log.info("lake job stopped", run=self._run)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the query ran and has ended; `probe` says why."""
+        return self._watcher is not None and self._watcher.ended
+
     def probe(self) -> Probe:
         """What the watcher saw last; asks nobody."""
         if self._watcher is None:

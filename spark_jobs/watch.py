@@ -89,6 +89,11 @@ class Watcher:
         self._closed.set()
         self._tally.close()
 
+    @property
+    def ended(self) -> bool:
+        """Whether Spark said, when it was last asked, that the query is over."""
+        return not self._active
+
     def probe(self, trigger_s: float, url: str) -> Probe:
         """The state of the job in the controller's words."""
         now = time.monotonic()
