@@ -1,15 +1,16 @@
-"""What a newer or older version of the code does with a table that has other columns than its own: a pure comparison."""
+"""What a newer or older version of the code does with a table that has other columns than its own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake import Field, Schema
+from deltalake import DeltaTable, Field, Schema
 
 from cryptoviz.errors import LakeError
+from cryptoviz.lake.schema import file_schema
 
-__all__ = ["SchemaChange", "plan_change"]
+__all__ = ["SchemaChange", "plan_change", "stored_schema"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class SchemaChange:
 
 
 def plan_change(table: str, has: Schema, wants: pa.Schema) -> SchemaChange:
-    """How the table's columns must change before this code may write to it. Columns that only the table has stay readable.
+    """Pure: how the table's columns must change before this code may write to it. Columns that only the table has stay readable.
 
     Raises:
         LakeError: a column has another type, or a new one would have to have a value in old rows too; the message says what to do.
@@ -54,6 +55,16 @@ def plan_change(table: str, has: Schema, wants: pa.Schema) -> SchemaChange:
             )
     relaxed = tuple(name for name, old in there.items() if not old.nullable and (name not in wanted or wanted[name].nullable))
     return SchemaChange(tuple(added), relaxed)
+
+
+def stored_schema(table: DeltaTable, code: pa.Schema) -> pa.Schema:
+    """The columns that data files of the table may hold: the code's, then those that only the table has; nullable as the table says.
+
+    Whoever writes files anew from old ones goes by it, so that no column of another version is lost.
+    """
+    there = file_schema(pa.schema(table.schema().to_arrow()))
+    own = [column.with_nullable(there.field(column.name).nullable) if column.name in there.names else column for column in code]
+    return pa.schema([*own, *(column for column in there if column.name not in code.names)])
 
 
 _SETTINGS = {True: "CRYPTOVIZ_S3__PRICES_BUCKET", False: "CRYPTOVIZ_S3__LAKE_BUCKET"}

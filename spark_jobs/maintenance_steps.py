@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from spark_jobs.compact import Compactor
 from spark_jobs.compact_merge import Layout
 from spark_jobs.compact_plan import next_merge
 from spark_jobs.daily import DayRule, days_of, drop_old_days, mark_days
+from spark_jobs.evolve import stored_schema
 from spark_jobs.gaps import find_gaps
 from spark_jobs.maintenance_log import remove_leftovers, shorten_log
 from spark_jobs.spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
@@ -121,7 +122,8 @@ def _retain(context: RoundContext, name: str, table: DeltaTable) -> None:
 
 
 def _compact(context: RoundContext, name: str, table: DeltaTable) -> None:
-    compactor = Compactor(context.address(name), LAYOUTS[name], context.client, context.scratch, context.at)
+    layout = replace(LAYOUTS[name], schema=stored_schema(table, LAYOUTS[name].schema))
+    compactor = Compactor(context.address(name), layout, context.client, context.scratch, context.at)
     deadline = time.monotonic() + _MERGE_S
     given_up: set[str] = set()
     failure: LakeError | None = None
