@@ -18,15 +18,16 @@ from bench.lake.contenders import CONTENDERS
 from bench.lake.figures import Part
 from bench.lake.records import Shape
 from bench.lake.report import markdown
+from bench.lake.variants import VARIANTS
 from bench.machine import load, machine
 from cryptoviz.log import configure_logging
 
 PARTS: dict[str, Callable[[argparse.Namespace], Part]] = {
     "throughput": lambda given: throughput.throughput(
-        throughput.Sizes(given.records, given.warm_records, given.quix_records, given.shape), given.contenders
+        throughput.Sizes(given.records, given.warm_records, given.quix_records, given.shape, given.variant, given.per_trigger), given.contenders
     ),
     "cold": lambda given: cold.cold(cold.Sizes(many=given.cold_records)),
-    "latency": lambda given: latency.latency(latency.Sizes(given.rates, given.seconds)),
+    "latency": lambda given: latency.latency(latency.Sizes(given.rates, given.seconds, given.variant)),
     "stages": lambda given: stages.stages(stages.Sizes(shape=given.shape)),
     "size": lambda _: size.size(size.Sizes()),
     "query": lambda given: query.query(query.Sizes(days=given.days, queries=given.queries)),
@@ -64,6 +65,8 @@ def _arguments() -> argparse.Namespace:
     add("--only", nargs="+", choices=list(PARTS), default=list(PARTS), metavar="PART", help=f"some of: {', '.join(PARTS)}")
     add("--json", type=Path, metavar="FILE")
     add("--shape", choices=get_args(Shape), default="short", help="throughput, stages: 380 bytes with the required fields, or 750 with all of them")
+    add("--variant", choices=list(VARIANTS), default="in-use", help="throughput, latency: the lake job with one thing done otherwise")
+    add("--per-trigger", type=int, default=400_000, help="throughput: CRYPTOVIZ_LAKE__MAX_OFFSETS_PER_TRIGGER (default %(default)s)")
     add("--records", type=int, default=3_000_000, help="throughput: backlog (default %(default)s)")
     add("--warm-records", type=int, default=800_000, help="throughput: read before it (default %(default)s)")
     add("--quix-records", type=int, default=200_000, help="throughput: how many of them quixstreams reads (default %(default)s)")

@@ -12,6 +12,7 @@ from bench.lake.figures import Figure, Part, spread
 from bench.lake.records import records
 from bench.lake.rig import engines, lake_host, wait_for
 from bench.lake.usage import Family
+from bench.lake.variants import variant
 from bench.lake.verdict import verdict
 
 __all__ = ["Sizes", "latency"]
@@ -27,13 +28,14 @@ class Sizes:
 
     rates: Sequence[int] = (100, 1_000, 10_000)
     seconds: float = 60.0
+    variant: str = "in-use"
 
 
 def latency(sizes: Sizes) -> Part:
     """One lake job; the rates one after the other, ten transactions a second."""
     windows: list[tuple[int, float, float, float]] = []
     with engines() as settings:
-        with lake_host(settings) as host:
+        with lake_host(settings, variant(sizes.variant)) as host:
             host.start()
             steady(settings, records(round(1000 * _WARM_S), "full", seed=1), 1000, _WARM_S)
             for rate in sizes.rates:
@@ -56,7 +58,7 @@ def latency(sizes: Sizes) -> Part:
         figures.append(Figure(f"{name}, p95", round(of_rate.p95), "ms", f"<= {_AIM_P95_MS:.0f} ms", of_rate.p95 <= _AIM_P95_MS))
     return Part(
         name="latency",
-        title="Append to readable",
+        title="Append to readable" if sizes.variant == "in-use" else f"Append to readable, {sizes.variant}",
         sizes=f"each rate for {sizes.seconds:g} s, ten transactions a second, full records, default trigger of {settings.lake.trigger_ms} ms",
         figures=tuple(figures),
         verifier=proof,

@@ -72,8 +72,8 @@ class Host:
 
 
 @contextlib.contextmanager
-def lake_host(settings: Settings) -> Iterator[Host]:
-    """A Ray of two CPUs with the lake actor in it, not started yet."""
+def lake_host(settings: Settings, kind: type[LakeActor] = LakeActor) -> Iterator[Host]:
+    """A Ray of two CPUs with the lake actor in it, not started yet. `kind` is for variants of it."""
     ray.init(
         address="local",
         num_cpus=2,
@@ -84,7 +84,7 @@ def lake_host(settings: Settings) -> Iterator[Host]:
         configure_logging=False,
     )
     try:
-        actor = ray.remote(LakeActor).options(name="lake", num_cpus=0, max_restarts=0).remote(settings)
+        actor = ray.remote(kind).options(name="lake", num_cpus=0, max_restarts=0).remote(settings)
         host = Host(actor)
         yield host
         host.stop()

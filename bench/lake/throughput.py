@@ -14,6 +14,7 @@ from bench.lake.figures import Figure, Part
 from bench.lake.records import Shape, records
 from bench.lake.rig import engines, lake_host, wait_for
 from bench.lake.usage import Family
+from bench.lake.variants import variant
 from bench.lake.verdict import verdict
 
 __all__ = ["Sizes", "throughput"]
@@ -31,12 +32,14 @@ class Sizes:
     warm_records: int = 800_000
     quix_records: int = 200_000
     shape: Shape = "short"
+    variant: str = "in-use"
+    per_trigger: int = 400_000
 
 
 def throughput(sizes: Sizes, contenders: Sequence[str] = tuple(CONTENDERS)) -> Part:
     """Ours, then each contender, one at a time."""
-    with engines() as settings, tempfile.TemporaryDirectory(prefix="cv-contend-") as folder:
-        with lake_host(settings) as host:
+    with engines(lake={"max_offsets_per_trigger": sizes.per_trigger}) as settings, tempfile.TemporaryDirectory(prefix="cv-contend-") as folder:
+        with lake_host(settings, variant(sizes.variant)) as host:
             host.start()
             warm = backlog(settings, records(sizes.warm_records, sizes.shape, seed=1), "bench-warm")
             wait_for(settings, warm.ends, _DRAIN_TIMEOUT_S)
@@ -50,7 +53,7 @@ def throughput(sizes: Sizes, contenders: Sequence[str] = tuple(CONTENDERS)) -> P
         per_s = main.records / took
         figures = [
             Figure(
-                "**lake job**",
+                "**lake job**" if sizes.variant == "in-use" else f"lake job, {sizes.variant}",
                 round(per_s),
                 "records/s",
                 f">= {AIM_PER_S} records/s",
@@ -63,10 +66,11 @@ def throughput(sizes: Sizes, contenders: Sequence[str] = tuple(CONTENDERS)) -> P
             result = contend(settings, name, warm.ends, main.ends, Path(folder) / name, sizes.quix_records if name == "quix" else None)
             effort = _effort(result.records, result.seconds, result.cpu_s)
             figures.append(Figure(CONTENDERS[name], round(result.records / result.seconds), "records/s", note=effort, check=result.check))
+    load_text = f"{main.records} records of {main.value_bytes / main.records:.0f} bytes in 2 partitions, after {warm.records} to warm up"
     return Part(
         name="throughput",
         title="Throughput of a backlog",
-        sizes=f"{main.records} records of {main.value_bytes / main.records:.0f} bytes in 2 partitions, after {warm.records} to warm up",
+        sizes=f"{load_text}, at most {sizes.per_trigger} a trigger",
         figures=tuple(figures),
         verifier=proof,
         notes=("the lake job's CPU seconds: " + ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in used.items()),),

@@ -1,0 +1,183 @@
+"""Tried: a task that reads its range of offsets from Kafka itself, with librdkafka, instead of getting the records from Spark.
+
+Spark still plans the batches and runs the tasks; its own reader carries each record through the JVM as a row and through Arrow to Python, which costs
+as much as everything that Python does with it. A worker keeps its consumer between tasks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, TopicPartition
+
+from cryptoviz.errors import EngineUnavailable, LakeError
+from spark_jobs.write import WritePlan, make_writer
+
+__all__ = ["BATCH_RECORDS", "OffsetRange", "cut", "read_range", "sorted_out", "write_ranges"]
+
+_SILENCE_S = 30.0
+"""Without a message for so long the task fails; Spark repeats it."""
+BATCH_RECORDS = 8192
+_BATCH_BYTES = 8 << 20
+_BLOCK_S = 0.05
+_POLL_BELOW = 1000
+"""Fewer records than this are asked for one by one: a request for many waits its time out when a transaction's end is one of the offsets."""
+_FETCH_BYTES = 4 << 20
+_QUEUE_KBYTES = 32 << 10
+# At the end of a range the consumer asks once more and the broker lets it wait so long before it says that there is nothing.
+_FETCH_WAIT_MS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """`[start, end)` of one topic-partition; `end` is not past what a reader of committed records can see."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+
+
+def read_range(bootstrap_servers: str, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
+    """The committed records of the range, in offset order, with the columns of `spark_jobs.write.SOURCE_COLUMNS`.
+
+    Raises:
+        LakeError: Kafka no longer has all of the range.
+        EngineUnavailable: the broker does not answer.
+    """
+    consumer = _consumer(bootstrap_servers)
+    consumer.assign([TopicPartition(wanted.topic, wanted.partition, wanted.start)])
+    try:
+        yield from _read(consumer, wanted)
+    finally:
+        consumer.unassign()
+
+
+def write_ranges(plan: WritePlan, bootstrap_servers: str) -> Callable[[Iterable[OffsetRange]], Iterator[dict[str, Any]]]:
+    """The function for an RDD's `mapPartitions`: ranges in, one row for each written file out, as `spark_jobs.write.make_writer`."""
+
+    def write(ranges: Iterable[OffsetRange]) -> Iterator[dict[str, Any]]:
+        for wanted in list(ranges):
+            for row in make_writer(plan)(read_range(bootstrap_servers, wanted)):
+                yield from row.to_pylist()
+
+    return write
+
+
+def _read(consumer: Any, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
+    heard_s = time.monotonic()
+    held: list[Any] = []
+    at, done = wanted.start, False
+    while not done:
+        remaining = wanted.end - at
+        if remaining >= _POLL_BELOW:
+            found = consumer.consume(min(remaining, BATCH_RECORDS), _BLOCK_S)
+        else:
+            one = consumer.poll(_BLOCK_S)
+            found = [] if one is None else [one]
+        if not found:
+            if time.monotonic() - heard_s > _SILENCE_S:
+                raise EngineUnavailable(f"Kafka gave nothing of {_told(wanted)} for {_SILENCE_S:.0f} s at offset {at}", engine="kafka")
+            continue
+        heard_s = time.monotonic()
+        good, at, done = sorted_out(found, wanted, at)
+        held += good
+        # Cut by what is in the range alone: where a file ends depends on it, and a repeated task must come to the same files.
+        while held and (done or len(held) >= BATCH_RECORDS or sum(map(len, held)) >= _BATCH_BYTES):
+            size = cut(held)
+            yield _as_batch(held[:size], wanted)
+            held = held[size:]
+
+
+def cut(messages: Sequence[Any]) -> int:
+    """How many of them make a batch: so many records, or the first so many bytes."""
+    size = 0
+    for number, message in enumerate(messages[:BATCH_RECORDS], 1):
+        size += len(message)
+        if size >= _BATCH_BYTES:
+            return number
+    return min(len(messages), BATCH_RECORDS)
+
+
+def sorted_out(found: Sequence[Any], wanted: OffsetRange, at: int) -> tuple[Sequence[Any], int, bool]:
+    """The range's records among what came, the next offset, and whether the range is over."""
+    if found[-1].error() is None and found[-1].offset() < wanted.end - 1 and not any(message.error() for message in found):
+        return found, found[-1].offset() + 1, False
+    good: list[Any] = []
+    for message in found:
+        error = message.error()
+        if error is None:
+            if message.offset() >= wanted.end:
+                return good, wanted.end, True
+            good.append(message)
+            at = message.offset() + 1
+        elif error.code() == KafkaError._PARTITION_EOF:
+            if message.offset() >= wanted.end:
+                return good, wanted.end, True
+        else:
+            _raise(error, wanted, at)
+    return good, at, at >= wanted.end
+
+
+def _raise(error: Any, wanted: OffsetRange, at: int) -> None:
+    if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        raise LakeError(
+            f"{wanted.topic}[{wanted.partition}]: offsets [{at}, {wanted.end}) are no longer all in Kafka ({error.str()}) and were never taken into "
+            "the lake. Nothing was overwritten. To go on without them set CRYPTOVIZ_LAKE__ACCEPT_LOST_OFFSETS=true.",
+            topic=wanted.topic,
+            partition=wanted.partition,
+        )
+    raise EngineUnavailable(f"Kafka did not give {_told(wanted)}: {error.str()}", engine="kafka")
+
+
+def _as_batch(messages: Sequence[Any], wanted: OffsetRange) -> pa.RecordBatch:
+    size = len(messages)
+    stamps = [message.timestamp() for message in messages]
+    return pa.record_batch(
+        {
+            "topic": pa.repeat(pa.scalar(wanted.topic), size),
+            "partition": pa.repeat(pa.scalar(wanted.partition, pa.int32()), size),
+            "offset": pa.array([message.offset() for message in messages], pa.int64()),
+            # Kafka writes -1 for no time, and so does Spark.
+            "timestamp": pa.array([-1 if kind == TIMESTAMP_NOT_AVAILABLE else ms for kind, ms in stamps], pa.int64()).cast(pa.timestamp("ms", "UTC")),
+            "key": pa.array([message.key() for message in messages], pa.binary()),
+            "value": pa.array([message.value() for message in messages], pa.binary()),
+        }
+    )
+
+
+_kept: dict[str, Any] = {}
+
+
+def _consumer(bootstrap_servers: str) -> Any:
+    """One a worker process, made at its first task."""
+    if bootstrap_servers not in _kept:
+        try:
+            _kept[bootstrap_servers] = Consumer(
+                {
+                    "bootstrap.servers": bootstrap_servers,
+                    "client.id": "cryptoviz-lake",
+                    "group.id": "cryptoviz-lake",  # required; nothing is committed to Kafka
+                    "enable.auto.commit": False,
+                    "enable.auto.offset.store": False,
+                    "auto.offset.reset": "error",
+                    "isolation.level": "read_committed",
+                    "enable.partition.eof": True,
+                    "fetch.wait.max.ms": _FETCH_WAIT_MS,
+                    "fetch.message.max.bytes": _FETCH_BYTES,
+                    "queued.max.messages.kbytes": _QUEUE_KBYTES,
+                    "reconnect.backoff.max.ms": 1000,
+                    "log_level": 0,
+                }
+            )
+        except KafkaException as error:
+            raise EngineUnavailable(f"no consumer for Kafka at {bootstrap_servers}: {error}", engine="kafka") from error
+    return _kept[bootstrap_servers]
+
+
+def _told(wanted: OffsetRange) -> str:
+    return f"{wanted.topic}[{wanted.partition}] [{wanted.start}, {wanted.end})"
