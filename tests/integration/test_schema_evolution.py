@@ -14,9 +14,13 @@ from deltalake import DeltaTable
 
 from cryptoviz.errors import LakeError
 from cryptoviz.lake import Lake
-from cryptoviz.lake.objects import S3Access, table_address
+from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import PRICES, file_schema
 from cryptoviz.settings import Settings
+from spark_jobs.compact import Compactor
+from spark_jobs.daily import days_of
+from spark_jobs.evolve import stored_schema
+from spark_jobs.maintenance_steps import LAYOUTS
 from spark_jobs.spec import PRICES_SPEC, FieldSpec, JsonType, RecordSpec
 from tests.lake import DAY_MS, TICK, record
 from tests.storedlake import StoredLake, store
@@ -58,9 +62,12 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
         yield running
 
 
+def table_of(settings: Settings) -> DeltaTable:
+    return DeltaTable(table_address(settings.s3, "prices").uri, storage_options=settings.s3.storage_options())
+
+
 def by_delta(settings: Settings, column: str) -> list[object]:
-    table = DeltaTable(table_address(settings.s3, "prices").uri, storage_options=settings.s3.storage_options())
-    return table.to_pyarrow_table(columns=["tick_ts", column]).sort_by("tick_ts").column(column).to_pylist()
+    return table_of(settings).to_pyarrow_table(columns=["tick_ts", column]).sort_by("tick_ts").column(column).to_pylist()
 
 
 def by_lake(settings: Settings, column: str) -> list[object]:
@@ -97,8 +104,22 @@ def test_a_required_column_that_the_code_no_longer_has_is_read_as_null_from_then
     for read in (by_delta, by_lake, by_folder):
         assert read(settings, "disagrees") == [False, None], read.__name__
         assert read(settings, "spread_bps") == [0.5, None], read.__name__
-    table = DeltaTable(table_address(settings.s3, "prices").uri, storage_options=settings.s3.storage_options())
-    assert {field.name: field.nullable for field in table.schema().fields}["disagrees"]
+    assert {field.name: field.nullable for field in table_of(settings).schema().fields}["disagrees"]
+
+
+def test_merging_the_files_of_two_versions_keeps_the_columns_of_both(settings: Settings, tmp_path: Path) -> None:
+    newer, fewer = with_column(SENTIMENT), without("disagrees")
+    StoredLake(settings, "new", spec=spec_of(newer), prices=newer).stream([value(TICK, sentiment=0.75)])
+    StoredLake(settings, "fewer", spec=spec_of(fewer), prices=fewer).stream([value(TICK + 1000)])
+    StoredLake(settings, "plain").stream([value(TICK + 2000)])
+    table, layout = table_of(settings), LAYOUTS["prices"]
+    (files,) = days_of(table).values()
+    layout = replace(layout, schema=stored_schema(table, layout.schema))
+    done = Compactor(table_address(settings.s3, "prices"), layout, minio_client(S3Access.of(settings.s3)), tmp_path).compact(table, files)
+    assert (done.files, done.rows) == (3, 3)
+    for read in (by_delta, by_lake, by_folder):
+        assert read(settings, "sentiment") == [0.75, None, None], read.__name__
+        assert read(settings, "disagrees") == [False, None, False], read.__name__
 
 
 @pytest.mark.parametrize(
