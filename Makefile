@@ -47,7 +47,7 @@ proto: ## Generate the gRPC code anew from proto/
 	@scripts/proto
 
 bench-collect: setup ## Measure 10 000 assets a tick on one core, and response to Kafka's acknowledgement
-	@$(BIN)/python bench/collect.py
+	@$(BIN)/python -m bench.collect
 
 bench-latency: setup ## Measure provider-to-page and Kafka-to-lake latency, and memory
 	@$(BIN)/python bench/latency.py

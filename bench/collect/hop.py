@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -127,7 +127,7 @@ def ray_of_two() -> Iterator[Any]:
         ray.shutdown()
 
 
-def through_ray(ray: Any, settings: Settings, parsers: dict[str, Parse], first_tick: int, tick_ms: int, ticks: int) -> list[float]:
+def through_ray(ray: Any, settings: Settings, parsers: Mapping[str, Parse], first_tick: int, tick_ms: int, ticks: int) -> list[float]:
     """Milliseconds from the first complete body of a tick to the acknowledgement, tick after tick."""
     collector = ray.remote(HopCollector).options(num_cpus=0, max_concurrency=16).remote(settings, first_tick)
     ray.get(collector.start.remote())

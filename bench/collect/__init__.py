@@ -1,0 +1,1 @@
+"""The speed of collection (`make bench-collect`)."""

@@ -1,0 +1,86 @@
+"""17 assets, from the response to Kafka's acknowledgement: in one process, and over Ray."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from functools import partial
+
+from actors.batch import Batch
+from actors.collecting import Collecting
+from actors.kafka import KafkaTransport, SeenTicks
+from actors.publisher import Publisher
+from bench.collect.bodies import assets, bodies
+from bench.collect.hop import ray_of_two, through_ray
+from bench.collect.parsing import PARSERS, parse, parsed_at
+from bench.collect.tick import TICK_MS, Kept, Ticks, with_assets
+from cryptoviz.settings import Settings
+
+__all__ = ["acknowledgements", "acknowledgements_through_ray"]
+
+
+class Acknowledged:
+    """The publisher's events; `published` is told from its thread."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+
+    def published(self, batch: Batch) -> None:
+        """The broker has the tick."""
+        del batch
+        self.done.set()
+
+    def dropped(self, batch: Batch) -> None:
+        """Never, with one tick at a time."""
+        raise SystemExit(f"{batch.identity} was dropped")
+
+    def connected(self, last_tick_ts: int | None) -> None:
+        """The first tick may go."""
+        del last_tick_ts
+        self.done.set()
+
+
+def acknowledgements(base: Settings, ticks: int) -> dict[str, float]:
+    """Milliseconds from two complete bodies to the broker's acknowledgement."""
+    listed = assets(17)
+    settings = with_assets(base, listed)
+    found = bodies(17)
+    ids = {name: {asset.provider_ids[name]: asset.asset_id for asset in listed} for name in PARSERS}
+    events, clock, kept = Acknowledged(), Ticks(), Kept()
+    clock.now += 1000 * TICK_MS
+    publisher = Publisher("bench", KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-ack", SeenTicks()), 10, events)
+    publisher.start()
+    events.done.wait(30)
+    collecting = Collecting(settings, clock, publisher, kept)
+    took = []
+    for _ in range(ticks):
+        events.done.clear()
+        begun = time.perf_counter()
+        for name, parser in PARSERS.items():
+            collecting.submit(parse(name, parser, found[name], ids[name], clock.now, clock.now))
+        collecting.publish_due()
+        if not events.done.wait(30):
+            raise SystemExit("no acknowledgement within 30 s")
+        took.append((time.perf_counter() - begun) * 1000)
+        clock.now += TICK_MS
+    publisher.close(5.0)
+    return quantiles(took)
+
+
+def acknowledgements_through_ray(base: Settings, ticks: int) -> dict[str, float]:
+    """The same with Ray between scrapers and collector."""
+    listed = assets(17)
+    settings = with_assets(base, listed)
+    found = bodies(17)
+    ids = {name: {asset.provider_ids[name]: asset.asset_id for asset in listed} for name in PARSERS}
+    # Behind the ticks of the other measurements in the topic.
+    first_tick = Ticks().now + 1_000_000 * TICK_MS
+    made = {name: partial(parsed_at, name, found[name], ids[name]) for name in PARSERS}
+    with ray_of_two() as ray:
+        return quantiles(through_ray(ray, settings, made, first_tick, TICK_MS, ticks))
+
+
+def quantiles(took: list[float]) -> dict[str, float]:
+    cuts = statistics.quantiles(took, n=100)
+    return {"n": len(took), "p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": max(took)}

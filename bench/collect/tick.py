@@ -1,0 +1,116 @@
+"""A tick of 10 000 assets, step by step."""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+import statistics
+import time
+from collections.abc import Mapping
+
+from actors.batch import Batch
+from actors.collecting import Collecting
+from actors.kafka import KafkaTransport, SeenTicks
+from bench.collect.bodies import assets, bodies
+from bench.collect.parsing import PARSERS, parse
+from cryptoviz.assets import Asset
+from cryptoviz.clock import SystemClock
+from cryptoviz.records import TickResult
+from cryptoviz.settings import Settings, load_settings
+
+__all__ = ["ASSETS", "TICK_MS", "Kept", "Ticks", "whole_tick", "with_assets"]
+
+ASSETS = 10_000
+
+
+TICK_MS = 60_000
+
+
+class Ticks:
+    """The collector's clock: it stands where the bench puts it."""
+
+    def __init__(self) -> None:
+        now = SystemClock().now_ms()
+        self.now = now - now % TICK_MS
+
+    def now_ms(self) -> int:
+        """Where it stands (UTC epoch ms)."""
+        return self.now
+
+    def monotonic_s(self) -> float:
+        """The same in seconds."""
+        return self.now / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        """Steps on."""
+        self.now += round(seconds * 1000)
+
+
+class Kept:
+    """Takes the collector's batch; a snapshot that goes nowhere."""
+
+    def __init__(self) -> None:
+        self.batch: Batch | None = None
+
+    def offer(self, batch: Batch) -> None:
+        """Keep it."""
+        self.batch = batch
+
+    def set_latest(self, batch: Batch) -> None:
+        """Nothing."""
+
+    def set_providers(self, states: Mapping[str, bytes]) -> None:
+        """Nothing."""
+
+    def count_gaps(self, asset_ids: Mapping[str, int]) -> None:
+        """Nothing."""
+
+
+def collected(settings: Settings, clock: Ticks, kept: Kept, results: list[TickResult]) -> Batch:
+    collecting = Collecting(settings, clock, kept, kept)
+    for result in results:
+        collecting.submit(result)
+    collecting.publish_due()
+    if kept.batch is None:
+        raise SystemExit("the tick was not closed")
+    return kept.batch
+
+
+def with_assets(settings: Settings, listed: list[Asset]) -> Settings:
+    extra = [{"asset_id": a.asset_id, "symbol": a.symbol, "name": a.name, "provider_ids": a.provider_ids} for a in listed]
+    kafka_settings = {"bootstrap_servers": settings.kafka.bootstrap_servers}
+    return load_settings(home=settings.home, kafka=kafka_settings, extra_assets=extra, crypto_list=[a.asset_id for a in listed])
+
+
+def whole_tick(base: Settings, rounds: int, *, profile: bool) -> dict[str, float]:
+    """Median seconds of each step; `cpu` is this process' own time."""
+    listed = assets(ASSETS)
+    settings = with_assets(base, listed)
+    found = bodies(ASSETS)
+    ids = {name: {asset.provider_ids[name]: asset.asset_id for asset in listed} for name in PARSERS}
+    transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-tick", SeenTicks())
+    transport.connect()
+    steps: dict[str, list[float]] = {"parse": [], "collect": [], "publish": [], "tick": [], "cpu": []}
+    clock = Ticks()
+    profiler = cProfile.Profile()
+    for _ in range(rounds):
+        clock.now += TICK_MS
+        begun_cpu, begun = time.process_time(), time.perf_counter()
+        if profile:
+            profiler.enable()
+        results = [parse(name, parser, found[name], ids[name], clock.now, clock.now) for name, parser in PARSERS.items()]
+        parsed = time.perf_counter()
+        batch = collected(settings, clock, Kept(), results)
+        made = time.perf_counter()
+        transport.publish(batch)
+        ended = time.perf_counter()
+        profiler.disable()
+        if len(batch.messages) != ASSETS:
+            raise SystemExit(f"{len(batch.messages)} records instead of {ASSETS}")
+        for name, value in (("parse", parsed - begun), ("collect", made - parsed), ("publish", ended - made), ("tick", ended - begun)):
+            steps[name].append(value)
+        steps["cpu"].append(time.process_time() - begun_cpu)
+    transport.close()
+    if profile:
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
+    return {name: statistics.median(values) for name, values in steps.items()} | {"slowest": max(steps["tick"]), "rounds": rounds}
