@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -41,7 +42,11 @@ _OPENS = " ".join(
     )
 )  # fmt: skip
 # Four JVMs share a laptop with everything else: one collector thread, one compiler tier, small code and class space.
-_SMALL = "-XX:+UseSerialGC -XX:ReservedCodeCacheSize=64m -XX:MaxMetaspaceSize=192m -Xss512k -XX:-UsePerfData"
+_SMALL = (
+    "-XX:+UseSerialGC -XX:ReservedCodeCacheSize=64m -XX:MaxMetaspaceSize=192m -Xss512k -XX:-UsePerfData "
+    # Ray's Java library may crash at the exit of a worker; its report belongs not in the folder where a person typed the command.
+    f"-XX:ErrorFile={tempfile.gettempdir()}/hs_err_pid%p.log"
+)
 _QUICK = "-XX:TieredStopAtLevel=1"
 # The executor's loops are worth compiling well, but only in a backlog: at the default thresholds, a tenth of these, compiling takes half of the
 # processor time of a start (7.3 s against 3.8 s), and with none of it a backlog drains a quarter slower.
