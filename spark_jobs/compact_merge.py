@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from spark_jobs.parquet import stat_value
+from spark_jobs.parquet import repeats, stat_value
 
 __all__ = ["Layout", "Merged", "merge"]
 
@@ -27,7 +27,6 @@ _ROW_BYTES = 256
 _GROUP_MIN_ROWS, _GROUP_MAX_ROWS = 4096, 65_536
 """A row group ends with its cluster value (an asset) once it has so many rows: a reader of one asset skips the others."""
 _GROUP_MAX_BYTES = 16 << 20
-_UNIQUE = frozenset({"event_id", "body", "value"})  # a dictionary of them would be built only to be thrown away
 _ORIGIN = ("kafka_topic_id", "kafka_partition", "kafka_offset")
 
 
@@ -68,7 +67,7 @@ def merge(sources: Sequence[Path], target: Path, layout: Layout) -> Merged:
 def _writer_options(layout: Layout) -> dict[str, Any]:
     """Snappy like all our files. Numbers that grow steadily within a cluster are stored as differences, texts that repeat as dictionaries."""
     steady = [field.name for field in layout.schema if pa.types.is_timestamp(field.type) or field.name == "kafka_offset"]
-    repeating = [field.name for field in layout.schema if field.name not in steady and field.name not in _UNIQUE]
+    repeating = [field.name for field in layout.schema if field.name not in steady and repeats(field)]
     return {
         "compression": "snappy",
         "use_dictionary": repeating,
