@@ -32,6 +32,8 @@ CONTENDERS = {
     "consumer-1": "confluent-kafka + pyarrow, one process",
     "consumer-2": "confluent-kafka + pyarrow, a process for each partition",
     "quix": "quixstreams to Parquet, one process",
+    "step-fetch": "a step of ours: Spark reads Kafka and drops it",
+    "step-arrow": "two steps: and hands it to Python, which drops it",
 }
 _BUCKET = "bench-contenders"
 _LOOK_S = 0.2
@@ -77,7 +79,7 @@ def _task(settings: Settings, name: str, starts: Position, ends: Position, folde
     client = minio_client(S3Access.of(settings.s3))
     if not client.bucket_exists(_BUCKET):
         client.make_bucket(_BUCKET)
-    spark = name in ("spark-file-sink", "spark-foreach-batch", "delta-sink")
+    spark = name not in ("consumer-1", "consumer-2", "quix")
     return Task(
         bootstrap=settings.kafka.bootstrap_servers,
         topic=settings.kafka.stream_topic,
@@ -106,8 +108,10 @@ def _command(name: str, folder: Path) -> list[str]:
 def _check(settings: Settings, task: Task, done: Done) -> str:
     """Rows in the Parquet files under the contender's folder, and distinct offsets where it keeps them: what a plain reader sees."""
     filesystem = S3Access.of(settings.s3).filesystem()
-    found = filesystem.get_file_info(FileSelector(f"{task.bucket}/{task.prefix}", recursive=True))
+    found = filesystem.get_file_info(FileSelector(f"{task.bucket}/{task.prefix}", recursive=True, allow_not_found=True))
     files = [one.path for one in found if one.type == FileType.File and one.path.endswith(".parquet") and "_delta_log" not in one.path]
+    if not files:
+        return "nothing is written"
     data = ds.dataset(files, filesystem=filesystem, format="parquet")
     size_mb = sum(one.size for one in found if one.path in set(files)) / 1e6
     said = f"{data.count_rows():,} rows in {len(files)} files, {size_mb:.0f} MB".replace(",", " ")

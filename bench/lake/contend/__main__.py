@@ -7,13 +7,19 @@ from pathlib import Path
 
 from bench.lake.contend.consumer import run_consumer
 from bench.lake.contend.spark import SINKS, run_spark
+from bench.lake.contend.steps import STEPS, run_step
 from bench.lake.contend.task import Task
 
 
 def main() -> None:
     name, task_file, done_file = sys.argv[1:]
     task = Task.read(Path(task_file))
-    done = run_spark(name, task) if name in SINKS else run_consumer(name, task)
+    if name in SINKS:
+        done = run_spark(name, task)
+    elif name in STEPS:
+        done = run_step(name, task)
+    else:
+        done = run_consumer(name, task)
     done.write(Path(done_file))
 
 

@@ -20,7 +20,7 @@ from pyspark.sql.pandas.types import from_arrow_type
 from bench.lake.contend.task import Done, Task
 from cryptoviz.lake.schema import KAFKA_COLUMNS, PARTITION_BY, PRICES
 
-__all__ = ["SINKS", "run_spark"]
+__all__ = ["SINKS", "kafka_options", "make_session", "run_spark"]
 
 _ORIGIN = {column.name for column in KAFKA_COLUMNS}
 _TIMES = [column.name for column in PRICES if str(column.type).startswith("timestamp")]
@@ -54,7 +54,7 @@ SINKS: dict[str, Callable[[DataFrame, Task, str, str], Any]] = {
 
 def run_spark(name: str, task: Task) -> Done:
     """Warm up on the records before `task.starts`, then time the rest from the start of the query to its end."""
-    session = _session(task)
+    session = make_session(task)
     target, sink = f"s3a://{task.bucket}/{task.prefix}", SINKS[name]
     zero = dict.fromkeys(task.starts, 0)
     warm = sink(_rows(session, task, zero), task, f"{target}-warm", f"{task.folder}/warm").start()
@@ -79,7 +79,8 @@ def _read(query: Any, wanted: int) -> None:
         pause.wait(0.2)
 
 
-def _session(task: Task) -> SparkSession:
+def make_session(task: Task, more: dict[str, str] | None = None) -> SparkSession:
+    """Local Spark on two cores."""
     os.environ.update(SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable)
     opens = " ".join(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in ("java.lang", "java.nio", "sun.nio.ch", "java.util"))
     builder = SparkSession.builder.master("local[2]").appName("contender")
@@ -101,7 +102,7 @@ def _session(task: Task) -> SparkSession:
         "spark.hadoop.fs.s3a.fast.upload.buffer": "bytebuffer",
         "spark.sql.streaming.kafka.useDeprecatedOffsetFetching": "false",
     }
-    for key, value in options.items():
+    for key, value in (options | (more or {})).items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
@@ -112,18 +113,25 @@ def _session(task: Task) -> SparkSession:
     return session
 
 
+def kafka_options(task: Task, starts: dict[str, int]) -> dict[str, str]:
+    """As the lake job reads."""
+    return {
+        "kafka.bootstrap.servers": task.bootstrap,
+        "subscribe": task.topic,
+        "startingOffsets": json.dumps({task.topic: starts}),
+        "kafka.isolation.level": "read_committed",
+        "kafka.max.partition.fetch.bytes": str(4 << 20),
+        "kafka.fetch.max.wait.ms": "20",
+        "includeHeaders": "false",
+    }
+
+
 def _rows(session: SparkSession, task: Task, starts: dict[str, int]) -> DataFrame:
     """The columns of the prices table, from the topic."""
-    stream = (
-        session.readStream.format("kafka")
-        .option("kafka.bootstrap.servers", task.bootstrap)
-        .option("subscribe", task.topic)
-        .option("startingOffsets", json.dumps({task.topic: starts}))
-        .option("kafka.isolation.level", "read_committed")
-        .option("kafka.max.partition.fetch.bytes", str(4 << 20))
-        .option("maxOffsetsPerTrigger", str(task.per_trigger))
-        .load()
-    )
+    reader = session.readStream.format("kafka").option("maxOffsetsPerTrigger", str(task.per_trigger))
+    for key, value in kafka_options(task, starts).items():
+        reader = reader.option(key, value)
+    stream = reader.load()
     fields = [column for column in PRICES if column.name not in _ORIGIN and column.name not in PARTITION_BY]
     types = ", ".join(f"{column.name} {'bigint' if column.name in _TIMES else from_arrow_type(column.type).simpleString()}" for column in fields)
     record = f.from_json(f.col("value").cast("string"), types)
