@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.errors import EngineUnavailable, LakeError, SettingsError
 from cryptoviz.lake import Lake
 from cryptoviz.lake.committed import values_since
 from cryptoviz.lake.deadletters import word
@@ -104,6 +104,7 @@ class DeadLetterReplay:
         Raises:
             EngineUnavailable: Kafka or the object store does not answer; what was published is in the ledger.
             LakeError: another replay has begun and takes over.
+            SettingsError: the ledger topic is one of the topics that carry records.
         """
         replayed = Replayed()
         total = int(self._lake.query(_COUNT, parameters=self._chosen).column("n")[0].as_py())
@@ -149,6 +150,9 @@ class DeadLetterReplay:
 
     def _ensure_ledger(self) -> None:
         kafka = self._settings.kafka
+        if kafka.ledger_topic in self._specs:
+            setting = "CRYPTOVIZ_KAFKA__LEDGER_TOPIC"
+            raise SettingsError(f"{setting} is {kafka.ledger_topic!r}, which carries records: the ledger needs a topic of its own", setting=setting)
         if topic_exists(kafka.bootstrap_servers, kafka.ledger_topic):
             return
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})

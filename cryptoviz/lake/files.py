@@ -113,8 +113,13 @@ class FileIndex:
             raise self._not_kept(wanted, f"the oldest log entry is of {commit.made.isoformat()}")
         files = self._files(past)
         gone = _paths(files) - _paths(newest.by_day)
-        if not gone or "kafka_offset" not in newest.schema.names:
+        if not gone:
             return Snapshot(past.version(), newest.schema, files)
+        if "kafka_offset" not in newest.schema.names:
+            raise self._not_kept(wanted, "maintenance has written its rows anew since")
+        dropped = sorted(files.keys() - newest.by_day.keys())
+        if dropped:
+            raise self._not_kept(wanted, f"its day {dropped[0]} is past its retention")
         # Maintenance has put larger files in the place of these, but each row's offset tells whether it was there already.
         progress = self._progress_at(past.version())
         if progress is None:

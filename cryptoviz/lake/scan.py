@@ -27,7 +27,7 @@ from cryptoviz.lake.schema import PARTITION_BY
 
 __all__ = ["Scanner"]
 
-_SMALL_BYTES = 1 << 20
+_SMALL_BYTES = 256 << 10  # beyond it, reading only some columns of some row groups costs less than keeping the rows
 _CACHE_BYTES = 384 << 20
 _READERS = 16  # small reads wait for the network, not for a core
 _FOOTERS = 2_000  # of large files: some 20 KB each
