@@ -31,7 +31,7 @@ def test_moments_are_utc(when: datetime | str | None, utc: datetime | None) -> N
 @pytest.mark.parametrize("when", ["2026-01-31", "2026-01-31T12:00:00", "noon", "", 1_764_000_000])
 def test_what_is_no_moment(when: object) -> None:
     with pytest.raises(InvalidTime, match="end is") as error:
-        moment(when, "end")  # type: ignore[arg-type]
+        moment(when, "end")
     assert error.value.argument == "end"
 
 
@@ -52,7 +52,7 @@ def test_type_checkers_are_told_what_comes_back() -> None:
     for method in (Lake.prices, Lake.raw, Lake.dead_letters, Lake.gaps, Lake.candles, Lake.query):
         assert [overloaded.__annotations__["return"] for overloaded in get_overloads(method)] == expected, method.__name__
     with pytest.raises(QueryError, match="as_ is 'csv'"):
-        convert(pa.table({"a": [1]}), "csv")  # type: ignore[arg-type]
+        convert(pa.table({"a": [1]}), "csv")
 
 
 def test_only_what_a_query_mentions_is_looked_up() -> None:
