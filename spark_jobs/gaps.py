@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ from cryptoviz.lake.schema import GAPS, PARTITION_BY
 from cryptoviz.lake.topicreader import topic_ends
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
-from spark_jobs.gap_logic import Era, day_gaps, eras_after, refilled
+from spark_jobs.gap_logic import DaySeen, Era, day_gaps, eras_after, refilled
 from spark_jobs.gap_seen import DayRows, first_live, read_day
 
 __all__ = ["Findings", "find_gaps"]
@@ -63,13 +64,14 @@ class _State:
     eras: tuple[Era, ...] = ()
     assets: dict[str, list[int]] = field(default_factory=dict)
     providers: tuple[str, ...] = ()
+    lost: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     done: dict[str, str] = field(default_factory=dict)
     looked_ms: int = 0
     took_ms: int = 0
 
     def to_json(self) -> bytes:
         data = {"v": 1, "eras": [[era.from_ms, era.tick_ms] for era in self.eras], "assets": self.assets, "providers": self.providers}
-        return json.dumps(data | {"done": self.done, "looked_ms": self.looked_ms, "took_ms": self.took_ms}).encode()
+        return json.dumps(data | {"lost": self.lost, "done": self.done, "looked_ms": self.looked_ms, "took_ms": self.took_ms}).encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> _State:
@@ -79,7 +81,7 @@ class _State:
             if data["v"] != 1:
                 return cls()
             eras = tuple(Era(first, step) for first, step in data["eras"])
-            return cls(eras, data["assets"], tuple(data["providers"]), data["done"], data["looked_ms"], data["took_ms"])
+            return cls(eras, data["assets"], tuple(data["providers"]), data["lost"], data["done"], data["looked_ms"], data["took_ms"])
         except (ValueError, KeyError, TypeError):
             return cls()
 
@@ -131,6 +133,7 @@ def _look(settings: Settings, state: _State, files: Mapping[str, Files], settled
         if day.isoformat() in state.done and "raw" in expired:
             found = refilled(before.values(), rows.seen)
         else:
+            _carry_lost(state, rows.seen, day.isoformat())
             judged = _judge(settings, state, rows, day, settled_ms, now_ms, with_providers="raw" not in expired)
             found = [_as_known(gap, before.get(gap.gap_id)) for gap in judged]
         if {gap.gap_id: gap for gap in found} != before:
@@ -140,6 +143,18 @@ def _look(settings: Settings, state: _State, files: Mapping[str, Files], settled
         state.done[day.isoformat()] = mark
     left = [gap for gaps in ledger.values() for gap in gaps if gap.scope is GapScope.ASSET and gap.state is not GapState.FILLED]
     return Findings(read, changed, len(left), sum(gap.missing - gap.filled for gap in left))
+
+
+def _carry_lost(state: _State, seen: DaySeen, day: str) -> None:
+    """Lost ticks are told by a later tick's record, which may lie behind midnight: then the day before is judged again, in the next round."""
+    for name in ("dropped", "unplanned"):
+        of_days = state.lost.setdefault(name, {})
+        for earlier, ticks in itertools.groupby(sorted(getattr(seen, name)), lambda tick: _day(tick).isoformat()):
+            told, known = set(ticks), set(of_days.get(earlier, ()))
+            if earlier < day and told - known:
+                of_days[earlier] = sorted(told | known)
+                state.done.pop(earlier, None)
+        setattr(seen, name, getattr(seen, name) | frozenset(of_days.get(day, ())))
 
 
 def _expired(settings: Settings, table: str, age_days: int) -> bool:

@@ -1,0 +1,171 @@
+"""The gap ledger on a real object store: found once, found again without a change, filled, and the same for every reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import date
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+from deltalake import write_deltalake
+
+from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.gaps import DROPPED, NOT_RUNNING, Gap, GapScope, GapState
+from cryptoviz.lake import Lake
+from cryptoviz.lake.ledger import gaps_address, read_gaps
+from cryptoviz.lake.objects import S3Access, minio_client, table_address
+from cryptoviz.lake.schema import PARTITION_BY, PRICES, RAW
+from cryptoviz.records import Kind, UnifiedRecord, event_id
+from cryptoviz.services.engines import build_engine
+from cryptoviz.settings import Settings, load_settings
+from spark_jobs.gap_seen import RECORDER, TICK
+from spark_jobs.gaps import Findings, find_gaps
+from tests.helpers import free_port
+from tests.lake import exchange, record
+
+pytestmark = pytest.mark.integration
+
+STEP = 60_000
+MIDNIGHT = 1_764_115_200_000  # 2025-11-26T00:00:00Z
+DAYS = (date(2025, 11, 25), date(2025, 11, 26))
+BITCOIN, ETHEREUM = DEFAULT_ASSETS[:2]
+NOW = MIDNIGHT + 86_400_000
+
+
+@pytest.fixture
+def settings(tmp_path: Any) -> Iterator[Settings]:
+    """An object store, and a Kafka that is away: ticks are settled as far as the lake has them."""
+    made = load_settings(
+        home=tmp_path,
+        crypto_list=("bitcoin", "ethereum"),
+        kafka={"port": free_port()},
+        s3={"port": free_port(), "console_port": free_port()},
+        collect={"tick_s": STEP / 1000},
+    )
+    engine = build_engine("object-store", made)
+    try:
+        engine.start()
+        yield made
+    finally:
+        engine.stop()
+
+
+def tick(number: int) -> int:
+    """A tick by its distance from midnight."""
+    return MIDNIGHT + number * STEP
+
+
+def commit(settings: Settings, name: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows as the lake job has them, in one commit."""
+    schema = PRICES if name == "prices" else RAW
+    columns: dict[str, list[Any]] = {column.name: [] for column in schema}
+    for number, row in enumerate(rows):
+        day = DAYS[row["tick_ts"] >= MIDNIGHT]
+        place = {"kafka_topic_id": "topic", "kafka_partition": 0, "kafka_offset": number, "year": day.year, "month": day.month, "day": day.day}
+        for column in schema:
+            value = (row | place)[column.name]
+            columns[column.name].append(value * 1000 if pa.types.is_timestamp(column.type) and value is not None else value)
+    table = pa.table([pa.array(values, schema.field(name).type) for name, values in columns.items()], schema)
+    uri = table_address(settings.s3, name).uri
+    write_deltalake(uri, table, mode="append", partition_by=list(PARTITION_BY), storage_options=settings.s3.storage_options())
+
+
+def collected(settings: Settings, numbers: Sequence[int], step: int = STEP, without: Sequence[int] = (), **more_told: Any) -> None:
+    """Ticks as the collector leaves them: two coins each (no ethereum on those in `without`), an exchange, a record of its own."""
+    rows = [record(tick(number), asset) for number in numbers for asset in (BITCOIN, ETHEREUM) if asset is BITCOIN or number not in without]
+    commit(settings, "prices", [asdict(row) for row in rows])
+    body = orjson.dumps({"v": 1, "tick_ms": step, "results": {"coingecko": {}}, "absent": {}, "idle": ["kraken"], **more_told}).decode()
+    raw = [exchange(tick(number), **more) for number in numbers for more in ({}, {"provider": RECORDER, "endpoint": TICK, "body": body})]
+    commit(settings, "raw", [asdict(row) | {"rate_limit_headers": None} for row in raw])
+
+
+def brought(settings: Settings, rows: Sequence[UnifiedRecord]) -> None:
+    """Rows of a backfill."""
+    filled = [replace(row, kind=Kind.BACKFILL, event_id=event_id(row.asset_id, row.tick_ts, Kind.BACKFILL), provider="binance") for row in rows]
+    commit(settings, "prices", [asdict(row) for row in filled])
+
+
+def told(gaps: Sequence[Gap], scope: GapScope = GapScope.ASSET) -> list[tuple[str, int, int, str, str]]:
+    """Whose, from, to (in ticks from midnight), why, and how it stands."""
+    mine = [gap for gap in gaps if gap.scope is scope]
+    return [(gap.subject, (gap.from_ms - MIDNIGHT) // STEP, (gap.to_ms - MIDNIGHT) // STEP, gap.reason, str(gap.state)) for gap in mine]
+
+
+def plain(settings: Settings) -> list[str]:
+    """Ids of gaps as a reader of the folder finds them, without the log."""
+    table = ds.dataset(
+        gaps_address(settings).root, filesystem=S3Access.of(settings.s3).filesystem(), format="parquet", partitioning="hive"
+    ).to_table()
+    return sorted(table["gap_id"].to_pylist())
+
+
+def test_the_ledger_from_the_first_look_to_the_last_fill(settings: Settings) -> None:
+    assert find_gaps(settings, NOW) is None
+    assert read_gaps(settings) == []
+    # Nine minutes before midnight to ten after: away over midnight, and once without a price for one coin.
+    collected(settings, [*range(-9, -2), *range(2, 6), *range(7, 11)], without=[4])
+    commit(settings, "raw", [asdict(exchange(tick(6))) | {"rate_limit_headers": None}])  # asked, and the tick was lost
+
+    first = find_gaps(settings, NOW)
+    expected = [
+        ("bitcoin", -2, -1, NOT_RUNNING, "open"),
+        ("ethereum", -2, -1, NOT_RUNNING, "open"),
+        ("bitcoin", 0, 1, NOT_RUNNING, "open"),
+        ("ethereum", 0, 1, NOT_RUNNING, "open"),
+        ("ethereum", 4, 4, "missing_asset", "open"),
+        ("bitcoin", 6, 6, DROPPED, "open"),
+        ("ethereum", 6, 6, DROPPED, "open"),
+    ]
+    assert told(read_gaps(settings)) == expected
+    assert told(read_gaps(settings), GapScope.PROVIDER) == [
+        ("coingecko", -2, -1, NOT_RUNNING, "open"), ("kraken", -2, -1, NOT_RUNNING, "open"),
+        ("coingecko", 0, 1, NOT_RUNNING, "open"), ("kraken", 0, 1, NOT_RUNNING, "open"),
+        ("kraken", 6, 6, DROPPED, "open"),
+    ]  # fmt: skip
+    assert first == Findings(days_read=2, days_changed=2, open_gaps=7, open_ticks=11)
+    known = read_gaps(settings)
+
+    # Nothing new: nothing is read. Without what was remembered, everything is, and comes out the same, found when it was found.
+    assert find_gaps(settings, NOW + STEP) == replace(first, days_read=0, days_changed=0)
+    address = gaps_address(settings)
+    minio_client(S3Access.of(settings.s3)).remove_object(address.bucket, address.key("_state.json"))
+    assert find_gaps(settings, NOW + 2 * STEP) == replace(first, days_changed=0)
+    assert read_gaps(settings) == known
+
+    brought(settings, [record(tick(-2)), record(tick(-1)), record(tick(-1), ETHEREUM)])
+    assert find_gaps(settings, NOW + 3 * STEP) == Findings(days_read=1, days_changed=1, open_gaps=6, open_ticks=8)
+    after = read_gaps(settings)
+    assert [(gap.subject, gap.state, gap.filled, gap.filled_by, gap.filled_ms) for gap in after[:2]] == [
+        ("bitcoin", GapState.FILLED, 2, ("binance",), tick(-1) + 250),
+        ("ethereum", GapState.PARTLY, 1, ("binance",), tick(-1) + 250),
+    ]
+    assert {gap.gap_id: gap.found_ms for gap in after} == {gap.gap_id: gap.found_ms for gap in known}
+
+    # A coarser grid from the next tick on: what it does not have is not missed.
+    collected(settings, [15, 20, 30], step=5 * STEP)
+    find_gaps(settings, NOW + 4 * STEP)
+    assert told(read_gaps(settings))[-2:] == [("bitcoin", 25, 25, NOT_RUNNING, "open"), ("ethereum", 25, 25, NOT_RUNNING, "open")]
+    assert [row for row in told(read_gaps(settings)) if row[1] in range(11, 15)] == [
+        ("bitcoin", 11, 14, NOT_RUNNING, "open"),
+        ("ethereum", 11, 14, NOT_RUNNING, "open"),
+    ]
+
+    # Told after midnight of two ticks before it: dropped, and planned by nobody. The day before is judged again, in the next round.
+    dropped, unplanned = [tick(-2), tick(-2), STEP], [tick(-1), tick(-1), STEP]
+    collected(settings, [35], step=5 * STEP, dropped=[dropped], unplanned=[unplanned])
+    find_gaps(settings, NOW + 5 * STEP)
+    assert find_gaps(settings, NOW + 6 * STEP).days_changed == 1
+    assert told(read_gaps(settings))[:2] == [("bitcoin", -2, -2, DROPPED, "filled"), ("ethereum", -2, -2, DROPPED, "open")]
+    assert find_gaps(settings, NOW + 7 * STEP).days_read == 0
+
+    ids = sorted(gap.gap_id for gap in read_gaps(settings))
+    assert len(set(ids)) == len(ids)
+    assert plain(settings) == ids
+    lake = Lake(settings)
+    assert sorted(lake.gaps(columns=["gap_id"])["gap_id"].to_pylist()) == ids
+    asked = lake.query("SELECT asset_id, sum(missing - filled)::BIGINT AS n FROM gaps WHERE scope = 'asset' GROUP BY ALL ORDER BY ALL")
+    assert asked.to_pylist() == [{"asset_id": "bitcoin", "n": 8}, {"asset_id": "ethereum", "n": 10}]
