@@ -36,11 +36,12 @@ FAULTS = {
 SAYS = {
     "down": "object store did not",
     "503 SlowDown": "SlowDown",
+    "slow": "object store is slow",
     "disk full": "XMinioStorageFull",
     "upload reset": "object store did not take",
     "every put's answer lost": "object store did not",
 }
-"""Faults that end all work, and what the state says of each."""
+"""Faults that hold all work up, and what the state says of each."""
 
 
 def through(settings: Settings, port: int) -> Settings:
@@ -85,7 +86,7 @@ def test_store_faults_delay_and_lose_nothing(tmp_path: Path, names: list[str]) -
 
 
 def strike(name: str, proxy: S3Proxy, host: object, settings: Settings, chance: random.Random) -> None:
-    """Make the fault for a while; those that end all work show in the state and in the lag."""
+    """Make the fault for a while; those that hold all work up show in the state and in the lag."""
     proxy.set(replace(FAULTS[name], name=name))
     if name in SAYS:
         seen = eventually(lambda: (seen := host.probe()).degraded and SAYS[name] in seen.message and seen, 60, every_s=0.2)
