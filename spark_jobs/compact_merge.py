@@ -21,12 +21,12 @@ from spark_jobs.parquet import repeats, stat_value
 
 __all__ = ["Layout", "Merged", "merge"]
 
-RANGE_BYTES = 32 << 20
+RANGE_BYTES = 16 << 20
 """Rows held at a time, as Arrow; a sort takes the same again."""
 _ROW_BYTES = 256
 _GROUP_MIN_ROWS, _GROUP_MAX_ROWS = 4096, 65_536
 """A row group ends with its cluster value (an asset) once it has so many rows: a reader of one asset skips the others."""
-_GROUP_MAX_BYTES = 16 << 20
+_GROUP_MAX_BYTES = 8 << 20
 _ORIGIN = ("kafka_topic_id", "kafka_partition", "kafka_offset")
 
 

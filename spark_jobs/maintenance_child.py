@@ -18,6 +18,8 @@ __all__ = ["RoundChild"]
 
 _POLL_S = 0.2
 _STOP_GRACE_S = 5.0
+# Memory that is freed goes back: the merge of a day of 734 400 rows takes 300 MB at most, with Arrow's own allocator 460.
+_FRUGAL = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
 class RoundChild:
@@ -38,7 +40,7 @@ class RoundChild:
         """
         await asyncio.to_thread(self._prepare)
         command = (sys.executable, "-m", "spark_jobs.maintenance_round", str(self._result), *self._tables)
-        environment = child_environment({SETTINGS_FILE_VARIABLE: str(self._settings_file)})
+        environment = child_environment({SETTINGS_FILE_VARIABLE: str(self._settings_file), **_FRUGAL})
         child = self._child = ChildProcess("maintenance", command, log_path(self._settings, "maintenance"), env=environment)
         try:
             await asyncio.to_thread(child.start)
