@@ -66,8 +66,8 @@ def probe_of(host: LakeHost) -> Any:
         return None
 
 
-def rows_committed(settings: Settings) -> int:
-    return int(DeltaTable(table_address(settings.s3, "prices").uri, storage_options=settings.s3.storage_options()).count())
+def rows_committed(settings: Settings, table: str = "prices") -> int:
+    return int(DeltaTable(table_address(settings.s3, table).uri, storage_options=settings.s3.storage_options()).count())
 
 
 class Keeper(threading.Thread):
