@@ -38,28 +38,33 @@ class Asked:
 
 
 class HistoryAsker:
-    """One provider, for one event loop. No network before `ask`."""
+    """One provider, for one event loop. No network before `ask`.
+
+    Attributes:
+        guards: what stands between it and its calls, shared with the scraper.
+        calls: made so far, attempts included.
+    """
 
     def __init__(self, source: HistorySource, settings: Settings, clock: Clock) -> None:
         own, cls = settings.provider(source.name), provider_class(source.name)
         self.source = source
         self._clock = clock
         self._exchanges: list[RawExchange] = []
-        self._guards: Guards = build_guards(source.name, settings, clock)
+        self.guards: Guards = build_guards(source.name, settings, clock)
         self._base_url = cls.resolve_base_url(own)
         self._fetcher = HttpFetcher(
             provider=source.name,
             client=open_client(self._base_url),
             limits=HttpLimits(own.timeout_s, own.max_body_bytes),
-            limiter=self._guards.limiter,
+            limiter=self.guards.limiter,
             clock=clock,
             recorder=self._exchanges.append,
             secrets=(own.api_key.get_secret_value(),) if own.api_key else (),
             status_reasons=cls.status_reasons,
         )
         self._headers = cls(own, self._fetcher, clock).auth_headers()
-        per_minute = self._guards.meter.plan.per_minute
-        self._pace_s = 60.0 * self._guards.turns.cost.weight / per_minute * _SHARE if per_minute else 0.0
+        per_minute = self.guards.meter.plan.per_minute
+        self._pace_s = 60.0 * self.guards.turns.cost.weight / per_minute * _SHARE if per_minute else 0.0
         self._refused_s = own.rate_limit_wait_s
         self._loaded = False
         self._next_s = 0.0
@@ -72,10 +77,10 @@ class HistoryAsker:
             ProviderUnavailable, ProviderRefused, BadPayload, NoHistory: the provider does not give them now.
         """
         if not self._loaded:
-            await self._guards.load()
+            await self.guards.load()
             self._loaded = True
-        self._guards.breaker.load()  # its scraper, or an operator, may have opened it since
-        if self._guards.breaker.status().state is BreakerState.OPEN:
+        self.guards.breaker.load()  # its scraper, or an operator, may have opened it since
+        if self.guards.breaker.status().state is BreakerState.OPEN:
             message = f"{self.source.name}: its breaker is open"
             raise ProviderUnavailable(message, provider=self.source.name, reason=FallbackReason.BREAKER_OPEN, retry_after_s=None)
         path, query = self.source.request(provider_id, window, step)
@@ -106,7 +111,7 @@ class HistoryAsker:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._fetcher.aclose()
-        await self._guards.aclose()
+        await self.guards.aclose()
 
     async def _once(
         self, path: str, query: dict[str, str], parse: Callable[[HttpResponse], tuple[list[Point], int]], tick_ts: int, attempt: int
@@ -114,7 +119,7 @@ class HistoryAsker:
         await self._clock.sleep(max(0.0, self._next_s - self._clock.monotonic_s()))
         self._next_s = self._clock.monotonic_s() + self._pace_s
         self._exchanges.clear()
-        self._guards.hold_off.load()  # what the provider told its scraper holds for us too
+        self.guards.hold_off.load()  # what the provider told its scraper holds for us too
         self._fetcher.begin(tick_ts, attempt)
         self.calls += 1
         try:
@@ -123,7 +128,7 @@ class HistoryAsker:
             wait_s = error.details.get("retry_after_s")
             if self._exchanges and error.details.get("reason") is FallbackReason.RATE_LIMITED:
                 wait_s = self._refused_s if wait_s is None else wait_s
-                self._guards.hold_off.impose(FallbackReason.RATE_LIMITED, wait_s, self._clock.now_ms())
+                self.guards.hold_off.impose(FallbackReason.RATE_LIMITED, wait_s, self._clock.now_ms())
             if error.details.get("reason") is FallbackReason.QUOTA or (wait_s is not None and wait_s > _LONGEST_WAIT_S):
                 raise
             raise _Passing(error, wait_s) from None

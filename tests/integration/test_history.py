@@ -1,0 +1,102 @@
+"""History from a real HTTP server, for each provider: prices as that provider served them live, and refusals waited out."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from actors.backfill.asker import Asked, HistoryAsker
+from actors.backfill.series import price_at, windows
+from actors.backfill.sources import SOURCES
+from actors.market.dialects import DIALECTS
+from actors.market.quotes import Market
+from actors.market.server import MarketConfig, ReplayMarket
+from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.clock import SystemClock
+from cryptoviz.errors import NoHistory, ProviderUnavailable
+from cryptoviz.records import FallbackReason
+from cryptoviz.settings import Settings, load_settings
+from tests.helpers import free_port
+
+pytestmark = pytest.mark.integration
+MINUTE = 60_000
+BITCOIN = DEFAULT_ASSETS[0]
+
+
+class PatientClock(SystemClock):
+    """Remembers for how long it was asked to wait."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        await super().sleep(seconds)
+
+
+def settings_at(market: ReplayMarket, home: Path) -> Settings:
+    """Providers at the market; a Redis that is away only means that nobody else is counted."""
+    return load_settings(
+        home=home, redis={"port": free_port()}, collect={"tick_s": 60}, providers={name: {"base_url": market.base_url(name)} for name in SOURCES}
+    )
+
+
+async def ask(asker: HistoryAsker, ticks: list[int]) -> Asked:
+    (step,) = asker.source.steps(ticks, SystemClock().now_ms())
+    (window,) = windows(ticks, step.span_ms, step.lookback_ms)
+    return await asker.ask(BITCOIN.provider_ids[asker.source.name], window, step, lambda _: None)
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+async def test_prices_are_those_that_were_served_then(name: str, tmp_path: Path) -> None:
+    oracle, sight = Market(MarketConfig().seed), DIALECTS[name].sight
+    coin = next(coin for coin in oracle.coins if coin.asset.asset_id == BITCOIN.asset_id)
+    async with ReplayMarket() as market:
+        asker = HistoryAsker(SOURCES[name], settings_at(market, tmp_path), SystemClock())
+        last = SystemClock().now_ms() // MINUTE * MINUTE - 10 * MINUTE
+        ticks = list(range(last - 300 * MINUTE, last + 1, MINUTE))
+        asked = await ask(asker, ticks)
+        await asker.aclose()
+    assert asker.calls == 1
+    for tick in ticks:
+        point = price_at(asked.points, tick, 900_000)
+        assert point is not None
+        assert tick - {"coingecko": 5 * MINUTE}.get(name, MINUTE) <= point.at_ms <= tick
+        assert point.price == pytest.approx(oracle.price(sight, coin, point.at_ms // 1000 * 1000), rel=1e-4)
+    exchange = asked.exchange
+    assert (exchange.provider, exchange.tick_ts, exchange.outcome, exchange.status) == (name, ticks[0], "ok", 200)
+
+
+async def test_a_refusal_is_waited_out_and_told_to_the_scraper(tmp_path: Path) -> None:
+    async with ReplayMarket() as market:
+        clock, settings = PatientClock(), settings_at(market, tmp_path)
+        asker = HistoryAsker(SOURCES["binance"], settings, clock)
+        market.faults.add(
+            {"provider": "binance", "kind": "http_status", "parameters": {"status": 429, "retry_after": 1}}, market.clock.monotonic_s()
+        )  # fmt: skip
+        asyncio.get_running_loop().call_later(1.5, market.faults.clear)
+        asked = await ask(asker, [SystemClock().now_ms() // MINUTE * MINUTE - 10 * MINUTE])
+        await asker.aclose()
+        assert asked.points
+        assert asker.calls >= 2
+        assert any(1.0 <= wait <= 3.0 for wait in clock.waits)
+        assert (settings.run_dir / "hold-off-binance.json").exists()
+
+
+async def test_what_the_provider_never_had_and_a_breaker_that_is_open(tmp_path: Path) -> None:
+    async with ReplayMarket() as market:
+        settings = settings_at(market, tmp_path)
+        asker = HistoryAsker(SOURCES["coingecko"], settings, SystemClock())
+        with pytest.raises(NoHistory, match="exceeds the allowed time range"):
+            await ask(asker, [1_700_000_000_000 // MINUTE * MINUTE])
+        await asker.aclose()
+
+        opened = HistoryAsker(SOURCES["kraken"], settings, SystemClock())
+        opened.guards.breaker.trip("maintenance there", SystemClock().now_ms())
+        with pytest.raises(ProviderUnavailable, match="breaker is open") as refused:
+            await ask(opened, [SystemClock().now_ms() // MINUTE * MINUTE - 10 * MINUTE])
+        assert refused.value.reason is FallbackReason.BREAKER_OPEN
+        assert opened.calls == 0
+        await opened.aclose()
