@@ -105,7 +105,7 @@ def write_candles(frame: Any, path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         for name, values in stored.items():
             with archive.open(f"{name}.npy", "w") as member:
-                np.lib.format.write_array(member, values, allow_pickle=False)
+                np.save(member, values, allow_pickle=False)
 
 
 def _decimals(values: Floats) -> int:
