@@ -17,6 +17,7 @@ __all__ = ["Backlog", "backlog", "end_position", "publish", "steady", "steady_ti
 
 _TRANSACTION_MS = 900_000  # the broker's own limit
 _POLL_EVERY = 20_000
+_VISIBLE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ def backlog(settings: Settings, found: Iterable[tuple[bytes, bytes]], name: str 
     producer = _producer(settings, name)
     partitions = settings.kafka.stream_partitions
     topic = settings.kafka.stream_topic
+    before = sum(end_position(settings).values())
     producer.begin_transaction()
     count = size = 0
     for key, value in found:
@@ -49,7 +51,12 @@ def backlog(settings: Settings, found: Iterable[tuple[bytes, bytes]], name: str 
             producer.poll(0)
     producer.flush(300)
     producer.commit_transaction(60)
-    return Backlog(count, size, time.time(), end_position(settings))
+    # The broker writes the transaction's ends a moment after it has said that the transaction is committed.
+    deadline = time.monotonic() + _VISIBLE_S
+    while sum((ends := end_position(settings)).values()) < before + count:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"the backlog is not visible {_VISIBLE_S:.0f} s after its commit")
+    return Backlog(count, size, time.time(), ends)
 
 
 def publish(producer: Producer, topic: str, found: Iterable[tuple[bytes, bytes]]) -> None:
