@@ -18,7 +18,7 @@ from spark_jobs.orphans import remove_orphans
 from spark_jobs.rewrite import carried_progress, paths_of
 from spark_jobs.tablelog import CONFIGURATION
 
-__all__ = ["remove_leftovers", "shorten_log"]
+__all__ = ["configure", "remove_leftovers", "shorten_log"]
 
 _CHECKPOINT_COMMITS = 100  # opening a table reads every commit since its last checkpoint: about 2 ms each
 
@@ -44,7 +44,7 @@ def remove_leftovers(client: Minio, address: TableAddress, table: DeltaTable) ->
 
 def shorten_log(client: Minio, address: TableAddress, table: DeltaTable) -> bool:
     """After many commits: write a checkpoint and remove log entries past their retention. Whether that was due."""
-    _configure(table)
+    configure(table)
     if table.version() - _last_checkpoint(client, address) < _CHECKPOINT_COMMITS:
         return False
     table.create_checkpoint()
@@ -52,7 +52,7 @@ def shorten_log(client: Minio, address: TableAddress, table: DeltaTable) -> bool
     return True
 
 
-def _configure(table: DeltaTable) -> None:
+def configure(table: DeltaTable) -> None:
     """Tables of earlier versions keep a record of each removed file for a week, which would make opening them slow."""
     present = table.metadata().configuration
     missing = {name: value for name, value in CONFIGURATION.items() if present.get(name) != value}
