@@ -13,8 +13,8 @@ __all__ = ["Family", "Usage", "kind_of"]
 _MARKS = (
     ("kafka.Kafka", "Kafka"),
     ("minio", "MinIO"),
-    ("spark_jobs.daemon", "Python workers"),
-    ("pyspark.daemon", "Python workers"),
+    ("-m spark_jobs.daemon", "Python workers"),
+    ("-m pyspark.daemon", "Python workers"),
     ("pyspark-shell", "driver JVM"),
     ("DefaultWorker", "executor JVM"),  # Ray's Java worker; Spark's master and application master are such too, and idle
     ("AppMaster", "executor JVM"),
