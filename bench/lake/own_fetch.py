@@ -17,12 +17,12 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Kafka
 from cryptoviz.errors import EngineUnavailable, LakeError
 from spark_jobs.write import WritePlan, make_writer
 
-__all__ = ["BATCH_RECORDS", "OffsetRange", "cut", "read_range", "sorted_out", "write_ranges"]
+__all__ = ["BATCH_BYTES", "BATCH_RECORDS", "Collected", "OffsetRange", "read_range", "sorted_out", "write_ranges"]
 
 _SILENCE_S = 30.0
 """Without a message for so long the task fails; Spark repeats it."""
 BATCH_RECORDS = 8192
-_BATCH_BYTES = 8 << 20
+BATCH_BYTES = 8 << 20
 _BLOCK_S = 0.05
 _POLL_BELOW = 1000
 """Fewer records than this are asked for one by one: a request for many waits its time out when a transaction's end is one of the offsets."""
@@ -70,7 +70,7 @@ def write_ranges(plan: WritePlan, bootstrap_servers: str) -> Callable[[Iterable[
 
 def _read(consumer: Any, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
     heard_s = time.monotonic()
-    held: list[Any] = []
+    collected = Collected(wanted)
     at, done = wanted.start, False
     while not done:
         remaining = wanted.end - at
@@ -85,22 +85,33 @@ def _read(consumer: Any, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
             continue
         heard_s = time.monotonic()
         good, at, done = sorted_out(found, wanted, at)
-        held += good
-        # Cut by what is in the range alone: where a file ends depends on it, and a repeated task must come to the same files.
-        while held and (done or len(held) >= BATCH_RECORDS or sum(map(len, held)) >= _BATCH_BYTES):
-            size = cut(held)
-            yield _as_batch(held[:size], wanted)
-            held = held[size:]
+        yield from collected.add(good)
+    yield from collected.rest()
 
 
-def cut(messages: Sequence[Any]) -> int:
-    """How many of them make a batch: so many records, or the first so many bytes."""
-    size = 0
-    for number, message in enumerate(messages[:BATCH_RECORDS], 1):
-        size += len(message)
-        if size >= _BATCH_BYTES:
-            return number
-    return min(len(messages), BATCH_RECORDS)
+class Collected:
+    """Messages until they make a batch, cut by what is in the range alone: where a file ends depends on it, and a repeated task must come to the same
+    files.
+    """
+
+    def __init__(self, wanted: OffsetRange) -> None:
+        self._wanted = wanted
+        self._held: list[Any] = []
+        self._bytes = 0
+
+    def add(self, messages: Sequence[Any]) -> Iterator[pa.RecordBatch]:
+        """The batches that are full now."""
+        for message in messages:
+            self._held.append(message)
+            self._bytes += len(message)
+            if len(self._held) >= BATCH_RECORDS or self._bytes >= BATCH_BYTES:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[pa.RecordBatch]:
+        """What is left."""
+        if self._held:
+            yield _as_batch(self._held, self._wanted)
+        self._held, self._bytes = [], 0
 
 
 def sorted_out(found: Sequence[Any], wanted: OffsetRange, at: int) -> tuple[Sequence[Any], int, bool]:

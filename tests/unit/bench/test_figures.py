@@ -13,7 +13,7 @@ from bench.lake.commits import Commit, latencies_ms
 from bench.lake.contend.task import Task
 from bench.lake.day import growth
 from bench.lake.figures import Figure, Part, Spread, spread
-from bench.lake.own_fetch import BATCH_RECORDS, OffsetRange, cut, sorted_out
+from bench.lake.own_fetch import BATCH_RECORDS, Collected, OffsetRange, sorted_out
 from bench.lake.report import markdown, number
 from bench.lake.usage import kind_of
 from cryptoviz.errors import LakeError
@@ -106,6 +106,15 @@ class Message:
     def error(self) -> KafkaError | None:
         return None if self._code is None else KafkaError(self._code)
 
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 1_764_000_000_000
+
+    def key(self) -> bytes:
+        return b"bitcoin"
+
+    def value(self) -> bytes:
+        return b"{}"
+
     def __len__(self) -> int:
         return self._size
 
@@ -130,7 +139,12 @@ def test_records_that_kafka_has_dropped_are_told() -> None:
         sorted_out([Message(-1, code=KafkaError._AUTO_OFFSET_RESET)], WANTED, 5)
 
 
-def test_a_batch_is_cut_by_records_or_bytes() -> None:
-    assert cut([Message(n) for n in range(BATCH_RECORDS + 5)]) == BATCH_RECORDS
-    assert cut([Message(n, 3 << 20) for n in range(5)]) == 3
-    assert cut([Message(0)]) == 1
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_batches_are_cut_by_records_or_bytes_however_the_messages_come(pieces: int) -> None:
+    small, large = [Message(n) for n in range(BATCH_RECORDS + 5)], [Message(n, 3 << 20) for n in range(4)]
+    for messages, sizes in ((small, [BATCH_RECORDS, 5]), (large, [3, 1])):
+        collected = Collected(WANTED)
+        batches = [batch for start in range(0, len(messages), pieces) for batch in collected.add(messages[start : start + pieces])]
+        batches += collected.rest()
+        assert [batch.num_rows for batch in batches] == sizes
+        assert [offset for batch in batches for offset in batch.column("offset").to_pylist()] == [one.offset() for one in messages]
