@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +63,12 @@ def throughput(sizes: Sizes, contenders: Sequence[str] = tuple(CONTENDERS)) -> P
                 proof,
             )
         ]
+        _say(figures[0], used)
         for name in contenders:
             result = contend(settings, name, warm.ends, main.ends, Path(folder) / name, sizes.quix_records if name == "quix" else None)
             effort = _effort(result.records, result.seconds, result.cpu_s)
             figures.append(Figure(CONTENDERS[name], round(result.records / result.seconds), "records/s", note=effort, check=result.check))
+            _say(figures[-1])
     load_text = f"{main.records} records of {main.value_bytes / main.records:.0f} bytes in 2 partitions, after {warm.records} to warm up"
     return Part(
         name="throughput",
@@ -76,6 +79,11 @@ def throughput(sizes: Sizes, contenders: Sequence[str] = tuple(CONTENDERS)) -> P
         notes=("the lake job's CPU seconds: " + ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in used.items()),),
         detail={"lake_cpu_s": used},
     )
+
+
+def _say(figure: Figure, used: Mapping[str, float] | None = None) -> None:
+    """Of a run of minutes, what is known already."""
+    sys.stderr.write(f"{figure.name}: {figure.value:.0f} {figure.unit}; {figure.note}; {figure.check} {dict(used or {})}\n")
 
 
 def _effort(count: int, took_s: float, cpu_s: float) -> str:
