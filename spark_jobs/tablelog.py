@@ -18,7 +18,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 
 from cryptoviz.errors import EngineUnavailable, LakeError
-from cryptoviz.lake.objects import TableAddress
+from cryptoviz.lake.objects import TableAddress, one_line
 from cryptoviz.lake.parts import parse_part
 from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress, merge, read_progress
 from cryptoviz.lake.schema import PARTITION_BY
@@ -83,7 +83,7 @@ class TableLog:
             self._commit([], self._next(dict(before.offsets) if before else {}))
             self._evolve(change)
         except (DeltaError, OSError) as error:
-            raise EngineUnavailable(f"the object store did not open {self.address.uri}: {error}", engine="object-store") from error
+            raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
 
     def commit(self, parts: Iterable[WrittenPart], offsets: Offsets) -> None:
         """Add the files in one commit, which also moves progress to `offsets`.
@@ -98,7 +98,7 @@ class TableLog:
         try:
             self._commit(actions, progress)
         except (DeltaError, OSError) as error:
-            raise EngineUnavailable(f"the commit to {self.address.uri} failed: {error}", engine="object-store") from error
+            raise EngineUnavailable(f"the commit to {self.address.uri} failed: {one_line(error)}", engine="object-store") from error
 
     def known_paths(self) -> set[str]:
         """Relative paths of the files in the table's present version."""
@@ -173,7 +173,7 @@ class TableLog:
             except CommitFailedError as error:
                 table.update_incremental()
                 if table.version() == seen:  # no conflict: the store refused the write
-                    raise EngineUnavailable(f"the commit to {self.address.uri} failed: {error}", engine="object-store") from error
+                    raise EngineUnavailable(f"the commit to {self.address.uri} failed: {one_line(error)}", engine="object-store") from error
                 if not self._was_made(table, progress):
                     continue
             else:

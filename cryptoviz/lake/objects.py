@@ -5,6 +5,7 @@ Everything here is made from an `S3Access`, a small picklable value, because exe
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import S3Settings
 
-__all__ = ["STORE_ERRORS", "TABLES", "S3Access", "TableAddress", "minio_client", "store_error", "table_address"]
+__all__ = ["STORE_ERRORS", "TABLES", "S3Access", "TableAddress", "minio_client", "one_line", "store_error", "table_address"]
 
 TABLES: tuple[str, ...] = ("prices", "raw", "dead_letters")
 
@@ -29,6 +30,7 @@ _RETRIES = urllib3.Retry(
     total=4, backoff_factor=0.2, backoff_max=2, backoff_jitter=0.2, status_forcelist=[500, 502, 503, 504], allowed_methods=None, raise_on_status=False
 )
 _MAX_TOLD = 300
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 STORE_ERRORS: tuple[type[Exception], ...] = (MinioException, HTTPError)
 """What a `minio_client` raises when the store refuses or does not answer."""
@@ -116,3 +118,9 @@ def store_error(error: Exception, doing: str) -> EngineUnavailable:
     else:
         why = f"{type(error).__name__}: {error}"
     return EngineUnavailable(f"the object store did not {doing}: {why[:_MAX_TOLD]}", engine="object-store")
+
+
+def one_line(error: Exception) -> str:
+    """The text of an error of delta-rs, which draws a coloured tree: what was done and the cause at its root, without the middle of a long one."""
+    text = " ".join(_COLOUR.sub("", str(error)).replace("\u21b3", "").split())
+    return text if len(text) <= _MAX_TOLD else f"{text[: _MAX_TOLD // 2]} ... {text[-_MAX_TOLD // 2 :]}"

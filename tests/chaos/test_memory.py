@@ -45,6 +45,7 @@ def test_a_backlog_of_the_largest_bodies_is_taken_within_the_executors_memory(tm
                 fill(settings, feed, number + 100)
                 os.kill(eventually(executor, 30), signal.SIGKILL)
                 figures.add("executor ended by the system", taken(settings, feed, Progress(settings, [feed])))
+            eventually(lambda: rows_committed(settings) == feed.rows and rows_committed(settings, "raw") == feed.exchanges, 60)
             assert host.probe().healthy
             host.stop()
         assert_same_sets(settings, [feed])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from minio.error import S3Error
 from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
-from cryptoviz.lake.objects import STORE_ERRORS, store_error
+from cryptoviz.lake.objects import STORE_ERRORS, one_line, store_error
 
 
 def test_the_stores_own_reason_is_told() -> None:
@@ -26,3 +26,12 @@ def test_the_cause_behind_all_tries_is_told() -> None:
 
 def test_a_reason_is_cut() -> None:
     assert len(str(store_error(S3Error(None, "Odd", "x" * 5000, "", "", ""), "take k"))) < 400
+
+
+def test_a_tree_of_causes_becomes_one_line_with_its_root() -> None:
+    tree = "Generic S3 error\n  \x1b[31m\u21b3\x1b[0m Error performing PUT http://x/1.json\n    \x1b[31m\u21b3\x1b[0m Connection reset by peer\n"
+    assert one_line(OSError(tree)) == "Generic S3 error Error performing PUT http://x/1.json Connection reset by peer"
+    long = one_line(OSError("what was done " + "between " * 500 + "the cause"))
+    assert long.startswith("what was done")
+    assert long.endswith("the cause")
+    assert len(long) < 320
