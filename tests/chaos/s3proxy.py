@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import random
 import re
 import struct
 import threading
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Self
 
@@ -56,7 +58,56 @@ class _Request:
 
 
 class S3Proxy:
-    """Runs in a thread of its own. `fault` may be set at any time; `hits` counts the requests that it met."""
+    """A process of its own: delta-rs holds the GIL while it waits, and a proxy in the process that asks would never answer. Use as a context."""
+
+    def __init__(self, port: int, target_port: int, seed: int = 0) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_run, args=(theirs, port, target_port, seed), name="s3-proxy", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._process.start()
+        self._answer()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.send(None)
+        self._process.join(15)
+        self._process.close()
+
+    @property
+    def hits(self) -> int:
+        """Requests that the present fault has met."""
+        return self._ask("hits")
+
+    def set(self, fault: Fault) -> None:
+        """From now on; open connections of a store that is `down` are reset."""
+        self._ask(fault)
+
+    def clear(self) -> None:
+        """All well again."""
+        self.set(Fault())
+
+    def _ask(self, what: object) -> int:
+        self._pipe.send(what)
+        return self._answer()
+
+    def _answer(self) -> int:
+        assert self._pipe.poll(30), "the proxy does not answer"
+        return self._pipe.recv()
+
+
+def _run(pipe: Connection, port: int, target_port: int, seed: int) -> None:
+    with _Proxy(port, target_port, seed) as proxy:
+        pipe.send(0)
+        while (asked := pipe.recv()) is not None:
+            if isinstance(asked, Fault):
+                proxy.set(asked)
+            pipe.send(proxy.hits)
+
+
+class _Proxy:
+    """`fault` may be set at any time; `hits` counts the requests that it met."""
 
     def __init__(self, port: int, target_port: int, seed: int = 0) -> None:
         self.fault = Fault()
@@ -81,14 +132,9 @@ class S3Proxy:
         self._loop.close()
 
     def set(self, fault: Fault) -> None:
-        """From now on; open connections of a store that is `down` are reset."""
         self.hits = 0
         self.fault = fault
         self._call(self._close() if fault.down else self._listen())
-
-    def clear(self) -> None:
-        """All well again."""
-        self.set(Fault())
 
     def _call(self, work: object) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
