@@ -15,7 +15,7 @@ from cryptoviz.assets import resolve_assets
 from cryptoviz.errors import EngineUnavailable, QueryError
 from cryptoviz.lake import sql as lake_sql
 from cryptoviz.lake.candlereader import CandleReader
-from cryptoviz.lake.candles import INTERVALS, check_interval, whole_buckets
+from cryptoviz.lake.ohlcv import INTERVALS, check_interval, whole_buckets
 from cryptoviz.lake.catalog import READABLE
 from cryptoviz.lake.convert import As, When, check_columns, check_range, convert, moment
 from cryptoviz.lake.files import FileIndex, Snapshot
@@ -184,7 +184,7 @@ class Lake:
         version: int | None = None,
         as_of: When = None,
     ) -> Any:
-        """Candles of one asset by `ts`, made from polled prices: see `cryptoviz.lake.candles` for what that means.
+        """Candles of one asset by `ts`, made from polled prices: see `cryptoviz.lake.ohlcv` for what that means.
 
         None is cut: the first is the one that `start` lies in, the last begins before `end`. The newest may still be going on.
         """

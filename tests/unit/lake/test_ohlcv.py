@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from cryptoviz.lake.candles import (
+from cryptoviz.lake.ohlcv import (
     CANDLES,
     INTERVALS,
     CandleFile,
