@@ -16,8 +16,8 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from minio import Minio
 
-from cryptoviz.lake.ohlcv import CANDLES, INTERVALS, TICK_COLUMNS, CandleFile, candle_sql, coarser_sql, day_end_ms, parse_candle_file
 from cryptoviz.lake.objects import S3Access, TableAddress, table_address
+from cryptoviz.lake.ohlcv import CANDLES, INTERVALS, TICK_COLUMNS, CandleFile, candle_sql, coarser_sql, day_end_ms, parse_candle_file
 from cryptoviz.lake.parts import Part, day_start
 from cryptoviz.lake.schema import PARTITION_BY, PRICES, file_schema
 from cryptoviz.settings import Settings

@@ -9,10 +9,10 @@ from datetime import datetime
 import duckdb
 import pyarrow.dataset as ds
 
-from cryptoviz.lake.ohlcv import CANDLES, COLUMNS, INTERVALS, TICK_COLUMNS, candle_sql, stored_sql, whole_days
 from cryptoviz.lake.catalog import Readable
 from cryptoviz.lake.files import FileIndex, Snapshot
 from cryptoviz.lake.objects import S3Access, table_address
+from cryptoviz.lake.ohlcv import CANDLES, COLUMNS, INTERVALS, TICK_COLUMNS, candle_sql, stored_sql, whole_days
 from cryptoviz.lake.scan import Scanner
 from cryptoviz.settings import Settings
 
