@@ -13,8 +13,8 @@ import pytest
 from deltalake import DeltaTable
 
 from cryptoviz.lake import Lake
-from cryptoviz.lake.ohlcv import INTERVALS, parse_candle_file
 from cryptoviz.lake.objects import S3Access, table_address
+from cryptoviz.lake.ohlcv import INTERVALS, parse_candle_file
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance_round import run_round
 from spark_jobs.maintenance_steps import STEPS, RoundContext
