@@ -23,11 +23,13 @@ from confluent_kafka import Producer
 from deltalake import write_deltalake
 
 from control.components import build_table
+from control.operation_desk import OperationDesk
 from control.reconciler import Reconciler
 from control.server import ControlServer
 from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import Probe
+from cryptoviz.gaps import Gap
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.schema import PARTITION_BY, PRICES
 from cryptoviz.records import SCHEMA_VERSION, UnifiedRecord, event_id
@@ -36,6 +38,7 @@ from cryptoviz.services.process import ChildProcess
 from cryptoviz.settings import Settings, dump_settings_file, load_settings
 from tests.helpers import eventually, free_port
 from tests.unit.control.fakes import FakeRuntime, MemoryStore
+from tests.unit.control.operation_fakes import FakeOperationRunner, MemoryOperations
 
 TICK_MS = 2000
 BASE_PRICES = {
@@ -113,6 +116,7 @@ class ControlThread:
         self._settings = settings
         self.runtime = FakeRuntime()
         self._server: ControlServer | None = None
+        self._desk: OperationDesk | None = None
         self._reconciler: Reconciler | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -140,10 +144,17 @@ class ControlThread:
     async def _open(self) -> None:
         async def end() -> None: ...
 
+        async def no_gaps() -> list[Gap]:
+            return []
+
         table = build_table(self._settings)
         self._reconciler = Reconciler(table, self.runtime, MemoryStore(), SystemClock(), 100, replayed=self._settings.profile == "demo")
-        self._server = ControlServer(self._reconciler, self._settings, self._settings.token_file.read_text(encoding="ascii"), end)
+        runner = FakeOperationRunner(self._settings)
+        self._desk = OperationDesk(runner, MemoryOperations(), self._settings, SystemClock(), lambda _: "")
+        token = self._settings.token_file.read_text(encoding="ascii")
+        self._server = ControlServer(self._reconciler, self._desk, no_gaps, self._settings, token, end)
         await self._reconciler.open()
+        await self._desk.open()
         self._task = asyncio.create_task(self._reconciler.run())
         await self._server.start()
 
@@ -154,6 +165,8 @@ class ControlThread:
         await self._server.stop(0.5)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        assert self._desk is not None
+        await self._desk.close()
         await self._reconciler.close()
 
 

@@ -75,11 +75,11 @@ def test_the_theme_can_be_turned_by_hand(market: Stack, open_page: Opener) -> No
     seen = open_page(f"{market.url}/?coin=solana")
     page = seen.page
     page.get_by_label("Toggle theme").click()
-    page.locator(".mui-dark").first.wait_for()
+    page.locator(".mui-dark:visible").first.wait_for()
     page.get_by_role("tab", name="Pipeline").click()
     page.locator(state_of("lake")).wait_for(state="visible")
     page.get_by_label("Toggle theme").click()
-    page.locator(".mui-light").first.wait_for()
+    page.locator(".mui-light:visible").first.wait_for()
     page.get_by_role("tab", name="Market").click()
     page.locator(".cv-price").first.wait_for(state="visible")
     assert seen.errors == []
