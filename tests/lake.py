@@ -20,6 +20,7 @@ from cryptoviz.records import RawExchange, UnifiedRecord, event_id
 from cryptoviz.services.engines import build_engine
 from cryptoviz.settings import Settings, load_settings
 from tests.helpers import eventually, free_port
+from tests.raycluster import ray_on
 
 TICK = 1_764_000_000_000  # 2025-11-24T16:00:00Z
 DAY_MS = 86_400_000
@@ -172,21 +173,8 @@ class LakeHost:
 @contextlib.contextmanager
 def ray_cluster() -> Iterator[Any]:
     """A local Ray of two CPUs."""
-    import ray
-
-    ray.init(
-        address="local",
-        num_cpus=2,
-        namespace=NAMESPACE,
-        object_store_memory=128 << 20,
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-    )
-    try:
+    with ray_on(2, NAMESPACE) as ray:
         yield ray
-    finally:
-        ray.shutdown()
 
 
 def host_lake(ray: Any, settings: Settings, name: str = "lake") -> LakeHost:

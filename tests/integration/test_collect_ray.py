@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 from collections import Counter
@@ -22,6 +21,7 @@ from cryptoviz.components import Probe
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings
 from tests.collecting import PROVIDERS, kafka_and_redis, read_all, settings_for, until
+from tests.raycluster import ray_on
 
 pytestmark = pytest.mark.integration
 NAMESPACE = "cryptoviz"
@@ -29,18 +29,8 @@ NAMESPACE = "cryptoviz"
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    with kafka_and_redis(tmp_path_factory.mktemp("engines")) as engines:
-        ray.init(
-            address="local",
-            num_cpus=1,
-            include_dashboard=False,
-            namespace=NAMESPACE,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=80 << 20,
-        )
+    with kafka_and_redis(tmp_path_factory.mktemp("engines")) as engines, ray_on(1, NAMESPACE, 80 << 20):
         yield engines.settings
-        ray.shutdown()
 
 
 class Actors:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import time
 from collections.abc import Iterator
 
 import pytest
-import ray
 
 from control.components import ComponentSpec
 from control.ray_runtime import RayRuntime
 from cryptoviz.components import ComponentKind
 from cryptoviz.errors import ComponentLost, EngineUnavailable, PreflightError, TerminalError
 from tests.helpers import eventually_async
+from tests.raycluster import ray_on
 
 pytestmark = pytest.mark.integration
 
@@ -26,17 +25,8 @@ CLASS = "tests.integration.dummies:Dummy"
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init(
-        address="local",
-        num_cpus=1,
-        include_dashboard=False,
-        namespace=NAMESPACE,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=80 << 20,
-    )
-    yield
-    ray.shutdown()
+    with ray_on(1, NAMESPACE, 80 << 20):
+        yield
 
 
 @pytest.fixture

@@ -1,0 +1,66 @@
+"""A Ray cluster of a test's own, started as the pipeline starts its own: by a process of its own.
+
+`ray.init(address="local")` would start it from the test process, which has many threads of native libraries by then; a cluster's first process that
+was forked from it did not always come up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.helpers import eventually, free_ports
+
+NODE = "127.0.0.2"
+
+
+@contextlib.contextmanager
+def ray_on(num_cpus: int, namespace: str, object_store_bytes: int = 128 << 20) -> Iterator[Any]:
+    """Ray, connected to a one-node cluster of that many CPUs; both end with the block."""
+    import ray
+
+    temp = Path(tempfile.mkdtemp(prefix="cvt-"))
+    gcs, client = free_ports(2)
+    command = [
+        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats", f"--node-ip-address={NODE}",
+        f"--port={gcs}", f"--ray-client-server-port={client}", "--include-dashboard=false", "--dashboard-agent-listen-port=0",
+        f"--temp-dir={temp}", f"--object-store-memory={object_store_bytes}", f"--num-cpus={num_cpus}", "--include-log-monitor=false", "--no-monitor",
+    ]  # fmt: skip
+    log = temp / "start.log"
+    # A driver in this process asks without a token; the cluster is on loopback, and lives as long as the test.
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    with log.open("wb") as output:
+        head = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        eventually(lambda: b"Ray runtime started" in log.read_bytes() or head.poll() is not None, 60, 0.1)
+        assert head.poll() is None, log.read_text()
+        ray.init(address=f"{NODE}:{gcs}", namespace=namespace, log_to_driver=False, configure_logging=False)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+    finally:
+        _end(head)
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def _end(head: subprocess.Popen[bytes]) -> None:
+    family = psutil.Process(head.pid).children(recursive=True) if head.poll() is None else []
+    head.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        head.wait(10)
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    head.kill()
+    head.wait(10)
+    psutil.wait_procs(family, timeout=5)
