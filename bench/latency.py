@@ -180,7 +180,7 @@ def memory_mb(settings: Settings) -> dict[str, float]:
     samples.sort(key=lambda sizes: sum(sizes.values()))
     usual, most = samples[len(samples) // 2], samples[-1]
     largest = dict(sorted(usual.items(), key=lambda item: -item[1])[:12])
-    totals = {"total": round(sum(usual.values())), "most": round(sum(most.values())), "processes": len(usual)}
+    totals: dict[str, float] = {"total": round(sum(usual.values())), "most": round(sum(most.values())), "processes": len(usual)}
     return totals | {name: round(size) for name, size in largest.items()}
 
 
