@@ -49,7 +49,8 @@ proto: ## Generate the gRPC code anew from proto/
 bench-collect: setup ## Measure 10 000 assets a tick on one core, and response to Kafka's acknowledgement
 	@$(BIN)/python -m bench.collect
 
-bench-latency: setup ## Measure provider-to-page and Kafka-to-lake latency, and memory
+bench-latency: ## Measure provider-to-page and Kafka-to-lake latency, and memory (12 minutes)
+	@scripts/setup --test
 	@$(BIN)/python bench/latency.py
 
 bench-lake: setup ## Measure the lake beside other ways to build it; PARTS="query size" for some of it
