@@ -18,9 +18,10 @@ import grpc
 
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.control.convert import component_from_proto, pipeline_from_proto
-from cryptoviz.control.convert_gaps import gap_from_proto, stamp
+from cryptoviz.control.convert_gaps import gap_from_proto
 from cryptoviz.control.convert_providers import provider_from_proto
 from cryptoviz.control.pipeline import PipelineStatus
+from cryptoviz.control.times import stamp
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1 import gaps_pb2 as gaps_pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub

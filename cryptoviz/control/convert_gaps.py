@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
+from cryptoviz.control.times import moment_ms, stamp
 from cryptoviz.control.v1 import gaps_pb2 as pb
 from cryptoviz.gaps import Gap, GapScope
 
-__all__ = ["gap_from_proto", "gap_to_proto", "stamp"]
+__all__ = ["gap_from_proto", "gap_to_proto"]
 
 
 def gap_to_proto(gap: Gap) -> pb.Gap:
@@ -41,14 +40,5 @@ def gap_from_proto(message: pb.Gap) -> Gap:
         found_ms=message.found.ToMilliseconds(),
         filled=message.filled,
         filled_by=tuple(message.filled_by),
-        filled_ms=message.filled_at.ToMilliseconds() if message.HasField("filled_at") else None,
+        filled_ms=moment_ms(message, "filled_at"),
     )
-
-
-def stamp(moment_ms: int | None) -> Timestamp | None:
-    """The message of a time; None stays absent."""
-    if moment_ms is None:
-        return None
-    made = Timestamp()
-    made.FromMilliseconds(moment_ms)
-    return made

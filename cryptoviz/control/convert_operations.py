@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from google.protobuf.timestamp_pb2 import Timestamp
-
+from cryptoviz.control.times import moment_ms, stamp
 from cryptoviz.control.v1 import operations_pb2 as pb
 from cryptoviz.operations import (
     Arguments,
@@ -25,15 +22,15 @@ def arguments_to_proto(arguments: Arguments) -> pb.OperationArguments:
     """The message of what to do."""
     match arguments:
         case BackfillArguments():
-            span = {"start": _stamp(arguments.start_ms), "end": _stamp(arguments.end_ms)}
+            span = {"start": stamp(arguments.start_ms), "end": stamp(arguments.end_ms)}
             return pb.OperationArguments(backfill=pb.BackfillArguments(assets=arguments.assets, provider=arguments.provider or "", **span))
         case ReplayArguments():
-            span = {"start": _stamp(arguments.start_ms), "end": _stamp(arguments.end_ms)}
+            span = {"start": stamp(arguments.start_ms), "end": stamp(arguments.end_ms)}
             return pb.OperationArguments(replay=pb.ReplayArguments(keep_rows=arguments.keep_rows, **span))
         case MaintenanceArguments():
             return pb.OperationArguments(maintenance=pb.MaintenanceArguments(tables=arguments.tables))
         case ReplayDeadLettersArguments():
-            span = {"start": _stamp(arguments.start_ms), "end": _stamp(arguments.end_ms)}
+            span = {"start": stamp(arguments.start_ms), "end": stamp(arguments.end_ms)}
             return pb.OperationArguments(replay_dead_letters=pb.ReplayDeadLettersArguments(reasons=arguments.reasons, **span))
 
 
@@ -43,10 +40,13 @@ def arguments_from_proto(message: pb.OperationArguments) -> Arguments:
     if which == "backfill":
         backfill = message.backfill
         return BackfillArguments(
-            assets=tuple(backfill.assets), start_ms=_ms(backfill, "start"), end_ms=_ms(backfill, "end"), provider=backfill.provider or None
+            assets=tuple(backfill.assets),
+            start_ms=moment_ms(backfill, "start"),
+            end_ms=moment_ms(backfill, "end"),
+            provider=backfill.provider or None,
         )
     if which == "replay":
-        start_ms, end_ms = _ms(message.replay, "start"), _ms(message.replay, "end")
+        start_ms, end_ms = moment_ms(message.replay, "start"), moment_ms(message.replay, "end")
         if start_ms is None or end_ms is None:
             raise ValueError("replay needs start and end")
         return ReplayArguments(start_ms=start_ms, end_ms=end_ms, keep_rows=message.replay.keep_rows)
@@ -54,7 +54,7 @@ def arguments_from_proto(message: pb.OperationArguments) -> Arguments:
         return MaintenanceArguments(tables=tuple(message.maintenance.tables))
     if which == "replay_dead_letters":
         letters = message.replay_dead_letters
-        return ReplayDeadLettersArguments(reasons=tuple(letters.reasons), start_ms=_ms(letters, "start"), end_ms=_ms(letters, "end"))
+        return ReplayDeadLettersArguments(reasons=tuple(letters.reasons), start_ms=moment_ms(letters, "start"), end_ms=moment_ms(letters, "end"))
     raise ValueError("must be one of backfill, replay, maintenance, replay_dead_letters")
 
 
@@ -68,8 +68,8 @@ def operation_to_proto(status: OperationStatus) -> pb.Operation:
         total=status.progress.total,
         unit=status.progress.unit,
         message=status.message,
-        created=_stamp(status.created_ms),
-        ended=_stamp(status.ended_ms),
+        created=stamp(status.created_ms),
+        ended=stamp(status.ended_ms),
         attempt=status.attempt,
         figures=status.figures,
         notes=status.notes,
@@ -86,21 +86,9 @@ def operation_from_proto(message: pb.Operation) -> OperationStatus:
         progress=Progress(done=message.done, total=message.total if message.HasField("total") else None, unit=message.unit, message=message.message),
         message=message.message,
         created_ms=message.created.ToMilliseconds(),
-        ended_ms=_ms(message, "ended"),
+        ended_ms=moment_ms(message, "ended"),
         attempt=message.attempt,
         figures=dict(message.figures),
         notes=tuple(message.notes),
         version=message.version,
     )
-
-
-def _ms(message: Any, field: str) -> int | None:
-    return getattr(message, field).ToMilliseconds() if message.HasField(field) else None
-
-
-def _stamp(moment_ms: int | None) -> Timestamp | None:
-    if moment_ms is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromMilliseconds(moment_ms)
-    return stamp

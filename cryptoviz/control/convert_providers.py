@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from cryptoviz.components import ComponentState
+from cryptoviz.control.times import moment_ms, stamp
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1 import providers_pb2 as providers
 from cryptoviz.providers import BreakerState, BreakerStatus, HoldStatus, ProviderStatus, QuotaStatus, ScraperStatus
@@ -42,8 +41,8 @@ def _scraper_to_proto(status: ScraperStatus) -> providers.ScraperStatus:
         breaker=providers.Breaker(
             state=providers.BreakerState.Value(f"BREAKER_STATE_{breaker.state.name}"),
             reason=breaker.reason,
-            since=_stamp(breaker.since_ms or None),
-            probe_at=_stamp(breaker.probe_ms),
+            since=stamp(breaker.since_ms or None),
+            probe_at=stamp(breaker.probe_ms),
             score=breaker.score,
             opens_total=breaker.opens_total,
             by_operator=breaker.by_operator,
@@ -54,17 +53,17 @@ def _scraper_to_proto(status: ScraperStatus) -> providers.ScraperStatus:
                 limit=quota.limit,
                 used=quota.used,
                 left=quota.left,
-                resets_at=_stamp(quota.resets_ms),
-                exhausted_at=_stamp(quota.exhausted_ms),
+                resets_at=stamp(quota.resets_ms),
+                exhausted_at=stamp(quota.exhausted_ms),
             )
             for quota in status.quotas
         ],
-        hold=None if status.hold is None else providers.Hold(reason=status.hold.reason, until=_stamp(status.hold.until_ms)),
+        hold=None if status.hold is None else providers.Hold(reason=status.hold.reason, until=stamp(status.hold.until_ms)),
         rate=status.rate,
         latency_ms=status.latency_ms,
-        last_good_at=_stamp(status.last_good_ms),
+        last_good_at=stamp(status.last_good_ms),
         last_error=status.last_error,
-        last_error_at=_stamp(status.last_error_ms),
+        last_error_at=stamp(status.last_error_ms),
     )
 
 
@@ -94,15 +93,7 @@ def _scraper_from_proto(message: providers.ScraperStatus) -> ScraperStatus:
         hold=HoldStatus(hold.reason, hold.until.ToMilliseconds()) if message.HasField("hold") else None,
         rate=message.rate,
         latency_ms=message.latency_ms if message.HasField("latency_ms") else None,
-        last_good_ms=message.last_good_at.ToMilliseconds() if message.HasField("last_good_at") else None,
+        last_good_ms=moment_ms(message, "last_good_at"),
         last_error=message.last_error,
-        last_error_ms=message.last_error_at.ToMilliseconds() if message.HasField("last_error_at") else None,
+        last_error_ms=moment_ms(message, "last_error_at"),
     )
-
-
-def _stamp(moment_ms: int | None) -> Timestamp | None:
-    if moment_ms is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromMilliseconds(moment_ms)
-    return stamp
