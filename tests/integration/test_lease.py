@@ -10,11 +10,10 @@ import pytest
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.lake.cell import CellChanged, S3Cell
 from cryptoviz.lake.objects import S3Access, minio_client
-from cryptoviz.services.engines import build_engine
 from cryptoviz.settings import Settings
 from spark_jobs.lease import Holder, Lease, LeaseHeld, lease_of
 from tests.helpers import eventually
-from tests.lake import lake_settings
+from tests.storedlake import store as running_store
 
 pytestmark = pytest.mark.integration
 
@@ -22,13 +21,8 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A MinIO and settings of two pipelines' making."""
-    settings = lake_settings(tmp_path_factory.mktemp("lease"), lease_s=3)
-    engine = build_engine("object-store", settings)
-    try:
-        engine.start()
+    with running_store(tmp_path_factory.mktemp("lease"), lease_s=3) as settings:
         yield settings
-    finally:
-        engine.stop()
 
 
 def test_a_state_is_replaced_only_by_who_has_seen_it(store: Settings) -> None:
