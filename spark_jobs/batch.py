@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
-from cryptoviz.errors import CryptoVizError, EngineUnavailable, LakeError
+from cryptoviz.errors import CryptoVizError, LakeError, TransientError
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.progress import merge
 from cryptoviz.log import get_logger
+from spark_jobs.fetch import OffsetRange
 from spark_jobs.patience import Patience
-from spark_jobs.sizing import ARROW_RECORDS, ARROW_RECORDS_KEY, Sizing
 from spark_jobs.source import KafkaTopics
 from spark_jobs.spec import DEAD_TABLE
-from spark_jobs.tablelog import TableLog, WrittenPart
-from spark_jobs.write import RESULT_DDL, SOURCE_COLUMNS, TopicPlan, WritePlan, make_writer
+from spark_jobs.tablelog import TableLog
+from spark_jobs.tasks import Tasks
+from spark_jobs.write import TopicPlan, WritePlan
+from spark_jobs.written import TablePart, WrittenPart
 
-__all__ = ["BatchStats", "BatchWriter", "TablePart"]
+__all__ = ["BatchStats", "BatchWriter"]
 
 log = get_logger("lake")
 
@@ -41,18 +41,12 @@ class BatchStats:
     commit_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TablePart:
-    """A written file and the table that it belongs to."""
-
-    table: str
-    part: WrittenPart
-
-
 class BatchWriter:
     """Turns Spark's batches into commits. `position` and `stats` may be read from other threads."""
 
-    def __init__(self, topics: Mapping[str, TopicPlan], logs: Mapping[str, TableLog], kafka: KafkaTopics, access: S3Access, max_bytes: int) -> None:
+    def __init__(
+        self, topics: Mapping[str, TopicPlan], logs: Mapping[str, TableLog], kafka: KafkaTopics, tasks: Tasks, access: S3Access, max_bytes: int
+    ) -> None:
         """`topics` by name; `logs` by table, opened."""
         self.stats = BatchStats()
         self.position: Position = {}
@@ -60,10 +54,9 @@ class BatchWriter:
         self._topics = topics
         self._logs = logs
         self._kafka = kafka
+        self._tasks = tasks
         self._access = access
         self._max_bytes = max_bytes
-        self._sizing = Sizing(frozenset(topic for topic, plan in topics.items() if not plan.spec.flat))
-        self._at_once = ARROW_RECORDS
         self._stopping = threading.Event()
         self.patience = Patience(self._stopping)
         self.guard: Callable[[], None] = lambda: None
@@ -80,7 +73,7 @@ class BatchWriter:
         self._stopping.set()
         return self._idle.wait(timeout_s)
 
-    def run(self, frame: Any, ends: Position) -> None:
+    def run(self, ends: Position) -> None:
         """Write and commit one batch that ends at `ends`.
 
         Raises:
@@ -91,7 +84,7 @@ class BatchWriter:
             if self._stopping.is_set():
                 raise LakeError("the lake job is stopping")
             self.guard()
-            self._run(frame, ends)
+            self._run(ends)
         except CryptoVizError as error:
             if not self._stopping.is_set():
                 self.failure = error
@@ -100,10 +93,10 @@ class BatchWriter:
             self.patience.over()
             self._idle.set()
 
-    def _run(self, frame: Any, ends: Position) -> None:
+    def _run(self, ends: Position) -> None:
         begun = time.monotonic()
         moved = {key for key, end in ends.items() if end > self.position.get(key, 0)}
-        parts = self.patience.run(lambda: self._write(frame, moved, ends)) if moved else []
+        parts = self.patience.run(lambda: self._write(moved, ends)) if moved else []
         self.patience.run(self._check_topics)
         committed = self._commit(parts, ends, moved)
         now = time.monotonic()
@@ -120,7 +113,7 @@ class BatchWriter:
         self.position = merge(self.position, ends)
         log.debug("batch", files=len(parts), ms=round(self.stats.batch_ms), **rows)
 
-    def _write(self, frame: Any, moved: set[tuple[str, int]], ends: Position) -> list[TablePart]:
+    def _write(self, moved: set[tuple[str, int]], ends: Position) -> list[TablePart]:
         plan = WritePlan(
             topics=self._topics,
             tables={table: log_.address for table, log_ in self._logs.items()},
@@ -128,24 +121,15 @@ class BatchWriter:
             max_bytes=self._max_bytes,
             skip_below={table: log_.progress.offsets for table, log_ in self._logs.items()},
         )
-        self._size_up(frame, moved, ends)
-        found = frame.select(*SOURCE_COLUMNS).mapInArrow(make_writer(plan), RESULT_DDL).collect()
-        refused = next((row["error"] for row in found if row["error"]), None)
-        if refused:
-            raise EngineUnavailable(refused, engine="object-store")
-        names = {plan.topic_id: topic for topic, plan in self._topics.items()}
-        for row in found:
-            self._sizing.learn(names[row["topic_id"]], row["largest"])
-        return [TablePart(row["table"], WrittenPart(row["path"], row["size"], row["rows"], row["stats"])) for row in found]
-
-    def _size_up(self, frame: Any, moved: set[tuple[str, int]], ends: Position) -> None:
-        counts: Counter[str] = Counter()
-        for key in moved:
-            counts[key[0]] += ends[key] - self.position.get(key, 0)
-        records = self._sizing.records(counts)
-        if records != self._at_once:
-            frame.sparkSession.conf.set(ARROW_RECORDS_KEY, str(records))
-            self._at_once = records
+        ranges = [
+            OffsetRange(topic, partition, self.position.get((topic, partition), 0), ends[topic, partition]) for topic, partition in sorted(moved)
+        ]
+        found = self._tasks.write(plan, ranges)
+        errors = [one for one in found if isinstance(one, CryptoVizError)]
+        if errors:
+            self._check_topics()  # a topic made anew explains what the tasks met, and waiting would not help
+            raise min(errors, key=lambda error: isinstance(error, TransientError))
+        return [one for one in found if isinstance(one, TablePart)]
 
     def _check_topics(self) -> None:
         """A topic that was deleted and made again while we read has the same name and other records: its offsets must not pass for the old ones."""

@@ -17,7 +17,7 @@ import sys
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 
-_LIBRARIES = ("pyspark.sql.pandas.serializers", "pyspark.sql.pandas.types", "pyspark.sql.pandas.utils", "spark_jobs.write")
+_LIBRARIES = ("spark_jobs.tasks",)
 
 
 class _WithoutPandas(MetaPathFinder):

@@ -37,6 +37,7 @@ from spark_jobs.spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
 from spark_jobs.start import check_start
 from spark_jobs.tablelog import TableLog
 from spark_jobs.tally import ReasonTally
+from spark_jobs.tasks import SparkTasks
 from spark_jobs.warm import warm_up
 from spark_jobs.watch import Watcher
 from spark_jobs.write import TopicPlan
@@ -46,8 +47,6 @@ __all__ = ["LakeJob", "lake_id"]
 log = get_logger("lake")
 
 _DRAIN_S = 12.0
-# A range that ends in a transaction's marker has no record there: the consumer asks once more and the broker lets it wait, by default for 500 ms.
-_FETCH_WAIT_MS = 20
 _STOP_S = 12.0
 # A writer on another node, or an upload still on its way, may finish after the start: its file is cleared away a little later.
 _LATE_SWEEP_S = 20.0
@@ -93,8 +92,9 @@ class LakeJob:
         tables_ms = (time.monotonic() - begun) * 1000
         session = start_session(self._settings, spark_jars_dir(self._settings), f"{lake_id(self._settings)}/{self._run}")
         spark_ms = (time.monotonic() - begun) * 1000 - tables_ms
-        warm_up(session, task_slots(self._settings))
-        self._writer = BatchWriter(topics, self._logs, self._kafka, self._access, self._settings.kafka.max_record_bytes)
+        tasks = SparkTasks(session, self._settings.kafka.bootstrap_servers)
+        warm_up(tasks, task_slots(self._settings))
+        self._writer = BatchWriter(topics, self._logs, self._kafka, tasks, self._access, self._settings.kafka.max_record_bytes)
         self._writer.guard = self._lease.check
         self._writer.begin_at({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
         writer = self._writer
@@ -158,8 +158,9 @@ class LakeJob:
         writer, scratch = self._writer, self._scratch
 
         def on_batch(frame: Any, batch_id: int) -> None:
+            del frame  # Spark plans what is to be read; the tasks read it themselves
             if writer is not None:
-                writer.run(frame, parse_batch_offsets((scratch / "offsets" / str(batch_id)).read_text()))
+                writer.run(parse_batch_offsets((scratch / "offsets" / str(batch_id)).read_text()))
 
         return (
             session.readStream.format("kafka")
@@ -167,8 +168,6 @@ class LakeJob:
             .option("subscribe", f"{kafka.stream_topic},{kafka.raw_topic}")
             .option("startingOffsets", json.dumps({topic: {str(p): offset for p, offset in of.items()} for topic, of in start.items()}))
             .option("kafka.isolation.level", "read_committed")
-            .option("kafka.max.partition.fetch.bytes", str(4 << 20))
-            .option("kafka.fetch.max.wait.ms", str(_FETCH_WAIT_MS))
             .option("includeHeaders", "false")
             .option("failOnDataLoss", "true")
             .option("maxOffsetsPerTrigger", str(lake.max_offsets_per_trigger))

@@ -21,7 +21,6 @@ import raydp
 from cryptoviz.errors import EngineUnavailable, PreflightError
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
-from spark_jobs.sizing import ARROW_RECORDS, ARROW_RECORDS_KEY
 
 __all__ = ["RUN_VARIABLE", "executor_count", "spark_configs", "start_session", "stop_session", "task_slots"]
 
@@ -91,7 +90,6 @@ def spark_configs(settings: Settings, jars: Path, run: str) -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": "1",
         "spark.sql.adaptive.enabled": "false",
-        ARROW_RECORDS_KEY: str(ARROW_RECORDS),
         "spark.locality.wait": "0s",
         "spark.task.maxFailures": "4",
         "spark.sql.streaming.minBatchesToRetain": "5",

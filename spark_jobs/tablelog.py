@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
@@ -24,8 +23,9 @@ from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress, merge, read
 from cryptoviz.lake.schema import PARTITION_BY
 from cryptoviz.log import get_logger
 from spark_jobs.evolve import SchemaChange, plan_change
+from spark_jobs.written import WrittenPart
 
-__all__ = ["CONFIGURATION", "TableLog", "WrittenPart"]
+__all__ = ["CONFIGURATION", "TableLog"]
 
 # Checkpoints keep the opening of a table quick; maintenance writes them, the commit hook only when maintenance has not run for long.
 # A record of each file that maintenance replaced stays in every checkpoint for the last duration: the files themselves are gone by then.
@@ -37,16 +37,6 @@ CONFIGURATION = {
 _RETRIES = 5  # commits of maintenance that may come in between one of ours
 
 log = get_logger("lake")
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenPart:
-    """A data file that a task wrote."""
-
-    path: str
-    size: int
-    rows: int
-    stats: str
 
 
 class TableLog:

@@ -23,7 +23,8 @@ from cryptoviz.services.engines import build_engine
 from cryptoviz.settings import Settings, load_settings
 from spark_jobs.parquet import encode, split_days, statistics
 from spark_jobs.spec import PRICES_SPEC, RAW_SPEC
-from spark_jobs.tablelog import TableLog, WrittenPart
+from spark_jobs.tablelog import TableLog
+from spark_jobs.written import WrittenPart
 from tests.helpers import free_port
 
 TOPIC = "6c1f4ac0-8a4b-4c6d-9a51-0f2e3d4c5b6a"

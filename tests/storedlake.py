@@ -17,8 +17,9 @@ from cryptoviz.lake.topicreader import read_topic, topic_ends
 from cryptoviz.services.engines import build_engine
 from cryptoviz.settings import Settings
 from spark_jobs.spec import PRICES_SPEC, RAW_SPEC, RecordSpec
-from spark_jobs.tablelog import TableLog, WrittenPart
+from spark_jobs.tablelog import TableLog
 from spark_jobs.write import TopicPlan, WritePlan, write_parts
+from spark_jobs.written import WrittenPart
 from tests.lake import TICK, exchange, lake_settings, record
 
 STREAM_ID, RAW_ID = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-555555555555"
@@ -93,10 +94,8 @@ class StoredLake:
         offsets, stamps, keys, values = zip(*rows, strict=True)
         batch = pa.record_batch(
             {
-                "topic": pa.array([topic] * len(rows)),
-                "partition": pa.array([partition] * len(rows), pa.int32()),
                 "offset": pa.array(offsets, pa.int64()),
-                "timestamp": pa.array([stamp * 1000 for stamp in stamps], pa.timestamp("us", tz="UTC")),
+                "timestamp": pa.array(stamps, pa.timestamp("ms", tz="UTC")),
                 "key": pa.array(keys, pa.binary()),
                 "value": pa.array(values, pa.binary()),
             }
@@ -109,9 +108,8 @@ class StoredLake:
             max_bytes=self.settings.kafka.max_record_bytes,
         )
         written: dict[str, list[WrittenPart]] = {}
-        for result in write_parts([batch], plan, self._put):
-            (row,) = result.to_pylist()
-            written.setdefault(row["table"], []).append(WrittenPart(row["path"], row["size"], row["rows"], row["stats"]))
+        for found in write_parts([batch], topic, partition, plan, self._put):
+            written.setdefault(found.table, []).append(found.part)
         for table in ("dead_letters", spec.table):
             if table in written or table != "dead_letters":
                 self.logs[table].commit(written.get(table, []), {(topic_id, partition): end})

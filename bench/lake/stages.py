@@ -17,7 +17,7 @@ from bench.lake.records import START_MS, Shape, records
 from cryptoviz.lake.objects import S3Access, TableAddress
 from spark_jobs import decode, write
 from spark_jobs.spec import DEAD_TABLE, PRICES_SPEC
-from spark_jobs.write import SOURCE_COLUMNS, TopicPlan, WritePlan, write_parts
+from spark_jobs.write import TopicPlan, WritePlan, write_parts
 
 __all__ = ["Sizes", "Stopwatch", "source_batches", "stages"]
 
@@ -34,7 +34,7 @@ _STAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Records in batches as large as Spark hands over, and in batches as small as a quiet market makes them."""
+    """Records in batches as large as a task reads, and in batches as small as a quiet market makes them."""
 
     records: int = 400_000
     batch: int = 8_192
@@ -62,7 +62,7 @@ class Stopwatch:
 
 
 def stages(sizes: Sizes) -> Part:
-    """No engine takes part: batches as Spark hands them over in, bytes of Parquet out."""
+    """No engine takes part: batches as Kafka's reader makes them in, bytes of Parquet out."""
     figures: list[Figure] = []
     for label, batch, count in (("backlog", sizes.batch, sizes.records), ("quiet market", sizes.small_batch, sizes.records // 10)):
         found = [value for _, value in records(count, sizes.shape)]
@@ -91,20 +91,17 @@ def stages(sizes: Sizes) -> Part:
 
 
 def source_batches(values: list[bytes], size: int) -> Iterator[pa.RecordBatch]:
-    """As Spark hands them over."""
+    """As `spark_jobs.fetch.read_range` makes them."""
     for start in range(0, len(values), size):
         piece = values[start : start + size]
         count = len(piece)
-        stamps = pa.array([(START_MS + 2 * (start + number)) * 1000 for number in range(count)], pa.timestamp("us", tz="UTC"))
-        columns = [
-            pa.repeat(pa.scalar(_TOPIC), count),
-            pa.repeat(pa.scalar(0, pa.int32()), count),
-            pa.array(range(start, start + count), pa.int64()),
-            stamps,
-            pa.repeat(pa.scalar(b"bitcoin", pa.binary()), count),
-            pa.array(piece, pa.binary()),
-        ]
-        yield pa.record_batch(columns, names=list(SOURCE_COLUMNS))
+        columns = {
+            "offset": pa.array(range(start, start + count), pa.int64()),
+            "timestamp": pa.array([START_MS + 2 * (start + number) for number in range(count)], pa.timestamp("ms", tz="UTC")),
+            "key": pa.repeat(pa.scalar(b"bitcoin", pa.binary()), count),
+            "value": pa.array(piece, pa.binary()),
+        }
+        yield pa.record_batch(columns)
 
 
 def _run(batches: list[pa.RecordBatch], *, one_file: bool) -> tuple[float, Stopwatch]:
@@ -114,7 +111,7 @@ def _run(batches: list[pa.RecordBatch], *, one_file: bool) -> tuple[float, Stopw
     with _timed(watch):
         begun = time.process_time()
         for group in [batches] if one_file else [[batch] for batch in batches]:
-            for _ in write_parts(iter(group), plan, lambda *_: None):
+            for _ in write_parts(iter(group), _TOPIC, 0, plan, lambda *_: None):
                 pass
         return time.process_time() - begun, watch
 

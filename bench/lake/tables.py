@@ -23,7 +23,8 @@ from spark_jobs.compact_merge import Layout, merge
 from spark_jobs.decode import decode
 from spark_jobs.parquet import encode, statistics
 from spark_jobs.spec import PRICES_SPEC
-from spark_jobs.tablelog import TableLog, WrittenPart
+from spark_jobs.tablelog import TableLog
+from spark_jobs.written import WrittenPart
 
 __all__ = ["DAY_MS", "TOPIC_ID", "day_of_rows", "day_rows", "open_log", "put_parts", "table_bytes"]
 

@@ -18,7 +18,8 @@ from cryptoviz.lake.parts import Part
 from cryptoviz.lake.schema import PRICES
 from cryptoviz.services.engines import build_engine
 from cryptoviz.settings import Settings
-from spark_jobs.tablelog import TableLog, WrittenPart
+from spark_jobs.tablelog import TableLog
+from spark_jobs.written import WrittenPart
 from tests.chaos.s3proxy import Fault, S3Proxy
 from tests.helpers import free_port
 from tests.lake import lake_settings

@@ -1,4 +1,4 @@
-"""The first steps of the lake job's tasks by themselves: Spark reads Kafka and drops the records, or hands them to Python, which drops them."""
+"""What records cost when Spark reads them, as the lake job's tasks do not: it drops them, or hands them to Python, which drops them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from bench.lake.contend.spark import kafka_options, make_session
 from bench.lake.contend.task import Done, Task
-from spark_jobs.write import SOURCE_COLUMNS
 
 __all__ = ["STEPS", "run_step"]
 
+_COLUMNS = ("topic", "partition", "offset", "timestamp", "key", "value")
 STEPS = ("step-fetch", "step-arrow")
 
 
@@ -32,7 +32,7 @@ def _read(session: Any, name: str, task: Task, starts: dict[str, int], ends: dic
     reader = session.read.format("kafka")
     for key, value in kafka_options(task, starts).items():
         reader = reader.option(key, value)
-    frame = reader.option("endingOffsets", json.dumps({task.topic: ends})).load().select(*SOURCE_COLUMNS)
+    frame = reader.option("endingOffsets", json.dumps({task.topic: ends})).load().select(*_COLUMNS)
     if name == "step-arrow":
         frame = frame.mapInArrow(_drop, "records long")
     frame.write.format("noop").mode("overwrite").save()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,12 @@ from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.progress import Progress, merge
 from spark_jobs.batch import BatchWriter
+from spark_jobs.fetch import OffsetRange
 from spark_jobs.patience import Patience
 from spark_jobs.spec import PRICES_SPEC, RAW_SPEC
-from spark_jobs.write import TopicPlan
+from spark_jobs.tasks import Outcome
+from spark_jobs.write import TopicPlan, WritePlan
+from spark_jobs.written import TablePart, WrittenPart
 from tests.helpers import eventually
 
 STREAM, RAW = "id-stream", "id-raw"
@@ -48,41 +51,44 @@ class Kafka:
         return {topic: (topic_id, 1) for topic, topic_id in self.ids.items()}
 
 
-class Frame:
-    """A batch whose task wrote these files."""
+def wrote(*files: tuple[str, str, int]) -> list[Outcome]:
+    """What tasks say that wrote these files: table, path, rows."""
+    return [TablePart(table, WrittenPart(path, 1, rows, "{}")) for table, path, rows in files]
 
-    def __init__(self, *written: tuple[str, str, int]) -> None:
-        self.rows = [
-            {"table": table, "topic_id": STREAM, "path": path, "size": 1, "rows": rows, "stats": "{}", "error": None, "largest": 380}
-            for table, path, rows in written
-        ]
 
-    def select(self, *_: str) -> Frame:
-        return self
+class Cluster:
+    """Tasks that have these outcomes, one list a batch; notes the ranges that were asked for."""
 
-    def mapInArrow(self, function: Any, schema: str) -> Frame:
-        del function, schema
-        return self
+    def __init__(self) -> None:
+        self.outcomes: list[list[Outcome]] = []
+        self.ranges: list[OffsetRange] = []
 
-    def collect(self) -> list[dict[str, Any]]:
-        return self.rows
+    def write(self, plan: WritePlan, ranges: Sequence[OffsetRange]) -> Sequence[Outcome]:
+        del plan
+        self.ranges = list(ranges)
+        return self.outcomes.pop(0)
 
 
 @dataclass
 class Rig:
     commits: list[Any] = field(default_factory=list)
     kafka: Kafka = field(default_factory=Kafka)
+    cluster: Cluster = field(default_factory=Cluster)
 
     def __post_init__(self) -> None:
         self.logs = {table: Log(TableAddress(table, "b", ""), self.commits) for table in ("dead_letters", "raw", "prices")}
         access = S3Access("http://x", "r", "k", "s")
-        self.writer = BatchWriter(TOPICS, self.logs, self.kafka, access, 1)
+        self.writer = BatchWriter(TOPICS, self.logs, self.kafka, self.cluster, access, 1)
         self.writer.begin_at({("stream", 0): 10, ("raw", 0): 5})
+
+    def run(self, outcomes: list[Outcome], ends: dict[tuple[str, int], int]) -> None:
+        self.cluster.outcomes.append(outcomes)
+        self.writer.run(ends)
 
 
 def test_dead_letters_then_raw_then_prices() -> None:
     rig = Rig()
-    rig.writer.run(Frame(("prices", "p", 3), ("raw", "r", 2), ("dead_letters", "d", 1)), {("stream", 0): 20, ("raw", 0): 8})
+    rig.run(wrote(("prices", "p", 3), ("raw", "r", 2), ("dead_letters", "d", 1)), {("stream", 0): 20, ("raw", 0): 8})
     assert rig.commits == [
         ("dead_letters", ["d"], {(STREAM, 0): 20, (RAW, 0): 8}),
         ("raw", ["r"], {(RAW, 0): 8}),
@@ -94,15 +100,15 @@ def test_dead_letters_then_raw_then_prices() -> None:
 
 def test_a_topic_that_stood_still_is_not_committed() -> None:
     rig = Rig()
-    rig.writer.run(Frame(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
+    rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
     assert [commit[0] for commit in rig.commits] == ["prices"]
-    rig.writer.run(Frame(), {("stream", 0): 20, ("raw", 0): 5})
+    rig.run([], {("stream", 0): 20, ("raw", 0): 5})
     assert len(rig.commits) == 1
 
 
 def test_a_batch_of_nothing_but_poison_moves_the_owner_too() -> None:
     rig = Rig()
-    rig.writer.run(Frame(("dead_letters", "d", 4)), {("stream", 0): 14, ("raw", 0): 5})
+    rig.run(wrote(("dead_letters", "d", 4)), {("stream", 0): 14, ("raw", 0): 5})
     assert rig.commits == [("dead_letters", ["d"], {(STREAM, 0): 14}), ("prices", [], {(STREAM, 0): 14})]
 
 
@@ -110,7 +116,7 @@ def test_a_recreated_topic_stops_the_run_before_any_commit() -> None:
     rig = Rig()
     rig.kafka.ids["stream"] = "id-new"
     with pytest.raises(LakeError, match="re-created"):
-        rig.writer.run(Frame(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
+        rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
     assert rig.commits == []
     assert isinstance(rig.writer.failure, LakeError)
 
@@ -120,7 +126,7 @@ def test_a_failed_commit_leaves_the_position() -> None:
     rig.logs["prices"].error = EngineUnavailable("S3 is away", engine="object-store")
     rig.writer.patience = Patience(threading.Event(), 0.0)
     with pytest.raises(EngineUnavailable):
-        rig.writer.run(Frame(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
+        rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
     assert rig.writer.position[("stream", 0)] == 10
     assert rig.writer.stats.batches == 0
 
@@ -129,14 +135,14 @@ def test_draining_refuses_further_batches_without_calling_it_a_failure() -> None
     rig = Rig()
     assert rig.writer.drain(1)
     with pytest.raises(LakeError, match="stopping"):
-        rig.writer.run(Frame(), {("stream", 0): 20})
+        rig.run([], {("stream", 0): 20})
     assert rig.writer.failure is None
 
 
 def test_a_commit_that_the_store_refuses_for_a_while_is_made_once() -> None:
     rig = Rig()
     rig.logs["prices"].error, rig.logs["prices"].failures = EngineUnavailable("S3 is away", engine="object-store"), 2
-    rig.writer.run(Frame(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
+    rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
     assert [commit[0] for commit in rig.commits] == ["prices"]
     assert rig.writer.failure is None
     assert rig.writer.patience.trouble is None
@@ -144,15 +150,40 @@ def test_a_commit_that_the_store_refuses_for_a_while_is_made_once() -> None:
 
 def test_a_file_that_the_store_refused_is_written_again_before_any_commit() -> None:
     rig = Rig()
-    frame = Frame(("prices", "p", 3))
-    good, refused = frame.rows, [{"table": None, "error": "the object store did not take p: SlowDown"}]
-    answers = iter([refused, refused, good])
-    frame.collect = lambda: next(answers)
+    refused: list[Outcome] = [EngineUnavailable("the object store did not take p: SlowDown", engine="object-store")]
+    rig.cluster.outcomes = [refused, refused]
     seen: list[str] = []
-    rig.kafka.describe, describe = lambda: seen.append(rig.writer.patience.trouble.message) or describe(), rig.kafka.describe
-    rig.writer.run(frame, {("stream", 0): 20, ("raw", 0): 5})
-    assert seen == ["the object store did not take p: SlowDown"]
+    rig.kafka.describe, describe = (
+        lambda: seen.append(rig.writer.patience.trouble and rig.writer.patience.trouble.message) or describe(),
+        rig.kafka.describe,
+    )
+    rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
+    assert seen == [None, *["the object store did not take p: SlowDown"] * 2]
     assert [commit[1] for commit in rig.commits] == [["p"]]
+
+
+def test_tasks_get_the_ranges_that_moved() -> None:
+    rig = Rig()
+    rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
+    assert rig.cluster.ranges == [OffsetRange("stream", 0, 10, 20)]
+    rig.run(wrote(("prices", "q", 3)), {("stream", 0): 31, ("raw", 0): 8})
+    assert rig.cluster.ranges == [OffsetRange("raw", 0, 5, 8), OffsetRange("stream", 0, 20, 31)]
+
+
+def test_records_that_kafka_has_dropped_end_the_run_though_another_task_would_only_wait() -> None:
+    rig = Rig()
+    away, gone = EngineUnavailable("Kafka is away", engine="kafka"), LakeError("offsets [10, 12) are no longer all in Kafka", topic="stream")
+    with pytest.raises(LakeError, match="no longer all in Kafka"):
+        rig.run([away, gone, *wrote(("raw", "r", 1))], {("stream", 0): 20, ("raw", 0): 8})
+    assert rig.commits == []
+    assert rig.writer.failure is gone
+
+
+def test_a_recreated_topic_is_named_when_its_records_are_not_found() -> None:
+    rig = Rig()
+    rig.kafka.ids["stream"] = "id-new"
+    with pytest.raises(LakeError, match="re-created"):
+        rig.run([LakeError("offsets [10, 12) are no longer all in Kafka", topic="stream")], {("stream", 0): 20})
 
 
 def test_a_stop_ends_the_waiting() -> None:
@@ -162,7 +193,7 @@ def test_a_stop_ends_the_waiting() -> None:
 
     def run() -> None:
         try:
-            rig.writer.run(Frame(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
+            rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
         except EngineUnavailable as error:
             ended.append(error)
 

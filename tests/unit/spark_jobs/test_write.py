@@ -10,14 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
-from cryptoviz.errors import EngineUnavailable
 from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, file_schema
 from spark_jobs import write as module
 from spark_jobs.spec import PRICES_SPEC, RAW_SPEC
-from spark_jobs.write import TopicPlan, WritePlan, make_writer, write_parts
+from spark_jobs.write import TopicPlan, WritePlan, write_parts
+from spark_jobs.written import TablePart
 from tests.lake import DAY_MS, TICK, exchange, record
 
 TOPIC_ID = "0a1b2c3d-0000-4000-8000-000000000001"
@@ -43,25 +42,22 @@ def plan(skip_below: Any = None) -> WritePlan:
     return WritePlan(topics, TABLES, S3Access("http://x", "r", "k", "the-secret"), 4096, skip_below or {})
 
 
-def batch(values: Sequence[bytes | None], first: int = 10, topic: str = "stream", partition: int = 1, step: int = 1) -> pa.RecordBatch:
-    """As Spark gives them to mapInArrow: timestamps in us with a zone."""
+def batch(values: Sequence[bytes | None], first: int = 10, step: int = 1) -> pa.RecordBatch:
+    """As read from Kafka."""
     count = len(values)
     return pa.record_batch(
         {
-            "topic": pa.array([topic] * count),
-            "partition": pa.array([partition] * count, pa.int32()),
             "offset": pa.array([first + i * step for i in range(count)], pa.int64()),
-            "timestamp": pa.array([(TICK + 300) * 1000] * count, pa.timestamp("us", tz="UTC")),
+            "timestamp": pa.array([TICK + 300] * count, pa.timestamp("ms", tz="UTC")),
             "key": pa.array([b"bitcoin"] * count, pa.binary()),
             "value": pa.array(values, pa.binary()),
         }
     )
 
 
-def run(batches: Sequence[pa.RecordBatch], skip_below: Any = None) -> tuple[Store, list[dict[str, Any]]]:
+def run(batches: Sequence[pa.RecordBatch], skip_below: Any = None, topic: str = "stream", partition: int = 1) -> tuple[Store, list[TablePart]]:
     store = Store()
-    results = [row for found in write_parts(batches, plan(skip_below), store.put) for row in found.to_pylist()]
-    return store, results
+    return store, list(write_parts(batches, topic, partition, plan(skip_below), store.put))
 
 
 def values(count: int, start: int = TICK) -> list[bytes]:
@@ -76,10 +72,9 @@ def test_one_file_for_one_day_named_by_its_offsets() -> None:
     assert rows.schema.equals(file_schema(PRICES))
     assert rows.column("kafka_offset").to_pylist() == [10, 12, 14, 16, 17]
     assert set(rows.column("kafka_topic_id").to_pylist()) == {TOPIC_ID}
-    assert results[0] | {"put_ms": 0, "stats": ""} == {
-        "table": "prices", "topic_id": TOPIC_ID, "partition": 1, "path": key.removeprefix("prices/"), "size": len(store.objects[key]), "rows": 5,
-        "put_ms": 0, "stats": "", "error": None, "largest": max(map(len, values(3) + values(2, TICK + 50))),
-    }  # fmt: skip
+    (written,) = results
+    assert written.table == "prices"
+    assert (written.part.path, written.part.size, written.part.rows) == (key.removeprefix("prices/"), len(store.objects[key]), 5)
 
 
 def test_file_is_snappy_with_statistics_where_readers_prune() -> None:
@@ -89,7 +84,7 @@ def test_file_is_snappy_with_statistics_where_readers_prune() -> None:
     assert {column.compression for column in columns.values()} == {"SNAPPY"}
     for name in ("tick_ts", "asset_id", "price", "kafka_offset"):
         assert columns[name].statistics.has_min_max
-    assert json.loads(results[0]["stats"]) == {
+    assert json.loads(results[0].part.stats) == {
         "numRecords": 3,
         "minValues": {"tick_ts": "2025-11-24T16:00:00.000000Z", "asset_id": "bitcoin", "price": 37_000.5 + TICK % 997, "kafka_offset": 10},
         "maxValues": {"tick_ts": "2025-11-24T16:00:00.002000Z", "asset_id": "bitcoin", "price": 37_002.5 + TICK % 997, "kafka_offset": 12},
@@ -117,7 +112,7 @@ def test_bad_records_lie_in_dead_letters_with_their_bytes() -> None:
     }  # fmt: skip
     assert first["reason"].startswith("not_json: ")
     assert (second["value"], second["kafka_offset"]) == (None, 12)
-    assert {row["table"]: row["rows"] for row in results} == {"prices": 2, "dead_letters": 2}
+    assert {written.table: written.part.rows for written in results} == {"prices": 2, "dead_letters": 2}
 
 
 def test_rows_below_a_tables_progress_are_not_written_again() -> None:
@@ -150,36 +145,18 @@ def test_a_big_backlog_is_cut_into_files_that_do_not_overlap(monkeypatch: Any) -
     ]
 
 
-def test_several_topic_partitions_in_one_task_stay_apart() -> None:
-    both = pa.Table.from_batches(
-        [batch(values(2), first=5, partition=0), batch(values(1), first=9, partition=1), batch([exchange(TICK).to_json()], topic="raw", partition=0)]
-    ).combine_chunks()
-    store, _ = run(both.to_batches())
-    assert sorted(key.partition("/")[0] + key[key.index("/part") :] for key in store.objects) == [
-        "prices/part-0a1b2c3d-0-5-6.snappy.parquet",
-        "prices/part-0a1b2c3d-1-9-9.snappy.parquet",
-        "raw/part-ffffffff-0-10-10.snappy.parquet",
-    ]
+def test_each_topic_fills_its_own_table() -> None:
+    store, _ = run([batch([exchange(TICK).to_json()])], topic="raw", partition=0)
+    assert list(store.objects) == ["raw/year=2025/month=11/day=24/part-ffffffff-0-10-10.snappy.parquet"]
+    store, _ = run([batch(values(2), first=5)], partition=0)
+    assert list(store.objects) == ["prices/year=2025/month=11/day=24/part-0a1b2c3d-0-5-6.snappy.parquet"]
 
 
 def test_empty_task_writes_nothing() -> None:
-    for batches in ([], [batch([])]):
-        store, results = run(batches)
-        assert store.objects == {}
-        assert results == []
+    store, results = run([])
+    assert store.objects == {}
+    assert results == []
 
 
 def test_the_secret_shows_in_no_text_of_the_plan() -> None:
     assert "the-secret" not in repr(plan())
-
-
-def test_a_store_that_refuses_is_told_in_a_row_and_the_input_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    def put(address: TableAddress, path: str, data: pa.Buffer) -> None:
-        raise EngineUnavailable(f"the object store did not take {path}: SlowDown", engine="object-store")
-
-    monkeypatch.setattr(module, "_put_with", lambda access: put)
-    source = iter([batch(values(3)), batch(values(3), partition=2), batch(values(3), partition=3)])
-    results = [row for made in make_writer(plan())(source) for row in made.to_pylist()]
-    assert [row["table"] for row in results] == [None]
-    assert results[0]["error"].endswith("SlowDown")
-    assert list(source) == []

@@ -1,13 +1,13 @@
-"""Tried: a task that reads its range of offsets from Kafka itself, with librdkafka, instead of getting the records from Spark.
+"""A task's range of offsets, read from Kafka with librdkafka. Spark plans the ranges and runs the tasks; the records never pass through its JVM.
 
-Spark still plans the batches and runs the tasks; its own reader carries each record through the JVM as a row and through Arrow to Python, which costs
-as much as everything that Python does with it. A worker keeps its consumer between tasks.
+Spark's own reader carries each record through the JVM as a row and through Arrow to Python, which costs more than all that Python does with it
+(docs/adr/0006-tasks-read-kafka-themselves.md). A worker keeps its consumer between tasks.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +15,21 @@ import pyarrow as pa
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, TopicPartition
 
 from cryptoviz.errors import EngineUnavailable, LakeError
-from spark_jobs.write import WritePlan, make_writer
 
-__all__ = ["BATCH_BYTES", "BATCH_RECORDS", "Collected", "OffsetRange", "read_range", "sorted_out", "write_ranges"]
+__all__ = ["BATCH_BYTES", "BATCH_RECORDS", "Collected", "OffsetRange", "connect", "read_range", "sorted_out"]
 
 _SILENCE_S = 30.0
-"""Without a message for so long the task fails; Spark repeats it."""
+"""Without a message for so long Kafka counts as away."""
 BATCH_RECORDS = 8192
 BATCH_BYTES = 8 << 20
 _BLOCK_S = 0.05
 _POLL_BELOW = 1000
 """Fewer records than this are asked for one by one: a request for many waits its time out when a transaction's end is one of the offsets."""
+_FIRST = 256
+"""Records asked for while their size is unknown: they may be of 1 MiB each."""
 _FETCH_BYTES = 4 << 20
 _QUEUE_KBYTES = 32 << 10
+_CONNECT_S = 5.0
 # At the end of a range the consumer asks once more and the broker lets it wait so long before it says that there is nothing.
 _FETCH_WAIT_MS = 5
 
@@ -43,7 +45,7 @@ class OffsetRange:
 
 
 def read_range(bootstrap_servers: str, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
-    """The committed records of the range, in offset order, with the columns of `spark_jobs.write.SOURCE_COLUMNS`.
+    """The committed records of the range, in offset order: `offset` (int64), `timestamp` (ms, UTC: Kafka's own time), `key` and `value` (binary).
 
     Raises:
         LakeError: Kafka no longer has all of the range.
@@ -57,25 +59,26 @@ def read_range(bootstrap_servers: str, wanted: OffsetRange) -> Iterator[pa.Recor
         consumer.unassign()
 
 
-def write_ranges(plan: WritePlan, bootstrap_servers: str) -> Callable[[Iterable[OffsetRange]], Iterator[dict[str, Any]]]:
-    """The function for an RDD's `mapPartitions`: ranges in, one row for each written file out, as `spark_jobs.write.make_writer`."""
+def connect(bootstrap_servers: str) -> None:
+    """Have this process's consumer know the brokers.
 
-    def write(ranges: Iterable[OffsetRange]) -> Iterator[dict[str, Any]]:
-        for wanted in list(ranges):
-            for row in make_writer(plan)(read_range(bootstrap_servers, wanted)):
-                yield from row.to_pylist()
-
-    return write
+    Raises:
+        EngineUnavailable: none answers.
+    """
+    try:
+        _consumer(bootstrap_servers).list_topics(timeout=_CONNECT_S)
+    except KafkaException as error:
+        raise EngineUnavailable(f"Kafka at {bootstrap_servers} does not answer: {error}", engine="kafka", address=bootstrap_servers) from error
 
 
 def _read(consumer: Any, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
     heard_s = time.monotonic()
-    collected = Collected(wanted)
+    collected = Collected()
     at, done = wanted.start, False
     while not done:
         remaining = wanted.end - at
         if remaining >= _POLL_BELOW:
-            found = consumer.consume(min(remaining, BATCH_RECORDS), _BLOCK_S)
+            found = consumer.consume(min(remaining, collected.records_at_once), _BLOCK_S)
         else:
             one = consumer.poll(_BLOCK_S)
             found = [] if one is None else [one]
@@ -94,8 +97,9 @@ class Collected:
     files.
     """
 
-    def __init__(self, wanted: OffsetRange) -> None:
-        self._wanted = wanted
+    def __init__(self) -> None:
+        self.records_at_once = _FIRST
+        """About `BATCH_BYTES` of records of the size seen last."""
         self._held: list[Any] = []
         self._bytes = 0
 
@@ -110,7 +114,8 @@ class Collected:
     def rest(self) -> Iterator[pa.RecordBatch]:
         """What is left."""
         if self._held:
-            yield _as_batch(self._held, self._wanted)
+            self.records_at_once = max(1, min(BATCH_RECORDS, len(self._held) * BATCH_BYTES // max(1, self._bytes)))
+            yield _as_batch(self._held)
         self._held, self._bytes = [], 0
 
 
@@ -145,13 +150,10 @@ def _raise(error: Any, wanted: OffsetRange, at: int) -> None:
     raise EngineUnavailable(f"Kafka did not give {_told(wanted)}: {error.str()}", engine="kafka")
 
 
-def _as_batch(messages: Sequence[Any], wanted: OffsetRange) -> pa.RecordBatch:
-    size = len(messages)
+def _as_batch(messages: Sequence[Any]) -> pa.RecordBatch:
     stamps = [message.timestamp() for message in messages]
     return pa.record_batch(
         {
-            "topic": pa.repeat(pa.scalar(wanted.topic), size),
-            "partition": pa.repeat(pa.scalar(wanted.partition, pa.int32()), size),
             "offset": pa.array([message.offset() for message in messages], pa.int64()),
             # Kafka writes -1 for no time, and so does Spark.
             "timestamp": pa.array([-1 if kind == TIMESTAMP_NOT_AVAILABLE else ms for kind, ms in stamps], pa.int64()).cast(pa.timestamp("ms", "UTC")),
