@@ -9,7 +9,7 @@ from actors.breaker import Breaker
 from actors.limits import LIMIT_KEY, Bucket, Gate, LocalBucket, ProviderLimiter, SharedBucket, rates_of
 from actors.providers.base import BaseProvider
 from actors.providers.http import HttpFetcher, HttpLimits, open_client
-from actors.providers.limiter import HoldOff, Limiter
+from actors.providers.limiter import HoldOff
 from actors.providers.registry import min_interval_s, provider_class
 from actors.quota.account import ACCOUNTS
 from actors.quota.known import cost_of, plan_of, plans_of
@@ -57,7 +57,7 @@ class MeteredTurns:
 class Guards:
     """Of one provider, for one event loop."""
 
-    limiter: Limiter
+    limiter: ProviderLimiter
     hold_off: HoldOff
     breaker: Breaker
     meter: Meter

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import Any, Protocol
 
@@ -134,6 +134,11 @@ class ProviderLimiter:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._pause_until_ms = 0
+
+    def weighing(self, weight: int, max_wait_s: float) -> ProviderLimiter:
+        """The same limits for calls of another weight, which may wait longer and hold no poll up meanwhile."""
+        gate = replace(self._gate, weight=weight, max_wait_s=max_wait_s)
+        return ProviderLimiter(self._provider, gate, self._hold_off, self._meter, self._clock)
 
     async def acquire(self) -> None:
         """Return when the next call may go; it is counted.

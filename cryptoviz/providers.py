@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from cryptoviz.components import ComponentState
 
-__all__ = ["BreakerState", "BreakerStatus", "HoldStatus", "ProviderStatus", "QuotaStatus", "ScraperStatus"]
+__all__ = ["BreakerState", "BreakerStatus", "HoldStatus", "IdFault", "IdProblem", "IdsStatus", "ProviderStatus", "QuotaStatus", "ScraperStatus"]
+
+_MAX_TOLD = 5
+"""More ids would not be read in a line."""
 
 
 class BreakerState(StrEnum):
@@ -69,6 +72,57 @@ class HoldStatus:
     until_ms: int
 
 
+class IdFault(StrEnum):
+    """What is wrong with an id of ours at a provider."""
+
+    NOT_LISTED = "not_listed"
+    NOT_TRADED = "not_traded"
+    LEFT_OUT = "left_out"
+    """Its list has the id, its answers do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdProblem:
+    """An id of ours that brings no price. `detail` is the provider's own word for it, such as `BREAK`."""
+
+    asset_id: str
+    provider_id: str
+    fault: IdFault
+    detail: str = ""
+
+    def text(self, provider: str) -> str:
+        """For a person."""
+        what = f"{self.provider_id} ({self.asset_id})"
+        if self.fault is IdFault.NOT_LISTED:
+            return f"{provider} does not list {what}"
+        if self.fault is IdFault.NOT_TRADED:
+            return f"{provider} does not trade {what}" + (f": {self.detail}" if self.detail else "")
+        return f"{provider} lists {what} and leaves it out of its answers"
+
+
+@dataclass(frozen=True, slots=True)
+class IdsStatus:
+    """Our ids, held against what the provider lists.
+
+    Attributes:
+        checked_ms: when the provider's own list was read (UTC epoch ms); None: it was not, and its answers tell.
+        note: why it was not, for a person; empty if it was.
+        problems: ids that bring no price, from the list and from the newest good answers.
+    """
+
+    checked_ms: int | None = None
+    note: str = ""
+    problems: tuple[IdProblem, ...] = ()
+
+    def text(self, provider: str) -> str:
+        """The first problems, for a person, with the setting that mends them. Empty when there are none."""
+        if not self.problems:
+            return ""
+        shown = ", ".join(problem.text(provider) for problem in self.problems[:_MAX_TOLD])
+        more = f" and {len(self.problems) - _MAX_TOLD} more" if len(self.problems) > _MAX_TOLD else ""
+        return f"{shown}{more} (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.{provider})"
+
+
 @dataclass(frozen=True, slots=True)
 class ScraperStatus:
     """What a scraper tells of its provider.
@@ -79,6 +133,7 @@ class ScraperStatus:
         last_good_ms: when a poll last brought prices (UTC epoch ms).
         last_error: of the last poll that failed, kept after recovery; empty if none did.
         last_error_ms: when that was (UTC epoch ms).
+        ids: our ids, held against what the provider lists.
     """
 
     breaker: BreakerStatus = field(default_factory=BreakerStatus)
@@ -89,6 +144,7 @@ class ScraperStatus:
     last_good_ms: int | None = None
     last_error: str = ""
     last_error_ms: int | None = None
+    ids: IdsStatus = field(default_factory=IdsStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +167,7 @@ class ProviderStatus:
         if scraper is None:
             return row | {
                 "breaker": None, "quotas": [], "hold": None, "rate": None, "latency_ms": None, "last_good": None, "last_error": "",
-                "last_error_at": None,
+                "last_error_at": None, "ids": None,
             }  # fmt: skip
         breaker, hold = scraper.breaker, scraper.hold
         return row | {
@@ -132,6 +188,11 @@ class ProviderStatus:
             "last_good": _iso(scraper.last_good_ms),
             "last_error": scraper.last_error,
             "last_error_at": _iso(scraper.last_error_ms),
+            "ids": {
+                "checked_at": _iso(scraper.ids.checked_ms),
+                "note": scraper.ids.note,
+                "problems": [asdict(problem) for problem in scraper.ids.problems],
+            },
         }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from actors.providers.fetcher import Fetcher
 from actors.providers.http import HttpResponse
+from actors.providers.idbook import AskList, IdBook
 from actors.providers.parsed import Parsed
 from actors.shapes import Shape, ShapeWatch
 from cryptoviz.assets import Asset
@@ -25,7 +26,6 @@ __all__ = ["BaseProvider", "Parsed", "PollFailure"]
 
 MAX_ATTEMPTS = 2
 """One quick second try: a third would eat the tick, and the fallback provider has answered long since."""
-MAX_NAMES = 5
 RETRY_WAIT_S = (0.05, 0.25)
 """Jitter of the second try, so that scrapers that fail together do not come back together."""
 
@@ -51,6 +51,7 @@ class BaseProvider(ABC):
         default_min_interval_s: shortest time between two calls to its own hosts.
         asset_ids: our asset ids -> the provider's, for assets whose table entry does not name this provider.
         status_reasons: what HTTP statuses mean here, where that is not what they usually mean (see `actors.providers.failures`).
+        listing_weight: what a call for its list counts against the minute, where that is not what a poll's call counts.
         shapes: by a part of a path below the base address, what its good bodies are documented to hold (see `actors.shapes`).
     """
 
@@ -58,6 +59,7 @@ class BaseProvider(ABC):
     default_base_url: ClassVar[str]
     default_min_interval_s: ClassVar[float] = 1.0
     asset_ids: ClassVar[Mapping[str, str]] = {}
+    listing_weight: ClassVar[int] = 1
     shapes: ClassVar[Mapping[str, Shape]] = {}
     status_reasons: ClassVar[Mapping[int, FallbackReason]] = {}
 
@@ -71,7 +73,8 @@ class BaseProvider(ABC):
         self.last_failure: PollFailure | None = None
         self.shape_watch = ShapeWatch(self.name, self.shapes)
         self.unlisted: frozenset[str] = frozenset()
-        """Ids of ours that the newest good answers did not mention: a wrong id, or a coin that the provider dropped."""
+        """Ids of ours that the answers of the newest poll did not mention: a wrong id, or a coin that the provider dropped."""
+        self.ids = IdBook()
 
     @abstractmethod
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
@@ -128,14 +131,16 @@ class BaseProvider(ABC):
             self.shape_watch.see(path, response.body)
         return parsed.observations
 
-    @property
-    def unlisted_text(self) -> str:
-        """For a person: the ids that the provider does not list. Empty when all are listed."""
-        if not self.unlisted:
-            return ""
-        names = sorted(self.unlisted)
-        shown = ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
-        return f"{self.name} does not list {shown} (CRYPTOVIZ_EXTRA_ASSETS, provider_ids)"
+    async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
+        """Those of our `ids` that the provider's own list has, each with why it is not traded now, empty when it is.
+
+        None: there is no list, or it would say no more than each answer does. `ask` makes the calls.
+
+        Raises:
+            ProviderUnavailable, ProviderRefused, BadPayload: the list cannot be had.
+        """
+        del ids, ask
+        return None
 
     def memory(self) -> Any:
         """What the next poll depends on beside its answers, as JSON; recorded with the poll, so that a replay can `recall` it. None: nothing."""
@@ -168,6 +173,8 @@ class BaseProvider(ABC):
             self._log.exception("provider_bug", provider=self.name)
             self.last_failure = PollFailure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in get_crypto_data")
         self.shape_watch.judge(observations)
+        if self.last_failure is None:
+            self.ids.answered(self.ids_of(known), self.unlisted, {observation.asset_id for observation in observations})
         trace = PollTrace(tuple(self._fetcher.calls), memory, cut)
         return self._result(tick_ts, known, {observation.asset_id: observation for observation in observations}, trace)
 

@@ -8,6 +8,8 @@ Sources: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/mark
 - Limits: 6 000 weight a minute and address; a call for 1-20 symbols weighs 2, for 21-100 it weighs 40, for all 80. So symbols are asked for by
   twenties, and past 200 all are asked for at once. `X-MBX-USED-WEIGHT-1M` tells the weight used. 429 comes with `Retry-After`; who goes on asking is
   banned with 418, for 2 minutes to 3 days. 403 is the firewall, for its own limit.
+- `GET /api/v3/exchangeInfo?symbols=[..]` (.../rest-api/general-endpoints) weighs 20 however many symbols; `status` is TRADING, HALT or BREAK. One
+  unknown symbol fails it as well.
 - Odd values: amounts are text; a delisted symbol stays with `lastPrice` 0, `firstId` -1 and `count` 0 (no trade within the day: no price of now); a
   symbol may be all digits. One unknown symbol fails the whole call with -1121.
 """
@@ -15,7 +17,7 @@ Sources: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/mark
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, ClassVar
@@ -27,6 +29,7 @@ from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload, failure, status_failure
 from actors.providers.fetcher import Fetcher
 from actors.providers.http import HttpResponse
+from actors.providers.idbook import AskList
 from actors.providers.parsed import Parsed, gather
 from actors.providers.unknown import UnknownIds, unknown_id
 from actors.providers.values import count_text, number_text, positive_text, price_of_text
@@ -37,10 +40,14 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.records import FallbackReason, Observation
 from cryptoviz.settings import ProviderSettings
 
-__all__ = ["BinanceProvider", "error_of", "parse_tickers"]
+__all__ = ["BinanceProvider", "error_of", "parse_info", "parse_tickers"]
 
 NAME = "binance"
 PATH = "/api/v3/ticker/24hr"
+INFO_PATH = "/api/v3/exchangeInfo"
+INFO_WEIGHT = 20
+INFO_SYMBOLS = 100
+"""Keeps the address below 2 kB."""
 CHEAP_SYMBOLS = 20
 ALL_ABOVE_SYMBOLS = 200
 """Ten calls of twenty; all symbols at once weigh 80 instead of 20, and come in one."""
@@ -74,6 +81,7 @@ class BinanceProvider(BaseProvider):
     default_base_url: ClassVar[str] = "https://data-api.binance.vision"
     # 6 000 weight a minute at 2 a call would allow 50 a second; a tenth of a second keeps a burst of pages small.
     default_min_interval_s: ClassVar[float] = 0.1
+    listing_weight: ClassVar[int] = INFO_WEIGHT
     status_reasons: ClassVar[Mapping[int, FallbackReason]] = STATUS_REASONS
     shapes: ClassVar[Mapping[str, Shape]] = {
         PATH: Shape(
@@ -117,6 +125,15 @@ class BinanceProvider(BaseProvider):
         self.unlisted |= self._unknown.refused & ids.keys()
         return observations
 
+    async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
+        """One call for each 100 symbols, without those that answers left out: one of them would fail it."""
+        wanted = [symbol for symbol in ids if symbol not in self.ids.left_out]
+        found: dict[str, str] = {}
+        for start in range(0, len(wanted), INFO_SYMBOLS):
+            symbols = orjson.dumps(wanted[start : start + INFO_SYMBOLS]).decode()
+            found |= await ask(INFO_PATH, {"symbols": symbols, "showPermissionSets": "false"}, parse_info)
+        return found
+
     async def _ask(self, ids: Mapping[str, str]) -> list[Observation]:
         return await self.fetch(PATH, {"symbols": orjson.dumps(list(ids)).decode()}, partial(parse_tickers, ids=ids))
 
@@ -133,6 +150,16 @@ def parse_tickers(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
     rows = ((row.get("symbol"), row) for row in data if isinstance(row, dict))
     known = ((symbol, row) for symbol, row in rows if isinstance(symbol, str) and symbol in ids)
     return gather(ids, ((symbol, _observation(row, ids[symbol], response.received_ms)) for symbol, row in known))
+
+
+def parse_info(response: HttpResponse) -> dict[str, str]:
+    """Symbols in a body of `/api/v3/exchangeInfo`, with their `status` unless that is TRADING. Raises as `parse_tickers`."""
+    data = decode_response(NAME, response, STATUS_REASONS)
+    symbols = data.get("symbols") if isinstance(data, dict) else None
+    if response.status != 200 or not isinstance(symbols, list):
+        raise error_of(response, data)
+    rows = ((row.get("symbol"), row.get("status")) for row in symbols if isinstance(row, dict))
+    return {symbol: "" if status in (None, "TRADING") else str(status)[:20] for symbol, status in rows if isinstance(symbol, str)}
 
 
 def _observation(row: dict[str, Any], asset_id: str, received_ms: int) -> Observation | FallbackReason:

@@ -5,6 +5,8 @@ https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api (limits,
 
 - Ids are products (`BTC-USD`). `price`, `price_percentage_change_24h`, `approximate_quote_24h_volume` are text; there is no stamp, range of the day,
   supply or rank.
+- `GET /api/v3/brokerage/market/products?product_ids=..&product_ids=..` (.../rest-api/public/list-public-products) is one call for many: it leaves
+  out what it does not know.
 - Limits: 10 calls a second and address, then 429; how long to wait stands in `x-ratelimit-reset` (seconds) at best.
 - Odd values: amounts can be empty text (not known); a halted product (`trading_disabled`, `is_disabled`, a `status` other than `online`) keeps its
   last price, which is none of now.
@@ -14,7 +16,7 @@ https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api (limits,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -24,6 +26,7 @@ from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload, failure, status_failure
 from actors.providers.fetcher import Fetcher
 from actors.providers.http import HttpResponse
+from actors.providers.idbook import AskList
 from actors.providers.parsed import Parsed, gather
 from actors.providers.values import count_text, epoch_ms, number_text, positive_text, price_of_text
 from actors.shapes import Shape
@@ -33,10 +36,12 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.records import FallbackReason, Observation
 from cryptoviz.settings import ProviderSettings
 
-__all__ = ["CoinbaseProvider", "parse_product"]
+__all__ = ["CoinbaseProvider", "parse_product", "parse_products"]
 
 NAME = "coinbase"
 PATH = "/api/v3/brokerage/market/products"
+LIST_PRODUCTS = 100
+"""Keeps the address below 3 kB."""
 CONCURRENT_CALLS = 5
 """Half of what a second allows, so that slow answers do not add up to a burst."""
 QUOTES = ("USDT", "USDC", "USD")
@@ -119,6 +124,14 @@ class CoinbaseProvider(BaseProvider):
             errors |= {asset_id: late for asset_id in ids.values() if asset_id not in errors}
         return self._settle(ids, observations, errors)
 
+    async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
+        """One call for each 100 products."""
+        wanted, found = list(ids), dict[str, str]()
+        for start in range(0, len(wanted), LIST_PRODUCTS):
+            query = "&".join(f"product_ids={quote(product, safe='')}" for product in wanted[start : start + LIST_PRODUCTS])
+            found |= await ask(f"{PATH}?{query}", {}, parse_products)
+        return found
+
     def _settle(self, ids: Mapping[str, str], observations: list[Observation], errors: dict[str, CryptoVizError]) -> list[Observation]:
         refusal = next((error for error in errors.values() if error.details.get("reason") in _NEXT_COINS_TOO), None)
         first = refusal or next(iter(errors.values()), None)
@@ -171,7 +184,7 @@ def parse_product(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
 def _observation(data: dict[str, Any], product: str, asset_id: str) -> Observation | FallbackReason:
     if data.get("product_id", product) != product:
         return FallbackReason.BAD_PAYLOAD
-    if data.get("trading_disabled") is True or data.get("is_disabled") is True or data.get("status") not in (None, "", "online"):
+    if _halted(data):
         return FallbackReason.MISSING_ASSET
     price = price_of_text(data["price"])
     if isinstance(price, FallbackReason):
@@ -187,6 +200,25 @@ def _observation(data: dict[str, Any], product: str, asset_id: str) -> Observati
         volume_24h=count_text(data.get("approximate_quote_24h_volume")),
         change_24h_pct=number_text(data.get("price_percentage_change_24h")),
     )
+
+
+def parse_products(response: HttpResponse) -> dict[str, str]:
+    """Products in a body of `/market/products`, each with why it is not traded now, empty when it is. Raises as `parse_product`."""
+    data = decode_response(NAME, response)
+    rows = data.get("products") if isinstance(data, dict) else None
+    if response.status != 200:
+        raise status_failure(NAME, response.status, _text(data), _wait_s(response))
+    if not isinstance(rows, list):
+        raise bad_payload(NAME, f"expected products, received {type(data).__name__} {_text(data)}".rstrip())
+    return {row["product_id"]: _halted(row) for row in rows if isinstance(row, dict) and isinstance(row.get("product_id"), str)}
+
+
+def _halted(product: dict[str, Any]) -> str:
+    """Why a product is not traded, empty when it is."""
+    status = product.get("status")
+    if status not in (None, "", "online"):
+        return str(status)[:20]
+    return "disabled" if product.get("trading_disabled") is True or product.get("is_disabled") is True else ""
 
 
 def _quote_of(product: str) -> str | None:

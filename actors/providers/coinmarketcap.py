@@ -3,11 +3,12 @@
 Sources: https://coinmarketcap.com/api/documentation/v1/ (fields, header, error codes) and its keyless prefix `/public-api`. Three shapes are read:
 v1/v2 by id (`data` an object by id), v2 by symbol (`data` an object of arrays, because symbols are not unique), v3 (`data` an array, `quote` an
 array or an object). `status.error_code` is a number or its text; an error can come with HTTP 200. There is no 24 h high or low.
+`GET /v1/cryptocurrency/map`, also keyless, lists active coins by thousands, one credit a call; `sort=cmc_rank` begins with the ones people want.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from actors.providers.base import BaseProvider
 from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload, failure, reason_of, status_failure, until_reset_s
 from actors.providers.http import HttpResponse
+from actors.providers.idbook import AskList
 from actors.providers.parsed import Parsed, gather
 from actors.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
 from actors.shapes import Shape
@@ -23,12 +25,17 @@ from cryptoviz.errors import CryptoVizError, SettingsError
 from cryptoviz.records import FallbackReason, Observation
 from cryptoviz.settings import ProviderSettings
 
-__all__ = ["CoinMarketCapProvider", "parse_quotes"]
+__all__ = ["CoinMarketCapProvider", "parse_map", "parse_quotes"]
 
 NAME = "coinmarketcap"
 PAGE_COINS = 100
 """One credit pays for up to 100 coins."""
 PATH = "/v3/cryptocurrency/quotes/latest"
+MAP_PATH = "/v1/cryptocurrency/map"
+MAP_COINS = 5000
+"""The documented maximum of `limit`."""
+MAP_PAGES = 3
+"""More than all ranked coins; a wrong id costs so many credits."""
 KEYLESS_PREFIX = "/public-api"
 _USD_ID = 2781
 _DAY_CODE, _MONTH_CODE = 1009, 1010
@@ -97,6 +104,20 @@ class CoinMarketCapProvider(BaseProvider):
             observations += await self.fetch(prefix + PATH, params, partial(parse_quotes, ids=ids))
         return observations
 
+    async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
+        """One call, and further ones only for ids that are not among the first 5 000 coins."""
+        prefix = KEYLESS_PREFIX if _plan(self.settings) == "keyless" else ""
+        found: set[str] = set()
+        for page in range(MAP_PAGES):
+            params = {"start": str(page * MAP_COINS + 1), "limit": str(MAP_COINS), "sort": "cmc_rank", "aux": "is_active"}
+            known, rows = await ask(prefix + MAP_PATH, params, parse_map)
+            if not page and not known:
+                raise bad_payload(NAME, "the list of coins is empty")
+            found |= known.intersection(ids)
+            if rows < MAP_COINS or found.issuperset(ids):
+                break
+        return dict.fromkeys(found, "")
+
 
 def _plan(settings: ProviderSettings) -> str:
     plan = settings.plan or ("keyed" if settings.api_key else "keyless")
@@ -117,6 +138,12 @@ def parse_quotes(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
     coins = ((coin.get("id"), coin) for coin in _coins(data))
     known = ((str(coin_id), coin) for coin_id, coin in coins if isinstance(coin_id, int | str) and not isinstance(coin_id, bool))
     return gather(ids, ((coin_id, _observation(coin, ids[coin_id])) for coin_id, coin in known if coin_id in ids))
+
+
+def parse_map(response: HttpResponse) -> tuple[frozenset[str], int]:
+    """The ids of active coins in a body of `/v1/cryptocurrency/map`, and how many rows it has. Raises as `parse_quotes`."""
+    rows = list(_coins(_data(response, decode_response(NAME, response))))
+    return frozenset(str(coin["id"]) for coin in rows if type(coin.get("id")) is int and coin.get("is_active", 1) != 0), len(rows)
 
 
 def _data(response: HttpResponse, body: Any) -> dict[str, Any] | list[Any]:

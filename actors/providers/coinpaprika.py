@@ -5,6 +5,7 @@ https://docs.coinpaprika.com/api-plans (limits).
 
 - Limits: 20 000 calls a month without a key; past it 402. One call brings all coins, so that it is what one coin costs, too: the body is long
   (some 2 MB), and what is recorded of it is the coins that were asked for. A key (`plan` `pro`) has a host of its own.
+- `/v1/tickers` is the list of all active coins: `/v1/coins` would cost a call of the month and say no more of an id, so it is not asked for.
 - Odd values: since 2024 there is no `circulating_supply`; `max_supply`, `total_supply`, `market_cap` and `rank` of 0 mean unknown.
 - Errors: `{"error": "id not found"}`, also where an array is due.
 """

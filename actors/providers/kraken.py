@@ -5,6 +5,8 @@ Sources: https://docs.kraken.com/api/docs/rest-api/get-ticker-information (field
 - Ids are pairs in `altname` form (`XBTUSD`); the result's keys differ: `XXBTZUSD` for coins of the first years, `BTC/USD` with `assetVersion=1`.
 - `v p l h` are [today, last 24 hours], `c` is [price, lot volume], `t` is integers, `o` a bare text: today's opening, so there is no 24 h
   change. `p` is the volume-weighted average price: volume x average is the turnover in the quote currency. No stamp, market cap, supply or rank.
+- `GET /0/public/AssetPairs?pair=..` (https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs) tells the `status` of pairs: online, or
+  cancel_only, post_only, limit_only, reduce_only. One unknown pair fails it as well.
 - Limits: not published; a call a second is known to be safe. Errors stand in `error`, also with HTTP 200; those that begin with W are warnings.
 - Odd values: over a hundred pairs have a last price of 0.00000000 (not traded: no price). One unknown pair fails the whole call.
 """
@@ -12,7 +14,7 @@ Sources: https://docs.kraken.com/api/docs/rest-api/get-ticker-information (field
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, ClassVar
@@ -22,6 +24,7 @@ from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload, failure, status_failure
 from actors.providers.fetcher import Fetcher
 from actors.providers.http import HttpResponse
+from actors.providers.idbook import AskList
 from actors.providers.parsed import Parsed, gather
 from actors.providers.unknown import UnknownIds, unknown_id
 from actors.providers.values import count_text, number_text, positive_text, price_of_text
@@ -32,10 +35,11 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.records import FallbackReason, Observation
 from cryptoviz.settings import ProviderSettings
 
-__all__ = ["KrakenProvider", "error_of", "keys_of_pair", "parse_ticker"]
+__all__ = ["KrakenProvider", "error_of", "keys_of_pair", "parse_pairs", "parse_ticker"]
 
 NAME = "kraken"
 PATH = "/0/public/Ticker"
+PAIRS_PATH = "/0/public/AssetPairs"
 PAGE_PAIRS = 100
 """No limit is documented; so many keep the address below 1 kB."""
 QUOTES = ("USDT", "USDC", "USD")
@@ -101,6 +105,15 @@ class KrakenProvider(BaseProvider):
         self.unlisted |= self._unknown.refused & ids.keys()
         return observations
 
+    async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
+        """One call for each 100 pairs, without those that answers left out: one of them would fail it."""
+        wanted = [pair for pair in ids if pair not in self.ids.left_out]
+        found: dict[str, str] = {}
+        for start in range(0, len(wanted), PAGE_PAIRS):
+            page = wanted[start : start + PAGE_PAIRS]
+            found |= await ask(PAIRS_PATH, {"pair": ",".join(page)}, partial(parse_pairs, pairs=page))
+        return found
+
     async def _ask(self, ids: Mapping[str, str]) -> list[Observation]:
         return await self.fetch(PATH, {"pair": ",".join(ids)}, partial(parse_ticker, ids=ids))
 
@@ -111,6 +124,21 @@ def parse_ticker(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
     Raises:
         ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
     """
+    result = _result(response)
+    pairs = {key: pair for pair in ids for key in keys_of_pair(pair)}
+    rows = ((pairs[key], row) for key, row in result.items() if key in pairs)
+    return gather(ids, ((pair, _observation(row, pair, ids[pair])) for pair, row in rows))
+
+
+def parse_pairs(response: HttpResponse, pairs: Collection[str]) -> dict[str, str]:
+    """Those of `pairs` that a body of `/0/public/AssetPairs` has, with their `status` unless that is online. Raises as `parse_ticker`."""
+    known = {key: pair for pair in pairs for key in keys_of_pair(pair)}
+    rows = ((known[key], row.get("status")) for key, row in _result(response).items() if key in known and isinstance(row, dict))
+    return {pair: "" if status in (None, "online") else str(status)[:20] for pair, status in rows}
+
+
+def _result(response: HttpResponse) -> dict[str, Any]:
+    """`result` of a good body; raises what `error` or the status says otherwise."""
     data = decode_response(NAME, response)
     result = data.get("result") if isinstance(data, dict) else None
     errors = data.get("error") if isinstance(data, dict) else None
@@ -121,9 +149,7 @@ def parse_ticker(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
         raise status_failure(NAME, response.status, "", response.retry_after_s)
     if not isinstance(result, dict):
         raise bad_payload(NAME, f"expected an object with result, received {type(data).__name__} without it")
-    pairs = {key: pair for pair in ids for key in keys_of_pair(pair)}
-    rows = ((pairs[key], row) for key, row in result.items() if key in pairs)
-    return gather(ids, ((pair, _observation(row, pair, ids[pair])) for pair, row in rows))
+    return result
 
 
 def keys_of_pair(pair: str) -> tuple[str, ...]:

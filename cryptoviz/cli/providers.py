@@ -110,6 +110,10 @@ def _notes(row: ProviderStatus, moment: float) -> Iterator[str]:
         yield f"breaker {breaker.state.value.replace('_', '-')}: {breaker.reason}{probe}"
     if hold is not None:
         yield f"asked us to wait ({hold.reason}) for {age(max(0.0, hold.until_ms / 1000 - moment))} more"
+    if scraper.ids.problems:
+        yield scraper.ids.text(row.name)
+    if scraper.ids.note:
+        yield f"ids are not checked against its list: {scraper.ids.note}"
     if scraper.last_error_ms is not None:
         yield f"last error {age(max(0.0, moment - scraper.last_error_ms / 1000))} ago: {scraper.last_error}"
 

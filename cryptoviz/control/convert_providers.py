@@ -6,7 +6,17 @@ from cryptoviz.components import ComponentState
 from cryptoviz.control.times import moment_ms, stamp
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1 import providers_pb2 as providers
-from cryptoviz.providers import BreakerState, BreakerStatus, HoldStatus, ProviderStatus, QuotaStatus, ScraperStatus
+from cryptoviz.providers import (
+    BreakerState,
+    BreakerStatus,
+    HoldStatus,
+    IdFault,
+    IdProblem,
+    IdsStatus,
+    ProviderStatus,
+    QuotaStatus,
+    ScraperStatus,
+)
 
 __all__ = ["provider_from_proto", "provider_to_proto"]
 
@@ -64,6 +74,14 @@ def _scraper_to_proto(status: ScraperStatus) -> providers.ScraperStatus:
         last_good_at=stamp(status.last_good_ms),
         last_error=status.last_error,
         last_error_at=stamp(status.last_error_ms),
+        ids=providers.Ids(
+            checked_at=stamp(status.ids.checked_ms),
+            note=status.ids.note,
+            problems=[
+                providers.IdProblem(asset_id=one.asset_id, provider_id=one.provider_id, fault=one.fault, detail=one.detail)
+                for one in status.ids.problems
+            ],
+        ),
     )
 
 
@@ -96,4 +114,9 @@ def _scraper_from_proto(message: providers.ScraperStatus) -> ScraperStatus:
         last_good_ms=moment_ms(message, "last_good_at"),
         last_error=message.last_error,
         last_error_ms=moment_ms(message, "last_error_at"),
+        ids=IdsStatus(
+            moment_ms(message.ids, "checked_at"),
+            message.ids.note,
+            tuple(IdProblem(one.asset_id, one.provider_id, IdFault(one.fault), one.detail) for one in message.ids.problems),
+        ),
     )

@@ -57,7 +57,7 @@ async def test_every_row_is_what_the_market_served_once(base: Settings, tmp_path
     assert all(tick_ts % 1000 == 0 for tick_ts in by_tick)
     # Each exchange of the ledger is in the raw topic once, in the order served.
     for provider in ("coingecko", "coinmarketcap"):
-        prices = [entry["prices"] for entry in served if entry["provider"] == provider]
+        prices = [entry["prices"] for entry in served if entry["provider"] == provider and entry["prices"]]
         exchanges = [exchange for exchange in raw if exchange["provider"] == provider]
         assert len(prices) == len(exchanges) == len({exchange["fetch_id"] for exchange in exchanges})
         by_fetch = {exchange["fetch_id"]: (exchange, price) for exchange, price in zip(exchanges, prices, strict=True)}
@@ -66,6 +66,9 @@ async def test_every_row_is_what_the_market_served_once(base: Settings, tmp_path
                 exchange, price = by_fetch[record.fetch_id]
                 assert exchange["tick_ts"] == record.tick_ts
                 assert price[record.provider_asset_id] == record.price
+    # Beside prices each provider was asked once for its list of ids, which is no market data.
+    lists = [(entry["provider"], entry["endpoint"]) for entry in served if not entry["prices"]]
+    assert sorted(lists) == [("coingecko", "/coins/list"), ("coinmarketcap", "/public-api/v1/cryptocurrency/map")]
     assert {record.role for record in records} == {"primary"}
     assert int(tick) == max(by_tick)
     expected = {r.asset_id: r for r in records if r.tick_ts == max(by_tick)}

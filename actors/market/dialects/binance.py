@@ -254,14 +254,30 @@ def _kline(view: View, coin: ReplayedCoin, start_ms: int, step_ms: int) -> list[
 
 
 def _listing(symbol: str) -> dict[str, Any]:
+    listed = symbol != _DELISTED
+    allowed = (
+        "icebergAllowed",
+        "ocoAllowed",
+        "otoAllowed",
+        "quoteOrderQtyMarketAllowed",
+        "allowTrailingStop",
+        "cancelReplaceAllowed",
+        "amendAllowed",
+    )
+    precisions = ("baseAssetPrecision", "quotePrecision", "quoteAssetPrecision", "baseCommissionPrecision", "quoteCommissionPrecision")
     return {
         "symbol": symbol,
-        "status": "BREAK" if symbol == _DELISTED else "TRADING",
+        "status": "TRADING" if listed else "BREAK",
         "baseAsset": symbol.removesuffix(_QUOTE),
-        "baseAssetPrecision": _DECIMALS,
         "quoteAsset": _QUOTE,
-        "quotePrecision": _DECIMALS,
-        "quoteAssetPrecision": _DECIMALS,
-        "isSpotTradingAllowed": symbol != _DELISTED,
-        "isMarginTradingAllowed": symbol != _DELISTED,
+        **dict.fromkeys(precisions, _DECIMALS),
+        "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT"],
+        **dict.fromkeys(allowed, True),
+        "isSpotTradingAllowed": listed,
+        "isMarginTradingAllowed": listed,
+        "filters": [],
+        "permissions": [],
+        "permissionSets": [["SPOT", "MARGIN"]] if listed else [["SPOT"]],
+        "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
+        "allowedSelfTradePreventionModes": ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT"],
     }

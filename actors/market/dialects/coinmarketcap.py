@@ -1,4 +1,5 @@
-"""CoinMarketCap: `quotes/latest` and `listings/latest` in versions 1, 2 and 3, `/v1/key/info`; keyed, or keyless under `/public-api`.
+"""CoinMarketCap: `quotes/latest` and `listings/latest` in versions 1, 2 and 3, `/v1/cryptocurrency/map`, `/v1/key/info`; keyed, or keyless under
+`/public-api`.
 
 Shapes and errors as documented at coinmarketcap.com/api and as seen in recorded bodies. Any key is good but `invalid`. Only USD is quoted. Ranks
 count the replayed coins alone. Its prices stand some basis points beside CoinGecko's and are a second older.
@@ -14,12 +15,14 @@ from typing import Any
 
 from actors.market.coins import ReplayedCoin
 from actors.market.dialects.base import Answer, Request, View, finish_row, iso_ms, served_price, whole_number
+from actors.market.dialects.coinmarketcap_map import BadMap, map_rows
 from actors.market.quotes import Quote, Sight
 
 __all__ = ["CoinMarketCap"]
 
 _KEY_HEADER = "x-cmc_pro_api_key"
 _PATH = re.compile(r"(?P<keyless>/public-api)?/(?P<version>v[123])/cryptocurrency/(?P<call>quotes|listings)/latest")
+_MAP_PATHS = ("/v1/cryptocurrency/map", "/public-api/v1/cryptocurrency/map")
 _USD_ID = 2781
 _COINS_PER_CREDIT = 100
 _DEFAULT_CODES = {401: 1001, 402: 1003, 403: 1006, 429: 1008}
@@ -63,14 +66,14 @@ class CoinMarketCap:
         """CoinMarketCap's answer."""
         found = _PATH.fullmatch(request.path)
         keyless = request.path.startswith("/public-api/")
-        if found is None and request.path != "/v1/key/info":
+        if found is None and request.path not in ("/v1/key/info", *_MAP_PATHS):
             if keyless:  # an unknown path there is a success that carries an error
                 return Answer(200, {"status": _status(view, 500, _MESSAGES[500])}, request.path)
             return Answer(404, {"statusCode": 404, "error": "Not Found", "message": "Not Found"}, request.path)
         if not keyless and (refused := self._refused(request, view)):
             return refused
         if found is None:
-            return _key_info(request, view)
+            return _map(request, view) if request.path in _MAP_PATHS else _key_info(request, view)
         if found["call"] == "listings":
             return _listings(request, view, found["version"])
         return _quotes(request, view, found["version"], keyless=keyless)
@@ -164,6 +167,15 @@ def _listings(request: Request, view: View, path_version: str) -> Answer:
     page = ordered[start - 1 : start - 1 + limit]
     rows = [finish_row(_coin(quote, ranks, version), quote) for quote in page]
     return _success(request, view, version, rows, {str(row["id"]): _price_in(row) for row in rows}, total_count=len(ordered))
+
+
+def _map(request: Request, view: View) -> Answer:
+    try:
+        rows = map_rows(request, view, _ranks(view))
+    except BadMap as problem:
+        return _bad(request, view, str(problem))
+    envelope = _status(view, "0" if request.path.startswith("/public-api") else 0, None, 1)
+    return Answer(200, {"status": envelope, "data": rows}, request.path, credits=1)
 
 
 def _ranks(view: View) -> dict[str, int]:

@@ -25,21 +25,25 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$cryptoviz/control/v1/providers.proto\x12\x14\x63ryptoviz.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\x01\n\x07\x42reaker\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".cryptoviz.control.v1.BreakerState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08probe_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05score\x18\x05 \x01(\r\x12\x13\n\x0bopens_total\x18\x06 \x01(\r\x12\x13\n\x0b\x62y_operator\x18\x07 \x01(\x08\"\xa3\x01\n\x05Quota\x12\x0e\n\x06period\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x04\x12\x0c\n\x04used\x18\x03 \x01(\x04\x12\x0c\n\x04left\x18\x04 \x01(\x04\x12-\n\tresets_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x65xhausted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\x04Hold\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x02\n\rScraperStatus\x12.\n\x07\x62reaker\x18\x01 \x01(\x0b\x32\x1d.cryptoviz.control.v1.Breaker\x12+\n\x06quotas\x18\x02 \x03(\x0b\x32\x1b.cryptoviz.control.v1.Quota\x12(\n\x04hold\x18\x03 \x01(\x0b\x32\x1a.cryptoviz.control.v1.Hold\x12\x0c\n\x04rate\x18\x04 \x01(\x01\x12\x17\n\nlatency_ms\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x30\n\x0clast_good_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\x07 \x01(\t\x12\x31\n\rlast_error_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0b_latency_ms*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$cryptoviz/control/v1/providers.proto\x12\x14\x63ryptoviz.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\x01\n\x07\x42reaker\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".cryptoviz.control.v1.BreakerState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08probe_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05score\x18\x05 \x01(\r\x12\x13\n\x0bopens_total\x18\x06 \x01(\r\x12\x13\n\x0b\x62y_operator\x18\x07 \x01(\x08\"\xa3\x01\n\x05Quota\x12\x0e\n\x06period\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x04\x12\x0c\n\x04used\x18\x03 \x01(\x04\x12\x0c\n\x04left\x18\x04 \x01(\x04\x12-\n\tresets_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x65xhausted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\x04Hold\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\tIdProblem\x12\x10\n\x08\x61sset_id\x18\x01 \x01(\t\x12\x13\n\x0bprovider_id\x18\x02 \x01(\t\x12\r\n\x05\x66\x61ult\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"v\n\x03Ids\x12.\n\nchecked_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\x31\n\x08problems\x18\x03 \x03(\x0b\x32\x1f.cryptoviz.control.v1.IdProblem\"\xed\x02\n\rScraperStatus\x12.\n\x07\x62reaker\x18\x01 \x01(\x0b\x32\x1d.cryptoviz.control.v1.Breaker\x12+\n\x06quotas\x18\x02 \x03(\x0b\x32\x1b.cryptoviz.control.v1.Quota\x12(\n\x04hold\x18\x03 \x01(\x0b\x32\x1a.cryptoviz.control.v1.Hold\x12\x0c\n\x04rate\x18\x04 \x01(\x01\x12\x17\n\nlatency_ms\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x30\n\x0clast_good_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\x07 \x01(\t\x12\x31\n\rlast_error_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03ids\x18\t \x01(\x0b\x32\x19.cryptoviz.control.v1.IdsB\r\n\x0b_latency_ms*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cryptoviz.control.v1.providers_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BREAKERSTATE']._serialized_start=881
-  _globals['_BREAKERSTATE']._serialized_end=1005
+  _globals['_BREAKERSTATE']._serialized_start=1124
+  _globals['_BREAKERSTATE']._serialized_end=1248
   _globals['_BREAKER']._serialized_start=96
   _globals['_BREAKER']._serialized_end=318
   _globals['_QUOTA']._serialized_start=321
   _globals['_QUOTA']._serialized_end=484
   _globals['_HOLD']._serialized_start=486
   _globals['_HOLD']._serialized_end=551
-  _globals['_SCRAPERSTATUS']._serialized_start=554
-  _globals['_SCRAPERSTATUS']._serialized_end=879
+  _globals['_IDPROBLEM']._serialized_start=553
+  _globals['_IDPROBLEM']._serialized_end=634
+  _globals['_IDS']._serialized_start=636
+  _globals['_IDS']._serialized_end=754
+  _globals['_SCRAPERSTATUS']._serialized_start=757
+  _globals['_SCRAPERSTATUS']._serialized_end=1122
 # @@protoc_insertion_point(module_scope)

@@ -155,6 +155,70 @@ class Hold(_message.Message):
 Global___Hold: _TypeAlias = Hold  # noqa: Y015
 
 @_typing.final
+class IdProblem(_message.Message):
+    """An id of ours that brings no price at the provider."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSET_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    asset_id: _builtins.str
+    provider_id: _builtins.str
+    fault: _builtins.str
+    """not_listed, not_traded, or left_out (its list has the id, its answers do not)."""
+    detail: _builtins.str
+    """The provider's own word for it, such as BREAK."""
+    def __init__(
+        self,
+        *,
+        asset_id: _builtins.str = ...,
+        provider_id: _builtins.str = ...,
+        fault: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_id", b"asset_id", "detail", b"detail", "fault", b"fault", "provider_id", b"provider_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdProblem: _TypeAlias = IdProblem  # noqa: Y015
+
+@_typing.final
+class Ids(_message.Message):
+    """Our ids, held against what the provider lists."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKED_AT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    note: _builtins.str
+    """Why it was not, for a person."""
+    @_builtins.property
+    def checked_at(self) -> _timestamp_pb2.Timestamp:
+        """When the provider's own list was read; absent if it was not, and its answers tell."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___IdProblem]: ...
+    def __init__(
+        self,
+        *,
+        checked_at: _timestamp_pb2.Timestamp | None = ...,
+        note: _builtins.str = ...,
+        problems: _abc.Iterable[Global___IdProblem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "note", b"note", "problems", b"problems"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ids: _TypeAlias = Ids  # noqa: Y015
+
+@_typing.final
 class ScraperStatus(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -166,6 +230,7 @@ class ScraperStatus(_message.Message):
     LAST_GOOD_AT_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     LAST_ERROR_AT_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
     rate: _builtins.float
     """Share of the ticks, 0 to 1, on which the provider is asked."""
     latency_ms: _builtins.float
@@ -182,6 +247,8 @@ class ScraperStatus(_message.Message):
     def last_good_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def last_error_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def ids(self) -> Global___Ids: ...
     def __init__(
         self,
         *,
@@ -193,10 +260,11 @@ class ScraperStatus(_message.Message):
         last_good_at: _timestamp_pb2.Timestamp | None = ...,
         last_error: _builtins.str = ...,
         last_error_at: _timestamp_pb2.Timestamp | None = ...,
+        ids: Global___Ids | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_latency_ms", b"_latency_ms", "breaker", b"breaker", "hold", b"hold", "last_error_at", b"last_error_at", "last_good_at", b"last_good_at", "latency_ms", b"latency_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_latency_ms", b"_latency_ms", "breaker", b"breaker", "hold", b"hold", "ids", b"ids", "last_error_at", b"last_error_at", "last_good_at", b"last_good_at", "latency_ms", b"latency_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_latency_ms", b"_latency_ms", "breaker", b"breaker", "hold", b"hold", "last_error", b"last_error", "last_error_at", b"last_error_at", "last_good_at", b"last_good_at", "latency_ms", b"latency_ms", "quotas", b"quotas", "rate", b"rate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_latency_ms", b"_latency_ms", "breaker", b"breaker", "hold", b"hold", "ids", b"ids", "last_error", b"last_error", "last_error_at", b"last_error_at", "last_good_at", b"last_good_at", "latency_ms", b"latency_ms", "quotas", b"quotas", "rate", b"rate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__latency_ms: _TypeAlias = _typing.Literal["latency_ms"]  # noqa: Y015
     _WhichOneofArgType__latency_ms: _TypeAlias = _typing.Literal["_latency_ms", b"_latency_ms"]  # noqa: Y015

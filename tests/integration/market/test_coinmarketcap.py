@@ -58,6 +58,21 @@ async def test_listings(client, version):
     assert body["status"]["total_count"] == 17
 
 
+async def test_the_map_of_ids(client):
+    async def rows(query, prefix="", headers=KEYED):
+        body = (await client.get(f"/coinmarketcap{prefix}/v1/cryptocurrency/map?{query}", headers=headers)).json()
+        assert (body["status"]["error_code"], body["status"]["credit_count"]) == ("0" if prefix else 0, 1)
+        return body["data"]
+
+    bitcoin, *others = await rows("")
+    assert (bitcoin["id"], bitcoin["rank"], bitcoin["slug"], bitcoin["is_active"], len(others)) == (1, 1, "bitcoin", 1, 16)
+    assert set(bitcoin) == set("id rank name symbol slug platform first_historical_data last_historical_data is_active".split())
+    by_rank = await rows("sort=cmc_rank&start=2&limit=3&aux=is_active", "/public-api", {})
+    assert [row["rank"] for row in by_rank] == [2, 3, 4]
+    assert set(by_rank[0]) == {"id", "rank", "name", "symbol", "slug", "is_active"}
+    assert [(row["id"], row["is_active"]) for row in await rows("listing_status=inactive&aux=is_active,status")] == [(3890, 0)]
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "status", "code"),
     [
@@ -70,6 +85,12 @@ async def test_listings(client, version):
         ("/v1/cryptocurrency/listings/latest?limit=5001", KEYED, 400, 400),
         ("/v1/cryptocurrency/listings/latest?start=0", KEYED, 400, 400),
         ("/v1/key/info", {}, 401, 1002),
+        ("/v1/cryptocurrency/map", {}, 401, 1002),
+        ("/v1/cryptocurrency/map?limit=5001", KEYED, 400, 400),
+        ("/v1/cryptocurrency/map?start=0", KEYED, 400, 400),
+        ("/v1/cryptocurrency/map?sort=name", KEYED, 400, 400),
+        ("/v1/cryptocurrency/map?listing_status=dead", KEYED, 400, 400),
+        ("/v1/cryptocurrency/map?aux=nothing", KEYED, 400, 400),
         ("/public-api/v3/nowhere", {}, 200, 500),
     ],
 )

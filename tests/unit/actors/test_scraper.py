@@ -7,6 +7,7 @@ from pathlib import Path
 from actors.market.server import ReplayMarket
 from actors.scraper import ScraperActor
 from cryptoviz.components import Probe
+from cryptoviz.providers import IdFault
 from cryptoviz.records import TickResult
 from cryptoviz.settings import load_settings
 from tests.helpers import eventually_async, free_ports
@@ -31,7 +32,10 @@ async def test_a_changed_shape_degrades_and_an_unlisted_id_is_named(tmp_path: Pa
             kafka={"bootstrap_servers": f"127.0.0.1:{ports[0]}"},
             redis={"url": f"redis://127.0.0.1:{ports[1]}/0"},
             collect={"tick_s": 0.5, "providers": ["binance"]},
-            extra_assets=[{"asset_id": "lost", "symbol": "LOST", "name": "Lost", "provider_ids": {"binance": "LOSTUSDT"}}],
+            extra_assets=[
+                {"asset_id": "lost", "symbol": "LOST", "name": "Lost", "provider_ids": {"binance": "LOSTUSDT"}},
+                {"asset_id": "matic", "symbol": "MATIC", "name": "Matic", "provider_ids": {"binance": "MATICUSDT"}},
+            ],
             providers={"binance": {"base_url": market.base_url("binance")}},
         )
         collector = Collector()
@@ -43,9 +47,14 @@ async def test_a_changed_shape_degrades_and_an_unlisted_id_is_named(tmp_path: Pa
             return probe if text in probe.message and probe.degraded is degraded and collector.results else None
 
         try:
-            probe = await eventually_async(lambda: probed("binance does not list LOSTUSDT", False), 15.0)
+            told = "not list LOSTUSDT (lost), binance does not trade MATICUSDT (matic): BREAK (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.binance)"
+            probe = await eventually_async(lambda: probed(told, False), 15.0)
             assert probe is not None
-            assert (probe.healthy, probe.metrics["unlisted_ids"], probe.metrics["shape_lost_fields"]) == (True, 1.0, 0.0)
+            assert (probe.healthy, probe.metrics["unlisted_ids"], probe.metrics["shape_lost_fields"]) == (True, 2.0, 0.0)
+            status = await scraper.provider_status()
+            assert status is not None
+            assert status.ids.checked_ms is not None
+            assert [(one.asset_id, one.fault) for one in status.ids.problems] == [("lost", IdFault.NOT_LISTED), ("matic", IdFault.NOT_TRADED)]
             market.faults.add({"provider": "binance", "kind": "shape_version", "parameters": {"shape": "mini"}}, market.clock.monotonic_s())
             probe = await eventually_async(lambda: probed("shape changed: lost priceChangePercent", True), 15.0)
             assert probe is not None

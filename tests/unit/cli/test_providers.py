@@ -6,7 +6,17 @@ from rich.console import Console
 
 from cryptoviz.cli.providers import providers_view
 from cryptoviz.components import ComponentState
-from cryptoviz.providers import BreakerState, BreakerStatus, HoldStatus, ProviderStatus, QuotaStatus, ScraperStatus
+from cryptoviz.providers import (
+    BreakerState,
+    BreakerStatus,
+    HoldStatus,
+    IdFault,
+    IdProblem,
+    IdsStatus,
+    ProviderStatus,
+    QuotaStatus,
+    ScraperStatus,
+)
 
 NOW_S = 1_700_000_000.0
 NOW_MS = 1_700_000_000_000
@@ -60,3 +70,23 @@ def test_the_operator_s_reason_and_a_scraper_that_does_not_answer():
     tripped = BreakerStatus(BreakerState.OPEN, "maintenance", NOW_MS, by_operator=True)
     assert "breaker opened by operator: maintenance" in shown(row(ScraperStatus(breaker=tripped)))
     assert "coingecko: its process ended" in shown(row(None, "its process ended"))
+
+
+def test_ids_that_bring_no_price_and_a_list_that_could_not_be_had():
+    problems = (
+        IdProblem("lost", "no-such", IdFault.NOT_LISTED),
+        IdProblem("polygon", "MATICUSDT", IdFault.NOT_TRADED, "BREAK"),
+        IdProblem("solana", "solana", IdFault.LEFT_OUT),
+    )
+    text = " ".join(shown(row(ScraperStatus(ids=IdsStatus(NOW_MS, "", problems)))).split())
+    assert (
+        "coingecko: coingecko does not list no-such (lost), coingecko does not trade MATICUSDT (polygon): BREAK, "
+        "coingecko lists solana (solana) and leaves it out of its answers (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.coingecko)"
+    ) in text
+    many = IdsStatus(problems=tuple(IdProblem(f"a{n}", f"x{n}", IdFault.NOT_LISTED) for n in range(7)))
+    text = many.text("kraken")
+    assert "x4 (a4) and 2 more" in text
+    assert "x5" not in text
+    noted = shown(row(ScraperStatus(ids=IdsStatus(note="coingecko: HTTP 503"))))
+    assert "ids are not checked against its list: coingecko: HTTP 503" in noted
+    assert "ids" not in shown(row(ScraperStatus(ids=IdsStatus(NOW_MS))))

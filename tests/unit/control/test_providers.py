@@ -10,7 +10,17 @@ import pytest
 from control.components import ComponentSpec, ComponentTable
 from cryptoviz.components import ComponentKind, ComponentState
 from cryptoviz.errors import ComponentLost, ControlRefused, UnknownComponent
-from cryptoviz.providers import BreakerState, BreakerStatus, HoldStatus, ProviderStatus, QuotaStatus, ScraperStatus
+from cryptoviz.providers import (
+    BreakerState,
+    BreakerStatus,
+    HoldStatus,
+    IdFault,
+    IdProblem,
+    IdsStatus,
+    ProviderStatus,
+    QuotaStatus,
+    ScraperStatus,
+)
 from tests.helpers import eventually
 from tests.unit.control.serving import Serving, serving
 
@@ -26,6 +36,7 @@ STATUS = ScraperStatus(
     last_good_ms=1_699_999_999_999,
     last_error="coingecko: no answer",
     last_error_ms=1_700_000_000_001,
+    ids=IdsStatus(1_700_000_000_002, "the list is empty", (IdProblem("polygon", "MATICUSDT", IdFault.NOT_TRADED, "BREAK"),)),
 )
 TRIPPED = ScraperStatus(breaker=BreakerStatus(BreakerState.OPEN, "by hand", 5, None, 0, 0, by_operator=True))
 

@@ -136,7 +136,7 @@ async def test_one_unknown_id_costs_its_coin_only(make, market, name, wrong):
         assert {asset.asset_id for asset in assets} - result.observations.keys() == {"solana"}
         assert result.asset_failures == {"solana": FallbackReason.MISSING_ASSET}
         assert made.provider.unlisted == {wrong}
-        assert wrong in made.provider.unlisted_text
+        assert [problem.provider_id for problem in made.provider.ids.problems] == [wrong]
     if name in ("binance", "kraken"):
         # Found by halving once, then left out for an hour.
         assert len([exchange for exchange in made.exchanges if exchange.outcome != "ok"]) <= 5

@@ -1,0 +1,236 @@
+"""Providers' own lists: how they are asked for, what they say of our ids, and what no body can make of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.market.server import ReplayMarket
+from actors.providers.base import BaseProvider
+from actors.providers.binance import parse_info
+from actors.providers.coinbase import parse_products
+from actors.providers.coingecko import parse_list
+from actors.providers.coinmarketcap import MAP_COINS, MAP_PAGES, CoinMarketCapProvider, parse_map
+from actors.providers.http import HttpResponse
+from actors.providers.idbook import IdBook
+from actors.providers.kraken import parse_pairs
+from actors.providers.registry import build_provider
+from cryptoviz.assets import DEFAULT_ASSETS, Asset
+from cryptoviz.errors import BadPayload, ProviderRefused, ProviderUnavailable
+from cryptoviz.providers import IdFault, IdProblem
+from cryptoviz.records import FallbackReason
+from cryptoviz.settings import load_settings
+from tests.unit.actors.fakes import T0, FakeClock
+from tests.unit.actors.providers.json_values import JSON, STATUS
+
+TYPED = (ProviderUnavailable, ProviderRefused, BadPayload)
+
+
+def response(body: Any, status: int = 200) -> HttpResponse:
+    return HttpResponse(status, {"content-type": "application/json"}, orjson.dumps(body), T0)
+
+
+class Asked:
+    """A provider against the market; its lists are fetched as its polls are."""
+
+    def __init__(self, name: str, market: ReplayMarket, **own: Any) -> None:
+        settings = load_settings(providers={name: {"base_url": market.base_url(name), **own}})
+        self.provider: BaseProvider = build_provider(name, settings, FakeClock(), lambda _: None)
+        self.market = market
+
+    async def ask(self, path: str, params: Mapping[str, str], parse: Callable[[HttpResponse], Any]) -> Any:
+        provider = self.provider
+        return await provider._fetcher.get(f"{provider.base_url}{path}", params, provider.auth_headers(), parse)
+
+    async def listed(self, assets: tuple[Asset, ...] = DEFAULT_ASSETS) -> Mapping[str, str] | None:
+        return await self.provider.listed(tuple(self.provider.ids_of(assets)), self.ask)
+
+    def endpoints(self) -> list[str]:
+        return [entry["endpoint"] for entry in json.loads(self.market.ledger.page(0, 10_000))["entries"]]
+
+
+@pytest.fixture
+async def asking() -> AsyncIterator[Callable[..., Asked]]:
+    made: list[Asked] = []
+    async with ReplayMarket() as market:
+
+        def make(name: str, **own: Any) -> Asked:
+            made.append(Asked(name, market, **own))
+            return made[-1]
+
+        yield make
+        for one in made:
+            await one.provider.aclose()
+
+
+def with_ids(provider: str, **ids: str) -> tuple[Asset, ...]:
+    return tuple(
+        replace(asset, provider_ids=asset.provider_ids | {provider: ids[asset.asset_id]}) if asset.asset_id in ids else asset
+        for asset in DEFAULT_ASSETS
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "endpoint"),
+    [
+        ("coingecko", {}, "/coins/list"),
+        ("coingecko", {"api_key": "k"}, "/coins/list"),
+        ("coinmarketcap", {}, "/public-api/v1/cryptocurrency/map"),
+        ("coinmarketcap", {"api_key": "k"}, "/v1/cryptocurrency/map"),
+        ("binance", {}, "/api/v3/exchangeInfo"),
+        ("kraken", {}, "/0/public/AssetPairs"),
+        ("coinbase", {}, "/api/v3/brokerage/market/products"),
+    ],
+)
+async def test_all_ids_of_the_table_in_one_call(asking, name: str, own: dict[str, Any], endpoint: str):
+    asked = asking(name, **own)
+    assert await asked.listed() == dict.fromkeys(asked.provider.ids_of(DEFAULT_ASSETS), "")
+    assert asked.endpoints() == [endpoint]
+
+
+async def test_a_provider_whose_answers_are_its_list_is_not_asked_for_another(asking):
+    asked = asking("coinpaprika")
+    assert await asked.listed() is None
+    assert asked.endpoints() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "halted", "word"),
+    [
+        ("coingecko", "no-such", "matic-network", None),
+        ("coinmarketcap", "99999999", "3890", None),
+        ("binance", "NOSUCHUSDT", "MATICUSDT", "BREAK"),
+        ("kraken", "NOSUCHUSD", "MATICUSD", "cancel_only"),
+        ("coinbase", "NOSUCH-USD", "MATIC-USD", None),
+    ],
+)
+async def test_wrong_and_halted_ids_are_told_with_their_coins(asking, name: str, wrong: str, halted: str, word: str | None):
+    asked = asking(name)
+    assets = with_ids(name, solana=wrong, polygon=halted)
+    # The exchanges' lists fail as a whole for an unknown id, so that what a poll has found is not asked for.
+    assert (await asked.provider.poll(T0, assets, 10.0)).failure is None
+    found = await asked.listed(assets)
+    assert found is not None
+    good = asked.provider.ids_of(assets).keys() - {wrong, halted}
+    assert {provider_id for provider_id, state in found.items() if state == ""} == good
+    assert found.get(halted) == word
+    asked.provider.ids.listed(asked.provider.ids_of(assets), {one: found.get(one) for one in asked.provider.ids_of(assets)})
+    expected = {
+        IdProblem("solana", wrong, IdFault.NOT_LISTED),
+        IdProblem("polygon", halted, IdFault.NOT_LISTED if word is None else IdFault.NOT_TRADED, word or ""),
+    }
+    assert set(asked.provider.ids.problems) == expected
+
+
+async def test_coinmarketcap_asks_for_further_pages_only_while_an_id_is_missing():
+    pages = [range(1, MAP_COINS + 1), range(MAP_COINS + 1, 2 * MAP_COINS + 1), range(10**6, 10**6 + MAP_COINS)]
+    provider = CoinMarketCapProvider.__new__(CoinMarketCapProvider)
+    provider.settings = load_settings().provider("coinmarketcap")
+    starts: list[str] = []
+
+    async def ask(path: str, params: Mapping[str, str], parse: Callable[[HttpResponse], Any]) -> Any:
+        starts.append(params["start"])
+        rows = [{"id": number, "is_active": 1} for number in pages[len(starts) - 1]]
+        return parse(response({"status": {"error_code": "0"}, "data": rows}))
+
+    assert await provider.listed(("1", "1027"), ask) == {"1": "", "1027": ""}
+    assert starts == ["1"]
+    starts.clear()
+    assert await provider.listed(("1", "7000"), ask) == {"1": "", "7000": ""}
+    assert starts == ["1", "5001"]
+    starts.clear()
+    assert await provider.listed(("1", "77"), ask) == {"1": "", "77": ""}
+    starts.clear()
+    assert await provider.listed(("999999999",), ask) == {}
+    assert len(starts) == MAP_PAGES
+
+
+@pytest.mark.parametrize(
+    ("product", "word"),
+    [
+        ({"status": "online"}, ""),
+        ({"status": ""}, ""),
+        ({"status": "delisted", "trading_disabled": True}, "delisted"),
+        ({"status": "online", "is_disabled": True}, "disabled"),
+    ],
+)
+def test_a_halted_product_of_coinbase(product: dict[str, Any], word: str):
+    body = {"products": [{"product_id": "BTC-USD", **product}, {"product_id": 5}, None]}
+    assert parse_products(response(body)) == {"BTC-USD": word}
+
+
+def test_kraken_s_pairs_by_any_of_their_names():
+    result = {"XXBTZUSD": {"status": "online"}, "ETH/USD": {"status": "post_only"}, "SOLUSD": {}, "OTHER": {"status": "online"}, "LTCUSD": 5}
+    pairs = ("XBTUSD", "ETHUSD", "SOLUSD", "LTCUSD")
+    assert parse_pairs(response({"error": [], "result": result}), pairs) == {"XBTUSD": "", "ETHUSD": "post_only", "SOLUSD": ""}
+
+
+@pytest.mark.parametrize(
+    ("parse", "body"),
+    [
+        (parse_list, []),
+        (parse_list, {"status": {"error_code": 429, "error_message": "slow down"}}),
+        (parse_map, {"status": {"error_code": 1006, "error_message": "plan"}}),
+        (parse_map, {"status": {"error_code": 0}}),
+        (parse_info, {"code": -1121, "msg": "Invalid symbol."}),
+        (parse_info, {}),
+        (parse_products, {"products": None}),
+        (lambda one: parse_pairs(one, ()), {"error": ["EQuery:Unknown asset pair"]}),
+        (lambda one: parse_pairs(one, ()), {"error": []}),
+    ],
+)
+def test_a_body_that_is_no_list_is_a_typed_error(parse: Callable[[HttpResponse], Any], body: Any):
+    with pytest.raises(TYPED):
+        parse(response(body))
+
+
+ROW = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("id", "symbol", "product_id"), JSON | st.just("bitcoin")),
+        **dict.fromkeys(("status", "is_active", "trading_disabled"), JSON),
+    },
+)
+BODY = JSON | st.lists(ROW, max_size=3) | st.builds(lambda key, rows: {key: rows}, st.sampled_from(["data", "symbols", "products"]), st.lists(ROW))
+
+
+@given(body=BODY, status=STATUS)
+def test_any_body_gives_ids_or_a_typed_error(body: Any, status: int):
+    for parse in (parse_list, parse_map, parse_info, parse_products, lambda one: parse_pairs(one, ("XBTUSD",))):
+        try:
+            found = parse(response(body, status))
+        except TYPED as error:
+            FallbackReason(error.reason)
+            continue
+        names = found[0] if isinstance(found, tuple) else found
+        assert all(isinstance(name, str) for name in names)
+
+
+IDS = {"XBTUSD": "bitcoin", "ETHUSD": "ethereum"}
+
+
+def test_the_list_and_the_answers_are_one_picture():
+    book = IdBook()
+    assert book.problems == ()
+    # Before any list: what an answer leaves out is not listed.
+    book.answered(IDS, {"ETHUSD"}, {"bitcoin"})
+    assert book.problems == (IdProblem("ethereum", "ETHUSD", IdFault.NOT_LISTED),)
+    # The list has it: the answers leave it out.
+    book.listed(IDS, {"XBTUSD": "", "ETHUSD": ""})
+    assert book.problems == (IdProblem("ethereum", "ETHUSD", IdFault.LEFT_OUT),)
+    book.answered(IDS, (), {"bitcoin", "ethereum"})
+    assert book.problems == ()
+    # A price says more than an older list that lacks the id.
+    book.listed(IDS, {"XBTUSD": None, "ETHUSD": "BREAK"})
+    assert book.problems == (IdProblem("ethereum", "ETHUSD", IdFault.NOT_TRADED, "BREAK"),)
+    book.answered(IDS, {"XBTUSD"}, {"ethereum"})
+    assert IdProblem("bitcoin", "XBTUSD", IdFault.NOT_LISTED) in book.problems
+    book.listed(IDS, {"ETHUSD": "\x1b[31m"})
+    assert IdProblem("ethereum", "ETHUSD", IdFault.NOT_TRADED, "halted") in book.problems
