@@ -70,7 +70,9 @@ class Breaker:
 
     def allows(self, now_ms: int) -> bool:
         """Whether a poll may go. In an open breaker whose wait is over the first to ask gets the probe."""
-        if self._state is BreakerState.OPEN and self._probe_ms is not None and now_ms >= self._probe_ms:
+        # No wait is longer than the longest: if this one looks so, the clock was set back.
+        over = self._probe_ms is not None and not 0 < self._probe_ms - now_ms <= self._settings.max_open_s * 1000
+        if self._state is BreakerState.OPEN and over:
             self._become(BreakerState.HALF_OPEN, self._reason, now_ms)
             return True
         return self._state is BreakerState.CLOSED

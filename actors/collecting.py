@@ -23,6 +23,8 @@ __all__ = ["CollectStats", "Collecting", "Snapshot", "rules_of", "unified_of"]
 
 FRESH_TICKS = 3
 """Data older than this many ticks is not fresh (DESIGN 7)."""
+SET_BACK_TICKS = 2
+"""A next tick further ahead means that the clock was set back: those between are published, and are not published twice."""
 
 
 class Snapshot(Protocol):
@@ -94,6 +96,8 @@ class Collecting:
         # When the last answer of a tick in the queue had come, for the publish latency.
         self._answered_ms: dict[int, int] = {}
         self._gap_open = False
+        # The tick behind the newest that the topic held at a start.
+        self._behind_tail_ms = 0
         self._unplanned_ms = self._empty_ms = 0
         self.stats = CollectStats(started_ms=clock.now_ms())
 
@@ -105,6 +109,9 @@ class Collecting:
     def submit(self, result: TickResult) -> None:
         """File a result. A repeated one counts once."""
         self.stats.results_total += 1
+        if result.tick_ts > self._board.current_tick + self._tick_ms:
+            # The machine slept, or its clock was set ahead: what lies between is over, and this result is not early.
+            self.publish_due()
         self._board.add(result)
         self._wake.set()
 
@@ -160,21 +167,42 @@ class Collecting:
 
     def connected(self, last_tick_ts: int | None) -> None:
         """The topic's tail is known: ticks between it and our start were seen by nobody."""
+        if last_tick_ts is not None:
+            self._behind_tail_ms = last_tick_ts + self._tick_ms
         if last_tick_ts is not None and self.stats.last_publish_ms is None:
             self.stats.outage_ticks = max(0, (self._first_tick - last_tick_ts) // self._tick_ms - 1)
             if self.stats.outage_ticks:
                 self._log.warning("ticks_missed_before_start", ticks=self.stats.outage_ticks, last_tick_ts=last_tick_ts)
 
     def fresh(self, now_ms: int) -> bool:
-        """A tick was published within three ticks, or the start is not older, or every provider was stopped on purpose."""
+        """A tick was published within three ticks, or the start is not older, or every provider was stopped on purpose.
+
+        Not when the clock was set back behind ticks that are published.
+        """
         if self.idle:
             return True
+        if self.set_back(now_ms):
+            return False
         since = max(self.stats.last_publish_ms or self.stats.started_ms, self._unplanned_ms)
         return now_ms - since <= FRESH_TICKS * self._tick_ms
 
     def healthy(self, now_ms: int) -> bool:
-        """Fresh, or no provider has a price: ticks are closed in time, and none waits for Kafka."""
-        return self.fresh(now_ms) or (not self._answered_ms and now_ms - self._empty_ms <= FRESH_TICKS * self._tick_ms)
+        """Fresh, or no provider has a price: ticks are closed in time, and none waits for Kafka. Or the clock was set back, as for any successor."""
+        return self.fresh(now_ms) or self.set_back(now_ms) or (not self._answered_ms and now_ms - self._empty_ms <= FRESH_TICKS * self._tick_ms)
+
+    def set_back(self, now_ms: int) -> bool:
+        """The clock has gone back behind ticks that are closed or published: nothing more comes until it has passed them again."""
+        return self.next_tick - now_ms > SET_BACK_TICKS * self._tick_ms
+
+    @property
+    def next_tick(self) -> int:
+        """The first tick that can still be published (UTC epoch ms)."""
+        return max(self._board.current_tick, self._behind_tail_ms)
+
+    @property
+    def skipped_total(self) -> int:
+        """Ticks of a leap of the clock that were not even closed; the gap ledger finds them missing."""
+        return self._board.skipped_total
 
     @property
     def idle(self) -> bool:

@@ -12,7 +12,7 @@ from actors.collecting import Collecting
 from actors.kafka import KafkaTransport, SeenTicks
 from actors.publisher import Publisher
 from actors.snapshot import SnapshotWriter
-from cryptoviz.clock import Clock, SystemClock
+from cryptoviz.clock import Clock, SystemClock, second_text
 from cryptoviz.components import Probe
 from cryptoviz.log import configure_logging, log_to_file
 from cryptoviz.records import TickResult
@@ -117,6 +117,8 @@ class CollectorActor:
         # Nothing comes in: a new collector would have nothing to publish either.
         silent = healthy and not collecting.fresh(now)
         about = "no provider is running" if collecting.idle else "no provider answers" if silent else ""
+        if collecting.set_back(now):
+            about = f"the clock was set back: ticks before {second_text(collecting.next_tick)} are published already"
         message = "; ".join(text for text in (about, collecting.stats.message, publisher.trouble, snapshot.last_error) if text)
         return Probe(True, healthy, message, _metrics(collecting, publisher, snapshot, now), pid=os.getpid(), degraded=silent)
 
@@ -142,6 +144,7 @@ def _metrics(collecting: Collecting, publisher: Publisher, snapshot: SnapshotWri
         "disagreeing_assets": float(stats.disagreeing_assets),
         "gaps_total": float(stats.gaps_total),
         "empty_ticks_total": float(stats.empty_ticks_total),
+        "skipped_ticks_total": float(collecting.skipped_total),
         "unplanned_ticks_total": float(stats.unplanned_ticks_total),
         "outage_ticks": float(stats.outage_ticks),
         "queue_ticks": float(publisher.stats.queue),

@@ -33,6 +33,8 @@ _USED_WEIGHT = "x-mbx-used-weight-1m"
 """Binance: weight that the address has used in the current minute, whoever used it."""
 _TIMEOUT_S = 0.3
 _RETRY_S = 5.0
+_SLACK_MS = 1_000
+"""Clocks of one node's processes agree better than this."""
 
 
 class Bucket(Protocol):
@@ -96,14 +98,24 @@ class SharedBucket:
 
 
 async def _put(bucket: AbstractBucket, weight: int, now_ms: int) -> int:
-    decision = bucket.put_decision(RateItem("call", now_ms, weight=weight))
-    decision = await decision if isawaitable(decision) else decision
+    decision = await _decide(bucket, weight, now_ms)
+    if decision.retry_after_ms is not None and decision.retry_after_ms > max(rate.interval for rate in bucket.rates) + _SLACK_MS:
+        # Calls of a future: the clock was set back, and the bucket would refuse until that time comes again.
+        flushed: Any = bucket.flush()
+        if isawaitable(flushed):
+            await flushed
+        decision = await _decide(bucket, weight, now_ms)
     leaked = bucket.leak(now_ms)
     if isawaitable(leaked):
         await leaked
     if decision.allowed:
         return 0
     return -1 if decision.retry_after_ms is None else max(1, decision.retry_after_ms)
+
+
+async def _decide(bucket: AbstractBucket, weight: int, now_ms: int) -> Any:
+    decision = bucket.put_decision(RateItem("call", now_ms, weight=weight))
+    return await decision if isawaitable(decision) else decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +182,7 @@ class ProviderLimiter:
         held = self._hold_off.active(now_ms)
         if held is not None:
             raise failure(self._provider, held[0], f"asked to wait; next call in {held[1]:.0f} s", held[1])
-        if self._pause_until_ms > now_ms:
+        if now_ms < self._pause_until_ms <= now_ms + MINUTE_MS:
             await self._wait(self._pause_until_ms - now_ms)
 
     async def _wait(self, wait_ms: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import ClassVar, Protocol
 
 from actors.breaker import Breaker
@@ -12,7 +11,7 @@ from actors.providers.base import PollFailure
 from actors.providers.limiter import HoldOff
 from actors.quota.planner import Turn
 from cryptoviz.assets import Asset
-from cryptoviz.clock import Clock, tick_of
+from cryptoviz.clock import Clock, second_text, tick_of
 from cryptoviz.log import get_logger
 from cryptoviz.providers import BreakerState
 from cryptoviz.records import FallbackReason, TickResult
@@ -23,6 +22,8 @@ BUDGET_SHARE = 0.85
 """Share of a tick that its poll may take with its retry: less than the collector's deadline of 0.9."""
 CATCH_UP_SHARE = 0.5
 """A loop that starts in the first half of a tick still polls for it; later the collector might have closed it."""
+SET_BACK_TICKS = 2
+"""A next tick further ahead means that the clock was set back: those between are taken, and are not taken twice."""
 FRESH_TICKS = 3
 """Data older than this many ticks is not fresh (DESIGN 7)."""
 MIN_RATE = 1e-5
@@ -125,6 +126,7 @@ class PollLoop:
         self._breaker = breaker
         self._turns = turns or _EveryTick()
         self._exhausted = False
+        self._next_tick = 0
         self._log = get_logger(f"scraper/{provider.name}")
         self.stats = PollStats()
 
@@ -136,6 +138,7 @@ class PollLoop:
         if now - tick_ts > CATCH_UP_SHARE * interval:
             tick_ts += interval
         while True:
+            self._next_tick = tick_ts
             await self._sleep_until(tick_ts)
             await self.poll_once(tick_ts)
             following = max(tick_ts + interval, tick_of(self._clock.now_ms(), interval))
@@ -161,7 +164,9 @@ class PollLoop:
         return result
 
     def fresh(self, now_ms: int) -> bool:
-        """A good poll within the time of three turns, or a start that is not older."""
+        """A good poll within the time of three turns, or a start that is not older. Not when the clock was set back behind ticks already taken."""
+        if self._set_back(now_ms):
+            return False
         since = self.stats.last_good_poll_ms or self.stats.started_ms
         return now_ms - since <= FRESH_TICKS * self._rules.tick_ms / min(1.0, max(self._turns.rate, MIN_RATE))
 
@@ -172,16 +177,21 @@ class PollLoop:
     def waits(self, now_ms: int) -> str:
         """Why the provider is not asked now, and until when, for a person. Empty when it is."""
         name = self._provider.name
+        if self._set_back(now_ms):
+            return f"the clock was set back: ticks before {second_text(self._next_tick)} are taken already"
         held = self._hold_off.active(now_ms)
         if held is not None:
-            return f"{name} asked to wait ({held[0].value}) until {_time(self._hold_off.until_ms)}"
+            return f"{name} asked to wait ({held[0].value}) until {second_text(self._hold_off.until_ms)}"
         if self._exhausted:
             return f"{name}: the plan's calls are used up"
         status = self._breaker.status() if self._breaker is not None else None
         if status is None or status.state is BreakerState.CLOSED:
             return ""
-        until = f", next try at {_time(status.probe_ms)}" if status.probe_ms is not None else " until it is reset"
+        until = f", next try at {second_text(status.probe_ms)}" if status.probe_ms is not None else " until it is reset"
         return f"{name}: the breaker is open{until}: {status.reason}"
+
+    def _set_back(self, now_ms: int) -> bool:
+        return self._next_tick - now_ms > SET_BACK_TICKS * self._rules.tick_ms
 
     def _kept_back(self, tick_ts: int, now: int) -> TickResult | None:
         """The result of a tick on which the provider is not asked; None when it is."""
@@ -256,7 +266,3 @@ class PollLoop:
         # The wall clock decides, also when it is set while we sleep: no sleep is longer than a tick.
         while (left_ms := tick_ts - self._clock.now_ms()) > 0:
             await self._clock.sleep(min(left_ms, self._rules.tick_ms) / 1000)
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "tick_of"]
+__all__ = ["Clock", "SystemClock", "second_text", "tick_of"]
 
 
 class Clock(Protocol):
@@ -44,3 +45,8 @@ class SystemClock:
 def tick_of(now_ms: int, interval_ms: int) -> int:
     """The tick (scheduled poll slot, UTC epoch ms) that `now_ms` falls into: ticks are multiples of the interval."""
     return now_ms - now_ms % interval_ms
+
+
+def second_text(moment_ms: int) -> str:
+    """A time (UTC epoch ms) for a person, to the second: `2026-01-31T12:00:00Z`."""
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -53,7 +53,7 @@ class HoldOff:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._until_ms = 0
+        self._from_ms = self._until_ms = 0
         self._reason = FallbackReason.RATE_LIMITED
 
     def load(self) -> None:
@@ -63,15 +63,16 @@ class HoldOff:
         try:
             data = orjson.loads(self._path.read_bytes())
             self._until_ms, self._reason = int(data["until_ms"]), FallbackReason(data["reason"])
+            self._from_ms = int(data.get("from_ms", 0))
         except (OSError, ValueError, KeyError, TypeError):
             self._until_ms = 0
 
     def impose(self, reason: FallbackReason, wait_s: float, now_ms: int) -> None:
         """No call for `wait_s` from now."""
-        self._until_ms, self._reason = now_ms + round(wait_s * 1000), reason
+        self._from_ms, self._until_ms, self._reason = now_ms, now_ms + round(wait_s * 1000), reason
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_bytes(orjson.dumps({"until_ms": self._until_ms, "reason": reason}))
+            self._path.write_bytes(orjson.dumps({"from_ms": now_ms, "until_ms": self._until_ms, "reason": reason}))
 
     def lift(self) -> None:
         """Calls may go again: the operator says so."""
@@ -85,6 +86,8 @@ class HoldOff:
         return self._until_ms
 
     def active(self, now_ms: int) -> tuple[FallbackReason, float] | None:
-        """The reason and the seconds left; None when calls may go."""
+        """The reason and the seconds left; None when calls may go. A clock that was set back makes no wait longer than it was imposed."""
+        if now_ms < self._from_ms:
+            self._from_ms, self._until_ms = now_ms, self._until_ms - self._from_ms + now_ms
         left_ms = self._until_ms - now_ms
         return (self._reason, left_ms / 1000) if left_ms > 0 else None
