@@ -165,7 +165,7 @@ class LakeJob:
         return (
             session.readStream.format("kafka")
             .option("kafka.bootstrap.servers", kafka.bootstrap_servers)
-            .option("subscribe", f"{kafka.stream_topic},{kafka.raw_topic}")
+            .option("subscribe", ",".join(start))
             .option("startingOffsets", json.dumps({topic: {str(p): offset for p, offset in of.items()} for topic, of in start.items()}))
             .option("kafka.isolation.level", "read_committed")
             .option("includeHeaders", "false")

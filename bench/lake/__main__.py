@@ -27,7 +27,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Part]] = {
         throughput.Sizes(given.records, given.warm_records, given.quix_records, given.shape, given.variant, given.per_trigger), given.contenders
     ),
     "cold": lambda given: cold.cold(cold.Sizes(many=given.cold_records)),
-    "latency": lambda given: latency.latency(latency.Sizes(given.rates, given.seconds, given.variant)),
+    "latency": lambda given: latency.latency(latency.Sizes(given.rates, given.seconds, given.variant, given.raw_rate)),
     "stages": lambda given: stages.stages(stages.Sizes(shape=given.shape)),
     "size": lambda _: size.size(size.Sizes()),
     "query": lambda given: query.query(query.Sizes(days=given.days, queries=given.queries)),
@@ -74,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     add("--cold-records", type=int, default=400_000, help="cold: records that wait (default %(default)s, a full trigger)")
     add("--rates", type=int, nargs="+", default=[100, 1_000, 10_000], help="latency: records a second")
     add("--seconds", type=float, default=60.0, help="latency: at each rate (default %(default)s)")
+    add("--raw-rate", type=int, default=0, help="latency: raw exchanges a second beside the records (default %(default)s)")
     add("--days", type=int, default=365, help="query: days in the table (default %(default)s)")
     add("--queries", type=int, default=200, help="query: how many (default %(default)s)")
     add("--small-files", type=int, default=172_800, help="small-files: how many (default %(default)s, a day of 0.5 s triggers)")

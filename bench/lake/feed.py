@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from confluent_kafka import IsolationLevel, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from bench.lake.records import START_MS
 from bench.lake.rig import Position
+from cryptoviz.records import RawExchange
 from cryptoviz.settings import Settings
 
-__all__ = ["Backlog", "backlog", "end_position", "publish", "steady", "steady_ticks"]
+__all__ = ["Backlog", "backlog", "end_position", "publish", "raw_beside", "steady", "steady_ticks"]
 
 _TRANSACTION_MS = 900_000  # the broker's own limit
 _POLL_EVERY = 20_000
 _VISIBLE_S = 10.0
+_RAW_HALF = 10_000  # a body of 20 kB
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,33 @@ def steady_ticks(settings: Settings, found: Iterable[tuple[bytes, bytes]], size:
         pause.wait(max(0.0, begun + number * gap_s - time.monotonic()))
         publish(producer, settings.kafka.stream_topic, [next(source) for _ in range(size)])
     return size * ticks
+
+
+@contextlib.contextmanager
+def raw_beside(settings: Settings, per_s: int) -> Iterator[None]:
+    """While the block runs, a thread publishes `per_s` raw exchanges a second, one transaction each."""
+    ended = threading.Event()
+    thread = threading.Thread(target=_raw, args=(settings, per_s, ended), name="raw-beside", daemon=True)
+    if per_s:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if per_s:
+            thread.join(30)
+
+
+def _raw(settings: Settings, per_s: int, ended: threading.Event) -> None:
+    producer = _producer(settings, "bench-raw")
+    number = 0
+    while not ended.wait(1 / per_s):
+        number += 1
+        now = START_MS + number * 1000 // per_s
+        whole = RawExchange(
+            f"{number:016x}", "coingecko", "/coins/markets", now, now + 5, now + 205, 200, "ok", None, {}, 1, "[" + "1," * _RAW_HALF + "1]"
+        )
+        publish(producer, settings.kafka.raw_topic, [(b"coingecko", whole.to_json())])
 
 
 def end_position(settings: Settings) -> Position:

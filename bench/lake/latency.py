@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.lake.commits import commits, latencies_ms, record_times
-from bench.lake.feed import end_position, steady
+from bench.lake.feed import end_position, raw_beside, steady
 from bench.lake.figures import Figure, Part, spread
 from bench.lake.records import records
 from bench.lake.rig import engines, lake_host, wait_for
@@ -29,13 +29,15 @@ class Sizes:
     rates: Sequence[int] = (100, 1_000, 10_000)
     seconds: float = 60.0
     variant: str = "in-use"
+    raw_per_s: int = 0
+    """Raw exchanges of 20 kB beside them, as providers' answers come before a tick's records."""
 
 
 def latency(sizes: Sizes) -> Part:
     """One lake job; the rates one after the other, ten transactions a second."""
     windows: list[tuple[int, float, float, float]] = []
     with engines() as settings:
-        with lake_host(settings, variant(sizes.variant)) as host:
+        with lake_host(settings, variant(sizes.variant)) as host, raw_beside(settings, sizes.raw_per_s):
             host.start()
             steady(settings, records(round(1000 * _WARM_S), "full", seed=1), 1000, _WARM_S)
             for rate in sizes.rates:
@@ -59,7 +61,8 @@ def latency(sizes: Sizes) -> Part:
     return Part(
         name="latency",
         title="Append to readable" if sizes.variant == "in-use" else f"Append to readable, {sizes.variant}",
-        sizes=f"each rate for {sizes.seconds:g} s, ten transactions a second, full records, default trigger of {settings.lake.trigger_ms} ms",
+        sizes=f"each rate for {sizes.seconds:g} s, ten transactions a second, full records, default trigger of {settings.lake.trigger_ms} ms"
+        + (f"; {sizes.raw_per_s} raw exchanges a second beside them" if sizes.raw_per_s else ""),
         figures=tuple(figures),
         verifier=proof,
     )

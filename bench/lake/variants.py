@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
@@ -9,6 +10,8 @@ from unittest.mock import patch
 from cryptoviz.settings import Settings
 from spark_jobs import session
 from spark_jobs.actor import LakeActor
+from spark_jobs.batch import BatchWriter, Position
+from spark_jobs.job import LakeJob
 
 __all__ = ["VARIANTS", "variant"]
 
@@ -25,6 +28,29 @@ def _configured(**changes: str) -> Callable[[Settings], None]:
     return change
 
 
+def _query_each(settings: Settings) -> None:
+    """A streaming query for each topic; their batches still write one at a time, since a table has one writer."""
+    begin, run = LakeJob._begin_query, BatchWriter.run
+    one_at_a_time = threading.Lock()
+
+    def queries(self: Any, session: Any, start: Any) -> Any:
+        root = self._settings.home
+        begun = []
+        for topic, offsets in start.items():
+            self._settings = self._settings.model_copy(update={"home": root / topic})
+            begun.append(begin(self, session, {topic: offsets}))
+        self._settings = self._settings.model_copy(update={"home": root})
+        return begun[0]
+
+    def locked(self: Any, ends: Position) -> None:
+        with one_at_a_time:
+            run(self, ends)
+
+    del settings
+    patch.object(LakeJob, "_begin_query", queries).start()
+    patch.object(BatchWriter, "run", locked).start()
+
+
 def _eager_compiler(_: Settings) -> None:
     patch.object(session, "_PATIENT", "").start()
 
@@ -33,6 +59,7 @@ VARIANTS: dict[str, Callable[[Settings], None]] = {
     "in-use": lambda _: None,
     "no-worker-reuse": _configured(spark_python_worker_reuse="false"),
     "eager-compiler": _eager_compiler,
+    "query-each": _query_each,
 }
 
 
