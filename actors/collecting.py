@@ -23,6 +23,8 @@ __all__ = ["CollectStats", "Collecting", "Snapshot", "rules_of", "unified_of"]
 
 FRESH_TICKS = 3
 """Data older than this many ticks is not fresh (DESIGN 7)."""
+UNPAID_TICKS = 100
+"""So long it is told that a tick was paid for by no plan: plans that pay for one tick in a hundred are the smallest worth having."""
 SET_BACK_TICKS = 2
 """A next tick further ahead means that the clock was set back: those between are published, and are not published twice."""
 
@@ -198,6 +200,12 @@ class Collecting:
     def next_tick(self) -> int:
         """The first tick that can still be published (UTC epoch ms)."""
         return max(self._board.current_tick, self._behind_tail_ms)
+
+    def unpaid(self, now_ms: int) -> str:
+        """For a person, while some ticks are no provider's turn because the plans do not pay for all. Empty otherwise."""
+        if not self._unplanned_ms or now_ms - self._unplanned_ms > UNPAID_TICKS * self._tick_ms:
+            return ""
+        return f"{self.stats.unplanned_ticks_total} ticks were paid for by no provider's plan (CRYPTOVIZ_COLLECT__PROVIDERS: add an exchange)"
 
     @property
     def skipped_total(self) -> int:

@@ -119,7 +119,9 @@ class CollectorActor:
         about = "no provider is running" if collecting.idle else "no provider answers" if silent else ""
         if collecting.set_back(now):
             about = f"the clock was set back: ticks before {second_text(collecting.next_tick)} are published already"
-        message = "; ".join(text for text in (about, collecting.stats.message, publisher.trouble, snapshot.last_error) if text)
+        message = "; ".join(
+            text for text in (about, collecting.unpaid(now), collecting.stats.message, publisher.trouble, snapshot.last_error) if text
+        )
         return Probe(True, healthy, message, _metrics(collecting, publisher, snapshot, now), pid=os.getpid(), degraded=silent)
 
     def _is_running(self) -> bool:

@@ -12,14 +12,13 @@ from actors.providers.http import HttpFetcher, HttpLimits, open_client
 from actors.providers.limiter import HoldOff
 from actors.providers.registry import min_interval_s, provider_class
 from actors.quota.account import ACCOUNTS
-from actors.quota.known import cost_of, plan_of, plans_of
 from actors.quota.meter import Meter
-from actors.quota.plan import Period
 from actors.quota.planner import Turn, Turns, exhausted_at_ms
 from actors.quota.store import FileStore, RedisStore
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import get_logger
+from cryptoviz.plans import Period, cost_of, plan_of, plans_of
 from cryptoviz.providers import HoldStatus, QuotaStatus
 from cryptoviz.records import RawExchange
 from cryptoviz.settings import Settings

@@ -19,9 +19,9 @@ from redis.exceptions import RedisError
 from actors.providers.failures import failure
 from actors.providers.limiter import HoldOff
 from actors.quota.meter import Meter
-from actors.quota.plan import Plan
 from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger
+from cryptoviz.plans import Plan
 from cryptoviz.records import FallbackReason
 
 __all__ = ["LIMIT_KEY", "Gate", "LocalBucket", "ProviderLimiter", "SharedBucket", "rates_of", "used_weight"]

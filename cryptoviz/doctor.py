@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from cryptoviz.errors import CryptoVizError, PreflightError
+from cryptoviz.clock import SystemClock
+from cryptoviz.errors import CryptoVizError, PreflightError, UnknownAsset
+from cryptoviz.plans import cadence
 from cryptoviz.services.jars import JarSet, locked_jars
 from cryptoviz.services.machine import Machine, ThisMachine
 from cryptoviz.services.ports import describe_taken, pipeline_ports
@@ -79,6 +82,7 @@ def examine(settings: Settings, machine: Machine | None = None) -> list[Finding]
         _shared_memory,
         _ray_folder,
         _external,
+        _cadence,
     )
     return [finding for check in checks for finding in check(settings, machine)]
 
@@ -209,17 +213,14 @@ def _memory(settings: Settings, machine: Machine) -> Iterator[Finding]:
     available = machine.available_memory()
     detail = f"{_gb(available)} available"
     remedy = "end other programs, or lower CRYPTOVIZ_LAKE__EXECUTOR_MEMORY_MB and CRYPTOVIZ_KAFKA__HEAP_MB"
-    if available >= MEMORY_WANTED_BYTES or _runs_already(settings, machine):
+    holder = machine.port_holder(settings.control.port)
+    runs_already = holder is not None and machine.is_ours(settings, holder)
+    if available >= MEMORY_WANTED_BYTES or runs_already:
         yield Finding("Memory", Level.OK, detail)
     elif available >= MEMORY_NEEDED_BYTES:
         yield Finding("Memory", Level.WARN, f"{detail}, the whole pipeline takes up to {_gb(MEMORY_WANTED_BYTES)}", remedy)
     else:
         yield Finding("Memory", Level.FAIL, f"{detail}, {_gb(MEMORY_NEEDED_BYTES)} needed at least", remedy)
-
-
-def _runs_already(settings: Settings, machine: Machine) -> bool:
-    holder = machine.port_holder(settings.control.port)
-    return holder is not None and machine.is_ours(settings, holder)
 
 
 def _shared_memory(settings: Settings, machine: Machine) -> Iterator[Finding]:
@@ -253,6 +254,13 @@ def _external(settings: Settings, machine: Machine) -> Iterator[Finding]:
         yield _reachable("External S3", settings.s3.endpoint, default, machine, "CRYPTOVIZ_S3__ENDPOINT")
     if not settings.redis.embedded:
         yield _reachable("External Redis", settings.redis.url, 6379, machine, "CRYPTOVIZ_REDIS__URL")
+
+
+def _cadence(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    del machine
+    with suppress(UnknownAsset):
+        told = cadence(settings, SystemClock().now_ms())
+        yield Finding("Cadence", Level.WARN if told.remedy else Level.OK, told.detail, told.remedy, told.setting)
 
 
 def _kafka_brokers(settings: Settings, machine: Machine) -> Iterator[Finding]:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from actors.quota.account import Account
-from actors.quota.plan import Period, Plan, Usage, period_bounds_ms
+from actors.quota.plan import Usage
 from actors.quota.store import UsageStore
 from cryptoviz.clock import Clock
+from cryptoviz.plans import Period, Plan, period_bounds_ms
 
 __all__ = ["Meter"]
 

@@ -1,69 +1,12 @@
-"""What a plan allows, what a poll costs, and what has been used: the values that planner, meter and limiter share."""
+"""What has been used of a plan: the value that planner, meter and stores share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from functools import lru_cache
 
-__all__ = ["Cost", "Period", "Plan", "Usage", "period_bounds_ms"]
+from cryptoviz.plans import Period, period_bounds_ms
 
-_DAY_MS = 86_400_000
-
-
-class Period(StrEnum):
-    """A calendar period in UTC."""
-
-    DAY = "day"
-    MONTH = "month"
-
-
-def period_bounds_ms(period: Period, now_ms: int) -> tuple[int, int]:
-    """Start and end (UTC epoch ms) of the day or month that `now_ms` lies in."""
-    return _bounds_of_day(period, now_ms // _DAY_MS)
-
-
-@lru_cache(maxsize=64)
-def _bounds_of_day(period: Period, day: int) -> tuple[int, int]:
-    start = datetime.fromtimestamp(day * _DAY_MS / 1000, UTC)
-    end = start + timedelta(days=1)
-    if period is Period.MONTH:
-        start = start.replace(day=1)
-        end = (start + timedelta(days=32)).replace(day=1)
-    return round(start.timestamp() * 1000), round(end.timestamp() * 1000)
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Of one poll: `calls` is what days and months count (calls or credits), `weight` of each call what minutes count."""
-
-    calls: int = 1
-    weight: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Limits; None is no limit. `reserve` is the share of a day or month that ticks are not planned with."""
-
-    per_minute: int | None = None
-    per_day: int | None = None
-    per_month: int | None = None
-    reserve: float = 0.05
-
-    def limit(self, period: Period) -> int | None:
-        """Of a day or a month."""
-        return self.per_day if period is Period.DAY else self.per_month
-
-    def plannable(self, period: Period) -> int | None:
-        """The limit less the reserve."""
-        limit = self.limit(period)
-        return None if limit is None else limit - int(limit * self.reserve)
-
-    @property
-    def metered(self) -> bool:
-        """Whether days or months are limited."""
-        return self.per_day is not None or self.per_month is not None
+__all__ = ["Usage"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,14 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from actors.quota.plan import Cost, Period, Plan, Usage, period_bounds_ms
+from actors.quota.plan import Usage
+from cryptoviz.plans import Cost, Period, Plan, minute_rate, nominal_rate, period_bounds_ms
 
-__all__ = ["Turn", "Turns", "exhausted_at_ms", "nominal_rate", "rate_now"]
+__all__ = ["Turn", "Turns", "exhausted_at_ms", "rate_now"]
 
 CIRCLE = 1 << 64
 GOLDEN = 0x9E3779B97F4A7C15
 """The golden ratio's fraction of the circle, odd, so that all 2**64 positions are visited: integers, because a float's steps show at tick 10**8."""
-MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 
 
@@ -37,7 +37,7 @@ class Turn(StrEnum):
 
 def rate_now(plan: Plan, usage: Usage, cost: Cost, now_ms: int, tick_ms: int) -> float:
     """Polls a tick, 0 to 1, that what is left of the plan (less its reserve) pays for until its periods end."""
-    rate = _minute_rate(plan, cost, tick_ms)
+    rate = minute_rate(plan, cost, tick_ms)
     if not plan.metered:
         return rate
     usage = usage.at(now_ms)
@@ -48,17 +48,6 @@ def rate_now(plan: Plan, usage: Usage, cost: Cost, now_ms: int, tick_ms: int) ->
             ticks = max(1, -(-(end_ms - now_ms) // tick_ms))
             rate = min(rate, (usable - usage.used(period)) // cost.calls / ticks)
     return max(0.0, rate)
-
-
-def nominal_rate(plan: Plan, cost: Cost, now_ms: int, tick_ms: int) -> float:
-    """Polls a tick, 0 to 1, of a plan that is used evenly from its periods' beginning."""
-    rate = _minute_rate(plan, cost, tick_ms)
-    for period in Period:
-        usable = plan.plannable(period)
-        if usable is not None:
-            start_ms, end_ms = period_bounds_ms(period, now_ms)
-            rate = min(rate, usable // cost.calls * tick_ms / (end_ms - start_ms))
-    return rate
 
 
 def exhausted_at_ms(plan: Plan, usage: Usage, cost: Cost, period: Period, rate: float, now_ms: int, tick_ms: int) -> int | None:
@@ -157,9 +146,3 @@ class Turns:
     def _under_pointer(self, tick_ts: int, view: _View) -> bool:
         pointer = tick_ts // self._tick_ms * GOLDEN
         return (pointer - view.start) % CIRCLE < view.width
-
-
-def _minute_rate(plan: Plan, cost: Cost, tick_ms: int) -> float:
-    if plan.per_minute is None:
-        return 1.0
-    return min(1.0, plan.per_minute / (cost.calls * cost.weight) * tick_ms / MINUTE_MS)

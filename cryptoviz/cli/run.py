@@ -9,11 +9,12 @@ from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from cryptoviz.cli.cluster import launch_controller, read_record, start_ray, stop_ray
 from cryptoviz.cli.view import pipeline_view
 from cryptoviz.client import ControlClient, PipelineStatus
-from cryptoviz.doctor import examine, require_fit
+from cryptoviz.doctor import Level, examine, require_fit
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError, TransientError
 from cryptoviz.services.fetch import ensure_all
 from cryptoviz.services.progress import BarProgress, progress_for
@@ -37,7 +38,11 @@ def bring_up(settings: Settings, console: Console) -> None:
             f"a pipeline already runs from {settings.home}: `cryptoviz status` shows it, `cryptoviz down` ends it", problems=["already running"]
         )
     fetch(settings, console)
-    require_fit(examine(settings))
+    findings = examine(settings)
+    require_fit(findings)
+    for finding in findings:
+        if finding.level is Level.WARN:
+            console.print(Text(f"{finding.name}: {finding.detail}; {finding.remedy}", style="yellow"), soft_wrap=True)
     try:
         if not settings.ray.address:
             console.print("Starting Ray …", style="dim")

@@ -14,9 +14,9 @@ from actors.guards import build_guards, look_up_account
 from actors.market.server import ReplayMarket
 from actors.pollloop import PollLoop, PollRules
 from actors.providers.registry import build_provider
-from actors.quota.plan import Period
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import ProviderUnavailable
+from cryptoviz.plans import Period
 from cryptoviz.providers import BreakerState
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.services.engines import Engine, build_engine

@@ -195,7 +195,10 @@ def test_a_tick_that_no_plan_pays_for_is_no_gap(rig: Rig):
     stats = rig.collecting.stats
     assert (stats.unplanned_ticks_total, stats.gaps_total, stats.empty_ticks_total) == (5, 0, 0)
     assert rig.sink.batches == []
-    assert rig.collecting.healthy(rig.clock.now_ms() + TICK)
+    now = rig.clock.now_ms()
+    assert rig.collecting.healthy(now + TICK)
+    assert rig.collecting.unpaid(now) == "5 ticks were paid for by no provider's plan (CRYPTOVIZ_COLLECT__PROVIDERS: add an exchange)"
+    assert rig.collecting.unpaid(now + 101 * TICK) == ""
 
 
 def test_a_failure_of_the_only_provider_whose_turn_it_is_is_a_gap(rig: Rig):

@@ -8,9 +8,9 @@ import pytest
 from actors.limits import Gate, LocalBucket, ProviderLimiter, rates_of, used_weight
 from actors.providers.limiter import HoldOff
 from actors.quota.meter import Meter
-from actors.quota.plan import Plan
 from actors.quota.store import MemoryStore
 from cryptoviz.errors import ProviderUnavailable
+from cryptoviz.plans import Plan
 from cryptoviz.records import FallbackReason
 from tests.unit.actors.fakes import T0, FakeClock
 

@@ -9,11 +9,11 @@ import pytest
 
 from actors.providers.http import HttpResponse
 from actors.quota.account import Account, parse_coingecko_key, parse_coinmarketcap_key
-from actors.quota.known import cost_of, plan_of, plans_of
 from actors.quota.meter import Meter
-from actors.quota.plan import Cost, Period, Plan, Usage
+from actors.quota.plan import Usage
 from actors.quota.store import FileStore, MemoryStore, decode_usage, encode_usage
 from cryptoviz.errors import BadPayload, CryptoVizError
+from cryptoviz.plans import Cost, Period, Plan, cost_of, plan_of, plans_of
 from cryptoviz.settings import ProviderSettings, load_settings
 from tests.unit.actors.fakes import T0, FakeClock
 

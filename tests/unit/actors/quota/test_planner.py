@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from actors.quota.plan import Cost, Period, Plan, Usage, period_bounds_ms
-from actors.quota.planner import Turn, Turns, exhausted_at_ms, nominal_rate, rate_now
+from actors.quota.plan import Usage
+from actors.quota.planner import Turn, Turns, exhausted_at_ms, rate_now
+from cryptoviz.plans import Cost, Period, Plan, nominal_rate, period_bounds_ms
 from tests.unit.actors.quota.simulation import overruns, simulate
 
 TICK = 60_000
