@@ -1,7 +1,10 @@
-"""Providers over gRPC and from the command line, on a real cluster: breaker tripped and reset, opened by a hang and closed by a probe, quota kept."""
+"""Providers over gRPC and from the command line, on a real cluster: breaker tripped and reset, opened by a hang and closed by a probe, a ban obeyed,
+quota kept.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -16,16 +19,20 @@ import psutil
 import pytest
 import redis as redis_client
 
+from actors.guards import build_guards
 from cryptoviz.cli.cluster import launch_controller, settings_file, stop_ray
 from cryptoviz.client import ControlClient
-from cryptoviz.components import ComponentState
-from cryptoviz.errors import ControlRefused, UnknownComponent
+from cryptoviz.clock import SystemClock
+from cryptoviz.components import ComponentState, ComponentStatus
+from cryptoviz.errors import ControlRefused, ProviderUnavailable, UnknownComponent
 from cryptoviz.providers import BreakerState, ProviderStatus, ScraperStatus
+from cryptoviz.records import FallbackReason
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, dump_settings_file, load_settings
 from tests.helpers import eventually, free_ports
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
-SCRAPERS = ("scraper/coingecko", "scraper/coinmarketcap")
+PROVIDERS = ("coingecko", "coinmarketcap", "binance")
+SCRAPERS = tuple(f"scraper/{name}" for name in PROVIDERS)
 MONTH = 1_000_000
 TICK_S = 1.0
 
@@ -42,7 +49,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         ray={"gcs_port": gcs, "client_port": client, "dashboard_port": page},
         dashboard={"port": dashboard},
         market={"port": market},
-        collect={"tick_s": TICK_S},
+        collect={"tick_s": TICK_S, "providers": PROVIDERS},
         providers={
             "coingecko": {"breaker": {"failures": 3, "failing_s": 2.0, "open_s": 2.0, "max_open_s": 4.0}, "quota": {"per_month": MONTH}},
         },
@@ -101,10 +108,12 @@ def test_every_provider_is_shown_with_breaker_quota_and_latency(control: Control
     assert [(row.name, row.rank, row.enabled, row.state) for row in rows] == [
         ("coingecko", 1, True, ComponentState.RUNNING),
         ("coinmarketcap", 2, True, ComponentState.RUNNING),
+        ("binance", 3, True, ComponentState.RUNNING),
     ]
-    first, second = (row.scraper for row in rows)
+    first, second, third = (row.scraper for row in rows)
     assert first is not None
     assert second is not None
+    assert third is not None
     assert first.breaker.state is second.breaker.state is BreakerState.CLOSED
     (month,) = first.quotas
     assert (month.period, month.limit, month.used + month.left) == ("month", MONTH, MONTH)
@@ -112,6 +121,12 @@ def test_every_provider_is_shown_with_breaker_quota_and_latency(control: Control
     assert second.quotas == ()
     assert first.latency_ms is not None
     assert first.last_good_ms is not None
+
+    def checked() -> bool:
+        return all((one := scraper(control, name)).ids.checked_ms is not None and one.ids.problems == () for name in PROVIDERS)
+
+    # Their lists were read behind the first poll.
+    eventually(checked, 30, 0.2)
 
 
 def test_a_tripped_breaker_falls_back_until_it_is_reset(control: ControlClient, settings: Settings):
@@ -144,6 +159,51 @@ def test_a_hanging_provider_opens_its_breaker_and_a_probe_closes_it(control: Con
     assert control.get("scraper/coingecko").restarts == 0
 
 
+def test_a_ban_is_obeyed_by_all_on_the_node_and_is_no_reason_for_a_new_scraper(control: ControlClient, settings: Settings):
+    ban_s = 8
+    before = eventually(lambda: running(control, "scraper/binance"), 60, 0.2)
+    market(settings, httpx.post, json={"provider": "binance", "kind": "http_status", "parameters": {"status": 418, "retry_after": ban_s}, "count": 1})
+    hold = eventually(lambda: scraper(control, "binance").hold, 20, 0.1)
+    assert hold is not None
+    assert hold.reason == "rate_limited"
+
+    def told() -> ComponentStatus | None:
+        seen = control.get("scraper/binance")
+        return seen if seen.state is ComponentState.DEGRADED and "binance asked to wait (rate_limited) until" in seen.message else None
+
+    degraded = eventually(told, 20, 0.1)
+    assert degraded is not None
+
+    async def somebody_else() -> FallbackReason:
+        """What a backfill on this node would be told. It asks nobody."""
+        guards = build_guards("binance", settings, SystemClock())
+        await guards.load()
+        with pytest.raises(ProviderUnavailable) as refused:
+            await guards.limiter.acquire()
+        await guards.aclose()
+        return FallbackReason(refused.value.details["reason"])
+
+    assert asyncio.run(somebody_else()) is FallbackReason.RATE_LIMITED
+    assert scraper(control, "binance").breaker.opens_total == 0
+    after = eventually(lambda: running(control, "scraper/binance"), 60, 0.2)
+    assert after is not None
+    assert before is not None
+    assert (degraded.pid, after.pid, after.restarts) == (before.pid, before.pid, before.restarts)
+    entries = httpx.get(f"http://127.0.0.1:{settings.market.port}/_market/ledger", params={"limit": 10_000}, timeout=10).json()["entries"]
+    (banned_ms,) = [entry["ts_ms"] for entry in entries if entry["provider"] == "binance" and entry["status"] == 418]
+    since = [entry for entry in entries if entry["ts_ms"] >= banned_ms]
+    later = [entry["ts_ms"] - banned_ms for entry in since if entry["provider"] == "binance" and entry["status"] != 418]
+    assert later
+    assert min(later) >= ban_s * 1000
+    others = {entry["ts_ms"] // 1000 for entry in since if entry["provider"] == "coingecko" and entry["ts_ms"] < banned_ms + ban_s * 1000}
+    assert len(others) >= ban_s - 2
+
+
+def running(control: ControlClient, component: str) -> ComponentStatus | None:
+    seen = control.get(component)
+    return seen if seen.state is ComponentState.RUNNING and not seen.message.count("asked to wait") else None
+
+
 def test_a_killed_scraper_forgets_neither_its_use_nor_the_operator(control: ControlClient, settings: Settings):
     eventually_latest(settings, *PRIMARY)
     tripped = control.trip_breaker("coingecko").scraper
@@ -172,7 +232,7 @@ def test_a_stopped_scraper_and_wrong_names(control: ControlClient):
     assert (row.state, row.scraper) == (ComponentState.STOPPED, None)
     with pytest.raises(ControlRefused, match="FAILED_PRECONDITION"):
         control.trip_breaker("coinmarketcap")
-    with pytest.raises(UnknownComponent, match="there are: coingecko, coinmarketcap"):
+    with pytest.raises(UnknownComponent, match="there are: coingecko, coinmarketcap, binance"):
         control.provider("acme")
     control.start("scraper/coinmarketcap")
     eventually(lambda: control.get("scraper/coinmarketcap").state is ComponentState.RUNNING, 60, 0.2)
@@ -197,4 +257,4 @@ def test_the_command_line_shows_and_switches(control: ControlClient, settings: S
     assert cli("reset", "coingecko").stdout.startswith("coingecko: breaker closed")
     wrong = cli("trip", "acme")
     assert wrong.returncode == 1
-    assert "there are: coingecko, coinmarketcap" in wrong.stderr
+    assert "there are: coingecko, coinmarketcap, binance" in wrong.stderr
