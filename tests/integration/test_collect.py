@@ -110,6 +110,49 @@ async def test_a_failing_primary_falls_back_within_a_tick_and_returns(base: Sett
         assert {(r.provider, r.role, r.fallback_reason) for r in after} == {("coingecko", "primary", None)}, kind
 
 
+ODD = {
+    # What the market puts in place of the price, and what becomes of it: the same number, or the other provider's with the reason.
+    "bitcoin": ({"kind": "price_value", "value": 1e300}, 1e300),
+    "ethereum": ({"kind": "price_value", "value": 1e-18}, 1e-18),
+    "ripple": ({"kind": "price_value", "value": "1.5"}, "bad_payload"),
+    "cardano": ({"kind": "negative"}, "bad_payload"),
+    "solana": ({"kind": "zero_price"}, "bad_payload"),
+    "polkadot": ({"kind": "null_price"}, "missing_asset"),
+    "litecoin": ({"kind": "missing_coin"}, "missing_asset"),
+    "stellar": ({"kind": "price_value", "value": True}, "bad_payload"),
+    "cosmos": ({"kind": "string_numbers"}, "bad_payload"),
+}
+
+
+async def test_odd_numbers_arrive_exactly_or_not_at_all(base: Settings, tmp_path: Path):
+    async with collection(base, tmp_path) as running:
+        await running.published(2)
+        for asset_id, (fault, _) in ODD.items():
+            parameters = {key: value for key, value in fault.items() if key != "kind"}
+            running.misbehave("coingecko", str(fault["kind"]), coins=[asset_id], **parameters)
+        begun = now_ms()
+        await running.published(3)
+        over = now_ms()
+        running.market.faults.clear()
+        running.misbehave("coingecko", "duplicate_keys")
+        await running.published(3)
+        records = await running.records()
+    during = [r for r in records if begun <= r.tick_ts <= over - 1000]
+    repeated = [r for r in records if r.tick_ts >= over]
+    assert during
+    assert repeated
+    for record in during:
+        expected = ODD.get(record.asset_id, (None, None))[1]
+        if isinstance(expected, float):
+            assert (record.provider, record.price) == ("coingecko", expected)
+        else:
+            provider = "coingecko" if expected is None else "coinmarketcap"
+            assert (record.provider, record.fallback_reason) == (provider, expected), record.asset_id
+            assert 0 < record.price < 1e6
+    # Which of two equal keys is meant, nobody knows.
+    assert {(r.provider, r.fallback_reason) for r in repeated} == {("coinmarketcap", "bad_payload")}
+
+
 async def test_a_stopped_primary_is_unavailable_and_a_gap_is_counted_when_all_fail(base: Settings, tmp_path: Path):
     async with collection(base, tmp_path) as running:
         await running.published(2)

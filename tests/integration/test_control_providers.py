@@ -160,7 +160,7 @@ def test_a_hanging_provider_opens_its_breaker_and_a_probe_closes_it(control: Con
 
 
 def test_a_ban_is_obeyed_by_all_on_the_node_and_is_no_reason_for_a_new_scraper(control: ControlClient, settings: Settings):
-    ban_s = 8
+    ban_s = 7
     before = eventually(lambda: running(control, "scraper/binance"), 60, 0.2)
     market(settings, httpx.post, json={"provider": "binance", "kind": "http_status", "parameters": {"status": 418, "retry_after": ban_s}, "count": 1})
     hold = eventually(lambda: scraper(control, "binance").hold, 20, 0.1)

@@ -15,7 +15,7 @@ from actors.market.server import ReplayMarket
 from actors.pollloop import PollLoop, PollRules
 from actors.providers.registry import build_provider
 from cryptoviz.clock import SystemClock
-from cryptoviz.errors import ProviderUnavailable
+from cryptoviz.errors import ProviderRefused, ProviderUnavailable
 from cryptoviz.plans import Period
 from cryptoviz.providers import BreakerState
 from cryptoviz.records import FallbackReason, TickResult
@@ -121,6 +121,8 @@ class Polling:
         ("coingecko", {"status": 429, "retry_after": 90}, FallbackReason.RATE_LIMITED, 85, 90),
         ("coinmarketcap", {"status": 429}, FallbackReason.RATE_LIMITED, 55, 60),
         ("binance", {"status": 418, "retry_after": 120}, FallbackReason.RATE_LIMITED, 115, 120),
+        ("binance", {"status": 403}, FallbackReason.RATE_LIMITED, 55, 60),
+        ("coinmarketcap", {"status": 403}, FallbackReason.AUTH, 55, 60),
     ],
 )
 async def test_a_refusal_is_obeyed_and_nothing_more_is_asked(
@@ -142,7 +144,7 @@ async def test_a_refusal_is_obeyed_and_nothing_more_is_asked(
         # A successor obeys as well; the operator can lift it.
         successor = build_guards(name, settings_for(base, tmp_path, name, base_url=market.base_url(name)), CLOCK)
         await successor.load()
-        with pytest.raises(ProviderUnavailable):
+        with pytest.raises((ProviderUnavailable, ProviderRefused)):
             await successor.limiter.acquire()
         await successor.aclose()
         polling.guards.hold_off.lift()
