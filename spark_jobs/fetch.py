@@ -29,6 +29,8 @@ _FIRST = 256
 """Records asked for while their size is unknown: they may be of 1 MiB each."""
 _FETCH_BYTES = 4 << 20
 _QUEUE_KBYTES = 32 << 10
+# With its queue full the client looks again after so long; its default of a second leaves the task without records for most of it.
+_FULL_QUEUE_MS = 5
 _CONNECT_S = 5.0
 # At the end of a range the consumer asks once more and the broker lets it wait so long before it says that there is nothing.
 _FETCH_WAIT_MS = 5
@@ -183,6 +185,7 @@ def _consumer(bootstrap_servers: str) -> Any:
                     "fetch.wait.max.ms": _FETCH_WAIT_MS,
                     "fetch.message.max.bytes": _FETCH_BYTES,
                     "queued.max.messages.kbytes": _QUEUE_KBYTES,
+                    "fetch.queue.backoff.ms": _FULL_QUEUE_MS,
                     "reconnect.backoff.max.ms": 1000,
                     "log_level": 0,
                 }
