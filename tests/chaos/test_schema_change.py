@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from cryptoviz.lake import Lake
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import PRICES, RAW, file_schema
 from spark_jobs.spec import PRICES_SPEC, FieldSpec, JsonType, RecordSpec
+from tests.chaos.rig import ROUNDS, SEED
 from tests.lake import TICK, Feed, caught_up, engines, host_lake, lake_settings, ray_cluster, record, say
 from tests.storedlake import StoredLake
 
@@ -31,15 +33,17 @@ def other_spec() -> RecordSpec:
     return replace(PRICES_SPEC, schema=file_schema(OTHER), fields=tuple(fields))
 
 
-def test_fields_come_and_go_and_a_type_change_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_fields_come_and_go_and_a_type_change_is_refused(tmp_path: Path, number: int) -> None:
+    count = random.Random(SEED + number).randrange(600, 2000)
     settings = lake_settings(tmp_path)
     with engines(settings), ray_cluster() as cluster:
         feed, lake = Feed(settings), Lake(settings)
-        values = [orjson.dumps(orjson.loads(record(TICK + i * 1000).to_json()) | {"sentiment": i / 10}) + b"\n" for i in range(600)]
+        values = [orjson.dumps(orjson.loads(record(TICK + i * 1000).to_json()) | {"sentiment": i / 10}) + b"\n" for i in range(count)]
         feed.publish([(b"bitcoin", value) for value in values])
         texts = RAW.set(RAW.names.index("status"), pa.field("status", pa.string()))
         other = StoredLake(settings, "other", spec=other_spec(), prices=OTHER, raw=texts)
-        assert other.take_from_kafka() == 600
+        assert other.take_from_kafka() == count
 
         # A type change: the job says which column and goes no further; the tables stay as they are.
         host = host_lake(cluster, settings)
@@ -47,7 +51,7 @@ def test_fields_come_and_go_and_a_type_change_is_refused(tmp_path: Path) -> None
         with pytest.raises(LakeError, match=r"table raw: column status is string in the table and integer in this version"):
             host.start()
         assert not host.probe().running
-        assert (lake.version(), lake.prices(columns=["sentiment"]).num_rows) == (version, 600)
+        assert (lake.version(), lake.prices(columns=["sentiment"]).num_rows) == (version, count)
 
         # Fields added and removed: one table.
         client, raw = minio_client(S3Access.of(settings.s3)), table_address(settings.s3, "raw")
@@ -62,8 +66,8 @@ def test_fields_come_and_go_and_a_type_change_is_refused(tmp_path: Path) -> None
         host.stop()
         rows = Lake(settings).prices(columns=["tick_ts", "sentiment", "spread_bps"]).to_pylist()
     assert report.ok, report.to_text()
-    old, new = rows[:600], rows[600:]
-    assert [row["sentiment"] for row in old] == [i / 10 for i in range(600)]
+    old, new = rows[:count], rows[count:]
+    assert [row["sentiment"] for row in old] == [i / 10 for i in range(count)]
     assert {row["spread_bps"] for row in old} == {None}
     assert len(new) == 30 * 17
     assert {(row["sentiment"], row["spread_bps"]) for row in new} == {(None, 0.5)}
