@@ -88,7 +88,10 @@ class TableLog:
         try:
             self._commit(actions, progress)
         except (DeltaError, OSError) as error:
-            raise EngineUnavailable(f"the commit to {self.address.uri} failed: {one_line(error)}", engine="object-store") from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> EngineUnavailable:
+        return EngineUnavailable(f"the object store did not take the commit to {self.address.uri}: {one_line(error)}", engine="object-store")
 
     def known_paths(self) -> set[str]:
         """Relative paths of the files in the table's present version."""
@@ -163,7 +166,7 @@ class TableLog:
             except CommitFailedError as error:
                 table.update_incremental()
                 if table.version() == seen:  # no conflict: the store refused the write
-                    raise EngineUnavailable(f"the commit to {self.address.uri} failed: {one_line(error)}", engine="object-store") from error
+                    raise self._refused(error) from error
                 if not self._was_made(table, progress):
                     continue
             else:

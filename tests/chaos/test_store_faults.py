@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from cryptoviz.components import Probe
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.settings import Settings
 from tests.chaos.rig import ROUNDS, SEED, Figures, Keeper, Load, Progress, assert_same_sets, lag_over, rows_committed
@@ -89,7 +90,7 @@ def strike(name: str, proxy: S3Proxy, host: object, settings: Settings, chance: 
     """Make the fault for a while; those that hold all work up show in the state and in the lag."""
     proxy.set(replace(FAULTS[name], name=name))
     if name in SAYS:
-        seen = eventually(lambda: (seen := host.probe()).degraded and SAYS[name] in seen.message and seen, 60, every_s=0.2)
+        seen = eventually(lambda: told_of(name, host), 60, every_s=0.2)
         say(f"{name}: {seen.message}")
         before = seen.metrics["lag_records"]
         lag_over(host, before + 100)
@@ -97,6 +98,14 @@ def strike(name: str, proxy: S3Proxy, host: object, settings: Settings, chance: 
     assert name == "down" or proxy.hits > 0
     whole_files(settings)
     proxy.clear()
+
+
+def told_of(name: str, host: object) -> Probe:
+    """The state that tells of the fault."""
+    seen: Probe = host.probe()
+    assert seen.degraded, f"{name}: {seen}"
+    assert SAYS[name] in seen.message, f"{name}: {seen.message}"
+    return seen
 
 
 def caught_up_again(host: object) -> bool:
