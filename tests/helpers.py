@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import threading
 import time
@@ -12,22 +13,31 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+# Below the ports that the kernel hands out, since a Ray process or a client's connection could take one of those before its server starts; above
+# 10002-19999, which Ray gives to its workers.
+_PORTS = range(20_000, 32_000)
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A loopback port that nobody listens on, that nobody gets by chance, and that no test of this process had before."""
+    while True:
+        port = random.choice(_PORTS)
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
         return port
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct free ports outside 10002-19999, which Ray gives to its workers."""
-    found: set[int] = set()
-    while len(found) < count:
-        port = free_port()
-        if not 10_002 <= port <= 19_999:
-            found.add(port)
-    return sorted(found)
+    """So many free ports."""
+    return [free_port() for _ in range(count)]
 
 
 def eventually(check: Callable[[], T], timeout_s: float = 10.0, every_s: float = 0.05) -> T:

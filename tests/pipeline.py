@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import psutil
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
@@ -120,6 +122,16 @@ class Demo:
                 found[partition, offset] = UnifiedRecord.from_json(value or b"")
             except ValueError:
                 continue
+        return found
+
+    def exchanges(self) -> list[dict[str, Any]]:
+        """Every committed raw exchange; what tests put there as garbage is left out."""
+        found = []
+        for _, _, value in self.kafka(self.settings.kafka.raw_topic):
+            with contextlib.suppress(orjson.JSONDecodeError):
+                exchange = orjson.loads(value or b"")
+                if isinstance(exchange, dict) and "endpoint" in exchange:
+                    found.append(exchange)
         return found
 
     def lake_rows_by_delta(self) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-import orjson
 import psutil
 import pytest
 
@@ -37,8 +36,7 @@ def records_of(demo: Demo, kind: Kind) -> list[UnifiedRecord]:
 
 def asked_ticks(demo: Demo) -> set[int]:
     """Ticks at which a provider was asked, as the raw topic tells."""
-    found = [orjson.loads(value) for _, _, value in demo.kafka(demo.settings.kafka.raw_topic) if value]
-    return {exchange["tick_ts"] for exchange in found if exchange["provider"] != "collector"}
+    return {exchange["tick_ts"] for exchange in demo.exchanges() if exchange["provider"] != "collector"}
 
 
 def newest(demo: Demo) -> int:
@@ -229,9 +227,8 @@ def backfilled(demo: Demo) -> list[dict[str, Any]]:
 
 
 def raw_klines(demo: Demo) -> list[dict[str, Any]]:
-    """A backfill's exchanges, in Kafka. Other tests of the same demo put garbage there."""
-    values = [orjson.loads(value) for _, _, value in demo.kafka(demo.settings.kafka.raw_topic) if value and b"/klines" in value]
-    return [row for row in values if "/klines" in row["endpoint"]]
+    """A backfill's exchanges, in Kafka."""
+    return [exchange for exchange in demo.exchanges() if "/klines" in exchange["endpoint"]]
 
 
 def iso(moment_ms: int) -> str:
