@@ -90,14 +90,14 @@ class IdProblem:
     fault: IdFault
     detail: str = ""
 
-    def text(self, provider: str) -> str:
-        """For a person."""
+    def text(self) -> str:
+        """For a person who knows which provider is meant."""
         what = f"{self.provider_id} ({self.asset_id})"
         if self.fault is IdFault.NOT_LISTED:
-            return f"{provider} does not list {what}"
+            return f"{what} is not in its list"
         if self.fault is IdFault.NOT_TRADED:
-            return f"{provider} does not trade {what}" + (f": {self.detail}" if self.detail else "")
-        return f"{provider} lists {what} and leaves it out of its answers"
+            return f"{what} is not traded" + (f": {self.detail}" if self.detail else "")
+        return f"{what} is in its list and not in its answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class IdsStatus:
         """The first problems, for a person, with the setting that mends them. Empty when there are none."""
         if not self.problems:
             return ""
-        shown = ", ".join(problem.text(provider) for problem in self.problems[:_MAX_TOLD])
+        shown = ", ".join(problem.text() for problem in self.problems[:_MAX_TOLD])
         more = f" and {len(self.problems) - _MAX_TOLD} more" if len(self.problems) > _MAX_TOLD else ""
         return f"{shown}{more} (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.{provider})"
 

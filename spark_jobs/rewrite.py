@@ -68,7 +68,7 @@ def replace_files(
         except CommitFailedError as error:
             table.update_incremental()
             if table.version() == seen:
-                raise EngineUnavailable(f"the commit to {table.table_uri} failed: {error}", engine="object-store") from error
+                raise EngineUnavailable(f"the object store did not take the commit to {table.table_uri}: {error}", engine="object-store") from error
             if _was_made(table, added, removed):
                 return
         else:

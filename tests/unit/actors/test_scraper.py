@@ -47,7 +47,7 @@ async def test_a_changed_shape_degrades_and_an_unlisted_id_is_named(tmp_path: Pa
             return probe if text in probe.message and probe.degraded is degraded and collector.results else None
 
         try:
-            told = "not list LOSTUSDT (lost), binance does not trade MATICUSDT (matic): BREAK (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.binance)"
+            told = "LOSTUSDT (lost) is not in its list, MATICUSDT (matic) is not traded: BREAK (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.binance)"
             probe = await eventually_async(lambda: probed(told, False), 15.0)
             assert probe is not None
             assert (probe.healthy, probe.metrics["unlisted_ids"], probe.metrics["shape_lost_fields"]) == (True, 2.0, 0.0)

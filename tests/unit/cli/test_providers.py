@@ -80,12 +80,12 @@ def test_ids_that_bring_no_price_and_a_list_that_could_not_be_had():
     )
     text = " ".join(shown(row(ScraperStatus(ids=IdsStatus(NOW_MS, "", problems)))).split())
     assert (
-        "coingecko: coingecko does not list no-such (lost), coingecko does not trade MATICUSDT (polygon): BREAK, "
-        "coingecko lists solana (solana) and leaves it out of its answers (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.coingecko)"
+        "coingecko: no-such (lost) is not in its list, MATICUSDT (polygon) is not traded: BREAK, "
+        "solana (solana) is in its list and not in its answers (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.coingecko)"
     ) in text
     many = IdsStatus(problems=tuple(IdProblem(f"a{n}", f"x{n}", IdFault.NOT_LISTED) for n in range(7)))
     text = many.text("kraken")
-    assert "x4 (a4) and 2 more" in text
+    assert "x4 (a4) is not in its list and 2 more" in text
     assert "x5" not in text
     noted = shown(row(ScraperStatus(ids=IdsStatus(note="coingecko: HTTP 503"))))
     assert "ids are not checked against its list: coingecko: HTTP 503" in noted
