@@ -21,9 +21,10 @@ up: setup ## Run the whole pipeline against the live providers (keyless, or keys
 down: setup ## Stop what `make up` or `make demo` started
 	@$(BIN)/cryptoviz down
 
+# Two at a time, since most tests wait for engines; more would need more than two cores and 12 GiB.
 test: ## Run the tests: unit, integration with the real engines, browser, one round of the short chaos tests
 	@scripts/setup --test
-	@$(BIN)/python -m pytest -m "short or not chaos"
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 15 -m "short or not chaos"
 
 test-unit: ## Run the unit tests only (seconds)
 	@scripts/setup --dev

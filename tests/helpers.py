@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import threading
@@ -13,9 +14,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-# Below the ports that the kernel hands out, since a Ray process or a client's connection could take one of those before its server starts; above
-# 10002-19999, which Ray gives to its workers.
-_PORTS = range(20_000, 32_000)
+# Below the ports that the kernel hands out, since a Ray process or a client's connection could take one of those before its server starts. Processes
+# that test side by side have ports of their own.
+_PORTS = range(
+    20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")), 32_000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+)
 _given: set[int] = set()
 
 

@@ -32,7 +32,8 @@ def ray_on(num_cpus: int, namespace: str, object_store_bytes: int = 128 << 20) -
     gcs, client = free_ports(2)
     command = [
         str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats", f"--node-ip-address={NODE}",
-        f"--port={gcs}", f"--ray-client-server-port={client}", "--include-dashboard=false", "--dashboard-agent-listen-port=0",
+        f"--port={gcs}", f"--ray-client-server-port={client}", "--min-worker-port=0", "--max-worker-port=0",
+        "--include-dashboard=false", "--dashboard-agent-listen-port=0",
         f"--temp-dir={temp}", f"--object-store-memory={object_store_bytes}", f"--num-cpus={num_cpus}", "--include-log-monitor=false", "--no-monitor",
     ]  # fmt: skip
     log = temp / "start.log"

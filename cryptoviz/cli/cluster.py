@@ -148,6 +148,8 @@ def _ray_command(settings: Settings) -> list[str]:
         str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats",
         f"--node-ip-address={ray.node_ip}", f"--port={ray.gcs_port}", f"--ray-client-server-port={ray.client_port}",
         "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={ray.dashboard_port}", "--dashboard-agent-listen-port=0",
+        # Workers listen where the kernel says: another cluster on this machine never reaches for the same port.
+        "--min-worker-port=0", "--max-worker-port=0",
         f"--temp-dir={settings.ray_temp_dir}", f"--object-store-memory={ray.object_store_bytes}", f"--num-cpus={cpus}",
         # Both would be idle: drivers here print nothing of their workers, and one node does not scale by itself.
         "--include-log-monitor=false", "--no-monitor",

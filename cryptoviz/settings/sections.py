@@ -114,7 +114,7 @@ class RaySettings(_Section):
     gcs_port: Port = 6380
     dashboard_port: Port = 8265
     client_port: Port = 10001
-    """Ray's client server; must lie outside 10002-19999, which Ray gives to its workers."""
+    """Ray's client server."""
     object_store_bytes: int = 256 * 1024 * 1024
     """No Ray object carries data here."""
     num_cpus: int = Field(default=0, ge=0)
