@@ -25,7 +25,7 @@ from deltalake.exceptions import TableNotFoundError
 from cryptoviz.errors import EngineUnavailable, LakeError, SettingsError
 from cryptoviz.lake import Lake
 from cryptoviz.lake.committed import values_since
-from cryptoviz.lake.deadletters import word
+from cryptoviz.lake.deadletters import origin, word
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.topicreader import read_topic, topic_exists
@@ -196,8 +196,8 @@ class DeadLetterReplay:
             ticks = decoded.rows.column("tick_ts").to_pylist()
             letters = own.take(decoded.good).to_pylist()
             for letter, identity, tick_ts in zip(letters, identities, ticks, strict=True):
-                origin = f"{letter['kafka_topic_id']}:{letter['kafka_partition']}:{letter['kafka_offset']}"
-                if origin in self._done:
+                place = origin(letter["kafka_topic_id"], letter["kafka_partition"], letter["kafka_offset"])
+                if place in self._done:
                     replayed.done_before += 1
                 elif identity in self._known:
                     replayed.in_lake += 1
@@ -205,7 +205,7 @@ class DeadLetterReplay:
                     replayed.still_bad["bad_time"] += 1
                 else:
                     self._known.add(identity)
-                    yield _Candidate(topic, spec.table, origin, identity, tick_ts, letter["key"], letter["value"], letter["reason"])
+                    yield _Candidate(topic, spec.table, place, identity, tick_ts, letter["key"], letter["value"], letter["reason"])
 
     def _publish(self, producer: Any, candidates: list[_Candidate], replayed: Replayed) -> None:
         there = self._in_lake(candidates)

@@ -15,12 +15,13 @@ from rich.table import Table
 from cryptoviz.cli.formats import Format
 from cryptoviz.cli.operations import run_operation
 from cryptoviz.cli.pipeline import running_settings
-from cryptoviz.errors import QueryError
+from cryptoviz.errors import EngineUnavailable, QueryError
 from cryptoviz.operations import ReplayDeadLettersArguments
 
 if TYPE_CHECKING:
     from cryptoviz.lake import Lake
     from cryptoviz.lake.deadletters import Place
+    from cryptoviz.settings import KafkaSettings
 
 __all__ = ["register"]
 
@@ -32,7 +33,7 @@ _CHOSEN = (
     "AND ($start::TIMESTAMPTZ IS NULL OR kafka_ts >= $start::TIMESTAMPTZ)"
 )
 _COUNTS = f"SELECT split_part(reason, ':', 1) AS reason, count(*) AS n {_CHOSEN} GROUP BY ALL ORDER BY n DESC, reason"
-_NEWEST = f"""SELECT topic, kafka_partition AS partition, kafka_offset AS offset, kafka_ts AS time, reason, key, value {_CHOSEN}
+_NEWEST = f"""SELECT topic, kafka_topic_id, kafka_partition AS partition, kafka_offset AS offset, kafka_ts AS time, reason, key, value {_CHOSEN}
     ORDER BY kafka_ts DESC, kafka_partition, kafka_offset DESC LIMIT $limit"""
 _ALL = f"SELECT * EXCLUDE (year, month, day) {_CHOSEN} ORDER BY kafka_ts, kafka_partition, kafka_offset"
 _ONE = """SELECT topic, kafka_topic_id, kafka_partition AS partition, kafka_offset AS offset, kafka_ts AS time, reason, key, value
@@ -62,13 +63,14 @@ def dead_letters(
     from cryptoviz.lake import Lake  # Arrow and DuckDB take a second to import: only when asked for
     from cryptoviz.lake.deadletters import Place
 
-    lake = Lake(running_settings())
+    settings = running_settings()
+    lake = Lake(settings)
     if show is not None:
         _show(lake, Place.parse(show), as_json=as_json)
     elif export is not None:
         _export(lake, _chosen(reason, since), export)
     else:
-        _list(lake, _chosen(reason, since), limit, as_json=as_json)
+        _list(lake, _chosen(reason, since), limit, _Again(settings.kafka), as_json=as_json)
 
 
 def replay(reason: Reasons = None, since: Since = None, as_json: Json = False) -> None:
@@ -86,10 +88,33 @@ def _chosen(reasons: list[str] | None, since: str | None) -> dict[str, Any]:
     return {"reasons": reasons or None, "start": moment(since, "--since")}
 
 
-def _list(lake: Lake, chosen: dict[str, Any], limit: int, *, as_json: bool) -> None:
+class _Again:
+    """Which dead letters a replay has published, as Kafka's ledger has it; without Kafka the list goes on and says so."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        from cryptoviz.lake.deadletters import published_again  # as above
+
+        self.trouble = ""
+        self._times: dict[str, int] = {}
+        try:
+            self._times = published_again(kafka)
+        except EngineUnavailable as error:
+            self.trouble = f"which of them were published again is not known: {error.message}"
+
+    def when(self, row: dict[str, Any]) -> datetime | None:
+        """When it was; None: not, or not known."""
+        from cryptoviz.lake.deadletters import origin  # as above
+
+        moment_ms = self._times.get(origin(row["kafka_topic_id"], row["partition"], row["offset"]))
+        return None if moment_ms is None else datetime.fromtimestamp(moment_ms / 1000, UTC)
+
+
+def _list(lake: Lake, chosen: dict[str, Any], limit: int, again: _Again, *, as_json: bool) -> None:
     counts = lake.query(_COUNTS, parameters=chosen).to_pylist()
-    rows = lake.query(_NEWEST, parameters=chosen | {"limit": limit}).to_pylist()
+    rows = [row | {"published_again": again.when(row)} for row in lake.query(_NEWEST, parameters=chosen | {"limit": limit}).to_pylist()]
     total = sum(count["n"] for count in counts)
+    if again.trouble:
+        typer.echo(again.trouble, err=True)
     if as_json:
         by_reason = {count["reason"]: count["n"] for count in counts}
         typer.echo(orjson.dumps({"total": total, "by_reason": by_reason, "rows": [_plain(row) for row in rows]}, option=orjson.OPT_UTC_Z).decode())
@@ -102,11 +127,11 @@ def _list(lake: Lake, chosen: dict[str, Any], limit: int, *, as_json: bool) -> N
 
     console.print(f"{total} dead letters: " + ", ".join(f"{count['reason']} {count['n']}" for count in counts), highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("topic:partition:offset", "time (UTC)", "reason", "bytes"):
+    for column in ("topic:partition:offset", "time (UTC)", "reason", "published again", "bytes"):
         table.add_column(column, overflow="fold")
     for row in rows:
         place = f"{row['topic']}:{row['partition']}:{row['offset']}"
-        table.add_row(place, _time(row["time"]), _escaped(row["reason"]), _escaped(preview(row["value"])))
+        table.add_row(place, _time(row["time"]), _escaped(row["reason"]), _time(row["published_again"]), _escaped(preview(row["value"])))
     console.print(table)
     if total > len(rows):
         console.print(f"… {total - len(rows)} older ones: --limit, --reason, --since, or --export FILE", style="dim")
@@ -147,8 +172,8 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return {name: b64encode(value).decode() if isinstance(value, bytes) else value for name, value in row.items()}
 
 
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _text(value: bytes | None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
@@ -15,9 +16,10 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from cryptoviz.errors import EngineUnavailable, QueryError
 from cryptoviz.lake.objects import S3Access, table_address
-from cryptoviz.settings import Settings
+from cryptoviz.lake.topicreader import read_topic, topic_exists
+from cryptoviz.settings import KafkaSettings, Settings
 
-__all__ = ["DEAD_TABLE", "Place", "ReasonCounts", "preview", "word"]
+__all__ = ["DEAD_TABLE", "Place", "ReasonCounts", "origin", "preview", "published_again", "word"]
 
 DEAD_TABLE = "dead_letters"
 
@@ -45,6 +47,23 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+def origin(topic_id: str, partition: int, offset: int) -> str:
+    """The same for one life of the topic: what a replay writes into the ledger, and into a header of the record that it publishes."""
+    return f"{topic_id}:{partition}:{offset}"
+
+
+def published_again(kafka: KafkaSettings) -> dict[str, int]:
+    """When each dead letter that a replay published was published (UTC epoch ms), by `origin`.
+
+    Raises:
+        EngineUnavailable: Kafka does not answer.
+    """
+    if not topic_exists(kafka.bootstrap_servers, kafka.ledger_topic):
+        return {}
+    entries = read_topic(kafka.bootstrap_servers, kafka.ledger_topic)
+    return {entry.key().decode(): orjson.loads(entry.value())["replayed_ms"] for entry in entries}
 
 
 def word(reason: str) -> str:

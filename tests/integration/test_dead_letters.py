@@ -9,16 +9,19 @@ from dataclasses import dataclass, replace
 
 import pytest
 from confluent_kafka import Producer
+from typer.testing import CliRunner
 
 from cryptoviz.assets import DEFAULT_ASSETS
-from cryptoviz.lake import Lake
-from cryptoviz.lake.deadletters import ReasonCounts
+from cryptoviz.cli import deadletters
+from cryptoviz.cli.main import app
+from cryptoviz.lake import Lake, topicreader
+from cryptoviz.lake.deadletters import ReasonCounts, origin, published_again
 from cryptoviz.lake.topicreader import read_topic
 from cryptoviz.lake.verify import verify
 from cryptoviz.settings import Settings
 from spark_jobs.deadletters import HEADER, DeadLetterReplay
 from spark_jobs.spec import PRICES_SPEC
-from tests.helpers import eventually
+from tests.helpers import eventually, free_port
 from tests.lake import TICK, Feed, engines, exchange, lake_settings, record
 from tests.pipeline import Demo, parse
 from tests.storedlake import StoredLake
@@ -74,6 +77,7 @@ def test_what_is_valid_now_is_published_once_and_the_rest_keeps_its_reason(rig: 
     assert dict(first.still_bad) == {"not_json": 1, "not_object": 1, "tombstone": 1}
     sent = {record(TICK, asset).to_json() for asset in DEFAULT_ASSETS}
     assert {value for _, value in replayed(rig.settings)} == sent
+    assert set(published_again(rig.settings.kafka)) == {place for place, _ in replayed(rig.settings)}
     # Again before the lake took them, and after.
     second = DeadLetterReplay(rig.settings).run()
     assert (second.published, second.done_before, second.in_lake) == (0, COINS, COINS + 1)
@@ -85,6 +89,21 @@ def test_what_is_valid_now_is_published_once_and_the_rest_keeps_its_reason(rig: 
     assert rows == Counter({record(TICK + i * 1000, asset).event_id: 1 for i in range(3) for asset in DEFAULT_ASSETS})
     report = verify(rig.settings)
     assert report.ok, report.to_text()
+
+
+def test_the_list_says_which_were_published_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    DeadLetterReplay(rig.settings).run()
+    monkeypatch.setattr(deadletters, "running_settings", lambda: rig.settings)
+    listed = json.loads(CliRunner().invoke(app, ["dead-letters", "--json"]).stdout)
+    marked = {origin(row["kafka_topic_id"], row["partition"], row["offset"]) for row in listed["rows"] if row["published_again"]}
+    assert marked == {place for place, _ in replayed(rig.settings)}
+    assert len(marked) == COINS
+    gone = rig.settings.kafka.model_copy(update={"bootstrap_servers": f"127.0.0.1:{free_port()}"})
+    monkeypatch.setattr(topicreader, "_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(deadletters, "running_settings", lambda: rig.settings.model_copy(update={"kafka": gone}))
+    without = CliRunner().invoke(app, ["dead-letters", "--json"])
+    assert "which of them were published again is not known" in without.stderr
+    assert [row["published_again"] for row in json.loads(without.stdout)["rows"]] == [None] * len(listed["rows"])
 
 
 def test_a_replay_that_dies_before_its_commit_leaves_nothing_and_is_fenced(rig: Rig) -> None:
@@ -120,6 +139,7 @@ def test_command_line_lists_shows_exports_and_replays(demo: Demo) -> None:
     listed = parse(demo.cli("dead-letters", "--json", "--reason", "not_json"))
     assert listed["total"] >= 2
     assert set(listed["by_reason"]) == {"not_json"}
+    assert [row["published_again"] for row in listed["rows"]] == [None] * len(listed["rows"])
     place = f"{demo.settings.kafka.stream_topic}:{where[0][0]}:{where[0][1]}"
     shown = demo.cli("dead-letters", "--show", place)
     assert shown.returncode == 0, shown.stderr
