@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,76 +12,28 @@ from tests.pipeline import Demo, running_demo
 _SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ
 
 
-class _DemoHolder:
-    """Starts the demo for the first test that asks and ends it after the last, though other tests follow."""
-
-    def __init__(self, factory: pytest.TempPathFactory) -> None:
-        self._factory = factory
-        self._stack = ExitStack()
-        self._demo: Demo | None = None
-
-    def get(self) -> Demo:
-        if self._demo is None:
-            self._demo = self._stack.enter_context(running_demo(self._factory.mktemp("demo")))
-        return self._demo
-
-    def end(self) -> None:
-        self._demo = None
-        self._stack.close()
-
-
 @pytest.fixture(scope="session")
-def demo_holder(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[_DemoHolder]:
-    """Of this process."""
-    holder = _DemoHolder(tmp_path_factory)
-    pytestconfig.stash[_HOLDER] = holder
-    yield holder
-    holder.end()
-
-
-@pytest.fixture
-def demo(demo_holder: _DemoHolder) -> Demo:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """One whole demo for all tests that need the pipeline; it ticks twice a second so that a thousand rows take half a minute."""
-    return demo_holder.get()
+    with running_demo(tmp_path_factory.mktemp("demo")) as running:
+        yield running
 
 
-_HOLDER = pytest.StashKey[_DemoHolder]()
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """The demo's ten components would slow down whatever comes after its tests."""
-    if _uses_demo(item) and not (nextitem is not None and _uses_demo(nextitem)) and _HOLDER in item.config.stash:
-        item.config.stash[_HOLDER].end()
-
-
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by the mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process: the quickest first, the demo's tests last and together. Several: a file is never split and the demo's tests stay together; those
-    that wait longest begin, and the unit tests fill what is left at the end.
+    """Tests of the whole demo come last, together: its ten components would slow down every other test that starts engines.
+
+    Where two processes run tests side by side, those that wait for engines begin, and the unit tests fill what is left at the end.
     """
-    items.sort(key=_turn)
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-
-
-def _group(item: pytest.Item) -> str:
-    """What one process runs in one go: whatever shares engines."""
-    if _uses_demo(item):
-        return "demo"
-    return "browser" if item.get_closest_marker("browser") else item.nodeid.partition("::")[0]
-
-
-def _turn(item: pytest.Item) -> int:
-    if not _SIDE_BY_SIDE:
-        return int(_uses_demo(item))
-    kinds: tuple[Callable[[pytest.Item], bool], ...] = (
-        _uses_demo,
-        lambda item: item.get_closest_marker("chaos") is not None,
-        lambda item: item.get_closest_marker("integration") is not None or item.get_closest_marker("browser") is not None,
-    )
-    return next((turn for turn, applies in enumerate(kinds) if applies(item)), len(kinds))
+        if _uses_demo(item) or item.get_closest_marker("chaos"):
+            item.add_marker(pytest.mark.alone)
+    items.sort(key=_waits_least if _SIDE_BY_SIDE else _uses_demo)
 
 
 def _uses_demo(item: pytest.Item) -> bool:
     return "demo" in getattr(item, "fixturenames", ())
+
+
+def _waits_least(item: pytest.Item) -> bool:
+    return item.get_closest_marker("integration") is None and item.get_closest_marker("browser") is None

@@ -194,8 +194,17 @@ def test_minio_has_both_buckets_and_keeps_objects_over_a_restart(object_store: E
 
 
 def test_minio_serves_its_console(object_store: Engine) -> None:
-    assert object_store.url is not None
-    page = eventually(lambda: httpx.get(object_store.url or "", headers={"User-Agent": "Mozilla/5.0", "Accept": "text/html"}, follow_redirects=True))
+    url = object_store.url
+    assert url is not None
+
+    def shown() -> httpx.Response | None:
+        try:
+            return httpx.get(url, headers={"User-Agent": "Mozilla/5.0", "Accept": "text/html"}, follow_redirects=True)
+        except httpx.ConnectError:  # it listens a moment after the store does
+            return None
+
+    page = eventually(shown, 30)
+    assert page is not None
     assert page.status_code == 200
     assert "MinIO Console" in page.text
 

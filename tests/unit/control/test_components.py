@@ -20,7 +20,7 @@ def live(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path) -> Settings:
     return load_settings("demo", home=tmp_path)
 
 
@@ -29,14 +29,14 @@ def test_order_of_the_live_pipeline(live: Settings) -> None:
     assert list(build_table(live)) == expected
 
 
-def test_the_demo_has_a_market_that_scrapers_wait_for(demo: Settings) -> None:
-    table = build_table(demo)
+def test_the_demo_has_a_market_that_scrapers_wait_for(settings: Settings) -> None:
+    table = build_table(settings)
     assert list(table)[3] == "market-replay"
     assert table["scraper/coingecko"].depends_on == ("kafka", "market-replay")
 
 
-def test_what_is_needed_comes_before_what_needs_it(demo: Settings) -> None:
-    table = build_table(demo)
+def test_what_is_needed_comes_before_what_needs_it(settings: Settings) -> None:
+    table = build_table(settings)
     order = list(table)
     for name, spec in table.items():
         for other in (*spec.depends_on, *spec.uses):
@@ -59,13 +59,13 @@ def test_an_engine_of_ones_own_is_external(tmp_path: Path) -> None:
     assert table["redis"].kind is ComponentKind.ENGINE
 
 
-def test_needs_follows_dependencies(demo: Settings) -> None:
-    assert build_table(demo).needs("scraper/coingecko") == ("kafka", "market-replay")
-    assert build_table(demo).needs("lake") == ("kafka", "object-store")
+def test_needs_follows_dependencies(settings: Settings) -> None:
+    assert build_table(settings).needs("scraper/coingecko") == ("kafka", "market-replay")
+    assert build_table(settings).needs("lake") == ("kafka", "object-store")
 
 
-def test_every_actor_can_be_imported_and_takes_its_arguments(demo: Settings) -> None:
-    for spec in build_table(demo).values():
+def test_every_actor_can_be_imported_and_takes_its_arguments(settings: Settings) -> None:
+    for spec in build_table(settings).values():
         module, _, name = spec.actor.partition(":")
         cls = getattr(importlib.import_module(module), name)
         inspect.signature(cls).bind(*spec.args)
