@@ -21,6 +21,7 @@ __all__ = ["Fingerprint", "fingerprint", "read_batches"]
 
 _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 65_536
+_BATCH_PIECES = 256
 _HASH_MODULUS = 1 << 64
 _ROW_OVERHEAD_BYTES = 256  # a row of prices in Arrow, beyond what its dictionary-encoded pages say
 
@@ -78,18 +79,21 @@ def check_columns(found: pa.Schema, schema: pa.Schema) -> None:
 
 
 def _shaped(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    columns = [rows.column(field.name) if field.name in rows.column_names else pa.nulls(rows.num_rows, field.type) for field in schema]
+    present = set(rows.column_names)
+    columns = [rows.column(field.name) if field.name in present else pa.nulls(rows.num_rows, field.type) for field in schema]
     return pa.table(columns, schema=schema)
 
 
 def _gathered(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Tiny batches put together: a query costs more than a row."""
     held: list[pa.Table] = []
+    size = 0
     for batch in batches:
         held.append(batch)
-        if sum(one.nbytes for one in held) >= _BATCH_BYTES or len(held) >= 256:
+        size += batch.nbytes  # once for each: it walks over all buffers
+        if size >= _BATCH_BYTES or len(held) >= _BATCH_PIECES:
             yield pa.concat_tables(held)
-            held = []
+            held, size = [], 0
     if held:
         yield pa.concat_tables(held)
 
