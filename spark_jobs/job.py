@@ -173,7 +173,7 @@ class LakeJob:
             .option("maxOffsetsPerTrigger", str(lake.max_offsets_per_trigger))
             .load()
             .writeStream.foreachBatch(on_batch)
-            .queryName("cryptoviz-lake")
+            .queryName(f"cryptoviz-lake: {', '.join(sorted(start))}")
             .trigger(processingTime=f"{lake.trigger_ms} milliseconds")
             .option("checkpointLocation", scratch.as_uri())
             .start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -37,9 +38,19 @@ class Sizes:
 @dataclass(frozen=True, slots=True)
 class _Look:
     tick: int
-    memory_mb: float
-    descriptors: float
+    memory_by_kind: dict[str, float]
+    descriptors_by_kind: dict[str, float]
     files: int
+
+    @property
+    def memory_mb(self) -> float:
+        """PSS of all of the lake's processes."""
+        return round(sum(self.memory_by_kind.values()), 1)
+
+    @property
+    def descriptors(self) -> float:
+        """Open descriptors of all of them."""
+        return sum(self.descriptors_by_kind.values())
 
 
 def day(sizes: Sizes) -> Part:
@@ -56,8 +67,7 @@ def day(sizes: Sizes) -> Part:
                 wait_for(settings, end_position(settings), _DRAIN_TIMEOUT_S)
                 tick = min(first + per_look, sizes.ticks)
                 tend(settings, datetime.fromtimestamp((START_MS + tick * _TICK_MS) / 1000, UTC))
-                memory, descriptors = family.memory_mb(), family.descriptors()
-                looks.append(_Look(tick, _lake(memory), _lake(descriptors), table_bytes(settings)[1]))
+                looks.append(_Look(tick, _lake(family.memory_mb()), _lake(family.descriptors()), table_bytes(settings)[1]))
             batches = host.probe().metrics["batches_total"]
             tend_until_done(settings, later())
             closed = table_bytes(settings)[1]
@@ -84,6 +94,10 @@ def day(sizes: Sizes) -> Part:
             Figure("files once the day is closed", closed, "", "1", closed == 1),
         ),
         verifier=proof,
+        notes=tuple(
+            f"{kind}: MB {_each(look.memory_by_kind[kind] for look in looks)}; descriptors {_each(look.descriptors_by_kind[kind] for look in looks)}"
+            for kind in _LAKE_KINDS
+        ),
     )
 
 
@@ -92,8 +106,12 @@ def growth(at: list[int], values: list[float]) -> float:
     return float(np.polyfit(at, values, 1)[0])
 
 
-def _lake(by_kind: dict[str, float]) -> float:
-    return round(sum(by_kind.get(kind, 0.0) for kind in _LAKE_KINDS), 1)
+def _lake(by_kind: dict[str, float]) -> dict[str, float]:
+    return {kind: by_kind.get(kind, 0.0) for kind in _LAKE_KINDS}
+
+
+def _each(values: Iterable[float]) -> str:
+    return " ".join(f"{value:.0f}" for value in values)
 
 
 def _series(looks: list[_Look], name: str) -> str:
