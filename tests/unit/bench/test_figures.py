@@ -10,7 +10,7 @@ import pytest
 
 from bench.lake.commits import Commit, latencies_ms
 from bench.lake.contend.task import Task
-from bench.lake.day import growth
+from bench.lake.day import creep, growth
 from bench.lake.figures import Figure, Part, Spread, spread
 from bench.lake.report import markdown, number
 from bench.lake.usage import kind_of
@@ -24,6 +24,12 @@ def test_percentiles_of_a_known_sample() -> None:
 def test_a_few_values_have_no_percentiles() -> None:
     with pytest.raises(ValueError, match="19 values are too few"):
         spread([1.0] * 19)
+
+
+def test_creep_sees_a_leak_and_no_visitors() -> None:
+    assert creep([78, 111, 80, 78, 173, 81, 128, 78, 92]) == 0
+    assert creep([78, 111, 80, 79, 173, 81, 128, 83, 92]) == 4
+    assert creep([5]) == 0
 
 
 def test_growth_is_the_slope() -> None:
