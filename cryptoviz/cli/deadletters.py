@@ -125,13 +125,18 @@ def _list(lake: Lake, chosen: dict[str, Any], limit: int, again: _Again, *, as_j
         return
     from cryptoviz.lake.deadletters import preview  # as above
 
-    console.print(f"{total} dead letters: " + ", ".join(f"{count['reason']} {count['n']}" for count in counts), highlight=False)
+    console.print(
+        f"{total} dead letter{'' if total == 1 else 's'}: " + ", ".join(f"{count['reason']} {count['n']}" for count in counts), highlight=False
+    )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("topic:partition:offset", "time (UTC)", "reason", "published again", "bytes"):
+    table.add_column("topic:partition:offset", no_wrap=True)  # what `--show` takes
+    marked = any(row["published_again"] for row in rows)
+    for column in ("time (UTC)", "reason", *(["published again"] if marked else []), "bytes"):
         table.add_column(column, overflow="fold")
     for row in rows:
         place = f"{row['topic']}:{row['partition']}:{row['offset']}"
-        table.add_row(place, _time(row["time"]), _escaped(row["reason"]), _time(row["published_again"]), _escaped(preview(row["value"])))
+        again_at = [_time(row["published_again"])] if marked else []
+        table.add_row(place, _time(row["time"]), _escaped(row["reason"]), *again_at, _escaped(preview(row["value"])))
     console.print(table)
     if total > len(rows):
         console.print(f"… {total - len(rows)} older ones: --limit, --reason, --since, or --export FILE", style="dim")

@@ -98,6 +98,9 @@ def test_the_list_says_which_were_published_again(rig: Rig, monkeypatch: pytest.
     marked = {origin(row["kafka_topic_id"], row["partition"], row["offset"]) for row in listed["rows"] if row["published_again"]}
     assert marked == {place for place, _ in replayed(rig.settings)}
     assert len(marked) == COINS
+    table = CliRunner().invoke(app, ["dead-letters"]).stdout
+    assert f"{rig.settings.kafka.stream_topic}:0:" in table
+    assert all(word in table for word in ("published", "again"))
     gone = rig.settings.kafka.model_copy(update={"bootstrap_servers": f"127.0.0.1:{free_port()}"})
     monkeypatch.setattr(topicreader, "_TIMEOUT_S", 1.0)
     monkeypatch.setattr(deadletters, "running_settings", lambda: rig.settings.model_copy(update={"kafka": gone}))
