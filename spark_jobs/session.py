@@ -48,7 +48,7 @@ _SMALL = (
 )
 _QUICK = "-XX:TieredStopAtLevel=1"
 # The executor's loops are worth compiling well, but only in a backlog: at the default thresholds, a tenth of these, compiling takes half of the
-# processor time of a start (7.3 s against 3.8 s), and with none of it a backlog drains a quarter slower.
+# processor time of a start (7.3 s against 3.8 s).
 _PATIENT = (
     "-XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 -XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
 )
