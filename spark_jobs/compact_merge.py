@@ -111,14 +111,15 @@ def _between(layout: Layout, low: tuple[Any, Any] | None, high: tuple[Any, Any] 
 
 def _row_groups(ranges: Iterator[pa.Table], cluster: str) -> Iterator[pa.Table]:
     held: list[pa.Table] = []
+    rows = size = 0
     for piece in _pieces(ranges, cluster):
-        rows = sum(one.num_rows for one in held)
         new_cluster = bool(held) and held[-1].column(cluster)[-1] != piece.column(cluster)[0]
-        full = rows + piece.num_rows > _GROUP_MAX_ROWS or sum(one.nbytes for one in held) + piece.nbytes > _GROUP_MAX_BYTES
+        full = rows + piece.num_rows > _GROUP_MAX_ROWS or size + piece.nbytes > _GROUP_MAX_BYTES
         if held and (full or (new_cluster and rows >= _GROUP_MIN_ROWS)):
             yield pa.concat_tables(held).combine_chunks()
-            held = []
+            held, rows, size = [], 0, 0
         held.append(piece)
+        rows, size = rows + piece.num_rows, size + piece.nbytes
     if held:
         yield pa.concat_tables(held).combine_chunks()
 

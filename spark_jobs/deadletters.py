@@ -25,10 +25,10 @@ from deltalake.exceptions import TableNotFoundError
 from cryptoviz.errors import EngineUnavailable, LakeError, SettingsError
 from cryptoviz.lake import Lake
 from cryptoviz.lake.committed import values_since
-from cryptoviz.lake.deadletters import origin, word
+from cryptoviz.lake.deadletters import origin, read_ledger, word
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
-from cryptoviz.lake.topicreader import read_topic, topic_exists
+from cryptoviz.lake.topicreader import topic_exists
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
 from spark_jobs.decode import decode
@@ -141,9 +141,9 @@ class DeadLetterReplay:
         )
         with _Told(kafka.bootstrap_servers):
             producer.init_transactions(_TIMEOUT_S)
-        for entry in read_topic(kafka.bootstrap_servers, kafka.ledger_topic):
-            self._done.add(entry.key().decode())
-            self._known.add(orjson.loads(entry.value())["identity"])
+        ledger = read_ledger(kafka)
+        self._done.update(ledger)
+        self._known.update(entry["identity"] for entry in ledger.values())
         for topic, spec in self._specs.items():
             self._known.update(self._pending(topic, spec))
         return producer

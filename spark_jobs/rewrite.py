@@ -16,6 +16,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.lake.objects import one_line
 from cryptoviz.lake.progress import METADATA_KEY, read_progress
 
 __all__ = ["NewFile", "Replaced", "carried_progress", "file_actions", "paths_of", "replace_files"]
@@ -68,7 +69,9 @@ def replace_files(
         except CommitFailedError as error:
             table.update_incremental()
             if table.version() == seen:
-                raise EngineUnavailable(f"the object store did not take the commit to {table.table_uri}: {error}", engine="object-store") from error
+                raise EngineUnavailable(
+                    f"the object store did not take the commit to {table.table_uri}: {one_line(error)}", engine="object-store"
+                ) from error
             if _was_made(table, added, removed):
                 return
         else:

@@ -70,7 +70,7 @@ def dead_letters(
     elif export is not None:
         _export(lake, _chosen(reason, since), export)
     else:
-        _list(lake, _chosen(reason, since), limit, _Again(settings.kafka), as_json=as_json)
+        _list(lake, _chosen(reason, since), limit, settings.kafka, as_json=as_json)
 
 
 def replay(reason: Reasons = None, since: Since = None, as_json: Json = False) -> None:
@@ -88,33 +88,25 @@ def _chosen(reasons: list[str] | None, since: str | None) -> dict[str, Any]:
     return {"reasons": reasons or None, "start": moment(since, "--since")}
 
 
-class _Again:
-    """Which dead letters a replay has published, as Kafka's ledger has it; without Kafka the list goes on and says so."""
+def _marked(rows: list[dict[str, Any]], kafka: KafkaSettings) -> list[dict[str, Any]]:
+    """With the time at which a replay published each (None: not), as Kafka's ledger has it; without Kafka the list goes on and says so."""
+    from cryptoviz.lake.deadletters import origin, read_ledger  # as above
 
-    def __init__(self, kafka: KafkaSettings) -> None:
-        from cryptoviz.lake.deadletters import published_again  # as above
-
-        self.trouble = ""
-        self._times: dict[str, int] = {}
+    ledger: dict[str, dict[str, Any]] = {}
+    if rows:
         try:
-            self._times = published_again(kafka)
+            ledger = read_ledger(kafka)
         except EngineUnavailable as error:
-            self.trouble = f"which of them were published again is not known: {error.message}"
-
-    def when(self, row: dict[str, Any]) -> datetime | None:
-        """When it was; None: not, or not known."""
-        from cryptoviz.lake.deadletters import origin  # as above
-
-        moment_ms = self._times.get(origin(row["kafka_topic_id"], row["partition"], row["offset"]))
-        return None if moment_ms is None else datetime.fromtimestamp(moment_ms / 1000, UTC)
+            typer.echo(f"which of them were published again is not known: {error.message}", err=True)
+    entries = (ledger.get(origin(row["kafka_topic_id"], row["partition"], row["offset"])) for row in rows)
+    times = (entry and datetime.fromtimestamp(entry["replayed_ms"] / 1000, UTC) for entry in entries)
+    return [row | {"published_again": time} for row, time in zip(rows, times, strict=True)]
 
 
-def _list(lake: Lake, chosen: dict[str, Any], limit: int, again: _Again, *, as_json: bool) -> None:
+def _list(lake: Lake, chosen: dict[str, Any], limit: int, kafka: KafkaSettings, *, as_json: bool) -> None:
     counts = lake.query(_COUNTS, parameters=chosen).to_pylist()
-    rows = [row | {"published_again": again.when(row)} for row in lake.query(_NEWEST, parameters=chosen | {"limit": limit}).to_pylist()]
+    rows = _marked(lake.query(_NEWEST, parameters=chosen | {"limit": limit}).to_pylist(), kafka)
     total = sum(count["n"] for count in counts)
-    if again.trouble:
-        typer.echo(again.trouble, err=True)
     if as_json:
         by_reason = {count["reason"]: count["n"] for count in counts}
         typer.echo(orjson.dumps({"total": total, "by_reason": by_reason, "rows": [_plain(row) for row in rows]}, option=orjson.OPT_UTC_Z).decode())

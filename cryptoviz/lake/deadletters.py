@@ -19,7 +19,7 @@ from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.topicreader import read_topic, topic_exists
 from cryptoviz.settings import KafkaSettings, Settings
 
-__all__ = ["DEAD_TABLE", "Place", "ReasonCounts", "origin", "preview", "published_again", "word"]
+__all__ = ["DEAD_TABLE", "Place", "ReasonCounts", "origin", "preview", "read_ledger", "word"]
 
 DEAD_TABLE = "dead_letters"
 
@@ -54,8 +54,8 @@ def origin(topic_id: str, partition: int, offset: int) -> str:
     return f"{topic_id}:{partition}:{offset}"
 
 
-def published_again(kafka: KafkaSettings) -> dict[str, int]:
-    """When each dead letter that a replay published was published (UTC epoch ms), by `origin`.
+def read_ledger(kafka: KafkaSettings) -> dict[str, dict[str, Any]]:
+    """What replays have published, by `origin`: `topic`, `identity` of the event, `reason`, `replayed_ms` (UTC epoch ms).
 
     Raises:
         EngineUnavailable: Kafka does not answer.
@@ -63,7 +63,7 @@ def published_again(kafka: KafkaSettings) -> dict[str, int]:
     if not topic_exists(kafka.bootstrap_servers, kafka.ledger_topic):
         return {}
     entries = read_topic(kafka.bootstrap_servers, kafka.ledger_topic)
-    return {entry.key().decode(): orjson.loads(entry.value())["replayed_ms"] for entry in entries}
+    return {entry.key().decode(): orjson.loads(entry.value()) for entry in entries}
 
 
 def word(reason: str) -> str:
