@@ -169,7 +169,7 @@ def memory_mb(settings: Settings) -> dict[str, float]:
     processes, and the largest whole.
     """
     record = read_record(settings)
-    root = record.process() if record else None
+    root = psutil.Process(record.pid) if record else None
     if root is None:
         raise SystemExit("the demo ended before its memory was read")
     samples = []

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Self
-
-import psutil
 
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, LakeError, TransientError
 from cryptoviz.lake.cell import Cell, CellChanged, S3Cell, Seen
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.log import get_logger
+from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.settings import Settings
 from spark_jobs.patience import Trouble
 
@@ -43,7 +40,11 @@ class LeaseHeld(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lease. `since` and `until` are UTC, ISO 8601, by the holder's clock: for people. `pid_started` tells a reused pid from the old."""
+    """Who holds a lease. `since` and `until` are UTC, ISO 8601, by the holder's clock: for people.
+
+    `boot`, `namespaces`, `pid` and `start_ticks` are its process (`ProcessIdentity`). Objects of earlier versions have no `start_ticks`: a start time
+    by the wall clock identifies no process.
+    """
 
     kind: str
     pipeline: str
@@ -51,12 +52,18 @@ class Holder:
     host: str
     boot: str
     pid: int
-    pid_started: float
     home: str
     since: str
     until: str
     lasts_s: float
     released: bool = False
+    namespaces: str = ""
+    start_ticks: int | None = None
+
+    @property
+    def process(self) -> ProcessIdentity | None:
+        """Its process; None when the object does not identify one."""
+        return None if self.start_ticks is None else ProcessIdentity(self.boot, self.namespaces, self.pid, self.start_ticks)
 
     def to_json(self) -> bytes:
         """The object's content."""
@@ -64,13 +71,14 @@ class Holder:
 
     @classmethod
     def from_json(cls, content: bytes) -> Holder:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, of this version or another: fields that this one does not know are left out.
 
         Raises:
             LakeError: it says something else.
         """
         try:
-            return cls(**json.loads(content))
+            known = {field.name for field in fields(cls)}
+            return cls(**{name: value for name, value in dict(json.loads(content)).items() if name in known})
         except (ValueError, TypeError) as error:
             raise LakeError(f"the lake's lease cannot be read ({error}): {content[:200]!r}; remove the object if no job is at work") from None
 
@@ -81,15 +89,21 @@ class Holder:
 
 def process_is_dead(holder: Holder) -> bool:
     """Whether the holder's process ran on this machine and has ended. False when that cannot be known."""
-    if (holder.host, holder.boot) != (socket.gethostname(), _boot_id()):
+    if holder.host != socket.gethostname():
         return False
+    if holder.process is not None:
+        return holder.process.has_ended
+    return holder.boot == ProcessIdentity.own().boot and not _exists(holder.pid)
+
+
+def _exists(pid: int) -> bool:
     try:
-        process = psutil.Process(holder.pid)
-        return abs(process.create_time() - holder.pid_started) > 1 or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
+        ProcessIdentity.of(pid)
+    except ProcessLookupError:
         return False
+    except OSError:
+        return True
+    return True
 
 
 class Lease:
@@ -203,7 +217,8 @@ class Lease:
         ours = holder.pipeline == self._me.pipeline
         if holder.released or seen.age_s > holder.lasts_s + _CLOCK_STEP_S:
             return
-        if ours and (self._is_dead(holder) or (holder.host, holder.pid, holder.pid_started) == (self._me.host, self._me.pid, self._me.pid_started)):
+        same_process = holder.process is not None and (holder.host, holder.process) == (self._me.host, self._me.process)
+        if ours and (same_process or self._is_dead(holder)):
             log.info("lease of a dead run taken over", kind=holder.kind, run=holder.run)
             return
         left_s = max(0.0, holder.lasts_s + _CLOCK_STEP_S - seen.age_s)
@@ -223,19 +238,12 @@ class Lease:
 
 def lease_of(settings: Settings, kind: str, pipeline: str, run: str) -> Lease:
     """The lease of this process for one `kind` of work ("lake", "maintenance") on the lake of these settings."""
-    started = psutil.Process().create_time()
+    process = ProcessIdentity.own()
     me = Holder(
-        kind, pipeline, run, socket.gethostname(), _boot_id(), os.getpid(), started, str(settings.home), "", "", settings.lake.lease_s
+        kind, pipeline, run, socket.gethostname(), process.boot, process.pid, str(settings.home), "", "", settings.lake.lease_s,
+        namespaces=process.namespaces, start_ticks=process.start_ticks,
     )  # fmt: skip
     return Lease(S3Cell(S3Access.of(settings.s3), settings.s3.lake_bucket, f"_leases/{kind}.json"), me)
-
-
-def _boot_id() -> str:
-    """Tells a machine that was started anew from what it was; empty where the kernel does not say."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _text(when: datetime) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shutil
@@ -14,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
-import psutil
 
 from cryptoviz.errors import EngineUnavailable
+from cryptoviz.process_identity import ProcessIdentity, descendants, wait_ended
 from cryptoviz.services.java import java_home
 from cryptoviz.services.process import tail
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
@@ -32,21 +31,15 @@ _started: list[subprocess.Popen[bytes]] = []
 
 @dataclass(frozen=True, slots=True)
 class ClusterRecord:
-    """What `down` needs to end the cluster of an earlier `up`: the root process, told from a later one of the same id by its birth."""
+    """What `down` needs to end the cluster of an earlier `up`: its root process and its address."""
 
-    pid: int
-    created: float
+    process: ProcessIdentity
     address: str
 
-    def process(self) -> psutil.Process | None:
-        """The root process if it still lives."""
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < 1.0
-            # As our own child it stays a zombie until someone asks for its exit code.
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.NoSuchProcess:
-            return None
+    @property
+    def pid(self) -> int:
+        """Process id of the root."""
+        return self.process.pid
 
 
 def settings_file(settings: Settings) -> Path:
@@ -61,10 +54,11 @@ def _record_file(settings: Settings) -> Path:
 def read_record(settings: Settings) -> ClusterRecord | None:
     """The record of a cluster under this home that is still running."""
     try:
-        record = ClusterRecord(**orjson.loads(_record_file(settings).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        content = orjson.loads(_record_file(settings).read_bytes())
+        record = ClusterRecord(ProcessIdentity(**content["process"]), content["address"])
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    return record if record.process() is not None else None
+    return record if record.process.is_alive else None
 
 
 def start_ray(settings: Settings) -> ClusterRecord:
@@ -85,7 +79,7 @@ def start_ray(settings: Settings) -> ClusterRecord:
             _ray_command(settings), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(settings), start_new_session=True
         )
     _started.append(process)
-    record = ClusterRecord(process.pid, psutil.Process(process.pid).create_time(), f"{settings.ray.node_ip}:{settings.ray.gcs_port}")
+    record = ClusterRecord(ProcessIdentity.of(process.pid), f"{settings.ray.node_ip}:{settings.ray.gcs_port}")
     _record_file(settings).write_bytes(orjson.dumps(asdict(record)))
     deadline = time.monotonic() + _START_TIMEOUT_S
     while b"Ray runtime started" not in log_file.read_bytes():
@@ -117,28 +111,18 @@ def launch_controller(settings: Settings) -> None:
 def stop_ray(settings: Settings) -> bool:
     """End the cluster's process tree: politely, then by force. False when none runs. Never touches another Ray of this user."""
     record = read_record(settings)
-    root = record.process() if record else None
-    if root is None:
+    if record is None:
         _record_file(settings).unlink(missing_ok=True)
         return False
-    family = [root, *_descendants(root)]
-    with contextlib.suppress(psutil.NoSuchProcess):
-        root.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs(family, timeout=_STOP_TIMEOUT_S)
+    family = [record.process, *descendants(record.pid)]
+    record.process.send(signal.SIGTERM)
+    alive = wait_ended(family, _STOP_TIMEOUT_S)
     for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=3.0)
+        process.send(signal.SIGKILL)
+    wait_ended(alive, 3.0)
     _record_file(settings).unlink(missing_ok=True)
     shutil.rmtree(settings.ray_temp_dir, ignore_errors=True)
     return True
-
-
-def _descendants(root: psutil.Process) -> list[psutil.Process]:
-    try:
-        return root.children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
 
 
 def _ray_command(settings: Settings) -> list[str]:

@@ -54,7 +54,7 @@ def test_a_second_pipeline_is_refused_until_the_first_gives_the_lease_back(store
 def test_a_holder_that_renews_no_more_is_overtaken_when_its_time_is_up(store: Settings) -> None:
     """Its machine is gone: nothing here knows whether its process lives."""
     cell = S3Cell(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/lake.json")
-    gone = Holder("lake", "p1", "run1", "elsewhere", "boot", 1, 1.0, "home", "then", "soon", 3.0)
+    gone = Holder("lake", "p1", "run1", "elsewhere", "boot", 1, "home", "then", "soon", 3.0)
     seen = cell.read()
     cell.write(gone.to_json(), seen.etag if seen else None)
     mine = lease_of(store, "lake", "p2", "run2")
@@ -88,6 +88,6 @@ def test_a_holder_keeps_it_past_its_time_by_renewing(store: Settings) -> None:
 
 def test_a_store_that_is_not_there_is_told(store: Settings) -> None:
     access = replace(S3Access.of(store.s3), endpoint="http://127.0.0.1:9")
-    holder = Holder("lake", "p", "r", "h", "b", 1, 1.0, "home", "", "", 3.0)
+    holder = Holder("lake", "p", "r", "h", "b", 1, "home", "", "", 3.0)
     with pytest.raises(EngineUnavailable, match="_leases/x"):
         Lease(S3Cell(access, store.s3.lake_bucket, "_leases/x"), holder).acquire()

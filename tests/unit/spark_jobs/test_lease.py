@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -10,10 +13,11 @@ import pytest
 
 from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.lake.cell import CellChanged, Seen
+from cryptoviz.process_identity import ProcessIdentity
 from spark_jobs.lease import Holder, Lease, LeaseHeld, process_is_dead
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
-ME = Holder("lake", "p1", "run1", "host1", "boot", 100, 5.0, "home1", "", "", 15.0)
+ME = Holder("lake", "p1", "run1", "host1", "boot", 100, "home1", "", "", 15.0, namespaces="pid:[1]", start_ticks=500)
 OTHER = replace(ME, pipeline="p2", run="run2", host="host2", home="home2", pid=200)
 
 
@@ -156,13 +160,37 @@ def test_an_unreadable_lease_is_not_taken_for_a_free_one() -> None:
         lease(cell).acquire()
 
 
-def test_a_process_is_dead_only_where_that_can_be_known() -> None:
-    import socket
-    from pathlib import Path
+def holder_of_this_process() -> Holder:
+    own = ProcessIdentity.own()
+    return replace(ME, host=socket.gethostname(), boot=own.boot, pid=own.pid, namespaces=own.namespaces, start_ticks=own.start_ticks)
 
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    here = replace(ME, host=socket.gethostname(), boot=boot, pid=psutil.Process().pid, pid_started=psutil.Process().create_time())
+
+def test_a_process_is_dead_only_where_that_can_be_known() -> None:
+    here = holder_of_this_process()
     assert not process_is_dead(here)
-    assert process_is_dead(replace(here, pid_started=here.pid_started - 1000))
+    assert process_is_dead(replace(here, start_ticks=(here.start_ticks or 0) - 1))
     assert process_is_dead(replace(here, pid=2**22 + 1))
     assert not process_is_dead(replace(here, pid=2**22 + 1, host="elsewhere"))
+    assert not process_is_dead(replace(here, pid=2**22 + 1, namespaces="pid:[another container]"))
+
+
+@pytest.mark.parametrize("step_s", [-3600, -2, 2, 3600, 365 * 86_400])
+def test_a_living_holder_stays_alive_when_the_wall_clock_steps(step_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = holder_of_this_process()
+    before = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: before + step_s)
+    monkeypatch.setattr("psutil.boot_time", lambda: before + step_s)
+    monkeypatch.setattr("time.time", lambda: NOON.timestamp() + step_s)
+    assert not process_is_dead(here)
+    assert holder_of_this_process() == here
+
+
+def test_a_lease_of_an_earlier_version_is_read_and_its_living_holder_not_judged_by_a_start_time() -> None:
+    old = {
+        "kind": "lake", "pipeline": "p1", "run": "run0", "host": socket.gethostname(), "boot": ProcessIdentity.own().boot, "pid": os.getpid(),
+        "pid_started": 1.0, "home": "home1", "since": "", "until": "", "lasts_s": 15.0, "released": False,
+    }  # fmt: skip
+    holder = Holder.from_json(json.dumps(old).encode())
+    assert holder.run == "run0"
+    assert not process_is_dead(holder)
+    assert process_is_dead(replace(holder, pid=2**22 + 1))
