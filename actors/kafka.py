@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from actors.batch import Batch
 from actors.publisher import Fenced
 from cryptoviz.errors import EngineUnavailable
+from cryptoviz.kafka import consumer as kafka_consumer
+from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.log import get_logger
 from cryptoviz.records import Kind, UnifiedRecord
 from cryptoviz.settings import KafkaSettings
@@ -35,8 +37,6 @@ TAIL_TIMEOUT_S = 10.0
 TAIL_POLL_S = 0.2
 TAIL_FETCH_WAIT_MS = 20
 LINGER_MS = 2
-_LOG_EMERGENCIES = 0
-"""Nothing of librdkafka's own on stderr: what matters comes back as errors."""
 _FENCED_CODES = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 
 
@@ -150,9 +150,9 @@ class KafkaTransport:
     def connect(self) -> int | None:
         """A new producer that fences its predecessors, then the tail. See `actors.publisher.Transport`."""
         self.close()
-        self._producer = Producer(
+        self._producer = kafka_producer(
+            self._settings,
             {
-                "bootstrap.servers": self._settings.bootstrap_servers,
                 "transactional.id": self._transactional_id,
                 "client.id": self._transactional_id,
                 "enable.idempotence": True,
@@ -161,15 +161,11 @@ class KafkaTransport:
                 "message.max.bytes": self._settings.max_record_bytes,
                 "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
                 "message.timeout.ms": round(COMMIT_TIMEOUT_S * 1000),
-                "socket.keepalive.enable": True,
-                # A restarted broker is to be found again at once.
-                "reconnect.backoff.max.ms": 1000,
-                "log_level": _LOG_EMERGENCIES,
-            }
+            },
         )
         try:
             self._producer.init_transactions(CONNECT_TIMEOUT_S)
-            return self._seen.learn(read_tail(self._settings.bootstrap_servers, self._topic, self._seen.counts))
+            return self._seen.learn(read_tail(self._settings, self._topic, self._seen.counts))
         except KafkaException as error:
             raise self._failure(error) from None
 
@@ -206,24 +202,20 @@ class KafkaTransport:
         return EngineUnavailable(f"Kafka at {address} (kafka.bootstrap_servers): {text}", engine="kafka", address=address)
 
 
-def read_tail(bootstrap_servers: str, topic: str, counts: Callable[[bytes], bool] = lambda _: True) -> list[bytes]:
+def read_tail(settings: KafkaSettings, topic: str, counts: Callable[[bytes], bool] = lambda _: True) -> list[bytes]:
     """The values at the end of each partition as readers of committed records see them: back to one that counts, if there is any within reach.
 
     Raises:
         KafkaException: the broker does not answer, or there is no such topic.
     """
-    consumer = Consumer(
+    consumer = kafka_consumer(
+        settings,
         {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": "cryptoviz-tail",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             # The end of a partition is known when a fetch comes back empty: it should not wait for records.
             "fetch.wait.max.ms": TAIL_FETCH_WAIT_MS,
-            "log_level": _LOG_EMERGENCIES,
-        }
+        },
     )
     try:
         metadata = consumer.list_topics(topic, TAIL_TIMEOUT_S).topics[topic]

@@ -160,7 +160,7 @@ def table_commits(settings: Settings) -> list[dict[str, Any]]:
 
 def record_times(settings: Settings) -> dict[tuple[int, int], int]:
     """Time stamp (UTC epoch ms) of each committed record of the stream topic by (partition, offset)."""
-    records = read_topic(settings.kafka.bootstrap_servers, settings.kafka.stream_topic)
+    records = read_topic(settings.kafka, settings.kafka.stream_topic)
     return {(record.partition(), record.offset()): record.timestamp()[1] for record in records}
 
 

@@ -13,6 +13,7 @@ import redis
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from cryptoviz.clock import Clock, SystemClock
+from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.log import get_logger
 from cryptoviz.records import Kind, UnifiedRecord
 from cryptoviz.settings import Settings
@@ -83,14 +84,10 @@ class LiveFeed:
             self._state.apply(self._decoded(value for value in values.values() if isinstance(value, bytes)), snapshot=True)
 
     def _follow(self) -> None:
-        kafka = self._settings.kafka
-        consumer = Consumer(
+        consumer = kafka_consumer(
+            self._settings.kafka,
             {
-                "bootstrap.servers": kafka.bootstrap_servers,
-                "group.id": "cryptoviz-dashboard-unused",  # the client demands one; nothing is committed to it
-                "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
-                "isolation.level": "read_committed",
                 "auto.offset.reset": "latest",
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 4096,  # the default of 64 MB a partition would all fill at the start
@@ -98,7 +95,7 @@ class LiveFeed:
                 "reconnect.backoff.ms": 500,
                 "log_level": 2,  # refused connections are ours to tell, once
                 "error_cb": self._broker_error,
-            }
+            },
         )
         try:
             consumer.assign(self._positions(consumer))

@@ -17,12 +17,14 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import NewTopic
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from cryptoviz.errors import EngineUnavailable, LakeError, SettingsError
+from cryptoviz.kafka import admin_client
+from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.lake import Lake
 from cryptoviz.lake.committed import values_since
 from cryptoviz.lake.deadletters import origin, read_ledger, word
@@ -130,14 +132,8 @@ class DeadLetterReplay:
         """Fence an earlier replay, and learn what was published before and what is on its way into the lake."""
         kafka = self._settings.kafka
         self._ensure_ledger()
-        producer = Producer(
-            {
-                "bootstrap.servers": kafka.bootstrap_servers,
-                "transactional.id": f"{_TRANSACTIONAL_ID}-{kafka.ledger_topic}",
-                "acks": "all",
-                "message.max.bytes": kafka.max_record_bytes,
-                "log_level": 0,
-            }
+        producer = kafka_producer(
+            kafka, {"transactional.id": f"{_TRANSACTIONAL_ID}-{kafka.ledger_topic}", "acks": "all", "message.max.bytes": kafka.max_record_bytes}
         )
         with _Told(kafka.bootstrap_servers):
             producer.init_transactions(_TIMEOUT_S)
@@ -153,9 +149,9 @@ class DeadLetterReplay:
         if kafka.ledger_topic in self._specs:
             setting = "CRYPTOVIZ_KAFKA__LEDGER_TOPIC"
             raise SettingsError(f"{setting} is {kafka.ledger_topic!r}, which carries records: the ledger needs a topic of its own", setting=setting)
-        if topic_exists(kafka.bootstrap_servers, kafka.ledger_topic):
+        if topic_exists(kafka, kafka.ledger_topic):
             return
-        admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
+        admin = admin_client(kafka)
         topic = NewTopic(kafka.ledger_topic, num_partitions=1, replication_factor=-1, config={"cleanup.policy": "compact"})
         try:
             admin.create_topics([topic], request_timeout=_TIMEOUT_S)[kafka.ledger_topic].result(_TIMEOUT_S)

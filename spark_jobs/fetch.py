@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, TopicPartition
 
 from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.kafka import consumer as kafka_consumer
+from cryptoviz.settings import KafkaSettings
 
 __all__ = ["BATCH_BYTES", "BATCH_RECORDS", "Collected", "OffsetRange", "connect", "read_range", "sorted_out"]
 
@@ -46,14 +48,14 @@ class OffsetRange:
     end: int
 
 
-def read_range(bootstrap_servers: str, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
+def read_range(kafka: KafkaSettings, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
     """The committed records of the range, in offset order: `offset` (int64), `timestamp` (ms, UTC: Kafka's own time), `key` and `value` (binary).
 
     Raises:
         LakeError: Kafka no longer has all of the range.
         EngineUnavailable: the broker does not answer.
     """
-    consumer = _consumer(bootstrap_servers)
+    consumer = _consumer(kafka)
     consumer.assign([TopicPartition(wanted.topic, wanted.partition, wanted.start)])
     try:
         yield from _read(consumer, wanted)
@@ -61,16 +63,17 @@ def read_range(bootstrap_servers: str, wanted: OffsetRange) -> Iterator[pa.Recor
         consumer.unassign()
 
 
-def connect(bootstrap_servers: str) -> None:
+def connect(kafka: KafkaSettings) -> None:
     """Have this process's consumer know the brokers.
 
     Raises:
         EngineUnavailable: none answers.
     """
     try:
-        _consumer(bootstrap_servers).list_topics(timeout=_CONNECT_S)
+        _consumer(kafka).list_topics(timeout=_CONNECT_S)
     except KafkaException as error:
-        raise EngineUnavailable(f"Kafka at {bootstrap_servers} does not answer: {error}", engine="kafka", address=bootstrap_servers) from error
+        address = kafka.bootstrap_servers
+        raise EngineUnavailable(f"Kafka at {address} does not answer: {error}", engine="kafka", address=address) from error
 
 
 def _read(consumer: Any, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
@@ -165,34 +168,29 @@ def _as_batch(messages: Sequence[Any]) -> pa.RecordBatch:
     )
 
 
-_kept: dict[str, Any] = {}
+_kept: dict[KafkaSettings, Any] = {}
 
 
-def _consumer(bootstrap_servers: str) -> Any:
+def _consumer(kafka: KafkaSettings) -> Any:
     """One a worker process, made at its first task."""
-    if bootstrap_servers not in _kept:
+    if kafka not in _kept:
         try:
-            _kept[bootstrap_servers] = Consumer(
+            _kept[kafka] = kafka_consumer(
+                kafka,
                 {
-                    "bootstrap.servers": bootstrap_servers,
                     "client.id": "cryptoviz-lake",
-                    "group.id": "cryptoviz-lake",  # required; nothing is committed to Kafka
-                    "enable.auto.commit": False,
                     "enable.auto.offset.store": False,
                     "auto.offset.reset": "error",
-                    "isolation.level": "read_committed",
                     "enable.partition.eof": True,
                     "fetch.wait.max.ms": _FETCH_WAIT_MS,
                     "fetch.message.max.bytes": _FETCH_BYTES,
                     "queued.max.messages.kbytes": _QUEUE_KBYTES,
                     "fetch.queue.backoff.ms": _FULL_QUEUE_MS,
-                    "reconnect.backoff.max.ms": 1000,
-                    "log_level": 0,
-                }
+                },
             )
         except KafkaException as error:
-            raise EngineUnavailable(f"no consumer for Kafka at {bootstrap_servers}: {error}", engine="kafka") from error
-    return _kept[bootstrap_servers]
+            raise EngineUnavailable(f"no consumer for Kafka at {kafka.bootstrap_servers}: {error}", engine="kafka") from error
+    return _kept[kafka]
 
 
 def _told(wanted: OffsetRange) -> str:

@@ -210,7 +210,7 @@ def _caught_up(settings: Settings, tables: Mapping[str, DeltaTable | None]) -> b
         if progress is None:
             return False
         try:
-            topic_id, bounds = topic_ends(kafka.bootstrap_servers, topic)
+            topic_id, bounds = topic_ends(kafka, topic)
         except EngineUnavailable:
             return False
         if any(end > earliest and progress.offsets.get((topic_id, part), 0) < end for part, (earliest, end) in bounds.items()):

@@ -21,6 +21,7 @@ from deltalake.exceptions import DeltaError
 
 from cryptoviz.components import Probe
 from cryptoviz.errors import CryptoVizError
+from cryptoviz.kafka import java_config
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.parts import Part, short_topic_id
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
@@ -60,7 +61,7 @@ class LakeJob:
         self._run = uuid.uuid4().hex[:12]
         self._access = S3Access.of(settings.s3)
         self._lease = lease_of(settings, "lake", lake_id(settings), self._run)
-        self._kafka = KafkaTopics(settings.kafka.bootstrap_servers, (settings.kafka.stream_topic, settings.kafka.raw_topic))
+        self._kafka = KafkaTopics(settings.kafka, (settings.kafka.stream_topic, settings.kafka.raw_topic))
         self._logs = {
             table: TableLog(table_address(settings.s3, table), schema, settings.s3.storage_options(), self._run)
             for table, schema in ((DEAD_TABLE, DEAD_LETTERS), ("raw", RAW), ("prices", PRICES))
@@ -92,7 +93,7 @@ class LakeJob:
         tables_ms = (time.monotonic() - begun) * 1000
         session = start_session(self._settings, spark_jars_dir(self._settings), f"{lake_id(self._settings)}/{self._run}")
         spark_ms = (time.monotonic() - begun) * 1000 - tables_ms
-        tasks = SparkTasks(session, self._settings.kafka.bootstrap_servers)
+        tasks = SparkTasks(session, self._settings.kafka)
         warm_up(tasks, task_slots(self._settings))
         self._writer = BatchWriter(topics, self._logs, self._kafka, tasks, self._access, self._settings.kafka.max_record_bytes)
         self._writer.guard = self._lease.check
@@ -164,7 +165,8 @@ class LakeJob:
 
         return (
             session.readStream.format("kafka")
-            .option("kafka.bootstrap.servers", kafka.bootstrap_servers)
+            # As options of the reader: Spark shows no reader's options, but all of its configuration.
+            .options(**{f"kafka.{key}": value for key, value in java_config(kafka).items()})
             .option("subscribe", ",".join(start))
             .option("startingOffsets", json.dumps({topic: {str(p): offset for p, offset in of.items()} for topic, of in start.items()}))
             .option("kafka.isolation.level", "read_committed")

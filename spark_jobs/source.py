@@ -8,11 +8,13 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from cryptoviz.errors import EngineUnavailable
+from cryptoviz.kafka import admin_client
 from cryptoviz.lake.parts import topic_uuid
 from cryptoviz.lake.progress import Offsets
+from cryptoviz.settings import KafkaSettings
 from spark_jobs.start import StartPoint
 
 __all__ = ["KafkaTopics", "parse_batch_offsets"]
@@ -24,10 +26,10 @@ T = TypeVar("T")
 class KafkaTopics:
     """Looks at the topics that the job reads. Thread-safe; connects at the first call."""
 
-    def __init__(self, bootstrap_servers: str, topics: Sequence[str]) -> None:
-        self._bootstrap = bootstrap_servers
+    def __init__(self, kafka: KafkaSettings, topics: Sequence[str]) -> None:
+        self._kafka = kafka
         self._topics = tuple(topics)
-        self._client: AdminClient | None = None
+        self._client: Any = None
 
     def describe(self, timeout_s: float = _TIMEOUT_S) -> dict[str, tuple[str, int]]:
         """Topic name to its UUID and number of partitions.
@@ -68,17 +70,18 @@ class KafkaTopics:
         futures = self._admin().list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout_s)
         return {(key.topic, key.partition): int(self._result(future, timeout_s).offset) for key, future in futures.items()}
 
-    def _admin(self) -> AdminClient:
+    def _admin(self) -> Any:
         if self._client is None:
-            self._client = AdminClient({"bootstrap.servers": self._bootstrap, "client.id": "cryptoviz-lake", "log_level": 3})
+            self._client = admin_client(self._kafka, {"client.id": "cryptoviz-lake", "log_level": 3})
         return self._client
 
     def _result(self, future: Future[Any], timeout_s: float) -> Any:
         try:
             return future.result(timeout=timeout_s + 1)
         except (KafkaException, TimeoutError) as error:
-            message = f"Kafka at {self._bootstrap} (CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS) does not answer for {', '.join(self._topics)}: {error}"
-            raise EngineUnavailable(message, engine="kafka", address=self._bootstrap) from error
+            address = self._kafka.bootstrap_servers
+            message = f"Kafka at {address} (CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS) does not answer for {', '.join(self._topics)}: {error}"
+            raise EngineUnavailable(message, engine="kafka", address=address) from error
 
 
 def parse_batch_offsets(text: str) -> dict[tuple[str, int], int]:

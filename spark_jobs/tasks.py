@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from cryptoviz.errors import CryptoVizError
+from cryptoviz.settings import KafkaSettings
 from spark_jobs.fetch import OffsetRange, connect, read_range
 from spark_jobs.write import Put, WritePlan, put_with, write_parts
 from spark_jobs.written import TablePart
@@ -28,31 +29,31 @@ class Tasks(Protocol):
 class SparkTasks:
     """On the executor of `session`."""
 
-    def __init__(self, session: Any, bootstrap_servers: str) -> None:
+    def __init__(self, session: Any, kafka: KafkaSettings) -> None:
         self._context = session.sparkContext
-        self._bootstrap = bootstrap_servers
+        self._kafka = kafka
 
     def write(self, plan: WritePlan, ranges: Sequence[OffsetRange]) -> Sequence[Outcome]:
         """See `Tasks`. Raises Spark's own errors when an executor cannot be had."""
-        task = partial(write_ranges, plan, self._bootstrap)
+        task = partial(write_ranges, plan, self._kafka)
         found: list[Outcome] = self._context.parallelize(ranges, len(ranges)).mapPartitions(task).collect()
         return found
 
     def warm_up(self, slots: int) -> None:
         """Start a worker for each slot and connect it to Kafka, so that the first batch need not."""
-        self._context.parallelize(range(slots), slots).foreachPartition(partial(_connect, self._bootstrap))
+        self._context.parallelize(range(slots), slots).foreachPartition(partial(_connect, self._kafka))
 
 
-def write_ranges(plan: WritePlan, bootstrap_servers: str, ranges: Iterable[OffsetRange], put: Put | None = None) -> Iterator[Outcome]:
+def write_ranges(plan: WritePlan, kafka: KafkaSettings, ranges: Iterable[OffsetRange], put: Put | None = None) -> Iterator[Outcome]:
     """A task: read each range from Kafka, write its files, say which. A range that fails yields the error last and does not keep the others back."""
     put = put or put_with(plan.access)
     for wanted in ranges:
         try:
-            yield from write_parts(read_range(bootstrap_servers, wanted), wanted.topic, wanted.partition, plan, put)
+            yield from write_parts(read_range(kafka, wanted), wanted.topic, wanted.partition, plan, put)
         except CryptoVizError as error:
             yield error
 
 
-def _connect(bootstrap_servers: str, slots: Iterable[int]) -> None:
+def _connect(kafka: KafkaSettings, slots: Iterable[int]) -> None:
     del slots
-    connect(bootstrap_servers)
+    connect(kafka)

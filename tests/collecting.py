@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from actors.collector import CollectorActor
 from actors.market.server import ReplayMarket
 from actors.scraper import ScraperActor
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import EngineUnavailable
+from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.records import TickResult, UnifiedRecord
 from cryptoviz.services.engines import Engine, build_engine
 from cryptoviz.services.topics import TopicAdmin
@@ -137,7 +138,7 @@ def settings_for(
     run = uuid.uuid4().hex[:8]
     settings = load_settings(
         home=home,
-        kafka={"bootstrap_servers": base.kafka.bootstrap_servers, "raw_topic": f"raw-{run}", "stream_topic": f"stream-{run}"},
+        kafka=base.kafka.access() | {"raw_topic": f"raw-{run}", "stream_topic": f"stream-{run}"},
         redis={"url": base.redis.url},
         collect={"tick_s": tick_s, "queue_ticks": queue_ticks, "providers": tuple(base_urls)},
         providers={
@@ -151,15 +152,7 @@ def settings_for(
 
 def read_all(settings: Settings, topic: str, timeout_s: float = 20.0) -> list[bytes]:
     """All committed values of a topic, independently of the code under test."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": settings.kafka.bootstrap_servers,
-            "group.id": uuid.uuid4().hex,
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        }
-    )
+    consumer = kafka_consumer(settings.kafka, {"group.id": uuid.uuid4().hex, "enable.partition.eof": True})
     try:
         left = set(consumer.list_topics(topic, 10.0).topics[topic].partitions)
         consumer.assign([TopicPartition(topic, partition, 0) for partition in left])

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from confluent_kafka import Producer
 
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
+from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.lake.verify import Report, verify
 from cryptoviz.records import RawExchange, UnifiedRecord, event_id
 from cryptoviz.services.engines import build_engine
@@ -116,7 +116,7 @@ class Feed:
 
     def __init__(self, settings: Settings, name: str = "lake-test") -> None:
         self._kafka = settings.kafka
-        self._producer = Producer({"bootstrap.servers": self._kafka.bootstrap_servers, "transactional.id": name, "linger.ms": 1, "log_level": 0})
+        self._producer = kafka_producer(self._kafka, {"transactional.id": name, "linger.ms": 1})
         self._producer.init_transactions(30)
         self.rows = 0
         self.exchanges = 0

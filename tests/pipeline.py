@@ -112,7 +112,7 @@ class Demo:
 
     def kafka(self, topic: str) -> list[tuple[int, int, bytes | None]]:
         """(partition, offset, value) of every committed record of a topic, from the earliest to now."""
-        return [(one.partition(), one.offset(), one.value()) for one in read_topic(self.settings.kafka.bootstrap_servers, topic)]
+        return [(one.partition(), one.offset(), one.value()) for one in read_topic(self.settings.kafka, topic)]
 
     def stream(self) -> dict[tuple[int, int], UnifiedRecord]:
         """Every committed unified record by (partition, offset); what tests put there as garbage is left out."""

@@ -72,12 +72,12 @@ class StoredLake:
     def take_from_kafka(self) -> int:
         """Everything that a real Kafka holds past the tables' progress; how many records that were."""
         taken = 0
-        bootstrap = self.settings.kafka.bootstrap_servers
+        kafka = self.settings.kafka
         for topic in self._specs:
-            topic_id, ends = topic_ends(bootstrap, topic)
+            topic_id, ends = topic_ends(kafka, topic)
             spans = {partition: (max(first, self.next(topic, topic_id, partition)), end) for partition, (first, end) in ends.items()}
             found: dict[int, list[Any]] = {partition: [] for partition in spans}
-            for message in read_topic(bootstrap, topic, spans):
+            for message in read_topic(kafka, topic, spans):
                 found[message.partition()].append(message)
             for partition, messages in found.items():
                 if messages:

@@ -87,10 +87,10 @@ class Missing:
 
     def refresh(self) -> None:
         """Leave out what was published since the lake's version that `load` read. Raises EngineUnavailable."""
-        bootstrap, topic = self._settings.kafka.bootstrap_servers, self._settings.kafka.stream_topic
-        topic_id, bounds = topic_ends(bootstrap, topic)
+        kafka, topic = self._settings.kafka, self._settings.kafka.stream_topic
+        topic_id, bounds = topic_ends(kafka, topic)
         spans = {partition: (max(first, self._progress.get((topic_id, partition), first)), end) for partition, (first, end) in bounds.items()}
-        for message in read_topic(bootstrap, topic, spans):
+        for message in read_topic(kafka, topic, spans):
             try:
                 record: Any = orjson.loads(message.value() or b"")
                 self.left.get(record["asset_id"], set()).discard(record["tick_ts"])

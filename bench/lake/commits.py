@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
+from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.parts import parse_part
 from cryptoviz.settings import Settings
@@ -55,15 +56,7 @@ def commits(settings: Settings, table: str = "prices") -> list[Commit]:
 def record_times(settings: Settings) -> Times:
     """Of every committed record of the stream topic."""
     kafka = settings.kafka
-    consumer = Consumer(
-        {
-            "bootstrap.servers": kafka.bootstrap_servers,
-            "group.id": "bench",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        }
-    )
+    consumer = kafka_consumer(kafka, {"enable.partition.eof": True})
     waiting = set(range(kafka.stream_partitions))
     pairs: dict[int, list[tuple[int, int]]] = {partition: [] for partition in waiting}
     consumer.assign([TopicPartition(kafka.stream_topic, partition, OFFSET_BEGINNING) for partition in waiting])

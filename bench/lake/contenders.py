@@ -19,6 +19,7 @@ from bench.lake.jars import contender_jars
 from bench.lake.quix_env import quix_python
 from bench.lake.rig import Position
 from bench.lake.usage import Family
+from cryptoviz.kafka import client_config, java_config
 from cryptoviz.lake.objects import S3Access, minio_client
 from cryptoviz.services.jars import spark_jars_dir
 from cryptoviz.settings import Settings
@@ -81,7 +82,8 @@ def _task(settings: Settings, name: str, starts: Position, ends: Position, folde
         client.make_bucket(_BUCKET)
     spark = name not in ("consumer-1", "consumer-2", "quix")
     return Task(
-        bootstrap=settings.kafka.bootstrap_servers,
+        librdkafka=client_config(settings.kafka),
+        java=java_config(settings.kafka),
         topic=settings.kafka.stream_topic,
         starts={str(partition): offset for partition, offset in starts.items()},
         ends={str(partition): offset for partition, offset in ends.items()},

@@ -7,12 +7,15 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from confluent_kafka import IsolationLevel, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from bench.lake.records import START_MS
 from bench.lake.rig import Position
+from cryptoviz.kafka import admin_client
+from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.records import RawExchange
 from cryptoviz.settings import Settings
 
@@ -63,7 +66,7 @@ def backlog(settings: Settings, found: Iterable[tuple[bytes, bytes]], name: str 
     return Backlog(count, size, time.time(), ends)
 
 
-def publish(producer: Producer, topic: str, found: Iterable[tuple[bytes, bytes]]) -> None:
+def publish(producer: Any, topic: str, found: Iterable[tuple[bytes, bytes]]) -> None:
     """One transaction, partitioned by key."""
     producer.begin_transaction()
     for key, value in found:
@@ -118,23 +121,22 @@ def _raw(settings: Settings, per_s: int, ended: threading.Event) -> None:
 
 def end_position(settings: Settings) -> Position:
     """Where a reader of committed records finds the stream topic's end."""
-    admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+    admin = admin_client(settings.kafka)
     asked = {TopicPartition(settings.kafka.stream_topic, number): OffsetSpec.latest() for number in range(settings.kafka.stream_partitions)}
     found = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10)
     return {key.partition: int(future.result(10).offset) for key, future in found.items()}
 
 
-def _producer(settings: Settings, name: str) -> Producer:
-    producer = Producer(
+def _producer(settings: Settings, name: str) -> Any:
+    producer = kafka_producer(
+        settings.kafka,
         {
-            "bootstrap.servers": settings.kafka.bootstrap_servers,
             "transactional.id": name,
             "transaction.timeout.ms": _TRANSACTION_MS,
             "linger.ms": 5,
             "batch.size": 1 << 20,
             "queue.buffering.max.messages": 500_000,
-            "log_level": 0,
-        }
+        },
     )
     producer.init_transactions(30)
     return producer

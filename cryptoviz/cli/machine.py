@@ -92,6 +92,8 @@ def _tree(settings: Settings, show_secrets: bool) -> dict[str, Any]:
     tree: dict[str, Any] = orjson.loads(settings.model_dump_json())
     tree["control"] |= {"address": settings.control.address, "token_file": str(settings.token_file)}
     secrets: list[tuple[tuple[str, ...], SecretStr]] = [(("s3", "secret_key"), settings.s3.secret_key)]
+    if settings.kafka.sasl_password is not None:
+        secrets.append((("kafka", "sasl_password"), settings.kafka.sasl_password))
     secrets += [(("providers", name, "api_key"), one.api_key) for name, one in settings.providers.items() if one.api_key is not None]
     for path, secret in secrets:
         node = tree

@@ -36,12 +36,11 @@ def read_kafka(settings: Settings, topic: str, *, with_events: bool = False) -> 
     Raises:
         EngineUnavailable: the broker does not answer, or has no such topic.
     """
-    bootstrap = settings.kafka.bootstrap_servers
-    topic_id, bounds = topic_ends(bootstrap, topic)
+    topic_id, bounds = topic_ends(settings.kafka, topic)
     offsets = {partition: OffsetCounts() for partition in bounds}
     waiting: dict[int, list[int]] = {partition: [] for partition in bounds}
     events, records = Events(), 0
-    for message in read_topic(bootstrap, topic, bounds):
+    for message in read_topic(settings.kafka, topic, bounds):
         records += 1
         pending = waiting[message.partition()]
         pending.append(message.offset())
@@ -57,10 +56,9 @@ def read_kafka(settings: Settings, topic: str, *, with_events: bool = False) -> 
 
 def values_since(settings: Settings, topic: str, progress: Offsets) -> Iterator[bytes]:
     """The values that Kafka holds of a topic at and past these offsets (a null is empty); of a partition without one, all. Raises as `read_kafka`."""
-    bootstrap = settings.kafka.bootstrap_servers
-    topic_id, bounds = topic_ends(bootstrap, topic)
+    topic_id, bounds = topic_ends(settings.kafka, topic)
     spans = {partition: (max(first, progress.get((topic_id, partition), first)), end) for partition, (first, end) in bounds.items()}
-    for message in read_topic(bootstrap, topic, spans):
+    for message in read_topic(settings.kafka, topic, spans):
         yield message.value() or b""
 
 

@@ -60,9 +60,9 @@ def read_ledger(kafka: KafkaSettings) -> dict[str, dict[str, Any]]:
     Raises:
         EngineUnavailable: Kafka does not answer.
     """
-    if not topic_exists(kafka.bootstrap_servers, kafka.ledger_topic):
+    if not topic_exists(kafka, kafka.ledger_topic):
         return {}
-    entries = read_topic(kafka.bootstrap_servers, kafka.ledger_topic)
+    entries = read_topic(kafka, kafka.ledger_topic)
     return {entry.key().decode(): orjson.loads(entry.value()) for entry in entries}
 
 

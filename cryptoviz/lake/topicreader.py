@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from cryptoviz.errors import EngineUnavailable
+from cryptoviz.kafka import admin_client, consumer
 from cryptoviz.lake.parts import topic_uuid
+from cryptoviz.settings import KafkaSettings
 
 __all__ = ["read_topic", "topic_ends", "topic_exists"]
 
@@ -23,13 +25,13 @@ _BATCH = 2_000
 _QUEUED_KB = 16_384  # what the client fetches ahead
 
 
-def topic_ends(bootstrap: str, topic: str) -> tuple[str, dict[int, tuple[int, int]]]:
+def topic_ends(kafka: KafkaSettings, topic: str) -> tuple[str, dict[int, tuple[int, int]]]:
     """A topic's UUID, and `[earliest, end)` of each partition as readers of committed records see it.
 
     Raises:
         EngineUnavailable: the broker does not answer, or there is no such topic.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    admin = admin_client(kafka)
     try:
         description = admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT_S)[topic].result(_TIMEOUT_S)
         ends = []
@@ -38,51 +40,40 @@ def topic_ends(bootstrap: str, topic: str) -> tuple[str, dict[int, tuple[int, in
             answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT_S)
             ends.append({key.partition: int(future.result(_TIMEOUT_S).offset) for key, future in answers.items()})
     except (KafkaException, TimeoutError) as error:
-        raise _unavailable(bootstrap, topic, error) from error
+        raise _unavailable(kafka, topic, error) from error
     return topic_uuid(str(description.topic_id)), {partition: (ends[0][partition], ends[1][partition]) for partition in ends[0]}
 
 
-def topic_exists(bootstrap: str, topic: str) -> bool:
+def topic_exists(kafka: KafkaSettings, topic: str) -> bool:
     """Whether the broker has that topic. Raises EngineUnavailable when it does not answer."""
     try:
-        return topic in AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=_TIMEOUT_S).topics
+        return topic in admin_client(kafka).list_topics(timeout=_TIMEOUT_S).topics
     except KafkaException as error:
-        raise _unavailable(bootstrap, topic, error) from error
+        raise _unavailable(kafka, topic, error) from error
 
 
-def read_topic(bootstrap: str, topic: str, spans: Mapping[int, tuple[int, int]] | None = None) -> Iterator[Any]:
+def read_topic(kafka: KafkaSettings, topic: str, spans: Mapping[int, tuple[int, int]] | None = None) -> Iterator[Any]:
     """Every committed record as confluent-kafka's Message: of all partitions to their present end, or of `spans`, `[from, end)` by partition.
 
     Raises:
         EngineUnavailable: the broker does not answer, falls silent before the end, or there is no such topic.
     """
-    wanted = topic_ends(bootstrap, topic)[1] if spans is None else spans
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "cryptoviz-reader",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "enable.partition.eof": True,
-            "queued.max.messages.kbytes": _QUEUED_KB,
-            "log_level": 0,
-        }
-    )
+    wanted = topic_ends(kafka, topic)[1] if spans is None else spans
+    reader = consumer(kafka, {"auto.offset.reset": "earliest", "enable.partition.eof": True, "queued.max.messages.kbytes": _QUEUED_KB})
     try:
-        consumer.assign([TopicPartition(topic, partition, start) for partition, (start, end) in wanted.items() if end > start])
-        yield from _until(consumer, {partition: end for partition, (start, end) in wanted.items() if end > start})
+        reader.assign([TopicPartition(topic, partition, start) for partition, (start, end) in wanted.items() if end > start])
+        yield from _until(reader, {partition: end for partition, (start, end) in wanted.items() if end > start})
     except KafkaException as error:
-        raise _unavailable(bootstrap, topic, error) from error
+        raise _unavailable(kafka, topic, error) from error
     finally:
-        consumer.close()
+        reader.close()
 
 
-def _until(consumer: Any, ends: dict[int, int]) -> Iterator[Any]:
+def _until(reader: Any, ends: dict[int, int]) -> Iterator[Any]:
     """Records below each partition's end; the end of a partition may lie in transaction markers, which only its end-of-file tells."""
     heard_s = time.monotonic()
     while ends:
-        messages = consumer.consume(_BATCH, timeout=_POLL_S)
+        messages = reader.consume(_BATCH, timeout=_POLL_S)
         if not messages and time.monotonic() - heard_s > _TIMEOUT_S:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         for message in messages:
@@ -98,7 +89,9 @@ def _until(consumer: Any, ends: dict[int, int]) -> Iterator[Any]:
         heard_s = time.monotonic() if messages else heard_s  # what the caller did meanwhile is no silence
 
 
-def _unavailable(bootstrap: str, topic: str, error: Exception) -> EngineUnavailable:
+def _unavailable(kafka: KafkaSettings, topic: str, error: Exception) -> EngineUnavailable:
     return EngineUnavailable(
-        f"Kafka at {bootstrap} (CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS) did not give {topic}: {error}", engine="kafka", address=bootstrap
+        f"Kafka at {kafka.bootstrap_servers} (CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS) did not give {topic}: {error}",
+        engine="kafka",
+        address=kafka.bootstrap_servers,
     )

@@ -8,9 +8,10 @@ from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from cryptoviz.errors import EngineUnavailable, SettingsError
+from cryptoviz.kafka import admin_client
 from cryptoviz.log import get_logger
 from cryptoviz.settings import KafkaSettings
 
@@ -95,8 +96,7 @@ class TopicAdmin:
 
     def _admin(self) -> Any:
         if self._client is None:
-            # Its own complaints about an absent broker would repeat on stderr what the probe reports.
-            self._client = AdminClient({"bootstrap.servers": self._kafka.bootstrap_servers, "log_level": 0, "reconnect.backoff.max.ms": 1000})
+            self._client = admin_client(self._kafka)
         return self._client
 
 

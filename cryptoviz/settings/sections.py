@@ -53,11 +53,39 @@ class KafkaSettings(_Section):
     """How long an embedded broker keeps records; the lake must catch up within it."""
     retention_bytes: int = Field(default=2 * 1024**3, ge=64 * 1024**2)
     """The most that an embedded broker keeps of one partition."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str = ""
+    sasl_password: SecretStr | None = None
+    ssl_ca_location: Path | None = None
+    """PEM file of the authorities that sign the brokers' certificates. None: the machine's own."""
+
+    def access(self) -> dict[str, Any]:
+        """The settings by which clients reach these brokers, for a tree with topics of its own."""
+        names = ("bootstrap_servers", "security_protocol", "sasl_mechanism", "sasl_username", "sasl_password", "ssl_ca_location")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether clients say who they are."""
+        return self.security_protocol.startswith("SASL_")
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether connections use TLS."""
+        return self.security_protocol.endswith("SSL")
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
         return _fill_address(data, "bootstrap_servers", f"{LOOPBACK}:{{port}}", 19092)
+
+    @model_validator(mode="after")
+    def _credentials_with_sasl(self) -> KafkaSettings:
+        # An embedded broker's credentials are generated at its first start.
+        if self.authenticated and not self.embedded and not (self.sasl_username and self.sasl_password is not None):
+            raise ValueError(f"kafka.security_protocol is {self.security_protocol}: set kafka.sasl_username and kafka.sasl_password")
+        return self
 
 
 class S3Settings(_Section):

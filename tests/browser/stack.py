@@ -19,7 +19,6 @@ from typing import Any
 
 import pyarrow as pa
 import redis
-from confluent_kafka import Producer
 from deltalake import write_deltalake
 
 from control.components import build_table
@@ -30,6 +29,7 @@ from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import Probe
 from cryptoviz.gaps import Gap
+from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.schema import PARTITION_BY, PRICES
 from cryptoviz.records import SCHEMA_VERSION, UnifiedRecord, event_id
@@ -83,9 +83,7 @@ class Publisher:
 
     def __init__(self, settings: Settings) -> None:
         self._topic = settings.kafka.stream_topic
-        self._producer = Producer(
-            {"bootstrap.servers": settings.kafka.bootstrap_servers, "transactional.id": f"browser-{secrets.token_hex(4)}", "linger.ms": 0}
-        )
+        self._producer = kafka_producer(settings.kafka, {"transactional.id": f"browser-{secrets.token_hex(4)}", "linger.ms": 0})
         self._producer.init_transactions(30)
         self._redis = redis.Redis.from_url(settings.redis.url)
 

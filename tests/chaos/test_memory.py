@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from confluent_kafka import Producer
 
+from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.settings import Settings
 from tests.chaos.rig import ROUNDS, Figures, Keeper, Load, Progress, assert_same_sets, rows_committed
 from tests.chaos.test_lake_kill import executor
@@ -60,7 +60,7 @@ def taken(settings: Settings, feed: Feed, since: Progress) -> float:
 
 
 def fill(settings: Settings, feed: Feed, number: int) -> None:
-    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "message.max.bytes": 4 << 20, "log_level": 0})
+    producer = kafka_producer(settings.kafka, {"message.max.bytes": 4 << 20})
     for i in range(BODIES):
         value = exchange(TICK + number * 1_000_000 + i * 1000, body=BODY).to_json()
         producer.produce(settings.kafka.raw_topic, value, key=b"coingecko")

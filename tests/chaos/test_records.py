@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow.dataset as ds
 import pytest
-from confluent_kafka import Producer
 
 from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.records import event_id
 from cryptoviz.settings import Settings
@@ -32,7 +33,7 @@ class Rig:
     settings: Settings
     feed: Feed
     host: LakeHost
-    producer: Producer
+    producer: Any
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with engines(generous), ray_cluster() as cluster:
         host = host_lake(cluster, settings)
         host.start()
-        producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "message.max.bytes": BROKER_BYTES, "log_level": 0})
+        producer = kafka_producer(settings.kafka, {"message.max.bytes": BROKER_BYTES})
         yield Rig(settings, Feed(settings), host, producer)
         host.stop()
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
+from cryptoviz.kafka import admin_client
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.services.topics import TopicAdmin
 from cryptoviz.settings import Settings
@@ -71,7 +72,7 @@ def test_deleted_checkpoint_and_recreated_topic_lose_and_overwrite_nothing(tmp_p
 
 def recreate(settings: Settings) -> None:
     """Delete the stream topic and make it again under its name."""
-    admin, topic = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers}), settings.kafka.stream_topic
+    admin, topic = admin_client(settings.kafka), settings.kafka.stream_topic
     admin.delete_topics([topic])[topic].result(30)
     eventually(lambda: topic not in admin.list_topics(timeout=5).topics, 30)
     TopicAdmin(settings.kafka).ensure_topics({})
@@ -117,7 +118,7 @@ def test_a_lake_behind_retention_refuses_and_goes_on_when_told_to(tmp_path: Path
 
 def drop_records(settings: Settings) -> None:
     """As retention does."""
-    admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    admin = admin_client(settings.kafka)
     asked = {TopicPartition(settings.kafka.stream_topic, partition): OffsetSpec.latest() for partition in range(settings.kafka.stream_partitions)}
     ends = [TopicPartition(key.topic, key.partition, future.result(10).offset) for key, future in admin.list_offsets(asked).items()]
     for future in admin.delete_records(ends).values():

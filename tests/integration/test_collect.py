@@ -254,8 +254,8 @@ def test_the_tail_is_found_behind_many_markers_and_aborted_records(topics: Setti
         transport._producer.flush(10.0)
         transport._producer.abort_transaction(10.0)
     assert stream_transport(topics).connect() == tick_values(7).tick_ts
-    assert len(read_tail(topics.kafka.bootstrap_servers, topics.kafka.stream_topic)) == 17
-    assert read_tail(topics.kafka.bootstrap_servers, topics.kafka.raw_topic) == []
+    assert len(read_tail(topics.kafka, topics.kafka.stream_topic)) == 17
+    assert read_tail(topics.kafka, topics.kafka.raw_topic) == []
 
 
 def test_garbage_in_the_tail_is_no_tick(topics: Settings):

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
-from confluent_kafka import Producer
 from typer.testing import CliRunner
 
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.cli import deadletters
 from cryptoviz.cli.main import app
+from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.lake import Lake, topicreader
 from cryptoviz.lake.deadletters import ReasonCounts, origin, read_ledger
 from cryptoviz.lake.topicreader import read_topic
@@ -58,7 +58,7 @@ def replayed(settings: Settings) -> list[tuple[str, bytes]]:
     """(origin, value) of every record that was published again."""
     return [
         (dict(message.headers())[HEADER].decode(), message.value())
-        for message in read_topic(settings.kafka.bootstrap_servers, settings.kafka.stream_topic)
+        for message in read_topic(settings.kafka, settings.kafka.stream_topic)
         if message.headers()
     ]
 
@@ -114,7 +114,7 @@ def test_a_replay_that_dies_before_its_commit_leaves_nothing_and_is_fenced(rig: 
     rig.feed.publish([(b"k", newest.to_json())])
     StoredLake(rig.settings, "older again", OLDER).take_from_kafka()
     kafka = rig.settings.kafka
-    dying = Producer({"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": f"cryptoviz-dead-letter-replay-{kafka.ledger_topic}"})
+    dying = kafka_producer(kafka, {"transactional.id": f"cryptoviz-dead-letter-replay-{kafka.ledger_topic}"})
     dying.init_transactions(30)
     dying.begin_transaction()
     dying.produce(kafka.stream_topic, newest.to_json(), key=b"k", headers=[(HEADER, b"dying")])
@@ -133,7 +133,7 @@ def test_a_chosen_reason_and_time_only(rig: Rig) -> None:
 
 def test_command_line_lists_shows_exports_and_replays(demo: Demo) -> None:
     """In a running pipeline: the counts are on the lake component, and the replay is an operation."""
-    producer = Producer({"bootstrap.servers": demo.settings.kafka.bootstrap_servers})
+    producer = kafka_producer(demo.settings.kafka)
     where: list[tuple[int, int]] = []
     producer.produce(demo.settings.kafka.stream_topic, b"[1, \x1b]", on_delivery=lambda _, done: where.append((done.partition(), done.offset())))
     producer.produce(demo.settings.kafka.raw_topic, exchange(TICK).to_json()[:20])

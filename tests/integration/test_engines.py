@@ -14,12 +14,15 @@ import httpx
 import psutil
 import pytest
 import redis
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import ConfigResource, ResourceType
 from minio import Minio
 
 from cryptoviz.doctor import Level, examine
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
+from cryptoviz.kafka import admin_client
+from cryptoviz.kafka import consumer as kafka_consumer
+from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.services.engines import Engine, build_engine
 from cryptoviz.services.ports import is_free
 from cryptoviz.settings import Settings, load_settings
@@ -71,7 +74,7 @@ def valkey(settings: Settings) -> Iterator[Engine]:
 
 def produce(settings: Settings, topic: str, values: list[bytes], **config: Any) -> None:
     """In one transaction, as the publisher does."""
-    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "transactional.id": "test", "acks": "all", "log_level": 0} | config)
+    producer = kafka_producer(settings.kafka, {"transactional.id": "test", "acks": "all"} | config)
     producer.init_transactions(30)
     producer.begin_transaction()
     for value in values:
@@ -81,7 +84,7 @@ def produce(settings: Settings, topic: str, values: list[bytes], **config: Any) 
 
 def consume(settings: Settings, topic: str, count: int) -> list[bytes]:
     reading = {"group.id": "test", "isolation.level": "read_committed", "log_level": 0}
-    consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers} | reading)
+    consumer = kafka_consumer(settings.kafka, reading)
     try:
         consumer.assign([TopicPartition(topic, 0, 0)])
         values: list[bytes] = []
@@ -108,7 +111,7 @@ def check_running(engine: Engine) -> int:
 def test_kafka_has_both_topics_with_the_partitions_set(kafka: Engine, settings: Settings) -> None:
     check_running(kafka)
     assert kafka.probe().metrics["brokers"] == 1
-    admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    admin = admin_client(settings.kafka)
     topics = admin.list_topics(timeout=10).topics
     partitions = {name: len(topic.partitions) for name, topic in topics.items() if not name.startswith("__")}
     assert partitions == {"crypto-raw-data": 1, "crypto-streaming": 2}
@@ -133,13 +136,12 @@ def test_kafka_makes_no_topic_on_its_own(kafka: Engine, settings: Settings) -> N
 def test_kafka_keeps_records_and_identity_over_a_restart(tmp_path: Path) -> None:
     settings = own_settings(tmp_path / "home")
     engine = build_engine("kafka", settings)
-    admin_config = {"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0}
     try:
         engine.start()
         first = check_running(engine)
         engine.start()
         assert engine.pid == first
-        cluster = AdminClient(admin_config).list_topics(timeout=10).cluster_id
+        cluster = admin_client(settings.kafka).list_topics(timeout=10).cluster_id
         produce(settings, "crypto-streaming", [b"one", b"two"])
         engine.stop()
         assert not psutil.pid_exists(first)
@@ -147,7 +149,7 @@ def test_kafka_keeps_records_and_identity_over_a_restart(tmp_path: Path) -> None
 
         engine.start()
         assert check_running(engine) != first
-        assert AdminClient(admin_config).list_topics(timeout=10).cluster_id == cluster
+        assert admin_client(settings.kafka).list_topics(timeout=10).cluster_id == cluster
         assert consume(settings, "crypto-streaming", 2) == [b"one", b"two"]
 
         killed = engine.pid
@@ -162,14 +164,12 @@ def test_kafka_keeps_records_and_identity_over_a_restart(tmp_path: Path) -> None
 
 
 def test_a_broker_of_yours_gets_the_topics_and_is_left_running(kafka: Engine, settings: Settings) -> None:
-    theirs = load_settings(
-        home=settings.home, kafka={"bootstrap_servers": settings.kafka.bootstrap_servers, "raw_topic": "their-raw", "stream_partitions": 5}
-    )
+    theirs = load_settings(home=settings.home, kafka=settings.kafka.access() | {"raw_topic": "their-raw", "stream_partitions": 5})
     external = build_engine("kafka", theirs)
     external.start()
     external.start()
     assert external.probe().healthy
-    topics = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers}).list_topics(timeout=10).topics
+    topics = admin_client(settings.kafka).list_topics(timeout=10).topics
     assert len(topics["their-raw"].partitions) == 1
     # A topic that is there already keeps what its owner gave it.
     assert len(topics["crypto-streaming"].partitions) == 2

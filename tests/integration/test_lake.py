@@ -14,10 +14,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 from deltalake import DeltaTable
 
 from cryptoviz.errors import LakeError
+from cryptoviz.kafka import admin_client
 from cryptoviz.lake import Lake
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.progress import read_progress
@@ -204,7 +205,7 @@ def test_recreated_topic_is_a_new_one(rig: Rig) -> None:
     caught_up(rig.settings)
     rig.host.stop()
     before = rig.lake.prices(columns=["kafka_topic_id", "event_id"])
-    admin = AdminClient({"bootstrap.servers": rig.settings.kafka.bootstrap_servers})
+    admin = admin_client(rig.settings.kafka)
     admin.delete_topics([rig.settings.kafka.stream_topic])[rig.settings.kafka.stream_topic].result(30)
     eventually(lambda: rig.settings.kafka.stream_topic not in admin.list_topics(timeout=5).topics, 30)
     TopicAdmin(rig.settings.kafka).ensure_topics({})
@@ -235,7 +236,7 @@ def test_offsets_that_kafka_dropped_stop_the_job_with_the_range(rig: Rig) -> Non
 
 def drop_records(settings: Settings) -> None:
     """As Kafka's retention does."""
-    admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    admin = admin_client(settings.kafka)
     asked = {TopicPartition(settings.kafka.stream_topic, partition): OffsetSpec.latest() for partition in range(settings.kafka.stream_partitions)}
     ends = [TopicPartition(key.topic, key.partition, future.result(10).offset) for key, future in admin.list_offsets(asked).items()]
     for future in admin.delete_records(ends).values():

@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from confluent_kafka import Producer
 from deltalake import DeltaTable
 
+from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.records import UnifiedRecord
 from tests.helpers import eventually
 from tests.pipeline import Demo, keys, parse
@@ -139,7 +139,7 @@ def test_stopped_lake_catches_up_without_loss(demo: Demo) -> None:
 
 def test_garbage_on_both_topics_becomes_dead_letters_and_the_rest_goes_on(demo: Demo) -> None:
     garbage = [b"\x00\xff not json", b"[]", b'{"event_id": 1}', b'{"price": NaN}']
-    producer = Producer({"bootstrap.servers": demo.settings.kafka.bootstrap_servers})
+    producer = kafka_producer(demo.settings.kafka)
     for topic in (demo.settings.kafka.stream_topic, demo.settings.kafka.raw_topic):
         for value in garbage:
             producer.produce(topic, value=value, key=b"poison", partition=0)

@@ -47,7 +47,7 @@ def _share(task: Task, number: int, processes: int) -> Task:
 def _drain(task: Task) -> int:
     consumer = Consumer(
         {
-            "bootstrap.servers": task.bootstrap,
+            **task.librdkafka,
             "group.id": "bench-consumer",
             "isolation.level": "read_committed",
             "enable.auto.commit": False,

@@ -116,7 +116,7 @@ def make_session(task: Task, more: dict[str, str] | None = None) -> SparkSession
 def kafka_options(task: Task, starts: dict[str, int]) -> dict[str, str]:
     """As the lake job reads."""
     return {
-        "kafka.bootstrap.servers": task.bootstrap,
+        **{f"kafka.{key}": value for key, value in task.java.items()},
         "subscribe": task.topic,
         "startingOffsets": json.dumps({task.topic: starts}),
         "kafka.isolation.level": "read_committed",

@@ -17,10 +17,12 @@ TIMED = "timed"
 class Task:
     """Read the committed records of `topic` from `starts` to `ends` (exclusive; by partition) and leave them as Parquet under `bucket/prefix`.
 
-    `warm_records` come first, below `starts`, for warming up; what is made of them is thrown away. The secret makes the file 0600.
+    `warm_records` come first, below `starts`, for warming up; what is made of them is thrown away. The secrets make the file 0600.
+    `librdkafka` and `java` are how clients reach Kafka.
     """
 
-    bootstrap: str
+    librdkafka: dict[str, Any]
+    java: dict[str, str]
     topic: str
     starts: dict[str, int]
     ends: dict[str, int]

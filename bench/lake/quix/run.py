@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quixstreams import Application
+from quixstreams.kafka import ConnectionConfig
 from quixstreams.sinks.community.file.formats import ParquetFormat
 from quixstreams.sinks.community.file.s3 import S3FileSink
 
@@ -17,7 +18,7 @@ from bench.lake.contend.task import Done, Task
 def main() -> None:
     task = Task.read(Path(sys.argv[1]))
     application = Application(
-        broker_address=task.bootstrap,
+        broker_address=ConnectionConfig.from_librdkafka_dict(task.librdkafka, ignore_extras=True),
         consumer_group="bench-quix",
         auto_offset_reset="earliest",
         commit_every=task.per_trigger,

@@ -90,7 +90,23 @@ def test_processes_are_told_by_their_command(command: str, kind: str) -> None:
 
 
 def test_a_task_survives_its_file_which_only_its_owner_reads(tmp_path: Path) -> None:
-    task = Task("b:1", "t", {"0": 5, "1": 0}, {"0": 9, "1": 3}, 1, 2, "http://s", "r", "a", "s", "bucket", "p", "f", ["j"])
+    task = Task(
+        {"bootstrap.servers": "b:1"},
+        {"bootstrap.servers": "b:1"},
+        "t",
+        {"0": 5, "1": 0},
+        {"0": 9, "1": 3},
+        1,
+        2,
+        "http://s",
+        "r",
+        "a",
+        "s",
+        "bucket",
+        "p",
+        "f",
+        ["j"],
+    )
     task.write(tmp_path / "task.json")
     assert Task.read(tmp_path / "task.json") == task
     assert (tmp_path / "task.json").stat().st_mode & 0o777 == 0o600

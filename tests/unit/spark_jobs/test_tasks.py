@@ -10,17 +10,19 @@ import pytest
 
 from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.lake.objects import TableAddress
+from cryptoviz.settings import KafkaSettings
 from spark_jobs import tasks as module
 from spark_jobs.fetch import OffsetRange
 from spark_jobs.tasks import write_ranges
 from spark_jobs.written import TablePart
 from tests.unit.spark_jobs.test_write import Store, batch, plan, values
 
+BROKER = KafkaSettings(bootstrap_servers="b:1")
 RANGES = [OffsetRange("stream", partition, 10, 13) for partition in range(3)]
 
 
-def _read(bootstrap_servers: str, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
-    assert bootstrap_servers == "b:1"
+def _read(kafka: KafkaSettings, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
+    assert kafka == BROKER
     yield batch(values(3), first=wanted.start)
     if wanted.partition == 1:
         raise LakeError("offsets [11, 13) are no longer all in Kafka", topic=wanted.topic, partition=1)
@@ -28,7 +30,7 @@ def _read(bootstrap_servers: str, wanted: OffsetRange) -> Iterator[pa.RecordBatc
 
 def test_a_range_that_fails_keeps_the_others_not_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "read_range", _read)
-    found = list(write_ranges(plan(), "b:1", RANGES, Store().put))
+    found = list(write_ranges(plan(), BROKER, RANGES, Store().put))
     assert [type(one) for one in found] == [TablePart, LakeError, TablePart]
     assert [one.part.path[-8 - len(".snappy.parquet") :] for one in found if isinstance(one, TablePart)] == [
         "-0-10-12.snappy.parquet",
@@ -44,6 +46,6 @@ def test_a_store_that_refuses_is_told_for_each_range(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(module, "read_range", _read)
     monkeypatch.setattr(module, "put_with", lambda access: put)
-    found = list(write_ranges(plan(), "b:1", [RANGES[0], RANGES[2]]))
+    found = list(write_ranges(plan(), BROKER, [RANGES[0], RANGES[2]]))
     assert [type(one) for one in found] == [EngineUnavailable, EngineUnavailable]
     assert all(str(one).endswith("SlowDown") for one in found)

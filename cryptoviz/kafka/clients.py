@@ -1,0 +1,76 @@
+"""librdkafka's and the Java client's configuration from `KafkaSettings`: addresses, protocol and credentials.
+
+No other module constructs a Producer, Consumer or AdminClient, so that a secured broker needs settings alone. The results hold the password: they
+are never logged, and never become program arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+
+from cryptoviz.settings import KafkaSettings
+
+__all__ = ["admin_client", "client_config", "consumer", "java_config", "producer"]
+
+_BASE: dict[str, Any] = {
+    # A restarted broker is to be found again at once.
+    "reconnect.backoff.max.ms": 1000,
+    "socket.keepalive.enable": True,
+    # Errors that matter are raised; librdkafka's own lines on stderr would repeat them.
+    "log_level": 0,
+}
+
+
+def client_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """How librdkafka reaches the brokers. Holds the password: never log it."""
+    config = {"bootstrap.servers": kafka.bootstrap_servers, "security.protocol": kafka.security_protocol, **_BASE}
+    if kafka.ssl_ca_location is not None and kafka.encrypted:
+        config["ssl.ca.location"] = str(kafka.ssl_ca_location)
+    if kafka.authenticated:
+        config |= {"sasl.mechanism": kafka.sasl_mechanism, "sasl.username": kafka.sasl_username, "sasl.password": _password(kafka)}
+    return config
+
+
+def java_config(kafka: KafkaSettings) -> dict[str, str]:
+    """How a Java client (Spark's) reaches the brokers. Holds the password: pass it as options of a reader, never as arguments or Spark conf."""
+    config = {"bootstrap.servers": kafka.bootstrap_servers, "security.protocol": kafka.security_protocol}
+    if kafka.ssl_ca_location is not None and kafka.encrypted:
+        config |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(kafka.ssl_ca_location)}
+    if kafka.authenticated:
+        module = "plain.PlainLoginModule" if kafka.sasl_mechanism == "PLAIN" else "scram.ScramLoginModule"
+        login = f"username={_quoted(kafka.sasl_username)} password={_quoted(_password(kafka))}"
+        config |= {
+            "sasl.mechanism": kafka.sasl_mechanism,
+            "sasl.jaas.config": f"org.apache.kafka.common.security.{module} required {login};",
+        }
+    return config
+
+
+def producer(kafka: KafkaSettings, config: Mapping[str, Any] | None = None) -> Any:
+    """A librdkafka producer. `config` adds to `client_config` and wins over it."""
+    return Producer(client_config(kafka) | dict(config or {}))
+
+
+def consumer(kafka: KafkaSettings, config: Mapping[str, Any] | None = None) -> Any:
+    """A librdkafka consumer that reads committed records and stores no offsets, unless `config` says otherwise."""
+    reading = {"group.id": "cryptoviz-unused", "isolation.level": "read_committed", "enable.auto.commit": False}
+    return Consumer(client_config(kafka) | reading | dict(config or {}))
+
+
+def admin_client(kafka: KafkaSettings, config: Mapping[str, Any] | None = None) -> Any:
+    """A librdkafka admin client."""
+    return AdminClient(client_config(kafka) | dict(config or {}))
+
+
+def _password(kafka: KafkaSettings) -> str:
+    return kafka.sasl_password.get_secret_value() if kafka.sasl_password is not None else ""
+
+
+def _quoted(text: str) -> str:
+    """As a JAAS value: in quotes, in which a backslash escapes."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
