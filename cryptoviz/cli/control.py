@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Annotated
 
-import orjson
 import typer
 from rich.console import Console
 from rich.live import Live
 
 from cryptoviz.cli.pipeline import running_settings
+from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.cli.view import pipeline_view
 from cryptoviz.client import ControlClient, PipelineStatus
 from cryptoviz.components import ComponentState, ComponentStatus
@@ -39,7 +39,7 @@ def status(
 ) -> None:
     """Show every component: state, since when, restarts, what it does. With --watch --json, one JSON line a change."""
     settings = running_settings()
-    console = Console()
+    console = terminal()
     with ControlClient.from_settings(settings) as client:
         if not watch:
             _show(console, client.list(), settings, as_json)
@@ -75,12 +75,12 @@ def logs(
     """Print the log of a component."""
     with ControlClient.from_settings(running_settings()) as client:
         for line in client.tail_logs(name, lines, follow=follow):
-            typer.echo(line)
+            echo(line)
 
 
 def _show(console: Console, pipeline: PipelineStatus, settings: Settings, as_json: bool) -> None:
     if as_json:
-        typer.echo(orjson.dumps(pipeline.to_json_dict()).decode())
+        echo_json(pipeline.to_json_dict())
     else:
         console.print(pipeline_view(pipeline, settings))
 
@@ -102,7 +102,7 @@ def _verb(
             for name in names:
                 one(client, name)
         for component in _settled(client, names, wait_s, wanted):
-            typer.echo(f"{component.name}: {component.state} {component.message}".rstrip())
+            echo(f"{component.name}: {component.state} {component.message}".rstrip())
 
 
 def _settled(client: ControlClient, names: list[str], wait_s: float, wanted: frozenset[ComponentState]) -> Iterator[ComponentStatus]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 
 from cryptoviz.cli import deadletters
 from cryptoviz.cli.formats import Format
 from cryptoviz.cli.pipeline import running_settings
+from cryptoviz.cli.terminal import echo, echo_json
 
 __all__ = ["register"]
 
@@ -26,17 +26,20 @@ def register(app: typer.Typer) -> None:
 
 def query(
     sql: Annotated[str, typer.Argument(help="A SELECT over prices, raw, dead_letters, gaps, candles_1m, candles_5m, candles_1h, candles_1d.")],
-    form: Annotated[Format, typer.Option("--format", "-f", help="Form of the result; ndjson is one JSON object a line.")] = Format.TABLE,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; needed for Parquet.")] = None,
+    form: Annotated[
+        Format | None, typer.Option("--format", "-f", help="Form of the result; ndjson is one JSON object a line. Default: by the file's ending.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write: .csv, .json, .ndjson or .parquet.")] = None,
     as_of: Annotated[str | None, typer.Option("--as-of", help="The tables as they stood then: ISO 8601 with an offset or Z.")] = None,
     as_json: Json = False,
 ) -> None:
     """Ask the lake in SQL (DuckDB's dialect). Times are UTC. Only reads: no file, network or setting is in reach of the SQL."""
-    from cryptoviz.cli.output import write_rows  # Arrow and DuckDB take a second to import: only when asked for
+    from cryptoviz.cli.output import chosen_format, write_rows  # Arrow and DuckDB take a second to import: only when asked for
     from cryptoviz.lake import Lake
 
+    chosen = chosen_format(Format.JSON if as_json else form, output)
     schema, batches = Lake(running_settings()).stream(sql, as_of=as_of)
-    write_rows(schema, batches, Format.JSON if as_json else form, output)
+    write_rows(schema, batches, chosen, output)
 
 
 def verify(as_json: Json = False) -> None:
@@ -45,7 +48,7 @@ def verify(as_json: Json = False) -> None:
 
     report = check(running_settings())
     if as_json:
-        typer.echo(orjson.dumps(report.to_json_dict()).decode())
+        echo_json(report.to_json_dict())
     else:
-        typer.echo(report.to_text())
+        echo(report.to_text())
     raise typer.Exit(0 if report.ok else 1)

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from cryptoviz.cli.formats import Format
 from cryptoviz.cli.operations import run_operation
 from cryptoviz.cli.pipeline import running_settings
+from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.errors import EngineUnavailable, QueryError
 from cryptoviz.operations import ReplayDeadLettersArguments
 
@@ -97,7 +96,7 @@ def _marked(rows: list[dict[str, Any]], kafka: KafkaSettings) -> list[dict[str, 
         try:
             ledger = read_ledger(kafka)
         except EngineUnavailable as error:
-            typer.echo(f"which of them were published again is not known: {error.message}", err=True)
+            echo(f"which of them were published again is not known: {error.message}", err=True)
     entries = (ledger.get(origin(row["kafka_topic_id"], row["partition"], row["offset"])) for row in rows)
     times = (entry and datetime.fromtimestamp(entry["replayed_ms"] / 1000, UTC) for entry in entries)
     return [row | {"published_again": time} for row, time in zip(rows, times, strict=True)]
@@ -109,9 +108,9 @@ def _list(lake: Lake, chosen: dict[str, Any], limit: int, kafka: KafkaSettings, 
     total = sum(count["n"] for count in counts)
     if as_json:
         by_reason = {count["reason"]: count["n"] for count in counts}
-        typer.echo(orjson.dumps({"total": total, "by_reason": by_reason, "rows": [_plain(row) for row in rows]}, option=orjson.OPT_UTC_Z).decode())
+        echo_json({"total": total, "by_reason": by_reason, "rows": [_plain(row) for row in rows]}, orjson.OPT_UTC_Z)
         return
-    console = Console()
+    console = terminal()
     if not rows:
         console.print("No dead letters.")
         return
@@ -128,7 +127,7 @@ def _list(lake: Lake, chosen: dict[str, Any], limit: int, kafka: KafkaSettings, 
     for row in rows:
         place = f"{row['topic']}:{row['partition']}:{row['offset']}"
         again_at = [_time(row["published_again"])] if marked else []
-        table.add_row(place, _time(row["time"]), _escaped(row["reason"]), *again_at, _escaped(preview(row["value"])))
+        table.add_row(place, _time(row["time"]), printable(row["reason"]), *again_at, printable(preview(row["value"])))
     console.print(table)
     if total > len(rows):
         console.print(f"… {total - len(rows)} older ones: --limit, --reason, --since, or --export FILE", style="dim")
@@ -140,27 +139,25 @@ def _show(lake: Lake, place: Place, *, as_json: bool) -> None:
     if not rows:
         raise QueryError(f"there is no dead letter at {place}: `cryptoviz dead-letters` shows those that there are", argument="--show")
     if as_json:
-        typer.echo(orjson.dumps([_plain(row) for row in rows], option=orjson.OPT_UTC_Z).decode())
+        echo_json([_plain(row) for row in rows], orjson.OPT_UTC_Z)
         return
     for row in rows:  # more than one only where the topic was made anew
         size = "null" if row["value"] is None else f"{len(row['value'])} bytes"
-        typer.echo(f"{place}  {_time(row['time'])}  topic id {row['kafka_topic_id']}")
-        typer.echo(f"reason: {_printable(row['reason'])}")
-        typer.echo(f"key:    {_printable(_text(row['key']))}")
-        typer.echo(f"value:  {size}")
+        echo(f"{place}  {_time(row['time'])}  topic id {row['kafka_topic_id']}")
+        echo(f"reason: {printable(row['reason'])}")
+        echo(f"key:    {printable(_text(row['key']))}")
+        echo(f"value:  {size}")
         if row["value"] is not None:
-            typer.echo(_printable(_text(row["value"])))
+            echo(_text(row["value"]))
 
 
 def _export(lake: Lake, chosen: dict[str, Any], output: Path) -> None:
-    from cryptoviz.cli.output import write_rows  # as above
+    from cryptoviz.cli.output import chosen_format, write_rows  # as above
 
-    forms = {".parquet": Format.PARQUET, ".csv": Format.CSV, ".ndjson": Format.NDJSON, ".json": Format.JSON}
-    if output.suffix not in forms:
-        raise QueryError(f"--export {output}: valid endings are {', '.join(forms)}", argument="--export")
+    form = chosen_format(None, output, "--export")
     schema, batches = lake.stream(_ALL, parameters=chosen)
-    write_rows(schema, batches, forms[output.suffix], output)
-    typer.echo(f"written to {output}")
+    write_rows(schema, batches, form, output)
+    echo(f"written to {output}")
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -175,14 +172,3 @@ def _time(moment: datetime | None) -> str:
 
 def _text(value: bytes | None) -> str:
     return "(null)" if value is None else value.decode("utf-8", "backslashreplace")
-
-
-def _printable(text: str) -> str:
-    """What a terminal cannot be steered by: control characters as escapes, line breaks kept."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(_printable(text))

@@ -7,15 +7,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 
-import orjson
 import typer
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from cryptoviz.cli.operations import run_operation
 from cryptoviz.cli.pipeline import running_settings
+from cryptoviz.cli.terminal import echo_json, printable, terminal
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import SettingsError
 from cryptoviz.gaps import Gap, GapState
@@ -52,9 +52,9 @@ def gaps(
             _names(assets), start_ms=_moment(start, "--from"), end_ms=_moment(end, "--to"), of_providers=providers, with_filled=everything
         )
     if as_json:
-        typer.echo(orjson.dumps({"gaps": [gap.to_json_dict() for gap in found]}).decode())
+        echo_json({"gaps": [gap.to_json_dict() for gap in found]})
         return
-    Console().print(gaps_view(found))
+    terminal().print(gaps_view(found))
 
 
 def backfill(
@@ -102,8 +102,8 @@ def gaps_view(found: Sequence[Gap]) -> RenderableType:
     rows = _alike(found)
     for gap, subjects in rows[:_SHOWN]:
         ticks = f"{gap.missing:,}" if not gap.filled else f"{gap.filled:,}/{gap.missing:,}"
-        state = f"[{_STATES[gap.state]}]{gap.state}"
-        table.add_row(_text(gap.from_ms), _text(gap.to_ms, "%H:%M:%S"), ticks, gap.reason, state, _some(subjects))
+        state = Text(str(gap.state), style=_STATES[gap.state])
+        table.add_row(_text(gap.from_ms), _text(gap.to_ms, "%H:%M:%S"), ticks, printable(gap.reason), state, printable(_some(subjects)))
     hidden = len(rows) - _SHOWN
     return Group(table, Text(f"… {hidden:,} more: name assets or a time, or use --json", style="dim")) if hidden > 0 else table
 

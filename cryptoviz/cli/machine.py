@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import orjson
 import typer
 from pydantic import SecretStr
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from cryptoviz.cli.cluster import read_record
 from cryptoviz.cli.pipeline import running_settings
 from cryptoviz.cli.run import fetch
+from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.doctor import examine
 from cryptoviz.errors import PreflightError
 from cryptoviz.log import MASK
@@ -38,13 +38,13 @@ def register(app: typer.Typer) -> None:
 
 def doctor(as_json: Json = False, demo: Demo = False, fix: Fix = False) -> None:
     """Check this machine: programs, engines, ports, disk, memory. Exit code 1 when something would keep the pipeline from starting."""
-    console = Console()
+    console = terminal()
     settings = load_settings("demo" if demo else "live")
     if fix:
         fetch(settings, console, check_contents=True)
     findings = examine(settings)
     if as_json:
-        typer.echo(orjson.dumps([finding.as_dict() for finding in findings]).decode())
+        echo_json([finding.as_dict() for finding in findings])
     else:
         table = Table(box=None, pad_edge=False, show_header=False)
         for finding in findings:
@@ -59,15 +59,15 @@ def config(as_json: Json = False, demo: Demo = False, show_secrets: ShowSecrets 
     settings = running_settings("demo" if demo else None)
     tree = _tree(settings, show_secrets)
     if as_json:
-        typer.echo(orjson.dumps(tree, option=orjson.OPT_INDENT_2).decode())
+        echo_json(tree, orjson.OPT_INDENT_2)
         return
     sources = setting_sources(settings)
     table = Table(box=None, pad_edge=False)
     for heading in ("setting", "value", "from"):
         table.add_column(heading, overflow="fold")
     for path, value in _leaves(tree):
-        table.add_row(path, str(value), sources.get(path, "default"))
-    Console().print(table)
+        table.add_row(printable(path), printable(str(value)), sources.get(path, "default"))
+    terminal().print(table)
 
 
 def reset(
@@ -79,12 +79,12 @@ def reset(
     if read_record(settings) is not None:
         raise PreflightError("the pipeline runs: `cryptoviz down` first", problems=["running"])
     if not settings.home.exists():
-        typer.echo(f"Nothing to remove: {settings.home} does not exist.")
+        echo(f"Nothing to remove: {settings.home} does not exist.")
         return
     if not yes and not typer.confirm(f"Remove {settings.home} with all collected data?"):
         raise typer.Exit(1)
     shutil.rmtree(settings.home)
-    typer.echo(f"Removed {settings.home}.")
+    echo(f"Removed {settings.home}.")
 
 
 def _tree(settings: Settings, show_secrets: bool) -> dict[str, Any]:

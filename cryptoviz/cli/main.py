@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 import typer
-from rich.console import Console
 
 from cryptoviz.cli import control, data, gaps, machine, maintain, operations, providers, replay, run_commands
+from cryptoviz.cli.terminal import terminal
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import configure_logging
 
@@ -30,7 +30,7 @@ def main() -> None:
     try:
         app()
     except CryptoVizError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        terminal(stderr=True).print(f"error: {error}", style="red", soft_wrap=True)
         sys.exit(1)
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-import orjson
 import typer
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from cryptoviz.cli.pipeline import running_settings
+from cryptoviz.cli.terminal import echo_json, printable, terminal
 from cryptoviz.cli.view import age
 from cryptoviz.client import ControlClient
 from cryptoviz.operations import Arguments, OperationState, OperationStatus
@@ -47,7 +48,7 @@ def follow(client: ControlClient, status: OperationStatus, *, as_json: bool = Fa
 
     On a terminal a bar; else a line a change of state. With `as_json` one object a line for each change, the last one the result.
     """
-    console = Console(stderr=as_json)
+    console = terminal(stderr=as_json)
     try:
         status = _shown(client, status.id, console, as_json=as_json)
     except KeyboardInterrupt:
@@ -55,7 +56,7 @@ def follow(client: ControlClient, status: OperationStatus, *, as_json: bool = Fa
         console.print("cancelling; Ctrl-C again leaves it to end by itself", style="dim")
         status = client.operations.wait(status.id, _CANCEL_WAIT_S)
         if as_json:
-            typer.echo(orjson.dumps(status.to_json_dict()).decode())
+            echo_json(status.to_json_dict())
     if not as_json:
         _tell(console, status)
     return status
@@ -68,7 +69,7 @@ def operations(context: typer.Context, as_json: Json = False) -> None:
     with ControlClient.from_settings(running_settings()) as client:
         rows = client.operations.list()
     if as_json:
-        typer.echo(orjson.dumps({"operations": [row.to_json_dict() for row in rows]}).decode())
+        echo_json({"operations": [row.to_json_dict() for row in rows]})
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("id", "kind", "state", "done", "begun", "message"):
@@ -76,24 +77,24 @@ def operations(context: typer.Context, as_json: Json = False) -> None:
     for row in rows:
         done = f"{row.progress.done:,}" if row.progress.total is None else f"{row.progress.done:,}/{row.progress.total:,}"
         begun = f"{age(max(0.0, time.time() - row.created_ms / 1000))} ago"
-        table.add_row(row.id[:8], str(row.kind), f"[{_STYLES.get(row.state, 'yellow')}]{row.state}", done, begun, row.message)
-    Console().print(table if rows else "No operation yet.")
+        table.add_row(row.id[:8], str(row.kind), Text(str(row.state), style=_STYLES.get(row.state, "yellow")), done, begun, printable(row.message))
+    terminal().print(table if rows else "No operation yet.")
 
 
 def watch(operation_id: Id, as_json: Json = False) -> None:
     """Follow an operation to its end. Ctrl-C only stops watching."""
     with ControlClient.from_settings(running_settings()) as client:
         chosen = _chosen(client, operation_id)
-        status = _shown(client, chosen, Console(stderr=as_json), as_json=as_json)
+        status = _shown(client, chosen, terminal(stderr=as_json), as_json=as_json)
     if not as_json:
-        _tell(Console(), status)
+        _tell(terminal(), status)
 
 
 def cancel(operation_id: Id) -> None:
     """Ask an operation to end. What it did stays done."""
     with ControlClient.from_settings(running_settings()) as client:
         status = client.operations.cancel(_chosen(client, operation_id))
-        _tell(Console(), client.operations.wait(status.id, _CANCEL_WAIT_S))
+        _tell(terminal(), client.operations.wait(status.id, _CANCEL_WAIT_S))
 
 
 def resume(operation_id: Id, as_json: Json = False) -> None:
@@ -112,16 +113,17 @@ def _shown(client: ControlClient, operation_id: str, console: Console, *, as_jso
     status = client.operations.get(operation_id)
     if as_json:
         for status in client.operations.watch(operation_id):
-            typer.echo(orjson.dumps(status.to_json_dict()).decode())
+            echo_json(status.to_json_dict())
         return status
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
+    what, count = (TextColumn(field, markup=False) for field in ("{task.description}", "{task.fields[count]}"))
+    columns = (what, BarColumn(), TaskProgressColumn(), count, TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(str(status.kind), total=None, count="")
         for status in client.operations.watch(operation_id):
             progress = status.progress
-            count = f"{progress.done:,} {progress.unit}" if progress.total is None else f"{progress.done:,} of {progress.total:,} {progress.unit}"
-            shown = f"{status.kind}: {status.message}"
-            bar.update(task, completed=progress.done, total=progress.total, description=shown[:70], count=count)
+            done = f"{progress.done:,} {progress.unit}" if progress.total is None else f"{progress.done:,} of {progress.total:,} {progress.unit}"
+            shown = printable(f"{status.kind}: {status.message}")
+            bar.update(task, completed=progress.done, total=progress.total, description=shown[:70], count=done)
     return status
 
 

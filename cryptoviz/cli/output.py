@@ -5,23 +5,45 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import orjson
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
-from rich.console import Console
 from rich.table import Table
 
 from cryptoviz.cli.formats import Format
+from cryptoviz.cli.terminal import TerminalSink, printable, terminal
 from cryptoviz.errors import QueryError, SettingsError
 
-__all__ = ["write_rows"]
+__all__ = ["chosen_format", "write_rows"]
 
 _SHOWN_ROWS = 200
+_WIDEST = 100_000
+_ENDINGS = {".csv": Format.CSV, ".json": Format.JSON, ".ndjson": Format.NDJSON, ".jsonl": Format.NDJSON, ".parquet": Format.PARQUET}
+
+
+def chosen_format(form: Format | None, output: Path | None, option: str = "--output") -> Format:
+    """The form that `--format` names, else the one of the file's ending, else a table.
+
+    Raises:
+        SettingsError: an ending that says nothing without `--format`, or that says another form than `--format`.
+    """
+    if output is None:
+        return form or Format.TABLE
+    of_ending = _ENDINGS.get(output.suffix.lower())
+    if form is None:
+        if of_ending is None:
+            raise SettingsError(f"{option} {output}: valid endings are {', '.join(_ENDINGS)}; or name the form by --format", setting=option)
+        return of_ending
+    if of_ending not in (None, form):
+        raise SettingsError(f"{option} {output} ends in {output.suffix}, but --format says {form}: change one of them", setting=option)
+    return form
 
 
 def write_rows(schema: pa.Schema, batches: Iterator[pa.RecordBatch], form: Format, output: Path | None) -> None:
@@ -29,10 +51,13 @@ def write_rows(schema: pa.Schema, batches: Iterator[pa.RecordBatch], form: Forma
 
     Raises:
         SettingsError: Parquet without a file, or the file cannot be written.
-        QueryError: a column that CSV cannot hold; whatever the batches raise.
+        QueryError: a column that the form cannot hold: of a type, or of a name that another column has too. Whatever the batches raise.
     """
     if form is Format.PARQUET and output is None:
         raise SettingsError("--format parquet needs --output FILE", setting="--output")
+    twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
+    if twice and form in (Format.JSON, Format.NDJSON, Format.PARQUET):
+        raise QueryError(f"{form} holds one column of each name, and the result has more than one {', '.join(map(repr, twice))}: name them by AS")
     if form is Format.TABLE and output is None:
         _print(schema, batches)
         return
@@ -46,7 +71,11 @@ def write_rows(schema: pa.Schema, batches: Iterator[pa.RecordBatch], form: Forma
 @contextlib.contextmanager
 def _sink(output: Path | None) -> Iterator[IO[bytes]]:
     if output is None:
-        yield sys.stdout.buffer
+        if sys.stdout.isatty():
+            with TerminalSink(sys.stdout.buffer) as sink:
+                yield cast("IO[bytes]", sink)
+        else:
+            yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
@@ -89,27 +118,35 @@ def _json(_: pa.Schema, batches: Iterator[pa.RecordBatch], sink: IO[bytes]) -> N
 
 def _objects(batch: pa.RecordBatch) -> Iterator[bytes]:
     for row in batch.to_pylist():
-        yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z, default=_plain)
+        yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z, default=_json_value)
+
+
+def _json_value(value: Any) -> Any:
+    """What orjson does not write by itself: a decimal (also DuckDB's HUGEINT) is a number with all its digits."""
+    return orjson.Fragment(format(value, "f")) if isinstance(value, Decimal) else _plain(value)
 
 
 def _plain(value: Any) -> str:
-    """Bytes as text where they are text, as a dead letter's often are; decimals and intervals as written."""
+    """Bytes as text where they are text, as a dead letter's often are; intervals as written."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _print(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
     shown = Table(box=None, pad_edge=False)
     for name in schema.names:
-        shown.add_column(name)
+        shown.add_column(printable(name), no_wrap=True, overflow="ignore")
     left = _SHOWN_ROWS
     for batch in batches:
-        for row in batch.slice(0, left).to_pylist():
-            shown.add_row(*("" if value is None else _plain(value) for value in row.values()))
+        columns = [column.to_pylist() for column in batch.slice(0, left).columns]
+        for row in zip(*columns, strict=True):
+            shown.add_row(*("" if value is None else printable(_plain(value)) for value in row))
         left -= batch.num_rows
         if left < 0:
             break
-    console = Console()
-    console.print(shown, markup=False)
+    console = terminal()
+    # A table that is wider than the terminal is wrapped by the terminal: every digit is shown.
+    width = max(console.width, console.measure(shown, options=console.options.update(max_width=_WIDEST)).maximum)
+    console.print(shown, width=width, crop=False, no_wrap=True, soft_wrap=True)
     if left < 0:
         console.print(f"… and more than {_SHOWN_ROWS} rows: use LIMIT, or --format csv", style="dim")
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated
 
-import orjson
 import typer
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from cryptoviz.cli.pipeline import running_settings
+from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.cli.view import age
 from cryptoviz.client import ControlClient
 from cryptoviz.providers import BreakerState, ProviderStatus, QuotaStatus
@@ -42,9 +42,9 @@ def providers(context: typer.Context, as_json: Json = False) -> None:
     with ControlClient.from_settings(running_settings()) as client:
         rows = client.providers()
     if as_json:
-        typer.echo(orjson.dumps({"providers": [row.to_json_dict() for row in rows]}).decode())
+        echo_json({"providers": [row.to_json_dict() for row in rows]})
     else:
-        Console().print(providers_view(rows))
+        terminal().print(providers_view(rows))
 
 
 def trip(
@@ -70,7 +70,7 @@ def providers_view(rows: list[ProviderStatus], now_s: float | None = None) -> Re
         table.add_column(heading, overflow="fold", no_wrap=heading == "quota", justify="right" if heading in ("turns", "latency") else "left")
     notes: list[Text] = []
     for row in rows:
-        notes += [Text.assemble((f"{row.name}: ", "bold"), note) for note in _notes(row, moment)]
+        notes += [Text.assemble((printable(f"{row.name}: "), "bold"), printable(note)) for note in _notes(row, moment)]
         scraper = row.scraper
         if scraper is None:
             table.add_row(row.name, str(row.state), "", "", "", "")
@@ -120,4 +120,4 @@ def _notes(row: ProviderStatus, moment: float) -> Iterator[str]:
 
 def _tell(row: ProviderStatus) -> None:
     breaker = row.scraper.breaker if row.scraper is not None else None
-    typer.echo(f"{row.name}: breaker {breaker.state.value if breaker else 'unknown'} {breaker.reason if breaker else ''}".rstrip())
+    echo(f"{row.name}: breaker {breaker.state.value if breaker else 'unknown'} {breaker.reason if breaker else ''}".rstrip())

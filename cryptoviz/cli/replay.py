@@ -11,7 +11,7 @@ import typer
 from cryptoviz.cli.operations import follow
 from cryptoviz.cli.pipeline import running_settings
 from cryptoviz.client import ControlClient
-from cryptoviz.errors import EngineUnavailable
+from cryptoviz.errors import EngineUnavailable, SettingsError
 from cryptoviz.lake.convert import moment
 from cryptoviz.lake.objects import STORE_ERRORS, S3Access, minio_client
 from cryptoviz.operations import OperationState, OperationStatus, ReplayArguments, replay_key
@@ -37,6 +37,8 @@ def replay(
 
     Exit code 0 when every row made again is the row of the lake, field by field; 1 when one differs, is missing or is new, or the replay failed.
     """
+    if out is not None and out.suffix != ".parquet":
+        raise SettingsError(f"--out {out}: the replayed rows are written as Parquet: give a name that ends in .parquet", setting="--out")
     settings = running_settings()
     with ControlClient.from_settings(settings) as client:
         arguments = ReplayArguments(start_ms=_ms(start, "--from"), end_ms=_ms(end, "--to"), keep_rows=out is not None)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cryptoviz.cli.pipeline import Profile, running_settings
 from cryptoviz.cli.run import bring_down, bring_up, run_in_foreground
+from cryptoviz.cli.terminal import terminal
 from cryptoviz.cli.view import addresses
 from cryptoviz.settings import load_settings
 
@@ -37,13 +37,13 @@ def demo(detach: Detach = False) -> None:
 
 def down(demo: Demo = False) -> None:
     """End the running pipeline: drain, stop every component, then Ray. Leaves no process; keeps the data."""
-    console = Console()
+    console = terminal()
     settings = running_settings("demo" if demo else None)
     console.print("Stopped." if bring_down(settings, console) else "Nothing runs.")
 
 
 def _run(profile: Profile, detach: bool) -> None:
-    console = Console()
+    console = terminal()
     settings = load_settings(profile)
     bring_up(settings, console)
     for name, address in addresses(settings):

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cryptoviz.cli.terminal import printable
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.control.pipeline import PipelineStatus
 from cryptoviz.settings import Settings
@@ -68,13 +69,13 @@ def pipeline_view(pipeline: PipelineStatus, settings: Settings, now_s: float | N
     table.add_column("what")
     for component in pipeline.components:
         table.add_row(
-            component.name,
+            printable(component.name),
             Text(str(component.state), style=_STYLES[component.state]),
             age(max(0.0, moment - component.since_ms / 1000)),
             str(component.restarts) if component.restarts else "",
-            Text(_what(component), overflow="ellipsis", no_wrap=True),
+            Text(printable(_what(component)), overflow="ellipsis", no_wrap=True),
         )
-    head = Text.assemble(("CryptoViz ", "bold"), (str(pipeline.state), _STYLES[pipeline.state]), f"  {pipeline.reason}")
+    head = Text.assemble(("CryptoViz ", "bold"), (str(pipeline.state), _STYLES[pipeline.state]), f"  {printable(pipeline.reason)}")
     if pipeline.replayed:
         head.append("  REPLAYED DATA: recorded history, not today's market", style="magenta")
     links = Table.grid(padding=(0, 2))
@@ -85,8 +86,13 @@ def pipeline_view(pipeline: PipelineStatus, settings: Settings, now_s: float | N
 
 def _what(component: ComponentStatus) -> str:
     shown = [
-        f"{name.removesuffix('_total').replace('_', ' ')} {component.metrics[name]:,.0f}" for name in _SHOWN_METRICS if name in component.metrics
+        f"{name.removesuffix('_total').replace('_', ' ')} {_number(component.metrics[name])}" for name in _SHOWN_METRICS if name in component.metrics
     ]
     if component.state is ComponentState.RUNNING:
         return ", ".join(shown) or component.message
     return component.message or str(component.trigger)
+
+
+def _number(value: float) -> str:
+    """Whole, unless that would show 0 for what is not."""
+    return f"{value:,.0f}" if value == 0 or abs(value) >= 1 else f"{value:.2g}"

@@ -98,12 +98,7 @@ class Lake:
         as_of: When = None,
     ) -> Any:
         """Unified records by `tick_ts`, then asset. `assets` are ids, symbols or aliases; None means all."""
-        condition = None
-        if assets is not None:
-            names = [assets] if isinstance(assets, str) else list(assets)
-            ids = [asset.asset_id for asset in resolve_assets(names, self._settings.extra_assets)] if names else []
-            condition = ds.field("asset_id").isin(ids)
-        return self._read("prices", start, end, columns, as_, version, as_of, condition)
+        return self._read("prices", start, end, columns, as_, version, as_of, self._of_assets(assets))
 
     @overload
     def raw(self, *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
@@ -166,16 +161,18 @@ class Lake:
         return self._read("gaps", start, end, columns, as_, version, as_of)
 
     @overload
-    def candles(self, asset: str, interval: str = "1h", *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
+    def candles(self, assets: Names = None, interval: str = "1h", *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
     @overload
-    def candles(self, asset: str, interval: str = "1h", *, as_: Literal["pandas"], **rows: Unpack[Selection]) -> pd.DataFrame: ...
+    def candles(self, assets: Names = None, interval: str = "1h", *, as_: Literal["pandas"], **rows: Unpack[Selection]) -> pd.DataFrame: ...
     @overload
-    def candles(self, asset: str, interval: str = "1h", *, as_: Literal["polars"], **rows: Unpack[Selection]) -> pl.DataFrame: ...
+    def candles(self, assets: Names = None, interval: str = "1h", *, as_: Literal["polars"], **rows: Unpack[Selection]) -> pl.DataFrame: ...
     @overload
-    def candles(self, asset: str, interval: str = "1h", *, as_: Literal["duckdb"], **rows: Unpack[Selection]) -> duckdb.DuckDBPyRelation: ...
+    def candles(
+        self, assets: Names = None, interval: str = "1h", *, as_: Literal["duckdb"], **rows: Unpack[Selection]
+    ) -> duckdb.DuckDBPyRelation: ...
     def candles(
         self,
-        asset: str,
+        assets: Names = None,
         interval: str = "1h",
         start: When = None,
         end: When = None,
@@ -184,20 +181,21 @@ class Lake:
         version: int | None = None,
         as_of: When = None,
     ) -> Any:
-        """Candles of one asset by `ts`, made from polled prices: see `cryptoviz.lake.ohlcv` for what that means.
+        """Candles by `ts`, then asset, made from polled prices: see `cryptoviz.lake.ohlcv` for what that means. `assets` as in `prices`.
 
         None is cut: the first is the one that `start` lies in, the last begins before `end`. The newest may still be going on.
         """
         check_interval(interval)
         low, high = whole_buckets(interval, *check_range(start, end))
         when = _one_version(version, as_of)
-        ids = [one.asset_id for one in resolve_assets([asset], self._settings.extra_assets)]
+        of_assets = self._of_assets(assets)
+        condition = ds.field("asset_id").is_valid() if of_assets is None else of_assets
 
         def read(used: dict[str, int]) -> pa.Table:
             connection = lake_sql.connect()
-            prices, of_asset = self._snapshot("prices", version, when, used), ds.field("asset_id").isin(ids)
-            sql = self._candles_sql(connection, interval, prices, used, low, high, of_asset)
-            return connection.sql(sql).order("ts, quote_currency").to_arrow_table()
+            prices = self._snapshot("prices", version, when, used)
+            sql = self._candles_sql(connection, interval, prices, used, low, high, condition)
+            return connection.sql(sql).order("ts, asset_id, quote_currency").to_arrow_table()
 
         rows = self._again(read)
         return convert(rows if columns is None else rows.select(check_columns("candles", columns, rows.column_names)), as_)
@@ -219,14 +217,14 @@ class Lake:
             QueryError: not one read-only statement, or DuckDB refuses it; the message is DuckDB's, `line` and `column` say where.
         """
         when = moment(as_of, "as_of")
-        return convert(self._again(lambda used: lake_sql.fetch(lake_sql.run(sql, self._sources(when, used), parameters), sql)), as_)
+        return convert(self._again(lambda used: lake_sql.run(sql, self._sources(when, used), parameters).fetch()), as_)
 
     def stream(
         self, sql: str, as_of: When = None, parameters: Parameters = None, rows: int = _STREAM_ROWS
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """As `query`, for results that need not fit into memory: the columns, and the rows in batches of about `rows` as they are taken."""
         when = moment(as_of, "as_of")
-        return self._again(lambda used: lake_sql.stream(lake_sql.run(sql, self._sources(when, used), parameters), sql, rows))
+        return self._again(lambda used: lake_sql.run(sql, self._sources(when, used), parameters).stream(rows))
 
     def present(self, table: str, column: str, values: Sequence[str], start: When, end: When) -> set[str]:
         """Those of `values` that `column` has in a row of `[start, end)`."""
@@ -236,6 +234,13 @@ class Lake:
     def version(self, table: str = "prices") -> int:
         """The table's newest version, -1 before its first commit: changes when there is something new to read."""
         return self._indexes[table].newest().version
+
+    def _of_assets(self, assets: Names) -> ds.Expression | None:
+        if assets is None:
+            return None
+        names = [assets] if isinstance(assets, str) else list(assets)
+        ids = [asset.asset_id for asset in resolve_assets(names, self._settings.extra_assets)] if names else []
+        return ds.field("asset_id").isin(ids)
 
     def _sources(self, as_of: datetime | None, used: dict[str, int]) -> lake_sql.Sources:
         """What a query may name; each is looked up only when it is named."""

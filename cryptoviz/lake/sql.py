@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from cryptoviz.errors import EngineUnavailable, QueryError
 
-__all__ = ["Parameters", "Sources", "connect", "fetch", "run", "stream"]
+__all__ = ["Parameters", "Query", "Sources", "connect", "run"]
 
 _READ_ONLY = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 _MEMORY_LIMIT = "1GB"  # a page's query must not take the laptop's memory
 _POSITION = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.MULTILINE)
 _FROM_STORE = "AWS Error"  # in every error of Arrow's S3 client
+_NOT_IN_ARROW = re.compile(r"\b(UHUGEINT|BIGNUM|VARINT|BIT)\b")  # DuckDB exports their storage, or a wrapped number
 _OF_DUCKDB = re.compile(r"[A-Z][A-Za-z ]* Error: ")
 
+T = TypeVar("T")
 Parameters = Mapping[str, Any] | None
 """Values of `$name` in a query."""
 Sources = Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]]
@@ -34,11 +39,44 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def run(sql: str, sources: Sources, parameters: Parameters = None) -> duckdb.DuckDBPyRelation:
-    """The relation that one SELECT describes; only the sources that it mentions are defined.
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One SELECT that DuckDB has accepted and not yet run. Both ways of running it raise QueryError for what only shows then: a cast, memory.
+
+    On the main thread Ctrl-C ends the query at once.
+    """
+
+    sql: str
+    connection: duckdb.DuckDBPyConnection
+    relation: duckdb.DuckDBPyRelation
+
+    def fetch(self) -> pa.Table:
+        """All rows."""
+        with _Told(self.sql):
+            return _interruptible(self.connection, self.relation.to_arrow_table)
+
+    def stream(self, rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The result's schema and its rows in batches of about `rows`, made as they are taken."""
+        with _Told(self.sql):
+            reader = _interruptible(self.connection, lambda: self.relation.to_arrow_reader(rows))
+        return reader.schema, self._batches(reader)
+
+    def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        while True:
+            with _Told(self.sql):
+                batch = _interruptible(self.connection, lambda: next(reader, None))
+            if batch is None:
+                return
+            if batch.num_rows:
+                yield batch
+
+
+def run(sql: str, sources: Sources, parameters: Parameters = None) -> Query:
+    """One SELECT; only the sources that it mentions are defined.
 
     Raises:
-        QueryError: not one read-only statement, or DuckDB refuses it: the message is DuckDB's, `line` and `column` say where.
+        QueryError: not one read-only statement, or DuckDB refuses it: the message is DuckDB's, `line` and `column` say where. Or a column of a
+            type that Arrow does not hold.
     """
     connection = connect()
     with _Told(sql):
@@ -55,31 +93,27 @@ def run(sql: str, sources: Sources, parameters: Parameters = None) -> duckdb.Duc
             raise
         if relation is None:
             raise QueryError("the statement has no result", sql=sql)
-        return relation
+        _check_types(relation, sql)
+        return Query(sql, connection, relation)
 
 
-def fetch(relation: duckdb.DuckDBPyRelation, sql: str) -> pa.Table:
-    """All rows. Raises QueryError for what only shows while it runs: a cast, memory."""
-    with _Told(sql):
-        return relation.to_arrow_table()
+def _check_types(relation: duckdb.DuckDBPyRelation, sql: str) -> None:
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        if found := _NOT_IN_ARROW.search(str(kind)):
+            raise QueryError(f"column {name!r} is {kind}: the result cannot hold {found[0]}; cast it, for example to VARCHAR", sql=sql)
 
 
-def stream(relation: duckdb.DuckDBPyRelation, sql: str, rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """The result's schema and its rows in batches of about `rows`, made as they are taken. Raises as `fetch`."""
-    with _Told(sql):
-        reader = relation.to_arrow_reader(rows)
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        while True:
-            with _Told(sql):
-                try:
-                    batch = reader.read_next_batch()
-                except StopIteration:
-                    return
-            if batch.num_rows:
-                yield batch
-
-    return reader.schema, batches()
+def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
+    """`work` in a thread when called on the main thread, which then waits where Ctrl-C is noticed: inside DuckDB it is not."""
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    with ThreadPoolExecutor(1, thread_name_prefix="query") as pool:
+        future = pool.submit(work)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
 
 
 class _Told:

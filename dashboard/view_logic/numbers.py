@@ -1,4 +1,4 @@
-"""Numbers as a person reads them, from 1e-8 to 1e12. Unknown is an em dash, never 0."""
+"""Numbers as a person reads them, of any size. Unknown is an em dash, never 0."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ _MINUS = "−"
 # (at least this much, decimals): enough that a tick shows, few enough that a column reads as one.
 _DECIMALS: tuple[tuple[float, int], ...] = ((1000.0, 2), (1.0, 4), (0.1, 5), (0.01, 6), (0.001, 7))
 _SUBUNIT_DIGITS = 5
-_TOP_DECIMALS = 12  # 1e-8 with five significant digits
+_TINY = 1e-8  # below it an exponent reads better than a row of zeros
 _COMPACT_FROM = 1e9
+_CENT = 0.01  # two decimals would show less as 0
 _SUFFIXES: tuple[tuple[float, str], ...] = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 _ROUNDS_UP_AT = 999.995  # what two decimals would print as 1000.00 belongs to the next suffix
 
@@ -39,7 +40,14 @@ def format_price(value: float | None, currency: str = "") -> str:
     if size >= _COMPACT_FROM:
         return format_compact(value, currency)
     minus = _MINUS if value < 0 else ""
-    return f"{minus}{sign}{size:,.{_decimals(size)}f}"
+    text = _exponent(size) if 0 < size < _TINY else f"{size:,.{_decimals(size)}f}"
+    return f"{minus}{sign}{text}"
+
+
+def _exponent(size: float) -> str:
+    """Up to five significant digits: `4.9e-13`."""
+    digits, power = f"{size:.{_SUBUNIT_DIGITS - 1}e}".split("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
 
 
 def _decimals(size: float) -> int:
@@ -48,7 +56,7 @@ def _decimals(size: float) -> int:
             return decimals
     if size == 0:
         return 2
-    return min(_TOP_DECIMALS, _SUBUNIT_DIGITS - 1 - math.floor(math.log10(size)))
+    return _SUBUNIT_DIGITS - 1 - math.floor(math.log10(size))
 
 
 def format_compact(value: float | None, currency: str = "") -> str:
@@ -60,6 +68,8 @@ def format_compact(value: float | None, currency: str = "") -> str:
     for at_least, suffix in _SUFFIXES:
         if size >= at_least * _ROUNDS_UP_AT / 1000:
             return f"{minus}{sign}{size / at_least:,.2f}{suffix}"
+    if 0 < size < _CENT:
+        return format_price(value, currency)
     return f"{minus}{sign}{size:,.2f}"
 
 

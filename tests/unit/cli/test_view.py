@@ -53,6 +53,12 @@ def test_running_component_shows_its_numbers_and_for_how_long() -> None:
     assert "something" not in row
 
 
+def test_a_number_below_one_is_not_shown_as_0() -> None:
+    text = rendered(component(metrics={"latency_ms": 0.25, "requests_total": 0.0}))
+    assert "latency ms 0.25" in text
+    assert "requests 0" in text
+
+
 def test_component_in_trouble_shows_why_instead() -> None:
     text = rendered(component(state=ComponentState.DEGRADED, message="no batch for 40 s"))
     row = next(line for line in text.splitlines() if line.lstrip().startswith("lake"))

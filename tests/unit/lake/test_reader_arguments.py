@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from datetime import UTC, datetime, timedelta, timezone
 from typing import get_overloads
 
@@ -12,7 +14,7 @@ from cryptoviz.errors import InvalidTime, QueryError, UnknownColumn
 from cryptoviz.lake import Lake
 from cryptoviz.lake.convert import check_columns, check_range, convert, moment
 from cryptoviz.lake.deadletters import Place, preview, word
-from cryptoviz.lake.sql import fetch, run, stream
+from cryptoviz.lake.sql import run
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_only_what_a_query_mentions_is_looked_up() -> None:
         raise AssertionError("looked up")
 
     sources = {"prices": lambda connection: connection.register("prices", pa.table({"n": [1, 2]})), "raw": never}
-    assert fetch(run("SELECT sum(n) AS n FROM Prices", sources), "").to_pylist() == [{"n": 3}]
+    assert run("SELECT sum(n) AS n FROM Prices", sources).fetch().to_pylist() == [{"n": 3}]
 
 
 @pytest.mark.parametrize(
@@ -75,14 +77,38 @@ def test_only_what_a_query_mentions_is_looked_up() -> None:
 )
 def test_mistakes_have_a_place(sql: str, line: int, column: int) -> None:
     with pytest.raises(QueryError) as error:
-        fetch(run(sql, {"prices": lambda connection: connection.register("prices", pa.table({"n": [1]}))}), sql)
+        run(sql, {"prices": lambda connection: connection.register("prices", pa.table({"n": [1]}))}).fetch()
     assert (error.value.details.get("line"), error.value.details.get("column")) == (line, column), str(error.value)
 
 
 def test_a_stream_tells_what_fails_in_its_midst() -> None:
     sql = "SELECT CAST(CASE WHEN range = 90000 THEN 'x' ELSE '1' END AS INTEGER) AS n FROM range(100000)"
     with pytest.raises(QueryError, match="Could not convert"):
-        list(stream(run(sql, {}), sql, 1000)[1])
+        list(run(sql, {}).stream(1000)[1])
+
+
+@pytest.mark.parametrize(
+    ("sql", "word"),
+    [
+        ("SELECT 340282366920938463463374607431768211455::UHUGEINT AS u", "UHUGEINT"),  # 2^128 - 1, which DuckDB's export wraps to -1
+        ("SELECT [1::UHUGEINT] AS u", "UHUGEINT"),
+        ("SELECT bitstring '0101' AS u", "BIT"),
+        ("SELECT 12345678901234567890123456789::BIGNUM AS u", "BIGNUM"),
+    ],
+)
+def test_a_type_that_the_result_cannot_hold_is_refused(sql: str, word: str) -> None:
+    with pytest.raises(QueryError, match=rf"column 'u' is .*: the result cannot hold {word}; cast it"):
+        run(sql, {})
+
+
+def test_ctrl_c_ends_a_query_that_is_at_work() -> None:
+    """The signal comes while DuckDB counts without end: the main thread raises KeyboardInterrupt and no thread goes on counting."""
+    endless = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT sum(n) FROM t"
+    query = run(endless, {})
+    threading.Timer(0.5, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        query.fetch()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("query")]
 
 
 def test_places_and_previews_of_dead_letters() -> None:

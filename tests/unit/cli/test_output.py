@@ -1,0 +1,39 @@
+"""Which form a result is written in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cryptoviz.cli.formats import Format
+from cryptoviz.cli.output import chosen_format
+from cryptoviz.errors import SettingsError
+
+
+@pytest.mark.parametrize(
+    ("form", "output", "chosen"),
+    [
+        (None, None, Format.TABLE),
+        (Format.CSV, None, Format.CSV),
+        (None, "x.parquet", Format.PARQUET),
+        (None, "x.JSON", Format.JSON),
+        (None, "x.jsonl", Format.NDJSON),
+        (None, "a.b/x.csv", Format.CSV),
+        (Format.CSV, "x.dat", Format.CSV),
+        (Format.PARQUET, "x.parquet", Format.PARQUET),
+    ],
+)
+def test_the_ending_says_the_form(form: Format | None, output: str | None, chosen: Format) -> None:
+    assert chosen_format(form, Path(output) if output else None) is chosen
+
+
+@pytest.mark.parametrize("output", ["x", "x.xlsx", "x.parquet.gz", "parquet"])
+def test_an_unknown_ending_is_refused(output: str) -> None:
+    with pytest.raises(SettingsError, match=r"valid endings are \.csv, \.json, \.ndjson, \.jsonl, \.parquet; or name the form by --format"):
+        chosen_format(None, Path(output))
+
+
+def test_an_ending_that_contradicts_the_form_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"ends in \.parquet, but --format says csv"):
+        chosen_format(Format.CSV, Path("x.parquet"))
