@@ -1,0 +1,103 @@
+"""Readers that are not ours find exactly the table's rows in the bucket, in the way that docs/lake.md says, also after a checkpoint of the log.
+
+DuckDB and Spark read a local copy of the bucket: their S3 clients are extensions that are not among this project's dependencies. Pattern and options
+are those of the page.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from deltalake import DeltaTable
+
+from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.lake import Lake
+from cryptoviz.lake.objects import S3Access, minio_client, table_address
+from cryptoviz.services.java import java_home
+from cryptoviz.settings import Settings
+from tests.storedlake import StoredLake, store
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+PAGE = (Path(__file__).parents[2] / "docs" / "lake.md").read_text(encoding="utf-8")
+TICKS = 40
+ROWS = TICKS * len(DEFAULT_ASSETS)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Forty ticks in four commits, and a checkpoint of the log."""
+    with store(tmp_path_factory.mktemp("readers")) as running:
+        StoredLake(running).ticks(TICKS, per_batch=10)
+        address = table_address(running.s3, "prices")
+        DeltaTable(address.uri, storage_options=running.s3.storage_options()).create_checkpoint()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def events(settings: Settings) -> list[str]:
+    found: list[str] = sorted(Lake(settings).prices(columns=["event_id"]).column("event_id").to_pylist())
+    assert len(set(found)) == len(found) == ROWS
+    return found
+
+
+@pytest.fixture(scope="module")
+def copy(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bucket as a folder."""
+    folder = tmp_path_factory.mktemp("bucket")
+    client = minio_client(S3Access.of(settings.s3))
+    names = [item.object_name for item in client.list_objects(settings.s3.prices_bucket, recursive=True)]
+    assert any(name.endswith(".checkpoint.parquet") for name in names)
+    for name in names:
+        client.fget_object(settings.s3.prices_bucket, name, str(folder / name))
+    return folder
+
+
+def example(language: str, word: str) -> str:
+    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if word in text]
+    return found
+
+
+def test_polars_pyarrow_and_pandas_read_the_bucket(settings: Settings, events: list[str]) -> None:
+    names: dict[str, Any] = {"load_settings": lambda _: settings}
+    exec(compile(example("python", "pl.scan_parquet"), "docs/lake.md", "exec"), names)
+    assert sorted(names["in_polars"]["event_id"].to_list()) == events
+    assert sorted(names["in_pyarrow"].column("event_id").to_pylist()) == events
+    assert sorted(names["in_pandas"]["event_id"]) == events
+    assert set(names["in_polars"].columns) >= {"year", "month", "day"}
+
+
+def test_duckdb_reads_the_day_folders(copy: Path, events: list[str]) -> None:
+    select = next(line for line in example("sql", "read_parquet").splitlines() if line.startswith("SELECT"))
+    local = select.replace("s3://crypto-data-partitioned", str(copy))
+    assert local != select
+    assert duckdb.sql(local).fetchall() == [(ROWS,)]
+    found = duckdb.sql(local.replace("count(*)", "event_id")).fetchall()
+    assert sorted(event for (event,) in found) == events
+
+
+SPARK = """
+import json, sys
+from pyspark.sql import SparkSession
+
+spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").config("spark.driver.bindAddress", "127.0.0.1").getOrCreate()
+print(json.dumps([row.event_id for row in eval(sys.argv[1]).select("event_id").collect()]))
+spark.stop()
+"""
+
+
+def test_spark_reads_the_folder(copy: Path, events: list[str], settings: Settings) -> None:
+    """In a process of its own: the JVM goes with it."""
+    call = example("scala", "spark.read").strip().replace("s3a://crypto-data-partitioned", str(copy))
+    environment = {"PATH": "/usr/bin:/bin", "JAVA_HOME": str(java_home(settings)), "PYSPARK_PYTHON": sys.executable}
+    done = subprocess.run([sys.executable, "-c", SPARK, call], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(done.stdout)) == events
