@@ -13,6 +13,8 @@ from pathlib import Path
 
 import orjson
 
+from actors.kept_time import kept_at, shift_since
+from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.log import get_logger
 from cryptoviz.providers import BreakerState, BreakerStatus
 from cryptoviz.records import FallbackReason
@@ -29,16 +31,20 @@ _MOST_DOUBLINGS = 16
 
 
 class Breaker:
-    """For one provider and one event loop. Times are UTC epoch ms.
+    """For one provider and one event loop. Times are ms of the monotonic clock, those of `status` too.
 
     Args:
         path: keeps an open breaker over a restart; None keeps nothing.
         uniform: jitter in [0, 1).
+        clock: says how old a kept file of another boot is.
     """
 
-    def __init__(self, settings: BreakerSettings, path: Path | None = None, uniform: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, settings: BreakerSettings, path: Path | None = None, uniform: Callable[[], float] = random.random, clock: Clock | None = None
+    ) -> None:
         self._settings = settings
         self._path = path
+        self._clock = clock or SystemClock()
         self._uniform = uniform
         self._state = BreakerState.CLOSED
         self._reason = ""
@@ -61,8 +67,9 @@ class Breaker:
             return
         try:
             data = orjson.loads(self._path.read_bytes())
-            self._since_ms, self._opened_in_a_row = int(data["since_ms"]), int(data["opened_in_a_row"])
-            self._probe_ms = None if data["probe_ms"] is None else int(data["probe_ms"])
+            shift_ms = shift_since(self._clock, data)
+            self._since_ms, self._opened_in_a_row = int(data["since_ms"]) + shift_ms, int(data["opened_in_a_row"])
+            self._probe_ms = None if data["probe_ms"] is None else int(data["probe_ms"]) + shift_ms
             self._by_operator, self._reason = bool(data["by_operator"]), str(data["reason"])
             self._state = BreakerState.OPEN
         except (OSError, ValueError, KeyError, TypeError):
@@ -70,8 +77,7 @@ class Breaker:
 
     def allows(self, now_ms: int) -> bool:
         """Whether a poll may go. In an open breaker whose wait is over the first to ask gets the probe."""
-        # No wait is longer than the longest: if this one looks so, the clock was set back.
-        over = self._probe_ms is not None and not 0 < self._probe_ms - now_ms <= self._settings.max_open_s * 1000
+        over = self._probe_ms is not None and now_ms >= self._probe_ms
         if self._state is BreakerState.OPEN and over:
             self._become(BreakerState.HALF_OPEN, self._reason, now_ms)
             return True
@@ -106,7 +112,7 @@ class Breaker:
         """Open it until `reset`."""
         self._by_operator, self._probe_ms = True, None
         self._become(BreakerState.OPEN, reason, now_ms)
-        self._keep()
+        self._keep(now_ms)
 
     def reset(self, now_ms: int) -> None:
         """Close it and forget what led to it."""
@@ -120,7 +126,7 @@ class Breaker:
         self._opens_total += 1
         self._probe_ms = now_ms + round(wait_s * 1000)
         self._become(BreakerState.OPEN, reason, now_ms)
-        self._keep()
+        self._keep(now_ms)
 
     def _close(self, reason: str, now_ms: int) -> None:
         self._opened_in_a_row, self._by_operator, self._probe_ms = 0, False, None
@@ -134,12 +140,12 @@ class Breaker:
             self._log.info("breaker", before=self._state.value, after=state.value, reason=reason)
         self._state, self._reason = state, reason
 
-    def _keep(self) -> None:
+    def _keep(self, now_ms: int) -> None:
         if self._path is None:
             return
         data = {
             "since_ms": self._since_ms, "probe_ms": self._probe_ms, "reason": self._reason, "by_operator": self._by_operator,
-            "opened_in_a_row": self._opened_in_a_row,
+            "opened_in_a_row": self._opened_in_a_row, **kept_at(self._clock, now_ms),
         }  # fmt: skip
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_bytes(orjson.dumps(data))

@@ -14,7 +14,7 @@ from actors.board import ClosedTick, TickBoard
 from actors.recording import Recording
 from actors.unify import DOLLAR, DOLLAR_COINS, ReplaceBy, Rules, Unified, unify
 from cryptoviz.assets import Asset
-from cryptoviz.clock import Clock
+from cryptoviz.clock import Clock, steady_at, steady_ms
 from cryptoviz.log import get_logger
 from cryptoviz.records import Role, TickResult
 from cryptoviz.settings import Settings
@@ -47,7 +47,7 @@ class Snapshot(Protocol):
 
 @dataclass(slots=True)
 class CollectStats:
-    """What the probe tells. Times are UTC epoch ms."""
+    """What the probe tells. Times are ms of the monotonic clock, but for the tick."""
 
     started_ms: int = 0
     results_total: int = 0
@@ -100,8 +100,10 @@ class Collecting:
         self._gap_open = False
         # The tick behind the newest that the topic held at a start.
         self._behind_tail_ms = 0
-        self._unplanned_ms = self._empty_ms = 0
-        self.stats = CollectStats(started_ms=clock.now_ms())
+        # Moments of the monotonic clock; None: never.
+        self._unplanned_ms: int | None = None
+        self._empty_ms: int | None = None
+        self.stats = CollectStats(started_ms=steady_ms(clock))
 
     @property
     def late_total(self) -> int:
@@ -149,12 +151,12 @@ class Collecting:
         stats = self.stats
         stats.ticks_published_total += 1
         stats.records_published_total += len(batch.messages)
-        stats.last_publish_ms, stats.last_tick_ts = now_ms, batch.tick_ts
+        stats.last_publish_ms, stats.last_tick_ts = steady_at(self._clock, now_ms), batch.tick_ts
         answered_ms = self._answered_ms.get(batch.tick_ts)
         # Ticks go in order: earlier ones are in the topic, too, even if nobody told (see `Publisher`, `repeated_total`).
         self._answered_ms = {tick_ts: ms for tick_ts, ms in self._answered_ms.items() if tick_ts > batch.tick_ts}
         if answered_ms is not None:
-            stats.publish_latency_ms = float(now_ms - answered_ms)
+            stats.publish_latency_ms = float(max(0, now_ms - answered_ms))
         self._snapshot.set_latest(batch)
 
     def dropped(self, batch: Batch) -> None:
@@ -185,12 +187,12 @@ class Collecting:
             return True
         if self.set_back(now_ms):
             return False
-        since = max(self.stats.last_publish_ms or self.stats.started_ms, self._unplanned_ms)
-        return now_ms - since <= FRESH_TICKS * self._tick_ms
+        moments = (self.stats.started_ms, self.stats.last_publish_ms, self._unplanned_ms)
+        return self._is_recent(max(moment for moment in moments if moment is not None), FRESH_TICKS, now_ms)
 
     def healthy(self, now_ms: int) -> bool:
         """Fresh, or no provider has a price: ticks are closed in time, and none waits for Kafka. Or the clock was set back, as for any successor."""
-        return self.fresh(now_ms) or self.set_back(now_ms) or (not self._answered_ms and now_ms - self._empty_ms <= FRESH_TICKS * self._tick_ms)
+        return self.fresh(now_ms) or self.set_back(now_ms) or (not self._answered_ms and self._is_recent(self._empty_ms, FRESH_TICKS, now_ms))
 
     def set_back(self, now_ms: int) -> bool:
         """The clock has gone back behind ticks that are closed or published: nothing more comes until it has passed them again."""
@@ -203,7 +205,7 @@ class Collecting:
 
     def unpaid(self, now_ms: int) -> str:
         """For a person, while some ticks are no provider's turn because the plans do not pay for all. Empty otherwise."""
-        if not self._unplanned_ms or now_ms - self._unplanned_ms > UNPAID_TICKS * self._tick_ms:
+        if not self._is_recent(self._unplanned_ms, UNPAID_TICKS, now_ms):
             return ""
         return f"{self.stats.unplanned_ticks_total} ticks were paid for by no provider's plan (CRYPTOVIZ_COLLECT__PROVIDERS: add an exchange)"
 
@@ -217,13 +219,16 @@ class Collecting:
         """Every provider was stopped: there is nothing to collect."""
         return self._board.stopped >= set(self._rules.order)
 
+    def _is_recent(self, moment_ms: int | None, ticks: int, now_ms: int) -> bool:
+        return moment_ms is not None and steady_at(self._clock, now_ms) - moment_ms <= ticks * self._tick_ms
+
     def _close(self, closed: ClosedTick) -> None:
         unified = unified_of(closed, self._assets, self._rules)
         if unified is None:
             # The plans pay for no call on this tick: nothing was expected, nothing is missing.
             self.stats.unplanned_ticks_total += 1
             self._recording.unplanned(closed.tick_ts)
-            self._unplanned_ms = self._clock.now_ms()
+            self._unplanned_ms = steady_ms(self._clock)
             return
         self._snapshot.set_providers(_provider_states(closed, self._board.stopped))
         self._note_gaps(closed, unified)
@@ -237,7 +242,7 @@ class Collecting:
             self._answered_ms[batch.tick_ts] = max(result.ingest_ts for result in closed.results.values() if result.observations)
         else:
             self.stats.empty_ticks_total += 1
-            self._empty_ms = self._clock.now_ms()
+            self._empty_ms = steady_ms(self._clock)
         if messages or notes:
             self._sink.offer(batch)
 

@@ -12,7 +12,7 @@ from actors.collecting import Collecting
 from actors.kafka import KafkaTransport, SeenTicks
 from actors.publisher import Publisher
 from actors.snapshot import SnapshotWriter
-from cryptoviz.clock import Clock, SystemClock, second_text
+from cryptoviz.clock import Clock, SystemClock, second_text, steady_ms
 from cryptoviz.components import Probe
 from cryptoviz.log import configure_logging, log_to_file
 from cryptoviz.records import TickResult
@@ -109,9 +109,7 @@ class CollectorActor:
         if collecting is None or publisher is None or snapshot is None:
             return Probe(running=False, healthy=False, message="not started")
         if not self._is_running():
-            return Probe(
-                running=False, healthy=False, message=self._why_ended(), metrics=_metrics(collecting, publisher, snapshot, self._clock.now_ms())
-            )
+            return Probe(running=False, healthy=False, message=self._why_ended(), metrics=_metrics(collecting, publisher, snapshot, self._clock))
         now = self._clock.now_ms()
         healthy = collecting.healthy(now)
         # Nothing comes in: a new collector would have nothing to publish either.
@@ -122,7 +120,7 @@ class CollectorActor:
         message = "; ".join(
             text for text in (about, collecting.unpaid(now), collecting.stats.message, publisher.trouble, snapshot.last_error) if text
         )
-        return Probe(True, healthy, message, _metrics(collecting, publisher, snapshot, now), pid=os.getpid(), degraded=silent)
+        return Probe(True, healthy, message, _metrics(collecting, publisher, snapshot, self._clock), pid=os.getpid(), degraded=silent)
 
     def _is_running(self) -> bool:
         ended = self._publisher is not None and self._publisher.ended
@@ -135,7 +133,7 @@ class CollectorActor:
         return "; ".join(errors) or "the collector's work ended"
 
 
-def _metrics(collecting: Collecting, publisher: Publisher, snapshot: SnapshotWriter, now_ms: int) -> dict[str, float]:
+def _metrics(collecting: Collecting, publisher: Publisher, snapshot: SnapshotWriter, clock: Clock) -> dict[str, float]:
     stats = collecting.stats
     metrics = {
         "results_total": float(stats.results_total),
@@ -158,7 +156,7 @@ def _metrics(collecting: Collecting, publisher: Publisher, snapshot: SnapshotWri
     if stats.publish_latency_ms is not None:
         metrics["publish_latency_ms"] = stats.publish_latency_ms
     if stats.last_publish_ms is not None:
-        metrics["last_publish_age_s"] = (now_ms - stats.last_publish_ms) / 1000
+        metrics["last_publish_age_s"] = (steady_ms(clock) - stats.last_publish_ms) / 1000
     if stats.last_tick_ts is not None:
-        metrics["last_tick_ts_age_s"] = (now_ms - stats.last_tick_ts) / 1000
+        metrics["last_tick_ts_age_s"] = (clock.now_ms() - stats.last_tick_ts) / 1000
     return metrics

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.breaker import Breaker
 from actors.limits import LIMIT_KEY, Bucket, Gate, LocalBucket, ProviderLimiter, SharedBucket, rates_of
@@ -15,11 +15,11 @@ from actors.quota.account import ACCOUNTS
 from actors.quota.meter import Meter
 from actors.quota.planner import Turn, Turns, exhausted_at_ms
 from actors.quota.store import FileStore, RedisStore
-from cryptoviz.clock import Clock
+from cryptoviz.clock import Clock, steady_ms, utc_ms
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import get_logger
 from cryptoviz.plans import Period, cost_of, plan_of, plans_of
-from cryptoviz.providers import HoldStatus, QuotaStatus
+from cryptoviz.providers import BreakerStatus, HoldStatus, QuotaStatus
 from cryptoviz.records import RawExchange
 from cryptoviz.settings import Settings
 
@@ -85,10 +85,16 @@ class Guards:
             if (limit := plan.limit(period)) is not None
         )
 
-    def hold(self, now_ms: int) -> HoldStatus | None:
+    def hold(self, clock: Clock) -> HoldStatus | None:
         """A wait that the provider imposed, for people."""
-        held = self.hold_off.active(now_ms)
-        return None if held is None else HoldStatus(held[0].value, self.hold_off.until_ms)
+        held = self.hold_off.active(steady_ms(clock))
+        return None if held is None else HoldStatus(held[0].value, clock.now_ms() + round(held[1] * 1000))
+
+    def breaker_status(self, clock: Clock) -> BreakerStatus:
+        """How the breaker stands, by the wall clock, for people."""
+        status = self.breaker.status()
+        probe_ms = None if status.probe_ms is None else utc_ms(clock, status.probe_ms)
+        return replace(status, since_ms=utc_ms(clock, status.since_ms) if status.since_ms else 0, probe_ms=probe_ms)
 
     async def aclose(self) -> None:
         """Close the connections to Redis."""
@@ -104,7 +110,7 @@ def build_guards(name: str, settings: Settings, clock: Clock) -> Guards:
     """
     own = settings.provider(name)
     plan, cost = plan_of(name, own), cost_of(name, len(settings.assets))
-    hold_off = HoldOff(settings.run_dir / f"hold-off-{name}.json")
+    hold_off = HoldOff(settings.run_dir / f"hold-off-{name}.json", clock)
     account = _account_key(name, own.base_url, own.api_key.get_secret_value() if own.api_key else "")
     usage_in_redis = RedisStore(settings.redis.url, account, clock)
     meter = Meter(plan, (FileStore(settings.run_dir / f"quota-{name}.json"), usage_in_redis), clock)
@@ -115,7 +121,7 @@ def build_guards(name: str, settings: Settings, clock: Clock) -> Guards:
         bucket = SharedBucket(rates, settings.redis.url, f"{LIMIT_KEY}:{account}", clock)
         buckets, shared = (bucket, LocalBucket(rates)), (usage_in_redis, bucket)
     gate = Gate(buckets, cost.weight, plan.per_minute, WAIT_SHARE * settings.collect.tick_s)
-    breaker = Breaker(own.breaker, settings.run_dir / f"breaker-{name}.json")
+    breaker = Breaker(own.breaker, settings.run_dir / f"breaker-{name}.json", clock=clock)
     plans = plans_of(settings)
     plans[name] = (plan, cost)
     turns = Turns(name, plans, settings.collect.tick_ms)

@@ -13,7 +13,7 @@ from actors.guards import Guards
 from actors.providers.base import BaseProvider
 from actors.providers.http import HttpFetcher, HttpLimits, HttpResponse, open_client
 from cryptoviz.assets import Asset
-from cryptoviz.clock import Clock
+from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import get_logger
 from cryptoviz.providers import IdsStatus
@@ -110,7 +110,7 @@ class IdCheck:
         reason, asked_s, own = error.details.get("reason"), error.details.get("retry_after_s"), self._settings
         if sent and reason in (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA):
             longest_s = own.quota.max_wait_s if reason is FallbackReason.QUOTA else own.max_wait_s
-            self._guards.hold_off.impose(reason, min(own.rate_limit_wait_s if asked_s is None else asked_s, longest_s), self._clock.now_ms())
+            self._guards.hold_off.impose(reason, min(own.rate_limit_wait_s if asked_s is None else asked_s, longest_s), steady_ms(self._clock))
         self._note = error.message
         self._log.warning("list_of_ids_not_had", provider=self._provider.name, reason=error.message)
         self._failures += 1

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from actors.providers.failures import failure
 from actors.providers.limiter import HoldOff
 from actors.quota.meter import Meter
-from cryptoviz.clock import Clock
+from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.log import get_logger
 from cryptoviz.plans import Plan
 from cryptoviz.records import FallbackReason
@@ -41,7 +41,7 @@ class Bucket(Protocol):
     """Admits a call of some weight, or says how long to wait."""
 
     async def put(self, weight: int, now_ms: int) -> int:
-        """0 when admitted, else ms to wait; -1 when it never fits."""
+        """0 when admitted, else ms to wait; -1 when it never fits. `now_ms` is of the monotonic clock."""
         ...
 
 
@@ -65,7 +65,10 @@ class LocalBucket:
 
 
 class SharedBucket:
-    """In Redis. A Redis that is away admits everything and is asked again after a while."""
+    """In Redis. A Redis that is away admits everything and is asked again after a while.
+
+    Its calls are stamped by the wall clock, the only one that machines share; the bucket of each process beside it holds when that clock steps.
+    """
 
     def __init__(self, rates: Sequence[Rate], url: str, key: str, clock: Clock) -> None:
         self._rates = list(rates)
@@ -77,6 +80,7 @@ class SharedBucket:
 
     async def put(self, weight: int, now_ms: int) -> int:
         """See `Bucket`."""
+        del now_ms
         if self._clock.monotonic_s() < self._away_until_s:
             return 0
         try:
@@ -84,7 +88,7 @@ class SharedBucket:
                 if self._bucket is None:
                     made: Any = RedisBucket.init(self._rates, self._client, self._key)
                     self._bucket = await made
-                return await _put(self._bucket, weight, now_ms)
+                return await _put(self._bucket, weight, self._clock.now_ms())
         except (RedisError, OSError, TimeoutError) as error:
             # Also a Redis that was restarted and has lost the script.
             self._bucket = None
@@ -161,7 +165,7 @@ class ProviderLimiter:
         async with self._lock:
             await self._obey_hold_off()
             for bucket in self._gate.buckets:
-                while wait_ms := await bucket.put(self._gate.weight, self._clock.now_ms()):
+                while wait_ms := await bucket.put(self._gate.weight, steady_ms(self._clock)):
                     await self._wait(wait_ms)
             # Last, because a call that was counted goes.
             period = await self._meter.charge()
@@ -174,15 +178,14 @@ class ProviderLimiter:
         del status
         used, limit = used_weight(headers), self._gate.per_minute
         if used is not None and limit is not None and used + self._gate.weight > limit:
-            now_ms = self._clock.now_ms()
-            self._pause_until_ms = now_ms - now_ms % MINUTE_MS + MINUTE_MS
+            self._pause_until_ms = steady_ms(self._clock) + MINUTE_MS - self._clock.now_ms() % MINUTE_MS
 
     async def _obey_hold_off(self) -> None:
-        now_ms = self._clock.now_ms()
+        now_ms = steady_ms(self._clock)
         held = self._hold_off.active(now_ms)
         if held is not None:
             raise failure(self._provider, held[0], f"asked to wait; next call in {held[1]:.0f} s", held[1])
-        if now_ms < self._pause_until_ms <= now_ms + MINUTE_MS:
+        if now_ms < self._pause_until_ms:
             await self._wait(self._pause_until_ms - now_ms)
 
     async def _wait(self, wait_ms: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import RayError
 
-from cryptoviz.clock import Clock
+from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.log import get_logger
 from cryptoviz.records import TickResult
@@ -94,11 +94,13 @@ class CollectorLink:
             self._log.warning("goodbye_unheard", reason=error.message)
 
     async def _deliver(self, result: TickResult) -> None:
+        left_ms = min(result.tick_ts + self._tick_ms - self._clock.now_ms(), self._tick_ms)
+        deadline_ms = steady_ms(self._clock) + left_ms
         while True:
             try:
                 await self._client.submit(result)
             except EngineUnavailable as error:
-                if self._clock.now_ms() >= result.tick_ts + self._tick_ms:
+                if steady_ms(self._clock) >= deadline_ms:
                     self._lost(error.message)
                     return
                 await self._clock.sleep(RETRY_S)

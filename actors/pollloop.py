@@ -11,7 +11,7 @@ from actors.providers.base import PollFailure
 from actors.providers.limiter import HoldOff
 from actors.quota.planner import Turn
 from cryptoviz.assets import Asset
-from cryptoviz.clock import Clock, second_text, tick_of
+from cryptoviz.clock import Clock, second_text, steady_at, steady_ms, tick_of, utc_ms
 from cryptoviz.log import get_logger
 from cryptoviz.providers import BreakerState
 from cryptoviz.records import FallbackReason, TickResult
@@ -85,7 +85,7 @@ class PollRules:
 
 @dataclass(slots=True)
 class PollStats:
-    """What the probe tells. Times are UTC epoch ms."""
+    """What the probe tells. Times are ms of the monotonic clock."""
 
     polls_total: int = 0
     failures_total: int = 0
@@ -133,7 +133,8 @@ class PollLoop:
     async def run(self) -> None:
         """Poll until cancelled."""
         interval = self._rules.tick_ms
-        now = self.stats.started_ms = self._clock.now_ms()
+        now = self._clock.now_ms()
+        self.stats.started_ms = steady_ms(self._clock)
         tick_ts = tick_of(now, interval)
         if now - tick_ts > CATCH_UP_SHARE * interval:
             tick_ts += interval
@@ -147,8 +148,8 @@ class PollLoop:
 
     async def poll_once(self, tick_ts: int) -> TickResult:
         """One tick: a poll, or the reason for not asking."""
-        now = self._clock.now_ms()
-        result = self._kept_back(tick_ts, now)
+        now, started_ms = self._clock.now_ms(), steady_ms(self._clock)
+        result = self._kept_back(tick_ts, now, started_ms)
         if result is None:
             # A loop that is late in the tick has less time left for it.
             budget_s = (BUDGET_SHARE * self._rules.tick_ms - max(0, now - tick_ts)) / 1000
@@ -156,8 +157,8 @@ class PollLoop:
                 result = await self._provider.poll(tick_ts, self._assets, max(0.05, budget_s))
             finally:
                 if result is None and self._breaker is not None:
-                    self._breaker.abandoned(self._clock.now_ms())
-            self._count(result, now)
+                    self._breaker.abandoned(steady_ms(self._clock))
+            self._count(result, started_ms)
         if result.due:
             self._tell(result)
         self._deliver(result)
@@ -167,8 +168,8 @@ class PollLoop:
         """A good poll within the time of three turns, or a start that is not older. Not when the clock was set back behind ticks already taken."""
         if self._set_back(now_ms):
             return False
-        since = self.stats.last_good_poll_ms or self.stats.started_ms
-        return now_ms - since <= FRESH_TICKS * self._rules.tick_ms / min(1.0, max(self._turns.rate, MIN_RATE))
+        since_ms = self.stats.started_ms if self.stats.last_good_poll_ms is None else self.stats.last_good_poll_ms
+        return steady_at(self._clock, now_ms) - since_ms <= FRESH_TICKS * self._rules.tick_ms / min(1.0, max(self._turns.rate, MIN_RATE))
 
     def healthy(self, now_ms: int) -> bool:
         """Fresh, or nothing is asked on purpose: a new scraper would not ask either."""
@@ -179,21 +180,21 @@ class PollLoop:
         name = self._provider.name
         if self._set_back(now_ms):
             return f"the clock was set back: ticks before {second_text(self._next_tick)} are taken already"
-        held = self._hold_off.active(now_ms)
+        held = self._hold_off.active(steady_at(self._clock, now_ms))
         if held is not None:
-            return f"{name} asked to wait ({held[0].value}) until {second_text(self._hold_off.until_ms)}"
+            return f"{name} asked to wait ({held[0].value}) until {second_text(now_ms + round(held[1] * 1000))}"
         if self._exhausted:
             return f"{name}: the plan's calls are used up"
         status = self._breaker.status() if self._breaker is not None else None
         if status is None or status.state is BreakerState.CLOSED:
             return ""
-        until = f", next try at {second_text(status.probe_ms)}" if status.probe_ms is not None else " until it is reset"
+        until = f", next try at {second_text(utc_ms(self._clock, status.probe_ms))}" if status.probe_ms is not None else " until it is reset"
         return f"{name}: the breaker is open{until}: {status.reason}"
 
     def _set_back(self, now_ms: int) -> bool:
         return self._next_tick - now_ms > SET_BACK_TICKS * self._rules.tick_ms
 
-    def _kept_back(self, tick_ts: int, now: int) -> TickResult | None:
+    def _kept_back(self, tick_ts: int, now: int, steady: int) -> TickResult | None:
         """The result of a tick on which the provider is not asked; None when it is."""
         name, breaker = self._provider.name, self._breaker
         turn = self._turns.take(tick_ts)
@@ -204,10 +205,10 @@ class PollLoop:
         if turn is Turn.EXHAUSTED:
             self.stats.held_ticks_total += 1
             return TickResult(name, tick_ts, "", 1, now, failure=FallbackReason.QUOTA, message=f"{name}: the plan's calls are used up")
-        held = self._hold_off.active(now)
+        held = self._hold_off.active(steady)
         if held is not None:
             return self._held_result(tick_ts, *held)
-        if breaker is not None and not breaker.allows(now):
+        if breaker is not None and not breaker.allows(steady):
             self.stats.broken_ticks_total += 1
             text = f"{name}: the breaker is open: {breaker.status().reason}"
             return TickResult(name, tick_ts, "", 1, now, failure=FallbackReason.BREAKER_OPEN, message=text)
@@ -219,7 +220,7 @@ class PollLoop:
         return TickResult(self._provider.name, tick_ts, "", 1, self._clock.now_ms(), failure=reason, message=text)
 
     def _count(self, result: TickResult, started_ms: int) -> None:
-        stats, now = self.stats, self._clock.now_ms()
+        stats, now = self.stats, steady_ms(self._clock)
         stats.polls_total += 1
         stats.last_poll_ms, stats.latency_ms = now, float(now - started_ms)
         failed = self._provider.last_failure

@@ -15,7 +15,7 @@ from actors.providers.base import BaseProvider
 from actors.providers.registry import build_provider
 from actors.publisher import Publisher
 from actors.rawsink import RawSink
-from cryptoviz.clock import SystemClock
+from cryptoviz.clock import SystemClock, steady_ms, utc_ms
 from cryptoviz.components import Probe
 from cryptoviz.log import configure_logging, get_logger, log_to_file
 from cryptoviz.providers import IdsStatus, ScraperStatus
@@ -119,7 +119,7 @@ class ScraperActor:
             return Probe(running=False, healthy=False, message="not started")
         if self._task.done() or publisher.ended:
             return Probe(running=False, healthy=False, message=publisher.stats.message or "the poll loop or its publisher ended")
-        now, stats, ids = self._clock.now_ms(), loop.stats, self._ids()
+        now, steady, stats, ids = self._clock.now_ms(), steady_ms(self._clock), loop.stats, self._ids()
         findings = provider.shape_watch.findings
         # Data that is not fresh because nothing may be asked: a person should know, a new scraper would be held as well.
         held = "" if loop.fresh(now) else loop.waits(now)
@@ -142,9 +142,9 @@ class ScraperActor:
             **findings.metrics,
         }
         if stats.last_poll_ms is not None:
-            metrics["last_poll_age_s"] = (now - stats.last_poll_ms) / 1000
+            metrics["last_poll_age_s"] = (steady - stats.last_poll_ms) / 1000
         if stats.last_good_poll_ms is not None:
-            metrics["last_good_poll_age_s"] = (now - stats.last_good_poll_ms) / 1000
+            metrics["last_good_poll_age_s"] = (steady - stats.last_good_poll_ms) / 1000
         message = "; ".join(text for text in messages if text)
         return Probe(True, loop.healthy(now), message, metrics, pid=os.getpid(), degraded=findings.degrading or bool(held))
 
@@ -155,27 +155,30 @@ class ScraperActor:
             return None
         now, stats = self._clock.now_ms(), loop.stats
         return ScraperStatus(
-            breaker=guards.breaker.status(),
+            breaker=guards.breaker_status(self._clock),
             quotas=guards.quotas(now, self._settings.collect.tick_ms),
-            hold=guards.hold(now),
+            hold=guards.hold(self._clock),
             rate=guards.turns.rate,
             latency_ms=stats.latency_ms if stats.polls_total else None,
-            last_good_ms=stats.last_good_poll_ms,
+            last_good_ms=self._utc(stats.last_good_poll_ms),
             last_error=stats.last_error,
-            last_error_ms=stats.last_error_ms,
+            last_error_ms=self._utc(stats.last_error_ms),
             ids=self._ids(),
         )
+
+    def _utc(self, moment_ms: int | None) -> int | None:
+        return None if moment_ms is None else utc_ms(self._clock, moment_ms)
 
     async def trip_breaker(self, reason: str) -> ScraperStatus | None:
         """The operator opens the breaker; it stays open until reset. None before the start."""
         if self._guards is not None:
-            self._guards.breaker.trip(reason, self._clock.now_ms())
+            self._guards.breaker.trip(reason, steady_ms(self._clock))
         return await self.provider_status()
 
     async def reset_breaker(self) -> ScraperStatus | None:
         """The operator closes the breaker and lifts a wait that the provider imposed. None before the start."""
         if self._guards is not None:
-            self._guards.breaker.reset(self._clock.now_ms())
+            self._guards.breaker.reset(steady_ms(self._clock))
             self._guards.hold_off.lift()
         return await self.provider_status()
 

@@ -54,7 +54,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What is known of a component. Times are UTC epoch ms."""
+    """What is known of a component. Times are ms of the monotonic clock, as `Context.now_ms`."""
 
     state: ComponentState = ComponentState.STOPPED
     trigger: Trigger = Trigger.NONE

@@ -16,7 +16,7 @@ from control.runtime import Runtime
 from control.snapshots import Snapshots
 from control.state import advance
 from control.store import DesiredDocument, DesiredStore
-from cryptoviz.clock import Clock
+from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
 from cryptoviz.control.pipeline import PipelineStatus
 from cryptoviz.errors import ComponentLost, ControlRefused, TerminalError, TransientError
@@ -29,6 +29,8 @@ _PROBE_EVERY_MS = 1_000
 _REPLACE_GRACE_S = 3.0
 """What is replaced is broken already; it gets time to flush, not to think."""
 _STOP_AGAIN_S = 1.0
+_CLOCK_STEP_MS = 1_000
+"""A wall clock this far off was set, and the times shown follow. Less is drift, which would change every status in each round."""
 
 _logger = get_logger("controller")
 
@@ -65,10 +67,11 @@ class Reconciler:
         self._uniform = uniform
         self._document = DesiredDocument()
         self._draining = False
-        self._seen = {name: Observed(since_ms=clock.now_ms()) for name in table}
+        self._seen = {name: Observed(since_ms=steady_ms(clock)) for name in table}
         self._work: dict[str, asyncio.Task[None]] = {}
         self._probes: dict[str, asyncio.Task[None]] = {}
-        self._probed_ms = dict.fromkeys(table, 0)
+        self._probed_ms: dict[str, int] = {}
+        self._boot_ms = clock.now_ms() - steady_ms(clock)
         self._wake = asyncio.Event()
         self._saving = asyncio.Lock()
         self._snapshots = Snapshots(replayed=replayed)
@@ -209,7 +212,7 @@ class Reconciler:
         before = self._seen[name]
         context = Context(
             desired=self._desired(name),
-            now_ms=self._clock.now_ms(),
+            now_ms=steady_ms(self._clock),
             policy=spec.policy,
             waits_for=self._waits_for(spec),
             held_by=self._held_by(spec),
@@ -282,9 +285,11 @@ class Reconciler:
         return True
 
     def _probe_if_due(self, name: str) -> None:
-        now_ms = self._clock.now_ms()
+        now_ms = steady_ms(self._clock)
         up = self._seen[name].state in (ComponentState.RUNNING, ComponentState.DEGRADED)
-        if not up or name in self._probes or name in self._work or now_ms - self._probed_ms[name] < _PROBE_EVERY_MS:
+        probed_ms = self._probed_ms.get(name)
+        is_due = probed_ms is None or now_ms - probed_ms >= _PROBE_EVERY_MS
+        if not up or not is_due or name in self._probes or name in self._work:
             return
         self._probed_ms[name] = now_ms
         task = asyncio.create_task(self._run_probe(self.table[name]), name=f"probe {name}")
@@ -301,6 +306,9 @@ class Reconciler:
             self._apply(spec.name, Lost(f"cannot be probed: {type(error).__name__}"))
 
     def _publish(self) -> None:
+        boot_ms = self._clock.now_ms() - steady_ms(self._clock)
+        if abs(boot_ms - self._boot_ms) >= _CLOCK_STEP_MS:
+            self._boot_ms = boot_ms
         self._snapshots.publish(tuple(self._status(spec) for spec in self.table.values()), self._clock.now_ms())
 
     def _status(self, spec: ComponentSpec) -> ComponentStatus:
@@ -312,7 +320,7 @@ class Reconciler:
             state=seen.state,
             trigger=seen.trigger,
             message=seen.message,
-            since_ms=seen.since_ms,
+            since_ms=self._boot_ms + seen.since_ms,
             restarts=seen.restarts,
             metrics=seen.metrics,
             depends_on=spec.depends_on,

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "second_text", "tick_of"]
+__all__ = ["Clock", "SystemClock", "second_text", "steady_at", "steady_ms", "tick_of", "utc_ms"]
 
 
 class Clock(Protocol):
@@ -40,6 +40,21 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait in the running event loop."""
         await asyncio.sleep(max(0.0, seconds))
+
+
+def steady_ms(clock: Clock) -> int:
+    """The monotonic clock in ms: for durations, deadlines and ages, which no step of the wall clock may change. Counts from the machine's boot."""
+    return round(clock.monotonic_s() * 1000)
+
+
+def steady_at(clock: Clock, moment_utc_ms: int) -> int:
+    """The monotonic ms of a moment near now, as the wall clock stands now."""
+    return steady_ms(clock) + moment_utc_ms - clock.now_ms()
+
+
+def utc_ms(clock: Clock, moment_steady_ms: int) -> int:
+    """When that moment is or was by the wall clock as it stands now (UTC epoch ms): for people."""
+    return clock.now_ms() + moment_steady_ms - steady_ms(clock)
 
 
 def tick_of(now_ms: int, interval_ms: int) -> int:

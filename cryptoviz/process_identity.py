@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ProcessIdentity", "descendants", "environments", "processes_with", "wait_ended"]
+__all__ = ["ProcessIdentity", "descendants", "environments", "monotonic_origin", "processes_with", "wait_ended"]
 
 _PROC = Path("/proc")
 _POLL_S = 0.05
@@ -89,6 +89,12 @@ class ProcessIdentity:
         return False
 
 
+def monotonic_origin() -> str:
+    """Names what the monotonic clock counts from: readings of processes with the same origin compare. Empty when unknown."""
+    boot = _boot_id()
+    return f"{boot} {_namespace('time')}" if boot else ""
+
+
 def descendants(root: int) -> list[ProcessIdentity]:
     """Children of a pid, their children and so on, as they are now; the root is not among them."""
     children: dict[int, list[int]] = {}
@@ -144,11 +150,14 @@ def _boot_id() -> str:
 
 
 def _namespaces() -> str:
-    names = []
-    for kind in ("pid", "time"):
-        with contextlib.suppress(OSError):
-            names.append(str((_PROC / "self/ns" / kind).readlink()))
-    return " ".join(names)
+    return f"{_namespace('pid')} {_namespace('time')}"
+
+
+def _namespace(kind: str) -> str:
+    try:
+        return str((_PROC / "self/ns" / kind).readlink())
+    except OSError:
+        return ""
 
 
 def _start_ticks(pid: int) -> int:

@@ -11,7 +11,7 @@ from actors.backfill.sources import HistorySource, Step
 from actors.guards import Guards, build_guards
 from actors.providers.http import HttpFetcher, HttpLimits, HttpResponse, open_client
 from actors.providers.registry import provider_class
-from cryptoviz.clock import Clock
+from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.errors import ProviderUnavailable
 from cryptoviz.providers import BreakerState
 from cryptoviz.records import FallbackReason, RawExchange
@@ -128,7 +128,7 @@ class HistoryAsker:
             wait_s = error.details.get("retry_after_s")
             if self._exchanges and error.details.get("reason") is FallbackReason.RATE_LIMITED:
                 wait_s = self._refused_s if wait_s is None else wait_s
-                self.guards.hold_off.impose(FallbackReason.RATE_LIMITED, wait_s, self._clock.now_ms())
+                self.guards.hold_off.impose(FallbackReason.RATE_LIMITED, wait_s, steady_ms(self._clock))
             if error.details.get("reason") is FallbackReason.QUOTA or (wait_s is not None and wait_s > _LONGEST_WAIT_S):
                 raise
             raise _Passing(error, wait_s) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from cryptoviz.clock import steady_ms
 from cryptoviz.components import Probe
 from cryptoviz.errors import PreflightError
 from cryptoviz.log import get_logger, log_to_file
@@ -69,7 +70,7 @@ class MarketActor:
         faults = market.faults.active(market.clock.monotonic_s())
         metrics = {"requests_total": float(market.requests_total), "faults_active": float(len(faults))}
         if market.last_request_ms is not None:
-            metrics["last_request_age_s"] = max(0.0, (market.clock.now_ms() - market.last_request_ms) / 1000)
+            metrics["last_request_age_s"] = max(0.0, (steady_ms(market.clock) - market.last_request_ms) / 1000)
         kinds = ", ".join(sorted({f"{fault['kind']} on {fault['provider']}" for fault in faults}))
         message = f"faults: {kinds}" if kinds else "replays November 2022"
         return Probe(running=True, healthy=True, message=message, metrics=metrics, pid=os.getpid(), url=f"{market.url}/_market/clock")

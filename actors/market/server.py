@@ -20,7 +20,7 @@ from actors.market.limits import LimitBook
 from actors.market.quotes import Market
 from actors.market.transport import carries_prices, hang, reset, send
 from cryptoviz.assets import Asset
-from cryptoviz.clock import Clock, SystemClock
+from cryptoviz.clock import Clock, SystemClock, steady_ms
 from cryptoviz.settings import MarketLimits
 
 __all__ = ["MarketConfig", "ReplayMarket"]
@@ -127,7 +127,7 @@ class ReplayMarket:
         if dialect is None:
             return web.json_response({"error": f"no such provider: {provider}", "valid": sorted(DIALECTS)}, status=404)
         self.requests_total += 1
-        self.last_request_ms = self.clock.now_ms()
+        self.last_request_ms = steady_ms(self.clock)
         faults = self.faults.take(provider, self.clock.monotonic_s())
         await self._delay(faults)
         for fault in faults:

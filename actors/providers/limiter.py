@@ -9,7 +9,8 @@ from typing import Protocol
 
 import orjson
 
-from cryptoviz.clock import Clock
+from actors.kept_time import kept_at, shift_since
+from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.records import FallbackReason
 
 __all__ = ["HoldOff", "Limiter", "MinIntervalLimiter"]
@@ -49,11 +50,15 @@ class MinIntervalLimiter:
 
 
 class HoldOff:
-    """Until when a provider asked to be left alone, and why. Kept in a small file, so that a restarted scraper does not forget a ban."""
+    """Until when a provider asked to be left alone, and why. Kept in a small file, so that a restarted scraper does not forget a ban.
 
-    def __init__(self, path: Path | None = None) -> None:
+    Times are ms of the monotonic clock: a step of the wall clock ends no wait and lengthens none.
+    """
+
+    def __init__(self, path: Path | None = None, clock: Clock | None = None) -> None:
         self._path = path
-        self._from_ms = self._until_ms = 0
+        self._clock = clock or SystemClock()
+        self._until_ms: int | None = None
         self._reason = FallbackReason.RATE_LIMITED
 
     def load(self) -> None:
@@ -62,32 +67,25 @@ class HoldOff:
             return
         try:
             data = orjson.loads(self._path.read_bytes())
-            self._until_ms, self._reason = int(data["until_ms"]), FallbackReason(data["reason"])
-            self._from_ms = int(data.get("from_ms", 0))
+            self._reason = FallbackReason(data["reason"])
+            self._until_ms = int(data["until_ms"]) + shift_since(self._clock, data)
         except (OSError, ValueError, KeyError, TypeError):
-            self._until_ms = 0
+            self._until_ms = None
 
     def impose(self, reason: FallbackReason, wait_s: float, now_ms: int) -> None:
         """No call for `wait_s` from now."""
-        self._from_ms, self._until_ms, self._reason = now_ms, now_ms + round(wait_s * 1000), reason
+        self._until_ms, self._reason = now_ms + round(wait_s * 1000), reason
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_bytes(orjson.dumps({"from_ms": now_ms, "until_ms": self._until_ms, "reason": reason}))
+            self._path.write_bytes(orjson.dumps({"until_ms": self._until_ms, "reason": reason} | kept_at(self._clock, now_ms)))
 
     def lift(self) -> None:
         """Calls may go again: the operator says so."""
-        self._until_ms = 0
+        self._until_ms = None
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    @property
-    def until_ms(self) -> int:
-        """When the wait ends or ended (UTC epoch ms)."""
-        return self._until_ms
-
     def active(self, now_ms: int) -> tuple[FallbackReason, float] | None:
-        """The reason and the seconds left; None when calls may go. A clock that was set back makes no wait longer than it was imposed."""
-        if now_ms < self._from_ms:
-            self._from_ms, self._until_ms = now_ms, self._until_ms - self._from_ms + now_ms
-        left_ms = self._until_ms - now_ms
+        """The reason and the seconds left; None when calls may go."""
+        left_ms = 0 if self._until_ms is None else self._until_ms - now_ms
         return (self._reason, left_ms / 1000) if left_ms > 0 else None

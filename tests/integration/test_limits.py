@@ -138,7 +138,7 @@ async def test_a_refusal_is_obeyed_and_nothing_more_is_asked(
         market.faults.clear()
         assert [(await polling.poll()).failure for _ in range(5)] == [reason] * 5
         assert polling.served() == asked
-        hold = polling.guards.hold(CLOCK.now_ms())
+        hold = polling.guards.hold(CLOCK)
         assert hold is not None
         assert least_s <= (hold.until_ms - CLOCK.now_ms()) / 1000 <= most_s
         # A successor obeys as well; the operator can lift it.
@@ -159,7 +159,7 @@ async def test_a_month_that_the_provider_calls_used_up_is_waited_for_to_its_end(
         polling = Polling(market, settings_for(base, tmp_path, name, base_url=market.base_url(name)), name)
         polling.misbehave(name, status=429, error_code=1010)
         assert (await polling.poll()).failure is FallbackReason.QUOTA
-        hold = polling.guards.hold(CLOCK.now_ms())
+        hold = polling.guards.hold(CLOCK)
         assert hold is not None
         assert abs(hold.until_ms - polling.guards.meter.resets_ms(Period.MONTH)) < 5_000
         assert polling.guards.breaker.status().state is BreakerState.CLOSED

@@ -7,18 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import orjson
 import pytest
 from pyrate_limiter import Rate
 
 from actors.breaker import Breaker
 from actors.collecting import Collecting
 from actors.kafka import SeenTicks
-from actors.limits import LocalBucket
+from actors.limits import Gate, LocalBucket, ProviderLimiter
+from actors.links import RETRY_S, CollectorLink
 from actors.pollloop import PollLoop, PollRules
 from actors.providers.base import PollFailure
 from actors.providers.limiter import HoldOff
+from actors.quota.meter import Meter
+from actors.quota.store import MemoryStore
 from cryptoviz.assets import Asset
-from cryptoviz.clock import second_text
+from cryptoviz.clock import second_text, steady_ms
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.plans import Plan
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import BreakerSettings, Settings, load_settings
 from tests.unit.actors.fakes import T0, FakeClock, FakeSink, FakeSnapshot, answer
@@ -164,22 +170,108 @@ def test_a_successor_behind_the_topic_s_tail_repeats_no_tick_and_says_so(tmp_pat
     assert not second.set_back(T0)
 
 
-def test_no_wait_grows_by_a_set_back_clock(tmp_path: Path):
-    hold = HoldOff(tmp_path / "hold.json")
-    hold.impose(FallbackReason.RATE_LIMITED, 90.0, T0)
-    successor = HoldOff(tmp_path / "hold.json")
-    successor.load()
-    for one in (hold, successor):
-        assert one.active(T0 - HOUR_MS) == (FallbackReason.RATE_LIMITED, 90.0)
-        assert one.active(T0 - HOUR_MS + 89_000) == (FallbackReason.RATE_LIMITED, 1.0)
-        assert one.active(T0 - HOUR_MS + 90_000) is None
-    breaker = Breaker(BreakerSettings(failures=1, failing_s=0, open_s=30, max_open_s=300), uniform=lambda: 0.0)
-    breaker.failed(FallbackReason.UNAVAILABLE, T0)
-    assert not breaker.allows(T0 + 29_999)
-    assert breaker.allows(T0 - HOUR_MS)
-    operator = Breaker(BreakerSettings())
-    operator.trip("by hand", T0)
-    assert not operator.allows(T0 - HOUR_MS)
+STEPS_S = (-3600, -2, 2, 3600, 365 * 86_400)
+
+
+def at(clock: JumpyClock, seconds: float) -> int:
+    """The monotonic clock so many seconds after the beginning."""
+    clock.ms = T0 + seconds * 1000
+    return steady_ms(clock)
+
+
+@pytest.mark.parametrize("step_s", STEPS_S)
+@pytest.mark.parametrize("same_process", [True, False], ids=["the same", "a successor"])
+def test_a_wait_lasts_as_long_as_it_was_imposed_for(tmp_path: Path, step_s: int, same_process: bool):
+    clock = JumpyClock(T0)
+    hold = HoldOff(tmp_path / "hold.json", clock)
+    hold.impose(FallbackReason.RATE_LIMITED, 90.0, at(clock, 0))
+    clock.set_by_ms = step_s * 1000
+    if not same_process:
+        hold = HoldOff(tmp_path / "hold.json", clock)
+        hold.load()
+    assert hold.active(at(clock, 0)) == (FallbackReason.RATE_LIMITED, 90.0)
+    assert hold.active(at(clock, 89)) == (FallbackReason.RATE_LIMITED, 1.0)
+    assert hold.active(at(clock, 90)) is None
+
+
+@pytest.mark.parametrize(("step_s", "left_s"), [(0, 60.0), (-3600, 90.0), (20, 40.0), (3600, None)])
+def test_after_another_boot_the_wall_clock_says_how_much_of_a_wait_is_left(tmp_path: Path, step_s: int, left_s: float | None):
+    path = tmp_path / "hold.json"
+    clock = JumpyClock(T0)
+    HoldOff(path, clock).impose(FallbackReason.RATE_LIMITED, 90.0, at(clock, 0))
+    path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) | {"origin": "another boot"}))
+    at(clock, 30)
+    clock.set_by_ms = step_s * 1000
+    hold = HoldOff(path, clock)
+    hold.load()
+    assert hold.active(steady_ms(clock)) == (None if left_s is None else (FallbackReason.RATE_LIMITED, left_s))
+
+
+def test_a_wait_kept_by_an_earlier_version_is_obeyed(tmp_path: Path):
+    path = tmp_path / "hold.json"
+    clock = JumpyClock(T0)
+    clock.set_by_ms = HOUR_MS
+    path.write_bytes(orjson.dumps({"from_ms": T0 + HOUR_MS, "until_ms": T0 + HOUR_MS + 90_000, "reason": "rate_limited"}))
+    hold = HoldOff(path, clock)
+    hold.load()
+    assert hold.active(at(clock, 30)) == (FallbackReason.RATE_LIMITED, 60.0)
+
+
+@pytest.mark.parametrize("step_s", STEPS_S)
+@pytest.mark.parametrize("same_process", [True, False], ids=["the same", "a successor"])
+def test_a_breaker_probes_when_its_wait_is_over(tmp_path: Path, step_s: int, same_process: bool):
+    settings, path = BreakerSettings(failures=1, failing_s=0, open_s=30, max_open_s=300), tmp_path / "breaker.json"
+    clock = JumpyClock(T0)
+    breaker = Breaker(settings, path, lambda: 0.0, clock)
+    breaker.failed(FallbackReason.UNAVAILABLE, at(clock, 0))
+    clock.set_by_ms = step_s * 1000
+    if not same_process:
+        breaker = Breaker(settings, path, lambda: 0.0, clock)
+        breaker.load()
+    assert not breaker.allows(at(clock, 29.999))
+    assert breaker.allows(at(clock, 30))
+
+
+@pytest.mark.parametrize("step_s", STEPS_S)
+def test_freshness_is_of_a_duration(tmp_path: Path, step_s: int):
+    """No good poll since 3 ticks is not fresh, one within them is, whatever the wall clock says. Set back behind the tick, the scraper says so."""
+    rig = Rig(settings_for(60_000, tmp_path), {})
+    rig.loop.stats.started_ms = at(rig.clock, 0)
+    rig.loop.stats.last_good_poll_ms = at(rig.clock, 60)
+    rig.clock.set_by_ms = step_s * 1000
+    at(rig.clock, 60 + 180)
+    assert rig.loop.fresh(rig.clock.now_ms())
+    at(rig.clock, 60 + 181)
+    assert not rig.loop.fresh(rig.clock.now_ms())
+
+
+@pytest.mark.parametrize("step_s", STEPS_S)
+async def test_the_limiter_of_this_process_counts_durations(step_s: int):
+    clock = JumpyClock(T0)
+    limiter = ProviderLimiter(
+        "binance", Gate([LocalBucket([Rate(1, 6_000)])], 1, None, 30.0), HoldOff(), Meter(Plan(), [MemoryStore()], clock), clock
+    )
+    await limiter.acquire()
+    clock.set_by_ms = step_s * 1000
+    await limiter.acquire()
+    # Bucket times are whole ms, and it admits when the interval is over, not at its end.
+    assert sum(clock.slept) == pytest.approx(6.0, abs=0.01)
+
+
+@pytest.mark.parametrize("step_s", STEPS_S)
+async def test_an_undelivered_result_is_given_up_when_its_tick_is_over(step_s: int):
+    clock = JumpyClock(T0)
+
+    class Away:
+        async def submit(self, result: TickResult) -> None:
+            del result
+            clock.set_by_ms = step_s * 1000
+            raise EngineUnavailable("no collector", engine="collector")
+
+    link = CollectorLink(Away(), 60_000, clock)  # type: ignore[arg-type]
+    await link._deliver(answer("coingecko", PRICES, T0))
+    assert link.undelivered_total == 1
+    assert sum(clock.slept) == pytest.approx(60.0, abs=RETRY_S)
 
 
 async def test_the_limiter_does_not_wait_for_an_hour_that_comes_again():

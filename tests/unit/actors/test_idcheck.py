@@ -172,7 +172,7 @@ async def test_a_list_that_is_refused_is_told_and_waits_bind_the_polls(tmp_path:
         pauses = [await rig.waits()]
         assert f"HTTP {status}" in rig.check.status.note
         assert rig.check.status.checked_ms is None
-        hold = rig.guards.hold(rig.clock.now_ms())
+        hold = rig.guards.hold(rig.clock)
         assert (hold and FallbackReason(hold.reason)) == held
         if hold is not None:
             assert hold.until_ms == rig.clock.now_ms() + 77_000
@@ -210,7 +210,7 @@ async def test_a_hostile_list_changes_nothing(tmp_path: Path, kind: str):
             rig.check.polled()
             assert await rig.waits() == FIRST_RETRY_S
             assert rig.check.status.note
-            assert (rig.check.status.checked_ms, rig.check.status.problems, rig.guards.hold(rig.clock.now_ms())) == (None, (), None)
+            assert (rig.check.status.checked_ms, rig.check.status.problems, rig.guards.hold(rig.clock)) == (None, (), None)
 
 
 async def test_a_provider_without_a_list_ends_the_check(tmp_path: Path):

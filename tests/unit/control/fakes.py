@@ -16,13 +16,14 @@ HEALTHY = Probe(running=True, healthy=True, metrics={"rows_total": 1.0}, pid=7)
 
 
 class FakeClock:
-    """Stands still until `advance`; a sleep only gives others a turn."""
+    """Stands still until `advance`; a sleep only gives others a turn. `step` sets the wall clock alone."""
 
     def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
         self.ms = now_ms
+        self.set_by_ms = 0
 
     def now_ms(self) -> int:
-        return self.ms
+        return self.ms + self.set_by_ms
 
     def monotonic_s(self) -> float:
         return self.ms / 1000
@@ -33,6 +34,9 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self.ms += round(seconds * 1000)
+
+    def step(self, seconds: float) -> None:
+        self.set_by_ms += round(seconds * 1000)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from tests.helpers import eventually_async
 from tests.unit.control.fakes import Bench, FakeRuntime
 
 ALL_RUNNING = DesiredDocument(1, dict.fromkeys(("engine", "worker", "reader/one", "page"), DesiredState.RUNNING))
+STEPS_S = (-3600, -2, 2, 3600, 365 * 86_400)
 STALE = Probe(running=True, healthy=False, message="no data for 9 s")
 
 
@@ -141,6 +142,47 @@ async def test_a_stale_component_is_degraded_then_replaced() -> None:
         bench.runtime.probes.clear()
         bench.clock.advance(1)
         await bench.until(reader=S.RUNNING)
+
+
+@pytest.mark.parametrize("step_s", STEPS_S)
+async def test_a_step_of_the_wall_clock_neither_lengthens_nor_shortens_a_wait(step_s: int) -> None:
+    """The first failure waits 0.5 s, as jitter 1 says; probes go once a second; three failed ones within the grace of 15 s replace nothing."""
+    async with Bench(ALL_RUNNING) as bench:
+        await bench.until(engine=S.RUNNING, worker=S.RUNNING, reader=S.RUNNING, page=S.RUNNING)
+        bench.runtime.lost.add("page")
+        bench.clock.advance(1.0)
+        await bench.until(page=S.BACKOFF)
+        bench.clock.step(step_s)
+        bench.runtime.lost.clear()
+        starts = bench.runtime.count("start", "page")
+        bench.clock.advance(0.499)
+        await asyncio.sleep(0.05)
+        assert bench.runtime.count("start", "page") == starts
+        bench.clock.advance(0.001)
+        await bench.until(page=S.RUNNING)
+        # Probes go on, and a grace period is as long as it was.
+        bench.runtime.probes["page"] = STALE
+        bench.clock.advance(1.0)
+        await bench.until(page=S.DEGRADED)
+        bench.clock.step(step_s)
+        bench.clock.advance(14.0)
+        await asyncio.sleep(0.05)
+        assert bench.states()["page"] is S.DEGRADED
+        bench.clock.advance(1.0)
+        await bench.until(page=S.BACKOFF)
+
+
+@pytest.mark.parametrize("step_s", STEPS_S)
+async def test_times_shown_follow_the_wall_clock(step_s: int) -> None:
+    async with Bench(ALL_RUNNING) as bench:
+        await bench.until(engine=S.RUNNING, worker=S.RUNNING, reader=S.RUNNING, page=S.RUNNING)
+        since_ms = bench.reconciler.component("engine").since_ms
+        bench.clock.step(step_s)
+        await eventually_async(lambda: _engine_since(bench, since_ms + step_s * 1000))
+
+
+async def _engine_since(bench: Bench, since_ms: int) -> bool:
+    return bench.reconciler.component("engine").since_ms == since_ms
 
 
 async def test_a_component_that_others_hold_is_degraded_for_hours_and_never_replaced() -> None:
