@@ -1,6 +1,6 @@
 """The lake for readers: prices, raw exchanges, dead letters, gaps, candles as Arrow, pandas, Polars or DuckDB. Works without Ray and Spark.
 
-`prices`, `raw`, `dead_letters`, `gaps`, `candles` and `query` are those of one `Lake` with the settings of this process;
+`prices`, `raw`, `dead_letters`, `gaps`, `candles` and `query` are those of one `Lake` with the settings of the running pipeline;
 `Lake(settings)` reads another.
 """
 

@@ -1,0 +1,72 @@
+"""The examples of README and docs/control.md on a running pipeline. Those of docs/lake.md: test_examples_lake.py, test_other_readers.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cryptoviz.lake import api
+from tests.documented import Command, commands, python_blocks
+from tests.pipeline import Demo
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+# Those that only read and end by themselves; starting, stopping, filling and replaying have tests of their own, as has `verify`.
+READING = {"status", "query", "providers", "gaps", "dead-letters", "doctor", "config"}
+ENDLESS = {"--watch", "-w", "-f", "--follow"}
+CHANGING = {"trip", "reset", "replay", "--export", "--fix", "--output", "-o", "--show"}
+
+
+class Seen(Exception):
+    """The example has printed its first line."""
+
+
+@pytest.fixture
+def as_a_user(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> Demo:
+    """This process finds the demo by itself, by what a user would have in the environment."""
+    for name, value in demo.env.items():
+        if name.startswith("CRYPTOVIZ_"):
+            monkeypatch.setenv(name, value)
+    api.default_lake.cache_clear()
+    return demo
+
+
+def finite(command: Command) -> bool:
+    return command.arguments[0] in READING and not CHANGING & set(command.arguments)
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if finite(command)], ids=str)
+def test_a_documented_command_succeeds(demo: Demo, command: Command) -> None:
+    done = demo.cli(*(argument for argument in command.arguments if argument not in ENDLESS))
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stdout.strip()
+
+
+def test_the_python_example_of_the_readme_reads_prices(as_a_user: Demo) -> None:
+    del as_a_user
+    (example,) = python_blocks("README.md")
+    names: dict[str, Any] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    frame = names["frame"]
+    assert list(frame.columns) == ["tick_ts", "price", "provider"]
+    assert len(frame) > 0
+    assert frame["price"].min() > 0
+
+
+def test_the_python_examples_of_the_control_page_run(as_a_user: Demo) -> None:
+    printed: list[tuple[Any, ...]] = []
+
+    def first_line(*values: Any) -> None:
+        printed.append(values)
+        raise Seen
+
+    names: dict[str, Any] = {"print": first_line}
+    examples = sorted(python_blocks("docs/control.md"), key=lambda text: "from cryptoviz.client" not in text)
+    assert len(examples) == 2
+    for example in examples:
+        with pytest.raises(Seen):
+            exec(compile(example, "docs/control.md", "exec"), names)
+    assert str(printed[0][0]) in ("RUNNING", "DEGRADED", "STARTING", "STOPPING")
+    as_a_user.cli("start", "scraper/coingecko")
+    as_a_user.await_states(scraper__coingecko="RUNNING")
