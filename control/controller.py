@@ -19,6 +19,7 @@ from control.store import build_store
 from control.token import ensure_token
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import ComponentState
+from cryptoviz.control.pipeline import pipeline_id
 from cryptoviz.log import get_logger, log_to_file
 from cryptoviz.settings import Settings
 
@@ -44,6 +45,7 @@ class Controller:
             build_store(settings),
             SystemClock(),
             settings.control.reconcile_ms,
+            pipeline_id=pipeline_id(settings),
             replayed=settings.profile == "demo",
         )
         self._operations = OperationDesk(

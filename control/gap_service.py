@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import grpc
 import grpc.aio
 import ray
 
-from control.aborts import invalid
+from control.aborts import invalid, refuse
 from cryptoviz.assets import resolve_assets
 from cryptoviz.control.convert_gaps import gap_to_proto
 from cryptoviz.control.v1 import gaps_pb2 as pb
@@ -32,7 +33,7 @@ class GapService(GapsServiceServicer):
     """The RPC."""
 
     def __init__(self, read: GapReader, settings: Settings) -> None:
-        self._read = read
+        self._read = _Shared(read)
         self._settings = settings
 
     async def ListGaps(self, request: pb.ListGapsRequest, context: Context) -> pb.ListGapsResponse:
@@ -46,7 +47,7 @@ class GapService(GapsServiceServicer):
         try:
             ledger = await self._read()
         except EngineUnavailable as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, error.message)
+            await refuse(context, grpc.StatusCode.UNAVAILABLE, error.message)
         start_ms = request.start.ToMilliseconds() if request.HasField("start") else None
         end_ms = request.end.ToMilliseconds() if request.HasField("end") else None
         found = [
@@ -59,6 +60,26 @@ class GapService(GapsServiceServicer):
             and (request.with_filled or gap.state is not GapState.FILLED)
         ]
         return pb.ListGapsResponse(gaps=map(gap_to_proto, found[-_MOST:]), total=len(found))
+
+
+class _Shared:
+    """A reader whose callers share the reading under way: each one is a process, and the ledger is behind by a minute anyway."""
+
+    def __init__(self, read: GapReader) -> None:
+        self._read = read
+        self._reading: asyncio.Task[list[Gap]] | None = None
+
+    async def __call__(self) -> list[Gap]:
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._read())
+            self._reading.add_done_callback(self._done)
+        # One caller that goes away must not end it for the others.
+        return await asyncio.shield(self._reading)
+
+    def _done(self, task: asyncio.Task[list[Gap]]) -> None:
+        self._reading = None
+        if not task.cancelled():
+            task.exception()  # told to those who wait, if any still do
 
 
 def ray_gap_reader(settings: Settings) -> GapReader:

@@ -1,11 +1,7 @@
-"""What every call passes, from the outside in: access log, token, fence (never UNKNOWN).
-
-Each wraps a method's handler. gRPC has four kinds of handler; `_wrapped` is the only place that knows them.
-"""
+"""What a call passes that has been admitted (`control.admission`), from the outside in: access log, fence. The fence lets none end as UNKNOWN."""
 
 from __future__ import annotations
 
-import inspect
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,38 +9,35 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
+from google.protobuf.message import Message
 
-from control.token import same_token
-from cryptoviz.control.channel import AUTHORIZATION
+from control.aborts import invalid, refuse
+from control.call_log import CallLog
+from control.checks import violations
+from control.methods import only_reads, quiet
+from control.wrapping import Handler, wrapped
 from cryptoviz.log import get_logger
 
-__all__ = ["AccessLog", "Fence", "TokenAuth"]
-
-_READS = ("/ListComponents", "/GetComponent", "/Check")
+__all__ = ["AccessLog", "Fence"]
 
 _logger = get_logger("controller")
 
 if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
-    Handler = grpc.RpcMethodHandler[Any, Any] | None  # None for an unknown method
     Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
-Around = Callable[[Any, Any, Callable[[], AsyncIterator[Any]]], AsyncIterator[Any]]
-"""(request, context, inner) -> answers: a unary method answers once."""
 
 
 class AccessLog(grpc.aio.ServerInterceptor):
-    """One line a call: method, peer, code, milliseconds. Never what was asked or answered.
+    """One line a call: method, peer, code, milliseconds. Reads that succeed are told at DEBUG only: pages and tools poll them."""
 
-    Reads that succeed are told at DEBUG only: pages and tools poll them, and the log would hold little else.
-    """
+    def __init__(self, log: CallLog) -> None:
+        self._log = log
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """Log around the handler."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
 
-        async def around(request: Any, context: Any, inner: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
-            del request
+        async def around(context: Any, inner: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
             begun = time.monotonic()
             outcome = "CANCELLED"  # what remains when the client goes away
             try:
@@ -56,62 +49,52 @@ class AccessLog(grpc.aio.ServerInterceptor):
                 raise
             finally:
                 took_ms = round((time.monotonic() - begun) * 1000, 1)
-                level = _logger.debug if outcome == "OK" and method.endswith(_READS) else _logger.info
-                level("call", method=method, peer=context.peer(), code=outcome, ms=took_ms)
+                if outcome == "OK":
+                    self._log.served(method, context.peer(), took_ms, quiet=quiet(method))
+                else:
+                    self._log.refused(outcome, context.peer(), method, took_ms)
 
-        return _wrapped(handler, around)
+        return wrapped(handler, around)
 
 
 class Fence(grpc.aio.ServerInterceptor):
-    """No call ends as UNKNOWN: bytes that are no message are INVALID_ARGUMENT, a fault of ours is INTERNAL with an id that the log has too."""
+    """Only requests that can be meant reach a handler, and no call ends as UNKNOWN.
+
+    Bytes that are no message, times that do not exist and the like are INVALID_ARGUMENT; a fault of ours is INTERNAL with an id that the log has too.
+    """
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """Catch around the handler."""
+        """Check before the handler and catch around it."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
+        strict = not only_reads(method)
 
-        async def around(request: Any, context: Any, inner: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
-            if isinstance(request, _Undecodable):
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request is not a message of this method")
+        async def checked(requests: Any, context: Any) -> AsyncIterator[Any]:
+            async for request in requests:
+                await _check(request, context, strict=strict)
+                yield request
+
+        async def around(context: Any, inner: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
             try:
                 async for answer in inner():
                     yield answer
             except grpc.aio.AbortError:
                 raise
+            except NotImplementedError:  # what the generated code of a method raises that nobody wrote
+                await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "this service does not offer the method")
             except Exception:  # the edge of the service: the caller gets a code, the log gets the trace
                 error_id = secrets.token_hex(6)
                 _logger.exception("call_failed", method=method, error_id=error_id)
-                await context.abort(grpc.StatusCode.INTERNAL, f"internal error {error_id}; the controller's log says more")
+                await refuse(context, grpc.StatusCode.INTERNAL, f"internal error {error_id}; the controller's log says more")
 
-        return _wrapped(handler, around, decode=_tolerant)
+        return wrapped(handler, around, decode=_tolerant, checked=checked)
 
 
-class TokenAuth(grpc.aio.ServerInterceptor):
-    """Refuses calls without the token. Health and reflection ask for it too."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """Refuse, or pass on."""
-        handler = await continuation(handler_call_details)
-        if self._admits(handler_call_details):
-            return handler
-
-        async def around(request: Any, context: Any, inner: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
-            del request, inner
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "`authorization: Bearer <token>` is needed; the token is in <home>/control.token")
-            yield  # an async generator by its form
-
-        return _wrapped(handler, around)
-
-    def _admits(self, details: grpc.HandlerCallDetails) -> bool:
-        metadata: Any = details.invocation_metadata
-        given = [value for key, value in metadata or () if key == AUTHORIZATION]
-        if len(given) != 1 or not isinstance(given[0], str):
-            return False
-        scheme, _, token = given[0].partition(" ")
-        return scheme.lower() == "bearer" and same_token(token.strip(), self._token)
+async def _check(request: Any, context: Any, *, strict: bool) -> None:
+    if isinstance(request, _Undecodable):
+        await invalid(context, [("message", "is not a message of this method")])
+    if isinstance(request, Message) and (wrong := violations(request, strict=strict)):
+        await invalid(context, wrong)
 
 
 class _Undecodable:
@@ -122,57 +105,10 @@ def _tolerant(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
     def decoded(data: bytes) -> Any:
         try:
             return data if decode is None else decode(data)
-        except (DecodeError, ValueError):  # gRPC would turn them into UNKNOWN
+        except Exception:  # noqa: BLE001 (whatever bytes do to a decoder, gRPC would make UNKNOWN of it)
             return _Undecodable()
 
     return decoded
-
-
-def _wrapped(handler: Handler, around: Around, decode: Callable[[Any], Any] = lambda decoder: decoder) -> Handler:
-    if handler is None:
-        return None  # unknown method: gRPC answers UNIMPLEMENTED
-    behaviour: Any = (
-        handler.stream_stream
-        if handler.request_streaming and handler.response_streaming
-        else handler.stream_unary
-        if handler.request_streaming
-        else handler.unary_stream
-        if handler.response_streaming
-        else handler.unary_unary
-    )
-
-    def inner(request: Any, context: Any) -> AsyncIterator[Any]:
-        result = behaviour(request, context)
-        return _once(result, silent=handler.response_streaming) if inspect.isawaitable(result) else result
-
-    async def streaming(request: Any, context: Any) -> None:
-        # Written, not yielded: gRPC allows one of the two per call, and the health service writes.
-        async for answer in around(request, context, lambda: inner(request, context)):
-            await context.write(answer)
-
-    async def unary(request: Any, context: Any) -> Any:
-        answers = [answer async for answer in around(request, context, lambda: inner(request, context))]
-        return answers[0]
-
-    make: Any = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[handler.request_streaming, handler.response_streaming]
-    wrapped: Handler = make(
-        streaming if handler.response_streaming else unary,
-        request_deserializer=decode(handler.request_deserializer),
-        response_serializer=handler.response_serializer,
-    )
-    return wrapped
-
-
-async def _once(result: Awaitable[Any], *, silent: bool) -> AsyncIterator[Any]:
-    """The one answer of a unary method, or none of a streaming one that writes by itself."""
-    answer = await result
-    if not silent:
-        yield answer
 
 
 def _code_name(context: Any) -> str:

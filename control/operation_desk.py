@@ -18,7 +18,7 @@ from cryptoviz.log import get_logger
 from cryptoviz.operations import RESUMABLE, Arguments, OperationStatus
 from cryptoviz.settings import Settings
 
-__all__ = ["InvalidArguments", "OperationDesk"]
+__all__ = ["InvalidArguments", "OperationDesk", "is_operation_id"]
 
 _KEPT = 100
 _MIN_INTERVAL_S = 0.1
@@ -33,6 +33,11 @@ _logger = get_logger("controller")
 
 class InvalidArguments(TerminalError):
     """Arguments that cannot be meant; `violations` are pairs of field and description."""
+
+
+def is_operation_id(text: str) -> bool:
+    """Whether an operation could have it."""
+    return _ID.fullmatch(text) is not None
 
 
 class OperationDesk:
@@ -127,7 +132,7 @@ class OperationDesk:
 
     def _check(self, operation_id: str, arguments: Arguments, known: OperationStatus | None) -> None:
         violations = list(invalid_arguments(arguments, self._settings, self._clock.now_ms()))
-        if not _ID.fullmatch(operation_id):
+        if not is_operation_id(operation_id):
             violations.append(("operation_id", "is at most 64 letters, digits and `-`"))
         if known is not None and known.arguments != arguments:
             violations.append(("operation_id", "belongs to an operation with other arguments"))

@@ -8,17 +8,14 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from control.aborts import busy, invalid
-from control.operation_desk import InvalidArguments, OperationDesk
+from control.aborts import busy, invalid, refuse
+from control.operation_desk import InvalidArguments, OperationDesk, is_operation_id
 from cryptoviz.control.convert_operations import arguments_from_proto, operation_to_proto
 from cryptoviz.control.v1 import operations_pb2 as pb
 from cryptoviz.control.v1.operations_pb2_grpc import OperationsServiceServicer
 from cryptoviz.errors import ControlRefused, OperationBusy, UnknownOperation
 
 __all__ = ["OperationService"]
-
-_MAX_WATCHES = 64
-"""At a time: each costs a task. A page or a CLI needs one."""
 
 Context = Any  # grpc.aio.ServicerContext; the generated stubs ask for a class that is both that and the blocking one
 
@@ -28,7 +25,6 @@ class OperationService(OperationsServiceServicer):
 
     def __init__(self, desk: OperationDesk) -> None:
         self._desk = desk
-        self._watches = 0
 
     async def StartOperation(self, request: pb.StartOperationRequest, context: Context) -> pb.StartOperationResponse:
         try:
@@ -42,7 +38,7 @@ class OperationService(OperationsServiceServicer):
         except OperationBusy as error:
             await busy(context, error.message, error.operation)
         except ControlRefused as error:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, error.message)
+            await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, error.message)
         return pb.StartOperationResponse(operation=operation_to_proto(status))
 
     async def GetOperation(self, request: pb.GetOperationRequest, context: Context) -> pb.GetOperationResponse:
@@ -55,27 +51,23 @@ class OperationService(OperationsServiceServicer):
 
     async def WatchOperation(self, request: pb.WatchOperationRequest, context: Context) -> AsyncIterator[pb.WatchOperationResponse]:
         await self._known(request.operation_id, context)
-        if self._watches >= _MAX_WATCHES:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_MAX_WATCHES} watches are open already")
-        self._watches += 1
-        try:
-            version = request.after_version
-            while True:
-                # A slow reader finds the newest status when it is ready for the next: nothing queues up for it here.
-                status = await self._desk.changed_since(request.operation_id, version)
-                version = status.version
-                yield pb.WatchOperationResponse(operation=operation_to_proto(status))
-                if status.over:
-                    return
-        finally:
-            self._watches -= 1
+        version = request.after_version
+        while True:
+            # A slow reader finds the newest status when it is ready for the next: nothing queues up for it here.
+            status = await self._desk.changed_since(request.operation_id, version)
+            version = status.version
+            yield pb.WatchOperationResponse(operation=operation_to_proto(status))
+            if status.over:
+                return
 
     async def CancelOperation(self, request: pb.CancelOperationRequest, context: Context) -> pb.CancelOperationResponse:
         await self._known(request.operation_id, context)
         return pb.CancelOperationResponse(operation=operation_to_proto(await self._desk.cancel(request.operation_id)))
 
     async def _known(self, operation_id: str, context: Context) -> None:
+        if not is_operation_id(operation_id):
+            await invalid(context, [("operation_id", "is 1 to 64 letters, digits and `-`")])
         try:
             self._desk.get(operation_id)
         except UnknownOperation as unknown:
-            await context.abort(grpc.StatusCode.NOT_FOUND, unknown.message)
+            await refuse(context, grpc.StatusCode.NOT_FOUND, unknown.message)

@@ -44,6 +44,7 @@ class Reconciler:
         store: keeps the desired state.
         clock: time.
         interval_ms: the loop looks at least this often; edits wake it at once.
+        pipeline_id: see `cryptoviz.control.pipeline.pipeline_id`.
         replayed: prices come from the replay market.
         uniform: jitter in [0, 1).
     """
@@ -56,6 +57,7 @@ class Reconciler:
         clock: Clock,
         interval_ms: int,
         *,
+        pipeline_id: str = "pipeline",
         replayed: bool = False,
         uniform: Callable[[], float] = random.random,
     ) -> None:
@@ -74,7 +76,7 @@ class Reconciler:
         self._boot_ms = clock.now_ms() - steady_ms(clock)
         self._wake = asyncio.Event()
         self._saving = asyncio.Lock()
-        self._snapshots = Snapshots(replayed=replayed)
+        self._snapshots = Snapshots(pipeline_id, replayed=replayed)
 
     async def open(self) -> None:
         """Read what is wanted and find what runs already: a controller made anew takes over, it does not restart."""

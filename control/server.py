@@ -7,18 +7,22 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2_grpc
 
+from control.admission import Gate, Room, Turnstile
+from control.call_log import CallLog
 from control.gap_service import GapReader, GapService
-from control.interceptors import AccessLog, Fence, TokenAuth
+from control.health import Health
+from control.interceptors import AccessLog, Fence
+from control.methods import CONTROL, GAPS, OPERATIONS, SERVICES
 from control.operation_desk import OperationDesk
 from control.operation_service import OperationService
 from control.reconciler import Reconciler
+from control.reflection import Reflection
 from control.service import ControlService
 from cryptoviz.components import ComponentState
 from cryptoviz.control.channel import SERVER_OPTIONS
-from cryptoviz.control.v1 import control_pb2, gaps_pb2, operations_pb2
 from cryptoviz.control.v1.control_pb2_grpc import add_ControlServiceServicer_to_server
 from cryptoviz.control.v1.gaps_pb2_grpc import add_GapsServiceServicer_to_server
 from cryptoviz.control.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
@@ -28,14 +32,9 @@ from cryptoviz.settings import Settings
 
 __all__ = ["ControlServer"]
 
-_MAX_CONCURRENT_RPCS = 512
-"""Past it callers get RESOURCE_EXHAUSTED at once instead of a queue that grows."""
 _BIND_TIMEOUT_S = 5.0
 """A controller made anew may find its predecessor's socket not closed yet."""
 _BIND_RETRY_S = 0.25
-_SERVICE = control_pb2.DESCRIPTOR.services_by_name["ControlService"].full_name
-_OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name
-_GAPS = gaps_pb2.DESCRIPTOR.services_by_name["GapsService"].full_name
 
 _log = get_logger("controller")
 
@@ -56,9 +55,11 @@ class ControlServer:
         self._operations = operations
         self._read_gaps = read_gaps
         self._settings = settings
-        self._token = token
         self._on_shutdown = on_shutdown
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
+        self._calls = CallLog()
+        self.room = Room()
+        self.gate = Gate(token, self._calls)
         self._server: grpc.aio.Server | None = None
         self._health_task: asyncio.Task[None] | None = None
 
@@ -81,7 +82,7 @@ class ControlServer:
 
     async def not_serving(self) -> None:
         """Health says NOT_SERVING from now on, for good; calls are still answered."""
-        await self._health.enter_graceful_shutdown()
+        self._health.end()
 
     async def stop(self, grace_s: float) -> None:
         """End: no new calls, those in flight get `grace_s` seconds."""
@@ -90,15 +91,18 @@ class ControlServer:
             self._health_task.cancel()
         if self._server is not None:
             await self._server.stop(grace_s)
+        self._calls.close()
 
     def _build(self) -> grpc.aio.Server:
-        interceptors = (AccessLog(), TokenAuth(self._token), Fence())
-        server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS, maximum_concurrent_rpcs=_MAX_CONCURRENT_RPCS)
+        # The gate first: what has no token costs next to nothing. Limits of calls are the turnstile's, by kind, because one for all lets the idle
+        # of one kind keep out all others.
+        interceptors = (self.gate, AccessLog(self._calls), Turnstile(self.room), Fence())
+        server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
         add_ControlServiceServicer_to_server(ControlService(self._reconciler, self._settings, self._on_shutdown), server)
         add_OperationsServiceServicer_to_server(OperationService(self._operations), server)
         add_GapsServiceServicer_to_server(GapService(self._read_gaps, self._settings), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((_SERVICE, _OPERATIONS, _GAPS, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Reflection(SERVICES), server)
         return server
 
     def _bind(self, server: grpc.aio.Server) -> None:
@@ -117,8 +121,8 @@ class ControlServer:
         return PreflightError(f"{address} is taken: end the process that listens there, or set CRYPTOVIZ_CONTROL__PORT", problems=[address])
 
     async def _follow_health(self) -> None:
-        for service in (_SERVICE, _OPERATIONS, _GAPS):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        for service in (CONTROL, OPERATIONS, GAPS):
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         version = 0
         while True:
             pipeline = await self._reconciler.changed_since(version)
@@ -126,4 +130,4 @@ class ControlServer:
             for component in pipeline.components:
                 serving = component.state is ComponentState.RUNNING
                 status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-                await self._health.set(component.name, status)
+                self._health.set(component.name, status)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 
-from control.aborts import invalid
+from control.aborts import invalid, refuse
 from control.components import is_component_name
 from control.logs import follow, last_lines, pages
 from control.providers import ProviderDesk
@@ -26,8 +25,6 @@ from cryptoviz.settings import Settings
 
 __all__ = ["ControlService"]
 
-_MAX_STREAMS = 64
-"""Watches and followed logs at a time: each costs a task and a snapshot in flight. A page or a CLI needs one or two."""
 _DEFAULT_LINES = 100
 _MAX_LINES = 10_000
 _MAX_REASON = 200
@@ -42,7 +39,6 @@ class ControlService(ControlServiceServicer):
         self._reconciler = reconciler
         self._settings = settings
         self._on_shutdown = on_shutdown
-        self._streams = 0
         self._desk = ProviderDesk(reconciler, reconciler.runtime, settings)
 
     async def ListComponents(self, request: pb.ListComponentsRequest, context: Context) -> pb.ListComponentsResponse:
@@ -65,32 +61,30 @@ class ControlService(ControlServiceServicer):
         return pb.RestartComponentResponse(component=await self._one(request.name, context, self._reconciler.restart))
 
     async def StartPipeline(self, request: pb.StartPipelineRequest, context: Context) -> pb.StartPipelineResponse:
-        del request
+        await self._this_pipeline(request.pipeline_id, context)
         try:
             pipeline = await self._reconciler.start_all()
         except ControlRefused as refused:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, refused.message)
+            await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, refused.message)
         return pb.StartPipelineResponse(pipeline=pipeline_to_proto(pipeline))
 
     async def StopPipeline(self, request: pb.StopPipelineRequest, context: Context) -> pb.StopPipelineResponse:
-        del request, context
+        await self._this_pipeline(request.pipeline_id, context)
         return pb.StopPipelineResponse(pipeline=pipeline_to_proto(await self._reconciler.stop_all()))
 
     async def Shutdown(self, request: pb.ShutdownRequest, context: Context) -> pb.ShutdownResponse:
-        del request, context
+        await self._this_pipeline(request.pipeline_id, context)
         await self._on_shutdown()
         return pb.ShutdownResponse(pipeline=pipeline_to_proto(self._reconciler.shutdown()))
 
     async def WatchPipeline(self, request: pb.WatchPipelineRequest, context: Context) -> AsyncIterator[pb.WatchPipelineResponse]:
-        if self._streams >= _MAX_STREAMS:
-            await self._too_many(context)
-        with self._stream():
-            version = request.after_version
-            while True:
-                # A reader that is slow finds one snapshot, the newest, when it is ready for the next: nothing queues up for it here.
-                pipeline = await self._reconciler.changed_since(version)
-                version = pipeline.version
-                yield pb.WatchPipelineResponse(pipeline=pipeline_to_proto(pipeline))
+        del context
+        version = request.after_version
+        while True:
+            # A reader that is slow finds one snapshot, the newest, when it is ready for the next: nothing queues up for it here.
+            pipeline = await self._reconciler.changed_since(version)
+            version = pipeline.version
+            yield pb.WatchPipelineResponse(pipeline=pipeline_to_proto(pipeline))
 
     async def TailLogs(self, request: pb.TailLogsRequest, context: Context) -> AsyncIterator[pb.TailLogsResponse]:
         name = await self._known(request.name, context)
@@ -102,11 +96,8 @@ class ControlService(ControlServiceServicer):
             for page in pages(await last_lines(path, lines)):
                 yield pb.TailLogsResponse(lines=page)
             return
-        if self._streams >= _MAX_STREAMS:
-            await self._too_many(context)
-        with self._stream():
-            async for page in follow(path, lines):
-                yield pb.TailLogsResponse(lines=page)
+        async for page in follow(path, lines):
+            yield pb.TailLogsResponse(lines=page)
 
     async def ListProviders(self, request: pb.ListProvidersRequest, context: Context) -> pb.ListProvidersResponse:
         del request, context
@@ -134,19 +125,16 @@ class ControlService(ControlServiceServicer):
         try:
             return provider_to_proto(await verb(name))
         except UnknownComponent as unknown:
-            await context.abort(grpc.StatusCode.NOT_FOUND, unknown.message)
-            raise  # abort never returns
+            await refuse(context, grpc.StatusCode.NOT_FOUND, unknown.message)
         except ControlRefused as refused:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, refused.message)
-            raise
+            await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, refused.message)
 
     async def _one(self, name: str, context: Context, verb: Callable[[str], Awaitable[ComponentStatus]]) -> pb.Component:
         await self._known(name, context)
         try:
             return component_to_proto(await verb(name))
         except ControlRefused as refused:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, refused.message)
-            raise  # abort never returns
+            await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, refused.message)
 
     async def _known(self, name: str, context: Context) -> str:
         """`name`, checked: it becomes part of a path and of log lines."""
@@ -155,23 +143,13 @@ class ControlService(ControlServiceServicer):
         try:
             return self._reconciler.table.require(name).name
         except UnknownComponent as unknown:
-            await context.abort(grpc.StatusCode.NOT_FOUND, unknown.message)
-            raise
+            await refuse(context, grpc.StatusCode.NOT_FOUND, unknown.message)
 
-    @contextmanager
-    def _stream(self) -> Iterator[None]:
-        self._streams += 1
-        try:
-            yield
-        finally:
-            self._streams -= 1
-
-    @staticmethod
-    async def _too_many(context: Context) -> NoReturn:
-        await context.abort(
-            grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_MAX_STREAMS} streams are open, no more are served: close one, or poll ListComponents"
-        )
-        raise AssertionError  # abort never returns
+    async def _this_pipeline(self, pipeline_id: str, context: Context) -> None:
+        """A verb for the whole pipeline must name it: bytes that happen to decode are no reason to end anything."""
+        own = self._reconciler.snapshot().id
+        if pipeline_id != own:
+            await _invalid(context, "pipeline_id", f"must be {own}, the id of this pipeline, as ListComponents gives it")
 
 
 async def _invalid(context: Context, field: str, description: str) -> NoReturn:

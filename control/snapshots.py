@@ -13,7 +13,8 @@ __all__ = ["Snapshots"]
 class Snapshots:
     """Holds one snapshot, the newest; whoever is slow misses those in between and nothing piles up. For one event loop."""
 
-    def __init__(self, *, replayed: bool) -> None:
+    def __init__(self, pipeline_id: str, *, replayed: bool) -> None:
+        self._id = pipeline_id
         self._replayed = replayed
         self._shown: tuple[ComponentStatus, ...] = ()
         self._changed = asyncio.Event()
@@ -37,7 +38,7 @@ class Snapshots:
     def newest(self) -> PipelineStatus:
         """The newest snapshot."""
         state, reason = overall(self._shown)
-        return PipelineStatus(state, reason, self._shown, self._replayed, self._version)
+        return PipelineStatus(state, reason, self._shown, self._replayed, self._version, self._id)
 
     def component(self, name: str) -> ComponentStatus:
         """One component of the newest snapshot, which must have it."""

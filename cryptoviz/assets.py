@@ -118,7 +118,7 @@ def resolve_assets(names: Iterable[str], extra: Iterable[Asset] = ()) -> tuple[A
             meant = f" (did you mean {' or '.join(near)}?)" if near else ""
             known_ids = ", ".join(sorted(by_id))
             raise UnknownAsset(
-                f"unknown asset {name!r}{meant}: known ids are {known_ids}; add one with CRYPTOVIZ_EXTRA_ASSETS or correct CRYPTO_LIST",
+                f"unknown asset {name[:64]!r}{meant}: known ids are {known_ids}; add one with CRYPTOVIZ_EXTRA_ASSETS or correct CRYPTO_LIST",
                 asset=name,
                 near=tuple(near),
             )

@@ -108,15 +108,15 @@ class ControlClient:
 
     def start_pipeline(self) -> PipelineStatus:
         """Want every component running. Returns at once."""
-        return pipeline_from_proto(self._call("StartPipeline", pb.StartPipelineRequest()).pipeline)
+        return pipeline_from_proto(self._call("StartPipeline", pb.StartPipelineRequest(pipeline_id=self.list().id)).pipeline)
 
     def stop_pipeline(self) -> PipelineStatus:
         """Want every component stopped; the control service goes on. Returns at once."""
-        return pipeline_from_proto(self._call("StopPipeline", pb.StopPipelineRequest()).pipeline)
+        return pipeline_from_proto(self._call("StopPipeline", pb.StopPipelineRequest(pipeline_id=self.list().id)).pipeline)
 
     def shutdown(self) -> PipelineStatus:
         """End every component, then the control service. Returns at once; `watch` shows it going down and then raises EngineUnavailable."""
-        return pipeline_from_proto(self._call("Shutdown", pb.ShutdownRequest()).pipeline)
+        return pipeline_from_proto(self._call("Shutdown", pb.ShutdownRequest(pipeline_id=self.list().id)).pipeline)
 
     def watch(self, after_version: int = 0, *, timeout_s: float | None = None) -> Iterator[PipelineStatus]:
         """The state now, then each change as it comes.

@@ -21,7 +21,8 @@ def main() -> int:
     options = parser.parse_args()
     metadata = (("authorization", f"Bearer {options.token_file.read_text().strip()}"),)
 
-    with grpc.insecure_channel(options.address) as channel:
+    # gRPC takes `http_proxy` of the shell for every address, also for one on this machine.
+    with grpc.insecure_channel(options.address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         stub = control_pb2_grpc.ControlServiceStub(channel)
         try:
             pipeline = stub.ListComponents(control_pb2.ListComponentsRequest(), timeout=5, metadata=metadata).pipeline

@@ -42,7 +42,17 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     # Half of the clients' interval, so that an honest client is never told to calm down.
     ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_TIME_MS // 2),
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    # Both alike: between the two, gRPC refuses some at random. The token takes 60 bytes.
     ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.absolute_max_metadata_size", 8 * 1024),
+    # More than all budgets of one connection together (`control.methods`), so that its streams never keep its calls waiting.
+    ("grpc.max_concurrent_streams", 256),
+    # Sockets are file descriptors, of which the controller needs some for its own files.
+    ("grpc.max_allowed_incoming_connections", 512),
+    # Of TLS, and of HTTP/2's first frames: a socket that says nothing is closed; two minutes by default.
+    ("grpc.server_handshake_timeout_ms", 5_000),
+    # Connections without a call; a client opens its next one by itself.
+    ("grpc.max_connection_idle_ms", 300_000),
     # On by default on Linux: two controllers would both bind the port and share its calls.
     ("grpc.so_reuseport", 0),
 )

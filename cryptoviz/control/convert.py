@@ -55,6 +55,7 @@ def pipeline_to_proto(status: PipelineStatus) -> pb.Pipeline:
         components=[component_to_proto(component) for component in status.components],
         replayed=status.replayed,
         version=status.version,
+        id=status.id,
     )
 
 
@@ -66,4 +67,5 @@ def pipeline_from_proto(message: pb.Pipeline) -> PipelineStatus:
         components=tuple(component_from_proto(component) for component in message.components),
         replayed=message.replayed,
         version=message.version,
+        id=message.id,
     )

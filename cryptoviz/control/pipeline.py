@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
+from cryptoviz.settings import Settings
 
-__all__ = ["PipelineStatus", "overall"]
+__all__ = ["PipelineStatus", "overall", "pipeline_id"]
 
 # Of all wanted components the worst state is the pipeline's: the first of these that any of them is in.
 _WORST_FIRST = (
@@ -33,6 +35,7 @@ class PipelineStatus:
         components: in start order.
         replayed: the prices come from the replay market.
         version: grows with each change; what `WatchPipeline` resumes from.
+        id: names the pipeline; verbs for the whole pipeline ask for it. Empty from a service that does not know it.
     """
 
     state: ComponentState
@@ -40,6 +43,7 @@ class PipelineStatus:
     components: tuple[ComponentStatus, ...]
     replayed: bool = False
     version: int = 0
+    id: str = ""
 
     def component(self, name: str) -> ComponentStatus | None:
         """The component of that name, if the pipeline has it."""
@@ -48,6 +52,12 @@ class PipelineStatus:
     def to_json_dict(self) -> dict[str, Any]:
         """What `cryptoviz status --json` prints. `since` is ISO 8601 in UTC."""
         return {"state": str(self.state), "reason": self.reason, "components": [_component_json(component) for component in self.components]}
+
+
+def pipeline_id(settings: Settings) -> str:
+    """The same for each run from one data directory, another one for every other."""
+    place = hashlib.blake2b(str(settings.home.absolute()).encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+    return f"{settings.ray.namespace}-{place}"
 
 
 def overall(components: Iterable[ComponentStatus]) -> tuple[ComponentState, str]:

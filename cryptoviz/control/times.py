@@ -9,12 +9,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 __all__ = ["moment_ms", "stamp"]
 
 
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999, as timestamp.proto says."""
+
+
 def stamp(moment_ms: int | None) -> Timestamp | None:
     """The message of a time; None stays absent."""
     if moment_ms is None:
         return None
     made = Timestamp()
-    made.FromMilliseconds(moment_ms)
+    # A value that came from outside may lie where protobuf knows no time; an answer with the nearest one is better than none.
+    made.FromMilliseconds(min(max(moment_ms, _FIRST_MS), _LAST_MS))
     return made
 
 

@@ -276,8 +276,9 @@ def test_the_end_leaves_nothing_and_keeps_what_was_wanted(control: ControlClient
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         control.shutdown()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        named = pb.StartPipelineRequest(pipeline_id=control.list().id)
         with pytest.raises(grpc.RpcError) as refused:
-            ControlServiceStub(channel).StartPipeline(pb.StartPipelineRequest(), timeout=10, metadata=metadata)
+            ControlServiceStub(channel).StartPipeline(named, timeout=10, metadata=metadata)
         assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         watch.cancel()
     control.wait_stopped(30)

@@ -3,6 +3,8 @@
 isort:skip_file
 The control contract of CryptoViz. RPCs edit the desired state only; a reconcile loop makes it so.
 Verbs are idempotent: a client that saw UNAVAILABLE or DEADLINE_EXCEEDED may call again.
+Every verb that changes something names what it changes: a component, a provider, an operation, or the pipeline by its id. An empty message, and one
+with fields that this contract does not have, is INVALID_ARGUMENT for them and changes nothing.
 """
 
 from collections import abc as _abc
@@ -188,6 +190,7 @@ class Pipeline(_message.Message):
     COMPONENTS_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     state: Global___ComponentState.ValueType
     """RUNNING when all wanted components are; else the worst among them."""
     reason: _builtins.str
@@ -195,6 +198,8 @@ class Pipeline(_message.Message):
     """Prices are replayed history, not the market."""
     version: _builtins.int
     """Grows with each change; see WatchPipeline."""
+    id: _builtins.str
+    """Names this pipeline: the same for each run from one data directory. Verbs for the whole pipeline ask for it."""
     @_builtins.property
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___Component]: ...
     def __init__(
@@ -205,10 +210,11 @@ class Pipeline(_message.Message):
         components: _abc.Iterable[Global___Component] | None = ...,
         replayed: _builtins.bool = ...,
         version: _builtins.int = ...,
+        id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "reason", b"reason", "replayed", b"replayed", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "id", b"id", "reason", b"reason", "replayed", b"replayed", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -409,12 +415,17 @@ Global___RestartComponentResponse: _TypeAlias = RestartComponentResponse  # noqa
 class StartPipelineRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    PIPELINE_ID_FIELD_NUMBER: _builtins.int
+    pipeline_id: _builtins.str
+    """Pipeline.id, as ListComponents gives it."""
     def __init__(
         self,
+        *,
+        pipeline_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline_id", b"pipeline_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -444,12 +455,17 @@ Global___StartPipelineResponse: _TypeAlias = StartPipelineResponse  # noqa: Y015
 class StopPipelineRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    PIPELINE_ID_FIELD_NUMBER: _builtins.int
+    pipeline_id: _builtins.str
+    """Pipeline.id, as ListComponents gives it."""
     def __init__(
         self,
+        *,
+        pipeline_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline_id", b"pipeline_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -479,12 +495,17 @@ Global___StopPipelineResponse: _TypeAlias = StopPipelineResponse  # noqa: Y015
 class ShutdownRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    PIPELINE_ID_FIELD_NUMBER: _builtins.int
+    pipeline_id: _builtins.str
+    """Pipeline.id, as ListComponents gives it."""
     def __init__(
         self,
+        *,
+        pipeline_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline_id", b"pipeline_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -145,14 +145,14 @@ class ControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartPipeline(self, request, context):
-        """Wants every component running.
+        """Wants every component running. INVALID_ARGUMENT without the pipeline's own id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopPipeline(self, request, context):
-        """Wants every component stopped, in reverse start order. The control service itself goes on.
+        """Wants every component stopped, in reverse start order. The control service itself goes on. INVALID_ARGUMENT without the pipeline's own id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,7 +160,8 @@ class ControlServiceServicer:
 
     def Shutdown(self, request, context):
         """Stops every component as StopPipeline does, but keeps their desired state, then ends the control service itself. Health says NOT_SERVING
-        from the start. Follow it with WatchPipeline; verbs that start something answer FAILED_PRECONDITION from now on.
+        from the start. Follow it with WatchPipeline; verbs that start something answer FAILED_PRECONDITION from now on. INVALID_ARGUMENT without the
+        pipeline's own id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

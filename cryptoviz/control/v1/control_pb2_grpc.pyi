@@ -3,6 +3,8 @@
 isort:skip_file
 The control contract of CryptoViz. RPCs edit the desired state only; a reconcile loop makes it so.
 Verbs are idempotent: a client that saw UNAVAILABLE or DEADLINE_EXCEEDED may call again.
+Every verb that changes something names what it changes: a component, a provider, an operation, or the pipeline by its id. An empty message, and one
+with fields that this contract does not have, is INVALID_ARGUMENT for them and changes nothing.
 """
 
 from collections import abc as _abc
@@ -44,12 +46,13 @@ class ControlServiceStub:
     RestartComponent: _grpc.UnaryUnaryMultiCallable[_control_pb2.RestartComponentRequest, _control_pb2.RestartComponentResponse]
     """Stops and starts again; the desired state becomes running."""
     StartPipeline: _grpc.UnaryUnaryMultiCallable[_control_pb2.StartPipelineRequest, _control_pb2.StartPipelineResponse]
-    """Wants every component running."""
+    """Wants every component running. INVALID_ARGUMENT without the pipeline's own id."""
     StopPipeline: _grpc.UnaryUnaryMultiCallable[_control_pb2.StopPipelineRequest, _control_pb2.StopPipelineResponse]
-    """Wants every component stopped, in reverse start order. The control service itself goes on."""
+    """Wants every component stopped, in reverse start order. The control service itself goes on. INVALID_ARGUMENT without the pipeline's own id."""
     Shutdown: _grpc.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownResponse]
     """Stops every component as StopPipeline does, but keeps their desired state, then ends the control service itself. Health says NOT_SERVING
-    from the start. Follow it with WatchPipeline; verbs that start something answer FAILED_PRECONDITION from now on.
+    from the start. Follow it with WatchPipeline; verbs that start something answer FAILED_PRECONDITION from now on. INVALID_ARGUMENT without the
+    pipeline's own id.
     """
     WatchPipeline: _grpc.UnaryStreamMultiCallable[_control_pb2.WatchPipelineRequest, _control_pb2.WatchPipelineResponse]
     """The whole state first, then each change. Resume with the last version seen: what was missed in between arrives as one snapshot."""
@@ -78,12 +81,13 @@ class ControlServiceAsyncStub(ControlServiceStub):
     RestartComponent: _aio.UnaryUnaryMultiCallable[_control_pb2.RestartComponentRequest, _control_pb2.RestartComponentResponse]  # type: ignore[assignment]
     """Stops and starts again; the desired state becomes running."""
     StartPipeline: _aio.UnaryUnaryMultiCallable[_control_pb2.StartPipelineRequest, _control_pb2.StartPipelineResponse]  # type: ignore[assignment]
-    """Wants every component running."""
+    """Wants every component running. INVALID_ARGUMENT without the pipeline's own id."""
     StopPipeline: _aio.UnaryUnaryMultiCallable[_control_pb2.StopPipelineRequest, _control_pb2.StopPipelineResponse]  # type: ignore[assignment]
-    """Wants every component stopped, in reverse start order. The control service itself goes on."""
+    """Wants every component stopped, in reverse start order. The control service itself goes on. INVALID_ARGUMENT without the pipeline's own id."""
     Shutdown: _aio.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownResponse]  # type: ignore[assignment]
     """Stops every component as StopPipeline does, but keeps their desired state, then ends the control service itself. Health says NOT_SERVING
-    from the start. Follow it with WatchPipeline; verbs that start something answer FAILED_PRECONDITION from now on.
+    from the start. Follow it with WatchPipeline; verbs that start something answer FAILED_PRECONDITION from now on. INVALID_ARGUMENT without the
+    pipeline's own id.
     """
     WatchPipeline: _aio.UnaryStreamMultiCallable[_control_pb2.WatchPipelineRequest, _control_pb2.WatchPipelineResponse]  # type: ignore[assignment]
     """The whole state first, then each change. Resume with the last version seen: what was missed in between arrives as one snapshot."""
@@ -145,7 +149,7 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.StartPipelineRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.StartPipelineResponse, _abc.Awaitable[_control_pb2.StartPipelineResponse]]:
-        """Wants every component running."""
+        """Wants every component running. INVALID_ARGUMENT without the pipeline's own id."""
 
     @_abc_1.abstractmethod
     def StopPipeline(
@@ -153,7 +157,7 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.StopPipelineRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.StopPipelineResponse, _abc.Awaitable[_control_pb2.StopPipelineResponse]]:
-        """Wants every component stopped, in reverse start order. The control service itself goes on."""
+        """Wants every component stopped, in reverse start order. The control service itself goes on. INVALID_ARGUMENT without the pipeline's own id."""
 
     @_abc_1.abstractmethod
     def Shutdown(
@@ -162,7 +166,8 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ShutdownResponse, _abc.Awaitable[_control_pb2.ShutdownResponse]]:
         """Stops every component as StopPipeline does, but keeps their desired state, then ends the control service itself. Health says NOT_SERVING
-        from the start. Follow it with WatchPipeline; verbs that start something answer FAILED_PRECONDITION from now on.
+        from the start. Follow it with WatchPipeline; verbs that start something answer FAILED_PRECONDITION from now on. INVALID_ARGUMENT without the
+        pipeline's own id.
         """
 
     @_abc_1.abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from control.server import ControlServer
 from control.token import ensure_token
 from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
+from cryptoviz.control.pipeline import pipeline_id
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.gaps import Gap
 from cryptoviz.settings import Settings, load_settings
@@ -36,6 +37,8 @@ class Serving:
     loop: asyncio.AbstractEventLoop
     operations: FakeOperationRunner
     desk: OperationDesk
+    server: ControlServer | None = None
+    read_gaps: Callable[[], Awaitable[list[Gap]]] | None = None
     gaps: list[Gap] | Exception = field(default_factory=list)
     shutdowns: list[str] = field(default_factory=list)
 
@@ -61,12 +64,17 @@ def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any
     end: list[asyncio.Event] = []
 
     async def main() -> None:
-        reconciler = Reconciler(table or small_table(), runtime, MemoryStore(), SystemClock(), interval_ms=20)
+        # No jitter: hypothesis takes a changed random state, be it another thread's, for a fault of the test.
+        reconciler = Reconciler(
+            table or small_table(), runtime, MemoryStore(), SystemClock(), interval_ms=20, pipeline_id=pipeline_id(settings), uniform=lambda: 0.5
+        )
         runner = FakeOperationRunner(settings)
         desk = OperationDesk(runner, MemoryOperations(), settings, SystemClock(), lambda _: runner.down)
         here = Serving(settings, ensure_token(settings.token_file), runtime, reconciler, asyncio.get_running_loop(), runner, desk)
 
         async def read_gaps() -> list[Gap]:
+            if here.read_gaps is not None:
+                return await here.read_gaps()
             if isinstance(here.gaps, Exception):
                 raise here.gaps
             return here.gaps
@@ -76,6 +84,7 @@ def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any
             await server.not_serving()
 
         server = ControlServer(reconciler, desk, read_gaps, settings, here.token, shutdown)
+        here.server = server
         try:
             await reconciler.open()
             await desk.open()

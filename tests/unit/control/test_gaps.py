@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from control.methods import GAPS, budget_of
 from cryptoviz.client import ControlClient
 from cryptoviz.control.convert_gaps import gap_from_proto, gap_to_proto
 from cryptoviz.errors import ControlRefused, EngineUnavailable
 from cryptoviz.gaps import Gap, GapScope, GapState
+from tests.helpers import eventually
 from tests.unit.control.serving import Serving, serving
 
 T = 1_764_028_800_000
@@ -51,6 +55,28 @@ def test_which_gaps_are_listed(client: ControlClient) -> None:
     assert client.gaps(start_ms=T + 4 * MINUTE) == [OPEN]
     assert client.gaps(start_ms=T + 4 * MINUTE + 1) == []
     assert client.gaps(end_ms=T + MINUTE) == [OPEN]
+
+
+def test_readings_at_the_same_time_are_one(served: Serving, client: ControlClient) -> None:
+    """Each is a process of its own, so that many callers must not make many."""
+    release, began = asyncio.Event(), []
+
+    async def slow() -> list[Gap]:
+        began.append(1)
+        await release.wait()
+        return LEDGER
+
+    served.read_gaps = slow
+    with ThreadPoolExecutor(6) as pool:
+        answers = [pool.submit(client.gaps) for _ in range(6)]
+        budget = budget_of(f"/{GAPS}/ListGaps")
+        eventually(lambda: served.server is not None and served.server.room.count(budget) == 6)
+        served.loop.call_soon_threadsafe(release.set)
+        assert [answer.result(20) for answer in answers] == [[OPEN, PARTLY]] * 6
+    assert began == [1]
+    # The next one reads again.
+    assert client.gaps() == [OPEN, PARTLY]
+    assert began == [1, 1]
 
 
 def test_refusals(served: Serving, client: ControlClient) -> None:

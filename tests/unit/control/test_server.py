@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +21,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from cryptoviz.components import ComponentState
+from cryptoviz.components import ComponentState, DesiredState
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.errors import PreflightError, UnknownComponent
@@ -52,6 +54,14 @@ def refusal(call: Any, *arguments: Any, **keywords: Any) -> grpc.RpcError:
     with pytest.raises(grpc.RpcError) as caught:
         run()
     return caught.value
+
+
+def details_of(error: grpc.RpcError) -> list[Any]:
+    """The field violations that a refusal carries."""
+    bad_request = error_details_pb2.BadRequest()
+    status = status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    assert status.details[0].Unpack(bad_request)
+    return list(bad_request.field_violations)
 
 
 def test_health_and_reflection(served: Serving, channel: grpc.Channel) -> None:
@@ -122,10 +132,7 @@ def test_malformed_names_are_refused_with_details(served: Serving, channel: grpc
     request = getattr(pb, f"{method}Request")(name=name)
     error = refusal(getattr(ControlServiceStub(channel), method), request, metadata=served.metadata())
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    trailing = dict(error.trailing_metadata())
-    bad_request = error_details_pb2.BadRequest()
-    assert status_pb2.Status.FromString(trailing["grpc-status-details-bin"]).details[0].Unpack(bad_request)
-    assert bad_request.field_violations[0].field == "name"
+    assert details_of(error)[0].field == "name"
     assert len(error.details()) < 300  # what was sent is not sent back
 
 
@@ -148,6 +155,47 @@ def test_bytes_that_are_no_message_are_refused(served: Serving, channel: grpc.Ch
     assert refusal(kind(METHOD + method), payload, metadata=served.metadata()).code() is grpc.StatusCode.INVALID_ARGUMENT
     with served.client() as client:
         assert len(client.list().components) == 4
+
+
+@pytest.mark.parametrize("method", ["StartPipeline", "StopPipeline", "Shutdown"])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",  # nothing
+        b"\x0a\x00",  # an empty id
+        b"\x0a\x09cryptoviz",  # another id
+        b"\xf8\x01\x01",  # an unknown field
+        b"\x0a\x05OTHER",
+    ],
+)
+def test_a_verb_for_the_whole_pipeline_must_name_it(served: Serving, channel: grpc.Channel, method: str, payload: bytes) -> None:
+    with served.client() as client:
+        client.start("page")
+        eventually(lambda: client.get("page").state is ComponentState.RUNNING)
+        error = refusal(channel.unary_unary(METHOD + method), payload, metadata=served.metadata())
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert details_of(error)[0].field in ("pipeline_id", "message")
+        # Nothing was stopped, nothing else was started.
+        assert [one.name for one in client.list().components if one.desired is DesiredState.RUNNING] == ["page"]
+    assert served.shutdowns == []
+
+
+@pytest.mark.parametrize(
+    "method", ["StartPipeline", "StopPipeline", "Shutdown", "StartComponent", "StopComponent", "RestartComponent", "TripBreaker"]
+)
+def test_a_verb_with_a_field_that_is_not_understood_changes_nothing(served: Serving, channel: grpc.Channel, method: str) -> None:
+    kind = getattr(pb, f"{method}Request")
+    named = kind(pipeline_id=served.reconciler.snapshot().id) if "pipeline_id" in kind.DESCRIPTOR.fields_by_name else kind(name="page")
+    before = served.reconciler.snapshot()
+    error = refusal(channel.unary_unary(METHOD + method), named.SerializeToString() + b"\xf8\x01\x01", metadata=served.metadata())
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert [(one.field, one.description) for one in details_of(error)] == [("message", "has fields that this service does not know")]
+    assert served.reconciler.snapshot() == before
+
+
+def test_a_method_that_only_reads_ignores_what_it_does_not_know(served: Serving, channel: grpc.Channel) -> None:
+    answer = channel.unary_unary(METHOD + "ListComponents")(b"\xf8\x01\x01", metadata=served.metadata(), timeout=10)
+    assert len(pb.ListComponentsResponse.FromString(answer).pipeline.components) == 4
 
 
 def test_an_unknown_method_is_unimplemented(served: Serving, channel: grpc.Channel) -> None:
@@ -217,7 +265,7 @@ def test_a_watch_resumes_after_a_version(served: Serving) -> None:
 
 def test_watchers_are_limited(served: Serving, channel: grpc.Channel) -> None:
     stub = ControlServiceStub(channel)
-    watches = [stub.WatchPipeline(pb.WatchPipelineRequest(), metadata=served.metadata()) for _ in range(64)]
+    watches = [stub.WatchPipeline(pb.WatchPipelineRequest(), metadata=served.metadata()) for _ in range(16)]
     for watch in watches:
         next(watch)
     error = refusal(stub.WatchPipeline, pb.WatchPipelineRequest(), metadata=served.metadata())
@@ -255,8 +303,18 @@ def test_the_end_is_announced_before_it_comes(served: Serving, channel: grpc.Cha
     assert served.shutdowns == ["asked"]
     health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), metadata=served.metadata())
     assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
-    error = refusal(ControlServiceStub(channel).StartPipeline, pb.StartPipelineRequest(), metadata=served.metadata())
+    request = pb.StartPipelineRequest(pipeline_id=served.reconciler.snapshot().id)
+    error = refusal(ControlServiceStub(channel).StartPipeline, request, metadata=served.metadata())
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_the_plain_example_does_not_go_through_a_proxy(served: Serving) -> None:
+    script = Path(__file__).parents[3] / "examples" / "plain_grpc.py"
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:9")
+    command = [sys.executable, str(script), "--address", served.address, "--token-file", str(served.settings.token_file)]
+    done = subprocess.run(command, env=os.environ | nowhere, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["engine", "worker", "reader/one", "page"]
 
 
 def test_tls(tmp_path: Path) -> None:

@@ -1,0 +1,245 @@
+"""Every method that the server offers, found by its descriptors, against bytes and messages that nobody meant: only honest codes, and it lives on."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from control.methods import SERVICES, only_reads
+from cryptoviz.control.v1 import control_pb2 as pb
+from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
+from tests.unit.control.serving import Serving, serving
+
+CODES = {
+    grpc.StatusCode.OK,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+POOL = descriptor_pool.Default()
+METHODS = [method for service in SERVICES for method in POOL.FindServiceByName(service).methods]
+BY_NAME = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
+MAX_METADATA = 4_000
+QUICK = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with serving(tmp_path_factory.mktemp("home")) as here:
+        yield here
+
+
+@pytest.fixture(scope="module")
+def channel(served: Serving) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(served.address) as channel:
+        yield channel
+
+
+def path_of(method: MethodDescriptor) -> str:
+    return f"/{method.containing_service.full_name}/{method.name}"
+
+
+def ask(served: Serving, channel: grpc.Channel, method: MethodDescriptor, *payloads: bytes, **more: Any) -> grpc.StatusCode:
+    """The code that the call ends with; OK for a stream that has answered, or that had nothing to say within a moment."""
+    streaming, metadata = method.server_streaming, served.metadata()
+    request: Any = iter(payloads) if method.client_streaming or len(payloads) != 1 else payloads[0]
+    kinds = {
+        (False, False): channel.unary_unary,
+        (False, True): channel.unary_stream,
+        (True, False): channel.stream_unary,
+        (True, True): channel.stream_stream,
+    }
+    call = kinds[not isinstance(request, bytes), streaming](path_of(method))
+    try:
+        answer = call(request, metadata=metadata, timeout=0.1 if streaming else 20, **more)
+        if streaming:
+            next(answer, None)
+            answer.cancel()
+    except grpc.RpcError as error:
+        told = len(error.details() or "") + sum(len(key) + len(value) for key, value in error.trailing_metadata() or ())
+        assert told < MAX_METADATA
+        waited = streaming and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        return grpc.StatusCode.OK if waited else error.code()
+    return grpc.StatusCode.OK
+
+
+def alive(served: Serving, channel: grpc.Channel) -> bool:
+    """Components are there, and nobody asked for the end."""
+    answer = ControlServiceStub(channel).ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=10)
+    return len(answer.pipeline.components) == 4 and not served.shutdowns
+
+
+def values(field: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
+    """Honest and dishonest values of one field."""
+    if field.message_type is not None:
+        return messages(field.message_type, depth - 1)
+    whole = {FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1), FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
+             FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1), FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
+             FieldDescriptor.CPPTYPE_ENUM: (-(2**31), 2**31 - 1)}  # fmt: skip
+    if field.cpp_type in whole:
+        return st.integers(*whole[field.cpp_type]) | st.integers(0, 5)
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        text = st.sampled_from(["page", "reader/one", "bitcoin", "", "\n", "../x", "x" * 60_000, "é" * 20_000]) | st.text(max_size=50)
+        return text.map(str.encode) if field.type == FieldDescriptor.TYPE_BYTES else text
+    return st.booleans() if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL else st.floats()
+
+
+@st.composite
+def messages(draw: st.DrawFn, kind: Any, depth: int = 4) -> Message:
+    """A message of `kind` with some of its fields set."""
+    made = message_factory.GetMessageClass(kind)()
+    for field in kind.fields:
+        if depth == 0 or not draw(st.booleans()):
+            continue
+        if field.is_repeated:
+            for value in draw(st.lists(values(field, depth), max_size=3)):
+                getattr(made, field.name).append(value)
+        elif field.message_type is not None:
+            getattr(made, field.name).CopyFrom(draw(values(field, depth)))
+        else:
+            setattr(made, field.name, draw(values(field, depth)))
+    return made
+
+
+@BY_NAME
+@QUICK
+@given(payload=st.binary(max_size=300))
+@example(payload=b"")
+@example(payload=b"\xff" * 40)
+@example(payload=b"\x0a\xff")
+@example(payload=b"\x0a\x02\xc3\x28")  # text that is not UTF-8
+@example(payload=b"\x0b" * 200)  # groups within groups, deeper than a decoder goes
+def test_any_bytes(served: Serving, channel: grpc.Channel, method: MethodDescriptor, payload: bytes) -> None:
+    assert ask(served, channel, method, payload) in CODES
+    assert alive(served, channel)
+
+
+@BY_NAME
+@QUICK
+@given(data=st.data())
+def test_any_message(served: Serving, channel: grpc.Channel, method: MethodDescriptor, data: st.DataObject) -> None:
+    asked = [data.draw(messages(method.input_type)).SerializeToString() for _ in range(2 if method.client_streaming else 1)]
+    assert ask(served, channel, method, *asked) in CODES
+    assert alive(served, channel)
+
+
+@BY_NAME
+def test_calls_that_are_no_calls(served: Serving, channel: grpc.Channel, method: MethodDescriptor) -> None:
+    junk = b"\xff" * 10
+    # A stream whose second message is none; two messages where one is due; one too long as it is, and one that is once it is unpacked.
+    for payloads, more in (
+        ((b"", junk), {}),
+        ((junk, b""), {}),
+        ((b"x" * 70_000,), {}),
+        ((b"\x0a" + b"\x80\x80\x40" + b"x" * 2**20,), {"compression": grpc.Compression.Gzip}),
+    ):
+        assert ask(served, channel, method, *payloads, **more) in CODES
+    # Not a single message.
+    if not method.client_streaming:
+        assert ask(served, channel, method) is grpc.StatusCode.INVALID_ARGUMENT
+    assert alive(served, channel)
+    assert len(gzip.compress(b"x" * 2**20)) < 2_000  # so it is the unpacked size that is refused
+
+
+@BY_NAME
+def test_what_changes_something_does_nothing_on_an_empty_or_unknown_message(served: Serving, channel: grpc.Channel, method: MethodDescriptor) -> None:
+    if only_reads(path_of(method)):
+        return
+    before, operations = served.reconciler.snapshot(), served.desk.all()
+    for payload in (b"", b"\xf8\x01\x01", b"\xfa\x01\x04page", b"\xf8\x01\x01\xf8\x01\x02"):
+        assert ask(served, channel, method, payload) is grpc.StatusCode.INVALID_ARGUMENT
+    assert served.reconciler.snapshot() == before
+    assert served.desk.all() == operations
+    assert served.shutdowns == []
+
+
+def test_the_methods_that_only_read_are_these() -> None:
+    changing = {method.name for method in METHODS if not only_reads(path_of(method))}
+    assert changing == {
+        "StartComponent", "StopComponent", "RestartComponent", "StartPipeline", "StopPipeline", "Shutdown", "TripBreaker", "ResetBreaker",
+        "StartOperation", "CancelOperation",
+    }  # fmt: skip
+
+
+def times(kind: Any, path: str = "", depth: int = 4) -> Iterator[str]:
+    """Paths of all times and spans of time in a message type."""
+    for field in kind.fields if depth else ():
+        if field.message_type is None:
+            continue
+        here = f"{path}.{field.name}" if path else field.name
+        if field.message_type.full_name in ("google.protobuf.Timestamp", "google.protobuf.Duration"):
+            yield here
+        else:
+            yield from times(field.message_type, here, depth - 1)
+
+
+TIMES = [(method, path) for method in METHODS for path in times(method.input_type)]
+
+
+@pytest.mark.parametrize(("seconds", "nanos"), [(2**62, 0), (-(2**62), 0), (253_402_300_800, 0), (-62_135_596_801, 0), (0, -1), (0, 10**9)])
+@pytest.mark.parametrize(("method", "path"), TIMES, ids=lambda value: value if isinstance(value, str) else value.name)
+def test_times_that_do_not_exist_are_named(
+    served: Serving, channel: grpc.Channel, method: MethodDescriptor, path: str, seconds: int, nanos: int
+) -> None:
+    made = message_factory.GetMessageClass(method.input_type)()
+    *way, last = path.split(".")
+    holder = made
+    for step in way:
+        holder = getattr(holder, step)
+    getattr(holder, last).seconds, getattr(holder, last).nanos = seconds, nanos
+    call = channel.unary_unary(path_of(method))
+    with pytest.raises(grpc.RpcError, match=path) as refused:
+        call(made.SerializeToString(), metadata=served.metadata(), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_there_are_times_to_check() -> None:
+    assert {f"{method.name} {path}" for method, path in TIMES} >= {"ListGaps start", "ListGaps end", "StartOperation arguments.backfill.start"}
+
+
+def test_a_long_subject_is_not_sent_back(served: Serving, channel: grpc.Channel) -> None:
+    method = next(method for method in METHODS if method.name == "ListGaps")
+    request = partial(message_factory.GetMessageClass(method.input_type))
+    call = channel.unary_unary(path_of(method))
+    for subject, most in (("x" * 60_000, 200), ("y" * 200, 1_000)):
+        with pytest.raises(grpc.RpcError) as refused:
+            call(request(subjects=[subject]).SerializeToString(), metadata=served.metadata(), timeout=10)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert len(refused.value.details()) < most
+        assert "y" * 65 not in refused.value.details()
+        assert "x" * 65 not in refused.value.details()
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**31 - 1, -(2**31)])
+def test_reflection_of_what_is_not_there(served: Serving, channel: grpc.Channel, number: int) -> None:
+    extension = reflection_pb2.ExtensionRequest(containing_type="cryptoviz.control.v1.Pipeline", extension_number=number)
+    asked = [
+        reflection_pb2.ServerReflectionRequest(file_containing_extension=extension),
+        reflection_pb2.ServerReflectionRequest(all_extension_numbers_of_type="nothing"),
+        reflection_pb2.ServerReflectionRequest(file_by_filename="/etc/passwd"),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=".."),
+    ]
+    call = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+    answers = call(iter([one.SerializeToString() for one in asked]), metadata=served.metadata(), timeout=10)
+    told = [reflection_pb2.ServerReflectionResponse.FromString(answer) for answer in answers]
+    missing, _ = grpc.StatusCode.NOT_FOUND.value
+    assert [answer.error_response.error_code for answer in told] == [missing] * 4
+
+
+def test_health_of_all(served: Serving, channel: grpc.Channel) -> None:
+    call = channel.unary_unary("/grpc.health.v1.Health/List")
+    statuses = health_pb2.HealthListResponse.FromString(call(b"", metadata=served.metadata(), timeout=10)).statuses
+    assert {"", "page", "engine", "worker", "reader/one", "cryptoviz.control.v1.ControlService"} <= set(statuses)
