@@ -26,6 +26,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP *.example 127.0.0.1",  # names that a hostile page has bound to loopback
 ]
 LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 DEADLINE_MS = 20_000

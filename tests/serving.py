@@ -1,0 +1,96 @@
+"""The dashboard's server in this process: the real application on a loop of its own, over a hub whose feeds stand still."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tornado.ioloop import IOLoop
+
+from cryptoviz.client import ControlClient
+from dashboard.app import make_server
+from dashboard.hub import Hub
+from dashboard.view_logic.candles import Candle
+from dashboard.view_logic.statistics import PriceRow
+from tests.browser.stack import BASE_PRICES, browser_settings, walk
+
+FIRST_TICK_MS = 1_700_000_000_000
+
+
+class NoHistory:
+    """A lake without rows."""
+
+    def candles(self, asset_id: str, interval: str, since_ms: int) -> Sequence[Candle]:
+        return []
+
+    def rows(self, asset_id: str, since_ms: int, limit: int) -> Sequence[PriceRow]:
+        return []
+
+    def csv(self, asset_id: str, since_ms: int) -> bytes:
+        return b""
+
+    parquet = csv
+
+
+@contextlib.contextmanager
+def a_hub(home: Path, **sections: Any) -> Iterator[Hub]:
+    """A hub with one tick of all coins: the test is the feed."""
+    settings = browser_settings(home, **sections)
+    made = Hub.create(settings, lambda: ControlClient.from_settings(settings), NoHistory())
+    made.live.apply([walk(asset, FIRST_TICK_MS, 1)[0] for asset in BASE_PRICES])
+    try:
+        yield made
+    finally:
+        made.workers.shutdown()
+        made.history.close()
+
+
+@contextlib.contextmanager
+def serving(hub: Hub, **options: Any) -> Iterator[str]:
+    """The page's address while it is served."""
+    ready = threading.Event()
+    running: dict[str, Any] = {}
+
+    def run() -> None:
+        asyncio.set_event_loop(asyncio.new_event_loop())
+        loop = IOLoop.current()
+        try:
+            server = make_server(hub, **options)
+            server.start()
+            running.update(server=server, loop=loop)
+            loop.add_callback(ready.set)
+            loop.start()
+            server.stop()
+        finally:
+            ready.set()
+            loop.close()
+
+    thread = threading.Thread(target=run, name="served", daemon=True)
+    thread.start()
+    assert ready.wait(60)
+    yield f"http://127.0.0.1:{hub.settings.dashboard.port}/"
+    running["loop"].add_callback(running["loop"].stop)
+    thread.join(10)
+
+
+def exchange(port: int, request: str | bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of one raw HTTP request to loopback; status 0 when the connection ends without an answer."""
+    raw = request.encode() if isinstance(request, str) else request
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(raw)
+        answer = connection.makefile("rb")
+        line = answer.readline().decode()
+        if not line:
+            return 0, {}, b""
+        headers: dict[str, str] = {}
+        while (field := answer.readline().decode().strip()) != "":
+            name, _, value = field.partition(":")
+            headers[name.lower()] = value.strip()
+        status = int(line.split()[1])
+        body = b"" if status == 101 else answer.read(int(headers.get("content-length", "0")))
+        return status, headers, body
