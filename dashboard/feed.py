@@ -6,6 +6,7 @@ again to fill the charts.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable
 
@@ -30,6 +31,12 @@ _MAX_BACKLOG_PER_PARTITION = 60_000
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LAST_S = 5.0
 _REDIS_TIMEOUT_S = 2.0
+
+_TEXTS = ("asset_id", "symbol", "name", "quote_currency", "provider", "role")
+_NUMBERS = (
+    "market_cap", "volume_24h", "high_24h", "low_24h", "change_1h_pct", "change_24h_pct", "change_7d_pct", "circulating_supply", "rank",
+    "consensus_price", "consensus_sources", "spread_bps", "ingest_ts",
+)  # fmt: skip
 
 log = get_logger("dashboard")
 
@@ -167,10 +174,12 @@ class LiveFeed:
 def decode(value: bytes) -> UnifiedRecord:
     """A unified record that the page can show. Raises ValueError for anything else."""
     record = UnifiedRecord.from_json(value)
-    if not isinstance(record.asset_id, str) or not isinstance(record.name, str) or not isinstance(record.tick_ts, int):
-        raise ValueError("a unified record needs asset_id, name and tick_ts of their types")
-    if not isinstance(record.price, int | float) or not record.price > 0:
-        raise ValueError(f"a unified record needs a price above 0, received {record.price!r}")
+    wrong = [name for name in _TEXTS if not isinstance(getattr(record, name), str)]
+    wrong += [name for name in _NUMBERS if not isinstance(getattr(record, name), int | float | None)]
+    if wrong or not isinstance(record.tick_ts, int):
+        raise ValueError(f"a unified record needs {', '.join(wrong) or 'tick_ts'} of the documented type")
+    if not isinstance(record.price, int | float) or not 0 < record.price < math.inf:
+        raise ValueError(f"a unified record needs a finite price above 0, received {record.price!r}")
     return record
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar, cast
 
 from dashboard.view_logic.candles import Candle
-from dashboard.view_logic.statistics import PriceRow
+from dashboard.view_logic.statistics import PriceHistory
 
 __all__ = ["History", "HistorySource"]
 
@@ -22,12 +22,12 @@ _FRESH_S = 4.0  # two ticks of the demo: a table that is refreshed each 5 s neve
 class HistorySource(Protocol):
     """Where history comes from. Calls block and raise CryptoVizError when the lake cannot be read."""
 
-    def candles(self, asset_id: str, interval: str, since_ms: int) -> Sequence[Candle]:
-        """Candles that start at or after `since_ms` (UTC epoch ms), oldest first; none when the lake has none."""
+    def candles(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Sequence[Candle]]:
+        """By quote currency, candles that start at or after `since_ms` (UTC epoch ms), oldest first; none when the lake has none."""
         ...
 
-    def rows(self, asset_id: str, since_ms: int, limit: int) -> Sequence[PriceRow]:
-        """The newest `limit` rows at or after `since_ms`, newest first."""
+    def prices(self, asset_id: str, since_ms: int, limit: int) -> PriceHistory:
+        """Statistics of all rows at or after `since_ms`, and the newest `limit` of them."""
         ...
 
     def parquet(self, asset_id: str, since_ms: int) -> bytes:
@@ -48,13 +48,13 @@ class History:
         self._lock = threading.Lock()
         self._cache: dict[Hashable, tuple[float, Future[Any]]] = {}
 
-    def candles(self, asset_id: str, interval: str, since_ms: int) -> Future[Sequence[Candle]]:
+    def candles(self, asset_id: str, interval: str, since_ms: int) -> Future[Mapping[str, Sequence[Candle]]]:
         """As `HistorySource.candles`."""
         return self._cached(("candles", asset_id, interval, since_ms), lambda: self._source.candles(asset_id, interval, since_ms))
 
-    def rows(self, asset_id: str, since_ms: int, limit: int) -> Future[Sequence[PriceRow]]:
-        """As `HistorySource.rows`."""
-        return self._cached(("rows", asset_id, since_ms, limit), lambda: self._source.rows(asset_id, since_ms, limit))
+    def prices(self, asset_id: str, since_ms: int, limit: int) -> Future[PriceHistory]:
+        """As `HistorySource.prices`."""
+        return self._cached(("prices", asset_id, since_ms, limit), lambda: self._source.prices(asset_id, since_ms, limit))
 
     def download(self, asset_id: str, since_ms: int, kind: str) -> bytes:
         """A whole file, read in the calling thread; `kind` is `csv` or `parquet`."""

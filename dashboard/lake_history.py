@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,12 +13,13 @@ import pyarrow.parquet as pa_parquet
 
 from cryptoviz.lake import Lake
 from cryptoviz.settings import Settings
+from dashboard.summary import price_history
 from dashboard.view_logic.candles import Candle
-from dashboard.view_logic.statistics import PriceRow
+from dashboard.view_logic.statistics import PriceHistory
 
 __all__ = ["LakeHistory"]
 
-_ROW_COLUMNS = ("tick_ts", "asset_id", "price", "provider", "role", "fallback_reason")
+_ROW_COLUMNS = ("tick_ts", "quote_currency", "price", "provider", "role", "fallback_reason")
 
 
 class LakeHistory:
@@ -26,19 +27,20 @@ class LakeHistory:
 
     def __init__(self, settings: Settings) -> None:
         self._lake = Lake(settings)
+        self._tick_ms = settings.collect.tick_ms
 
-    def candles(self, asset_id: str, interval: str, since_ms: int) -> Sequence[Candle]:
+    def candles(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Sequence[Candle]]:
         """See `HistorySource`."""
         rows = self._lake.candles(asset_id, interval, start=_moment(since_ms))
-        names = ("open", "high", "low", "close", "volume_24h", "ticks")
-        return [Candle(start, *values) for start, *values in zip(_epoch_ms(rows, "ts"), *(rows[name].to_pylist() for name in names), strict=True)]
+        columns = (rows[name].to_pylist() for name in ("quote_currency", "open", "high", "low", "close", "volume_24h", "ticks"))
+        found: dict[str, list[Candle]] = {}
+        for start, currency, *values in zip(_epoch_ms(rows, "ts"), *columns, strict=True):
+            found.setdefault(currency, []).append(Candle(start, *values))
+        return found
 
-    def rows(self, asset_id: str, since_ms: int, limit: int) -> Sequence[PriceRow]:
+    def prices(self, asset_id: str, since_ms: int, limit: int) -> PriceHistory:
         """See `HistorySource`."""
-        table = self._lake.prices(asset_id, start=_moment(since_ms), columns=_ROW_COLUMNS)
-        newest = table.slice(max(0, table.num_rows - limit))
-        columns = (newest[name].to_pylist() for name in ("price", "provider", "role", "fallback_reason"))
-        return [PriceRow(tick_ts, *values) for tick_ts, *values in zip(_epoch_ms(newest, "tick_ts"), *columns, strict=True)][::-1]
+        return price_history(self._lake.prices(asset_id, start=_moment(since_ms), columns=_ROW_COLUMNS), limit, self._tick_ms)
 
     def parquet(self, asset_id: str, since_ms: int) -> bytes:
         """See `HistorySource`."""

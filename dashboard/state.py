@@ -10,9 +10,9 @@ from itertools import islice
 
 from cryptoviz.client import PipelineStatus
 from cryptoviz.records import UnifiedRecord
-from dashboard.view_logic.candles import INTERVALS_MS, Candle, CandleBuilder
+from dashboard.view_logic.candles import INTERVALS_MS, CandleBuilder, LiveCandles
 
-__all__ = ["CONNECTING", "RING_TICKS", "ControlState", "FeedStatus", "LiveCandles", "LiveState", "Tick", "Wakeups"]
+__all__ = ["CONNECTING", "RING_TICKS", "ControlState", "FeedStatus", "LiveState", "Tick", "Wakeups"]
 
 CONNECTING = "connecting"
 """Nothing has been lost yet: the first attempt is under way."""
@@ -22,10 +22,10 @@ RING_TICKS = 3600  # two hours of the demo's 2 s ticks, sixty of the live 60 s
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One price of one asset; times UTC epoch ms."""
+    """One price of one asset in its quote currency; the time is UTC epoch ms."""
 
     tick_ts: int
-    ingest_ts: int
+    quote_currency: str
     price: float
 
 
@@ -35,14 +35,6 @@ class FeedStatus:
 
     connected: bool
     message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LiveCandles:
-    """Candles from live ticks, oldest first; `complete_from_ms` as `CandleBuilder` says."""
-
-    candles: tuple[Candle, ...]
-    complete_from_ms: int | None
 
 
 class Wakeups:
@@ -86,7 +78,7 @@ class LiveState:
         self._lock = threading.Lock()
         self._latest: dict[str, UnifiedRecord] = {}
         self._rings: dict[str, deque[Tick]] = {}
-        self._builders: dict[tuple[str, str], CandleBuilder] = {}
+        self._builders: dict[str, dict[tuple[str, str], CandleBuilder]] = {}
         self._status = FeedStatus(connected=False, message=CONNECTING)
         self._version = 0
 
@@ -122,12 +114,13 @@ class LiveState:
         ring = self._rings.setdefault(record.asset_id, deque(maxlen=RING_TICKS))
         if ring and record.tick_ts <= ring[-1].tick_ts:
             return
-        ring.append(Tick(record.tick_ts, record.ingest_ts, record.price))
+        ring.append(Tick(record.tick_ts, record.quote_currency, record.price))
+        builders = self._builders.setdefault(record.asset_id, {})
         for name, interval_ms in INTERVALS_MS.items():
-            key = (record.asset_id, name)
-            builder = self._builders.get(key)
+            key = (record.quote_currency, name)
+            builder = builders.get(key)
             if builder is None:
-                builder = self._builders[key] = CandleBuilder(interval_ms)
+                builder = builders[key] = CandleBuilder(interval_ms)
             builder.add(record.tick_ts, record.price, record.volume_24h)
 
     def set_status(self, status: FeedStatus) -> None:
@@ -145,18 +138,19 @@ class LiveState:
             return dict(self._latest)
 
     def recent_prices(self, asset_id: str, count: int) -> list[float]:
-        """The last `count` prices at most, oldest first."""
+        """Prices of the last `count` ticks at most, oldest first, in the quote currency of the latest record: those in another are left out."""
         with self._lock:
-            ring = self._rings.get(asset_id, ())
-            return [tick.price for tick in islice(ring, max(0, len(ring) - count), None)]
+            ring, latest = self._rings.get(asset_id, ()), self._latest.get(asset_id)
+            ticks = islice(ring, max(0, len(ring) - count), None)
+            return [tick.price for tick in ticks if latest is not None and tick.quote_currency == latest.quote_currency]
 
-    def candles(self, asset_id: str, interval: str) -> LiveCandles:
-        """Candles of the live ticks of one asset."""
+    def candles(self, asset_id: str, interval: str) -> dict[str, LiveCandles]:
+        """Candles of the live ticks of one asset, by quote currency."""
         with self._lock:
-            builder = self._builders.get((asset_id, interval))
-            if builder is None:
-                return LiveCandles((), None)
-            return LiveCandles(builder.candles, builder.complete_from_ms)
+            builders = self._builders.get(asset_id, {})
+            return {
+                currency: LiveCandles(builder.candles, builder.complete_from_ms) for (currency, name), builder in builders.items() if name == interval
+            }
 
 
 class ControlState:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from cryptoviz.client import ControlClient
 from dashboard.app import make_server
 from dashboard.hub import Hub
 from dashboard.view_logic.candles import Candle
-from dashboard.view_logic.statistics import PriceRow
+from dashboard.view_logic.statistics import PriceHistory
 from tests.browser.stack import BASE_PRICES, browser_settings, walk
 
 FIRST_TICK_MS = 1_700_000_000_000
@@ -25,11 +25,11 @@ FIRST_TICK_MS = 1_700_000_000_000
 class NoHistory:
     """A lake without rows."""
 
-    def candles(self, asset_id: str, interval: str, since_ms: int) -> Sequence[Candle]:
-        return []
+    def candles(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Sequence[Candle]]:
+        return {}
 
-    def rows(self, asset_id: str, since_ms: int, limit: int) -> Sequence[PriceRow]:
-        return []
+    def prices(self, asset_id: str, since_ms: int, limit: int) -> PriceHistory:
+        return PriceHistory((), ())
 
     def csv(self, asset_id: str, since_ms: int) -> bytes:
         return b""

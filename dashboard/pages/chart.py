@@ -59,7 +59,7 @@ class CandleChart:
     def __init__(self) -> None:
         self._source = ColumnDataSource({name: [] for name in _FIELDS})
         self._candles: list[Candle] = []
-        self._key: tuple[str, int] = ("", 0)
+        self._key: tuple[str, int, str] = ("", 0, "")
         self._currency = "USD"
         self._end_ms = 0.0
         self._x_range = Range1d(0, 1)
@@ -73,7 +73,7 @@ class CandleChart:
     def show(self, asset_id: str, interval_ms: int, candles: Sequence[Candle], currency: str) -> None:
         """Bring the chart to `candles`, oldest first."""
         wanted = list(candles)[-_MAX_CANDLES:]
-        key = (asset_id, interval_ms)
+        key = (asset_id, interval_ms, currency)
         tail = changed_tail(self._candles, wanted) if key == self._key else None
         self._currency = currency
         if tail is None:
@@ -92,7 +92,7 @@ class CandleChart:
         self._end_ms = end
         self._x_range.update(start=end - span, end=end)
 
-    def _draw(self, key: tuple[str, int], candles: list[Candle]) -> None:
+    def _draw(self, key: tuple[str, int, str], candles: list[Candle]) -> None:
         moved = key != self._key or not self._candles
         self._key = key
         self._source.data = self._columns(candles)

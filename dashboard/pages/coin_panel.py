@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import panel as pn
@@ -10,9 +10,9 @@ import panel as pn
 from dashboard.pages.chart import CandleChart
 from dashboard.pages.parts import bar, button, card, choice, markup, set_markup
 from dashboard.session import Session
-from dashboard.view_logic.candles import INTERVALS_MS, Candle, join_candles
+from dashboard.view_logic.candles import INTERVALS_MS, Candle, choose_currency, join_currencies
 from dashboard.view_logic.markup import element, text
-from dashboard.view_logic.quote import quote_markup, state_markup
+from dashboard.view_logic.quote import other_currencies, quote_markup, state_markup
 
 __all__ = ["CoinPanel"]
 
@@ -26,7 +26,7 @@ class CoinPanel:
     def __init__(self, session: Session, coin: str, interval: str, changed: Callable[[], None]) -> None:
         self._session = session
         self.coin = coin
-        self._stored: Sequence[Candle] = ()
+        self._stored: Mapping[str, Sequence[Candle]] = {}
         self._note = ""
         self._changed = changed
         self._quote = markup(quote_markup(None, coin), "cv-quote-pane", sizing_mode="stretch_width")
@@ -48,7 +48,7 @@ class CoinPanel:
         """Show another coin, or the same at another interval."""
         if coin == self.coin and interval in (None, self.interval):
             return
-        self.coin, self._stored = coin, ()
+        self.coin, self._stored = coin, {}
         if interval is not None and interval != self.interval:
             self._interval.value = interval  # loads and draws by its watcher
             return
@@ -60,20 +60,23 @@ class CoinPanel:
         live = self._session.hub.live
         record = live.latest().get(self.coin)
         set_markup(self._quote, quote_markup(record, self.coin))
-        ticks = live.candles(self.coin, self.interval)
-        candles = join_candles(self._stored, ticks.candles, ticks.complete_from_ms)
+        series = join_currencies(self._stored, live.candles(self.coin, self.interval))
+        ticks = {currency: sum(candle.ticks for candle in candles) for currency, candles in series.items()}
+        currency = choose_currency(ticks)
+        candles = series.get(currency, [])
         self._chart_pane.visible = bool(candles)
         self._state.visible = not candles
         if candles:
-            self._chart.show(self.coin, INTERVALS_MS[self.interval], candles, record.quote_currency if record else "USD")
-        self._say(len(candles))
+            self._chart.show(self.coin, INTERVALS_MS[self.interval], candles, currency)
+        self._say(len(candles), currency, {other: count for other, count in ticks.items() if other != currency})
 
-    def _say(self, candles: int) -> None:
-        words = f"{candles} candles of {self.interval} from observed prices, UTC. {_VOLUME_NOTE} {self._note}".strip()
+    def _say(self, candles: int, currency: str, others: Mapping[str, int]) -> None:
+        words = f"{candles} candles of {self.interval} from observed prices in {currency}, UTC. {other_currencies(others, 'ticks')} {_VOLUME_NOTE}"
+        words = f"{words} {self._note}".strip()
         set_markup(self._caption, element("span", text(words), "cv-note"))
 
     def _switched(self) -> None:
-        self._stored = ()
+        self._stored = {}
         self._load()
         self.refresh()
         self._changed()
@@ -86,7 +89,7 @@ class CoinPanel:
         future = self._session.hub.history.candles(coin, interval, since_ms)
         self._session.when_done(future, partial(self._loaded, coin, interval), partial(self._not_loaded, coin, interval))
 
-    def _loaded(self, coin: str, interval: str, candles: Sequence[Candle]) -> None:
+    def _loaded(self, coin: str, interval: str, candles: Mapping[str, Sequence[Candle]]) -> None:
         if (coin, interval) == (self.coin, self.interval):
             self._stored, self._note = candles, ""
             self.refresh()

@@ -30,7 +30,7 @@ class CoinTable:
         self._session = session
         self._choose = choose
         self._rows: list[dict[str, Any]] = []
-        self._shown_prices: dict[str, float] = {}
+        self._shown_prices: dict[tuple[str, str], float] = {}  # by asset and quote currency
         self._chosen = ""
         self._search = pmui.TextInput(
             placeholder="Search coin", size="small", width=150, margin=0, align="center", css_classes=["cv-search"], sx=_SEARCH
@@ -58,9 +58,9 @@ class CoinTable:
         for record in everything:
             if not matches(record, search):
                 continue
-            before = self._shown_prices.get(record.asset_id) if live else None
+            before = self._shown_prices.get((record.asset_id, record.quote_currency)) if live else None
             rows.append(coin_row(CoinView(record, hub.live.recent_prices(record.asset_id, _SPARK_TICKS), before), now_ms, hub.tick_ms))
-        self._shown_prices = {record.asset_id: record.price for record in everything}
+        self._shown_prices = {(record.asset_id, record.quote_currency): record.price for record in everything}
         self._show(rows)
         self._say(len(everything), len(rows), search)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,14 +17,13 @@ from dashboard.session import Session
 from dashboard.view_logic.history_rows import RANGES_MS, history_row, range_start
 from dashboard.view_logic.markup import element, text
 from dashboard.view_logic.numbers import format_count
-from dashboard.view_logic.quote import state_markup, summary_markup
-from dashboard.view_logic.statistics import PriceRow, summarise
+from dashboard.view_logic.quote import other_currencies, state_markup, summary_markup
+from dashboard.view_logic.statistics import PriceHistory
 
 __all__ = ["HistoryTable"]
 
 _PAGE_ROWS = 8  # as high as the statistics beside it
-_MAX_ROWS = 50_000  # of statistics: a day of the demo's ticks; downloads have all
-_SHOWN_ROWS = 2_000  # of the table: nobody pages further
+_SHOWN_ROWS = 2_000  # of the table, which says so: nobody pages further. Statistics and downloads have all.
 _QUICK_REFRESH_MS, _SLOW_REFRESH_MS = 5_000, 30_000
 _QUICK_RANGES = ("15m", "1h")
 _NUMERIC = ("tick_ts", "price")
@@ -38,6 +36,9 @@ _FIELDS = (
 )
 
 
+_EMPTY = PriceHistory((), ())
+
+
 class HistoryTable:
     """Two cards: `view` has the table, `statistics` the summary of the same rows."""
 
@@ -45,7 +46,7 @@ class HistoryTable:
         self._session = session
         self._coin = coin
         self._next_ms = 0
-        self._rows: Sequence[PriceRow] = ()
+        self._shown = _EMPTY
         self._range = choice(list(RANGES_MS), "1h", self._reload, "cv-ranges")
         self._caption = markup()
         self._state = markup(state_markup("loading", "Reading the lake"), sizing_mode="stretch_width")
@@ -71,11 +72,11 @@ class HistoryTable:
         quick = self._range.value in _QUICK_RANGES
         self._next_ms = now_ms + (_QUICK_REFRESH_MS if quick else _SLOW_REFRESH_MS)
         asked = (self._coin, self._range.value)
-        future = self._session.hub.history.rows(self._coin, range_start(now_ms, self._range.value), _MAX_ROWS)
+        future = self._session.hub.history.prices(self._coin, range_start(now_ms, self._range.value), _SHOWN_ROWS)
         self._session.when_done(future, partial(self._loaded, asked), partial(self._failed, asked))
 
     def _reload(self) -> None:
-        self._rows = ()
+        self._shown = _EMPTY
         loading = state_markup("loading", "Reading the lake")
         set_markup(self._summary, loading)
         if self._table is None or not self._table.visible:
@@ -85,22 +86,21 @@ class HistoryTable:
         self._next_ms = 0
         self.refresh()
 
-    def _loaded(self, asked: tuple[str, str], rows: Sequence[PriceRow]) -> None:
+    def _loaded(self, asked: tuple[str, str], found: PriceHistory) -> None:
         if asked != (self._coin, self._range.value):
             return
-        if rows and list(rows) == list(self._rows):
+        if found.rows and found == self._shown:
             return
-        if not rows:
-            self._rows = rows
+        if not found.rows:
+            self._shown = found
             self._show_state(state_markup("empty", "No rows in the lake yet", f"{self._coin}, last {self._range.value}"))
             self._title()
             return
-        prepare = partial(_prepare, rows, self._currency(), self._session.hub.tick_ms)
-        self._session.in_background(prepare, partial(self._prepared, asked, rows), partial(self._failed, asked))
+        self._session.in_background(partial(_prepare, found), partial(self._prepared, asked, found), partial(self._failed, asked))
 
-    def _prepared(self, asked: tuple[str, str], rows: Sequence[PriceRow], made: tuple[pd.DataFrame, str]) -> None:
+    def _prepared(self, asked: tuple[str, str], found: PriceHistory, made: tuple[pd.DataFrame, str]) -> None:
         if asked == (self._coin, self._range.value):
-            self._rows = rows
+            self._shown = found
             self._show_rows(made[0])
             set_markup(self._summary, made[1])
             self._title()
@@ -123,24 +123,23 @@ class HistoryTable:
     def _failed(self, asked: tuple[str, str], error: Exception) -> None:
         if asked != (self._coin, self._range.value):
             return
-        if self._rows:
+        if self._shown.rows:
             # What is shown is still true; only its end is missing.
             self._title(f"not refreshed: {error}")
             return
         self._show_state(state_markup("error", "The lake cannot be read", str(error)))
 
     def _title(self, problem: str = "") -> None:
-        count = f"{format_count(len(self._rows))} rows" if self._rows else ""
-        if len(self._rows) > _SHOWN_ROWS:
-            count += f", the newest {_SHOWN_ROWS:,} here"
+        count = f"{format_count(self._shown.count)} rows" if self._shown.rows else ""
+        if self._shown.count > len(self._shown.rows):
+            count += f", the newest {len(self._shown.rows):,} here"
         note = problem or count
         self._caption.object = element("span", "History", "cv-title") + "&nbsp; " + element("span", text(note), "cv-warn" if problem else "cv-note")
-        where = f"{self._coin}, last {self._range.value}, from the lake"
+        chosen, *others = self._shown.summaries or (None,)
+        left_out = other_currencies({one.currency: one.count for one in others if one}, "rows")
+        in_currency = "" if chosen is None else f", in {chosen.currency}. {left_out}"
+        where = f"{self._coin}, last {self._range.value}, all rows of the lake{in_currency}".strip()
         self._summary_title.object = element("span", "Summary statistics", "cv-title") + "&nbsp; " + element("span", text(where), "cv-note")
-
-    def _currency(self) -> str:
-        record = self._session.hub.live.latest().get(self._coin)
-        return record.quote_currency if record else "USD"
 
     def _download(self, kind: str) -> Any:
         def read() -> io.BytesIO | None:
@@ -164,11 +163,9 @@ def _shown(field: str) -> str:
     return f"function(cell) {{ return {value} }}"
 
 
-def _prepare(rows: Sequence[PriceRow], currency: str, tick_ms: int) -> tuple[pd.DataFrame, str]:
-    """Table and statistics of rows, newest first. For a worker thread: a day's rows take a tenth of a second."""
-    summary = summarise(rows, tick_ms)
-    shown = summary_markup(summary, currency) if summary is not None else ""
-    return _frame([history_row(row, currency) for row in rows[:_SHOWN_ROWS]]), shown
+def _prepare(found: PriceHistory) -> tuple[pd.DataFrame, str]:
+    """Table and statistics, in a worker thread."""
+    return _frame([history_row(row) for row in found.rows]), summary_markup(found.summaries[0])
 
 
 def _frame(rows: list[dict[str, str | float]]) -> pd.DataFrame:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["INTERVALS_MS", "Candle", "CandleBuilder", "changed_tail", "join_candles"]
+__all__ = ["INTERVALS_MS", "Candle", "CandleBuilder", "LiveCandles", "changed_tail", "choose_currency", "join_candles", "join_currencies"]
 
 INTERVALS_MS: dict[str, int] = {"1m": 60_000, "5m": 300_000, "1h": 3_600_000, "1d": 86_400_000}
 
@@ -28,7 +28,7 @@ class Candle:
 
 
 class CandleBuilder:
-    """The latest `limit` candles of one asset and interval. Not thread-safe: its owner locks.
+    """The latest `limit` candles of one asset, quote currency and interval. Not thread-safe: its owner locks.
 
     Ticks come in order of their slot; one that is not newer than the last is a repeat and changes nothing.
     """
@@ -73,6 +73,26 @@ class CandleBuilder:
             volume_24h=last.volume_24h if volume_24h is None else volume_24h,
             ticks=last.ticks + 1,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCandles:
+    """Candles from live ticks, oldest first; `complete_from_ms` as `CandleBuilder` says."""
+
+    candles: tuple[Candle, ...]
+    complete_from_ms: int | None
+
+
+def choose_currency(ticks: Mapping[str, int]) -> str:
+    """The quote currency that a series is shown in: that of most ticks, dollars first where two have as many. Prices in two are never mixed."""
+    return min(ticks, key=lambda currency: (-ticks[currency], currency != "USD", currency), default="USD")
+
+
+def join_currencies(stored: Mapping[str, Sequence[Candle]], live: Mapping[str, LiveCandles]) -> dict[str, list[Candle]]:
+    """`join_candles` for each quote currency by itself; a currency without candles is left out."""
+    none = LiveCandles((), None)
+    joined = {one: join_candles(stored.get(one, ()), live.get(one, none).candles, live.get(one, none).complete_from_ms) for one in {*stored, *live}}
+    return {currency: candles for currency, candles in joined.items() if candles}
 
 
 def join_candles(stored: Iterable[Candle], live: Sequence[Candle], live_complete_from_ms: int | None) -> list[Candle]:

@@ -39,7 +39,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("change_7d", "7d", 72, needs_px=760, tooltip="Change over seven days, as the provider reports it"),
     Column("volume", "Vol. 24h", 80, needs_px=900, tooltip="Reported rolling 24 h volume"),
     Column("market_cap", "Market cap", 80, needs_px=900, tooltip="Reported market capitalisation"),
-    Column("spark", "Recent", 100, align="center", needs_px=1100, tooltip="Prices of the recent ticks"),
+    Column("spark", "Recent", 100, align="center", needs_px=1100, tooltip="Prices of the last 180 ticks at most, in the quote currency of the price"),
     Column("source", "Source", 100, align="left", needs_px=600, tooltip="Who gave the price; why it is not the primary provider, if it is not"),
     Column("spread", "Spread", 56, needs_px=1100, tooltip="Consensus spread of the providers that answered, in basis points"),
     Column("age", "Age", 50, tooltip="Time since the tick (scheduled poll slot): live < 2 ticks, late < 5, else stale"),

@@ -20,7 +20,7 @@ def range_start(now_ms: int, name: str) -> int:
     return now_ms // _STEP_MS * _STEP_MS - RANGES_MS[name]
 
 
-def history_row(row: PriceRow, currency: str) -> dict[str, str | float]:
+def history_row(row: PriceRow) -> dict[str, str | float]:
     """Values by field; `h_price` and `h_tick_ts` are the markup of the two that sort by number."""
     return {
         "tick_ts": float(row.tick_ts),
@@ -29,5 +29,5 @@ def history_row(row: PriceRow, currency: str) -> dict[str, str | float]:
         "role": element("span", text(row.role), "cv-badge cv-fallback" if row.role == Role.FALLBACK else "cv-muted"),
         "reason": element("span", text(row.fallback_reason), "cv-warn") if row.fallback_reason else "",
         "h_tick_ts": element("span", text(format_time(row.tick_ts)), "cv-num"),
-        "h_price": element("span", text(format_price(row.price, currency)), "cv-num"),
+        "h_price": element("span", text(format_price(row.price, row.quote_currency)), "cv-num"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cryptoviz.records import UnifiedRecord
@@ -10,7 +11,7 @@ from dashboard.view_logic.numbers import UNKNOWN, direction, format_compact, for
 from dashboard.view_logic.source import source_badge
 from dashboard.view_logic.statistics import Summary
 
-__all__ = ["format_time", "quote_markup", "state_markup", "summary_markup"]
+__all__ = ["format_time", "other_currencies", "quote_markup", "state_markup", "summary_markup"]
 
 
 def format_time(epoch_ms: int) -> str:
@@ -60,8 +61,17 @@ def _stamps(record: UnifiedRecord) -> str:
     )
 
 
-def summary_markup(summary: Summary, currency: str) -> str:
+def other_currencies(counts: Mapping[str, int], what: str) -> str:
+    """A sentence on what is left out because it is quoted in other currencies; empty when nothing is."""
+    if not counts:
+        return ""
+    parts = ", ".join(f"{count:,} in {currency or 'no currency'}" for currency, count in sorted(counts.items()))
+    return f"Left out: {what} quoted otherwise ({parts})."
+
+
+def summary_markup(summary: Summary) -> str:
     """The summary statistics as a list of definitions."""
+    currency = summary.currency
     price = [
         ("First", summary.first),
         ("Last", summary.last),

@@ -7,6 +7,7 @@ from typing import Any
 
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.records import UnifiedRecord
+from dashboard.view_logic.statistics import Summary
 
 NOW_MS = 1_700_000_000_000
 TICK_MS = 2_000
@@ -66,3 +67,11 @@ def a_component(**changes: Any) -> ComponentStatus:
         depends_on=("kafka", "object-store"),
     )
     return replace(base, **changes)
+
+
+def a_summary(text: str) -> Summary:
+    """One row, whose currency and provider are `text`."""
+    return Summary(
+        currency=text, count=1, from_ts=NOW_MS, to_ts=NOW_MS, first=1.0, last=1.0, minimum=1.0, maximum=1.0, mean=1.0, median=1.0, std=None,
+        change_pct=0.0, volatility_pct=None, sources=((text, 1.0),), fallback_rows=0, coverage=1.0,
+    )  # fmt: skip

@@ -7,7 +7,16 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.view_logic.candles import INTERVALS_MS, Candle, CandleBuilder, changed_tail, join_candles
+from dashboard.view_logic.candles import (
+    INTERVALS_MS,
+    Candle,
+    CandleBuilder,
+    LiveCandles,
+    changed_tail,
+    choose_currency,
+    join_candles,
+    join_currencies,
+)
 
 MINUTE = INTERVALS_MS["1m"]
 T0 = 28_333_333 * MINUTE
@@ -97,3 +106,24 @@ def test_changes_at_the_end_are_patched_and_others_drawn_anew() -> None:
     assert changed_tail(shown, shown[:4]) is None
     assert changed_tail(shown, [*shown[:5], candle(T0 + 9 * MINUTE, 3.0)]) is None
     assert changed_tail([], shown) == 0
+
+
+def test_a_tick_in_tether_stays_out_of_the_dollar_candle() -> None:
+    # An hour polled each minute: 59 live dollar ticks at 90 000 + 10 a minute, and one tick in tether at minute 30, brought by a backfill. The dollar
+    # candle opens at 90 000 (minute 0) and closes at 90 590 (minute 59), which are also its low and high.
+    hour = T0 // INTERVALS_MS["1h"] * INTERVALS_MS["1h"]
+    live = built([(hour + minute * MINUTE, 90_000.0 + 10 * minute) for minute in range(60) if minute != 30], INTERVALS_MS["1h"])
+    dollars = live.candles[0]
+    tether = candle(hour, 89_000.0)
+    series = join_currencies({"USD": [dollars], "USDT": [tether]}, {"USD": LiveCandles(live.candles, live.complete_from_ms)})
+    assert series == {"USD": [dollars], "USDT": [tether]}
+    (shown,) = series[choose_currency({currency: candles[0].ticks for currency, candles in series.items()})]
+    assert (shown.open, shown.high, shown.low, shown.close, shown.ticks) == (90_000.0, 90_590.0, 90_000.0, 90_590.0, 59)
+
+
+def test_a_series_is_shown_in_the_currency_of_most_ticks() -> None:
+    assert choose_currency({"USDT": 1, "USD": 59}) == "USD"
+    assert choose_currency({"USDT": 59, "USD": 1}) == "USDT"
+    assert choose_currency({"USDT": 5, "USD": 5, "EUR": 5}) == "USD"
+    assert choose_currency({"USDT": 5, "EUR": 5}) == "EUR"
+    assert choose_currency({}) == "USD"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
@@ -15,7 +15,7 @@ from dashboard.feed import decode
 from dashboard.history import History
 from dashboard.state import ControlState, Wakeups
 from dashboard.view_logic.candles import Candle
-from dashboard.view_logic.statistics import PriceRow
+from dashboard.view_logic.statistics import PriceHistory
 from tests.helpers import eventually
 from tests.unit.dashboard.records import a_component, a_record
 
@@ -33,6 +33,10 @@ from tests.unit.dashboard.records import a_component, a_record
         a_record(price="1").to_json(),
         a_record(tick_ts="x").to_json(),
         a_record(name=None).to_json(),
+        a_record(quote_currency=[]).to_json(),
+        a_record(market_cap="1e12").to_json(),
+        a_record(change_24h_pct={}).to_json(),
+        a_record(price=float("inf")).to_json(),
     ],
 )
 def test_what_is_no_record_is_refused(value: bytes) -> None:
@@ -110,15 +114,15 @@ class CountingSource:
         self.reads = 0
         self.failures = failures
 
-    def candles(self, asset_id: str, interval: str, since_ms: int) -> Sequence[Candle]:
+    def candles(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Sequence[Candle]]:
         self.reads += 1
         if self.reads <= self.failures:
             raise EngineUnavailable("no lake", engine="object-store")
-        return [Candle(since_ms, 1.0, 1.0, 1.0, 1.0, None, 1)]
+        return {"USD": [Candle(since_ms, 1.0, 1.0, 1.0, 1.0, None, 1)]}
 
-    def rows(self, asset_id: str, since_ms: int, limit: int) -> Sequence[PriceRow]:
+    def prices(self, asset_id: str, since_ms: int, limit: int) -> PriceHistory:
         self.reads += 1
-        return []
+        return PriceHistory((), ())
 
     def parquet(self, asset_id: str, since_ms: int) -> bytes:
         return b"parquet"
@@ -130,10 +134,10 @@ class CountingSource:
 def test_browsers_that_ask_together_share_one_read() -> None:
     source = CountingSource()
     history = History(source)
-    answers = [history.rows("bitcoin", 0, 10) for _ in range(20)]
-    assert [answer.result(5) for answer in answers] == [[]] * 20
+    answers = [history.prices("bitcoin", 0, 10) for _ in range(20)]
+    assert [answer.result(5) for answer in answers] == [PriceHistory((), ())] * 20
     assert source.reads == 1
-    history.rows("ethereum", 0, 10).result(5)
+    history.prices("ethereum", 0, 10).result(5)
     assert source.reads == 2
     history.close()
 

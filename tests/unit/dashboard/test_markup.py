@@ -13,10 +13,10 @@ from dashboard.view_logic.header import banner_markup, header_markup
 from dashboard.view_logic.history_rows import history_row
 from dashboard.view_logic.markup import element, text
 from dashboard.view_logic.pipeline_rows import component_row, pipeline_summary
-from dashboard.view_logic.quote import quote_markup, state_markup, summary_markup
-from dashboard.view_logic.statistics import PriceRow, summarise
+from dashboard.view_logic.quote import other_currencies, quote_markup, state_markup, summary_markup
+from dashboard.view_logic.statistics import PriceRow
 from dashboard.view_logic.totals import total
-from tests.unit.dashboard.records import NOW_MS, TICK_MS, a_component, a_record
+from tests.unit.dashboard.records import NOW_MS, TICK_MS, a_component, a_record, a_summary
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -59,13 +59,13 @@ def made(evil: str) -> list[str]:
         name=evil, message=evil, url=f"http://127.0.0.1/{evil}", depends_on=(evil,), metrics={evil: 1.0}, state=ComponentState.FAILED
     )
     pipeline = PipelineStatus(ComponentState.FAILED, evil, (component,))
-    summary = summarise([PriceRow(NOW_MS, 1.0, evil, "primary", None)], TICK_MS)
-    assert summary is not None
+    summary = a_summary(evil)
     return [
         *(str(value) for field, value in coin_row(CoinView(record, [1.0, 2.0]), NOW_MS, TICK_MS).items() if field != "asset_id"),
-        *(str(value) for value in history_row(PriceRow(NOW_MS, 1.0, evil, evil, evil), evil).values()),
+        *(str(value) for value in history_row(PriceRow(NOW_MS, evil, 1.0, evil, evil, evil)).values()),
         *(value for field, value in component_row(component, NOW_MS).items() if field != "component"),
-        quote_markup(record, evil), quote_markup(None, evil), summary_markup(summary, evil), state_markup("error", evil, evil),
+        quote_markup(record, evil), quote_markup(None, evil), summary_markup(summary),
+        text(other_currencies({evil: 2}, "rows")), state_markup("error", evil, evil),
         header_markup(total([record]), pipeline, None, True, NOW_MS, TICK_MS), header_markup(total([]), None, evil, False, NOW_MS, TICK_MS),
         banner_markup(evil, evil), pipeline_summary(pipeline),
     ]  # fmt: skip

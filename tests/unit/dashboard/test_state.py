@@ -22,8 +22,8 @@ def test_records_become_latest_ticks_and_candles_and_wake_once() -> None:
     assert state.latest()["bitcoin"].price == 2.0
     assert state.recent_prices("bitcoin", 10) == [1.0, 2.0]
     assert state.recent_prices("bitcoin", 1) == [2.0]
-    assert [one.close for one in state.candles("bitcoin", "1m").candles] == [2.0]
-    assert state.candles("unknown", "1m").candles == ()
+    assert [one.close for one in state.candles("bitcoin", "1m")["USD"].candles] == [2.0]
+    assert state.candles("unknown", "1m") == {}
 
 
 def test_an_older_record_is_no_news() -> None:
@@ -42,6 +42,19 @@ def test_a_repeat_of_the_same_tick_is_no_second_tick() -> None:
     state.apply([a_record()])
     state.apply([a_record()])
     assert state.recent_prices("bitcoin", 10) == [50_000.0]
+
+
+def test_two_quote_currencies_share_no_candle_and_no_line() -> None:
+    state, _ = listening()
+    minute = NOW_MS // 60_000 * 60_000
+    prices = [("USD", 90_000.0), ("USDT", 89_000.0), ("USD", 90_010.0)]
+    state.apply([a_record(tick_ts=minute + i * TICK_MS, quote_currency=currency, price=price) for i, (currency, price) in enumerate(prices)])
+    found = {currency: live.candles[0] for currency, live in state.candles("bitcoin", "1m").items()}
+    assert (found["USD"].open, found["USD"].high, found["USD"].low, found["USD"].close, found["USD"].ticks) == (90_000, 90_010, 90_000, 90_010, 2)
+    assert (found["USDT"].open, found["USDT"].close, found["USDT"].ticks) == (89_000, 89_000, 1)
+    assert state.recent_prices("bitcoin", 10) == [90_000.0, 90_010.0]
+    state.apply([a_record(tick_ts=minute + 3 * TICK_MS, quote_currency="USDT", price=89_005.0)])
+    assert state.recent_prices("bitcoin", 10) == [89_000.0, 89_005.0]
 
 
 def test_a_snapshot_sets_values_without_ticks() -> None:
