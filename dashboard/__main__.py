@@ -7,15 +7,19 @@ import signal
 import sys
 from typing import Any
 
+from tornado.ioloop import PeriodicCallback
 from tornado.websocket import WebSocketClosedError
 
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import CryptoVizError
+from cryptoviz.heartbeat import HEARTBEAT_FILE, Heartbeat
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.settings import settings_from_environment
 from dashboard.app import make_server
 from dashboard.hub import Hub
 from dashboard.lake_history import LakeHistory
+
+_BEAT_MS = 500
 
 log = get_logger("dashboard")
 
@@ -45,6 +49,8 @@ def main() -> int:
         signal.signal(number, lambda *_: server.io_loop.add_callback_from_signal(server.io_loop.stop))
     hub.start()
     server.io_loop.add_callback(lambda: asyncio.get_running_loop().set_exception_handler(_note_loop_error))
+    heartbeat = Heartbeat(settings.run_dir / HEARTBEAT_FILE)
+    PeriodicCallback(heartbeat.beat, _BEAT_MS).start()
     server.start()
     log.info("dashboard_serving", url=f"http://{settings.dashboard.host}:{settings.dashboard.port}/")
     try:
@@ -52,6 +58,7 @@ def main() -> int:
     finally:
         server.stop()
         hub.stop()
+        heartbeat.close()
     return 0
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import panel as pn
 
 from dashboard.access import LIVENESS_PATH, Access
-from dashboard.gate import guard, use_own_handlers
+from dashboard.builds import PageBuilds
+from dashboard.gate import LivenessHandler, guard, use_own_handlers
 from dashboard.hub import Hub
 from dashboard.pages.root import RootPage
 
@@ -17,7 +18,7 @@ _UNUSED_SESSION_MS = 15_000
 """A browser that lost its connection finds its session again within this time."""
 
 
-def make_server(hub: Hub, unused_session_ms: int = _UNUSED_SESSION_MS) -> Any:
+def make_server(hub: Hub, unused_session_ms: int = _UNUSED_SESSION_MS, builds: PageBuilds | None = None) -> Any:
     """A Bokeh server that is bound but not started: `start` and its `io_loop` are the caller's."""
     pn.extension("tabulator", notifications=True, reconnect=True, throttled=True, browser_info=False)
     settings = hub.settings
@@ -32,7 +33,7 @@ def make_server(hub: Hub, unused_session_ms: int = _UNUSED_SESSION_MS) -> Any:
         title="CryptoViz",
         address=settings.dashboard.host,
         port=settings.dashboard.port,
-        liveness=LIVENESS_PATH.removeprefix("/"),
+        extra_patterns=[(LIVENESS_PATH, LivenessHandler)],
         unused_session_lifetime_milliseconds=unused_session_ms,
         check_unused_sessions_milliseconds=unused_session_ms,
         show=False,
@@ -40,5 +41,5 @@ def make_server(hub: Hub, unused_session_ms: int = _UNUSED_SESSION_MS) -> Any:
         verbose=False,
         admin=False,
     )
-    guard(server, Access.of(settings))
+    guard(server, Access.of(settings), builds or PageBuilds())
     return server

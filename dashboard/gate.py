@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import secrets
+from http import HTTPStatus
 from typing import Any
 
 from bokeh.server import urls
+from bokeh.util.token import get_session_id
 from panel.io.server import DocHandler, Server, WSHandler
 from tornado import httputil
+from tornado.web import RequestHandler
 
+from cryptoviz.errors import QueueFull
 from cryptoviz.log import get_logger
 from dashboard.access import Access, Refusal
+from dashboard.builds import PageBuilds
 
-__all__ = ["Gate", "PageHandler", "SocketHandler", "guard", "page_policy", "use_own_handlers"]
+__all__ = ["Gate", "LivenessHandler", "PageHandler", "SocketHandler", "guard", "page_policy", "use_own_handlers"]
 
 _BARE_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 """For all but the page: a response that a browser shows as a document by itself does nothing."""
@@ -53,8 +58,36 @@ def page_policy(nonce: str, host: str) -> str:
     )
 
 
+_BUSY = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>CryptoViz</title><meta http-equiv="refresh" content="{seconds}"></head>
+<body><p>Many pages are being opened. This one opens by itself in a moment.</p></body></html>
+"""
+_RETRY_AFTER_S = 3
+_TRY_AGAIN_LATER = 1013  # of the WebSocket registry; the page reconnects by itself
+
+
+class LivenessHandler(RequestHandler):
+    """Answers while the loop runs. Panel's own would build a page when its query says so."""
+
+    def get(self) -> None:
+        """See `tornado.web.RequestHandler`."""
+        self.write({"alive": True})
+
+
 class PageHandler(DocHandler):  # type: ignore[misc]
-    """Panel's page, with the policy and its nonce. Nothing of a request is in the page's HTML: what is marked as a script is ours."""
+    """Panel's page, built in its turn, with the policy and its nonce. Nothing of a request is in the HTML: what is marked as a script is ours."""
+
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        """See `tornado.web.RequestHandler`. Beyond the queue of builds the answer is a page that loads again by itself."""
+        try:
+            async with self.application.page_builds.turn():
+                await super().get(*args, **kwargs)
+        except QueueFull as error:
+            log.warning("page_not_built", reason=str(error))
+            self.set_status(HTTPStatus.SERVICE_UNAVAILABLE)
+            self.set_header("Retry-After", str(_RETRY_AFTER_S))
+            self.set_header("Cache-Control", "no-store")
+            RequestHandler.write(self, _BUSY.format(seconds=_RETRY_AFTER_S))
 
     def write(self, chunk: Any) -> None:
         """See `tornado.web.RequestHandler`."""
@@ -72,14 +105,28 @@ class SocketHandler(WSHandler):  # type: ignore[misc]
         """See `tornado.websocket.WebSocketHandler`."""
         return origin.lower() in self.application.websocket_origins
 
+    async def _async_open(self, token: str) -> None:
+        """Bokeh builds a page here for a session that it does not know, as after its own restart: in a turn too."""
+        known = {session.id for session in self.application_context.sessions}
+        if get_session_id(token) in known:
+            await super()._async_open(token)
+            return
+        try:
+            async with self.application.page_builds.turn():
+                await super()._async_open(token)
+        except QueueFull as error:
+            log.warning("page_not_built", reason=str(error))
+            self.close(_TRY_AGAIN_LATER)
+
 
 def use_own_handlers() -> None:
     """Serve page and WebSocket, and nothing that other pages could embed. Panel puts its own handlers into this list of Bokeh in the same way."""
     urls.per_app_patterns[:] = [(r"/ws", SocketHandler), (r"/?", PageHandler)]
 
 
-def guard(server: Server, access: Access) -> None:
+def guard(server: Server, access: Access, builds: PageBuilds) -> None:
     """Put the gate before the application of a server that was made and not yet started."""
+    server._tornado.page_builds = builds
     server._tornado._websocket_origins = set(access.origins)
     server._http.request_callback = Gate(server._tornado, access)
 

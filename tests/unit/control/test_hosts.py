@@ -23,8 +23,10 @@ from tests.helpers import eventually_async, free_port
 
 PAGE = """
 import http.server, os, sys
+from cryptoviz.heartbeat import HEARTBEAT_FILE, Heartbeat
 from cryptoviz.settings import settings_from_environment
 settings = settings_from_environment()
+beats = Heartbeat(settings.run_dir / HEARTBEAT_FILE)
 print("key", settings.s3.secret_key.get_secret_value() == "canary", "canary" in " ".join(sys.argv), flush=True)
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -111,6 +113,63 @@ async def test_the_dashboard_process_starts_dies_and_starts_again(settings: Sett
     assert not psutil.pid_exists(again.pid or 0)
     assert not (await host.probe()).running
     assert (settings.log_dir / "dashboard.log").read_text().count("key True False") == 2
+
+
+HANGING = """
+import http.server, os, sys, threading
+from cryptoviz.heartbeat import HEARTBEAT_FILE, Heartbeat
+from cryptoviz.settings import settings_from_environment
+settings = settings_from_environment()
+beats = Heartbeat(settings.run_dir / HEARTBEAT_FILE)
+served = 0
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        global served
+        served += 1
+        if served > 1:
+            threading.Event().wait()
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(("127.0.0.1", settings.dashboard.port), Page).serve_forever()
+"""
+
+
+async def test_a_busy_page_is_healthy_and_a_dead_loop_is_not(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The page answers its first request and none after it. While its loop beat a moment ago that is a page that is busy; once it has not for longer
+    # than any build takes, it is dead.
+    script = tmp_path / "page.py"
+    script.write_text(HANGING)
+    monkeypatch.setattr(dashboard_host, "_COMMAND", (sys.executable, str(script)))
+    monkeypatch.setattr(dashboard_host, "_PROBE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(dashboard_host, "_DEAD_S", 1000.0)
+    host = DashboardHost(settings)
+    await host.start()
+    try:
+        busy = await host.probe()
+        assert (busy.running, busy.healthy) == (True, True)
+        assert "busy: its event loop last ran" in busy.message
+        monkeypatch.setattr(dashboard_host, "_DEAD_S", 0.0)
+        dead = await host.probe()
+        assert (dead.running, dead.healthy) == (True, False)
+        assert "does not answer" in dead.message
+        assert "its event loop last ran" in dead.message
+        monkeypatch.setattr(dashboard_host, "_DEAD_S", 1000.0)
+        monkeypatch.setattr(dashboard_host, "_SILENT_S", 0.0)
+        silent = await host.probe()
+        assert (silent.running, silent.healthy) == (True, False)
+        assert "though its event loop runs" in silent.message
+    finally:
+        await host.stop()
+
+
+@pytest.mark.parametrize(
+    ("bind", "url"),
+    [("0.0.0.0", "http://127.0.0.1:5006"), ("::", "http://[::1]:5006"), ("::1", "http://[::1]:5006"), ("10.0.0.7", "http://10.0.0.7:5006")],
+)
+async def test_the_page_is_probed_where_it_can_be_reached(tmp_path: Path, bind: str, url: str) -> None:
+    assert DashboardHost(load_settings("live", home=tmp_path, dashboard={"host": bind, "port": 5006}))._url == url
 
 
 async def test_a_dashboard_that_ends_at_once_says_why(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

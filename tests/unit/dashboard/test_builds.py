@@ -1,0 +1,78 @@
+"""Builds of pages: bounded in number, queue included, before the real server."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cryptoviz.errors import QueueFull
+from dashboard.builds import PageBuilds
+from tests.serving import a_hub, exchange, serving
+
+
+async def test_turns_are_taken_one_by_one_and_the_queue_is_bounded() -> None:
+    builds = PageBuilds(at_once=1, waiting=2)
+    go = asyncio.Event()
+
+    async def build() -> str:
+        try:
+            async with builds.turn():
+                assert builds.running == 1
+                await go.wait()
+            return "built"
+        except QueueFull as error:
+            return f"refused at {error.limit}"
+
+    tasks = []
+    for _ in range(5):
+        tasks.append(asyncio.create_task(build()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert (builds.running, builds.waiting) == (1, 2)
+    go.set()
+    assert sorted(await asyncio.gather(*tasks)) == ["built", "built", "built", "refused at 2", "refused at 2"]
+    assert (builds.running, builds.waiting, builds.most_running, builds.refused) == (0, 0, 1, 2)
+
+
+async def test_a_build_that_fails_or_is_given_up_frees_its_turn() -> None:
+    builds = PageBuilds(at_once=1, waiting=2)
+    with pytest.raises(ValueError, match="broken"):
+        async with builds.turn():
+            raise ValueError("broken")
+    async with builds.turn():
+        waiter = asyncio.create_task(builds.turn().__aenter__())
+        await asyncio.sleep(0)
+        waiter.cancel()
+        await asyncio.gather(waiter, return_exceptions=True)
+    assert (builds.running, builds.waiting) == (0, 0)
+    async with builds.turn():
+        assert builds.running == 1
+
+
+# Raised inside panel-material-ui's own FileDownload, which sets both.
+@pytest.mark.filterwarnings("ignore:Both 'variant' and 'button_style' were provided:PendingDeprecationWarning")
+def test_twenty_first_visits_at_once_are_built_in_turns_while_health_answers(tmp_path: Path) -> None:
+    builds = PageBuilds(at_once=1, waiting=8)
+    with a_hub(tmp_path) as hub, serving(hub, builds=builds):
+        port = hub.settings.dashboard.port
+        head = f"HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+        with ThreadPoolExecutor(21) as pool:
+            visits = [pool.submit(exchange, port, f"GET / {head}") for _ in range(20)]
+            health = []
+            while not all(visit.done() for visit in visits):
+                health.append((exchange(port, f"GET /healthz {head}")[0], sum(visit.done() for visit in visits)))
+        answers = [visit.result() for visit in visits]
+    # Health was answered between the builds: at several moments some pages were done and others not.
+    assert {status for status, _ in health} == {200}
+    assert len({done for _, done in health if 0 < done < 20}) >= 2
+    statuses = [status for status, _, _ in answers]
+    assert builds.most_running == 1
+    assert statuses.count(503) == builds.refused >= 1
+    assert statuses.count(200) == 20 - builds.refused >= 8
+    for status, headers, body in answers:
+        if status == 503:
+            assert headers["retry-after"] == "3"
+            assert b'http-equiv="refresh"' in body
