@@ -177,7 +177,7 @@ class LakeJob:
             .writeStream.foreachBatch(on_batch)
             .queryName(f"cryptoviz-lake: {', '.join(sorted(start))}")
             .trigger(processingTime=f"{lake.trigger_ms} milliseconds")
-            .option("checkpointLocation", scratch.as_uri())
+            .option("checkpointLocation", f"file://{scratch}")  # Hadoop takes a path literally and would not decode a percent-encoded one
             .start()
         )
 

@@ -203,11 +203,11 @@ def running_demo(home: Path, tick_s: float = 0.5) -> Iterator[Demo]:
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
-    """Living processes whose arguments or environment name this home."""
+    """Living processes whose arguments, environment or working directory name this home."""
     found = []
     for process in psutil.process_iter():
         try:
-            text = "\0".join(process.cmdline()) + "\0".join(process.environ().values())
+            text = "\0".join(process.cmdline()) + "\0".join(process.environ().values()) + process.cwd()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
         if str(home) in text and process.pid != os.getpid():

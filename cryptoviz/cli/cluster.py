@@ -148,6 +148,8 @@ def _environment(settings: Settings) -> dict[str, str]:
         {
             "PATH": f"{home / 'bin'}:{Path(sys.executable).parent}:{path}",
             "JAVA_HOME": str(home),
+            # Every JVM and Python below Ray takes names of files for UTF-8, as they are here.
+            "LC_ALL": "C.UTF-8",
             SETTINGS_FILE_VARIABLE: str(settings_file(settings)),
             "RAY_DEDUP_LOGS": "0",
             "RAY_USAGE_STATS_ENABLED": "0",

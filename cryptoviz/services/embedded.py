@@ -6,6 +6,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import psutil
 
@@ -99,6 +100,11 @@ class EmbeddedEngine(ABC):
     def prepare(self) -> None:
         """Create what the pipeline needs in it (topics, buckets); safe to repeat. Raises EngineUnavailable, SettingsError."""
 
+    @property
+    def folder(self) -> Path | None:
+        """Working directory of the process: what it is given as a name relative to it needs no form for any character of the home's path."""
+        return None
+
     def environment(self) -> dict[str, str]:
         """Environment of the process; the place for its secrets."""
         return child_environment()
@@ -113,7 +119,7 @@ class EmbeddedEngine(ABC):
         while not all(is_free(use.port, use.host) for use in self.ports()) and time.monotonic() < deadline:
             wait.wait(_POLL_S)
         require_free(self.ports())
-        child = ChildProcess(self.name, self.command(), log_path(self._settings, self.name), self.environment())
+        child = ChildProcess(self.name, self.command(), log_path(self._settings, self.name), self.environment(), self.folder)
         child.start()
         return child
 

@@ -20,6 +20,8 @@ from cryptoviz.settings import LOOPBACK, KafkaSettings, Settings, child_environm
 __all__ = ["EmbeddedKafka"]
 
 _FORMAT_TIMEOUT_S = 60.0
+_DATA = "data"
+_LOCALE = {"LC_ALL": "C.UTF-8"}
 _SEGMENT_BYTES = 64 * 1024 * 1024
 
 # Measured on 2 cores with 1.2 million records of 380 bytes produced and read: the first compiler alone takes half the CPU time (2.9 s instead of
@@ -32,6 +34,9 @@ _JVM_OPTIONS = (
     "-Xss512k",
     "-Xshare:auto",
     "-Djava.awt.headless=true",
+    # Names of files are UTF-8, also where the system has no such locale.
+    "-Dfile.encoding=UTF-8",
+    "-Dsun.jnu.encoding=UTF-8",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.server=warn",
@@ -51,7 +56,7 @@ class EmbeddedKafka(EmbeddedEngine):
 
     @property
     def folder(self) -> Path:
-        """Configuration, cluster id and data."""
+        """Configuration, cluster id and data. Also the working directory: `log.dirs` splits a path at commas, and a JVM decodes it by the locale."""
         return self._settings.home / "kafka"
 
     def ports(self) -> tuple[PortUse, ...]:
@@ -62,14 +67,14 @@ class EmbeddedKafka(EmbeddedEngine):
         """Write `server.properties`, format the storage on the first start, and name the broker's program."""
         java = str(java_executable(self._settings))
         classpath = kafka_classpath(self._settings)
-        data = self.folder / "data"
+        data = self.folder / _DATA
         data.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
-        properties.write_text(_render(server_properties(self._settings.kafka, data)), encoding="utf-8")
+        properties.write_text(_render(server_properties(self._settings.kafka)), encoding="utf-8")
         if not (data / "meta.properties").is_file():
             _format_storage(java, classpath, properties, _cluster_id(self.folder / "cluster.id"))
         heap = self._settings.kafka.heap_mb
-        return [java, f"-Xmx{heap}m", f"-Xms{min(heap, 128)}m", *_JVM_OPTIONS, "-cp", classpath, "kafka.Kafka", str(properties)]
+        return [java, f"-Xmx{heap}m", f"-Xms{min(heap, 128)}m", *_JVM_OPTIONS, "-cp", classpath, "kafka.Kafka", properties.name]
 
     def ask(self) -> tuple[str, Mapping[str, float]]:
         """Metadata of the cluster."""
@@ -87,10 +92,10 @@ class EmbeddedKafka(EmbeddedEngine):
 
     def environment(self) -> dict[str, str]:
         """No secrets; fewer malloc arenas, because glibc's default of 8 a core keeps freed memory of the JVM's many threads."""
-        return child_environment({"MALLOC_ARENA_MAX": "2"})
+        return child_environment({"MALLOC_ARENA_MAX": "2"} | _LOCALE)
 
 
-def server_properties(kafka: KafkaSettings, data: Path) -> dict[str, str]:
+def server_properties(kafka: KafkaSettings) -> dict[str, str]:
     """Configuration of the single node. Replicas of internal topics are 1, since there is no second node to hold one."""
     return {
         "process.roles": "broker,controller",
@@ -99,7 +104,7 @@ def server_properties(kafka: KafkaSettings, data: Path) -> dict[str, str]:
         "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{kafka.port}",
         "controller.listener.names": "CONTROLLER",
         "controller.quorum.bootstrap.servers": f"{LOOPBACK}:{kafka.controller_port}",
-        "log.dirs": str(data),
+        "log.dirs": _DATA,
         # One node: nobody else can hold a replica.
         "offsets.topic.replication.factor": "1",
         "transaction.state.log.replication.factor": "1",
@@ -130,8 +135,15 @@ def server_properties(kafka: KafkaSettings, data: Path) -> dict[str, str]:
 
 
 def _render(properties: Mapping[str, str]) -> str:
-    # Backslashes escape in Java properties; a path may hold one.
-    return "".join(f"{key}={value.replace(chr(92), chr(92) * 2)}\n" for key, value in properties.items())
+    return "".join(f"{key}={''.join(map(_escaped, value))}\n" for key, value in properties.items())
+
+
+def _escaped(character: str) -> str:
+    """As `java.util.Properties` reads it, which takes a file for Latin-1. Spaces too: those at the beginning would be dropped."""
+    if character == "\\" or not "!" <= character <= "~":
+        units = character.encode("utf-16-be")
+        return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))
+    return character
 
 
 def _cluster_id(path: Path) -> str:
@@ -146,10 +158,14 @@ def _cluster_id(path: Path) -> str:
 
 
 def _format_storage(java: str, classpath: str, properties: Path, cluster_id: str) -> None:
-    command = [java, "-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classpath, "kafka.tools.StorageTool"]
-    arguments = ["format", "--standalone", "--ignore-formatted", "-t", cluster_id, "-c", str(properties)]
+    encodings = [option for option in _JVM_OPTIONS if ".encoding=" in option]
+    command = [java, "-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *encodings, "-cp", classpath, "kafka.tools.StorageTool"]
+    arguments = ["format", "--standalone", "--ignore-formatted", "-t", cluster_id, "-c", properties.name]
     try:
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S, check=False, env=child_environment())
+        done = subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, errors="replace", timeout=_FORMAT_TIMEOUT_S, check=False,
+            env=child_environment(_LOCALE), cwd=properties.parent,
+        )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise EngineUnavailable(
             f"Kafka's storage was not formatted within {_FORMAT_TIMEOUT_S:.0f} s", engine="kafka", address=str(properties)

