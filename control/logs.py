@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from cryptoviz.log_rotation import earlier
 
 __all__ = ["follow", "last_lines", "safe_line"]
 
@@ -25,10 +28,11 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where reading goes on: which file it was and how far."""
+    """Where reading goes on: which file it was and how far, and which was the earlier one, another after a rotation."""
 
     inode: int = 0
     offset: int = 0
+    earlier_inode: int = 0
 
 
 def safe_line(raw: bytes) -> str:
@@ -65,9 +69,16 @@ def pages(lines: list[str]) -> list[list[str]]:
 def _read_end(path: Path, count: int) -> tuple[list[str], _Place]:
     try:
         with path.open("rb") as file:
-            return _last(file.fileno(), count)
+            before = _inode(earlier(path))
+            lines, place = _last(file.fileno(), count)
+            place = replace(place, earlier_inode=before)
     except FileNotFoundError:
         return [], _Place()
+    if len(lines) < count:
+        # It was rotated lately: the lines before are there.
+        with contextlib.suppress(OSError), earlier(path).open("rb") as file:
+            lines = [*_last(file.fileno(), count - len(lines))[0], *lines]
+    return lines, place
 
 
 def _last(descriptor: int, count: int) -> tuple[list[str], _Place]:
@@ -89,14 +100,34 @@ def _read_on(path: Path, place: _Place) -> tuple[list[str], _Place]:
     try:
         with path.open("rb") as file:
             facts = os.fstat(file.fileno())
+            before = _inode(earlier(path))
+            if facts.st_ino == place.inode and before != place.earlier_inode:
+                return _rest(path, place.offset), _Place(facts.st_ino, 0, before)
             offset = place.offset if facts.st_ino == place.inode and facts.st_size >= place.offset else 0
             block = os.pread(file.fileno(), _BLOCK_BYTES, offset)
     except FileNotFoundError:
         return [], place
     whole, ending, _ = block.rpartition(b"\n")
     if not ending and len(block) < _BLOCK_BYTES:
-        return [], _Place(facts.st_ino, offset)
+        return [], _Place(facts.st_ino, offset, before)
     if not ending:
         whole = block  # a line longer than a block goes out in pieces
     lines = whole.split(b"\n")[-_PAGE_LINES * 10 :]
-    return [safe_line(line) for line in lines], _Place(facts.st_ino, offset + len(whole) + len(ending))
+    return [safe_line(line) for line in lines], _Place(facts.st_ino, offset + len(whole) + len(ending), before)
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
+def _rest(path: Path, offset: int) -> list[str]:
+    """What was written behind `offset` before the log was emptied; nothing when it was not kept."""
+    try:
+        with earlier(path).open("rb") as file:
+            block = os.pread(file.fileno(), _MAX_READ_BYTES, offset)
+    except OSError:
+        return []
+    return [safe_line(line) for line in block.removesuffix(b"\n").split(b"\n")[-_PAGE_LINES * 10 :]] if block else []

@@ -11,6 +11,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from cryptoviz.log_rotation import rotate
 from cryptoviz.settings import Settings
 
 __all__ = ["MASK", "configure_logging", "get_logger", "log_path", "log_to_file"]
@@ -19,6 +20,8 @@ MASK = "********"
 _log_files = ExitStack()
 """Holds the one log file of this process."""
 atexit.register(_log_files.close)
+_LOOK_CHARACTERS = 64 * 1024
+"""The size of the file is looked at once in so many."""
 _SECRET_WORDS = ("secret", "password", "token", "api_key", "apikey", "authorization")
 
 
@@ -57,7 +60,7 @@ def log_to_file(settings: Settings, component: str) -> None:
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     previous = _log_files.pop_all()
     handle = _log_files.enter_context(log_path(settings, component).open("a", encoding="utf-8", buffering=1))
-    configure_logging(settings.log_level, _Tee(handle))
+    configure_logging(settings.log_level, _Tee(handle, log_path(settings, component)))
     previous.close()
 
 
@@ -67,13 +70,19 @@ def log_path(settings: Settings, component: str) -> Path:
 
 
 class _Tee:
-    """Writes to stderr, whatever that is at the moment, and to a file."""
+    """Writes to stderr, whatever that is at the moment, and to a file, which is bounded in size."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO, path: Path) -> None:
         self._file = file
+        self._path = path
+        self._since_look = 0
 
     def write(self, text: str) -> int:
         sys.stderr.write(text)
+        self._since_look += len(text)
+        if self._since_look >= _LOOK_CHARACTERS:
+            self._since_look = 0
+            rotate(self._path)
         return self._file.write(text)
 
     def flush(self) -> None:

@@ -14,18 +14,23 @@ from pathlib import Path
 
 import orjson
 
+from cryptoviz.cli.leash import Leash
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.process_identity import ProcessIdentity, descendants, wait_ended
+from cryptoviz.log_rotation import ROTATE_BYTES
+from cryptoviz.process_identity import ProcessIdentity, descendants, processes_with, wait_ended
 from cryptoviz.services.java import java_home
-from cryptoviz.services.process import tail
+from cryptoviz.services.process import bound_to_parent, tail
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
 
-__all__ = ["ClusterRecord", "launch_controller", "read_record", "settings_file", "start_ray", "stop_ray"]
+__all__ = ["ClusterRecord", "end_leftovers", "forget_cluster", "launch_controller", "read_record", "settings_file", "start_ray", "stop_ray"]
 
+_CLUSTER_VARIABLE = "CRYPTOVIZ_CLUSTER"
+"""In the environment of every process of Ray's: the home that it belongs to."""
 _START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 8.0
+_STOP_TIMEOUT_S = 12.0  # the guard's own grace, and the time it has to kill
 _LAUNCH_TIMEOUT_S = 90.0
-# Only so that Python does not warn of a child that nobody waited for: `stop_ray` ends it by its record, also from another process.
+_LEFTOVER_ROUNDS = 3  # a process may start another while it is looked for
+# Only so that Python does not warn of a child that nobody waited for: it is ended by its record, also from another process.
 _started: list[subprocess.Popen[bytes]] = []
 
 
@@ -61,8 +66,10 @@ def read_record(settings: Settings) -> ClusterRecord | None:
     return record if record.process.is_alive else None
 
 
-def start_ray(settings: Settings) -> ClusterRecord:
-    """Start a one-node cluster as a process group of its own and wait until it takes work. Its log is `ray.log`.
+def start_ray(settings: Settings, leash: Leash | None = None) -> ClusterRecord:
+    """Start a one-node cluster below a guard, in a session of its own, and wait until it takes work. Its log is `ray.log`.
+
+    With a leash it ends when this process does; without it runs until `stop_ray`.
 
     Raises:
         EngineUnavailable: it ended or did not come up; the message holds the end of its log.
@@ -74,17 +81,24 @@ def start_ray(settings: Settings) -> ClusterRecord:
     log_file = settings.log_dir / "ray.log"
     # Sockets and logs of earlier runs would pile up there.
     shutil.rmtree(settings.ray_temp_dir, ignore_errors=True)
-    with log_file.open("wb") as log:
+    end_leftovers(settings)
+    inherited = leash.inherited if leash else ()
+    guard = [sys.executable, "-m", "cryptoviz.cluster_guard", str(inherited[0] if inherited else -1), str(log_file), "--"]
+    log_file.write_bytes(b"")
+    with log_file.open("ab") as log:
         process = subprocess.Popen(
-            _ray_command(settings), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(settings), start_new_session=True
-        )
+            [*guard, *_ray_command(settings)], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(settings),
+            start_new_session=True, pass_fds=inherited,
+        )  # fmt: skip
     _started.append(process)
+    if leash is not None:
+        leash.tie(process)
     record = ClusterRecord(ProcessIdentity.of(process.pid), f"{settings.ray.node_ip}:{settings.ray.gcs_port}")
     _record_file(settings).write_bytes(orjson.dumps(asdict(record)))
     deadline = time.monotonic() + _START_TIMEOUT_S
     while b"Ray runtime started" not in log_file.read_bytes():
         if process.poll() is not None or time.monotonic() > deadline:
-            stop_ray(settings)
+            stop_ray(settings, record)
             raise EngineUnavailable(f"Ray did not start ({log_file}):\n{tail(log_file, 12)}", engine="ray", address=record.address)
         time.sleep(0.1)
     return record
@@ -98,7 +112,7 @@ def launch_controller(settings: Settings) -> None:
     """
     address = settings.ray.address or f"{settings.ray.node_ip}:{settings.ray.gcs_port}"
     dump_settings_file(settings, settings_file(settings))
-    command = [sys.executable, "-m", "control", "--address", address]
+    command = bound_to_parent([sys.executable, "-m", "control", "--address", address])
     try:
         done = subprocess.run(command, env=_environment(settings), capture_output=True, text=True, timeout=_LAUNCH_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
@@ -108,9 +122,9 @@ def launch_controller(settings: Settings) -> None:
         raise EngineUnavailable(f"the controller did not start: {reason}", engine="control", address=settings.control.address)
 
 
-def stop_ray(settings: Settings) -> bool:
-    """End the cluster's process tree: politely, then by force. False when none runs. Never touches another Ray of this user."""
-    record = read_record(settings)
+def stop_ray(settings: Settings, record: ClusterRecord | None = None) -> bool:
+    """End a cluster of this home, the one of the record: politely, then by force. False when none runs. Never touches another Ray of this user."""
+    record = record or read_record(settings)
     if record is None:
         _record_file(settings).unlink(missing_ok=True)
         return False
@@ -120,9 +134,32 @@ def stop_ray(settings: Settings) -> bool:
     for process in alive:
         process.send(signal.SIGKILL)
     wait_ended(alive, 3.0)
+    current = read_record(settings)
+    if current is not None and current != record:
+        return True  # another was started since: its files are its own
+    forget_cluster(settings)
+    return True
+
+
+def forget_cluster(settings: Settings) -> None:
+    """Remove what a cluster that has ended left: stray processes, its record, Ray's folder."""
+    end_leftovers(settings)
     _record_file(settings).unlink(missing_ok=True)
     shutil.rmtree(settings.ray_temp_dir, ignore_errors=True)
-    return True
+
+
+def end_leftovers(settings: Settings) -> int:
+    """Kill what a guard that was killed itself has left of this home's clusters, and say how much. The caller knows that none runs."""
+    ended = 0
+    for _ in range(_LEFTOVER_ROUNDS):
+        left = processes_with(_CLUSTER_VARIABLE, str(settings.home))
+        for process in left:
+            process.send(signal.SIGKILL)
+        wait_ended(left, 3.0)
+        ended += len(left)
+        if not left:
+            break
+    return ended
 
 
 def _ray_command(settings: Settings) -> list[str]:
@@ -151,8 +188,12 @@ def _environment(settings: Settings) -> dict[str, str]:
             # Every JVM and Python below Ray takes names of files for UTF-8, as they are here.
             "LC_ALL": "C.UTF-8",
             SETTINGS_FILE_VARIABLE: str(settings_file(settings)),
+            _CLUSTER_VARIABLE: str(settings.home),
             "RAY_DEDUP_LOGS": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
+            # Of each process; Ray's default is 512 MB.
+            "RAY_ROTATION_MAX_BYTES": str(ROTATE_BYTES),
+            "RAY_ROTATION_BACKUP_COUNT": "1",
             # glibc gives each thread an arena of its own; two a process cost no time that could be measured here and save memory.
             "MALLOC_ARENA_MAX": "2",
             # And what is freed at the top of one goes back at once instead of past a limit that grows.

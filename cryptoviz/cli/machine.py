@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -11,12 +11,14 @@ from pydantic import SecretStr
 from rich.table import Table
 from rich.text import Text
 
-from cryptoviz.cli.cluster import read_record
+from cryptoviz.cli.cluster import forget_cluster, read_record
 from cryptoviz.cli.pipeline import running_settings
 from cryptoviz.cli.run import fetch
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.doctor import examine
 from cryptoviz.errors import PreflightError
+from cryptoviz.home import Removed, foreign_reason, remove_data
+from cryptoviz.home_lock import HomeLock
 from cryptoviz.log import MASK
 from cryptoviz.settings import Settings, load_settings
 from cryptoviz.settings.origin import setting_sources
@@ -76,15 +78,28 @@ def reset(
 ) -> None:
     """Remove all data of a pipeline that does not run: lake, topics, state, logs. Downloads stay."""
     settings = load_settings("demo" if demo else "live")
+    home = settings.home
     if read_record(settings) is not None:
         raise PreflightError("the pipeline runs: `cryptoviz down` first", problems=["running"])
-    if not settings.home.exists():
-        echo(f"Nothing to remove: {settings.home} does not exist.")
+    if not home.exists():
+        echo(f"Nothing to remove: {home} does not exist.")
         return
-    if not yes and not typer.confirm(f"Remove {settings.home} with all collected data?"):
-        raise typer.Exit(1)
-    shutil.rmtree(settings.home)
-    echo(f"Removed {settings.home}.")
+    if reason := foreign_reason(home):
+        raise PreflightError(f"nothing is removed from {home}: {reason} (CRYPTOVIZ_HOME)", problems=["home"])
+    with HomeLock(home, "cryptoviz reset"):
+        if not yes and not typer.confirm(f"Remove all data that a pipeline collected in {home}?"):
+            raise typer.Exit(1)
+        forget_cluster(settings)
+        removed = remove_data(home)
+    _tell_removed(home, removed)
+
+
+def _tell_removed(home: Path, removed: Removed) -> None:
+    echo(f"Removed from {home}: {', '.join(removed.entries) or 'nothing'}.")
+    for name, target in removed.links:
+        echo(f"{name} was a link: what it named is left as it was: {target}")
+    if removed.left:
+        echo(f"Left in {home}, because no pipeline made it: {', '.join(removed.left)}")
 
 
 def _tree(settings: Settings, show_secrets: bool) -> dict[str, Any]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from cryptoviz.cli.cluster import launch_controller, read_record, start_ray, stop_ray
+from cryptoviz.cli.cluster import ClusterRecord, launch_controller, read_record, start_ray, stop_ray
+from cryptoviz.cli.leash import Leash
 from cryptoviz.cli.view import pipeline_view
 from cryptoviz.client import ControlClient, PipelineStatus
 from cryptoviz.doctor import Level, examine, require_fit
@@ -20,40 +20,42 @@ from cryptoviz.services.fetch import ensure_all
 from cryptoviz.services.progress import BarProgress, progress_for
 from cryptoviz.settings import Settings
 
-__all__ = ["bring_down", "bring_up", "fetch", "run_in_foreground"]
+__all__ = ["bring_down", "bring_up", "fetch", "require_stopped", "run_in_foreground"]
 
 _STOP_GRACE_S = 25.0
 _PLAIN_EVERY_S = 5.0
 
 
-def bring_up(settings: Settings, console: Console) -> None:
-    """Fetch what is missing, check the machine, start Ray and the controller, and ask for every component.
-
-    Raises:
-        PreflightError: something on this machine is in the way; nothing was started.
-        EngineUnavailable: Ray or the controller did not start; what had started was ended.
-    """
+def require_stopped(settings: Settings) -> None:
+    """Raises PreflightError when a pipeline runs from this home."""
     if read_record(settings) is not None:
         raise PreflightError(
             f"a pipeline already runs from {settings.home}: `cryptoviz status` shows it, `cryptoviz down` ends it", problems=["already running"]
         )
+
+
+def bring_up(settings: Settings, console: Console, leash: Leash) -> ClusterRecord | None:
+    """Fetch what is missing, check the machine, start Ray and the controller, and ask for every component. Whoever holds the leash ends what started.
+
+    Raises:
+        PreflightError: something on this machine is in the way; nothing was started.
+        EngineUnavailable: Ray or the controller did not start.
+    """
     fetch(settings, console)
     findings = examine(settings)
     require_fit(findings)
     for finding in findings:
         if finding.level is Level.WARN:
             console.print(Text(f"{finding.name}: {finding.detail}; {finding.remedy}", style="yellow"), soft_wrap=True)
-    try:
-        if not settings.ray.address:
-            console.print("Starting Ray …", style="dim")
-            start_ray(settings)
-        console.print("Starting the controller …", style="dim")
-        launch_controller(settings)
-        with ControlClient.from_settings(settings) as client:
-            client.start_pipeline()
-    except BaseException:
-        stop_ray(settings)
-        raise
+    record = None
+    if not settings.ray.address:
+        console.print("Starting Ray …", style="dim")
+        record = start_ray(settings, leash)
+    console.print("Starting the controller …", style="dim")
+    launch_controller(settings)
+    with ControlClient.from_settings(settings) as client:
+        client.start_pipeline()
+    return record
 
 
 def fetch(settings: Settings, console: Console, *, check_contents: bool = False) -> None:
@@ -63,56 +65,64 @@ def fetch(settings: Settings, console: Console, *, check_contents: bool = False)
         ensure_all(settings, progress, check_contents=check_contents)
 
 
-def bring_down(settings: Settings, console: Console) -> bool:
+def bring_down(settings: Settings, console: Console, record: ClusterRecord | None = None) -> bool:
     """Stop every component, then the controller, then Ray. True when there was something to end."""
+    record = record or read_record(settings)
     try:
         with ControlClient.from_settings(settings) as client:
             client.shutdown()
-            console.print("Stopping: draining the collector and the lake …", style="dim")
+            _say(console, "Stopping: draining the collector and the lake …", style="dim")
             with suppress(TransientError):
                 client.wait_stopped(_STOP_GRACE_S)
         reached = True
     except (EngineUnavailable, SettingsError):
         reached = False
-    return stop_ray(settings) or reached
+    return (record is not None and stop_ray(settings, record)) or reached
 
 
-def run_in_foreground(settings: Settings, console: Console) -> int:
-    """Show the live state until SIGINT, SIGTERM or the end of the cluster; then end everything. A second signal ends it by force.
+def run_in_foreground(settings: Settings, console: Console, record: ClusterRecord | None, asked: threading.Event) -> int:
+    """Show the live state until the user asks for the end or the cluster ends; then end everything.
 
-    Returns the exit code: 0 after a signal, 1 when the cluster ended by itself.
+    Returns the exit code: 0 when asked, 1 when the cluster ended by itself.
     """
-    asked = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        if asked.is_set():
-            stop_ray(settings)
-            raise SystemExit(130)
-        asked.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
     latest = _Latest(settings)
     latest.thread.start()
-    alive = True
+
+    def goes_on() -> bool:
+        return not asked.wait(0.5) and (record is None or record.process.is_alive)
+
+    try:
+        _show(settings, console, latest, goes_on)
+    except OSError:
+        # Nobody can see it: the terminal is gone, the disk behind stdout is full. The pipeline goes on until it is to end.
+        while goes_on():
+            pass
+    latest.ended.set()
+    alive = record is None or record.process.is_alive
+    bring_down(settings, console, record)
+    if not alive:
+        _say(console, f"The Ray cluster ended by itself; see {settings.log_dir / 'ray.log'}", style="red")
+    return 0 if alive else 1
+
+
+def _show(settings: Settings, console: Console, latest: _Latest, goes_on: Callable[[], bool]) -> None:
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-            while not asked.wait(0.5) and (alive := _alive(settings)):
+            while goes_on():
                 if latest.status is not None:
                     live.update(pipeline_view(latest.status, settings), refresh=True)
-    else:
-        seen = ""
-        while not asked.wait(0.5) and (alive := _alive(settings)):
-            line = f"{latest.status.state} {latest.status.reason}" if latest.status is not None else ""
-            if line and line != seen:
-                console.print(pipeline_view(latest.status, settings) if seen == "" and latest.status else line, soft_wrap=True)
-                seen = line
-    latest.ended.set()
-    bring_down(settings, console)
-    if not alive:
-        console.print(f"The Ray cluster ended by itself; see {settings.log_dir / 'ray.log'}", style="red")
-    return 0 if alive else 1
+        return
+    seen = ""
+    while goes_on():
+        line = f"{latest.status.state} {latest.status.reason}" if latest.status is not None else ""
+        if line and line != seen:
+            console.print(pipeline_view(latest.status, settings) if seen == "" and latest.status else line, soft_wrap=True)
+            seen = line
+
+
+def _say(console: Console, text: str, style: str) -> None:
+    with suppress(OSError):  # to end what runs matters more
+        console.print(text, style=style)
 
 
 class _Latest:
@@ -134,7 +144,3 @@ class _Latest:
                             return
             except TransientError:
                 self.ended.wait(1.0)
-
-
-def _alive(settings: Settings) -> bool:
-    return bool(settings.ray.address) or read_record(settings) is not None

@@ -14,6 +14,7 @@ from collections import deque
 from pathlib import Path
 
 from cryptoviz.errors import DownloadError, EngineUnavailable, PreflightError
+from cryptoviz.services.process import bound_to_parent
 from cryptoviz.services.progress import ProgressReporter
 from cryptoviz.settings import Settings, child_environment
 
@@ -99,7 +100,7 @@ def _go_environment(work: Path) -> dict[str, str]:
 
 def _check_source(go: Path, environment: dict[str, str]) -> None:
     command = [str(go), "mod", "download", "-json", f"{MINIO_MODULE}@{MINIO_VERSION}"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    answer = subprocess.run(bound_to_parent(command), capture_output=True, text=True, check=False, env=environment)
     try:
         told = json.loads(answer.stdout)
     except ValueError:
@@ -118,7 +119,7 @@ def _compile(go: Path, environment: dict[str, str], progress: ProgressReporter, 
     source = f"{MINIO_MODULE}@{MINIO_VERSION}"
     command = [str(go), "install", "-v", "-trimpath", "-ldflags=-s -w", source]
     last: deque[str] = deque(maxlen=_LAST_LINES)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as process:
+    with subprocess.Popen(bound_to_parent(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as process:
         try:
             for line in process.stdout or ():
                 last.append(line.rstrip())

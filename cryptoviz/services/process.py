@@ -14,11 +14,11 @@ from pathlib import Path
 
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.log import get_logger
+from cryptoviz.log_rotation import rotate
 
-__all__ = ["ChildProcess", "tail"]
+__all__ = ["ChildProcess", "bound_to_parent", "tail"]
 
-# A log that grew past this is set aside at the next start; one older generation is kept.
-ROTATE_BYTES = 20 * 1024 * 1024
+_PYTHON = sys.executable
 # Enough of a log's end to find the last lines of a failed start.
 _TAIL_BYTES = 16 * 1024
 
@@ -47,7 +47,7 @@ class ChildProcess:
     Args:
         name: for log lines and errors.
         command: program and arguments.
-        log_file: created with its folder when missing; set aside at start when it has grown past 20 MB.
+        log_file: created with its folder when missing; bounded in size (`cryptoviz.log_rotation`).
         env: the whole environment of the child; None gives it ours.
         cwd: working directory; None for ours.
     """
@@ -71,8 +71,11 @@ class ChildProcess:
         return self.pid is not None
 
     def poll(self) -> int | None:
-        """Exit code, negative for a signal; None while it runs or before its start."""
-        return None if self._process is None else self._process.poll()
+        """Exit code, negative for a signal; None while it runs or before its start. Also the moment to look at the size of its log."""
+        if self._process is None:
+            return None
+        rotate(self.log_file)
+        return self._process.poll()
 
     def start(self) -> None:
         """Start it unless it runs. Returns at once: whether the program is of use is for the caller to probe.
@@ -83,7 +86,7 @@ class ChildProcess:
         if self.running:
             return
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        _rotate(self.log_file)
+        rotate(self.log_file)
         try:
             self._process = _spawner().run(self._spawn)
         except OSError as error:
@@ -112,11 +115,16 @@ class ChildProcess:
         return tail(self.log_file, lines)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        shim = [sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), *self.command]
+        shim = bound_to_parent(self.command)
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
                 shim, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._env, cwd=self._cwd, start_new_session=True
             )
+
+
+def bound_to_parent(command: Sequence[str]) -> list[str]:
+    """The command, to be killed by the kernel when the thread that starts it ends, and with it the process, however that ends."""
+    return [_PYTHON, "-I", "-S", "-c", _SHIM, str(os.getpid()), *command]
 
 
 def tail(path: Path, lines: int) -> str:
@@ -128,11 +136,6 @@ def tail(path: Path, lines: int) -> str:
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
-
-
-def _rotate(path: Path) -> None:
-    if path.is_file() and path.stat().st_size > ROTATE_BYTES:
-        path.replace(path.with_name(path.name + ".1"))
 
 
 def _kill_group(group: int) -> None:

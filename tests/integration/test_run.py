@@ -63,3 +63,64 @@ def test_wrong_setting_is_named_with_its_value(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "CRYPTOVIZ_COLLECT__TICK_S" in done.stderr
     assert "often" in done.stderr
+
+
+def started_demo(home: Path, env: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen([CRYPTOVIZ, "demo"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def said(process: subprocess.Popen[str], text: str) -> None:
+    """Read what a demo says up to a line that holds `text`."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return
+    raise AssertionError("".join(lines))
+
+
+def none_left(home: Path) -> None:
+    """No process of this home; one that is left is killed, so that it disturbs no other test."""
+
+    def left() -> list[str]:
+        return [f"{one.pid} {one.name()}" for one in processes_of(home)]
+
+    try:
+        eventually(lambda: not left(), 15, 0.2)
+    finally:
+        names = left()
+        for one in processes_of(home):
+            one.kill()
+        assert names == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "signals"),
+    [
+        ("Starting Ray", [signal.SIGINT]),
+        ("Starting the controller", [signal.SIGTERM, signal.SIGINT]),
+        ("Ctrl-C stops everything", [signal.SIGINT, signal.SIGINT]),
+        ("Ctrl-C stops everything", [signal.SIGHUP, signal.SIGTERM, signal.SIGTERM]),
+        ("Starting the controller", [signal.SIGKILL]),
+    ],
+    ids=["interrupted start", "two in the start", "two at once", "three at once", "killed"],
+)
+def test_signals_at_any_moment_leave_no_process(tmp_path: Path, moment: str, signals: list[signal.Signals]) -> None:
+    home = tmp_path / "home"
+    env = environment(home, 1.0)
+    process = started_demo(home, env)
+    try:
+        said(process, moment)
+        for number in signals:
+            process.send_signal(number)
+        process.communicate(timeout=30)
+        assert process.returncode in ((-signal.SIGKILL,) if signal.SIGKILL in signals else (130,))
+    finally:
+        process.kill()
+        process.wait()
+        none_left(home)
+    # Nothing is in the way of the next command.
+    removed = subprocess.run([CRYPTOVIZ, "reset", "--demo", "--yes"], env=env, capture_output=True, text=True, check=False)
+    assert removed.returncode == 0, removed.stderr
+    assert not home.exists()

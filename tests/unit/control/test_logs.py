@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.logs import follow, last_lines, safe_line
+from cryptoviz.log_rotation import rotate
 
 
 async def test_the_last_lines_of_a_large_file(tmp_path: Path) -> None:
@@ -107,3 +108,18 @@ async def test_pages_are_bounded(tmp_path: Path) -> None:
     lines = follow(path, 1000)
     assert [len(await _next(lines)) for _ in range(5)] == [200] * 5
     await lines.aclose()
+
+
+async def test_no_line_is_lost_over_a_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_bytes(b"one\n")
+    with path.open("ab", buffering=0) as writer:
+        lines = follow(path, 10)
+        assert await _next(lines) == ["one"]
+        writer.write(b"two\nthree\n")
+        assert rotate(path, 10)
+        writer.write(b"four\n")
+        assert await _next(lines) == ["two", "three"]
+        assert await _next(lines) == ["four"]
+    assert await last_lines(path, 3) == ["two", "three", "four"]
+    assert await last_lines(path, 1) == ["four"]

@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from cryptoviz.services.process import ROTATE_BYTES, ChildProcess, tail
+from cryptoviz.log_rotation import ROTATE_BYTES
+from cryptoviz.services.process import ChildProcess, tail
 from cryptoviz.settings import child_environment
 from tests.helpers import eventually
 

@@ -1,0 +1,119 @@
+"""What ties a cluster to the command that starts it: the lock of the home, and a pipe whose end tells the cluster's guard that the command died."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Self
+
+from cryptoviz.cluster_guard import DETACH, KILL
+from cryptoviz.errors import PreflightError
+from cryptoviz.home import claim
+from cryptoviz.home_lock import HomeLock
+from cryptoviz.process_identity import ProcessIdentity, wait_ended
+from cryptoviz.settings import Settings
+
+__all__ = ["Leash", "Stop", "held_home"]
+
+_KILL_WAIT_S = 5.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Leash:
+    """Of one command on one home. The guard inherits the lock and the pipe's read end."""
+
+    def __init__(self, lock: HomeLock) -> None:
+        self._lock = lock
+        self._read, self._write = os.pipe()
+        self._guard: ProcessIdentity | None = None
+        # Kept so that nobody is warned of a child that was not waited for.
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def inherited(self) -> tuple[int, int]:
+        """Descriptors for the guard: the pipe's end first."""
+        return self._read, self._lock.descriptor
+
+    def tie(self, process: subprocess.Popen[bytes]) -> None:
+        """The guard has started."""
+        self._process = process
+        self._guard = ProcessIdentity.of(process.pid)
+
+    def detach(self) -> None:
+        """The cluster goes on without this command; the guard keeps the lock."""
+        if self._guard is not None:
+            self._lock.name_holder(self._guard.pid)
+            self._say(DETACH)
+            self._guard = None
+
+    def kill(self) -> None:
+        """End the cluster at once and wait until its guard has ended. Safe in a signal handler, and when nothing runs."""
+        if self._guard is not None:
+            self._say(KILL)
+            wait_ended([self._guard], _KILL_WAIT_S)
+
+    def close(self) -> None:
+        """End what was not detached."""
+        self.kill()
+        for descriptor in (self._read, self._write):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _say(self, word: bytes) -> None:
+        with contextlib.suppress(OSError):  # the guard has ended
+            os.write(self._write, word)
+
+
+class Stop:
+    """The signals that end a command. The first asks, and breaks off a start; the second ends everything at once; a third does not wait for it."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.leash: Leash | None = None
+        self.breaks_off = True
+        self._times = 0
+
+    def install(self) -> None:
+        """From now on in this process."""
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._times += 1
+        self.asked.set()
+        if self._times > 1:
+            if self.leash is not None and self._times == 2:
+                self.leash.kill()
+            os._exit(130)  # what is registered to run at the end could wait
+        if self.breaks_off:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def held_home(settings: Settings, command: str) -> Iterator[HomeLock]:
+    """Hold the home, claimed as a pipeline's, while inside.
+
+    Raises:
+        SettingsError: it is no folder for a pipeline.
+        PreflightError: another command holds it.
+    """
+    claim(settings.home)
+    try:
+        with HomeLock(settings.home, command) as lock:
+            yield lock
+    except OSError as error:
+        if error.filename and str(error.filename).startswith(str(settings.home)):
+            raise PreflightError(f"{error.filename} cannot be used: {error.strerror} (CRYPTOVIZ_HOME)", problems=["home"]) from error
+        raise

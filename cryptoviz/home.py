@@ -1,0 +1,148 @@
+"""Which folder is a pipeline's home, and which of its entries are the pipeline's.
+
+The first start leaves a marker. It is written only where none of the entries that a pipeline makes exists yet: whatever has such a name in a marked
+home was made by a pipeline, and nothing else is ever removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptoviz.errors import SettingsError
+
+__all__ = ["LOCK", "MARKER", "Removed", "claim", "foreign_reason", "remove_data"]
+
+SETTING = "CRYPTOVIZ_HOME"
+MARKER = ".cryptoviz-home"
+_MARKER_TEXT = "This folder is the home of a CryptoViz pipeline. `cryptoviz reset` removes what the pipeline made in it.\n"
+LOCK = ".lock"
+"""Held while a command works on the home; removed last."""
+_ENTRIES = (
+    "control", "control.token", "credentials.json", "kafka", "lake-scratch", "logs", "maintenance-scratch", "market", "minio", "ray.token", "redis",
+    "run",
+)  # fmt: skip
+"""All that a pipeline makes in its home."""
+_SCRATCH = re.compile(rf"(?:{'|'.join(map(re.escape, _ENTRIES))})\.[0-9a-f-]+\.tmp")
+"""What a cut-off write of one of them leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What `remove_data` did.
+
+    Attributes:
+        entries: names that were removed.
+        left: names that were not: no pipeline made them.
+        links: removed links with the folder that each named, which was left alone.
+    """
+
+    entries: tuple[str, ...]
+    left: tuple[str, ...]
+    links: tuple[tuple[str, str], ...]
+
+
+def claim(home: Path) -> None:
+    """Mark the folder, made when missing, as a pipeline's home.
+
+    Raises:
+        SettingsError: it is somebody's home folder or the root, or it holds entries of a pipeline's names that no pipeline made; nothing was written.
+    """
+    if reason := _never(home):
+        raise SettingsError(f"{SETTING} is {str(home)!r}: {reason}; choose a folder for the pipeline alone", setting=SETTING)
+    try:
+        if _is_marked(home) or _is_of_earlier_version(home):
+            _mark(home)
+            return
+        if found := [path.name for path in _own_entries(home)]:
+            text = f"it holds {', '.join(found)}, which no pipeline made; choose a new or empty folder"
+            raise SettingsError(f"{SETTING} is {str(home)!r}: {text}", setting=SETTING)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _mark(home)
+    except OSError as error:
+        raise SettingsError(f"{SETTING} is {str(home)!r}, which cannot be used: {error.strerror}", setting=SETTING) from error
+
+
+def foreign_reason(home: Path) -> str:
+    """Why nothing in this folder may be removed; empty when it is a pipeline's home."""
+    if reason := _never(home):
+        return reason
+    if not home.is_dir():
+        return "it is not a folder"
+    return "" if _is_marked(home) or _is_of_earlier_version(home) else "no pipeline was started there"
+
+
+def remove_data(home: Path) -> Removed:
+    """Remove what pipelines made in their home, links themselves and never what they name. The folder goes too if that leaves it empty.
+
+    The caller holds the home's lock and has looked at `foreign_reason`.
+    """
+    removed, links = [], []
+    home = home.resolve()
+    for path in _own_entries(home):
+        if path.is_symlink():
+            links.append((path.name, str(path.readlink())))
+            path.unlink()
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        removed.append(path.name)
+    for name in (MARKER, LOCK):
+        (home / name).unlink(missing_ok=True)
+    left = tuple(sorted(path.name for path in home.iterdir()))
+    if not left:
+        home.rmdir()
+    return Removed(tuple(removed), left, tuple(links))
+
+
+def _never(home: Path) -> str:
+    """Why this folder is nobody's to hand out, whatever lies in it."""
+    place = home.resolve()
+    if place == Path(place.anchor):
+        return "it is the root of the file system"
+    for folder in _home_folders():
+        if place == folder or place in folder.parents:
+            return f"it is or holds the home folder {folder}"
+    return ""
+
+
+def _home_folders() -> Iterator[Path]:
+    """Of the user: as the environment says, and as the password file does."""
+    with contextlib.suppress(RuntimeError):
+        yield Path.home().resolve()
+    with contextlib.suppress(KeyError):
+        yield Path(pwd.getpwuid(os.getuid()).pw_dir).resolve()
+
+
+def _own_entries(home: Path) -> list[Path]:
+    if not home.is_dir():
+        return []
+    return sorted(path for path in home.iterdir() if path.name in _ENTRIES or _SCRATCH.fullmatch(path.name))
+
+
+def _is_marked(home: Path) -> bool:
+    marker = home / MARKER
+    return marker.is_file() and not marker.is_symlink()
+
+
+def _is_of_earlier_version(home: Path) -> bool:
+    """Homes made before there were markers: they keep the settings of their last start, which name them."""
+    try:
+        kept = json.loads((home / "run" / "settings.json").read_text(encoding="utf-8"))
+        return bool({"kafka", "s3", "ray", "control"} <= kept.keys()) and Path(kept["home"]).resolve() == home.resolve()
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        return False
+
+
+def _mark(home: Path) -> None:
+    if not _is_marked(home):
+        (home / MARKER).unlink(missing_ok=True)  # a link
+        (home / MARKER).write_text(_MARKER_TEXT, encoding="utf-8")

@@ -1,0 +1,117 @@
+"""One command at a time works on a home: a lock that the kernel lets go of when the last process that holds it ends, whatever ends that."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cryptoviz.errors import PreflightError
+from cryptoviz.home import LOCK
+
+__all__ = ["HomeLock", "is_held"]
+
+_WRITE_WAIT_S = 1.0
+"""The holder says who it is right after it has the lock."""
+
+
+class HomeLock:
+    """Held from `acquire` until `release`, and by every process that inherits its descriptor.
+
+    Args:
+        home: an existing folder.
+        command: what the holder is, for those who are refused.
+    """
+
+    def __init__(self, home: Path, command: str) -> None:
+        self._path = home / LOCK
+        self._command = command
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take it at once.
+
+        Raises:
+            PreflightError: another process has it; the message says which command, process and since when.
+        """
+        while True:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = _holder(descriptor)
+                os.close(descriptor)
+                message = f"{holder} works on {self._path.parent}: wait until it has ended, or end it"
+                raise PreflightError(message, problems=["locked"]) from None
+            if _is_at(descriptor, self._path):
+                break
+            os.close(descriptor)  # a reset removed the file between the two calls: the new one counts
+        self._descriptor = descriptor
+        self.name_holder(os.getpid())
+
+    def name_holder(self, pid: int) -> None:
+        """Say which process holds it, for people."""
+        if self._descriptor is not None:
+            text = json.dumps({"pid": pid, "command": self._command, "since": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")})
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, text.encode(), 0)
+
+    @property
+    def descriptor(self) -> int:
+        """To be inherited by a process that goes on to hold the lock."""
+        if self._descriptor is None:
+            raise ValueError("the lock is not held")
+        return self._descriptor
+
+    def release(self) -> None:
+        """Let go of it in this process."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.release()
+
+
+def is_held(home: Path) -> str:
+    """Who holds the lock of a home, for people; empty when nobody does."""
+    try:
+        descriptor = os.open(home / LOCK, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor)
+    finally:
+        os.close(descriptor)
+    return ""
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(descriptor: int) -> str:
+    deadline = time.monotonic() + _WRITE_WAIT_S
+    while True:
+        try:
+            told = json.loads(os.pread(descriptor, 4096, 0))
+            return f"`{told['command']}` (process {told['pid']}, since {told['since']})"
+        except (ValueError, KeyError, TypeError):
+            if time.monotonic() > deadline:
+                return "another command"
+            select.select([], [], [], 0.02)
