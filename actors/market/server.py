@@ -12,6 +12,7 @@ from typing import Self
 from aiohttp import web
 
 from actors.market.admin import add_admin_routes
+from actors.market.browsers import refuse_other_sites
 from actors.market.dialects import DIALECTS, Answer, Dialect, Request, Usage, View
 from actors.market.faultbook import ActiveFault, FaultBook, latest
 from actors.market.faults import ClockSkew, ErrorEnvelope200, Hang, HttpStatus, Latency, Reset, ShapeVersion
@@ -81,7 +82,7 @@ class ReplayMarket:
             home = Path(self._folder.name)
         self.ledger = Ledger(home, self.config.ledger_max_bytes)
         self.ledger.open()
-        app = web.Application(client_max_size=_MAX_CONTROL_BYTES)
+        app = web.Application(client_max_size=_MAX_CONTROL_BYTES, middlewares=[refuse_other_sites])
         add_admin_routes(app, self)
         app.router.add_route("*", "/{provider}/{path:.*}", self._handle)
         app.on_response_prepare.append(_mark)

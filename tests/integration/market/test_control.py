@@ -49,7 +49,7 @@ async def test_faults_are_deleted_by_provider(client, ask):
 
 @pytest.mark.parametrize("body", [b"not json", b'{"provider":"coingecko","kind":"explode"}', b"[]", b"\xff\xfe", b"[" * 5000])
 async def test_bad_fault_is_400_and_says_what_is_valid(client, body):
-    response = await client.post("/_market/faults", content=body)
+    response = await client.post("/_market/faults", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 400
     assert response.json()["error"]
     assert "latency" in response.json()["valid"]["kinds"]
