@@ -15,6 +15,7 @@ from cryptoviz.plans import cadence
 from cryptoviz.services.jars import JarSet, locked_jars
 from cryptoviz.services.machine import Machine, ThisMachine
 from cryptoviz.services.ports import describe_taken, pipeline_ports
+from cryptoviz.services.ray_folder import RAY_FOLDERS
 from cryptoviz.services.topics import check_topic_names
 from cryptoviz.settings import Settings
 
@@ -27,8 +28,6 @@ DISK_NEEDED_BYTES = 3 * GB
 MEMORY_WANTED_BYTES = 4 * GB
 MEMORY_NEEDED_BYTES = 5 * GB // 2
 # Unix socket paths end at 107 characters (sun_path), and this is what Ray puts behind its temp dir.
-_SOCKET_LIMIT = 107
-_RAY_SOCKET = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 _FETCH = "run `make setup` or `cryptoviz doctor --fix`"
 
 
@@ -234,15 +233,12 @@ def _shared_memory(settings: Settings, machine: Machine) -> Iterator[Finding]:
 
 
 def _ray_folder(settings: Settings, machine: Machine) -> Iterator[Finding]:
-    folder = settings.ray_temp_dir
-    length = len(f"{folder}{_RAY_SOCKET}")
-    if length > _SOCKET_LIMIT:
-        detail = f"{folder}: its sockets' paths would have {length} characters, {_SOCKET_LIMIT} at most"
-        yield Finding("Ray folder", Level.FAIL, detail, "choose a shorter folder", "CRYPTOVIZ_HOME")
-    elif not machine.can_write(folder):
-        yield Finding("Ray folder", Level.FAIL, f"{folder} is not writable", f"remove it, or make {folder.parent} writable", "CRYPTOVIZ_HOME")
+    if settings.ray.address:
+        return
+    if problem := machine.shared_folder_problem():
+        yield Finding("Ray folder", Level.FAIL, problem, f"chown root {RAY_FOLDERS} && chmod 1777 {RAY_FOLDERS}")
     else:
-        yield Finding("Ray folder", Level.OK, str(folder))
+        yield Finding("Ray folder", Level.OK, f"a private one in {RAY_FOLDERS} at each start")
 
 
 def _external(settings: Settings, machine: Machine) -> Iterator[Finding]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +20,15 @@ from cryptoviz.log_rotation import ROTATE_BYTES
 from cryptoviz.process_identity import ProcessIdentity, descendants, processes_with, wait_ended
 from cryptoviz.services.java import java_home
 from cryptoviz.services.process import bound_to_parent, tail
-from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
+from cryptoviz.services.ray_folder import make_ray_folder, ray_folder, ray_temp_dir, remove_ray_folder, scratch_dir
+from cryptoviz.settings import (
+    LOOPBACK,
+    SETTINGS_FILE_VARIABLE,
+    SPARK_SECRET_VARIABLE,
+    Settings,
+    child_environment,
+    dump_settings_file,
+)
 
 __all__ = ["ClusterRecord", "end_leftovers", "forget_cluster", "launch_controller", "read_record", "settings_file", "start_ray", "stop_ray"]
 
@@ -79,15 +87,14 @@ def start_ray(settings: Settings, leash: Leash | None = None) -> ClusterRecord:
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     dump_settings_file(settings, settings_file(settings))
     log_file = settings.log_dir / "ray.log"
-    # Sockets and logs of earlier runs would pile up there.
-    shutil.rmtree(settings.ray_temp_dir, ignore_errors=True)
     end_leftovers(settings)
+    folder = make_ray_folder(settings)
     inherited = leash.inherited if leash else ()
     guard = [sys.executable, "-m", "cryptoviz.cluster_guard", str(inherited[0] if inherited else -1), str(log_file), "--"]
     log_file.write_bytes(b"")
     with log_file.open("ab") as log:
         process = subprocess.Popen(
-            [*guard, *_ray_command(settings)], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(settings),
+            [*guard, *_ray_command(settings, folder)], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(settings),
             start_new_session=True, pass_fds=inherited,
         )  # fmt: skip
     _started.append(process)
@@ -145,7 +152,7 @@ def forget_cluster(settings: Settings) -> None:
     """Remove what a cluster that has ended left: stray processes, its record, Ray's folder."""
     end_leftovers(settings)
     _record_file(settings).unlink(missing_ok=True)
-    shutil.rmtree(settings.ray_temp_dir, ignore_errors=True)
+    remove_ray_folder(settings)
 
 
 def end_leftovers(settings: Settings) -> int:
@@ -162,7 +169,7 @@ def end_leftovers(settings: Settings) -> int:
     return ended
 
 
-def _ray_command(settings: Settings) -> list[str]:
+def _ray_command(settings: Settings, folder: Path) -> list[str]:
     ray = settings.ray
     cpus = ray.num_cpus or max(settings.lake.executor_cores, os.cpu_count() or 1)
     return [
@@ -171,7 +178,7 @@ def _ray_command(settings: Settings) -> list[str]:
         "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={ray.dashboard_port}", "--dashboard-agent-listen-port=0",
         # Workers listen where the kernel says: another cluster on this machine never reaches for the same port.
         "--min-worker-port=0", "--max-worker-port=0",
-        f"--temp-dir={settings.ray_temp_dir}", f"--object-store-memory={ray.object_store_bytes}", f"--num-cpus={cpus}",
+        f"--temp-dir={ray_temp_dir(folder)}", f"--object-store-memory={ray.object_store_bytes}", f"--num-cpus={cpus}",
         # Both would be idle: drivers here print nothing of their workers, and one node does not scale by itself.
         "--include-log-monitor=false", "--no-monitor",
     ]  # fmt: skip
@@ -204,15 +211,36 @@ def _environment(settings: Settings) -> dict[str, str]:
             "RAY_enable_worker_prestart": "0",
             "RAY_prestart_worker_first_driver": "0",
         }
+        | _private(settings)
         | _authentication(settings)
     )
+
+
+def _private(settings: Settings) -> dict[str, str]:
+    """What keeps a cluster of our own to this machine and its files to this user."""
+    host = settings.ray.address.partition(":")[0] or settings.ray.node_ip
+    # Ray's switch for systems where a listener brings up a firewall's question: 127.0.0.1 stays what it is, for node and drivers, and GCS,
+    # raylet, workers and agents listen there alone instead of on all interfaces (https://github.com/ray-project/ray/issues/18730).
+    alone = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if host in {LOOPBACK, "localhost"} else {}
+    if settings.ray.address:
+        return alone
+    folder = ray_folder(settings)
+    temporary = {"TMPDIR": str(scratch_dir(folder))} if folder else {}
+    # The ports of Ray's metrics ask for no token. The dashboard has no switch for its own, but goes on without a port that cannot be.
+    return temporary | alone | {"RAY_enable_metrics_collection": "0", "DASHBOARD_METRIC_PORT": "-1"}
 
 
 def _authentication(settings: Settings) -> dict[str, str]:
     """The token of our own cluster; one that was joined has its token where Ray looks by itself, unless it was put beside ours."""
     if settings.ray.address and not settings.ray_token_file.exists():
         return {}
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(_ray_token(settings))}
+    path = _ray_token(settings)
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path), SPARK_SECRET_VARIABLE: _spark_secret(path)}
+
+
+def _spark_secret(token_file: Path) -> str:
+    """The secret between Spark's processes: whoever may run code in the cluster may know it, nobody else."""
+    return hashlib.sha256(b"spark:" + token_file.read_bytes().strip()).hexdigest()
 
 
 def _ray_token(settings: Settings) -> Path:

@@ -16,6 +16,7 @@ from cryptoviz.services.jars import Jar, JarSet, damaged_jars, missing_jars
 from cryptoviz.services.java import java_home
 from cryptoviz.services.minio_build import minio_program
 from cryptoviz.services.ports import Holder, PortUse, holder_of, is_free
+from cryptoviz.services.ray_folder import folder_problem, ray_folder
 from cryptoviz.services.redis_server import valkey_program
 from cryptoviz.settings import Settings
 
@@ -75,6 +76,10 @@ class Machine(Protocol):
         """Whether we may make files there."""
         ...
 
+    def shared_folder_problem(self) -> str:
+        """Why the folder that Ray's is made in is not safe; empty when it is."""
+        ...
+
     def available_memory(self) -> int:
         """Bytes that new processes can have without swapping, within the limit of a container."""
         ...
@@ -132,7 +137,8 @@ class ThisMachine:
         """Our processes, or an ancestor of theirs, carry the home or Ray's folder of these settings in their arguments, or work below the home."""
         if holder.pid is None:
             return False
-        marks = (f"{settings.home}{os.sep}", str(settings.ray_temp_dir))
+        folder = ray_folder(settings)
+        marks = (f"{settings.home}{os.sep}", *((f"{folder}{os.sep}",) if folder else ()))
         try:
             process = psutil.Process(holder.pid)
             # We and our own ancestors (a shell, a test runner) may name the folders too, and are no part of the pipeline.
@@ -149,6 +155,10 @@ class ThisMachine:
     def can_write(self, path: Path) -> bool:
         """By the permissions of the nearest folder that exists."""
         return os.access(_existing(path), os.W_OK | os.X_OK)
+
+    def shared_folder_problem(self) -> str:
+        """By its owner and mode."""
+        return folder_problem()
 
     def available_memory(self) -> int:
         """The smaller of the kernel's estimate and what the container's limit leaves."""

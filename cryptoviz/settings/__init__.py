@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cryptoviz.settings.handover import (
     SETTINGS_FILE_VARIABLE,
+    SPARK_SECRET_VARIABLE,
     child_environment,
     dump_settings_file,
     load_settings_file,
@@ -36,6 +37,7 @@ __all__ = [
     "LOOPBACK",
     "SEED_NAMES",
     "SETTINGS_FILE_VARIABLE",
+    "SPARK_SECRET_VARIABLE",
     "BreakerSettings",
     "CollectSettings",
     "ControlSettings",

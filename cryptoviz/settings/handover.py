@@ -14,10 +14,20 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings.tree import Settings, load_settings
 
-__all__ = ["SETTINGS_FILE_VARIABLE", "child_environment", "dump_settings_file", "load_settings_file", "settings_from_environment"]
+__all__ = [
+    "SETTINGS_FILE_VARIABLE",
+    "SPARK_SECRET_VARIABLE",
+    "child_environment",
+    "dump_settings_file",
+    "load_settings_file",
+    "settings_from_environment",
+]
 
 SETTINGS_FILE_VARIABLE = "CRYPTOVIZ_SETTINGS_FILE"
 """Names a file of `dump_settings_file`."""
+
+SPARK_SECRET_VARIABLE = "_SPARK_AUTH_SECRET"  # noqa: S105 (the name of a variable)
+"""Where Spark's processes look for the secret that they know each other by; the environment of a process is readable by its owner only."""
 
 # What a program needs to run at all; an engine gets no more, so that it never holds a provider's key.
 _PLAIN_NAMES = (

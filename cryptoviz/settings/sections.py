@@ -148,8 +148,8 @@ class RaySettings(_Section):
     num_cpus: int = Field(default=0, ge=0)
     """Logical CPUs; 0 means max(2, the machine's)."""
     namespace: str = "cryptoviz"
-    node_ip: str = "127.0.0.2"
-    """Loopback, so that a laptop may change networks and nobody else can reach the node; Ray itself replaces 127.0.0.1 by a public address."""
+    node_ip: str = LOOPBACK
+    """Loopback, so that a laptop may change networks and nobody else can reach the node. At any other address Ray listens on all interfaces."""
     address: str = ""
     """Join this cluster instead of starting one (`auto` on a node of `ray up cluster.yaml`)."""
 

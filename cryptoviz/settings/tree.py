@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -110,11 +109,6 @@ class Settings(BaseSettings):
     def log_dir(self) -> Path:
         """Logs of the engines, one file a component."""
         return self.home / "logs"
-
-    @property
-    def ray_temp_dir(self) -> Path:
-        """Short whatever `home` is, because Ray's socket paths break past 107 characters."""
-        return Path("/tmp") / f"cv-{hashlib.sha256(str(self.home).encode()).hexdigest()[:10]}"  # noqa: S108
 
     def provider(self, name: str) -> ProviderSettings:
         """Settings of one provider, defaults when none are given."""

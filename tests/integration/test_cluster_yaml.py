@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -73,9 +74,14 @@ def test_the_first_start_command_runs_here(cluster: dict[str, Any], tmp_path: Pa
     tools = home / "cryptoviz" / ".venv" / "bin"
     tools.mkdir(parents=True)
     (tools / "python").symlink_to(sys.executable)
-    for name, text in {"ray": 'echo "$@"; echo "java=$(command -v java)"; echo "mode=$RAY_AUTH_MODE"', "pgrep": "exit 1"}.items():
+    for name, text in {
+        "ray": 'echo "$@"; echo "java=$(command -v java)"; echo "mode=$RAY_AUTH_MODE"; echo "$_SPARK_AUTH_SECRET"',
+        "pgrep": "exit 1",
+    }.items():
         (tools / name).write_text(f"#!/bin/sh\n{text}\n")
         (tools / name).chmod(0o755)
+    (home / ".ray").mkdir()
+    (home / ".ray" / "auth_token").write_text("0123abcd\n")
     bash = shutil.which("bash") or "bash"
     done = subprocess.run(
         [bash, "-c", cluster["head_start_ray_commands"][0]],
@@ -85,11 +91,12 @@ def test_the_first_start_command_runs_here(cluster: dict[str, Any], tmp_path: Pa
         check=True,
         timeout=60,
     )
-    called, java, mode = done.stdout.splitlines()
+    called, java, mode, secret = done.stdout.splitlines()
     assert called.startswith("start --head --port=6380 ")
     assert called.endswith("/ray_bootstrap_config.yaml")
     assert java.endswith("/bin/java")
     assert mode == "mode=token"
+    assert secret == hashlib.sha256(b"spark:0123abcd").hexdigest()
 
 
 def test_what_is_copied_holds_no_environment_and_no_history(cluster: dict[str, Any]) -> None:

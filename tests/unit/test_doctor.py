@@ -33,6 +33,7 @@ class MadeUp:
     our_pids: set[int] = field(default_factory=set)
     disk: int = 100 * GB
     read_only: set[Path] = field(default_factory=set)
+    folder_problem: str = ""
     memory: int = 16 * GB
     shm: int = 8 * GB
     unreachable: dict[str, str] = field(default_factory=dict)
@@ -75,6 +76,9 @@ class MadeUp:
     def can_write(self, path: Path) -> bool:
         return path not in self.read_only
 
+    def shared_folder_problem(self) -> str:
+        return self.folder_problem
+
     def available_memory(self) -> int:
         return self.memory
 
@@ -115,6 +119,7 @@ def test_a_good_machine_has_no_complaint() -> None:
         (MadeUp(has_minio=False), "MinIO", Level.FAIL, "not built"),
         (MadeUp(has_valkey=False), "Valkey", Level.FAIL, "Linux x86_64"),
         (MadeUp(memory=3 * GB), "Memory", Level.WARN, "3.0 GB available"),
+        (MadeUp(folder_problem="/tmp has no sticky bit"), "Ray folder", Level.FAIL, "no sticky bit"),
         (MadeUp(memory=GB), "Memory", Level.FAIL, "1.0 GB available"),
         (MadeUp(shm=64 * 1024**2), "Shared memory", Level.WARN, "0.1 GB free"),
     ],

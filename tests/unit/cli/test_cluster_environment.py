@@ -1,0 +1,44 @@
+"""What our own Ray cluster is started with: loopback alone, tokens, and no port that answers without one."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from pathlib import Path
+
+import pytest
+
+from cryptoviz.cli import cluster
+from cryptoviz.settings import SPARK_SECRET_VARIABLE, load_settings
+
+
+@pytest.fixture(autouse=True)
+def java(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "java_home", lambda _: Path("/opt/java"))
+
+
+def test_an_own_cluster_stays_on_loopback_with_a_token_and_without_metrics_ports(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    environment = cluster._environment(settings)
+    assert settings.ray.node_ip == "127.0.0.1"
+    assert "--node-ip-address=127.0.0.1" in cluster._ray_command(settings, tmp_path)
+    assert environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    assert (environment["RAY_enable_metrics_collection"], environment["DASHBOARD_METRIC_PORT"]) == ("0", "-1")
+    assert environment["RAY_AUTH_MODE"] == "token"
+    token = settings.ray_token_file.read_bytes()
+    assert environment[SPARK_SECRET_VARIABLE] == hashlib.sha256(b"spark:" + token).hexdigest()
+    assert stat.S_IMODE(settings.ray_token_file.stat().st_mode) == 0o600
+
+
+def test_another_address_is_left_to_ray(tmp_path: Path) -> None:
+    environment = cluster._environment(load_settings(home=tmp_path, ray={"node_ip": "192.0.2.7"}))
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in environment
+    assert environment["RAY_AUTH_MODE"] == "token"
+
+
+@pytest.mark.parametrize(("address", "alone"), [("auto", False), ("192.0.2.7:6380", False), ("127.0.0.1:6380", True), ("localhost:6380", True)])
+def test_a_cluster_that_is_joined_keeps_its_own_ways(tmp_path: Path, address: str, alone: bool) -> None:
+    """Only its address is taken as it was given."""
+    environment = cluster._environment(load_settings(home=tmp_path, ray={"address": address}))
+    assert ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in environment) == alone
+    assert not {"RAY_AUTH_MODE", "RAY_enable_metrics_collection", SPARK_SECRET_VARIABLE} & environment.keys()
