@@ -6,6 +6,7 @@ Every option here was paid for; docs/lake.md says what happens without it.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ import raydp
 from cryptoviz.errors import EngineUnavailable, PreflightError
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
+from spark_jobs.gateways import AUTHENTICATION, install_guards, ray_java_options, spark_secret
 
 __all__ = ["RUN_VARIABLE", "executor_count", "spark_configs", "start_session", "stop_session", "task_slots"]
 
@@ -43,8 +45,9 @@ _OPENS = " ".join(
 # Four JVMs share a laptop with everything else: one collector thread, one compiler tier, small code and class space.
 _SMALL = (
     "-XX:+UseSerialGC -XX:ReservedCodeCacheSize=64m -XX:MaxMetaspaceSize=192m -Xss512k -XX:-UsePerfData "
-    # Ray's Java library may crash at the exit of a worker; its report belongs not in the folder where a person typed the command.
-    f"-XX:ErrorFile={tempfile.gettempdir()}/hs_err_pid%p.log"
+    # Ray's Java library may crash at the exit of a worker; its report belongs not in the folder where a person typed the command. Java ignores
+    # TMPDIR, which is a folder of ours: native libraries that are unpacked to be loaded lie there, not where every user writes.
+    f"-XX:ErrorFile={tempfile.gettempdir()}/hs_err_pid%p.log -Djava.io.tmpdir={tempfile.gettempdir()}"
 )
 _QUICK = "-XX:TieredStopAtLevel=1"
 # The executor's loops are worth compiling well, but only in a backlog: at the default thresholds, a tenth of these, compiling takes half of the
@@ -66,7 +69,7 @@ def spark_configs(settings: Settings, jars: Path, run: str) -> dict[str, str]:
     lake = settings.lake
     java = f"{_OPENS} {_SMALL} {_TIGHT}"
     quick = f"{java} {_QUICK}"
-    return {
+    return AUTHENTICATION | {
         "spark.ray.raydp_spark_master.actor.resource.CPU": "0",
         "spark.ray.raydp_spark_executor.actor.resource.cpu": str(lake.executor_cores),
         "spark.ray.raydp_app_master.extraJavaOptions": f"{quick} {_APP_MASTER_HEAP}",
@@ -80,6 +83,10 @@ def spark_configs(settings: Settings, jars: Path, run: str) -> dict[str, str]:
         f"spark.executorEnv.{RUN_VARIABLE}": run,
         "spark.ui.enabled": "true",
         "spark.ui.port": str(lake.ui_port),
+        # Whoever reaches the page may read it, a page of another site may send it a GET: neither stops a job nor makes the JVMs work.
+        "spark.ui.killEnabled": "false",
+        "spark.ui.threadDumpsEnabled": "false",
+        "spark.ui.heapHistogramEnabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.ui.retainedJobs": "50",
         "spark.ui.retainedStages": "50",
@@ -111,13 +118,16 @@ def start_session(settings: Settings, jars: Path, run: str) -> Any:
     """Start Spark on Ray and return its session. Blocks for 6-14 s; call it in a thread.
 
     Raises:
-        PreflightError: the cluster has not the CPUs that the executor asks for.
+        PreflightError: the cluster has not the CPUs that the executor asks for, or no secret for Spark's processes.
         EngineUnavailable: RayDP did not start in time.
     """
+    spark_secret()
     _await_cpus(settings.lake.executor_cores)
     # Spark takes these two from the environment only: where its UI binds, and the interpreter of the executors' workers.
     os.environ.update(SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable)
     configs = spark_configs(settings, jars, run)
+    configs["spark.driver.extraJavaOptions"] += f" {shlex.join(ray_java_options())}"
+    install_guards()
     deadline = time.monotonic() + _INIT_TIMEOUT_S
     while True:
         try:

@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from cryptoviz.settings import SPARK_SECRET_VARIABLE
 from tests.helpers import eventually, free_ports
 
 NODE = "127.0.0.2"
@@ -38,7 +39,7 @@ def ray_on(num_cpus: int, namespace: str, object_store_bytes: int = 128 << 20) -
     ]  # fmt: skip
     log = temp / "start.log"
     # A driver in this process asks without a token; the cluster is on loopback, and lives as long as the test.
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", SPARK_SECRET_VARIABLE: "secret-of-a-test-cluster"}
     with log.open("wb") as output:
         head = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
     try:

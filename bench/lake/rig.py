@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
 import tempfile
 import threading
 import time
@@ -20,7 +22,7 @@ from cryptoviz.components import Probe
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.services.engines import build_engine
-from cryptoviz.settings import Settings, load_settings
+from cryptoviz.settings import SPARK_SECRET_VARIABLE, Settings, load_settings
 from spark_jobs.actor import LakeActor
 
 __all__ = ["Host", "Position", "engines", "lake_host", "lake_position", "wait_for"]
@@ -74,6 +76,7 @@ class Host:
 @contextlib.contextmanager
 def lake_host(settings: Settings, kind: type[LakeActor] = LakeActor) -> Iterator[Host]:
     """A Ray of two CPUs with the lake actor in it, not started yet. `kind` is for variants of it."""
+    os.environ.setdefault(SPARK_SECRET_VARIABLE, secrets.token_hex(32))  # as `up` gives it to its cluster
     ray.init(
         address="local",
         num_cpus=2,
