@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -74,7 +75,9 @@ class EmbeddedKafka(EmbeddedEngine):
         if not (data / "meta.properties").is_file():
             _format_storage(java, classpath, properties, _cluster_id(self.folder / "cluster.id"))
         heap = self._settings.kafka.heap_mb
-        return [java, f"-Xmx{heap}m", f"-Xms{min(heap, 128)}m", *_JVM_OPTIONS, "-cp", classpath, "kafka.Kafka", properties.name]
+        # Java ignores TMPDIR, and compression unpacks native libraries to load them.
+        memory = (f"-Xmx{heap}m", f"-Xms{min(heap, 128)}m", f"-Djava.io.tmpdir={tempfile.gettempdir()}")
+        return [java, *memory, *_JVM_OPTIONS, "-cp", classpath, "kafka.Kafka", properties.name]
 
     def ask(self) -> tuple[str, Mapping[str, float]]:
         """Metadata of the cluster."""
