@@ -14,6 +14,7 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config, with_head_node_ip
 
 from cryptoviz.cli.main import app
+from cryptoviz.services.ray_folder import is_private
 from cryptoviz.settings import load_settings
 
 pytestmark = pytest.mark.integration
@@ -75,7 +76,7 @@ def test_the_first_start_command_runs_here(cluster: dict[str, Any], tmp_path: Pa
     tools.mkdir(parents=True)
     (tools / "python").symlink_to(sys.executable)
     for name, text in {
-        "ray": 'echo "$@"; echo "java=$(command -v java)"; echo "mode=$RAY_AUTH_MODE"; echo "$_SPARK_AUTH_SECRET"',
+        "ray": 'echo "$@"; echo "java=$(command -v java)"; echo "mode=$RAY_AUTH_MODE"; echo "$_SPARK_AUTH_SECRET"; echo "$TMPDIR"',
         "pgrep": "exit 1",
     }.items():
         (tools / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -91,11 +92,13 @@ def test_the_first_start_command_runs_here(cluster: dict[str, Any], tmp_path: Pa
         check=True,
         timeout=60,
     )
-    called, java, mode, secret = done.stdout.splitlines()
+    called, java, mode, secret, temporary = done.stdout.splitlines()
     assert called.startswith("start --head --port=6380 ")
     assert called.endswith("/ray_bootstrap_config.yaml")
     assert java.endswith("/bin/java")
     assert mode == "mode=token"
+    assert temporary == f"{home}/.cv"
+    assert is_private(Path(temporary))
     assert secret == hashlib.sha256(b"spark:0123abcd").hexdigest()
 
 
