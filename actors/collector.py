@@ -114,13 +114,22 @@ class CollectorActor:
         healthy = collecting.healthy(now)
         # Nothing comes in: a new collector would have nothing to publish either.
         silent = healthy and not collecting.fresh(now)
-        about = "no provider is running" if collecting.idle else "no provider answers" if silent else ""
+        delivered = collecting.stats.ticks_published_total > 0
+        about = "no provider is running" if collecting.idle else "no provider answers" if silent else "" if delivered else "no tick published yet"
         if collecting.set_back(now):
             about = f"the clock was set back: ticks before {second_text(collecting.next_tick)} are published already"
         message = "; ".join(
             text for text in (about, collecting.unpaid(now), collecting.stats.message, publisher.trouble, snapshot.last_error) if text
         )
-        return Probe(True, healthy, message, _metrics(collecting, publisher, snapshot, self._clock), pid=os.getpid(), degraded=silent)
+        return Probe(
+            True,
+            healthy,
+            message,
+            _metrics(collecting, publisher, snapshot, self._clock),
+            pid=os.getpid(),
+            degraded=silent and delivered,
+            delivered=delivered,
+        )
 
     def _is_running(self) -> bool:
         ended = self._publisher is not None and self._publisher.ended

@@ -18,7 +18,7 @@ from actors.rawsink import RawSink
 from cryptoviz.clock import SystemClock, steady_ms, utc_ms
 from cryptoviz.components import Probe
 from cryptoviz.log import configure_logging, get_logger, log_to_file
-from cryptoviz.providers import IdsStatus, ScraperStatus
+from cryptoviz.providers import BreakerState, IdsStatus, ScraperStatus
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
 
@@ -122,8 +122,10 @@ class ScraperActor:
         now, steady, stats, ids = self._clock.now_ms(), steady_ms(self._clock), loop.stats, self._ids()
         findings = provider.shape_watch.findings
         # Data that is not fresh because nothing may be asked: a person should know, a new scraper would be held as well.
-        held = "" if loop.fresh(now) else loop.waits(now)
-        messages = (held or stats.message, findings.message, ids.text(self._name), link.last_error, publisher.trouble)
+        delivered = stats.last_good_poll_ms is not None
+        held = "" if delivered and loop.fresh(now) else loop.waits(now)
+        waiting = "" if delivered or stats.message else "no poll yet"
+        messages = (held or stats.message or waiting, findings.message, ids.text(self._name), link.last_error, publisher.trouble)
         metrics = {
             "polls_total": float(stats.polls_total),
             "failures_total": float(stats.failures_total),
@@ -146,7 +148,10 @@ class ScraperActor:
         if stats.last_good_poll_ms is not None:
             metrics["last_good_poll_age_s"] = (steady - stats.last_good_poll_ms) / 1000
         message = "; ".join(text for text in messages if text)
-        return Probe(True, loop.healthy(now), message, metrics, pid=os.getpid(), degraded=findings.degrading or bool(held))
+        # A breaker that never saw a good answer tells of no provider that holds us, but of one that was not reached yet.
+        imposed = bool(held) and (delivered or not self._only_broken())
+        degraded = findings.degrading or imposed
+        return Probe(True, loop.healthy(now), message, metrics, pid=os.getpid(), degraded=degraded, delivered=delivered)
 
     async def provider_status(self) -> ScraperStatus | None:
         """How the provider stands; None before the start."""
@@ -181,6 +186,13 @@ class ScraperActor:
             self._guards.breaker.reset(steady_ms(self._clock))
             self._guards.hold_off.lift()
         return await self.provider_status()
+
+    def _only_broken(self) -> bool:
+        guards = self._guards
+        if guards is None or guards.hold(self._clock) is not None:
+            return False
+        breaker = guards.breaker.status()
+        return breaker.state is not BreakerState.CLOSED and not breaker.by_operator
 
     def _ids(self) -> IdsStatus:
         return self._id_check.status if self._id_check is not None else IdsStatus()

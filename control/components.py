@@ -21,6 +21,8 @@ _ENGINE_HOST = "control.hosts:EngineHost"
 _ENGINE_START_S = 90.0
 """Above the 60 s after which an engine itself gives up and says why."""
 _MIN_GRACE_S = 30.0
+_DELIVER = frozenset({ComponentKind.SCRAPER, ComponentKind.COLLECTOR, ComponentKind.LAKE, ComponentKind.MAINTENANCE})
+"""Their `start` returns once the work has begun. That of engines, market and dashboard returns when they answer."""
 _GRACE_TICKS = 5
 """Restarting a scraper forgets its limiter and breaker, so a provider's trouble is given longer than a missed tick or two."""
 
@@ -36,7 +38,7 @@ class ComponentSpec:
         uses: components that it can do without for a while; when all end, they end after it.
         start_timeout_s: a start that takes longer has failed.
         stop_timeout_s: time to drain; then it is killed.
-        grace_s: how long it may be DEGRADED before it is replaced.
+        grace_s: how long it may be DEGRADED, or STARTING without a delivery and not healthy, before it is replaced.
     """
 
     name: str
@@ -52,7 +54,7 @@ class ComponentSpec:
     @property
     def policy(self) -> Policy:
         """Patience, as the state machine takes it."""
-        return Policy(grace_ms=round(self.grace_s * 1000))
+        return Policy(grace_ms=round(self.grace_s * 1000), must_deliver=self.kind in _DELIVER)
 
 
 class ComponentTable(Mapping[str, ComponentSpec]):

@@ -44,12 +44,14 @@ class Policy:
         backoff_base_ms: the first wait; each further failure doubles it.
         backoff_cap_ms: the longest wait, so that a mended cause is noticed within half a minute.
         stable_ms: healthy for this long, and earlier failures no longer count.
+        must_deliver: its start alone proves nothing; it is RUNNING once a probe says that it has delivered.
     """
 
     grace_ms: int
     backoff_base_ms: int = 500
     backoff_cap_ms: int = 30_000
     stable_ms: int = 20_000
+    must_deliver: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from cryptoviz.settings import Settings
 
 __all__ = ["ProviderDesk"]
 
-_UP = (ComponentState.RUNNING, ComponentState.DEGRADED)
 _log = get_logger("controller")
 
 
@@ -72,9 +71,9 @@ class ProviderDesk:
     async def _ask(self, name: str, method: str, *arguments: object) -> ScraperStatus | None:
         component = f"scraper/{name}"
         spec = self._table.require(component)
-        state = self._reconciler.component(component).state
-        if state not in _UP:
-            raise ComponentLost(f"{component} is {state}", component=component)
+        status = self._reconciler.component(component)
+        if not status.works:
+            raise ComponentLost(f"{component} is {status.state}", component=component)
         answer: ScraperStatus | None = await self._runtime.call(spec, method, *arguments)
         return answer
 

@@ -14,7 +14,7 @@ from control.components import ComponentSpec, ComponentTable
 from control.events import Action, Adopted, Context, Event, Look, Lost, Observed, Probed, Restart, Retry, Started, StartFailed, Stopped
 from control.runtime import Runtime
 from control.snapshots import Snapshots
-from control.state import advance
+from control.state import advance, is_probed
 from control.store import DesiredDocument, DesiredStore
 from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
@@ -240,6 +240,7 @@ class Reconciler:
     def _begin(self, spec: ComponentSpec, action: Action) -> None:
         earlier = self._work.get(spec.name)
         probe = self._probes.pop(spec.name, None)
+        self._probed_ms.pop(spec.name, None)  # the next incarnation is looked at as soon as it has begun
         if probe is not None:
             probe.cancel()  # its answer is about the incarnation that ends now
         run = self._run_start(spec, earlier) if action is Action.START else self._run_stop(spec, earlier, action)
@@ -288,10 +289,9 @@ class Reconciler:
 
     def _probe_if_due(self, name: str) -> None:
         now_ms = steady_ms(self._clock)
-        up = self._seen[name].state in (ComponentState.RUNNING, ComponentState.DEGRADED)
         probed_ms = self._probed_ms.get(name)
         is_due = probed_ms is None or now_ms - probed_ms >= _PROBE_EVERY_MS
-        if not up or not is_due or name in self._probes or name in self._work:
+        if not is_probed(self._seen[name]) or not is_due or name in self._probes or name in self._work:
             return
         self._probed_ms[name] = now_ms
         task = asyncio.create_task(self._run_probe(self.table[name]), name=f"probe {name}")

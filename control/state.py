@@ -8,6 +8,8 @@ Nothing here waits, calls or reads a clock, so that every transition is a line o
     STOPPING <─────┤      ^
                    ├──────┘ the start failed, a later one may not
                    └─> FAILED: a person or a setting must act
+
+What must deliver (`Policy.must_deliver`) stays STARTING, with the trigger STARTED, from the return of its start to its first delivery.
 """
 
 from __future__ import annotations
@@ -17,9 +19,12 @@ from dataclasses import replace
 from control.events import Action, Adopted, Context, Event, Look, Lost, Observed, Policy, Probed, Restart, Retry, Started, StartFailed, Stopped
 from cryptoviz.components import ComponentState, DesiredState, Probe, Trigger
 
-__all__ = ["advance", "backoff_ms"]
+__all__ = ["advance", "backoff_ms", "is_probed"]
 
 _UP = (ComponentState.RUNNING, ComponentState.DEGRADED)
+_MOST_DOUBLINGS = 4
+"""Of the grace of what never delivered: a new incarnation seldom finds what the last one missed. Half a minute becomes eight."""
+NOTHING_YET = "nothing delivered yet"
 
 
 Step = tuple[Observed, Action]
@@ -39,13 +44,18 @@ def advance(seen: Observed, event: Event, context: Context) -> Step:
         case Stopped():
             return _stopped(seen, context)
         case Probed(probe):
-            return _probed(seen, probe, context) if seen.state in _UP else (seen, Action.NONE)
+            return _probed(seen, probe, context) if is_probed(seen) else (seen, Action.NONE)
         case Lost(message):
-            return _died(seen, message, context) if seen.state in _UP else (seen, Action.NONE)
+            return _died(seen, message, context) if is_probed(seen) else (seen, Action.NONE)
         case Restart():
             return _restart(seen, context)
         case Retry():
             return _retry(seen, context)
+
+
+def is_probed(seen: Observed) -> bool:
+    """Whether its work has begun, so that a probe says how it goes."""
+    return seen.state in _UP or (seen.state is ComponentState.STARTING and seen.trigger is Trigger.STARTED)
 
 
 def backoff_ms(failures: int, policy: Policy, jitter: float) -> int:
@@ -71,9 +81,11 @@ def _look(seen: Observed, context: Context) -> Step:
         return _begin(replace(seen, restarts=seen.restarts + 1), context, Trigger.BACKOFF_OVER)
     if seen.state is ComponentState.STOPPING and seen.trigger is Trigger.DEPENDENCY:
         # It only waited to end and has not begun to: go on as before, the next probe says how it is.
+        if context.policy.must_deliver:
+            return _move(seen, context, ComponentState.STARTING, Trigger.STARTED), Action.NONE
         return _move(seen, context, ComponentState.RUNNING, Trigger.OPERATOR), Action.NONE
-    if seen.state in _UP and context.waits_for:
-        return _degrade_by_dependency(seen, context), Action.NONE
+    if is_probed(seen) and context.waits_for:
+        return _depend(seen, context), Action.NONE
     return seen, Action.NONE
 
 
@@ -96,6 +108,9 @@ def _begin(seen: Observed, context: Context, trigger: Trigger) -> Step:
 def _adopted(seen: Observed, probe: Probe, context: Context) -> Step:
     if seen.state is not ComponentState.STOPPED:
         return seen, Action.NONE
+    if probe.running and context.policy.must_deliver and not probe.delivered:
+        found = _move(seen, context, ComponentState.STARTING, Trigger.STARTED, probe.message or NOTHING_YET)
+        return _with_facts(found, probe), Action.NONE
     if probe.running:
         found = _move(seen, context, ComponentState.RUNNING, Trigger.PROBE, "found running")
         return _with_facts(found, probe), Action.NONE
@@ -107,7 +122,10 @@ def _adopted(seen: Observed, probe: Probe, context: Context) -> Step:
 def _started(seen: Observed, context: Context) -> Step:
     if seen.state is not ComponentState.STARTING:
         return seen, Action.NONE
-    running = _move(seen, context, ComponentState.RUNNING, Trigger.STARTED)
+    if context.policy.must_deliver:
+        running = _move(seen, context, ComponentState.STARTING, Trigger.STARTED, NOTHING_YET)
+    else:
+        running = _move(seen, context, ComponentState.RUNNING, Trigger.STARTED)
     return replace(running, unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
 
 
@@ -129,23 +147,44 @@ def _probed(seen: Observed, probe: Probe, context: Context) -> Step:
     if not probe.running:
         return _died(seen, probe.message or "its process ended and was made anew", context)
     facts = _with_facts(seen, probe)
+    if context.policy.must_deliver and not probe.delivered:
+        return _undelivered(facts, probe, context)
     if not probe.healthy:
         return _unhealthy(facts, probe, context)
     healthy_since = seen.healthy_since_ms if seen.healthy_since_ms is not None else context.now_ms
     failures = 0 if context.now_ms - healthy_since >= context.policy.stable_ms else seen.failures
     facts = replace(facts, unhealthy_since_ms=None, healthy_since_ms=healthy_since, failures=failures)
     if context.waits_for:
-        return _degrade_by_dependency(facts, context), Action.NONE
+        return _depend(facts, context), Action.NONE
     if probe.degraded:
         return _move(facts, context, ComponentState.DEGRADED, Trigger.PROBE, probe.message), Action.NONE
     trigger = seen.trigger if seen.state is ComponentState.RUNNING else Trigger.PROBE
     return _move(facts, context, ComponentState.RUNNING, trigger, probe.message), Action.NONE
 
 
+def _undelivered(facts: Observed, probe: Probe, context: Context) -> Step:
+    """Not RUNNING, whatever else it says. Kept from its work on purpose it is DEGRADED; else STARTING, and replaced after a grace that grows."""
+    message = probe.message or NOTHING_YET
+    if context.waits_for:
+        waiting = _move(facts, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waits for {context.waits_for}")
+        return replace(waiting, unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
+    if probe.degraded:
+        held = _move(facts, context, ComponentState.DEGRADED, Trigger.PROBE, message)
+        return replace(held, unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
+    if probe.healthy:
+        since = None
+    else:
+        since = facts.unhealthy_since_ms if facts.unhealthy_since_ms is not None else context.now_ms
+        if context.now_ms - since >= context.policy.grace_ms << min(facts.failures, _MOST_DOUBLINGS):
+            return _back_off(facts, Trigger.STALE, message, context), Action.REPLACE
+    starting = _move(facts, context, ComponentState.STARTING, Trigger.STARTED, message)
+    return replace(starting, unhealthy_since_ms=since, healthy_since_ms=None), Action.NONE
+
+
 def _unhealthy(facts: Observed, probe: Probe, context: Context) -> Step:
     if context.waits_for:
         # Not its own fault: its patience begins anew when the dependency is back.
-        return replace(_degrade_by_dependency(facts, context), unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
+        return replace(_depend(facts, context), unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
     since = facts.unhealthy_since_ms if facts.unhealthy_since_ms is not None else context.now_ms
     facts = replace(facts, unhealthy_since_ms=since, healthy_since_ms=None)
     if context.now_ms - since >= context.policy.grace_ms:
@@ -182,7 +221,10 @@ def _retry(seen: Observed, context: Context) -> Step:
     return seen, Action.NONE
 
 
-def _degrade_by_dependency(seen: Observed, context: Context) -> Observed:
+def _depend(seen: Observed, context: Context) -> Observed:
+    """Something that it needs is down. What never delivered waits for it as before its start, which is then called again and finds it begun."""
+    if seen.state is ComponentState.STARTING:
+        return _move(seen, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waits for {context.waits_for}")
     return _move(seen, context, ComponentState.DEGRADED, Trigger.DEPENDENCY, f"depends on {context.waits_for}")
 
 

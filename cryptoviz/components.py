@@ -67,6 +67,8 @@ class Probe:
         pid: process id of the work (the actor's own, or its child's).
         url: where a person can look at it, if anywhere.
         degraded: data is fresh but poorer than it should be. Also DEGRADED, but never a reason to replace the component: that would not help.
+        delivered: this incarnation has done once what it is for: a good poll, a published tick, a completed batch. Until then a component whose kind
+            delivers (`control.components`) is STARTING, not RUNNING, and the message says why nothing came yet.
     """
 
     running: bool
@@ -76,6 +78,7 @@ class Probe:
     pid: int | None = None
     url: str | None = None
     degraded: bool = False
+    delivered: bool = True
 
 
 class ComponentActor(Protocol):
@@ -110,3 +113,9 @@ class ComponentStatus:
     depends_on: tuple[str, ...]
     pid: int | None = None
     url: str | None = None
+
+    @property
+    def works(self) -> bool:
+        """Its actor has begun its work and can be asked, whether it has delivered anything yet or not."""
+        begun = self.state is ComponentState.STARTING and self.trigger is Trigger.STARTED
+        return begun or self.state in (ComponentState.RUNNING, ComponentState.DEGRADED)

@@ -30,6 +30,7 @@ class _Totals:
     """Of this incarnation."""
 
     rounds: int = 0
+    good: int = 0
     figures: Counter[str] = field(default_factory=Counter)
     last: RoundResult = field(default_factory=RoundResult)
     failure: str = ""
@@ -76,7 +77,8 @@ class MaintenanceActor:
             "plain_window_ms": totals.last.window_ms,
             "round_peak_mb": totals.last.peak_rss_mb,
         }
-        return Probe(running=running, healthy=running and not late and not totals.failure, message=message, metrics=metrics, pid=os.getpid())
+        healthy = running and not late and not totals.failure
+        return Probe(running=running, healthy=healthy, message=message, metrics=metrics, pid=os.getpid(), delivered=totals.good > 0)
 
     async def _loop(self) -> None:
         child = RoundChild(self._settings, "maintenance")
@@ -94,6 +96,7 @@ class MaintenanceActor:
             totals.failure = error.message
         totals.rounds += 1
         self._looked_s = time.monotonic()
+        totals.good += not totals.failure
         if totals.failure:
             log.warning("a round failed", error=totals.failure)
 

@@ -39,6 +39,7 @@ class _Alive(StreamingQueryListener):  # type: ignore[misc]  # Spark's Python ha
 
     def __init__(self) -> None:
         self.last_s = time.monotonic()
+        self.idle = False
 
     def onQueryStarted(self, event: Any) -> None:
         """Nothing to note."""
@@ -51,6 +52,7 @@ class _Alive(StreamingQueryListener):  # type: ignore[misc]  # Spark's Python ha
     def onQueryIdle(self, event: Any) -> None:
         """A trigger found nothing to do."""
         del event
+        self.idle = True
         self.last_s = time.monotonic()
 
     def onQueryTerminated(self, event: Any) -> None:
@@ -124,8 +126,20 @@ class Watcher:
         }
         if stats.commit_s is not None:
             metrics["last_commit_age_s"] = round(now - stats.commit_s, 1)
+        # A run that finds all that Kafka holds committed by an earlier one has nothing to prove.
+        settled = self._alive.idle and not self._lag and any(self._writer.position.values())
+        delivered = stats.batches > 0 or settled
+        if healthy and not delivered and trouble is None:
+            message = f"no batch yet; {message}" if self._lag else "no batch yet: Kafka holds no record"
         return Probe(
-            running=True, healthy=healthy, message=message, metrics=metrics, pid=os.getpid(), url=url, degraded=healthy and trouble is not None
+            running=True,
+            healthy=healthy,
+            message=message,
+            metrics=metrics,
+            pid=os.getpid(),
+            url=url,
+            degraded=healthy and trouble is not None and delivered,
+            delivered=delivered,
         )
 
     def _loop(self) -> None:

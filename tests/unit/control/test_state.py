@@ -32,11 +32,16 @@ NOW = 1_000_000
 POLICY = Policy(grace_ms=15_000)
 WANTED = Context(DesiredState.RUNNING, NOW, POLICY, jitter=1.0)
 UNWANTED = Context(DesiredState.STOPPED, NOW, POLICY, jitter=1.0)
+TO_DELIVER = replace(WANTED, policy=Policy(grace_ms=15_000, must_deliver=True))
+TO_DELIVER_WAITING = replace(TO_DELIVER, waits_for="kafka, which is STOPPED")
 WAITING = replace(WANTED, waits_for="kafka, which is STOPPED")
 HELD = replace(UNWANTED, held_by="lake")
 GOOD = Probe(running=True, healthy=True, message="fine", metrics={"rows": 1.0}, pid=5, url="http://x")
 STALE = Probe(running=True, healthy=False, message="no poll for 7 s")
 POORER = Probe(running=True, healthy=True, message="shape changed: lost market_cap", degraded=True)
+NEVER = Probe(running=True, healthy=True, message="cannot be reached: no such host", delivered=False)
+NEVER_STALE = Probe(running=True, healthy=False, message="cannot be reached: no such host", delivered=False)
+NEVER_HELD = Probe(running=True, healthy=True, message="asked to wait (auth)", degraded=True, delivered=False)
 REMADE = Probe(running=False, healthy=False)
 
 
@@ -61,6 +66,49 @@ TABLE: list[tuple[str, Observed, Event, Context, S, Trigger, Action]] = [
     ("start may work later", seen(S.STARTING), StartFailed("no route", False), WANTED, S.BACKOFF, Trigger.START_FAILED, Action.REPLACE),
     ("start never works", seen(S.STARTING), StartFailed("no Java", True), WANTED, S.FAILED, Trigger.START_FAILED, Action.REPLACE),
     ("unwanted meanwhile", seen(S.STARTING), Look(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
+    # from STARTING, begun, and nothing delivered yet
+    ("begun is not enough", seen(S.STARTING, Trigger.OPERATOR), Started(), TO_DELIVER, S.STARTING, Trigger.STARTED, Action.NONE),
+    ("nothing yet", seen(S.STARTING), Probed(NEVER), TO_DELIVER, S.STARTING, Trigger.STARTED, Action.NONE),
+    ("the first delivery", seen(S.STARTING), Probed(GOOD), TO_DELIVER, S.RUNNING, Trigger.PROBE, Action.NONE),
+    ("delivered, but poorer", seen(S.STARTING), Probed(POORER), TO_DELIVER, S.DEGRADED, Trigger.PROBE, Action.NONE),
+    ("kept from it on purpose", seen(S.STARTING), Probed(NEVER_HELD), TO_DELIVER, S.DEGRADED, Trigger.PROBE, Action.NONE),
+    ("the hold is over", seen(S.DEGRADED, Trigger.PROBE), Probed(NEVER), TO_DELIVER, S.STARTING, Trigger.STARTED, Action.NONE),
+    (
+        "nothing, not healthy",
+        seen(S.STARTING, unhealthy_since_ms=NOW - 14_999),
+        Probed(NEVER_STALE),
+        TO_DELIVER,
+        S.STARTING,
+        Trigger.STARTED,
+        Action.NONE,
+    ),
+    ("for too long", seen(S.STARTING, unhealthy_since_ms=NOW - 15_000), Probed(NEVER_STALE), TO_DELIVER, S.BACKOFF, Trigger.STALE, Action.REPLACE),
+    (
+        "again: twice as long",
+        seen(S.STARTING, unhealthy_since_ms=NOW - 29_999, failures=1),
+        Probed(NEVER_STALE),
+        TO_DELIVER,
+        S.STARTING,
+        Trigger.STARTED,
+        Action.NONE,
+    ),
+    (
+        "at most sixteen times",
+        seen(S.STARTING, unhealthy_since_ms=NOW - 240_000, failures=99),
+        Probed(NEVER_STALE),
+        TO_DELIVER,
+        S.BACKOFF,
+        Trigger.STALE,
+        Action.REPLACE,
+    ),
+    ("died before", seen(S.STARTING), Lost("its actor is gone"), TO_DELIVER, S.BACKOFF, Trigger.DIED, Action.NONE),
+    ("made anew before", seen(S.STARTING), Probed(REMADE), TO_DELIVER, S.BACKOFF, Trigger.DIED, Action.NONE),
+    ("engine stopped under it", seen(S.STARTING), Look(), TO_DELIVER_WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
+    ("engine stopped, probed", seen(S.STARTING), Probed(NEVER_STALE), TO_DELIVER_WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
+    ("not begun: a late probe", seen(S.STARTING, Trigger.OPERATOR), Probed(GOOD), TO_DELIVER, S.STARTING, Trigger.OPERATOR, Action.NONE),
+    ("adopted, nothing yet", seen(S.STOPPED), Adopted(NEVER), TO_DELIVER, S.STARTING, Trigger.STARTED, Action.NONE),
+    ("adopted, delivered", seen(S.STOPPED), Adopted(GOOD), TO_DELIVER, S.RUNNING, Trigger.PROBE, Action.NONE),
+    ("an engine proves itself by its start", seen(S.STARTING), Probed(NEVER), WANTED, S.RUNNING, Trigger.PROBE, Action.NONE),
     # from RUNNING
     ("healthy", seen(S.RUNNING), Probed(GOOD), WANTED, S.RUNNING, Trigger.STARTED, Action.NONE),
     ("stale", seen(S.RUNNING), Probed(STALE), WANTED, S.DEGRADED, Trigger.STALE, Action.NONE),
@@ -107,6 +155,24 @@ def test_transition(before: Observed, event: Event, context: Context, state: S, 
 def test_every_state_is_left_and_reached_in_the_table() -> None:
     assert {row[1].state for row in TABLE} == set(S)
     assert {row[4] for row in TABLE} == set(S)
+
+
+def test_what_never_delivered_says_why() -> None:
+    begun, _ = advance(seen(S.STARTING, Trigger.OPERATOR), Started(), TO_DELIVER)
+    assert begun.message == "nothing delivered yet"
+    after, _ = advance(begun, Probed(NEVER), TO_DELIVER)
+    assert after.message == "cannot be reached: no such host"
+    # Healthy for an hour, and yet nothing: that is no proof of stability either.
+    later, _ = advance(replace(after, failures=3), Probed(NEVER), replace(TO_DELIVER, now_ms=NOW + 3_600_000))
+    assert (later.state, later.failures, later.since_ms) == (S.STARTING, 3, begun.since_ms)
+
+
+@given(events=st.lists(st.sampled_from([Look(), Started(), Lost("x"), Probed(NEVER), Probed(NEVER_STALE), Probed(NEVER_HELD), Adopted(NEVER)])))
+def test_nothing_but_a_delivery_makes_it_running(events: list[Event]) -> None:
+    now = Observed()
+    for event in events:
+        now, _ = advance(now, event, TO_DELIVER)
+        assert now.state is not S.RUNNING
 
 
 def test_restarts_count_starts_after_the_first() -> None:
