@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-__all__ = ["Batch", "BatchSink", "Message", "PublisherEvents", "PublisherState", "PublisherStats"]
+__all__ = ["Batch", "BatchSink", "Message", "PublisherEvents", "PublisherState", "PublisherStats", "Refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,14 @@ class Batch:
     notes: tuple[Message, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message or note that the broker never takes: too large for its topic, or against its rules."""
+
+    message: Message
+    reason: str
+
+
 class PublisherState(StrEnum):
     """What the publisher's thread does."""
 
@@ -51,6 +59,7 @@ class PublisherStats:
     records_total: int = 0
     dropped_total: int = 0
     repeated_total: int = 0
+    refused_total: int = 0
     failures_total: int = 0
 
 
@@ -58,7 +67,11 @@ class PublisherEvents(Protocol):
     """Told from the publisher's thread."""
 
     def published(self, batch: Batch) -> None:
-        """The broker acknowledged the transaction."""
+        """The broker acknowledged the transaction. The batch is without what it refused."""
+        ...
+
+    def refused(self, batch: Batch, refused: Refused) -> None:
+        """The broker never takes this part of the batch: it is lost. The rest is published."""
         ...
 
     def dropped(self, batch: Batch) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from actors.batch import Batch, BatchSink, Message
+from actors.batch import Batch, BatchSink, Message, Refused
 from actors.board import ClosedTick, TickBoard
 from actors.recording import Recording
 from actors.unify import DOLLAR, DOLLAR_COINS, ReplaceBy, Rules, Unified, unify
@@ -147,6 +147,7 @@ class Collecting:
         """Kafka has acknowledged the tick."""
         self._recording.published(batch)
         if not batch.messages:
+            self._answered_ms.pop(batch.tick_ts, None)
             return
         stats = self.stats
         stats.ticks_published_total += 1
@@ -169,8 +170,14 @@ class Collecting:
         self._count_gaps([message.key.decode() for message in batch.messages])
         self._log.warning("tick_dropped", tick_ts=batch.tick_ts, records=len(batch.messages), reason="queue full while Kafka is away")
 
+    def refused(self, batch: Batch, refused: Refused) -> None:
+        """The broker never takes this record: the asset's tick is lost. A refused note costs what a replay needs, and no price."""
+        if refused.message in batch.messages:
+            self._recording.dropped(batch)
+            self._count_gaps([refused.message.key.decode()])
+
     def connected(self, last_tick_ts: int | None) -> None:
-        """The topic's tail is known: ticks between it and our start were seen by nobody."""
+        """It is known what is published: ticks between it and our start were seen by nobody."""
         if last_tick_ts is not None:
             self._behind_tail_ms = last_tick_ts + self._tick_ms
         if last_tick_ts is not None and self.stats.last_publish_ms is None:

@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from actors.batch import Batch
+from actors.batch import Batch, Refused
 from actors.collecting import Collecting
-from actors.kafka import KafkaTransport, SeenTicks
+from actors.kafka import KafkaTransport, PublishedTicks
 from actors.publisher import Publisher
 from actors.snapshot import SnapshotWriter
 from cryptoviz.clock import Clock, SystemClock, second_text, steady_ms
@@ -37,6 +37,11 @@ class _InLoop:
         """Stamped here, in the thread, so that a busy loop does not count as latency."""
         if self.collecting is not None:
             self._call(self.collecting.published, batch, self._clock.now_ms())
+
+    def refused(self, batch: Batch, refused: Refused) -> None:
+        """See `PublisherEvents`."""
+        if self.collecting is not None:
+            self._call(self.collecting.refused, batch, refused)
 
     def dropped(self, batch: Batch) -> None:
         """Also called from the loop itself, by `offer`."""
@@ -72,7 +77,7 @@ class CollectorActor:
         await self.stop()
         settings, loop = self._settings, asyncio.get_running_loop()
         log_to_file(settings, "collector")
-        transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, TRANSACTIONAL_ID, SeenTicks())
+        transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, TRANSACTIONAL_ID, PublishedTicks())
         events = _InLoop(loop, self._clock)
         self._publisher = Publisher("collector", transport, settings.collect.queue_ticks, events)
         self._snapshot = SnapshotWriter(settings.redis.url, self._clock)
@@ -160,6 +165,7 @@ def _metrics(collecting: Collecting, publisher: Publisher, snapshot: SnapshotWri
         "dropped_ticks_total": float(stats.dropped_ticks_total),
         "publish_failures_total": float(publisher.stats.failures_total),
         "repeated_ticks_total": float(publisher.stats.repeated_total),
+        "refused_records_total": float(publisher.stats.refused_total),
         "snapshot_failures_total": float(snapshot.failures_total),
     }
     if stats.publish_latency_ms is not None:

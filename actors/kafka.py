@@ -1,8 +1,7 @@
-"""The publisher's seam to Kafka: one transactional producer, and the tail of the topic after it (re)connects.
+"""The publisher's seam to Kafka: one transactional producer, and what it and its predecessors have published.
 
-Of librdkafka's transactional errors (https://github.com/confluentinc/librdkafka/blob/master/INTRODUCTION.md#transactional-producer) only `fenced` is
-final. After any other the outcome may be unknown, so that all are treated alike: a new producer, whose `init_transactions` completes or aborts what
-the old one left open, then the tail, which says which of the two it was.
+The progress that each transaction carries says so (`cryptoviz.kafka.transactions`). Where there is none, at the first start on a topic or after the
+broker has forgotten it, the topic's tail does.
 """
 
 from __future__ import annotations
@@ -14,21 +13,16 @@ from typing import Any, Protocol
 import orjson
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from actors.batch import Batch
-from actors.publisher import Fenced
+from actors.batch import Batch, Refused
 from cryptoviz.errors import EngineUnavailable
+from cryptoviz.kafka import KafkaClients, OwnedProducer, Progress, Record
 from cryptoviz.kafka import consumer as kafka_consumer
-from cryptoviz.kafka import producer as kafka_producer
-from cryptoviz.log import get_logger
+from cryptoviz.lake.topicreader import topic_ends
 from cryptoviz.records import Kind, UnifiedRecord
 from cryptoviz.settings import KafkaSettings
 
-__all__ = ["KafkaTransport", "Seen", "SeenFetches", "SeenNothing", "SeenTicks", "read_tail"]
+__all__ = ["KafkaTransport", "Published", "PublishedBatches", "PublishedTicks", "read_tail"]
 
-CONNECT_TIMEOUT_S = 10.0
-COMMIT_TIMEOUT_S = 15.0
-TRANSACTION_TIMEOUT_MS = 20_000
-"""How long a dead producer's open transaction can hold readers up when no successor comes; above the commit's own time-out."""
 TAIL_RECORDS = 64
 """Offsets read back at first. Markers and aborted records take offsets too, so that it is doubled until a record turns up."""
 TAIL_MOST_RECORDS = 65_536
@@ -36,19 +30,26 @@ TAIL_MOST_RECORDS = 65_536
 TAIL_TIMEOUT_S = 10.0
 TAIL_POLL_S = 0.2
 TAIL_FETCH_WAIT_MS = 20
-LINGER_MS = 2
-_FENCED_CODES = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 
 
-class Seen(Protocol):
-    """Remembers from the tail's records what is published already."""
+class Published(Protocol):
+    """Says which batches are published: by the progress of the last transaction, and where there is none by the topic's tail."""
+
+    @property
+    def last_tick(self) -> int | None:
+        """The newest published tick, None if none is known."""
+        ...
 
     def counts(self, value: bytes) -> bool:
-        """Whether a record tells something: the tail reaches back to one that does."""
+        """Whether a record of the tail is one of the publisher's."""
         ...
 
     def learn(self, values: Iterable[bytes]) -> int | None:
         """Take in the tail; the newest tick in it."""
+        ...
+
+    def resume(self, progress: Progress) -> None:
+        """Take in the progress."""
         ...
 
     def has(self, batch: Batch) -> bool:
@@ -56,11 +57,11 @@ class Seen(Protocol):
         ...
 
 
-class SeenTicks:
+class PublishedTicks:
     """For the stream topic, where ticks go in order: all up to the newest are published."""
 
     def __init__(self) -> None:
-        self._last: int | None = None
+        self.last_tick: int | None = None
 
     def counts(self, value: bytes) -> bool:
         """A live unified record. Those of a backfill are in no order, and other records are not the collector's."""
@@ -68,55 +69,45 @@ class SeenTicks:
 
     def learn(self, values: Iterable[bytes]) -> int | None:
         """The newest tick of live unified records."""
-        for value in values:
-            tick_ts = _live_tick(value)
-            if tick_ts is not None:
-                self._last = max(tick_ts, self._last or tick_ts)
-        return self._last
+        ticks = [tick_ts for value in values if (tick_ts := _live_tick(value)) is not None]
+        return max(ticks, default=None)
+
+    def resume(self, progress: Progress) -> None:
+        """Its position is the newest tick."""
+        self.last_tick = progress.position
 
     def has(self, batch: Batch) -> bool:
         """At or before the newest."""
-        return self._last is not None and batch.tick_ts <= self._last
+        return self.last_tick is not None and batch.tick_ts <= self.last_tick
 
 
-class SeenFetches:
-    """For the raw topic, where each batch is one exchange: by its fetch id."""
+class PublishedBatches:
+    """For batches in no order, one in flight at a time: only the last can be in doubt. Its identity says whether it was published."""
 
     def __init__(self) -> None:
-        self._ids: set[str] = set()
+        self._identity = ""
+        self._tail: frozenset[str] = frozenset()
+
+    last_tick: int | None = None
+    """Not known: others publish to the topic, too."""
 
     def counts(self, value: bytes) -> bool:
-        """Any."""
+        """Any record."""
         del value
         return True
 
     def learn(self, values: Iterable[bytes]) -> int | None:
-        """The fetch ids of the tail; no tick, because the topic is shared by all scrapers."""
-        self._ids = {fetch_id for value in values if (fetch_id := _fetch_id(value)) is not None}
+        """The fetch ids of the tail. Batches of the raw topic are named by theirs."""
+        self._tail = frozenset(fetch_id for value in values if (fetch_id := _fetch_id(value)) is not None)
         return None
+
+    def resume(self, progress: Progress) -> None:
+        """The identity of the last batch."""
+        self._identity = progress.identity
 
     def has(self, batch: Batch) -> bool:
         """By identity."""
-        return batch.identity in self._ids
-
-
-class SeenNothing:
-    """For one that looks what is there by itself."""
-
-    def counts(self, value: bytes) -> bool:
-        """Any."""
-        del value
-        return True
-
-    def learn(self, values: Iterable[bytes]) -> int | None:
-        """Nothing."""
-        del values
-        return None
-
-    def has(self, batch: Batch) -> bool:
-        """Never."""
-        del batch
-        return False
+        return batch.identity == self._identity or batch.identity in self._tail
 
 
 def _live_tick(value: bytes) -> int | None:
@@ -139,67 +130,42 @@ def _fetch_id(value: bytes) -> str | None:
 class KafkaTransport:
     """One transactional id, one topic. Constructing it makes no connection."""
 
-    def __init__(self, settings: KafkaSettings, topic: str, transactional_id: str, seen: Seen) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str, transactional_id: str, published: Published, clients: KafkaClients | None = None) -> None:
         self._settings = settings
         self._topic = topic
-        self._transactional_id = transactional_id
-        self._seen = seen
-        self._producer: Any = None
-        self._log = get_logger(transactional_id)
+        self._published = published
+        self._producer = OwnedProducer(settings, transactional_id, topic, clients)
 
     def connect(self) -> int | None:
-        """A new producer that fences its predecessors, then the tail. See `actors.publisher.Transport`."""
-        self.close()
-        self._producer = kafka_producer(
-            self._settings,
-            {
-                "transactional.id": self._transactional_id,
-                "client.id": self._transactional_id,
-                "enable.idempotence": True,
-                "acks": "all",
-                "linger.ms": LINGER_MS,
-                "message.max.bytes": self._settings.max_record_bytes,
-                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-                "message.timeout.ms": round(COMMIT_TIMEOUT_S * 1000),
-            },
-        )
-        try:
-            self._producer.init_transactions(CONNECT_TIMEOUT_S)
-            return self._seen.learn(read_tail(self._settings, self._topic, self._seen.counts))
-        except KafkaException as error:
-            raise self._failure(error) from None
+        """Fence predecessors, learn what they published. See `actors.publisher.Transport`."""
+        progress = self._producer.connect(self._look)
+        self._published.resume(progress)
+        return self._published.last_tick
 
     def is_published(self, batch: Batch) -> bool:
         """As of the last `connect`."""
-        return self._seen.has(batch)
+        return self._published.has(batch)
 
-    def publish(self, batch: Batch) -> None:
+    def publish(self, batch: Batch) -> tuple[Refused, ...]:
         """One transaction. See `actors.publisher.Transport`."""
-        try:
-            self._producer.begin_transaction()
-            for message in batch.messages:
-                self._producer.produce(self._topic, key=message.key, value=message.value)
-            for note in batch.notes:
-                self._producer.produce(self._settings.raw_topic, key=note.key, value=note.value)
-            self._producer.commit_transaction(COMMIT_TIMEOUT_S)
-        except (KafkaException, BufferError) as error:
-            raise self._failure(error) from None
+        records = [Record(self._topic, message.key, message.value) for message in batch.messages]
+        records += [Record(self._settings.raw_topic, note.key, note.value) for note in batch.notes]
+        before = self._producer.progress.position
+        refusals = self._producer.commit(records, max(batch.tick_ts, before or batch.tick_ts), batch.identity)
+        sent = (*batch.messages, *batch.notes)
+        return tuple(Refused(sent[refusal.index], refusal.reason) for refusal in refusals)
 
     def close(self) -> None:
         """Drop the producer without waiting for what it holds; an open transaction is the successor's to abort."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                producer.purge()
-            except KafkaException as error:
-                self._log.debug("purge_failed", reason=str(error))
+        self._producer.close()
 
-    def _failure(self, error: Exception) -> EngineUnavailable | Fenced:
-        cause = error.args[0] if isinstance(error, KafkaException) else None
-        if cause is not None and cause.code() in _FENCED_CODES:
-            return Fenced(f"another producer with the transactional id {self._transactional_id!r} took over", transactional_id=self._transactional_id)
-        address, text = self._settings.bootstrap_servers, str(error) if cause is None else cause.str()
-        return EngineUnavailable(f"Kafka at {address} (kafka.bootstrap_servers): {text}", engine="kafka", address=address)
+    def _look(self) -> int | None:
+        try:
+            topic_ends(self._settings, self._topic, settled=True)  # what a predecessor committed is not hidden by another's open transaction
+            return self._published.learn(read_tail(self._settings, self._topic, self._published.counts))
+        except KafkaException as error:
+            address = self._settings.bootstrap_servers
+            raise EngineUnavailable(f"Kafka at {address} (kafka.bootstrap_servers): {error.args[0].str()}", engine="kafka", address=address) from None
 
 
 def read_tail(settings: KafkaSettings, topic: str, counts: Callable[[bytes], bool] = lambda _: True) -> list[bytes]:

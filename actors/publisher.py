@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, sleep_using_event, stop_when_event_set, wait_exponential_jitter
 
-from actors.batch import Batch, PublisherEvents, PublisherState, PublisherStats
-from cryptoviz.errors import EngineUnavailable, TerminalError
+from actors.batch import Batch, PublisherEvents, PublisherState, PublisherStats, Refused
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.kafka import Fenced
 from cryptoviz.log import get_logger
 
 __all__ = ["Fenced", "Publisher", "Transport"]
@@ -23,10 +26,6 @@ SLOW_S = 1.0
 """An acknowledgement takes some 20 ms; past this the broker is away or overloaded, long before the commit's time-out says so."""
 
 
-class Fenced(TerminalError):
-    """Another producer with the same transactional id took over; `transactional_id`. This one must stop."""
-
-
 class Transport(Protocol):
     """The seam to Kafka. All calls come from the publisher's thread and may block for a bounded time."""
 
@@ -35,7 +34,7 @@ class Transport(Protocol):
 
         Raises:
             EngineUnavailable: try again.
-            Fenced: another producer took over.
+            Fenced: another producer took over. This one must stop.
         """
         ...
 
@@ -43,12 +42,11 @@ class Transport(Protocol):
         """Whether an earlier producer of this identity, as of the last `connect`, already published the batch."""
         ...
 
-    def publish(self, batch: Batch) -> None:
-        """Commit the batch in one transaction.
+    def publish(self, batch: Batch) -> Sequence[Refused]:
+        """Commit the batch in one transaction, without what the broker refuses for good. What that is.
 
         Raises:
             EngineUnavailable: the outcome is a failure or unknown: `connect` again, then ask `is_published`.
-            Fenced: another producer took over.
         """
         ...
 
@@ -164,7 +162,12 @@ class Publisher:
             self.stats.repeated_total += 1
             self._log.info("batch_was_published_before", identity=batch.identity)
             return
-        self._transport.publish(batch)
+        refused = self._transport.publish(batch)
+        for one in refused:
+            self.stats.refused_total += 1
+            self._log.error("record_refused", identity=batch.identity, key=one.message.key.decode(errors="replace"), reason=one.reason)
+            self._events.refused(batch, one)
+        batch = _without(batch, refused)
         self.stats.batches_total += 1
         self.stats.records_total += len(batch.messages)
         self._events.published(batch)
@@ -184,3 +187,11 @@ class Publisher:
             self._in_flight_since_s = time.monotonic()
             self.stats.queue = len(self._queue)
             return self._in_flight
+
+
+def _without(batch: Batch, refused: Sequence[Refused]) -> Batch:
+    if not refused:
+        return batch
+    gone = {id(one.message) for one in refused}
+    messages = tuple(message for message in batch.messages if id(message) not in gone)
+    return replace(batch, messages=messages, notes=tuple(note for note in batch.notes if id(note) not in gone))

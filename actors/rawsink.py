@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from actors.batch import Batch, BatchSink, Message
+import orjson
+
+from actors.batch import Batch, BatchSink, Message, Refused
 from cryptoviz.records import RawExchange
 
 __all__ = ["CUT", "FRAME_BYTES", "RawSink", "is_cut"]
@@ -21,6 +23,17 @@ class RawSink:
     def __init__(self, sink: BatchSink, max_record_bytes: int) -> None:
         self._sink = sink
         self._limit = max_record_bytes - FRAME_BYTES
+
+    def shorten(self, batch: Batch, refused: Refused) -> None:
+        """The broker takes less than our own limit: queue the exchange again with half of its body, under an identity of its own."""
+        data = orjson.loads(refused.message.value)
+        body = data["body"]
+        if not body:
+            return  # what is left is as small as it gets: the publisher has counted it
+        error = data["error"]
+        shorter = data | {"body": body[: len(body) // 2], "error": error if is_cut(error) else f"{error}; {CUT}" if error else CUT}
+        value = orjson.dumps(shorter, option=orjson.OPT_APPEND_NEWLINE)
+        self._sink.offer(Batch(f"{data['fetch_id']}/{len(value)}", batch.tick_ts, (Message(refused.message.key, value),)))
 
     def __call__(self, exchange: RawExchange) -> None:
         """Queue it; never blocks."""

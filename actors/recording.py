@@ -88,11 +88,13 @@ class Recording:
         self._lost["unplanned"].add(tick_ts)
 
     def dropped(self, batch: Batch) -> None:
-        """The tick is lost because Kafka was away for too long: the next record that is made says so."""
+        """The tick, or some of its records, is lost because Kafka was away for too long or refused it: the next record that is made says so."""
         self._lost["dropped"].add(batch.tick_ts)
 
     def published(self, batch: Batch) -> None:
-        """The broker has the batch, and the rules if it had them."""
+        """The broker has the batch, and the rules if it had them. Without notes it said nothing of what is missing."""
+        if not batch.notes:
+            return
         for ticks in self._lost.values():
             ticks.published(batch.tick_ts)
         if len(batch.notes) > 1:

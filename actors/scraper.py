@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 
-from actors.batch import Batch
+from actors.batch import Batch, Refused
 from actors.guards import Guards, MeteredTurns, build_guards, look_up_account
 from actors.idcheck import IdCheck
-from actors.kafka import KafkaTransport, SeenFetches
+from actors.kafka import KafkaTransport, PublishedBatches
 from actors.links import CollectorClient, CollectorLink, RayCollectorClient
 from actors.pollloop import PollLoop, PollRules
 from actors.providers.base import BaseProvider
@@ -28,17 +28,25 @@ DRAIN_S = 3.0
 """What a stop waits for queued raw exchanges; prices are not in this queue."""
 
 
-class _IgnoreEvents:
-    """Raw exchanges are counted by the publisher; nothing else follows from their fate."""
+class _RawEvents:
+    """Raw exchanges are counted by the publisher. One that Kafka refuses is queued again with less of its body."""
+
+    def __init__(self) -> None:
+        self.sink: RawSink | None = None
 
     def published(self, batch: Batch) -> None:
-        """Nothing."""
+        """No-op."""
 
     def dropped(self, batch: Batch) -> None:
-        """Nothing."""
+        """No-op."""
 
     def connected(self, last_tick_ts: int | None) -> None:
-        """Nothing."""
+        """No-op."""
+
+    def refused(self, batch: Batch, refused: Refused) -> None:
+        """See `PublisherEvents`."""
+        if self.sink is not None:
+            self.sink.shorten(batch, refused)
 
 
 class ScraperActor:
@@ -71,9 +79,10 @@ class ScraperActor:
             await self.stop()
         settings, component = self._settings, f"scraper/{self._name}"
         log_to_file(settings, component)
-        transport = KafkaTransport(settings.kafka, settings.kafka.raw_topic, f"cryptoviz-scraper-{self._name}", SeenFetches())
-        self._publisher = Publisher(component, transport, settings.collect.queue_ticks, _IgnoreEvents())
-        recorder = RawSink(self._publisher, settings.kafka.max_record_bytes)
+        transport = KafkaTransport(settings.kafka, settings.kafka.raw_topic, f"cryptoviz-scraper-{self._name}", PublishedBatches())
+        events = _RawEvents()
+        self._publisher = Publisher(component, transport, settings.collect.queue_ticks, events)
+        recorder = events.sink = RawSink(self._publisher, settings.kafka.max_record_bytes)
         guards = build_guards(self._name, settings, self._clock)
         self._provider = build_provider(self._name, settings, self._clock, recorder, guards.limiter)
         await guards.load()
@@ -137,6 +146,7 @@ class ScraperActor:
             "latency_ms": stats.latency_ms,
             "raw_published_total": float(publisher.stats.records_total),
             "raw_dropped_total": float(publisher.stats.dropped_total),
+            "raw_refused_total": float(publisher.stats.refused_total),
             "raw_queue": float(publisher.stats.queue),
             "results_delivered_total": float(link.delivered_total),
             "results_undelivered_total": float(link.undelivered_total),

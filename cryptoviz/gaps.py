@@ -19,7 +19,7 @@ __all__ = ["DROPPED", "HISTORY_PATHS", "NOT_RUNNING", "Gap", "GapScope", "GapSta
 NOT_RUNNING = "not_running"
 """No sign of the pipeline at that tick. Other reasons are `dropped` and the words of `cryptoviz.records.FallbackReason`."""
 DROPPED = "dropped"
-"""Collected, and lost because Kafka was away longer than `collect.queue_ticks`."""
+"""Collected, and lost: Kafka was away longer than `collect.queue_ticks`, or refused the record."""
 HISTORY_PATHS = ("/klines", "/OHLC", "/market_chart")
 """In the addresses of a backfill's raw exchanges: they tell nothing of the tick that they are filed under."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

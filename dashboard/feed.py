@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Iterable
 
 import redis
@@ -28,6 +29,8 @@ _DRAIN_MESSAGES = 2000
 _METADATA_TIMEOUT_S = 5.0
 _MAX_BACKLOG_PER_PARTITION = 60_000
 """What the rings of the default assets can hold; it bounds a start against a fast or foreign topic."""
+_PARTITIONS_S = 5.0
+"""How often the feed looks whether its topic has more partitions."""
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LAST_S = 5.0
 _REDIS_TIMEOUT_S = 2.0
@@ -105,8 +108,9 @@ class LiveFeed:
             },
         )
         try:
-            consumer.assign(self._positions(consumer))
-            self._consume(consumer)
+            positions = self._positions(consumer)
+            consumer.assign(positions)
+            self._consume(consumer, {position.partition for position in positions})
         finally:
             consumer.close()
 
@@ -125,8 +129,14 @@ class LiveFeed:
             positions.append(TopicPartition(topic, found.partition, max(low, start, high - _MAX_BACKLOG_PER_PARTITION)))
         return positions
 
-    def _consume(self, consumer: Consumer) -> None:
+    def _consume(self, consumer: Consumer, partitions: set[int]) -> None:
+        """Until the feed is stopped, or its topic has other partitions than these."""
+        look_s = time.monotonic() + _PARTITIONS_S
         while not self._stop.is_set():
+            if time.monotonic() >= look_s:
+                if self._repartitioned(consumer, partitions):
+                    return
+                look_s = time.monotonic() + _PARTITIONS_S
             first = consumer.poll(_POLL_S)
             if first is None:
                 # Silence is not loss: whether values are old is for the age pills to say.
@@ -144,6 +154,16 @@ class LiveFeed:
             if values:
                 self._state.set_status(FeedStatus(connected=True))
                 self._state.apply(self._decoded(values))
+
+    def _repartitioned(self, consumer: Consumer, partitions: set[int]) -> bool:
+        topic = self._settings.kafka.stream_topic
+        try:
+            now = set(consumer.list_topics(topic, timeout=_METADATA_TIMEOUT_S).topics[topic].partitions)
+        except KafkaException:
+            return False  # the feed learns otherwise when the broker is away
+        if now and now != partitions:
+            log.info("partitions_changed", topic=topic, partitions=len(now), before=len(partitions))
+        return bool(now) and now != partitions
 
     def _broker_error(self, error: KafkaError) -> None:
         """Called by librdkafka within `poll`. One broker of several may go; when none is left the page says so."""

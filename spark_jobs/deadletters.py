@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -21,10 +21,10 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
+from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_delay, stop_when_event_set, wait_exponential_jitter
 
 from cryptoviz.errors import EngineUnavailable, LakeError, SettingsError
-from cryptoviz.kafka import admin_client
-from cryptoviz.kafka import producer as kafka_producer
+from cryptoviz.kafka import Fenced, OwnedProducer, Record, admin_client
 from cryptoviz.lake import Lake
 from cryptoviz.lake.committed import values_since
 from cryptoviz.lake.deadletters import origin, read_ledger, word
@@ -51,7 +51,6 @@ _CHOSEN = (
 _COUNT = "SELECT count(*) AS n " + _CHOSEN
 _LETTERS = f"""SELECT topic, kafka_ts, key, value, reason, kafka_topic_id, kafka_partition, kafka_offset {_CHOSEN}
     ORDER BY kafka_ts, kafka_partition, kafka_offset"""
-_FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 _IDENTITY = {"prices": "event_id", "raw": "fetch_id"}
 
 log = get_logger("dead-letters")
@@ -112,13 +111,21 @@ class DeadLetterReplay:
         total = int(self._lake.query(_COUNT, parameters=self._chosen).column("n")[0].as_py())
         if total == 0:
             return replayed
-        producer = self._begin()
-        for rows in self._batches():
-            if self._stopping.is_set():
-                break
-            self._publish(producer, list(self._candidates(rows, replayed)), replayed)
-            replayed.looked_at += rows.num_rows
-            report(replayed.looked_at, total)
+        self._ensure_ledger()
+        kafka = self._settings.kafka
+        producer = OwnedProducer(kafka, f"{_TRANSACTIONAL_ID}-{kafka.ledger_topic}", kafka.ledger_topic)
+        try:
+            self._begin(producer)
+            for rows in self._batches():
+                if self._stopping.is_set():
+                    break
+                self._publish(producer, list(self._candidates(rows, replayed)), replayed)
+                replayed.looked_at += rows.num_rows
+                report(replayed.looked_at, total)
+        except Fenced as error:
+            raise LakeError("another replay of dead letters has begun and goes on instead of this one", table="dead_letters") from error
+        finally:
+            producer.close()
         log.info("dead letters replayed", looked_at=replayed.looked_at, published=replayed.published, still_bad=sum(replayed.still_bad.values()))
         return replayed
 
@@ -128,21 +135,25 @@ class DeadLetterReplay:
             for start in range(0, batch.num_rows, _ROWS):
                 yield batch.slice(start, _ROWS)
 
-    def _begin(self) -> Any:
+    def _begin(self, producer: OwnedProducer) -> None:
         """Fence an earlier replay, and learn what was published before and what is on its way into the lake."""
-        kafka = self._settings.kafka
-        self._ensure_ledger()
-        producer = kafka_producer(
-            kafka, {"transactional.id": f"{_TRANSACTIONAL_ID}-{kafka.ledger_topic}", "acks": "all", "message.max.bytes": kafka.max_record_bytes}
-        )
-        with _Told(kafka.bootstrap_servers):
-            producer.init_transactions(_TIMEOUT_S)
-        ledger = read_ledger(kafka)
+        for attempt in self._retrying():
+            with attempt:
+                producer.connect()
+        ledger = read_ledger(self._settings.kafka)
         self._done.update(ledger)
         self._known.update(entry["identity"] for entry in ledger.values())
         for topic, spec in self._specs.items():
             self._known.update(self._pending(topic, spec))
-        return producer
+
+    def _retrying(self) -> Retrying:
+        return Retrying(
+            retry=retry_if_exception_type(EngineUnavailable),
+            wait=wait_exponential_jitter(initial=0.2, max=5.0, jitter=0.2),
+            stop=stop_after_delay(_TIMEOUT_S) | stop_when_event_set(self._stopping),
+            sleep=sleep_using_event(self._stopping),
+            reraise=True,
+        )
 
     def _ensure_ledger(self) -> None:
         kafka = self._settings.kafka
@@ -203,21 +214,29 @@ class DeadLetterReplay:
                     self._known.add(identity)
                     yield _Candidate(topic, spec.table, place, identity, tick_ts, letter["key"], letter["value"], letter["reason"])
 
-    def _publish(self, producer: Any, candidates: list[_Candidate], replayed: Replayed) -> None:
+    def _publish(self, producer: OwnedProducer, candidates: list[_Candidate], replayed: Replayed) -> None:
         there = self._in_lake(candidates)
         replayed.in_lake += len(there)
         wanted = [one for one in candidates if one.origin not in there]
         if not wanted:
             return
-        with _Told(self._settings.kafka.bootstrap_servers):
-            producer.begin_transaction()
-            for one in wanted:
-                entry = {"topic": one.topic, "identity": one.identity, "reason": one.reason, "replayed_ms": time.time_ns() // 1_000_000}
-                producer.produce(one.topic, one.value, key=one.key, headers=[(HEADER, one.origin.encode())])
-                producer.produce(self._settings.kafka.ledger_topic, orjson.dumps(entry), key=one.origin.encode())
-            producer.commit_transaction(_TIMEOUT_S)
-        self._done.update(one.origin for one in wanted)
-        replayed.published += len(wanted)
+        records: list[Record] = []
+        for one in wanted:
+            entry = {"topic": one.topic, "identity": one.identity, "reason": one.reason, "replayed_ms": time.time_ns() // 1_000_000}
+            records.append(Record(one.topic, one.key, one.value, ((HEADER, one.origin.encode()),)))
+            records.append(Record(self._settings.kafka.ledger_topic, one.origin.encode(), orjson.dumps(entry)))
+        entries = {index: index - 1 for index in range(1, len(records), 2)}  # each goes with its record or not at all
+        identity = uuid.uuid4().hex
+        refused: set[int] = set()
+        for attempt in self._retrying():
+            with attempt:
+                if attempt.retry_state.attempt_number > 1 and producer.connect().identity == identity:
+                    break
+                refused = {refusal.index // 2 for refusal in producer.commit(records, None, identity, entries)}
+        self._done.update(one.origin for number, one in enumerate(wanted) if number not in refused)
+        replayed.published += len(wanted) - len(refused)
+        if refused:
+            replayed.still_bad["refused_by_kafka"] += len(refused)
 
     def _in_lake(self, candidates: list[_Candidate]) -> set[str]:
         """Origins of those whose event the lake has already; one look for each day and table."""
@@ -229,22 +248,3 @@ class DeadLetterReplay:
             there = self._lake.present(table, _IDENTITY[table], [one.identity for one in of_day], day, day + timedelta(days=1))
             found.update(one.origin for one in of_day if one.identity in there)
         return found
-
-
-class _Told:
-    """Turns Kafka's errors into ours."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, KafkaException):
-            cause = error.args[0]
-            if cause.code() in _FENCED:
-                raise LakeError("another replay of dead letters has begun and goes on instead of this one", table="dead_letters") from error
-            raise EngineUnavailable(
-                f"Kafka at {self._address} (kafka.bootstrap_servers): {cause.str()}", engine="kafka", address=self._address
-            ) from error

@@ -168,7 +168,8 @@ def _why_no_price(tick: int, seen: DaySeen, silent: frozenset[int]) -> str | Non
     if record is None:
         return DROPPED if tick in silent else NOT_RUNNING
     if record.good:
-        return MISSING_ASSET
+        # The collector told later that it lost records of this tick.
+        return DROPPED if tick in seen.dropped else MISSING_ASSET
     return record.failed[0][1] if record.failed else None
 
 

@@ -16,8 +16,8 @@ from actors.backfill.rows import Answer, record_of
 from actors.backfill.series import Point, Window, price_at, windows
 from actors.backfill.sources import SOURCES, Step
 from actors.backfill.wanted import Missing, first_live_ticks, ticks_wanted
-from actors.batch import Batch, Message
-from actors.kafka import KafkaTransport, SeenNothing
+from actors.batch import Batch, Message, Refused
+from actors.kafka import KafkaTransport, PublishedBatches
 from cryptoviz.assets import Asset, provider_id_at, resolve_assets
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.errors import BadPayload, EngineUnavailable, NoHistory, ProviderRefused, ProviderUnavailable, SettingsError
@@ -49,7 +49,7 @@ class Backfill:
         self._operation_id = operation_id
         self._arguments = arguments
         self._clock = clock or SystemClock()
-        self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, TRANSACTIONAL_ID, SeenNothing())
+        self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, TRANSACTIONAL_ID, PublishedBatches())
         self._missing = Missing(settings, {})
         self._notes: dict[str, None] = {}
         self._reasons: dict[str, FallbackReason] = {}
@@ -150,23 +150,27 @@ class Backfill:
         self._tell("")
 
     async def _publish(self, asset: Asset, priced: dict[int, Point], answer: Answer, asked: Asked) -> None:
-        """One transaction; after an unknown outcome, what is there is looked up before the rest is tried again."""
+        """One transaction. After an unknown outcome the transport says whether it was committed."""
         left = self._missing.left[asset.asset_id]
+        records = [record_of(asset, tick, priced[tick], answer) for tick in sorted(priced.keys() & left)]
+        if not records:
+            return
         note = Message(answer.provider.encode(), asked.exchange.to_json())
-        count = len(priced.keys() & left)
+        messages = tuple(Message(record.asset_id.encode(), record.to_json()) for record in records)
+        batch = Batch(f"{self._operation_id}-{answer.fetch_id}", records[-1].tick_ts, messages, (note,))
+        refused: Sequence[Refused] = ()
         async for attempt in self._patiently():
             with attempt:
                 if attempt.retry_state.attempt_number > 1:
                     await asyncio.to_thread(self._transport.connect)
-                    await asyncio.to_thread(self._missing.refresh)
-                records = [record_of(asset, tick, priced[tick], answer) for tick in sorted(priced.keys() & left)]
-                if not records:
-                    break
-                messages = tuple(Message(record.asset_id.encode(), record.to_json()) for record in records)
-                identity = f"{self._operation_id}-{asset.asset_id}-{records[0].tick_ts}"
-                await asyncio.to_thread(self._transport.publish, Batch(identity, records[-1].tick_ts, messages, (note,)))
+                    if self._transport.is_published(batch):
+                        break
+                refused = await asyncio.to_thread(self._transport.publish, batch)
         left.difference_update(priced)
-        self._rows += count
+        lost = sum(one.message in messages for one in refused)
+        if refused:
+            self._notes[f"{asset.asset_id}: Kafka refused {lost:,} rows and {len(refused) - lost} exchanges ({refused[0].reason})"] = None
+        self._rows += len(records) - lost
         self._windows += 1
 
     def _patiently(self) -> AsyncRetrying:

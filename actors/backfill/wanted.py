@@ -88,7 +88,7 @@ class Missing:
     def refresh(self) -> None:
         """Leave out what was published since the lake's version that `load` read. Raises EngineUnavailable."""
         kafka, topic = self._settings.kafka, self._settings.kafka.stream_topic
-        topic_id, bounds = topic_ends(kafka, topic)
+        topic_id, bounds = topic_ends(kafka, topic, settled=True)
         spans = {partition: (max(first, self._progress.get((topic_id, partition), first)), end) for partition, (first, end) in bounds.items()}
         for message in read_topic(kafka, topic, spans):
             try:

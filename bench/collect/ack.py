@@ -7,9 +7,9 @@ import threading
 import time
 from functools import partial
 
-from actors.batch import Batch
+from actors.batch import Batch, Refused
 from actors.collecting import Collecting
-from actors.kafka import KafkaTransport, SeenTicks
+from actors.kafka import KafkaTransport, PublishedTicks
 from actors.publisher import Publisher
 from bench.collect.bodies import assets, bodies
 from bench.collect.hop import ray_of_two, through_ray
@@ -31,6 +31,10 @@ class Acknowledged:
         del batch
         self.done.set()
 
+    def refused(self, batch: Batch, refused: Refused) -> None:
+        """Never: the records are small."""
+        raise SystemExit(f"{batch.identity} was refused: {refused.reason}")
+
     def dropped(self, batch: Batch) -> None:
         """Never, with one tick at a time."""
         raise SystemExit(f"{batch.identity} was dropped")
@@ -49,7 +53,7 @@ def acknowledgements(base: Settings, ticks: int) -> dict[str, float]:
     ids = {name: {asset.provider_ids[name]: asset.asset_id for asset in listed} for name in PARSERS}
     events, clock, kept = Acknowledged(), Ticks(), Kept()
     clock.now += 1000 * TICK_MS
-    publisher = Publisher("bench", KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-ack", SeenTicks()), 10, events)
+    publisher = Publisher("bench", KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-ack", PublishedTicks()), 10, events)
     publisher.start()
     events.done.wait(30)
     collecting = Collecting(settings, clock, publisher, kept)

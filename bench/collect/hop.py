@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from actors.batch import Batch
+from actors.batch import Batch, Refused
 from actors.collecting import Collecting
-from actors.kafka import KafkaTransport, SeenTicks
+from actors.kafka import KafkaTransport, PublishedTicks
 from actors.publisher import Publisher
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
@@ -65,7 +65,7 @@ class HopCollector:
     def __init__(self, settings: Settings, first_tick: int) -> None:
         self._clock = Clock(first_tick)
         self._acknowledged: dict[int, asyncio.Future[float]] = {}
-        self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-hop", SeenTicks())
+        self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-hop", PublishedTicks())
         self._publisher = Publisher("bench", self._transport, 10, self)
         self._collecting = Collecting(settings, self._clock, self._publisher, Nobody())
 
@@ -91,6 +91,10 @@ class HopCollector:
 
     def _told(self, tick_ts: int) -> asyncio.Future[float]:
         return self._acknowledged.setdefault(tick_ts, self._loop.create_future())
+
+    def refused(self, batch: Batch, refused: Refused) -> None:
+        """Never: the records are small."""
+        raise SystemExit(f"{batch.identity} was refused: {refused.reason}")
 
     def dropped(self, batch: Batch) -> None:
         """Never, with one tick at a time."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from actors.batch import Batch
 from actors.collecting import Collecting
-from actors.kafka import KafkaTransport, SeenTicks
+from actors.kafka import KafkaTransport, PublishedTicks
 from bench.collect.bodies import assets, bodies
 from bench.collect.parsing import PARSERS, parse
 from cryptoviz.assets import Asset
@@ -88,7 +88,7 @@ def whole_tick(base: Settings, rounds: int, *, profile: bool) -> dict[str, float
     settings = with_assets(base, listed)
     found = bodies(ASSETS)
     ids = {name: {asset.provider_ids[name]: asset.asset_id for asset in listed} for name in PARSERS}
-    transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-tick", SeenTicks())
+    transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-tick", PublishedTicks())
     transport.connect()
     steps: dict[str, list[float]] = {"parse": [], "collect": [], "publish": [], "tick": [], "cpu": []}
     clock = Ticks()

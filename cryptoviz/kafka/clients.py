@@ -20,6 +20,8 @@ _BASE: dict[str, Any] = {
     # A restarted broker is to be found again at once.
     "reconnect.backoff.max.ms": 1000,
     "socket.keepalive.enable": True,
+    # Partitions that are added to a topic are seen within this time; the default is five minutes.
+    "topic.metadata.refresh.interval.ms": 5000,
     # Errors that matter are raised; librdkafka's own lines on stderr would repeat them.
     "log_level": 0,
 }

@@ -55,8 +55,10 @@ def read_kafka(settings: Settings, topic: str, *, with_events: bool = False) -> 
 
 
 def values_since(settings: Settings, topic: str, progress: Offsets) -> Iterator[bytes]:
-    """The values that Kafka holds of a topic at and past these offsets (a null is empty); of a partition without one, all. Raises as `read_kafka`."""
-    topic_id, bounds = topic_ends(settings.kafka, topic)
+    """The values that Kafka holds of a topic at and past these offsets (a null is empty), with all that was committed before this call; of a
+    partition without an offset, all. Raises as `read_kafka`.
+    """
+    topic_id, bounds = topic_ends(settings.kafka, topic, settled=True)
     spans = {partition: (max(first, progress.get((topic_id, partition), first)), end) for partition, (first, end) in bounds.items()}
     for message in read_topic(settings.kafka, topic, spans):
         yield message.value() or b""

@@ -5,6 +5,7 @@ One pass, in no more memory than a few fetches; each partition in offset order.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,28 +21,51 @@ from cryptoviz.settings import KafkaSettings
 __all__ = ["read_topic", "topic_ends", "topic_exists"]
 
 _TIMEOUT_S = 15.0
+_ABORT_S = 15.0  # a broker looks for transactions past their time every 10 s, unless it is set otherwise
+_SETTLE_POLL_S = 0.02
 _POLL_S = 0.1  # the client waits this long for a full batch of messages
 _BATCH = 2_000
 _QUEUED_KB = 16_384  # what the client fetches ahead
 
 
-def topic_ends(kafka: KafkaSettings, topic: str) -> tuple[str, dict[int, tuple[int, int]]]:
+def topic_ends(kafka: KafkaSettings, topic: str, *, settled: bool = False) -> tuple[str, dict[int, tuple[int, int]]]:
     """A topic's UUID, and `[earliest, end)` of each partition as readers of committed records see it.
 
+    A transaction that is open hides what others commit behind it. `settled` waits until all that is in the topic now is decided, so that a record
+    whose transaction was committed before this call lies below the end.
+
     Raises:
-        EngineUnavailable: the broker does not answer, or there is no such topic.
+        EngineUnavailable: the broker does not answer, there is no such topic, or a transaction is open for longer than our producers' may be.
     """
     admin = admin_client(kafka)
     try:
+        high = _offsets(admin, topic, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED) if settled else {}
         description = admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT_S)[topic].result(_TIMEOUT_S)
-        ends = []
-        for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
-            asked = {TopicPartition(topic, partition.id): spec for partition in description.partitions}
-            answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT_S)
-            ends.append({key.partition: int(future.result(_TIMEOUT_S).offset) for key, future in answers.items()})
+        first = _offsets(admin, topic, OffsetSpec.earliest(), IsolationLevel.READ_COMMITTED)
+        ends = _settled_ends(admin, topic, high, kafka.transaction_timeout_ms / 1000 + _ABORT_S)
     except (KafkaException, TimeoutError) as error:
         raise _unavailable(kafka, topic, error) from error
-    return topic_uuid(str(description.topic_id)), {partition: (ends[0][partition], ends[1][partition]) for partition in ends[0]}
+    return topic_uuid(str(description.topic_id)), {partition: (first[partition], ends[partition]) for partition in first}
+
+
+def _offsets(admin: Any, topic: str, spec: OffsetSpec, level: IsolationLevel) -> dict[int, int]:
+    described = admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT_S)[topic].result(_TIMEOUT_S)
+    wanted = {TopicPartition(topic, partition.id): spec for partition in described.partitions}
+    answers = admin.list_offsets(wanted, isolation_level=level, request_timeout=_TIMEOUT_S)
+    return {key.partition: int(future.result(_TIMEOUT_S).offset) for key, future in answers.items()}
+
+
+def _settled_ends(admin: Any, topic: str, high: Mapping[int, int], timeout_s: float) -> dict[int, int]:
+    deadline_s, pause = time.monotonic() + timeout_s, threading.Event()
+    while True:
+        ends = _offsets(admin, topic, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
+        open_in = [partition for partition, offset in high.items() if ends.get(partition, 0) < offset]
+        if not open_in:
+            return ends
+        if time.monotonic() > deadline_s:
+            text = f"another producer's transaction has been open for {timeout_s:g} s in {topic}{open_in}"
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, text))
+        pause.wait(_SETTLE_POLL_S)
 
 
 def topic_exists(kafka: KafkaSettings, topic: str) -> bool:

@@ -121,6 +121,8 @@ def server_properties(kafka: KafkaSettings) -> dict[str, str]:
         "transaction.state.log.num.partitions": "4",
         "share.coordinator.state.topic.num.partitions": "1",
         "group.initial.rebalance.delay.ms": "0",
+        # How soon a dead producer's transaction is found to be over; the default of 10 s would hold readers up for as long.
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         "auto.create.topics.enable": "false",
         "message.max.bytes": str(kafka.max_record_bytes),
         "replica.fetch.max.bytes": str(kafka.max_record_bytes),

@@ -53,6 +53,8 @@ class KafkaSettings(_Section):
     """How long an embedded broker keeps records; the lake must catch up within it."""
     retention_bytes: int = Field(default=2 * 1024**3, ge=64 * 1024**2)
     """The most that an embedded broker keeps of one partition."""
+    transaction_timeout_ms: int = Field(default=5_000, ge=1_000, le=900_000)
+    """Past it the broker aborts the transaction of a producer that is gone; until then it holds back readers of committed records."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,9 +15,10 @@ import pytest
 import redis as redis_client
 
 from actors.batch import Batch, Message
-from actors.kafka import KafkaTransport, SeenFetches, SeenTicks, read_tail
+from actors.kafka import KafkaTransport, PublishedBatches, PublishedTicks, read_tail
 from actors.publisher import Fenced
 from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings
 from tests.collecting import Collection, Engines, collection, kafka_and_redis, now_ms, read_all, settings_for, until
@@ -194,7 +196,7 @@ def any_batch(n: int) -> Batch:
 
 
 def stream_transport(settings: Settings) -> KafkaTransport:
-    return KafkaTransport(settings.kafka, settings.kafka.stream_topic, f"id-{settings.kafka.stream_topic}", SeenTicks())
+    return KafkaTransport(settings.kafka, settings.kafka.stream_topic, f"id-{settings.kafka.stream_topic}", PublishedTicks())
 
 
 def tick_values(n: int) -> Batch:
@@ -211,10 +213,11 @@ def topics(base: Settings, tmp_path: Path) -> Settings:
 def test_a_producer_killed_between_produce_and_commit_leaves_nothing_and_its_successor_publishes_once(topics: Settings):
     dead = stream_transport(topics)
     dead.connect()
-    dead._producer.begin_transaction()
+    producer = dead._producer._producer
+    producer.begin_transaction()
     for message in tick_values(1).messages:
-        dead._producer.produce(topics.kafka.stream_topic, key=message.key, value=message.value)
-    dead._producer.flush(10.0)  # the broker has them, uncommitted
+        producer.produce(topics.kafka.stream_topic, key=message.key, value=message.value)
+    producer.flush(10.0)  # the broker has them, uncommitted
     successor = stream_transport(topics)
     assert successor.connect() is None
     assert not successor.is_published(tick_values(1))
@@ -237,8 +240,10 @@ def test_a_successor_fences_its_predecessor(topics: Settings):
     first.connect()
     first.publish(tick_values(1))
     second.connect()
-    with pytest.raises(Fenced, match="took over"):
+    with pytest.raises(EngineUnavailable, match="took over"):
         first.publish(tick_values(2))
+    with pytest.raises(Fenced, match="took over"):
+        first.connect()
     second.publish(tick_values(2))
     assert len(read_all(topics, topics.kafka.stream_topic)) == 34
 
@@ -248,12 +253,14 @@ def test_the_tail_is_found_behind_many_markers_and_aborted_records(topics: Setti
     transport.connect()
     transport.publish(tick_values(7))
     for _ in range(30):
-        transport._producer.begin_transaction()
+        producer = transport._producer._producer
+        producer.begin_transaction()
         for message in tick_values(8).messages:
-            transport._producer.produce(topics.kafka.stream_topic, key=message.key, value=message.value)
-        transport._producer.flush(10.0)
-        transport._producer.abort_transaction(10.0)
-    assert stream_transport(topics).connect() == tick_values(7).tick_ts
+            producer.produce(topics.kafka.stream_topic, key=message.key, value=message.value)
+        producer.flush(10.0)
+        producer.abort_transaction(10.0)
+    unknown = KafkaTransport(topics.kafka, topics.kafka.stream_topic, uuid.uuid4().hex, PublishedTicks())
+    assert unknown.connect() == tick_values(7).tick_ts
     assert len(read_tail(topics.kafka, topics.kafka.stream_topic)) == 17
     assert read_tail(topics.kafka, topics.kafka.raw_topic) == []
 
@@ -262,10 +269,12 @@ def test_garbage_in_the_tail_is_no_tick(topics: Settings):
     transport = stream_transport(topics)
     transport.connect()
     transport.publish(tick_values(3))
-    garbage = KafkaTransport(topics.kafka, topics.kafka.stream_topic, "another", SeenFetches())
+    garbage = KafkaTransport(topics.kafka, topics.kafka.stream_topic, "another", PublishedBatches())
     garbage.connect()
     garbage.publish(any_batch(99))
     assert stream_transport(topics).connect() == tick_values(3).tick_ts
+    unknown = KafkaTransport(topics.kafka, topics.kafka.stream_topic, uuid.uuid4().hex, PublishedTicks())
+    assert unknown.connect() == tick_values(3).tick_ts
 
 
 async def test_redis_away_holds_nothing_up_and_is_filled_again(base: Settings, engines: Engines, tmp_path: Path):

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from typing import Any
 
-from actors.batch import Batch
+from actors.batch import Batch, Refused
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import FallbackReason, Observation, TickResult
 
@@ -106,7 +106,7 @@ class FakeTransport:
     def is_published(self, batch: Batch) -> bool:
         return batch.identity in self._known
 
-    def publish(self, batch: Batch) -> None:
+    def publish(self, batch: Batch) -> tuple[Refused, ...]:
         self.broker.gate.wait()
         action = self.broker.script.popleft() if self.broker.script else "ok"
         if action == "fenced" and self.fence is not None:
@@ -115,6 +115,7 @@ class FakeTransport:
             self.broker.committed.append(batch)
         if action in ("fail", "lost_ack"):
             raise EngineUnavailable(action, engine="kafka", address="x")
+        return ()
 
     def close(self) -> None:
         self.closed = True
@@ -129,6 +130,9 @@ class Events:
 
     def dropped(self, batch: Batch) -> None:
         self.told.append(("dropped", batch.identity))
+
+    def refused(self, batch: Batch, refused: Refused) -> None:
+        self.told.append(("refused", (batch.identity, refused.message.key, refused.reason)))
 
     def connected(self, last_tick_ts: int | None) -> None:
         self.told.append(("connected", last_tick_ts))

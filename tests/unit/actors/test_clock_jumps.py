@@ -13,7 +13,7 @@ from pyrate_limiter import Rate
 
 from actors.breaker import Breaker
 from actors.collecting import Collecting
-from actors.kafka import SeenTicks
+from actors.kafka import PublishedTicks
 from actors.limits import Gate, LocalBucket, ProviderLimiter
 from actors.links import RETRY_S, CollectorLink
 from actors.pollloop import PollLoop, PollRules
@@ -24,6 +24,7 @@ from actors.quota.store import MemoryStore
 from cryptoviz.assets import Asset
 from cryptoviz.clock import second_text, steady_ms
 from cryptoviz.errors import EngineUnavailable
+from cryptoviz.kafka import Progress
 from cryptoviz.plans import Plan
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import BreakerSettings, Settings, load_settings
@@ -153,8 +154,9 @@ def test_a_successor_behind_the_topic_s_tail_repeats_no_tick_and_says_so(tmp_pat
     first.collecting.submit(answer("coingecko", PRICES))
     first.collecting.publish_due()
     (newest,) = first.sink.batches
-    tail = SeenTicks()
-    assert tail.learn(message.value for message in newest.messages) == T0
+    tail = PublishedTicks()
+    tail.resume(Progress(tail.learn(message.value for message in newest.messages), "", "", 1, ""))
+    assert tail.last_tick == T0
     # It starts an hour before what its predecessor published last.
     clock, sink = JumpyClock(T0 - HOUR_MS), FakeSink()
     second = Collecting(settings, clock, sink, FakeSnapshot())

@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
+from actors.batch import Refused
 from actors.collecting import Collecting
 from cryptoviz.clock import SystemClock
 from cryptoviz.records import FallbackReason, UnifiedRecord
@@ -136,6 +138,22 @@ def test_a_tick_that_the_queue_lost_is_a_gap(rig: Rig):
     rig.collecting.dropped(rig.sink.batches[0])
     assert rig.snapshot.gaps == {"bitcoin": 1, "ethereum": 1}
     assert rig.collecting.stats.dropped_ticks_total == 1
+
+
+def test_a_record_that_kafka_refused_is_a_gap_of_its_asset_which_the_next_tick_reports(rig: Rig):
+    for n in range(2):
+        for provider in ("coingecko", "coinmarketcap"):
+            rig.collecting.submit(answer(provider, PRICES, T0 + n * TICK))
+        rig.turn()
+        rig.clock.ms += TICK
+        if n == 0:
+            (whole,) = rig.sink.batches
+            refused = Refused(next(m for m in whole.messages if m.key == b"ethereum"), "too large")
+            rig.collecting.refused(whole, refused)
+            rig.collecting.published(replace(whole, messages=whole.messages[:1]), rig.clock.now_ms())
+    assert rig.snapshot.gaps == {"ethereum": 1}
+    body = orjson.loads(orjson.loads(rig.sink.batches[1].notes[-1].value)["body"])
+    assert body["dropped"] == [[T0, T0, TICK]]
 
 
 @pytest.mark.parametrize(("last_tick", "missed"), [(None, 0), (T0, 0), (T0 - TICK, 0), (T0 - 5 * TICK, 4)])

@@ -166,3 +166,9 @@ def test_known_gaps_are_filled_without_the_rows_that_explained_them() -> None:
         ("bitcoin", GapState.PARTLY, ("binance",)),
         ("coingecko", GapState.OPEN, ()),
     ]
+
+
+def test_a_record_that_kafka_refused_is_a_dropped_tick_of_its_asset() -> None:
+    """The tick's own record arrived, and a later one says that something of tick 5 was lost; tick 7 simply had no price of the asset."""
+    day = seen(set(range(100)) - {5, 7}, running=set(range(100)), dropped=frozenset({DAY + 5 * STEP}))
+    assert of(gaps(day)) == [(5, 5, "dropped"), (7, 7, "missing_asset")]

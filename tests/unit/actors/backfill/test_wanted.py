@@ -10,7 +10,7 @@ from actors.backfill.operation import ids_by_time
 from actors.backfill.rows import Answer, record_of
 from actors.backfill.series import Point
 from actors.backfill.wanted import ticks_wanted
-from actors.kafka import SeenTicks
+from actors.kafka import PublishedTicks
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.gaps import Gap, GapScope
 from cryptoviz.operations import BackfillArguments
@@ -69,7 +69,7 @@ def test_a_row_says_where_it_came_from(reason: FallbackReason | None, role: str)
 
 def test_rows_of_a_backfill_do_not_tell_which_ticks_the_collector_published() -> None:
     live, brought = record(TICK), record(TICK + STEP, kind="backfill")
-    seen = SeenTicks()
+    seen = PublishedTicks()
     assert seen.learn([live.to_json(), brought.to_json(), b"{}"]) == TICK
     assert seen.counts(live.to_json())
     assert not seen.counts(brought.to_json())

@@ -1,0 +1,294 @@
+"""A transactional producer that knows what it has published, and who owns its transactional id.
+
+Each transaction also commits the producer's progress, as the offset metadata of a consumer group named like the transactional id: how far it is, the
+identity of its last batch, and its owner. Kafka commits or aborts both together, so that after a lost answer one look-up says what became of the
+batch, whatever other producers write to the topic (docs/adr/0008-progress-travels-with-the-transaction.md).
+
+Kafka fences a producer for two reasons that it does not tell apart: a successor took over, or the transaction outlived its time because the process
+was paused or the broker slow. A start therefore *claims* the id with a transaction of its own. A producer that is fenced looks at the claim: its own
+still stands, and it connects again; or another's, and it ends.
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import orjson
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+
+from cryptoviz.errors import EngineUnavailable, TerminalError
+from cryptoviz.kafka.clients import admin_client, consumer, producer
+from cryptoviz.log import get_logger
+from cryptoviz.settings import KafkaSettings
+
+__all__ = ["Fenced", "KafkaClients", "OwnedProducer", "Progress", "Record", "Refusal"]
+
+CONNECT_TIMEOUT_S = 10.0
+LINGER_MS = 2
+_REPORT_S = 0.1
+_APART = 64
+"""Records that are sent one by one within a transaction's time."""
+_FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+_REFUSED = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
+    }
+)
+"""The broker's verdict on a record, the same at each try. All other errors are about the broker, the network or the transaction."""
+_METADATA_CHARS = 1024
+"""Of an identity. The broker takes 4096 bytes of offset metadata (`offset.metadata.max.bytes`)."""
+
+
+class Fenced(TerminalError):
+    """Another producer claimed the same transactional id; `transactional_id`. This one must stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the last transaction of a transactional id left. `position` is the caller's own number; None when nothing was published yet."""
+
+    position: int | None
+    identity: str
+    owner: str
+    claim: int
+    topic_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record to publish."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record that the broker never takes: its place among the records of its transaction, and why."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaClients:
+    """How clients are made; a test puts a broker in memory in their place."""
+
+    producer: Callable[..., Any] = producer
+    consumer: Callable[..., Any] = consumer
+    admin: Callable[..., Any] = admin_client
+
+
+class OwnedProducer:
+    """One transactional id. Constructing it makes no connection. For one thread at a time."""
+
+    def __init__(self, kafka: KafkaSettings, transactional_id: str, topic: str, clients: KafkaClients | None = None) -> None:
+        """`topic` is the one that its progress is about, and lasts as long as it."""
+        self._kafka = kafka
+        self._id = transactional_id
+        self._place = (topic, 0)
+        self._clients = clients or KafkaClients()
+        self._owner = uuid.uuid4().hex
+        self._holds = False
+        self._producer: Any = None
+        self._group: Any = None
+        self._timeout_s = kafka.transaction_timeout_ms / 1000
+        self._log = get_logger(transactional_id)
+        self.progress = Progress(None, "", self._owner, 0, "")
+
+    def connect(self, look: Callable[[], int | None] = lambda: None) -> Progress:
+        """Fence every earlier producer of the id, learn what was published, and claim the id.
+
+        Args:
+            look: finds the position where there is no progress: at the first start on a topic, and when the broker has forgotten it.
+
+        Raises:
+            EngineUnavailable: try again.
+            Fenced: another producer has claimed the id since we did.
+        """
+        self.close()
+        try:
+            if self._holds:
+                self._check_owner(self._read(stable=False))
+            found = self._open()
+            topic_id = self._topic_id()
+            if found is None or found.topic_id != topic_id:  # a topic that was made again has nothing of what was published before
+                found = Progress(look(), "", self._owner, found.claim if found else 0, topic_id)
+            claimed = replace(found, owner=self._owner, claim=found.claim + 1)
+            self._commit([], [[]], claimed)
+        except (KafkaException, TimeoutError) as error:
+            raise self._unavailable(error) from None
+        self._holds = True
+        self.progress = claimed
+        return claimed
+
+    def commit(self, records: Sequence[Record], position: int | None, identity: str, follows: Mapping[int, int] | None = None) -> tuple[Refusal, ...]:
+        """All records and the progress in one transaction, without those that the broker refuses for good. Which those are.
+
+        Args:
+            records: what to publish.
+            position: for `Progress`.
+            identity: for `Progress`.
+            follows: by index, the record without which one is not published either.
+
+        Raises:
+            EngineUnavailable: nothing was published, or the outcome is unknown: `connect`, then look at its progress.
+            Fenced: another producer has claimed the id.
+        """
+        after = replace(self.progress, position=position, identity=identity[:_METADATA_CHARS])
+        refused: dict[int, str] = {}
+        groups = [list(range(len(records)))]
+        try:
+            while bad := self._commit(records, groups, after):
+                groups = _narrowed(records, groups, bad, refused)
+                refused |= {index: refused[leader] for index, leader in (follows or {}).items() if leader in refused}
+                groups = [left for group in groups if (left := [index for index in group if index not in refused])]
+                self._open()  # librdkafka loses count of sequence numbers when the broker refuses a batch
+        except (KafkaException, BufferError, TimeoutError) as error:
+            raise self._unavailable(error) from None
+        self.progress = after
+        return tuple(Refusal(index, reason) for index, reason in sorted(refused.items()))
+
+    def close(self) -> None:
+        """Drop the producer without waiting for what it holds; an open transaction is the successor's to abort."""
+        dropped, self._producer = self._producer, None
+        if dropped is not None:
+            try:
+                dropped.purge()
+            except KafkaException as error:
+                self._log.debug("purge_failed", reason=str(error))
+
+    def _open(self) -> Progress | None:
+        """A new producer, which ends the transaction of the one before, and the progress."""
+        self.close()
+        kafka = self._kafka
+        self._producer = self._clients.producer(
+            kafka,
+            {
+                "transactional.id": self._id,
+                "client.id": self._id,
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": LINGER_MS,
+                "message.max.bytes": kafka.max_record_bytes,
+                "transaction.timeout.ms": kafka.transaction_timeout_ms,
+                "message.timeout.ms": kafka.transaction_timeout_ms,
+            },
+        )
+        self._producer.init_transactions(CONNECT_TIMEOUT_S)
+        found = self._read(stable=True)
+        if self._holds:
+            self._check_owner(found)
+        return found
+
+    def _read(self, *, stable: bool) -> Progress | None:
+        """The progress as committed. `stable` waits for a transaction that is being ended; without it the one before counts."""
+        level = "read_committed" if stable else "read_uncommitted"
+        reader = self._clients.consumer(self._kafka, {"group.id": self._id, "isolation.level": level})
+        try:
+            (found,) = reader.committed([TopicPartition(*self._place)], timeout=CONNECT_TIMEOUT_S)
+            self._group = reader.consumer_group_metadata()
+        finally:
+            reader.close()
+        if found.error is not None:
+            raise KafkaException(found.error)
+        try:
+            return Progress(**orjson.loads(found.metadata or "")) if found.offset >= 0 else None
+        except (ValueError, TypeError):
+            self._log.warning("progress_unreadable", group=self._id, metadata=str(found.metadata)[:200])
+            return None
+
+    def _topic_id(self) -> str:
+        admin = self._clients.admin(self._kafka)
+        described = admin.describe_topics(TopicCollection([self._place[0]]), request_timeout=CONNECT_TIMEOUT_S)
+        return str(described[self._place[0]].result(CONNECT_TIMEOUT_S).topic_id)
+
+    def _check_owner(self, found: Progress | None) -> None:
+        if found is not None and found.owner != self._owner:
+            self.close()
+            text = f"another producer with the transactional id {self._id!r} took over"
+            raise Fenced(text, transactional_id=self._id)
+
+    def _commit(self, records: Sequence[Record], groups: Sequence[Sequence[int]], progress: Progress) -> dict[int, str]:
+        """One transaction; empty when it is committed. Else it cannot be, because of these records, and the producer is of no more use."""
+        bad: dict[int, str] = {}
+
+        def delivered(index: int, error: Any) -> None:
+            if error is not None and error.code() in _REFUSED:
+                bad[index] = str(error.str())
+
+        try:
+            self._producer.begin_transaction()
+            for group in groups:
+                for index in group:
+                    self._produce(records[index], index, delivered)
+                if len(groups) > 1:
+                    self._producer.flush(self._timeout_s)
+                if bad:
+                    return bad
+            self._send_progress(progress)
+            self._producer.commit_transaction(self._timeout_s)
+        except KafkaException:
+            # The reports that say why may still wait to be served.
+            while not bad and self._producer.poll(_REPORT_S):
+                pass
+            if not bad:
+                raise
+        return bad
+
+    def _produce(self, record: Record, index: int, delivered: Callable[[int, Any], None]) -> None:
+        def report(error: Any, _: Any) -> None:
+            delivered(index, error)
+
+        try:
+            self._producer.produce(record.topic, value=record.value, key=record.key, headers=list(record.headers), on_delivery=report)
+        except KafkaException as error:
+            # Larger than librdkafka itself lets pass: it never comes to the broker.
+            delivered(index, error.args[0])
+            raise
+
+    def _send_progress(self, progress: Progress) -> None:
+        place = TopicPartition(*self._place, max(progress.position or 0, 0), orjson.dumps(asdict(progress)).decode())
+        self._producer.send_offsets_to_transaction([place], self._group, self._timeout_s)
+
+    def _unavailable(self, error: Exception) -> EngineUnavailable:
+        address = self._kafka.bootstrap_servers
+        cause = error.args[0] if isinstance(error, KafkaException) else None
+        text = str(error) or type(error).__name__ if cause is None else cause.str()
+        if cause is not None and cause.code() in _FENCED:
+            limit = f"{self._timeout_s:g} s (kafka.transaction_timeout_ms)"
+            text = f"the broker ended the transaction: it was open for more than {limit}, or another producer took over"
+        return EngineUnavailable(f"Kafka at {address} (kafka.bootstrap_servers): {text}", engine="kafka", address=address)
+
+
+def _narrowed(records: Sequence[Record], groups: Sequence[Sequence[int]], bad: Mapping[int, str], refused: dict[int, str]) -> list[list[int]]:
+    """Groups for the next try, sent one after the other. A broker refuses records batch by batch: one that was refused alone is to blame, and all of
+    its topic that are as large; several are sent apart from each other.
+    """
+    if len(bad) == 1:
+        ((index, reason),) = bad.items()
+        topic, size = records[index].topic, _size(records[index])
+        as_large = {i for i, one in enumerate(records) if one.topic == topic and _size(one) >= size} if "large" in reason.lower() else {index}
+        refused.update(dict.fromkeys(as_large, reason))
+        return [list(group) for group in groups]
+    if len(bad) > _APART:
+        middle = sorted(bad)[len(bad) // 2]
+        halves = [part for group in groups for part in ([i for i in group if i < middle], [i for i in group if i >= middle])]
+        return [part for part in halves if part]
+    return [list(run) for group in groups for _, run in itertools.groupby(group, lambda i: i if i in bad else -1)]
+
+
+def _size(record: Record) -> int:
+    return len(record.key or b"") + len(record.value or b"")

@@ -1,0 +1,94 @@
+"""Partitions that are added to a topic while its readers run: each of them reads the new ones within seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import NewPartitions
+
+from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.kafka import admin_client, producer
+from cryptoviz.lake.committed import read_kafka, values_since
+from cryptoviz.lake.topicreader import read_topic
+from cryptoviz.settings import Settings
+from dashboard.feed import LiveFeed
+from dashboard.state import LiveState, Wakeups
+from spark_jobs.fetch import OffsetRange, read_range
+from tests.collecting import kafka_and_redis, now_ms, settings_for
+from tests.helpers import eventually
+from tests.lake import record
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    with kafka_and_redis(tmp_path_factory.mktemp("engines")) as found:
+        yield found.settings
+
+
+@pytest.fixture
+def topics(base: Settings, tmp_path: Path) -> Settings:
+    return settings_for(base, tmp_path, {})
+
+
+def put(settings: Settings, partition: int, tick_ts: int, asset: int = 0) -> str:
+    """One record of the stream topic; its event id."""
+    one = record(tick_ts, DEFAULT_ASSETS[asset])
+    out = producer(settings.kafka)
+    out.produce(settings.kafka.stream_topic, one.to_json(), key=one.asset_id.encode(), partition=partition)
+    assert out.flush(20) == 0
+    return one.event_id
+
+
+def add_partitions(settings: Settings, count: int) -> None:
+    topic = settings.kafka.stream_topic
+    admin = admin_client(settings.kafka)
+    admin.create_partitions([NewPartitions(topic, count)])[topic].result(20)
+    eventually(lambda: len(admin.list_topics(topic, timeout=5).topics[topic].partitions) == count, 20)
+
+
+def shown(state: LiveState, asset: int) -> int | None:
+    """The tick that a page shows of an asset."""
+    found = {one.asset_id: one.tick_ts for one in state.latest().values()}
+    return found.get(DEFAULT_ASSETS[asset].asset_id)
+
+
+def test_the_dashboard_reads_partitions_that_were_added(topics: Settings) -> None:
+    now = now_ms() // 1000 * 1000
+    state = LiveState(Wakeups())
+    feed = LiveFeed(topics, state)
+    feed.start()
+    try:
+        put(topics, 0, now)
+        eventually(lambda: shown(state, 0) == now, 20)
+        add_partitions(topics, 4)
+        put(topics, 3, now, asset=1)  # before the feed has noticed
+        eventually(lambda: shown(state, 1) == now, 30)
+        put(topics, 2, now, asset=2)
+        eventually(lambda: shown(state, 2) == now, 20)
+    finally:
+        feed.stop()
+
+
+def test_the_lakes_tasks_read_partitions_that_were_added(topics: Settings) -> None:
+    """A worker keeps its consumer, which knows the topic by two partitions."""
+    topic, now = topics.kafka.stream_topic, now_ms()
+    put(topics, 0, now)
+    assert sum(batch.num_rows for batch in read_range(topics.kafka, OffsetRange(topic, 0, 0, 1))) == 1
+    add_partitions(topics, 4)
+    put(topics, 3, now)
+    assert sum(batch.num_rows for batch in read_range(topics.kafka, OffsetRange(topic, 3, 0, 1))) == 1
+
+
+def test_the_verifier_and_replays_read_partitions_that_were_added(topics: Settings) -> None:
+    topic, now = topics.kafka.stream_topic, now_ms()
+    put(topics, 0, now)
+    assert read_kafka(topics, topic).records == 1
+    add_partitions(topics, 4)
+    put(topics, 3, now)
+    assert read_kafka(topics, topic).records == 2
+    assert len(list(read_topic(topics.kafka, topic))) == 2
+    assert len(list(values_since(topics, topic, {}))) == 2

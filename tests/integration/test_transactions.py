@@ -1,0 +1,370 @@
+"""Exactly once through lost answers, open transactions of others, pauses, takeovers and refused records: the producers against a real broker."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from actors.batch import Batch, Message
+from actors.kafka import KafkaTransport, PublishedBatches, PublishedTicks
+from actors.publisher import Publisher
+from actors.rawsink import RawSink, is_cut
+from actors.scraper import _RawEvents
+from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.kafka import Fenced, OwnedProducer, Progress, Record, admin_client, producer
+from cryptoviz.lake.topicreader import topic_ends
+from cryptoviz.records import RawExchange
+from cryptoviz.services.topics import TopicAdmin
+from cryptoviz.settings import Settings, dump_settings_file
+from tests.collecting import Engines, kafka_and_redis, read_all, settings_for
+from tests.helpers import eventually
+from tests.lake import exchange
+from tests.lake import record as any_record
+from tests.unit.actors.fakes import T0, Events
+
+pytestmark = pytest.mark.integration
+COINS = len(DEFAULT_ASSETS)
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    with kafka_and_redis(tmp_path_factory.mktemp("engines")) as found:
+        yield found
+
+
+@pytest.fixture
+def topics(engines: Engines, tmp_path: Path) -> Settings:
+    return settings_for(engines.settings, tmp_path, {})
+
+
+def collector(settings: Settings, transactional_id: str | None = None) -> KafkaTransport:
+    topic = settings.kafka.stream_topic
+    return KafkaTransport(settings.kafka, topic, transactional_id or f"collector-{topic}", PublishedTicks())
+
+
+def scraper(settings: Settings) -> KafkaTransport:
+    topic = settings.kafka.raw_topic
+    return KafkaTransport(settings.kafka, topic, f"scraper-{topic}", PublishedBatches())
+
+
+def tick(n: int) -> Batch:
+    tick_ts = T0 + n * 1000
+    return Batch(f"tick-{n}", tick_ts, tuple(Message(a.asset_id.encode(), any_record(tick_ts, a).to_json()) for a in DEFAULT_ASSETS))
+
+
+def raw(n: int) -> Batch:
+    one = exchange(T0 + n * 1000, fetch_id=f"fetch-{n}")
+    return Batch(one.fetch_id, one.tick_ts, (Message(one.provider.encode(), one.to_json()),))
+
+
+class OpenTransaction:
+    """Another producer in the midst of a transaction in every partition of a topic."""
+
+    def __init__(self, settings: Settings, topic: str, timeout_ms: int = 60_000) -> None:
+        self._producer = producer(settings.kafka, {"transactional.id": uuid.uuid4().hex, "transaction.timeout.ms": timeout_ms})
+        self._producer.init_transactions(10)
+        self._producer.begin_transaction()
+        for partition in range(len(topic_ends(settings.kafka, topic)[1])):
+            self._producer.produce(topic, b"open", partition=partition)
+        self._producer.flush(10)
+
+    def end(self) -> None:
+        self._producer.abort_transaction(10)
+
+
+def events(settings: Settings) -> list[str]:
+    return sorted(orjson.loads(value)["event_id"] for value in read_all(settings, settings.kafka.stream_topic))
+
+
+def expected(*numbers: int) -> list[str]:
+    return sorted(orjson.loads(message.value)["event_id"] for n in numbers for message in tick(n).messages)
+
+
+def test_a_lost_acknowledgement_behind_anothers_open_transaction_doubles_no_tick(topics: Settings) -> None:
+    first = collector(topics)
+    first.connect()
+    first.publish(tick(1))
+    other = OpenTransaction(topics, topics.kafka.stream_topic)
+    first.publish(tick(2))  # committed, and hidden from readers of committed records until the other one ends
+    assert first.connect() == tick(2).tick_ts
+    assert [first.is_published(tick(n)) for n in (1, 2, 3)] == [True, True, False]
+    successor = collector(topics)
+    assert successor.connect() == tick(2).tick_ts
+    successor.publish(tick(3))
+    other.end()
+    assert events(topics) == expected(1, 2, 3)
+
+
+def test_a_topic_of_an_earlier_version_behind_anothers_open_transaction_is_read_to_its_end(topics: Settings) -> None:
+    """Without progress the tail decides; it is read once the other transaction is over (2 s, then the broker looks every second)."""
+    old = producer(topics.kafka, {"transactional.id": "old"})
+    old.init_transactions(10)
+    other = OpenTransaction(topics, topics.kafka.stream_topic, timeout_ms=2_000)
+    old.begin_transaction()
+    for message in tick(5).messages:
+        old.produce(topics.kafka.stream_topic, message.value, key=message.key)
+    old.commit_transaction(10)
+    assert collector(topics).connect() == tick(5).tick_ts
+    del other
+
+
+def test_an_exchange_is_found_behind_hundreds_of_others(topics: Settings) -> None:
+    first = scraper(topics)
+    first.connect()
+    first.publish(raw(1))
+    other = OwnedProducer(topics.kafka, uuid.uuid4().hex, topics.kafka.raw_topic)
+    other.connect()
+    for n in range(200):
+        other.commit([Record(topics.kafka.raw_topic, b"k", exchange(T0 + n).to_json())], None, str(n))
+    first.connect()
+    assert first.is_published(raw(1))
+    assert not first.is_published(raw(2))
+
+
+def test_a_transaction_of_unknown_outcome_was_committed_or_not_and_never_half(topics: Settings) -> None:
+    dead = collector(topics)
+    dead.connect()
+    dead.publish(tick(1))
+    half = dead._producer._producer
+    half.begin_transaction()
+    for message in tick(2).messages:
+        half.produce(topics.kafka.stream_topic, message.value, key=message.key)
+    half.flush(10)
+    dead._producer._send_progress(dead._producer.progress)  # its progress is pending, too
+    assert dead.connect() == tick(1).tick_ts
+    assert not dead.is_published(tick(2))
+    dead.publish(tick(2))
+    assert events(topics) == expected(1, 2)
+
+
+def test_a_topic_made_again_has_no_progress(topics: Settings) -> None:
+    first = collector(topics)
+    first.connect()
+    first.publish(tick(9))
+    admin = admin_client(topics.kafka)
+    admin.delete_topics([topics.kafka.stream_topic])[topics.kafka.stream_topic].result(30)
+    eventually(lambda: topics.kafka.stream_topic not in admin.list_topics(timeout=5).topics, 30)
+    TopicAdmin(topics.kafka).ensure_topics({})
+    second = collector(topics)
+    assert second.connect() is None
+    second.publish(tick(1))
+    assert events(topics) == expected(1)
+
+
+def test_a_producer_whose_transaction_outlived_its_time_goes_on(topics: Settings) -> None:
+    """SIGSTOP in the midst of a transaction: the broker aborts it after 1 s and fences its producer, although nobody took over."""
+    short = topics.model_copy(update={"kafka": topics.kafka.model_copy(update={"transaction_timeout_ms": 1000})})
+    paused = collector(short)
+    paused.connect()
+    paused.publish(tick(1))
+    send = paused._producer._send_progress
+
+    def after_a_pause(progress: Progress) -> None:
+        paused._producer._producer.flush(10)
+        topic_ends(topics.kafka, topics.kafka.stream_topic, settled=True)  # until the broker has ended the transaction
+        send(progress)
+
+    paused._producer._send_progress = after_a_pause  # type: ignore[method-assign]
+    with pytest.raises(EngineUnavailable, match=r"kafka\.transaction_timeout_ms"):
+        paused.publish(tick(2))
+    paused._producer._send_progress = send  # type: ignore[method-assign]
+    assert paused.connect() == tick(1).tick_ts
+    assert not paused.is_published(tick(2))
+    paused.publish(tick(2))
+    assert events(topics) == expected(1, 2)
+
+
+def test_of_two_collectors_the_newest_wins_and_the_other_ends(topics: Settings) -> None:
+    first, second = collector(topics), collector(topics)
+    first.connect()
+    first.publish(tick(1))
+    assert second.connect() == tick(1).tick_ts
+    with pytest.raises(EngineUnavailable):
+        first.publish(tick(2))
+    for _ in range(2):
+        with pytest.raises(Fenced, match="took over"):
+            first.connect()
+    second.publish(tick(2))  # looking did not disturb it
+    assert events(topics) == expected(1, 2)
+
+
+def test_a_claim_between_a_look_and_a_new_start_makes_the_old_one_yield(topics: Settings) -> None:
+    """The old producer looks, sees its own claim, and connects; a successor claims between the two."""
+    old, new = collector(topics), collector(topics)
+    old.connect()
+    read, looked = old._producer._read, []
+
+    def late(*, stable: bool) -> Any:
+        found = read(stable=stable)
+        if not stable:
+            looked.append(new.connect())
+        return found
+
+    old._producer._read = late  # type: ignore[method-assign]
+    with pytest.raises(Fenced):
+        old.connect()
+    assert len(looked) == 1
+    with pytest.raises(EngineUnavailable):  # the old one fenced it before it saw the claim
+        new.publish(tick(1))
+    new.connect()
+    new.publish(tick(1))
+    assert events(topics) == expected(1)
+
+
+def test_many_starts_at_once_leave_one_owner(topics: Settings) -> None:
+    found: list[KafkaTransport] = []
+
+    def start() -> None:
+        mine = collector(topics)
+        for _ in range(20):
+            try:
+                mine.connect()
+            except EngineUnavailable:
+                continue
+            break
+        found.append(mine)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    published = 0
+    for mine in found:
+        for _ in range(3):
+            try:
+                mine.connect()
+                mine.publish(tick(1)) if not mine.is_published(tick(1)) else None
+                published += 1
+                break
+            except EngineUnavailable:
+                continue
+            except Fenced:
+                break
+    assert len(found) == 4
+    assert published == 1
+    assert events(topics) == expected(1)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from cryptoviz.kafka import OwnedProducer, Record
+from cryptoviz.settings import load_settings_file
+kafka = load_settings_file(Path(sys.argv[1])).kafka
+producer = OwnedProducer(kafka, "killed-" + kafka.stream_topic, kafka.stream_topic)
+producer.connect()
+inner = producer._producer
+inner.begin_transaction()
+for partition in range(2):
+    inner.produce(kafka.stream_topic, b"half", partition=partition)
+inner.flush(10)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed_inside_a_transaction(settings: Settings, folder: Path) -> None:
+    dump_settings_file(settings, folder / "settings.json")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(folder / "settings.json")], timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_a_successor_frees_readers_at_once(topics: Settings, tmp_path: Path) -> None:
+    patient = topics.model_copy(update={"kafka": topics.kafka.model_copy(update={"transaction_timeout_ms": 60_000})})
+    killed_inside_a_transaction(patient, tmp_path)
+    successor = collector(patient, f"killed-{topics.kafka.stream_topic}")
+    begun = time.monotonic()
+    successor.connect()
+    successor.publish(tick(1))
+    assert events(topics) == expected(1)
+    assert time.monotonic() - begun < 15  # and not the 60 s of the dead one's transaction
+
+
+def test_readers_wait_for_a_killed_producer_no_longer_than_its_time_and_a_second(topics: Settings, tmp_path: Path) -> None:
+    killed_inside_a_transaction(topics, tmp_path)
+    killed = time.monotonic()
+    other = collector(topics)
+    other.connect()
+    other.publish(tick(1))
+    eventually(lambda: events(topics) == expected(1), 15)
+    # 5 s (kafka.transaction_timeout_ms), a second until the broker looks, and what a busy machine takes.
+    assert time.monotonic() - killed < 5 + 1 + 4
+    assert topics.kafka.transaction_timeout_ms == 5_000
+
+
+def limit(settings: Settings, topic: str, max_bytes: int) -> None:
+    entry = ConfigEntry("max.message.bytes", str(max_bytes), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin = admin_client(settings.kafka)
+    admin.incremental_alter_configs([resource])[resource].result(10)
+    eventually(lambda: admin.describe_configs([resource])[resource].result(10)["max.message.bytes"].value == str(max_bytes))
+
+
+@pytest.mark.parametrize(("broker_bytes", "size"), [(4_000, 6_000), (2 << 20, 3 << 20)], ids=["by the broker", "by the client"])
+def test_records_that_are_refused_are_left_out_and_the_rest_goes_on(topics: Settings, broker_bytes: int, size: int) -> None:
+    """Two of seventeen are too large: the others of their transaction, and of their batch, are published. So are all later ticks."""
+    limit(topics, topics.kafka.stream_topic, broker_bytes)
+    large = {"solana", "cardano"}
+    whole = tick(1)
+    messages = tuple(Message(m.key, b"x" * size if m.key.decode() in large else m.value) for m in whole.messages)
+    told = Events()
+    publisher = Publisher("test", collector(topics), 10, told)
+    publisher.start()
+    publisher.offer(Batch(whole.identity, whole.tick_ts, messages))
+    publisher.offer(tick(2))
+    assert publisher.close(60)
+    refused = {key.decode() for name, about in told.told if name == "refused" for key in (about[1],)}  # type: ignore[index]
+    assert refused == large
+    assert [name for name, _ in told.told] == ["connected", "refused", "refused", "published", "published"]
+    assert (publisher.stats.refused_total, publisher.stats.records_total) == (2, 2 * COINS - 2)
+    gone = {orjson.loads(m.value)["event_id"] for m in whole.messages if m.key.decode() in large}
+    assert events(topics) == sorted(set(expected(1, 2)) - gone)
+
+
+def test_a_batch_that_is_too_large_as_a_whole_loses_no_record(topics: Settings) -> None:
+    """Each record fits into a batch of 4 000 bytes, and no four do: seventeen of one key are sent as one batch at first."""
+    limit(topics, topics.kafka.stream_topic, 4_000)
+    transport = collector(topics)
+    transport.connect()
+    whole = tick(1)
+    assert transport.publish(Batch(whole.identity, whole.tick_ts, tuple(Message(b"one key", m.value) for m in whole.messages))) == ()
+    assert events(topics) == expected(1)
+
+
+def test_a_tick_without_any_record_that_fits_is_over_and_the_next_goes_on(topics: Settings) -> None:
+    limit(topics, topics.kafka.stream_topic, 300)
+    transport = collector(topics)
+    transport.connect()
+    assert len(transport.publish(tick(1))) == COINS
+    assert transport.connect() == tick(1).tick_ts
+    limit(topics, topics.kafka.stream_topic, 100_000)
+    assert transport.publish(tick(2)) == ()
+    assert events(topics) == expected(2)
+
+
+def test_an_exchange_that_is_refused_is_recorded_with_less_of_its_body(topics: Settings) -> None:
+    limit(topics, topics.kafka.raw_topic, 10_000)
+    told = _RawEvents()
+    publisher = Publisher("scraper/test", scraper(topics), 10, told)
+    sink = told.sink = RawSink(publisher, topics.kafka.max_record_bytes)
+    publisher.start()
+    body = "0123456789" * 2_000  # 20 000, then 10 000, then 5 000 characters
+    sink(exchange(T0, fetch_id="large", body=body))
+    sink(exchange(T0 + 1000, fetch_id="small"))
+    eventually(lambda: publisher.stats.batches_total == 4, 60)
+    assert publisher.close(60)
+    found = [RawExchange(**orjson.loads(value)) for value in read_all(topics, topics.kafka.raw_topic)]
+    assert sorted((one.fetch_id, len(one.body or ""), is_cut(one.error)) for one in found) == [("large", 5_000, True), ("small", 45, False)]
+    assert publisher.stats.refused_total == 2
