@@ -76,7 +76,8 @@ def test_the_first_start_command_runs_here(cluster: dict[str, Any], tmp_path: Pa
     tools.mkdir(parents=True)
     (tools / "python").symlink_to(sys.executable)
     for name, text in {
-        "ray": 'echo "$@"; echo "java=$(command -v java)"; echo "mode=$RAY_AUTH_MODE"; echo "$_SPARK_AUTH_SECRET"; echo "$TMPDIR"',
+        "ray": 'echo "$@"; echo "java=$(command -v java)"; echo "mode=$RAY_AUTH_MODE"; echo "$_SPARK_AUTH_SECRET"; echo "$TMPDIR"; '
+        'env | grep -c -E "^(DASHBOARD|AUTOSCALER)_METRIC_PORT=-1$|^RAY_enable_metrics_collection=0$"',
         "pgrep": "exit 1",
     }.items():
         (tools / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -92,11 +93,12 @@ def test_the_first_start_command_runs_here(cluster: dict[str, Any], tmp_path: Pa
         check=True,
         timeout=60,
     )
-    called, java, mode, secret, temporary = done.stdout.splitlines()
+    called, java, mode, secret, temporary, closed = done.stdout.splitlines()
     assert called.startswith("start --head --port=6380 ")
     assert called.endswith("/ray_bootstrap_config.yaml")
     assert java.endswith("/bin/java")
     assert mode == "mode=token"
+    assert closed == "3"
     assert temporary == f"{home}/.cv"
     assert is_private(Path(temporary))
     assert secret == hashlib.sha256(b"spark:0123abcd").hexdigest()
