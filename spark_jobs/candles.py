@@ -13,9 +13,9 @@ from datetime import UTC, date, datetime
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
-from deltalake import DeltaTable
 from minio import Minio
 
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import S3Access, TableAddress, table_address
 from cryptoviz.lake.ohlcv import CANDLES, INTERVALS, TICK_COLUMNS, CandleFile, candle_sql, coarser_sql, day_end_ms, parse_candle_file
 from cryptoviz.lake.parts import Part, day_start

@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltalake import DeltaTable
 from minio import Minio
 from minio.commonconfig import CopySource
 from minio.error import S3Error
 
 from cryptoviz.errors import LakeError
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import TableAddress
 from cryptoviz.lake.parts import STAGING, Compacted
 from cryptoviz.log import get_logger

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from deltalake import DeltaTable
 from minio import Minio
 from minio.error import S3Error
 
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import TableAddress
 from cryptoviz.lake.parts import SUCCESS, Part, day_of_path, day_start, folder
 from spark_jobs.compact_plan import DayFile, is_compact

@@ -19,7 +19,6 @@ import orjson
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
-from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_delay, stop_when_event_set, wait_exponential_jitter
 
@@ -28,6 +27,7 @@ from cryptoviz.kafka import Fenced, OwnedProducer, Record, admin_client
 from cryptoviz.lake import Lake
 from cryptoviz.lake.committed import values_since
 from cryptoviz.lake.deadletters import origin, read_ledger, word
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.topicreader import topic_exists

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake import DeltaTable, Field, Schema
+from deltalake import Field, Schema
 
 from cryptoviz.errors import LakeError
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.schema import file_schema
 
 __all__ = ["SchemaChange", "plan_change", "stored_schema"]

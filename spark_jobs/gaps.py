@@ -16,12 +16,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from minio.error import S3Error
 
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import Gap, GapScope, GapState
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.ledger import gaps_address, read_gaps
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.progress import read_progress

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
+from deltalake import CommitProperties, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import one_line
 from cryptoviz.lake.progress import METADATA_KEY, read_progress
 

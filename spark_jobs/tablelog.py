@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake import CommitProperties, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import TableAddress, one_line
 from cryptoviz.lake.parts import parse_part
 from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress, merge, read_progress

@@ -10,11 +10,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import Gap, open_gaps
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.schema import TIME

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
 from bench.lake.records import START_MS, records
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.parts import Part as FilePart
 from cryptoviz.lake.parts import date_of_ms, short_topic_id

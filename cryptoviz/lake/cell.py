@@ -13,6 +13,7 @@ import urllib3
 
 from cryptoviz.errors import EngineUnavailable, TransientError
 from cryptoviz.lake.objects import STORE_ERRORS, S3Access, minio_client, store_error
+from cryptoviz.tls import trust
 
 __all__ = ["Cell", "CellChanged", "S3Cell", "Seen"]
 
@@ -94,4 +95,4 @@ class S3Cell:
 
 @lru_cache(maxsize=2)
 def _pool(_scheme: str) -> urllib3.PoolManager:
-    return urllib3.PoolManager(timeout=_TIMEOUT, retries=False, maxsize=4)
+    return urllib3.PoolManager(timeout=_TIMEOUT, retries=False, maxsize=4, ssl_context=trust())

@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from cryptoviz.errors import EngineUnavailable, QueryError
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.topicreader import read_topic, topic_exists
 from cryptoviz.settings import KafkaSettings, Settings

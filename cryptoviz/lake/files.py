@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import pyarrow as pa
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from cryptoviz.errors import EngineUnavailable, VersionNotKept
 from cryptoviz.lake.catalog import Readable
 from cryptoviz.lake.commits import read_commit
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.progress import Offsets
 from cryptoviz.lake.schema import PARTITION_BY

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from datetime import date
 
 import pyarrow as pa
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import Gap
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import TableAddress, table_address
 from cryptoviz.settings import Settings
 

@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import S3Settings
+from cryptoviz.tls import trust
 
 __all__ = ["STORE_ERRORS", "TABLES", "S3Access", "TableAddress", "minio_client", "one_line", "store_error", "table_address"]
 
@@ -98,7 +99,7 @@ def table_address(settings: S3Settings, table: str) -> TableAddress:
 def minio_client(access: S3Access) -> Minio:
     """A client with bounded waits and retries; kept, so that its connections are used again. Safe in threads."""
     address = urlsplit(access.endpoint)
-    pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S), maxsize=32, retries=_RETRIES)
+    pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S), maxsize=32, retries=_RETRIES, ssl_context=trust())
     return Minio(
         address.netloc,
         access_key=access.access_key,

@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from deltalake import DeltaTable
-
 from cryptoviz.errors import LakeError
+from cryptoviz.lake.delta import DeltaTable
 
 __all__ = ["METADATA_KEY", "Offsets", "Progress", "merge", "read_progress"]
 

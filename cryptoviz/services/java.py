@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cryptoviz.errors import PreflightError
-from cryptoviz.settings import Settings
+from cryptoviz.settings import Settings, child_environment
 
 __all__ = ["JAVA_MAJOR", "java_executable", "java_home", "java_on_path", "java_wheel", "major_version"]
 
@@ -69,7 +69,9 @@ def major_version(home: Path) -> int | None:
 
 def _ask(home: Path) -> str:
     try:
-        answer = subprocess.run([str(home / "bin" / "java"), "-version"], capture_output=True, text=True, timeout=20, check=False)
+        answer = subprocess.run(
+            [str(home / "bin" / "java"), "-version"], capture_output=True, text=True, timeout=20, check=False, env=child_environment()
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return answer.stderr
