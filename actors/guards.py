@@ -137,12 +137,12 @@ async def look_up_account(provider: BaseProvider, guards: Guards, settings: Sett
     own = settings.provider(provider.name)
     fetcher = HttpFetcher(
         provider=provider.name,
-        client=open_client(provider.base_url),
+        client=open_client(provider.base_url, settings.network),
         limits=HttpLimits(_LOOK_UP_TIMEOUT_S, own.max_body_bytes),
         limiter=guards.limiter,
         clock=clock,
         recorder=_unrecorded,
-        secrets=(own.api_key.get_secret_value(),) if own.api_key else (),
+        secrets=own.secrets,
     )
     try:
         account = await fetcher.get(f"{provider.base_url}{call.path}", {}, headers, call.parse)

@@ -18,7 +18,7 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import get_logger
 from cryptoviz.providers import IdsStatus
 from cryptoviz.records import FallbackReason, RawExchange
-from cryptoviz.settings import ProviderSettings
+from cryptoviz.settings import NetworkSettings, ProviderSettings
 
 __all__ = ["CHECK_EVERY_S", "FIRST_RETRY_S", "IdCheck"]
 
@@ -39,15 +39,26 @@ class IdCheck:
 
     Args:
         path: keeps the list's word on our ids across restarts.
+        network: the way out; direct without it.
     """
 
-    def __init__(self, provider: BaseProvider, assets: Sequence[Asset], guards: Guards, settings: ProviderSettings, clock: Clock, path: Path) -> None:
+    def __init__(
+        self,
+        provider: BaseProvider,
+        assets: Sequence[Asset],
+        guards: Guards,
+        settings: ProviderSettings,
+        clock: Clock,
+        path: Path,
+        network: NetworkSettings | None = None,
+    ) -> None:
         self._provider = provider
         self._ids = provider.ids_of([asset for asset in assets if provider.id_of(asset) is not None])
         self._guards = guards
         self._settings = settings
         self._clock = clock
         self._path = path
+        self._network = network or NetworkSettings()
         self._log = get_logger(f"scraper/{provider.name}")
         self._polled = asyncio.Event()
         self._checked_ms: int | None = None
@@ -80,12 +91,12 @@ class IdCheck:
         provider, own = self._provider, self._settings
         fetcher = HttpFetcher(
             provider=provider.name,
-            client=open_client(provider.base_url),
+            client=open_client(provider.base_url, self._network),
             limits=HttpLimits(LIST_TIMEOUT_S, own.max_body_bytes),
             limiter=self._guards.limiter.weighing(provider.listing_weight, LONGEST_TURN_S),
             clock=self._clock,
             recorder=_unrecorded,
-            secrets=(own.api_key.get_secret_value(),) if own.api_key else (),
+            secrets=own.secrets,
             status_reasons=provider.status_reasons,
         )
 

@@ -93,7 +93,7 @@ class ScraperActor:
         turns = MeteredTurns(guards.turns, guards.meter)
         self._loop = PollLoop(self._provider, settings.assets, rules, guards.hold_off, self._clock, self._deliver, guards.breaker, turns)
         kept = settings.run_dir / f"listing-{self._name}.json"
-        self._id_check = IdCheck(self._provider, settings.assets, guards, own, self._clock, kept)
+        self._id_check = IdCheck(self._provider, settings.assets, guards, own, self._clock, kept, settings.network)
         self._publisher.start()
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._loop.run(), name=component)

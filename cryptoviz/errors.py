@@ -32,6 +32,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptoviz.masking import redact, redact_value
+
 __all__ = [
     "BadPayload",
     "ComponentLost",
@@ -64,14 +66,15 @@ class CryptoVizError(Exception):
     """Root of the tree. `details` holds the facts (provider, asset, component, setting, value) as attributes.
 
     Args:
-        message: what happened, the value received, what is valid and which setting changes it.
+        message: what happened, the value received, what is valid and which setting changes it. Secrets that this process knows are taken out.
         details: facts that code may read; each is also an attribute of the error.
     """
 
     def __init__(self, message: str, **details: Any) -> None:
-        super().__init__(message)
-        self.message = message
-        self.details = details
+        # Whatever a library put into its own text, and wherever this one goes: status, log, topic, page, terminal.
+        self.message = redact(message)
+        super().__init__(self.message)
+        self.details: dict[str, Any] = redact_value(details)
 
     def __getattr__(self, name: str) -> Any:
         details = self.__dict__.get("details", {})

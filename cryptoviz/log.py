@@ -12,11 +12,11 @@ from typing import Any, TextIO, cast
 import structlog
 
 from cryptoviz.log_rotation import rotate
+from cryptoviz.masking import MASK, hide, redact
 from cryptoviz.settings import Settings
 
 __all__ = ["MASK", "configure_logging", "get_logger", "log_path", "log_to_file"]
 
-MASK = "********"
 _log_files = ExitStack()
 """Holds the one log file of this process."""
 atexit.register(_log_files.close)
@@ -26,10 +26,16 @@ _SECRET_WORDS = ("secret", "password", "token", "api_key", "apikey", "authorizat
 
 
 def _mask_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    for key in event:
-        if any(word in key.lower() for word in _SECRET_WORDS):
-            event[key] = MASK
+    for key, value in event.items():
+        event[key] = MASK if any(word in key.lower() for word in _SECRET_WORDS) else _masked(value)
     return event
+
+
+def _masked(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    # What is no text becomes one anyway when the line is written.
+    return redact(value if isinstance(value, str) else str(value))
 
 
 def configure_logging(level: str = "INFO", stream: _Tee | TextIO | None = None) -> None:
@@ -39,8 +45,8 @@ def configure_logging(level: str = "INFO", stream: _Tee | TextIO | None = None) 
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _mask_secrets,
             structlog.processors.format_exc_info,
+            _mask_secrets,
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -56,7 +62,8 @@ def get_logger(component: str) -> structlog.typing.FilteringBoundLogger:
 
 
 def log_to_file(settings: Settings, component: str) -> None:
-    """Also append this process's lines to the component's log file, which `cryptoviz logs` and TailLogs read."""
+    """Also append this process's lines to the component's log file, which `cryptoviz logs` and TailLogs read; hide the settings' secrets in them."""
+    hide(settings.secrets)
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     previous = _log_files.pop_all()
     handle = _log_files.enter_context(log_path(settings, component).open("a", encoding="utf-8", buffering=1))

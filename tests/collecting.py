@@ -23,7 +23,7 @@ from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.records import TickResult, UnifiedRecord
 from cryptoviz.services.engines import Engine, build_engine
 from cryptoviz.services.topics import TopicAdmin
-from cryptoviz.settings import Settings, load_settings
+from cryptoviz.settings import Settings, claim_home, load_settings
 from tests.helpers import eventually_async, free_ports
 
 PROVIDERS = ("coingecko", "coinmarketcap")
@@ -40,7 +40,7 @@ class Engines:
 def kafka_and_redis(home: Path) -> Iterator[Engines]:
     """Real ones; `settings_for` makes settings that use them."""
     ports = free_ports(3)
-    settings = load_settings(home=home, kafka={"port": ports[0], "controller_port": ports[1]}, redis={"port": ports[2]})
+    settings = claim_home(load_settings(home=home, kafka={"port": ports[0], "controller_port": ports[1]}, redis={"port": ports[2]}))
     with contextlib.ExitStack() as stack:
         found = Engines(settings, build_engine("kafka", settings), build_engine("redis", settings))
         for engine in (found.kafka, found.redis):

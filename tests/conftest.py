@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cryptoviz.masking import forget
 from tests.pipeline import Demo, running_demo
 
 _SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ
@@ -17,6 +18,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """One whole demo for all tests that need the pipeline; it ticks twice a second so that a thousand rows take half a minute."""
     with running_demo(tmp_path_factory.mktemp("demo")) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def no_known_secrets() -> Iterator[None]:
+    """A secret that one test sets is no secret in the next."""
+    yield
+    forget()
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by the mark

@@ -18,7 +18,7 @@ from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.lake.verify import Report, verify
 from cryptoviz.records import RawExchange, UnifiedRecord, event_id
 from cryptoviz.services.engines import build_engine
-from cryptoviz.settings import Settings, load_settings
+from cryptoviz.settings import Settings, claim_home, load_settings
 from tests.helpers import eventually, free_port
 from tests.raycluster import ray_on
 
@@ -29,12 +29,14 @@ NAMESPACE = "cryptoviz-lake-test"
 
 def lake_settings(home: Path, **lake: Any) -> Settings:
     """Settings with free ports and a home of their own."""
-    return load_settings(
-        home=home,
-        log_level="INFO",
-        kafka={"port": free_port(), "controller_port": free_port()},
-        s3={"port": free_port(), "console_port": free_port(), "secret_key": "canary-secret-of-the-lake-tests"},
-        lake={"ui_port": free_port(), "trigger_ms": 200, **lake},
+    return claim_home(
+        load_settings(
+            home=home,
+            log_level="INFO",
+            kafka={"port": free_port(), "controller_port": free_port()},
+            s3={"port": free_port(), "console_port": free_port(), "secret_key": "canary-secret-of-the-lake-tests"},
+            lake={"ui_port": free_port(), "trigger_ms": 200, **lake},
+        )
     )
 
 

@@ -20,7 +20,7 @@ from cryptoviz.lake.parts import Part, short_topic_id
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW, file_schema
 from cryptoviz.records import event_id
 from cryptoviz.services.engines import build_engine
-from cryptoviz.settings import Settings, load_settings
+from cryptoviz.settings import Settings, claim_home, load_settings
 from spark_jobs.parquet import encode, split_days, statistics
 from spark_jobs.spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.tablelog import TableLog
@@ -38,11 +38,13 @@ TIME = pa.timestamp("us", tz="UTC")
 @contextlib.contextmanager
 def object_store(home: Path, **lake: Any) -> Iterator[Settings]:
     """A real MinIO, and settings that point to it."""
-    settings = load_settings(
-        home=home,
-        log_level="INFO",
-        s3={"port": free_port(), "console_port": free_port(), "secret_key": "canary-secret-of-the-maintenance-tests"},
-        lake={"close_after_s": 0, "quiet_s": 0, **lake},
+    settings = claim_home(
+        load_settings(
+            home=home,
+            log_level="INFO",
+            s3={"port": free_port(), "console_port": free_port(), "secret_key": "canary-secret-of-the-maintenance-tests"},
+            lake={"close_after_s": 0, "quiet_s": 0, **lake},
+        )
     )
     engine = build_engine("object-store", settings)
     engine.start()

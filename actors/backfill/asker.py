@@ -54,12 +54,12 @@ class HistoryAsker:
         self._base_url = cls.resolve_base_url(own)
         self._fetcher = HttpFetcher(
             provider=source.name,
-            client=open_client(self._base_url),
+            client=open_client(self._base_url, settings.network),
             limits=HttpLimits(own.timeout_s, own.max_body_bytes),
             limiter=self.guards.limiter,
             clock=clock,
             recorder=self._exchanges.append,
-            secrets=(own.api_key.get_secret_value(),) if own.api_key else (),
+            secrets=own.secrets,
             status_reasons=cls.status_reasons,
         )
         self._headers = cls(own, self._fetcher, clock).auth_headers()

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -16,7 +15,10 @@ from actors.providers.inflate import BodyTooLarge, BoundedInflater, UnknownEncod
 from actors.providers.limiter import Limiter
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError
+from cryptoviz.masking import Redactor
 from cryptoviz.records import Call, FallbackReason, RawExchange
+from cryptoviz.settings import NetworkSettings
+from cryptoviz.tls import trust
 
 __all__ = ["MAX_RECORDED_BODY_BYTES", "Exchange", "HttpFetcher", "HttpLimits", "HttpResponse", "Recorder", "full_address", "open_client"]
 
@@ -26,6 +28,7 @@ Recorder = Callable[[RawExchange], None]
 MAX_RECORDED_BODY_BYTES = 1024 * 1024
 """What a raw exchange keeps of a body (DESIGN 4); real answers for 250 coins are a quarter of it."""
 _REMOVED = "[removed]"
+_DIRECT = NetworkSettings()
 _RATE_HEADER_PREFIXES = ("retry-after", "ratelimit", "x-ratelimit", "x-rate-limit", "x-mbx-used-weight", "x-mbx-order-count")
 _HTTP_OK = 200
 _MAX_PORT = 65_535
@@ -80,14 +83,17 @@ def full_address(provider: str, url: str, params: Mapping[str, str]) -> httpx.UR
     return full
 
 
-def open_client(base_url: str) -> httpx.AsyncClient:
-    """A pooled client with certificates verified and redirects refused. Deadlines are the fetcher's.
+def open_client(base_url: str, network: NetworkSettings = _DIRECT) -> httpx.AsyncClient:
+    """A pooled client with certificates verified and redirects refused. Deadlines are the fetcher's; proxy and authorities the settings'.
 
-    Proxy variables of the environment are not for the loopback interface.
+    Raises:
+        SettingsError: `network.ca_file` cannot be read.
     """
-    loopback = urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1")
     headers = {"user-agent": "cryptoviz", "accept": "application/json", "accept-encoding": "gzip, deflate"}
-    return httpx.AsyncClient(follow_redirects=False, verify=True, trust_env=not loopback, headers=headers, timeout=httpx.Timeout(None))
+    return httpx.AsyncClient(
+        follow_redirects=False, verify=trust(network.ca_file), trust_env=False, proxy=network.proxy_for(base_url), headers=headers,
+        timeout=httpx.Timeout(None),
+    )  # fmt: skip
 
 
 class HttpFetcher:
@@ -115,7 +121,7 @@ class HttpFetcher:
         self._limiter = limiter
         self._clock = clock
         self._recorder = recorder
-        self._secrets = tuple(secret for secret in secrets if secret)
+        self._redact = Redactor(secrets, _REMOVED)
         self._status_reasons = status_reasons or {}
         self.last = Exchange()
         self.calls: list[Call] = []
@@ -161,7 +167,8 @@ class HttpFetcher:
             note.received_ms = response.received_ms
             result = parse(response)
         except CryptoVizError as error:
-            cleaned = type(error)(self._clean(error.message), **error.details)
+            details = {name: self._clean(value) if type(value) is str else value for name, value in error.details.items()}
+            cleaned = type(error)(self._clean(error.message), **details)
             self._record(note, str(error.details.get("reason", FallbackReason.BAD_PAYLOAD)), cleaned.message)
             raise cleaned from None
         except asyncio.CancelledError:
@@ -241,9 +248,7 @@ class HttpFetcher:
         )  # fmt: skip
 
     def _clean(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, _REMOVED)
-        return text
+        return self._redact(text)
 
 
 class _Note:

@@ -67,12 +67,12 @@ def build_provider(name: str, settings: Settings, clock: Clock, recorder: Record
     base_url = cls.resolve_base_url(own)
     fetcher = HttpFetcher(
         provider=name,
-        client=open_client(base_url),
+        client=open_client(base_url, settings.network),
         limits=HttpLimits(min(own.timeout_s, ATTEMPT_SHARE * settings.collect.tick_s), own.max_body_bytes),
         limiter=limiter or MinIntervalLimiter(min_interval_s(cls, own), clock),
         clock=clock,
         recorder=recorder,
-        secrets=(own.api_key.get_secret_value(),) if own.api_key else (),
+        secrets=own.secrets,
         status_reasons=cls.status_reasons,
     )
     provider = cls(own, fetcher, clock)

@@ -30,7 +30,7 @@ from bench.machine import free_port, load, machine
 from cryptoviz.log import configure_logging
 from cryptoviz.services.engines import build_engine
 from cryptoviz.services.topics import TopicAdmin
-from cryptoviz.settings import Settings, load_settings
+from cryptoviz.settings import Settings, claim_home, load_settings
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
 def kafka(home: Path) -> Iterator[Settings]:
     """A broker of its own."""
     ports = [free_port(), free_port()]
-    settings = load_settings(home=home, kafka={"port": ports[0], "controller_port": ports[1]}, redis={"port": 1})
+    settings = claim_home(load_settings(home=home, kafka={"port": ports[0], "controller_port": ports[1]}, redis={"port": 1}))
     engine = build_engine("kafka", settings)
     try:
         engine.start()

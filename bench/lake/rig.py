@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from bench.machine import free_port
 from cryptoviz.components import Probe
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.services.engines import build_engine
-from cryptoviz.settings import SPARK_SECRET_VARIABLE, Settings, load_settings
+from cryptoviz.settings import SPARK_SECRET_VARIABLE, Settings, claim_home, load_settings
 from spark_jobs.actor import LakeActor
 
 __all__ = ["Host", "Position", "engines", "lake_host", "lake_position", "wait_for"]
@@ -48,7 +48,7 @@ def _settings(home: Path, sections: dict[str, Any]) -> Settings:
     kafka = {"port": free_port(), "controller_port": free_port(), "retention_bytes": 64 << 30} | sections.pop("kafka", {})
     s3 = {"port": free_port(), "console_port": free_port()} | sections.pop("s3", {})
     lake = {"ui_port": free_port()} | sections.pop("lake", {})
-    return load_settings(home=home, log_level="WARNING", kafka=kafka, s3=s3, lake=lake, **sections)
+    return claim_home(load_settings(home=home, log_level="WARNING", kafka=kafka, s3=s3, lake=lake, **sections))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,10 @@ from cryptoviz.settings import (
     SPARK_SECRET_VARIABLE,
     Settings,
     child_environment,
+    claim_home,
     dump_settings_file,
 )
+from cryptoviz.settings.private import OTHERS
 
 __all__ = ["ClusterRecord", "end_leftovers", "forget_cluster", "launch_controller", "read_record", "settings_file", "start_ray", "stop_ray"]
 
@@ -83,6 +85,7 @@ def start_ray(settings: Settings, leash: Leash | None = None) -> ClusterRecord:
         EngineUnavailable: it ended or did not come up; the message holds the end of its log.
         PreflightError: no Java 17 for Spark.
     """
+    claim_home(settings)
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     dump_settings_file(settings, settings_file(settings))
@@ -95,7 +98,7 @@ def start_ray(settings: Settings, leash: Leash | None = None) -> ClusterRecord:
     with log_file.open("ab") as log:
         process = subprocess.Popen(
             [*guard, *_ray_command(settings, folder)], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(settings),
-            start_new_session=True, pass_fds=inherited,
+            start_new_session=True, pass_fds=inherited, umask=OTHERS,
         )  # fmt: skip
     _started.append(process)
     if leash is not None:

@@ -19,7 +19,7 @@ from cryptoviz.doctor import examine
 from cryptoviz.errors import PreflightError
 from cryptoviz.home import Removed, foreign_reason, remove_data
 from cryptoviz.home_lock import HomeLock
-from cryptoviz.log import MASK
+from cryptoviz.masking import MASK, mask_urls
 from cryptoviz.settings import Settings, load_settings
 from cryptoviz.settings.origin import setting_sources
 
@@ -104,18 +104,20 @@ def _tell_removed(home: Path, removed: Removed) -> None:
 
 def _tree(settings: Settings, show_secrets: bool) -> dict[str, Any]:
     """The settings as JSON values, with what follows from them: `control.address`, `control.token_file`."""
-    tree: dict[str, Any] = orjson.loads(settings.model_dump_json())
-    tree["control"] |= {"address": settings.control.address, "token_file": str(settings.token_file)}
-    secrets: list[tuple[tuple[str, ...], SecretStr]] = [(("s3", "secret_key"), settings.s3.secret_key)]
-    if settings.kafka.sasl_password is not None:
-        secrets.append((("kafka", "sasl_password"), settings.kafka.sasl_password))
-    secrets += [(("providers", name, "api_key"), one.api_key) for name, one in settings.providers.items() if one.api_key is not None]
-    for path, secret in secrets:
-        node = tree
-        for part in path[:-1]:
-            node = node[part]
-        node[path[-1]] = secret.get_secret_value() if show_secrets else MASK
-    return tree
+    tree: dict[str, Any] = orjson.loads(orjson.dumps(_shown(settings.model_dump(), show_secrets), default=str))
+    return tree | {"control": tree["control"] | {"address": settings.control.address, "token_file": str(settings.token_file)}}
+
+
+def _shown(value: Any, show_secrets: bool) -> Any:
+    """Every secret in clear, or masked: keys and passwords whole, in URLs the part that is secret."""
+    if isinstance(value, dict):
+        return {key: _shown(each, show_secrets) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shown(each, show_secrets) for each in value]
+    if isinstance(value, SecretStr):
+        text = value.get_secret_value()
+        return text if show_secrets else MASK if text else ""
+    return mask_urls(value) if isinstance(value, str) and not show_secrets else value
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

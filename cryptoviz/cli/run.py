@@ -18,7 +18,7 @@ from cryptoviz.doctor import Level, examine, require_fit
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError, TransientError
 from cryptoviz.services.fetch import ensure_all
 from cryptoviz.services.progress import BarProgress, progress_for
-from cryptoviz.settings import Settings
+from cryptoviz.settings import Settings, claim_home
 
 __all__ = ["bring_down", "bring_up", "fetch", "require_stopped", "run_in_foreground"]
 
@@ -38,9 +38,11 @@ def bring_up(settings: Settings, console: Console, leash: Leash) -> ClusterRecor
     """Fetch what is missing, check the machine, start Ray and the controller, and ask for every component. Whoever holds the leash ends what started.
 
     Raises:
+        SettingsError: the home is not ours alone.
         PreflightError: something on this machine is in the way; nothing was started.
         EngineUnavailable: Ray or the controller did not start.
     """
+    settings = claim_home(settings)
     fetch(settings, console)
     findings = examine(settings)
     require_fit(findings)

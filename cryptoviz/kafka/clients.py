@@ -12,9 +12,9 @@ from typing import Any
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from cryptoviz.settings import KafkaSettings
+from cryptoviz.settings import NO_KEY, KafkaSettings
 
-__all__ = ["admin_client", "client_config", "consumer", "java_config", "producer"]
+__all__ = ["admin_client", "client_config", "consumer", "jaas_quoted", "java_config", "producer"]
 
 _BASE: dict[str, Any] = {
     # A restarted broker is to be found again at once.
@@ -44,7 +44,7 @@ def java_config(kafka: KafkaSettings) -> dict[str, str]:
         config |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(kafka.ssl_ca_location)}
     if kafka.authenticated:
         module = "plain.PlainLoginModule" if kafka.sasl_mechanism == "PLAIN" else "scram.ScramLoginModule"
-        login = f"username={_quoted(kafka.sasl_username)} password={_quoted(_password(kafka))}"
+        login = f"username={jaas_quoted(kafka.sasl_username)} password={jaas_quoted(_password(kafka))}"
         config |= {
             "sasl.mechanism": kafka.sasl_mechanism,
             "sasl.jaas.config": f"org.apache.kafka.common.security.{module} required {login};",
@@ -69,10 +69,12 @@ def admin_client(kafka: KafkaSettings, config: Mapping[str, Any] | None = None) 
 
 
 def _password(kafka: KafkaSettings) -> str:
-    return kafka.sasl_password.get_secret_value() if kafka.sasl_password is not None else ""
+    given = kafka.sasl_password.get_secret_value() if kafka.sasl_password is not None else ""
+    # Without one the library would refuse to make a client: the broker's own answer says more.
+    return given or NO_KEY
 
 
-def _quoted(text: str) -> str:
+def jaas_quoted(text: str) -> str:
     """As a JAAS value: in quotes, in which a backslash escapes."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import certifi
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from cryptoviz.errors import DownloadError, EngineUnavailable
 from cryptoviz.services.jars import Jar, sha256_of
 from cryptoviz.services.progress import ProgressReporter
-from cryptoviz.settings import DownloadSettings
+from cryptoviz.settings import DownloadSettings, NetworkSettings
+from cryptoviz.tls import trust
 
 __all__ = ["download_jars"]
 
@@ -33,7 +32,13 @@ class _BrokenOff(Exception):
 
 
 def download_jars(
-    jars: Sequence[Jar], folder: Path, settings: DownloadSettings, progress: ProgressReporter, what: str, first_wait_s: float = _FIRST_WAIT_S
+    jars: Sequence[Jar],
+    folder: Path,
+    settings: DownloadSettings,
+    progress: ProgressReporter,
+    what: str,
+    first_wait_s: float = _FIRST_WAIT_S,
+    network: NetworkSettings | None = None,
 ) -> None:
     """Fetch `jars` into `folder`, a few at a time. Pieces of unfinished files wait in a folder beside it.
 
@@ -43,6 +48,7 @@ def download_jars(
         settings: repository and number of connections.
         progress: told in bytes under the name `what`.
         what: what a person calls these files.
+        network: the way out; direct without it.
         first_wait_s: pause before the second attempt of a file, doubled for each further one.
 
     Raises:
@@ -54,7 +60,7 @@ def download_jars(
         path.mkdir(parents=True, exist_ok=True)
     progress.begin(what, sum(jar.size for jar in jars))
     stop = threading.Event()
-    with _client() as client, ThreadPoolExecutor(settings.parallel) as pool:
+    with _client(settings.maven_url, network or NetworkSettings()) as client, ThreadPoolExecutor(settings.parallel) as pool:
         fetchers = [_Fetcher(client, settings.maven_url, jar, parts, partial(progress.advance, what), stop) for jar in jars]
         waits = [pool.submit(fetcher.fetch, folder / fetcher.jar.name, first_wait_s) for fetcher in fetchers]
         try:
@@ -160,8 +166,6 @@ class _Fetcher:
         self._counted = have
 
 
-def _client() -> httpx.Client:
+def _client(url: str, network: NetworkSettings) -> httpx.Client:
     """Trusts the machine's own certificates besides certifi's, since companies' proxies bring their own."""
-    trust = ssl.create_default_context()
-    trust.load_verify_locations(certifi.where())
-    return httpx.Client(timeout=_TIMEOUT, verify=trust, follow_redirects=True)
+    return httpx.Client(timeout=_TIMEOUT, verify=trust(network.ca_file), trust_env=False, proxy=network.proxy_for(url), follow_redirects=True)

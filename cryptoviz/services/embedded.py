@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
+from pydantic import SecretStr
 
 from cryptoviz.components import Probe
-from cryptoviz.errors import CryptoVizError, EngineUnavailable, TerminalError
+from cryptoviz.errors import CryptoVizError, EngineUnavailable, SettingsError, TerminalError
 from cryptoviz.log import get_logger, log_path
 from cryptoviz.services.ports import PortUse, is_free, require_free
 from cryptoviz.services.process import ChildProcess
-from cryptoviz.settings import Settings, child_environment
+from cryptoviz.settings import Settings, child_environment, claim_home
 
-__all__ = ["EmbeddedEngine"]
+__all__ = ["EmbeddedEngine", "require_password"]
 
 # A predecessor that was killed with its parent a moment ago still holds its ports for this long at most.
 _PORT_WAIT_S = 5.0
@@ -106,7 +107,7 @@ class EmbeddedEngine(ABC):
         return None
 
     def environment(self) -> dict[str, str]:
-        """Environment of the process; the place for its secrets."""
+        """Environment of the process. No place for secrets: crash reports and tools copy it."""
         return child_environment()
 
     @abstractmethod
@@ -119,6 +120,7 @@ class EmbeddedEngine(ABC):
         while not all(is_free(use.port, use.host) for use in self.ports()) and time.monotonic() < deadline:
             wait.wait(_POLL_S)
         require_free(self.ports())
+        claim_home(self._settings)
         child = ChildProcess(self.name, self.command(), log_path(self._settings, self.name), self.environment(), self.folder)
         child.start()
         return child
@@ -140,6 +142,14 @@ class EmbeddedEngine(ABC):
                 raise EngineUnavailable(text, engine=self.name, address=", ".join(f"{use.host}:{use.port}" for use in self.ports()))
             wait.wait(_POLL_S)
         get_logger(self.name).info("answers", after_s=round(time.monotonic() - began, 2), pid=child.pid)
+
+
+def require_password(given: SecretStr, setting: str) -> str:
+    """The password that an engine starts with; none starts without. Raises SettingsError."""
+    password = given.get_secret_value()
+    if not password:
+        raise SettingsError(f"{setting} is empty: the passwords are generated when the home is claimed, before anything starts", setting=setting)
+    return password
 
 
 def _memory(pid: int | None) -> dict[str, float]:

@@ -56,7 +56,7 @@ def ensure_jars(settings: Settings, which: JarSet, progress: ProgressReporter, *
             (folder / jar.name).unlink()
     missing = missing_jars(settings, which)
     if missing:
-        download_jars(missing, folder, settings.downloads, progress, f"{_NAMES[which]} ({len(missing)} jars)")
+        download_jars(missing, folder, settings.downloads, progress, f"{_NAMES[which]} ({len(missing)} jars)", network=settings.network)
     known = {jar.name for jar in locked_jars(which)}
     for path in folder.glob("*.jar"):
         if path.name not in known:

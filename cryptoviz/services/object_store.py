@@ -13,10 +13,12 @@ from minio.error import MinioException, S3Error
 
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
 from cryptoviz.log import get_logger
-from cryptoviz.services.embedded import EmbeddedEngine
+from cryptoviz.services.embedded import EmbeddedEngine, require_password
 from cryptoviz.services.minio_build import minio_program
 from cryptoviz.services.ports import PortUse, pipeline_ports
-from cryptoviz.settings import LOOPBACK, S3Settings, Settings, child_environment
+from cryptoviz.settings import LOOPBACK, NO_KEY, S3Settings, Settings, child_environment
+from cryptoviz.settings.private import write_private
+from cryptoviz.tls import trust
 
 __all__ = ["BucketAdmin", "EmbeddedMinio"]
 
@@ -87,10 +89,10 @@ class BucketAdmin:
             self._made = Minio(
                 parts.netloc,
                 access_key=self._s3.access_key,
-                secret_key=self._s3.secret_key.get_secret_value(),
+                secret_key=self._s3.secret_key.get_secret_value() or NO_KEY,
                 region=self._s3.region,
                 secure=parts.scheme == "https",
-                http_client=urllib3.PoolManager(timeout=urllib3.Timeout(total=_TIMEOUT_S), retries=False, maxsize=2),
+                http_client=urllib3.PoolManager(timeout=urllib3.Timeout(total=_TIMEOUT_S), retries=False, maxsize=2, ssl_context=trust()),
             )
         return self._made
 
@@ -115,19 +117,24 @@ class EmbeddedMinio(EmbeddedEngine):
         """The data, and the working directory: in a path that it is given MinIO expands braces."""
         return self._settings.home / "minio"
 
+    @property
+    def _password_file(self) -> Path:
+        return self._settings.run_dir / "minio.password"
+
     def ports(self) -> tuple[PortUse, ...]:
         """S3 and console."""
         return tuple(use for use in pipeline_ports(self._settings) if use.name.startswith("MinIO"))
 
     def command(self) -> Sequence[str]:
         """Check what MinIO demands of credentials, and name its program."""
-        _check_credentials(self._settings.s3)
+        s3 = self._settings.s3
+        _check_credentials(s3)
         program = minio_program(self._settings)
         if not program.is_file():
             message = f"MinIO is not built yet ({program} is missing): run `make setup` or `cryptoviz doctor --fix`"
             raise PreflightError(message, problems=[message])
         self.folder.mkdir(parents=True, exist_ok=True)
-        s3 = self._settings.s3
+        write_private(self._password_file, s3.secret_key.get_secret_value())
         addresses = ["--address", f"{LOOPBACK}:{s3.port}", "--console-address", f"{LOOPBACK}:{s3.console_port}"]
         return [str(program), "server", "--anonymous", *addresses, "."]
 
@@ -151,12 +158,12 @@ class EmbeddedMinio(EmbeddedEngine):
         self._health.clear()
 
     def environment(self) -> dict[str, str]:
-        """Credentials go this way and never into the argument list, which every user of the machine can read."""
+        """Names the file with the password, which stands in neither arguments nor environment."""
         s3 = self._settings.s3
         return child_environment(
             {
                 "MINIO_ROOT_USER": s3.access_key,
-                "MINIO_ROOT_PASSWORD": s3.secret_key.get_secret_value(),
+                "MINIO_ROOT_PASSWORD_FILE": str(self._password_file),
                 "MINIO_REGION": s3.region,
                 "MINIO_UPDATE": "off",
                 "MINIO_CALLHOME_ENABLE": "off",
@@ -170,5 +177,5 @@ class EmbeddedMinio(EmbeddedEngine):
 def _check_credentials(s3: S3Settings) -> None:
     if len(s3.access_key) < 3:
         raise SettingsError("CRYPTOVIZ_S3__ACCESS_KEY is too short: MinIO wants 3 characters or more", setting="CRYPTOVIZ_S3__ACCESS_KEY")
-    if len(s3.secret_key.get_secret_value()) < 8:
+    if len(require_password(s3.secret_key, "CRYPTOVIZ_S3__SECRET_KEY")) < 8:
         raise SettingsError("CRYPTOVIZ_S3__SECRET_KEY is too short: MinIO wants 8 characters or more", setting="CRYPTOVIZ_S3__SECRET_KEY")

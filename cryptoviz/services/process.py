@@ -23,7 +23,8 @@ _PYTHON = sys.executable
 _TAIL_BYTES = 16 * 1024
 
 # Runs between fork and the real program: asks the kernel for SIGKILL when our spawning thread ends, looks whether that happened already, and
-# becomes the program. A program of its own instead of `preexec_fn`, which is unsafe in processes with threads (gRPC, Ray, librdkafka).
+# becomes the program, whose files are for this user alone. A program of its own instead of `preexec_fn`, which is unsafe in processes with threads
+# (gRPC, Ray, librdkafka).
 _SHIM = """
 import ctypes, os, sys
 parent, program = int(sys.argv[1]), sys.argv[2:]
@@ -31,6 +32,7 @@ if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(1, 9, 0, 
     sys.exit("prctl(PR_SET_PDEATHSIG) failed")
 if os.getppid() != parent:
     sys.exit("the parent ended before the start")
+os.umask(0o077)
 try:
     os.execvp(program[0], program)
 except OSError as error:

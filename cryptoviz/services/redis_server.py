@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -11,9 +12,10 @@ from typing import cast
 import redis
 
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
-from cryptoviz.services.embedded import EmbeddedEngine
+from cryptoviz.services.embedded import EmbeddedEngine, require_password
 from cryptoviz.services.ports import PortUse, pipeline_ports
 from cryptoviz.settings import LOOPBACK, Settings
+from cryptoviz.settings.private import write_private
 
 __all__ = ["EmbeddedValkey", "RedisProbe", "valkey_program"]
 
@@ -81,7 +83,7 @@ class EmbeddedValkey(EmbeddedEngine):
         return tuple(use for use in pipeline_ports(self._settings) if use.name == "Redis")
 
     def command(self) -> Sequence[str]:
-        """Name the program with its whole configuration: no file to edit."""
+        """Write the configuration, password included, for our eyes alone, and name the program: arguments show to every user of the machine."""
         program = valkey_program()
         if program is None:
             message = (
@@ -90,6 +92,7 @@ class EmbeddedValkey(EmbeddedEngine):
             raise PreflightError(message, problems=[message])
         self.folder.mkdir(parents=True, exist_ok=True)
         options = {
+            "requirepass": require_password(self._settings.redis.password, "CRYPTOVIZ_REDIS__PASSWORD"),
             "bind": LOOPBACK,
             "protected-mode": "yes",
             "port": str(self._settings.redis.port),
@@ -103,7 +106,9 @@ class EmbeddedValkey(EmbeddedEngine):
             "maxmemory": _MAX_MEMORY,
             "maxmemory-policy": "noeviction",
         }
-        return [str(program), *(part for key, value in options.items() for part in (f"--{key}", value))]
+        configuration = self.folder / "valkey.conf"
+        write_private(configuration, "".join(f"{key} {_quoted(value)}\n" for key, value in options.items()))
+        return [str(program), configuration.name]
 
     def ask(self) -> tuple[str, Mapping[str, float]]:
         """PING."""
@@ -115,6 +120,12 @@ class EmbeddedValkey(EmbeddedEngine):
     def close(self) -> None:
         """Let go of connections."""
         self._probe.close()
+
+
+def _quoted(value: str) -> str:
+    """A value as the configuration file takes any bytes: in quotes, with escapes."""
+    plain = (chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\x{byte:02x}" for byte in os.fsencode(value))
+    return f'"{"".join(plain)}"'
 
 
 def valkey_program() -> Path | None:

@@ -6,6 +6,7 @@ predecessor (`COINMARKETCAP_API_KEY`, `MINIO_ROOT_USER`, `MINIO_ROOT_PASSWORD`, 
 
 from __future__ import annotations
 
+from cryptoviz.settings.credentials import claim_home, credentials_file
 from cryptoviz.settings.handover import (
     SETTINGS_FILE_VARIABLE,
     SPARK_SECRET_VARIABLE,
@@ -14,9 +15,11 @@ from cryptoviz.settings.handover import (
     load_settings_file,
     settings_from_environment,
 )
+from cryptoviz.settings.network import NetworkSettings
 from cryptoviz.settings.protection import BreakerSettings, QuotaSettings
 from cryptoviz.settings.sections import (
     LOOPBACK,
+    NO_KEY,
     CollectSettings,
     ControlSettings,
     DashboardSettings,
@@ -35,6 +38,7 @@ from cryptoviz.settings.tree import Settings, load_settings
 
 __all__ = [
     "LOOPBACK",
+    "NO_KEY",
     "SEED_NAMES",
     "SETTINGS_FILE_VARIABLE",
     "SPARK_SECRET_VARIABLE",
@@ -47,6 +51,7 @@ __all__ = [
     "LakeSettings",
     "MarketLimits",
     "MarketSettings",
+    "NetworkSettings",
     "ProviderSettings",
     "QuotaSettings",
     "RaySettings",
@@ -54,6 +59,8 @@ __all__ = [
     "S3Settings",
     "Settings",
     "child_environment",
+    "claim_home",
+    "credentials_file",
     "dump_settings_file",
     "load_settings",
     "load_settings_file",

@@ -12,6 +12,9 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from cryptoviz.errors import SettingsError
+from cryptoviz.masking import hide
+from cryptoviz.settings.private import write_private
+from cryptoviz.settings.shell import PLAIN_NAMES
 from cryptoviz.settings.tree import Settings, load_settings
 
 __all__ = [
@@ -29,16 +32,13 @@ SETTINGS_FILE_VARIABLE = "CRYPTOVIZ_SETTINGS_FILE"
 SPARK_SECRET_VARIABLE = "_SPARK_AUTH_SECRET"  # noqa: S105 (the name of a variable)
 """Where Spark's processes look for the secret that they know each other by; the environment of a process is readable by its owner only."""
 
-# What a program needs to run at all; an engine gets no more, so that it never holds a provider's key.
-_PLAIN_NAMES = (
-    "HOME", "HTTPS_PROXY", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "NO_PROXY", "PATH", "SSL_CERT_DIR",
-    "SSL_CERT_FILE", "TMPDIR", "TZ",
-)  # fmt: skip
-
 
 def child_environment(extra: Mapping[str, str] | None = None, *, minimal: bool = True) -> dict[str, str]:
-    """The environment for a child process: ours (only the plain names when `minimal`), with `extra` on top."""
-    ours = {name: value for name, value in os.environ.items() if not minimal or name in _PLAIN_NAMES}
+    """The environment for a child process: ours (only the plain names when `minimal`), with `extra` on top.
+
+    Minimal, so that an engine never holds a provider's key, and no library in it follows a variable of the shell.
+    """
+    ours = {name: value for name, value in os.environ.items() if not minimal or name in PLAIN_NAMES}
     return ours | dict(extra or {})
 
 
@@ -50,22 +50,19 @@ def settings_from_environment() -> Settings:
 
 def dump_settings_file(settings: Settings, path: Path) -> None:
     """Write the whole tree, secrets revealed, as JSON that `load_settings_file` reads. Atomic; mode 0600."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(settings.model_dump(mode="python"), file, default=_reveal)
-    scratch.replace(path)
+    write_private(path, json.dumps(settings.model_dump(mode="python"), default=_reveal))
 
 
 def load_settings_file(path: Path) -> Settings:
     """Read what `dump_settings_file` wrote; environment and `.env` count for nothing. Raises SettingsError."""
     try:
-        return _FileSettings(**json.loads(path.read_text(encoding="utf-8")))
+        settings = _FileSettings(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError) as error:
         # The text of a ValidationError would show values: secrets among them.
         reason = error.strerror if isinstance(error, OSError) else type(error).__name__
         raise SettingsError(f"the settings file {path} cannot be used: {reason}", setting=SETTINGS_FILE_VARIABLE) from None
+    hide(settings.secrets)
+    return settings
 
 
 class _FileSettings(Settings):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
+from cryptoviz.settings.credentials import credentials_file, read_credentials
+from cryptoviz.settings.network import SHELL_NAMES
 from cryptoviz.settings.seed_names import SEED_NAMES, read_dotenv
 from cryptoviz.settings.tree import Settings, load_settings
 
@@ -24,6 +27,8 @@ def setting_sources(settings: Settings) -> dict[str, str]:
             name = _name_in(path, names)
             if name is not None:
                 origins.setdefault(path, f"{where}: {name}")
+    for path in _generated(settings, flat):
+        origins.setdefault(path, f"generated: {credentials_file(settings)}")
     if settings.profile == "demo":
         live = _flat(load_settings("live").model_dump())
         for path, value in flat.items():
@@ -32,15 +37,21 @@ def setting_sources(settings: Settings) -> dict[str, str]:
     return origins
 
 
+def _generated(settings: Settings, flat: dict[str, Any]) -> list[str]:
+    """The settings that hold a password of the first start."""
+    made = read_credentials(settings)
+    secrets = set(asdict(made).values()) if made is not None else set()
+    held = [path for path, value in flat.items() if isinstance(value, SecretStr) and value.get_secret_value() in secrets]
+    return [*held, "redis.url"] if "redis.password" in held else held
+
+
 def _name_in(path: str, names: Collection[str]) -> str | None:
     ours = "CRYPTOVIZ_" + path.upper().replace(".", "__")
     present = {name.upper() for name in names}
     if ours in present:
         return ours
-    for name, seed_path in SEED_NAMES.items():
-        if ".".join(seed_path) == path and name in present:
-            return name
-    return None
+    flat = (*((name, path_of, present) for name, path_of in SEED_NAMES.items()), *((name, path_of, names) for name, path_of in SHELL_NAMES.items()))
+    return next((name for name, path_of, where in flat if ".".join(path_of) == path and name in where), None)
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from cryptoviz.settings.protection import BreakerSettings, QuotaSettings
+from cryptoviz.settings.secret_types import AccessKey, Secret, SecretUrl, Url, secrets_in
 
 __all__ = [
     "LOOPBACK",
+    "NO_KEY",
     "CollectSettings",
     "ControlSettings",
     "DashboardSettings",
@@ -27,10 +30,12 @@ __all__ = [
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LOOPBACK = "127.0.0.1"
+NO_KEY = "no-key-is-set"
+"""Stands for a key that is not set, and opens nothing."""
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class KafkaSettings(_Section):
@@ -56,9 +61,11 @@ class KafkaSettings(_Section):
     transaction_timeout_ms: int = Field(default=5_000, ge=1_000, le=900_000)
     """Past it the broker aborts the transaction of a producer that is gone; until then it holds back readers of committed records."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """Unless it is set, the embedded broker has SASL_PLAINTEXT: it asks who calls, on loopback."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    sasl_username: str = ""
-    sasl_password: SecretStr | None = None
+    sasl_username: AccessKey = ""
+    sasl_password: Secret | None = None
+    """With the embedded broker: generated at the first start."""
     ssl_ca_location: Path | None = None
     """PEM file of the authorities that sign the brokers' certificates. None: the machine's own."""
 
@@ -80,7 +87,18 @@ class KafkaSettings(_Section):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        return _fill_address(data, "bootstrap_servers", f"{LOOPBACK}:{{port}}", 19092)
+        filled = _fill_address(data, "bootstrap_servers", f"{LOOPBACK}:{{port}}", 19092)
+        if isinstance(filled, dict) and filled.get("embedded"):
+            filled.setdefault("security_protocol", "SASL_PLAINTEXT")
+            filled["sasl_username"] = filled.get("sasl_username") or "cryptoviz"
+        return filled
+
+    @model_validator(mode="after")
+    def _what_the_embedded_one_speaks(self) -> KafkaSettings:
+        if self.embedded and (self.encrypted or self.sasl_mechanism != "PLAIN"):
+            what = f"kafka.security_protocol is {self.security_protocol} and kafka.sasl_mechanism is {self.sasl_mechanism}"
+            raise ValueError(f"{what}: the embedded broker has SASL_PLAINTEXT or PLAINTEXT, and PLAIN")
+        return self
 
     @model_validator(mode="after")
     def _credentials_with_sasl(self) -> KafkaSettings:
@@ -95,11 +113,12 @@ class S3Settings(_Section):
 
     port: Port = 9002
     console_port: Port = 9003
-    endpoint: str = ""
+    endpoint: Url = SecretUrl("")
     embedded: bool = True
     region: str = "us-east-1"
-    access_key: str = "cryptoviz"
-    secret_key: SecretStr = SecretStr("cryptoviz2024")
+    access_key: AccessKey = "cryptoviz"
+    secret_key: Secret = SecretStr("")
+    """Empty with the embedded one: generated at the first start."""
     prices_bucket: str = "crypto-data-partitioned"
     lake_bucket: str = "crypto-lake"
 
@@ -114,7 +133,8 @@ class S3Settings(_Section):
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": self.region,
             "AWS_ACCESS_KEY_ID": self.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key.get_secret_value(),
+            # Never empty: the library would look for keys elsewhere.
+            "AWS_SECRET_ACCESS_KEY": self.secret_key.get_secret_value() or NO_KEY,
             "AWS_ALLOW_HTTP": "true" if self.endpoint.startswith("http://") else "false",
             "conditional_put": "etag",
             # A call that fails is tried again for this long, then its caller decides: it can tell that it waits.
@@ -129,13 +149,24 @@ class RedisSettings(_Section):
     """Redis protocol server. Embedded Valkey on `port` unless `url` names one of yours."""
 
     port: Port = 6379
-    url: str = ""
+    url: Url = SecretUrl("")
+    """With user and password, if it asks for them."""
+    password: Secret = SecretStr("")
+    """Put into `url` unless that holds one. Empty with the embedded one: generated at the first start."""
     embedded: bool = True
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        return _fill_address(data, "url", f"redis://{LOOPBACK}:{{port}}/0", 6379)
+        filled = _fill_address(data, "url", f"redis://{LOOPBACK}:{{port}}/0", 6379)
+        if not isinstance(filled, dict) or not filled.get("password") or not isinstance(filled["url"], str):
+            return filled
+        password = filled["password"]
+        return filled | {"url": _with_password(filled["url"], password.get_secret_value() if isinstance(password, SecretStr) else str(password))}
+
+    def with_password(self, password: str) -> RedisSettings:
+        """These settings with the password, also inside `url`."""
+        return self.model_copy(update={"password": SecretStr(password), "url": SecretUrl(_with_password(self.url, password))})
 
 
 class RaySettings(_Section):
@@ -181,9 +212,9 @@ class ProviderSettings(_Section):
     """One provider. `base_url` and `plan` decide which of its hosts and headers are used."""
 
     enabled: bool = True
-    base_url: str = ""
-    """Empty: the provider's own."""
-    api_key: SecretStr | None = None
+    base_url: Url = SecretUrl("")
+    """Empty: the provider's own. It may hold a user and a password."""
+    api_key: Secret | None = None
     plan: str = ""
     """Provider specific: coingecko `keyless|demo|pro`, coinmarketcap `keyless|keyed`. Empty: keyless without a key, else the keyed one."""
     timeout_s: float = Field(default=10.0, gt=0)
@@ -197,6 +228,11 @@ class ProviderSettings(_Section):
     """Longest wait that a provider can impose (Binance bans for up to three days); after it one call looks again."""
     quota: QuotaSettings = Field(default_factory=QuotaSettings)
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not leave in a text: the key, and what `base_url` holds."""
+        return tuple(sorted(secrets_in(self)))
 
 
 class CollectSettings(_Section):
@@ -290,8 +326,17 @@ class DashboardSettings(_Section):
 class DownloadSettings(_Section):
     """Where setup fetches engines from; point it at a mirror where the public repository is out of reach."""
 
-    maven_url: str = "https://repo1.maven.org/maven2"
+    maven_url: Url = SecretUrl("https://repo1.maven.org/maven2")
     parallel: int = Field(default=4, ge=1, le=16)
+
+
+def _with_password(url: str, password: str) -> str:
+    """The URL with the password, unless it holds one."""
+    parts = urlsplit(url.strip())
+    if not password.strip() or parts.password is not None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username or ''}:{quote(password.strip(), safe='', errors='replace')}@{host}").geturl()
 
 
 def _fill_address(data: Any, key: str, template: str, default_port: int) -> Any:

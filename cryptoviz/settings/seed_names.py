@@ -9,7 +9,9 @@ from typing import Any
 from dotenv import dotenv_values
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-__all__ = ["SEED_NAMES", "SeedNames", "read_dotenv"]
+from cryptoviz.settings.network import shell_values
+
+__all__ = ["SEED_NAMES", "SeedNames", "ShellNames", "read_dotenv"]
 
 SEED_NAMES: dict[str, tuple[str, ...]] = {
     "COINMARKETCAP_API_KEY": ("providers", "coinmarketcap", "api_key"),
@@ -39,14 +41,22 @@ class SeedNames(PydanticBaseSettingsSource):
         """The part of the tree that the names set."""
         tree: dict[str, Any] = {}
         for name, path in SEED_NAMES.items():
-            value = self._values.get(name)
-            if value is None or value in self._PLACEHOLDERS:
+            value = (self._values.get(name) or "").strip()
+            if value in self._PLACEHOLDERS:
                 continue
             node = tree
             for part in path[:-1]:
                 node = node.setdefault(part, {})
             node[path[-1]] = value
         return tree
+
+
+class ShellNames(SeedNames):
+    """Maps the shell's usual names for a proxy onto the tree."""
+
+    def __call__(self) -> dict[str, Any]:
+        """The part of the tree that the names set."""
+        return shell_values({name: value for name, value in self._values.items() if value is not None})
 
 
 def read_dotenv(settings_cls: type[BaseSettings]) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ PLAIN_NAMES = frozenset(
     ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "PATH", "TMPDIR", "TZ")
 )  # fmt: skip
 """What a program needs to run at all. No proxy and no authorities: those are settings (`network`), for what leaves for the internet."""
-_OF_OTHERS = ("CRYPTOVIZ_", "JUPYTER_", "PYSPARK_", "PYTEST_", "PYTHON", "RAY_", "SPARK_")
+_OF_OTHERS = ("CRYPTOVIZ_", "JAVA_HOME", "JUPYTER_", "PYSPARK_", "PYTEST_", "PYTHON", "RAY_", "SPARK_", "_SPARK_")
 _lock = threading.RLock()
 
 

@@ -12,7 +12,11 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from cryptoviz.assets import Asset, resolve_assets
 from cryptoviz.errors import SettingsError
+from cryptoviz.masking import hide, mask_urls
+from cryptoviz.settings.credentials import read_credentials, with_credentials
+from cryptoviz.settings.network import NetworkSettings
 from cryptoviz.settings.paths import cache_dir, data_dir, require_usable
+from cryptoviz.settings.secret_types import secrets_in
 from cryptoviz.settings.sections import (
     LOOPBACK,
     CollectSettings,
@@ -27,7 +31,7 @@ from cryptoviz.settings.sections import (
     RedisSettings,
     S3Settings,
 )
-from cryptoviz.settings.seed_names import SeedNames, read_dotenv
+from cryptoviz.settings.seed_names import SeedNames, ShellNames, read_dotenv
 
 __all__ = ["Settings", "load_settings"]
 
@@ -36,7 +40,13 @@ class Settings(BaseSettings):
     """The whole tree. `profile` is `live` for `up` and `demo` for the replay market."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CRYPTOVIZ_", env_nested_delimiter="__", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+        env_prefix="CRYPTOVIZ_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     profile: Literal["live", "demo"] = "live"
@@ -59,6 +69,7 @@ class Settings(BaseSettings):
     market: MarketSettings = Field(default_factory=MarketSettings)
     dashboard: DashboardSettings = Field(default_factory=DashboardSettings)
     downloads: DownloadSettings = Field(default_factory=DownloadSettings)
+    network: NetworkSettings = Field(default_factory=NetworkSettings)
 
     @field_validator("crypto_list", mode="before")
     @classmethod
@@ -110,6 +121,11 @@ class Settings(BaseSettings):
         """Logs of the engines, one file a component."""
         return self.home / "logs"
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Every key and password in the tree, those inside URLs too: what no text may show."""
+        return frozenset(secrets_in(self))
+
     def provider(self, name: str) -> ProviderSettings:
         """Settings of one provider, defaults when none are given."""
         return self.providers.get(name, ProviderSettings())
@@ -123,10 +139,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The predecessor's names are weaker than ours from the same place."""
+        """The predecessor's names are weaker than ours from the same place; the shell's own names are the weakest."""
         del file_secret_settings  # no such files here
         seed_env, seed_dotenv = SeedNames(settings_cls, os.environ), SeedNames(settings_cls, read_dotenv(settings_cls))
-        return (init_settings, env_settings, seed_env, dotenv_settings, seed_dotenv)
+        return (init_settings, env_settings, seed_env, dotenv_settings, seed_dotenv, ShellNames(settings_cls, os.environ))
 
 
 _DEMO_DEFAULTS: dict[str, Any] = {"collect": {"tick_s": 2.0}}
@@ -142,20 +158,26 @@ _DEMO_WAITS: dict[str, Any] = {
 def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -> Settings:
     """Read the tree once. The demo differs in its defaults only: a 2 s tick, a home beside the live one, providers at the replay market.
 
+    Passwords of embedded engines that nobody set are those that the first start left in `home`; before it there are none.
+
     Raises:
         SettingsError: names the setting, the value and what is valid.
     """
     try:
         settings = Settings(profile=profile, **overrides)
-        if profile == "live":
-            return settings
-        return Settings(profile=profile, **_merge(_demo_overrides(settings), overrides))
+        if profile == "demo":
+            settings = Settings(profile=profile, **_merge(_demo_overrides(settings), overrides))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = "CRYPTOVIZ_" + "__".join(str(part).upper() for part in first["loc"])
-        secret = any(word in name.lower() for word in ("secret", "password", "key"))
-        shown = "(hidden)" if secret or isinstance(first.get("input"), dict) else repr(first.get("input"))
+        secret = any(word in name.lower() for word in ("secret", "password", "key", "token"))
+        # A URL with odd characters may be any text.
+        secret = secret or "visible ASCII" in first["msg"]
+        shown = "(hidden)" if secret or isinstance(first.get("input"), dict) else mask_urls(repr(first.get("input")))
         raise SettingsError(f"{name} is {shown}: {first['msg']}", setting=name) from None
+    settings = with_credentials(settings, read_credentials(settings))
+    hide(settings.secrets)
+    return settings
 
 
 def _demo_overrides(given: Settings) -> dict[str, Any]:

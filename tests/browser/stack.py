@@ -35,7 +35,7 @@ from cryptoviz.lake.schema import PARTITION_BY, PRICES
 from cryptoviz.records import SCHEMA_VERSION, UnifiedRecord, event_id
 from cryptoviz.services.engines import build_engine
 from cryptoviz.services.process import ChildProcess
-from cryptoviz.settings import Settings, dump_settings_file, load_settings
+from cryptoviz.settings import Settings, claim_home, dump_settings_file, load_settings
 from tests.helpers import eventually, free_port
 from tests.unit.control.fakes import FakeRuntime, MemoryStore
 from tests.unit.control.operation_fakes import FakeOperationRunner, MemoryOperations
@@ -59,7 +59,7 @@ def browser_settings(home: Path, **overrides: Any) -> Settings:
         "market": {"port": free_port()},
         "collect": {"tick_s": TICK_MS / 1000},
     }
-    return load_settings("demo", home=home, **(sections | overrides))
+    return claim_home(load_settings("demo", home=home, **(sections | overrides)))
 
 
 def record(asset_id: str, tick_ts: int, price: float, **changes: Any) -> UnifiedRecord:

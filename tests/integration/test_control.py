@@ -23,7 +23,7 @@ from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.errors import ControlRefused, EngineUnavailable, UnknownComponent
 from cryptoviz.services.engines import build_engine
-from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, dump_settings_file, load_settings
+from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, claim_home, dump_settings_file, load_settings
 from tests.helpers import eventually, free_ports
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -36,16 +36,18 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     kafka, controller, s3, console, redis, control, gcs, client, page, dashboard = free_ports(10)
-    return load_settings(
-        "live",
-        home=tmp_path_factory.mktemp("home"),
-        kafka={"port": kafka, "controller_port": controller},
-        s3={"port": s3, "console_port": console, "secret_key": CANARY},
-        redis={"port": redis},
-        control={"port": control},
-        ray={"gcs_port": gcs, "client_port": client, "dashboard_port": page},
-        dashboard={"port": dashboard},
-        providers={"coingecko": {"api_key": CANARY}},
+    return claim_home(
+        load_settings(
+            "live",
+            home=tmp_path_factory.mktemp("home"),
+            kafka={"port": kafka, "controller_port": controller},
+            s3={"port": s3, "console_port": console, "secret_key": CANARY},
+            redis={"port": redis},
+            control={"port": control},
+            ray={"gcs_port": gcs, "client_port": client, "dashboard_port": page},
+            dashboard={"port": dashboard},
+            providers={"coingecko": {"api_key": CANARY}},
+        )
     )
 
 

@@ -27,7 +27,7 @@ from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.errors import ControlRefused, ProviderUnavailable, UnknownComponent
 from cryptoviz.providers import BreakerState, ProviderStatus, ScraperStatus
 from cryptoviz.records import FallbackReason
-from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, dump_settings_file, load_settings
+from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, claim_home, dump_settings_file, load_settings
 from tests.helpers import eventually, free_ports
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -40,19 +40,21 @@ TICK_S = 1.0
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     kafka, controller, redis, control, gcs, client, page, dashboard, market = free_ports(9)
-    return load_settings(
-        "demo",
-        home=tmp_path_factory.mktemp("home"),
-        kafka={"port": kafka, "controller_port": controller},
-        redis={"port": redis},
-        control={"port": control},
-        ray={"gcs_port": gcs, "client_port": client, "dashboard_port": page},
-        dashboard={"port": dashboard},
-        market={"port": market},
-        collect={"tick_s": TICK_S, "providers": PROVIDERS},
-        providers={
-            "coingecko": {"breaker": {"failures": 3, "failing_s": 2.0, "open_s": 2.0, "max_open_s": 4.0}, "quota": {"per_month": MONTH}},
-        },
+    return claim_home(
+        load_settings(
+            "demo",
+            home=tmp_path_factory.mktemp("home"),
+            kafka={"port": kafka, "controller_port": controller},
+            redis={"port": redis},
+            control={"port": control},
+            ray={"gcs_port": gcs, "client_port": client, "dashboard_port": page},
+            dashboard={"port": dashboard},
+            market={"port": market},
+            collect={"tick_s": TICK_S, "providers": PROVIDERS},
+            providers={
+                "coingecko": {"breaker": {"failures": 3, "failing_s": 2.0, "open_s": 2.0, "max_open_s": 4.0}, "quota": {"per_month": MONTH}},
+            },
+        )
     )
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import ipaddress
+import json
 import os
 import signal
+import socket
+import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,20 +22,23 @@ import redis
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, ResourceType
 from minio import Minio
+from minio.error import S3Error
 
 from cryptoviz.doctor import Level, examine
-from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
+from cryptoviz.errors import CryptoVizError, EngineUnavailable, PreflightError, SettingsError
 from cryptoviz.kafka import admin_client
 from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.services.engines import Engine, build_engine
 from cryptoviz.services.ports import is_free
-from cryptoviz.settings import Settings, load_settings
+from cryptoviz.services.topics import TopicAdmin
+from cryptoviz.settings import Settings, claim_home, credentials_file, load_settings
 from tests.helpers import eventually, free_port
 
 pytestmark = pytest.mark.integration
 
 SECRET = "canary-secret-5f1e"
+OLD_PORTS = {"kafka": ("port", "controller_port"), "s3": ("port", "console_port"), "redis": ("port",)}
 
 
 def own_settings(home: Path, **more: Any) -> Settings:
@@ -40,7 +48,7 @@ def own_settings(home: Path, **more: Any) -> Settings:
         "s3": {"port": free_port(), "console_port": free_port(), "secret_key": SECRET},
         "redis": {"port": free_port()},
     }
-    return load_settings(home=home, **{name: section | more.get(name, {}) for name, section in sections.items()})
+    return claim_home(load_settings(home=home, **{name: section | more.get(name, {}) for name, section in sections.items()}))
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +245,99 @@ def test_no_secret_shows_in_any_argument_list_or_log(kafka: Engine, object_store
         assert SECRET not in " ".join(psutil.Process(engine.pid).cmdline())
     for log in settings.log_dir.iterdir():
         assert SECRET not in log.read_text(errors="replace")
+
+
+@pytest.mark.parametrize("given", [{"sasl_password": "not-this-one"}, {"sasl_username": "eve"}, {"security_protocol": "PLAINTEXT"}])
+def test_kafka_answers_nobody_without_its_password(given: dict[str, Any], kafka: Engine, settings: Settings) -> None:
+    stranger = load_settings(home=settings.home, kafka=settings.kafka.access() | given)
+    with pytest.raises(CryptoVizError):
+        TopicAdmin(stranger.kafka).ask()
+    assert kafka.probe().healthy
+
+
+def test_kafkas_controller_listener_answers_nobody_without_its_password(kafka: Engine, settings: Settings) -> None:
+    # A request for the features of the quorum, as any Java client begins: ApiVersions (18) version 0, correlation 7, no client id.
+    request = struct.pack(">hhih", 18, 0, 7, -1)
+    metadata = struct.pack(">hhih", 55, 0, 8, -1) + b"\x02"
+    with socket.create_connection(("127.0.0.1", settings.kafka.controller_port), timeout=5) as connection:
+        for payload in (request, metadata):
+            connection.sendall(struct.pack(">i", len(payload)) + payload)
+        connection.settimeout(5)
+        received = b""
+        try:
+            while piece := connection.recv(4096):
+                received += piece
+        except ConnectionResetError:
+            pass
+    # The versions are told before the login, by the protocol; then the connection is closed instead of answering.
+    assert struct.pack(">i", 8) not in received
+    assert kafka.probe().healthy
+
+
+def test_valkey_and_minio_answer_nobody_without_their_passwords(object_store: Engine, valkey: Engine, settings: Settings) -> None:
+    with redis.Redis(port=settings.redis.port) as client, pytest.raises(redis.AuthenticationError):
+        client.get("cryptoviz:test")
+    with redis.Redis(port=settings.redis.port, password="not-this-one") as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+    well_known = Minio(settings.s3.endpoint.removeprefix("http://"), access_key="cryptoviz", secret_key="cryptoviz2024", secure=False)
+    with pytest.raises(S3Error, match="SignatureDoesNotMatch"):
+        well_known.list_buckets()
+    assert valkey.probe().healthy
+    assert object_store.probe().healthy
+
+
+def test_no_generated_password_shows_in_arguments_environment_or_logs(
+    kafka: Engine, object_store: Engine, valkey: Engine, settings: Settings
+) -> None:
+    made = json.loads(credentials_file(settings).read_text())
+    secrets = {SECRET, made["redis_password"], made["kafka_password"]}
+    for engine in (kafka, object_store, valkey):
+        process = psutil.Process(engine.pid)
+        shown = "\0".join((*process.cmdline(), *process.environ().values()))
+        assert not [secret for secret in secrets if secret in shown]
+    for log in settings.log_dir.iterdir():
+        text = log.read_text(errors="replace")
+        assert not [secret for secret in secrets if secret in text]
+
+
+def test_what_the_engines_write_is_for_their_owner_alone(kafka: Engine, object_store: Engine, valkey: Engine, settings: Settings) -> None:
+    store(settings).put_object("crypto-lake", "raw/mode.bin", io.BytesIO(b"x"), 1)
+    with redis.Redis.from_url(settings.redis.url) as client:
+        client.set("cryptoviz:mode", "x")
+    assert stat.S_IMODE(settings.home.stat().st_mode) == 0o700
+    files = [path for path in settings.home.rglob("*") if path.is_file() and path.suffix != ".log"]
+    assert {path.relative_to(settings.home).parts[0] for path in files} >= {"kafka", "minio", "redis", "credentials.json"}
+    # The home is closed already; this is the second lock, for what is moved out of it.
+    secret = [path for path in files if path.name in ("server.properties", "valkey.conf", "minio.password", "credentials.json")]
+    assert len(secret) == 4
+    written = [path for path in files if "data" in path.parts or "appendonlydir" in path.parts or path.name == "xl.meta"]
+    assert [path for path in (*secret, *written) if path.stat().st_mode & 0o077] == []
+
+
+def test_a_home_from_before_the_passwords_goes_on_with_its_data(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    ports = {name: {key: free_port() for key in keys} for name, keys in OLD_PORTS.items()}
+    given = {"kafka": {"security_protocol": "PLAINTEXT"}, "s3": {"secret_key": "cryptoviz2024"}, "redis": {"password": "given-before"}}
+    old = claim_home(load_settings(home=home, **{name: ports[name] | given[name] for name in ports}))
+    new = claim_home(load_settings(home=home, **ports))
+    for settings in (old, new):
+        with contextlib.ExitStack() as stack:
+            for name in ("kafka", "object-store", "redis"):
+                engine = build_engine(name, settings)
+                stack.callback(engine.stop)
+                engine.start()
+            access = {"access_key": settings.s3.access_key, "secret_key": settings.s3.secret_key.get_secret_value()}
+            client = Minio(settings.s3.endpoint.removeprefix("http://"), secure=False, **access)
+            if settings is old:
+                produce(settings, "crypto-streaming", [b"before"])
+                client.put_object("crypto-lake", "raw/before.bin", io.BytesIO(b"before"), 6)
+                with redis.Redis.from_url(settings.redis.url) as cache:
+                    cache.set("before", "before")
+                continue
+            assert consume(settings, "crypto-streaming", 1) == [b"before"]
+            assert client.stat_object("crypto-lake", "raw/before.bin").size == 6
+            with redis.Redis.from_url(settings.redis.url) as cache:
+                assert cache.get("before") == b"before"
 
 
 def test_engines_listen_on_loopback_only(kafka: Engine, object_store: Engine, valkey: Engine) -> None:

@@ -21,7 +21,7 @@ from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import PARTITION_BY, PRICES, RAW
 from cryptoviz.records import Kind, UnifiedRecord, event_id
 from cryptoviz.services.engines import build_engine
-from cryptoviz.settings import Settings, load_settings
+from cryptoviz.settings import Settings, claim_home, load_settings
 from spark_jobs.gap_seen import RECORDER, TICK
 from spark_jobs.gaps import Findings, find_gaps
 from tests.helpers import free_port
@@ -39,12 +39,14 @@ NOW = MIDNIGHT + 86_400_000
 @pytest.fixture
 def settings(tmp_path: Any) -> Iterator[Settings]:
     """An object store, and a Kafka that is away: ticks are settled as far as the lake has them."""
-    made = load_settings(
-        home=tmp_path,
-        crypto_list=("bitcoin", "ethereum"),
-        kafka={"port": free_port()},
-        s3={"port": free_port(), "console_port": free_port()},
-        collect={"tick_s": STEP / 1000},
+    made = claim_home(
+        load_settings(
+            home=tmp_path,
+            crypto_list=("bitcoin", "ethereum"),
+            kafka={"port": free_port()},
+            s3={"port": free_port(), "console_port": free_port()},
+            collect={"tick_s": STEP / 1000},
+        )
     )
     engine = build_engine("object-store", made)
     try:

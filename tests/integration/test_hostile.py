@@ -104,7 +104,7 @@ BAD_CERTIFICATES = {"expired": "certificate has expired", "wrong-host": "IP addr
 
 def test_certificates_that_do_not_hold_fail_closed(server: dict[str, str]):
     # With the authority trusted, so that each fails for its own fault and not for an unknown authority.
-    found = suffer(server, {name: server[name] for name in ("good", *BAD_CERTIFICATES)}, SSL_CERT_FILE=str(TLS / "ca.pem"))
+    found = suffer(server, {name: server[name] for name in ("good", *BAD_CERTIFICATES)}, CRYPTOVIZ_NETWORK__CA_FILE=str(TLS / "ca.pem"))
     assert ["coingecko", ""] in found["good"]["sources"]
     for name, text in BAD_CERTIFICATES.items():
         assert any("CERTIFICATE_VERIFY_FAILED" in error and text in error for error in found[name]["errors"]), found[name]["errors"]

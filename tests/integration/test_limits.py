@@ -20,7 +20,7 @@ from cryptoviz.plans import Period
 from cryptoviz.providers import BreakerState
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.services.engines import Engine, build_engine
-from cryptoviz.settings import Settings, load_settings
+from cryptoviz.settings import Settings, claim_home, load_settings
 from tests.helpers import free_port
 
 pytestmark = pytest.mark.integration
@@ -29,7 +29,7 @@ CLOCK = SystemClock()
 
 @pytest.fixture(scope="module")
 def redis_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Engine]]:
-    settings = load_settings(home=tmp_path_factory.mktemp("redis"), redis={"port": free_port()})
+    settings = claim_home(load_settings(home=tmp_path_factory.mktemp("redis"), redis={"port": free_port()}))
     engine = build_engine("redis", settings)
     engine.start()
     yield settings, engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from cryptoviz.kafka import producer as kafka_producer
+from cryptoviz.masking import MASK
 from cryptoviz.records import UnifiedRecord
 from tests.helpers import eventually
 from tests.pipeline import Demo, keys, parse
@@ -172,9 +174,15 @@ def test_status_and_config_say_what_scripts_need(demo: Demo) -> None:
     config = parse(demo.cli("config", "--demo", "--json"))
     assert config["s3"]["endpoint"] == f"http://127.0.0.1:{demo.settings.s3.port}"
     assert config["control"]["token_file"] == str(demo.settings.token_file)
-    assert config["s3"]["secret_key"] != "cryptoviz2024"
+    made = json.loads((demo.settings.home / "credentials.json").read_text())
+    assert not [secret for secret in made.values() if secret in json.dumps(config)]
+    assert (config["s3"]["secret_key"], config["kafka"]["sasl_password"]) == (MASK, MASK)
+    assert config["redis"]["url"] == f"redis://{MASK}@127.0.0.1:{demo.settings.redis.port}/0"
     shown = parse(demo.cli("config", "--demo", "--json", "--show-secrets"))
-    assert shown["s3"]["secret_key"] == "cryptoviz2024"
+    assert (shown["s3"]["access_key"], shown["s3"]["secret_key"]) == ("cryptoviz", made["s3_secret_key"])
+    assert (shown["kafka"]["security_protocol"], shown["kafka"]["sasl_mechanism"]) == ("SASL_PLAINTEXT", "PLAIN")
+    assert (shown["kafka"]["sasl_username"], shown["kafka"]["sasl_password"]) == ("cryptoviz", made["kafka_password"])
+    assert shown["redis"]["url"] == f"redis://:{made['redis_password']}@127.0.0.1:{demo.settings.redis.port}/0"
 
 
 def test_query_counts_what_the_delta_log_holds(demo: Demo) -> None:

@@ -12,7 +12,7 @@ from cryptoviz.kafka import admin_client, client_config, consumer, java_config, 
 from cryptoviz.settings import KafkaSettings
 
 ROOT = Path(__file__).parents[3]
-CANARY = 'canary "\\ password'
+CANARY = 'canary"\\password'
 SECURED = KafkaSettings.model_validate(
     {
         "bootstrap_servers": "broker.example:9093",
@@ -47,7 +47,7 @@ def test_a_secured_broker_is_given_credentials_and_authorities() -> None:
 def test_javas_login_escapes_what_ends_a_value() -> None:
     config = java_config(SECURED)
     assert (config["sasl.mechanism"], config["ssl.truststore.type"], config["ssl.truststore.location"]) == ("SCRAM-SHA-512", "PEM", "/etc/ca.pem")
-    login = 'org.apache.kafka.common.security.scram.ScramLoginModule required username="ada" password="canary \\"\\\\ password";'
+    login = 'org.apache.kafka.common.security.scram.ScramLoginModule required username="ada" password="canary\\"\\\\password";'
     assert config["sasl.jaas.config"] == login
     plain = SECURED.model_copy(update={"sasl_mechanism": "PLAIN"})
     assert java_config(plain)["sasl.jaas.config"].startswith("org.apache.kafka.common.security.plain.PlainLoginModule required ")

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError, UnknownComponent
 from cryptoviz.services.engines import ENGINE_NAMES, Engine, build_engine
 from cryptoviz.services.external import ExternalEngine
 from cryptoviz.services.kafka import server_properties
 from cryptoviz.services.topics import check_topic_names
-from cryptoviz.settings import KafkaSettings, load_settings
+from cryptoviz.settings import KafkaSettings, claim_home, load_settings
 from tests.helpers import free_port
 
 
@@ -54,7 +55,7 @@ def test_an_engine_touches_nothing_before_its_start(name: str, tmp_path: Path) -
 @pytest.mark.parametrize("name", ["kafka", "object-store"])
 def test_an_engine_that_was_not_fetched_says_how_to_get_it(name: str, tmp_path: Path) -> None:
     ports = {"kafka": {"port": free_port(), "controller_port": free_port()}, "s3": {"port": free_port(), "console_port": free_port()}}
-    engine = build_engine(name, load_settings(home=tmp_path / "home", cache=tmp_path / "cache", **ports))
+    engine = build_engine(name, claim_home(load_settings(home=tmp_path / "home", cache=tmp_path / "cache", **ports)))
     with pytest.raises(PreflightError, match="make setup"):
         engine.start()
 
@@ -113,7 +114,7 @@ def test_a_bad_endpoint_is_named_with_what_is_valid(endpoint: str, tmp_path: Pat
 
 @pytest.mark.parametrize("given", [{"access_key": "ab"}, {"secret_key": "canary7"}])
 def test_credentials_that_minio_would_refuse_are_named_by_setting(given: dict[str, str], tmp_path: Path) -> None:
-    engine = build_engine("object-store", load_settings(home=tmp_path, s3=given | {"port": free_port(), "console_port": free_port()}))
+    engine = build_engine("object-store", claim_home(load_settings(home=tmp_path, s3=given | {"port": free_port(), "console_port": free_port()})))
     with pytest.raises(SettingsError) as caught:
         engine.start()
     assert f"CRYPTOVIZ_S3__{next(iter(given)).upper()}" in str(caught.value)
@@ -123,13 +124,32 @@ def test_credentials_that_minio_would_refuse_are_named_by_setting(given: dict[st
 def test_a_taken_port_stops_the_start_with_its_holder(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        engine = build_engine("redis", load_settings(home=tmp_path, redis={"port": port}))
+        engine = build_engine("redis", claim_home(load_settings(home=tmp_path, redis={"port": port})))
         with pytest.raises(PreflightError, match="CRYPTOVIZ_REDIS__PORT") as caught:
             engine.start()
     assert str(port) in str(caught.value)
 
 
 def test_kafka_listens_on_loopback_only(tmp_path: Path) -> None:
-    properties = server_properties(KafkaSettings(port=1234, controller_port=1235))
-    assert properties["listeners"] == "PLAINTEXT://127.0.0.1:1234,CONTROLLER://127.0.0.1:1235"
-    assert properties["advertised.listeners"] == "PLAINTEXT://127.0.0.1:1234"
+    properties = server_properties(KafkaSettings(port=1234, controller_port=1235, sasl_password=SecretStr("pw")))
+    assert properties["listeners"] == "CLIENTS://127.0.0.1:1234,CONTROLLER://127.0.0.1:1235"
+    assert properties["advertised.listeners"] == "CLIENTS://127.0.0.1:1234"
+
+
+def test_every_listener_of_kafka_asks_for_the_password_and_quotes_any() -> None:
+    properties = server_properties(KafkaSettings(sasl_username="ada", sasl_password=SecretStr('a"b\\c')))
+    assert properties["listener.security.protocol.map"] == "CLIENTS:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT"
+    options = r'"username"="ada" "password"="a\"b\\c" "user_ada"="a\"b\\c"'
+    module = f"org.apache.kafka.common.security.plain.PlainLoginModule required {options};"
+    for listener in ("clients", "controller"):
+        assert properties[f"listener.name.{listener}.plain.sasl.jaas.config"] == module
+
+
+def test_kafka_without_a_password_starts_open_only_if_the_settings_say_so() -> None:
+    with pytest.raises(SettingsError, match="CRYPTOVIZ_KAFKA__SASL_PASSWORD"):
+        server_properties(KafkaSettings())
+    opened = server_properties(KafkaSettings(security_protocol="PLAINTEXT"))
+    assert opened["listener.security.protocol.map"] == "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT"
+    assert not [name for name in opened if "sasl" in name]
+    with pytest.raises(SettingsError, match="the embedded broker has SASL_PLAINTEXT"):
+        load_settings(kafka={"security_protocol": "SSL"})

@@ -9,6 +9,7 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
@@ -243,3 +244,19 @@ async def test_a_certificate_that_nobody_vouches_for_fails_closed(make_fetcher, 
 async def test_odd_addresses_are_typed_errors(make_fetcher, url):
     error = await error_of(make_fetcher(), url)
     assert error.reason is FallbackReason.UNAVAILABLE
+
+
+@pytest.mark.parametrize("key", ["CG-abc\r", 'CG-a"b\\c%d', "CG-a\n'b"])
+async def test_a_key_that_the_library_refuses_shows_in_no_form(key: str, exchanges: list[RawExchange]):
+    clock = SystemClock()
+    limits, limiter = HttpLimits(PATIENT_S, LIMIT), MinIntervalLimiter(0.0, clock)
+    fetcher = HttpFetcher("coingecko", open_client("http://127.0.0.1"), limits, limiter, clock, exchanges.append, (key,))
+
+    def refuse(response: HttpResponse) -> bytes:
+        raise ProviderRefused(f"{key!r} {key.encode()!r} {quote(key)}", provider="coingecko", reason=FallbackReason.AUTH, value=key)
+
+    with pytest.raises(CryptoVizError) as caught:
+        await fetcher.get(f"http://127.0.0.1:{free_port()}/x", {"key": key}, {"x-cg-demo-api-key": key}, refuse)
+    await fetcher.aclose()
+    shown = caught.value.message + repr(caught.value.details) + exchanges[0].to_json().decode() + repr(fetcher.calls)
+    assert "CG-a" not in shown

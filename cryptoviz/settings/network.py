@@ -1,0 +1,68 @@
+"""How what leaves for the internet gets there: providers' HTTP and setup's downloads. Nothing else of ours ever takes a proxy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from cryptoviz.settings.secret_types import SecretUrl, Url
+
+__all__ = ["SHELL_NAMES", "NetworkSettings", "shell_values"]
+
+SHELL_NAMES: dict[str, tuple[str, ...]] = {
+    "https_proxy": ("network", "proxy_url"),
+    "HTTPS_PROXY": ("network", "proxy_url"),
+    "all_proxy": ("network", "proxy_url"),
+    "ALL_PROXY": ("network", "proxy_url"),
+    "no_proxy": ("network", "no_proxy"),
+    "NO_PROXY": ("network", "no_proxy"),
+}
+"""The shell's usual names, the stronger first; settings of our own win over them."""
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+_PROXY = re.compile(r"https?://[\x21-\x7e]+")
+
+
+class NetworkSettings(BaseModel):
+    """The way out to the internet. Engines, control service and dashboard are never reached through it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    proxy_url: Url = SecretUrl("")
+    """HTTP proxy, `http://user:password@host:port`. Empty: the shell's `https_proxy` or `all_proxy`, in capitals too; else none."""
+    no_proxy: str = ""
+    """Hosts that are reached without it, separated by commas. Empty: the shell's `no_proxy`."""
+    ca_file: Path | None = None
+    """PEM file of authorities to trust besides the machine's own, such as an inspecting proxy's."""
+
+    @field_validator("proxy_url")
+    @classmethod
+    def _is_http(cls, value: SecretUrl) -> SecretUrl:
+        if value and not _PROXY.fullmatch(value):
+            raise ValueError("valid is http://host:port or https://host:port, with user:password@ before the host if it asks for them")
+        return value
+
+    def proxy_for(self, url: str) -> str | None:
+        """The proxy for an address; None for this machine and the hosts of `no_proxy`."""
+        host = urlsplit(url).hostname or ""
+        if not self.proxy_url or host in _LOCAL or host.startswith("127."):
+            return None
+        names = [name.strip().lower().lstrip(".") for name in self.no_proxy.split(",")]
+        near = any(name == "*" or (name and (host == name or host.endswith(f".{name}"))) for name in names)
+        return None if near else str(self.proxy_url)
+
+
+def shell_values(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The part of the tree that the shell's names set. What is no HTTP proxy (`socks5://`) is left: it was meant for others."""
+    tree: dict[str, Any] = {}
+    for name, (section, field) in SHELL_NAMES.items():
+        value = environ.get(name, "").strip()
+        if field == "proxy_url" and value and "://" not in value:
+            value = f"http://{value}"
+        if value and (field != "proxy_url" or _PROXY.fullmatch(value)):
+            tree.setdefault(section, {}).setdefault(field, value)
+    return tree

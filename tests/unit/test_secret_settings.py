@@ -1,0 +1,157 @@
+"""Keys, passwords and addresses at the edge: what is cut, what is refused by name, and what is never shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cryptoviz.errors import SettingsError
+from cryptoviz.settings import NetworkSettings, child_environment, load_settings
+from cryptoviz.settings.origin import setting_sources
+from cryptoviz.settings.shell import without_the_shell
+
+SECRETS = {
+    "COINGECKO_API_KEY": "CRYPTOVIZ_PROVIDERS__COINGECKO__API_KEY",
+    "CRYPTOVIZ_PROVIDERS__KRAKEN__API_KEY": "CRYPTOVIZ_PROVIDERS__KRAKEN__API_KEY",
+    "MINIO_ROOT_USER": "CRYPTOVIZ_S3__ACCESS_KEY",
+    "MINIO_ROOT_PASSWORD": "CRYPTOVIZ_S3__SECRET_KEY",
+    "CRYPTOVIZ_REDIS__PASSWORD": "CRYPTOVIZ_REDIS__PASSWORD",
+    "CRYPTOVIZ_KAFKA__SASL_USERNAME": "CRYPTOVIZ_KAFKA__SASL_USERNAME",
+    "CRYPTOVIZ_KAFKA__SASL_PASSWORD": "CRYPTOVIZ_KAFKA__SASL_PASSWORD",
+    "CRYPTOVIZ_REDIS__URL": "CRYPTOVIZ_REDIS__URL",
+    "CRYPTOVIZ_S3__ENDPOINT": "CRYPTOVIZ_S3__ENDPOINT",
+    "CRYPTOVIZ_PROVIDERS__KRAKEN__BASE_URL": "CRYPTOVIZ_PROVIDERS__KRAKEN__BASE_URL",
+    "CRYPTOVIZ_DOWNLOADS__MAVEN_URL": "CRYPTOVIZ_DOWNLOADS__MAVEN_URL",
+    "CRYPTOVIZ_NETWORK__PROXY_URL": "CRYPTOVIZ_NETWORK__PROXY_URL",
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings from the developer's own environment, and no `.env`."""
+    for name in list(os.environ):
+        if name.startswith(("CRYPTOVIZ_", "MINIO_", "COIN")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRYPTOVIZ_HOME", str(tmp_path / "home"))
+
+
+def shown_everywhere(name: str) -> str:
+    settings = load_settings()
+    section = SECRETS[name].removeprefix("CRYPTOVIZ_").lower().split("__")
+    found: object = settings
+    for part in section:
+        found = found[part] if isinstance(found, dict) else getattr(found, part)
+    reveal = getattr(found, "get_secret_value", None)
+    return str(reveal() if reveal else found)
+
+
+@pytest.mark.parametrize("space", ["\r", "\n", "\r\n", " ", "\t", "\u00a0", "\ufeff"])
+@pytest.mark.parametrize("name", SECRETS)
+def test_white_space_at_the_ends_of_a_secret_is_cut(name: str, space: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = "http://canary:secret@h:1" if name.endswith("_URL") else "canary-secret"
+    monkeypatch.setenv(name, f"{space}{value}{space}")
+    if space == "\ufeff":  # no white space, and not visible
+        with pytest.raises(SettingsError, match=SECRETS[name]):
+            load_settings()
+        return
+    assert shown_everywhere(name) == value
+
+
+@pytest.mark.parametrize("inside", ["\r", "\n", "\t", "\x7f", "\x1b", " ", "é", "\u200b", "\udce9"])
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_of_other_characters_is_refused_by_name_and_not_shown(name: str, inside: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = f"http://u:canary{inside}secret@h:1" if name.endswith(("_URL", "_ENDPOINT")) else f"canary{inside}secret"
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert refused.value.setting == SECRETS[name]
+    assert SECRETS[name] in refused.value.message
+    assert "secret@" not in refused.value.message
+    assert "canary" not in refused.value.message
+    assert "visible ASCII" in refused.value.message
+
+
+def test_a_dotenv_with_windows_line_ends_gives_the_keys_themselves(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"COINGECKO_API_KEY=CG-abc\r\nMINIO_ROOT_PASSWORD='pass-word-1 '\r\nCOINMARKETCAP_API_KEY=your-api-key-here\r\n")
+    settings = load_settings()
+    key = settings.provider("coingecko").api_key
+    assert key is not None
+    assert key.get_secret_value() == "CG-abc"
+    assert settings.s3.secret_key.get_secret_value() == "pass-word-1"
+    assert settings.provider("coinmarketcap").api_key is None
+
+
+def test_no_repr_of_the_tree_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SECRETS:
+        if name not in ("MINIO_ROOT_USER", "CRYPTOVIZ_KAFKA__SASL_USERNAME"):
+            monkeypatch.setenv(name, "http://user:swordfish@h:1" if name.endswith(("_URL", "_ENDPOINT")) else "swordfish")
+    settings = load_settings()
+    assert "swordfish" not in repr(settings) + str(settings)
+    assert settings.secrets >= {"swordfish"}
+
+
+@pytest.mark.parametrize("name", ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
+def test_the_shells_proxy_becomes_a_setting_that_says_where_it_came_from(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "http://user:pw@proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "localhost,.inside.example,api.kraken.com")
+    settings = load_settings()
+    assert settings.network.proxy_for("https://api.coingecko.com/api/v3") == "http://user:pw@proxy.example:3128"
+    assert settings.network.proxy_for("https://api.kraken.com/0") is None
+    assert settings.network.proxy_for("https://x.inside.example/") is None
+    assert setting_sources(settings)["network.proxy_url"] == f"environment: {name}"
+    monkeypatch.setenv("CRYPTOVIZ_NETWORK__PROXY_URL", "http://ours.example:1")
+    assert load_settings().network.proxy_for("https://api.coingecko.com") == "http://ours.example:1"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8999/coingecko", "http://localhost:1", "http://[::1]:1", "http://127.0.0.2:1"])
+def test_this_machine_is_never_reached_through_a_proxy(url: str) -> None:
+    assert NetworkSettings(proxy_url="http://proxy.example:1").proxy_for(url) is None
+
+
+def test_a_shells_socks_proxy_is_left_and_one_of_ours_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://proxy.example:1080")
+    assert load_settings().network.proxy_for("https://api.coingecko.com") is None
+    monkeypatch.setenv("CRYPTOVIZ_NETWORK__PROXY_URL", "socks5://user:canary@proxy.example:1080")
+    with pytest.raises(SettingsError, match="CRYPTOVIZ_NETWORK__PROXY_URL") as refused:
+        load_settings()
+    assert "canary" not in refused.value.message
+
+
+def test_children_get_neither_proxies_nor_authorities_nor_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = (
+        "https_proxy",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "AWS_SESSION_TOKEN",
+        "JAVA_TOOL_OPTIONS",
+        "PYTHONPATH",
+        "RAY_ADDRESS",
+    )
+    for name in taken:
+        monkeypatch.setenv(name, "canary")
+    assert not set(taken) & set(child_environment())
+    assert "PATH" in child_environment()
+
+
+def test_a_library_sees_no_variable_of_the_shell_and_the_user_has_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "canary")
+    monkeypatch.setenv("TOKEN", "canary")
+    monkeypatch.setenv("CRYPTOVIZ_S3__PORT", "9102")
+    before = dict(os.environ)
+
+    def read_and_fail() -> None:
+        with without_the_shell():
+            with without_the_shell():
+                assert "canary" not in os.environ.values()
+            assert "canary" not in os.environ.values()
+            assert load_settings().s3.port == 9102
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        read_and_fail()
+    assert dict(os.environ) == before
