@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,14 @@ from cryptoviz.records import Kind
 from cryptoviz.settings import Settings
 from spark_jobs.gap_logic import DaySeen, Fill, TickRecord
 
-__all__ = ["RECORDER", "TICK", "DayRows", "first_live", "read_day", "seen_of"]
+__all__ = ["RECORDER", "RULES", "TICK", "DayRows", "first_live", "first_record_with_a_price", "read_day", "seen_of"]
 
 RECORDER = "collector"
 TICK = "tick"
-"""Provider and endpoint of the collector's own records in the raw table, as `actors.recording` writes them (a test compares)."""
+RULES = "rules?part=0&of=1"
+"""Provider and endpoints of the collector's own records in the raw table, as `actors.recording` writes them (a test compares). Rules that take more
+than one record, of over a thousand assets, are not read here: then an asset is expected from its first price on.
+"""
 _READERS = 8  # small reads wait for the network, not for a core
 _PRICES = ("tick_ts", "asset_id", "kind", "provider", "ingest_ts")
 _RAW = ("tick_ts", "provider", "endpoint", "outcome")
@@ -31,11 +35,14 @@ _RAW = ("tick_ts", "provider", "endpoint", "outcome")
 
 @dataclass(frozen=True, slots=True)
 class DayRows:
-    """`steps` are (tick, step of its grid) in order, as far as records tell; `providers` those of the last record."""
+    """`steps` are (tick, step of its grid) in order, as far as records tell; `providers` those of the last record; `wanted` by asset the first and
+    the last tick whose record says that it was asked for, whether anybody had a price or not.
+    """
 
     seen: DaySeen
     steps: tuple[tuple[int, int], ...] = ()
     providers: tuple[str, ...] = ()
+    wanted: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def read_day(settings: Settings, files: Mapping[str, Sequence[str]]) -> DayRows:
@@ -66,8 +73,16 @@ def seen_of(prices: pa.Table | None, raw: pa.Table | None) -> DayRows:
         answers = answers.filter(pc.invert(pc.match_substring(answers["endpoint"], path)))
     seen.asked = _ticks_by(answers, "provider")
     seen.answered = _ticks_by(answers.filter(pc.equal(answers["outcome"], "ok")), "provider")
-    told = raw.filter(pc.and_(pc.equal(raw["provider"], RECORDER), pc.equal(raw["endpoint"], TICK)))
-    return _take_records(seen, zip(_ms(told["tick_ts"]).tolist(), told["body"].to_pylist(), strict=True))
+    own = raw.filter(pc.equal(raw["provider"], RECORDER))
+    told = own.filter(pc.equal(own["endpoint"], TICK))
+    rules = own.filter(pc.equal(own["endpoint"], RULES))
+    assets = _assets_of_rules(set(rules["body"].to_pylist()))
+    return _take_records(seen, zip(_ms(told["tick_ts"]).tolist(), told["body"].to_pylist(), strict=True), assets)
+
+
+def first_record_with_a_price(seen: DaySeen) -> int | None:
+    """The first tick at which a provider answered, by the collector's records."""
+    return min((tick for tick, record in seen.records.items() if record.good), default=None)
 
 
 def first_live(seen: DaySeen) -> int | None:
@@ -120,7 +135,19 @@ def _ms(column: pa.ChunkedArray) -> Any:
     return column.cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64()).to_numpy()
 
 
-def _take_records(seen: DaySeen, records: Iterable[tuple[int, str | None]]) -> DayRows:
+def _assets_of_rules(bodies: Iterable[str | None]) -> dict[str, tuple[str, ...]]:
+    """By the id that ticks name them by, which is their hash: the assets that rules ask for."""
+    found = {}
+    for body in bodies:
+        told = _parsed(body) if body is not None else None
+        if body is not None and told is not None:
+            names = (asset.get("asset_id") for asset in told.get("assets") or () if isinstance(asset, dict))
+            found[hashlib.blake2b(body.encode(), digest_size=16).hexdigest()] = tuple(name for name in names if isinstance(name, str))
+    return found
+
+
+def _take_records(seen: DaySeen, records: Iterable[tuple[int, str | None]], assets: Mapping[str, tuple[str, ...]]) -> DayRows:
+    wanted: dict[str, tuple[int, int]] = {}
     steps: list[tuple[int, int]] = []
     providers: tuple[str, ...] = ()
     kept: dict[TickRecord, TickRecord] = {}
@@ -134,11 +161,13 @@ def _take_records(seen: DaySeen, records: Iterable[tuple[int, str | None]]) -> D
         if isinstance(told.get("tick_ms"), int) and told["tick_ms"] > 0:
             steps.append((tick, told["tick_ms"]))
         providers = tuple(sorted(record.providers)) or providers
+        for asset_id in assets.get(str(told.get("rules")), ()):
+            wanted[asset_id] = (wanted[asset_id][0], tick) if asset_id in wanted else (tick, tick)
         for name, ticks in lost.items():
             spans = told.get(name) or ()
             ticks.update(one for first, last, step in spans for one in range(first, last + 1, step))
     seen.dropped, seen.unplanned = frozenset(lost["dropped"]), frozenset(lost["unplanned"])
-    return DayRows(seen, tuple(steps), providers)
+    return DayRows(seen, tuple(steps), providers, wanted)
 
 
 def _parsed(body: str) -> dict[str, Any] | None:

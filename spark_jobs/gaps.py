@@ -1,7 +1,8 @@
 """Finds gaps: compares the rows that are committed for each UTC day with the ticks that were expected, and keeps the ledger.
 
 A step of maintenance, of which one runs at a time. Days whose files have not changed are not read again. Only the part of the present that is
-settled counts: up to three ticks ago, and no further than the lake has come with what Kafka holds, so that a lake that is behind makes no gap.
+settled counts: up to the newest tick that the collector has recorded, or three ticks ago, and no further than the lake has come with what Kafka
+holds, so that a lake that is behind makes no gap. Ticks are expected from the first one that was recorded, whether it had a price or not.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from cryptoviz.lake.topicreader import topic_ends
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
 from spark_jobs.gap_logic import DaySeen, Era, day_gaps, eras_after, refilled
-from spark_jobs.gap_seen import DayRows, first_live, read_day
+from spark_jobs.gap_seen import DayRows, first_live, first_record_with_a_price, read_day
 
 __all__ = ["Findings", "find_gaps"]
 
@@ -99,11 +100,11 @@ def find_gaps(settings: Settings, now_ms: int, *, at_once: bool = True) -> Findi
         if not at_once and now_ms - state.looked_ms < _SHARE * state.took_ms:
             return None
         tables = {name: _open(settings, name) for name in ("prices", "raw")}
-        if tables["prices"] is None:
+        days = _Days(settings, {name: _files_by_day(table) for name, table in tables.items()})
+        if days.newest is None:
             return None
-        files = {name: _files_by_day(table) for name, table in tables.items()}
-        settled_ms = _settled_ms(settings, tables, files["prices"], now_ms)
-        findings = _look(settings, state, files, settled_ms, now_ms) if settled_ms is not None else None
+        settled_ms = _settled_ms(settings, tables, days, now_ms)
+        findings = _look(settings, state, days, settled_ms, now_ms) if settled_ms is not None else None
         state.looked_ms, state.took_ms = now_ms, round((time.monotonic() - begun) * 1000)
         _save_state(settings, state)
     except (DeltaError, S3Error, OSError) as error:
@@ -114,12 +115,33 @@ def find_gaps(settings: Settings, now_ms: int, *, at_once: bool = True) -> Findi
 Files = Mapping[date, tuple[str, ...]]
 
 
-def _look(settings: Settings, state: _State, files: Mapping[str, Files], settled_ms: int, now_ms: int) -> Findings:
+class _Days:
+    """The files of both tables by day, and the rows of the newest, which several steps ask for."""
+
+    def __init__(self, settings: Settings, files: Mapping[str, Files]) -> None:
+        self._settings = settings
+        self.files = files
+        dates = [day for by_day in files.values() for day in by_day]
+        self.oldest, self.newest = min(dates, default=None), max(dates, default=None)
+        self._kept: DayRows | None = None
+
+    def rows(self, day: date) -> DayRows:
+        """Of one day."""
+        if day == self.newest and self._kept is not None:
+            return self._kept
+        found = read_day(self._settings, {name: by_day.get(day, ()) for name, by_day in self.files.items()})
+        if day == self.newest:
+            self._kept = found
+        return found
+
+
+def _look(settings: Settings, state: _State, days: _Days, settled_ms: int, now_ms: int) -> Findings:
+    files = days.files
     ledger: dict[date, list[Gap]] = {}
     for gap in read_gaps(settings):
         ledger.setdefault(_day(gap.from_ms), []).append(gap)
     read = changed = 0
-    first, last = min(files["prices"]), _day(settled_ms)
+    first, last = days.oldest or _day(settled_ms), _day(settled_ms)
     for number in range((last - first).days + 1):
         day = first + timedelta(days=number)
         mark = _mark(files, day, settled_ms)
@@ -130,7 +152,7 @@ def _look(settings: Settings, state: _State, files: Mapping[str, Files], settled
         expired = {name for name in files if _expired(settings, name, (last - day).days)}
         if day.isoformat() in state.done and "prices" in expired:
             continue  # what was said of it stays
-        rows = read_day(settings, {name: by_day.get(day, ()) for name, by_day in files.items()})
+        rows = days.rows(day)
         if day.isoformat() in state.done and "raw" in expired:
             found = refilled(before.values(), rows.seen)
         else:
@@ -169,14 +191,17 @@ def _judge(settings: Settings, state: _State, rows: DayRows, day: date, settled_
     """The day's gaps; `state` learns from the day what the following ones need."""
     seen = rows.seen
     if not state.eras:
-        start = first_live(seen)
-        if start is None:
+        begun = [tick for tick in (first_live(seen), min(seen.records, default=None)) if tick is not None]
+        if not begun:
             return []
-        state.eras = (Era(min(start, min(seen.records, default=start)), dict(rows.steps).get(start, settings.collect.tick_ms)),)
+        state.eras = (Era(min(begun), dict(rows.steps).get(min(begun), settings.collect.tick_ms)),)
     state.eras = eras_after(state.eras, rows.steps)
     for asset_id, ticks in seen.live.items():
         known = state.assets.setdefault(asset_id, [int(ticks[0]), int(ticks[-1])])
         known[:] = min(known[0], int(ticks[0])), max(known[1], int(ticks[-1]))
+    for asset_id, (first_asked, last_asked) in rows.wanted.items():
+        known = state.assets.setdefault(asset_id, [first_asked, last_asked])
+        known[:] = min(known[0], first_asked), max(known[1], last_asked)
     if rows.providers:
         state.providers = rows.providers
     wanted = {asset.asset_id for asset in settings.assets}
@@ -191,16 +216,21 @@ def _as_known(gap: Gap, before: Gap | None) -> Gap:
     return gap if before is None else replace(gap, found_ms=before.found_ms)
 
 
-def _settled_ms(settings: Settings, tables: Mapping[str, DeltaTable | None], prices: Files, now_ms: int) -> int | None:
-    """Ticks before it are judged: all that ended a while ago when the lake has what Kafka holds, else those up to the newest committed."""
-    if not prices:
+def _settled_ms(settings: Settings, tables: Mapping[str, DeltaTable | None], days: _Days, now_ms: int) -> int | None:
+    """Ticks before it are judged: when the lake has what Kafka holds, all up to the newest that the collector has recorded, since it publishes in
+    order, and all that ended a while ago; else those up to the newest committed price, or, where there is none, up to the first that is on its way.
+    """
+    if days.newest is None:
         return None
+    seen = days.rows(days.newest).seen
+    behind_records = max(seen.records, default=-1) + 1
     if _caught_up(settings, tables):
-        return now_ms - max(_SETTLE_TICKS * settings.collect.tick_ms, _SETTLE_MS)
-    day = max(prices)
-    rows = read_day(settings, {"prices": prices[day], "raw": ()})
-    newest = [int(ticks[-1]) for ticks in rows.seen.live.values()]
-    return max(newest) if newest else None
+        return max(now_ms - max(_SETTLE_TICKS * settings.collect.tick_ms, _SETTLE_MS), behind_records)
+    if days.files["prices"]:
+        priced = days.rows(max(days.files["prices"])).seen
+        return max((int(ticks[-1]) for ticks in priced.live.values()), default=None)
+    on_its_way = first_record_with_a_price(seen)
+    return on_its_way if on_its_way is not None else behind_records or None
 
 
 def _caught_up(settings: Settings, tables: Mapping[str, DeltaTable | None]) -> bool:
@@ -208,13 +238,14 @@ def _caught_up(settings: Settings, tables: Mapping[str, DeltaTable | None]) -> b
     for name, topic in (("prices", kafka.stream_topic), ("raw", kafka.raw_topic)):
         table = tables[name]
         progress = None if table is None else read_progress(table)
-        if progress is None:
+        if progress is None and table is not None:
             return False
+        offsets = {} if progress is None else progress.offsets
         try:
             topic_id, bounds = topic_ends(kafka, topic)
         except EngineUnavailable:
             return False
-        if any(end > earliest and progress.offsets.get((topic_id, part), 0) < end for part, (earliest, end) in bounds.items()):
+        if any(end > earliest and offsets.get((topic_id, part), 0) < end for part, (earliest, end) in bounds.items()):
             return False
     return True
 

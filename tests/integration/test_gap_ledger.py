@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import date
@@ -22,7 +23,7 @@ from cryptoviz.lake.schema import PARTITION_BY, PRICES, RAW
 from cryptoviz.records import Kind, UnifiedRecord, event_id
 from cryptoviz.services.engines import build_engine
 from cryptoviz.settings import Settings, claim_home, load_settings
-from spark_jobs.gap_seen import RECORDER, TICK
+from spark_jobs.gap_seen import RECORDER, RULES, TICK
 from spark_jobs.gaps import Findings, find_gaps
 from tests.helpers import free_port
 from tests.lake import exchange, record
@@ -83,6 +84,33 @@ def collected(settings: Settings, numbers: Sequence[int], step: int = STEP, with
     body = orjson.dumps({"v": 1, "tick_ms": step, "results": {"coingecko": {}}, "absent": {}, "idle": ["kraken"], **more_told}).decode()
     raw = [exchange(tick(number), **more) for number in numbers for more in ({}, {"provider": RECORDER, "endpoint": TICK, "body": body})]
     commit(settings, "raw", [asdict(row) | {"rate_limit_headers": None} for row in raw])
+
+
+def failed(settings: Settings, numbers: Sequence[int]) -> None:
+    """Ticks at which no provider answered, as the collector leaves them: records of its own, and the rules that name what was asked for."""
+    rules = orjson.dumps({"v": 1, "assets": [{"asset_id": "bitcoin"}, {"asset_id": "ethereum"}]}).decode()
+    told = {"v": 1, "tick_ms": STEP, "rules": hashlib.blake2b(rules.encode(), digest_size=16).hexdigest(), "idle": []}
+    body = orjson.dumps(told | {"results": {"coingecko": {"failure": "unavailable"}}, "absent": {}}).decode()
+    own = [exchange(tick(number), provider=RECORDER, endpoint=TICK, body=body) for number in numbers]
+    rows = [exchange(tick(numbers[0]), provider=RECORDER, endpoint=RULES, body=rules), *own]
+    commit(settings, "raw", [asdict(row) | {"rate_limit_headers": None} for row in rows])
+
+
+def test_ticks_count_from_the_first_one_though_no_price_ever_came(settings: Settings) -> None:
+    failed(settings, [1, 2, 3, 4])
+    # Four ticks of each coin, one run of them, though there is no table of prices yet.
+    assert find_gaps(settings, tick(5)) == Findings(days_read=1, days_changed=1, open_gaps=2, open_ticks=8)
+    assert told(read_gaps(settings)) == [("bitcoin", 1, 4, "unavailable", "open"), ("ethereum", 1, 4, "unavailable", "open")]
+    assert told(read_gaps(settings), GapScope.PROVIDER) == [("coingecko", 1, 4, "unavailable", "open")]
+    # The first prices come: what was missed before them stays missed.
+    collected(settings, [6, 7])
+    find_gaps(settings, tick(9))
+    assert told(read_gaps(settings)) == [
+        ("bitcoin", 1, 4, "unavailable", "open"),
+        ("ethereum", 1, 4, "unavailable", "open"),
+        ("bitcoin", 5, 5, NOT_RUNNING, "open"),
+        ("ethereum", 5, 5, NOT_RUNNING, "open"),
+    ]
 
 
 def brought(settings: Settings, rows: Sequence[UnifiedRecord]) -> None:

@@ -22,7 +22,7 @@ from cryptoviz.lake.schema import GAPS
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import load_settings
 from spark_jobs.gap_logic import DaySeen, Era, Fill, TickRecord, day_gaps, eras_after, grid, refilled
-from spark_jobs.gap_seen import RECORDER, TICK, seen_of
+from spark_jobs.gap_seen import RECORDER, RULES, TICK, seen_of
 
 DAY = 1_764_028_800_000  # 2025-11-25T00:00:00Z
 STEP = 10_000
@@ -124,7 +124,7 @@ def test_eras_follow_what_ticks_tell(known: tuple[Era, ...], told: list[tuple[in
 
 def test_the_collectors_own_records_are_read() -> None:
     assert (RECORDER, TICK) == (RECORDERS_NAME, TICK_ENDPOINT)
-    settings = load_settings(collect={"tick_s": STEP / 1000})
+    settings = load_settings(collect={"tick_s": STEP / 1000}, crypto_list=("bitcoin", "ethereum"))
     recording = Recording(settings, rules_of(settings))
     recording.dropped(Batch("tick", DAY + STEP, ()))
     recording.unplanned(DAY + 2 * STEP)
@@ -134,8 +134,11 @@ def test_the_collectors_own_records_are_read() -> None:
         "coinmarketcap": TickResult("coinmarketcap", DAY, "f2", 1, DAY + 5, failure=FallbackReason.QUOTA),
     }
     closed = ClosedTick(DAY, results, {"kraken": FallbackReason.TIMEOUT}, frozenset({"binance"}))
-    body = orjson.loads(recording.notes(closed, DAY)[-1].value)["body"]
+    rules, last = (orjson.loads(note.value) for note in recording.notes(closed, DAY))
+    body = last["body"]
+    assert rules["endpoint"] == RULES
     rows = [
+        {"tick_ts": DAY, "provider": RECORDER, "endpoint": RULES, "outcome": "ok", "body": rules["body"]},
         {"tick_ts": DAY, "provider": RECORDER, "endpoint": TICK, "outcome": "ok", "body": body},
         {"tick_ts": DAY, "provider": "coingecko", "endpoint": "http://x/coins/markets", "outcome": "ok", "body": None},
         {"tick_ts": DAY + STEP, "provider": "coingecko", "endpoint": "http://x/coins/markets", "outcome": "timeout", "body": None},
@@ -146,6 +149,8 @@ def test_the_collectors_own_records_are_read() -> None:
     raw = pa.Table.from_pylist(rows).cast(pa.schema([("tick_ts", pa.timestamp("ms", "UTC")), *texts]))
     day = seen_of(None, raw)
     assert day.steps == ((DAY, STEP),)
+    # Asked for at the tick, whether anybody had a price or not.
+    assert day.wanted == {"bitcoin": (DAY, DAY), "ethereum": (DAY, DAY)}
     assert day.providers == ("binance", "coingecko", "coinmarketcap", "kraken")
     expected = TickRecord(frozenset({"coingecko"}), (("coinmarketcap", "quota"), ("kraken", "timeout")), frozenset({"binance"}))
     assert day.seen.records == {DAY: expected}
