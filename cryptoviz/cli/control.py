@@ -15,16 +15,19 @@ from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.cli.view import pipeline_view
 from cryptoviz.client import ControlClient, PipelineStatus
 from cryptoviz.components import ComponentState, ComponentStatus
-from cryptoviz.errors import ControlRefused
+from cryptoviz.errors import ControlRefused, EngineUnavailable
 from cryptoviz.settings import Settings
 
 __all__ = ["register"]
 
+_WAIT_S = 60.0
 _NAMES_HELP = "Names as `cryptoviz status` shows them; `all` means the whole pipeline."
 Names = Annotated[list[str], typer.Argument(help=_NAMES_HELP, metavar="COMPONENT...")]
 Name = Annotated[str, typer.Argument(help="Component name.", metavar="COMPONENT")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait until it is so; 0 returns at once.", min=0.0)]
+Wait = Annotated[
+    float | None, typer.Option("--wait", help="Seconds to wait until it is so (default 60, and two ticks more to start); 0 returns at once.", min=0.0)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,17 +55,17 @@ def status(
                     live.update(pipeline_view(pipeline, settings), refresh=True)
 
 
-def start(names: Names, wait: Wait = 60.0) -> None:
+def start(names: Names, wait: Wait = None) -> None:
     """Start components and what they depend on."""
     _verb(names, wait, ControlClient.start, ControlClient.start_pipeline, frozenset({ComponentState.RUNNING}))
 
 
-def stop(names: Names, wait: Wait = 60.0) -> None:
+def stop(names: Names, wait: Wait = None) -> None:
     """Stop components. Those that depend on them wait."""
     _verb(names, wait, ControlClient.stop, ControlClient.stop_pipeline, frozenset({ComponentState.STOPPED}))
 
 
-def restart(names: Names, wait: Wait = 90.0) -> None:
+def restart(names: Names, wait: Wait = None) -> None:
     """Stop components and start them again."""
     _verb(names, wait, ControlClient.restart, None, frozenset({ComponentState.RUNNING}))
 
@@ -87,12 +90,16 @@ def _show(console: Console, pipeline: PipelineStatus, settings: Settings, as_jso
 
 def _verb(
     names: list[str],
-    wait_s: float,
+    wait_s: float | None,
     one: Callable[[ControlClient, str], ComponentStatus],
     everything: Callable[[ControlClient], PipelineStatus] | None,
     wanted: frozenset[ComponentState],
 ) -> None:
-    with ControlClient.from_settings(running_settings()) as client:
+    settings = running_settings()
+    if wait_s is None:
+        # A scraper runs once a poll was good, the collector once a tick was published: that may take until the tick after the next.
+        wait_s = _WAIT_S if ComponentState.STOPPED in wanted else _WAIT_S + 2 * settings.collect.tick_s
+    with ControlClient.from_settings(settings) as client:
         whole = names == ["all"]
         if whole and everything is not None:
             names = [component.name for component in everything(client).components]
@@ -121,6 +128,11 @@ def _settled(client: ControlClient, names: list[str], wait_s: float, wanted: fro
                 raise ControlRefused(f"{name} failed: {component.message}", code="FAILED")
             return component.state in wanted
 
-        found = client.wait(max(0.1, deadline - time.monotonic()), arrived).component(name)
+        try:
+            found = client.wait(max(0.1, deadline - time.monotonic()), arrived).component(name)
+        except EngineUnavailable:
+            # Not in time, or the service itself has gone, of which the next call tells.
+            late = client.get(name)
+            raise ControlRefused(f"{name} is {late.state} after {wait_s:.0f} s: {late.message}", code="DEADLINE_EXCEEDED") from None
         if found is not None:
             yield found

@@ -16,7 +16,8 @@ from rich.text import Text
 from cryptoviz.cli.operations import run_operation
 from cryptoviz.cli.pipeline import running_settings
 from cryptoviz.cli.terminal import echo_json, printable, terminal
-from cryptoviz.client import ControlClient
+from cryptoviz.client import ControlClient, PipelineStatus
+from cryptoviz.components import ComponentState
 from cryptoviz.errors import SettingsError
 from cryptoviz.gaps import Gap, GapState
 from cryptoviz.operations import BackfillArguments
@@ -51,10 +52,11 @@ def gaps(
         found = client.gaps(
             _names(assets), start_ms=_moment(start, "--from"), end_ms=_moment(end, "--to"), of_providers=providers, with_filled=everything
         )
+        pipeline = client.list()
     if as_json:
         echo_json({"gaps": [gap.to_json_dict() for gap in found]})
         return
-    terminal().print(gaps_view(found))
+    terminal().print(gaps_view(found, pipeline))
 
 
 def backfill(
@@ -92,10 +94,16 @@ def _moment(text: str, option: str) -> int | None:
     return round(moment.timestamp() * 1000)
 
 
-def gaps_view(found: Sequence[Gap]) -> RenderableType:
-    """The ledger for a person, in eighty columns. A gap lies in one day, so that its end needs no date."""
-    if not found:
-        return Text("No gap.")
+def gaps_view(found: Sequence[Gap], pipeline: PipelineStatus | None = None) -> RenderableType:
+    """The ledger for a person, and what keeps it from telling the newest: it is behind by a minute, and says nothing of a lake that holds nothing."""
+    if pipeline is None or pipeline.state is ComponentState.RUNNING:
+        return _ledger(found) if found else Text("No gap.")
+    now = Text(f"CryptoViz is {pipeline.state}: {printable(pipeline.reason)}", style="yellow")
+    return Group(_ledger(found) if found else Text("No gap in the ledger yet; it follows a tick by a minute or so."), now)
+
+
+def _ledger(found: Sequence[Gap]) -> RenderableType:
+    """In eighty columns. A gap lies in one day, so that its end needs no date."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("from", "to", "ticks", "reason", "state", "of"):
         table.add_column(column, justify="right" if column == "ticks" else "left", no_wrap=column != "of")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
+from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState
 from cryptoviz.settings import Settings
 
 __all__ = ["PipelineStatus", "overall", "pipeline_id"]
@@ -72,8 +72,16 @@ def overall(components: Iterable[ComponentStatus]) -> tuple[ComponentState, str]
     for state in _WORST_FIRST:
         those = [component for component in wanted if component.state is state]
         if those:
-            return state, _reason(state, those, len(wanted), len(everything))
+            return state, _unreached(wanted) + _reason(state, those, len(wanted), len(everything))
     raise AssertionError("a component is in none of the states")  # the tuple above names every state
+
+
+def _unreached(wanted: list[ComponentStatus]) -> str:
+    """What to do when no provider was ever reached: then it is seldom the providers' fault."""
+    scrapers = [one for one in wanted if one.kind is ComponentKind.SCRAPER]
+    if scrapers and all(one.state is ComponentState.STARTING and one.metrics.get("failures_total", 0) > 0 for one in scrapers):
+        return "no provider has answered yet: check the network, DNS and proxy (`cryptoviz doctor`, `cryptoviz providers`); "
+    return ""
 
 
 def _reason(state: ComponentState, those: list[ComponentStatus], wanted: int, known: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,18 @@ def _status(name: str, desired: DesiredState, state: ComponentState, message: st
 )
 def test_overall_state(components: list[ComponentStatus], state: ComponentState, reason: str) -> None:
     assert overall(components) == (state, reason)
+
+
+def test_a_pipeline_whose_providers_were_never_reached_says_what_to_do() -> None:
+    def scraper(name: str, state: ComponentState, failures: float) -> ComponentStatus:
+        message = "cannot be reached: no such host"
+        return replace(LAKE, name=name, kind=ComponentKind.SCRAPER, state=state, message=message, metrics={"failures_total": failures})
+
+    one, two = scraper("scraper/one", ComponentState.STARTING, 1), scraper("scraper/two", ComponentState.STARTING, 3)
+    state, reason = overall([one, two])
+    assert state is ComponentState.STARTING
+    assert reason.startswith("no provider has answered yet: check the network, DNS and proxy (`cryptoviz doctor`, `cryptoviz providers`); ")
+    assert reason.endswith("scraper/two is STARTING: cannot be reached: no such host")
+    # One that is reached, or has not been asked, is another matter.
+    for other in (scraper("scraper/two", ComponentState.RUNNING, 3), scraper("scraper/two", ComponentState.STARTING, 0)):
+        assert overall([one, other])[1].startswith("scraper/one is STARTING")

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from cryptoviz.cli.gaps import gaps_view
 from cryptoviz.cli.main import app
+from cryptoviz.client import PipelineStatus
+from cryptoviz.components import ComponentState
 from cryptoviz.errors import SettingsError
 from cryptoviz.gaps import Gap, GapScope
 
@@ -17,9 +19,9 @@ T = 1_764_028_800_000  # 2025-11-25T00:00:00Z
 COINS = ("algorand", "bitcoin", "cardano", "vechain")
 
 
-def rendered(found: list[Gap]) -> list[str]:
+def rendered(found: list[Gap], pipeline: PipelineStatus | None = None) -> list[str]:
     file = io.StringIO()
-    Console(file=file, width=80).print(gaps_view(found))
+    Console(file=file, width=80).print(gaps_view(found, pipeline))
     return [" ".join(line.split()) for line in file.getvalue().splitlines()]
 
 
@@ -32,6 +34,15 @@ def test_an_outage_is_one_line() -> None:
         "2025-11-25 00:15:00 00:15:00 1/1 missing_asset filled bitcoin",
     ]
     assert rendered([]) == ["No gap."]
+
+
+def test_an_empty_ledger_of_a_pipeline_that_never_had_a_price_is_not_called_good() -> None:
+    never = PipelineStatus(ComponentState.STARTING, "no provider has answered yet", ())
+    assert rendered([], never) == [
+        "No gap in the ledger yet; it follows a tick by a minute or so.",
+        "CryptoViz is STARTING: no provider has answered yet",
+    ]
+    assert rendered([], PipelineStatus(ComponentState.RUNNING, "all components run", ())) == ["No gap."]
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-01-01T00:00:00"])
