@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from cryptoviz.control.channel import BUSY, ERROR_DOMAIN, STATUS_DETAILS
+from cryptoviz.masking import redact
 
 __all__ = ["busy", "invalid", "refuse"]
 
@@ -35,7 +36,7 @@ async def busy(context: Any, message: str, operation_id: str) -> NoReturn:
 
 async def refuse(context: Any, code: grpc.StatusCode, message: str, detail: Message | None = None) -> NoReturn:
     """End the call with `code`, a message that is cut to a few hundred characters, and a detail."""
-    message = _clip(message, _MAX_MESSAGE)
+    message = _clip(redact(message), _MAX_MESSAGE)
     if detail is None:
         await context.abort(code, message)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.control.pipeline import PipelineStatus
 from cryptoviz.control.v1 import control_pb2 as pb
+from cryptoviz.masking import redact
 
 __all__ = ["component_from_proto", "component_to_proto", "pipeline_from_proto", "pipeline_to_proto"]
 
@@ -17,7 +18,8 @@ def component_to_proto(status: ComponentStatus) -> pb.Component:
         desired=pb.DesiredState.Value(f"DESIRED_STATE_{status.desired.name}"),
         state=pb.ComponentState.Value(f"COMPONENT_STATE_{status.state.name}"),
         trigger=str(status.trigger),
-        message=status.message,
+        # The text of an error of a library's, which knows of no secret.
+        message=redact(status.message),
         restarts=status.restarts,
         metrics=status.metrics,
         depends_on=status.depends_on,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cryptoviz.control.times import moment_ms, stamp
 from cryptoviz.control.v1 import operations_pb2 as pb
+from cryptoviz.masking import redact
 from cryptoviz.operations import (
     Arguments,
     BackfillArguments,
@@ -67,7 +68,7 @@ def operation_to_proto(status: OperationStatus) -> pb.Operation:
         done=status.progress.done,
         total=status.progress.total,
         unit=status.progress.unit,
-        message=status.message,
+        message=redact(status.message),
         created=stamp(status.created_ms),
         ended=stamp(status.ended_ms),
         attempt=status.attempt,

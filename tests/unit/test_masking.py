@@ -11,6 +11,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
+from cryptoviz.control.convert import component_to_proto
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.masking import MASK, Redactor, hide, mask_urls
@@ -121,3 +123,15 @@ def test_a_log_line_shows_no_secret_in_values_or_traces() -> None:
     assert "swordfish" not in text
     assert "Traceback" in text
     assert "number=5" in text
+
+
+def test_a_components_message_shows_no_secret_on_the_wire() -> None:
+    hide([PLAIN])
+    status = ComponentStatus(
+        name="redis", kind=ComponentKind.ENGINE, desired=DesiredState.RUNNING, state=ComponentState.BACKOFF, trigger=Trigger.NONE,
+        message=f"ConnectionError: redis://u:swordfish@h:1 {PLAIN!r}", since_ms=0, restarts=0, metrics={}, depends_on=(), pid=None, url=None,
+    )  # fmt: skip
+    wire = component_to_proto(status).SerializeToString()
+    assert b"swordfish" not in wire
+    assert PLAIN.encode() not in wire
+    assert b"ConnectionError" in wire
