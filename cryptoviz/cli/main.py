@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from typing import NoReturn
 
 import typer
 
 from cryptoviz.cli import control, data, gaps, machine, maintain, operations, providers, replay, run_commands
+from cryptoviz.cli.edge import abandon_output, output_error, prepare_streams, require_text
 from cryptoviz.cli.terminal import terminal
-from cryptoviz.errors import CryptoVizError
+from cryptoviz.errors import CryptoVizError, SettingsError
 from cryptoviz.log import configure_logging
 
 __all__ = ["app", "main"]
+
+_WRONG_CALL = 2
 
 app = typer.Typer(
     name="cryptoviz",
@@ -26,12 +31,28 @@ for module in (run_commands, control, operations, providers, replay, gaps, maint
 
 def main() -> None:
     """Exit code 0 when done, 1 for an error of ours (one message on stderr), 2 for a wrong call."""
+    prepare_streams()
     configure_logging("WARNING")
     try:
-        app()
+        require_text(sys.argv[1:])
+    except SettingsError as error:
+        _fail(str(error), _WRONG_CALL)
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except CryptoVizError as error:
-        terminal(stderr=True).print(f"error: {error}", style="red", soft_wrap=True)
-        sys.exit(1)
+        _fail(str(error), 1)
+    except OSError as error:
+        abandon_output()
+        _fail(output_error(error), 1)
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    with contextlib.suppress(OSError):
+        terminal(stderr=True).print(f"error: {text}", style="red", soft_wrap=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

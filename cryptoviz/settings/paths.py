@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptoviz.errors import SettingsError
+from cryptoviz.settings.seed_names import SEED_NAMES
 
-__all__ = ["cache_dir", "data_dir", "require_usable"]
+__all__ = ["cache_dir", "data_dir", "require_text", "require_usable"]
 
 
 def data_dir() -> Path:
@@ -30,6 +32,16 @@ def require_usable(path: Path) -> Path:
     if any(unicodedata.category(character) == "Cc" for character in str(path)):
         raise ValueError("the path holds a control character (a line end, a tab): choose a folder without one")
     return path
+
+
+def require_text(environment: Mapping[str, str]) -> None:
+    """Raises SettingsError for a setting in the environment whose bytes are not UTF-8. Its value is not shown: it may be a key."""
+    for name, value in environment.items():
+        if name.upper().startswith("CRYPTOVIZ_") or name in SEED_NAMES:
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise SettingsError(f"{name} is not UTF-8", setting=name) from None
 
 
 def _below_home(variable: str, folder: str, setting: str) -> Path:

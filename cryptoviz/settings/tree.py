@@ -15,7 +15,7 @@ from cryptoviz.errors import SettingsError
 from cryptoviz.masking import hide, mask_urls
 from cryptoviz.settings.credentials import read_credentials, with_credentials
 from cryptoviz.settings.network import NetworkSettings
-from cryptoviz.settings.paths import cache_dir, data_dir, require_usable
+from cryptoviz.settings.paths import cache_dir, data_dir, require_text, require_usable
 from cryptoviz.settings.secret_types import secrets_in
 from cryptoviz.settings.sections import (
     LOOPBACK,
@@ -163,6 +163,7 @@ def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -
     Raises:
         SettingsError: names the setting, the value and what is valid.
     """
+    require_text(os.environ)
     try:
         settings = Settings(profile=profile, **overrides)
         if profile == "demo":
