@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -15,7 +16,8 @@ from pathlib import Path
 import orjson
 
 from cryptoviz.cli.leash import Leash
-from cryptoviz.errors import EngineUnavailable
+from cryptoviz.errors import EngineUnavailable, PreflightError
+from cryptoviz.home_lock import HomeLock
 from cryptoviz.log_rotation import ROTATE_BYTES
 from cryptoviz.process_identity import ProcessIdentity, descendants, processes_with, wait_ended
 from cryptoviz.services.java import java_home
@@ -144,22 +146,21 @@ def stop_ray(settings: Settings, record: ClusterRecord | None = None) -> bool:
     for process in alive:
         process.send(signal.SIGKILL)
     wait_ended(alive, 3.0)
-    current = read_record(settings)
-    if current is not None and current != record:
-        return True  # another was started since: its files are its own
-    forget_cluster(settings)
+    # Who holds the home, a foreground command whose cluster this was or one that starts another, sees to what is left.
+    with contextlib.suppress(PreflightError), HomeLock(settings.home, "cryptoviz down"):
+        forget_cluster(settings)
     return True
 
 
 def forget_cluster(settings: Settings) -> None:
-    """Remove what a cluster that has ended left: stray processes, its record, Ray's folder."""
+    """Remove what a cluster that has ended left: stray processes, its record, Ray's folder. The caller holds the home."""
     end_leftovers(settings)
     _record_file(settings).unlink(missing_ok=True)
     remove_ray_folder(settings)
 
 
 def end_leftovers(settings: Settings) -> int:
-    """Kill what a guard that was killed itself has left of this home's clusters, and say how much. The caller knows that none runs."""
+    """Kill what a guard that was killed itself has left of this home's clusters, and say how much. The caller holds the home, and none runs."""
     ended = 0
     for _ in range(_LEFTOVER_ROUNDS):
         left = processes_with(_CLUSTER_VARIABLE, str(settings.home))

@@ -19,7 +19,7 @@ _OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBAD
 
 
 def prepare_streams() -> None:
-    """Characters that an output's encoding lacks become JSON escapes, which in JSON says the same; a closed output takes everything."""
+    """Characters that an output's encoding lacks become escapes as in JSON, where they mean the same; a closed output takes everything."""
     codecs.register_error(_ESCAPES, _escape)
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)

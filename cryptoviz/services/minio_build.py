@@ -48,7 +48,7 @@ def build_minio(settings: Settings, progress: ProgressReporter) -> Path:
     """
     target = minio_program(settings)
     go = find_go()
-    work = settings.cache / "minio" / "build"
+    work = target.parent / ".build"
     environment = _go_environment(work)
     what = f"MinIO {MINIO_VERSION.rpartition('-')[2]} (from source, about 2 minutes, once)"
     progress.begin(what, _PACKAGES, "packages")
