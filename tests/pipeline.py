@@ -35,13 +35,17 @@ PORT_SETTINGS = (
 )  # fmt: skip
 
 
+EXTRA_ENVIRONMENT: dict[str, str] = {}
+"""What a test adds to the environment of its demo."""
+
+
 def environment(home: Path, tick_s: float) -> dict[str, str]:
     """Environment of an isolated demo."""
     names = [f"CRYPTOVIZ_{name}" for name in PORT_SETTINGS]
     own = dict(zip(names, map(str, free_ports(len(names))), strict=True))
     own |= {"CRYPTOVIZ_HOME": str(home), "CRYPTOVIZ_COLLECT__TICK_S": str(tick_s)}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CRYPTOVIZ_", "RAY_"))}
-    return kept | own
+    return kept | own | EXTRA_ENVIRONMENT
 
 
 @dataclass(frozen=True)

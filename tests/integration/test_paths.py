@@ -9,7 +9,9 @@ import pytest
 import redis
 
 from cryptoviz.services.engines import build_engine
+from cryptoviz.settings import load_settings
 from tests.integration.test_engines import consume, own_settings, produce, store
+from tests.pipeline import running_demo
 
 pytestmark = pytest.mark.integration
 
@@ -55,3 +57,16 @@ def test_object_store_and_redis_keep_their_data_below_a_home_of_any_name(tmp_pat
     assert b"one" in b"".join(path.read_bytes() for path in (settings.home / "redis" / "appendonlydir").glob("*.aof"))
     assert [each.name for each in tmp_path.iterdir()] == [name]
     assert [each.name for each in (tmp_path / name).iterdir()] == ["home"]
+
+
+@pytest.mark.timeout(600)
+def test_a_whole_demo_commits_rows_in_a_home_and_with_a_cache_of_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray, Spark with its checkpoint, the jars' class path and the dashboard too."""
+    cache = tmp_path / "José's, 100% #cache"
+    cache.symlink_to(load_settings().cache)
+    monkeypatch.setattr("tests.pipeline.EXTRA_ENVIRONMENT", {"CRYPTOVIZ_CACHE": str(cache)})
+    home = tmp_path / "José a,b 100%25 'q' $x #1" / "home"
+    with running_demo(home) as demo:
+        assert demo.lake_rows_by_delta()
+    assert {each.name for each in tmp_path.iterdir()} == {cache.name, home.parent.name}
+    assert [each.name for each in home.parent.iterdir()] == ["home"]
