@@ -15,7 +15,7 @@ from typing import Self
 from cryptoviz.errors import PreflightError
 from cryptoviz.home import LOCK
 
-__all__ = ["HomeLock", "is_held"]
+__all__ = ["HomeLock", "engine_lock", "is_held"]
 
 _WRITE_WAIT_S = 1.0
 """The holder says who it is right after it has the lock."""
@@ -27,10 +27,11 @@ class HomeLock:
     Args:
         home: an existing folder.
         command: what the holder is, for those who are refused.
+        name: of the lock's file in it.
     """
 
-    def __init__(self, home: Path, command: str) -> None:
-        self._path = home / LOCK
+    def __init__(self, home: Path, command: str, name: str = LOCK) -> None:
+        self._path = home / name
         self._command = command
         self._descriptor: int | None = None
 
@@ -81,6 +82,12 @@ class HomeLock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.release()
+
+
+def engine_lock(home: Path, engine: str) -> HomeLock:
+    """Held by the process that runs an embedded engine on this home, and by a reset."""
+    (home / "run").mkdir(parents=True, exist_ok=True)
+    return HomeLock(home / "run", f"{engine} of this home", f"{engine}.lock")
 
 
 def is_held(home: Path) -> str:

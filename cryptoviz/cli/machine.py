@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +19,9 @@ from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.doctor import examine
 from cryptoviz.errors import PreflightError
 from cryptoviz.home import Removed, foreign_reason, remove_data
-from cryptoviz.home_lock import HomeLock
+from cryptoviz.home_lock import HomeLock, engine_lock
 from cryptoviz.masking import MASK, mask_urls
+from cryptoviz.services.engines import ENGINE_NAMES
 from cryptoviz.settings import Settings, load_settings
 from cryptoviz.settings.origin import setting_sources
 
@@ -90,7 +92,10 @@ def reset(
         if not yes and not typer.confirm(f"Remove all data that a pipeline collected in {home}?"):
             raise typer.Exit(1)
         forget_cluster(settings)
-        removed = remove_data(home)
+        with ExitStack() as engines:
+            for name in ENGINE_NAMES:
+                engines.enter_context(engine_lock(home, name))
+            removed = remove_data(home)
     _tell_removed(home, removed)
 
 

@@ -12,7 +12,8 @@ import psutil
 from pydantic import SecretStr
 
 from cryptoviz.components import Probe
-from cryptoviz.errors import CryptoVizError, EngineUnavailable, SettingsError, TerminalError
+from cryptoviz.errors import CryptoVizError, EngineUnavailable, PreflightError, SettingsError, TerminalError
+from cryptoviz.home_lock import HomeLock, engine_lock
 from cryptoviz.log import get_logger, log_path
 from cryptoviz.services.ports import PortUse, is_free, require_free
 from cryptoviz.services.process import ChildProcess
@@ -35,6 +36,7 @@ class EmbeddedEngine(ABC):
         self._settings = settings
         self._child: ChildProcess | None = None
         self._prepared = False
+        self._lock: HomeLock | None = None
 
     @property
     def url(self) -> str | None:
@@ -68,6 +70,7 @@ class EmbeddedEngine(ABC):
         self.close()
         if child is not None:
             child.stop(grace_s)
+        self._let_go()
 
     def probe(self) -> Probe:
         """Ask it."""
@@ -115,15 +118,39 @@ class EmbeddedEngine(ABC):
         """Let go of client connections."""
 
     def _launch(self) -> ChildProcess:
-        wait = threading.Event()
         deadline = time.monotonic() + _PORT_WAIT_S
-        while not all(is_free(use.port, use.host) for use in self.ports()) and time.monotonic() < deadline:
-            wait.wait(_POLL_S)
-        require_free(self.ports())
         claim_home(self._settings)
-        child = ChildProcess(self.name, self.command(), log_path(self._settings, self.name), self.environment(), self.folder)
-        child.start()
+        self._hold_data(deadline)
+        try:
+            wait = threading.Event()
+            while not all(is_free(use.port, use.host) for use in self.ports()) and time.monotonic() < deadline:
+                wait.wait(_POLL_S)
+            require_free(self.ports())
+            child = ChildProcess(self.name, self.command(), log_path(self._settings, self.name), self.environment(), self.folder)
+            child.start()
+        except BaseException:
+            self._let_go()
+            raise
         return child
+
+    def _hold_data(self, deadline: float) -> None:
+        """Two engines on the same data would destroy it. A predecessor that is being killed lets go in a moment."""
+        wait = threading.Event()
+        while self._lock is None:
+            lock = engine_lock(self._settings.home, self.name)
+            try:
+                lock.acquire()
+            except PreflightError as error:
+                if time.monotonic() > deadline:
+                    raise EngineUnavailable(f"{self.name} is not started: {error}", engine=self.name, address=str(self._settings.home)) from None
+                wait.wait(_POLL_S)
+            else:
+                self._lock = lock
+
+    def _let_go(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
 
     def _await_answer(self, child: ChildProcess) -> None:
         wait = threading.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError, UnknownComponent
+from cryptoviz.home_lock import engine_lock
 from cryptoviz.services.engines import ENGINE_NAMES, Engine, build_engine
 from cryptoviz.services.external import ExternalEngine
 from cryptoviz.services.kafka import server_properties
@@ -153,3 +155,20 @@ def test_kafka_without_a_password_starts_open_only_if_the_settings_say_so() -> N
     assert not [name for name in opened if "sasl" in name]
     with pytest.raises(SettingsError, match="the embedded broker has SASL_PLAINTEXT"):
         load_settings(kafka={"security_protocol": "SSL"})
+
+
+def test_one_engine_at_a_time_works_on_a_home_s_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on other ports: a second one would write into the same files. And no reset removes them meanwhile."""
+    monkeypatch.setattr("cryptoviz.services.embedded._PORT_WAIT_S", 0.2)
+    claim_home(load_settings(home=tmp_path))
+    first, second = (build_engine("redis", load_settings(home=tmp_path, redis={"port": free_port()})) for _ in range(2))
+    first.start()
+    try:
+        with pytest.raises(EngineUnavailable, match=rf"redis of this home` \(process {os.getpid()},"):
+            second.start()
+        with pytest.raises(PreflightError, match="redis of this home"):
+            engine_lock(tmp_path, "redis").acquire()
+    finally:
+        first.stop()
+    second.start()
+    second.stop()
