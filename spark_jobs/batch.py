@@ -14,6 +14,7 @@ from cryptoviz.lake.progress import merge
 from cryptoviz.log import get_logger
 from spark_jobs.fetch import OffsetRange
 from spark_jobs.patience import Patience
+from spark_jobs.plan import Ranges
 from spark_jobs.source import KafkaTopics
 from spark_jobs.spec import DEAD_TABLE
 from spark_jobs.tablelog import TableLog
@@ -60,7 +61,11 @@ class BatchWriter:
         self._stopping = threading.Event()
         self.patience = Patience(self._stopping)
         self.guard: Callable[[], None] = lambda: None
-        """Asked before each batch; raises when this job may not go on."""
+        """Asked before each batch and before its commits; raises when this job may not go on."""
+        self.announce: Callable[[Ranges], None] = lambda _: None
+        """Told what is about to be written (`BatchPlan.write`), before it is."""
+        self.avoid: Mapping[str, frozenset[str]] = {}
+        """See `WritePlan`."""
         self._idle = threading.Event()
         self._idle.set()
 
@@ -73,8 +78,8 @@ class BatchWriter:
         self._stopping.set()
         return self._idle.wait(timeout_s)
 
-    def run(self, ends: Position) -> None:
-        """Write and commit one batch that ends at `ends`.
+    def run(self, ends: Position, *, again: bool = False) -> None:
+        """Write and commit one batch that ends at `ends`. `again`: an earlier run may have written files of it, of any table.
 
         Raises:
             CryptoVizError: nothing was lost or doubled; the query ends and a new run goes on from the last commits.
@@ -84,7 +89,7 @@ class BatchWriter:
             if self._stopping.is_set():
                 raise LakeError("the lake job is stopping")
             self.guard()
-            self._run(ends)
+            self._run(ends, again=again)
         except CryptoVizError as error:
             if not self._stopping.is_set():
                 self.failure = error
@@ -93,12 +98,18 @@ class BatchWriter:
             self.patience.over()
             self._idle.set()
 
-    def _run(self, ends: Position) -> None:
+    def _run(self, ends: Position, *, again: bool) -> None:
         begun = time.monotonic()
         moved = {key for key, end in ends.items() if end > self.position.get(key, 0)}
-        parts = self.patience.run(lambda: self._write(moved, ends)) if moved else []
+        ranges = [
+            OffsetRange(topic, partition, self.position.get((topic, partition), 0), ends[topic, partition]) for topic, partition in sorted(moved)
+        ]
+        if ranges:
+            self.patience.run(lambda: self.announce({(self._topics[one.topic].topic_id, one.partition): (one.start, one.end) for one in ranges}))
+        parts = self.patience.run(lambda: self._write(ranges)) if ranges else []
         self.patience.run(self._check_topics)
-        committed = self._commit(parts, ends, moved)
+        self.guard()
+        committed = self._commit(parts, ends, moved, again=again)
         now = time.monotonic()
         rows = {table: sum(part.part.rows for part in parts if part.table == table) for table in self._logs}
         self.stats = replace(
@@ -113,17 +124,15 @@ class BatchWriter:
         self.position = merge(self.position, ends)
         log.debug("batch", files=len(parts), ms=round(self.stats.batch_ms), **rows)
 
-    def _write(self, moved: set[tuple[str, int]], ends: Position) -> list[TablePart]:
+    def _write(self, ranges: list[OffsetRange]) -> list[TablePart]:
         plan = WritePlan(
             topics=self._topics,
             tables={table: log_.address for table, log_ in self._logs.items()},
             access=self._access,
             max_bytes=self._max_bytes,
             skip_below={table: log_.progress.offsets for table, log_ in self._logs.items()},
+            avoid=self.avoid,
         )
-        ranges = [
-            OffsetRange(topic, partition, self.position.get((topic, partition), 0), ends[topic, partition]) for topic, partition in sorted(moved)
-        ]
         found = self._tasks.write(plan, ranges)
         errors = [one for one in found if isinstance(one, CryptoVizError)]
         if errors:
@@ -141,8 +150,10 @@ class BatchWriter:
                     topic=topic,
                 )
 
-    def _commit(self, parts: Iterable[TablePart], ends: Position, moved: set[tuple[str, int]]) -> bool:
-        """Dead letters, then raw, then prices: a table whose topic moved also commits without files, so that its progress does not fall behind."""
+    def _commit(self, parts: Iterable[TablePart], ends: Position, moved: set[tuple[str, int]], *, again: bool) -> bool:
+        """Dead letters, then raw, then prices: a table whose topic moved also commits without files, so that its progress does not fall behind. When
+        a batch is made again all tables do, so that what is left of its first time lies below their progress.
+        """
         by_table: dict[str, list[WrittenPart]] = {}
         for part in parts:
             by_table.setdefault(part.table, []).append(part.part)
@@ -154,7 +165,7 @@ class BatchWriter:
                 if (plan := self._topics[topic]) and table in (DEAD_TABLE, plan.spec.table)
             }
             files = by_table.get(table, [])
-            if files or (own and table != DEAD_TABLE):
+            if files or (own and (again or table != DEAD_TABLE)):
                 self.patience.run(partial(self._logs[table].commit, files, own))
                 committed = True
         return committed

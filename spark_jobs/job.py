@@ -1,7 +1,7 @@
 """The lake job: Kafka's two topics into the lake's tables, by one Spark query on RayDP. Plain and blocking; `spark_jobs.actor` hosts it.
 
-Start: topic ids and table progress -> fence the tables -> clear leftovers -> Spark up -> query from the tables' own offsets. The Delta logs are the
-only truth about progress; the Spark checkpoint is scratch and made new each time.
+Start: topic ids -> fence the tables, which say how far they are -> take the plan over -> clear leftovers -> Spark up -> the batch that an earlier run
+had planned and not committed, once more -> query from there. The Delta logs are the only truth about progress; the Spark checkpoint is scratch.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deltalake.exceptions import DeltaError
+from minio.error import MinioException
+from urllib3.exceptions import HTTPError
 
 from cryptoviz.components import Probe
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.kafka import java_config
+from cryptoviz.lake.cell import S3Cell
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
-from cryptoviz.lake.parts import Part, short_topic_id
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
 from cryptoviz.log import get_logger
 from cryptoviz.services.jars import spark_jars_dir
@@ -31,11 +32,14 @@ from cryptoviz.settings import Settings
 from spark_jobs.batch import BatchWriter
 from spark_jobs.lease import lease_of
 from spark_jobs.orphans import remove_orphans
+from spark_jobs.patience import Patience
+from spark_jobs.plan import BatchPlan, Planned
 from spark_jobs.predecessor import end_earlier_writers
 from spark_jobs.session import RUN_VARIABLE, start_session, stop_session, task_slots
 from spark_jobs.source import KafkaTopics, parse_batch_offsets
 from spark_jobs.spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
-from spark_jobs.start import check_start
+from spark_jobs.start import StartPoint, check_start, redo_ends
+from spark_jobs.sweep import StartSweep
 from spark_jobs.tablelog import TableLog
 from spark_jobs.tally import ReasonTally
 from spark_jobs.tasks import SparkTasks
@@ -43,13 +47,15 @@ from spark_jobs.warm import warm_up
 from spark_jobs.watch import Watcher
 from spark_jobs.write import TopicPlan
 
-__all__ = ["LakeJob", "lake_id"]
+__all__ = ["PLAN", "LakeJob", "lake_id"]
 
 log = get_logger("lake")
 
 _DRAIN_S = 12.0
 _STOP_S = 12.0
-# A writer on another node, or an upload still on its way, may finish after the start: its file is cleared away a little later.
+_REDO_S = 60.0  # a store that is away for longer fails the start, which is tried again
+PLAN = "_leases/lake-plan.json"
+# A writer on another machine, or an upload still on its way, may finish after the start: its file is cleared away a little later.
 _LATE_SWEEP_S = 20.0
 
 
@@ -66,6 +72,7 @@ class LakeJob:
             table: TableLog(table_address(settings.s3, table), schema, settings.s3.storage_options(), self._run)
             for table, schema in ((DEAD_TABLE, DEAD_LETTERS), ("raw", RAW), ("prices", PRICES))
         }
+        self._plan = BatchPlan(S3Cell(self._access, settings.s3.lake_bucket, PLAN), self._run)
         self._scratch: Path | None = None
         self._writer: BatchWriter | None = None
         self._watcher: Watcher | None = None
@@ -85,22 +92,25 @@ class LakeJob:
         described = self._kafka.describe()
         topics = self._topic_plans(described)
         self._lease.acquire()  # before the tables are fenced: who is refused here must not end the job that is at work
-        for table_log in self._logs.values():
-            table_log.open()
-        start = self._start_offsets(described, topics)
+        planned = self._fence(described)
+        points = self._start_points(described, topics)
+        start = check_start(points, accept_lost=self._settings.lake.accept_lost_offsets)
+        redo = redo_ends(points, start, planned.ranges)
         end_earlier_writers(RUN_VARIABLE, lake_id(self._settings), self._run)
-        removed = self._sweep()
+        by_id = {(described[topic][0], partition): end for (topic, partition), end in redo.items()}
+        removed = StartSweep(minio_client(self._access), self._plan, by_id, self._lease.check).run(self._logs)
         tables_ms = (time.monotonic() - begun) * 1000
         session = start_session(self._settings, spark_jars_dir(self._settings), f"{lake_id(self._settings)}/{self._run}")
         spark_ms = (time.monotonic() - begun) * 1000 - tables_ms
         tasks = SparkTasks(session, self._settings.kafka)
         warm_up(tasks, task_slots(self._settings))
-        self._writer = BatchWriter(topics, self._logs, self._kafka, tasks, self._access, self._settings.kafka.max_record_bytes)
-        self._writer.guard = self._lease.check
-        self._writer.begin_at({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
-        writer = self._writer
+        writer = self._writer = BatchWriter(topics, self._logs, self._kafka, tasks, self._access, self._settings.kafka.max_record_bytes)
+        writer.guard, writer.announce, writer.avoid = self._lease.check, self._plan.write, self._plan.avoid
+        writer.begin_at({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
+        if redo:
+            self._redo(writer, redo)
         self._watcher = Watcher(session, writer, self._kafka, self._lease, ReasonTally(self._settings, lambda: writer.stats.dead_letters))
-        self._query = self._begin_query(session, start)
+        self._query = self._begin_query(session, writer.position)
         self._watcher.watch(self._query)
         self._late_sweep = threading.Timer(_LATE_SWEEP_S, self._sweep_late)
         self._late_sweep.daemon = True
@@ -146,12 +156,35 @@ class LakeJob:
             kafka.raw_topic: TopicPlan(described[kafka.raw_topic][0], RAW_SPEC),
         }
 
-    def _start_offsets(self, described: Mapping[str, tuple[str, int]], topics: Mapping[str, TopicPlan]) -> dict[str, dict[int, int]]:
-        owners = {topic: self._logs[plan.spec.table].progress.offsets for topic, plan in topics.items()}
-        return check_start(self._kafka.start_points(described, owners), accept_lost=self._settings.lake.accept_lost_offsets)
+    def _fence(self, described: Mapping[str, tuple[str, int]]) -> Planned:
+        """Nobody else commits from now on, and nobody else begins a batch. What was planned last.
 
-    def _begin_query(self, session: Any, start: Mapping[str, Mapping[int, int]]) -> Any:
+        The tables are looked at once more after the plan was taken over: whoever fences them later takes the plan over later too.
+        """
+        partitions = [(topic_id, partition) for topic_id, count in described.values() for partition in range(count)]
+        for table_log in self._logs.values():
+            table_log.open(partitions)
+        planned = self._plan.take()
+        for table_log in self._logs.values():
+            table_log.check_ours()
+        return planned
+
+    def _start_points(self, described: Mapping[str, tuple[str, int]], topics: Mapping[str, TopicPlan]) -> list[StartPoint]:
+        owners = {topic: self._logs[plan.spec.table].progress.offsets for topic, plan in topics.items()}
+        return self._kafka.start_points(described, owners)
+
+    def _redo(self, writer: BatchWriter, ends: Mapping[tuple[str, int], int]) -> None:
+        """The batch that an earlier run had planned: the same files, byte for byte, and this time their commits."""
+        whole, writer.patience = writer.patience, Patience(threading.Event(), _REDO_S)
+        writer.run(ends, again=True)
+        writer.patience = whole
+        log.info("planned batch made again", run=self._run, ends={f"{topic}[{partition}]": end for (topic, partition), end in sorted(ends.items())})
+
+    def _begin_query(self, session: Any, position: Mapping[tuple[str, int], int]) -> Any:
         kafka, lake = self._settings.kafka, self._settings.lake
+        start: dict[str, dict[int, int]] = {}
+        for (topic, partition), offset in sorted(position.items()):
+            start.setdefault(topic, {})[partition] = offset
         scratch_root = self._settings.home / "lake-scratch"
         shutil.rmtree(scratch_root, ignore_errors=True)
         scratch_root.mkdir(parents=True)
@@ -181,28 +214,14 @@ class LakeJob:
             .start()
         )
 
-    def _sweep(self) -> int:
-        client = minio_client(self._access)
-        removed = 0
-        for table_log in self._logs.values():
-            orphans = remove_orphans(client, table_log.address, table_log.known_paths)
-            removed += len(orphans)
-            if orphans:
-                log.info("leftovers of a cut-off batch removed", table=table_log.address.table, files=len(orphans))
-        return removed
-
     def _sweep_late(self) -> None:
-        """Only below the tables' progress, where no file of this run can still be on its way to a commit."""
+        """Only what can never be committed any more."""
         client = minio_client(self._access)
         for table_log in self._logs.values():
-            ends = {(short_topic_id(topic_id), partition): offset for (topic_id, partition), offset in table_log.progress.offsets.items()}
-
-            def below_progress(part: Part, ends: Mapping[tuple[str, int], int] = ends) -> bool:
-                return part.end < ends.get((part.topic, part.partition), 0)
-
             try:
-                orphans = remove_orphans(client, table_log.address, table_log.fresh_paths, below_progress)
-            except (CryptoVizError, DeltaError, OSError) as error:
+                self._lease.check()
+                orphans = remove_orphans(client, table_log.address, table_log.known())
+            except (CryptoVizError, MinioException, HTTPError) as error:
                 log.warning("the late sweep failed", table=table_log.address.table, error=str(error))
                 continue
             if orphans:

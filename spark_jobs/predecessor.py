@@ -1,5 +1,8 @@
 """Makes sure that the writers of an earlier run of this lake job, cut off by kill -9, are gone before its leftovers are cleared away.
 
+It keeps the machine tidy and makes nothing safe: writers on another machine are out of reach, and need not be reached. They upload the files of the
+batch that their run had planned, which the new run makes too, byte for byte (`spark_jobs.plan`).
+
 Spark's Python workers end with their JVM within about a second. Here they are found by the mark in their environment, waited for, and ended.
 """
 

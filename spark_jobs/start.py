@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptoviz.errors import LakeError
+from spark_jobs.plan import Ranges
 
-__all__ = ["StartPoint", "check_start"]
+__all__ = ["StartPoint", "check_start", "redo_ends"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +52,15 @@ def check_start(points: list[StartPoint], *, accept_lost: bool = False) -> dict[
             )
         start.setdefault(point.topic, {})[point.partition] = max(progress, point.earliest)
     return start
+
+
+def redo_ends(points: list[StartPoint], start: Mapping[str, Mapping[int, int]], planned: Ranges) -> dict[tuple[str, int], int]:
+    """The ends, by topic and partition, of what an earlier run had planned and no commit has: its files may be there, so the first batch of this run
+    makes the same. That takes the same bounds: what begins elsewhere, ends past what Kafka has, or is of a topic that is no more, is left out.
+    """
+    found = {}
+    for point in points:
+        begin, end = planned.get((point.topic_id, point.partition), (0, 0))
+        if begin == start[point.topic][point.partition] and begin < end <= point.end:
+            found[point.topic, point.partition] = end
+    return found

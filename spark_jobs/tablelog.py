@@ -8,7 +8,7 @@ and we refuse to go on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
 import pyarrow as pa
@@ -20,10 +20,11 @@ from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import TableAddress, one_line
 from cryptoviz.lake.parts import parse_part
-from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress, merge, read_progress
+from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress, kept_offsets, merge, offset_app, offsets_of_rows, read_progress
 from cryptoviz.lake.schema import PARTITION_BY
 from cryptoviz.log import get_logger
 from spark_jobs.evolve import SchemaChange, plan_change
+from spark_jobs.orphans import Known
 from spark_jobs.written import WrittenPart
 
 __all__ = ["CONFIGURATION", "TableLog"]
@@ -55,8 +56,10 @@ class TableLog:
         self._app_version = 0
         self._in_doubt = False
 
-    def open(self) -> None:
+    def open(self, partitions: Collection[tuple[str, int]] = ()) -> None:
         """Open or create the table, read its progress, and fence: an older job's next commit is refused. Then give it the columns that are new.
+
+        `partitions` (topic UUID, partition) are those whose progress is found also where a foreign tool has cleaned the log.
 
         Raises:
             EngineUnavailable: the object store does not answer.
@@ -64,14 +67,10 @@ class TableLog:
         """
         try:
             self._table = self._load()
-            before = read_progress(self._table)
             self._app_version = self._table.transaction_version(self._app) or 0
-            if before is None and self._app_version:
-                raise LakeError(
-                    f"{self.address.uri}: the log has commits of the lake job but no longer says how far it came", table=self.address.table
-                )
+            before = self._progress_of(self._table, partitions)
             change = plan_change(self.address.table, self._table.schema(), self._schema)  # before the fence: a refusal changes nothing
-            self._commit([], self._next(dict(before.offsets) if before else {}))
+            self._commit([], self._next(before))
             self._evolve(change)
         except (DeltaError, OSError) as error:
             raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
@@ -94,14 +93,45 @@ class TableLog:
     def _refused(self, error: Exception) -> EngineUnavailable:
         return EngineUnavailable(f"the object store did not take the commit to {self.address.uri}: {one_line(error)}", engine="object-store")
 
-    def known_paths(self) -> set[str]:
-        """Relative paths of the files in the table's present version."""
-        return set(pa.table(self._open_table().get_add_actions()).column("path").to_pylist())
+    def check_ours(self) -> None:
+        """Look at the newest version.
 
-    def fresh_paths(self) -> set[str]:
-        """As `known_paths`, by a reader of its own: for other threads than the owner's."""
-        table = DeltaTable(self.address.uri, storage_options=self._options)
-        return set(pa.table(table.get_add_actions()).column("path").to_pylist())
+        Raises:
+            LakeError: another job has fenced this table since.
+            EngineUnavailable: the object store does not answer.
+        """
+        table = self._open_table()
+        try:
+            table.update_incremental()
+            self._was_made(table, self.progress)
+        except (DeltaError, OSError) as error:
+            raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
+
+    def known(self) -> Known:
+        """The newest version's files, by a reader of its own, so for any thread; with the progress of this run, which is not newer.
+
+        Raises:
+            EngineUnavailable: the object store does not answer.
+        """
+        offsets = self.progress.offsets
+        try:
+            table = DeltaTable(self.address.uri, storage_options=self._options)
+            return Known.of(pa.table(table.get_add_actions()).column("path").to_pylist(), offsets)
+        except (DeltaError, OSError) as error:
+            raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
+
+    def _progress_of(self, table: DeltaTable, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """By the newest commit's metadata and the app transactions, the later of both; by the rows where the log says nothing any more (a table
+        without rows is read from the beginning: there is nothing to double).
+        """
+        before = read_progress(table)
+        offsets = merge(before.offsets if before else {}, kept_offsets(table, partitions))
+        if not offsets and before is None and self._app_version:
+            offsets = offsets_of_rows(table)
+            log.warning(
+                "another tool has removed how far the lake job came from the log: taken from the rows", table=self.address.table, found=len(offsets)
+            )
+        return offsets
 
     def _load(self) -> DeltaTable:
         try:
@@ -161,7 +191,7 @@ class TableLog:
                     CommitProperties(
                         custom_metadata={METADATA_KEY: progress.to_json()},
                         max_commit_retries=0,  # a conflict is ours to judge
-                        app_transactions=[Transaction(self._app, progress.sequence)],
+                        app_transactions=[Transaction(self._app, progress.sequence), *self._kept(progress)],
                     )
                 )
             except CommitFailedError as error:
@@ -175,6 +205,11 @@ class TableLog:
             self._settle(progress)
             return
         raise LakeError(f"{self.address.uri}: {_RETRIES} commits by others came in between one of ours", table=self.address.table)
+
+    def _kept(self, progress: Progress) -> list[Transaction]:
+        """What has moved, as app transactions; everything with the first commit of a run."""
+        before = self.progress.offsets
+        return [Transaction(offset_app(*key), offset) for key, offset in sorted(progress.offsets.items()) if before.get(key) != offset]
 
     def _settle(self, progress: Progress) -> None:
         self.progress, self._app_version, self._in_doubt = progress, progress.sequence, False

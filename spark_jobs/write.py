@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,7 +43,8 @@ class TopicPlan:
 class WritePlan:
     """All that a task needs, shipped inside the serialized function: the S3 secret shows in no process list and no log.
 
-    `skip_below[table][(topic id, partition)]` is the first offset that the table still needs: rows below it are there already.
+    `skip_below[table][(topic id, partition)]` is the first offset that the table still needs: rows below it are there already. `avoid[table]` are
+    names that no file may get (`spark_jobs.plan`): such a one becomes two.
     """
 
     topics: Mapping[str, TopicPlan]
@@ -51,6 +52,7 @@ class WritePlan:
     access: S3Access
     max_bytes: int
     skip_below: Mapping[str, Mapping[tuple[str, int], int]] = field(default_factory=dict)
+    avoid: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def write_parts(batches: Iterable[pa.RecordBatch], topic: str, partition: int, plan: WritePlan, put: Put) -> Iterator[TablePart]:
@@ -115,9 +117,23 @@ class _Chunk:
             return
         for day, of_day in split_days(rows, time_column):
             part = Part(short_topic_id(self._topic.topic_id), self._partition, start, self._end, day)
-            data = encode(of_day, stats_columns)
-            put(self._plan.tables[table], part.path, data)
-            yield TablePart(table, WrittenPart(part.path, data.size, of_day.num_rows, statistics(of_day, stats_columns)))
+            for named, of_part in self._named(table, part, of_day):
+                data = encode(of_part, stats_columns)
+                put(self._plan.tables[table], named.path, data)
+                yield TablePart(table, WrittenPart(named.path, data.size, of_part.num_rows, statistics(of_part, stats_columns)))
+
+    def _named(self, table: str, part: Part, rows: pa.Table) -> Iterator[tuple[Part, pa.Table]]:
+        """The rows under their name, or the last offset's in a file of its own where the name may not be used again."""
+        if part.path not in self._plan.avoid.get(table, ()) or part.start == part.end:
+            yield part, rows
+            return
+        earlier = pc.less(rows.column("kafka_offset"), part.end)
+        for piece, of_piece in (
+            (replace(part, end=part.end - 1), rows.filter(earlier)),
+            (replace(part, start=part.end), rows.filter(pc.invert(earlier))),
+        ):
+            if of_piece.num_rows:
+                yield from self._named(table, piece, of_piece)
 
     def _with_origin(self, rows: pa.Table, offsets: pa.Array) -> pa.Table:
         origin = [

@@ -1,15 +1,21 @@
-"""How far a table is: the next offset to read of each topic-partition, as its Delta log's last commit says."""
+"""How far a table is: the next offset to read of each topic-partition, as its Delta log says.
+
+Each commit says it twice: in its own metadata, readable and whole, and as one app transaction for each topic-partition (`offset_app`). Metadata goes
+with the log entry when a foreign tool's checkpoint and clean-up remove it; app transactions are part of every checkpoint.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+import pyarrow as pa
 
 from cryptoviz.errors import LakeError
 from cryptoviz.lake.delta import DeltaTable
 
-__all__ = ["METADATA_KEY", "Offsets", "Progress", "merge", "read_progress"]
+__all__ = ["METADATA_KEY", "Offsets", "Progress", "kept_offsets", "merge", "offset_app", "offsets_of_rows", "read_progress"]
 
 METADATA_KEY = "cryptoviz"
 _VERSION = 1
@@ -62,14 +68,40 @@ def merge(before: Offsets, after: Offsets) -> dict[tuple[str, int], int]:
     return merged
 
 
+def offset_app(topic_id: str, partition: int) -> str:
+    """The app transaction whose version is the next offset to read of a topic-partition."""
+    return f"cryptoviz-offsets/{topic_id}/{partition}"
+
+
 def read_progress(table: DeltaTable) -> Progress | None:
-    """Progress from the newest commit that carries any: the last one, unless a foreign tool has committed since. None for a table without.
+    """Progress from the newest commit that carries any: the last one, unless a foreign tool has committed since. None for a table without, and
+    where a foreign tool's clean-up has removed those commits: `kept_offsets` says more.
 
     Raises:
-        LakeError: the job has committed before, but the log no longer says how far it came.
+        LakeError: a commit carries progress that this version cannot read.
     """
     for limit in _HISTORY_STEPS:
         for commit in table.history(limit):
             if METADATA_KEY in commit:
                 return Progress.from_json(commit[METADATA_KEY])
     return None
+
+
+def kept_offsets(table: DeltaTable, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """The next offsets of these topic-partitions as the app transactions have them, which survive clean-up; those without one are left out."""
+    found = {key: table.transaction_version(offset_app(*key)) for key in partitions}
+    return {key: offset for key, offset in found.items() if offset is not None}
+
+
+def offsets_of_rows(table: DeltaTable) -> dict[tuple[str, int], int]:
+    """One past the last offset of each topic-partition that the table has rows of. No record between it and the table's true progress has a row in
+    the table, so nothing is lost or doubled by reading on from there. Reads three columns of the whole table.
+    """
+    found: dict[tuple[str, int], int] = {}
+    columns = ["kafka_topic_id", "kafka_partition", "kafka_offset"]
+    for batch in table.to_pyarrow_dataset().to_batches(columns=columns):
+        rows = pa.Table.from_batches([batch]).drop_null()
+        last = rows.group_by(columns[:2]).aggregate([("kafka_offset", "max")])
+        for topic_id, partition, offset in zip(*(last[name].to_pylist() for name in (*columns[:2], "kafka_offset_max")), strict=True):
+            found[str(topic_id), int(partition)] = max(int(offset) + 1, found.get((str(topic_id), int(partition)), 0))
+    return found

@@ -160,3 +160,20 @@ def test_empty_task_writes_nothing() -> None:
 
 def test_the_secret_shows_in_no_text_of_the_plan() -> None:
     assert "the-secret" not in repr(plan())
+
+
+def test_a_name_to_avoid_becomes_two_files_with_the_same_rows() -> None:
+    """Offsets 10 to 13; the file of 10 to 13 and that of 10 to 12 may not be made again."""
+    values = [record(TICK + i).to_json() for i in range(4)]
+    store, whole = run([batch(values)])
+    path = whole[0].part.path
+    shorter = path.replace("-10-13.", "-10-12.")
+    plain = plan()
+    avoiding = WritePlan(plain.topics, plain.tables, plain.access, plain.max_bytes, avoid={"prices": frozenset({path, shorter})})
+    other = Store()
+    parts = list(write_parts([batch(values)], "stream", 1, avoiding, other.put))
+    names = [part.part.path for part in parts]
+    assert names == [path.replace("-10-13.", "-10-11."), path.replace("-10-13.", "-12-12."), path.replace("-10-13.", "-13-13.")]
+    assert sum(part.part.rows for part in parts) == 4
+    rows = pa.concat_tables([other.table(f"prices/{name}") for name in names])
+    assert rows.equals(store.table(f"prices/{path}"))
