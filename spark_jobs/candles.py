@@ -6,7 +6,8 @@ The candles of a day are replaced in one Delta commit, all four intervals togeth
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -25,7 +26,7 @@ from spark_jobs.compact_plan import DayFile
 from spark_jobs.daily import days_of
 from spark_jobs.orphans import remove_objects
 from spark_jobs.parquet import encode, statistics
-from spark_jobs.rewrite import NewFile, Replaced, paths_of, replace_files
+from spark_jobs.rewrite import NewFile, Replaced, epoch_of, paths_of, raise_epoch, replace_files
 from spark_jobs.tablelog import CONFIGURATION
 
 __all__ = ["CandleBuilder", "days_to_make", "make_candles"]
@@ -88,10 +89,11 @@ def make_candles(prices: str, connection: duckdb.DuckDBPyConnection, until_ms: i
 
 
 class CandleBuilder:
-    """Brings the table up to date. For the one maintenance that runs."""
+    """Brings the table up to date. Beside another one neither loses anything: the later commit of a day is refused."""
 
-    def __init__(self, settings: Settings, client: Minio) -> None:
-        """Nothing is read yet."""
+    def __init__(self, settings: Settings, client: Minio, check: Callable[[], None] = lambda: None) -> None:
+        """Nothing is read yet. `check` is called before each commit and deletion and may raise."""
+        self._check = check
         self._settings = settings
         self._client = client
         self._address = table_address(settings.s3, "candles")
@@ -109,26 +111,25 @@ class CandleBuilder:
             storage_options=self._options,
         )  # fmt: skip
         self._remove_leftovers(table)
+        epoch = epoch_of(table)
         stored = days_of(table)
         days = ticks = 0
         for todo in days_to_make(days_of(prices), stored, now):
-            ticks += self._make_day(table, todo, stored.get(todo.day, []))
+            self._check()
+            ticks += self._make_day(table, todo, stored.get(todo.day, []), epoch)
             days += 1
         return days, ticks
 
-    def _make_day(self, table: DeltaTable, todo: DayToMake, before: Sequence[DayFile]) -> int:
+    def _make_day(self, table: DeltaTable, todo: DayToMake, before: Sequence[DayFile], epoch: int) -> int:
         with duckdb.connect(":memory:", config={"threads": 1, "enable_external_access": "false"}) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.register("ticks_of_day", self._reader(todo.files))
             ticks, made = make_candles("ticks_of_day", connection, todo.until_ms)
-        new = [self._put(CandleFile(todo.day, interval, ticks, todo.until_ms), rows) for interval, rows in made.items()]
-        kept = {file.path for file in new}
+        attempt = uuid.uuid4().hex[:8]
+        new = [self._put(CandleFile(todo.day, interval, ticks, todo.until_ms, attempt), rows) for interval, rows in made.items()]
         values = Part("", 0, 0, 0, todo.day).partition_values
-        old = [Replaced(file.path, file.size, values) for file in before if file.path not in kept]
-        there = {file.path for file in before}
-        added = [file for file in new if file.path not in there]
-        if added or old:
-            replace_files(table, added, old, data_change=True)
+        old = [Replaced(file.path, file.size, values) for file in before]
+        replace_files(table, new, old, data_change=True, epoch=epoch)
         remove_objects(self._client, self._address, [file.path for file in old])
         return ticks
 
@@ -148,8 +149,15 @@ class CandleBuilder:
 
     def _remove_leftovers(self, table: DeltaTable) -> None:
         """Files of a day that was being replaced when a round was cut off."""
+        listed = list(_stored_paths(self._client, self._address))
+        table.update_incremental()
+        if set(listed) <= paths_of(table):
+            return
+        self._check()
+        raise_epoch(table)
         known = paths_of(table)
-        remove_objects(self._client, self._address, [path for path in _stored_paths(self._client, self._address) if path not in known])
+        self._check()
+        remove_objects(self._client, self._address, [path for path in listed if path not in known])
 
 
 def _stored_paths(client: Minio, address: TableAddress) -> Iterator[str]:

@@ -2,12 +2,14 @@
 
 stage -> prove -> copy to the final name -> commit -> delete the old files -> delete the staged one. Delta readers see old or new and never both.
 A plain reader of the folder sees the rows twice from the copy to the deletion, which are next to each other for that reason (docs/adr/0005).
-What a kill leaves is removed by `remove_orphans` and `remove_staged`: no commit knows it.
+What a kill leaves is removed by the next round's sweep: no commit knows it, and none will, since each attempt uses names of its own
+(`spark_jobs.rewrite`).
 """
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +17,6 @@ from pathlib import Path
 
 from minio import Minio
 from minio.commonconfig import CopySource
-from minio.error import S3Error
 
 from cryptoviz.errors import LakeError
 from cryptoviz.lake.delta import DeltaTable
@@ -26,9 +27,9 @@ from spark_jobs.compact_merge import Layout, Merged, merge
 from spark_jobs.compact_plan import DayFile
 from spark_jobs.compact_proof import Fingerprint, fingerprint, read_batches
 from spark_jobs.orphans import remove_objects
-from spark_jobs.rewrite import NewFile, Replaced, replace_files
+from spark_jobs.rewrite import NewFile, Replaced, epoch_of, replace_files
 
-__all__ = ["Compaction", "Compactor", "remove_staged"]
+__all__ = ["Compaction", "Compactor", "list_staged"]
 
 _READERS = 16
 _DOWNLOAD_PART_BYTES = 1 << 20
@@ -49,7 +50,7 @@ class Compaction:
 
 
 class Compactor:
-    """Merges files of one table. `at` is told each stage's name when it is over: tests kill the process there."""
+    """Merges files of one table. `at` gets each stage's name when it is over, and may raise; tests kill the process there."""
 
     def __init__(self, address: TableAddress, layout: Layout, client: Minio, scratch: Path, at: Callable[[str], None] = lambda _: None) -> None:
         self._address = address
@@ -66,7 +67,8 @@ class Compactor:
             EngineUnavailable, S3Error, DeltaError: the object store does not answer; a later round goes on.
         """
         begun = time.monotonic()
-        target = Compacted.of((file.path for file in files), files[0].day)
+        epoch = epoch_of(table)
+        target = Compacted.of((file.path for file in files), files[0].day, uuid.uuid4().hex)
         local = self._scratch / "merged.parquet"
         sources = self._download(files)
         try:
@@ -79,7 +81,7 @@ class Compactor:
         self._stage(local, target)
         self._at("staged")
         self._prove(target, before, files, local)
-        window_ms = self._swap(table, files, target, merged)
+        window_ms = self._swap(table, files, target, merged, epoch)
         remove_objects(self._client, self._address, [target.staged_path])
         done = Compaction(
             len(files), merged.rows, sum(file.size for file in files), merged.size, round(window_ms, 1), round((time.monotonic() - begun) * 1000, 1)
@@ -125,39 +127,28 @@ class Compactor:
             table=self._address.table,
         )
 
-    def _swap(self, table: DeltaTable, files: Sequence[DayFile], target: Compacted, merged: Merged) -> float:
+    def _swap(self, table: DeltaTable, files: Sequence[DayFile], target: Compacted, merged: Merged, epoch: int) -> float:
         table.update_incremental()
         begun = time.monotonic()
-        self._publish(target)
+        source = CopySource(self._address.bucket, self._address.key(target.staged_path))
+        self._client.copy_object(self._address.bucket, self._address.key(target.path), source)
         self._at("copied")
         new = NewFile(target.path, merged.size, merged.stats, target.partition_values)
         old = [Replaced(file.path, file.size, target.partition_values) for file in files]
-        replace_files(table, [new], old, data_change=False, ready=lambda: self._ensure(target))
+        try:
+            replace_files(table, [new], old, data_change=False, epoch=epoch)
+        except LakeError:  # another maintenance was first: no commit has the file, and none will
+            remove_objects(self._client, self._address, [target.path, target.staged_path])
+            raise
         self._at("committed")
-        # A lake job that starts removes what no commit knows: had it taken the new file just before the commit, it is put there again.
-        self._ensure(target)
         remove_objects(self._client, self._address, [file.path for file in files])
         window_ms = (time.monotonic() - begun) * 1000
         self._at("deleted")
         return window_ms
 
-    def _publish(self, target: Compacted) -> None:
-        source = CopySource(self._address.bucket, self._address.key(target.staged_path))
-        self._client.copy_object(self._address.bucket, self._address.key(target.path), source)
 
-    def _ensure(self, target: Compacted) -> None:
-        try:
-            self._client.stat_object(self._address.bucket, self._address.key(target.path))
-        except S3Error as error:
-            if error.code != "NoSuchKey":
-                raise
-            self._publish(target)
-
-
-def remove_staged(client: Minio, address: TableAddress) -> int:
-    """Delete what an interrupted merge left in the staging folder. For the one maintenance that runs."""
-    found = [
+def list_staged(client: Minio, address: TableAddress) -> list[str]:
+    """What lies in the staging folder, by path relative to the table."""
+    return [
         item.object_name.removeprefix(address.prefix) for item in client.list_objects(address.bucket, prefix=address.key(STAGING), recursive=True)
     ]
-    remove_objects(client, address, found)
-    return len(found)

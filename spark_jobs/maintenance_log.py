@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from collections.abc import Callable
 
 from deltalake import CommitProperties
 from deltalake.exceptions import CommitFailedError
@@ -12,11 +12,10 @@ from minio.error import S3Error
 
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import TableAddress
-from cryptoviz.lake.parts import Part, short_topic_id
-from cryptoviz.lake.progress import read_progress
-from spark_jobs.compact import remove_staged
-from spark_jobs.orphans import remove_orphans
-from spark_jobs.rewrite import carried_progress, paths_of
+from cryptoviz.lake.parts import Part
+from spark_jobs.compact import list_staged
+from spark_jobs.orphans import Known, list_data_files, remove_objects
+from spark_jobs.rewrite import carried_progress, raise_epoch
 from spark_jobs.tablelog import CONFIGURATION
 
 __all__ = ["configure", "remove_leftovers", "shorten_log"]
@@ -24,32 +23,36 @@ __all__ = ["configure", "remove_leftovers", "shorten_log"]
 _CHECKPOINT_COMMITS = 100  # opening a table reads every commit since its last checkpoint: about 2 ms each
 
 
-def remove_leftovers(client: Minio, address: TableAddress, table: DeltaTable) -> int:
-    """Remove what killed batches and merges left: staged files, compacted files that no commit knows, and parts below the table's progress that
-    none knows, where the running job writes no more. Returns how many. For the one maintenance that runs.
+def remove_leftovers(client: Minio, address: TableAddress, table: DeltaTable, check: Callable[[], None] = lambda: None) -> int:
+    """Remove what killed batches and merges left: parts that can never be committed any more, and compacted and staged files of merges that are not
+    committed any more since the epoch was raised. Returns how many. `check` is called before the deletion and may raise.
+
+    Raises:
+        EngineUnavailable: the object store refused it.
     """
-    progress = read_progress(table)
-    offsets = progress.offsets if progress else {}
-    ends = {(short_topic_id(topic_id), partition): offset for (topic_id, partition), offset in offsets.items()}
-
-    def below_progress(part: Part) -> bool:
-        return part.end < ends.get((part.topic, part.partition), 0)
-
-    def committed() -> set[str]:
-        table.update_incremental()
-        return paths_of(table)
-
-    removed = remove_orphans(client, address, committed, below_progress, compaction_age=timedelta())
-    return len(removed) + remove_staged(client, address)
+    staged = list_staged(client, address)
+    listed = list_data_files(client, address)
+    known = Known.read(table)
+    if staged or any(path not in known.paths for path, name in listed.items() if not isinstance(name, Part)):
+        check()
+        raise_epoch(table)
+        known = Known.read(table)
+    doomed = [path for path, name in listed.items() if (known.over(name) if isinstance(name, Part) else path not in known.paths)]
+    check()
+    remove_objects(client, address, sorted(doomed) + staged)
+    return len(doomed) + len(staged)
 
 
-def shorten_log(client: Minio, address: TableAddress, table: DeltaTable) -> bool:
-    """After many commits: write a checkpoint and remove log entries past their retention. Whether that was due."""
+def shorten_log(client: Minio, address: TableAddress, table: DeltaTable, *, clean: bool = True) -> bool:
+    """After many commits: write a checkpoint and, with `clean`, remove log entries past their retention, which goes by this machine's clock. Whether
+    that was due.
+    """
     configure(table)
     if table.version() - _last_checkpoint(client, address) < _CHECKPOINT_COMMITS:
         return False
     table.create_checkpoint()
-    table.cleanup_metadata()
+    if clean:
+        table.cleanup_metadata()
     return True
 
 

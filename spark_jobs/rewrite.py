@@ -2,6 +2,10 @@
 
 It leaves the job's app transaction alone, so the job builds upon it, and it carries the job's progress forward, so that the newest commit always says
 how far the lake is, however many commits of maintenance follow each other and however old the job's own have become.
+
+A round that was paused and overtaken must not delete what another commits, nor commit what another has deleted. So the log carries an epoch, the
+version of an app transaction. Who sweeps lists the folder, raises the epoch, reads the log, and only then deletes what was listed and is not in the
+log; who adds a file commits it at the epoch at which it began, or not at all (`tests/unit/spark_jobs/model` looks at every order of these steps).
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake import CommitProperties, PostCommitHookProperties
+from deltalake import CommitProperties, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
@@ -20,9 +24,10 @@ from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import one_line
 from cryptoviz.lake.progress import METADATA_KEY, read_progress
 
-__all__ = ["NewFile", "Replaced", "carried_progress", "file_actions", "paths_of", "replace_files"]
+__all__ = ["NewFile", "Replaced", "carried_progress", "epoch_of", "file_actions", "paths_of", "raise_epoch", "replace_files"]
 
 _RETRIES = 50  # commits of the lake job that may come in between: up to ten a second in a backlog
+_EPOCH = "cryptoviz-maintenance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,41 +49,78 @@ class Replaced:
     partition_values: Mapping[str, str]
 
 
+def epoch_of(table: DeltaTable) -> int:
+    """How often the table has been swept, as its version says."""
+    return table.transaction_version(_EPOCH) or 0
+
+
+def raise_epoch(table: DeltaTable) -> None:
+    """Fence: what others have begun before is not committed any more. `table` is up to date afterwards.
+
+    Raises:
+        EngineUnavailable: the object store refused the commit.
+    """
+    table.update_incremental()
+    for _ in range(_RETRIES):
+        if _try_commit(table, [], [Transaction(_EPOCH, epoch_of(table) + 1)]):
+            return
+    raise LakeError(f"{table.table_uri}: {_RETRIES} commits by others came in between one of maintenance")
+
+
 def replace_files(
-    table: DeltaTable, added: Sequence[NewFile], removed: Sequence[Replaced], *, data_change: bool, ready: Callable[[], None] = lambda: None
+    table: DeltaTable,
+    added: Sequence[NewFile],
+    removed: Sequence[Replaced],
+    *,
+    data_change: bool,
+    epoch: int | None = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Commit on top of `table`'s version, or of the newest when others have committed since; `table` is up to date afterwards.
 
-    `data_change` is False when the rows stay the same. `ready` is called before each try and may raise.
+    `data_change` is False when the rows stay the same. `epoch` is the table's as it was before the first of `added` was put; needed when there are
+    any. `ready` is called before each try and may raise.
 
     Raises:
-        LakeError: a file to be removed is gone: another maintenance is at work.
+        LakeError: a file to be removed is gone, or another maintenance has swept the table since.
         EngineUnavailable: the object store refused the commit.
     """
     for _ in range(_RETRIES):
         ready()
-        seen = table.version()
-        try:
-            table.create_write_transaction(
-                _actions(added, removed, data_change=data_change),
-                mode="append",
-                schema=table.schema(),
-                partition_by=list(table.metadata().partition_columns),
-                commit_properties=CommitProperties(custom_metadata=carried_progress(table), max_commit_retries=0),
-                post_commithook_properties=PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
-            )
-        except CommitFailedError as error:
-            table.update_incremental()
-            if table.version() == seen:
-                raise EngineUnavailable(
-                    f"the object store did not take the commit to {table.table_uri}: {one_line(error)}", engine="object-store"
-                ) from error
-            if _was_made(table, added, removed):
-                return
-        else:
-            table.update_incremental()
+        if epoch is not None and epoch_of(table) != epoch:
+            raise LakeError(f"{table.table_uri}: another maintenance has swept the table since: nothing was changed")
+        # Delta takes the removal of a file that is not there for no conflict: the new file would hold rows that others hold by now.
+        _check_there(table, removed)
+        if _try_commit(table, _actions(added, removed, data_change=data_change)) or _was_made(table, added, removed):
             return
+        if not removed:  # ours may have been made and its file replaced since: nothing would show that
+            raise LakeError(f"{table.table_uri}: another maintenance was first")
     raise LakeError(f"{table.table_uri}: {_RETRIES} commits by others came in between one of maintenance")
+
+
+def _try_commit(table: DeltaTable, actions: list[AddAction | RemoveAction], transactions: Sequence[Transaction] = ()) -> bool:
+    """False when another has committed first; `table` is up to date afterwards."""
+    seen = table.version()
+    try:
+        table.create_write_transaction(
+            actions,
+            mode="append",
+            schema=table.schema(),
+            partition_by=list(table.metadata().partition_columns),
+            commit_properties=CommitProperties(
+                custom_metadata=carried_progress(table), max_commit_retries=0, app_transactions=list(transactions) or None
+            ),
+            post_commithook_properties=PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
+        )
+    except CommitFailedError as error:
+        table.update_incremental()
+        if table.version() == seen:
+            raise EngineUnavailable(
+                f"the object store did not take the commit to {table.table_uri}: {one_line(error)}", engine="object-store"
+            ) from error
+        return False
+    table.update_incremental()
+    return True
 
 
 def carried_progress(table: DeltaTable) -> dict[str, str]:
@@ -99,12 +141,14 @@ def paths_of(table: DeltaTable) -> set[str]:
 
 def _was_made(table: DeltaTable, added: Sequence[NewFile], removed: Sequence[Replaced]) -> bool:
     present = paths_of(table)
-    gone = [file.path for file in removed if file.path not in present]
-    if len(gone) == len(removed) and {file.path for file in added} <= present:
-        return True
-    if not gone:
-        return False
-    raise LakeError(f"{table.table_uri}: {len(gone)} of {len(removed)} files were replaced by another maintenance")
+    return not any(file.path in present for file in removed) and {file.path for file in added} <= present
+
+
+def _check_there(table: DeltaTable, removed: Sequence[Replaced]) -> None:
+    present = paths_of(table)
+    gone = sum(file.path not in present for file in removed)
+    if gone:
+        raise LakeError(f"{table.table_uri}: {gone} of {len(removed)} files were replaced by another maintenance")
 
 
 def _actions(added: Sequence[NewFile], removed: Sequence[Replaced], *, data_change: bool) -> list[AddAction | RemoveAction]:

@@ -56,7 +56,7 @@ CANDLES = pa.schema(
 
 COLUMNS = ("ts", "asset_id", "quote_currency", "open", "high", "low", "close", "volume", "volume_24h", "ticks", "source")
 """What readers get."""
-_NAME = re.compile(r"part-candles-(?P<interval>1m|5m|1h|1d)-(?P<ticks>\d{1,15})-(?P<until>\d{1,15})\.snappy\.parquet")
+_NAME = re.compile(r"part-candles-(?P<interval>1m|5m|1h|1d)-(?P<ticks>\d{1,15})-(?P<until>\d{1,15})(?:-(?P<attempt>[0-9a-f]{8}))?\.snappy\.parquet")
 _ORDER = "(tick_ts, ingest_ts, kafka_offset)"
 
 
@@ -105,17 +105,22 @@ def stored_sql(source: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CandleFile:
-    """A file of the table: candles of one interval and day, of the buckets that end by `until_ms` (UTC), made from `ticks` ticks before it."""
+    """A file of the table: candles of one interval and day, of the buckets that end by `until_ms` (UTC), made from `ticks` ticks before it.
+
+    `attempt` is used once, so that no other maintenance makes a file of the same name; files of earlier versions have none.
+    """
 
     day: date
     interval: str
     ticks: int
     until_ms: int
+    attempt: str = ""
 
     @property
     def path(self) -> str:
         """Relative to the table's root."""
-        return f"{folder(self.day)}/part-candles-{self.interval}-{self.ticks}-{self.until_ms}.snappy.parquet"
+        attempt = f"-{self.attempt}" if self.attempt else ""
+        return f"{folder(self.day)}/part-candles-{self.interval}-{self.ticks}-{self.until_ms}{attempt}.snappy.parquet"
 
     def whole(self, ticks: int | None) -> bool:
         """Whether it holds the day as it is, when the prices table has `ticks` rows for it (None: it has no such day any more)."""
@@ -128,7 +133,7 @@ def parse_candle_file(path: str) -> CandleFile | None:
     found = _NAME.fullmatch(path.rpartition("/")[2])
     if day is None or found is None:
         return None
-    return CandleFile(day, found["interval"], int(found["ticks"]), int(found["until"]))
+    return CandleFile(day, found["interval"], int(found["ticks"]), int(found["until"]), found["attempt"] or "")
 
 
 def whole_days(paths: Iterable[str], interval: str, ticks: Mapping[date, int]) -> dict[date, str]:

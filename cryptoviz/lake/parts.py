@@ -1,8 +1,8 @@
 """Names of the lake's data files. A name says which Kafka records a file holds, and its content is a pure function of it.
 
 `year=Y/month=M/day=D/part-<topic id, 8 hex>-<partition>-<start offset>-<end offset>.snappy.parquet`, offsets inclusive, UTC date without leading
-zeros. Compaction replaces files of a day by `part-compacted-<16 hex over the names of its inputs>.snappy.parquet`: its content, too, is a pure
-function of its name. While it is being made and proved it lies at `_staging/<name>.tmp`, which no reader takes for data.
+zeros. Compaction replaces files of a day by `part-compacted-<16 hex over the names of its inputs and the attempt>.snappy.parquet`: no other attempt
+uses the name again. While it is being made and proved it lies at `_staging/<name>.tmp`, which no reader takes for data.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Compacted:
     day: date
 
     @classmethod
-    def of(cls, inputs: Iterable[str], day: date) -> Compacted:
-        """The file that `inputs` (paths relative to the table, of one day) are merged into."""
-        text = "\n".join((_LAYOUT, *sorted(inputs)))
+    def of(cls, inputs: Iterable[str], day: date, attempt: str = "") -> Compacted:
+        """The file that `inputs` (paths relative to the table, of one day) are merged into; `attempt` is used once."""
+        text = "\n".join((_LAYOUT, attempt, *sorted(inputs)))
         return cls(hashlib.sha256(text.encode()).hexdigest()[:16], day)
 
     @property
