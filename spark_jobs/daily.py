@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -15,13 +15,20 @@ from minio.error import S3Error
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import TableAddress
 from cryptoviz.lake.parts import SUCCESS, Part, day_of_path, day_start, folder
+from cryptoviz.log import get_logger
 from spark_jobs.compact_plan import DayFile, is_compact
 from spark_jobs.orphans import remove_objects
 from spark_jobs.rewrite import Replaced, file_actions, replace_files
 
-__all__ = ["DayRule", "days_of", "drop_old_days", "mark_days"]
+__all__ = ["DayRule", "believed_today", "days_of", "drop_old_days", "mark_days"]
 
 _MARKER_VERSION = 1
+_PAUSE_DAYS = 7
+_BELIEVED_DAYS = 7
+_DAYS_A_ROUND = 7
+"""Removed by retention at most: a mistake of whatever kind shows before all is gone."""
+
+log = get_logger("maintenance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +79,39 @@ def mark_days(client: Minio, address: TableAddress, table: DeltaTable, rule: Day
     return len(missing), len([day for day in stale if day not in done])
 
 
-def drop_old_days(client: Minio, address: TableAddress, table: DeltaTable, keep_days: int | None, today: date) -> int:
-    """Remove the days that ended more than `keep_days` days before `today` (None: none); returns how many files that were."""
+def believed_today(days: Iterable[date], today: date) -> date:
+    """By what day retention counts: the newest that the table has, but no later than `today`.
+
+    A clock that jumps ahead makes ticks of its own time, far after all others. So days that follow a pause of more than a week count only when there
+    are seven of them; until then it is the last day before the pause.
+    """
+    known = sorted(day for day in set(days) if day <= today)
+    if not known:
+        return today
+    begins = [0, *(i for i in range(1, len(known)) if (known[i] - known[i - 1]).days > _PAUSE_DAYS)]
+    last = begins[-1]
+    return known[-1] if last == 0 or len(known) - last >= _BELIEVED_DAYS else known[last - 1]
+
+
+def drop_old_days(
+    client: Minio, address: TableAddress, table: DeltaTable, keep_days: int | None, today: date, check: Callable[[], None] = lambda: None
+) -> int:
+    """Remove the days that ended more than `keep_days` days before the table's own newest (`believed_today`; None: none), the oldest few of them;
+    returns how many files that were. `check` is called before each day's removal and may raise.
+    """
     if keep_days is None:
         return 0
     dropped = 0
-    for day, files in days_of(table).items():
-        if (today - day).days <= keep_days:
-            continue
+    days = days_of(table)
+    counted = believed_today(days, today)
+    old = [day for day in days if (today - day).days > keep_days]
+    kept = [day for day in old if (counted - day).days <= keep_days]
+    if kept:
+        log.warning("old days stay: the newest rows or the clock are not believed yet", table=address.table, days=len(kept), today=str(today),
+                    counted_from=str(counted))  # fmt: skip
+    for day in [day for day in old if day not in kept][:_DAYS_A_ROUND]:
+        files = days[day]
+        check()
         values = Part("", 0, 0, 0, day).partition_values
         replace_files(table, [], [Replaced(file.path, file.size, values) for file in files], data_change=True)
         remove_objects(client, address, [_path(day), *(file.path for file in files)])

@@ -69,6 +69,7 @@ class MaintenanceActor:
         late = age_s > 3 * self._settings.lake.maintenance_s + _PATIENCE_S
         totals = self._totals
         message = totals.failure or (f"no round for {age_s:.0f} s" if late else f"last round {age_s:.0f} s ago" if totals.rounds else "first round")
+        message = "; ".join((message, *totals.last.warnings))
         metrics = {
             "rounds_total": float(totals.rounds),
             **{f"{name}_total": float(value) for name, value in sorted(totals.figures.items())},

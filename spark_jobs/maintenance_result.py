@@ -19,6 +19,7 @@ class RoundResult:
     Attributes:
         figures: counts by metric name.
         failures: `step: message`, empty when all went well.
+        warnings: what somebody should look at though nothing failed.
         step_ms: how long each step took.
         took_ms: the whole round, without the start of its process.
         window_ms: the longest time in which a plain reader of a folder could see rows twice.
@@ -27,6 +28,7 @@ class RoundResult:
 
     figures: Mapping[str, float] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     step_ms: Mapping[str, float] = field(default_factory=dict)
     took_ms: float = 0.0
     window_ms: float = 0.0
@@ -42,6 +44,7 @@ class RoundResult:
         return cls(
             figures={str(name): float(value) for name, value in data["figures"].items()},
             failures=tuple(str(one) for one in data["failures"]),
+            warnings=tuple(str(one) for one in data.get("warnings", ())),
             step_ms={str(name): float(value) for name, value in data["step_ms"].items()},
             took_ms=float(data["took_ms"]),
             window_ms=float(data["window_ms"]),

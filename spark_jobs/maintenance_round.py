@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from deltalake.exceptions import DeltaError
@@ -22,8 +23,11 @@ from minio.error import S3Error
 from urllib3.exceptions import HTTPError
 
 from cryptoviz.errors import CryptoVizError
+from cryptoviz.lake.cell import S3Cell
+from cryptoviz.lake.objects import S3Access
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.settings import Settings, settings_from_environment
+from spark_jobs.clock import EarlierClock
 from spark_jobs.lease import Lease, LeaseHeld, lease_of
 from spark_jobs.maintenance_result import RoundResult
 from spark_jobs.maintenance_steps import STEPS, RoundContext, Step
@@ -41,6 +45,8 @@ def run_round(context: RoundContext, steps: Sequence[Step] = STEPS) -> RoundResu
     """Run the steps; failures are in the result, each with its step's name."""
     begun = time.monotonic()
     shutil.rmtree(context.scratch, ignore_errors=True)
+    # A folder of its own: a round that was overtaken must not take the files of the next for those that it put there itself.
+    context = replace(context, scratch=context.scratch / uuid.uuid4().hex)
     context.scratch.mkdir(parents=True)
     failures = []
     durations = {}
@@ -54,9 +60,12 @@ def run_round(context: RoundContext, steps: Sequence[Step] = STEPS) -> RoundResu
             failures.append(f"{step.name}: {str(error).splitlines()[0][:300] if str(error) else type(error).__name__}")
         durations[step.name] = round((time.monotonic() - step_begun) * 1000, 1)
     shutil.rmtree(context.scratch, ignore_errors=True)
+    if context.doubt:
+        log.warning("clocks differ", doubt=context.doubt)
     return RoundResult(
         figures=dict(context.figures),
         failures=tuple(failures),
+        warnings=(context.doubt,) if context.doubt else (),
         step_ms=durations,
         took_ms=round((time.monotonic() - begun) * 1000, 1),
         window_ms=context.window_ms,
@@ -75,8 +84,18 @@ def main(settings: Settings, target: Path, tables: tuple[str, ...] = ()) -> None
     try:
         _acquire(lease, say)
         try:
-            # A round that has lost its lease must not commit on.
-            context = RoundContext(settings, settings.home / "maintenance-scratch", tables=tables, say=say, at=lambda _: lease.check())
+            clock = EarlierClock(S3Cell(S3Access.of(settings.s3), settings.s3.lake_bucket, "_leases/maintenance.json").now())
+            # A round that has lost its lease must not go on; what it would still do harms nothing (`spark_jobs.rewrite`).
+            context = RoundContext(
+                settings,
+                settings.home / "maintenance-scratch",
+                tables=tables,
+                now=clock.now,
+                doubt=clock.doubt,
+                check=lease.check,
+                say=say,
+                at=lambda _: lease.check(),
+            )
             result = run_round(context)
         finally:
             lease.release()

@@ -50,7 +50,9 @@ class RoundContext:
     Attributes:
         scratch: a folder for this round's files.
         tables: those to look after; none means all.
-        now: the wall clock (UTC).
+        now: the time (UTC) by which days are closed and removed.
+        doubt: why this machine's clock is not believed; empty when it is.
+        check: raises when this round has been overtaken; called before what changes a table or deletes.
         at: told the name of each stage of a merge when it is over; may raise to end the step.
         say: told what the round is at.
         figures: counts by metric name.
@@ -61,6 +63,8 @@ class RoundContext:
     scratch: Path
     tables: tuple[str, ...] = ()
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    doubt: str = ""
+    check: Callable[[], None] = lambda: None
     at: Callable[[str], None] = lambda _: None
     say: Callable[[str], None] = lambda _: None
     figures: Counter[str] = field(default_factory=Counter)
@@ -112,13 +116,13 @@ def _for_each_table(work: Callable[[RoundContext, str, DeltaTable], None]) -> Ca
 
 
 def _sweep(context: RoundContext, name: str, table: DeltaTable) -> None:
-    context.figures["leftovers_removed"] += remove_leftovers(context.client, context.address(name), table)
+    context.figures["leftovers_removed"] += remove_leftovers(context.client, context.address(name), table, context.check)
 
 
 def _retain(context: RoundContext, name: str, table: DeltaTable) -> None:
     lake = context.settings.lake
     keep = {"prices": lake.prices_keep_days, "raw": lake.raw_keep_days, DEAD_TABLE: lake.dead_letters_keep_days}[name]
-    context.figures["files_expired"] += drop_old_days(context.client, context.address(name), table, keep, context.now().date())
+    context.figures["files_expired"] += drop_old_days(context.client, context.address(name), table, keep, context.now().date(), context.check)
 
 
 def _compact(context: RoundContext, name: str, table: DeltaTable) -> None:
@@ -157,6 +161,7 @@ def _compact(context: RoundContext, name: str, table: DeltaTable) -> None:
 
 
 def _mark(context: RoundContext, name: str, table: DeltaTable) -> None:
+    context.check()
     marked, unmarked = mark_days(context.client, context.address(name), table, context.rule)
     context.figures.update(days_marked=marked, days_unmarked=unmarked)
 
@@ -164,7 +169,7 @@ def _mark(context: RoundContext, name: str, table: DeltaTable) -> None:
 def _candles(context: RoundContext) -> None:
     prices = context.open("prices") if context.wants("candles") else None
     if prices is not None:
-        days, ticks = CandleBuilder(context.settings, context.client).build(prices, context.now())
+        days, ticks = CandleBuilder(context.settings, context.client, context.check).build(prices, context.now())
         context.figures.update(candle_days_made=days, candle_ticks_read=ticks)
 
 
@@ -172,12 +177,13 @@ def _shorten(context: RoundContext) -> None:
     for name in (*LAYOUTS, "candles", "gaps"):
         table = context.open(name) if context.wants(name) else None
         if table is not None:
-            context.figures["checkpoints"] += shorten_log(context.client, context.address(name), table)
+            context.figures["checkpoints"] += shorten_log(context.client, context.address(name), table, clean=not context.doubt)
 
 
 def _gaps(context: RoundContext) -> None:
     if not context.wants("gaps"):
         return
+    context.check()
     found = find_gaps(context.settings, round(context.now().timestamp() * 1000), at_once="gaps" in context.tables)
     if found is not None:
         context.figures.update(gap_days_read=found.days_read, gap_days_changed=found.days_changed)

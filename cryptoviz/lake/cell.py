@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Protocol
@@ -77,6 +77,13 @@ class S3Cell:
             raise CellChanged(f"s3://{self._bucket}/{self._key} has been changed by another")
         self._expect_ok(response, "take")
         return response.headers["ETag"]
+
+    def now(self) -> datetime:
+        """What the store's own clock says (UTC, whole seconds), whether there is such an object or not. Raises EngineUnavailable."""
+        response = self._ask("HEAD", None, {})
+        if "Date" not in response.headers:
+            raise EngineUnavailable(f"the object store does not say what time it is: status {response.status}", engine="object-store")
+        return parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
 
     def _ask(self, method: str, body: bytes | None, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         try:
