@@ -1,7 +1,10 @@
 """One lake job and one maintenance a lake, by a lease: an object in the store that its holder renews.
 
 The lease keeps two jobs from fighting and tells who is at work; it does not make the lake safe. That the app transactions of the Delta logs do
-(`spark_jobs.tablelog`), whatever a lease says. Expiry is judged by the store's clock alone: the age of the object when it was read.
+(`spark_jobs.tablelog`), whatever a lease says.
+
+Whether it has run out is judged by the age of the object by the store's clock, and by whether it stays as it is while we watch: a clock that is set
+makes no living holder look dead. A holder looks at its lease before it goes on when it could not renew it in time, as after a pause.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ _TRIES = 5
 _SLOW_S = 2.0  # a renewal takes 5 ms
 _CLOCK_STEP_S = 1.0  # the store tells whole seconds
 _RENEWALS = 3  # in the time that a lease lasts
+_WATCH_S = 0.5
+_LONG_AGO = 20  # times as long as a lease lasts: rather a clock that was set than a holder that has just ended
 
 
 class LeaseHeld(TransientError):
@@ -110,9 +115,18 @@ class Lease:
     """Acquire, then renewed by a thread until `release`. `trouble` and `lost` may be read from other threads."""
 
     def __init__(
-        self, cell: Cell, me: Holder, is_dead: Callable[[Holder], bool] = process_is_dead, now: Callable[[], datetime] | None = None
+        self,
+        cell: Cell,
+        me: Holder,
+        is_dead: Callable[[Holder], bool] = process_is_dead,
+        now: Callable[[], datetime] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], object] | None = None,
     ) -> None:
         """Nothing is asked before `acquire`."""
+        self._monotonic = monotonic
+        self._renewed_s = 0.0
+        self._renewing = threading.Lock()
         self.trouble: Trouble | None = None
         """The store's, as the last renewal saw it: it does not answer, or is slow."""
         self.lost = ""
@@ -123,6 +137,7 @@ class Lease:
         self._now = now or (lambda: datetime.now(UTC))
         self._etag: str | None = None
         self._done = threading.Event()
+        self._wait = wait or self._done.wait
         self._thread: threading.Thread | None = None
 
     def acquire(self) -> None:
@@ -135,8 +150,8 @@ class Lease:
         self._me = replace(self._me, since=_text(self._now()))
         for _ in range(_TRIES):
             seen = self._cell.read()
-            if seen is not None:
-                self._check_free(seen)
+            if seen is not None and not self._is_free(seen):
+                self._watch(seen)
             try:
                 self._write(seen.etag if seen else None)
             except CellChanged:
@@ -147,7 +162,11 @@ class Lease:
         raise LeaseHeld(f"the lease of the lake's {self._me.kind} was taken by others {_TRIES} times while we asked for it")
 
     def check(self) -> None:
-        """Raises LakeError when another has taken the lease."""
+        """Raises LakeError when another has taken the lease. Asks the store when the last renewal is longer ago than a lease lasts; where that does
+        not answer, the holder may go on, since nothing rests on the lease alone.
+        """
+        if not self.lost and self._thread is not None and self._monotonic() - self._renewed_s > self._me.lasts_s:
+            self.renew()
         if self.lost:
             raise LakeError(self.lost)
 
@@ -173,6 +192,10 @@ class Lease:
 
     def renew(self) -> None:
         """Once; notes in `trouble` and `lost` how it went."""
+        with self._renewing:
+            self._renew()
+
+    def _renew(self) -> None:
         begun = time.monotonic()
         try:
             self._write(self._etag)
@@ -191,7 +214,9 @@ class Lease:
 
     def _write(self, over: str | None) -> None:
         self._me = replace(self._me, until=_text(self._now() + timedelta(seconds=self._me.lasts_s)))
+        begun_s = self._monotonic()
         self._etag = self._cell.write(self._me.to_json(), over)
+        self._renewed_s = begun_s
 
     def _look_who(self) -> None:
         """After a refused renewal: our own earlier one may have been made without an answer."""
@@ -212,20 +237,44 @@ class Lease:
         self.lost = f"another {self._me.kind} job has taken over this lake ({holder}); run {self._me.run} stops"
         log.warning("lease lost", kind=self._me.kind, to=str(holder))
 
-    def _check_free(self, seen: Seen) -> None:
+    def _is_free(self, seen: Seen) -> bool:
+        """Given back, or of an ended run of ours on this machine: to be had at once."""
         holder = Holder.from_json(seen.content)
-        ours = holder.pipeline == self._me.pipeline
-        if holder.released or seen.age_s > holder.lasts_s + _CLOCK_STEP_S:
-            return
+        if holder.released:
+            return True
         same_process = holder.process is not None and (holder.host, holder.process) == (self._me.host, self._me.process)
-        if ours and (same_process or self._is_dead(holder)):
+        if holder.pipeline == self._me.pipeline and (same_process or self._is_dead(holder)):
             log.info("lease of a dead run taken over", kind=holder.kind, run=holder.run)
+            return True
+        return False
+
+    def _watch(self, seen: Seen) -> None:
+        """Returns when the lease has run out; by an age beyond belief only if its holder gives no sign of life while we look. Raises LeaseHeld.
+
+        The age is by the store's clock, which may have been set: ahead, so that a living holder's lease looks old, or back, so that a dead one's
+        looks as if it was written in time to come. By our own monotonic clock a living holder renews within a third of its time.
+        """
+        holder = Holder.from_json(seen.content)
+        if 0 <= seen.age_s <= holder.lasts_s + _CLOCK_STEP_S:
+            self._refuse(holder, seen)
+        if 0 <= seen.age_s <= _LONG_AGO * holder.lasts_s:
             return
-        left_s = max(0.0, holder.lasts_s + _CLOCK_STEP_S - seen.age_s)
+        until_s = self._monotonic() + (holder.lasts_s if seen.age_s < 0 else holder.lasts_s / _RENEWALS) + _CLOCK_STEP_S
+        while self._monotonic() < until_s:
+            self._wait(_WATCH_S)
+            now = self._cell.read()
+            if now is None or now.etag != seen.etag:
+                log.warning(
+                    "the store's clock has been set: the holder of the lease lives", kind=holder.kind, run=holder.run, age_s=round(seen.age_s)
+                )
+                self._refuse(holder, now or seen)
+
+    def _refuse(self, holder: Holder, seen: Seen) -> None:
+        age_s = max(0.0, seen.age_s)
         raise LeaseHeld(
-            f"another {holder.kind} job is at work on this lake: {holder}. It renewed its lease {seen.age_s:.0f} s ago; unless it does again, the "
-            f"lease is free in {left_s:.0f} s. Two jobs would fight over every commit: stop that one, or give this pipeline a lake of its own "
-            "(CRYPTOVIZ_S3__PRICES_BUCKET and CRYPTOVIZ_S3__LAKE_BUCKET)",
+            f"another {holder.kind} job is at work on this lake: {holder}. It renewed its lease {age_s:.0f} s ago; unless it does again, the "
+            f"lease is free in {max(0.0, holder.lasts_s + _CLOCK_STEP_S - age_s):.0f} s. Two jobs would fight over every commit: stop that one, or "
+            "give this pipeline a lake of its own (CRYPTOVIZ_S3__PRICES_BUCKET and CRYPTOVIZ_S3__LAKE_BUCKET)",
             holder=str(holder),
         )
 

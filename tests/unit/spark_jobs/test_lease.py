@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -194,3 +195,53 @@ def test_a_lease_of_an_earlier_version_is_read_and_its_living_holder_not_judged_
     assert holder.run == "run0"
     assert not process_is_dead(holder)
     assert process_is_dead(replace(holder, pid=2**22 + 1))
+
+
+class Watched:
+    """A contender's monotonic clock; each wait lets `alive` do what a living holder does."""
+
+    def __init__(self, alive: Callable[[], None] = lambda: None) -> None:
+        self.now_s = 0.0
+        self._alive = alive
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
+        self._alive()
+
+
+def contender(cell: Cell, watched: Watched) -> Lease:
+    return Lease(cell, OTHER, lambda _: False, lambda: NOON, watched.monotonic, watched.wait)
+
+
+@pytest.mark.parametrize("age_s", [3600.0, 31_536_000.0, -3600.0], ids=["an hour on", "a year on", "an hour back"])
+def test_a_store_clock_that_was_set_makes_no_living_holder_look_dead(age_s: float) -> None:
+    cell = Cell()
+    holder = Lease(cell, replace(ME, lasts_s=1e6), lambda _: False, lambda: NOON)  # renews only when it is asked to
+    holder.acquire()
+    content = cell.holder()
+    cell.content, cell.age_s = replace(content, lasts_s=15.0).to_json(), age_s
+
+    def renews() -> None:
+        cell.content, cell.etag = replace(content, lasts_s=15.0, until="later").to_json(), cell.etag + 1
+
+    with pytest.raises(LeaseHeld):
+        contender(cell, Watched(renews)).acquire()
+    dead = Watched()
+    with contender(cell, dead):
+        assert cell.holder().run == "run2"
+    assert 5 <= dead.now_s <= 17  # the whole time of a lease at most
+
+
+def test_a_holder_that_was_paused_asks_before_it_goes_on() -> None:
+    """Its own thread has not renewed yet when the paused process wakes up."""
+    cell, clock = Cell(), Watched()
+    mine = Lease(cell, replace(ME, lasts_s=1e6), lambda _: False, lambda: NOON, clock.monotonic)
+    mine.acquire()
+    cell.content, cell.etag = replace(OTHER).to_json(), cell.etag + 1
+    mine.check()  # it renewed a moment ago
+    clock.now_s += 1e6 + 1
+    with pytest.raises(LakeError, match="run run2"):
+        mine.check()
