@@ -177,6 +177,7 @@ def _shorten(context: RoundContext) -> None:
     for name in (*LAYOUTS, "candles", "gaps"):
         table = context.open(name) if context.wants(name) else None
         if table is not None:
+            context.check()
             context.figures["checkpoints"] += shorten_log(context.client, context.address(name), table, clean=not context.doubt)
 
 

@@ -1,0 +1,189 @@
+"""Fault 30, the lake's half: the lake job and maintenance are stopped (SIGSTOP) and continued. Who was overtaken notices before it does any harm."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cryptoviz.lake.cell import S3Cell
+from cryptoviz.lake.objects import S3Access, minio_client
+from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
+from spark_jobs.job import PLAN
+from spark_jobs.maintenance_round import run_round
+from spark_jobs.maintenance_steps import STEPS, RoundContext
+from spark_jobs.plan import BatchPlan
+from spark_jobs.sweep import StartSweep
+from tests.chaos.rig import Figures, Load, Progress, assert_same_sets, rows_committed
+from tests.chaos.test_two_jobs import other_home, start_when_free
+from tests.helpers import eventually
+from tests.lake import Feed, engines, host_lake, lake_settings, ray_cluster
+from tests.lake_files import TOPIC, TableWriter, delta_rows, object_store, plain_rows, price_rows
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
+
+START = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp() * 1000)
+SHORT = partial(pytest.param, marks=pytest.mark.short)
+OURS = [step for step in STEPS if step.name != "gaps"]  # which needs Kafka
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Settings]:
+    with object_store(tmp_path, raw_keep_days=None) as settings:
+        yield settings
+
+
+@contextlib.contextmanager
+def paused(settings: Settings, what: str, moment: str) -> Iterator[dict[str, Any]]:
+    """A child that has stopped itself at `moment`; at the end it is continued, ends, and says what became of it."""
+    settings_file, result = settings.run_dir / "paused.json", settings.home / "paused-result.json"
+    dump_settings_file(settings, settings_file)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.paused_child", what, moment, str(result)],
+        env=child_environment({SETTINGS_FILE_VARIABLE: str(settings_file)}), cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    said: dict[str, Any] = {}
+    try:
+        eventually(lambda: psutil.Process(child.pid).status() == psutil.STATUS_STOPPED, 120)
+        yield said
+        child.send_signal(signal.SIGCONT)
+        assert child.wait(120) == 0
+        said.update(json.loads(result.read_text()))
+    finally:
+        child.kill()
+        child.wait(10)
+
+
+def prices(first_offset: int, ticks: int = 5) -> Any:
+    return price_rows([START + (first_offset // 17 + i) * 60_000 for i in range(ticks)], seed=first_offset, first_offset=first_offset)
+
+
+def same_rows(settings: Settings, rows: int) -> None:
+    """Every row is there once, for both readers."""
+    seen = delta_rows(settings, "prices")
+    assert seen["kafka_offset"].to_pylist() == list(range(rows))
+    assert plain_rows(settings, "prices").equals(seen)
+
+
+@pytest.mark.parametrize("moment", ["read", SHORT("delete")])
+@pytest.mark.parametrize("planned", [True, False], ids=["planned", "in no plan"])
+def test_a_start_that_was_stopped_in_its_sweep_takes_no_file_of_its_successor(store: Settings, moment: str, planned: bool) -> None:
+    """A leftover lies where the successor's batch will: a name that a batch of the same offsets has."""
+    writer = TableWriter(store, "prices")
+    writer.write(prices(0))
+    done = writer.next_offset
+    writer.put(prices(done))  # cut off before its commit
+    writer.put(prices(0, 2))  # and one below progress
+    client = minio_client(S3Access.of(store.s3))
+    cell = S3Cell(S3Access.of(store.s3), store.s3.lake_bucket, PLAN)
+    if planned:
+        before = BatchPlan(cell, "before")
+        before.take()
+        before.write({(TOPIC, 0): (done, done + 85)})
+    with paused(store, "sweep", moment) as said:
+        successor, plan = TableWriter(store, "prices", "successor"), BatchPlan(cell, "successor")
+        redo = {key: end for key, (_, end) in plan.take().ranges.items() if end > done}
+        successor.log.check_ours()
+        StartSweep(client, plan, redo, lambda: None).run({"prices": successor.log})
+        rows = prices(done)
+        plan.write({(TOPIC, 0): (done, done + 85)})
+        if plan.avoid:  # as the job's tasks do with such a name (`spark_jobs.write`)
+            successor.write(rows.slice(0, 84))
+            successor.write(rows.slice(84))
+        else:
+            successor.write(rows)
+        same_rows(store, done + 85)
+    assert all("another lake job" in message for message in said["refused"])
+    assert len(said["refused"]) >= 2
+    same_rows(store, done + 85)
+
+
+@pytest.mark.parametrize(
+    "moment", [SHORT("merged"), "staged", "proved", SHORT("copied"), "committed", "deleted", "check1", SHORT("check2"), "check3"]
+)
+def test_a_round_that_was_stopped_anywhere_loses_and_doubles_nothing(store: Settings, moment: str) -> None:
+    """Leftovers of a merge that was cut off lie there too, so that both rounds sweep and merge the same files."""
+    writer = TableWriter(store, "prices")
+    for _ in range(4):
+        writer.write(prices(writer.next_offset))
+    with contextlib.suppress(RuntimeError):
+        run_round(RoundContext(store, store.home / "scratch", at=cut_off), OURS)
+    with paused(store, "round", moment):
+        assert not run_round(RoundContext(store, store.home / "scratch"), OURS).failures
+        assert delta_rows(store, "prices")["kafka_offset"].to_pylist() == list(range(writer.rows))
+        writer.write(prices(writer.next_offset))
+        run_round(RoundContext(store, store.home / "scratch"), OURS)
+    assert delta_rows(store, "prices")["kafka_offset"].to_pylist() == list(range(writer.rows))
+    assert not run_round(RoundContext(store, store.home / "scratch"), OURS).failures
+    same_rows(store, writer.rows)
+
+
+def cut_off(stage: str) -> None:
+    """Where a kill would leave a copy that no commit knows."""
+    if stage == "copied":
+        raise RuntimeError("cut off")
+
+
+def stop_tree(pid: int) -> list[psutil.Process]:
+    """Stop a process and all below it; the workers of its Spark executor are not."""
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    for one in family:
+        os.kill(one.pid, signal.SIGSTOP)
+    return family
+
+
+def drivers_pause(tmp_path: Path, pause_s: float, lease_s: float) -> None:
+    """Stopped for longer than its lease: another pipeline takes over meanwhile, and the first, continued, says so and writes nothing."""
+    settings = lake_settings(tmp_path / "one", lease_s=lease_s)
+    figures = Figures(f"fault 30, {pause_s:.0f} s")
+    with engines(settings), ray_cluster() as cluster:
+        feed = Feed(settings)
+        first, second = host_lake(cluster, settings, "lake-0"), host_lake(cluster, other_home(settings, tmp_path / "two"), "lake-1")
+        first.start()
+        with Load(feed):
+            eventually(lambda: rows_committed(settings) > 0, 60)
+            stopped = stop_tree(first.probe().pid)
+            try:
+                overtaken = pause_s > lease_s + 1
+                fault = Progress(settings, [feed])
+                woken = threading.Timer(pause_s, lambda: [one.resume() for one in stopped])
+                woken.start()
+                if overtaken:
+                    start_when_free(second)
+                    figures.add("taken over", fault.made())
+                woken.join()
+            finally:
+                for one in stopped:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.resume()
+            if overtaken:
+                seen = eventually(lambda: not (seen := first.probe()).healthy and seen, 60)
+                assert "another lake job" in seen.message
+                assert second.probe().healthy
+            figures.add("gone on", Progress(settings, [feed]).made(batches=5))
+        assert_same_sets(settings, [feed])
+        for host in (second, first) if overtaken else (first,):
+            host.stop()
+    figures.tell()
+
+
+@pytest.mark.short
+def test_a_lake_job_that_was_stopped_for_longer_than_its_lease_notices(tmp_path: Path) -> None:
+    drivers_pause(tmp_path, 30.0, 6.0)
+
+
+@pytest.mark.parametrize("pause_s", [5.0, 20.0, 60.0, 120.0])
+def test_a_lake_job_that_was_stopped(tmp_path: Path, pause_s: float) -> None:
+    drivers_pause(tmp_path, pause_s, 15.0)
