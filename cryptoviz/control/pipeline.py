@@ -72,14 +72,25 @@ def overall(components: Iterable[ComponentStatus]) -> tuple[ComponentState, str]
     for state in _WORST_FIRST:
         those = [component for component in wanted if component.state is state]
         if those:
-            return state, _unreached(wanted) + _reason(state, those, len(wanted), len(everything))
+            reason = _unreached(wanted) + _reason(state, those, len(wanted), len(everything))
+            return ComponentState.DEGRADED if _only_some_sources_lack(those, wanted) else state, reason
     raise AssertionError("a component is in none of the states")  # the tuple above names every state
+
+
+def _only_some_sources_lack(those: list[ComponentStatus], wanted: list[ComponentStatus]) -> bool:
+    """Prices come, and what starts still is providers that were asked and never answered: one that is blocked here may stay so for ever."""
+    prices = any(one.kind is ComponentKind.COLLECTOR and one.state is ComponentState.RUNNING for one in wanted)
+    return prices and all(one.state is ComponentState.STARTING and _asked_in_vain(one) for one in those)
+
+
+def _asked_in_vain(one: ComponentStatus) -> bool:
+    return one.kind is ComponentKind.SCRAPER and one.metrics.get("failures_total", 0) > 0
 
 
 def _unreached(wanted: list[ComponentStatus]) -> str:
     """What to do when no provider was ever reached: then it is seldom the providers' fault."""
     scrapers = [one for one in wanted if one.kind is ComponentKind.SCRAPER]
-    if scrapers and all(one.state is ComponentState.STARTING and one.metrics.get("failures_total", 0) > 0 for one in scrapers):
+    if scrapers and all(one.state is ComponentState.STARTING and _asked_in_vain(one) for one in scrapers):
         return "no provider has answered yet: check the network, DNS and proxy (`cryptoviz doctor`, `cryptoviz providers`); "
     return ""
 

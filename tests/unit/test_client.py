@@ -198,3 +198,13 @@ def test_a_pipeline_whose_providers_were_never_reached_says_what_to_do() -> None
     # One that is reached, or has not been asked, is another matter.
     for other in (scraper("scraper/two", ComponentState.RUNNING, 3), scraper("scraper/two", ComponentState.STARTING, 0)):
         assert overall([one, other])[1].startswith("scraper/one is STARTING")
+
+
+def test_one_provider_that_never_answers_leaves_a_pipeline_with_prices_degraded() -> None:
+    blocked = replace(LAKE, name="scraper/one", kind=ComponentKind.SCRAPER, state=ComponentState.STARTING, metrics={"failures_total": 3.0})
+    well = replace(LAKE, name="scraper/two", kind=ComponentKind.SCRAPER, state=ComponentState.RUNNING, metrics={})
+    collector = replace(LAKE, name="collector", kind=ComponentKind.COLLECTOR, state=ComponentState.RUNNING, metrics={})
+    state, reason = overall([collector, blocked, well])
+    assert state is ComponentState.DEGRADED
+    assert reason.startswith("scraper/one is STARTING")
+    assert overall([replace(collector, state=ComponentState.STARTING), blocked, well])[0] is ComponentState.STARTING
