@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-unit lint chaos proto bench-collect bench-lake bench-latency clean
+.PHONY: help setup demo up down test test-unit lint chaos proto bench-collect bench-control bench-lake bench-latency clean
 
 BIN := .venv/bin
 
@@ -53,6 +53,8 @@ proto: ## Generate the gRPC code anew from proto/
 bench-collect: setup ## Measure 10 000 assets a tick on one core, and response to Kafka's acknowledgement
 	@$(BIN)/python -m bench.collect
 
+bench-control: setup ## Measure what a flood of calls without a token costs honest callers of the control service
+	@$(BIN)/python -m bench.control
 bench-latency: ## Measure provider-to-page and Kafka-to-lake latency, and memory (12 minutes)
 	@scripts/setup --test
 	@$(BIN)/python bench/latency.py

@@ -67,3 +67,33 @@ async def test_a_changed_shape_degrades_and_an_unlisted_id_is_named(tmp_path: Pa
             assert "shape" not in probe.message
         finally:
             await scraper.stop()
+
+
+async def test_a_provider_that_was_never_reached_is_no_delivery(tmp_path: Path):
+    ports = free_ports(2)
+    settings = load_settings(
+        home=tmp_path,
+        kafka={"bootstrap_servers": f"127.0.0.1:{ports[0]}"},
+        redis={"url": f"redis://127.0.0.1:{ports[1]}/0"},
+        collect={"tick_s": 0.5, "providers": ["coingecko"]},
+        providers={"coingecko": {"base_url": "https://api.nowhere.invalid"}},
+    )
+    scraper = ScraperActor(settings, "coingecko", Collector())
+    await scraper.start()
+
+    async def with_an_open_breaker() -> Probe | None:
+        probe = await scraper.probe()
+        # From the first look on, before and after the first polls: nothing was delivered, and nothing but we ourselves keeps it from being asked.
+        assert (probe.running, probe.delivered, probe.degraded) == (True, False, False)
+        assert probe.message
+        return probe if "the breaker is open" in probe.message else None
+
+    try:
+        probe = await eventually_async(with_an_open_breaker, 30.0)
+        assert probe is not None
+        # Not to be replaced for it, and the reason is there.
+        assert probe.healthy
+        assert probe.metrics["failures_total"] >= 1
+        assert "ConnectError" in probe.message, probe.message
+    finally:
+        await scraper.stop()
