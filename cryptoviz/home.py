@@ -12,13 +12,14 @@ import os
 import pwd
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptoviz.errors import SettingsError
 
-__all__ = ["LOCK", "MARKER", "Removed", "claim", "foreign_reason", "remove_data"]
+__all__ = ["LOCK", "MARKER", "Removed", "claim", "foreign_reason", "mark_new", "remove_data"]
 
 SETTING = "CRYPTOVIZ_HOME"
 MARKER = ".cryptoviz-home"
@@ -68,6 +69,13 @@ def claim(home: Path) -> None:
         _mark(home)
     except OSError as error:
         raise SettingsError(f"{SETTING} is {str(home)!r}, which cannot be used: {error.strerror}", setting=SETTING) from error
+
+
+def mark_new(home: Path) -> None:
+    """Mark a folder, made when missing, in which no pipeline has made anything yet. Components of a cluster may start before any command does."""
+    if not _never(home) and not _own_entries(home):
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _mark(home)
 
 
 def foreign_reason(home: Path) -> str:
@@ -134,7 +142,11 @@ def _is_marked(home: Path) -> bool:
 
 
 def _is_of_earlier_version(home: Path) -> bool:
-    """Homes made before there were markers: they keep the settings of their last start, which name them."""
+    """Homes made before there were markers: they keep a token that only we write, or the settings of their last start, which name them."""
+    with contextlib.suppress(OSError):
+        token = (home / "control.token").lstat()
+        if stat.S_ISREG(token.st_mode) and token.st_uid == os.getuid() and stat.S_IMODE(token.st_mode) == 0o600 and (home / "control").is_dir():
+            return True
     try:
         kept = json.loads((home / "run" / "settings.json").read_text(encoding="utf-8"))
         return bool({"kafka", "s3", "ray", "control"} <= kept.keys()) and Path(kept["home"]).resolve() == home.resolve()

@@ -11,6 +11,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from cryptoviz.home import mark_new
 from cryptoviz.log_rotation import rotate
 from cryptoviz.masking import MASK, hide, redact
 from cryptoviz.settings import Settings
@@ -64,6 +65,7 @@ def get_logger(component: str) -> structlog.typing.FilteringBoundLogger:
 def log_to_file(settings: Settings, component: str) -> None:
     """Also append this process's lines to the component's log file, which `cryptoviz logs` and TailLogs read; hide the settings' secrets in them."""
     hide(settings.secrets)
+    mark_new(settings.home)
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     previous = _log_files.pop_all()
     handle = _log_files.enter_context(log_path(settings, component).open("a", encoding="utf-8", buffering=1))

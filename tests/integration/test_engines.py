@@ -370,6 +370,7 @@ def test_a_setting_that_the_engine_refuses_is_told_at_once_and_leaves_no_process
 
 def test_an_engine_that_ends_at_once_shows_the_end_of_its_log(tmp_path: Path) -> None:
     settings = own_settings(tmp_path / "home")
+    claim_home(settings)
     (settings.home / "redis" / "appendonlydir").mkdir(parents=True)
     (settings.home / "redis" / "appendonlydir" / "appendonly.aof.manifest").write_text("this is no manifest\n")
     engine = build_engine("redis", settings)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.errors import SettingsError
-from cryptoviz.home import MARKER, claim, foreign_reason, remove_data
+from cryptoviz.home import MARKER, claim, foreign_reason, mark_new, remove_data
+from cryptoviz.log import configure_logging, log_to_file
+from cryptoviz.settings import load_settings
 
 
 def fill(home: Path, *names: str) -> None:
@@ -45,6 +47,24 @@ def test_what_no_pipeline_made_is_left_and_named(tmp_path: Path) -> None:
     assert removed.left == ("kafka-2", "kafka.tmp.d", "photos", "thesis.tex")
     assert (home / "thesis.tex").read_text() == "years"
     assert not (home / MARKER).exists()
+
+
+def test_a_home_whose_components_started_before_any_command_is_one(tmp_path: Path) -> None:
+    """As on a cluster, where `python -m control` starts them."""
+    home = tmp_path / "home"
+    log_to_file(load_settings(home=home), "controller")
+    try:
+        claim(home)
+        assert foreign_reason(home) == ""
+    finally:
+        log_to_file(load_settings(home=tmp_path / "another"), "controller")
+        configure_logging()
+
+
+def test_a_folder_with_such_entries_is_not_marked_by_components(tmp_path: Path) -> None:
+    fill(tmp_path, "kafka")
+    mark_new(tmp_path)
+    assert foreign_reason(tmp_path) == "no pipeline was started there"
 
 
 @pytest.mark.parametrize("name", ["kafka", "control", "logs", "run", "credentials.json"])
@@ -134,6 +154,12 @@ def test_a_home_of_an_earlier_version_is_known_by_its_settings(tmp_path: Path) -
     assert foreign_reason(home) == ""
     claim(home)
     assert (home / MARKER).is_file()
+    of_a_cluster = tmp_path / "cluster"
+    fill(of_a_cluster, "control", "kafka")
+    (of_a_cluster / "control.token").write_text("x")
+    assert foreign_reason(of_a_cluster) != ""
+    (of_a_cluster / "control.token").chmod(0o600)
+    assert foreign_reason(of_a_cluster) == ""
     for wrong in (kept | {"home": str(tmp_path)}, {"home": str(home)}, [], "x"):
         other = tmp_path / "other"
         (other / "run").mkdir(parents=True, exist_ok=True)
