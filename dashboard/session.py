@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import panel as pn
 from panel.io.state import set_curdoc
 
+from dashboard.delivery import Delivery
 from dashboard.hub import Hub
 
 __all__ = ["Session"]
@@ -28,7 +30,7 @@ class Session:
     a second time, as a patch to models that the document may no longer hold.
 
     Wake-ups from the ingest threads carry no data: they ask the document's loop, which is the one thing that is safe from another thread, to
-    pull once. A periodic pull is the safety net and moves the ages.
+    pull once. A periodic pull is the safety net. While the browser has not shown the last pull there is no other: it gets the newest state then.
     """
 
     PULL_MS = 1000
@@ -36,16 +38,20 @@ class Session:
     def __init__(self, hub: Hub, doc: Any) -> None:
         self.hub = hub
         self._doc = doc
-        self._pull: Callable[[], None] | None = None
+        self._pull: Callable[[], bool] | None = None
         self._pending = threading.Event()
         self._closed = threading.Event()
         self._ready = False
         self._waiting: list[Callable[[], None]] = []
         self._lock = threading.Lock()  # guards the two above
         self._unsubscribe: Callable[[], None] = lambda: None
+        self.delivery = Delivery(lambda: time.monotonic() * 1000, self.now_ms, self._run_pull)
 
-    def open(self, pull: Callable[[], None]) -> None:
-        """Call `pull` on the session's loop after each change of the shared state, and once a second, as soon as the browser is ready."""
+    def open(self, pull: Callable[[], bool]) -> None:
+        """Call `pull` on the session's loop after each change of the shared state, and once a second, as soon as the browser is ready.
+
+        It says whether it changed the page. It is not called while the browser has yet to show what an earlier call changed.
+        """
         self._pull = pull
         self._unsubscribe = self.hub.wakeups.subscribe(self._wake)
         pn.state.add_periodic_callback(self._run_pull, period=self.PULL_MS)
@@ -128,7 +134,14 @@ class Session:
         # Cleared first: what changes during the pull asks for another.
         self._pending.clear()
         pull = self._pull
-        if pull is None or not self._ready:
+        if pull is None or not self._ready or not self.delivery.ready(self._connections()):
             return
         with pn.io.hold(self._doc):
-            pull()
+            if pull():
+                self.delivery.mark()
+
+    def _connections(self) -> frozenset[Any]:
+        """Browsers that hold this page: one, none while it is away, another after it came back."""
+        context = self._doc.session_context
+        session = context.session if context is not None else None
+        return frozenset(session._subscribed_connections) if session is not None else frozenset()

@@ -52,14 +52,13 @@ class CoinTable:
         """Show the state as it is. `live` means new prices came: those that changed flash."""
         hub = self._session.hub
         everything = by_rank(hub.live.latest().values())
-        now_ms = self._session.now_ms()
         search = self._search.value_input or ""
         rows = []
         for record in everything:
             if not matches(record, search):
                 continue
             before = self._shown_prices.get((record.asset_id, record.quote_currency)) if live else None
-            rows.append(coin_row(CoinView(record, hub.live.recent_prices(record.asset_id, _SPARK_TICKS), before), now_ms, hub.tick_ms))
+            rows.append(coin_row(CoinView(record, hub.live.recent_prices(record.asset_id, _SPARK_TICKS), before), hub.tick_ms))
         self._shown_prices = {(record.asset_id, record.quote_currency): record.price for record in everything}
         self._show(rows)
         self._say(len(everything), len(rows), search)

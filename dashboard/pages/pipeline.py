@@ -69,8 +69,7 @@ class PipelinePage:
                 self._state.object = markup
             return
         set_markup(self._line, element("div", pipeline_summary(pipeline), "cv-summary-line"))
-        now_ms = self._session.now_ms()
-        self._show([component_row(component, now_ms) for component in pipeline.components])
+        self._show([component_row(component) for component in pipeline.components])
         self._put(self._table)
 
     def _put(self, content: Any) -> None:

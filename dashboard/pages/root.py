@@ -23,7 +23,7 @@ from dashboard.view_logic.totals import total
 
 __all__ = ["RootPage"]
 
-_AGE_STEP_MS = 900  # ages move once a second; sooner would cut the flash of a price short
+_FLASH_MS = 900  # as long as the flash of a price lasts: then its mark is taken away, so that a row drawn again does not flash again
 
 _THEME: dict[str, Any] = {
     "light": {"palette": {"primary": {"main": "#1f4e8c"}, "background": {"default": "#f2f5f9", "paper": "#ffffff"}}},
@@ -44,6 +44,7 @@ class RootPage:
         link = parse_link(arguments, [asset.asset_id for asset in hub.settings.assets])
         self._seen = (-1, -1)
         self._pulled_ms = 0
+        self._flashing = False
         self._header = markup(css_class="cv-header-pane", sizing_mode="stretch_width")
         self._banner = markup(css_class="cv-banner-pane", sizing_mode="stretch_width", visible=False)
         self._coins = CoinTable(session, self._choose)
@@ -59,7 +60,7 @@ class RootPage:
         self.view = pmui.Page(
             title="CryptoViz",
             header=[self._header],
-            main=[self._banner, self._tabs, self._market, self._pipeline_place],
+            main=[self._banner, self._tabs, self._market, self._pipeline_place, session.delivery.view],
             theme_config=_THEME,
             sx=_BAR,
             stylesheets=[PAGE],
@@ -76,29 +77,31 @@ class RootPage:
         # Not before the browser has drawn: a patch for a table that is not there yet is an error in its console.
         pn.state.onload(lambda: session.open(self.pull))
 
-    def pull(self) -> None:
-        """Bring the page to the state as it is, if there is anything new or a second has passed."""
+    def pull(self) -> bool:
+        """Bring the page to the state as it is; whether that may have changed it."""
         seen = (self._hub.live.version, self._hub.control.version)
         now_ms = self._session.now_ms()
-        news = seen != self._seen
-        if not news and now_ms - self._pulled_ms < _AGE_STEP_MS:
-            return
-        live = seen[0] != self._seen[0]
-        self._seen, self._pulled_ms = seen, now_ms
-        self._refresh_frame(now_ms)
+        live, news = seen[0] != self._seen[0], seen != self._seen
+        after_flash = self._flashing and now_ms - self._pulled_ms >= _FLASH_MS
+        if self._view == "market":
+            self._history.refresh()
+        if not news and not after_flash:
+            return False
+        self._seen, self._pulled_ms, self._flashing = seen, now_ms, news
+        self._refresh_frame()
         if self._view == "market":
             self._coins.refresh(live=live)
             if live:
                 self._panel.refresh()
-            self._history.refresh()
         elif self._pipeline is not None:
             self._pipeline.refresh()
+        return True
 
-    def _refresh_frame(self, now_ms: int) -> None:
+    def _refresh_frame(self) -> None:
         hub = self._hub
         pipeline, lost = hub.control.read()
         replayed = pipeline.replayed if pipeline is not None else hub.settings.profile == "demo"
-        header = header_markup(total(hub.live.latest().values()), pipeline, lost, replayed, now_ms, hub.tick_ms)
+        header = header_markup(total(hub.live.latest().values()), pipeline, lost, replayed, hub.tick_ms)
         set_markup(self._header, header)
         status = hub.live.status
         feed_lost = None if status.connected or status.message == CONNECTING else status.message

@@ -15,5 +15,5 @@ PAGE = _read("page.css")
 PARTS = _read("parts.css")
 TABLE = PARTS + _read("table.css")
 LAYOUT = _read("layout.css")
-TEMPLATE = Path(__file__).parent / "page.html"
-"""The HTML page around the application: panel-material-ui's own, and the system's theme."""
+TEMPLATE = _read("page.html").replace("{{ age_script }}", f"{{% raw %}}{_read('age.js')}{{% endraw %}}")
+"""The HTML page around the application: panel-material-ui's own, the ages on screen and the system's theme."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cryptoviz.records import UnifiedRecord
-from dashboard.view_logic.age import age_label, classify_age, format_age
+from dashboard.view_logic.age import age_element
 from dashboard.view_logic.markup import element, text
 from dashboard.view_logic.numbers import direction, format_bps, format_compact, format_percent, format_price
 from dashboard.view_logic.source import source_badge
@@ -62,13 +62,12 @@ SEPARATOR = "\x1f"
 """ASCII's unit separator: no markup holds it."""
 
 
-def coin_row(view: CoinView, now_ms: int, tick_ms: int) -> dict[str, float | str | None]:
+def coin_row(view: CoinView, tick_ms: int) -> dict[str, float | str | None]:
     """Values by field: numbers to sort by, or the markup itself where text sorts. `cells` is the markup of `PACKED`, in order.
 
     Unknown numbers are None and sort last.
     """
     record = view.record
-    age_ms = max(0, now_ms - record.tick_ts)
     row: dict[str, float | str | None] = {
         "asset_id": record.asset_id,
         "rank": record.rank if record.rank is not None else _NOT_RANKED,
@@ -82,7 +81,7 @@ def coin_row(view: CoinView, now_ms: int, tick_ms: int) -> dict[str, float | str
         "spark": sparkline_svg(view.recent_prices),
         "source": _source_cell(record),
         "spread": record.spread_bps,
-        "age": float(age_ms // 1000),
+        "age": -float(record.tick_ts),  # sorts as the age does, and changes with the tick only
     }
     markup = {
         "rank": element("span", text(record.rank if record.rank is not None else "—"), "cv-muted"),
@@ -93,7 +92,7 @@ def coin_row(view: CoinView, now_ms: int, tick_ms: int) -> dict[str, float | str
         "volume": element("span", text(format_compact(record.volume_24h, record.quote_currency)), "cv-num"),
         "market_cap": element("span", text(format_compact(record.market_cap, record.quote_currency)), "cv-num"),
         "spread": _spread_cell(record),
-        "age": _age_cell(age_ms, tick_ms),
+        "age": age_element(record.tick_ts, tick_ms, "cv-age"),
     }
     row["cells"] = SEPARATOR.join(markup[field].replace(SEPARATOR, "") for field in PACKED)
     return row
@@ -128,14 +127,6 @@ def _spread_cell(record: UnifiedRecord) -> str:
     wide = record.disagrees or (record.spread_bps is not None and record.spread_bps > _SPREAD_WARN_BPS)
     title = "providers disagree" if record.disagrees else None
     return element("span", text(format_bps(record.spread_bps)), "cv-num" + (" cv-warn" if wide else ""), title=title)
-
-
-def _age_cell(age_ms: int, tick_ms: int) -> str:
-    age = classify_age(age_ms, tick_ms)
-    label = format_age(age_ms)
-    return element(
-        "span", text(label), f"cv-age cv-age-{age}", title=f"{age_label(age)}: tick {label} ago", aria_label=f"{label} old, {age_label(age)}"
-    )
 
 
 def matches(record: UnifiedRecord, search: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState
-from dashboard.view_logic.age import age_label, classify_age, format_age
+from dashboard.view_logic.age import age_element
 from dashboard.view_logic.markup import element, text
 from dashboard.view_logic.numbers import format_compact
 from dashboard.view_logic.totals import Totals
@@ -29,10 +29,8 @@ def state_class(state: ComponentState) -> str:
     return _STATE_CLASSES[state]
 
 
-def header_markup(totals: Totals, pipeline: PipelineStatus | None, lost: str | None, replayed: bool, now_ms: int, tick_ms: int) -> str:
+def header_markup(totals: Totals, pipeline: PipelineStatus | None, lost: str | None, replayed: bool, tick_ms: int) -> str:
     """Totals, mark of replayed data, state of the pipeline and age of the newest tick."""
-    age_ms = None if totals.newest_tick_ts is None else max(0, now_ms - totals.newest_tick_ts)
-    age = classify_age(age_ms, tick_ms)
     parts = [
         _total("Market cap", format_compact(totals.market_cap, "USD")),
         _total("24h volume", format_compact(totals.volume_24h, "USD")),
@@ -42,12 +40,7 @@ def header_markup(totals: Totals, pipeline: PipelineStatus | None, lost: str | N
     if replayed:
         parts.append(element("span", "REPLAYED DATA", "cv-replayed", title=REPLAYED_NOTE, role="note", aria_label=f"Replayed data. {REPLAYED_NOTE}"))
     parts.append(_pipeline_pill(pipeline, lost))
-    label = element("span", text(age_label(age)) + ("" if age_ms is None else "&nbsp;·&nbsp;"), "cv-word")
-    shown = label + ("" if age_ms is None else text(format_age(age_ms)))
-    if age_ms is None:
-        shown = text(age_label(age))
-    title = "No tick has arrived" if age_ms is None else f"The newest tick is {format_age(age_ms)} old: {age_label(age)}"
-    parts.append(element("span", shown, f"cv-pill cv-global-age cv-age-{age}", title=title, role="status"))
+    parts.append(age_element(totals.newest_tick_ts, tick_ms, "cv-pill cv-global-age", words=True))
     return element("div", "".join(parts), "cv-header")
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
-from dashboard.view_logic.age import format_age
+from dashboard.view_logic.age import duration_element
 from dashboard.view_logic.header import state_class
 from dashboard.view_logic.markup import element, text
 
@@ -61,7 +61,7 @@ def question(verb: Verb, name: str) -> str:
     return f"{verb.capitalize()} {name}? {consequence[verb]}"
 
 
-def component_row(component: ComponentStatus, now_ms: int) -> dict[str, str]:
+def component_row(component: ComponentStatus) -> dict[str, str]:
     """Markup by field of one component's row."""
     url = component.url if component.url and component.url.startswith(("http://", "https://")) else None
     name = text(component.name)
@@ -78,7 +78,7 @@ def component_row(component: ComponentStatus, now_ms: int) -> dict[str, str]:
             "span", text(component.desired), "cv-chip " + ("cv-chip-good" if component.desired is DesiredState.RUNNING else "cv-chip-off")
         ),
         "state": element("span", text(component.state), f"cv-chip cv-component-state {state_class(component.state)}", data_component=component.name),
-        "since": element("span", text(format_age(now_ms - component.since_ms)), "cv-num", title="time in this state"),
+        "since": duration_element(component.since_ms, "cv-num", "time in this state"),
         "restarts": element("span", text(component.restarts), "cv-num" + (" cv-warn" if component.restarts else " cv-muted")),
         "message": element("span", _message(component), "cv-msg"),
         "metrics": _metrics(component.metrics),
@@ -106,6 +106,9 @@ def _metrics(metrics: dict[str, float]) -> str:
     reasons = {name: number for name, number in metrics.items() if name.startswith(_DEAD) and name != f"{_DEAD}total"}
     rest = [(name, number) for name, number in metrics.items() if name not in reasons]
     shown = [_metric(name, number, reasons if name == f"{_DEAD}total" else {}) for name, number in rest[:_MAX_METRICS]]
+    if hidden := rest[_MAX_METRICS:]:
+        listed = ", ".join(" ".join(format_metric(name, number)) for name, number in hidden)
+        shown.append(element("span", f"+{len(hidden)} more", "cv-more-metrics", title=listed))
     return element("div", "".join(shown), "cv-metrics")
 
 

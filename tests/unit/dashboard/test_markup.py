@@ -26,7 +26,7 @@ HOSTILE = [
     "a\x1f<b>",
     "&lt;script&gt;",
 ]
-ALLOWED = {"span", "b", "i", "small", "div", "dl", "dt", "dd", "svg", "polyline", "button", "a", "p"}
+ALLOWED = {"span", "b", "i", "small", "div", "dl", "dt", "dd", "svg", "polyline", "button", "a", "p", "cv-age"}
 
 
 class Reader(HTMLParser):
@@ -61,12 +61,12 @@ def made(evil: str) -> list[str]:
     pipeline = PipelineStatus(ComponentState.FAILED, evil, (component,))
     summary = a_summary(evil)
     return [
-        *(str(value) for field, value in coin_row(CoinView(record, [1.0, 2.0]), NOW_MS, TICK_MS).items() if field != "asset_id"),
+        *(str(value) for field, value in coin_row(CoinView(record, [1.0, 2.0]), TICK_MS).items() if field != "asset_id"),
         *(str(value) for value in history_row(PriceRow(NOW_MS, evil, 1.0, evil, evil, evil)).values()),
-        *(value for field, value in component_row(component, NOW_MS).items() if field != "component"),
+        *(value for field, value in component_row(component).items() if field != "component"),
         quote_markup(record, evil), quote_markup(None, evil), summary_markup(summary),
         text(other_currencies({evil: 2}, "rows")), state_markup("error", evil, evil),
-        header_markup(total([record]), pipeline, None, True, NOW_MS, TICK_MS), header_markup(total([]), None, evil, False, NOW_MS, TICK_MS),
+        header_markup(total([record]), pipeline, None, True, TICK_MS), header_markup(total([]), None, evil, False, TICK_MS),
         banner_markup(evil, evil), pipeline_summary(pipeline),
     ]  # fmt: skip
 
@@ -80,13 +80,13 @@ def test_no_text_becomes_markup(evil: str) -> None:
 
 
 def test_a_hostile_name_is_still_readable() -> None:
-    row = coin_row(CoinView(a_record(name="<script>", symbol="<b>"), []), NOW_MS, TICK_MS)
+    row = coin_row(CoinView(a_record(name="<script>", symbol="<b>"), []), TICK_MS)
     assert read(str(row["coin"])).words == "<b><script>"
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", "//evil.example", ""])
 def test_only_http_addresses_become_links(url: str) -> None:
-    assert "href" not in component_row(a_component(url=url), NOW_MS)["name"]
+    assert "href" not in component_row(a_component(url=url))["name"]
 
 
 def test_attributes_are_escaped_and_absent_when_none() -> None:

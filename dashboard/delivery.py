@@ -1,0 +1,103 @@
+"""What one browser has shown of what was sent to it: at most one message of state is under way to each page, so a page that lags has no backlog.
+
+Two invisible models carry it: the server writes a number into one with each message of state; the browser, which applies messages in order, answers
+with that number and its clock in the other. The answers also tell how far the clocks of server and browser lie apart.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import panel as pn
+from bokeh.layouts import column
+from bokeh.models import CustomJS, Div
+
+__all__ = ["Acknowledgements", "Delivery"]
+
+_SAMPLES = 8
+_TOLERATED_MS = 300  # a difference of clocks below this moves no age by a second that anybody sees
+
+_ANSWER = """
+const [number, ahead] = sent.text.split(" ")
+if (ahead !== "") window.cvClock.set(Number(ahead))
+answer.text = `${number} ${Date.now()}`
+"""
+
+
+class Acknowledgements:
+    """Numbers under way and the difference of clocks. Pure: times are passed in, ms."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._sent_at: tuple[int, float, int] | None = None
+        self._samples: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)  # round trip, what the server's clock is ahead
+        self._announced = 0.0
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether the browser has yet to show the last message."""
+        return self._sent_at is not None
+
+    def send(self, monotonic_ms: float, now_ms: int) -> str:
+        """The next message's mark: its number, and what the server's clock is ahead where that is news to the browser."""
+        self._number += 1
+        self._sent_at = (self._number, monotonic_ms, now_ms)
+        return f"{self._number} {self._news()}"
+
+    def receive(self, answer: str, monotonic_ms: float) -> bool:
+        """Take an answer of the browser, which may be anything; whether it is the one that was waited for."""
+        number, _, browser_ms = answer.partition(" ")
+        if self._sent_at is None or number != str(self._sent_at[0]) or not (browser_ms.isascii() and browser_ms.isdecimal()) or len(browser_ms) > 15:
+            return False
+        _, sent_ms, sent_now = self._sent_at
+        trip = monotonic_ms - sent_ms
+        self._samples.append((trip, sent_now + trip / 2 - int(browser_ms)))
+        self._sent_at = None
+        return True
+
+    def forget(self) -> None:
+        """The connection is another: what was under way was lost, or shown by it."""
+        self._sent_at = None
+
+    def _news(self) -> str:
+        if not self._samples:
+            return ""
+        trip, ahead = min(self._samples)
+        if abs(ahead) <= max(_TOLERATED_MS, trip / 2):
+            ahead = 0.0
+        if abs(ahead - self._announced) <= max(_TOLERATED_MS, trip / 2):
+            return ""
+        self._announced = ahead
+        return f"{ahead:.0f}"
+
+
+class Delivery:
+    """The two models of one page. `view` must be in the page. `shown` is called on the session's loop when the browser has caught up."""
+
+    def __init__(self, monotonic_ms: Callable[[], float], now_ms: Callable[[], int], shown: Callable[[], None]) -> None:
+        self._monotonic_ms = monotonic_ms
+        self._now_ms = now_ms
+        self._shown = shown
+        self._marks = Acknowledgements()
+        self._connections: frozenset[Any] = frozenset()
+        self._sent, self._answer = Div(text="0"), Div(text="0")
+        self._sent.js_on_change("text", CustomJS(args={"sent": self._sent, "answer": self._answer}, code=_ANSWER))
+        self._answer.on_change("text", self._answered)
+        self.view = pn.pane.Bokeh(column(self._sent, self._answer), visible=False, css_classes=["cv-delivery"])
+
+    def ready(self, connections: frozenset[Any]) -> bool:
+        """Whether a message may be sent now: some browser is connected and has shown the last one."""
+        if connections != self._connections:
+            self._connections = connections
+            self._marks.forget()
+        return bool(connections) and not self._marks.outstanding
+
+    def mark(self) -> None:
+        """A message of state was written: the browser is to say when it has shown it."""
+        self._sent.text = self._marks.send(self._monotonic_ms(), self._now_ms())
+
+    def _answered(self, _name: str, _before: str, answer: str) -> None:
+        if self._marks.receive(answer, self._monotonic_ms()):
+            self._shown()

@@ -1,0 +1,166 @@
+"""Ages on screen are true, whatever a page went through; a page that lags gets the newest state and no backlog."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page
+
+from cryptoviz.clock import SystemClock
+from dashboard.delivery import Delivery
+from dashboard.hub import Hub
+from tests.browser.conftest import Opener, until_shown
+from tests.browser.stack import BASE_PRICES, TICK_MS, walk
+from tests.helpers import eventually
+from tests.serving import a_hub, serving
+
+pytestmark = [
+    pytest.mark.browser,
+    # Raised inside panel-material-ui's own FileDownload, which sets both.
+    pytest.mark.filterwarnings("ignore:Both 'variant' and 'button_style' were provided:PendingDeprecationWarning"),
+]
+
+PILL = ".cv-global-age"
+AGES = """selector => [...document.querySelectorAll("*")].length && (root => {
+  const found = []
+  const walk = node => {
+    for (const each of node.querySelectorAll("*")) {
+      if (each.matches(selector) && each.dataset.tick) found.push([Number(each.dataset.tick), each.textContent, Date.now()])
+      if (each.shadowRoot) walk(each.shadowRoot)
+    }
+  }
+  walk(root)
+  return found
+})(document)"""
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    with a_hub(tmp_path) as made:
+        yield made
+
+
+def tick(hub: Hub, tick_ts: int, count: int = 1) -> None:
+    """So many ticks of all coins, the last at `tick_ts`, each of which wakes the pages."""
+    for at in range(tick_ts - (count - 1) * TICK_MS, tick_ts + 1, TICK_MS):
+        hub.live.apply([walk(asset, at, 1)[0] for asset in BASE_PRICES])
+
+
+def seconds(text: str) -> int:
+    return sum(int(part[:-1]) * UNITS[part[-1]] for part in text.replace("·", " ").split() if part[:-1].isdecimal())
+
+
+def assert_true_ages(page: Page, selector: str = "cv-age", *, ahead_ms: int = 0) -> None:
+    ages = page.evaluate(AGES, selector)
+    assert ages
+    for tick_ts, text, now_ms in ages:
+        # Shown once a half second, and rounded down: never more than a second and a half off.
+        assert abs((now_ms + ahead_ms - tick_ts) / 1000 - 0.75 - seconds(text)) <= 1.5, (tick_ts, text, now_ms)
+
+
+def renderers(known: set[int]) -> list[psutil.Process]:
+    """Chromium's processes that draw pages, without those of `known`: children of this process."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "--type=renderer" in process.cmdline() and process.pid not in known:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_page_that_slept_says_the_true_age_and_has_no_backlog(
+    hub: Hub, browser: Browser, open_page: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks: list[int] = []
+    write = Delivery.mark
+
+    def counted(self: Delivery) -> None:
+        marks.append(1)
+        write(self)
+
+    monkeypatch.setattr(Delivery, "mark", counted)
+    now = SystemClock().now_ms()
+    tick(hub, now - 600_000)
+    known = {process.pid for process in renderers(set())}
+    with serving(hub) as url:
+        page = open_page(url).page
+        until_shown(page, PILL, "stale")
+        assert_true_ages(page)
+        asleep = renderers(known)
+        assert asleep
+        for process in asleep:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            before = len(marks)
+            tick(hub, now - 100_000, count=200)
+            # The page gets one message at most that it does not answer, whatever the number of ticks. Health shows that the server goes on.
+            eventually(lambda: hub.live.version >= 200)
+            other = browser.new_context()
+            assert other.request.get(f"{url}healthz").ok
+            other.close()
+            assert len(marks) - before <= 1
+        finally:
+            for process in asleep:
+                process.send_signal(signal.SIGCONT)
+        assert_true_ages(page, PILL)
+        eventually(lambda: page.evaluate(AGES, PILL)[0][0] == now - 100_000, 20)
+        assert_true_ages(page)
+        assert len(marks) - before <= 5
+
+
+def test_a_browser_whose_clock_is_off_shows_the_servers_ages(hub: Hub, browser: Browser) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.add_init_script("const real = Date.now; Date.now = () => real() + 3600000")
+    with serving(hub) as url:
+        tick(hub, SystemClock().now_ms() - 30_000)
+        page.goto(url)
+        page.locator(".cv-price").first.wait_for(state="visible", timeout=30_000)
+
+        def corrected() -> bool:
+            tick(hub, SystemClock().now_ms() - 20_000)
+            assert_true_ages(page, ahead_ms=-3_600_000)
+            return True
+
+        eventually(corrected, 30, every_s=1.0)
+        context.close()
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "kind", "said"),
+    [
+        (0, "live", "0s"), (3_000, "live", "3s"), (4_100, "late", "4s"), (9_000, "late", "9s"), (10_100, "stale", "10s"),
+        (200_100, "stale", "3m 20s"),
+        (18_720_100, "stale", "5h 12m"), (183_600_100, "stale", "2d 3h"), (-5_000, "live", "0s"), (None, "no-data", "no data"),
+    ],
+)  # fmt: skip
+def test_two_ticks_are_live_and_five_are_late(hub: Hub, aged: Any, age_ms: int | None, kind: str, said: str) -> None:
+    assert aged(age_ms) == [kind, said]
+
+
+@pytest.fixture(scope="module")
+def aged(browser: Browser) -> Iterator[Any]:
+    """Class and text of an age, by the page's own script and a clock that stands still."""
+    script = (Path(__file__).parents[2] / "dashboard" / "styles" / "age.js").read_text(encoding="utf-8")
+    page = browser.new_page()
+    page.evaluate("() => { const now = Date.now(); Date.now = () => now }")
+    page.evaluate(script)
+    yield lambda age_ms: page.evaluate(
+        """age => {
+          const shown = document.createElement("cv-age")
+          if (age !== null) shown.dataset.tick = Date.now() - age
+          Object.assign(shown.dataset, {live: 4000, late: 10000})
+          document.body.append(shown)
+          return [[...shown.classList].map(one => one.replace("cv-age-", "")).join(), shown.textContent]
+        }""",
+        age_ms,
+    )
+    page.close()
