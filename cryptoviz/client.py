@@ -160,13 +160,22 @@ class ControlClient:
         of_providers: bool = False,
         with_filled: bool = False,
     ) -> builtins.list[Gap]:
-        """The gap ledger of assets (ids or symbols), or of providers, in order of time: the newest 10 000. Times are UTC epoch ms."""
+        """The gap ledger of assets (ids or symbols), or of providers, in order of time, all of them. Times are UTC epoch ms."""
         scope = gaps_pb.GAP_SCOPE_PROVIDER if of_providers else gaps_pb.GAP_SCOPE_ASSET
-        request = gaps_pb.ListGapsRequest(
-            scope=scope, subjects=subjects, start=stamp(start_ms), end=stamp(end_ms), with_filled=with_filled
-        )  # fmt: skip
-        answer = self._wire.call(GapsServiceStub, "ListGaps", request, _special(None), _READ_TIMEOUT_S)
-        return [gap_from_proto(one) for one in answer.gaps]
+        found: builtins.list[Gap] = []
+        while True:
+            request = gaps_pb.ListGapsRequest(
+                scope=scope, subjects=subjects, start=stamp(start_ms), end=stamp(end_ms), with_filled=with_filled
+            )  # fmt: skip
+            answer = self._wire.call(GapsServiceStub, "ListGaps", request, _special(None), _READ_TIMEOUT_S)
+            page = [gap_from_proto(one) for one in answer.gaps]
+            known = set(found)
+            older = [gap for gap in page if gap not in known]
+            found = older + found
+            if len(page) >= answer.total or not older:
+                return found
+            # A response holds the newest: the next page ends with those that begin together with the oldest of this one.
+            end_ms = page[0].from_ms + 1
 
     def wait(self, timeout_s: float, until: Callable[[PipelineStatus], bool]) -> PipelineStatus:
         """Watch until `until` says yes. Raises EngineUnavailable when it has not within `timeout_s` seconds."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from control import gap_service
 from control.methods import GAPS, budget_of
 from cryptoviz.client import ControlClient
 from cryptoviz.control.convert_gaps import gap_from_proto, gap_to_proto
@@ -55,6 +56,16 @@ def test_which_gaps_are_listed(client: ControlClient) -> None:
     assert client.gaps(start_ms=T + 4 * MINUTE) == [OPEN]
     assert client.gaps(start_ms=T + 4 * MINUTE + 1) == []
     assert client.gaps(end_ms=T + MINUTE) == [OPEN]
+
+
+def test_a_ledger_longer_than_a_response_is_listed_whole(served: Serving, client: ControlClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Seven outages of three assets each, and a response that holds five gaps: pages end between the assets of one outage.
+    monkeypatch.setattr(gap_service, "_MOST", 5)
+    outages = [T + i * MINUTE for i in range(7)]
+    ledger = [Gap(GapScope.ASSET, asset, at, at, MINUTE, 1, "timeout", T) for at in outages for asset in ("bitcoin", "ethereum", "solana")]
+    served.gaps = ledger
+    assert client.gaps() == ledger
+    assert client.gaps(["ETH"], start_ms=T + MINUTE) == [gap for gap in ledger if gap.subject == "ethereum"][1:]
 
 
 def test_readings_at_the_same_time_are_one(served: Serving, client: ControlClient) -> None:
