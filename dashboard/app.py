@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import panel as pn
+from bokeh.settings import settings as bokeh_settings
 
 from dashboard.access import LIVENESS_PATH, Access
 from dashboard.builds import PageBuilds
@@ -28,6 +29,8 @@ def make_server(hub: Hub, unused_session_ms: int = _UNUSED_SESSION_MS, builds: P
         return RootPage(hub, pn.state.curdoc, arguments).view
 
     use_own_handlers()
+    # Bokeh walks the whole document for it at each build, to warn of layouts that no user can change.
+    bokeh_settings.perform_document_validation = False
     server = pn.serve(
         {"/": page},
         title="CryptoViz",

@@ -101,6 +101,10 @@ class Session:
         if area is not None:
             getattr(area, kind)(message, duration=_NOTIFICATION_MS)
 
+    def later(self, call: Callable[[], None]) -> None:
+        """Call on the session's loop, after what waits there."""
+        self._later(call)
+
     def _begin(self) -> None:
         with self._lock:
             self._ready = True

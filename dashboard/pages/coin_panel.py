@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import panel as pn
 
@@ -31,12 +32,12 @@ class CoinPanel:
         self._changed = changed
         self._quote = markup(quote_markup(None, coin), "cv-quote-pane", sizing_mode="stretch_width")
         self._interval = choice(list(INTERVALS_MS), interval, self._switched, "cv-intervals")
-        self._chart = CandleChart()
-        self._chart_pane = pn.pane.Bokeh(self._chart.view, sizing_mode="stretch_width", margin=0, visible=False)
+        self._chart: CandleChart | None = None  # made with the first candles: a chart of nothing is a warning in the browser's console
+        self._chart_pane: Any = None
         self._state = markup(state_markup("loading", "Waiting for prices"), sizing_mode="stretch_width", min_height=452)
         self._caption = markup(margin=(0, 10, 6, 10), sizing_mode="stretch_width")
-        switches = bar(self._interval, button("Now", self._chart.go_to_now, "cv-now"))
-        self.view = card(bar(self._quote), switches, self._state, self._chart_pane, self._caption, css_class="cv-chart")
+        switches = bar(self._interval, button("Now", self._go_to_now, "cv-now"))
+        self.view = card(bar(self._quote), switches, self._state, self._caption, css_class="cv-chart")
         self._load()
 
     @property
@@ -64,11 +65,25 @@ class CoinPanel:
         ticks = {currency: sum(candle.ticks for candle in candles) for currency, candles in series.items()}
         currency = choose_currency(ticks)
         candles = series.get(currency, [])
-        self._chart_pane.visible = bool(candles)
-        self._state.visible = not candles
         if candles:
-            self._chart.show(self.coin, INTERVALS_MS[self.interval], candles, currency)
+            self._draw(candles, currency)
+        elif self._chart_pane is not None:
+            self._chart_pane.visible = False
+        self._state.visible = not candles
         self._say(len(candles), currency, {other: count for other, count in ticks.items() if other != currency})
+
+    def _draw(self, candles: Sequence[Candle], currency: str) -> None:
+        chart = self._chart or CandleChart()
+        chart.show(self.coin, INTERVALS_MS[self.interval], candles, currency)
+        if self._chart is None:
+            self._chart = chart
+            self._chart_pane = pn.pane.Bokeh(chart.view, sizing_mode="stretch_width", margin=0)
+            self.view.insert(-1, self._chart_pane)
+        self._chart_pane.visible = True
+
+    def _go_to_now(self) -> None:
+        if self._chart is not None:
+            self._chart.go_to_now()
 
     def _say(self, candles: int, currency: str, others: Mapping[str, int]) -> None:
         words = f"{candles} candles of {self.interval} from observed prices in {currency}, UTC. {other_currencies(others, 'ticks')} {_VOLUME_NOTE}"

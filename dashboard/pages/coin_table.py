@@ -15,6 +15,7 @@ from dashboard.session import Session
 from dashboard.view_logic.coin_rows import COLUMNS, PACKED, CoinView, by_rank, coin_row, matches
 from dashboard.view_logic.markup import element, text
 from dashboard.view_logic.quote import state_markup
+from dashboard.view_logic.waiting import waiting_markup
 
 __all__ = ["CoinTable"]
 
@@ -83,8 +84,10 @@ class CoinTable:
         caption = element("span", "Coins", "cv-title") + "&nbsp; " + element("span", text(f"{shown} of {known}" if search else f"{known}"), "cv-note")
         set_markup(self._caption, caption)
         self._empty.visible = shown == 0
-        if known and not shown:
-            self._empty.object = state_markup("empty", "No coin matches", f"Nothing like “{search}” among {known} coins")
+        if not known:
+            set_markup(self._empty, waiting_markup(*self._session.hub.control.read()))
+        elif not shown:
+            set_markup(self._empty, state_markup("empty", "No coin matches", f"Nothing like “{search}” among {known} coins"))
 
     def _mark(self) -> None:
         self._table.selection = [index for index, row in enumerate(self._rows) if row["asset_id"] == self._chosen]

@@ -73,7 +73,8 @@ class RootPage:
         with edit_readonly(self.view):
             self.view.busy = self._banner.param.loading
         self._turn()
-        self.pull()
+        self._refresh_frame()
+        self._coins.refresh(live=False)
         # Not before the browser has drawn: a patch for a table that is not there yet is an error in its console.
         pn.state.onload(lambda: session.open(self.pull))
 
@@ -92,7 +93,8 @@ class RootPage:
         if self._view == "market":
             self._coins.refresh(live=live)
             if live:
-                self._panel.refresh()
+                # In a turn of its own: the first time it makes the chart, and other pages need the loop too.
+                self._session.later(self._panel.refresh)
         elif self._pipeline is not None:
             self._pipeline.refresh()
         return True

@@ -45,7 +45,7 @@ class Evidence:
 
     def watch(self) -> None:
         """Begin to note."""
-        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type in ("error", "warning") else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("load", lambda _page: self._loaded())
         self.page.on("request", lambda request: self._note(request.url))

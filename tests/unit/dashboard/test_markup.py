@@ -16,6 +16,7 @@ from dashboard.view_logic.pipeline_rows import component_row, pipeline_summary
 from dashboard.view_logic.quote import other_currencies, quote_markup, state_markup, summary_markup
 from dashboard.view_logic.statistics import PriceRow
 from dashboard.view_logic.totals import total
+from dashboard.view_logic.waiting import waiting_markup
 from tests.unit.dashboard.records import NOW_MS, TICK_MS, a_component, a_record, a_summary
 
 HOSTILE = [
@@ -67,7 +68,7 @@ def made(evil: str) -> list[str]:
         quote_markup(record, evil), quote_markup(None, evil), summary_markup(summary),
         text(other_currencies({evil: 2}, "rows")), state_markup("error", evil, evil),
         header_markup(total([record]), pipeline, None, True, TICK_MS), header_markup(total([]), None, evil, False, TICK_MS),
-        banner_markup(evil, evil), pipeline_summary(pipeline),
+        banner_markup(evil, evil), pipeline_summary(pipeline), waiting_markup(pipeline, None), waiting_markup(None, evil),
     ]  # fmt: skip
 
 
