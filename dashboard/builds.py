@@ -1,4 +1,7 @@
-"""How many pages are built at once, and how many browsers wait for theirs: both bounded, because a build keeps the event loop busy."""
+"""How many pages are built at once, and how many browsers wait for theirs: both bounded, because a build keeps the event loop busy.
+
+A page is built in steps: its frame for the answer to the request, each card after the browser has drawn that. Every step takes a turn.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,13 @@ class PageBuilds:
         self.refused = 0
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn and hold it.
+    async def turn(self, *, bounded: bool = True) -> AsyncIterator[None]:
+        """Wait for a turn and hold it. Steps of a page that is open already wait without a bound: their number is that of the pages.
 
         Raises:
             QueueFull: as many wait already as may.
         """
-        if self.waiting >= self._most:
+        if bounded and self.waiting >= self._most:
             self.refused += 1
             raise QueueFull(f"{self.waiting} pages wait to be built already", queue="page builds", limit=self._most)
         self.waiting += 1
