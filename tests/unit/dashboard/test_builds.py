@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bokeh.util.token import generate_jwt_token, generate_session_id
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
 
 from cryptoviz.errors import QueueFull
 from dashboard.builds import PageBuilds
@@ -77,3 +81,27 @@ def test_twenty_first_visits_at_once_are_built_in_turns_while_health_answers(tmp
         if status == 503:
             assert headers["retry-after"] == "3"
             assert b'http-equiv="refresh"' in body
+
+
+# Raised inside panel-material-ui's own FileDownload, which sets both.
+@pytest.mark.filterwarnings("ignore:Both 'variant' and 'button_style' were provided:PendingDeprecationWarning")
+def test_open_pages_are_built_in_turns_too(tmp_path: Path) -> None:
+    # Eight WebSockets at once for sessions that the server does not know, as after its restart: each has its page built.
+    builds = PageBuilds(at_once=1, waiting=8)
+    with a_hub(tmp_path) as hub, serving(replace(hub, builds=builds)):
+        port = hub.settings.dashboard.port
+
+        async def opened() -> str:
+            token = generate_jwt_token(generate_session_id(signed=False), signed=False)
+            request = HTTPRequest(f"ws://127.0.0.1:{port}/ws", headers={"Origin": f"http://localhost:{port}"}, request_timeout=60)
+            connection = await websocket_connect(request, subprotocols=["bokeh", token])
+            header = str(await connection.read_message())
+            connection.close()
+            return str(json.loads(header)["msgtype"])
+
+        async def all_opened() -> list[str]:
+            return await asyncio.gather(*(opened() for _ in range(8)))
+
+        assert asyncio.run(all_opened()) == ["ACK"] * 8
+        assert exchange(port, f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n")[0] == 200
+    assert (builds.most_running, builds.refused) == (1, 0)
