@@ -12,6 +12,7 @@ from panel.io.model import JSCode
 
 from dashboard.pages.parts import bar, card, markup, set_markup, table
 from dashboard.session import Session
+from dashboard.state import CONNECTING
 from dashboard.view_logic.coin_rows import COLUMNS, PACKED, CoinView, by_rank, coin_row, matches
 from dashboard.view_logic.markup import element, text
 from dashboard.view_logic.quote import state_markup
@@ -85,7 +86,8 @@ class CoinTable:
         set_markup(self._caption, caption)
         self._empty.visible = shown == 0
         if not known:
-            set_markup(self._empty, waiting_markup(*self._session.hub.control.read()))
+            pipeline, lost = self._session.hub.control.read()
+            set_markup(self._empty, waiting_markup(pipeline, None if lost == CONNECTING else lost))
         elif not shown:
             set_markup(self._empty, state_markup("empty", "No coin matches", f"Nothing like “{search}” among {known} coins"))
 
