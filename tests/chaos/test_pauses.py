@@ -29,8 +29,9 @@ from spark_jobs.sweep import StartSweep
 from tests.chaos.rig import Figures, Load, Progress, assert_same_sets, rows_committed
 from tests.chaos.test_two_jobs import other_home, start_when_free
 from tests.helpers import eventually
-from tests.lake import Feed, engines, host_lake, lake_settings, ray_cluster
+from tests.lake import NAMESPACE, Feed, engines, host_lake, lake_settings
 from tests.lake_files import TOPIC, TableWriter, delta_rows, object_store, plain_rows, price_rows
+from tests.raycluster import ray_on
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 
@@ -148,7 +149,8 @@ def drivers_pause(tmp_path: Path, pause_s: float, lease_s: float) -> None:
     """Stopped for longer than its lease: another pipeline takes over meanwhile, and the first, continued, says so and writes nothing."""
     settings = lake_settings(tmp_path / "one", lease_s=lease_s)
     figures = Figures(f"fault 30, {pause_s:.0f} s")
-    with engines(settings), ray_cluster() as cluster:
+    # Twice the CPUs of one job: those of the stopped one stay taken.
+    with engines(settings), ray_on(4, NAMESPACE) as cluster:
         feed = Feed(settings)
         first, second = host_lake(cluster, settings, "lake-0"), host_lake(cluster, other_home(settings, tmp_path / "two"), "lake-1")
         first.start()
@@ -179,7 +181,6 @@ def drivers_pause(tmp_path: Path, pause_s: float, lease_s: float) -> None:
     figures.tell()
 
 
-@pytest.mark.short
 def test_a_lake_job_that_was_stopped_for_longer_than_its_lease_notices(tmp_path: Path) -> None:
     drivers_pause(tmp_path, 30.0, 6.0)
 
