@@ -12,9 +12,10 @@ import orjson
 from actors.batch import Batch, BatchSink, Message, Refused
 from actors.board import ClosedTick, TickBoard
 from actors.recording import Recording
-from actors.unify import DOLLAR, DOLLAR_COINS, ReplaceBy, Rules, Unified, unify
+from actors.unify import ReplaceBy, Rules, Unified, unify
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_at, steady_ms
+from cryptoviz.currencies import DOLLAR, DOLLAR_COINS
 from cryptoviz.log import get_logger
 from cryptoviz.records import Role, TickResult
 from cryptoviz.settings import Settings
@@ -71,7 +72,8 @@ def rules_of(settings: Settings) -> Rules:
     collect = settings.collect
     order = tuple(name for name in collect.providers if settings.provider(name).enabled)
     currencies = frozenset({DOLLAR}) | (DOLLAR_COINS if collect.usdt_is_usd else frozenset())
-    return Rules(order, collect.stale_after_s, collect.disagree_bps, collect.outlier_bps, ReplaceBy(collect.replace_outlier_by), currencies)
+    replace_by, skew_s = ReplaceBy(collect.replace_outlier_by), collect.clock_skew_s
+    return Rules(order, collect.stale_after_s, collect.disagree_bps, collect.outlier_bps, replace_by, currencies, skew_s)
 
 
 def unified_of(closed: ClosedTick, assets: Sequence[Asset], rules: Rules) -> Unified | None:

@@ -11,6 +11,7 @@ import orjson
 
 from actors.guards import Guards
 from actors.providers.base import BaseProvider
+from actors.providers.failures import bounded_wait_s
 from actors.providers.http import HttpFetcher, HttpLimits, HttpResponse, open_client
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_ms
@@ -121,7 +122,7 @@ class IdCheck:
         reason, asked_s, own = error.details.get("reason"), error.details.get("retry_after_s"), self._settings
         if sent and reason in (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA):
             longest_s = own.quota.max_wait_s if reason is FallbackReason.QUOTA else own.max_wait_s
-            self._guards.hold_off.impose(reason, min(own.rate_limit_wait_s if asked_s is None else asked_s, longest_s), steady_ms(self._clock))
+            self._guards.hold_off.impose(reason, bounded_wait_s(asked_s, own.rate_limit_wait_s, longest_s), steady_ms(self._clock))
         self._note = error.message
         self._log.warning("list_of_ids_not_had", provider=self._provider.name, reason=error.message)
         self._failures += 1

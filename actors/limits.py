@@ -197,6 +197,6 @@ class ProviderLimiter:
 
 
 def used_weight(headers: Mapping[str, str]) -> int | None:
-    """Binance's count of the current minute, if the headers hold one."""
+    """Binance's count of the current minute, if the headers hold one. One of any size counts: it is past every limit."""
     value = headers.get(_USED_WEIGHT, "").strip()
-    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
+    return int((value.lstrip("0") or "0")[:10]) if value.isascii() and value.isdigit() else None

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 
 from actors.breaker import Breaker
 from actors.providers.base import PollFailure
+from actors.providers.failures import bounded_wait_s
 from actors.providers.limiter import HoldOff
 from actors.quota.planner import Turn
 from cryptoviz.assets import Asset
@@ -27,7 +28,7 @@ SET_BACK_TICKS = 2
 FRESH_TICKS = 3
 """Data older than this many ticks is not fresh (DESIGN 7)."""
 MIN_RATE = 1e-5
-"""A plan that is used up is no reason to start the scraper anew."""
+"""Minimum poll rate, so that an exhausted quota never triggers a restart."""
 _HELD_REASONS = (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH)
 """After these the provider is left alone for a while: asking again costs quota and may lengthen a ban."""
 
@@ -230,7 +231,7 @@ class PollLoop:
             stats.last_error, stats.last_error_ms = result.message or "no coin had a price", now
         if result.failure in _HELD_REASONS:
             asked = failed.retry_after_s if failed is not None else None
-            wait_s = min(self._rules.default_wait_s if asked is None else asked, self._longest_wait_s(result.failure))
+            wait_s = bounded_wait_s(asked, self._rules.default_wait_s, self._longest_wait_s(result.failure))
             self._hold_off.impose(result.failure, wait_s, now)
             self._log.warning("provider_asks_to_wait", provider=result.provider, reason=result.failure.value, wait_s=wait_s)
         if good:

@@ -135,7 +135,8 @@ class ScraperActor:
         held = "" if delivered and loop.fresh(now) else loop.waits(now)
         waiting = "" if delivered or stats.message else "no poll yet"
         why = stats.last_error if held and not delivered else ""  # a wait says when, not what was wrong
-        messages = (held or stats.message or waiting, why, findings.message, ids.text(self._name), link.last_error, publisher.trouble)
+        told = (held or stats.message or waiting, why, findings.message, ids.text(self._name))
+        messages = (*told, provider.note, link.last_error, publisher.trouble)
         metrics = {
             "polls_total": float(stats.polls_total),
             "failures_total": float(stats.failures_total),

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from actors.unify import FIRST_TRADE_MS
 from cryptoviz.log import get_logger
 from cryptoviz.records import Observation
 
@@ -31,8 +32,8 @@ MIN_PCT, MAX_PCT = -100.0, 100_000.0
 RANGE_FACTOR = 1.5
 CAP_FACTOR = 2.0
 """Aggregators leave some coins out of a market cap; half of a list off by this much means another unit or supply."""
-FIRST_TRADE_MS = 1_230_768_000_000
-"""2009-01-01: no coin was priced before; a stamp in seconds read as ms lies there."""
+AHEAD_MS = 3_600_000
+"""A stamp further ahead is no matter of clocks that differ."""
 _KINDS = {type(None): "0", bool: "b", int: "n", float: "n", str: "s", list: "a", dict: "o"}
 _KIND_NAMES = {"0": "null", "b": "boolean", "n": "number", "s": "text", "a": "array", "o": "object"}
 
@@ -104,9 +105,9 @@ class ShapeWatch:
         if watched.see(data):
             self._tell()
 
-    def judge(self, observations: Sequence[Observation]) -> None:
+    def judge(self, observations: Sequence[Observation], now_ms: int) -> None:
         """Look at the values of a poll's observations."""
-        if self._values.judge(observations):
+        if self._values.judge(observations, now_ms):
             self._tell()
 
     def _tell(self) -> None:
@@ -186,11 +187,13 @@ class _Values:
         self._jump_told = 0
         self.odd: tuple[str, ...] = ()
 
-    def judge(self, observations: Sequence[Observation]) -> bool:
+    def judge(self, observations: Sequence[Observation], now_ms: int) -> bool:
         """True when there was something to judge."""
         if not observations:
             return False
         odd = [text for text, is_odd in _ODD.items() if _share(observations, is_odd)]
+        if _share(observations, lambda o: _odd_stamp(o, now_ms)):
+            odd.append("stamps lie before 2009 or ahead of our clock")
         if self._jumped(observations):
             odd.append(f"the price of more than half of the coins jumped by more than {JUMP:.0%}")
         self.odd = tuple(odd)
@@ -235,15 +238,14 @@ def _odd_cap(o: Observation) -> bool | None:
     return not expected / CAP_FACTOR <= o.market_cap <= expected * CAP_FACTOR
 
 
-def _odd_stamp(o: Observation) -> bool | None:
-    return None if o.source_ts is None else o.source_ts < FIRST_TRADE_MS
+def _odd_stamp(o: Observation, now_ms: int) -> bool | None:
+    return None if o.source_ts is None else not FIRST_TRADE_MS <= o.source_ts <= now_ms + AHEAD_MS
 
 
 _ODD: dict[str, Callable[[Observation], bool | None]] = {
     "changes in percent are out of range": _odd_percent,
     "prices lie outside of their day's range": _odd_range,
     "market caps do not fit price and supply": _odd_cap,
-    "stamps lie before 2009": _odd_stamp,
 }
 
 

@@ -12,14 +12,14 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from cryptoviz.assets import Asset
+from cryptoviz.currencies import DOLLAR
 from cryptoviz.records import SCHEMA_VERSION, FallbackReason, Kind, Observation, Role, TickResult, UnifiedRecord, event_id
 
-__all__ = ["DOLLAR", "DOLLAR_COINS", "ReplaceBy", "Rules", "Unified", "settled", "unify"]
+__all__ = ["ReplaceBy", "Rules", "Unified", "settled", "unify"]
 
-DOLLAR = "USD"
-DOLLAR_COINS = frozenset({"USDT", "USDC", "FDUSD", "TUSD"})
-"""Quotes of exchange pairs that stand for a dollar."""
 BPS = 10_000.0
+FIRST_TRADE_MS = 1_230_768_000_000
+"""2009-01-01: no coin was priced before; a stamp in seconds read as ms lies there."""
 MIN_JUDGES = 2
 """Two other prices that agree make one that is far off an outlier; one other price is just another opinion."""
 
@@ -42,6 +42,8 @@ class Rules:
     Attributes:
         order: the order of preference, its first provider the primary one.
         stale_after_s: age of a source stamp past which a price gives way to a fresher one.
+        future_skew_s: how far ahead of our clock a source stamp may lie. One further ahead, or before the first trade of any coin, is none: the row
+            has no `source_ts`, and its price, whose age nobody can tell, gives way as a stale one does.
         disagree_bps: spread past which providers disagree.
         outlier_bps: distance from the median of the others from which on a price is an outlier.
         replace_by: what takes its place.
@@ -54,6 +56,7 @@ class Rules:
     outlier_bps: float = 5_000.0
     replace_by: ReplaceBy = ReplaceBy.NONE
     currencies: frozenset[str] = frozenset({DOLLAR})
+    future_skew_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def unify(tick_ts: int, assets: Sequence[Asset], rules: Rules, results: Mapping[
         if not candidates:
             gaps[asset.asset_id] = _why_not(asset.asset_id, rules, results, absent)
             continue
-        first = _choose(candidates, rules.stale_after_s)
+        first = _choose(candidates, rules)
         chosen, is_outlier = _without_outlier(first, candidates, rules)
         reason = None if chosen.result.provider == rules.order[0] else _why_not(asset.asset_id, rules, results, absent)
         if reason is not None and first.result.provider == rules.order[0]:
@@ -110,7 +113,7 @@ def _settled(asset_id: str, rules: Rules, results: Mapping[str, TickResult], wai
             return False
         result = results.get(provider)
         observation = result.observations.get(asset_id) if result is not None else None
-        if result is not None and observation is not None and not _is_stale(_Candidate(result, observation), rules.stale_after_s):
+        if result is not None and observation is not None and not _is_stale(_Candidate(result, observation), rules):
             return True
     return True
 
@@ -120,17 +123,17 @@ def _candidates(asset_id: str, order: Sequence[str], results: Mapping[str, TickR
     return [_Candidate(result, result.observations[asset_id]) for result in answered if asset_id in result.observations]
 
 
-def _choose(candidates: Sequence[_Candidate], stale_after_s: float) -> _Candidate:
+def _choose(candidates: Sequence[_Candidate], rules: Rules) -> _Candidate:
     """The first fresh one in order of preference; among stale ones the freshest, the preferred one on a draw."""
     for candidate in candidates:
-        if not _is_stale(candidate, stale_after_s):
+        if not _is_stale(candidate, rules):
             return candidate
-    return max(candidates, key=lambda candidate: candidate.observation.source_ts or 0)
+    return max(candidates, key=lambda candidate: _source_ts(candidate, rules) or 0)
 
 
 def _without_outlier(chosen: _Candidate, candidates: Sequence[_Candidate], rules: Rules) -> tuple[_Candidate, bool]:
     """What takes the place of `chosen`, and whether that one was an outlier: far off the median of at least two fresh others that agree."""
-    others = [c for c in candidates if c is not chosen and _is_comparable(c, rules) and not _is_stale(c, rules.stale_after_s)]
+    others = [c for c in candidates if c is not chosen and _is_comparable(c, rules) and not _is_stale(c, rules)]
     if len(others) < MIN_JUDGES or not _is_comparable(chosen, rules):
         return chosen, False
     prices = sorted(c.observation.price for c in others)
@@ -152,10 +155,21 @@ def _is_comparable(candidate: _Candidate, rules: Rules) -> bool:
     return candidate.observation.quote_currency in rules.currencies
 
 
-def _is_stale(candidate: _Candidate, stale_after_s: float) -> bool:
+def _is_stale(candidate: _Candidate, rules: Rules) -> bool:
     """By the provider's own stamp; one without a stamp cannot be called stale."""
     stamp = candidate.observation.source_ts
-    return stamp is not None and candidate.result.ingest_ts - stamp > stale_after_s * 1000
+    if stamp is None:
+        return False
+    return not _is_believable(stamp, candidate.result.ingest_ts, rules) or candidate.result.ingest_ts - stamp > rules.stale_after_s * 1000
+
+
+def _is_believable(stamp: int, ingest_ts: int, rules: Rules) -> bool:
+    return FIRST_TRADE_MS <= stamp <= ingest_ts + rules.future_skew_s * 1000
+
+
+def _source_ts(candidate: _Candidate, rules: Rules) -> int | None:
+    stamp = candidate.observation.source_ts
+    return stamp if stamp is not None and _is_believable(stamp, candidate.result.ingest_ts, rules) else None
 
 
 def _why_not(asset_id: str, rules: Rules, results: Mapping[str, TickResult], absent: Mapping[str, FallbackReason]) -> FallbackReason:
@@ -189,7 +203,7 @@ def _record(
         schema_version=SCHEMA_VERSION,
         kind=Kind.LIVE.value,
         tick_ts=tick_ts,
-        source_ts=seen.source_ts,
+        source_ts=_source_ts(chosen, rules),
         ingest_ts=result.ingest_ts,
         asset_id=asset.asset_id,
         symbol=asset.symbol,

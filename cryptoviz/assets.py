@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from cryptoviz.errors import UnknownAsset
 
-__all__ = ["ALIASES", "DEFAULT_ASSETS", "Alias", "Asset", "provider_id_at", "resolve_assets"]
+__all__ = ["ALIASES", "DEFAULT_ASSETS", "Alias", "Asset", "provider_id_at", "resolve_assets", "table_quote"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,9 @@ class Alias:
 
 
 _PROVIDERS = ("coingecko", "coinmarketcap", "binance", "kraken", "coinpaprika", "coinbase")
-"""Columns of the table below: coin id, numeric id, symbol against USDT, pair in `altname` form, coin id, product id."""
+"""Columns of the table below: coin id, numeric id, symbol against USDT, pair against USD in `altname` form, coin id, product against USD."""
+_QUOTES = {"binance": "USDT", "kraken": "USD", "coinbase": "USD"}
+"""What the exchanges' columns are quoted in."""
 
 
 def _asset(asset_id: str, symbol: str, name: str, ids: str) -> Asset:
@@ -76,6 +78,16 @@ ALIASES: tuple[Alias, ...] = (
     Alias("matic", "polygon", _POL_SINCE, _MATIC_IDS),
     Alias("matic-network", "polygon", _POL_SINCE),
 )
+
+
+_TABLE_IDS = frozenset(
+    item for ids in (*(one.provider_ids for one in DEFAULT_ASSETS), *(one.provider_ids for one in ALIASES)) for item in ids.items()
+)
+
+
+def table_quote(provider: str, provider_id: str) -> str | None:
+    """The currency that an exchange's id is quoted in, for the ids of the tables above. None for any other: its text says nothing."""
+    return _QUOTES.get(provider) if (provider, provider_id) in _TABLE_IDS else None
 
 
 def provider_id_at(asset: Asset, provider: str, moment: datetime) -> str | None:

@@ -1,7 +1,8 @@
 """The contract corpus: bodies that providers send, good, odd and failing, each with what must be made of it.
 
 `tests/corpus/<provider>/<case>.json`: `about`, `status` (200), `headers`, `body` (JSON) or `body_text`, and `expect`: either `prices` and `failures`
-by our asset id with chosen `values`, or the `error` class with its `reason` (and `retry_after_s`).
+by our asset id with chosen `values`, or the `error` class with its `reason` (and `retry_after_s`). `pairs` is what the exchange's listing says, where
+it is not `PAIRS`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 
 from actors.providers.http import HttpResponse
+from actors.providers.pairs import Pair
 
 FOLDER = Path(__file__).parent / "corpus"
 # 2024-10-12T09:31:08Z
@@ -29,11 +31,32 @@ IDS = {
 }
 
 
+# Keys and currencies as AssetPairs and exchangeInfo list them: no rule makes the first from the ids.
+PAIRS = {
+    "kraken": {"XBTUSD": Pair("XXBTZUSD", "USD"), "ETHUSD": Pair("XETHZUSD", "USD"), "POLUSD": Pair("POLUSD", "USD")},
+    "binance": {symbol: Pair(symbol, "USDT") for symbol in IDS["binance"]},
+}
+# Kraken's code of the dollar depends on the version of its names.
+KRAKEN_CODES = {"USD": "ZUSD"}
+
+
+def listing_of(provider: str, pairs: dict[str, Pair]) -> dict[str, Any]:
+    """The body of the exchange's listing that says so."""
+    if provider == "kraken":
+        rows = {
+            pair.key: {"altname": one, "wsname": f"{one[:3]}/{one[3:]}", "quote": KRAKEN_CODES.get(pair.quote, pair.quote), "status": "online"}
+            for one, pair in pairs.items()
+        }
+        return {"error": [], "result": rows}
+    return {"symbols": [{"symbol": one, "status": "TRADING", "quoteAsset": pair.quote} for one, pair in pairs.items()]}
+
+
 @dataclass(frozen=True)
 class Case:
     name: str
     response: HttpResponse
     expect: dict[str, Any]
+    pairs: dict[str, Pair]
 
 
 def cases(provider: str) -> list[Case]:
@@ -41,5 +64,7 @@ def cases(provider: str) -> list[Case]:
     for path in sorted((FOLDER / provider).glob("*.json")):
         case = json.loads(path.read_text(encoding="utf-8"))
         body = case["body_text"].encode() if "body_text" in case else orjson.dumps(case["body"])
-        found.append(Case(path.stem, HttpResponse(case.get("status", 200), case.get("headers", {}), body, RECEIVED_MS), case["expect"]))
+        pairs = {one: Pair(*pair) for one, pair in case["pairs"].items()} if "pairs" in case else PAIRS.get(provider, {})
+        response = HttpResponse(case.get("status", 200), case.get("headers", {}), body, RECEIVED_MS)
+        found.append(Case(path.stem, response, case["expect"], pairs))
     return found

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 
 from actors.backfill.series import Point, Window
 from actors.backfill.sources import HistorySource, Step
 from actors.guards import Guards, build_guards
+from actors.providers.failures import bounded_wait_s, is_final
 from actors.providers.http import HttpFetcher, HttpLimits, HttpResponse, open_client
 from actors.providers.registry import provider_class
 from cryptoviz.clock import Clock, steady_ms
-from cryptoviz.errors import ProviderUnavailable
+from cryptoviz.currencies import DOLLARS
+from cryptoviz.errors import NoHistory, ProviderUnavailable
 from cryptoviz.providers import BreakerState
 from cryptoviz.records import FallbackReason, RawExchange
 from cryptoviz.settings import Settings
 
 __all__ = ["Asked", "HistoryAsker"]
 
+T = TypeVar("T")
 _ATTEMPTS = 6
 _WAIT_S = (1.0, 60.0)
 """Between attempts, doubling, unless the provider or our own limit names a time."""
@@ -65,7 +69,8 @@ class HistoryAsker:
         self._headers = cls(own, self._fetcher, clock).auth_headers()
         per_minute = self.guards.meter.plan.per_minute
         self._pace_s = 60.0 * self.guards.turns.cost.weight / per_minute * _SHARE if per_minute else 0.0
-        self._refused_s = own.rate_limit_wait_s
+        self._refused_s, self._longest_refusal_s = own.rate_limit_wait_s, own.max_wait_s
+        self._currencies: dict[str, str] = {}
         self._loaded = False
         self._next_s = 0.0
         self.calls = 0
@@ -76,6 +81,37 @@ class HistoryAsker:
         Raises:
             ProviderUnavailable, ProviderRefused, BadPayload, NoHistory: the provider does not give them now.
         """
+        path, query = self.source.request(provider_id, window, step)
+
+        def parse(response: HttpResponse) -> tuple[list[Point], int]:
+            return self.source.parse(response, step), response.received_ms
+
+        points, received_ms = await self._patiently(path, query, parse, window.ticks[0], say)
+        return Asked(points, received_ms, self._exchanges[-1])
+
+    async def currency(self, provider_id: str, say: Callable[[str], None]) -> str:
+        """What the id's prices are quoted in: known, or by the provider's listing, which is asked once for an id.
+
+        Raises:
+            ProviderUnavailable, ProviderRefused, BadPayload: the listing cannot be had now.
+            NoHistory: the listing does not have the id, or it is not quoted in dollars.
+        """
+        known = self.source.currency(provider_id) or self._currencies.get(provider_id)
+        if known is None:
+            path, query = self.source.listing_request(provider_id)
+            entries = await self._patiently(path, query, self.source.parse_listing, 0, say)
+            known = self._currencies[provider_id] = entries[0].pair.quote if len(entries) == 1 else ""
+        if known not in DOLLARS:
+            message = (
+                f"{self.source.name}: {provider_id} is quoted in {known}, not in dollars"
+                if known
+                else f"{self.source.name} does not list {provider_id}"
+            )
+            raise NoHistory(message, provider=self.source.name, reason=FallbackReason.MISSING_ASSET)
+        return known
+
+    async def _patiently(self, path: str, query: dict[str, str], parse: Callable[[HttpResponse], T], tick_ts: int, say: Callable[[str], None]) -> T:
+        """One call; waits for the limits, as `say` tells, and calls again after what may pass."""
         if not self._loaded:
             await self.guards.load()
             self._loaded = True
@@ -83,10 +119,6 @@ class HistoryAsker:
         if self.guards.breaker.status().state is BreakerState.OPEN:
             message = f"{self.source.name}: its breaker is open"
             raise ProviderUnavailable(message, provider=self.source.name, reason=FallbackReason.BREAKER_OPEN, retry_after_s=None)
-        path, query = self.source.request(provider_id, window, step)
-
-        def parse(response: HttpResponse) -> tuple[list[Point], int]:
-            return self.source.parse(response, step), response.received_ms
 
         def tell(state: RetryCallState) -> None:
             say(f"{self.source.name} makes us wait {state.upcoming_sleep:.0f} s")
@@ -102,8 +134,7 @@ class HistoryAsker:
         try:
             async for attempt in retrying:
                 with attempt:
-                    points, received_ms = await self._once(path, query, parse, window.ticks[0], attempt.retry_state.attempt_number)
-                    return Asked(points, received_ms, self._exchanges[-1])
+                    return await self._once(path, query, parse, tick_ts, attempt.retry_state.attempt_number)
         except _Passing as passing:
             raise passing.cause from None
         raise AssertionError("tenacity either returns or raises")  # pragma: no cover
@@ -113,9 +144,7 @@ class HistoryAsker:
         await self._fetcher.aclose()
         await self.guards.aclose()
 
-    async def _once(
-        self, path: str, query: dict[str, str], parse: Callable[[HttpResponse], tuple[list[Point], int]], tick_ts: int, attempt: int
-    ) -> tuple[list[Point], int]:
+    async def _once(self, path: str, query: dict[str, str], parse: Callable[[HttpResponse], T], tick_ts: int, attempt: int) -> T:
         await self._clock.sleep(max(0.0, self._next_s - self._clock.monotonic_s()))
         self._next_s = self._clock.monotonic_s() + self._pace_s
         self._exchanges.clear()
@@ -127,9 +156,9 @@ class HistoryAsker:
         except ProviderUnavailable as error:
             wait_s = error.details.get("retry_after_s")
             if self._exchanges and error.details.get("reason") is FallbackReason.RATE_LIMITED:
-                wait_s = self._refused_s if wait_s is None else wait_s
+                wait_s = bounded_wait_s(wait_s, self._refused_s, self._longest_refusal_s)
                 self.guards.hold_off.impose(FallbackReason.RATE_LIMITED, wait_s, steady_ms(self._clock))
-            if error.details.get("reason") is FallbackReason.QUOTA or (wait_s is not None and wait_s > _LONGEST_WAIT_S):
+            if is_final(error) or error.details.get("reason") is FallbackReason.QUOTA or (wait_s is not None and wait_s > _LONGEST_WAIT_S):
                 raise
             raise _Passing(error, wait_s) from None
 

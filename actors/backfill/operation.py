@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from actors.backfill.asker import Asked, HistoryAsker
 from actors.backfill.rows import Answer, record_of
-from actors.backfill.series import Point, Window, price_at, windows
+from actors.backfill.series import Point, Window, prices, windows
 from actors.backfill.sources import SOURCES, Step
 from actors.backfill.wanted import Missing, first_live_ticks, ticks_wanted
 from actors.batch import Batch, Message, Refused
@@ -50,6 +50,7 @@ class Backfill:
         self._arguments = arguments
         self._clock = clock or SystemClock()
         self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, TRANSACTIONAL_ID, PublishedBatches())
+        self._max_age_ms = round(settings.collect.stale_after_s * 1000)
         self._missing = Missing(settings, {})
         self._notes: dict[str, None] = {}
         self._reasons: dict[str, FallbackReason] = {}
@@ -126,27 +127,33 @@ class Backfill:
                 _log.warning("history_not_given", provider=asker.source.name, asset=asset.asset_id, reason=error.message)
 
     async def _fill_run(self, asker: HistoryAsker, asset: Asset, provider_id: str, ticks: Sequence[int], *, preferred: bool) -> None:
-        steps = asker.source.steps(ticks, self._clock.now_ms())
+        currency = await asker.currency(provider_id, self._tell)
+        steps = asker.source.steps(ticks, self._clock.now_ms(), self._max_age_ms)
         for step in steps:
             for window in windows(step.ticks, step.span_ms, step.lookback_ms):
-                await self._fill_window(asker, asset, provider_id, window, step, preferred=preferred)
+                await self._fill_window(asker, asset, provider_id, currency, window, step, preferred=preferred)
         too_old = len(ticks) - sum(len(step.ticks) for step in steps)
         if too_old:
             message = f"{asker.source.name} does not reach back to {_text(ticks[0])}, for {too_old:,} ticks"
             raise NoHistory(message, provider=asker.source.name, reason=FallbackReason.MISSING_ASSET)
 
-    async def _fill_window(self, asker: HistoryAsker, asset: Asset, provider_id: str, window: Window, step: Step, *, preferred: bool) -> None:
+    async def _fill_window(
+        self, asker: HistoryAsker, asset: Asset, provider_id: str, currency: str, window: Window, step: Step, *, preferred: bool
+    ) -> None:
         self._tell(f"asking {asker.source.name} for {asset.asset_id} from {_text(window.ticks[0])}")
-        asked = await asker.ask(provider_id, window, step, self._tell)
-        max_age_ms = round(self._settings.collect.stale_after_s * 1000)
-        priced = {tick: point for tick in window.ticks if (point := price_at(asked.points, tick, max_age_ms)) is not None}
-        if len(priced) < len(window.ticks):
+        found = 0
+
+        async def ask(span: Window) -> Asked:
+            return await asker.ask(provider_id, span, step, self._tell)
+
+        async for asked, priced in prices(ask, window, step.span_ms, step.length_ms, self._max_age_ms):
+            found += len(priced)
+            if priced:
+                reason = None if preferred else self._reasons.get(asset.asset_id, FallbackReason.MISSING_ASSET)
+                answer = Answer(asker.source.name, provider_id, currency, asked.received_ms, asked.exchange.fetch_id, reason)
+                await self._publish(asset, priced, answer, asked)
+        if found < len(window.ticks):
             self._reasons.setdefault(asset.asset_id, FallbackReason.MISSING_ASSET)
-        if priced:
-            reason = None if preferred else self._reasons.get(asset.asset_id, FallbackReason.MISSING_ASSET)
-            source = asker.source
-            answer = Answer(source.name, provider_id, source.currency(provider_id), asked.received_ms, asked.exchange.fetch_id, reason)
-            await self._publish(asset, priced, answer, asked)
         self._tell("")
 
     async def _publish(self, asset: Asset, priced: dict[int, Point], answer: Answer, asked: Asked) -> None:

@@ -7,10 +7,11 @@ tick, because a study of the past would then know the future. One older than `co
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-__all__ = ["Point", "Window", "price_at", "windows"]
+__all__ = ["Point", "Window", "price_at", "prices", "windows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +26,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Ticks that one call can answer, in order of time, and the time from which on candles are needed for them (UTC epoch ms)."""
+    """Ticks that one call can answer, in order of time, and the span that it asks for (UTC epoch ms, both ends included)."""
 
     ticks: tuple[int, ...]
     from_ms: int
-
-    @property
-    def to_ms(self) -> int:
-        """The last tick: nothing after it is of use."""
-        return self.ticks[-1]
+    to_ms: int
 
 
 def windows(ticks: Sequence[int], span_ms: int, lookback_ms: int) -> Iterator[Window]:
@@ -43,8 +40,46 @@ def windows(ticks: Sequence[int], span_ms: int, lookback_ms: int) -> Iterator[Wi
         begin = ticks[first] - lookback_ms
         end = bisect.bisect_right(ticks, begin + span_ms, first)
         end = max(end, first + 1)
-        yield Window(tuple(ticks[first:end]), begin)
+        yield Window(tuple(ticks[first:end]), begin, ticks[end - 1])
         first = end
+
+
+class HasPoints(Protocol):
+    """An answer with prices in order of time."""
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """The prices."""
+        ...
+
+
+A = TypeVar("A", bound=HasPoints)
+
+
+async def prices(
+    ask: Callable[[Window], Awaitable[A]], window: Window, span_ms: int, length_ms: int, max_age_ms: int
+) -> AsyncIterator[tuple[A, dict[int, Point]]]:
+    """The prices of a window's ticks, each with the answer that brought it.
+
+    Before a tick in an outage the window's own span may hold no trade. Then spans before it are asked for, up to the limit of staleness: which other
+    ticks are filled together with a tick has no part in its price.
+    """
+    left: Window | None = window
+    while left is not None:
+        answer = await ask(left)
+        yield answer, {tick: point for tick in left.ticks if (point := price_at(answer.points, tick, max_age_ms)) is not None}
+        left = _earlier(left, answer.points, span_ms, max_age_ms + length_ms)
+
+
+def _earlier(window: Window, points: Sequence[Point], span_ms: int, reach_ms: int) -> Window | None:
+    """The span to ask for next, for those ticks of a window before which `points` has nothing; None when there is none within `reach_ms`."""
+    unknown = tuple(tick for tick in window.ticks if not points or points[0].at_ms > tick)
+    if not unknown:
+        return None
+    lowest = unknown[0] - reach_ms
+    if window.from_ms <= lowest:
+        return None
+    return Window(unknown, max(lowest, window.from_ms - span_ms), window.from_ms - 1)
 
 
 def price_at(points: Sequence[Point], tick_ts: int, max_age_ms: int) -> Point | None:

@@ -18,7 +18,10 @@ from actors.providers import binance, coingecko, kraken
 from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload
 from actors.providers.http import HttpResponse
+from actors.providers.pairs import Entry
 from actors.providers.values import count_or_none, number, positive_or_none, price_of, price_of_text
+from cryptoviz.assets import table_quote
+from cryptoviz.currencies import DOLLAR
 from cryptoviz.errors import NoHistory
 from cryptoviz.records import FallbackReason
 
@@ -35,7 +38,8 @@ class Step:
         ticks: in order of time.
         length_ms: of a candle.
         span_ms: the longest range that one call answers.
-        lookback_ms: how far before a tick its price is looked for.
+        lookback_ms: how far before its first tick a call reaches at first. Where nothing was traded in that time, a further call looks back to the
+            limit of staleness, so that a tick's price does not depend on which other ticks are filled with it.
     """
 
     ticks: tuple[int, ...]
@@ -50,8 +54,11 @@ class HistorySource(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def steps(self, ticks: Sequence[int], now_ms: int) -> list[Step]:
-        """How to ask for ticks, which are in order of time (UTC epoch ms). Those that lie too far back are in none of the steps."""
+    def steps(self, ticks: Sequence[int], now_ms: int, max_age_ms: int = 0) -> list[Step]:
+        """How to ask for ticks, which are in order of time (UTC epoch ms). Those that lie too far back are in none of the steps.
+
+        How a tick is asked for depends on the tick and `now_ms`, never on the other ticks. `max_age_ms` is the limit of staleness.
+        """
 
     @abstractmethod
     def request(self, provider_id: str, window: Window, step: Step) -> tuple[str, dict[str, str]]:
@@ -66,24 +73,33 @@ class HistorySource(ABC):
             NoHistory: the provider says that it does not reach so far back.
         """
 
-    def currency(self, provider_id: str) -> str:
-        """Of the prices."""
-        del provider_id
-        return "USD"
+    def currency(self, provider_id: str) -> str | None:
+        """Of the prices, where it is known without the provider's listing."""
+        return table_quote(self.name, provider_id)
+
+    def listing_request(self, provider_id: str) -> tuple[str, dict[str, str]]:
+        """Path and query of the listing of one id, for those whose currency is not known without."""
+        raise NotImplementedError(provider_id)
+
+    def parse_listing(self, response: HttpResponse) -> list[Entry]:
+        """The pairs of the listing. Raises as `parse`."""
+        raise NotImplementedError(response.status)
 
 
 class BinanceHistory(HistorySource):
-    """`GET /api/v3/klines`: the close. Minutes where the ticks are whole minutes, else seconds."""
+    """`GET /api/v3/klines`: the close. Candles of a minute for ticks on whole minutes, of a second for others."""
 
     name: ClassVar[str] = binance.NAME
     _ROWS = 1_000
-    _LOOKBACK = 5  # candles: a pair that does not trade for a moment has none in some versions of the archive
+    _LOOKBACK = 5  # candles: most pairs trade within that time
 
-    def steps(self, ticks: Sequence[int], now_ms: int) -> list[Step]:
+    def steps(self, ticks: Sequence[int], now_ms: int, max_age_ms: int = 0) -> list[Step]:
         """See `HistorySource`."""
-        del now_ms
-        length = _SECOND_MS if any(tick % _MINUTE_MS for tick in ticks) else _MINUTE_MS
-        return [Step(tuple(ticks), length, (self._ROWS - 1) * length, self._LOOKBACK * length)]
+        del now_ms, max_age_ms
+        minutes = tuple(tick for tick in ticks if tick % _MINUTE_MS == 0)
+        others = tuple(tick for tick in ticks if tick % _MINUTE_MS)
+        both = ((minutes, _MINUTE_MS), (others, _SECOND_MS))
+        return [Step(own, length, (self._ROWS - 1) * length, self._LOOKBACK * length) for own, length in both if own]
 
     def request(self, provider_id: str, window: Window, step: Step) -> tuple[str, dict[str, str]]:
         """See `HistorySource`."""
@@ -102,12 +118,15 @@ class BinanceHistory(HistorySource):
         data = decode_response(self.name, response, binance.STATUS_REASONS)
         if response.status != 200 or not isinstance(data, list):
             raise binance.error_of(response, data)
-        rows = ((row[0], row[4]) for row in data if isinstance(row, list) and len(row) > 4)
-        return _candles(rows, 1, step.length_ms, response.received_ms)
+        return _candles(self.name, data, _TRADES_AT_BINANCE, 1, step.length_ms, response.received_ms)
 
-    def currency(self, provider_id: str) -> str:
-        """The pair's quote."""
-        return next((quote for quote in binance.DOLLARS if provider_id.endswith(quote)), "USDT")
+    def listing_request(self, provider_id: str) -> tuple[str, dict[str, str]]:
+        """See `HistorySource`."""
+        return binance.INFO_PATH, binance.info_query((provider_id,))
+
+    def parse_listing(self, response: HttpResponse) -> list[Entry]:
+        """See `HistorySource`."""
+        return binance.parse_info(response)
 
 
 class KrakenHistory(HistorySource):
@@ -118,12 +137,13 @@ class KrakenHistory(HistorySource):
     _LENGTHS_MS = (_MINUTE_MS, 5 * _MINUTE_MS, 15 * _MINUTE_MS)
     _LOOKBACK = 2
 
-    def steps(self, ticks: Sequence[int], now_ms: int) -> list[Step]:
-        """See `HistorySource`."""
+    def steps(self, ticks: Sequence[int], now_ms: int, max_age_ms: int = 0) -> list[Step]:
+        """See `HistorySource`. Candles of a length count where they reach back over a tick's whole limit of staleness, or half of them do."""
         found: list[Step] = []
         left = list(ticks)
         for length in self._LENGTHS_MS:
-            reach_ms = now_ms - (self._ROWS - 1 - self._LOOKBACK) * length
+            lookback_ms = min(max(self._LOOKBACK * length, max_age_ms), self._ROWS // 2 * length)
+            reach_ms = now_ms - (self._ROWS - 1) * length + lookback_ms
             own = tuple(tick for tick in left if tick >= reach_ms)
             left = [tick for tick in left if tick < reach_ms]
             if own:
@@ -138,18 +158,20 @@ class KrakenHistory(HistorySource):
 
     def parse(self, response: HttpResponse, step: Step) -> list[Point]:
         """See `HistorySource`. A row is [time, open, high, low, close, vwap, volume, count], the time in seconds."""
-        data = decode_response(self.name, response)
-        body = data if isinstance(data, dict) else {}
-        errors = body.get("error")
-        failed = [str(text) for text in errors if not str(text).startswith("W")] if isinstance(errors, list) else []
-        if failed or response.status != 200:
-            raise kraken.error_of(response, failed[0] if failed else "")
-        result = body.get("result")
-        series = [rows for key, rows in result.items() if key != "last"] if isinstance(result, dict) else []
+        result = kraken.result_of(response)
+        # One pair was asked for, so that the only series is its own, whatever its key.
+        series = [rows for key, rows in result.items() if key != "last"]
         if len(series) != 1 or not isinstance(series[0], list):
             raise bad_payload(self.name, "expected an object with one pair's candles in result")
-        rows = ((row[0], row[4]) for row in series[0] if isinstance(row, list) and len(row) > 4)
-        return _candles(rows, 1000, step.length_ms, response.received_ms)
+        return _candles(self.name, series[0], _TRADES_AT_KRAKEN, 1000, step.length_ms, response.received_ms)
+
+    def listing_request(self, provider_id: str) -> tuple[str, dict[str, str]]:
+        """See `HistorySource`."""
+        return kraken.PAIRS_PATH, {"pair": provider_id}
+
+    def parse_listing(self, response: HttpResponse) -> list[Entry]:
+        """See `HistorySource`."""
+        return kraken.parse_pairs(response)
 
 
 class CoinGeckoHistory(HistorySource):
@@ -159,9 +181,14 @@ class CoinGeckoHistory(HistorySource):
     _TOO_FAR = 10012
     _LOOKBACK_MS = 2 * 5 * _MINUTE_MS
 
-    def steps(self, ticks: Sequence[int], now_ms: int) -> list[Step]:
+    def currency(self, provider_id: str) -> str | None:
+        """The one that is asked for."""
+        del provider_id
+        return DOLLAR
+
+    def steps(self, ticks: Sequence[int], now_ms: int, max_age_ms: int = 0) -> list[Step]:
         """See `HistorySource`. Ranges of up to a day: longer ones get hourly points."""
-        del now_ms
+        del now_ms, max_age_ms
         return [Step(tuple(ticks), 5 * _MINUTE_MS, _DAY_MS - 1_000, self._LOOKBACK_MS)]
 
     def request(self, provider_id: str, window: Window, step: Step) -> tuple[str, dict[str, str]]:
@@ -186,6 +213,8 @@ class CoinGeckoHistory(HistorySource):
             raise coingecko.error_of(response, data)
         caps, volumes = _by_time(body.get("market_caps")), _by_time(body.get("total_volumes"))
         points = []
+        if prices and not any(True for _ in _pairs(prices)):
+            raise bad_payload(self.name, "expected points of a time and a price in prices, received none")
         for at, value in _pairs(prices):
             price = price_of(value)
             if isinstance(price, float):
@@ -197,14 +226,26 @@ SOURCES: dict[str, HistorySource] = {source.name: source for source in (BinanceH
 """By provider."""
 
 
-def _candles(rows: Iterable[tuple[Any, Any]], unit_ms: int, length_ms: int, now_ms: int) -> list[Point]:
-    """Closes of candles that are over, as of their last millisecond."""
+_TRADES_AT_BINANCE, _TRADES_AT_KRAKEN = 8, 7
+"""Index of the number of trades in a candle's row."""
+
+
+def _candles(name: str, rows: list[Any], trades_at: int, unit_ms: int, length_ms: int, now_ms: int) -> list[Point]:
+    """Closes of candles that are over, as of their last millisecond.
+
+    A candle without a trade repeats the price before it, which is no newer for it: it is left out, so that an outage reads the same whether the
+    exchange fills it with flat candles or with none.
+    """
+    usable = [row for row in rows if isinstance(row, list) and len(row) > 4]
+    if rows and not usable:
+        raise bad_payload(name, f"expected candles, received {len(rows)} rows of another shape")
     points = []
-    for opened, close in rows:
-        price = price_of_text(close)
-        if isinstance(opened, int) and not isinstance(opened, bool) and isinstance(price, float):
+    for row in usable:
+        opened, price = row[0], price_of_text(row[4])
+        traded = len(row) <= trades_at or row[trades_at] != 0 or isinstance(row[trades_at], bool)
+        if isinstance(opened, int) and not isinstance(opened, bool) and isinstance(price, float) and traded:
             end = opened * unit_ms + length_ms
-            if end <= now_ms:
+            if 0 < end <= now_ms:
                 points.append(Point(end - 1, price))
     return sorted(points, key=lambda point: point.at_ms)
 

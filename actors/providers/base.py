@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
 
+from actors.providers.failures import is_final
 from actors.providers.fetcher import Fetcher
 from actors.providers.http import HttpResponse
 from actors.providers.idbook import AskList, IdBook
@@ -142,6 +143,11 @@ class BaseProvider(ABC):
         del ids, ask
         return None
 
+    @property
+    def note(self) -> str:
+        """What a person should know beside failures and the list's word on our ids; empty when there is nothing."""
+        return ""
+
     def memory(self) -> Any:
         """What the next poll depends on beside its answers, as JSON; recorded with the poll, so that a replay can `recall` it. None: nothing."""
         return None
@@ -172,7 +178,7 @@ class BaseProvider(ABC):
         except Exception as error:  # noqa: BLE001 (a provider of a third party must not end the collection)
             self._log.exception("provider_bug", provider=self.name)
             self.last_failure = PollFailure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in get_crypto_data")
-        self.shape_watch.judge(observations)
+        self.shape_watch.judge(observations, self._clock.now_ms())
         if self.last_failure is None:
             self.ids.answered(self.ids_of(known), self.unlisted, {observation.asset_id for observation in observations})
         trace = PollTrace(tuple(self._fetcher.calls), memory, cut)
@@ -216,5 +222,5 @@ class BaseProvider(ABC):
 
 
 def _worth_a_second_try(error: BaseException) -> bool:
-    """A lost connection or a 5xx. Not a timeout (the time is gone) and not a 429 (asking again makes it worse)."""
-    return isinstance(error, ProviderUnavailable) and error.details.get("reason") is FallbackReason.UNAVAILABLE
+    """A lost connection or a 5xx. Not a timeout (the time is gone), not a 429 (asking again makes it worse), not a 404 (it stays one)."""
+    return isinstance(error, ProviderUnavailable) and error.details.get("reason") is FallbackReason.UNAVAILABLE and not is_final(error)

@@ -3,13 +3,13 @@
 Sources: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints (fields, weights), .../rest-api/http-return-codes
 (403, 418, 429), .../errors (codes), .../faqs/market_data_only (the host for public data).
 
-- Ids are symbols; the quote is what the symbol ends in, mostly USDT, and a record says so. There is no market cap, supply, rank or change but the
-  24 h one.
+- Ids are symbols. What a symbol is quoted in is the listing's `quoteAsset`, mostly USDT, and a record says so: a symbol's text does not tell
+  (`BTCBUSD`, `XRPRLUSD`). There is no market cap, supply, rank or change but the 24 h one.
 - Limits: 6 000 weight a minute and address; a call for 1-20 symbols weighs 2, for 21-100 it weighs 40, for all 80. So symbols are asked for by
   twenties, and past 200 all are asked for at once. `X-MBX-USED-WEIGHT-1M` tells the weight used. 429 comes with `Retry-After`; who goes on asking is
   banned with 418, for 2 minutes to 3 days. 403 is the firewall, for its own limit.
-- `GET /api/v3/exchangeInfo?symbols=[..]` (.../rest-api/general-endpoints) weighs 20 however many symbols; `status` is TRADING, HALT or BREAK. One
-  unknown symbol fails it as well.
+- `GET /api/v3/exchangeInfo?symbols=[..]` (.../rest-api/general-endpoints) is the listing: it weighs 20 however many symbols; `status` is TRADING,
+  HALT or BREAK. One unknown symbol fails it as well.
 - Odd values: amounts are text; a delisted symbol stays with `lastPrice` 0, `firstId` -1 and `count` 0 (no trade within the day: no price of now); a
   symbol may be all digits. One unknown symbol fails the whole call with -1121.
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -30,9 +30,10 @@ from actors.providers.failures import bad_payload, failure, status_failure
 from actors.providers.fetcher import Fetcher
 from actors.providers.http import HttpResponse
 from actors.providers.idbook import AskList
-from actors.providers.parsed import Parsed, gather
+from actors.providers.pairs import Entry, Pair, PairBook, match_ids, pairs_of_table, quoted_in_dollars
+from actors.providers.parsed import Parsed, gather, require_rows
 from actors.providers.unknown import UnknownIds, unknown_id
-from actors.providers.values import count_text, number_text, positive_text, price_of_text
+from actors.providers.values import bounded_ms, count_text, number_text, positive_text, price_of_text
 from actors.shapes import Shape
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock
@@ -40,7 +41,7 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.records import FallbackReason, Observation
 from cryptoviz.settings import ProviderSettings
 
-__all__ = ["BinanceProvider", "error_of", "parse_info", "parse_tickers"]
+__all__ = ["INFO_PATH", "BinanceProvider", "error_of", "info_query", "parse_info", "parse_tickers"]
 
 NAME = "binance"
 PATH = "/api/v3/ticker/24hr"
@@ -51,12 +52,10 @@ INFO_SYMBOLS = 100
 CHEAP_SYMBOLS = 20
 ALL_ABOVE_SYMBOLS = 200
 """Ten calls of twenty; all symbols at once weigh 80 instead of 20, and come in one."""
-DOLLARS = ("FDUSD", "USDT", "USDC", "TUSD", "USD")
-"""Quotes whose prices can stand beside dollar prices; symbols against anything else are not asked for."""
 BAN_S = 120.0
 """The shortest documented ban, for a 418 that names no time."""
-CLOCK_SKEW_MS = 86_400_000
-"""A `closeTime` further ahead is no time in ms (the API can answer in microseconds)."""
+MICROSECONDS_FROM = 10**15
+"""The API can answer in microseconds; as ms such a number would lie 30 000 years ahead."""
 # The firewall's limit was passed, which has nothing to do with a key.
 STATUS_REASONS = {403: FallbackReason.RATE_LIMITED}
 _BAD_SYMBOL = -1121
@@ -100,46 +99,75 @@ class BinanceProvider(BaseProvider):
     def __init__(self, settings: ProviderSettings, fetcher: Fetcher, clock: Clock) -> None:
         super().__init__(settings, fetcher, clock)
         self._unknown = UnknownIds(NAME, clock)
+        self._book = PairBook(NAME, clock)
+
+    @property
+    def note(self) -> str:
+        """See `BaseProvider.note`."""
+        return self._book.note
 
     def memory(self) -> Any:
-        """The ids that it leaves out because they were refused."""
-        return sorted(self._unknown.refused) or None
+        """The ids that it leaves out because they were refused, and what it knows of the listing."""
+        return {"refused": sorted(self._unknown.refused), **self._book.memory()}
 
     def recall(self, memory: Any) -> None:
         """See `BaseProvider.recall`."""
-        self._unknown.recall(memory or ())
-
-    def id_of(self, asset: Asset) -> str | None:
-        """The symbol, when it is quoted in dollars."""
-        symbol = super().id_of(asset)
-        return symbol if symbol is not None and _quote_of(symbol) else None
+        if isinstance(memory, dict):
+            self._unknown.recall(memory["refused"])
+            self._book.recall(memory)
+        else:
+            # Recorded before listings were read: what the asset table knows has to do.
+            self._unknown.recall(memory or ())
+            self._book.recall({"pairs": {}, "absent": [], "due": False, "old": False})
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
-        """One call for each 20 symbols, or one for all symbols there are."""
+        """One call for each 20 symbols, or one for all symbols there are; before it, once a day and for new symbols, the listing."""
         ids = self.ids_of(assets)
-        if len(ids) > ALL_ABOVE_SYMBOLS:
-            return await self.fetch(PATH, {}, partial(parse_tickers, ids=ids), partial(_shorten, ids=ids))
+        await self._book.refresh(ids, self._read_listing)
+        pairs = self._book.pairs(ids)
+        asked = quoted_in_dollars(ids, pairs)
         observations: list[Observation] = []
-        for start in range(0, len(ids), CHEAP_SYMBOLS):
-            observations += await self._unknown.ask(dict(islice(ids.items(), start, start + CHEAP_SYMBOLS)), self._ask)
-        self.unlisted |= self._unknown.refused & ids.keys()
+        if len(asked) > ALL_ABOVE_SYMBOLS:
+            observations = await self.fetch(PATH, {}, partial(parse_tickers, ids=asked, pairs=pairs), partial(_shorten, ids=asked))
+        else:
+            for start in range(0, len(asked), CHEAP_SYMBOLS):
+                page = dict(islice(asked.items(), start, start + CHEAP_SYMBOLS))
+                observations += await self._unknown.ask(page, partial(self._ask, pairs=pairs))
+        if self.unlisted:
+            self._book.doubt()
+        self.unlisted |= (self._unknown.refused | self._book.absent) & ids.keys()
         return observations
 
     async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
         """One call for each 100 symbols, without those that answers left out: one of them would fail it."""
         wanted = [symbol for symbol in ids if symbol not in self.ids.left_out]
-        found: dict[str, str] = {}
+        entries: list[Entry] = []
         for start in range(0, len(wanted), INFO_SYMBOLS):
-            symbols = orjson.dumps(wanted[start : start + INFO_SYMBOLS]).decode()
-            found |= await ask(INFO_PATH, {"symbols": symbols, "showPermissionSets": "false"}, parse_info)
-        return found
+            entries += await ask(INFO_PATH, info_query(wanted[start : start + INFO_SYMBOLS]), parse_info)
+        return {symbol: entry.halted for symbol, entry in match_ids(wanted, entries).items()}
 
-    async def _ask(self, ids: Mapping[str, str]) -> list[Observation]:
-        return await self.fetch(PATH, {"symbols": orjson.dumps(list(ids)).decode()}, partial(parse_tickers, ids=ids))
+    async def _ask(self, ids: Mapping[str, str], pairs: Mapping[str, Pair]) -> list[Observation]:
+        return await self.fetch(PATH, {"symbols": orjson.dumps(list(ids)).decode()}, partial(parse_tickers, ids=ids, pairs=pairs))
+
+    async def _read_listing(self, ids: Mapping[str, str]) -> Mapping[str, Pair]:
+        entries: list[Entry] = []
+        for start in range(0, len(ids), INFO_SYMBOLS):
+            entries += await self._unknown.ask(dict(islice(ids.items(), start, start + INFO_SYMBOLS)), self._ask_listing)
+        return {symbol: entry.pair for symbol, entry in match_ids(ids, entries).items()}
+
+    async def _ask_listing(self, ids: Mapping[str, str]) -> list[Entry]:
+        return await self._fetcher.get(f"{self.base_url}{INFO_PATH}", info_query(ids), self.auth_headers(), parse_info)
 
 
-def parse_tickers(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
+def info_query(symbols: Iterable[str]) -> dict[str, str]:
+    """The query of `/api/v3/exchangeInfo` for some symbols."""
+    return {"symbols": orjson.dumps(list(symbols)).decode(), "showPermissionSets": "false"}
+
+
+def parse_tickers(response: HttpResponse, ids: Mapping[str, str], pairs: Mapping[str, Pair] | None = None) -> Parsed:
     """A body of `/api/v3/ticker/24hr`. `ids` maps symbols to our asset ids; symbols that were not asked for are ignored.
+
+    `pairs` is what the listing says of them. Without it a symbol counts when the asset table knows its currency.
 
     Raises:
         ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
@@ -147,22 +175,29 @@ def parse_tickers(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
     data = decode_response(NAME, response, STATUS_REASONS)
     if response.status != 200 or not isinstance(data, list):
         raise error_of(response, data)
+    require_rows(NAME, data, lambda row: isinstance(row.get("symbol"), str) and "lastPrice" in row)
+    known = pairs_of_table(NAME, ids) if pairs is None else pairs
     rows = ((row.get("symbol"), row) for row in data if isinstance(row, dict))
-    known = ((symbol, row) for symbol, row in rows if isinstance(symbol, str) and symbol in ids)
-    return gather(ids, ((symbol, _observation(row, ids[symbol], response.received_ms)) for symbol, row in known))
+    asked = ((symbol, row) for symbol, row in rows if isinstance(symbol, str) and symbol in ids and symbol in known)
+    return gather(ids, ((symbol, _observation(row, known[symbol].quote, ids[symbol])) for symbol, row in asked))
 
 
-def parse_info(response: HttpResponse) -> dict[str, str]:
-    """Symbols in a body of `/api/v3/exchangeInfo`, with their `status` unless that is TRADING. Raises as `parse_tickers`."""
+def parse_info(response: HttpResponse) -> list[Entry]:
+    """Symbols in a body of `/api/v3/exchangeInfo`, halted by their `status` unless that is TRADING. Raises as `parse_tickers`."""
     data = decode_response(NAME, response, STATUS_REASONS)
     symbols = data.get("symbols") if isinstance(data, dict) else None
     if response.status != 200 or not isinstance(symbols, list):
         raise error_of(response, data)
-    rows = ((row.get("symbol"), row.get("status")) for row in symbols if isinstance(row, dict))
-    return {symbol: "" if status in (None, "TRADING") else str(status)[:20] for symbol, status in rows if isinstance(symbol, str)}
+    require_rows(NAME, symbols, lambda row: isinstance(row.get("symbol"), str))
+    return [_entry(row) for row in symbols if isinstance(row, dict) and isinstance(row.get("symbol"), str)]
 
 
-def _observation(row: dict[str, Any], asset_id: str, received_ms: int) -> Observation | FallbackReason:
+def _entry(row: dict[str, Any]) -> Entry:
+    symbol, quote, status = row["symbol"], row.get("quoteAsset"), row.get("status")
+    return Entry(Pair(symbol, quote if isinstance(quote, str) else ""), frozenset({symbol}), "" if status in (None, "TRADING") else str(status)[:20])
+
+
+def _observation(row: dict[str, Any], quote: str, asset_id: str) -> Observation | FallbackReason:
     price = price_of_text(row.get("lastPrice"))
     if row.get("firstId") == -1 or row.get("count") == 0:
         return FallbackReason.MISSING_ASSET
@@ -173,8 +208,8 @@ def _observation(row: dict[str, Any], asset_id: str, received_ms: int) -> Observ
         provider=NAME,
         provider_asset_id=row["symbol"],
         price=price,
-        quote_currency=_quote_of(row["symbol"]) or "USDT",
-        source_ts=_stamp(row.get("closeTime"), received_ms),
+        quote_currency=quote,
+        source_ts=_stamp(row.get("closeTime")),
         volume_24h=count_text(row.get("quoteVolume")),
         high_24h=positive_text(row.get("highPrice")),
         low_24h=positive_text(row.get("lowPrice")),
@@ -182,15 +217,10 @@ def _observation(row: dict[str, Any], asset_id: str, received_ms: int) -> Observ
     )
 
 
-@lru_cache(maxsize=4096)
-def _quote_of(symbol: str) -> str | None:
-    return next((quote for quote in DOLLARS if symbol.endswith(quote) and symbol != quote), None)
-
-
-def _stamp(value: Any, received_ms: int) -> int | None:
+def _stamp(value: Any) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool):
         return None
-    return value if 0 < value <= received_ms + CLOCK_SKEW_MS else None
+    return bounded_ms(value // 1000 if value >= MICROSECONDS_FROM else value)
 
 
 def _shorten(body: bytes, ids: Mapping[str, str]) -> bytes:
@@ -207,8 +237,10 @@ def error_of(response: HttpResponse, data: Any) -> CryptoVizError:
     wait_s = response.retry_after_s
     until = _BANNED_UNTIL.search(text)
     if wait_s is None and until is not None:
-        wait_s = max(0.0, (int(until[1]) - response.received_ms) / 1000)
-    if wait_s is None and response.status == 418:
+        # One that is over by our clock is not over by theirs: whoever asks during a ban lengthens it.
+        left_s = (int(until[1]) - response.received_ms) / 1000
+        wait_s = left_s if left_s > 0 else BAN_S
+    if response.status == 418 and not wait_s:
         wait_s = BAN_S
     reason = _CODES.get(code) if isinstance(code, int) else None
     if reason is not None:

@@ -3,8 +3,8 @@
 Sources: https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product (fields),
 https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api (limits, errors).
 
-- Ids are products (`BTC-USD`). `price`, `price_percentage_change_24h`, `approximate_quote_24h_volume` are text; there is no stamp, range of the day,
-  supply or rank.
+- Ids are products (`BTC-USD`). What one is quoted in is its `quote_currency_id`, and a record says so. `price`, `price_percentage_change_24h` and
+  `approximate_quote_24h_volume` are text; there is no stamp, range of the day, supply or rank.
 - `GET /api/v3/brokerage/market/products?product_ids=..&product_ids=..` (.../rest-api/public/list-public-products) is one call for many: it leaves
   out what it does not know.
 - Limits: 10 calls a second and address, then 429; how long to wait stands in `x-ratelimit-reset` (seconds) at best.
@@ -23,15 +23,16 @@ from urllib.parse import quote
 
 from actors.providers.base import BaseProvider
 from actors.providers.decode import decode_response
-from actors.providers.failures import bad_payload, failure, status_failure
+from actors.providers.failures import bad_payload, failure, retry_after_s, status_failure
 from actors.providers.fetcher import Fetcher
 from actors.providers.http import HttpResponse
 from actors.providers.idbook import AskList
-from actors.providers.parsed import Parsed, gather
+from actors.providers.parsed import Parsed, gather, require_rows
 from actors.providers.values import count_text, epoch_ms, number_text, positive_text, price_of_text
 from actors.shapes import Shape
-from cryptoviz.assets import Asset
+from cryptoviz.assets import Asset, table_quote
 from cryptoviz.clock import Clock
+from cryptoviz.currencies import DOLLARS
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.records import FallbackReason, Observation
 from cryptoviz.settings import ProviderSettings
@@ -44,7 +45,6 @@ LIST_PRODUCTS = 100
 """Keeps the address below 3 kB."""
 CONCURRENT_CALLS = 5
 """Half of what a second allows, so that slow answers do not add up to a burst."""
-QUOTES = ("USDT", "USDC", "USD")
 _NEXT_COINS_TOO = frozenset({FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH})
 """After these the remaining coins of the tick are not asked for."""
 
@@ -91,11 +91,6 @@ class CoinbaseProvider(BaseProvider):
     def recall(self, memory: Any) -> None:
         """See `BaseProvider.recall`."""
         self._quiet = None if memory is None else (failure(NAME, FallbackReason(memory), "as recorded"), self._clock.monotonic_s())
-
-    def id_of(self, asset: Asset) -> str | None:
-        """The product, when it is quoted in dollars."""
-        product = super().id_of(asset)
-        return product if product is not None and _quote_of(product) else None
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
         """All coins within the deadline of one attempt. A coin that fails has its own reason; when all fail, the first failure is the answer's."""
@@ -184,6 +179,10 @@ def parse_product(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
 def _observation(data: dict[str, Any], product: str, asset_id: str) -> Observation | FallbackReason:
     if data.get("product_id", product) != product:
         return FallbackReason.BAD_PAYLOAD
+    # A body of another version does not say; then what the asset table knows of the product has to do.
+    quoted = data.get("quote_currency_id", table_quote(NAME, product))
+    if not isinstance(quoted, str) or quoted not in DOLLARS:
+        return FallbackReason.MISSING_ASSET
     if _halted(data):
         return FallbackReason.MISSING_ASSET
     price = price_of_text(data["price"])
@@ -194,7 +193,7 @@ def _observation(data: dict[str, Any], product: str, asset_id: str) -> Observati
         provider=NAME,
         provider_asset_id=product,
         price=price,
-        quote_currency=_quote_of(product) or "USD",
+        quote_currency=quoted,
         source_ts=epoch_ms(data.get("time")),
         market_cap=positive_text(data.get("market_cap")),
         volume_24h=count_text(data.get("approximate_quote_24h_volume")),
@@ -210,6 +209,7 @@ def parse_products(response: HttpResponse) -> dict[str, str]:
         raise status_failure(NAME, response.status, _text(data), _wait_s(response))
     if not isinstance(rows, list):
         raise bad_payload(NAME, f"expected products, received {type(data).__name__} {_text(data)}".rstrip())
+    require_rows(NAME, rows, lambda row: isinstance(row.get("product_id"), str))
     return {row["product_id"]: _halted(row) for row in rows if isinstance(row, dict) and isinstance(row.get("product_id"), str)}
 
 
@@ -219,10 +219,6 @@ def _halted(product: dict[str, Any]) -> str:
     if status not in (None, "", "online"):
         return str(status)[:20]
     return "disabled" if product.get("trading_disabled") is True or product.get("is_disabled") is True else ""
-
-
-def _quote_of(product: str) -> str | None:
-    return next((quote for quote in QUOTES if product.endswith(f"-{quote}")), None)
 
 
 def _text(data: Any) -> str:
@@ -235,4 +231,4 @@ def _wait_s(response: HttpResponse) -> float | None:
     if response.retry_after_s is not None or response.status != 429:
         return response.retry_after_s
     reset = response.headers.get("x-ratelimit-reset", "")
-    return float(reset) if reset.isascii() and reset.isdigit() and len(reset) < 6 else None
+    return retry_after_s({"retry-after": reset}, response.received_ms)

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 
 from actors.providers.base import BaseProvider
 from actors.providers.decode import decode_response
-from actors.providers.failures import bad_payload, failure, reason_of, status_failure
+from actors.providers.failures import bad_payload, failure, is_final_status, reason_of, status_failure
 from actors.providers.http import HttpResponse
 from actors.providers.idbook import AskList
-from actors.providers.parsed import Parsed, gather
+from actors.providers.parsed import Parsed, gather, require_rows
 from actors.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
 from actors.shapes import Shape
 from cryptoviz.assets import Asset
@@ -122,6 +122,7 @@ def parse_markets(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
     data = decode_response(NAME, response)
     if response.status != 200 or not isinstance(data, list):
         raise error_of(response, data)
+    require_rows(NAME, data, lambda coin: isinstance(coin.get("id"), str) and "current_price" in coin)
     coins = ((coin.get("id"), coin) for coin in data if isinstance(coin, dict))
     return gather(ids, ((coin_id, _observation(coin, ids[coin_id])) for coin_id, coin in coins if isinstance(coin_id, str) and coin_id in ids))
 
@@ -173,5 +174,6 @@ def error_of(response: HttpResponse, data: Any) -> CryptoVizError:
     if response.status != 200:
         return status_failure(NAME, response.status, text, response.retry_after_s)
     if code is not None and 400 <= code < 600:
-        return failure(NAME, reason_of(code), f"HTTP 200 with error {code}: {text}", response.retry_after_s)
+        message = f"HTTP 200 with error {code}: {text}"
+        return failure(NAME, reason_of(code), message, response.retry_after_s, final=is_final_status(code))
     return bad_payload(NAME, f"expected an array of coins, received {type(data).__name__} {text}".rstrip())

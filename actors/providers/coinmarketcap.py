@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 
 from actors.providers.base import BaseProvider
 from actors.providers.decode import decode_response
-from actors.providers.failures import bad_payload, failure, reason_of, status_failure, until_reset_s
+from actors.providers.failures import bad_payload, failure, is_final_status, reason_of, status_failure, until_reset_s
 from actors.providers.http import HttpResponse
 from actors.providers.idbook import AskList
-from actors.providers.parsed import Parsed, gather
+from actors.providers.parsed import Parsed, gather, require_rows
 from actors.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
 from actors.shapes import Shape
 from cryptoviz.assets import Asset
@@ -135,6 +135,7 @@ def parse_quotes(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
         ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
     """
     data = _data(response, decode_response(NAME, response))
+    require_rows(NAME, list(_elements(data)), lambda coin: "id" in coin and "quote" in coin)
     coins = ((coin.get("id"), coin) for coin in _coins(data))
     known = ((str(coin_id), coin) for coin_id, coin in coins if isinstance(coin_id, int | str) and not isinstance(coin_id, bool))
     return gather(ids, ((coin_id, _observation(coin, ids[coin_id])) for coin_id, coin in known if coin_id in ids))
@@ -142,7 +143,9 @@ def parse_quotes(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
 
 def parse_map(response: HttpResponse) -> tuple[frozenset[str], int]:
     """The ids of active coins in a body of `/v1/cryptocurrency/map`, and how many rows it has. Raises as `parse_quotes`."""
-    rows = list(_coins(_data(response, decode_response(NAME, response))))
+    data = _data(response, decode_response(NAME, response))
+    require_rows(NAME, list(_elements(data)), lambda coin: type(coin.get("id")) is int)
+    rows = list(_coins(data))
     return frozenset(str(coin["id"]) for coin in rows if type(coin.get("id")) is int and coin.get("is_active", 1) != 0), len(rows)
 
 
@@ -174,30 +177,35 @@ def _code(value: Any) -> int | None:
 
 
 def _error(response: HttpResponse, code: int, text: str) -> CryptoVizError:
-    reason = _CODES.get(code)
+    reason, status = _CODES.get(code), response.status if response.status != 200 else code
+    is_final = reason is None and is_final_status(status)
     if reason is None:
-        reason = reason_of(response.status if response.status != 200 else code)
+        reason = reason_of(status)
     wait_s = response.retry_after_s
     if wait_s is None and code in (_DAY_CODE, _MONTH_CODE):
         wait_s = until_reset_s(response.received_ms, month=code == _MONTH_CODE)
-    return failure(NAME, reason, f"HTTP {response.status} with error {code}: {text}", wait_s)
+    return failure(NAME, reason, f"HTTP {response.status} with error {code}: {text}", wait_s, final=is_final)
 
 
 def _coins(data: dict[str, Any] | list[Any]) -> Iterator[dict[str, Any]]:
     """The coins of any shape: an array; an object of coins; an object of arrays of coins."""
+    return (element for element in _elements(data) if isinstance(element, dict))
+
+
+def _elements(data: dict[str, Any] | list[Any]) -> Iterator[Any]:
     for entry in data.values() if isinstance(data, dict) else data:
-        for coin in entry if isinstance(entry, list) else [entry]:
-            if isinstance(coin, dict):
-                yield coin
+        # An empty array of an object of arrays is an unknown symbol, which is no element.
+        yield from entry if isinstance(entry, list) and (entry or isinstance(data, dict)) else [entry]
 
 
 def _usd_quote(quote: Any) -> dict[str, Any] | None:
     if isinstance(quote, dict):
         usd = quote.get("USD")
         return usd if isinstance(usd, dict) else None
-    entries = quote if isinstance(quote, list) else []
-    # By symbol, else by CoinMarketCap's own id of the US dollar.
-    return next((entry for entry in entries if isinstance(entry, dict) and (entry.get("symbol") == "USD" or entry.get("id") == _USD_ID)), None)
+    # By CoinMarketCap's own id of the US dollar, which is unique; by symbol, which is not, where there is no id.
+    entries = [entry for entry in quote if isinstance(entry, dict)] if isinstance(quote, list) else []
+    dollars = [entry for entry in entries if (entry["id"] == _USD_ID if "id" in entry else entry.get("symbol") == "USD")]
+    return dollars[0] if len(dollars) == 1 else None
 
 
 def _observation(coin: dict[str, Any], asset_id: str) -> Observation | FallbackReason:

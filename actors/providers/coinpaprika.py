@@ -23,7 +23,7 @@ from actors.providers.base import BaseProvider
 from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload, failure, status_failure, until_reset_s
 from actors.providers.http import HttpResponse
-from actors.providers.parsed import Parsed, gather
+from actors.providers.parsed import Parsed, gather, require_rows
 from actors.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
 from actors.shapes import Shape
 from cryptoviz.assets import Asset
@@ -107,6 +107,7 @@ def parse_tickers(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
     is_coin = isinstance(data, dict) and "id" in data
     if response.status != 200 or not (isinstance(data, list) or is_coin):
         raise _error(response, data)
+    require_rows(NAME, data if isinstance(data, list) else [data], lambda coin: isinstance(coin.get("id"), str) and "quotes" in coin)
     return gather(ids, ((coin_id, _observation(coin, ids[coin_id])) for coin_id, coin in _asked(data, ids)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from actors.providers.failures import bad_payload, status_failure
+from actors.providers.failures import bad_payload, page_failure
 from actors.providers.http import HttpResponse
 from cryptoviz.records import FallbackReason
 
@@ -31,7 +31,7 @@ def decode_response(provider: str, response: HttpResponse, reasons: Mapping[int,
         return decode_json(response.body)
     except ValueError as error:
         if response.status != 200:
-            raise status_failure(provider, response.status, "", response.retry_after_s, reasons) from None
+            raise page_failure(provider, response.status, response.retry_after_s, reasons) from None
         raise bad_payload(provider, f"not JSON: {error}") from None
 
 

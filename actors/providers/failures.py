@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from cryptoviz.errors import BadPayload, CryptoVizError, ProviderRefused, ProviderUnavailable
 from cryptoviz.records import FallbackReason
 
-__all__ = ["bad_payload", "failure", "reason_of", "retry_after_s", "status_failure", "until_reset_s"]
+__all__ = [
+    "bad_payload", "bounded_wait_s", "failure", "is_final", "is_final_status", "page_failure", "reason_of", "retry_after_s", "status_failure",
+    "until_reset_s",
+]  # fmt: skip
 
 # HTTP statuses that mean one thing at every provider. 402 is an exceeded plan (CoinPaprika); 418 a ban after ignored 429s (Binance); 451 a region.
 _REASONS: dict[int, FallbackReason] = {
@@ -21,17 +26,31 @@ _REASONS: dict[int, FallbackReason] = {
     429: FallbackReason.RATE_LIMITED,
     451: FallbackReason.AUTH,
 }
+# A page instead of the API's own JSON comes from what stands before the API: a firewall or a content delivery network. It says nothing of a key.
+_PAGE_REASONS: dict[int, FallbackReason] = {403: FallbackReason.UNAVAILABLE}
+_PASSING_CLIENT_ERRORS = frozenset({401, 402, 403, 408, 409, 418, 421, 423, 425, 429, 451})
+"""4xx statuses after which the same request can succeed. After any other one it cannot."""
 _TEXT_LIMIT = 200
+_MAX_WAIT_DIGITS = 9
+"""Thirty years; every wait is bounded by a setting anyway."""
 
 
-def failure(provider: str, reason: FallbackReason, message: str, retry_after: float | None = None) -> CryptoVizError:
-    """The error class that fits a reason: refused for a key or plan, bad payload for a body, else unavailable."""
+def failure(provider: str, reason: FallbackReason, message: str, retry_after: float | None = None, *, final: bool = False) -> CryptoVizError:
+    """The error class that fits a reason: refused for a key or plan, bad payload for a body, else unavailable.
+
+    `final`: the same request can never succeed, so that nothing sends it again at once (`is_final`).
+    """
     text = f"{provider}: {message[:_TEXT_LIMIT]}"
     if reason is FallbackReason.AUTH:
         return ProviderRefused(text, provider=provider, reason=reason, retry_after_s=retry_after)
     if reason is FallbackReason.BAD_PAYLOAD:
         return BadPayload(text, provider=provider, reason=reason)
-    return ProviderUnavailable(text, provider=provider, reason=reason, retry_after_s=retry_after)
+    return ProviderUnavailable(text, provider=provider, reason=reason, retry_after_s=retry_after, final=final)
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether the same request can never succeed: an unknown id, a path that does not exist, an argument that is not valid."""
+    return isinstance(error, CryptoVizError) and error.details.get("final") is True
 
 
 def bad_payload(provider: str, message: str) -> CryptoVizError:
@@ -44,7 +63,17 @@ def status_failure(
 ) -> CryptoVizError:
     """The error for a status other than 200, in want of a better code from the body. `reasons` go before what a status usually means."""
     reason = (reasons or {}).get(status) or reason_of(status)
-    return failure(provider, reason, f"HTTP {status} {message}".strip(), retry_after)
+    return failure(provider, reason, f"HTTP {status} {message}".strip(), retry_after, final=is_final_status(status))
+
+
+def page_failure(provider: str, status: int, retry_after: float | None = None, reasons: Mapping[int, FallbackReason] | None = None) -> CryptoVizError:
+    """The error for a status other than 200 whose body is not JSON: a page of a firewall or a content delivery network in front of the API."""
+    return status_failure(provider, status, "without a JSON body", retry_after, _PAGE_REASONS | dict(reasons or {}))
+
+
+def is_final_status(status: int) -> bool:
+    """Whether a status says that the same request can never succeed."""
+    return 400 <= status < 500 and status not in _PASSING_CLIENT_ERRORS
 
 
 def reason_of(status: int) -> FallbackReason:
@@ -53,17 +82,29 @@ def reason_of(status: int) -> FallbackReason:
 
 
 def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
-    """Seconds that `Retry-After` asks for, given as seconds or as an HTTP date (RFC 9110 10.2.3); None when absent or unreadable."""
+    """Seconds that `Retry-After` asks for, given as seconds or as an HTTP date (RFC 9110 10.2.3).
+
+    None when absent, unreadable, or a date that has passed by our clock: then the clocks differ, and the usual wait applies.
+    """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
-        return float(value[:9])
+        digits = value.lstrip("0") or "0"
+        return float(digits if len(digits) <= _MAX_WAIT_DIGITS else "9" * _MAX_WAIT_DIGITS)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        left_s = (moment - datetime.fromtimestamp(now_ms / 1000, UTC)).total_seconds()
+    except (ValueError, OverflowError, TypeError, IndexError):
+        # The parser of the standard library raises any of them, by what is wrong with the text.
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.fromtimestamp(now_ms / 1000, UTC)).total_seconds())
+    return left_s if left_s > 0 else None
+
+
+def bounded_wait_s(asked_s: Any, default_s: float, longest_s: float) -> float:
+    """A wait that a provider imposed, from 0 to `longest_s`; `default_s` when it named none that is a number."""
+    usable = isinstance(asked_s, int | float) and not isinstance(asked_s, bool) and not math.isnan(asked_s)
+    return min(max(0.0, asked_s if usable else default_s), longest_s)
 
 
 def until_reset_s(now_ms: int, *, month: bool) -> float:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import httpx
 
-from actors.providers.failures import bad_payload, failure, retry_after_s, status_failure
+from actors.providers.failures import bad_payload, failure, page_failure, retry_after_s
 from actors.providers.inflate import BodyTooLarge, BoundedInflater, UnknownEncoding
 from actors.providers.limiter import Limiter
 from cryptoviz.clock import Clock
@@ -228,8 +228,7 @@ class HttpFetcher:
             return response
         if response.status == _HTTP_OK:
             raise bad_payload(self._provider, f"the content type is {content_type[:60]!r}, expected application/json")
-        # A content delivery network's page in front of the provider: its status is all there is to learn.
-        raise status_failure(self._provider, response.status, "", response.retry_after_s, self._status_reasons)
+        raise page_failure(self._provider, response.status, response.retry_after_s, self._status_reasons)
 
     def _record(self, note: _Note, outcome: str, error: str | None) -> None:
         # A body that a parser was given was complete before that.

@@ -2,11 +2,13 @@
 
 Sources: https://docs.kraken.com/api/docs/rest-api/get-ticker-information (fields), https://docs.kraken.com/exchange/guides/general/errors (errors).
 
-- Ids are pairs in `altname` form (`XBTUSD`); the result's keys differ: `XXBTZUSD` for coins of the first years, `BTC/USD` with `assetVersion=1`.
+- Ids are pairs, by any name of the listing: `altname` (`XBTUSD`), `wsname` (`XBT/USD`) or key. A result's keys are those of the listing, which follow
+  no rule: `XXBTZUSD`, but `XDGUSD` and `SOLUSD`, and `BTC/USD` with `assetVersion=1`. So is the quote: `ZUSD`, `USDT`, `RLUSD`.
 - `v p l h` are [today, last 24 hours], `c` is [price, lot volume], `t` is integers, `o` a bare text: today's opening, so there is no 24 h
   change. `p` is the volume-weighted average price: volume x average is the turnover in the quote currency. No stamp, market cap, supply or rank.
-- `GET /0/public/AssetPairs?pair=..` (https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs) tells the `status` of pairs: online, or
-  cancel_only, post_only, limit_only, reduce_only. One unknown pair fails it as well.
+- `GET /0/public/AssetPairs?pair=..` (https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs) is the listing: key, names, base and quote,
+  and the `status`: online, or cancel_only, post_only, limit_only, reduce_only. One unknown pair fails it as well. A pair asked for by an alias that
+  is none of its names (`DOGEUSD`) is answered under its key, so that it is looked up by itself.
 - Limits: not published; a call a second is known to be safe. Errors stand in `error`, also with HTTP 200; those that begin with W are warnings.
 - Odd values: over a hundred pairs have a last price of 0.00000000 (not traded: no price). One unknown pair fails the whole call.
 """
@@ -21,10 +23,11 @@ from typing import Any, ClassVar
 
 from actors.providers.base import BaseProvider
 from actors.providers.decode import decode_response
-from actors.providers.failures import bad_payload, failure, status_failure
+from actors.providers.failures import bad_payload, failure, is_final_status, reason_of, status_failure
 from actors.providers.fetcher import Fetcher
 from actors.providers.http import HttpResponse
 from actors.providers.idbook import AskList
+from actors.providers.pairs import Entry, Pair, PairBook, match_ids, pairs_of_table, quoted_in_dollars
 from actors.providers.parsed import Parsed, gather
 from actors.providers.unknown import UnknownIds, unknown_id
 from actors.providers.values import count_text, number_text, positive_text, price_of_text
@@ -35,20 +38,23 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.records import FallbackReason, Observation
 from cryptoviz.settings import ProviderSettings
 
-__all__ = ["KrakenProvider", "error_of", "keys_of_pair", "parse_pairs", "parse_ticker"]
+__all__ = ["PAIRS_PATH", "KrakenProvider", "parse_pairs", "parse_ticker", "result_of"]
 
 NAME = "kraken"
 PATH = "/0/public/Ticker"
 PAIRS_PATH = "/0/public/AssetPairs"
 PAGE_PAIRS = 100
 """No limit is documented; so many keep the address below 1 kB."""
-QUOTES = ("USDT", "USDC", "USD")
+MOST_ALIASES = 10
+"""Aliases that are looked up one by one when the listing is read; further ones have no price."""
 LAST_24H = 1
 """Index in `v p l h`; 0 is today."""
 LOCKOUT_S = 900.0
 """`Temporary lockout` is documented as some minutes; asking earlier may lengthen it."""
 _UNKNOWN_PAIR = "EQuery:Unknown asset pair"
-# By the beginning of the text. Others are `unavailable`.
+_FINAL_ERRORS = ("EQuery:", "EGeneral:Invalid arguments", "EGeneral:Unknown method")
+"""The same request can never succeed."""
+# By the beginning of the text. Of others the HTTP status tells.
 _ERRORS: tuple[tuple[str, FallbackReason], ...] = (
     ("EGeneral:Too many requests", FallbackReason.RATE_LIMITED),
     ("EAPI:Rate limit exceeded", FallbackReason.RATE_LIMITED),
@@ -60,8 +66,8 @@ _ERRORS: tuple[tuple[str, FallbackReason], ...] = (
     ("EService:Timeout", FallbackReason.TIMEOUT),
 )
 _UNTIL = re.compile(r"Throttled: ?([0-9]{10})\b")
-# Kraken's own names of two coins; with assetVersion=1 it uses the usual ones.
-_USUAL_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
+# Kraken's code of a currency -> the name that records carry; codes that are not here are names themselves.
+_CURRENCIES = {"ZUSD": "USD"}
 
 
 def _entries(data: Any) -> Iterable[Any]:
@@ -82,69 +88,110 @@ class KrakenProvider(BaseProvider):
     def __init__(self, settings: ProviderSettings, fetcher: Fetcher, clock: Clock) -> None:
         super().__init__(settings, fetcher, clock)
         self._unknown = UnknownIds(NAME, clock)
+        self._book = PairBook(NAME, clock)
+
+    @property
+    def note(self) -> str:
+        """See `BaseProvider.note`."""
+        return self._book.note
 
     def memory(self) -> Any:
-        """The ids that it leaves out because they were refused."""
-        return sorted(self._unknown.refused) or None
+        """The ids that it leaves out because they were refused, and what it knows of the listing."""
+        return {"refused": sorted(self._unknown.refused), **self._book.memory()}
 
     def recall(self, memory: Any) -> None:
         """See `BaseProvider.recall`."""
-        self._unknown.recall(memory or ())
-
-    def id_of(self, asset: Asset) -> str | None:
-        """The pair, when it is quoted in dollars."""
-        pair = super().id_of(asset)
-        return pair if pair is not None and _split(pair) else None
+        if isinstance(memory, dict):
+            self._unknown.recall(memory["refused"])
+            self._book.recall(memory)
+        else:
+            # Recorded before listings were read: there is none in the recording either.
+            self._unknown.recall(memory or ())
+            self._book.recall({"pairs": {}, "absent": [], "due": True, "old": True})
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
-        """One call for each 100 pairs."""
+        """One call for each 100 pairs; before it, once a day and for pairs that it has not looked up, the listing."""
         ids = self.ids_of(assets)
+        await self._book.refresh(ids, self._read_listing)
+        pairs = self._book.pairs(ids)
+        asked = quoted_in_dollars(ids, pairs)
         observations: list[Observation] = []
-        for start in range(0, len(ids), PAGE_PAIRS):
-            observations += await self._unknown.ask(dict(islice(ids.items(), start, start + PAGE_PAIRS)), self._ask)
-        self.unlisted |= self._unknown.refused & ids.keys()
+        for start in range(0, len(asked), PAGE_PAIRS):
+            page = dict(islice(asked.items(), start, start + PAGE_PAIRS))
+            observations += await self._unknown.ask(page, partial(self._ask, pairs=pairs))
+        waiting = self._book.waiting(ids)
+        if self.unlisted - waiting:
+            self._book.doubt()
+        # An id that waits for the listing is not one that the exchange does not have.
+        self.unlisted = (self.unlisted - waiting) | ((self._unknown.refused | self._book.absent) & ids.keys())
         return observations
 
     async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
         """One call for each 100 pairs, without those that answers left out: one of them would fail it."""
         wanted = [pair for pair in ids if pair not in self.ids.left_out]
-        found: dict[str, str] = {}
+        entries: list[Entry] = []
         for start in range(0, len(wanted), PAGE_PAIRS):
-            page = wanted[start : start + PAGE_PAIRS]
-            found |= await ask(PAIRS_PATH, {"pair": ",".join(page)}, partial(parse_pairs, pairs=page))
-        return found
+            entries += await ask(PAIRS_PATH, {"pair": ",".join(wanted[start : start + PAGE_PAIRS])}, parse_pairs)
+        return {pair: entry.halted for pair, entry in match_ids(wanted, entries).items()}
 
-    async def _ask(self, ids: Mapping[str, str]) -> list[Observation]:
-        return await self.fetch(PATH, {"pair": ",".join(ids)}, partial(parse_ticker, ids=ids))
+    async def _ask(self, ids: Mapping[str, str], pairs: Mapping[str, Pair]) -> list[Observation]:
+        return await self.fetch(PATH, {"pair": ",".join(ids)}, partial(parse_ticker, ids=ids, pairs=pairs))
+
+    async def _read_listing(self, ids: Mapping[str, str]) -> Mapping[str, Pair]:
+        entries: list[Entry] = []
+        for start in range(0, len(ids), PAGE_PAIRS):
+            entries += await self._unknown.ask(dict(islice(ids.items(), start, start + PAGE_PAIRS)), self._ask_listing)
+        named = {name for entry in entries for name in entry.names | {entry.pair.key}}
+        for alias in islice((pair for pair in ids if pair not in named and pair not in self._unknown.refused), MOST_ALIASES):
+            answer = await self._unknown.ask({alias: ids[alias]}, self._ask_listing)
+            if len(answer) == 1:
+                entries.append(Entry(answer[0].pair, answer[0].names | {alias}, answer[0].halted))
+        return {pair: entry.pair for pair, entry in match_ids(ids, entries).items()}
+
+    async def _ask_listing(self, ids: Mapping[str, str]) -> list[Entry]:
+        return await self._fetcher.get(f"{self.base_url}{PAIRS_PATH}", {"pair": ",".join(ids)}, self.auth_headers(), parse_pairs)
 
 
-def parse_ticker(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
+def parse_ticker(response: HttpResponse, ids: Mapping[str, str], pairs: Mapping[str, Pair] | None = None) -> Parsed:
     """A body of `/0/public/Ticker`. `ids` maps pairs (`XBTUSD`) to our asset ids; pairs that were not asked for are ignored.
+
+    `pairs` is what the listing says of them. Without it a pair counts under exactly its id, when the asset table knows its currency.
 
     Raises:
         ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
     """
-    result = _result(response)
-    pairs = {key: pair for pair in ids for key in keys_of_pair(pair)}
-    rows = ((pairs[key], row) for key, row in result.items() if key in pairs)
-    return gather(ids, ((pair, _observation(row, pair, ids[pair])) for pair, row in rows))
+    result = result_of(response)
+    if result and not any(isinstance(row, dict) and "c" in row for row in result.values()):
+        raise bad_payload(NAME, "expected pairs with their last trade in result, received none")
+    known = pairs_of_table(NAME, ids) if pairs is None else pairs
+    rows = ((pair, known[pair], result[known[pair].key]) for pair in ids if pair in known and known[pair].key in result)
+    return gather(ids, ((pair, _observation(row, pair, listing.quote, ids[pair])) for pair, listing, row in rows))
 
 
-def parse_pairs(response: HttpResponse, pairs: Collection[str]) -> dict[str, str]:
-    """Those of `pairs` that a body of `/0/public/AssetPairs` has, with their `status` unless that is online. Raises as `parse_ticker`."""
-    known = {key: pair for pair in pairs for key in keys_of_pair(pair)}
-    rows = ((known[key], row.get("status")) for key, row in _result(response).items() if key in known and isinstance(row, dict))
-    return {pair: "" if status in (None, "online") else str(status)[:20] for pair, status in rows}
+def parse_pairs(response: HttpResponse) -> list[Entry]:
+    """The pairs in a body of `/0/public/AssetPairs`, halted by their `status` unless that is online. Raises as `parse_ticker`."""
+    result = result_of(response)
+    entries = [_entry(key, row) for key, row in result.items() if isinstance(row, dict) and isinstance(row.get("altname", row.get("quote")), str)]
+    if result and not entries:
+        raise bad_payload(NAME, "expected pairs with their names in result, received none")
+    return entries
 
 
-def _result(response: HttpResponse) -> dict[str, Any]:
+def _entry(key: str, row: dict[str, Any]) -> Entry:
+    quote, status = row.get("quote"), row.get("status")
+    names = frozenset(name for name in (row.get("altname"), row.get("wsname")) if isinstance(name, str) and name)
+    currency = _CURRENCIES.get(quote, quote) if isinstance(quote, str) else ""
+    return Entry(Pair(key, currency), names, "" if status in (None, "online") else str(status)[:20])
+
+
+def result_of(response: HttpResponse) -> dict[str, Any]:
     """`result` of a good body; raises what `error` or the status says otherwise."""
     data = decode_response(NAME, response)
     result = data.get("result") if isinstance(data, dict) else None
     errors = data.get("error") if isinstance(data, dict) else None
     failed = [str(text) for text in errors if not str(text).startswith("W")] if isinstance(errors, list) else []
     if failed:
-        raise error_of(response, failed[0])
+        raise _error_of(response, failed[0])
     if response.status != 200:
         raise status_failure(NAME, response.status, "", response.retry_after_s)
     if not isinstance(result, dict):
@@ -152,37 +199,18 @@ def _result(response: HttpResponse) -> dict[str, Any]:
     return result
 
 
-def keys_of_pair(pair: str) -> tuple[str, ...]:
-    """The keys under which a result can hold a pair: `XBTUSD` is also `XXBTZUSD`, `XBT/USD` and `BTC/USD`."""
-    split = _split(pair)
-    if split is None:
-        return (pair,)
-    base, quote = split
-    names = {base, _USUAL_NAMES.get(base, base), next((own for own, usual in _USUAL_NAMES.items() if usual == base), base)}
-    keys = {pair, *(f"{name}{quote}" for name in names), *(f"{name}/{quote}" for name in names), *(f"X{name}Z{quote}" for name in names)}
-    return tuple(sorted(keys))
-
-
-def _split(pair: str) -> tuple[str, str] | None:
-    """Base and quote of `XBTUSD` or `BTC/USD`; None when the quote is not in dollars."""
-    quote = next((quote for quote in QUOTES if pair.endswith(quote)), None)
-    base = pair.removesuffix(quote).removesuffix("/") if quote is not None else ""
-    return (base, quote) if quote is not None and base else None
-
-
-def _observation(row: Any, pair: str, asset_id: str) -> Observation | FallbackReason:
+def _observation(row: Any, pair: str, quote: str, asset_id: str) -> Observation | FallbackReason:
     if not isinstance(row, dict):
         return FallbackReason.BAD_PAYLOAD
     price = price_of_text(_at(row.get("c"), 0))
     if isinstance(price, FallbackReason):
         return price
-    split = _split(pair)
     return Observation(
         asset_id=asset_id,
         provider=NAME,
         provider_asset_id=pair,
         price=price,
-        quote_currency=split[1] if split is not None else "USD",
+        quote_currency=quote,
         volume_24h=_turnover(_at(row.get("v"), LAST_24H), _at(row.get("p"), LAST_24H)),
         high_24h=positive_text(_at(row.get("h"), LAST_24H)),
         low_24h=positive_text(_at(row.get("l"), LAST_24H)),
@@ -202,15 +230,17 @@ def _turnover(volume: Any, average_price: Any) -> float | None:
     return result if result < float("inf") else None
 
 
-def error_of(response: HttpResponse, text: str) -> CryptoVizError:
+def _error_of(response: HttpResponse, text: str) -> CryptoVizError:
     """The typed error of an answer that is not what was asked for."""
     message = f"HTTP {response.status} with {text[:100]}"
     if text.startswith(_UNKNOWN_PAIR):
         return unknown_id(NAME, message)
-    reason = next((reason for start, reason in _ERRORS if text.startswith(start)), FallbackReason.UNAVAILABLE)
+    reason = next((reason for start, reason in _ERRORS if text.startswith(start)), reason_of(response.status))
     wait_s, until = response.retry_after_s, _UNTIL.search(text)
     if wait_s is None and until is not None:
-        wait_s = max(0.0, int(until[1]) - response.received_ms / 1000)
+        left_s = int(until[1]) - response.received_ms / 1000
+        wait_s = left_s if left_s > 0 else None
     if wait_s is None and text.startswith("EGeneral:Temporary lockout"):
         wait_s = LOCKOUT_S
-    return failure(NAME, reason, message, wait_s)
+    final = text.startswith(_FINAL_ERRORS) or is_final_status(response.status)
+    return failure(NAME, reason, message, wait_s, final=final)

@@ -69,11 +69,11 @@ class HoldOff:
             data = orjson.loads(self._path.read_bytes())
             self._reason = FallbackReason(data["reason"])
             self._until_ms = int(data["until_ms"]) + shift_since(self._clock, data)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, OverflowError, KeyError, TypeError):
             self._until_ms = None
 
     def impose(self, reason: FallbackReason, wait_s: float, now_ms: int) -> None:
-        """No call for `wait_s` from now."""
+        """No call for `wait_s` from now, which is finite and not negative (`bounded_wait_s`)."""
         self._until_ms, self._reason = now_ms + round(wait_s * 1000), reason
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)

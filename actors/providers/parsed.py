@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from actors.providers.failures import bad_payload
 from cryptoviz.records import FallbackReason, Observation
 
-__all__ = ["Parsed", "gather"]
+__all__ = ["Parsed", "gather", "require_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,17 @@ class Parsed:
     observations: list[Observation] = field(default_factory=list)
     asset_failures: dict[str, FallbackReason] = field(default_factory=dict)
     unlisted: frozenset[str] = frozenset()
+
+
+def require_rows(provider: str, rows: Collection[Any], is_row: Callable[[dict[str, Any]], bool]) -> None:
+    """Refuse a container that holds something, and nothing of the documented shape: it is another endpoint's, or no data at all.
+
+    Raises:
+        BadPayload: none of `rows` is an object of which `is_row` is true.
+    """
+    if rows and not any(isinstance(row, dict) and is_row(row) for row in rows):
+        kinds = ", ".join(sorted({type(row).__name__ for row in rows})[:4])
+        raise bad_payload(provider, f"expected records with an id and a price, received {len(rows)} of another shape ({kinds})")
 
 
 def gather(ids: Mapping[str, str], outcomes: Iterable[tuple[str, Observation | FallbackReason]]) -> Parsed:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import islice
+from typing import TypeVar
 
 from actors.providers.failures import failure
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import get_logger
-from cryptoviz.records import FallbackReason, Observation
+from cryptoviz.records import FallbackReason
 
 __all__ = ["UnknownIds", "unknown_id"]
 
 ASK_AGAIN_S = 3600.0
 """After this a refused id is tried once more: it may be listed by now."""
-Ask = Callable[[Mapping[str, str]], Awaitable[list[Observation]]]
+T = TypeVar("T")
+Ask = Callable[[Mapping[str, str]], Awaitable[list[T]]]
 
 
 def unknown_id(provider: str, message: str) -> CryptoVizError:
     """The error of a batch that holds an id which the provider does not know."""
-    error = failure(provider, FallbackReason.MISSING_ASSET, message)
+    error = failure(provider, FallbackReason.MISSING_ASSET, message, final=True)
     error.details["unknown_id"] = True
     return error
 
@@ -43,7 +45,7 @@ class UnknownIds:
         """Leave out these ids and no others."""
         self._refused_s = dict.fromkeys(names, self._clock.monotonic_s())
 
-    async def ask(self, ids: Mapping[str, str], ask: Ask) -> list[Observation]:
+    async def ask(self, ids: Mapping[str, str], ask: Ask[T]) -> list[T]:
         """`ask` for the ids that are not refused, in one call when all are known.
 
         Raises:
@@ -53,7 +55,7 @@ class UnknownIds:
         left = {provider_id: asset_id for provider_id, asset_id in ids.items() if provider_id not in refused}
         return await self._halve(left, ask) if left else []
 
-    async def _halve(self, ids: Mapping[str, str], ask: Ask) -> list[Observation]:
+    async def _halve(self, ids: Mapping[str, str], ask: Ask[T]) -> list[T]:
         try:
             return await ask(ids)
         except CryptoVizError as error:

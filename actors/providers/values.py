@@ -10,6 +10,7 @@ from typing import Any
 from cryptoviz.records import FallbackReason
 
 __all__ = [
+    "bounded_ms",
     "count_or_none",
     "count_text",
     "epoch_ms",
@@ -24,6 +25,8 @@ __all__ = [
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
+_FIRST_MS = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MS
+_LAST_MS = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MS
 _DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
 
 
@@ -98,8 +101,13 @@ def rank_of(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31 else None
 
 
+def bounded_ms(value: int) -> int:
+    """A stamp as it is, or the end of the calendar on its side when it lies outside: whether a stamp can be believed is decided in one place."""
+    return min(max(value, _FIRST_MS), _LAST_MS)
+
+
 def epoch_ms(value: Any) -> int | None:
-    """UTC epoch ms of an ISO-8601 time with a zone; None for anything else, also for times before 1970."""
+    """UTC epoch ms of an ISO-8601 time with a zone; None for anything else. Whether it can be believed is decided in one place (`actors.unify`)."""
     if not isinstance(value, str):
         return None
     try:
@@ -109,5 +117,4 @@ def epoch_ms(value: Any) -> int | None:
     if moment.tzinfo is None:
         return None
     # Whole milliseconds by integer arithmetic: a float second count loses the last digit.
-    result = (moment - _EPOCH) // _MS
-    return result if result >= 0 else None
+    return (moment - _EPOCH) // _MS

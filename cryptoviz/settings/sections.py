@@ -253,6 +253,8 @@ class CollectSettings(_Section):
     """Compare prices against dollar coins (USDT, USDC, ..) with dollar prices, a few basis points apart. `quote_currency` says which it is."""
     stale_after_s: float = 900.0
     """A source stamp older than this makes the primary fall back (aggregators refresh about every 60 s)."""
+    clock_skew_s: float = Field(default=60.0, ge=0, le=86_400)
+    """A source stamp further ahead of our clock is none: the price gives way as a stale one does, because nobody can tell its age."""
     queue_ticks: int = Field(default=120, ge=1)
     """Ticks that wait while the broker is away; past it the oldest is dropped, counted and logged as a gap."""
 

@@ -1,8 +1,8 @@
 """Kraken, public market data: `/0/public/Ticker`, `/0/public/OHLC`, `/0/public/AssetPairs`, `/0/public/Time`, `/0/public/SystemStatus`.
 
 Shapes and errors as documented at docs.kraken.com and as seen in recorded bodies. Errors come in the `error` array, mostly with HTTP status 200. The
-keys of a result differ from the pairs asked for: `XBTUSD` answers as `XXBTZUSD`, and with `assetVersion=1` as `BTC/USD`. `MATICUSD` is a pair that is
-no longer traded, all zeros.
+keys of a result differ from the pairs asked for, by no rule: `XBTUSD` answers as `XXBTZUSD`, `XDGUSD` as itself, though its base is `XXDG`; with
+`assetVersion=1` they answer as `BTC/USD` and `DOGE/USD`. `MATICUSD` is a pair that is no longer traded, all zeros.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ from actors.market.spans import Span
 
 __all__ = ["Kraken"]
 
-_LEGACY = frozenset({"XBT", "ETH", "XRP", "LTC", "XLM"})
-"""Assets of the first years, whose pairs are named with X for the coin and Z for the currency."""
+_OLD_KEYS = {"XBTUSD": "XXBTZUSD", "ETHUSD": "XETHZUSD", "XRPUSD": "XXRPZUSD", "LTCUSD": "XLTCZUSD", "XLMUSD": "XXLMZUSD", "ETCUSD": "XETCZUSD"}
+"""Pairs whose keys are not their `altname`, as the real listing has them."""
+_OLD_BASES = {one: f"X{one}" for one in ("XBT", "ETH", "XRP", "LTC", "XLM", "ETC", "XDG")}
+"""Assets of the first years. Dogecoin's code is one of them, its pair's key is not."""
+_USUAL_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
+"""The names that `assetVersion=1` uses."""
 _DEAD = "MATICUSD"
 _LOT_DECIMALS = 8
 _OHLC_ROWS = 720
@@ -84,7 +88,7 @@ class Kraken:
         coins = listed_coins(view)
         if "pair" not in request.query:
             return [*coins, _DEAD]
-        names = {name: pair for pair in (*coins, _DEAD) for name in (pair, _key(pair, None), _slashed(pair), _slashed(pair).replace("XBT/", "BTC/"))}
+        names = {name: pair for pair in (*coins, _DEAD) for name in (pair, _key(pair, None), _slashed(pair), _key(pair, "asset_version_1"))}
         asked = [part.strip() for part in request.query["pair"].split(",") if part.strip()]
         return [names[name] for name in dict.fromkeys(asked)] if asked and all(name in names for name in asked) else None
 
@@ -121,7 +125,7 @@ class Kraken:
         pairs, coins, shape = self._asked(request, view), listed_coins(view), _shape(request, view)
         if pairs is None:
             return _unknown_pair(request)
-        return Answer(200, {"error": [], "result": {_key(pair, shape): _listing(pair, coins.get(pair), view) for pair in pairs}}, request.path)
+        return Answer(200, {"error": [], "result": {_key(pair, shape): _listing(pair, coins.get(pair), view, shape) for pair in pairs}}, request.path)
 
 
 def _unknown_pair(request: Request) -> Answer:
@@ -139,9 +143,9 @@ def _slashed(pair: str) -> str:
 def _key(pair: str, shape: str | None) -> str:
     """The key of a pair in a result."""
     if shape == "asset_version_1":
-        return _slashed(pair).replace("XBT/", "BTC/")
-    base = pair.removesuffix("USD")
-    return f"X{base}ZUSD" if base in _LEGACY else pair
+        base = pair.removesuffix("USD")
+        return f"{_USUAL_NAMES.get(base, base)}/USD"
+    return _OLD_KEYS.get(pair, pair)
 
 
 def _decimals(pair: str, coin: ReplayedCoin, view: View) -> int:
@@ -180,16 +184,17 @@ def _ohlc_row(pair: str, coin: ReplayedCoin, start_ms: int, step_ms: int, view: 
     return [start_ms // 1000, *prices, fixed(part.coins, _LOT_DECIMALS), part.trades]
 
 
-def _listing(pair: str, coin: ReplayedCoin | None, view: View) -> dict[str, Any]:
-    base = pair.removesuffix("USD")
+def _listing(pair: str, coin: ReplayedCoin | None, view: View, shape: str | None) -> dict[str, Any]:
+    base, is_new = pair.removesuffix("USD"), shape == "asset_version_1"
+    dollar = "USD" if is_new else "ZUSD"
     digits = 4 if coin is None else _decimals(pair, coin, view)
     return {
         "altname": pair,
         "wsname": _slashed(pair),
         "aclass_base": "currency",
-        "base": f"X{base}" if base in _LEGACY else base,
+        "base": _USUAL_NAMES.get(base, base) if is_new else _OLD_BASES.get(base, base),
         "aclass_quote": "currency",
-        "quote": "ZUSD",
+        "quote": dollar,
         "lot": "unit",
         "pair_decimals": digits,
         "cost_decimals": 5,
@@ -198,7 +203,7 @@ def _listing(pair: str, coin: ReplayedCoin | None, view: View) -> dict[str, Any]
         **{name: [2, 3] for name in ("leverage_buy", "leverage_sell")},
         "fees": [[0, 0.4], [10_000, 0.35], [50_000, 0.24], [100_000, 0.22]],
         "fees_maker": [[0, 0.25], [10_000, 0.2], [50_000, 0.14], [100_000, 0.12]],
-        "fee_volume_currency": "ZUSD",
+        "fee_volume_currency": dollar,
         "margin_call": 80,
         "margin_stop": 40,
         "ordermin": "0.0001",

@@ -89,7 +89,7 @@ def test_other_paths_and_bodies_that_are_no_json_are_left_alone():
 def values(*polls: list[dict[str, Any]]) -> Findings:
     watch = ShapeWatch("acme", {})
     for poll in polls:
-        watch.judge([seen(f"coin{number}", **more) for number, more in enumerate(poll)])
+        watch.judge([seen(f"coin{number}", **more) for number, more in enumerate(poll)], T0)
     return watch.findings
 
 
@@ -105,7 +105,9 @@ def values(*polls: list[dict[str, Any]]) -> Findings:
         ({"market_cap": 1000.0, "circulating_supply": 10.0}, ()),
         ({"market_cap": 1.0, "circulating_supply": 10.0}, ("market caps do not fit price and supply",)),
         ({"source_ts": T0}, ()),
-        ({"source_ts": T0 // 1000}, ("stamps lie before 2009",)),
+        ({"source_ts": T0 // 1000}, ("stamps lie before 2009 or ahead of our clock",)),
+        ({"source_ts": T0 + 3_600_000}, ()),
+        ({"source_ts": T0 + 3_600_001}, ("stamps lie before 2009 or ahead of our clock",)),
     ],
 )
 def test_values_that_no_market_shows(coin, odd):

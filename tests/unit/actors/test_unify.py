@@ -7,14 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.unify import DOLLAR, DOLLAR_COINS, ReplaceBy, Rules, settled, unify
+from actors.unify import ReplaceBy, Rules, settled, unify
 from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.currencies import DOLLAR, DOLLAR_COINS
 from cryptoviz.records import FallbackReason, TickResult, UnifiedRecord, event_id
 from tests.unit.actors.fakes import T0, answer, failed
 
 BTC, ETH = DEFAULT_ASSETS[0], DEFAULT_ASSETS[1]
 RULES = Rules(("coingecko", "coinmarketcap", "kraken"), stale_after_s=900.0, disagree_bps=100.0)
 FRESH, OLD, OLDER = T0, T0 - 1_000_000, T0 - 2_000_000
+# 36 years.
+AHEAD = T0 + 36 * 365 * 86_400_000
 
 
 def one(results: list[TickResult], absent: dict[str, FallbackReason] | None = None, rules: Rules = RULES) -> UnifiedRecord:
@@ -78,12 +81,23 @@ def test_second_fallback_follows_the_order():
         ({"coingecko": OLDER, "coinmarketcap": OLD}, "coinmarketcap", "stale"),
         ({"coingecko": OLD, "coinmarketcap": OLD}, "coingecko", None),
         ({"coingecko": OLD}, "coingecko", None),
-        ({"coingecko": T0 + 10_000_000, "coinmarketcap": FRESH}, "coingecko", None),
+        # A stamp that nobody can believe, ahead of our clock or before any coin had a price: such a price gives way as a stale one does.
+        ({"coingecko": AHEAD, "coinmarketcap": FRESH}, "coinmarketcap", "stale"),
+        ({"coingecko": AHEAD, "coinmarketcap": None}, "coinmarketcap", "stale"),
+        ({"coingecko": AHEAD, "coinmarketcap": OLD}, "coinmarketcap", "stale"),
+        ({"coingecko": AHEAD, "coinmarketcap": AHEAD}, "coingecko", None),
+        ({"coingecko": 0, "coinmarketcap": FRESH}, "coinmarketcap", "stale"),
+        ({"coingecko": -62_135_596_800_000, "coinmarketcap": FRESH}, "coinmarketcap", "stale"),
+        ({"coingecko": 253_402_214_400_000, "coinmarketcap": FRESH}, "coinmarketcap", "stale"),
+        # Within the skew that clocks may have.
+        ({"coingecko": T0 + 60_000, "coinmarketcap": FRESH}, "coingecko", None),
     ],
 )
 def test_stale_primary_gives_way_only_to_a_fresher_one(stamps, provider, reason):
     record = one([answer(name, {"bitcoin": 100.0}, source_ts=stamp) for name, stamp in stamps.items()])
     assert (record.provider, record.fallback_reason) == (provider, reason)
+    stamp = stamps[provider]
+    assert record.source_ts == (stamp if stamp is not None and stamp <= T0 + 60_000 else None)
 
 
 def test_stale_after_exactly_the_limit_is_fresh():

@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from actors.backfill.series import Point, price_at, windows
 from actors.backfill.sources import SOURCES, Step
+from actors.providers.binance import parse_tickers as parse_binance
+from actors.providers.coingecko import parse_markets
+from actors.providers.failures import is_final
 from actors.providers.http import HttpResponse
+from actors.providers.kraken import parse_ticker
 from control.operation_kinds import HISTORY_PROVIDERS
 from cryptoviz.errors import BadPayload, CryptoVizError, NoHistory, ProviderRefused, ProviderUnavailable
+from cryptoviz.records import FallbackReason
 
 NOW = 1_764_000_000_000
 MINUTE = 60_000
@@ -68,6 +73,83 @@ def test_coingecko_points_keep_their_own_stamps_and_amounts() -> None:
     points = SOURCES["coingecko"].parse(response(body), step)
     assert points == [Point(NOW - 600_000, 2.0), Point(NOW - 5, 2.5, 9e9, 0.0)]
     assert price_at(points, NOW - 6, 900_000) == points[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "trades_at"),
+    [
+        ("binance", [NOW - 5 * MINUTE, "1.0", "3.0", "0.5", "2.5", "0", NOW - 4 * MINUTE - 1, "0", 0, "0", "0", "0"], 8),
+        ("kraken", [(NOW - 5 * MINUTE) // 1000, "1.0", "3.0", "0.5", "2.5", "0", "0", 0], 7),
+    ],
+)
+def test_a_candle_without_a_trade_is_no_newer_price(name: str, row: list[Any], trades_at: int) -> None:
+    step = step_of(name, [NOW - 4 * MINUTE])
+
+    def points(one: list[Any]) -> list[Point]:
+        return SOURCES[name].parse(response([one] if name == "binance" else {"error": [], "result": {"ANY": [one], "last": 1}}), step)
+
+    assert points(row) == []
+    assert points([*row[:trades_at], 1, *row[trades_at + 1 :]]) == [Point(NOW - 4 * MINUTE - 1, 2.5)]
+
+
+def test_how_a_tick_is_asked_for_does_not_depend_on_the_others() -> None:
+    whole, between = NOW - 5 * MINUTE, NOW - 5 * MINUTE + 2_000
+    for ticks in ([whole], [between], [whole, between]):
+        lengths = {tick: step.length_ms for step in SOURCES["binance"].steps(ticks, NOW) for tick in step.ticks}
+        assert lengths == {tick: MINUTE if tick == whole else 1_000 for tick in ticks}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "final"),
+    [
+        (400, FallbackReason.UNAVAILABLE, True),
+        (401, FallbackReason.AUTH, False),
+        (402, FallbackReason.QUOTA, False),
+        (404, FallbackReason.UNAVAILABLE, True),
+        (418, FallbackReason.RATE_LIMITED, False),
+        (422, FallbackReason.UNAVAILABLE, True),
+        (429, FallbackReason.RATE_LIMITED, False),
+        (451, FallbackReason.AUTH, False),
+        (500, FallbackReason.UNAVAILABLE, False),
+        (503, FallbackReason.UNAVAILABLE, False),
+    ],
+)
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_a_status_is_the_same_failure_in_history_as_in_prices(name: str, status: int, reason: FallbackReason, final: bool) -> None:
+    headers = {"content-type": "application/json", "retry-after": "77"}
+    parsers = {"binance": parse_binance, "kraken": parse_ticker, "coingecko": parse_markets}
+    for body in (b"{}", b'{"error": ["EAny:Thing"]}', b"[]"):
+        answer = HttpResponse(status, headers, body, NOW)
+        with pytest.raises(CryptoVizError) as of_history:
+            SOURCES[name].parse(answer, step_of(name, [NOW - 5 * MINUTE]))
+        with pytest.raises(CryptoVizError) as of_prices:
+            parsers[name](answer, {})
+        for error in (of_history.value, of_prices.value):
+            assert (error.reason, error.retry_after_s, is_final(error)) == (reason, 77.0, final)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "body"),
+    [
+        ("binance", 400, {"code": -1121, "msg": "Invalid symbol."}),
+        ("kraken", 200, {"error": ["EQuery:Unknown asset pair"]}),
+        ("kraken", 200, {"error": ["EGeneral:Invalid arguments"]}),
+        ("coingecko", 404, {"error": "coin not found"}),
+        ("coingecko", 200, {"error_code": 422, "error": "unprocessable"}),
+    ],
+)
+def test_what_can_never_succeed_says_so(name: str, status: int, body: Any) -> None:
+    with pytest.raises(CryptoVizError) as caught:
+        SOURCES[name].parse(response(body, status), step_of(name, [NOW - 5 * MINUTE]))
+    assert is_final(caught.value)
+
+
+@pytest.mark.parametrize("row", [1, None, "x", [], {}, [1]])
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_rows_of_another_shape_are_a_bad_payload(name: str, row: Any) -> None:
+    bodies = {"binance": [row], "kraken": {"error": [], "result": {"XXBTZUSD": [row], "last": 1}}, "coingecko": {"prices": [row]}}
+    with pytest.raises(BadPayload):
+        SOURCES[name].parse(response(bodies[name]), step_of(name, [NOW - 5 * MINUTE]))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -11,8 +13,8 @@ from actors.providers.binance import parse_tickers as parse_binance
 from actors.providers.coinbase import parse_product
 from actors.providers.coinpaprika import parse_tickers as parse_coinpaprika
 from actors.providers.http import HttpResponse
-from actors.providers.kraken import keys_of_pair, parse_ticker
-from tests.corpus_bodies import IDS, RECEIVED_MS, Case, cases
+from actors.providers.kraken import parse_ticker
+from tests.corpus_bodies import IDS, PAIRS, RECEIVED_MS, Case, cases
 from tests.unit.actors.providers.json_values import AMOUNT, JSON, STATUS
 from tests.unit.actors.providers.parser_checks import Parse, check_any_body, check_case
 
@@ -23,7 +25,7 @@ BINANCE = st.fixed_dictionaries(
     optional=dict.fromkeys(("lastPrice", "closeTime", "firstId", "count", "quoteVolume", "highPrice", "lowPrice", "priceChangePercent"), ANY),
 )
 KRAKEN = st.fixed_dictionaries({}, optional=dict.fromkeys("cvplh", st.lists(ANY, max_size=3) | ANY))
-KEYS = st.sampled_from([key for pair in IDS["kraken"] for key in keys_of_pair(pair)]) | st.text(max_size=5)
+KEYS = st.sampled_from([*IDS["kraken"], *(pair.key for pair in PAIRS["kraken"].values())]) | st.text(max_size=5)
 USD = st.fixed_dictionaries({}, optional=dict.fromkeys(("price", "market_cap", "volume_24h", "percent_change_24h"), ANY))
 COINPAPRIKA = st.fixed_dictionaries(
     {"id": st.sampled_from(sorted(IDS["coinpaprika"])) | JSON},
@@ -47,7 +49,7 @@ BODIES = {
     ("provider", "case"), [(name, case) for name in PARSERS for case in cases(name)], ids=lambda value: getattr(value, "name", value)
 )
 def test_corpus(provider: str, case: Case):
-    check_case(PARSERS[provider], case, IDS[provider])
+    check_case(partial(PARSERS[provider], pairs=case.pairs) if case.pairs else PARSERS[provider], case, IDS[provider])
 
 
 @pytest.mark.parametrize("provider", PARSERS)
@@ -62,19 +64,3 @@ def test_any_json_gives_records_or_a_typed_error(provider: str, data, status):
 @settings(max_examples=50)
 def test_any_bytes_give_a_typed_error(provider: str, body):
     check_any_body(PARSERS[provider], HttpResponse(200, {}, body, RECEIVED_MS), IDS[provider])
-
-
-@pytest.mark.parametrize(
-    ("pair", "keys"),
-    [
-        ("XBTUSD", {"XBTUSD", "XXBTZUSD", "BTC/USD", "XBT/USD"}),
-        ("ETHUSD", {"ETHUSD", "XETHZUSD", "ETH/USD"}),
-        ("XDGUSD", {"XDGUSD", "DOGE/USD"}),
-        ("BTC/USD", {"BTC/USD", "XXBTZUSD", "XBTUSD"}),
-        ("SOLUSDT", {"SOLUSDT", "SOL/USDT"}),
-        ("XBTEUR", {"XBTEUR"}),
-    ],
-)
-def test_the_keys_of_a_pair(pair, keys):
-    assert keys <= set(keys_of_pair(pair))
-    assert "XXBTZEUR" not in keys_of_pair(pair)

@@ -198,7 +198,7 @@ async def test_json_by_structured_suffix_and_a_body_of_exactly_the_limit_pass(pl
         ("brotli", BadPayload, FallbackReason.BAD_PAYLOAD),
         ("html503", ProviderUnavailable, FallbackReason.UNAVAILABLE),
         ("html429", ProviderUnavailable, FallbackReason.RATE_LIMITED),
-        ("html403", ProviderRefused, FallbackReason.AUTH),
+        ("html403", ProviderUnavailable, FallbackReason.UNAVAILABLE),
     ],
 )
 async def test_useless_bodies_are_refused(plain, make_fetcher, kind, cls, reason):

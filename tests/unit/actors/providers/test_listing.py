@@ -21,6 +21,7 @@ from actors.providers.coinmarketcap import MAP_COINS, MAP_PAGES, CoinMarketCapPr
 from actors.providers.http import HttpResponse
 from actors.providers.idbook import IdBook
 from actors.providers.kraken import parse_pairs
+from actors.providers.pairs import Entry, match_ids
 from actors.providers.registry import build_provider
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
 from cryptoviz.errors import BadPayload, ProviderRefused, ProviderUnavailable
@@ -166,10 +167,21 @@ def test_a_halted_product_of_coinbase(product: dict[str, Any], word: str):
     assert parse_products(response(body)) == {"BTC-USD": word}
 
 
-def test_kraken_s_pairs_by_any_of_their_names():
-    result = {"XXBTZUSD": {"status": "online"}, "ETH/USD": {"status": "post_only"}, "SOLUSD": {}, "OTHER": {"status": "online"}, "LTCUSD": 5}
-    pairs = ("XBTUSD", "ETHUSD", "SOLUSD", "LTCUSD")
-    assert parse_pairs(response({"error": [], "result": result}), pairs) == {"XBTUSD": "", "ETHUSD": "post_only", "SOLUSD": ""}
+def test_krakens_pairs_by_any_of_their_names():
+    result = {
+        "XXBTZUSD": {"altname": "XBTUSD", "wsname": "XBT/USD", "quote": "ZUSD", "status": "online"},
+        "ETH/USD": {"altname": "ETHUSD", "wsname": "ETH/USD", "quote": "USD", "status": "post_only"},
+        "XDGUSD": {"altname": "XDGUSD", "wsname": "XDG/USD", "quote": "ZUSD"},
+        "XRPRLUSD": {"altname": "XRPRLUSD", "wsname": "XRP/RLUSD", "quote": "RLUSD", "status": "online"},
+        "LTCUSD": 5,
+    }
+    found = match_ids(("XBTUSD", "ETH/USD", "XDGUSD", "XRPRLUSD", "LTCUSD", "DGUSD"), parse_pairs(response({"error": [], "result": result})))
+    assert {one: (entry.pair.key, entry.pair.quote, entry.halted) for one, entry in found.items()} == {
+        "XBTUSD": ("XXBTZUSD", "USD", ""),
+        "ETH/USD": ("ETH/USD", "USD", "post_only"),
+        "XDGUSD": ("XDGUSD", "USD", ""),
+        "XRPRLUSD": ("XRPRLUSD", "RLUSD", ""),
+    }
 
 
 @pytest.mark.parametrize(
@@ -182,8 +194,12 @@ def test_kraken_s_pairs_by_any_of_their_names():
         (parse_info, {"code": -1121, "msg": "Invalid symbol."}),
         (parse_info, {}),
         (parse_products, {"products": None}),
-        (lambda one: parse_pairs(one, ()), {"error": ["EQuery:Unknown asset pair"]}),
-        (lambda one: parse_pairs(one, ()), {"error": []}),
+        (parse_pairs, {"error": ["EQuery:Unknown asset pair"]}),
+        (parse_pairs, {"error": []}),
+        (parse_pairs, {"error": [], "result": {"XXBTZUSD": {}, "XETHZUSD": [1]}}),
+        (parse_info, {"symbols": [1, None, {}]}),
+        (parse_products, {"products": [1, None, {}]}),
+        (parse_map, {"status": {"error_code": 0}, "data": [1, None, {}]}),
     ],
 )
 def test_a_body_that_is_no_list_is_a_typed_error(parse: Callable[[HttpResponse], Any], body: Any):
@@ -203,14 +219,14 @@ BODY = JSON | st.lists(ROW, max_size=3) | st.builds(lambda key, rows: {key: rows
 
 @given(body=BODY, status=STATUS)
 def test_any_body_gives_ids_or_a_typed_error(body: Any, status: int):
-    for parse in (parse_list, parse_map, parse_info, parse_products, lambda one: parse_pairs(one, ("XBTUSD",))):
+    for parse in (parse_list, parse_map, parse_info, parse_products, parse_pairs):
         try:
             found = parse(response(body, status))
         except TYPED as error:
             FallbackReason(error.reason)
             continue
         names = found[0] if isinstance(found, tuple) else found
-        assert all(isinstance(name, str) for name in names)
+        assert all(isinstance(name.pair.key if isinstance(name, Entry) else name, str) for name in names)
 
 
 IDS = {"XBTUSD": "bitcoin", "ETHUSD": "ethereum"}
