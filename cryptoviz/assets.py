@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 
 from cryptoviz.errors import UnknownAsset
 
-__all__ = ["ALIASES", "DEFAULT_ASSETS", "Alias", "Asset", "provider_id_at", "resolve_assets", "table_quote"]
+__all__ = [
+    "ALIASES", "BUILT_IN_PROVIDERS", "DEFAULT_ASSETS", "Alias", "Asset", "asset_table", "provider_id_at", "resolve_assets", "table_quote",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,14 @@ class Alias:
     provider_ids: dict[str, str] = field(default_factory=dict)
 
 
-_PROVIDERS = ("coingecko", "coinmarketcap", "binance", "kraken", "coinpaprika", "coinbase")
+BUILT_IN_PROVIDERS = ("coingecko", "coinmarketcap", "binance", "kraken", "coinpaprika", "coinbase")
 """Columns of the table below: coin id, numeric id, symbol against USDT, pair against USD in `altname` form, coin id, product against USD."""
 _QUOTES = {"binance": "USDT", "kraken": "USD", "coinbase": "USD"}
 """What the exchanges' columns are quoted in."""
 
 
 def _asset(asset_id: str, symbol: str, name: str, ids: str) -> Asset:
-    known = zip(_PROVIDERS, ids.split(), strict=True)
+    known = zip(BUILT_IN_PROVIDERS, ids.split(), strict=True)
     return Asset(asset_id, symbol, name, {provider: provider_id for provider, provider_id in known if provider_id != "-"})
 
 
@@ -98,6 +100,15 @@ def provider_id_at(asset: Asset, provider: str, moment: datetime) -> str | None:
     return asset.provider_ids.get(provider)
 
 
+def asset_table(extra: Iterable[Asset] = ()) -> tuple[Asset, ...]:
+    """All defaults and `extra`. An extra asset with a known id extends that one: its provider ids are added or put in place of the known ones."""
+    by_id = {asset.asset_id: asset for asset in DEFAULT_ASSETS}
+    for asset in extra:
+        known = by_id.get(asset.asset_id)
+        by_id[asset.asset_id] = asset if known is None else replace(asset, provider_ids=known.provider_ids | asset.provider_ids)
+    return tuple(by_id.values())
+
+
 def resolve_assets(names: Iterable[str], extra: Iterable[Asset] = ()) -> tuple[Asset, ...]:
     """The assets that `names` mean, in order, without repeats; all defaults and `extra` when `names` is empty.
 
@@ -107,11 +118,8 @@ def resolve_assets(names: Iterable[str], extra: Iterable[Asset] = ()) -> tuple[A
     Raises:
         UnknownAsset: a name that no asset has; the message lists those like it (`near`) and the valid ids.
     """
-    by_id = {asset.asset_id: asset for asset in DEFAULT_ASSETS}
-    for asset in extra:
-        known = by_id.get(asset.asset_id)
-        by_id[asset.asset_id] = asset if known is None else replace(asset, provider_ids=known.provider_ids | asset.provider_ids)
-    table = tuple(by_id.values())
+    table = asset_table(extra)
+    by_id = {asset.asset_id: asset for asset in table}
     index: dict[str, Asset] = {}
     for asset in table:
         for key in (asset.asset_id, asset.symbol, *asset.provider_ids.values()):

@@ -17,7 +17,7 @@ from cryptoviz.services.machine import Machine, ThisMachine
 from cryptoviz.services.ports import describe_taken, pipeline_ports
 from cryptoviz.services.ray_folder import RAY_FOLDERS
 from cryptoviz.services.topics import check_topic_names
-from cryptoviz.settings import Settings
+from cryptoviz.settings import Settings, host_port
 
 __all__ = ["Finding", "Level", "examine", "require_fit"]
 
@@ -245,8 +245,7 @@ def _external(settings: Settings, machine: Machine) -> Iterator[Finding]:
     if not settings.kafka.embedded:
         yield from _kafka_brokers(settings, machine)
     if not settings.s3.embedded:
-        parts = urlsplit(settings.s3.endpoint)
-        default = 443 if parts.scheme == "https" else 80
+        default = 443 if settings.s3.endpoint.startswith("https:") else 80
         yield _reachable("External S3", settings.s3.endpoint, default, machine, "CRYPTOVIZ_S3__ENDPOINT")
     if not settings.redis.embedded:
         yield _reachable("External Redis", settings.redis.url, 6379, machine, "CRYPTOVIZ_REDIS__URL")
@@ -286,8 +285,8 @@ def _reachable(name: str, url: str, default_port: int, machine: Machine, setting
     # Never the whole URL: it may hold a password.
     why = machine.reach(host, port)
     if why:
-        return Finding(name, Level.FAIL, f"{host}:{port} cannot be reached: {why}", f"correct or unset {setting}", setting)
-    return Finding(name, Level.OK, f"{host}:{port} answers")
+        return Finding(name, Level.FAIL, f"{host_port(host, port)} cannot be reached: {why}", f"correct or unset {setting}", setting)
+    return Finding(name, Level.OK, f"{host_port(host, port)} answers")
 
 
 def _gb(size: int) -> str:

@@ -52,7 +52,7 @@ def main() -> int:
     heartbeat = Heartbeat(settings.run_dir / HEARTBEAT_FILE)
     PeriodicCallback(heartbeat.beat, _BEAT_MS).start()
     server.start()
-    log.info("dashboard_serving", url=f"http://{settings.dashboard.host}:{settings.dashboard.port}/")
+    log.info("dashboard_serving", url=f"http://{settings.dashboard.address}/")
     try:
         server.io_loop.start()
     finally:

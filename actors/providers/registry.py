@@ -16,11 +16,11 @@ from actors.providers.limiter import Limiter, MinIntervalLimiter
 from actors.recording import RECORDER
 from cryptoviz.clock import Clock
 from cryptoviz.errors import SettingsError
-from cryptoviz.settings import ProviderSettings, Settings
+from cryptoviz.settings import PROVIDER_ENTRY_POINTS, ProviderSettings, Settings
 
 __all__ = ["ATTEMPT_SHARE", "ENTRY_POINT_GROUP", "build_provider", "min_interval_s", "provider_class"]
 
-ENTRY_POINT_GROUP = "cryptoviz.providers"
+ENTRY_POINT_GROUP = PROVIDER_ENTRY_POINTS
 ATTEMPT_SHARE = 0.75
 """Longest share of a tick that one attempt may take: the collector must still have time to fall back within the tick."""
 _BUILT_IN: dict[str, type[BaseProvider]] = {

@@ -31,6 +31,7 @@ from cryptoviz.settings import (
     child_environment,
     claim_home,
     dump_settings_file,
+    host_port,
 )
 from cryptoviz.settings.private import OTHERS
 
@@ -105,7 +106,7 @@ def start_ray(settings: Settings, leash: Leash | None = None) -> ClusterRecord:
     _started.append(process)
     if leash is not None:
         leash.tie(process)
-    record = ClusterRecord(ProcessIdentity.of(process.pid), f"{settings.ray.node_ip}:{settings.ray.gcs_port}")
+    record = ClusterRecord(ProcessIdentity.of(process.pid), host_port(settings.ray.node_ip, settings.ray.gcs_port))
     _record_file(settings).write_bytes(orjson.dumps(asdict(record)))
     deadline = time.monotonic() + _START_TIMEOUT_S
     while b"Ray runtime started" not in log_file.read_bytes():
@@ -122,7 +123,7 @@ def launch_controller(settings: Settings) -> None:
     Raises:
         EngineUnavailable: it did not start; the message is its own.
     """
-    address = settings.ray.address or f"{settings.ray.node_ip}:{settings.ray.gcs_port}"
+    address = settings.ray.address or host_port(settings.ray.node_ip, settings.ray.gcs_port)
     dump_settings_file(settings, settings_file(settings))
     command = bound_to_parent([sys.executable, "-m", "control", "--address", address])
     try:

@@ -6,6 +6,8 @@ predecessor (`COINMARKETCAP_API_KEY`, `MINIO_ROOT_USER`, `MINIO_ROOT_PASSWORD`, 
 
 from __future__ import annotations
 
+from cryptoviz.settings.addresses import host_port
+from cryptoviz.settings.checks import PROVIDER_ENTRY_POINTS
 from cryptoviz.settings.credentials import claim_home, credentials_file
 from cryptoviz.settings.handover import (
     SETTINGS_FILE_VARIABLE,
@@ -39,6 +41,7 @@ from cryptoviz.settings.tree import Settings, load_settings
 __all__ = [
     "LOOPBACK",
     "NO_KEY",
+    "PROVIDER_ENTRY_POINTS",
     "SEED_NAMES",
     "SETTINGS_FILE_VARIABLE",
     "SPARK_SECRET_VARIABLE",
@@ -62,6 +65,7 @@ __all__ = [
     "claim_home",
     "credentials_file",
     "dump_settings_file",
+    "host_port",
     "load_settings",
     "load_settings_file",
     "settings_from_environment",

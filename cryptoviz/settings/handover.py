@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from cryptoviz.errors import SettingsError
 from cryptoviz.masking import hide
+from cryptoviz.settings.checks import check_settings
 from cryptoviz.settings.private import write_private
 from cryptoviz.settings.shell import PLAIN_NAMES
 from cryptoviz.settings.tree import Settings, load_settings
@@ -62,6 +63,7 @@ def load_settings_file(path: Path) -> Settings:
         reason = error.strerror if isinstance(error, OSError) else type(error).__name__
         raise SettingsError(f"the settings file {path} cannot be used: {reason}", setting=SETTINGS_FILE_VARIABLE) from None
     hide(settings.secrets)
+    check_settings(settings)
     return settings
 
 

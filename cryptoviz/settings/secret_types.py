@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, SecretStr
 
 from cryptoviz.masking import mask_urls
+from cryptoviz.settings.addresses import url_with_brackets
 
 __all__ = ["AccessKey", "Secret", "SecretUrl", "Url", "secrets_in"]
 
@@ -51,8 +52,8 @@ Secret = Annotated[SecretStr, BeforeValidator(_cut), AfterValidator(_visible_sec
 """A key, password or token: visible ASCII, white space at its ends cut."""
 AccessKey = Annotated[str, BeforeValidator(_cut), AfterValidator(_visible_text)]
 """The public half of a pair of keys: as a secret, but shown."""
-Url = Annotated[str, BeforeValidator(_cut), AfterValidator(_visible_text), AfterValidator(SecretUrl)]
-"""An address that may hold a password."""
+Url = Annotated[str, BeforeValidator(_cut), AfterValidator(_visible_text), AfterValidator(url_with_brackets), AfterValidator(SecretUrl)]
+"""An address that may hold a password. IPv6 with and without brackets."""
 
 
 def secrets_in(value: Any) -> set[str]:

@@ -8,7 +8,8 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from cryptoviz.settings.protection import BreakerSettings, QuotaSettings
+from cryptoviz.settings.addresses import Host, Servers, host_port, is_loopback
+from cryptoviz.settings.protection import MAX_COUNT, BreakerSettings, Duration, QuotaSettings
 from cryptoviz.settings.secret_types import AccessKey, Secret, SecretUrl, Url, secrets_in
 
 __all__ = [
@@ -30,12 +31,15 @@ __all__ = [
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LOOPBACK = "127.0.0.1"
+MAX_BYTES = 1024**5
+MAX_DAYS = 36_500
+"""A century: dates further back leave the calendar of some readers."""
 NO_KEY = "no-key-is-set"
 """Stands for a key that is not set, and opens nothing."""
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class KafkaSettings(_Section):
@@ -43,20 +47,20 @@ class KafkaSettings(_Section):
 
     port: Port = 19092
     controller_port: Port = 19093
-    bootstrap_servers: str = ""
+    bootstrap_servers: Servers = ""
     embedded: bool = True
-    heap_mb: int = 384
+    heap_mb: int = Field(default=384, ge=64, le=1_048_576)
     raw_topic: str = "crypto-raw-data"
     stream_topic: str = "crypto-streaming"
     ledger_topic: str = "crypto-dead-letters-replayed"
     """Compacted: which dead letters were published again. Made by the first replay."""
-    stream_partitions: int = Field(default=2, ge=1)
-    raw_partitions: int = Field(default=1, ge=1)
-    max_record_bytes: int = 2 * 1024 * 1024
+    stream_partitions: int = Field(default=2, ge=1, le=10_000)
+    raw_partitions: int = Field(default=1, ge=1, le=10_000)
+    max_record_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, le=1024**3)
     """Above the 1 MiB body limit of a raw exchange and its JSON escapes."""
-    retention_hours: int = Field(default=168, ge=1)
+    retention_hours: int = Field(default=168, ge=1, le=876_000)
     """How long an embedded broker keeps records; the lake must catch up within it."""
-    retention_bytes: int = Field(default=2 * 1024**3, ge=64 * 1024**2)
+    retention_bytes: int = Field(default=2 * 1024**3, ge=64 * 1024**2, le=MAX_BYTES)
     """The most that an embedded broker keeps of one partition."""
     transaction_timeout_ms: int = Field(default=5_000, ge=1_000, le=900_000)
     """Past it the broker aborts the transaction of a producer that is gone; until then it holds back readers of committed records."""
@@ -176,34 +180,34 @@ class RaySettings(_Section):
     dashboard_port: Port = 8265
     client_port: Port = 10001
     """Ray's client server."""
-    object_store_bytes: int = 256 * 1024 * 1024
+    object_store_bytes: int = Field(default=256 * 1024 * 1024, ge=0, le=MAX_BYTES)
     """No Ray object carries data here."""
-    num_cpus: int = Field(default=0, ge=0)
+    num_cpus: int = Field(default=0, ge=0, le=65_536)
     """Logical CPUs; 0 means max(2, the machine's)."""
     namespace: str = "cryptoviz"
-    node_ip: str = LOOPBACK
+    node_ip: Host = LOOPBACK
     """Loopback, so that a laptop may change networks and nobody else can reach the node. At any other address Ray listens on all interfaces."""
-    address: str = ""
+    address: Servers = ""
     """Join this cluster instead of starting one (`auto` on a node of `ray up cluster.yaml`)."""
 
 
 class ControlSettings(_Section):
     """The gRPC control service."""
 
-    host: str = LOOPBACK
+    host: Host = LOOPBACK
     port: Port = 50051
-    reconcile_ms: int = 500
+    reconcile_ms: int = Field(default=500, ge=10, le=60_000)
     tls_cert: Path | None = None
     tls_key: Path | None = None
 
     @property
     def address(self) -> str:
         """host:port as clients dial it."""
-        return f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
     @model_validator(mode="after")
     def _tls_off_loopback(self) -> ControlSettings:
-        if self.host not in (LOOPBACK, "localhost", "::1") and (self.tls_cert is None or self.tls_key is None):
+        if not is_loopback(self.host) and (self.tls_cert is None or self.tls_key is None):
             raise ValueError(f"control.host is {self.host!r}, which others can reach: set control.tls_cert and control.tls_key, or use {LOOPBACK}")
         return self
 
@@ -217,14 +221,14 @@ class ProviderSettings(_Section):
     api_key: Secret | None = None
     plan: str = ""
     """Provider specific: coingecko `keyless|demo|pro`, coinmarketcap `keyless|keyed`. Empty: keyless without a key, else the keyed one."""
-    timeout_s: float = Field(default=10.0, gt=0)
+    timeout_s: Duration = Field(default=10.0, gt=0)
     """Total deadline of one attempt; never longer than three quarters of a tick."""
-    max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
-    min_interval_s: float | None = Field(default=None, ge=0)
+    max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0, le=MAX_BYTES)
+    min_interval_s: Duration | None = None
     """Shortest time between two calls; None: what the provider's plan allows, and no limit at another `base_url`."""
-    rate_limit_wait_s: float = Field(default=60.0, ge=0)
+    rate_limit_wait_s: Duration = 60.0
     """No calls for this long after a refusal (429, key, plan) that names no time of its own."""
-    max_wait_s: float = Field(default=3 * 86_400.0, ge=0)
+    max_wait_s: Duration = 3 * 86_400.0
     """Longest wait that a provider can impose (Binance bans for up to three days); after it one call looks again."""
     quota: QuotaSettings = Field(default_factory=QuotaSettings)
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
@@ -238,24 +242,24 @@ class ProviderSettings(_Section):
 class CollectSettings(_Section):
     """Collection. `providers` is the order of preference: the first that has a coin's price is primary."""
 
-    tick_s: float = Field(default=60.0, ge=0.5)
+    tick_s: float = Field(default=60.0, ge=0.5, le=86_400)
     providers: tuple[str, ...] = ("coingecko", "coinmarketcap")
     history_providers: tuple[str, ...] = ("binance", "kraken", "coingecko")
     """Whom a backfill asks, in order of preference: the finest candles first. They need not be among `providers`."""
-    consensus_wait_ms: int = 250
+    consensus_wait_ms: int = Field(default=250, ge=0, le=86_400_000)
     """How long a complete primary answer waits for the others before the tick is published."""
-    disagree_bps: float = 100.0
+    disagree_bps: float = Field(default=100.0, ge=0)
     outlier_bps: float = Field(default=5_000.0, gt=0)
     """A chosen price so far off the median of at least two others that agree is an outlier, and flagged as disagreeing."""
     replace_outlier_by: Literal["none", "median", "next"] = "none"
     """What takes an outlier's place: nothing, the price in the middle of the others, or the next provider's."""
     usdt_is_usd: bool = True
     """Compare prices against dollar coins (USDT, USDC, ..) with dollar prices, a few basis points apart. `quote_currency` says which it is."""
-    stale_after_s: float = 900.0
+    stale_after_s: Duration = Field(default=900.0, gt=0)
     """A source stamp older than this makes the primary fall back (aggregators refresh about every 60 s)."""
     clock_skew_s: float = Field(default=60.0, ge=0, le=86_400)
     """A source stamp further ahead of our clock is none: the price gives way as a stale one does, because nobody can tell its age."""
-    queue_ticks: int = Field(default=120, ge=1)
+    queue_ticks: int = Field(default=120, ge=1, le=1_000_000)
     """Ticks that wait while the broker is away; past it the oldest is dropped, counted and logged as a gap."""
 
     @property
@@ -268,41 +272,41 @@ class LakeSettings(_Section):
     """The Spark job on RayDP and the tables that it writes."""
 
     trigger_ms: int = Field(default=250, ge=0, le=60_000)
-    max_offsets_per_trigger: int = Field(default=400_000, ge=1)
-    executor_cores: int = Field(default=2, ge=1)
-    executor_memory_mb: int = Field(default=640, ge=512)
-    driver_memory_mb: int = Field(default=512, ge=384)
+    max_offsets_per_trigger: int = Field(default=400_000, ge=1, le=MAX_COUNT)
+    executor_cores: int = Field(default=2, ge=1, le=1_024)
+    executor_memory_mb: int = Field(default=640, ge=512, le=16_777_216)
+    driver_memory_mb: int = Field(default=512, ge=384, le=16_777_216)
     ui_port: Port = 8082
     accept_lost_offsets: bool = False
     """Go on at Kafka's earliest offset where it has dropped records that the lake never took. Off: the job stops and names the range."""
-    maintenance_s: float = Field(default=60.0, ge=1.0)
+    maintenance_s: Duration = Field(default=60.0, ge=1.0)
     """How often maintenance looks at the tables."""
     lease_s: float = Field(default=15.0, ge=3.0, le=600.0)
     """How long a job that another machine has lost sight of keeps its lake: after it, another pipeline may take over."""
-    compact_files: int = Field(default=240, ge=2)
+    compact_files: int = Field(default=240, ge=2, le=MAX_COUNT)
     """Files of the present day past which maintenance merges them."""
-    close_after_s: float = Field(default=1800.0, ge=0)
+    close_after_s: Duration = 1800.0
     """A day is closed, sorted into one file and marked `_SUCCESS` this long after its end (UTC)."""
-    quiet_s: float = Field(default=120.0, ge=0)
+    quiet_s: Duration = 120.0
     """Late rows of a closed day are merged into it once none has come for so long."""
-    prices_keep_days: int | None = Field(default=None, ge=1)
+    prices_keep_days: int | None = Field(default=None, ge=1, le=MAX_DAYS)
     """Days of prices to keep. None: all. Their candles stay."""
-    raw_keep_days: int | None = Field(default=90, ge=1)
+    raw_keep_days: int | None = Field(default=90, ge=1, le=MAX_DAYS)
     """Days of raw exchanges to keep. None: all."""
-    dead_letters_keep_days: int | None = Field(default=365, ge=1)
+    dead_letters_keep_days: int | None = Field(default=365, ge=1, le=MAX_DAYS)
     """Days of dead letters to keep. None: all."""
 
 
 class MarketLimits(_Section):
     """What the replay market lets one client of a provider do. Generous by default, because the demo asks every 2 s."""
 
-    per_minute: int = Field(default=6_000, ge=0)
+    per_minute: int = Field(default=6_000, ge=0, le=MAX_COUNT)
     """Calls; at Binance, weight."""
-    per_month: int = Field(default=10_000_000, ge=0)
+    per_month: int = Field(default=10_000_000, ge=0, le=MAX_COUNT)
     """Credits."""
-    per_second: int | None = Field(default=None, ge=1)
+    per_second: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Calls; none: no such limit."""
-    ban_after: int = Field(default=10, ge=1)
+    ban_after: int = Field(default=10, ge=1, le=MAX_COUNT)
     """Refused calls within a minute after which Binance bans the client."""
 
 
@@ -311,7 +315,7 @@ class MarketSettings(_Section):
 
     port: Port = 8999
     seed: int = 20221108
-    speed: float = 1.0
+    speed: float = Field(default=1.0, gt=0, le=1_000_000)
     """Market seconds per wall second."""
     limits: dict[str, MarketLimits] = Field(default_factory=dict)
     """Plans to study, by provider: `{"coingecko": {"per_minute": 10, "per_month": 10000}}`."""
@@ -320,9 +324,14 @@ class MarketSettings(_Section):
 class DashboardSettings(_Section):
     """The Panel application. `allow_origins` are the exact host:port pairs that browsers may connect from."""
 
-    host: str = LOOPBACK
+    host: Host = LOOPBACK
     port: Port = 5006
     allow_origins: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """host:port as browsers call it."""
+        return host_port(self.host, self.port)
 
 
 class DownloadSettings(_Section):

@@ -9,9 +9,13 @@ from typing import Any
 from dotenv import dotenv_values
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from cryptoviz.errors import SettingsError
 from cryptoviz.settings.network import shell_values
 
-__all__ = ["SEED_NAMES", "SeedNames", "ShellNames", "read_dotenv"]
+__all__ = ["DOTENV_ENCODING", "SEED_NAMES", "SeedNames", "ShellNames", "read_dotenv"]
+
+DOTENV_ENCODING = "utf-8-sig"
+"""UTF-8; the mark that some editors put before it is not part of the first name."""
 
 SEED_NAMES: dict[str, tuple[str, ...]] = {
     "COINMARKETCAP_API_KEY": ("providers", "coinmarketcap", "api_key"),
@@ -60,6 +64,17 @@ class ShellNames(SeedNames):
 
 
 def read_dotenv(settings_cls: type[BaseSettings]) -> dict[str, str | None]:
-    """What the `.env` file in the working directory sets; nothing without one."""
+    """What the `.env` file in the working directory sets; nothing without one.
+
+    Raises:
+        SettingsError: it is not UTF-8, with or without a mark at its beginning.
+    """
     path = Path(str(settings_cls.model_config.get("env_file") or ""))
-    return dict(dotenv_values(path)) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        return dict(dotenv_values(path, encoding=DOTENV_ENCODING))
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        message = f"{path.absolute()} is not UTF-8: line {line} holds the byte 0x{error.object[error.start]:02x}; save the file as UTF-8"
+        raise SettingsError(message, setting=str(path)) from None

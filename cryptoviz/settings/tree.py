@@ -9,11 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSetting
 
 from cryptoviz.assets import Asset, resolve_assets
 from cryptoviz.errors import SettingsError
 from cryptoviz.masking import hide, mask_urls
+from cryptoviz.settings.checks import check_settings
 from cryptoviz.settings.credentials import read_credentials, with_credentials
+from cryptoviz.settings.env_values import DotenvValues, EnvValues
 from cryptoviz.settings.network import NetworkSettings
 from cryptoviz.settings.paths import cache_dir, data_dir, require_text, require_usable
 from cryptoviz.settings.secret_types import secrets_in
@@ -31,7 +34,7 @@ from cryptoviz.settings.sections import (
     RedisSettings,
     S3Settings,
 )
-from cryptoviz.settings.seed_names import SeedNames, ShellNames, read_dotenv
+from cryptoviz.settings.seed_names import DOTENV_ENCODING, SeedNames, ShellNames, read_dotenv
 
 __all__ = ["Settings", "load_settings"]
 
@@ -43,7 +46,7 @@ class Settings(BaseSettings):
         env_prefix="CRYPTOVIZ_",
         env_nested_delimiter="__",
         env_file=".env",
-        env_file_encoding="utf-8",
+        env_file_encoding=DOTENV_ENCODING,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
@@ -78,7 +81,12 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         text = value.strip()
-        return tuple(json.loads(text)) if text.startswith("[") else tuple(part for part in text.split(",") if part.strip())
+        if not text.startswith("["):
+            return tuple(part for part in text.split(",") if part.strip())
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ValueError("valid are names with commas between them, or a JSON list of texts") from None
 
     @field_validator("home", "cache")
     @classmethod
@@ -140,9 +148,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The predecessor's names are weaker than ours from the same place; the shell's own names are the weakest."""
-        del file_secret_settings  # no such files here
-        seed_env, seed_dotenv = SeedNames(settings_cls, os.environ), SeedNames(settings_cls, read_dotenv(settings_cls))
-        return (init_settings, env_settings, seed_env, dotenv_settings, seed_dotenv, ShellNames(settings_cls, os.environ))
+        del env_settings, dotenv_settings, file_secret_settings  # ours read lists with commas; no such files here
+        dotenv = read_dotenv(settings_cls)
+        sources = (EnvValues(settings_cls), SeedNames(settings_cls, os.environ), DotenvValues(settings_cls), SeedNames(settings_cls, dotenv))
+        return (init_settings, *sources, ShellNames(settings_cls, os.environ))
 
 
 _DEMO_DEFAULTS: dict[str, Any] = {"collect": {"tick_s": 2.0}}
@@ -164,10 +173,13 @@ def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -
         SettingsError: names the setting, the value and what is valid.
     """
     require_text(os.environ)
+    read_dotenv(Settings)  # refuses one that cannot be read, before the library does
     try:
         settings = Settings(profile=profile, **overrides)
         if profile == "demo":
             settings = Settings(profile=profile, **_merge(_demo_overrides(settings), overrides))
+    except UnreadableSetting as error:
+        raise SettingsError(f"a CRYPTOVIZ_ variable cannot be read: {error}", setting="CRYPTOVIZ_") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = "CRYPTOVIZ_" + "__".join(str(part).upper() for part in first["loc"])
@@ -176,6 +188,7 @@ def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -
         secret = secret or "visible ASCII" in first["msg"]
         shown = "(hidden)" if secret or isinstance(first.get("input"), dict) else mask_urls(repr(first.get("input")))
         raise SettingsError(f"{name} is {shown}: {first['msg']}", setting=name) from None
+    check_settings(settings)
     settings = with_credentials(settings, read_credentials(settings))
     hide(settings.secrets)
     return settings
