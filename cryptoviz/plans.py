@@ -98,11 +98,12 @@ _FREE: dict[tuple[str, str], Plan] = {
     ("coinmarketcap", "keyed"): Plan(per_minute=30, per_month=10_000),
     ("binance", ""): Plan(per_minute=6_000),  # weight
     ("kraken", ""): Plan(per_minute=60),  # unpublished: a call a second
-    ("coinpaprika", ""): Plan(per_month=20_000),
+    ("coinpaprika", "free"): Plan(per_month=20_000),
     ("coinbase", ""): Plan(per_minute=600),  # 10 a second
 }
-_KEYED = {"coingecko": "demo", "coinmarketcap": "keyed"}
-_KEYLESS = {"coingecko": "keyless", "coinmarketcap": "keyless"}
+# A pro plan's limits are the customer's own: settings or the account's page say them.
+_KEYED = {"coingecko": "demo", "coinmarketcap": "keyed", "coinpaprika": "pro"}
+_KEYLESS = {"coingecko": "keyless", "coinmarketcap": "keyless", "coinpaprika": "free"}
 _COINS_PER_CALL = {"coingecko": 250, "coinmarketcap": 100, "coinbase": 1}
 _BINANCE_WEIGHTS = ((20, 2), (100, 40))
 """Weight of `ticker/24hr` up to so many symbols; more than the last weigh 80."""

@@ -79,7 +79,8 @@ def collected(settings: Settings, clock: Ticks, kept: Kept, results: list[TickRe
 def with_assets(settings: Settings, listed: list[Asset]) -> Settings:
     extra = [{"asset_id": a.asset_id, "symbol": a.symbol, "name": a.name, "provider_ids": a.provider_ids} for a in listed]
     kafka_settings = settings.kafka.access()
-    return load_settings(home=settings.home, kafka=kafka_settings, extra_assets=extra, crypto_list=[a.asset_id for a in listed])
+    collect = {"providers": tuple(PARSERS)}
+    return load_settings(home=settings.home, kafka=kafka_settings, collect=collect, extra_assets=extra, crypto_list=[a.asset_id for a in listed])
 
 
 def whole_tick(base: Settings, rounds: int, *, profile: bool) -> dict[str, float]:

@@ -49,14 +49,14 @@ def url_with_brackets(text: str) -> str:
     if not mark:
         if not scheme:
             return ""
-        raise ValueError("valid is scheme://host:port")
+        raise ValueError("valid is an address with its scheme, such as http://host:port")
     end = next((place for place, letter in enumerate(rest) if letter in "/?#"), len(rest))
     user, at, server = rest[:end].rpartition("@")
     url = f"{scheme}://{user}{at}{_authority(server)}{rest[end:]}"
     try:
         urlsplit(url)
     except ValueError as error:
-        raise ValueError(f"valid is scheme://host:port ({error})") from None
+        raise ValueError(f"valid is an address such as http://host:port ({error})") from None
     return url
 
 

@@ -243,7 +243,8 @@ class CollectSettings(_Section):
     """Collection. `providers` is the order of preference: the first that has a coin's price is primary."""
 
     tick_s: float = Field(default=60.0, ge=0.5, le=86_400)
-    providers: tuple[str, ...] = ("coingecko", "coinmarketcap")
+    providers: tuple[str, ...] = ("coingecko", "coinmarketcap", "coinpaprika", "kraken", "coinbase", "binance")
+    """None needs a key. Aggregators first, whose rows have market caps; then pairs against USD, then against USDT. The demo asks the first two."""
     history_providers: tuple[str, ...] = ("binance", "kraken", "coingecko")
     """Whom a backfill asks, in order of preference: the finest candles first. They need not be among `providers`."""
     consensus_wait_ms: int = Field(default=250, ge=0, le=86_400_000)

@@ -154,7 +154,8 @@ class Settings(BaseSettings):
         return (init_settings, *sources, ShellNames(settings_cls, os.environ))
 
 
-_DEMO_DEFAULTS: dict[str, Any] = {"collect": {"tick_s": 2.0}}
+# Two providers show the fallback, on a machine that has everything else of the demo to run.
+_DEMO_COLLECT: dict[str, Any] = {"tick_s": 2.0, "providers": ("coingecko", "coinmarketcap")}
 # In proportion to the demo's tick, so that a look at a refused provider and its return fits a minute.
 _DEMO_WAITS: dict[str, Any] = {
     "rate_limit_wait_s": 5.0,
@@ -197,11 +198,11 @@ def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -
 def _demo_overrides(given: Settings) -> dict[str, Any]:
     market = f"http://{LOOPBACK}:{given.market.port}"
     overrides: dict[str, Any] = {"providers": {}}
-    if "tick_s" not in given.collect.model_fields_set:
-        overrides["collect"] = given.collect.model_dump() | _DEMO_DEFAULTS["collect"]
+    collect = {name: value for name, value in _DEMO_COLLECT.items() if name not in given.collect.model_fields_set}
+    overrides["collect"] = given.collect.model_dump() | collect
     if "home" not in given.model_fields_set:
         overrides["home"] = given.home.with_name(given.home.name + "-demo")
-    for name in dict.fromkeys((*given.collect.providers, *given.collect.history_providers)):
+    for name in dict.fromkeys((*overrides["collect"]["providers"], *given.collect.history_providers)):
         # A real key never goes to the replay market, nor the plan that needs it.
         own = given.provider(name)
         waits = {key: value for key, value in _DEMO_WAITS.items() if key not in own.model_fields_set}

@@ -46,6 +46,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             control={"port": control},
             ray={"gcs_port": gcs, "client_port": client, "dashboard_port": page},
             dashboard={"port": dashboard},
+            collect={"providers": ["coingecko", "coinmarketcap"]},
             providers={"coingecko": {"api_key": CANARY}},
         )
     )

@@ -74,6 +74,8 @@ def test_demo_differs_in_tick_home_and_providers_and_takes_no_real_key(monkeypat
     monkeypatch.setenv("COINMARKETCAP_API_KEY", "real")
     live, demo = load_settings(), load_settings("demo")
     assert demo.collect.tick_s == 2.0
+    assert (len(live.collect.providers), demo.collect.providers) == (6, ("coingecko", "coinmarketcap"))
+    assert load_settings("demo", collect={"providers": ["kraken"]}).collect.providers == ("kraken",)
     assert demo.home == live.home.with_name("cryptoviz-demo")
     assert demo.provider("coingecko").base_url == "http://127.0.0.1:8999/coingecko"
     assert "real" not in {str(one.api_key and one.api_key.get_secret_value()) for one in demo.providers.values()}

@@ -43,8 +43,8 @@ TRIPPED = ScraperStatus(breaker=BreakerStatus(BreakerState.OPEN, "by hand", 5, N
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Serving]:
-    tree = {"collect": {"providers": ["one", "two", "off"]}, "providers": {"off": {"enabled": False}}}
-    table = ComponentTable([ComponentSpec(f"scraper/{name}", ComponentKind.SCRAPER, "x:X", ()) for name in ("one", "two")])
+    tree = {"collect": {"providers": ["kraken", "binance", "coinbase"]}, "providers": {"coinbase": {"enabled": False}}}
+    table = ComponentTable([ComponentSpec(f"scraper/{name}", ComponentKind.SCRAPER, "x:X", ()) for name in ("kraken", "binance")])
     with serving(tmp_path, table, tree) as here:
         here.runtime.answers[("scraper/one", "provider_status")] = STATUS
         here.runtime.answers[("scraper/one", "trip_breaker")] = TRIPPED
@@ -61,15 +61,15 @@ def served(tmp_path: Path) -> Iterator[Serving]:
 def test_every_provider_is_listed_in_order_whether_it_answers_or_not(served: Serving):
     with served.client() as client:
         one, two, off = client.providers()
-    assert one == ProviderStatus("one", 1, True, ComponentState.RUNNING, one.message, STATUS)
-    assert (two.name, two.rank, two.state, two.scraper) == ("two", 2, ComponentState.RUNNING, None)
+    assert one == ProviderStatus("kraken", 1, True, ComponentState.RUNNING, one.message, STATUS)
+    assert (two.name, two.rank, two.state, two.scraper) == ("binance", 2, ComponentState.RUNNING, None)
     assert "its process ended" in two.message
-    assert off == ProviderStatus("off", 3, False, ComponentState.STOPPED, "not enabled")
+    assert off == ProviderStatus("coinbase", 3, False, ComponentState.STOPPED, "not enabled")
 
 
 def test_one_provider(served: Serving):
     with served.client() as client:
-        assert client.provider("one").scraper == STATUS
+        assert client.provider("kraken").scraper == STATUS
         with pytest.raises(UnknownComponent, match="no provider 'three'; there are: one, two, off"):
             client.provider("three")
 
@@ -84,32 +84,32 @@ def test_a_malformed_name_is_refused(served: Serving, name: str):
 
 def test_the_breaker_is_opened_and_closed(served: Serving):
     with served.client() as client:
-        assert client.trip_breaker("one", "by hand").scraper == TRIPPED
-        assert client.reset_breaker("one").scraper == ScraperStatus()
+        assert client.trip_breaker("kraken", "by hand").scraper == TRIPPED
+        assert client.reset_breaker("kraken").scraper == ScraperStatus()
     assert served.runtime.count("trip_breaker", "scraper/one") == served.runtime.count("reset_breaker", "scraper/one") == 1
 
 
 @pytest.mark.parametrize("reason", ["x" * 201, "two\nlines", "\x1b[31m"])
 def test_a_reason_is_one_printable_line(served: Serving, reason: str):
     with served.client() as client, pytest.raises(ControlRefused, match="INVALID_ARGUMENT: reason"):
-        client.trip_breaker("one", reason)
+        client.trip_breaker("kraken", reason)
 
 
 def test_a_scraper_that_does_not_answer_cannot_be_switched(served: Serving):
     with served.client() as client:
         with pytest.raises(ControlRefused, match="FAILED_PRECONDITION: the scraper of two does not answer"):
-            client.trip_breaker("two")
+            client.trip_breaker("binance")
         with pytest.raises(ControlRefused, match="FAILED_PRECONDITION"):
-            client.trip_breaker("off")
+            client.trip_breaker("coinbase")
         client.stop("scraper/one")
         eventually(lambda: client.get("scraper/one").state is ComponentState.STOPPED, 20)
         with pytest.raises(ControlRefused, match=r"FAILED_PRECONDITION.*STOPPED"):
-            client.trip_breaker("one")
-        assert client.provider("one").state is ComponentState.STOPPED
+            client.trip_breaker("kraken")
+        assert client.provider("kraken").state is ComponentState.STOPPED
 
 
 def test_json_says_times_in_utc_and_nothing_twice():
-    row = ProviderStatus("one", 1, True, ComponentState.RUNNING, "", STATUS).to_json_dict()
+    row = ProviderStatus("kraken", 1, True, ComponentState.RUNNING, "", STATUS).to_json_dict()
     assert row["breaker"] == {
         "state": "open",
         "reason": "failing for 12 s: timeout",
@@ -128,5 +128,5 @@ def test_json_says_times_in_utc_and_nothing_twice():
         "exhausted_at": "2023-11-16T02:00:00.000Z",
     }
     assert row["hold"] == {"reason": "rate_limited", "until": "2023-11-14T22:14:20.000Z"}
-    empty = ProviderStatus("two", 2, False, ComponentState.STOPPED, "not enabled").to_json_dict()
+    empty = ProviderStatus("binance", 2, False, ComponentState.STOPPED, "not enabled").to_json_dict()
     assert set(empty) == set(row)

@@ -109,9 +109,8 @@ def test_topics_must_differ() -> None:
 
 @pytest.mark.parametrize("endpoint", ["localhost:9000", "ftp://host", "http://", "http://host/path"])
 def test_a_bad_endpoint_is_named_with_what_is_valid(endpoint: str, tmp_path: Path) -> None:
-    engine = build_engine("object-store", load_settings(home=tmp_path, s3={"endpoint": endpoint}))
     with pytest.raises(SettingsError, match="http://host:port"):
-        engine.start()
+        build_engine("object-store", load_settings(home=tmp_path, s3={"endpoint": endpoint})).start()
 
 
 @pytest.mark.parametrize("given", [{"access_key": "ab"}, {"secret_key": "canary7"}])

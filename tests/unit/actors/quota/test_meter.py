@@ -121,6 +121,9 @@ def test_a_refused_account_is_a_typed_error(parse):
         ("coinmarketcap", ProviderSettings(api_key="k"), Plan(per_minute=30, per_month=10_000)),
         ("coinmarketcap", ProviderSettings(api_key="k", quota={"per_month": 0}), Plan(per_minute=30)),
         ("coinpaprika", ProviderSettings(), Plan(per_month=20_000)),
+        ("coinpaprika", ProviderSettings(plan="free"), Plan(per_month=20_000)),
+        ("coinpaprika", ProviderSettings(plan="free", api_key="k"), Plan(per_month=20_000)),
+        ("coinpaprika", ProviderSettings(api_key="k"), Plan()),
         ("acme", ProviderSettings(), Plan()),
     ],
 )
