@@ -24,7 +24,7 @@ PRICES = {"bitcoin": 1.0, "ethereum": 2.0}
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     monkeypatch.chdir(tmp_path)
-    return load_settings(crypto_list=("BTC", "ETH"), collect={"tick_s": TICK / 1000})
+    return load_settings(crypto_list=("BTC", "ETH"), collect={"tick_s": TICK / 1000, "providers": ("coingecko", "coinmarketcap")})
 
 
 class Rig:

@@ -231,7 +231,7 @@ async def test_the_recorded_rules_decide_and_not_those_of_now(good_run: Run):
 
 def test_a_record_of_ten_thousand_assets_stays_small(site: Site):
     extra = [{"asset_id": f"coin-{n}", "symbol": f"C{n}", "name": f"Coin {n}", "provider_ids": {"coingecko": f"coin-{n}"}} for n in range(10_000)]
-    settings = load_settings(extra_assets=extra, collect={"tick_s": TICK / 1000})
+    settings = load_settings(extra_assets=extra, collect={"tick_s": TICK / 1000, "providers": ("coingecko", "coinmarketcap")})
     collecting = Collecting(settings, FakeClock(T0), sink := FakeSink(), FakeSnapshot())
     answer = TickResult("coingecko", T0, "f" * 32, 1, T0 + 10, {}, failure=FallbackReason.UNAVAILABLE)
     collecting.submit(answer)

@@ -25,7 +25,8 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_order_of_the_live_pipeline(live: Settings) -> None:
-    expected = ["kafka", "object-store", "redis", "collector", "scraper/coingecko", "scraper/coinmarketcap", "lake", "maintenance", "dashboard"]
+    scrapers = [f"scraper/{name}" for name in ("coingecko", "coinmarketcap", "coinpaprika", "kraken", "coinbase", "binance")]
+    expected = ["kafka", "object-store", "redis", "collector", *scrapers, "lake", "maintenance", "dashboard"]
     assert list(build_table(live)) == expected
 
 
