@@ -149,7 +149,7 @@ class DeadLetterReplay:
     def _retrying(self) -> Retrying:
         return Retrying(
             retry=retry_if_exception_type(EngineUnavailable),
-            wait=wait_exponential_jitter(initial=0.2, max=5.0, jitter=0.2),
+            wait=wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.2),
             stop=stop_after_delay(_TIMEOUT_S) | stop_when_event_set(self._stopping),
             sleep=sleep_using_event(self._stopping),
             reraise=True,

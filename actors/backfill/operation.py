@@ -183,7 +183,7 @@ class Backfill:
     def _patiently(self) -> AsyncRetrying:
         return AsyncRetrying(
             retry=retry_if_exception_type(EngineUnavailable),
-            wait=wait_exponential_jitter(initial=0.2, max=5.0, jitter=0.2),
+            wait=wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.2),
             stop=stop_after_delay(_KAFKA_PATIENCE_S),
             sleep=self._clock.sleep,
             reraise=True,

@@ -30,6 +30,8 @@ __all__ = ["Fenced", "KafkaClients", "OwnedProducer", "Progress", "Record", "Ref
 CONNECT_TIMEOUT_S = 10.0
 LINGER_MS = 2
 _REPORT_S = 0.1
+_LENGTHS = 16
+"""Bytes by which records of one size can differ in Kafka: lengths take one to five bytes."""
 _APART = 64
 """Records that are sent one by one within a transaction's time."""
 _FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
@@ -275,13 +277,14 @@ class OwnedProducer:
 
 def _narrowed(records: Sequence[Record], groups: Sequence[Sequence[int]], bad: Mapping[int, str], refused: dict[int, str]) -> list[list[int]]:
     """Groups for the next try, sent one after the other. A broker refuses records batch by batch: one that was refused alone is to blame, and all of
-    its topic that are as large; several are sent apart from each other.
+    its topic that are larger; several are sent apart from each other.
     """
     if len(bad) == 1:
         ((index, reason),) = bad.items()
-        topic, size = records[index].topic, _size(records[index])
-        as_large = {i for i, one in enumerate(records) if one.topic == topic and _size(one) >= size} if "large" in reason.lower() else {index}
-        refused.update(dict.fromkeys(as_large, reason))
+        topic = records[index].topic
+        limit = _size(records[index]) + _LENGTHS
+        larger = {i for i, one in enumerate(records) if one.topic == topic and _size(one) >= limit} if "large" in reason.lower() else set()
+        refused.update(dict.fromkeys(larger | {index}, reason))
         return [list(group) for group in groups]
     if len(bad) > _APART:
         middle = sorted(bad)[len(bad) // 2]
@@ -291,4 +294,4 @@ def _narrowed(records: Sequence[Record], groups: Sequence[Sequence[int]], bad: M
 
 
 def _size(record: Record) -> int:
-    return len(record.key or b"") + len(record.value or b"")
+    return len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(value) for name, value in record.headers)
