@@ -38,9 +38,19 @@ pytestmark = pytest.mark.integration
 COINS = len(DEFAULT_ASSETS)
 
 
+def is_ready(settings: Settings) -> bool:
+    """A broker that has just started makes the topics of its coordinators at the first call; producers try again."""
+    try:
+        collector(settings, "warm-up").connect()
+    except EngineUnavailable:
+        return False
+    return True
+
+
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     with kafka_and_redis(tmp_path_factory.mktemp("engines")) as found:
+        eventually(lambda: is_ready(found.settings), 60)
         yield found
 
 
