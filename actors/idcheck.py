@@ -17,6 +17,7 @@ from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import get_logger
+from cryptoviz.masking import mask_urls
 from cryptoviz.providers import IdsStatus
 from cryptoviz.records import FallbackReason, RawExchange
 from cryptoviz.settings import NetworkSettings, ProviderSettings
@@ -143,7 +144,7 @@ class IdCheck:
         try:
             kept = orjson.loads(self._path.read_bytes())
             states, checked_ms = {str(name): state for name, state in kept["ids"].items()}, int(kept["checked_ms"])
-            same = kept["base_url"] == self._provider.base_url and states.keys() >= self._ids.keys()
+            same = kept["base_url"] == mask_urls(self._provider.base_url) and states.keys() >= self._ids.keys()
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return 0.0
         left_s = CHECK_EVERY_S - (self._clock.now_ms() - checked_ms) / 1000
@@ -155,7 +156,7 @@ class IdCheck:
     def _keep(self, states: Mapping[str, str | None]) -> None:
         """A hundred bytes a coin at most: not worth a thread."""
         scratch = self._path.with_suffix(".tmp")
-        kept = {"base_url": self._provider.base_url, "checked_ms": self._checked_ms, "ids": states}
+        kept = {"base_url": mask_urls(self._provider.base_url), "checked_ms": self._checked_ms, "ids": states}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             scratch.write_bytes(orjson.dumps(kept))
