@@ -176,6 +176,15 @@ def _read_again(read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]
     return read()
 
 
+def secrets_of(settings: Settings) -> list[str]:
+    """Every secret of a running pipeline that it has generated or was given."""
+    given = (settings.s3.secret_key, settings.redis.password, settings.kafka.sasl_password)
+    files = (settings.ray_token_file, settings.token_file)
+    found = [each.get_secret_value() for each in given if each is not None] + [path.read_text().strip() for path in files]
+    assert all(found)
+    return found
+
+
 def keys(rows: list[dict[str, Any]]) -> Counter[tuple[int, int]]:
     """How often each (partition, offset) occurs."""
     return Counter((row["kafka_partition"], row["kafka_offset"]) for row in rows)
