@@ -13,6 +13,7 @@ from cryptoviz.cli.edge import abandon_output, output_error, prepare_streams, re
 from cryptoviz.cli.terminal import terminal
 from cryptoviz.errors import CryptoVizError, SettingsError
 from cryptoviz.log import configure_logging
+from cryptoviz.settings.shell import forget_options
 
 __all__ = ["app", "main"]
 
@@ -31,6 +32,7 @@ for module in (run_commands, control, operations, providers, replay, gaps, maint
 
 def main() -> None:
     """Exit code 0 when done, 1 for an error of ours (one message on stderr), 2 for a wrong call."""
+    forget_options()
     prepare_streams()
     configure_logging("WARNING")
     try:

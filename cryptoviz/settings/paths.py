@@ -41,7 +41,9 @@ def require_text(environment: Mapping[str, str]) -> None:
             try:
                 value.encode()
             except UnicodeEncodeError:
-                raise SettingsError(f"{name} is not UTF-8", setting=name) from None
+                setting = "__".join(SEED_NAMES[name]).upper() if name in SEED_NAMES else name.upper().removeprefix("CRYPTOVIZ_")
+                meant = f" (it sets CRYPTOVIZ_{setting})" if name in SEED_NAMES else ""
+                raise SettingsError(f"{name} is not UTF-8{meant}", setting=f"CRYPTOVIZ_{setting}") from None
 
 
 def _below_home(variable: str, folder: str, setting: str) -> Path:

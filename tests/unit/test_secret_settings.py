@@ -10,7 +10,7 @@ import pytest
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings import NetworkSettings, child_environment, load_settings
 from cryptoviz.settings.origin import setting_sources
-from cryptoviz.settings.shell import without_the_shell
+from cryptoviz.settings.shell import forget_options, leads_elsewhere, without_the_shell
 
 SECRETS = {
     "COINGECKO_API_KEY": "CRYPTOVIZ_PROVIDERS__COINGECKO__API_KEY",
@@ -51,7 +51,7 @@ def shown_everywhere(name: str) -> str:
 @pytest.mark.parametrize("space", ["\r", "\n", "\r\n", " ", "\t", "\u00a0", "\ufeff"])
 @pytest.mark.parametrize("name", SECRETS)
 def test_white_space_at_the_ends_of_a_secret_is_cut(name: str, space: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    value = "http://canary:secret@h:1" if name.endswith("_URL") else "canary-secret"
+    value = "http://canary:secret@h:1" if name.endswith(("_URL", "_ENDPOINT")) else "canary-secret"
     monkeypatch.setenv(name, f"{space}{value}{space}")
     if space == "\ufeff":  # no white space, and not visible
         with pytest.raises(SettingsError, match=SECRETS[name]):
@@ -71,7 +71,7 @@ def test_a_secret_of_other_characters_is_refused_by_name_and_not_shown(name: str
     assert SECRETS[name] in refused.value.message
     assert "secret@" not in refused.value.message
     assert "canary" not in refused.value.message
-    assert "visible ASCII" in refused.value.message
+    assert ("is not UTF-8" if inside == "\udce9" else "visible ASCII") in refused.value.message
 
 
 def test_a_dotenv_with_windows_line_ends_gives_the_keys_themselves(tmp_path: Path) -> None:
@@ -155,3 +155,24 @@ def test_a_library_sees_no_variable_of_the_shell_and_the_user_has_them_back(monk
     with pytest.raises(ZeroDivisionError):
         read_and_fail()
     assert dict(os.environ) == before
+
+
+def test_where_no_variable_leads_elsewhere_the_environment_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread's C code may read it at this moment: changing it then has ended processes."""
+    for name in [name for name in os.environ if leads_elsewhere(name)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("COLUMNS", "80")
+    changed: list[str] = []
+    monkeypatch.setattr(os, "unsetenv", changed.append)
+    monkeypatch.setattr(os, "putenv", lambda name, _: changed.append(name))
+    with without_the_shell():
+        assert os.environ["CI"] == "true"
+    assert changed == []
+
+
+def test_our_own_program_forgets_options_for_good_and_keeps_proxies_for_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_SESSION_TOKEN", "SSL_CERT_FILE", "ENDPOINT_URL", "https_proxy"):
+        monkeypatch.setenv(name, "http://canary.example")
+    forget_options()
+    assert [name for name, value in os.environ.items() if "canary" in value] == ["https_proxy"]
