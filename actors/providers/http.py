@@ -28,6 +28,8 @@ Recorder = Callable[[RawExchange], None]
 MAX_RECORDED_BODY_BYTES = 1024 * 1024
 """What a raw exchange keeps of a body (DESIGN 4); real answers for 250 coins are a quarter of it."""
 _REMOVED = "[removed]"
+_LONGEST_SECRET_BYTES = 4096
+"""In any escaped form."""
 _DIRECT = NetworkSettings()
 _RATE_HEADER_PREFIXES = ("retry-after", "ratelimit", "x-ratelimit", "x-rate-limit", "x-mbx-used-weight", "x-mbx-order-count")
 _HTTP_OK = 200
@@ -122,6 +124,7 @@ class HttpFetcher:
         self._clock = clock
         self._recorder = recorder
         self._redact = Redactor(secrets, _REMOVED)
+        self._has_secrets = any(secrets)
         self._status_reasons = status_reasons or {}
         self.last = Exchange()
         self.calls: list[Call] = []
@@ -165,7 +168,7 @@ class HttpFetcher:
             note.endpoint = self._clean(str(full.copy_with(userinfo=b"")))
             response = await self._exchange(full, headers, note)
             note.received_ms = response.received_ms
-            result = parse(response)
+            result = self._parse(response, parse)
         except CryptoVizError as error:
             details = {name: self._clean(value) if type(value) is str else value for name, value in error.details.items()}
             cleaned = type(error)(self._clean(error.message), **details)
@@ -178,6 +181,21 @@ class HttpFetcher:
             note.body = shorten(bytes(note.body))
         self._record(note, "ok", None)
         return result
+
+    def _parse(self, response: HttpResponse, parse: Callable[[HttpResponse], T]) -> T:
+        try:
+            return parse(response)
+        except CryptoVizError as error:
+            if not self._has_secrets:
+                raise
+            first = error
+        # A message quotes a part of the body, and where it ends may be amid a secret: it is made from a body without any.
+        if len(response.body) <= MAX_RECORDED_BODY_BYTES:
+            body = self._clean(response.body.decode("latin-1")).encode("latin-1")
+            if body == response.body:
+                raise first
+            parse(replace(response, body=body))
+        raise type(first)(f"{self._provider}: HTTP {response.status} with a body of no use, which may hold a secret", **first.details)
 
     async def _turn(self, url: str, params: Mapping[str, str]) -> None:
         """Wait for the limiter; a call that it does not let go is noted."""
@@ -205,13 +223,13 @@ class HttpFetcher:
         except (TimeoutError, httpx.TimeoutException):
             raise failure(self._provider, FallbackReason.TIMEOUT, f"no complete answer within {self._limits.timeout_s:g} s") from None
         except (httpx.HTTPError, httpx.StreamError) as error:
-            raise failure(self._provider, FallbackReason.UNAVAILABLE, f"{type(error).__name__}: {error}") from None
+            raise failure(self._provider, FallbackReason.UNAVAILABLE, f"{type(error).__name__}: {self._clean(str(error))}") from None
         return self._accept(HttpResponse(response.status_code, response.headers, bytes(note.body), self._clock.now_ms(), note.fetch_id))
 
     async def _read(self, response: httpx.Response, note: _Note) -> None:
         limit = self._limits.max_body_bytes
         try:
-            inflater = BoundedInflater(response.headers.get("content-encoding", ""), limit)
+            inflater = BoundedInflater(self._clean(response.headers.get("content-encoding", "")), limit)
             async for chunk in response.aiter_raw():
                 note.body += inflater.feed(chunk)
         except BodyTooLarge:
@@ -220,7 +238,7 @@ class HttpFetcher:
             raise bad_payload(self._provider, f"the body does not decode: {error}") from None
 
     def _accept(self, response: HttpResponse) -> HttpResponse:
-        content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        content_type = self._clean(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
         is_json = content_type == "application/json" or content_type.endswith("+json")
         if 300 <= response.status < 400:
             raise failure(self._provider, FallbackReason.UNAVAILABLE, f"HTTP {response.status}: a redirect, which is not followed")
@@ -234,15 +252,18 @@ class HttpFetcher:
         # A body that a parser was given was complete before that.
         finished_ms = note.received_ms or self._clock.now_ms()
         self.last = replace(self.last, fetch_id=note.fetch_id, finished_ms=finished_ms)
-        body, whole = _text(bytes(note.body[:MAX_RECORDED_BODY_BYTES])) if note.status is not None else (None, False)
+        # Cleaned before it is cut to its length: the cut may go through a secret.
+        body, whole = _text(bytes(note.body[: MAX_RECORDED_BODY_BYTES + _LONGEST_SECRET_BYTES])) if note.status is not None else (None, False)
         whole = whole and note.received_ms is not None and len(note.body) <= MAX_RECORDED_BODY_BYTES
+        if body is not None:
+            body = self._clean(body).encode()[:MAX_RECORDED_BODY_BYTES].decode("utf-8", "ignore")
         self.calls.append(Call(self.last.attempt, note.fetch_id, whole))
         kept = {name: self._clean(value) for name, value in note.headers.items() if name.lower().startswith(_RATE_HEADER_PREFIXES)}
         self._recorder(
             RawExchange(
                 fetch_id=note.fetch_id, provider=self._provider, endpoint=note.endpoint, tick_ts=self.last.tick_ts, started_ts=note.started_ms,
                 finished_ts=finished_ms, status=note.status, outcome=outcome, error=error, rate_limit_headers=kept, attempt=self.last.attempt,
-                body=None if body is None else self._clean(body),
+                body=body,
             )
         )  # fmt: skip
 

@@ -15,6 +15,8 @@ import pytest
 from aiohttp import web
 
 from actors.market.server import ReplayMarket
+from actors.providers.decode import decode_response
+from actors.providers.failures import bad_payload
 from actors.providers.http import MAX_RECORDED_BODY_BYTES, HttpFetcher, HttpLimits, HttpResponse, open_client
 from actors.providers.limiter import MinIntervalLimiter
 from cryptoviz.clock import SystemClock
@@ -260,3 +262,44 @@ async def test_a_key_that_the_library_refuses_shows_in_no_form(key: str, exchang
     await fetcher.aclose()
     shown = caught.value.message + repr(caught.value.details) + exchanges[0].to_json().decode() + repr(fetcher.calls)
     assert "CG-a" not in shown
+
+
+CUT = {
+    # Where the 200 characters of a message, the 60 of a repeated key or a content type, and the 1 MiB of a recorded body end, a secret has begun.
+    "message": [("application/json", json.dumps({"error": "x" * length + CANARY}).encode()) for length in range(150, 210, 4)],
+    "repeated": [
+        ("application/json", b'{"' + b"k" * length + CANARY.encode() + b'":1,"' + b"k" * length + CANARY.encode() + b'":2}') for length in (44, 52)
+    ],
+    "type": [("text/" + "h" * length + CANARY, b"{}") for length in (36, 44, 50)],
+    "long": [
+        ("application/json", json.dumps({"error": "x" * length + CANARY, "more": "y" * MAX_RECORDED_BODY_BYTES}).encode()) for length in (170, 180)
+    ],
+    "body": [("application/json", b'["' + b"x" * (MAX_RECORDED_BODY_BYTES - length) + CANARY.encode() + b'"]') for length in (8, 12, 20)],
+}
+
+
+@pytest.mark.parametrize("kind", CUT)
+async def test_no_part_of_a_key_is_left_where_a_text_is_cut(kind: str, make_fetcher, exchanges):
+    served: list[tuple[str, bytes]] = []
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=served[-1][1], headers={"Content-Type": served[-1][0]})
+
+    def parse(response: HttpResponse) -> None:
+        data = decode_response("coingecko", response)
+        raise bad_payload("coingecko", f"expected coins, received {data.get('error') if isinstance(data, dict) else type(data)}")
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    fetcher = make_fetcher(limit=2 * MAX_RECORDED_BODY_BYTES)
+    for answered in CUT[kind]:
+        served.append(answered)
+        with pytest.raises(CryptoVizError) as caught:
+            await fetcher.get(f"http://127.0.0.1:{port}/", {}, {}, parse)
+        shown = caught.value.message + repr(caught.value.details) + (exchanges[-1].error or "") + (exchanges[-1].body or "")
+        assert CANARY[:4] not in shown
+    await runner.cleanup()
