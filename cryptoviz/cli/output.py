@@ -7,9 +7,8 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import orjson
 import pyarrow as pa
@@ -17,6 +16,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 from rich.table import Table
 
+from cryptoviz.cli.cells import as_json, as_text, sayable
 from cryptoviz.cli.formats import Format
 from cryptoviz.cli.terminal import TerminalSink, printable, terminal
 from cryptoviz.errors import QueryError, SettingsError
@@ -32,10 +32,12 @@ def chosen_format(form: Format | None, output: Path | None, option: str = "--out
     """The form that `--format` names, else the one of the file's ending, else a table.
 
     Raises:
-        SettingsError: an ending that says nothing without `--format`, or that says another form than `--format`.
+        SettingsError: an ending that says nothing without `--format`, or that says another form than `--format`; a table for a file.
     """
     if output is None:
         return form or Format.TABLE
+    if form is Format.TABLE:
+        raise SettingsError(f"{option} {output}: a table is for the terminal; a file is CSV, JSON or Parquet ({', '.join(_ENDINGS)})", setting=option)
     of_ending = _ENDINGS.get(output.suffix.lower())
     if form is None:
         if of_ending is None:
@@ -51,19 +53,20 @@ def write_rows(schema: pa.Schema, batches: Iterator[pa.RecordBatch], form: Forma
 
     Raises:
         SettingsError: Parquet without a file, or the file cannot be written.
-        QueryError: a column that the form cannot hold: of a type, or of a name that another column has too. Whatever the batches raise.
+        QueryError: a column that the form cannot hold: of a type, with a time outside the calendar, or of a name that another
+            column has too. Whatever the batches raise.
     """
     if form is Format.PARQUET and output is None:
         raise SettingsError("--format parquet needs --output FILE", setting="--output")
     twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
     if twice and form in (Format.JSON, Format.NDJSON, Format.PARQUET):
         raise QueryError(f"{form} holds one column of each name, and the result has more than one {', '.join(map(repr, twice))}: name them by AS")
-    if form is Format.TABLE and output is None:
-        _print(schema, batches)
+    if form is Format.TABLE:
+        _print(schema, sayable(batches))
         return
     with _sink(output) as sink:
         try:
-            _WRITERS[form](schema, batches, sink)
+            _WRITERS[form](schema, batches if form is Format.PARQUET else sayable(batches), sink)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise QueryError(f"the result cannot be written as {form}: {error}") from error
 
@@ -78,6 +81,10 @@ def _sink(output: Path | None) -> Iterator[IO[bytes]]:
             yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    # A link stays one. What is no file (a device, a pipe) would be replaced by one.
+    output = output.resolve()
+    if output.exists() and not output.is_file():
+        raise SettingsError(f"--output {output} is no regular file; without --output the result goes to stdout", setting="--output")
     unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as sink:
@@ -118,17 +125,7 @@ def _json(_: pa.Schema, batches: Iterator[pa.RecordBatch], sink: IO[bytes]) -> N
 
 def _objects(batch: pa.RecordBatch) -> Iterator[bytes]:
     for row in batch.to_pylist():
-        yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z, default=_json_value)
-
-
-def _json_value(value: Any) -> Any:
-    """What orjson does not write by itself: a decimal (also DuckDB's HUGEINT) is a number with all its digits."""
-    return orjson.Fragment(format(value, "f")) if isinstance(value, Decimal) else _plain(value)
-
-
-def _plain(value: Any) -> str:
-    """Bytes as text where they are text, as a dead letter's often are; intervals as written."""
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+        yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z, default=as_json)
 
 
 def _print(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
@@ -139,7 +136,7 @@ def _print(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
     for batch in batches:
         columns = [column.to_pylist() for column in batch.slice(0, left).columns]
         for row in zip(*columns, strict=True):
-            shown.add_row(*("" if value is None else printable(_plain(value)) for value in row))
+            shown.add_row(*("" if value is None else printable(as_text(value)) for value in row))
         left -= batch.num_rows
         if left < 0:
             break
@@ -151,4 +148,4 @@ def _print(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
         console.print(f"… and more than {_SHOWN_ROWS} rows: use LIMIT, or --format csv", style="dim")
 
 
-_WRITERS = {Format.CSV: _csv, Format.JSON: _json, Format.NDJSON: _ndjson, Format.PARQUET: _parquet, Format.TABLE: _csv}
+_WRITERS = {Format.CSV: _csv, Format.JSON: _json, Format.NDJSON: _ndjson, Format.PARQUET: _parquet}

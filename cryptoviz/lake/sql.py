@@ -20,7 +20,7 @@ _READ_ONLY = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 _MEMORY_LIMIT = "1GB"  # a page's query must not take the laptop's memory
 _POSITION = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.MULTILINE)
 _FROM_STORE = "AWS Error"  # in every error of Arrow's S3 client
-_NOT_IN_ARROW = re.compile(r"\b(UHUGEINT|BIGNUM|VARINT|BIT)\b")  # DuckDB exports their storage, or a wrapped number
+_NOT_IN_ARROW = re.compile(r"\b(UHUGEINT|BIGNUM|VARINT|BIT|TIME WITH TIME ZONE)\b")  # DuckDB exports their storage, a wrapped number, no zone
 _OF_DUCKDB = re.compile(r"[A-Z][A-Za-z ]* Error: ")
 
 T = TypeVar("T")
