@@ -43,7 +43,7 @@ def ray_on(num_cpus: int, namespace: str, object_store_bytes: int = 128 << 20) -
     with log.open("wb") as output:
         head = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
-        eventually(lambda: b"Ray runtime started" in log.read_bytes() or head.poll() is not None, 60, 0.1)
+        eventually(lambda: b"Ray runtime started" in log.read_bytes() or head.poll() is not None, 120, 0.1)
         assert head.poll() is None, log.read_text()
         ray.init(address=f"{NODE}:{gcs}", namespace=namespace, log_to_driver=False, configure_logging=False)
         try:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from cryptoviz.lake.cell import S3Cell
 from cryptoviz.lake.objects import S3Access, minio_client
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
 from spark_jobs.job import PLAN
+from spark_jobs.lease import Holder
 from spark_jobs.maintenance_round import run_round
 from spark_jobs.maintenance_steps import STEPS, RoundContext
 from spark_jobs.plan import BatchPlan
@@ -30,6 +32,7 @@ from tests.chaos.rig import Figures, Load, Progress, assert_same_sets, rows_comm
 from tests.chaos.test_two_jobs import other_home, start_when_free
 from tests.helpers import eventually
 from tests.lake import NAMESPACE, Feed, engines, host_lake, lake_settings
+from tests.lake_apart import lake_apart
 from tests.lake_files import TOPIC, TableWriter, delta_rows, object_store, plain_rows, price_rows
 from tests.raycluster import ray_on
 
@@ -145,31 +148,46 @@ def stop_tree(pid: int) -> list[psutil.Process]:
     return family
 
 
+def holder_home(settings: Settings) -> str:
+    """The home of the pipeline that holds the lake's lease."""
+    seen = S3Cell(S3Access.of(settings.s3), settings.s3.lake_bucket, "_leases/lake.json").read()
+    assert seen is not None
+    return Holder.from_json(seen.content).home
+
+
 def drivers_pause(tmp_path: Path, pause_s: float, lease_s: float) -> None:
     """Stopped for longer than its lease: another pipeline takes over meanwhile, and the first, continued, says so and writes nothing."""
     settings = lake_settings(tmp_path / "one", lease_s=lease_s)
+    theirs = other_home(settings, tmp_path / "two")
     figures = Figures(f"fault 30, {pause_s:.0f} s")
     # Twice the CPUs of one job: those of the stopped one stay taken.
-    with engines(settings), ray_on(4, NAMESPACE) as cluster:
+    with engines(settings), ray_on(4, NAMESPACE) as cluster, lake_apart(cluster, theirs, "lake-1") as second:
         feed = Feed(settings)
-        first, second = host_lake(cluster, settings, "lake-0"), host_lake(cluster, other_home(settings, tmp_path / "two"), "lake-1")
+        first = host_lake(cluster, settings, "lake-0")
         first.start()
         with Load(feed):
             eventually(lambda: rows_committed(settings) > 0, 60)
+            overtaken = pause_s > lease_s + 1
             stopped = stop_tree(first.probe().pid)
-            try:
-                overtaken = pause_s > lease_s + 1
-                fault = Progress(settings, [feed])
-                woken = threading.Timer(pause_s, lambda: [one.resume() for one in stopped])
-                woken.start()
+            fault = Progress(settings, [feed])
+
+            def wake() -> None:
+                """On a slow machine the other may need longer than the pause to take the lease; Spark starts after that."""
+                threading.Event().wait(pause_s)
+                try:
+                    if overtaken:
+                        eventually(lambda: holder_home(settings) == str(theirs.home), 60)
+                finally:
+                    for one in stopped:
+                        with contextlib.suppress(psutil.NoSuchProcess):
+                            one.resume()
+
+            with ThreadPoolExecutor(1) as waker:
+                woken = waker.submit(wake)
                 if overtaken:
                     start_when_free(second)
                     figures.add("taken over", fault.made())
-                woken.join()
-            finally:
-                for one in stopped:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        one.resume()
+                woken.result()
             if overtaken:
                 seen = eventually(lambda: not (seen := first.probe()).healthy and seen, 60)
                 assert "another lake job" in seen.message

@@ -13,6 +13,7 @@ from spark_jobs.lease import LeaseHeld
 from tests.chaos.rig import ROUNDS, Figures, Load, Progress, assert_same_sets, rows_committed
 from tests.helpers import eventually, free_port
 from tests.lake import Feed, LakeHost, engines, host_lake, lake_settings, ray_cluster, say
+from tests.lake_apart import LakeApart
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 
@@ -49,7 +50,7 @@ def test_of_two_lake_jobs_one_works_and_the_other_says_who(tmp_path: Path) -> No
     figures.tell()
 
 
-def start_when_free(host: LakeHost) -> None:
+def start_when_free(host: LakeHost | LakeApart) -> None:
     """As the controller does: again and again."""
 
     def started() -> bool:
