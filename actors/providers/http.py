@@ -171,12 +171,17 @@ class HttpFetcher:
             result = self._parse(response, parse)
         except CryptoVizError as error:
             details = {name: self._clean(value) if type(value) is str else value for name, value in error.details.items()}
-            cleaned = type(error)(self._clean(error.message), **details)
-            self._record(note, str(error.details.get("reason", FallbackReason.BAD_PAYLOAD)), cleaned.message)
-            raise cleaned from None
+            failed = type(error)(self._clean(error.message), **details)
+            self._record(note, str(error.details.get("reason", FallbackReason.BAD_PAYLOAD)), failed.message)
         except asyncio.CancelledError:
             self._record(note, FallbackReason.TIMEOUT, "the poll's time was over")
             raise
+        else:
+            return self._good(note, result, shorten)
+        # Outside of the handler: the first error, whose frames hold the decoded body, is not kept as this one's context.
+        raise failed
+
+    def _good(self, note: _Note, result: T, shorten: Callable[[bytes], bytes] | None) -> T:
         if shorten is not None and len(note.body) > MAX_RECORDED_BODY_BYTES:
             note.body = shorten(bytes(note.body))
         self._record(note, "ok", None)

@@ -108,7 +108,8 @@ class EmbeddedValkey(EmbeddedEngine):
         }
         configuration = self.folder / "valkey.conf"
         write_private(configuration, "".join(f"{key} {_quoted(value)}\n" for key, value in options.items()))
-        return [str(program), configuration.name]
+        # By a path without the home's name: Valkey takes `*`, `?` and `[` for a pattern, finds no file, and would start without a password.
+        return [str(program), f"/proc/self/cwd/{configuration.name}"]
 
     def ask(self) -> tuple[str, Mapping[str, float]]:
         """PING."""

@@ -292,7 +292,8 @@ async def test_component_runs_rounds_in_a_child_and_so_does_the_operation(store:
     assert "merged 0 files" in done.message
     secret = store.s3.secret_key.get_secret_value()
     assert secret not in (store.log_dir / "maintenance.log").read_text()
-    assert not [path for path in store.run_dir.rglob("*") if path.is_file() and secret in path.read_text()]
+    holders = [path for path in store.run_dir.rglob("*") if path.is_file() and secret in path.read_text()]
+    assert [(path.name, path.stat().st_mode & 0o777) for path in holders] == [("minio.password", 0o600)]  # MinIO's own, made by its start
 
 
 def test_lost_object_store_is_told_and_nothing_is_lost(store: Settings) -> None:
