@@ -84,8 +84,13 @@ def _check_extra_assets(assets: Sequence[Asset]) -> None:
 
 def _check_table(table: Sequence[Asset]) -> None:
     symbols: dict[str, Asset] = {}
+    names: dict[str, Asset] = {}
     ids: dict[tuple[str, str], Asset] = {}
     for asset in table:
+        other = names.setdefault(asset.asset_id.lower(), asset)
+        if other is not asset:
+            both = f"the asset_ids {other.asset_id!r} and {asset.asset_id!r} differ in capitals only"
+            raise _error(_ASSETS, f"{_ASSETS}: {both}: valid is {other.asset_id!r}, which extends that asset, or another id")
         other = symbols.setdefault(asset.symbol.lower(), asset)
         if other is not asset:
             both = f"assets {other.asset_id!r} and {asset.asset_id!r} both have the symbol {asset.symbol!r}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from cryptoviz.errors import SettingsError
@@ -67,12 +68,20 @@ def read_dotenv(settings_cls: type[BaseSettings]) -> dict[str, str | None]:
     """What the `.env` file in the working directory sets; nothing without one.
 
     Raises:
-        SettingsError: it is not UTF-8, with or without a mark at its beginning.
+        SettingsError: it is not UTF-8, with or without a mark at its beginning, or holds a line that sets nothing.
     """
     path = Path(str(settings_cls.model_config.get("env_file") or ""))
     if not path.is_file():
         return {}
     try:
+        with path.open(encoding=DOTENV_ENCODING) as file:
+            for binding in parse_stream(file):
+                # The library leaves such a line out. What it holds is not shown: it may be a key.
+                if binding.error or "\0" in binding.original.string:
+                    message = (
+                        f"{path.absolute()}: line {binding.original.line} cannot be read: valid is NAME=value, with quotes in pairs, or # comment"
+                    )
+                    raise SettingsError(message, setting=str(path))
         return dict(dotenv_values(path, encoding=DOTENV_ENCODING))
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1

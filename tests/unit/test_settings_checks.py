@@ -280,3 +280,31 @@ def test_a_file_from_a_parent_is_checked_too(tmp_path: Path) -> None:
     path.write_text(json.dumps({"collect": {"providers": ["kraken", "kraken"]}}))
     with pytest.raises(SettingsError, match="more than once"):
         load_settings_file(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b'A=1\nCOINMARKETCAP_API_KEY="abcdef\nCRYPTO_LIST=bitcoin\n', 2),
+        (b"CRYPTOVIZ_COLLECT__TICK_S 5\n", 1),
+        (b"# comment\n\nCRYPTOVIZ_COLLECT__TICK_S: 5\n", 3),
+        ("CRYPTO_LIST=bitcoin\n".encode("utf-16-le"), 1),
+    ],
+)
+def test_a_line_of_a_dotenv_that_sets_nothing_is_refused_and_not_shown(content: bytes, line: int) -> None:
+    Path(".env").write_bytes(content)
+    message = refused()
+    assert f"line {line} cannot be read: valid is NAME=value" in message
+    assert "abcdef" not in message
+
+
+def test_every_form_of_a_dotenv_line_is_read() -> None:
+    Path(".env").write_bytes(b"# c\r\n\r\nexport CRYPTO_LIST = 'bitcoin' # c\r\nOTHER\r\nX=\"a\r\nb\"\r\nCRYPTOVIZ_COLLECT__TICK_S=5\r\n")
+    settings = load_settings()
+    assert (settings.crypto_list, settings.collect.tick_s) == (("bitcoin",), 5.0)
+
+
+def test_asset_ids_that_differ_in_capitals_only_are_refused() -> None:
+    message = refused(extra_assets=[coin(asset_id="Bitcoin", symbol="BTC2")])
+    assert "'bitcoin'" in message
+    assert "'Bitcoin'" in message
