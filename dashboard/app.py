@@ -8,6 +8,7 @@ import panel as pn
 from bokeh.settings import settings as bokeh_settings
 
 from dashboard.access import LIVENESS_PATH, Access
+from dashboard.builds import PageBuilds
 from dashboard.gate import LivenessHandler, guard, use_own_handlers
 from dashboard.hub import Hub
 from dashboard.pages.root import RootPage
@@ -18,7 +19,7 @@ _UNUSED_SESSION_MS = 15_000
 """A browser that lost its connection finds its session again within this time."""
 
 
-def make_server(hub: Hub, unused_session_ms: int = _UNUSED_SESSION_MS) -> Any:
+def make_server(hub: Hub, unused_session_ms: int = _UNUSED_SESSION_MS, builds: PageBuilds | None = None) -> Any:
     """A Bokeh server that is bound but not started: `start` and its `io_loop` are the caller's."""
     pn.extension("tabulator", notifications=True, reconnect=True, throttled=True, browser_info=False)
     settings = hub.settings
@@ -43,5 +44,5 @@ def make_server(hub: Hub, unused_session_ms: int = _UNUSED_SESSION_MS) -> Any:
         verbose=False,
         admin=False,
     )
-    guard(server, Access.of(settings), hub.builds)
+    guard(server, Access.of(settings), builds or PageBuilds())
     return server

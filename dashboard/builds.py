@@ -1,7 +1,4 @@
-"""How many pages are built at once, and how many browsers wait for theirs: both bounded, because a build keeps the event loop busy.
-
-A page is built in steps: its frame for the answer to the request, each card after the browser has drawn that. Every step takes a turn.
-"""
+"""How many pages are built at once, and how many browsers wait for theirs: both bounded, because a build keeps the event loop busy."""
 
 from __future__ import annotations
 
@@ -29,13 +26,13 @@ class PageBuilds:
         self.refused = 0
 
     @asynccontextmanager
-    async def turn(self, *, bounded: bool = True) -> AsyncIterator[None]:
-        """Wait for a turn and hold it. Steps of a page that is open already wait without a bound: their number is that of the pages.
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn and hold it.
 
         Raises:
             QueueFull: as many wait already as may.
         """
-        if bounded and self.waiting >= self._most:
+        if self.waiting >= self._most:
             self.refused += 1
             raise QueueFull(f"{self.waiting} pages wait to be built already", queue="page builds", limit=self._most)
         self.waiting += 1

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.settings import Settings
-from dashboard.builds import PageBuilds
 from dashboard.control_feed import ControlFeed, ControlService
 from dashboard.feed import LiveFeed
 from dashboard.history import History, HistorySource
@@ -31,7 +30,6 @@ class Hub:
     history: History
     connect: Callable[[], ControlService]
     feeds: tuple[LiveFeed | ControlFeed, ...]
-    builds: PageBuilds = field(default_factory=PageBuilds)
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_ACTION_WORKERS, thread_name_prefix="actions"))
 
     @classmethod

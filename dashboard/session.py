@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -42,20 +42,17 @@ class Session:
         self._pending = threading.Event()
         self._closed = threading.Event()
         self._ready = False
-        self._first: Sequence[Callable[[], None]] = ()
         self._waiting: list[Callable[[], None]] = []
         self._lock = threading.Lock()  # guards the two above
         self._unsubscribe: Callable[[], None] = lambda: None
         self.delivery = Delivery(lambda: time.monotonic() * 1000, self.now_ms, self._run_pull)
 
-    def open(self, pull: Callable[[], bool], first: Sequence[Callable[[], None]] = ()) -> None:
-        """As soon as the browser is ready, call those of `first`, each in its turn among all pages, then `pull` after each change and once a second.
+    def open(self, pull: Callable[[], bool]) -> None:
+        """Call `pull` on the session's loop after each change of the shared state, and once a second, as soon as the browser is ready.
 
-        All on the session's loop. `pull` says whether it changed the page; it is not called while the browser has yet to show what an earlier call
-        changed.
+        It says whether it changed the page. It is not called while the browser has yet to show what an earlier call changed.
         """
         self._pull = pull
-        self._first = first
         self._unsubscribe = self.hub.wakeups.subscribe(self._wake)
         pn.state.add_periodic_callback(self._run_pull, period=self.PULL_MS)
         pn.state.onload(self._begin)
@@ -112,18 +109,9 @@ class Session:
         with self._lock:
             self._ready = True
             waiting, self._waiting = self._waiting, []
-        self._doc.add_next_tick_callback(self._build)
         for call in waiting:
             self._later(call)
-        self._wake()
-
-    async def _build(self) -> None:
-        for step in self._first:
-            async with self.hub.builds.turn(bounded=False):
-                if self._closed.is_set():
-                    return
-                with set_curdoc(self._doc), pn.io.hold(self._doc):
-                    step()
+        self._run_pull()
 
     def _wake(self) -> None:
         if not self._pending.is_set():

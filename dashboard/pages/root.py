@@ -47,12 +47,12 @@ class RootPage:
         self._flashing = False
         self._header = markup(css_class="cv-header-pane", sizing_mode="stretch_width")
         self._banner = markup(css_class="cv-banner-pane", sizing_mode="stretch_width", visible=False)
-        self._link = link
-        self._coins: CoinTable | None = None
-        self._panel: CoinPanel | None = None
-        self._history: HistoryTable | None = None
-        self._grid = stack(css_class="cv-market")
-        self._market = stack(self._grid, css_class="cv-place")
+        self._coins = CoinTable(session, self._choose)
+        self._panel = CoinPanel(session, link.coin, link.interval, self._remember)
+        self._history = HistoryTable(session, link.coin)
+        self._coins.choose(link.coin)
+        grid = stack(self._coins.view, self._panel.view, self._history.view, self._history.statistics, css_class="cv-market")
+        self._market = stack(grid, css_class="cv-place")
         self._pipeline: PipelinePage | None = None
         self._pipeline_place = stack(css_class="cv-place")
         self._tabs = pmui.TabMenu(items=[view.capitalize() for view in VIEWS], active=VIEWS.index(link.view), css_classes=["cv-tabs"], sx=_TABS)
@@ -74,26 +74,9 @@ class RootPage:
             self.view.busy = self._banner.param.loading
         self._turn()
         self._refresh_frame()
-        # Not before the browser has drawn: a patch for what is not there yet is an error in its console. And the cards come one by one, so that no
-        # page keeps the loop from others for as long as all of it takes.
-        pn.state.onload(lambda: session.open(self.pull, (self._add_coins, self._add_panel, self._add_history)))
-
-    def _add_coins(self) -> None:
-        coins = CoinTable(self._session, self._choose)
-        coins.choose(self._link.coin)
-        coins.refresh(live=False)
-        self._grid.append(coins.view)
-        self._coins = coins
-
-    def _add_panel(self) -> None:
-        self._panel = panel = CoinPanel(self._session, self._link.coin, self._link.interval, self._remember)
-        self._grid.append(panel.view)
-        self._session.later(panel.refresh)
-
-    def _add_history(self) -> None:
-        self._history = history = HistoryTable(self._session, self._link.coin)
-        self._grid.extend([history.view, history.statistics])
-        history.refresh()
+        self._coins.refresh(live=False)
+        # Not before the browser has drawn: a patch for a table that is not there yet is an error in its console.
+        pn.state.onload(lambda: session.open(self.pull))
 
     def pull(self) -> bool:
         """Bring the page to the state as it is; whether that may have changed it."""
@@ -101,17 +84,17 @@ class RootPage:
         now_ms = self._session.now_ms()
         live, news = seen[0] != self._seen[0], seen != self._seen
         after_flash = self._flashing and now_ms - self._pulled_ms >= _FLASH_MS
-        if self._view == "market" and self._history is not None:
+        if self._view == "market":
             self._history.refresh()
         if not news and not after_flash:
             return False
         self._seen, self._pulled_ms, self._flashing = seen, now_ms, news
         self._refresh_frame()
         if self._view == "market":
-            if self._coins is not None:
-                self._coins.refresh(live=live)
-            if live and self._panel is not None:
-                self._panel.refresh()
+            self._coins.refresh(live=live)
+            if live:
+                # In a turn of its own: the first time it makes the chart, and other pages need the loop too.
+                self._session.later(self._panel.refresh)
         elif self._pipeline is not None:
             self._pipeline.refresh()
         return True
@@ -129,9 +112,9 @@ class RootPage:
             self._banner.param.update(object=banner, visible=bool(banner))
 
     def _choose(self, coin: str) -> None:
-        for card in (self._coins, self._panel, self._history):
-            if card is not None:
-                card.choose(coin)
+        self._coins.choose(coin)
+        self._panel.choose(coin)
+        self._history.choose(coin)
         self._remember()
 
     @property
@@ -154,8 +137,7 @@ class RootPage:
 
     def _remember(self) -> None:
         """Write the choice into the address, so that it can be shared."""
-        panel = self._panel
-        link = self._link = Link(panel.coin if panel else self._link.coin, panel.interval if panel else self._link.interval, self._view)
+        link = Link(self._panel.coin, self._panel.interval, self._view)
         if pn.state.location is not None:
             pn.state.location.search = link.query()
 

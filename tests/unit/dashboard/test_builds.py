@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +60,7 @@ async def test_a_build_that_fails_or_is_given_up_frees_its_turn() -> None:
 @pytest.mark.filterwarnings("ignore:Both 'variant' and 'button_style' were provided:PendingDeprecationWarning")
 def test_twenty_first_visits_at_once_are_built_in_turns_while_health_answers(tmp_path: Path) -> None:
     builds = PageBuilds(at_once=1, waiting=8)
-    with a_hub(tmp_path) as hub, serving(replace(hub, builds=builds)):
+    with a_hub(tmp_path) as hub, serving(hub, builds=builds):
         port = hub.settings.dashboard.port
         head = f"HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
         with ThreadPoolExecutor(21) as pool:
@@ -88,7 +87,7 @@ def test_twenty_first_visits_at_once_are_built_in_turns_while_health_answers(tmp
 def test_open_pages_are_built_in_turns_too(tmp_path: Path) -> None:
     # Eight WebSockets at once for sessions that the server does not know, as after its restart: each has its page built.
     builds = PageBuilds(at_once=1, waiting=8)
-    with a_hub(tmp_path) as hub, serving(replace(hub, builds=builds)):
+    with a_hub(tmp_path) as hub, serving(hub, builds=builds):
         port = hub.settings.dashboard.port
 
         async def opened() -> str:
