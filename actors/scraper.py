@@ -18,6 +18,7 @@ from actors.rawsink import RawSink
 from cryptoviz.clock import SystemClock, steady_ms, utc_ms
 from cryptoviz.components import Probe
 from cryptoviz.log import configure_logging, get_logger, log_to_file
+from cryptoviz.plans import cost_of
 from cryptoviz.providers import BreakerState, IdsStatus, ScraperStatus
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
@@ -81,7 +82,9 @@ class ScraperActor:
         log_to_file(settings, component)
         transport = KafkaTransport(settings.kafka, settings.kafka.raw_topic, f"cryptoviz-scraper-{self._name}", PublishedBatches())
         events = _RawEvents()
-        self._publisher = Publisher(component, transport, settings.collect.queue_ticks, events)
+        # A provider that is asked coin by coin makes an exchange of each.
+        exchanges_a_tick = cost_of(self._name, len(settings.assets)).calls
+        self._publisher = Publisher(component, transport, settings.collect.queue_ticks * exchanges_a_tick, events)
         recorder = events.sink = RawSink(self._publisher, settings.kafka.max_record_bytes)
         guards = build_guards(self._name, settings, self._clock)
         self._provider = build_provider(self._name, settings, self._clock, recorder, guards.limiter)
