@@ -58,8 +58,10 @@ class Transport(Protocol):
 class Publisher:
     """Owns the queue and the thread. `offer` is safe from any thread; `events` are told from the publisher's thread."""
 
-    def __init__(self, name: str, transport: Transport, limit: int, events: PublisherEvents) -> None:
+    def __init__(self, name: str, transport: Transport, limit: int, events: PublisherEvents, together: int = 1) -> None:
+        """`together`: how many waiting batches may go into one transaction, under the identity of the last."""
         self._name = name
+        self._together = together
         self._transport = transport
         self._limit = limit
         self._events = events
@@ -183,10 +185,20 @@ class Publisher:
         with self._changed:
             while not self._queue and not self._closing:
                 self._changed.wait()
-            self._in_flight = self._queue.popleft() if self._queue else None
+            taken = [self._queue.popleft() for _ in range(min(self._together, len(self._queue)))]
+            self._in_flight = _merged(taken) if taken else None
             self._in_flight_since_s = time.monotonic()
             self.stats.queue = len(self._queue)
             return self._in_flight
+
+
+def _merged(batches: Sequence[Batch]) -> Batch:
+    """One transaction of all: in flight it stays as it is, so that the last identity tells whether all were published."""
+    if len(batches) == 1:
+        return batches[0]
+    messages = tuple(message for batch in batches for message in batch.messages)
+    notes = tuple(note for batch in batches for note in batch.notes)
+    return Batch(batches[-1].identity, max(batch.tick_ts for batch in batches), messages, notes)
 
 
 def _without(batch: Batch, refused: Sequence[Refused]) -> Batch:

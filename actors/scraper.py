@@ -84,7 +84,7 @@ class ScraperActor:
         events = _RawEvents()
         # A provider that is asked coin by coin makes an exchange of each.
         exchanges_a_tick = cost_of(self._name, len(settings.assets)).calls
-        self._publisher = Publisher(component, transport, settings.collect.queue_ticks * exchanges_a_tick, events)
+        self._publisher = Publisher(component, transport, settings.collect.queue_ticks * exchanges_a_tick, events, together=exchanges_a_tick)
         recorder = events.sink = RawSink(self._publisher, settings.kafka.max_record_bytes)
         guards = build_guards(self._name, settings, self._clock)
         self._provider = build_provider(self._name, settings, self._clock, recorder, guards.limiter)
