@@ -78,9 +78,11 @@ def read_dotenv(settings_cls: type[BaseSettings]) -> dict[str, str | None]:
             for binding in parse_stream(file):
                 # The library leaves such a line out. What it holds is not shown: it may be a key.
                 if binding.error or "\0" in binding.original.string:
-                    message = (
-                        f"{path.absolute()}: line {binding.original.line} cannot be read: valid is NAME=value, with quotes in pairs, or # comment"
-                    )
+                    text = binding.original.string
+                    line = binding.original.line + text[: len(text) - len(text.lstrip())].count(
+                        "\n"
+                    )  # the library counts blank lines to what follows
+                    message = f"{path.absolute()}: line {line} cannot be read: valid is NAME=value, with quotes in pairs, or # comment"
                     raise SettingsError(message, setting=str(path))
         return dict(dotenv_values(path, encoding=DOTENV_ENCODING))
     except UnicodeDecodeError as error:
