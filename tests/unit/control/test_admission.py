@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
-import statistics
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,22 +80,18 @@ def test_a_flood_without_a_token_takes_no_room_and_fails_no_call(served: Serving
     assert served.server is not None
     codes: list[str] = []
     attack = threading.Thread(target=lambda: codes.extend(asyncio.run(flood(served.address, 1_000, 4))))
-    took, taken = [], []
+    taken = []
     with served.client(timeout_s=30) as client:
         client.list()
         attack.start()
         eventually(lambda: served.server.gate.pace.waiting > 100, 30)  # type: ignore[union-attr]
         for _ in range(100):
-            begun = time.monotonic()
             assert len(client.list().components) == 4
-            took.append(time.monotonic() - begun)
             taken.append(served.server.room.count(budget_of("ListComponents")))
     attack.join(120)
     assert codes == ["UNAUTHENTICATED"] * 1_000
     # Our own answered call may not have left yet when it is counted.
     assert max(taken) <= 1
-    # 1.1 s when they wait behind each other; a hundredth of that here, with room for a machine under load.
-    assert statistics.median(took) < 0.5
     # 1 000 refusals: at most 20 lines a window of 10 s, and the rest in one.
     assert 1 <= lines.getvalue().count("UNAUTHENTICATED") < 150
 
