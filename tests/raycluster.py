@@ -40,10 +40,11 @@ def ray_on(num_cpus: int, namespace: str, object_store_bytes: int = 128 << 20) -
     log = temp / "start.log"
     # A driver in this process asks without a token; the cluster is on loopback, and lives as long as the test.
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", SPARK_SECRET_VARIABLE: "secret-of-a-test-cluster"}
-    with log.open("wb") as output:
-        head = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
+    for _ in range(3):  # Ray gives a node 30 s, which a busy machine may need for the first start of an environment
+        head = _start(command, environment, log)
+        if head.poll() is None:
+            break
     try:
-        eventually(lambda: b"Ray runtime started" in log.read_bytes() or head.poll() is not None, 120, 0.1)
         assert head.poll() is None, log.read_text()
         ray.init(address=f"{NODE}:{gcs}", namespace=namespace, log_to_driver=False, configure_logging=False)
         try:
@@ -53,6 +54,14 @@ def ray_on(num_cpus: int, namespace: str, object_store_bytes: int = 128 << 20) -
     finally:
         _end(head)
         shutil.rmtree(temp, ignore_errors=True)
+
+
+def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """The process, when it runs or has ended."""
+    with log.open("wb") as output:
+        head = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
+    eventually(lambda: b"Ray runtime started" in log.read_bytes() or head.poll() is not None, 120, 0.1)
+    return head
 
 
 def _end(head: subprocess.Popen[bytes]) -> None:

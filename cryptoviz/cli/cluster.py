@@ -40,6 +40,8 @@ __all__ = ["ClusterRecord", "end_leftovers", "forget_cluster", "launch_controlle
 _CLUSTER_VARIABLE = "CRYPTOVIZ_CLUSTER"
 """In the environment of every process of Ray's: the home that it belongs to."""
 _START_TIMEOUT_S = 60.0
+_START_ATTEMPTS = 3
+_STARTED, _TOO_SLOW = b"Ray runtime started", b"timed out during startup"
 _STOP_TIMEOUT_S = 12.0  # the guard's own grace, and the time it has to kill
 _LAUNCH_TIMEOUT_S = 90.0
 _LEFTOVER_ROUNDS = 3  # a process may start another while it is looked for
@@ -92,6 +94,17 @@ def start_ray(settings: Settings, leash: Leash | None = None) -> ClusterRecord:
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     dump_settings_file(settings, settings_file(settings))
+    for _ in range(_START_ATTEMPTS - 1):
+        with contextlib.suppress(_RayTooSlow):
+            return _start_once(settings, leash)
+    return _start_once(settings, leash)
+
+
+class _RayTooSlow(EngineUnavailable):
+    """The node was not up within Ray's own 30 s, which no option changes. A second start finds the files of the first in memory."""
+
+
+def _start_once(settings: Settings, leash: Leash | None) -> ClusterRecord:
     log_file = settings.log_dir / "ray.log"
     end_leftovers(settings)
     folder = make_ray_folder(settings)
@@ -109,10 +122,12 @@ def start_ray(settings: Settings, leash: Leash | None = None) -> ClusterRecord:
     record = ClusterRecord(ProcessIdentity.of(process.pid), host_port(settings.ray.node_ip, settings.ray.gcs_port))
     _record_file(settings).write_bytes(orjson.dumps(asdict(record)))
     deadline = time.monotonic() + _START_TIMEOUT_S
-    while b"Ray runtime started" not in log_file.read_bytes():
+    while _STARTED not in log_file.read_bytes():
         if process.poll() is not None or time.monotonic() > deadline:
+            message = f"Ray did not start ({log_file}):\n{tail(log_file, 12)}"
+            too_slow = _TOO_SLOW in log_file.read_bytes()
             stop_ray(settings, record)
-            raise EngineUnavailable(f"Ray did not start ({log_file}):\n{tail(log_file, 12)}", engine="ray", address=record.address)
+            raise (_RayTooSlow if too_slow else EngineUnavailable)(message, engine="ray", address=record.address)
         time.sleep(0.1)
     return record
 

@@ -1,0 +1,51 @@
+"""Starts of Ray that fail, with a program in place of `ray start` that says what Ray does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cryptoviz.cli import cluster
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.settings import Settings, load_settings
+
+TOO_SLOW = "Exception: The current node timed out during startup. This could happen because ..."
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(home=tmp_path / "home")
+
+
+def ray_says(monkeypatch: pytest.MonkeyPatch, starts: Path, *texts: str) -> None:
+    """The first start prints the first text, and so on; one that began well goes on running."""
+    cases = "".join(f"{number}) echo '{text}';;" for number, text in enumerate(texts, 1))
+    script = (
+        f"echo start >> {starts}; case $(wc -l < {starts}) in {cases} esac; case $(wc -l < {starts}) in {len(texts)}) exec sleep 60;; esac; exit 1"
+    )
+    monkeypatch.setattr(cluster, "_ray_command", lambda *_: ["sh", "-c", script])
+
+
+def test_a_node_that_was_too_slow_is_started_again(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = tmp_path / "starts"
+    ray_says(monkeypatch, starts, TOO_SLOW, TOO_SLOW, "Ray runtime started.")
+    record = cluster.start_ray(settings)
+    try:
+        assert record.process.is_alive
+        assert starts.read_text() == "start\n" * 3
+    finally:
+        assert cluster.stop_ray(settings, record)
+    assert not record.process.is_alive
+
+
+@pytest.mark.parametrize(("text", "count"), [(TOO_SLOW, 3), ("ConnectionError: a port is taken", 1)])
+def test_a_node_that_never_comes_up_is_an_error_with_the_end_of_its_log(
+    settings: Settings, tmp_path: Path, text: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = tmp_path / "starts"
+    ray_says(monkeypatch, starts, *[text] * 3, "Ray runtime started.")
+    with pytest.raises(EngineUnavailable, match=f"(?s)Ray did not start.*{text[:20]}"):
+        cluster.start_ray(settings)
+    assert starts.read_text() == "start\n" * count
+    assert cluster.read_record(settings) is None
