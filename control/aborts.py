@@ -37,13 +37,16 @@ async def busy(context: Any, message: str, operation_id: str) -> NoReturn:
 async def refuse(context: Any, code: grpc.StatusCode, message: str, detail: Message | None = None) -> NoReturn:
     """End the call with `code`, a message that is cut to a few hundred characters, and a detail."""
     message = _clip(redact(message), _MAX_MESSAGE)
-    if detail is None:
-        await context.abort(code, message)
-    else:
+    trailing: tuple[tuple[str, bytes], ...] = ()
+    if detail is not None:
         packed = any_pb2.Any()
         packed.Pack(detail)
         status = status_pb2.Status(code=code.value[0], message=message, details=[packed])
-        await context.abort(code, message, ((STATUS_DETAILS, status.SerializeToString()),))
+        trailing = ((STATUS_DETAILS, status.SerializeToString()),)
+    try:
+        await context.abort(code, message, trailing)
+    except grpc.aio.InternalError:  # gRPC has ended the call before, such as one whose message was too large
+        raise grpc.aio.AbortError from None
     raise AssertionError  # abort never returns
 
 

@@ -11,15 +11,15 @@ from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["MASK", "Redactor", "forget", "hide", "mask_urls", "redact", "redact_value"]
+__all__ = ["MASK", "Redactor", "forget", "hide", "mask_url", "mask_urls", "redact", "redact_value"]
 
 MASK = "********"
 
 _SCHEME = r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*:(?:\\?/){2})"
 # Greedy up to the last `@` before the path, as URL parsers split; a user without a password may be a token as well.
 _USERINFO = re.compile(_SCHEME + r"(?P<userinfo>[^\s/?#\"'<>\\]*)@")
-_KEY_WORDS = r"[\w.\-]*(?:api[_\-]?key|access[_\-]?key|auth|credential|key|pass|passwd|password|pwd|secret|sig|signature|token)[\w.\-]*"
-_PARAMETER = re.compile(rf"(?P<name>[?&;]{_KEY_WORDS}=)(?P<value>[^&;#\s\"'<>]+)", re.IGNORECASE)
+_KEY_WORDS = r"[\w.\-]*(?:api[_\-]?key|access[_\-]?key|auth|credential|key|pass|passwd|password|pwd|jwt|secret|sig|signature|token)[\w.\-]*"
+_PARAMETER = re.compile(rf"(?P<name>[?&;#]{_KEY_WORDS}=)(?P<value>[^&;#\s\"'<>]+)", re.IGNORECASE)
 _NEVER_ESCAPED = re.compile(r"[A-Za-z0-9]+")
 # A shorter run stands in too many texts to say anything.
 _RUN = 4
@@ -34,6 +34,16 @@ def mask_urls(text: str) -> str:
     if "://" in text or ":\\/" in text:
         text = _USERINFO.sub(rf"\g<scheme>{MASK}@", text)
     return _PARAMETER.sub(rf"\g<name>{MASK}", text) if "=" in text else text
+
+
+def mask_url(value: str) -> str:
+    """As `mask_urls` for a text that is one URL as a whole: a password may then hold quotes, slashes and other characters that end a URL in a text.
+
+    All from `://` to the last `@` is masked, so that too much is hidden rather than too little.
+    """
+    scheme, separator, rest = value.partition("://")
+    _, at, address = rest.rpartition("@")
+    return mask_urls(f"{scheme}{separator}{MASK}@{address}") if separator and at else mask_urls(value)
 
 
 class Redactor:

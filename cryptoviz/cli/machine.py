@@ -20,7 +20,7 @@ from cryptoviz.doctor import examine
 from cryptoviz.errors import PreflightError
 from cryptoviz.home import Removed, foreign_reason, remove_data
 from cryptoviz.home_lock import HomeLock, engine_lock
-from cryptoviz.masking import MASK, mask_urls
+from cryptoviz.masking import MASK, mask_url
 from cryptoviz.services.engines import ENGINE_NAMES
 from cryptoviz.settings import Settings, load_settings
 from cryptoviz.settings.origin import setting_sources
@@ -122,7 +122,7 @@ def _shown(value: Any, show_secrets: bool) -> Any:
     if isinstance(value, SecretStr):
         text = value.get_secret_value()
         return text if show_secrets else MASK if text else ""
-    return mask_urls(value) if isinstance(value, str) and not show_secrets else value
+    return mask_url(value) if isinstance(value, str) and not show_secrets else value
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

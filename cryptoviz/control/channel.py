@@ -22,6 +22,8 @@ MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 
 _KEEPALIVE_TIME_MS = 30_000
 _KEEPALIVE_TIMEOUT_MS = 15_000
+_CONNECTIONS = 512
+_STREAMS = 256
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
@@ -46,9 +48,12 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_metadata_size", 8 * 1024),
     ("grpc.absolute_max_metadata_size", 8 * 1024),
     # More than all budgets of one connection together (`control.methods`), so that its streams never keep its calls waiting.
-    ("grpc.max_concurrent_streams", 256),
+    ("grpc.max_concurrent_streams", _STREAMS),
+    # As many as can be on their way: past the defaults of 1 000 and 3 000, gRPC cancels calls at random, those with the token too.
+    ("grpc.server.max_pending_requests", _CONNECTIONS * _STREAMS),
+    ("grpc.server.max_pending_requests_hard_limit", _CONNECTIONS * _STREAMS),
     # Sockets are file descriptors, of which the controller needs some for its own files.
-    ("grpc.max_allowed_incoming_connections", 512),
+    ("grpc.max_allowed_incoming_connections", _CONNECTIONS),
     # Of TLS, and of HTTP/2's first frames: a socket that says nothing is closed; two minutes by default.
     ("grpc.server_handshake_timeout_ms", 5_000),
     # Connections without a call; a client opens its next one by itself.

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, SecretStr
 
-from cryptoviz.masking import mask_urls
+from cryptoviz.masking import mask_url
 from cryptoviz.settings.addresses import url_with_brackets
 
 __all__ = ["AccessKey", "Secret", "SecretUrl", "Url", "secrets_in"]
@@ -22,7 +22,7 @@ class SecretUrl(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr(mask_urls(str(self)))
+        return repr(mask_url(str(self)))
 
 
 def _cut(value: Any) -> Any:

@@ -13,7 +13,7 @@ from pydantic_settings import SettingsError as UnreadableSetting
 
 from cryptoviz.assets import Asset, resolve_assets
 from cryptoviz.errors import SettingsError
-from cryptoviz.masking import hide, mask_urls
+from cryptoviz.masking import hide, mask_url, mask_urls
 from cryptoviz.settings.checks import check_settings
 from cryptoviz.settings.credentials import read_credentials, with_credentials
 from cryptoviz.settings.env_values import DotenvValues, EnvValues
@@ -187,12 +187,17 @@ def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -
         secret = any(word in name.lower() for word in ("secret", "password", "key", "token"))
         # A URL with odd characters may be any text.
         secret = secret or "visible ASCII" in first["msg"]
-        shown = "(hidden)" if secret or isinstance(first.get("input"), dict) else mask_urls(repr(first.get("input")))
+        shown = "(hidden)" if secret or isinstance(first.get("input"), dict) else _repr(first.get("input"))
         raise SettingsError(f"{name} is {shown}: {first['msg']}", setting=name) from None
     check_settings(settings)
     settings = with_credentials(settings, read_credentials(settings))
     hide(settings.secrets)
     return settings
+
+
+def _repr(value: Any) -> str:
+    """For an error: a text may be one URL as a whole."""
+    return repr(mask_url(value)) if isinstance(value, str) else mask_urls(repr(value))
 
 
 def _demo_overrides(given: Settings) -> dict[str, Any]:

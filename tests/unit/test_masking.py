@@ -15,7 +15,7 @@ from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus,
 from cryptoviz.control.convert import component_to_proto
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.log import configure_logging, get_logger
-from cryptoviz.masking import MASK, Redactor, hide, mask_urls
+from cryptoviz.masking import MASK, Redactor, hide, mask_url, mask_urls
 
 AWKWARD = "CG-a'b\"c\\d/e+f%g&h<i>j=k"
 PLAIN = "CG-canary0123456789"
@@ -88,12 +88,23 @@ def test_what_is_no_secret_stays() -> None:
         ("https://h/x?api_key=abc&ids=bitcoin", f"https://h/x?api_key={MASK}&ids=bitcoin"),
         ("https://h/x?ids=bitcoin&x_cg_demo_api_key=CG-1#top", f"https://h/x?ids=bitcoin&x_cg_demo_api_key={MASK}#top"),
         ("https://h/x?X-Amz-Signature=ab12&TOKEN=t", f"https://h/x?X-Amz-Signature={MASK}&TOKEN={MASK}"),
+        ("https://h/x?jwt=abc#token=t&n=1", f"https://h/x?jwt={MASK}#token={MASK}&n=1"),
         ("https://h:1/a@b?c=d", "https://h:1/a@b?c=d"),
         ("mail@example.org, a=b", "mail@example.org, a=b"),
     ],
 )
-def test_urls_lose_user_password_and_keys_and_nothing_else(text: str, masked: str) -> None:
+def test_urls_in_a_text_lose_user_password_and_keys_and_nothing_else(text: str, masked: str) -> None:
     assert mask_urls(text) == masked
+
+
+@pytest.mark.parametrize("password", ["LE'AK", 'LE"AK', "LE/AK", "LE#AK", "LE?AK", "LE@AK", "<LEAK>", "LE\\AK"])
+def test_a_value_that_is_a_url_loses_any_password(password: str) -> None:
+    assert mask_url(f"https://user:{password}@host:1/path?n=1") == f"https://{MASK}@host:1/path?n=1"
+
+
+@pytest.mark.parametrize("value", ["https://host:1/path?n=1", "kafka:9092", "user@host", ""])
+def test_a_value_without_a_secret_stays(value: str) -> None:
+    assert mask_url(value) == value
 
 
 def test_an_error_shows_no_secret_that_the_process_knows_also_behind_a_pickle() -> None:

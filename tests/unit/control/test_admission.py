@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 import pytest
-import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from control.admission import Pace, Room
@@ -21,7 +20,7 @@ from control.methods import SERVICES, Budget, budget_of
 from cryptoviz.control.channel import SERVER_OPTIONS
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
-from cryptoviz.log import configure_logging, log_path
+from cryptoviz.log import log_path
 from tests.helpers import eventually, eventually_async
 from tests.unit.control.serving import Serving, serving
 
@@ -39,14 +38,6 @@ def served(tmp_path: Path) -> Iterator[Serving]:
 def channel(served: Serving) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(served.address, options=OWN_CONNECTION) as channel:
         yield channel
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    written = io.StringIO()
-    configure_logging("INFO", written)
-    yield written
-    structlog.reset_defaults()
 
 
 def code_of(call: Any) -> str:
@@ -272,3 +263,10 @@ async def test_the_next_window_tells_again(lines: io.StringIO) -> None:
     log.refused("UNAUTHENTICATED", "peer")
     log.close()
     assert [line.split("event=")[1].split()[0] for line in lines.getvalue().splitlines()] == ["call", "calls_refused", "call"]
+
+
+def test_no_call_is_cancelled_for_calls_that_wait() -> None:
+    """gRPC cancels calls at random past its limit of pending ones, those with the token too: the limit is what all connections can have."""
+    options = dict(SERVER_OPTIONS)
+    most = options["grpc.max_allowed_incoming_connections"] * options["grpc.max_concurrent_streams"]
+    assert options["grpc.server.max_pending_requests"] == options["grpc.server.max_pending_requests_hard_limit"] == most

@@ -143,9 +143,11 @@ def test_unknown_names_are_not_found(served: Serving, channel: grpc.Channel, met
     assert error.details() == "no component 'zookeeper'; there are: engine, worker, reader/one, page"
 
 
-def test_a_megabyte_name_is_too_large(served: Serving, channel: grpc.Channel) -> None:
+def test_a_megabyte_name_is_too_large_and_no_fault_of_ours(served: Serving, channel: grpc.Channel, lines: io.StringIO) -> None:
     request = pb.GetComponentRequest(name="x" * 1_000_000)
     assert refusal(ControlServiceStub(channel).GetComponent, request, metadata=served.metadata()).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    eventually(lambda: "GetComponent" in lines.getvalue())
+    assert "call_failed" not in lines.getvalue()
 
 
 @pytest.mark.parametrize("payload", [b"\xff" * 40, b"\x0a\xff", b"\x0f", RANDOM[:2000]])
