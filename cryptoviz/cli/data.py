@@ -37,7 +37,7 @@ def query(
     from cryptoviz.cli.output import chosen_format, write_rows  # Arrow and DuckDB take a second to import: only when asked for
     from cryptoviz.lake import Lake
 
-    chosen = chosen_format(Format.JSON if as_json else form, output)
+    chosen = chosen_format(form, output, as_json=as_json)
     schema, batches = Lake(running_settings()).stream(sql, as_of=as_of)
     write_rows(schema, batches, chosen, output)
 

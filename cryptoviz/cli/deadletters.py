@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from cryptoviz.cli.operations import run_operation
+from cryptoviz.cli.options import refuse_before_subcommand, refuse_together
 from cryptoviz.cli.pipeline import running_settings
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.errors import EngineUnavailable, QueryError
@@ -58,7 +59,10 @@ def dead_letters(
 ) -> None:
     """Count them by reason, then show the newest."""
     if context.invoked_subcommand is not None:
+        refuse_before_subcommand(context)
         return
+    refuse_together(context, "--show", "--export", "--reason", "--since", "--limit")
+    refuse_together(context, "--export", "--json", "--limit")
     from cryptoviz.lake import Lake  # Arrow and DuckDB take a second to import: only when asked for
     from cryptoviz.lake.deadletters import Place
 

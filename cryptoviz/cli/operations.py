@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from cryptoviz.cli.options import refuse_before_subcommand
 from cryptoviz.cli.pipeline import running_settings
 from cryptoviz.cli.terminal import echo_json, printable, terminal
 from cryptoviz.cli.view import age
@@ -65,6 +66,7 @@ def follow(client: ControlClient, status: OperationStatus, *, as_json: bool = Fa
 def operations(context: typer.Context, as_json: Json = False) -> None:
     """Show the last hundred, the newest first."""
     if context.invoked_subcommand is not None:
+        refuse_before_subcommand(context)
         return
     with ControlClient.from_settings(running_settings()) as client:
         rows = client.operations.list()

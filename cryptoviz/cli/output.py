@@ -28,12 +28,17 @@ _WIDEST = 100_000
 _ENDINGS = {".csv": Format.CSV, ".json": Format.JSON, ".ndjson": Format.NDJSON, ".jsonl": Format.NDJSON, ".parquet": Format.PARQUET}
 
 
-def chosen_format(form: Format | None, output: Path | None, option: str = "--output") -> Format:
-    """The form that `--format` names, else the one of the file's ending, else a table.
+def chosen_format(form: Format | None, output: Path | None, option: str = "--output", *, as_json: bool = False) -> Format:
+    """The form that `--format` (or `--json`) names, else the one of the file's ending, else a table.
 
     Raises:
-        SettingsError: an ending that says nothing without `--format`, or that says another form than `--format`; a table for a file.
+        SettingsError: `--json` beside another form; an ending that says nothing without `--format`, or that says another form than `--format`; a
+            table for a file.
     """
+    if as_json:
+        if form not in (None, Format.JSON):
+            raise SettingsError(f"--json and --format {form} contradict each other: valid is one of them", setting="--format")
+        form = Format.JSON
     if output is None:
         return form or Format.TABLE
     if form is Format.TABLE:

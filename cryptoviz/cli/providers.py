@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cryptoviz.cli.options import refuse_before_subcommand
 from cryptoviz.cli.pipeline import running_settings
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.cli.view import age
@@ -38,6 +39,7 @@ def register(app: typer.Typer) -> None:
 def providers(context: typer.Context, as_json: Json = False) -> None:
     """Show every provider in order of preference."""
     if context.invoked_subcommand is not None:
+        refuse_before_subcommand(context)
         return
     with ControlClient.from_settings(running_settings()) as client:
         rows = client.providers()

@@ -37,3 +37,18 @@ def test_an_unknown_ending_is_refused(output: str) -> None:
 def test_an_ending_that_contradicts_the_form_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"ends in \.parquet, but --format says csv"):
         chosen_format(Format.CSV, Path("x.parquet"))
+
+
+@pytest.mark.parametrize("form", [Format.CSV, Format.TABLE, Format.NDJSON, Format.PARQUET])
+def test_json_beside_another_form_is_refused(form: Format) -> None:
+    with pytest.raises(SettingsError) as caught:
+        chosen_format(form, None, as_json=True)
+    assert caught.value.message == f"--json and --format {form} contradict each other: valid is one of them"
+    assert caught.value.setting == "--format"
+
+
+def test_json_alone_and_beside_json() -> None:
+    assert chosen_format(None, None, as_json=True) is Format.JSON
+    assert chosen_format(Format.JSON, Path("x.json"), as_json=True) is Format.JSON
+    with pytest.raises(SettingsError, match=r"ends in \.csv"):
+        chosen_format(None, Path("x.csv"), as_json=True)
