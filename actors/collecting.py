@@ -11,6 +11,7 @@ import orjson
 
 from actors.batch import Batch, BatchSink, Message, Refused
 from actors.board import ClosedTick, TickBoard
+from actors.providers.failures import named
 from actors.recording import Recording
 from actors.unify import ReplaceBy, Rules, Unified, unify
 from cryptoviz.assets import Asset
@@ -266,7 +267,7 @@ class Collecting:
         elif self._gap_open:
             self._log.info("gap_ends", tick_ts=closed.tick_ts)
         self._gap_open = bool(unified.gaps) and expected
-        failing = [f"{name}: {result.message or 'no price'}" for name, result in closed.results.items() if not result.observations]
+        failing = [named(name, result.message or "no price") for name, result in closed.results.items() if not result.observations]
         self.stats.message = f"no price for {len(unified.gaps)} of {len(self._assets)} assets; {'; '.join(failing)}" if self._gap_open else ""
 
     def _count_gaps(self, asset_ids: Sequence[str]) -> None:

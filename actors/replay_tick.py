@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from actors.collecting import unified_of
 from actors.providers.base import BaseProvider
+from actors.providers.failures import unnamed
 from actors.providers.registry import provider_class
 from actors.recording import RecordedRules, RecordedTick
 from actors.replay_fetch import BASE_URL, RecordedExchange, RecordedFetcher, ReplayClock
@@ -77,7 +78,7 @@ class Replayer:
             try:
                 provider = provider_class(name)(own, fetcher, self._clock)
             except CryptoVizError as error:
-                raise RecordError(f"{name} cannot be asked again: {error.message}", reason="provider") from None
+                raise RecordError(f"{name} cannot be asked again: {unnamed(name, error.message)}", reason="provider") from None
             # What the bodies look like was told when they came.
             provider.shape_watch = ShapeWatch(name, {})
             made = self._made[rules_id, name] = (provider, fetcher)

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from actors.backfill.series import Point, Window
 from actors.providers import binance, coingecko, kraken
@@ -196,7 +197,7 @@ class CoinGeckoHistory(HistorySource):
         del step
         # One second more, because the end is not included.
         query = {"vs_currency": "usd", "from": str(window.from_ms // 1000), "to": str(window.to_ms // 1000 + 1), "precision": "full"}
-        return f"/coins/{provider_id}/market_chart/range", query
+        return f"/coins/{quote(provider_id, safe='')}/market_chart/range", query
 
     def parse(self, response: HttpResponse, step: Step) -> list[Point]:
         """See `HistorySource`. Each of three lists holds [epoch ms, value]."""

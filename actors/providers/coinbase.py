@@ -7,7 +7,8 @@ https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api (limits,
   `approximate_quote_24h_volume` are text; there is no stamp, range of the day, supply or rank.
 - `GET /api/v3/brokerage/market/products?product_ids=..&product_ids=..` (.../rest-api/public/list-public-products) is one call for many: it leaves
   out what it does not know.
-- Limits: 10 calls a second and address, then 429; how long to wait stands in `x-ratelimit-reset` (seconds) at best.
+- Limits: 10 calls a second and address, then 429; how long to wait stands in `x-ratelimit-reset` at best, as
+  seconds or as the second since 1970 at which it ends.
 - Odd values: amounts can be empty text (not known); a halted product (`trading_disabled`, `is_disabled`, a `status` other than `online`) keeps its
   last price, which is none of now.
 - Errors: `{"error": "NOT_FOUND", "error_details": "..", "message": ".."}`. An unknown product fails its own call only.
@@ -23,7 +24,7 @@ from urllib.parse import quote
 
 from actors.providers.base import BaseProvider
 from actors.providers.decode import decode_response
-from actors.providers.failures import bad_payload, failure, retry_after_s, status_failure
+from actors.providers.failures import bad_payload, failure, retry_after_s, status_failure, unnamed
 from actors.providers.fetcher import Fetcher
 from actors.providers.http import HttpResponse
 from actors.providers.idbook import AskList
@@ -156,7 +157,7 @@ class CoinbaseProvider(BaseProvider):
         left_s = None if asked_s is None else asked_s - (self._clock.monotonic_s() - since_s)
         if left_s is not None and left_s <= 0:
             return None
-        return failure(NAME, error.details["reason"], f"refused in the tick before: {error.message}", left_s)
+        return failure(NAME, error.details["reason"], f"refused in the tick before: {unnamed(NAME, error.message)}", left_s)
 
 
 def parse_product(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
@@ -227,7 +228,7 @@ def _text(data: Any) -> str:
 
 
 def _wait_s(response: HttpResponse) -> float | None:
-    """`Retry-After`, else the seconds of `x-ratelimit-reset` after a 429."""
+    """`Retry-After`, else what `x-ratelimit-reset` says after a 429, in the same forms."""
     if response.retry_after_s is not None or response.status != 429:
         return response.retry_after_s
     reset = response.headers.get("x-ratelimit-reset", "")

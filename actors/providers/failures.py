@@ -12,8 +12,8 @@ from cryptoviz.errors import BadPayload, CryptoVizError, ProviderRefused, Provid
 from cryptoviz.records import FallbackReason
 
 __all__ = [
-    "bad_payload", "bounded_wait_s", "failure", "is_final", "is_final_status", "page_failure", "reason_of", "retry_after_s", "status_failure",
-    "until_reset_s",
+    "bad_payload", "bounded_wait_s", "failure", "is_final", "is_final_status", "named", "page_failure", "reason_of", "retry_after_s",
+    "status_failure", "unnamed", "until_reset_s",
 ]  # fmt: skip
 
 # HTTP statuses that mean one thing at every provider. 402 is an exceeded plan (CoinPaprika); 418 a ban after ignored 429s (Binance); 451 a region.
@@ -32,7 +32,9 @@ _PASSING_CLIENT_ERRORS = frozenset({401, 402, 403, 408, 409, 418, 421, 423, 425,
 """4xx statuses after which the same request can succeed. After any other one it cannot."""
 _TEXT_LIMIT = 200
 _MAX_WAIT_DIGITS = 9
-"""Thirty years; every wait is bounded by a setting anyway."""
+"""Thirty years; every wait is bounded by a setting anyway. A longer number is a moment: seconds or milliseconds since 1970."""
+_EPOCH_MS_DIGITS = 13
+_LONGEST_WAIT_S = float("9" * _MAX_WAIT_DIGITS)
 
 
 def failure(provider: str, reason: FallbackReason, message: str, retry_after: float | None = None, *, final: bool = False) -> CryptoVizError:
@@ -40,12 +42,22 @@ def failure(provider: str, reason: FallbackReason, message: str, retry_after: fl
 
     `final`: the same request can never succeed, so that nothing sends it again at once (`is_final`).
     """
-    text = f"{provider}: {message[:_TEXT_LIMIT]}"
+    text = named(provider, message[:_TEXT_LIMIT])
     if reason is FallbackReason.AUTH:
         return ProviderRefused(text, provider=provider, reason=reason, retry_after_s=retry_after)
     if reason is FallbackReason.BAD_PAYLOAD:
         return BadPayload(text, provider=provider, reason=reason)
     return ProviderUnavailable(text, provider=provider, reason=reason, retry_after_s=retry_after, final=final)
+
+
+def named(provider: str, message: str) -> str:
+    """The message with its provider before it, once."""
+    return message if message.startswith((f"{provider}: ", f"{provider} ")) else f"{provider}: {message}"
+
+
+def unnamed(provider: str, message: str) -> str:
+    """The message without its provider, for a place that names it."""
+    return message.removeprefix(f"{provider}: ")
 
 
 def is_final(error: BaseException) -> bool:
@@ -82,14 +94,19 @@ def reason_of(status: int) -> FallbackReason:
 
 
 def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
-    """Seconds that `Retry-After` asks for, given as seconds or as an HTTP date (RFC 9110 10.2.3).
+    """Seconds that `Retry-After` asks for, given as seconds or as an HTTP date (RFC 9110 10.2.3), or as a moment since 1970, as some write it.
 
     None when absent, unreadable, or a date that has passed by our clock: then the clocks differ, and the usual wait applies.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         digits = value.lstrip("0") or "0"
-        return float(digits if len(digits) <= _MAX_WAIT_DIGITS else "9" * _MAX_WAIT_DIGITS)
+        if len(digits) <= _MAX_WAIT_DIGITS:
+            return float(digits)
+        if len(digits) > _EPOCH_MS_DIGITS:
+            return _LONGEST_WAIT_S
+        left_s = int(digits) / (1000 if len(digits) == _EPOCH_MS_DIGITS else 1) - now_ms / 1000
+        return min(left_s, _LONGEST_WAIT_S) if left_s > 0 else None
     try:
         moment = parsedate_to_datetime(value)
         if moment.tzinfo is None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actors.providers.failures import is_final
+from actors.providers.failures import is_final, unnamed
 from actors.providers.unknown import ASK_AGAIN_S
 from cryptoviz.assets import table_quote
 from cryptoviz.clock import Clock
@@ -145,7 +145,7 @@ class PairBook:
         try:
             found = dict(await read(wanted))
         except CryptoVizError as error:
-            self._trouble = f"its list of pairs cannot be read ({error.message}): only pairs known without it have prices"
+            self._trouble = f"its list of pairs cannot be read ({unnamed(self._provider, error.message)}): only pairs known without it have prices"
             self._log.warning("list_of_pairs_not_read", provider=self._provider, reason=error.message)
             if error.details.get("reason") in _REFUSALS and not is_final(error):
                 raise

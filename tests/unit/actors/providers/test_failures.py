@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.providers.failures import retry_after_s, status_failure
+from actors.providers.failures import failure, named, retry_after_s, status_failure, unnamed
 from cryptoviz.errors import CryptoVizError, ProviderRefused, ProviderUnavailable
 from cryptoviz.records import FallbackReason
 
@@ -29,6 +29,17 @@ NOW_MS = 1_445_412_480_000
         ("Wed, 21 Oct 2015 07:28:00 +99999999999999", None),
         ("Wed, 21 Oct 2015", None),
         ("9" * 5000, 999_999_999.0),
+        # A moment since 1970 instead of a span: 2015-10-21T07:28:30Z, thirty seconds ahead, as seconds and as milliseconds.
+        ("1445412510", 30.0),
+        ("1445412510000", 30.0),
+        ("0001445412510", 30.0),
+        # Passed by our clock.
+        ("1445412480", None),
+        ("1445412479999", None),
+        ("9999999999", 999_999_999.0),
+        ("99999999999", 999_999_999.0),
+        # A year, which is a span.
+        ("31536000", 31_536_000.0),
         ("0000000000120", 120.0),
         ("1e400", None),
         ("inf", None),
@@ -67,3 +78,12 @@ def test_a_status_is_a_typed_error(status: int, cls: type[CryptoVizError], reaso
     error = status_failure("p", status, "text", 3.0)
     assert (type(error), error.reason, error.retry_after_s, error.provider) == (cls, reason, 3.0, "p")
     assert str(status) in error.message
+
+
+def test_a_message_names_its_provider_once():
+    refused = failure("coingecko", FallbackReason.RATE_LIMITED, "HTTP 429")
+    assert failure("coingecko", FallbackReason.RATE_LIMITED, refused.message).message == "coingecko: HTTP 429"
+    assert named("coingecko", refused.message) == "coingecko: HTTP 429"
+    assert named("coingecko", "coingecko asked to wait") == "coingecko asked to wait"
+    assert named("coingecko", "no price") == "coingecko: no price"
+    assert unnamed("coingecko", refused.message) == "HTTP 429"

@@ -1,0 +1,28 @@
+"""What a backfill asks for: an id stays one part of the path or one value of the query, whatever it holds."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from actors.backfill.series import Window
+from actors.backfill.sources import SOURCES, Step
+from actors.providers.http import full_address
+
+MINUTE = 60_000
+
+
+@pytest.mark.parametrize("provider_id", ["bitcoin", "../ping", "a/b?x=1#y", "ä b", "%2e%2e"])
+@pytest.mark.parametrize("name", SOURCES)
+def test_an_id_stays_one_part_of_the_address(name: str, provider_id: str) -> None:
+    step = Step((10 * MINUTE,), MINUTE, 1000 * MINUTE, MINUTE)
+    path, query = SOURCES[name].request(provider_id, Window((10 * MINUTE,), 9 * MINUTE, 10 * MINUTE), step)
+    address = full_address(name, f"http://h{path}", query)
+    plain, usual = SOURCES[name].request("X", Window((10 * MINUTE,), 9 * MINUTE, 10 * MINUTE), step)
+    expected = full_address(name, f"http://h{plain}", usual)
+    parts, usual_parts = address.raw_path.split(b"?")[0].split(b"/"), expected.raw_path.split(b"?")[0].split(b"/")
+    assert len(parts) == len(usual_parts)
+    differing = [httpx.URL(f"http://h/?x={part.decode()}").params["x"] for part, other in zip(parts, usual_parts, strict=True) if part != other]
+    differing += [value for key, value in address.params.items() if value != expected.params[key]]
+    assert differing == [provider_id]
+    assert address.params.keys() == expected.params.keys()
