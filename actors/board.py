@@ -9,11 +9,10 @@ from actors.unify import Rules, settled
 from cryptoviz.assets import Asset
 from cryptoviz.clock import tick_of
 from cryptoviz.records import FallbackReason, TickResult
+from cryptoviz.settings import TICK_DEADLINE_SHARE
 
 __all__ = ["ClosedTick", "TickBoard"]
 
-DEADLINE_SHARE = 0.9
-"""Share of a tick after which it is published with what there is; the rest is for the publisher."""
 MAX_CATCH_UP_TICKS = 100
 """After a sleep of the machine or a clock jump so many ticks are closed one by one; the ones before them are skipped and counted."""
 FORGET_TICKS = 3
@@ -131,7 +130,7 @@ class TickBoard:
         self._seen[provider] = max(self._seen.get(provider, tick_ts), tick_ts)
 
     def _deadline_ms(self) -> int:
-        return self._current + round(DEADLINE_SHARE * self._tick_ms)
+        return self._current + round(TICK_DEADLINE_SHARE * self._tick_ms)
 
     def _due(self, now_ms: int) -> bool:
         if now_ms >= self._deadline_ms():

@@ -24,12 +24,10 @@ from actors.unify import ReplaceBy, Rules
 from cryptoviz.assets import Asset
 from cryptoviz.errors import RecordError
 from cryptoviz.records import Call, FallbackReason, PollTrace, RawExchange, TickResult
-from cryptoviz.settings import Settings
+from cryptoviz.settings import RECORDER, Settings
 
 __all__ = ["RECORDER", "TICK", "RecordedRules", "RecordedTick", "Recording", "rules_from", "tick_from"]
 
-RECORDER = "collector"
-"""The raw topic's `provider` of these records; no provider can have this name."""
 TICK = "tick"
 RULES = "rules"
 VERSION = 1

@@ -6,9 +6,10 @@ Providers are asked by id and never by ticker symbol, because symbols are not un
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from cryptoviz.errors import UnknownAsset
 
@@ -20,6 +21,9 @@ __all__ = [
 @dataclass(frozen=True, slots=True)
 class Asset:
     """One coin. `provider_ids` maps a provider's name to the id that provider uses."""
+
+    # Where settings are read: a misspelt field would set nothing.
+    __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}
 
     asset_id: str
     symbol: str

@@ -16,8 +16,7 @@ from cryptoviz.services.jars import JarSet, locked_jars
 from cryptoviz.services.machine import Machine, ThisMachine
 from cryptoviz.services.ports import describe_taken, pipeline_ports
 from cryptoviz.services.ray_folder import RAY_FOLDERS
-from cryptoviz.services.topics import check_topic_names
-from cryptoviz.settings import Settings, host_port
+from cryptoviz.settings import Settings, check_settings, host_port
 
 __all__ = ["Finding", "Level", "examine", "require_fit"]
 
@@ -160,7 +159,7 @@ def _valkey(settings: Settings, machine: Machine) -> Iterator[Finding]:
 def _names(settings: Settings, machine: Machine) -> Iterator[Finding]:
     del machine
     try:
-        check_topic_names(settings.kafka)
+        check_settings(settings)
         assets = settings.assets
         yield Finding("Settings", Level.OK, f"profile {settings.profile}, {len(assets)} assets")
     except CryptoVizError as error:
@@ -171,10 +170,6 @@ def _ports(settings: Settings, machine: Machine) -> Iterator[Finding]:
     uses = pipeline_ports(settings)
     ours = 0
     taken = False
-    for first, second in _doubles([use.port for use in uses]):
-        taken = True
-        detail = f"{uses[first].port} is given to both {uses[first].name} and {uses[second].name}"
-        yield Finding(f"Port {uses[first].port}", Level.FAIL, detail, f"change {uses[second].setting}", uses[second].setting)
     for use in uses:
         if machine.port_is_free(use):
             continue
@@ -187,13 +182,6 @@ def _ports(settings: Settings, machine: Machine) -> Iterator[Finding]:
         yield Finding(f"Port {use.port}", Level.FAIL, detail, remedy, use.setting)
     if not taken:
         yield Finding("Ports", Level.OK, f"{len(uses) - ours} free" + (f", {ours} held by this pipeline, which runs" if ours else ""))
-
-
-def _doubles(values: Sequence[int]) -> Iterator[tuple[int, int]]:
-    for second, value in enumerate(values):
-        first = values.index(value)
-        if first < second:
-            yield first, second
 
 
 def _disk(settings: Settings, machine: Machine) -> Iterator[Finding]:

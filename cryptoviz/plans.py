@@ -15,7 +15,7 @@ from enum import StrEnum
 from functools import lru_cache
 from math import ceil
 
-from cryptoviz.settings import ProviderSettings, Settings
+from cryptoviz.settings import ProviderSettings, Settings, chosen_plan
 
 __all__ = [
     "MINUTE_MS",
@@ -102,8 +102,6 @@ _FREE: dict[tuple[str, str], Plan] = {
     ("coinbase", ""): Plan(per_minute=600),  # 10 a second
 }
 # A pro plan's limits are the customer's own: settings or the account's page say them.
-_KEYED = {"coingecko": "demo", "coinmarketcap": "keyed", "coinpaprika": "pro"}
-_KEYLESS = {"coingecko": "keyless", "coinmarketcap": "keyless", "coinpaprika": "free"}
 _COINS_PER_CALL = {"coingecko": 250, "coinmarketcap": 100, "coinbase": 1}
 _BINANCE_WEIGHTS = ((20, 2), (100, 40))
 """Weight of `ticker/24hr` up to so many symbols; more than the last weigh 80."""
@@ -111,9 +109,12 @@ _BINANCE_MOST = 80
 
 
 def plan_of(name: str, own: ProviderSettings) -> Plan:
-    """The limits that hold for a provider as it is set up. At another `base_url`, such as the replay market's, only those that are set."""
-    plan_name = own.plan or (_KEYED if own.api_key else _KEYLESS).get(name, "")
-    known = Plan() if own.base_url else _FREE.get((name, plan_name), Plan())
+    """The limits that hold for a provider as it is set up. At another `base_url`, such as the replay market's, only those that are set.
+
+    Raises:
+        SettingsError: it has no such plan, or the plan needs a key.
+    """
+    known = Plan() if own.base_url else _FREE.get((name, chosen_plan(name, own)), Plan())
     quota = own.quota
     return Plan(
         _limit(quota.per_minute, known.per_minute),

@@ -91,8 +91,9 @@ class Backfill:
         names = (chosen,) if chosen is not None else self._settings.collect.history_providers
         unknown = [name for name in names if name not in SOURCES]
         if unknown:
-            hint = f"{', '.join(unknown)} keeps no history that a backfill can read; there are: {', '.join(SOURCES)} (collect.history_providers)"
-            raise SettingsError(hint, setting="collect.history_providers")
+            where = "--provider" if chosen is not None else "CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS"
+            hint = f"{', '.join(unknown)} keeps no history that a backfill can read; there are: {', '.join(SOURCES)} ({where})"
+            raise SettingsError(hint, setting=where)
         return [HistoryAsker(SOURCES[name], self._settings, self._clock) for name in names]
 
     def _wanted(self, assets: Sequence[Asset]) -> dict[str, set[int]]:

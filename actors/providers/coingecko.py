@@ -21,9 +21,9 @@ from actors.providers.parsed import Parsed, gather, require_rows
 from actors.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
 from actors.shapes import Shape
 from cryptoviz.assets import Asset
-from cryptoviz.errors import CryptoVizError, SettingsError
+from cryptoviz.errors import CryptoVizError
 from cryptoviz.records import FallbackReason, Observation
-from cryptoviz.settings import ProviderSettings
+from cryptoviz.settings import ProviderSettings, chosen_plan
 
 __all__ = ["CoinGeckoProvider", "error_of", "parse_list", "parse_markets"]
 
@@ -60,12 +60,12 @@ class CoinGeckoProvider(BaseProvider):
     @classmethod
     def resolve_base_url(cls, settings: ProviderSettings) -> str:
         """The Pro plan has a host of its own."""
-        own = PRO_BASE_URL if _plan(settings) == "pro" else cls.default_base_url
+        own = PRO_BASE_URL if chosen_plan(NAME, settings) == "pro" else cls.default_base_url
         return (settings.base_url or own).rstrip("/")
 
     def auth_headers(self) -> dict[str, str]:
         """The header of the plan."""
-        plan, key = _plan(self.settings), self.settings.api_key
+        plan, key = chosen_plan(NAME, self.settings), self.settings.api_key
         return {_HEADERS[plan]: key.get_secret_value()} if key is not None and plan in _HEADERS else {}
 
     shapes: ClassVar[Mapping[str, Shape]] = {
@@ -102,15 +102,6 @@ class CoinGeckoProvider(BaseProvider):
         """One call. The list has active coins only."""
         known = await ask(LIST_PATH, {}, parse_list)
         return {coin_id: "" for coin_id in ids if coin_id in known}
-
-
-def _plan(settings: ProviderSettings) -> str:
-    plan = settings.plan or ("demo" if settings.api_key else "keyless")
-    if plan not in ("keyless", *_HEADERS):
-        raise SettingsError(f"providers.coingecko.plan is {plan!r}, valid are keyless, demo, pro", setting="providers.coingecko.plan")
-    if plan in _HEADERS and settings.api_key is None:
-        raise SettingsError(f"providers.coingecko.plan is {plan!r}, which needs providers.coingecko.api_key", setting="providers.coingecko.api_key")
-    return plan
 
 
 def parse_markets(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:

@@ -21,9 +21,9 @@ from actors.providers.parsed import Parsed, gather, require_rows
 from actors.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
 from actors.shapes import Shape
 from cryptoviz.assets import Asset
-from cryptoviz.errors import CryptoVizError, SettingsError
+from cryptoviz.errors import CryptoVizError
 from cryptoviz.records import FallbackReason, Observation
-from cryptoviz.settings import ProviderSettings
+from cryptoviz.settings import chosen_plan
 
 __all__ = ["CoinMarketCapProvider", "parse_map", "parse_quotes"]
 
@@ -91,12 +91,12 @@ class CoinMarketCapProvider(BaseProvider):
 
     def auth_headers(self) -> dict[str, str]:
         """The key, when the plan is keyed; the keyless prefix takes none."""
-        plan, key = _plan(self.settings), self.settings.api_key
+        plan, key = chosen_plan(NAME, self.settings), self.settings.api_key
         return {"X-CMC_PRO_API_KEY": key.get_secret_value()} if key is not None and plan == "keyed" else {}
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
         """One call for each 100 coins."""
-        prefix = KEYLESS_PREFIX if _plan(self.settings) == "keyless" else ""
+        prefix = KEYLESS_PREFIX if chosen_plan(NAME, self.settings) == "keyless" else ""
         observations: list[Observation] = []
         for start in range(0, len(assets), PAGE_COINS):
             ids = self.ids_of(assets[start : start + PAGE_COINS])
@@ -106,7 +106,7 @@ class CoinMarketCapProvider(BaseProvider):
 
     async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
         """One call, and further ones only for ids that are not among the first 5 000 coins."""
-        prefix = KEYLESS_PREFIX if _plan(self.settings) == "keyless" else ""
+        prefix = KEYLESS_PREFIX if chosen_plan(NAME, self.settings) == "keyless" else ""
         found: set[str] = set()
         for page in range(MAP_PAGES):
             params = {"start": str(page * MAP_COINS + 1), "limit": str(MAP_COINS), "sort": "cmc_rank", "aux": "is_active"}
@@ -117,15 +117,6 @@ class CoinMarketCapProvider(BaseProvider):
             if rows < MAP_COINS or found.issuperset(ids):
                 break
         return dict.fromkeys(found, "")
-
-
-def _plan(settings: ProviderSettings) -> str:
-    plan = settings.plan or ("keyed" if settings.api_key else "keyless")
-    if plan not in ("keyless", "keyed"):
-        raise SettingsError(f"providers.coinmarketcap.plan is {plan!r}, valid are keyless, keyed", setting="providers.coinmarketcap.plan")
-    if plan == "keyed" and settings.api_key is None:
-        raise SettingsError("providers.coinmarketcap.plan is 'keyed', which needs COINMARKETCAP_API_KEY", setting="providers.coinmarketcap.api_key")
-    return plan
 
 
 def parse_quotes(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:

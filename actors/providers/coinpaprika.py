@@ -27,9 +27,9 @@ from actors.providers.parsed import Parsed, gather, require_rows
 from actors.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
 from actors.shapes import Shape
 from cryptoviz.assets import Asset
-from cryptoviz.errors import CryptoVizError, SettingsError
+from cryptoviz.errors import CryptoVizError
 from cryptoviz.records import FallbackReason, Observation
-from cryptoviz.settings import ProviderSettings
+from cryptoviz.settings import ProviderSettings, chosen_plan
 
 __all__ = ["CoinPaprikaProvider", "parse_tickers"]
 
@@ -69,12 +69,12 @@ class CoinPaprikaProvider(BaseProvider):
     @classmethod
     def resolve_base_url(cls, settings: ProviderSettings) -> str:
         """The pro plan has a host of its own."""
-        own = PRO_BASE_URL if _plan(settings) == "pro" else cls.default_base_url
+        own = PRO_BASE_URL if chosen_plan(NAME, settings) == "pro" else cls.default_base_url
         return (settings.base_url or own).rstrip("/")
 
     def auth_headers(self) -> dict[str, str]:
         """The bare key, in the pro plan."""
-        plan, key = _plan(self.settings), self.settings.api_key
+        plan, key = chosen_plan(NAME, self.settings), self.settings.api_key
         return {"Authorization": key.get_secret_value()} if key is not None and plan == "pro" else {}
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
@@ -84,15 +84,6 @@ class CoinPaprikaProvider(BaseProvider):
             return []
         path = f"{PATH}/{quote(next(iter(ids)), safe='')}" if len(ids) == 1 else PATH
         return await self.fetch(path, {}, partial(parse_tickers, ids=ids), partial(_shorten, ids=ids))
-
-
-def _plan(settings: ProviderSettings) -> str:
-    plan = settings.plan or ("pro" if settings.api_key else "free")
-    if plan not in ("free", "pro"):
-        raise SettingsError(f"providers.coinpaprika.plan is {plan!r}, valid are free, pro", setting="providers.coinpaprika.plan")
-    if plan == "pro" and settings.api_key is None:
-        raise SettingsError("providers.coinpaprika.plan is 'pro', which needs providers.coinpaprika.api_key", setting="providers.coinpaprika.api_key")
-    return plan
 
 
 def parse_tickers(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from cryptoviz.cli.cluster import read_record, settings_file
+from cryptoviz.errors import SettingsError
 from cryptoviz.settings import Settings, load_settings, load_settings_file
 
 __all__ = ["running_settings"]
@@ -19,7 +20,12 @@ def running_settings(profile: Profile | None = None) -> Settings:
     """
     wanted: tuple[Profile, ...] = (profile,) if profile else ("live", "demo")
     for name in wanted:
-        settings = load_settings(name)
+        try:
+            settings = load_settings(name)
+        except SettingsError:
+            if name == wanted[0]:
+                raise
+            break  # what only the demo cannot use keeps no live command from its work
         if settings_file(settings).is_file() and (read_record(settings) is not None or settings.ray.address):
             return load_settings_file(settings_file(settings))
     return load_settings(wanted[0])

@@ -9,19 +9,9 @@ from dataclasses import dataclass
 import psutil
 
 from cryptoviz.errors import PreflightError
-from cryptoviz.settings import Settings
+from cryptoviz.settings import PortUse, pipeline_ports
 
 __all__ = ["Holder", "PortUse", "describe_taken", "holder_of", "is_free", "pipeline_ports", "require_free"]
-
-
-@dataclass(frozen=True, slots=True)
-class PortUse:
-    """One port that the pipeline listens on: what for, which, and the setting that moves it."""
-
-    name: str
-    port: int
-    setting: str
-    host: str = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +23,6 @@ class Holder:
 
     def __str__(self) -> str:
         return f"{self.process} (pid {self.pid})" if self.pid is not None else self.process
-
-
-def pipeline_ports(settings: Settings) -> tuple[PortUse, ...]:
-    """Every port that `up` (or `demo`) takes with these settings; external engines take none."""
-    uses = [
-        PortUse("dashboard", settings.dashboard.port, "CRYPTOVIZ_DASHBOARD__PORT", settings.dashboard.host),
-        PortUse("control service", settings.control.port, "CRYPTOVIZ_CONTROL__PORT", settings.control.host),
-        PortUse("Spark UI", settings.lake.ui_port, "CRYPTOVIZ_LAKE__UI_PORT"),
-    ]
-    if not settings.ray.address:
-        uses.append(PortUse("Ray head", settings.ray.gcs_port, "CRYPTOVIZ_RAY__GCS_PORT"))
-        uses.append(PortUse("Ray client", settings.ray.client_port, "CRYPTOVIZ_RAY__CLIENT_PORT"))
-        uses.append(PortUse("Ray dashboard", settings.ray.dashboard_port, "CRYPTOVIZ_RAY__DASHBOARD_PORT"))
-    if settings.kafka.embedded:
-        uses.append(PortUse("Kafka", settings.kafka.port, "CRYPTOVIZ_KAFKA__PORT"))
-        uses.append(PortUse("Kafka controller", settings.kafka.controller_port, "CRYPTOVIZ_KAFKA__CONTROLLER_PORT"))
-    if settings.s3.embedded:
-        uses.append(PortUse("MinIO", settings.s3.port, "CRYPTOVIZ_S3__PORT"))
-        uses.append(PortUse("MinIO console", settings.s3.console_port, "CRYPTOVIZ_S3__CONSOLE_PORT"))
-    if settings.redis.embedded:
-        uses.append(PortUse("Redis", settings.redis.port, "CRYPTOVIZ_REDIS__PORT"))
-    if settings.profile == "demo":
-        uses.append(PortUse("replay market", settings.market.port, "CRYPTOVIZ_MARKET__PORT"))
-    return tuple(uses)
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -13,14 +12,12 @@ from confluent_kafka.admin import NewTopic
 from cryptoviz.errors import EngineUnavailable, SettingsError
 from cryptoviz.kafka import admin_client
 from cryptoviz.log import get_logger
-from cryptoviz.settings import KafkaSettings
+from cryptoviz.settings import KafkaSettings, check_topics
 
-__all__ = ["TopicAdmin", "check_topic_names"]
+__all__ = ["TopicAdmin"]
 
 _PROBE_S = 1.8
 _CREATE_S = 30.0
-# Kafka's own rule (org.apache.kafka.common.internals.Topic).
-_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
 class TopicAdmin:
@@ -46,7 +43,7 @@ class TopicAdmin:
             EngineUnavailable: the broker does not answer.
         """
         wanted = self._wanted()
-        check_topic_names(self._kafka)
+        check_topics(self._kafka)
         there = self._metadata(_CREATE_S).topics
         new = [self._topic(name, partitions, limits) for name, partitions in wanted.items() if name not in there]
         for name, partitions in wanted.items():
@@ -98,14 +95,3 @@ class TopicAdmin:
         if self._client is None:
             self._client = admin_client(self._kafka)
         return self._client
-
-
-def check_topic_names(kafka: KafkaSettings) -> None:
-    """Raise SettingsError unless both names are valid in Kafka and differ."""
-    for field, name in (("RAW_TOPIC", kafka.raw_topic), ("STREAM_TOPIC", kafka.stream_topic)):
-        if not _NAME.fullmatch(name) or name in (".", ".."):
-            setting = f"CRYPTOVIZ_KAFKA__{field}"
-            raise SettingsError(f"{setting} is {name!r}: valid are 1 to 249 of letters, digits, '.', '_' and '-'", setting=setting)
-    if kafka.raw_topic == kafka.stream_topic:
-        text = f"CRYPTOVIZ_KAFKA__RAW_TOPIC and CRYPTOVIZ_KAFKA__STREAM_TOPIC are both {kafka.raw_topic!r}: they must differ"
-        raise SettingsError(text, setting="CRYPTOVIZ_KAFKA__RAW_TOPIC")

@@ -7,7 +7,9 @@ predecessor (`COINMARKETCAP_API_KEY`, `MINIO_ROOT_USER`, `MINIO_ROOT_PASSWORD`, 
 from __future__ import annotations
 
 from cryptoviz.settings.addresses import host_port
-from cryptoviz.settings.checks import PROVIDER_ENTRY_POINTS
+from cryptoviz.settings.check_collection import HISTORY_PROVIDERS, PROVIDER_ENTRY_POINTS, RECORDER, TICK_DEADLINE_SHARE
+from cryptoviz.settings.check_engines import SEGMENT_BYTES, check_topics
+from cryptoviz.settings.checks import check_settings
 from cryptoviz.settings.credentials import claim_home, credentials_file
 from cryptoviz.settings.handover import (
     SETTINGS_FILE_VARIABLE,
@@ -17,8 +19,10 @@ from cryptoviz.settings.handover import (
     load_settings_file,
     settings_from_environment,
 )
+from cryptoviz.settings.listeners import PortUse, pipeline_ports
 from cryptoviz.settings.network import NetworkSettings
 from cryptoviz.settings.protection import BreakerSettings, QuotaSettings
+from cryptoviz.settings.provider_plans import PLANS, chosen_plan
 from cryptoviz.settings.sections import (
     LOOPBACK,
     NO_KEY,
@@ -39,12 +43,17 @@ from cryptoviz.settings.seed_names import SEED_NAMES
 from cryptoviz.settings.tree import Settings, load_settings
 
 __all__ = [
+    "HISTORY_PROVIDERS",
     "LOOPBACK",
     "NO_KEY",
+    "PLANS",
     "PROVIDER_ENTRY_POINTS",
+    "RECORDER",
     "SEED_NAMES",
+    "SEGMENT_BYTES",
     "SETTINGS_FILE_VARIABLE",
     "SPARK_SECRET_VARIABLE",
+    "TICK_DEADLINE_SHARE",
     "BreakerSettings",
     "CollectSettings",
     "ControlSettings",
@@ -55,18 +64,23 @@ __all__ = [
     "MarketLimits",
     "MarketSettings",
     "NetworkSettings",
+    "PortUse",
     "ProviderSettings",
     "QuotaSettings",
     "RaySettings",
     "RedisSettings",
     "S3Settings",
     "Settings",
+    "check_settings",
+    "check_topics",
     "child_environment",
+    "chosen_plan",
     "claim_home",
     "credentials_file",
     "dump_settings_file",
     "host_port",
     "load_settings",
     "load_settings_file",
+    "pipeline_ports",
     "settings_from_environment",
 ]

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from cryptoviz.errors import SettingsError
 from cryptoviz.masking import hide
 from cryptoviz.settings.checks import check_settings
+from cryptoviz.settings.names import check_overrides
 from cryptoviz.settings.private import write_private
+from cryptoviz.settings.refusal import refusal
 from cryptoviz.settings.shell import PLAIN_NAMES
 from cryptoviz.settings.tree import Settings, load_settings
 
@@ -57,9 +59,16 @@ def dump_settings_file(settings: Settings, path: Path) -> None:
 def load_settings_file(path: Path) -> Settings:
     """Read what `dump_settings_file` wrote; environment and `.env` count for nothing. Raises SettingsError."""
     try:
-        settings = _FileSettings(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError) as error:
-        # The text of a ValidationError would show values: secrets among them.
+        content = json.loads(path.read_text(encoding="utf-8"))
+        check_overrides(Settings, content)
+        settings = _FileSettings(**content)
+    except SettingsError as error:
+        raise SettingsError(f"the settings file {path} cannot be used: {error.message}", **error.details) from None
+    except ValidationError as error:
+        # Its own text would show values: secrets among them.
+        refused = refusal(Settings, error, values=False)
+        raise SettingsError(f"the settings file {path} cannot be used: {refused.message}", **refused.details) from None
+    except (OSError, AttributeError, TypeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else type(error).__name__
         raise SettingsError(f"the settings file {path} cannot be used: {reason}", setting=SETTINGS_FILE_VARIABLE) from None
     hide(settings.secrets)

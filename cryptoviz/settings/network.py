@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict
 
-from cryptoviz.settings.secret_types import SecretUrl, Url
+from cryptoviz.settings.file_type import File
+from cryptoviz.settings.secret_types import ProxyUrl, SecretUrl
 
 __all__ = ["SHELL_NAMES", "NetworkSettings", "shell_values"]
 
@@ -32,19 +32,12 @@ class NetworkSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    proxy_url: Url = SecretUrl("")
+    proxy_url: ProxyUrl = SecretUrl("")
     """HTTP proxy, `http://user:password@host:port`. Empty: the shell's `https_proxy` or `all_proxy`, in capitals too; else none."""
     no_proxy: str = ""
     """Hosts that are reached without it, separated by commas. Empty: the shell's `no_proxy`."""
-    ca_file: Path | None = None
+    ca_file: File | None = None
     """PEM file of authorities to trust besides the machine's own, such as an inspecting proxy's."""
-
-    @field_validator("proxy_url")
-    @classmethod
-    def _is_http(cls, value: SecretUrl) -> SecretUrl:
-        if value and not _PROXY.fullmatch(value):
-            raise ValueError("valid is http://host:port or https://host:port, with user:password@ before the host if it asks for them")
-        return value
 
     def proxy_for(self, url: str) -> str | None:
         """The proxy for an address; None for this machine and the hosts of `no_proxy`."""

@@ -1,16 +1,15 @@
-"""Where the home and the cache lie, and which paths can be used for them."""
+"""Where the home and the cache lie unless settings say otherwise."""
 
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings.seed_names import SEED_NAMES
 
-__all__ = ["cache_dir", "data_dir", "require_text", "require_usable"]
+__all__ = ["cache_dir", "data_dir", "require_text"]
 
 
 def data_dir() -> Path:
@@ -21,17 +20,6 @@ def data_dir() -> Path:
 def cache_dir() -> Path:
     """Default of `cache`. Raises SettingsError when this user has no home directory."""
     return _below_home("XDG_CACHE_HOME", ".cache", "CRYPTOVIZ_CACHE")
-
-
-def require_usable(path: Path) -> Path:
-    """The path, if every program that gets it can take it. Raises ValueError."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"the path {os.fsencode(path)!r} is not UTF-8: choose a folder whose name is") from None
-    if any(unicodedata.category(character) == "Cc" for character in str(path)):
-        raise ValueError("the path holds a control character (a line end, a tab): choose a folder without one")
-    return path
 
 
 def require_text(environment: Mapping[str, str]) -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, SecretStr
 
 from cryptoviz.masking import mask_url
-from cryptoviz.settings.addresses import url_with_brackets
+from cryptoviz.settings.addresses import require_parts, url_with_brackets
+from cryptoviz.settings.nearest import did_you_mean
 
-__all__ = ["AccessKey", "Secret", "SecretUrl", "Url", "secrets_in"]
+__all__ = ["AccessKey", "EndpointUrl", "HttpUrl", "ProxyUrl", "RedisUrl", "Secret", "SecretUrl", "secrets_in"]
 
+_HTTP = ("http", "https")
+_REDIS = ("redis", "rediss")
+_REDIS_OPTIONS = (
+    "client_name", "db", "health_check_interval", "max_connections", "protocol", "retry_on_timeout", "socket_connect_timeout", "socket_keepalive",
+    "socket_timeout", "ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile",
+)  # fmt: skip
 _VISIBLE = re.compile(r"[\x21-\x7e]*")
 
 
@@ -52,8 +60,37 @@ Secret = Annotated[SecretStr, BeforeValidator(_cut), AfterValidator(_visible_sec
 """A key, password or token: visible ASCII, white space at its ends cut."""
 AccessKey = Annotated[str, BeforeValidator(_cut), AfterValidator(_visible_text)]
 """The public half of a pair of keys: as a secret, but shown."""
-Url = Annotated[str, BeforeValidator(_cut), AfterValidator(_visible_text), AfterValidator(url_with_brackets), AfterValidator(SecretUrl)]
-"""An address that may hold a password. IPv6 with and without brackets."""
+
+
+def _redis_parts(url: str) -> None:
+    parts = require_parts(url, _REDIS, user=True, path=True, query=True, example="/0")
+    if not re.fullmatch(r"/?|/[0-9]{1,4}", parts.path):
+        raise ValueError("its path is no number of a database; valid is redis://host:port/0 or rediss://host:port/0")
+    if "?" in url:
+        for name, _ in parse_qsl(parts.query, keep_blank_values=True) or [("", "")]:
+            if name not in _REDIS_OPTIONS:
+                raise ValueError(f"its option {name!r} is none{did_you_mean(name, _REDIS_OPTIONS)}: valid are {', '.join(_REDIS_OPTIONS)}")
+
+
+def _checked(check: Callable[[str], object]) -> AfterValidator:
+    def run(value: SecretUrl) -> SecretUrl:
+        if value:
+            check(value)
+        return value
+
+    return AfterValidator(run)
+
+
+_Url = Annotated[str, BeforeValidator(_cut), AfterValidator(_visible_text), AfterValidator(url_with_brackets), AfterValidator(SecretUrl)]
+"""An address that may hold a password. IPv6 with and without brackets; empty where there is none."""
+HttpUrl = Annotated[_Url, _checked(lambda url: require_parts(url, _HTTP, user=True, path=True))]
+"""The root of further paths, with user and password where it asks for them."""
+EndpointUrl = Annotated[_Url, _checked(lambda url: require_parts(url, _HTTP))]
+"""A server alone."""
+ProxyUrl = Annotated[_Url, _checked(lambda url: require_parts(url, _HTTP, user=True))]
+"""A server with user and password where it asks for them."""
+RedisUrl = Annotated[_Url, _checked(_redis_parts)]
+"""With user, password, number of the database and options."""
 
 
 def secrets_in(value: Any) -> set[str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from cryptoviz.settings.addresses import Host, Servers, host_port, is_loopback
+from cryptoviz.settings.addresses import Host, RayAddress, Servers, host_port, is_loopback, origin
+from cryptoviz.settings.file_type import File
 from cryptoviz.settings.protection import MAX_COUNT, BreakerSettings, Duration, QuotaSettings
-from cryptoviz.settings.secret_types import AccessKey, Secret, SecretUrl, Url, secrets_in
+from cryptoviz.settings.secret_types import AccessKey, EndpointUrl, HttpUrl, RedisUrl, Secret, SecretUrl, secrets_in
 
 __all__ = [
     "LOOPBACK",
@@ -34,6 +34,7 @@ LOOPBACK = "127.0.0.1"
 MAX_BYTES = 1024**5
 MAX_DAYS = 36_500
 """A century: dates further back leave the calendar of some readers."""
+_YES, _NO = ("true", "1", "yes", "on", "t", "y"), ("false", "0", "no", "off", "f", "n")
 NO_KEY = "no-key-is-set"
 """Stands for a key that is not set, and opens nothing."""
 
@@ -56,7 +57,7 @@ class KafkaSettings(_Section):
     """Compacted: which dead letters were published again. Made by the first replay."""
     stream_partitions: int = Field(default=2, ge=1, le=10_000)
     raw_partitions: int = Field(default=1, ge=1, le=10_000)
-    max_record_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, le=1024**3)
+    max_record_bytes: int = Field(default=2 * 1024 * 1024, ge=512 * 1024, le=10**9)
     """Above the 1 MiB body limit of a raw exchange and its JSON escapes."""
     retention_hours: int = Field(default=168, ge=1, le=876_000)
     """How long an embedded broker keeps records; the lake must catch up within it."""
@@ -70,7 +71,7 @@ class KafkaSettings(_Section):
     sasl_username: AccessKey = ""
     sasl_password: Secret | None = None
     """With the embedded broker: generated at the first start."""
-    ssl_ca_location: Path | None = None
+    ssl_ca_location: File | None = None
     """PEM file of the authorities that sign the brokers' certificates. None: the machine's own."""
 
     def access(self) -> dict[str, Any]:
@@ -91,7 +92,7 @@ class KafkaSettings(_Section):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        filled = _fill_address(data, "bootstrap_servers", f"{LOOPBACK}:{{port}}", 19092)
+        filled = _fill_address(data, "KAFKA", "bootstrap_servers", f"{LOOPBACK}:{{port}}", 19092)
         if isinstance(filled, dict) and filled.get("embedded"):
             filled.setdefault("security_protocol", "SASL_PLAINTEXT")
             filled["sasl_username"] = filled.get("sasl_username") or "cryptoviz"
@@ -100,15 +101,17 @@ class KafkaSettings(_Section):
     @model_validator(mode="after")
     def _what_the_embedded_one_speaks(self) -> KafkaSettings:
         if self.embedded and (self.encrypted or self.sasl_mechanism != "PLAIN"):
-            what = f"kafka.security_protocol is {self.security_protocol} and kafka.sasl_mechanism is {self.sasl_mechanism}"
+            what = f"CRYPTOVIZ_KAFKA__SECURITY_PROTOCOL is {self.security_protocol} and CRYPTOVIZ_KAFKA__SASL_MECHANISM is {self.sasl_mechanism}"
             raise ValueError(f"{what}: the embedded broker has SASL_PLAINTEXT or PLAINTEXT, and PLAIN")
         return self
 
     @model_validator(mode="after")
     def _credentials_with_sasl(self) -> KafkaSettings:
         # An embedded broker's credentials are generated at its first start.
-        if self.authenticated and not self.embedded and not (self.sasl_username and self.sasl_password is not None):
-            raise ValueError(f"kafka.security_protocol is {self.security_protocol}: set kafka.sasl_username and kafka.sasl_password")
+        has_password = self.sasl_password is not None and self.sasl_password.get_secret_value() != ""
+        if self.authenticated and not self.embedded and not (self.sasl_username and has_password):
+            what = f"CRYPTOVIZ_KAFKA__SECURITY_PROTOCOL is {self.security_protocol}"
+            raise ValueError(f"{what}: set CRYPTOVIZ_KAFKA__SASL_USERNAME and CRYPTOVIZ_KAFKA__SASL_PASSWORD")
         return self
 
 
@@ -117,9 +120,9 @@ class S3Settings(_Section):
 
     port: Port = 9002
     console_port: Port = 9003
-    endpoint: Url = SecretUrl("")
+    endpoint: EndpointUrl = SecretUrl("")
     embedded: bool = True
-    region: str = "us-east-1"
+    region: str = Field(default="us-east-1", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
     access_key: AccessKey = "cryptoviz"
     secret_key: Secret = SecretStr("")
     """Empty with the embedded one: generated at the first start."""
@@ -129,7 +132,7 @@ class S3Settings(_Section):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        return _fill_address(data, "endpoint", f"http://{LOOPBACK}:{{port}}", 9002)
+        return _fill_address(data, "S3", "endpoint", f"http://{LOOPBACK}:{{port}}", 9002)
 
     def storage_options(self) -> dict[str, str]:
         """delta-rs object store options. Holds the secret: never log it."""
@@ -153,7 +156,7 @@ class RedisSettings(_Section):
     """Redis protocol server. Embedded Valkey on `port` unless `url` names one of yours."""
 
     port: Port = 6379
-    url: Url = SecretUrl("")
+    url: RedisUrl = SecretUrl("")
     """With user and password, if it asks for them."""
     password: Secret = SecretStr("")
     """Put into `url` unless that holds one. Empty with the embedded one: generated at the first start."""
@@ -162,7 +165,7 @@ class RedisSettings(_Section):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        filled = _fill_address(data, "url", f"redis://{LOOPBACK}:{{port}}/0", 6379)
+        filled = _fill_address(data, "REDIS", "url", f"redis://{LOOPBACK}:{{port}}/0", 6379)
         if not isinstance(filled, dict) or not filled.get("password") or not isinstance(filled["url"], str):
             return filled
         password = filled["password"]
@@ -180,14 +183,14 @@ class RaySettings(_Section):
     dashboard_port: Port = 8265
     client_port: Port = 10001
     """Ray's client server."""
-    object_store_bytes: int = Field(default=256 * 1024 * 1024, ge=0, le=MAX_BYTES)
+    object_store_bytes: int = Field(default=256 * 1024 * 1024, ge=75 * 1024 * 1024, le=MAX_BYTES)
     """No Ray object carries data here."""
     num_cpus: int = Field(default=0, ge=0, le=65_536)
     """Logical CPUs; 0 means max(2, the machine's)."""
-    namespace: str = "cryptoviz"
+    namespace: str = Field(default="cryptoviz", pattern=r"^[\x21-\x7e]{1,100}$")
     node_ip: Host = LOOPBACK
     """Loopback, so that a laptop may change networks and nobody else can reach the node. At any other address Ray listens on all interfaces."""
-    address: Servers = ""
+    address: RayAddress = ""
     """Join this cluster instead of starting one (`auto` on a node of `ray up cluster.yaml`)."""
 
 
@@ -197,8 +200,8 @@ class ControlSettings(_Section):
     host: Host = LOOPBACK
     port: Port = 50051
     reconcile_ms: int = Field(default=500, ge=10, le=60_000)
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
+    tls_cert: File | None = None
+    tls_key: File | None = None
 
     @property
     def address(self) -> str:
@@ -208,7 +211,8 @@ class ControlSettings(_Section):
     @model_validator(mode="after")
     def _tls_off_loopback(self) -> ControlSettings:
         if not is_loopback(self.host) and (self.tls_cert is None or self.tls_key is None):
-            raise ValueError(f"control.host is {self.host!r}, which others can reach: set control.tls_cert and control.tls_key, or use {LOOPBACK}")
+            what = f"CRYPTOVIZ_CONTROL__HOST is {self.host!r}, which others can reach"
+            raise ValueError(f"{what}: set CRYPTOVIZ_CONTROL__TLS_CERT and CRYPTOVIZ_CONTROL__TLS_KEY, or use {LOOPBACK}")
         return self
 
 
@@ -216,7 +220,7 @@ class ProviderSettings(_Section):
     """One provider. `base_url` and `plan` decide which of its hosts and headers are used."""
 
     enabled: bool = True
-    base_url: Url = SecretUrl("")
+    base_url: HttpUrl = SecretUrl("")
     """Empty: the provider's own. It may hold a user and a password."""
     api_key: Secret | None = None
     plan: str = ""
@@ -315,7 +319,7 @@ class MarketSettings(_Section):
     """The replay market of the demo."""
 
     port: Port = 8999
-    seed: int = 20221108
+    seed: int = Field(default=20221108, ge=0, le=2**63 - 1)
     speed: float = Field(default=1.0, gt=0, le=1_000_000)
     """Market seconds per wall second."""
     limits: dict[str, MarketLimits] = Field(default_factory=dict)
@@ -329,6 +333,11 @@ class DashboardSettings(_Section):
     port: Port = 5006
     allow_origins: tuple[str, ...] = ()
 
+    @field_validator("allow_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(origin(one) for one in value)
+
     @property
     def address(self) -> str:
         """host:port as browsers call it."""
@@ -338,7 +347,7 @@ class DashboardSettings(_Section):
 class DownloadSettings(_Section):
     """Where setup fetches engines from; point it at a mirror where the public repository is out of reach."""
 
-    maven_url: Url = SecretUrl("https://repo1.maven.org/maven2")
+    maven_url: HttpUrl = SecretUrl("https://repo1.maven.org/maven2")
     parallel: int = Field(default=4, ge=1, le=16)
 
 
@@ -351,13 +360,33 @@ def _with_password(url: str, password: str) -> str:
     return parts._replace(netloc=f"{parts.username or ''}:{quote(password.strip(), safe='', errors='replace')}@{host}").geturl()
 
 
-def _fill_address(data: Any, key: str, template: str, default_port: int) -> Any:
+def _fill_address(data: Any, section: str, key: str, template: str, default_port: int) -> Any:
     if not isinstance(data, dict):
         return data
     filled = dict(data)
-    if not filled.get(key):
-        filled[key] = template.format(port=filled.get("port", default_port))
+    given = filled.get(key)
+    embedded, address = f"CRYPTOVIZ_{section}__EMBEDDED", f"CRYPTOVIZ_{section}__{key.upper()}"
+    chosen = str(filled.get("embedded", "")).strip().lower()
+    ours = template.format(port=filled.get("port", default_port))
+    if not given or (isinstance(given, str) and not given.strip()):
+        if chosen in _NO:
+            raise ValueError(f"{embedded} is false, and {address} names no server: set {address}, or leave {embedded} unset")
+        filled[key] = ours
         filled["embedded"] = True
+    elif chosen in _YES:
+        if isinstance(given, str) and not _same_server(given, ours):
+            raise ValueError(
+                f"{embedded} is true, and {address} names another server: leave {address} unset for the embedded one, or unset {embedded}"
+            )
     else:
         filled.setdefault("embedded", False)
     return filled
+
+
+def _same_server(given: str, ours: str) -> bool:
+    """Whether an address, user and password aside, is that of our own server."""
+    try:
+        first, second = (urlsplit(one if "://" in one else f"//{one}") for one in (given.strip(), ours))
+        return first.port == second.port and is_loopback(first.hostname or "")
+    except ValueError:
+        return False

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
-from dotenv.parser import parse_stream
+from dotenv.parser import Binding, parse_stream
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings.network import shell_values
 
-__all__ = ["DOTENV_ENCODING", "SEED_NAMES", "SeedNames", "ShellNames", "read_dotenv"]
+__all__ = ["DOTENV_ENCODING", "DOTENV_FILE", "SEED_NAMES", "SeedNames", "ShellNames", "dotenv_lines", "read_dotenv"]
 
+DOTENV_FILE = ".env"
+"""In the working directory."""
 DOTENV_ENCODING = "utf-8-sig"
 """UTF-8; the mark that some editors put before it is not part of the first name."""
 
@@ -78,14 +80,25 @@ def read_dotenv(settings_cls: type[BaseSettings]) -> dict[str, str | None]:
             for binding in parse_stream(file):
                 # The library leaves such a line out. What it holds is not shown: it may be a key.
                 if binding.error or "\0" in binding.original.string:
-                    text = binding.original.string
-                    line = binding.original.line + text[: len(text) - len(text.lstrip())].count(
-                        "\n"
-                    )  # the library counts blank lines to what follows
-                    message = f"{path.absolute()}: line {line} cannot be read: valid is NAME=value, with quotes in pairs, or # comment"
+                    message = f"{path.absolute()}: line {_line(binding)} cannot be read: valid is NAME=value, with quotes in pairs, or # comment"
                     raise SettingsError(message, setting=str(path))
         return dict(dotenv_values(path, encoding=DOTENV_ENCODING))
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         message = f"{path.absolute()} is not UTF-8: line {line} holds the byte 0x{error.object[error.start]:02x}; save the file as UTF-8"
         raise SettingsError(message, setting=str(path)) from None
+
+
+def dotenv_lines(settings_cls: type[BaseSettings]) -> dict[str, int]:
+    """The line on which `.env` sets each name; of several the last, which counts."""
+    path = Path(str(settings_cls.model_config.get("env_file") or ""))
+    if not path.is_file():
+        return {}
+    with path.open(encoding=DOTENV_ENCODING) as file:
+        return {binding.key: _line(binding) for binding in parse_stream(file) if binding.key}
+
+
+def _line(binding: Binding) -> int:
+    # The library counts blank lines to what follows.
+    text = binding.original.string
+    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")

@@ -13,12 +13,18 @@ from pydantic_settings import SettingsError as UnreadableSetting
 
 from cryptoviz.assets import Asset, resolve_assets
 from cryptoviz.errors import SettingsError
-from cryptoviz.masking import hide, mask_url, mask_urls
+from cryptoviz.masking import hide
+from cryptoviz.settings.check_collection import TICK_DEADLINE_SHARE
 from cryptoviz.settings.checks import check_settings
 from cryptoviz.settings.credentials import read_credentials, with_credentials
 from cryptoviz.settings.env_values import DotenvValues, EnvValues
+from cryptoviz.settings.file_type import File
+from cryptoviz.settings.files import check_files
+from cryptoviz.settings.names import check_names, check_overrides
 from cryptoviz.settings.network import NetworkSettings
-from cryptoviz.settings.paths import cache_dir, data_dir, require_text, require_usable
+from cryptoviz.settings.paths import cache_dir, data_dir, require_text
+from cryptoviz.settings.places import Places
+from cryptoviz.settings.refusal import refusal
 from cryptoviz.settings.secret_types import secrets_in
 from cryptoviz.settings.sections import (
     LOOPBACK,
@@ -34,7 +40,7 @@ from cryptoviz.settings.sections import (
     RedisSettings,
     S3Settings,
 )
-from cryptoviz.settings.seed_names import DOTENV_ENCODING, SeedNames, ShellNames, read_dotenv
+from cryptoviz.settings.seed_names import DOTENV_ENCODING, DOTENV_FILE, SeedNames, ShellNames, dotenv_lines, read_dotenv
 
 __all__ = ["Settings", "load_settings"]
 
@@ -45,7 +51,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="CRYPTOVIZ_",
         env_nested_delimiter="__",
-        env_file=".env",
+        env_file=DOTENV_FILE,
         env_file_encoding=DOTENV_ENCODING,
         extra="ignore",
         frozen=True,
@@ -53,8 +59,8 @@ class Settings(BaseSettings):
     )
 
     profile: Literal["live", "demo"] = "live"
-    home: Path = Field(default_factory=data_dir)
-    cache: Path = Field(default_factory=cache_dir)
+    home: File = Field(default_factory=data_dir)
+    cache: File = Field(default_factory=cache_dir)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     crypto_list: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), validation_alias=AliasChoices("crypto_list", "CRYPTOVIZ_CRYPTO_LIST", "CRYPTO_LIST")
@@ -87,15 +93,6 @@ class Settings(BaseSettings):
             return json.loads(text)
         except ValueError:
             raise ValueError("valid are names with commas between them, or a JSON list of texts") from None
-
-    @field_validator("home", "cache")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        try:
-            path = value.expanduser().absolute()
-        except (OSError, RuntimeError) as error:
-            raise ValueError(f"the path cannot be resolved: {error}") from None
-        return require_usable(path)
 
     @field_validator("cache")
     @classmethod
@@ -174,7 +171,21 @@ def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -
         SettingsError: names the setting, the value and what is valid.
     """
     require_text(os.environ)
-    read_dotenv(Settings)  # refuses one that cannot be read, before the library does
+    dotenv = read_dotenv(Settings)  # refuses one that cannot be read, before the library does
+    try:
+        check_names(Settings, os.environ, dotenv)
+        check_overrides(Settings, overrides)
+        settings = _read(profile, overrides)
+        check_settings(settings)
+        check_files(settings)
+    except SettingsError as error:
+        raise Places(os.environ, Path(DOTENV_FILE), dotenv_lines(Settings)).told(error) from None
+    settings = with_credentials(settings, read_credentials(settings))
+    hide(settings.secrets)
+    return settings
+
+
+def _read(profile: Literal["live", "demo"], overrides: dict[str, Any]) -> Settings:
     try:
         settings = Settings(profile=profile, **overrides)
         if profile == "demo":
@@ -182,35 +193,31 @@ def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -
     except UnreadableSetting as error:
         raise SettingsError(f"a CRYPTOVIZ_ variable cannot be read: {error}", setting="CRYPTOVIZ_") from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        name = "CRYPTOVIZ_" + "__".join(str(part).upper() for part in first["loc"])
-        secret = any(word in name.lower() for word in ("secret", "password", "key", "token"))
-        # A URL with odd characters may be any text.
-        secret = secret or "visible ASCII" in first["msg"]
-        shown = "(hidden)" if secret or isinstance(first.get("input"), dict) else _repr(first.get("input"))
-        raise SettingsError(f"{name} is {shown}: {first['msg']}", setting=name) from None
-    check_settings(settings)
-    settings = with_credentials(settings, read_credentials(settings))
-    hide(settings.secrets)
+        raise refusal(Settings, error) from None
     return settings
-
-
-def _repr(value: Any) -> str:
-    """For an error: a text may be one URL as a whole."""
-    return repr(mask_url(value)) if isinstance(value, str) else mask_urls(repr(value))
 
 
 def _demo_overrides(given: Settings) -> dict[str, Any]:
     market = f"http://{LOOPBACK}:{given.market.port}"
     overrides: dict[str, Any] = {"providers": {}}
     collect = {name: value for name, value in _DEMO_COLLECT.items() if name not in given.collect.model_fields_set}
+    if "providers" in collect:
+        # The demo goes on beside settings that are made for the live pipeline.
+        collect["providers"] = [name for name in collect["providers"] if given.provider(name).enabled] or given.collect.providers
     overrides["collect"] = given.collect.model_dump() | collect
+    if "tick_s" in collect:
+        longest_ms = round(TICK_DEADLINE_SHARE * 1000 * collect["tick_s"])
+        overrides["collect"]["consensus_wait_ms"] = min(given.collect.consensus_wait_ms, longest_ms)
     if "home" not in given.model_fields_set:
         overrides["home"] = given.home.with_name(given.home.name + "-demo")
     for name in dict.fromkeys((*overrides["collect"]["providers"], *given.collect.history_providers)):
         # A real key never goes to the replay market, nor the plan that needs it.
         own = given.provider(name)
         waits = {key: value for key, value in _DEMO_WAITS.items() if key not in own.model_fields_set}
+        if "max_wait_s" in waits:
+            waits["max_wait_s"] = max(waits["max_wait_s"], waits.get("rate_limit_wait_s", own.rate_limit_wait_s))
+        elif "rate_limit_wait_s" in waits:
+            waits["rate_limit_wait_s"] = min(waits["rate_limit_wait_s"], own.max_wait_s)
         overrides["providers"][name] = own.model_dump() | waits | {"base_url": f"{market}/{name}", "api_key": None, "plan": ""}
     return overrides
 

@@ -162,7 +162,8 @@ def test_ports_of_our_own_running_pipeline_are_fine_and_so_is_the_memory_it_uses
 
 
 def test_one_port_given_twice_is_told() -> None:
-    finding = only(MadeUp(), load_settings(redis={"port": 9002}))
+    settings = load_settings()
+    finding = only(MadeUp(), settings.model_copy(update={"redis": settings.redis.model_copy(update={"port": 9002})}))
     assert "9002" in finding.detail
     assert finding.setting in ("CRYPTOVIZ_REDIS__PORT", "CRYPTOVIZ_S3__PORT")
 
@@ -196,8 +197,10 @@ def test_external_engines_need_no_embedded_files_and_must_be_reachable() -> None
 
 
 def test_bad_names_are_told() -> None:
-    assert only(MadeUp(), load_settings(kafka={"raw_topic": "no spaces"})).setting == "CRYPTOVIZ_KAFKA__RAW_TOPIC"
-    assert "nosuch" in only(MadeUp(), load_settings(crypto_list="BTC,NOSUCH")).detail
+    settings = load_settings()
+    topic = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"raw_topic": "no spaces"})})
+    assert only(MadeUp(), topic).setting == "CRYPTOVIZ_KAFKA__RAW_TOPIC"
+    assert "nosuch" in only(MadeUp(), settings.model_copy(update={"crypto_list": ("BTC", "NOSUCH")})).detail
 
 
 def test_require_fit_lists_every_failure_and_no_warning() -> None:

@@ -26,6 +26,10 @@ SECRETS = {
     "CRYPTOVIZ_DOWNLOADS__MAVEN_URL": "CRYPTOVIZ_DOWNLOADS__MAVEN_URL",
     "CRYPTOVIZ_NETWORK__PROXY_URL": "CRYPTOVIZ_NETWORK__PROXY_URL",
 }
+VALUES = {name: "http://canary:secret@h:1" for name in SECRETS if name.endswith("_URL")} | {
+    "CRYPTOVIZ_REDIS__URL": "redis://canary:secret@h:1",
+    "CRYPTOVIZ_S3__ENDPOINT": "http://h:1",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +55,7 @@ def shown_everywhere(name: str) -> str:
 @pytest.mark.parametrize("space", ["\r", "\n", "\r\n", " ", "\t", "\u00a0", "\ufeff"])
 @pytest.mark.parametrize("name", SECRETS)
 def test_white_space_at_the_ends_of_a_secret_is_cut(name: str, space: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    value = "http://canary:secret@h:1" if name.endswith(("_URL", "_ENDPOINT")) else "canary-secret"
+    value = VALUES.get(name, "canary-secret")
     monkeypatch.setenv(name, f"{space}{value}{space}")
     if space == "\ufeff":  # no white space, and not visible
         with pytest.raises(SettingsError, match=SECRETS[name]):
@@ -63,7 +67,7 @@ def test_white_space_at_the_ends_of_a_secret_is_cut(name: str, space: str, monke
 @pytest.mark.parametrize("inside", ["\r", "\n", "\t", "\x7f", "\x1b", " ", "é", "\u200b", "\udce9"])
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_of_other_characters_is_refused_by_name_and_not_shown(name: str, inside: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    value = f"http://u:canary{inside}secret@h:1" if name.endswith(("_URL", "_ENDPOINT")) else f"canary{inside}secret"
+    value = f"http://u:canary{inside}secret@h:1" if name in VALUES else f"canary{inside}secret"
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as refused:
         load_settings()
@@ -87,7 +91,7 @@ def test_a_dotenv_with_windows_line_ends_gives_the_keys_themselves(tmp_path: Pat
 def test_no_repr_of_the_tree_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SECRETS:
         if name not in ("MINIO_ROOT_USER", "CRYPTOVIZ_KAFKA__SASL_USERNAME"):
-            monkeypatch.setenv(name, "http://user:swordfish@h:1" if name.endswith(("_URL", "_ENDPOINT")) else "swordfish")
+            monkeypatch.setenv(name, VALUES.get(name, "swordfish").replace("secret", "swordfish"))
     settings = load_settings()
     assert "swordfish" not in repr(settings) + str(settings)
     assert settings.secrets >= {"swordfish"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import certifi
 import pytest
 
 from cryptoviz.errors import SettingsError
@@ -20,7 +21,7 @@ def test_the_whole_tree_arrives_secrets_included(tmp_path: Path, monkeypatch: py
         s3={"secret_key": CANARY},
         crypto_list=("BTC", "DOGE"),
         extra_assets=[{"asset_id": "dogecoin", "symbol": "DOGE", "name": "Dogecoin", "provider_ids": {"coingecko": "dogecoin"}}],
-        control={"tls_cert": "/x/cert.pem"},
+        network={"ca_file": certifi.where()},
     )
     path = tmp_path / "run" / "settings.json"
     dump_settings_file(settings, path)

@@ -16,8 +16,7 @@ from cryptoviz.home_lock import engine_lock
 from cryptoviz.services.engines import ENGINE_NAMES, Engine, build_engine
 from cryptoviz.services.external import ExternalEngine
 from cryptoviz.services.kafka import server_properties
-from cryptoviz.services.topics import check_topic_names
-from cryptoviz.settings import KafkaSettings, claim_home, load_settings
+from cryptoviz.settings import KafkaSettings, check_topics, claim_home, load_settings
 from tests.helpers import free_port
 
 
@@ -94,12 +93,12 @@ def test_a_silent_server_does_not_hang_the_probe(name: str, tmp_path: Path, sile
 @pytest.mark.parametrize("bad", ["", "..", ".", "with space", "a/b", "ü", "x" * 250])
 def test_bad_topic_names_are_refused_by_setting(bad: str) -> None:
     with pytest.raises(SettingsError, match="CRYPTOVIZ_KAFKA__STREAM_TOPIC"):
-        check_topic_names(KafkaSettings(stream_topic=bad))
+        check_topics(KafkaSettings(stream_topic=bad))
 
 
 def test_topics_must_differ() -> None:
     with pytest.raises(SettingsError, match="must differ"):
-        check_topic_names(KafkaSettings(raw_topic="same", stream_topic="same"))
+        check_topics(KafkaSettings(raw_topic="same", stream_topic="same"))
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:9000", "ftp://host", "http://", "http://host/path"])
@@ -110,9 +109,8 @@ def test_a_bad_endpoint_is_named_with_what_is_valid(endpoint: str, tmp_path: Pat
 
 @pytest.mark.parametrize("given", [{"access_key": "ab"}, {"secret_key": "canary7"}])
 def test_credentials_that_minio_would_refuse_are_named_by_setting(given: dict[str, str], tmp_path: Path) -> None:
-    engine = build_engine("object-store", claim_home(load_settings(home=tmp_path, s3=given | {"port": free_port(), "console_port": free_port()})))
     with pytest.raises(SettingsError) as caught:
-        engine.start()
+        load_settings(home=tmp_path, s3=given)
     assert f"CRYPTOVIZ_S3__{next(iter(given)).upper()}" in str(caught.value)
     assert "canary7" not in str(caught.value)
 

@@ -234,7 +234,7 @@ def test_coinpaprikas_plans(own, url, headers):
 
 @pytest.mark.parametrize("own", [ProviderSettings(plan="pro"), ProviderSettings(plan="gold")])
 def test_coinpaprikas_plan_needs_its_key(own):
-    with pytest.raises(SettingsError, match="coinpaprika"):
+    with pytest.raises(SettingsError, match="CRYPTOVIZ_PROVIDERS__COINPAPRIKA__PLAN"):
         CoinPaprikaProvider.resolve_base_url(own)
 
 

@@ -10,7 +10,7 @@ from actors.providers.coinmarketcap import CoinMarketCapProvider
 from actors.providers.registry import build_provider, provider_class
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import SettingsError
-from cryptoviz.settings import load_settings
+from cryptoviz.settings import ProviderSettings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +59,11 @@ def test_entry_points_bring_providers_and_never_replace_a_built_in():
 
 @pytest.mark.parametrize(("plan", "key"), [("keyed", None), ("gold", "k")])
 async def test_a_plan_that_cannot_work_is_told_before_the_first_poll(plan: str, key: str | None):
-    settings = load_settings(providers={"coinmarketcap": {"plan": plan, "api_key": key}})
-    with pytest.raises(SettingsError, match=r"providers\.coinmarketcap\.plan"):
+    given = {"coinmarketcap": {"plan": plan, "api_key": key}}
+    with pytest.raises(SettingsError, match="CRYPTOVIZ_PROVIDERS__COINMARKETCAP__PLAN"):
+        load_settings(providers=given)
+    settings = load_settings().model_copy(update={"providers": {name: ProviderSettings(**own) for name, own in given.items()}})
+    with pytest.raises(SettingsError, match="CRYPTOVIZ_PROVIDERS__COINMARKETCAP__PLAN"):
         build_provider("coinmarketcap", settings, SystemClock(), lambda _: None)
 
 

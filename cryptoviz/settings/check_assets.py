@@ -1,0 +1,155 @@
+"""Assets that contradict each other: two that a name or a provider's id could mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from cryptoviz.assets import ALIASES, BUILT_IN_PROVIDERS, DEFAULT_ASSETS, Asset, asset_table, resolve_assets
+from cryptoviz.errors import SettingsError, UnknownAsset
+
+__all__ = ["SETTING", "check_assets", "normal_id"]
+
+SETTING = "CRYPTOVIZ_EXTRA_ASSETS"
+_LIST = "CRYPTOVIZ_CRYPTO_LIST"
+_MOST_NAME_CHARS = 100
+_KRAKEN_KEY = re.compile(r"X([A-Z]{3})Z(USD|EUR|GBP|CAD|JPY|AUD)")
+_KRAKEN_BASES = {"BTC": "XBT", "DOGE": "XDG"}
+"""Kraken's other names of a currency, and its own."""
+
+
+def check_assets(names: Sequence[str], extra: Sequence[Asset], providers: Sequence[str]) -> None:
+    """Look at the extra assets beside the table's, and at the names to collect.
+
+    Raises:
+        SettingsError: names the assets, what they have in common, and what is valid.
+    """
+    _check_each(extra, providers)
+    table = asset_table(extra)
+    _check_names(table)
+    _check_ids(table)
+    _check_other_names(extra, table)
+    _check_list(names, extra, table)
+
+
+def normal_id(provider: str, provider_id: str) -> str:
+    """One text for all spellings by which a provider knows the same coin or pair. Of other packages' providers nothing is known."""
+    return _NORMAL.get(provider, str)(provider_id)
+
+
+def _kraken(pair: str) -> str:
+    text = pair.upper().replace("/", "")
+    if key := _KRAKEN_KEY.fullmatch(text):
+        text = key[1] + key[2]
+    return next((own + text[len(other) :] for other, own in _KRAKEN_BASES.items() if text.startswith(other) and len(text) > len(other)), text)
+
+
+_NORMAL: Mapping[str, Callable[[str], str]] = {
+    "coingecko": str.lower,
+    "coinpaprika": str.lower,
+    "coinmarketcap": lambda text: text.lstrip("0") or "0",
+    "binance": str.upper,
+    "coinbase": str.upper,
+    "kraken": _kraken,
+}
+
+
+def _check_each(assets: Sequence[Asset], providers: Sequence[str]) -> None:
+    known = {asset.asset_id for asset in DEFAULT_ASSETS}
+    seen: set[str] = set()
+    for asset in assets:
+        for field, value in (("asset_id", asset.asset_id), ("symbol", asset.symbol), ("name", asset.name)):
+            if not value.strip() or not value.isprintable() or value != value.strip() or len(value) > _MOST_NAME_CHARS:
+                raise _error(f"{field} of {asset.asset_id!r} is {value!r}: valid is text without white space at its ends, not empty")
+        if any(letter in ",/\\" or letter.isspace() for letter in asset.asset_id + asset.symbol):
+            raise _error(f"asset_id {asset.asset_id!r} and symbol {asset.symbol!r} may hold no space, comma or slash")
+        if asset.asset_id in seen:
+            raise SettingsError(f"{SETTING} has two entries of asset_id {asset.asset_id!r}: valid is one for each asset", setting=SETTING)
+        seen.add(asset.asset_id)
+        for provider, provider_id in asset.provider_ids.items():
+            _check_id(asset, provider, provider_id)
+        if not asset.provider_ids and asset.asset_id not in known and set(providers) <= set(BUILT_IN_PROVIDERS):
+            raise _error(f"{asset.asset_id!r} has no provider_ids, so that no provider can be asked for it: valid is at least one")
+
+
+def _check_id(asset: Asset, provider: str, provider_id: str) -> None:
+    of = f"the id of {asset.asset_id!r} at {provider} is {provider_id!r}"
+    if not provider_id or not provider_id.isprintable() or any(letter.isspace() for letter in provider_id):
+        raise _error(f"{of}: valid is the provider's id, or no entry")
+    if provider not in BUILT_IN_PROVIDERS:
+        return
+    if "," in provider_id or len(provider_id) > _MOST_NAME_CHARS:
+        raise _error(f"{of}: valid is one id, without a comma, of up to {_MOST_NAME_CHARS} characters")
+    if provider == "coinmarketcap" and not (provider_id.isascii() and provider_id.isdigit()):
+        # One id of another kind fails the call for all coins.
+        raise _error(f"{of}: valid is CoinMarketCap's number of the coin, such as '74'")
+
+
+def _check_names(table: Sequence[Asset]) -> None:
+    symbols: dict[str, Asset] = {}
+    names: dict[str, Asset] = {}
+    for asset in table:
+        other = names.setdefault(asset.asset_id.lower(), asset)
+        if other is not asset:
+            both = f"the asset_ids {other.asset_id!r} and {asset.asset_id!r} differ in capitals only"
+            raise _error(f"{both}: valid is {other.asset_id!r}, which extends that asset, or another id")
+        other = symbols.setdefault(asset.symbol.lower(), asset)
+        if other is not asset:
+            both = f"assets {other.asset_id!r} and {asset.asset_id!r} both have the symbol {asset.symbol!r}"
+            raise _error(f"{both}: valid is a symbol of its own for each asset")
+    for asset in table:
+        named = symbols.get(asset.asset_id.lower(), asset)
+        if named is not asset:
+            raise _error(f"the asset_id {asset.asset_id!r} is the symbol of {named.asset_id!r}: valid is an id of its own")
+
+
+def _check_ids(table: Sequence[Asset]) -> None:
+    ids: dict[tuple[str, str], tuple[Asset, str]] = {}
+    for asset in table:
+        for provider, provider_id in asset.provider_ids.items():
+            other, its = ids.setdefault((provider, normal_id(provider, provider_id)), (asset, provider_id))
+            if other is asset:
+                continue
+            both = f"assets {other.asset_id!r} and {asset.asset_id!r} both have the id {provider_id!r} at {provider}"
+            spelt = f", which is also spelt {its!r}" if its != provider_id else ""
+            raise _error(f"{both}{spelt}: valid is an id of its own for each asset")
+    for alias in ALIASES:
+        for provider, provider_id in alias.provider_ids.items():
+            found = ids.get((provider, normal_id(provider, provider_id)))
+            if found is not None and found[0].asset_id != alias.asset_id:
+                both = f"the id {found[1]!r} of {found[0].asset_id!r} at {provider} is that of {alias.alias!r}, an older name of {alias.asset_id!r}"
+                raise _error(f"{both}: valid is an id of its own for each asset")
+
+
+def _check_other_names(extra: Sequence[Asset], table: Sequence[Asset]) -> None:
+    """No id or symbol of an extra asset may be another asset's older name, or its id at a provider: `CRYPTO_LIST` takes them all."""
+    aliases = {alias.alias.lower(): alias.asset_id for alias in ALIASES}
+    ids = {one.lower(): (asset.asset_id, provider) for asset in table for provider, one in asset.provider_ids.items() if not one.isdigit()}
+    for asset in extra:
+        for field, name in (("asset_id", asset.asset_id), ("symbol", asset.symbol)):
+            owner = aliases.get(name.lower(), asset.asset_id)
+            if owner != asset.asset_id:
+                raise _error(f"the {field} {name!r} of {asset.asset_id!r} is an older name of {owner!r}: valid is a name of its own")
+            owner, provider = ids.get(name.lower(), (asset.asset_id, ""))
+            if owner != asset.asset_id:
+                raise _error(f"the {field} {name!r} of {asset.asset_id!r} is the id of {owner!r} at {provider}: valid is a name of its own")
+
+
+def _check_list(names: Sequence[str], extra: Sequence[Asset], table: Sequence[Asset]) -> None:
+    try:
+        resolve_assets(names, extra)
+    except UnknownAsset as error:
+        raise SettingsError(f"{_LIST}: {error.message}", setting=_LIST, asset=error.details["asset"], near=error.details["near"]) from None
+    for name in names:
+        wanted = name.strip().lower()
+        if any(wanted in (asset.asset_id.lower(), asset.symbol.lower()) for asset in table):
+            continue
+        meant = sorted({asset.asset_id for asset in table for one in asset.provider_ids.values() if one.lower() == wanted})
+        if len(meant) > 1:
+            raise SettingsError(
+                f"{_LIST} names {name!r}, which is an id of {' and of '.join(map(repr, meant))}: valid is the asset's own id", setting=_LIST
+            )
+
+
+def _error(text: str) -> SettingsError:
+    return SettingsError(f"{SETTING}: {text}", setting=SETTING)

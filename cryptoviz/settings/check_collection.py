@@ -1,0 +1,130 @@
+"""Settings of the collection that contradict each other: providers, their plans, and times that do not fit into each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from cryptoviz.assets import BUILT_IN_PROVIDERS
+from cryptoviz.errors import SettingsError
+from cryptoviz.settings.nearest import did_you_mean
+from cryptoviz.settings.provider_plans import chosen_plan
+from cryptoviz.settings.sections import ProviderSettings
+
+if TYPE_CHECKING:
+    from cryptoviz.settings.tree import Settings
+
+__all__ = ["HISTORY_PROVIDERS", "PROVIDER_ENTRY_POINTS", "RECORDER", "TICK_DEADLINE_SHARE", "check_collection"]
+
+PROVIDER_ENTRY_POINTS = "cryptoviz.providers"
+"""The group of entry points by which other packages bring providers."""
+HISTORY_PROVIDERS = ("binance", "kraken", "coingecko")
+"""Who keeps a history that a backfill can read."""
+TICK_DEADLINE_SHARE = 0.9
+"""Share of a tick after which it is published with what there is; the rest is for the publisher."""
+RECORDER = "collector"
+"""The name under which ticks are recorded: no provider's."""
+_DAY_S = 86_400.0
+
+
+def check_collection(settings: Settings) -> None:
+    """Look at the providers and at the times of collection and lake.
+
+    Raises:
+        SettingsError: names the settings, their values, and what is valid.
+    """
+    _check_names(settings)
+    for name in dict.fromkeys((*settings.collect.providers, *settings.providers)):
+        _check_provider(settings, name)
+    _check_times(settings)
+
+
+def _check_names(settings: Settings) -> None:
+    collect, setting = settings.collect, "CRYPTOVIZ_COLLECT__PROVIDERS"
+    for one, names in ((setting, collect.providers), ("CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS", collect.history_providers)):
+        if not names:
+            raise SettingsError(f"{one} is empty: valid is at least one of {', '.join(_valid(one))}", setting=one)
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            text = f"{one} names {', '.join(map(repr, doubled))} more than once"
+            raise SettingsError(f"{text}: valid is each provider once, in order of preference", setting=one)
+        _require_known(one, names)
+    for name in collect.history_providers:
+        if name not in HISTORY_PROVIDERS:
+            one = "CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS"
+            text = f"{one} names {name!r}, which keeps no history that a backfill can read"
+            raise SettingsError(f"{text}: valid are {', '.join(HISTORY_PROVIDERS)}", setting=one)
+    for table, by_provider in (("CRYPTOVIZ_PROVIDERS", settings.providers), ("CRYPTOVIZ_MARKET__LIMITS", settings.market.limits)):
+        for name in by_provider:
+            _require_known(table, (name,), f"{table}__{name.upper()}")
+    for asset in settings.extra_assets:
+        _require_known(f"CRYPTOVIZ_EXTRA_ASSETS ({asset.asset_id!r}, provider_ids)", asset.provider_ids, "CRYPTOVIZ_EXTRA_ASSETS")
+    if not any(settings.provider(name).enabled for name in collect.providers):
+        switches = tuple(f"CRYPTOVIZ_PROVIDERS__{name.upper()}__ENABLED" for name in collect.providers)
+        text = f"{setting} names {', '.join(collect.providers)}, and all of them are disabled"
+        raise SettingsError(f"{text} ({', '.join(switches)}): valid is at least one that is enabled", setting=setting, settings=(setting, *switches))
+
+
+def _valid(setting: str) -> list[str]:
+    if setting == "CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS":
+        return list(HISTORY_PROVIDERS)
+    brought = {point.name for point in entry_points(group=PROVIDER_ENTRY_POINTS)}
+    return [*BUILT_IN_PROVIDERS, *sorted(brought - {*BUILT_IN_PROVIDERS, RECORDER})]
+
+
+def _require_known(where: str, names: Iterable[str], setting: str = "") -> None:
+    unknown = [name for name in names if name not in BUILT_IN_PROVIDERS]
+    if not unknown:
+        return
+    valid = _valid("")
+    for name in unknown:
+        if name not in valid:
+            text = f"{where} names {name!r}, which is no provider{did_you_mean(name, valid)}: valid are {', '.join(valid)}"
+            raise SettingsError(text, setting=setting or where)
+
+
+def _check_provider(settings: Settings, name: str) -> None:
+    own, prefix = settings.provider(name), f"CRYPTOVIZ_PROVIDERS__{name.upper()}__"
+    chosen_plan(name, own)
+    if own.rate_limit_wait_s > own.max_wait_s:
+        text = f"{prefix}RATE_LIMIT_WAIT_S is {own.rate_limit_wait_s:g} and {prefix}MAX_WAIT_S is {own.max_wait_s:g}"
+        raise _error(f"{text}: the usual wait may not be longer than the longest", f"{prefix}RATE_LIMIT_WAIT_S", f"{prefix}MAX_WAIT_S")
+    _check_quota(settings, name, own, f"{prefix}QUOTA__")
+
+
+def _check_quota(settings: Settings, name: str, own: ProviderSettings, prefix: str) -> None:
+    """A limit that does not pay for one poll would let none go, ever."""
+    from cryptoviz.plans import cost_of  # it reads settings itself
+
+    assets = len(settings.assets)
+    cost, quota = cost_of(name, assets), own.quota
+    for field, limit, needed, what in (
+        ("PER_MINUTE", quota.per_minute, cost.weight, "weight of a call"),
+        ("PER_DAY", quota.per_day, cost.calls, "calls of one poll"),
+        ("PER_MONTH", quota.per_month, cost.calls, "calls of one poll"),
+    ):
+        usable = None if limit is None else limit if field == "PER_MINUTE" else limit - int(limit * quota.reserve)
+        if limit and usable is not None and usable < needed:
+            kept = f" less the reserve of {quota.reserve:g}" if usable != limit else ""
+            text = f"{prefix}{field} is {limit}{kept}, and {name} needs {needed} for the {what} of {assets} assets"
+            raise _error(f"{text}: valid are {needed} or more, or 0 for no limit", f"{prefix}{field}")
+
+
+def _check_times(settings: Settings) -> None:
+    collect, lake = settings.collect, settings.lake
+    longest_ms = round(TICK_DEADLINE_SHARE * collect.tick_ms)
+    if collect.consensus_wait_ms > longest_ms:
+        text = f"CRYPTOVIZ_COLLECT__CONSENSUS_WAIT_MS is {collect.consensus_wait_ms} and CRYPTOVIZ_COLLECT__TICK_S is {collect.tick_s:g}"
+        why = f"a tick is published after nine tenths of its time, so that valid are up to {longest_ms} ms"
+        raise _error(f"{text}: {why}", "CRYPTOVIZ_COLLECT__CONSENSUS_WAIT_MS", "CRYPTOVIZ_COLLECT__TICK_S")
+    for field, days in (("PRICES", lake.prices_keep_days), ("RAW", lake.raw_keep_days), ("DEAD_LETTERS", lake.dead_letters_keep_days)):
+        for name, seconds in (("CLOSE_AFTER_S", lake.close_after_s), ("QUIET_S", lake.quiet_s)):
+            if days is not None and seconds > days * _DAY_S:
+                text = f"CRYPTOVIZ_LAKE__{name} is {seconds:g} and CRYPTOVIZ_LAKE__{field}_KEEP_DAYS is {days}"
+                why = f"a day would be removed before it is closed, so that valid are up to {days * _DAY_S:g} s"
+                raise _error(f"{text}: {why}", f"CRYPTOVIZ_LAKE__{name}", f"CRYPTOVIZ_LAKE__{field}_KEEP_DAYS")
+
+
+def _error(text: str, setting: str, *others: str) -> SettingsError:
+    return SettingsError(text, setting=setting, settings=(setting, *others))

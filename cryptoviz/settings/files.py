@@ -1,0 +1,77 @@
+"""Files that settings name, and what has to lie there. Looked at where settings are read: a file that lacks would fail far from here."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptoviz.errors import SettingsError
+
+if TYPE_CHECKING:
+    from cryptoviz.settings.tree import Settings
+
+__all__ = ["check_files"]
+
+
+def check_files(settings: Settings) -> None:
+    """Look at the folders and files that the settings name.
+
+    Raises:
+        SettingsError: one is missing, is of another kind, or holds something else.
+    """
+    for setting, folder in (("CRYPTOVIZ_HOME", settings.home), ("CRYPTOVIZ_CACHE", settings.cache)):
+        for place in (folder, *folder.parents):
+            if place.exists() or place.is_symlink():
+                if not place.is_dir():
+                    what = "a file" if place.is_file() else "no folder"
+                    where = f"which is {what}" if place == folder else f"below {str(place)!r}, which is {what}"
+                    raise SettingsError(f"{setting} is {str(folder)!r}, {where}: valid is a folder, or a path where one can be made", setting=setting)
+                break
+    control = settings.control
+    if control.tls_cert is not None and control.tls_key is not None:
+        _check_pair(control.tls_cert, control.tls_key)
+    for setting, file in (
+        ("CRYPTOVIZ_KAFKA__SSL_CA_LOCATION", settings.kafka.ssl_ca_location),
+        ("CRYPTOVIZ_NETWORK__CA_FILE", settings.network.ca_file),
+    ):
+        if file is not None:
+            _require_file(setting, file)
+            _try(setting, file, "certificates in PEM form", lambda found: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(found))
+
+
+def _check_pair(cert: Path, key: Path) -> None:
+    cert_setting, key_setting = "CRYPTOVIZ_CONTROL__TLS_CERT", "CRYPTOVIZ_CONTROL__TLS_KEY"
+    _require_file(cert_setting, cert)
+    _require_file(key_setting, key)
+    _try(cert_setting, cert, "a certificate in PEM form", lambda found: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(found))
+    try:
+        # An encrypted key would ask for its password at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except (OSError, ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or str(error)
+        text = f"{key_setting} is {str(key)!r}, which is no key of the certificate {str(cert)!r} ({reason})"
+        raise SettingsError(
+            f"{text}: valid is its private key in PEM form, without a password", setting=key_setting, settings=(key_setting, cert_setting)
+        ) from None
+
+
+def _require_file(setting: str, path: Path) -> None:
+    def read(found: Path) -> None:
+        with found.open("rb") as file:
+            file.read(1)
+
+    if not path.exists():
+        raise SettingsError(f"{setting} is {str(path)!r}, where there is no file: valid is a file in PEM form", setting=setting)
+    if not path.is_file():
+        raise SettingsError(f"{setting} is {str(path)!r}, which is no file: valid is a file in PEM form", setting=setting)
+    _try(setting, path, "a file that this user can read", read)
+
+
+def _try(setting: str, path: Path, valid: str, use: Callable[[Path], object]) -> None:
+    try:
+        use(path)
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+        raise SettingsError(f"{setting} is {str(path)!r}, which cannot be used ({reason}): valid is {valid}", setting=setting) from None

@@ -1,0 +1,65 @@
+"""Where a pipeline listens with given settings, and under which setting each port is moved."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryptoviz.settings.tree import Settings
+
+__all__ = ["PortUse", "meet", "pipeline_ports"]
+
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class PortUse:
+    """One port that the pipeline listens on: what for, which, and the setting that moves it."""
+
+    name: str
+    port: int
+    setting: str
+    host: str = _LOOPBACK
+
+
+def pipeline_ports(settings: Settings) -> tuple[PortUse, ...]:
+    """Every port that `up` (or `demo`) takes with these settings; external engines take none."""
+    uses = [
+        PortUse("dashboard", settings.dashboard.port, "CRYPTOVIZ_DASHBOARD__PORT", settings.dashboard.host),
+        PortUse("control service", settings.control.port, "CRYPTOVIZ_CONTROL__PORT", settings.control.host),
+        PortUse("Spark UI", settings.lake.ui_port, "CRYPTOVIZ_LAKE__UI_PORT"),
+    ]
+    if not settings.ray.address:
+        uses.append(PortUse("Ray head", settings.ray.gcs_port, "CRYPTOVIZ_RAY__GCS_PORT"))
+        uses.append(PortUse("Ray client", settings.ray.client_port, "CRYPTOVIZ_RAY__CLIENT_PORT"))
+        uses.append(PortUse("Ray dashboard", settings.ray.dashboard_port, "CRYPTOVIZ_RAY__DASHBOARD_PORT"))
+    if settings.kafka.embedded:
+        uses.append(PortUse("Kafka", settings.kafka.port, "CRYPTOVIZ_KAFKA__PORT"))
+        uses.append(PortUse("Kafka controller", settings.kafka.controller_port, "CRYPTOVIZ_KAFKA__CONTROLLER_PORT"))
+    if settings.s3.embedded:
+        uses.append(PortUse("MinIO", settings.s3.port, "CRYPTOVIZ_S3__PORT"))
+        uses.append(PortUse("MinIO console", settings.s3.console_port, "CRYPTOVIZ_S3__CONSOLE_PORT"))
+    if settings.redis.embedded:
+        uses.append(PortUse("Redis", settings.redis.port, "CRYPTOVIZ_REDIS__PORT"))
+    if settings.profile == "demo":
+        uses.append(PortUse("replay market", settings.market.port, "CRYPTOVIZ_MARKET__PORT"))
+    return tuple(uses)
+
+
+def meet(first: str, second: str) -> bool:
+    """Whether two listeners at these hosts cannot have one port. What a name stands for is not looked up: it may be either."""
+    found = [_address(host) for host in (first, second)]
+    if None in found or any(address is not None and address.is_unspecified for address in found):
+        return True
+    return found[0] == found[1]
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    if host == "localhost":
+        return ipaddress.IPv4Address(_LOOPBACK)
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

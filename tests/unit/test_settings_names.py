@@ -1,0 +1,250 @@
+"""Names of settings: those that are none are refused with the nearest, wherever they stand; what is refused is told with its place."""
+
+# ruff: noqa: E501, ISC004 (whole messages, each on its line)
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from cryptoviz.cli import cluster
+from cryptoviz.errors import SettingsError
+from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, load_settings, load_settings_file
+from cryptoviz.settings.names import INTERNAL_NAMES, known_names
+from spark_jobs import session
+
+ROOT = Path(__file__).resolve().parents[2]
+LISTS = "`cryptoviz config` lists all"
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings from the developer's own environment, and no `.env`."""
+    for name in list(os.environ):
+        if name.startswith("CRYPTOVIZ_") or name == "CRYPTO_LIST":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def refused() -> SettingsError:
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    return caught.value
+
+
+MISSPELT = [
+    ("CRYPTOVIZ_COLECT__TICK_S", "CRYPTOVIZ_COLLECT__TICK_S"),
+    ("CRYPTOVIZ_COLLECT__TICKS", "CRYPTOVIZ_COLLECT__TICK_S"),
+    ("CRYPTOVIZ_COLLECT_TICK_S", "CRYPTOVIZ_COLLECT__TICK_S"),
+    ("CRYPTOVIZ_TICK_S", "CRYPTOVIZ_COLLECT__TICK_S"),
+    ("cryptoviz_colect__tick_s", "CRYPTOVIZ_COLLECT__TICK_S"),
+    ("CRYPTOVIZ_COLLECT__TICK_S__X", "CRYPTOVIZ_COLLECT__TICK_S"),
+    ("CRYPTOVIZ_COLLECT__", "CRYPTOVIZ_COLLECT"),
+    ("CRYPTOVIZ_COLLECTION", "CRYPTOVIZ_COLLECT"),
+    ("CRYPTOVIZ_HOMES", "CRYPTOVIZ_HOME"),
+    ("CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVER", "CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS"),
+    ("CRYPTOVIZ_S3__SECRETKEY", "CRYPTOVIZ_S3__SECRET_KEY"),
+    ("CRYPTOVIZ_LAKE__PRICES_BUCKET", "CRYPTOVIZ_S3__PRICES_BUCKET"),
+    ("CRYPTOVIZ_PROVIDERS__KRAKEN__API_KY", "CRYPTOVIZ_PROVIDERS__KRAKEN__API_KEY"),
+    ("CRYPTOVIZ_PROVIDERS__KRAKEN__QUOTA__PER_MONT", "CRYPTOVIZ_PROVIDERS__KRAKEN__QUOTA__PER_MONTH"),
+    ("CRYPTOVIZ_PROVIDERS__ACME__API_KY", "CRYPTOVIZ_PROVIDERS__ACME__API_KEY"),
+    ("CRYPTOVIZ_EXTRA_ASSET", "CRYPTOVIZ_EXTRA_ASSETS"),
+    ("CRYPTOVIS_COLLECT__TICK_S", "CRYPTOVIZ_COLLECT__TICK_S"),
+    ("CRYPTO_VIZ_COLLECT__TICK_S", "CRYPTOVIZ_COLLECT__TICK_S"),
+]
+
+
+@pytest.mark.parametrize(("name", "nearest"), MISSPELT)
+@pytest.mark.parametrize("where", ["environment", ".env"])
+def test_a_name_that_is_none_is_refused_with_the_nearest(name: str, nearest: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = ""
+    if where == "environment":
+        monkeypatch.setenv(name, "canary-77")
+    else:
+        Path(".env").write_text(f"# mine\nOTHER=1\n\n{name}=canary-77\n")
+        place = f" (line 4 of {Path('.env').absolute()})"
+    error = refused()
+    assert error.message == f"{name} is no setting: did you mean {nearest}? {LISTS}{place}"
+    assert error.setting == name
+
+
+def test_a_name_that_nothing_is_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYPTOVIZ_ZZZZZZ", "1")
+    assert refused().message == f"CRYPTOVIZ_ZZZZZZ is no setting: {LISTS}"
+
+
+def test_the_profile_is_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYPTOVIZ_PROFILE", "demo")
+    assert refused().message == (
+        "CRYPTOVIZ_PROFILE cannot be set: the command says which profile counts, `cryptoviz up` the live one and `cryptoviz demo` the demo's"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("CRYPTO_LISTS", "CRYPTO_LIST"),
+        ("CRYPTOLIST", "CRYPTO_LIST"),
+        ("COINGEKO_API_KEY", "COINGECKO_API_KEY"),
+        ("COINMARKETCAP_APIKEY", "COINMARKETCAP_API_KEY"),
+        ("coinmarketcap_api_key", "COINMARKETCAP_API_KEY"),
+        ("REDPANDA_BROKER", "REDPANDA_BROKERS"),
+        ("MINIO_ROOT_PASWORD", "MINIO_ROOT_PASSWORD"),
+    ],
+)
+def test_older_names_misspelt_in_dotenv(name: str, nearest: str) -> None:
+    Path(".env").write_text(f"{name}=canary-77\n")
+    assert refused().message == f"{name} is no setting: did you mean {nearest}? {LISTS} (line 1 of {Path('.env').absolute()})"
+
+
+def test_names_of_other_programs_are_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = (
+        "OTHER",
+        "CRYPTO_KEY",
+        "MINIO_ROOT_USER_FILE",
+        "MINIO_ENDPOINT",
+        "COINGECKO_URL",
+        "COINMARKETCAP_API_URL",
+        "KAFKA_PORT",
+        "CRYPTO__X",
+        "TICK_S",
+    )
+    Path(".env").write_text("".join(f"{name}=1\n" for name in others))
+    for name in others:
+        monkeypatch.setenv(name, "1")
+    assert load_settings().collect.tick_s == 60.0
+
+
+def test_what_our_own_processes_hand_on_is_no_misspelt_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {SETTINGS_FILE_VARIABLE, cluster._CLUSTER_VARIABLE, session.RUN_VARIABLE} == INTERNAL_NAMES
+    for name in (*INTERNAL_NAMES, "CRYPTOVIZ_TEST_ROUNDS", "CRYPTOVIZ_TEST_SEED"):
+        monkeypatch.setenv(name, "1")
+    assert load_settings().collect.tick_s == 60.0
+    Path(".env").write_text("CRYPTOVIZ_CLUSTER=1\n")
+    assert refused().setting == "CRYPTOVIZ_CLUSTER"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("CRYPTOVIZ_COLLECT", '{"ticks": 5}', f"CRYPTOVIZ_COLLECT__TICKS is no setting: did you mean CRYPTOVIZ_COLLECT__TICK_S? {LISTS}"),
+        (
+            "CRYPTOVIZ_PROVIDERS",
+            '{"kraken": {"quota": {"per_dy": 5}}}',
+            f"CRYPTOVIZ_PROVIDERS__KRAKEN__QUOTA__PER_DY is no setting: did you mean CRYPTOVIZ_PROVIDERS__KRAKEN__QUOTA__PER_DAY? {LISTS}",
+        ),
+        (
+            "CRYPTOVIZ_MARKET__LIMITS",
+            '{"kraken": {"per_minut": 5}}',
+            f"CRYPTOVIZ_MARKET__LIMITS__KRAKEN__PER_MINUT is no setting: did you mean CRYPTOVIZ_MARKET__LIMITS__KRAKEN__PER_MINUTE? {LISTS}",
+        ),
+    ],
+)
+def test_a_field_inside_json(name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    assert refused().message.startswith(message)
+
+
+def test_arguments_and_files_of_a_parent(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(colect={"tick_s": 5})
+    assert caught.value.message == f"CRYPTOVIZ_COLECT is no setting: did you mean CRYPTOVIZ_COLLECT? {LISTS}"
+    path = tmp_path / "settings.json"
+    for content, message in (
+        ({"colect": {"tick_s": 5}}, f"CRYPTOVIZ_COLECT is no setting: did you mean CRYPTOVIZ_COLLECT? {LISTS}"),
+        ({"collect": {"ticks": 5}}, f"CRYPTOVIZ_COLLECT__TICKS is no setting: did you mean CRYPTOVIZ_COLLECT__TICK_S? {LISTS}"),
+        (
+            {"kafka": {"port": "canary-77"}},
+            "CRYPTOVIZ_KAFKA__PORT is (hidden): Input should be a valid integer, unable to parse string as an integer",
+        ),
+    ):
+        path.write_text(json.dumps(content))
+        with pytest.raises(SettingsError) as caught:
+            load_settings_file(path)
+        assert caught.value.message == f"the settings file {path} cannot be used: {message}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("\nCRYPTOVIZ_S3__PORT=70000", "CRYPTOVIZ_S3__PORT is '70000': Input should be less than or equal to 65535 (line 2 of {env})"),
+        (
+            "REDPANDA_BROKERS=broker",
+            "CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS is 'broker': valid is host:port, or several of them with commas between them "
+            "(CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS is set by REDPANDA_BROKERS in line 1 of {env})",
+        ),
+        (
+            "CRYPTOVIZ_REDIS__PORT=9002\nA=1\nCRYPTOVIZ_S3__PORT=9002",
+            "CRYPTOVIZ_S3__PORT (MinIO) and CRYPTOVIZ_REDIS__PORT (Redis) are both 9002: each listener needs a port of its own "
+            "(CRYPTOVIZ_REDIS__PORT: line 1 of {env}; CRYPTOVIZ_S3__PORT: line 3 of {env})",
+        ),
+        (
+            "CRYPTOVIZ_REDIS__PORT=9002",
+            "CRYPTOVIZ_S3__PORT (MinIO) and CRYPTOVIZ_REDIS__PORT (Redis) are both 9002: each listener needs a port of its own "
+            "(CRYPTOVIZ_REDIS__PORT: line 1 of {env})",
+        ),
+        (
+            'A=1\nCRYPTOVIZ_COLLECT={{"tick_s": 0.1}}',
+            "CRYPTOVIZ_COLLECT__TICK_S is 0.1: Input should be greater than or equal to 0.5 "
+            "(CRYPTOVIZ_COLLECT__TICK_S is set by CRYPTOVIZ_COLLECT in line 2 of {env})",
+        ),
+        (
+            "A=1\nCRYPTOVIZ_PROVIDERS__COINGEKO__TIMEOUT_S=5",
+            "CRYPTOVIZ_PROVIDERS names 'coingeko', which is no provider (did you mean coingecko?): valid are coingecko, coinmarketcap, binance, kraken, "
+            "coinpaprika, coinbase (CRYPTOVIZ_PROVIDERS__COINGEKO is set by CRYPTOVIZ_PROVIDERS__COINGEKO__TIMEOUT_S in line 2 of {env})",
+        ),
+    ],
+)
+def test_the_line_of_dotenv_is_told(lines: str, message: str) -> None:
+    Path(".env").write_text(lines.replace("{{", "{").replace("}}", "}") + "\n")
+    assert refused().message == message.format(env=Path(".env").absolute())
+
+
+def test_a_variable_that_wins_over_dotenv_has_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("CRYPTOVIZ_S3__PORT=70000\n")
+    monkeypatch.setenv("CRYPTOVIZ_S3__PORT", "80000")
+    assert refused().message == "CRYPTOVIZ_S3__PORT is '80000': Input should be less than or equal to 65535"
+
+
+def documented_names() -> set[str]:
+    files = [*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / ".env.example", ROOT / "cluster.yaml", *ROOT.glob("examples/*.py")]
+    return {name for file in files for name in re.findall(r"\bCRYPTOVIZ_[A-Z0-9]+(?:_+[A-Z0-9]+)*(?![A-Z0-9_{<])", file.read_text(encoding="utf-8"))}
+
+
+def test_every_documented_name_is_one() -> None:
+    misspelt = {"CRYPTOVIZ_COLECT__TICK_S"}  # the example of one that is refused
+    names = {name for name in documented_names() - misspelt if not name.startswith("CRYPTOVIZ_TEST_")}
+    assert len(names) >= 40
+    known = set(known_names(Settings))
+    unknown = {name for name in names if name not in known and "__ACME__" not in name and name.replace("__ACME__", "__KRAKEN__") not in known}
+    assert unknown == set()
+
+
+def test_every_line_of_the_example_of_dotenv_is_taken() -> None:
+    """As it stands, and with each of its commented lines in force."""
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    Path(".env").write_text(text)
+    load_settings()
+    for line in text.splitlines():
+        if re.match(r"#[A-Z_]+=", line):
+            Path(".env").write_text(line.removeprefix("#") + "\n")
+            load_settings()
+            load_settings("demo")
+
+
+def test_every_setting_in_a_code_block_of_the_documentation_is_taken() -> None:
+    found = 0
+    for page in ROOT.glob("docs/*.md"):
+        for block in re.findall(r"```(?:bash|sh|ini|dotenv|)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for line in re.findall(r"^((?:CRYPTOVIZ_|CRYPTO_LIST)[A-Z0-9_]*=.*)$", block, re.MULTILINE):
+                if "ACME" in line or "acme" in line or line.endswith("..."):
+                    continue
+                found += 1
+                Path(".env").write_text(line + "\n")
+                load_settings()
+                load_settings("demo")
+    assert found >= 5
