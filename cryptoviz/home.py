@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cryptoviz.errors import SettingsError
 
-__all__ = ["LOCK", "MARKER", "Removed", "claim", "foreign_reason", "mark_new", "remove_data"]
+__all__ = ["LOCK", "MARKER", "Removed", "claim", "foreign_reason", "mark_new", "remove_data", "unfit_reason"]
 
 SETTING = "CRYPTOVIZ_HOME"
 MARKER = ".cryptoviz-home"
@@ -56,7 +56,7 @@ def claim(home: Path) -> None:
     Raises:
         SettingsError: it is somebody's home folder or the root, or it holds entries of a pipeline's names that no pipeline made; nothing was written.
     """
-    if reason := _never(home):
+    if reason := unfit_reason(home):
         raise SettingsError(f"{SETTING} is {str(home)!r}: {reason}; choose a folder for the pipeline alone", setting=SETTING)
     try:
         if _is_marked(home) or _is_of_earlier_version(home):
@@ -73,14 +73,14 @@ def claim(home: Path) -> None:
 
 def mark_new(home: Path) -> None:
     """Mark a folder, made when missing, in which no pipeline has made anything yet. Components of a cluster may start before any command does."""
-    if not _never(home) and not _own_entries(home):
+    if not unfit_reason(home) and not _own_entries(home):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         _mark(home)
 
 
 def foreign_reason(home: Path) -> str:
     """Why nothing in this folder may be removed; empty when it is a pipeline's home."""
-    if reason := _never(home):
+    if reason := unfit_reason(home):
         return reason
     if not home.is_dir():
         return "it is not a folder"
@@ -111,7 +111,7 @@ def remove_data(home: Path) -> Removed:
     return Removed(tuple(removed), left, tuple(links))
 
 
-def _never(home: Path) -> str:
+def unfit_reason(home: Path) -> str:
     """Why this folder is nobody's to hand out, whatever lies in it."""
     place = home.resolve()
     if place == Path(place.anchor):

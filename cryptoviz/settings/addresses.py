@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator
 
-__all__ = ["Host", "RayAddress", "Servers", "host_port", "is_loopback", "origin", "require_parts", "url_with_brackets"]
+__all__ = ["Address", "Host", "RayAddress", "Servers", "host_port", "is_loopback", "origin", "require_parts", "url_with_brackets"]
 
 _NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
 _NUMBERS = re.compile(r"[0-9.]+")
@@ -32,6 +32,12 @@ def _host(text: str) -> str:
     if inner != bare or not _is_host(bare):
         raise ValueError(_A_HOST)
     return bare
+
+
+def _one_address(text: str) -> str:
+    if text.rstrip(".") in ("0.0.0.0", "::"):  # noqa: S104 (refused)
+        raise ValueError("it stands for every address: valid is the one by which other nodes reach this one")
+    return text
 
 
 def _is_host(text: str) -> bool:
@@ -168,6 +174,8 @@ def is_loopback(host: str) -> bool:
 
 Host = Annotated[str, AfterValidator(_host)]
 """A host alone, without brackets."""
+Address = Annotated[Host, AfterValidator(_one_address)]
+"""A host that others can be told: no wildcard."""
 Servers = Annotated[str, AfterValidator(_servers)]
 """Comma separated `host:port`."""
 RayAddress = Annotated[str, AfterValidator(_ray_address)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptoviz.errors import SettingsError
+from cryptoviz.home import unfit_reason
 
 if TYPE_CHECKING:
     from cryptoviz.settings.tree import Settings
@@ -29,6 +30,8 @@ def check_files(settings: Settings) -> None:
                     where = f"which is {what}" if place == folder else f"below {str(place)!r}, which is {what}"
                     raise SettingsError(f"{setting} is {str(folder)!r}, {where}: valid is a folder, or a path where one can be made", setting=setting)
                 break
+    if reason := unfit_reason(settings.home):
+        raise SettingsError(f"CRYPTOVIZ_HOME is {str(settings.home)!r}: {reason}; choose a folder for the pipeline alone", setting="CRYPTOVIZ_HOME")
     control = settings.control
     if control.tls_cert is not None and control.tls_key is not None:
         _check_pair(control.tls_cert, control.tls_key)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from cryptoviz.settings.file_type import File
 from cryptoviz.settings.secret_types import ProxyUrl, SecretUrl
@@ -38,6 +38,14 @@ class NetworkSettings(BaseModel):
     """Hosts that are reached without it, separated by commas. Empty: the shell's `no_proxy`."""
     ca_file: File | None = None
     """PEM file of authorities to trust besides the machine's own, such as an inspecting proxy's."""
+
+    @field_validator("no_proxy")
+    @classmethod
+    def _hosts(cls, value: str) -> str:
+        for one in value.split(","):
+            if "://" in one or "@" in one or any(letter.isspace() for letter in one.strip()):
+                raise ValueError("valid are hosts with commas between them, such as localhost,.example.org")
+        return value
 
     def proxy_for(self, url: str) -> str | None:
         """The proxy for an address; None for this machine and the hosts of `no_proxy`."""

@@ -21,6 +21,13 @@ _REDIS_OPTIONS = (
     "client_name", "db", "health_check_interval", "max_connections", "protocol", "retry_on_timeout", "socket_connect_timeout", "socket_keepalive",
     "socket_timeout", "ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile",
 )  # fmt: skip
+_NUMBER, _SWITCH = (r"[0-9]{1,9}(\.[0-9]{1,9})?", "a number"), (r"(?i)true|false|yes|no|1|0", "true or false")
+_REDIS_FORMS = {
+    "db": (r"[0-9]{1,4}", "a number"), "max_connections": (r"[0-9]{1,9}", "a number"), "protocol": (r"[23]", "2 or 3"),
+    **dict.fromkeys(("health_check_interval", "socket_connect_timeout", "socket_timeout"), _NUMBER),
+    **dict.fromkeys(("retry_on_timeout", "socket_keepalive", "ssl_check_hostname"), _SWITCH),
+    "ssl_cert_reqs": (r"none|optional|required", "none, optional or required"),
+}  # fmt: skip
 _VISIBLE = re.compile(r"[\x21-\x7e]*")
 
 
@@ -66,10 +73,16 @@ def _redis_parts(url: str) -> None:
     parts = require_parts(url, _REDIS, user=True, path=True, query=True, example="/0")
     if not re.fullmatch(r"/?|/[0-9]{1,4}", parts.path):
         raise ValueError("its path is no number of a database; valid is redis://host:port/0 or rediss://host:port/0")
-    if "?" in url:
-        for name, _ in parse_qsl(parts.query, keep_blank_values=True) or [("", "")]:
-            if name not in _REDIS_OPTIONS:
-                raise ValueError(f"its option {name!r} is none{did_you_mean(name, _REDIS_OPTIONS)}: valid are {', '.join(_REDIS_OPTIONS)}")
+    if "?" not in url:
+        return
+    for name, value in parse_qsl(parts.query, keep_blank_values=True) or [("", "")]:
+        if name not in _REDIS_OPTIONS:
+            raise ValueError(f"its option {name!r} is none{did_you_mean(name, _REDIS_OPTIONS)}: valid are {', '.join(_REDIS_OPTIONS)}")
+        form, valid = _REDIS_FORMS.get(name, (r".+", "a text"))
+        if not re.fullmatch(form, value):
+            raise ValueError(f"its option {name} is {value!r}: valid is {valid}")
+        if name == "db" and parts.path not in ("", "/"):
+            raise ValueError("it names a database in its path and by db=: valid is one of them")
 
 
 def _checked(check: Callable[[str], object]) -> AfterValidator:

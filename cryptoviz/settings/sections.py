@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from cryptoviz.settings.addresses import Host, RayAddress, Servers, host_port, is_loopback, origin
+from cryptoviz.settings.addresses import Address, Host, RayAddress, Servers, host_port, is_loopback, origin
 from cryptoviz.settings.file_type import File
 from cryptoviz.settings.protection import MAX_COUNT, BreakerSettings, Duration, QuotaSettings
 from cryptoviz.settings.secret_types import AccessKey, EndpointUrl, HttpUrl, RedisUrl, Secret, SecretUrl, secrets_in
@@ -188,7 +188,7 @@ class RaySettings(_Section):
     num_cpus: int = Field(default=0, ge=0, le=65_536)
     """Logical CPUs; 0 means max(2, the machine's)."""
     namespace: str = Field(default="cryptoviz", pattern=r"^[\x21-\x7e]{1,100}$")
-    node_ip: Host = LOOPBACK
+    node_ip: Address = LOOPBACK
     """Loopback, so that a laptop may change networks and nobody else can reach the node. At any other address Ray listens on all interfaces."""
     address: RayAddress = ""
     """Join this cluster instead of starting one (`auto` on a node of `ray up cluster.yaml`)."""
@@ -372,7 +372,8 @@ def _fill_address(data: Any, section: str, key: str, template: str, default_port
         if chosen in _NO:
             raise ValueError(f"{embedded} is false, and {address} names no server: set {address}, or leave {embedded} unset")
         filled[key] = ours
-        filled["embedded"] = True
+        if not chosen or chosen in _YES:
+            filled["embedded"] = True
     elif chosen in _YES:
         if isinstance(given, str) and not _same_server(given, ours):
             raise ValueError(

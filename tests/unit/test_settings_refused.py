@@ -426,6 +426,13 @@ def test_folders_that_are_none(setting: str, tmp_path: Path, monkeypatch: pytest
         assert refused().message == message
 
 
+@pytest.mark.parametrize(
+    ("home", "reason"), [("/", "it is the root of the file system"), ("~", f"it is or holds the home folder {Path.home().resolve()}")]
+)
+def test_a_home_that_can_be_nobodys(home: str, reason: str) -> None:
+    assert refused(home=home).message == f"CRYPTOVIZ_HOME is {str(Path(home).expanduser())!r}: {reason}; choose a folder for the pipeline alone"
+
+
 def test_home_and_cache_are_two_folders(tmp_path: Path) -> None:
     assert refused(home=tmp_path / "x", cache=tmp_path / "x").message == (
         f"CRYPTOVIZ_HOME and CRYPTOVIZ_CACHE are both {str(tmp_path / 'x')!r}: the home has to be a folder for the pipeline alone"
@@ -444,6 +451,12 @@ HTTP_SERVER = "valid is http://host:port or https://host:port"
         ("CRYPTOVIZ_REDIS__URL", "redis://h:1/prices", "is 'redis://h:1/prices': its path is no number of a database; valid is redis://host:port/0 or rediss://host:port/0"),
         ("CRYPTOVIZ_REDIS__URL", "rediss://h:1/0?ssl_ca_cert=/x", "is 'rediss://h:1/0?ssl_ca_cert=/x': its option 'ssl_ca_cert' is none (did you mean ssl_ca_certs?)"),
         ("CRYPTOVIZ_REDIS__URL", "user:canary@h:1", "is '********@h:1': valid is an address with its scheme"),
+        ("CRYPTOVIZ_REDIS__URL", "redis://h:1?db=x", "is 'redis://h:1?db=x': its option db is 'x': valid is a number"),
+        ("CRYPTOVIZ_REDIS__URL", "redis://h:1/1?db=2", "is 'redis://h:1/1?db=2': it names a database in its path and by db=: valid is one of them"),
+        ("CRYPTOVIZ_REDIS__URL", "rediss://h:1?ssl_cert_reqs=maybe", "is 'rediss://h:1?ssl_cert_reqs=maybe': its option ssl_cert_reqs is 'maybe': valid is none, optional or required"),
+        ("CRYPTOVIZ_RAY__NODE_IP", "0.0.0.0", "is '0.0.0.0': it stands for every address: valid is the one by which other nodes reach this one"),
+        ("CRYPTOVIZ_NETWORK__NO_PROXY", "a,http://b", "is 'a,http://b': valid are hosts with commas between them, such as localhost,.example.org"),
+        ("CRYPTOVIZ_S3__EMBEDDED", "maybe", "is 'maybe': Input should be a valid boolean, unable to interpret input"),
         ("CRYPTOVIZ_S3__ENDPOINT", "ftp://h:1", f"is 'ftp://h:1': ftp:// is of no use here; {HTTP_SERVER}"),
         ("CRYPTOVIZ_S3__ENDPOINT", "http://", f"is 'http://': it names no host; {HTTP_SERVER}"),
         ("CRYPTOVIZ_S3__ENDPOINT", "http://:9000", f"is 'http://:9000': it names no host; {HTTP_SERVER}"),
