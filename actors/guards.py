@@ -142,7 +142,7 @@ async def look_up_account(provider: BaseProvider, guards: Guards, settings: Sett
         limiter=guards.limiter,
         clock=clock,
         recorder=_unrecorded,
-        secrets=own.secrets,
+        secrets=own.secrets_sent(settings.network),
     )
     try:
         account = await fetcher.get(f"{provider.base_url}{call.path}", {}, headers, call.parse)

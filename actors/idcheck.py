@@ -98,7 +98,7 @@ class IdCheck:
             limiter=self._guards.limiter.weighing(provider.listing_weight, LONGEST_TURN_S),
             clock=self._clock,
             recorder=_unrecorded,
-            secrets=own.secrets,
+            secrets=own.secrets_sent(self._network),
             status_reasons=provider.status_reasons,
         )
 

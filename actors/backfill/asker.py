@@ -63,7 +63,7 @@ class HistoryAsker:
             limiter=self.guards.limiter,
             clock=clock,
             recorder=self._exchanges.append,
-            secrets=own.secrets,
+            secrets=own.secrets_sent(settings.network),
             status_reasons=cls.status_reasons,
         )
         self._headers = cls(own, self._fetcher, clock).auth_headers()

@@ -71,7 +71,7 @@ def build_provider(name: str, settings: Settings, clock: Clock, recorder: Record
         limiter=limiter or MinIntervalLimiter(min_interval_s(cls, own), clock),
         clock=clock,
         recorder=recorder,
-        secrets=own.secrets,
+        secrets=own.secrets_sent(settings.network),
         status_reasons=cls.status_reasons,
     )
     provider = cls(own, fetcher, clock)

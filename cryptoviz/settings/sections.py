@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 from cryptoviz.settings.addresses import Address, Host, RayAddress, Servers, host_port, is_loopback, origin
 from cryptoviz.settings.file_type import File
+from cryptoviz.settings.network import NetworkSettings
 from cryptoviz.settings.protection import MAX_COUNT, BreakerSettings, Duration, QuotaSettings
 from cryptoviz.settings.secret_types import AccessKey, EndpointUrl, HttpUrl, RedisUrl, Secret, SecretUrl, secrets_in
 
@@ -237,10 +238,9 @@ class ProviderSettings(_Section):
     quota: QuotaSettings = Field(default_factory=QuotaSettings)
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must not leave in a text: the key, and what `base_url` holds."""
-        return tuple(sorted(secrets_in(self)))
+    def secrets_sent(self, network: NetworkSettings) -> tuple[str, ...]:
+        """What an answer may echo and no text may show: the key, and the passwords in `base_url` and in the proxy's address."""
+        return tuple(sorted(secrets_in(self) | secrets_in(network)))
 
 
 class CollectSettings(_Section):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import sys
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from actors.providers.coinmarketcap import CoinMarketCapProvider
 from actors.providers.registry import build_provider, provider_class
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import SettingsError
+from cryptoviz.records import RawExchange
 from cryptoviz.settings import ProviderSettings, load_settings
+from tests.echo import ECHOED, Echo, echoing
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +89,43 @@ async def test_the_demo_asks_the_market_without_keys(monkeypatch: pytest.MonkeyP
         assert provider.base_url == f"http://127.0.0.1:{settings.market.port}/{name}"
         assert provider.settings.rate_limit_wait_s == 5.0
         await provider.aclose()
+
+
+@pytest.mark.parametrize("provider", ["coingecko", "coinpaprika", "coinmarketcap"])
+async def test_no_secret_that_an_answer_echoes_is_recorded(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key, the password inside the address, and the proxy's."""
+    secrets = {"key": "canary-key-0c1d", "base": "canary-userinfo-91", "proxy": "canary-proxy-42"}
+    prefix = f"CRYPTOVIZ_PROVIDERS__{provider.upper()}"
+    exchanges: list[RawExchange] = []
+    with echoing() as echo:
+        monkeypatch.setenv("CRYPTOVIZ_NETWORK__PROXY_URL", f"http://user:{secrets['proxy']}@127.0.0.1:{echo.port}")
+        monkeypatch.setenv(f"{prefix}__BASE_URL", f"http://user:{secrets['base']}@provider.example")
+        monkeypatch.setenv(f"{prefix}__API_KEY", secrets["key"])
+        settings = load_settings()
+        asked = build_provider(provider, settings, SystemClock(), exchanges.append)
+        for tick in range(2 * len(Echo.KINDS)):
+            if set(echo.answers["provider.example"]) < set(Echo.KINDS):
+                await asked.poll(tick * 1000, settings.assets[:2], 5.0)
+        await asked.aclose()
+        assert set(echo.answers["provider.example"]) == set(Echo.KINDS)
+    shown = repr(exchanges)
+    assert ECHOED in shown
+    assert "[removed]" in shown
+    for name, secret in secrets.items():
+        assert secret not in shown, name
+        assert base64.b64encode(f"user:{secret}".encode()).decode() not in shown, name
+
+
+async def test_a_proxys_refusal_that_echoes_its_password_is_recorded_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason of its status becomes the text of the library's error."""
+    password, exchanges = "canary-proxy-42", list[RawExchange]()
+    with echoing() as echo:
+        monkeypatch.setenv("CRYPTOVIZ_NETWORK__PROXY_URL", f"http://user:{password}@127.0.0.1:{echo.port}")
+        settings = load_settings()
+        asked = build_provider("coingecko", settings, SystemClock(), exchanges.append)
+        await asked.poll(1000, settings.assets[:2], 5.0)
+        await asked.aclose()
+    shown = repr(exchanges)
+    assert ECHOED in shown
+    assert password not in shown
+    assert base64.b64encode(f"user:{password}".encode()).decode() not in shown
