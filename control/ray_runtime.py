@@ -14,6 +14,7 @@ from control.components import ComponentSpec
 from cryptoviz.components import Probe
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, TerminalError
 from cryptoviz.log import get_logger
+from cryptoviz.masking import clip
 
 __all__ = ["RayRuntime", "import_class", "service_options"]
 
@@ -177,4 +178,4 @@ def _cause(error: ray.exceptions.RayTaskError, spec: ComponentSpec) -> CryptoViz
 def _first_line(error: BaseException) -> str:
     # Ray's texts hold whole traces; the first line is for a person, the rest is in the component's log.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+    return clip(lines[0], 300) if lines else type(error).__name__

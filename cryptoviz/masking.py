@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["MASK", "Redactor", "forget", "hide", "mask_url", "mask_urls", "redact", "redact_value"]
+__all__ = ["MASK", "Redactor", "clip", "forget", "hide", "mask_url", "mask_urls", "redact", "redact_value"]
 
 MASK = "********"
 
@@ -151,6 +151,11 @@ def forget() -> None:
 def redact(text: str) -> str:
     """The text without known secrets, and without those inside URLs."""
     return mask_urls(_redactor(text))
+
+
+def clip(text: str, longest: int) -> str:
+    """The first `longest` characters of the text without secrets: a cut through a secret would leave a part that nothing recognizes."""
+    return redact(text)[:longest]
 
 
 def redact_value(value: Any) -> Any:

@@ -26,6 +26,7 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.lake.cell import S3Cell
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.log import configure_logging, get_logger
+from cryptoviz.masking import clip
 from cryptoviz.settings import Settings, settings_from_environment
 from spark_jobs.clock import EarlierClock
 from spark_jobs.lease import Lease, LeaseHeld, lease_of
@@ -57,7 +58,7 @@ def run_round(context: RoundContext, steps: Sequence[Step] = STEPS) -> RoundResu
             step.run(context)
         except (CryptoVizError, DeltaError, S3Error, HTTPError, OSError) as error:
             log.warning("maintenance failed", step=step.name, error=f"{type(error).__name__}: {error}")
-            failures.append(f"{step.name}: {str(error).splitlines()[0][:300] if str(error) else type(error).__name__}")
+            failures.append(f"{step.name}: {clip(str(error).splitlines()[0], 300) if str(error) else type(error).__name__}")
         durations[step.name] = round((time.monotonic() - step_begun) * 1000, 1)
     shutil.rmtree(context.scratch, ignore_errors=True)
     if context.doubt:

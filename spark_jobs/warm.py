@@ -8,6 +8,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from cryptoviz.log import get_logger
+from cryptoviz.masking import clip
 from spark_jobs.tasks import SparkTasks
 
 __all__ = ["warm_up"]
@@ -24,4 +25,4 @@ def _run(tasks: SparkTasks, slots: int) -> None:
     try:
         tasks.warm_up(slots)
     except (Py4JError, PySparkException, OSError) as error:
-        log.debug("the warm-up failed", error=str(error)[:200])
+        log.debug("the warm-up failed", error=clip(str(error), 200))

@@ -18,6 +18,7 @@ from pyspark.sql.streaming import StreamingQueryListener
 from cryptoviz.components import Probe
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import get_logger
+from cryptoviz.masking import clip
 from spark_jobs.batch import BatchWriter
 from spark_jobs.health import View, judge
 from spark_jobs.lease import Lease
@@ -147,7 +148,7 @@ class Watcher:
             try:
                 self._look()
             except (Py4JError, OSError) as error:  # the driver JVM is gone or stuck: the age of the last look tells
-                log.warning("a look at Spark failed", error=f"{type(error).__name__}: {error}".splitlines()[0][:200])
+                log.warning("a look at Spark failed", error=clip(f"{type(error).__name__}: {error}".splitlines()[0], 200))
             try:
                 self._measure_lag()
             except CryptoVizError as error:
@@ -175,4 +176,4 @@ def _cause(text: str) -> str:
     """The line of a Spark or Python stack trace that says what happened."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = [line for line in lines if _ERROR_LINE.match(line) and "Py4J" not in line]
-    return (told or lines or ["unknown"])[0][:400]
+    return clip((told or lines or ["unknown"])[0], 400)

@@ -13,6 +13,7 @@ import urllib3
 
 from cryptoviz.errors import EngineUnavailable, TransientError
 from cryptoviz.lake.objects import STORE_ERRORS, S3Access, minio_client, store_error
+from cryptoviz.masking import clip
 from cryptoviz.tls import trust
 
 __all__ = ["Cell", "CellChanged", "S3Cell", "Seen"]
@@ -20,6 +21,8 @@ __all__ = ["Cell", "CellChanged", "S3Cell", "Seen"]
 # A look or a write of a few hundred bytes takes 5 ms; whoever asks does so again in a few seconds.
 _TIMEOUT = urllib3.Timeout(connect=2.0, read=5.0)
 _SIGNED_FOR = timedelta(minutes=1)
+_MOST_READ = 4096
+_MOST_TOLD = 300
 
 
 class CellChanged(TransientError):
@@ -95,7 +98,7 @@ class S3Cell:
 
     def _expect_ok(self, response: urllib3.BaseHTTPResponse, doing: str) -> None:
         if response.status >= 300:
-            why = response.data[:300].decode(errors="replace")
+            why = clip(response.data[:_MOST_READ].decode(errors="replace"), _MOST_TOLD)
             message = f"the object store did not {doing} {self._bucket}/{self._key}: status {response.status}: {why}"
             raise EngineUnavailable(message, engine="object-store", status=response.status)
 

@@ -17,6 +17,7 @@ from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError, MaxRetryError
 
 from cryptoviz.errors import EngineUnavailable
+from cryptoviz.masking import clip, redact
 from cryptoviz.settings import S3Settings
 from cryptoviz.tls import trust
 
@@ -118,10 +119,10 @@ def store_error(error: Exception, doing: str) -> EngineUnavailable:
         why = f"{type(error.reason).__name__}: {error.reason}"
     else:
         why = f"{type(error).__name__}: {error}"
-    return EngineUnavailable(f"the object store did not {doing}: {why[:_MAX_TOLD]}", engine="object-store")
+    return EngineUnavailable(f"the object store did not {doing}: {clip(why, _MAX_TOLD)}", engine="object-store")
 
 
 def one_line(error: Exception) -> str:
     """The text of an error of delta-rs, which draws a coloured tree: what was done and the cause at its root, without the middle of a long one."""
-    text = " ".join(_COLOUR.sub("", str(error)).replace("\u21b3", "").split())
+    text = redact(" ".join(_COLOUR.sub("", str(error)).replace("\u21b3", "").split()))
     return text if len(text) <= _MAX_TOLD else f"{text[: _MAX_TOLD // 2]} ... {text[-_MAX_TOLD // 2 :]}"

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import pickle
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -14,8 +15,9 @@ import pytest
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.control.convert import component_to_proto
 from cryptoviz.errors import EngineUnavailable
+from cryptoviz.lake.objects import one_line, store_error
 from cryptoviz.log import configure_logging, get_logger
-from cryptoviz.masking import MASK, Redactor, hide, mask_url, mask_urls
+from cryptoviz.masking import MASK, Redactor, clip, hide, mask_url, mask_urls
 
 AWKWARD = "CG-a'b\"c\\d/e+f%g&h<i>j=k"
 PLAIN = "CG-canary0123456789"
@@ -146,3 +148,21 @@ def test_a_components_message_shows_no_secret_on_the_wire() -> None:
     assert b"swordfish" not in wire
     assert PLAIN.encode() not in wire
     assert b"ConnectionError" in wire
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        lambda text: clip(text, 300),
+        lambda text: str(store_error(OSError(text), "take k")),
+        lambda text: one_line(OSError(text + "y" * 400)),
+        lambda text: one_line(OSError("y" * 400 + text)),
+    ],
+    ids=["clip", "store_error", "one_line", "one_line, its end"],
+)
+def test_no_part_of_a_secret_is_left_where_the_text_of_an_engine_is_cut(shown: Callable[[str], str]) -> None:
+    secret = "0c1d-canary-77a0-b1f2"
+    hide([secret])
+    for before in range(120, 320):
+        text = shown("x" * before + secret + "z" * (400 - before))
+        assert not [part for part in (secret[:4], "nary", secret[-4:]) if part in text], before
