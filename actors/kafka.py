@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from actors.batch import Batch, Refused
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.kafka import KafkaClients, OwnedProducer, Progress, Record
+from cryptoviz.kafka import KafkaClients, OwnedProducer, Progress, Record, Refusal
 from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.lake.topicreader import topic_ends
 from cryptoviz.records import Kind, UnifiedRecord
@@ -151,9 +151,11 @@ class KafkaTransport:
         records = [Record(self._topic, message.key, message.value) for message in batch.messages]
         records += [Record(self._settings.raw_topic, note.key, note.value) for note in batch.notes]
         before = self._producer.progress.position
-        refusals = self._producer.commit(records, max(batch.tick_ts, before or batch.tick_ts), batch.identity)
-        sent = (*batch.messages, *batch.notes)
-        return tuple(Refused(sent[refusal.index], refusal.reason) for refusal in refusals)
+        return _refused(batch, self._producer.commit(records, max(batch.tick_ts, before or batch.tick_ts), batch.identity))
+
+    def was_refused(self, batch: Batch) -> tuple[Refused, ...]:
+        """See `actors.publisher.Transport`."""
+        return _refused(batch, self._producer.refused(batch.identity))
 
     def close(self) -> None:
         """Drop the producer without waiting for what it holds; an open transaction is the successor's to abort."""
@@ -166,6 +168,11 @@ class KafkaTransport:
         except KafkaException as error:
             address = self._settings.bootstrap_servers
             raise EngineUnavailable(f"Kafka at {address} (kafka.bootstrap_servers): {error.args[0].str()}", engine="kafka", address=address) from None
+
+
+def _refused(batch: Batch, refusals: Iterable[Refusal]) -> tuple[Refused, ...]:
+    sent = (*batch.messages, *batch.notes)
+    return tuple(Refused(sent[refusal.index], refusal.reason) for refusal in refusals)
 
 
 def read_tail(settings: KafkaSettings, topic: str, counts: Callable[[bytes], bool] = lambda _: True) -> list[bytes]:

@@ -50,6 +50,10 @@ class Transport(Protocol):
         """
         ...
 
+    def was_refused(self, batch: Batch) -> Sequence[Refused]:
+        """After a `publish` of the batch whose outcome was unknown, and that `is_published` found done: what the broker refused of it for good."""
+        ...
+
     def close(self) -> None:
         """Let go of the connection without waiting."""
         ...
@@ -67,6 +71,7 @@ class Publisher:
         self._events = events
         self._queue: deque[Batch] = deque()
         self._in_flight: Batch | None = None
+        self._tried: Batch | None = None
         self._in_flight_since_s = 0.0
         self._changed = threading.Condition()
         self._closing = False
@@ -160,11 +165,16 @@ class Publisher:
 
     def _deliver(self, batch: Batch) -> None:
         self._ready()
-        if self._transport.is_published(batch):
-            self.stats.repeated_total += 1
-            self._log.info("batch_was_published_before", identity=batch.identity)
+        tried, self._tried = self._tried, batch
+        if not self._transport.is_published(batch):
+            self._acknowledged(batch, self._transport.publish(batch))
             return
-        refused = self._transport.publish(batch)
+        self.stats.repeated_total += 1
+        self._log.info("batch_was_published_before", identity=batch.identity)
+        if tried is batch:  # by us: only the answer was lost
+            self._acknowledged(batch, self._transport.was_refused(batch))
+
+    def _acknowledged(self, batch: Batch, refused: Sequence[Refused]) -> None:
         for one in refused:
             self.stats.refused_total += 1
             self._log.error("record_refused", identity=batch.identity, key=one.message.key.decode(errors="replace"), reason=one.reason)

@@ -23,7 +23,7 @@ from deltalake.exceptions import TableNotFoundError
 from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_delay, stop_when_event_set, wait_exponential_jitter
 
 from cryptoviz.errors import EngineUnavailable, LakeError, SettingsError
-from cryptoviz.kafka import Fenced, OwnedProducer, Record, admin_client
+from cryptoviz.kafka import Fenced, OwnedProducer, Record, Refusal, admin_client
 from cryptoviz.lake import Lake
 from cryptoviz.lake.committed import values_since
 from cryptoviz.lake.deadletters import origin, read_ledger, word
@@ -227,12 +227,14 @@ class DeadLetterReplay:
             records.append(Record(self._settings.kafka.ledger_topic, one.origin.encode(), orjson.dumps(entry)))
         entries = {index: index - 1 for index in range(1, len(records), 2)}  # each goes with its record or not at all
         identity = uuid.uuid4().hex
-        refused: set[int] = set()
+        refusals: tuple[Refusal, ...] = ()
         for attempt in self._retrying():
             with attempt:
                 if attempt.retry_state.attempt_number > 1 and producer.connect().identity == identity:
+                    refusals = producer.refused(identity)
                     break
-                refused = {refusal.index // 2 for refusal in producer.commit(records, None, identity, entries)}
+                refusals = producer.commit(records, None, identity, entries)
+        refused = {refusal.index // 2 for refusal in refusals}
         self._done.update(one.origin for number, one in enumerate(wanted) if number not in refused)
         replayed.published += len(wanted) - len(refused)
         if refused:

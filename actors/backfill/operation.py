@@ -15,12 +15,13 @@ from actors.backfill.asker import Asked, HistoryAsker
 from actors.backfill.rows import Answer, record_of
 from actors.backfill.series import Point, Window, prices, windows
 from actors.backfill.sources import SOURCES, Step
-from actors.backfill.wanted import Missing, first_live_ticks, ticks_wanted
+from actors.backfill.wanted import Missing, first_live_ticks, settled_before, ticks_wanted
 from actors.batch import Batch, Message, Refused
 from actors.kafka import KafkaTransport, PublishedBatches
 from cryptoviz.assets import Asset, provider_id_at, resolve_assets
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.errors import BadPayload, EngineUnavailable, NoHistory, ProviderRefused, ProviderUnavailable, SettingsError
+from cryptoviz.kafka import KafkaClients
 from cryptoviz.lake.ledger import read_gaps
 from cryptoviz.log import get_logger
 from cryptoviz.operations import BackfillArguments, OperationResult, Progress, Report
@@ -31,8 +32,6 @@ __all__ = ["Backfill", "ids_by_time"]
 
 TRANSACTIONAL_ID = "cryptoviz-backfill"
 """One for all: a backfill that was thought dead is fenced by the next one."""
-_SETTLE_TICKS = 3
-"""Ticks so young may still come from the collector."""
 _MOST_TICKS = 2_000_000
 """What one backfill takes in hand: sets of that size take some 200 MB. Years of minutes for one coin, a month of minutes for all."""
 _KAFKA_PATIENCE_S = 120.0
@@ -44,17 +43,21 @@ _log = get_logger("backfill")
 class Backfill:
     """A `cryptoviz.operations.Operation`."""
 
-    def __init__(self, settings: Settings, operation_id: str, arguments: BackfillArguments, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: Settings, operation_id: str, arguments: BackfillArguments, clock: Clock | None = None, clients: KafkaClients | None = None
+    ) -> None:
         self._settings = settings
         self._operation_id = operation_id
         self._arguments = arguments
         self._clock = clock or SystemClock()
-        self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, TRANSACTIONAL_ID, PublishedBatches())
+        self._clients = clients
+        self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, TRANSACTIONAL_ID, PublishedBatches(), clients)
         self._max_age_ms = round(settings.collect.stale_after_s * 1000)
         self._missing = Missing(settings, {})
         self._notes: dict[str, None] = {}
         self._reasons: dict[str, FallbackReason] = {}
         self._total = self._rows = self._windows = 0
+        self._unsettled = ""
         self._report: Report = lambda _: None
 
     async def run(self, report: Report) -> OperationResult:
@@ -97,19 +100,25 @@ class Backfill:
         return [HistoryAsker(SOURCES[name], self._settings, self._clock) for name in names]
 
     def _wanted(self, assets: Sequence[Asset]) -> dict[str, set[int]]:
-        tick_ms, given = self._settings.collect.tick_ms, self._arguments
-        settled_ms = self._clock.now_ms() - _SETTLE_TICKS * tick_ms
-        end_ms = settled_ms if given.end_ms is None else min(given.end_ms, settled_ms)
+        tick_ms, given, now_ms = self._settings.collect.tick_ms, self._arguments, self._clock.now_ms()
+        settled_ms = settled_before(self._settings, now_ms, self._clients)  # before anything is looked at
+        end_ms = now_ms if given.end_ms is None else min(given.end_ms, now_ms)
         gaps = read_gaps(self._settings)
         first_live = first_live_ticks(self._settings) if given.start_ms is not None else {}
         wanted: dict[str, set[int]] = {}
+        unsettled: list[int] = []
         for asset in assets:
             runs = list(ticks_wanted(given, asset.asset_id, gaps, first_live.get(asset.asset_id), tick_ms, end_ms))
             if sum(map(len, runs)) + sum(map(len, wanted.values())) > _MOST_TICKS:
                 raise SettingsError(
                     f"more than {_MOST_TICKS:,} ticks: name fewer assets or a shorter time (--assets, --from, --to)", setting="--from"
                 )
-            wanted[asset.asset_id] = {tick for run in runs for tick in run}
+            ticks = {tick for run in runs for tick in run}
+            wanted[asset.asset_id] = {tick for tick in ticks if tick < settled_ms}
+            unsettled += sorted(ticks - wanted[asset.asset_id])
+        if unsettled:
+            self._unsettled = f"{len(unsettled):,} ticks from {_text(min(unsettled))} on are left: the collector may still publish them"
+            self._notes[self._unsettled] = None
         return wanted
 
     async def _fill(self, asker: HistoryAsker, asset: Asset, *, preferred: bool) -> None:
@@ -160,25 +169,31 @@ class Backfill:
     async def _publish(self, asset: Asset, priced: dict[int, Point], answer: Answer, asked: Asked) -> None:
         """One transaction. After an unknown outcome the transport says whether it was committed."""
         left = self._missing.left[asset.asset_id]
-        records = [record_of(asset, tick, priced[tick], answer) for tick in sorted(priced.keys() & left)]
-        if not records:
-            return
         note = Message(answer.provider.encode(), asked.exchange.to_json())
-        messages = tuple(Message(record.asset_id.encode(), record.to_json()) for record in records)
-        batch = Batch(f"{self._operation_id}-{answer.fetch_id}", records[-1].tick_ts, messages, (note,))
+        batch: Batch | None = None
         refused: Sequence[Refused] = ()
         async for attempt in self._patiently():
             with attempt:
                 if attempt.retry_state.attempt_number > 1:
                     await asyncio.to_thread(self._transport.connect)
-                    if self._transport.is_published(batch):
+                    if batch is not None and self._transport.is_published(batch):
+                        refused = self._transport.was_refused(batch)
                         break
+                # While the provider answered others may have published some of the ticks, as a replay of dead letters does.
+                await asyncio.to_thread(self._missing.refresh)
+                records = [record_of(asset, tick, priced[tick], answer) for tick in sorted(priced.keys() & left)]
+                if not records:
+                    return
+                messages = tuple(Message(record.asset_id.encode(), record.to_json()) for record in records)
+                batch = Batch(f"{self._operation_id}-{answer.fetch_id}", records[-1].tick_ts, messages, (note,))
                 refused = await asyncio.to_thread(self._transport.publish, batch)
         left.difference_update(priced)
-        lost = sum(one.message in messages for one in refused)
+        if batch is None:
+            return
+        lost = sum(one.message in batch.messages for one in refused)
         if refused:
             self._notes[f"{asset.asset_id}: Kafka refused {lost:,} rows and {len(refused) - lost} exchanges ({refused[0].reason})"] = None
-        self._rows += len(records) - lost
+        self._rows += len(batch.messages) - lost
         self._windows += 1
 
     def _patiently(self) -> AsyncRetrying:
@@ -197,8 +212,8 @@ class Backfill:
         left = {asset_id: len(ticks) for asset_id, ticks in self._missing.left.items() if ticks}
         notes = tuple(f"{asset_id}: {count:,} ticks without a price at any provider asked" for asset_id, count in left.items())
         if self._total == 0:
-            return OperationResult(message=_NONE_YET, figures={"ticks_wanted": 0, "rows": 0})
-        if self._rows == 0:
+            return OperationResult(message=self._unsettled or _NONE_YET, figures={"ticks_wanted": 0, "rows": 0}, notes=tuple(self._notes))
+        if self._rows == 0 and left:
             raise NoHistory(f"none of {self._total:,} ticks could be filled: {'; '.join(self._notes) or 'no provider had a price'}"[:1000])
         figures = {"ticks_wanted": self._total, "rows": self._rows, "ticks_left": sum(left.values()), "calls": calls, "transactions": self._windows}
         return OperationResult(message=f"{self._rows:,} of {self._total:,} ticks filled", figures=figures, notes=(*self._notes, *notes))

@@ -12,8 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from actors.collector import TRANSACTIONAL_ID as COLLECTOR
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import Gap, open_gaps
+from cryptoviz.kafka import KafkaClients, progress_of
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
@@ -23,8 +25,10 @@ from cryptoviz.operations import BackfillArguments
 from cryptoviz.records import Kind
 from cryptoviz.settings import Settings
 
-__all__ = ["Missing", "first_live_ticks", "ticks_wanted"]
+__all__ = ["Missing", "first_live_ticks", "settled_before", "ticks_wanted"]
 
+_SETTLE_TICKS = 3
+"""Ticks so young are being collected."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -46,6 +50,20 @@ def ticks_wanted(
         yield range(gap.from_ms + skipped * gap.tick_ms, min(gap.to_ms + 1, end_ms), gap.tick_ms)
 
 
+def settled_before(settings: Settings, now_ms: int, clients: KafkaClients | None = None) -> int:
+    """Ticks before this one (UTC epoch ms) come from the collector no more: a look after this call finds all of them that it brought.
+
+    It publishes in order: a tick up to its newest published one, which its progress names, is there or will never be, however long it was paused
+    or Kafka away. A collector that has published nothing to the topic yet holds at most what its queue takes. Raises EngineUnavailable.
+    """
+    collect = settings.collect
+    progress = progress_of(settings.kafka, COLLECTOR, settings.kafka.stream_topic, clients)
+    settled_ms = now_ms - _SETTLE_TICKS * collect.tick_ms
+    if progress is not None and progress.position is not None:
+        return min(settled_ms, progress.position + 1)
+    return settled_ms - collect.queue_ticks * collect.tick_ms - round(collect.clock_skew_s * 1000)
+
+
 def first_live_ticks(settings: Settings) -> dict[str, int]:
     """By asset, the first tick with a live row in the lake (UTC epoch ms). Raises EngineUnavailable."""
     found: dict[str, int] = {}
@@ -65,7 +83,8 @@ class Missing:
 
     def __init__(self, settings: Settings, wanted: dict[str, set[int]]) -> None:
         self._settings = settings
-        self._progress: dict[tuple[str, int], int] = {}
+        # How far each partition was looked at: by the lake's progress, then by us.
+        self._seen: dict[tuple[str, int], int] = {}
         self.left = wanted
 
     @property
@@ -78,7 +97,7 @@ class Missing:
         ticks = [tick for of in self.left.values() for tick in of]
         if ticks:
             low, high = (pa.scalar(_EPOCH + timedelta(milliseconds=one), TIME) for one in (min(ticks), max(ticks)))
-            self._progress, batches = _rows(self._settings, (ds.field("tick_ts") >= low) & (ds.field("tick_ts") <= high))
+            self._seen, batches = _rows(self._settings, (ds.field("tick_ts") >= low) & (ds.field("tick_ts") <= high))
             for rows in batches:
                 for asset_id in pc.unique(rows["asset_id"]).to_pylist():
                     own = rows.filter(pc.equal(rows["asset_id"], asset_id))
@@ -86,16 +105,17 @@ class Missing:
         self.refresh()
 
     def refresh(self) -> None:
-        """Leave out what was published since the lake's version that `load` read. Raises EngineUnavailable."""
+        """Leave out what was published since the last look, or since the lake's version that `load` read. Raises EngineUnavailable."""
         kafka, topic = self._settings.kafka, self._settings.kafka.stream_topic
         topic_id, bounds = topic_ends(kafka, topic, settled=True)
-        spans = {partition: (max(first, self._progress.get((topic_id, partition), first)), end) for partition, (first, end) in bounds.items()}
+        spans = {partition: (max(first, self._seen.get((topic_id, partition), first)), end) for partition, (first, end) in bounds.items()}
         for message in read_topic(kafka, topic, spans):
             try:
                 record: Any = orjson.loads(message.value() or b"")
                 self.left.get(record["asset_id"], set()).discard(record["tick_ts"])
             except (ValueError, KeyError, TypeError):
                 continue  # it becomes a dead letter
+        self._seen |= {(topic_id, partition): end for partition, (_, end) in spans.items()}
 
 
 def _rows(settings: Settings, condition: Any) -> tuple[dict[tuple[str, int], int], Iterator[pa.RecordBatch]]:

@@ -25,7 +25,7 @@ from cryptoviz.kafka.clients import admin_client, consumer, producer
 from cryptoviz.log import get_logger
 from cryptoviz.settings import KafkaSettings
 
-__all__ = ["Fenced", "KafkaClients", "OwnedProducer", "Progress", "Record", "Refusal"]
+__all__ = ["Fenced", "KafkaClients", "OwnedProducer", "Progress", "Record", "Refusal", "progress_of"]
 
 CONNECT_TIMEOUT_S = 10.0
 LINGER_MS = 2
@@ -47,8 +47,11 @@ _REFUSED = frozenset(
     }
 )
 """The broker's verdict on a record, the same at each try. All other errors are about the broker, the network or the transaction."""
+_LEVEL = {True: "read_committed", False: "read_uncommitted"}
 _METADATA_CHARS = 1024
 """Of an identity. The broker takes 4096 bytes of offset metadata (`offset.metadata.max.bytes`)."""
+
+_log = get_logger("kafka-progress")
 
 
 class Fenced(TerminalError):
@@ -105,7 +108,10 @@ class OwnedProducer:
         self._owner = uuid.uuid4().hex
         self._holds = False
         self._producer: Any = None
+        self._admin: Any = None
         self._group: Any = None
+        self._topic_id = ""
+        self._tried: tuple[str, tuple[Refusal, ...]] = ("", ())
         self._timeout_s = kafka.transaction_timeout_ms / 1000
         self._log = get_logger(transactional_id)
         self.progress = Progress(None, "", self._owner, 0, "")
@@ -125,7 +131,7 @@ class OwnedProducer:
             if self._holds:
                 self._check_owner(self._read(stable=False))
             found = self._open()
-            topic_id = self._topic_id()
+            topic_id = self._topic_id = _topic_id_of(self._admin, self._place[0])
             if found is None or found.topic_id != topic_id:  # a topic that was made again has nothing of what was published before
                 found = Progress(look(), "", self._owner, found.claim if found else 0, topic_id)
             claimed = replace(found, owner=self._owner, claim=found.claim + 1)
@@ -152,20 +158,28 @@ class OwnedProducer:
         after = replace(self.progress, position=position, identity=identity[:_METADATA_CHARS])
         refused: dict[int, str] = {}
         groups = [list(range(len(records)))]
+        self._tried = (after.identity, ())
         try:
             while bad := self._commit(records, groups, after):
                 groups = _narrowed(records, groups, bad, refused)
                 refused |= {index: refused[leader] for index, leader in (follows or {}).items() if leader in refused}
                 groups = [left for group in groups if (left := [index for index in group if index not in refused])]
+                # Before the next try: if its answer is lost, this is what it was without.
+                self._tried = (after.identity, tuple(Refusal(index, reason) for index, reason in sorted(refused.items())))
                 self._open()  # librdkafka loses count of sequence numbers when the broker refuses a batch
         except (KafkaException, BufferError, TimeoutError) as error:
             raise self._unavailable(error) from None
-        self.progress = after
-        return tuple(Refusal(index, reason) for index, reason in sorted(refused.items()))
+        self.progress = replace(after, topic_id=self._topic_id)
+        return self._tried[1]
+
+    def refused(self, identity: str) -> tuple[Refusal, ...]:
+        """What the broker refused of the last `commit`, which had this identity and turned out to be published after its answer was lost."""
+        tried, refusals = self._tried
+        return refusals if tried == identity[:_METADATA_CHARS] else ()
 
     def close(self) -> None:
         """Drop the producer without waiting for what it holds; an open transaction is the successor's to abort."""
-        dropped, self._producer = self._producer, None
+        dropped, self._producer, self._admin = self._producer, None, None
         if dropped is not None:
             try:
                 dropped.purge()
@@ -190,6 +204,7 @@ class OwnedProducer:
             },
         )
         self._producer.init_transactions(CONNECT_TIMEOUT_S)
+        self._admin = self._clients.admin(kafka)
         found = self._read(stable=True)
         if self._holds:
             self._check_owner(found)
@@ -197,25 +212,13 @@ class OwnedProducer:
 
     def _read(self, *, stable: bool) -> Progress | None:
         """The progress as committed. `stable` waits for a transaction that is being ended; without it the one before counts."""
-        level = "read_committed" if stable else "read_uncommitted"
-        reader = self._clients.consumer(self._kafka, {"group.id": self._id, "isolation.level": level})
+        reader = self._clients.consumer(self._kafka, {"group.id": self._id, "isolation.level": _LEVEL[stable]})
         try:
-            (found,) = reader.committed([TopicPartition(*self._place)], timeout=CONNECT_TIMEOUT_S)
+            found = _committed(reader, self._place)
             self._group = reader.consumer_group_metadata()
         finally:
             reader.close()
-        if found.error is not None:
-            raise KafkaException(found.error)
-        try:
-            return Progress(**orjson.loads(found.metadata or "")) if found.offset >= 0 else None
-        except (ValueError, TypeError):
-            self._log.warning("progress_unreadable", group=self._id, metadata=str(found.metadata)[:200])
-            return None
-
-    def _topic_id(self) -> str:
-        admin = self._clients.admin(self._kafka)
-        described = admin.describe_topics(TopicCollection([self._place[0]]), request_timeout=CONNECT_TIMEOUT_S)
-        return str(described[self._place[0]].result(CONNECT_TIMEOUT_S).topic_id)
+        return _progress_from(found, self._id)
 
     def _check_owner(self, found: Progress | None) -> None:
         if found is not None and found.owner != self._owner:
@@ -240,8 +243,7 @@ class OwnedProducer:
                     self._producer.flush(self._timeout_s)
                 if bad:
                     return bad
-            self._send_progress(progress)
-            self._producer.commit_transaction(self._timeout_s)
+            self._finish(progress, bad, carries=bool(records))
         except KafkaException:
             # The reports that say why may still wait to be served.
             while not bad and self._producer.poll(_REPORT_S):
@@ -249,6 +251,21 @@ class OwnedProducer:
             if not bad:
                 raise
         return bad
+
+    def _finish(self, progress: Progress, bad: Mapping[int, str], *, carries: bool) -> None:
+        """Commit. The progress names the topic that the records lie in: it may have been made again, and a lost answer is judged by its id.
+
+        The id is asked for once they are there: a topic that is made again after that has lost them.
+        """
+        self._send_progress(progress)
+        unsent = self._producer.flush(self._timeout_s) if carries else 0
+        if unsent and not bad:
+            raise TimeoutError(f"{unsent} records were not acknowledged within {self._timeout_s:g} s")
+        if carries and not bad:
+            self._topic_id = _topic_id_of(self._admin, self._place[0])
+            if self._topic_id != progress.topic_id:
+                self._send_progress(replace(progress, topic_id=self._topic_id))
+        self._producer.commit_transaction(self._timeout_s)
 
     def _produce(self, record: Record, index: int, delivered: Callable[[int, Any], None]) -> None:
         def report(error: Any, _: Any) -> None:
@@ -273,6 +290,45 @@ class OwnedProducer:
             limit = f"{self._timeout_s:g} s (kafka.transaction_timeout_ms)"
             text = f"the broker ended the transaction: it was open for more than {limit}, or another producer took over"
         return EngineUnavailable(f"Kafka at {address} (kafka.bootstrap_servers): {text}", engine="kafka", address=address)
+
+
+def progress_of(kafka: KafkaSettings, transactional_id: str, topic: str, clients: KafkaClients | None = None) -> Progress | None:
+    """What a producer has committed to the topic as it is now, for others to see; of a transaction that is being ended, nothing yet.
+
+    Raises:
+        EngineUnavailable: Kafka does not answer, or has no such topic.
+    """
+    made = clients or KafkaClients()
+    reader = made.consumer(kafka, {"group.id": transactional_id, "isolation.level": _LEVEL[False]})
+    try:
+        found = _progress_from(_committed(reader, (topic, 0)), transactional_id)
+        return found if found is not None and found.topic_id == _topic_id_of(made.admin(kafka), topic) else None
+    except (KafkaException, TimeoutError) as error:
+        address = kafka.bootstrap_servers
+        text = f"Kafka at {address} (kafka.bootstrap_servers) does not say what {transactional_id} has published: {error}"
+        raise EngineUnavailable(text, engine="kafka", address=address) from None
+    finally:
+        reader.close()
+
+
+def _committed(reader: Any, place: tuple[str, int]) -> Any:
+    (found,) = reader.committed([TopicPartition(*place)], timeout=CONNECT_TIMEOUT_S)
+    if found.error is not None:
+        raise KafkaException(found.error)
+    return found
+
+
+def _progress_from(found: Any, group: str) -> Progress | None:
+    try:
+        return Progress(**orjson.loads(found.metadata or "")) if found.offset >= 0 else None
+    except (ValueError, TypeError):
+        _log.warning("progress_unreadable", group=group, metadata=str(found.metadata)[:200])
+        return None
+
+
+def _topic_id_of(admin: Any, topic: str) -> str:
+    described = admin.describe_topics(TopicCollection([topic]), request_timeout=CONNECT_TIMEOUT_S)
+    return str(described[topic].result(CONNECT_TIMEOUT_S).topic_id)
 
 
 def _narrowed(records: Sequence[Record], groups: Sequence[Sequence[int]], bad: Mapping[int, str], refused: dict[int, str]) -> list[list[int]]:

@@ -8,6 +8,7 @@ choices at its steps; all runs with up to a given number of such events are made
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -37,6 +38,7 @@ class Broker:
     pending: dict[str, list[bytes]] = field(default_factory=dict)
     pending_progress: dict[str, TopicPartition] = field(default_factory=dict)
     refuses: frozenset[bytes] = frozenset()
+    topic_id: str = "t"
     kills: int = 0
     """Processes that ended with what they had in hand."""
 
@@ -55,6 +57,13 @@ class Broker:
         """Raises for a producer that is fenced."""
         if self.epochs.get(name) != epoch:
             raise KafkaException(KafkaError(KafkaError._FENCED))
+
+    def make_again(self, topic_id: str, *, forgets: bool = True) -> None:
+        """The topic is deleted and made again. The offsets of the old one are forgotten then, or a little later."""
+        self.topic_id = topic_id
+        self.committed.clear()
+        if forgets:
+            self.progress.clear()
 
     def end(self, name: str) -> None:
         """Commit records and progress together."""
@@ -146,10 +155,13 @@ class _Consumer:
 
 
 class _Admin:
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
     def describe_topics(self, topics: Any, request_timeout: float) -> dict[str, Any]:
         del topics, request_timeout
-        described = SimpleNamespace(topic_id="t")
-        return {"stream": SimpleNamespace(result=lambda _: described), "raw": SimpleNamespace(result=lambda _: described)}
+        described = SimpleNamespace(topic_id=self._broker.topic_id)
+        return defaultdict(lambda: SimpleNamespace(result=lambda _: described))
 
 
 def clients(broker: Broker, step: Callable[..., Any]) -> KafkaClients:
@@ -157,7 +169,7 @@ def clients(broker: Broker, step: Callable[..., Any]) -> KafkaClients:
     return KafkaClients(
         producer=lambda _, config: _Producer(broker, step, config),
         consumer=lambda _, config: _Consumer(broker, step, config),
-        admin=lambda _: _Admin(),
+        admin=lambda _: _Admin(broker),
     )
 
 

@@ -9,22 +9,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from actors.batch import Batch, Message, PublisherState
 from actors.kafka import KafkaTransport, Published, PublishedBatches, PublishedTicks
 from actors.publisher import Publisher
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.kafka import Fenced
-from cryptoviz.settings import KafkaSettings
+from cryptoviz.kafka import Fenced, OwnedProducer
+from cryptoviz.settings import KafkaSettings, load_settings
+from spark_jobs.deadletters import DeadLetterReplay, Replayed, _Candidate
 from tests.model.kafkabroker import Broker, Explorer, Killed, clients
 from tests.unit.actors.fakes import Events
 
 KAFKA = KafkaSettings(bootstrap_servers="memory:1")
 _TRIES = 12
+GONE = b"1.1 and much more"
 
 
 def batch(number: int, size: int = 1) -> Batch:
@@ -34,10 +38,11 @@ def batch(number: int, size: int = 1) -> Batch:
 class Producing:
     """A process: the publisher's own delivery and connection, one batch after the other, as its thread does it."""
 
-    def __init__(self, broker: Broker, step: Callable[..., Any], published: Published) -> None:
-        self.transport = KafkaTransport(KAFKA, "stream", "id", published, clients(broker, step))
+    def __init__(self, broker: Broker, step: Callable[..., Any], published: Published, name: str = "id") -> None:
+        self.transport = KafkaTransport(KAFKA, "stream", name, published, clients(broker, step))
         self.transport._look = lambda: None  # type: ignore[method-assign]  # a topic without an earlier version's records
-        self.publisher = Publisher("model", self.transport, 10, Events())
+        self.told = Events()
+        self.publisher = Publisher("model", self.transport, 10, self.told)
 
     def publish(self, batches: Sequence[Batch]) -> None:
         for one in batches:
@@ -53,6 +58,13 @@ class Producing:
             except EngineUnavailable:
                 self.publisher.stats.state = PublisherState.CONNECTING
         raise AssertionError("the producer never came through")
+
+
+class Alive(Explorer):
+    """Nobody is killed."""
+
+    def _more(self, run: Any, choices: Any) -> Any:
+        return ((at, event) for at, event in super()._more(run, choices) if not event.startswith("killed"))
 
 
 Process = Callable[[Callable[..., Any]], None]
@@ -139,10 +151,6 @@ def test_scraper_that_is_not_killed_loses_nothing() -> None:
 
         return broker, [start]
 
-    class Alive(Explorer):
-        def _more(self, run: Any, choices: Any) -> Any:
-            return ((at, event) for at, event in super()._more(run, choices) if not event.startswith("killed"))
-
     explorer = Alive(build, once(1, 2, 3), 2)
     explorer.explore()
     assert explorer.runs > 200
@@ -173,15 +181,12 @@ def test_backfill_and_dead_letter_replay(rivals: int, events: int) -> None:
 
 def test_a_refused_record_and_one_event() -> None:
     """The second of three records is too large for the broker: the others are published once, whatever happens beside."""
-    gone = b"1.1 and much more"
 
     def build() -> tuple[Broker, list[Process]]:
-        broker = Broker(refuses=frozenset({gone}))
+        broker = Broker(refuses=frozenset({GONE}))
 
         def start(step: Callable[..., Any]) -> None:
-            first = batch(1, 3)
-            first = replace(first, messages=(first.messages[0], Message(b"k", gone), first.messages[2]))
-            Producing(broker, step, PublishedTicks()).publish([first, batch(2, 3)])
+            Producing(broker, step, PublishedTicks()).publish([one_refused(), batch(2, 3)])
 
         return broker, [restarted(broker, start)]
 
@@ -192,3 +197,102 @@ def test_a_refused_record_and_one_event() -> None:
     explorer = Explorer(build, judge, 1)
     explorer.explore()
     assert explorer.runs > 50
+
+
+def one_refused() -> Batch:
+    """The second of three records is too large for the broker."""
+    whole = batch(1, 3)
+    return replace(whole, messages=(whole.messages[0], Message(b"k", GONE), whole.messages[2]))
+
+
+@pytest.mark.parametrize("published", [PublishedTicks, PublishedBatches])
+def test_what_was_refused_is_told_once_whatever_answer_is_lost(published: type[Published]) -> None:
+    """One event anywhere, but no death of the process: nobody else would know."""
+    producing: list[Producing] = []
+
+    def build() -> tuple[Broker, list[Process]]:
+        broker = Broker(refuses=frozenset({GONE}))
+
+        def start(step: Callable[..., Any]) -> None:
+            producing[:] = [Producing(broker, step, published())]
+            producing[0].publish([one_refused(), batch(2, 1)])
+
+        return broker, [start]
+
+    def judge(broker: Broker) -> None:
+        assert Counter(broker.committed) == Counter([b"1.0", b"1.2", b"2.0"])
+        told = [about for about in producing[0].told.told if about[0] != "connected"]
+        assert told == [("refused", ("batch-1", b"k", "Message size too large")), ("published", "batch-1"), ("published", "batch-2")]
+        stats = producing[0].publisher.stats
+        assert (stats.refused_total, stats.batches_total, stats.records_total) == (1, 2, 3)
+
+    explorer = Alive(build, judge, 1)
+    explorer.explore()
+    assert explorer.runs > 50
+
+
+class AtCommit:
+    """Steps of one process without an explorer; the answers to the commits of these numbers are lost."""
+
+    def __init__(self, *lost: int) -> None:
+        self.lost = lost
+        self.commits = 0
+
+    def __call__(self, what: str, name: str, act: Callable[[], Any]) -> Any:
+        del name
+        answer = act()
+        self.commits += what == "commit"
+        if what == "commit" and self.commits in self.lost:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return answer
+
+
+@pytest.mark.parametrize("published", [PublishedTicks, PublishedBatches])
+def test_a_topic_that_was_made_again_under_a_producer_doubles_nothing(published: type[Published]) -> None:
+    """The claim and two batches, then the topic is another, and the answer to the second batch in it (the fifth commit) is lost."""
+    broker, step = Broker(), AtCommit(5)
+    mine = Producing(broker, step, published())
+    mine.publish([batch(1), batch(2)])
+    broker.make_again("u")
+    mine.publish([batch(3)])
+    assert orjson.loads(broker.progress["id"].metadata)["topic_id"] == "u"
+    mine.publish([batch(4), batch(5)])
+    assert broker.committed == [b"3.0", b"4.0", b"5.0"]
+
+
+def test_a_first_batch_in_a_topic_that_was_made_again_is_known_after_a_lost_answer() -> None:
+    broker = Broker()
+    mine = Producing(broker, AtCommit(3), PublishedBatches())
+    mine.publish([batch(1)])
+    broker.make_again("u")
+    mine.publish([batch(2)])
+    assert broker.committed == [b"2.0"]
+
+
+@pytest.mark.parametrize("published", [PublishedTicks, PublishedBatches])
+def test_what_a_topic_that_is_no_more_held_is_published_again_to_the_new_one(published: type[Published]) -> None:
+    """The broker has not forgotten the old topic's offsets yet. What they name is nowhere: a successor that has the batch in hand brings it."""
+    broker, step = Broker(), AtCommit()
+    Producing(broker, step, published()).publish([batch(1)])
+    broker.make_again("u", forgets=False)
+    Producing(broker, step, published()).publish([batch(1), batch(2)])
+    assert broker.committed == [b"1.0", b"2.0"]
+
+
+def test_a_replay_of_dead_letters_knows_what_was_refused_after_a_lost_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The claim, a try that the broker refuses (it never comes to a commit), and the second try, which is committed without an answer."""
+    monkeypatch.setattr(DeadLetterReplay, "_in_lake", lambda *_: set())
+    broker = Broker(refuses=frozenset({GONE}))
+    replay = DeadLetterReplay(load_settings())
+    producer = OwnedProducer(KAFKA, "id", "stream", clients(broker, AtCommit(2)))
+    producer.connect()
+    letters = [
+        _Candidate("stream", "prices", f"t:0:{number}", f"event-{number}", datetime(2026, 1, 1, tzinfo=UTC), b"k", value, "bad_time")
+        for number, value in enumerate((b"one", GONE, b"three"))
+    ]
+    replayed = Replayed()
+    replay._publish(producer, letters, replayed)
+    assert [value for value in broker.committed if not value.startswith(b"{")] == [b"one", b"three"]
+    assert len(broker.committed) == 4  # each with its entry in the ledger
+    assert (replayed.published, replayed.still_bad) == (2, Counter(refused_by_kafka=1))
+    assert replay._done == {"t:0:0", "t:0:2"}

@@ -1,0 +1,177 @@
+"""A backfill while the collector, or a replay of dead letters, is at work on the same ticks: each tick once, in forced orders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+import actors.backfill.operation as operation
+import actors.backfill.wanted as wanted
+from actors.backfill.asker import Asked
+from actors.backfill.series import Point
+from actors.backfill.sources import Step
+from actors.batch import Batch, Message
+from actors.collector import TRANSACTIONAL_ID as COLLECTOR
+from actors.kafka import PublishedTicks
+from cryptoviz.gaps import Gap, GapScope
+from cryptoviz.operations import BackfillArguments, OperationResult
+from cryptoviz.settings import load_settings
+from tests.lake import record
+from tests.model.kafkabroker import Broker, clients
+from tests.model.test_producers import Producing
+from tests.unit.actors.fakes import T0, FakeClock
+
+STEP = 60_000
+QUEUE = 10
+NOTE = b'{"an":"exchange"}'
+
+
+def tick(number: int) -> int:
+    return T0 + number * STEP
+
+
+def collected(*numbers: int) -> list[Batch]:
+    """As the collector queues them."""
+    return [Batch(f"tick-{tick(n)}", tick(n), (Message(b"bitcoin", record(tick(n)).to_json()),)) for n in numbers]
+
+
+def direct(_what: str, _name: str, act: Callable[[], Any]) -> Any:
+    return act()
+
+
+class Scene:
+    """One broker, the collector's producer, and a backfill of a gap; the lake is empty."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, gap: Sequence[int], now: int) -> None:
+        self.broker = Broker()
+        self.settings = load_settings(home=folder, crypto_list=("BTC",), collect={"tick_s": STEP / 1000, "queue_ticks": QUEUE, "clock_skew_s": 1})
+        self.collector = Producing(self.broker, direct, PublishedTicks(), COLLECTOR)
+        self.gap, self.now = gap, now
+        self.asked: list[int] = []
+        ledger = [Gap(GapScope.ASSET, "bitcoin", tick(gap[0]), tick(gap[-1]), STEP, len(gap), "dropped", 0)]
+        monkeypatch.setattr(operation, "read_gaps", lambda _: ledger)
+        monkeypatch.setattr(wanted, "_rows", lambda *_: ({}, iter(())))
+        monkeypatch.setattr(wanted, "topic_ends", lambda *_, **__: ("t", {0: (0, len(self.broker.committed))}))
+        monkeypatch.setattr(wanted, "read_topic", self._read)
+
+    def _read(self, _kafka: Any, _topic: str, spans: dict[int, tuple[int, int]]) -> list[Any]:
+        return [SimpleNamespace(value=lambda value=value: value) for value in self.broker.committed[slice(*spans[0])]]
+
+    def backfill(self, while_asked: Callable[[], None] = lambda: None, step: Callable[..., Any] = direct) -> OperationResult:
+        made = operation.Backfill(self.settings, "op", BackfillArguments(), FakeClock(tick(self.now)), clients(self.broker, step))
+        made._transport._look = lambda: None  # type: ignore[method-assign]
+        made._askers = lambda: [self._asker(while_asked)]  # type: ignore[assignment, list-item, method-assign, return-value]
+        return asyncio.run(made.run(lambda _: None))
+
+    def _asker(self, while_asked: Callable[[], None]) -> Any:
+        async def ask(_provider_id: str, span: Any, *_: Any) -> Asked:
+            self.asked += span.ticks
+            while_asked()
+            exchange = SimpleNamespace(fetch_id="fetch", to_json=lambda: NOTE)
+            return Asked([Point(at - 1, 100.0) for at in span.ticks], span.ticks[-1], exchange)  # type: ignore[arg-type]
+
+        async def nothing(*_: Any) -> str:
+            return "USD"
+
+        def steps(ticks: Sequence[int], *_: Any) -> list[Step]:
+            return [Step(tuple(ticks), STEP, 86_400_000, STEP)]
+
+        return SimpleNamespace(source=SimpleNamespace(name="coingecko", steps=steps), ask=ask, currency=nothing, aclose=nothing, calls=1)
+
+    def rows(self) -> dict[int, list[str]]:
+        """Kinds of rows in the topic, by tick."""
+        found: dict[int, list[str]] = {}
+        for row in (orjson.loads(value) for value in self.broker.committed if value != NOTE):
+            found.setdefault((row["tick_ts"] - T0) // STEP, []).append(row["kind"])
+        return found
+
+
+def test_a_queue_that_is_published_while_the_provider_answers_doubles_no_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka was away: tick 3 has been in flight for longer than the queue is, 13 to 22 wait, 4 to 12 were dropped. It is back at tick 24."""
+    scene = Scene(tmp_path, monkeypatch, range(3, 21), now=24)
+    scene.collector.publish(collected(0, 1, 2))
+    result = scene.backfill(lambda: scene.collector.publish(collected(3, *range(13, 23))))
+    assert scene.asked == []
+    assert "no open gap" not in result.message
+    assert result.figures["rows"] == 0
+    assert result.notes == ("18 ticks from 2023-11-14T22:16:00Z on are left: the collector may still publish them",)
+    # The next one, with the collector's progress at tick 22, brings what was dropped.
+    scene.collector.publish(collected(3, *range(13, 23)))
+    assert scene.backfill().figures["rows"] == 9
+    assert scene.rows() == {n: ["live"] for n in (0, 1, 2, 3, *range(13, 23))} | {n: ["backfill"] for n in range(4, 13)}
+
+
+def test_a_collector_that_publishes_at_each_step_of_a_backfill_and_the_backfill_share_the_ticks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ticks 1 to 3 were dropped; the collector publishes its next tick before each request of the backfill, that of its commit included."""
+    scene = Scene(tmp_path, monkeypatch, range(1, 9), now=40)
+    scene.collector.publish(collected(0, 4))
+    waiting = collected(*range(5, 40))
+
+    def step(_what: str, _name: str, act: Callable[[], Any]) -> Any:
+        scene.collector.publish([waiting.pop(0)])
+        return act()
+
+    scene.backfill(step=step)
+    assert Counter(len(kinds) for kinds in scene.rows().values()).keys() == {1}
+    assert {n for n, kinds in scene.rows().items() if kinds == ["backfill"]} >= {1, 2, 3}
+
+
+def test_before_the_first_published_tick_the_collector_may_hold_what_its_queue_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At tick 20 a queue of 10 begins at tick 10; three ticks and a second are for clocks and the present: nobody else brings 0 to 6."""
+    scene = Scene(tmp_path, monkeypatch, range(18), now=20)
+    result = scene.backfill(lambda: scene.collector.publish(collected(*range(10, 20))))
+    assert result.figures["rows"] == 7
+    assert scene.rows() == {n: ["backfill"] for n in range(7)} | {n: ["live"] for n in range(10, 20)}
+
+
+def test_what_others_publish_while_the_provider_answers_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay of dead letters brings tick 2 of the gap 1 to 3; then all three."""
+    scene = Scene(tmp_path, monkeypatch, range(1, 4), now=40)
+    scene.collector.publish(collected(0, 9))
+    scene.backfill(lambda: scene.broker.committed.append(record(tick(2)).to_json()))
+    assert scene.rows() == {0: ["live"], 9: ["live"], 1: ["backfill"], 2: ["live"], 3: ["backfill"]}
+
+    whole = Scene(tmp_path, monkeypatch, range(1, 4), now=40)
+    whole.collector.publish(collected(0, 9))
+    result = whole.backfill(lambda: whole.broker.committed.extend(record(tick(n)).to_json() for n in (1, 2, 3)))
+    assert result.figures["rows"] == 0
+    assert whole.rows() == {n: ["live"] for n in (0, 9, 1, 2, 3)}
+
+
+def test_what_kafka_refused_is_said_whatever_answer_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three rows and their exchange the exchange is too large. The answer to each step of the backfill is lost in its turn."""
+
+    def backfill(lost: int) -> int:
+        scene = Scene(tmp_path, monkeypatch, range(1, 4), now=40)
+        scene.collector.publish(collected(0, 9))
+        scene.broker.refuses = frozenset({NOTE})
+        steps: list[str] = []
+
+        def step(what: str, name: str, act: Callable[[], Any]) -> Any:
+            answer = act()
+            if name == operation.TRANSACTIONAL_ID:
+                steps.append(what)
+                if len(steps) == lost:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            return answer
+
+        result = scene.backfill(step=step)
+        assert result.figures["rows"] == 3
+        assert result.notes == ("bitcoin: Kafka refused 0 rows and 1 exchanges (Message size too large)",)
+        assert {n: scene.rows()[n] for n in (1, 2, 3)} == {n: ["backfill"] for n in (1, 2, 3)}
+        assert NOTE not in scene.broker.committed
+        assert (steps[-1], len(steps) > 8) == ("commit", True) or lost
+        return len(steps)
+
+    for lost in range(1, backfill(0) + 1):
+        backfill(lost)
