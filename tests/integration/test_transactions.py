@@ -22,7 +22,7 @@ from actors.rawsink import RawSink, is_cut
 from actors.scraper import _RawEvents
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.kafka import Fenced, OwnedProducer, Progress, Record, admin_client, producer
+from cryptoviz.kafka import Fenced, OwnedProducer, Progress, Record, admin_client, producer, progress_of
 from cryptoviz.lake.topicreader import topic_ends
 from cryptoviz.records import RawExchange
 from cryptoviz.services.topics import TopicAdmin
@@ -170,6 +170,41 @@ def test_a_topic_made_again_has_no_progress(topics: Settings) -> None:
     assert second.connect() is None
     second.publish(tick(1))
     assert events(topics) == expected(1)
+
+
+def test_a_topic_made_again_under_a_producer_is_the_one_that_its_progress_names(topics: Settings) -> None:
+    """Others see what it has published to the topic as it is now, and so does it after a lost answer."""
+    kafka, mine = topics.kafka, collector(topics)
+    name = f"collector-{kafka.stream_topic}"
+    assert progress_of(kafka, name, kafka.stream_topic) is None
+    mine.connect()
+    mine.publish(tick(8))
+    before = progress_of(kafka, name, kafka.stream_topic)
+    assert before is not None
+    assert before.position == tick(8).tick_ts
+    admin = admin_client(kafka)
+    admin.delete_topics([kafka.stream_topic])[kafka.stream_topic].result(30)
+    eventually(lambda: kafka.stream_topic not in admin.list_topics(timeout=5).topics, 30)
+    TopicAdmin(kafka).ensure_topics({})
+
+    def published() -> bool:
+        """As the publisher does it: connect after a failure, then look."""
+        try:
+            if not mine.is_published(tick(9)):
+                mine.publish(tick(9))
+        except EngineUnavailable:
+            mine.connect()
+            return False
+        return True
+
+    eventually(published, 30)
+    after = progress_of(kafka, name, kafka.stream_topic)
+    assert after is not None
+    assert after.position == tick(9).tick_ts
+    assert after.topic_id != before.topic_id
+    mine.connect()
+    assert mine.is_published(tick(9))
+    assert events(topics) == expected(9)
 
 
 def test_a_producer_whose_transaction_outlived_its_time_goes_on(topics: Settings) -> None:

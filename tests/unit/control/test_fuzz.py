@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from control.methods import SERVICES, only_reads
+from cryptoviz.control.pipeline import pipeline_id
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from tests.unit.control.serving import Serving, serving
@@ -164,6 +165,45 @@ def test_what_changes_something_does_nothing_on_an_empty_or_unknown_message(serv
     assert served.reconciler.snapshot() == before
     assert served.desk.all() == operations
     assert served.shutdowns == []
+
+
+def honest(served: Serving, method: MethodDescriptor) -> list[Message]:
+    """Requests of a method that changes something, each field of which means something here."""
+    made = message_factory.GetMessageClass(method.input_type)
+    fields = {field.name for field in method.input_type.fields}
+    if "pipeline_id" in fields:
+        return [made(pipeline_id=pipeline_id(served.settings))]
+    if "arguments" in fields:
+        return [made(arguments={"backfill": {"assets": ["bitcoin"]}}), made(arguments={"maintenance": {}})]
+    return [made(operation_id="0" * 32)] if "operation_id" in fields else [made(name="page")]
+
+
+@BY_NAME
+def test_one_unknown_field_in_an_honest_message_changes_nothing(served: Serving, channel: grpc.Channel, method: MethodDescriptor) -> None:
+    if only_reads(path_of(method)):
+        return
+    before, operations = served.reconciler.snapshot(), served.desk.all()
+    call = channel.unary_unary(path_of(method))
+    for request in honest(served, method):
+        for payload in (request.SerializeToString() + b"\xf8\x01\x01", b"\xfa\x01\x04page" + request.SerializeToString(), *within(request)):
+            with pytest.raises(grpc.RpcError, match="does not know") as refused:
+                call(payload, metadata=served.metadata(), timeout=20)
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert served.reconciler.snapshot() == before
+    assert served.desk.all() == operations
+    assert served.shutdowns == []
+
+
+def within(request: Message) -> list[bytes]:
+    """The request with a field that nobody knows in each of the messages that it holds."""
+    found = []
+    for field, value in request.ListFields():
+        if field.message_type is not None:
+            changed = type(request)()
+            changed.CopyFrom(request)
+            getattr(changed, field.name).MergeFromString(value.SerializeToString() + b"\xf8\x01\x01")
+            found.append(changed.SerializeToString())
+    return found
 
 
 def test_the_methods_that_only_read_are_these() -> None:

@@ -41,6 +41,24 @@ async def test_turns_are_taken_one_by_one_and_the_queue_is_bounded() -> None:
     assert (builds.running, builds.waiting, builds.most_running, builds.refused) == (0, 0, 1, 2)
 
 
+async def test_the_server_builds_one_page_at_a_time_and_lets_32_wait() -> None:
+    builds, go = PageBuilds(), asyncio.Event()
+
+    async def build() -> None:
+        async with builds.turn():
+            await go.wait()
+
+    tasks = [asyncio.create_task(build()) for _ in range(33)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (builds.running, builds.waiting) == (1, 32)
+    with pytest.raises(QueueFull):
+        await build()
+    go.set()
+    await asyncio.gather(*tasks)
+    assert (builds.most_running, builds.refused) == (1, 1)
+
+
 async def test_a_build_that_fails_or_is_given_up_frees_its_turn() -> None:
     builds = PageBuilds(at_once=1, waiting=2)
     with pytest.raises(ValueError, match="broken"):

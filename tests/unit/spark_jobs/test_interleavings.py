@@ -5,23 +5,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import pytest
 from minio import Minio
 
 from cryptoviz.errors import LakeError
+from cryptoviz.lake.schema import RAW
+from cryptoviz.settings import load_settings
+from spark_jobs import job as lake_job
 from spark_jobs.compact import Compactor
 from spark_jobs.daily import days_of
+from spark_jobs.job import LakeJob
 from spark_jobs.maintenance_log import remove_leftovers
 from spark_jobs.maintenance_steps import LAYOUTS
 from spark_jobs.orphans import Known, remove_orphans
 from spark_jobs.plan import BatchPlan
-from spark_jobs.sweep import StartSweep
-from tests.unit.spark_jobs.folder_store import DAY, SHORT, TOPIC, FolderClient, Job, offsets_in, open_table
+from spark_jobs.start import StartPoint
+from spark_jobs.tablelog import TableLog
+from tests.unit.spark_jobs.folder_store import DAY, SHORT, TOPIC, FolderAddress, FolderClient, Job, offsets_in, open_table
 from tests.unit.spark_jobs.test_plan import Cell
+
+END = 1_000
 
 
 def client(before: Callable[[str, list[str]], None] = lambda _what, _names: None) -> Minio:
@@ -43,29 +51,128 @@ def part_path(start: int, end: int) -> str:
     return f"year={DAY.year}/month={DAY.month}/day={DAY.day}/part-{SHORT}-0-{start}-{end}.snappy.parquet"
 
 
+class Topics:
+    """Kafka, as a start asks for it: one partition a topic, from 0 to `END`."""
+
+    def __init__(self, stream: str, raw: str) -> None:
+        self._stream, self._raw = stream, raw
+
+    def describe(self) -> dict[str, tuple[str, int]]:
+        return {self._stream: (TOPIC, 1), self._raw: ("00000000-0000-4000-8000-000000000000", 1)}
+
+    def start_points(self, described: Mapping[str, tuple[str, int]], owners: Mapping[str, Mapping[tuple[str, int], int]]) -> list[StartPoint]:
+        return [StartPoint(topic, of, 0, 0, END, owners[topic].get((of, 0))) for topic, (of, _) in described.items()]
+
+
 class Starts:
-    """Starts of the lake job over one folder and one plan."""
+    """Starts of the lake job over one folder and one plan: `LakeJob.start` itself, with a folder for the store, and neither Spark nor Kafka."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.cell = Cell()
+        self.settings = load_settings(home=folder.parent / f"{folder.name}-home")
 
-    def run(self, name: str, before: Callable[[str, list[str]], None] = lambda _what, _names: None) -> tuple[Job, BatchPlan]:
-        """As `LakeJob.start` up to its first batch, which redoes what was planned."""
-        job, plan = Job(self.folder, name).open(), BatchPlan(self.cell, name)
-        planned = plan.take()
-        job.log.check_ours()
-        start = job.log.progress.offsets.get((TOPIC, 0), 0)
-        _, end = planned.ranges.get((TOPIC, 0), (0, 0))
-        redo = {(TOPIC, 0): end} if end > start else {}
-        StartSweep(client(before), plan, redo, lambda: None).run({"prices": job.log})
-        if redo:
-            self.batch(job, plan, end)
+    def run(self, name: str, before: Callable[[str, list[str]], None] = lambda _what, _names: None, opening: Any = None) -> tuple[Job, BatchPlan]:
+        """A start up to its first batch, which redoes what was planned. `opening` is called before its first table is fenced."""
+        job, plan = Job(self.folder, name), BatchPlan(self.cell, name)
+        starting = LakeJob(self.settings)
+        raw = FolderAddress("raw", str(self.folder.parent / f"{self.folder.name}-raw"), "")
+        starting._logs = {"raw": TableLog(raw, RAW, {}, name), "prices": job.log}
+        starting._plan = plan
+        starting._lease = MagicMock()
+        starting._kafka = cast("Any", Topics(self.settings.kafka.stream_topic, self.settings.kafka.raw_topic))
+        if opening is not None:
+            fence = starting._logs["raw"].open
+            starting._logs["raw"].open = lambda partitions: (opening(), fence(partitions))[-1]  # type: ignore[method-assign]
+        with pytest.MonkeyPatch.context() as patched:
+            for away in ("start_session", "warm_up", "SparkTasks", "spark_jars_dir", "task_slots", "Watcher", "end_earlier_writers", "ReasonTally"):
+                patched.setattr(lake_job, away, MagicMock())
+            patched.setattr(lake_job, "minio_client", lambda _: client(before))
+            patched.setattr(lake_job, "BatchWriter", lambda *_: Writer(self, job, plan))
+            patched.setattr(LakeJob, "_begin_query", lambda *_: None)
+            starting.start()
+        if starting._late_sweep is not None:
+            starting._late_sweep.cancel()
         return job, plan
 
     def batch(self, job: Job, plan: BatchPlan, end: int) -> list[str]:
         plan.write({(TOPIC, 0): (job.log.progress.offsets.get((TOPIC, 0), 0), end)})
         return job.batch(end, plan.avoid.get("prices", ()))
+
+
+class Writer:
+    """In the place of `BatchWriter`: plans and makes the batch in this process."""
+
+    def __init__(self, starts: Starts, job: Job, plan: BatchPlan) -> None:
+        self._starts, self._job, self._plan = starts, job, plan
+        self.patience = None
+        self.position: Mapping[tuple[str, int], int] = {}
+
+    def begin_at(self, position: Mapping[tuple[str, int], int]) -> None:
+        self.position = position
+
+    def run(self, ends: Mapping[tuple[str, int], int], *, again: bool) -> None:
+        assert again
+        ((_, end),) = ends.items()
+        self._starts.batch(self._job, self._plan, end)
+
+
+def test_a_start_that_fences_before_its_successor_and_takes_the_plan_after_it_ends(tmp_path: Path) -> None:
+    """Its second look at the tables says so, before it deletes anything: the leftover of offsets 5 to 9 is the successor's to judge."""
+    starts = Starts(tmp_path)
+    job, plan = starts.run("first")
+    starts.batch(job, plan, 5)
+    job.put(5, 10)
+    deleted: list[str] = []
+    read, waiting = starts.cell.read, ["third"]
+
+    def successor_first() -> Any:
+        if waiting:
+            starts.run(waiting.pop())
+        return read()
+
+    starts.cell.read = successor_first  # type: ignore[method-assign]
+    with pytest.raises(LakeError, match="another lake job"):
+        starts.run("second", lambda _what, names: deleted.extend(names))
+    assert deleted == []
+    assert offsets_in(job.address, plain=True) == list(range(5))
+
+
+def test_a_start_that_is_overtaken_before_its_fence_learns_what_its_rival_has_planned(tmp_path: Path) -> None:
+    """The rival starts, plans offsets 0 to 6 and puts their files in between; then this one fences it, and makes the same batch again."""
+    starts = Starts(tmp_path)
+
+    def rival() -> None:
+        job, plan = starts.run("rival")
+        plan.write({(TOPIC, 0): (0, 7)})
+        job.put(0, 7)
+
+    job, _ = starts.run("second", opening=rival)
+    assert offsets_in(job.address) == offsets_in(job.address, plain=True) == list(range(7))
+
+
+def test_a_start_redoes_what_was_planned_and_not_committed(tmp_path: Path) -> None:
+    starts = Starts(tmp_path)
+    job, plan = starts.run("first")
+    plan.write({(TOPIC, 0): (0, 7)})
+    job.put(0, 7)
+    after, _ = starts.run("second")
+    assert offsets_in(after.address) == offsets_in(after.address, plain=True) == list(range(7))
+
+
+def test_a_leftover_of_one_offset_stays_until_progress_has_passed_it(tmp_path: Path) -> None:
+    """No other name can be given to it: a rival that commits it while a late deletion is under way would lose it."""
+    starts = Starts(tmp_path)
+    job, plan = starts.run("first")
+    starts.batch(job, plan, 5)
+    job.put(5, 6)
+    deleted: list[str] = []
+    after, its_plan = starts.run("second", lambda _what, names: deleted.extend(names))
+    assert deleted == []
+    assert its_plan.avoid == {}
+    assert (tmp_path / part_path(5, 5)).is_file()
+    assert starts.batch(after, its_plan, 6) == [part_path(5, 5)]
+    assert offsets_in(after.address) == offsets_in(after.address, plain=True) == list(range(6))
 
 
 @pytest.mark.parametrize("planned", [True, False], ids=["planned", "in no plan"])
