@@ -62,14 +62,7 @@ class Meter:
             per_day=account.per_day or plan.per_day,
             per_month=account.per_month or plan.per_month,
         )
-        usage = self._usage.at(self._clock.now_ms())
-        await self._keep(
-            replace(
-                usage,
-                day_used=max(usage.day_used, account.day_used or 0),
-                month_used=max(usage.month_used, account.month_used or 0),
-            )
-        )
+        await self._keep(self.usage.reported(account.day_used or 0, account.month_used or 0))
 
     def resets_ms(self, period: Period) -> int:
         """When a period ends."""

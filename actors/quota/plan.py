@@ -3,52 +3,112 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from cryptoviz.plans import Period, period_bounds_ms
 
-__all__ = ["Usage"]
+__all__ = ["KEPT", "Count", "Usage"]
+
+KEPT = 8
+"""Other days, and other months, whose counts are kept, those that were left last: more than a clock is set wrong at one time."""
+
+
+class Count(NamedTuple):
+    """Calls or credits used in the day or month that `start_ms` (UTC epoch ms) begins. `carried` of them an earlier period counts already."""
+
+    start_ms: int = 0
+    used: int = 0
+    carried: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Calls or credits used in the day and month that `day_ms` and `month_ms` (UTC epoch ms) begin, and when a turn was last taken."""
+    """Calls or credits used in the day and month that `day_ms` and `month_ms` (UTC epoch ms) begin, and when a turn was last taken.
+
+    The clock may be set. A period that is left keeps its count, and goes on with it when the clock is in it again; and when the clock goes back to
+    an earlier period, this one also counts the calls of the one it was left for. So, with the limit L and g calls made while the clock was wrong:
+
+    - a real day (or month) has at most L + g calls, and at most L if the clock was wrong only within it;
+    - g is at most L for each period that a wrong clock showed;
+    - a period is refused no more than g calls for which its plan would have paid: those that it counts from another one, or that were made under its
+      name before it came. No later period is, once it begins.
+    """
 
     day_ms: int = 0
     day_used: int = 0
     month_ms: int = 0
     month_used: int = 0
     last_turn_ms: int = 0
+    day_carried: int = 0
+    month_carried: int = 0
+    other_days: tuple[Count, ...] = ()
+    other_months: tuple[Count, ...] = ()
 
     def used(self, period: Period) -> int:
         """In a day or a month."""
         return self.day_used if period is Period.DAY else self.month_used
 
     def at(self, now_ms: int) -> Usage:
-        """With periods that are over begun anew. A clock that goes back keeps the later period, so that nothing is spent twice."""
+        """With the counts of the periods that `now_ms` lies in."""
         day_ms, month_ms = period_bounds_ms(Period.DAY, now_ms)[0], period_bounds_ms(Period.MONTH, now_ms)[0]
-        usage = self
-        if day_ms > usage.day_ms:
-            usage = replace(usage, day_ms=day_ms, day_used=0)
-        if month_ms > usage.month_ms:
-            usage = replace(usage, month_ms=month_ms, month_used=0)
-        return usage
+        last_turn_ms = min(self.last_turn_ms, now_ms)
+        if (day_ms, month_ms, last_turn_ms) == (self.day_ms, self.month_ms, self.last_turn_ms):
+            return self
+        return _made(*_moved(*self._days(), day_ms), *_moved(*self._months(), month_ms), last_turn_ms)
 
     def charged(self, calls: int, now_ms: int) -> Usage:
         """With `calls` more."""
         usage = self.at(now_ms)
         return replace(usage, day_used=usage.day_used + calls, month_used=usage.month_used + calls)
 
+    def reported(self, day_used: int, month_used: int) -> Usage:
+        """With the provider's own counts, where they are more. No calls of ours, which an earlier period would have to count, too."""
+        more_today, more_this_month = max(0, day_used - self.day_used), max(0, month_used - self.month_used)
+        return replace(
+            self,
+            day_used=self.day_used + more_today,
+            day_carried=self.day_carried + more_today,
+            month_used=self.month_used + more_this_month,
+            month_carried=self.month_carried + more_this_month,
+        )
+
     def took_turn(self, tick_ts: int) -> Usage:
         """With a turn taken on that tick."""
-        return replace(self, last_turn_ms=max(self.last_turn_ms, tick_ts))
+        return replace(self, last_turn_ms=tick_ts)
 
     def merged(self, other: Usage) -> Usage:
-        """The more that either knows of: two copies of one meter, the older of which may lag."""
-        day_ms, month_ms = max(self.day_ms, other.day_ms), max(self.month_ms, other.month_ms)
-        return Usage(
-            day_ms,
-            max(one.day_used for one in (self, other) if one.day_ms == day_ms),
-            month_ms,
-            max(one.month_used for one in (self, other) if one.month_ms == month_ms),
-            max(self.last_turn_ms, other.last_turn_ms),
-        )
+        """The more that either knows of, period by period: two copies of one meter, the older of which may lag. `at` follows."""
+        days, months = _union(self._days(), other._days()), _union(self._months(), other._months())
+        return _made(*days, *months, max(self.last_turn_ms, other.last_turn_ms))
+
+    def _days(self) -> tuple[Count, tuple[Count, ...]]:
+        return Count(self.day_ms, self.day_used, self.day_carried), self.other_days
+
+    def _months(self) -> tuple[Count, tuple[Count, ...]]:
+        return Count(self.month_ms, self.month_used, self.month_carried), self.other_months
+
+
+def _made(day: Count, other_days: tuple[Count, ...], month: Count, other_months: tuple[Count, ...], last_turn_ms: int) -> Usage:
+    return Usage(day.start_ms, day.used, month.start_ms, month.used, last_turn_ms, day.carried, month.carried, other_days, other_months)
+
+
+def _moved(left: Count, others: tuple[Count, ...], start_ms: int) -> tuple[Count, tuple[Count, ...]]:
+    """The count of the period that begins at `start_ms`, and the other ones."""
+    if start_ms == left.start_ms:
+        return left, others
+    now = next((one for one in others if one.start_ms == start_ms), Count(start_ms))
+    if start_ms < left.start_ms:
+        now = now._replace(used=now.used + left.used - left.carried)
+        left = left._replace(carried=left.used)
+    others = tuple(one for one in others if one.start_ms != start_ms)
+    return now, ((left, *others) if left.used else others)[:KEPT]
+
+
+def _union(one: tuple[Count, tuple[Count, ...]], other: tuple[Count, tuple[Count, ...]]) -> tuple[Count, tuple[Count, ...]]:
+    """The later of two present periods is the present one, unless the clock was set back since: `_moved` says so then."""
+    found: dict[int, Count] = {}
+    for count in (one[0], other[0], *one[1], *other[1]):
+        known = found.get(count.start_ms, count)
+        found[count.start_ms] = Count(count.start_ms, max(known.used, count.used), max(known.carried, count.carried))
+    now = found.pop(max(one[0].start_ms, other[0].start_ms))
+    return now, tuple(count for count in found.values() if count.used)[:KEPT]

@@ -11,7 +11,7 @@ import orjson
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from actors.quota.plan import Usage
+from actors.quota.plan import KEPT, Count, Usage
 from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger
 
@@ -19,6 +19,9 @@ __all__ = ["QUOTA_KEY", "FileStore", "MemoryStore", "RedisStore", "UsageStore", 
 
 QUOTA_KEY = "cryptoviz:quota"
 """Hash: provider -> its `Usage` as JSON."""
+_ALWAYS = ("day_ms", "day_used", "month_ms", "month_used", "last_turn_ms")
+_OTHERS = ("other_days", "other_months")
+_NUMBERS = tuple(field.name for field in fields(Usage) if field.name not in _OTHERS)
 _TIMEOUT_S = 0.3
 """A Redis on the same machine or network answers in a few ms; a poll is not held up for longer."""
 _RETRY_S = 5.0
@@ -111,13 +114,26 @@ class RedisStore:
 
 def encode_usage(usage: Usage) -> bytes:
     """As JSON."""
-    return orjson.dumps(asdict(usage))
+    return orjson.dumps(asdict(usage) | {name: [list(count) for count in getattr(usage, name)] for name in _OTHERS})
 
 
 def decode_usage(value: bytes | str) -> Usage:
-    """What `encode_usage` wrote. Raises ValueError."""
+    """What `encode_usage` wrote, or an earlier version, which kept no other periods. Raises ValueError."""
     data = orjson.loads(value)
-    names = {field.name for field in fields(Usage)}
-    if not isinstance(data, dict) or not all(type(data.get(name)) is int and data[name] >= 0 for name in names):
+    if not isinstance(data, dict):
         raise ValueError("not a usage")
-    return Usage(**{name: data[name] for name in names})
+    numbers = {name: data.get(name, None if name in _ALWAYS else 0) for name in _NUMBERS}
+    if not all(map(_is_count, numbers.values())):
+        raise ValueError("not a usage")
+    days, months = (_counts(data.get(name, [])) for name in _OTHERS)
+    return Usage(**{name: int(number or 0) for name, number in numbers.items()}, other_days=days, other_months=months)
+
+
+def _counts(rows: object) -> tuple[Count, ...]:
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == len(Count._fields) and all(map(_is_count, row)) for row in rows):
+        raise ValueError("not a usage")
+    return tuple(Count(*row) for row in rows[:KEPT])
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
