@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptoviz.errors import SettingsError
+from cryptoviz.ownership import Fault, entry_fault, make_private, owner_alone, parents_fault, tree_fault
+from cryptoviz.private import claim_folder, require_own_file
 
-__all__ = ["LOCK", "MARKER", "Removed", "claim", "foreign_reason", "mark_new", "remove_data", "unfit_reason"]
+__all__ = ["LOCK", "MARKER", "Removed", "claim", "foreign_reason", "mark_new", "remove_data", "require_own_home", "unfit_reason", "untrusted"]
 
 SETTING = "CRYPTOVIZ_HOME"
 MARKER = ".cryptoviz-home"
@@ -31,6 +33,10 @@ _ENTRIES = (
     "run",
 )  # fmt: skip
 """All that a pipeline makes in its home."""
+_MAY_LEAD_OUT = frozenset({"kafka", "minio", "redis"})
+"""The engines' data: its owner may keep it on another disk, by a link."""
+_DEPTH = 3
+"""Levels of an entry whose owner and mode are looked at: all that is configured, recorded or counted on; below are the engines' data."""
 _SCRATCH = re.compile(rf"(?:{'|'.join(map(re.escape, _ENTRIES))})\.[0-9a-f-]+\.tmp")
 """What a cut-off write of one of them leaves."""
 
@@ -51,31 +57,67 @@ class Removed:
 
 
 def claim(home: Path) -> None:
-    """Mark the folder, made when missing, as a pipeline's home.
+    """Mark the folder, made when missing, as a pipeline's home, and close it to others.
 
     Raises:
-        SettingsError: it is somebody's home folder or the root, or it holds entries of a pipeline's names that no pipeline made; nothing was written.
+        SettingsError: it is somebody's home folder or the root, it holds entries of a pipeline's names that no pipeline made, or another user could
+            have changed what it holds; nothing was written.
     """
     if reason := unfit_reason(home):
         raise SettingsError(f"{SETTING} is {str(home)!r}: {reason}; choose a folder for the pipeline alone", setting=SETTING)
+    require_own_home(home)
     try:
-        if _is_marked(home) or _is_of_earlier_version(home):
-            _mark(home)
-            return
-        if found := [path.name for path in _own_entries(home)]:
+        found = [path.name for path in _own_entries(home)]  # before the marker, which a start beside this one makes first
+        if found and not (_is_marked(home) or _is_of_earlier_version(home) or _has_a_token_alone(home)):
             text = f"it holds {', '.join(found)}, which no pipeline made; choose a new or empty folder"
             raise SettingsError(f"{SETTING} is {str(home)!r}: {text}", setting=SETTING)
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(home.resolve())
+        claim_folder(home, SETTING)
+        require_own_home(home)  # between the first look and the closing an open folder could still be filled
         _mark(home)
     except OSError as error:
         raise SettingsError(f"{SETTING} is {str(home)!r}, which cannot be used: {error.strerror}", setting=SETTING) from error
 
 
 def mark_new(home: Path) -> None:
-    """Mark a folder, made when missing, in which no pipeline has made anything yet. Components of a cluster may start before any command does."""
+    """Mark a folder, made when missing, in which no pipeline has made anything yet. Components of a cluster may start before any command does.
+
+    Raises:
+        SettingsError: another user could have changed what it holds.
+    """
+    require_own_home(home)
     if not unfit_reason(home) and not _own_entries(home):
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(home.resolve())
+        claim_folder(home, SETTING)
         _mark(home)
+
+
+def untrusted(home: Path) -> Fault | None:
+    """Why what lies in the folder is not trusted: another user may have made or changed it. None for one that is not there yet."""
+    place = home.resolve()
+    if fault := parents_fault(place):
+        return fault
+    try:
+        found = place.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISDIR(found.st_mode):
+        return Fault(place, "is no folder", "choose another one")
+    entries = [*_own_entries(place), *(path for name in (MARKER, LOCK) if os.path.lexists(path := place / name))]
+    if (fault := entry_fault(place, found, owner_alone())) and (entries or found.st_uid not in owner_alone()):
+        return fault
+    for path in entries:
+        if path.name == MARKER and path.is_symlink() and path.lstat().st_uid in owner_alone():
+            continue  # is none, and gives way to one
+        if fault := tree_fault(path, owner_alone(), _DEPTH, may_leave=path.name in _MAY_LEAD_OUT):
+            return fault
+    return None
+
+
+def require_own_home(home: Path) -> None:
+    """Raises SettingsError, which names the entry and what to do, when `untrusted` says so. For whoever reads or changes a home."""
+    if fault := untrusted(home):
+        raise SettingsError(f"{SETTING} is {str(home)!r}, and {fault}; or choose another {SETTING}", setting=SETTING)
 
 
 def foreign_reason(home: Path) -> str:
@@ -84,6 +126,8 @@ def foreign_reason(home: Path) -> str:
         return reason
     if not home.is_dir():
         return "it is not a folder"
+    if fault := untrusted(home):
+        return str(fault)
     return "" if _is_marked(home) or _is_of_earlier_version(home) else "no pipeline was started there"
 
 
@@ -154,7 +198,17 @@ def _is_of_earlier_version(home: Path) -> bool:
         return False
 
 
+def _has_a_token_alone(home: Path) -> bool:
+    """As the launcher of a Ray cluster leaves it on a new machine (`cluster.yaml`)."""
+    if [path.name for path in _own_entries(home)] != ["ray.token"]:
+        return False
+    require_own_file(home / "ray.token", SETTING)
+    return True
+
+
 def _mark(home: Path) -> None:
     if not _is_marked(home):
         (home / MARKER).unlink(missing_ok=True)  # a link
-        (home / MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
+        descriptor = os.open(home / MARKER, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(_MARKER_TEXT)

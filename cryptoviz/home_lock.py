@@ -14,6 +14,7 @@ from typing import Self
 
 from cryptoviz.errors import PreflightError
 from cryptoviz.home import LOCK
+from cryptoviz.ownership import make_private
 
 __all__ = ["HomeLock", "engine_lock", "is_held"]
 
@@ -86,7 +87,7 @@ class HomeLock:
 
 def engine_lock(home: Path, engine: str) -> HomeLock:
     """Held by the process that runs an embedded engine on this home, and by a reset."""
-    (home / "run").mkdir(parents=True, exist_ok=True)
+    make_private(home / "run")
     return HomeLock(home / "run", f"{engine} of this home", f"{engine}.lock")
 
 

@@ -14,6 +14,7 @@ import structlog
 from cryptoviz.home import mark_new
 from cryptoviz.log_rotation import rotate
 from cryptoviz.masking import MASK, hide, redact
+from cryptoviz.ownership import make_private
 from cryptoviz.settings import Settings
 
 __all__ = ["MASK", "configure_logging", "get_logger", "log_path", "log_to_file"]
@@ -66,7 +67,7 @@ def log_to_file(settings: Settings, component: str) -> None:
     """Also append this process's lines to the component's log file, which `cryptoviz logs` and TailLogs read; hide the settings' secrets in them."""
     hide(settings.secrets)
     mark_new(settings.home)
-    settings.log_dir.mkdir(parents=True, exist_ok=True)
+    make_private(settings.log_dir)
     previous = _log_files.pop_all()
     handle = _log_files.enter_context(log_path(settings, component).open("a", encoding="utf-8", buffering=1))
     configure_logging(settings.log_level, _Tee(handle, log_path(settings, component)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -17,8 +16,11 @@ import orjson
 
 from cryptoviz.cli.leash import Leash
 from cryptoviz.errors import EngineUnavailable, PreflightError
+from cryptoviz.home import require_own_home
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.log_rotation import ROTATE_BYTES
+from cryptoviz.ownership import make_private
+from cryptoviz.private import OTHERS, ensure_token, require_own_file, write_private
 from cryptoviz.process_identity import ProcessIdentity, descendants, processes_with, wait_ended
 from cryptoviz.services.java import java_home
 from cryptoviz.services.process import bound_to_parent, tail
@@ -33,7 +35,6 @@ from cryptoviz.settings import (
     dump_settings_file,
     host_port,
 )
-from cryptoviz.settings.private import OTHERS
 
 __all__ = ["ClusterRecord", "end_leftovers", "forget_cluster", "launch_controller", "read_record", "settings_file", "start_ray", "stop_ray"]
 
@@ -72,7 +73,12 @@ def _record_file(settings: Settings) -> Path:
 
 
 def read_record(settings: Settings) -> ClusterRecord | None:
-    """The record of a cluster under this home that is still running."""
+    """The record of a cluster under this home that is still running.
+
+    Raises:
+        SettingsError: another user could have written it. Who believes it ends the process that it names.
+    """
+    require_own_home(settings.home)
     try:
         content = orjson.loads(_record_file(settings).read_bytes())
         record = ClusterRecord(ProcessIdentity(**content["process"]), content["address"])
@@ -91,8 +97,8 @@ def start_ray(settings: Settings, leash: Leash | None = None) -> ClusterRecord:
         PreflightError: no Java 17 for Spark.
     """
     claim_home(settings)
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
-    settings.log_dir.mkdir(parents=True, exist_ok=True)
+    make_private(settings.run_dir)
+    make_private(settings.log_dir)
     dump_settings_file(settings, settings_file(settings))
     for _ in range(_START_ATTEMPTS - 1):
         with contextlib.suppress(_RayTooSlow):
@@ -110,7 +116,7 @@ def _start_once(settings: Settings, leash: Leash | None) -> ClusterRecord:
     folder = make_ray_folder(settings)
     inherited = leash.inherited if leash else ()
     guard = [sys.executable, "-m", "cryptoviz.cluster_guard", str(inherited[0] if inherited else -1), str(log_file), "--"]
-    log_file.write_bytes(b"")
+    os.close(os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
     with log_file.open("ab") as log:
         process = subprocess.Popen(
             [*guard, *_ray_command(settings, folder)], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(settings),
@@ -120,7 +126,7 @@ def _start_once(settings: Settings, leash: Leash | None) -> ClusterRecord:
     if leash is not None:
         leash.tie(process)
     record = ClusterRecord(ProcessIdentity.of(process.pid), host_port(settings.ray.node_ip, settings.ray.gcs_port))
-    _record_file(settings).write_bytes(orjson.dumps(asdict(record)))
+    write_private(_record_file(settings), orjson.dumps(asdict(record)).decode())
     deadline = time.monotonic() + _START_TIMEOUT_S
     while _STARTED not in log_file.read_bytes():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -252,23 +258,18 @@ def _private(settings: Settings) -> dict[str, str]:
 
 def _authentication(settings: Settings) -> dict[str, str]:
     """The token of our own cluster; one that was joined has its token where Ray looks by itself, unless it was put beside ours."""
-    if settings.ray.address and not settings.ray_token_file.exists():
-        return {}
-    path = _ray_token(settings)
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path), SPARK_SECRET_VARIABLE: _spark_secret(path)}
-
-
-def _spark_secret(token_file: Path) -> str:
-    """The secret between Spark's processes: whoever may run code in the cluster may know it, nobody else."""
-    return hashlib.sha256(b"spark:" + token_file.read_bytes().strip()).hexdigest()
-
-
-def _ray_token(settings: Settings) -> Path:
-    """Ray's processes listen beyond this user, so each asks for a token of 64 hex digits, made once."""
     path = settings.ray_token_file
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-    return path
+    if not settings.ray.address:
+        token = ensure_token(path, "CRYPTOVIZ_HOME", end="")
+    elif os.path.lexists(path):
+        # Made by whoever made the cluster, in a form of theirs.
+        require_own_file(path, "CRYPTOVIZ_HOME")
+        token = path.read_text(encoding="utf-8").strip()
+    else:
+        return {}
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path), SPARK_SECRET_VARIABLE: _spark_secret(token)}
+
+
+def _spark_secret(token: str) -> str:
+    """The secret between Spark's processes: whoever may run code in the cluster may know it, nobody else."""
+    return hashlib.sha256(f"spark:{token}".encode()).hexdigest()

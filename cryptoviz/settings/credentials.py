@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from cryptoviz.errors import SettingsError
 from cryptoviz.home import claim
-from cryptoviz.settings.private import claim_folder, require_own_file, write_once
+from cryptoviz.private import claim_folder, require_own_file, write_once
 
 if TYPE_CHECKING:
     from cryptoviz.settings.tree import Settings

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
-__all__ = ["File"]
+from cryptoviz.ownership import canonical
+
+__all__ = ["File", "Folder"]
 
 
 def _usable(path: Path) -> Path:
@@ -43,3 +45,6 @@ def _not_empty(value: Any) -> Any:
 
 File = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_absolute)]
 """A path that means the same file to every program."""
+
+Folder = Annotated[File, AfterValidator(canonical)]
+"""One name for one place: what compares, hashes or searches for the folder finds it, whatever links a user names it with."""

@@ -13,9 +13,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from cryptoviz.errors import SettingsError
 from cryptoviz.masking import hide
+from cryptoviz.private import write_private
 from cryptoviz.settings.checks import check_settings
 from cryptoviz.settings.names import check_overrides
-from cryptoviz.settings.private import write_private
 from cryptoviz.settings.refusal import refusal
 from cryptoviz.settings.shell import PLAIN_NAMES
 from cryptoviz.settings.tree import Settings, load_settings

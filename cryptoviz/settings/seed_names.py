@@ -11,6 +11,7 @@ from dotenv.parser import Binding, parse_stream
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from cryptoviz.errors import SettingsError
+from cryptoviz.ownership import entry_fault, owner_or_root
 from cryptoviz.settings.network import shell_values
 
 __all__ = ["DOTENV_ENCODING", "DOTENV_FILE", "SEED_NAMES", "SeedNames", "ShellNames", "dotenv_lines", "read_dotenv"]
@@ -70,11 +71,12 @@ def read_dotenv(settings_cls: type[BaseSettings]) -> dict[str, str | None]:
     """What the `.env` file in the working directory sets; nothing without one.
 
     Raises:
-        SettingsError: it is not UTF-8, with or without a mark at its beginning, or holds a line that sets nothing.
+        SettingsError: another user could have written it, it is not UTF-8 (a mark at its beginning is), or it holds a line that sets nothing.
     """
     path = Path(str(settings_cls.model_config.get("env_file") or ""))
     if not path.is_file():
         return {}
+    _require_own(path)
     try:
         with path.open(encoding=DOTENV_ENCODING) as file:
             for binding in parse_stream(file):
@@ -102,3 +104,13 @@ def _line(binding: Binding) -> int:
     # The library counts blank lines to what follows.
     text = binding.original.string
     return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+
+
+def _require_own(path: Path) -> None:
+    """A command obeys the `.env` of the folder it is called in, which may be anybody's. A link counts by its owner and by what it names."""
+    for found in (path.lstat(), path.stat()):
+        if fault := entry_fault(path.absolute(), found, owner_or_root()):
+            what = f"{fault.path} {fault.what}, so its settings are not taken"
+            raise SettingsError(
+                f"{what}: call the command in another folder, or, when you trust what it says, make it yours (chown, chmod go-w)", setting=str(path)
+            )

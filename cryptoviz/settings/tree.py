@@ -18,7 +18,7 @@ from cryptoviz.settings.check_collection import TICK_DEADLINE_SHARE
 from cryptoviz.settings.checks import check_settings
 from cryptoviz.settings.credentials import read_credentials, with_credentials
 from cryptoviz.settings.env_values import DotenvValues, EnvValues
-from cryptoviz.settings.file_type import File
+from cryptoviz.settings.file_type import Folder
 from cryptoviz.settings.files import check_files
 from cryptoviz.settings.names import check_names, check_overrides
 from cryptoviz.settings.network import NetworkSettings
@@ -59,8 +59,8 @@ class Settings(BaseSettings):
     )
 
     profile: Literal["live", "demo"] = "live"
-    home: File = Field(default_factory=data_dir)
-    cache: File = Field(default_factory=cache_dir)
+    home: Folder = Field(default_factory=data_dir)
+    cache: Folder = Field(default_factory=cache_dir)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     crypto_list: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), validation_alias=AliasChoices("crypto_list", "CRYPTOVIZ_CRYPTO_LIST", "CRYPTO_LIST")
@@ -209,7 +209,8 @@ def _demo_overrides(given: Settings) -> dict[str, Any]:
         longest_ms = round(TICK_DEADLINE_SHARE * 1000 * collect["tick_s"])
         overrides["collect"]["consensus_wait_ms"] = min(given.collect.consensus_wait_ms, longest_ms)
     if "home" not in given.model_fields_set:
-        overrides["home"] = given.home.with_name(given.home.name + "-demo")
+        beside = data_dir()
+        overrides["home"] = beside.with_name(beside.name + "-demo")
     for name in dict.fromkeys((*overrides["collect"]["providers"], *given.collect.history_providers)):
         # A real key never goes to the replay market, nor the plan that needs it.
         own = given.provider(name)

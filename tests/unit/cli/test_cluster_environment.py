@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.cli import cluster
+from cryptoviz.errors import SettingsError
 from cryptoviz.settings import SPARK_SECRET_VARIABLE, load_settings
 
 
@@ -28,6 +29,15 @@ def test_an_own_cluster_stays_on_loopback_with_a_token_and_without_metrics_ports
     token = settings.ray_token_file.read_bytes()
     assert environment[SPARK_SECRET_VARIABLE] == hashlib.sha256(b"spark:" + token).hexdigest()
     assert stat.S_IMODE(settings.ray_token_file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(("content", "mode"), [("ab" * 32, 0o644), ("", 0o600), ("known", 0o600)])
+def test_a_token_that_others_may_read_or_nobody_here_made_is_refused(tmp_path: Path, content: str, mode: int) -> None:
+    settings = load_settings(home=tmp_path)
+    settings.ray_token_file.write_text(content)
+    settings.ray_token_file.chmod(mode)
+    with pytest.raises(SettingsError, match=r"others may read|remove it"):
+        cluster._environment(settings)
 
 
 def test_another_address_is_left_to_ray(tmp_path: Path) -> None:

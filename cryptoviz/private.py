@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
 
 from cryptoviz.errors import SettingsError
+from cryptoviz.ownership import make_private
 
-__all__ = ["OTHERS", "claim_folder", "require_own_file", "write_once", "write_private"]
+__all__ = ["OTHERS", "claim_folder", "ensure_token", "read_token", "require_own_file", "write_once", "write_private"]
 
 OTHERS = 0o077
 """Every right of the group and of everybody else."""
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
+_TOKEN_BYTES = 32
+"""256 bits: not to be guessed."""
+_TOKEN = re.compile(r"[0-9a-f]{64}|[A-Za-z0-9_-]{43}")
+"""As hex digits; homes of earlier versions hold one of as many bytes in URL-safe Base64."""
 
 
 def claim_folder(path: Path, setting: str) -> None:
@@ -24,8 +30,7 @@ def claim_folder(path: Path, setting: str) -> None:
         SettingsError: it is another user's or no folder, or it cannot be made.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        make_private(path)
         found = path.stat()
         if found.st_uid != os.getuid():
             raise SettingsError(f"{setting} is {str(path)!r}, which belongs to user {found.st_uid}: choose a folder of your own", setting=setting)
@@ -46,6 +51,30 @@ def require_own_file(path: Path, setting: str) -> None:
         raise SettingsError(f"others may read {path}: chmod 600 it, or remove it while nothing runs, for new secrets", setting=setting)
 
 
+def ensure_token(path: Path, setting: str, end: str = "\n") -> str:
+    """The token in the file: 64 hex digits and `end`, made there first when it is missing; two that start at once get the same.
+
+    Raises as `read_token`.
+    """
+    if not os.path.lexists(path):
+        write_once(path, secrets.token_hex(_TOKEN_BYTES) + end)
+    return read_token(path, setting)
+
+
+def read_token(path: Path, setting: str) -> str:
+    """The token in an existing file.
+
+    Raises:
+        SettingsError: the file is not ours alone, or holds anything but a token as `ensure_token` makes one.
+    """
+    require_own_file(path, setting)
+    token = path.read_text(encoding="ascii", errors="replace").strip()
+    if not _TOKEN.fullmatch(token):
+        state = "holds no token of 64 hex digits" if token else "is empty"
+        raise SettingsError(f"{path} {state}: remove it while nothing runs, for a new one", setting=setting)
+    return token
+
+
 def write_private(path: Path, text: str) -> None:
     """Put `text` into the file in one step, for its owner alone."""
     _scratch(path, text).replace(path)
@@ -64,7 +93,7 @@ def write_once(path: Path, text: str) -> None:
 
 
 def _scratch(path: Path, text: str) -> Path:
-    path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    make_private(path.parent)
     scratch = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
