@@ -185,15 +185,28 @@ def _ports(settings: Settings, machine: Machine) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    untrusted = machine.untrusted(settings)
     for name, path, setting in (("Home", settings.home, "CRYPTOVIZ_HOME"), ("Cache", settings.cache, "CRYPTOVIZ_CACHE")):
         free = machine.free_disk(path)
-        if not machine.can_write(path):
+        if fault := untrusted.get(name):
+            detail = f"{fault.path} {fault.what}"
+            yield Finding(name, Level.FAIL, detail, f"{fault.remedy}, or choose another folder with {setting}", setting)
+        elif name == "Cache" and not machine.can_write(path) and _is_filled(settings, machine):
+            yield Finding(name, Level.OK, f"{path}, read-only and complete")
+        elif not machine.can_write(path):
             yield Finding(name, Level.FAIL, f"{path} is not writable", f"choose another folder with {setting}", setting)
         elif free < DISK_NEEDED_BYTES:
             detail = f"{_gb(free)} free at {path}, {_gb(DISK_NEEDED_BYTES)} needed"
             yield Finding(name, Level.FAIL, detail, f"free some, or choose another folder with {setting}", setting)
         else:
             yield Finding(name, Level.OK, f"{path}, {_gb(free)} free")
+
+
+def _is_filled(settings: Settings, machine: Machine) -> bool:
+    """As a folder that root shares with users who cannot write there."""
+    kafka = not settings.kafka.embedded or not machine.missing(settings, "kafka")
+    minio = not settings.s3.embedded or machine.minio(settings) is not None
+    return kafka and minio and not machine.missing(settings, "spark")
 
 
 def _memory(settings: Settings, machine: Machine) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ from cryptoviz.lake.cell import S3Cell
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
 from cryptoviz.log import get_logger
-from cryptoviz.services.jars import spark_jars_dir
+from cryptoviz.services.jars import spark_classpath
 from cryptoviz.settings import Settings
 from spark_jobs.batch import BatchWriter
 from spark_jobs.lease import lease_of
@@ -100,7 +100,7 @@ class LakeJob:
         by_id = {(described[topic][0], partition): end for (topic, partition), end in redo.items()}
         removed = StartSweep(minio_client(self._access), self._plan, by_id, self._lease.check).run(self._logs)
         tables_ms = (time.monotonic() - begun) * 1000
-        session = start_session(self._settings, spark_jars_dir(self._settings), f"{lake_id(self._settings)}/{self._run}")
+        session = start_session(self._settings, spark_classpath(self._settings), f"{lake_id(self._settings)}/{self._run}")
         spark_ms = (time.monotonic() - begun) * 1000 - tables_ms
         tasks = SparkTasks(session, self._settings.kafka)
         warm_up(tasks, task_slots(self._settings))

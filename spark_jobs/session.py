@@ -13,7 +13,6 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -64,7 +63,7 @@ _APP_MASTER_HEAP = "-Xms32m -Xmx160m"
 log = get_logger("lake")
 
 
-def spark_configs(settings: Settings, jars: Path, run: str) -> dict[str, str]:
+def spark_configs(settings: Settings, jars: str, run: str) -> dict[str, str]:
     """All options. They show in the process list: nothing secret belongs here."""
     lake = settings.lake
     java = f"{_OPENS} {_SMALL} {_TIGHT}"
@@ -76,8 +75,8 @@ def spark_configs(settings: Settings, jars: Path, run: str) -> dict[str, str]:
         "spark.driver.extraJavaOptions": f"{quick} {_DRIVER_YOUNG}",
         "spark.executor.extraJavaOptions": f"{java} {_PATIENT} {_EXECUTOR_YOUNG}",
         "spark.driver.memory": f"{lake.driver_memory_mb}m",
-        "spark.driver.extraClassPath": f"{jars}/*",
-        "raydp.executor.extraClassPath": f"{jars}/*",
+        "spark.driver.extraClassPath": jars,
+        "raydp.executor.extraClassPath": jars,
         "spark.python.daemon.module": "spark_jobs.daemon",
         "spark.python.worker.reuse": "true",
         f"spark.executorEnv.{RUN_VARIABLE}": run,
@@ -114,7 +113,7 @@ def task_slots(settings: Settings) -> int:
     return max(settings.lake.executor_cores, min(_MAX_SLOTS, settings.kafka.stream_partitions + settings.kafka.raw_partitions))
 
 
-def start_session(settings: Settings, jars: Path, run: str) -> Any:
+def start_session(settings: Settings, jars: str, run: str) -> Any:
     """Start Spark on Ray and return its session. Blocks for 6-14 s; call it in a thread.
 
     Raises:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cryptoviz.services.cache import require_own_cache
 from cryptoviz.services.download import download_jars
 from cryptoviz.services.jars import Jar, sha256_of
 from cryptoviz.services.progress import LineProgress
@@ -22,8 +23,10 @@ def contender_jars(settings: Settings) -> Path:
 
     Raises:
         DownloadError: a file is not the one that the lock names.
+        SettingsError: another user could have put something into the cache.
         EngineUnavailable: Maven's repository cannot be reached.
     """
+    require_own_cache(settings)
     folder = settings.cache / "jars" / "bench-spark"
     wanted = [Jar(**entry) for entry in json.loads(_LOCK.read_text(encoding="utf-8"))]
     missing = [jar for jar in wanted if not (folder / jar.name).is_file() or sha256_of(folder / jar.name) != jar.sha256]

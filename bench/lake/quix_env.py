@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from cryptoviz.services.cache import require_own_cache
 from cryptoviz.settings import load_settings
 
 __all__ = ["quix_python"]
@@ -16,8 +17,10 @@ _PROJECT = Path(__file__).with_name("quix")
 
 def quix_python() -> Path:
     """Its interpreter. Raises SystemExit when uv is missing or cannot install it."""
-    cache = load_settings().cache
+    settings = load_settings()
+    cache = settings.cache
     folder = cache / "bench-quix"
+    require_own_cache(settings, (folder.name, *(path.name for path in cache.glob("uv-*"))))
     uv = shutil.which("uv") or next((str(path) for path in sorted(cache.glob("uv-*/bin/uv"))), None)
     if uv is None:
         raise SystemExit("uv is needed for the environment of quixstreams: run `make setup`, or leave it out with --contenders")

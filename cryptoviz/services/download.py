@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from cryptoviz.errors import DownloadError, EngineUnavailable
+from cryptoviz.ownership import make_private
 from cryptoviz.services.jars import Jar, sha256_of
 from cryptoviz.services.progress import ProgressReporter
 from cryptoviz.settings import DownloadSettings, NetworkSettings
@@ -57,7 +59,7 @@ def download_jars(
     """
     parts = folder.with_name(folder.name + ".part")
     for path in (folder, parts):
-        path.mkdir(parents=True, exist_ok=True)
+        make_private(path)
     progress.begin(what, sum(jar.size for jar in jars))
     stop = threading.Event()
     with _client(settings.maven_url, network or NetworkSettings()) as client, ThreadPoolExecutor(settings.parallel) as pool:
@@ -133,7 +135,9 @@ class _Fetcher:
             self._check_status(response)
             if have and response.status_code != httpx.codes.PARTIAL_CONTENT:
                 have = 0  # no ranges here: the whole file comes
-            with self._part.open("ab" if have else "wb") as out:
+            # For this user alone, whatever the umask.
+            descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_APPEND if have else os.O_TRUNC), 0o600)
+            with os.fdopen(descriptor, "ab" if have else "wb") as out:
                 for chunk in response.iter_raw():
                     out.write(chunk)
                     have += len(chunk)

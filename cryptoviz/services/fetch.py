@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cryptoviz.services.cache import make_cache, require_own_cache
 from cryptoviz.services.download import download_jars
 from cryptoviz.services.jars import JarSet, damaged_jars, jar_dir, locked_jars, missing_jars
 from cryptoviz.services.minio_build import build_minio, minio_program
@@ -29,6 +31,7 @@ def ensure_all(settings: Settings, progress: ProgressReporter, *, check_contents
         DownloadError: a file is not the one that the lock names.
         EngineUnavailable: a registry cannot be reached; running it again goes on where it stopped.
         PreflightError: no Go to build MinIO with.
+        SettingsError: another user could have put into the cache what would be run from there.
     """
     if is_complete(settings) and not check_contents:
         return
@@ -41,7 +44,8 @@ def ensure_all(settings: Settings, progress: ProgressReporter, *, check_contents
 
 
 def is_complete(settings: Settings) -> bool:
-    """Whether `ensure_all` has nothing to do, by names and sizes (some ms)."""
+    """Whether `ensure_all` has nothing to do, by names, sizes, owners and modes (some ms). Raises SettingsError as `ensure_all`."""
+    require_own_cache(settings)
     kafka = not settings.kafka.embedded or not missing_jars(settings, "kafka")
     minio = not settings.s3.embedded or minio_program(settings).is_file()
     return kafka and minio and not missing_jars(settings, "spark")
@@ -71,8 +75,8 @@ def ensure_minio(settings: Settings, progress: ProgressReporter) -> None:
 
 @contextmanager
 def _only_one(settings: Settings, progress: ProgressReporter) -> Iterator[None]:
-    settings.cache.mkdir(parents=True, exist_ok=True)
-    with (settings.cache / "fetch.lock").open("w") as lock:
+    make_cache(settings)
+    with os.fdopen(os.open(settings.cache / "fetch.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

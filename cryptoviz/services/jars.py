@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -11,9 +12,21 @@ from pathlib import Path
 from typing import Literal
 
 from cryptoviz.errors import PreflightError
+from cryptoviz.services.cache import require_own_cache
 from cryptoviz.settings import Settings
 
-__all__ = ["Jar", "JarSet", "damaged_jars", "jar_dir", "kafka_classpath", "locked_jars", "missing_jars", "sha256_of", "spark_jars_dir"]
+__all__ = [
+    "Jar",
+    "JarSet",
+    "damaged_jars",
+    "jar_dir",
+    "kafka_classpath",
+    "locked_jars",
+    "missing_jars",
+    "sha256_of",
+    "spark_classpath",
+    "spark_jars_dir",
+]
 
 JarSet = Literal["kafka", "spark"]
 # One folder a version of the set, so that an upgrade never mixes jars of two.
@@ -60,12 +73,22 @@ def damaged_jars(settings: Settings, which: JarSet) -> tuple[Jar, ...]:
 
 
 def kafka_classpath(settings: Settings) -> str:
-    """Class path of the embedded broker. Raises PreflightError when jars are missing."""
-    return str(_complete(settings, "kafka", "Kafka") / "*")
+    """Class path of the embedded broker: the locked jars and no other that lies beside them. Raises as `spark_jars_dir`."""
+    return _classpath(_complete(settings, "kafka", "Kafka"), "kafka")
+
+
+def spark_classpath(settings: Settings) -> str:
+    """Class path of what Spark lacks to read Kafka: the locked jars and no other. Raises as `spark_jars_dir`."""
+    return _classpath(spark_jars_dir(settings), "spark")
 
 
 def spark_jars_dir(settings: Settings) -> Path:
-    """Folder with exactly the jars that Spark lacks to read Kafka. Raises PreflightError when jars are missing."""
+    """Folder with the jars that Spark lacks to read Kafka.
+
+    Raises:
+        SettingsError: another user could have put them there.
+        PreflightError: jars are missing.
+    """
     return _complete(settings, "spark", "Spark's Kafka source")
 
 
@@ -78,7 +101,12 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _classpath(folder: Path, which: JarSet) -> str:
+    return os.pathsep.join(str(folder / jar.name) for jar in locked_jars(which))
+
+
 def _complete(settings: Settings, which: JarSet, what: str) -> Path:
+    require_own_cache(settings)
     missing = missing_jars(settings, which)
     folder = jar_dir(settings, which)
     if missing:

@@ -12,6 +12,9 @@ from typing import Protocol
 
 import psutil
 
+from cryptoviz.home import untrusted
+from cryptoviz.ownership import Fault
+from cryptoviz.services.cache import cache_fault
 from cryptoviz.services.jars import Jar, JarSet, damaged_jars, missing_jars
 from cryptoviz.services.java import java_home
 from cryptoviz.services.minio_build import minio_program
@@ -78,6 +81,10 @@ class Machine(Protocol):
 
     def shared_folder_problem(self) -> str:
         """Why the folder that Ray's is made in is not safe; empty when it is."""
+        ...
+
+    def untrusted(self, settings: Settings) -> dict[str, Fault]:
+        """By name (`Home`, `Cache`) the first entry in each that another user could have made or changed."""
         ...
 
     def available_memory(self) -> int:
@@ -159,6 +166,11 @@ class ThisMachine:
     def shared_folder_problem(self) -> str:
         """By its owner and mode."""
         return folder_problem()
+
+    def untrusted(self, settings: Settings) -> dict[str, Fault]:
+        """By owners and modes."""
+        faults = {"Home": untrusted(settings.home), "Cache": cache_fault(settings)}
+        return {name: fault for name, fault in faults.items() if fault}
 
     def available_memory(self) -> int:
         """The smaller of the kernel's estimate and what the container's limit leaves."""

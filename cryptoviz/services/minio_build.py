@@ -14,6 +14,8 @@ from collections import deque
 from pathlib import Path
 
 from cryptoviz.errors import DownloadError, EngineUnavailable, PreflightError
+from cryptoviz.ownership import make_private
+from cryptoviz.services.cache import require_own_cache
 from cryptoviz.services.process import bound_to_parent
 from cryptoviz.services.progress import ProgressReporter
 from cryptoviz.settings import Settings, child_environment
@@ -43,18 +45,20 @@ def build_minio(settings: Settings, progress: ProgressReporter) -> Path:
 
     Raises:
         PreflightError: no Go, or one too old.
+        SettingsError: another user could have put something into the cache.
         DownloadError: the source is not the one pinned here.
         EngineUnavailable: the module proxy cannot be reached, or the compiler failed; the message ends with its last lines.
     """
+    require_own_cache(settings)
     target = minio_program(settings)
     go = find_go()
     work = target.parent / ".build"
+    make_private(work)
     environment = _go_environment(work)
     what = f"MinIO {MINIO_VERSION.rpartition('-')[2]} (from source, about 2 minutes, once)"
     progress.begin(what, _PACKAGES, "packages")
     _check_source(go, environment)
     _compile(go, environment, progress, what)
-    target.parent.mkdir(parents=True, exist_ok=True)
     (work / "bin" / "minio").replace(target)
     shutil.rmtree(work, ignore_errors=True)
     progress.end(what)

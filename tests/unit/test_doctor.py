@@ -10,6 +10,7 @@ import pytest
 
 from cryptoviz.doctor import Finding, Level, examine, require_fit
 from cryptoviz.errors import PreflightError
+from cryptoviz.ownership import Fault
 from cryptoviz.services.jars import Jar, JarSet, locked_jars
 from cryptoviz.services.machine import ThisMachine
 from cryptoviz.services.ports import Holder, PortUse
@@ -34,6 +35,7 @@ class MadeUp:
     disk: int = 100 * GB
     read_only: set[Path] = field(default_factory=set)
     folder_problem: str = ""
+    faults: dict[str, Fault] = field(default_factory=dict)
     memory: int = 16 * GB
     shm: int = 8 * GB
     unreachable: dict[str, str] = field(default_factory=dict)
@@ -78,6 +80,9 @@ class MadeUp:
 
     def shared_folder_problem(self) -> str:
         return self.folder_problem
+
+    def untrusted(self, settings: Settings) -> dict[str, Fault]:
+        return self.faults
 
     def available_memory(self) -> int:
         return self.memory
@@ -145,6 +150,20 @@ def test_a_read_only_home_is_told(tmp_path: Path) -> None:
     finding = only(MadeUp(read_only={tmp_path}), load_settings(home=tmp_path))
     assert str(tmp_path) in finding.detail
     assert finding.setting == "CRYPTOVIZ_HOME"
+
+
+@pytest.mark.parametrize(("name", "setting"), [("Home", "CRYPTOVIZ_HOME"), ("Cache", "CRYPTOVIZ_CACHE")])
+def test_a_folder_that_others_could_have_changed_is_told(name: str, setting: str) -> None:
+    finding = only(MadeUp(faults={name: Fault(Path("/x/minio"), "belongs to user 7", "remove it")}))
+    assert (finding.name, finding.level, finding.setting) == (name, Level.FAIL, setting)
+    assert finding.detail == "/x/minio belongs to user 7"
+
+
+def test_a_read_only_cache_will_do_when_nothing_is_missing(tmp_path: Path) -> None:
+    """Such as a folder of root's that users share."""
+    settings = load_settings(cache=tmp_path)
+    assert bad(MadeUp(read_only={tmp_path}), settings) == []
+    assert [finding.name for finding in bad(MadeUp(read_only={tmp_path}, has_minio=False), settings)] == ["MinIO", "Cache"]
 
 
 def test_a_taken_port_names_holder_and_setting() -> None:
