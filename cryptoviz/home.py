@@ -207,8 +207,10 @@ def _has_a_token_alone(home: Path) -> bool:
 
 
 def _mark(home: Path) -> None:
-    if not _is_marked(home):
-        (home / MARKER).unlink(missing_ok=True)  # a link
-        descriptor = os.open(home / MARKER, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    marker = home / MARKER
+    if marker.is_symlink():
+        marker.unlink(missing_ok=True)
+    with contextlib.suppress(FileExistsError):  # another start was faster
+        descriptor = os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(_MARKER_TEXT)
