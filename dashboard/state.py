@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from cryptoviz.client import PipelineStatus
+from cryptoviz.clock import SystemClock
 from cryptoviz.records import UnifiedRecord
 from dashboard.view_logic.candles import INTERVALS_MS, CandleBuilder, LiveCandles
 
@@ -17,6 +18,7 @@ __all__ = ["CONNECTING", "RING_TICKS", "ControlState", "FeedStatus", "LiveState"
 CONNECTING = "connecting"
 """Nothing has been lost yet: the first attempt is under way."""
 
+_DAY_MS = 86_400_000
 RING_TICKS = 3600  # two hours of the demo's 2 s ticks, sixty of the live 60 s
 
 
@@ -73,7 +75,8 @@ class Wakeups:
 class LiveState:
     """Latest record, recent ticks and candles of each asset. Thread-safe; `version` grows with each change."""
 
-    def __init__(self, wakeups: Wakeups) -> None:
+    def __init__(self, wakeups: Wakeups, now_ms: Callable[[], int] | None = None) -> None:
+        self._now_ms = now_ms or SystemClock().now_ms
         self._wakeups = wakeups
         self._lock = threading.Lock()
         self._latest: dict[str, UnifiedRecord] = {}
@@ -99,6 +102,8 @@ class LiveState:
         news = 0
         with self._lock:
             for record in records:
+                if not snapshot:
+                    self._drop_time_to_come(record)
                 before = self._latest.get(record.asset_id)
                 if before is None or record.tick_ts >= before.tick_ts:
                     self._latest[record.asset_id] = record
@@ -109,6 +114,17 @@ class LiveState:
         if news:
             self._wakeups.wake()
         return news
+
+    def _drop_time_to_come(self, record: UnifiedRecord) -> None:
+        """What was made under a clock that was far ahead would stay the newest until then: the stream has gone on behind it."""
+        horizon_ms, latest = self._now_ms() + _DAY_MS, self._latest.get(record.asset_id)
+        if latest is None or latest.tick_ts <= horizon_ms or record.tick_ts > horizon_ms:
+            return
+        del self._latest[record.asset_id]
+        ring = self._rings.get(record.asset_id)
+        while ring and ring[-1].tick_ts > horizon_ms:
+            ring.pop()
+        self._builders.pop(record.asset_id, None)
 
     def _take_tick(self, record: UnifiedRecord) -> None:
         ring = self._rings.setdefault(record.asset_id, deque(maxlen=RING_TICKS))

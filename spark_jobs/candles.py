@@ -50,25 +50,28 @@ class DayToMake:
 
 def days_to_make(prices: Mapping[date, Sequence[DayFile]], candles: Mapping[date, Sequence[DayFile]], now: datetime) -> list[DayToMake]:
     """The days whose candles are missing, or were made from other ticks than there are now. A pure function."""
-    settled_ms = (round(now.timestamp() * 1000) - _SETTLE_MS) // _MINUTE_MS * _MINUTE_MS
+    now_ms = round(now.timestamp() * 1000)
+    settled_ms = (now_ms - _SETTLE_MS) // _MINUTE_MS * _MINUTE_MS
     found = []
     for day, files in prices.items():
         until_ms = min(day_end_ms(day), settled_ms)
         made = [file for one in candles.get(day, ()) if (file := parse_candle_file(one.path))]
-        if until_ms <= round(day_start(day).timestamp() * 1000) or _is_current(made, candles.get(day, ()), files, until_ms):
+        if until_ms <= round(day_start(day).timestamp() * 1000) or _is_current(made, candles.get(day, ()), files, until_ms, now_ms):
             continue
         found.append(DayToMake(day, tuple(files), until_ms))
     return found
 
 
-def _is_current(made: Sequence[CandleFile], stored: Sequence[DayFile], ticks: Sequence[DayFile], until_ms: int) -> bool:
+def _is_current(made: Sequence[CandleFile], stored: Sequence[DayFile], ticks: Sequence[DayFile], until_ms: int, now_ms: int) -> bool:
     if {file.interval for file in made} != set(INTERVALS):
         return False
     if until_ms == day_end_ms(made[0].day):
         rows = sum(file.rows for file in ticks)
         return all(file.whole(rows) for file in made)
     # The day goes on: whether there is anything new since shows in when its files were written.
-    new = max(file.modified_ms for file in ticks) > min(file.modified_ms for file in stored)
+    # Candles of a time to come were written under a clock that was ahead, and say nothing of that.
+    made_ms = min(file.modified_ms for file in stored)
+    new = made_ms > now_ms or max(file.modified_ms for file in ticks) > made_ms
     return not new or all(file.until_ms >= until_ms for file in made)
 
 

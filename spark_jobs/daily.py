@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 
 from minio import Minio
 from minio.error import S3Error
@@ -44,9 +45,10 @@ class DayRule:
         return self.now >= day_start(day) + timedelta(days=1) + self.close_after
 
     def closed(self, day: date, files: list[DayFile]) -> bool:
-        """Whether it may be made one file."""
-        newest_ms = max((file.modified_ms for file in files if file.fresh), default=0)
-        return self.over(day) and self.now.timestamp() * 1000 - newest_ms >= self.quiet.total_seconds() * 1000
+        """Whether it may be made one file. A file of a time to come was written under a clock that was ahead: nothing waits until then."""
+        now_ms = self.now.timestamp() * 1000
+        newest_ms = max((file.modified_ms for file in files if file.fresh and file.modified_ms <= now_ms), default=0)
+        return self.over(day) and now_ms - newest_ms >= self.quiet.total_seconds() * 1000
 
 
 def days_of(table: DeltaTable) -> dict[date, list[DayFile]]:
@@ -80,17 +82,28 @@ def mark_days(client: Minio, address: TableAddress, table: DeltaTable, rule: Day
 
 
 def believed_today(days: Iterable[date], today: date) -> date:
-    """By what day retention counts: the newest that the table has, but no later than `today`.
+    """By what day retention counts: the newest that the table has, but no later than `today`, and only if enough days speak for it.
 
-    A clock that jumps ahead makes ticks of its own time, far after all others. So days that follow a pause of more than a week count only when there
-    are seven of them; until then it is the last day before the pause.
+    A clock that jumps ahead makes ticks of its own time, far after all others. So after each pause, the last one or an earlier one:
+
+    - days that follow a pause of more than a week count when there are seven of them before the next such pause, else not at all;
+    - days that follow a shorter pause count when seven days of the table lie behind it, else it is the last day before the pause.
+
+    So days of wrong clocks have no effect as long as there are fewer than seven of them within a week of each other, and without end if they are
+    further apart. Where there are never seven days without a pause of more than a week the oldest ones count, and nothing is removed.
     """
     known = sorted(day for day in set(days) if day <= today)
     if not known:
         return today
-    begins = [0, *(i for i in range(1, len(known)) if (known[i] - known[i - 1]).days > _PAUSE_DAYS)]
-    last = begins[-1]
-    return known[-1] if last == 0 or len(known) - last >= _BELIEVED_DAYS else known[last - 1]
+    begins = [0, *(i for i in range(1, len(known)) if (known[i] - known[i - 1]).days > _PAUSE_DAYS), len(known)]
+    groups = [known[begin:end] for begin, end in pairwise(begins)]
+    group = next((group for group in reversed(groups) if len(group) >= _BELIEVED_DAYS), groups[0])
+    believed, *newer = group[-_BELIEVED_DAYS:]
+    for day in newer:
+        if (day - believed).days > 1:
+            break
+        believed = day
+    return believed
 
 
 def drop_old_days(

@@ -97,10 +97,11 @@ def find_gaps(settings: Settings, now_ms: int, *, at_once: bool = True) -> Findi
     begun = time.monotonic()
     try:
         state = _load_state(settings)
-        if not at_once and now_ms - state.looked_ms < _SHARE * state.took_ms:
+        if not at_once and _looked_lately(state, now_ms):
             return None
         tables = {name: _open(settings, name) for name in ("prices", "raw")}
-        days = _Days(settings, {name: _files_by_day(table) for name, table in tables.items()})
+        to_come = _day(now_ms) + timedelta(days=2)
+        days = _Days(settings, {name: _before(_files_by_day(table), to_come) for name, table in tables.items()})
         if days.newest is None:
             return None
         settled_ms = _settled_ms(settings, tables, days, now_ms)
@@ -135,12 +136,26 @@ class _Days:
         return found
 
 
+def _looked_lately(state: _State, now_ms: int) -> bool:
+    """Not under a clock that was ahead."""
+    return 0 <= now_ms - state.looked_ms < _SHARE * state.took_ms
+
+
+def _before(files: Files, day: date) -> Files:
+    """Without days of a time to come: a clock that was ahead made them, and no tick before them is missing. They count when they come."""
+    return {one: paths for one, paths in files.items() if one < day}
+
+
 def _look(settings: Settings, state: _State, days: _Days, settled_ms: int, now_ms: int) -> Findings:
     files = days.files
     ledger: dict[date, list[Gap]] = {}
     for gap in read_gaps(settings):
         ledger.setdefault(_day(gap.from_ms), []).append(gap)
     read = changed = 0
+    for day in [day for day in ledger if day >= _day(now_ms) + timedelta(days=2)]:
+        _write(settings, day, [])
+        del ledger[day]
+        state.done.pop(day.isoformat(), None)
     first, last = days.oldest or _day(settled_ms), _day(settled_ms)
     for number in range((last - first).days + 1):
         day = first + timedelta(days=number)

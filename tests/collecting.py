@@ -140,7 +140,7 @@ def settings_for(
         home=home,
         kafka=base.kafka.access() | {"raw_topic": f"raw-{run}", "stream_topic": f"stream-{run}"},
         redis={"url": base.redis.url},
-        collect={"tick_s": tick_s, "queue_ticks": queue_ticks, "providers": tuple(base_urls)},
+        collect={"tick_s": tick_s, "queue_ticks": queue_ticks, "providers": tuple(base_urls) or ("coingecko",)},
         providers={
             name: {"base_url": url, "rate_limit_wait_s": tick_s, "max_wait_s": 3 * tick_s, **(own or {}).get(name, {})}
             for name, url in base_urls.items()

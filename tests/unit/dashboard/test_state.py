@@ -101,3 +101,19 @@ def test_a_lost_control_service_leaves_the_last_status() -> None:
     state.set_lost("gone")
     assert state.read() == (pipeline, "gone")
     assert state.version == version + 1
+
+
+def test_a_record_of_a_clock_a_year_ahead_goes_when_the_stream_goes_on_behind_it() -> None:
+    year = 365 * 86_400_000
+    state = LiveState(Wakeups(), lambda: NOW_MS)
+    state.apply([a_record(price=1.0), a_record(price=9.0, tick_ts=NOW_MS + year)])
+    assert state.latest()["bitcoin"].price == 9.0
+    # A snapshot may be old, and says nothing of the stream.
+    assert state.apply([a_record(price=5.0)], snapshot=True) == 0
+    assert state.apply([a_record(price=2.0, tick_ts=NOW_MS + TICK_MS)]) == 1
+    assert state.latest()["bitcoin"].price == 2.0
+    assert state.recent_prices("bitcoin", 10) == [1.0, 2.0]
+    assert [one.close for one in state.candles("bitcoin", "1m")["USD"].candles] == [2.0]
+    # Hours are waited for, as everywhere.
+    state.apply([a_record(price=3.0, tick_ts=NOW_MS + 3_600_000)])
+    assert state.apply([a_record(price=4.0, tick_ts=NOW_MS + 2 * TICK_MS)]) == 0

@@ -102,6 +102,7 @@ NOON_MS = START + 12 * HOUR
         (NOON, [], NOON_MS),
         (NOON, candle_files(90, NOON_MS - 60_000, modified_ms=20), None),  # nothing new
         (NOON, candle_files(90, NOON_MS - 60_000, modified_ms=5), NOON_MS),
+        (NOON, candle_files(90, NOON_MS - 60_000, modified_ms=END), NOON_MS),  # the clock was ahead when they were written
         (NOON, candle_files(90, NOON_MS, modified_ms=5), None),  # no other bucket has ended
         (datetime(2026, 3, 1, 0, 0, 50, tzinfo=UTC), [], None),  # no bucket has ended yet
     ],

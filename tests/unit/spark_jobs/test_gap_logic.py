@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import date
 
 import numpy as np
 import orjson
@@ -21,6 +22,7 @@ from cryptoviz.gaps import DROPPED, NOT_RUNNING, Gap, GapScope, GapState
 from cryptoviz.lake.schema import GAPS
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import load_settings
+from spark_jobs import gaps as ledger
 from spark_jobs.gap_logic import DaySeen, Era, Fill, TickRecord, day_gaps, eras_after, grid, refilled
 from spark_jobs.gap_seen import RECORDER, RULES, TICK, seen_of
 
@@ -177,3 +179,10 @@ def test_a_record_that_kafka_refused_is_a_dropped_tick_of_its_asset() -> None:
     """The tick's own record arrived, and a later one says that something of tick 5 was lost; tick 7 simply had no price of the asset."""
     day = seen(set(range(100)) - {5, 7}, running=set(range(100)), dropped=frozenset({DAY + 5 * STEP}))
     assert of(gaps(day)) == [(5, 5, "dropped"), (7, 7, "missing_asset")]
+
+
+def test_a_look_and_days_of_a_clock_that_was_ahead_hold_nothing_up() -> None:
+    state = ledger._State(looked_ms=1_000_000, took_ms=1_000)
+    assert [ledger._looked_lately(state, 1_000_000 + ms) for ms in (-365 * 86_400_000, -1, 0, 1_000, 10**9)] == [False, False, True, True, False]
+    files = {date(2026, 11, 28): ("a",), date(2026, 11, 30): ("b",), date(2027, 11, 28): ("c",)}
+    assert ledger._before(files, date(2026, 11, 30)) == {date(2026, 11, 28): ("a",)}
