@@ -106,6 +106,10 @@ class FakeTransport:
     def is_published(self, batch: Batch) -> bool:
         return batch.identity in self._known
 
+    def was_refused(self, batch: Batch) -> tuple[Refused, ...]:
+        del batch
+        return ()
+
     def publish(self, batch: Batch) -> tuple[Refused, ...]:
         self.broker.gate.wait()
         action = self.broker.script.popleft() if self.broker.script else "ok"
