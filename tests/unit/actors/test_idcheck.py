@@ -24,7 +24,8 @@ from cryptoviz.settings import Settings, load_settings
 from tests.helpers import eventually_async, free_port
 from tests.unit.actors.fakes import FakeClock
 
-LOST = {"asset_id": "lost", "symbol": "LOST", "name": "Lost", "provider_ids": {"coingecko": "no-such", "binance": "MATICUSDT"}}
+LOST = {"asset_id": "lost", "symbol": "LOST", "name": "Lost", "provider_ids": {"coingecko": "no-such"}}
+ENDED = {"asset_id": "polygon", "symbol": "POL", "name": "Polygon", "provider_ids": {"binance": "MATICUSDT"}}
 
 
 class Clock(FakeClock):
@@ -75,7 +76,7 @@ def settings_for(home: Path, name: str, base_url: str, **own: Any) -> Settings:
         home=home,
         redis={"url": f"redis://127.0.0.1:{free_port()}/0"},
         collect={"providers": [name]},
-        extra_assets=[LOST],
+        extra_assets=[LOST, ENDED],
         providers={name: {"base_url": base_url, **own}},
     )
 

@@ -34,7 +34,7 @@ async def test_a_changed_shape_degrades_and_an_unlisted_id_is_named(tmp_path: Pa
             collect={"tick_s": 0.5, "providers": ["binance"]},
             extra_assets=[
                 {"asset_id": "lost", "symbol": "LOST", "name": "Lost", "provider_ids": {"binance": "LOSTUSDT"}},
-                {"asset_id": "matic", "symbol": "MATIC", "name": "Matic", "provider_ids": {"binance": "MATICUSDT"}},
+                {"asset_id": "polygon", "symbol": "POL", "name": "Polygon", "provider_ids": {"binance": "MATICUSDT"}},
             ],
             providers={"binance": {"base_url": market.base_url("binance")}},
         )
@@ -47,20 +47,20 @@ async def test_a_changed_shape_degrades_and_an_unlisted_id_is_named(tmp_path: Pa
             return probe if text in probe.message and probe.degraded is degraded and collector.results else None
 
         try:
-            told = "LOSTUSDT (lost) is not in its list, MATICUSDT (matic) is not traded: BREAK (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.binance)"
-            probe = await eventually_async(lambda: probed(told, False), 15.0)
+            told = "LOSTUSDT (lost) is not in its list, MATICUSDT (polygon) is not traded: BREAK (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.binance)"
+            probe = await eventually_async(lambda: probed(told, False), 45.0)
             assert probe is not None
             assert (probe.healthy, probe.metrics["unlisted_ids"], probe.metrics["shape_lost_fields"]) == (True, 2.0, 0.0)
             status = await scraper.provider_status()
             assert status is not None
             assert status.ids.checked_ms is not None
-            assert [(one.asset_id, one.fault) for one in status.ids.problems] == [("lost", IdFault.NOT_LISTED), ("matic", IdFault.NOT_TRADED)]
+            assert [(one.asset_id, one.fault) for one in status.ids.problems] == [("lost", IdFault.NOT_LISTED), ("polygon", IdFault.NOT_TRADED)]
             market.faults.add({"provider": "binance", "kind": "shape_version", "parameters": {"shape": "mini"}}, market.clock.monotonic_s())
             probe = await eventually_async(lambda: probed("shape changed: lost priceChangePercent", True), 15.0)
             assert probe is not None
             # Rows still come: the change is told before any is missing.
             assert probe.healthy
-            assert len(collector.results[-1].observations) == 17
+            assert len(collector.results[-1].observations) == 16
             market.faults.clear()
             probe = await eventually_async(lambda: probed("LOSTUSDT", False), 15.0)
             assert probe is not None
