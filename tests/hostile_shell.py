@@ -1,0 +1,62 @@
+"""Environment variables of a shell that lead libraries elsewhere, and a server that notes who follows them."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from pathlib import Path
+
+__all__ = ["SHELL_VALUE", "Trap", "hostile_shell"]
+
+SHELL_VALUE = "shell-canary"
+"""Stands in every variable that is no address."""
+_ADDRESSES = (
+    "http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY AWS_ENDPOINT AWS_ENDPOINT_URL AWS_ENDPOINT_URL_S3 AWS_METADATA_ENDPOINT "
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT AWS_CONTAINER_CREDENTIALS_FULL_URI AWS_PROXY_URL PROXY_URL ENDPOINT ENDPOINT_URL grpc_proxy"
+)
+_TEXTS = (
+    "AWS_SESSION_TOKEN AWS_TOKEN AWS_PROFILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_REGION AWS_DEFAULT_REGION AWS_SERVER_SIDE_ENCRYPTION "
+    "AWS_SSE_KMS_KEY_ID AWS_ROLE_ARN TOKEN REGION ACCESS_KEY_ID SESSION_TOKEN USER_AGENT RAY_NAMESPACE REDIS_URL REDISCLI_AUTH SPARK_MASTER"
+)
+_PATHS = (
+    "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE AWS_CA_BUNDLE AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE SPARK_HOME "
+    "SPARK_CONF_DIR PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON HADOOP_CONF_DIR GRPC_DEFAULT_SSL_ROOTS_FILE_PATH JAVA_HOME CLASSPATH KAFKA_HOME "
+    "AWS_WEB_IDENTITY_TOKEN_FILE NETRC"
+)
+_SWITCHES = (
+    "AWS_SKIP_SIGNATURE AWS_VIRTUAL_HOSTED_STYLE_REQUEST AWS_REQUEST_PAYER AWS_S3_EXPRESS AWS_UNSIGNED_PAYLOAD AWS_IMDSV1_FALLBACK "
+    "AWS_DISABLE_TAGGING"
+)
+_JAVA = "JAVA_TOOL_OPTIONS _JAVA_OPTIONS JDK_JAVA_OPTIONS KAFKA_OPTS KAFKA_HEAP_OPTS SPARK_SUBMIT_OPTS PYSPARK_SUBMIT_ARGS"
+
+
+class Trap:
+    """Listens where the shell's variables point to; `seen` are the requests of those who followed them."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        trap = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def handle(self) -> None:
+                trap.seen.append(repr(self.connection.recv(200)))
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def hostile_shell(trap: Trap, home: Path) -> dict[str, str]:
+    """The variables, and a user's home folder with files that some libraries read."""
+    (home / ".aws").mkdir(parents=True)
+    (home / ".aws" / "credentials").write_text(f"[default]\naws_access_key_id = {SHELL_VALUE}\naws_secret_access_key = {SHELL_VALUE}\n")
+    (home / ".aws" / "config").write_text(f"[default]\nregion = {SHELL_VALUE}\nendpoint_url = {trap.url}\n")
+    (home / ".netrc").write_text(f"default login {SHELL_VALUE} password {SHELL_VALUE}\n")
+    found = dict.fromkeys(_ADDRESSES.split(), trap.url) | dict.fromkeys(_TEXTS.split(), SHELL_VALUE) | dict.fromkeys(_PATHS.split(), "/nonexistent")
+    found |= dict.fromkeys(_SWITCHES.split(), "true") | dict.fromkeys(_JAVA.split(), f"-D{SHELL_VALUE}=1 -Xmx1k")
+    return found | {"AWS_TIMEOUT": "1ms", "TIMEOUT": "1ms", "AWS_CONDITIONAL_PUT": "disabled", "RAY_ADDRESS": "127.0.0.1:1", "HOME": str(home)}

@@ -1,0 +1,298 @@
+"""A whole pipeline with a canary in every credential, at DEBUG, from a hostile shell, through faults: no canary shows in any output.
+
+The variables of the shell change no result, and nobody goes where they point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pyarrow.compute as pc
+import pytest
+import redis
+
+from actors.market.server import ReplayMarket
+from cryptoviz.errors import TransientError
+from cryptoviz.lake import Lake
+from cryptoviz.services.ray_folder import ray_folder
+from cryptoviz.settings import Settings, load_settings, load_settings_file
+from tests import outputs
+from tests.canaries import Look, places_of, secret_fields
+from tests.echo import ECHOED, Echo, echoing
+from tests.helpers import eventually
+from tests.hostile_shell import SHELL_VALUE, Trap, hostile_shell
+from tests.pipeline import CRYPTOVIZ, Demo, environment, processes_of, secrets_of
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.alone]
+
+KEYED = ("coingecko", "coinmarketcap", "coinpaprika")
+CANARIES = {
+    "coingecko": 'CG-canary"key%7f\\3a',
+    "coinmarketcap": "canary-cmc-key-0c1d",
+    "coinpaprika": "canary-paprika-<&b7>",
+    "s3": "canary-minio-77a0b1",
+    "redis": "canary/redis@5e:1",
+    "kafka": 'canary-kafka"\\6b2',
+    "userinfo": "canary-userinfo-91",
+    "proxy": "canary-proxy-42-e9",
+    "maven": "canary-maven-17-c4",
+}
+# What another home of the same user has: passwords that are wrong at the running engines, and an address with one in it.
+WRONG = {name: f"canary-wrong-{name}-2f" for name in ("kafka", "s3", "redis", "endpoint")}
+PLANTED = "planted-7d20e6b1"
+"""In the names of the home and of a topic, and so in arguments, environments, logs, plans and settings that are shown."""
+CONTROLS = {"planted": PLANTED, "echoed": ECHOED, "provider": KEYED[0]}
+"""What each kind of output has at least one of; the log of a table has names of providers in its statistics."""
+COMMANDS = (
+    ("status",), ("providers",), ("gaps", "--json"), ("config", "--json"), ("doctor",), ("verify", "--json"), ("logs", "scraper/coingecko"),
+    ("query", "SELECT endpoint, error, body FROM raw", "--json"),
+)  # fmt: skip
+QUERY, VERIFY = ("query", "SELECT * FROM prices"), ("verify",)
+ENGINES = ("kafka", "object-store", "redis", "lake", "collector", "dashboard")
+
+
+@dataclass
+class Whole:
+    """The pipeline, the servers around it, and what the commands have said by their names."""
+
+    pipeline: Demo
+    echo: Echo
+    trap: Trap
+    said: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def market() -> Iterator[ReplayMarket]:
+    """Whom the provider without a key asks, for prices."""
+    made = ReplayMarket()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(made.start(), loop).result(60)
+    yield made
+    asyncio.run_coroutine_threadsafe(made.stop(), loop).result(60)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+def canary_environment(home: Path, market: ReplayMarket, echo: Echo) -> dict[str, str]:
+    """Of `up`: the keyed providers, and the proxy before one of them, send back what they get."""
+    providers = {f"CRYPTOVIZ_PROVIDERS__{name.upper()}__API_KEY": CANARIES[name] for name in KEYED}
+    bases = {
+        "kraken": market.base_url("kraken"),
+        "coingecko": f"http://user:{CANARIES['userinfo']}@127.0.0.1:{echo.port}/coingecko",
+        "coinmarketcap": f"http://127.0.0.1:{echo.port}/coinmarketcap",
+        "coinpaprika": "http://coinpaprika",
+    }
+    for name, base in bases.items():
+        prefix = f"CRYPTOVIZ_PROVIDERS__{name.upper()}"
+        providers |= {f"{prefix}__BASE_URL": base, f"{prefix}__RATE_LIMIT_WAIT_S": "0.5", f"{prefix}__MAX_WAIT_S": "1"}
+        providers |= {f"{prefix}__BREAKER__FAILURES": "1000"}
+    return (
+        environment(home, 2.0)
+        | providers
+        | {
+            "CRYPTOVIZ_LOG_LEVEL": "DEBUG",
+            "CRYPTOVIZ_KAFKA__RAW_TOPIC": PLANTED,
+            "CRYPTOVIZ_CACHE": str(load_settings().cache),
+            "CRYPTOVIZ_COLLECT__PROVIDERS": json.dumps(list(bases)),
+            "CRYPTOVIZ_NETWORK__PROXY_URL": f"http://user:{CANARIES['proxy']}@127.0.0.1:{echo.port}",
+            "CRYPTOVIZ_DOWNLOADS__MAVEN_URL": f"https://user:{CANARIES['maven']}@repo.example/maven2",
+            "CRYPTOVIZ_S3__SECRET_KEY": CANARIES["s3"],
+            "CRYPTOVIZ_REDIS__PASSWORD": CANARIES["redis"],
+            "CRYPTOVIZ_KAFKA__SASL_PASSWORD": CANARIES["kafka"],
+        }
+    )
+
+
+def wrong_store(pipeline: Demo) -> dict[str, str]:
+    """Of another home that has the running object store for its own, with a wrong key."""
+    own = {"CRYPTOVIZ_HOME": str(pipeline.settings.home.with_name("other")), "CRYPTOVIZ_S3__SECRET_KEY": WRONG["s3"]}
+    return pipeline.env | own | {"CRYPTOVIZ_S3__ENDPOINT": pipeline.settings.s3.endpoint}
+
+
+def refused_address(pipeline: Demo) -> dict[str, str]:
+    """As above, with a password in the store's address, which may have none."""
+    return wrong_store(pipeline) | {"CRYPTOVIZ_S3__ENDPOINT": pipeline.settings.s3.endpoint.replace("://", f"://user:{WRONG['endpoint']}@")}
+
+
+def wrong_broker(pipeline: Demo) -> dict[str, str]:
+    """Of another home that has the running broker for its own, with a wrong password."""
+    settings = pipeline.settings
+    return pipeline.env | {
+        "CRYPTOVIZ_HOME": str(settings.home.with_name("other")),
+        "CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+        "CRYPTOVIZ_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "CRYPTOVIZ_KAFKA__SASL_USERNAME": "cryptoviz",
+        "CRYPTOVIZ_KAFKA__SASL_PASSWORD": WRONG["kafka"],
+        "CRYPTOVIZ_S3__ENDPOINT": settings.s3.endpoint,
+        "CRYPTOVIZ_REDIS__URL": f"redis://:{WRONG['redis']}@127.0.0.1:{settings.redis.port}/0",
+        "CRYPTOVIZ_REDIS__PASSWORD": WRONG["redis"],
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, market: ReplayMarket) -> Iterator[Whole]:
+    """A pipeline after all faults: echoing providers and proxy, wrong passwords, engines that were killed."""
+    home, trap = tmp_path_factory.mktemp(PLANTED) / "home", Trap()
+    with echoing() as echo:
+        env = canary_environment(home, market, echo) | hostile_shell(trap, tmp_path_factory.mktemp("user"))
+        try:
+            started = subprocess.run([CRYPTOVIZ, "up", "--detach"], env=env, capture_output=True, text=True, timeout=420, check=False)
+            assert started.returncode == 0, started.stderr + started.stdout
+            pipeline = Demo(load_settings_file(home / "run" / "settings.json"), env)
+            said = {"up": started.stdout + started.stderr}
+            eventually(lambda: answered(lambda: pipeline.metric("lake", "rows_total") > 0), 360, 0.5)
+            said |= command_lines(
+                ("", env, COMMANDS),
+                ("wrong store: ", wrong_store(pipeline), (QUERY,)),
+                ("refused address: ", refused_address(pipeline), (("config",),)),
+                ("wrong broker: ", wrong_broker(pipeline), (VERIFY,)),
+            )
+            kill_engines(pipeline)
+            said |= command_lines(("killed engines: ", env, (QUERY, VERIFY, ("status", "--json"))))
+            # The keyed providers have never delivered a price, so that the pipeline as a whole does not run.
+            eventually(lambda: answered(lambda: {pipeline.states()[name] for name in ENGINES} == {"RUNNING"}), 240, 0.5)
+            eventually(lambda: all(set(echo.answers[name]) == set(Echo.KINDS) for name in KEYED), 120, 0.5)
+            yield Whole(pipeline, echo, trap, said)
+        finally:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run([CRYPTOVIZ, "down"], env=env, capture_output=True, timeout=120, check=False)
+            for process in processes_of(home):
+                process.kill()
+            trap.close()
+
+
+@pytest.fixture(scope="module")
+def look(whole: Whole) -> Look:
+    """One look at every output."""
+    pipeline = whole.pipeline
+    store = redis.Redis.from_url(pipeline.settings.redis.url)
+    store.set("planted", PLANTED)
+    made = Look(secrets_now(pipeline) | CONTROLS)
+    made.at("command line", whole.said.items())
+    made.at("control service", outputs.control_service(pipeline))
+    made.at("page", asyncio.run(outputs.page(pipeline, CONTROLS["provider"])))
+    made.at("Spark UI", outputs.spark_ui(pipeline.settings))
+    made.at("Ray dashboard", outputs.ray_dashboard(pipeline.settings))
+    made.at("process arguments", outputs.arguments(pipeline.settings))
+    made.at("process environment", outputs.environments(pipeline.settings))
+    made.at("Kafka", outputs.kafka_records(pipeline.settings))
+    made.at("lake", outputs.objects(pipeline, of_logs=False))
+    made.at("Delta log", outputs.objects(pipeline, of_logs=True))
+    made.at("Redis", outputs.redis_values(store))
+    made.at("home", outputs.files(pipeline.settings.home))
+    folder = ray_folder(pipeline.settings)
+    assert folder is not None
+    made.at("Ray folder", outputs.files(folder))
+    return made
+
+
+def test_every_credential_of_the_settings_has_a_canary(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that can hold a secret and is new fails here until the pipeline above has a canary in it."""
+    trees = [whole.pipeline.settings]
+    for env in (wrong_store(whole.pipeline), wrong_broker(whole.pipeline)):
+        for name in env:
+            if name.startswith("CRYPTOVIZ_"):
+                monkeypatch.setenv(name, env[name])
+        trees.append(load_settings())
+    assert "CRYPTOVIZ_S3__ENDPOINT is " in whole.said["refused address: config"]
+    canaries = [*CANARIES.values(), *WRONG.values()]
+    assert {path for tree in trees for path in places_of(canaries, tree)} == set(secret_fields(Settings)) - {"s3.endpoint"}
+
+
+def test_no_canary_shows_in_any_output(look: Look) -> None:
+    print(f"\nlooked at {sum(look.outputs.values())} outputs of {look.size / 1e6:.0f} MB: {dict(look.outputs)}")
+    shown = {place: names for place, found in look.found.items() if (names := found - set(CONTROLS))}
+    assert shown == {}
+
+
+def test_the_look_finds_what_each_kind_of_output_has(look: Look, whole: Whole) -> None:
+    """It would find a canary: it finds what was planted in each kind, and each canary where it may stand."""
+    assert look.kinds_with(CONTROLS) == set(look.outputs)
+    assert look.kinds_with({"echoed"}) >= {"command line", "control service", "Kafka", "lake", "home", "Ray dashboard", "Ray folder"}
+    assert "SignatureDoesNotMatch" in whole.said["wrong store: query SELECT * FROM prices"]
+    assert "did not give" in whole.said["wrong broker: verify"]
+    home = whole.pipeline.settings.home
+    places = {Path(place).relative_to(home).parts[0] for (kind, place), names in look.found.items() if kind == "home" and "echoed" in names}
+    assert places >= {"logs", "kafka", "minio"}
+    secrets = secrets_now(whole.pipeline)
+    holders = Look(secrets)
+    holders.at("holders", ((str(path), path.read_bytes()) for path in home.rglob("*") if outputs.holds_secrets(path)))
+    assert {name for names in holders.found.values() for name in names} >= set(secrets) - {"spark", "shell", *(f"wrong {name}" for name in WRONG)}
+
+
+def test_the_shell_changes_no_result_and_nobody_goes_where_it_points(whole: Whole) -> None:
+    pipeline = whole.pipeline
+    rows = Lake(pipeline.settings).prices(columns=["tick_ts", "price"])
+    # Of the newest ticks one partition may be committed before the other.
+    until = pc.max(rows["tick_ts"]).as_py() - timedelta(seconds=20)
+    code = (
+        "import os; before = dict(os.environ); from cryptoviz.lake import prices\n"
+        f"rows = prices(columns=['price'], end='{until.isoformat()}', as_='pandas'); print(len(rows), rows.price.min())\n"
+        "assert dict(os.environ) == before"
+    )
+    read = run(pipeline.env, sys.executable, "-c", code)
+    assert read.returncode == 0, read.stderr
+    before = rows.filter(pc.less(rows["tick_ts"], until))
+    assert before.num_rows >= 17
+    assert read.stdout.split() == [str(before.num_rows), str(pc.min(before["price"]))]
+    assert json.loads(whole.said["verify --json"])["ok"]
+    assert whole.trap.seen == []
+
+
+def command_lines(*groups: tuple[str, Mapping[str, str], tuple[tuple[str, ...], ...]]) -> dict[str, str]:
+    """What the commands of each group (name, environment, commands) say, three at a time."""
+    wanted = [(name, env, command) for name, env, commands in groups for command in commands]
+
+    def said(one: tuple[str, Mapping[str, str], tuple[str, ...]]) -> tuple[str, str]:
+        name, env, command = one
+        done = run(env, CRYPTOVIZ, *command)
+        assert done.stdout + done.stderr, command
+        return f"{name}{' '.join(command)}", done.stdout + done.stderr
+
+    with ThreadPoolExecutor(3) as pool:
+        return dict(pool.map(said, wanted))
+
+
+def run(env: Mapping[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
+
+
+def answered(question: Callable[[], bool]) -> bool:
+    """False while the control service does not answer in time."""
+    try:
+        return question()
+    except TransientError:
+        return False
+
+
+def secrets_now(pipeline: Demo) -> dict[str, str]:
+    """The canaries and what the pipeline has generated, by name."""
+    generated = {f"own {index}": secret for index, secret in enumerate(secrets_of(pipeline.settings)) if secret not in CANARIES.values()}
+    wrong = {f"wrong {name}": secret for name, secret in WRONG.items()}
+    return CANARIES | wrong | generated | {"spark": outputs.spark_secret(pipeline.settings), "shell": SHELL_VALUE}
+
+
+def kill_engines(pipeline: Demo) -> None:
+    """Each engine is the one kind of process that works in its folder."""
+    killed = set()
+    for process in processes_of(pipeline.settings.home):
+        with contextlib.suppress(psutil.Error):
+            folder = Path(process.cwd())
+            if folder.is_relative_to(pipeline.settings.home) and folder != pipeline.settings.home:
+                process.kill()
+                killed.add(folder.relative_to(pipeline.settings.home).parts[0])
+    assert {"kafka", "minio", "redis"} <= killed
