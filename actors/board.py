@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from actors.taken import LEAP_MS, TakenTicks
 from actors.unify import Rules, settled
 from cryptoviz.assets import Asset
 from cryptoviz.clock import tick_of
@@ -49,10 +50,12 @@ class TickBoard:
         self._tick_ms = tick_ms
         self._wait_ms = consensus_wait_ms
         self._current = tick_of(now_ms, tick_ms)
+        self._closed = TakenTicks.since(self._current, tick_ms)
         self._open: dict[int, _OpenTick] = {}
         # Every enabled provider is waited for until it proves dead or stopped.
         self._seen: dict[str, int] = dict.fromkeys(rules.order, self._current)
         self._stopped: set[str] = set()
+        self._published = TakenTicks()
         self.late_total = 0
         self.skipped_total = 0
 
@@ -65,6 +68,10 @@ class TickBoard:
     def stopped(self) -> frozenset[str]:
         """Providers that said goodbye and have not been heard of since."""
         return frozenset(self._stopped)
+
+    def learn(self, published: TakenTicks) -> None:
+        """It is known what is published, apart from what was closed here."""
+        self._published = published
 
     def expected(self, tick_ts: int) -> frozenset[str]:
         """Providers whose result for this tick is worth waiting for."""
@@ -97,6 +104,7 @@ class TickBoard:
     def take_due(self, now_ms: int) -> list[ClosedTick]:
         """The ticks that are to be published now, oldest first."""
         closed: list[ClosedTick] = []
+        self._go_back_to(now_ms)
         self._skip_to(now_ms)
         while self._due(now_ms):
             tick_ts = self._current
@@ -109,6 +117,7 @@ class TickBoard:
                 if provider not in results and provider not in idle
             }
             closed.append(ClosedTick(tick_ts, results, absent, idle))
+            self._closed = self._closed.taking(tick_ts)
             self._current = tick_ts + self._tick_ms
         return closed
 
@@ -117,6 +126,15 @@ class TickBoard:
         deadline = self._deadline_ms()
         settled_ms = self._open.get(self._current, _OpenTick()).settled_ms
         return deadline if settled_ms is None else min(deadline, settled_ms + self._wait_ms)
+
+    def _go_back_to(self, now_ms: int) -> None:
+        """The clock was far ahead for a while, and is right again: go on with its tick, if that was neither closed nor published."""
+        tick_ts = tick_of(now_ms, self._tick_ms)
+        if self._current - tick_ts <= LEAP_MS or self._published.has(tick_ts) or self._closed.has(tick_ts):
+            return
+        self._current = tick_ts
+        self._open = {one: tick for one, tick in self._open.items() if tick_ts <= one <= tick_ts + self._tick_ms}
+        self._seen = {provider: min(last, tick_ts) for provider, last in self._seen.items()}
 
     def _skip_to(self, now_ms: int) -> None:
         first = tick_of(now_ms, self._tick_ms) - MAX_CATCH_UP_TICKS * self._tick_ms

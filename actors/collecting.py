@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from actors.batch import Batch, BatchSink, Message, Refused
 from actors.board import ClosedTick, TickBoard
 from actors.providers.failures import named
 from actors.recording import Recording
+from actors.taken import LEAP_MS, TakenTicks
 from actors.unify import ReplaceBy, Rules, Unified, unify
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_at, steady_ms
@@ -86,7 +87,10 @@ def unified_of(closed: ClosedTick, assets: Sequence[Asset], rules: Rules) -> Uni
 class Collecting:
     """Files results and publishes each tick when it is due. All methods belong to one event loop."""
 
-    def __init__(self, settings: Settings, clock: Clock, sink: BatchSink, snapshot: Snapshot) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, sink: BatchSink, snapshot: Snapshot, published: Callable[[], TakenTicks] | None = None
+    ) -> None:
+        """`published` says what is published; without it the newest tick that `connected` names is all that is known."""
         self._assets: Sequence[Asset] = settings.assets
         self._rules = rules_of(settings)
         self._tick_ms = settings.collect.tick_ms
@@ -101,8 +105,9 @@ class Collecting:
         # When the last answer of a tick in the queue had come, for the publish latency.
         self._answered_ms: dict[int, int] = {}
         self._gap_open = False
-        # The tick behind the newest that the topic held at a start.
-        self._behind_tail_ms = 0
+        self._read_published = published
+        # As of the last connection.
+        self._published = TakenTicks()
         # Moments of the monotonic clock; None: never.
         self._unplanned_ms: int | None = None
         self._empty_ms: int | None = None
@@ -116,8 +121,8 @@ class Collecting:
     def submit(self, result: TickResult) -> None:
         """File a result. A repeated one counts once."""
         self.stats.results_total += 1
-        if result.tick_ts > self._board.current_tick + self._tick_ms:
-            # The machine slept, or its clock was set ahead: what lies between is over, and this result is not early.
+        if result.tick_ts > self._board.current_tick + self._tick_ms or self._board.current_tick - result.tick_ts > LEAP_MS:
+            # The machine slept, or its clock was set: what lies between is over, and this result is neither early nor late.
             self.publish_due()
         self._board.add(result)
         self._wake.set()
@@ -181,8 +186,8 @@ class Collecting:
 
     def connected(self, last_tick_ts: int | None) -> None:
         """It is known what is published: ticks between it and our start were seen by nobody."""
-        if last_tick_ts is not None:
-            self._behind_tail_ms = last_tick_ts + self._tick_ms
+        self._published = TakenTicks(last_tick_ts) if self._read_published is None else self._read_published()
+        self._board.learn(self._published)
         if last_tick_ts is not None and self.stats.last_publish_ms is None:
             self.stats.outage_ticks = max(0, (self._first_tick - last_tick_ts) // self._tick_ms - 1)
             if self.stats.outage_ticks:
@@ -211,7 +216,7 @@ class Collecting:
     @property
     def next_tick(self) -> int:
         """The first tick that can still be published (UTC epoch ms)."""
-        return max(self._board.current_tick, self._behind_tail_ms)
+        return self._published.first_free(self._board.current_tick, self._tick_ms)
 
     def unpaid(self, now_ms: int) -> str:
         """For a person, while some ticks are no provider's turn because the plans do not pay for all. Empty otherwise."""

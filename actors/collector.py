@@ -77,11 +77,12 @@ class CollectorActor:
         await self.stop()
         settings, loop = self._settings, asyncio.get_running_loop()
         log_to_file(settings, "collector")
-        transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, TRANSACTIONAL_ID, PublishedTicks())
+        published = PublishedTicks(self._clock)
+        transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, TRANSACTIONAL_ID, published)
         events = _InLoop(loop, self._clock)
         self._publisher = Publisher("collector", transport, settings.collect.queue_ticks, events)
         self._snapshot = SnapshotWriter(settings.redis.url, self._clock)
-        self._collecting = events.collecting = Collecting(settings, self._clock, self._publisher, self._snapshot)
+        self._collecting = events.collecting = Collecting(settings, self._clock, self._publisher, self._snapshot, lambda: published.taken)
         self._publisher.start()
         self._tasks = [loop.create_task(self._collecting.run(), name="collecting"), loop.create_task(self._snapshot.run(), name="snapshot")]
 

@@ -14,6 +14,8 @@ import orjson
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from actors.batch import Batch, Refused
+from actors.taken import LEAP_MS, Leap, TakenTicks
+from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import KafkaClients, OwnedProducer, Progress, Record, Refusal
 from cryptoviz.kafka import consumer as kafka_consumer
@@ -52,33 +54,64 @@ class Published(Protocol):
         """Take in the progress."""
         ...
 
+    def doubtful(self) -> bool:
+        """Whether the progress cannot be: then the tail is looked at, too."""
+        ...
+
     def has(self, batch: Batch) -> bool:
         """Whether the batch is published."""
         ...
 
+    def after(self, batch: Batch) -> TakenTicks:
+        """What the progress is to say with this batch."""
+        ...
+
 
 class PublishedTicks:
-    """For the stream topic, where ticks go in order: all up to the newest are published."""
+    """For the stream topic, where ticks go in order: all up to the newest are published, but for those that a leap of the clock passed over."""
 
-    def __init__(self) -> None:
-        self.last_tick: int | None = None
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._in_tail: Leap | None = None
+        self.taken = TakenTicks()
+
+    @property
+    def last_tick(self) -> int | None:
+        """The newest published tick; before a leap, when the clock is in it again."""
+        return self.taken.before(self._clock.now_ms())
 
     def counts(self, value: bytes) -> bool:
-        """A live unified record. Those of a backfill are in no order, and other records are not the collector's."""
-        return _live_tick(value) is not None
+        """A live unified record that is not of a time to come. Those of a backfill are in no order, and other records are not the collector's."""
+        tick_ts = _live_tick(value)
+        return tick_ts is not None and tick_ts <= self._clock.now_ms() + LEAP_MS
 
     def learn(self, values: Iterable[bytes]) -> int | None:
-        """The newest tick of live unified records."""
+        """The newest tick of live unified records, and whether the clock leapt between two of them into a time to come."""
         ticks = [tick_ts for value in values if (tick_ts := _live_tick(value)) is not None]
+        horizon = self._clock.now_ms() + LEAP_MS
+        low = max((tick_ts for tick_ts in ticks if tick_ts <= horizon), default=None)
+        high = min((tick_ts for tick_ts in ticks if tick_ts > horizon), default=None)
+        self._in_tail = Leap(low, high - LEAP_MS, high) if low is not None and high is not None else None
         return max(ticks, default=None)
 
     def resume(self, progress: Progress) -> None:
         """Its position is the newest tick."""
-        self.last_tick = progress.position
+        leap = self._in_tail
+        self.taken = TakenTicks.of(progress.position, progress.leaps)
+        if leap is not None and progress.position is not None and not progress.leaps and leap.high <= progress.position:
+            self.taken = TakenTicks(progress.position, (leap,))
+
+    def doubtful(self) -> bool:
+        """A newest tick far in a time to come, of an earlier version, which kept no leaps."""
+        return self.taken.newest is not None and not self.taken.leaps and self.taken.newest > self._clock.now_ms() + LEAP_MS
 
     def has(self, batch: Batch) -> bool:
-        """At or before the newest."""
-        return self.last_tick is not None and batch.tick_ts <= self.last_tick
+        """Whether its tick is taken."""
+        return self.taken.has(batch.tick_ts)
+
+    def after(self, batch: Batch) -> TakenTicks:
+        """With its tick."""
+        return self.taken.taking(batch.tick_ts)
 
 
 class PublishedBatches:
@@ -86,6 +119,7 @@ class PublishedBatches:
 
     def __init__(self) -> None:
         self._identity = ""
+        self._position: int | None = None
         self._tail: frozenset[str] = frozenset()
 
     last_tick: int | None = None
@@ -104,10 +138,19 @@ class PublishedBatches:
     def resume(self, progress: Progress) -> None:
         """The identity of the last batch."""
         self._identity = progress.identity
+        self._position = progress.position
+
+    def doubtful(self) -> bool:
+        """Never: an identity is not a time."""
+        return False
 
     def has(self, batch: Batch) -> bool:
         """By identity."""
         return batch.identity == self._identity or batch.identity in self._tail
+
+    def after(self, batch: Batch) -> TakenTicks:
+        """The newest tick, for a person."""
+        return TakenTicks(max(batch.tick_ts, self._position or batch.tick_ts))
 
 
 def _live_tick(value: bytes) -> int | None:
@@ -140,18 +183,23 @@ class KafkaTransport:
         """Fence predecessors, learn what they published. See `actors.publisher.Transport`."""
         progress = self._producer.connect(self._look)
         self._published.resume(progress)
+        if self._published.doubtful():
+            self._look()
+            self._published.resume(progress)
         return self._published.last_tick
 
     def is_published(self, batch: Batch) -> bool:
-        """As of the last `connect`."""
+        """As of the last `connect` and what was published since."""
         return self._published.has(batch)
 
     def publish(self, batch: Batch) -> tuple[Refused, ...]:
         """One transaction. See `actors.publisher.Transport`."""
         records = [Record(self._topic, message.key, message.value) for message in batch.messages]
         records += [Record(self._settings.raw_topic, note.key, note.value) for note in batch.notes]
-        before = self._producer.progress.position
-        return _refused(batch, self._producer.commit(records, max(batch.tick_ts, before or batch.tick_ts), batch.identity))
+        taken = self._published.after(batch)
+        refusals = self._producer.commit(records, taken.newest, batch.identity, leaps=taken.leaps)
+        self._published.resume(self._producer.progress)
+        return _refused(batch, refusals)
 
     def was_refused(self, batch: Batch) -> tuple[Refused, ...]:
         """See `actors.publisher.Transport`."""

@@ -11,6 +11,7 @@ from actors.providers.base import PollFailure
 from actors.providers.failures import bounded_wait_s
 from actors.providers.limiter import HoldOff
 from actors.quota.planner import Turn
+from actors.taken import LEAP_MS, TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, second_text, steady_at, steady_ms, tick_of, utc_ms
 from cryptoviz.log import get_logger
@@ -128,6 +129,7 @@ class PollLoop:
         self._turns = turns or _EveryTick()
         self._exhausted = False
         self._next_tick = 0
+        self._taken = TakenTicks()
         self._log = get_logger(f"scraper/{provider.name}")
         self.stats = PollStats()
 
@@ -139,9 +141,11 @@ class PollLoop:
         tick_ts = tick_of(now, interval)
         if now - tick_ts > CATCH_UP_SHARE * interval:
             tick_ts += interval
+        self._taken = TakenTicks.since(tick_ts, interval)
         while True:
             self._next_tick = tick_ts
-            await self._sleep_until(tick_ts)
+            tick_ts = await self._next_due()
+            self._taken = self._taken.taking(tick_ts)
             await self.poll_once(tick_ts)
             following = max(tick_ts + interval, tick_of(self._clock.now_ms(), interval))
             self.stats.missed_ticks_total += (following - tick_ts) // interval - 1
@@ -264,7 +268,14 @@ class PollLoop:
             self._log.warning("provider_failed", provider=result.provider, reason=result.failure and result.failure.value, message=stats.message)
         stats.consecutive_failures += 1
 
-    async def _sleep_until(self, tick_ts: int) -> None:
+    async def _next_due(self) -> int:
+        """Sleeps until a tick is due; which one."""
         # The wall clock decides, also when it is set while we sleep: no sleep is longer than a tick.
-        while (left_ms := tick_ts - self._clock.now_ms()) > 0:
+        while (left_ms := self._next_tick - self._clock.now_ms()) > 0:
+            following = tick_of(self._clock.now_ms(), self._rules.tick_ms) + self._rules.tick_ms
+            if self._next_tick - following > LEAP_MS and not self._taken.has(following):
+                # The clock was far ahead for a while.
+                self._next_tick = following
+                continue
             await self._clock.sleep(min(left_ms, self._rules.tick_ms) / 1000)
+        return self._next_tick

@@ -60,13 +60,16 @@ class Fenced(TerminalError):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the last transaction of a transactional id left. `position` is the caller's own number; None when nothing was published yet."""
+    """What the last transaction of a transactional id left. `position` is the caller's own number; None when nothing was published yet. `leaps` are
+    the caller's, too: which numbers below it were passed over (`actors.taken`).
+    """
 
     position: int | None
     identity: str
     owner: str
     claim: int
     topic_id: str
+    leaps: Sequence[Sequence[int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,20 +145,28 @@ class OwnedProducer:
         self.progress = claimed
         return claimed
 
-    def commit(self, records: Sequence[Record], position: int | None, identity: str, follows: Mapping[int, int] | None = None) -> tuple[Refusal, ...]:
+    def commit(
+        self,
+        records: Sequence[Record],
+        position: int | None,
+        identity: str,
+        follows: Mapping[int, int] | None = None,
+        leaps: Sequence[Sequence[int]] = (),
+    ) -> tuple[Refusal, ...]:
         """All records and the progress in one transaction, without those that the broker refuses for good. Which those are.
 
         Args:
             records: what to publish.
             position: for `Progress`.
             identity: for `Progress`.
+            leaps: for `Progress`.
             follows: by index, the record without which one is not published either.
 
         Raises:
             EngineUnavailable: nothing was published, or the outcome is unknown: `connect`, then look at its progress.
             Fenced: another producer has claimed the id.
         """
-        after = replace(self.progress, position=position, identity=identity[:_METADATA_CHARS])
+        after = replace(self.progress, position=position, identity=identity[:_METADATA_CHARS], leaps=[list(leap) for leap in leaps])
         refused: dict[int, str] = {}
         groups = [list(range(len(records)))]
         self._tried = (after.identity, ())
@@ -279,7 +290,9 @@ class OwnedProducer:
             raise
 
     def _send_progress(self, progress: Progress) -> None:
-        place = TopicPartition(*self._place, max(progress.position or 0, 0), orjson.dumps(asdict(progress)).decode())
+        # An earlier version knows no leaps, and reads progress that has none.
+        told = {name: value for name, value in asdict(progress).items() if name != "leaps" or value}
+        place = TopicPartition(*self._place, max(progress.position or 0, 0), orjson.dumps(told).decode())
         self._producer.send_offsets_to_transaction([place], self._group, self._timeout_s)
 
     def _unavailable(self, error: Exception) -> EngineUnavailable:

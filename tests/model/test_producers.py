@@ -113,6 +113,25 @@ def test_collector(rivals: int, events: int) -> None:
     assert explorer.runs > 500
 
 
+def test_collector_under_a_clock_that_was_a_year_ahead() -> None:
+    """Ticks that a leap passed over are published once, by whichever process comes to it, before and after what the leap left."""
+    day, year = 86_400_000, 365 * 86_400_000
+    numbers = (1, year, day + 1, day + 2)
+
+    def build() -> tuple[Broker, list[Process]]:
+        broker = Broker()
+
+        def start(step: Callable[..., Any]) -> None:
+            mine = Producing(broker, step, PublishedTicks())
+            mine.publish([batch(number) for number in numbers])
+
+        return broker, [restarted(broker, start)]
+
+    explorer = Explorer(build, once(*numbers), 2)
+    explorer.explore()
+    assert explorer.runs > 500
+
+
 def test_scraper() -> None:
     """Exchanges have new identities after a start: each is published at most once, and lost only with its process or its id."""
 

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from pyrate_limiter import Rate
 
+from actors.batch import Batch
 from actors.breaker import Breaker
 from actors.collecting import Collecting
 from actors.kafka import PublishedTicks
@@ -21,6 +22,7 @@ from actors.providers.base import PollFailure
 from actors.providers.limiter import HoldOff
 from actors.quota.meter import Meter
 from actors.quota.store import MemoryStore
+from actors.taken import TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import second_text, steady_ms
 from cryptoviz.errors import EngineUnavailable
@@ -31,6 +33,7 @@ from cryptoviz.settings import BreakerSettings, Settings, load_settings
 from tests.unit.actors.fakes import T0, FakeClock, FakeSink, FakeSnapshot, answer
 
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 PRICES = {"bitcoin": 1.0, "ethereum": 2.0}
 
 
@@ -170,6 +173,108 @@ def test_a_successor_behind_the_topic_s_tail_repeats_no_tick_and_says_so(tmp_pat
     assert all(tail.has(batch) for batch in sink.batches)
     assert (second.healthy(now), second.fresh(now), second.set_back(now), second.next_tick) == (True, False, True, T0 + 60_000)
     assert not second.set_back(T0)
+
+
+YEAR_MS = 365 * DAY_MS
+
+
+@pytest.mark.parametrize("ahead_ms", [2 * DAY_MS, YEAR_MS])
+@pytest.mark.parametrize("tick_ms", [2_000, 60_000])
+async def test_a_clock_far_ahead_for_a_tick_or_two_stops_nothing(tick_ms: int, ahead_ms: int, tmp_path: Path):
+    rig = Rig(settings_for(tick_ms, tmp_path), {5: ahead_ms, 7: -ahead_ms, 10: ahead_ms, 11: -ahead_ms})
+    await rig.run(15)
+    # Five ticks, two of another year, three, one of another year, four. The tick in which the clock comes back may be lost, none is there twice.
+    ahead = [tick for tick in rig.published if tick >= T0 + ahead_ms]
+    near = [tick for tick in rig.published if tick < T0 + ahead_ms]
+    assert (len(ahead), len(near)) == (3, 12)
+    assert near == sorted(set(near))
+    assert near[:5] == [T0 + n * tick_ms for n in range(5)]
+    assert near[-1] <= T0 + 18 * tick_ms
+    assert len(set(rig.published)) == 15
+    now = rig.clock.now_ms()
+    assert (rig.collecting.healthy(now), rig.collecting.fresh(now), rig.collecting.set_back(now), rig.loop.fresh(now)) == (True, True, False, True)
+
+
+def test_a_successor_goes_on_where_a_clock_a_year_ahead_has_passed_over(tmp_path: Path):
+    """The progress says what was passed over. An hour before that, and what was published, it waits for."""
+    clock = JumpyClock(T0)
+    tail = PublishedTicks(clock)
+    for tick in (T0, T0 + YEAR_MS):
+        tail.resume(progress_of(tail.after(tick_batch(tick))))
+    assert tail.last_tick == T0
+    sink = FakeSink()
+    second = Collecting(settings_for(60_000, tmp_path), clock, sink, FakeSnapshot(), lambda: tail.taken)
+    second.connected(tail.last_tick)
+    clock.ms = T0 + DAY_MS
+    for _ in range(5):
+        clock.ms += 60_000
+        second.submit(answer("coingecko", PRICES, clock.now_ms()))
+        second.publish_due()
+        assert not tail.has(sink.batches[-1])
+        tail.resume(progress_of(tail.after(sink.batches[-1])))
+    now = clock.now_ms()
+    assert not second.set_back(now)
+    assert tail.last_tick == T0 + DAY_MS + 5 * 60_000
+    for published in (T0 - HOUR_MS, T0, now, now - HOUR_MS, T0 + YEAR_MS):
+        assert tail.has(tick_batch(published))
+    assert not tail.has(tick_batch(now + 60_000))
+    # It goes on to the tick that is there, and past it.
+    assert not tail.has(tick_batch(T0 + YEAR_MS - 60_000))
+    assert not tail.has(tick_batch(T0 + YEAR_MS + 60_000))
+
+
+def test_hours_after_a_long_pause_are_waited_for_too():
+    clock = JumpyClock(T0 + 30 * DAY_MS)
+    tail = PublishedTicks(clock)
+    for tick in (T0, T0 + 30 * DAY_MS):
+        tail.resume(progress_of(tail.after(tick_batch(tick))))
+    assert tail.has(tick_batch(T0 + 30 * DAY_MS - HOUR_MS))
+    assert tail.has(tick_batch(T0 + 30 * DAY_MS - DAY_MS))
+    assert not tail.has(tick_batch(T0 + 30 * DAY_MS - DAY_MS - 60_000))
+
+
+@pytest.mark.parametrize(
+    ("in_topic", "now", "doubtful", "free"),
+    [
+        ([0, 60_000, YEAR_MS], DAY_MS, True, True),  # a clock was a year ahead under an earlier version, which kept no leaps
+        ([0, 60_000, YEAR_MS, YEAR_MS + 60_000], DAY_MS, True, True),
+        ([YEAR_MS], DAY_MS, True, False),  # no tick of before is left in the topic: nothing says what was published
+        ([0, 60_000], -2 * DAY_MS, True, False),  # the clock is behind
+        ([*range(-3 * DAY_MS, 60_000, HOUR_MS)], -2 * DAY_MS, True, False),  # among ticks that are there
+        ([0, 60_000], -HOUR_MS, False, False),
+    ],
+)
+def test_what_an_earlier_version_left_of_a_clock_ahead_is_found_in_the_topic(in_topic: list[int], now: int, doubtful: bool, free: bool):
+    clock = JumpyClock(T0 + now)
+    tail = PublishedTicks(clock)
+    position = T0 + max(in_topic)
+    tail.resume(Progress(position, "", "", 1, ""))
+    assert tail.doubtful() is doubtful
+    assert tail.learn(value_of(T0 + tick) for tick in in_topic) == position
+    tail.resume(Progress(position, "", "", 1, ""))
+    assert tail.has(tick_batch(T0 + now)) is not free
+    assert all(tail.has(tick_batch(T0 + tick)) for tick in in_topic)
+    kept = progress_of(tail.after(tick_batch(T0 + now)))
+    tail = PublishedTicks(clock)
+    tail.resume(kept)
+    assert not tail.doubtful() or not free
+    assert tail.has(tick_batch(T0 + now))
+
+
+def tick_batch(tick_ts: int) -> Batch:
+    return Batch(f"tick-{tick_ts}", tick_ts, ())
+
+
+def progress_of(taken: TakenTicks) -> Progress:
+    return Progress(taken.newest, "", "", 1, "", [list(leap) for leap in taken.leaps])
+
+
+def value_of(tick_ts: int) -> bytes:
+    sink, clock = FakeSink(), JumpyClock(tick_ts)
+    collecting = Collecting(load_settings(crypto_list=("BTC",), collect={"tick_s": 60, "providers": ["coingecko"]}), clock, sink, FakeSnapshot())
+    collecting.submit(answer("coingecko", PRICES, tick_ts))
+    collecting.publish_due()
+    return sink.batches[0].messages[0].value
 
 
 STEPS_S = (-3600, -2, 2, 3600, 365 * 86_400)

@@ -1,0 +1,56 @@
+"""Which ticks are taken after leaps: never one twice, whatever is offered in whatever order."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.taken import LEAP_MS, Leap, TakenTicks
+
+TICK = 60_000
+NOW = 30_000 * TICK
+
+
+@given(st.lists(st.integers(0, 60_000).map(lambda number: number * TICK), max_size=40))
+def test_what_was_taken_stays_taken(offered: list[int]) -> None:
+    taken, done = TakenTicks(), set[int]()
+    for tick in offered:
+        if not taken.has(tick):
+            assert tick not in done
+            done.add(tick)
+            taken = taken.taking(tick)
+        assert all(taken.has(one) for one in done)
+        assert TakenTicks.of(taken.newest, [list(leap) for leap in taken.leaps]) == taken
+
+
+def test_a_leap_is_free_but_for_its_last_day_until_it_is_entered() -> None:
+    taken = TakenTicks().taking(NOW).taking(NOW + 3 * LEAP_MS)
+    assert taken.leaps == (Leap(NOW, NOW + 2 * LEAP_MS, NOW + 3 * LEAP_MS),)
+    assert [taken.has(NOW + ms) for ms in (-TICK, 0, TICK, 2 * LEAP_MS - TICK, 2 * LEAP_MS, 3 * LEAP_MS, 3 * LEAP_MS + TICK)] == [
+        True, True, False, False, True, True, False,
+    ]  # fmt: skip
+    taken = taken.taking(NOW + LEAP_MS)
+    assert taken.leaps == (Leap(NOW + LEAP_MS, NOW + 3 * LEAP_MS, NOW + 3 * LEAP_MS),)
+    assert [taken.has(NOW + ms) for ms in (TICK, LEAP_MS, LEAP_MS + TICK, 2 * LEAP_MS, 3 * LEAP_MS)] == [True, True, False, False, True]
+
+
+def test_the_first_free_tick() -> None:
+    taken = TakenTicks().taking(NOW).taking(NOW + 3 * LEAP_MS)
+    assert TakenTicks().first_free(NOW, TICK) == NOW
+    assert taken.first_free(NOW - 60 * TICK, TICK) == NOW + TICK
+    assert taken.first_free(NOW + TICK, TICK) == NOW + TICK
+    assert taken.first_free(NOW + 2 * LEAP_MS, TICK) == NOW + 3 * LEAP_MS + TICK
+    assert (taken.before(NOW + TICK), taken.before(NOW + 3 * LEAP_MS), TakenTicks().before(NOW)) == (NOW, NOW + 3 * LEAP_MS, None)
+
+
+def test_a_day_is_no_leap_and_of_many_the_last_count() -> None:
+    assert not TakenTicks().taking(NOW).taking(NOW + LEAP_MS).leaps
+    taken = TakenTicks()
+    for number in range(20):
+        taken = taken.taking(NOW + number * 2 * LEAP_MS)
+    assert [leap.low for leap in taken.leaps] == [NOW + number * 2 * LEAP_MS for number in range(18, 10, -1)]
+
+
+def test_who_begins_has_taken_none_before() -> None:
+    taken = TakenTicks.since(NOW, TICK)
+    assert [taken.has(NOW - ms) for ms in (0, TICK, LEAP_MS, LEAP_MS + TICK)] == [False, True, True, False]
