@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from cryptoviz.masking import forget
 from tests.pipeline import Demo, running_demo
+
+# How fast an example is says more of the machine than of the code.
+hypothesis.settings.register_profile("values", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("values")
 
 _SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ
 
