@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,14 @@ def _refusal(client: ControlClient, name: str) -> str:
 
 async def page(pipeline: Demo, wanted: str) -> list[Output]:
     """Both views of the dashboard: the HTML, and the document behind it as the browser gets it, once `wanted` is in that of the pipeline."""
-    return [*await _view(pipeline, "market", ""), *await _view(pipeline, "pipeline", wanted)]
+    found: list[Output] = []
+    for view, text in (("market", ""), ("pipeline", wanted)):
+        # A page gets no further state before its browser has drawn what it got: another one begins with the state of then.
+        found += await eventually_async(partial(_view, pipeline, view, text), 120, 1)
+    return found
+
+
+_READY = {"type": "event", "name": "document_ready", "values": {"type": "map", "entries": []}}
 
 
 async def _view(pipeline: Demo, view: str, wanted: str) -> list[Output]:
@@ -94,15 +102,22 @@ async def _view(pipeline: Demo, view: str, wanted: str) -> list[Output]:
         await connection.read_message()
         return str(await connection.read_message())
 
+    async def send(kind: str, content: dict[str, Any]) -> None:
+        for part in ({"msgid": kind, "msgtype": kind}, {}, content):
+            await connection.write_message(json.dumps(part))
+
     async def document() -> str:
-        for part in (json.dumps({"msgid": "1", "msgtype": "PULL-DOC-REQ"}), "{}", "{}"):
-            await connection.write_message(part)
+        await send("PULL-DOC-REQ", {})
         text = await content_of("PULL-DOC-REPLY")
         return text if wanted in text else ""
 
     try:
         await content_of("ACK")
-        found = await eventually_async(document, 60, 1)
+        await send("PULL-DOC-REQ", {})
+        await content_of("PULL-DOC-REPLY")
+        # The page begins to change once the browser says that it has the whole document.
+        await send("PATCH-DOC", {"events": [{"kind": "MessageSent", "msg_type": "bokeh_event", "msg_data": _READY}]})
+        found = await eventually_async(document, 10, 1)
     finally:
         connection.close()
     return [(f"html of {view}", answer.text), (f"document of {view}", found)]

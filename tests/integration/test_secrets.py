@@ -106,6 +106,7 @@ def canary_environment(home: Path, market: ReplayMarket, echo: Echo) -> dict[str
         | {
             "CRYPTOVIZ_LOG_LEVEL": "DEBUG",
             "CRYPTOVIZ_KAFKA__RAW_TOPIC": PLANTED,
+            "CRYPTOVIZ_LAKE__TRIGGER_MS": "1000",
             "CRYPTOVIZ_CACHE": str(load_settings().cache),
             "CRYPTOVIZ_COLLECT__PROVIDERS": json.dumps(list(bases)),
             "CRYPTOVIZ_NETWORK__PROXY_URL": f"http://user:{CANARIES['proxy']}@127.0.0.1:{echo.port}",
