@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -16,6 +17,13 @@ hypothesis.settings.register_profile("values", deadline=None, suppress_health_ch
 hypothesis.settings.load_profile("values")
 
 _SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A shell starts what it puts into the background with SIGINT ignored; tests of Ctrl-C need it, in this process and in its children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

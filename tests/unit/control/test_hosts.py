@@ -27,7 +27,7 @@ from cryptoviz.heartbeat import HEARTBEAT_FILE, Heartbeat
 from cryptoviz.settings import settings_from_environment
 settings = settings_from_environment()
 beats = Heartbeat(settings.run_dir / HEARTBEAT_FILE)
-print("key", settings.s3.secret_key.get_secret_value() == "canary", "canary" in " ".join(sys.argv), flush=True)
+print("key", settings.s3.secret_key.get_secret_value() == "canary-key", "canary-key" in " ".join(sys.argv), flush=True)
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if self.path == "/healthz" else 404)
@@ -62,7 +62,7 @@ class FakeEngine:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return load_settings("live", home=tmp_path, dashboard={"port": free_port()}, s3={"secret_key": "canary"})
+    return load_settings("live", home=tmp_path, dashboard={"port": free_port()}, s3={"secret_key": "canary-key"})
 
 
 @pytest.fixture(autouse=True)

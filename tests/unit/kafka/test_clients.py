@@ -62,7 +62,7 @@ def test_credentials_of_a_protocol_without_them_are_not_sent() -> None:
 @pytest.mark.parametrize("missing", ["sasl_username", "sasl_password"])
 def test_a_broker_of_yours_with_sasl_needs_both_credentials(missing: str) -> None:
     given = {"bootstrap_servers": "b:1", "security_protocol": "SASL_PLAINTEXT", "sasl_username": "ada", "sasl_password": "pw"}
-    with pytest.raises(ValidationError, match=r"set kafka\.sasl_username and kafka\.sasl_password"):
+    with pytest.raises(ValidationError, match="set CRYPTOVIZ_KAFKA__SASL_USERNAME and CRYPTOVIZ_KAFKA__SASL_PASSWORD"):
         KafkaSettings.model_validate({name: value for name, value in given.items() if name != missing})
 
 
