@@ -114,7 +114,8 @@ def test_failing_primary_falls_back_within_a_tick_and_returns(demo: Demo, spec: 
     assert len(roles) > len(failed) / 2
     assert {role for _, role in roles} == {"fallback"}
     fallbacks = [record for record in during if record.role == "fallback"]
-    assert {record.fallback_reason for record in fallbacks} <= {reason}
+    # A busy machine may bring an answer too late as well.
+    assert {reason} <= {record.fallback_reason for record in fallbacks} <= {reason, "timeout"}
     assert {record.provider for record in fallbacks} == {"coinmarketcap"}
     assert {record.asset_id for record in fallbacks} == {asset.asset_id for asset in demo.settings.assets}
 
