@@ -115,7 +115,9 @@ def test_signals_at_any_moment_leave_no_process(tmp_path: Path, moment: str, sig
         for number in signals:
             process.send_signal(number)
         process.communicate(timeout=30)
-        assert process.returncode in ((-signal.SIGKILL,) if signal.SIGKILL in signals else (130,))
+        # The kernel makes one of two signals of a kind that come before the first was taken: then it is one Ctrl-C of a running pipeline.
+        merged = len(signals) > len(set(signals)) == 1
+        assert process.returncode in ((-signal.SIGKILL,) if signal.SIGKILL in signals else (0, 130) if merged else (130,))
     finally:
         process.kill()
         process.wait()
