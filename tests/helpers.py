@@ -9,7 +9,10 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
+
+import pytest
 
 T = TypeVar("T")
 
@@ -78,3 +81,11 @@ async def eventually_async(check: Callable[[], Awaitable[T]], timeout_s: float =
             await asyncio.wait_for(never.wait(), every_s)
         except TimeoutError:
             continue
+
+
+def forget_settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """No settings from the developer's own environment, under our names, the seed's or a proxy's, and no `.env`: `folder` has none."""
+    for name in list(os.environ):
+        if name.startswith(("CRYPTOVIZ_", "CRYPTO_LIST", "COIN", "MINIO_", "REDPANDA_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(folder)

@@ -11,6 +11,7 @@ from cryptoviz.errors import SettingsError
 from cryptoviz.settings import NetworkSettings, child_environment, load_settings
 from cryptoviz.settings.origin import setting_sources
 from cryptoviz.settings.shell import forget_options, leads_elsewhere, without_the_shell
+from tests.helpers import forget_settings
 
 SECRETS = {
     "COINGECKO_API_KEY": "CRYPTOVIZ_PROVIDERS__COINGECKO__API_KEY",
@@ -34,11 +35,7 @@ VALUES = {name: "http://canary:secret@h:1" for name in SECRETS if name.endswith(
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings from the developer's own environment, and no `.env`."""
-    for name in list(os.environ):
-        if name.startswith(("CRYPTOVIZ_", "MINIO_", "COIN")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+    forget_settings(monkeypatch, tmp_path)
     monkeypatch.setenv("CRYPTOVIZ_HOME", str(tmp_path / "home"))
 
 

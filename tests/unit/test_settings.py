@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import stat
 from pathlib import Path
@@ -12,21 +11,12 @@ import pytest
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings import dump_settings_file, load_settings, load_settings_file
 from cryptoviz.settings.origin import setting_sources
+from tests.helpers import forget_settings
 
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings from the developer's own environment, and no `.env`."""
-    for name in list(os.environ):
-        if name.startswith("CRYPTOVIZ_") or name in (
-            "CRYPTO_LIST",
-            "COINMARKETCAP_API_KEY",
-            "MINIO_ROOT_USER",
-            "MINIO_ROOT_PASSWORD",
-            "REDPANDA_BROKERS",
-        ):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+    forget_settings(monkeypatch, tmp_path)
 
 
 def test_default_ports_are_the_predecessors() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,15 +16,12 @@ from cryptoviz.assets import BUILT_IN_PROVIDERS
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings import Settings, load_settings, load_settings_file
 from cryptoviz.settings.addresses import Host, Servers, host_port, url_with_brackets
+from tests.helpers import forget_settings
 
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings from the developer's own environment, and no `.env`."""
-    for name in list(os.environ):
-        if name.startswith("CRYPTOVIZ_") or name == "CRYPTO_LIST":
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+    forget_settings(monkeypatch, tmp_path)
 
 
 def coin(**more: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from cryptoviz.errors import SettingsError
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, load_settings, load_settings_file
 from cryptoviz.settings.names import INTERNAL_NAMES, known_names
 from spark_jobs import session
+from tests.helpers import forget_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = "`cryptoviz config` lists all"
@@ -23,11 +23,7 @@ LISTS = "`cryptoviz config` lists all"
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings from the developer's own environment, and no `.env`."""
-    for name in list(os.environ):
-        if name.startswith("CRYPTOVIZ_") or name == "CRYPTO_LIST":
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+    forget_settings(monkeypatch, tmp_path)
 
 
 def refused() -> SettingsError:

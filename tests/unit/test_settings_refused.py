@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 from typing import Any, Literal
@@ -21,17 +20,14 @@ from cryptoviz.errors import SettingsError
 from cryptoviz.settings import HISTORY_PROVIDERS, PLANS, RECORDER, Settings, load_settings
 from cryptoviz.settings.check_assets import normal_id
 from cryptoviz.settings.listeners import meet, pipeline_ports
+from tests.helpers import forget_settings
 
 ALL = "coingecko, coinmarketcap, binance, kraken, coinpaprika, coinbase"
 
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings from the developer's own environment, and no `.env`."""
-    for name in list(os.environ):
-        if name.startswith("CRYPTOVIZ_") or name == "CRYPTO_LIST" or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+    forget_settings(monkeypatch, tmp_path)
 
 
 def coin(**more: Any) -> dict[str, Any]:
