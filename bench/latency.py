@@ -31,7 +31,7 @@ from cryptoviz.cli.cluster import read_record
 from cryptoviz.client import ControlClient
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.parts import parse_part
-from cryptoviz.lake.topicreader import read_topic
+from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.settings import Settings, load_settings
 
 CHROMIUM_ARGS = [

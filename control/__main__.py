@@ -10,7 +10,7 @@ import ray
 import ray.exceptions
 
 from control.controller import CONTROLLER_NAME, Controller
-from control.ray_runtime import service_options
+from control.reconcile.ray_runtime import service_options
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import CryptoVizError, PreflightError
 from cryptoviz.settings import Settings, settings_from_environment

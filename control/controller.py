@@ -7,20 +7,20 @@ import os
 
 import ray
 
-from control.components import build_table
-from control.gap_service import ray_gap_reader
-from control.operation_desk import OperationDesk
-from control.operation_runner import RayOperationRunner
-from control.operation_store import OperationFile
-from control.ray_runtime import RayRuntime
-from control.reconciler import Reconciler
-from control.server import ControlServer
-from control.store import build_store
-from control.token import ensure_token
+from control.operations.file_store import OperationFile
+from control.operations.manager import OperationDesk
+from control.operations.ray_launcher import RayOperationRunner
+from control.reconcile.components import build_table
+from control.reconcile.desired_state import build_store
+from control.reconcile.ray_runtime import RayRuntime
+from control.reconcile.reconciler import Reconciler
+from control.rpc.gap_service import ray_gap_reader
+from control.rpc.server import ControlServer
+from control.rpc.token import ensure_token
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import ComponentState
-from cryptoviz.control.pipeline import pipeline_id
 from cryptoviz.log import get_logger, log_to_file
+from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import Settings
 
 __all__ = ["CONTROLLER_NAME", "Controller"]

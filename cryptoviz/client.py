@@ -17,20 +17,20 @@ from typing import Any, Self
 import grpc
 
 from cryptoviz.components import ComponentState, ComponentStatus
-from cryptoviz.control.convert import component_from_proto, pipeline_from_proto
-from cryptoviz.control.convert_gaps import gap_from_proto
-from cryptoviz.control.convert_providers import provider_from_proto
-from cryptoviz.control.pipeline import PipelineStatus
-from cryptoviz.control.times import stamp
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1 import gaps_pb2 as gaps_pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceStub
-from cryptoviz.control.wire import Special, Wire
 from cryptoviz.errors import EngineUnavailable, UnknownComponent
 from cryptoviz.gaps import Gap
 from cryptoviz.operations_client import OperationsClient
 from cryptoviz.providers import ProviderStatus
+from cryptoviz.rpc.client_channel import Special, Wire
+from cryptoviz.rpc.convert import component_from_proto, pipeline_from_proto
+from cryptoviz.rpc.convert_gaps import gap_from_proto
+from cryptoviz.rpc.convert_providers import provider_from_proto
+from cryptoviz.rpc.pipeline_status import PipelineStatus
+from cryptoviz.rpc.timestamps import stamp
 from cryptoviz.settings import Settings
 
 __all__ = ["ControlClient", "PipelineStatus"]

@@ -1,4 +1,4 @@
-"""What a component is, to all who start, watch or show one. The transitions live in `control.state`."""
+"""What a component is, to all who start, watch or show one. The transitions live in `control.reconcile.state`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Probe:
         url: where a person can look at it, if anywhere.
         degraded: data is fresh but poorer than it should be. Also DEGRADED, but never a reason to replace the component: that would not help.
         delivered: this incarnation has done once what it is for: a good poll, a published tick, a completed batch. Until then a component whose kind
-            delivers (`control.components`) is STARTING, not RUNNING, and the message says why nothing came yet.
+            delivers (`control.reconcile.components`) is STARTING, not RUNNING, and the message says why nothing came yet.
     """
 
     running: bool

@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cryptoviz.clock import SystemClock
+from cryptoviz.engines.jars import JarSet, locked_jars
+from cryptoviz.engines.machine import Machine, ThisMachine
+from cryptoviz.engines.ports import describe_taken, pipeline_ports
+from cryptoviz.engines.ray_folder import RAY_FOLDERS
 from cryptoviz.errors import CryptoVizError, PreflightError, UnknownAsset
 from cryptoviz.plans import cadence
-from cryptoviz.services.jars import JarSet, locked_jars
-from cryptoviz.services.machine import Machine, ThisMachine
-from cryptoviz.services.ports import describe_taken, pipeline_ports
-from cryptoviz.services.ray_folder import RAY_FOLDERS
 from cryptoviz.settings import Settings, check_settings, host_port
 
 __all__ = ["Finding", "Level", "examine", "require_fit"]

@@ -2,7 +2,7 @@
 
 A gap is a run of ticks that follow each other on the grid, within one UTC day, missing for one reason. Its key is (`scope`, subject, `from_ms`),
 hashed to `gap_id`. The ledger of a day is a pure function of the rows that are committed for it, so that finding it again changes nothing. How it is
-found: `spark_jobs.gaps`; the table: `cryptoviz.lake.ledger`.
+found: `spark_jobs.gaps.ledger_update`; the table: `cryptoviz.lake.gap_ledger`.
 """
 
 from __future__ import annotations

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import grpc
 from google.rpc import error_details_pb2
 
-from cryptoviz.control.channel import BUSY
-from cryptoviz.control.convert_operations import arguments_to_proto, operation_from_proto
 from cryptoviz.control.v1 import operations_pb2 as pb
 from cryptoviz.control.v1.operations_pb2_grpc import OperationsServiceStub
-from cryptoviz.control.wire import Wire
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, OperationBusy, UnknownOperation
 from cryptoviz.operations import Arguments, OperationStatus
+from cryptoviz.rpc.channel import BUSY
+from cryptoviz.rpc.client_channel import Wire
+from cryptoviz.rpc.convert_operations import arguments_to_proto, operation_from_proto
 
 __all__ = ["OperationsClient"]
 

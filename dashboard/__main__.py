@@ -16,8 +16,8 @@ from cryptoviz.heartbeat import HEARTBEAT_FILE, Heartbeat
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.settings import settings_from_environment
 from dashboard.app import make_server
-from dashboard.hub import Hub
-from dashboard.lake_history import LakeHistory
+from dashboard.app_context import Hub
+from dashboard.feeds.lake_history import LakeHistory
 
 _BEAT_MS = 500
 

@@ -8,9 +8,9 @@ import panel as pn
 from bokeh.settings import settings as bokeh_settings
 
 from dashboard.access import LIVENESS_PATH, Access
+from dashboard.app_context import Hub
 from dashboard.builds import PageBuilds
 from dashboard.gate import LivenessHandler, guard, use_own_handlers
-from dashboard.hub import Hub
 from dashboard.pages.root import RootPage
 
 __all__ = ["make_server"]

@@ -14,16 +14,16 @@ from typing import Any
 import orjson
 from confluent_kafka import KafkaError, TopicPartition
 
-from actors.collector import CollectorActor
-from actors.market.server import ReplayMarket
-from actors.scraper import ScraperActor
+from actors.collecting.actor import CollectorActor
+from actors.scraping.actor import ScraperActor
 from cryptoviz.clock import SystemClock
+from cryptoviz.engines.build import Engine, build_engine
+from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.records import TickResult, UnifiedRecord
-from cryptoviz.services.engines import Engine, build_engine
-from cryptoviz.services.topics import TopicAdmin
 from cryptoviz.settings import Settings, claim_home, load_settings
+from market.server import ReplayMarket
 from tests.helpers import eventually_async, free_ports
 
 PROVIDERS = ("coingecko", "coinmarketcap")

@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
+from cryptoviz.engines.build import build_engine
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.lake.verify import Report, verify
 from cryptoviz.records import RawExchange, UnifiedRecord, event_id
-from cryptoviz.services.engines import build_engine
 from cryptoviz.settings import Settings, claim_home, load_settings
 from tests.helpers import eventually, free_port
 from tests.raycluster import ray_on
@@ -181,7 +181,7 @@ def ray_cluster() -> Iterator[Any]:
 
 def host_lake(ray: Any, settings: Settings, name: str = "lake") -> LakeHost:
     """The lake actor as control hosts it."""
-    from spark_jobs.actor import LakeActor
+    from spark_jobs.streaming.actor import LakeActor
 
     actor = ray.remote(LakeActor).options(name=name, lifetime="detached", num_cpus=0, max_restarts=-1).remote(settings)
     return LakeHost(actor, ray)

@@ -15,16 +15,16 @@ import pyarrow.fs as pafs
 from deltalake import DeltaTable
 
 from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.engines.build import build_engine
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.parts import Part, short_topic_id
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW, file_schema
 from cryptoviz.records import event_id
-from cryptoviz.services.engines import build_engine
 from cryptoviz.settings import Settings, claim_home, load_settings
-from spark_jobs.parquet import encode, split_days, statistics
-from spark_jobs.spec import PRICES_SPEC, RAW_SPEC
-from spark_jobs.tablelog import TableLog
-from spark_jobs.written import WrittenPart
+from spark_jobs.tables.parquet import encode, split_days, statistics
+from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
+from spark_jobs.tables.table_log import TableLog
+from spark_jobs.tables.written_file import WrittenPart
 from tests.helpers import free_port
 
 TOPIC = "6c1f4ac0-8a4b-4c6d-9a51-0f2e3d4c5b6a"

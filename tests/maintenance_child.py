@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from cryptoviz.settings import settings_from_environment
-from spark_jobs.maintenance_round import run_round
-from spark_jobs.maintenance_steps import RoundContext
+from spark_jobs.maintenance.round import run_round
+from spark_jobs.maintenance.steps import RoundContext
 
 if __name__ == "__main__":
 

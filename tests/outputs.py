@@ -21,7 +21,7 @@ from tornado.websocket import websocket_connect
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.kafka import admin_client
-from cryptoviz.lake.topicreader import read_topic
+from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.settings import SPARK_SECRET_VARIABLE, Settings
 from tests.helpers import eventually_async
 from tests.intruder import as_another_user

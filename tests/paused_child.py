@@ -19,16 +19,16 @@ from typing import Any, cast
 from minio import Minio
 
 from cryptoviz.errors import LakeError
-from cryptoviz.lake.cell import S3Cell
+from cryptoviz.lake.conditional_object import S3Cell
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import PRICES
 from cryptoviz.settings import Settings, settings_from_environment
-from spark_jobs.job import PLAN
-from spark_jobs.maintenance_round import run_round
-from spark_jobs.maintenance_steps import STEPS, RoundContext
-from spark_jobs.plan import BatchPlan
-from spark_jobs.sweep import StartSweep
-from spark_jobs.tablelog import TableLog
+from spark_jobs.maintenance.round import run_round
+from spark_jobs.maintenance.steps import STEPS, RoundContext
+from spark_jobs.streaming.batch_plan import BatchPlan
+from spark_jobs.streaming.job import PLAN
+from spark_jobs.streaming.start_sweep import StartSweep
+from spark_jobs.tables.table_log import TableLog
 from tests.lake_files import TOPIC
 
 

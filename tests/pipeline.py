@@ -22,7 +22,7 @@ from deltalake import DeltaTable
 from pyarrow import fs
 
 from cryptoviz.client import ControlClient
-from cryptoviz.lake.topicreader import read_topic
+from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings, load_settings_file
 from tests.helpers import eventually, free_ports

@@ -11,8 +11,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.replay import Replay, RowsFile
-from actors.replay_rows import Comparison
+from actors.replay.row_diff import Comparison
+from actors.replay.run import Replay, RowsFile
 from cryptoviz.lake.schema import PRICES, RAW
 
 

@@ -14,9 +14,9 @@ from tornado.ioloop import IOLoop
 
 from cryptoviz.client import ControlClient
 from dashboard.app import make_server
-from dashboard.hub import Hub
-from dashboard.view_logic.candles import Candle
-from dashboard.view_logic.statistics import PriceHistory
+from dashboard.app_context import Hub
+from dashboard.views.candles import Candle
+from dashboard.views.statistics import PriceHistory
 from tests.browser.stack import BASE_PRICES, browser_settings, walk
 
 FIRST_TICK_MS = 1_700_000_000_000

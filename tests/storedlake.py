@@ -11,15 +11,15 @@ from typing import Any
 import pyarrow as pa
 
 from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.engines.build import build_engine
 from cryptoviz.lake.objects import S3Access, TableAddress, minio_client, table_address
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
-from cryptoviz.lake.topicreader import read_topic, topic_ends
-from cryptoviz.services.engines import build_engine
+from cryptoviz.lake.topic_reader import read_topic, topic_ends
 from cryptoviz.settings import Settings
-from spark_jobs.spec import PRICES_SPEC, RAW_SPEC, RecordSpec
-from spark_jobs.tablelog import TableLog
-from spark_jobs.write import TopicPlan, WritePlan, write_parts
-from spark_jobs.written import WrittenPart
+from spark_jobs.streaming.write import TopicPlan, WritePlan, write_parts
+from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC, RecordSpec
+from spark_jobs.tables.table_log import TableLog
+from spark_jobs.tables.written_file import WrittenPart
 from tests.lake import TICK, exchange, lake_settings, record
 
 STREAM_ID, RAW_ID = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-555555555555"

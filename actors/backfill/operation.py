@@ -11,18 +11,18 @@ from datetime import UTC, datetime
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from actors.backfill.asker import Asked, HistoryAsker
+from actors.backfill.history_client import Asked, HistoryAsker
 from actors.backfill.rows import Answer, record_of
 from actors.backfill.series import Point, Window, prices, windows
 from actors.backfill.sources import SOURCES, Step
 from actors.backfill.wanted import Missing, first_live_ticks, settled_before, ticks_wanted
-from actors.batch import Batch, Message, Refused
-from actors.kafka import KafkaTransport, PublishedBatches
+from actors.publishing.kafka_transport import KafkaTransport, PublishedBatches
+from actors.publishing.transaction import Batch, Message, Refused
 from cryptoviz.assets import Asset, provider_id_at, resolve_assets
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.errors import BadPayload, EngineUnavailable, NoHistory, ProviderRefused, ProviderUnavailable, SettingsError
 from cryptoviz.kafka import KafkaClients
-from cryptoviz.lake.ledger import read_gaps
+from cryptoviz.lake.gap_ledger import read_gaps
 from cryptoviz.log import get_logger
 from cryptoviz.operations import BackfillArguments, OperationResult, Progress, Report
 from cryptoviz.records import FallbackReason

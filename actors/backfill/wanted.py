@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from actors.collector import TRANSACTIONAL_ID as COLLECTOR
+from actors.collecting.actor import TRANSACTIONAL_ID as COLLECTOR
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import Gap, open_gaps
 from cryptoviz.kafka import KafkaClients, progress_of
@@ -20,7 +20,7 @@ from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.schema import TIME
-from cryptoviz.lake.topicreader import read_topic, topic_ends
+from cryptoviz.lake.topic_reader import read_topic, topic_ends
 from cryptoviz.operations import BackfillArguments
 from cryptoviz.records import Kind
 from cryptoviz.settings import Settings

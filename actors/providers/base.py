@@ -13,9 +13,9 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from actors.providers.failures import is_final
 from actors.providers.fetcher import Fetcher
 from actors.providers.http import HttpResponse
-from actors.providers.idbook import AskList, IdBook
-from actors.providers.parsed import Parsed
-from actors.shapes import Shape, ShapeWatch
+from actors.providers.listing_status import AskList, IdBook
+from actors.providers.parse_result import Parsed
+from actors.providers.schema_drift import Shape, ShapeWatch
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError, ProviderUnavailable
@@ -53,7 +53,7 @@ class BaseProvider(ABC):
         asset_ids: our asset ids -> the provider's, for assets whose table entry does not name this provider.
         status_reasons: what HTTP statuses mean here, where that is not what they usually mean (see `actors.providers.failures`).
         listing_weight: what a call for its list counts against the minute, where that is not what a poll's call counts.
-        shapes: by a part of a path below the base address, what its good bodies are documented to hold (see `actors.shapes`).
+        shapes: by a part of a path below the base address, what its good bodies are documented to hold (see `actors.providers.schema_drift`).
     """
 
     name: ClassVar[str]

@@ -29,12 +29,12 @@ from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload, failure, status_failure
 from actors.providers.fetcher import Fetcher
 from actors.providers.http import HttpResponse
-from actors.providers.idbook import AskList
+from actors.providers.listing_status import AskList
 from actors.providers.pairs import Entry, Pair, PairBook, match_ids, pairs_of_table, quoted_in_dollars
-from actors.providers.parsed import Parsed, gather, require_rows
-from actors.providers.unknown import UnknownIds, unknown_id
+from actors.providers.parse_result import Parsed, gather, require_rows
+from actors.providers.schema_drift import Shape
+from actors.providers.symbol_bisect import UnknownIds, unknown_id
 from actors.providers.values import bounded_ms, count_text, number_text, positive_text, price_of_text
-from actors.shapes import Shape
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError

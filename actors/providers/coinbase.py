@@ -27,10 +27,10 @@ from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload, failure, retry_after_s, status_failure, unnamed
 from actors.providers.fetcher import Fetcher
 from actors.providers.http import HttpResponse
-from actors.providers.idbook import AskList
-from actors.providers.parsed import Parsed, gather, require_rows
+from actors.providers.listing_status import AskList
+from actors.providers.parse_result import Parsed, gather, require_rows
+from actors.providers.schema_drift import Shape
 from actors.providers.values import count_text, epoch_ms, number_text, positive_text, price_of_text
-from actors.shapes import Shape
 from cryptoviz.assets import Asset, table_quote
 from cryptoviz.clock import Clock
 from cryptoviz.currencies import DOLLARS

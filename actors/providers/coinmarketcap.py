@@ -16,10 +16,10 @@ from actors.providers.base import BaseProvider
 from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload, failure, is_final_status, reason_of, status_failure, until_reset_s
 from actors.providers.http import HttpResponse
-from actors.providers.idbook import AskList
-from actors.providers.parsed import Parsed, gather, require_rows
+from actors.providers.listing_status import AskList
+from actors.providers.parse_result import Parsed, gather, require_rows
+from actors.providers.schema_drift import Shape
 from actors.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
-from actors.shapes import Shape
 from cryptoviz.assets import Asset
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.records import FallbackReason, Observation

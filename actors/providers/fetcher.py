@@ -1,4 +1,4 @@
-"""What a provider needs of the network: `HttpFetcher` is the network, `actors.replay_fetch` a recording of it."""
+"""What a provider needs of the network: `HttpFetcher` is the network, `actors.replay.recorded_fetcher` a recording of it."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from typing import TypeVar
 import httpx
 
 from actors.providers.failures import bad_payload, failure, page_failure, retry_after_s
+from actors.providers.hold_off import Limiter
 from actors.providers.inflate import BodyTooLarge, BoundedInflater, UnknownEncoding
-from actors.providers.limiter import Limiter
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.masking import Redactor

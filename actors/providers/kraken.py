@@ -26,12 +26,12 @@ from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload, failure, is_final_status, reason_of, status_failure
 from actors.providers.fetcher import Fetcher
 from actors.providers.http import HttpResponse
-from actors.providers.idbook import AskList
+from actors.providers.listing_status import AskList
 from actors.providers.pairs import Entry, Pair, PairBook, match_ids, pairs_of_table, quoted_in_dollars
-from actors.providers.parsed import Parsed, gather
-from actors.providers.unknown import UnknownIds, unknown_id
+from actors.providers.parse_result import Parsed, gather
+from actors.providers.schema_drift import Shape
+from actors.providers.symbol_bisect import UnknownIds, unknown_id
 from actors.providers.values import count_text, number_text, positive_text, price_of_text
-from actors.shapes import Shape
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError

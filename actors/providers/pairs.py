@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.providers.failures import is_final, unnamed
-from actors.providers.unknown import ASK_AGAIN_S
+from actors.providers.symbol_bisect import ASK_AGAIN_S
 from cryptoviz.assets import table_quote
 from cryptoviz.clock import Clock
 from cryptoviz.currencies import DOLLARS

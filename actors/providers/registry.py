@@ -10,9 +10,9 @@ from actors.providers.coinbase import CoinbaseProvider
 from actors.providers.coingecko import CoinGeckoProvider
 from actors.providers.coinmarketcap import CoinMarketCapProvider
 from actors.providers.coinpaprika import CoinPaprikaProvider
+from actors.providers.hold_off import Limiter, MinIntervalLimiter
 from actors.providers.http import HttpFetcher, HttpLimits, Recorder, open_client
 from actors.providers.kraken import KrakenProvider
-from actors.providers.limiter import Limiter, MinIntervalLimiter
 from cryptoviz.clock import Clock
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings import PROVIDER_ENTRY_POINTS, RECORDER, ProviderSettings, Settings
@@ -57,7 +57,7 @@ def min_interval_s(cls: type[BaseProvider], own: ProviderSettings) -> float:
 def build_provider(name: str, settings: Settings, clock: Clock, recorder: Recorder, limiter: Limiter | None = None) -> BaseProvider:
     """A provider ready to poll; opens no connection.
 
-    `actors.guards.build_guards` makes the limiter that everything on the node shares; without one only the minimum interval is kept.
+    `actors.protection.guards.build_guards` makes the limiter that everything on the node shares; without one only the minimum interval is kept.
 
     Raises:
         SettingsError: no such provider, or a plan without its key.

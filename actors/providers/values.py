@@ -107,7 +107,7 @@ def bounded_ms(value: int) -> int:
 
 
 def epoch_ms(value: Any) -> int | None:
-    """UTC epoch ms of an ISO-8601 time with a zone; None for anything else. Whether it can be believed is decided in one place (`actors.unify`)."""
+    """UTC epoch ms of an ISO-8601 time with a zone; None for anything else. `actors.collecting.unify` decides whether it is plausible."""
     if not isinstance(value, str):
         return None
     try:

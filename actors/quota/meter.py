@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from actors.quota.account import Account
-from actors.quota.plan import Usage
 from actors.quota.store import UsageStore
+from actors.quota.usage import Usage
 from cryptoviz.clock import Clock
 from cryptoviz.plans import Period, Plan, period_bounds_ms
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from actors.quota.plan import Usage
+from actors.quota.usage import Usage
 from cryptoviz.plans import Cost, Period, Plan, minute_rate, nominal_rate, period_bounds_ms
 
 __all__ = ["Turn", "Turns", "exhausted_at_ms", "rate_now"]

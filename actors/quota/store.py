@@ -11,7 +11,7 @@ import orjson
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from actors.quota.plan import KEPT, Count, Usage
+from actors.quota.usage import KEPT, Count, Usage
 from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger
 

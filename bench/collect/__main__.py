@@ -27,9 +27,9 @@ from bench.collect.parsers import parsers
 from bench.collect.report import report
 from bench.collect.tick import whole_tick
 from bench.machine import free_port, load, machine
+from cryptoviz.engines.build import build_engine
+from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.log import configure_logging
-from cryptoviz.services.engines import build_engine
-from cryptoviz.services.topics import TopicAdmin
 from cryptoviz.settings import Settings, claim_home, load_settings
 
 

@@ -7,10 +7,10 @@ import threading
 import time
 from functools import partial
 
-from actors.batch import Batch, Refused
-from actors.collecting import Collecting
-from actors.kafka import KafkaTransport, PublishedTicks
-from actors.publisher import Publisher
+from actors.collecting.core import Collecting
+from actors.publishing.kafka_transport import KafkaTransport, PublishedTicks
+from actors.publishing.publisher import Publisher
+from actors.publishing.transaction import Batch, Refused
 from bench.collect.bodies import assets, bodies
 from bench.collect.hop import ray_of_two, through_ray
 from bench.collect.parsing import PARSERS, parse, parsed_at

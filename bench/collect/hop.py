@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from actors.batch import Batch, Refused
-from actors.collecting import Collecting
-from actors.kafka import KafkaTransport, PublishedTicks
-from actors.publisher import Publisher
+from actors.collecting.core import Collecting
+from actors.publishing.kafka_transport import KafkaTransport, PublishedTicks
+from actors.publishing.publisher import Publisher
+from actors.publishing.transaction import Batch, Refused
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from actors.providers.coingecko import parse_markets
 from actors.providers.coinmarketcap import parse_quotes
 from actors.providers.http import HttpResponse
-from actors.providers.parsed import Parsed
+from actors.providers.parse_result import Parsed
 from cryptoviz.records import Observation, TickResult
 
 __all__ = ["PARSERS", "Parser", "parse", "parsed_at"]

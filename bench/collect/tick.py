@@ -8,9 +8,9 @@ import statistics
 import time
 from collections.abc import Mapping
 
-from actors.batch import Batch
-from actors.collecting import Collecting
-from actors.kafka import KafkaTransport, PublishedTicks
+from actors.collecting.core import Collecting
+from actors.publishing.kafka_transport import KafkaTransport, PublishedTicks
+from actors.publishing.transaction import Batch
 from bench.collect.bodies import assets, bodies
 from bench.collect.parsing import PARSERS, parse
 from cryptoviz.assets import Asset

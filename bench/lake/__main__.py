@@ -13,7 +13,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import get_args
 
-from bench.lake import cold, day, latency, query, size, small_files, stages, throughput, tried
+from bench.lake import alternatives as tried
+from bench.lake import cold_start as cold
+from bench.lake import day, latency, query, size, small_files, stages, throughput
 from bench.lake.contenders import CONTENDERS
 from bench.lake.figures import Part
 from bench.lake.records import Shape

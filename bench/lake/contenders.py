@@ -15,13 +15,13 @@ import pyarrow.dataset as ds
 from pyarrow.fs import FileSelector, FileType
 
 from bench.lake.contend.task import TIMED, Done, Task
+from bench.lake.environment import Position
 from bench.lake.jars import contender_jars
 from bench.lake.quix_env import quix_python
-from bench.lake.rig import Position
 from bench.lake.usage import Family
+from cryptoviz.engines.jars import spark_jars_dir
 from cryptoviz.kafka import client_config, java_config
 from cryptoviz.lake.objects import S3Access, minio_client
-from cryptoviz.services.jars import spark_jars_dir
 from cryptoviz.settings import Settings
 
 __all__ = ["CONTENDERS", "Result", "contend"]

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from bench.lake.environment import engines, lake_host, wait_for
 from bench.lake.feed import end_position, steady_ticks
 from bench.lake.figures import Figure, Part
+from bench.lake.maintenance_rounds import later, tend, tend_until_done
 from bench.lake.records import START_MS, records
-from bench.lake.rig import engines, lake_host, wait_for
 from bench.lake.tables import table_bytes
-from bench.lake.tend import later, tend, tend_until_done
 from bench.lake.usage import Family
-from bench.lake.verdict import verdict
+from bench.lake.verify_summary import verdict
 
 __all__ = ["Sizes", "creep", "day", "growth"]
 

@@ -12,8 +12,8 @@ from typing import Any
 from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from bench.lake.environment import Position
 from bench.lake.records import START_MS
-from bench.lake.rig import Position
 from cryptoviz.kafka import admin_client
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.records import RawExchange

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cryptoviz.services.cache import require_own_cache
-from cryptoviz.services.download import download_jars
-from cryptoviz.services.jars import Jar, sha256_of
-from cryptoviz.services.progress import LineProgress
+from cryptoviz.engines.cache import require_own_cache
+from cryptoviz.engines.download import download_jars
+from cryptoviz.engines.download_progress import LineProgress
+from cryptoviz.engines.jars import Jar, sha256_of
 from cryptoviz.settings import Settings
 
 __all__ = ["contender_jars"]

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.lake.commits import commits, latencies_ms, record_times
+from bench.lake.environment import engines, lake_host, wait_for
 from bench.lake.feed import end_position, raw_beside, steady
 from bench.lake.figures import Figure, Part, spread
 from bench.lake.records import records
-from bench.lake.rig import engines, lake_host, wait_for
 from bench.lake.usage import Family
 from bench.lake.variants import variant
-from bench.lake.verdict import verdict
+from bench.lake.verify_summary import verdict
 
 __all__ = ["Sizes", "latency"]
 

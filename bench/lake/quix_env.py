@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from cryptoviz.services.cache import require_own_cache
+from cryptoviz.engines.cache import require_own_cache
 from cryptoviz.settings import load_settings
 
 __all__ = ["quix_python"]

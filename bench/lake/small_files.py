@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from bench.lake.environment import engines
 from bench.lake.figures import Figure, Part
-from bench.lake.rig import engines
+from bench.lake.maintenance_rounds import later, tend_until_done
 from bench.lake.rowcheck import row_check
 from bench.lake.tables import DAY_MS, day_rows, open_log, put_parts, table_bytes
-from bench.lake.tend import later, tend_until_done
 
 __all__ = ["Sizes", "small_files"]
 

@@ -15,9 +15,9 @@ import pyarrow.json
 from bench.lake.figures import Figure, Part
 from bench.lake.records import START_MS, Shape, records
 from cryptoviz.lake.objects import S3Access, TableAddress
-from spark_jobs import decode, write
-from spark_jobs.spec import DEAD_TABLE, PRICES_SPEC
-from spark_jobs.write import TopicPlan, WritePlan, write_parts
+from spark_jobs.streaming import decode, write
+from spark_jobs.streaming.write import TopicPlan, WritePlan, write_parts
+from spark_jobs.tables.record_spec import DEAD_TABLE, PRICES_SPEC
 
 __all__ = ["Sizes", "Stopwatch", "source_batches", "stages"]
 
@@ -91,7 +91,7 @@ def stages(sizes: Sizes) -> Part:
 
 
 def source_batches(values: list[bytes], size: int) -> Iterator[pa.RecordBatch]:
-    """As `spark_jobs.fetch.read_range` makes them."""
+    """As `spark_jobs.streaming.kafka_range_reader.read_range` makes them."""
     for start in range(0, len(values), size):
         piece = values[start : start + size]
         count = len(piece)

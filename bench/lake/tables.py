@@ -19,12 +19,12 @@ from cryptoviz.lake.parts import Part as FilePart
 from cryptoviz.lake.parts import date_of_ms, short_topic_id
 from cryptoviz.lake.schema import PRICES
 from cryptoviz.settings import Settings
-from spark_jobs.compact_merge import Layout, merge
-from spark_jobs.decode import decode
-from spark_jobs.parquet import encode, statistics
-from spark_jobs.spec import PRICES_SPEC
-from spark_jobs.tablelog import TableLog
-from spark_jobs.written import WrittenPart
+from spark_jobs.maintenance.compaction.sorted_merge import Layout, merge
+from spark_jobs.streaming.decode import decode
+from spark_jobs.tables.parquet import encode, statistics
+from spark_jobs.tables.record_spec import PRICES_SPEC
+from spark_jobs.tables.table_log import TableLog
+from spark_jobs.tables.written_file import WrittenPart
 
 __all__ = ["DAY_MS", "TOPIC_ID", "day_of_rows", "day_rows", "open_log", "put_parts", "table_bytes"]
 

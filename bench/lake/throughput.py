@@ -10,13 +10,13 @@ from pathlib import Path
 
 from bench.lake.commits import commits
 from bench.lake.contenders import CONTENDERS, contend
+from bench.lake.environment import engines, lake_host, wait_for
 from bench.lake.feed import backlog
 from bench.lake.figures import Figure, Part
 from bench.lake.records import Shape, records
-from bench.lake.rig import engines, lake_host, wait_for
 from bench.lake.usage import Family
 from bench.lake.variants import variant
-from bench.lake.verdict import verdict
+from bench.lake.verify_summary import verdict
 
 __all__ = ["Sizes", "throughput"]
 

@@ -13,7 +13,7 @@ __all__ = ["Family", "Usage", "kind_of"]
 _MARKS = (
     ("kafka.Kafka", "Kafka"),
     ("minio", "MinIO"),
-    ("-m spark_jobs.daemon", "Python workers"),
+    ("-m spark_jobs.streaming.daemon", "Python workers"),
     ("-m pyspark.daemon", "Python workers"),
     ("pyspark-shell", "driver JVM"),
     ("DefaultWorker", "executor JVM"),  # Ray's Java worker; Spark's master and application master are such too, and idle

@@ -8,10 +8,10 @@ from typing import Any
 from unittest.mock import patch
 
 from cryptoviz.settings import Settings
-from spark_jobs import session
-from spark_jobs.actor import LakeActor
-from spark_jobs.batch import BatchWriter, Position
-from spark_jobs.job import LakeJob
+from spark_jobs.streaming import session
+from spark_jobs.streaming.actor import LakeActor
+from spark_jobs.streaming.batch import BatchWriter, Position
+from spark_jobs.streaming.job import LakeJob
 
 __all__ = ["VARIANTS", "variant"]
 

@@ -15,6 +15,9 @@ from pathlib import Path
 import orjson
 
 from cryptoviz.cli.leash import Leash
+from cryptoviz.engines.java import java_home
+from cryptoviz.engines.process import bound_to_parent, tail
+from cryptoviz.engines.ray_folder import make_ray_folder, ray_folder, ray_temp_dir, remove_ray_folder, scratch_dir
 from cryptoviz.errors import EngineUnavailable, PreflightError
 from cryptoviz.home import require_own_home
 from cryptoviz.home_lock import HomeLock
@@ -22,9 +25,6 @@ from cryptoviz.log_rotation import ROTATE_BYTES
 from cryptoviz.ownership import make_private
 from cryptoviz.private import OTHERS, ensure_token, require_own_file, write_private
 from cryptoviz.process_identity import ProcessIdentity, descendants, processes_with, wait_ended
-from cryptoviz.services.java import java_home
-from cryptoviz.services.process import bound_to_parent, tail
-from cryptoviz.services.ray_folder import make_ray_folder, ray_folder, ray_temp_dir, remove_ray_folder, scratch_dir
 from cryptoviz.settings import (
     LOOPBACK,
     SETTINGS_FILE_VARIABLE,

@@ -8,7 +8,9 @@ from typing import NoReturn
 
 import typer
 
-from cryptoviz.cli import control, data, gaps, machine, maintain, operations, providers, replay, run_commands
+from cryptoviz.cli.commands import control, gaps, machine, maintain, operations, providers, replay
+from cryptoviz.cli.commands import query as data
+from cryptoviz.cli.commands import run as run_commands
 from cryptoviz.cli.edge import abandon_output, output_error, prepare_streams, require_text
 from cryptoviz.cli.terminal import terminal
 from cryptoviz.errors import CryptoVizError, SettingsError

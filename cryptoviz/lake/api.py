@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from cryptoviz.cli.pipeline import running_settings
+from cryptoviz.cli.running_pipeline import running_settings
 from cryptoviz.lake.reader import Lake
 
 __all__ = ["default_lake"]

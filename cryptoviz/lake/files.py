@@ -12,12 +12,12 @@ import pyarrow as pa
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from cryptoviz.errors import EngineUnavailable, VersionNotKept
-from cryptoviz.lake.catalog import Readable
-from cryptoviz.lake.commits import read_commit
 from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.log_entry import read_commit
 from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.progress import Offsets
 from cryptoviz.lake.schema import PARTITION_BY
+from cryptoviz.lake.table_specs import Readable
 
 __all__ = ["DataFile", "FileIndex", "Snapshot"]
 

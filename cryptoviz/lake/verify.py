@@ -17,8 +17,8 @@ import pyarrow.fs as pafs
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.lake.committed import Taken, read_kafka
 from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.kafka_audit import Taken, read_kafka
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.offsets import Events, TableOffsets
 from cryptoviz.lake.progress import read_progress

@@ -20,8 +20,8 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from dashboard.view_logic.candles import Candle, changed_tail
-from dashboard.view_logic.numbers import format_compact, format_price
+from dashboard.views.candles import Candle, changed_tail
+from dashboard.views.numbers import format_compact, format_price
 
 __all__ = ["CandleChart"]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import panel as pn
 
+from dashboard.page_session import Session
 from dashboard.pages.chart import CandleChart
 from dashboard.pages.parts import bar, button, card, choice, markup, set_markup
-from dashboard.session import Session
-from dashboard.view_logic.candles import INTERVALS_MS, Candle, choose_currency, join_currencies
-from dashboard.view_logic.markup import element, text
-from dashboard.view_logic.quote import other_currencies, quote_markup, state_markup
+from dashboard.views.candles import INTERVALS_MS, Candle, choose_currency, join_currencies
+from dashboard.views.markup import element, text
+from dashboard.views.quote import other_currencies, quote_markup, state_markup
 
 __all__ = ["CoinPanel"]
 

@@ -10,13 +10,13 @@ import panel as pn
 import panel_material_ui as pmui
 from panel.io.model import JSCode
 
+from dashboard.page_session import Session
 from dashboard.pages.parts import bar, card, markup, set_markup, table
-from dashboard.session import Session
-from dashboard.state import CONNECTING
-from dashboard.view_logic.coin_rows import COLUMNS, PACKED, CoinView, by_rank, coin_row, matches
-from dashboard.view_logic.markup import element, text
-from dashboard.view_logic.quote import state_markup
-from dashboard.view_logic.waiting import waiting_markup
+from dashboard.shared_state import CONNECTING
+from dashboard.views.coin_rows import COLUMNS, PACKED, CoinView, by_rank, coin_row, matches
+from dashboard.views.markup import element, text
+from dashboard.views.quote import state_markup
+from dashboard.views.waiting import waiting_markup
 
 __all__ = ["CoinTable"]
 

@@ -12,13 +12,13 @@ import panel_material_ui as pmui
 from panel.io.model import JSCode
 
 from cryptoviz.errors import CryptoVizError
+from dashboard.page_session import Session
 from dashboard.pages.parts import BUTTON_STYLE, bar, card, choice, markup, set_markup, table
-from dashboard.session import Session
-from dashboard.view_logic.history_rows import RANGES_MS, history_row, range_start
-from dashboard.view_logic.markup import element, text
-from dashboard.view_logic.numbers import format_count
-from dashboard.view_logic.quote import other_currencies, state_markup, summary_markup
-from dashboard.view_logic.statistics import PriceHistory
+from dashboard.views.history_rows import RANGES_MS, history_row, range_start
+from dashboard.views.markup import element, text
+from dashboard.views.numbers import format_count
+from dashboard.views.quote import other_currencies, state_markup, summary_markup
+from dashboard.views.statistics import PriceHistory
 
 __all__ = ["HistoryTable"]
 

@@ -26,7 +26,7 @@ BUTTON_STYLE = _BUTTON
 
 
 def markup(html: str = "", css_class: str = "", **params: Any) -> Any:
-    """A pane of markup that view_logic made (and escaped)."""
+    """A pane of markup that views made (and escaped)."""
     options = {"margin": 0, "align": "center", **params}
     return pn.pane.HTML(html, stylesheets=[PARTS], css_classes=[css_class] if css_class else [], **options)
 

@@ -10,11 +10,11 @@ import panel_material_ui as pmui
 from panel.io.model import JSCode
 
 from cryptoviz.settings import Settings
+from dashboard.page_session import Session
 from dashboard.pages.parts import bar, button, card, markup, set_markup, stack, table
-from dashboard.session import Session
-from dashboard.view_logic.markup import element, text
-from dashboard.view_logic.pipeline_rows import FIELDS, Verb, allowed, component_row, pipeline_summary, question
-from dashboard.view_logic.quote import state_markup
+from dashboard.views.markup import element, text
+from dashboard.views.pipeline_rows import FIELDS, Verb, allowed, component_row, pipeline_summary, question
+from dashboard.views.quote import state_markup
 
 __all__ = ["PipelinePage"]
 

@@ -8,18 +8,18 @@ import panel as pn
 import panel_material_ui as pmui
 from panel.util import edit_readonly
 
-from dashboard.hub import Hub
+from dashboard.app_context import Hub
+from dashboard.page_session import Session
 from dashboard.pages.coin_panel import CoinPanel
 from dashboard.pages.coin_table import CoinTable
 from dashboard.pages.history_table import HistoryTable
 from dashboard.pages.parts import markup, set_markup, stack
 from dashboard.pages.pipeline import PipelinePage
-from dashboard.session import Session
-from dashboard.state import CONNECTING
+from dashboard.shared_state import CONNECTING
 from dashboard.styles import PAGE, TEMPLATE
-from dashboard.view_logic.header import banner_markup, header_markup
-from dashboard.view_logic.link import VIEWS, Link, parse_link
-from dashboard.view_logic.totals import total
+from dashboard.views.header import banner_markup, header_markup
+from dashboard.views.link import VIEWS, Link, parse_link
+from dashboard.views.totals import total
 
 __all__ = ["RootPage"]
 

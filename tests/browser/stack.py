@@ -21,20 +21,20 @@ import pyarrow as pa
 import redis
 from deltalake import write_deltalake
 
-from control.components import build_table
-from control.operation_desk import OperationDesk
-from control.reconciler import Reconciler
-from control.server import ControlServer
+from control.operations.manager import OperationDesk
+from control.reconcile.components import build_table
+from control.reconcile.reconciler import Reconciler
+from control.rpc.server import ControlServer
 from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import Probe
+from cryptoviz.engines.build import build_engine
+from cryptoviz.engines.process import ChildProcess
 from cryptoviz.gaps import Gap
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.schema import PARTITION_BY, PRICES
 from cryptoviz.records import SCHEMA_VERSION, UnifiedRecord, event_id
-from cryptoviz.services.engines import build_engine
-from cryptoviz.services.process import ChildProcess
 from cryptoviz.settings import Settings, claim_home, dump_settings_file, load_settings
 from tests.helpers import eventually, free_port
 from tests.unit.control.fakes import FakeRuntime, MemoryStore

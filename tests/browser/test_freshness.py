@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from cryptoviz.clock import SystemClock
+from dashboard.app_context import Hub
 from dashboard.delivery import Delivery
-from dashboard.hub import Hub
 from tests.browser.conftest import Opener, until_shown
 from tests.browser.stack import BASE_PRICES, TICK_MS, walk
 from tests.helpers import eventually

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from dashboard.hub import Hub
-from dashboard.session import Session
+from dashboard.app_context import Hub
+from dashboard.page_session import Session
 from tests.browser.conftest import Opener
 from tests.helpers import eventually
 from tests.serving import a_hub, serving

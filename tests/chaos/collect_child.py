@@ -6,8 +6,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from actors.collector import CollectorActor
-from actors.scraper import ScraperActor
+from actors.collecting.actor import CollectorActor
+from actors.scraping.actor import ScraperActor
 from cryptoviz.settings import load_settings_file
 from tests.collecting import LocalCollector
 

@@ -16,12 +16,12 @@ import orjson
 import pytest
 
 from cryptoviz.cli.cluster import read_record
+from cryptoviz.engines.build import Engine, build_engine
 from cryptoviz.home import claim
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.process_identity import ProcessIdentity
-from cryptoviz.services.engines import Engine, build_engine
 from cryptoviz.settings import Settings
-from spark_jobs.lease import lease_of
+from spark_jobs.tables.lease import lease_of
 from tests.integration.test_engines import own_settings
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
@@ -43,7 +43,7 @@ from cryptoviz.cli.cluster import read_record
 from cryptoviz.errors import PreflightError
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.settings import load_settings_file
-from spark_jobs.lease import Holder, LeaseHeld, lease_of, process_is_dead
+from spark_jobs.tables.lease import Holder, LeaseHeld, lease_of, process_is_dead
 
 settings = load_settings_file(Path(sys.argv[1]))
 said = {"cluster": read_record(settings) is not None}

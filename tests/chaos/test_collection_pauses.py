@@ -18,10 +18,10 @@ from typing import Any
 import orjson
 import pytest
 
-from actors.market.server import ReplayMarket
-from actors.recording import RECORDER, TICK, RecordedTick, tick_from
+from actors.collecting.tick_recorder import RECORDER, TICK, RecordedTick, tick_from
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.settings import Settings, dump_settings_file
+from market.server import ReplayMarket
 from tests.chaos.rig import SEED
 from tests.collecting import PROVIDERS, Engines, kafka_and_redis, now_ms, read_all, settings_for
 from tests.helpers import eventually_async

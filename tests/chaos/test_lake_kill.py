@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from spark_jobs.session import _APP_MASTER_HEAP
+from spark_jobs.streaming.session import _APP_MASTER_HEAP
 from tests.chaos.rig import ROUNDS, SEED, Figures, Keeper, Load, Progress, assert_same_sets, probe_of, rows_committed
 from tests.helpers import eventually
 from tests.lake import Feed, LakeHost, engines, host_lake, lake_settings, ray_cluster, say

@@ -19,15 +19,15 @@ from typing import Any
 import psutil
 import pytest
 
-from cryptoviz.lake.cell import S3Cell
+from cryptoviz.lake.conditional_object import S3Cell
 from cryptoviz.lake.objects import S3Access, minio_client
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
-from spark_jobs.job import PLAN
-from spark_jobs.lease import Holder
-from spark_jobs.maintenance_round import run_round
-from spark_jobs.maintenance_steps import STEPS, RoundContext
-from spark_jobs.plan import BatchPlan
-from spark_jobs.sweep import StartSweep
+from spark_jobs.maintenance.round import run_round
+from spark_jobs.maintenance.steps import STEPS, RoundContext
+from spark_jobs.streaming.batch_plan import BatchPlan
+from spark_jobs.streaming.job import PLAN
+from spark_jobs.streaming.start_sweep import StartSweep
+from spark_jobs.tables.lease import Holder
 from tests.chaos.rig import Figures, Load, Progress, assert_same_sets, rows_committed
 from tests.chaos.test_two_jobs import other_home, start_when_free
 from tests.helpers import eventually
@@ -103,7 +103,7 @@ def test_a_start_that_was_stopped_in_its_sweep_takes_no_file_of_its_successor(st
         StartSweep(client, plan, redo, lambda: None).run({"prices": successor.log})
         rows = prices(done)
         plan.write({(TOPIC, 0): (done, done + 85)})
-        if plan.avoid:  # as the job's tasks do with such a name (`spark_jobs.write`)
+        if plan.avoid:  # as the job's tasks do with such a name (`spark_jobs.streaming.write`)
             successor.write(rows.slice(0, 84))
             successor.write(rows.slice(84))
         else:

@@ -15,7 +15,7 @@ from cryptoviz.errors import LakeError
 from cryptoviz.lake import Lake
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import PRICES, RAW, file_schema
-from spark_jobs.spec import PRICES_SPEC, FieldSpec, JsonType, RecordSpec
+from spark_jobs.tables.record_spec import PRICES_SPEC, FieldSpec, JsonType, RecordSpec
 from tests.chaos.rig import ROUNDS, SEED
 from tests.lake import TICK, Feed, caught_up, engines, host_lake, lake_settings, ray_cluster, record, say
 from tests.storedlake import StoredLake

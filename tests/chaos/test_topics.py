@@ -11,9 +11,9 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.kafka import admin_client
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
-from cryptoviz.services.topics import TopicAdmin
 from cryptoviz.settings import Settings
 from tests.chaos.rig import ROUNDS, Figures, Keeper, Load, Progress, assert_same_sets, rows_committed
 from tests.helpers import eventually

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.settings import Settings
-from spark_jobs.lease import LeaseHeld
+from spark_jobs.tables.lease import LeaseHeld
 from tests.chaos.rig import ROUNDS, Figures, Load, Progress, assert_same_sets, rows_committed
 from tests.helpers import eventually, free_port
 from tests.lake import Feed, LakeHost, engines, host_lake, lake_settings, ray_cluster, say

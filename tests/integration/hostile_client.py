@@ -19,11 +19,11 @@ from typing import Any
 import orjson
 import psutil
 
-from actors.batch import Batch
-from actors.collecting import Collecting
-from actors.pollloop import PollLoop, PollRules
-from actors.providers.limiter import HoldOff
+from actors.collecting.core import Collecting
+from actors.providers.hold_off import HoldOff
 from actors.providers.registry import build_provider
+from actors.publishing.transaction import Batch
+from actors.scraping.poll_scheduler import PollLoop, PollRules
 from cryptoviz.clock import SystemClock
 from cryptoviz.log import configure_logging
 from cryptoviz.records import RawExchange

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from actors.market.server import ReplayMarket
+from market.server import ReplayMarket
 from tests.helpers import free_ports
 
 JSON_TYPE = {"Content-Type": "application/json"}

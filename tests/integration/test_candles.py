@@ -16,8 +16,8 @@ from cryptoviz.lake import Lake
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.ohlcv import INTERVALS, parse_candle_file
 from cryptoviz.settings import Settings
-from spark_jobs.maintenance_round import run_round
-from spark_jobs.maintenance_steps import STEPS, RoundContext
+from spark_jobs.maintenance.round import run_round
+from spark_jobs.maintenance.steps import STEPS, RoundContext
 from tests.candle_oracle import expected_candles, same_candles
 from tests.helpers import eventually
 from tests.lake_files import TableWriter, delta_rows, object_names, object_store, price_rows

@@ -14,7 +14,7 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config, with_head_node_ip
 
 from cryptoviz.cli.main import app
-from cryptoviz.services.ray_folder import is_private
+from cryptoviz.engines.ray_folder import is_private
 from cryptoviz.settings import load_settings
 
 pytestmark = pytest.mark.integration

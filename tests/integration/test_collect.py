@@ -14,9 +14,9 @@ import orjson
 import pytest
 import redis as redis_client
 
-from actors.batch import Batch, Message
-from actors.kafka import KafkaTransport, PublishedBatches, PublishedTicks, read_tail
-from actors.publisher import Fenced
+from actors.publishing.kafka_transport import KafkaTransport, PublishedBatches, PublishedTicks, read_tail
+from actors.publishing.publisher import Fenced
+from actors.publishing.transaction import Batch, Message
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import UnifiedRecord

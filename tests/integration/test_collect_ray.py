@@ -14,12 +14,12 @@ import pytest
 import ray
 from ray.exceptions import RayError
 
-from actors.collector import CollectorActor
-from actors.market.server import ReplayMarket
-from actors.scraper import ScraperActor
+from actors.collecting.actor import CollectorActor
+from actors.scraping.actor import ScraperActor
 from cryptoviz.components import Probe
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings
+from market.server import ReplayMarket
 from tests.collecting import PROVIDERS, kafka_and_redis, read_all, settings_for, until
 from tests.raycluster import ray_on
 

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from cryptoviz.engines.build import build_engine
 from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.lake.objects import TableAddress, table_address
 from cryptoviz.lake.parts import Part
 from cryptoviz.lake.schema import PRICES
-from cryptoviz.services.engines import build_engine
 from cryptoviz.settings import Settings
-from spark_jobs.tablelog import TableLog
-from spark_jobs.written import WrittenPart
+from spark_jobs.tables.table_log import TableLog
+from spark_jobs.tables.written_file import WrittenPart
 from tests.chaos.s3proxy import Fault, S3Proxy
 from tests.helpers import free_port
 from tests.lake import lake_settings

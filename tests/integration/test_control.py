@@ -15,14 +15,14 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from control.store import DesiredDocument, RedisStore
+from control.reconcile.desired_state import DesiredDocument, RedisStore
 from cryptoviz.cli.cluster import launch_controller, read_record, settings_file, stop_ray
 from cryptoviz.client import ControlClient
 from cryptoviz.components import ComponentState, ComponentStatus, DesiredState, Probe
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
+from cryptoviz.engines.build import build_engine
 from cryptoviz.errors import ControlRefused, EngineUnavailable, UnknownComponent
-from cryptoviz.services.engines import build_engine
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, claim_home, dump_settings_file, load_settings
 from tests.helpers import eventually, free_ports
 

@@ -19,7 +19,7 @@ import psutil
 import pytest
 import redis as redis_client
 
-from actors.guards import build_guards
+from actors.protection.guards import build_guards
 from cryptoviz.cli.cluster import launch_controller, settings_file, stop_ray
 from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock

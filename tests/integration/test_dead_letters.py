@@ -11,16 +11,17 @@ import pytest
 from typer.testing import CliRunner
 
 from cryptoviz.assets import DEFAULT_ASSETS
-from cryptoviz.cli import deadletters
+from cryptoviz.cli.commands import dead_letters as deadletters
 from cryptoviz.cli.main import app
 from cryptoviz.kafka import producer as kafka_producer
-from cryptoviz.lake import Lake, topicreader
-from cryptoviz.lake.deadletters import ReasonCounts, origin, read_ledger
-from cryptoviz.lake.topicreader import read_topic
+from cryptoviz.lake import Lake
+from cryptoviz.lake import topic_reader as topicreader
+from cryptoviz.lake.dead_letters import ReasonCounts, origin, read_ledger
+from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.lake.verify import verify
 from cryptoviz.settings import Settings
-from spark_jobs.deadletters import HEADER, DeadLetterReplay
-from spark_jobs.spec import PRICES_SPEC
+from spark_jobs.dead_letters import HEADER, DeadLetterReplay
+from spark_jobs.tables.record_spec import PRICES_SPEC
 from tests.helpers import eventually, free_port
 from tests.lake import TICK, Feed, engines, exchange, lake_settings, record
 from tests.pipeline import Demo, parse

@@ -25,13 +25,13 @@ from minio import Minio
 from minio.error import S3Error
 
 from cryptoviz.doctor import Level, examine
+from cryptoviz.engines.build import Engine, build_engine
+from cryptoviz.engines.ports import is_free
+from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, PreflightError, SettingsError
 from cryptoviz.kafka import admin_client
 from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.kafka import producer as kafka_producer
-from cryptoviz.services.engines import Engine, build_engine
-from cryptoviz.services.ports import is_free
-from cryptoviz.services.topics import TopicAdmin
 from cryptoviz.settings import KafkaSettings, Settings, claim_home, credentials_file, load_settings
 from tests.helpers import eventually, free_port
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from actors.backfill.asker import Asked, HistoryAsker
+from actors.backfill.history_client import Asked, HistoryAsker
 from actors.backfill.series import price_at, windows
 from actors.backfill.sources import SOURCES
-from actors.market.dialects import DIALECTS
-from actors.market.quotes import Market
-from actors.market.server import MarketConfig, ReplayMarket
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import NoHistory, ProviderUnavailable
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import Settings, load_settings
+from market.dialects import DIALECTS
+from market.quotes import Market
+from market.server import MarketConfig, ReplayMarket
 from tests.helpers import free_port
 
 pytestmark = pytest.mark.integration

@@ -17,6 +17,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
 from deltalake import DeltaTable
 
+from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import LakeError
 from cryptoviz.kafka import admin_client
 from cryptoviz.lake import Lake
@@ -24,14 +25,13 @@ from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.schema import PRICES
 from cryptoviz.lake.verify import verify
-from cryptoviz.services.topics import TopicAdmin
 from cryptoviz.settings import Settings
-from spark_jobs.job import lake_id
-from spark_jobs.maintenance_log import remove_leftovers, shorten_log
-from spark_jobs.predecessor import marked_processes
-from spark_jobs.session import RUN_VARIABLE
-from spark_jobs.spec import Reason
-from spark_jobs.tablelog import TableLog
+from spark_jobs.maintenance.log_cleanup import remove_leftovers, shorten_log
+from spark_jobs.streaming.job import lake_id
+from spark_jobs.streaming.orphan_processes import marked_processes
+from spark_jobs.streaming.session import RUN_VARIABLE
+from spark_jobs.tables.record_spec import Reason
+from spark_jobs.tables.table_log import TableLog
 from tests.helpers import eventually
 from tests.lake import TICK, Feed, LakeHost, caught_up, engines, exchange, host_lake, lake_settings, ray_cluster, record, say
 from tests.unit.spark_jobs.poison import ACCEPTED, POISON

@@ -25,9 +25,9 @@ from cryptoviz.errors import InvalidTime, QueryError, UnknownAsset, UnknownColum
 from cryptoviz.lake import Lake
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.settings import Settings
-from spark_jobs.compact import Compactor
-from spark_jobs.daily import days_of
-from spark_jobs.maintenance_steps import LAYOUTS
+from spark_jobs.maintenance.compaction.merge import Compactor
+from spark_jobs.maintenance.days import days_of
+from spark_jobs.maintenance.steps import LAYOUTS
 from tests.helpers import eventually
 from tests.lake import TICK, record
 from tests.storedlake import StoredLake, store

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.lake.cell import CellChanged, S3Cell
+from cryptoviz.lake.conditional_object import CellChanged, S3Cell
 from cryptoviz.lake.objects import S3Access, minio_client
 from cryptoviz.settings import Settings
-from spark_jobs.lease import Holder, Lease, LeaseHeld, lease_of
+from spark_jobs.tables.lease import Holder, Lease, LeaseHeld, lease_of
 from tests.helpers import eventually
 from tests.storedlake import store as running_store
 

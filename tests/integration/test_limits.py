@@ -10,17 +10,17 @@ from typing import Any
 import orjson
 import pytest
 
-from actors.guards import build_guards, look_up_account
-from actors.market.server import ReplayMarket
-from actors.pollloop import PollLoop, PollRules
+from actors.protection.guards import build_guards, look_up_account
 from actors.providers.registry import build_provider
+from actors.scraping.poll_scheduler import PollLoop, PollRules
 from cryptoviz.clock import SystemClock
+from cryptoviz.engines.build import Engine, build_engine
 from cryptoviz.errors import ProviderRefused, ProviderUnavailable
 from cryptoviz.plans import Period
 from cryptoviz.providers import BreakerState
 from cryptoviz.records import FallbackReason, TickResult
-from cryptoviz.services.engines import Engine, build_engine
 from cryptoviz.settings import Settings, claim_home, load_settings
+from market.server import ReplayMarket
 from tests.helpers import free_port
 
 pytestmark = pytest.mark.integration

@@ -19,19 +19,19 @@ from deltalake import DeltaTable
 
 from cryptoviz.components import Probe
 from cryptoviz.lake import Lake
-from cryptoviz.lake.commits import read_commit
+from cryptoviz.lake.log_entry import read_commit
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.parts import parse_compacted
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.operations import MaintenanceArguments
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
-from spark_jobs import compact
-from spark_jobs.maintenance import MaintenanceActor, MaintenanceOperation
-from spark_jobs.maintenance_result import RoundResult
-from spark_jobs.maintenance_round import run_round
-from spark_jobs.maintenance_steps import STEPS, RoundContext
-from spark_jobs.orphans import remove_orphans
-from spark_jobs.tablelog import TableLog
+from spark_jobs.maintenance.actor import MaintenanceActor, MaintenanceOperation
+from spark_jobs.maintenance.compaction import merge as compact
+from spark_jobs.maintenance.result import RoundResult
+from spark_jobs.maintenance.round import run_round
+from spark_jobs.maintenance.steps import STEPS, RoundContext
+from spark_jobs.tables.orphans import remove_orphans
+from spark_jobs.tables.table_log import TableLog
 from tests.helpers import eventually_async
 from tests.lake import say
 from tests.lake_files import SCHEMAS, TOPIC, TableWriter, dead_rows, delta_rows, object_names, object_store, plain_rows, price_rows, raw_rows

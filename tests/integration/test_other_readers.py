@@ -19,9 +19,9 @@ import pytest
 from deltalake import DeltaTable
 
 from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.engines.java import java_home
 from cryptoviz.lake import Lake
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
-from cryptoviz.services.java import java_home
 from cryptoviz.settings import Settings
 from tests.storedlake import StoredLake, store
 

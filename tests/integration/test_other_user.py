@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from cryptoviz.cli.cluster import read_record
-from cryptoviz.services.ray_folder import is_private, ray_folder
+from cryptoviz.engines.ray_folder import is_private, ray_folder
 from cryptoviz.settings import SPARK_SECRET_VARIABLE, Settings
 from tests.helpers import eventually
 from tests.intruder import (

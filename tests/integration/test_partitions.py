@@ -10,12 +10,12 @@ from confluent_kafka.admin import NewPartitions
 
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.kafka import admin_client, producer
-from cryptoviz.lake.committed import read_kafka, values_since
-from cryptoviz.lake.topicreader import read_topic
+from cryptoviz.lake.kafka_audit import read_kafka, values_since
+from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.settings import Settings
-from dashboard.feed import LiveFeed
-from dashboard.state import LiveState, Wakeups
-from spark_jobs.fetch import OffsetRange, read_range
+from dashboard.feeds.kafka_feed import LiveFeed
+from dashboard.shared_state import LiveState, Wakeups
+from spark_jobs.streaming.kafka_range_reader import OffsetRange, read_range
 from tests.collecting import kafka_and_redis, now_ms, settings_for
 from tests.helpers import eventually
 from tests.lake import record

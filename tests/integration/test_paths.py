@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cryptoviz.services.engines import build_engine
+from cryptoviz.engines.build import build_engine
 from cryptoviz.settings import load_settings
 from tests.integration.test_engines import consume, own_settings, produce, store
 from tests.pipeline import running_demo

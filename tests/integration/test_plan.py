@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.errors import LakeError
-from cryptoviz.lake.cell import S3Cell
+from cryptoviz.lake.conditional_object import S3Cell
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.settings import Settings
-from spark_jobs.job import PLAN
-from spark_jobs.plan import BatchPlan
+from spark_jobs.streaming.batch_plan import BatchPlan
+from spark_jobs.streaming.job import PLAN
 from tests.lake import say
 from tests.lake_files import object_store
 

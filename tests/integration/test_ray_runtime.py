@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from control.components import ComponentSpec
-from control.ray_runtime import RayRuntime
+from control.reconcile.components import ComponentSpec
+from control.reconcile.ray_runtime import RayRuntime
 from cryptoviz.components import ComponentKind
 from cryptoviz.errors import ComponentLost, EngineUnavailable, PreflightError, TerminalError
 from tests.helpers import eventually_async

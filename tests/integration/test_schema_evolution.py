@@ -17,11 +17,11 @@ from cryptoviz.lake import Lake
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import PRICES, file_schema
 from cryptoviz.settings import Settings
-from spark_jobs.compact import Compactor
-from spark_jobs.daily import days_of
-from spark_jobs.evolve import stored_schema
-from spark_jobs.maintenance_steps import LAYOUTS
-from spark_jobs.spec import PRICES_SPEC, FieldSpec, JsonType, RecordSpec
+from spark_jobs.maintenance.compaction.merge import Compactor
+from spark_jobs.maintenance.days import days_of
+from spark_jobs.maintenance.steps import LAYOUTS
+from spark_jobs.tables.record_spec import PRICES_SPEC, FieldSpec, JsonType, RecordSpec
+from spark_jobs.tables.schema_evolution import stored_schema
 from tests.lake import DAY_MS, TICK, record
 from tests.storedlake import StoredLake, store
 

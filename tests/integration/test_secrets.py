@@ -22,11 +22,11 @@ import pyarrow.compute as pc
 import pytest
 import redis
 
-from actors.market.server import ReplayMarket
+from cryptoviz.engines.ray_folder import ray_folder
 from cryptoviz.errors import TransientError
 from cryptoviz.lake import Lake
-from cryptoviz.services.ray_folder import ray_folder
 from cryptoviz.settings import Settings, load_settings, load_settings_file
+from market.server import ReplayMarket
 from tests import outputs
 from tests.canaries import Look, places_of, secret_fields
 from tests.echo import ECHOED, Echo, echoing

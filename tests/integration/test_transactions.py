@@ -15,17 +15,17 @@ import orjson
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from actors.batch import Batch, Message
-from actors.kafka import KafkaTransport, PublishedBatches, PublishedTicks
-from actors.publisher import Publisher
-from actors.rawsink import RawSink, is_cut
-from actors.scraper import _RawEvents
+from actors.publishing.exchange_recorder import RawSink, is_cut
+from actors.publishing.kafka_transport import KafkaTransport, PublishedBatches, PublishedTicks
+from actors.publishing.publisher import Publisher
+from actors.publishing.transaction import Batch, Message
+from actors.scraping.actor import _RawEvents
 from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import Fenced, OwnedProducer, Progress, Record, admin_client, producer, progress_of
-from cryptoviz.lake.topicreader import topic_ends
+from cryptoviz.lake.topic_reader import topic_ends
 from cryptoviz.records import RawExchange
-from cryptoviz.services.topics import TopicAdmin
 from cryptoviz.settings import Settings, dump_settings_file
 from tests.collecting import Engines, kafka_and_redis, read_all, settings_for
 from tests.helpers import eventually

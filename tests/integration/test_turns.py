@@ -9,8 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from actors.market.server import ReplayMarket
 from cryptoviz.settings import QuotaSettings
+from market.server import ReplayMarket
 from tests.collecting import PROVIDERS, Collection, kafka_and_redis, settings_for
 
 pytestmark = pytest.mark.integration

@@ -15,7 +15,7 @@ from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import ControlRefused, EngineUnavailable, NoHistory, OperationBusy
 from cryptoviz.gaps import DROPPED, NOT_RUNNING, Gap, GapScope, GapState
-from cryptoviz.lake.ledger import read_gaps
+from cryptoviz.lake.gap_ledger import read_gaps
 from cryptoviz.operations import BackfillArguments, MaintenanceArguments, OperationState, OperationStatus
 from cryptoviz.records import Kind, UnifiedRecord
 from tests.collecting import now_ms

@@ -16,13 +16,13 @@ import orjson
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from actors.batch import Batch, Message, PublisherState
-from actors.kafka import KafkaTransport, Published, PublishedBatches, PublishedTicks
-from actors.publisher import Publisher
+from actors.publishing.kafka_transport import KafkaTransport, Published, PublishedBatches, PublishedTicks
+from actors.publishing.publisher import Publisher
+from actors.publishing.transaction import Batch, Message, PublisherState
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import Fenced, OwnedProducer
 from cryptoviz.settings import KafkaSettings, load_settings
-from spark_jobs.deadletters import DeadLetterReplay, Replayed, _Candidate
+from spark_jobs.dead_letters import DeadLetterReplay, Replayed, _Candidate
 from tests.model.kafkabroker import Broker, Explorer, Killed, clients
 from tests.unit.actors.fakes import Events
 

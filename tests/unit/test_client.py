@@ -11,10 +11,10 @@ import pytest
 
 from cryptoviz.client import ControlClient
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
-from cryptoviz.control.convert import component_from_proto, component_to_proto, pipeline_from_proto, pipeline_to_proto
-from cryptoviz.control.pipeline import PipelineStatus, overall
 from cryptoviz.errors import ControlRefused, EngineUnavailable, SettingsError, UnknownComponent
 from cryptoviz.log import log_path
+from cryptoviz.rpc.convert import component_from_proto, component_to_proto, pipeline_from_proto, pipeline_to_proto
+from cryptoviz.rpc.pipeline_status import PipelineStatus, overall
 from cryptoviz.settings import load_settings
 from tests.helpers import eventually, free_port
 from tests.unit.control.serving import Serving, serving

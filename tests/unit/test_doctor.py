@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from cryptoviz.doctor import Finding, Level, examine, require_fit
+from cryptoviz.engines.jars import Jar, JarSet, locked_jars
+from cryptoviz.engines.machine import ThisMachine
+from cryptoviz.engines.ports import Holder, PortUse
 from cryptoviz.errors import PreflightError
 from cryptoviz.ownership import Fault
-from cryptoviz.services.jars import Jar, JarSet, locked_jars
-from cryptoviz.services.machine import ThisMachine
-from cryptoviz.services.ports import Holder, PortUse
 from cryptoviz.settings import Settings, load_settings
 
 GB = 1024**3

@@ -12,15 +12,15 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from control.token import ensure_token
+from control.rpc.token import ensure_token
 from cryptoviz.cli import cluster
 from cryptoviz.cli.main import app
-from cryptoviz.control.pipeline import pipeline_id
 from cryptoviz.errors import SettingsError
 from cryptoviz.home import LOCK, MARKER, claim, foreign_reason
 from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import claim_home, load_settings
-from spark_jobs.job import lake_id
+from spark_jobs.streaming.job import lake_id
 from tests.helpers import eventually
 from tests.unit.strangers import give_away
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cryptoviz import log_rotation
+from cryptoviz.engines.process import ChildProcess
 from cryptoviz.log import configure_logging, get_logger, log_path, log_to_file
 from cryptoviz.log_rotation import earlier, rotate
-from cryptoviz.services.process import ChildProcess
 from cryptoviz.settings import load_settings
 from tests.helpers import eventually
 
@@ -89,7 +89,7 @@ def test_a_component_that_logs_for_ever_is_bounded(tmp_path: Path, monkeypatch: 
 
 
 def test_the_output_of_an_engine_is_bounded_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cryptoviz.services.process.rotate", lambda path: rotate(path, 100_000))
+    monkeypatch.setattr("cryptoviz.engines.process.rotate", lambda path: rotate(path, 100_000))
     log = tmp_path / "engine.log"
     child = ChildProcess("engine", (sys.executable, "-u", "-c", "import sys\nwhile sys.stdin.read(0) == '': print('x' * 999)"), log)
     child.start()

@@ -13,11 +13,11 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
-from cryptoviz.control.convert import component_to_proto
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.lake.objects import one_line, store_error
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.masking import MASK, Redactor, clip, hide, mask_url, mask_urls
+from cryptoviz.rpc.convert import component_to_proto
 
 AWKWARD = "CG-a'b\"c\\d/e+f%g&h<i>j=k"
 PLAIN = "CG-canary0123456789"

@@ -14,7 +14,7 @@ from cryptoviz.cli import cluster
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, load_settings, load_settings_file
 from cryptoviz.settings.names import INTERNAL_NAMES, known_names
-from spark_jobs import session
+from spark_jobs.streaming import session
 from tests.helpers import forget_settings
 
 ROOT = Path(__file__).resolve().parents[2]

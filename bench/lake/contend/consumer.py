@@ -15,8 +15,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from bench.lake.contend.task import Done, Task
 from cryptoviz.lake.objects import S3Access, minio_client
-from spark_jobs.decode import ndjson_schema
-from spark_jobs.spec import PRICES_SPEC
+from spark_jobs.streaming.decode import ndjson_schema
+from spark_jobs.tables.record_spec import PRICES_SPEC
 
 __all__ = ["run_consumer"]
 

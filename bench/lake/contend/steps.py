@@ -18,7 +18,9 @@ STEPS = ("step-fetch", "step-arrow")
 
 def run_step(name: str, task: Task) -> Done:
     """One batch query over all offsets, after one over the warm-up's."""
-    session = make_session(task, {"spark.sql.execution.arrow.maxRecordsPerBatch": "8192", "spark.python.daemon.module": "spark_jobs.daemon"})
+    session = make_session(
+        task, {"spark.sql.execution.arrow.maxRecordsPerBatch": "8192", "spark.python.daemon.module": "spark_jobs.streaming.daemon"}
+    )
     _read(session, name, task, dict.fromkeys(task.starts, 0), task.starts)
     task.begin()
     begun = time.perf_counter()

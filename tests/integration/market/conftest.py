@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from actors.market.server import MarketConfig, ReplayMarket
+from market.server import MarketConfig, ReplayMarket
 from tests.integration.market.wire import SetClock
 
 

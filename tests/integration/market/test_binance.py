@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
-from actors.market.recorded import CANDLE_MS, DAY_MS, FIVE_MINUTE_FILE, load_candles
-from actors.market.server import MarketConfig, ReplayMarket
 from cryptoviz.assets import Asset
+from market.recorded import CANDLE_MS, DAY_MS, FIVE_MINUTE_FILE, load_candles
+from market.server import MarketConfig, ReplayMarket
 from tests.integration.market.wire import NOON_MS, SetClock
 
 pytestmark = pytest.mark.integration

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.market.recorded import FIVE_MINUTE_FILE, load_candles
+from market.recorded import FIVE_MINUTE_FILE, load_candles
 from tests.integration.market.wire import NOON_MS
 
 pytestmark = pytest.mark.integration

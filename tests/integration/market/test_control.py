@@ -10,10 +10,10 @@ import time
 import httpx
 import pytest
 
-from actors.market.dialects import DIALECTS
-from actors.market.faults import FAULT_KINDS
-from actors.market.server import MarketConfig, ReplayMarket
 from cryptoviz.settings import MarketLimits
+from market.dialects import DIALECTS
+from market.faults import FAULT_KINDS
+from market.server import MarketConfig, ReplayMarket
 from tests.helpers import eventually, eventually_async, free_port
 from tests.integration.market.wire import CMC, GECKO, KEYED, entries
 
@@ -115,7 +115,7 @@ async def test_sequence_and_ledger_survive_a_restart(tmp_path):
 def test_killed_market_goes_on_where_it_was(tmp_path):
     """kill -9 of the command line's market: numbers go on, all entries are kept."""
     port = free_port()
-    command = [sys.executable, "-m", "actors.market", "--port", str(port), "--home", str(tmp_path)]
+    command = [sys.executable, "-m", "market", "--port", str(port), "--home", str(tmp_path)]
 
     def answers():
         try:

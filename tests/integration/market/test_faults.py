@@ -9,8 +9,8 @@ import time
 import httpx
 import pytest
 
-from actors.market.dialects import DIALECTS
-from actors.market.faults import FAULT_KINDS
+from market.dialects import DIALECTS
+from market.faults import FAULT_KINDS
 from tests.integration.market.wire import ALL, BITCOIN, CMC, ETHEREUM, GECKO, entries, prices_in, stamp_ms
 
 pytestmark = pytest.mark.integration

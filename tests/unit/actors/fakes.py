@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from typing import Any
 
-from actors.batch import Batch, Refused
+from actors.publishing.transaction import Batch, Refused
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import FallbackReason, Observation, TickResult
 

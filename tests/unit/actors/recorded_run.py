@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from actors.collecting import Collecting
+from actors.collecting.core import Collecting
 from actors.providers.base import BaseProvider
 from actors.providers.registry import build_provider
-from actors.rawsink import RawSink
+from actors.publishing.exchange_recorder import RawSink
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings, load_settings

@@ -11,17 +11,17 @@ import orjson
 import pytest
 from pyrate_limiter import Rate
 
-from actors.batch import Batch
-from actors.breaker import Breaker
-from actors.collecting import Collecting
-from actors.kafka import PublishedTicks
-from actors.limits import Gate, LocalBucket, ProviderLimiter
-from actors.links import RETRY_S, CollectorLink
-from actors.pollloop import PollLoop, PollRules
+from actors.collecting.core import Collecting
+from actors.protection.breaker import Breaker
+from actors.protection.rate_limiter import Gate, LocalBucket, ProviderLimiter
 from actors.providers.base import PollFailure
-from actors.providers.limiter import HoldOff
+from actors.providers.hold_off import HoldOff
+from actors.publishing.kafka_transport import PublishedTicks
+from actors.publishing.transaction import Batch
 from actors.quota.meter import Meter
 from actors.quota.store import MemoryStore
+from actors.scraping.collector_client import RETRY_S, CollectorLink
+from actors.scraping.poll_scheduler import PollLoop, PollRules
 from actors.taken import TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import second_text, steady_ms

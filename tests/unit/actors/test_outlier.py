@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from actors.collecting import rules_of
-from actors.market.server import ReplayMarket
+from actors.collecting.core import rules_of
+from actors.collecting.unify import unify
 from actors.providers.registry import build_provider
-from actors.unify import unify
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import SettingsError
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings, load_settings
+from market.server import ReplayMarket
 
 ORDER = ("coingecko", "binance", "coinbase", "kraken")
 

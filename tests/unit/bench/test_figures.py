@@ -76,9 +76,9 @@ def test_latency_is_from_kafkas_time_to_the_commit_and_only_of_the_window() -> N
     ("command", "kind"),
     [
         ("java -Xmx384m kafka.Kafka /tmp/server.properties", "Kafka"),
-        ("/usr/bin/java -cp x --conf spark.python.daemon.module=spark_jobs.daemon pyspark-shell", "driver JVM"),
+        ("/usr/bin/java -cp x --conf spark.python.daemon.module=spark_jobs.streaming.daemon pyspark-shell", "driver JVM"),
         ("java io.ray.runtime.runner.worker.DefaultWorker", "executor JVM"),
-        ("python -m spark_jobs.daemon", "Python workers"),
+        ("python -m spark_jobs.streaming.daemon", "Python workers"),
         ("ray::LakeActor.start", "lake actor"),
         ("ray::IDLE", "Ray"),
         ("python -m bench.lake.contend quix", "contender"),

@@ -10,8 +10,8 @@ import pytest
 from bench.lake.records import START_MS, Shape, records
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.records import UnifiedRecord
-from spark_jobs.decode import decode
-from spark_jobs.spec import PRICES_SPEC
+from spark_jobs.streaming.decode import decode
+from spark_jobs.tables.record_spec import PRICES_SPEC
 from tests.lake import binary
 
 COUNT = 17 * 40

@@ -6,7 +6,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cryptoviz.cli import data, operations, providers
+from cryptoviz.cli.commands import operations, providers
+from cryptoviz.cli.commands import query as data
 from cryptoviz.errors import SettingsError
 
 

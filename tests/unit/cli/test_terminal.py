@@ -15,11 +15,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from cryptoviz.cli.gaps import gaps_view
-from cryptoviz.cli.providers import providers_view
+from cryptoviz.cli.commands.gaps import gaps_view
+from cryptoviz.cli.commands.providers import providers_view
 from cryptoviz.cli.terminal import TerminalSink, printable, terminal
 from cryptoviz.gaps import Gap, GapScope
-from tests.unit.cli.test_providers import row
+from tests.unit.cli.commands.test_providers import row
 
 HOSTILE = [
     ("\x1b[2J\x1b]0;owned\x07", "\\x1b[2J\\x1b]0;owned\\x07"),

@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Self
 
-from control.components import ComponentSpec, ComponentTable
-from control.reconciler import Reconciler
-from control.store import DesiredDocument
+from control.reconcile.components import ComponentSpec, ComponentTable
+from control.reconcile.desired_state import DesiredDocument
+from control.reconcile.reconciler import Reconciler
 from cryptoviz.components import ComponentKind, ComponentState, Probe
 from cryptoviz.errors import ComponentLost, CryptoVizError
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from control.operation_host import OperationHost
+from control.operations.actor import OperationHost
 from cryptoviz.errors import ComponentLost
 from cryptoviz.operations import Arguments, OperationResult, OperationStatus, Report
 from cryptoviz.settings import Settings

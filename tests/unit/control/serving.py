@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from control.components import ComponentTable
-from control.operation_desk import OperationDesk
-from control.reconciler import Reconciler
-from control.server import ControlServer
-from control.token import ensure_token
+from control.operations.manager import OperationDesk
+from control.reconcile.components import ComponentTable
+from control.reconcile.reconciler import Reconciler
+from control.rpc.server import ControlServer
+from control.rpc.token import ensure_token
 from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
-from cryptoviz.control.pipeline import pipeline_id
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.gaps import Gap
+from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import Settings, load_settings
 from tests.helpers import free_port
 from tests.unit.control.fakes import FakeRuntime, MemoryStore, small_table

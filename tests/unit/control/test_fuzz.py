@@ -17,10 +17,10 @@ from grpc_reflection.v1alpha import reflection_pb2
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from control.methods import SERVICES, only_reads
-from cryptoviz.control.pipeline import pipeline_id
+from control.rpc.methods import SERVICES, only_reads
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
+from cryptoviz.rpc.pipeline_status import pipeline_id
 from tests.unit.control.serving import Serving, serving
 
 CODES = {

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from control import gap_service
-from control.methods import GAPS, budget_of
+from control.rpc import gap_service
+from control.rpc.methods import GAPS, budget_of
 from cryptoviz.client import ControlClient
-from cryptoviz.control.convert_gaps import gap_from_proto, gap_to_proto
 from cryptoviz.errors import ControlRefused, EngineUnavailable
 from cryptoviz.gaps import Gap, GapScope, GapState
+from cryptoviz.rpc.convert_gaps import gap_from_proto, gap_to_proto
 from tests.helpers import eventually
 from tests.unit.control.serving import Serving, serving
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.records import UnifiedRecord
-from dashboard.view_logic.statistics import Summary
+from dashboard.views.statistics import Summary
 
 NOW_MS = 1_700_000_000_000
 TICK_MS = 2_000

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dashboard.view_logic.coin_rows import COLUMNS, PACKED, SEPARATOR, CoinView, by_rank, coin_row, matches
-from dashboard.view_logic.source import source_badge
-from dashboard.view_logic.sparkline import sparkline_svg
+from dashboard.views.coin_rows import COLUMNS, PACKED, SEPARATOR, CoinView, by_rank, coin_row, matches
+from dashboard.views.source import source_badge
+from dashboard.views.sparkline import sparkline_svg
 from tests.unit.dashboard.records import NOW_MS, TICK_MS, a_record
 
 

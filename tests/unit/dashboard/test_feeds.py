@@ -10,12 +10,12 @@ import pytest
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.errors import EngineUnavailable
-from dashboard.control_feed import ControlFeed
-from dashboard.feed import decode
-from dashboard.history import History
-from dashboard.state import ControlState, Wakeups
-from dashboard.view_logic.candles import Candle
-from dashboard.view_logic.statistics import PriceHistory
+from dashboard.feeds.control_feed import ControlFeed
+from dashboard.feeds.history_cache import History
+from dashboard.feeds.kafka_feed import decode
+from dashboard.shared_state import ControlState, Wakeups
+from dashboard.views.candles import Candle
+from dashboard.views.statistics import PriceHistory
 from tests.helpers import eventually
 from tests.unit.dashboard.records import a_component, a_record
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dashboard.view_logic.history_rows import RANGES_MS, range_start
-from dashboard.view_logic.link import Link, parse_link
+from dashboard.views.history_rows import RANGES_MS, range_start
+from dashboard.views.link import Link, parse_link
 
 COINS = ["bitcoin", "ethereum"]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.view_logic.numbers import UNKNOWN, Direction, direction, format_bps, format_compact, format_count, format_percent, format_price
+from dashboard.views.numbers import UNKNOWN, Direction, direction, format_bps, format_compact, format_count, format_percent, format_price
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from cryptoviz.lake.schema import TIME
-from dashboard.summary import price_history
-from dashboard.view_logic.quote import other_currencies, summary_markup
-from dashboard.view_logic.statistics import PriceHistory, Summary
+from dashboard.feeds.summary import price_history
+from dashboard.views.quote import other_currencies, summary_markup
+from dashboard.views.statistics import PriceHistory, Summary
 
 HOUR_MS = 3_600_000
 TICK_MS = 2_000

@@ -22,8 +22,8 @@ from cryptoviz.lake.ohlcv import (
     whole_days,
 )  # fmt: skip
 from cryptoviz.lake.parts import Compacted
-from spark_jobs.candles import days_to_make, make_candles
-from spark_jobs.compact_plan import DayFile
+from spark_jobs.maintenance.candles import days_to_make, make_candles
+from spark_jobs.maintenance.compaction.plan import DayFile
 from tests.candle_oracle import expected_candles, same_candles
 from tests.lake_files import price_rows
 

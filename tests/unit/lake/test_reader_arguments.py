@@ -13,7 +13,7 @@ import pytest
 from cryptoviz.errors import InvalidTime, QueryError, UnknownColumn
 from cryptoviz.lake import Lake
 from cryptoviz.lake.convert import check_columns, check_range, convert, moment
-from cryptoviz.lake.deadletters import Place, preview, word
+from cryptoviz.lake.dead_letters import Place, preview, word
 from cryptoviz.lake.sql import run
 
 

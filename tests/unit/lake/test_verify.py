@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from cryptoviz.lake.committed import Taken
+from cryptoviz.lake.kafka_audit import Taken
 from cryptoviz.lake.offsets import Events, OffsetCounts
 from cryptoviz.lake.verify import Comparison, Report, Seen, compare
 

@@ -5,9 +5,9 @@ import socket
 import httpx
 import pytest
 
-from actors.market.actor import MarketActor
 from cryptoviz.errors import PreflightError
 from cryptoviz.settings import MarketSettings, Settings
+from market.actor import MarketActor
 from tests.helpers import free_port
 
 

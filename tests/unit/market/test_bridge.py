@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from actors.market.bridge import daily_to_five_minutes, free_walk
-from actors.market.recorded import DAILY_FILE, FIVE_MINUTE_FILE, load_candles
+from market.bridge import daily_to_five_minutes, free_walk
+from market.recorded import DAILY_FILE, FIVE_MINUTE_FILE, load_candles
 
 
 @pytest.fixture(scope="module")

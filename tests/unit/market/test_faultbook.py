@@ -4,9 +4,9 @@ import pickle
 
 import pytest
 
-from actors.market.coins import replayed_coins
-from actors.market.faultbook import BadFault, FaultBook, valid_faults
-from actors.market.faults import FAULT_KINDS
+from market.coins import replayed_coins
+from market.faultbook import BadFault, FaultBook, valid_faults
+from market.faults import FAULT_KINDS
 
 
 @pytest.fixture

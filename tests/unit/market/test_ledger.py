@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from actors.market.ledger import Ledger
+from market.ledger import Ledger
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Calls are counted per minute and credits per month, for each client apart."""
 
-from actors.market.limits import LimitBook
 from cryptoviz.settings import MarketLimits
+from market.limits import LimitBook
 
 LIMITS = MarketLimits(per_minute=30, per_month=10_000)
 NOV_30_MS = 1_796_083_140_000  # 2026-11-30T23:59:00Z

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from actors.market.dialects import DIALECTS
-from actors.market.quotes import MONTH_MS, Market, MarketClock
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
+from market.dialects import DIALECTS
+from market.quotes import MONTH_MS, Market, MarketClock
 
 NOW_MS = 1_795_557_939_436
 
@@ -111,7 +111,7 @@ def test_a_simulated_coin_is_listed_where_the_table_has_an_id_for_it():
 
 
 def test_matic_history_is_served_as_pol(market):
-    from actors.market.recorded import FIVE_MINUTE_FILE, load_candles
+    from market.recorded import FIVE_MINUTE_FILE, load_candles
 
     polygon = next(coin for coin in market.coins if coin.asset.asset_id == "polygon")
     start_of_month_wall = ms("2024-01-01T00:00:00")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actors.market.recorded import DAILY_FILE, FIVE_MINUTE_FILE, load_candles, write_candles
+from market.recorded import DAILY_FILE, FIVE_MINUTE_FILE, load_candles, write_candles
 
 SYMBOLS = {"ADA", "ALGO", "ATOM", "AVAX", "BTC", "DOT", "ETH", "FIL", "LINK", "LTC", "MATIC", "SOL", "UNI", "VET", "XLM", "XRP"}
 

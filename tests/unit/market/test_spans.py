@@ -6,10 +6,10 @@ import random
 import numpy as np
 import pytest
 
-from actors.market.path import PricePath
-from actors.market.quotes import MONTH_MS, Market, Sight
-from actors.market.recorded import CANDLE_MS, DAY_MS, FIVE_MINUTE_FILE, HISTORY_START_MS, load_candles
-from actors.market.spans import span
+from market.path import PricePath
+from market.quotes import MONTH_MS, Market, Sight
+from market.recorded import CANDLE_MS, DAY_MS, FIVE_MINUTE_FILE, HISTORY_START_MS, load_candles
+from market.spans import span
 
 CANDLES = load_candles(FIVE_MINUTE_FILE)
 MONTH_S = MONTH_MS // 1000

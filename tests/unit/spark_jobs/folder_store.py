@@ -15,10 +15,10 @@ from deltalake import DeltaTable
 from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.parts import short_topic_id
 from cryptoviz.lake.schema import PRICES
-from spark_jobs.spec import PRICES_SPEC
-from spark_jobs.tablelog import TableLog
-from spark_jobs.write import TopicPlan, WritePlan, write_parts
-from spark_jobs.written import WrittenPart
+from spark_jobs.streaming.write import TopicPlan, WritePlan, write_parts
+from spark_jobs.tables.record_spec import PRICES_SPEC
+from spark_jobs.tables.table_log import TableLog
+from spark_jobs.tables.written_file import WrittenPart
 from tests.lake import TICK, binary, record
 
 __all__ = ["DAY", "TOPIC", "FolderAddress", "FolderClient", "Job", "offsets_in", "open_table"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from spark_jobs.spec import Reason
+from spark_jobs.tables.record_spec import Reason
 from tests.lake import DAY_MS, TICK, record
 
 GOOD = record(TICK).to_json()

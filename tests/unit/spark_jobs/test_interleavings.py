@@ -16,18 +16,18 @@ from minio import Minio
 from cryptoviz.errors import LakeError
 from cryptoviz.lake.schema import RAW
 from cryptoviz.settings import load_settings
-from spark_jobs import job as lake_job
-from spark_jobs.compact import Compactor
-from spark_jobs.daily import days_of
-from spark_jobs.job import LakeJob
-from spark_jobs.maintenance_log import remove_leftovers
-from spark_jobs.maintenance_steps import LAYOUTS
-from spark_jobs.orphans import Known, remove_orphans
-from spark_jobs.plan import BatchPlan
-from spark_jobs.start import StartPoint
-from spark_jobs.tablelog import TableLog
+from spark_jobs.maintenance.compaction.merge import Compactor
+from spark_jobs.maintenance.days import days_of
+from spark_jobs.maintenance.log_cleanup import remove_leftovers
+from spark_jobs.maintenance.steps import LAYOUTS
+from spark_jobs.streaming import job as lake_job
+from spark_jobs.streaming.batch_plan import BatchPlan
+from spark_jobs.streaming.job import LakeJob
+from spark_jobs.streaming.start_offsets import StartPoint
+from spark_jobs.tables.orphans import Known, remove_orphans
+from spark_jobs.tables.table_log import TableLog
 from tests.unit.spark_jobs.folder_store import DAY, SHORT, TOPIC, FolderAddress, FolderClient, Job, offsets_in, open_table
-from tests.unit.spark_jobs.test_plan import Cell
+from tests.unit.spark_jobs.streaming.test_batch_plan import Cell
 
 END = 1_000
 

@@ -15,12 +15,12 @@ from confluent_kafka import KafkaError, KafkaException
 
 import actors.backfill.operation as operation
 import actors.backfill.wanted as wanted
-from actors.backfill.asker import Asked
+from actors.backfill.history_client import Asked
 from actors.backfill.series import Point
 from actors.backfill.sources import Step
-from actors.batch import Batch, Message
-from actors.collector import TRANSACTIONAL_ID as COLLECTOR
-from actors.kafka import PublishedTicks
+from actors.collecting.actor import TRANSACTIONAL_ID as COLLECTOR
+from actors.publishing.kafka_transport import PublishedTicks
+from actors.publishing.transaction import Batch, Message
 from cryptoviz.gaps import Gap, GapScope
 from cryptoviz.operations import BackfillArguments, OperationResult
 from cryptoviz.settings import load_settings

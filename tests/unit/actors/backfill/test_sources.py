@@ -17,7 +17,7 @@ from actors.providers.coingecko import parse_markets
 from actors.providers.failures import is_final
 from actors.providers.http import HttpResponse
 from actors.providers.kraken import parse_ticker
-from control.operation_kinds import HISTORY_PROVIDERS
+from control.operations.catalog import HISTORY_PROVIDERS
 from cryptoviz.errors import BadPayload, CryptoVizError, NoHistory, ProviderRefused, ProviderUnavailable
 from cryptoviz.records import FallbackReason
 

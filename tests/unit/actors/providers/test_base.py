@@ -7,8 +7,8 @@ from typing import ClassVar
 import pytest
 
 from actors.providers.base import BaseProvider
+from actors.providers.hold_off import MinIntervalLimiter
 from actors.providers.http import HttpFetcher, HttpLimits, open_client
-from actors.providers.limiter import MinIntervalLimiter
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
 from cryptoviz.errors import BadPayload, ProviderRefused, ProviderUnavailable
 from cryptoviz.records import FallbackReason, Observation

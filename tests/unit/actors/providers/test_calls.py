@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from actors.market.server import ReplayMarket
 from actors.providers.base import BaseProvider
 from actors.providers.binance import INFO_PATH
 from actors.providers.coinpaprika import CoinPaprikaProvider, parse_tickers
 from actors.providers.http import MAX_RECORDED_BODY_BYTES, HttpResponse
 from actors.providers.kraken import PAIRS_PATH
 from actors.providers.registry import build_provider
-from actors.providers.unknown import ASK_AGAIN_S
+from actors.providers.symbol_bisect import ASK_AGAIN_S
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
 from cryptoviz.clock import Clock
 from cryptoviz.errors import SettingsError
 from cryptoviz.records import FallbackReason, RawExchange, TickResult
 from cryptoviz.settings import ProviderSettings, load_settings
+from market.server import ReplayMarket
 from tests.helpers import free_port
 from tests.unit.actors.fakes import T0, FakeClock
 

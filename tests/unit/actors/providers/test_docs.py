@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from actors.market.server import MarketConfig, ReplayMarket
 from actors.providers.registry import build_provider, provider_class
 from cryptoviz.clock import SystemClock
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import load_settings
+from market.server import MarketConfig, ReplayMarket
 from tests.helpers import free_port
 
 PAGE = (Path(__file__).parents[4] / "docs" / "providers.md").read_text(encoding="utf-8")

@@ -14,14 +14,14 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 
-from actors.market.server import ReplayMarket
 from actors.providers.decode import decode_response
 from actors.providers.failures import bad_payload
+from actors.providers.hold_off import MinIntervalLimiter
 from actors.providers.http import MAX_RECORDED_BODY_BYTES, HttpFetcher, HttpLimits, HttpResponse, open_client
-from actors.providers.limiter import MinIntervalLimiter
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import BadPayload, CryptoVizError, ProviderRefused, ProviderUnavailable
 from cryptoviz.records import FallbackReason, RawExchange
+from market.server import ReplayMarket
 from tests.helpers import free_port
 
 CANARY = "canary-secret-5f2b"

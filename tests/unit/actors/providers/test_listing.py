@@ -12,15 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.market.server import ReplayMarket
 from actors.providers.base import BaseProvider
 from actors.providers.binance import parse_info
 from actors.providers.coinbase import parse_products
 from actors.providers.coingecko import parse_list
 from actors.providers.coinmarketcap import MAP_COINS, MAP_PAGES, CoinMarketCapProvider, parse_map
 from actors.providers.http import HttpResponse
-from actors.providers.idbook import IdBook
 from actors.providers.kraken import parse_pairs
+from actors.providers.listing_status import IdBook
 from actors.providers.pairs import Entry, match_ids
 from actors.providers.registry import build_provider
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
@@ -28,6 +27,7 @@ from cryptoviz.errors import BadPayload, ProviderRefused, ProviderUnavailable
 from cryptoviz.providers import IdFault, IdProblem
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import load_settings
+from market.server import ReplayMarket
 from tests.unit.actors.fakes import T0, FakeClock
 from tests.unit.actors.providers.json_values import JSON, STATUS
 

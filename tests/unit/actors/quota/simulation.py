@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from actors.quota.plan import Usage
 from actors.quota.planner import Turn, Turns
+from actors.quota.usage import Usage
 from cryptoviz.plans import Cost, Period, Plan
 
 DAY_MS = 86_400_000

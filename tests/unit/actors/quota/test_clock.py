@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from actors.quota.account import Account
 from actors.quota.meter import Meter
-from actors.quota.plan import Usage
 from actors.quota.store import FileStore, MemoryStore, decode_usage, encode_usage
+from actors.quota.usage import Usage
 from cryptoviz.plans import Cost, Period, Plan, period_bounds_ms
 from tests.unit.actors.fakes import FakeClock
 

@@ -10,8 +10,8 @@ import pytest
 from actors.providers.http import HttpResponse
 from actors.quota.account import Account, parse_coingecko_key, parse_coinmarketcap_key
 from actors.quota.meter import Meter
-from actors.quota.plan import Usage
 from actors.quota.store import FileStore, MemoryStore, decode_usage, encode_usage
+from actors.quota.usage import Usage
 from cryptoviz.errors import BadPayload, CryptoVizError
 from cryptoviz.plans import Cost, Period, Plan, cost_of, plan_of, plans_of
 from cryptoviz.settings import ProviderSettings, load_settings

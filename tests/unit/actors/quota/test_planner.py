@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from actors.quota.plan import Usage
 from actors.quota.planner import Turn, Turns, exhausted_at_ms, rate_now
+from actors.quota.usage import Usage
 from cryptoviz.plans import Cost, Period, Plan, nominal_rate, period_bounds_ms
 from tests.unit.actors.quota.simulation import overruns, simulate
 

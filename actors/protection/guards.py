@@ -1,0 +1,168 @@
+"""What stands between a provider and its calls, put together from the settings: limiter, meter, turns, hold-off and breaker."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from actors.protection.breaker import Breaker
+from actors.protection.rate_limiter import LIMIT_KEY, Bucket, Gate, LocalBucket, ProviderLimiter, SharedBucket, rates_of
+from actors.providers.base import BaseProvider
+from actors.providers.hold_off import HoldOff
+from actors.providers.http import HttpFetcher, HttpLimits, open_client
+from actors.providers.registry import min_interval_s, provider_class
+from actors.quota.account import ACCOUNTS
+from actors.quota.meter import Meter
+from actors.quota.planner import Turn, Turns, exhausted_at_ms
+from actors.quota.store import FileStore, RedisStore
+from cryptoviz.clock import Clock, steady_ms, utc_ms
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.log import get_logger
+from cryptoviz.plans import Period, cost_of, plan_of, plans_of
+from cryptoviz.providers import BreakerStatus, HoldStatus, QuotaStatus
+from cryptoviz.records import RawExchange
+from cryptoviz.settings import Settings
+
+__all__ = ["Guards", "MeteredTurns", "build_guards", "look_up_account"]
+
+WAIT_SHARE = 0.5
+"""Share of a tick that a call may wait for our own limit: past it the tick's other providers are the better answer."""
+_LOOK_UP_TIMEOUT_S = 10.0
+
+
+class MeteredTurns:
+    """`actors.scraping.poll_scheduler.TurnTaker` over the planner and the meter."""
+
+    def __init__(self, turns: Turns, meter: Meter) -> None:
+        self._turns = turns
+        self._meter = meter
+
+    @property
+    def rate(self) -> float:
+        """Share of the ticks, 0 to 1."""
+        return self._turns.rate
+
+    def take(self, tick_ts: int) -> Turn:
+        """See `TurnTaker`. A plan that the provider told of counts from the next tick on."""
+        if self._turns.plan != self._meter.plan:
+            self._turns.learn(self._meter.plan)
+        turn = self._turns.at(tick_ts, self._meter.usage)
+        if turn is Turn.DUE:
+            self._meter.took_turn(tick_ts)
+        return turn
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """Of one provider, for one event loop."""
+
+    limiter: ProviderLimiter
+    hold_off: HoldOff
+    breaker: Breaker
+    meter: Meter
+    turns: Turns
+    shared: tuple[SharedBucket | RedisStore, ...]
+
+    async def load(self) -> None:
+        """Take over what earlier incarnations left: waits, open breaker, use."""
+        self.hold_off.load()
+        self.breaker.load()
+        await self.meter.load()
+
+    def quotas(self, now_ms: int, tick_ms: int) -> tuple[QuotaStatus, ...]:
+        """Use of each limited period, for people."""
+        plan, usage, cost = self.meter.plan, self.meter.usage, self.turns.cost
+        return tuple(
+            QuotaStatus(
+                period.value,
+                limit,
+                usage.used(period),
+                max(0, limit - usage.used(period)),
+                self.meter.resets_ms(period),
+                exhausted_at_ms(plan, usage, cost, period, self.turns.rate, now_ms, tick_ms),
+            )
+            for period in Period
+            if (limit := plan.limit(period)) is not None
+        )
+
+    def hold(self, clock: Clock) -> HoldStatus | None:
+        """A wait that the provider imposed, for people."""
+        held = self.hold_off.active(steady_ms(clock))
+        return None if held is None else HoldStatus(held[0].value, clock.now_ms() + round(held[1] * 1000))
+
+    def breaker_status(self, clock: Clock) -> BreakerStatus:
+        """How the breaker stands, by the wall clock, for people."""
+        status = self.breaker.status()
+        probe_ms = None if status.probe_ms is None else utc_ms(clock, status.probe_ms)
+        return replace(status, since_ms=utc_ms(clock, status.since_ms) if status.since_ms else 0, probe_ms=probe_ms)
+
+    async def aclose(self) -> None:
+        """Close the connections to Redis."""
+        for one in self.shared:
+            await one.aclose()
+
+
+def build_guards(name: str, settings: Settings, clock: Clock) -> Guards:
+    """Guards of a provider, shared through files and Redis with everything else that asks it from this node. Opens no connection.
+
+    Raises:
+        SettingsError: no such provider.
+    """
+    own = settings.provider(name)
+    plan, cost = plan_of(name, own), cost_of(name, len(settings.assets))
+    hold_off = HoldOff(settings.run_dir / f"hold-off-{name}.json", clock)
+    account = _account_key(name, own.base_url, own.api_key.get_secret_value() if own.api_key else "")
+    usage_in_redis = RedisStore(settings.redis.url, account, clock)
+    meter = Meter(plan, (FileStore(settings.run_dir / f"quota-{name}.json"), usage_in_redis), clock)
+    shared: tuple[SharedBucket | RedisStore, ...] = (usage_in_redis,)
+    buckets: tuple[Bucket, ...] = ()
+    rates = rates_of(plan, min_interval_s(provider_class(name), own))
+    if rates:
+        bucket = SharedBucket(rates, settings.redis.url, f"{LIMIT_KEY}:{account}", clock)
+        buckets, shared = (bucket, LocalBucket(rates)), (usage_in_redis, bucket)
+    gate = Gate(buckets, cost.weight, plan.per_minute, WAIT_SHARE * settings.collect.tick_s)
+    breaker = Breaker(own.breaker, settings.run_dir / f"breaker-{name}.json", clock=clock)
+    plans = plans_of(settings)
+    plans[name] = (plan, cost)
+    turns = Turns(name, plans, settings.collect.tick_ms)
+    return Guards(ProviderLimiter(name, gate, hold_off, meter, clock), hold_off, breaker, meter, turns, shared)
+
+
+async def look_up_account(provider: BaseProvider, guards: Guards, settings: Settings, clock: Clock) -> bool:
+    """Ask a keyed plan for its limits and use. False when it has no such account, or did not tell: then the settings go on to count."""
+    call = ACCOUNTS.get(provider.name)
+    headers = provider.auth_headers()
+    if call is None or not headers:
+        return False
+    own = settings.provider(provider.name)
+    fetcher = HttpFetcher(
+        provider=provider.name,
+        client=open_client(provider.base_url, settings.network),
+        limits=HttpLimits(_LOOK_UP_TIMEOUT_S, own.max_body_bytes),
+        limiter=guards.limiter,
+        clock=clock,
+        recorder=_unrecorded,
+        secrets=own.secrets_sent(settings.network),
+    )
+    try:
+        account = await fetcher.get(f"{provider.base_url}{call.path}", {}, headers, call.parse)
+    except CryptoVizError as error:
+        get_logger("quota").warning("account_not_told", provider=provider.name, reason=error.message)
+        return False
+    finally:
+        await fetcher.aclose()
+    await guards.meter.learn(account)
+    plan = guards.meter.plan
+    get_logger("quota").info("account", provider=provider.name, per_month=plan.per_month, used=guards.meter.usage.month_used)
+    return True
+
+
+def _unrecorded(exchange: RawExchange) -> None:
+    """An account is no market data: it stays out of the raw topic."""
+
+
+def _account_key(name: str, base_url: str, secret: str) -> str:
+    """Names whom the provider counts: its host and our key, or our address. The key itself does not show."""
+    if not base_url and not secret:
+        return name
+    return f"{name}:{hashlib.blake2b(f'{base_url}|{secret}'.encode(), digest_size=6).hexdigest()}"

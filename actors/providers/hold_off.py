@@ -1,0 +1,91 @@
+"""Pacing of calls to one provider, and waits that it imposed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+
+from actors.persisted_time import kept_at, shift_since
+from cryptoviz.clock import Clock, SystemClock
+from cryptoviz.records import FallbackReason
+
+__all__ = ["HoldOff", "Limiter", "MinIntervalLimiter"]
+
+
+class Limiter(Protocol):
+    """Lets a call go when the provider's limits allow it."""
+
+    async def acquire(self) -> None:
+        """Return when the next call may start. Raises ProviderUnavailable when it may not for too long a time."""
+        ...
+
+    def observe(self, status: int, headers: Mapping[str, str]) -> None:
+        """Learn from a response's status and headers (names in any case)."""
+        ...
+
+
+class MinIntervalLimiter:
+    """At least `min_interval_s` from the start of one call to the next, in this process."""
+
+    def __init__(self, min_interval_s: float, clock: Clock) -> None:
+        self._interval_s = min_interval_s
+        self._clock = clock
+        self._next_s = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def acquire(self) -> None:
+        """Return when the next call may start; callers go in their order."""
+        async with self._lock:
+            wait_s = self._next_s - self._clock.monotonic_s()
+            if wait_s > 0:
+                await self._clock.sleep(wait_s)
+            self._next_s = self._clock.monotonic_s() + self._interval_s
+
+    def observe(self, status: int, headers: Mapping[str, str]) -> None:
+        """Nothing: it only counts time."""
+
+
+class HoldOff:
+    """Until when a provider asked to be left alone, and why. Kept in a small file, so that a restarted scraper does not forget a ban.
+
+    Times are ms of the monotonic clock: a step of the wall clock ends no wait and lengthens none.
+    """
+
+    def __init__(self, path: Path | None = None, clock: Clock | None = None) -> None:
+        self._path = path
+        self._clock = clock or SystemClock()
+        self._until_ms: int | None = None
+        self._reason = FallbackReason.RATE_LIMITED
+
+    def load(self) -> None:
+        """Take over what an earlier incarnation left. An unreadable file means no wait."""
+        if self._path is None:
+            return
+        try:
+            data = orjson.loads(self._path.read_bytes())
+            self._reason = FallbackReason(data["reason"])
+            self._until_ms = int(data["until_ms"]) + shift_since(self._clock, data)
+        except (OSError, ValueError, OverflowError, KeyError, TypeError):
+            self._until_ms = None
+
+    def impose(self, reason: FallbackReason, wait_s: float, now_ms: int) -> None:
+        """No call for `wait_s` from now, which is finite and not negative (`bounded_wait_s`)."""
+        self._until_ms, self._reason = now_ms + round(wait_s * 1000), reason
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_bytes(orjson.dumps({"until_ms": self._until_ms, "reason": reason} | kept_at(self._clock, now_ms)))
+
+    def lift(self) -> None:
+        """Calls may go again: the operator says so."""
+        self._until_ms = None
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def active(self, now_ms: int) -> tuple[FallbackReason, float] | None:
+        """The reason and the seconds left; None when calls may go."""
+        left_ms = 0 if self._until_ms is None else self._until_ms - now_ms
+        return (self._reason, left_ms / 1000) if left_ms > 0 else None

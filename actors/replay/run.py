@@ -1,0 +1,196 @@
+"""Replay: the recorded exchanges of a span through the providers' parsers and the collector of now, and the rows against those of the lake.
+
+Reads the lake only. The span is read in windows, so that it may be long; a tick is never split between two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from actors.collecting.tick_recorder import RECORDER, TICK, RecordedRules, RecordedTick, rules_from, tick_from
+from actors.replay.recorded_fetcher import RecordedExchange
+from actors.replay.row_diff import COLUMNS, Comparison, unified_row
+from actors.replay.tick import Replayer
+from cryptoviz.errors import RecordError
+from cryptoviz.lake.schema import PRICES
+from cryptoviz.records import Kind, UnifiedRecord
+
+__all__ = ["WINDOW", "LakeRows", "Replay", "RowsFile"]
+
+WINDOW = timedelta(minutes=5)
+"""Six providers' bodies of 17 coins every 2 s: some 60 MB."""
+_RAW_COLUMNS = (
+    "fetch_id", "provider", "endpoint", "tick_ts", "finished_ts", "status", "outcome", "error", "rate_limit_headers", "body", "kafka_offset",
+)  # fmt: skip
+_RULES_SQL = """
+SELECT fetch_id, endpoint, body FROM raw
+WHERE year = {day.year} AND month = {day.month} AND day = {day.day} AND provider = '{provider}' AND endpoint <> '{tick}'
+"""
+
+
+class LakeRows(Protocol):
+    """What a replay asks of `cryptoviz.lake.reader.Lake`."""
+
+    def raw(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> Any:
+        """Raw rows of [start, end) as an Arrow table."""
+        ...
+
+    def prices(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> Any:
+        """Unified records of [start, end) as an Arrow table by tick and asset."""
+        ...
+
+    def query(self, sql: str) -> Any:
+        """The result of a SELECT as an Arrow table."""
+        ...
+
+
+@dataclass(slots=True)
+class _Tick:
+    """What the lake has of one tick."""
+
+    body: str | None
+    rows: list[dict[str, Any]]
+
+
+class Replay:
+    """Ticks from `start` (inclusive) to `end` (exclusive), window by window: iterate over `windows`, call `window` for each."""
+
+    def __init__(self, lake: LakeRows, start: datetime, end: datetime, out: RowsFile | None = None) -> None:
+        self._lake = lake
+        self._start, self._end = start.astimezone(UTC), end.astimezone(UTC)
+        self._out = out
+        self._replayer = Replayer()
+        self._rules: dict[str, RecordedRules] = {}
+        self._rules_day: date | None = None
+        self.comparison = Comparison()
+
+    @property
+    def windows(self) -> list[tuple[datetime, datetime]]:
+        """The spans to read one after the other; none crosses midnight (UTC)."""
+        return list(_windows(self._start, self._end))
+
+    async def window(self, start: datetime, end: datetime) -> None:
+        """Make the ticks of one window again and compare them.
+
+        Raises:
+            EngineUnavailable: the object store does not answer.
+        """
+        ticks, exchanges = await asyncio.to_thread(self._read, start, end)
+        for tick_ts in sorted(ticks):
+            # A poll from a recording never waits: let others have their turn.
+            await asyncio.sleep(0)
+            # Exchanges alone are no tick: a backfill's, or of a tick that was dropped, of which the ledger of gaps tells.
+            if ticks[tick_ts].body is not None or ticks[tick_ts].rows:
+                await self._tick(tick_ts, ticks[tick_ts], exchanges)
+
+    def _read(self, start: datetime, end: datetime) -> tuple[dict[int, _Tick], dict[str, RecordedExchange]]:
+        ticks, exchanges = _recorded(self._lake.raw(start=start, end=end, columns=_RAW_COLUMNS).to_pylist())
+        for row in _rows(self._lake.prices(start=start, end=end, columns=COLUMNS)):
+            ticks.setdefault(row["tick_ts"], _Tick(None, [])).rows.append(row)
+        return ticks, exchanges
+
+    async def _tick(self, tick_ts: int, found: _Tick, exchanges: Mapping[str, RecordedExchange]) -> None:
+        try:
+            tick = _tick_of(tick_ts, found)
+            rules = self._rules.get(tick.rules_id)
+            if rules is None:
+                rules = await asyncio.to_thread(self._rules_of, tick)
+            records = await self._replayer.records(tick, rules, exchanges)
+        except RecordError as error:
+            self.comparison.not_replayed(tick_ts, len(found.rows), str(error.details.get("reason", "unreadable")), error.message)
+            return
+        states = self.comparison.tick(found.rows, records)
+        if self._out is not None:
+            self._out.write(records, states)
+
+    def _rules_of(self, tick: RecordedTick) -> RecordedRules:
+        day = _moment(tick.closed.tick_ts).date()
+        if self._rules_day != day:
+            self._rules_day = day
+            rows = self._lake.query(_RULES_SQL.format(provider=RECORDER, tick=TICK, day=day))
+            self._rules |= rules_from(rows.to_pylist())
+        found = self._rules.get(tick.rules_id)
+        if found is None:
+            raise RecordError(f"the rules {tick.rules_id} of the tick are not in the recording of {day}", reason="rules")
+        return found
+
+
+class RowsFile:
+    """Replayed rows in a Parquet file: the columns of the prices table and `replay` (`equal`, `different`, `extra`). Close it."""
+
+    def __init__(self, path: Path) -> None:
+        self._schema = pa.schema([*(PRICES.field(name) for name in COLUMNS), pa.field("replay", pa.string(), nullable=False)])
+        self._writer = pq.ParquetWriter(path, self._schema, compression="snappy")
+
+    def write(self, records: Sequence[UnifiedRecord], states: Sequence[str]) -> None:
+        """One tick."""
+        rows = [unified_row(record) | {"replay": state} for record, state in zip(records, states, strict=True)]
+        columns = {column.name: [_arrow(row[column.name], column.type) for row in rows] for column in self._schema}
+        self._writer.write_table(pa.table(columns, schema=self._schema))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
+
+
+def _arrow(value: Any, kind: pa.DataType) -> Any:
+    return value * 1000 if value is not None and pa.types.is_timestamp(kind) else value
+
+
+def _windows(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    while start < end:
+        midnight = start.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        stop = min(start + WINDOW, midnight, end)
+        yield start, stop
+        start = stop
+
+
+def _recorded(rows: list[dict[str, Any]]) -> tuple[dict[int, _Tick], dict[str, RecordedExchange]]:
+    """Ticks by their time, exchanges by their ids. Of a tick recorded twice the later record counts: an earlier one had no rows."""
+    ticks: dict[int, _Tick] = {}
+    exchanges: dict[str, RecordedExchange] = {}
+    for row in sorted(rows, key=lambda row: row["kafka_offset"]):
+        tick_ts = _ms(row["tick_ts"])
+        tick = ticks.setdefault(tick_ts, _Tick(None, []))
+        if row["provider"] != RECORDER:
+            headers = orjson.loads(row["rate_limit_headers"] or "{}")
+            exchanges[row["fetch_id"]] = RecordedExchange(
+                row["fetch_id"], row["endpoint"], _ms(row["finished_ts"]), row["status"], row["outcome"], row["error"], headers, row["body"]
+            )  # fmt: skip
+        elif row["endpoint"] == TICK:
+            tick.body = row["body"] or ""
+    return ticks, exchanges
+
+
+def _rows(prices: pa.Table) -> Iterator[dict[str, Any]]:
+    live = prices.filter(pc.equal(prices.column("kind"), Kind.LIVE.value))
+    for row in live.to_pylist():
+        yield {name: _ms(value) if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def _tick_of(tick_ts: int, found: _Tick) -> RecordedTick:
+    if found.body is None:
+        raise RecordError("the collector did not record it: it was not published, or by a version before recordings", reason="unrecorded")
+    return tick_from(tick_ts, found.body)
+
+
+def _ms(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MS
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)

@@ -1,0 +1,169 @@
+"""Our ids held against what the provider lists: once a day and start, behind the first good poll, through the limits that everything shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import orjson
+
+from actors.protection.guards import Guards
+from actors.providers.base import BaseProvider
+from actors.providers.failures import bounded_wait_s
+from actors.providers.http import HttpFetcher, HttpLimits, HttpResponse, open_client
+from cryptoviz.assets import Asset
+from cryptoviz.clock import Clock, steady_ms
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.log import get_logger
+from cryptoviz.masking import mask_urls
+from cryptoviz.providers import IdsStatus
+from cryptoviz.records import FallbackReason, RawExchange
+from cryptoviz.settings import NetworkSettings, ProviderSettings
+
+__all__ = ["CHECK_EVERY_S", "FIRST_RETRY_S", "IdCheck"]
+
+T = TypeVar("T")
+
+CHECK_EVERY_S = 86_400.0
+"""Listings and delistings are announced days ahead; a restart within this time does not ask again."""
+FIRST_RETRY_S = 600.0
+"""After a list that could not be had; doubles up to `quota.look_up_s`, because at CoinGecko failed calls count, too."""
+LONGEST_TURN_S = 60.0
+"""A list can wait a minute for its turn at our own limit, when polls go first."""
+LIST_TIMEOUT_S = 30.0
+"""Nobody waits for a list of some MB; slower than this, the provider's answers have to do."""
+
+
+class IdCheck:
+    """Of one provider, for one event loop. What it finds goes into the provider's `ids`.
+
+    Args:
+        path: keeps the list's word on our ids across restarts.
+        network: the way out; direct without it.
+    """
+
+    def __init__(
+        self,
+        provider: BaseProvider,
+        assets: Sequence[Asset],
+        guards: Guards,
+        settings: ProviderSettings,
+        clock: Clock,
+        path: Path,
+        network: NetworkSettings | None = None,
+    ) -> None:
+        self._provider = provider
+        self._ids = provider.ids_of([asset for asset in assets if provider.id_of(asset) is not None])
+        self._guards = guards
+        self._settings = settings
+        self._clock = clock
+        self._path = path
+        self._network = network or NetworkSettings()
+        self._log = get_logger(f"scraper/{provider.name}")
+        self._polled = asyncio.Event()
+        self._checked_ms: int | None = None
+        self._note = ""
+        self._told = ""
+        self._failures = 0
+
+    @property
+    def status(self) -> IdsStatus:
+        """What is known now."""
+        return IdsStatus(self._checked_ms, self._note, self._provider.ids.problems)
+
+    def polled(self) -> None:
+        """A poll was good: the provider is there, and the first tick has what it needs."""
+        self._polled.set()
+
+    async def run(self) -> None:
+        """Check and check again until cancelled; ends when the provider has no list."""
+        wait_s: float | None = self._restore()
+        while wait_s is not None:
+            self._tell()
+            if self._note or self._provider.ids.problems:
+                wait_s = min(wait_s, self._settings.quota.look_up_s)
+            await self._clock.sleep(wait_s)
+            await self._polled.wait()
+            wait_s = await self._look_up()
+
+    async def _look_up(self) -> float | None:
+        """Read the list. The seconds until it is to be read again; None when there is none."""
+        provider, own = self._provider, self._settings
+        fetcher = HttpFetcher(
+            provider=provider.name,
+            client=open_client(provider.base_url, self._network),
+            limits=HttpLimits(LIST_TIMEOUT_S, own.max_body_bytes),
+            limiter=self._guards.limiter.weighing(provider.listing_weight, LONGEST_TURN_S),
+            clock=self._clock,
+            recorder=_unrecorded,
+            secrets=own.secrets_sent(self._network),
+            status_reasons=provider.status_reasons,
+        )
+
+        async def ask(path: str, params: Mapping[str, str], parse: Callable[[HttpResponse], T]) -> T:
+            return await fetcher.get(f"{provider.base_url}{path}", params, provider.auth_headers(), parse)
+
+        try:
+            found = await provider.listed(tuple(self._ids), ask)
+        except CryptoVizError as error:
+            return self._failed(error, sent=bool(fetcher.calls and fetcher.calls[-1].fetch_id))
+        finally:
+            await fetcher.aclose()
+        if found is None:
+            return None
+        states = {provider_id: found.get(provider_id) for provider_id in self._ids}
+        self._take(states, self._clock.now_ms())
+        self._keep(states)
+        return CHECK_EVERY_S
+
+    def _failed(self, error: CryptoVizError, *, sent: bool) -> float:
+        """The provider's refusal binds everything that asks it; one for the key or plan may be the list's alone, polls find out for themselves."""
+        reason, asked_s, own = error.details.get("reason"), error.details.get("retry_after_s"), self._settings
+        if sent and reason in (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA):
+            longest_s = own.quota.max_wait_s if reason is FallbackReason.QUOTA else own.max_wait_s
+            self._guards.hold_off.impose(reason, bounded_wait_s(asked_s, own.rate_limit_wait_s, longest_s), steady_ms(self._clock))
+        self._note = error.message
+        self._log.warning("list_of_ids_not_had", provider=self._provider.name, reason=error.message)
+        self._failures += 1
+        return min(CHECK_EVERY_S, FIRST_RETRY_S * (1 << min(self._failures - 1, 16)))
+
+    def _take(self, states: Mapping[str, str | None], checked_ms: int) -> None:
+        self._checked_ms, self._note, self._failures = checked_ms, "", 0
+        self._provider.ids.listed(self._ids, states)
+
+    def _tell(self) -> None:
+        text = self.status.text(self._provider.name)
+        if text != self._told:
+            self._told = text
+            self._log.warning("ids_without_a_price", provider=self._provider.name, ids=text or "none any more")
+
+    def _restore(self) -> float:
+        """Take over what a list said within the last day of all ids of now; the seconds until it is to be read again."""
+        try:
+            kept = orjson.loads(self._path.read_bytes())
+            states, checked_ms = {str(name): state for name, state in kept["ids"].items()}, int(kept["checked_ms"])
+            same = kept["base_url"] == mask_urls(self._provider.base_url) and states.keys() >= self._ids.keys()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return 0.0
+        left_s = CHECK_EVERY_S - (self._clock.now_ms() - checked_ms) / 1000
+        if not same or not 0 < left_s <= CHECK_EVERY_S:
+            return 0.0
+        self._take({name: states[name] for name in self._ids}, checked_ms)
+        return left_s
+
+    def _keep(self, states: Mapping[str, str | None]) -> None:
+        """A hundred bytes a coin at most: not worth a thread."""
+        scratch = self._path.with_suffix(".tmp")
+        kept = {"base_url": mask_urls(self._provider.base_url), "checked_ms": self._checked_ms, "ids": states}
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            scratch.write_bytes(orjson.dumps(kept))
+            scratch.replace(self._path)
+        except OSError as error:
+            self._log.warning("list_of_ids_not_kept", path=str(self._path), error=error.strerror)
+
+
+def _unrecorded(exchange: RawExchange) -> None:
+    """A list is no market data: it stays out of the raw topic."""

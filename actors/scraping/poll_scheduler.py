@@ -1,0 +1,281 @@
+"""The scraper's work apart from Ray: one poll on each tick, never two at once, with the waits that the provider imposes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from actors.protection.breaker import Breaker
+from actors.providers.base import PollFailure
+from actors.providers.failures import bounded_wait_s
+from actors.providers.hold_off import HoldOff
+from actors.quota.planner import Turn
+from actors.taken import LEAP_MS, TakenTicks
+from cryptoviz.assets import Asset
+from cryptoviz.clock import Clock, second_text, steady_at, steady_ms, tick_of, utc_ms
+from cryptoviz.log import get_logger
+from cryptoviz.providers import BreakerState
+from cryptoviz.records import FallbackReason, TickResult
+
+__all__ = ["FRESH_TICKS", "PollLoop", "PollRules", "PollStats", "Pollable", "TurnTaker"]
+
+BUDGET_SHARE = 0.85
+"""Share of a tick that its poll may take with its retry: less than the collector's deadline of 0.9."""
+CATCH_UP_SHARE = 0.5
+"""A loop that starts in the first half of a tick still polls for it; later the collector might have closed it."""
+SET_BACK_TICKS = 2
+"""A next tick further ahead means that the clock was set back: those between are taken, and are not taken twice."""
+FRESH_TICKS = 3
+"""Data older than this many ticks is not fresh (DESIGN 7)."""
+MIN_RATE = 1e-5
+"""Minimum poll rate, so that an exhausted quota never triggers a restart."""
+_HELD_REASONS = (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH)
+"""After these the provider is left alone for a while: asking again costs quota and may lengthen a ban."""
+
+
+class Pollable(Protocol):
+    """What the loop needs of a provider."""
+
+    name: ClassVar[str]
+    last_failure: PollFailure | None
+
+    async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
+        """One tick's result; never raises."""
+        ...
+
+
+class TurnTaker(Protocol):
+    """Says on which ticks the provider is asked."""
+
+    @property
+    def rate(self) -> float:
+        """Share of the ticks, 0 to 1."""
+        ...
+
+    def take(self, tick_ts: int) -> Turn:
+        """What this tick is for the provider. Asked once for each tick, in order."""
+        ...
+
+
+class _EveryTick:
+    """No plan to keep to."""
+
+    rate = 1.0
+
+    def take(self, tick_ts: int) -> Turn:
+        """Always due."""
+        del tick_ts
+        return Turn.DUE
+
+
+@dataclass(frozen=True, slots=True)
+class PollRules:
+    """Times of the loop.
+
+    Attributes:
+        default_wait_s: for refusals that name no wait.
+        max_wait_s: bounds the waits that a provider imposes.
+        max_quota_wait_s: bounds the wait for a plan that is used up; None: `max_wait_s`.
+    """
+
+    tick_ms: int
+    default_wait_s: float
+    max_wait_s: float
+    max_quota_wait_s: float | None = None
+
+
+@dataclass(slots=True)
+class PollStats:
+    """What the probe tells. Times are ms of the monotonic clock."""
+
+    polls_total: int = 0
+    failures_total: int = 0
+    consecutive_failures: int = 0
+    missed_ticks_total: int = 0
+    held_ticks_total: int = 0
+    broken_ticks_total: int = 0
+    idle_ticks_total: int = 0
+    latency_ms: float = 0.0
+    started_ms: int = 0
+    last_poll_ms: int | None = None
+    last_good_poll_ms: int | None = None
+    message: str = ""
+    last_error: str = ""
+    last_error_ms: int | None = None
+
+
+class PollLoop:
+    """Polls `provider` on each tick that is its turn and hands the result to `deliver`, which must not block."""
+
+    def __init__(
+        self,
+        provider: Pollable,
+        assets: Sequence[Asset],
+        rules: PollRules,
+        hold_off: HoldOff,
+        clock: Clock,
+        deliver: Callable[[TickResult], None],
+        breaker: Breaker | None = None,
+        turns: TurnTaker | None = None,
+    ) -> None:
+        self._provider = provider
+        self._assets = assets
+        self._rules = rules
+        self._hold_off = hold_off
+        self._clock = clock
+        self._deliver = deliver
+        self._breaker = breaker
+        self._turns = turns or _EveryTick()
+        self._exhausted = False
+        self._next_tick = 0
+        self._taken = TakenTicks()
+        self._log = get_logger(f"scraper/{provider.name}")
+        self.stats = PollStats()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        interval = self._rules.tick_ms
+        now = self._clock.now_ms()
+        self.stats.started_ms = steady_ms(self._clock)
+        tick_ts = tick_of(now, interval)
+        if now - tick_ts > CATCH_UP_SHARE * interval:
+            tick_ts += interval
+        self._taken = TakenTicks.since(tick_ts, interval)
+        while True:
+            self._next_tick = tick_ts
+            tick_ts = await self._next_due()
+            self._taken = self._taken.taking(tick_ts)
+            await self.poll_once(tick_ts)
+            following = max(tick_ts + interval, tick_of(self._clock.now_ms(), interval))
+            self.stats.missed_ticks_total += (following - tick_ts) // interval - 1
+            tick_ts = following
+
+    async def poll_once(self, tick_ts: int) -> TickResult:
+        """One tick: a poll, or the reason for not asking."""
+        now, started_ms = self._clock.now_ms(), steady_ms(self._clock)
+        result = self._kept_back(tick_ts, now, started_ms)
+        if result is None:
+            # A loop that is late in the tick has less time left for it.
+            budget_s = (BUDGET_SHARE * self._rules.tick_ms - max(0, now - tick_ts)) / 1000
+            try:
+                result = await self._provider.poll(tick_ts, self._assets, max(0.05, budget_s))
+            finally:
+                if result is None and self._breaker is not None:
+                    self._breaker.abandoned(steady_ms(self._clock))
+            self._count(result, started_ms)
+        if result.due:
+            self._tell(result)
+        self._deliver(result)
+        return result
+
+    def fresh(self, now_ms: int) -> bool:
+        """A good poll within the time of three turns, or a start that is not older. Not when the clock was set back behind ticks already taken."""
+        if self._set_back(now_ms):
+            return False
+        since_ms = self.stats.started_ms if self.stats.last_good_poll_ms is None else self.stats.last_good_poll_ms
+        return steady_at(self._clock, now_ms) - since_ms <= FRESH_TICKS * self._rules.tick_ms / min(1.0, max(self._turns.rate, MIN_RATE))
+
+    def healthy(self, now_ms: int) -> bool:
+        """Fresh, or nothing is asked on purpose: a new scraper would not ask either."""
+        return self.fresh(now_ms) or bool(self.waits(now_ms))
+
+    def waits(self, now_ms: int) -> str:
+        """Why the provider is not asked now, and until when, for a person. Empty when it is."""
+        name = self._provider.name
+        if self._set_back(now_ms):
+            return f"the clock was set back: ticks before {second_text(self._next_tick)} are taken already"
+        held = self._hold_off.active(steady_at(self._clock, now_ms))
+        if held is not None:
+            return f"{name} asked to wait ({held[0].value}) until {second_text(now_ms + round(held[1] * 1000))}"
+        if self._exhausted:
+            return f"{name}: the plan's calls are used up"
+        status = self._breaker.status() if self._breaker is not None else None
+        if status is None or status.state is BreakerState.CLOSED:
+            return ""
+        until = f", next try at {second_text(utc_ms(self._clock, status.probe_ms))}" if status.probe_ms is not None else " until it is reset"
+        return f"{name}: the breaker is open{until}: {status.reason}"
+
+    def _set_back(self, now_ms: int) -> bool:
+        return self._next_tick - now_ms > SET_BACK_TICKS * self._rules.tick_ms
+
+    def _kept_back(self, tick_ts: int, now: int, steady: int) -> TickResult | None:
+        """The result of a tick on which the provider is not asked; None when it is."""
+        name, breaker = self._provider.name, self._breaker
+        turn = self._turns.take(tick_ts)
+        self._exhausted = turn is Turn.EXHAUSTED
+        if turn is Turn.NOT_DUE:
+            self.stats.idle_ticks_total += 1
+            return TickResult(name, tick_ts, "", 1, now, due=False)
+        if turn is Turn.EXHAUSTED:
+            self.stats.held_ticks_total += 1
+            return TickResult(name, tick_ts, "", 1, now, failure=FallbackReason.QUOTA, message=f"{name}: the plan's calls are used up")
+        held = self._hold_off.active(steady)
+        if held is not None:
+            return self._held_result(tick_ts, *held)
+        if breaker is not None and not breaker.allows(steady):
+            self.stats.broken_ticks_total += 1
+            text = f"{name}: the breaker is open: {breaker.status().reason}"
+            return TickResult(name, tick_ts, "", 1, now, failure=FallbackReason.BREAKER_OPEN, message=text)
+        return None
+
+    def _held_result(self, tick_ts: int, reason: FallbackReason, left_s: float) -> TickResult:
+        self.stats.held_ticks_total += 1
+        text = f"{self._provider.name} asked to wait ({reason.value}); next call in {left_s:.0f} s"
+        return TickResult(self._provider.name, tick_ts, "", 1, self._clock.now_ms(), failure=reason, message=text)
+
+    def _count(self, result: TickResult, started_ms: int) -> None:
+        stats, now = self.stats, steady_ms(self._clock)
+        stats.polls_total += 1
+        stats.last_poll_ms, stats.latency_ms = now, float(now - started_ms)
+        failed = self._provider.last_failure
+        good = result.failure is None and bool(result.observations)
+        self._tell_breaker(result, now, good=good)
+        if not good:
+            stats.last_error, stats.last_error_ms = result.message or "no coin had a price", now
+        if result.failure in _HELD_REASONS:
+            asked = failed.retry_after_s if failed is not None else None
+            wait_s = bounded_wait_s(asked, self._rules.default_wait_s, self._longest_wait_s(result.failure))
+            self._hold_off.impose(result.failure, wait_s, now)
+            self._log.warning("provider_asks_to_wait", provider=result.provider, reason=result.failure.value, wait_s=wait_s)
+        if good:
+            stats.last_good_poll_ms = now
+
+    def _tell_breaker(self, result: TickResult, now: int, *, good: bool) -> None:
+        if self._breaker is None:
+            return
+        if good:
+            self._breaker.good(now)
+        else:
+            self._breaker.failed(result.failure or FallbackReason.MISSING_ASSET, now)
+
+    def _longest_wait_s(self, reason: FallbackReason) -> float:
+        rules = self._rules
+        return rules.max_wait_s if reason is not FallbackReason.QUOTA or rules.max_quota_wait_s is None else rules.max_quota_wait_s
+
+    def _tell(self, result: TickResult) -> None:
+        """Logs the first failure of a row and the recovery, not each tick."""
+        stats = self.stats
+        good = result.failure is None and bool(result.observations)
+        if good:
+            if stats.consecutive_failures:
+                self._log.info("provider_recovered", provider=result.provider, after_ticks=stats.consecutive_failures)
+            stats.consecutive_failures, stats.message = 0, ""
+            return
+        stats.failures_total += 1
+        stats.message = result.message or "no coin had a price"
+        if not stats.consecutive_failures:
+            self._log.warning("provider_failed", provider=result.provider, reason=result.failure and result.failure.value, message=stats.message)
+        stats.consecutive_failures += 1
+
+    async def _next_due(self) -> int:
+        """Sleeps until a tick is due; which one."""
+        # The wall clock decides, also when it is set while we sleep: no sleep is longer than a tick.
+        while (left_ms := self._next_tick - self._clock.now_ms()) > 0:
+            following = tick_of(self._clock.now_ms(), self._rules.tick_ms) + self._rules.tick_ms
+            if self._next_tick - following > LEAP_MS and not self._taken.has(following):
+                # The clock was far ahead for a while.
+                self._next_tick = following
+                continue
+            await self._clock.sleep(min(left_ms, self._rules.tick_ms) / 1000)
+        return self._next_tick

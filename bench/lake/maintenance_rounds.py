@@ -1,0 +1,46 @@
+"""A round of maintenance in a fresh process, as the component runs it, at a moment of the benchmark's choosing."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+from cryptoviz.settings import Settings
+from spark_jobs.maintenance.result import RoundResult
+from spark_jobs.maintenance.round import run_round
+from spark_jobs.maintenance.steps import STEPS, RoundContext
+
+__all__ = ["later", "tend", "tend_until_done"]
+
+_MOST_ROUNDS = 60
+# A benchmark's clock jumps: to look for missing ticks or make candles of the time between says nothing.
+_TIDYING = frozenset({"sweep", "compact", "mark", "log"})
+
+
+def tend(settings: Settings, now: datetime) -> RoundResult:
+    """One round of the steps that tidy the files. `now` is what it takes for the wall clock."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_round, settings, now).result()
+
+
+def tend_until_done(settings: Settings, now: datetime) -> list[RoundResult]:
+    """Rounds until one has nothing left to merge. Raises SystemExit when a round fails."""
+    done: list[RoundResult] = []
+    while len(done) < _MOST_ROUNDS:
+        done.append(tend(settings, now))
+        if done[-1].failures:
+            raise SystemExit(f"maintenance failed: {'; '.join(done[-1].failures)}")
+        if not done[-1].figures.get("merges"):
+            break
+    return done
+
+
+def later() -> datetime:
+    """A moment at which all days of the benchmark are closed and quiet."""
+    return datetime.now(UTC) + timedelta(days=2)
+
+
+def _round(settings: Settings, now: datetime) -> RoundResult:
+    steps = [step for step in STEPS if step.name in _TIDYING]
+    return run_round(RoundContext(settings, settings.home / "maintenance-scratch", now=lambda: now), steps)

@@ -1,0 +1,87 @@
+"""The kinds of operations: what does the work, what must be up for it, and which arguments cannot be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from control.reconcile.ray_runtime import import_class
+from cryptoviz.assets import resolve_assets
+from cryptoviz.errors import UnknownAsset
+from cryptoviz.operations import Arguments, BackfillArguments, MaintenanceArguments, Operation, OperationKind
+from cryptoviz.settings import Settings
+from spark_jobs.maintenance.result import MAINTAINED
+
+__all__ = ["HISTORY_PROVIDERS", "KINDS", "OperationSpec", "invalid_arguments", "make_operation"]
+
+HISTORY_PROVIDERS = ("binance", "kraken", "coingecko")
+"""Those of `actors.backfill.sources` (a test compares), named here so that the controller need not load what asks them."""
+_EARLIEST_MS = 1_230_768_000_000
+"""2009-01-01: before it there is no price, and `tick_ts` of the lake begins there."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationSpec:
+    """One kind.
+
+    Attributes:
+        work: `module:Class` of its `cryptoviz.operations.Operation`, imported only where it runs.
+        needs: components that must be up when it begins.
+    """
+
+    work: str
+    needs: tuple[str, ...] = ()
+
+
+KINDS: dict[OperationKind, OperationSpec] = {
+    OperationKind.BACKFILL: OperationSpec("actors.backfill.operation:Backfill", needs=("kafka", "object-store")),
+    OperationKind.REPLAY: OperationSpec("actors.replay.operation:ReplayOperation", needs=("object-store",)),
+    OperationKind.MAINTENANCE: OperationSpec("spark_jobs.maintenance.actor:MaintenanceOperation", needs=("object-store",)),
+    OperationKind.REPLAY_DEAD_LETTERS: OperationSpec("control.operations.dead_letter_replay:ReplayDeadLetters", needs=("kafka", "object-store")),
+}
+
+
+def make_operation(settings: Settings, operation_id: str, arguments: Arguments) -> Operation:
+    """The work of `arguments`. Raises TerminalError when its module is not installed."""
+    work: Any = import_class(KINDS[arguments.kind].work)
+    made: Operation = work(settings, operation_id, arguments)
+    return made
+
+
+def invalid_arguments(arguments: Arguments, settings: Settings, now_ms: int) -> Iterator[tuple[str, str]]:
+    """What cannot be meant, as pairs of field and description; nothing for arguments that can run."""
+    prefix = str(arguments.kind)
+    for field, text in (*_range(arguments, now_ms), *_names(arguments, settings)):
+        yield f"arguments.{prefix}.{field}", text
+
+
+def _range(arguments: Arguments, now_ms: int) -> Iterator[tuple[str, str]]:
+    if isinstance(arguments, MaintenanceArguments):
+        return
+    start_ms, end_ms = arguments.start_ms, arguments.end_ms
+    if start_ms is not None and start_ms < _EARLIEST_MS:
+        yield "start", "is before 2009-01-01"
+    if start_ms is not None and start_ms > now_ms:
+        yield "start", "is in the future"
+    if end_ms is not None and end_ms > now_ms:
+        yield "end", "is in the future: nothing is known of it yet"
+    if start_ms is not None and end_ms is not None and start_ms >= end_ms:
+        yield "end", "is not after start"
+
+
+def _names(arguments: Arguments, settings: Settings) -> Iterator[tuple[str, str]]:
+    if isinstance(arguments, MaintenanceArguments):
+        for unknown_table in sorted(set(arguments.tables) - set(MAINTAINED)):
+            yield "tables", f"has {unknown_table[:64]!r}; there are: {', '.join(MAINTAINED)}"
+    if not isinstance(arguments, BackfillArguments):
+        return
+    try:
+        resolve_assets(arguments.assets, settings.extra_assets)
+    except UnknownAsset as unknown:
+        yield "assets", unknown.message
+    if arguments.provider is not None and arguments.provider not in HISTORY_PROVIDERS:
+        yield (
+            "provider",
+            f"is {arguments.provider[:64]!r}, which keeps no history that a backfill can read; there are: {', '.join(HISTORY_PROVIDERS)}",
+        )

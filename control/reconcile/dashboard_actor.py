@@ -1,0 +1,117 @@
+"""The Ray actor around the dashboard's process, which dies with it, whatever ends that."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from ipaddress import ip_address
+
+import httpx
+
+from cryptoviz.components import Probe
+from cryptoviz.engines.process import ChildProcess
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.heartbeat import HEARTBEAT_FILE, seconds_since_beat
+from cryptoviz.log import get_logger, log_path, log_to_file
+from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
+
+__all__ = ["DashboardHost"]
+
+_COMMAND = (sys.executable, "-m", "dashboard")
+_POLL_S = 0.2
+_PROBE_TIMEOUT_S = 1.5
+_STOP_GRACE_S = 8.0
+_DEAD_S = 15.0
+"""A page takes a second or two to build on a busy machine, and the loop beats between two builds."""
+_SILENT_S = 60.0
+"""A loop that runs and a port that answers nobody, as without free file descriptors."""
+_DASHBOARD_START_S = 110.0
+"""Below the 120 s that the controller gives the start, so that the reason reaches it."""
+
+
+class DashboardHost:
+    """`python -m dashboard` as a child process. Settings go to it in a file of mode 0600, never in arguments."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._child: ChildProcess | None = None
+        self._url = f"http://{_reached_at(settings.dashboard.host)}:{settings.dashboard.port}"
+        self._beats = settings.run_dir / HEARTBEAT_FILE
+        self._answered = time.monotonic()
+
+    async def start(self) -> None:
+        """Start the process; returns when its page answers.
+
+        Raises:
+            EngineUnavailable: it ended, or its page does not answer in time; the message ends with the last line of its log.
+        """
+        if self._child is None:
+            log_to_file(self._settings, "dashboard")
+            settings_file = self._settings.run_dir / "dashboard-settings.json"
+            await asyncio.to_thread(dump_settings_file, self._settings, settings_file)
+            environment = child_environment({SETTINGS_FILE_VARIABLE: str(settings_file)})
+            self._child = ChildProcess("dashboard", _COMMAND, log_path(self._settings, "dashboard"), env=environment)
+        await asyncio.to_thread(self._child.start)
+        self._answered = time.monotonic()
+        try:
+            async with asyncio.timeout(_DASHBOARD_START_S):
+                await self._wait_for_page(self._child)
+        except TimeoutError:
+            raise self._failed(self._child, f"its page does not answer within {_DASHBOARD_START_S:.0f} s") from None
+
+    async def stop(self) -> None:
+        """End the process."""
+        if self._child is not None:
+            await asyncio.to_thread(self._child.stop, _STOP_GRACE_S)
+            get_logger("dashboard").info("stopped")
+
+    async def probe(self) -> Probe:
+        """Whether its event loop runs and its page answers. A loop that is busy answers late: that alone is no fault."""
+        if self._child is None or not self._child.running:
+            return Probe(running=False, healthy=False, message="its process ended" if self._child else "not started")
+        pid = self._child.pid
+        late_s = None if pid is None else await asyncio.to_thread(seconds_since_beat, self._beats, pid)
+        problem = await self._page_problem()
+        if not problem:
+            self._answered = time.monotonic()
+        silent_s = time.monotonic() - self._answered
+        if late_s is None or late_s >= _DEAD_S:
+            seen = "has not run yet" if late_s is None else f"last ran {late_s:.0f} s ago"
+            return Probe(running=True, healthy=False, message="; ".join(filter(None, (problem, f"its event loop {seen}"))), pid=pid, url=self._url)
+        if problem and silent_s >= _SILENT_S:
+            return Probe(running=True, healthy=False, message=f"{problem} for {silent_s:.0f} s, though its event loop runs", pid=pid, url=self._url)
+        message = f"busy: its event loop last ran {late_s:.1f} s ago" if problem else ""
+        return Probe(running=True, healthy=True, message=message, metrics={"loop_lag_s": late_s}, pid=pid, url=self._url)
+
+    async def _wait_for_page(self, child: ChildProcess) -> None:
+        while await self._page_problem():
+            if not child.running:
+                raise self._failed(child, "its process ended")
+            await asyncio.sleep(_POLL_S)
+
+    async def _page_problem(self) -> str:
+        """Empty when the liveness page answers 200."""
+        try:
+            # trust_env off: a proxy setting of the shell must not redirect a loopback call.
+            async with httpx.AsyncClient(timeout=_PROBE_TIMEOUT_S, trust_env=False) as http:
+                answer = await http.get(f"{self._url}/healthz")
+        except httpx.HTTPError as error:
+            return f"{self._url} does not answer: {type(error).__name__}"
+        return "" if answer.status_code == httpx.codes.OK else f"{self._url}/healthz answers {answer.status_code}"
+
+    @staticmethod
+    def _failed(child: ChildProcess, what: str) -> EngineUnavailable:
+        last = child.tail(1).strip()
+        return EngineUnavailable(f"{what}: {last}" if last else what, engine="dashboard")
+
+
+def _reached_at(host: str) -> str:
+    """The bind address as a host of a URL: a wildcard is reached over loopback, IPv6 stands in brackets."""
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "[::1]"
+    return str(address) if address.version == 4 else f"[{address}]"

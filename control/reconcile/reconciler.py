@@ -1,0 +1,336 @@
+"""The loop that makes the desired state so. RPCs edit what is wanted; here it is carried out, one guarded step a component.
+
+One event loop owns all of it: no locks. Work that takes time (start, stop, probe) runs as tasks, at most one start-or-stop and one probe a
+component, so that a component that hangs delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+
+from control.reconcile.components import ComponentSpec, ComponentTable
+from control.reconcile.desired_state import DesiredDocument, DesiredStore
+from control.reconcile.runtime import Runtime
+from control.reconcile.state import advance, is_probed
+from control.reconcile.state_types import Action, Adopted, Context, Event, Look, Lost, Observed, Probed, Restart, Retry, Started, StartFailed, Stopped
+from control.reconcile.status_broadcast import Snapshots
+from cryptoviz.clock import Clock, steady_ms
+from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
+from cryptoviz.errors import ComponentLost, ControlRefused, TerminalError, TransientError
+from cryptoviz.log import get_logger
+from cryptoviz.rpc.pipeline_status import PipelineStatus
+
+__all__ = ["Reconciler"]
+
+_PROBE_EVERY_MS = 1_000
+"""Metrics follow within 2 s: one probe interval and the probe itself."""
+_REPLACE_GRACE_S = 3.0
+"""What is replaced is broken already; it gets time to flush, not to think."""
+_STOP_AGAIN_S = 1.0
+_CLOCK_STEP_MS = 1_000
+"""A wall clock this far off was set, and the times shown follow. Less is drift, which would change every status in each round."""
+
+_logger = get_logger("controller")
+
+
+class Reconciler:
+    """Desired and observed state of all components.
+
+    Args:
+        table: the components.
+        runtime: what runs them.
+        store: keeps the desired state.
+        clock: time.
+        interval_ms: the loop looks at least this often; edits wake it at once.
+        pipeline_id: see `cryptoviz.rpc.pipeline_status.pipeline_id`.
+        replayed: prices come from the replay market.
+        uniform: jitter in [0, 1).
+    """
+
+    def __init__(
+        self,
+        table: ComponentTable,
+        runtime: Runtime,
+        store: DesiredStore,
+        clock: Clock,
+        interval_ms: int,
+        *,
+        pipeline_id: str = "pipeline",
+        replayed: bool = False,
+        uniform: Callable[[], float] = random.random,
+    ) -> None:
+        self.table = table
+        self._runtime = runtime
+        self._store = store
+        self._clock = clock
+        self._interval_ms = interval_ms
+        self._uniform = uniform
+        self._document = DesiredDocument()
+        self._draining = False
+        self._seen = {name: Observed(since_ms=steady_ms(clock)) for name in table}
+        self._work: dict[str, asyncio.Task[None]] = {}
+        self._probes: dict[str, asyncio.Task[None]] = {}
+        self._probed_ms: dict[str, int] = {}
+        self._boot_ms = clock.now_ms() - steady_ms(clock)
+        self._wake = asyncio.Event()
+        self._saving = asyncio.Lock()
+        self._snapshots = Snapshots(pipeline_id, replayed=replayed)
+
+    async def open(self) -> None:
+        """Read what is wanted and find what runs already: a controller made anew takes over, it does not restart."""
+        self._document = await self._store.load()
+        found = await asyncio.gather(*(self._runtime.find(spec) for spec in self.table.values()), return_exceptions=True)
+        for name, probe in zip(self.table, found, strict=True):
+            if isinstance(probe, BaseException):
+                _logger.warning("adoption_failed", name=name, error=str(probe))
+            elif probe is not None:
+                _logger.info("component_found", name=name, running=probe.running)
+                self._apply(name, Adopted(probe))
+        self._publish()
+
+    async def run(self) -> None:
+        """Reconcile until cancelled. No fault of one step ends the loop."""
+        while True:
+            self._look()
+            try:
+                async with asyncio.timeout(self._interval_ms / 1000):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def close(self) -> None:
+        """End the loop's own tasks; the components go on."""
+        tasks = [*self._work.values(), *self._probes.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the components."""
+        return self._runtime
+
+    @property
+    def version(self) -> int:
+        """Of the newest snapshot; grows with each change, across controllers too."""
+        return self._snapshots.version
+
+    def snapshot(self) -> PipelineStatus:
+        """All components as they are now."""
+        return self._snapshots.newest()
+
+    def component(self, name: str) -> ComponentStatus:
+        """One component as it is now. Raises UnknownComponent."""
+        self.table.require(name)
+        return self._snapshots.component(name)
+
+    def not_up(self, names: tuple[str, ...]) -> str:
+        """Which of `names` are not up, as one text; empty if all are. Raises UnknownComponent."""
+        up = (ComponentState.RUNNING, ComponentState.DEGRADED)
+        return ", ".join(f"{one.name}, which is {one.state}" for one in map(self.component, names) if one.state not in up)
+
+    async def changed_since(self, version: int) -> PipelineStatus:
+        """The newest snapshot, once its version is another than `version`."""
+        return await self._snapshots.changed_since(version)
+
+    async def start(self, name: str) -> ComponentStatus:
+        """Want `name` and what it needs running. Raises UnknownComponent; ControlRefused during a shutdown."""
+        self.table.require(name)
+        await self._want((*self.table.needs(name), name), DesiredState.RUNNING)
+        return self.component(name)
+
+    async def stop(self, name: str) -> ComponentStatus:
+        """Want `name` stopped. Raises UnknownComponent."""
+        self.table.require(name)
+        await self._want((name,), DesiredState.STOPPED)
+        return self.component(name)
+
+    async def restart(self, name: str) -> ComponentStatus:
+        """Stop and start `name`. Raises as `start`."""
+        self.table.require(name)
+        self._refuse_while_draining()
+        self._apply(name, Restart())
+        return await self.start(name)
+
+    async def start_all(self) -> PipelineStatus:
+        """Want everything running. Raises ControlRefused during a shutdown."""
+        await self._want(self.table, DesiredState.RUNNING)
+        return self.snapshot()
+
+    async def stop_all(self) -> PipelineStatus:
+        """Want everything stopped."""
+        await self._want(self.table, DesiredState.STOPPED)
+        return self.snapshot()
+
+    def shutdown(self) -> PipelineStatus:
+        """End everything but keep what is wanted for the next controller."""
+        self._draining = True
+        self._look()
+        return self.snapshot()
+
+    async def _want(self, names: Iterable[str], desired: DesiredState) -> None:
+        if desired is DesiredState.RUNNING:
+            self._refuse_while_draining()
+        chosen = tuple(names)
+        async with self._saving:
+            components = self._document.components | dict.fromkeys(chosen, desired)
+            if components != self._document.components:
+                document = DesiredDocument(self._document.revision + 1, components)
+                # Kept first, shown after: a controller that dies in between leaves no promise unkept.
+                await self._store.save(document)
+                self._document = document
+        for name in chosen:
+            if desired is DesiredState.RUNNING:
+                self._apply(name, Retry())
+        self._look()
+        self._wake.set()
+
+    def _refuse_while_draining(self) -> None:
+        if self._draining:
+            raise ControlRefused("the control service is shutting down; `cryptoviz up` starts it again", code="FAILED_PRECONDITION")
+
+    def _desired(self, name: str) -> DesiredState:
+        return DesiredState.STOPPED if self._draining else self._document.components.get(name, DesiredState.STOPPED)
+
+    def _look(self) -> None:
+        # Reverse order: what ends frees what it used within the same look.
+        for name in reversed(list(self.table)):
+            self._guarded(name)
+        self._publish()
+
+    def _guarded(self, name: str) -> None:
+        try:
+            if name not in self._work or self._desired(name) is DesiredState.STOPPED:
+                self._apply(name, Look())
+            self._probe_if_due(name)
+        except Exception:  # a fault in one component's step must not stop the loop for the others
+            _logger.exception("reconcile_step_failed", name=name)
+
+    def _apply(self, name: str, event: Event) -> None:
+        spec = self.table[name]
+        before = self._seen[name]
+        context = Context(
+            desired=self._desired(name),
+            now_ms=steady_ms(self._clock),
+            policy=spec.policy,
+            waits_for=self._waits_for(spec),
+            held_by=self._held_by(spec),
+            jitter=self._uniform(),
+        )
+        after, action = advance(before, event, context)
+        self._seen[name] = after
+        if after.state is not before.state:
+            _logger.info("state", name=name, before=str(before.state), after=str(after.state), trigger=str(after.trigger), message=after.message)
+            self._wake.set()  # what waits for this component looks again at once
+        if action is not Action.NONE:
+            self._begin(spec, action)
+
+    def _waits_for(self, spec: ComponentSpec) -> str:
+        up = (ComponentState.RUNNING, ComponentState.DEGRADED)
+        down = [name for name in spec.depends_on if self._seen[name].state not in up]
+        return ", ".join(f"{name}, which is {self._seen[name].state}" for name in down)
+
+    def _held_by(self, spec: ComponentSpec) -> str:
+        users = [name for name in self.table.users(spec.name) if self._desired(name) is DesiredState.STOPPED]
+        return ", ".join(name for name in users if self._seen[name].state not in (ComponentState.STOPPED, ComponentState.FAILED))
+
+    def _begin(self, spec: ComponentSpec, action: Action) -> None:
+        earlier = self._work.get(spec.name)
+        probe = self._probes.pop(spec.name, None)
+        self._probed_ms.pop(spec.name, None)  # the next incarnation is looked at as soon as it has begun
+        if probe is not None:
+            probe.cancel()  # its answer is about the incarnation that ends now
+        run = self._run_start(spec, earlier) if action is Action.START else self._run_stop(spec, earlier, action)
+        task = asyncio.create_task(run, name=f"{action} {spec.name}")
+        self._work[spec.name] = task
+        task.add_done_callback(lambda done: self._finished(spec.name, done))
+
+    def _finished(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._work.get(name) is task:
+            del self._work[name]
+        self._wake.set()
+
+    async def _run_start(self, spec: ComponentSpec, earlier: asyncio.Task[None] | None) -> None:
+        await _ended(earlier)
+        event: Event
+        try:
+            await self._runtime.start(spec)
+            event = Started()
+        except TerminalError as error:
+            event = StartFailed(error.message, terminal=True)
+        except TransientError as error:
+            event = StartFailed(error.message, terminal=False)
+        except Exception as error:  # whatever a start raises must become a state, not a lost task
+            _logger.exception("start_failed", name=spec.name)
+            event = StartFailed(f"{type(error).__name__}: {error}", terminal=False)
+        self._work.pop(spec.name, None)
+        self._apply(spec.name, event)
+
+    async def _run_stop(self, spec: ComponentSpec, earlier: asyncio.Task[None] | None, action: Action) -> None:
+        if earlier is not None and earlier is not asyncio.current_task():
+            earlier.cancel()
+        await _ended(earlier)
+        grace_s = spec.stop_timeout_s if action is Action.STOP else _REPLACE_GRACE_S
+        while not await self._try_stop(spec, grace_s):
+            grace_s = 0.0
+            await self._clock.sleep(_STOP_AGAIN_S)
+        self._apply(spec.name, Stopped())
+
+    async def _try_stop(self, spec: ComponentSpec, grace_s: float) -> bool:
+        try:
+            await self._runtime.stop(spec, grace_s)
+        except Exception:  # an actor that resists is tried again, with the reason in the log
+            _logger.exception("stop_failed", name=spec.name)
+            return False
+        return True
+
+    def _probe_if_due(self, name: str) -> None:
+        now_ms = steady_ms(self._clock)
+        probed_ms = self._probed_ms.get(name)
+        is_due = probed_ms is None or now_ms - probed_ms >= _PROBE_EVERY_MS
+        if not is_probed(self._seen[name]) or not is_due or name in self._probes or name in self._work:
+            return
+        self._probed_ms[name] = now_ms
+        task = asyncio.create_task(self._run_probe(self.table[name]), name=f"probe {name}")
+        self._probes[name] = task
+        task.add_done_callback(lambda done: self._probes.pop(name, None) if self._probes.get(name) is done else None)
+
+    async def _run_probe(self, spec: ComponentSpec) -> None:
+        try:
+            self._apply(spec.name, Probed(await self._runtime.probe(spec)))
+        except ComponentLost as lost:
+            self._apply(spec.name, Lost(lost.message))
+        except Exception as error:  # a probe that cannot be made says nothing about the loop
+            _logger.exception("probe_failed", name=spec.name)
+            self._apply(spec.name, Lost(f"cannot be probed: {type(error).__name__}"))
+
+    def _publish(self) -> None:
+        boot_ms = self._clock.now_ms() - steady_ms(self._clock)
+        if abs(boot_ms - self._boot_ms) >= _CLOCK_STEP_MS:
+            self._boot_ms = boot_ms
+        self._snapshots.publish(tuple(self._status(spec) for spec in self.table.values()), self._clock.now_ms())
+
+    def _status(self, spec: ComponentSpec) -> ComponentStatus:
+        seen = self._seen[spec.name]
+        return ComponentStatus(
+            name=spec.name,
+            kind=spec.kind,
+            desired=self._desired(spec.name),
+            state=seen.state,
+            trigger=seen.trigger,
+            message=seen.message,
+            since_ms=self._boot_ms + seen.since_ms,
+            restarts=seen.restarts,
+            metrics=seen.metrics,
+            depends_on=spec.depends_on,
+            pid=seen.pid,
+            url=seen.url,
+        )
+
+
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        await asyncio.gather(task, return_exceptions=True)

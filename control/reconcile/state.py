@@ -1,0 +1,252 @@
+"""The component state machine: a pure function from (what is seen, what happened, what is wanted) to (what is seen next, what to do).
+
+Nothing here waits, calls or reads a clock, so that every transition is a line of a table test. The reconciler feeds it.
+
+    STOPPED ──> STARTING ──> RUNNING <──> DEGRADED
+       ^           │ ^          │            │
+       │           │ └─ BACKOFF <┴─ died ─── stale too long
+    STOPPING <─────┤      ^
+                   ├──────┘ the start failed, a later one may not
+                   └─> FAILED: a person or a setting must act
+
+What must deliver (`Policy.must_deliver`) stays STARTING, with the trigger STARTED, from the return of its start to its first delivery.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from control.reconcile.state_types import (
+    Action,
+    Adopted,
+    Context,
+    Event,
+    Look,
+    Lost,
+    Observed,
+    Policy,
+    Probed,
+    Restart,
+    Retry,
+    Started,
+    StartFailed,
+    Stopped,
+)
+from cryptoviz.components import ComponentState, DesiredState, Probe, Trigger
+
+__all__ = ["advance", "backoff_ms", "is_probed"]
+
+_UP = (ComponentState.RUNNING, ComponentState.DEGRADED)
+_MOST_DOUBLINGS = 4
+"""Of the grace of what never delivered: a new incarnation seldom finds what the last one missed. Half a minute becomes eight."""
+NOTHING_YET = "nothing delivered yet"
+
+
+Step = tuple[Observed, Action]
+
+
+def advance(seen: Observed, event: Event, context: Context) -> Step:
+    """The next observation and what to do. Events that do not fit the state (late answers) change nothing."""
+    match event:
+        case Look():
+            return _look(seen, context)
+        case Adopted(probe):
+            return _adopted(seen, probe, context)
+        case Started():
+            return _started(seen, context)
+        case StartFailed():
+            return _start_failed(seen, event, context)
+        case Stopped():
+            return _stopped(seen, context)
+        case Probed(probe):
+            return _probed(seen, probe, context) if is_probed(seen) else (seen, Action.NONE)
+        case Lost(message):
+            return _died(seen, message, context) if is_probed(seen) else (seen, Action.NONE)
+        case Restart():
+            return _restart(seen, context)
+        case Retry():
+            return _retry(seen, context)
+
+
+def is_probed(seen: Observed) -> bool:
+    """Whether its work has begun, so that a probe says how it goes."""
+    return seen.state in _UP or (seen.state is ComponentState.STARTING and seen.trigger is Trigger.STARTED)
+
+
+def backoff_ms(failures: int, policy: Policy, jitter: float) -> int:
+    """Wait before the start after `failures` failures in a row: doubling, capped, between half and all of it."""
+    # The exponent is bounded before the shift, not after: a component may fail for weeks.
+    full = min(policy.backoff_cap_ms, policy.backoff_base_ms << min(failures - 1, 16))
+    return round(full * (0.5 + 0.5 * jitter))
+
+
+def _move(seen: Observed, context: Context, state: ComponentState, trigger: Trigger, message: str = "") -> Observed:
+    since_ms = seen.since_ms if seen.state is state else context.now_ms
+    return replace(seen, state=state, trigger=trigger, message=message, since_ms=since_ms)
+
+
+def _look(seen: Observed, context: Context) -> Step:
+    if context.desired is DesiredState.STOPPED:
+        return _look_unwanted(seen, context)
+    if seen.state is ComponentState.STOPPED:
+        return _begin(seen, context, Trigger.OPERATOR)
+    if seen.state is ComponentState.STARTING and seen.trigger is Trigger.DEPENDENCY:
+        return _begin(seen, context, Trigger.OPERATOR)
+    if seen.state is ComponentState.BACKOFF and context.now_ms >= seen.retry_at_ms:
+        return _begin(replace(seen, restarts=seen.restarts + 1), context, Trigger.BACKOFF_OVER)
+    if seen.state is ComponentState.STOPPING and seen.trigger is Trigger.DEPENDENCY:
+        # It only waited to end and has not begun to: go on as before, the next probe says how it is.
+        if context.policy.must_deliver:
+            return _move(seen, context, ComponentState.STARTING, Trigger.STARTED), Action.NONE
+        return _move(seen, context, ComponentState.RUNNING, Trigger.OPERATOR), Action.NONE
+    if is_probed(seen) and context.waits_for:
+        return _depend(seen, context), Action.NONE
+    return seen, Action.NONE
+
+
+def _look_unwanted(seen: Observed, context: Context) -> Step:
+    if seen.state is ComponentState.STOPPED:
+        return seen, Action.NONE
+    if seen.state is ComponentState.STOPPING and seen.trigger is not Trigger.DEPENDENCY:
+        return seen, Action.NONE
+    if context.held_by:
+        return _move(seen, context, ComponentState.STOPPING, Trigger.DEPENDENCY, f"ends after {context.held_by}"), Action.NONE
+    return _move(seen, context, ComponentState.STOPPING, Trigger.OPERATOR), Action.STOP
+
+
+def _begin(seen: Observed, context: Context, trigger: Trigger) -> Step:
+    if context.waits_for:
+        return _move(seen, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waits for {context.waits_for}"), Action.NONE
+    return _move(seen, context, ComponentState.STARTING, trigger), Action.START
+
+
+def _adopted(seen: Observed, probe: Probe, context: Context) -> Step:
+    if seen.state is not ComponentState.STOPPED:
+        return seen, Action.NONE
+    if probe.running and context.policy.must_deliver and not probe.delivered:
+        found = _move(seen, context, ComponentState.STARTING, Trigger.STARTED, probe.message or NOTHING_YET)
+        return _with_facts(found, probe), Action.NONE
+    if probe.running:
+        found = _move(seen, context, ComponentState.RUNNING, Trigger.PROBE, "found running")
+        return _with_facts(found, probe), Action.NONE
+    if context.desired is DesiredState.STOPPED:
+        return _move(seen, context, ComponentState.STOPPING, Trigger.OPERATOR), Action.STOP
+    return seen, Action.NONE
+
+
+def _started(seen: Observed, context: Context) -> Step:
+    if seen.state is not ComponentState.STARTING:
+        return seen, Action.NONE
+    if context.policy.must_deliver:
+        running = _move(seen, context, ComponentState.STARTING, Trigger.STARTED, NOTHING_YET)
+    else:
+        running = _move(seen, context, ComponentState.RUNNING, Trigger.STARTED)
+    return replace(running, unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
+
+
+def _start_failed(seen: Observed, event: StartFailed, context: Context) -> Step:
+    if seen.state is not ComponentState.STARTING:
+        return seen, Action.NONE
+    if event.terminal:
+        return _forget(_move(seen, context, ComponentState.FAILED, Trigger.START_FAILED, event.message)), Action.REPLACE
+    return _back_off(seen, Trigger.START_FAILED, event.message, context), Action.REPLACE
+
+
+def _stopped(seen: Observed, context: Context) -> Step:
+    if seen.state is not ComponentState.STOPPING:
+        return seen, Action.NONE
+    return _forget(_move(seen, context, ComponentState.STOPPED, Trigger.OPERATOR)), Action.NONE
+
+
+def _probed(seen: Observed, probe: Probe, context: Context) -> Step:
+    if not probe.running:
+        return _died(seen, probe.message or "its process ended and was made anew", context)
+    facts = _with_facts(seen, probe)
+    if context.policy.must_deliver and not probe.delivered:
+        return _undelivered(facts, probe, context)
+    if not probe.healthy:
+        return _unhealthy(facts, probe, context)
+    healthy_since = seen.healthy_since_ms if seen.healthy_since_ms is not None else context.now_ms
+    failures = 0 if context.now_ms - healthy_since >= context.policy.stable_ms else seen.failures
+    facts = replace(facts, unhealthy_since_ms=None, healthy_since_ms=healthy_since, failures=failures)
+    if context.waits_for:
+        return _depend(facts, context), Action.NONE
+    if probe.degraded:
+        return _move(facts, context, ComponentState.DEGRADED, Trigger.PROBE, probe.message), Action.NONE
+    trigger = seen.trigger if seen.state is ComponentState.RUNNING else Trigger.PROBE
+    return _move(facts, context, ComponentState.RUNNING, trigger, probe.message), Action.NONE
+
+
+def _undelivered(facts: Observed, probe: Probe, context: Context) -> Step:
+    """Not RUNNING, whatever else it says. Kept from its work on purpose it is DEGRADED; else STARTING, and replaced after a grace that grows."""
+    message = probe.message or NOTHING_YET
+    if context.waits_for:
+        waiting = _move(facts, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waits for {context.waits_for}")
+        return replace(waiting, unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
+    if probe.degraded:
+        held = _move(facts, context, ComponentState.DEGRADED, Trigger.PROBE, message)
+        return replace(held, unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
+    if probe.healthy:
+        since = None
+    else:
+        since = facts.unhealthy_since_ms if facts.unhealthy_since_ms is not None else context.now_ms
+        if context.now_ms - since >= context.policy.grace_ms << min(facts.failures, _MOST_DOUBLINGS):
+            return _back_off(facts, Trigger.STALE, message, context), Action.REPLACE
+    starting = _move(facts, context, ComponentState.STARTING, Trigger.STARTED, message)
+    return replace(starting, unhealthy_since_ms=since, healthy_since_ms=None), Action.NONE
+
+
+def _unhealthy(facts: Observed, probe: Probe, context: Context) -> Step:
+    if context.waits_for:
+        # Not its own fault: its patience begins anew when the dependency is back.
+        return replace(_depend(facts, context), unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
+    since = facts.unhealthy_since_ms if facts.unhealthy_since_ms is not None else context.now_ms
+    facts = replace(facts, unhealthy_since_ms=since, healthy_since_ms=None)
+    if context.now_ms - since >= context.policy.grace_ms:
+        return _back_off(facts, Trigger.STALE, probe.message or "not healthy", context), Action.REPLACE
+    return _move(facts, context, ComponentState.DEGRADED, Trigger.STALE, probe.message), Action.NONE
+
+
+def _died(seen: Observed, message: str, context: Context) -> Step:
+    return _back_off(seen, Trigger.DIED, message, context), Action.NONE
+
+
+def _back_off(seen: Observed, trigger: Trigger, message: str, context: Context) -> Observed:
+    failures = seen.failures + 1
+    wait_ms = backoff_ms(failures, context.policy, context.jitter)
+    text = f"{message}; starts again in {wait_ms / 1000:.1f} s"
+    moved = _forget(_move(seen, context, ComponentState.BACKOFF, trigger, text))
+    return replace(moved, failures=failures, retry_at_ms=context.now_ms + wait_ms)
+
+
+def _restart(seen: Observed, context: Context) -> Step:
+    if seen.state is ComponentState.STOPPED:
+        return seen, Action.NONE  # the desired state, running by now, starts it
+    if seen.state is ComponentState.STOPPING and seen.trigger is not Trigger.DEPENDENCY:
+        return seen, Action.NONE
+    ending = _move(seen, context, ComponentState.STOPPING, Trigger.OPERATOR, "restarts")
+    return replace(ending, restarts=seen.restarts + 1, failures=0), Action.STOP
+
+
+def _retry(seen: Observed, context: Context) -> Step:
+    if seen.state is ComponentState.FAILED:
+        return replace(_move(seen, context, ComponentState.STOPPED, Trigger.OPERATOR), failures=0), Action.NONE
+    if seen.state is ComponentState.BACKOFF:
+        return replace(seen, failures=0, retry_at_ms=context.now_ms), Action.NONE
+    return seen, Action.NONE
+
+
+def _depend(seen: Observed, context: Context) -> Observed:
+    """Something that it needs is down. What never delivered waits for it as before its start, which is then called again and finds it begun."""
+    if seen.state is ComponentState.STARTING:
+        return _move(seen, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waits for {context.waits_for}")
+    return _move(seen, context, ComponentState.DEGRADED, Trigger.DEPENDENCY, f"depends on {context.waits_for}")
+
+
+def _with_facts(seen: Observed, probe: Probe) -> Observed:
+    return replace(seen, metrics=dict(probe.metrics), pid=probe.pid, url=probe.url)
+
+
+def _forget(seen: Observed) -> Observed:
+    """Facts of an incarnation end with it."""
+    return replace(seen, metrics={}, pid=None, url=None, unhealthy_since_ms=None, healthy_since_ms=None)

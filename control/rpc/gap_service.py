@@ -1,0 +1,102 @@
+"""`GapsService`: the ledger, read where memory for Arrow is given back afterwards. The contract is gaps.proto."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import ray
+
+from control.rpc.rpc_errors import invalid, refuse
+from cryptoviz.assets import resolve_assets
+from cryptoviz.control.v1 import gaps_pb2 as pb
+from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceServicer
+from cryptoviz.errors import EngineUnavailable, UnknownAsset
+from cryptoviz.gaps import Gap, GapScope, GapState
+from cryptoviz.rpc.convert_gaps import gap_to_proto
+from cryptoviz.settings import Settings
+
+__all__ = ["GapReader", "GapService", "ray_gap_reader"]
+
+_MOST = 10_000
+"""Of a response, which may have 4 MiB: a gap takes some 150 bytes."""
+
+GapReader = Callable[[], Awaitable[list[Gap]]]
+"""The whole ledger, in order of time. Raises EngineUnavailable."""
+Context = Any  # grpc.aio.ServicerContext; the generated stubs ask for a class that is both that and the blocking one
+
+
+class GapService(GapsServiceServicer):
+    """The RPC."""
+
+    def __init__(self, read: GapReader, settings: Settings) -> None:
+        self._read = _Shared(read)
+        self._settings = settings
+
+    async def ListGaps(self, request: pb.ListGapsRequest, context: Context) -> pb.ListGapsResponse:
+        of_provider = request.scope == pb.GAP_SCOPE_PROVIDER
+        subjects = set(request.subjects)
+        if subjects and not of_provider:
+            try:
+                subjects = {asset.asset_id for asset in resolve_assets(request.subjects, self._settings.extra_assets)}
+            except UnknownAsset as unknown:
+                await invalid(context, [("subjects", unknown.message)])
+        try:
+            ledger = await self._read()
+        except EngineUnavailable as error:
+            await refuse(context, grpc.StatusCode.UNAVAILABLE, error.message)
+        start_ms = request.start.ToMilliseconds() if request.HasField("start") else None
+        end_ms = request.end.ToMilliseconds() if request.HasField("end") else None
+        found = [
+            gap
+            for gap in ledger
+            if gap.scope is (GapScope.PROVIDER if of_provider else GapScope.ASSET)
+            and (not subjects or gap.subject in subjects)
+            and (start_ms is None or gap.to_ms >= start_ms)
+            and (end_ms is None or gap.from_ms < end_ms)
+            and (request.with_filled or gap.state is not GapState.FILLED)
+        ]
+        return pb.ListGapsResponse(gaps=map(gap_to_proto, found[-_MOST:]), total=len(found))
+
+
+class _Shared:
+    """A reader whose callers share the reading under way: each one is a process, and the ledger is behind by a minute anyway."""
+
+    def __init__(self, read: GapReader) -> None:
+        self._read = read
+        self._reading: asyncio.Task[list[Gap]] | None = None
+
+    async def __call__(self) -> list[Gap]:
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._read())
+            self._reading.add_done_callback(self._done)
+        # One caller that goes away must not end it for the others.
+        return await asyncio.shield(self._reading)
+
+    def _done(self, task: asyncio.Task[list[Gap]]) -> None:
+        self._reading = None
+        if not task.cancelled():
+            task.exception()  # told to those who wait, if any still do
+
+
+def ray_gap_reader(settings: Settings) -> GapReader:
+    """Reads in a worker of Ray's, which ends when it was idle for a while: the controller stays without Arrow and Delta."""
+
+    async def read() -> list[Gap]:
+        try:
+            found: list[Gap] = await ray.remote(num_cpus=0, max_retries=0)(_read).remote(settings)
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            raise cause if isinstance(cause, EngineUnavailable) else error from None
+        return found
+
+    return read
+
+
+def _read(settings: Settings) -> list[Gap]:
+    from cryptoviz.lake.gap_ledger import read_gaps  # Arrow and Delta take a second and 100 MB, in this process only
+
+    return read_gaps(settings)

@@ -1,0 +1,84 @@
+"""How each provider stands, and its breaker's switch: asked of the scrapers, one by one, each with a deadline of its own."""
+
+from __future__ import annotations
+
+import asyncio
+
+from control.reconcile.components import ComponentTable
+from control.reconcile.reconciler import Reconciler
+from control.reconcile.runtime import Runtime
+from cryptoviz.components import ComponentState
+from cryptoviz.errors import ComponentLost, ControlRefused, CryptoVizError, UnknownComponent
+from cryptoviz.log import get_logger
+from cryptoviz.providers import ProviderStatus, ScraperStatus
+from cryptoviz.settings import Settings
+
+__all__ = ["ProviderDesk"]
+
+_log = get_logger("controller")
+
+
+class ProviderDesk:
+    """For one event loop."""
+
+    def __init__(self, reconciler: Reconciler, runtime: Runtime, settings: Settings) -> None:
+        self._reconciler = reconciler
+        self._runtime = runtime
+        self._providers = tuple(settings.collect.providers)
+        self._enabled = {name: settings.provider(name).enabled for name in self._providers}
+
+    @property
+    def _table(self) -> ComponentTable:
+        return self._reconciler.table
+
+    async def all(self) -> list[ProviderStatus]:
+        """Every provider of the settings, in order of preference. One that does not answer holds the others up by nothing."""
+        return list(await asyncio.gather(*(self.one(name) for name in self._providers)))
+
+    async def one(self, name: str) -> ProviderStatus:
+        """One provider. Raises UnknownComponent."""
+        rank = self._rank(name)
+        component = f"scraper/{name}"
+        if component not in self._table:
+            return ProviderStatus(name, rank, self._enabled[name], ComponentState.STOPPED, "not enabled")
+        seen = self._reconciler.component(component)
+        try:
+            scraper = await self._ask(name, "provider_status")
+        except CryptoVizError as error:
+            return ProviderStatus(name, rank, self._enabled[name], seen.state, seen.message or error.message)
+        return ProviderStatus(name, rank, self._enabled[name], seen.state, seen.message, scraper)
+
+    async def trip(self, name: str, reason: str) -> ProviderStatus:
+        """Open its breaker until it is reset. Raises UnknownComponent; ControlRefused while its scraper does not run."""
+        return await self._switch(name, "trip_breaker", reason)
+
+    async def reset(self, name: str) -> ProviderStatus:
+        """Close its breaker, lift its wait. Raises as `trip`."""
+        return await self._switch(name, "reset_breaker")
+
+    async def _switch(self, name: str, method: str, *arguments: object) -> ProviderStatus:
+        rank = self._rank(name)
+        try:
+            scraper = await self._ask(name, method, *arguments)
+        except (ComponentLost, UnknownComponent) as error:
+            raise ControlRefused(f"the scraper of {name} does not answer: {error.message}", code="FAILED_PRECONDITION") from None
+        if scraper is None:
+            raise ControlRefused(f"the scraper of {name} has not started", code="FAILED_PRECONDITION")
+        _log.info("breaker_switched", provider=name, method=method)
+        seen = self._reconciler.component(f"scraper/{name}")
+        return ProviderStatus(name, rank, self._enabled[name], seen.state, seen.message, scraper)
+
+    async def _ask(self, name: str, method: str, *arguments: object) -> ScraperStatus | None:
+        component = f"scraper/{name}"
+        spec = self._table.require(component)
+        status = self._reconciler.component(component)
+        if not status.works:
+            raise ComponentLost(f"{component} is {status.state}", component=component)
+        answer: ScraperStatus | None = await self._runtime.call(spec, method, *arguments)
+        return answer
+
+    def _rank(self, name: str) -> int:
+        if name not in self._providers:
+            # Cut and quoted, because it comes from outside and goes into logs and terminals.
+            raise UnknownComponent(f"no provider {name[:64]!r}; there are: {', '.join(self._providers)}", component=name[:64])
+        return self._providers.index(name) + 1

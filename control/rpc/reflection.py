@@ -1,0 +1,55 @@
+"""Server reflection that ends when nobody asks any more, and for which no question is a fault of ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from grpc_reflection.v1alpha import reflection_pb2 as pb
+from grpc_reflection.v1alpha import reflection_pb2_grpc
+from grpc_reflection.v1alpha.reflection import aio
+
+from control.rpc.rpc_errors import refuse
+
+__all__ = ["Reflection"]
+
+_IDLE_S = 60.0
+"""A tool asks its questions within a second and goes."""
+
+Context = Any  # grpc.aio.ServicerContext; the generated stubs ask for a class that is both that and the blocking one
+
+
+class Reflection(reflection_pb2_grpc.ServerReflectionServicer):  # type: ignore[misc]  # the library has no types
+    """Answers each question by itself with the library's own servicer."""
+
+    def __init__(self, services: tuple[str, ...], idle_s: float = _IDLE_S) -> None:
+        self._library = aio.ReflectionServicer(services)
+        self._idle_s = idle_s
+
+    async def ServerReflectionInfo(
+        self, request_iterator: AsyncIterator[pb.ServerReflectionRequest], context: Context
+    ) -> AsyncIterator[pb.ServerReflectionResponse]:
+        """One answer for each question."""
+        while True:
+            try:
+                async with asyncio.timeout(self._idle_s):
+                    question = await anext(request_iterator)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                await refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, f"nothing was asked for {self._idle_s:.0f} s")
+            yield await self._answer(question, context)
+
+    async def _answer(self, question: pb.ServerReflectionRequest, context: Context) -> pb.ServerReflectionResponse:
+        try:
+            return await anext(aiter(self._library.ServerReflectionInfo(_once(question), context)))
+        except Exception:  # noqa: BLE001 (numbers and names that the pool of descriptors cannot take: there is nothing of that name)
+            code = grpc.StatusCode.NOT_FOUND
+            error = pb.ErrorResponse(error_code=code.value[0], error_message=code.value[1])
+            return pb.ServerReflectionResponse(error_response=error, original_request=question)
+
+
+async def _once(question: pb.ServerReflectionRequest) -> AsyncIterator[pb.ServerReflectionRequest]:
+    yield question

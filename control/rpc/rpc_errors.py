@@ -1,0 +1,54 @@
+"""How a call is refused. Whatever a refusal says is short: part of it may come from the caller, and it travels in metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from cryptoviz.masking import redact
+from cryptoviz.rpc.channel import BUSY, ERROR_DOMAIN, STATUS_DETAILS
+
+__all__ = ["busy", "invalid", "refuse"]
+
+_MAX_MESSAGE = 700
+_MAX_DESCRIPTION = 500
+_MAX_VIOLATIONS = 8
+
+
+async def invalid(context: Any, violations: Sequence[tuple[str, str]]) -> NoReturn:
+    """End the call as INVALID_ARGUMENT; `violations` are pairs of field and description, sent as `google.rpc.BadRequest` too."""
+    told = [(_clip(field, 100), _clip(description, _MAX_DESCRIPTION)) for field, description in violations[:_MAX_VIOLATIONS]]
+    fields = [error_details_pb2.BadRequest.FieldViolation(field=field, description=description) for field, description in told]
+    message = "; ".join(f"{field} {description}" for field, description in told)
+    await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, message, error_details_pb2.BadRequest(field_violations=fields))
+
+
+async def busy(context: Any, message: str, operation_id: str) -> NoReturn:
+    """End the call as RESOURCE_EXHAUSTED because of another operation; `google.rpc.ErrorInfo` tells that from the service's own limits."""
+    info = error_details_pb2.ErrorInfo(reason=BUSY, domain=ERROR_DOMAIN, metadata={"operation_id": operation_id})
+    await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, message, info)
+
+
+async def refuse(context: Any, code: grpc.StatusCode, message: str, detail: Message | None = None) -> NoReturn:
+    """End the call with `code`, a message that is cut to a few hundred characters, and a detail."""
+    message = _clip(redact(message), _MAX_MESSAGE)
+    trailing: tuple[tuple[str, bytes], ...] = ()
+    if detail is not None:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status = status_pb2.Status(code=code.value[0], message=message, details=[packed])
+        trailing = ((STATUS_DETAILS, status.SerializeToString()),)
+    try:
+        await context.abort(code, message, trailing)
+    except grpc.aio.InternalError:  # gRPC has ended the call before, such as one whose message was too large
+        raise grpc.aio.AbortError from None
+    raise AssertionError  # abort never returns
+
+
+def _clip(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,133 @@
+"""The gRPC server: ports, credentials, health, reflection, and its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2_grpc
+
+from control.operations.manager import OperationDesk
+from control.reconcile.reconciler import Reconciler
+from control.rpc.admission import Gate, Room, Turnstile
+from control.rpc.call_log import CallLog
+from control.rpc.control_service import ControlService
+from control.rpc.gap_service import GapReader, GapService
+from control.rpc.health import Health
+from control.rpc.interceptors import AccessLog, Fence
+from control.rpc.methods import CONTROL, GAPS, OPERATIONS, SERVICES
+from control.rpc.operation_service import OperationService
+from control.rpc.reflection import Reflection
+from cryptoviz.components import ComponentState
+from cryptoviz.control.v1.control_pb2_grpc import add_ControlServiceServicer_to_server
+from cryptoviz.control.v1.gaps_pb2_grpc import add_GapsServiceServicer_to_server
+from cryptoviz.control.v1.operations_pb2_grpc import add_OperationsServiceServicer_to_server
+from cryptoviz.errors import PreflightError
+from cryptoviz.log import get_logger
+from cryptoviz.rpc.channel import SERVER_OPTIONS
+from cryptoviz.settings import Settings
+
+__all__ = ["ControlServer"]
+
+_BIND_TIMEOUT_S = 5.0
+"""A controller made anew may find its predecessor's socket not closed yet."""
+_BIND_RETRY_S = 0.25
+
+_log = get_logger("controller")
+
+
+class ControlServer:
+    """Serves one reconciler and the operations beside it. `start`, then `stop`."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        operations: OperationDesk,
+        read_gaps: GapReader,
+        settings: Settings,
+        token: str,
+        on_shutdown: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._reconciler = reconciler
+        self._operations = operations
+        self._read_gaps = read_gaps
+        self._settings = settings
+        self._on_shutdown = on_shutdown
+        self._health = Health()
+        self._calls = CallLog()
+        self.room = Room()
+        self.gate = Gate(token, self._calls)
+        self._server: grpc.aio.Server | None = None
+        self._health_task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Bind and serve. Raises PreflightError when the port is taken or the TLS files cannot be read."""
+        deadline = asyncio.get_running_loop().time() + _BIND_TIMEOUT_S
+        while True:
+            server = self._build()
+            try:
+                self._bind(server)
+                break
+            except RuntimeError as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise self._taken() from error
+                await asyncio.sleep(_BIND_RETRY_S)
+        await server.start()
+        self._server = server
+        self._health_task = asyncio.create_task(self._follow_health(), name="health")
+        _log.info("control_serves", address=self._settings.control.address)
+
+    async def not_serving(self) -> None:
+        """Health says NOT_SERVING from now on, for good; calls are still answered."""
+        self._health.end()
+
+    async def stop(self, grace_s: float) -> None:
+        """End: no new calls, those in flight get `grace_s` seconds."""
+        await self.not_serving()
+        if self._health_task is not None:
+            self._health_task.cancel()
+        if self._server is not None:
+            await self._server.stop(grace_s)
+        self._calls.close()
+
+    def _build(self) -> grpc.aio.Server:
+        # The gate first: what has no token costs next to nothing. Limits of calls are the turnstile's, by kind, because one for all lets the idle
+        # of one kind keep out all others.
+        interceptors = (self.gate, AccessLog(self._calls), Turnstile(self.room), Fence())
+        server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
+        add_ControlServiceServicer_to_server(ControlService(self._reconciler, self._settings, self._on_shutdown), server)
+        add_OperationsServiceServicer_to_server(OperationService(self._operations), server)
+        add_GapsServiceServicer_to_server(GapService(self._read_gaps, self._settings), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Reflection(SERVICES), server)
+        return server
+
+    def _bind(self, server: grpc.aio.Server) -> None:
+        control = self._settings.control
+        if control.tls_cert is None or control.tls_key is None:
+            server.add_insecure_port(control.address)
+            return
+        try:
+            pair = (control.tls_key.read_bytes(), control.tls_cert.read_bytes())
+        except OSError as error:
+            raise PreflightError(f"control.tls_cert or control.tls_key cannot be read: {error}", problems=["tls"]) from error
+        server.add_secure_port(control.address, grpc.ssl_server_credentials([pair]))
+
+    def _taken(self) -> PreflightError:
+        address = self._settings.control.address
+        return PreflightError(f"{address} is taken: end the process that listens there, or set CRYPTOVIZ_CONTROL__PORT", problems=[address])
+
+    async def _follow_health(self) -> None:
+        for service in (CONTROL, OPERATIONS, GAPS):
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        version = 0
+        while True:
+            pipeline = await self._reconciler.changed_since(version)
+            version = pipeline.version
+            for component in pipeline.components:
+                serving = component.state is ComponentState.RUNNING
+                status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+                self._health.set(component.name, status)

@@ -1,0 +1,138 @@
+"""status, start, stop, restart, logs: what the gRPC control service offers, for people and scripts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from cryptoviz.cli.running_pipeline import running_settings
+from cryptoviz.cli.status_view import pipeline_view
+from cryptoviz.cli.terminal import echo, echo_json, terminal
+from cryptoviz.client import ControlClient, PipelineStatus
+from cryptoviz.components import ComponentState, ComponentStatus
+from cryptoviz.errors import ControlRefused, EngineUnavailable
+from cryptoviz.settings import Settings
+
+__all__ = ["register"]
+
+_WAIT_S = 60.0
+_NAMES_HELP = "Names as `cryptoviz status` shows them; `all` means the whole pipeline."
+Names = Annotated[list[str], typer.Argument(help=_NAMES_HELP, metavar="COMPONENT...")]
+Name = Annotated[str, typer.Argument(help="Component name.", metavar="COMPONENT")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Wait = Annotated[
+    float | None, typer.Option("--wait", help="Seconds to wait until it is so (default 60, and two ticks more to start); 0 returns at once.", min=0.0)
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (status, start, stop, restart, logs):
+        app.command()(command)
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the changes until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show every component: state, since when, restarts, what it does. With --watch --json, one JSON line a change."""
+    settings = running_settings()
+    console = terminal()
+    with ControlClient.from_settings(settings) as client:
+        if not watch:
+            _show(console, client.list(), settings, as_json)
+        elif as_json or not console.is_terminal:
+            for pipeline in client.watch():
+                _show(console, pipeline, settings, as_json)
+        else:
+            with Live(console=console, auto_refresh=False) as live:
+                for pipeline in client.watch():
+                    live.update(pipeline_view(pipeline, settings), refresh=True)
+
+
+def start(names: Names, wait: Wait = None) -> None:
+    """Start components and what they depend on."""
+    _verb(names, wait, ControlClient.start, ControlClient.start_pipeline, frozenset({ComponentState.RUNNING}))
+
+
+def stop(names: Names, wait: Wait = None) -> None:
+    """Stop components. Those that depend on them wait."""
+    _verb(names, wait, ControlClient.stop, ControlClient.stop_pipeline, frozenset({ComponentState.STOPPED}))
+
+
+def restart(names: Names, wait: Wait = None) -> None:
+    """Stop components and start them again."""
+    _verb(names, wait, ControlClient.restart, None, frozenset({ComponentState.RUNNING}))
+
+
+def logs(
+    name: Name,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000, help="How many of the last lines.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C.")] = False,
+) -> None:
+    """Print the log of a component."""
+    with ControlClient.from_settings(running_settings()) as client:
+        for line in client.tail_logs(name, lines, follow=follow):
+            echo(line)
+
+
+def _show(console: Console, pipeline: PipelineStatus, settings: Settings, as_json: bool) -> None:
+    if as_json:
+        echo_json(pipeline.to_json_dict())
+    else:
+        console.print(pipeline_view(pipeline, settings))
+
+
+def _verb(
+    names: list[str],
+    wait_s: float | None,
+    one: Callable[[ControlClient, str], ComponentStatus],
+    everything: Callable[[ControlClient], PipelineStatus] | None,
+    wanted: frozenset[ComponentState],
+) -> None:
+    settings = running_settings()
+    if wait_s is None:
+        # A scraper runs once a poll was good, the collector once a tick was published: that may take until the tick after the next.
+        wait_s = _WAIT_S if ComponentState.STOPPED in wanted else _WAIT_S + 2 * settings.collect.tick_s
+    with ControlClient.from_settings(settings) as client:
+        whole = names == ["all"]
+        if whole and everything is not None:
+            names = [component.name for component in everything(client).components]
+        elif whole:
+            names = [component.name for component in client.list().components]
+        if not whole or everything is None:
+            for name in names:
+                one(client, name)
+        for component in _settled(client, names, wait_s, wanted):
+            echo(f"{component.name}: {component.state} {component.message}".rstrip())
+
+
+def _settled(client: ControlClient, names: list[str], wait_s: float, wanted: frozenset[ComponentState]) -> Iterator[ComponentStatus]:
+    """Each named component once it is as wanted; those that fail or do not get there raise."""
+    if wait_s == 0:
+        yield from (client.get(name) for name in names)
+        return
+    deadline = time.monotonic() + wait_s
+    for name in names:
+
+        def arrived(pipeline: PipelineStatus, name: str = name) -> bool:
+            component = pipeline.component(name)
+            if component is None:
+                return False
+            if component.state is ComponentState.FAILED:
+                raise ControlRefused(f"{name} failed: {component.message}", code="FAILED")
+            return component.state in wanted
+
+        try:
+            found = client.wait(max(0.1, deadline - time.monotonic()), arrived).component(name)
+        except EngineUnavailable:
+            # Not in time, or the service itself has gone, of which the next call tells.
+            late = client.get(name)
+            raise ControlRefused(f"{name} is {late.state} after {wait_s:.0f} s: {late.message}", code="DEADLINE_EXCEEDED") from None
+        if found is not None:
+            yield found

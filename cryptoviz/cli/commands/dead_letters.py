@@ -1,0 +1,178 @@
+"""dead-letters: the records that did not decode or validate; list, show, export, replay."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+from rich import box
+from rich.table import Table
+
+from cryptoviz.cli.commands.operations import run_operation
+from cryptoviz.cli.options import refuse_before_subcommand, refuse_together
+from cryptoviz.cli.running_pipeline import running_settings
+from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
+from cryptoviz.errors import EngineUnavailable, QueryError
+from cryptoviz.operations import ReplayDeadLettersArguments
+
+if TYPE_CHECKING:
+    from cryptoviz.lake import Lake
+    from cryptoviz.lake.dead_letters import Place
+    from cryptoviz.settings import KafkaSettings
+
+__all__ = ["register"]
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output; bytes as base64.")]
+Reasons = Annotated[list[str] | None, typer.Option("--reason", "-r", help="First word of a reason, as the list shows it; may be repeated.")]
+Since = Annotated[str | None, typer.Option("--since", help="By Kafka's own time: ISO 8601 with an offset or Z.")]
+_CHOSEN = (
+    "FROM dead_letters WHERE ($reasons::VARCHAR[] IS NULL OR list_contains($reasons::VARCHAR[], split_part(reason, ':', 1))) "
+    "AND ($start::TIMESTAMPTZ IS NULL OR kafka_ts >= $start::TIMESTAMPTZ)"
+)
+_COUNTS = f"SELECT split_part(reason, ':', 1) AS reason, count(*) AS n {_CHOSEN} GROUP BY ALL ORDER BY n DESC, reason"
+_NEWEST = f"""SELECT topic, kafka_topic_id, kafka_partition AS partition, kafka_offset AS offset, kafka_ts AS time, reason, key, value {_CHOSEN}
+    ORDER BY kafka_ts DESC, kafka_partition, kafka_offset DESC LIMIT $limit"""
+_ALL = f"SELECT * EXCLUDE (year, month, day) {_CHOSEN} ORDER BY kafka_ts, kafka_partition, kafka_offset"
+_ONE = """SELECT topic, kafka_topic_id, kafka_partition AS partition, kafka_offset AS offset, kafka_ts AS time, reason, key, value
+    FROM dead_letters WHERE topic = $topic AND kafka_partition = $partition AND kafka_offset = $offset"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    group = typer.Typer(help="Records that did not decode or validate: list, show, export, and publish again after a fix.", rich_markup_mode=None)
+    group.callback(invoke_without_command=True)(dead_letters)
+    group.command()(replay)
+    app.add_typer(group, name="dead-letters")
+
+
+def dead_letters(
+    context: typer.Context,
+    reason: Reasons = None,
+    since: Since = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many rows, the newest.")] = 50,
+    show: Annotated[str | None, typer.Option("--show", metavar="TOPIC:PARTITION:OFFSET", help="One of them in full.")] = None,
+    export: Annotated[Path | None, typer.Option("--export", help="Write all that match to FILE: .parquet, .csv, or .ndjson.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Count them by reason, then show the newest."""
+    if context.invoked_subcommand is not None:
+        refuse_before_subcommand(context)
+        return
+    refuse_together(context, "--show", "--export", "--reason", "--since", "--limit")
+    refuse_together(context, "--export", "--json", "--limit")
+    from cryptoviz.lake import Lake  # Arrow and DuckDB take a second to import: only when asked for
+    from cryptoviz.lake.dead_letters import Place
+
+    settings = running_settings()
+    lake = Lake(settings)
+    if show is not None:
+        _show(lake, Place.parse(show), as_json=as_json)
+    elif export is not None:
+        _export(lake, _chosen(reason, since), export)
+    else:
+        _list(lake, _chosen(reason, since), limit, settings.kafka, as_json=as_json)
+
+
+def replay(reason: Reasons = None, since: Since = None, as_json: Json = False) -> None:
+    """Publish those that are valid now to their topic again, each once; the rest stays with its reason. Works in the running pipeline."""
+    from cryptoviz.lake.convert import moment  # as above
+
+    start = moment(since, "--since")
+    start_ms = None if start is None else round(start.timestamp() * 1000)
+    run_operation(ReplayDeadLettersArguments(reasons=tuple(reason or ()), start_ms=start_ms), as_json=as_json)
+
+
+def _chosen(reasons: list[str] | None, since: str | None) -> dict[str, Any]:
+    from cryptoviz.lake.convert import moment  # as above
+
+    return {"reasons": reasons or None, "start": moment(since, "--since")}
+
+
+def _marked(rows: list[dict[str, Any]], kafka: KafkaSettings) -> list[dict[str, Any]]:
+    """With the time at which a replay published each (None: not), as Kafka's ledger has it; without Kafka the list goes on and says so."""
+    from cryptoviz.lake.dead_letters import origin, read_ledger  # as above
+
+    ledger: dict[str, dict[str, Any]] = {}
+    if rows:
+        try:
+            ledger = read_ledger(kafka)
+        except EngineUnavailable as error:
+            echo(f"which of them were published again is not known: {error.message}", err=True)
+    entries = (ledger.get(origin(row["kafka_topic_id"], row["partition"], row["offset"])) for row in rows)
+    times = (entry and datetime.fromtimestamp(entry["replayed_ms"] / 1000, UTC) for entry in entries)
+    return [row | {"published_again": time} for row, time in zip(rows, times, strict=True)]
+
+
+def _list(lake: Lake, chosen: dict[str, Any], limit: int, kafka: KafkaSettings, *, as_json: bool) -> None:
+    counts = lake.query(_COUNTS, parameters=chosen).to_pylist()
+    rows = _marked(lake.query(_NEWEST, parameters=chosen | {"limit": limit}).to_pylist(), kafka)
+    total = sum(count["n"] for count in counts)
+    if as_json:
+        by_reason = {count["reason"]: count["n"] for count in counts}
+        echo_json({"total": total, "by_reason": by_reason, "rows": [_plain(row) for row in rows]}, orjson.OPT_UTC_Z)
+        return
+    console = terminal()
+    if not rows:
+        console.print("No dead letters.")
+        return
+    from cryptoviz.lake.dead_letters import preview  # as above
+
+    console.print(
+        f"{total} dead letter{'' if total == 1 else 's'}: " + ", ".join(f"{count['reason']} {count['n']}" for count in counts), highlight=False
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("topic:partition:offset", no_wrap=True)  # what `--show` takes
+    marked = any(row["published_again"] for row in rows)
+    for column in ("time (UTC)", "reason", *(["published again"] if marked else []), "bytes"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        place = f"{row['topic']}:{row['partition']}:{row['offset']}"
+        again_at = [_time(row["published_again"])] if marked else []
+        table.add_row(place, _time(row["time"]), printable(row["reason"]), *again_at, printable(preview(row["value"])))
+    console.print(table)
+    if total > len(rows):
+        console.print(f"… {total - len(rows)} older ones: --limit, --reason, --since, or --export FILE", style="dim")
+
+
+def _show(lake: Lake, place: Place, *, as_json: bool) -> None:
+    asked = {"topic": place.topic, "partition": place.partition, "offset": place.offset}
+    rows = lake.query(_ONE, parameters=asked).to_pylist()
+    if not rows:
+        raise QueryError(f"there is no dead letter at {place}: `cryptoviz dead-letters` shows those that there are", argument="--show")
+    if as_json:
+        echo_json([_plain(row) for row in rows], orjson.OPT_UTC_Z)
+        return
+    for row in rows:  # more than one only where the topic was made anew
+        size = "null" if row["value"] is None else f"{len(row['value'])} bytes"
+        echo(f"{place}  {_time(row['time'])}  topic id {row['kafka_topic_id']}")
+        echo(f"reason: {printable(row['reason'])}")
+        echo(f"key:    {printable(_text(row['key']))}")
+        echo(f"value:  {size}")
+        if row["value"] is not None:
+            echo(_text(row["value"]))
+
+
+def _export(lake: Lake, chosen: dict[str, Any], output: Path) -> None:
+    from cryptoviz.cli.output import chosen_format, write_rows  # as above
+
+    form = chosen_format(None, output, "--export")
+    schema, batches = lake.stream(_ALL, parameters=chosen)
+    write_rows(schema, batches, form, output)
+    echo(f"written to {output}")
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    from base64 import b64encode
+
+    return {name: b64encode(value).decode() if isinstance(value, bytes) else value for name, value in row.items()}
+
+
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _text(value: bytes | None) -> str:
+    return "(null)" if value is None else value.decode("utf-8", "backslashreplace")

@@ -1,0 +1,132 @@
+"""gaps and backfill: what the lake lacks, and bringing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cryptoviz.cli.commands.operations import run_operation
+from cryptoviz.cli.running_pipeline import running_settings
+from cryptoviz.cli.terminal import echo_json, printable, terminal
+from cryptoviz.client import ControlClient, PipelineStatus
+from cryptoviz.components import ComponentState
+from cryptoviz.errors import SettingsError
+from cryptoviz.gaps import Gap, GapState
+from cryptoviz.operations import BackfillArguments
+
+__all__ = ["gaps_view", "register"]
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Assets = Annotated[str, typer.Option("--assets", help="Ids or symbols, with commas between them; all by default.", metavar="BTC,ETH")]
+From = Annotated[str, typer.Option("--from", help="First tick, ISO 8601 with an offset or Z.", metavar="TIME")]
+To = Annotated[str, typer.Option("--to", help="The tick after the last, likewise.", metavar="TIME")]
+_STATES = {GapState.OPEN: "yellow", GapState.PARTLY: "cyan", GapState.FILLED: "green"}
+_SHOWN = 200
+_NAMES_SHOWN = 2
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command()(gaps)
+    app.command()(backfill)
+
+
+def gaps(
+    assets: Assets = "",
+    start: From = "",
+    end: To = "",
+    providers: Annotated[bool, typer.Option("--providers", help="Of the providers instead of the assets.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Filled ones too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the gap ledger: ticks that were expected and are not in the lake. It follows what happens by a minute or so."""
+    with ControlClient.from_settings(running_settings()) as client:
+        found = client.gaps(
+            _names(assets), start_ms=_moment(start, "--from"), end_ms=_moment(end, "--to"), of_providers=providers, with_filled=everything
+        )
+        pipeline = client.list()
+    if as_json:
+        echo_json({"gaps": [gap.to_json_dict() for gap in found]})
+        return
+    terminal().print(gaps_view(found, pipeline))
+
+
+def backfill(
+    assets: Assets = "",
+    start: From = "",
+    end: To = "",
+    provider: Annotated[str, typer.Option("--provider", help="Ask this one only: binance, kraken or coingecko.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Fill gaps from the providers' history: those of the ledger, and, with a --from before recording began, the time up to it.
+
+    Rows say `kind=backfill`. It can be ended (Ctrl-C) and run again: what is there is never brought twice.
+    """
+    run_operation(
+        BackfillArguments(
+            assets=_names(assets), start_ms=_moment(start, "--from"), end_ms=_moment(end, "--to"), provider=provider or None
+        ),
+        as_json=as_json,
+    )  # fmt: skip
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _moment(text: str, option: str) -> int | None:
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"{option} is {text!r}: give a time such as 2026-01-31T12:00:00Z", setting=option) from None
+    if moment.tzinfo is None:
+        raise SettingsError(f"{option} is {text!r}, which has no zone: end it in Z for UTC, or in an offset such as +02:00", setting=option)
+    return round(moment.timestamp() * 1000)
+
+
+def gaps_view(found: Sequence[Gap], pipeline: PipelineStatus | None = None) -> RenderableType:
+    """The ledger for a person, and what keeps it from telling the newest: it is behind by a minute, and says nothing of a lake that holds nothing."""
+    if pipeline is None or pipeline.state is ComponentState.RUNNING:
+        return _ledger(found) if found else Text("No gap.")
+    now = Text(f"CryptoViz is {pipeline.state}: {printable(pipeline.reason)}", style="yellow")
+    return Group(_ledger(found) if found else Text("No gap in the ledger yet; it follows a tick by a minute or so."), now)
+
+
+def _ledger(found: Sequence[Gap]) -> RenderableType:
+    """In eighty columns. A gap lies in one day, so that its end needs no date."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("from", "to", "ticks", "reason", "state", "of"):
+        table.add_column(column, justify="right" if column == "ticks" else "left", no_wrap=column != "of")
+    rows = _alike(found)
+    for gap, subjects in rows[:_SHOWN]:
+        ticks = f"{gap.missing:,}" if not gap.filled else f"{gap.filled:,}/{gap.missing:,}"
+        state = Text(str(gap.state), style=_STATES[gap.state])
+        table.add_row(_text(gap.from_ms), _text(gap.to_ms, "%H:%M:%S"), ticks, printable(gap.reason), state, printable(_some(subjects)))
+    hidden = len(rows) - _SHOWN
+    return Group(table, Text(f"… {hidden:,} more: name assets or a time, or use --json", style="dim")) if hidden > 0 else table
+
+
+def _alike(found: Sequence[Gap]) -> list[tuple[Gap, list[str]]]:
+    """One of each gaps that differ in whose they are only, and whose: an outage is one line, not one for each coin."""
+    groups: dict[Gap, list[str]] = {}
+    for gap in found:
+        groups.setdefault(replace(gap, subject="", found_ms=0, filled_ms=None), []).append(gap.subject)
+    return list(groups.items())
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= _NAMES_SHOWN else f"{names[0]} +{len(names) - 1}"
+
+
+def _text(moment_ms: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime(form)

@@ -1,0 +1,125 @@
+"""providers: how the remote price providers stand, and their breakers' switches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cryptoviz.cli.options import refuse_before_subcommand
+from cryptoviz.cli.running_pipeline import running_settings
+from cryptoviz.cli.status_view import age
+from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
+from cryptoviz.client import ControlClient
+from cryptoviz.providers import BreakerState, ProviderStatus, QuotaStatus
+
+__all__ = ["providers_view", "register"]
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Name = Annotated[str, typer.Argument(help="Provider name, as `cryptoviz providers` shows it.", metavar="NAME")]
+_BREAKER_STYLES = {BreakerState.CLOSED: "green", BreakerState.OPEN: "bold red", BreakerState.HALF_OPEN: "yellow"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    group = typer.Typer(help="Show the providers: state, breaker, quota, latency, last error; open and close their breakers.", rich_markup_mode=None)
+    group.callback(invoke_without_command=True)(providers)
+    group.command()(trip)
+    group.command()(reset)
+    app.add_typer(group, name="providers")
+
+
+def providers(context: typer.Context, as_json: Json = False) -> None:
+    """Show every provider in order of preference."""
+    if context.invoked_subcommand is not None:
+        refuse_before_subcommand(context)
+        return
+    with ControlClient.from_settings(running_settings()) as client:
+        rows = client.providers()
+    if as_json:
+        echo_json({"providers": [row.to_json_dict() for row in rows]})
+    else:
+        terminal().print(providers_view(rows))
+
+
+def trip(
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", help="Shown wherever the breaker is.")] = "",
+) -> None:
+    """Open a provider's breaker: it is asked no more, until `reset`. The other providers go on."""
+    with ControlClient.from_settings(running_settings()) as client:
+        _tell(client.trip_breaker(name, reason))
+
+
+def reset(name: Name) -> None:
+    """Close a provider's breaker, and lift a wait that the provider imposed."""
+    with ControlClient.from_settings(running_settings()) as client:
+        _tell(client.reset_breaker(name))
+
+
+def providers_view(rows: list[ProviderStatus], now_s: float | None = None) -> RenderableType:
+    """One row a provider, and below the table what there is to say about each."""
+    moment = time.time() if now_s is None else now_s
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, expand=False)
+    for heading in ("provider", "state", "breaker", "turns", "quota", "latency"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "quota", justify="right" if heading in ("turns", "latency") else "left")
+    notes: list[Text] = []
+    for row in rows:
+        notes += [Text.assemble((printable(f"{row.name}: "), "bold"), printable(note)) for note in _notes(row, moment)]
+        scraper = row.scraper
+        if scraper is None:
+            table.add_row(row.name, str(row.state), "", "", "", "")
+            continue
+        state = scraper.breaker.state
+        table.add_row(
+            row.name,
+            str(row.state),
+            Text(state.value.replace("_", "-"), style=_BREAKER_STYLES[state]),
+            f"{scraper.rate:.1%}" if scraper.rate < 1 else "all",
+            "\n".join(_quota(quota) for quota in scraper.quotas) or "no limit",
+            "" if scraper.latency_ms is None else f"{scraper.latency_ms:,.0f} ms",
+        )
+    return Group(table, *notes)
+
+
+def _quota(quota: QuotaStatus) -> str:
+    """Used, left, and the date of exhaustion, or the period's end if the quota lasts."""
+    end = f"new {_date(quota.resets_ms)}" if quota.exhausted_ms is None else f"runs out {_date(quota.exhausted_ms)}"
+    return f"{quota.used:,} of {quota.limit:,} a {quota.period}\n{quota.left:,} left, {end}"
+
+
+def _date(moment_ms: int) -> str:
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%d")
+
+
+def _notes(row: ProviderStatus, moment: float) -> Iterator[str]:
+    scraper = row.scraper
+    if scraper is None:
+        yield row.message
+        return
+    breaker, hold = scraper.breaker, scraper.hold
+    if breaker.by_operator:
+        yield f"breaker opened by operator: {breaker.reason}"
+    elif breaker.state is not BreakerState.CLOSED:
+        probe = "" if breaker.probe_ms is None else f"; probe in {age(max(0.0, breaker.probe_ms / 1000 - moment))}"
+        yield f"breaker {breaker.state.value.replace('_', '-')}: {breaker.reason}{probe}"
+    if hold is not None:
+        yield f"asked us to wait ({hold.reason}) for {age(max(0.0, hold.until_ms / 1000 - moment))} more"
+    if scraper.ids.problems:
+        yield scraper.ids.text(row.name)
+    if scraper.ids.note:
+        yield f"ids are not checked against its list: {scraper.ids.note}"
+    if scraper.last_error_ms is not None:
+        yield f"last error {age(max(0.0, moment - scraper.last_error_ms / 1000))} ago: {scraper.last_error}"
+
+
+def _tell(row: ProviderStatus) -> None:
+    breaker = row.scraper.breaker if row.scraper is not None else None
+    echo(f"{row.name}: breaker {breaker.state.value if breaker else 'unknown'} {breaker.reason if breaker else ''}".rstrip())

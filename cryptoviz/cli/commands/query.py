@@ -1,0 +1,54 @@
+"""query, verify and dead-letters: the lake from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cryptoviz.cli.commands import dead_letters as deadletters
+from cryptoviz.cli.formats import Format
+from cryptoviz.cli.running_pipeline import running_settings
+from cryptoviz.cli.terminal import echo, echo_json
+
+__all__ = ["register"]
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command()(query)
+    app.command()(verify)
+    deadletters.register(app)
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help="A SELECT over prices, raw, dead_letters, gaps, candles_1m, candles_5m, candles_1h, candles_1d.")],
+    form: Annotated[
+        Format | None, typer.Option("--format", "-f", help="Form of the result; ndjson is one JSON object a line. Default: by the file's ending.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write: .csv, .json, .ndjson or .parquet.")] = None,
+    as_of: Annotated[str | None, typer.Option("--as-of", help="The tables as they stood then: ISO 8601 with an offset or Z.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the lake in SQL (DuckDB's dialect). Times are UTC. Only reads: no file, network or setting is in reach of the SQL."""
+    from cryptoviz.cli.output import chosen_format, write_rows  # Arrow and DuckDB take a second to import: only when asked for
+    from cryptoviz.lake import Lake
+
+    chosen = chosen_format(form, output, as_json=as_json)
+    schema, batches = Lake(running_settings()).stream(sql, as_of=as_of)
+    write_rows(schema, batches, chosen, output)
+
+
+def verify(as_json: Json = False) -> None:
+    """Compare Kafka with the lake by two readers: nothing lost, nothing doubled. Exit code 1 when they differ."""
+    from cryptoviz.lake.verify import verify as check  # as above
+
+    report = check(running_settings())
+    if as_json:
+        echo_json(report.to_json_dict())
+    else:
+        echo(report.to_text())
+    raise typer.Exit(0 if report.ok else 1)

@@ -1,0 +1,67 @@
+"""replay: the recorded exchanges of a span through the parsers and the collector of now, against the rows of the lake."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cryptoviz.cli.commands.operations import follow
+from cryptoviz.cli.running_pipeline import running_settings
+from cryptoviz.client import ControlClient
+from cryptoviz.errors import EngineUnavailable, SettingsError
+from cryptoviz.lake.convert import moment
+from cryptoviz.lake.objects import STORE_ERRORS, S3Access, minio_client
+from cryptoviz.operations import OperationState, OperationStatus, ReplayArguments, replay_key
+from cryptoviz.settings import Settings
+
+__all__ = ["register"]
+
+_UNEQUAL = ("different", "missing", "extra")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(replay)
+
+
+def replay(
+    start: Annotated[str, typer.Option("--from", help="First tick, ISO 8601 with a zone: 2026-01-31T12:00:00Z.", metavar="TIME")],
+    end: Annotated[str, typer.Option("--to", help="Behind the last tick.", metavar="TIME")],
+    out: Annotated[Path | None, typer.Option(help="Write the replayed rows to this Parquet file.", dir_okay=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output: one JSON object a line for each change.")] = False,
+) -> None:
+    """Make the rows of a span again from their recorded exchanges, and compare them with those of the lake.
+
+    Exit code 0 when every row made again is the row of the lake, field by field; 1 when one differs, is missing or is new, or the replay failed.
+    """
+    if out is not None and out.suffix != ".parquet":
+        raise SettingsError(f"--out {out}: the replayed rows are written as Parquet: give a name that ends in .parquet", setting="--out")
+    settings = running_settings()
+    with ControlClient.from_settings(settings) as client:
+        arguments = ReplayArguments(start_ms=_ms(start, "--from"), end_ms=_ms(end, "--to"), keep_rows=out is not None)
+        status = follow(client, client.operations.start(arguments), as_json=as_json)
+    succeeded = status.state is OperationState.SUCCEEDED
+    if succeeded and out is not None:
+        _fetch(settings, status, out)
+    raise typer.Exit(0 if succeeded and not any(status.figures.get(name, 0) for name in _UNEQUAL) else 1)
+
+
+def _ms(text: str, option: str) -> int:
+    found = moment(text, option)
+    if not isinstance(found, datetime):
+        raise typer.BadParameter("a time is needed", param_hint=option)
+    return round(found.timestamp() * 1000)
+
+
+def _fetch(settings: Settings, status: OperationStatus, path: Path) -> None:
+    bucket, key = settings.s3.lake_bucket, replay_key(status.id)
+    try:
+        client = minio_client(S3Access.of(settings.s3))
+        client.fget_object(bucket, key, str(path))
+        client.remove_object(bucket, key)
+    except STORE_ERRORS as error:
+        text = f"the replayed rows are in s3://{bucket}/{key}, but did not come from there: {type(error).__name__}"
+        raise EngineUnavailable(text, engine="object-store", address=settings.s3.endpoint) from error

@@ -1,0 +1,95 @@
+"""up, demo, down."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cryptoviz.cli.cluster import end_leftovers, forget_cluster, read_record
+from cryptoviz.cli.leash import Leash, Stop, held_home
+from cryptoviz.cli.running_pipeline import Profile, running_settings
+from cryptoviz.cli.startup import bring_down, bring_up, require_stopped, run_in_foreground
+from cryptoviz.cli.status_view import addresses
+from cryptoviz.cli.terminal import terminal
+from cryptoviz.home import foreign_reason
+from cryptoviz.home_lock import HomeLock
+from cryptoviz.settings import Settings, load_settings
+
+__all__ = ["register"]
+
+_INTERRUPTED = 130
+"""As a shell says of a command that SIGINT ended."""
+
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return once everything was asked to start; `cryptoviz down` ends it.")]
+Demo = Annotated[bool, typer.Option("--demo", help="Of two running pipelines, mean the demo.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command()(up)
+    app.command()(demo)
+    app.command()(down)
+
+
+def up(detach: Detach = False) -> None:
+    """Start the pipeline against the live providers and show its state until Ctrl-C."""
+    _run("live", detach)
+
+
+def demo(detach: Detach = False) -> None:
+    """Start the pipeline against the replay market (recorded history, no internet needed) and show its state until Ctrl-C."""
+    _run("demo", detach)
+
+
+def down(demo: Demo = False) -> None:
+    """End the running pipeline: drain, stop every component, then Ray. Leaves no process; keeps the data."""
+    console = terminal()
+    settings = running_settings("demo" if demo else None)
+    if read_record(settings) is None and not settings.ray.address:
+        console.print("Stopped." if _end_leftovers(settings) else "Nothing runs.")
+        return
+    console.print("Stopped." if bring_down(settings, console) else "Nothing runs.")
+
+
+def _end_leftovers(settings: Settings) -> int:
+    if foreign_reason(settings.home):
+        return 0
+    with HomeLock(settings.home, "cryptoviz down"):
+        return end_leftovers(settings)
+
+
+def _run(profile: Profile, detach: bool) -> None:
+    console = terminal()
+    settings = load_settings(profile)
+    require_stopped(settings)
+    stop = Stop()
+    stop.install()
+    try:
+        with held_home(settings, "cryptoviz up" if profile == "live" else "cryptoviz demo") as lock:
+            try:
+                with Leash(lock) as leash:
+                    stop.leash = leash
+                    code = _start(settings, console, stop, leash, detach=detach)
+            finally:
+                if read_record(settings) is None:
+                    forget_cluster(settings)
+    except KeyboardInterrupt:
+        with suppress(OSError):
+            console.print("Interrupted: what had started was ended.")
+        code = _INTERRUPTED
+    raise typer.Exit(code)
+
+
+def _start(settings: Settings, console: Console, stop: Stop, leash: Leash, *, detach: bool) -> int:
+    record = bring_up(settings, console, leash)
+    for name, address in addresses(settings):
+        console.print(f"{name:<14} {address}", highlight=False, soft_wrap=True)
+    if detach:
+        leash.detach()
+        return 0
+    console.print("Ctrl-C stops everything.", style="dim")
+    stop.breaks_off = False
+    return run_in_foreground(settings, console, record, stop.asked)

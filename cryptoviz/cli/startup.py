@@ -1,0 +1,148 @@
+"""`up`, `demo` and `down`: from nothing to a running pipeline in one call, and back to nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from cryptoviz.cli.cluster import ClusterRecord, launch_controller, read_record, start_ray, stop_ray
+from cryptoviz.cli.leash import Leash
+from cryptoviz.cli.status_view import pipeline_view
+from cryptoviz.client import ControlClient, PipelineStatus
+from cryptoviz.doctor import Level, examine, require_fit
+from cryptoviz.engines.download_progress import BarProgress, progress_for
+from cryptoviz.engines.fetch import ensure_all
+from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError, TransientError
+from cryptoviz.settings import Settings, claim_home
+
+__all__ = ["bring_down", "bring_up", "fetch", "require_stopped", "run_in_foreground"]
+
+_STOP_GRACE_S = 25.0
+_PLAIN_EVERY_S = 5.0
+
+
+def require_stopped(settings: Settings) -> None:
+    """Raises PreflightError when a pipeline runs from this home."""
+    if read_record(settings) is not None:
+        raise PreflightError(
+            f"a pipeline already runs from {settings.home}: `cryptoviz status` shows it, `cryptoviz down` ends it", problems=["already running"]
+        )
+
+
+def bring_up(settings: Settings, console: Console, leash: Leash) -> ClusterRecord | None:
+    """Fetch what is missing, check the machine, start Ray and the controller, and ask for every component. Whoever holds the leash ends what started.
+
+    Raises:
+        SettingsError: the home is not ours alone.
+        PreflightError: something on this machine is in the way; nothing was started.
+        EngineUnavailable: Ray or the controller did not start.
+    """
+    settings = claim_home(settings)
+    fetch(settings, console)
+    findings = examine(settings)
+    require_fit(findings)
+    for finding in findings:
+        if finding.level is Level.WARN:
+            console.print(Text(f"{finding.name}: {finding.detail}; {finding.remedy}", style="yellow"), soft_wrap=True)
+    record = None
+    if not settings.ray.address:
+        console.print("Starting Ray …", style="dim")
+        record = start_ray(settings, leash)
+    console.print("Starting the controller …", style="dim")
+    launch_controller(settings)
+    with ControlClient.from_settings(settings) as client:
+        client.start_pipeline()
+    return record
+
+
+def fetch(settings: Settings, console: Console, *, check_contents: bool = False) -> None:
+    """Download and build what is missing, with progress on the console. Raises as `ensure_all`."""
+    progress = progress_for(console)
+    with progress if isinstance(progress, BarProgress) else nullcontext():
+        ensure_all(settings, progress, check_contents=check_contents)
+
+
+def bring_down(settings: Settings, console: Console, record: ClusterRecord | None = None) -> bool:
+    """Stop every component, then the controller, then Ray. True when there was something to end."""
+    record = record or read_record(settings)
+    try:
+        with ControlClient.from_settings(settings) as client:
+            client.shutdown()
+            _say(console, "Stopping: draining the collector and the lake …", style="dim")
+            with suppress(TransientError):
+                client.wait_stopped(_STOP_GRACE_S)
+        reached = True
+    except (EngineUnavailable, SettingsError):
+        reached = False
+    return (record is not None and stop_ray(settings, record)) or reached
+
+
+def run_in_foreground(settings: Settings, console: Console, record: ClusterRecord | None, asked: threading.Event) -> int:
+    """Show the live state until the user asks for the end or the cluster ends; then end everything.
+
+    Returns the exit code: 0 when asked, 1 when the cluster ended by itself.
+    """
+    latest = _Latest(settings)
+    latest.thread.start()
+
+    def goes_on() -> bool:
+        return not asked.wait(0.5) and (record is None or record.process.is_alive)
+
+    try:
+        _show(settings, console, latest, goes_on)
+    except OSError:
+        # Nobody can see it: the terminal is gone, the disk behind stdout is full. The pipeline goes on until it is to end.
+        while goes_on():
+            pass
+    latest.ended.set()
+    alive = record is None or record.process.is_alive
+    bring_down(settings, console, record)
+    if not alive:
+        _say(console, f"The Ray cluster ended by itself; see {settings.log_dir / 'ray.log'}", style="red")
+    return 0 if alive else 1
+
+
+def _show(settings: Settings, console: Console, latest: _Latest, goes_on: Callable[[], bool]) -> None:
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+            while goes_on():
+                if latest.status is not None:
+                    live.update(pipeline_view(latest.status, settings), refresh=True)
+        return
+    seen = ""
+    while goes_on():
+        line = f"{latest.status.state} {latest.status.reason}" if latest.status is not None else ""
+        if line and line != seen:
+            console.print(pipeline_view(latest.status, settings) if seen == "" and latest.status else line, soft_wrap=True)
+            seen = line
+
+
+def _say(console: Console, text: str, style: str) -> None:
+    with suppress(OSError):  # to end what runs matters more
+        console.print(text, style=style)
+
+
+class _Latest:
+    """Keeps the last state that the control service sent, reconnecting while it is away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.status: PipelineStatus | None = None
+        self.ended = threading.Event()
+        self._settings = settings
+        self.thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+
+    def _watch(self) -> None:
+        while not self.ended.is_set():
+            try:
+                with ControlClient.from_settings(self._settings) as client:
+                    for status in client.watch():
+                        self.status = status
+                        if self.ended.is_set():
+                            return
+            except TransientError:
+                self.ended.wait(1.0)

@@ -1,0 +1,98 @@
+"""How a pipeline looks in a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cryptoviz.cli.terminal import printable
+from cryptoviz.components import ComponentState, ComponentStatus
+from cryptoviz.rpc.pipeline_status import PipelineStatus
+from cryptoviz.settings import Settings
+
+__all__ = ["addresses", "age", "pipeline_view"]
+
+_STYLES: Mapping[ComponentState, str] = {
+    ComponentState.RUNNING: "green",
+    ComponentState.STARTING: "cyan",
+    ComponentState.STOPPING: "cyan",
+    ComponentState.DEGRADED: "yellow",
+    ComponentState.BACKOFF: "yellow",
+    ComponentState.FAILED: "bold red",
+    ComponentState.STOPPED: "dim",
+}
+# The few numbers a person wants at a glance; `status --json` has all.
+_SHOWN_METRICS = (
+    "rows_total",
+    "lag_records",
+    "last_commit_age_s",
+    "ticks_published_total",
+    "last_publish_age_s",
+    "last_poll_age_s",
+    "latency_ms",
+    "requests_total",
+)
+
+
+def age(seconds: float) -> str:
+    """A span as people say it: `8 s`, `3 min`, `2 h`, `5 d`."""
+    for limit, unit, size in ((120.0, "s", 1.0), (7200.0, "min", 60.0), (172_800.0, "h", 3600.0)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def addresses(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """What a person can open, by name."""
+    return (
+        ("Dashboard", f"http://127.0.0.1:{settings.dashboard.port}"),
+        ("Ray dashboard", f"http://127.0.0.1:{settings.ray.dashboard_port}  (token: {settings.ray_token_file})"),
+        ("Spark UI", f"http://127.0.0.1:{settings.lake.ui_port}"),
+        ("MinIO console", f"http://127.0.0.1:{settings.s3.console_port}  (user {settings.s3.access_key})"),
+        ("gRPC control", f"{settings.control.address}  (token: {settings.token_file})"),
+    )
+
+
+def pipeline_view(pipeline: PipelineStatus, settings: Settings, now_s: float | None = None) -> RenderableType:
+    """State line, one row a component, addresses."""
+    moment = time.time() if now_s is None else now_s
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
+    for heading in ("component", "state"):
+        table.add_column(heading)
+    for heading in ("for", "restarts"):
+        table.add_column(heading, justify="right")
+    table.add_column("what")
+    for component in pipeline.components:
+        table.add_row(
+            printable(component.name),
+            Text(str(component.state), style=_STYLES[component.state]),
+            age(max(0.0, moment - component.since_ms / 1000)),
+            str(component.restarts) if component.restarts else "",
+            Text(printable(_what(component)), overflow="ellipsis", no_wrap=True),
+        )
+    head = Text.assemble(("CryptoViz ", "bold"), (str(pipeline.state), _STYLES[pipeline.state]), f"  {printable(pipeline.reason)}")
+    if pipeline.replayed:
+        head.append("  REPLAYED DATA: recorded history, not today's market", style="magenta")
+    links = Table.grid(padding=(0, 2))
+    for name, address in addresses(settings):
+        links.add_row(Text(name, style="dim"), Text(address))
+    return Group(head, table, links)
+
+
+def _what(component: ComponentStatus) -> str:
+    shown = [
+        f"{name.removesuffix('_total').replace('_', ' ')} {_number(component.metrics[name])}" for name in _SHOWN_METRICS if name in component.metrics
+    ]
+    if component.state is ComponentState.RUNNING:
+        return ", ".join(shown) or component.message
+    return component.message or str(component.trigger)
+
+
+def _number(value: float) -> str:
+    """Whole, unless that would show 0 for what is not."""
+    return f"{value:,.0f}" if value == 0 or abs(value) >= 1 else f"{value:.2g}"

@@ -1,0 +1,186 @@
+"""What the embedded engines have in common: one child process, ports that must be free, and a wait until it answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+from pydantic import SecretStr
+
+from cryptoviz.components import Probe
+from cryptoviz.engines.ports import PortUse, is_free, require_free
+from cryptoviz.engines.process import ChildProcess
+from cryptoviz.errors import CryptoVizError, EngineUnavailable, PreflightError, SettingsError, TerminalError
+from cryptoviz.home_lock import HomeLock, engine_lock
+from cryptoviz.log import get_logger, log_path
+from cryptoviz.settings import Settings, child_environment, claim_home
+
+__all__ = ["EmbeddedEngine", "require_password"]
+
+# A predecessor that was killed with its parent a moment ago still holds its ports for this long at most.
+_PORT_WAIT_S = 5.0
+_POLL_S = 0.1
+
+
+class EmbeddedEngine(ABC):
+    """An engine that we start. Subclasses say what to run and how to ask it; see `cryptoviz.engines.build.Engine` for the contract."""
+
+    name: str
+    start_timeout_s: float = 60.0
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._child: ChildProcess | None = None
+        self._prepared = False
+        self._lock: HomeLock | None = None
+
+    @property
+    def url(self) -> str | None:
+        """Where a person can look at it."""
+        return None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return self._child.pid if self._child is not None else None
+
+    def start(self) -> None:
+        """Start, wait until it answers, create what the pipeline needs in it."""
+        child = self._child
+        if child is None or not child.running:
+            self._prepared = False
+            self._child = child = self._launch()
+        if self._prepared:
+            return
+        try:
+            self._await_answer(child)
+            self.prepare()
+        except TerminalError:
+            self.stop()  # it runs with settings that a person must change first
+            raise
+        self._prepared = True
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """End it."""
+        child, self._child, self._prepared = self._child, None, False
+        self.close()
+        if child is not None:
+            child.stop(grace_s)
+        self._let_go()
+
+    def probe(self) -> Probe:
+        """Ask it."""
+        child = self._child
+        if child is None:
+            return Probe(running=False, healthy=False, message="not started")
+        code = child.poll()
+        if code is not None:
+            return Probe(running=False, healthy=False, message=f"ended with code {code}: {child.tail(1)}")
+        began = time.monotonic()
+        try:
+            message, metrics = self.ask()
+        except CryptoVizError as error:
+            return Probe(running=True, healthy=False, message=error.message, pid=child.pid, url=self.url)
+        metrics = {"answer_ms": round((time.monotonic() - began) * 1000, 1), **_memory(child.pid), **metrics}
+        return Probe(running=True, healthy=True, message=message, metrics=metrics, pid=child.pid, url=self.url)
+
+    @abstractmethod
+    def ports(self) -> tuple[PortUse, ...]:
+        """Ports that it listens on."""
+
+    @abstractmethod
+    def command(self) -> Sequence[str]:
+        """Program and arguments; writes configuration and formats storage first where that is needed. Raises PreflightError."""
+
+    @abstractmethod
+    def ask(self) -> tuple[str, Mapping[str, float]]:
+        """A question in the engine's own protocol, answered within 2 s: a line for a person, and figures. Raises EngineUnavailable."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Create what the pipeline needs in it (topics, buckets); safe to repeat. Raises EngineUnavailable, SettingsError."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Working directory of the process: what it is given as a name relative to it needs no form for any character of the home's path."""
+        return None
+
+    def environment(self) -> dict[str, str]:
+        """Environment of the process. No place for secrets: crash reports and tools copy it."""
+        return child_environment()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of client connections."""
+
+    def _launch(self) -> ChildProcess:
+        deadline = time.monotonic() + _PORT_WAIT_S
+        claim_home(self._settings)
+        self._hold_data(deadline)
+        try:
+            wait = threading.Event()
+            while not all(is_free(use.port, use.host) for use in self.ports()) and time.monotonic() < deadline:
+                wait.wait(_POLL_S)
+            require_free(self.ports())
+            child = ChildProcess(self.name, self.command(), log_path(self._settings, self.name), self.environment(), self.folder)
+            child.start()
+        except BaseException:
+            self._let_go()
+            raise
+        return child
+
+    def _hold_data(self, deadline: float) -> None:
+        """Two engines on the same data would destroy it. A predecessor that is being killed lets go in a moment."""
+        wait = threading.Event()
+        while self._lock is None:
+            lock = engine_lock(self._settings.home, self.name)
+            try:
+                lock.acquire()
+            except PreflightError as error:
+                if time.monotonic() > deadline:
+                    raise EngineUnavailable(f"{self.name} is not started: {error}", engine=self.name, address=str(self._settings.home)) from None
+                wait.wait(_POLL_S)
+            else:
+                self._lock = lock
+
+    def _let_go(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+    def _await_answer(self, child: ChildProcess) -> None:
+        wait = threading.Event()
+        began = time.monotonic()
+        while True:
+            why = f"it ended with code {child.poll()}"
+            if child.running:
+                try:
+                    self.ask()
+                    break
+                except EngineUnavailable as error:
+                    why = error.message
+            if not child.running or time.monotonic() - began > self.start_timeout_s:
+                # A slow one (a log that is recovered after a crash) goes on meanwhile: the next start waits for it again.
+                text = f"{self.name} did not start: {why}. Its log ends:\n{child.tail()}"
+                raise EngineUnavailable(text, engine=self.name, address=", ".join(f"{use.host}:{use.port}" for use in self.ports()))
+            wait.wait(_POLL_S)
+        get_logger(self.name).info("answers", after_s=round(time.monotonic() - began, 2), pid=child.pid)
+
+
+def require_password(given: SecretStr, setting: str) -> str:
+    """The password that an engine starts with; none starts without. Raises SettingsError."""
+    password = given.get_secret_value()
+    if not password:
+        raise SettingsError(f"{setting} is empty: the passwords are generated when the home is claimed, before anything starts", setting=setting)
+    return password
+
+
+def _memory(pid: int | None) -> dict[str, float]:
+    try:
+        return {} if pid is None else {"rss_mb": round(psutil.Process(pid).memory_info().rss / 2**20, 1)}
+    except psutil.Error:
+        return {}

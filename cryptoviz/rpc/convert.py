@@ -1,0 +1,73 @@
+"""Between the control contract's messages and the dataclasses that the rest of the code uses. Enums differ only by a prefix."""
+
+from __future__ import annotations
+
+from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
+from cryptoviz.control.v1 import control_pb2 as pb
+from cryptoviz.masking import redact
+from cryptoviz.rpc.pipeline_status import PipelineStatus
+
+__all__ = ["component_from_proto", "component_to_proto", "pipeline_from_proto", "pipeline_to_proto"]
+
+
+def component_to_proto(status: ComponentStatus) -> pb.Component:
+    """The message of one component."""
+    message = pb.Component(
+        name=status.name,
+        kind=pb.ComponentKind.Value(f"COMPONENT_KIND_{status.kind.name}"),
+        desired=pb.DesiredState.Value(f"DESIRED_STATE_{status.desired.name}"),
+        state=pb.ComponentState.Value(f"COMPONENT_STATE_{status.state.name}"),
+        trigger=str(status.trigger),
+        # The text of an error of a library's, which knows of no secret.
+        message=redact(status.message),
+        restarts=status.restarts,
+        metrics=status.metrics,
+        depends_on=status.depends_on,
+        pid=status.pid,
+        url=status.url or "",
+    )
+    message.since.FromMilliseconds(status.since_ms)
+    return message
+
+
+def component_from_proto(message: pb.Component) -> ComponentStatus:
+    """The dataclass of one component. A trigger that this version does not know becomes NONE."""
+    known = message.trigger in Trigger.__members__.values()
+    return ComponentStatus(
+        name=message.name,
+        kind=ComponentKind[pb.ComponentKind.Name(message.kind).removeprefix("COMPONENT_KIND_")],
+        desired=DesiredState[pb.DesiredState.Name(message.desired).removeprefix("DESIRED_STATE_")],
+        state=ComponentState[pb.ComponentState.Name(message.state).removeprefix("COMPONENT_STATE_")],
+        trigger=Trigger(message.trigger) if known else Trigger.NONE,
+        message=message.message,
+        since_ms=message.since.ToMilliseconds(),
+        restarts=message.restarts,
+        metrics=dict(message.metrics),
+        depends_on=tuple(message.depends_on),
+        pid=message.pid if message.HasField("pid") else None,
+        url=message.url or None,
+    )
+
+
+def pipeline_to_proto(status: PipelineStatus) -> pb.Pipeline:
+    """The message of the whole pipeline."""
+    return pb.Pipeline(
+        state=pb.ComponentState.Value(f"COMPONENT_STATE_{status.state.name}"),
+        reason=status.reason,
+        components=[component_to_proto(component) for component in status.components],
+        replayed=status.replayed,
+        version=status.version,
+        id=status.id,
+    )
+
+
+def pipeline_from_proto(message: pb.Pipeline) -> PipelineStatus:
+    """The dataclass of the whole pipeline."""
+    return PipelineStatus(
+        state=ComponentState[pb.ComponentState.Name(message.state).removeprefix("COMPONENT_STATE_")],
+        reason=message.reason,
+        components=tuple(component_from_proto(component) for component in message.components),
+        replayed=message.replayed,
+        version=message.version,
+        id=message.id,
+    )

@@ -1,0 +1,44 @@
+"""Between the contract's messages about gaps and the values that the rest of the code uses."""
+
+from __future__ import annotations
+
+from cryptoviz.control.v1 import gaps_pb2 as pb
+from cryptoviz.gaps import Gap, GapScope
+from cryptoviz.rpc.timestamps import moment_ms, stamp
+
+__all__ = ["gap_from_proto", "gap_to_proto"]
+
+
+def gap_to_proto(gap: Gap) -> pb.Gap:
+    """The message of one gap."""
+    return pb.Gap(
+        scope=pb.GapScope.Value(f"GAP_SCOPE_{gap.scope.name}"),
+        subject=gap.subject,
+        first_tick=stamp(gap.from_ms),
+        last_tick=stamp(gap.to_ms),
+        tick_ms=gap.tick_ms,
+        missing=gap.missing,
+        reason=gap.reason,
+        found=stamp(gap.found_ms),
+        state=pb.GapState.Value(f"GAP_STATE_{gap.state.name}"),
+        filled=gap.filled,
+        filled_by=gap.filled_by,
+        filled_at=stamp(gap.filled_ms),
+    )
+
+
+def gap_from_proto(message: pb.Gap) -> Gap:
+    """The value of one gap; its state follows from its ticks."""
+    return Gap(
+        scope=GapScope[pb.GapScope.Name(message.scope).removeprefix("GAP_SCOPE_")],
+        subject=message.subject,
+        from_ms=message.first_tick.ToMilliseconds(),
+        to_ms=message.last_tick.ToMilliseconds(),
+        tick_ms=message.tick_ms,
+        missing=message.missing,
+        reason=message.reason,
+        found_ms=message.found.ToMilliseconds(),
+        filled=message.filled,
+        filled_by=tuple(message.filled_by),
+        filled_ms=moment_ms(message, "filled_at"),
+    )

@@ -1,0 +1,95 @@
+"""Between the contract's messages about operations and the values that the rest of the code uses."""
+
+from __future__ import annotations
+
+from cryptoviz.control.v1 import operations_pb2 as pb
+from cryptoviz.masking import redact
+from cryptoviz.operations import (
+    Arguments,
+    BackfillArguments,
+    MaintenanceArguments,
+    OperationState,
+    OperationStatus,
+    Progress,
+    ReplayArguments,
+    ReplayDeadLettersArguments,
+)
+from cryptoviz.rpc.timestamps import moment_ms, stamp
+
+__all__ = ["arguments_from_proto", "arguments_to_proto", "operation_from_proto", "operation_to_proto"]
+
+
+def arguments_to_proto(arguments: Arguments) -> pb.OperationArguments:
+    """The message of what to do."""
+    match arguments:
+        case BackfillArguments():
+            span = {"start": stamp(arguments.start_ms), "end": stamp(arguments.end_ms)}
+            return pb.OperationArguments(backfill=pb.BackfillArguments(assets=arguments.assets, provider=arguments.provider or "", **span))
+        case ReplayArguments():
+            span = {"start": stamp(arguments.start_ms), "end": stamp(arguments.end_ms)}
+            return pb.OperationArguments(replay=pb.ReplayArguments(keep_rows=arguments.keep_rows, **span))
+        case MaintenanceArguments():
+            return pb.OperationArguments(maintenance=pb.MaintenanceArguments(tables=arguments.tables))
+        case ReplayDeadLettersArguments():
+            span = {"start": stamp(arguments.start_ms), "end": stamp(arguments.end_ms)}
+            return pb.OperationArguments(replay_dead_letters=pb.ReplayDeadLettersArguments(reasons=arguments.reasons, **span))
+
+
+def arguments_from_proto(message: pb.OperationArguments) -> Arguments:
+    """What to do. Raises ValueError when the message says nothing, or lacks what its kind cannot do without."""
+    which = message.WhichOneof("arguments")
+    if which == "backfill":
+        backfill = message.backfill
+        return BackfillArguments(
+            assets=tuple(backfill.assets),
+            start_ms=moment_ms(backfill, "start"),
+            end_ms=moment_ms(backfill, "end"),
+            provider=backfill.provider or None,
+        )
+    if which == "replay":
+        start_ms, end_ms = moment_ms(message.replay, "start"), moment_ms(message.replay, "end")
+        if start_ms is None or end_ms is None:
+            raise ValueError("replay needs start and end")
+        return ReplayArguments(start_ms=start_ms, end_ms=end_ms, keep_rows=message.replay.keep_rows)
+    if which == "maintenance":
+        return MaintenanceArguments(tables=tuple(message.maintenance.tables))
+    if which == "replay_dead_letters":
+        letters = message.replay_dead_letters
+        return ReplayDeadLettersArguments(reasons=tuple(letters.reasons), start_ms=moment_ms(letters, "start"), end_ms=moment_ms(letters, "end"))
+    raise ValueError("must be one of backfill, replay, maintenance, replay_dead_letters")
+
+
+def operation_to_proto(status: OperationStatus) -> pb.Operation:
+    """The message of one operation."""
+    return pb.Operation(
+        id=status.id,
+        arguments=arguments_to_proto(status.arguments),
+        state=pb.OperationState.Value(f"OPERATION_STATE_{status.state.name}"),
+        done=status.progress.done,
+        total=status.progress.total,
+        unit=status.progress.unit,
+        message=redact(status.message),
+        created=stamp(status.created_ms),
+        ended=stamp(status.ended_ms),
+        attempt=status.attempt,
+        figures=status.figures,
+        notes=status.notes,
+        version=status.version,
+    )
+
+
+def operation_from_proto(message: pb.Operation) -> OperationStatus:
+    """The value of one operation."""
+    return OperationStatus(
+        id=message.id,
+        arguments=arguments_from_proto(message.arguments),
+        state=OperationState[pb.OperationState.Name(message.state).removeprefix("OPERATION_STATE_")],
+        progress=Progress(done=message.done, total=message.total if message.HasField("total") else None, unit=message.unit, message=message.message),
+        message=message.message,
+        created_ms=message.created.ToMilliseconds(),
+        ended_ms=moment_ms(message, "ended"),
+        attempt=message.attempt,
+        figures=dict(message.figures),
+        notes=tuple(message.notes),
+        version=message.version,
+    )

@@ -1,0 +1,59 @@
+"""All that the sessions of one process share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from cryptoviz.clock import Clock, SystemClock
+from cryptoviz.settings import Settings
+from dashboard.feeds.control_feed import ControlFeed, ControlService
+from dashboard.feeds.history_cache import History, HistorySource
+from dashboard.feeds.kafka_feed import LiveFeed
+from dashboard.shared_state import ControlState, LiveState, Wakeups
+
+__all__ = ["Hub"]
+
+_ACTION_WORKERS = 2  # verbs take milliseconds; a second one lets a click through while another waits for its deadline
+
+
+@dataclass(frozen=True)
+class Hub:
+    """State, feeds and workers. Make it with `create`; `start` begins the feeds, `stop` ends all."""
+
+    settings: Settings
+    clock: Clock
+    wakeups: Wakeups
+    live: LiveState
+    control: ControlState
+    history: History
+    connect: Callable[[], ControlService]
+    feeds: tuple[LiveFeed | ControlFeed, ...]
+    workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_ACTION_WORKERS, thread_name_prefix="actions"))
+
+    @classmethod
+    def create(cls, settings: Settings, connect: Callable[[], ControlService], history: HistorySource) -> Hub:
+        """Wire the parts. Nothing is contacted yet."""
+        wakeups = Wakeups()
+        clock = SystemClock()
+        live, control = LiveState(wakeups), ControlState(wakeups)
+        feeds = (LiveFeed(settings, live, clock), ControlFeed(connect, control))
+        return cls(settings, clock, wakeups, live, control, History(history), connect, feeds)
+
+    def start(self) -> None:
+        """Begin to follow prices and pipeline."""
+        for feed in self.feeds:
+            feed.start()
+
+    def stop(self) -> None:
+        """End feeds and workers."""
+        for feed in self.feeds:
+            feed.stop()
+        self.workers.shutdown(wait=False, cancel_futures=True)
+        self.history.close()
+
+    @property
+    def tick_ms(self) -> int:
+        """The tick interval, by which age is judged."""
+        return self.settings.collect.tick_ms

@@ -1,0 +1,222 @@
+"""Live prices into this process: the Redis snapshot first, then the tail of the stream topic, committed records only.
+
+One thread per process, whatever the number of browsers. It joins no consumer group and commits nothing: each start reads the recent past
+again to fill the charts.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterable
+
+import redis
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from cryptoviz.clock import Clock, SystemClock
+from cryptoviz.kafka import consumer as kafka_consumer
+from cryptoviz.log import get_logger
+from cryptoviz.records import Kind, UnifiedRecord
+from cryptoviz.settings import Settings
+from dashboard.shared_state import RING_TICKS, FeedStatus, LiveState
+
+__all__ = ["LiveFeed", "decode"]
+
+LATEST_KEY = "cryptoviz:latest"
+_POLL_S = 0.1
+_DRAIN_MESSAGES = 2000
+_METADATA_TIMEOUT_S = 5.0
+_MAX_BACKLOG_PER_PARTITION = 60_000
+"""What the rings of the default assets can hold; it bounds a start against a fast or foreign topic."""
+_PARTITIONS_S = 5.0
+"""How often the feed looks whether its topic has more partitions."""
+_BACKOFF_FIRST_S = 0.5
+_BACKOFF_LAST_S = 5.0
+_REDIS_TIMEOUT_S = 2.0
+
+_TEXTS = ("asset_id", "symbol", "name", "quote_currency", "provider", "role")
+_NUMBERS = (
+    "market_cap", "volume_24h", "high_24h", "low_24h", "change_1h_pct", "change_24h_pct", "change_7d_pct", "circulating_supply", "rank",
+    "consensus_price", "consensus_sources", "spread_bps", "ingest_ts",
+)  # fmt: skip
+
+log = get_logger("dashboard")
+
+
+class LiveFeed:
+    """Owns the ingest thread. `start` and `stop` may be called from any thread, once each."""
+
+    def __init__(self, settings: Settings, state: LiveState, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._state = state
+        self._clock = clock or SystemClock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="live-feed", daemon=True)
+        self.rejected = 0
+        """Records of the topic that could not be read: the lake keeps them as dead letters."""
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        pause_s = _BACKOFF_FIRST_S
+        while not self._stop.is_set():
+            try:
+                self._load_snapshot()
+                self._follow()
+                pause_s = _BACKOFF_FIRST_S
+            except (KafkaException, redis.RedisError, OSError) as error:
+                message = _reason(error)
+                self._state.set_status(FeedStatus(connected=False, message=message))
+                log.warning("live_feed_lost", reason=message, retry_in_s=pause_s)
+                self._stop.wait(pause_s)
+                pause_s = min(_BACKOFF_LAST_S, pause_s * 2)
+
+    def _load_snapshot(self) -> None:
+        """Latest values at once, before Kafka answers. Redis being away costs nothing but that."""
+        client = redis.Redis.from_url(self._settings.redis.url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S)
+        try:
+            values = client.hgetall(LATEST_KEY)
+        except redis.RedisError as error:
+            log.info("snapshot_unavailable", reason=_reason(error))
+            return
+        finally:
+            client.close()
+        if isinstance(values, dict):
+            self._state.apply(self._decoded(value for value in values.values() if isinstance(value, bytes)), snapshot=True)
+
+    def _follow(self) -> None:
+        consumer = kafka_consumer(
+            self._settings.kafka,
+            {
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "latest",
+                "fetch.wait.max.ms": 100,
+                "queued.max.messages.kbytes": 4096,  # the default of 64 MB a partition would all fill at the start
+                "reconnect.backoff.max.ms": 2000,
+                "reconnect.backoff.ms": 500,
+                "log_level": 2,  # refused connections are ours to tell, once
+                "error_cb": self._broker_error,
+            },
+        )
+        try:
+            positions = self._positions(consumer)
+            consumer.assign(positions)
+            self._consume(consumer, {position.partition for position in positions})
+        finally:
+            consumer.close()
+
+    def _positions(self, consumer: Consumer) -> list[TopicPartition]:
+        """Offsets that lie far enough back to fill the rings."""
+        topic = self._settings.kafka.stream_topic
+        metadata = consumer.list_topics(topic, timeout=_METADATA_TIMEOUT_S).topics[topic]
+        if metadata.error is not None:
+            raise KafkaException(metadata.error)
+        since_ms = self._clock.now_ms() - RING_TICKS * self._settings.collect.tick_ms
+        wanted = [TopicPartition(topic, partition, since_ms) for partition in metadata.partitions]
+        positions = []
+        for found in consumer.offsets_for_times(wanted, timeout=_METADATA_TIMEOUT_S):
+            low, high = consumer.get_watermark_offsets(found, timeout=_METADATA_TIMEOUT_S)
+            start = found.offset if found.offset >= 0 else high
+            positions.append(TopicPartition(topic, found.partition, max(low, start, high - _MAX_BACKLOG_PER_PARTITION)))
+        return positions
+
+    def _consume(self, consumer: Consumer, partitions: set[int]) -> None:
+        """Until the feed is stopped, or its topic has other partitions than these."""
+        look_s = time.monotonic() + _PARTITIONS_S
+        while not self._stop.is_set():
+            if time.monotonic() >= look_s:
+                if self._repartitioned(consumer, partitions):
+                    return
+                look_s = time.monotonic() + _PARTITIONS_S
+            first = consumer.poll(_POLL_S)
+            if first is None:
+                # Silence is not loss: whether values are old is for the age pills to say.
+                self._check(consumer)
+                continue
+            # poll waits for one record; the rest of its transaction is here already.
+            messages = [first, *consumer.consume(_DRAIN_MESSAGES, timeout=0)]
+            values = []
+            for message in messages:
+                error = message.error()
+                if error is not None:
+                    _raise_if_lost(error)
+                    continue
+                values.append(_value(message))
+            if values:
+                self._state.set_status(FeedStatus(connected=True))
+                self._state.apply(self._decoded(values))
+
+    def _repartitioned(self, consumer: Consumer, partitions: set[int]) -> bool:
+        topic = self._settings.kafka.stream_topic
+        try:
+            now = set(consumer.list_topics(topic, timeout=_METADATA_TIMEOUT_S).topics[topic].partitions)
+        except KafkaException:
+            return False  # the feed learns otherwise when the broker is away
+        if now and now != partitions:
+            log.info("partitions_changed", topic=topic, partitions=len(now), before=len(partitions))
+        return bool(now) and now != partitions
+
+    def _broker_error(self, error: KafkaError) -> None:
+        """Called by librdkafka within `poll`. One broker of several may go; when none is left the page says so."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._state.set_status(FeedStatus(connected=False, message=f"Kafka: {error.str()}"))
+
+    def _check(self, consumer: Consumer) -> None:
+        if self._state.status.connected:
+            return
+        # Nothing new in the topic yet; that the broker answers is enough to call the feed connected.
+        consumer.list_topics(self._settings.kafka.stream_topic, timeout=_METADATA_TIMEOUT_S)
+        self._state.set_status(FeedStatus(connected=True))
+
+    def _decoded(self, values: Iterable[bytes]) -> list[UnifiedRecord]:
+        records = []
+        for value in values:
+            try:
+                record = decode(value)
+            except ValueError as error:
+                self.rejected += 1
+                log.info("record_rejected", reason=str(error), rejected=self.rejected)
+                continue
+            if record.kind == Kind.LIVE:  # what a backfill brings is history, which the page reads from the lake
+                records.append(record)
+        return records
+
+
+def decode(value: bytes) -> UnifiedRecord:
+    """A unified record that the page can show. Raises ValueError for anything else."""
+    record = UnifiedRecord.from_json(value)
+    wrong = [name for name in _TEXTS if not isinstance(getattr(record, name), str)]
+    wrong += [name for name in _NUMBERS if not isinstance(getattr(record, name), int | float | None)]
+    if wrong or not isinstance(record.tick_ts, int):
+        raise ValueError(f"a unified record needs {', '.join(wrong) or 'tick_ts'} of the documented type")
+    if not isinstance(record.price, int | float) or not 0 < record.price < math.inf:
+        raise ValueError(f"a unified record needs a finite price above 0, received {record.price!r}")
+    return record
+
+
+def _value(message: Message) -> bytes:
+    value = message.value()
+    return value if isinstance(value, bytes) else b""
+
+
+_LOST = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+
+
+def _raise_if_lost(error: KafkaError) -> None:
+    if error.code() in _LOST or error.fatal():
+        raise KafkaException(error)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
+        return f"Kafka: {error.args[0].str()}"
+    return f"{type(error).__name__}: {error}"

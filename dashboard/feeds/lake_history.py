@@ -1,0 +1,65 @@
+"""History from the lake's prices table, through the reader that notebooks and the CLI use."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+
+from cryptoviz.lake import Lake
+from cryptoviz.settings import Settings
+from dashboard.feeds.summary import price_history
+from dashboard.views.candles import Candle
+from dashboard.views.statistics import PriceHistory
+
+__all__ = ["LakeHistory"]
+
+_ROW_COLUMNS = ("tick_ts", "quote_currency", "price", "provider", "role", "fallback_reason")
+
+
+class LakeHistory:
+    """A `HistorySource` over `cryptoviz.lake.Lake`, which keeps file lists and small files between calls. Thread-safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._lake = Lake(settings)
+        self._tick_ms = settings.collect.tick_ms
+
+    def candles(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Sequence[Candle]]:
+        """See `HistorySource`."""
+        rows = self._lake.candles(asset_id, interval, start=_moment(since_ms))
+        columns = (rows[name].to_pylist() for name in ("quote_currency", "open", "high", "low", "close", "volume_24h", "ticks"))
+        found: dict[str, list[Candle]] = {}
+        for start, currency, *values in zip(_epoch_ms(rows, "ts"), *columns, strict=True):
+            found.setdefault(currency, []).append(Candle(start, *values))
+        return found
+
+    def prices(self, asset_id: str, since_ms: int, limit: int) -> PriceHistory:
+        """See `HistorySource`."""
+        return price_history(self._lake.prices(asset_id, start=_moment(since_ms), columns=_ROW_COLUMNS), limit, self._tick_ms)
+
+    def parquet(self, asset_id: str, since_ms: int) -> bytes:
+        """See `HistorySource`."""
+        sink = io.BytesIO()
+        pa_parquet.write_table(self._lake.prices(asset_id, start=_moment(since_ms)), sink, compression="snappy")
+        return sink.getvalue()
+
+    def csv(self, asset_id: str, since_ms: int) -> bytes:
+        """See `HistorySource`."""
+        sink = io.BytesIO()
+        pa_csv.write_csv(self._lake.prices(asset_id, start=_moment(since_ms)), sink)
+        return sink.getvalue()
+
+
+def _moment(epoch_ms: int) -> datetime:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC)
+
+
+def _epoch_ms(table: pa.Table, column: str) -> list[Any]:
+    """A `timestamp[us, UTC]` column as UTC epoch ms."""
+    micros: list[int] = table[column].cast(pa.int64()).to_pylist()
+    return [value // 1000 for value in micros]

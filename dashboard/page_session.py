@@ -1,0 +1,151 @@
+"""One browser's page: it pulls from the shared state on its own event loop and touches its models nowhere else."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import panel as pn
+from panel.io.state import set_curdoc
+
+from dashboard.app_context import Hub
+from dashboard.delivery import Delivery
+
+__all__ = ["Session"]
+
+T = TypeVar("T")
+
+_NOTIFICATION_MS = 6000  # long enough to read two lines
+
+
+class Session:
+    """Loop, life and background work of one page.
+
+    Nothing is changed between the making of the document and the browser's word that it has it: a change under way meanwhile would reach the browser
+    a second time, as a patch to models that the document may no longer hold.
+
+    Wake-ups from the ingest threads carry no data: they ask the document's loop, which is the one thing that is safe from another thread, to
+    pull once. A periodic pull is the safety net. While the browser has not shown the last pull there is no other: it gets the newest state then.
+    """
+
+    PULL_MS = 1000
+
+    def __init__(self, hub: Hub, doc: Any) -> None:
+        self.hub = hub
+        self._doc = doc
+        self._pull: Callable[[], bool] | None = None
+        self._pending = threading.Event()
+        self._closed = threading.Event()
+        self._ready = False
+        self._waiting: list[Callable[[], None]] = []
+        self._lock = threading.Lock()  # guards the two above
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self.delivery = Delivery(lambda: time.monotonic() * 1000, self.now_ms, self._run_pull)
+
+    def open(self, pull: Callable[[], bool]) -> None:
+        """Call `pull` on the session's loop after each change of the shared state, and once a second, as soon as the browser is ready.
+
+        It says whether it changed the page. It is not called while the browser has yet to show what an earlier call changed.
+        """
+        self._pull = pull
+        self._unsubscribe = self.hub.wakeups.subscribe(self._wake)
+        pn.state.add_periodic_callback(self._run_pull, period=self.PULL_MS)
+        pn.state.onload(self._begin)
+        pn.state.on_session_destroyed(lambda _context: self.close())
+
+    def close(self) -> None:
+        """Forget the page. Safe to call again."""
+        self._closed.set()
+        self._unsubscribe()
+        self._pull = None
+        # Panel 1.9 never forgets the view of a page's notifications, which holds the whole page.
+        views = pn.state._views
+        for key in [key for key, (_, _, doc, _) in views.items() if doc is self._doc]:
+            del views[key]
+
+    def now_ms(self) -> int:
+        """UTC epoch ms of the hub's clock."""
+        return self.hub.clock.now_ms()
+
+    def in_background(
+        self, work: Callable[[], T], then: Callable[[T], None], failed: Callable[[Exception], None], workers: ThreadPoolExecutor | None = None
+    ) -> None:
+        """Run `work` in a worker thread, then one of the callbacks on the session's loop."""
+        self.when_done((workers or self.hub.workers).submit(work), then, failed)
+
+    def when_done(self, future: Future[T], then: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
+        """Call back on the session's loop once `future` has its result."""
+        # A shared future outlives the pages that waited for it and never forgets a callback: this one holds its page only until it is called.
+        page, calls = weakref.ref(self), [(then, failed)]
+
+        def hand_over(done: Future[T]) -> None:
+            (succeed, fail), session = calls.pop(), page()
+            if session is None or done.cancelled():
+                return
+            error = done.exception()
+            if error is None:
+                session._later(partial(succeed, done.result()))
+            elif isinstance(error, Exception):
+                session._later(partial(fail, error))
+
+        future.add_done_callback(hand_over)
+
+    def notify(self, kind: str, message: str) -> None:
+        """A passing message in the page's corner; `kind` is success, info, warning or error. From the session's loop only."""
+        area = pn.state.notifications
+        if area is not None:
+            getattr(area, kind)(message, duration=_NOTIFICATION_MS)
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Call on the session's loop, after what waits there."""
+        self._later(call)
+
+    def _begin(self) -> None:
+        with self._lock:
+            self._ready = True
+            waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            self._later(call)
+        self._run_pull()
+
+    def _wake(self) -> None:
+        if not self._pending.is_set():
+            self._pending.set()
+            self._later(self._run_pull)
+
+    def _later(self, call: Callable[[], None]) -> None:
+        if self._closed.is_set():
+            return
+        with self._lock:
+            if not self._ready:
+                self._waiting.append(call)
+                return
+
+        def guarded() -> None:
+            if self._closed.is_set():
+                return
+            with set_curdoc(self._doc), pn.io.hold(self._doc):
+                call()
+
+        self._doc.add_next_tick_callback(guarded)
+
+    def _run_pull(self) -> None:
+        # Cleared first: what changes during the pull asks for another.
+        self._pending.clear()
+        pull = self._pull
+        if pull is None or not self._ready or not self.delivery.ready(self._connections()):
+            return
+        with pn.io.hold(self._doc):
+            if pull():
+                self.delivery.mark()
+
+    def _connections(self) -> frozenset[Any]:
+        """Browsers that hold this page: one, none while it is away, another after it came back."""
+        context = self._doc.session_context
+        session = context.session if context is not None else None
+        return frozenset(session._subscribed_connections) if session is not None else frozenset()

@@ -1,0 +1,207 @@
+"""What the process knows, shared by all sessions: written by the ingest threads, read by each session on its own loop."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+from cryptoviz.client import PipelineStatus
+from cryptoviz.clock import SystemClock
+from cryptoviz.records import UnifiedRecord
+from dashboard.views.candles import INTERVALS_MS, CandleBuilder, LiveCandles
+
+__all__ = ["CONNECTING", "RING_TICKS", "ControlState", "FeedStatus", "LiveState", "Tick", "Wakeups"]
+
+CONNECTING = "connecting"
+"""Nothing has been lost yet: the first attempt is under way."""
+
+_DAY_MS = 86_400_000
+RING_TICKS = 3600  # two hours of the demo's 2 s ticks, sixty of the live 60 s
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One price of one asset in its quote currency; the time is UTC epoch ms."""
+
+    tick_ts: int
+    quote_currency: str
+    price: float
+
+
+@dataclass(frozen=True, slots=True)
+class FeedStatus:
+    """Whether live values reach this process. `message` says why not."""
+
+    connected: bool
+    message: str = ""
+
+
+class Wakeups:
+    """Calls that tell sessions to look again. They carry no data and may come from any thread; a call must not block or raise."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[int, Callable[[], None]] = {}
+        self._next = 0
+
+    def subscribe(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Add a call; what is returned removes it."""
+        with self._lock:
+            key = self._next
+            self._next += 1
+            self._calls[key] = call
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._calls.pop(key, None)
+
+        return unsubscribe
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._calls)
+
+    def wake(self) -> None:
+        """Make every call once."""
+        with self._lock:
+            calls = list(self._calls.values())
+        for call in calls:
+            call()
+
+
+class LiveState:
+    """Latest record, recent ticks and candles of each asset. Thread-safe; `version` grows with each change."""
+
+    def __init__(self, wakeups: Wakeups, now_ms: Callable[[], int] | None = None) -> None:
+        self._now_ms = now_ms or SystemClock().now_ms
+        self._wakeups = wakeups
+        self._lock = threading.Lock()
+        self._latest: dict[str, UnifiedRecord] = {}
+        self._rings: dict[str, deque[Tick]] = {}
+        self._builders: dict[str, dict[tuple[str, str], CandleBuilder]] = {}
+        self._status = FeedStatus(connected=False, message=CONNECTING)
+        self._version = 0
+
+    @property
+    def version(self) -> int:
+        """Compare with the one seen last: other means look again."""
+        with self._lock:
+            return self._version
+
+    @property
+    def status(self) -> FeedStatus:
+        """State of the feed."""
+        with self._lock:
+            return self._status
+
+    def apply(self, records: Iterable[UnifiedRecord], *, snapshot: bool = False) -> int:
+        """Take records in order of offset; how many were news. A snapshot sets latest values only: it is not a tick of the stream."""
+        news = 0
+        with self._lock:
+            for record in records:
+                if not snapshot:
+                    self._drop_time_to_come(record)
+                before = self._latest.get(record.asset_id)
+                if before is None or record.tick_ts >= before.tick_ts:
+                    self._latest[record.asset_id] = record
+                    news += 1
+                if not snapshot:
+                    self._take_tick(record)
+            self._version += bool(news)
+        if news:
+            self._wakeups.wake()
+        return news
+
+    def _drop_time_to_come(self, record: UnifiedRecord) -> None:
+        """What was made under a clock that was far ahead would stay the newest until then: the stream has gone on behind it."""
+        horizon_ms, latest = self._now_ms() + _DAY_MS, self._latest.get(record.asset_id)
+        if latest is None or latest.tick_ts <= horizon_ms or record.tick_ts > horizon_ms:
+            return
+        del self._latest[record.asset_id]
+        ring = self._rings.get(record.asset_id)
+        while ring and ring[-1].tick_ts > horizon_ms:
+            ring.pop()
+        self._builders.pop(record.asset_id, None)
+
+    def _take_tick(self, record: UnifiedRecord) -> None:
+        ring = self._rings.setdefault(record.asset_id, deque(maxlen=RING_TICKS))
+        if ring and record.tick_ts <= ring[-1].tick_ts:
+            return
+        ring.append(Tick(record.tick_ts, record.quote_currency, record.price))
+        builders = self._builders.setdefault(record.asset_id, {})
+        for name, interval_ms in INTERVALS_MS.items():
+            key = (record.quote_currency, name)
+            builder = builders.get(key)
+            if builder is None:
+                builder = builders[key] = CandleBuilder(interval_ms)
+            builder.add(record.tick_ts, record.price, record.volume_24h)
+
+    def set_status(self, status: FeedStatus) -> None:
+        """Say how the feed does; wakes sessions when that is news."""
+        with self._lock:
+            if status == self._status:
+                return
+            self._status = status
+            self._version += 1
+        self._wakeups.wake()
+
+    def latest(self) -> dict[str, UnifiedRecord]:
+        """Latest record by asset id."""
+        with self._lock:
+            return dict(self._latest)
+
+    def recent_prices(self, asset_id: str, count: int) -> list[float]:
+        """Prices of the last `count` ticks at most, oldest first, in the quote currency of the latest record: those in another are left out."""
+        with self._lock:
+            ring, latest = self._rings.get(asset_id, ()), self._latest.get(asset_id)
+            ticks = islice(ring, max(0, len(ring) - count), None)
+            return [tick.price for tick in ticks if latest is not None and tick.quote_currency == latest.quote_currency]
+
+    def candles(self, asset_id: str, interval: str) -> dict[str, LiveCandles]:
+        """Candles of the live ticks of one asset, by quote currency."""
+        with self._lock:
+            builders = self._builders.get(asset_id, {})
+            return {
+                currency: LiveCandles(builder.candles, builder.complete_from_ms) for (currency, name), builder in builders.items() if name == interval
+            }
+
+
+class ControlState:
+    """The pipeline as the control service last told. Thread-safe; `version` grows with each change."""
+
+    def __init__(self, wakeups: Wakeups) -> None:
+        self._wakeups = wakeups
+        self._lock = threading.Lock()
+        self._status: PipelineStatus | None = None
+        self._lost: str | None = CONNECTING
+        self._version = 0
+
+    @property
+    def version(self) -> int:
+        """Compare with the one seen last."""
+        with self._lock:
+            return self._version
+
+    def read(self) -> tuple[PipelineStatus | None, str | None]:
+        """The last status seen, and why it may be out of date (None while the service answers)."""
+        with self._lock:
+            return self._status, self._lost
+
+    def set_status(self, status: PipelineStatus) -> None:
+        """The service answered."""
+        with self._lock:
+            self._status, self._lost = status, None
+            self._version += 1
+        self._wakeups.wake()
+
+    def set_lost(self, why: str) -> None:
+        """The service does not answer; the last status stays, marked as old."""
+        with self._lock:
+            if self._lost == why:
+                return
+            self._lost = why
+            self._version += 1
+        self._wakeups.wake()

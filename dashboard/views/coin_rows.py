@@ -1,0 +1,140 @@
+"""Rows of the coin table: numbers to sort by, and beside each the markup that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from cryptoviz.records import UnifiedRecord
+from dashboard.views.age import age_element
+from dashboard.views.markup import element, text
+from dashboard.views.numbers import direction, format_bps, format_compact, format_percent, format_price
+from dashboard.views.source import source_badge
+from dashboard.views.sparkline import sparkline_svg
+
+__all__ = ["COLUMNS", "PACKED", "SEPARATOR", "CoinView", "Column", "by_rank", "coin_row", "matches"]
+
+_NOT_RANKED = 1_000_000
+_SPREAD_WARN_BPS = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: the field sorted by, its title, its width in px, and the width of window (px) below which it hides."""
+
+    field: str
+    title: str
+    width: int
+    align: str = "right"
+    needs_px: int = 0
+    tooltip: str = ""
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("rank", "#", 30, needs_px=600, tooltip="Rank by market cap"),
+    Column("coin", "Coin", 118, align="left", tooltip="Click a row to choose the coin"),
+    Column("price", "Price", 92, tooltip="Price in quote currency, of the provider named under Source"),
+    Column("change_1h", "1h", 70, needs_px=760, tooltip="Change over one hour, as the provider reports it"),
+    Column("change_24h", "24h", 74, tooltip="Change over 24 hours, as the provider reports it"),
+    Column("change_7d", "7d", 72, needs_px=760, tooltip="Change over seven days, as the provider reports it"),
+    Column("volume", "Vol. 24h", 80, needs_px=900, tooltip="Reported rolling 24 h volume"),
+    Column("market_cap", "Market cap", 80, needs_px=900, tooltip="Reported market capitalisation"),
+    Column("spark", "Recent", 100, align="center", needs_px=1100, tooltip="Prices of the last 180 ticks at most, in the quote currency of the price"),
+    Column("source", "Source", 100, align="left", needs_px=600, tooltip="Who gave the price; why it is not the primary provider, if it is not"),
+    Column("spread", "Spread", 56, needs_px=1100, tooltip="Consensus spread of the providers that answered, in basis points"),
+    Column("age", "Age", 50, tooltip="Time since the tick (scheduled poll slot): live < 2 ticks, late < 5, else stale"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CoinView:
+    """What one row is made of. `previous_price` is the price shown before, for the flash; None draws without."""
+
+    record: UnifiedRecord
+    recent_prices: Sequence[float]
+    previous_price: float | None = None
+
+
+PACKED: tuple[str, ...] = ("rank", "price", "change_1h", "change_24h", "change_7d", "volume", "market_cap", "spread", "age")
+"""Fields that sort by number: their markup travels in one column, because each column of a table costs every new browser three models."""
+
+SEPARATOR = "\x1f"
+"""ASCII's unit separator: no markup holds it."""
+
+
+def coin_row(view: CoinView, tick_ms: int) -> dict[str, float | str | None]:
+    """Values by field: numbers to sort by, or the markup itself where text sorts. `cells` is the markup of `PACKED`, in order.
+
+    Unknown numbers are None and sort last.
+    """
+    record = view.record
+    row: dict[str, float | str | None] = {
+        "asset_id": record.asset_id,
+        "rank": record.rank if record.rank is not None else _NOT_RANKED,
+        "coin": _coin_cell(record),
+        "price": record.price,
+        "change_1h": record.change_1h_pct,
+        "change_24h": record.change_24h_pct,
+        "change_7d": record.change_7d_pct,
+        "volume": record.volume_24h,
+        "market_cap": record.market_cap,
+        "spark": sparkline_svg(view.recent_prices),
+        "source": _source_cell(record),
+        "spread": record.spread_bps,
+        "age": -float(record.tick_ts),  # sorts as the age does, and changes with the tick only
+    }
+    markup = {
+        "rank": element("span", text(record.rank if record.rank is not None else "—"), "cv-muted"),
+        "price": _price_cell(view),
+        "change_1h": _change_cell(record.change_1h_pct),
+        "change_24h": _change_cell(record.change_24h_pct),
+        "change_7d": _change_cell(record.change_7d_pct),
+        "volume": element("span", text(format_compact(record.volume_24h, record.quote_currency)), "cv-num"),
+        "market_cap": element("span", text(format_compact(record.market_cap, record.quote_currency)), "cv-num"),
+        "spread": _spread_cell(record),
+        "age": age_element(record.tick_ts, tick_ms, "cv-age"),
+    }
+    row["cells"] = SEPARATOR.join(markup[field].replace(SEPARATOR, "") for field in PACKED)
+    return row
+
+
+def _coin_cell(record: UnifiedRecord) -> str:
+    """Symbol and name; on a phone, where the source has no column of its own, the fallback mark too."""
+    badge = source_badge(record)
+    mark = "" if badge.fallback is None else element("span", "F", "cv-badge cv-fallback cv-narrow", title=badge.tooltip, aria_label=badge.fallback)
+    return element("span", text(record.symbol), "cv-symbol") + element("span", text(record.name), "cv-name", title=record.name) + mark
+
+
+def _price_cell(view: CoinView) -> str:
+    price, before = view.record.price, view.previous_price
+    flash = "" if before is None or before == price else (" cv-flash-up" if price > before else " cv-flash-down")
+    shown = text(format_price(price, view.record.quote_currency))
+    return element("span", shown, f"cv-price cv-num{flash}", data_asset=view.record.asset_id, data_price=repr(price), data_tick=view.record.tick_ts)
+
+
+def _change_cell(percent: float | None) -> str:
+    return element("span", text(format_percent(percent)), f"cv-num cv-change cv-{direction(percent)}")
+
+
+def _source_cell(record: UnifiedRecord) -> str:
+    badge = source_badge(record)
+    provider = element("span", text(badge.provider), "cv-source" + ("" if badge.fallback is None else " cv-source-fallback"))
+    reason = "" if badge.fallback is None else element("span", text(badge.fallback), "cv-badge cv-fallback")
+    return element("span", provider + reason, "cv-source-cell", title=badge.tooltip)
+
+
+def _spread_cell(record: UnifiedRecord) -> str:
+    wide = record.disagrees or (record.spread_bps is not None and record.spread_bps > _SPREAD_WARN_BPS)
+    title = "providers disagree" if record.disagrees else None
+    return element("span", text(format_bps(record.spread_bps)), "cv-num" + (" cv-warn" if wide else ""), title=title)
+
+
+def matches(record: UnifiedRecord, search: str) -> bool:
+    """Whether a search text concerns the coin: part of its name, symbol or id, in any case; an empty text concerns all."""
+    wanted = search.strip().lower()
+    return any(wanted in value.lower() for value in (record.name, record.symbol, record.asset_id))
+
+
+def by_rank(records: Iterable[UnifiedRecord]) -> list[UnifiedRecord]:
+    """Records by rank, unranked last, then by id: an order that does not jump."""
+    return sorted(records, key=lambda record: (record.rank if record.rank is not None else _NOT_RANKED, record.asset_id))

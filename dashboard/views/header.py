@@ -1,0 +1,73 @@
+"""The app bar's line and the banner below it."""
+
+from __future__ import annotations
+
+from cryptoviz.client import PipelineStatus
+from cryptoviz.components import ComponentState
+from dashboard.views.age import age_element
+from dashboard.views.markup import element, text
+from dashboard.views.numbers import format_compact
+from dashboard.views.totals import Totals
+
+__all__ = ["REPLAYED_NOTE", "banner_markup", "header_markup", "state_class"]
+
+REPLAYED_NOTE = "Prices come from the replay market: recorded history shifted to now, not today's market"
+
+_STATE_CLASSES = {
+    ComponentState.RUNNING: "cv-chip-good",
+    ComponentState.STARTING: "cv-chip-busy",
+    ComponentState.STOPPING: "cv-chip-busy",
+    ComponentState.DEGRADED: "cv-chip-warn",
+    ComponentState.BACKOFF: "cv-chip-warn",
+    ComponentState.FAILED: "cv-chip-bad",
+    ComponentState.STOPPED: "cv-chip-off",
+}
+
+
+def state_class(state: ComponentState) -> str:
+    """CSS class of the chip that shows a state; the state's name is always written in it."""
+    return _STATE_CLASSES[state]
+
+
+def header_markup(totals: Totals, pipeline: PipelineStatus | None, lost: str | None, replayed: bool, tick_ms: int) -> str:
+    """Totals, mark of replayed data, state of the pipeline and age of the newest tick."""
+    parts = [
+        _total("Market cap", format_compact(totals.market_cap, "USD")),
+        _total("24h volume", format_compact(totals.volume_24h, "USD")),
+        element("div", element("span", "Coins") + element("b", text(totals.assets)), "cv-total cv-wide"),
+        element("span", "", "cv-space"),
+    ]
+    if replayed:
+        parts.append(element("span", "REPLAYED DATA", "cv-replayed", title=REPLAYED_NOTE, role="note", aria_label=f"Replayed data. {REPLAYED_NOTE}"))
+    parts.append(_pipeline_pill(pipeline, lost))
+    parts.append(age_element(totals.newest_tick_ts, tick_ms, "cv-pill cv-global-age", words=True))
+    return element("div", "".join(parts), "cv-header")
+
+
+def _total(label: str, value: str) -> str:
+    return element("div", element("span", text(label)) + element("b", text(value)), "cv-total")
+
+
+def _pipeline_pill(pipeline: PipelineStatus | None, lost: str | None) -> str:
+    if pipeline is None or lost is not None:
+        return element(
+            "span", element("span", "Pipeline&nbsp;", "cv-word") + "?", "cv-pill cv-pipeline-state cv-wide cv-chip-off", title=lost or "No answer yet"
+        )
+    shown = element("span", "Pipeline&nbsp;", "cv-word") + text(pipeline.state.lower())
+    return element("span", shown, f"cv-pill cv-pipeline-state cv-wide {state_class(pipeline.state)}", title=pipeline.reason)
+
+
+def banner_markup(feed_lost: str | None, control_lost: str | None) -> str:
+    """What is lost and what that means for the page; empty when nothing is."""
+    lines = []
+    if feed_lost is not None:
+        meaning = f"Prices below are the last known. Reconnecting… ({feed_lost})"
+        lines.append(_line("cv-banner-bad cv-feed-lost", "Live data lost.", meaning))
+    if control_lost is not None:
+        meaning = f"States are the last known and buttons may fail. Reconnecting… ({control_lost})"
+        lines.append(_line("cv-banner-warn cv-control-lost", "Control service lost.", meaning))
+    return "".join(lines)
+
+
+def _line(classes: str, title: str, meaning: str) -> str:
+    return element("div", element("b", text(title)) + element("span", text(meaning)), f"cv-banner {classes}", role="alert")

@@ -1,0 +1,158 @@
+"""Rows of the pipeline table: what each component wants, does and says."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from cryptoviz.client import PipelineStatus
+from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
+from dashboard.views.age import duration_element
+from dashboard.views.header import state_class
+from dashboard.views.markup import element, text
+
+__all__ = ["FIELDS", "Verb", "allowed", "component_row", "format_metric", "pipeline_summary", "question"]
+
+FIELDS: tuple[str, ...] = ("name", "desired", "state", "since", "restarts", "message", "metrics", "start", "stop", "restart")
+
+_MAX_METRICS = 8
+_DEAD = "dead_letters_"
+
+# Suffix of a metric's name, which is its unit, and how a person reads it.
+_UNITS: tuple[tuple[str, str], ...] = (
+    ("_age_s", "age"),
+    ("_per_s", "/s"),
+    ("_ms", "ms"),
+    ("_s", "s"),
+    ("_bytes", "bytes"),
+    ("_mb", "MB"),
+    ("_pct", "%"),
+    ("_total", ""),
+    ("_records", ""),
+)
+
+
+class Verb(StrEnum):
+    """What a person can ask of a component."""
+
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+
+
+def allowed(component: ComponentStatus, verb: Verb) -> bool:
+    """Whether the verb would change anything."""
+    wanted = component.desired is DesiredState.RUNNING
+    if verb is Verb.START:
+        return not wanted or component.state is ComponentState.FAILED
+    return wanted
+
+
+def question(verb: Verb, name: str) -> str:
+    """What the confirmation asks."""
+    if name == "dashboard" and verb is not Verb.START:
+        return f"{verb.capitalize()} dashboard? This page is served by it" + (
+            ": start it again with `cryptoviz start dashboard`." if verb is Verb.STOP else " and reconnects."
+        )
+    consequence = {
+        Verb.START: "What it depends on starts too.",
+        Verb.STOP: "Components that depend on it wait until it runs again.",
+        Verb.RESTART: "It stops, then starts again.",
+    }
+    return f"{verb.capitalize()} {name}? {consequence[verb]}"
+
+
+def component_row(component: ComponentStatus) -> dict[str, str]:
+    """Markup by field of one component's row."""
+    url = component.url if component.url and component.url.startswith(("http://", "https://")) else None
+    name = text(component.name)
+    shown = name if url is None else element("a", name, "", href=url, target="_blank", rel="noopener")
+    depends = f"needs {', '.join(component.depends_on)}" if component.depends_on else str(component.kind)
+    # A phone has no room for the message's column, where it matters most.
+    trouble = (
+        "" if component.state is ComponentState.RUNNING or not component.message else element("small", text(component.message), "cv-narrow cv-msg")
+    )
+    row = {
+        "component": component.name,
+        "name": element("span", element("b", shown) + element("small", text(depends)) + trouble, "cv-comp"),
+        "desired": element(
+            "span", text(component.desired), "cv-chip " + ("cv-chip-good" if component.desired is DesiredState.RUNNING else "cv-chip-off")
+        ),
+        "state": element("span", text(component.state), f"cv-chip cv-component-state {state_class(component.state)}", data_component=component.name),
+        "since": duration_element(component.since_ms, "cv-num", "time in this state"),
+        "restarts": element("span", text(component.restarts), "cv-num" + (" cv-warn" if component.restarts else " cv-muted")),
+        "message": element("span", _message(component), "cv-msg"),
+        "metrics": _metrics(component.metrics),
+    }
+    for verb in Verb:
+        enabled = allowed(component, verb)
+        row[verb] = element(
+            "button",
+            verb.capitalize(),
+            f"cv-act cv-act-{verb}",
+            type="button",
+            aria_label=f"{verb.capitalize()} {component.name}",
+            disabled=None if enabled else "",
+        )
+    return row
+
+
+def _message(component: ComponentStatus) -> str:
+    why = text(component.message) if component.message else ""
+    trigger = element("span", text(component.trigger), "cv-muted") if component.trigger != "none" else ""
+    return f"{trigger} {why}".strip()
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    reasons = {name: number for name, number in metrics.items() if name.startswith(_DEAD) and name != f"{_DEAD}total"}
+    rest = [(name, number) for name, number in metrics.items() if name not in reasons]
+    shown = [_metric(name, number, reasons if name == f"{_DEAD}total" else {}) for name, number in rest[:_MAX_METRICS]]
+    if hidden := rest[_MAX_METRICS:]:
+        listed = ", ".join(" ".join(format_metric(name, number)) for name, number in hidden)
+        shown.append(element("span", f"+{len(hidden)} more", "cv-more-metrics", title=listed))
+    return element("div", "".join(shown), "cv-metrics")
+
+
+def _metric(name: str, number: float, reasons: dict[str, float]) -> str:
+    label, value = format_metric(name, number)
+    by_reason = ", ".join(f"{reason.removeprefix(_DEAD).removesuffix('_total')} {count:,.0f}" for reason, count in sorted(reasons.items()))
+    title = f"{by_reason}. `cryptoviz dead-letters` shows them." if reasons else None
+    return element("span", f"{text(label)} {element('b', text(value))}", "cv-dead" if reasons else "", title=title)
+
+
+def format_metric(name: str, value: float) -> tuple[str, str]:
+    """Label and value with its unit, of a metric named as the control contract says: `last_poll_age_s` is ("last poll age", "1.2 s")."""
+    for suffix, unit in _UNITS:
+        if name.endswith(suffix) and len(name) > len(suffix):
+            label = name.removesuffix(suffix).replace("_", " ")
+            if unit == "age":
+                return f"{label} age", f"{_number(value)} s"
+            if unit == "bytes":
+                return label, _bytes(value)
+            return label, f"{_number(value)}{'' if unit in ('/s', '%', '') else ' '}{unit}"
+    return name.replace("_", " "), _number(value)
+
+
+def _number(value: float) -> str:
+    if value != value:
+        return "—"
+    if float(value).is_integer():
+        return f"{value:,.0f}"
+    return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _bytes(value: float) -> str:
+    for size, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if abs(value) >= size:
+            return f"{value / size:,.1f} {unit}"
+    return f"{value:,.0f} B"
+
+
+def pipeline_summary(pipeline: PipelineStatus) -> str:
+    """Overall state and reason in one line."""
+    running = sum(component.state is ComponentState.RUNNING for component in pipeline.components)
+    return (
+        element("span", "Pipeline", "cv-title")
+        + element("span", text(pipeline.state), f"cv-chip cv-pipeline-overall {state_class(pipeline.state)}")
+        + element("span", text(f"{running} of {len(pipeline.components)} running"), "cv-note")
+        + element("span", text(pipeline.reason), "cv-note cv-pipeline-reason")
+    )

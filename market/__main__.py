@@ -1,0 +1,41 @@
+"""`python -m market --port N`: the replay market for a person, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+from market.dialects import DIALECTS
+from market.server import MarketConfig, ReplayMarket
+
+
+async def _serve(config: MarketConfig) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with ReplayMarket(config) as market:
+        lines = [f"{name}: {market.base_url(name)}" for name in DIALECTS] + [f"control: {market.url}/_market/faults | limits | ledger | clock"]
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
+        await stopped.wait()
+
+
+def main() -> None:
+    """Parse the command line and serve."""
+    defaults = MarketConfig()
+    parser = argparse.ArgumentParser(prog="python -m market", description=f"Serve replayed November 2022 prices as {', '.join(DIALECTS)} do.")
+    parser.add_argument("--port", type=int, default=8999, help="loopback port; 0 takes a free one (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="which market (default: %(default)s)")
+    parser.add_argument("--speed", type=float, default=defaults.speed, help="market seconds per second (default: %(default)s)")
+    parser.add_argument("--home", type=Path, help="folder of the ledger (default: a temporary one)")
+    chosen = parser.parse_args()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(MarketConfig(chosen.port, seed=chosen.seed, speed=chosen.speed, home=chosen.home)))
+
+
+if __name__ == "__main__":
+    main()

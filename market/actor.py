@@ -1,0 +1,76 @@
+"""The replay market as a component: a server in the event loop of its own Ray actor."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cryptoviz.clock import steady_ms
+from cryptoviz.components import Probe
+from cryptoviz.errors import PreflightError
+from cryptoviz.log import get_logger, log_to_file
+from cryptoviz.settings import Settings
+
+if TYPE_CHECKING:
+    from market.server import ReplayMarket
+
+__all__ = ["MarketActor"]
+
+COMPONENT = "market-replay"
+
+
+class MarketActor:
+    """Serves the replay market on 127.0.0.1:`settings.market.port`; its ledger lies in `settings.home/market`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._market: ReplayMarket | None = None
+        self._log = get_logger(COMPONENT)
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            PreflightError: the port is taken, or limits are set for a provider that does not exist.
+        """
+        if self._market is not None:
+            return
+        # Imported where it runs: the controller imports this module to make the actor, and has no use for a web server and numpy.
+        from market.dialects import DIALECTS
+        from market.server import MarketConfig, ReplayMarket
+
+        log_to_file(self._settings, COMPONENT)
+        asked = self._settings.market
+        if unknown := sorted(set(asked.limits) - set(DIALECTS)):
+            problem = f"market.limits names {', '.join(unknown)}: the replay market knows {', '.join(DIALECTS)}"
+            raise PreflightError(problem, problems=[problem], setting="market.limits")
+        home = self._settings.home / "market"
+        extra = self._settings.extra_assets
+        market = ReplayMarket(MarketConfig(asked.port, seed=asked.seed, speed=asked.speed, home=home, extra_assets=extra, limits=asked.limits))
+        try:
+            await market.start()
+        except OSError as error:
+            problem = f"the replay market cannot listen on port {asked.port} ({error.strerror or error}): set CRYPTOVIZ_MARKET__PORT to a free one"
+            raise PreflightError(problem, problems=[problem], setting="market.port") from error
+        self._market = market
+        self._log.info("market listens", url=market.url, last_seq=market.ledger.last_seq)
+
+    async def stop(self) -> None:
+        """Stop listening; the ledger is on disk."""
+        if self._market is not None:
+            market, self._market = self._market, None
+            await market.stop()
+            self._log.info("market stopped", last_seq=market.ledger.last_seq)
+
+    async def probe(self) -> Probe:
+        """Counts of requests and faults, and the age of the last request (absent before the first)."""
+        market = self._market
+        if market is None:
+            return Probe(running=False, healthy=False, message="not started")
+        faults = market.faults.active(market.clock.monotonic_s())
+        metrics = {"requests_total": float(market.requests_total), "faults_active": float(len(faults))}
+        if market.last_request_ms is not None:
+            metrics["last_request_age_s"] = max(0.0, (steady_ms(market.clock) - market.last_request_ms) / 1000)
+        kinds = ", ".join(sorted({f"{fault['kind']} on {fault['provider']}" for fault in faults}))
+        message = f"faults: {kinds}" if kinds else "replays November 2022"
+        return Probe(running=True, healthy=True, message=message, metrics=metrics, pid=os.getpid(), url=f"{market.url}/_market/clock")

@@ -1,0 +1,191 @@
+"""What the server asks of a provider's dialect. A dialect is pure: request and view in, answer out; no sockets, no clock of its own."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+from market.coins import ReplayedCoin
+from market.quotes import Market, Quote, Sight
+
+__all__ = [
+    "Answer",
+    "Dialect",
+    "Request",
+    "Usage",
+    "View",
+    "finish_row",
+    "fixed",
+    "iso_ms",
+    "listed",
+    "listed_coins",
+    "price_text",
+    "served_price",
+    "whole_number",
+]
+
+Row = TypeVar("Row", dict[str, Any], list[Any])
+
+_DIGITS = re.compile(r"[0-9]{1,18}")
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. `path` starts behind the provider's base URL; header names are lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a client has used and may use: weight in this minute, credits in this month, and, where the plan has such a limit, calls in this second.
+
+    `banned_until_ms` (UTC epoch ms) lies in the future while the client is banned.
+    """
+
+    minute_limit: int
+    minute_used: int
+    month_limit: int
+    month_used: int
+    second_limit: int | None = None
+    second_used: int = 0
+    banned_until_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The market as one provider shows it at `now_ms` (wall clock, UTC epoch ms), faults of the values already in it.
+
+    `shape` is None or one of the dialect's `shapes`; `stamp_shift_ms` moves the stamps of the envelope.
+    """
+
+    market: Market
+    sight: Sight
+    quotes: list[Quote]
+    now_ms: int
+    usage: Usage
+    shape: str | None = None
+    stamp_shift_ms: int = 0
+
+
+@dataclass(slots=True)
+class Answer:
+    """A response before transport faults: a JSON value, or bytes that are sent as they are.
+
+    `prices` maps the provider's asset id, as the asset table has it, to the price exactly as it stands in the body.
+    """
+
+    status: int
+    body: Any
+    endpoint: str
+    prices: dict[str, object] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    credits: int = 0
+
+
+class Dialect(Protocol):
+    """One provider's paths, shapes, headers and errors."""
+
+    name: str
+    sight: Sight
+    shapes: tuple[str, ...]
+    """Other shapes the provider is known to answer in, for the `shape_version` fault."""
+    price_key: str
+    """Under which key the price stands, for the `duplicate_keys` fault."""
+    bans: bool
+    """Whether clients that go on after a refusal are shut out for longer."""
+
+    def weight(self, request: Request) -> int:
+        """What the call counts against the limit of the minute."""
+        ...
+
+    def answer(self, request: Request, view: View) -> Answer:
+        """The provider's own answer, errors included."""
+        ...
+
+    def error(self, request: Request, status: int, view: View, code: int | None = None, retry_after_s: int | None = None) -> Answer:
+        """The body with which the provider says `status`; `code` overrides its usual error code."""
+        ...
+
+    def limited(self, request: Request, view: View, *, month: bool) -> Answer:
+        """The provider's answer to a client that is over its minute or month limit."""
+        ...
+
+
+def iso_ms(epoch_ms: int) -> str:
+    """ISO-8601 with milliseconds and Z, as both aggregators write times."""
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def whole_number(text: str | None) -> int | None:
+    """A number of up to 18 ASCII digits; None for anything else, so that no digit string can raise or take long."""
+    return int(text) if text and _DIGITS.fullmatch(text) else None
+
+
+def served_price(quote: Quote, price: float) -> object:
+    """The price as it goes into the body: the number, or what a fault makes of it."""
+    return price if quote.served is None else quote.served(price)
+
+
+def price_text(quote: Quote, price: float, decimals: int) -> object:
+    """As `served_price`, for providers that write prices as strings: what a fault makes of the number is a string too, except where it is literal."""
+    value = served_price(quote, round(price, decimals))
+    if quote.literal or not isinstance(value, int | float):
+        return value
+    return fixed(value, decimals) if math.isfinite(value) else json.dumps(float(value))
+
+
+def fixed(value: float, decimals: int) -> str:
+    """The number as a string with exactly so many digits after the point."""
+    return f"{round(value, decimals):.{decimals}f}"
+
+
+def listed(view: View) -> dict[str, Quote]:
+    """The coins that an exchange lists, by its own id: those for which the asset table has one."""
+    found = ((quote.coin.listing(view.sight.provider), quote) for quote in view.quotes)
+    return {provider_id: quote for provider_id, quote in found if provider_id is not None}
+
+
+def listed_coins(view: View) -> dict[str, ReplayedCoin]:
+    """As `listed`, with the coins that a fault leaves out."""
+    found = ((coin.listing(view.sight.provider), coin) for coin in view.market.coins)
+    return {provider_id: coin for provider_id, coin in found if provider_id is not None}
+
+
+def finish_row(row: Row, quote: Quote) -> Row:
+    """The row as served: numbers become strings, or strings numbers, when a fault says so."""
+    result: Row = row
+    if quote.as_strings:
+        result = _map_numbers(result, str)
+    if quote.bare:
+        result = _bare_numbers(result)
+    return result
+
+
+def _bare_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _bare_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_bare_numbers(item) for item in value]
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        return float(value)
+    return value
+
+
+def _map_numbers(value: Any, change: Callable[[float], object]) -> Any:
+    if isinstance(value, dict):
+        return {key: _map_numbers(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_map_numbers(item, change) for item in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return change(value)
+    return value

@@ -1,0 +1,196 @@
+"""Which faults are active now, for whom and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cryptoviz.errors import TerminalError
+from market.coins import ReplayedCoin
+from market.dialects import DIALECTS
+from market.faults import FAULT_KINDS, CoinParameters, Parameters, ShapeVersion
+from market.quotes import Quote
+
+__all__ = ["ActiveFault", "BadFault", "FaultBook", "latest", "valid_faults"]
+
+ANY_PROVIDER = "*"
+_MAX_ACTIVE = 1_000
+"""Far above any test's need; keeps a runaway script from filling the memory."""
+
+P = TypeVar("P", bound=Parameters)
+
+
+class BadFault(TerminalError):
+    """A fault that was asked for does not exist or has wrong parameters; the message says what is valid."""
+
+
+class _FaultRequest(BaseModel):
+    """The JSON of `POST /_market/faults`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    provider: str
+    kind: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    duration_s: float | None = Field(default=None, gt=0, le=10**7)
+    """None: until it is deleted."""
+    count: int | None = Field(default=None, ge=1)
+    """None: every request; else only the next so many."""
+    every: int = Field(default=1, ge=1, le=1_000_000)
+    """Of the provider's requests only each so-many-th, counted from the next one, which it meets."""
+
+
+@dataclass(slots=True)
+class ActiveFault:
+    """A fault at work. `expires_s` is in the clock's monotonic seconds; `ended` is set when it is deleted."""
+
+    fault_id: int
+    provider: str
+    kind: str
+    parameters: Parameters
+    asset_ids: frozenset[str]
+    expires_s: float | None
+    count: int | None
+    every: int = 1
+    seen: int = 0
+    hits: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def over(self, now_s: float) -> bool:
+        """Whether it is past its time or its count."""
+        return (self.expires_s is not None and now_s >= self.expires_s) or (self.count is not None and self.hits >= self.count)
+
+    def describe(self, now_s: float) -> dict[str, Any]:
+        """As `GET /_market/faults` shows it."""
+        remaining = None if self.expires_s is None else round(max(0.0, self.expires_s - now_s), 3)
+        return {
+            "id": self.fault_id,
+            "provider": self.provider,
+            "kind": self.kind,
+            "parameters": self.parameters.model_dump(),
+            "remaining_s": remaining,
+            "count": self.count,
+            "every": self.every,
+            "hits": self.hits,
+        }
+
+    def meets(self, provider: str) -> bool:
+        """Whether this request of a provider is one of those that the fault concerns; counts it."""
+        if self.provider not in (provider, ANY_PROVIDER):
+            return False
+        self.seen += 1
+        if (self.seen - 1) % self.every:
+            return False
+        self.hits += 1
+        return True
+
+    def apply(self, quotes: list[Quote]) -> list[Quote]:
+        """The quotes with this fault's values, if it is one of values."""
+        if not isinstance(self.parameters, CoinParameters):
+            return quotes
+        changed = (self.parameters.apply(quote) if self._hits(quote) else quote for quote in quotes)
+        return [quote for quote in changed if quote is not None]
+
+    def _hits(self, quote: Quote) -> bool:
+        return not self.asset_ids or quote.coin.asset.asset_id in self.asset_ids
+
+
+class FaultBook:
+    """The active faults. One event loop only."""
+
+    def __init__(self, coins: Iterable[ReplayedCoin]) -> None:
+        self._names = {name.lower(): coin.asset.asset_id for coin in coins for name in _names_of(coin)}
+        self._faults: list[ActiveFault] = []
+        self._last_id = 0
+
+    def add(self, payload: object, now_s: float) -> ActiveFault:
+        """Start a fault.
+
+        Raises:
+            BadFault: it does not say what it should; the message lists what is valid.
+        """
+        try:
+            asked = _FaultRequest.model_validate(payload)
+            if asked.kind not in FAULT_KINDS:
+                raise BadFault(f"unknown kind {asked.kind!r}: valid are {', '.join(FAULT_KINDS)}")
+            parameters = FAULT_KINDS[asked.kind].model_validate(asked.parameters)
+        except ValidationError as error:
+            raise BadFault("; ".join(f"{'.'.join(map(str, issue['loc'])) or 'body'}: {issue['msg']}" for issue in error.errors())) from error
+        if asked.provider != ANY_PROVIDER and asked.provider not in DIALECTS:
+            raise BadFault(f"unknown provider {asked.provider!r}: valid are {', '.join(DIALECTS)} and {ANY_PROVIDER} for all")
+        if isinstance(parameters, ShapeVersion):
+            _check_shape(asked.provider, parameters.shape)
+        if len(self._active(now_s)) >= _MAX_ACTIVE:
+            raise BadFault(f"{_MAX_ACTIVE} faults are active already: delete some")
+        self._last_id += 1
+        expires_s = None if asked.duration_s is None else now_s + asked.duration_s
+        fault = ActiveFault(self._last_id, asked.provider, asked.kind, parameters, self._assets(parameters), expires_s, asked.count, asked.every)
+        self._faults.append(fault)
+        return fault
+
+    def take(self, provider: str, now_s: float) -> list[ActiveFault]:
+        """The faults that meet a request of now, oldest first; each counts it as a hit."""
+        return [fault for fault in self._active(now_s) if fault.meets(provider)]
+
+    def active(self, now_s: float) -> list[dict[str, Any]]:
+        """All active faults, described."""
+        return [fault.describe(now_s) for fault in self._active(now_s)]
+
+    def clear(self, provider: str | None = None, fault_id: int | None = None) -> int:
+        """End the faults of a provider, the one with an id, or all; returns how many."""
+        gone = [fault for fault in self._faults if provider in (None, fault.provider) and fault_id in (None, fault.fault_id)]
+        self._faults = [fault for fault in self._faults if fault not in gone]
+        for fault in gone:
+            fault.ended.set()
+        return len(gone)
+
+    def _active(self, now_s: float) -> list[ActiveFault]:
+        self._faults = [fault for fault in self._faults if not fault.over(now_s)]
+        return self._faults
+
+    def _assets(self, parameters: Parameters) -> frozenset[str]:
+        if not isinstance(parameters, CoinParameters):
+            return frozenset()
+        unknown = [name for name in parameters.coins if name.lower() not in self._names]
+        if unknown:
+            raise BadFault(
+                f"unknown coins {', '.join(unknown)}: valid are {', '.join(sorted(set(self._names.values())))}, their symbols and provider ids"
+            )
+        return frozenset(self._names[name.lower()] for name in parameters.coins)
+
+
+def latest(faults: Iterable[ActiveFault], kind: type[P]) -> P | None:
+    """The parameters of the newest fault of a kind."""
+    found: P | None = None
+    for fault in faults:
+        if isinstance(fault.parameters, kind):
+            found = fault.parameters
+    return found
+
+
+def valid_faults() -> Mapping[str, Any]:
+    """What `POST /_market/faults` takes: providers with their shapes, kinds with their parameters."""
+    return {
+        "providers": {name: {"shapes": dialect.shapes} for name, dialect in DIALECTS.items()} | {ANY_PROVIDER: {}},
+        "kinds": {
+            kind: {"effect": (model.__doc__ or "").strip(), "parameters": model.model_json_schema().get("properties", {})}
+            for kind, model in FAULT_KINDS.items()
+        },
+        "duration_s": "seconds; absent: until deleted",
+        "count": "requests; absent: every one",
+        "every": "each so-many-th request of the provider; absent: 1",
+    }
+
+
+def _names_of(coin: ReplayedCoin) -> tuple[str, ...]:
+    return (coin.asset.asset_id, coin.asset.symbol, *coin.asset.provider_ids.values())
+
+
+def _check_shape(provider: str, shape: str) -> None:
+    valid = sorted({known for name, dialect in DIALECTS.items() if provider in (name, ANY_PROVIDER) for known in dialect.shapes})
+    if shape not in valid:
+        raise BadFault(f"unknown shape {shape!r} of {provider}: valid are {', '.join(valid)}")

@@ -1,0 +1,219 @@
+"""The replay market's HTTP server: `/<provider>/...` speaks the provider's language, `/_market/...` controls the market."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from cryptoviz.assets import Asset
+from cryptoviz.clock import Clock, SystemClock, steady_ms
+from cryptoviz.settings import MarketLimits
+from market.admin import add_admin_routes
+from market.browsers import refuse_other_sites
+from market.dialects import DIALECTS, Answer, Dialect, Request, Usage, View
+from market.faultbook import ActiveFault, FaultBook, latest
+from market.faults import ClockSkew, ErrorEnvelope200, Hang, HttpStatus, Latency, Reset, ShapeVersion
+from market.ledger import Ledger
+from market.limits import LimitBook
+from market.quotes import Market
+from market.transport import carries_prices, hang, reset, send
+
+__all__ = ["MarketConfig", "ReplayMarket"]
+
+LOOPBACK = "127.0.0.1"
+REPLAY_HEADER = "X-CryptoViz-Replay"
+SEQ_HEADER = "X-Market-Seq"
+_SHUTDOWN_S = 1.0
+"""Hanging and trickling answers are cut after this."""
+_MAX_CONTROL_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class MarketConfig:
+    """Settings of one market.
+
+    Attributes:
+        port: 0 takes a free one.
+        seed, speed: which market, and market seconds per wall second.
+        home: folder of the ledger; None keeps it in a temporary one.
+        extra_assets: coins without a recording, which are simulated.
+        limits: per provider, until others are set over HTTP; generous where none are given.
+        ledger_max_bytes: see `Ledger`; 0 keeps everything.
+    """
+
+    port: int = 0
+    host: str = LOOPBACK
+    seed: int = 20221108
+    speed: float = 1.0
+    home: Path | None = None
+    extra_assets: tuple[Asset, ...] = ()
+    limits: Mapping[str, MarketLimits] = field(default_factory=dict)
+    ledger_max_bytes: int = 256 * 1024 * 1024
+
+
+class ReplayMarket:
+    """Serves between `start` and `stop`, or as an async context manager. All in the event loop that started it."""
+
+    def __init__(self, config: MarketConfig | None = None, clock: Clock | None = None) -> None:
+        self.config = config or MarketConfig()
+        self.clock: Clock = clock or SystemClock()
+        self.requests_total = 0
+        self.last_request_ms: int | None = None
+        self.limits: dict[str, MarketLimits] = dict(self.config.limits)
+        """The plans in force."""
+        self.usage = LimitBook()
+        self._runner: web.AppRunner | None = None
+        self._folder: TemporaryDirectory[str] | None = None
+        self._port = 0
+
+    async def start(self) -> None:
+        """Load the recording, open the ledger, listen. Raises OSError when the port is taken."""
+        self.market = Market(self.config.seed, self.config.speed, self.config.extra_assets)
+        self.faults = FaultBook(self.market.coins)
+        home = self.config.home
+        if home is None:
+            self._folder = TemporaryDirectory(prefix="replay-market-")
+            home = Path(self._folder.name)
+        self.ledger = Ledger(home, self.config.ledger_max_bytes)
+        self.ledger.open()
+        app = web.Application(client_max_size=_MAX_CONTROL_BYTES, middlewares=[refuse_other_sites])
+        add_admin_routes(app, self)
+        app.router.add_route("*", "/{provider}/{path:.*}", self._handle)
+        app.on_response_prepare.append(_mark)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
+        try:
+            await self._runner.setup()
+            await web.TCPSite(self._runner, self.config.host, self.config.port).start()
+        except OSError:
+            await self.stop()
+            raise
+        self._port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """End all faults and connections and close the ledger. Safe to call again."""
+        if self._runner is None:
+            return
+        runner, self._runner = self._runner, None
+        self.faults.clear()
+        await runner.cleanup()
+        self.ledger.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        """http://host:port of the running server."""
+        return f"http://{self.config.host}:{self._port}"
+
+    def base_url(self, provider: str) -> str:
+        """What a provider class takes as its base URL."""
+        return f"{self.url}/{provider}"
+
+    async def _handle(self, http: web.Request) -> web.StreamResponse:
+        provider = http.match_info["provider"]
+        dialect = DIALECTS.get(provider)
+        if dialect is None:
+            return web.json_response({"error": f"no such provider: {provider}", "valid": sorted(DIALECTS)}, status=404)
+        self.requests_total += 1
+        self.last_request_ms = steady_ms(self.clock)
+        faults = self.faults.take(provider, self.clock.monotonic_s())
+        await self._delay(faults)
+        for fault in faults:
+            if isinstance(fault.parameters, Hang | Reset):
+                self.ledger.append(provider, f"/{http.match_info['path']}", self.clock.now_ms(), None, _names(faults), {})
+                if isinstance(fault.parameters, Hang):
+                    await hang(fault, self.clock.monotonic_s())
+                return reset(http)
+        request = _request(http)
+        answer = self._answer(dialect, request, faults, _client(http))
+        prices = answer.prices if answer.status == 200 and carries_prices(faults) else {}
+        seq = self.ledger.append(provider, answer.endpoint, self.clock.now_ms(), answer.status, _names(faults), prices)
+        return await send(http, answer, answer.headers | {SEQ_HEADER: str(seq)}, faults, self.clock, dialect.price_key)
+
+    async def _delay(self, faults: list[ActiveFault]) -> None:
+        seconds = sum(fault.parameters.seconds for fault in faults if isinstance(fault.parameters, Latency))
+        if seconds:
+            await self.clock.sleep(seconds)
+
+    def _answer(self, dialect: Dialect, request: Request, faults: list[ActiveFault], client: str) -> Answer:
+        now_ms = self.clock.now_ms()
+        limits = self.limits.get(dialect.name, MarketLimits())
+        self.usage.call(dialect.name, client, now_ms, dialect.weight(request))
+        view = self._view(dialect, faults, limits, client, now_ms)
+        if refused := latest(faults, HttpStatus):
+            return dialect.error(request, refused.status, view, refused.error_code, refused.retry_after)
+        if envelope := latest(faults, ErrorEnvelope200):
+            answer = dialect.error(request, envelope.status, view, envelope.error_code)
+            answer.status = 200
+            return answer
+        if _too_fast(view.usage, now_ms):
+            if dialect.bans:
+                self.usage.refuse(dialect.name, client, limits, now_ms)
+                view = replace(view, usage=self.usage.usage(dialect.name, client, limits, now_ms))
+            return dialect.limited(request, view, month=False)
+        if view.usage.month_used >= limits.per_month:
+            return dialect.limited(request, view, month=True)
+        answer = dialect.answer(request, view)
+        self.usage.charge(dialect.name, client, answer.credits, now_ms)
+        return answer
+
+    def _view(self, dialect: Dialect, faults: list[ActiveFault], limits: MarketLimits, client: str, now_ms: int) -> View:
+        quotes = self.market.quotes(dialect.sight, now_ms)
+        for fault in faults:
+            quotes = fault.apply(quotes)
+        skew, shape = latest(faults, ClockSkew), latest(faults, ShapeVersion)
+        shift_ms = round(skew.seconds * 1000) if skew else 0
+        if shift_ms:
+            quotes = [replace(quote, stamp_ms=quote.stamp_ms + shift_ms) for quote in quotes]
+        return View(
+            market=self.market,
+            sight=dialect.sight,
+            quotes=quotes,
+            now_ms=now_ms,
+            usage=self.usage.usage(dialect.name, client, limits, now_ms),
+            shape=shape.shape if shape else None,
+            stamp_shift_ms=shift_ms,
+        )
+
+
+async def _mark(_: web.Request, response: web.StreamResponse) -> None:
+    """Say on every response that the data is replayed."""
+    response.headers[REPLAY_HEADER] = "1"
+
+
+def _request(http: web.Request) -> Request:
+    headers = {name.lower(): value for name, value in http.headers.items()}
+    # a parameter that is given several times is a list, as at Coinbase
+    query = {name: ",".join(http.query.getall(name)) for name in http.query}
+    return Request(http.method, f"/{http.match_info['path']}", query, headers)
+
+
+def _client(http: web.Request) -> str:
+    """Who is counted against a limit: the key when there is one, else the address."""
+    for name in ("x-cmc_pro_api_key", "x-cg-demo-api-key", "x-cg-pro-api-key"):
+        if key := http.headers.get(name):
+            return f"key:{hash(key)}"
+    return f"ip:{http.remote}"
+
+
+def _too_fast(usage: Usage, now_ms: int) -> bool:
+    if usage.banned_until_ms > now_ms or usage.minute_used > usage.minute_limit:
+        return True
+    return usage.second_limit is not None and usage.second_used > usage.second_limit
+
+
+def _names(faults: list[ActiveFault]) -> str | None:
+    return "+".join(fault.kind for fault in faults) or None

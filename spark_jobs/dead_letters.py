@@ -1,0 +1,252 @@
+"""Replays dead letters: those that are valid for the present code are published to their topic again, each once.
+
+Kafka itself is the ledger. A record and its entry in the ledger topic (key: where the dead letter lay) are written in one transaction of one
+transactional id, so that a killed replay leaves both or neither, and a second one running beside it is fenced. A record whose event is in the lake
+already, or in Kafka on its way there, is left alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pyarrow as pa
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import NewTopic
+from deltalake.exceptions import TableNotFoundError
+from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_delay, stop_when_event_set, wait_exponential_jitter
+
+from cryptoviz.errors import EngineUnavailable, LakeError, SettingsError
+from cryptoviz.kafka import Fenced, OwnedProducer, Record, Refusal, admin_client
+from cryptoviz.lake import Lake
+from cryptoviz.lake.dead_letters import origin, read_ledger, word
+from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.kafka_audit import values_since
+from cryptoviz.lake.objects import table_address
+from cryptoviz.lake.progress import read_progress
+from cryptoviz.lake.topic_reader import topic_exists
+from cryptoviz.log import get_logger
+from cryptoviz.settings import Settings
+from spark_jobs.streaming.decode import decode
+from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC, RecordSpec
+
+__all__ = ["HEADER", "DeadLetterReplay", "Replayed"]
+
+HEADER = "cryptoviz-replay-of"
+"""Header of a record that was published again: `<topic id>:<partition>:<offset>` of its dead letter."""
+
+_TRANSACTIONAL_ID = "cryptoviz-dead-letter-replay"
+_TIMEOUT_S = 30.0
+_ROWS = 500  # a transaction's records
+_CHOSEN = (
+    "FROM dead_letters WHERE ($reasons::VARCHAR[] IS NULL OR list_contains($reasons::VARCHAR[], split_part(reason, ':', 1))) "
+    "AND ($start::TIMESTAMPTZ IS NULL OR kafka_ts >= $start::TIMESTAMPTZ) AND ($end::TIMESTAMPTZ IS NULL OR kafka_ts < $end::TIMESTAMPTZ)"
+)
+_COUNT = "SELECT count(*) AS n " + _CHOSEN
+_LETTERS = f"""SELECT topic, kafka_ts, key, value, reason, kafka_topic_id, kafka_partition, kafka_offset {_CHOSEN}
+    ORDER BY kafka_ts, kafka_partition, kafka_offset"""
+_IDENTITY = {"prices": "event_id", "raw": "fetch_id"}
+
+log = get_logger("dead-letters")
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What became of the dead letters that were looked at. `still_bad` counts by reason, as the present code gives it."""
+
+    looked_at: int = 0
+    published: int = 0
+    done_before: int = 0
+    in_lake: int = 0
+    still_bad: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A dead letter that is valid now."""
+
+    topic: str
+    table: str
+    origin: str
+    identity: str
+    tick_ts: datetime
+    key: bytes | None
+    value: bytes
+    reason: str
+
+
+class DeadLetterReplay:
+    """One replay; blocking, for one thread. `stop` from any."""
+
+    def __init__(self, settings: Settings, reasons: Sequence[str] = (), start: datetime | None = None, end: datetime | None = None) -> None:
+        """Of dead letters with these first words of reasons (none: any), whose time in Kafka is in `[start, end)`; nothing is done yet."""
+        self._settings = settings
+        self._chosen = {"reasons": list(reasons) or None, "start": start, "end": end}
+        self._lake = Lake(settings)
+        self._specs: Mapping[str, RecordSpec] = {settings.kafka.stream_topic: PRICES_SPEC, settings.kafka.raw_topic: RAW_SPEC}
+        self._stopping = threading.Event()
+        self._done: set[str] = set()
+        self._known: set[str] = set()
+        self._now = datetime.now(UTC)
+
+    def stop(self) -> None:
+        """End after the present transaction."""
+        self._stopping.set()
+
+    def run(self, report: Callable[[int, int], None] = lambda _done, _total: None) -> Replayed:
+        """All of it, or up to `stop`. `report` takes how many were looked at, of how many.
+
+        Raises:
+            EngineUnavailable: Kafka or the object store does not answer; what was published is in the ledger.
+            LakeError: another replay has begun and takes over.
+            SettingsError: the ledger topic is one of the topics that carry records.
+        """
+        replayed = Replayed()
+        total = int(self._lake.query(_COUNT, parameters=self._chosen).column("n")[0].as_py())
+        if total == 0:
+            return replayed
+        self._ensure_ledger()
+        kafka = self._settings.kafka
+        producer = OwnedProducer(kafka, f"{_TRANSACTIONAL_ID}-{kafka.ledger_topic}", kafka.ledger_topic)
+        try:
+            self._begin(producer)
+            for rows in self._batches():
+                if self._stopping.is_set():
+                    break
+                self._publish(producer, list(self._candidates(rows, replayed)), replayed)
+                replayed.looked_at += rows.num_rows
+                report(replayed.looked_at, total)
+        except Fenced as error:
+            raise LakeError("another replay of dead letters has begun and goes on instead of this one", table="dead_letters") from error
+        finally:
+            producer.close()
+        log.info("dead letters replayed", looked_at=replayed.looked_at, published=replayed.published, still_bad=sum(replayed.still_bad.values()))
+        return replayed
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        _, batches = self._lake.stream(_LETTERS, parameters=self._chosen)
+        for batch in batches:
+            for start in range(0, batch.num_rows, _ROWS):
+                yield batch.slice(start, _ROWS)
+
+    def _begin(self, producer: OwnedProducer) -> None:
+        """Fence an earlier replay, and learn what was published before and what is on its way into the lake."""
+        for attempt in self._retrying():
+            with attempt:
+                producer.connect()
+        ledger = read_ledger(self._settings.kafka)
+        self._done.update(ledger)
+        self._known.update(entry["identity"] for entry in ledger.values())
+        for topic, spec in self._specs.items():
+            self._known.update(self._pending(topic, spec))
+
+    def _retrying(self) -> Retrying:
+        return Retrying(
+            retry=retry_if_exception_type(EngineUnavailable),
+            wait=wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.2),
+            stop=stop_after_delay(_TIMEOUT_S) | stop_when_event_set(self._stopping),
+            sleep=sleep_using_event(self._stopping),
+            reraise=True,
+        )
+
+    def _ensure_ledger(self) -> None:
+        kafka = self._settings.kafka
+        if kafka.ledger_topic in self._specs:
+            setting = "CRYPTOVIZ_KAFKA__LEDGER_TOPIC"
+            raise SettingsError(f"{setting} is {kafka.ledger_topic!r}, which carries records: the ledger needs a topic of its own", setting=setting)
+        if topic_exists(kafka, kafka.ledger_topic):
+            return
+        admin = admin_client(kafka)
+        topic = NewTopic(kafka.ledger_topic, num_partitions=1, replication_factor=-1, config={"cleanup.policy": "compact"})
+        try:
+            admin.create_topics([topic], request_timeout=_TIMEOUT_S)[kafka.ledger_topic].result(_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                text = f"the ledger topic {kafka.ledger_topic} (CRYPTOVIZ_KAFKA__LEDGER_TOPIC) cannot be made: {error.args[0].str()}"
+                raise EngineUnavailable(text, engine="kafka", address=kafka.bootstrap_servers) from error
+
+    def _pending(self, topic: str, spec: RecordSpec) -> Iterator[str]:
+        """The identities of what Kafka holds past the table's progress."""
+        try:
+            table = DeltaTable(table_address(self._settings.s3, spec.table).uri, storage_options=self._settings.s3.storage_options())
+            progress = read_progress(table)
+        except TableNotFoundError:
+            progress = None
+        for value in values_since(self._settings, topic, progress.offsets if progress else {}):
+            try:
+                record = orjson.loads(value)
+            except orjson.JSONDecodeError:
+                continue
+            if isinstance(record, dict):
+                yield str(record.get(_IDENTITY[spec.table]))
+
+    def _candidates(self, rows: pa.RecordBatch, replayed: Replayed) -> Iterator[_Candidate]:
+        """The dead letters of one batch that are valid now and were not published since."""
+        topics = rows.column("topic").to_pylist()
+        for topic in dict.fromkeys(topics):
+            own = rows.take(pa.array([index for index, name in enumerate(topics) if name == topic]))
+            spec = self._specs.get(topic)
+            if spec is None:
+                replayed.still_bad["unknown_topic"] += own.num_rows
+                continue
+            # By Kafka's own time of the dead letter, not by today's: a tick that was too far ahead stays implausible.
+            stamps = own.column("kafka_ts").cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64())
+            decoded = decode(own.column("value"), stamps, spec, self._settings.kafka.max_record_bytes)
+            replayed.still_bad.update(word(bad.reason) for bad in decoded.bad)
+            identities = decoded.rows.column(_IDENTITY[spec.table]).to_pylist()
+            ticks = decoded.rows.column("tick_ts").to_pylist()
+            letters = own.take(decoded.good).to_pylist()
+            for letter, identity, tick_ts in zip(letters, identities, ticks, strict=True):
+                place = origin(letter["kafka_topic_id"], letter["kafka_partition"], letter["kafka_offset"])
+                if place in self._done:
+                    replayed.done_before += 1
+                elif identity in self._known:
+                    replayed.in_lake += 1
+                elif tick_ts > self._now:  # the collector takes the newest tick of the topic for the last one that it published
+                    replayed.still_bad["bad_time"] += 1
+                else:
+                    self._known.add(identity)
+                    yield _Candidate(topic, spec.table, place, identity, tick_ts, letter["key"], letter["value"], letter["reason"])
+
+    def _publish(self, producer: OwnedProducer, candidates: list[_Candidate], replayed: Replayed) -> None:
+        there = self._in_lake(candidates)
+        replayed.in_lake += len(there)
+        wanted = [one for one in candidates if one.origin not in there]
+        if not wanted:
+            return
+        records: list[Record] = []
+        for one in wanted:
+            entry = {"topic": one.topic, "identity": one.identity, "reason": one.reason, "replayed_ms": time.time_ns() // 1_000_000}
+            records.append(Record(one.topic, one.key, one.value, ((HEADER, one.origin.encode()),)))
+            records.append(Record(self._settings.kafka.ledger_topic, one.origin.encode(), orjson.dumps(entry)))
+        entries = {index: index - 1 for index in range(1, len(records), 2)}  # each goes with its record or not at all
+        identity = uuid.uuid4().hex
+        refusals: tuple[Refusal, ...] = ()
+        for attempt in self._retrying():
+            with attempt:
+                if attempt.retry_state.attempt_number > 1 and producer.connect().identity == identity:
+                    refusals = producer.refused(identity)
+                    break
+                refusals = producer.commit(records, None, identity, entries)
+        refused = {refusal.index // 2 for refusal in refusals}
+        self._done.update(one.origin for number, one in enumerate(wanted) if number not in refused)
+        replayed.published += len(wanted) - len(refused)
+        if refused:
+            replayed.still_bad["refused_by_kafka"] += len(refused)
+
+    def _in_lake(self, candidates: list[_Candidate]) -> set[str]:
+        """Origins of those whose event the lake has already; one look for each day and table."""
+        by_day: dict[tuple[str, datetime], list[_Candidate]] = {}
+        for one in candidates:
+            by_day.setdefault((one.table, one.tick_ts.replace(hour=0, minute=0, second=0, microsecond=0)), []).append(one)
+        found: set[str] = set()
+        for (table, day), of_day in by_day.items():
+            there = self._lake.present(table, _IDENTITY[table], [one.identity for one in of_day], day, day + timedelta(days=1))
+            found.update(one.origin for one in of_day if one.identity in there)
+        return found

@@ -1,0 +1,185 @@
+"""What the lake holds of a UTC day, as the finding of gaps needs it: a few columns of prices and raw exchanges."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cryptoviz.gaps import HISTORY_PATHS
+from cryptoviz.lake.objects import S3Access, table_address
+from cryptoviz.records import Kind
+from cryptoviz.settings import Settings
+from spark_jobs.gaps.detect import DaySeen, Fill, TickRecord
+
+__all__ = ["RECORDER", "RULES", "TICK", "DayRows", "first_live", "first_record_with_a_price", "read_day", "seen_of"]
+
+RECORDER = "collector"
+TICK = "tick"
+RULES = "rules?part=0&of=1"
+"""Provider and endpoints of the collector's own records in the raw table, as `actors.collecting.tick_recorder` writes them (a test compares). Rules that
+take more than one record, of over a thousand assets, are not read here: then an asset is expected from its first price on.
+"""
+_READERS = 8  # small reads wait for the network, not for a core
+_PRICES = ("tick_ts", "asset_id", "kind", "provider", "ingest_ts")
+_RAW = ("tick_ts", "provider", "endpoint", "outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class DayRows:
+    """`steps` are (tick, step of its grid) in order, as far as records tell; `providers` those of the last record; `wanted` by asset the first and
+    the last tick whose record says that it was asked for, whether anybody had a price or not.
+    """
+
+    seen: DaySeen
+    steps: tuple[tuple[int, int], ...] = ()
+    providers: tuple[str, ...] = ()
+    wanted: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def read_day(settings: Settings, files: Mapping[str, Sequence[str]]) -> DayRows:
+    """Read the named files of a day. Raises OSError when the object store does not answer."""
+    filesystem = S3Access.of(settings.s3).filesystem()
+    found: dict[str, pa.Table] = {}
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="gaps") as pool:
+        for name, columns in (("prices", _PRICES), ("raw", _RAW)):
+            root = table_address(settings.s3, name).root
+
+            def read(path: str, root: str = root, name: str = name, columns: Sequence[str] = columns) -> pa.Table:
+                return _read(f"{root}/{path}", filesystem, columns, with_bodies=name == "raw")
+
+            tables = list(pool.map(read, files.get(name, ())))
+            found[name] = pa.concat_tables(tables) if tables else None
+    return seen_of(found["prices"], found["raw"])
+
+
+def seen_of(prices: pa.Table | None, raw: pa.Table | None) -> DayRows:
+    """The day from its rows; `raw` has the bodies of the collector's records only."""
+    seen = DaySeen()
+    if prices is not None:
+        _take_prices(seen, prices)
+    if raw is None:
+        return DayRows(seen)
+    answers = raw.filter(pc.not_equal(raw["provider"], RECORDER))
+    for path in HISTORY_PATHS:
+        answers = answers.filter(pc.invert(pc.match_substring(answers["endpoint"], path)))
+    seen.asked = _ticks_by(answers, "provider")
+    seen.answered = _ticks_by(answers.filter(pc.equal(answers["outcome"], "ok")), "provider")
+    own = raw.filter(pc.equal(raw["provider"], RECORDER))
+    told = own.filter(pc.equal(own["endpoint"], TICK))
+    rules = own.filter(pc.equal(own["endpoint"], RULES))
+    assets = _assets_of_rules(set(rules["body"].to_pylist()))
+    return _take_records(seen, zip(_ms(told["tick_ts"]).tolist(), told["body"].to_pylist(), strict=True), assets)
+
+
+def first_record_with_a_price(seen: DaySeen) -> int | None:
+    """The first tick at which a provider answered, by the collector's records."""
+    return min((tick for tick, record in seen.records.items() if record.good), default=None)
+
+
+def first_live(seen: DaySeen) -> int | None:
+    """The first tick with a live row."""
+    return min((int(ticks[0]) for ticks in seen.live.values()), default=None)
+
+
+def _read(path: str, filesystem: Any, columns: Sequence[str], *, with_bodies: bool) -> pa.Table:
+    file = pq.ParquetFile(path, filesystem=filesystem)
+    if not with_bodies:
+        return file.read(columns=list(columns), use_threads=False)
+    groups = []
+    for number in range(file.num_row_groups):
+        part = file.read_row_group(number, columns=list(columns), use_threads=False)
+        # Bodies of whole market pages are megabytes: only the groups that hold a record of the collector are asked for theirs.
+        own = pc.equal(part["provider"], RECORDER)
+        if pc.any(own).as_py():
+            bodies = file.read_row_group(number, columns=["body"], use_threads=False)["body"]
+            part = part.append_column("body", pc.if_else(own, bodies, pa.scalar(None, pa.string())))
+        else:
+            part = part.append_column("body", pa.nulls(part.num_rows, pa.string()))
+        groups.append(part)
+    return pa.concat_tables(groups)
+
+
+def _take_prices(seen: DaySeen, prices: pa.Table) -> None:
+    is_live = pc.equal(prices["kind"], Kind.LIVE)
+    seen.live = _ticks_by(prices.filter(is_live), "asset_id")
+    brought = prices.filter(pc.invert(is_live))
+    rows = zip(
+        brought["asset_id"].to_pylist(),
+        _ms(brought["tick_ts"]).tolist(),
+        brought["provider"].to_pylist(),
+        _ms(brought["ingest_ts"]).tolist(),
+        strict=True,
+    )
+    for asset_id, tick, provider, ingest in rows:
+        seen.fills.setdefault(asset_id, {})[tick] = Fill(provider, ingest)
+
+
+def _ticks_by(rows: pa.Table, name: str) -> dict[str, Any]:
+    keys, ticks = rows[name].combine_chunks().dictionary_encode(), _ms(rows["tick_ts"])
+    if isinstance(keys, pa.ChunkedArray):
+        keys = keys.combine_chunks()
+    codes = keys.indices.to_numpy(zero_copy_only=False)
+    return {key: np.unique(ticks[codes == code]) for code, key in enumerate(keys.dictionary.to_pylist())}
+
+
+def _ms(column: pa.ChunkedArray) -> Any:
+    return column.cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64()).to_numpy()
+
+
+def _assets_of_rules(bodies: Iterable[str | None]) -> dict[str, tuple[str, ...]]:
+    """By the id that ticks name them by, which is their hash: the assets that rules ask for."""
+    found = {}
+    for body in bodies:
+        told = _parsed(body) if body is not None else None
+        if body is not None and told is not None:
+            names = (asset.get("asset_id") for asset in told.get("assets") or () if isinstance(asset, dict))
+            found[hashlib.blake2b(body.encode(), digest_size=16).hexdigest()] = tuple(name for name in names if isinstance(name, str))
+    return found
+
+
+def _take_records(seen: DaySeen, records: Iterable[tuple[int, str | None]], assets: Mapping[str, tuple[str, ...]]) -> DayRows:
+    wanted: dict[str, tuple[int, int]] = {}
+    steps: list[tuple[int, int]] = []
+    providers: tuple[str, ...] = ()
+    kept: dict[TickRecord, TickRecord] = {}
+    lost: dict[str, set[int]] = {"dropped": set(), "unplanned": set()}
+    for tick, body in sorted((tick, body) for tick, body in records if body is not None):
+        told = _parsed(body)
+        if told is None:
+            continue
+        record = _record(told)
+        seen.records[tick] = kept.setdefault(record, record)  # most ticks of a day say the same
+        if isinstance(told.get("tick_ms"), int) and told["tick_ms"] > 0:
+            steps.append((tick, told["tick_ms"]))
+        providers = tuple(sorted(record.providers)) or providers
+        for asset_id in assets.get(str(told.get("rules")), ()):
+            wanted[asset_id] = (wanted[asset_id][0], tick) if asset_id in wanted else (tick, tick)
+        for name, ticks in lost.items():
+            spans = told.get(name) or ()
+            ticks.update(one for first, last, step in spans for one in range(first, last + 1, step))
+    seen.dropped, seen.unplanned = frozenset(lost["dropped"]), frozenset(lost["unplanned"])
+    return DayRows(seen, tuple(steps), providers, wanted)
+
+
+def _parsed(body: str) -> dict[str, Any] | None:
+    try:
+        told = orjson.loads(body)
+    except ValueError:
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _record(told: dict[str, Any]) -> TickRecord:
+    results = told.get("results") or {}
+    good = frozenset(name for name, result in results.items() if "failure" not in result)
+    failed = [(name, result["failure"]) for name, result in results.items() if "failure" in result]
+    return TickRecord(good, tuple(failed + list((told.get("absent") or {}).items())), frozenset(told.get("idle") or ()))

@@ -1,0 +1,125 @@
+"""The `maintenance` component: rounds of maintenance on a schedule. This process only waits; each round is a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from cryptoviz.components import Probe
+from cryptoviz.errors import CryptoVizError, TransientError
+from cryptoviz.log import get_logger, log_to_file
+from cryptoviz.operations import MaintenanceArguments, OperationResult, Progress, Report
+from cryptoviz.settings import Settings
+from spark_jobs.maintenance.child import RoundChild
+from spark_jobs.maintenance.result import RoundResult
+
+__all__ = ["MaintenanceActor", "MaintenanceOperation"]
+
+_PATIENCE_S = 600.0
+"""A round may merge several days; the probe does not call it late before that."""
+
+log = get_logger("maintenance")
+
+
+@dataclass(slots=True)
+class _Totals:
+    """Of this incarnation."""
+
+    rounds: int = 0
+    good: int = 0
+    figures: Counter[str] = field(default_factory=Counter)
+    last: RoundResult = field(default_factory=RoundResult)
+    failure: str = ""
+
+
+class MaintenanceActor:
+    """A `cryptoviz.components.ComponentActor`."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Only keeps the settings."""
+        self._settings = settings
+        self._task: asyncio.Task[None] | None = None
+        self._totals = _Totals()
+        self._looked_s = time.monotonic()
+
+    async def start(self) -> None:
+        """Begin the schedule; the first round comes at once."""
+        if self._task is not None and not self._task.done():
+            return
+        log_to_file(self._settings, "maintenance")
+        self._looked_s = time.monotonic()
+        self._task = asyncio.create_task(self._loop())
+
+    async def stop(self) -> None:
+        """End; a round under way is cut off and taken up by the next."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def probe(self) -> Probe:
+        """Healthy while rounds come on schedule and end well."""
+        running = self._task is not None and not self._task.done()
+        age_s = time.monotonic() - self._looked_s
+        late = age_s > 3 * self._settings.lake.maintenance_s + _PATIENCE_S
+        totals = self._totals
+        message = totals.failure or (f"no round for {age_s:.0f} s" if late else f"last round {age_s:.0f} s ago" if totals.rounds else "first round")
+        message = "; ".join((message, *totals.last.warnings))
+        metrics = {
+            "rounds_total": float(totals.rounds),
+            **{f"{name}_total": float(value) for name, value in sorted(totals.figures.items())},
+            "last_round_age_s": round(age_s, 1),
+            "round_ms": totals.last.took_ms,
+            "plain_window_ms": totals.last.window_ms,
+            "round_peak_mb": totals.last.peak_rss_mb,
+        }
+        healthy = running and not late and not totals.failure
+        return Probe(running=running, healthy=healthy, message=message, metrics=metrics, pid=os.getpid(), delivered=totals.good > 0)
+
+    async def _loop(self) -> None:
+        child = RoundChild(self._settings, "maintenance")
+        while True:
+            await self._round(child)
+            await asyncio.sleep(self._settings.lake.maintenance_s)
+
+    async def _round(self, child: RoundChild) -> None:
+        totals = self._totals
+        try:
+            totals.last = await child.run()
+            totals.failure = "; ".join(totals.last.failures)
+            totals.figures.update({name: value for name, value in totals.last.figures.items() if value})
+        except CryptoVizError as error:
+            totals.failure = error.message
+        totals.rounds += 1
+        self._looked_s = time.monotonic()
+        totals.good += not totals.failure
+        if totals.failure:
+            log.warning("a round failed", error=totals.failure)
+
+
+class MaintenanceOperation:
+    """A `cryptoviz.operations.Operation`: one round now. Waits while another one runs."""
+
+    def __init__(self, settings: Settings, operation_id: str, arguments: MaintenanceArguments) -> None:
+        """No work yet."""
+        self._settings = settings
+        self._child = RoundChild(settings, f"maintenance-{operation_id}", arguments.tables)
+
+    async def run(self, report: Report) -> OperationResult:
+        """Run a round to its end.
+
+        Raises:
+            TransientError: some steps failed; the message says which.
+            EngineUnavailable: the round's process ended without a result.
+        """
+        result = await self._child.run(lambda text: report(Progress(done=0, message=text)))
+        if result.failures:
+            raise TransientError("; ".join(result.failures))
+        figures = {name: float(value) for name, value in result.figures.items()} | {"took_ms": result.took_ms, "plain_window_ms": result.window_ms}
+        merged = f"{figures.get('files_before', 0):.0f} files into {figures.get('files_after', 0):.0f}"
+        return OperationResult(message=f"one round in {result.took_ms / 1000:.1f} s, merged {merged}", figures=figures)

@@ -1,0 +1,167 @@
+"""Many data files into one sorted file, in bounded memory. A pure function: the same inputs, the same bytes.
+
+Rows are taken a range of (cluster column, time) after the other. Inputs that are compacted files themselves are sorted, so that a range reads only
+the row groups that it needs; parts are small enough to be one range.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from spark_jobs.tables.parquet import repeats, stat_value
+
+__all__ = ["Layout", "Merged", "merge"]
+
+RANGE_BYTES = 16 << 20
+"""Rows held at a time, as Arrow; a sort takes the same again."""
+_ROW_BYTES = 256
+_GROUP_MIN_ROWS, _GROUP_MAX_ROWS = 4096, 65_536
+"""A row group ends with its cluster value (an asset) once it has so many rows: a reader of one asset skips the others."""
+_GROUP_MAX_BYTES = 8 << 20
+_ORIGIN = ("kafka_topic_id", "kafka_partition", "kafka_offset")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a table's compacted files are sorted: by `cluster`, then `time`, then origin, so that the order is total."""
+
+    schema: pa.Schema
+    cluster: str
+    time: str
+    stats_columns: tuple[str, ...]
+
+    @property
+    def order(self) -> list[tuple[str, str]]:
+        """As pyarrow sorts by."""
+        return [(name, "ascending") for name in (self.cluster, self.time, *_ORIGIN)]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What was written: rows, bytes, and the `stats` JSON of the AddAction."""
+
+    rows: int
+    size: int
+    stats: str
+
+
+def merge(sources: Sequence[Path], target: Path, layout: Layout) -> Merged:
+    """Write the rows of `sources`, whose columns fit `layout.schema`, to `target`."""
+    stats = _Stats(layout)
+    with pq.ParquetWriter(target, layout.schema, **_writer_options(layout)) as writer:
+        for group in _row_groups(_sorted_ranges(sources, layout), layout.cluster):
+            writer.write_table(group, row_group_size=group.num_rows)
+            stats.add(group)
+    return Merged(stats.rows, target.stat().st_size, stats.to_json())
+
+
+def _writer_options(layout: Layout) -> dict[str, Any]:
+    """Snappy like all our files. Numbers that grow steadily within a cluster are stored as differences, texts that repeat as dictionaries."""
+    steady = [field.name for field in layout.schema if pa.types.is_timestamp(field.type) or field.name == "kafka_offset"]
+    repeating = [field.name for field in layout.schema if field.name not in steady and repeats(field)]
+    return {
+        "compression": "snappy",
+        "use_dictionary": repeating,
+        "column_encoding": dict.fromkeys(steady, "DELTA_BINARY_PACKED"),
+        "write_statistics": list(layout.stats_columns),
+        "store_schema": False,
+    }
+
+
+def _sorted_ranges(sources: Sequence[Path], layout: Layout) -> Iterator[pa.Table]:
+    dataset = ds.dataset([str(path) for path in sources], schema=layout.schema, format="parquet")
+    bounds = _bounds(sources, dataset, layout)
+    for low, high in zip([None, *bounds], [*bounds, None], strict=True):
+        # One fragment and batch ahead: the default reads sixteen of each and would hold the whole day.
+        rows = dataset.to_table(filter=_between(layout, low, high), fragment_readahead=1, batch_readahead=1, use_threads=False)
+        yield rows.take(pc.sort_indices(rows, sort_keys=layout.order))
+
+
+def _bounds(sources: Sequence[Path], dataset: ds.Dataset, layout: Layout) -> list[tuple[Any, Any]]:
+    """Where one range ends and the next begins: (cluster, time) of the first row of each but the first."""
+    rows = size = 0
+    for path in sources:
+        found = pq.read_metadata(path)
+        rows += found.num_rows
+        size += found.num_rows * _ROW_BYTES + sum(found.row_group(i).total_byte_size for i in range(found.num_row_groups))
+    if size <= RANGE_BYTES:
+        return []
+    keys = dataset.to_table(columns=[layout.cluster, layout.time], use_threads=False)
+    ordered = pc.sort_indices(keys, sort_keys=layout.order[:2])
+    step = max(1, rows * RANGE_BYTES // size)
+    at = keys.take(ordered.take(pa.array(range(step, rows, step), pa.int64())))
+    return list(dict.fromkeys(zip(at.column(0), at.column(1), strict=True)))
+
+
+def _between(layout: Layout, low: tuple[Any, Any] | None, high: tuple[Any, Any] | None) -> ds.Expression | None:
+    cluster, time = ds.field(layout.cluster), ds.field(layout.time)
+    above = None if low is None else (cluster > low[0]) | ((cluster == low[0]) & (time >= low[1]))
+    below = None if high is None else (cluster < high[0]) | ((cluster == high[0]) & (time < high[1]))
+    return above & below if above is not None and below is not None else above if above is not None else below
+
+
+def _row_groups(ranges: Iterator[pa.Table], cluster: str) -> Iterator[pa.Table]:
+    held: list[pa.Table] = []
+    rows = size = 0
+    for piece in _pieces(ranges, cluster):
+        new_cluster = bool(held) and held[-1].column(cluster)[-1] != piece.column(cluster)[0]
+        full = rows + piece.num_rows > _GROUP_MAX_ROWS or size + piece.nbytes > _GROUP_MAX_BYTES
+        if held and (full or (new_cluster and rows >= _GROUP_MIN_ROWS)):
+            yield pa.concat_tables(held).combine_chunks()
+            held, rows, size = [], 0, 0
+        held.append(piece)
+        rows, size = rows + piece.num_rows, size + piece.nbytes
+    if held:
+        yield pa.concat_tables(held).combine_chunks()
+
+
+def _pieces(ranges: Iterator[pa.Table], cluster: str) -> Iterator[pa.Table]:
+    """Runs of one cluster value, none larger than a row group."""
+    for rows in ranges:
+        if rows.num_rows == 0:
+            continue
+        row_bytes = max(1, rows.nbytes // rows.num_rows)
+        step = max(1, min(_GROUP_MAX_ROWS, _GROUP_MAX_BYTES // row_bytes))
+        ends = pc.run_end_encode(rows.column(cluster).combine_chunks(), run_end_type=pa.int64()).run_ends.to_pylist()
+        start = 0
+        for end in ends:
+            for begin in range(start, end, step):
+                yield rows.slice(begin, min(step, end - begin))
+            start = end
+
+
+class _Stats:
+    """Row count, minimum, maximum and null count over the groups."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.rows = 0
+        self._extremes: dict[str, tuple[Any, Any]] = {}
+        self._nulls = dict.fromkeys(layout.stats_columns, 0)
+
+    def add(self, rows: pa.Table) -> None:
+        self.rows += rows.num_rows
+        for name in self._nulls:
+            self._nulls[name] += rows.column(name).null_count
+            found = pc.min_max(rows.column(name)).as_py()
+            if found["min"] is not None:
+                low, high = self._extremes.get(name, (found["min"], found["max"]))
+                self._extremes[name] = min(low, found["min"]), max(high, found["max"])
+
+    def to_json(self) -> str:
+        minima: dict[str, Any] = {}
+        maxima: dict[str, Any] = {}
+        for name, (low, high) in self._extremes.items():
+            said = stat_value(low), stat_value(high)
+            if None not in said:
+                minima[name], maxima[name] = said
+        stats = {"numRecords": self.rows, "minValues": minima, "maxValues": maxima, "nullCount": self._nulls}
+        return json.dumps(stats, separators=(",", ":"))

@@ -1,0 +1,83 @@
+"""A table's Delta log kept short, and its folder free of what no commit knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from deltalake import CommitProperties
+from deltalake.exceptions import CommitFailedError
+from minio import Minio
+from minio.error import S3Error
+
+from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.objects import TableAddress
+from cryptoviz.lake.parts import Part
+from spark_jobs.maintenance.compaction.merge import list_staged
+from spark_jobs.tables.orphans import Known, list_data_files, remove_objects
+from spark_jobs.tables.replace_files import carried_progress, raise_epoch
+from spark_jobs.tables.table_log import CONFIGURATION
+
+__all__ = ["configure", "remove_leftovers", "shorten_log"]
+
+_CHECKPOINT_COMMITS = 100  # opening a table reads every commit since its last checkpoint: about 2 ms each
+
+
+def remove_leftovers(client: Minio, address: TableAddress, table: DeltaTable, check: Callable[[], None] = lambda: None) -> int:
+    """Remove what killed batches and merges left: parts that can never be committed any more, and compacted and staged files of merges that are not
+    committed any more since the epoch was raised. Returns how many. `check` is called before the deletion and may raise.
+
+    Raises:
+        EngineUnavailable: the object store refused it.
+    """
+    staged = list_staged(client, address)
+    listed = list_data_files(client, address)
+    known = Known.read(table)
+    if staged or any(path not in known.paths for path, name in listed.items() if not isinstance(name, Part)):
+        check()
+        raise_epoch(table)
+        known = Known.read(table)
+    doomed = [path for path, name in listed.items() if (known.over(name) if isinstance(name, Part) else path not in known.paths)]
+    check()
+    remove_objects(client, address, sorted(doomed) + staged)
+    return len(doomed) + len(staged)
+
+
+def shorten_log(client: Minio, address: TableAddress, table: DeltaTable, *, clean: bool = True) -> bool:
+    """After many commits: write a checkpoint and, with `clean`, remove log entries past their retention, which goes by this machine's clock. Whether
+    that was due.
+    """
+    configure(table)
+    if table.version() - _last_checkpoint(client, address) < _CHECKPOINT_COMMITS:
+        return False
+    table.create_checkpoint()
+    if clean:
+        table.cleanup_metadata()
+    return True
+
+
+def configure(table: DeltaTable) -> None:
+    """Tables of earlier versions keep a record of each removed file for a week, which would make opening them slow."""
+    present = table.metadata().configuration
+    missing = {name: value for name, value in CONFIGURATION.items() if present.get(name) != value}
+    if not missing:
+        return
+    try:
+        table.alter.set_table_properties(missing, commit_properties=CommitProperties(custom_metadata=carried_progress(table), max_commit_retries=0))
+    except CommitFailedError:  # the job committed meanwhile: the next round tries again
+        table.update_incremental()
+
+
+def _last_checkpoint(client: Minio, address: TableAddress) -> int:
+    """The version of the table's newest checkpoint, 0 without one."""
+    try:
+        response = client.get_object(address.bucket, address.key("_delta_log/_last_checkpoint"))
+    except S3Error as error:
+        if error.code == "NoSuchKey":
+            return 0
+        raise
+    try:
+        return int(json.loads(response.read())["version"])
+    finally:
+        response.close()
+        response.release_conn()

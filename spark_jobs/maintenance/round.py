@@ -1,0 +1,132 @@
+"""One round of maintenance, in a process of its own: `python -m spark_jobs.maintenance.round`.
+
+It lives for seconds, so that a day's rows and the libraries that read them take memory only while they are needed. Settings come by file
+(`cryptoviz.settings.handover`), the result goes to a file beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from deltalake.exceptions import DeltaError
+from minio.error import S3Error
+from urllib3.exceptions import HTTPError
+
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.lake.conditional_object import S3Cell
+from cryptoviz.lake.objects import S3Access
+from cryptoviz.log import configure_logging, get_logger
+from cryptoviz.masking import clip
+from cryptoviz.settings import Settings, settings_from_environment
+from spark_jobs.maintenance.result import RoundResult
+from spark_jobs.maintenance.safe_clock import EarlierClock
+from spark_jobs.maintenance.steps import STEPS, RoundContext, Step
+from spark_jobs.tables.lease import Lease, LeaseHeld, lease_of
+
+__all__ = ["run_round"]
+
+_LEASE_WAIT_S = 300.0
+"""Another round, on a schedule or by hand, takes seconds; a first one of a long neglected lake takes minutes."""
+_LEASE_POLL_S = 1.0
+
+log = get_logger("maintenance")
+
+
+def run_round(context: RoundContext, steps: Sequence[Step] = STEPS) -> RoundResult:
+    """Run the steps; failures are in the result, each with its step's name."""
+    begun = time.monotonic()
+    shutil.rmtree(context.scratch, ignore_errors=True)
+    # A folder of its own: a round that was overtaken must not take the files of the next for those that it put there itself.
+    context = replace(context, scratch=context.scratch / uuid.uuid4().hex)
+    context.scratch.mkdir(parents=True)
+    failures = []
+    durations = {}
+    for step in steps:
+        context.say(step.name)
+        step_begun = time.monotonic()
+        try:
+            step.run(context)
+        except (CryptoVizError, DeltaError, S3Error, HTTPError, OSError) as error:
+            log.warning("maintenance failed", step=step.name, error=f"{type(error).__name__}: {error}")
+            failures.append(f"{step.name}: {clip(str(error).splitlines()[0], 300) if str(error) else type(error).__name__}")
+        durations[step.name] = round((time.monotonic() - step_begun) * 1000, 1)
+    shutil.rmtree(context.scratch, ignore_errors=True)
+    if context.doubt:
+        log.warning("clocks differ", doubt=context.doubt)
+    return RoundResult(
+        figures=dict(context.figures),
+        failures=tuple(failures),
+        warnings=(context.doubt,) if context.doubt else (),
+        step_ms=durations,
+        took_ms=round((time.monotonic() - begun) * 1000, 1),
+        window_ms=context.window_ms,
+        peak_rss_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    )
+
+
+def main(settings: Settings, target: Path, tables: tuple[str, ...] = ()) -> None:
+    """Run a round of `tables` (none: all) and put its result, as JSON, to `target`; while it runs, what it is at lies beside it."""
+    progress = target.with_suffix(".progress")
+
+    def say(text: str) -> None:
+        _write(progress, text)
+
+    lease = lease_of(settings, "maintenance", str(settings.home), uuid.uuid4().hex[:12])
+    try:
+        _acquire(lease, say)
+        try:
+            clock = EarlierClock(S3Cell(S3Access.of(settings.s3), settings.s3.lake_bucket, "_leases/maintenance.json").now())
+            # A round that has lost its lease must not go on; what it would still do harms nothing (`spark_jobs.tables.replace_files`).
+            context = RoundContext(
+                settings,
+                settings.home / "maintenance-scratch",
+                tables=tables,
+                now=clock.now,
+                doubt=clock.doubt,
+                check=lease.check,
+                say=say,
+                at=lambda _: lease.check(),
+            )
+            result = run_round(context)
+        finally:
+            lease.release()
+    except CryptoVizError as error:
+        result = RoundResult(failures=(error.message,))
+    _write(target, json.dumps(result.to_json_dict()))
+    progress.unlink(missing_ok=True)
+
+
+def _acquire(lease: Lease, say: Callable[[str], None]) -> None:
+    deadline = time.monotonic() + _LEASE_WAIT_S
+    while True:
+        try:
+            lease.acquire()
+        except LeaseHeld as held:
+            if time.monotonic() > deadline:
+                raise
+            say(held.message)
+            threading.Event().wait(_LEASE_POLL_S)
+        else:
+            return
+
+
+def _write(path: Path, text: str) -> None:
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(path)
+
+
+if __name__ == "__main__":
+    given = settings_from_environment()
+    configure_logging(given.log_level, sys.stdout)
+    main(given, Path(sys.argv[1]), tuple(sys.argv[2:]))

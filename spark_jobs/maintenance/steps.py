@@ -1,0 +1,202 @@
+"""What a round of maintenance does, as a list of steps: each gets the round and adds to its figures. A step that fails does not keep the others."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from deltalake.exceptions import TableNotFoundError
+from minio import Minio
+
+from cryptoviz.errors import LakeError
+from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.objects import S3Access, TableAddress, minio_client, table_address
+from cryptoviz.lake.schema import DEAD_LETTERS, file_schema
+from cryptoviz.log import get_logger
+from cryptoviz.settings import Settings
+from spark_jobs.gaps.ledger_update import find_gaps
+from spark_jobs.maintenance.candles import CandleBuilder
+from spark_jobs.maintenance.compaction.merge import Compactor
+from spark_jobs.maintenance.compaction.plan import next_merge
+from spark_jobs.maintenance.compaction.sorted_merge import Layout
+from spark_jobs.maintenance.days import DayRule, days_of, drop_old_days, mark_days
+from spark_jobs.maintenance.log_cleanup import remove_leftovers, shorten_log
+from spark_jobs.tables.record_spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
+from spark_jobs.tables.schema_evolution import stored_schema
+
+__all__ = ["LAYOUTS", "STEPS", "RoundContext", "Step"]
+
+LAYOUTS: dict[str, Layout] = {
+    "prices": Layout(PRICES_SPEC.schema, "asset_id", "tick_ts", PRICES_SPEC.stats_columns),
+    "raw": Layout(RAW_SPEC.schema, "provider", "tick_ts", RAW_SPEC.stats_columns),
+    DEAD_TABLE: Layout(file_schema(DEAD_LETTERS), "topic", "kafka_ts", ("kafka_ts", "kafka_offset")),
+}
+"""The tables that the lake job writes, as compaction sorts them."""
+
+_MERGE_S = 60.0
+"""After so long a table's merges wait for the next round, so that the other steps get their turn."""
+
+log = get_logger("maintenance")
+
+
+@dataclass
+class RoundContext:
+    """What the steps share.
+
+    Attributes:
+        scratch: a folder for this round's files.
+        tables: those to look after; none means all.
+        now: the time (UTC) by which days are closed and removed.
+        doubt: why this machine's clock is not believed; empty when it is.
+        check: raises when this round has been overtaken; called before what changes a table or deletes.
+        at: told the name of each stage of a merge when it is over; may raise to end the step.
+        say: told what the round is at.
+        figures: counts by metric name.
+        window_ms: the longest time in which a plain reader could see rows twice.
+    """
+
+    settings: Settings
+    scratch: Path
+    tables: tuple[str, ...] = ()
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    doubt: str = ""
+    check: Callable[[], None] = lambda: None
+    at: Callable[[str], None] = lambda _: None
+    say: Callable[[str], None] = lambda _: None
+    figures: Counter[str] = field(default_factory=Counter)
+    window_ms: float = 0.0
+
+    @property
+    def client(self) -> Minio:
+        """Plain S3 calls."""
+        return minio_client(S3Access.of(self.settings.s3))
+
+    @property
+    def rule(self) -> DayRule:
+        """When days are closed."""
+        lake = self.settings.lake
+        return DayRule(self.now(), timedelta(seconds=lake.close_after_s), timedelta(seconds=lake.quiet_s))
+
+    def wants(self, table: str) -> bool:
+        """Whether this round looks after a table."""
+        return not self.tables or table in self.tables
+
+    def address(self, table: str) -> TableAddress:
+        """Where a table lies."""
+        return table_address(self.settings.s3, table)
+
+    def open(self, table: str) -> DeltaTable | None:
+        """The table's newest version, None before its first commit."""
+        try:
+            return DeltaTable(self.address(table).uri, storage_options=self.settings.s3.storage_options())
+        except TableNotFoundError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that a round does. `run` may raise CryptoVizError, DeltaError, S3Error or OSError: the round goes on with the next."""
+
+    name: str
+    run: Callable[[RoundContext], None]
+
+
+def _for_each_table(work: Callable[[RoundContext, str, DeltaTable], None]) -> Callable[[RoundContext], None]:
+    def run(context: RoundContext) -> None:
+        for name in LAYOUTS:
+            table = context.open(name) if context.wants(name) else None
+            if table is not None:
+                work(context, name, table)
+
+    return run
+
+
+def _sweep(context: RoundContext, name: str, table: DeltaTable) -> None:
+    context.figures["leftovers_removed"] += remove_leftovers(context.client, context.address(name), table, context.check)
+
+
+def _retain(context: RoundContext, name: str, table: DeltaTable) -> None:
+    lake = context.settings.lake
+    keep = {"prices": lake.prices_keep_days, "raw": lake.raw_keep_days, DEAD_TABLE: lake.dead_letters_keep_days}[name]
+    context.figures["files_expired"] += drop_old_days(context.client, context.address(name), table, keep, context.now().date(), context.check)
+
+
+def _compact(context: RoundContext, name: str, table: DeltaTable) -> None:
+    layout = replace(LAYOUTS[name], schema=stored_schema(table, LAYOUTS[name].schema))
+    compactor = Compactor(context.address(name), layout, context.client, context.scratch, context.at)
+    deadline = time.monotonic() + _MERGE_S
+    given_up: set[str] = set()
+    failure: LakeError | None = None
+    while time.monotonic() < deadline:
+        group = next(
+            (
+                group
+                for day, files in days_of(table).items()
+                if (group := next_merge(files, closed=context.rule.closed(day, files), small_files=context.settings.lake.compact_files))
+                and not given_up & {file.path for file in group}
+            ),
+            None,
+        )
+        if group is None:
+            break
+        context.say(f"merging {len(group)} files of {name}, {group[0].day}")
+        try:
+            done = compactor.compact(table, group)
+        except LakeError as error:  # this day stays as it is; the others go on
+            log.warning("files not merged", table=name, day=str(group[0].day), error=error.message)
+            given_up |= {file.path for file in group}
+            failure = error
+            table.update_incremental()
+            continue
+        context.figures.update(
+            merges=1, files_before=done.files, files_after=1, bytes_before=done.bytes_before, bytes_after=done.bytes_after, rows_merged=done.rows
+        )
+        context.window_ms = max(context.window_ms, done.window_ms)
+    if failure is not None:
+        raise failure
+
+
+def _mark(context: RoundContext, name: str, table: DeltaTable) -> None:
+    context.check()
+    marked, unmarked = mark_days(context.client, context.address(name), table, context.rule)
+    context.figures.update(days_marked=marked, days_unmarked=unmarked)
+
+
+def _candles(context: RoundContext) -> None:
+    prices = context.open("prices") if context.wants("candles") else None
+    if prices is not None:
+        days, ticks = CandleBuilder(context.settings, context.client, context.check).build(prices, context.now())
+        context.figures.update(candle_days_made=days, candle_ticks_read=ticks)
+
+
+def _shorten(context: RoundContext) -> None:
+    for name in (*LAYOUTS, "candles", "gaps"):
+        table = context.open(name) if context.wants(name) else None
+        if table is not None:
+            context.check()
+            context.figures["checkpoints"] += shorten_log(context.client, context.address(name), table, clean=not context.doubt)
+
+
+def _gaps(context: RoundContext) -> None:
+    if not context.wants("gaps"):
+        return
+    context.check()
+    found = find_gaps(context.settings, round(context.now().timestamp() * 1000), at_once="gaps" in context.tables)
+    if found is not None:
+        context.figures.update(gap_days_read=found.days_read, gap_days_changed=found.days_changed)
+
+
+STEPS: tuple[Step, ...] = (
+    Step("sweep", _for_each_table(_sweep)),
+    Step("retention", _for_each_table(_retain)),
+    Step("compact", _for_each_table(_compact)),
+    Step("mark", _for_each_table(_mark)),
+    Step("candles", _candles),
+    Step("gaps", _gaps),
+    Step("log", _shorten),
+)
+"""In this order. A new step is one more line."""

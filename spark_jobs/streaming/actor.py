@@ -1,0 +1,64 @@
+"""The `lake` component: a Ray actor that hosts the lake job, and with it Spark's driver."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cryptoviz.components import Probe
+from cryptoviz.log import log_to_file
+from cryptoviz.settings import Settings
+
+if TYPE_CHECKING:
+    from spark_jobs.streaming.job import LakeJob
+
+__all__ = ["LakeActor"]
+
+
+class LakeActor:
+    """A `cryptoviz.components.ComponentActor`. One Spark context lives in its process; kill -9 of it takes Spark along."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Only keeps the settings: Ray runs this again after a crash, and the controller then calls `start`."""
+        self._settings = settings
+        self._job: LakeJob | None = None
+        self._lock = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Start Spark and the query; takes 8-14 s. A job whose query has ended is cleared away first. Raises what `LakeJob.start` raises."""
+        async with self._lock:
+            if self._job is not None:
+                if not self._job.ended:
+                    return
+                ended, self._job = self._job, None
+                await asyncio.to_thread(ended.stop)
+            log_to_file(self._settings, "lake")
+            job = await asyncio.to_thread(_make_job, self._settings)
+            try:
+                await asyncio.to_thread(job.start)
+            except BaseException:
+                await asyncio.to_thread(job.stop)
+                raise
+            self._job = job
+
+    async def stop(self) -> None:
+        """End after the present batch."""
+        async with self._lock:
+            job, self._job = self._job, None
+            if job is not None:
+                await asyncio.to_thread(job.stop)
+
+    async def probe(self) -> Probe:
+        """Answers from memory. A query that has ended will not go on by itself: it runs no longer, so that it is started again at once."""
+        job = self._job
+        if job is None:
+            return Probe(running=False, healthy=False, message="starting" if self._lock.locked() else "not started")
+        return replace(job.probe(), running=not job.ended)
+
+
+def _make_job(settings: Settings) -> LakeJob:
+    # Imported where it runs: the controller imports this module to make the actor, and Spark and pandas would cost it 60 MB.
+    from spark_jobs.streaming.job import LakeJob
+
+    return LakeJob(settings)

@@ -1,0 +1,171 @@
+"""One micro-batch: the executors write its files, the driver commits them. Called by Spark's foreachBatch, one batch at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from cryptoviz.errors import CryptoVizError, LakeError, TransientError
+from cryptoviz.lake.objects import S3Access
+from cryptoviz.lake.progress import merge
+from cryptoviz.log import get_logger
+from spark_jobs.streaming.batch_plan import Ranges
+from spark_jobs.streaming.kafka_admin import KafkaTopics
+from spark_jobs.streaming.kafka_range_reader import OffsetRange
+from spark_jobs.streaming.tasks import Tasks
+from spark_jobs.streaming.write import TopicPlan, WritePlan
+from spark_jobs.tables.engine_retry import Patience
+from spark_jobs.tables.record_spec import DEAD_TABLE
+from spark_jobs.tables.table_log import TableLog
+from spark_jobs.tables.written_file import TablePart, WrittenPart
+
+__all__ = ["BatchStats", "BatchWriter"]
+
+log = get_logger("lake")
+
+Position = Mapping[tuple[str, int], int]
+"""(topic name, partition) to an offset, as Spark speaks of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStats:
+    """Totals of this run. `commit_s` is the monotonic time of the last commit, None before the first."""
+
+    rows: int = 0
+    dead_letters: int = 0
+    files: int = 0
+    batches: int = 0
+    batch_ms: float = 0.0
+    commit_s: float | None = None
+
+
+class BatchWriter:
+    """Turns Spark's batches into commits. `position` and `stats` may be read from other threads."""
+
+    def __init__(
+        self, topics: Mapping[str, TopicPlan], logs: Mapping[str, TableLog], kafka: KafkaTopics, tasks: Tasks, access: S3Access, max_bytes: int
+    ) -> None:
+        """`topics` by name; `logs` by table, opened."""
+        self.stats = BatchStats()
+        self.position: Position = {}
+        self.failure: CryptoVizError | None = None
+        self._topics = topics
+        self._logs = logs
+        self._kafka = kafka
+        self._tasks = tasks
+        self._access = access
+        self._max_bytes = max_bytes
+        self._stopping = threading.Event()
+        self.patience = Patience(self._stopping)
+        self.guard: Callable[[], None] = lambda: None
+        """Asked before each batch and before its commits; raises when this job may not go on."""
+        self.announce: Callable[[Ranges], None] = lambda _: None
+        """Told what is about to be written (`BatchPlan.write`), before it is."""
+        self.avoid: Mapping[str, frozenset[str]] = {}
+        """See `WritePlan`."""
+        self._idle = threading.Event()
+        self._idle.set()
+
+    def begin_at(self, position: Position) -> None:
+        """Where the query starts."""
+        self.position = dict(position)
+
+    def drain(self, timeout_s: float) -> bool:
+        """Refuse further batches and wait for the present one. False when it did not end in time."""
+        self._stopping.set()
+        return self._idle.wait(timeout_s)
+
+    def run(self, ends: Position, *, again: bool = False) -> None:
+        """Write and commit one batch that ends at `ends`. `again`: an earlier run may have written files of it, of any table.
+
+        Raises:
+            CryptoVizError: nothing was lost or doubled; the query ends and a new run goes on from the last commits.
+        """
+        self._idle.clear()
+        try:
+            if self._stopping.is_set():
+                raise LakeError("the lake job is stopping")
+            self.guard()
+            self._run(ends, again=again)
+        except CryptoVizError as error:
+            if not self._stopping.is_set():
+                self.failure = error
+            raise
+        finally:
+            self.patience.over()
+            self._idle.set()
+
+    def _run(self, ends: Position, *, again: bool) -> None:
+        begun = time.monotonic()
+        moved = {key for key, end in ends.items() if end > self.position.get(key, 0)}
+        ranges = [
+            OffsetRange(topic, partition, self.position.get((topic, partition), 0), ends[topic, partition]) for topic, partition in sorted(moved)
+        ]
+        if ranges:
+            self.patience.run(lambda: self.announce({(self._topics[one.topic].topic_id, one.partition): (one.start, one.end) for one in ranges}))
+        parts = self.patience.run(lambda: self._write(ranges)) if ranges else []
+        self.patience.run(self._check_topics)
+        self.guard()
+        committed = self._commit(parts, ends, moved, again=again)
+        now = time.monotonic()
+        rows = {table: sum(part.part.rows for part in parts if part.table == table) for table in self._logs}
+        self.stats = replace(
+            self.stats,
+            rows=self.stats.rows + sum(count for table, count in rows.items() if table != DEAD_TABLE),
+            dead_letters=self.stats.dead_letters + rows[DEAD_TABLE],
+            files=self.stats.files + len(parts),
+            batches=self.stats.batches + 1,
+            batch_ms=(now - begun) * 1000,
+            commit_s=now if committed else self.stats.commit_s,
+        )
+        self.position = merge(self.position, ends)
+        log.debug("batch", files=len(parts), ms=round(self.stats.batch_ms), **rows)
+
+    def _write(self, ranges: list[OffsetRange]) -> list[TablePart]:
+        plan = WritePlan(
+            topics=self._topics,
+            tables={table: log_.address for table, log_ in self._logs.items()},
+            access=self._access,
+            max_bytes=self._max_bytes,
+            skip_below={table: log_.progress.offsets for table, log_ in self._logs.items()},
+            avoid=self.avoid,
+        )
+        found = self._tasks.write(plan, ranges)
+        errors = [one for one in found if isinstance(one, CryptoVizError)]
+        if errors:
+            self._check_topics()  # a topic made anew explains what the tasks met, and waiting would not help
+            raise min(errors, key=lambda error: isinstance(error, TransientError))
+        return [one for one in found if isinstance(one, TablePart)]
+
+    def _check_topics(self) -> None:
+        """A topic that was deleted and made again while we read has the same name and other records: its offsets must not pass for the old ones."""
+        for topic, (topic_id, _) in self._kafka.describe().items():
+            if topic_id != self._topics[topic].topic_id:
+                raise LakeError(
+                    f"topic {topic} was re-created (id {self._topics[topic].topic_id} is now {topic_id}): this run ends and the next one starts at "
+                    "the new topic's beginning",
+                    topic=topic,
+                )
+
+    def _commit(self, parts: Iterable[TablePart], ends: Position, moved: set[tuple[str, int]], *, again: bool) -> bool:
+        """Dead letters, then raw, then prices: a table whose topic moved also commits without files, so that its progress does not fall behind. When
+        a batch is made again all tables do, so that what is left of its first time lies below their progress.
+        """
+        by_table: dict[str, list[WrittenPart]] = {}
+        for part in parts:
+            by_table.setdefault(part.table, []).append(part.part)
+        committed = False
+        for table in (DEAD_TABLE, "raw", "prices"):
+            own = {
+                (plan.topic_id, partition): ends[topic, partition]
+                for topic, partition in moved
+                if (plan := self._topics[topic]) and table in (DEAD_TABLE, plan.spec.table)
+            }
+            files = by_table.get(table, [])
+            if files or (own and (again or table != DEAD_TABLE)):
+                self.patience.run(partial(self._logs[table].commit, files, own))
+                committed = True
+        return committed

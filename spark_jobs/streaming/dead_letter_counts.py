@@ -1,0 +1,59 @@
+"""How many dead letters of which reason there are in the table: read beside the query, so that a long table delays nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.lake.dead_letters import ReasonCounts
+from cryptoviz.log import get_logger
+from cryptoviz.settings import Settings
+
+__all__ = ["ReasonTally"]
+
+log = get_logger("lake")
+
+_EVERY_S = 1.0
+_RETRY_S = 30.0  # after a look that failed
+
+
+class ReasonTally:
+    """A thread that looks at the table whenever the job has written dead letters. `metrics` may be called from any thread."""
+
+    def __init__(self, settings: Settings, written: Callable[[], int]) -> None:
+        """`written` says how many dead letters this run has committed."""
+        self._counts = ReasonCounts(settings)
+        self._written = written
+        self._seen: Mapping[str, int] = {}
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="lake-tally", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the first look comes at once."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End; the last counts stay readable."""
+        self._closed.set()
+
+    def metrics(self) -> dict[str, float]:
+        """`dead_letters_total` since the table's beginning, and `dead_letters_<reason>_total` for each reason that there is."""
+        seen = self._seen
+        total = max(sum(seen.values()), self._written())
+        return {"dead_letters_total": float(total), **{f"dead_letters_{reason}_total": float(count) for reason, count in seen.items()}}
+
+    def _loop(self) -> None:
+        looked_at = -1
+        wait_s = 0.0
+        while not self._closed.wait(wait_s):
+            wait_s = _EVERY_S
+            written = self._written()
+            if written == looked_at:
+                continue
+            try:
+                self._seen = self._counts.look()
+                looked_at = written
+            except CryptoVizError as error:
+                log.debug("dead letters are not counted", error=str(error))
+                wait_s = _RETRY_S

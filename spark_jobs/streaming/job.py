@@ -1,0 +1,234 @@
+"""The lake job: Kafka's two topics into the lake's tables, by one Spark query on RayDP. Plain and blocking; `spark_jobs.streaming.actor` hosts it.
+
+Start: topic ids -> fence the tables, which say how far they are -> take the plan over -> clear leftovers -> Spark up -> the batch that an earlier run
+had planned and not committed, once more -> query from there. The Delta logs are the only truth about progress; the Spark checkpoint is scratch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minio.error import MinioException
+from urllib3.exceptions import HTTPError
+
+from cryptoviz.components import Probe
+from cryptoviz.engines.jars import spark_classpath
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.kafka import java_config
+from cryptoviz.lake.conditional_object import S3Cell
+from cryptoviz.lake.objects import S3Access, minio_client, table_address
+from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
+from cryptoviz.log import get_logger
+from cryptoviz.settings import Settings
+from spark_jobs.streaming.batch import BatchWriter
+from spark_jobs.streaming.batch_plan import BatchPlan, Planned
+from spark_jobs.streaming.dead_letter_counts import ReasonTally
+from spark_jobs.streaming.kafka_admin import KafkaTopics, parse_batch_offsets
+from spark_jobs.streaming.orphan_processes import end_earlier_writers
+from spark_jobs.streaming.query_monitor import Watcher
+from spark_jobs.streaming.session import RUN_VARIABLE, start_session, stop_session, task_slots
+from spark_jobs.streaming.start_offsets import StartPoint, check_start, redo_ends
+from spark_jobs.streaming.start_sweep import StartSweep
+from spark_jobs.streaming.tasks import SparkTasks
+from spark_jobs.streaming.warm import warm_up
+from spark_jobs.streaming.write import TopicPlan
+from spark_jobs.tables.engine_retry import Patience
+from spark_jobs.tables.lease import lease_of
+from spark_jobs.tables.orphans import remove_orphans
+from spark_jobs.tables.record_spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
+from spark_jobs.tables.table_log import TableLog
+
+__all__ = ["PLAN", "LakeJob", "lake_id"]
+
+log = get_logger("lake")
+
+_DRAIN_S = 12.0
+_STOP_S = 12.0
+_REDO_S = 60.0  # a store that is away for longer fails the start, which is tried again
+PLAN = "_leases/lake-plan.json"
+# A writer on another machine, or an upload still on its way, may finish after the start: its file is cleared away a little later.
+_LATE_SWEEP_S = 20.0
+
+
+class LakeJob:
+    """One run. `start` and `stop` from one thread at a time; `probe` from any."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._run = uuid.uuid4().hex[:12]
+        self._access = S3Access.of(settings.s3)
+        self._lease = lease_of(settings, "lake", lake_id(settings), self._run)
+        self._kafka = KafkaTopics(settings.kafka, (settings.kafka.stream_topic, settings.kafka.raw_topic))
+        self._logs = {
+            table: TableLog(table_address(settings.s3, table), schema, settings.s3.storage_options(), self._run)
+            for table, schema in ((DEAD_TABLE, DEAD_LETTERS), ("raw", RAW), ("prices", PRICES))
+        }
+        self._plan = BatchPlan(S3Cell(self._access, settings.s3.lake_bucket, PLAN), self._run)
+        self._scratch: Path | None = None
+        self._writer: BatchWriter | None = None
+        self._watcher: Watcher | None = None
+        self._query: Any = None
+        self._late_sweep: threading.Timer | None = None
+
+    def start(self) -> None:
+        """Blocks until the query runs.
+
+        Raises:
+            LeaseHeld: another job is at work on this lake; the message says who, since when and until when.
+            LakeError: progress and Kafka do not fit together; the message names the range.
+            EngineUnavailable: Kafka, the object store or Spark does not answer.
+            PreflightError: the Ray cluster is too small.
+        """
+        begun = time.monotonic()
+        described = self._kafka.describe()
+        topics = self._topic_plans(described)
+        self._lease.acquire()  # before the tables are fenced: who is refused here must not end the job that is at work
+        planned = self._fence(described)
+        points = self._start_points(described, topics)
+        start = check_start(points, accept_lost=self._settings.lake.accept_lost_offsets)
+        redo = redo_ends(points, start, planned.ranges)
+        end_earlier_writers(RUN_VARIABLE, lake_id(self._settings), self._run)
+        by_id = {(described[topic][0], partition): end for (topic, partition), end in redo.items()}
+        removed = StartSweep(minio_client(self._access), self._plan, by_id, self._lease.check).run(self._logs)
+        tables_ms = (time.monotonic() - begun) * 1000
+        session = start_session(self._settings, spark_classpath(self._settings), f"{lake_id(self._settings)}/{self._run}")
+        spark_ms = (time.monotonic() - begun) * 1000 - tables_ms
+        tasks = SparkTasks(session, self._settings.kafka)
+        warm_up(tasks, task_slots(self._settings))
+        writer = self._writer = BatchWriter(topics, self._logs, self._kafka, tasks, self._access, self._settings.kafka.max_record_bytes)
+        writer.guard, writer.announce, writer.avoid = self._lease.check, self._plan.write, self._plan.avoid
+        writer.begin_at({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
+        if redo:
+            self._redo(writer, redo)
+        self._watcher = Watcher(session, writer, self._kafka, self._lease, ReasonTally(self._settings, lambda: writer.stats.dead_letters))
+        self._query = self._begin_query(session, writer.position)
+        self._watcher.watch(self._query)
+        self._late_sweep = threading.Timer(_LATE_SWEEP_S, self._sweep_late)
+        self._late_sweep.daemon = True
+        self._late_sweep.start()
+        start_ms = (time.monotonic() - begun) * 1000
+        log.info(
+            "lake job runs", run=self._run, spark_ms=round(spark_ms), tables_ms=round(tables_ms), start_ms=round(start_ms), orphans_removed=removed
+        )
+
+    def stop(self) -> None:
+        """End after the present batch; never longer than about 40 s."""
+        if self._late_sweep is not None:
+            self._late_sweep.cancel()
+        if self._watcher is not None:
+            self._watcher.close()
+        if self._writer is not None and not self._writer.drain(_DRAIN_S):
+            log.warning("the present batch did not end in time", grace_s=_DRAIN_S)
+        if self._query is not None:
+            stopper = threading.Thread(target=self._query.stop, name="stop-query", daemon=True)
+            stopper.start()
+            stopper.join(_STOP_S)
+        stop_session(_STOP_S)
+        self._lease.release()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        log.info("lake job stopped", run=self._run)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the query ran and has ended; `probe` says why."""
+        return self._watcher is not None and self._watcher.ended
+
+    def probe(self) -> Probe:
+        """What the watcher saw last; asks nobody."""
+        if self._watcher is None:
+            return Probe(running=False, healthy=False, message="the lake job has not started")
+        return self._watcher.probe(self._settings.lake.trigger_ms / 1000, f"http://127.0.0.1:{self._settings.lake.ui_port}")
+
+    def _topic_plans(self, described: Mapping[str, tuple[str, int]]) -> dict[str, TopicPlan]:
+        kafka = self._settings.kafka
+        return {
+            kafka.stream_topic: TopicPlan(described[kafka.stream_topic][0], PRICES_SPEC),
+            kafka.raw_topic: TopicPlan(described[kafka.raw_topic][0], RAW_SPEC),
+        }
+
+    def _fence(self, described: Mapping[str, tuple[str, int]]) -> Planned:
+        """Nobody else commits from now on, and nobody else begins a batch. What was planned last.
+
+        The tables are looked at once more after the plan was taken over: whoever fences them later takes the plan over later too.
+        """
+        partitions = [(topic_id, partition) for topic_id, count in described.values() for partition in range(count)]
+        for table_log in self._logs.values():
+            table_log.open(partitions)
+        planned = self._plan.take()
+        for table_log in self._logs.values():
+            table_log.check_ours()
+        return planned
+
+    def _start_points(self, described: Mapping[str, tuple[str, int]], topics: Mapping[str, TopicPlan]) -> list[StartPoint]:
+        owners = {topic: self._logs[plan.spec.table].progress.offsets for topic, plan in topics.items()}
+        return self._kafka.start_points(described, owners)
+
+    def _redo(self, writer: BatchWriter, ends: Mapping[tuple[str, int], int]) -> None:
+        """The batch that an earlier run had planned: the same files, byte for byte, and this time their commits."""
+        whole, writer.patience = writer.patience, Patience(threading.Event(), _REDO_S)
+        writer.run(ends, again=True)
+        writer.patience = whole
+        log.info("planned batch made again", run=self._run, ends={f"{topic}[{partition}]": end for (topic, partition), end in sorted(ends.items())})
+
+    def _begin_query(self, session: Any, position: Mapping[tuple[str, int], int]) -> Any:
+        kafka, lake = self._settings.kafka, self._settings.lake
+        start: dict[str, dict[int, int]] = {}
+        for (topic, partition), offset in sorted(position.items()):
+            start.setdefault(topic, {})[partition] = offset
+        scratch_root = self._settings.home / "lake-scratch"
+        shutil.rmtree(scratch_root, ignore_errors=True)
+        scratch_root.mkdir(parents=True)
+        self._scratch = Path(tempfile.mkdtemp(dir=scratch_root))
+        writer, scratch = self._writer, self._scratch
+
+        def on_batch(frame: Any, batch_id: int) -> None:
+            del frame  # Spark plans what is to be read; the tasks read it themselves
+            if writer is not None:
+                writer.run(parse_batch_offsets((scratch / "offsets" / str(batch_id)).read_text()))
+
+        return (
+            session.readStream.format("kafka")
+            # As options of the reader: Spark shows no reader's options, but all of its configuration.
+            .options(**{f"kafka.{key}": value for key, value in java_config(kafka).items()})
+            .option("subscribe", ",".join(start))
+            .option("startingOffsets", json.dumps({topic: {str(p): offset for p, offset in of.items()} for topic, of in start.items()}))
+            .option("kafka.isolation.level", "read_committed")
+            .option("includeHeaders", "false")
+            .option("failOnDataLoss", "true")
+            .option("maxOffsetsPerTrigger", str(lake.max_offsets_per_trigger))
+            .load()
+            .writeStream.foreachBatch(on_batch)
+            .queryName(f"cryptoviz-lake: {', '.join(sorted(start))}")
+            .trigger(processingTime=f"{lake.trigger_ms} milliseconds")
+            .option("checkpointLocation", f"file://{scratch}")  # Hadoop takes a path literally and would not decode a percent-encoded one
+            .start()
+        )
+
+    def _sweep_late(self) -> None:
+        """Only what can never be committed any more."""
+        client = minio_client(self._access)
+        for table_log in self._logs.values():
+            try:
+                self._lease.check()
+                orphans = remove_orphans(client, table_log.address, table_log.known())
+            except (CryptoVizError, MinioException, HTTPError) as error:
+                log.warning("the late sweep failed", table=table_log.address.table, error=str(error))
+                continue
+            if orphans:
+                log.info("late leftovers removed", table=table_log.address.table, files=len(orphans))
+
+
+def lake_id(settings: Settings) -> str:
+    """Names the lake that a process writes to: the same for each run of one pipeline."""
+    place = f"{settings.s3.endpoint}/{settings.s3.prices_bucket}/{settings.s3.lake_bucket}/{settings.home}"
+    return hashlib.sha256(place.encode()).hexdigest()[:12]

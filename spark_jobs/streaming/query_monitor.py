@@ -1,0 +1,179 @@
+"""Watches the running query from beside it: is it alive, has it executors, how far behind Kafka is it.
+
+Spark says of a query that has lost its application master that it is active and without error, so activity is judged by completed batches, idle
+triggers and the number of executors.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from typing import Any
+
+from py4j.protocol import Py4JError
+from pyspark.sql.streaming import StreamingQueryListener
+
+from cryptoviz.components import Probe
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.log import get_logger
+from cryptoviz.masking import clip
+from spark_jobs.streaming.batch import BatchWriter
+from spark_jobs.streaming.dead_letter_counts import ReasonTally
+from spark_jobs.streaming.health import View, judge
+from spark_jobs.streaming.kafka_admin import KafkaTopics
+from spark_jobs.streaming.session import executor_count
+from spark_jobs.tables.lease import Lease
+
+__all__ = ["Watcher"]
+
+log = get_logger("lake")
+
+_EVERY_S = 1.0
+_LAG_TIMEOUT_S = 2.0
+_ERROR_LINE = re.compile(r"[\w.$]*(Error|Exception|Unavailable)\b: \S")
+
+
+class _Alive(StreamingQueryListener):  # type: ignore[misc]  # Spark's Python has no types here
+    """Notes each completed batch and each idle trigger (Spark reports one a second at most)."""
+
+    def __init__(self) -> None:
+        self.last_s = time.monotonic()
+        self.idle = False
+
+    def onQueryStarted(self, event: Any) -> None:
+        """Nothing to note."""
+
+    def onQueryProgress(self, event: Any) -> None:
+        """A batch has completed."""
+        del event
+        self.last_s = time.monotonic()
+
+    def onQueryIdle(self, event: Any) -> None:
+        """A trigger found nothing to do."""
+        del event
+        self.idle = True
+        self.last_s = time.monotonic()
+
+    def onQueryTerminated(self, event: Any) -> None:
+        """The watcher sees it by itself."""
+
+
+class Watcher:
+    """A thread of its own, since Spark's driver may take long to answer or never does; `probe` reads what it saw last."""
+
+    def __init__(self, session: Any, writer: BatchWriter, kafka: KafkaTopics, lease: Lease, tally: ReasonTally) -> None:
+        self._session = session
+        self._writer = writer
+        self._kafka = kafka
+        self._lease = lease
+        self._tally = tally
+        self._alive = _Alive()
+        self._query: Any = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="lake-watch", daemon=True)
+        self._active = True
+        self._failure = ""
+        self._executors = 1
+        self._executors_seen_s = time.monotonic()
+        self._looked_s = time.monotonic()
+        self._lag = 0
+
+    def watch(self, query: Any) -> None:
+        """Begin."""
+        self._query = query
+        self._session.streams.addListener(self._alive)
+        self._thread.start()
+        self._tally.start()
+
+    def close(self) -> None:
+        """End; the last look stays readable."""
+        self._closed.set()
+        self._tally.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether Spark said, when it was last asked, that the query is over."""
+        return not self._active
+
+    def probe(self, trigger_s: float, url: str) -> Probe:
+        """The state of the job in the controller's words."""
+        now = time.monotonic()
+        stats = self._writer.stats
+        failure = self._writer.failure
+        trouble = self._writer.patience.trouble or self._lease.trouble
+        view = View(
+            active=self._active,
+            failure=str(failure) if failure is not None else self._failure or self._lease.lost,
+            alive_age_s=now - max(self._alive.last_s, stats.commit_s or 0.0),
+            executors=self._executors,
+            no_executor_s=now - self._executors_seen_s,
+            watch_age_s=now - self._looked_s,
+            lag_records=self._lag,
+            trouble=trouble.message if trouble else "",
+            trouble_s=now - trouble.since_s if trouble else 0.0,
+        )
+        healthy, message = judge(view, trigger_s)
+        metrics = {
+            "rows_total": float(stats.rows),
+            **self._tally.metrics(),
+            "files_total": float(stats.files),
+            "batches_total": float(stats.batches),
+            "batch_ms": round(stats.batch_ms, 1),
+            "lag_records": float(self._lag),
+            "executors": float(self._executors),
+            "last_batch_age_s": round(view.alive_age_s, 1),
+        }
+        if stats.commit_s is not None:
+            metrics["last_commit_age_s"] = round(now - stats.commit_s, 1)
+        # A run that finds all that Kafka holds committed by an earlier one has nothing to prove.
+        settled = self._alive.idle and not self._lag and any(self._writer.position.values())
+        delivered = stats.batches > 0 or settled
+        if healthy and not delivered and trouble is None:
+            message = f"no batch yet; {message}" if self._lag else "no batch yet: Kafka holds no record"
+        return Probe(
+            running=True,
+            healthy=healthy,
+            message=message,
+            metrics=metrics,
+            pid=os.getpid(),
+            url=url,
+            degraded=healthy and trouble is not None and delivered,
+            delivered=delivered,
+        )
+
+    def _loop(self) -> None:
+        while not self._closed.wait(_EVERY_S):
+            try:
+                self._look()
+            except (Py4JError, OSError) as error:  # the driver JVM is gone or stuck: the age of the last look tells
+                log.warning("a look at Spark failed", error=clip(f"{type(error).__name__}: {error}".splitlines()[0], 200))
+            try:
+                self._measure_lag()
+            except CryptoVizError as error:
+                log.debug("lag is unknown", error=str(error))
+
+    def _look(self) -> None:
+        executors = executor_count(self._session)
+        now = time.monotonic()
+        if executors > 0:
+            self._executors_seen_s = now
+        self._executors = executors
+        self._active = bool(self._query.isActive)
+        self._looked_s = now
+        if not self._active and not self._failure:
+            error = self._query.exception()
+            self._failure = "" if error is None else "the query failed: " + _cause(str(error))
+
+    def _measure_lag(self) -> None:
+        position = self._writer.position
+        ends = self._kafka.ends(list(position), _LAG_TIMEOUT_S)
+        self._lag = sum(max(0, end - position[key]) for key, end in ends.items())
+
+
+def _cause(text: str) -> str:
+    """The line of a Spark or Python stack trace that says what happened."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if _ERROR_LINE.match(line) and "Py4J" not in line]
+    return clip((told or lines or ["unknown"])[0], 400)

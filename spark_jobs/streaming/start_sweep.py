@@ -1,0 +1,70 @@
+"""The sweep of a lake job's start: what an earlier run left in the tables' folders, which a plain reader would see beside the rows of this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from minio import Minio
+
+from cryptoviz.lake.parts import Part, parse_part, short_topic_id
+from cryptoviz.log import get_logger
+from spark_jobs.streaming.batch_plan import BatchPlan
+from spark_jobs.tables.orphans import Known, list_data_files, remove_objects
+from spark_jobs.tables.table_log import TableLog
+
+__all__ = ["StartSweep"]
+
+log = get_logger("lake")
+
+
+@dataclass(frozen=True)
+class StartSweep:
+    """Deletes what can never be committed any more, and makes it so for the rest.
+
+    A part above a table's progress might be committed by whoever makes it again, so a deletion that is late would take a committed file. Those that
+    the batch to be redone makes again stay: they are written over. The name of each other is first put into the plan, as one that no batch may use;
+    whoever commits later has read the plan. A part of a single offset cannot be given another name: it stays until progress has passed it.
+    """
+
+    client: Minio
+    plan: BatchPlan
+    redo: Mapping[tuple[str, int], int]
+    """(topic UUID, partition) to the end of what is redone."""
+    check: Callable[[], None]
+    """Raises when this run has been overtaken."""
+
+    def run(self, logs: Mapping[str, TableLog]) -> int:
+        """How many files went.
+
+        Raises:
+            LakeError: another run has taken over; nothing was deleted.
+            EngineUnavailable: the store does not answer.
+        """
+        ends = {(short_topic_id(topic_id), partition): end for (topic_id, partition), end in self.redo.items()}
+        doomed: dict[str, list[str]] = {}
+        avoid: dict[str, set[str]] = {}
+        for table, table_log in logs.items():
+            listed = list_data_files(self.client, table_log.address)
+            known = table_log.known()
+            unknown = {path: name for path, name in listed.items() if isinstance(name, Part) and path not in known.paths}
+            avoid[table] = {path for path in self.plan.avoid.get(table, ()) if _above(path, known)}
+            strange = {
+                path
+                for path, part in unknown.items()
+                if not known.over(part) and part.end >= ends.get((part.topic, part.partition), 0) and part.end > part.start
+            }
+            avoid[table] |= strange
+            doomed[table] = sorted(strange | {path for path, part in unknown.items() if known.over(part)})
+        self.plan.keep_off({table: paths for table, paths in avoid.items() if paths})
+        for table, paths in doomed.items():
+            self.check()
+            remove_objects(self.client, logs[table].address, paths)
+            if paths:
+                log.info("leftovers of a cut-off batch removed", table=table, files=len(paths))
+        return sum(map(len, doomed.values()))
+
+
+def _above(path: str, known: Known) -> bool:
+    part = parse_part(path)
+    return part is not None and part.end >= known.ends.get((part.topic, part.partition), 0)

@@ -1,0 +1,175 @@
+"""What an executor does with its part of a batch: decode, write the Parquet files, say what it wrote. The driver commits.
+
+Runs in Spark's Python workers, on the records of one topic-partition in offset order. A failed and repeated task writes the same files again, byte
+for byte, under the same names.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cryptoviz.lake.objects import STORE_ERRORS, S3Access, TableAddress, minio_client, store_error
+from cryptoviz.lake.parts import Part, short_topic_id
+from cryptoviz.lake.schema import DEAD_LETTERS, file_schema
+from spark_jobs.streaming.decode import Bad, decode
+from spark_jobs.tables.parquet import encode, split_days, statistics
+from spark_jobs.tables.record_spec import DEAD_TABLE, RecordSpec
+from spark_jobs.tables.written_file import TablePart, WrittenPart
+
+__all__ = ["Put", "TopicPlan", "WritePlan", "put_with", "write_parts"]
+
+# One file holds about this many bytes of Kafka values at most, so that a worker's memory stays bounded whatever a trigger takes.
+_CHUNK_BYTES = 96 << 20
+_DEAD_STATS = ("kafka_ts", "kafka_offset")
+_MIN_PART_BYTES = 5 << 20
+
+Put = Callable[[TableAddress, str, pa.Buffer], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """A topic of the batch: its UUID, and what its records are."""
+
+    topic_id: str
+    spec: RecordSpec
+
+
+@dataclass(frozen=True, slots=True)
+class WritePlan:
+    """All that a task needs, shipped inside the serialized function: the S3 secret shows in no process list and no log.
+
+    `skip_below[table][(topic id, partition)]` is the first offset that the table still needs: rows below it are there already. `avoid[table]` are
+    names that no file may get (`spark_jobs.streaming.batch_plan`): such a one becomes two.
+    """
+
+    topics: Mapping[str, TopicPlan]
+    tables: Mapping[str, TableAddress]
+    access: S3Access
+    max_bytes: int
+    skip_below: Mapping[str, Mapping[tuple[str, int], int]] = field(default_factory=dict)
+    avoid: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+def write_parts(batches: Iterable[pa.RecordBatch], topic: str, partition: int, plan: WritePlan, put: Put) -> Iterator[TablePart]:
+    """Write the records of one topic-partition, as `kafka_range_reader.read_range` gives them; one file a table and day, more when there are many.
+
+    Raises:
+        EngineUnavailable: the store refuses a file.
+    """
+    chunk: _Chunk | None = None
+    for batch in batches:
+        if chunk is None:
+            chunk = _Chunk(topic, partition, plan)
+        chunk.add(batch)
+        if chunk.value_bytes >= _CHUNK_BYTES:
+            yield from chunk.flush(put)
+            chunk = None
+    if chunk is not None:
+        yield from chunk.flush(put)
+
+
+class _Chunk:
+    """The decoded records of one topic-partition that go into one file a table and day."""
+
+    def __init__(self, topic: str, partition: int, plan: WritePlan) -> None:
+        self.value_bytes = 0
+        self._name = topic
+        self._partition = partition
+        self._plan = plan
+        self._topic = plan.topics[topic]
+        self._rows: list[pa.Table] = []
+        self._dead: list[pa.Table] = []
+        self._start = -1
+        self._end = -1
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        offsets, values = batch.column("offset"), batch.column("value")
+        stamps = batch.column("timestamp").cast(pa.int64())
+        done = decode(values, stamps, self._topic.spec, self._plan.max_bytes)
+        if self._start < 0:
+            self._start = offsets[0].as_py()
+        self._end = offsets[-1].as_py()
+        self.value_bytes += values.nbytes
+        if done.rows.num_rows:
+            self._rows.append(self._with_origin(done.rows, offsets.take(done.good)))
+        if done.bad:
+            self._dead.append(self._dead_rows(batch, done.bad))
+
+    def flush(self, put: Put) -> Iterator[TablePart]:
+        spec = self._topic.spec
+        yield from self._write(spec.table, self._rows, "tick_ts", spec.stats_columns, put)
+        yield from self._write(DEAD_TABLE, self._dead, "kafka_ts", _DEAD_STATS, put)
+
+    def _write(self, table: str, pieces: list[pa.Table], time_column: str, stats_columns: tuple[str, ...], put: Put) -> Iterator[TablePart]:
+        needed = self._plan.skip_below.get(table, {}).get((self._topic.topic_id, self._partition), 0)
+        if not pieces or self._end < needed:
+            return
+        rows = pa.concat_tables(pieces)
+        start = self._start
+        if start < needed:
+            rows, start = rows.filter(pc.greater_equal(rows.column("kafka_offset"), needed)), needed
+        if rows.num_rows == 0:
+            return
+        for day, of_day in split_days(rows, time_column):
+            part = Part(short_topic_id(self._topic.topic_id), self._partition, start, self._end, day)
+            for named, of_part in self._named(table, part, of_day):
+                data = encode(of_part, stats_columns)
+                put(self._plan.tables[table], named.path, data)
+                yield TablePart(table, WrittenPart(named.path, data.size, of_part.num_rows, statistics(of_part, stats_columns)))
+
+    def _named(self, table: str, part: Part, rows: pa.Table) -> Iterator[tuple[Part, pa.Table]]:
+        """The rows under their name, or the last offset's in a file of its own where the name may not be used again."""
+        if part.path not in self._plan.avoid.get(table, ()) or part.start == part.end:
+            yield part, rows
+            return
+        earlier = pc.less(rows.column("kafka_offset"), part.end)
+        for piece, of_piece in (
+            (replace(part, end=part.end - 1), rows.filter(earlier)),
+            (replace(part, start=part.end), rows.filter(pc.invert(earlier))),
+        ):
+            if of_piece.num_rows:
+                yield from self._named(table, piece, of_piece)
+
+    def _with_origin(self, rows: pa.Table, offsets: pa.Array) -> pa.Table:
+        origin = [
+            pa.repeat(pa.scalar(self._topic.topic_id), rows.num_rows),
+            pa.repeat(pa.scalar(self._partition, pa.int32()), rows.num_rows),
+            offsets,
+        ]
+        return pa.table([*rows.columns, *origin], schema=self._topic.spec.schema)
+
+    def _dead_rows(self, batch: pa.RecordBatch, bad: tuple[Bad, ...]) -> pa.Table:
+        taken = batch.take(pa.array([one.index for one in bad], pa.int64()))
+        size = taken.num_rows
+        return pa.table(
+            [
+                pa.repeat(pa.scalar(self._name), size),
+                taken.column("timestamp").cast(pa.timestamp("us", tz="UTC")),
+                taken.column("key"),
+                taken.column("value"),
+                pa.array([one.reason for one in bad], pa.string()),
+                pa.repeat(pa.scalar(self._topic.topic_id), size),
+                pa.repeat(pa.scalar(self._partition, pa.int32()), size),
+                taken.column("offset"),
+            ],
+            schema=file_schema(DEAD_LETTERS),
+        )
+
+
+def put_with(access: S3Access) -> Put:
+    """Puts files to the store. The function raises EngineUnavailable when the store refuses one."""
+
+    def put(address: TableAddress, path: str, data: pa.Buffer) -> None:
+        # One PUT whatever the size: an object is there whole or not at all.
+        part_size = max(_MIN_PART_BYTES, data.size)
+        try:
+            minio_client(access).put_object(address.bucket, address.key(path), io.BytesIO(data), data.size, part_size=part_size)
+        except STORE_ERRORS as error:
+            raise store_error(error, f"take {path}") from error
+
+    return put

@@ -1,0 +1,299 @@
+"""One lake job and one maintenance a lake, by a lease: an object in the store that its holder renews.
+
+The lease keeps two jobs from fighting and tells who is at work; it does not make the lake safe. That the app transactions of the Delta logs do
+(`spark_jobs.tables.table_log`), whatever a lease says.
+
+Whether it has run out is judged by the age of the object by the store's clock, and by whether it stays as it is while we watch: a clock that is set
+makes no living holder look dead. A holder looks at its lease before it goes on when it could not renew it in time, as after a pause.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+from cryptoviz.errors import CryptoVizError, EngineUnavailable, LakeError, TransientError
+from cryptoviz.lake.conditional_object import Cell, CellChanged, S3Cell, Seen
+from cryptoviz.lake.objects import S3Access
+from cryptoviz.log import get_logger
+from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.settings import Settings
+from spark_jobs.tables.engine_retry import Trouble
+
+__all__ = ["Holder", "Lease", "LeaseHeld", "lease_of", "process_is_dead"]
+
+log = get_logger("lake")
+
+_TRIES = 5
+_SLOW_S = 2.0  # a renewal takes 5 ms
+_CLOCK_STEP_S = 1.0  # the store tells whole seconds
+_RENEWALS = 3  # in the time that a lease lasts
+_WATCH_S = 0.5
+_LONG_AGO = 20  # times as long as a lease lasts: rather a clock that was set than a holder that has just ended
+
+
+class LeaseHeld(TransientError):
+    """Another job of this lake holds the lease; `holder`. It may be taken when the holder ends or its lease runs out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lease. `since` and `until` are UTC, ISO 8601, by the holder's clock: for people.
+
+    `boot`, `namespaces`, `pid` and `start_ticks` are its process (`ProcessIdentity`). Objects of earlier versions have no `start_ticks`: a start time
+    by the wall clock identifies no process.
+    """
+
+    kind: str
+    pipeline: str
+    run: str
+    host: str
+    boot: str
+    pid: int
+    home: str
+    since: str
+    until: str
+    lasts_s: float
+    released: bool = False
+    namespaces: str = ""
+    start_ticks: int | None = None
+
+    @property
+    def process(self) -> ProcessIdentity | None:
+        """Its process; None when the object does not identify one."""
+        return None if self.start_ticks is None else ProcessIdentity(self.boot, self.namespaces, self.pid, self.start_ticks)
+
+    def to_json(self) -> bytes:
+        """The object's content."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Holder:
+        """Read what `to_json` wrote, of this version or another: fields that this one does not know are left out.
+
+        Raises:
+            LakeError: it says something else.
+        """
+        try:
+            known = {field.name for field in fields(cls)}
+            return cls(**{name: value for name, value in dict(json.loads(content)).items() if name in known})
+        except (ValueError, TypeError) as error:
+            raise LakeError(f"the lake's lease cannot be read ({error}): {content[:200]!r}; remove the object if no job is at work") from None
+
+    def __str__(self) -> str:
+        """For a person."""
+        return f"run {self.run} of the pipeline in {self.home} on {self.host}, process {self.pid}, since {self.since}, until {self.until}"
+
+
+def process_is_dead(holder: Holder) -> bool:
+    """Whether the holder's process ran on this machine and has ended. False when that cannot be known."""
+    if holder.host != socket.gethostname():
+        return False
+    if holder.process is not None:
+        return holder.process.has_ended
+    return holder.boot == ProcessIdentity.own().boot and not _exists(holder.pid)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        ProcessIdentity.of(pid)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+class Lease:
+    """Acquire, then renewed by a thread until `release`. `trouble` and `lost` may be read from other threads."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        me: Holder,
+        is_dead: Callable[[Holder], bool] = process_is_dead,
+        now: Callable[[], datetime] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], object] | None = None,
+    ) -> None:
+        """Nothing is asked before `acquire`."""
+        self._monotonic = monotonic
+        self._renewed_s = 0.0
+        self._renewing = threading.Lock()
+        self.trouble: Trouble | None = None
+        """The store's, as the last renewal saw it: it does not answer, or is slow."""
+        self.lost = ""
+        """Who took the lease from us; empty while it is ours."""
+        self._cell = cell
+        self._me = me
+        self._is_dead = is_dead
+        self._now = now or (lambda: datetime.now(UTC))
+        self._etag: str | None = None
+        self._done = threading.Event()
+        self._wait = wait or self._done.wait
+        self._thread: threading.Thread | None = None
+
+    def acquire(self) -> None:
+        """Take the lease, or say who has it.
+
+        Raises:
+            LeaseHeld: another job is at work.
+            EngineUnavailable: the store does not answer.
+        """
+        self._me = replace(self._me, since=_text(self._now()))
+        for _ in range(_TRIES):
+            seen = self._cell.read()
+            if seen is not None and not self._is_free(seen):
+                self._watch(seen)
+            try:
+                self._write(seen.etag if seen else None)
+            except CellChanged:
+                continue
+            self._thread = threading.Thread(target=self._renew_on, name=f"lease-{self._me.kind}", daemon=True)
+            self._thread.start()
+            return
+        raise LeaseHeld(f"the lease of the lake's {self._me.kind} was taken by others {_TRIES} times while we asked for it")
+
+    def check(self) -> None:
+        """Raises LakeError when another has taken the lease. Asks the store when the last renewal is longer ago than a lease lasts; where that does
+        not answer, the holder may go on, since nothing rests on the lease alone.
+        """
+        if not self.lost and self._thread is not None and self._monotonic() - self._renewed_s > self._me.lasts_s:
+            self.renew()
+        if self.lost:
+            raise LakeError(self.lost)
+
+    def release(self) -> None:
+        """Give it back, so that the next need not wait; a store that does not answer lets it run out."""
+        self._done.set()
+        if self._thread is None:
+            return
+        self._thread.join(10)
+        self._thread = None
+        if self.lost:
+            return
+        self._me = replace(self._me, released=True)
+        with contextlib.suppress(EngineUnavailable, CellChanged):
+            self._write(self._etag)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def renew(self) -> None:
+        """Once; notes in `trouble` and `lost` how it went."""
+        with self._renewing:
+            self._renew()
+
+    def _renew(self) -> None:
+        begun = time.monotonic()
+        try:
+            self._write(self._etag)
+        except CellChanged:
+            self._look_who()
+            return
+        except CryptoVizError as error:
+            self._note(begun, str(error))
+            return
+        took_s = time.monotonic() - begun
+        self._note(begun, f"the object store is slow: a write of {len(self._me.to_json())} bytes took {took_s:.1f} s" if took_s > _SLOW_S else "")
+
+    def _renew_on(self) -> None:
+        while not self._done.wait(self._me.lasts_s / _RENEWALS) and not self.lost:
+            self.renew()
+
+    def _write(self, over: str | None) -> None:
+        self._me = replace(self._me, until=_text(self._now() + timedelta(seconds=self._me.lasts_s)))
+        begun_s = self._monotonic()
+        self._etag = self._cell.write(self._me.to_json(), over)
+        self._renewed_s = begun_s
+
+    def _look_who(self) -> None:
+        """After a refused renewal: our own earlier one may have been made without an answer."""
+        try:
+            seen = self._cell.read()
+            if seen is None:  # somebody removed the object
+                self._write(None)
+                return
+            holder = Holder.from_json(seen.content)
+        except CellChanged:
+            return
+        except CryptoVizError as error:
+            self._note(time.monotonic(), str(error))
+            return
+        if holder.run == self._me.run:
+            self._etag = seen.etag
+            return
+        self.lost = f"another {self._me.kind} job has taken over this lake ({holder}); run {self._me.run} stops"
+        log.warning("lease lost", kind=self._me.kind, to=str(holder))
+
+    def _is_free(self, seen: Seen) -> bool:
+        """Given back, or of an ended run of ours on this machine: to be had at once."""
+        holder = Holder.from_json(seen.content)
+        if holder.released:
+            return True
+        same_process = holder.process is not None and (holder.host, holder.process) == (self._me.host, self._me.process)
+        if holder.pipeline == self._me.pipeline and (same_process or self._is_dead(holder)):
+            log.info("lease of a dead run taken over", kind=holder.kind, run=holder.run)
+            return True
+        return False
+
+    def _watch(self, seen: Seen) -> None:
+        """Returns when the lease has run out; by an age beyond belief only if its holder gives no sign of life while we look. Raises LeaseHeld.
+
+        The age is by the store's clock, which may have been set: ahead, so that a living holder's lease looks old, or back, so that a dead one's
+        looks as if it was written in time to come. By our own monotonic clock a living holder renews within a third of its time.
+        """
+        holder = Holder.from_json(seen.content)
+        if 0 <= seen.age_s <= holder.lasts_s + _CLOCK_STEP_S:
+            self._refuse(holder, seen)
+        if 0 <= seen.age_s <= _LONG_AGO * holder.lasts_s:
+            return
+        until_s = self._monotonic() + (holder.lasts_s if seen.age_s < 0 else holder.lasts_s / _RENEWALS) + _CLOCK_STEP_S
+        while self._monotonic() < until_s:
+            self._wait(_WATCH_S)
+            now = self._cell.read()
+            if now is None or now.etag != seen.etag:
+                log.warning(
+                    "the store's clock has been set: the holder of the lease lives", kind=holder.kind, run=holder.run, age_s=round(seen.age_s)
+                )
+                self._refuse(holder, now or seen)
+
+    def _refuse(self, holder: Holder, seen: Seen) -> None:
+        age_s = max(0.0, seen.age_s)
+        raise LeaseHeld(
+            f"another {holder.kind} job is at work on this lake: {holder}. It renewed its lease {age_s:.0f} s ago; unless it does again, the "
+            f"lease is free in {max(0.0, holder.lasts_s + _CLOCK_STEP_S - age_s):.0f} s. Two jobs would fight over every commit: stop that one, or "
+            "give this pipeline a lake of its own (CRYPTOVIZ_S3__PRICES_BUCKET and CRYPTOVIZ_S3__LAKE_BUCKET)",
+            holder=str(holder),
+        )
+
+    def _note(self, begun_s: float, message: str) -> None:
+        if not message:
+            self.trouble = None
+        else:
+            self.trouble = Trouble(self.trouble.since_s if self.trouble else begun_s, message)
+
+
+def lease_of(settings: Settings, kind: str, pipeline: str, run: str) -> Lease:
+    """The lease of this process for one `kind` of work ("lake", "maintenance") on the lake of these settings."""
+    process = ProcessIdentity.own()
+    me = Holder(
+        kind, pipeline, run, socket.gethostname(), process.boot, process.pid, str(settings.home), "", "", settings.lake.lease_s,
+        namespaces=process.namespaces, start_ticks=process.start_ticks,
+    )  # fmt: skip
+    return Lease(S3Cell(S3Access.of(settings.s3), settings.s3.lake_bucket, f"_leases/{kind}.json"), me)
+
+
+def _text(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,245 @@
+"""One table's Delta log as the job uses it: create, fence, read progress, commit files that executors wrote.
+
+Exactly one writer: each commit carries an app transaction `cryptoviz-lake-<table>` and is made against the version the job last saw. A commit by
+anyone else in between makes ours fail; maintenance leaves the app transaction alone, so we try again on top of it, but another job's does not,
+and we refuse to go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+
+import pyarrow as pa
+from deltalake import CommitProperties, PostCommitHookProperties, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.objects import TableAddress, one_line
+from cryptoviz.lake.parts import parse_part
+from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress, kept_offsets, merge, offset_app, offsets_of_rows, read_progress
+from cryptoviz.lake.schema import PARTITION_BY
+from cryptoviz.log import get_logger
+from spark_jobs.tables.orphans import Known
+from spark_jobs.tables.schema_evolution import SchemaChange, plan_change
+from spark_jobs.tables.written_file import WrittenPart
+
+__all__ = ["CONFIGURATION", "TableLog"]
+
+# Checkpoints keep the opening of a table quick; maintenance writes them, the commit hook only when maintenance has not run for long.
+# A record of each file that maintenance replaced stays in every checkpoint for the last duration: the files themselves are gone by then.
+CONFIGURATION = {
+    "delta.checkpointInterval": "500",
+    "delta.logRetentionDuration": "interval 1 days",
+    "delta.deletedFileRetentionDuration": "interval 1 hours",
+}
+_RETRIES = 5  # commits of maintenance that may come in between one of ours
+
+log = get_logger("lake")
+
+
+class TableLog:
+    """Not thread-safe: one owner, the batch thread."""
+
+    def __init__(self, address: TableAddress, schema: pa.Schema, options: Mapping[str, str], run: str) -> None:
+        """Nothing is read before `open`. `run` names this incarnation of the job."""
+        self.address = address
+        self.progress = Progress(run, 0)
+        self._schema = schema
+        self._options = dict(options)
+        self._run = run
+        self._app = f"cryptoviz-lake-{address.table}"
+        self._table: DeltaTable | None = None
+        self._app_version = 0
+        self._in_doubt = False
+
+    def open(self, partitions: Collection[tuple[str, int]] = ()) -> None:
+        """Open or create the table, read its progress, and fence: an older job's next commit is refused. Then give it the columns that are new.
+
+        `partitions` (topic UUID, partition) are those whose progress is found also where a foreign tool has cleaned the log.
+
+        Raises:
+            EngineUnavailable: the object store does not answer.
+            LakeError: progress is unreadable, or the table's columns and the code's do not go together.
+        """
+        try:
+            self._table = self._load()
+            self._app_version = self._table.transaction_version(self._app) or 0
+            before = self._progress_of(self._table, partitions)
+            change = plan_change(self.address.table, self._table.schema(), self._schema)  # before the fence: a refusal changes nothing
+            self._commit([], self._next(before))
+            self._evolve(change)
+        except (DeltaError, OSError) as error:
+            raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
+
+    def commit(self, parts: Iterable[WrittenPart], offsets: Offsets) -> None:
+        """Add the files in one commit, which also moves progress to `offsets`.
+
+        Raises:
+            LakeError: another job has committed since.
+            EngineUnavailable: the object store does not answer. Whether the commit was made is found out by the next call with the same arguments,
+                or by the next `open`.
+        """
+        actions: list[AddAction | RemoveAction] = [self._add_action(part) for part in parts]
+        progress = self._next(merge(self.progress.offsets, offsets))
+        try:
+            self._commit(actions, progress)
+        except (DeltaError, OSError) as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> EngineUnavailable:
+        return EngineUnavailable(f"the object store did not take the commit to {self.address.uri}: {one_line(error)}", engine="object-store")
+
+    def check_ours(self) -> None:
+        """Look at the newest version.
+
+        Raises:
+            LakeError: another job has fenced this table since.
+            EngineUnavailable: the object store does not answer.
+        """
+        table = self._open_table()
+        try:
+            table.update_incremental()
+            self._was_made(table, self.progress)
+        except (DeltaError, OSError) as error:
+            raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
+
+    def known(self) -> Known:
+        """The newest version's files, by a reader of its own, so for any thread; with the progress of this run, which is not newer.
+
+        Raises:
+            EngineUnavailable: the object store does not answer.
+        """
+        offsets = self.progress.offsets
+        try:
+            table = DeltaTable(self.address.uri, storage_options=self._options)
+            return Known.of(pa.table(table.get_add_actions()).column("path").to_pylist(), offsets)
+        except (DeltaError, OSError) as error:
+            raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
+
+    def _progress_of(self, table: DeltaTable, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """By the newest commit's metadata and the app transactions, the later of both; by the rows where the log says nothing any more (a table
+        without rows is read from the beginning: there is nothing to double).
+        """
+        before = read_progress(table)
+        offsets = merge(before.offsets if before else {}, kept_offsets(table, partitions))
+        if not offsets and before is None and self._app_version:
+            offsets = offsets_of_rows(table)
+            log.warning(
+                "another tool has removed how far the lake job came from the log: taken from the rows", table=self.address.table, found=len(offsets)
+            )
+        return offsets
+
+    def _load(self) -> DeltaTable:
+        try:
+            return DeltaTable(self.address.uri, storage_options=self._options)
+        except TableNotFoundError:
+            return DeltaTable.create(
+                self.address.uri,
+                self._schema,
+                mode="ignore",
+                partition_by=list(PARTITION_BY),
+                name=self.address.table,
+                configuration=CONFIGURATION,
+                storage_options=self._options,
+            )
+
+    def _next(self, offsets: dict[tuple[str, int], int]) -> Progress:
+        return Progress(self._run, self._app_version + 1, offsets)
+
+    def _evolve(self, change: SchemaChange) -> None:
+        """Commits of ours as any other: refused when another job has taken over meanwhile."""
+        table = self._open_table()
+        if change.added:
+            self._make(
+                self._next(self.progress.offsets), lambda properties: table.alter.add_columns(list(change.added), commit_properties=properties)
+            )
+        for name in change.relaxed:
+            self._make(self._next(self.progress.offsets), partial(_relax, table, name))
+        if change:
+            log.info("columns changed", table=self.address.table, added=[field.name for field in change.added], relaxed=list(change.relaxed))
+
+    def _commit(self, actions: list[AddAction | RemoveAction], progress: Progress) -> None:
+        def write(properties: CommitProperties) -> None:
+            self._open_table().create_write_transaction(
+                actions,
+                mode="append",
+                schema=self._schema,
+                partition_by=list(PARTITION_BY),
+                commit_properties=properties,
+                post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
+            )
+
+        self._make(progress, write)
+
+    def _make(self, progress: Progress, write: Callable[[CommitProperties], None]) -> None:
+        """One commit that carries `progress`, on top of whatever maintenance has committed meanwhile."""
+        table = self._open_table()
+        for _ in range(_RETRIES):
+            if self._in_doubt:
+                table.update_incremental()
+                if self._was_made(table, progress):
+                    self._settle(progress)
+                    return
+            seen = table.version()
+            self._in_doubt = True
+            try:
+                write(
+                    CommitProperties(
+                        custom_metadata={METADATA_KEY: progress.to_json()},
+                        max_commit_retries=0,  # a conflict is ours to judge
+                        app_transactions=[Transaction(self._app, progress.sequence), *self._kept(progress)],
+                    )
+                )
+            except CommitFailedError as error:
+                table.update_incremental()
+                if table.version() == seen:  # no conflict: the store refused the write
+                    raise self._refused(error) from error
+                if not self._was_made(table, progress):
+                    continue
+            else:
+                table.update_incremental()
+            self._settle(progress)
+            return
+        raise LakeError(f"{self.address.uri}: {_RETRIES} commits by others came in between one of ours", table=self.address.table)
+
+    def _kept(self, progress: Progress) -> list[Transaction]:
+        """What has moved, as app transactions; everything with the first commit of a run."""
+        before = self.progress.offsets
+        return [Transaction(offset_app(*key), offset) for key, offset in sorted(progress.offsets.items()) if before.get(key) != offset]
+
+    def _settle(self, progress: Progress) -> None:
+        self.progress, self._app_version, self._in_doubt = progress, progress.sequence, False
+
+    def _was_made(self, table: DeltaTable, progress: Progress) -> bool:
+        """After a commit that was refused or not answered: True when it was made after all, False when it may be tried again."""
+        version = table.transaction_version(self._app) or 0
+        if version == self._app_version:
+            return False
+        last = read_progress(table)
+        if version == progress.sequence and last is not None and (last.run, last.sequence) == (self._run, progress.sequence):
+            return True
+        other = last.run if last else "unknown"
+        raise LakeError(
+            f"{self.address.uri}: another lake job (run {other}) has taken over this table; run {self._run} stops so that no row is doubled",
+            table=self.address.table,
+            other_run=other,
+        )
+
+    def _add_action(self, part: WrittenPart) -> AddAction:
+        name = parse_part(part.path)
+        if name is None:
+            raise LakeError(f"{part.path!r} is not the name of a data file", table=self.address.table)
+        return AddAction(part.path, part.size, name.partition_values, time.time_ns() // 1_000_000, True, part.stats)
+
+    def _open_table(self) -> DeltaTable:
+        if self._table is None:
+            raise LakeError(f"{self.address.uri} is used before it is opened", table=self.address.table)
+        return self._table
+
+
+def _relax(table: DeltaTable, column: str, properties: CommitProperties) -> None:
+    table.alter.drop_column_not_null(column, commit_properties=properties)

@@ -1,0 +1,99 @@
+"""The scraper's probe tells a changed shape and ids that the provider does not list. No broker is there: collection goes on without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from actors.scraping.actor import ScraperActor
+from cryptoviz.components import Probe
+from cryptoviz.providers import IdFault
+from cryptoviz.records import TickResult
+from cryptoviz.settings import load_settings
+from market.server import ReplayMarket
+from tests.helpers import eventually_async, free_ports
+
+
+class Collector:
+    def __init__(self) -> None:
+        self.results: list[TickResult] = []
+
+    async def submit(self, result: TickResult) -> None:
+        self.results.append(result)
+
+    async def deregister(self, provider: str) -> None:
+        """Nothing."""
+
+
+async def test_a_changed_shape_degrades_and_an_unlisted_id_is_named(tmp_path: Path):
+    ports = free_ports(2)
+    async with ReplayMarket() as market:
+        settings = load_settings(
+            home=tmp_path,
+            kafka={"bootstrap_servers": f"127.0.0.1:{ports[0]}"},
+            redis={"url": f"redis://127.0.0.1:{ports[1]}/0"},
+            collect={"tick_s": 0.5, "providers": ["binance"]},
+            extra_assets=[
+                {"asset_id": "lost", "symbol": "LOST", "name": "Lost", "provider_ids": {"binance": "LOSTUSDT"}},
+                {"asset_id": "polygon", "symbol": "POL", "name": "Polygon", "provider_ids": {"binance": "MATICUSDT"}},
+            ],
+            providers={"binance": {"base_url": market.base_url("binance")}},
+        )
+        collector = Collector()
+        scraper = ScraperActor(settings, "binance", collector)
+        await scraper.start()
+
+        async def probed(text: str, degraded: bool) -> Probe | None:
+            probe = await scraper.probe()
+            return probe if text in probe.message and probe.degraded is degraded and collector.results else None
+
+        try:
+            told = "LOSTUSDT (lost) is not in its list, MATICUSDT (polygon) is not traded: BREAK (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.binance)"
+            probe = await eventually_async(lambda: probed(told, False), 45.0)
+            assert probe is not None
+            assert (probe.healthy, probe.metrics["unlisted_ids"], probe.metrics["shape_lost_fields"]) == (True, 2.0, 0.0)
+            status = await scraper.provider_status()
+            assert status is not None
+            assert status.ids.checked_ms is not None
+            assert [(one.asset_id, one.fault) for one in status.ids.problems] == [("lost", IdFault.NOT_LISTED), ("polygon", IdFault.NOT_TRADED)]
+            market.faults.add({"provider": "binance", "kind": "shape_version", "parameters": {"shape": "mini"}}, market.clock.monotonic_s())
+            probe = await eventually_async(lambda: probed("shape changed: lost priceChangePercent", True), 15.0)
+            assert probe is not None
+            # Rows still come: the change is told before any is missing.
+            assert probe.healthy
+            assert len(collector.results[-1].observations) == 16
+            market.faults.clear()
+            probe = await eventually_async(lambda: probed("LOSTUSDT", False), 15.0)
+            assert probe is not None
+            assert "shape" not in probe.message
+        finally:
+            await scraper.stop()
+
+
+async def test_a_provider_that_was_never_reached_is_no_delivery(tmp_path: Path):
+    ports = free_ports(2)
+    settings = load_settings(
+        home=tmp_path,
+        kafka={"bootstrap_servers": f"127.0.0.1:{ports[0]}"},
+        redis={"url": f"redis://127.0.0.1:{ports[1]}/0"},
+        collect={"tick_s": 0.5, "providers": ["coingecko"]},
+        providers={"coingecko": {"base_url": "https://api.nowhere.invalid"}},
+    )
+    scraper = ScraperActor(settings, "coingecko", Collector())
+    await scraper.start()
+
+    async def with_an_open_breaker() -> Probe | None:
+        probe = await scraper.probe()
+        # From the first look on, before and after the first polls: nothing was delivered, and nothing but we ourselves keeps it from being asked.
+        assert (probe.running, probe.delivered, probe.degraded) == (True, False, False)
+        assert probe.message
+        return probe if "the breaker is open" in probe.message else None
+
+    try:
+        probe = await eventually_async(with_an_open_breaker, 30.0)
+        assert probe is not None
+        # Not to be replaced for it, and the reason is there.
+        assert probe.healthy
+        assert probe.metrics["failures_total"] >= 1
+        assert "ConnectError" in probe.message, probe.message
+    finally:
+        await scraper.stop()

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from actors.scraping.collector_client import MAX_WAITING, CollectorLink
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.records import TickResult
+from tests.helpers import eventually_async
+from tests.unit.actors.fakes import T0, FakeClock, answer
+
+TICK = 2000
+
+
+class Client:
+    def __init__(self) -> None:
+        self.away = 0
+        self.hang = False
+        self.got: list[TickResult] = []
+        self.goodbyes: list[str] = []
+
+    def _check(self) -> None:
+        if self.away:
+            self.away -= 1
+            raise EngineUnavailable("the collector does not answer", engine="collector", address="x")
+
+    async def submit(self, result: TickResult) -> None:
+        if self.hang:
+            await asyncio.Event().wait()
+        self._check()
+        self.got.append(result)
+
+    async def deregister(self, provider: str) -> None:
+        self._check()
+        self.goodbyes.append(provider)
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.client = Client()
+        self.clock = FakeClock()
+        self.link = CollectorLink(self.client, TICK, self.clock)
+
+    async def until(self, delivered: int, undelivered: int) -> None:
+        async def done() -> bool:
+            return (self.link.delivered_total, self.link.undelivered_total) == (delivered, undelivered)
+
+        await eventually_async(done, 5.0, 0.001)
+
+
+@pytest.fixture
+async def rig() -> Rig:
+    return Rig()
+
+
+async def test_results_arrive_also_when_the_collector_comes_back_within_the_tick(rig: Rig):
+    rig.client.away = 3
+    result = answer("coingecko", {"bitcoin": 1.0})
+    rig.link.deliver(result)
+    await rig.until(1, 0)
+    assert rig.client.got == [result]
+    assert rig.clock.slept == [0.2] * 3
+
+
+async def test_a_result_is_given_up_after_its_tick(rig: Rig):
+    rig.client.away = 10**6
+    rig.link.deliver(answer("coingecko", {"bitcoin": 1.0}))
+    await rig.until(0, 1)
+    assert T0 + TICK <= rig.clock.now_ms() <= T0 + TICK + 200
+    assert rig.link.last_error == "the collector does not answer"
+    rig.client.away = 0
+    rig.link.deliver(answer("coingecko", {"bitcoin": 1.0}, T0 + TICK))
+    await rig.until(1, 1)
+    assert rig.link.last_error == ""
+
+
+async def test_waiting_results_are_bounded_and_goodbye_ends_them(rig: Rig):
+    rig.client.hang = True
+    for n in range(MAX_WAITING + 2):
+        rig.link.deliver(answer("coingecko", {"bitcoin": 1.0}, T0 + n * TICK))
+    assert rig.link.undelivered_total == 2
+    await rig.link.goodbye("coingecko")
+    assert rig.client.goodbyes == ["coingecko"]
+
+
+async def test_a_goodbye_that_nobody_hears_is_no_error(rig: Rig):
+    rig.client.away = 1
+    await rig.link.goodbye("coingecko")
+    assert rig.client.goodbyes == []

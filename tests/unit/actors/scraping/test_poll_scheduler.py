@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import pytest
+
+from actors.protection.breaker import Breaker
+from actors.providers.base import PollFailure
+from actors.providers.hold_off import HoldOff
+from actors.quota.planner import Turn
+from actors.scraping.poll_scheduler import PollLoop, PollRules
+from cryptoviz.assets import DEFAULT_ASSETS, Asset
+from cryptoviz.records import FallbackReason, TickResult
+from cryptoviz.settings import BreakerSettings
+from tests.unit.actors.fakes import T0, FakeClock, answer, failed
+
+TICK = 2000
+ASSETS = DEFAULT_ASSETS[:1]
+
+
+class ScriptedProvider:
+    """Each poll takes `takes_ms` of the clock; failures by tick number."""
+
+    name: ClassVar[str] = "coingecko"
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.takes_ms: dict[int, float] = {}
+        self.failures: dict[int, PollFailure] = {}
+        self.polled: list[tuple[int, int, float]] = []
+        self.running = 0
+        self.last_failure: PollFailure | None = None
+
+    async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
+        assert assets == ASSETS
+        self.running += 1
+        assert self.running == 1
+        self.polled.append(((tick_ts - T0) // TICK, self.clock.now_ms() - T0, budget_s))
+        n = (tick_ts - T0) // TICK
+        await self.clock.sleep(self.takes_ms.get(n, 100) / 1000)
+        self.last_failure = self.failures.get(n)
+        self.running -= 1
+        return failed(self.name, self.last_failure.reason, tick_ts) if self.last_failure else answer(self.name, {"bitcoin": 1.0}, tick_ts)
+
+
+class Rig:
+    def __init__(self, now_ms: int = T0) -> None:
+        self.clock = FakeClock(now_ms)
+        self.provider = ScriptedProvider(self.clock)
+        self.delivered: list[TickResult] = []
+        self.enough = asyncio.Event()
+        self.wanted = 0
+        rules = PollRules(TICK, default_wait_s=5.0, max_wait_s=30.0)
+        self.loop = PollLoop(self.provider, ASSETS, rules, HoldOff(), self.clock, self._take)
+
+    def _take(self, result: TickResult) -> None:
+        self.delivered.append(result)
+        if len(self.delivered) >= self.wanted:
+            self.enough.set()
+
+    async def run(self, ticks: int) -> list[int]:
+        """The tick numbers of the first `ticks` results."""
+        self.wanted = ticks
+        task = asyncio.create_task(self.loop.run())
+        await self.enough.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return [(result.tick_ts - T0) // TICK for result in self.delivered[:ticks]]
+
+
+async def test_one_poll_on_each_tick():
+    rig = Rig()
+    assert await rig.run(4) == [0, 1, 2, 3]
+    assert [(n, at) for n, at, _ in rig.provider.polled[:4]] == [(0, 0), (1, 2000), (2, 4000), (3, 6000)]
+    assert {budget for _, _, budget in rig.provider.polled} == {1.7}
+
+
+@pytest.mark.parametrize(("late_ms", "first"), [(900, 0), (1100, 1)])
+async def test_a_start_within_a_tick(late_ms, first):
+    rig = Rig(T0 + late_ms)
+    assert await rig.run(2) == [first, first + 1]
+    assert rig.provider.polled[0][2] == pytest.approx(1.7 - late_ms / 1000 if first == 0 else 1.7)
+
+
+async def test_a_poll_that_overruns_its_tick_skips_and_counts():
+    rig = Rig()
+    rig.provider.takes_ms = {1: 5000}
+    assert await rig.run(4) == [0, 1, 3, 4]
+    assert rig.loop.stats.missed_ticks_total == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "asked", "held"),
+    [
+        (FallbackReason.RATE_LIMITED, None, 2),
+        (FallbackReason.RATE_LIMITED, 7.0, 3),
+        (FallbackReason.RATE_LIMITED, 0.0, 0),
+        (FallbackReason.QUOTA, 10**9, 15),
+        (FallbackReason.AUTH, None, 2),
+        (FallbackReason.UNAVAILABLE, 7.0, 0),
+        (FallbackReason.TIMEOUT, None, 0),
+    ],
+)
+async def test_a_refusal_is_obeyed_and_told_each_tick(reason, asked, held):
+    rig = Rig()
+    rig.provider.failures = {0: PollFailure(reason, "no", asked)}
+    await rig.run(held + 2)
+    assert [result.failure for result in rig.delivered[: held + 2]] == [reason] * (held + 1) + [None]
+    assert [n for n, _, _ in rig.provider.polled[:2]] == [0, held + 1]
+    assert rig.loop.stats.held_ticks_total == held
+
+
+async def test_stats_and_health():
+    rig = Rig()
+    rig.provider.failures = {n: PollFailure(FallbackReason.UNAVAILABLE, "down") for n in range(1, 6)}
+    rig.wanted = 1
+    loop, clock = rig.loop, rig.clock
+    await loop.poll_once(T0)
+    assert loop.healthy(clock.now_ms())
+    for n in range(1, 4):
+        clock.ms = T0 + n * TICK
+        await loop.poll_once(T0 + n * TICK)
+    assert not loop.healthy(clock.now_ms() + 101)
+    stats = loop.stats
+    assert (stats.polls_total, stats.failures_total, stats.consecutive_failures, stats.latency_ms) == (4, 3, 3, 100.0)
+    assert stats.message == "coingecko: unavailable"
+    clock.ms = T0 + 6 * TICK
+    await loop.poll_once(T0 + 6 * TICK)
+    assert (stats.consecutive_failures, stats.message) == (0, "")
+    assert loop.healthy(clock.now_ms())
+
+
+async def test_a_loop_that_never_had_a_good_poll_is_healthy_for_three_ticks_only():
+    rig = Rig()
+    rig.provider.failures = dict.fromkeys(range(10), PollFailure(FallbackReason.AUTH, "no", 0.0))
+    await rig.run(2)
+    assert rig.loop.healthy(T0 + 3 * TICK)
+    assert not rig.loop.healthy(T0 + 3 * TICK + 1)
+
+
+class Turns:
+    def __init__(self, turns: dict[int, Turn], rate: float = 1.0) -> None:
+        self.turns = turns
+        self.rate = rate
+
+    def take(self, tick_ts: int) -> Turn:
+        return self.turns.get((tick_ts - T0) // TICK, Turn.DUE)
+
+
+def guarded(rig: Rig, breaker: Breaker | None = None, turns: Turns | None = None) -> PollLoop:
+    rules = PollRules(TICK, default_wait_s=5.0, max_wait_s=30.0, max_quota_wait_s=10_000.0)
+    rig.loop = PollLoop(rig.provider, ASSETS, rules, HoldOff(), rig.clock, rig._take, breaker, turns)
+    return rig.loop
+
+
+async def test_a_tick_that_is_not_the_provider_s_turn_is_told_at_once_and_is_no_failure():
+    rig = Rig()
+    loop = guarded(rig, turns=Turns({1: Turn.NOT_DUE, 2: Turn.EXHAUSTED}))
+    await rig.run(4)
+    assert [(result.due, result.failure) for result in rig.delivered[:4]] == [
+        (True, None),
+        (False, None),
+        (True, FallbackReason.QUOTA),
+        (True, None),
+    ]
+    assert rig.delivered[1].ingest_ts == T0 + TICK
+    assert [n for n, _, _ in rig.provider.polled[:2]] == [0, 3]
+    assert (loop.stats.idle_ticks_total, loop.stats.failures_total) == (1, 1)
+
+
+async def test_a_provider_with_few_turns_is_fresh_for_longer():
+    loop = guarded(Rig(), turns=Turns({}, rate=0.2))
+    loop.stats.started_ms = T0
+    assert loop.healthy(T0 + 15 * TICK)
+    assert not loop.healthy(T0 + 15 * TICK + 1)
+
+
+async def test_an_open_breaker_asks_nothing_but_one_probe_and_closes():
+    rig = Rig()
+    rig.provider.failures = dict.fromkeys(range(8), PollFailure(FallbackReason.UNAVAILABLE, "down"))
+    breaker = Breaker(BreakerSettings(failures=3, failing_s=3, open_s=5, max_open_s=60), uniform=lambda: 0.0)
+    guarded(rig, breaker)
+    await rig.run(14)
+    down, broken = FallbackReason.UNAVAILABLE, FallbackReason.BREAKER_OPEN
+    # Opens at tick 2 (4.1 s) for 5 s; the probe of tick 5 fails: 10 s more; the probe of tick 11 is good.
+    assert [result.failure for result in rig.delivered[:14]] == [down] * 3 + [broken] * 2 + [down] + [broken] * 5 + [None] * 3
+    assert [n for n, _, _ in rig.provider.polled[:6]] == [0, 1, 2, 5, 11, 12]
+    assert "failing for 4 s: unavailable" in rig.delivered[3].message
+    assert rig.loop.stats.last_error == "coingecko: unavailable"
+
+
+async def test_a_used_up_plan_is_waited_for_longer_than_a_refusal():
+    rig = Rig()
+    rig.provider.failures = {0: PollFailure(FallbackReason.QUOTA, "month", 5_000.0)}
+    guarded(rig)
+    await rig.run(40)
+    assert {result.failure for result in rig.delivered[:40]} == {FallbackReason.QUOTA}
+    assert len(rig.provider.polled) == 1
+
+
+async def test_a_poll_that_is_cancelled_gives_its_probe_back():
+    rig = Rig()
+    breaker = Breaker(BreakerSettings(failures=1, failing_s=0, open_s=1, max_open_s=1), uniform=lambda: 0.0)
+    loop = guarded(rig, breaker)
+    breaker.failed(FallbackReason.UNAVAILABLE, T0)
+    rig.clock.ms = T0 + TICK
+    never = asyncio.Event()
+
+    async def hang(*_: object) -> TickResult:
+        await never.wait()
+        raise AssertionError
+
+    rig.provider.poll = hang
+    task = asyncio.create_task(loop.poll_once(T0 + TICK))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert breaker.allows(T0 + TICK)
+
+
+async def test_what_is_not_asked_on_purpose_is_no_reason_for_a_new_scraper():
+    rig = Rig()
+    breaker = Breaker(BreakerSettings(), uniform=lambda: 0.0)
+    loop = guarded(rig, breaker)
+    later = T0 + 1_000 * TICK
+    assert not loop.healthy(later)
+    breaker.trip("by hand", T0)
+    assert (loop.healthy(later), loop.fresh(later)) == (True, False)
+    assert loop.waits(later) == "coingecko: the breaker is open until it is reset: by hand"
+    breaker.reset(T0)
+    assert loop.waits(later) == ""
+
+
+@pytest.mark.parametrize("reason", [FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH])
+async def test_a_long_ban_is_told_with_its_end_and_is_no_reason_for_a_new_scraper(reason: FallbackReason):
+    rig = Rig()
+    hours = 3
+    rig.provider.failures = {0: PollFailure(reason, "banned", hours * 3600.0)}
+    loop = PollLoop(rig.provider, ASSETS, PollRules(TICK, 5.0, 86_400.0), HoldOff(), rig.clock, rig._take)
+    await loop.poll_once(T0)
+    end = rig.clock.now_ms() + hours * 3_600_000
+    before = end - 1
+    assert (loop.healthy(before), loop.fresh(before)) == (True, False)
+    until = datetime.fromtimestamp(end / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert loop.waits(before) == f"coingecko asked to wait ({reason.value}) until {until}"
+    assert not loop.healthy(end + 1)
+
+
+async def test_a_breaker_that_opened_by_itself_waits_as_well():
+    rig = Rig()
+    breaker = Breaker(BreakerSettings(failures=1, failing_s=0, open_s=100), uniform=lambda: 0.0)
+    loop = guarded(rig, breaker)
+    rig.provider.failures = {0: PollFailure(FallbackReason.UNAVAILABLE, "503")}
+    await loop.poll_once(T0)
+    later = T0 + 50_000
+    assert (loop.healthy(later), loop.fresh(later)) == (True, False)
+    assert loop.waits(later).startswith("coingecko: the breaker is open, next try at 2023-")

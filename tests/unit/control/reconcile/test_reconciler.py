@@ -1,0 +1,300 @@
+"""The loop on fakes: what is wanted becomes so, in order, and no fault of one component holds up another."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from control.reconcile.desired_state import DesiredDocument
+from cryptoviz.components import ComponentState as S
+from cryptoviz.components import DesiredState, Probe, Trigger
+from cryptoviz.errors import ControlRefused, EngineUnavailable, PreflightError, UnknownComponent
+from tests.helpers import eventually_async
+from tests.unit.control.fakes import Bench, FakeRuntime
+
+ALL_RUNNING = DesiredDocument(1, dict.fromkeys(("engine", "worker", "reader/one", "page"), DesiredState.RUNNING))
+STEPS_S = (-3600, -2, 2, 3600, 365 * 86_400)
+STALE = Probe(running=True, healthy=False, message="no data for 9 s")
+
+
+async def test_nothing_runs_until_it_is_wanted() -> None:
+    async with Bench() as bench:
+        assert set(bench.states().values()) == {S.STOPPED}
+        assert bench.reconciler.snapshot().state is S.STOPPED
+        assert bench.runtime.calls == []
+
+
+async def test_the_pipeline_starts_in_order_and_ends_in_reverse() -> None:
+    async with Bench() as bench:
+        await bench.reconciler.start_all()
+        await bench.until(engine=S.RUNNING, worker=S.RUNNING, reader=S.RUNNING, page=S.RUNNING)
+        started = [name for verb, name in bench.runtime.calls if verb == "start"]
+        assert [name for name in started if name != "page"] == ["engine", "worker", "reader/one"]
+        assert bench.reconciler.snapshot().state is S.RUNNING
+        await bench.reconciler.stop_all()
+        await bench.until(engine=S.STOPPED, worker=S.STOPPED, reader=S.STOPPED, page=S.STOPPED)
+        ended = [name for verb, name in bench.runtime.calls if verb == "stop"]
+        assert [name for name in ended if name != "page"] == ["reader/one", "worker", "engine"]
+        assert ended.index("page") < ended.index("engine")
+
+
+async def test_a_slow_start_holds_up_its_dependents_only() -> None:
+    runtime = FakeRuntime(start_gates={"engine": asyncio.Event()})
+    async with Bench(runtime=runtime) as bench:
+        await bench.reconciler.start_all()
+        await bench.until(page=S.RUNNING, engine=S.STARTING, worker=S.STARTING)
+        waiting = bench.reconciler.component("worker")
+        assert (waiting.trigger, waiting.message) == (Trigger.DEPENDENCY, "waits for engine, which is STARTING")
+        runtime.start_gates["engine"].set()
+        await bench.until(reader=S.RUNNING)
+
+
+async def test_starting_one_starts_what_it_needs_and_no_more() -> None:
+    async with Bench() as bench:
+        await bench.reconciler.start("worker")
+        await bench.until(engine=S.RUNNING, worker=S.RUNNING)
+        assert bench.states()["page"] is S.STOPPED
+        assert bench.store.saved[-1].components == {"engine": DesiredState.RUNNING, "worker": DesiredState.RUNNING}
+
+
+async def test_an_answer_shows_the_edit_at_once() -> None:
+    async with Bench(ALL_RUNNING) as bench:
+        await bench.until(reader=S.RUNNING)
+        status = await bench.reconciler.stop("reader/one")
+        assert (status.desired, status.state) == (DesiredState.STOPPED, S.STOPPING)
+
+
+async def test_verbs_are_idempotent() -> None:
+    async with Bench() as bench:
+        for _ in range(3):
+            await bench.reconciler.start("engine")
+        await bench.until(engine=S.RUNNING)
+        await bench.reconciler.start("engine")
+        assert bench.runtime.count("start", "engine") == 1
+        assert len(bench.store.saved) == 1
+        for _ in range(3):
+            await bench.reconciler.stop("engine")
+        await bench.until(engine=S.STOPPED)
+        assert bench.runtime.count("stop", "engine") == 1
+
+
+async def test_stopping_an_engine_leaves_its_users_waiting_not_crashing() -> None:
+    async with Bench(ALL_RUNNING) as bench:
+        await bench.until(reader=S.RUNNING)
+        await bench.reconciler.stop("engine")
+        await bench.until(engine=S.STOPPED, worker=S.DEGRADED, reader=S.RUNNING)
+        worker = bench.reconciler.component("worker")
+        assert (worker.trigger, worker.message, worker.desired) == (Trigger.DEPENDENCY, "depends on engine, which is STOPPED", DesiredState.RUNNING)
+        assert bench.runtime.count("start", "worker") == 1
+        await bench.reconciler.start("engine")
+        await bench.until(engine=S.RUNNING)
+        bench.clock.advance(1)
+        await bench.until(worker=S.RUNNING)
+        assert bench.reconciler.component("worker").restarts == 0
+
+
+async def test_a_passing_failure_is_tried_again_a_lasting_one_is_not() -> None:
+    errors = {"engine": [EngineUnavailable("not yet"), EngineUnavailable("not yet")], "page": [PreflightError("port 5006 is taken")]}
+    async with Bench(ALL_RUNNING, FakeRuntime(start_errors=errors)) as bench:
+        await bench.until(page=S.FAILED, engine=S.BACKOFF)
+        assert bench.reconciler.component("page").message == "port 5006 is taken"
+        assert bench.reconciler.snapshot().state is S.FAILED
+        bench.clock.advance(2)
+        await eventually_async(lambda: _is(bench.runtime.count("start", "engine") == 2))
+        await bench.until(engine=S.BACKOFF)
+        bench.clock.advance(2)
+        await bench.until(engine=S.RUNNING)
+        assert bench.reconciler.component("engine").restarts == 2
+        assert bench.runtime.count("start", "page") == 1
+        await bench.reconciler.start("page")
+        await bench.until(page=S.RUNNING)
+
+
+async def test_an_error_nobody_expected_becomes_a_state() -> None:
+    async with Bench(ALL_RUNNING, FakeRuntime(start_errors={"page": [ZeroDivisionError("oops")]})) as bench:
+        await bench.until(page=S.BACKOFF, reader=S.RUNNING)
+        assert "ZeroDivisionError: oops" in bench.reconciler.component("page").message
+
+
+async def test_a_dead_component_comes_back() -> None:
+    async with Bench(ALL_RUNNING) as bench:
+        await bench.until(reader=S.RUNNING)
+        bench.runtime.lost.add("reader/one")
+        bench.clock.advance(1)
+        await bench.until(reader=S.BACKOFF)
+        bench.runtime.lost.clear()
+        bench.clock.advance(1)
+        await bench.until(reader=S.RUNNING)
+        assert bench.reconciler.component("reader/one").restarts == 1
+
+
+async def test_a_stale_component_is_degraded_then_replaced() -> None:
+    async with Bench(ALL_RUNNING) as bench:
+        await bench.until(reader=S.RUNNING)
+        bench.runtime.probes["reader/one"] = STALE
+        bench.clock.advance(1)
+        await bench.until(reader=S.DEGRADED)
+        assert bench.reconciler.component("reader/one").message == "no data for 9 s"
+        bench.clock.advance(15)
+        await bench.until(reader=S.BACKOFF)
+        await eventually_async(lambda: _is(bench.runtime.count("stop", "reader/one") == 1))
+        bench.runtime.probes.clear()
+        bench.clock.advance(1)
+        await bench.until(reader=S.RUNNING)
+
+
+@pytest.mark.parametrize("step_s", STEPS_S)
+async def test_a_step_of_the_wall_clock_neither_lengthens_nor_shortens_a_wait(step_s: int) -> None:
+    """The first failure waits 0.5 s, as jitter 1 says; probes go once a second; three failed ones within the grace of 15 s replace nothing."""
+    async with Bench(ALL_RUNNING) as bench:
+        await bench.until(engine=S.RUNNING, worker=S.RUNNING, reader=S.RUNNING, page=S.RUNNING)
+        bench.runtime.lost.add("page")
+        bench.clock.advance(1.0)
+        await bench.until(page=S.BACKOFF)
+        bench.clock.step(step_s)
+        bench.runtime.lost.clear()
+        starts = bench.runtime.count("start", "page")
+        bench.clock.advance(0.499)
+        await asyncio.sleep(0.05)
+        assert bench.runtime.count("start", "page") == starts
+        bench.clock.advance(0.001)
+        await bench.until(page=S.RUNNING)
+        # Probes go on, and a grace period is as long as it was.
+        bench.runtime.probes["page"] = STALE
+        bench.clock.advance(1.0)
+        await bench.until(page=S.DEGRADED)
+        bench.clock.step(step_s)
+        bench.clock.advance(14.0)
+        await asyncio.sleep(0.05)
+        assert bench.states()["page"] is S.DEGRADED
+        bench.clock.advance(1.0)
+        await bench.until(page=S.BACKOFF)
+
+
+@pytest.mark.parametrize("step_s", STEPS_S)
+async def test_times_shown_follow_the_wall_clock(step_s: int) -> None:
+    async with Bench(ALL_RUNNING) as bench:
+        await bench.until(engine=S.RUNNING, worker=S.RUNNING, reader=S.RUNNING, page=S.RUNNING)
+        since_ms = bench.reconciler.component("engine").since_ms
+        bench.clock.step(step_s)
+        await eventually_async(lambda: _engine_since(bench, since_ms + step_s * 1000))
+
+
+async def _engine_since(bench: Bench, since_ms: int) -> bool:
+    return bench.reconciler.component("engine").since_ms == since_ms
+
+
+async def test_a_component_that_others_hold_is_degraded_for_hours_and_never_replaced() -> None:
+    held = Probe(running=True, healthy=True, message="binance asked to wait (rate_limited) until 2026-11-25T04:00:00Z", degraded=True)
+    async with Bench(ALL_RUNNING) as bench:
+        await bench.until(reader=S.RUNNING)
+        bench.runtime.probes["reader/one"] = held
+        for _ in range(6):
+            bench.clock.advance(1800)
+            await bench.until(reader=S.DEGRADED)
+        seen = bench.reconciler.component("reader/one")
+        assert (seen.message, seen.restarts) == (held.message, 0)
+        assert bench.runtime.count("stop", "reader/one") == 0
+        bench.runtime.probes.clear()
+        bench.clock.advance(1)
+        await bench.until(reader=S.RUNNING)
+
+
+async def test_a_new_controller_takes_over_what_runs() -> None:
+    runtime = FakeRuntime(alive={"engine", "worker", "reader/one", "page"})
+    async with Bench(ALL_RUNNING, runtime) as bench:
+        assert set(bench.states().values()) == {S.RUNNING}
+        await bench.reconciler.changed_since(bench.reconciler.version)
+        assert runtime.calls == []
+
+
+async def test_a_new_controller_ends_what_is_not_wanted() -> None:
+    runtime = FakeRuntime(alive={"page"})
+    async with Bench(runtime=runtime) as bench:
+        await bench.until(page=S.STOPPED)
+        await eventually_async(lambda: _is(runtime.calls == [("stop", "page")]))
+
+
+async def test_stop_during_a_start_cancels_it() -> None:
+    runtime = FakeRuntime(start_gates={"engine": asyncio.Event()})
+    async with Bench(runtime=runtime) as bench:
+        await bench.reconciler.start("engine")
+        await eventually_async(lambda: _is(runtime.count("start", "engine") == 1))
+        await bench.reconciler.stop("engine")
+        await bench.until(engine=S.STOPPED)
+        assert runtime.calls == [("start", "engine"), ("stop", "engine")]
+
+
+async def test_start_during_a_stop_waits_for_its_end() -> None:
+    runtime = FakeRuntime(stop_gates={"engine": asyncio.Event()})
+    async with Bench(runtime=runtime) as bench:
+        await bench.reconciler.start("engine")
+        await bench.until(engine=S.RUNNING)
+        await bench.reconciler.stop("engine")
+        await bench.reconciler.start("engine")
+        assert bench.states()["engine"] is S.STOPPING
+        runtime.stop_gates["engine"].set()
+        await bench.until(engine=S.RUNNING)
+        assert runtime.calls == [("start", "engine"), ("stop", "engine"), ("start", "engine")]
+
+
+async def test_an_actor_that_resists_its_end_is_ended_again() -> None:
+    async with Bench(runtime=FakeRuntime(stop_errors={"engine": [RuntimeError("still here")]})) as bench:
+        await bench.reconciler.start("engine")
+        await bench.until(engine=S.RUNNING)
+        await bench.reconciler.stop("engine")
+        await bench.until(engine=S.STOPPED)
+        assert bench.runtime.count("stop", "engine") == 2
+
+
+async def test_restart_stops_and_starts_and_counts() -> None:
+    async with Bench(ALL_RUNNING) as bench:
+        await bench.until(reader=S.RUNNING)
+        status = await bench.reconciler.restart("reader/one")
+        assert status.state is S.STOPPING
+        await bench.until(reader=S.RUNNING)
+        assert bench.reconciler.component("reader/one").restarts == 1
+        assert bench.runtime.count("start", "reader/one") == 2
+
+
+async def test_shutdown_ends_all_but_keeps_what_is_wanted() -> None:
+    async with Bench(ALL_RUNNING) as bench:
+        await bench.until(reader=S.RUNNING)
+        bench.reconciler.shutdown()
+        await bench.until(engine=S.STOPPED, worker=S.STOPPED, reader=S.STOPPED, page=S.STOPPED)
+        assert (await bench.store.load()) == ALL_RUNNING
+        with pytest.raises(ControlRefused, match="shutting down"):
+            await bench.reconciler.start("engine")
+
+
+async def test_versions_grow_and_waiting_for_one_ends() -> None:
+    async with Bench() as bench:
+        before = bench.reconciler.version
+        assert before >= bench.clock.now_ms()  # a later controller's versions are higher than this one's
+        waiter = asyncio.create_task(bench.reconciler.changed_since(before))
+        await bench.reconciler.start("engine")
+        async with asyncio.timeout(5):
+            assert (await waiter).version > before
+
+
+async def test_a_refused_save_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(_: DesiredDocument) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with Bench() as bench:
+        monkeypatch.setattr(bench.store, "save", full)
+        with pytest.raises(OSError, match="No space"):
+            await bench.reconciler.start("engine")
+        assert bench.reconciler.component("engine").desired is DesiredState.STOPPED
+
+
+async def test_unknown_components_are_refused() -> None:
+    async with Bench() as bench:
+        for verb in (bench.reconciler.start, bench.reconciler.stop, bench.reconciler.restart):
+            with pytest.raises(UnknownComponent):
+                await verb("nothing")
+
+
+async def _is(truth: bool) -> bool:
+    return truth

@@ -1,0 +1,272 @@
+"""Who is served while others flood, idle or do not read: over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from control.rpc.admission import Pace, Room
+from control.rpc.call_log import CallLog
+from control.rpc.methods import SERVICES, Budget, budget_of
+from cryptoviz.control.v1 import control_pb2 as pb
+from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
+from cryptoviz.log import log_path
+from cryptoviz.rpc.channel import SERVER_OPTIONS
+from tests.helpers import eventually, eventually_async
+from tests.unit.control.serving import Serving, serving
+
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
+WATCH = f"/{SERVICES[3]}/Watch"
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Serving]:
+    with serving(tmp_path) as here:
+        yield here
+
+
+@pytest.fixture
+def channel(served: Serving) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(served.address, options=OWN_CONNECTION) as channel:
+        yield channel
+
+
+def code_of(call: Any) -> str:
+    try:
+        call()
+    except grpc.RpcError as error:
+        return f"{error.code().name} {error.details()}"
+    return "OK"
+
+
+async def flood(address: str, calls: int, channels: int) -> list[str]:
+    """So many calls without a token at the same time, on so many connections: the codes."""
+    opened = [grpc.aio.insecure_channel(address, options=OWN_CONNECTION) for _ in range(channels)]
+    stubs = [ControlServiceStub(one) for one in opened]
+
+    async def one(number: int) -> str:
+        try:
+            await stubs[number % channels].ListComponents(pb.ListComponentsRequest(), timeout=60)
+        except grpc.aio.AioRpcError as error:
+            return error.code().name
+        return "OK"
+
+    try:
+        return list(await asyncio.gather(*(one(number) for number in range(calls))))
+    finally:
+        for channel in opened:
+            await channel.close()
+
+
+def test_a_flood_without_a_token_takes_no_room_and_fails_no_call(served: Serving, lines: io.StringIO) -> None:
+    assert served.server is not None
+    codes: list[str] = []
+    attack = threading.Thread(target=lambda: codes.extend(asyncio.run(flood(served.address, 1_000, 4))))
+    taken = []
+    with served.client(timeout_s=30) as client:
+        client.list()
+        attack.start()
+        eventually(lambda: served.server.gate.pace.waiting > 100, 30)  # type: ignore[union-attr]
+        for _ in range(100):
+            assert len(client.list().components) == 4
+            taken.append(served.server.room.count(budget_of("ListComponents")))
+    attack.join(120)
+    assert codes == ["UNAUTHENTICATED"] * 1_000
+    # Our own answered call may not have left yet when it is counted.
+    assert max(taken) <= 1
+    # 1 000 refusals: at most 20 lines a window of 10 s, and the rest in one.
+    assert 1 <= lines.getvalue().count("UNAUTHENTICATED") < 150
+
+
+def test_a_refusal_reads_nothing_of_the_call(served: Serving, channel: grpc.Channel) -> None:
+    # Bytes that are no message, one that is too long to be read, a method that is none: no difference without a token.
+    for method in ("ListComponents", "Shutdown", "Nothing"):
+        for payload in (b"\xff" * 40, b"x" * 100_000):
+            call = channel.unary_unary(f"/cryptoviz.control.v1.ControlService/{method}")
+            assert code_of(lambda call=call, payload=payload: call(payload, timeout=20)).startswith("UNAUTHENTICATED")
+
+
+def test_refusals_are_spread_over_time_and_none_waits_for_ever() -> None:
+    pace = Pace(per_s=10, longest_s=2.0)
+    # At rest a burst of a second's worth goes at once.
+    assert [pace.delay_s(100.0) for _ in range(10)] == [0.0] * 10
+    # Then a tenth of a second each, up to the longest wait.
+    waits = [pace.delay_s(100.0) for _ in range(100)]
+    assert waits[:3] == pytest.approx([0.1, 0.2, 0.3])
+    assert max(waits) == 2.0
+    # Two seconds later the queue is over; three, and there is a burst again.
+    assert pace.delay_s(102.0) == pytest.approx(0.1)
+    assert pace.delay_s(104.0) == 0.0
+
+
+def test_room_is_counted_by_kind_and_by_connection() -> None:
+    room, small = Room(), Budget("watches", 3, 2, "close one")
+    with room.taken(small, "a"), room.taken(small, "a"):
+        assert room.full(small, "a") == "2 watches of this connection are being served, no more are: close one"
+        assert room.full(small, "b") == ""
+        with room.taken(small, "b"):
+            assert room.full(small, "c") == "3 watches are being served, no more are: close one"
+            assert room.full(budget_of("else"), "c") == ""
+    assert room.full(small, "a") == ""
+    assert room.count(small) == 0
+
+
+def test_streams_of_one_connection_leave_room_for_its_calls() -> None:
+    streams = [f"/{service}/{method}" for service in SERVICES for method in ("WatchPipeline", "TailLogs", "WatchOperation", "ListGaps", "Watch")]
+    lasting = {budget_of(method).name: budget_of(method).each for method in streams}
+    assert sum(lasting.values()) < dict(SERVER_OPTIONS)["grpc.max_concurrent_streams"]
+
+
+def test_five_hundred_watches_of_health_keep_nobody_out(served: Serving, channel: grpc.Channel) -> None:
+    others = [grpc.insecure_channel(served.address, options=(*OWN_CONNECTION, ("n", number))) for number in range(6)]
+    watches = []
+    try:
+        for number in range(510):
+            health = health_pb2_grpc.HealthStub((channel, *others)[number % 7])
+            watches.append(health.Watch(health_pb2.HealthCheckRequest(service="page"), metadata=served.metadata()))
+        refused = [code for code in (code_of(lambda watch=watch: next(watch)) for watch in watches) if code != "OK"]
+        assert len(refused) == 510 - 64
+        assert all(code.startswith("RESOURCE_EXHAUSTED") and "watches of health" in code and "poll Check" in code for code in refused)
+        stub, health = ControlServiceStub(channel), health_pb2_grpc.HealthStub(channel)
+        for _ in range(20):
+            assert len(stub.ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=20).pipeline.components) == 4
+            health.Check(health_pb2.HealthCheckRequest(), metadata=served.metadata(), timeout=20)
+        # Of another kind: a watch of the pipeline, and a log.
+        pipeline = stub.WatchPipeline(pb.WatchPipelineRequest(), metadata=served.metadata(), timeout=20)
+        assert next(pipeline).pipeline.version
+        pipeline.cancel()
+        assert list(stub.TailLogs(pb.TailLogsRequest(name="page"), metadata=served.metadata(), timeout=20)) == []
+    finally:
+        for watch in watches:
+            watch.cancel()
+        for other in others:
+            other.close()
+    eventually(lambda: served.server is not None and served.server.room.count(budget_of(WATCH)) == 0)
+
+
+def test_a_watcher_that_does_not_read_holds_up_neither_health_nor_the_end(served: Serving, channel: grpc.Channel) -> None:
+    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="page"), metadata=served.metadata())
+    assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    with served.client() as client:
+        client.start("page")
+        eventually(lambda: client.get("page").state == "RUNNING")
+        client.shutdown()
+        client.wait_stopped(20)
+    told = [next(watch).status]
+    while told[-1] != health_pb2.HealthCheckResponse.NOT_SERVING:
+        told.append(next(watch).status)
+    watch.cancel()
+
+
+def test_a_reader_that_takes_nothing_loses_its_place(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("control.rpc.handlers._SLOW_S", 0.3)
+    path = log_path(served.settings, "page")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{number} {'x' * 4000}\n" for number in range(4000)))  # 16 MB, more than any buffer on the way
+    budget = budget_of("/cryptoviz.control.v1.ControlService/TailLogs")
+    with grpc.insecure_channel(served.address, options=OWN_CONNECTION) as channel:
+        reader = ControlServiceStub(channel).TailLogs(pb.TailLogsRequest(name="page", lines=4000), metadata=served.metadata(), timeout=60)
+        next(reader)
+        assert served.server is not None
+        eventually(lambda: served.server is not None and served.server.room.count(budget) == 0, 20)
+        with served.client() as client:
+            assert len(client.list().components) == 4
+        # Who reads on after all finds that it was ended.
+        assert code_of(lambda: list(reader)).startswith("RESOURCE_EXHAUSTED no answer was read")
+
+
+@pytest.mark.parametrize("method", ["ListComponents", "WatchPipeline", "Shutdown"])
+def test_a_call_whose_message_does_not_come_ends(served: Serving, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    monkeypatch.setattr("control.rpc.handlers._MESSAGE_S", 0.3)
+    never = threading.Event()
+
+    def silent() -> Iterator[bytes]:
+        never.wait(20)
+        yield from ()
+
+    call = channel.stream_unary(f"/cryptoviz.control.v1.ControlService/{method}")
+    assert code_of(lambda: call(silent(), metadata=served.metadata(), timeout=15)).startswith("DEADLINE_EXCEEDED no message came")
+    never.set()
+    assert served.shutdowns == []
+
+
+def test_sockets_that_say_nothing_are_closed_and_keep_nobody_out(served: Serving) -> None:
+    where = (served.settings.control.host, served.settings.control.port)
+    with served.client(timeout_s=20) as client:
+        client.list()
+        silent = [socket.create_connection(where, 5) for _ in range(300)]
+        try:
+            assert len(client.list().components) == 4
+            with grpc.insecure_channel(served.address, options=OWN_CONNECTION) as fresh:
+                ControlServiceStub(fresh).ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=20)
+
+            def all_closed() -> bool:
+                return all(_closed(one) for one in silent)
+
+            eventually(all_closed, 40, 0.5)
+        finally:
+            for one in silent:
+                one.close()
+
+
+def _closed(one: socket.socket) -> bool:
+    try:
+        while one.recv(4096, socket.MSG_DONTWAIT):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def test_large_metadata_is_refused(served: Serving, channel: grpc.Channel) -> None:
+    stub = ControlServiceStub(channel)
+    for pairs in ((("x-large", "y" * 60_000),), tuple((f"x-{number}", "y" * 100) for number in range(500))):
+        code = code_of(lambda pairs=pairs: stub.ListComponents(pb.ListComponentsRequest(), metadata=(*served.metadata(), *pairs), timeout=20))
+        assert code.startswith("RESOURCE_EXHAUSTED"), code
+    assert len(stub.ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=20).pipeline.components) == 4
+
+
+async def test_refusals_beyond_a_few_are_told_as_a_number(lines: io.StringIO) -> None:
+    log = CallLog(window_s=60.0, lines=3)
+    for number in range(1_000):
+        log.refused("UNAUTHENTICATED" if number % 4 else "INVALID_ARGUMENT", "ipv4:127.0.0.1:9", "/x/Y", 1.0)
+    log.close()
+    told = lines.getvalue().splitlines()
+    assert len(told) == 4
+    # 250 of each four are INVALID_ARGUMENT; the first of them, and two of the others, have a line of their own.
+    assert "event=calls_refused" in told[-1]
+    assert "count=997" in told[-1]
+    assert "INVALID_ARGUMENT=249" in told[-1]
+    assert "UNAUTHENTICATED=748" in told[-1]
+
+
+async def test_the_next_window_tells_again(lines: io.StringIO) -> None:
+    log = CallLog(window_s=0.05, lines=1)
+
+    async def told() -> bool:
+        return "calls_refused" in lines.getvalue()
+
+    for _ in range(3):
+        log.refused("UNAUTHENTICATED", "peer")
+    await eventually_async(told)
+    log.refused("UNAUTHENTICATED", "peer")
+    log.close()
+    assert [line.split("event=")[1].split()[0] for line in lines.getvalue().splitlines()] == ["call", "calls_refused", "call"]
+
+
+def test_no_call_is_cancelled_for_calls_that_wait() -> None:
+    """gRPC cancels calls at random past its limit of pending ones, those with the token too: the limit is what all connections can have."""
+    options = dict(SERVER_OPTIONS)
+    most = options["grpc.max_allowed_incoming_connections"] * options["grpc.max_concurrent_streams"]
+    assert options["grpc.server.max_pending_requests"] == options["grpc.server.max_pending_requests_hard_limit"] == most

@@ -1,0 +1,125 @@
+"""Reading the end of a log and following it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control.rpc.log_reader import follow, last_lines, safe_line
+from cryptoviz.log_rotation import rotate
+
+
+async def test_the_last_lines_of_a_large_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_bytes(b"".join(b"line %d\n" % number for number in range(200_000)))
+    assert await last_lines(path, 3) == ["line 199997", "line 199998", "line 199999"]
+    assert await last_lines(path, 10_000) == [f"line {number}" for number in range(190_000, 200_000)]
+
+
+@pytest.mark.parametrize(
+    ("content", "count", "lines"),
+    [
+        (b"", 5, []),
+        (b"one\n", 5, ["one"]),
+        (b"one\ntwo\n", 1, ["two"]),
+        (b"one\ntwo", 5, ["one"]),  # not ended yet: still being written
+        (b"no end", 5, []),
+        (b"one\r\n\ntwo\n", 5, ["one", "", "two"]),
+    ],
+)
+async def test_small_files(tmp_path: Path, content: bytes, count: int, lines: list[str]) -> None:
+    path = tmp_path / "x.log"
+    path.write_bytes(content)
+    assert await last_lines(path, count) == lines
+
+
+async def test_a_missing_file_has_no_lines(tmp_path: Path) -> None:
+    assert await last_lines(tmp_path / "none.log", 5) == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"tab\tstays", "tab\tstays"),
+        (b"\x1b[2Jgone", "\\x1b[2Jgone"),
+        (b"a\rb", "a\\x0db"),
+        (b"\x07\x00\x7f", "\\x07\\x00\\x7f"),
+        (b"\xff\xfe", "\\xff\\xfe"),
+        ("é ✓".encode(), "é ✓"),
+        ("\u0085\u2028".encode(), "\\x85\\u2028"),
+    ],
+)
+def test_control_characters_are_escaped(raw: bytes, shown: str) -> None:
+    assert safe_line(raw) == shown
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_become_one_printable_line(raw: bytes) -> None:
+    line = safe_line(raw)
+    assert len(line.splitlines()) <= 1
+    assert all(character == "\t" or ord(character) >= 32 for character in line)
+
+
+def test_a_huge_line_is_cut() -> None:
+    line = safe_line(b"x" * 1_000_000)
+    assert line.startswith("xxx")
+    assert line.endswith("(1000000 bytes)")
+    assert len(line) < 9_000
+
+
+async def _next(lines: AsyncIterator[list[str]]) -> list[str]:
+    async with asyncio.timeout(5):
+        return await anext(lines)
+
+
+async def test_following_through_truncation_and_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text("old\nlast\nhalf")
+    lines = follow(path, 1)
+    assert await _next(lines) == ["last"]
+    with path.open("a") as file:
+        file.write(" done\nnew\n")
+    assert await _next(lines) == ["half done", "new"]
+    path.write_text("t\n")  # truncated
+    assert await _next(lines) == ["t"]
+    path.rename(tmp_path / "x.log.1")
+    path.write_text("rotated\n")
+    assert await _next(lines) == ["rotated"]
+    await lines.aclose()
+
+
+async def test_following_a_file_that_comes_later(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    lines = follow(path, 10)
+    first = asyncio.ensure_future(_next(lines))
+    path.write_text("hello\n")
+    assert await first == ["hello"]
+    await lines.aclose()
+
+
+async def test_pages_are_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text("".join(f"{number}\n" for number in range(1000)))
+    lines = follow(path, 1000)
+    assert [len(await _next(lines)) for _ in range(5)] == [200] * 5
+    await lines.aclose()
+
+
+async def test_no_line_is_lost_over_a_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_bytes(b"one\n")
+    with path.open("ab", buffering=0) as writer:
+        lines = follow(path, 10)
+        assert await _next(lines) == ["one"]
+        writer.write(b"two\nthree\n")
+        assert rotate(path, 10)
+        writer.write(b"four\n")
+        assert await _next(lines) == ["two", "three"]
+        assert await _next(lines) == ["four"]
+    assert await last_lines(path, 3) == ["two", "three", "four"]
+    assert await last_lines(path, 1) == ["four"]

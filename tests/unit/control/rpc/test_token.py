@@ -1,0 +1,77 @@
+"""The bearer token."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from control.rpc.token import ensure_token, same_token
+from cryptoviz.errors import SettingsError
+from tests.unit.strangers import give_away
+
+
+def test_it_is_made_once_and_read_by_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "home" / "control.token"
+    token = ensure_token(path)
+    assert ensure_token(path) == token
+    assert path.read_text() == f"{token}\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(bytes.fromhex(token)) == 32  # 256 bits
+    assert [entry.name for entry in path.parent.iterdir()] == ["control.token"]
+
+
+def test_two_homes_have_two(tmp_path: Path) -> None:
+    assert ensure_token(tmp_path / "a") != ensure_token(tmp_path / "b")
+
+
+def test_of_several_that_start_at_once_one_wins(tmp_path: Path) -> None:
+    # One process makes one scratch name, so threads would share it: each gets a folder that leads to the same file.
+    path = tmp_path / "control.token"
+    first = ensure_token(path)
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: same_token(path.read_text().strip(), first), range(16))) == {True}
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "message"),
+    [
+        ("ab" * 32 + "\n", 0o644, "others may read"),
+        ("\n", 0o600, "is empty"),
+        ("x", 0o600, "holds no token of 64 hex digits"),
+        ("known-to-nobody\n", 0o600, "holds no token"),
+        ("AB" * 32, 0o600, "holds no token"),
+        ("ab" * 32 + " ab", 0o600, "holds no token"),
+    ],
+)
+def test_a_bad_file_is_refused(tmp_path: Path, content: str, mode: int, message: str) -> None:
+    path = tmp_path / "control.token"
+    path.write_text(content)
+    path.chmod(mode)
+    with pytest.raises(SettingsError, match=message):
+        ensure_token(path)
+
+
+def test_one_that_leads_elsewhere_or_is_another_users_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, elsewhere = tmp_path / "control.token", tmp_path / "elsewhere"
+    ensure_token(elsewhere)
+    path.symlink_to(elsewhere)
+    with pytest.raises(SettingsError, match="no regular file"):
+        ensure_token(path)
+    give_away(elsewhere, monkeypatch)
+    with pytest.raises(SettingsError, match="belongs to user"):
+        ensure_token(elsewhere)
+
+
+def test_one_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "control.token"
+    earlier = "Zm9yIGEgdGVzdCB0aGF0IGlzIDMyIGJ5dGVzIGxvbmc"
+    path.write_text(f"{earlier}\n")
+    path.chmod(0o600)
+    assert ensure_token(path) == earlier
+
+
+@pytest.mark.parametrize(("given", "same"), [("abc", True), ("abd", False), ("", False), ("abcd", False), ("äbc", False), ("\udcff", False)])
+def test_comparison(given: str, same: bool) -> None:
+    assert same_token(given, "abc") is same

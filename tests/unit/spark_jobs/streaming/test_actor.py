@@ -1,0 +1,71 @@
+"""The lake component: one job at a time, and a job whose query has ended is made anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from cryptoviz.components import Probe
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.settings import Settings, load_settings
+from spark_jobs.streaming import actor as module
+from spark_jobs.streaming.actor import LakeActor
+
+
+class Job:
+    """A lake job that does nothing; all that were made are in `made`."""
+
+    made: ClassVar[list[Job]] = []
+    fails = False
+
+    def __init__(self, settings: Settings) -> None:
+        self.ended = False
+        self.calls: list[str] = []
+        Job.made.append(self)
+
+    def start(self) -> None:
+        self.calls.append("start")
+        if Job.fails:
+            raise EngineUnavailable("no Kafka", engine="kafka")
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+    def probe(self) -> Probe:
+        return Probe(running=True, healthy=not self.ended, message="the query failed: X" if self.ended else "up to date")
+
+
+@pytest.fixture
+def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LakeActor:
+    monkeypatch.setattr("spark_jobs.streaming.job.LakeJob", Job)
+    monkeypatch.setattr(module, "log_to_file", lambda settings, name: None)
+    monkeypatch.setattr(Job, "made", [])
+    return LakeActor(load_settings(home=tmp_path))
+
+
+async def test_a_second_start_does_nothing(actor: LakeActor) -> None:
+    assert not (await actor.probe()).running
+    await actor.start()
+    await actor.start()
+    assert [job.calls for job in Job.made] == [["start"]]
+    assert (await actor.probe()).running
+
+
+async def test_a_job_whose_query_has_ended_runs_no_longer_and_is_made_anew(actor: LakeActor) -> None:
+    await actor.start()
+    Job.made[0].ended = True
+    probe = await actor.probe()
+    assert (probe.running, probe.healthy, probe.message) == (False, False, "the query failed: X")
+    await actor.start()
+    assert [job.calls for job in Job.made] == [["start", "stop"], ["start"]]
+    assert (await actor.probe()).running
+
+
+async def test_a_start_that_fails_leaves_nothing_behind(actor: LakeActor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Job, "fails", True)
+    with pytest.raises(EngineUnavailable):
+        await actor.start()
+    assert Job.made[0].calls == ["start", "stop"]
+    assert not (await actor.probe()).running
