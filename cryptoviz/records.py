@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 __all__ = [
+    "FIRST_TRADE_MS",
     "SCHEMA_VERSION",
     "Call",
     "FallbackReason",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+FIRST_TRADE_MS = 1_230_768_000_000
+"""2009-01-01 UTC: no coin had a price before. An epoch in seconds that was read as milliseconds lies before it."""
 
 
 class Kind(StrEnum):

@@ -22,14 +22,13 @@ from actors.collecting.unify import ReplaceBy, Rules
 from actors.publishing.exchange_recorder import FRAME_BYTES
 from actors.publishing.transaction import Batch, Message
 from cryptoviz.assets import Asset
+from cryptoviz.audit import RECORDER, RULES, TICK
 from cryptoviz.errors import RecordError
 from cryptoviz.records import Call, FallbackReason, PollTrace, RawExchange, TickResult
-from cryptoviz.settings import RECORDER, Settings
+from cryptoviz.settings import Settings
 
-__all__ = ["RECORDER", "TICK", "RecordedRules", "RecordedTick", "Recording", "rules_from", "tick_from"]
+__all__ = ["RecordedRules", "RecordedTick", "Recording", "rules_from", "tick_from"]
 
-TICK = "tick"
-RULES = "rules"
 VERSION = 1
 PART_CHARS = 200_000
 """Of the rules in one record: with its JSON escapes far below the topic's limit. A thousand assets take one part."""

@@ -13,13 +13,11 @@ from typing import NamedTuple
 
 from cryptoviz.assets import Asset
 from cryptoviz.currencies import DOLLAR
-from cryptoviz.records import SCHEMA_VERSION, FallbackReason, Kind, Observation, Role, TickResult, UnifiedRecord, event_id
+from cryptoviz.records import FIRST_TRADE_MS, SCHEMA_VERSION, FallbackReason, Kind, Observation, Role, TickResult, UnifiedRecord, event_id
 
 __all__ = ["ReplaceBy", "Rules", "Unified", "settled", "unify"]
 
 BPS = 10_000.0
-FIRST_TRADE_MS = 1_230_768_000_000
-"""2009-01-01: no coin was priced before; a stamp in seconds read as ms lies there."""
 MIN_JUDGES = 2
 """Two other prices that agree make one that is far off an outlier; one other price is just another opinion."""
 

@@ -13,9 +13,10 @@ from actors.providers.coinpaprika import CoinPaprikaProvider
 from actors.providers.hold_off import Limiter, MinIntervalLimiter
 from actors.providers.http import HttpFetcher, HttpLimits, Recorder, open_client
 from actors.providers.kraken import KrakenProvider
+from cryptoviz.audit import RECORDER
 from cryptoviz.clock import Clock
 from cryptoviz.errors import SettingsError
-from cryptoviz.settings import PROVIDER_ENTRY_POINTS, RECORDER, ProviderSettings, Settings
+from cryptoviz.settings import PROVIDER_ENTRY_POINTS, ProviderSettings, Settings
 
 __all__ = ["ATTEMPT_SHARE", "ENTRY_POINT_GROUP", "build_provider", "min_interval_s", "provider_class"]
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import orjson
 
-from actors.collecting.unify import FIRST_TRADE_MS
 from cryptoviz.log import get_logger
-from cryptoviz.records import Observation
+from cryptoviz.records import FIRST_TRADE_MS, Observation
 
 __all__ = ["Findings", "Shape", "ShapeWatch"]
 

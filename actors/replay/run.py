@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from actors.collecting.tick_recorder import RECORDER, TICK, RecordedRules, RecordedTick, rules_from, tick_from
+from actors.collecting.tick_recorder import RecordedRules, RecordedTick, rules_from, tick_from
 from actors.replay.recorded_fetcher import RecordedExchange
 from actors.replay.row_diff import COLUMNS, Comparison, unified_row
 from actors.replay.tick import Replayer
+from cryptoviz.audit import RECORDER, TICK
 from cryptoviz.errors import RecordError
 from cryptoviz.lake.schema import PRICES
 from cryptoviz.records import Kind, UnifiedRecord

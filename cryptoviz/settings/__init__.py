@@ -7,7 +7,7 @@ predecessor (`COINMARKETCAP_API_KEY`, `MINIO_ROOT_USER`, `MINIO_ROOT_PASSWORD`, 
 from __future__ import annotations
 
 from cryptoviz.settings.addresses import host_port
-from cryptoviz.settings.check_collection import HISTORY_PROVIDERS, PROVIDER_ENTRY_POINTS, RECORDER, TICK_DEADLINE_SHARE
+from cryptoviz.settings.check_collection import HISTORY_PROVIDERS, PROVIDER_ENTRY_POINTS, TICK_DEADLINE_SHARE
 from cryptoviz.settings.check_engines import SEGMENT_BYTES, check_topics
 from cryptoviz.settings.checks import check_settings
 from cryptoviz.settings.credentials import claim_home, credentials_file
@@ -48,7 +48,6 @@ __all__ = [
     "NO_KEY",
     "PLANS",
     "PROVIDER_ENTRY_POINTS",
-    "RECORDER",
     "SEED_NAMES",
     "SEGMENT_BYTES",
     "SETTINGS_FILE_VARIABLE",

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from cryptoviz.assets import BUILT_IN_PROVIDERS
+from cryptoviz.audit import RECORDER
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings.nearest import did_you_mean
 from cryptoviz.settings.provider_plans import chosen_plan
@@ -15,7 +16,7 @@ from cryptoviz.settings.sections import ProviderSettings
 if TYPE_CHECKING:
     from cryptoviz.settings.tree import Settings
 
-__all__ = ["HISTORY_PROVIDERS", "PROVIDER_ENTRY_POINTS", "RECORDER", "TICK_DEADLINE_SHARE", "check_collection"]
+__all__ = ["HISTORY_PROVIDERS", "PROVIDER_ENTRY_POINTS", "TICK_DEADLINE_SHARE", "check_collection"]
 
 PROVIDER_ENTRY_POINTS = "cryptoviz.providers"
 """The group of entry points by which other packages bring providers."""
@@ -23,8 +24,6 @@ HISTORY_PROVIDERS = ("binance", "kraken", "coingecko")
 """Who keeps a history that a backfill can read."""
 TICK_DEADLINE_SHARE = 0.9
 """Share of a tick after which it is published with what there is; the rest is for the publisher."""
-RECORDER = "collector"
-"""The name under which ticks are recorded: no provider's."""
 _DAY_S = 86_400.0
 
 

@@ -14,20 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cryptoviz.audit import RECORDER, RULES_WHOLE, TICK
 from cryptoviz.gaps import HISTORY_PATHS
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.records import Kind
 from cryptoviz.settings import Settings
 from spark_jobs.gaps.detect import DaySeen, Fill, TickRecord
 
-__all__ = ["RECORDER", "RULES", "TICK", "DayRows", "first_live", "first_record_with_a_price", "read_day", "seen_of"]
+__all__ = ["DayRows", "first_live", "first_record_with_a_price", "read_day", "seen_of"]
 
-RECORDER = "collector"
-TICK = "tick"
-RULES = "rules?part=0&of=1"
-"""Provider and endpoints of the collector's own records in the raw table, as `actors.collecting.tick_recorder` writes them (a test compares). Rules that
-take more than one record, of over a thousand assets, are not read here: then an asset is expected from its first price on.
-"""
 _READERS = 8  # small reads wait for the network, not for a core
 _PRICES = ("tick_ts", "asset_id", "kind", "provider", "ingest_ts")
 _RAW = ("tick_ts", "provider", "endpoint", "outcome")
@@ -75,7 +70,8 @@ def seen_of(prices: pa.Table | None, raw: pa.Table | None) -> DayRows:
     seen.answered = _ticks_by(answers.filter(pc.equal(answers["outcome"], "ok")), "provider")
     own = raw.filter(pc.equal(raw["provider"], RECORDER))
     told = own.filter(pc.equal(own["endpoint"], TICK))
-    rules = own.filter(pc.equal(own["endpoint"], RULES))
+    # Rules of several records, those of over a thousand assets, are not read: then an asset is expected from its first price on.
+    rules = own.filter(pc.equal(own["endpoint"], RULES_WHOLE))
     assets = _assets_of_rules(set(rules["body"].to_pylist()))
     return _take_records(seen, zip(_ms(told["tick_ts"]).tolist(), told["body"].to_pylist(), strict=True), assets)
 

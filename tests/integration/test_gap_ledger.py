@@ -15,6 +15,8 @@ import pytest
 from deltalake import write_deltalake
 
 from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.audit import RECORDER, TICK
+from cryptoviz.audit import RULES_WHOLE as RULES
 from cryptoviz.engines.build import build_engine
 from cryptoviz.gaps import DROPPED, NOT_RUNNING, Gap, GapScope, GapState
 from cryptoviz.lake import Lake
@@ -23,7 +25,6 @@ from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import PARTITION_BY, PRICES, RAW
 from cryptoviz.records import Kind, UnifiedRecord, event_id
 from cryptoviz.settings import Settings, claim_home, load_settings
-from spark_jobs.gaps.day_scan import RECORDER, RULES, TICK
 from spark_jobs.gaps.ledger_update import Findings, find_gaps
 from tests.helpers import free_port
 from tests.lake import exchange, record

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from actors.backfill.sources import SOURCES
 from cryptoviz.assets import BUILT_IN_PROVIDERS, DEFAULT_ASSETS
+from cryptoviz.audit import RECORDER
 from cryptoviz.errors import SettingsError
-from cryptoviz.settings import HISTORY_PROVIDERS, PLANS, RECORDER, Settings, load_settings
+from cryptoviz.settings import HISTORY_PROVIDERS, PLANS, Settings, load_settings
 from cryptoviz.settings.check_assets import normal_id
 from cryptoviz.settings.listeners import meet, pipeline_ports
 from tests.helpers import forget_settings

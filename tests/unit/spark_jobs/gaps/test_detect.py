@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from actors.collecting.core import rules_of
 from actors.collecting.tick_assembler import ClosedTick
-from actors.collecting.tick_recorder import RECORDER as RECORDERS_NAME
-from actors.collecting.tick_recorder import TICK as TICK_ENDPOINT
 from actors.collecting.tick_recorder import Recording
 from actors.publishing.transaction import Batch
+from cryptoviz.audit import RECORDER, TICK
+from cryptoviz.audit import RULES_WHOLE as RULES
 from cryptoviz.gaps import DROPPED, NOT_RUNNING, Gap, GapScope, GapState
 from cryptoviz.lake.schema import GAPS
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import load_settings
 from spark_jobs.gaps import ledger_update as ledger
-from spark_jobs.gaps.day_scan import RECORDER, RULES, TICK, seen_of
+from spark_jobs.gaps.day_scan import seen_of
 from spark_jobs.gaps.detect import DaySeen, Era, Fill, TickRecord, day_gaps, eras_after, grid, refilled
 
 DAY = 1_764_028_800_000  # 2025-11-25T00:00:00Z
@@ -125,7 +125,6 @@ def test_eras_follow_what_ticks_tell(known: tuple[Era, ...], told: list[tuple[in
 
 
 def test_the_collectors_own_records_are_read() -> None:
-    assert (RECORDER, TICK) == (RECORDERS_NAME, TICK_ENDPOINT)
     settings = load_settings(collect={"tick_s": STEP / 1000}, crypto_list=("bitcoin", "ethereum"))
     recording = Recording(settings, rules_of(settings))
     recording.dropped(Batch("tick", DAY + STEP, ()))
