@@ -15,7 +15,7 @@ from cryptoviz.assets import resolve_assets
 from cryptoviz.errors import EngineUnavailable, QueryError
 from cryptoviz.lake import sql as lake_sql
 from cryptoviz.lake.candle_reader import CandleReader
-from cryptoviz.lake.convert import As, When, check_columns, check_range, convert, moment
+from cryptoviz.lake.convert import As, check_columns, convert
 from cryptoviz.lake.files import FileIndex, Snapshot
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.ohlcv import INTERVALS, check_interval, whole_buckets
@@ -23,6 +23,7 @@ from cryptoviz.lake.scan import Scanner
 from cryptoviz.lake.sql import Parameters
 from cryptoviz.lake.table_specs import READABLE
 from cryptoviz.settings import Settings
+from cryptoviz.times import When, check_range, moment
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,7 +21,8 @@ from cryptoviz.operations import ReplayDeadLettersArguments
 if TYPE_CHECKING:
     from cryptoviz.lake import Lake
     from cryptoviz.lake.dead_letters import Place
-    from cryptoviz.settings import KafkaSettings
+from cryptoviz.settings import KafkaSettings
+from cryptoviz.times import moment
 
 __all__ = ["register"]
 
@@ -78,15 +79,12 @@ def dead_letters(
 
 def replay(reason: Reasons = None, since: Since = None, as_json: Json = False) -> None:
     """Publish those that are valid now to their topic again, each once; the rest stays with its reason. Works in the running pipeline."""
-    from cryptoviz.lake.convert import moment  # as above
-
     start = moment(since, "--since")
     start_ms = None if start is None else round(start.timestamp() * 1000)
     run_operation(ReplayDeadLettersArguments(reasons=tuple(reason or ()), start_ms=start_ms), as_json=as_json)
 
 
 def _chosen(reasons: list[str] | None, since: str | None) -> dict[str, Any]:
-    from cryptoviz.lake.convert import moment  # as above
 
     return {"reasons": reasons or None, "start": moment(since, "--since")}
 

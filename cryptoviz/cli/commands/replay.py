@@ -12,10 +12,9 @@ from cryptoviz.cli.commands.operations import follow
 from cryptoviz.cli.running_pipeline import running_settings
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import EngineUnavailable, SettingsError
-from cryptoviz.lake.convert import moment
-from cryptoviz.lake.objects import STORE_ERRORS, S3Access, minio_client
 from cryptoviz.operations import OperationState, OperationStatus, ReplayArguments, replay_key
 from cryptoviz.settings import Settings
+from cryptoviz.times import moment
 
 __all__ = ["register"]
 
@@ -57,6 +56,8 @@ def _ms(text: str, option: str) -> int:
 
 
 def _fetch(settings: Settings, status: OperationStatus, path: Path) -> None:
+    from cryptoviz.lake.objects import STORE_ERRORS, S3Access, minio_client  # a second to import: only when rows are fetched
+
     bucket, key = settings.s3.lake_bucket, replay_key(status.id)
     try:
         client = minio_client(S3Access.of(settings.s3))

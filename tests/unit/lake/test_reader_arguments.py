@@ -12,9 +12,10 @@ import pytest
 
 from cryptoviz.errors import InvalidTime, QueryError, UnknownColumn
 from cryptoviz.lake import Lake
-from cryptoviz.lake.convert import check_columns, check_range, convert, moment
+from cryptoviz.lake.convert import check_columns, convert
 from cryptoviz.lake.dead_letters import Place, preview, word
 from cryptoviz.lake.sql import run
+from cryptoviz.times import check_range, moment
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""The commands by name: module and help line. A module is imported when its command is used, which keeps `--help` fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+import typer.main
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context, HelpFormatter
+
+__all__ = ["COMMANDS", "LazyCommands"]
+
+_PACKAGE = "cryptoviz.cli.commands"
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "up": ("run", "Start the pipeline against the live providers."),
+    "demo": ("run", "Start it against the replay market; needs no internet."),
+    "down": ("run", "Stop the running pipeline; keeps the data."),
+    "status": ("control", "Show the state of every component."),
+    "start": ("control", "Start components and their dependencies."),
+    "stop": ("control", "Stop components."),
+    "restart": ("control", "Stop components and start them again."),
+    "logs": ("control", "Print the log of a component."),
+    "providers": ("providers", "Show the providers: state, breaker, quota, latency."),
+    "query": ("query", "Query the lake with SQL (DuckDB)."),
+    "verify": ("query", "Compare Kafka with the lake: no row lost or duplicated."),
+    "dead-letters": ("dead_letters", "List, export and replay records that failed to decode."),
+    "gaps": ("gaps", "List expected ticks that the lake does not have."),
+    "backfill": ("gaps", "Fill gaps from the providers' history."),
+    "replay": ("replay", "Rebuild rows from recorded responses and compare them."),
+    "maintain": ("maintain", "Run one round of lake maintenance now."),
+    "operations": ("operations", "Show, follow, cancel or resume long operations."),
+    "doctor": ("machine", "Check this machine: programs, ports, disk, memory."),
+    "config": ("machine", "Show the settings and where each comes from."),
+    "reset": ("machine", "Delete all data of a stopped pipeline."),
+}
+"""Name: module in `cryptoviz.cli.commands`, help. In the order of the help."""
+
+
+class _Loaded(MutableMapping[str, "Command"]):
+    """All names; the command of a name is imported when it is asked for."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Command] = {}
+
+    def __getitem__(self, name: str) -> Command:
+        if name not in self._found:
+            _prepare()
+            group = typer.Typer(rich_markup_mode=None)
+            import_module(f"{_PACKAGE}.{COMMANDS[name][0]}").register(group)
+            self._found |= typer.main.get_group(group).commands
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+    def __setitem__(self, name: str, command: Command) -> None:
+        self._found[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._found[name]
+
+
+def _prepare() -> None:
+    """What every command needs before its own imports."""
+    from cryptoviz.log import configure_logging
+    from cryptoviz.settings.shell import forget_options
+
+    forget_options()
+    configure_logging("WARNING")
+
+
+class LazyCommands(TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Loaded()
+
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """From the table: the help imports no command."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
