@@ -1,8 +1,8 @@
-"""Replays dead letters: those that are valid for the present code are published to their topic again, each once.
+"""Dead-letter replay: publishes dead letters that the current code accepts to their topic again, each once.
 
-Kafka itself is the ledger. A record and its entry in the ledger topic (key: where the dead letter lay) are written in one transaction of one
-transactional id, so that a killed replay leaves both or neither, and a second one running beside it is fenced. A record whose event is in the lake
-already, or in Kafka on its way there, is left alone.
+A record and its entry in the replay log (a compacted topic; key: position of the dead letter) are written in one Kafka transaction under one
+transactional id, so that a killed replay leaves both or neither, and a concurrent replay is fenced. Records whose event is in the lake, or in Kafka
+and not yet in the lake, are skipped.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC, RecordSpec
 __all__ = ["HEADER", "DeadLetterReplay", "Replayed"]
 
 HEADER = "cryptoviz-replay-of"
-"""Header of a record that was published again: `<topic id>:<partition>:<offset>` of its dead letter."""
+"""Header of a replayed record: `<topic id>:<partition>:<offset>` of its dead letter."""
 
 _TRANSACTIONAL_ID = "cryptoviz-dead-letter-replay"
 _TIMEOUT_S = 30.0
-_ROWS = 500  # a transaction's records
+_ROWS = 500  # dead letters in a transaction
 _CHOSEN = (
     "FROM dead_letters WHERE ($reasons::VARCHAR[] IS NULL OR list_contains($reasons::VARCHAR[], split_part(reason, ':', 1))) "
     "AND ($start::TIMESTAMPTZ IS NULL OR kafka_ts >= $start::TIMESTAMPTZ) AND ($end::TIMESTAMPTZ IS NULL OR kafka_ts < $end::TIMESTAMPTZ)"
@@ -58,7 +58,7 @@ log = get_logger("dead-letters")
 
 @dataclass(slots=True)
 class Replayed:
-    """What became of the dead letters that were looked at. `still_bad` counts by reason, as the present code gives it."""
+    """Counts of examined dead letters by outcome. `still_bad`: by reason, as the current code gives it."""
 
     looked_at: int = 0
     published: int = 0
@@ -69,7 +69,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A dead letter that is valid now."""
+    """A dead letter that is now valid."""
 
     topic: str
     table: str
@@ -82,10 +82,10 @@ class _Candidate:
 
 
 class DeadLetterReplay:
-    """One replay; blocking, for one thread. `stop` from any."""
+    """A replay. Blocking and not thread-safe, except for `stop`."""
 
     def __init__(self, settings: Settings, reasons: Sequence[str] = (), start: datetime | None = None, end: datetime | None = None) -> None:
-        """Of dead letters with these first words of reasons (none: any), whose time in Kafka is in `[start, end)`; nothing is done yet."""
+        """Select dead letters by the first word of their reason (empty: any) and by Kafka timestamp in `[start, end)`. No request is made yet."""
         self._settings = settings
         self._chosen = {"reasons": list(reasons) or None, "start": start, "end": end}
         self._lake = Lake(settings)
@@ -96,16 +96,16 @@ class DeadLetterReplay:
         self._now = datetime.now(UTC)
 
     def stop(self) -> None:
-        """End after the present transaction."""
+        """Stop after the current transaction."""
         self._stopping.set()
 
     def run(self, report: Callable[[int, int], None] = lambda _done, _total: None) -> Replayed:
-        """All of it, or up to `stop`. `report` takes how many were looked at, of how many.
+        """Replay all, or up to `stop`. `report` receives the number of examined dead letters and the total.
 
         Raises:
-            EngineUnavailable: Kafka or the object store does not answer; what was published is in the ledger.
-            LakeError: another replay has begun and takes over.
-            SettingsError: the ledger topic is one of the topics that carry records.
+            EngineUnavailable: Kafka or the object store does not answer; published records are in the replay log.
+            LakeError: another replay has started and fenced this one.
+            SettingsError: the replay log topic is one of the topics that carry records.
         """
         replayed = Replayed()
         total = int(self._lake.query(_COUNT, parameters=self._chosen).column("n")[0].as_py())
@@ -123,7 +123,7 @@ class DeadLetterReplay:
                 replayed.looked_at += rows.num_rows
                 report(replayed.looked_at, total)
         except Fenced as error:
-            raise LakeError("another replay of dead letters has begun and goes on instead of this one", table="dead_letters") from error
+            raise LakeError("another dead-letter replay has started and fenced this one", table="dead_letters") from error
         finally:
             producer.close()
         log.info("dead letters replayed", looked_at=replayed.looked_at, published=replayed.published, still_bad=sum(replayed.still_bad.values()))
@@ -136,7 +136,7 @@ class DeadLetterReplay:
                 yield batch.slice(start, _ROWS)
 
     def _begin(self, producer: OwnedProducer) -> None:
-        """Fence an earlier replay, and learn what was published before and what is on its way into the lake."""
+        """Fence an earlier replay; read the replay log and the identities that Kafka has and the lake does not have yet."""
         for attempt in self._retrying():
             with attempt:
                 producer.connect()
@@ -159,7 +159,7 @@ class DeadLetterReplay:
         kafka = self._settings.kafka
         if kafka.ledger_topic in self._specs:
             setting = "CRYPTOVIZ_KAFKA__LEDGER_TOPIC"
-            raise SettingsError(f"{setting} is {kafka.ledger_topic!r}, which carries records: the ledger needs a topic of its own", setting=setting)
+            raise SettingsError(f"{setting} is {kafka.ledger_topic!r}, which carries records: it must be a separate topic", setting=setting)
         if topic_exists(kafka, kafka.ledger_topic):
             return
         admin = admin_client(kafka)
@@ -168,11 +168,11 @@ class DeadLetterReplay:
             admin.create_topics([topic], request_timeout=_TIMEOUT_S)[kafka.ledger_topic].result(_TIMEOUT_S)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                text = f"the ledger topic {kafka.ledger_topic} (CRYPTOVIZ_KAFKA__LEDGER_TOPIC) cannot be made: {error.args[0].str()}"
+                text = f"cannot create the topic {kafka.ledger_topic} (CRYPTOVIZ_KAFKA__LEDGER_TOPIC): {error.args[0].str()}"
                 raise EngineUnavailable(text, engine="kafka", address=kafka.bootstrap_servers) from error
 
     def _pending(self, topic: str, spec: RecordSpec) -> Iterator[str]:
-        """The identities of what Kafka holds past the table's progress."""
+        """Identities of the records in Kafka past the table's progress."""
         try:
             table = DeltaTable(table_address(self._settings.s3, spec.table).uri, storage_options=self._settings.s3.storage_options())
             progress = read_progress(table)
@@ -187,7 +187,7 @@ class DeadLetterReplay:
                 yield str(record.get(_IDENTITY[spec.table]))
 
     def _candidates(self, rows: pa.RecordBatch, replayed: Replayed) -> Iterator[_Candidate]:
-        """The dead letters of one batch that are valid now and were not published since."""
+        """Dead letters of a record batch that are now valid and not published yet."""
         topics = rows.column("topic").to_pylist()
         for topic in dict.fromkeys(topics):
             own = rows.take(pa.array([index for index, name in enumerate(topics) if name == topic]))
@@ -195,7 +195,7 @@ class DeadLetterReplay:
             if spec is None:
                 replayed.still_bad["unknown_topic"] += own.num_rows
                 continue
-            # By Kafka's own time of the dead letter, not by today's: a tick that was too far ahead stays implausible.
+            # Checked against the Kafka timestamp of the dead letter, not the current time: a tick too far ahead of it stays implausible.
             stamps = own.column("kafka_ts").cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64())
             decoded = decode(own.column("value"), stamps, spec, self._settings.kafka.max_record_bytes)
             replayed.still_bad.update(word(bad.reason) for bad in decoded.bad)
@@ -208,7 +208,7 @@ class DeadLetterReplay:
                     replayed.done_before += 1
                 elif identity in self._known:
                     replayed.in_lake += 1
-                elif tick_ts > self._now:  # the collector takes the newest tick of the topic for the last one that it published
+                elif tick_ts > self._now:  # the collector resumes after the newest tick of the topic
                     replayed.still_bad["bad_time"] += 1
                 else:
                     self._known.add(identity)
@@ -225,7 +225,7 @@ class DeadLetterReplay:
             entry = {"topic": one.topic, "identity": one.identity, "reason": one.reason, "replayed_ms": time.time_ns() // 1_000_000}
             records.append(Record(one.topic, one.key, one.value, ((HEADER, one.origin.encode()),)))
             records.append(Record(self._settings.kafka.ledger_topic, one.origin.encode(), orjson.dumps(entry)))
-        entries = {index: index - 1 for index in range(1, len(records), 2)}  # each goes with its record or not at all
+        entries = {index: index - 1 for index in range(1, len(records), 2)}  # an entry is published only with its record
         identity = uuid.uuid4().hex
         refusals: tuple[Refusal, ...] = ()
         for attempt in self._retrying():
@@ -241,7 +241,7 @@ class DeadLetterReplay:
             replayed.still_bad["refused_by_kafka"] += len(refused)
 
     def _in_lake(self, candidates: list[_Candidate]) -> set[str]:
-        """Origins of those whose event the lake has already; one look for each day and table."""
+        """Origins of the candidates whose event is already in the lake; one query for each day and table."""
         by_day: dict[tuple[str, datetime], list[_Candidate]] = {}
         for one in candidates:
             by_day.setdefault((one.table, one.tick_ts.replace(hour=0, minute=0, second=0, microsecond=0)), []).append(one)

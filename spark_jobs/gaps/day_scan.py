@@ -1,4 +1,4 @@
-"""What the lake holds of a UTC day, as the finding of gaps needs it: a few columns of prices and raw exchanges."""
+"""Reads the columns of prices and raw exchanges of a UTC day that gap detection needs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from spark_jobs.gaps.detect import DaySeen, Fill, TickRecord
 
 __all__ = ["DayRows", "first_live", "first_record_with_a_price", "read_day", "seen_of"]
 
-_READERS = 8  # small reads wait for the network, not for a core
+_READERS = 8  # threads; small reads wait for the network, not for the CPU
 _PRICES = ("tick_ts", "asset_id", "kind", "provider", "ingest_ts")
 _RAW = ("tick_ts", "provider", "endpoint", "outcome")
 
 
 @dataclass(frozen=True, slots=True)
 class DayRows:
-    """`steps` are (tick, step of its grid) in order, as far as records tell; `providers` those of the last record; `wanted` by asset the first and
-    the last tick whose record says that it was asked for, whether anybody had a price or not.
+    """A day's content. `steps`: (tick, grid step) in order, from the tick records; `providers`: those of the last record; `wanted`: by asset, the
+    first and last tick at which the asset was configured, with or without a price.
     """
 
     seen: DaySeen
@@ -41,7 +41,7 @@ class DayRows:
 
 
 def read_day(settings: Settings, files: Mapping[str, Sequence[str]]) -> DayRows:
-    """Read the named files of a day. Raises OSError when the object store does not answer."""
+    """Read the given files of a day. Raises OSError if the object store does not answer."""
     filesystem = S3Access.of(settings.s3).filesystem()
     found: dict[str, pa.Table] = {}
     with ThreadPoolExecutor(_READERS, thread_name_prefix="gaps") as pool:
@@ -57,7 +57,7 @@ def read_day(settings: Settings, files: Mapping[str, Sequence[str]]) -> DayRows:
 
 
 def seen_of(prices: pa.Table | None, raw: pa.Table | None) -> DayRows:
-    """The day from its rows; `raw` has the bodies of the collector's records only."""
+    """A day's content from its rows; `raw` has bodies only for the collector's records."""
     seen = DaySeen()
     if prices is not None:
         _take_prices(seen, prices)
@@ -69,15 +69,15 @@ def seen_of(prices: pa.Table | None, raw: pa.Table | None) -> DayRows:
     seen.asked = _ticks_by(answers, "provider")
     seen.answered = _ticks_by(answers.filter(pc.equal(answers["outcome"], "ok")), "provider")
     own = raw.filter(pc.equal(raw["provider"], RECORDER))
-    told = own.filter(pc.equal(own["endpoint"], TICK))
-    # Rules of several records, those of over a thousand assets, are not read: then an asset is expected from its first price on.
+    records = own.filter(pc.equal(own["endpoint"], TICK))
+    # Rules split over several records (above a thousand assets) are not read: such assets are expected from their first price on.
     rules = own.filter(pc.equal(own["endpoint"], RULES_WHOLE))
     assets = _assets_of_rules(set(rules["body"].to_pylist()))
-    return _take_records(seen, zip(_ms(told["tick_ts"]).tolist(), told["body"].to_pylist(), strict=True), assets)
+    return _take_records(seen, zip(_ms(records["tick_ts"]).tolist(), records["body"].to_pylist(), strict=True), assets)
 
 
 def first_record_with_a_price(seen: DaySeen) -> int | None:
-    """The first tick at which a provider answered, by the collector's records."""
+    """The first tick at which a provider answered, by the tick records."""
     return min((tick for tick, record in seen.records.items() if record.good), default=None)
 
 
@@ -93,7 +93,7 @@ def _read(path: str, filesystem: Any, columns: Sequence[str], *, with_bodies: bo
     groups = []
     for number in range(file.num_row_groups):
         part = file.read_row_group(number, columns=list(columns), use_threads=False)
-        # Bodies of whole market pages are megabytes: only the groups that hold a record of the collector are asked for theirs.
+        # Bodies of market pages are megabytes: read only those of row groups with a record of the collector.
         own = pc.equal(part["provider"], RECORDER)
         if pc.any(own).as_py():
             bodies = file.read_row_group(number, columns=["body"], use_threads=False)["body"]
@@ -132,12 +132,12 @@ def _ms(column: pa.ChunkedArray) -> Any:
 
 
 def _assets_of_rules(bodies: Iterable[str | None]) -> dict[str, tuple[str, ...]]:
-    """By the id that ticks name them by, which is their hash: the assets that rules ask for."""
+    """Configured assets by the hash of the rules, by which tick records refer to them."""
     found = {}
     for body in bodies:
-        told = _parsed(body) if body is not None else None
-        if body is not None and told is not None:
-            names = (asset.get("asset_id") for asset in told.get("assets") or () if isinstance(asset, dict))
+        rules = _parsed(body) if body is not None else None
+        if body is not None and rules is not None:
+            names = (asset.get("asset_id") for asset in rules.get("assets") or () if isinstance(asset, dict))
             found[hashlib.blake2b(body.encode(), digest_size=16).hexdigest()] = tuple(name for name in names if isinstance(name, str))
     return found
 
@@ -149,18 +149,18 @@ def _take_records(seen: DaySeen, records: Iterable[tuple[int, str | None]], asse
     kept: dict[TickRecord, TickRecord] = {}
     lost: dict[str, set[int]] = {"dropped": set(), "unplanned": set()}
     for tick, body in sorted((tick, body) for tick, body in records if body is not None):
-        told = _parsed(body)
-        if told is None:
+        parsed = _parsed(body)
+        if parsed is None:
             continue
-        record = _record(told)
-        seen.records[tick] = kept.setdefault(record, record)  # most ticks of a day say the same
-        if isinstance(told.get("tick_ms"), int) and told["tick_ms"] > 0:
-            steps.append((tick, told["tick_ms"]))
+        record = _record(parsed)
+        seen.records[tick] = kept.setdefault(record, record)  # shares equal records, which most ticks of a day have
+        if isinstance(parsed.get("tick_ms"), int) and parsed["tick_ms"] > 0:
+            steps.append((tick, parsed["tick_ms"]))
         providers = tuple(sorted(record.providers)) or providers
-        for asset_id in assets.get(str(told.get("rules")), ()):
+        for asset_id in assets.get(str(parsed.get("rules")), ()):
             wanted[asset_id] = (wanted[asset_id][0], tick) if asset_id in wanted else (tick, tick)
         for name, ticks in lost.items():
-            spans = told.get(name) or ()
+            spans = parsed.get(name) or ()
             ticks.update(one for first, last, step in spans for one in range(first, last + 1, step))
     seen.dropped, seen.unplanned = frozenset(lost["dropped"]), frozenset(lost["unplanned"])
     return DayRows(seen, tuple(steps), providers, wanted)
@@ -168,14 +168,14 @@ def _take_records(seen: DaySeen, records: Iterable[tuple[int, str | None]], asse
 
 def _parsed(body: str) -> dict[str, Any] | None:
     try:
-        told = orjson.loads(body)
+        parsed = orjson.loads(body)
     except ValueError:
         return None
-    return told if isinstance(told, dict) else None
+    return parsed if isinstance(parsed, dict) else None
 
 
-def _record(told: dict[str, Any]) -> TickRecord:
-    results = told.get("results") or {}
+def _record(body: dict[str, Any]) -> TickRecord:
+    results = body.get("results") or {}
     good = frozenset(name for name, result in results.items() if "failure" not in result)
     failed = [(name, result["failure"]) for name, result in results.items() if "failure" in result]
-    return TickRecord(good, tuple(failed + list((told.get("absent") or {}).items())), frozenset(told.get("idle") or ()))
+    return TickRecord(good, tuple(failed + list((body.get("absent") or {}).items())), frozenset(body.get("idle") or ()))

@@ -1,7 +1,7 @@
-"""Expected ticks against seen ones, for one UTC day. Pure.
+"""Gap detection for a UTC day: compares expected ticks with the ticks in the lake. Pure.
 
-The grid: ticks are multiples of `collect.tick_s`. Each tick's record of the collector says by which step it was made, so that a change of the setting
-begins a new era at the first tick made by it; the time before that, running or not, belongs to the era before.
+The grid: ticks are multiples of `collect.tick_s`. Each tick record has its grid step, so a change of the setting begins a new era at the first tick
+with the new step; the time before it, running or not, belongs to the previous era.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["DaySeen", "Era", "Fill", "TickRecord", "day_gaps", "eras_after", "gr
 
 Ticks = npt.NDArray[np.int64]
 MISSING_ASSET = "missing_asset"
-"""The tick was collected, providers answered, and none had a price for the asset."""
+"""The tick was collected and providers answered, but none had a price for the asset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Era:
 
 @dataclass(frozen=True, slots=True)
 class TickRecord:
-    """What the collector told of a tick, by provider: who answered well, who did not and why, who was not to be asked."""
+    """The collector's record of a tick: providers that answered, providers that failed with the reason, providers that were not scheduled."""
 
     good: frozenset[str] = frozenset()
     failed: tuple[tuple[str, str], ...] = ()
@@ -39,13 +39,13 @@ class TickRecord:
 
     @property
     def providers(self) -> frozenset[str]:
-        """All that it speaks of."""
+        """All providers of the record."""
         return self.good | self.idle | {name for name, _ in self.failed}
 
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """A row that a backfill brought."""
+    """A row written by a backfill."""
 
     provider: str
     ingest_ms: int
@@ -53,15 +53,16 @@ class Fill:
 
 @dataclass
 class DaySeen:
-    """What the lake holds of a day. Ticks are UTC epoch ms, sorted and without repeats.
+    """Content of the lake for a day. Ticks are UTC epoch ms, sorted and distinct.
 
     Attributes:
         live: by asset, ticks with a live row.
         fills: by asset and tick.
         records: by tick.
         asked: by provider, ticks with an exchange of any outcome.
-        answered: by provider, ticks with a good exchange.
-        dropped, unplanned: ticks that the collector told of later: lost while Kafka was away; not collected because no provider's plan paid for it.
+        answered: by provider, ticks with a successful exchange.
+        dropped, unplanned: ticks that the collector reported later: lost while Kafka was unavailable; not collected because no provider's plan
+            covered it.
     """
 
     live: dict[str, Ticks] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class DaySeen:
 
 
 def grid(eras: Sequence[Era], start_ms: int, end_ms: int) -> Iterator[tuple[int, Ticks]]:
-    """Expected ticks in `[start_ms, end_ms)`, by era: its step, its ticks. `eras` are in order of time; nothing is expected before the first."""
+    """Expected ticks in `[start_ms, end_ms)` as (step, ticks) for each era. `eras` are in order of time; no tick is expected before the first."""
     for number, era in enumerate(eras):
         begin = max(era.from_ms, start_ms)
         end = min(end_ms, eras[number + 1].from_ms if number + 1 < len(eras) else end_ms)
@@ -84,13 +85,13 @@ def grid(eras: Sequence[Era], start_ms: int, end_ms: int) -> Iterator[tuple[int,
 
 
 def eras_after(eras: Sequence[Era], steps: Iterable[tuple[int, int]]) -> tuple[Era, ...]:
-    """`eras` with the changes that a day's ticks tell: pairs of (tick, its step) in order of time. Known eras past the last of them stay."""
-    told = list(steps)
-    if not told:
+    """`eras` updated with a day's pairs of (tick, grid step), in order of time. Known eras after the last pair stay."""
+    pairs = list(steps)
+    if not pairs:
         return tuple(eras)
-    first, last = told[0][0], told[-1][0]
+    first, last = pairs[0][0], pairs[-1][0]
     kept = [era for era in eras if era.from_ms < first]
-    for tick, step in told:
+    for tick, step in pairs:
         if not kept or kept[-1].tick_ms != step:
             kept.append(Era(tick, step))
     for era in eras:
@@ -108,16 +109,16 @@ def day_gaps(
     providers: Sequence[str],
     now_ms: int,
 ) -> list[Gap]:
-    """The gaps within `[start_ms, end_ms)`, a UTC day or the part of it that is settled.
+    """The gaps within `[start_ms, end_ms)`, a UTC day or its settled part.
 
     Args:
-        seen: what the lake holds of the day.
+        seen: content of the lake for the day.
         eras: the grid, in order of time.
         start_ms: inclusive.
         end_ms: exclusive.
-        assets: by id, the first tick from which and the last tick until which it is expected (both included).
-        providers: those expected when the pipeline does not run; while it runs, each tick's record says who is.
-        now_ms: becomes `found_ms`; the caller puts the earlier time of a gap that is known already.
+        assets: by id, the first and last tick at which the asset is expected, inclusive.
+        providers: those expected while the pipeline does not run; while it runs, each tick record has them.
+        now_ms: becomes `found_ms`; for a known gap the caller restores the earlier time.
     """
     found: list[Gap] = []
     silent = _silent(seen)
@@ -139,7 +140,7 @@ def day_gaps(
 
 
 def refilled(known: Iterable[Gap], seen: DaySeen) -> list[Gap]:
-    """Known gaps of a day with what backfills have brought by now; `seen` needs to have only its fills."""
+    """Known gaps of a day, updated with the rows of backfills; only the fills of `seen` are used."""
     found = []
     for gap in known:
         fills = seen.fills.get(gap.subject, {}) if gap.scope is GapScope.ASSET else _fills_of(seen, gap.subject)
@@ -155,26 +156,26 @@ _NONE: Ticks = np.array([], dtype=np.int64)
 
 
 def _silent(seen: DaySeen) -> frozenset[int]:
-    """Ticks without the collector's record at which a provider was asked: collected, and lost on the way."""
+    """Ticks that were collected and then lost: exchanges exist, but no tick record, or the collector reported them as dropped."""
     asked = {int(tick) for ticks in seen.asked.values() for tick in ticks}
     return frozenset(asked - seen.records.keys()) | seen.dropped
 
 
 def _why_no_price(tick: int, seen: DaySeen, silent: frozenset[int]) -> str | None:
-    """None: no row was expected."""
+    """Reason of a missing row; None if no row was expected."""
     if tick in seen.unplanned:
         return None
     record = seen.records.get(tick)
     if record is None:
         return DROPPED if tick in silent else NOT_RUNNING
     if record.good:
-        # The collector told later that it lost records of this tick.
+        # The collector reported later that it lost records of this tick.
         return DROPPED if tick in seen.dropped else MISSING_ASSET
     return record.failed[0][1] if record.failed else None
 
 
 def _why_no_answer(tick: int, name: str, usual: bool, seen: DaySeen, silent: frozenset[int]) -> str | None:
-    """None: it was not to be asked, or it answered."""
+    """Reason of a missing answer; None if the provider was not scheduled or answered."""
     if tick in seen.unplanned:
         return None
     record = seen.records.get(tick)
@@ -186,7 +187,7 @@ def _why_no_answer(tick: int, name: str, usual: bool, seen: DaySeen, silent: fro
 def _runs(
     scope: GapScope, subject: str, step: int, reasons: Iterable[tuple[int, str | None]], fills: Mapping[int, Fill], now_ms: int
 ) -> Iterator[Gap]:
-    """Missing ticks that follow each other for one reason, as gaps."""
+    """Gaps: runs of consecutive missing ticks with the same reason."""
     begin = last = 0
     running: str | None = None
     for tick, reason in reasons:

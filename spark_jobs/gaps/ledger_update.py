@@ -1,8 +1,8 @@
-"""Finds gaps: compares the rows that are committed for each UTC day with the ticks that were expected, and keeps the ledger.
+"""Maintenance step that updates the gap ledger: compares the committed rows of each UTC day with the expected ticks.
 
-A step of maintenance, of which one runs at a time. Days whose files have not changed are not read again. Only the part of the present that is
-settled counts: up to the newest tick that the collector has recorded, or three ticks ago, and no further than the lake has come with what Kafka
-holds, so that a lake that is behind makes no gap. Ticks are expected from the first one that was recorded, whether it had a price or not.
+Days whose files have not changed are not read again. Of the current day only the settled part counts: up to the newest recorded tick, or three ticks
+ago, and no further than the lake's progress in Kafka, so that lag of the lake is not reported as a gap. Ticks are expected from the first recorded
+tick on, with or without a price. Only one round of maintenance runs at a time.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from spark_jobs.gaps.detect import DaySeen, Era, day_gaps, eras_after, refilled
 __all__ = ["Findings", "find_gaps"]
 
 _STATE = "_state.json"
-"""Beside the table, where readers of Parquet do not look. Only saves work: without it every day is read again and comes out the same."""
+"""State file beside the table, ignored by Parquet readers. An optimization: without it every day is read again with the same result."""
 _SETTLE_TICKS = 3
 _SETTLE_MS = 5_000
-"""A tick's rows are committed within a second or two after it; so much later they would have come."""
+"""A tick's rows are committed within 1-2 s; after this time they count as missing."""
 _SHARE = 20
-"""The present day is looked at again after so many times as long as the last look took: a day of short ticks takes seconds."""
+"""Minimum interval between updates, as a multiple of the last one's duration: a day of short ticks takes seconds."""
 _DAY_MS = 86_400_000
 _EPOCH = date(1970, 1, 1)
 
@@ -51,7 +51,7 @@ log = get_logger("maintenance")
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a look found: days read, days whose ledger changed, and open gaps of assets with their ticks, over all days."""
+    """Result of an update: days read, days whose ledger changed, and open gaps of assets with their ticks, over all days."""
 
     days_read: int = 0
     days_changed: int = 0
@@ -61,7 +61,7 @@ class Findings:
 
 @dataclass
 class _State:
-    """What the days read so far tell those that follow, by `to_json`. Ticks are UTC epoch ms."""
+    """State carried from day to day and between updates. Ticks are UTC epoch ms."""
 
     eras: tuple[Era, ...] = ()
     assets: dict[str, list[int]] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class _State:
 
     @classmethod
     def from_json(cls, content: bytes) -> _State:
-        """An empty one from anything else than `to_json` wrote."""
+        """Parse the output of `to_json`; an empty state for anything else."""
         try:
             data = json.loads(content)
             if data["v"] != 1:
@@ -89,10 +89,10 @@ class _State:
 
 
 def find_gaps(settings: Settings, now_ms: int, *, at_once: bool = True) -> Findings | None:
-    """Bring the ledger up to date. None when there is nothing to read yet, or, without `at_once`, when the last look was too short a time ago.
+    """Update the ledger. Returns None if the tables are empty, or, without `at_once`, if the last update was too recent.
 
     Raises:
-        EngineUnavailable: the object store does not answer. Kafka that does not answer only means that the newest ticks are not judged.
+        EngineUnavailable: the object store does not answer. If Kafka does not answer, the newest ticks are not evaluated.
     """
     begun = time.monotonic()
     try:
@@ -117,7 +117,7 @@ Files = Mapping[date, tuple[str, ...]]
 
 
 class _Days:
-    """The files of both tables by day, and the rows of the newest, which several steps ask for."""
+    """Files of both tables by day. Caches the rows of the newest day, which are used several times."""
 
     def __init__(self, settings: Settings, files: Mapping[str, Files]) -> None:
         self._settings = settings
@@ -127,7 +127,7 @@ class _Days:
         self._kept: DayRows | None = None
 
     def rows(self, day: date) -> DayRows:
-        """Of one day."""
+        """Rows of a day."""
         if day == self.newest and self._kept is not None:
             return self._kept
         found = read_day(self._settings, {name: by_day.get(day, ()) for name, by_day in self.files.items()})
@@ -166,7 +166,7 @@ def _look(settings: Settings, state: _State, days: _Days, settled_ms: int, now_m
         before = {gap.gap_id: gap for gap in ledger.get(day, [])}
         expired = {name for name in files if _expired(settings, name, (last - day).days)}
         if day.isoformat() in state.done and "prices" in expired:
-            continue  # what was said of it stays
+            continue  # its ledger stays unchanged
         rows = days.rows(day)
         if day.isoformat() in state.done and "raw" in expired:
             found = refilled(before.values(), rows.seen)
@@ -184,26 +184,28 @@ def _look(settings: Settings, state: _State, days: _Days, settled_ms: int, now_m
 
 
 def _carry_lost(state: _State, seen: DaySeen, day: str) -> None:
-    """Lost ticks are told by a later tick's record, which may lie behind midnight: then the day before is judged again, in the next round."""
+    """Add lost ticks to their day. They are reported by a later tick's record, maybe after midnight; then the next round evaluates the earlier day
+    again.
+    """
     for name in ("dropped", "unplanned"):
         of_days = state.lost.setdefault(name, {})
         for earlier, ticks in itertools.groupby(sorted(getattr(seen, name)), lambda tick: _day(tick).isoformat()):
-            told, known = set(ticks), set(of_days.get(earlier, ()))
-            if earlier < day and told - known:
-                of_days[earlier] = sorted(told | known)
+            reported, known = set(ticks), set(of_days.get(earlier, ()))
+            if earlier < day and reported - known:
+                of_days[earlier] = sorted(reported | known)
                 state.done.pop(earlier, None)
         setattr(seen, name, getattr(seen, name) | frozenset(of_days.get(day, ())))
 
 
 def _expired(settings: Settings, table: str, age_days: int) -> bool:
-    """Whether retention has removed the rows of a day, or is about to: then they prove nothing."""
+    """Whether the rows of a day are past their retention, so that missing rows prove nothing."""
     lake = settings.lake
     keep = lake.raw_keep_days if table == "raw" else lake.prices_keep_days
     return keep is not None and age_days >= keep
 
 
 def _judge(settings: Settings, state: _State, rows: DayRows, day: date, settled_ms: int, now_ms: int, *, with_providers: bool) -> list[Gap]:
-    """The day's gaps; `state` learns from the day what the following ones need."""
+    """Gaps of the day. Updates `state` for the following days."""
     seen = rows.seen
     if not state.eras:
         begun = [tick for tick in (first_live(seen), min(seen.records, default=None)) if tick is not None]
@@ -220,7 +222,7 @@ def _judge(settings: Settings, state: _State, rows: DayRows, day: date, settled_
     if rows.providers:
         state.providers = rows.providers
     wanted = {asset.asset_id for asset in settings.assets}
-    # A coin that is no longer asked for ended with its last tick.
+    # An asset that is no longer configured is expected up to its last tick.
     assets = {asset_id: (first, now_ms if asset_id in wanted else last) for asset_id, (first, last) in state.assets.items()}
     start_ms = (day - _EPOCH).days * _DAY_MS
     providers = state.providers if with_providers else ()
@@ -232,8 +234,8 @@ def _as_known(gap: Gap, before: Gap | None) -> Gap:
 
 
 def _settled_ms(settings: Settings, tables: Mapping[str, DeltaTable | None], days: _Days, now_ms: int) -> int | None:
-    """Ticks before it are judged: when the lake has what Kafka holds, all up to the newest that the collector has recorded, since it publishes in
-    order, and all that ended a while ago; else those up to the newest committed price, or, where there is none, up to the first that is on its way.
+    """Ticks before this time are evaluated. If the lake has caught up with Kafka: up to the newest recorded tick, since the collector publishes in
+    order, and all ticks old enough. Otherwise: up to the newest committed price, or, without any, up to the first record with a price.
     """
     if days.newest is None:
         return None
@@ -284,7 +286,7 @@ def _files_by_day(table: DeltaTable | None) -> Files:
 
 
 def _mark(files: Mapping[str, Files], day: date, settled_ms: int) -> str:
-    """Changes when the day has to be judged again: other files, or more of it settled."""
+    """Fingerprint of a day's input; changes if the day must be evaluated again: other files, or a larger settled part."""
     end_ms = ((day - _EPOCH).days + 1) * _DAY_MS
     digest = hashlib.blake2b(digest_size=16)
     for name, by_day in sorted(files.items()):
@@ -293,13 +295,13 @@ def _mark(files: Mapping[str, Files], day: date, settled_ms: int) -> str:
 
 
 def _write(settings: Settings, day: date, gaps: Sequence[Gap]) -> None:
-    """Put a day's ledger in the place of what it was, in one commit, and remove the files that this frees."""
+    """Replace a day's ledger in one commit and delete the replaced files."""
     address, options = gaps_address(settings), settings.s3.storage_options()
     rows = pa.Table.from_pylist([gap.to_row() for gap in gaps], GAPS)
     table = DeltaTable.create(address.uri, GAPS, mode="ignore", partition_by=list(PARTITION_BY), name="gaps", storage_options=options)
     predicate = f"year = {day.year} AND month = {day.month} AND day = {day.day}"
     write_deltalake(table, rows, mode="overwrite", predicate=predicate)
-    # Whoever reads the folder without the log must not see a gap twice.
+    # Plain readers of the folder must not see a gap twice.
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
     log.info("gaps found", day=day.isoformat(), gaps=len(gaps), open=sum(gap.state is GapState.OPEN for gap in gaps))
 

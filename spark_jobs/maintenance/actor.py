@@ -1,4 +1,4 @@
-"""The `maintenance` component: rounds of maintenance on a schedule. This process only waits; each round is a process of its own."""
+"""The `maintenance` component: runs maintenance rounds on a schedule, each in a child process. This process only waits."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from spark_jobs.maintenance.result import RoundResult
 __all__ = ["MaintenanceActor", "MaintenanceOperation"]
 
 _PATIENCE_S = 600.0
-"""A round may merge several days; the probe does not call it late before that."""
+"""Grace period before the probe calls a round late: a round may merge several days."""
 
 log = get_logger("maintenance")
 
 
 @dataclass(slots=True)
 class _Totals:
-    """Of this incarnation."""
+    """Totals since the start of this actor."""
 
     rounds: int = 0
     good: int = 0
@@ -40,14 +40,14 @@ class MaintenanceActor:
     """A `cryptoviz.components.ComponentActor`."""
 
     def __init__(self, settings: Settings) -> None:
-        """Only keeps the settings."""
+        """Stores the settings only."""
         self._settings = settings
         self._task: asyncio.Task[None] | None = None
         self._totals = _Totals()
         self._looked_s = time.monotonic()
 
     async def start(self) -> None:
-        """Begin the schedule; the first round comes at once."""
+        """Start the schedule; the first round runs at once."""
         if self._task is not None and not self._task.done():
             return
         log_to_file(self._settings, "maintenance")
@@ -55,7 +55,7 @@ class MaintenanceActor:
         self._task = asyncio.create_task(self._loop())
 
     async def stop(self) -> None:
-        """End; a round under way is cut off and taken up by the next."""
+        """Stop; a running round is interrupted, and the next round continues its work."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -63,7 +63,7 @@ class MaintenanceActor:
                 await task
 
     async def probe(self) -> Probe:
-        """Healthy while rounds come on schedule and end well."""
+        """Healthy while rounds run on schedule and succeed."""
         running = self._task is not None and not self._task.done()
         age_s = time.monotonic() - self._looked_s
         late = age_s > 3 * self._settings.lake.maintenance_s + _PATIENCE_S
@@ -103,18 +103,18 @@ class MaintenanceActor:
 
 
 class MaintenanceOperation:
-    """A `cryptoviz.operations.Operation`: one round now. Waits while another one runs."""
+    """A `cryptoviz.operations.Operation`: one round now. Waits while another round runs."""
 
     def __init__(self, settings: Settings, operation_id: str, arguments: MaintenanceArguments) -> None:
-        """No work yet."""
+        """Does no work yet."""
         self._settings = settings
         self._child = RoundChild(settings, f"maintenance-{operation_id}", arguments.tables)
 
     async def run(self, report: Report) -> OperationResult:
-        """Run a round to its end.
+        """Run a round.
 
         Raises:
-            TransientError: some steps failed; the message says which.
+            TransientError: some steps failed; the message names them.
             EngineUnavailable: the round's process ended without a result.
         """
         result = await self._child.run(lambda text: report(Progress(done=0, message=text)))

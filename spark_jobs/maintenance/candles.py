@@ -1,4 +1,4 @@
-"""Makes the table `candles` from the prices table, a step of maintenance: only days whose ticks have changed are read, the year never again.
+"""Maintenance step that builds the table `candles` from the prices table. Reads only days whose ticks have changed.
 
 The candles of a day are replaced in one Delta commit, all four intervals together.
 """
@@ -32,7 +32,7 @@ from spark_jobs.tables.table_log import CONFIGURATION
 __all__ = ["CandleBuilder", "days_to_make", "make_candles"]
 
 _SETTLE_MS = 30_000
-"""A bucket's last ticks are in the lake a second or two after its end; those that come later make its day be made again."""
+"""A bucket's last ticks are in the lake 1-2 s after its end; later ticks cause a rebuild of their day."""
 _MINUTE_MS = 60_000
 _STATS = ("interval", "ts", "asset_id")
 _BATCH_ROWS = 32_768
@@ -41,7 +41,7 @@ _FRAGMENTS_AHEAD = 8
 
 @dataclass(frozen=True, slots=True)
 class DayToMake:
-    """A day, the files that hold its ticks, and the moment (UTC ms) up to which its buckets are closed."""
+    """A day, the files with its ticks, and the time (UTC ms) up to which its buckets are closed."""
 
     day: date
     files: tuple[DayFile, ...]
@@ -49,7 +49,7 @@ class DayToMake:
 
 
 def days_to_make(prices: Mapping[date, Sequence[DayFile]], candles: Mapping[date, Sequence[DayFile]], now: datetime) -> list[DayToMake]:
-    """The days whose candles are missing, or were made from other ticks than there are now. A pure function."""
+    """Days whose candles are missing or were built from other ticks than the table has now. Pure."""
     now_ms = round(now.timestamp() * 1000)
     settled_ms = (now_ms - _SETTLE_MS) // _MINUTE_MS * _MINUTE_MS
     found = []
@@ -68,15 +68,17 @@ def _is_current(made: Sequence[CandleFile], stored: Sequence[DayFile], ticks: Se
     if until_ms == day_end_ms(made[0].day):
         rows = sum(file.rows for file in ticks)
         return all(file.whole(rows) for file in made)
-    # The day goes on: whether there is anything new since shows in when its files were written.
-    # Candles of a time to come were written under a clock that was ahead, and say nothing of that.
+    # The day has not ended: modification times show whether it has new ticks.
+    # Candle files with a modification time in the future were written while the clock was ahead; their times prove nothing.
     made_ms = min(file.modified_ms for file in stored)
     new = made_ms > now_ms or max(file.modified_ms for file in ticks) > made_ms
     return not new or all(file.until_ms >= until_ms for file in made)
 
 
 def make_candles(prices: str, connection: duckdb.DuckDBPyConnection, until_ms: int) -> tuple[int, dict[str, pa.Table]]:
-    """From the relation `prices` of a day's ticks, read once: how many lie before `until_ms`, and by interval the candles that end by then."""
+    """Aggregate the relation `prices` of a day's ticks, reading it once. Returns the number of ticks before `until_ms`, and the candles that end by
+    then, by interval.
+    """
     limit = f"TIMESTAMPTZ '{datetime.fromtimestamp(until_ms / 1000, UTC).isoformat()}'"
     finest, *others = INTERVALS
     connection.execute(" ".join(("CREATE TEMP TABLE minutes AS SELECT * FROM (", candle_sql(finest, prices), ") WHERE ts <", limit)))
@@ -92,10 +94,10 @@ def make_candles(prices: str, connection: duckdb.DuckDBPyConnection, until_ms: i
 
 
 class CandleBuilder:
-    """Brings the table up to date. Beside another one neither loses anything: the later commit of a day is refused."""
+    """Updates the table. Safe beside another builder: the later commit for a day is refused."""
 
     def __init__(self, settings: Settings, client: Minio, check: Callable[[], None] = lambda: None) -> None:
-        """Nothing is read yet. `check` is called before each commit and deletion and may raise."""
+        """No request is made yet. `check` is called before each commit and deletion and may raise."""
         self._check = check
         self._settings = settings
         self._client = client
@@ -104,10 +106,10 @@ class CandleBuilder:
         self._options = settings.s3.storage_options()
 
     def build(self, prices: DeltaTable, now: datetime) -> tuple[int, int]:
-        """Make what is missing; returns how many days were made, and from how many ticks.
+        """Build missing and outdated days. Returns the number of days built and of ticks read.
 
         Raises:
-            EngineUnavailable, LakeError, DeltaError, S3Error, OSError: as the store and the log say; the days made so far stay.
+            EngineUnavailable, LakeError, DeltaError, S3Error, OSError: from the store and the log; days already built stay.
         """
         table = DeltaTable.create(
             self._address.uri, CANDLES, mode="ignore", partition_by=list(PARTITION_BY), name="candles", configuration=CONFIGURATION,
@@ -151,7 +153,7 @@ class CandleBuilder:
         return NewFile(file.path, data.size, statistics(rows, _STATS), Part("", 0, 0, 0, file.day).partition_values)
 
     def _remove_leftovers(self, table: DeltaTable) -> None:
-        """Files of a day that was being replaced when a round was cut off."""
+        """Remove files of a day whose replacement was interrupted."""
         listed = list(_stored_paths(self._client, self._address))
         table.update_incremental()
         if set(listed) <= paths_of(table):

@@ -1,4 +1,4 @@
-"""A round of maintenance as a child process: started, watched and read from the small process that asks for it."""
+"""Runs a maintenance round as a child process and reads its progress and result."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["RoundChild"]
 
 _POLL_S = 0.2
 _STOP_GRACE_S = 5.0
-# Memory that is freed goes back: the merge of a day of 734 400 rows takes 300 MB at most, with Arrow's own allocator 460.
+# Return freed memory to the system: the merge of a day of 734 400 rows takes at most 300 MB, with Arrow's own allocator 460 MB.
 _FRUGAL = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
 class RoundChild:
-    """Runs one round at a time. `name` keeps its files apart from another's. The child dies with this process."""
+    """Runs one round at a time. `name` makes its file names unique. The child process ends with this process."""
 
     def __init__(self, settings: Settings, name: str, tables: tuple[str, ...] = ()) -> None:
         self._settings = settings
@@ -33,10 +33,10 @@ class RoundChild:
         self._child: ChildProcess | None = None
 
     async def run(self, say: Callable[[str], None] = lambda _: None) -> RoundResult:
-        """Start a round and wait for its end; `say` gets what it is at. Cancelled, it ends the child: the next round goes on.
+        """Run a round and wait for its end; `say` receives its progress text. Cancellation ends the child process; the next round continues its work.
 
         Raises:
-            EngineUnavailable: the child ended without a result.
+            EngineUnavailable: the child process ended without a result.
         """
         await asyncio.to_thread(self._prepare)
         command = (sys.executable, "-m", "spark_jobs.maintenance.round", str(self._result), *self._tables)
@@ -61,7 +61,7 @@ class RoundChild:
             return RoundResult.from_json_dict(json.loads(self._result.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             last = child.tail(1).strip()
-            raise EngineUnavailable(f"a round of maintenance ended with code {child.poll()} and no result: {last}", engine="maintenance") from None
+            raise EngineUnavailable(f"maintenance round ended with exit code {child.poll()} and no result: {last}", engine="maintenance") from None
 
 
 def _read(path: Path) -> str:

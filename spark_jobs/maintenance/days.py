@@ -1,4 +1,4 @@
-"""The days of one table: which are merged, marked `_SUCCESS`, or past their retention."""
+"""Day folders of a table: closing rule, `_SUCCESS` markers and retention."""
 
 from __future__ import annotations
 
@@ -27,32 +27,34 @@ _MARKER_VERSION = 1
 _PAUSE_DAYS = 7
 _BELIEVED_DAYS = 7
 _DAYS_A_ROUND = 7
-"""Removed by retention at most: a mistake of whatever kind shows before all is gone."""
+"""Maximum of days that retention removes in a round, so that any mistake shows before all rows are lost."""
 
 log = get_logger("maintenance")
 
 
 @dataclass(frozen=True, slots=True)
 class DayRule:
-    """When a day is closed: `close_after` past its end (UTC), and nothing new for `quiet`, so that late rows are taken together."""
+    """A day is closed `close_after` past its end (UTC) and after no new file for `quiet`, so that late rows are merged together."""
 
     now: datetime
     close_after: timedelta
     quiet: timedelta
 
     def over(self, day: date) -> bool:
-        """Whether its time is over, late rows or not."""
+        """Whether `close_after` has passed since the day's end, regardless of late rows."""
         return self.now >= day_start(day) + timedelta(days=1) + self.close_after
 
     def closed(self, day: date, files: list[DayFile]) -> bool:
-        """Whether it may be made one file. A file of a time to come was written under a clock that was ahead: nothing waits until then."""
+        """Whether the day may be merged into one file. Files with a modification time in the future were written while the clock was ahead; they are
+        ignored, so that nothing waits until that time.
+        """
         now_ms = self.now.timestamp() * 1000
         newest_ms = max((file.modified_ms for file in files if file.fresh and file.modified_ms <= now_ms), default=0)
         return self.over(day) and now_ms - newest_ms >= self.quiet.total_seconds() * 1000
 
 
 def days_of(table: DeltaTable) -> dict[date, list[DayFile]]:
-    """The files of the table's version by UTC day, oldest day first."""
+    """Files of the loaded version by UTC day, oldest day first."""
     actions = file_actions(table)
     if actions.num_rows == 0:
         return {}
@@ -66,9 +68,9 @@ def days_of(table: DeltaTable) -> dict[date, list[DayFile]]:
 
 
 def mark_days(client: Minio, address: TableAddress, table: DeltaTable, rule: DayRule) -> tuple[int, int]:
-    """Put `_SUCCESS` into each closed and compacted day, take it away where late rows have come; returns how many of each.
+    """Add `_SUCCESS` to each closed and compacted day, and remove it from days with late rows. Returns the numbers added and removed.
 
-    The marker names the day's files, so that a look at it says which rows it vouches for.
+    The marker lists the day's files, which defines the rows that it covers.
     """
     days = days_of(table)
     done = {day: _marker(files) for day, files in days.items() if rule.over(day) and is_compact(files)}
@@ -82,15 +84,16 @@ def mark_days(client: Minio, address: TableAddress, table: DeltaTable, rule: Day
 
 
 def believed_today(days: Iterable[date], today: date) -> date:
-    """By what day retention counts: the newest that the table has, but no later than `today`, and only if enough days speak for it.
+    """Reference day of retention: the newest day of the table, at most `today`, and only if enough days confirm it.
 
-    A clock that jumps ahead makes ticks of its own time, far after all others. So after each pause, the last one or an earlier one:
+    A clock that jumps ahead produces ticks far after all others. So two rules apply to each pause, the last one or an earlier one:
 
-    - days that follow a pause of more than a week count when there are seven of them before the next such pause, else not at all;
-    - days that follow a shorter pause count when seven days of the table lie behind it, else it is the last day before the pause.
+    - Days that follow a pause of more than a week count if there are at least seven of them before the next such pause, otherwise not at all.
+    - Days that follow a shorter pause count once there are seven days of the table after the pause. Until then the reference is the last day before
+      the pause.
 
-    So days of wrong clocks have no effect as long as there are fewer than seven of them within a week of each other, and without end if they are
-    further apart. Where there are never seven days without a pause of more than a week the oldest ones count, and nothing is removed.
+    So days of wrong clocks have no effect as long as fewer than seven of them lie within a week of each other; if they are further apart, they never
+    have an effect. If the table never has seven days without a pause of more than a week, the oldest ones count and nothing is removed.
     """
     known = sorted(day for day in set(days) if day <= today)
     if not known:
@@ -109,8 +112,8 @@ def believed_today(days: Iterable[date], today: date) -> date:
 def drop_old_days(
     client: Minio, address: TableAddress, table: DeltaTable, keep_days: int | None, today: date, check: Callable[[], None] = lambda: None
 ) -> int:
-    """Remove the days that ended more than `keep_days` days before the table's own newest (`believed_today`; None: none), the oldest few of them;
-    returns how many files that were. `check` is called before each day's removal and may raise.
+    """Remove the oldest days more than `keep_days` before the reference day (`believed_today`), at most seven; None removes none. Returns the number
+    of files. `check` is called before each day's removal and may raise.
     """
     if keep_days is None:
         return 0
@@ -139,7 +142,7 @@ def _marker(files: list[DayFile]) -> bytes:
 
 
 def _tag(content: bytes) -> str:
-    """The store's tag of an object put in one piece, where it does not encrypt: saves reading each marker in each round."""
+    """ETag of an object uploaded in one piece to a store without encryption; saves reading each marker in each round."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 

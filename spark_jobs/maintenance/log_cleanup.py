@@ -1,4 +1,4 @@
-"""A table's Delta log kept short, and its folder free of what no commit knows."""
+"""Cleanup of a table: removes orphaned files, writes checkpoints and removes old log entries."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from spark_jobs.tables.table_log import CONFIGURATION
 
 __all__ = ["configure", "remove_leftovers", "shorten_log"]
 
-_CHECKPOINT_COMMITS = 100  # opening a table reads every commit since its last checkpoint: about 2 ms each
+_CHECKPOINT_COMMITS = 100  # opening a table reads every commit since the last checkpoint: about 2 ms each
 
 
 def remove_leftovers(client: Minio, address: TableAddress, table: DeltaTable, check: Callable[[], None] = lambda: None) -> int:
-    """Remove what killed batches and merges left: parts that can never be committed any more, and compacted and staged files of merges that are not
-    committed any more since the epoch was raised. Returns how many. `check` is called before the deletion and may raise.
+    """Remove leftovers of killed batches and merges: parts that can never be committed any more, and compacted and staged files, whose commit a
+    raised epoch prevents. Returns their number. `check` is called before the deletion and may raise.
 
     Raises:
-        EngineUnavailable: the object store refused it.
+        EngineUnavailable: the object store refused a deletion.
     """
     staged = list_staged(client, address)
     listed = list_data_files(client, address)
@@ -44,8 +44,8 @@ def remove_leftovers(client: Minio, address: TableAddress, table: DeltaTable, ch
 
 
 def shorten_log(client: Minio, address: TableAddress, table: DeltaTable, *, clean: bool = True) -> bool:
-    """After many commits: write a checkpoint and, with `clean`, remove log entries past their retention, which goes by this machine's clock. Whether
-    that was due.
+    """If many commits have accumulated, write a checkpoint and, with `clean`, remove log entries past their retention, by this machine's clock.
+    Returns whether it did.
     """
     configure(table)
     if table.version() - _last_checkpoint(client, address) < _CHECKPOINT_COMMITS:
@@ -57,19 +57,19 @@ def shorten_log(client: Minio, address: TableAddress, table: DeltaTable, *, clea
 
 
 def configure(table: DeltaTable) -> None:
-    """Tables of earlier versions keep a record of each removed file for a week, which would make opening them slow."""
+    """Set table properties that earlier versions did not: those tables list removed files for a week, which makes opening them slow."""
     present = table.metadata().configuration
     missing = {name: value for name, value in CONFIGURATION.items() if present.get(name) != value}
     if not missing:
         return
     try:
         table.alter.set_table_properties(missing, commit_properties=CommitProperties(custom_metadata=carried_progress(table), max_commit_retries=0))
-    except CommitFailedError:  # the job committed meanwhile: the next round tries again
+    except CommitFailedError:  # conflict with the lake job; the next round retries
         table.update_incremental()
 
 
 def _last_checkpoint(client: Minio, address: TableAddress) -> int:
-    """The version of the table's newest checkpoint, 0 without one."""
+    """Version of the newest checkpoint, 0 without any."""
     try:
         response = client.get_object(address.bucket, address.key("_delta_log/_last_checkpoint"))
     except S3Error as error:

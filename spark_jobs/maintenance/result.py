@@ -1,4 +1,4 @@
-"""What a round of maintenance did. Imported by the actor, which stays small: no engine's library here."""
+"""Result of a maintenance round. Imported by the actor, so it imports no engine library, to keep that process small."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["MAINTAINED", "RoundResult"]
 
 MAINTAINED = ("prices", "raw", "dead_letters", "candles", "gaps")
-"""The tables that a round can be asked to look after."""
+"""Tables that a round can be limited to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,12 @@ class RoundResult:
 
     Attributes:
         figures: counts by metric name.
-        failures: `step: message`, empty when all went well.
-        warnings: what somebody should look at though nothing failed.
-        step_ms: how long each step took.
-        took_ms: the whole round, without the start of its process.
-        window_ms: the longest time in which a plain reader of a folder could see rows twice.
-        peak_rss_mb: the process's largest resident size.
+        failures: `step: message`; empty on success.
+        warnings: problems that did not fail a step.
+        step_ms: duration by step.
+        took_ms: duration of the round, without the start of its process.
+        window_ms: longest time in which a plain reader of a folder could see rows twice.
+        peak_rss_mb: peak resident size of the process.
     """
 
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class RoundResult:
 
     @classmethod
     def from_json_dict(cls, data: Mapping[str, Any]) -> RoundResult:
-        """Read what `to_json_dict` gave. Raises KeyError or TypeError for anything else."""
+        """Parse the output of `to_json_dict`. Raises KeyError or TypeError for anything else."""
         return cls(
             figures={str(name): float(value) for name, value in data["figures"].items()},
             failures=tuple(str(one) for one in data["failures"]),

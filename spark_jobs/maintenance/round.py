@@ -1,7 +1,7 @@
-"""One round of maintenance, in a process of its own: `python -m spark_jobs.maintenance.round`.
+"""Child process of a maintenance round: `python -m spark_jobs.maintenance.round`.
 
-It lives for seconds, so that a day's rows and the libraries that read them take memory only while they are needed. Settings come by file
-(`cryptoviz.settings.handover`), the result goes to a file beside it.
+It runs for seconds, so that rows and libraries take memory only while needed. Reads settings from a file (`cryptoviz.settings.handover`) and writes
+its result to a file.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from spark_jobs.tables.lease import Lease, LeaseHeld, lease_of
 __all__ = ["run_round"]
 
 _LEASE_WAIT_S = 300.0
-"""Another round, on a schedule or by hand, takes seconds; a first one of a long neglected lake takes minutes."""
+"""Another round, scheduled or manual, takes seconds; the first round of a large lake takes minutes."""
 _LEASE_POLL_S = 1.0
 
 log = get_logger("maintenance")
 
 
 def run_round(context: RoundContext, steps: Sequence[Step] = STEPS) -> RoundResult:
-    """Run the steps; failures are in the result, each with its step's name."""
+    """Run the steps. The result lists failures by step."""
     begun = time.monotonic()
     shutil.rmtree(context.scratch, ignore_errors=True)
-    # A folder of its own: a round that was overtaken must not take the files of the next for those that it put there itself.
+    # A unique folder: a superseded round must not mistake files of the next round for its own.
     context = replace(context, scratch=context.scratch / uuid.uuid4().hex)
     context.scratch.mkdir(parents=True)
     failures = []
@@ -75,7 +75,7 @@ def run_round(context: RoundContext, steps: Sequence[Step] = STEPS) -> RoundResu
 
 
 def main(settings: Settings, target: Path, tables: tuple[str, ...] = ()) -> None:
-    """Run a round of `tables` (none: all) and put its result, as JSON, to `target`; while it runs, what it is at lies beside it."""
+    """Run a round of `tables` (empty: all) and write its result to `target` as JSON. Its progress text is in a file with the suffix `.progress`."""
     progress = target.with_suffix(".progress")
 
     def say(text: str) -> None:
@@ -86,7 +86,7 @@ def main(settings: Settings, target: Path, tables: tuple[str, ...] = ()) -> None
         _acquire(lease, say)
         try:
             clock = EarlierClock(S3Cell(S3Access.of(settings.s3), settings.s3.lake_bucket, "_leases/maintenance.json").now())
-            # A round that has lost its lease must not go on; what it would still do harms nothing (`spark_jobs.tables.replace_files`).
+            # A round that has lost its lease stops at the next check; until then it does no harm (`spark_jobs.tables.replace_files`).
             context = RoundContext(
                 settings,
                 settings.home / "maintenance-scratch",

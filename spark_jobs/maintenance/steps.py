@@ -1,4 +1,4 @@
-"""What a round of maintenance does, as a list of steps: each gets the round and adds to its figures. A step that fails does not keep the others."""
+"""Steps of a maintenance round. Each step receives the round's context and adds to its figures. A failed step does not stop the others."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ LAYOUTS: dict[str, Layout] = {
     "raw": Layout(RAW_SPEC.schema, "provider", "tick_ts", RAW_SPEC.stats_columns),
     DEAD_TABLE: Layout(file_schema(DEAD_LETTERS), "topic", "kafka_ts", ("kafka_ts", "kafka_offset")),
 }
-"""The tables that the lake job writes, as compaction sorts them."""
+"""Tables that the lake job writes, with the sort order of compaction."""
 
 _MERGE_S = 60.0
-"""After so long a table's merges wait for the next round, so that the other steps get their turn."""
+"""Time limit for merges of a table in a round, so that the other steps also run; the rest waits for the next round."""
 
 log = get_logger("maintenance")
 
 
 @dataclass
 class RoundContext:
-    """What the steps share.
+    """State shared by the steps.
 
     Attributes:
-        scratch: a folder for this round's files.
-        tables: those to look after; none means all.
-        now: the time (UTC) by which days are closed and removed.
-        doubt: why this machine's clock is not believed; empty when it is.
-        check: raises when this round has been overtaken; called before what changes a table or deletes.
-        at: told the name of each stage of a merge when it is over; may raise to end the step.
-        say: told what the round is at.
+        scratch: folder for this round's files.
+        tables: tables to maintain; empty means all.
+        now: time (UTC) used to close and remove days.
+        doubt: warning about this machine's clock; empty if none.
+        check: raises if another round has taken over; called before a table is changed or a file deleted.
+        at: called with the name of each completed stage of a merge; may raise to end the step.
+        say: receives the round's progress text.
         figures: counts by metric name.
-        window_ms: the longest time in which a plain reader could see rows twice.
+        window_ms: longest time in which a plain reader could see rows twice.
     """
 
     settings: Settings
@@ -72,25 +72,25 @@ class RoundContext:
 
     @property
     def client(self) -> Minio:
-        """Plain S3 calls."""
+        """Client for plain S3 requests."""
         return minio_client(S3Access.of(self.settings.s3))
 
     @property
     def rule(self) -> DayRule:
-        """When days are closed."""
+        """Rule for closing days."""
         lake = self.settings.lake
         return DayRule(self.now(), timedelta(seconds=lake.close_after_s), timedelta(seconds=lake.quiet_s))
 
     def wants(self, table: str) -> bool:
-        """Whether this round looks after a table."""
+        """Whether this round includes a table."""
         return not self.tables or table in self.tables
 
     def address(self, table: str) -> TableAddress:
-        """Where a table lies."""
+        """Location of a table."""
         return table_address(self.settings.s3, table)
 
     def open(self, table: str) -> DeltaTable | None:
-        """The table's newest version, None before its first commit."""
+        """Open the table's newest version; None before its first commit."""
         try:
             return DeltaTable(self.address(table).uri, storage_options=self.settings.s3.storage_options())
         except TableNotFoundError:
@@ -99,7 +99,7 @@ class RoundContext:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that a round does. `run` may raise CryptoVizError, DeltaError, S3Error or OSError: the round goes on with the next."""
+    """A step of a round. If `run` raises CryptoVizError, DeltaError, S3Error or OSError, the round continues with the next step."""
 
     name: str
     run: Callable[[RoundContext], None]
@@ -146,7 +146,7 @@ def _compact(context: RoundContext, name: str, table: DeltaTable) -> None:
         context.say(f"merging {len(group)} files of {name}, {group[0].day}")
         try:
             done = compactor.compact(table, group)
-        except LakeError as error:  # this day stays as it is; the others go on
+        except LakeError as error:  # this day stays unchanged; the other days continue
             log.warning("files not merged", table=name, day=str(group[0].day), error=error.message)
             given_up |= {file.path for file in group}
             failure = error
@@ -199,4 +199,4 @@ STEPS: tuple[Step, ...] = (
     Step("gaps", _gaps),
     Step("log", _shorten),
 )
-"""In this order. A new step is one more line."""
+"""In order of execution."""

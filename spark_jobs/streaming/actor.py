@@ -1,4 +1,4 @@
-"""The `lake` component: a Ray actor that hosts the lake job, and with it Spark's driver."""
+"""The `lake` component: a Ray actor that hosts the lake job and Spark's driver."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["LakeActor"]
 
 
 class LakeActor:
-    """A `cryptoviz.components.ComponentActor`. One Spark context lives in its process; kill -9 of it takes Spark along."""
+    """A `cryptoviz.components.ComponentActor`. Its process holds the Spark context, so `kill -9` of the actor also ends Spark."""
 
     def __init__(self, settings: Settings) -> None:
-        """Only keeps the settings: Ray runs this again after a crash, and the controller then calls `start`."""
+        """Stores the settings only. After a crash Ray calls this again and the controller calls `start`."""
         self._settings = settings
         self._job: LakeJob | None = None
         self._lock = asyncio.Lock()
 
     async def start(self) -> None:
-        """Start Spark and the query; takes 8-14 s. A job whose query has ended is cleared away first. Raises what `LakeJob.start` raises."""
+        """Start Spark and the query; takes 8-14 s. Stops a job whose query has ended first. Raises what `LakeJob.start` raises."""
         async with self._lock:
             if self._job is not None:
                 if not self._job.ended:
@@ -43,14 +43,14 @@ class LakeActor:
             self._job = job
 
     async def stop(self) -> None:
-        """End after the present batch."""
+        """Stop after the current batch."""
         async with self._lock:
             job, self._job = self._job, None
             if job is not None:
                 await asyncio.to_thread(job.stop)
 
     async def probe(self) -> Probe:
-        """Answers from memory. A query that has ended will not go on by itself: it runs no longer, so that it is started again at once."""
+        """Answers from memory. An ended query is reported as not running, so that the controller restarts it at once."""
         job = self._job
         if job is None:
             return Probe(running=False, healthy=False, message="starting" if self._lock.locked() else "not started")
@@ -58,7 +58,7 @@ class LakeActor:
 
 
 def _make_job(settings: Settings) -> LakeJob:
-    # Imported where it runs: the controller imports this module to make the actor, and Spark and pandas would cost it 60 MB.
+    # Local import: the controller imports this module to create the actor, and Spark and pandas would cost it 60 MB.
     from spark_jobs.streaming.job import LakeJob
 
     return LakeJob(settings)

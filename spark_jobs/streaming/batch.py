@@ -1,4 +1,4 @@
-"""One micro-batch: the executors write its files, the driver commits them. Called by Spark's foreachBatch, one batch at a time."""
+"""Micro-batch processing: executors write data files, the driver commits them. Called by Spark's foreachBatch, one batch at a time."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = ["BatchStats", "BatchWriter"]
 log = get_logger("lake")
 
 Position = Mapping[tuple[str, int], int]
-"""(topic name, partition) to an offset, as Spark speaks of them."""
+"""(topic name, partition) to an offset."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchStats:
-    """Totals of this run. `commit_s` is the monotonic time of the last commit, None before the first."""
+    """Totals of this run. `commit_s`: monotonic time of the last commit, None before the first."""
 
     rows: int = 0
     dead_letters: int = 0
@@ -43,12 +43,12 @@ class BatchStats:
 
 
 class BatchWriter:
-    """Turns Spark's batches into commits. `position` and `stats` may be read from other threads."""
+    """Commits Spark's batches. `position` and `stats` may be read from other threads."""
 
     def __init__(
         self, topics: Mapping[str, TopicPlan], logs: Mapping[str, TableLog], kafka: KafkaTopics, tasks: Tasks, access: S3Access, max_bytes: int
     ) -> None:
-        """`topics` by name; `logs` by table, opened."""
+        """`topics` by name; `logs` by table, already opened."""
         self.stats = BatchStats()
         self.position: Position = {}
         self.failure: CryptoVizError | None = None
@@ -61,28 +61,28 @@ class BatchWriter:
         self._stopping = threading.Event()
         self.patience = Patience(self._stopping)
         self.guard: Callable[[], None] = lambda: None
-        """Asked before each batch and before its commits; raises when this job may not go on."""
+        """Called before each batch and before its commits; raises when this job must stop."""
         self.announce: Callable[[Ranges], None] = lambda _: None
-        """Told what is about to be written (`BatchPlan.write`), before it is."""
+        """Records the offset ranges of a batch (`BatchPlan.write`) before its first file is written."""
         self.avoid: Mapping[str, frozenset[str]] = {}
         """See `WritePlan`."""
         self._idle = threading.Event()
         self._idle.set()
 
     def begin_at(self, position: Position) -> None:
-        """Where the query starts."""
+        """Set the offsets at which the query starts."""
         self.position = dict(position)
 
     def drain(self, timeout_s: float) -> bool:
-        """Refuse further batches and wait for the present one. False when it did not end in time."""
+        """Refuse further batches and wait for the current one. Returns False if it did not end in time."""
         self._stopping.set()
         return self._idle.wait(timeout_s)
 
     def run(self, ends: Position, *, again: bool = False) -> None:
-        """Write and commit one batch that ends at `ends`. `again`: an earlier run may have written files of it, of any table.
+        """Write and commit one batch that ends at `ends`. `again`: an earlier run may have written files of this batch to any table.
 
         Raises:
-            CryptoVizError: nothing was lost or doubled; the query ends and a new run goes on from the last commits.
+            CryptoVizError: the batch failed without loss or duplicates; the query ends and a new run resumes from the last commits.
         """
         self._idle.clear()
         try:
@@ -136,12 +136,12 @@ class BatchWriter:
         found = self._tasks.write(plan, ranges)
         errors = [one for one in found if isinstance(one, CryptoVizError)]
         if errors:
-            self._check_topics()  # a topic made anew explains what the tasks met, and waiting would not help
+            self._check_topics()  # a re-created topic explains the tasks' errors, and a retry would not help
             raise min(errors, key=lambda error: isinstance(error, TransientError))
         return [one for one in found if isinstance(one, TablePart)]
 
     def _check_topics(self) -> None:
-        """A topic that was deleted and made again while we read has the same name and other records: its offsets must not pass for the old ones."""
+        """Compare topic ids: a topic re-created during the batch has the same name and other records, so its offsets must not be committed."""
         for topic, (topic_id, _) in self._kafka.describe().items():
             if topic_id != self._topics[topic].topic_id:
                 raise LakeError(
@@ -151,8 +151,8 @@ class BatchWriter:
                 )
 
     def _commit(self, parts: Iterable[TablePart], ends: Position, moved: set[tuple[str, int]], *, again: bool) -> bool:
-        """Dead letters, then raw, then prices: a table whose topic moved also commits without files, so that its progress does not fall behind. When
-        a batch is made again all tables do, so that what is left of its first time lies below their progress.
+        """Commit dead letters, then raw, then prices. A table whose topic moved commits even without files, so that its progress keeps up. When a
+        batch is repeated (`again`), all tables commit, so that leftovers of the first attempt lie below their progress.
         """
         by_table: dict[str, list[WrittenPart]] = {}
         for part in parts:

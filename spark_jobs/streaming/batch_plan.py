@@ -1,10 +1,10 @@
-"""What the lake job is about to write, put down before it writes it: the ranges of offsets of a batch, in one object of the store.
+"""Batch plan: the offset ranges of the next batch, stored in one object before the batch writes its first file.
 
-The object is changed only by who saw its present state. A new run takes it over first, and from then on an overtaken one gets no further batch: its
-next plan is refused before it has put a file. The files that it may still put are those of its last plan, which the new run makes again, byte for
-byte, before anything else. So there is nothing above the tables' progress that had to be deleted by a guess (docs/adr/0007-batches-are-planned.md).
+The object is updated by compare-and-swap. A new run takes it over at its start; from then on the batch plans of an older run are refused before it
+uploads a file. The older run may still upload files of its last batch plan, which the new run repeats first, byte for byte. So no file above the
+tables' progress has to be deleted on a guess (docs/adr/0007-batches-are-planned-and-sweeps-fenced.md).
 
-Safe is the lake without it too: what a commit may add is decided by the tables' logs alone.
+The batch plan does not protect the tables: their logs alone decide what a commit may add.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cryptoviz.log import get_logger
 __all__ = ["BatchPlan", "Planned", "Ranges"]
 
 _VERSION = 1
-_TRIES = 5  # runs that start at the same time
+_TRIES = 5  # for runs that start at the same time
 
 Ranges = Mapping[tuple[str, int], tuple[int, int]]
 """(topic UUID, partition) to the offsets `[start, end)`."""
@@ -30,13 +30,13 @@ log = get_logger("lake")
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The object's content.
+    """Content of the object.
 
     Attributes:
-        run: who wrote it.
-        number: which of its writes this was, so that no two contents are the same.
-        ranges: of the last batch that was begun.
-        avoid: by table, names of files above its progress that were or will be deleted: no batch may make a file of such a name again.
+        run: the run that wrote it.
+        number: sequence number of the write; makes each content unique.
+        ranges: offset ranges of the last batch begun.
+        avoid: by table, names of files above its progress that were or will be deleted; no batch may write a file of such a name.
     """
 
     run: str = ""
@@ -45,17 +45,17 @@ class Planned:
     avoid: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """The object's bytes."""
+        """Serialize."""
         ranges = [[topic_id, partition, start, end] for (topic_id, partition), (start, end) in sorted(self.ranges.items())]
         avoid = {table: sorted(paths) for table, paths in sorted(self.avoid.items()) if paths}
         return json.dumps({"version": _VERSION, "run": self.run, "number": self.number, "ranges": ranges, "avoid": avoid}).encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> Planned:
-        """Read what `to_json` wrote.
+        """Parse the output of `to_json`.
 
         Raises:
-            LakeError: it says something else.
+            LakeError: the content is invalid or of another version.
         """
         try:
             data = json.loads(content)
@@ -63,17 +63,17 @@ class Planned:
             avoid = {str(table): frozenset(map(str, paths)) for table, paths in data["avoid"].items()}
             version, planned = int(data["version"]), cls(str(data["run"]), int(data["number"]), ranges, avoid)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise LakeError(f"the lake job's plan cannot be read ({error}): {content[:200]!r}; remove the object when no job is at work") from None
+            raise LakeError(f"invalid batch plan of the lake job ({error}): {content[:200]!r}; delete the object if no lake job runs") from None
         if version != _VERSION:
-            raise LakeError(f"the lake job's plan is of version {version}, this one reads {_VERSION}: update CryptoViz")
+            raise LakeError(f"the lake job's batch plan has version {version}, this release supports {_VERSION}: update CryptoViz")
         return planned
 
 
 class BatchPlan:
-    """This run's hold on the object. For one thread at a time."""
+    """Access of this run to the batch plan object. Not thread-safe."""
 
     def __init__(self, cell: Cell, run: str) -> None:
-        """Nothing is asked before `take`."""
+        """No request before `take`."""
         self._cell = cell
         self._run = run
         self._etag: str | None = None
@@ -85,10 +85,10 @@ class BatchPlan:
         return self._planned.avoid
 
     def take(self) -> Planned:
-        """Take it over from an earlier run; returns what that one had planned last. Its next plan is refused.
+        """Take the object over and return the last batch plan of the earlier run, whose next write is refused.
 
         Raises:
-            LakeError: it cannot be read, or others took it at the same time again and again.
+            LakeError: the object is invalid, or other runs took it over in each of the tries.
             EngineUnavailable: the store does not answer.
         """
         for _ in range(_TRIES):
@@ -101,19 +101,19 @@ class BatchPlan:
                 continue
             self._planned = mine
             return before
-        raise LakeError(f"{_TRIES} other runs of the lake job took its plan over while this one asked for it")
+        raise LakeError(f"the lake job's batch plan was taken over by {_TRIES} other runs during the start of run {self._run}")
 
     def write(self, ranges: Ranges) -> None:
-        """Plan a batch. The same again when it is not known whether it was done is no fault.
+        """Store the ranges of the next batch. Idempotent: may be repeated after an unknown outcome.
 
         Raises:
-            LakeError: another run has taken the plan over; nothing was planned.
-            EngineUnavailable: the store does not answer; the plan may have been written.
+            LakeError: another run has taken the object over; nothing was written.
+            EngineUnavailable: the store does not answer; the outcome is unknown.
         """
         self._change(replace(self._planned, ranges=dict(ranges)))
 
     def keep_off(self, names: Mapping[str, Iterable[str]]) -> None:
-        """From now on these, by table, are the names to avoid. Raises as `write`."""
+        """Replace the file names to avoid, by table. Raises as `write`."""
         avoid = {table: frozenset(paths) for table, paths in names.items()}
         if avoid != dict(self._planned.avoid):
             self._change(replace(self._planned, avoid=avoid))
@@ -131,19 +131,19 @@ class BatchPlan:
                 continue
             self._etag, self._planned = etag, planned
             return
-        raise EngineUnavailable(f"the plan of the lake job changed {_TRIES} times while run {self._run} wrote it", engine="object-store")
+        raise EngineUnavailable(f"the lake job's batch plan changed {_TRIES} times while run {self._run} wrote it", engine="object-store")
 
     def _look_whose(self) -> Planned | None:
-        """After a refusal: an earlier write of ours may have been made without an answer."""
+        """Read the owner after a refused write, because an earlier write of this run may have succeeded without a response."""
         seen = self._cell.read()
-        if seen is None:  # somebody removed the object
+        if seen is None:  # the object was deleted
             self._etag = None
             return None
         there = Planned.from_json(seen.content)
         if there.run != self._run:
             log.warning("the plan is another run's", run=self._run, other=there.run)
             raise LakeError(
-                f"another lake job (run {there.run}) has taken over this lake; run {self._run} stops before it writes anything", other_run=there.run
+                f"another lake job (run {there.run}) has taken over this lake; run {self._run} stops before its next write", other_run=there.run
             )
         self._etag = seen.etag
         return there

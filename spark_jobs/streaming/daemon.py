@@ -1,13 +1,12 @@
-"""Spark's Python worker daemon, with the writer's libraries loaded before it forks.
+"""Spark's Python worker daemon, which imports the writer's libraries before it forks.
 
-A worker that Spark starts anew (it drops idle ones after a minute) then begins in milliseconds instead of importing for half a second.
+Spark drops idle workers after a minute. A new worker then starts in milliseconds instead of importing for half a second.
 
-Spark puts its own copy of PySpark, a zip, and one of its jars on the path, and each task begins with `importlib.invalidate_caches()`, which reads the
-directory of such an archive anew, for the zip once for each package in use: 85 ms of processor time a task. So the archives go: PySpark is installed.
-After a task the worker collects garbage, which looks at every object that was loaded before the fork (45 ms, and a copy of their pages) unless they
-are frozen.
+Spark adds archives to `sys.path`: its zip of PySpark and one of its jars. Each task calls `importlib.invalidate_caches()`, which reads the directory
+of an archive again, for the zip once for each package in use: 85 ms of CPU time a task. They are removed, since PySpark is installed. After a task
+the worker runs the garbage collector, which visits every object loaded before the fork (45 ms, and copies their pages) unless they are frozen.
 
-pandas is kept out: nothing here uses it, but pyarrow imports it wherever it is installed, 25 MB in each worker.
+pandas is blocked: nothing here uses it, but pyarrow imports it if installed, 25 MB in each worker.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ _LIBRARIES = ("spark_jobs.streaming.tasks",)
 
 
 class _WithoutPandas(MetaPathFinder):
-    """Makes pandas look as if it were not installed, which pyarrow is fine with."""
+    """Hides pandas; pyarrow then works without it."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         del path, target
         if name == "pandas":
-            raise ModuleNotFoundError("the lake's workers do without pandas", name=name)
+            raise ModuleNotFoundError("pandas is blocked in the lake's Spark workers", name=name)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How many dead letters of which reason there are in the table: read beside the query, so that a long table delays nothing."""
+"""Dead-letter counts by reason, read from the table in a background thread, so that a large table does not delay the query."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["ReasonTally"]
 log = get_logger("lake")
 
 _EVERY_S = 1.0
-_RETRY_S = 30.0  # after a look that failed
+_RETRY_S = 30.0  # after a failed read
 
 
 class ReasonTally:
-    """A thread that looks at the table whenever the job has written dead letters. `metrics` may be called from any thread."""
+    """A thread that reads the table after the job has committed dead letters. `metrics` may be called from any thread."""
 
     def __init__(self, settings: Settings, written: Callable[[], int]) -> None:
-        """`written` says how many dead letters this run has committed."""
+        """`written` returns the number of dead letters committed by this run."""
         self._counts = ReasonCounts(settings)
         self._written = written
         self._seen: Mapping[str, int] = {}
@@ -30,15 +30,15 @@ class ReasonTally:
         self._thread = threading.Thread(target=self._loop, name="lake-tally", daemon=True)
 
     def start(self) -> None:
-        """Begin; the first look comes at once."""
+        """Start the thread; it reads the table at once."""
         self._thread.start()
 
     def close(self) -> None:
-        """End; the last counts stay readable."""
+        """Stop the thread; the last counts stay readable."""
         self._closed.set()
 
     def metrics(self) -> dict[str, float]:
-        """`dead_letters_total` since the table's beginning, and `dead_letters_<reason>_total` for each reason that there is."""
+        """`dead_letters_total` over the whole table, and `dead_letters_<reason>_total` for each reason that occurs."""
         seen = self._seen
         total = max(sum(seen.values()), self._written())
         return {"dead_letters_total": float(total), **{f"dead_letters_{reason}_total": float(count) for reason, count in seen.items()}}

@@ -1,7 +1,7 @@
-"""Kafka values to table columns. Good rows come out exact, everything else becomes a dead letter with its reason: nothing is coerced.
+"""Decoding of Kafka values to table columns. Valid records become rows; every other record becomes a dead letter with its reason. Nothing is coerced.
 
-The fast path hands the Arrow buffer of newline-terminated values to `pyarrow.json` as NDJSON, without a copy. It is taken only when the bytes
-prove that each value is one flat object on one line; whatever it cannot read goes through `check_record`, record by record, which decides.
+The fast path passes the Arrow buffer of newline-terminated values to `pyarrow.json` as NDJSON, without a copy. It is used only if the bytes prove
+that each value is one flat object on one line. Everything else goes through `check_record`, record by record.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from spark_jobs.tables.record_spec import JsonType, Reason, RecordSpec
 __all__ = ["Bad", "Decoded", "decode", "ndjson_schema"]
 
 _NEWLINE, _OPEN, _CLOSE = 0x0A, 0x7B, 0x7D
-_BLOCK_BYTES = 1 << 20  # what Arrow parses at a time: 64 KiB cost a third more time, 8 MiB save none and take more memory
-# Spark runs one Python worker a core already.
+_BLOCK_BYTES = 1 << 20  # Arrow's parse block: 64 KiB takes a third longer, 8 MiB is no faster and takes more memory
+# No threads: Spark already runs a Python worker for each core.
 _READ = pj.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
 _NDJSON_TYPES = {JsonType.STRING: pa.string(), JsonType.NUMBER: pa.float64(), JsonType.BOOLEAN: pa.bool_(), JsonType.INTEGER: pa.int64()}
 
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """A record that is no row: its place in the input and why (`<reason>: <detail>`)."""
+    """An invalid record: its index in the input and the reason (`<reason>: <detail>`)."""
 
     index: int
     reason: str
@@ -48,9 +48,9 @@ def decode(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: i
 
     Args:
         values: binary, null for a tombstone.
-        stamps_ms: int64, Kafka's own time of each record; a `tick_ts` more than a day past it is implausible. (Not the wall clock: a retry
-            must come to the same verdict.)
-        spec: what a record must look like.
+        stamps_ms: int64, Kafka timestamp of each record; a `tick_ts` more than a day later is implausible. (Not the wall clock: a retry must give
+            the same result.)
+        spec: the expected record.
         max_bytes: longer values are dead letters.
     """
     rows = _fast(values, stamps_ms, spec, max_bytes)
@@ -60,7 +60,7 @@ def decode(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: i
 
 
 def _fast(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: int) -> pa.Table | None:
-    """All records as rows, or None when that cannot be proved."""
+    """All records as rows, or None if any may be invalid."""
     if not spec.flat or len(values) == 0 or values.null_count:
         return None
     buffer = _ndjson(values, max_bytes)
@@ -79,9 +79,9 @@ def _fast(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: in
 
 
 def _ndjson(values: pa.Array, max_bytes: int) -> pa.Buffer | None:
-    """The values' own buffer when each is `{...}` and a newline, with no other brace or newline inside; None otherwise.
+    """The values' own buffer if each value is `{...}` and a newline, with no other brace or newline inside; None otherwise.
 
-    This also keeps a bare `null` away from pyarrow.json, which crashes the process on it.
+    This also keeps a bare `null` away from pyarrow.json, which crashes on it.
     """
     offsets = np.frombuffer(values.buffers()[1], dtype=np.int32)[values.offset : values.offset + len(values) + 1]
     lengths = np.diff(offsets)
@@ -110,7 +110,7 @@ def _is_utf8(values: pa.Array) -> bool:
 
 
 def ndjson_schema(spec: RecordSpec) -> pa.Schema:
-    """The record's fields with the types that `pyarrow.json` is to read; times stay epoch ms."""
+    """The record's fields with the types for `pyarrow.json`; times stay epoch ms."""
     return pa.schema([pa.field(field.name, _NDJSON_TYPES[field.json_type]) for field in spec.fields])
 
 
@@ -119,7 +119,7 @@ def _parse_options(spec: RecordSpec) -> pj.ParseOptions:
 
 
 def _plausible(rows: pa.Table, stamps_ms: pa.Array, spec: RecordSpec) -> bool:
-    """Everything `check_record` asks beyond the JSON types."""
+    """The checks of `check_record` beyond the JSON types."""
     for field in spec.fields:
         column = rows.column(field.name)
         if field.required and column.null_count:
@@ -138,7 +138,7 @@ def _plausible(rows: pa.Table, stamps_ms: pa.Array, spec: RecordSpec) -> bool:
 
 
 def _all(mask: pa.ChunkedArray) -> bool:
-    """True when no value is false; nulls do not count."""
+    """True if no value is false; nulls are ignored."""
     return pc.all(mask, min_count=0).as_py() is not False
 
 
@@ -171,7 +171,7 @@ def _checked(value: bytes | None, stamp_ms: int, spec: RecordSpec, max_bytes: in
     if value is None:
         raise RecordError(f"{Reason.TOMBSTONE}: the value is null", reason=Reason.TOMBSTONE)
     if len(value) > max_bytes:
-        raise RecordError(f"{Reason.TOO_LARGE}: {len(value)} bytes, at most {max_bytes} are taken", reason=Reason.TOO_LARGE)
+        raise RecordError(f"{Reason.TOO_LARGE}: {len(value)} bytes, the limit is {max_bytes}", reason=Reason.TOO_LARGE)
     return check_record(value, stamp_ms, spec)
 
 

@@ -1,7 +1,7 @@
-"""RayDP and PySpark with every socket of theirs guarded: Py4J gateways ask for a token, Spark's own connections for a secret.
+"""Authentication for RayDP and PySpark: Py4J gateways require a token, Spark's own connections a shared secret.
 
-Without this, RayDP 1.6 opens its application master's gateway without a token and PySpark 3.5 its callback server, so that any user of the machine
-could run Java as the owner of the pipeline.
+Without this, RayDP 1.6 opens the gateway of its application master, and PySpark 3.5 its callback server, without a token: any user of the machine
+could run Java code as the owner of the pipeline.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ AUTHENTICATION = {
     "spark.network.crypto.enabled": "true",
     "spark.network.crypto.saslFallback": "false",
 }
-"""Spark's RPC and block transfer: who knows the secret, encrypted. The secret itself never stands in an argument or in Ray's configuration."""
+"""Spark's RPC and block transfer: authenticated by the secret, and encrypted. The secret is never an argument or part of Ray's configuration."""
 
 _SECRET_OPTION = "spark.authenticate.secret"  # noqa: S105 (the name of an option)
 _LAST_LINES = 200
 
 
 def install_guards() -> None:
-    """Make `raydp.init_spark` of this process use guarded gateways."""
+    """Make `raydp.init_spark` of this process use authenticated gateways."""
     raydp.context.SparkCluster = _GuardedCluster
 
 
 def ray_java_options() -> list[str]:
-    """Where Ray's Java library keeps native code and logs: the session's folder, instead of /tmp/ray, which any user may have made."""
+    """Options that keep native code and logs of Ray's Java library in the session folder instead of /tmp/ray, which any user may have created."""
     node = ray._private.worker._global_node
     return [f"-Dray.session-dir={node.get_session_dir_path()}", f"-Dray.logging.dir={node.get_logs_dir_path()}"]
 
 
 def spark_secret() -> str:
-    """The secret that this process and Ray's Java workers have in their environment.
+    """The secret in the environment of this process and of Ray's Java workers.
 
     Raises:
         PreflightError: Ray was started without it.
@@ -60,21 +60,21 @@ def spark_secret() -> str:
     secret = os.environ.get(SPARK_SECRET_VARIABLE, "")
     if not secret:
         raise PreflightError(
-            f"Ray was started without {SPARK_SECRET_VARIABLE} in its environment, so Spark's processes have no secret to know each other by: start "
-            "each node's Ray with the same value there (cluster.yaml shows how)",
+            f"Ray was started without {SPARK_SECRET_VARIABLE} in its environment, so Spark's processes cannot authenticate each other: start Ray on "
+            "each node with the same value (cluster.yaml shows how)",
             problems=["spark-secret"],
         )
     return secret
 
 
 def guard_callbacks(gateway: Any) -> None:
-    """Start PySpark's callback server with a token that Java sends, before anything else starts it without one."""
+    """Start PySpark's callback server with a token, before anything else starts it without."""
     if gateway.callback_server_parameters.auth_token is not None:
         return
     token = secrets.token_urlsafe(32)
     gateway.callback_server_parameters.auth_token = token
     ensure_callback_server_started(gateway)
-    # Py4J's Java side drops the token when it learns the server's port (PythonClient.copyWith).
+    # Py4J's Java side drops the token when it receives the server's port (PythonClient.copyWith).
     client = JavaObject("GATEWAY_SERVER", gateway._gateway_client).getCallbackClient()
     _field(client, "authToken").set(client, token)
 
@@ -82,8 +82,8 @@ def guard_callbacks(gateway: Any) -> None:
 def _share_application_id(session: Any) -> None:
     """Make the driver's block transfer use the application id of the executors.
 
-    RayDP gives executors the id that its application master made up and the driver another. Nobody minds until connections are authenticated: then a
-    block is only for a client of the same application.
+    RayDP gives the executors the id of its application master and the driver a different one. With authenticated connections, blocks are served only
+    to clients of the same application.
     """
     backend = session.sparkContext._jsc.sc().schedulerBackend()
     application = _field(backend, "org$apache$spark$scheduler$cluster$raydp$RayCoarseGrainedSchedulerBackend$$appId").get(backend).get()
@@ -103,13 +103,11 @@ def _field(owner: Any, name: str) -> Any:
                 field.setAccessible(True)
                 return field
         kind = kind.getSuperclass()
-    raise EngineUnavailable(
-        f"Spark's {owner.getClass().getName()} has no field {name}: another version of Spark than the locked one?", engine="spark"
-    )
+    raise EngineUnavailable(f"Spark's {owner.getClass().getName()} has no field {name}: is the Spark version not the locked one?", engine="spark")
 
 
 class _GuardedCluster(SparkCluster):  # type: ignore[misc]
-    """RayDP's cluster with the master below, and with the secret handed to the driver over its gateway."""
+    """RayDP's cluster with an authenticated master. The driver receives the secret over its gateway."""
 
     _spark_session: Any
 
@@ -125,7 +123,7 @@ class _GuardedCluster(SparkCluster):  # type: ignore[misc]
             for key, value in self._configs.items():
                 conf.set(key, value)
             conf.setAppName(self._app_name).setMaster(self.get_cluster_url())
-            # The options of the JVM's start show in the process list, so the secret follows when it runs.
+            # JVM options show in the process list, so the secret is set after the JVM has started.
             SparkContext._ensure_initialized(conf=conf)
             guard_callbacks(SparkContext._gateway)
             builder = SparkSession.builder.config(conf=conf).config(_SECRET_OPTION, spark_secret())
@@ -135,7 +133,7 @@ class _GuardedCluster(SparkCluster):  # type: ignore[misc]
 
 
 class _Master(raydp_master.RayDPSparkMaster.__ray_metadata__.modified_class):  # type: ignore[misc]
-    """RayDP's master, whose JVM runs Py4J's own entry point, which makes a token, instead of RayDP's, which makes none."""
+    """RayDP's master, with Py4J's own entry point, which creates a token, instead of RayDP's, which does not."""
 
     def _launch_gateway(self, class_path: str, popen_kwargs: Any = None) -> Any:
         del popen_kwargs
@@ -158,7 +156,7 @@ class _Master(raydp_master.RayDPSparkMaster.__ray_metadata__.modified_class):  #
             return_proc=True,
         )
         gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port, auth_token=token, auto_convert=True))
-        # Ray's driver would unpack this library into /tmp/ray and load it from there.
+        # Ray's driver would otherwise unpack this library into /tmp/ray and load it from there.
         node = ray._private.worker._global_node
         gateway.jvm.io.ray.runtime.util.JniUtils.loadLibrary(node.get_session_dir_path(), "core_worker_library_java", True)
         gateway.entry_point = gateway.jvm.org.apache.spark.deploy.raydp.AppMasterEntryPoint()

@@ -1,4 +1,4 @@
-"""Whether the lake job is healthy, as a pure function of what was seen: data moves, not just a process that lives."""
+"""Health of the lake job: a pure function. Healthy means that data moves, not only that the process is alive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NO_EXECUTOR_S = 12.0  # Spark replaces a killed executor in 5-6 s
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One look. Ages are seconds; `alive_age_s` since the last completed batch or idle trigger, `no_executor_s` since executors were last seen."""
+    """Inputs of the health check. `alive_age_s`: since the last completed batch or idle trigger; `no_executor_s`: since executors were last seen."""
 
     active: bool
     failure: str
@@ -22,19 +22,19 @@ class View:
     watch_age_s: float
     lag_records: int
     trouble: str = ""
-    """What the present batch waits for: an engine that does not answer. A new run would wait for it too."""
+    """Message of the engine that the current batch waits for; empty if none. A restart would wait for it too."""
     trouble_s: float = 0.0
 
 
 def judge(view: View, trigger_s: float) -> tuple[bool, str]:
-    """Healthy or not, and one line that says why."""
+    """Healthy or not, and a one-line reason."""
     limit_s = 3 * trigger_s + _SLACK_S
     if view.failure:
         return False, view.failure
     if not view.active:
         return False, "the streaming query has ended"
     if view.executors < 1 and view.no_executor_s > _NO_EXECUTOR_S:
-        return False, f"Spark has had no executor for {view.no_executor_s:.0f} s: its application master is gone"
+        return False, f"Spark has had no executor for {view.no_executor_s:.0f} s: its application master has ended"
     if view.watch_age_s <= limit_s and view.trouble:
         return True, f"{view.trouble} (for {view.trouble_s:.0f} s; {view.lag_records} records behind Kafka)"
     if view.alive_age_s > limit_s:

@@ -1,7 +1,7 @@
-"""The lake job: Kafka's two topics into the lake's tables, by one Spark query on RayDP. Plain and blocking; `spark_jobs.streaming.actor` hosts it.
+"""The lake job: writes two Kafka topics to the lake's tables with one Spark query on RayDP. Blocking; `spark_jobs.streaming.actor` hosts it.
 
-Start: topic ids -> fence the tables, which say how far they are -> take the plan over -> clear leftovers -> Spark up -> the batch that an earlier run
-had planned and not committed, once more -> query from there. The Delta logs are the only truth about progress; the Spark checkpoint is scratch.
+Start: read topic ids -> fence the tables and read their progress -> take the batch plan over -> sweep leftovers -> start Spark -> repeat the batch
+that an earlier run planned but did not commit -> start the query there. Progress is stored in the Delta logs only; the Spark checkpoint is scratch.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ log = get_logger("lake")
 
 _DRAIN_S = 12.0
 _STOP_S = 12.0
-_REDO_S = 60.0  # a store that is away for longer fails the start, which is tried again
+_REDO_S = 60.0  # a longer outage of the store fails the start, which the controller retries
 PLAN = "_leases/lake-plan.json"
-# A writer on another machine, or an upload still on its way, may finish after the start: its file is cleared away a little later.
+# A writer on another machine, or an upload in flight, may finish after the start; a second sweep removes its file.
 _LATE_SWEEP_S = 20.0
 
 
 class LakeJob:
-    """One run. `start` and `stop` from one thread at a time; `probe` from any."""
+    """One run of the job. Call `start` and `stop` from one thread at a time; `probe` from any."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -80,18 +80,18 @@ class LakeJob:
         self._late_sweep: threading.Timer | None = None
 
     def start(self) -> None:
-        """Blocks until the query runs.
+        """Block until the query runs.
 
         Raises:
-            LeaseHeld: another job is at work on this lake; the message says who, since when and until when.
-            LakeError: progress and Kafka do not fit together; the message names the range.
+            LeaseHeld: another job holds the lease of this lake; the message names its holder, start and expiry.
+            LakeError: the tables' progress contradicts Kafka's offsets; the message names the range.
             EngineUnavailable: Kafka, the object store or Spark does not answer.
             PreflightError: the Ray cluster is too small.
         """
         begun = time.monotonic()
         described = self._kafka.describe()
         topics = self._topic_plans(described)
-        self._lease.acquire()  # before the tables are fenced: who is refused here must not end the job that is at work
+        self._lease.acquire()  # before fencing: a run that is refused here must not end the running job
         planned = self._fence(described)
         points = self._start_points(described, topics)
         start = check_start(points, accept_lost=self._settings.lake.accept_lost_offsets)
@@ -121,7 +121,7 @@ class LakeJob:
         )
 
     def stop(self) -> None:
-        """End after the present batch; never longer than about 40 s."""
+        """Stop after the current batch; takes at most about 40 s."""
         if self._late_sweep is not None:
             self._late_sweep.cancel()
         if self._watcher is not None:
@@ -140,11 +140,11 @@ class LakeJob:
 
     @property
     def ended(self) -> bool:
-        """Whether the query ran and has ended; `probe` says why."""
+        """Whether the query was started and has ended; `probe` gives the reason."""
         return self._watcher is not None and self._watcher.ended
 
     def probe(self) -> Probe:
-        """What the watcher saw last; asks nobody."""
+        """The last state of the query monitor; makes no call."""
         if self._watcher is None:
             return Probe(running=False, healthy=False, message="the lake job has not started")
         return self._watcher.probe(self._settings.lake.trigger_ms / 1000, f"http://127.0.0.1:{self._settings.lake.ui_port}")
@@ -157,9 +157,9 @@ class LakeJob:
         }
 
     def _fence(self, described: Mapping[str, tuple[str, int]]) -> Planned:
-        """Nobody else commits from now on, and nobody else begins a batch. What was planned last.
+        """Keep other runs from committing or starting a batch. Returns the last batch plan.
 
-        The tables are looked at once more after the plan was taken over: whoever fences them later takes the plan over later too.
+        The tables are checked again after the batch plan was taken over: a run that fences them later also takes the batch plan over later.
         """
         partitions = [(topic_id, partition) for topic_id, count in described.values() for partition in range(count)]
         for table_log in self._logs.values():
@@ -174,7 +174,7 @@ class LakeJob:
         return self._kafka.start_points(described, owners)
 
     def _redo(self, writer: BatchWriter, ends: Mapping[tuple[str, int], int]) -> None:
-        """The batch that an earlier run had planned: the same files, byte for byte, and this time their commits."""
+        """Repeat the batch that an earlier run planned: write the same files, byte for byte, and commit them."""
         whole, writer.patience = writer.patience, Patience(threading.Event(), _REDO_S)
         writer.run(ends, again=True)
         writer.patience = whole
@@ -192,13 +192,13 @@ class LakeJob:
         writer, scratch = self._writer, self._scratch
 
         def on_batch(frame: Any, batch_id: int) -> None:
-            del frame  # Spark plans what is to be read; the tasks read it themselves
+            del frame  # Spark plans the ranges; the tasks read them from Kafka
             if writer is not None:
                 writer.run(parse_batch_offsets((scratch / "offsets" / str(batch_id)).read_text()))
 
         return (
             session.readStream.format("kafka")
-            # As options of the reader: Spark shows no reader's options, but all of its configuration.
+            # Reader options, because Spark's UI shows its configuration but no reader options.
             .options(**{f"kafka.{key}": value for key, value in java_config(kafka).items()})
             .option("subscribe", ",".join(start))
             .option("startingOffsets", json.dumps({topic: {str(p): offset for p, offset in of.items()} for topic, of in start.items()}))
@@ -210,12 +210,12 @@ class LakeJob:
             .writeStream.foreachBatch(on_batch)
             .queryName(f"cryptoviz-lake: {', '.join(sorted(start))}")
             .trigger(processingTime=f"{lake.trigger_ms} milliseconds")
-            .option("checkpointLocation", f"file://{scratch}")  # Hadoop takes a path literally and would not decode a percent-encoded one
+            .option("checkpointLocation", f"file://{scratch}")  # Hadoop does not decode a percent-encoded path
             .start()
         )
 
     def _sweep_late(self) -> None:
-        """Only what can never be committed any more."""
+        """Remove files that can never be committed any more."""
         client = minio_client(self._access)
         for table_log in self._logs.values():
             try:
@@ -229,6 +229,6 @@ class LakeJob:
 
 
 def lake_id(settings: Settings) -> str:
-    """Names the lake that a process writes to: the same for each run of one pipeline."""
+    """Identifies the lake that a process writes to; the same for all runs of one pipeline."""
     place = f"{settings.s3.endpoint}/{settings.s3.prices_bucket}/{settings.s3.lake_bucket}/{settings.home}"
     return hashlib.sha256(place.encode()).hexdigest()[:12]

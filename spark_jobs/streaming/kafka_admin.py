@@ -1,4 +1,4 @@
-"""The seam to Kafka's admin side: topic ids, the offsets that Kafka holds, and how far behind the lake is."""
+"""Kafka admin requests: topic ids, earliest and latest offsets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class KafkaTopics:
-    """Looks at the topics that the job reads. Thread-safe; connects at the first call."""
+    """Ids and offsets of the topics that the job reads. Thread-safe; connects at the first call."""
 
     def __init__(self, kafka: KafkaSettings, topics: Sequence[str]) -> None:
         self._kafka = kafka
@@ -45,7 +45,7 @@ class KafkaTopics:
         return found
 
     def start_points(self, described: Mapping[str, tuple[str, int]], progress: Mapping[str, Offsets]) -> list[StartPoint]:
-        """What Kafka holds against what the lake has; `progress` is by topic, from the table that the topic fills."""
+        """Kafka's offsets beside the lake's. `progress` by topic: the progress of the table that the topic fills."""
         pairs = [(topic, partition) for topic, (_, count) in described.items() for partition in range(count)]
         earliest = self._offsets(pairs, OffsetSpec.earliest())
         ends = self._offsets(pairs, OffsetSpec.latest())
@@ -62,7 +62,7 @@ class KafkaTopics:
         ]
 
     def ends(self, pairs: Sequence[tuple[str, int]], timeout_s: float = _TIMEOUT_S) -> dict[tuple[str, int], int]:
-        """The end of what a reader of committed records can see, by (topic, partition)."""
+        """Last stable offset (`read_committed`) by (topic, partition)."""
         return self._offsets(pairs, OffsetSpec.latest(), timeout_s)
 
     def _offsets(self, pairs: Sequence[tuple[str, int]], spec: OffsetSpec, timeout_s: float = _TIMEOUT_S) -> dict[tuple[str, int], int]:
@@ -85,8 +85,8 @@ class KafkaTopics:
 
 
 def parse_batch_offsets(text: str) -> dict[tuple[str, int], int]:
-    """The end offsets of a micro-batch, by (topic, partition), from Spark's offset log entry: a version, the metadata, one line for each source."""
+    """End offsets of a micro-batch, by (topic, partition), from Spark's offset log entry: a version, the metadata, one line for each source."""
     lines = text.splitlines()
     if len(lines) < 3 or lines[0] != "v1":
-        raise ValueError(f"not an offset log entry of Spark: {text[:100]!r}")
+        raise ValueError(f"invalid Spark offset log entry: {text[:100]!r}")
     return {(topic, int(partition)): int(offset) for topic, of in json.loads(lines[2]).items() for partition, offset in of.items()}

@@ -1,6 +1,6 @@
-"""A task's range of offsets, read from Kafka with librdkafka. Spark plans the ranges and runs the tasks; the records never pass through its JVM.
+"""Reads the offset range of a task from Kafka with librdkafka. Spark plans the ranges and runs the tasks; records never pass through its JVM.
 
-Spark's own reader carries each record through the JVM as a row and through Arrow to Python, which costs more than all that Python does with it
+Spark's own reader passes each record through the JVM as a row and through Arrow to Python, which costs more than all processing in Python
 (docs/adr/0006-tasks-read-kafka-themselves.md). A worker keeps its consumer between tasks.
 """
 
@@ -21,26 +21,28 @@ from cryptoviz.settings import KafkaSettings
 __all__ = ["BATCH_BYTES", "BATCH_RECORDS", "Collected", "OffsetRange", "connect", "read_range", "sorted_out"]
 
 _SILENCE_S = 30.0
-"""Without a message for so long Kafka counts as away."""
+"""Kafka counts as unavailable after this time without a message."""
 BATCH_RECORDS = 8192
 BATCH_BYTES = 8 << 20
 _BLOCK_S = 0.05
 _POLL_BELOW = 1000
-"""Fewer records than this are asked for one by one: a request for many waits its time out when a transaction's end is one of the offsets."""
+"""Below this many remaining records the reader polls singly: `consume` of many waits for its full timeout if a transaction marker is among the
+offsets.
+"""
 _FIRST = 256
-"""Records asked for while their size is unknown: they may be of 1 MiB each."""
+"""Records requested while their size is unknown: each may have 1 MiB."""
 _FETCH_BYTES = 4 << 20
 _QUEUE_KBYTES = 32 << 10
-# With its queue full the client looks again after so long; its default of a second leaves the task without records for most of it.
+# Back-off of the client while its queue is full; with the default of 1 s the task would idle for most of it.
 _FULL_QUEUE_MS = 5
 _CONNECT_S = 5.0
-# At the end of a range the consumer asks once more and the broker lets it wait so long before it says that there is nothing.
+# At the end of a range the consumer fetches once more, and the broker holds that request for this long if it has no records.
 _FETCH_WAIT_MS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """`[start, end)` of one topic-partition; `end` is not past what a reader of committed records can see."""
+    """`[start, end)` of one topic-partition; `end` is at most the last stable offset."""
 
     topic: str
     partition: int
@@ -49,7 +51,7 @@ class OffsetRange:
 
 
 def read_range(kafka: KafkaSettings, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
-    """The committed records of the range, in offset order: `offset` (int64), `timestamp` (ms, UTC: Kafka's own time), `key` and `value` (binary).
+    """Committed records of the range, in offset order: `offset` (int64), `timestamp` (ms, UTC: Kafka timestamp), `key` and `value` (binary).
 
     Raises:
         LakeError: Kafka no longer has all of the range.
@@ -64,10 +66,10 @@ def read_range(kafka: KafkaSettings, wanted: OffsetRange) -> Iterator[pa.RecordB
 
 
 def connect(kafka: KafkaSettings) -> None:
-    """Have this process's consumer know the brokers.
+    """Connect the consumer of this process to the brokers.
 
     Raises:
-        EngineUnavailable: none answers.
+        EngineUnavailable: no broker answers.
     """
     try:
         _consumer(kafka).list_topics(timeout=_CONNECT_S)
@@ -89,7 +91,7 @@ def _read(consumer: Any, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
             found = [] if one is None else [one]
         if not found:
             if time.monotonic() - heard_s > _SILENCE_S:
-                raise EngineUnavailable(f"Kafka gave nothing of {_told(wanted)} for {_SILENCE_S:.0f} s at offset {at}", engine="kafka")
+                raise EngineUnavailable(f"Kafka returned no record of {_told(wanted)} for {_SILENCE_S:.0f} s at offset {at}", engine="kafka")
             continue
         heard_s = time.monotonic()
         good, at, done = sorted_out(found, wanted, at)
@@ -98,18 +100,18 @@ def _read(consumer: Any, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
 
 
 class Collected:
-    """Messages until they make a batch, cut by what is in the range alone: where a file ends depends on it, and a repeated task must come to the same
-    files.
+    """Groups messages into record batches. The cuts depend on the records of the range alone, because they decide where files end and a repeated task
+    must write the same files.
     """
 
     def __init__(self) -> None:
         self.records_at_once = _FIRST
-        """About `BATCH_BYTES` of records of the size seen last."""
+        """Number of records that make about `BATCH_BYTES`, by the size seen last."""
         self._held: list[Any] = []
         self._bytes = 0
 
     def add(self, messages: Sequence[Any]) -> Iterator[pa.RecordBatch]:
-        """The batches that are full now."""
+        """Add messages and yield the full record batches."""
         for message in messages:
             self._held.append(message)
             self._bytes += len(message)
@@ -117,7 +119,7 @@ class Collected:
                 yield from self.rest()
 
     def rest(self) -> Iterator[pa.RecordBatch]:
-        """What is left."""
+        """The remaining messages as a record batch."""
         if self._held:
             self.records_at_once = max(1, min(BATCH_RECORDS, len(self._held) * BATCH_BYTES // max(1, self._bytes)))
             yield _as_batch(self._held)
@@ -125,7 +127,7 @@ class Collected:
 
 
 def sorted_out(found: Sequence[Any], wanted: OffsetRange, at: int) -> tuple[Sequence[Any], int, bool]:
-    """The range's records among what came, the next offset, and whether the range is over."""
+    """Records of the range among the messages, the next offset, and whether the range is complete."""
     if found[-1].error() is None and found[-1].offset() < wanted.end - 1 and not any(message.error() for message in found):
         return found, found[-1].offset() + 1, False
     good: list[Any] = []
@@ -147,12 +149,12 @@ def sorted_out(found: Sequence[Any], wanted: OffsetRange, at: int) -> tuple[Sequ
 def _raise(error: Any, wanted: OffsetRange, at: int) -> None:
     if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
         raise LakeError(
-            f"{wanted.topic}[{wanted.partition}]: offsets [{at}, {wanted.end}) are no longer all in Kafka ({error.str()}) and were never taken into "
-            "the lake. Nothing was overwritten. To go on without them set CRYPTOVIZ_LAKE__ACCEPT_LOST_OFFSETS=true.",
+            f"{wanted.topic}[{wanted.partition}]: Kafka no longer has all offsets of [{at}, {wanted.end}) ({error.str()}), and the lake never read "
+            "them. Nothing was overwritten. To continue without them set CRYPTOVIZ_LAKE__ACCEPT_LOST_OFFSETS=true.",
             topic=wanted.topic,
             partition=wanted.partition,
         )
-    raise EngineUnavailable(f"Kafka did not give {_told(wanted)}: {error.str()}", engine="kafka")
+    raise EngineUnavailable(f"Kafka cannot read {_told(wanted)}: {error.str()}", engine="kafka")
 
 
 def _as_batch(messages: Sequence[Any]) -> pa.RecordBatch:
@@ -160,7 +162,7 @@ def _as_batch(messages: Sequence[Any]) -> pa.RecordBatch:
     return pa.record_batch(
         {
             "offset": pa.array([message.offset() for message in messages], pa.int64()),
-            # Kafka writes -1 for no time, and so does Spark.
+            # Kafka and Spark write -1 for a missing timestamp.
             "timestamp": pa.array([-1 if kind == TIMESTAMP_NOT_AVAILABLE else ms for kind, ms in stamps], pa.int64()).cast(pa.timestamp("ms", "UTC")),
             "key": pa.array([message.key() for message in messages], pa.binary()),
             "value": pa.array([message.value() for message in messages], pa.binary()),
@@ -172,7 +174,7 @@ _kept: dict[KafkaSettings, Any] = {}
 
 
 def _consumer(kafka: KafkaSettings) -> Any:
-    """One a worker process, made at its first task."""
+    """The consumer of this worker process, created by its first task."""
     if kafka not in _kept:
         try:
             _kept[kafka] = kafka_consumer(
@@ -189,7 +191,7 @@ def _consumer(kafka: KafkaSettings) -> Any:
                 },
             )
         except KafkaException as error:
-            raise EngineUnavailable(f"no consumer for Kafka at {kafka.bootstrap_servers}: {error}", engine="kafka") from error
+            raise EngineUnavailable(f"cannot create a consumer for Kafka at {kafka.bootstrap_servers}: {error}", engine="kafka") from error
     return _kept[kafka]
 
 

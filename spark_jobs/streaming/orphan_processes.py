@@ -1,9 +1,9 @@
-"""Makes sure that the writers of an earlier run of this lake job, cut off by kill -9, are gone before its leftovers are cleared away.
+"""Ends orphaned Python workers of an earlier run of this lake job (after `kill -9`) before the start sweep.
 
-It keeps the machine tidy and makes nothing safe: writers on another machine are out of reach, and need not be reached. They upload the files of the
-batch that their run had planned, which the new run makes too, byte for byte (`spark_jobs.streaming.batch_plan`).
+Housekeeping only: correctness does not depend on it. Workers on other machines are not ended. They upload the files of their run's last batch plan,
+which the new run also writes, byte for byte (`spark_jobs.streaming.batch_plan`).
 
-Spark's Python workers end with their JVM within about a second. Here they are found by the mark in their environment, waited for, and ended.
+Spark's Python workers end with their JVM within about a second. They are found by a variable in their environment, waited for, and killed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _GRACE_S = 3.0
 
 
 def marked_processes(variable: str, lake_id: str, run: str) -> list[ProcessIdentity]:
-    """This user's processes whose environment says `variable=<lake_id>/<another run>`."""
+    """Processes of this user whose environment has `variable=<lake_id>/<another run>`."""
     of_lake = os.fsencode(f"{variable}={lake_id}/")
     own = of_lake + os.fsencode(run)
     return [
@@ -31,7 +31,7 @@ def marked_processes(variable: str, lake_id: str, run: str) -> list[ProcessIdent
 
 
 def end_earlier_writers(variable: str, lake_id: str, run: str, grace_s: float = _GRACE_S) -> int:
-    """Wait for them, then kill those that are left. Returns how many there were."""
+    """Wait for workers of earlier runs, then kill the rest. Returns their number."""
     earlier = marked_processes(variable, lake_id, run)
     left = wait_ended(earlier, grace_s)
     for process in left:

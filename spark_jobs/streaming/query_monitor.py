@@ -1,7 +1,7 @@
-"""Watches the running query from beside it: is it alive, has it executors, how far behind Kafka is it.
+"""Monitors the running query: activity, executors and lag.
 
-Spark says of a query that has lost its application master that it is active and without error, so activity is judged by completed batches, idle
-triggers and the number of executors.
+Spark reports a query that has lost its application master as active and without error. So activity is derived from completed batches, idle triggers
+and the number of executors.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _ERROR_LINE = re.compile(r"[\w.$]*(Error|Exception|Unavailable)\b: \S")
 
 
 class _Alive(StreamingQueryListener):  # type: ignore[misc]  # Spark's Python has no types here
-    """Notes each completed batch and each idle trigger (Spark reports one a second at most)."""
+    """Time of the last completed batch or idle trigger (Spark reports at most one a second)."""
 
     def __init__(self) -> None:
         self.last_s = time.monotonic()
         self.idle = False
 
     def onQueryStarted(self, event: Any) -> None:
-        """Nothing to note."""
+        """Ignored."""
 
     def onQueryProgress(self, event: Any) -> None:
         """A batch has completed."""
@@ -57,11 +57,11 @@ class _Alive(StreamingQueryListener):  # type: ignore[misc]  # Spark's Python ha
         self.last_s = time.monotonic()
 
     def onQueryTerminated(self, event: Any) -> None:
-        """The watcher sees it by itself."""
+        """Ignored: `Watcher` polls the query itself."""
 
 
 class Watcher:
-    """A thread of its own, since Spark's driver may take long to answer or never does; `probe` reads what it saw last."""
+    """Polls in its own thread, since Spark's driver may answer late or never. `probe` returns the last state."""
 
     def __init__(self, session: Any, writer: BatchWriter, kafka: KafkaTopics, lease: Lease, tally: ReasonTally) -> None:
         self._session = session
@@ -81,24 +81,24 @@ class Watcher:
         self._lag = 0
 
     def watch(self, query: Any) -> None:
-        """Begin."""
+        """Start monitoring `query`."""
         self._query = query
         self._session.streams.addListener(self._alive)
         self._thread.start()
         self._tally.start()
 
     def close(self) -> None:
-        """End; the last look stays readable."""
+        """Stop; the last state stays readable."""
         self._closed.set()
         self._tally.close()
 
     @property
     def ended(self) -> bool:
-        """Whether Spark said, when it was last asked, that the query is over."""
+        """Whether the query had ended at the last poll."""
         return not self._active
 
     def probe(self, trigger_s: float, url: str) -> Probe:
-        """The state of the job in the controller's words."""
+        """State and metrics of the job for the controller."""
         now = time.monotonic()
         stats = self._writer.stats
         failure = self._writer.failure
@@ -127,7 +127,7 @@ class Watcher:
         }
         if stats.commit_s is not None:
             metrics["last_commit_age_s"] = round(now - stats.commit_s, 1)
-        # A run that finds all that Kafka holds committed by an earlier one has nothing to prove.
+        # A run counts as delivering if an earlier run has already committed everything in Kafka.
         settled = self._alive.idle and not self._lag and any(self._writer.position.values())
         delivered = stats.batches > 0 or settled
         if healthy and not delivered and trouble is None:
@@ -147,7 +147,7 @@ class Watcher:
         while not self._closed.wait(_EVERY_S):
             try:
                 self._look()
-            except (Py4JError, OSError) as error:  # the driver JVM is gone or stuck: the age of the last look tells
+            except (Py4JError, OSError) as error:  # the driver JVM has ended or hangs; `watch_age_s` shows it
                 log.warning("a look at Spark failed", error=clip(f"{type(error).__name__}: {error}".splitlines()[0], 200))
             try:
                 self._measure_lag()
@@ -173,7 +173,7 @@ class Watcher:
 
 
 def _cause(text: str) -> str:
-    """The line of a Spark or Python stack trace that says what happened."""
+    """The error line of a Spark or Python stack trace."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if _ERROR_LINE.match(line) and "Py4J" not in line]
-    return clip((told or lines or ["unknown"])[0], 400)
+    errors = [line for line in lines if _ERROR_LINE.match(line) and "Py4J" not in line]
+    return clip((errors or lines or ["unknown"])[0], 400)

@@ -1,6 +1,6 @@
-"""The seam to RayDP: one small Spark on Ray, started, measured and stopped.
+"""Spark session on Ray (RayDP): configuration, start, executor count, stop.
 
-Every option here was paid for; docs/lake.md says what happens without it.
+docs/lake.md lists what happens without each option.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from spark_jobs.streaming.gateways import AUTHENTICATION, install_guards, ray_ja
 __all__ = ["RUN_VARIABLE", "executor_count", "spark_configs", "start_session", "stop_session", "task_slots"]
 
 RUN_VARIABLE = "CRYPTOVIZ_LAKE_RUN"
-"""Marks the executors' Python workers with the run that they belong to, so that a successor can tell that they are gone."""
+"""Environment variable with the run of an executor's Python workers, so that a later run can find orphans."""
 
-_INIT_TIMEOUT_S = 120.0  # a start takes 6-14 s, and 50 s on a machine busy with ten times its cores; a cluster too small would hang for ever
-_RESOURCES_TIMEOUT_S = 20.0  # Ray needs a moment to see that a killed predecessor's executors are gone
+_INIT_TIMEOUT_S = 120.0  # a start takes 6-14 s, and 50 s at a load of ten times the cores; on a cluster that is too small it would hang forever
+_RESOURCES_TIMEOUT_S = 20.0  # Ray notices the end of a killed predecessor's executors with a delay
 _POLL_S = 0.25
 _MAX_SLOTS = 8
 
-# Java 17 closes the packages that Spark and Ray's Java worker reflect into.
+# Spark and Ray's Java worker reflect into packages that Java 17 closes.
 _OPENS = " ".join(
     f"--add-opens=java.base/{package}=ALL-UNNAMED"
     for package in (
@@ -41,22 +41,22 @@ _OPENS = " ".join(
         "java.util.concurrent.atomic", "sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar",
     )
 )  # fmt: skip
-# Four JVMs share a laptop with everything else: one collector thread, one compiler tier, small code and class space.
+# Four JVMs run on one laptop: one collector thread, one compiler tier, small code and class space.
 _SMALL = (
     "-XX:+UseSerialGC -XX:ReservedCodeCacheSize=64m -XX:MaxMetaspaceSize=192m -Xss512k -XX:-UsePerfData "
-    # Ray's Java library may crash at the exit of a worker; its report belongs not in the folder where a person typed the command. Java ignores
-    # TMPDIR, which is a folder of ours: native libraries that are unpacked to be loaded lie there, not where every user writes.
+    # Ray's Java library may crash at the exit of a worker; the crash report must not land in the user's working directory. Java ignores TMPDIR, our
+    # private folder: native libraries are unpacked there, not in a folder that every user can write to.
     f"-XX:ErrorFile={tempfile.gettempdir()}/hs_err_pid%p.log -Djava.io.tmpdir={tempfile.gettempdir()}"
 )
 _QUICK = "-XX:TieredStopAtLevel=1"
-# The executor's loops are worth compiling well, but only in a backlog: at the default thresholds, a tenth of these, compiling takes half of the
-# processor time of a start (7.3 s against 3.8 s).
+# The executor's loops are worth optimizing only in a backlog: at the default thresholds, a tenth of these, compilation takes half of the CPU time of
+# a start (7.3 s instead of 3.8 s).
 _PATIENT = (
     "-XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 -XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
 )
-# A heap grows to its limit before it is collected; a small young generation and a tight old one keep it near what is in use.
+# By default a heap grows to its limit before it is collected; a small young generation and a tight old one keep it near the memory in use.
 _TIGHT = "-XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=25"
-# The JVM would begin with a 64th of the machine's memory.
+# The JVM's default initial heap is a 64th of the machine's memory.
 _DRIVER_YOUNG, _EXECUTOR_YOUNG = "-Xms96m -Xmn24m", "-Xmn64m"
 _APP_MASTER_HEAP = "-Xms32m -Xmx160m"
 
@@ -64,7 +64,7 @@ log = get_logger("lake")
 
 
 def spark_configs(settings: Settings, jars: str, run: str) -> dict[str, str]:
-    """All options. They show in the process list: nothing secret belongs here."""
+    """Spark's options. They show in the process list, so they contain no secret."""
     lake = settings.lake
     java = f"{_OPENS} {_SMALL} {_TIGHT}"
     quick = f"{java} {_QUICK}"
@@ -82,7 +82,8 @@ def spark_configs(settings: Settings, jars: str, run: str) -> dict[str, str]:
         f"spark.executorEnv.{RUN_VARIABLE}": run,
         "spark.ui.enabled": "true",
         "spark.ui.port": str(lake.ui_port),
-        # Whoever reaches the page may read it, a page of another site may send it a GET: neither stops a job nor makes the JVMs work.
+        # The UI is readable without login, and pages of other sites can send it a GET: these options keep both from stopping jobs or loading the
+        # JVMs.
         "spark.ui.killEnabled": "false",
         "spark.ui.threadDumpsEnabled": "false",
         "spark.ui.heapHistogramEnabled": "false",
@@ -107,8 +108,8 @@ def spark_configs(settings: Settings, jars: str, run: str) -> dict[str, str]:
 
 
 def task_slots(settings: Settings) -> int:
-    """Tasks that the executor runs at once: one for each topic-partition, since most of a small batch's task is waiting, and a task that finds no
-    slot doubles the time of the batch. At most 8, so that the Python workers of a wide topic do not take the memory.
+    """Tasks that the executor runs in parallel: one for each topic-partition, since a small batch's task mostly waits, and a task without a slot
+    doubles the time of the batch. At most 8, to bound the memory of the Python workers.
     """
     return max(settings.lake.executor_cores, min(_MAX_SLOTS, settings.kafka.stream_partitions + settings.kafka.raw_partitions))
 
@@ -117,12 +118,12 @@ def start_session(settings: Settings, jars: str, run: str) -> Any:
     """Start Spark on Ray and return its session. Blocks for 6-14 s; call it in a thread.
 
     Raises:
-        PreflightError: the cluster has not the CPUs that the executor asks for, or no secret for Spark's processes.
+        PreflightError: the cluster has too few free CPUs for the executor, or Ray has no secret for Spark's processes.
         EngineUnavailable: RayDP did not start in time.
     """
     spark_secret()
     _await_cpus(settings.lake.executor_cores)
-    # Spark takes these two from the environment only: where its UI binds, and the interpreter of the executors' workers.
+    # Spark reads these two from the environment only: the address of its UI and the interpreter of the executors' workers.
     os.environ.update(SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable)
     configs = spark_configs(settings, jars, run)
     configs["spark.driver.extraJavaOptions"] += f" {shlex.join(ray_java_options())}"
@@ -133,7 +134,7 @@ def start_session(settings: Settings, jars: str, run: str) -> Any:
             return _bounded(lambda: _init(settings, configs), deadline - time.monotonic())
         except FutureTimeout:
             raise EngineUnavailable(f"Spark on Ray did not start within {_INIT_TIMEOUT_S:.0f} s", engine="spark") from None
-        except Exception as error:  # RayDP raises anything while a predecessor's names are still taken
+        except Exception as error:  # RayDP raises arbitrary errors while a predecessor's actor names are still taken
             if time.monotonic() > deadline - 10:
                 raise EngineUnavailable(f"Spark on Ray did not start: {_told(error)}", engine="spark") from error
             log.warning("Spark did not start, trying again", error=_told(error))
@@ -142,7 +143,7 @@ def start_session(settings: Settings, jars: str, run: str) -> Any:
 
 def _init(settings: Settings, configs: dict[str, str]) -> Any:
     session = raydp.init_spark(
-        # `<app name>_SPARK_MASTER` stays taken for a while after a stop.
+        # Unique, because the actor name `<app name>_SPARK_MASTER` stays taken for a while after a stop.
         app_name=f"cryptoviz-lake-{uuid.uuid4().hex[:8]}",
         num_executors=1,
         executor_cores=task_slots(settings),
@@ -159,7 +160,7 @@ def _await_cpus(cores: int) -> None:
     while (free := ray.available_resources().get("CPU", 0.0)) < cores:
         if time.monotonic() > deadline:
             raise PreflightError(
-                f"the lake's executor asks for {cores} CPUs (CRYPTOVIZ_LAKE__EXECUTOR_CORES) and the Ray cluster has {free:g} free: "
+                f"the lake's executor requires {cores} CPUs (CRYPTOVIZ_LAKE__EXECUTOR_CORES), but the Ray cluster has {free:g} free: "
                 "free some, raise CRYPTOVIZ_RAY__NUM_CPUS or lower the setting",
                 problems=["cpu"],
             )
@@ -167,19 +168,19 @@ def _await_cpus(cores: int) -> None:
 
 
 def executor_count(session: Any) -> int:
-    """Executors that Spark's block manager knows, the driver not counted."""
+    """Executors known to Spark's block manager, without the driver."""
     return int(session.sparkContext._jsc.sc().getExecutorMemoryStatus().size()) - 1
 
 
 def stop_session(grace_s: float) -> None:
-    """Stop Spark and its Ray actors; the driver JVM stays until this process ends. Gives up after `grace_s`."""
+    """Stop Spark and its Ray actors; the driver JVM runs until this process ends. Gives up after `grace_s`."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="raydp")
     stopped = pool.submit(raydp.stop_spark)
     pool.shutdown(wait=False)
     done, _ = wait([stopped], timeout=grace_s)
     if not done:
         log.warning("Spark did not stop in time", grace_s=grace_s)
-    elif (error := stopped.exception()) is not None:  # a half-dead Spark raises anything; the process ends next
+    elif (error := stopped.exception()) is not None:  # a broken Spark raises arbitrary errors; the process ends next
         log.warning("Spark did not stop cleanly", error=_told(error))
 
 
@@ -192,6 +193,6 @@ def _bounded(work: Any, timeout_s: float) -> Any:
 
 
 def _told(error: BaseException) -> str:
-    """What happened: the last line of a remote traceback, the first of anything else."""
+    """The error in one line: the last line of a remote traceback, the first of any other text."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [""]
     return f"{type(error).__name__}: {lines[-1 if 'Traceback' in str(error) or 'ray::' in lines[0] else 0].strip()[:300]}"

@@ -1,4 +1,4 @@
-"""Where the job starts to read: the tables' progress against what Kafka still holds."""
+"""Start offsets of the job: the tables' progress compared with the offsets that Kafka still has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["StartPoint", "check_start", "redo_ends"]
 
 @dataclass(frozen=True, slots=True)
 class StartPoint:
-    """A topic-partition at the start of the job: what Kafka still has, `[earliest, end)`, and the table's progress, None when it has none."""
+    """A topic-partition at the start of the job: Kafka's offsets `[earliest, end)` and the table's progress, None without any."""
 
     topic: str
     topic_id: str
@@ -28,25 +28,25 @@ def check_start(points: list[StartPoint], *, accept_lost: bool = False) -> dict[
 
     Args:
         points: every partition of every topic.
-        accept_lost: go on at the earliest offset where Kafka has dropped records that the lake never took.
+        accept_lost: start at the earliest offset where Kafka has dropped records that the lake never read.
 
     Raises:
-        LakeError: Kafka no longer has offsets that the lake needs, or holds fewer than the lake has taken; it names the range.
+        LakeError: Kafka no longer has offsets that the lake needs, or ends below the lake's progress; the message names the range.
     """
     start: dict[str, dict[int, int]] = {}
     for point in points:
         progress = point.earliest if point.progress is None else point.progress
         if progress > point.end:
             raise LakeError(
-                f"{point.topic}[{point.partition}]: the lake has taken offsets up to {progress}, but the topic (id {point.topic_id}) ends at "
+                f"{point.topic}[{point.partition}]: the lake has read offsets up to {progress}, but the topic (id {point.topic_id}) ends at "
                 f"{point.end}: Kafka has lost [{point.end}, {progress}). Nothing was overwritten. Re-create the topic, so that it gets a new id.",
                 topic=point.topic,
                 partition=point.partition,
             )
         if progress < point.earliest and not accept_lost:
             raise LakeError(
-                f"{point.topic}[{point.partition}]: offsets [{progress}, {point.earliest}) are no longer in Kafka and were never taken into the "
-                "lake. Nothing was overwritten. To go on without them set CRYPTOVIZ_LAKE__ACCEPT_LOST_OFFSETS=true.",
+                f"{point.topic}[{point.partition}]: Kafka no longer has the offsets [{progress}, {point.earliest}), and the lake never read them. "
+                "Nothing was overwritten. To continue without them set CRYPTOVIZ_LAKE__ACCEPT_LOST_OFFSETS=true.",
                 topic=point.topic,
                 partition=point.partition,
             )
@@ -55,8 +55,8 @@ def check_start(points: list[StartPoint], *, accept_lost: bool = False) -> dict[
 
 
 def redo_ends(points: list[StartPoint], start: Mapping[str, Mapping[int, int]], planned: Ranges) -> dict[tuple[str, int], int]:
-    """The ends, by topic and partition, of what an earlier run had planned and no commit has: its files may be there, so the first batch of this run
-    makes the same. That takes the same bounds: what begins elsewhere, ends past what Kafka has, or is of a topic that is no more, is left out.
+    """End offsets, by topic and partition, of a batch that an earlier run planned but did not commit. Its files may exist, so the first batch of this
+    run repeats it with the same bounds. Omits ranges that begin elsewhere, end past Kafka's end, or belong to a deleted topic.
     """
     found = {}
     for point in points:

@@ -1,4 +1,4 @@
-"""The sweep of a lake job's start: what an earlier run left in the tables' folders, which a plain reader would see beside the rows of this one."""
+"""Start sweep of the lake job: removes uncommitted files of earlier runs, whose rows a plain reader of the folder would see twice."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ log = get_logger("lake")
 
 @dataclass(frozen=True)
 class StartSweep:
-    """Deletes what can never be committed any more, and makes it so for the rest.
+    """Deletes files that can never be committed any more, and first makes that true for the others.
 
-    A part above a table's progress might be committed by whoever makes it again, so a deletion that is late would take a committed file. Those that
-    the batch to be redone makes again stay: they are written over. The name of each other is first put into the plan, as one that no batch may use;
-    whoever commits later has read the plan. A part of a single offset cannot be given another name: it stays until progress has passed it.
+    A part above a table's progress might be written again and committed, so a late deletion would remove a committed file. Parts of the batch to be
+    repeated stay, since they are overwritten. The names of all others are first stored in the batch plan as names to avoid; every later commit comes
+    from a run that has read the batch plan. A part of a single offset cannot get another name: it stays until progress has passed it.
     """
 
     client: Minio
     plan: BatchPlan
     redo: Mapping[tuple[str, int], int]
-    """(topic UUID, partition) to the end of what is redone."""
+    """(topic UUID, partition) to the end offset of the repeated batch."""
     check: Callable[[], None]
-    """Raises when this run has been overtaken."""
+    """Raises when another run has taken over."""
 
     def run(self, logs: Mapping[str, TableLog]) -> int:
-        """How many files went.
+        """Run the sweep. Returns the number of deleted files.
 
         Raises:
             LakeError: another run has taken over; nothing was deleted.

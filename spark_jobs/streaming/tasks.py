@@ -1,4 +1,4 @@
-"""The seam to Spark's tasks: ranges of offsets in, what was written or what prevented it out."""
+"""Spark tasks of a batch: each takes an offset range and returns the files written, or an error."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from spark_jobs.tables.written_file import TablePart
 __all__ = ["Outcome", "SparkTasks", "Tasks", "write_ranges"]
 
 Outcome = TablePart | CryptoVizError
-"""A task's error comes as a value: the driver waits for the engine and tries the batch again; Spark would try four times at once and give up."""
+"""Result of a task. Errors are values: the driver waits for the engine and retries the batch; Spark would retry four times at once and give up."""
 
 
 class Tasks(Protocol):
     """Writes ranges, each in a task of its own."""
 
     def write(self, plan: WritePlan, ranges: Sequence[OffsetRange]) -> Sequence[Outcome]:
-        """All files, and an error for each range that could not be written to its end."""
+        """Write all ranges. Returns the files, and an error for each range that failed."""
         ...
 
 
 class SparkTasks:
-    """On the executor of `session`."""
+    """Runs the tasks on the executor of `session`."""
 
     def __init__(self, session: Any, kafka: KafkaSettings) -> None:
         self._context = session.sparkContext
         self._kafka = kafka
 
     def write(self, plan: WritePlan, ranges: Sequence[OffsetRange]) -> Sequence[Outcome]:
-        """See `Tasks`. Raises Spark's own errors when an executor cannot be had."""
+        """See `Tasks`. Raises Spark's own errors if there is no executor."""
         task = partial(write_ranges, plan, self._kafka)
         found: list[Outcome] = self._context.parallelize(ranges, len(ranges)).mapPartitions(task).collect()
         return found
 
     def warm_up(self, slots: int) -> None:
-        """Start a worker for each slot and connect it to Kafka, so that the first batch need not."""
+        """Start a Python worker for each slot and connect it to Kafka before the first batch."""
         self._context.parallelize(range(slots), slots).foreachPartition(partial(_connect, self._kafka))
 
 
 def write_ranges(plan: WritePlan, kafka: KafkaSettings, ranges: Iterable[OffsetRange], put: Put | None = None) -> Iterator[Outcome]:
-    """A task: read each range from Kafka, write its files, say which. A range that fails yields the error last and does not keep the others back."""
+    """A task: read each range from Kafka and write its files. A range that fails yields its error last; the other ranges continue."""
     put = put or put_with(plan.access)
     for wanted in ranges:
         try:

@@ -1,4 +1,4 @@
-"""The verdict on one record: its cells in table order, or why it is a dead letter."""
+"""Validation of one record: its cells in table order, or the reason why it is a dead letter."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from spark_jobs.tables.record_spec import FieldSpec, JsonType, Reason, RecordSpe
 __all__ = ["EARLIEST_TICK_MS", "FUTURE_MS", "check_record"]
 
 EARLIEST_TICK_MS = 1_230_768_000_000
-"""2009-01-01T00:00Z: there was no crypto market before Bitcoin's first block."""
+"""2009-01-01T00:00Z: no crypto market existed before Bitcoin's first block."""
 FUTURE_MS = 86_400_000
-"""How far a tick may lie past Kafka's own time of its record: one day."""
+"""Maximum distance of a tick past the Kafka timestamp of its record: one day."""
 
-_SHOWN = 60  # characters of a bad value in a reason: enough to recognise it, never a whole body
+_SHOWN = 60  # characters of a bad value in a reason: recognizable, but never a whole body
 
 
 def check_record(value: bytes, stamp_ms: int, spec: RecordSpec) -> list[object]:
@@ -36,7 +36,7 @@ def check_record(value: bytes, stamp_ms: int, spec: RecordSpec) -> list[object]:
         raise _bad(Reason.BAD_PRICE, f"price is {price!r}, must be above 0")
     tick = record["tick_ts"]
     if not EARLIEST_TICK_MS <= tick <= max(stamp_ms, EARLIEST_TICK_MS) + FUTURE_MS:
-        raise _bad(Reason.BAD_TIME, f"tick_ts {tick} lies before 2009 or more than a day after Kafka's time {stamp_ms}")
+        raise _bad(Reason.BAD_TIME, f"tick_ts {tick} is before 2009 or more than a day after the Kafka timestamp {stamp_ms}")
     return cells
 
 
@@ -47,18 +47,18 @@ def _parse(value: bytes, spec: RecordSpec) -> dict[str, Any]:
         raise _bad(Reason.NOT_JSON, str(error)) from None
     if not isinstance(record, dict):
         raise _bad(Reason.NOT_OBJECT, f"the value is a JSON {_json_name(record)}")
-    # orjson keeps the last of two equal keys without a word.
+    # orjson silently keeps the last of two equal keys.
     try:
         twice = json.loads(value, object_pairs_hook=_repeated) & {field.name for field in spec.fields}
     except RecursionError:
         raise _bad(Reason.NOT_JSON, "nested too deeply") from None
     if twice:
-        raise _bad(Reason.DUPLICATE_KEY, f"{', '.join(sorted(twice))} is given twice")
+        raise _bad(Reason.DUPLICATE_KEY, f"{', '.join(sorted(twice))} occurs twice")
     return record
 
 
 def _repeated(pairs: list[tuple[str, Any]]) -> set[str]:
-    """The keys that one object gives more than once; at the end of parsing, the outermost object's."""
+    """Duplicate keys of one object; the last call of a parse is for the outermost object."""
     keys = [key for key, _ in pairs]
     unique = set(keys)
     return set() if len(unique) == len(keys) else {key for key in unique if keys.count(key) > 1}
@@ -67,7 +67,7 @@ def _repeated(pairs: list[tuple[str, Any]]) -> set[str]:
 def _check_version(record: dict[str, Any], known: int) -> None:
     version = record.get("schema_version")
     if type(version) is int and version != known:
-        raise _bad(Reason.UNKNOWN_VERSION, f"schema_version is {version}, this job reads {known}")
+        raise _bad(Reason.UNKNOWN_VERSION, f"schema_version is {version}, this job supports {known}")
 
 
 def _cell(record: dict[str, Any], field: FieldSpec) -> object:

@@ -1,4 +1,4 @@
-"""A first task for the executor while the driver is still building the query: its Python workers then run, and know Kafka, before the first batch."""
+"""Warm-up of the executor: starts its Python workers and connects them to Kafka while the driver still builds the query."""
 
 from __future__ import annotations
 

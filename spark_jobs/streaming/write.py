@@ -1,7 +1,7 @@
-"""What an executor does with its part of a batch: decode, write the Parquet files, say what it wrote. The driver commits.
+"""Executor side of a batch: decode the records, write Parquet files, return their metadata. The driver commits.
 
-Runs in Spark's Python workers, on the records of one topic-partition in offset order. A failed and repeated task writes the same files again, byte
-for byte, under the same names.
+Runs in Spark's Python workers, on the records of one topic-partition in offset order. A repeated task writes the same files again, byte for byte,
+under the same names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from spark_jobs.tables.written_file import TablePart, WrittenPart
 
 __all__ = ["Put", "TopicPlan", "WritePlan", "put_with", "write_parts"]
 
-# One file holds about this many bytes of Kafka values at most, so that a worker's memory stays bounded whatever a trigger takes.
+# Approximate maximum of Kafka value bytes in one file; bounds a worker's memory for any batch size.
 _CHUNK_BYTES = 96 << 20
 _DEAD_STATS = ("kafka_ts", "kafka_offset")
 _MIN_PART_BYTES = 5 << 20
@@ -33,7 +33,7 @@ Put = Callable[[TableAddress, str, pa.Buffer], None]
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
-    """A topic of the batch: its UUID, and what its records are."""
+    """A topic of the batch: its UUID and record spec."""
 
     topic_id: str
     spec: RecordSpec
@@ -41,10 +41,10 @@ class TopicPlan:
 
 @dataclass(frozen=True, slots=True)
 class WritePlan:
-    """All that a task needs, shipped inside the serialized function: the S3 secret shows in no process list and no log.
+    """Inputs of a task, sent inside the serialized function, so that the S3 secret appears in no process list and no log.
 
-    `skip_below[table][(topic id, partition)]` is the first offset that the table still needs: rows below it are there already. `avoid[table]` are
-    names that no file may get (`spark_jobs.streaming.batch_plan`): such a one becomes two.
+    `skip_below[table][(topic id, partition)]`: the table's progress; rows below it are already committed. `avoid[table]`: names that no file may get
+    (`spark_jobs.streaming.batch_plan`); such a file is split in two.
     """
 
     topics: Mapping[str, TopicPlan]
@@ -56,7 +56,7 @@ class WritePlan:
 
 
 def write_parts(batches: Iterable[pa.RecordBatch], topic: str, partition: int, plan: WritePlan, put: Put) -> Iterator[TablePart]:
-    """Write the records of one topic-partition, as `kafka_range_reader.read_range` gives them; one file a table and day, more when there are many.
+    """Write the records of one topic-partition from `kafka_range_reader.read_range`: one file for each table and day, more for many records.
 
     Raises:
         EngineUnavailable: the store refuses a file.
@@ -74,7 +74,7 @@ def write_parts(batches: Iterable[pa.RecordBatch], topic: str, partition: int, p
 
 
 class _Chunk:
-    """The decoded records of one topic-partition that go into one file a table and day."""
+    """Decoded records of one topic-partition, to be written as one file for each table and day."""
 
     def __init__(self, topic: str, partition: int, plan: WritePlan) -> None:
         self.value_bytes = 0
@@ -123,7 +123,7 @@ class _Chunk:
                 yield TablePart(table, WrittenPart(named.path, data.size, of_part.num_rows, statistics(of_part, stats_columns)))
 
     def _named(self, table: str, part: Part, rows: pa.Table) -> Iterator[tuple[Part, pa.Table]]:
-        """The rows under their name, or the last offset's in a file of its own where the name may not be used again."""
+        """The rows with their file name. If that name must be avoided, the rows of the last offset get a separate file."""
         if part.path not in self._plan.avoid.get(table, ()) or part.start == part.end:
             yield part, rows
             return
@@ -162,14 +162,14 @@ class _Chunk:
 
 
 def put_with(access: S3Access) -> Put:
-    """Puts files to the store. The function raises EngineUnavailable when the store refuses one."""
+    """Function that uploads a file. It raises EngineUnavailable if the store refuses it."""
 
     def put(address: TableAddress, path: str, data: pa.Buffer) -> None:
-        # One PUT whatever the size: an object is there whole or not at all.
+        # A single PUT for any size: the object exists completely or not at all.
         part_size = max(_MIN_PART_BYTES, data.size)
         try:
             minio_client(access).put_object(address.bucket, address.key(path), io.BytesIO(data), data.size, part_size=part_size)
         except STORE_ERRORS as error:
-            raise store_error(error, f"take {path}") from error
+            raise store_error(error, f"accept {path}") from error
 
     return put

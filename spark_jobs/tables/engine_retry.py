@@ -1,4 +1,4 @@
-"""Waiting for an engine that does not answer, in the midst of a batch: all of a batch's work may be repeated, so the query need not end for it."""
+"""Retries during a batch while an engine is unavailable. All steps of a batch may be repeated, so the query need not end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cryptoviz.log import get_logger
 
 __all__ = ["Patience", "Trouble"]
 
-# An engine that is away for longer than this ends the query, so that a new run looks at everything afresh.
+# A longer outage of an engine ends the query, so that a new run reads all state again.
 _LONGEST_S = 900.0
 _WAIT = wait_exponential_jitter(multiplier=0.2, max=3.0, jitter=0.2)
 T = TypeVar("T")
@@ -33,14 +33,14 @@ log = get_logger("lake")
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is waited for, since `since_s` (monotonic)."""
+    """An engine that is slow or does not answer, since `since_s` (monotonic)."""
 
     since_s: float
     message: str
 
 
 class Patience:
-    """Tries work again until it is done, `stopping` is set, or time is up. `trouble` may be read from other threads; it stays until `over`."""
+    """Retries until success, `stopping` is set, or `longest_s` is over. `trouble` may be read from other threads; it stays until `over`."""
 
     def __init__(self, stopping: threading.Event, longest_s: float = _LONGEST_S) -> None:
         self.trouble: Trouble | None = None
@@ -54,11 +54,11 @@ class Patience:
         )
 
     def run(self, work: Callable[[], T]) -> T:
-        """The result of `work`. Raises the last EngineUnavailable when time is up, and any other error at once."""
+        """Return the result of `work`. Raises the last EngineUnavailable after the timeout, and any other error at once."""
         return self._retrying.copy()(work)
 
     def over(self) -> None:
-        """The batch has ended, one way or the other."""
+        """Reset at the end of a batch, successful or not."""
         if self.trouble is not None:
             log.info("the batch waits no longer", waited_s=round(time.monotonic() - self.trouble.since_s, 1))
         self.trouble = None

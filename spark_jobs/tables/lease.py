@@ -1,10 +1,10 @@
-"""One lake job and one maintenance a lake, by a lease: an object in the store that its holder renews.
+"""Lease: allows one lake job and one maintenance round for each lake. An object in the store that its holder renews.
 
-The lease keeps two jobs from fighting and tells who is at work; it does not make the lake safe. That the app transactions of the Delta logs do
-(`spark_jobs.tables.table_log`), whatever a lease says.
+The lease keeps two jobs from competing and names the running job. Correctness does not depend on it, but on the app transactions of the Delta logs
+(`spark_jobs.tables.table_log`).
 
-Whether it has run out is judged by the age of the object by the store's clock, and by whether it stays as it is while we watch: a clock that is set
-makes no living holder look dead. A holder looks at its lease before it goes on when it could not renew it in time, as after a pause.
+Expiry is the age of the object by the store's clock. If that age is implausible (the clock was set), the object must also stay unchanged while
+watched, so that a running holder never looks dead. A holder that could not renew in time, as after a pause, checks its lease before it continues.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ log = get_logger("lake")
 
 _TRIES = 5
 _SLOW_S = 2.0  # a renewal takes 5 ms
-_CLOCK_STEP_S = 1.0  # the store tells whole seconds
-_RENEWALS = 3  # in the time that a lease lasts
+_CLOCK_STEP_S = 1.0  # the store's time has whole seconds
+_RENEWALS = 3  # for each lease duration
 _WATCH_S = 0.5
-_LONG_AGO = 20  # times as long as a lease lasts: rather a clock that was set than a holder that has just ended
+_LONG_AGO = 20  # lease durations; beyond that a changed clock is likelier than a holder that has just ended
 
 
 class LeaseHeld(TransientError):
-    """Another job of this lake holds the lease; `holder`. It may be taken when the holder ends or its lease runs out."""
+    """Another job of this lake holds the lease; `holder`. Retry after that job has ended or its lease has expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lease. `since` and `until` are UTC, ISO 8601, by the holder's clock: for people.
+    """Holder of a lease. `since` and `until`: UTC, ISO 8601, by the holder's clock, for display only.
 
-    `boot`, `namespaces`, `pid` and `start_ticks` are its process (`ProcessIdentity`). Objects of earlier versions have no `start_ticks`: a start time
-    by the wall clock identifies no process.
+    `boot`, `namespaces`, `pid` and `start_ticks` identify its process (`ProcessIdentity`). Objects of earlier versions have no `start_ticks`: a start
+    time by the wall clock identifies no process.
     """
 
     kind: str
@@ -67,33 +67,33 @@ class Holder:
 
     @property
     def process(self) -> ProcessIdentity | None:
-        """Its process; None when the object does not identify one."""
+        """The holder's process; None if the object does not identify it."""
         return None if self.start_ticks is None else ProcessIdentity(self.boot, self.namespaces, self.pid, self.start_ticks)
 
     def to_json(self) -> bytes:
-        """The object's content."""
+        """Serialize."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> Holder:
-        """Read what `to_json` wrote, of this version or another: fields that this one does not know are left out.
+        """Parse the output of `to_json`, of any version; unknown fields are ignored.
 
         Raises:
-            LakeError: it says something else.
+            LakeError: the content is invalid.
         """
         try:
             known = {field.name for field in fields(cls)}
             return cls(**{name: value for name, value in dict(json.loads(content)).items() if name in known})
         except (ValueError, TypeError) as error:
-            raise LakeError(f"the lake's lease cannot be read ({error}): {content[:200]!r}; remove the object if no job is at work") from None
+            raise LakeError(f"invalid lease of the lake ({error}): {content[:200]!r}; delete the object if no job runs") from None
 
     def __str__(self) -> str:
-        """For a person."""
+        """For messages."""
         return f"run {self.run} of the pipeline in {self.home} on {self.host}, process {self.pid}, since {self.since}, until {self.until}"
 
 
 def process_is_dead(holder: Holder) -> bool:
-    """Whether the holder's process ran on this machine and has ended. False when that cannot be known."""
+    """Whether the holder's process ran on this machine and has ended. False if unknown."""
     if holder.host != socket.gethostname():
         return False
     if holder.process is not None:
@@ -112,7 +112,7 @@ def _exists(pid: int) -> bool:
 
 
 class Lease:
-    """Acquire, then renewed by a thread until `release`. `trouble` and `lost` may be read from other threads."""
+    """Renewed by a thread from `acquire` to `release`. `trouble` and `lost` may be read from other threads."""
 
     def __init__(
         self,
@@ -123,14 +123,14 @@ class Lease:
         monotonic: Callable[[], float] = time.monotonic,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        """Nothing is asked before `acquire`."""
+        """No request before `acquire`."""
         self._monotonic = monotonic
         self._renewed_s = 0.0
         self._renewing = threading.Lock()
         self.trouble: Trouble | None = None
-        """The store's, as the last renewal saw it: it does not answer, or is slow."""
+        """The store did not answer the last renewal, or was slow; None otherwise."""
         self.lost = ""
-        """Who took the lease from us; empty while it is ours."""
+        """Error message with the job that took the lease; empty while this run holds it."""
         self._cell = cell
         self._me = me
         self._is_dead = is_dead
@@ -141,10 +141,10 @@ class Lease:
         self._thread: threading.Thread | None = None
 
     def acquire(self) -> None:
-        """Take the lease, or say who has it.
+        """Acquire the lease and start the renewals.
 
         Raises:
-            LeaseHeld: another job is at work.
+            LeaseHeld: another job holds it.
             EngineUnavailable: the store does not answer.
         """
         self._me = replace(self._me, since=_text(self._now()))
@@ -159,11 +159,11 @@ class Lease:
             self._thread = threading.Thread(target=self._renew_on, name=f"lease-{self._me.kind}", daemon=True)
             self._thread.start()
             return
-        raise LeaseHeld(f"the lease of the lake's {self._me.kind} was taken by others {_TRIES} times while we asked for it")
+        raise LeaseHeld(f"the lease for {self._me.kind} changed {_TRIES} times during the attempt to acquire it")
 
     def check(self) -> None:
-        """Raises LakeError when another has taken the lease. Asks the store when the last renewal is longer ago than a lease lasts; where that does
-        not answer, the holder may go on, since nothing rests on the lease alone.
+        """Raise LakeError if another job has taken the lease. Renews first if the last renewal is older than the lease duration; if the store does
+        not answer, the holder may continue, since correctness does not depend on the lease.
         """
         if not self.lost and self._thread is not None and self._monotonic() - self._renewed_s > self._me.lasts_s:
             self.renew()
@@ -171,7 +171,7 @@ class Lease:
             raise LakeError(self.lost)
 
     def release(self) -> None:
-        """Give it back, so that the next need not wait; a store that does not answer lets it run out."""
+        """Release the lease, so that the next holder need not wait. If the store does not answer, the lease expires."""
         self._done.set()
         if self._thread is None:
             return
@@ -191,7 +191,7 @@ class Lease:
         self.release()
 
     def renew(self) -> None:
-        """Once; notes in `trouble` and `lost` how it went."""
+        """Renew once; sets `trouble` and `lost`."""
         with self._renewing:
             self._renew()
 
@@ -219,10 +219,10 @@ class Lease:
         self._renewed_s = begun_s
 
     def _look_who(self) -> None:
-        """After a refused renewal: our own earlier one may have been made without an answer."""
+        """Read the holder after a refused renewal, because an earlier renewal of this run may have succeeded without a response."""
         try:
             seen = self._cell.read()
-            if seen is None:  # somebody removed the object
+            if seen is None:  # the object was deleted
                 self._write(None)
                 return
             holder = Holder.from_json(seen.content)
@@ -238,7 +238,7 @@ class Lease:
         log.warning("lease lost", kind=self._me.kind, to=str(holder))
 
     def _is_free(self, seen: Seen) -> bool:
-        """Given back, or of an ended run of ours on this machine: to be had at once."""
+        """Whether the lease was released, or belongs to an ended run of this pipeline on this machine."""
         holder = Holder.from_json(seen.content)
         if holder.released:
             return True
@@ -249,10 +249,11 @@ class Lease:
         return False
 
     def _watch(self, seen: Seen) -> None:
-        """Returns when the lease has run out; by an age beyond belief only if its holder gives no sign of life while we look. Raises LeaseHeld.
+        """Return if the lease has expired, else raise LeaseHeld. If its age is implausible, wait for a renewal first.
 
-        The age is by the store's clock, which may have been set: ahead, so that a living holder's lease looks old, or back, so that a dead one's
-        looks as if it was written in time to come. By our own monotonic clock a living holder renews within a third of its time.
+        The age is by the store's clock, which may have been set: forward, so that the lease of a running holder looks old, or back, so that the lease
+        of an ended holder looks as if written in the future. By the local monotonic clock a running holder renews within a third of the lease
+        duration.
         """
         holder = Holder.from_json(seen.content)
         if 0 <= seen.age_s <= holder.lasts_s + _CLOCK_STEP_S:
@@ -264,17 +265,15 @@ class Lease:
             self._wait(_WATCH_S)
             now = self._cell.read()
             if now is None or now.etag != seen.etag:
-                log.warning(
-                    "the store's clock has been set: the holder of the lease lives", kind=holder.kind, run=holder.run, age_s=round(seen.age_s)
-                )
+                log.warning("the store's clock has been set: the lease holder is running", kind=holder.kind, run=holder.run, age_s=round(seen.age_s))
                 self._refuse(holder, now or seen)
 
     def _refuse(self, holder: Holder, seen: Seen) -> None:
         age_s = max(0.0, seen.age_s)
         raise LeaseHeld(
-            f"another {holder.kind} job is at work on this lake: {holder}. It renewed its lease {age_s:.0f} s ago; unless it does again, the "
-            f"lease is free in {max(0.0, holder.lasts_s + _CLOCK_STEP_S - age_s):.0f} s. Two jobs would fight over every commit: stop that one, or "
-            "give this pipeline a lake of its own (CRYPTOVIZ_S3__PRICES_BUCKET and CRYPTOVIZ_S3__LAKE_BUCKET)",
+            f"another {holder.kind} job holds the lease of this lake: {holder}. It renewed the lease {age_s:.0f} s ago; without another renewal the "
+            f"lease expires in {max(0.0, holder.lasts_s + _CLOCK_STEP_S - age_s):.0f} s. Only one job may write to a lake: stop the other job, or "
+            "give this pipeline a separate lake (CRYPTOVIZ_S3__PRICES_BUCKET and CRYPTOVIZ_S3__LAKE_BUCKET)",
             holder=str(holder),
         )
 
@@ -286,7 +285,7 @@ class Lease:
 
 
 def lease_of(settings: Settings, kind: str, pipeline: str, run: str) -> Lease:
-    """The lease of this process for one `kind` of work ("lake", "maintenance") on the lake of these settings."""
+    """Lease of this process for a `kind` of work ("lake", "maintenance") on the lake of these settings."""
     process = ProcessIdentity.own()
     me = Holder(
         kind, pipeline, run, socket.gethostname(), process.boot, process.pid, str(settings.home), "", "", settings.lake.lease_s,

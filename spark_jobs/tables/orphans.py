@@ -1,11 +1,11 @@
-"""Data files that no commit knows: left by a batch that was cut off or overtaken, or replaced and not yet deleted. A plain reader of the folder would
-see their rows twice, so they go.
+"""Orphans: data files that no commit references, left by an interrupted or superseded batch, or replaced and not yet deleted. A plain reader of the
+folder would see their rows twice, so they are deleted.
 
-Who deletes may have been paused for any time since it looked, and others may have gone on. So only what can never be committed is deleted, by
-whomever and whenever: a part that ends below the progress of some version of the table's log which does not name it. Progress only grows, each commit
-adds files above it, and none brings back what was removed. It needs neither a clock nor a look just before the deletion.
+The deleting process may have been paused for any time after it listed the folder, while others committed. So only files that can never be committed
+are deleted: a part that ends below the progress of some version of the table's log which does not contain it. Progress only grows, each commit adds
+files above it, and no commit restores a removed file. The rule needs neither a clock nor a check just before the deletion.
 
-Only names of our own pattern inside the `year=` folders are looked at; the bucket may hold a user's files.
+Only file names of our pattern inside the `year=` folders are considered; the bucket may contain a user's files.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ __all__ = ["Known", "list_data_files", "remove_objects", "remove_orphans"]
 
 @dataclass(frozen=True)
 class Known:
-    """A version of a table's log: its files, and the next offset by topic (8 hex) and partition, of that version or an earlier one."""
+    """A version of a table's log: its files, and the next offset by topic (8 hex) and partition, from that version or an earlier one."""
 
     paths: frozenset[str]
     ends: Mapping[tuple[str, int], int]
 
     @classmethod
     def of(cls, paths: Iterable[str], progress: Offsets) -> Known:
-        """`progress` must not be newer than `paths`: a file committed in between would count as a leftover."""
+        """`progress` must not be newer than `paths`: a file committed in between would count as an orphan."""
         return cls(frozenset(paths), {(short_topic_id(topic_id), partition): offset for (topic_id, partition), offset in progress.items()})
 
     @classmethod
     def read(cls, table: DeltaTable) -> Known:
-        """The newest version."""
+        """Read the newest version."""
         progress = read_progress(table)
         table.update_incremental()
         return cls.of(paths_of(table), progress.offsets if progress else {})
 
     def over(self, part: Part) -> bool:
-        """Whether it can never be committed any more."""
+        """Whether the part is uncommitted and can never be committed any more."""
         return part.path not in self.paths and part.end < self.ends.get((part.topic, part.partition), 0)
 
 
 def list_data_files(client: Minio, address: TableAddress) -> dict[str, DataFileName]:
-    """Every data file of ours under the table's `year=` folders, by its path relative to the table."""
+    """Data files under the table's `year=` folders, by path relative to the table."""
     found = {}
     for item in client.list_objects(address.bucket, prefix=f"{address.prefix}year=", recursive=True):
         path = item.object_name.removeprefix(address.prefix)
@@ -62,7 +62,7 @@ def list_data_files(client: Minio, address: TableAddress) -> dict[str, DataFileN
 
 
 def remove_orphans(client: Minio, address: TableAddress, known: Known) -> list[str]:
-    """Delete the parts that are over; returns their paths. Safe at any time, for anyone, however old `known` is.
+    """Delete orphaned parts and return their paths. Safe at any time in any process, however old `known` is.
 
     Raises:
         EngineUnavailable: the store refused a deletion.
@@ -73,11 +73,11 @@ def remove_orphans(client: Minio, address: TableAddress, known: Known) -> list[s
 
 
 def remove_objects(client: Minio, address: TableAddress, paths: list[str]) -> None:
-    """Delete objects of a table, a thousand a request; those that are gone already are no fault.
+    """Delete objects of a table, a thousand in each request; missing objects are ignored.
 
     Raises:
         EngineUnavailable: the store refused a deletion.
     """
     refused = list(client.remove_objects(address.bucket, [DeleteObject(address.key(path)) for path in paths])) if paths else []
     if refused:
-        raise EngineUnavailable(f"the object store kept {len(refused)} files of {address.uri}: {refused[0].message}", engine="object-store")
+        raise EngineUnavailable(f"the object store did not delete {len(refused)} files of {address.uri}: {refused[0].message}", engine="object-store")

@@ -1,4 +1,4 @@
-"""Rows to the bytes of one data file, with the statistics that the Delta log carries. A pure function: the same rows, the same bytes."""
+"""Parquet encoding of a data file and its Delta statistics. Deterministic: the same rows give the same bytes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["encode", "repeats", "split_days", "stat_value", "statistics"]
 
 _ROW_GROUP_ROWS = 122_880  # a multiple of DuckDB's vector size, and its own default
 _DICTIONARY_ROWS = 256  # below it the dictionary pages cost more bytes than they save
-_UNIQUE_TEXTS = frozenset({"event_id", "body", "key", "value"})  # a dictionary of them is built, grows too large and is thrown away
+_UNIQUE_TEXTS = frozenset({"event_id", "body", "key", "value"})  # their dictionaries grow too large and are discarded
 _MAX_STAT_CHARS = 64  # longer minima and maxima are left out rather than cut
 _DAY_MS = 86_400_000
 
 
 def encode(rows: pa.Table, stats_columns: tuple[str, ...]) -> pa.Buffer:
-    """Snappy Parquet. Column statistics only where readers prune, and no copy of the Arrow schema: half the size for a batch of a few rows.
+    """Snappy Parquet. Column statistics only where readers prune, and no copy of the Arrow schema: half the size for a few rows.
 
-    Dictionaries for what repeats, differences for what rises: against a dictionary for every column, which is pyarrow's default, half the time and a
-    seventh fewer bytes.
+    Dictionary encoding for repeating columns, delta encoding for rising ones: half the time and a seventh fewer bytes than pyarrow's default, a
+    dictionary for every column.
     """
     steady = [field.name for field in rows.schema if pa.types.is_timestamp(field.type) or field.name == "kafka_offset"]
     repeating = [field.name for field in rows.schema if repeats(field)]
@@ -45,12 +45,12 @@ def encode(rows: pa.Table, stats_columns: tuple[str, ...]) -> pa.Buffer:
 
 
 def repeats(field: pa.Field) -> bool:
-    """Whether a dictionary of the column pays. Prices and what moves with them differ from row to row; snappy finds the ones that do not."""
+    """Whether the column gets a dictionary. Floats do not: most differ from row to row, and snappy compresses the others."""
     return field.name not in _UNIQUE_TEXTS and (pa.types.is_string(field.type) or pa.types.is_int32(field.type))
 
 
 def statistics(rows: pa.Table, columns: tuple[str, ...]) -> str:
-    """The `stats` JSON of an AddAction: row count, and minimum, maximum and null count of `columns`."""
+    """`stats` JSON of an AddAction: row count, and minimum, maximum and null count of `columns`."""
     stats: dict[str, Any] = {"numRecords": rows.num_rows, "minValues": {}, "maxValues": {}, "nullCount": {}}
     for name in columns:
         column = rows.column(name)
@@ -63,7 +63,7 @@ def statistics(rows: pa.Table, columns: tuple[str, ...]) -> str:
 
 
 def stat_value(value: Any) -> Any:
-    """A minimum or maximum as the Delta log writes it; None when it is too long to be written."""
+    """A minimum or maximum in the format of the Delta log; None if it is too long."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if isinstance(value, str) and len(value) > _MAX_STAT_CHARS:
@@ -72,7 +72,7 @@ def stat_value(value: Any) -> Any:
 
 
 def split_days(rows: pa.Table, time_column: str) -> list[tuple[date, pa.Table]]:
-    """The rows by UTC day of `time_column`, in day order, each keeping the order of the rows."""
+    """Split rows by UTC day of `time_column`, in day order; the order of rows within a day stays."""
     days = np.floor_divide(rows.column(time_column).cast(pa.int64()).to_numpy(), _DAY_MS * 1000)
     found = np.unique(days)
     if len(found) == 1:

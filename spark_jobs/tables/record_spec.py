@@ -1,4 +1,4 @@
-"""What each topic's record must look like, taken from the table's Arrow schema so that the two cannot disagree."""
+"""Expected record of each topic, derived from the table's Arrow schema so that the two cannot disagree."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ DEAD_TABLE = "dead_letters"
 
 
 class JsonType(StrEnum):
-    """The JSON type that a field must have. A `number` may be written as an integer, an `integer` never with a fraction or exponent."""
+    """JSON type of a field. A `number` may be written as an integer, an `integer` never with a fraction or exponent."""
 
     STRING = "string"
     INTEGER = "integer"
     NUMBER = "number"
     BOOLEAN = "boolean"
     OBJECT = "object"
-    """Kept as its JSON text."""
+    """Stored as JSON text."""
 
 
 class Reason(StrEnum):
@@ -43,7 +43,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
-    """One field: its JSON type, whether it must be there and not null, its file column, and the integer range that the column holds."""
+    """A field: JSON type, whether it is required (present and not null), file column, and integer range of that column."""
 
     name: str
     json_type: JsonType
@@ -56,7 +56,7 @@ class FieldSpec:
 
 @dataclass(frozen=True, slots=True)
 class RecordSpec:
-    """A topic's record and the table it becomes a row of. `flat` records hold no object inside, so that Arrow can read them as they are."""
+    """A topic's record and its table. `flat`: no nested object, so that Arrow can parse the records directly."""
 
     table: str
     fields: tuple[FieldSpec, ...]
@@ -67,7 +67,7 @@ class RecordSpec:
 
 
 _INT_RANGES = {pa.int32(): (-(2**31), 2**31 - 1), pa.int64(): (-(2**63), 2**63 - 1)}
-# 0001-01-01 to 9999-12-31T23:59:59.999Z: what Python, Delta and Parquet readers all hold; the day of a row has a narrower rule of its own.
+# 0001-01-01 to 9999-12-31T23:59:59.999Z: the range that Python, Delta and Parquet readers share; `tick_ts` has a narrower range.
 _TIME_RANGE_MS = (-62_135_596_800_000, 253_402_300_799_999)
 
 

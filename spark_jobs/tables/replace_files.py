@@ -1,11 +1,11 @@
-"""One Delta commit that replaces files, made by maintenance beside a running lake job.
+"""Delta commits of maintenance that replace files while the lake job runs.
 
-It leaves the job's app transaction alone, so the job builds upon it, and it carries the job's progress forward, so that the newest commit always says
-how far the lake is, however many commits of maintenance follow each other and however old the job's own have become.
+Such a commit does not change the job's app transaction, so the job commits on top of it. It repeats the job's progress, so that the newest commit
+always carries it, however many commits of maintenance follow the job's last one.
 
-A round that was paused and overtaken must not delete what another commits, nor commit what another has deleted. So the log carries an epoch, the
-version of an app transaction. Who sweeps lists the folder, raises the epoch, reads the log, and only then deletes what was listed and is not in the
-log; who adds a file commits it at the epoch at which it began, or not at all (`tests/unit/spark_jobs/model` looks at every order of these steps).
+A round that was paused and superseded must not delete files that another commits, nor commit files that another has deleted. So the log carries an
+epoch, the version of an app transaction. A sweep lists the folder, raises the epoch, reads the log, and then deletes listed files that are not in the
+log. A commit that adds a file succeeds only at the epoch at which its work began (`tests/unit/spark_jobs/model` checks every order of these steps).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cryptoviz.lake.progress import METADATA_KEY, read_progress
 
 __all__ = ["NewFile", "Replaced", "carried_progress", "epoch_of", "file_actions", "paths_of", "raise_epoch", "replace_files"]
 
-_RETRIES = 50  # commits of the lake job that may come in between: up to ten a second in a backlog
+_RETRIES = 50  # conflicting commits of the lake job: up to ten a second in a backlog
 _EPOCH = "cryptoviz-maintenance"
 
 
@@ -50,12 +50,12 @@ class Replaced:
 
 
 def epoch_of(table: DeltaTable) -> int:
-    """How often the table has been swept, as its version says."""
+    """The epoch in the loaded version of the table."""
     return table.transaction_version(_EPOCH) or 0
 
 
 def raise_epoch(table: DeltaTable) -> None:
-    """Fence: what others have begun before is not committed any more. `table` is up to date afterwards.
+    """Fence commits of work that others began earlier. `table` is up to date afterwards.
 
     Raises:
         EngineUnavailable: the object store refused the commit.
@@ -64,7 +64,7 @@ def raise_epoch(table: DeltaTable) -> None:
     for _ in range(_RETRIES):
         if _try_commit(table, [], [Transaction(_EPOCH, epoch_of(table) + 1)]):
             return
-    raise LakeError(f"{table.table_uri}: {_RETRIES} commits by others came in between one of maintenance")
+    raise LakeError(f"{table.table_uri}: the epoch was not raised after {_RETRIES} conflicting commits")
 
 
 def replace_files(
@@ -76,30 +76,30 @@ def replace_files(
     epoch: int | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Commit on top of `table`'s version, or of the newest when others have committed since; `table` is up to date afterwards.
+    """Commit on top of `table`'s version, or of the newest if others have committed since. `table` is up to date afterwards.
 
-    `data_change` is False when the rows stay the same. `epoch` is the table's as it was before the first of `added` was put; needed when there are
-    any. `ready` is called before each try and may raise.
+    `data_change`: False if the rows stay the same. `epoch`: the table's epoch before the first of `added` was uploaded; required with `added`.
+    `ready` is called before each try and may raise.
 
     Raises:
-        LakeError: a file to be removed is gone, or another maintenance has swept the table since.
+        LakeError: a file to be removed is missing, or another maintenance round has swept the table since.
         EngineUnavailable: the object store refused the commit.
     """
     for _ in range(_RETRIES):
         ready()
         if epoch is not None and epoch_of(table) != epoch:
-            raise LakeError(f"{table.table_uri}: another maintenance has swept the table since: nothing was changed")
-        # Delta takes the removal of a file that is not there for no conflict: the new file would hold rows that others hold by now.
+            raise LakeError(f"{table.table_uri}: another maintenance round has swept the table; nothing was changed")
+        # For Delta the removal of a missing file is no conflict, but the new file would then duplicate rows of other files.
         _check_there(table, removed)
         if _try_commit(table, _actions(added, removed, data_change=data_change)) or _was_made(table, added, removed):
             return
-        if not removed:  # ours may have been made and its file replaced since: nothing would show that
-            raise LakeError(f"{table.table_uri}: another maintenance was first")
-    raise LakeError(f"{table.table_uri}: {_RETRIES} commits by others came in between one of maintenance")
+        if not removed:  # this commit may have succeeded and its file been replaced since, which the log would not show
+            raise LakeError(f"{table.table_uri}: another maintenance round committed first")
+    raise LakeError(f"{table.table_uri}: files were not replaced after {_RETRIES} conflicting commits")
 
 
 def _try_commit(table: DeltaTable, actions: list[AddAction | RemoveAction], transactions: Sequence[Transaction] = ()) -> bool:
-    """False when another has committed first; `table` is up to date afterwards."""
+    """Returns False if another process has committed first. `table` is up to date afterwards."""
     seen = table.version()
     try:
         table.create_write_transaction(
@@ -116,7 +116,7 @@ def _try_commit(table: DeltaTable, actions: list[AddAction | RemoveAction], tran
         table.update_incremental()
         if table.version() == seen:
             raise EngineUnavailable(
-                f"the object store did not take the commit to {table.table_uri}: {one_line(error)}", engine="object-store"
+                f"the object store did not accept the commit to {table.table_uri}: {one_line(error)}", engine="object-store"
             ) from error
         return False
     table.update_incremental()
@@ -124,18 +124,18 @@ def _try_commit(table: DeltaTable, actions: list[AddAction | RemoveAction], tran
 
 
 def carried_progress(table: DeltaTable) -> dict[str, str]:
-    """The commit metadata that says again what the lake job's last commit said; empty for a table that the job does not write."""
+    """Commit metadata that repeats the progress of the lake job's last commit; empty for a table that the job does not write."""
     progress = read_progress(table)
     return {METADATA_KEY: progress.to_json()} if progress else {}
 
 
 def file_actions(table: DeltaTable) -> pa.Table:
-    """The files of the table's version: path, size_bytes, num_records, modification_time, partition.*, min.*, max.*."""
+    """Files of the loaded version: path, size_bytes, num_records, modification_time, partition.*, min.*, max.*."""
     return pa.table(table.get_add_actions(flatten=True))
 
 
 def paths_of(table: DeltaTable) -> set[str]:
-    """Relative paths of the files of the table's version."""
+    """Relative paths of the files of the loaded version."""
     return set(file_actions(table).column("path").to_pylist())
 
 
@@ -148,7 +148,7 @@ def _check_there(table: DeltaTable, removed: Sequence[Replaced]) -> None:
     present = paths_of(table)
     gone = sum(file.path not in present for file in removed)
     if gone:
-        raise LakeError(f"{table.table_uri}: {gone} of {len(removed)} files were replaced by another maintenance")
+        raise LakeError(f"{table.table_uri}: {gone} of {len(removed)} files were replaced by another maintenance round")
 
 
 def _actions(added: Sequence[NewFile], removed: Sequence[Replaced], *, data_change: bool) -> list[AddAction | RemoveAction]:

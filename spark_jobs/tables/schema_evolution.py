@@ -1,4 +1,4 @@
-"""What a newer or older version of the code does with a table that has other columns than its own."""
+"""Schema evolution: how a newer or older version of the code uses a table with other columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["SchemaChange", "plan_change", "stored_schema"]
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
-    """Columns that the table is to get, and those that need no longer have a value in each row."""
+    """Columns to add to the table, and required columns that become nullable."""
 
     added: tuple[Field, ...] = ()
     relaxed: tuple[str, ...] = ()
@@ -26,10 +26,10 @@ class SchemaChange:
 
 
 def plan_change(table: str, has: Schema, wants: pa.Schema) -> SchemaChange:
-    """Pure: how the table's columns must change before this code may write to it. Columns that only the table has stay readable.
+    """Changes of the table's columns that this code requires before it writes. Columns that only the table has stay readable. Pure.
 
     Raises:
-        LakeError: a column has another type, or a new one would have to have a value in old rows too; the message says what to do.
+        LakeError: a column has another type, or a new column is required although old rows have no value; the message gives the remedy.
     """
     there = {field.name: field for field in has.fields}
     wanted = {field.name: field for field in Schema.from_arrow(wants).fields}
@@ -39,16 +39,16 @@ def plan_change(table: str, has: Schema, wants: pa.Schema) -> SchemaChange:
         if old is None:
             if not field.nullable:
                 raise LakeError(
-                    f"table {table}: column {name} is new and must have a value in every row, but the rows that are there have none. Nothing was "
-                    "changed. Let it be nullable.",
+                    f"table {table}: column {name} is new and required, but existing rows have no value. Nothing was changed. "
+                    "Make the column nullable.",
                     table=table,
                     column=name,
                 )
             added.append(field)
         elif old.type != field.type:
             raise LakeError(
-                f"table {table}: column {name} is {_name(old)} in the table and {_name(field)} in this version of the code. Nothing was changed. "
-                f"Give the column of the new type a new name, or start a new table: another bucket ({_SETTINGS[table == 'prices']}).",
+                f"table {table}: column {name} has type {_name(old)} in the table and {_name(field)} in this version of the code. Nothing was "
+                f"changed. Rename the column with the new type, or start a new table in another bucket ({_SETTINGS[table == 'prices']}).",
                 table=table,
                 column=name,
                 has=_name(old),
@@ -59,9 +59,9 @@ def plan_change(table: str, has: Schema, wants: pa.Schema) -> SchemaChange:
 
 
 def stored_schema(table: DeltaTable, code: pa.Schema) -> pa.Schema:
-    """The columns that data files of the table may hold: the code's, then those that only the table has; nullable as the table says.
+    """Columns of the table's data files: the code's, then those that only the table has; nullable as in the table.
 
-    Whoever writes files anew from old ones goes by it, so that no column of another version is lost.
+    Used to rewrite files, so that no column of another version is lost.
     """
     there = file_schema(pa.schema(table.schema().to_arrow()))
     own = [column.with_nullable(there.field(column.name).nullable) if column.name in there.names else column for column in code]
@@ -72,5 +72,5 @@ _SETTINGS = {True: "CRYPTOVIZ_S3__PRICES_BUCKET", False: "CRYPTOVIZ_S3__LAKE_BUC
 
 
 def _name(field: Field) -> str:
-    """As Delta calls the type."""
+    """Delta's name of the type."""
     return str(getattr(field.type, "type", field.type))

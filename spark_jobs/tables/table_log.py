@@ -1,8 +1,8 @@
-"""One table's Delta log as the job uses it: create, fence, read progress, commit files that executors wrote.
+"""Delta log of one table, as the lake job uses it: create, fence, read progress, commit files that executors wrote.
 
-Exactly one writer: each commit carries an app transaction `cryptoviz-lake-<table>` and is made against the version the job last saw. A commit by
-anyone else in between makes ours fail; maintenance leaves the app transaction alone, so we try again on top of it, but another job's does not,
-and we refuse to go on.
+Single writer: each commit carries the app transaction `cryptoviz-lake-<table>` and is made against the version that the job last saw. Any commit in
+between is a conflict. Commits of maintenance do not change the app transaction, so the job retries on top of them. A commit of another lake job does,
+and then this job stops.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from spark_jobs.tables.written_file import WrittenPart
 
 __all__ = ["CONFIGURATION", "TableLog"]
 
-# Checkpoints keep the opening of a table quick; maintenance writes them, the commit hook only when maintenance has not run for long.
-# A record of each file that maintenance replaced stays in every checkpoint for the last duration: the files themselves are gone by then.
+# Checkpoints make opening a table fast. Maintenance writes them; the commit hook does so only if maintenance has not run for long. Every checkpoint
+# lists the files replaced within `deletedFileRetentionDuration`, although they are already deleted.
 CONFIGURATION = {
     "delta.checkpointInterval": "500",
     "delta.logRetentionDuration": "interval 1 days",
     "delta.deletedFileRetentionDuration": "interval 1 hours",
 }
-_RETRIES = 5  # commits of maintenance that may come in between one of ours
+_RETRIES = 5  # conflicting commits of maintenance
 
 log = get_logger("lake")
 
 
 class TableLog:
-    """Not thread-safe: one owner, the batch thread."""
+    """Not thread-safe: used by the batch thread only."""
 
     def __init__(self, address: TableAddress, schema: pa.Schema, options: Mapping[str, str], run: str) -> None:
-        """Nothing is read before `open`. `run` names this incarnation of the job."""
+        """No request before `open`. `run` identifies this run of the job."""
         self.address = address
         self.progress = Progress(run, 0)
         self._schema = schema
@@ -57,13 +57,13 @@ class TableLog:
         self._in_doubt = False
 
     def open(self, partitions: Collection[tuple[str, int]] = ()) -> None:
-        """Open or create the table, read its progress, and fence: an older job's next commit is refused. Then give it the columns that are new.
+        """Open or create the table, read its progress, fence it (the next commit of an older job is refused), then add new columns.
 
-        `partitions` (topic UUID, partition) are those whose progress is found also where a foreign tool has cleaned the log.
+        `partitions` (topic UUID, partition): those whose progress is also read from app transactions, in case a foreign tool has cleaned the log.
 
         Raises:
             EngineUnavailable: the object store does not answer.
-            LakeError: progress is unreadable, or the table's columns and the code's do not go together.
+            LakeError: the progress is unreadable, or the table's columns are incompatible with the code's.
         """
         try:
             self._table = self._load()
@@ -76,12 +76,12 @@ class TableLog:
             raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
 
     def commit(self, parts: Iterable[WrittenPart], offsets: Offsets) -> None:
-        """Add the files in one commit, which also moves progress to `offsets`.
+        """Add the files and move progress to `offsets` in one commit.
 
         Raises:
             LakeError: another job has committed since.
-            EngineUnavailable: the object store does not answer. Whether the commit was made is found out by the next call with the same arguments,
-                or by the next `open`.
+            EngineUnavailable: the object store does not answer; the outcome is unknown. The next call with the same arguments, or the next `open`,
+                finds it out.
         """
         actions: list[AddAction | RemoveAction] = [self._add_action(part) for part in parts]
         progress = self._next(merge(self.progress.offsets, offsets))
@@ -91,10 +91,10 @@ class TableLog:
             raise self._refused(error) from error
 
     def _refused(self, error: Exception) -> EngineUnavailable:
-        return EngineUnavailable(f"the object store did not take the commit to {self.address.uri}: {one_line(error)}", engine="object-store")
+        return EngineUnavailable(f"the object store did not accept the commit to {self.address.uri}: {one_line(error)}", engine="object-store")
 
     def check_ours(self) -> None:
-        """Look at the newest version.
+        """Check that the newest version is still this run's.
 
         Raises:
             LakeError: another job has fenced this table since.
@@ -108,7 +108,7 @@ class TableLog:
             raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
 
     def known(self) -> Known:
-        """The newest version's files, by a reader of its own, so for any thread; with the progress of this run, which is not newer.
+        """Files of the newest version, with the progress of this run, which is not newer. Opens the table separately, so any thread may call it.
 
         Raises:
             EngineUnavailable: the object store does not answer.
@@ -121,8 +121,8 @@ class TableLog:
             raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
 
     def _progress_of(self, table: DeltaTable, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """By the newest commit's metadata and the app transactions, the later of both; by the rows where the log says nothing any more (a table
-        without rows is read from the beginning: there is nothing to double).
+        """The later of the newest commit's metadata and the app transactions. If the log has neither any more, derived from the rows (a table without
+        rows starts at the beginning, which cannot duplicate any).
         """
         before = read_progress(table)
         offsets = merge(before.offsets if before else {}, kept_offsets(table, partitions))
@@ -151,7 +151,7 @@ class TableLog:
         return Progress(self._run, self._app_version + 1, offsets)
 
     def _evolve(self, change: SchemaChange) -> None:
-        """Commits of ours as any other: refused when another job has taken over meanwhile."""
+        """Apply schema changes as commits of this job, so that they are refused if another job has taken over."""
         table = self._open_table()
         if change.added:
             self._make(
@@ -176,7 +176,7 @@ class TableLog:
         self._make(progress, write)
 
     def _make(self, progress: Progress, write: Callable[[CommitProperties], None]) -> None:
-        """One commit that carries `progress`, on top of whatever maintenance has committed meanwhile."""
+        """Make one commit that carries `progress`, on top of any commits of maintenance."""
         table = self._open_table()
         for _ in range(_RETRIES):
             if self._in_doubt:
@@ -190,7 +190,7 @@ class TableLog:
                 write(
                     CommitProperties(
                         custom_metadata={METADATA_KEY: progress.to_json()},
-                        max_commit_retries=0,  # a conflict is ours to judge
+                        max_commit_retries=0,  # conflicts are resolved here
                         app_transactions=[Transaction(self._app, progress.sequence), *self._kept(progress)],
                     )
                 )
@@ -204,10 +204,10 @@ class TableLog:
                 table.update_incremental()
             self._settle(progress)
             return
-        raise LakeError(f"{self.address.uri}: {_RETRIES} commits by others came in between one of ours", table=self.address.table)
+        raise LakeError(f"{self.address.uri}: not committed after {_RETRIES} conflicting commits", table=self.address.table)
 
     def _kept(self, progress: Progress) -> list[Transaction]:
-        """What has moved, as app transactions; everything with the first commit of a run."""
+        """Changed offsets as app transactions; all offsets in the first commit of a run."""
         before = self.progress.offsets
         return [Transaction(offset_app(*key), offset) for key, offset in sorted(progress.offsets.items()) if before.get(key) != offset]
 
@@ -215,7 +215,7 @@ class TableLog:
         self.progress, self._app_version, self._in_doubt = progress, progress.sequence, False
 
     def _was_made(self, table: DeltaTable, progress: Progress) -> bool:
-        """After a commit that was refused or not answered: True when it was made after all, False when it may be tried again."""
+        """After a commit that was refused or not answered: True if it was made, False if it may be retried. Raises LakeError for another job's."""
         version = table.transaction_version(self._app) or 0
         if version == self._app_version:
             return False
@@ -224,7 +224,7 @@ class TableLog:
             return True
         other = last.run if last else "unknown"
         raise LakeError(
-            f"{self.address.uri}: another lake job (run {other}) has taken over this table; run {self._run} stops so that no row is doubled",
+            f"{self.address.uri}: another lake job (run {other}) has taken over this table; run {self._run} stops to avoid duplicate rows",
             table=self.address.table,
             other_run=other,
         )
@@ -232,12 +232,12 @@ class TableLog:
     def _add_action(self, part: WrittenPart) -> AddAction:
         name = parse_part(part.path)
         if name is None:
-            raise LakeError(f"{part.path!r} is not the name of a data file", table=self.address.table)
+            raise LakeError(f"{part.path!r} is not a data file name", table=self.address.table)
         return AddAction(part.path, part.size, name.partition_values, time.time_ns() // 1_000_000, True, part.stats)
 
     def _open_table(self) -> DeltaTable:
         if self._table is None:
-            raise LakeError(f"{self.address.uri} is used before it is opened", table=self.address.table)
+            raise LakeError(f"{self.address.uri} is used before `open`", table=self.address.table)
         return self._table
 
 

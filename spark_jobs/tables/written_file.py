@@ -1,4 +1,4 @@
-"""What a task tells the driver of a file that it has put to the store."""
+"""Metadata of an uploaded data file, returned by a task to the driver."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["TablePart", "WrittenPart"]
 
 @dataclass(frozen=True, slots=True)
 class WrittenPart:
-    """A data file: its path in the table, bytes, rows, and the statistics that the Delta log carries, as JSON."""
+    """A data file: path in the table, bytes, rows, and its Delta statistics as JSON."""
 
     path: str
     size: int
@@ -19,7 +19,7 @@ class WrittenPart:
 
 @dataclass(frozen=True, slots=True)
 class TablePart:
-    """A written file and the table that it belongs to."""
+    """A written file and its table."""
 
     table: str
     part: WrittenPart

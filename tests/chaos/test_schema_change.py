@@ -48,7 +48,7 @@ def test_fields_come_and_go_and_a_type_change_is_refused(tmp_path: Path, number:
         # A type change: the job says which column and goes no further; the tables stay as they are.
         host = host_lake(cluster, settings)
         version = lake.version()
-        with pytest.raises(LakeError, match=r"table raw: column status is string in the table and integer in this version"):
+        with pytest.raises(LakeError, match=r"table raw: column status has type string in the table and integer in this version"):
             host.start()
         assert not host.probe().running
         assert (lake.version(), lake.prices(columns=["sentiment"]).num_rows) == (version, count)

@@ -39,7 +39,7 @@ SAYS = {
     "503 SlowDown": "SlowDown",
     "slow": "object store is slow",
     "disk full": "XMinioStorageFull",
-    "upload reset": "object store did not take",
+    "upload reset": "object store did not accept",
     "every put's answer lost": "object store did not",
 }
 """Faults that hold all work up, and what the state says of each."""

@@ -35,7 +35,7 @@ def test_of_two_lake_jobs_one_works_and_the_other_says_who(tmp_path: Path) -> No
                 waiting = host_lake(cluster, other_home(settings, tmp_path / f"other-{number}"), f"lake-{number + 1}")
                 eventually(lambda: rows_committed(settings) > 0, 60)
                 pid = at_work.probe().pid
-                with pytest.raises(LeaseHeld, match=f"another lake job is at work .* process {pid}, since 20.* until 20"):
+                with pytest.raises(LeaseHeld, match=f"another lake job holds the lease .* process {pid}, since 20.* until 20"):
                     waiting.start()
                 before = rows_committed(settings)
                 eventually(lambda before=before: rows_committed(settings) > before + 170, 30)

@@ -127,10 +127,10 @@ def test_merging_the_files_of_two_versions_keeps_the_columns_of_both(settings: S
     [
         (
             with_type("rank", pa.string()),
-            r"table prices: column rank is integer in the table and string .*Nothing was changed.*CRYPTOVIZ_S3__PRICES_BUCKET",
+            r"table prices: column rank has type integer in the table and string .*Nothing was changed.*CRYPTOVIZ_S3__PRICES_BUCKET",
         ),
-        (with_type("rank", pa.int64()), r"column rank is integer in the table and long in this version"),
-        (with_column(pa.field("mood", pa.string(), nullable=False)), r"column mood is new and must have a value in every row.*Let it be nullable"),
+        (with_type("rank", pa.int64()), r"column rank has type integer in the table and long in this version"),
+        (with_column(pa.field("mood", pa.string(), nullable=False)), r"column mood is new and required.*Make the column nullable"),
     ],
 )
 def test_a_change_that_old_rows_cannot_follow_is_refused_and_changes_nothing(settings: Settings, schema: pa.Schema, told: str) -> None:

@@ -1,8 +1,8 @@
-"""One merge of a day's files, from reading to deleting the old ones, so that it can be cut off anywhere.
+"""Merge of a day's files, which may be interrupted at any point.
 
-stage -> prove -> copy to the final name -> commit -> delete the old files -> delete the staged one. Delta readers see old or new and never both.
-A plain reader of the folder sees the rows twice from the copy to the deletion, which are next to each other for that reason (docs/adr/0005).
-What a kill leaves is removed by the next round's sweep: no commit knows it, and none will, since each attempt uses names of its own
+stage -> prove -> copy to the final name -> commit -> delete the old files -> delete the staged file. Delta readers see the old or the new files,
+never both. A plain reader of the folder sees the rows twice from the copy to the deletion, so these follow each other directly (docs/adr/0005).
+Leftovers of a kill are removed by the sweep of the next round: no commit references them, and none ever will, since each attempt uses unique names
 (`spark_jobs.tables.replace_files`).
 """
 
@@ -39,7 +39,7 @@ log = get_logger("maintenance")
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What one merge did. `window_ms`: how long a plain reader could see rows twice."""
+    """Result of a merge. `window_ms`: time in which a plain reader could see rows twice."""
 
     files: int
     rows: int
@@ -50,7 +50,7 @@ class Compaction:
 
 
 class Compactor:
-    """Merges files of one table. `at` gets each stage's name when it is over, and may raise; tests kill the process there."""
+    """Merges files of one table. `at` is called with the name of each completed stage and may raise; tests kill the process there."""
 
     def __init__(self, address: TableAddress, layout: Layout, client: Minio, scratch: Path, at: Callable[[str], None] = lambda _: None) -> None:
         self._address = address
@@ -60,11 +60,12 @@ class Compactor:
         self._at = at
 
     def compact(self, table: DeltaTable, files: Sequence[DayFile]) -> Compaction:
-        """Replace `files`, all of one day and of `table`'s version, by one.
+        """Replace `files`, all of one day and of `table`'s loaded version, by one file.
 
         Raises:
-            LakeError: the new file does not hold the rows of the old ones, or an old file has a column that the table lacks; nothing was changed.
-            EngineUnavailable, S3Error, DeltaError: the object store does not answer; a later round goes on.
+            LakeError: the rows of the new file differ from those of the old files, or an old file has a column that the table lacks; nothing was
+                changed.
+            EngineUnavailable, S3Error, DeltaError: the object store does not answer; a later round continues.
         """
         begun = time.monotonic()
         epoch = epoch_of(table)
@@ -112,7 +113,7 @@ class Compactor:
         local.unlink()
 
     def _prove(self, target: Compacted, before: Fingerprint, files: Sequence[DayFile], back: Path) -> None:
-        """Reads the new file back from the store."""
+        """Read the new file back from the store and compare its rows with the old files'."""
         self._client.fget_object(self._address.bucket, self._address.key(target.staged_path), str(back))
         after = fingerprint(read_batches(back, self._layout.schema), self._layout.schema)
         back.unlink()
@@ -122,8 +123,8 @@ class Compactor:
             return
         remove_objects(self._client, self._address, [target.staged_path])
         raise LakeError(
-            f"merging {len(files)} files of {self._address.uri} on {target.day} was given up: the log says {logged} rows, the old files hold "
-            f"{before.rows} (hash {before.total:x}), the new one {after.rows} (hash {after.total:x}); nothing was changed",
+            f"merge of {len(files)} files of {self._address.uri} on {target.day} failed its row check: the log has {logged} rows, the old files "
+            f"{before.rows} (hash {before.total:x}), the new file {after.rows} (hash {after.total:x}); nothing was changed",
             table=self._address.table,
         )
 
@@ -137,7 +138,7 @@ class Compactor:
         old = [Replaced(file.path, file.size, target.partition_values) for file in files]
         try:
             replace_files(table, [new], old, data_change=False, epoch=epoch)
-        except LakeError:  # another maintenance was first: no commit has the file, and none will
+        except LakeError:  # another round committed first: no commit references the new file, and none ever will
             remove_objects(self._client, self._address, [target.path, target.staged_path])
             raise
         self._at("committed")
@@ -148,7 +149,7 @@ class Compactor:
 
 
 def list_staged(client: Minio, address: TableAddress) -> list[str]:
-    """What lies in the staging folder, by path relative to the table."""
+    """Paths in the staging folder, relative to the table."""
     return [
         item.object_name.removeprefix(address.prefix) for item in client.list_objects(address.bucket, prefix=address.key(STAGING), recursive=True)
     ]

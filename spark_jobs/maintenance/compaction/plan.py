@@ -1,7 +1,7 @@
-"""What to merge next in one day of one table: a pure function of the day's files, so that it can be asked again after every step and every crash.
+"""Selects the next merge in a day of a table: a pure function of the day's files, so that it may be repeated after every step and crash.
 
-Small files of an open day are merged in two tiers, so that no row is rewritten more than a few times before its day closes: parts as the lake job
-writes them, then small compacted files. A closed day becomes one sorted file (several only above `MAX_BYTES`).
+Small files of an open day are merged in two tiers, so that no row is rewritten more than a few times before its day closes: first parts of the lake
+job, then small compacted files. A closed day becomes one sorted file (several only above `MAX_BYTES`).
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from cryptoviz.lake.parts import parse_part
 __all__ = ["MAX_BYTES", "MAX_INPUTS", "DayFile", "is_compact", "next_merge"]
 
 MAX_INPUTS = 1000
-"""Files a merge replaces at most: one deletion request takes as many, and plain readers see doubles until it is answered."""
+"""Maximum of input files: the limit of one deletion request, since plain readers see duplicates until the deletion."""
 MAX_BYTES = 1 << 30
-"""Input bytes of a merge at most; an object's server-side copy ends at 5 GiB."""
+"""Maximum of input bytes; a server-side copy is limited to 5 GiB."""
 _TIER_BYTES = 64 << 20
-"""Parts merged in one go in an open day."""
+"""Maximum bytes of parts in a merge of an open day."""
 _SMALL_BYTES = 16 << 20
-"""Compacted files below it are merged once more while the day is open."""
+"""Compacted files below this size are merged again while the day is open."""
 _TIER_FILES = 16
-"""How many of them there must be."""
+"""Minimum of small compacted files for such a merge."""
 
 
 @dataclass(frozen=True, slots=True)
 class DayFile:
-    """A file of the table's present version."""
+    """A file of the table's current version."""
 
     path: str
     size: int
@@ -38,14 +38,14 @@ class DayFile:
 
     @property
     def fresh(self) -> bool:
-        """As the lake job wrote it: not yet sorted into a compacted file."""
+        """Whether it is a part of the lake job, not a compacted file."""
         return parse_part(self.path) is not None
 
 
 def next_merge(files: Iterable[DayFile], *, closed: bool, small_files: int) -> tuple[DayFile, ...] | None:
-    """The files of one day to merge next, None when the day is as it should be.
+    """The files of a day to merge next; None if no merge is needed.
 
-    `small_files` is how many parts an open day may have; a closed day keeps none.
+    `small_files`: number of parts at which an open day is merged; a closed day keeps none.
     """
     ordered = sorted(files, key=lambda file: (file.modified_ms, file.path))
     fresh = [file for file in ordered if file.fresh]
@@ -55,7 +55,7 @@ def next_merge(files: Iterable[DayFile], *, closed: bool, small_files: int) -> t
             return _first(fresh, _TIER_BYTES)
         small = [file for file in compacted if file.size < _SMALL_BYTES]
         return _first(small, MAX_BYTES) if len(small) >= _TIER_FILES else None
-    if len(ordered) > MAX_INPUTS and fresh:  # many parts first among themselves, so that the last merge replaces few files
+    if len(ordered) > MAX_INPUTS and fresh:  # merge parts first, so that the last merge replaces few files
         return _first(fresh, _TIER_BYTES)
     for group in _groups(ordered):
         if len(group) > 1 or group[0].fresh:
@@ -69,7 +69,7 @@ def is_compact(files: Sequence[DayFile]) -> bool:
 
 
 def _groups(files: Sequence[DayFile]) -> list[tuple[DayFile, ...]]:
-    """Neighbours, as many as fit."""
+    """Groups of consecutive files within the limits."""
     groups: list[list[DayFile]] = []
     room = 0
     for file in files:
@@ -82,7 +82,7 @@ def _groups(files: Sequence[DayFile]) -> list[tuple[DayFile, ...]]:
 
 
 def _first(files: Sequence[DayFile], limit: int) -> tuple[DayFile, ...]:
-    """From the oldest on, at most `limit` bytes but one file at least."""
+    """The oldest files, at most `limit` bytes but at least one file."""
     taken: list[DayFile] = []
     for file in files[:MAX_INPUTS]:
         if taken and sum(one.size for one in taken) + file.size > limit:

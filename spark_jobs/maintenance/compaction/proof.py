@@ -1,4 +1,4 @@
-"""What rows a set of files holds, whatever their order and their spread over files: equal before and after a merge, or the merge is thrown away."""
+"""Fingerprint of the rows of a set of files, independent of row order and file layout. Must be equal before and after a merge."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 65_536
 _BATCH_PIECES = 256
 _HASH_MODULUS = 1 << 64
-_ROW_OVERHEAD_BYTES = 256  # a row of prices in Arrow, beyond what its dictionary-encoded pages say
+_ROW_OVERHEAD_BYTES = 256  # of a row of prices in Arrow, beyond the size of its dictionary-encoded pages
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Independent of order. `total` and `mixed` are the sum (mod 2**64) and the exclusive or of a hash over all columns of each row; `keys` has,
-    for each topic id and partition, how many offsets there are and a digest of the sorted offsets.
+    """Independent of order. `total` and `mixed`: sum (mod 2**64) and exclusive or of a hash over all columns of each row; `keys`: number and digest
+    of the sorted offsets for each topic id and partition.
     """
 
     rows: int
@@ -39,7 +39,7 @@ class Fingerprint:
 
 
 def fingerprint(batches: Iterable[pa.Table], schema: pa.Schema) -> Fingerprint:
-    """Of all rows in `batches`, which have the columns of `schema`. Holds one batch and 8 bytes a row."""
+    """Fingerprint of all rows in `batches`, which have the columns of `schema`. Memory: one record batch and 8 bytes a row."""
     rows = total = mixed = 0
     offsets: dict[tuple[str, int], list[npt.NDArray[np.int64]]] = {}
     row = ", ".join(f'"{name}"' for name in schema.names)
@@ -56,10 +56,10 @@ def fingerprint(batches: Iterable[pa.Table], schema: pa.Schema) -> Fingerprint:
 
 
 def read_batches(source: Path | BinaryIO | Any, schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows of one Parquet file in pieces of some megabytes, with the columns of `schema`: one that the file lacks is null.
+    """Rows of a Parquet file in pieces of some megabytes, with the columns of `schema`; missing columns are null.
 
     Raises:
-        LakeError: the file has a column that `schema` lacks, or one of another type: its rows would not come out as they went in.
+        LakeError: the file has a column that `schema` lacks, or that has another type, so that its rows would change.
     """
     with pq.ParquetFile(source, pre_buffer=False) as file:
         check_columns(file.schema_arrow, schema)
@@ -70,12 +70,12 @@ def read_batches(source: Path | BinaryIO | Any, schema: pa.Schema) -> Iterator[p
 
 
 def check_columns(found: pa.Schema, schema: pa.Schema) -> None:
-    """Raises LakeError where `found` has what `schema` cannot hold."""
+    """Raise LakeError if `found` has a column that `schema` lacks or has with another type."""
     for column in found:
         index = schema.get_field_index(column.name)
         if index < 0 or schema.field(index).type != column.type:
             wanted = "no such column" if index < 0 else str(schema.field(index).type)
-            raise LakeError(f"a data file has a column {column.name} of type {column.type}, the table has {wanted}: left as it is")
+            raise LakeError(f"a data file has a column {column.name} of type {column.type}, the table has {wanted}: the file was not merged")
 
 
 def _shaped(rows: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -85,12 +85,12 @@ def _shaped(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _gathered(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Tiny batches put together: a query costs more than a row."""
+    """Combine small record batches: the cost of a query exceeds that of a row."""
     held: list[pa.Table] = []
     size = 0
     for batch in batches:
         held.append(batch)
-        size += batch.nbytes  # once for each: it walks over all buffers
+        size += batch.nbytes  # computed once, because it visits all buffers
         if size >= _BATCH_BYTES or len(held) >= _BATCH_PIECES:
             yield pa.concat_tables(held)
             held, size = [], 0

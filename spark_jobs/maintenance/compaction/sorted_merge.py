@@ -1,7 +1,7 @@
-"""Many data files into one sorted file, in bounded memory. A pure function: the same inputs, the same bytes.
+"""Merges data files into one sorted file, in bounded memory. Deterministic: the same inputs give the same bytes.
 
-Rows are taken a range of (cluster column, time) after the other. Inputs that are compacted files themselves are sorted, so that a range reads only
-the row groups that it needs; parts are small enough to be one range.
+Rows are processed in ranges of (cluster column, time). Compacted inputs are sorted, so a range reads only some of their row groups; parts are small
+enough to fit into one range.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from spark_jobs.tables.parquet import repeats, stat_value
 __all__ = ["Layout", "Merged", "merge"]
 
 RANGE_BYTES = 16 << 20
-"""Rows held at a time, as Arrow; a sort takes the same again."""
+"""Bytes of a range in Arrow; its sort takes the same again."""
 _ROW_BYTES = 256
 _GROUP_MIN_ROWS, _GROUP_MAX_ROWS = 4096, 65_536
-"""A row group ends with its cluster value (an asset) once it has so many rows: a reader of one asset skips the others."""
+"""Beyond the minimum a row group ends where its cluster value (an asset) changes, so that a reader of one asset skips the other groups."""
 _GROUP_MAX_BYTES = 8 << 20
 _ORIGIN = ("kafka_topic_id", "kafka_partition", "kafka_offset")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a table's compacted files are sorted: by `cluster`, then `time`, then origin, so that the order is total."""
+    """Sort order of a table's compacted files: `cluster`, `time`, then Kafka position, so that the order is total."""
 
     schema: pa.Schema
     cluster: str
@@ -41,13 +41,13 @@ class Layout:
 
     @property
     def order(self) -> list[tuple[str, str]]:
-        """As pyarrow sorts by."""
+        """Sort keys for pyarrow."""
         return [(name, "ascending") for name in (self.cluster, self.time, *_ORIGIN)]
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What was written: rows, bytes, and the `stats` JSON of the AddAction."""
+    """Written file: rows, bytes, and the `stats` JSON of its AddAction."""
 
     rows: int
     size: int
@@ -55,7 +55,7 @@ class Merged:
 
 
 def merge(sources: Sequence[Path], target: Path, layout: Layout) -> Merged:
-    """Write the rows of `sources`, whose columns fit `layout.schema`, to `target`."""
+    """Write the sorted rows of `sources`, whose columns fit `layout.schema`, to `target`."""
     stats = _Stats(layout)
     with pq.ParquetWriter(target, layout.schema, **_writer_options(layout)) as writer:
         for group in _row_groups(_sorted_ranges(sources, layout), layout.cluster):
@@ -65,7 +65,7 @@ def merge(sources: Sequence[Path], target: Path, layout: Layout) -> Merged:
 
 
 def _writer_options(layout: Layout) -> dict[str, Any]:
-    """Snappy like all our files. Numbers that grow steadily within a cluster are stored as differences, texts that repeat as dictionaries."""
+    """Snappy like all data files. Delta encoding for columns that rise within a cluster, dictionaries for repeating texts."""
     steady = [field.name for field in layout.schema if pa.types.is_timestamp(field.type) or field.name == "kafka_offset"]
     repeating = [field.name for field in layout.schema if field.name not in steady and repeats(field)]
     return {
@@ -81,13 +81,13 @@ def _sorted_ranges(sources: Sequence[Path], layout: Layout) -> Iterator[pa.Table
     dataset = ds.dataset([str(path) for path in sources], schema=layout.schema, format="parquet")
     bounds = _bounds(sources, dataset, layout)
     for low, high in zip([None, *bounds], [*bounds, None], strict=True):
-        # One fragment and batch ahead: the default reads sixteen of each and would hold the whole day.
+        # Read-ahead of one fragment and batch: the default of sixteen would hold the whole day.
         rows = dataset.to_table(filter=_between(layout, low, high), fragment_readahead=1, batch_readahead=1, use_threads=False)
         yield rows.take(pc.sort_indices(rows, sort_keys=layout.order))
 
 
 def _bounds(sources: Sequence[Path], dataset: ds.Dataset, layout: Layout) -> list[tuple[Any, Any]]:
-    """Where one range ends and the next begins: (cluster, time) of the first row of each but the first."""
+    """Range boundaries: (cluster, time) of the first row of each range but the first."""
     rows = size = 0
     for path in sources:
         found = pq.read_metadata(path)
@@ -125,7 +125,7 @@ def _row_groups(ranges: Iterator[pa.Table], cluster: str) -> Iterator[pa.Table]:
 
 
 def _pieces(ranges: Iterator[pa.Table], cluster: str) -> Iterator[pa.Table]:
-    """Runs of one cluster value, none larger than a row group."""
+    """Runs of one cluster value, at most as large as a row group."""
     for rows in ranges:
         if rows.num_rows == 0:
             continue
@@ -140,7 +140,7 @@ def _pieces(ranges: Iterator[pa.Table], cluster: str) -> Iterator[pa.Table]:
 
 
 class _Stats:
-    """Row count, minimum, maximum and null count over the groups."""
+    """Row count, minimum, maximum and null count over all row groups."""
 
     def __init__(self, layout: Layout) -> None:
         self.rows = 0
@@ -160,8 +160,8 @@ class _Stats:
         minima: dict[str, Any] = {}
         maxima: dict[str, Any] = {}
         for name, (low, high) in self._extremes.items():
-            said = stat_value(low), stat_value(high)
-            if None not in said:
-                minima[name], maxima[name] = said
+            bounds = stat_value(low), stat_value(high)
+            if None not in bounds:
+                minima[name], maxima[name] = bounds
         stats = {"numRecords": self.rows, "minValues": minima, "maxValues": maxima, "nullCount": self._nulls}
         return json.dumps(stats, separators=(",", ":"))

@@ -285,7 +285,7 @@ def test_a_round_that_sweeps_between_anothers_copy_and_its_commit_takes_nothing_
     def sweep() -> None:
         remove_leftovers(client(), parts.address, open_table(parts.address))
 
-    with pytest.raises(LakeError, match="another maintenance has swept"):
+    with pytest.raises(LakeError, match="another maintenance round has swept"):
         merged(tmp_path / "table", parts.address, stage=at("copied", sweep))
     assert offsets_in(parts.address) == offsets_in(parts.address, plain=True) == list(range(9))
 
@@ -308,7 +308,7 @@ def test_a_sweep_that_is_held_before_it_raises_the_epoch_ends_the_merge_that_beg
     def whole_sweep_around(*_: Any) -> None:
         swept.append(remove_leftovers(client(), parts.address, open_table(parts.address)))
 
-    with pytest.raises(LakeError, match="another maintenance has swept"):
+    with pytest.raises(LakeError, match="another maintenance round has swept"):
         merged(tmp_path / "table", parts.address, stage=at("merged", whole_sweep_around))
     assert swept == [1]
     assert offsets_in(parts.address) == offsets_in(parts.address, plain=True) == list(range(9))

@@ -150,7 +150,7 @@ def test_a_commit_that_the_store_refuses_for_a_while_is_made_once() -> None:
 
 def test_a_file_that_the_store_refused_is_written_again_before_any_commit() -> None:
     rig = Rig()
-    refused: list[Outcome] = [EngineUnavailable("the object store did not take p: SlowDown", engine="object-store")]
+    refused: list[Outcome] = [EngineUnavailable("the object store did not accept p: SlowDown", engine="object-store")]
     rig.cluster.outcomes = [refused, refused]
     seen: list[str] = []
     rig.kafka.describe, describe = (
@@ -158,7 +158,7 @@ def test_a_file_that_the_store_refused_is_written_again_before_any_commit() -> N
         rig.kafka.describe,
     )
     rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
-    assert seen == [None, *["the object store did not take p: SlowDown"] * 2]
+    assert seen == [None, *["the object store did not accept p: SlowDown"] * 2]
     assert [commit[1] for commit in rig.commits] == [["p"]]
 
 
@@ -172,8 +172,8 @@ def test_tasks_get_the_ranges_that_moved() -> None:
 
 def test_records_that_kafka_has_dropped_end_the_run_though_another_task_would_only_wait() -> None:
     rig = Rig()
-    away, gone = EngineUnavailable("Kafka is away", engine="kafka"), LakeError("offsets [10, 12) are no longer all in Kafka", topic="stream")
-    with pytest.raises(LakeError, match="no longer all in Kafka"):
+    away, gone = EngineUnavailable("Kafka is away", engine="kafka"), LakeError("Kafka no longer has all offsets of [10, 12)", topic="stream")
+    with pytest.raises(LakeError, match="no longer has all offsets"):
         rig.run([away, gone, *wrote(("raw", "r", 1))], {("stream", 0): 20, ("raw", 0): 8})
     assert rig.commits == []
     assert rig.writer.failure is gone
@@ -183,7 +183,7 @@ def test_a_recreated_topic_is_named_when_its_records_are_not_found() -> None:
     rig = Rig()
     rig.kafka.ids["stream"] = "id-new"
     with pytest.raises(LakeError, match="re-created"):
-        rig.run([LakeError("offsets [10, 12) are no longer all in Kafka", topic="stream")], {("stream", 0): 20})
+        rig.run([LakeError("Kafka no longer has all offsets of [10, 12)", topic="stream")], {("stream", 0): 20})
 
 
 def test_a_stop_ends_the_waiting() -> None:

@@ -42,7 +42,7 @@ def test_a_slow_trigger_has_a_later_limit() -> None:
 
 
 def test_waiting_for_an_engine_is_no_reason_to_be_replaced_but_a_dead_driver_is() -> None:
-    waiting = replace(WELL, alive_age_s=500, trouble="the object store did not take x: SlowDown", trouble_s=490, lag_records=70)
-    assert judge(waiting, 0.25) == (True, "the object store did not take x: SlowDown (for 490 s; 70 records behind Kafka)")
+    waiting = replace(WELL, alive_age_s=500, trouble="the object store did not accept x: SlowDown", trouble_s=490, lag_records=70)
+    assert judge(waiting, 0.25) == (True, "the object store did not accept x: SlowDown (for 490 s; 70 records behind Kafka)")
     assert not judge(replace(waiting, watch_age_s=40), 0.25)[0]
     assert not judge(replace(waiting, failure="broken"), 0.25)[0]

@@ -50,7 +50,7 @@ def test_a_range_that_ends_in_a_transactions_end_is_over_with_the_next_record_or
 
 
 def test_records_that_kafka_has_dropped_are_told() -> None:
-    with pytest.raises(LakeError, match=r"t\[0\]: offsets \[5, 9\) are no longer all in Kafka"):
+    with pytest.raises(LakeError, match=r"t\[0\]: Kafka no longer has all offsets of \[5, 9\)"):
         sorted_out([Message(-1, code=KafkaError._AUTO_OFFSET_RESET)], WANTED, 5)
 
 

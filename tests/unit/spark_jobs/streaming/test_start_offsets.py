@@ -17,7 +17,7 @@ def test_new_topic_starts_at_its_beginning_and_known_ones_at_their_progress() ->
 
 
 def test_offsets_that_kafka_dropped_are_named() -> None:
-    with pytest.raises(LakeError, match=r"stream\[0\]: offsets \[40, 60\) are no longer in Kafka.*CRYPTOVIZ_LAKE__ACCEPT_LOST_OFFSETS"):
+    with pytest.raises(LakeError, match=r"stream\[0\]: Kafka no longer has the offsets \[40, 60\).*CRYPTOVIZ_LAKE__ACCEPT_LOST_OFFSETS"):
         check_start([point(40, earliest=60)])
 
 

@@ -42,7 +42,7 @@ def test_a_range_that_fails_keeps_the_others_not_back(monkeypatch: pytest.Monkey
 
 def test_a_store_that_refuses_is_told_for_each_range(monkeypatch: pytest.MonkeyPatch) -> None:
     def put(address: TableAddress, path: str, data: pa.Buffer) -> None:
-        raise EngineUnavailable(f"the object store did not take {path}: SlowDown", engine="object-store")
+        raise EngineUnavailable(f"the object store did not accept {path}: SlowDown", engine="object-store")
 
     monkeypatch.setattr(module, "read_range", _read)
     monkeypatch.setattr(module, "put_with", lambda access: put)
