@@ -1,8 +1,8 @@
-"""The gap ledger: which expected ticks the lake does not have, of each asset and of each provider, and what became of them.
+"""Gap ledger: expected ticks that are missing in the lake, by asset and by provider, and how far backfills have filled them.
 
-A gap is a run of ticks that follow each other on the grid, within one UTC day, missing for one reason. Its key is (`scope`, subject, `from_ms`),
-hashed to `gap_id`. The ledger of a day is a pure function of the rows that are committed for it, so that finding it again changes nothing. How it is
-found: `spark_jobs.gaps.ledger_update`; the table: `cryptoviz.lake.gap_ledger`.
+A gap is a run of consecutive ticks of the grid, within one UTC day, missing for one reason. Its key is (`scope`, subject, `from_ms`), hashed to
+`gap_id`. The ledger of a day is a pure function of the committed rows, so updating it again changes nothing. Detection:
+`spark_jobs.gaps.ledger_update`; table: `cryptoviz.lake.gap_ledger`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import Any
 __all__ = ["DROPPED", "HISTORY_PATHS", "NOT_RUNNING", "Gap", "GapScope", "GapState", "gap_id", "open_gaps"]
 
 NOT_RUNNING = "not_running"
-"""No sign of the pipeline at that tick. Other reasons are `dropped` and the words of `cryptoviz.records.FallbackReason`."""
+"""The pipeline left no record at that tick. Other reasons are `dropped` and the values of `cryptoviz.records.FallbackReason`."""
 DROPPED = "dropped"
-"""Collected, and lost: Kafka was away longer than `collect.queue_ticks`, or refused the record."""
+"""Collected, then lost: Kafka was unavailable longer than `collect.queue_ticks`, or refused the record."""
 HISTORY_PATHS = ("/klines", "/OHLC", "/market_chart")
-"""In the addresses of a backfill's raw exchanges: they tell nothing of the tick that they are filed under."""
+"""URL paths of a backfill's raw exchanges, which say nothing about the tick that they are stored under."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class GapScope(StrEnum):
-    """Whose ticks are missing."""
+    """Kind of subject whose ticks are missing."""
 
     ASSET = "asset"
     PROVIDER = "provider"
 
 
 class GapState(StrEnum):
-    """How much of it a backfill has brought: nothing, some ticks, all."""
+    """How much of a gap backfills have filled: no tick, some, all."""
 
     OPEN = "open"
     PARTLY = "partly"
@@ -42,9 +42,9 @@ class GapState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """One row of the ledger. Times are UTC epoch ms; `from_ms` and `to_ms` are its first and last tick, both missing.
+    """A row of the gap ledger. Times are UTC epoch ms; `from_ms` and `to_ms`: first and last missing tick, inclusive.
 
-    `subject` is the asset's id or the provider's name, as `scope` says.
+    `subject`: asset id or provider name, depending on `scope`.
     """
 
     scope: GapScope
@@ -61,23 +61,23 @@ class Gap:
 
     @property
     def gap_id(self) -> str:
-        """The key, hashed."""
+        """Hash of the key."""
         return gap_id(self.scope, self.subject, self.from_ms)
 
     @property
     def state(self) -> GapState:
-        """As the filled ticks say."""
+        """State by the number of filled ticks."""
         if not self.filled:
             return GapState.OPEN
         return GapState.FILLED if self.filled >= self.missing else GapState.PARTLY
 
     @property
     def ticks(self) -> range:
-        """All of its ticks."""
+        """All ticks of the gap."""
         return range(self.from_ms, self.to_ms + 1, self.tick_ms)
 
     def to_row(self) -> dict[str, Any]:
-        """As the table has it."""
+        """The gap as a row of the table."""
         day = _time(self.from_ms).date()
         return {
             "gap_id": self.gap_id,
@@ -136,12 +136,12 @@ class Gap:
 
 
 def gap_id(scope: GapScope, subject: str, from_ms: int) -> str:
-    """32 hex digits over the key of a gap."""
+    """Hash of a gap's key, 32 hex digits."""
     return hashlib.blake2b(f"{scope}\x00{subject}\x00{from_ms}".encode(), digest_size=16).hexdigest()
 
 
 def open_gaps(gaps: Iterable[Gap], assets: Sequence[str] = (), start_ms: int | None = None, end_ms: int | None = None) -> list[Gap]:
-    """Gaps of assets that are not filled and have a tick in `[start_ms, end_ms)`; of all assets when none is named."""
+    """Unfilled gaps of assets with a tick in `[start_ms, end_ms)`; empty `assets` means all."""
     return [
         gap
         for gap in gaps

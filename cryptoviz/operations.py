@@ -1,7 +1,7 @@
-"""Operations: work with a beginning and an end that a person asks for, to all who run, start, watch or show it.
+"""Operations: finite work that a user starts, such as a backfill. Shared types for all parts that run, start, watch or show operations.
 
-The work itself implements `Operation`. It runs in a process of its own, may be cancelled at any await, and may be killed at any time: whatever
-it did must stay correct, and a second run with the same arguments must go on where the first ended.
+An operation implements `Operation`. It runs in a child process, may be cancelled at any await, and may be killed at any time: its partial results
+must be correct, and a second run with the same arguments must continue where the first ended.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class OperationKind(StrEnum):
-    """What sort of work it is."""
+    """Kind of operation."""
 
     BACKFILL = "backfill"
     REPLAY = "replay"
@@ -42,7 +42,7 @@ class OperationKind(StrEnum):
 
 
 class OperationState(StrEnum):
-    """Where it stands."""
+    """State of an operation."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -54,7 +54,7 @@ class OperationState(StrEnum):
 
 
 RESUMABLE = frozenset({OperationState.FAILED, OperationState.CANCELLED, OperationState.INTERRUPTED})
-"""Started again by its id, it goes on."""
+"""States from which an operation can be resumed by its id."""
 ENDED = RESUMABLE | {OperationState.SUCCEEDED}
 
 
@@ -63,7 +63,7 @@ class _Value(BaseModel):
 
 
 class BackfillArguments(_Value):
-    """Ticks from `start_ms` (inclusive) to `end_ms` (exclusive), UTC epoch milliseconds; None: from the first open gap, until now."""
+    """Ticks from `start_ms` (inclusive) to `end_ms` (exclusive), UTC epoch milliseconds; None: from the first open gap, or to the current time."""
 
     kind: Literal[OperationKind.BACKFILL] = OperationKind.BACKFILL
     assets: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class BackfillArguments(_Value):
 class ReplayArguments(_Value):
     """Ticks from `start_ms` (inclusive) to `end_ms` (exclusive), UTC epoch milliseconds.
 
-    With `keep_rows` the rows made again lie in the lake's bucket afterwards, as `replays/<operation id>.parquet`.
+    `keep_rows` stores the replayed rows in the lake's bucket, as `replays/<operation id>.parquet`.
     """
 
     kind: Literal[OperationKind.REPLAY] = OperationKind.REPLAY
@@ -85,14 +85,14 @@ class ReplayArguments(_Value):
 
 
 class MaintenanceArguments(_Value):
-    """Names of tables; none means all."""
+    """Names of tables; empty means all."""
 
     kind: Literal[OperationKind.MAINTENANCE] = OperationKind.MAINTENANCE
     tables: tuple[str, ...] = ()
 
 
 class ReplayDeadLettersArguments(_Value):
-    """First words of reasons (none means any) and a range of Kafka's own time, UTC epoch milliseconds."""
+    """First words of reasons (empty means any), and a range of Kafka timestamps, UTC epoch milliseconds."""
 
     kind: Literal[OperationKind.REPLAY_DEAD_LETTERS] = OperationKind.REPLAY_DEAD_LETTERS
     reasons: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ Arguments = Annotated[BackfillArguments | ReplayArguments | MaintenanceArguments
 
 
 class Progress(_Value):
-    """How far it is: `done` of `total` (None while that is not known), both in `unit`; `message` is one line about now."""
+    """Progress of an operation: `done` of `total` (None while unknown), both in `unit`; `message`: one line about the current work."""
 
     done: int = Field(ge=0)
     total: int | None = Field(default=None, ge=0)
@@ -113,7 +113,7 @@ class Progress(_Value):
 
 
 class OperationResult(_Value):
-    """How it ended: one line, numbers by snake_case name, and lines about what needs a person's eye."""
+    """Result of an operation: one line, figures by snake_case name, and notes that need attention."""
 
     message: str
     figures: dict[str, float] = {}
@@ -121,19 +121,19 @@ class OperationResult(_Value):
 
 
 Report = Callable[[Progress], None]
-"""Takes the newest progress; cheap, may be called for each row."""
+"""Receives the newest progress; cheap, may be called for each row."""
 
 
 class Operation(Protocol):
-    """The work. Made as `Class(settings, operation_id, arguments)` in its own process, without any work in the constructor."""
+    """Implementation of an operation. Constructed as `Class(settings, operation_id, arguments)` in a child process; the constructor does no work."""
 
     async def run(self, report: Report) -> OperationResult:
-        """Do it all. Blocking calls go to threads. Raises a CryptoVizError that says what prevented it."""
+        """Run to completion, with blocking calls in threads. Raises a CryptoVizError on failure."""
         ...
 
 
 class OperationStatus(_Value):
-    """One operation as it is now. Times are UTC epoch milliseconds; `version` grows with each change."""
+    """Status of an operation. Times are UTC epoch milliseconds; `version` increases with each change."""
 
     id: str
     arguments: Arguments
@@ -149,12 +149,12 @@ class OperationStatus(_Value):
 
     @property
     def kind(self) -> OperationKind:
-        """Of its arguments."""
+        """The kind of the arguments."""
         return self.arguments.kind
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, one way or another."""
+        """Whether the operation has ended."""
         return self.state in ENDED
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -177,7 +177,7 @@ class OperationStatus(_Value):
 
 
 def replay_key(operation_id: str) -> str:
-    """Where in the lake's bucket a replay keeps its rows."""
+    """Key of a replay's rows in the lake's bucket."""
     return f"replays/{operation_id}.parquet"
 
 

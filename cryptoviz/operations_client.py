@@ -1,4 +1,4 @@
-"""Operations of a running pipeline from Python: start, follow, cancel. Reached as `ControlClient.operations`."""
+"""Client for the operations of a running pipeline: start, watch, cancel. Available as `ControlClient.operations`."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ __all__ = ["OperationsClient"]
 
 
 class OperationsClient:
-    """Every method raises, beside the errors of `ControlClient`:
-    UnknownOperation: no such id.
+    """Every method raises, in addition to the errors of `ControlClient`:
+    UnknownOperation: no operation has the id.
     OperationBusy: another operation of the kind runs (`start` and `resume` only).
-    ControlRefused: arguments that cannot be meant (`code` INVALID_ARGUMENT), a component that is down (FAILED_PRECONDITION).
+    ControlRefused: invalid arguments (`code` INVALID_ARGUMENT), or a required component does not run (FAILED_PRECONDITION).
     """  # fmt: skip
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
     def start(self, arguments: Arguments, operation_id: str = "") -> OperationStatus:
-        """Begin, and return at once. Safe to repeat with the same id; a failed, cancelled or interrupted one of that id goes on."""
-        chosen = operation_id or str(uuid.uuid4())  # by us, so that gRPC's own retries cannot begin two
+        """Start an operation and return at once. Idempotent by id; resumes a failed, cancelled or interrupted operation of that id."""
+        chosen = operation_id or str(uuid.uuid4())  # set by the client, so that gRPC's retries cannot start two
         request = pb.StartOperationRequest(operation_id=chosen, arguments=arguments_to_proto(arguments))
         return operation_from_proto(self._wire.call(OperationsServiceStub, "StartOperation", request, _special).operation)
 
     def resume(self, operation_id: str) -> OperationStatus:
-        """Let one that failed, was cancelled or interrupted go on; any other is returned as it is."""
+        """Resume a failed, cancelled or interrupted operation; any other is returned unchanged."""
         return self.start(self.get(operation_id).arguments, operation_id)
 
     def get(self, operation_id: str) -> OperationStatus:
-        """One operation."""
+        """Status of an operation."""
         request = pb.GetOperationRequest(operation_id=operation_id)
         return operation_from_proto(self._wire.call(OperationsServiceStub, "GetOperation", request, _special).operation)
 
     def list(self) -> builtins.list[OperationStatus]:
-        """The last hundred, the newest first."""
+        """The last hundred operations, newest first."""
         answer = self._wire.call(OperationsServiceStub, "ListOperations", pb.ListOperationsRequest(), _special)
         return [operation_from_proto(one) for one in answer.operations]
 
     def watch(self, operation_id: str, after_version: int = 0, *, timeout_s: float | None = None) -> Iterator[OperationStatus]:
-        """The operation as it is, then each change, until it has ended. Raises EngineUnavailable after `timeout_s` seconds."""
+        """The current status, then each change, until the operation has ended. Raises EngineUnavailable after `timeout_s` seconds."""
         request = pb.WatchOperationRequest(operation_id=operation_id, after_version=after_version)
         for answer in self._wire.stream(OperationsServiceStub, "WatchOperation", request, _special, timeout_s):
             yield operation_from_proto(answer.operation)
 
     def wait(self, operation_id: str, timeout_s: float | None = None) -> OperationStatus:
-        """How it ended. Raises EngineUnavailable when it has not within `timeout_s` seconds."""
+        """Wait for the end and return the final status. Raises EngineUnavailable after `timeout_s` seconds."""
         for status in self.watch(operation_id, timeout_s=timeout_s):
             if status.over:
                 return status
         raise EngineUnavailable(f"the control service at {self._wire.address} ended the watch", engine="control", address=self._wire.address)
 
     def cancel(self, operation_id: str) -> OperationStatus:
-        """Ask it to end, and return at once; `wait` shows it has."""
+        """Request cancellation and return at once; use `wait` for the end."""
         request = pb.CancelOperationRequest(operation_id=operation_id)
         return operation_from_proto(self._wire.call(OperationsServiceStub, "CancelOperation", request, _special).operation)
 

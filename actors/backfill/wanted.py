@@ -129,7 +129,7 @@ def _rows(settings: Settings, condition: Any) -> tuple[dict[tuple[str, int], int
     except TableNotFoundError:
         return {}, iter(())
     except (DeltaError, OSError) as error:
-        raise EngineUnavailable(f"the object store did not give {address.uri}: {error}", engine="object-store") from error
+        raise EngineUnavailable(f"the object store did not return {address.uri}: {error}", engine="object-store") from error
 
 
 def _ms(column: Any) -> list[int]:

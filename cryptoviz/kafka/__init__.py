@@ -1,4 +1,4 @@
-"""The one place where Kafka clients are made: how to reach the brokers, and who calls, by the settings."""
+"""Kafka clients, configured by the settings. No other package creates Kafka clients."""
 
 from cryptoviz.kafka.clients import admin_client, client_config, consumer, java_config, producer
 from cryptoviz.kafka.transactions import Fenced, KafkaClients, OwnedProducer, Progress, Record, Refusal, progress_of

@@ -1,7 +1,7 @@
-"""librdkafka's and the Java client's configuration from `KafkaSettings`: addresses, protocol and credentials.
+"""Configuration of librdkafka and Java clients from `KafkaSettings`: addresses, protocol and credentials.
 
-No other module constructs a Producer, Consumer or AdminClient, so that a secured broker needs settings alone. The results hold the password: they
-are never logged, and never become program arguments.
+No other module constructs a Producer, Consumer or AdminClient, so that a secured broker needs only settings. The results contain the password: never
+log them or pass them as program arguments.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from cryptoviz.settings import NO_KEY, KafkaSettings
 __all__ = ["admin_client", "client_config", "consumer", "jaas_quoted", "java_config", "producer"]
 
 _BASE: dict[str, Any] = {
-    # A restarted broker is to be found again at once.
+    # Reconnect quickly to a restarted broker.
     "reconnect.backoff.max.ms": 1000,
     "socket.keepalive.enable": True,
-    # Partitions that are added to a topic are seen within this time; the default is five minutes.
+    # Added partitions are discovered within this time; the default is five minutes.
     "topic.metadata.refresh.interval.ms": 5000,
-    # Errors that matter are raised; librdkafka's own lines on stderr would repeat them.
+    # librdkafka's log lines on stderr would repeat errors that are raised.
     "log_level": 0,
 }
 
 
 def client_config(kafka: KafkaSettings) -> dict[str, Any]:
-    """How librdkafka reaches the brokers. Holds the password: never log it."""
+    """Connection settings for librdkafka. Contains the password: never log it."""
     config = {"bootstrap.servers": kafka.bootstrap_servers, "security.protocol": kafka.security_protocol, **_BASE}
     if kafka.ssl_ca_location is not None and kafka.encrypted:
         config["ssl.ca.location"] = str(kafka.ssl_ca_location)
@@ -38,7 +38,7 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def java_config(kafka: KafkaSettings) -> dict[str, str]:
-    """How a Java client (Spark's) reaches the brokers. Holds the password: pass it as options of a reader, never as arguments or Spark conf."""
+    """Connection settings for a Java client (Spark's). Contains the password: pass them as reader options, never as arguments or Spark conf."""
     config = {"bootstrap.servers": kafka.bootstrap_servers, "security.protocol": kafka.security_protocol}
     if kafka.ssl_ca_location is not None and kafka.encrypted:
         config |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(kafka.ssl_ca_location)}
@@ -53,12 +53,12 @@ def java_config(kafka: KafkaSettings) -> dict[str, str]:
 
 
 def producer(kafka: KafkaSettings, config: Mapping[str, Any] | None = None) -> Any:
-    """A librdkafka producer. `config` adds to `client_config` and wins over it."""
+    """A librdkafka producer. `config` extends and overrides `client_config`."""
     return Producer(client_config(kafka) | dict(config or {}))
 
 
 def consumer(kafka: KafkaSettings, config: Mapping[str, Any] | None = None) -> Any:
-    """A librdkafka consumer that reads committed records and stores no offsets, unless `config` says otherwise."""
+    """A librdkafka consumer that reads committed records and stores no offsets, unless overridden by `config`."""
     reading = {"group.id": "cryptoviz-unused", "isolation.level": "read_committed", "enable.auto.commit": False}
     return Consumer(client_config(kafka) | reading | dict(config or {}))
 
@@ -70,11 +70,11 @@ def admin_client(kafka: KafkaSettings, config: Mapping[str, Any] | None = None) 
 
 def _password(kafka: KafkaSettings) -> str:
     given = kafka.sasl_password.get_secret_value() if kafka.sasl_password is not None else ""
-    # Without one the library would refuse to make a client: the broker's own answer says more.
+    # librdkafka creates no client without a password, but the broker's error says more.
     return given or NO_KEY
 
 
 def jaas_quoted(text: str) -> str:
-    """As a JAAS value: in quotes, in which a backslash escapes."""
+    """Quoted JAAS value, escaped by backslashes."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -1,12 +1,12 @@
-"""A transactional producer that knows what it has published, and who owns its transactional id.
+"""Transactional producer that stores its progress in Kafka and claims its transactional id.
 
-Each transaction also commits the producer's progress, as the offset metadata of a consumer group named like the transactional id: how far it is, the
-identity of its last batch, and its owner. Kafka commits or aborts both together, so that after a lost answer one look-up says what became of the
-batch, whatever other producers write to the topic (docs/adr/0008-progress-travels-with-the-transaction.md).
+Each transaction also commits the producer's progress, as the offset metadata of a consumer group named like the transactional id: position, identity
+of the last transaction, and owner. Kafka commits or aborts both together, so that after a lost response one look-up shows the outcome of the
+transaction, whatever other producers write to the topic (docs/adr/0008-progress-travels-with-the-transaction.md).
 
-Kafka fences a producer for two reasons that it does not tell apart: a successor took over, or the transaction outlived its time because the process
-was paused or the broker slow. A start therefore *claims* the id with a transaction of its own. A producer that is fenced looks at the claim: its own
-still stands, and it connects again; or another's, and it ends.
+Kafka reports two causes of fencing alike: a successor took over, or the transaction timed out because the process was paused or the broker slow. A
+producer therefore *claims* the id with a first transaction. After fencing it reads the claim: if the claim is its own, it reconnects; otherwise it
+stops.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ CONNECT_TIMEOUT_S = 10.0
 LINGER_MS = 2
 _REPORT_S = 0.1
 _LENGTHS = 16
-"""Bytes by which records of one size can differ in Kafka: lengths take one to five bytes."""
+"""Bytes by which records of equal size can differ in Kafka: a length takes one to five bytes."""
 _APART = 64
-"""Records that are sent one by one within a transaction's time."""
+"""Maximum of records sent one by one in a transaction, within its timeout."""
 _FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 _REFUSED = frozenset(
     {
@@ -46,22 +46,22 @@ _REFUSED = frozenset(
         KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
     }
 )
-"""The broker's verdict on a record, the same at each try. All other errors are about the broker, the network or the transaction."""
+"""Permanent rejections of a record. All other errors concern the broker, the network or the transaction."""
 _LEVEL = {True: "read_committed", False: "read_uncommitted"}
 _METADATA_CHARS = 1024
-"""Of an identity. The broker takes 4096 bytes of offset metadata (`offset.metadata.max.bytes`)."""
+"""Maximum length of an identity. The broker accepts 4096 bytes of offset metadata (`offset.metadata.max.bytes`)."""
 
 _log = get_logger("kafka-progress")
 
 
 class Fenced(TerminalError):
-    """Another producer claimed the same transactional id; `transactional_id`. This one must stop."""
+    """Another producer has claimed the transactional id; `transactional_id`. The caller must stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the last transaction of a transactional id left. `position` is the caller's own number; None when nothing was published yet. `leaps` are
-    the caller's, too: which numbers below it were passed over (`actors.taken`).
+    """Progress stored by the last transaction of a transactional id. `position`: set by the caller; None before the first publication. `leaps`: also
+    set by the caller; the numbers below `position` that were passed over (`actors.taken_ticks`).
     """
 
     position: int | None
@@ -74,7 +74,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One Kafka record to publish."""
+    """A Kafka record to publish."""
 
     topic: str
     key: bytes | None
@@ -84,7 +84,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A record that the broker never takes: its place among the records of its transaction, and why."""
+    """A record that the broker rejects permanently: its index in the transaction and the reason."""
 
     index: int
     reason: str
@@ -92,7 +92,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class KafkaClients:
-    """How clients are made; a test puts a broker in memory in their place."""
+    """Client factories; tests replace them by an in-memory broker."""
 
     producer: Callable[..., Any] = producer
     consumer: Callable[..., Any] = consumer
@@ -100,10 +100,10 @@ class KafkaClients:
 
 
 class OwnedProducer:
-    """One transactional id. Constructing it makes no connection. For one thread at a time."""
+    """Producer for one transactional id. The constructor makes no connection. Not thread-safe."""
 
     def __init__(self, kafka: KafkaSettings, transactional_id: str, topic: str, clients: KafkaClients | None = None) -> None:
-        """`topic` is the one that its progress is about, and lasts as long as it."""
+        """`topic`: the topic of the progress, which is valid as long as the topic exists."""
         self._kafka = kafka
         self._id = transactional_id
         self._place = (topic, 0)
@@ -120,14 +120,14 @@ class OwnedProducer:
         self.progress = Progress(None, "", self._owner, 0, "")
 
     def connect(self, look: Callable[[], int | None] = lambda: None) -> Progress:
-        """Fence every earlier producer of the id, learn what was published, and claim the id.
+        """Fence all earlier producers of the id, read the progress, and claim the id.
 
         Args:
-            look: finds the position where there is no progress: at the first start on a topic, and when the broker has forgotten it.
+            look: finds the position if there is no progress: at the first start on a topic, or after the broker has expired it.
 
         Raises:
-            EngineUnavailable: try again.
-            Fenced: another producer has claimed the id since we did.
+            EngineUnavailable: retry.
+            Fenced: another producer has claimed the id since.
         """
         self.close()
         try:
@@ -135,7 +135,7 @@ class OwnedProducer:
                 self._check_owner(self._read(stable=False))
             found = self._open()
             topic_id = self._topic_id = _topic_id_of(self._admin, self._place[0])
-            if found is None or found.topic_id != topic_id:  # a topic that was made again has nothing of what was published before
+            if found is None or found.topic_id != topic_id:  # a re-created topic has none of the published records
                 found = Progress(look(), "", self._owner, found.claim if found else 0, topic_id)
             claimed = replace(found, owner=self._owner, claim=found.claim + 1)
             self._commit([], [[]], claimed)
@@ -153,17 +153,17 @@ class OwnedProducer:
         follows: Mapping[int, int] | None = None,
         leaps: Sequence[Sequence[int]] = (),
     ) -> tuple[Refusal, ...]:
-        """All records and the progress in one transaction, without those that the broker refuses for good. Which those are.
+        """Publish the records and the progress in one transaction. Returns the records that the broker rejects permanently, which are left out.
 
         Args:
-            records: what to publish.
+            records: records to publish.
             position: for `Progress`.
             identity: for `Progress`.
+            follows: maps the index of a record to the index of another without which it is not published either.
             leaps: for `Progress`.
-            follows: by index, the record without which one is not published either.
 
         Raises:
-            EngineUnavailable: nothing was published, or the outcome is unknown: `connect`, then look at its progress.
+            EngineUnavailable: nothing was published, or the outcome is unknown: call `connect` and compare its progress.
             Fenced: another producer has claimed the id.
         """
         after = replace(self.progress, position=position, identity=identity[:_METADATA_CHARS], leaps=[list(leap) for leap in leaps])
@@ -175,21 +175,21 @@ class OwnedProducer:
                 groups = _narrowed(records, groups, bad, refused)
                 refused |= {index: refused[leader] for index, leader in (follows or {}).items() if leader in refused}
                 groups = [left for group in groups if (left := [index for index in group if index not in refused])]
-                # Before the next try: if its answer is lost, this is what it was without.
+                # Set before the next try: if its answer is lost, these are the records that it was sent without.
                 self._tried = (after.identity, tuple(Refusal(index, reason) for index, reason in sorted(refused.items())))
-                self._open()  # librdkafka loses count of sequence numbers when the broker refuses a batch
+                self._open()  # librdkafka's sequence numbers are wrong after the broker has rejected a record batch
         except (KafkaException, BufferError, TimeoutError) as error:
             raise self._unavailable(error) from None
         self.progress = replace(after, topic_id=self._topic_id)
         return self._tried[1]
 
     def refused(self, identity: str) -> tuple[Refusal, ...]:
-        """What the broker refused of the last `commit`, which had this identity and turned out to be published after its answer was lost."""
+        """Records that the broker rejected of the last `commit`, if it had this identity: for a commit that was published although its answer was lost."""
         tried, refusals = self._tried
         return refusals if tried == identity[:_METADATA_CHARS] else ()
 
     def close(self) -> None:
-        """Drop the producer without waiting for what it holds; an open transaction is the successor's to abort."""
+        """Discard the producer without flushing; the successor aborts an open transaction."""
         dropped, self._producer, self._admin = self._producer, None, None
         if dropped is not None:
             try:
@@ -198,7 +198,7 @@ class OwnedProducer:
                 self._log.debug("purge_failed", reason=str(error))
 
     def _open(self) -> Progress | None:
-        """A new producer, which ends the transaction of the one before, and the progress."""
+        """Create a new producer, which aborts an open transaction of the previous one, and read the progress."""
         self.close()
         kafka = self._kafka
         self._producer = self._clients.producer(
@@ -222,7 +222,7 @@ class OwnedProducer:
         return found
 
     def _read(self, *, stable: bool) -> Progress | None:
-        """The progress as committed. `stable` waits for a transaction that is being ended; without it the one before counts."""
+        """The committed progress. `stable` waits for a transaction that is being completed; otherwise the progress before it is returned."""
         reader = self._clients.consumer(self._kafka, {"group.id": self._id, "isolation.level": _LEVEL[stable]})
         try:
             found = _committed(reader, self._place)
@@ -238,7 +238,7 @@ class OwnedProducer:
             raise Fenced(text, transactional_id=self._id)
 
     def _commit(self, records: Sequence[Record], groups: Sequence[Sequence[int]], progress: Progress) -> dict[int, str]:
-        """One transaction; empty when it is committed. Else it cannot be, because of these records, and the producer is of no more use."""
+        """Run one transaction. Returns the rejected records by index: empty if it was committed. Otherwise the producer is unusable."""
         bad: dict[int, str] = {}
 
         def delivered(index: int, error: Any) -> None:
@@ -256,7 +256,7 @@ class OwnedProducer:
                     return bad
             self._finish(progress, bad, carries=bool(records))
         except KafkaException:
-            # The reports that say why may still wait to be served.
+            # Delivery reports with the reason may still be pending.
             while not bad and self._producer.poll(_REPORT_S):
                 pass
             if not bad:
@@ -285,7 +285,7 @@ class OwnedProducer:
         try:
             self._producer.produce(record.topic, value=record.value, key=record.key, headers=list(record.headers), on_delivery=report)
         except KafkaException as error:
-            # Larger than librdkafka itself lets pass: it never comes to the broker.
+            # Larger than librdkafka's own limit: the record is not sent.
             delivered(index, error.args[0])
             raise
 
@@ -301,12 +301,12 @@ class OwnedProducer:
         text = str(error) or type(error).__name__ if cause is None else cause.str()
         if cause is not None and cause.code() in _FENCED:
             limit = f"{self._timeout_s:g} s (kafka.transaction_timeout_ms)"
-            text = f"the broker ended the transaction: it was open for more than {limit}, or another producer took over"
+            text = f"the broker aborted the transaction: it was open for more than {limit}, or another producer took over"
         return EngineUnavailable(f"Kafka at {address} (kafka.bootstrap_servers): {text}", engine="kafka", address=address)
 
 
 def progress_of(kafka: KafkaSettings, transactional_id: str, topic: str, clients: KafkaClients | None = None) -> Progress | None:
-    """What a producer has committed to the topic as it is now, for others to see; of a transaction that is being ended, nothing yet.
+    """Progress that a producer has committed to the current topic, for other processes. A transaction that is being completed does not count yet.
 
     Raises:
         EngineUnavailable: Kafka does not answer, or has no such topic.
@@ -318,7 +318,7 @@ def progress_of(kafka: KafkaSettings, transactional_id: str, topic: str, clients
         return found if found is not None and found.topic_id == _topic_id_of(made.admin(kafka), topic) else None
     except (KafkaException, TimeoutError) as error:
         address = kafka.bootstrap_servers
-        text = f"Kafka at {address} (kafka.bootstrap_servers) does not say what {transactional_id} has published: {error}"
+        text = f"Kafka at {address} (kafka.bootstrap_servers) does not return the progress of {transactional_id}: {error}"
         raise EngineUnavailable(text, engine="kafka", address=address) from None
     finally:
         reader.close()
@@ -345,8 +345,8 @@ def _topic_id_of(admin: Any, topic: str) -> str:
 
 
 def _narrowed(records: Sequence[Record], groups: Sequence[Sequence[int]], bad: Mapping[int, str], refused: dict[int, str]) -> list[list[int]]:
-    """Groups for the next try, sent one after the other. A broker refuses records batch by batch: one that was refused alone is to blame, and all of
-    its topic that are larger; several are sent apart from each other.
+    """Groups of records for the next try, flushed one after the other. A broker rejects whole record batches: a record rejected alone is invalid, and
+    so, if it is too large, are all larger ones of its topic. Of several, the next try narrows down the invalid ones by sending them separately.
     """
     if len(bad) == 1:
         ((index, reason),) = bad.items()

@@ -1,7 +1,7 @@
-"""The lake for readers: prices, raw exchanges, dead letters, gaps, candles as Arrow, pandas, Polars or DuckDB. Works without Ray and Spark.
+"""Reader for the lake: prices, raw exchanges, dead letters, gaps and candles as Arrow, pandas, Polars or DuckDB. Works without Ray and Spark.
 
-`prices`, `raw`, `dead_letters`, `gaps`, `candles` and `query` are those of one `Lake` with the settings of the running pipeline;
-`Lake(settings)` reads another.
+The functions `prices`, `raw`, `dead_letters`, `gaps`, `candles` and `query` are methods of a default `Lake` with the settings of the running
+pipeline; `Lake(settings)` reads another lake.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Lake", "candles", "dead_letters", "gaps", "prices", "query", "raw"]
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded at first use: executors import this package for its schemas and need neither DuckDB nor Delta."""
+    """Lazy import: executors import this package for its schemas and need neither DuckDB nor Delta."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from cryptoviz.lake import api, reader

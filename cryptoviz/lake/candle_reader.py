@@ -1,4 +1,4 @@
-"""Candles for readers: from the table where it has the day as it is, from the ticks where it has not, with the same result."""
+"""Candles for readers: from the candles table for days where it is up to date, computed from the ticks for all others, with the same result."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _READABLE = Readable("candles", CANDLES, ("ts", "asset_id"))
 
 
 class CandleReader:
-    """Thread-safe. Keeps file lists and small files of the candles table; the ticks are another's."""
+    """Thread-safe. Caches file lists and small files of the candles table; the caller supplies the ticks."""
 
     def __init__(self, settings: Settings) -> None:
-        """Nothing is read yet."""
+        """No request is made yet."""
         access, address = S3Access.of(settings.s3), table_address(settings.s3, "candles")
         self.index = FileIndex(address, access, settings.s3.storage_options(), _READABLE)
         self._scanners = {interval: Scanner(address, access) for interval in INTERVALS}
@@ -40,12 +40,12 @@ class CandleReader:
         high: datetime | None = None,
         condition: ds.Expression | None = None,
     ) -> str:
-        """A SELECT of the candles of `interval`, over relations that this puts into `connection`.
+        """Register relations in `connection` and return a SELECT of the candles of `interval` over them.
 
-        `prices` is the version of the prices table that counts; `ticks` reads the days of it that the table of candles has not got as they are. An
-        earlier version (one with `upto`) is computed from its ticks throughout. With `condition` on `asset_id`, rows are filtered as they are read.
+        `prices`: the version of the prices table; `ticks` reads those of its days for which the candles table is not up to date. For an earlier
+        version (with `upto`) all candles are computed from ticks. With `condition` on `asset_id`, rows are filtered while reading.
         """
-        # Looked up first: it is never ahead of the ticks then, and a day that is behind them is computed.
+        # A day whose candles do not match the number of its ticks is computed.
         candles = self.index.newest()
         days = {} if prices.upto else whole_days(
             (file.path for files in candles.by_day.values() for file in files), interval,

@@ -1,4 +1,4 @@
-"""One small object of the store that is changed only by who has seen its present state: S3's conditional put (`If-Match`, `If-None-Match`)."""
+"""Compare-and-swap on one small S3 object, by conditional put (`If-Match`, `If-None-Match`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cryptoviz.tls import trust
 
 __all__ = ["Cell", "CellChanged", "S3Cell", "Seen"]
 
-# A look or a write of a few hundred bytes takes 5 ms; whoever asks does so again in a few seconds.
+# A read or write of a few hundred bytes takes 5 ms, and callers retry after a few seconds.
 _TIMEOUT = urllib3.Timeout(connect=2.0, read=5.0)
 _SIGNED_FOR = timedelta(minutes=1)
 _MOST_READ = 4096
@@ -26,12 +26,12 @@ _MOST_TOLD = 300
 
 
 class CellChanged(TransientError):
-    """Another has written since; look again."""
+    """Another process has written the object; read it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A state: its content, its tag, and how long ago it was written by the store's own clock, in whole seconds."""
+    """A version of the object: content, ETag, and age by the store's clock, in whole seconds."""
 
     content: bytes
     etag: str
@@ -39,24 +39,24 @@ class Seen:
 
 
 class Cell(Protocol):
-    """The seam, so that logic is tested with a fake."""
+    """Interface, so that logic can be tested with a fake."""
 
     def read(self) -> Seen | None:
-        """The present state; None when there is none. Raises EngineUnavailable."""
+        """The current version; None if the object does not exist. Raises EngineUnavailable."""
         ...
 
     def write(self, content: bytes, over: str | None) -> str:
-        """Replace the state whose tag is `over`, or make the first one; returns the new tag.
+        """Replace the version with the ETag `over`, or create the object if None. Returns the new ETag.
 
         Raises:
-            CellChanged: the state is another one.
-            EngineUnavailable: the store does not answer; the write may have been made.
+            CellChanged: the current version has another ETag.
+            EngineUnavailable: the store does not answer; the outcome is unknown.
         """
         ...
 
 
 class S3Cell:
-    """An object. Each call is one request, not repeated, and takes 7 s at most."""
+    """An S3 object. Each call makes one request without retries and takes at most 7 s."""
 
     def __init__(self, access: S3Access, bucket: str, key: str) -> None:
         """Connects at the first call."""
@@ -65,32 +65,32 @@ class S3Cell:
         self._key = key
 
     def read(self) -> Seen | None:
-        """As `Cell.read`."""
+        """See `Cell.read`."""
         response = self._ask("GET", None, {})
         if response.status == 404:
             return None
-        self._expect_ok(response, "give")
+        self._expect_ok(response, "return")
         written, now = (parsedate_to_datetime(response.headers[name]) for name in ("Last-Modified", "Date"))
         return Seen(response.data, response.headers["ETag"], (now - written).total_seconds())
 
     def write(self, content: bytes, over: str | None) -> str:
-        """As `Cell.write`."""
+        """See `Cell.write`."""
         response = self._ask("PUT", content, {"If-None-Match": "*"} if over is None else {"If-Match": over})
         if response.status == 412 or (response.status == 404 and over is not None):
-            raise CellChanged(f"s3://{self._bucket}/{self._key} has been changed by another")
-        self._expect_ok(response, "take")
+            raise CellChanged(f"s3://{self._bucket}/{self._key} was changed by another process")
+        self._expect_ok(response, "accept")
         return response.headers["ETag"]
 
     def now(self) -> datetime:
-        """What the store's own clock says (UTC, whole seconds), whether there is such an object or not. Raises EngineUnavailable."""
+        """The store's time (UTC, whole seconds), whether the object exists or not. Raises EngineUnavailable."""
         response = self._ask("HEAD", None, {})
         if "Date" not in response.headers:
-            raise EngineUnavailable(f"the object store does not say what time it is: status {response.status}", engine="object-store")
+            raise EngineUnavailable(f"the object store's response has no Date header: status {response.status}", engine="object-store")
         return parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
 
     def _ask(self, method: str, body: bytes | None, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         try:
-            # The library's own put takes no conditions; a signed address does, since it signs none but the host.
+            # Minio's put takes no conditions; a presigned URL does, since it signs no header but the host.
             url = minio_client(self._access).get_presigned_url(method, self._bucket, self._key, expires=_SIGNED_FOR)
             return _pool(urlsplit(self._access.endpoint).scheme).request(method, url, body=body, headers=headers)
         except STORE_ERRORS as error:

@@ -1,4 +1,4 @@
-"""Columns that a caller asks for, and rows as Arrow, pandas, Polars or DuckDB."""
+"""Checks requested columns and converts rows to pandas, Polars or DuckDB."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def check_columns(table: str, wanted: Sequence[str], known: Sequence[str]) -> li
     """`wanted` as a list.
 
     Raises:
-        UnknownColumn: one that is not `known`.
-        QueryError: none at all.
+        UnknownColumn: a name is not in `known`.
+        QueryError: `wanted` is empty.
     """
     chosen = [wanted] if isinstance(wanted, str) else list(wanted)
     for name in chosen:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)
             meant = f" (did you mean {' or '.join(near)}?)" if near else ""
-            raise UnknownColumn(f"{table} has no column {name!r}{meant}: it has {', '.join(known)}", column=name, table=table, argument="columns")
+            raise UnknownColumn(f"{table} has no column {name!r}{meant}: valid are {', '.join(known)}", column=name, table=table, argument="columns")
     if not chosen:
-        raise QueryError("columns is empty: name at least one, or leave it out for all", argument="columns")
+        raise QueryError("columns is empty: name at least one column, or omit the argument for all", argument="columns")
     return chosen
 
 
 def convert(rows: pa.Table, as_: As) -> Any:
-    """The rows in another library's form.
+    """The rows in the format of another library.
 
     Raises:
-        QueryError: not one of the four, or Polars has no such type (DuckDB's INTERVAL).
+        QueryError: `as_` is invalid, or Polars lacks a type of the rows (DuckDB's INTERVAL).
     """
     match as_:
         case "arrow":
@@ -46,13 +46,13 @@ def convert(rows: pa.Table, as_: As) -> Any:
         case "pandas":
             return rows.to_pandas()
         case "polars":
-            import polars as pl  # a second and 40 MB: only when asked for
+            import polars as pl  # local import: takes a second and 40 MB
 
             try:
                 return pl.from_arrow(rows)
             except pl.exceptions.PolarsError as error:
                 raise QueryError(
-                    f"polars cannot hold the result ({error}): cast the column in the query, or take another form", argument="as_"
+                    f"Polars cannot represent the result ({error}): cast the column in the query, or use another `as_`", argument="as_"
                 ) from error
         case "duckdb":
             from cryptoviz.lake.sql import connect

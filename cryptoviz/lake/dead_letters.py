@@ -1,4 +1,4 @@
-"""Dead letters for people: how many of which reason, one of them by its place in Kafka, and what their bytes look like."""
+"""Dead letters for display: counts by reason, positions in Kafka, the replay log, and previews of values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEAD_TABLE = "dead_letters"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where a dead letter lay in Kafka."""
+    """Position of a dead letter in Kafka."""
 
     topic: str
     partition: int
@@ -34,15 +34,15 @@ class Place:
 
     @classmethod
     def parse(cls, text: str) -> Place:
-        """`topic:partition:offset`.
+        """Parse `topic:partition:offset`.
 
         Raises:
-            QueryError: it is not that.
+            QueryError: the text has another format.
         """
         topic, _, rest = text.partition(":")
         partition, _, offset = rest.partition(":")
         if not (topic and partition.isdecimal() and offset.isdecimal()):
-            raise QueryError(f"{text!r} is no place: valid is topic:partition:offset, as crypto-streaming:0:1234", argument="place")
+            raise QueryError(f"invalid position {text!r}: valid is topic:partition:offset, as in crypto-streaming:0:1234", argument="place")
         return cls(topic, int(partition), int(offset))
 
     def __str__(self) -> str:
@@ -50,12 +50,14 @@ class Place:
 
 
 def origin(topic_id: str, partition: int, offset: int) -> str:
-    """The same for one life of the topic: what a replay writes into the ledger, and into a header of the record that it publishes."""
+    """Key of a dead letter in the replay log and in the header of its replayed record; unlike a topic name, the id is unique to one creation of the
+    topic.
+    """
     return f"{topic_id}:{partition}:{offset}"
 
 
 def read_ledger(kafka: KafkaSettings) -> dict[str, dict[str, Any]]:
-    """What replays have published, by `origin`: `topic`, `identity` of the event, `reason`, `replayed_ms` (UTC epoch ms).
+    """The replay log: published dead letters, by `origin`: `topic`, `identity` of the event, `reason`, `replayed_ms` (UTC epoch ms).
 
     Raises:
         EngineUnavailable: Kafka does not answer.
@@ -67,12 +69,12 @@ def read_ledger(kafka: KafkaSettings) -> dict[str, dict[str, Any]]:
 
 
 def word(reason: str) -> str:
-    """The first word of a reason, by which they are counted."""
+    """The first word of a reason: its category."""
     return reason.partition(":")[0]
 
 
 def preview(value: bytes | None, limit: int = 60) -> str:
-    """The first bytes as one printable line; what is no text shows as escapes."""
+    """The first bytes as one printable line; invalid UTF-8 is shown as escapes."""
     if value is None:
         return "(null)"
     text = value[: limit * 4].decode("utf-8", "backslashreplace")
@@ -81,10 +83,10 @@ def preview(value: bytes | None, limit: int = 60) -> str:
 
 
 class ReasonCounts:
-    """Counts all dead letters since the table's beginning by reason. Remembers each file's counts: a look reads only the new ones. Thread-safe."""
+    """Counts the dead letters of the whole table by reason. Caches the counts of each file, so that only new files are read. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
-        """Nothing is read yet."""
+        """No request is made yet."""
         self._address = table_address(settings.s3, DEAD_TABLE)
         self._options = settings.s3.storage_options()
         self._access = S3Access.of(settings.s3)
@@ -92,7 +94,7 @@ class ReasonCounts:
         self._by_file: dict[str, Counter[str]] = {}
 
     def look(self) -> Mapping[str, int]:
-        """The counts now; empty without a table.
+        """Read the current counts; empty without a table.
 
         Raises:
             EngineUnavailable: the object store does not answer.
@@ -103,7 +105,7 @@ class ReasonCounts:
             except TableNotFoundError:
                 return {}
             except (DeltaError, OSError) as error:
-                raise EngineUnavailable(f"the object store did not give {self._address.uri}: {error}", engine="object-store") from error
+                raise EngineUnavailable(f"the object store did not return {self._address.uri}: {error}", engine="object-store") from error
 
     def _look(self) -> Mapping[str, int]:
         actions: Any = DeltaTable(self._address.uri, storage_options=self._options).get_add_actions()

@@ -1,7 +1,7 @@
-"""Delta tables opened with the settings alone.
+"""Opens Delta tables with the settings alone. No other module opens a table.
 
-The library below fills options that are not given from the environment: `AWS_SESSION_TOKEN` of the user's shell would go to our store,
-`AWS_ENDPOINT` would lead elsewhere, and its HTTP client follows `http_proxy`. No other module opens a table.
+delta-rs takes missing options from the environment: `AWS_SESSION_TOKEN` of the user's shell would be sent to the configured store, `AWS_ENDPOINT`
+would redirect requests, and its HTTP client uses `http_proxy`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["DeltaTable"]
 
 
 class DeltaTable(deltalake.DeltaTable):
-    """`deltalake.DeltaTable`, whose store is set up without the shell's variables."""
+    """`deltalake.DeltaTable` that ignores the shell's variables."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         with without_the_shell():
@@ -24,6 +24,6 @@ class DeltaTable(deltalake.DeltaTable):
 
     @classmethod
     def create(cls, *arguments: Any, **options: Any) -> DeltaTable:
-        """As the library's."""
+        """See `deltalake.DeltaTable.create`."""
         with without_the_shell():
-            return cast("DeltaTable", super().create(*arguments, **options))  # the library makes a `cls`
+            return cast("DeltaTable", super().create(*arguments, **options))  # the library returns a `cls`

@@ -1,4 +1,4 @@
-"""Which data files a table has, from its Delta log: the newest version, kept between queries, or the one of an earlier moment."""
+"""Data files of a table version, from its Delta log: the newest version, cached between queries, or an earlier version."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from cryptoviz.lake.table_specs import Readable
 
 __all__ = ["DataFile", "FileIndex", "Snapshot"]
 
-# Queries that follow each other within this time see the same version: a page asks several at once.
+# Queries within this time see the same version: a page makes several at once.
 _FRESH_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One file of a version. `path` is relative to the table, `day` its UTC day; `first` and `last` the span of the table's time, if told."""
+    """A file of a version. `path`: relative to the table; `day`: UTC; `first` and `last`: bounds of the table's time column, if the log has them."""
 
     path: str
     size: int
@@ -39,9 +39,9 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One version of a table: its files by UTC day, and its columns (the code's, then those that only the table has).
+    """A version of a table: its files by UTC day, and its columns (the code's, then those that only the table has).
 
-    With `upto`, the files hold later rows too: those at or past these offsets, or of other topics, are no part of the version.
+    With `upto`, the files also contain later rows: rows at or past these offsets, or of other topics, are not part of the version.
     """
 
     version: int
@@ -51,7 +51,7 @@ class Snapshot:
 
 
 class FileIndex:
-    """The versions of one table. Thread-safe. A table that does not exist yet has version -1 and no files."""
+    """Versions of a table. Thread-safe. A table that does not exist yet has version -1 and no files."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class FileIndex:
         self._newest = self._none
 
     def newest(self, *, look: bool = False) -> Snapshot:
-        """The present version, at most a quarter of a second old; with `look`, as it is now.
+        """The newest version, cached for at most 0.25 s; `look` bypasses the cache.
 
         Raises:
             EngineUnavailable: the object store does not answer.
@@ -90,10 +90,10 @@ class FileIndex:
             return self._newest
 
     def at(self, version: int | None = None, as_of: datetime | None = None) -> Snapshot:
-        """An earlier version, by its number or as it stood at a moment (its last commit up to then); the newest one without either.
+        """A version by its number or by time (the last commit up to `as_of`); the newest version without either.
 
         Raises:
-            VersionNotKept: the log no longer reaches so far back, or has not come so far yet.
+            VersionNotKept: the log no longer has the version, or does not have it yet.
             EngineUnavailable: the object store does not answer.
         """
         newest = self.newest()
@@ -107,7 +107,7 @@ class FileIndex:
         commit = read_commit(self._access, self._address, past.version())
         if commit is None:
             raise self._not_kept(wanted, f"its log entry {past.version()} has been removed")
-        if as_of is not None and commit.made > as_of:  # delta-rs gives the first one it has for any earlier moment
+        if as_of is not None and commit.made > as_of:  # for any earlier time delta-rs returns the oldest version of the log
             if past.version() == 0:
                 return Snapshot(-1, newest.schema)
             raise self._not_kept(wanted, f"the oldest log entry is of {commit.made.isoformat()}")
@@ -116,14 +116,14 @@ class FileIndex:
         if not gone:
             return Snapshot(past.version(), newest.schema, files)
         if "kafka_offset" not in newest.schema.names:
-            raise self._not_kept(wanted, "maintenance has written its rows anew since")
+            raise self._not_kept(wanted, "maintenance has since rewritten its rows")
         dropped = sorted(files.keys() - newest.by_day.keys())
         if dropped:
             raise self._not_kept(wanted, f"its day {dropped[0]} is past its retention")
-        # Maintenance has put larger files in the place of these, but each row's offset tells whether it was there already.
+        # Maintenance has merged these files into larger ones, but each row's offset shows whether the version had it.
         progress = self._progress_at(past.version())
         if progress is None:
-            raise self._not_kept(wanted, "its files were compacted and its log entry does not say how far it came")
+            raise self._not_kept(wanted, "its files were compacted and its log entry carries no progress")
         return Snapshot(past.version(), newest.schema, newest.by_day, progress)
 
     def _past(self, which: int | datetime, wanted: str, newest: int) -> DeltaTable:
@@ -133,11 +133,11 @@ class FileIndex:
         except OSError as error:
             raise self._unavailable(error) from error
         except (DeltaError, OverflowError) as error:
-            raise self._not_kept(wanted, f"the log has versions up to {newest} and keeps them for a limited time") from error
+            raise self._not_kept(wanted, f"the log has versions up to {newest}, retained for a limited time") from error
         return past
 
     def _progress_at(self, version: int) -> Offsets | None:
-        """How far the table was: from that version's commit, or, where it was maintenance's, from the last one before it."""
+        """Progress of that version: from its commit, or, for a commit without progress, from the last one before it."""
         for number in range(version, -1, -1):
             commit = read_commit(self._access, self._address, number)
             if commit is None:
@@ -172,7 +172,7 @@ class FileIndex:
         return EngineUnavailable(f"the object store did not open {self._address.uri}: {error}", engine="object-store")
 
     def _not_kept(self, wanted: str, why: str) -> VersionNotKept:
-        hint = "ingest_ts tells what was known at a moment, however long ago"
+        hint = "Use ingest_ts for what was known at a past time"
         return VersionNotKept(f"{self._readable.name}: {wanted} cannot be read: {why}. {hint}", table=self._readable.name)
 
 
@@ -181,7 +181,7 @@ def _paths(by_day: Mapping[date, tuple[DataFile, ...]]) -> set[str]:
 
 
 def _union(code: pa.Schema, table: pa.Schema) -> pa.Schema:
-    """The code's columns with the types that the table has, then the table's own: nothing that was ever written is out of reach."""
+    """The code's columns with the table's types, then columns that only the table has, so that all written data stays readable."""
     types = {column.name: column.type for column in table}
     own = [column.with_type(types.get(column.name, column.type)).with_nullable(True) for column in code]
     return pa.schema([*own, *(column.with_nullable(True) for column in table if column.name not in code.names)])

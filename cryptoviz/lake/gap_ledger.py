@@ -1,4 +1,4 @@
-"""The table of the gap ledger (see `cryptoviz.gaps`)."""
+"""Reader for the table of the gap ledger (see `cryptoviz.gaps`)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["gaps_address", "read_gaps"]
 
 
 def gaps_address(settings: Settings) -> TableAddress:
-    """Where the ledger lies."""
+    """Location of the gap ledger."""
     return table_address(settings.s3, "gaps")
 
 
 def read_gaps(settings: Settings, days: Iterable[date] | None = None) -> list[Gap]:
-    """The ledger, or that of some UTC days, by first tick and subject; empty before the first round of maintenance.
+    """Gaps of the ledger, of all or some UTC days, ordered by first tick and subject; empty before the first round of maintenance.
 
     Raises:
         EngineUnavailable: the object store does not answer.
@@ -35,6 +35,6 @@ def read_gaps(settings: Settings, days: Iterable[date] | None = None) -> list[Ga
     except TableNotFoundError:
         return []
     except (DeltaError, OSError) as error:
-        raise EngineUnavailable(f"the object store did not give {address.uri}: {error}", engine="object-store") from error
+        raise EngineUnavailable(f"the object store did not return {address.uri}: {error}", engine="object-store") from error
     found = [Gap.from_row(row) for row in rows if chosen is None or f"{row['year']}-{row['month']}-{row['day']}" in chosen]
     return sorted(found, key=lambda gap: (gap.from_ms, gap.scope, gap.subject))

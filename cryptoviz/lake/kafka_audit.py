@@ -1,4 +1,4 @@
-"""What Kafka holds of a topic, as a reader of committed records sees it: the verifier's one side."""
+"""Committed records of a topic in Kafka, for comparison with the lake."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BATCH = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Committed records that Kafka holds of one topic: offsets and `[earliest, end)` by partition, and how often an event_id repeats."""
+    """Committed records of a topic: offsets and `[earliest, end)` by partition, and the number of repeated event ids."""
 
     topic: str
     topic_id: str
@@ -31,10 +31,10 @@ class Taken:
 
 
 def read_kafka(settings: Settings, topic: str, *, with_events: bool = False) -> Taken:
-    """Every committed record that Kafka holds of a topic now. `with_events` also counts repeated event ids.
+    """Read all committed records that a topic has now. `with_events` also counts repeated event ids.
 
     Raises:
-        EngineUnavailable: the broker does not answer, or has no such topic.
+        EngineUnavailable: the broker does not answer, or the topic does not exist.
     """
     topic_id, bounds = topic_ends(settings.kafka, topic)
     offsets = {partition: OffsetCounts() for partition in bounds}
@@ -55,8 +55,8 @@ def read_kafka(settings: Settings, topic: str, *, with_events: bool = False) -> 
 
 
 def values_since(settings: Settings, topic: str, progress: Offsets) -> Iterator[bytes]:
-    """The values that Kafka holds of a topic at and past these offsets (a null is empty), with all that was committed before this call; of a
-    partition without an offset, all. Raises as `read_kafka`.
+    """Values of a topic from these offsets on (null as empty), including everything committed before this call. A partition without an offset is read
+    from its beginning. Raises as `read_kafka`.
     """
     topic_id, bounds = topic_ends(settings.kafka, topic, settled=True)
     spans = {partition: (max(first, progress.get((topic_id, partition), first)), end) for partition, (first, end) in bounds.items()}

@@ -19,7 +19,7 @@ __all__ = ["Commit", "read_commit"]
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """`made` is UTC; `progress` is None when another than the lake job made it."""
+    """An entry of a Delta log. `made`: UTC; `progress`: None if the lake job did not make the commit."""
 
     version: int
     made: datetime
@@ -27,7 +27,7 @@ class Commit:
 
 
 def read_commit(access: S3Access, address: TableAddress, version: int) -> Commit | None:
-    """The entry of that version, None when the log no longer has it. (delta-rs tells entries only from the newest on back.)
+    """Read the log entry of a version; None if the log no longer has it. (delta-rs reads entries only backwards from the newest.)
 
     Raises:
         EngineUnavailable: the object store does not answer.
@@ -42,7 +42,7 @@ def read_commit(access: S3Access, address: TableAddress, version: int) -> Commit
     except (MinioException, HTTPError, OSError) as error:
         if isinstance(error, S3Error) and error.code == "NoSuchKey":
             return None
-        raise EngineUnavailable(f"the object store did not give entry {version} of {address.uri}: {error}", engine="object-store") from error
+        raise EngineUnavailable(f"the object store did not return log entry {version} of {address.uri}: {error}", engine="object-store") from error
     info: dict[str, Any] = next((action["commitInfo"] for line in lines if "commitInfo" in (action := orjson.loads(line))), {})
     made = datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC)
     return Commit(version, made, Progress.from_json(info[METADATA_KEY]) if METADATA_KEY in info else None)

@@ -1,6 +1,6 @@
-"""The seam to the object store: where each table lies, and clients for delta-rs, plain S3 calls and pyarrow.
+"""Access to the object store: table locations, and clients for plain S3 requests and pyarrow.
 
-Everything here is made from an `S3Access`, a small picklable value, because executors need it without the settings tree.
+Clients are built from an `S3Access`, a small picklable value, because executors do not have the settings tree.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TABLES: tuple[str, ...] = ("prices", "raw", "dead_letters")
 
 _CONNECT_S = 5.0
 _READ_S = 30.0
-# About 3 s of trying; whoever can wait longer does so on top of it, where it can tell that it waits. The last answer is passed on: it says why.
+# About 3 s of retries; callers that can wait longer retry on top and report it. The last response is returned, because it has the reason.
 _RETRIES = urllib3.Retry(
     total=4, backoff_factor=0.2, backoff_max=2, backoff_jitter=0.2, status_forcelist=[500, 502, 503, 504], allowed_methods=None, raise_on_status=False
 )
@@ -35,12 +35,12 @@ _MAX_TOLD = 300
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 STORE_ERRORS: tuple[type[Exception], ...] = (MinioException, HTTPError)
-"""What a `minio_client` raises when the store refuses or does not answer."""
+"""Errors of a `minio_client` when the store refuses a request or does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
-    """How to reach the object store. Holds the secret: never log it; its repr hides it."""
+    """Endpoint and credentials of the object store. Contains the secret: never log it; its repr hides it."""
 
     endpoint: str
     region: str
@@ -68,7 +68,7 @@ class S3Access:
 
 @dataclass(frozen=True, slots=True)
 class TableAddress:
-    """Where a table lies: `prefix` is empty or ends in a slash."""
+    """Location of a table. `prefix` is empty or ends in a slash."""
 
     table: str
     bucket: str
@@ -76,12 +76,12 @@ class TableAddress:
 
     @property
     def uri(self) -> str:
-        """As delta-rs opens it."""
+        """URI for delta-rs."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     @property
     def root(self) -> str:
-        """As pyarrow's file system names it."""
+        """Path for pyarrow's file system."""
         return f"{self.bucket}/{self.prefix}".rstrip("/")
 
     def key(self, path: str) -> str:
@@ -90,7 +90,7 @@ class TableAddress:
 
 
 def table_address(settings: S3Settings, table: str) -> TableAddress:
-    """The prices table is the root of its bucket; all others are folders of the lake bucket. `table` is one of `TABLES`."""
+    """Location of a table: the root of its bucket for prices, a folder of the lake bucket for all others."""
     if table == "prices":
         return TableAddress(table, settings.prices_bucket, "")
     return TableAddress(table, settings.lake_bucket, f"{table}/")
@@ -98,7 +98,7 @@ def table_address(settings: S3Settings, table: str) -> TableAddress:
 
 @lru_cache(maxsize=8)
 def minio_client(access: S3Access) -> Minio:
-    """A client with bounded waits and retries; kept, so that its connections are used again. Safe in threads."""
+    """A cached client with timeouts and retries. Thread-safe."""
     address = urlsplit(access.endpoint)
     pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S), maxsize=32, retries=_RETRIES, ssl_context=trust())
     return Minio(
@@ -112,7 +112,7 @@ def minio_client(access: S3Access) -> Minio:
 
 
 def store_error(error: Exception, doing: str) -> EngineUnavailable:
-    """One of `STORE_ERRORS` in one line that says what was being done, and the store's own reason."""
+    """EngineUnavailable for one of `STORE_ERRORS`: one line with the failed action and the store's reason."""
     if isinstance(error, S3Error):
         why = f"{error.code}: {error.message}"
     elif isinstance(error, MaxRetryError) and error.reason is not None:
@@ -123,6 +123,6 @@ def store_error(error: Exception, doing: str) -> EngineUnavailable:
 
 
 def one_line(error: Exception) -> str:
-    """The text of an error of delta-rs, which draws a coloured tree: what was done and the cause at its root, without the middle of a long one."""
+    """One-line text of a delta-rs error, which is a coloured tree: the action and the root cause; the middle of a long text is cut."""
     text = redact(" ".join(_COLOUR.sub("", str(error)).replace("\u21b3", "").split()))
     return text if len(text) <= _MAX_TOLD else f"{text[: _MAX_TOLD // 2]} ... {text[-_MAX_TOLD // 2 :]}"

@@ -1,4 +1,4 @@
-"""Which offsets occur, and how often: two bytes for each offset of the ranges that occur at all, whatever the order they come in."""
+"""Counts of Kafka offsets: two bytes for each offset within the pages that occur, for any order of input."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Counts = npt.NDArray[np.uint16]
 
 
 class OffsetCounts:
-    """Of one topic-partition."""
+    """Offset counts of one topic-partition."""
 
     def __init__(self) -> None:
         self._pages: dict[int, Counts] = {}
 
     def add(self, offsets: npt.NDArray[np.int64]) -> None:
-        """Count these, in any order, repeats too."""
+        """Count offsets, in any order and with repeats."""
         numbers = offsets // _PAGE
         for number in np.unique(numbers):
             page = self._pages.setdefault(int(number), np.zeros(_PAGE, np.uint16))
@@ -33,18 +33,18 @@ class OffsetCounts:
 
     @property
     def distinct(self) -> int:
-        """Offsets that occur."""
+        """Number of distinct offsets."""
         return sum(int(np.count_nonzero(page)) for page in self._pages.values())
 
     def pages(self, other: OffsetCounts) -> Iterator[tuple[npt.NDArray[np.int64], Counts, Counts]]:
-        """In order: offsets, how often they occur here, and in `other`."""
+        """Pages in order: offsets, their counts here, and their counts in `other`."""
         empty = np.zeros(_PAGE, np.uint16)
         for number in sorted(self._pages.keys() | other._pages.keys()):
             offsets = np.arange(number * _PAGE, (number + 1) * _PAGE, dtype=np.int64)
             yield offsets, self._pages.get(number, empty), other._pages.get(number, empty)
 
     def plus(self, other: OffsetCounts) -> OffsetCounts:
-        """Both together."""
+        """The sum of both counts."""
         both = OffsetCounts()
         both._pages = {number: page.copy() for number, page in self._pages.items()}
         for number, page in other._pages.items():
@@ -53,23 +53,23 @@ class OffsetCounts:
 
 
 class TableOffsets:
-    """Of a table's rows, by topic id and partition, with the rows of each topic id."""
+    """Offset counts of a table by topic id and partition, and row counts by topic id."""
 
     def __init__(self) -> None:
         self.rows: Counter[str] = Counter()
         self._counts: dict[tuple[str, int], OffsetCounts] = {}
 
     def of(self, topic_id: str, partition: int) -> OffsetCounts:
-        """Empty when none occurs."""
+        """Counts of a topic-partition; empty if it does not occur."""
         return self._counts.get((topic_id, partition), OffsetCounts())
 
     @property
     def distinct(self) -> int:
-        """Offsets that occur, over all topics and partitions."""
+        """Number of distinct offsets over all topic-partitions."""
         return sum(counts.distinct for counts in self._counts.values())
 
     def add(self, topic_ids: pa.Array, partitions: pa.Array, offsets: pa.Array) -> None:
-        """Count a batch of rows."""
+        """Count the rows of a record batch."""
         for topic_id in pc.unique(topic_ids).to_pylist():
             of_topic = pc.equal(topic_ids, topic_id)
             for partition in pc.unique(partitions.filter(of_topic)).to_pylist():
@@ -79,16 +79,16 @@ class TableOffsets:
 
 
 class Events:
-    """How often event ids repeat. Keeps 8 bytes of hash for each: among ten million different ones, two are the same once in 400 000 runs."""
+    """Counts repeated event ids. Keeps an 8-byte hash of each: ten million distinct ids collide once in 400 000 runs."""
 
     def __init__(self) -> None:
         self._hashes = array("q")
 
     def add(self, ids: Iterable[Any]) -> None:
-        """Count these; None is none."""
+        """Add ids; None is ignored."""
         self._hashes.extend(hash(one) for one in ids if one is not None)
 
     @property
     def repeated(self) -> int:
-        """Surplus appearances."""
+        """Number of surplus occurrences."""
         return len(self._hashes) - len(np.unique(np.frombuffer(self._hashes, np.int64))) if self._hashes else 0

@@ -1,13 +1,13 @@
-"""Candles: open, high, low and close of the ticks seen in a bucket of time, not of trades. A high between two polls is not in them.
+"""Candles: open, high, low and close of the ticks in a time bucket, not of trades. A high between two polls is not included.
 
-Open is the first tick's price and close the last one's, by `tick_ts`; of ticks of the same time the one that we had first is first (`ingest_ts`, then
-Kafka's offset). `volume` is null: price APIs do not say what was traded in a bucket. `volume_24h` is the provider's rolling figure as last reported
-in the bucket. `source` is `polled` for live ticks, `backfilled` where a backfill brought them all, else `mixed`. Coins quoted in two currencies have
-two candles a bucket.
+Open and close are the prices of the first and last tick by `tick_ts`; ticks of the same time are ordered by `ingest_ts`, then Kafka's offset.
+`volume` is null: price APIs do not report the volume traded in a bucket. `volume_24h` is the provider's rolling figure as last reported in the
+bucket. `source` is `polled` if all ticks are live, `backfilled` if all come from a backfill, else `mixed`. Coins quoted in two currencies have two
+candles for each bucket.
 
-Buckets lie within a UTC day, so a day's candles are a function of that day's ticks. Maintenance keeps them in the table `candles`, one file for each
-day and interval, whose name says how many ticks it was made from: ticks are only ever added to a day, so a file is right exactly when the prices
-table has as many for that day.
+Buckets lie within a UTC day, so a day's candles are a function of that day's ticks. Maintenance stores them in the table `candles`, one file for each
+day and interval, with the number of its ticks in the file name. Ticks are only ever added to a day, so a file is up to date exactly if the prices
+table has that number of rows for the day.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ __all__ = [
 ]  # fmt: skip
 
 INTERVALS: dict[str, str] = {"1m": "1 minute", "5m": "5 minutes", "1h": "1 hour", "1d": "1 day"}
-"""By name, as DuckDB writes them."""
+"""Intervals by name, in DuckDB's syntax."""
 _WIDTHS: dict[str, timedelta] = {"1m": timedelta(minutes=1), "5m": timedelta(minutes=5), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TICK_COLUMNS = ("tick_ts", "asset_id", "quote_currency", "price", "volume_24h", "kind", "ingest_ts", "kafka_offset")
-"""What candles are made of."""
+"""Columns of the prices table that candles are computed from."""
 
 CANDLES = pa.schema(
     [
         pa.field("interval", pa.string(), nullable=False),
-        pa.field("ts", TIME, nullable=False),  # where the bucket begins
+        pa.field("ts", TIME, nullable=False),  # start of the bucket
         pa.field("asset_id", pa.string(), nullable=False),
         pa.field("quote_currency", pa.string(), nullable=False),
         pa.field("open", pa.float64(), nullable=False),
@@ -55,16 +55,16 @@ CANDLES = pa.schema(
 )
 
 COLUMNS = ("ts", "asset_id", "quote_currency", "open", "high", "low", "close", "volume", "volume_24h", "ticks", "source")
-"""What readers get."""
+"""Columns for readers."""
 _NAME = re.compile(r"part-candles-(?P<interval>1m|5m|1h|1d)-(?P<ticks>\d{1,15})-(?P<until>\d{1,15})(?:-(?P<attempt>[0-9a-f]{8}))?\.snappy\.parquet")
 _ORDER = "(tick_ts, ingest_ts, kafka_offset)"
 
 
 def check_interval(interval: str) -> str:
-    """DuckDB's name of an interval.
+    """DuckDB's syntax for an interval.
 
     Raises:
-        QueryError: not one of `INTERVALS`.
+        QueryError: `interval` is not in `INTERVALS`.
     """
     if interval not in INTERVALS:
         raise QueryError(f"interval is {interval!r}: valid are {', '.join(INTERVALS)}", argument="interval")
@@ -86,7 +86,7 @@ def candle_sql(interval: str, source: str = "prices") -> str:
 
 
 def coarser_sql(interval: str, source: str) -> str:
-    """As `candle_sql`, over candles of a shorter interval: the same result."""
+    """The result of `candle_sql`, computed from candles of a shorter interval."""
     width = check_interval(interval)
     columns = (
         f"time_bucket(INTERVAL '{width}', ts) AS bucket", "asset_id", "quote_currency",
@@ -105,9 +105,9 @@ def stored_sql(source: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CandleFile:
-    """A file of the table: candles of one interval and day, of the buckets that end by `until_ms` (UTC), made from `ticks` ticks before it.
+    """A file of the table: candles of an interval and day, for the buckets that end by `until_ms` (UTC), computed from the `ticks` ticks before it.
 
-    `attempt` is used once, so that no other maintenance makes a file of the same name; files of earlier versions have none.
+    `attempt` is unique, so that no other maintenance round writes a file of the same name; files of earlier versions have none.
     """
 
     day: date
@@ -123,12 +123,12 @@ class CandleFile:
         return f"{folder(self.day)}/part-candles-{self.interval}-{self.ticks}-{self.until_ms}{attempt}.snappy.parquet"
 
     def whole(self, ticks: int | None) -> bool:
-        """Whether it holds the day as it is, when the prices table has `ticks` rows for it (None: it has no such day any more)."""
+        """Whether it covers the whole day and is up to date, given the day's `ticks` rows in the prices table (None: the day was removed from it)."""
         return self.until_ms == day_end_ms(self.day) and ticks in (None, self.ticks)
 
 
 def parse_candle_file(path: str) -> CandleFile | None:
-    """The file that a path relative to the table's root names, or None."""
+    """Parse a path relative to the table's root; None if it is not a candle file."""
     day = day_of_path(path)
     found = _NAME.fullmatch(path.rpartition("/")[2])
     if day is None or found is None:
@@ -137,13 +137,13 @@ def parse_candle_file(path: str) -> CandleFile | None:
 
 
 def whole_days(paths: Iterable[str], interval: str, ticks: Mapping[date, int]) -> dict[date, str]:
-    """The days whose candles of `interval` are right in the table, and in which of its files; `ticks` are the rows of the prices table by day."""
+    """Files with up-to-date candles of `interval` by day; `ticks`: row counts of the prices table by day."""
     files = ((path, parse_candle_file(path)) for path in paths)
     return {file.day: path for path, file in files if file is not None and file.interval == interval and file.whole(ticks.get(file.day))}
 
 
 def whole_buckets(interval: str, low: datetime | None, high: datetime | None) -> tuple[datetime | None, datetime | None]:
-    """`[low, high)` widened to the bucket that `low` lies in and to the end of the last bucket that begins before `high`: no candle is cut."""
+    """`[low, high)` widened to whole buckets: from the start of `low`'s bucket to the end of the last bucket that begins before `high`."""
     width = _WIDTHS[interval]
     first = low - (low - _EPOCH) % width if low else None
     last = high + (_EPOCH - high) % width if high else None

@@ -1,8 +1,8 @@
-"""Names of the lake's data files. A name says which Kafka records a file holds, and its content is a pure function of it.
+"""File names of the lake's data files. The name of a part identifies its Kafka records, and its content is a pure function of the name.
 
 `year=Y/month=M/day=D/part-<topic id, 8 hex>-<partition>-<start offset>-<end offset>.snappy.parquet`, offsets inclusive, UTC date without leading
-zeros. Compaction replaces files of a day by `part-compacted-<16 hex over the names of its inputs and the attempt>.snappy.parquet`: no other attempt
-uses the name again. While it is being made and proved it lies at `_staging/<name>.tmp`, which no reader takes for data.
+zeros. Compaction replaces files of a day by `part-compacted-<16 hex over the names of its inputs and the attempt>.snappy.parquet`, a name unique to
+the attempt. Until it is proved, the file is stored as `_staging/<name>.tmp`, which readers ignore.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = [
 ]  # fmt: skip
 
 STAGING = "_staging/"
-"""Where files lie, relative to the table, until they are proved. Readers pass over names that begin with `_`."""
+"""Folder, relative to the table, of files not yet proved. Readers ignore names that begin with `_`."""
 SUCCESS = "_SUCCESS"
-"""The marker in the folder of a closed and compacted day."""
+"""Marker file in the folder of a closed and compacted day."""
 
 _FOLDER = r"year=(?P<year>[1-9]\d{3})/month=(?P<month>[1-9]|1[0-2])/day=(?P<day>[1-9]|[12]\d|3[01])/"
 _NAME = re.compile(
@@ -32,14 +32,14 @@ _NAME = re.compile(
 _COMPACTED = re.compile(_FOLDER + r"part-compacted-(?P<digest>[0-9a-f]{16})\.snappy\.parquet")
 _IN_DAY = re.compile(_FOLDER + r"[^/]+")
 _LAYOUT = "1"
-"""Of compacted files; part of their names, so that another order of rows gets another name."""
+"""Layout version of compacted files, hashed into their names, so that another row order gets another name."""
 _EPOCH = date(1970, 1, 1)
 _DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Part:
-    """One data file: the records of `[start, end]` of one topic-partition whose day is `day` (UTC)."""
+    """A data file with the records of `[start, end]` of a topic-partition whose day is `day` (UTC)."""
 
     topic: str
     partition: int
@@ -60,14 +60,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Compacted:
-    """A file that holds the rows of others of one day, sorted."""
+    """A data file with the sorted rows of several files of a day."""
 
     digest: str
     day: date
 
     @classmethod
     def of(cls, inputs: Iterable[str], day: date, attempt: str = "") -> Compacted:
-        """The file that `inputs` (paths relative to the table, of one day) are merged into; `attempt` is used once."""
+        """The file that `inputs` (paths relative to the table, of one day) are merged into; `attempt` is unique."""
         text = "\n".join((_LAYOUT, attempt, *sorted(inputs)))
         return cls(hashlib.sha256(text.encode()).hexdigest()[:16], day)
 
@@ -78,7 +78,7 @@ class Compacted:
 
     @property
     def staged_path(self) -> str:
-        """Where it lies until it is proved."""
+        """Path until the file is proved."""
         return f"{STAGING}{self.path.replace('/', '.')}.tmp"
 
     @property
@@ -91,12 +91,12 @@ DataFileName = Part | Compacted
 
 
 def folder(day: date) -> str:
-    """The folder of a UTC day, in the layout of the predecessor."""
+    """Folder of a UTC day."""
     return f"year={day.year}/month={day.month}/day={day.day}"
 
 
 def parse_part(path: str) -> Part | None:
-    """The part that a path relative to the table's root names, or None when it is not one that the lake job writes."""
+    """Parse a path relative to the table's root; None if it is not a part of the lake job."""
     found = _NAME.fullmatch(path)
     day = _day(found)
     if found is None or day is None:
@@ -105,19 +105,19 @@ def parse_part(path: str) -> Part | None:
 
 
 def parse_compacted(path: str) -> Compacted | None:
-    """The compacted file that a path relative to the table's root names, or None."""
+    """Parse a path relative to the table's root; None if it is not a compacted file."""
     found = _COMPACTED.fullmatch(path)
     day = _day(found)
     return None if found is None or day is None else Compacted(found["digest"], day)
 
 
 def parse_name(path: str) -> DataFileName | None:
-    """Either kind of data file, or None when the path names none of ours."""
+    """Parse a path to either kind of data file; None for other paths."""
     return parse_part(path) or parse_compacted(path)
 
 
 def day_of_path(path: str) -> date | None:
-    """The UTC day in whose folder a path relative to the table's root lies, whatever its name; None outside of the day folders."""
+    """UTC day of the folder of any path relative to the table's root; None outside the day folders."""
     return _day(_IN_DAY.fullmatch(path))
 
 
@@ -135,7 +135,7 @@ def _partition_values(day: date) -> dict[str, str]:
 
 
 def date_of_ms(ms: int) -> date:
-    """The UTC date of an epoch time in ms; days before 1970 count as 1970-01-01 (Kafka says -1 for no time)."""
+    """UTC date of an epoch time in ms; times before 1970 give 1970-01-01 (Kafka writes -1 for a missing timestamp)."""
     return _EPOCH + timedelta(days=max(0, ms // _DAY_MS))
 
 
@@ -145,10 +145,10 @@ def day_start(day: date) -> datetime:
 
 
 def topic_uuid(text: str) -> str:
-    """The canonical UUID of a topic id, which Kafka writes as url-safe base64 without padding."""
+    """Canonical UUID of a topic id, which Kafka encodes as URL-safe base64 without padding."""
     return str(uuid.UUID(bytes=urlsafe_b64decode(text + "=" * (-len(text) % 4))))
 
 
 def short_topic_id(topic_id: str) -> str:
-    """The 8 hex digits of a topic UUID that file names carry."""
+    """The first 8 hex digits of a topic UUID, used in file names."""
     return topic_id.replace("-", "")[:8]

@@ -1,7 +1,7 @@
-"""How far a table is: the next offset to read of each topic-partition, as its Delta log says.
+"""Progress of a table: the next offset to read of each topic-partition, stored in its Delta log.
 
-Each commit says it twice: in its own metadata, readable and whole, and as one app transaction for each topic-partition (`offset_app`). Metadata goes
-with the log entry when a foreign tool's checkpoint and clean-up remove it; app transactions are part of every checkpoint.
+Each commit carries it twice: in its metadata, and as one app transaction for each topic-partition (`offset_app`). The metadata is lost if a foreign
+tool writes a checkpoint and cleans up the log; app transactions are part of every checkpoint.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["METADATA_KEY", "Offsets", "Progress", "kept_offsets", "merge", "offs
 
 METADATA_KEY = "cryptoviz"
 _VERSION = 1
-# Each look-up reads one small object; commits without our metadata only come from foreign tools.
+# Numbers of commits to search. Each commit is one small object; only foreign tools commit without our metadata.
 _HISTORY_STEPS = (1, 20, 200)
 
 Offsets = Mapping[tuple[str, int], int]
@@ -28,14 +28,14 @@ Offsets = Mapping[tuple[str, int], int]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a commit says of itself: who made it, which one of the job's it was, and the offsets after it."""
+    """Metadata of a commit: the run that made it, its sequence number among the job's commits, and the offsets after it."""
 
     run: str
     sequence: int
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The commit's metadata value."""
+        """Serialize for the commit metadata."""
         topics: dict[str, dict[str, int]] = {}
         for (topic_id, partition), offset in sorted(self.offsets.items()):
             topics.setdefault(topic_id, {})[str(partition)] = offset
@@ -43,10 +43,10 @@ class Progress:
 
     @classmethod
     def from_json(cls, text: str) -> Progress:
-        """Read what `to_json` wrote.
+        """Parse the output of `to_json`.
 
         Raises:
-            LakeError: it says something else; a guess at progress would lose or double rows.
+            LakeError: the text is invalid or of another version; guessed progress would lose or duplicate rows.
         """
         try:
             data = json.loads(text)
@@ -54,14 +54,14 @@ class Progress:
             offsets = {(topic, int(partition)): int(offset) for topic, of in data["offsets"].items() for partition, offset in of.items()}
             progress = cls(str(data["run"]), int(data["sequence"]), offsets)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise LakeError(f"the table's last commit carries progress that this version cannot read ({error}): {text[:200]}") from None
+            raise LakeError(f"the table's last commit has invalid progress metadata ({error}): {text[:200]}") from None
         if version != _VERSION:
-            raise LakeError(f"the table's last commit carries progress of version {version}, this one reads {_VERSION}: update CryptoViz")
+            raise LakeError(f"the table's last commit has progress metadata of version {version}, this release supports {_VERSION}: update CryptoViz")
         return progress
 
 
 def merge(before: Offsets, after: Offsets) -> dict[tuple[str, int], int]:
-    """The later offset of each topic-partition: progress never goes back."""
+    """The later offset of each topic-partition: progress never decreases."""
     merged = dict(before)
     for key, offset in after.items():
         merged[key] = max(offset, merged.get(key, 0))
@@ -69,16 +69,16 @@ def merge(before: Offsets, after: Offsets) -> dict[tuple[str, int], int]:
 
 
 def offset_app(topic_id: str, partition: int) -> str:
-    """The app transaction whose version is the next offset to read of a topic-partition."""
+    """Name of the app transaction whose version is the next offset to read of a topic-partition."""
     return f"cryptoviz-offsets/{topic_id}/{partition}"
 
 
 def read_progress(table: DeltaTable) -> Progress | None:
-    """Progress from the newest commit that carries any: the last one, unless a foreign tool has committed since. None for a table without, and
-    where a foreign tool's clean-up has removed those commits: `kept_offsets` says more.
+    """Progress from the newest commit that carries it: the last commit, unless a foreign tool has committed since. None for a table without progress,
+    or if a foreign tool has cleaned up those commits (see `kept_offsets`).
 
     Raises:
-        LakeError: a commit carries progress that this version cannot read.
+        LakeError: a commit has invalid progress metadata.
     """
     for limit in _HISTORY_STEPS:
         for commit in table.history(limit):
@@ -88,14 +88,14 @@ def read_progress(table: DeltaTable) -> Progress | None:
 
 
 def kept_offsets(table: DeltaTable, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    """The next offsets of these topic-partitions as the app transactions have them, which survive clean-up; those without one are left out."""
+    """Next offsets of these topic-partitions from app transactions, which survive log cleanup; omits those without any."""
     found = {key: table.transaction_version(offset_app(*key)) for key in partitions}
     return {key: offset for key, offset in found.items() if offset is not None}
 
 
 def offsets_of_rows(table: DeltaTable) -> dict[tuple[str, int], int]:
-    """One past the last offset of each topic-partition that the table has rows of. No record between it and the table's true progress has a row in
-    the table, so nothing is lost or doubled by reading on from there. Reads three columns of the whole table.
+    """One past the last offset of each topic-partition in the table's rows. No record between it and the true progress has a row in the table, so
+    reading from there loses and duplicates nothing. Reads three columns of the whole table.
     """
     found: dict[tuple[str, int], int] = {}
     columns = ["kafka_topic_id", "kafka_partition", "kafka_offset"]

@@ -1,4 +1,4 @@
-"""`Lake`: what a person, a page or a program asks of the lake."""
+"""`Lake`: reads the lake's tables as Arrow, pandas, Polars or DuckDB, and runs SQL over them."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
 
 __all__ = ["As", "Lake", "Selection", "When"]
 
-_TRIES = 3  # maintenance may remove a file that a query has just found; the next version has its rows
+_TRIES = 3  # maintenance may delete a file during a query; the next version has its rows
 _STREAM_ROWS = 65_536
 Names = str | Sequence[str] | None
 T = TypeVar("T")
 
 
 class Point(TypedDict, total=False):
-    """A version of the table instead of the newest: its number, or the one that stood at a moment (UTC). Not both."""
+    """Selects a version of the table by its number or by time (UTC), not both; the newest without either."""
 
     version: int | None
     as_of: When
 
 
 class Selection(Point, total=False):
-    """Which rows and columns. `start` is inclusive, `end` exclusive: aware datetimes, or ISO 8601 texts with an offset or `Z`."""
+    """Selects rows and columns. `start` is inclusive, `end` exclusive: aware datetimes, or ISO 8601 texts with an offset or `Z`."""
 
     start: When
     end: When
@@ -53,25 +53,25 @@ class Selection(Point, total=False):
 
 
 class Asked(TypedDict, total=False):
-    """The tables as they stood at a moment, and the values of `$name` in the SQL."""
+    """Options of a query. `as_of`: versions of the tables by time; `parameters`: values of `$name` in the SQL."""
 
     as_of: When
     parameters: Parameters
 
 
 class Lake:
-    """Reads the lake's tables; keeps file lists, footers and small files between calls. Thread-safe.
+    """Reads the lake's tables; caches file lists, footers and small files between calls. Thread-safe.
 
-    Results are Arrow tables, or what `as_` names: a pandas or Polars frame, a DuckDB relation. Times are `timestamp[us, UTC]`.
-    `version` and `as_of` read what the table held then, by the Delta log, which reaches back a day; `ingest_ts` in the rows tells when we had each
-    value, however long ago.
+    `as_` selects the format of results: Arrow table (default), pandas or Polars frame, DuckDB relation. Times are `timestamp[us, UTC]`. `version` and
+    `as_of` read an earlier version of the table, as far back as the Delta log reaches (a day); the column `ingest_ts` has the time at which each
+    value was received, for any age.
 
-    Raises `EngineUnavailable` when the object store does not answer, and a `QueryError` for what is not valid: `InvalidTime` (no zone, start not
-    before end), `UnknownColumn`, `VersionNotKept`; `UnknownAsset` for a coin that the table of assets does not have.
+    Raises `EngineUnavailable` if the object store does not answer, and a `QueryError` for invalid arguments: `InvalidTime` (no time zone, or start
+    not before end), `UnknownColumn`, `VersionNotKept`; `UnknownAsset` for an unknown coin.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Nothing is read yet."""
+        """No request is made yet."""
         self._settings = settings
         access, options = S3Access.of(settings.s3), settings.s3.storage_options()
         places = {name: table_address(settings.s3, name) for name in READABLE}
@@ -98,7 +98,7 @@ class Lake:
         version: int | None = None,
         as_of: When = None,
     ) -> Any:
-        """Unified records by `tick_ts`, then asset. `assets` are ids, symbols or aliases; None means all."""
+        """Unified records, ordered by `tick_ts` and asset. `assets`: ids, symbols or aliases; None means all."""
         return self._read("prices", start, end, columns, as_, version, as_of, self._of_assets(assets))
 
     @overload
@@ -118,7 +118,7 @@ class Lake:
         version: int | None = None,
         as_of: When = None,
     ) -> Any:
-        """HTTP exchanges by `tick_ts`, then provider."""
+        """Raw HTTP exchanges, ordered by `tick_ts` and provider."""
         return self._read("raw", start, end, columns, as_, version, as_of)
 
     @overload
@@ -138,7 +138,7 @@ class Lake:
         version: int | None = None,
         as_of: When = None,
     ) -> Any:
-        """Records that did not decode or validate, by Kafka's time and offset."""
+        """Kafka records that did not decode or validate, ordered by Kafka timestamp and offset."""
         return self._read("dead_letters", start, end, columns, as_, version, as_of)
 
     @overload
@@ -158,7 +158,7 @@ class Lake:
         version: int | None = None,
         as_of: When = None,
     ) -> Any:
-        """The gap ledger by `from_ts`, then subject: ticks that were expected and not seen. See docs/gaps.md; `start` and `end` bound `from_ts`."""
+        """The gap ledger (expected but missing ticks), ordered by `from_ts` and subject. `start` and `end` bound `from_ts`. See docs/gaps.md."""
         return self._read("gaps", start, end, columns, as_, version, as_of)
 
     @overload
@@ -182,9 +182,9 @@ class Lake:
         version: int | None = None,
         as_of: When = None,
     ) -> Any:
-        """Candles by `ts`, then asset, made from polled prices: see `cryptoviz.lake.ohlcv` for what that means. `assets` as in `prices`.
+        """Candles computed from polled prices (see `cryptoviz.lake.ohlcv`), ordered by `ts` and asset. `assets` as in `prices`.
 
-        None is cut: the first is the one that `start` lies in, the last begins before `end`. The newest may still be going on.
+        Candles are never cut: the first contains `start`, the last begins before `end`. The newest candle may be incomplete.
         """
         check_interval(interval)
         low, high = whole_buckets(interval, *check_range(start, end))
@@ -210,12 +210,12 @@ class Lake:
     @overload
     def query(self, sql: str, *, as_: Literal["duckdb"], **rest: Unpack[Asked]) -> duckdb.DuckDBPyRelation: ...
     def query(self, sql: str, as_: As = "arrow", as_of: When = None, parameters: Parameters = None) -> Any:
-        """One SELECT in DuckDB's dialect over the tables and candles_1m, candles_5m, candles_1h, candles_1d.
+        """Run one SELECT in DuckDB's dialect over the tables and candles_1m, candles_5m, candles_1h, candles_1d.
 
-        Only reads: files, settings and Python objects are out of reach of the SQL. `parameters` are the values of `$name` in it.
+        Read-only: the SQL has no access to files, settings or Python objects. `parameters`: values of `$name` in the SQL.
 
         Raises:
-            QueryError: not one read-only statement, or DuckDB refuses it; the message is DuckDB's, `line` and `column` say where.
+            QueryError: not a single read-only statement, or an error of DuckDB, with its message and the position in `line` and `column`.
         """
         when = moment(as_of, "as_of")
         return convert(self._again(lambda used: lake_sql.run(sql, self._sources(when, used), parameters).fetch()), as_)
@@ -223,17 +223,17 @@ class Lake:
     def stream(
         self, sql: str, as_of: When = None, parameters: Parameters = None, rows: int = _STREAM_ROWS
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """As `query`, for results that need not fit into memory: the columns, and the rows in batches of about `rows` as they are taken."""
+        """As `query`, for results larger than memory: the schema, and an iterator of record batches of about `rows` rows."""
         when = moment(as_of, "as_of")
         return self._again(lambda used: lake_sql.run(sql, self._sources(when, used), parameters).stream(rows))
 
     def present(self, table: str, column: str, values: Sequence[str], start: When, end: When) -> set[str]:
-        """Those of `values` that `column` has in a row of `[start, end)`."""
+        """The subset of `values` that occurs in `column` in the rows of `[start, end)`."""
         rows = self._read(table, start, end, [column], "arrow", None, None, ds.field(column).isin(list(values)))
         return set(rows.column(column).to_pylist())
 
     def version(self, table: str = "prices") -> int:
-        """The table's newest version, -1 before its first commit: changes when there is something new to read."""
+        """The table's newest version, -1 before its first commit. Increases with each commit."""
         return self._indexes[table].newest().version
 
     def _of_assets(self, assets: Names) -> ds.Expression | None:
@@ -244,7 +244,7 @@ class Lake:
         return ds.field("asset_id").isin(ids)
 
     def _sources(self, as_of: datetime | None, used: dict[str, int]) -> lake_sql.Sources:
-        """What a query may name; each is looked up only when it is named."""
+        """Relations that a query may use; each is looked up only if the query names it."""
 
         def dataset(table: str) -> ds.Dataset:
             return self._scanners[table].dataset(self._snapshot(table, None, as_of, used))
@@ -310,7 +310,7 @@ class Lake:
         return [name for name in known if name not in hidden]
 
     def _again(self, read: Callable[[dict[str, int]], T]) -> T:
-        """What `read` returns. It notes the newest version of each table that it uses, and runs again when it failed and one has moved on."""
+        """Call `read` and return its result. `read` records the versions of the tables that it uses; on failure, retry if any has a newer version."""
         for last in (*(False,) * (_TRIES - 1), True):
             used: dict[str, int] = {}
             try:
@@ -318,7 +318,7 @@ class Lake:
             except (EngineUnavailable, QueryError, OSError) as error:
                 moved = not last and any(self._indexes[table].newest(look=True).version != version for table, version in used.items())
                 if isinstance(error, OSError) and not moved:
-                    raise EngineUnavailable(f"the object store did not give a file of the lake: {error}", engine="object-store") from error
+                    raise EngineUnavailable(f"the object store did not return a file of the lake: {error}", engine="object-store") from error
                 if not moved:
                     raise
         raise AssertionError("the last try returns or raises")  # pragma: no cover
@@ -326,7 +326,7 @@ class Lake:
 
 def _one_version(version: int | None, as_of: When) -> datetime | None:
     if version is not None and as_of is not None:
-        raise QueryError("version and as_of are both given: one of them says which version is meant", argument="version")
+        raise QueryError("version and as_of are mutually exclusive", argument="version")
     return moment(as_of, "as_of")
 
 

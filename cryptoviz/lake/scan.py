@@ -1,6 +1,6 @@
-"""Reads a table's files: small ones whole and kept in memory by day (they never change), large ones as a dataset that prunes for itself.
+"""Reads a table's files. Small files are read whole and cached by day (files never change); large files are read as a dataset with pruning.
 
-Of a large file the footer is kept, so that a second query asks the store only for the column chunks of the row groups that it needs.
+Footers of large files are cached, so that a second query reads only the column chunks of the row groups that it needs.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from cryptoviz.lake.schema import PARTITION_BY
 
 __all__ = ["Scanner"]
 
-_SMALL_BYTES = 256 << 10  # beyond it, reading only some columns of some row groups costs less than keeping the rows
+_SMALL_BYTES = 256 << 10  # above this size, reading some columns of some row groups is cheaper than caching all rows
 _CACHE_BYTES = 384 << 20
-_READERS = 16  # small reads wait for the network, not for a core
-_FOOTERS = 2_000  # of large files: some 20 KB each
+_READERS = 16  # threads; small reads wait for the network, not for the CPU
+_FOOTERS = 2_000  # cached footers of large files: some 20 KB each
 
 _PARQUET = ds.ParquetFileFormat()
 
@@ -53,7 +53,7 @@ class Scanner:
         self._filesystem: Any = None
 
     def dataset(self, snapshot: Snapshot, low: datetime | None = None, high: datetime | None = None) -> ds.Dataset:
-        """The rows of a version as one dataset. Files that cannot hold rows of `[low, high)` are left out; the caller filters the others' rows.
+        """The rows of a version as one dataset. Omits files without rows in `[low, high)`; the caller filters the rows of the others.
 
         Raises:
             EngineUnavailable: the object store does not answer.
@@ -99,7 +99,7 @@ class Scanner:
             with ThreadPoolExecutor(min(_READERS, len(files)), thread_name_prefix="lake-read") as pool:
                 return [_shaped(rows, file.day, schema) for rows, file in zip(pool.map(self._read_one, files), files, strict=True)]
         except (S3Error, HTTPError, OSError) as error:
-            raise EngineUnavailable(f"the object store did not give a file of {self._address.uri}: {error}", engine="object-store") from error
+            raise EngineUnavailable(f"the object store did not return a file of {self._address.uri}: {error}", engine="object-store") from error
 
     def _read_one(self, file: DataFile) -> pa.Table:
         response = minio_client(self._access).get_object(self._address.bucket, self._address.key(file.path))
@@ -128,7 +128,7 @@ class Scanner:
 
 
 def _shaped(rows: pa.Table, day: date, schema: pa.Schema) -> pa.Table:
-    """The table's columns in its order: a field that an old file lacks is null, the partition columns come from the folder."""
+    """The table's columns in its order: fields missing in an old file are null, partition columns come from the folder."""
     columns = []
     for field in schema:
         if field.name in PARTITION_BY:
@@ -141,7 +141,7 @@ def _shaped(rows: pa.Table, day: date, schema: pa.Schema) -> pa.Table:
 
 
 def _may_hold(file: DataFile, low: datetime | None, high: datetime | None) -> bool:
-    """By the span that the log tells; a file without one may hold anything."""
+    """Whether the file may have rows in the range, by its bounds in the log; a file without bounds may."""
     return not ((low and file.last and file.last < low) or (high and file.first and file.first >= high))
 
 

@@ -8,7 +8,7 @@ __all__ = ["DEAD_LETTERS", "GAPS", "KAFKA_COLUMNS", "PARTITION_BY", "PARTITION_C
 
 TIME = pa.timestamp("us", tz="UTC")
 
-# Where a row came from. Unique per row: the verifier's key.
+# Kafka position of a row: unique, and the key of verification.
 KAFKA_COLUMNS: tuple[pa.Field, ...] = (
     pa.field("kafka_topic_id", pa.string(), nullable=False),
     pa.field("kafka_partition", pa.int32(), nullable=False),
@@ -73,7 +73,7 @@ RAW = pa.schema(
     ]
 )
 
-# Partitioned by the UTC date of Kafka's own time stamp, since the record's cannot be trusted.
+# Partitioned by the UTC date of the Kafka timestamp, since the record's own time may be invalid.
 DEAD_LETTERS = pa.schema(
     [
         pa.field("topic", pa.string(), nullable=False),
@@ -87,7 +87,7 @@ DEAD_LETTERS = pa.schema(
 )
 
 
-# One row is a gap, on the UTC date of `from_ts`: see `cryptoviz.gaps`.
+# A row is a gap, partitioned by the UTC date of `from_ts`: see `cryptoviz.gaps`.
 GAPS = pa.schema(
     [
         pa.field("gap_id", pa.string(), nullable=False),
@@ -99,10 +99,10 @@ GAPS = pa.schema(
         pa.field("tick_ms", pa.int64(), nullable=False),  # the grid's step
         pa.field("missing", pa.int64(), nullable=False),  # ticks, filled ones too
         pa.field("reason", pa.string(), nullable=False),
-        pa.field("found_ts", TIME, nullable=False),  # when it was first told
+        pa.field("found_ts", TIME, nullable=False),  # when it was first found
         pa.field("state", pa.string(), nullable=False),
         pa.field("filled", pa.int64(), nullable=False),  # ticks that a backfill brought
-        pa.field("filled_by", pa.string()),  # providers, comma between them
+        pa.field("filled_by", pa.string()),  # providers, comma-separated
         pa.field("filled_ts", TIME),  # ingest time of the newest of those rows
         *PARTITION_COLUMNS,
     ]
@@ -110,5 +110,5 @@ GAPS = pa.schema(
 
 
 def file_schema(table: pa.Schema) -> pa.Schema:
-    """The columns that a data file holds: the table's without the partition columns."""
+    """Columns of a data file: the table's without the partition columns."""
     return pa.schema([column for column in table if column.name not in PARTITION_BY])

@@ -1,4 +1,4 @@
-"""SQL over datasets: a DuckDB that can read what it is given and nothing else."""
+"""SQL over datasets, in a DuckDB that can read only the given relations."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from cryptoviz.errors import EngineUnavailable, QueryError
 __all__ = ["Parameters", "Query", "Sources", "connect", "run"]
 
 _READ_ONLY = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
-_MEMORY_LIMIT = "1GB"  # a page's query must not take the laptop's memory
+_MEMORY_LIMIT = "1GB"  # a query must not exhaust a laptop's memory
 _POSITION = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.MULTILINE)
 _FROM_STORE = "AWS Error"  # in every error of Arrow's S3 client
-_NOT_IN_ARROW = re.compile(r"\b(UHUGEINT|BIGNUM|VARINT|BIT|TIME WITH TIME ZONE)\b")  # DuckDB exports their storage, a wrapped number, no zone
+_NOT_IN_ARROW = re.compile(r"\b(UHUGEINT|BIGNUM|VARINT|BIT|TIME WITH TIME ZONE)\b")  # DuckDB exports these wrongly
 _OF_DUCKDB = re.compile(r"[A-Z][A-Za-z ]* Error: ")
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any] | None
 """Values of `$name` in a query."""
 Sources = Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]]
-"""By the name that a query uses: what defines it in a connection."""
+"""Functions that define a relation in a connection, by relation name."""
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """A database in memory, UTC, without access to files, network, settings or Python's variables."""
+    """An in-memory database, UTC, without access to files, network, settings or Python variables."""
     connection = duckdb.connect(":memory:", config={"enable_external_access": "false", "python_enable_replacements": "false"})
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
@@ -41,9 +41,9 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One SELECT that DuckDB has accepted and not yet run. Both ways of running it raise QueryError for what only shows then: a cast, memory.
+    """A SELECT that DuckDB has accepted but not run. `fetch` and `stream` raise QueryError for run-time errors, such as a cast or the memory limit.
 
-    On the main thread Ctrl-C ends the query at once.
+    On the main thread Ctrl-C interrupts the query at once.
     """
 
     sql: str
@@ -56,7 +56,7 @@ class Query:
             return _interruptible(self.connection, self.relation.to_arrow_table)
 
     def stream(self, rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """The result's schema and its rows in batches of about `rows`, made as they are taken."""
+        """The result's schema, and a lazy iterator of record batches of about `rows` rows."""
         with _Told(self.sql):
             reader = _interruptible(self.connection, lambda: self.relation.to_arrow_reader(rows))
         return reader.schema, self._batches(reader)
@@ -72,24 +72,24 @@ class Query:
 
 
 def run(sql: str, sources: Sources, parameters: Parameters = None) -> Query:
-    """One SELECT; only the sources that it mentions are defined.
+    """Prepare one SELECT; only the sources that it mentions are defined.
 
     Raises:
-        QueryError: not one read-only statement, or DuckDB refuses it: the message is DuckDB's, `line` and `column` say where. Or a column of a
-            type that Arrow does not hold.
+        QueryError: not a single read-only statement; an error of DuckDB, with its message and the position in `line` and `column`; or a column of a
+            type that Arrow lacks.
     """
     connection = connect()
     with _Told(sql):
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type not in _READ_ONLY:
-            raise QueryError("a query is one SELECT (or EXPLAIN) statement", sql=sql)
+            raise QueryError("a query must be one SELECT (or EXPLAIN) statement", sql=sql)
         for name, define in sources.items():
             if re.search(rf"\b{name}\b", sql, re.IGNORECASE):
                 define(connection)
         try:
             relation = connection.sql(sql, params=parameters)
         except duckdb.Error:
-            connection.execute(sql, parameters)  # fails too, and its message says where
+            connection.execute(sql, parameters)  # fails too, and its message has the position
             raise
         if relation is None:
             raise QueryError("the statement has no result", sql=sql)
@@ -100,11 +100,11 @@ def run(sql: str, sources: Sources, parameters: Parameters = None) -> Query:
 def _check_types(relation: duckdb.DuckDBPyRelation, sql: str) -> None:
     for name, kind in zip(relation.columns, relation.types, strict=True):
         if found := _NOT_IN_ARROW.search(str(kind)):
-            raise QueryError(f"column {name!r} is {kind}: the result cannot hold {found[0]}; cast it, for example to VARCHAR", sql=sql)
+            raise QueryError(f"column {name!r} has type {kind}: a result cannot contain {found[0]}; cast it, for example to VARCHAR", sql=sql)
 
 
 def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
-    """`work` in a thread when called on the main thread, which then waits where Ctrl-C is noticed: inside DuckDB it is not."""
+    """Run `work`; on the main thread in a worker thread, because a call inside DuckDB does not notice Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         return work()
     with ThreadPoolExecutor(1, thread_name_prefix="query") as pool:
@@ -117,7 +117,7 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T])
 
 
 class _Told:
-    """Turns DuckDB's errors into QueryError with the place they name; the store's, which reach us through DuckDB, into EngineUnavailable."""
+    """Translates DuckDB's errors to QueryError with their position, and errors of the store, raised through DuckDB, to EngineUnavailable."""
 
     def __init__(self, sql: str) -> None:
         self._sql = sql
@@ -130,8 +130,8 @@ class _Told:
             return
         text = str(error).strip()
         if _FROM_STORE in text:
-            raise EngineUnavailable(f"the object store did not give a file of the lake: {text}", engine="object-store") from error
-        if isinstance(error, OSError) and not _OF_DUCKDB.match(text):  # a stream's errors are OSErrors, whoever made them
+            raise EngineUnavailable(f"the object store did not return a file of the lake: {text}", engine="object-store") from error
+        if isinstance(error, OSError) and not _OF_DUCKDB.match(text):  # all errors of a stream are OSErrors
             return
         found = _POSITION.search(text)
         place: dict[str, int] = {}
@@ -142,7 +142,7 @@ class _Told:
 
 
 def _column(sql: str, line: int, shown: str, indent: int) -> int:
-    """The column (from 1) in the query's line: DuckDB shows a part of a long line, between dots."""
+    """Column (from 1) in the query's line: DuckDB shows only a part of a long line, between dots."""
     whole = sql.split("\n")[line - 1] if line <= len(sql.split("\n")) else shown
     part = shown.removeprefix("...").removesuffix("...")
     start = whole.find(part)

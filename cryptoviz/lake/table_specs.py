@@ -1,4 +1,4 @@
-"""The tables that a reader may ask for: their columns, the column that time ranges mean, and the order of their rows."""
+"""Readable tables: columns, time column and row order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["READABLE", "Readable"]
 
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """One table for readers. `schema` is what this version of the code writes; an older or newer table may have fewer or more columns."""
+    """A readable table. `schema`: the columns that this version of the code writes; a table of another version may have fewer or more."""
 
     name: str
     schema: pa.Schema
@@ -21,12 +21,12 @@ class Readable:
 
     @property
     def time(self) -> str:
-        """The column that `start` and `end` are compared with, and whose UTC date is the day folder."""
+        """The column that `start` and `end` bound; its UTC date is the day folder."""
         return self.order[0]
 
     @property
     def hidden(self) -> tuple[str, ...]:
-        """Columns that are given only to those who name them: the folder's."""
+        """Columns returned only on request: those of the folder."""
         return PARTITION_BY
 
 

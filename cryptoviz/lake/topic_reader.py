@@ -1,6 +1,6 @@
-"""The committed records of a topic as they are now, from the earliest to the end: for the verifier, tests, benchmarks and replays.
+"""Reads the committed records of a topic once, from the earliest to the current end.
 
-One pass, in no more memory than a few fetches; each partition in offset order.
+Memory: a few fetches. Records of a partition are in offset order.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from cryptoviz.settings import KafkaSettings
 __all__ = ["read_topic", "topic_ends", "topic_exists"]
 
 _TIMEOUT_S = 15.0
-_ABORT_S = 15.0  # a broker looks for transactions past their time every 10 s, unless it is set otherwise
+_ABORT_S = 15.0  # a broker checks for timed-out transactions every 10 s by default
 _SETTLE_POLL_S = 0.02
 _POLL_S = 0.1  # the client waits this long for a full batch of messages
 _BATCH = 2_000
-_QUEUED_KB = 16_384  # what the client fetches ahead
+_QUEUED_KB = 16_384  # the client's read-ahead
 
 
 def topic_ends(kafka: KafkaSettings, topic: str, *, settled: bool = False) -> tuple[str, dict[int, tuple[int, int]]]:
-    """A topic's UUID, and `[earliest, end)` of each partition as readers of committed records see it.
+    """A topic's UUID, and `[earliest, end)` of each partition for readers of committed records.
 
-    A transaction that is open hides what others commit behind it. `settled` waits until all that is in the topic now is decided, so that a record
-    whose transaction was committed before this call lies below the end.
+    An open transaction hides later commits of others. `settled` waits for the end of all transactions that are open now, so that a record committed
+    before this call lies below the end.
 
     Raises:
-        EngineUnavailable: the broker does not answer, there is no such topic, or a transaction is open for longer than our producers' may be.
+        EngineUnavailable: the broker does not answer, the topic does not exist, or a transaction exceeds the timeout of our producers.
     """
     admin = admin_client(kafka)
     try:
@@ -69,7 +69,7 @@ def _settled_ends(admin: Any, topic: str, high: Mapping[int, int], timeout_s: fl
 
 
 def topic_exists(kafka: KafkaSettings, topic: str) -> bool:
-    """Whether the broker has that topic. Raises EngineUnavailable when it does not answer."""
+    """Whether the topic exists. Raises EngineUnavailable if the broker does not answer."""
     try:
         return topic in admin_client(kafka).list_topics(timeout=_TIMEOUT_S).topics
     except KafkaException as error:
@@ -77,10 +77,10 @@ def topic_exists(kafka: KafkaSettings, topic: str) -> bool:
 
 
 def read_topic(kafka: KafkaSettings, topic: str, spans: Mapping[int, tuple[int, int]] | None = None) -> Iterator[Any]:
-    """Every committed record as confluent-kafka's Message: of all partitions to their present end, or of `spans`, `[from, end)` by partition.
+    """Committed records as confluent-kafka's Message: of all partitions to their current end, or of `spans`, `[from, end)` by partition.
 
     Raises:
-        EngineUnavailable: the broker does not answer, falls silent before the end, or there is no such topic.
+        EngineUnavailable: the broker does not answer, stops responding before the end, or the topic does not exist.
     """
     wanted = topic_ends(kafka, topic)[1] if spans is None else spans
     reader = consumer(kafka, {"auto.offset.reset": "earliest", "enable.partition.eof": True, "queued.max.messages.kbytes": _QUEUED_KB})
@@ -94,7 +94,7 @@ def read_topic(kafka: KafkaSettings, topic: str, spans: Mapping[int, tuple[int, 
 
 
 def _until(reader: Any, ends: dict[int, int]) -> Iterator[Any]:
-    """Records below each partition's end; the end of a partition may lie in transaction markers, which only its end-of-file tells."""
+    """Records below each partition's end. If the last offsets are transaction markers, only the partition's EOF event shows the end."""
     heard_s = time.monotonic()
     while ends:
         messages = reader.consume(_BATCH, timeout=_POLL_S)
@@ -110,12 +110,12 @@ def _until(reader: Any, ends: dict[int, int]) -> Iterator[Any]:
                 yield message
             else:
                 ends.pop(partition, None)
-        heard_s = time.monotonic() if messages else heard_s  # what the caller did meanwhile is no silence
+        heard_s = time.monotonic() if messages else heard_s  # excludes time spent in the caller
 
 
 def _unavailable(kafka: KafkaSettings, topic: str, error: Exception) -> EngineUnavailable:
     return EngineUnavailable(
-        f"Kafka at {kafka.bootstrap_servers} (CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS) did not give {topic}: {error}",
+        f"Kafka at {kafka.bootstrap_servers} (CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS) cannot read {topic}: {error}",
         engine="kafka",
         address=kafka.bootstrap_servers,
     )

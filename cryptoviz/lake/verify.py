@@ -1,8 +1,8 @@
-"""Kafka and the lake side by side: what is lost, doubled or unknown, as seen by two kinds of reader.
+"""Compares Kafka and the lake: lost, doubled and unknown records, for two kinds of reader.
 
-Delta readers go by the table's log; plain readers take every Parquet file under the folder. Both must find each committed Kafka record exactly once,
-as a row or as a dead letter. Records past the lake's own progress are pending, not lost, and rows whose records Kafka has dropped since are no fault.
-Rows are counted by their own topic id, partition and offset, whatever file they are in, as they stream by: memory is a few bytes an offset.
+Delta readers use the table's log; plain readers read every Parquet file under the folder. Both must find each committed Kafka record exactly once, as
+a row or a dead letter. Records past the lake's progress are pending, not lost; rows whose records Kafka has since dropped are no fault. Rows are
+counted by topic id, partition and offset, independent of their file, while streaming: memory is a few bytes for each offset.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ READERS: tuple[Reader, ...] = ("delta", "plain")
 
 _SAMPLES = 5
 _BATCH_ROWS = 65_536
-_AHEAD = 4  # batches and files that Arrow reads ahead
-_TRIES = 4  # maintenance may replace files while a plain reader is at work: then it looks again
+_AHEAD = 4  # record batches and files of Arrow's read-ahead
+_TRIES = 4  # a plain reader reads again if maintenance replaced files during the read
 _COLUMNS = ("kafka_topic_id", "kafka_partition", "kafka_offset")
 _SCHEMA = pa.schema([("kafka_topic_id", pa.string()), ("kafka_partition", pa.int32()), ("kafka_offset", pa.int64()), ("event_id", pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One topic against one reader's view of its table. Counts of records; `samples` are `partition:offset` of the first faults.
+    """A topic compared with a reader's view of its table. Counts of records; `samples`: `partition:offset` of the first faults.
 
     Attributes:
-        lost: in Kafka, below the lake's progress, in neither table.
-        doubled: surplus appearances of an offset in the table and the dead letters together.
-        unknown: in the lake, within the offsets that Kafka holds, but no record of Kafka's.
-        pending: in Kafka, not yet reached by the lake.
-        expired: in the lake only, because Kafka has dropped them since, or their topic was re-created.
-        repeated_events: surplus appearances of an event_id in the lake beyond those in Kafka itself.
+        lost: in Kafka, below the lake's progress, but neither in the table nor in the dead letters.
+        doubled: surplus occurrences of an offset in the table and the dead letters together.
+        unknown: in the lake, within Kafka's offset range, but not a record of Kafka.
+        pending: in Kafka, past the lake's progress.
+        expired: only in the lake, because Kafka has since dropped them or the topic was re-created.
+        repeated_events: surplus occurrences of an event_id in the lake beyond those in Kafka.
         covered: offsets of the lake by partition, as `first-last`.
     """
 
@@ -74,18 +74,18 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All topics by both readers."""
+    """Comparisons of all topics for both readers."""
 
     comparisons: tuple[Comparison, ...]
 
     @property
     def ok(self) -> bool:
-        """Every comparison is."""
+        """Whether every comparison is without fault."""
         return all(one.ok for one in self.comparisons)
 
     @property
     def pending(self) -> int:
-        """Records that the lake has yet to take."""
+        """Records that the lake has not read yet."""
         return max((one.pending for one in self.comparisons), default=0)
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class Report:
         return {"ok": self.ok, "pending": self.pending, "comparisons": [asdict(one) | {"ok": one.ok} for one in self.comparisons]}
 
     def to_text(self) -> str:
-        """One line for each comparison, and a verdict."""
+        """One line for each comparison, and the overall result."""
         lines = []
         for one in self.comparisons:
             covered = ", ".join(f"[{partition}] {span}" for partition, span in one.covered.items()) or "none"
@@ -109,19 +109,19 @@ class Report:
 
 @dataclass(slots=True)
 class Seen:
-    """What a reader finds in a table."""
+    """Content of a table, as a reader sees it."""
 
     offsets: TableOffsets = field(default_factory=TableOffsets)
     events: Events = field(default_factory=Events)
 
     @property
     def rows(self) -> int:
-        """All of them."""
+        """Number of rows."""
         return sum(self.offsets.rows.values())
 
 
 def compare(taken: Taken, table: str, reader: str, rows: Seen, dead: Seen, progress: Mapping[int, int]) -> Comparison:
-    """Pure. `progress` is the next offset by partition."""
+    """Compare the records of a topic with a table's rows and dead letters. `progress`: next offset by partition. Pure."""
     lost = doubled = unknown = pending = 0
     expired = rows.rows - rows.offsets.rows[taken.topic_id]
     covered: dict[str, str] = {}
@@ -167,14 +167,14 @@ def compare(taken: Taken, table: str, reader: str, rows: Seen, dead: Seen, progr
 
 
 def verify(settings: Settings) -> Report:
-    """Read both topics to their present end and all tables by both readers.
+    """Compare both topics, up to their current end, with all tables, for both readers.
 
     Raises:
         EngineUnavailable: Kafka or the object store does not answer.
     """
     kafka = settings.kafka
     tables = {kafka.stream_topic: "prices", kafka.raw_topic: "raw"}
-    # The progress first, the lake next and Kafka last: the lake may only grow meanwhile, and what it has gained Kafka has too.
+    # In this order, because the lake only grows in the meantime, and Kafka has every record that it gains.
     progress = {table: _progress(settings, table) for table in tables.values()}
     lake = {(table, reader): read_lake(settings, table, reader) for table in (*tables.values(), "dead_letters") for reader in READERS}
     found: list[Comparison] = []
@@ -186,13 +186,12 @@ def verify(settings: Settings) -> Report:
 
 
 def read_lake(settings: Settings, table: str, reader: Reader) -> Seen:
-    """What a reader finds in a table, by the Delta log or by the folder alone. Nothing when there is no table yet.
+    """Read a table by its Delta log or by its folder. Empty if the table does not exist yet.
 
-    Maintenance may put one file in the place of others while we read: then we read again, because a reader of the folder sees rows twice or not at
-    all in that moment.
+    If maintenance replaced files during the read, read again, because a reader of the folder may then see rows twice or not at all.
 
     Raises:
-        EngineUnavailable: the object store does not answer, or maintenance did not come to rest.
+        EngineUnavailable: the object store does not answer, or maintenance replaced files during every try.
     """
     address = table_address(settings.s3, table)
     for last in (*(False,) * (_TRIES - 1), True):
@@ -205,7 +204,7 @@ def read_lake(settings: Settings, table: str, reader: Reader) -> Seen:
                     seen.events.add(batch.column("event_id").to_pylist())
         except (DeltaError, OSError) as error:
             if last or before <= _paths(settings, table):
-                raise EngineUnavailable(f"the object store did not give {address.uri}: {error}", engine="object-store") from error
+                raise EngineUnavailable(f"the object store did not return {address.uri}: {error}", engine="object-store") from error
             continue
         if last or before <= _paths(settings, table):
             return seen
@@ -230,7 +229,7 @@ def _batches(settings: Settings, table: str, reader: Reader) -> Iterator[pa.Reco
 
 
 def _paths(settings: Settings, table: str) -> set[str]:
-    """The files of the table's present version."""
+    """Files of the table's current version."""
     address = table_address(settings.s3, table)
     try:
         actions = DeltaTable(address.uri, storage_options=settings.s3.storage_options()).get_add_actions()
@@ -242,7 +241,7 @@ def _paths(settings: Settings, table: str) -> set[str]:
 
 
 def _is_data(path: str) -> bool:
-    """Every Parquet file that a reader of the folder takes; names that begin with `_` are passed over by all of them."""
+    """Whether plain readers read the file: Parquet, outside folders whose name begins with `_`."""
     return path.endswith(".parquet") and "/_" not in path
 
 

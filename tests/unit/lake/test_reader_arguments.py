@@ -98,7 +98,7 @@ def test_a_stream_tells_what_fails_in_its_midst() -> None:
     ],
 )
 def test_a_type_that_the_result_cannot_hold_is_refused(sql: str, word: str) -> None:
-    with pytest.raises(QueryError, match=rf"column 'u' is .*: the result cannot hold {word}; cast it"):
+    with pytest.raises(QueryError, match=rf"column 'u' is .*: a result cannot contain {word}; cast it"):
         run(sql, {})
 
 
