@@ -25,7 +25,7 @@ from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_
 from cryptoviz.errors import EngineUnavailable, LakeError, SettingsError
 from cryptoviz.kafka import Fenced, OwnedProducer, Record, Refusal, admin_client
 from cryptoviz.lake import Lake
-from cryptoviz.lake.dead_letters import origin, read_ledger, word
+from cryptoviz.lake.dead_letters import origin, read_replay_log, word
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.kafka_audit import values_since
 from cryptoviz.lake.objects import table_address
@@ -36,7 +36,7 @@ from cryptoviz.settings import Settings
 from spark_jobs.streaming.decode import decode
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC, RecordSpec
 
-__all__ = ["HEADER", "DeadLetterReplay", "Replayed"]
+__all__ = ["HEADER", "DeadLetterReplay", "ReplayCounts"]
 
 HEADER = "cryptoviz-replay-of"
 """Header of a replayed record: `<topic id>:<partition>:<offset>` of its dead letter."""
@@ -57,7 +57,7 @@ log = get_logger("dead-letters")
 
 
 @dataclass(slots=True)
-class Replayed:
+class ReplayCounts:
     """Counts of examined dead letters by outcome. `still_bad`: by reason, as the current code gives it."""
 
     looked_at: int = 0
@@ -99,7 +99,7 @@ class DeadLetterReplay:
         """Stop after the current transaction."""
         self._stopping.set()
 
-    def run(self, report: Callable[[int, int], None] = lambda _done, _total: None) -> Replayed:
+    def run(self, report: Callable[[int, int], None] = lambda _done, _total: None) -> ReplayCounts:
         """Replay all, or up to `stop`. `report` receives the number of examined dead letters and the total.
 
         Raises:
@@ -107,7 +107,7 @@ class DeadLetterReplay:
             LakeError: another replay has started and fenced this one.
             SettingsError: the replay log topic is one of the topics that carry records.
         """
-        replayed = Replayed()
+        replayed = ReplayCounts()
         total = int(self._lake.query(_COUNT, parameters=self._chosen).column("n")[0].as_py())
         if total == 0:
             return replayed
@@ -140,7 +140,7 @@ class DeadLetterReplay:
         for attempt in self._retrying():
             with attempt:
                 producer.connect()
-        ledger = read_ledger(self._settings.kafka)
+        ledger = read_replay_log(self._settings.kafka)
         self._done.update(ledger)
         self._known.update(entry["identity"] for entry in ledger.values())
         for topic, spec in self._specs.items():
@@ -186,7 +186,7 @@ class DeadLetterReplay:
             if isinstance(record, dict):
                 yield str(record.get(_IDENTITY[spec.table]))
 
-    def _candidates(self, rows: pa.RecordBatch, replayed: Replayed) -> Iterator[_Candidate]:
+    def _candidates(self, rows: pa.RecordBatch, replayed: ReplayCounts) -> Iterator[_Candidate]:
         """Dead letters of a record batch that are now valid and not published yet."""
         topics = rows.column("topic").to_pylist()
         for topic in dict.fromkeys(topics):
@@ -214,7 +214,7 @@ class DeadLetterReplay:
                     self._known.add(identity)
                     yield _Candidate(topic, spec.table, place, identity, tick_ts, letter["key"], letter["value"], letter["reason"])
 
-    def _publish(self, producer: OwnedProducer, candidates: list[_Candidate], replayed: Replayed) -> None:
+    def _publish(self, producer: OwnedProducer, candidates: list[_Candidate], replayed: ReplayCounts) -> None:
         there = self._in_lake(candidates)
         replayed.in_lake += len(there)
         wanted = [one for one in candidates if one.origin not in there]

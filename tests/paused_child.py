@@ -19,7 +19,7 @@ from typing import Any, cast
 from minio import Minio
 
 from cryptoviz.errors import LakeError
-from cryptoviz.lake.conditional_object import S3Cell
+from cryptoviz.lake.conditional_object import S3ConditionalObject
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import PRICES
 from cryptoviz.settings import Settings, settings_from_environment
@@ -55,9 +55,9 @@ class PausedClient:
 def sweep(settings: Settings, moment: str) -> dict[str, Any]:
     access, run = S3Access.of(settings.s3), uuid.uuid4().hex[:12]
     table_log = TableLog(table_address(settings.s3, "prices"), PRICES, settings.s3.storage_options(), run)
-    plan = BatchPlan(S3Cell(access, settings.s3.lake_bucket, PLAN), run)
+    plan = BatchPlan(S3ConditionalObject(access, settings.s3.lake_bucket, PLAN), run)
     table_log.open([(TOPIC, 0)])
-    planned = plan.take()
+    planned = plan.take_over()
     table_log.check_ours()
     start = table_log.progress.offsets[TOPIC, 0]
     redo = {key: end for key, (_, end) in planned.ranges.items() if end > start}

@@ -16,7 +16,7 @@ from cryptoviz.lake.objects import S3Access, TableAddress, minio_client, table_a
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
 from cryptoviz.lake.topic_reader import read_topic, topic_ends
 from cryptoviz.settings import Settings
-from spark_jobs.streaming.write import TopicPlan, WritePlan, write_parts
+from spark_jobs.streaming.write import TopicSpec, WriteSpec, write_parts
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC, RecordSpec
 from spark_jobs.tables.table_log import TableLog
 from spark_jobs.tables.written_file import WrittenPart
@@ -101,8 +101,8 @@ class StoredLake:
             }
         )
         spec = self._specs[topic]
-        plan = WritePlan(
-            topics={topic: TopicPlan(topic_id, spec)},
+        plan = WriteSpec(
+            topics={topic: TopicSpec(topic_id, spec)},
             tables={name: log.address for name, log in self.logs.items()},
             access=self._access,
             max_bytes=self.settings.kafka.max_record_bytes,

@@ -16,7 +16,7 @@ from bench.lake.figures import Figure, Part
 from bench.lake.records import START_MS, Shape, records
 from cryptoviz.lake.objects import S3Access, TableAddress
 from spark_jobs.streaming import decode, write
-from spark_jobs.streaming.write import TopicPlan, WritePlan, write_parts
+from spark_jobs.streaming.write import TopicSpec, WriteSpec, write_parts
 from spark_jobs.tables.record_spec import DEAD_TABLE, PRICES_SPEC
 
 __all__ = ["Sizes", "Stopwatch", "source_batches", "stages"]
@@ -107,7 +107,7 @@ def source_batches(values: list[bytes], size: int) -> Iterator[pa.RecordBatch]:
 def _run(batches: list[pa.RecordBatch], *, one_file: bool) -> tuple[float, Stopwatch]:
     watch = Stopwatch()
     addresses = {table: TableAddress(table, "bench", f"{table}/") for table in ("prices", DEAD_TABLE)}
-    plan = WritePlan({_TOPIC: TopicPlan(_TOPIC_ID, PRICES_SPEC)}, addresses, S3Access("http://127.0.0.1:1", "", "", ""), 1 << 20)
+    plan = WriteSpec({_TOPIC: TopicSpec(_TOPIC_ID, PRICES_SPEC)}, addresses, S3Access("http://127.0.0.1:1", "", "", ""), 1 << 20)
     with _timed(watch):
         begun = time.process_time()
         for group in [batches] if one_file else [[batch] for batch in batches]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from cryptoviz.operations import OperationResult, Progress, ReplayDeadLettersArguments, Report
 from cryptoviz.settings import Settings
-from spark_jobs.dead_letters import DeadLetterReplay, Replayed
+from spark_jobs.dead_letters import DeadLetterReplay, ReplayCounts
 
 __all__ = ["ReplayDeadLetters"]
 
@@ -39,7 +39,7 @@ class ReplayDeadLetters:
         return result_of(replayed)
 
 
-def result_of(replayed: Replayed) -> OperationResult:
+def result_of(replayed: ReplayCounts) -> OperationResult:
     """One line, figures, and a note for each reason that is left."""
     left = sum(replayed.still_bad.values())
     message = (

@@ -13,12 +13,12 @@ from cryptoviz.lake.files import FileIndex, Snapshot
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.ohlcv import CANDLES, COLUMNS, INTERVALS, TICK_COLUMNS, candle_sql, stored_sql, whole_days
 from cryptoviz.lake.scan import Scanner
-from cryptoviz.lake.table_specs import Readable
+from cryptoviz.lake.table_specs import TableSpec
 from cryptoviz.settings import Settings
 
 __all__ = ["CandleReader"]
 
-_READABLE = Readable("candles", CANDLES, ("ts", "asset_id"))
+_TABLE_SPEC = TableSpec("candles", CANDLES, ("ts", "asset_id"))
 
 
 class CandleReader:
@@ -27,7 +27,7 @@ class CandleReader:
     def __init__(self, settings: Settings) -> None:
         """No request is made yet."""
         access, address = S3Access.of(settings.s3), table_address(settings.s3, "candles")
-        self.index = FileIndex(address, access, settings.s3.storage_options(), _READABLE)
+        self.index = FileIndex(address, access, settings.s3.storage_options(), _TABLE_SPEC)
         self._scanners = {interval: Scanner(address, access) for interval in INTERVALS}
 
     def define(

@@ -16,7 +16,7 @@ from cryptoviz.lake.objects import STORE_ERRORS, S3Access, minio_client, store_e
 from cryptoviz.masking import clip
 from cryptoviz.tls import trust
 
-__all__ = ["Cell", "CellChanged", "S3Cell", "Seen"]
+__all__ = ["ConditionalObject", "ObjectChanged", "ObjectVersion", "S3ConditionalObject"]
 
 # A read or write of a few hundred bytes takes 5 ms, and callers retry after a few seconds.
 _TIMEOUT = urllib3.Timeout(connect=2.0, read=5.0)
@@ -25,12 +25,12 @@ _MOST_READ = 4096
 _MOST_TOLD = 300
 
 
-class CellChanged(TransientError):
+class ObjectChanged(TransientError):
     """Another process has written the object; read it again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ObjectVersion:
     """A version of the object: content, ETag, and age by the store's clock, in whole seconds."""
 
     content: bytes
@@ -38,10 +38,10 @@ class Seen:
     age_s: float
 
 
-class Cell(Protocol):
+class ConditionalObject(Protocol):
     """Interface, so that logic can be tested with a fake."""
 
-    def read(self) -> Seen | None:
+    def read(self) -> ObjectVersion | None:
         """The current version; None if the object does not exist. Raises EngineUnavailable."""
         ...
 
@@ -49,13 +49,13 @@ class Cell(Protocol):
         """Replace the version with the ETag `over`, or create the object if None. Returns the new ETag.
 
         Raises:
-            CellChanged: the current version has another ETag.
+            ObjectChanged: the current version has another ETag.
             EngineUnavailable: the store does not answer; the outcome is unknown.
         """
         ...
 
 
-class S3Cell:
+class S3ConditionalObject:
     """An S3 object. Each call makes one request without retries and takes at most 7 s."""
 
     def __init__(self, access: S3Access, bucket: str, key: str) -> None:
@@ -64,20 +64,20 @@ class S3Cell:
         self._bucket = bucket
         self._key = key
 
-    def read(self) -> Seen | None:
-        """See `Cell.read`."""
+    def read(self) -> ObjectVersion | None:
+        """See `ConditionalObject.read`."""
         response = self._ask("GET", None, {})
         if response.status == 404:
             return None
         self._expect_ok(response, "return")
         written, now = (parsedate_to_datetime(response.headers[name]) for name in ("Last-Modified", "Date"))
-        return Seen(response.data, response.headers["ETag"], (now - written).total_seconds())
+        return ObjectVersion(response.data, response.headers["ETag"], (now - written).total_seconds())
 
     def write(self, content: bytes, over: str | None) -> str:
-        """See `Cell.write`."""
+        """See `ConditionalObject.write`."""
         response = self._ask("PUT", content, {"If-None-Match": "*"} if over is None else {"If-Match": over})
         if response.status == 412 or (response.status == 404 and over is not None):
-            raise CellChanged(f"s3://{self._bucket}/{self._key} was changed by another process")
+            raise ObjectChanged(f"s3://{self._bucket}/{self._key} was changed by another process")
         self._expect_ok(response, "accept")
         return response.headers["ETag"]
 

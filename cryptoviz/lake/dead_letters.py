@@ -19,13 +19,13 @@ from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.topic_reader import read_topic, topic_exists
 from cryptoviz.settings import KafkaSettings, Settings
 
-__all__ = ["DEAD_TABLE", "Place", "ReasonCounts", "origin", "preview", "read_ledger", "word"]
+__all__ = ["DEAD_TABLE", "ReasonCounts", "RecordPosition", "origin", "preview", "read_replay_log", "word"]
 
 DEAD_TABLE = "dead_letters"
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class RecordPosition:
     """Position of a dead letter in Kafka."""
 
     topic: str
@@ -33,7 +33,7 @@ class Place:
     offset: int
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str) -> RecordPosition:
         """Parse `topic:partition:offset`.
 
         Raises:
@@ -56,7 +56,7 @@ def origin(topic_id: str, partition: int, offset: int) -> str:
     return f"{topic_id}:{partition}:{offset}"
 
 
-def read_ledger(kafka: KafkaSettings) -> dict[str, dict[str, Any]]:
+def read_replay_log(kafka: KafkaSettings) -> dict[str, dict[str, Any]]:
     """The replay log: published dead letters, by `origin`: `topic`, `identity` of the event, `reason`, `replayed_ms` (UTC epoch ms).
 
     Raises:

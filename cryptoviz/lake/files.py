@@ -17,7 +17,7 @@ from cryptoviz.lake.log_entry import read_commit
 from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.progress import Offsets
 from cryptoviz.lake.schema import PARTITION_BY
-from cryptoviz.lake.table_specs import Readable
+from cryptoviz.lake.table_specs import TableSpec
 
 __all__ = ["DataFile", "FileIndex", "Snapshot"]
 
@@ -58,35 +58,35 @@ class FileIndex:
         address: TableAddress,
         access: S3Access,
         options: Mapping[str, str],
-        table: Readable,
+        table: TableSpec,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = address
         self._access = access
         self._options = dict(options)
-        self._readable = table
+        self._spec = table
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
         self._table: DeltaTable | None = None
-        self._looked_s = float("-inf")
+        self._refreshed_s = float("-inf")
         self._none = Snapshot(-1, table.schema)
         self._newest = self._none
 
-    def newest(self, *, look: bool = False) -> Snapshot:
-        """The newest version, cached for at most 0.25 s; `look` bypasses the cache.
+    def newest(self, *, refresh: bool = False) -> Snapshot:
+        """The newest version, cached for at most 0.25 s; `refresh` bypasses the cache.
 
         Raises:
             EngineUnavailable: the object store does not answer.
         """
         with self._lock:
-            if look or self._monotonic_s() - self._looked_s >= _FRESH_S:
+            if refresh or self._monotonic_s() - self._refreshed_s >= _FRESH_S:
                 try:
                     self._refresh()
                 except TableNotFoundError:
                     self._table, self._newest = None, self._none
                 except (DeltaError, OSError) as error:
                     raise self._unavailable(error) from error
-                self._looked_s = self._monotonic_s()
+                self._refreshed_s = self._monotonic_s()
             return self._newest
 
     def at(self, version: int | None = None, as_of: datetime | None = None) -> Snapshot:
@@ -152,14 +152,14 @@ class FileIndex:
         else:
             self._table.update_incremental()
         if self._table.version() != self._newest.version:
-            schema = _union(self._readable.schema, pa.schema(self._table.schema().to_arrow()))
+            schema = _union(self._spec.schema, pa.schema(self._table.schema().to_arrow()))
             self._newest = Snapshot(self._table.version(), schema, self._files(self._table))
 
     def _files(self, table: DeltaTable) -> dict[date, tuple[DataFile, ...]]:
         actions = pa.table(table.get_add_actions(flatten=True))
         names = ["path", "size_bytes", "num_records", *(f"partition.{name}" for name in PARTITION_BY)]
         columns = [actions.column(name).to_pylist() for name in names]
-        for name in (f"min.{self._readable.time}", f"max.{self._readable.time}"):
+        for name in (f"min.{self._spec.time}", f"max.{self._spec.time}"):
             known = name in actions.column_names
             columns.append(actions.column(name).to_pylist() if known else [None] * actions.num_rows)
         found: dict[date, list[DataFile]] = {}
@@ -173,7 +173,7 @@ class FileIndex:
 
     def _not_kept(self, wanted: str, why: str) -> VersionNotKept:
         hint = "Use ingest_ts for what was known at a past time"
-        return VersionNotKept(f"{self._readable.name}: {wanted} cannot be read: {why}. {hint}", table=self._readable.name)
+        return VersionNotKept(f"{self._spec.name}: {wanted} cannot be read: {why}. {hint}", table=self._spec.name)
 
 
 def _paths(by_day: Mapping[date, tuple[DataFile, ...]]) -> set[str]:

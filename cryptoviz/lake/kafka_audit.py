@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 
-from cryptoviz.lake.offsets import Events, OffsetCounts
+from cryptoviz.lake.offsets import EventIdCounter, OffsetCounts
 from cryptoviz.lake.progress import Offsets
 from cryptoviz.lake.topic_reader import read_topic, topic_ends
 from cryptoviz.settings import Settings
 
-__all__ = ["Taken", "read_kafka", "topic_ends", "values_since"]
+__all__ = ["KafkaContents", "read_kafka", "topic_ends", "values_since"]
 
 _BATCH = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class KafkaContents:
     """Committed records of a topic: offsets and `[earliest, end)` by partition, and the number of repeated event ids."""
 
     topic: str
@@ -30,7 +30,7 @@ class Taken:
     repeated_events: int = 0
 
 
-def read_kafka(settings: Settings, topic: str, *, with_events: bool = False) -> Taken:
+def read_kafka(settings: Settings, topic: str, *, with_events: bool = False) -> KafkaContents:
     """Read all committed records that a topic has now. `with_events` also counts repeated event ids.
 
     Raises:
@@ -39,7 +39,7 @@ def read_kafka(settings: Settings, topic: str, *, with_events: bool = False) -> 
     topic_id, bounds = topic_ends(settings.kafka, topic)
     offsets = {partition: OffsetCounts() for partition in bounds}
     waiting: dict[int, list[int]] = {partition: [] for partition in bounds}
-    events, records = Events(), 0
+    events, records = EventIdCounter(), 0
     for message in read_topic(settings.kafka, topic, bounds):
         records += 1
         pending = waiting[message.partition()]
@@ -51,7 +51,7 @@ def read_kafka(settings: Settings, topic: str, *, with_events: bool = False) -> 
             events.add((_event_id(message.value()),))
     for partition, pending in waiting.items():
         offsets[partition].add(np.array(pending, np.int64))
-    return Taken(topic, topic_id, bounds, offsets, records, events.repeated)
+    return KafkaContents(topic, topic_id, bounds, offsets, records, events.repeated)
 
 
 def values_since(settings: Settings, topic: str, progress: Offsets) -> Iterator[bytes]:

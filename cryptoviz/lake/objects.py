@@ -31,7 +31,7 @@ _READ_S = 30.0
 _RETRIES = urllib3.Retry(
     total=4, backoff_factor=0.2, backoff_max=2, backoff_jitter=0.2, status_forcelist=[500, 502, 503, 504], allowed_methods=None, raise_on_status=False
 )
-_MAX_TOLD = 300
+_MAX_REASON = 300
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 STORE_ERRORS: tuple[type[Exception], ...] = (MinioException, HTTPError)
@@ -119,10 +119,10 @@ def store_error(error: Exception, doing: str) -> EngineUnavailable:
         why = f"{type(error.reason).__name__}: {error.reason}"
     else:
         why = f"{type(error).__name__}: {error}"
-    return EngineUnavailable(f"the object store did not {doing}: {clip(why, _MAX_TOLD)}", engine="object-store")
+    return EngineUnavailable(f"the object store did not {doing}: {clip(why, _MAX_REASON)}", engine="object-store")
 
 
 def one_line(error: Exception) -> str:
     """One-line text of a delta-rs error, which is a coloured tree: the action and the root cause; the middle of a long text is cut."""
     text = redact(" ".join(_COLOUR.sub("", str(error)).replace("\u21b3", "").split()))
-    return text if len(text) <= _MAX_TOLD else f"{text[: _MAX_TOLD // 2]} ... {text[-_MAX_TOLD // 2 :]}"
+    return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON // 2]} ... {text[-_MAX_REASON // 2 :]}"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["Events", "OffsetCounts", "TableOffsets"]
+__all__ = ["EventIdCounter", "OffsetCounts", "TableOffsets"]
 
 _PAGE = 1 << 16
 Counts = npt.NDArray[np.uint16]
@@ -78,7 +78,7 @@ class TableOffsets:
                 self._counts.setdefault((topic_id, partition), OffsetCounts()).add(chosen.to_numpy(zero_copy_only=False).astype(np.int64))
 
 
-class Events:
+class EventIdCounter:
     """Counts repeated event ids. Keeps an 8-byte hash of each: ten million distinct ids collide once in 400 000 runs."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.ohlcv import INTERVALS, check_interval, whole_buckets
 from cryptoviz.lake.scan import Scanner
 from cryptoviz.lake.sql import Parameters
-from cryptoviz.lake.table_specs import READABLE
+from cryptoviz.lake.table_specs import TABLE_SPECS
 from cryptoviz.settings import Settings
 from cryptoviz.times import When, check_range, moment
 
@@ -37,14 +37,14 @@ Names = str | Sequence[str] | None
 T = TypeVar("T")
 
 
-class Point(TypedDict, total=False):
+class VersionSelector(TypedDict, total=False):
     """Selects a version of the table by its number or by time (UTC), not both; the newest without either."""
 
     version: int | None
     as_of: When
 
 
-class Selection(Point, total=False):
+class Selection(VersionSelector, total=False):
     """Selects rows and columns. `start` is inclusive, `end` exclusive: aware datetimes, or ISO 8601 texts with an offset or `Z`."""
 
     start: When
@@ -52,7 +52,7 @@ class Selection(Point, total=False):
     columns: Sequence[str] | None
 
 
-class Asked(TypedDict, total=False):
+class QueryOptions(TypedDict, total=False):
     """Options of a query. `as_of`: versions of the tables by time; `parameters`: values of `$name` in the SQL."""
 
     as_of: When
@@ -74,9 +74,9 @@ class Lake:
         """No request is made yet."""
         self._settings = settings
         access, options = S3Access.of(settings.s3), settings.s3.storage_options()
-        places = {name: table_address(settings.s3, name) for name in READABLE}
-        self._indexes = {name: FileIndex(places[name], access, options, table) for name, table in READABLE.items()}
-        self._scanners = {name: Scanner(places[name], access) for name in READABLE}
+        places = {name: table_address(settings.s3, name) for name in TABLE_SPECS}
+        self._indexes = {name: FileIndex(places[name], access, options, table) for name, table in TABLE_SPECS.items()}
+        self._scanners = {name: Scanner(places[name], access) for name in TABLE_SPECS}
         self._candles = CandleReader(settings)
         self._indexes["candles"] = self._candles.index
 
@@ -198,17 +198,17 @@ class Lake:
             sql = self._candles_sql(connection, interval, prices, used, low, high, condition)
             return connection.sql(sql).order("ts, asset_id, quote_currency").to_arrow_table()
 
-        rows = self._again(read)
+        rows = self._with_retry(read)
         return convert(rows if columns is None else rows.select(check_columns("candles", columns, rows.column_names)), as_)
 
     @overload
-    def query(self, sql: str, *, as_: Literal["arrow"] = "arrow", **rest: Unpack[Asked]) -> pa.Table: ...
+    def query(self, sql: str, *, as_: Literal["arrow"] = "arrow", **rest: Unpack[QueryOptions]) -> pa.Table: ...
     @overload
-    def query(self, sql: str, *, as_: Literal["pandas"], **rest: Unpack[Asked]) -> pd.DataFrame: ...
+    def query(self, sql: str, *, as_: Literal["pandas"], **rest: Unpack[QueryOptions]) -> pd.DataFrame: ...
     @overload
-    def query(self, sql: str, *, as_: Literal["polars"], **rest: Unpack[Asked]) -> pl.DataFrame: ...
+    def query(self, sql: str, *, as_: Literal["polars"], **rest: Unpack[QueryOptions]) -> pl.DataFrame: ...
     @overload
-    def query(self, sql: str, *, as_: Literal["duckdb"], **rest: Unpack[Asked]) -> duckdb.DuckDBPyRelation: ...
+    def query(self, sql: str, *, as_: Literal["duckdb"], **rest: Unpack[QueryOptions]) -> duckdb.DuckDBPyRelation: ...
     def query(self, sql: str, as_: As = "arrow", as_of: When = None, parameters: Parameters = None) -> Any:
         """Run one SELECT in DuckDB's dialect over the tables and candles_1m, candles_5m, candles_1h, candles_1d.
 
@@ -218,14 +218,14 @@ class Lake:
             QueryError: not a single read-only statement, or an error of DuckDB, with its message and the position in `line` and `column`.
         """
         when = moment(as_of, "as_of")
-        return convert(self._again(lambda used: lake_sql.run(sql, self._sources(when, used), parameters).fetch()), as_)
+        return convert(self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters).fetch()), as_)
 
     def stream(
         self, sql: str, as_of: When = None, parameters: Parameters = None, rows: int = _STREAM_ROWS
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """As `query`, for results larger than memory: the schema, and an iterator of record batches of about `rows` rows."""
         when = moment(as_of, "as_of")
-        return self._again(lambda used: lake_sql.run(sql, self._sources(when, used), parameters).stream(rows))
+        return self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters).stream(rows))
 
     def present(self, table: str, column: str, values: Sequence[str], start: When, end: When) -> set[str]:
         """The subset of `values` that occurs in `column` in the rows of `[start, end)`."""
@@ -253,7 +253,7 @@ class Lake:
             sql = self._candles_sql(connection, interval, self._snapshot("prices", None, as_of, used), used)
             connection.execute(f"CREATE TEMP VIEW candles_{interval} AS {sql}")
 
-        tables = {table: partial(_register, table=table, dataset=dataset) for table in READABLE}
+        tables = {table: partial(_register, table=table, dataset=dataset) for table in TABLE_SPECS}
         return tables | {f"candles_{interval}": partial(candles, interval=interval) for interval in INTERVALS}
 
     def _candles_sql(
@@ -287,7 +287,7 @@ class Lake:
     ) -> Any:
         low, high = check_range(start, end)
         when = _one_version(version, as_of)
-        order = READABLE[table].order
+        order = TABLE_SPECS[table].order
         time = ds.field(order[0])
         for bound in (time >= _scalar(low) if low else None, time < _scalar(high) if high else None):
             if bound is not None:
@@ -300,23 +300,23 @@ class Lake:
             rows = dataset.to_table(columns=list(dict.fromkeys([*chosen, *order])), filter=condition)
             return rows.sort_by([(name, "ascending") for name in order]).select(chosen)
 
-        return convert(self._again(read), as_)
+        return convert(self._with_retry(read), as_)
 
     def _columns(self, table: str, columns: Sequence[str] | None, snapshot: Snapshot) -> list[str]:
         known = snapshot.schema.names
         if columns is not None:
             return check_columns(table, columns, known)
-        hidden = READABLE[table].hidden
+        hidden = TABLE_SPECS[table].hidden
         return [name for name in known if name not in hidden]
 
-    def _again(self, read: Callable[[dict[str, int]], T]) -> T:
+    def _with_retry(self, read: Callable[[dict[str, int]], T]) -> T:
         """Call `read` and return its result. `read` records the versions of the tables that it uses; on failure, retry if any has a newer version."""
         for last in (*(False,) * (_TRIES - 1), True):
             used: dict[str, int] = {}
             try:
                 return read(used)
             except (EngineUnavailable, QueryError, OSError) as error:
-                moved = not last and any(self._indexes[table].newest(look=True).version != version for table, version in used.items())
+                moved = not last and any(self._indexes[table].newest(refresh=True).version != version for table, version in used.items())
                 if isinstance(error, OSError) and not moved:
                     raise EngineUnavailable(f"the object store did not return a file of the lake: {error}", engine="object-store") from error
                 if not moved:

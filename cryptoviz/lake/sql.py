@@ -52,18 +52,18 @@ class Query:
 
     def fetch(self) -> pa.Table:
         """All rows."""
-        with _Told(self.sql):
+        with _TranslatedErrors(self.sql):
             return _interruptible(self.connection, self.relation.to_arrow_table)
 
     def stream(self, rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """The result's schema, and a lazy iterator of record batches of about `rows` rows."""
-        with _Told(self.sql):
+        with _TranslatedErrors(self.sql):
             reader = _interruptible(self.connection, lambda: self.relation.to_arrow_reader(rows))
         return reader.schema, self._batches(reader)
 
     def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         while True:
-            with _Told(self.sql):
+            with _TranslatedErrors(self.sql):
                 batch = _interruptible(self.connection, lambda: next(reader, None))
             if batch is None:
                 return
@@ -79,7 +79,7 @@ def run(sql: str, sources: Sources, parameters: Parameters = None) -> Query:
             type that Arrow lacks.
     """
     connection = connect()
-    with _Told(sql):
+    with _TranslatedErrors(sql):
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type not in _READ_ONLY:
             raise QueryError("a query must be one SELECT (or EXPLAIN) statement", sql=sql)
@@ -116,7 +116,7 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T])
             raise
 
 
-class _Told:
+class _TranslatedErrors:
     """Translates DuckDB's errors to QueryError with their position, and errors of the store, raised through DuckDB, to EngineUnavailable."""
 
     def __init__(self, sql: str) -> None:

@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from cryptoviz.lake.schema import DEAD_LETTERS, GAPS, PARTITION_BY, PRICES, RAW
 
-__all__ = ["READABLE", "Readable"]
+__all__ = ["TABLE_SPECS", "TableSpec"]
 
 
 @dataclass(frozen=True, slots=True)
-class Readable:
+class TableSpec:
     """A readable table. `schema`: the columns that this version of the code writes; a table of another version may have fewer or more."""
 
     name: str
@@ -30,12 +30,12 @@ class Readable:
         return PARTITION_BY
 
 
-READABLE: dict[str, Readable] = {
+TABLE_SPECS: dict[str, TableSpec] = {
     table.name: table
     for table in (
-        Readable("prices", PRICES, ("tick_ts", "asset_id")),
-        Readable("raw", RAW, ("tick_ts", "provider")),
-        Readable("dead_letters", DEAD_LETTERS, ("kafka_ts", "kafka_offset")),
-        Readable("gaps", GAPS, ("from_ts", "scope", "asset_id", "provider")),
+        TableSpec("prices", PRICES, ("tick_ts", "asset_id")),
+        TableSpec("raw", RAW, ("tick_ts", "provider")),
+        TableSpec("dead_letters", DEAD_LETTERS, ("kafka_ts", "kafka_offset")),
+        TableSpec("gaps", GAPS, ("from_ts", "scope", "asset_id", "provider")),
     )
 }

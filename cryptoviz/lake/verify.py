@@ -18,13 +18,13 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.lake.delta import DeltaTable
-from cryptoviz.lake.kafka_audit import Taken, read_kafka
+from cryptoviz.lake.kafka_audit import KafkaContents, read_kafka
 from cryptoviz.lake.objects import S3Access, table_address
-from cryptoviz.lake.offsets import Events, TableOffsets
+from cryptoviz.lake.offsets import EventIdCounter, TableOffsets
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.settings import Settings
 
-__all__ = ["READERS", "Comparison", "Report", "Seen", "compare", "read_lake", "verify"]
+__all__ = ["READERS", "Comparison", "Report", "TableContents", "compare", "read_lake", "verify"]
 
 Reader = Literal["delta", "plain"]
 READERS: tuple[Reader, ...] = ("delta", "plain")
@@ -108,11 +108,11 @@ class Report:
 
 
 @dataclass(slots=True)
-class Seen:
+class TableContents:
     """Content of a table, as a reader sees it."""
 
     offsets: TableOffsets = field(default_factory=TableOffsets)
-    events: Events = field(default_factory=Events)
+    events: EventIdCounter = field(default_factory=EventIdCounter)
 
     @property
     def rows(self) -> int:
@@ -120,7 +120,7 @@ class Seen:
         return sum(self.offsets.rows.values())
 
 
-def compare(taken: Taken, table: str, reader: str, rows: Seen, dead: Seen, progress: Mapping[int, int]) -> Comparison:
+def compare(taken: KafkaContents, table: str, reader: str, rows: TableContents, dead: TableContents, progress: Mapping[int, int]) -> Comparison:
     """Compare the records of a topic with a table's rows and dead letters. `progress`: next offset by partition. Pure."""
     lost = doubled = unknown = pending = 0
     expired = rows.rows - rows.offsets.rows[taken.topic_id]
@@ -185,7 +185,7 @@ def verify(settings: Settings) -> Report:
     return Report(tuple(found))
 
 
-def read_lake(settings: Settings, table: str, reader: Reader) -> Seen:
+def read_lake(settings: Settings, table: str, reader: Reader) -> TableContents:
     """Read a table by its Delta log or by its folder. Empty if the table does not exist yet.
 
     If maintenance replaced files during the read, read again, because a reader of the folder may then see rows twice or not at all.
@@ -196,7 +196,7 @@ def read_lake(settings: Settings, table: str, reader: Reader) -> Seen:
     address = table_address(settings.s3, table)
     for last in (*(False,) * (_TRIES - 1), True):
         before = _paths(settings, table)
-        seen = Seen()
+        seen = TableContents()
         try:
             for batch in _batches(settings, table, reader):
                 seen.offsets.add(*(batch.column(name) for name in _COLUMNS))

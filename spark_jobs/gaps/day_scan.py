@@ -19,9 +19,9 @@ from cryptoviz.gaps import HISTORY_PATHS
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.records import Kind
 from cryptoviz.settings import Settings
-from spark_jobs.gaps.detect import DaySeen, Fill, TickRecord
+from spark_jobs.gaps.detect import DayContents, Fill, TickRecord
 
-__all__ = ["DayRows", "first_live", "first_record_with_a_price", "read_day", "seen_of"]
+__all__ = ["DayScan", "first_live", "first_record_with_a_price", "read_day", "scan_rows"]
 
 _READERS = 8  # threads; small reads wait for the network, not for the CPU
 _PRICES = ("tick_ts", "asset_id", "kind", "provider", "ingest_ts")
@@ -29,18 +29,18 @@ _RAW = ("tick_ts", "provider", "endpoint", "outcome")
 
 
 @dataclass(frozen=True, slots=True)
-class DayRows:
+class DayScan:
     """A day's content. `steps`: (tick, grid step) in order, from the tick records; `providers`: those of the last record; `wanted`: by asset, the
     first and last tick at which the asset was configured, with or without a price.
     """
 
-    seen: DaySeen
+    seen: DayContents
     steps: tuple[tuple[int, int], ...] = ()
     providers: tuple[str, ...] = ()
     wanted: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def read_day(settings: Settings, files: Mapping[str, Sequence[str]]) -> DayRows:
+def read_day(settings: Settings, files: Mapping[str, Sequence[str]]) -> DayScan:
     """Read the given files of a day. Raises OSError if the object store does not answer."""
     filesystem = S3Access.of(settings.s3).filesystem()
     found: dict[str, pa.Table] = {}
@@ -53,16 +53,16 @@ def read_day(settings: Settings, files: Mapping[str, Sequence[str]]) -> DayRows:
 
             tables = list(pool.map(read, files.get(name, ())))
             found[name] = pa.concat_tables(tables) if tables else None
-    return seen_of(found["prices"], found["raw"])
+    return scan_rows(found["prices"], found["raw"])
 
 
-def seen_of(prices: pa.Table | None, raw: pa.Table | None) -> DayRows:
+def scan_rows(prices: pa.Table | None, raw: pa.Table | None) -> DayScan:
     """A day's content from its rows; `raw` has bodies only for the collector's records."""
-    seen = DaySeen()
+    seen = DayContents()
     if prices is not None:
         _take_prices(seen, prices)
     if raw is None:
-        return DayRows(seen)
+        return DayScan(seen)
     answers = raw.filter(pc.not_equal(raw["provider"], RECORDER))
     for path in HISTORY_PATHS:
         answers = answers.filter(pc.invert(pc.match_substring(answers["endpoint"], path)))
@@ -76,12 +76,12 @@ def seen_of(prices: pa.Table | None, raw: pa.Table | None) -> DayRows:
     return _take_records(seen, zip(_ms(records["tick_ts"]).tolist(), records["body"].to_pylist(), strict=True), assets)
 
 
-def first_record_with_a_price(seen: DaySeen) -> int | None:
+def first_record_with_a_price(seen: DayContents) -> int | None:
     """The first tick at which a provider answered, by the tick records."""
     return min((tick for tick, record in seen.records.items() if record.good), default=None)
 
 
-def first_live(seen: DaySeen) -> int | None:
+def first_live(seen: DayContents) -> int | None:
     """The first tick with a live row."""
     return min((int(ticks[0]) for ticks in seen.live.values()), default=None)
 
@@ -104,7 +104,7 @@ def _read(path: str, filesystem: Any, columns: Sequence[str], *, with_bodies: bo
     return pa.concat_tables(groups)
 
 
-def _take_prices(seen: DaySeen, prices: pa.Table) -> None:
+def _take_prices(seen: DayContents, prices: pa.Table) -> None:
     is_live = pc.equal(prices["kind"], Kind.LIVE)
     seen.live = _ticks_by(prices.filter(is_live), "asset_id")
     brought = prices.filter(pc.invert(is_live))
@@ -142,7 +142,7 @@ def _assets_of_rules(bodies: Iterable[str | None]) -> dict[str, tuple[str, ...]]
     return found
 
 
-def _take_records(seen: DaySeen, records: Iterable[tuple[int, str | None]], assets: Mapping[str, tuple[str, ...]]) -> DayRows:
+def _take_records(seen: DayContents, records: Iterable[tuple[int, str | None]], assets: Mapping[str, tuple[str, ...]]) -> DayScan:
     wanted: dict[str, tuple[int, int]] = {}
     steps: list[tuple[int, int]] = []
     providers: tuple[str, ...] = ()
@@ -163,7 +163,7 @@ def _take_records(seen: DaySeen, records: Iterable[tuple[int, str | None]], asse
             spans = parsed.get(name) or ()
             ticks.update(one for first, last, step in spans for one in range(first, last + 1, step))
     seen.dropped, seen.unplanned = frozenset(lost["dropped"]), frozenset(lost["unplanned"])
-    return DayRows(seen, tuple(steps), providers, wanted)
+    return DayScan(seen, tuple(steps), providers, wanted)
 
 
 def _parsed(body: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cryptoviz.gaps import DROPPED, NOT_RUNNING, Gap, GapScope
 
-__all__ = ["DaySeen", "Era", "Fill", "TickRecord", "day_gaps", "eras_after", "grid", "refilled"]
+__all__ = ["DayContents", "Era", "Fill", "TickRecord", "day_gaps", "eras_after", "grid", "refilled"]
 
 Ticks = npt.NDArray[np.int64]
 MISSING_ASSET = "missing_asset"
@@ -52,7 +52,7 @@ class Fill:
 
 
 @dataclass
-class DaySeen:
+class DayContents:
     """Content of the lake for a day. Ticks are UTC epoch ms, sorted and distinct.
 
     Attributes:
@@ -101,7 +101,7 @@ def eras_after(eras: Sequence[Era], steps: Iterable[tuple[int, int]]) -> tuple[E
 
 
 def day_gaps(
-    seen: DaySeen,
+    seen: DayContents,
     eras: Sequence[Era],
     start_ms: int,
     end_ms: int,
@@ -139,7 +139,7 @@ def day_gaps(
     return found
 
 
-def refilled(known: Iterable[Gap], seen: DaySeen) -> list[Gap]:
+def refilled(known: Iterable[Gap], seen: DayContents) -> list[Gap]:
     """Known gaps of a day, updated with the rows of backfills; only the fills of `seen` are used."""
     found = []
     for gap in known:
@@ -148,20 +148,20 @@ def refilled(known: Iterable[Gap], seen: DaySeen) -> list[Gap]:
     return found
 
 
-def _fills_of(seen: DaySeen, provider: str) -> dict[int, Fill]:
+def _fills_of(seen: DayContents, provider: str) -> dict[int, Fill]:
     return {tick: fill for by_tick in seen.fills.values() for tick, fill in by_tick.items() if fill.provider == provider}
 
 
 _NONE: Ticks = np.array([], dtype=np.int64)
 
 
-def _silent(seen: DaySeen) -> frozenset[int]:
+def _silent(seen: DayContents) -> frozenset[int]:
     """Ticks that were collected and then lost: exchanges exist, but no tick record, or the collector reported them as dropped."""
     asked = {int(tick) for ticks in seen.asked.values() for tick in ticks}
     return frozenset(asked - seen.records.keys()) | seen.dropped
 
 
-def _why_no_price(tick: int, seen: DaySeen, silent: frozenset[int]) -> str | None:
+def _why_no_price(tick: int, seen: DayContents, silent: frozenset[int]) -> str | None:
     """Reason of a missing row; None if no row was expected."""
     if tick in seen.unplanned:
         return None
@@ -174,7 +174,7 @@ def _why_no_price(tick: int, seen: DaySeen, silent: frozenset[int]) -> str | Non
     return record.failed[0][1] if record.failed else None
 
 
-def _why_no_answer(tick: int, name: str, usual: bool, seen: DaySeen, silent: frozenset[int]) -> str | None:
+def _why_no_answer(tick: int, name: str, usual: bool, seen: DayContents, silent: frozenset[int]) -> str | None:
     """Reason of a missing answer; None if the provider was not scheduled or answered."""
     if tick in seen.unplanned:
         return None

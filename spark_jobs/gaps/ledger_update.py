@@ -31,8 +31,8 @@ from cryptoviz.lake.schema import GAPS, PARTITION_BY
 from cryptoviz.lake.topic_reader import topic_ends
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
-from spark_jobs.gaps.day_scan import DayRows, first_live, first_record_with_a_price, read_day
-from spark_jobs.gaps.detect import DaySeen, Era, day_gaps, eras_after, refilled
+from spark_jobs.gaps.day_scan import DayScan, first_live, first_record_with_a_price, read_day
+from spark_jobs.gaps.detect import DayContents, Era, day_gaps, eras_after, refilled
 
 __all__ = ["Findings", "find_gaps"]
 
@@ -124,9 +124,9 @@ class _Days:
         self.files = files
         dates = [day for by_day in files.values() for day in by_day]
         self.oldest, self.newest = min(dates, default=None), max(dates, default=None)
-        self._kept: DayRows | None = None
+        self._kept: DayScan | None = None
 
-    def rows(self, day: date) -> DayRows:
+    def rows(self, day: date) -> DayScan:
         """Rows of a day."""
         if day == self.newest and self._kept is not None:
             return self._kept
@@ -183,7 +183,7 @@ def _look(settings: Settings, state: _State, days: _Days, settled_ms: int, now_m
     return Findings(read, changed, len(left), sum(gap.missing - gap.filled for gap in left))
 
 
-def _carry_lost(state: _State, seen: DaySeen, day: str) -> None:
+def _carry_lost(state: _State, seen: DayContents, day: str) -> None:
     """Add lost ticks to their day. They are reported by a later tick's record, maybe after midnight; then the next round evaluates the earlier day
     again.
     """
@@ -204,7 +204,7 @@ def _expired(settings: Settings, table: str, age_days: int) -> bool:
     return keep is not None and age_days >= keep
 
 
-def _judge(settings: Settings, state: _State, rows: DayRows, day: date, settled_ms: int, now_ms: int, *, with_providers: bool) -> list[Gap]:
+def _judge(settings: Settings, state: _State, rows: DayScan, day: date, settled_ms: int, now_ms: int, *, with_providers: bool) -> list[Gap]:
     """Gaps of the day. Updates `state` for the following days."""
     seen = rows.seen
     if not state.eras:

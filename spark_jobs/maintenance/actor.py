@@ -14,7 +14,7 @@ from cryptoviz.errors import CryptoVizError, TransientError
 from cryptoviz.log import get_logger, log_to_file
 from cryptoviz.operations import MaintenanceArguments, OperationResult, Progress, Report
 from cryptoviz.settings import Settings
-from spark_jobs.maintenance.child import RoundChild
+from spark_jobs.maintenance.child import RoundProcess
 from spark_jobs.maintenance.result import RoundResult
 
 __all__ = ["MaintenanceActor", "MaintenanceOperation"]
@@ -82,12 +82,12 @@ class MaintenanceActor:
         return Probe(running=running, healthy=healthy, message=message, metrics=metrics, pid=os.getpid(), delivered=totals.good > 0)
 
     async def _loop(self) -> None:
-        child = RoundChild(self._settings, "maintenance")
+        child = RoundProcess(self._settings, "maintenance")
         while True:
             await self._round(child)
             await asyncio.sleep(self._settings.lake.maintenance_s)
 
-    async def _round(self, child: RoundChild) -> None:
+    async def _round(self, child: RoundProcess) -> None:
         totals = self._totals
         try:
             totals.last = await child.run()
@@ -108,7 +108,7 @@ class MaintenanceOperation:
     def __init__(self, settings: Settings, operation_id: str, arguments: MaintenanceArguments) -> None:
         """Does no work yet."""
         self._settings = settings
-        self._child = RoundChild(settings, f"maintenance-{operation_id}", arguments.tables)
+        self._child = RoundProcess(settings, f"maintenance-{operation_id}", arguments.tables)
 
     async def run(self, report: Report) -> OperationResult:
         """Run a round.

@@ -26,7 +26,7 @@ from spark_jobs.maintenance.compaction.plan import DayFile
 from spark_jobs.maintenance.days import days_of
 from spark_jobs.tables.orphans import remove_objects
 from spark_jobs.tables.parquet import encode, statistics
-from spark_jobs.tables.replace_files import NewFile, Replaced, epoch_of, paths_of, raise_epoch, replace_files
+from spark_jobs.tables.replace_files import NewFile, ReplacedFile, epoch_of, paths_of, raise_epoch, replace_files
 from spark_jobs.tables.table_log import CONFIGURATION
 
 __all__ = ["CandleBuilder", "days_to_make", "make_candles"]
@@ -133,7 +133,7 @@ class CandleBuilder:
         attempt = uuid.uuid4().hex[:8]
         new = [self._put(CandleFile(todo.day, interval, ticks, todo.until_ms, attempt), rows) for interval, rows in made.items()]
         values = Part("", 0, 0, 0, todo.day).partition_values
-        old = [Replaced(file.path, file.size, values) for file in before]
+        old = [ReplacedFile(file.path, file.size, values) for file in before]
         replace_files(table, new, old, data_change=True, epoch=epoch)
         remove_objects(self._client, self._address, [file.path for file in old])
         return ticks

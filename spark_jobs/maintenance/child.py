@@ -14,7 +14,7 @@ from cryptoviz.log import log_path
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
 from spark_jobs.maintenance.result import RoundResult
 
-__all__ = ["RoundChild"]
+__all__ = ["RoundProcess"]
 
 _POLL_S = 0.2
 _STOP_GRACE_S = 5.0
@@ -22,7 +22,7 @@ _STOP_GRACE_S = 5.0
 _FRUGAL = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
-class RoundChild:
+class RoundProcess:
     """Runs one round at a time. `name` makes its file names unique. The child process ends with this process."""
 
     def __init__(self, settings: Settings, name: str, tables: tuple[str, ...] = ()) -> None:

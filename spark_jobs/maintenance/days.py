@@ -19,9 +19,9 @@ from cryptoviz.lake.parts import SUCCESS, Part, day_of_path, day_start, folder
 from cryptoviz.log import get_logger
 from spark_jobs.maintenance.compaction.plan import DayFile, is_compact
 from spark_jobs.tables.orphans import remove_objects
-from spark_jobs.tables.replace_files import Replaced, file_actions, replace_files
+from spark_jobs.tables.replace_files import ReplacedFile, file_actions, replace_files
 
-__all__ = ["DayRule", "believed_today", "days_of", "drop_old_days", "mark_days"]
+__all__ = ["DayRule", "days_of", "drop_old_days", "mark_days", "retention_today"]
 
 _MARKER_VERSION = 1
 _PAUSE_DAYS = 7
@@ -83,7 +83,7 @@ def mark_days(client: Minio, address: TableAddress, table: DeltaTable, rule: Day
     return len(missing), len([day for day in stale if day not in done])
 
 
-def believed_today(days: Iterable[date], today: date) -> date:
+def retention_today(days: Iterable[date], today: date) -> date:
     """Reference day of retention: the newest day of the table, at most `today`, and only if enough days confirm it.
 
     A clock that jumps ahead produces ticks far after all others. So two rules apply to each pause, the last one or an earlier one:
@@ -112,14 +112,14 @@ def believed_today(days: Iterable[date], today: date) -> date:
 def drop_old_days(
     client: Minio, address: TableAddress, table: DeltaTable, keep_days: int | None, today: date, check: Callable[[], None] = lambda: None
 ) -> int:
-    """Remove the oldest days more than `keep_days` before the reference day (`believed_today`), at most seven; None removes none. Returns the number
+    """Remove the oldest days more than `keep_days` before the reference day (`retention_today`), at most seven; None removes none. Returns the number
     of files. `check` is called before each day's removal and may raise.
     """
     if keep_days is None:
         return 0
     dropped = 0
     days = days_of(table)
-    counted = believed_today(days, today)
+    counted = retention_today(days, today)
     old = [day for day in days if (today - day).days > keep_days]
     kept = [day for day in old if (counted - day).days <= keep_days]
     if kept:
@@ -129,7 +129,7 @@ def drop_old_days(
         files = days[day]
         check()
         values = Part("", 0, 0, 0, day).partition_values
-        replace_files(table, [], [Replaced(file.path, file.size, values) for file in files], data_change=True)
+        replace_files(table, [], [ReplacedFile(file.path, file.size, values) for file in files], data_change=True)
         remove_objects(client, address, [_path(day), *(file.path for file in files)])
         dropped += len(files)
     return dropped

@@ -14,7 +14,7 @@ from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import TableAddress
 from cryptoviz.lake.parts import Part
 from spark_jobs.maintenance.compaction.merge import list_staged
-from spark_jobs.tables.orphans import Known, list_data_files, remove_objects
+from spark_jobs.tables.orphans import LogState, list_data_files, remove_objects
 from spark_jobs.tables.replace_files import carried_progress, raise_epoch
 from spark_jobs.tables.table_log import CONFIGURATION
 
@@ -32,12 +32,12 @@ def remove_leftovers(client: Minio, address: TableAddress, table: DeltaTable, ch
     """
     staged = list_staged(client, address)
     listed = list_data_files(client, address)
-    known = Known.read(table)
-    if staged or any(path not in known.paths for path, name in listed.items() if not isinstance(name, Part)):
+    log_state = LogState.read(table)
+    if staged or any(path not in log_state.paths for path, name in listed.items() if not isinstance(name, Part)):
         check()
         raise_epoch(table)
-        known = Known.read(table)
-    doomed = [path for path, name in listed.items() if (known.over(name) if isinstance(name, Part) else path not in known.paths)]
+        log_state = LogState.read(table)
+    doomed = [path for path, name in listed.items() if (log_state.is_orphan(name) if isinstance(name, Part) else path not in log_state.paths)]
     check()
     remove_objects(client, address, sorted(doomed) + staged)
     return len(doomed) + len(staged)

@@ -23,7 +23,7 @@ from minio.error import S3Error
 from urllib3.exceptions import HTTPError
 
 from cryptoviz.errors import CryptoVizError
-from cryptoviz.lake.conditional_object import S3Cell
+from cryptoviz.lake.conditional_object import S3ConditionalObject
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.masking import clip
@@ -61,12 +61,12 @@ def run_round(context: RoundContext, steps: Sequence[Step] = STEPS) -> RoundResu
             failures.append(f"{step.name}: {clip(str(error).splitlines()[0], 300) if str(error) else type(error).__name__}")
         durations[step.name] = round((time.monotonic() - step_begun) * 1000, 1)
     shutil.rmtree(context.scratch, ignore_errors=True)
-    if context.doubt:
-        log.warning("clocks differ", doubt=context.doubt)
+    if context.clock_warning:
+        log.warning("clocks differ", clock_warning=context.clock_warning)
     return RoundResult(
         figures=dict(context.figures),
         failures=tuple(failures),
-        warnings=(context.doubt,) if context.doubt else (),
+        warnings=(context.clock_warning,) if context.clock_warning else (),
         step_ms=durations,
         took_ms=round((time.monotonic() - begun) * 1000, 1),
         window_ms=context.window_ms,
@@ -85,14 +85,14 @@ def main(settings: Settings, target: Path, tables: tuple[str, ...] = ()) -> None
     try:
         _acquire(lease, say)
         try:
-            clock = EarlierClock(S3Cell(S3Access.of(settings.s3), settings.s3.lake_bucket, "_leases/maintenance.json").now())
+            clock = EarlierClock(S3ConditionalObject(S3Access.of(settings.s3), settings.s3.lake_bucket, "_leases/maintenance.json").now())
             # A round that has lost its lease stops at the next check; until then it does no harm (`spark_jobs.tables.replace_files`).
             context = RoundContext(
                 settings,
                 settings.home / "maintenance-scratch",
                 tables=tables,
                 now=clock.now,
-                doubt=clock.doubt,
+                clock_warning=clock.warning,
                 check=lease.check,
                 say=say,
                 at=lambda _: lease.check(),

@@ -30,7 +30,7 @@ class EarlierClock:
         return min(self._local(), self._store_now())
 
     @property
-    def doubt(self) -> str:
+    def warning(self) -> str:
         """Warning if the clocks differ by more than a minute; empty otherwise."""
         ahead = self._local() - self._store_now()
         if abs(ahead) <= _ALIKE:

@@ -51,7 +51,7 @@ class RoundContext:
         scratch: folder for this round's files.
         tables: tables to maintain; empty means all.
         now: time (UTC) used to close and remove days.
-        doubt: warning about this machine's clock; empty if none.
+        clock_warning: warning about this machine's clock; empty if none.
         check: raises if another round has taken over; called before a table is changed or a file deleted.
         at: called with the name of each completed stage of a merge; may raise to end the step.
         say: receives the round's progress text.
@@ -63,7 +63,7 @@ class RoundContext:
     scratch: Path
     tables: tuple[str, ...] = ()
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    doubt: str = ""
+    clock_warning: str = ""
     check: Callable[[], None] = lambda: None
     at: Callable[[str], None] = lambda _: None
     say: Callable[[str], None] = lambda _: None
@@ -178,7 +178,7 @@ def _shorten(context: RoundContext) -> None:
         table = context.open(name) if context.wants(name) else None
         if table is not None:
             context.check()
-            context.figures["checkpoints"] += shorten_log(context.client, context.address(name), table, clean=not context.doubt)
+            context.figures["checkpoints"] += shorten_log(context.client, context.address(name), table, clean=not context.clock_warning)
 
 
 def _gaps(context: RoundContext) -> None:

@@ -16,8 +16,8 @@ from spark_jobs.streaming.batch_plan import Ranges
 from spark_jobs.streaming.kafka_admin import KafkaTopics
 from spark_jobs.streaming.kafka_range_reader import OffsetRange
 from spark_jobs.streaming.tasks import Tasks
-from spark_jobs.streaming.write import TopicPlan, WritePlan
-from spark_jobs.tables.engine_retry import Patience
+from spark_jobs.streaming.write import TopicSpec, WriteSpec
+from spark_jobs.tables.engine_retry import EngineRetry
 from spark_jobs.tables.record_spec import DEAD_TABLE
 from spark_jobs.tables.table_log import TableLog
 from spark_jobs.tables.written_file import TablePart, WrittenPart
@@ -46,7 +46,7 @@ class BatchWriter:
     """Commits Spark's batches. `position` and `stats` may be read from other threads."""
 
     def __init__(
-        self, topics: Mapping[str, TopicPlan], logs: Mapping[str, TableLog], kafka: KafkaTopics, tasks: Tasks, access: S3Access, max_bytes: int
+        self, topics: Mapping[str, TopicSpec], logs: Mapping[str, TableLog], kafka: KafkaTopics, tasks: Tasks, access: S3Access, max_bytes: int
     ) -> None:
         """`topics` by name; `logs` by table, already opened."""
         self.stats = BatchStats()
@@ -59,17 +59,17 @@ class BatchWriter:
         self._access = access
         self._max_bytes = max_bytes
         self._stopping = threading.Event()
-        self.patience = Patience(self._stopping)
-        self.guard: Callable[[], None] = lambda: None
+        self.engine_retry = EngineRetry(self._stopping)
+        self.check_owner: Callable[[], None] = lambda: None
         """Called before each batch and before its commits; raises when this job must stop."""
-        self.announce: Callable[[Ranges], None] = lambda _: None
+        self.write_plan: Callable[[Ranges], None] = lambda _: None
         """Records the offset ranges of a batch (`BatchPlan.write`) before its first file is written."""
         self.avoid: Mapping[str, frozenset[str]] = {}
-        """See `WritePlan`."""
+        """See `WriteSpec`."""
         self._idle = threading.Event()
         self._idle.set()
 
-    def begin_at(self, position: Position) -> None:
+    def set_position(self, position: Position) -> None:
         """Set the offsets at which the query starts."""
         self.position = dict(position)
 
@@ -88,14 +88,14 @@ class BatchWriter:
         try:
             if self._stopping.is_set():
                 raise LakeError("the lake job is stopping")
-            self.guard()
+            self.check_owner()
             self._run(ends, again=again)
         except CryptoVizError as error:
             if not self._stopping.is_set():
                 self.failure = error
             raise
         finally:
-            self.patience.over()
+            self.engine_retry.reset()
             self._idle.set()
 
     def _run(self, ends: Position, *, again: bool) -> None:
@@ -105,10 +105,11 @@ class BatchWriter:
             OffsetRange(topic, partition, self.position.get((topic, partition), 0), ends[topic, partition]) for topic, partition in sorted(moved)
         ]
         if ranges:
-            self.patience.run(lambda: self.announce({(self._topics[one.topic].topic_id, one.partition): (one.start, one.end) for one in ranges}))
-        parts = self.patience.run(lambda: self._write(ranges)) if ranges else []
-        self.patience.run(self._check_topics)
-        self.guard()
+            planned = {(self._topics[each.topic].topic_id, each.partition): (each.start, each.end) for each in ranges}
+            self.engine_retry.run(lambda: self.write_plan(planned))
+        parts = self.engine_retry.run(lambda: self._write(ranges)) if ranges else []
+        self.engine_retry.run(self._check_topics)
+        self.check_owner()
         committed = self._commit(parts, ends, moved, again=again)
         now = time.monotonic()
         rows = {table: sum(part.part.rows for part in parts if part.table == table) for table in self._logs}
@@ -125,7 +126,7 @@ class BatchWriter:
         log.debug("batch", files=len(parts), ms=round(self.stats.batch_ms), **rows)
 
     def _write(self, ranges: list[OffsetRange]) -> list[TablePart]:
-        plan = WritePlan(
+        plan = WriteSpec(
             topics=self._topics,
             tables={table: log_.address for table, log_ in self._logs.items()},
             access=self._access,
@@ -166,6 +167,6 @@ class BatchWriter:
             }
             files = by_table.get(table, [])
             if files or (own and (again or table != DEAD_TABLE)):
-                self.patience.run(partial(self._logs[table].commit, files, own))
+                self.engine_retry.run(partial(self._logs[table].commit, files, own))
                 committed = True
         return committed

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from cryptoviz.errors import EngineUnavailable, LakeError
-from cryptoviz.lake.conditional_object import Cell, CellChanged
+from cryptoviz.lake.conditional_object import ConditionalObject, ObjectChanged
 from cryptoviz.log import get_logger
 
 __all__ = ["BatchPlan", "Planned", "Ranges"]
@@ -72,9 +72,9 @@ class Planned:
 class BatchPlan:
     """Access of this run to the batch plan object. Not thread-safe."""
 
-    def __init__(self, cell: Cell, run: str) -> None:
-        """No request before `take`."""
-        self._cell = cell
+    def __init__(self, object_: ConditionalObject, run: str) -> None:
+        """No request before `take_over`."""
+        self._object = object_
         self._run = run
         self._etag: str | None = None
         self._planned = Planned()
@@ -84,7 +84,7 @@ class BatchPlan:
         """See `Planned`."""
         return self._planned.avoid
 
-    def take(self) -> Planned:
+    def take_over(self) -> Planned:
         """Take the object over and return the last batch plan of the earlier run, whose next write is refused.
 
         Raises:
@@ -92,12 +92,12 @@ class BatchPlan:
             EngineUnavailable: the store does not answer.
         """
         for _ in range(_TRIES):
-            seen = self._cell.read()
+            seen = self._object.read()
             before = Planned.from_json(seen.content) if seen else Planned()
             mine = replace(before, run=self._run, number=self._planned.number + 1)
             try:
-                self._etag = self._cell.write(mine.to_json(), seen.etag if seen else None)
-            except CellChanged:
+                self._etag = self._object.write(mine.to_json(), seen.etag if seen else None)
+            except ObjectChanged:
                 continue
             self._planned = mine
             return before
@@ -112,7 +112,7 @@ class BatchPlan:
         """
         self._change(replace(self._planned, ranges=dict(ranges)))
 
-    def keep_off(self, names: Mapping[str, Iterable[str]]) -> None:
+    def avoid_names(self, names: Mapping[str, Iterable[str]]) -> None:
         """Replace the file names to avoid, by table. Raises as `write`."""
         avoid = {table: frozenset(paths) for table, paths in names.items()}
         if avoid != dict(self._planned.avoid):
@@ -122,9 +122,9 @@ class BatchPlan:
         planned = replace(wanted, number=self._planned.number + 1)
         for _ in range(_TRIES):
             try:
-                etag = self._cell.write(planned.to_json(), self._etag)
-            except CellChanged:
-                there = self._look_whose()
+                etag = self._object.write(planned.to_json(), self._etag)
+            except ObjectChanged:
+                there = self._read_owner()
                 if there is not None and (there.ranges, there.avoid) == (planned.ranges, planned.avoid):
                     self._planned = there
                     return
@@ -133,9 +133,9 @@ class BatchPlan:
             return
         raise EngineUnavailable(f"the lake job's batch plan changed {_TRIES} times while run {self._run} wrote it", engine="object-store")
 
-    def _look_whose(self) -> Planned | None:
+    def _read_owner(self) -> Planned | None:
         """Read the owner after a refused write, because an earlier write of this run may have succeeded without a response."""
-        seen = self._cell.read()
+        seen = self._object.read()
         if seen is None:  # the object was deleted
             self._etag = None
             return None

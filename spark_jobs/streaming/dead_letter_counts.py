@@ -10,7 +10,7 @@ from cryptoviz.lake.dead_letters import ReasonCounts
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
 
-__all__ = ["ReasonTally"]
+__all__ = ["DeadLetterCounter"]
 
 log = get_logger("lake")
 
@@ -18,7 +18,7 @@ _EVERY_S = 1.0
 _RETRY_S = 30.0  # after a failed read
 
 
-class ReasonTally:
+class DeadLetterCounter:
     """A thread that reads the table after the job has committed dead letters. `metrics` may be called from any thread."""
 
     def __init__(self, settings: Settings, written: Callable[[], int]) -> None:
@@ -27,7 +27,7 @@ class ReasonTally:
         self._written = written
         self._seen: Mapping[str, int] = {}
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="lake-tally", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="lake-dead-letters", daemon=True)
 
     def start(self) -> None:
         """Start the thread; it reads the table at once."""

@@ -17,7 +17,7 @@ from cryptoviz.errors import RecordError
 from spark_jobs.streaming.validate import EARLIEST_TICK_MS, FUTURE_MS, check_record
 from spark_jobs.tables.record_spec import JsonType, Reason, RecordSpec
 
-__all__ = ["Bad", "Decoded", "decode", "ndjson_schema"]
+__all__ = ["BadRecord", "Decoded", "decode", "ndjson_schema"]
 
 _NEWLINE, _OPEN, _CLOSE = 0x0A, 0x7B, 0x7D
 _BLOCK_BYTES = 1 << 20  # Arrow's parse block: 64 KiB takes a third longer, 8 MiB is no faster and takes more memory
@@ -27,7 +27,7 @@ _NDJSON_TYPES = {JsonType.STRING: pa.string(), JsonType.NUMBER: pa.float64(), Js
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class BadRecord:
     """An invalid record: its index in the input and the reason (`<reason>: <detail>`)."""
 
     index: int
@@ -40,7 +40,7 @@ class Decoded:
 
     rows: pa.Table
     good: pa.Array
-    bad: tuple[Bad, ...]
+    bad: tuple[BadRecord, ...]
 
 
 def decode(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: int) -> Decoded:
@@ -152,13 +152,13 @@ def _row_schema(spec: RecordSpec) -> pa.Schema:
 
 def _slow(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: int) -> Decoded:
     good: list[int] = []
-    bad: list[Bad] = []
+    bad: list[BadRecord] = []
     columns: list[list[object]] = [[] for _ in spec.fields]
     for index, (value, stamp) in enumerate(zip(values.to_pylist(), stamps_ms.to_pylist(), strict=True)):
         try:
             row = _checked(value, stamp, spec, max_bytes)
         except RecordError as error:
-            bad.append(Bad(index, str(error)))
+            bad.append(BadRecord(index, str(error)))
             continue
         good.append(index)
         for column, cell in zip(columns, row, strict=True):

@@ -27,7 +27,7 @@ from raydp.spark.ray_cluster import SparkCluster
 from cryptoviz.errors import EngineUnavailable, PreflightError
 from cryptoviz.settings import SPARK_SECRET_VARIABLE
 
-__all__ = ["AUTHENTICATION", "guard_callbacks", "install_guards", "ray_java_options", "spark_secret"]
+__all__ = ["AUTHENTICATION", "ray_java_options", "secure_callback_server", "secure_gateways", "spark_secret"]
 
 AUTHENTICATION = {
     "spark.authenticate": "true",
@@ -40,9 +40,9 @@ _SECRET_OPTION = "spark.authenticate.secret"  # noqa: S105 (the name of an optio
 _LAST_LINES = 200
 
 
-def install_guards() -> None:
+def secure_gateways() -> None:
     """Make `raydp.init_spark` of this process use authenticated gateways."""
-    raydp.context.SparkCluster = _GuardedCluster
+    raydp.context.SparkCluster = _SecuredCluster
 
 
 def ray_java_options() -> list[str]:
@@ -67,7 +67,7 @@ def spark_secret() -> str:
     return secret
 
 
-def guard_callbacks(gateway: Any) -> None:
+def secure_callback_server(gateway: Any) -> None:
     """Start PySpark's callback server with a token, before anything else starts it without."""
     if gateway.callback_server_parameters.auth_token is not None:
         return
@@ -106,7 +106,7 @@ def _field(owner: Any, name: str) -> Any:
     raise EngineUnavailable(f"Spark's {owner.getClass().getName()} has no field {name}: is the Spark version not the locked one?", engine="spark")
 
 
-class _GuardedCluster(SparkCluster):  # type: ignore[misc]
+class _SecuredCluster(SparkCluster):  # type: ignore[misc]
     """RayDP's cluster with an authenticated master. The driver receives the secret over its gateway."""
 
     _spark_session: Any
@@ -114,7 +114,7 @@ class _GuardedCluster(SparkCluster):  # type: ignore[misc]
     def _set_up_master(self, resources: dict[str, float], kwargs: dict[Any, Any] | None) -> None:
         del kwargs
         name = self._app_name + raydp_master.RAYDP_SPARK_MASTER_SUFFIX
-        self._spark_master_handle = _GuardedMaster.options(name=name, num_cpus=resources.get("CPU", 0)).remote(self._configs)
+        self._spark_master_handle = _SecuredMaster.options(name=name, num_cpus=resources.get("CPU", 0)).remote(self._configs)
         ray.get(self._spark_master_handle.start_up.remote())
 
     def get_spark_session(self) -> Any:
@@ -125,7 +125,7 @@ class _GuardedCluster(SparkCluster):  # type: ignore[misc]
             conf.setAppName(self._app_name).setMaster(self.get_cluster_url())
             # JVM options show in the process list, so the secret is set after the JVM has started.
             SparkContext._ensure_initialized(conf=conf)
-            guard_callbacks(SparkContext._gateway)
+            secure_callback_server(SparkContext._gateway)
             builder = SparkSession.builder.config(conf=conf).config(_SECRET_OPTION, spark_secret())
             self._spark_session = builder.getOrCreate()
             _share_application_id(self._spark_session)
@@ -164,4 +164,4 @@ class _Master(raydp_master.RayDPSparkMaster.__ray_metadata__.modified_class):  #
         return gateway
 
 
-_GuardedMaster = ray.remote(_Master)
+_SecuredMaster = ray.remote(_Master)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["View", "judge"]
+__all__ = ["HealthInputs", "assess"]
 
 _SLACK_S = 30.0
 _NO_EXECUTOR_S = 12.0  # Spark replaces a killed executor in 5-6 s
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class HealthInputs:
     """Inputs of the health check. `alive_age_s`: since the last completed batch or idle trigger; `no_executor_s`: since executors were last seen."""
 
     active: bool
@@ -21,24 +21,24 @@ class View:
     no_executor_s: float
     watch_age_s: float
     lag_records: int
-    trouble: str = ""
+    problem: str = ""
     """Message of the engine that the current batch waits for; empty if none. A restart would wait for it too."""
-    trouble_s: float = 0.0
+    problem_s: float = 0.0
 
 
-def judge(view: View, trigger_s: float) -> tuple[bool, str]:
+def assess(inputs: HealthInputs, trigger_s: float) -> tuple[bool, str]:
     """Healthy or not, and a one-line reason."""
     limit_s = 3 * trigger_s + _SLACK_S
-    if view.failure:
-        return False, view.failure
-    if not view.active:
+    if inputs.failure:
+        return False, inputs.failure
+    if not inputs.active:
         return False, "the streaming query has ended"
-    if view.executors < 1 and view.no_executor_s > _NO_EXECUTOR_S:
-        return False, f"Spark has had no executor for {view.no_executor_s:.0f} s: its application master has ended"
-    if view.watch_age_s <= limit_s and view.trouble:
-        return True, f"{view.trouble} (for {view.trouble_s:.0f} s; {view.lag_records} records behind Kafka)"
-    if view.alive_age_s > limit_s:
-        return False, f"no batch has completed for {view.alive_age_s:.0f} s (limit {limit_s:.0f} s)"
-    if view.watch_age_s > limit_s:
-        return False, f"Spark's driver has not answered for {view.watch_age_s:.0f} s"
-    return True, f"{view.lag_records} records behind Kafka" if view.lag_records else "up to date"
+    if inputs.executors < 1 and inputs.no_executor_s > _NO_EXECUTOR_S:
+        return False, f"Spark has had no executor for {inputs.no_executor_s:.0f} s: its application master has ended"
+    if inputs.watch_age_s <= limit_s and inputs.problem:
+        return True, f"{inputs.problem} (for {inputs.problem_s:.0f} s; {inputs.lag_records} records behind Kafka)"
+    if inputs.alive_age_s > limit_s:
+        return False, f"no batch has completed for {inputs.alive_age_s:.0f} s (limit {limit_s:.0f} s)"
+    if inputs.watch_age_s > limit_s:
+        return False, f"Spark's driver has not answered for {inputs.watch_age_s:.0f} s"
+    return True, f"{inputs.lag_records} records behind Kafka" if inputs.lag_records else "up to date"

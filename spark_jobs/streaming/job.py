@@ -24,24 +24,24 @@ from cryptoviz.components import Probe
 from cryptoviz.engines.jars import spark_classpath
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.kafka import java_config
-from cryptoviz.lake.conditional_object import S3Cell
+from cryptoviz.lake.conditional_object import S3ConditionalObject
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
 from spark_jobs.streaming.batch import BatchWriter
 from spark_jobs.streaming.batch_plan import BatchPlan, Planned
-from spark_jobs.streaming.dead_letter_counts import ReasonTally
+from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
 from spark_jobs.streaming.kafka_admin import KafkaTopics, parse_batch_offsets
 from spark_jobs.streaming.orphan_processes import end_earlier_writers
-from spark_jobs.streaming.query_monitor import Watcher
+from spark_jobs.streaming.query_monitor import QueryMonitor
 from spark_jobs.streaming.session import RUN_VARIABLE, start_session, stop_session, task_slots
 from spark_jobs.streaming.start_offsets import StartPoint, check_start, redo_ends
 from spark_jobs.streaming.start_sweep import StartSweep
 from spark_jobs.streaming.tasks import SparkTasks
 from spark_jobs.streaming.warm import warm_up
-from spark_jobs.streaming.write import TopicPlan
-from spark_jobs.tables.engine_retry import Patience
+from spark_jobs.streaming.write import TopicSpec
+from spark_jobs.tables.engine_retry import EngineRetry
 from spark_jobs.tables.lease import lease_of
 from spark_jobs.tables.orphans import remove_orphans
 from spark_jobs.tables.record_spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
@@ -72,10 +72,10 @@ class LakeJob:
             table: TableLog(table_address(settings.s3, table), schema, settings.s3.storage_options(), self._run)
             for table, schema in ((DEAD_TABLE, DEAD_LETTERS), ("raw", RAW), ("prices", PRICES))
         }
-        self._plan = BatchPlan(S3Cell(self._access, settings.s3.lake_bucket, PLAN), self._run)
+        self._plan = BatchPlan(S3ConditionalObject(self._access, settings.s3.lake_bucket, PLAN), self._run)
         self._scratch: Path | None = None
         self._writer: BatchWriter | None = None
-        self._watcher: Watcher | None = None
+        self._monitor: QueryMonitor | None = None
         self._query: Any = None
         self._late_sweep: threading.Timer | None = None
 
@@ -105,13 +105,13 @@ class LakeJob:
         tasks = SparkTasks(session, self._settings.kafka)
         warm_up(tasks, task_slots(self._settings))
         writer = self._writer = BatchWriter(topics, self._logs, self._kafka, tasks, self._access, self._settings.kafka.max_record_bytes)
-        writer.guard, writer.announce, writer.avoid = self._lease.check, self._plan.write, self._plan.avoid
-        writer.begin_at({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
+        writer.check_owner, writer.write_plan, writer.avoid = self._lease.check, self._plan.write, self._plan.avoid
+        writer.set_position({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
         if redo:
             self._redo(writer, redo)
-        self._watcher = Watcher(session, writer, self._kafka, self._lease, ReasonTally(self._settings, lambda: writer.stats.dead_letters))
+        self._monitor = QueryMonitor(session, writer, self._kafka, self._lease, DeadLetterCounter(self._settings, lambda: writer.stats.dead_letters))
         self._query = self._begin_query(session, writer.position)
-        self._watcher.watch(self._query)
+        self._monitor.watch(self._query)
         self._late_sweep = threading.Timer(_LATE_SWEEP_S, self._sweep_late)
         self._late_sweep.daemon = True
         self._late_sweep.start()
@@ -124,8 +124,8 @@ class LakeJob:
         """Stop after the current batch; takes at most about 40 s."""
         if self._late_sweep is not None:
             self._late_sweep.cancel()
-        if self._watcher is not None:
-            self._watcher.close()
+        if self._monitor is not None:
+            self._monitor.close()
         if self._writer is not None and not self._writer.drain(_DRAIN_S):
             log.warning("the present batch did not end in time", grace_s=_DRAIN_S)
         if self._query is not None:
@@ -141,19 +141,19 @@ class LakeJob:
     @property
     def ended(self) -> bool:
         """Whether the query was started and has ended; `probe` gives the reason."""
-        return self._watcher is not None and self._watcher.ended
+        return self._monitor is not None and self._monitor.ended
 
     def probe(self) -> Probe:
         """The last state of the query monitor; makes no call."""
-        if self._watcher is None:
+        if self._monitor is None:
             return Probe(running=False, healthy=False, message="the lake job has not started")
-        return self._watcher.probe(self._settings.lake.trigger_ms / 1000, f"http://127.0.0.1:{self._settings.lake.ui_port}")
+        return self._monitor.probe(self._settings.lake.trigger_ms / 1000, f"http://127.0.0.1:{self._settings.lake.ui_port}")
 
-    def _topic_plans(self, described: Mapping[str, tuple[str, int]]) -> dict[str, TopicPlan]:
+    def _topic_plans(self, described: Mapping[str, tuple[str, int]]) -> dict[str, TopicSpec]:
         kafka = self._settings.kafka
         return {
-            kafka.stream_topic: TopicPlan(described[kafka.stream_topic][0], PRICES_SPEC),
-            kafka.raw_topic: TopicPlan(described[kafka.raw_topic][0], RAW_SPEC),
+            kafka.stream_topic: TopicSpec(described[kafka.stream_topic][0], PRICES_SPEC),
+            kafka.raw_topic: TopicSpec(described[kafka.raw_topic][0], RAW_SPEC),
         }
 
     def _fence(self, described: Mapping[str, tuple[str, int]]) -> Planned:
@@ -164,20 +164,20 @@ class LakeJob:
         partitions = [(topic_id, partition) for topic_id, count in described.values() for partition in range(count)]
         for table_log in self._logs.values():
             table_log.open(partitions)
-        planned = self._plan.take()
+        planned = self._plan.take_over()
         for table_log in self._logs.values():
             table_log.check_ours()
         return planned
 
-    def _start_points(self, described: Mapping[str, tuple[str, int]], topics: Mapping[str, TopicPlan]) -> list[StartPoint]:
+    def _start_points(self, described: Mapping[str, tuple[str, int]], topics: Mapping[str, TopicSpec]) -> list[StartPoint]:
         owners = {topic: self._logs[plan.spec.table].progress.offsets for topic, plan in topics.items()}
         return self._kafka.start_points(described, owners)
 
     def _redo(self, writer: BatchWriter, ends: Mapping[tuple[str, int], int]) -> None:
         """Repeat the batch that an earlier run planned: write the same files, byte for byte, and commit them."""
-        whole, writer.patience = writer.patience, Patience(threading.Event(), _REDO_S)
+        whole, writer.engine_retry = writer.engine_retry, EngineRetry(threading.Event(), _REDO_S)
         writer.run(ends, again=True)
-        writer.patience = whole
+        writer.engine_retry = whole
         log.info("planned batch made again", run=self._run, ends={f"{topic}[{partition}]": end for (topic, partition), end in sorted(ends.items())})
 
     def _begin_query(self, session: Any, position: Mapping[tuple[str, int], int]) -> Any:
@@ -220,7 +220,7 @@ class LakeJob:
         for table_log in self._logs.values():
             try:
                 self._lease.check()
-                orphans = remove_orphans(client, table_log.address, table_log.known())
+                orphans = remove_orphans(client, table_log.address, table_log.log_state())
             except (CryptoVizError, MinioException, HTTPError) as error:
                 log.warning("the late sweep failed", table=table_log.address.table, error=str(error))
                 continue

@@ -18,7 +18,7 @@ from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.settings import KafkaSettings
 
-__all__ = ["BATCH_BYTES", "BATCH_RECORDS", "Collected", "OffsetRange", "connect", "read_range", "sorted_out"]
+__all__ = ["BATCH_BYTES", "BATCH_RECORDS", "OffsetRange", "RecordBatcher", "connect", "read_range", "records_in_range"]
 
 _SILENCE_S = 30.0
 """Kafka counts as unavailable after this time without a message."""
@@ -80,26 +80,26 @@ def connect(kafka: KafkaSettings) -> None:
 
 def _read(consumer: Any, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
     heard_s = time.monotonic()
-    collected = Collected()
+    batcher = RecordBatcher()
     at, done = wanted.start, False
     while not done:
         remaining = wanted.end - at
         if remaining >= _POLL_BELOW:
-            found = consumer.consume(min(remaining, collected.records_at_once), _BLOCK_S)
+            found = consumer.consume(min(remaining, batcher.records_at_once), _BLOCK_S)
         else:
             one = consumer.poll(_BLOCK_S)
             found = [] if one is None else [one]
         if not found:
             if time.monotonic() - heard_s > _SILENCE_S:
-                raise EngineUnavailable(f"Kafka returned no record of {_told(wanted)} for {_SILENCE_S:.0f} s at offset {at}", engine="kafka")
+                raise EngineUnavailable(f"Kafka returned no record of {_range_text(wanted)} for {_SILENCE_S:.0f} s at offset {at}", engine="kafka")
             continue
         heard_s = time.monotonic()
-        good, at, done = sorted_out(found, wanted, at)
-        yield from collected.add(good)
-    yield from collected.rest()
+        good, at, done = records_in_range(found, wanted, at)
+        yield from batcher.add(good)
+    yield from batcher.rest()
 
 
-class Collected:
+class RecordBatcher:
     """Groups messages into record batches. The cuts depend on the records of the range alone, because they decide where files end and a repeated task
     must write the same files.
     """
@@ -126,7 +126,7 @@ class Collected:
         self._held, self._bytes = [], 0
 
 
-def sorted_out(found: Sequence[Any], wanted: OffsetRange, at: int) -> tuple[Sequence[Any], int, bool]:
+def records_in_range(found: Sequence[Any], wanted: OffsetRange, at: int) -> tuple[Sequence[Any], int, bool]:
     """Records of the range among the messages, the next offset, and whether the range is complete."""
     if found[-1].error() is None and found[-1].offset() < wanted.end - 1 and not any(message.error() for message in found):
         return found, found[-1].offset() + 1, False
@@ -154,7 +154,7 @@ def _raise(error: Any, wanted: OffsetRange, at: int) -> None:
             topic=wanted.topic,
             partition=wanted.partition,
         )
-    raise EngineUnavailable(f"Kafka cannot read {_told(wanted)}: {error.str()}", engine="kafka")
+    raise EngineUnavailable(f"Kafka cannot read {_range_text(wanted)}: {error.str()}", engine="kafka")
 
 
 def _as_batch(messages: Sequence[Any]) -> pa.RecordBatch:
@@ -170,14 +170,14 @@ def _as_batch(messages: Sequence[Any]) -> pa.RecordBatch:
     )
 
 
-_kept: dict[KafkaSettings, Any] = {}
+_consumers: dict[KafkaSettings, Any] = {}
 
 
 def _consumer(kafka: KafkaSettings) -> Any:
     """The consumer of this worker process, created by its first task."""
-    if kafka not in _kept:
+    if kafka not in _consumers:
         try:
-            _kept[kafka] = kafka_consumer(
+            _consumers[kafka] = kafka_consumer(
                 kafka,
                 {
                     "client.id": "cryptoviz-lake",
@@ -192,8 +192,8 @@ def _consumer(kafka: KafkaSettings) -> Any:
             )
         except KafkaException as error:
             raise EngineUnavailable(f"cannot create a consumer for Kafka at {kafka.bootstrap_servers}: {error}", engine="kafka") from error
-    return _kept[kafka]
+    return _consumers[kafka]
 
 
-def _told(wanted: OffsetRange) -> str:
+def _range_text(wanted: OffsetRange) -> str:
     return f"{wanted.topic}[{wanted.partition}] [{wanted.start}, {wanted.end})"

@@ -20,13 +20,13 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import get_logger
 from cryptoviz.masking import clip
 from spark_jobs.streaming.batch import BatchWriter
-from spark_jobs.streaming.dead_letter_counts import ReasonTally
-from spark_jobs.streaming.health import View, judge
+from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
+from spark_jobs.streaming.health import HealthInputs, assess
 from spark_jobs.streaming.kafka_admin import KafkaTopics
 from spark_jobs.streaming.session import executor_count
 from spark_jobs.tables.lease import Lease
 
-__all__ = ["Watcher"]
+__all__ = ["QueryMonitor"]
 
 log = get_logger("lake")
 
@@ -57,18 +57,18 @@ class _Alive(StreamingQueryListener):  # type: ignore[misc]  # Spark's Python ha
         self.last_s = time.monotonic()
 
     def onQueryTerminated(self, event: Any) -> None:
-        """Ignored: `Watcher` polls the query itself."""
+        """Ignored: `QueryMonitor` polls the query itself."""
 
 
-class Watcher:
+class QueryMonitor:
     """Polls in its own thread, since Spark's driver may answer late or never. `probe` returns the last state."""
 
-    def __init__(self, session: Any, writer: BatchWriter, kafka: KafkaTopics, lease: Lease, tally: ReasonTally) -> None:
+    def __init__(self, session: Any, writer: BatchWriter, kafka: KafkaTopics, lease: Lease, dead_letters: DeadLetterCounter) -> None:
         self._session = session
         self._writer = writer
         self._kafka = kafka
         self._lease = lease
-        self._tally = tally
+        self._dead_letters = dead_letters
         self._alive = _Alive()
         self._query: Any = None
         self._closed = threading.Event()
@@ -85,12 +85,12 @@ class Watcher:
         self._query = query
         self._session.streams.addListener(self._alive)
         self._thread.start()
-        self._tally.start()
+        self._dead_letters.start()
 
     def close(self) -> None:
         """Stop; the last state stays readable."""
         self._closed.set()
-        self._tally.close()
+        self._dead_letters.close()
 
     @property
     def ended(self) -> bool:
@@ -102,8 +102,8 @@ class Watcher:
         now = time.monotonic()
         stats = self._writer.stats
         failure = self._writer.failure
-        trouble = self._writer.patience.trouble or self._lease.trouble
-        view = View(
+        problem = self._writer.engine_retry.problem or self._lease.problem
+        inputs = HealthInputs(
             active=self._active,
             failure=str(failure) if failure is not None else self._failure or self._lease.lost,
             alive_age_s=now - max(self._alive.last_s, stats.commit_s or 0.0),
@@ -111,26 +111,26 @@ class Watcher:
             no_executor_s=now - self._executors_seen_s,
             watch_age_s=now - self._looked_s,
             lag_records=self._lag,
-            trouble=trouble.message if trouble else "",
-            trouble_s=now - trouble.since_s if trouble else 0.0,
+            problem=problem.message if problem else "",
+            problem_s=now - problem.since_s if problem else 0.0,
         )
-        healthy, message = judge(view, trigger_s)
+        healthy, message = assess(inputs, trigger_s)
         metrics = {
             "rows_total": float(stats.rows),
-            **self._tally.metrics(),
+            **self._dead_letters.metrics(),
             "files_total": float(stats.files),
             "batches_total": float(stats.batches),
             "batch_ms": round(stats.batch_ms, 1),
             "lag_records": float(self._lag),
             "executors": float(self._executors),
-            "last_batch_age_s": round(view.alive_age_s, 1),
+            "last_batch_age_s": round(inputs.alive_age_s, 1),
         }
         if stats.commit_s is not None:
             metrics["last_commit_age_s"] = round(now - stats.commit_s, 1)
         # A run counts as delivering if an earlier run has already committed everything in Kafka.
         settled = self._alive.idle and not self._lag and any(self._writer.position.values())
         delivered = stats.batches > 0 or settled
-        if healthy and not delivered and trouble is None:
+        if healthy and not delivered and problem is None:
             message = f"no batch yet; {message}" if self._lag else "no batch yet: Kafka holds no record"
         return Probe(
             running=True,
@@ -139,7 +139,7 @@ class Watcher:
             metrics=metrics,
             pid=os.getpid(),
             url=url,
-            degraded=healthy and trouble is not None and delivered,
+            degraded=healthy and problem is not None and delivered,
             delivered=delivered,
         )
 

@@ -21,7 +21,7 @@ import raydp
 from cryptoviz.errors import EngineUnavailable, PreflightError
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
-from spark_jobs.streaming.gateways import AUTHENTICATION, install_guards, ray_java_options, spark_secret
+from spark_jobs.streaming.gateways import AUTHENTICATION, ray_java_options, secure_gateways, spark_secret
 
 __all__ = ["RUN_VARIABLE", "executor_count", "spark_configs", "start_session", "stop_session", "task_slots"]
 
@@ -127,7 +127,7 @@ def start_session(settings: Settings, jars: str, run: str) -> Any:
     os.environ.update(SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable)
     configs = spark_configs(settings, jars, run)
     configs["spark.driver.extraJavaOptions"] += f" {shlex.join(ray_java_options())}"
-    install_guards()
+    secure_gateways()
     deadline = time.monotonic() + _INIT_TIMEOUT_S
     while True:
         try:
@@ -136,8 +136,8 @@ def start_session(settings: Settings, jars: str, run: str) -> Any:
             raise EngineUnavailable(f"Spark on Ray did not start within {_INIT_TIMEOUT_S:.0f} s", engine="spark") from None
         except Exception as error:  # RayDP raises arbitrary errors while a predecessor's actor names are still taken
             if time.monotonic() > deadline - 10:
-                raise EngineUnavailable(f"Spark on Ray did not start: {_told(error)}", engine="spark") from error
-            log.warning("Spark did not start, trying again", error=_told(error))
+                raise EngineUnavailable(f"Spark on Ray did not start: {_summary(error)}", engine="spark") from error
+            log.warning("Spark did not start, trying again", error=_summary(error))
             time.sleep(1.0)
 
 
@@ -181,7 +181,7 @@ def stop_session(grace_s: float) -> None:
     if not done:
         log.warning("Spark did not stop in time", grace_s=grace_s)
     elif (error := stopped.exception()) is not None:  # a broken Spark raises arbitrary errors; the process ends next
-        log.warning("Spark did not stop cleanly", error=_told(error))
+        log.warning("Spark did not stop cleanly", error=_summary(error))
 
 
 def _bounded(work: Any, timeout_s: float) -> Any:
@@ -192,7 +192,7 @@ def _bounded(work: Any, timeout_s: float) -> Any:
         pool.shutdown(wait=False)
 
 
-def _told(error: BaseException) -> str:
+def _summary(error: BaseException) -> str:
     """The error in one line: the last line of a remote traceback, the first of any other text."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [""]
     return f"{type(error).__name__}: {lines[-1 if 'Traceback' in str(error) or 'ray::' in lines[0] else 0].strip()[:300]}"

@@ -10,7 +10,7 @@ from minio import Minio
 from cryptoviz.lake.parts import Part, parse_part, short_topic_id
 from cryptoviz.log import get_logger
 from spark_jobs.streaming.batch_plan import BatchPlan
-from spark_jobs.tables.orphans import Known, list_data_files, remove_objects
+from spark_jobs.tables.orphans import LogState, list_data_files, remove_objects
 from spark_jobs.tables.table_log import TableLog
 
 __all__ = ["StartSweep"]
@@ -46,17 +46,17 @@ class StartSweep:
         avoid: dict[str, set[str]] = {}
         for table, table_log in logs.items():
             listed = list_data_files(self.client, table_log.address)
-            known = table_log.known()
-            unknown = {path: name for path, name in listed.items() if isinstance(name, Part) and path not in known.paths}
-            avoid[table] = {path for path in self.plan.avoid.get(table, ()) if _above(path, known)}
+            log_state = table_log.log_state()
+            unknown = {path: name for path, name in listed.items() if isinstance(name, Part) and path not in log_state.paths}
+            avoid[table] = {path for path in self.plan.avoid.get(table, ()) if _above(path, log_state)}
             strange = {
                 path
                 for path, part in unknown.items()
-                if not known.over(part) and part.end >= ends.get((part.topic, part.partition), 0) and part.end > part.start
+                if not log_state.is_orphan(part) and part.end >= ends.get((part.topic, part.partition), 0) and part.end > part.start
             }
             avoid[table] |= strange
-            doomed[table] = sorted(strange | {path for path, part in unknown.items() if known.over(part)})
-        self.plan.keep_off({table: paths for table, paths in avoid.items() if paths})
+            doomed[table] = sorted(strange | {path for path, part in unknown.items() if log_state.is_orphan(part)})
+        self.plan.avoid_names({table: paths for table, paths in avoid.items() if paths})
         for table, paths in doomed.items():
             self.check()
             remove_objects(self.client, logs[table].address, paths)
@@ -65,6 +65,6 @@ class StartSweep:
         return sum(map(len, doomed.values()))
 
 
-def _above(path: str, known: Known) -> bool:
+def _above(path: str, log_state: LogState) -> bool:
     part = parse_part(path)
-    return part is not None and part.end >= known.ends.get((part.topic, part.partition), 0)
+    return part is not None and part.end >= log_state.ends.get((part.topic, part.partition), 0)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.settings import KafkaSettings
 from spark_jobs.streaming.kafka_range_reader import OffsetRange, connect, read_range
-from spark_jobs.streaming.write import Put, WritePlan, put_with, write_parts
+from spark_jobs.streaming.write import Put, WriteSpec, put_with, write_parts
 from spark_jobs.tables.written_file import TablePart
 
 __all__ = ["Outcome", "SparkTasks", "Tasks", "write_ranges"]
@@ -21,7 +21,7 @@ Outcome = TablePart | CryptoVizError
 class Tasks(Protocol):
     """Writes ranges, each in a task of its own."""
 
-    def write(self, plan: WritePlan, ranges: Sequence[OffsetRange]) -> Sequence[Outcome]:
+    def write(self, plan: WriteSpec, ranges: Sequence[OffsetRange]) -> Sequence[Outcome]:
         """Write all ranges. Returns the files, and an error for each range that failed."""
         ...
 
@@ -33,7 +33,7 @@ class SparkTasks:
         self._context = session.sparkContext
         self._kafka = kafka
 
-    def write(self, plan: WritePlan, ranges: Sequence[OffsetRange]) -> Sequence[Outcome]:
+    def write(self, plan: WriteSpec, ranges: Sequence[OffsetRange]) -> Sequence[Outcome]:
         """See `Tasks`. Raises Spark's own errors if there is no executor."""
         task = partial(write_ranges, plan, self._kafka)
         found: list[Outcome] = self._context.parallelize(ranges, len(ranges)).mapPartitions(task).collect()
@@ -44,7 +44,7 @@ class SparkTasks:
         self._context.parallelize(range(slots), slots).foreachPartition(partial(_connect, self._kafka))
 
 
-def write_ranges(plan: WritePlan, kafka: KafkaSettings, ranges: Iterable[OffsetRange], put: Put | None = None) -> Iterator[Outcome]:
+def write_ranges(plan: WriteSpec, kafka: KafkaSettings, ranges: Iterable[OffsetRange], put: Put | None = None) -> Iterator[Outcome]:
     """A task: read each range from Kafka and write its files. A range that fails yields its error last; the other ranges continue."""
     put = put or put_with(plan.access)
     for wanted in ranges:

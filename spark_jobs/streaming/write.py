@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 from cryptoviz.lake.objects import STORE_ERRORS, S3Access, TableAddress, minio_client, store_error
 from cryptoviz.lake.parts import Part, short_topic_id
 from cryptoviz.lake.schema import DEAD_LETTERS, file_schema
-from spark_jobs.streaming.decode import Bad, decode
+from spark_jobs.streaming.decode import BadRecord, decode
 from spark_jobs.tables.parquet import encode, split_days, statistics
 from spark_jobs.tables.record_spec import DEAD_TABLE, RecordSpec
 from spark_jobs.tables.written_file import TablePart, WrittenPart
 
-__all__ = ["Put", "TopicPlan", "WritePlan", "put_with", "write_parts"]
+__all__ = ["Put", "TopicSpec", "WriteSpec", "put_with", "write_parts"]
 
 # Approximate maximum of Kafka value bytes in one file; bounds a worker's memory for any batch size.
 _CHUNK_BYTES = 96 << 20
@@ -32,7 +32,7 @@ Put = Callable[[TableAddress, str, pa.Buffer], None]
 
 
 @dataclass(frozen=True, slots=True)
-class TopicPlan:
+class TopicSpec:
     """A topic of the batch: its UUID and record spec."""
 
     topic_id: str
@@ -40,14 +40,14 @@ class TopicPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class WritePlan:
+class WriteSpec:
     """Inputs of a task, sent inside the serialized function, so that the S3 secret appears in no process list and no log.
 
     `skip_below[table][(topic id, partition)]`: the table's progress; rows below it are already committed. `avoid[table]`: names that no file may get
     (`spark_jobs.streaming.batch_plan`); such a file is split in two.
     """
 
-    topics: Mapping[str, TopicPlan]
+    topics: Mapping[str, TopicSpec]
     tables: Mapping[str, TableAddress]
     access: S3Access
     max_bytes: int
@@ -55,7 +55,7 @@ class WritePlan:
     avoid: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def write_parts(batches: Iterable[pa.RecordBatch], topic: str, partition: int, plan: WritePlan, put: Put) -> Iterator[TablePart]:
+def write_parts(batches: Iterable[pa.RecordBatch], topic: str, partition: int, plan: WriteSpec, put: Put) -> Iterator[TablePart]:
     """Write the records of one topic-partition from `kafka_range_reader.read_range`: one file for each table and day, more for many records.
 
     Raises:
@@ -76,7 +76,7 @@ def write_parts(batches: Iterable[pa.RecordBatch], topic: str, partition: int, p
 class _Chunk:
     """Decoded records of one topic-partition, to be written as one file for each table and day."""
 
-    def __init__(self, topic: str, partition: int, plan: WritePlan) -> None:
+    def __init__(self, topic: str, partition: int, plan: WriteSpec) -> None:
         self.value_bytes = 0
         self._name = topic
         self._partition = partition
@@ -143,7 +143,7 @@ class _Chunk:
         ]
         return pa.table([*rows.columns, *origin], schema=self._topic.spec.schema)
 
-    def _dead_rows(self, batch: pa.RecordBatch, bad: tuple[Bad, ...]) -> pa.Table:
+    def _dead_rows(self, batch: pa.RecordBatch, bad: tuple[BadRecord, ...]) -> pa.Table:
         taken = batch.take(pa.array([one.index for one in bad], pa.int64()))
         size = taken.num_rows
         return pa.table(

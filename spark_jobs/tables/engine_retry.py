@@ -21,7 +21,7 @@ from tenacity import (
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.log import get_logger
 
-__all__ = ["Patience", "Trouble"]
+__all__ = ["EngineProblem", "EngineRetry"]
 
 # A longer outage of an engine ends the query, so that a new run reads all state again.
 _LONGEST_S = 900.0
@@ -32,18 +32,18 @@ log = get_logger("lake")
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class EngineProblem:
     """An engine that is slow or does not answer, since `since_s` (monotonic)."""
 
     since_s: float
     message: str
 
 
-class Patience:
-    """Retries until success, `stopping` is set, or `longest_s` is over. `trouble` may be read from other threads; it stays until `over`."""
+class EngineRetry:
+    """Retries until success, `stopping` is set, or `longest_s` is over. `problem` may be read from other threads; it stays until `reset`."""
 
     def __init__(self, stopping: threading.Event, longest_s: float = _LONGEST_S) -> None:
-        self.trouble: Trouble | None = None
+        self.problem: EngineProblem | None = None
         self._retrying = Retrying(
             retry=retry_if_exception_type(EngineUnavailable),
             wait=_WAIT,
@@ -57,14 +57,14 @@ class Patience:
         """Return the result of `work`. Raises the last EngineUnavailable after the timeout, and any other error at once."""
         return self._retrying.copy()(work)
 
-    def over(self) -> None:
+    def reset(self) -> None:
         """Reset at the end of a batch, successful or not."""
-        if self.trouble is not None:
-            log.info("the batch waits no longer", waited_s=round(time.monotonic() - self.trouble.since_s, 1))
-        self.trouble = None
+        if self.problem is not None:
+            log.info("the batch waits no longer", waited_s=round(time.monotonic() - self.problem.since_s, 1))
+        self.problem = None
 
     def _note(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None
-        if self.trouble is None:
+        if self.problem is None:
             log.warning("the batch waits", error=str(error))
-        self.trouble = Trouble(self.trouble.since_s if self.trouble else time.monotonic(), str(error))
+        self.problem = EngineProblem(self.problem.since_s if self.problem else time.monotonic(), str(error))

@@ -20,12 +20,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, LakeError, TransientError
-from cryptoviz.lake.conditional_object import Cell, CellChanged, S3Cell, Seen
+from cryptoviz.lake.conditional_object import ConditionalObject, ObjectChanged, ObjectVersion, S3ConditionalObject
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.log import get_logger
 from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.settings import Settings
-from spark_jobs.tables.engine_retry import Trouble
+from spark_jobs.tables.engine_retry import EngineProblem
 
 __all__ = ["Holder", "Lease", "LeaseHeld", "lease_of", "process_is_dead"]
 
@@ -36,7 +36,7 @@ _SLOW_S = 2.0  # a renewal takes 5 ms
 _CLOCK_STEP_S = 1.0  # the store's time has whole seconds
 _RENEWALS = 3  # for each lease duration
 _WATCH_S = 0.5
-_LONG_AGO = 20  # lease durations; beyond that a changed clock is likelier than a holder that has just ended
+_IMPLAUSIBLE_AGE = 20  # lease durations; beyond that a changed clock is likelier than a holder that has just ended
 
 
 class LeaseHeld(TransientError):
@@ -112,11 +112,11 @@ def _exists(pid: int) -> bool:
 
 
 class Lease:
-    """Renewed by a thread from `acquire` to `release`. `trouble` and `lost` may be read from other threads."""
+    """Renewed by a thread from `acquire` to `release`. `problem` and `lost` may be read from other threads."""
 
     def __init__(
         self,
-        cell: Cell,
+        object_: ConditionalObject,
         me: Holder,
         is_dead: Callable[[Holder], bool] = process_is_dead,
         now: Callable[[], datetime] | None = None,
@@ -127,11 +127,11 @@ class Lease:
         self._monotonic = monotonic
         self._renewed_s = 0.0
         self._renewing = threading.Lock()
-        self.trouble: Trouble | None = None
+        self.problem: EngineProblem | None = None
         """The store did not answer the last renewal, or was slow; None otherwise."""
         self.lost = ""
         """Error message with the job that took the lease; empty while this run holds it."""
-        self._cell = cell
+        self._object = object_
         self._me = me
         self._is_dead = is_dead
         self._now = now or (lambda: datetime.now(UTC))
@@ -149,14 +149,14 @@ class Lease:
         """
         self._me = replace(self._me, since=_text(self._now()))
         for _ in range(_TRIES):
-            seen = self._cell.read()
+            seen = self._object.read()
             if seen is not None and not self._is_free(seen):
-                self._watch(seen)
+                self._check_expired(seen)
             try:
                 self._write(seen.etag if seen else None)
-            except CellChanged:
+            except ObjectChanged:
                 continue
-            self._thread = threading.Thread(target=self._renew_on, name=f"lease-{self._me.kind}", daemon=True)
+            self._thread = threading.Thread(target=self._renew_loop, name=f"lease-{self._me.kind}", daemon=True)
             self._thread.start()
             return
         raise LeaseHeld(f"the lease for {self._me.kind} changed {_TRIES} times during the attempt to acquire it")
@@ -180,7 +180,7 @@ class Lease:
         if self.lost:
             return
         self._me = replace(self._me, released=True)
-        with contextlib.suppress(EngineUnavailable, CellChanged):
+        with contextlib.suppress(EngineUnavailable, ObjectChanged):
             self._write(self._etag)
 
     def __enter__(self) -> Self:
@@ -191,7 +191,7 @@ class Lease:
         self.release()
 
     def renew(self) -> None:
-        """Renew once; sets `trouble` and `lost`."""
+        """Renew once; sets `problem` and `lost`."""
         with self._renewing:
             self._renew()
 
@@ -199,8 +199,8 @@ class Lease:
         begun = time.monotonic()
         try:
             self._write(self._etag)
-        except CellChanged:
-            self._look_who()
+        except ObjectChanged:
+            self._read_holder()
             return
         except CryptoVizError as error:
             self._note(begun, str(error))
@@ -208,25 +208,25 @@ class Lease:
         took_s = time.monotonic() - begun
         self._note(begun, f"the object store is slow: a write of {len(self._me.to_json())} bytes took {took_s:.1f} s" if took_s > _SLOW_S else "")
 
-    def _renew_on(self) -> None:
+    def _renew_loop(self) -> None:
         while not self._done.wait(self._me.lasts_s / _RENEWALS) and not self.lost:
             self.renew()
 
     def _write(self, over: str | None) -> None:
         self._me = replace(self._me, until=_text(self._now() + timedelta(seconds=self._me.lasts_s)))
         begun_s = self._monotonic()
-        self._etag = self._cell.write(self._me.to_json(), over)
+        self._etag = self._object.write(self._me.to_json(), over)
         self._renewed_s = begun_s
 
-    def _look_who(self) -> None:
+    def _read_holder(self) -> None:
         """Read the holder after a refused renewal, because an earlier renewal of this run may have succeeded without a response."""
         try:
-            seen = self._cell.read()
+            seen = self._object.read()
             if seen is None:  # the object was deleted
                 self._write(None)
                 return
             holder = Holder.from_json(seen.content)
-        except CellChanged:
+        except ObjectChanged:
             return
         except CryptoVizError as error:
             self._note(time.monotonic(), str(error))
@@ -237,7 +237,7 @@ class Lease:
         self.lost = f"another {self._me.kind} job has taken over this lake ({holder}); run {self._me.run} stops"
         log.warning("lease lost", kind=self._me.kind, to=str(holder))
 
-    def _is_free(self, seen: Seen) -> bool:
+    def _is_free(self, seen: ObjectVersion) -> bool:
         """Whether the lease was released, or belongs to an ended run of this pipeline on this machine."""
         holder = Holder.from_json(seen.content)
         if holder.released:
@@ -248,7 +248,7 @@ class Lease:
             return True
         return False
 
-    def _watch(self, seen: Seen) -> None:
+    def _check_expired(self, seen: ObjectVersion) -> None:
         """Return if the lease has expired, else raise LeaseHeld. If its age is implausible, wait for a renewal first.
 
         The age is by the store's clock, which may have been set: forward, so that the lease of a running holder looks old, or back, so that the lease
@@ -258,17 +258,17 @@ class Lease:
         holder = Holder.from_json(seen.content)
         if 0 <= seen.age_s <= holder.lasts_s + _CLOCK_STEP_S:
             self._refuse(holder, seen)
-        if 0 <= seen.age_s <= _LONG_AGO * holder.lasts_s:
+        if 0 <= seen.age_s <= _IMPLAUSIBLE_AGE * holder.lasts_s:
             return
         until_s = self._monotonic() + (holder.lasts_s if seen.age_s < 0 else holder.lasts_s / _RENEWALS) + _CLOCK_STEP_S
         while self._monotonic() < until_s:
             self._wait(_WATCH_S)
-            now = self._cell.read()
+            now = self._object.read()
             if now is None or now.etag != seen.etag:
                 log.warning("the store's clock has been set: the lease holder is running", kind=holder.kind, run=holder.run, age_s=round(seen.age_s))
                 self._refuse(holder, now or seen)
 
-    def _refuse(self, holder: Holder, seen: Seen) -> None:
+    def _refuse(self, holder: Holder, seen: ObjectVersion) -> None:
         age_s = max(0.0, seen.age_s)
         raise LeaseHeld(
             f"another {holder.kind} job holds the lease of this lake: {holder}. It renewed the lease {age_s:.0f} s ago; without another renewal the "
@@ -279,9 +279,9 @@ class Lease:
 
     def _note(self, begun_s: float, message: str) -> None:
         if not message:
-            self.trouble = None
+            self.problem = None
         else:
-            self.trouble = Trouble(self.trouble.since_s if self.trouble else begun_s, message)
+            self.problem = EngineProblem(self.problem.since_s if self.problem else begun_s, message)
 
 
 def lease_of(settings: Settings, kind: str, pipeline: str, run: str) -> Lease:
@@ -291,7 +291,7 @@ def lease_of(settings: Settings, kind: str, pipeline: str, run: str) -> Lease:
         kind, pipeline, run, socket.gethostname(), process.boot, process.pid, str(settings.home), "", "", settings.lake.lease_s,
         namespaces=process.namespaces, start_ticks=process.start_ticks,
     )  # fmt: skip
-    return Lease(S3Cell(S3Access.of(settings.s3), settings.s3.lake_bucket, f"_leases/{kind}.json"), me)
+    return Lease(S3ConditionalObject(S3Access.of(settings.s3), settings.s3.lake_bucket, f"_leases/{kind}.json"), me)
 
 
 def _text(when: datetime) -> str:

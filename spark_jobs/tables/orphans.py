@@ -23,29 +23,29 @@ from cryptoviz.lake.parts import DataFileName, Part, parse_name, short_topic_id
 from cryptoviz.lake.progress import Offsets, read_progress
 from spark_jobs.tables.replace_files import paths_of
 
-__all__ = ["Known", "list_data_files", "remove_objects", "remove_orphans"]
+__all__ = ["LogState", "list_data_files", "remove_objects", "remove_orphans"]
 
 
 @dataclass(frozen=True)
-class Known:
+class LogState:
     """A version of a table's log: its files, and the next offset by topic (8 hex) and partition, from that version or an earlier one."""
 
     paths: frozenset[str]
     ends: Mapping[tuple[str, int], int]
 
     @classmethod
-    def of(cls, paths: Iterable[str], progress: Offsets) -> Known:
+    def of(cls, paths: Iterable[str], progress: Offsets) -> LogState:
         """`progress` must not be newer than `paths`: a file committed in between would count as an orphan."""
         return cls(frozenset(paths), {(short_topic_id(topic_id), partition): offset for (topic_id, partition), offset in progress.items()})
 
     @classmethod
-    def read(cls, table: DeltaTable) -> Known:
+    def read(cls, table: DeltaTable) -> LogState:
         """Read the newest version."""
         progress = read_progress(table)
         table.update_incremental()
         return cls.of(paths_of(table), progress.offsets if progress else {})
 
-    def over(self, part: Part) -> bool:
+    def is_orphan(self, part: Part) -> bool:
         """Whether the part is uncommitted and can never be committed any more."""
         return part.path not in self.paths and part.end < self.ends.get((part.topic, part.partition), 0)
 
@@ -61,13 +61,13 @@ def list_data_files(client: Minio, address: TableAddress) -> dict[str, DataFileN
     return found
 
 
-def remove_orphans(client: Minio, address: TableAddress, known: Known) -> list[str]:
-    """Delete orphaned parts and return their paths. Safe at any time in any process, however old `known` is.
+def remove_orphans(client: Minio, address: TableAddress, log_state: LogState) -> list[str]:
+    """Delete orphaned parts and return their paths. Safe at any time in any process, however old `log_state` is.
 
     Raises:
         EngineUnavailable: the store refused a deletion.
     """
-    orphans = sorted(path for path, name in list_data_files(client, address).items() if isinstance(name, Part) and known.over(name))
+    orphans = sorted(path for path, name in list_data_files(client, address).items() if isinstance(name, Part) and log_state.is_orphan(name))
     remove_objects(client, address, orphans)
     return orphans
 

@@ -24,7 +24,7 @@ from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import one_line
 from cryptoviz.lake.progress import METADATA_KEY, read_progress
 
-__all__ = ["NewFile", "Replaced", "carried_progress", "epoch_of", "file_actions", "paths_of", "raise_epoch", "replace_files"]
+__all__ = ["NewFile", "ReplacedFile", "carried_progress", "epoch_of", "file_actions", "paths_of", "raise_epoch", "replace_files"]
 
 _RETRIES = 50  # conflicting commits of the lake job: up to ten a second in a backlog
 _EPOCH = "cryptoviz-maintenance"
@@ -41,7 +41,7 @@ class NewFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Replaced:
+class ReplacedFile:
     """A file to be removed."""
 
     path: str
@@ -70,7 +70,7 @@ def raise_epoch(table: DeltaTable) -> None:
 def replace_files(
     table: DeltaTable,
     added: Sequence[NewFile],
-    removed: Sequence[Replaced],
+    removed: Sequence[ReplacedFile],
     *,
     data_change: bool,
     epoch: int | None = None,
@@ -139,19 +139,19 @@ def paths_of(table: DeltaTable) -> set[str]:
     return set(file_actions(table).column("path").to_pylist())
 
 
-def _was_made(table: DeltaTable, added: Sequence[NewFile], removed: Sequence[Replaced]) -> bool:
+def _was_made(table: DeltaTable, added: Sequence[NewFile], removed: Sequence[ReplacedFile]) -> bool:
     present = paths_of(table)
     return not any(file.path in present for file in removed) and {file.path for file in added} <= present
 
 
-def _check_there(table: DeltaTable, removed: Sequence[Replaced]) -> None:
+def _check_there(table: DeltaTable, removed: Sequence[ReplacedFile]) -> None:
     present = paths_of(table)
     gone = sum(file.path not in present for file in removed)
     if gone:
         raise LakeError(f"{table.table_uri}: {gone} of {len(removed)} files were replaced by another maintenance round")
 
 
-def _actions(added: Sequence[NewFile], removed: Sequence[Replaced], *, data_change: bool) -> list[AddAction | RemoveAction]:
+def _actions(added: Sequence[NewFile], removed: Sequence[ReplacedFile], *, data_change: bool) -> list[AddAction | RemoveAction]:
     now_ms = time.time_ns() // 1_000_000
     adds = [AddAction(file.path, file.size, dict(file.partition_values), now_ms, data_change, file.stats) for file in added]
     removes = [RemoveAction(file.path, data_change, now_ms, file.size, dict(file.partition_values)) for file in removed]

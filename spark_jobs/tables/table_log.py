@@ -23,7 +23,7 @@ from cryptoviz.lake.parts import parse_part
 from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress, kept_offsets, merge, offset_app, offsets_of_rows, read_progress
 from cryptoviz.lake.schema import PARTITION_BY
 from cryptoviz.log import get_logger
-from spark_jobs.tables.orphans import Known
+from spark_jobs.tables.orphans import LogState
 from spark_jobs.tables.schema_evolution import SchemaChange, plan_change
 from spark_jobs.tables.written_file import WrittenPart
 
@@ -107,7 +107,7 @@ class TableLog:
         except (DeltaError, OSError) as error:
             raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
 
-    def known(self) -> Known:
+    def log_state(self) -> LogState:
         """Files of the newest version, with the progress of this run, which is not newer. Opens the table separately, so any thread may call it.
 
         Raises:
@@ -116,7 +116,7 @@ class TableLog:
         offsets = self.progress.offsets
         try:
             table = DeltaTable(self.address.uri, storage_options=self._options)
-            return Known.of(pa.table(table.get_add_actions()).column("path").to_pylist(), offsets)
+            return LogState.of(pa.table(table.get_add_actions()).column("path").to_pylist(), offsets)
         except (DeltaError, OSError) as error:
             raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
 

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from cryptoviz.lake.conditional_object import S3Cell
+from cryptoviz.lake.conditional_object import S3ConditionalObject
 from cryptoviz.lake.objects import S3Access, minio_client
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
 from spark_jobs.maintenance.round import run_round
@@ -91,14 +91,14 @@ def test_a_start_that_was_stopped_in_its_sweep_takes_no_file_of_its_successor(st
     writer.put(prices(done))  # cut off before its commit
     writer.put(prices(0, 2))  # and one below progress
     client = minio_client(S3Access.of(store.s3))
-    cell = S3Cell(S3Access.of(store.s3), store.s3.lake_bucket, PLAN)
+    cell = S3ConditionalObject(S3Access.of(store.s3), store.s3.lake_bucket, PLAN)
     if planned:
         before = BatchPlan(cell, "before")
-        before.take()
+        before.take_over()
         before.write({(TOPIC, 0): (done, done + 85)})
     with paused(store, "sweep", moment) as said:
         successor, plan = TableWriter(store, "prices", "successor"), BatchPlan(cell, "successor")
-        redo = {key: end for key, (_, end) in plan.take().ranges.items() if end > done}
+        redo = {key: end for key, (_, end) in plan.take_over().ranges.items() if end > done}
         successor.log.check_ours()
         StartSweep(client, plan, redo, lambda: None).run({"prices": successor.log})
         rows = prices(done)
@@ -150,7 +150,7 @@ def stop_tree(pid: int) -> list[psutil.Process]:
 
 def holder_home(settings: Settings) -> str:
     """The home of the pipeline that holds the lake's lease."""
-    seen = S3Cell(S3Access.of(settings.s3), settings.s3.lake_bucket, "_leases/lake.json").read()
+    seen = S3ConditionalObject(S3Access.of(settings.s3), settings.s3.lake_bucket, "_leases/lake.json").read()
     assert seen is not None
     return Holder.from_json(seen.content).home
 

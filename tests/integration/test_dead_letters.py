@@ -16,7 +16,7 @@ from cryptoviz.cli.main import app
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.lake import Lake
 from cryptoviz.lake import topic_reader as topicreader
-from cryptoviz.lake.dead_letters import ReasonCounts, origin, read_ledger
+from cryptoviz.lake.dead_letters import ReasonCounts, origin, read_replay_log
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.lake.verify import verify
 from cryptoviz.settings import Settings
@@ -78,7 +78,7 @@ def test_what_is_valid_now_is_published_once_and_the_rest_keeps_its_reason(rig: 
     assert dict(first.still_bad) == {"not_json": 1, "not_object": 1, "tombstone": 1}
     sent = {record(TICK, asset).to_json() for asset in DEFAULT_ASSETS}
     assert {value for _, value in replayed(rig.settings)} == sent
-    assert set(read_ledger(rig.settings.kafka)) == {place for place, _ in replayed(rig.settings)}
+    assert set(read_replay_log(rig.settings.kafka)) == {place for place, _ in replayed(rig.settings)}
     # Again before the lake took them, and after.
     second = DeadLetterReplay(rig.settings).run()
     assert (second.published, second.done_before, second.in_lake) == (0, COINS, COINS + 1)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.lake.conditional_object import CellChanged, S3Cell
+from cryptoviz.lake.conditional_object import ObjectChanged, S3ConditionalObject
 from cryptoviz.lake.objects import S3Access, minio_client
 from cryptoviz.settings import Settings
 from spark_jobs.tables.lease import Holder, Lease, LeaseHeld, lease_of
@@ -27,21 +27,21 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 def test_a_state_is_replaced_only_by_who_has_seen_it(store: Settings) -> None:
-    cell = S3Cell(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/test cell.json")
+    cell = S3ConditionalObject(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/test cell.json")
     assert cell.read() is None
     began = time.monotonic()
     first = cell.write(b"one", None)
-    with pytest.raises(CellChanged):
+    with pytest.raises(ObjectChanged):
         cell.write(b"two", None)
     second = cell.write(b"two", first)
-    with pytest.raises(CellChanged):
+    with pytest.raises(ObjectChanged):
         cell.write(b"three", first)
     seen = cell.read()
     assert seen is not None
     assert (seen.content, seen.etag) == (b"two", second)
     assert 0 <= seen.age_s <= time.monotonic() - began + 1  # the store tells whole seconds
     minio_client(S3Access.of(store.s3)).remove_object(store.s3.lake_bucket, "_leases/test cell.json")
-    with pytest.raises(CellChanged):
+    with pytest.raises(ObjectChanged):
         cell.write(b"three", second)
 
 
@@ -55,7 +55,7 @@ def test_a_second_pipeline_is_refused_until_the_first_gives_the_lease_back(store
 
 def test_a_holder_that_renews_no_more_is_overtaken_when_its_time_is_up(store: Settings) -> None:
     """Its machine is gone: nothing here knows whether its process lives."""
-    cell = S3Cell(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/lake.json")
+    cell = S3ConditionalObject(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/lake.json")
     gone = Holder("lake", "p1", "run1", "elsewhere", "boot", 1, "home", "then", "soon", 3.0)
     seen = cell.read()
     cell.write(gone.to_json(), seen.etag if seen else None)
@@ -76,12 +76,12 @@ def test_a_holder_that_renews_no_more_is_overtaken_when_its_time_is_up(store: Se
 
 def test_a_holder_keeps_it_past_its_time_by_renewing(store: Settings) -> None:
     with lease_of(store, "lake", "p1", "run1") as lease:
-        first = S3Cell(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/lake.json").read()
+        first = S3ConditionalObject(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/lake.json").read()
         assert first is not None
         until = Holder.from_json(first.content).until
 
         def renewed_past() -> bool:
-            seen = S3Cell(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/lake.json").read()
+            seen = S3ConditionalObject(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/lake.json").read()
             return seen is not None and Holder.from_json(seen.content).since < until < Holder.from_json(seen.content).until
 
         eventually(renewed_past, 10, every_s=0.2)
@@ -92,4 +92,4 @@ def test_a_store_that_is_not_there_is_told(store: Settings) -> None:
     access = replace(S3Access.of(store.s3), endpoint="http://127.0.0.1:9")
     holder = Holder("lake", "p", "r", "h", "b", 1, "home", "", "", 3.0)
     with pytest.raises(EngineUnavailable, match="_leases/x"):
-        Lease(S3Cell(access, store.s3.lake_bucket, "_leases/x"), holder).acquire()
+        Lease(S3ConditionalObject(access, store.s3.lake_bucket, "_leases/x"), holder).acquire()

@@ -152,7 +152,7 @@ def test_killed_anywhere_it_goes_on_with_the_same_rows(store: Settings) -> None:
         # A lake job that starts now: fences, and removes leftovers.
         job = TableLog(address, SCHEMAS["prices"], store.s3.storage_options(), f"job-{number}")
         job.open()
-        remove_orphans(client, address, job.known())
+        remove_orphans(client, address, job.log_state())
         writer.log = job
         assert delta_rows(store, "prices").equals(expected), stage
         a_round(store)

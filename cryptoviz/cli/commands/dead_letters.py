@@ -20,7 +20,7 @@ from cryptoviz.operations import ReplayDeadLettersArguments
 
 if TYPE_CHECKING:
     from cryptoviz.lake import Lake
-    from cryptoviz.lake.dead_letters import Place
+    from cryptoviz.lake.dead_letters import RecordPosition
 from cryptoviz.settings import KafkaSettings
 from cryptoviz.times import moment
 
@@ -65,12 +65,12 @@ def dead_letters(
     refuse_together(context, "--show", "--export", "--reason", "--since", "--limit")
     refuse_together(context, "--export", "--json", "--limit")
     from cryptoviz.lake import Lake  # Arrow and DuckDB take a second to import: only when asked for
-    from cryptoviz.lake.dead_letters import Place
+    from cryptoviz.lake.dead_letters import RecordPosition
 
     settings = running_settings()
     lake = Lake(settings)
     if show is not None:
-        _show(lake, Place.parse(show), as_json=as_json)
+        _show(lake, RecordPosition.parse(show), as_json=as_json)
     elif export is not None:
         _export(lake, _chosen(reason, since), export)
     else:
@@ -91,12 +91,12 @@ def _chosen(reasons: list[str] | None, since: str | None) -> dict[str, Any]:
 
 def _marked(rows: list[dict[str, Any]], kafka: KafkaSettings) -> list[dict[str, Any]]:
     """With the time at which a replay published each (None: not), as Kafka's ledger has it; without Kafka the list goes on and says so."""
-    from cryptoviz.lake.dead_letters import origin, read_ledger  # as above
+    from cryptoviz.lake.dead_letters import origin, read_replay_log  # as above
 
     ledger: dict[str, dict[str, Any]] = {}
     if rows:
         try:
-            ledger = read_ledger(kafka)
+            ledger = read_replay_log(kafka)
         except EngineUnavailable as error:
             echo(f"which of them were published again is not known: {error.message}", err=True)
     entries = (ledger.get(origin(row["kafka_topic_id"], row["partition"], row["offset"])) for row in rows)
@@ -135,7 +135,7 @@ def _list(lake: Lake, chosen: dict[str, Any], limit: int, kafka: KafkaSettings, 
         console.print(f"… {total - len(rows)} older ones: --limit, --reason, --since, or --export FILE", style="dim")
 
 
-def _show(lake: Lake, place: Place, *, as_json: bool) -> None:
+def _show(lake: Lake, place: RecordPosition, *, as_json: bool) -> None:
     asked = {"topic": place.topic, "partition": place.partition, "offset": place.offset}
     rows = lake.query(_ONE, parameters=asked).to_pylist()
     if not rows:

@@ -27,7 +27,7 @@ from spark_jobs.maintenance.compaction.plan import DayFile
 from spark_jobs.maintenance.compaction.proof import Fingerprint, fingerprint, read_batches
 from spark_jobs.maintenance.compaction.sorted_merge import Layout, Merged, merge
 from spark_jobs.tables.orphans import remove_objects
-from spark_jobs.tables.replace_files import NewFile, Replaced, epoch_of, replace_files
+from spark_jobs.tables.replace_files import NewFile, ReplacedFile, epoch_of, replace_files
 
 __all__ = ["Compaction", "Compactor", "list_staged"]
 
@@ -135,7 +135,7 @@ class Compactor:
         self._client.copy_object(self._address.bucket, self._address.key(target.path), source)
         self._at("copied")
         new = NewFile(target.path, merged.size, merged.stats, target.partition_values)
-        old = [Replaced(file.path, file.size, target.partition_values) for file in files]
+        old = [ReplacedFile(file.path, file.size, target.partition_values) for file in files]
         try:
             replace_files(table, [new], old, data_change=False, epoch=epoch)
         except LakeError:  # another round committed first: no commit references the new file, and none ever will

@@ -13,7 +13,7 @@ import pytest
 from cryptoviz.errors import InvalidTime, QueryError, UnknownColumn
 from cryptoviz.lake import Lake
 from cryptoviz.lake.convert import check_columns, convert
-from cryptoviz.lake.dead_letters import Place, preview, word
+from cryptoviz.lake.dead_letters import RecordPosition, preview, word
 from cryptoviz.lake.sql import run
 from cryptoviz.times import check_range, moment
 
@@ -113,10 +113,10 @@ def test_ctrl_c_ends_a_query_that_is_at_work() -> None:
 
 
 def test_places_and_previews_of_dead_letters() -> None:
-    assert str(Place.parse("crypto-streaming:0:17")) == "crypto-streaming:0:17"
+    assert str(RecordPosition.parse("crypto-streaming:0:17")) == "crypto-streaming:0:17"
     for text in ("crypto-streaming", "a:b:c", ":0:1", "a:0", "a:-1:2"):
         with pytest.raises(QueryError, match="topic:partition:offset"):
-            Place.parse(text)
+            RecordPosition.parse(text)
     assert preview(None) == "(null)"
     assert preview(b'{"a": 1}\n') == '{"a": 1}\\n'
     assert preview(b"\xff\x1b[31m") == "\\xff\\x1b[31m"

@@ -8,18 +8,18 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from cryptoviz.lake.kafka_audit import Taken
-from cryptoviz.lake.offsets import Events, OffsetCounts
-from cryptoviz.lake.verify import Comparison, Report, Seen, compare
+from cryptoviz.lake.kafka_audit import KafkaContents
+from cryptoviz.lake.offsets import EventIdCounter, OffsetCounts
+from cryptoviz.lake.verify import Comparison, Report, TableContents, compare
 
 ID, OLD = "topic-1", "topic-0"
 
 
-def rows(offsets: Sequence[int], topic_id: str = ID, partition: int = 0, events: Sequence[str] = ()) -> Seen:
-    return also(Seen(), offsets, topic_id, partition, events)
+def rows(offsets: Sequence[int], topic_id: str = ID, partition: int = 0, events: Sequence[str] = ()) -> TableContents:
+    return also(TableContents(), offsets, topic_id, partition, events)
 
 
-def also(seen: Seen, offsets: Sequence[int], topic_id: str = ID, partition: int = 0, events: Sequence[str] = ()) -> Seen:
+def also(seen: TableContents, offsets: Sequence[int], topic_id: str = ID, partition: int = 0, events: Sequence[str] = ()) -> TableContents:
     size = len(offsets)
     seen.offsets.add(pa.array([topic_id] * size, pa.string()), pa.array([partition] * size, pa.int32()), pa.array(offsets, pa.int64()))
     seen.events.add(events)
@@ -32,11 +32,11 @@ def counts(offsets: Sequence[int]) -> OffsetCounts:
     return found
 
 
-def taken(offsets: Sequence[int], earliest: int = 0, end: int = 100, repeated: int = 0) -> Taken:
-    return Taken("stream", ID, {0: (earliest, end)}, {0: counts(offsets)}, len(offsets), repeated)
+def taken(offsets: Sequence[int], earliest: int = 0, end: int = 100, repeated: int = 0) -> KafkaContents:
+    return KafkaContents("stream", ID, {0: (earliest, end)}, {0: counts(offsets)}, len(offsets), repeated)
 
 
-def check(in_kafka: Taken, table: Seen, dead: Seen | None = None, progress: int = 100) -> Comparison:
+def check(in_kafka: KafkaContents, table: TableContents, dead: TableContents | None = None, progress: int = 100) -> Comparison:
     return compare(in_kafka, "prices", "delta", table, dead or rows([]), {0: progress})
 
 
@@ -102,7 +102,7 @@ def test_faults_are_found_wherever_they_lie_and_in_any_order() -> None:
 
 
 def test_events_count_surplus_appearances() -> None:
-    events = Events()
+    events = EventIdCounter()
     assert events.repeated == 0
     events.add(["a", "b", None, "a", "a", None])
     assert events.repeated == 2

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.parts import short_topic_id
 from cryptoviz.lake.schema import PRICES
-from spark_jobs.streaming.write import TopicPlan, WritePlan, write_parts
+from spark_jobs.streaming.write import TopicSpec, WriteSpec, write_parts
 from spark_jobs.tables.record_spec import PRICES_SPEC
 from spark_jobs.tables.table_log import TableLog
 from spark_jobs.tables.written_file import WrittenPart
@@ -122,7 +122,7 @@ class Job:
                 "value": binary([record(TICK + offset * 1000).to_json() for offset in range(start, end)]),
             }
         )
-        plan = WritePlan({"stream": TopicPlan(TOPIC, PRICES_SPEC)}, {"prices": self.address}, S3Access("", "", "", ""), 1 << 20,
+        plan = WriteSpec({"stream": TopicSpec(TOPIC, PRICES_SPEC)}, {"prices": self.address}, S3Access("", "", "", ""), 1 << 20,
                          avoid={"prices": frozenset(avoid)})  # fmt: skip
         return [one.part for one in write_parts([batch], "stream", 0, plan, self._put)]
 

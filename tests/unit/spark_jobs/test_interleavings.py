@@ -1,4 +1,4 @@
-"""The real code in the orders that lost rows: a run or a round is held just before its deletion while another takes over and goes on.
+"""The real code in the orders that lost rows: a run or a round is held just before its deletion while another takes over.
 
 `tests/unit/spark_jobs/model` looks at every order; here are those that it found, against delta-rs and files.
 """
@@ -24,7 +24,7 @@ from spark_jobs.streaming import job as lake_job
 from spark_jobs.streaming.batch_plan import BatchPlan
 from spark_jobs.streaming.job import LakeJob
 from spark_jobs.streaming.start_offsets import StartPoint
-from spark_jobs.tables.orphans import Known, remove_orphans
+from spark_jobs.tables.orphans import LogState, remove_orphans
 from spark_jobs.tables.table_log import TableLog
 from tests.unit.spark_jobs.folder_store import DAY, SHORT, TOPIC, FolderAddress, FolderClient, Job, offsets_in, open_table
 from tests.unit.spark_jobs.streaming.test_batch_plan import Cell
@@ -52,7 +52,7 @@ def part_path(start: int, end: int) -> str:
 
 
 class Topics:
-    """Kafka, as a start asks for it: one partition a topic, from 0 to `END`."""
+    """The Kafka calls of a start: one partition a topic, from 0 to `END`."""
 
     def __init__(self, stream: str, raw: str) -> None:
         self._stream, self._raw = stream, raw
@@ -85,7 +85,7 @@ class Starts:
             fence = starting._logs["raw"].open
             starting._logs["raw"].open = lambda partitions: (opening(), fence(partitions))[-1]  # type: ignore[method-assign]
         with pytest.MonkeyPatch.context() as patched:
-            for away in ("start_session", "warm_up", "SparkTasks", "spark_classpath", "task_slots", "Watcher", "end_earlier_writers", "ReasonTally"):
+            for away in ("start_session", "warm_up", "SparkTasks", "spark_classpath", "task_slots", "QueryMonitor", "end_earlier_writers", "DeadLetterCounter"):
                 patched.setattr(lake_job, away, MagicMock())
             patched.setattr(lake_job, "minio_client", lambda _: client(before))
             patched.setattr(lake_job, "BatchWriter", lambda *_: Writer(self, job, plan))
@@ -105,10 +105,10 @@ class Writer:
 
     def __init__(self, starts: Starts, job: Job, plan: BatchPlan) -> None:
         self._starts, self._job, self._plan = starts, job, plan
-        self.patience = None
+        self.engine_retry = None
         self.position: Mapping[tuple[str, int], int] = {}
 
-    def begin_at(self, position: Mapping[tuple[str, int], int]) -> None:
+    def set_position(self, position: Mapping[tuple[str, int], int]) -> None:
         self.position = position
 
     def run(self, ends: Mapping[tuple[str, int], int], *, again: bool) -> None:
@@ -233,11 +233,11 @@ def test_leftovers_below_progress_go_and_a_listing_however_old_takes_no_committe
     job.batch(5)
     job.put(2, 4)  # below progress, in no commit
     job.put(5, 8)  # above it
-    old = job.log.known()
+    old = job.log.log_state()
     job.batch(8)
     assert remove_orphans(client(), job.address, old) == [part_path(2, 3)]
     assert offsets_in(job.address, plain=True) == list(range(8))
-    assert Known.read(open_table(job.address)).ends == {(SHORT, 0): 8}
+    assert LogState.read(open_table(job.address)).ends == {(SHORT, 0): 8}
 
 
 def test_names_to_avoid_are_forgotten_once_progress_has_passed_them(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from cryptoviz.lake.schema import GAPS
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import load_settings
 from spark_jobs.gaps import ledger_update as ledger
-from spark_jobs.gaps.day_scan import seen_of
-from spark_jobs.gaps.detect import DaySeen, Era, Fill, TickRecord, day_gaps, eras_after, grid, refilled
+from spark_jobs.gaps.day_scan import scan_rows
+from spark_jobs.gaps.detect import DayContents, Era, Fill, TickRecord, day_gaps, eras_after, grid, refilled
 
 DAY = 1_764_028_800_000  # 2025-11-25T00:00:00Z
 STEP = 10_000
@@ -32,14 +32,14 @@ END = DAY + 100 * STEP
 GOOD = TickRecord(good=frozenset({"coingecko"}))
 
 
-def seen(live: set[int], *, running: set[int] | None = None, fills: dict[int, Fill] | None = None, **more: object) -> DaySeen:
+def seen(live: set[int], *, running: set[int] | None = None, fills: dict[int, Fill] | None = None, **more: object) -> DayContents:
     """One asset's day: tick numbers with a live row, and those with a record of the collector."""
     records = {DAY + number * STEP: GOOD for number in (live if running is None else running)}
     ticks = np.array(sorted(DAY + number * STEP for number in live), dtype=np.int64)
-    return DaySeen(live={"bitcoin": ticks}, records=records, fills={"bitcoin": fills or {}}, answered={"coingecko": ticks}, **more)
+    return DayContents(live={"bitcoin": ticks}, records=records, fills={"bitcoin": fills or {}}, answered={"coingecko": ticks}, **more)
 
 
-def gaps(day: DaySeen, providers: tuple[str, ...] = ("coingecko",), eras: tuple[Era, ...] = (Era(DAY, STEP),)) -> list[Gap]:
+def gaps(day: DayContents, providers: tuple[str, ...] = ("coingecko",), eras: tuple[Era, ...] = (Era(DAY, STEP),)) -> list[Gap]:
     return day_gaps(day, eras, DAY, END, {"bitcoin": (DAY, END)}, providers, now_ms=END + 1)
 
 
@@ -148,7 +148,7 @@ def test_the_collectors_own_records_are_read() -> None:
     ]
     texts = [(name, pa.string()) for name in ("provider", "endpoint", "outcome", "body")]
     raw = pa.Table.from_pylist(rows).cast(pa.schema([("tick_ts", pa.timestamp("ms", "UTC")), *texts]))
-    day = seen_of(None, raw)
+    day = scan_rows(None, raw)
     assert day.steps == ((DAY, STEP),)
     # Asked for at the tick, whether anybody had a price or not.
     assert day.wanted == {"bitcoin": (DAY, DAY), "ethereum": (DAY, DAY)}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from minio import Minio
 
 from spark_jobs.maintenance.compaction.plan import DayFile
-from spark_jobs.maintenance.days import DayRule, believed_today, drop_old_days
+from spark_jobs.maintenance.days import DayRule, drop_old_days, retention_today
 from spark_jobs.maintenance.safe_clock import EarlierClock
 from tests.unit.spark_jobs import folder_store
 from tests.unit.spark_jobs.folder_store import DAY, TICK, FolderClient, Job, offsets_in, open_table
@@ -50,7 +50,7 @@ def before(*days: int) -> list[date]:
     ],
 )
 def test_retention_counts_from_the_newest_day_that_is_believed(days: list[date], today: int, believed: int) -> None:
-    assert believed_today(days, TODAY + timedelta(days=today)) == TODAY + timedelta(days=believed)
+    assert retention_today(days, TODAY + timedelta(days=today)) == TODAY + timedelta(days=believed)
 
 
 @st.composite
@@ -70,7 +70,7 @@ def histories(draw: st.DrawFn) -> tuple[list[date], list[date]]:
 def test_no_day_of_wrong_clocks_removes_a_day_inside_the_retention(history: tuple[list[date], list[date]], later: int, keep: int) -> None:
     real, wrong = history
     for today in (*wrong, max([TODAY, *wrong]) + timedelta(days=later)):
-        counted = believed_today([*real, *wrong], today)
+        counted = retention_today([*real, *wrong], today)
         assert counted <= TODAY
         assert not [day for day in real if (TODAY - day).days <= keep and (counted - day).days > keep]
 
@@ -79,7 +79,7 @@ def test_no_day_of_wrong_clocks_removes_a_day_inside_the_retention(history: tupl
 def test_after_a_pause_a_week_is_believed(length: int, off: int, on: int, clock_ahead: int) -> None:
     newest = TODAY + timedelta(days=off + on - 1)
     days = [*before(*range(length)), *(TODAY + timedelta(days=off + number) for number in range(on))]
-    assert believed_today(days, newest + timedelta(days=clock_ahead)) == (newest if on >= 7 else TODAY)
+    assert retention_today(days, newest + timedelta(days=clock_ahead)) == (newest if on >= 7 else TODAY)
 
 
 def test_two_clocks_a_year_ahead_remove_nothing_and_a_week_after_a_year_off_closes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,5 +135,5 @@ def test_the_earlier_clock_counts_and_a_difference_is_told(local_s: int, now_s: 
     clock = EarlierClock(NOON, lambda: NOON + timedelta(seconds=local_s + seconds[0] - 100), lambda: seconds[0])
     seconds[0] += 10
     assert clock.now() == NOON + timedelta(seconds=now_s + 10)
-    assert doubt in clock.doubt
-    assert bool(clock.doubt) is bool(doubt)
+    assert doubt in clock.warning
+    assert bool(clock.warning) is bool(doubt)

@@ -15,14 +15,14 @@ from cryptoviz.lake.progress import Progress, merge
 from spark_jobs.streaming.batch import BatchWriter
 from spark_jobs.streaming.kafka_range_reader import OffsetRange
 from spark_jobs.streaming.tasks import Outcome
-from spark_jobs.streaming.write import TopicPlan, WritePlan
-from spark_jobs.tables.engine_retry import Patience
+from spark_jobs.streaming.write import TopicSpec, WriteSpec
+from spark_jobs.tables.engine_retry import EngineRetry
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.tables.written_file import TablePart, WrittenPart
 from tests.helpers import eventually
 
 STREAM, RAW = "id-stream", "id-raw"
-TOPICS = {"stream": TopicPlan(STREAM, PRICES_SPEC), "raw": TopicPlan(RAW, RAW_SPEC)}
+TOPICS = {"stream": TopicSpec(STREAM, PRICES_SPEC), "raw": TopicSpec(RAW, RAW_SPEC)}
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Cluster:
         self.outcomes: list[list[Outcome]] = []
         self.ranges: list[OffsetRange] = []
 
-    def write(self, plan: WritePlan, ranges: Sequence[OffsetRange]) -> Sequence[Outcome]:
+    def write(self, plan: WriteSpec, ranges: Sequence[OffsetRange]) -> Sequence[Outcome]:
         del plan
         self.ranges = list(ranges)
         return self.outcomes.pop(0)
@@ -79,7 +79,7 @@ class Rig:
         self.logs = {table: Log(TableAddress(table, "b", ""), self.commits) for table in ("dead_letters", "raw", "prices")}
         access = S3Access("http://x", "r", "k", "s")
         self.writer = BatchWriter(TOPICS, self.logs, self.kafka, self.cluster, access, 1)
-        self.writer.begin_at({("stream", 0): 10, ("raw", 0): 5})
+        self.writer.set_position({("stream", 0): 10, ("raw", 0): 5})
 
     def run(self, outcomes: list[Outcome], ends: dict[tuple[str, int], int]) -> None:
         self.cluster.outcomes.append(outcomes)
@@ -124,7 +124,7 @@ def test_a_recreated_topic_stops_the_run_before_any_commit() -> None:
 def test_a_failed_commit_leaves_the_position() -> None:
     rig = Rig()
     rig.logs["prices"].error = EngineUnavailable("S3 is away", engine="object-store")
-    rig.writer.patience = Patience(threading.Event(), 0.0)
+    rig.writer.engine_retry = EngineRetry(threading.Event(), 0.0)
     with pytest.raises(EngineUnavailable):
         rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
     assert rig.writer.position[("stream", 0)] == 10
@@ -145,7 +145,7 @@ def test_a_commit_that_the_store_refuses_for_a_while_is_made_once() -> None:
     rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
     assert [commit[0] for commit in rig.commits] == ["prices"]
     assert rig.writer.failure is None
-    assert rig.writer.patience.trouble is None
+    assert rig.writer.engine_retry.problem is None
 
 
 def test_a_file_that_the_store_refused_is_written_again_before_any_commit() -> None:
@@ -154,7 +154,7 @@ def test_a_file_that_the_store_refused_is_written_again_before_any_commit() -> N
     rig.cluster.outcomes = [refused, refused]
     seen: list[str] = []
     rig.kafka.describe, describe = (
-        lambda: seen.append(rig.writer.patience.trouble and rig.writer.patience.trouble.message) or describe(),
+        lambda: seen.append(rig.writer.engine_retry.problem and rig.writer.engine_retry.problem.message) or describe(),
         rig.kafka.describe,
     )
     rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
@@ -199,7 +199,7 @@ def test_a_stop_ends_the_waiting() -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    eventually(lambda: rig.writer.patience.trouble is not None)
+    eventually(lambda: rig.writer.engine_retry.problem is not None)
     assert rig.writer.drain(5)
     thread.join(5)
     assert ended
@@ -213,7 +213,7 @@ def test_a_batch_is_planned_before_its_tasks_and_one_of_nothing_is_not() -> None
     def announce(ranges: Any) -> None:
         planned.append((dict(ranges), list(rig.cluster.ranges)))
 
-    rig.writer.announce = announce
+    rig.writer.write_plan = announce
     rig.run([], {("stream", 0): 10, ("raw", 0): 5})
     assert planned == []
     rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
@@ -226,7 +226,7 @@ def test_a_run_whose_plan_is_refused_writes_and_commits_nothing() -> None:
     def announce(_: Any) -> None:
         raise LakeError("another lake job has taken over")
 
-    rig.writer.announce = announce
+    rig.writer.write_plan = announce
     with pytest.raises(LakeError, match="taken over"):
         rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
     assert (rig.commits, rig.cluster.ranges) == ([], [])
@@ -240,7 +240,7 @@ def test_a_run_that_was_overtaken_while_its_tasks_wrote_commits_nothing() -> Non
         if (error := next(asked)) is not None:
             raise error
 
-    rig.writer.guard = guard
+    rig.writer.check_owner = guard
     with pytest.raises(LakeError, match="taken over"):
         rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
     assert rig.commits == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cryptoviz.errors import EngineUnavailable, LakeError
-from cryptoviz.lake.conditional_object import CellChanged, Seen
+from cryptoviz.lake.conditional_object import ObjectChanged, ObjectVersion
 from spark_jobs.streaming.batch_plan import BatchPlan, Planned
 from spark_jobs.streaming.start_offsets import StartPoint, redo_ends
 
@@ -20,13 +20,13 @@ class Cell:
         self.lose_answers = 0
         self.writes = 0
 
-    def read(self) -> Seen | None:
-        return None if self.content is None else Seen(self.content, str(hash(self.content)), 0.0)
+    def read(self) -> ObjectVersion | None:
+        return None if self.content is None else ObjectVersion(self.content, str(hash(self.content)), 0.0)
 
     def write(self, content: bytes, over: str | None) -> str:
         self.writes += 1
         if over != (None if self.content is None else str(hash(self.content))):
-            raise CellChanged("changed")
+            raise ObjectChanged("changed")
         self.content = content
         if self.lose_answers:
             self.lose_answers -= 1
@@ -37,25 +37,25 @@ class Cell:
 def test_a_new_run_learns_what_the_last_one_had_planned_and_that_one_plans_no_more() -> None:
     cell = Cell()
     first, second = BatchPlan(cell, "one"), BatchPlan(cell, "two")
-    assert first.take() == Planned()
-    first.keep_off({"prices": ["a"]})
+    assert first.take_over() == Planned()
+    first.avoid_names({"prices": ["a"]})
     first.write(RANGES)
-    seen = second.take()
+    seen = second.take_over()
     assert (seen.run, dict(seen.ranges), dict(seen.avoid)) == ("one", RANGES, {"prices": frozenset({"a"})})
     before = cell.content
     with pytest.raises(LakeError, match="run two"):
         first.write({("topic", 0): (20, 30)})
     with pytest.raises(LakeError, match="run two"):
-        first.keep_off({"prices": ["b"]})
+        first.avoid_names({"prices": ["b"]})
     assert cell.content == before
     second.write({("topic", 0): (20, 25)})
-    assert BatchPlan(cell, "three").take().ranges == {("topic", 0): (20, 25)}
+    assert BatchPlan(cell, "three").take_over().ranges == {("topic", 0): (20, 25)}
 
 
 def test_a_write_whose_answer_was_lost_is_ours() -> None:
     cell = Cell()
     plan = BatchPlan(cell, "one")
-    plan.take()
+    plan.take_over()
     cell.lose_answers = 1
     with pytest.raises(EngineUnavailable):
         plan.write(RANGES)
@@ -63,14 +63,14 @@ def test_a_write_whose_answer_was_lost_is_ours() -> None:
     plan.write(RANGES)
     assert cell.writes == writes + 1  # it is seen to be there, and not written again
     plan.write({("topic", 0): (20, 21)})
-    assert BatchPlan(cell, "two").take().ranges == {("topic", 0): (20, 21)}
+    assert BatchPlan(cell, "two").take_over().ranges == {("topic", 0): (20, 21)}
 
 
 def test_the_same_plan_twice_is_two_contents_so_that_a_late_request_changes_nothing() -> None:
     """S3's tag is a hash of the content: were they alike, a request over the first would be taken over the third."""
     cell = Cell()
     plan = BatchPlan(cell, "one")
-    plan.take()
+    plan.take_over()
     contents = set()
     for ranges in (RANGES, {("topic", 0): (20, 21)}, RANGES):
         plan.write(ranges)
@@ -81,10 +81,10 @@ def test_the_same_plan_twice_is_two_contents_so_that_a_late_request_changes_noth
 def test_an_object_that_somebody_removed_is_made_again_and_one_that_cannot_be_read_is_told() -> None:
     cell = Cell()
     plan = BatchPlan(cell, "one")
-    plan.take()
+    plan.take_over()
     cell.content = None
     plan.write(RANGES)
-    assert BatchPlan(cell, "two").take().ranges == RANGES
+    assert BatchPlan(cell, "two").take_over().ranges == RANGES
     cell.content = b"<html>"
     with pytest.raises(LakeError, match="invalid batch plan"):
         plan.write(RANGES)

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from spark_jobs.streaming.health import View, judge
+from spark_jobs.streaming.health import HealthInputs, assess
 
-WELL = View(active=True, failure="", alive_age_s=0.4, executors=1, no_executor_s=0.0, watch_age_s=0.5, lag_records=0)
+WELL = HealthInputs(active=True, failure="", alive_age_s=0.4, executors=1, no_executor_s=0.0, watch_age_s=0.5, lag_records=0)
 
 
 def test_well() -> None:
-    assert judge(WELL, 0.25) == (True, "up to date")
-    assert judge(replace(WELL, lag_records=9), 0.25) == (True, "9 records behind Kafka")
+    assert assess(WELL, 0.25) == (True, "up to date")
+    assert assess(replace(WELL, lag_records=9), 0.25) == (True, "9 records behind Kafka")
 
 
 @pytest.mark.parametrize(
-    ("view", "says"),
+    ("inputs", "says"),
     [
         (replace(WELL, failure="the query failed: X"), "the query failed: X"),
         (replace(WELL, active=False), "has ended"),
@@ -26,23 +26,23 @@ def test_well() -> None:
         (replace(WELL, watch_age_s=40), "driver has not answered for 40 s"),
     ],
 )
-def test_ill(view: View, says: str) -> None:
-    healthy, message = judge(view, 0.25)
+def test_ill(inputs: HealthInputs, says: str) -> None:
+    healthy, message = assess(inputs, 0.25)
     assert not healthy
     assert says in message
 
 
 def test_a_killed_executor_has_time_to_be_replaced() -> None:
-    assert judge(replace(WELL, executors=0, no_executor_s=6), 0.25)[0]
+    assert assess(replace(WELL, executors=0, no_executor_s=6), 0.25)[0]
 
 
 def test_a_slow_trigger_has_a_later_limit() -> None:
-    assert judge(replace(WELL, alive_age_s=200), 60)[0]
-    assert not judge(replace(WELL, alive_age_s=211), 60)[0]
+    assert assess(replace(WELL, alive_age_s=200), 60)[0]
+    assert not assess(replace(WELL, alive_age_s=211), 60)[0]
 
 
 def test_waiting_for_an_engine_is_no_reason_to_be_replaced_but_a_dead_driver_is() -> None:
-    waiting = replace(WELL, alive_age_s=500, trouble="the object store did not accept x: SlowDown", trouble_s=490, lag_records=70)
-    assert judge(waiting, 0.25) == (True, "the object store did not accept x: SlowDown (for 490 s; 70 records behind Kafka)")
-    assert not judge(replace(waiting, watch_age_s=40), 0.25)[0]
-    assert not judge(replace(waiting, failure="broken"), 0.25)[0]
+    waiting = replace(WELL, alive_age_s=500, problem="the object store did not accept x: SlowDown", problem_s=490, lag_records=70)
+    assert assess(waiting, 0.25) == (True, "the object store did not accept x: SlowDown (for 490 s; 70 records behind Kafka)")
+    assert not assess(replace(waiting, watch_age_s=40), 0.25)[0]
+    assert not assess(replace(waiting, failure="broken"), 0.25)[0]

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from cryptoviz.errors import EngineUnavailable, LakeError
-from spark_jobs.streaming.kafka_range_reader import BATCH_BYTES, BATCH_RECORDS, Collected, OffsetRange, sorted_out
+from spark_jobs.streaming.kafka_range_reader import BATCH_BYTES, BATCH_RECORDS, OffsetRange, RecordBatcher, records_in_range
 
 
 class Message:
@@ -38,44 +38,44 @@ WANTED = OffsetRange("t", 0, 5, 9)
 
 
 def test_a_range_is_over_with_its_last_record() -> None:
-    good, at, done = sorted_out([Message(5), Message(8)], WANTED, 5)
+    good, at, done = records_in_range([Message(5), Message(8)], WANTED, 5)
     assert ([one.offset() for one in good], at, done) == ([5, 8], 9, True)
 
 
 def test_a_range_that_ends_in_a_transactions_end_is_over_with_the_next_record_or_the_partition() -> None:
-    assert sorted_out([Message(5), Message(7)], WANTED, 5)[2] is False
-    assert sorted_out([Message(9)], WANTED, 8) == ([], 9, True)
-    assert sorted_out([Message(9, code=KafkaError._PARTITION_EOF)], WANTED, 8) == ([], 9, True)
-    assert sorted_out([Message(8, code=KafkaError._PARTITION_EOF)], WANTED, 8)[2] is False
+    assert records_in_range([Message(5), Message(7)], WANTED, 5)[2] is False
+    assert records_in_range([Message(9)], WANTED, 8) == ([], 9, True)
+    assert records_in_range([Message(9, code=KafkaError._PARTITION_EOF)], WANTED, 8) == ([], 9, True)
+    assert records_in_range([Message(8, code=KafkaError._PARTITION_EOF)], WANTED, 8)[2] is False
 
 
 def test_records_that_kafka_has_dropped_are_told() -> None:
     with pytest.raises(LakeError, match=r"t\[0\]: Kafka no longer has all offsets of \[5, 9\)"):
-        sorted_out([Message(-1, code=KafkaError._AUTO_OFFSET_RESET)], WANTED, 5)
+        records_in_range([Message(-1, code=KafkaError._AUTO_OFFSET_RESET)], WANTED, 5)
 
 
 @pytest.mark.parametrize("pieces", [1, 7])
 def test_batches_are_cut_by_records_or_bytes_however_the_messages_come(pieces: int) -> None:
     small, large = [Message(n) for n in range(BATCH_RECORDS + 5)], [Message(n, 3 << 20) for n in range(4)]
     for messages, sizes in ((small, [BATCH_RECORDS, 5]), (large, [3, 1])):
-        collected = Collected()
-        batches = [batch for start in range(0, len(messages), pieces) for batch in collected.add(messages[start : start + pieces])]
-        batches += collected.rest()
+        batcher = RecordBatcher()
+        batches = [batch for start in range(0, len(messages), pieces) for batch in batcher.add(messages[start : start + pieces])]
+        batches += batcher.rest()
         assert [batch.num_rows for batch in batches] == sizes
         assert [offset for batch in batches for offset in batch.column("offset").to_pylist()] == [one.offset() for one in messages]
 
 
 def test_another_error_of_the_broker_is_worth_waiting_for() -> None:
     with pytest.raises(EngineUnavailable, match=r"t\[0\] \[5, 9\)"):
-        sorted_out([Message(-1, code=KafkaError.UNKNOWN_TOPIC_OR_PART)], WANTED, 5)
+        records_in_range([Message(-1, code=KafkaError.UNKNOWN_TOPIC_OR_PART)], WANTED, 5)
 
 
 def test_large_records_are_asked_for_by_the_few() -> None:
-    collected = Collected()
-    before = collected.records_at_once
+    batcher = RecordBatcher()
+    before = batcher.records_at_once
     assert before * (1 << 20) <= 256 << 20
-    list(collected.add([Message(n, 1 << 20) for n in range(8)]))
-    assert collected.records_at_once == BATCH_BYTES >> 20
-    small = Collected()
+    list(batcher.add([Message(n, 1 << 20) for n in range(8)]))
+    assert batcher.records_at_once == BATCH_BYTES >> 20
+    small = RecordBatcher()
     list(small.add([Message(n, 380) for n in range(BATCH_RECORDS)]))
     assert small.records_at_once == BATCH_RECORDS

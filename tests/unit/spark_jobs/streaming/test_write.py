@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, file_schema
 from spark_jobs.streaming import write as module
-from spark_jobs.streaming.write import TopicPlan, WritePlan, write_parts
+from spark_jobs.streaming.write import TopicSpec, WriteSpec, write_parts
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.tables.written_file import TablePart
 from tests.lake import DAY_MS, TICK, exchange, record
@@ -37,9 +37,9 @@ class Store:
         return pq.read_table(io.BytesIO(self.objects[key]))
 
 
-def plan(skip_below: Any = None) -> WritePlan:
-    topics = {"stream": TopicPlan(TOPIC_ID, PRICES_SPEC), "raw": TopicPlan(RAW_ID, RAW_SPEC)}
-    return WritePlan(topics, TABLES, S3Access("http://x", "r", "k", "the-secret"), 4096, skip_below or {})
+def plan(skip_below: Any = None) -> WriteSpec:
+    topics = {"stream": TopicSpec(TOPIC_ID, PRICES_SPEC), "raw": TopicSpec(RAW_ID, RAW_SPEC)}
+    return WriteSpec(topics, TABLES, S3Access("http://x", "r", "k", "the-secret"), 4096, skip_below or {})
 
 
 def batch(values: Sequence[bytes | None], first: int = 10, step: int = 1) -> pa.RecordBatch:
@@ -169,7 +169,7 @@ def test_a_name_to_avoid_becomes_two_files_with_the_same_rows() -> None:
     path = whole[0].part.path
     shorter = path.replace("-10-13.", "-10-12.")
     plain = plan()
-    avoiding = WritePlan(plain.topics, plain.tables, plain.access, plain.max_bytes, avoid={"prices": frozenset({path, shorter})})
+    avoiding = WriteSpec(plain.topics, plain.tables, plain.access, plain.max_bytes, avoid={"prices": frozenset({path, shorter})})
     other = Store()
     parts = list(write_parts([batch(values)], "stream", 1, avoiding, other.put))
     names = [part.part.path for part in parts]

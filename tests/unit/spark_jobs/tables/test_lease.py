@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from cryptoviz.errors import EngineUnavailable, LakeError
-from cryptoviz.lake.conditional_object import CellChanged, Seen
+from cryptoviz.lake.conditional_object import ObjectChanged, ObjectVersion
 from cryptoviz.process_identity import ProcessIdentity
 from spark_jobs.tables.lease import Holder, Lease, LeaseHeld, process_is_dead
 
@@ -32,14 +32,14 @@ class Cell:
         self.away = False
         self.lose_answer = False
 
-    def read(self) -> Seen | None:
+    def read(self) -> ObjectVersion | None:
         self._ask()
-        return None if self.content is None else Seen(self.content, str(self.etag), self.age_s)
+        return None if self.content is None else ObjectVersion(self.content, str(self.etag), self.age_s)
 
     def write(self, content: bytes, over: str | None) -> str:
         self._ask()
         if over != (None if self.content is None else str(self.etag)):
-            raise CellChanged("changed")
+            raise ObjectChanged("changed")
         self.content, self.age_s, self.etag = content, 0.0, self.etag + 1
         if self.lose_answer:
             self.lose_answer = False
@@ -123,10 +123,10 @@ def test_a_renewal_whose_answer_was_lost_is_ours() -> None:
     with lease(cell) as mine:
         cell.lose_answer = True
         mine.renew()
-        assert mine.trouble is not None
+        assert mine.problem is not None
         mine.renew()
         mine.renew()
-        assert (mine.lost, mine.trouble) == ("", None)
+        assert (mine.lost, mine.problem) == ("", None)
 
 
 def test_a_store_that_is_away_is_told_and_the_lease_kept_until_another_takes_it() -> None:
@@ -134,14 +134,14 @@ def test_a_store_that_is_away_is_told_and_the_lease_kept_until_another_takes_it(
     with lease(cell) as mine:
         cell.away = True
         mine.renew()
-        first = mine.trouble
+        first = mine.problem
         mine.renew()
         assert first is not None
-        assert mine.trouble == first
+        assert mine.problem == first
         assert "away" in first.message
         cell.away = False
         mine.renew()
-        assert mine.trouble is None
+        assert mine.problem is None
         assert mine.lost == ""
 
 

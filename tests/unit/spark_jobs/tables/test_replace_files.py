@@ -13,7 +13,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from cryptoviz.errors import LakeError
 from cryptoviz.lake.progress import METADATA_KEY, Progress, read_progress
 from spark_jobs.maintenance.log_cleanup import configure
-from spark_jobs.tables.replace_files import NewFile, Replaced, file_actions, paths_of, replace_files
+from spark_jobs.tables.replace_files import NewFile, ReplacedFile, file_actions, paths_of, replace_files
 from spark_jobs.tables.table_log import CONFIGURATION
 
 APP = "cryptoviz-lake-test"
@@ -35,9 +35,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def files(table: DeltaTable) -> list[Replaced]:
+def files(table: DeltaTable) -> list[ReplacedFile]:
     actions = file_actions(table)
-    return [Replaced(path, size, {}) for path, size in zip(actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True)]
+    return [ReplacedFile(path, size, {}) for path, size in zip(actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True)]
 
 
 def merged(folder: Path, rows: list[int]) -> NewFile:
