@@ -6,6 +6,7 @@ pipeline; `Lake(settings)` reads another lake.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -21,6 +22,18 @@ def __getattr__(name: str) -> Any:
     """Lazy import: executors import this package for its schemas and need neither DuckDB nor Delta."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from cryptoviz.lake import api, reader
+    from cryptoviz.lake import reader
 
-    return reader.Lake if name == "Lake" else getattr(api.default_lake(), name)
+    return reader.Lake if name == "Lake" else getattr(default_lake(), name)
+
+
+@cache
+def default_lake() -> Lake:
+    """The `Lake` behind the functions of this package; cached, so that its caches are shared.
+
+    Uses the settings of the pipeline that runs here, live before demo; without a pipeline those of environment, `.env` and defaults.
+    """
+    from cryptoviz.cli.running_pipeline import running_settings
+    from cryptoviz.lake.reader import Lake
+
+    return Lake(running_settings())

@@ -6,20 +6,23 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
+from typing import Any
 
+import orjson
 import pyarrow as pa
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from minio.error import MinioException, S3Error
+from urllib3.exceptions import HTTPError
 
 from cryptoviz.errors import EngineUnavailable, VersionNotKept
 from cryptoviz.lake.delta import DeltaTable
-from cryptoviz.lake.log_entry import read_commit
-from cryptoviz.lake.objects import S3Access, TableAddress
-from cryptoviz.lake.progress import Offsets
+from cryptoviz.lake.objects import S3Access, TableAddress, minio_client
+from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress
 from cryptoviz.lake.schema import PARTITION_BY
 from cryptoviz.lake.table_specs import TableSpec
 
-__all__ = ["DataFile", "FileIndex", "Snapshot"]
+__all__ = ["Commit", "DataFile", "FileIndex", "Snapshot", "read_commit"]
 
 # Queries within this time see the same version: a page makes several at once.
 _FRESH_S = 0.25
@@ -48,6 +51,15 @@ class Snapshot:
     schema: pa.Schema
     by_day: Mapping[date, tuple[DataFile, ...]] = field(default_factory=dict)
     upto: Offsets | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """An entry of a Delta log. `made`: UTC; `progress`: None if the lake job did not make the commit."""
+
+    version: int
+    made: datetime
+    progress: Progress | None
 
 
 class FileIndex:
@@ -174,6 +186,28 @@ class FileIndex:
     def _not_kept(self, wanted: str, why: str) -> VersionNotKept:
         hint = "Use ingest_ts for what was known at a past time"
         return VersionNotKept(f"{self._spec.name}: {wanted} cannot be read: {why}. {hint}", table=self._spec.name)
+
+
+def read_commit(access: S3Access, address: TableAddress, version: int) -> Commit | None:
+    """Read the log entry of a version; None if the log no longer has it. (delta-rs reads entries only backwards from the newest.)
+
+    Raises:
+        EngineUnavailable: the object store does not answer.
+    """
+    try:
+        response = minio_client(access).get_object(address.bucket, address.key(f"_delta_log/{version:020d}.json"))
+        try:
+            lines = response.read().splitlines()
+        finally:
+            response.close()
+            response.release_conn()
+    except (MinioException, HTTPError, OSError) as error:
+        if isinstance(error, S3Error) and error.code == "NoSuchKey":
+            return None
+        raise EngineUnavailable(f"the object store did not return log entry {version} of {address.uri}: {error}", engine="object-store") from error
+    info: dict[str, Any] = next((action["commitInfo"] for line in lines if "commitInfo" in (action := orjson.loads(line))), {})
+    made = datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC)
+    return Commit(version, made, Progress.from_json(info[METADATA_KEY]) if METADATA_KEY in info else None)
 
 
 def _paths(by_day: Mapping[date, tuple[DataFile, ...]]) -> set[str]:

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from minio.error import MinioException
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from urllib3.exceptions import HTTPError
 
 from cryptoviz.components import Probe
@@ -28,18 +30,17 @@ from cryptoviz.lake.conditional_object import S3ConditionalObject
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
 from cryptoviz.log import get_logger
+from cryptoviz.masking import clip
 from cryptoviz.settings import Settings
 from spark_jobs.streaming.batch import BatchWriter
 from spark_jobs.streaming.batch_plan import BatchPlan, Planned
 from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
 from spark_jobs.streaming.kafka_admin import KafkaTopics, parse_batch_offsets
-from spark_jobs.streaming.orphan_processes import end_earlier_writers
 from spark_jobs.streaming.query_monitor import QueryMonitor
-from spark_jobs.streaming.session import RUN_VARIABLE, start_session, stop_session, task_slots
+from spark_jobs.streaming.session import RUN_VARIABLE, end_earlier_writers, start_session, stop_session, task_slots
 from spark_jobs.streaming.start_offsets import StartPoint, check_start, redo_ends
 from spark_jobs.streaming.start_sweep import StartSweep
 from spark_jobs.streaming.tasks import SparkTasks
-from spark_jobs.streaming.warm import warm_up
 from spark_jobs.streaming.write import TopicSpec
 from spark_jobs.tables.engine_retry import EngineRetry
 from spark_jobs.tables.lease import lease_of
@@ -103,7 +104,7 @@ class LakeJob:
         session = start_session(self._settings, spark_classpath(self._settings), f"{lake_id(self._settings)}/{self._run}")
         spark_ms = (time.monotonic() - begun) * 1000 - tables_ms
         tasks = SparkTasks(session, self._settings.kafka)
-        warm_up(tasks, task_slots(self._settings))
+        threading.Thread(target=_warm_up, args=(tasks, task_slots(self._settings)), name="lake-warm", daemon=True).start()
         writer = self._writer = BatchWriter(topics, self._logs, self._kafka, tasks, self._access, self._settings.kafka.max_record_bytes)
         writer.check_owner, writer.write_plan, writer.avoid = self._lease.check, self._plan.write, self._plan.avoid
         writer.set_position({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
@@ -226,6 +227,14 @@ class LakeJob:
                 continue
             if orphans:
                 log.info("late leftovers removed", table=table_log.address.table, files=len(orphans))
+
+
+def _warm_up(tasks: SparkTasks, slots: int) -> None:
+    """Start the executor's Python workers and connect them to Kafka while the driver still builds the query. Failures are ignored."""
+    try:
+        tasks.warm_up(slots)
+    except (Py4JError, PySparkException, OSError) as error:
+        log.debug("the warm-up failed", error=clip(str(error), 200))
 
 
 def lake_id(settings: Settings) -> str:

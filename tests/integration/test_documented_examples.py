@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cryptoviz.lake import api
+from cryptoviz import lake as lake_package
 from tests.documented import Command, commands, python_blocks
 from tests.pipeline import Demo
 
@@ -28,7 +28,7 @@ def as_a_user(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> Demo:
     for name, value in demo.env.items():
         if name.startswith("CRYPTOVIZ_"):
             monkeypatch.setenv(name, value)
-    api.default_lake.cache_clear()
+    lake_package.default_lake.cache_clear()
     return demo
 
 

@@ -28,8 +28,7 @@ from cryptoviz.lake.verify import verify
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance.log_cleanup import remove_leftovers, shorten_log
 from spark_jobs.streaming.job import lake_id
-from spark_jobs.streaming.orphan_processes import marked_processes
-from spark_jobs.streaming.session import RUN_VARIABLE
+from spark_jobs.streaming.session import RUN_VARIABLE, marked_processes
 from spark_jobs.tables.record_spec import Reason
 from spark_jobs.tables.table_log import TableLog
 from tests.helpers import eventually

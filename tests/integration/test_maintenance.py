@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 
 from cryptoviz.components import Probe
 from cryptoviz.lake import Lake
-from cryptoviz.lake.log_entry import read_commit
+from cryptoviz.lake.files import read_commit
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.parts import parse_compacted
 from cryptoviz.lake.progress import read_progress
