@@ -1,4 +1,4 @@
-"""The lake's benchmarks (`make bench-lake`): each part starts engines of its own and proves with the verifier what it left.
+"""The lake's benchmarks (`make bench-lake`): each part starts its own engines and verifies the resulting data.
 
 Sizes default to those that docs/performance.md reports; smaller ones are for trying the benchmark itself. Prints Markdown; `--json FILE` keeps all.
 """

@@ -1,4 +1,4 @@
-"""Ways that might be better, each measured against the one in use: what the store gets for the time, without Kafka and Spark between."""
+"""Alternative implementations, each compared with the current one: throughput to the store, without Kafka and Spark."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sizes:
 
 
 def tried(sizes: Sizes) -> Part:
-    """The variant in use stands first in each group."""
+    """The current variant is the first of each group."""
     figures = [*_json(sizes.records), *_parquet(sizes.ticks), *_commits(sizes.commits)]
     return Part(
         name="tried",

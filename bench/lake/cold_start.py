@@ -1,4 +1,4 @@
-"""A job that starts with work waiting: how long until its first commit."""
+"""Time from the start of a job with a backlog to its first commit."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Records that wait: a little, and as much as one trigger takes."""
+    """Backlog in records: a small one, and the maximum of one batch."""
 
     few: int = 1_700
     many: int = 400_000
 
 
 def cold(sizes: Sizes) -> Part:
-    """A job of its own for each size."""
+    """A separate job for each size."""
     figures, proof = [], ""
     for count in (sizes.few, sizes.many):
         with engines() as settings:

@@ -1,4 +1,4 @@
-"""When each row could first be read: a table's log entries as the store dates them, against Kafka's own time of each record."""
+"""Time at which each row became readable: timestamps of the table's log entries in the store, compared with Kafka timestamps."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from cryptoviz.settings import Settings
 __all__ = ["Commit", "commits", "latencies_ms", "record_times"]
 
 Times = dict[int, npt.NDArray[np.int64]]
-"""By partition, Kafka's time (UTC epoch ms) of the record at each offset; 0 where there is none."""
+"""By partition, Kafka's time (UTC epoch ms) of the record at each offset; 0 without a record."""
 
 _POLL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One log entry: when the store had it (UTC epoch ms), and the paths, bytes and rows that it added."""
+    """A log entry: time in the store (UTC epoch ms), and paths, bytes and rows added."""
 
     visible_ms: float
     paths: tuple[str, ...]
@@ -54,7 +54,7 @@ def commits(settings: Settings, table: str = "prices") -> list[Commit]:
 
 
 def record_times(settings: Settings) -> Times:
-    """Of every committed record of the stream topic."""
+    """Kafka timestamps of all committed records of the stream topic."""
     kafka = settings.kafka
     consumer = kafka_consumer(kafka, {"enable.partition.eof": True})
     waiting = set(range(kafka.stream_partitions))
@@ -79,7 +79,7 @@ def _dense(pairs: list[tuple[int, int]]) -> npt.NDArray[np.int64]:
 
 
 def latencies_ms(found: list[Commit], times: Times, since_ms: float, until_ms: float) -> list[float]:
-    """From append to readable, of every record appended in `[since_ms, until_ms)`."""
+    """Latency from append to readable, of each record appended in `[since_ms, until_ms)`."""
     values: list[float] = []
     for commit in found:
         for path in commit.paths:

@@ -1,4 +1,4 @@
-"""Runs each contender in a process of its own, and counts what it left on the store."""
+"""Runs each contender in a separate process, and counts its data on the store."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a contender did; `cpu_s` is of all processes, engines too; `check` says what is on the store."""
+    """Result of a contender. `cpu_s`: all processes, including engines; `check`: data on the store."""
 
     records: int
     seconds: float
@@ -52,9 +52,9 @@ class Result:
 
 
 def contend(settings: Settings, name: str, starts: Position, ends: Position, folder: Path, limit: int | None = None) -> Result:
-    """Let `name` (of `CONTENDERS`) read the stream topic from `starts` to `ends`, or about `limit` records of it.
+    """Have `name` (of `CONTENDERS`) read the stream topic from `starts` to `ends`, or about `limit` records of it.
 
-    Raises SystemExit when it fails.
+    Raises SystemExit if it fails.
     """
     folder.mkdir()
     if limit is not None:
@@ -108,7 +108,7 @@ def _command(name: str, folder: Path) -> list[str]:
 
 
 def _check(settings: Settings, task: Task, done: Done) -> str:
-    """Rows in the Parquet files under the contender's folder, and distinct offsets where it keeps them: what a plain reader sees."""
+    """Rows in the Parquet files under the contender's folder, and distinct offsets if it stores them, as a plain reader sees them."""
     filesystem = S3Access.of(settings.s3).filesystem()
     found = filesystem.get_file_info(FileSelector(f"{task.bucket}/{task.prefix}", recursive=True, allow_not_found=True))
     files = [one.path for one in found if one.type == FileType.File and one.path.endswith(".parquet") and "_delta_log" not in one.path]

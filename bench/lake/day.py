@@ -1,4 +1,4 @@
-"""24 hours of work at a 60 s tick, with a clock that runs fast: does anything grow?"""
+"""Growth of memory and descriptors over 24 hours at a 60 s tick, with an accelerated clock."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FLAT_MB = 50.0
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Ticks, the seconds between them, and how often the state is noted and maintenance runs."""
+    """Ticks, seconds between them, and the interval of measurements and maintenance."""
 
     ticks: int = 1_440
     gap_s: float = 0.3
@@ -44,17 +44,17 @@ class _Look:
 
     @property
     def memory_mb(self) -> float:
-        """PSS of all of the lake's processes."""
+        """PSS of all processes of the lake."""
         return round(sum(self.memory_by_kind.values()), 1)
 
     @property
     def descriptors(self) -> float:
-        """Open descriptors of all of them."""
+        """Open descriptors of all processes of the lake."""
         return sum(self.descriptors_by_kind.values())
 
 
 def day(sizes: Sizes) -> Part:
-    """The lake job runs all the time; maintenance once each look, at the benchmark's clock."""
+    """The lake job runs throughout; maintenance runs at each measurement, at the benchmark's clock."""
     looks: list[_Look] = []
     with engines(lake={"compact_files": 20}) as settings:
         with lake_host(settings) as host:
@@ -107,7 +107,7 @@ def growth(at: list[int], values: list[float]) -> float:
 
 
 def creep(values: list[float]) -> float:
-    """By how much the lowest of the last third lies above the lowest of the third before: connections come and go, a leak stays."""
+    """Difference between the minimum of the last third and that of the third before: connections vary, a leak stays."""
     third = max(1, len(values) // 3)
     return min(values[-third:]) - min(values[-2 * third : -third] or values)
 

@@ -1,4 +1,4 @@
-"""Engines, Ray and the lake job of a benchmark's own: free ports, a home that goes when it ends."""
+"""Engines, Ray and lake job of a benchmark: free ports and a temporary home."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def engines(**sections: Any) -> Iterator[Settings]:
 
 
 def _settings(home: Path, sections: dict[str, Any]) -> Settings:
-    # What Kafka keeps by default is less than a backlog of millions.
+    # Kafka's default retention is smaller than a backlog of millions.
     kafka = {"port": free_port(), "controller_port": free_port(), "retention_bytes": 64 << 30} | sections.pop("kafka", {})
     s3 = {"port": free_port(), "console_port": free_port()} | sections.pop("s3", {})
     lake = {"ui_port": free_port()} | sections.pop("lake", {})
@@ -53,30 +53,30 @@ def _settings(home: Path, sections: dict[str, Any]) -> Settings:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The lake actor, hosted in Ray as control hosts it."""
+    """The lake actor, hosted in Ray as by the controller."""
 
     actor: Any
 
     def start(self) -> float:
-        """Seconds that the start took."""
+        """Start and return the duration in seconds."""
         begun = time.monotonic()
         ray.get(self.actor.start.remote(), timeout=120)
         return time.monotonic() - begun
 
     def stop(self) -> None:
-        """After the present batch."""
+        """Stop after the current batch."""
         ray.get(self.actor.stop.remote(), timeout=90)
 
     def probe(self) -> Probe:
-        """Its own account."""
+        """The actor's probe."""
         probe: Probe = ray.get(self.actor.probe.remote(), timeout=10)
         return probe
 
 
 @contextlib.contextmanager
 def lake_host(settings: Settings, kind: type[LakeActor] = LakeActor) -> Iterator[Host]:
-    """A Ray of two CPUs with the lake actor in it, not started yet. `kind` is for variants of it."""
-    os.environ.setdefault(SPARK_SECRET_VARIABLE, secrets.token_hex(32))  # as `up` gives it to its cluster
+    """A Ray of two CPUs with the lake actor in it, not started yet. `kind`: the actor class, for variants."""
+    os.environ.setdefault(SPARK_SECRET_VARIABLE, secrets.token_hex(32))  # as in the cluster of `up`
     ray.init(
         address="local",
         num_cpus=2,
@@ -96,7 +96,7 @@ def lake_host(settings: Settings, kind: type[LakeActor] = LakeActor) -> Iterator
 
 
 def lake_position(settings: Settings) -> Position:
-    """How far the prices table is, by its own log."""
+    """Progress of the prices table, from its log."""
     address = table_address(settings.s3, "prices")
     try:
         progress = read_progress(DeltaTable(address.uri, storage_options=settings.s3.storage_options()))
@@ -106,7 +106,7 @@ def lake_position(settings: Settings) -> Position:
 
 
 def wait_for(settings: Settings, ends: Position, timeout_s: float, every_s: float = 0.1) -> None:
-    """Until the prices table has reached `ends`. Raises SystemExit when it does not in time."""
+    """Wait until the prices table has reached `ends`. Raises SystemExit on a timeout."""
     pause = threading.Event()
     deadline = time.monotonic() + timeout_s
     while True:

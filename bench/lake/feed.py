@@ -1,4 +1,4 @@
-"""Records into Kafka: a backlog that appears all at once, or a steady rate."""
+"""Publishes records to Kafka: a backlog that becomes visible at once, or a steady rate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RAW_HALF = 10_000  # a body of 20 kB
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What was published: how many records and bytes of values, when they became visible (epoch seconds), and the topic's end after it."""
+    """Published records: number, bytes of values, time of visibility (epoch seconds), and the topic's end afterwards."""
 
     records: int
     value_bytes: int
@@ -38,7 +38,7 @@ class Backlog:
 
 
 def backlog(settings: Settings, found: Iterable[tuple[bytes, bytes]], name: str = "bench-backlog") -> Backlog:
-    """All records in one transaction, spread evenly over the partitions: readers of committed records see all of them in the same moment."""
+    """All records in one transaction, spread evenly over the partitions: readers of committed records see all at the same time."""
     producer = _producer(settings, name)
     partitions = settings.kafka.stream_partitions
     topic = settings.kafka.stream_topic
@@ -58,7 +58,7 @@ def backlog(settings: Settings, found: Iterable[tuple[bytes, bytes]], name: str 
             producer.poll(0)
     producer.flush(300)
     producer.commit_transaction(60)
-    # The broker writes the transaction's ends a moment after it has said that the transaction is committed.
+    # The broker writes transaction markers shortly after it has acknowledged the commit.
     deadline = time.monotonic() + _VISIBLE_S
     while sum((ends := end_position(settings)).values()) < before + count:
         if time.monotonic() > deadline:
@@ -75,13 +75,13 @@ def publish(producer: Any, topic: str, found: Iterable[tuple[bytes, bytes]]) -> 
 
 
 def steady(settings: Settings, found: Iterable[tuple[bytes, bytes]], per_s: int, seconds: float, every_s: float = 0.1) -> int:
-    """`per_s` records a second, one transaction every `every_s`; returns how many."""
+    """`per_s` records a second, one transaction every `every_s`; returns their number."""
     size = max(1, round(per_s * every_s))
     return steady_ticks(settings, found, size, round(seconds * per_s / size), size / per_s)
 
 
 def steady_ticks(settings: Settings, found: Iterable[tuple[bytes, bytes]], size: int, ticks: int, gap_s: float) -> int:
-    """`ticks` transactions of `size` records, `gap_s` apart; returns how many records."""
+    """`ticks` transactions of `size` records, `gap_s` apart; returns the number of records."""
     producer = _producer(settings, "bench-steady")
     source = iter(found)
     pause = threading.Event()
@@ -120,7 +120,7 @@ def _raw(settings: Settings, per_s: int, ended: threading.Event) -> None:
 
 
 def end_position(settings: Settings) -> Position:
-    """Where a reader of committed records finds the stream topic's end."""
+    """End offsets of the stream topic for a reader of committed records."""
     admin = admin_client(settings.kafka)
     asked = {TopicPartition(settings.kafka.stream_topic, number): OffsetSpec.latest() for number in range(settings.kafka.stream_partitions)}
     found = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10)

@@ -1,4 +1,4 @@
-"""What a part of the benchmark found, and the arithmetic of it."""
+"""Results of a part of the benchmark, and their statistics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Figure", "Part", "Spread", "spread"]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table. `aim` is what was hoped for, `met` whether it was reached (None without an aim), `check` how the result was proved."""
+    """A line of the table. `aim`: the target; `met`: whether it was reached (None without a target); `check`: how the result was verified."""
 
     name: str
     value: float
@@ -24,7 +24,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the benchmark: its sizes, its figures, and the verifier's last word on the data that it left."""
+    """One part of the benchmark: sizes, figures, and the final verification of its data."""
 
     name: str
     title: str
@@ -50,7 +50,7 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Percentiles by linear interpolation. Raises ValueError below 20 values: a p95 of fewer is a guess."""
+    """Percentiles by linear interpolation. Raises ValueError below 20 values: too few for a p95."""
     if len(values) < 20:
         raise ValueError(f"{len(values)} values are too few for percentiles, 20 are needed")
     cuts = statistics.quantiles(values, n=100, method="inclusive")

@@ -1,4 +1,4 @@
-"""The jars that only the contenders need: Delta's Spark sink and S3A. 289 MB, fetched at the first run, checked by SHA-256."""
+"""Jars for the contenders only: Delta's Spark sink and S3A. 289 MB, downloaded at the first run, checked by SHA-256."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LOCK = Path(__file__).with_name("jars.lock.json")
 
 
 def contender_jars(settings: Settings) -> Path:
-    """Their folder, with all that the lock names in it.
+    """Folder with all jars of the lock file.
 
     Raises:
-        DownloadError: a file is not the one that the lock names.
+        DownloadError: a file does not match the lock file.
         SettingsError: another user could have put something into the cache.
         EngineUnavailable: Maven's repository cannot be reached.
     """

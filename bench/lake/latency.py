@@ -1,4 +1,4 @@
-"""From append in Kafka to readable through the Delta log, at steady rates."""
+"""Latency from append in Kafka to readable through the Delta log, at steady rates."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _DRAIN_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Records a second, and how long each rate is held."""
+    """Records a second, and the duration of each rate."""
 
     rates: Sequence[int] = (100, 1_000, 10_000)
     seconds: float = 60.0
     variant: str = "in-use"
     raw_per_s: int = 0
-    """Raw exchanges of 20 kB beside them, as providers' answers come before a tick's records."""
+    """Concurrent raw exchanges of 20 kB, like providers' responses before a tick's records."""
 
 
 def latency(sizes: Sizes) -> Part:

@@ -1,4 +1,4 @@
-"""A round of maintenance in a fresh process, as the component runs it, at a moment of the benchmark's choosing."""
+"""Runs maintenance rounds in a new process, like the component, at a given time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from spark_jobs.maintenance.steps import STEPS, RoundContext
 __all__ = ["later", "tend", "tend_until_done"]
 
 _MOST_ROUNDS = 60
-# A benchmark's clock jumps: to look for missing ticks or make candles of the time between says nothing.
+# A benchmark's clock jumps, so gap detection and candles are meaningless.
 _TIDYING = frozenset({"sweep", "compact", "mark", "log"})
 
 
 def tend(settings: Settings, now: datetime) -> RoundResult:
-    """One round of the steps that tidy the files. `now` is what it takes for the wall clock."""
+    """A round of the steps for data files. `now`: its wall-clock time."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_round, settings, now).result()
 
 
 def tend_until_done(settings: Settings, now: datetime) -> list[RoundResult]:
-    """Rounds until one has nothing left to merge. Raises SystemExit when a round fails."""
+    """Run rounds until nothing is left to merge. Raises SystemExit if a round fails."""
     done: list[RoundResult] = []
     while len(done) < _MOST_ROUNDS:
         done.append(tend(settings, now))
@@ -37,7 +37,7 @@ def tend_until_done(settings: Settings, now: datetime) -> list[RoundResult]:
 
 
 def later() -> datetime:
-    """A moment at which all days of the benchmark are closed and quiet."""
+    """A time at which all days of the benchmark are closed and quiet."""
     return datetime.now(UTC) + timedelta(days=2)
 
 

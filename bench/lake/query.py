@@ -29,7 +29,7 @@ _DAYS_A_COMMIT = 30
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """8.9 million rows by default; each query is a coin and a 24 hour window, both drawn by lot."""
+    """8.9 million rows by default; each query is a coin and a 24 hour window, both random."""
 
     days: int = 365
     tick_ms: int = 60_000
@@ -37,7 +37,7 @@ class Sizes:
 
 
 def query(sizes: Sizes) -> Part:
-    """Each day is one sorted file, as compaction leaves it."""
+    """Each day is one sorted file, as after compaction."""
     with engines() as settings:
         rows = _year(settings, sizes)
         lake = Lake(settings)

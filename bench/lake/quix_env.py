@@ -1,4 +1,4 @@
-"""The environment of quixstreams: its own, since it wants an older confluent-kafka than CryptoViz. Made from its lock at the first run."""
+"""Separate environment of quixstreams, which requires an older confluent-kafka than CryptoViz. Created from its lock file at the first run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PROJECT = Path(__file__).with_name("quix")
 
 
 def quix_python() -> Path:
-    """Its interpreter. Raises SystemExit when uv is missing or cannot install it."""
+    """Python interpreter of the environment. Raises SystemExit if uv is missing or the installation fails."""
     settings = load_settings()
     cache = settings.cache
     folder = cache / "bench-quix"

@@ -1,7 +1,6 @@
-"""Unified records for the lake's benchmarks, made fast: the same arguments, the same bytes.
+"""Fast generator of unified records for the lake's benchmarks. Deterministic.
 
-A record is made by filling a template, since `UnifiedRecord.to_json` for 3 million records would take longer than what is measured. A test compares
-the two.
+Fills a template, since `UnifiedRecord.to_json` for 3 million records would take longer than the measured work. A test compares both.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _WEYL = 0x9E3779B97F4A7C15F39CC0605CEDC835  # an odd 128-bit step: event ids dif
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Prices of one asset, tick after tick: a random walk of 5 basis points a step, in the precision that providers give."""
+    """Prices of an asset by tick: a random walk of 5 basis points a step, in the precision of providers."""
 
     asset: Asset
     prices: list[float]
@@ -47,7 +46,7 @@ class Walk:
 
     @classmethod
     def of(cls, asset: Asset, ticks: int, seed: int) -> Walk:
-        """`ticks` values; the same seed, the same walk."""
+        """`ticks` values, determined by the seed."""
         random = np.random.default_rng([seed, DEFAULT_ASSETS.index(asset) if asset in DEFAULT_ASSETS else len(DEFAULT_ASSETS)])
         start = 10.0 ** random.uniform(-2, 4.6)
         logs = np.cumsum(random.normal(0, 5e-4, ticks))
@@ -98,5 +97,5 @@ def _full(event: int, tick_ts: int, walk: Walk, tick: int, rank: int, names: tup
 
 
 def _number(value: float) -> bytes:
-    """As JSON writes a double: the shortest text that reads back the same."""
+    """JSON text of a double: the shortest text that round-trips."""
     return repr(value).encode()

@@ -1,4 +1,4 @@
-"""Parts as the Markdown that docs/performance.md holds."""
+"""Formats parts as Markdown for docs/performance.md."""
 
 from __future__ import annotations
 

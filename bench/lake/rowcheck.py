@@ -1,4 +1,4 @@
-"""What both kinds of reader find in a table that no broker stands behind."""
+"""Checks a table without Kafka with both kinds of reader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["row_check"]
 
 
 def row_check(settings: Settings, expected: int) -> str:
-    """Rows and distinct offsets, by the verifier's two readers; begins with OK when both are as many as were written."""
+    """Rows and distinct offsets, by the verifier's two readers; begins with OK if both match the number written."""
     said, fine = [], True
     for reader in READERS:
         seen = read_lake(settings, "prices", reader)

@@ -1,4 +1,4 @@
-"""Bytes a day and coin: as JSON, as the job writes it at a 60 s tick, and after compaction."""
+"""Bytes for each day and coin: as JSON, as written by the job at a 60 s tick, and after compaction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sizes:
 
 
 def size(sizes: Sizes) -> Part:
-    """One file a tick, then maintenance."""
+    """One file for each tick, then maintenance."""
     coin_days = sizes.days * _COINS
     with engines() as settings:
         log = open_log(settings)

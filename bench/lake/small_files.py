@@ -1,4 +1,4 @@
-"""A day of small files: what 0.5 s triggers leave on the store when each writes a file, and what compaction makes of it."""
+"""A day of small files, one for each trigger of 0.5 s, and their compaction."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _COINS = 17
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """A day has 172 800 triggers of 0.5 s; `rows_a_file` is what a 2 s tick of 17 coins leaves to each."""
+    """A day has 172 800 triggers of 0.5 s; `rows_a_file`: rows of each at a 2 s tick of 17 coins."""
 
     files: int = 172_800
     rows_a_file: int = 4
 
 
 def small_files(sizes: Sizes) -> Part:
-    """The files are written at speed, a thousand a commit, instead of one each 0.5 s; maintenance sees the same objects."""
+    """Files are written at full speed, a thousand in each commit, instead of one every 0.5 s; maintenance sees the same objects."""
     with engines() as settings:
         log = open_log(settings)
         count = sizes.files * sizes.rows_a_file

@@ -1,4 +1,4 @@
-"""Where the time of a record goes: each stage of a task by itself, in one process on one core, and how far one core could go."""
+"""CPU time of a record by stage of a task, in one process on one core, and the resulting maximum throughput of a core."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Records in batches as large as a task reads, and in batches as small as a quiet market makes them."""
+    """Records in record batches as large as a task reads, and as small as in a quiet market."""
 
     records: int = 400_000
     batch: int = 8_192
@@ -43,7 +43,7 @@ class Sizes:
 
 
 class Stopwatch:
-    """Processor seconds by name; nested calls count in both."""
+    """CPU seconds by name; nested calls count in both."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -62,7 +62,7 @@ class Stopwatch:
 
 
 def stages(sizes: Sizes) -> Part:
-    """No engine takes part: batches as Kafka's reader makes them in, bytes of Parquet out."""
+    """Without engines: input are record batches as from the Kafka reader, output are Parquet bytes."""
     figures: list[Figure] = []
     for label, batch, count in (("backlog", sizes.batch, sizes.records), ("quiet market", sizes.small_batch, sizes.records // 10)):
         found = [value for _, value in records(count, sizes.shape)]
@@ -91,7 +91,7 @@ def stages(sizes: Sizes) -> Part:
 
 
 def source_batches(values: list[bytes], size: int) -> Iterator[pa.RecordBatch]:
-    """As `spark_jobs.streaming.kafka_range_reader.read_range` makes them."""
+    """Record batches like those of `spark_jobs.streaming.kafka_range_reader.read_range`."""
     for start in range(0, len(values), size):
         piece = values[start : start + size]
         count = len(piece)

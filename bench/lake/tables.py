@@ -1,4 +1,4 @@
-"""Price tables made without Kafka and Spark, at speed: the rows, files and commits that the job and its maintenance would make."""
+"""Creates price tables without Kafka and Spark: the rows, files and commits that the job and its maintenance would write."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from spark_jobs.tables.written_file import WrittenPart
 __all__ = ["DAY_MS", "TOPIC_ID", "day_of_rows", "day_rows", "open_log", "put_parts", "table_bytes"]
 
 TOPIC_ID = "6d1a9f3c-52a1-4d5e-9a7b-0c1d2e3f4a5b"
-"""A topic that no broker has: its tables are not for a running job's offsets."""
+"""Id of a topic that does not exist: no job can continue these tables."""
 DAY_MS = 86_400_000
 _WRITERS = 8
 _MIN_PART_BYTES = 5 << 20
 
 
 def open_log(settings: Settings) -> TableLog:
-    """The prices table, created."""
+    """Create the prices table."""
     log = TableLog(table_address(settings.s3, "prices"), PRICES, settings.s3.storage_options(), "bench")
     log.open()
     return log
 
 
 def day_rows(tick_ms: int, days: int, seed: int = 11) -> pa.Table:
-    """The rows of `days` days of all assets, in the order of Kafka: what the job's tasks make of the records."""
+    """The rows of `days` days of all assets, in Kafka order, as the job's tasks decode them."""
     per_day = DAY_MS // tick_ms * 17
     found = [value for _, value in records(per_day * days, "full", tick_ms=tick_ms, seed=seed)]
     values = pa.array(found, pa.binary())
@@ -56,7 +56,7 @@ def day_rows(tick_ms: int, days: int, seed: int = 11) -> pa.Table:
 
 
 def day_of_rows(rows: pa.Table, shift_days: int, first_offset: int) -> pa.Table:
-    """The same rows on another day, with offsets of their own."""
+    """The same rows on another day, with other offsets."""
     shifted = rows
     for name in ("tick_ts", "source_ts", "ingest_ts"):
         moved = pc.add(rows.column(name), pa.scalar(shift_days * DAY_MS * 1000, pa.duration("us")))
@@ -66,7 +66,7 @@ def day_of_rows(rows: pa.Table, shift_days: int, first_offset: int) -> pa.Table:
 
 
 def put_parts(settings: Settings, pieces: Iterator[pa.Table], layout: Layout | None = None) -> list[WrittenPart]:
-    """One file for each piece (rows of one day): as a task writes it, or with a `layout` encoded as a compacted one."""
+    """Write one file for each piece (rows of one day): like a task, or, with a `layout`, like a compacted file."""
     access, address = S3Access.of(settings.s3), table_address(settings.s3, "prices")
 
     def put(rows: pa.Table) -> WrittenPart:
@@ -92,7 +92,7 @@ def _compacted(rows: pa.Table, layout: Layout) -> pa.Buffer:
 
 
 def table_bytes(settings: Settings) -> tuple[int, int]:
-    """Bytes and number of the prices table's data files, as its log has them."""
+    """Bytes and number of the prices table's data files, from its log."""
     address = table_address(settings.s3, "prices")
     actions = pa.table(DeltaTable(address.uri, storage_options=settings.s3.storage_options()).get_add_actions())
     return int(pc.sum(actions.column("size_bytes")).as_py() or 0), actions.num_rows

@@ -1,4 +1,4 @@
-"""A backlog of millions through the lake job, and through the ways in which others would do it: same broker, same records, same store."""
+"""Throughput of a backlog of millions in the lake job and in alternative pipelines: same broker, same records, same store."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["Sizes", "throughput"]
 
 AIM_PER_S = 150_000
 _DRAIN_TIMEOUT_S = 600.0
-_LOOK_S = 1.0  # a look opens the table: seldom, so that it takes nothing from what is measured
+_LOOK_S = 1.0  # each poll opens the table: infrequent, so that it does not affect the measurement
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much to read; quixstreams gets its own number because it is much slower."""
+    """Records to read; fewer for quixstreams, because it is much slower."""
 
     records: int = 3_000_000
     warm_records: int = 800_000
@@ -38,7 +38,7 @@ class Sizes:
 
 
 def throughput(sizes: Sizes, contenders: Sequence[str] = tuple(CONTENDERS)) -> Part:
-    """Ours, then each contender, one at a time."""
+    """The lake job, then each contender, one at a time."""
     with engines(lake={"max_offsets_per_trigger": sizes.per_trigger}) as settings, tempfile.TemporaryDirectory(prefix="cv-contend-") as folder:
         with lake_host(settings, variant(sizes.variant)) as host:
             host.start()
@@ -82,7 +82,7 @@ def throughput(sizes: Sizes, contenders: Sequence[str] = tuple(CONTENDERS)) -> P
 
 
 def _say(figure: Figure, used: Mapping[str, float] | None = None) -> None:
-    """Of a run of minutes, what is known already."""
+    """Partial result of a run of minutes."""
     sys.stderr.write(f"{figure.name}: {figure.value:.0f} {figure.unit}; {figure.note}; {figure.check} {dict(used or {})}\n")
 
 

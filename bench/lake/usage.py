@@ -1,4 +1,4 @@
-"""Processor time and memory of this process' whole family, by what each process is."""
+"""CPU time and memory of this process and its descendants, by kind of process."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import psutil
 
 __all__ = ["Family", "Usage", "kind_of"]
 
-# The first mark found in a command line tells; more special ones come first.
+# The first match in a command line decides; more specific ones come first.
 _MARKS = (
     ("kafka.Kafka", "Kafka"),
     ("minio", "MinIO"),
     ("-m spark_jobs.streaming.daemon", "Python workers"),
     ("-m pyspark.daemon", "Python workers"),
     ("pyspark-shell", "driver JVM"),
-    ("DefaultWorker", "executor JVM"),  # Ray's Java worker; Spark's master and application master are such too, and idle
+    ("DefaultWorker", "executor JVM"),  # Ray's Java worker; includes Spark's master and application master, which are idle
     ("AppMaster", "executor JVM"),
     ("ray::LakeActor", "lake actor"),
     ("ray::", "Ray"),
@@ -33,13 +33,13 @@ class Usage:
     seconds: Mapping[str, float]
 
     def since(self, before: Usage) -> dict[str, float]:
-        """What was used in between, kinds with less than 0.01 s left out."""
+        """CPU time used in between, without kinds below 0.01 s."""
         used = {kind: round(total - before.seconds.get(kind, 0.0), 2) for kind, total in self.seconds.items()}
         return {kind: value for kind, value in sorted(used.items(), key=lambda item: -item[1]) if value >= 0.01}
 
 
 class Family:
-    """This process and all that it started; processes that have ended keep what they were last seen with."""
+    """This process and all descendants; ended processes keep their last value."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[str, float]] = {}
@@ -58,7 +58,7 @@ class Family:
         return Usage(totals)
 
     def processes(self) -> list[psutil.Process]:
-        """All that live now."""
+        """Running processes."""
         own = psutil.Process()
         return [own, *own.children(recursive=True)]
 
@@ -82,7 +82,7 @@ class Family:
 
 
 def kind_of(command: str) -> str:
-    """What a process is, from its command line."""
+    """Kind of a process, from its command line."""
     return next((kind for mark, kind in _MARKS if mark in command), "bench")
 
 

@@ -1,4 +1,4 @@
-"""The lake job with one thing done otherwise, for comparison (`--variant`): the actor changes it before the job starts."""
+"""Variants of the lake job for comparison (`--variant`): the actor applies a change before the job starts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _configured(**changes: str) -> Callable[[Settings], None]:
 
 
 def _query_each(settings: Settings) -> None:
-    """A streaming query for each topic; their batches still write one at a time, since a table has one writer."""
+    """A streaming query for each topic; batches are still written one at a time, since a table has one writer."""
     begin, run = LakeJob._begin_query, BatchWriter.run
     one_at_a_time = threading.Lock()
 
@@ -64,14 +64,14 @@ VARIANTS: dict[str, Callable[[Settings], None]] = {
 
 
 def variant(name: str) -> type[LakeActor]:
-    """The actor that runs the job so."""
+    """The actor class that runs the variant."""
     change = VARIANTS[name]
 
     class Varied(LakeActor):
-        """As its parent, after the change."""
+        """Apply the change."""
 
         async def start(self) -> None:
-            """Change, then start."""
+            """Apply the change, then start."""
             change(self._settings)
             await super().start()
 

@@ -1,4 +1,4 @@
-"""The verifier's word on the lake, short enough for a table."""
+"""Short summary of the lake's verification, for a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["verdict"]
 
 
 def verdict(settings: Settings) -> str:
-    """Kafka and the prices table by both readers, as `cryptoviz verify` compares them."""
+    """Comparison of Kafka and the prices table by both readers, as in `cryptoviz verify`."""
     report = verify(settings)
     delta, plain = (next(one for one in report.comparisons if one.table == "prices" and one.reader == reader) for reader in ("delta", "plain"))
     faults = f"lost {delta.lost}/{plain.lost}, doubled {delta.doubled}/{plain.doubled}, unknown {delta.unknown}/{plain.unknown}"

@@ -1,1 +1,1 @@
-"""The ways in which a Spark or Python user would build the same thing, each in a process of its own."""
+"""Alternative pipelines with Spark or Python, each in a separate process."""

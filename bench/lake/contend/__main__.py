@@ -1,4 +1,4 @@
-"""`python -m bench.lake.contend NAME TASK DONE`: one contender, warm-up and all, then its answer."""
+"""`python -m bench.lake.contend NAME TASK DONE`: runs a contender, including its warm-up, and writes its result."""
 
 from __future__ import annotations
 

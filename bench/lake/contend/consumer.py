@@ -1,4 +1,4 @@
-"""The plain Python way: confluent-kafka, pyarrow.json, pyarrow.parquet, one PUT a batch. One process a partition, or one for all of them."""
+"""Plain Python: confluent-kafka, pyarrow.json, pyarrow.parquet, one PUT for each batch. One process for each partition, or one for all."""
 
 from __future__ import annotations
 

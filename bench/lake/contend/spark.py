@@ -1,6 +1,6 @@
-"""Three ways with Spark alone: its file sink, foreachBatch with its Parquet writer, and Delta's sink. Local Spark with both cores, S3A to MinIO.
+"""Three pipelines with Spark alone: its file sink, foreachBatch with its Parquet writer, and Delta's sink. Local Spark with both cores, S3A to MinIO.
 
-All get what makes them quick: no RayDP between, a heap of 2 GB, the default compilers, and for foreachBatch the committer that does not rename twice.
+All are tuned for speed: no RayDP, a heap of 2 GB, the default compilers, and for foreachBatch the committer that does not rename twice.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def make_session(task: Task, more: dict[str, str] | None = None) -> SparkSession
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
-    # Not as options: those show in the process list.
+    # Not as options, which show in the process list.
     hadoop = session.sparkContext._jsc.hadoopConfiguration()
     hadoop.set("fs.s3a.access.key", task.access_key)
     hadoop.set("fs.s3a.secret.key", task.secret_key)
@@ -114,7 +114,7 @@ def make_session(task: Task, more: dict[str, str] | None = None) -> SparkSession
 
 
 def kafka_options(task: Task, starts: dict[str, int]) -> dict[str, str]:
-    """As the lake job reads."""
+    """Reader options, as in the lake job."""
     return {
         **{f"kafka.{key}": value for key, value in task.java.items()},
         "subscribe": task.topic,

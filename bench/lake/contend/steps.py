@@ -1,4 +1,4 @@
-"""What records cost when Spark reads them, as the lake job's tasks do not: it drops them, or hands them to Python, which drops them."""
+"""Cost of reading records with Spark, unlike the lake job: Spark discards them, or passes them to Python, which discards them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEPS = ("step-fetch", "step-arrow")
 
 
 def run_step(name: str, task: Task) -> Done:
-    """One batch query over all offsets, after one over the warm-up's."""
+    """A batch query over all offsets, after one over the warm-up records."""
     session = make_session(
         task, {"spark.sql.execution.arrow.maxRecordsPerBatch": "8192", "spark.python.daemon.module": "spark_jobs.streaming.daemon"}
     )

@@ -1,4 +1,4 @@
-"""What a contender is asked to do and what it answers: JSON files between two processes. Standard library only: one runs in another environment."""
+"""Task and result of a contender: JSON files between two processes. Standard library only, because a contender may run in another environment."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ TIMED = "timed"
 class Task:
     """Read the committed records of `topic` from `starts` to `ends` (exclusive; by partition) and leave them as Parquet under `bucket/prefix`.
 
-    `warm_records` come first, below `starts`, for warming up; what is made of them is thrown away. The secrets make the file 0600.
-    `librdkafka` and `java` are how clients reach Kafka.
+    `warm_records` lie below `starts` and are for the warm-up; their output is discarded. The secrets make the file 0600.
+    `librdkafka` and `java` are the connection settings of Kafka clients.
     """
 
     librdkafka: dict[str, Any]
@@ -49,12 +49,12 @@ class Task:
         return cls(**data)
 
     def begin(self) -> None:
-        """Tell the other process that the warm-up is over and the clock runs."""
+        """Signal the other process that the warm-up is over and the measurement begins."""
         (Path(self.folder) / TIMED).touch()
 
     @property
     def records(self) -> int:
-        """Offsets to read: at most this many records, since a transaction's end takes one."""
+        """Offsets to read: at most this many records, since a transaction marker takes one."""
         return sum(end - self.starts[partition] for partition, end in self.ends.items())
 
 
