@@ -25,7 +25,7 @@ from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_
 from cryptoviz.errors import EngineUnavailable, LakeError, SettingsError
 from cryptoviz.kafka import Fenced, OwnedProducer, Record, Refusal, admin_client
 from cryptoviz.lake import Lake
-from cryptoviz.lake.dead_letters import origin, read_replay_log, word
+from cryptoviz.lake.dead_letter_log import origin, read_replay_log, word
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.kafka_audit import values_since
 from cryptoviz.lake.objects import table_address

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from cryptoviz.errors import CryptoVizError
-from cryptoviz.lake.dead_letters import ReasonCounts
+from cryptoviz.lake.dead_letter_log import ReasonCounts
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
 

@@ -16,7 +16,7 @@ from cryptoviz.cli.main import app
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.lake import Lake
 from cryptoviz.lake import topic_reader as topicreader
-from cryptoviz.lake.dead_letters import ReasonCounts, origin, read_replay_log
+from cryptoviz.lake.dead_letter_log import ReasonCounts, origin, read_replay_log
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.lake.verify import verify
 from cryptoviz.settings import Settings

@@ -20,7 +20,7 @@ from cryptoviz.operations import ReplayDeadLettersArguments
 
 if TYPE_CHECKING:
     from cryptoviz.lake import Lake
-    from cryptoviz.lake.dead_letters import RecordPosition
+    from cryptoviz.lake.dead_letter_log import RecordPosition
 from cryptoviz.settings import KafkaSettings
 from cryptoviz.times import moment
 
@@ -65,7 +65,7 @@ def dead_letters(
     refuse_together(context, "--show", "--export", "--reason", "--since", "--limit")
     refuse_together(context, "--export", "--json", "--limit")
     from cryptoviz.lake import Lake  # Arrow and DuckDB take a second to import: only when asked for
-    from cryptoviz.lake.dead_letters import RecordPosition
+    from cryptoviz.lake.dead_letter_log import RecordPosition
 
     settings = running_settings()
     lake = Lake(settings)
@@ -91,7 +91,7 @@ def _chosen(reasons: list[str] | None, since: str | None) -> dict[str, Any]:
 
 def _marked(rows: list[dict[str, Any]], kafka: KafkaSettings) -> list[dict[str, Any]]:
     """With the time at which a replay published each (None: not), as Kafka's ledger has it; without Kafka the list goes on and says so."""
-    from cryptoviz.lake.dead_letters import origin, read_replay_log  # as above
+    from cryptoviz.lake.dead_letter_log import origin, read_replay_log  # as above
 
     ledger: dict[str, dict[str, Any]] = {}
     if rows:
@@ -116,7 +116,7 @@ def _list(lake: Lake, chosen: dict[str, Any], limit: int, kafka: KafkaSettings, 
     if not rows:
         console.print("No dead letters.")
         return
-    from cryptoviz.lake.dead_letters import preview  # as above
+    from cryptoviz.lake.dead_letter_log import preview  # as above
 
     console.print(
         f"{total} dead letter{'' if total == 1 else 's'}: " + ", ".join(f"{count['reason']} {count['n']}" for count in counts), highlight=False

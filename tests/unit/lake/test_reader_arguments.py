@@ -13,7 +13,7 @@ import pytest
 from cryptoviz.errors import InvalidTime, QueryError, UnknownColumn
 from cryptoviz.lake import Lake
 from cryptoviz.lake.convert import check_columns, convert
-from cryptoviz.lake.dead_letters import RecordPosition, preview, word
+from cryptoviz.lake.dead_letter_log import RecordPosition, preview, word
 from cryptoviz.lake.sql import run
 from cryptoviz.times import check_range, moment
 
@@ -98,7 +98,7 @@ def test_a_stream_tells_what_fails_in_its_midst() -> None:
     ],
 )
 def test_a_type_that_the_result_cannot_hold_is_refused(sql: str, word: str) -> None:
-    with pytest.raises(QueryError, match=rf"column 'u' is .*: a result cannot contain {word}; cast it"):
+    with pytest.raises(QueryError, match=rf"column 'u' has type .*: a result cannot contain {word}; cast it"):
         run(sql, {})
 
 
