@@ -1,4 +1,4 @@
-"""Single values of a result as text. What a text form would show as another value is refused."""
+"""Values of a query result as text. A value that a text format would change is refused."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _PER_DAY = {unit: 86_400 * 1000**power for power, unit in enumerate(("s", "ms", 
 
 
 def sayable(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches. Raises QueryError at a time that is none in Python's calendar, where it would be shown as another one or as none."""
+    """The record batches, unchanged. Raises QueryError at a time outside Python's calendar, which a text format would show wrongly."""
     for batch in batches:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if not _in_calendar(column):
-                raise QueryError(f"column {name!r} holds a time outside the years 1 to 9999, or 24:00:00: cast it, for example to VARCHAR")
+                raise QueryError(f"column {name!r} holds a time outside the years 1 to 9999, or 24:00:00; cast it, for example to VARCHAR")
         yield batch
 
 
 def as_json(value: Any) -> Any:
-    """What orjson does not write by itself: a decimal (also DuckDB's HUGEINT) is a number with all its digits."""
+    """Default encoder for orjson. A decimal (also DuckDB's HUGEINT) becomes a number with all its digits."""
     return orjson.Fragment(format(value, "f")) if isinstance(value, Decimal) else as_text(value)
 
 
 def as_text(value: Any) -> str:
-    """Bytes as text where they are text, as a dead letter's often are; intervals as DuckDB writes them; lists and objects as JSON."""
+    """Bytes as UTF-8 with escapes for invalid bytes, intervals as DuckDB writes them, lists and objects as JSON."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, pa.MonthDayNano):

@@ -1,4 +1,4 @@
-"""The Ray cluster that `up` and `demo` start for themselves: one process tree of ours, ended as one."""
+"""The Ray cluster that `up` and `demo` start: one process tree, started and stopped as a unit."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ from cryptoviz.settings import (
 __all__ = ["ClusterRecord", "end_leftovers", "forget_cluster", "launch_controller", "read_record", "settings_file", "start_ray", "stop_ray"]
 
 _CLUSTER_VARIABLE = "CRYPTOVIZ_CLUSTER"
-"""In the environment of every process of Ray's: the home that it belongs to."""
+"""Environment variable of every Ray process: the home directory of its pipeline."""
 _START_TIMEOUT_S = 60.0
 _START_ATTEMPTS = 3
 _STARTED, _TOO_SLOW = b"Ray runtime started", b"timed out during startup"
-_STOP_TIMEOUT_S = 12.0  # the guard's own grace, and the time it has to kill
+_STOP_TIMEOUT_S = 12.0  # the guard's own grace period plus the time it needs to kill
 _LAUNCH_TIMEOUT_S = 90.0
-_LEFTOVER_ROUNDS = 3  # a process may start another while it is looked for
-# Only so that Python does not warn of a child that nobody waited for: it is ended by its record, also from another process.
+_LEFTOVER_ROUNDS = 3  # a process may start another during the search
+# References that keep Python from warning about child processes without a wait: `stop_ray` ends them by their record, also from another process.
 _started: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterRecord:
-    """What `down` needs to end the cluster of an earlier `up`: its root process and its address."""
+    """Root process and address of a running cluster; `down` ends the cluster by it."""
 
     process: ProcessIdentity
     address: str
@@ -64,7 +64,7 @@ class ClusterRecord:
 
 
 def settings_file(settings: Settings) -> Path:
-    """Where a running pipeline keeps the settings it was started with (mode 0600)."""
+    """The file with the settings that the running pipeline was started with (mode 0600)."""
     return settings.run_dir / "settings.json"
 
 
@@ -73,10 +73,10 @@ def _record_file(settings: Settings) -> Path:
 
 
 def read_record(settings: Settings) -> ClusterRecord | None:
-    """The record of a cluster under this home that is still running.
+    """The record of the cluster that runs from this home, None if none runs.
 
     Raises:
-        SettingsError: another user could have written it. Who believes it ends the process that it names.
+        SettingsError: another user could have written the record. The caller would end the process that it names.
     """
     require_own_home(settings.home)
     try:
@@ -88,13 +88,13 @@ def read_record(settings: Settings) -> ClusterRecord | None:
 
 
 def start_ray(settings: Settings, leash: Leash | None = None) -> ClusterRecord:
-    """Start a one-node cluster below a guard, in a session of its own, and wait until it takes work. Its log is `ray.log`.
+    """Start a one-node cluster below a guard, in its own session, and wait until it accepts work. Its log is `ray.log`.
 
-    With a leash it ends when this process does; without it runs until `stop_ray`.
+    With a leash the cluster ends with this process; without, it runs until `stop_ray`.
 
     Raises:
-        EngineUnavailable: it ended or did not come up; the message holds the end of its log.
-        PreflightError: no Java 17 for Spark.
+        EngineUnavailable: the cluster ended or did not start in time; the message contains the end of its log.
+        PreflightError: Spark's Java 17 is missing.
     """
     claim_home(settings)
     make_private(settings.run_dir)
@@ -107,7 +107,7 @@ def start_ray(settings: Settings, leash: Leash | None = None) -> ClusterRecord:
 
 
 class _RayTooSlow(EngineUnavailable):
-    """The node was not up within Ray's own 30 s, which no option changes. A second start finds the files of the first in memory."""
+    """The node did not start within Ray's own limit of 30 s, which no option changes. A second start is faster: its files are in the page cache."""
 
 
 def _start_once(settings: Settings, leash: Leash | None) -> ClusterRecord:
@@ -139,10 +139,10 @@ def _start_once(settings: Settings, leash: Leash | None) -> ClusterRecord:
 
 
 def launch_controller(settings: Settings) -> None:
-    """Make the controller actor in the cluster and return when its gRPC service answers.
+    """Create the controller actor in the cluster and return when its gRPC service answers.
 
     Raises:
-        EngineUnavailable: it did not start; the message is its own.
+        EngineUnavailable: the controller did not start; the message contains its error.
     """
     address = settings.ray.address or host_port(settings.ray.node_ip, settings.ray.gcs_port)
     dump_settings_file(settings, settings_file(settings))
@@ -157,7 +157,7 @@ def launch_controller(settings: Settings) -> None:
 
 
 def stop_ray(settings: Settings, record: ClusterRecord | None = None) -> bool:
-    """End a cluster of this home, the one of the record: politely, then by force. False when none runs. Never touches another Ray of this user."""
+    """Stop the cluster of this home: SIGTERM, then SIGKILL. False when none runs. Other Ray clusters of this user are not touched."""
     record = record or read_record(settings)
     if record is None:
         _record_file(settings).unlink(missing_ok=True)
@@ -168,21 +168,21 @@ def stop_ray(settings: Settings, record: ClusterRecord | None = None) -> bool:
     for process in alive:
         process.send(signal.SIGKILL)
     wait_ended(alive, 3.0)
-    # Who holds the home, a foreground command whose cluster this was or one that starts another, sees to what is left.
+    # If another command holds the home (the foreground command of this cluster, or one that starts a new cluster), that command cleans up.
     with contextlib.suppress(PreflightError), HomeLock(settings.home, "cryptoviz down"):
         forget_cluster(settings)
     return True
 
 
 def forget_cluster(settings: Settings) -> None:
-    """Remove what a cluster that has ended left: stray processes, its record, Ray's folder. The caller holds the home."""
+    """Clean up after an ended cluster: stray processes, its record, Ray's folder. The caller holds the home lock."""
     end_leftovers(settings)
     _record_file(settings).unlink(missing_ok=True)
     remove_ray_folder(settings)
 
 
 def end_leftovers(settings: Settings) -> int:
-    """Kill what a guard that was killed itself has left of this home's clusters, and say how much. The caller holds the home, and none runs."""
+    """Kill processes left behind by a killed guard of this home and return their number. The caller holds the home lock; no cluster runs."""
     ended = 0
     for _ in range(_LEFTOVER_ROUNDS):
         left = processes_with(_CLUSTER_VARIABLE, str(settings.home))
@@ -202,38 +202,38 @@ def _ray_command(settings: Settings, folder: Path) -> list[str]:
         str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats",
         f"--node-ip-address={ray.node_ip}", f"--port={ray.gcs_port}", f"--ray-client-server-port={ray.client_port}",
         "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={ray.dashboard_port}", "--dashboard-agent-listen-port=0",
-        # Workers listen where the kernel says: another cluster on this machine never reaches for the same port.
+        # The kernel chooses the workers' ports, so that two clusters on this machine never compete for a port.
         "--min-worker-port=0", "--max-worker-port=0",
         f"--temp-dir={ray_temp_dir(folder)}", f"--object-store-memory={ray.object_store_bytes}", f"--num-cpus={cpus}",
-        # Both would be idle: drivers here print nothing of their workers, and one node does not scale by itself.
+        # Both would be idle: drivers here do not print worker logs, and a single node does not autoscale.
         "--include-log-monitor=false", "--no-monitor",
     ]  # fmt: skip
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """Ray's processes get the settings by file, and neither the keys nor the names of ours in their environment."""
+    """Environment of Ray's processes. Settings reach them in a file; no CRYPTOVIZ_ variable or key is inherited."""
     home = java_home(settings)
     path = child_environment()["PATH"]
     return child_environment(
         {
             "PATH": f"{home / 'bin'}:{Path(sys.executable).parent}:{path}",
             "JAVA_HOME": str(home),
-            # Every JVM and Python below Ray takes names of files for UTF-8, as they are here.
+            # Every JVM and Python process below Ray treats file names as UTF-8.
             "LC_ALL": "C.UTF-8",
             SETTINGS_FILE_VARIABLE: str(settings_file(settings)),
             _CLUSTER_VARIABLE: str(settings.home),
             "RAY_DEDUP_LOGS": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
-            # Of each process; Ray's default is 512 MB.
+            # Per process; Ray's default is 512 MB.
             "RAY_ROTATION_MAX_BYTES": str(ROTATE_BYTES),
             "RAY_ROTATION_BACKUP_COUNT": "1",
-            # glibc gives each thread an arena of its own; two a process cost no time that could be measured here and save memory.
+            # By default glibc creates up to 8 malloc arenas per core; two per process save memory at no measurable cost.
             "MALLOC_ARENA_MAX": "2",
-            # And what is freed at the top of one goes back at once instead of past a limit that grows.
+            # Freed memory at the top of the heap returns to the kernel above this fixed limit; glibc's default limit grows.
             "MALLOC_TRIM_THRESHOLD_": "131072",
-            # Detached actors never drain; they are stopped before Ray is.
+            # Detached actors are stopped before Ray; a drain would only wait.
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-            # Idle workers kept ready for tasks, which we never send, would take 60 MB each.
+            # Prestarted idle workers take 60 MB each; the pipeline submits few tasks.
             "RAY_enable_worker_prestart": "0",
             "RAY_prestart_worker_first_driver": "0",
         }
@@ -243,26 +243,29 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def _private(settings: Settings) -> dict[str, str]:
-    """What keeps a cluster of our own to this machine and its files to this user."""
+    """Variables that restrict our own cluster to this machine and its files to this user."""
     host = settings.ray.address.partition(":")[0] or settings.ray.node_ip
-    # Ray's switch for systems where a listener brings up a firewall's question: 127.0.0.1 stays what it is, for node and drivers, and GCS,
-    # raylet, workers and agents listen there alone instead of on all interfaces (https://github.com/ray-project/ray/issues/18730).
+    # Ray's switch for systems where a listener triggers a firewall dialog. With it 127.0.0.1 is kept as the node's address, and GCS, raylet,
+    # workers and agents listen on loopback only instead of on all interfaces (https://github.com/ray-project/ray/issues/18730).
     alone = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if host in {LOOPBACK, "localhost"} else {}
     if settings.ray.address:
         return alone
     folder = ray_folder(settings)
     temporary = {"TMPDIR": str(scratch_dir(folder))} if folder else {}
-    # The ports of Ray's metrics ask for no token. The dashboard has no switch for its own, but goes on without a port that cannot be.
+    # Ray's metrics ports require no token, so they are off. The Ray dashboard's has no switch, but an invalid port disables it.
     return temporary | alone | {"RAY_enable_metrics_collection": "0", "DASHBOARD_METRIC_PORT": "-1"}
 
 
 def _authentication(settings: Settings) -> dict[str, str]:
-    """The token of our own cluster; one that was joined has its token where Ray looks by itself, unless it was put beside ours."""
+    """Token variables of our own cluster: other users of this machine can reach Ray's ports, so Ray requires a token, generated once.
+
+    A joined cluster's token is found by Ray itself, unless `ray_token_file` exists.
+    """
     path = settings.ray_token_file
     if not settings.ray.address:
         token = ensure_token(path, "CRYPTOVIZ_HOME", end="")
     elif os.path.lexists(path):
-        # Made by whoever made the cluster, in a form of theirs.
+        # Written by the owner of the joined cluster, in their own format.
         require_own_file(path, "CRYPTOVIZ_HOME")
         token = path.read_text(encoding="utf-8").strip()
     else:
@@ -271,5 +274,5 @@ def _authentication(settings: Settings) -> dict[str, str]:
 
 
 def _spark_secret(token: str) -> str:
-    """The secret between Spark's processes: whoever may run code in the cluster may know it, nobody else."""
+    """The shared secret of Spark's processes, derived from Ray's token: only code that may run in the cluster can compute it."""
     return hashlib.sha256(f"spark:{token}".encode()).hexdigest()

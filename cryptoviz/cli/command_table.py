@@ -1,4 +1,4 @@
-"""The commands by name: module and help line. A module is imported when its command is used, which keeps `--help` fast."""
+"""The commands by name: module and help line. A module is imported when its command is used, so that `--help` stays fast."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 
 
 class _Loaded(MutableMapping[str, "Command"]):
-    """All names; the command of a name is imported when it is asked for."""
+    """Mapping of all command names; a command is imported at its first look-up."""
 
     def __init__(self) -> None:
         self._found: dict[str, Command] = {}
@@ -69,7 +69,7 @@ class _Loaded(MutableMapping[str, "Command"]):
 
 
 def _prepare() -> None:
-    """What every command needs before its own imports."""
+    """Set-up that every command needs before its own imports."""
     from cryptoviz.log import configure_logging
     from cryptoviz.settings.shell import forget_options
 
@@ -78,14 +78,14 @@ def _prepare() -> None:
 
 
 class LazyCommands(TyperGroup):
-    """The group of all commands."""
+    """The top-level command group."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = _Loaded()
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
-        """From the table: the help imports no command."""
+        """Write the help from the table, without importing a command."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])

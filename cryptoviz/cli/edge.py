@@ -1,4 +1,4 @@
-"""Where the command meets the operating system: arguments, environment and output streams that are not text, closed or full."""
+"""Operating-system edge cases of the command: arguments that are not text, output streams that are closed, full or of a narrow encoding."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBAD
 
 
 def prepare_streams() -> None:
-    """Characters that an output's encoding lacks become escapes as in JSON, where they mean the same; a closed output takes everything."""
+    """Make output never fail: characters outside the stream's encoding become JSON escapes; a closed stream is replaced by the null device."""
     codecs.register_error(_ESCAPES, _escape)
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (for as long as the process lives)
         else:
-            with contextlib.suppress(AttributeError):  # a test's stream
+            with contextlib.suppress(AttributeError):  # a stream of a test
                 stream.reconfigure(errors=_ESCAPES)  # type: ignore[attr-defined]
 
 
 def require_text(arguments: Sequence[str]) -> None:
-    """Raises SettingsError for an argument whose bytes are no text in this locale."""
+    """Raises SettingsError for an argument that is not valid text in this locale."""
     for number, argument in enumerate(arguments, 1):
         if any("\ud800" <= character <= "\udfff" for character in argument):
             shown = os.fsencode(argument)
@@ -39,15 +39,15 @@ def require_text(arguments: Sequence[str]) -> None:
 
 
 def output_error(error: OSError) -> str:
-    """What to say of an operating system's error that no command expected."""
+    """Message for an OSError that no command handled."""
     if error.filename is None and error.errno in _OUTPUT_ERRORS:
-        return f"the output cannot be written: {error.strerror}"
+        return f"cannot write the output: {error.strerror}"
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
     return f"{where}{error.strerror or error}"
 
 
 def abandon_output() -> None:
-    """What is still buffered is lost anyway: let the interpreter end without a second error."""
+    """Discard buffered output, so that the interpreter exits without a second error."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What ties a cluster to the command that starts it: the lock of the home, and a pipe whose end tells the cluster's guard that the command died."""
+"""Ties a cluster to the command that starts it: the home lock, and a pipe that the cluster's guard sees closed when the command dies."""
 
 from __future__ import annotations
 
@@ -26,40 +26,40 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Leash:
-    """Of one command on one home. The guard inherits the lock and the pipe's read end."""
+    """The tie of one command to one home. The guard inherits the lock and the pipe's read end."""
 
     def __init__(self, lock: HomeLock) -> None:
         self._lock = lock
         self._read, self._write = os.pipe()
         self._guard: ProcessIdentity | None = None
-        # Kept so that nobody is warned of a child that was not waited for.
+        # A reference keeps Python from warning about a child process without a wait.
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def inherited(self) -> tuple[int, int]:
-        """Descriptors for the guard: the pipe's end first."""
+        """Descriptors for the guard: pipe, lock."""
         return self._read, self._lock.descriptor
 
     def tie(self, process: subprocess.Popen[bytes]) -> None:
-        """The guard has started."""
+        """Register the guard process."""
         self._process = process
         self._guard = ProcessIdentity.of(process.pid)
 
     def detach(self) -> None:
-        """The cluster goes on without this command; the guard keeps the lock."""
+        """Let the cluster outlive this command; the guard keeps the lock."""
         if self._guard is not None:
             self._lock.name_holder(self._guard.pid)
             self._say(DETACH)
             self._guard = None
 
     def kill(self) -> None:
-        """End the cluster at once and wait until its guard has ended. Safe in a signal handler, and when nothing runs."""
+        """End the cluster at once and wait for its guard. Safe in a signal handler, and a no-op when nothing runs."""
         if self._guard is not None:
             self._say(KILL)
             wait_ended([self._guard], _KILL_WAIT_S)
 
     def close(self) -> None:
-        """End what was not detached."""
+        """End the cluster unless detached."""
         self.kill()
         for descriptor in (self._read, self._write):
             with contextlib.suppress(OSError):
@@ -77,7 +77,7 @@ class Leash:
 
 
 class Stop:
-    """The signals that end a command. The first asks, and breaks off a start; the second ends everything at once; a third does not wait for it."""
+    """Signal handling of a command. The first signal requests a stop and interrupts a start; the second kills the cluster; the third exits."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
@@ -86,7 +86,7 @@ class Stop:
         self._times = 0
 
     def install(self) -> None:
-        """From now on in this process."""
+        """Install the handlers in this process."""
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
 
@@ -97,18 +97,18 @@ class Stop:
         if self._times > 1:
             if self.leash is not None and self._times == 2:
                 self.leash.kill()
-            os._exit(130)  # what is registered to run at the end could wait
+            os._exit(130)  # exit handlers could block
         if self.breaks_off:
             raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def held_home(settings: Settings, command: str) -> Iterator[HomeLock]:
-    """Hold the home, claimed as a pipeline's, while inside.
+    """Claim the home for this pipeline and hold its lock for the duration of the block.
 
     Raises:
-        SettingsError: it is no folder for a pipeline.
-        PreflightError: another command holds it.
+        SettingsError: the directory cannot be a pipeline's home.
+        PreflightError: another command holds the lock.
     """
     claim(settings.home)
     before = os.umask(OTHERS)  # for all that this process and its children make from now on
@@ -117,7 +117,7 @@ def held_home(settings: Settings, command: str) -> Iterator[HomeLock]:
             yield lock
     except OSError as error:
         if error.filename and str(error.filename).startswith(str(settings.home)):
-            raise PreflightError(f"{error.filename} cannot be used: {error.strerror} (CRYPTOVIZ_HOME)", problems=["home"]) from error
+            raise PreflightError(f"cannot use {error.filename}: {error.strerror} (CRYPTOVIZ_HOME)", problems=["home"]) from error
         raise
     finally:
         os.umask(before)

@@ -1,4 +1,4 @@
-"""The `cryptoviz` command. Its commands are in `cryptoviz.cli.commands`; errors become one clear message and an exit code here."""
+"""Entry point of `cryptoviz`. Commands are in `cryptoviz.cli.commands`; errors become a message on stderr and an exit code here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _command() -> None:
 
 
 def main() -> None:
-    """Exit code 0 when done, 1 for an error of ours (one message on stderr), 2 for a wrong call."""
+    """Exit code 0 on success, 1 for an error (one message on stderr), 2 for wrong usage."""
     prepare_streams()
     try:
         require_text(sys.argv[1:])

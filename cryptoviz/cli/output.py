@@ -1,4 +1,4 @@
-"""Rows as they come to a terminal, a pipe or a file: table, CSV, JSON, Parquet; a result of any size in the memory of one batch."""
+"""Streaming of query results to a terminal, pipe or file as table, CSV, JSON or Parquet, in the memory of one record batch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ import pyarrow.parquet as pa_parquet
 from rich.table import Table
 
 from cryptoviz.cli.cells import as_json, as_text, sayable
-from cryptoviz.cli.formats import Format
-from cryptoviz.cli.terminal import TerminalSink, printable, terminal
+from cryptoviz.cli.terminal import Format, TerminalSink, printable, terminal
 from cryptoviz.errors import QueryError, SettingsError
 
 __all__ = ["chosen_format", "write_rows"]
@@ -29,11 +28,11 @@ _ENDINGS = {".csv": Format.CSV, ".json": Format.JSON, ".ndjson": Format.NDJSON, 
 
 
 def chosen_format(form: Format | None, output: Path | None, option: str = "--output", *, as_json: bool = False) -> Format:
-    """The form that `--format` (or `--json`) names, else the one of the file's ending, else a table.
+    """The format named by `--format` or `--json`, else by the file extension, else a table.
 
     Raises:
-        SettingsError: `--json` beside another form; an ending that says nothing without `--format`, or that says another form than `--format`; a
-            table for a file.
+        SettingsError: `--json` together with another format; the extension is unknown without `--format` or contradicts it; a table was requested
+            for a file.
     """
     if as_json:
         if form not in (None, Format.JSON):
@@ -42,30 +41,32 @@ def chosen_format(form: Format | None, output: Path | None, option: str = "--out
     if output is None:
         return form or Format.TABLE
     if form is Format.TABLE:
-        raise SettingsError(f"{option} {output}: a table is for the terminal; a file is CSV, JSON or Parquet ({', '.join(_ENDINGS)})", setting=option)
+        raise SettingsError(
+            f"{option} {output}: a table cannot be written to a file; use CSV, JSON or Parquet ({', '.join(_ENDINGS)})", setting=option
+        )
     of_ending = _ENDINGS.get(output.suffix.lower())
     if form is None:
         if of_ending is None:
-            raise SettingsError(f"{option} {output}: valid endings are {', '.join(_ENDINGS)}; or name the form by --format", setting=option)
+            raise SettingsError(f"{option} {output}: valid extensions are {', '.join(_ENDINGS)}; or use --format", setting=option)
         return of_ending
     if of_ending not in (None, form):
-        raise SettingsError(f"{option} {output} ends in {output.suffix}, but --format says {form}: change one of them", setting=option)
+        raise SettingsError(f"{option} {output} ends in {output.suffix}, but --format is {form}; change one of them", setting=option)
     return form
 
 
 def write_rows(schema: pa.Schema, batches: Iterator[pa.RecordBatch], form: Format, output: Path | None) -> None:
-    """To `output`, which appears whole or not at all, or to stdout.
+    """Write to `output` atomically, or to stdout.
 
     Raises:
         SettingsError: Parquet without a file, or the file cannot be written.
-        QueryError: a column that the form cannot hold: of a type, with a time outside the calendar, or of a name that another
-            column has too. Whatever the batches raise.
+        QueryError: the format cannot represent a column: unsupported type, time outside the calendar, duplicate name.
+            Errors of `batches` are passed on.
     """
     if form is Format.PARQUET and output is None:
         raise SettingsError("--format parquet needs --output FILE", setting="--output")
     twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
     if twice and form in (Format.JSON, Format.NDJSON, Format.PARQUET):
-        raise QueryError(f"{form} holds one column of each name, and the result has more than one {', '.join(map(repr, twice))}: name them by AS")
+        raise QueryError(f"{form} needs unique column names, but the result repeats {', '.join(map(repr, twice))}; rename with AS")
     if form is Format.TABLE:
         _print(schema, sayable(batches))
         return
@@ -73,7 +74,7 @@ def write_rows(schema: pa.Schema, batches: Iterator[pa.RecordBatch], form: Forma
         try:
             _WRITERS[form](schema, batches if form is Format.PARQUET else sayable(batches), sink)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise QueryError(f"the result cannot be written as {form}: {error}") from error
+            raise QueryError(f"cannot write the result as {form}: {error}") from error
 
 
 @contextlib.contextmanager
@@ -86,7 +87,7 @@ def _sink(output: Path | None) -> Iterator[IO[bytes]]:
             yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    # A link stays one. What is no file (a device, a pipe) would be replaced by one.
+    # A symbolic link is followed. A device or pipe is refused, because the rename would replace it by a file.
     output = output.resolve()
     if output.exists() and not output.is_file():
         raise SettingsError(f"--output {output} is no regular file; without --output the result goes to stdout", setting="--output")
@@ -146,11 +147,11 @@ def _print(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
         if left < 0:
             break
     console = terminal()
-    # A table that is wider than the terminal is wrapped by the terminal: every digit is shown.
+    # A table wider than the terminal is wrapped by the terminal, so that no digit is cut.
     width = max(console.width, console.measure(shown, options=console.options.update(max_width=_WIDEST)).maximum)
     console.print(shown, width=width, crop=False, no_wrap=True, soft_wrap=True)
     if left < 0:
-        console.print(f"… and more than {_SHOWN_ROWS} rows: use LIMIT, or --format csv", style="dim")
+        console.print(f"… more than {_SHOWN_ROWS} rows: use LIMIT, or --format csv", style="dim")
 
 
 _WRITERS = {Format.CSV: _csv, Format.JSON: _json, Format.NDJSON: _ndjson, Format.PARQUET: _parquet}

@@ -1,4 +1,4 @@
-"""Which pipeline a command means: the running one, whatever it was started with."""
+"""Selects the pipeline that a command applies to."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Profile = Literal["live", "demo"]
 
 
 def running_settings(profile: Profile | None = None) -> Settings:
-    """Settings of the running pipeline as it was started; those of `profile` (live by default) when none runs.
+    """The settings that the running pipeline was started with; if none runs, those of `profile` (default: live).
 
-    Without a profile the live pipeline goes before the demo.
+    Without a profile, a running live pipeline has priority over a running demo.
 
     Raises:
-        SettingsError: another user could have written what the home says.
+        SettingsError: another user could have written the files of the home.
     """
     wanted: tuple[Profile, ...] = (profile,) if profile else ("live", "demo")
     for name in wanted:
@@ -30,7 +30,7 @@ def running_settings(profile: Profile | None = None) -> Settings:
         except SettingsError:
             if name == wanted[0]:
                 raise
-            break  # what only the demo cannot use keeps no live command from its work
+            break  # settings or a home that are invalid only for the demo must not stop a command for the live pipeline
         if settings_file(settings).is_file() and (read_record(settings) is not None or settings.ray.address):
             return load_settings_file(settings_file(settings))
     return load_settings(wanted[0])

@@ -1,4 +1,4 @@
-"""`up`, `demo` and `down`: from nothing to a running pipeline in one call, and back to nothing."""
+"""Start and stop of the whole pipeline, for `up`, `demo` and `down`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PLAIN_EVERY_S = 5.0
 
 
 def require_stopped(settings: Settings) -> None:
-    """Raises PreflightError when a pipeline runs from this home."""
+    """Raises PreflightError if a pipeline runs from this home."""
     if read_record(settings) is not None:
         raise PreflightError(
             f"a pipeline already runs from {settings.home}: `cryptoviz status` shows it, `cryptoviz down` ends it", problems=["already running"]
@@ -35,11 +35,11 @@ def require_stopped(settings: Settings) -> None:
 
 
 def bring_up(settings: Settings, console: Console, leash: Leash) -> ClusterRecord | None:
-    """Fetch what is missing, check the machine, start Ray and the controller, and ask for every component. Whoever holds the leash ends what started.
+    """Download missing engines, check the machine, start Ray and the controller, then enable every component. The leash's owner stops them.
 
     Raises:
-        SettingsError: the home is not ours alone.
-        PreflightError: something on this machine is in the way; nothing was started.
+        SettingsError: another user can access the home.
+        PreflightError: a check of this machine failed; nothing was started.
         EngineUnavailable: Ray or the controller did not start.
     """
     settings = claim_home(settings)
@@ -61,14 +61,14 @@ def bring_up(settings: Settings, console: Console, leash: Leash) -> ClusterRecor
 
 
 def fetch(settings: Settings, console: Console, *, check_contents: bool = False) -> None:
-    """Download and build what is missing, with progress on the console. Raises as `ensure_all`."""
+    """Download and build missing engines, with progress on the console. Raises as `ensure_all`."""
     progress = progress_for(console)
     with progress if isinstance(progress, BarProgress) else nullcontext():
         ensure_all(settings, progress, check_contents=check_contents)
 
 
 def bring_down(settings: Settings, console: Console, record: ClusterRecord | None = None) -> bool:
-    """Stop every component, then the controller, then Ray. True when there was something to end."""
+    """Stop every component, then the controller, then Ray. False if nothing was running."""
     record = record or read_record(settings)
     try:
         with ControlClient.from_settings(settings) as client:
@@ -83,39 +83,39 @@ def bring_down(settings: Settings, console: Console, record: ClusterRecord | Non
 
 
 def run_in_foreground(settings: Settings, console: Console, record: ClusterRecord | None, asked: threading.Event) -> int:
-    """Show the live state until the user asks for the end or the cluster ends; then end everything.
+    """Show the live state until `asked` is set or the cluster ends; then stop everything.
 
-    Returns the exit code: 0 when asked, 1 when the cluster ended by itself.
+    Returns the exit code: 0 when asked, 1 when the cluster ended unexpectedly.
     """
     latest = _Latest(settings)
     latest.thread.start()
 
-    def goes_on() -> bool:
+    def running() -> bool:
         return not asked.wait(0.5) and (record is None or record.process.is_alive)
 
     try:
-        _show(settings, console, latest, goes_on)
+        _show(settings, console, latest, running)
     except OSError:
-        # Nobody can see it: the terminal is gone, the disk behind stdout is full. The pipeline goes on until it is to end.
-        while goes_on():
+        # The terminal is gone or the disk behind stdout is full. The pipeline keeps running until it is stopped.
+        while running():
             pass
     latest.ended.set()
     alive = record is None or record.process.is_alive
     bring_down(settings, console, record)
     if not alive:
-        _say(console, f"The Ray cluster ended by itself; see {settings.log_dir / 'ray.log'}", style="red")
+        _say(console, f"The Ray cluster ended unexpectedly; see {settings.log_dir / 'ray.log'}", style="red")
     return 0 if alive else 1
 
 
-def _show(settings: Settings, console: Console, latest: _Latest, goes_on: Callable[[], bool]) -> None:
+def _show(settings: Settings, console: Console, latest: _Latest, running: Callable[[], bool]) -> None:
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-            while goes_on():
+            while running():
                 if latest.status is not None:
                     live.update(pipeline_view(latest.status, settings), refresh=True)
         return
     seen = ""
-    while goes_on():
+    while running():
         line = f"{latest.status.state} {latest.status.reason}" if latest.status is not None else ""
         if line and line != seen:
             console.print(pipeline_view(latest.status, settings) if seen == "" and latest.status else line, soft_wrap=True)
@@ -123,12 +123,12 @@ def _show(settings: Settings, console: Console, latest: _Latest, goes_on: Callab
 
 
 def _say(console: Console, text: str, style: str) -> None:
-    with suppress(OSError):  # to end what runs matters more
+    with suppress(OSError):  # stopping matters more than the message
         console.print(text, style=style)
 
 
 class _Latest:
-    """Keeps the last state that the control service sent, reconnecting while it is away."""
+    """The last pipeline status from the control service. Reconnects while the service is unavailable."""
 
     def __init__(self, settings: Settings) -> None:
         self.status: PipelineStatus | None = None

@@ -1,4 +1,4 @@
-"""How a pipeline looks in a terminal."""
+"""The pipeline's status as a terminal table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STYLES: Mapping[ComponentState, str] = {
     ComponentState.FAILED: "bold red",
     ComponentState.STOPPED: "dim",
 }
-# The few numbers a person wants at a glance; `status --json` has all.
+# A selection for the table; `status --json` has all metrics.
 _SHOWN_METRICS = (
     "rows_total",
     "lag_records",
@@ -40,7 +40,7 @@ _SHOWN_METRICS = (
 
 
 def age(seconds: float) -> str:
-    """A span as people say it: `8 s`, `3 min`, `2 h`, `5 d`."""
+    """A rounded duration: `8 s`, `3 min`, `2 h`, `5 d`."""
     for limit, unit, size in ((120.0, "s", 1.0), (7200.0, "min", 60.0), (172_800.0, "h", 3600.0)):
         if seconds < limit:
             return f"{seconds / size:.0f} {unit}"
@@ -48,7 +48,7 @@ def age(seconds: float) -> str:
 
 
 def addresses(settings: Settings) -> tuple[tuple[str, str], ...]:
-    """What a person can open, by name."""
+    """User interfaces and endpoints, by name."""
     return (
         ("Dashboard", f"http://127.0.0.1:{settings.dashboard.port}"),
         ("Ray dashboard", f"http://127.0.0.1:{settings.ray.dashboard_port}  (token: {settings.ray_token_file})"),
@@ -59,21 +59,21 @@ def addresses(settings: Settings) -> tuple[tuple[str, str], ...]:
 
 
 def pipeline_view(pipeline: PipelineStatus, settings: Settings, now_s: float | None = None) -> RenderableType:
-    """State line, one row a component, addresses."""
+    """State line, one row per component, addresses."""
     moment = time.time() if now_s is None else now_s
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
     for heading in ("component", "state"):
         table.add_column(heading)
     for heading in ("for", "restarts"):
         table.add_column(heading, justify="right")
-    table.add_column("what")
+    table.add_column("activity")
     for component in pipeline.components:
         table.add_row(
             printable(component.name),
             Text(str(component.state), style=_STYLES[component.state]),
             age(max(0.0, moment - component.since_ms / 1000)),
             str(component.restarts) if component.restarts else "",
-            Text(printable(_what(component)), overflow="ellipsis", no_wrap=True),
+            Text(printable(_activity(component)), overflow="ellipsis", no_wrap=True),
         )
     head = Text.assemble(("CryptoViz ", "bold"), (str(pipeline.state), _STYLES[pipeline.state]), f"  {printable(pipeline.reason)}")
     if pipeline.replayed:
@@ -84,7 +84,7 @@ def pipeline_view(pipeline: PipelineStatus, settings: Settings, now_s: float | N
     return Group(head, table, links)
 
 
-def _what(component: ComponentStatus) -> str:
+def _activity(component: ComponentStatus) -> str:
     shown = [
         f"{name.removesuffix('_total').replace('_', ' ')} {_number(component.metrics[name])}" for name in _SHOWN_METRICS if name in component.metrics
     ]
@@ -94,5 +94,5 @@ def _what(component: ComponentStatus) -> str:
 
 
 def _number(value: float) -> str:
-    """Whole, unless that would show 0 for what is not."""
+    """Rounded to an integer, unless that would show 0 for a non-zero value."""
     return f"{value:,.0f}" if value == 0 or abs(value) >= 1 else f"{value:.2g}"

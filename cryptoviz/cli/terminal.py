@@ -1,4 +1,4 @@
-"""Text on a terminal. Names, errors and records come from outside: they are shown as text, never as terminal escapes, rich markup or emoji codes."""
+"""Terminal output and result formats. External text (names, errors, records) is never interpreted as terminal escapes, markup or emoji codes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from typing import IO, Any
 
 import orjson
@@ -13,22 +14,35 @@ import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-__all__ = ["TerminalSink", "echo", "echo_json", "printable", "terminal"]
+__all__ = ["Format", "TerminalSink", "echo", "echo_json", "printable", "terminal"]
 
-# C0 and C1 controls, line and paragraph separators, and the marks that reorder or hide text (Unicode TR #9, TR #36). Joiners stay: scripts need them.
+# C0 and C1 controls, line and paragraph separators, bidirectional and invisible marks (Unicode TR #9, TR #36). Joiners stay: some scripts need them.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
 _UNSAFE_IN_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
 _PIPE_WIDTH = 10_000
-"""Columns of an output that is no terminal: wide enough that no table is cut."""
+"""Columns of an output that is not a terminal: wide enough that no table is cut."""
+
+
+class Format(StrEnum):
+    """Formats of a query result. Defined here because the command line's help must not import Arrow.
+
+    `json` is one array of objects, `ndjson` one object per line.
+    """
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    NDJSON = "ndjson"
+    PARQUET = "parquet"
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """Replace control characters and invisible marks by Python escapes such as those of `repr`. With `lines`, line feeds stay."""
+    """Replace control characters and invisible marks with Python escapes, as `repr` does. With `lines`, line feeds stay."""
     return (_UNSAFE_IN_LINES if lines else _UNSAFE).sub(lambda found: repr(found[0])[1:-1], text)
 
 
 class _TextConsole(Console):
-    """Renders what is unsafe as escapes, wherever in a renderable it stands. rich's own control segments pass."""
+    """Renders unsafe characters of any renderable as escapes. rich's own control segments pass."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -39,7 +53,7 @@ class _TextConsole(Console):
 
 
 def terminal(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
-    """The console of every command: no markup, no emoji codes; a pipe or file gets whole tables, whatever their width."""
+    """The console of every command: no markup, no emoji codes; tables in a pipe or file are not cut."""
     console = _TextConsole(stderr=stderr, file=file, markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
@@ -47,12 +61,12 @@ def terminal(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Lines of plain text."""
+    """Print lines of plain text."""
     typer.echo(printable(text, lines=True), err=err)
 
 
 def echo_json(value: Any, option: int = 0) -> None:
-    """One JSON document and a line feed. On a terminal, unsafe characters are JSON escapes: the same document for any JSON reader."""
+    """Print one JSON document and a line feed. On a terminal, unsafe characters become JSON escapes; the document is equivalent."""
     text = orjson.dumps(value, option=option).decode()
     typer.echo(_json_escaped(text) if sys.stdout.isatty() else text)
 
@@ -68,7 +82,7 @@ def _code_units(character: str) -> Iterator[str]:
 
 
 class TerminalSink(io.RawIOBase):
-    """Bytes of a text form (CSV, JSON) on their way to a terminal: unsafe characters become escapes. Whole lines are written."""
+    """Binary sink for CSV and JSON on a terminal: unsafe characters become escapes. Writes whole lines."""
 
     def __init__(self, sink: IO[bytes]) -> None:
         super().__init__()
@@ -80,14 +94,14 @@ class TerminalSink(io.RawIOBase):
         return True
 
     def write(self, data: Any, /) -> int:
-        """Takes all of `data`; the last line is kept until it is whole."""
+        """Accept all of `data`; an incomplete last line is buffered."""
         *whole, self._rest = (self._rest + bytes(data)).split(b"\n")
         for line in whole:
             self._put(line + b"\n")
         return len(data)
 
     def close(self) -> None:
-        """Writes the last line, also without a line feed."""
+        """Flush the last line, also without a line feed."""
         if not self.closed and self._rest:
             self._put(self._rest)
             self._rest = b""

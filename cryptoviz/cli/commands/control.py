@@ -1,4 +1,4 @@
-"""status, start, stop, restart, logs: what the gRPC control service offers, for people and scripts."""
+"""status, start, stop, restart, logs: the gRPC control service on the command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ Names = Annotated[list[str], typer.Argument(help=_NAMES_HELP, metavar="COMPONENT
 Name = Annotated[str, typer.Argument(help="Component name.", metavar="COMPONENT")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Wait = Annotated[
-    float | None, typer.Option("--wait", help="Seconds to wait until it is so (default 60, and two ticks more to start); 0 returns at once.", min=0.0)
+    float | None,
+    typer.Option("--wait", help="Seconds to wait for the new state (default 60, plus two ticks for a start); 0 returns at once.", min=0.0),
 ]
 
 
@@ -37,10 +38,10 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the changes until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show changes until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show every component: state, since when, restarts, what it does. With --watch --json, one JSON line a change."""
+    """Show every component: state, time in it, restarts, activity. With --watch --json, one JSON line per change."""
     settings = running_settings()
     console = terminal()
     with ControlClient.from_settings(settings) as client:
@@ -56,12 +57,12 @@ def status(
 
 
 def start(names: Names, wait: Wait = None) -> None:
-    """Start components and what they depend on."""
+    """Start components and their dependencies."""
     _verb(names, wait, ControlClient.start, ControlClient.start_pipeline, frozenset({ComponentState.RUNNING}))
 
 
 def stop(names: Names, wait: Wait = None) -> None:
-    """Stop components. Those that depend on them wait."""
+    """Stop components. Components that depend on them wait."""
     _verb(names, wait, ControlClient.stop, ControlClient.stop_pipeline, frozenset({ComponentState.STOPPED}))
 
 
@@ -72,8 +73,8 @@ def restart(names: Names, wait: Wait = None) -> None:
 
 def logs(
     name: Name,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000, help="How many of the last lines.")] = 100,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000, help="Number of lines to show from the end.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until Ctrl-C.")] = False,
 ) -> None:
     """Print the log of a component."""
     with ControlClient.from_settings(running_settings()) as client:
@@ -97,7 +98,7 @@ def _verb(
 ) -> None:
     settings = running_settings()
     if wait_s is None:
-        # A scraper runs once a poll was good, the collector once a tick was published: that may take until the tick after the next.
+        # A scraper is RUNNING after its first good poll, the collector after its first published tick: up to two ticks.
         wait_s = _WAIT_S if ComponentState.STOPPED in wanted else _WAIT_S + 2 * settings.collect.tick_s
     with ControlClient.from_settings(settings) as client:
         whole = names == ["all"]
@@ -113,7 +114,7 @@ def _verb(
 
 
 def _settled(client: ControlClient, names: list[str], wait_s: float, wanted: frozenset[ComponentState]) -> Iterator[ComponentStatus]:
-    """Each named component once it is as wanted; those that fail or do not get there raise."""
+    """Each named component when it has reached a wanted state. Raises ControlRefused on failure or timeout."""
     if wait_s == 0:
         yield from (client.get(name) for name in names)
         return
@@ -131,7 +132,7 @@ def _settled(client: ControlClient, names: list[str], wait_s: float, wanted: fro
         try:
             found = client.wait(max(0.1, deadline - time.monotonic()), arrived).component(name)
         except EngineUnavailable:
-            # Not in time, or the service itself has gone, of which the next call tells.
+            # Timeout, or the service is gone; in that case the next call raises.
             late = client.get(name)
             raise ControlRefused(f"{name} is {late.state} after {wait_s:.0f} s: {late.message}", code="DEADLINE_EXCEEDED") from None
         if found is not None:

@@ -1,4 +1,4 @@
-"""dead-letters: the records that did not decode or validate; list, show, export, replay."""
+"""dead-letters: list, show, export and replay records that failed to decode or validate."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from cryptoviz.cli.running_pipeline import running_settings
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.errors import EngineUnavailable, QueryError
 from cryptoviz.operations import ReplayDeadLettersArguments
+from cryptoviz.settings import KafkaSettings
+from cryptoviz.times import moment
 
 if TYPE_CHECKING:
     from cryptoviz.lake import Lake
     from cryptoviz.lake.dead_letter_log import RecordPosition
-from cryptoviz.settings import KafkaSettings
-from cryptoviz.times import moment
 
 __all__ = ["register"]
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output; bytes as base64.")]
-Reasons = Annotated[list[str] | None, typer.Option("--reason", "-r", help="First word of a reason, as the list shows it; may be repeated.")]
-Since = Annotated[str | None, typer.Option("--since", help="By Kafka's own time: ISO 8601 with an offset or Z.")]
+Reasons = Annotated[
+    list[str] | None, typer.Option("--reason", "-r", help="Only this reason, as the list shows it (the part before the colon); repeatable.")
+]
+Since = Annotated[str | None, typer.Option("--since", help="Only records since this time (Kafka timestamp): ISO 8601 with an offset or Z.")]
 _CHOSEN = (
     "FROM dead_letters WHERE ($reasons::VARCHAR[] IS NULL OR list_contains($reasons::VARCHAR[], split_part(reason, ':', 1))) "
     "AND ($start::TIMESTAMPTZ IS NULL OR kafka_ts >= $start::TIMESTAMPTZ)"
@@ -43,7 +45,7 @@ _ONE = """SELECT topic, kafka_topic_id, kafka_partition AS partition, kafka_offs
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    group = typer.Typer(help="Records that did not decode or validate: list, show, export, and publish again after a fix.", rich_markup_mode=None)
+    group = typer.Typer(help="Records that failed to decode or validate: list, show, export, and publish again after a fix.", rich_markup_mode=None)
     group.callback(invoke_without_command=True)(dead_letters)
     group.command()(replay)
     app.add_typer(group, name="dead-letters")
@@ -53,18 +55,18 @@ def dead_letters(
     context: typer.Context,
     reason: Reasons = None,
     since: Since = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many rows, the newest.")] = 50,
-    show: Annotated[str | None, typer.Option("--show", metavar="TOPIC:PARTITION:OFFSET", help="One of them in full.")] = None,
-    export: Annotated[Path | None, typer.Option("--export", help="Write all that match to FILE: .parquet, .csv, or .ndjson.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of rows, newest first.")] = 50,
+    show: Annotated[str | None, typer.Option("--show", metavar="TOPIC:PARTITION:OFFSET", help="Show one record in full.")] = None,
+    export: Annotated[Path | None, typer.Option("--export", help="Write all matching records to FILE: .parquet, .csv or .ndjson.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Count them by reason, then show the newest."""
+    """Show the number of dead letters by reason, then the newest."""
     if context.invoked_subcommand is not None:
         refuse_before_subcommand(context)
         return
     refuse_together(context, "--show", "--export", "--reason", "--since", "--limit")
     refuse_together(context, "--export", "--json", "--limit")
-    from cryptoviz.lake import Lake  # Arrow and DuckDB take a second to import: only when asked for
+    from cryptoviz.lake import Lake  # Arrow and DuckDB take a second to import: only when used
     from cryptoviz.lake.dead_letter_log import RecordPosition
 
     settings = running_settings()
@@ -78,7 +80,7 @@ def dead_letters(
 
 
 def replay(reason: Reasons = None, since: Since = None, as_json: Json = False) -> None:
-    """Publish those that are valid now to their topic again, each once; the rest stays with its reason. Works in the running pipeline."""
+    """Publish dead letters that are valid now to their topic again, exactly once; the others stay. Needs a running pipeline."""
     start = moment(since, "--since")
     start_ms = None if start is None else round(start.timestamp() * 1000)
     run_operation(ReplayDeadLettersArguments(reasons=tuple(reason or ()), start_ms=start_ms), as_json=as_json)
@@ -90,7 +92,7 @@ def _chosen(reasons: list[str] | None, since: str | None) -> dict[str, Any]:
 
 
 def _marked(rows: list[dict[str, Any]], kafka: KafkaSettings) -> list[dict[str, Any]]:
-    """With the time at which a replay published each (None: not), as Kafka's ledger has it; without Kafka the list goes on and says so."""
+    """The rows with the time at which a replay published each (None: not published), from Kafka's replay log; without Kafka, a warning."""
     from cryptoviz.lake.dead_letter_log import origin, read_replay_log  # as above
 
     ledger: dict[str, dict[str, Any]] = {}
@@ -98,7 +100,7 @@ def _marked(rows: list[dict[str, Any]], kafka: KafkaSettings) -> list[dict[str, 
         try:
             ledger = read_replay_log(kafka)
         except EngineUnavailable as error:
-            echo(f"which of them were published again is not known: {error.message}", err=True)
+            echo(f"cannot tell which were published again: {error.message}", err=True)
     entries = (ledger.get(origin(row["kafka_topic_id"], row["partition"], row["offset"])) for row in rows)
     times = (entry and datetime.fromtimestamp(entry["replayed_ms"] / 1000, UTC) for entry in entries)
     return [row | {"published_again": time} for row, time in zip(rows, times, strict=True)]
@@ -139,11 +141,11 @@ def _show(lake: Lake, place: RecordPosition, *, as_json: bool) -> None:
     asked = {"topic": place.topic, "partition": place.partition, "offset": place.offset}
     rows = lake.query(_ONE, parameters=asked).to_pylist()
     if not rows:
-        raise QueryError(f"there is no dead letter at {place}: `cryptoviz dead-letters` shows those that there are", argument="--show")
+        raise QueryError(f"no dead letter at {place}; `cryptoviz dead-letters` lists them", argument="--show")
     if as_json:
         echo_json([_plain(row) for row in rows], orjson.OPT_UTC_Z)
         return
-    for row in rows:  # more than one only where the topic was made anew
+    for row in rows:  # more than one row only if the topic was recreated
         size = "null" if row["value"] is None else f"{len(row['value'])} bytes"
         echo(f"{place}  {_time(row['time'])}  topic id {row['kafka_topic_id']}")
         echo(f"reason: {printable(row['reason'])}")

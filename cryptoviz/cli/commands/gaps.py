@@ -1,4 +1,4 @@
-"""gaps and backfill: what the lake lacks, and bringing it."""
+"""gaps and backfill: missing ticks of the lake, and filling them from the providers' history."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from cryptoviz.operations import BackfillArguments
 __all__ = ["gaps_view", "register"]
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-Assets = Annotated[str, typer.Option("--assets", help="Ids or symbols, with commas between them; all by default.", metavar="BTC,ETH")]
+Assets = Annotated[str, typer.Option("--assets", help="Comma-separated ids or symbols; all by default.", metavar="BTC,ETH")]
 From = Annotated[str, typer.Option("--from", help="First tick, ISO 8601 with an offset or Z.", metavar="TIME")]
-To = Annotated[str, typer.Option("--to", help="The tick after the last, likewise.", metavar="TIME")]
+To = Annotated[str, typer.Option("--to", help="End of the range, exclusive; same format.", metavar="TIME")]
 _STATES = {GapState.OPEN: "yellow", GapState.PARTLY: "cyan", GapState.FILLED: "green"}
 _SHOWN = 200
 _NAMES_SHOWN = 2
@@ -43,11 +43,11 @@ def gaps(
     assets: Assets = "",
     start: From = "",
     end: To = "",
-    providers: Annotated[bool, typer.Option("--providers", help="Of the providers instead of the assets.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Filled ones too.")] = False,
+    providers: Annotated[bool, typer.Option("--providers", help="Gaps by provider instead of by asset.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also show filled gaps.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the gap ledger: ticks that were expected and are not in the lake. It follows what happens by a minute or so."""
+    """Show the gap ledger: expected ticks that are not in the lake. The ledger lags by about a minute."""
     with ControlClient.from_settings(running_settings()) as client:
         found = client.gaps(
             _names(assets), start_ms=_moment(start, "--from"), end_ms=_moment(end, "--to"), of_providers=providers, with_filled=everything
@@ -63,12 +63,12 @@ def backfill(
     assets: Assets = "",
     start: From = "",
     end: To = "",
-    provider: Annotated[str, typer.Option("--provider", help="Ask this one only: binance, kraken or coingecko.")] = "",
+    provider: Annotated[str, typer.Option("--provider", help="Only use this provider: binance, kraken or coingecko.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Fill gaps from the providers' history: those of the ledger, and, with a --from before recording began, the time up to it.
+    """Fill gaps from the providers' history: the gaps of the ledger and, if --from is before recording began, the time up to it.
 
-    Rows say `kind=backfill`. It can be ended (Ctrl-C) and run again: what is there is never brought twice.
+    The rows have `kind=backfill`. Ctrl-C cancels; run it again to continue: no row is written twice.
     """
     run_operation(
         BackfillArguments(
@@ -90,20 +90,20 @@ def _moment(text: str, option: str) -> int | None:
     except ValueError:
         raise SettingsError(f"{option} is {text!r}: give a time such as 2026-01-31T12:00:00Z", setting=option) from None
     if moment.tzinfo is None:
-        raise SettingsError(f"{option} is {text!r}, which has no zone: end it in Z for UTC, or in an offset such as +02:00", setting=option)
+        raise SettingsError(f"{option} is {text!r}, which has no time zone: append Z for UTC, or an offset such as +02:00", setting=option)
     return round(moment.timestamp() * 1000)
 
 
 def gaps_view(found: Sequence[Gap], pipeline: PipelineStatus | None = None) -> RenderableType:
-    """The ledger for a person, and what keeps it from telling the newest: it is behind by a minute, and says nothing of a lake that holds nothing."""
+    """The ledger as a table. If the pipeline is not RUNNING, its state is shown below: the ledger may then be out of date."""
     if pipeline is None or pipeline.state is ComponentState.RUNNING:
         return _ledger(found) if found else Text("No gap.")
     now = Text(f"CryptoViz is {pipeline.state}: {printable(pipeline.reason)}", style="yellow")
-    return Group(_ledger(found) if found else Text("No gap in the ledger yet; it follows a tick by a minute or so."), now)
+    return Group(_ledger(found) if found else Text("No gaps in the ledger. It lags by about a minute."), now)
 
 
 def _ledger(found: Sequence[Gap]) -> RenderableType:
-    """In eighty columns. A gap lies in one day, so that its end needs no date."""
+    """A table of eighty columns. A gap lies within one UTC day, so its end is shown without a date."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("from", "to", "ticks", "reason", "state", "of"):
         table.add_column(column, justify="right" if column == "ticks" else "left", no_wrap=column != "of")
@@ -113,11 +113,11 @@ def _ledger(found: Sequence[Gap]) -> RenderableType:
         state = Text(str(gap.state), style=_STATES[gap.state])
         table.add_row(_text(gap.from_ms), _text(gap.to_ms, "%H:%M:%S"), ticks, printable(gap.reason), state, printable(_some(subjects)))
     hidden = len(rows) - _SHOWN
-    return Group(table, Text(f"… {hidden:,} more: name assets or a time, or use --json", style="dim")) if hidden > 0 else table
+    return Group(table, Text(f"… {hidden:,} more: use --assets, --from, --to or --json", style="dim")) if hidden > 0 else table
 
 
 def _alike(found: Sequence[Gap]) -> list[tuple[Gap, list[str]]]:
-    """One of each gaps that differ in whose they are only, and whose: an outage is one line, not one for each coin."""
+    """Groups of gaps that differ only in the subject, with their subjects: an outage becomes one row, not one per coin."""
     groups: dict[Gap, list[str]] = {}
     for gap in found:
         groups.setdefault(replace(gap, subject="", found_ms=0, filled_ms=None), []).append(gap.subject)

@@ -1,4 +1,4 @@
-"""doctor, config, reset: this machine and this user's installation."""
+"""doctor, config, reset: checks, settings and data of this machine."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from cryptoviz.settings.origin import setting_sources
 __all__ = ["register"]
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-Demo = Annotated[bool, typer.Option("--demo", help="The demo's, not the live pipeline's.")]
-Fix = Annotated[bool, typer.Option("--fix", help="Fetch and rebuild what is missing or damaged.")]
-ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Print secrets in clear.")]
+Demo = Annotated[bool, typer.Option("--demo", help="Use the demo instead of the live pipeline.")]
+Fix = Annotated[bool, typer.Option("--fix", help="Download and rebuild missing or damaged engines.")]
+ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Print secrets in clear text.")]
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: Json = False, demo: Demo = False, fix: Fix = False) -> None:
-    """Check this machine: programs, engines, ports, disk, memory. Exit code 1 when something would keep the pipeline from starting."""
+    """Check this machine: programs, engines, ports, disk, memory. Exit code 1 if the pipeline could not start."""
     console = terminal()
     settings = load_settings("demo" if demo else "live")
     if fix:
@@ -59,7 +59,7 @@ def doctor(as_json: Json = False, demo: Demo = False, fix: Fix = False) -> None:
 
 
 def config(as_json: Json = False, demo: Demo = False, show_secrets: ShowSecrets = False) -> None:
-    """Show the effective settings and where each came from."""
+    """Show the effective settings and the source of each."""
     settings = running_settings("demo" if demo else None)
     tree = _tree(settings, show_secrets)
     if as_json:
@@ -76,20 +76,20 @@ def config(as_json: Json = False, demo: Demo = False, show_secrets: ShowSecrets 
 
 def reset(
     demo: Demo = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove all data of a pipeline that does not run: lake, topics, state, logs. Downloads stay."""
+    """Delete all data of a stopped pipeline: lake, topics, state, logs. Keeps downloads."""
     settings = load_settings("demo" if demo else "live")
     home = settings.home
     if read_record(settings) is not None:
-        raise PreflightError("the pipeline runs: `cryptoviz down` first", problems=["running"])
+        raise PreflightError("the pipeline is running; run `cryptoviz down` first", problems=["running"])
     if not home.exists():
         echo(f"Nothing to remove: {home} does not exist.")
         return
     if reason := foreign_reason(home):
         raise PreflightError(f"nothing is removed from {home}: {reason} (CRYPTOVIZ_HOME)", problems=["home"])
     with HomeLock(home, "cryptoviz reset"):
-        if not yes and not typer.confirm(f"Remove all data that a pipeline collected in {home}?"):
+        if not yes and not typer.confirm(f"Delete all collected data in {home}?"):
             raise typer.Exit(1)
         forget_cluster(settings)
         with ExitStack() as engines:
@@ -102,19 +102,19 @@ def reset(
 def _tell_removed(home: Path, removed: Removed) -> None:
     echo(f"Removed from {home}: {', '.join(removed.entries) or 'nothing'}.")
     for name, target in removed.links:
-        echo(f"{name} was a link: what it named is left as it was: {target}")
+        echo(f"{name} was a symbolic link; its target is unchanged: {target}")
     if removed.left:
-        echo(f"Left in {home}, because no pipeline made it: {', '.join(removed.left)}")
+        echo(f"Kept in {home} (not created by a pipeline): {', '.join(removed.left)}")
 
 
 def _tree(settings: Settings, show_secrets: bool) -> dict[str, Any]:
-    """The settings as JSON values, with what follows from them: `control.address`, `control.token_file`."""
+    """The settings as JSON values, plus the derived `control.address` and `control.token_file`."""
     tree: dict[str, Any] = orjson.loads(orjson.dumps(_shown(settings.model_dump(), show_secrets), default=str))
     return tree | {"control": tree["control"] | {"address": settings.control.address, "token_file": str(settings.token_file)}}
 
 
 def _shown(value: Any, show_secrets: bool) -> Any:
-    """Every secret in clear, or masked: keys and passwords whole, in URLs the part that is secret."""
+    """Secrets in clear text, or masked: keys and passwords completely, URLs in their secret part."""
     if isinstance(value, dict):
         return {key: _shown(each, show_secrets) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

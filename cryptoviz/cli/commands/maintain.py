@@ -1,4 +1,4 @@
-"""maintain: a round of maintenance now, as an operation of the running pipeline."""
+"""maintain: run a maintenance round as an operation of the running pipeline."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def register(app: typer.Typer) -> None:
 
 
 def maintain(
-    table: Annotated[list[str] | None, typer.Option(help="prices, raw, dead_letters, candles or gaps; again for more. Without it: all.")] = None,
-    now: Annotated[bool, typer.Option("--now", help="What it does anyway; for scripts that say so.")] = True,
+    table: Annotated[list[str] | None, typer.Option(help="prices, raw, dead_letters, candles or gaps; repeatable. Default: all.")] = None,
+    now: Annotated[bool, typer.Option("--now", help="No-op: a round always runs now.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output: one JSON object a line for each change.")] = False,
 ) -> None:
-    """Merge small files, mark closed days, make candles, find gaps, shorten the logs. Runs on a schedule too; waits for a round under way."""
+    """Run one round: compact files, close days, build candles, find gaps, clean the logs. Also scheduled; waits for a running round."""
     del now
     run_operation(MaintenanceArguments(tables=tuple(table or ())), as_json=as_json)

@@ -1,4 +1,4 @@
-"""operations: list, watch, cancel, resume; and `follow`, which every command that starts one uses: a progress bar until it has ended."""
+"""operations: list, watch, cancel, resume. `follow` shows a progress bar for every command that starts an operation."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from cryptoviz.operations import Arguments, OperationState, OperationStatus
 __all__ = ["follow", "register", "run_operation"]
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output: one JSON object a line for each change.")]
-Id = Annotated[str, typer.Argument(help="As `cryptoviz operations` shows it; the first characters are enough.", metavar="ID")]
+Id = Annotated[str, typer.Argument(help="Operation id as `cryptoviz operations` shows it; a unique prefix is enough.", metavar="ID")]
 _STYLES = {OperationState.SUCCEEDED: "green", OperationState.FAILED: "bold red", OperationState.RUNNING: "cyan"}
 _CANCEL_WAIT_S = 30.0
-"""An operation ends at its next await; then Ctrl-C returns anyway."""
+"""An operation ends at its next await. After this time the command returns without waiting for the end."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    group = typer.Typer(help="Show backfills, replays and other work that ends; watch, cancel and resume it.", rich_markup_mode=None)
+    group = typer.Typer(help="Show, watch, cancel and resume operations: backfill, replay, maintenance.", rich_markup_mode=None)
     group.callback(invoke_without_command=True)(operations)
     for command in (watch, cancel, resume):
         group.command()(command)
@@ -38,33 +38,33 @@ def register(app: typer.Typer) -> None:
 
 
 def run_operation(arguments: Arguments, *, as_json: bool = False) -> None:
-    """Start an operation of the running pipeline and follow it to its end; then exit: 0 when it succeeded, else 1. Ctrl-C cancels it."""
+    """Start an operation in the running pipeline, follow it, then exit: code 0 if it succeeded, else 1. Ctrl-C cancels it."""
     with ControlClient.from_settings(running_settings()) as client:
         status = follow(client, client.operations.start(arguments), as_json=as_json)
     raise typer.Exit(0 if status.state is OperationState.SUCCEEDED else 1)
 
 
 def follow(client: ControlClient, status: OperationStatus, *, as_json: bool = False) -> OperationStatus:
-    """Show an operation until it has ended, and return how. Ctrl-C cancels it and shows how it ends.
+    """Show an operation until it ends, and return its final status. Ctrl-C cancels it and waits for the end.
 
-    On a terminal a bar; else a line a change of state. With `as_json` one object a line for each change, the last one the result.
+    A terminal gets a progress bar. With `as_json`, each change is one JSON line; the last line is the result.
     """
     console = terminal(stderr=as_json)
     try:
         status = _shown(client, status.id, console, as_json=as_json)
     except KeyboardInterrupt:
         client.operations.cancel(status.id)
-        console.print("cancelling; Ctrl-C again leaves it to end by itself", style="dim")
+        console.print("Cancelling. Ctrl-C again to stop waiting.", style="dim")
         status = client.operations.wait(status.id, _CANCEL_WAIT_S)
         if as_json:
             echo_json(status.to_json_dict())
     if not as_json:
-        _tell(console, status)
+        _report(console, status)
     return status
 
 
 def operations(context: typer.Context, as_json: Json = False) -> None:
-    """Show the last hundred, the newest first."""
+    """Show the last hundred operations, newest first."""
     if context.invoked_subcommand is not None:
         refuse_before_subcommand(context)
         return
@@ -74,33 +74,33 @@ def operations(context: typer.Context, as_json: Json = False) -> None:
         echo_json({"operations": [row.to_json_dict() for row in rows]})
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("id", "kind", "state", "done", "begun", "message"):
+    for column in ("id", "kind", "state", "done", "started", "message"):
         table.add_column(column, overflow="fold", ratio=1 if column == "message" else None)
     for row in rows:
         done = f"{row.progress.done:,}" if row.progress.total is None else f"{row.progress.done:,}/{row.progress.total:,}"
-        begun = f"{age(max(0.0, time.time() - row.created_ms / 1000))} ago"
-        table.add_row(row.id[:8], str(row.kind), Text(str(row.state), style=_STYLES.get(row.state, "yellow")), done, begun, printable(row.message))
-    terminal().print(table if rows else "No operation yet.")
+        started = f"{age(max(0.0, time.time() - row.created_ms / 1000))} ago"
+        table.add_row(row.id[:8], str(row.kind), Text(str(row.state), style=_STYLES.get(row.state, "yellow")), done, started, printable(row.message))
+    terminal().print(table if rows else "No operations yet.")
 
 
 def watch(operation_id: Id, as_json: Json = False) -> None:
-    """Follow an operation to its end. Ctrl-C only stops watching."""
+    """Follow an operation until it ends. Ctrl-C stops watching, not the operation."""
     with ControlClient.from_settings(running_settings()) as client:
         chosen = _chosen(client, operation_id)
         status = _shown(client, chosen, terminal(stderr=as_json), as_json=as_json)
     if not as_json:
-        _tell(terminal(), status)
+        _report(terminal(), status)
 
 
 def cancel(operation_id: Id) -> None:
-    """Ask an operation to end. What it did stays done."""
+    """Cancel an operation. Completed work is kept."""
     with ControlClient.from_settings(running_settings()) as client:
         status = client.operations.cancel(_chosen(client, operation_id))
-        _tell(terminal(), client.operations.wait(status.id, _CANCEL_WAIT_S))
+        _report(terminal(), client.operations.wait(status.id, _CANCEL_WAIT_S))
 
 
 def resume(operation_id: Id, as_json: Json = False) -> None:
-    """Let an operation that failed, was cancelled or interrupted go on, and follow it."""
+    """Resume a failed, cancelled or interrupted operation, and follow it."""
     with ControlClient.from_settings(running_settings()) as client:
         status = follow(client, client.operations.resume(_chosen(client, operation_id)), as_json=as_json)
     raise typer.Exit(0 if status.state is OperationState.SUCCEEDED else 1)
@@ -108,7 +108,7 @@ def resume(operation_id: Id, as_json: Json = False) -> None:
 
 def _chosen(client: ControlClient, prefix: str) -> str:
     known = [one.id for one in client.operations.list() if one.id.startswith(prefix)]
-    return known[0] if len(known) == 1 else prefix  # the service says that there is none
+    return known[0] if len(known) == 1 else prefix  # the service reports it as unknown
 
 
 def _shown(client: ControlClient, operation_id: str, console: Console, *, as_json: bool) -> OperationStatus:
@@ -129,7 +129,7 @@ def _shown(client: ControlClient, operation_id: str, console: Console, *, as_jso
     return status
 
 
-def _tell(console: Console, status: OperationStatus) -> None:
+def _report(console: Console, status: OperationStatus) -> None:
     console.print(f"{status.kind} {status.id[:8]}: {status.state} {status.message}", style=_STYLES.get(status.state, "yellow"), soft_wrap=True)
     for note in status.notes:
         console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""providers: how the remote price providers stand, and their breakers' switches."""
+"""providers: state of the price providers; opening and closing their circuit breakers."""
 
 from __future__ import annotations
 
@@ -51,21 +51,21 @@ def providers(context: typer.Context, as_json: Json = False) -> None:
 
 def trip(
     name: Name,
-    reason: Annotated[str, typer.Option("--reason", help="Shown wherever the breaker is.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Reason shown with the breaker's state.")] = "",
 ) -> None:
-    """Open a provider's breaker: it is asked no more, until `reset`. The other providers go on."""
+    """Open a provider's breaker: no more polls until `reset`. Other providers are not affected."""
     with ControlClient.from_settings(running_settings()) as client:
-        _tell(client.trip_breaker(name, reason))
+        _report(client.trip_breaker(name, reason))
 
 
 def reset(name: Name) -> None:
-    """Close a provider's breaker, and lift a wait that the provider imposed."""
+    """Close a provider's breaker and clear a hold that the provider imposed."""
     with ControlClient.from_settings(running_settings()) as client:
-        _tell(client.reset_breaker(name))
+        _report(client.reset_breaker(name))
 
 
 def providers_view(rows: list[ProviderStatus], now_s: float | None = None) -> RenderableType:
-    """One row a provider, and below the table what there is to say about each."""
+    """One row per provider; notes on each below the table."""
     moment = time.time() if now_s is None else now_s
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, expand=False)
     for heading in ("provider", "state", "breaker", "turns", "quota", "latency"):
@@ -90,8 +90,8 @@ def providers_view(rows: list[ProviderStatus], now_s: float | None = None) -> Re
 
 
 def _quota(quota: QuotaStatus) -> str:
-    """Used, left, and the date of exhaustion, or the period's end if the quota lasts."""
-    end = f"new {_date(quota.resets_ms)}" if quota.exhausted_ms is None else f"runs out {_date(quota.exhausted_ms)}"
+    """Used, left, and the date of exhaustion, or of the reset if the quota lasts until then."""
+    end = f"resets {_date(quota.resets_ms)}" if quota.exhausted_ms is None else f"runs out {_date(quota.exhausted_ms)}"
     return f"{quota.used:,} of {quota.limit:,} a {quota.period}\n{quota.left:,} left, {end}"
 
 
@@ -111,15 +111,15 @@ def _notes(row: ProviderStatus, moment: float) -> Iterator[str]:
         probe = "" if breaker.probe_ms is None else f"; probe in {age(max(0.0, breaker.probe_ms / 1000 - moment))}"
         yield f"breaker {breaker.state.value.replace('_', '-')}: {breaker.reason}{probe}"
     if hold is not None:
-        yield f"asked us to wait ({hold.reason}) for {age(max(0.0, hold.until_ms / 1000 - moment))} more"
+        yield f"on hold for {age(max(0.0, hold.until_ms / 1000 - moment))}: {hold.reason}"
     if scraper.ids.problems:
         yield scraper.ids.text(row.name)
     if scraper.ids.note:
-        yield f"ids are not checked against its list: {scraper.ids.note}"
+        yield f"ids not checked against the provider's list: {scraper.ids.note}"
     if scraper.last_error_ms is not None:
         yield f"last error {age(max(0.0, moment - scraper.last_error_ms / 1000))} ago: {scraper.last_error}"
 
 
-def _tell(row: ProviderStatus) -> None:
+def _report(row: ProviderStatus) -> None:
     breaker = row.scraper.breaker if row.scraper is not None else None
     echo(f"{row.name}: breaker {breaker.state.value if breaker else 'unknown'} {breaker.reason if breaker else ''}".rstrip())

@@ -1,4 +1,4 @@
-"""query, verify and dead-letters: the lake from the command line."""
+"""query and verify: the lake on the command line."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from cryptoviz.cli.commands import dead_letters as deadletters
-from cryptoviz.cli.formats import Format
 from cryptoviz.cli.running_pipeline import running_settings
-from cryptoviz.cli.terminal import echo, echo_json
+from cryptoviz.cli.terminal import Format, echo, echo_json
 
 __all__ = ["register"]
 
@@ -27,14 +26,14 @@ def register(app: typer.Typer) -> None:
 def query(
     sql: Annotated[str, typer.Argument(help="A SELECT over prices, raw, dead_letters, gaps, candles_1m, candles_5m, candles_1h, candles_1d.")],
     form: Annotated[
-        Format | None, typer.Option("--format", "-f", help="Form of the result; ndjson is one JSON object a line. Default: by the file's ending.")
+        Format | None, typer.Option("--format", "-f", help="Result format; ndjson is one JSON object per line. Default: by the file extension.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write: .csv, .json, .ndjson or .parquet.")] = None,
-    as_of: Annotated[str | None, typer.Option("--as-of", help="The tables as they stood then: ISO 8601 with an offset or Z.")] = None,
+    as_of: Annotated[str | None, typer.Option("--as-of", help="Query the tables as of this time: ISO 8601 with an offset or Z.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Ask the lake in SQL (DuckDB's dialect). Times are UTC. Only reads: no file, network or setting is in reach of the SQL."""
-    from cryptoviz.cli.output import chosen_format, write_rows  # Arrow and DuckDB take a second to import: only when asked for
+    """Query the lake with SQL (DuckDB dialect). Times are UTC. Read-only: the SQL cannot access files, the network or settings."""
+    from cryptoviz.cli.output import chosen_format, write_rows  # Arrow and DuckDB take a second to import
     from cryptoviz.lake import Lake
 
     chosen = chosen_format(form, output, as_json=as_json)
@@ -43,7 +42,7 @@ def query(
 
 
 def verify(as_json: Json = False) -> None:
-    """Compare Kafka with the lake by two readers: nothing lost, nothing doubled. Exit code 1 when they differ."""
+    """Compare Kafka with the lake, using two readers: no row lost or duplicated. Exit code 1 if they differ."""
     from cryptoviz.lake.verify import verify as check  # as above
 
     report = check(running_settings())

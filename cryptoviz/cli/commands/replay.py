@@ -1,4 +1,4 @@
-"""replay: the recorded exchanges of a span through the parsers and the collector of now, against the rows of the lake."""
+"""replay: run recorded exchanges through the current parsers and collector, and compare the rows with the lake's."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    start: Annotated[str, typer.Option("--from", help="First tick, ISO 8601 with a zone: 2026-01-31T12:00:00Z.", metavar="TIME")],
-    end: Annotated[str, typer.Option("--to", help="Behind the last tick.", metavar="TIME")],
+    start: Annotated[str, typer.Option("--from", help="First tick, ISO 8601 with an offset or Z, such as 2026-01-31T12:00:00Z.", metavar="TIME")],
+    end: Annotated[str, typer.Option("--to", help="End of the range, exclusive; same format.", metavar="TIME")],
     out: Annotated[Path | None, typer.Option(help="Write the replayed rows to this Parquet file.", dir_okay=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output: one JSON object a line for each change.")] = False,
 ) -> None:
-    """Make the rows of a span again from their recorded exchanges, and compare them with those of the lake.
+    """Rebuild the rows of a time range from recorded exchanges and compare them with the lake's.
 
-    Exit code 0 when every row made again is the row of the lake, field by field; 1 when one differs, is missing or is new, or the replay failed.
+    Exit code 0 if every field of every row is equal; 1 if a row differs, is missing or is extra, or the replay failed.
     """
     if out is not None and out.suffix != ".parquet":
-        raise SettingsError(f"--out {out}: the replayed rows are written as Parquet: give a name that ends in .parquet", setting="--out")
+        raise SettingsError(f"--out {out}: the replayed rows are written as Parquet; use a name that ends in .parquet", setting="--out")
     settings = running_settings()
     with ControlClient.from_settings(settings) as client:
         arguments = ReplayArguments(start_ms=_ms(start, "--from"), end_ms=_ms(end, "--to"), keep_rows=out is not None)
@@ -51,12 +51,12 @@ def replay(
 def _ms(text: str, option: str) -> int:
     found = moment(text, option)
     if not isinstance(found, datetime):
-        raise typer.BadParameter("a time is needed", param_hint=option)
+        raise typer.BadParameter("expected a time, such as 2026-01-31T12:00:00Z", param_hint=option)
     return round(found.timestamp() * 1000)
 
 
 def _fetch(settings: Settings, status: OperationStatus, path: Path) -> None:
-    from cryptoviz.lake.objects import STORE_ERRORS, S3Access, minio_client  # a second to import: only when rows are fetched
+    from cryptoviz.lake.objects import STORE_ERRORS, S3Access, minio_client  # takes a second to import
 
     bucket, key = settings.s3.lake_bucket, replay_key(status.id)
     try:
@@ -64,5 +64,5 @@ def _fetch(settings: Settings, status: OperationStatus, path: Path) -> None:
         client.fget_object(bucket, key, str(path))
         client.remove_object(bucket, key)
     except STORE_ERRORS as error:
-        text = f"the replayed rows are in s3://{bucket}/{key}, but did not come from there: {type(error).__name__}"
+        text = f"cannot download the replayed rows from s3://{bucket}/{key}: {type(error).__name__}"
         raise EngineUnavailable(text, engine="object-store", address=settings.s3.endpoint) from error

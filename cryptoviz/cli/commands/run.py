@@ -1,4 +1,4 @@
-"""up, demo, down."""
+"""up, demo and down: start and stop the pipeline."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from cryptoviz.settings import Settings, load_settings
 __all__ = ["register"]
 
 _INTERRUPTED = 130
-"""As a shell says of a command that SIGINT ended."""
+"""The shell's exit code for a command ended by SIGINT."""
 
-Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return once everything was asked to start; `cryptoviz down` ends it.")]
-Demo = Annotated[bool, typer.Option("--demo", help="Of two running pipelines, mean the demo.")]
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return once all components are starting; stop with `cryptoviz down`.")]
+Demo = Annotated[bool, typer.Option("--demo", help="Stop the demo, if the live pipeline runs too.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,13 +45,13 @@ def demo(detach: Detach = False) -> None:
 
 
 def down(demo: Demo = False) -> None:
-    """End the running pipeline: drain, stop every component, then Ray. Leaves no process; keeps the data."""
+    """Stop the running pipeline: drain, stop every component, then Ray. No process remains; the data is kept."""
     console = terminal()
     settings = running_settings("demo" if demo else None)
     if read_record(settings) is None and not settings.ray.address:
-        console.print("Stopped." if _end_leftovers(settings) else "Nothing runs.")
+        console.print("Stopped." if _end_leftovers(settings) else "Not running.")
         return
-    console.print("Stopped." if bring_down(settings, console) else "Nothing runs.")
+    console.print("Stopped." if bring_down(settings, console) else "Not running.")
 
 
 def _end_leftovers(settings: Settings) -> int:
@@ -78,7 +78,7 @@ def _run(profile: Profile, detach: bool) -> None:
                     forget_cluster(settings)
     except KeyboardInterrupt:
         with suppress(OSError):
-            console.print("Interrupted: what had started was ended.")
+            console.print("Interrupted; everything that had started is stopped.")
         code = _INTERRUPTED
     raise typer.Exit(code)
 

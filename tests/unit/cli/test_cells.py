@@ -9,8 +9,8 @@ import duckdb
 import orjson
 import pytest
 
-from cryptoviz.cli.formats import Format
 from cryptoviz.cli.output import write_rows
+from cryptoviz.cli.terminal import Format
 from cryptoviz.errors import CryptoVizError, QueryError, SettingsError
 from cryptoviz.lake.sql import run
 

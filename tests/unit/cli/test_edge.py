@@ -47,7 +47,7 @@ def test_an_error_in_another_encoding_is_one_line() -> None:
 def test_a_full_disk_behind_stdout(arguments: tuple[str, ...]) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     try:
-        fails(run(*arguments, stdout=full, CRYPTOVIZ_HOME=HOME), 1, "error: the output cannot be written: No space left on device")
+        fails(run(*arguments, stdout=full, CRYPTOVIZ_HOME=HOME), 1, "error: cannot write the output: No space left on device")
     finally:
         os.close(full)
 

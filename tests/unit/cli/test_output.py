@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz.cli.formats import Format
 from cryptoviz.cli.output import chosen_format
+from cryptoviz.cli.terminal import Format
 from cryptoviz.errors import SettingsError
 
 
@@ -30,12 +30,12 @@ def test_the_ending_says_the_form(form: Format | None, output: str | None, chose
 
 @pytest.mark.parametrize("output", ["x", "x.xlsx", "x.parquet.gz", "parquet"])
 def test_an_unknown_ending_is_refused(output: str) -> None:
-    with pytest.raises(SettingsError, match=r"valid endings are \.csv, \.json, \.ndjson, \.jsonl, \.parquet; or name the form by --format"):
+    with pytest.raises(SettingsError, match=r"valid extensions are \.csv, \.json, \.ndjson, \.jsonl, \.parquet; or use --format"):
         chosen_format(None, Path(output))
 
 
 def test_an_ending_that_contradicts_the_form_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"ends in \.parquet, but --format says csv"):
+    with pytest.raises(SettingsError, match=r"ends in \.parquet, but --format is csv"):
         chosen_format(Format.CSV, Path("x.parquet"))
 
 

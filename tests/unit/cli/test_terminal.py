@@ -93,7 +93,7 @@ def test_a_query_result_with_escapes_and_equal_names() -> None:
         """
         import sys
         from pathlib import Path
-        from cryptoviz.cli.formats import Format
+        from cryptoviz.cli.terminal import Format
         from cryptoviz.cli.output import write_rows
         from cryptoviz.lake.sql import run
         schema, batches = run(sys.argv[1], {}).stream(1000)

@@ -39,7 +39,7 @@ def test_an_outage_is_one_line() -> None:
 def test_an_empty_ledger_of_a_pipeline_that_never_had_a_price_is_not_called_good() -> None:
     never = PipelineStatus(ComponentState.STARTING, "no provider has answered yet", ())
     assert rendered([], never) == [
-        "No gap in the ledger yet; it follows a tick by a minute or so.",
+        "No gaps in the ledger. It lags by about a minute.",
         "CryptoViz is STARTING: no provider has answered yet",
     ]
     assert rendered([], PipelineStatus(ComponentState.RUNNING, "all components run", ())) == ["No gap."]

@@ -49,7 +49,7 @@ def test_quota_and_its_date_of_exhaustion():
         "22.0%",
         "100 of 333 a day",
         "9,000 of 10,000 a month",
-        "233 left, new 2023-11-15",
+        "233 left, resets 2023-11-15",
         "1,000 left, runs out 2023-11-15",
     ):
         assert part in text
@@ -62,7 +62,7 @@ def test_an_open_breaker_a_wait_and_the_last_error():
             ScraperStatus(breaker=breaker, hold=HoldStatus("rate_limited", NOW_MS + 60_000), last_error="[red]no[/red]", last_error_ms=NOW_MS - 5_000)
         )
     )
-    for part in ("breaker open: failing; probe in 30 s", "asked us to wait (rate_limited) for 60 s more", "last error 5 s ago: [red]no[/red]"):
+    for part in ("breaker open: failing; probe in 30 s", "on hold for 60 s: rate_limited", "last error 5 s ago: [red]no[/red]"):
         assert part in text
 
 
@@ -88,5 +88,5 @@ def test_ids_that_bring_no_price_and_a_list_that_could_not_be_had():
     assert "x4 (a4) is not in its list and 2 more" in text
     assert "x5" not in text
     noted = shown(row(ScraperStatus(ids=IdsStatus(note="coingecko: HTTP 503"))))
-    assert "ids are not checked against its list: coingecko: HTTP 503" in noted
+    assert "ids not checked against the provider's list: coingecko: HTTP 503" in noted
     assert "ids" not in shown(row(ScraperStatus(ids=IdsStatus(NOW_MS))))
