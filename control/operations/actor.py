@@ -1,4 +1,4 @@
-"""The actor around one operation: it runs the work and tells how far it is to whoever asks."""
+"""The actor of a single operation: runs the work and reports its progress."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cryptoviz.log import get_logger, log_to_file
 from cryptoviz.operations import Operation, OperationStatus, Progress
 from cryptoviz.settings import Settings
 
-__all__ = ["OperationHost"]
+__all__ = ["OperationActor"]
 
 
-class OperationHost:
-    """Runs one operation from the start of the actor on. Answers `changed_since` and `cancel` meanwhile and after.
+class OperationActor:
+    """Runs one operation; answers `changed_since` and `cancel` during the run and afterwards.
 
     Args:
-        make: makes the work from settings, id and arguments; imports happen inside it.
+        make: creates the work from settings, id and arguments; imports its module.
     """
 
     def __init__(self, settings: Settings, status: OperationStatus, make: Callable[..., Any], clock: Clock | None = None) -> None:
@@ -33,7 +33,7 @@ class OperationHost:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
-        """Begin; a second call does nothing."""
+        """Begin the work; a second call is a no-op."""
         if self._task is None:
             log_to_file(self._settings, f"operation/{self._status.kind}")
             self._loop = asyncio.get_running_loop()
@@ -43,13 +43,13 @@ class OperationHost:
             self._task.add_done_callback(lambda _: self._set(cancelled(self._status, self._clock.now_ms())))
 
     async def cancel(self) -> None:
-        """Ask the work to end at its next await."""
+        """Cancel the work at its next await."""
         self._set(cancelling(self._status))
         if self._task is not None:
             self._task.cancel()
 
     async def changed_since(self, version: int, wait_s: float) -> OperationStatus:
-        """The status once its version is another than `version`, or as it is after `wait_s` seconds."""
+        """The status as soon as its version differs from `version`, or the current status after `wait_s` seconds."""
         try:
             async with asyncio.timeout(wait_s):
                 while self._status.version == version:
@@ -70,9 +70,9 @@ class OperationHost:
             self._set(cancelled(self._status, self._clock.now_ms()))
         except CryptoVizError as error:
             self._set(failed(self._status, error.message, self._clock.now_ms()))
-        except Exception as error:  # whatever the work raises must become a state, not a lost task
+        except Exception as error:  # any error of the work must become a state, not a lost task
             log.exception("operation_failed", id=self._status.id)
-            self._set(failed(self._status, f"{type(error).__name__}: {error}; the operation's log says more", self._clock.now_ms()))
+            self._set(failed(self._status, f"{type(error).__name__}: {error}; see the operation's log", self._clock.now_ms()))
         log.info("operation_ended", id=self._status.id, state=str(self._status.state), message=self._status.message)
 
     def _report(self, progress: Progress) -> None:

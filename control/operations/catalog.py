@@ -1,4 +1,4 @@
-"""The kinds of operations: what does the work, what must be up for it, and which arguments cannot be meant."""
+"""The kinds of operations: implementation, required components, and validation of arguments."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from spark_jobs.maintenance.result import MAINTAINED
 __all__ = ["HISTORY_PROVIDERS", "KINDS", "OperationSpec", "invalid_arguments", "make_operation"]
 
 HISTORY_PROVIDERS = ("binance", "kraken", "coingecko")
-"""Those of `actors.backfill.sources` (a test compares), named here so that the controller need not load what asks them."""
+"""Providers of `actors.backfill.sources` (a test compares), repeated here so that the controller does not import their clients."""
 _EARLIEST_MS = 1_230_768_000_000
-"""2009-01-01: before it there is no price, and `tick_ts` of the lake begins there."""
+"""2009-01-01, before the first price; the lower bound of `tick_ts` in the lake."""
 
 
 @dataclass(frozen=True, slots=True)
 class OperationSpec:
-    """One kind.
+    """A kind of operation.
 
     Attributes:
-        work: `module:Class` of its `cryptoviz.operations.Operation`, imported only where it runs.
-        needs: components that must be up when it begins.
+        work: `module:Class` of its `cryptoviz.operations.Operation`, imported only in the operation's process.
+        needs: components that must be up at the start.
     """
 
     work: str
@@ -43,14 +43,14 @@ KINDS: dict[OperationKind, OperationSpec] = {
 
 
 def make_operation(settings: Settings, operation_id: str, arguments: Arguments) -> Operation:
-    """The work of `arguments`. Raises TerminalError when its module is not installed."""
+    """The implementation for `arguments`. Raises TerminalError when its module is not installed."""
     work: Any = import_class(KINDS[arguments.kind].work)
     made: Operation = work(settings, operation_id, arguments)
     return made
 
 
 def invalid_arguments(arguments: Arguments, settings: Settings, now_ms: int) -> Iterator[tuple[str, str]]:
-    """What cannot be meant, as pairs of field and description; nothing for arguments that can run."""
+    """Violations as pairs of field and description; empty for valid arguments."""
     prefix = str(arguments.kind)
     for field, text in (*_range(arguments, now_ms), *_names(arguments, settings)):
         yield f"arguments.{prefix}.{field}", text
@@ -65,7 +65,7 @@ def _range(arguments: Arguments, now_ms: int) -> Iterator[tuple[str, str]]:
     if start_ms is not None and start_ms > now_ms:
         yield "start", "is in the future"
     if end_ms is not None and end_ms > now_ms:
-        yield "end", "is in the future: nothing is known of it yet"
+        yield "end", "is in the future"
     if start_ms is not None and end_ms is not None and start_ms >= end_ms:
         yield "end", "is not after start"
 
@@ -73,7 +73,7 @@ def _range(arguments: Arguments, now_ms: int) -> Iterator[tuple[str, str]]:
 def _names(arguments: Arguments, settings: Settings) -> Iterator[tuple[str, str]]:
     if isinstance(arguments, MaintenanceArguments):
         for unknown_table in sorted(set(arguments.tables) - set(MAINTAINED)):
-            yield "tables", f"has {unknown_table[:64]!r}; there are: {', '.join(MAINTAINED)}"
+            yield "tables", f"contains {unknown_table[:64]!r}; valid: {', '.join(MAINTAINED)}"
     if not isinstance(arguments, BackfillArguments):
         return
     try:
@@ -83,5 +83,5 @@ def _names(arguments: Arguments, settings: Settings) -> Iterator[tuple[str, str]
     if arguments.provider is not None and arguments.provider not in HISTORY_PROVIDERS:
         yield (
             "provider",
-            f"is {arguments.provider[:64]!r}, which keeps no history that a backfill can read; there are: {', '.join(HISTORY_PROVIDERS)}",
+            f"is {arguments.provider[:64]!r}, which has no history that a backfill can read; valid: {', '.join(HISTORY_PROVIDERS)}",
         )

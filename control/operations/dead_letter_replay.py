@@ -1,4 +1,4 @@
-"""The operation `replay_dead_letters`: `spark_jobs.dead_letters` behind the operations' contract."""
+"""The operation `replay_dead_letters`: `spark_jobs.dead_letters` as a `cryptoviz.operations.Operation`."""
 
 from __future__ import annotations
 
@@ -13,38 +13,36 @@ __all__ = ["ReplayDeadLetters"]
 
 
 class ReplayDeadLetters:
-    """A `cryptoviz.operations.Operation`. Ended early or killed, a second run goes on: what was published is in the ledger."""
+    """Publishes valid dead letters again. A cancelled or killed run can be repeated: published records are in the replay topic."""
 
     def __init__(self, settings: Settings, operation_id: str, arguments: ReplayDeadLettersArguments) -> None:
-        """Only keeps them."""
         self._settings = settings
         self._arguments = arguments
         del operation_id
 
     async def run(self, report: Report) -> OperationResult:
-        """See `cryptoviz.operations.Operation`."""
         asked = self._arguments
         replay = DeadLetterReplay(self._settings, asked.reasons, _moment(asked.start_ms), _moment(asked.end_ms))
 
-        def tell(done: int, total: int) -> None:
+        def report_progress(done: int, total: int) -> None:
             report(Progress(done=done, total=total, unit="dead letters"))
 
-        work = asyncio.create_task(asyncio.to_thread(replay.run, tell))
+        work = asyncio.create_task(asyncio.to_thread(replay.run, report_progress))
         try:
             replayed = await asyncio.shield(work)
         except asyncio.CancelledError:
             replay.stop()
-            await work  # the transaction under way is finished
+            await work  # lets the open transaction finish
             raise
         return result_of(replayed)
 
 
 def result_of(replayed: ReplayCounts) -> OperationResult:
-    """One line, figures, and a note for each reason that is left."""
+    """Summary line, figures, and a note for each remaining reason."""
     left = sum(replayed.still_bad.values())
     message = (
-        f"{replayed.looked_at} looked at: {replayed.published} published again, {replayed.done_before} published before, "
-        f"{replayed.in_lake} in the lake already, {left} still bad"
+        f"{replayed.looked_at} checked: {replayed.published} published, {replayed.done_before} published earlier, "
+        f"{replayed.in_lake} already in the lake, {left} still invalid"
     )
     figures = {
         "looked_at_total": replayed.looked_at,
@@ -53,7 +51,7 @@ def result_of(replayed: ReplayCounts) -> OperationResult:
         "in_lake_total": replayed.in_lake,
         "still_bad_total": left,
     }
-    notes = tuple(f"{reason}: {count} still bad" for reason, count in replayed.still_bad.most_common())
+    notes = tuple(f"{reason}: {count} still invalid" for reason, count in replayed.still_bad.most_common())
     return OperationResult(message=message, figures={name: float(value) for name, value in figures.items()}, notes=notes)
 
 

@@ -1,4 +1,4 @@
-"""The operations that a controller made anew must know: one JSON file, replaced atomically."""
+"""Persistence of operations across restarts of the controller: one JSON file, replaced atomically."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _log = get_logger("controller")
 
 
 class OperationStore(Protocol):
-    """Keeps operations."""
+    """Persists operations."""
 
     async def load(self) -> tuple[OperationStatus, ...]:
-        """Those saved last."""
+        """The operations of the last save."""
         ...
 
     async def save(self, operations: Iterable[OperationStatus]) -> None:
-        """Keep them. Raises OSError when that is not possible."""
+        """Persist the operations. Raises OSError on failure."""
         ...
 
 
 class OperationFile:
-    """In a file of mode 0600."""
+    """An `OperationStore` in a file of mode 0600."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._turn = asyncio.Lock()
 
     async def load(self) -> tuple[OperationStatus, ...]:
-        """What the file says; nothing when it is missing or damaged (which is logged)."""
+        """The content of the file; empty if the file is missing, or damaged (logged)."""
         try:
             return _ALL.validate_json(await asyncio.to_thread(self._path.read_bytes))
         except FileNotFoundError:
@@ -49,7 +49,6 @@ class OperationFile:
             return ()
 
     async def save(self, operations: Iterable[OperationStatus]) -> None:
-        """Replace the file."""
         content = _ALL.dump_json(tuple(operations), indent=1)
         async with self._turn:
             await asyncio.to_thread(self._write, content)

@@ -1,4 +1,4 @@
-"""The life of an operation as pure functions: a status in, the next status out. What has ended is changed by `resumed` only."""
+"""State transitions of an operation as pure functions from status to status. After the end only `resumed` changes a status."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ __all__ = ["cancelled", "cancelling", "created", "failed", "interrupted", "progr
 
 
 def created(operation_id: str, arguments: Arguments, now_ms: int) -> OperationStatus:
-    """A new one, before its process runs."""
+    """A new operation, before its process runs."""
     return OperationStatus(id=operation_id, arguments=arguments, created_ms=now_ms, message="starting")
 
 
 def running(status: OperationStatus) -> OperationStatus:
-    """Its process runs."""
+    """The operation's process runs."""
     return status if status.state is not OperationState.PENDING else _next(status, state=OperationState.RUNNING, message="started")
 
 
 def progressed(status: OperationStatus, progress: Progress) -> OperationStatus:
-    """It told how far it is."""
+    """The operation reported progress."""
     if status.over or progress == status.progress:
         return status
     return _next(status, progress=progress, message=progress.message or status.message)
 
 
 def cancelling(status: OperationStatus) -> OperationStatus:
-    """A person wants it to end."""
-    return status if status.over else _next(status, state=OperationState.CANCELLING, message="ending as asked")
+    """Cancellation was requested."""
+    return status if status.over else _next(status, state=OperationState.CANCELLING, message="cancelling")
 
 
 def succeeded(status: OperationStatus, result: OperationResult, now_ms: int) -> OperationStatus:
-    """It did all of its work."""
+    """All work is done."""
     return _ended(status, OperationState.SUCCEEDED, result.message, now_ms, figures=result.figures, notes=result.notes)
 
 
 def failed(status: OperationStatus, message: str, now_ms: int) -> OperationStatus:
-    """It cannot go on."""
+    """The operation cannot continue."""
     return _ended(status, OperationState.FAILED, message, now_ms)
 
 
 def cancelled(status: OperationStatus, now_ms: int) -> OperationStatus:
-    """It ended as asked; what it did stays done."""
-    return _ended(status, OperationState.CANCELLED, "cancelled; started again by its id it goes on", now_ms)
+    """The operation ended after a cancel; completed work is kept."""
+    return _ended(status, OperationState.CANCELLED, "cancelled; `cryptoviz operations resume` continues it", now_ms)
 
 
 def interrupted(status: OperationStatus, reason: str, now_ms: int) -> OperationStatus:
-    """Its process is gone; what it did stays done. One that was asked to end is CANCELLED."""
+    """The process is gone; completed work is kept. CANCELLED if a cancel was requested, else INTERRUPTED."""
     if status.state is OperationState.CANCELLING:
         return cancelled(status, now_ms)
-    return _ended(status, OperationState.INTERRUPTED, f"{reason}; started again by its id it goes on", now_ms)
+    return _ended(status, OperationState.INTERRUPTED, f"{reason}; `cryptoviz operations resume` continues it", now_ms)
 
 
 def resumed(status: OperationStatus) -> OperationStatus:
-    """It is started again. One that runs or succeeded stays as it is."""
+    """The operation is started again. A running or succeeded operation is unchanged."""
     if status.state not in RESUMABLE:
         return status
     fresh: dict[str, Any] = {"progress": Progress(done=0), "ended_ms": None, "figures": {}, "notes": ()}

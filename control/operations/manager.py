@@ -1,4 +1,4 @@
-"""Starts, follows and ends operations. One event loop owns it; each operation that is not over has one task here that follows its process."""
+"""Starts, follows and cancels operations. Owned by one event loop; a task per active operation follows its process."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from cryptoviz.log import get_logger
 from cryptoviz.operations import RESUMABLE, Arguments, OperationStatus
 from cryptoviz.settings import Settings
 
-__all__ = ["InvalidArguments", "OperationDesk", "is_operation_id"]
+__all__ = ["InvalidArguments", "OperationManager", "is_operation_id"]
 
 _KEPT = 100
 _MIN_INTERVAL_S = 0.1
-"""Progress is told at most ten times a second, however often the work reports."""
+"""Progress is published at most ten times a second."""
 _SAVE_EVERY_S = 5.0
-"""A controller that dies forgets that much of the progress shown, and none of the work."""
+"""A crash of the controller loses at most this much of the displayed progress, and no work."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
-"""It becomes part of an actor's name and of log lines."""
+"""Valid operation ids: they become part of actor names and log lines."""
 
 _logger = get_logger("controller")
 
 
 class InvalidArguments(TerminalError):
-    """Arguments that cannot be meant; `violations` are pairs of field and description."""
+    """Invalid arguments; `violations` are pairs of field and description."""
 
 
 def is_operation_id(text: str) -> bool:
-    """Whether an operation could have it."""
+    """Whether `text` is a valid operation id."""
     return _ID.fullmatch(text) is not None
 
 
-class OperationDesk:
+class OperationManager:
     """All operations of a pipeline.
 
     Args:
-        down: which of the named components are not up, for a person; empty if none.
+        down: describes which of the named components are not up; empty if all are.
     """
 
     def __init__(
@@ -62,21 +62,21 @@ class OperationDesk:
         self._draining = False
 
     async def open(self) -> None:
-        """Read what a predecessor knew and go on following what still runs; what does not is INTERRUPTED."""
+        """Load the saved operations and follow those that still run; the others become INTERRUPTED."""
         self._operations = {one.id: one for one in await self._store.load()}
         for status in self._operations.values():
             if not status.over:
                 self._follow(status.id)
 
     async def close(self) -> None:
-        """Stop following; the operations go on."""
+        """Stop following; the operations keep running."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def drain(self) -> None:
-        """Start nothing any more and end what runs as INTERRUPTED: the engines under it are about to end."""
+        """Refuse new operations and end the running ones as INTERRUPTED, before the engines stop."""
         self._draining = True
         await self.close()
         for status in self.all():
@@ -85,23 +85,23 @@ class OperationDesk:
                 await self._set(interrupted(status, "the pipeline was shut down", self._clock.now_ms()))
 
     def all(self) -> list[OperationStatus]:
-        """The newest first."""
+        """All operations, newest first."""
         return sorted(self._operations.values(), key=lambda one: (one.created_ms, one.id), reverse=True)
 
     def get(self, operation_id: str) -> OperationStatus:
-        """One. Raises UnknownOperation."""
+        """A single operation. Raises UnknownOperation."""
         status = self._operations.get(operation_id)
         if status is None:
             raise UnknownOperation(f"no operation {operation_id[:64]!r}; `cryptoviz operations` lists the last {_KEPT}", operation=operation_id[:64])
         return status
 
     async def start(self, operation_id: str, arguments: Arguments) -> OperationStatus:
-        """Begin, or resume by id, or answer what runs or has succeeded under that id.
+        """Start an operation, or resume it by id. A running or succeeded operation is returned unchanged.
 
         Raises:
-            InvalidArguments: they cannot be meant, or the id belongs to others.
-            OperationBusy: another of the kind runs.
-            ControlRefused: a component that it needs is down, or a shutdown has begun.
+            InvalidArguments: invalid arguments, or the id belongs to an operation with other arguments.
+            OperationBusy: another operation of this kind runs.
+            ControlRefused: a required component is down, or a shutdown has begun.
         """
         operation_id = operation_id or str(uuid.uuid4())
         known = self._operations.get(operation_id)
@@ -116,16 +116,16 @@ class OperationDesk:
         return self.get(operation_id)
 
     async def cancel(self, operation_id: str) -> OperationStatus:
-        """Ask it to end. Raises UnknownOperation."""
+        """Request cancellation. Raises UnknownOperation."""
         status = self.get(operation_id)
         if not status.over:
             await self._set(cancelling(status))
-            with suppress(ComponentLost):  # its follower sees that too
+            with suppress(ComponentLost):  # the follower task sees that too
                 await self._runner.cancel(operation_id)
         return self.get(operation_id)
 
     async def changed_since(self, operation_id: str, version: int) -> OperationStatus:
-        """Its status, once its version is another than `version`. Raises UnknownOperation."""
+        """The status as soon as its version differs from `version`. Raises UnknownOperation."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.get(operation_id).version != version)
             return self.get(operation_id)
@@ -133,7 +133,7 @@ class OperationDesk:
     def _check(self, operation_id: str, arguments: Arguments, known: OperationStatus | None) -> None:
         violations = list(invalid_arguments(arguments, self._settings, self._clock.now_ms()))
         if not is_operation_id(operation_id):
-            violations.append(("operation_id", "is at most 64 letters, digits and `-`"))
+            violations.append(("operation_id", "must be at most 64 letters, digits and `-`"))
         if known is not None and known.arguments != arguments:
             violations.append(("operation_id", "belongs to an operation with other arguments"))
         if violations:
@@ -144,7 +144,7 @@ class OperationDesk:
             raise ControlRefused("the control service is shutting down; `cryptoviz up` starts it again", code="FAILED_PRECONDITION")
         busy = next((one for one in self._operations.values() if one.kind is arguments.kind and not one.over), None)
         if busy is not None:
-            hint = f"a {arguments.kind} runs already ({busy.id}): watch or cancel it with `cryptoviz operations`"
+            hint = f"a {arguments.kind} operation is already running ({busy.id}); watch or cancel it with `cryptoviz operations`"
             raise OperationBusy(hint, operation=busy.id)
         down = self._down(KINDS[arguments.kind].needs)
         if down:
@@ -159,26 +159,26 @@ class OperationDesk:
         try:
             if begin:
                 await self._runner.start(self.get(operation_id))
-            # The process counts versions from what it was given, so asking for any other than -1 could miss its first answer.
+            # The process counts versions from its initial status, so any value but -1 could miss its first answer.
             seen = -1
             while not self.get(operation_id).over:
                 answer = await self._runner.changed_since(operation_id, seen)
                 seen = answer.version
                 if answer.over:
-                    # Gone before it is told, so that one who resumes it at once gets a process of its own.
+                    # End the process before publishing, so that an immediate resume gets a new process.
                     await self._runner.end(operation_id)
                 await self._take(answer)
                 await asyncio.sleep(_MIN_INTERVAL_S)
         except ComponentLost as lost:
             await self._runner.end(operation_id)
             await self._set(interrupted(self.get(operation_id), lost.message, self._clock.now_ms()))
-        except Exception as error:  # whatever following raises must become a state, not a lost task
+        except Exception as error:  # any error must become a state, not a lost task
             _logger.exception("operation_not_followed", id=operation_id)
             await self._runner.end(operation_id)
             await self._set(failed(self.get(operation_id), f"cannot be followed: {type(error).__name__}", self._clock.now_ms()))
 
     async def _take(self, answer: OperationStatus) -> None:
-        """The process' own status, under our count of versions: a cancel was counted here that the process may not know yet."""
+        """Take over the process's status with our version number, which also counts a cancel that the process may not know yet."""
         ours = self.get(answer.id)
         if ours.state is not answer.state and not answer.over and ours.state.name == "CANCELLING":
             answer = answer.model_copy(update={"state": ours.state, "message": ours.message})

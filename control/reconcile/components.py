@@ -1,4 +1,4 @@
-"""The table of components: what the pipeline of given settings consists of, in start order, and how patient to be with each."""
+"""The table of components that the settings describe, in start order, with each component's timeouts and grace period."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from cryptoviz.settings import Settings
 __all__ = ["ComponentSpec", "ComponentTable", "build_table", "is_component_name"]
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}(/[a-z0-9][a-z0-9_-]{0,31})?")
-"""A component's name becomes an actor's name and part of a log file's path: no dots, no line breaks, one slash."""
+"""Valid component names: they become actor names and parts of log paths, so no dots, no line breaks, one slash."""
 
-_ENGINE_HOST = "control.reconcile.engine_actor:EngineHost"
+_ENGINE_ACTOR = "control.reconcile.engine_actor:EngineActor"
 _ENGINE_START_S = 90.0
-"""Above the 60 s after which an engine itself gives up and says why."""
+"""Above an engine's own timeout of 60 s, so that its reason is reported."""
 _MIN_GRACE_S = 30.0
 _DELIVER = frozenset({ComponentKind.SCRAPER, ComponentKind.COLLECTOR, ComponentKind.LAKE, ComponentKind.MAINTENANCE})
-"""Their `start` returns once the work has begun. That of engines, market and dashboard returns when they answer."""
+"""Kinds whose `start` returns before anything is delivered. For engines, market and dashboard it returns when they answer."""
 _GRACE_TICKS = 5
-"""Restarting a scraper forgets its limiter and breaker, so a provider's trouble is given longer than a missed tick or two."""
+"""A scraper's restart loses its rate limiter and breaker state, so a provider's outage must last longer than a few ticks."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentSpec:
-    """One component.
+    """A component of the pipeline.
 
     Attributes:
-        actor: `module:Class` of its Ray actor, imported only where it runs.
+        actor: `module:Class` of its Ray actor, imported only in the actor's process.
         args: constructor arguments of the actor.
         depends_on: components that must be up before it starts.
-        uses: components that it can do without for a while; when all end, they end after it.
-        start_timeout_s: a start that takes longer has failed.
-        stop_timeout_s: time to drain; then it is killed.
-        grace_s: how long it may be DEGRADED, or STARTING without a delivery and not healthy, before it is replaced.
+        uses: components that it can miss for a while; in a shutdown they stop after it.
+        start_timeout_s: limit of a start; then it has failed.
+        stop_timeout_s: time to drain before it is killed.
+        grace_s: how long it may be unhealthy, DEGRADED or STARTING without a delivery, before it is replaced.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ComponentSpec:
 
     @property
     def policy(self) -> Policy:
-        """Patience, as the state machine takes it."""
+        """The timeouts as a `Policy` of the state machine."""
         return Policy(grace_ms=round(self.grace_s * 1000), must_deliver=self.kind in _DELIVER)
 
 
@@ -73,15 +73,15 @@ class ComponentTable(Mapping[str, ComponentSpec]):
         return len(self._specs)
 
     def require(self, name: str) -> ComponentSpec:
-        """The component of that name. Raises UnknownComponent, which lists those that exist."""
+        """The component of that name. Raises UnknownComponent, which lists the valid names."""
         spec = self._specs.get(name)
         if spec is None:
-            # Cut and quoted, because it comes from outside and goes into logs and terminals.
-            raise UnknownComponent(f"no component {name[:64]!r}; there are: {', '.join(self)}", component=name[:64])
+            # Cut and quoted, because external input goes into logs and terminals.
+            raise UnknownComponent(f"no component {name[:64]!r}; valid: {', '.join(self)}", component=name[:64])
         return spec
 
     def needs(self, name: str) -> tuple[str, ...]:
-        """What `name` depends on, directly and through others, in start order."""
+        """All dependencies of `name`, direct and transitive, in start order."""
         wanted: set[str] = set()
         pending = list(self.require(name).depends_on)
         while pending:
@@ -92,17 +92,17 @@ class ComponentTable(Mapping[str, ComponentSpec]):
         return tuple(one for one in self if one in wanted)
 
     def users(self, name: str) -> tuple[str, ...]:
-        """The components that depend on `name`, or use it, directly."""
+        """The components that directly depend on `name` or use it."""
         return tuple(one for one, spec in self._specs.items() if name in spec.depends_on or name in spec.uses)
 
 
 def is_component_name(name: str) -> bool:
-    """Whether a component could be called so."""
+    """Whether `name` is a valid component name."""
     return _NAME.fullmatch(name) is not None
 
 
 def build_table(settings: Settings) -> ComponentTable:
-    """All components of the pipeline that `settings` describe."""
+    """All components of the pipeline."""
     return ComponentTable(_specs(settings))
 
 
@@ -117,7 +117,7 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
         "spark_jobs.streaming.actor:LakeActor",
         (settings,),
         depends_on=("kafka", "object-store"),
-        # RayDP takes 8-14 s on an idle machine; a cold page cache and a busy one multiply that.
+        # RayDP takes 8-14 s on an idle machine; several times that on a busy one or with a cold page cache.
         start_timeout_s=180.0,
         stop_timeout_s=15.0,
     )
@@ -126,10 +126,10 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
     yield ComponentSpec(
         "dashboard",
         ComponentKind.DASHBOARD,
-        "control.reconcile.dashboard_actor:DashboardHost",
+        "control.reconcile.dashboard_actor:DashboardActor",
         (settings,),
         uses=("kafka", "object-store", "redis"),
-        # The longest import of all: seconds on an idle machine, half a minute on one that starts everything else at once.
+        # The longest import of all components: seconds on an idle machine, half a minute while everything starts at once.
         start_timeout_s=120.0,
         grace_s=20.0,
     )
@@ -165,4 +165,4 @@ def _collection(settings: Settings) -> Iterator[ComponentSpec]:
 
 def _engine(settings: Settings, name: str, *, embedded: bool) -> ComponentSpec:
     kind = ComponentKind.ENGINE if embedded else ComponentKind.EXTERNAL
-    return ComponentSpec(name, kind, _ENGINE_HOST, (settings, name), start_timeout_s=_ENGINE_START_S, stop_timeout_s=15.0)
+    return ComponentSpec(name, kind, _ENGINE_ACTOR, (settings, name), start_timeout_s=_ENGINE_START_S, stop_timeout_s=15.0)

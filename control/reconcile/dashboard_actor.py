@@ -1,4 +1,4 @@
-"""The Ray actor around the dashboard's process, which dies with it, whatever ends that."""
+"""The Ray actor of the dashboard's process. The process never outlives the actor."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from cryptoviz.heartbeat import HEARTBEAT_FILE, seconds_since_beat
 from cryptoviz.log import get_logger, log_path, log_to_file
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
 
-__all__ = ["DashboardHost"]
+__all__ = ["DashboardActor"]
 
 _COMMAND = (sys.executable, "-m", "dashboard")
 _POLL_S = 0.2
 _PROBE_TIMEOUT_S = 1.5
 _STOP_GRACE_S = 8.0
 _DEAD_S = 15.0
-"""A page takes a second or two to build on a busy machine, and the loop beats between two builds."""
+"""Event loop heartbeat timeout. A page takes a second or two to build on a busy machine; the loop beats between two builds."""
 _SILENT_S = 60.0
-"""A loop that runs and a port that answers nobody, as without free file descriptors."""
+"""Timeout for a port that does not answer although the loop runs, as without free file descriptors."""
 _DASHBOARD_START_S = 110.0
-"""Below the 120 s that the controller gives the start, so that the reason reaches it."""
+"""Below the controller's start timeout of 120 s, so that the reason is reported."""
 
 
-class DashboardHost:
-    """`python -m dashboard` as a child process. Settings go to it in a file of mode 0600, never in arguments."""
+class DashboardActor:
+    """Runs `python -m dashboard` as a child process. Settings are passed in a file of mode 0600, never in arguments."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -41,10 +41,10 @@ class DashboardHost:
         self._answered = time.monotonic()
 
     async def start(self) -> None:
-        """Start the process; returns when its page answers.
+        """Start the process and return when its page answers.
 
         Raises:
-            EngineUnavailable: it ended, or its page does not answer in time; the message ends with the last line of its log.
+            EngineUnavailable: the process ended, or its page does not answer in time; the message ends with the last line of its log.
         """
         if self._child is None:
             log_to_file(self._settings, "dashboard")
@@ -61,13 +61,12 @@ class DashboardHost:
             raise self._failed(self._child, f"its page does not answer within {_DASHBOARD_START_S:.0f} s") from None
 
     async def stop(self) -> None:
-        """End the process."""
         if self._child is not None:
             await asyncio.to_thread(self._child.stop, _STOP_GRACE_S)
             get_logger("dashboard").info("stopped")
 
     async def probe(self) -> Probe:
-        """Whether its event loop runs and its page answers. A loop that is busy answers late: that alone is no fault."""
+        """Healthy if the event loop runs and the page answers. A late answer of a busy loop is not a fault."""
         if self._child is None or not self._child.running:
             return Probe(running=False, healthy=False, message="its process ended" if self._child else "not started")
         pid = self._child.pid
@@ -91,7 +90,7 @@ class DashboardHost:
             await asyncio.sleep(_POLL_S)
 
     async def _page_problem(self) -> str:
-        """Empty when the liveness page answers 200."""
+        """Why the liveness page is not OK; empty if it returns 200."""
         try:
             # trust_env off: a proxy setting of the shell must not redirect a loopback call.
             async with httpx.AsyncClient(timeout=_PROBE_TIMEOUT_S, trust_env=False) as http:
@@ -107,7 +106,7 @@ class DashboardHost:
 
 
 def _reached_at(host: str) -> str:
-    """The bind address as a host of a URL: a wildcard is reached over loopback, IPv6 stands in brackets."""
+    """The bind address as the host of a URL: a wildcard becomes loopback, IPv6 gets brackets."""
     try:
         address = ip_address(host.strip("[]"))
     except ValueError:

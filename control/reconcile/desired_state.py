@@ -1,8 +1,8 @@
-"""Where the desired state is kept, so that a controller made anew wants what its predecessor wanted.
+"""Persistence of the desired state across restarts of the controller.
 
-A local file is written on every change. A Redis that is not ours to start also gets a copy, which survives the loss of the head node's disk.
-Each document carries a revision that grows with each change: at start **the higher revision wins**, and the file at a tie. The embedded Redis
-holds no copy: it is itself one of the components whose desired state is asked for, and it lives on the same disk.
+A local file is written on every change. An external Redis also gets a copy, which survives the loss of the head node's disk.
+Each document has a revision that grows with each change: at start **the higher revision wins**, and the file at a tie. The embedded Redis
+holds no copy: it is itself a component with a desired state, and its data is on the same disk.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from cryptoviz.settings import Settings
 __all__ = ["DesiredDocument", "DesiredStore", "FileStore", "RedisStore", "SharedStore", "build_store"]
 
 _REDIS_TIMEOUT_S = 1.0
-"""The desired state must not wait for a Redis that is away; the file has it."""
+"""The desired state must not wait for an unavailable Redis; the file has it."""
 
 _log = get_logger("controller")
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredDocument:
-    """What is wanted of each component. Names that are missing are not wanted."""
+    """Desired state by component. Missing names are STOPPED."""
 
     revision: int = 0
     components: dict[str, DesiredState] = field(default_factory=dict)
 
     def dumps(self) -> str:
-        """As JSON."""
+        """Serialize as JSON."""
         return json.dumps({"revision": self.revision, "components": {name: str(state) for name, state in self.components.items()}}, indent=1)
 
     @classmethod
     def loads(cls, text: str | bytes) -> DesiredDocument:
-        """From `dumps`. Raises ValueError for anything else."""
+        """Parse the output of `dumps`. Raises ValueError for anything else."""
         tree = json.loads(text)
         try:
             return cls(int(tree["revision"]), {str(name): DesiredState(state) for name, state in tree["components"].items()})
@@ -52,14 +52,14 @@ class DesiredDocument:
 
 
 class DesiredStore(Protocol):
-    """Keeps one document."""
+    """Persists one document."""
 
     async def load(self) -> DesiredDocument:
-        """The newest document, an empty one if there is none."""
+        """The newest document; empty if none is stored."""
         ...
 
     async def save(self, document: DesiredDocument) -> None:
-        """Keep it. Raises OSError when it cannot be kept at all."""
+        """Persist the document. Raises OSError when no copy could be written."""
         ...
 
 
@@ -70,7 +70,7 @@ class FileStore:
         self._path = path
 
     async def load(self) -> DesiredDocument:
-        """What the file says; an empty document when it is missing or damaged (which is logged)."""
+        """The document in the file; empty if the file is missing, or damaged (logged)."""
         try:
             return DesiredDocument.loads(await asyncio.to_thread(self._path.read_bytes))
         except FileNotFoundError:
@@ -80,7 +80,6 @@ class FileStore:
             return DesiredDocument()
 
     async def save(self, document: DesiredDocument) -> None:
-        """Replace the file."""
         await asyncio.to_thread(self._write, document.dumps())
 
     def _write(self, text: str) -> None:
@@ -95,14 +94,14 @@ class FileStore:
 
 
 class RedisStore:
-    """One string in a Redis. Each call opens its own connection: changes are rare and an idle connection would have to be watched."""
+    """One string in Redis. Each call opens a connection, because changes are rare and an idle connection would need monitoring."""
 
     def __init__(self, url: str, key: str) -> None:
         self._url = url
         self._key = key
 
     async def load(self) -> DesiredDocument:
-        """What Redis holds. Raises ConnectionError when it does not answer, ValueError when it holds something else."""
+        """The document in Redis. Raises ConnectionError when Redis does not answer, ValueError when the string is not a document."""
         text = await self._run(lambda client: client.get(self._key))
         return DesiredDocument.loads(text) if text else DesiredDocument()
 
@@ -121,7 +120,7 @@ class RedisStore:
 
 
 class SharedStore:
-    """A file and a copy elsewhere. The higher revision wins; the copy may be away."""
+    """A file and a remote copy. The higher revision wins; the copy may be unavailable."""
 
     def __init__(self, file: DesiredStore, copy: DesiredStore) -> None:
         self._file = file
@@ -147,7 +146,7 @@ class SharedStore:
 
 
 def build_store(settings: Settings) -> DesiredStore:
-    """The store that the settings ask for."""
+    """The store for these settings: a file, and a copy in an external Redis."""
     file = FileStore(settings.home / "control" / "desired.json")
     if settings.redis.embedded:
         return file

@@ -1,4 +1,4 @@
-"""The only place that calls Ray for components: named, detached actors, found, made, asked and ended."""
+"""Components as named, detached Ray actors. The only place that calls Ray for components."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from cryptoviz.masking import clip
 __all__ = ["RayRuntime", "import_class", "service_options"]
 
 _PROBE_TIMEOUT_S = 4.0
-"""Actors promise 2 s; twice that on a busy machine before it counts as no answer."""
+"""Twice the 2 s that actors guarantee, for a busy machine."""
 _RETRY_S = 0.25
-"""Ray re-makes an actor in about a second; asked this often, the wait is not felt."""
+"""Ray restarts an actor in about a second."""
 _GONE_TIMEOUT_S = 10.0
 _GONE_POLL_S = 0.05
 _MAX_CONCURRENCY = 64
-"""Calls in flight per actor; more than the few that the controller and other actors make."""
+"""Concurrent calls per actor; well above what the controller and other actors need."""
 
 _log = get_logger("controller")
 
 
 def service_options(name: str, namespace: str) -> dict[str, Any]:
-    """Options of a service actor: one by that name, living until it is killed, re-made whenever it dies, asking for no CPU share.
+    """Options of a service actor: unique by name, detached, restarted whenever it dies, without a CPU share.
 
-    It stays on the node that asks: engines listen on loopback, and logs, token and data directory are that node's.
+    It is pinned to the calling node: engines listen on loopback, and logs, token and data directory are on that node.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return {
@@ -49,24 +49,24 @@ def service_options(name: str, namespace: str) -> dict[str, Any]:
 
 
 def import_class(path: str) -> type[Any]:
-    """The class at `module:Class`. Raises TerminalError when there is none."""
+    """The class at `module:Class`. Raises TerminalError when it cannot be imported."""
     module, _, name = path.partition(":")
     try:
         found: type[Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise TerminalError(f"cannot import {path}: {error}; is the installation complete? `make setup`") from error
+        raise TerminalError(f"cannot import {path}: {error}; `make setup` completes the installation") from error
     return found
 
 
 class RayRuntime:
-    """`control.reconcile.runtime.Runtime` on the Ray cluster that this process is part of."""
+    """`control.reconcile.runtime.Runtime` on the Ray cluster of this process."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self._making: dict[str, asyncio.Future[Any]] = {}
 
     async def find(self, spec: ComponentSpec) -> Probe | None:
-        """A probe of the living actor, None if there is none."""
+        """A probe of the actor, None if it does not exist."""
         actor = await self._get(spec)
         if actor is None:
             return None
@@ -76,22 +76,22 @@ class RayRuntime:
             return Probe(running=False, healthy=False, message=lost.message)
 
     async def start(self, spec: ComponentSpec) -> None:
-        """Make the actor if there is none, and call its `start` until it answers or the time is up."""
+        """Create the actor if it does not exist, and call its `start` until it answers or the timeout expires."""
         try:
             async with asyncio.timeout(spec.start_timeout_s):
                 making = asyncio.ensure_future(asyncio.to_thread(self._make, spec))
                 self._making[spec.name] = making
-                # A cancelled start leaves the thread at work; `stop` waits for it, else it would miss the actor.
+                # A cancelled start leaves its thread running; `stop` waits for the thread, else it would miss the actor.
                 await self._start(await asyncio.shield(making))
         except TimeoutError:
-            raise EngineUnavailable(f"not up within {spec.start_timeout_s:.0f} s", engine=spec.name) from None
+            raise EngineUnavailable(f"did not start within {spec.start_timeout_s:.0f} s", engine=spec.name) from None
         except ray.exceptions.RayTaskError as error:
             raise _cause(error, spec) from None
         except ray.exceptions.RayError as error:
             raise ComponentLost(f"its actor died during the start: {_first_line(error)}", component=spec.name) from None
 
     async def probe(self, spec: ComponentSpec) -> Probe:
-        """Ask the actor. Silence makes it unhealthy, death makes it lost."""
+        """Probe the actor. A timeout means unhealthy; a dead actor raises ComponentLost."""
         actor = await self._get(spec)
         if actor is None:
             raise ComponentLost("its actor is gone", component=spec.name)
@@ -99,7 +99,7 @@ class RayRuntime:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
                 probe: Probe = await actor.probe.remote()
         except TimeoutError:
-            return Probe(running=True, healthy=False, message=f"does not answer within {_PROBE_TIMEOUT_S:.0f} s")
+            return Probe(running=True, healthy=False, message=f"no answer within {_PROBE_TIMEOUT_S:.0f} s")
         except ray.exceptions.RayTaskError as error:
             return Probe(running=True, healthy=False, message=f"its probe failed: {_cause(error, spec)}")
         except ray.exceptions.RayError:
@@ -107,7 +107,7 @@ class RayRuntime:
         return probe
 
     async def call(self, spec: ComponentSpec, method: str, *arguments: object) -> Any:
-        """A method of the actor's own, with a probe's deadline."""
+        """Call a method of the actor, with the deadline of a probe."""
         actor = await self._get(spec)
         if actor is None:
             raise ComponentLost("its actor is gone", component=spec.name)
@@ -115,14 +115,14 @@ class RayRuntime:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
                 return await getattr(actor, method).remote(*arguments)
         except TimeoutError:
-            raise ComponentLost(f"does not answer within {_PROBE_TIMEOUT_S:.0f} s", component=spec.name) from None
+            raise ComponentLost(f"no answer within {_PROBE_TIMEOUT_S:.0f} s", component=spec.name) from None
         except ray.exceptions.RayTaskError as error:
             raise _cause(error, spec) from None
         except ray.exceptions.RayError:
             raise ComponentLost("its process ended", component=spec.name) from None
 
     async def stop(self, spec: ComponentSpec, grace_s: float) -> None:
-        """`stop` with a deadline, then kill, then wait until the name is free."""
+        """Call `stop` with a deadline, kill the actor, then wait until its name is free."""
         making = self._making.pop(spec.name, None)
         if making is not None:
             await asyncio.wait([making])
@@ -135,7 +135,7 @@ class RayRuntime:
         except TimeoutError:
             _log.warning("component_killed", name=spec.name, grace_s=grace_s)
         except ray.exceptions.RayError as error:
-            # It is ended anyway; what its stop said is worth a line.
+            # The actor is killed anyway; the error is only logged.
             _log.warning("component_stop_failed", name=spec.name, error=_first_line(error))
         await asyncio.to_thread(ray.kill, actor, no_restart=True)
         await self._until_gone(spec)
@@ -151,7 +151,7 @@ class RayRuntime:
             if await self._get(spec) is None:
                 return
             await asyncio.sleep(_GONE_POLL_S)
-        raise ComponentLost(f"its actor is not gone {_GONE_TIMEOUT_S:.0f} s after it was killed", component=spec.name)
+        raise ComponentLost(f"its actor still exists {_GONE_TIMEOUT_S:.0f} s after it was killed", component=spec.name)
 
     def _make(self, spec: ComponentSpec) -> Any:
         cls = import_class(spec.actor)
@@ -163,7 +163,7 @@ class RayRuntime:
             try:
                 await actor.start.remote()
             except ray.exceptions.ActorUnavailableError:
-                await asyncio.sleep(_RETRY_S)  # being re-made; the caller's timeout ends this
+                await asyncio.sleep(_RETRY_S)  # Ray is restarting the actor; the caller's timeout ends this
             else:
                 return
 
@@ -176,6 +176,6 @@ def _cause(error: ray.exceptions.RayTaskError, spec: ComponentSpec) -> CryptoViz
 
 
 def _first_line(error: BaseException) -> str:
-    # Ray's texts hold whole traces; the first line is for a person, the rest is in the component's log.
+    # Ray's messages contain whole tracebacks; the first line is enough here, the rest is in the component's log.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return clip(lines[0], 300) if lines else type(error).__name__

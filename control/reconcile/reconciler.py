@@ -1,7 +1,7 @@
-"""The loop that makes the desired state so. RPCs edit what is wanted; here it is carried out, one guarded step a component.
+"""The reconcile loop. RPCs edit the desired state; the loop applies it, with one guarded step per component.
 
-One event loop owns all of it: no locks. Work that takes time (start, stop, probe) runs as tasks, at most one start-or-stop and one probe a
-component, so that a component that hangs delays no other.
+Owned by one event loop, without locks. Start, stop and probe run as tasks, at most one start or stop and one probe per component, so that a
+hanging component delays no other.
 """
 
 from __future__ import annotations
@@ -14,8 +14,22 @@ from control.reconcile.components import ComponentSpec, ComponentTable
 from control.reconcile.desired_state import DesiredDocument, DesiredStore
 from control.reconcile.runtime import Runtime
 from control.reconcile.state import advance, is_probed
-from control.reconcile.state_types import Action, Adopted, Context, Event, Look, Lost, Observed, Probed, Restart, Retry, Started, StartFailed, Stopped
-from control.reconcile.status_broadcast import Snapshots
+from control.reconcile.state_types import (
+    Action,
+    Adopted,
+    Context,
+    Event,
+    Lost,
+    Observed,
+    Probed,
+    Reconcile,
+    Restart,
+    Retry,
+    Started,
+    StartFailed,
+    Stopped,
+)
+from control.reconcile.status_broadcast import StatusBroadcast
 from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
 from cryptoviz.errors import ComponentLost, ControlRefused, TerminalError, TransientError
@@ -25,25 +39,25 @@ from cryptoviz.rpc.pipeline_status import PipelineStatus
 __all__ = ["Reconciler"]
 
 _PROBE_EVERY_MS = 1_000
-"""Metrics follow within 2 s: one probe interval and the probe itself."""
+"""Metrics are at most 2 s old: one probe interval plus the probe."""
 _REPLACE_GRACE_S = 3.0
-"""What is replaced is broken already; it gets time to flush, not to think."""
+"""Time to flush for a component that is replaced because it is broken."""
 _STOP_AGAIN_S = 1.0
 _CLOCK_STEP_MS = 1_000
-"""A wall clock this far off was set, and the times shown follow. Less is drift, which would change every status in each round."""
+"""A larger offset of the wall clock is a step, and displayed times follow. Smaller drift is ignored: it would change every status each round."""
 
 _logger = get_logger("controller")
 
 
 class Reconciler:
-    """Desired and observed state of all components.
+    """Holds the desired and observed state of all components.
 
     Args:
         table: the components.
-        runtime: what runs them.
-        store: keeps the desired state.
-        clock: time.
-        interval_ms: the loop looks at least this often; edits wake it at once.
+        runtime: runs the components.
+        store: persists the desired state.
+        clock: source of time.
+        interval_ms: longest pause of the loop; edits wake it at once.
         pipeline_id: see `cryptoviz.rpc.pipeline_status.pipeline_id`.
         replayed: prices come from the replay market.
         uniform: jitter in [0, 1).
@@ -76,10 +90,10 @@ class Reconciler:
         self._boot_ms = clock.now_ms() - steady_ms(clock)
         self._wake = asyncio.Event()
         self._saving = asyncio.Lock()
-        self._snapshots = Snapshots(pipeline_id, replayed=replayed)
+        self._snapshots = StatusBroadcast(pipeline_id, replayed=replayed)
 
     async def open(self) -> None:
-        """Read what is wanted and find what runs already: a controller made anew takes over, it does not restart."""
+        """Load the desired state and adopt running components without restarting them."""
         self._document = await self._store.load()
         found = await asyncio.gather(*(self._runtime.find(spec) for spec in self.table.values()), return_exceptions=True)
         for name, probe in zip(self.table, found, strict=True):
@@ -91,9 +105,9 @@ class Reconciler:
         self._publish()
 
     async def run(self) -> None:
-        """Reconcile until cancelled. No fault of one step ends the loop."""
+        """Reconcile until cancelled. An error in a step does not end the loop."""
         while True:
-            self._look()
+            self._reconcile()
             try:
                 async with asyncio.timeout(self._interval_ms / 1000):
                     await self._wake.wait()
@@ -102,7 +116,7 @@ class Reconciler:
             self._wake.clear()
 
     async def close(self) -> None:
-        """End the loop's own tasks; the components go on."""
+        """Cancel the loop's tasks; the components keep running."""
         tasks = [*self._work.values(), *self._probes.values()]
         for task in tasks:
             task.cancel()
@@ -110,65 +124,65 @@ class Reconciler:
 
     @property
     def runtime(self) -> Runtime:
-        """What runs the components."""
+        """The runtime of the components."""
         return self._runtime
 
     @property
     def version(self) -> int:
-        """Of the newest snapshot; grows with each change, across controllers too."""
+        """Version of the newest snapshot; grows with each change, also across controllers."""
         return self._snapshots.version
 
     def snapshot(self) -> PipelineStatus:
-        """All components as they are now."""
+        """The current state of all components."""
         return self._snapshots.newest()
 
     def component(self, name: str) -> ComponentStatus:
-        """One component as it is now. Raises UnknownComponent."""
+        """The current state of one component. Raises UnknownComponent."""
         self.table.require(name)
         return self._snapshots.component(name)
 
     def not_up(self, names: tuple[str, ...]) -> str:
-        """Which of `names` are not up, as one text; empty if all are. Raises UnknownComponent."""
+        """Text that lists which of `names` are not up; empty if all are. Raises UnknownComponent."""
         up = (ComponentState.RUNNING, ComponentState.DEGRADED)
-        return ", ".join(f"{one.name}, which is {one.state}" for one in map(self.component, names) if one.state not in up)
+        return ", ".join(f"{one.name} ({one.state})" for one in map(self.component, names) if one.state not in up)
 
     async def changed_since(self, version: int) -> PipelineStatus:
-        """The newest snapshot, once its version is another than `version`."""
+        """The newest snapshot as soon as its version differs from `version`."""
         return await self._snapshots.changed_since(version)
 
     async def start(self, name: str) -> ComponentStatus:
-        """Want `name` and what it needs running. Raises UnknownComponent; ControlRefused during a shutdown."""
+        """Enable `name` and its dependencies. Raises UnknownComponent; ControlRefused during a shutdown."""
         self.table.require(name)
         await self._want((*self.table.needs(name), name), DesiredState.RUNNING)
         return self.component(name)
 
     async def stop(self, name: str) -> ComponentStatus:
-        """Want `name` stopped. Raises UnknownComponent."""
+        """Disable `name`. Raises UnknownComponent."""
         self.table.require(name)
         await self._want((name,), DesiredState.STOPPED)
         return self.component(name)
 
     async def restart(self, name: str) -> ComponentStatus:
-        """Stop and start `name`. Raises as `start`."""
+        """Restart `name`. Raises as `start`."""
         self.table.require(name)
         self._refuse_while_draining()
         self._apply(name, Restart())
         return await self.start(name)
 
     async def start_all(self) -> PipelineStatus:
-        """Want everything running. Raises ControlRefused during a shutdown."""
+        """Enable every component. Raises ControlRefused during a shutdown."""
         await self._want(self.table, DesiredState.RUNNING)
         return self.snapshot()
 
     async def stop_all(self) -> PipelineStatus:
-        """Want everything stopped."""
+        """Disable every component."""
         await self._want(self.table, DesiredState.STOPPED)
         return self.snapshot()
 
     def shutdown(self) -> PipelineStatus:
-        """End everything but keep what is wanted for the next controller."""
+        """Stop every component but keep the desired state for the next controller."""
         self._draining = True
-        self._look()
+        self._reconcile()
         return self.snapshot()
 
     async def _want(self, names: Iterable[str], desired: DesiredState) -> None:
@@ -179,13 +193,13 @@ class Reconciler:
             components = self._document.components | dict.fromkeys(chosen, desired)
             if components != self._document.components:
                 document = DesiredDocument(self._document.revision + 1, components)
-                # Kept first, shown after: a controller that dies in between leaves no promise unkept.
+                # Persist before publishing, so that a crash in between loses no acknowledged change.
                 await self._store.save(document)
                 self._document = document
         for name in chosen:
             if desired is DesiredState.RUNNING:
                 self._apply(name, Retry())
-        self._look()
+        self._reconcile()
         self._wake.set()
 
     def _refuse_while_draining(self) -> None:
@@ -195,8 +209,8 @@ class Reconciler:
     def _desired(self, name: str) -> DesiredState:
         return DesiredState.STOPPED if self._draining else self._document.components.get(name, DesiredState.STOPPED)
 
-    def _look(self) -> None:
-        # Reverse order: what ends frees what it used within the same look.
+    def _reconcile(self) -> None:
+        # Reverse order: a component that ends releases its dependencies in the same pass.
         for name in reversed(list(self.table)):
             self._guarded(name)
         self._publish()
@@ -204,7 +218,7 @@ class Reconciler:
     def _guarded(self, name: str) -> None:
         try:
             if name not in self._work or self._desired(name) is DesiredState.STOPPED:
-                self._apply(name, Look())
+                self._apply(name, Reconcile())
             self._probe_if_due(name)
         except Exception:  # a fault in one component's step must not stop the loop for the others
             _logger.exception("reconcile_step_failed", name=name)
@@ -224,14 +238,14 @@ class Reconciler:
         self._seen[name] = after
         if after.state is not before.state:
             _logger.info("state", name=name, before=str(before.state), after=str(after.state), trigger=str(after.trigger), message=after.message)
-            self._wake.set()  # what waits for this component looks again at once
+            self._wake.set()  # components that wait for this one are checked at once
         if action is not Action.NONE:
             self._begin(spec, action)
 
     def _waits_for(self, spec: ComponentSpec) -> str:
         up = (ComponentState.RUNNING, ComponentState.DEGRADED)
         down = [name for name in spec.depends_on if self._seen[name].state not in up]
-        return ", ".join(f"{name}, which is {self._seen[name].state}" for name in down)
+        return ", ".join(f"{name} ({self._seen[name].state})" for name in down)
 
     def _held_by(self, spec: ComponentSpec) -> str:
         users = [name for name in self.table.users(spec.name) if self._desired(name) is DesiredState.STOPPED]
@@ -240,9 +254,9 @@ class Reconciler:
     def _begin(self, spec: ComponentSpec, action: Action) -> None:
         earlier = self._work.get(spec.name)
         probe = self._probes.pop(spec.name, None)
-        self._probed_ms.pop(spec.name, None)  # the next incarnation is looked at as soon as it has begun
+        self._probed_ms.pop(spec.name, None)  # the next incarnation is probed as soon as it runs
         if probe is not None:
-            probe.cancel()  # its answer is about the incarnation that ends now
+            probe.cancel()  # its result would describe the incarnation that ends now
         run = self._run_start(spec, earlier) if action is Action.START else self._run_stop(spec, earlier, action)
         task = asyncio.create_task(run, name=f"{action} {spec.name}")
         self._work[spec.name] = task
@@ -263,7 +277,7 @@ class Reconciler:
             event = StartFailed(error.message, terminal=True)
         except TransientError as error:
             event = StartFailed(error.message, terminal=False)
-        except Exception as error:  # whatever a start raises must become a state, not a lost task
+        except Exception as error:  # any error of a start must become a state, not a lost task
             _logger.exception("start_failed", name=spec.name)
             event = StartFailed(f"{type(error).__name__}: {error}", terminal=False)
         self._work.pop(spec.name, None)
@@ -282,7 +296,7 @@ class Reconciler:
     async def _try_stop(self, spec: ComponentSpec, grace_s: float) -> bool:
         try:
             await self._runtime.stop(spec, grace_s)
-        except Exception:  # an actor that resists is tried again, with the reason in the log
+        except Exception:  # retried; the reason is in the log
             _logger.exception("stop_failed", name=spec.name)
             return False
         return True
@@ -303,7 +317,7 @@ class Reconciler:
             self._apply(spec.name, Probed(await self._runtime.probe(spec)))
         except ComponentLost as lost:
             self._apply(spec.name, Lost(lost.message))
-        except Exception as error:  # a probe that cannot be made says nothing about the loop
+        except Exception as error:  # an error of a probe must not end the loop
             _logger.exception("probe_failed", name=spec.name)
             self._apply(spec.name, Lost(f"cannot be probed: {type(error).__name__}"))
 

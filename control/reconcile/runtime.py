@@ -1,4 +1,4 @@
-"""The seam to whatever runs the components: Ray in production, a fake in unit tests."""
+"""Interface to the runtime of components: Ray in production, a fake in unit tests."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ __all__ = ["Runtime"]
 
 
 class Runtime(Protocol):
-    """Runs components by name. Every call has a deadline of its own and is safe to repeat."""
+    """Runs components by name. Every call has its own deadline and is idempotent."""
 
     async def find(self, spec: ComponentSpec) -> Probe | None:
-        """A probe of the component if its actor lives already; None if there is none. An actor that does not answer counts as not running."""
+        """A probe of an existing actor, None if none exists. An actor that does not answer is reported as not running."""
         ...
 
     async def start(self, spec: ComponentSpec) -> None:
-        """Make the actor if there is none and start its work.
+        """Create the actor if it does not exist, and start its work.
 
         Raises:
-            TerminalError: starting again changes nothing.
-            TransientError: a later start may work.
+            TerminalError: a retry cannot succeed.
+            TransientError: a retry may succeed.
         """
         ...
 
     async def probe(self, spec: ComponentSpec) -> Probe:
-        """A look at the component. One that does not answer in time is running and not healthy.
+        """Probe the component. An actor that does not answer in time is running and not healthy.
 
         Raises:
-            ComponentLost: the actor is dead or being made anew.
+            ComponentLost: the actor is dead or being restarted.
         """
         ...
 
     async def stop(self, spec: ComponentSpec, grace_s: float) -> None:
-        """Let the component drain for at most `grace_s` seconds, then end its actor and wait until it is gone. No error if there is none."""
+        """Let the component drain for at most `grace_s` seconds, then kill its actor and wait until it is gone. No error if none exists."""
         ...
 
     async def call(self, spec: ComponentSpec, method: str, *arguments: object) -> Any:
-        """What a method of the component's own answers.
+        """Call a method of the component's actor.
 
         Raises:
-            ComponentLost: the actor is dead, being made anew, or does not answer in time.
-            CryptoVizError: what the method raises.
+            ComponentLost: the actor is dead, being restarted, or does not answer in time.
+            CryptoVizError: raised by the method.
         """
         ...

@@ -1,15 +1,15 @@
-"""The component state machine: a pure function from (what is seen, what happened, what is wanted) to (what is seen next, what to do).
+"""The component state machine: a pure function from (observed state, event, context) to (next observed state, action).
 
-Nothing here waits, calls or reads a clock, so that every transition is a line of a table test. The reconciler feeds it.
+It does no I/O and reads no clock, so that every transition is a row of a table test. The reconciler supplies the events.
 
     STOPPED ──> STARTING ──> RUNNING <──> DEGRADED
        ^           │ ^          │            │
        │           │ └─ BACKOFF <┴─ died ─── stale too long
     STOPPING <─────┤      ^
-                   ├──────┘ the start failed, a later one may not
-                   └─> FAILED: a person or a setting must act
+                   ├──────┘ the start failed with a transient error
+                   └─> FAILED: needs an operator or a changed setting
 
-What must deliver (`Policy.must_deliver`) stays STARTING, with the trigger STARTED, from the return of its start to its first delivery.
+With `Policy.must_deliver` a component stays STARTING, with the trigger STARTED, from the return of its start to its first delivery.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from control.reconcile.state_types import (
     Adopted,
     Context,
     Event,
-    Look,
     Lost,
     Observed,
     Policy,
     Probed,
+    Reconcile,
     Restart,
     Retry,
     Started,
@@ -38,7 +38,7 @@ __all__ = ["advance", "backoff_ms", "is_probed"]
 
 _UP = (ComponentState.RUNNING, ComponentState.DEGRADED)
 _MOST_DOUBLINGS = 4
-"""Of the grace of what never delivered: a new incarnation seldom finds what the last one missed. Half a minute becomes eight."""
+"""Bound on the doublings of the grace period before a first delivery: a restart seldom helps then. 30 s grow to 8 min."""
 NOTHING_YET = "nothing delivered yet"
 
 
@@ -46,10 +46,10 @@ Step = tuple[Observed, Action]
 
 
 def advance(seen: Observed, event: Event, context: Context) -> Step:
-    """The next observation and what to do. Events that do not fit the state (late answers) change nothing."""
+    """The next observed state and the action. Events that do not fit the state (late answers) change nothing."""
     match event:
-        case Look():
-            return _look(seen, context)
+        case Reconcile():
+            return _reconcile(seen, context)
         case Adopted(probe):
             return _adopted(seen, probe, context)
         case Started():
@@ -69,12 +69,12 @@ def advance(seen: Observed, event: Event, context: Context) -> Step:
 
 
 def is_probed(seen: Observed) -> bool:
-    """Whether its work has begun, so that a probe says how it goes."""
+    """Whether the component's work has begun, so that probes are meaningful."""
     return seen.state in _UP or (seen.state is ComponentState.STARTING and seen.trigger is Trigger.STARTED)
 
 
 def backoff_ms(failures: int, policy: Policy, jitter: float) -> int:
-    """Wait before the start after `failures` failures in a row: doubling, capped, between half and all of it."""
+    """Back-off after `failures` consecutive failures: exponential, capped, with jitter between half and the full value."""
     # The exponent is bounded before the shift, not after: a component may fail for weeks.
     full = min(policy.backoff_cap_ms, policy.backoff_base_ms << min(failures - 1, 16))
     return round(full * (0.5 + 0.5 * jitter))
@@ -85,9 +85,9 @@ def _move(seen: Observed, context: Context, state: ComponentState, trigger: Trig
     return replace(seen, state=state, trigger=trigger, message=message, since_ms=since_ms)
 
 
-def _look(seen: Observed, context: Context) -> Step:
+def _reconcile(seen: Observed, context: Context) -> Step:
     if context.desired is DesiredState.STOPPED:
-        return _look_unwanted(seen, context)
+        return _reconcile_disabled(seen, context)
     if seen.state is ComponentState.STOPPED:
         return _begin(seen, context, Trigger.OPERATOR)
     if seen.state is ComponentState.STARTING and seen.trigger is Trigger.DEPENDENCY:
@@ -95,7 +95,7 @@ def _look(seen: Observed, context: Context) -> Step:
     if seen.state is ComponentState.BACKOFF and context.now_ms >= seen.retry_at_ms:
         return _begin(replace(seen, restarts=seen.restarts + 1), context, Trigger.BACKOFF_OVER)
     if seen.state is ComponentState.STOPPING and seen.trigger is Trigger.DEPENDENCY:
-        # It only waited to end and has not begun to: go on as before, the next probe says how it is.
+        # Its stop was pending and has not begun: return to the earlier state; the next probe corrects it.
         if context.policy.must_deliver:
             return _move(seen, context, ComponentState.STARTING, Trigger.STARTED), Action.NONE
         return _move(seen, context, ComponentState.RUNNING, Trigger.OPERATOR), Action.NONE
@@ -104,19 +104,19 @@ def _look(seen: Observed, context: Context) -> Step:
     return seen, Action.NONE
 
 
-def _look_unwanted(seen: Observed, context: Context) -> Step:
+def _reconcile_disabled(seen: Observed, context: Context) -> Step:
     if seen.state is ComponentState.STOPPED:
         return seen, Action.NONE
     if seen.state is ComponentState.STOPPING and seen.trigger is not Trigger.DEPENDENCY:
         return seen, Action.NONE
     if context.held_by:
-        return _move(seen, context, ComponentState.STOPPING, Trigger.DEPENDENCY, f"ends after {context.held_by}"), Action.NONE
+        return _move(seen, context, ComponentState.STOPPING, Trigger.DEPENDENCY, f"stops after {context.held_by}"), Action.NONE
     return _move(seen, context, ComponentState.STOPPING, Trigger.OPERATOR), Action.STOP
 
 
 def _begin(seen: Observed, context: Context, trigger: Trigger) -> Step:
     if context.waits_for:
-        return _move(seen, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waits for {context.waits_for}"), Action.NONE
+        return _move(seen, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waiting for {context.waits_for}"), Action.NONE
     return _move(seen, context, ComponentState.STARTING, trigger), Action.START
 
 
@@ -160,7 +160,7 @@ def _stopped(seen: Observed, context: Context) -> Step:
 
 def _probed(seen: Observed, probe: Probe, context: Context) -> Step:
     if not probe.running:
-        return _died(seen, probe.message or "its process ended and was made anew", context)
+        return _died(seen, probe.message or "its process ended and was restarted", context)
     facts = _with_facts(seen, probe)
     if context.policy.must_deliver and not probe.delivered:
         return _undelivered(facts, probe, context)
@@ -178,10 +178,10 @@ def _probed(seen: Observed, probe: Probe, context: Context) -> Step:
 
 
 def _undelivered(facts: Observed, probe: Probe, context: Context) -> Step:
-    """Not RUNNING, whatever else it says. Kept from its work on purpose it is DEGRADED; else STARTING, and replaced after a grace that grows."""
+    """Before the first delivery: DEGRADED if the probe says so, else STARTING; if unhealthy, replaced after a growing grace period."""
     message = probe.message or NOTHING_YET
     if context.waits_for:
-        waiting = _move(facts, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waits for {context.waits_for}")
+        waiting = _move(facts, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waiting for {context.waits_for}")
         return replace(waiting, unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
     if probe.degraded:
         held = _move(facts, context, ComponentState.DEGRADED, Trigger.PROBE, message)
@@ -198,7 +198,7 @@ def _undelivered(facts: Observed, probe: Probe, context: Context) -> Step:
 
 def _unhealthy(facts: Observed, probe: Probe, context: Context) -> Step:
     if context.waits_for:
-        # Not its own fault: its patience begins anew when the dependency is back.
+        # Not the component's fault: its grace period restarts when the dependency is back.
         return replace(_depend(facts, context), unhealthy_since_ms=None, healthy_since_ms=None), Action.NONE
     since = facts.unhealthy_since_ms if facts.unhealthy_since_ms is not None else context.now_ms
     facts = replace(facts, unhealthy_since_ms=since, healthy_since_ms=None)
@@ -214,17 +214,17 @@ def _died(seen: Observed, message: str, context: Context) -> Step:
 def _back_off(seen: Observed, trigger: Trigger, message: str, context: Context) -> Observed:
     failures = seen.failures + 1
     wait_ms = backoff_ms(failures, context.policy, context.jitter)
-    text = f"{message}; starts again in {wait_ms / 1000:.1f} s"
+    text = f"{message}; restart in {wait_ms / 1000:.1f} s"
     moved = _forget(_move(seen, context, ComponentState.BACKOFF, trigger, text))
     return replace(moved, failures=failures, retry_at_ms=context.now_ms + wait_ms)
 
 
 def _restart(seen: Observed, context: Context) -> Step:
     if seen.state is ComponentState.STOPPED:
-        return seen, Action.NONE  # the desired state, running by now, starts it
+        return seen, Action.NONE  # the desired state, already RUNNING, starts it
     if seen.state is ComponentState.STOPPING and seen.trigger is not Trigger.DEPENDENCY:
         return seen, Action.NONE
-    ending = _move(seen, context, ComponentState.STOPPING, Trigger.OPERATOR, "restarts")
+    ending = _move(seen, context, ComponentState.STOPPING, Trigger.OPERATOR, "restarting")
     return replace(ending, restarts=seen.restarts + 1, failures=0), Action.STOP
 
 
@@ -237,9 +237,9 @@ def _retry(seen: Observed, context: Context) -> Step:
 
 
 def _depend(seen: Observed, context: Context) -> Observed:
-    """Something that it needs is down. What never delivered waits for it as before its start, which is then called again and finds it begun."""
+    """A dependency is down. Before the first delivery the component waits as before its start; the start is then repeated, which is a no-op."""
     if seen.state is ComponentState.STARTING:
-        return _move(seen, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waits for {context.waits_for}")
+        return _move(seen, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waiting for {context.waits_for}")
     return _move(seen, context, ComponentState.DEGRADED, Trigger.DEPENDENCY, f"depends on {context.waits_for}")
 
 
@@ -248,5 +248,5 @@ def _with_facts(seen: Observed, probe: Probe) -> Observed:
 
 
 def _forget(seen: Observed) -> Observed:
-    """Facts of an incarnation end with it."""
+    """Clear the facts of an ended incarnation."""
     return replace(seen, metrics={}, pid=None, url=None, unhealthy_since_ms=None, healthy_since_ms=None)

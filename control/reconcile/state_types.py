@@ -1,4 +1,4 @@
-"""What the state machine is told and what it answers: plain values, no behaviour."""
+"""Inputs and outputs of the state machine: plain values without behaviour."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = [
     "Adopted",
     "Context",
     "Event",
-    "Look",
     "Lost",
     "Observed",
     "Policy",
     "Probed",
+    "Reconcile",
     "Restart",
     "Retry",
     "StartFailed",
@@ -26,25 +26,25 @@ __all__ = [
 
 
 class Action(StrEnum):
-    """What the reconciler does next for the component."""
+    """Next action of the reconciler for the component."""
 
     NONE = "none"
     START = "start"
     STOP = "stop"
     REPLACE = "replace"
-    """End the actor with little patience; a start follows when the back-off is over."""
+    """Stop the actor with a short timeout; a start follows after the back-off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Patience with one component.
+    """Grace period and back-off of one component.
 
     Attributes:
-        grace_ms: how long it may be DEGRADED before it is replaced.
-        backoff_base_ms: the first wait; each further failure doubles it.
-        backoff_cap_ms: the longest wait, so that a mended cause is noticed within half a minute.
-        stable_ms: healthy for this long, and earlier failures no longer count.
-        must_deliver: its start alone proves nothing; it is RUNNING once a probe says that it has delivered.
+        grace_ms: how long it may be unhealthy before it is replaced.
+        backoff_base_ms: the first back-off; each further failure doubles it.
+        backoff_cap_ms: the longest back-off, so that a fixed cause takes effect within half a minute.
+        stable_ms: after being healthy this long, earlier failures no longer count.
+        must_deliver: the component is RUNNING only after a probe reported a delivery.
     """
 
     grace_ms: int
@@ -56,7 +56,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What is known of a component. Times are ms of the monotonic clock, as `Context.now_ms`."""
+    """Observed state of a component. Times are ms of the monotonic clock, as `Context.now_ms`."""
 
     state: ComponentState = ComponentState.STOPPED
     trigger: Trigger = Trigger.NONE
@@ -64,7 +64,7 @@ class Observed:
     since_ms: int = 0
     restarts: int = 0
     failures: int = 0
-    """Failures in a row; decides the back-off."""
+    """Consecutive failures; determines the back-off."""
     retry_at_ms: int = 0
     unhealthy_since_ms: int | None = None
     healthy_since_ms: int | None = None
@@ -75,11 +75,11 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """All that a transition may depend on beside the component itself.
+    """Inputs of a transition beside the component and the event.
 
     Attributes:
-        waits_for: which dependencies are not up, as text; empty when all are.
-        held_by: which components still use this one and are ending too, as text; it ends after them.
+        waits_for: text that lists the dependencies that are not up; empty if all are.
+        held_by: text that lists the stopping components that still use this one; it stops after them.
         jitter: uniform in [0, 1).
     """
 
@@ -92,13 +92,13 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """The loop came round, or somebody edited what is wanted."""
+class Reconcile:
+    """A pass of the loop, or an edit of the desired state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """At its own start the controller found the component's actor alive."""
+    """The controller found the component's actor at its own start."""
 
     probe: Probe
 
@@ -110,7 +110,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class StartFailed:
-    """`start` raised. `terminal`: trying again changes nothing."""
+    """`start` raised. `terminal`: a retry cannot succeed."""
 
     message: str
     terminal: bool
@@ -118,7 +118,7 @@ class StartFailed:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The actor is gone, as asked."""
+    """The actor has stopped as requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +130,19 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The actor did not answer because it is dead or being re-made."""
+    """The actor is dead or being restarted."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """An operator asks for stop and start."""
+    """An operator requested a restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """An operator asks for a start: waiting and giving up end."""
+    """An operator requested a start: ends BACKOFF and FAILED."""
 
 
-Event = Look | Adopted | Started | StartFailed | Stopped | Probed | Lost | Restart | Retry
+Event = Reconcile | Adopted | Started | StartFailed | Stopped | Probed | Lost | Restart | Retry

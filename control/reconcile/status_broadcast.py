@@ -1,4 +1,4 @@
-"""What watchers are shown: the newest state of all components under a version that grows with each change."""
+"""Broadcast of the newest pipeline status to watchers, with a version that grows with each change."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import asyncio
 from cryptoviz.components import ComponentStatus
 from cryptoviz.rpc.pipeline_status import PipelineStatus, overall
 
-__all__ = ["Snapshots"]
+__all__ = ["StatusBroadcast"]
 
 
-class Snapshots:
-    """Holds one snapshot, the newest; whoever is slow misses those in between and nothing piles up. For one event loop."""
+class StatusBroadcast:
+    """Holds the newest snapshot; slow watchers skip intermediate snapshots. For one event loop."""
 
     def __init__(self, pipeline_id: str, *, replayed: bool) -> None:
         self._id = pipeline_id
@@ -22,15 +22,15 @@ class Snapshots:
 
     @property
     def version(self) -> int:
-        """Of the newest snapshot."""
+        """Version of the newest snapshot."""
         return self._version
 
     def publish(self, components: tuple[ComponentStatus, ...], now_ms: int) -> None:
-        """Show `components`; nothing happens when they are what is shown already."""
+        """Publish `components`; a no-op if they are unchanged."""
         if components == self._shown and self._version:
             return
         self._shown = components
-        # Starts from the clock, so that a watcher's last version stays in the past of a controller made anew.
+        # Starts from the clock, so that versions of an earlier controller are always smaller.
         self._version = max(self._version + 1, now_ms)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
@@ -41,11 +41,11 @@ class Snapshots:
         return PipelineStatus(state, reason, self._shown, self._replayed, self._version, self._id)
 
     def component(self, name: str) -> ComponentStatus:
-        """One component of the newest snapshot, which must have it."""
+        """A component of the newest snapshot, which must contain it."""
         return next(status for status in self._shown if status.name == name)
 
     async def changed_since(self, version: int) -> PipelineStatus:
-        """The newest snapshot, once its version is another than `version`."""
+        """The newest snapshot as soon as its version differs from `version`."""
         while self._version == version:
             await self._changed.wait()
         return self.newest()

@@ -1,7 +1,7 @@
-"""Who is served: first the token, before anything is read of a call, then room among the calls of its kind.
+"""Admission of calls: the token is checked before a call is read, then the limit of concurrent calls of its kind.
 
-A call without the token takes no room, is not decoded, and is answered slowly when many of them come, so that a flood of them spends its time waiting
-instead of the event loop's working.
+A call without the token does not count against a limit, is not decoded, and is refused at a limited rate, so that a flood of such calls does not
+occupy the event loop.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from control.rpc.rpc_errors import refuse
 from control.rpc.token import same_token
 from cryptoviz.rpc.channel import AUTHORIZATION
 
-__all__ = ["Gate", "Pace", "Room", "Turnstile"]
+__all__ = ["CallCounts", "CallLimiter", "RefusalPacer", "TokenCheck"]
 
 if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
     Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 
-_NEEDED = "`authorization: Bearer <token>` is needed; the token is in <home>/control.token"
+_NEEDED = "metadata `authorization: Bearer <token>` is required; the token is in <home>/control.token"
 
 
-class Pace:
-    """Spreads refusals over time.
+class RefusalPacer:
+    """Rate limit for refusals.
 
     Args:
-        per_s: so many are answered a second, once a burst of as many has been answered at once.
-        longest_s: none waits longer.
-        most: so many wait at a time; those past it are answered at once, since waiting takes memory.
+        per_s: refusals per second, after a burst of the same number.
+        longest_s: longest delay of a refusal.
+        most: bound on delayed refusals, since each takes memory; any further refusal is sent at once.
     """
 
     def __init__(self, per_s: float = 50.0, longest_s: float = 4.0, most: int = 4_000) -> None:
@@ -48,15 +48,15 @@ class Pace:
         self.waiting = 0
 
     def delay_s(self, now_s: float) -> float:
-        """How long the refusal of a call that came at `now_s` waits (s, monotonic)."""
+        """Delay of the refusal of a call that arrived at `now_s` (s, monotonic)."""
         self._next_s = max(self._next_s, now_s - self._burst_s) + self._step_s
         wait_s = min(max(0.0, self._next_s - now_s), self._longest_s)
-        # Those beyond the longest wait must not push the time of the next ones out for ever.
+        # Refusals beyond the longest delay must not move the next slot further.
         self._next_s = min(self._next_s, now_s + self._longest_s)
         return wait_s
 
     async def turn(self) -> None:
-        """Wait until it is this refusal's time."""
+        """Wait for this refusal's slot."""
         wait_s = self.delay_s(asyncio.get_running_loop().time())
         if wait_s <= 0 or self.waiting >= self._most:
             return
@@ -67,18 +67,18 @@ class Pace:
             self.waiting -= 1
 
 
-class Gate(grpc.aio.ServerInterceptor):
-    """The outermost: refuses calls without the token, unknown methods too. Health and reflection ask for it as well."""
+class TokenCheck(grpc.aio.ServerInterceptor):
+    """The outermost interceptor: refuses calls without the token, including unknown methods, health and reflection."""
 
-    def __init__(self, token: str, log: CallLog, pace: Pace | None = None) -> None:
+    def __init__(self, token: str, log: CallLog, pacer: RefusalPacer | None = None) -> None:
         self._token = token
         self._log = log
-        self.pace = pace or Pace()
-        # As a stream in both directions, whatever the method: then gRPC reads no message and decodes none.
+        self.pacer = pacer or RefusalPacer()
+        # A stream-stream handler for every method: gRPC then reads and decodes no message.
         self._refusal: Any = grpc.stream_stream_rpc_method_handler(self._refuse)
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """Pass on, or refuse without asking who would have served it."""
+        """Continue with a valid token; else refuse without looking up the method."""
         return await continuation(handler_call_details) if self._admits(handler_call_details) else self._refusal
 
     def _admits(self, details: grpc.HandlerCallDetails) -> bool:
@@ -92,28 +92,28 @@ class Gate(grpc.aio.ServerInterceptor):
     async def _refuse(self, requests: Any, context: Any) -> None:
         del requests
         self._log.refused("UNAUTHENTICATED", context.peer())
-        await self.pace.turn()
+        await self.pacer.turn()
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, _NEEDED)
 
 
-class Room:
-    """Counts the calls that are being served, by kind and by kind and connection."""
+class CallCounts:
+    """Counts concurrent calls by kind, and by kind and connection."""
 
     def __init__(self) -> None:
         self._all: Counter[str] = Counter()
         self._of: Counter[tuple[str, str]] = Counter()
 
     def full(self, budget: Budget, peer: str) -> str:
-        """Why one more is not served, for the caller; empty when it is."""
+        """Why another call is refused; empty if it is admitted."""
         if self._all[budget.name] >= budget.total:
-            return f"{budget.total} {budget.name} are being served, no more are: {budget.instead}"
+            return f"the limit of {budget.total} {budget.name} is reached: {budget.instead}"
         if self._of[budget.name, peer] >= budget.each:
-            return f"{budget.each} {budget.name} of this connection are being served, no more are: {budget.instead}"
+            return f"the limit of {budget.each} {budget.name} per connection is reached: {budget.instead}"
         return ""
 
     @contextmanager
     def taken(self, budget: Budget, peer: str) -> Iterator[None]:
-        """One more, until the block ends."""
+        """Count a call for the duration of the block."""
         self._all[budget.name] += 1
         self._of[budget.name, peer] += 1
         try:
@@ -125,27 +125,27 @@ class Room:
                 del self._of[budget.name, peer]  # connections come and go
 
     def count(self, budget: Budget) -> int:
-        """Of one kind, now."""
+        """Current number of calls of a kind."""
         return self._all[budget.name]
 
 
-class Turnstile(grpc.aio.ServerInterceptor):
-    """Serves a call while there is room for its kind; else RESOURCE_EXHAUSTED, at once."""
+class CallLimiter(grpc.aio.ServerInterceptor):
+    """Admits a call within the limit of its kind; otherwise RESOURCE_EXHAUSTED at once."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, counts: CallCounts) -> None:
+        self._counts = counts
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """Count around the handler."""
+        """Wrap the handler with the count."""
         handler = await continuation(handler_call_details)
         budget = budget_of(handler_call_details.method)
 
         async def around(context: Any, inner: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
             peer = context.peer()
-            full = self._room.full(budget, peer)
+            full = self._counts.full(budget, peer)
             if full:
                 await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, full)
-            with self._room.taken(budget, peer):
+            with self._counts.taken(budget, peer):
                 async for answer in inner():
                     yield answer
 

@@ -1,4 +1,4 @@
-"""`ControlService`: checks what is asked, hands it to the reconciler, and answers. The contract of each RPC is control.proto."""
+"""`ControlService`: validates requests and passes them to the reconciler. The contract of each RPC is in control.proto."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import grpc.aio
 from control.reconcile.components import is_component_name
 from control.reconcile.reconciler import Reconciler
 from control.rpc.log_reader import follow, last_lines, pages
-from control.rpc.provider_states import ProviderDesk
+from control.rpc.provider_states import ProviderStates
 from control.rpc.rpc_errors import invalid, refuse
 from cryptoviz.components import ComponentStatus
 from cryptoviz.control.v1 import control_pb2 as pb
@@ -29,17 +29,17 @@ _DEFAULT_LINES = 100
 _MAX_LINES = 10_000
 _MAX_REASON = 200
 
-Context = Any  # grpc.aio.ServicerContext; the generated stubs ask for a class that is both that and the blocking one
+Context = Any  # grpc.aio.ServicerContext; the generated stubs require a subclass of it and of the synchronous context
 
 
 class ControlService(ControlServiceServicer):
-    """The RPCs. `on_shutdown` is called when a client asks for Shutdown, and may be called again."""
+    """The RPCs. `on_shutdown` is called for each Shutdown call."""
 
     def __init__(self, reconciler: Reconciler, settings: Settings, on_shutdown: Callable[[], Awaitable[None]]) -> None:
         self._reconciler = reconciler
         self._settings = settings
         self._on_shutdown = on_shutdown
-        self._desk = ProviderDesk(reconciler, reconciler.runtime, settings)
+        self._provider_states = ProviderStates(reconciler, reconciler.runtime, settings)
 
     async def ListComponents(self, request: pb.ListComponentsRequest, context: Context) -> pb.ListComponentsResponse:
         del request, context
@@ -81,7 +81,7 @@ class ControlService(ControlServiceServicer):
         del context
         version = request.after_version
         while True:
-            # A reader that is slow finds one snapshot, the newest, when it is ready for the next: nothing queues up for it here.
+            # A slow reader gets the newest snapshot when it is ready; nothing is queued.
             pipeline = await self._reconciler.changed_since(version)
             version = pipeline.version
             yield pb.WatchPipelineResponse(pipeline=pipeline_to_proto(pipeline))
@@ -90,7 +90,7 @@ class ControlService(ControlServiceServicer):
         name = await self._known(request.name, context)
         lines = request.lines or _DEFAULT_LINES
         if lines > _MAX_LINES:
-            await _invalid(context, "lines", f"is {lines}; at most {_MAX_LINES}")
+            await _invalid(context, "lines", f"is {lines}; must be at most {_MAX_LINES}")
         path = log_path(self._settings, name)
         if not request.follow:
             for page in pages(await last_lines(path, lines)):
@@ -101,23 +101,23 @@ class ControlService(ControlServiceServicer):
 
     async def ListProviders(self, request: pb.ListProvidersRequest, context: Context) -> pb.ListProvidersResponse:
         del request, context
-        return pb.ListProvidersResponse(providers=[provider_to_proto(one) for one in await self._desk.all()])
+        return pb.ListProvidersResponse(providers=[provider_to_proto(one) for one in await self._provider_states.all()])
 
     async def GetProvider(self, request: pb.GetProviderRequest, context: Context) -> pb.GetProviderResponse:
-        return pb.GetProviderResponse(provider=await self._provider(request.name, context, self._desk.one))
+        return pb.GetProviderResponse(provider=await self._provider(request.name, context, self._provider_states.one))
 
     async def TripBreaker(self, request: pb.TripBreakerRequest, context: Context) -> pb.TripBreakerResponse:
         reason = request.reason or "opened by the operator"
         if len(reason) > _MAX_REASON or not reason.isprintable():
-            await _invalid(context, "reason", f"is at most {_MAX_REASON} printable characters in one line")
+            await _invalid(context, "reason", f"must be at most {_MAX_REASON} printable characters without line breaks")
 
         async def trip(name: str) -> ProviderStatus:
-            return await self._desk.trip(name, reason)
+            return await self._provider_states.trip(name, reason)
 
         return pb.TripBreakerResponse(provider=await self._provider(request.name, context, trip))
 
     async def ResetBreaker(self, request: pb.ResetBreakerRequest, context: Context) -> pb.ResetBreakerResponse:
-        return pb.ResetBreakerResponse(provider=await self._provider(request.name, context, self._desk.reset))
+        return pb.ResetBreakerResponse(provider=await self._provider(request.name, context, self._provider_states.reset))
 
     async def _provider(self, name: str, context: Context, verb: Callable[[str], Awaitable[ProviderStatus]]) -> pb.Provider:
         if not is_component_name(f"scraper/{name}"):
@@ -137,7 +137,7 @@ class ControlService(ControlServiceServicer):
             await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, refused.message)
 
     async def _known(self, name: str, context: Context) -> str:
-        """`name`, checked: it becomes part of a path and of log lines."""
+        """`name`, validated, because it becomes part of a path and of log lines."""
         if not is_component_name(name):
             await _invalid(context, "name", "must look like `kafka` or `scraper/coingecko`: lower-case letters, digits, `-`, `_` and one `/`")
         try:
@@ -146,10 +146,10 @@ class ControlService(ControlServiceServicer):
             await refuse(context, grpc.StatusCode.NOT_FOUND, unknown.message)
 
     async def _this_pipeline(self, pipeline_id: str, context: Context) -> None:
-        """A verb for the whole pipeline must name it: bytes that happen to decode are no reason to end anything."""
+        """Require the pipeline's id, so that a request that decodes by accident stops nothing."""
         own = self._reconciler.snapshot().id
         if pipeline_id != own:
-            await _invalid(context, "pipeline_id", f"must be {own}, the id of this pipeline, as ListComponents gives it")
+            await _invalid(context, "pipeline_id", f"must be {own}, the id of this pipeline (see ListComponents)")
 
 
 async def _invalid(context: Context, field: str, description: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""`GapsService`: the ledger, read where memory for Arrow is given back afterwards. The contract is gaps.proto."""
+"""`GapsService`: reads the gap ledger in a separate process, so that Arrow's memory is released. The contract is in gaps.proto."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from cryptoviz.settings import Settings
 __all__ = ["GapReader", "GapService", "ray_gap_reader"]
 
 _MOST = 10_000
-"""Of a response, which may have 4 MiB: a gap takes some 150 bytes."""
+"""Gaps per response: a gap takes about 150 bytes, a response at most 4 MiB."""
 
 GapReader = Callable[[], Awaitable[list[Gap]]]
-"""The whole ledger, in order of time. Raises EngineUnavailable."""
-Context = Any  # grpc.aio.ServicerContext; the generated stubs ask for a class that is both that and the blocking one
+"""Reads the whole ledger, in order of time. Raises EngineUnavailable."""
+Context = Any  # grpc.aio.ServicerContext; the generated stubs require a subclass of it and of the synchronous context
 
 
 class GapService(GapsServiceServicer):
@@ -63,7 +63,7 @@ class GapService(GapsServiceServicer):
 
 
 class _Shared:
-    """A reader whose callers share the reading under way: each one is a process, and the ledger is behind by a minute anyway."""
+    """A reader whose concurrent callers share one read: each read is a process, and the ledger lags by a minute anyway."""
 
     def __init__(self, read: GapReader) -> None:
         self._read = read
@@ -73,17 +73,17 @@ class _Shared:
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._read())
             self._reading.add_done_callback(self._done)
-        # One caller that goes away must not end it for the others.
+        # A cancelled caller must not cancel the read of the others.
         return await asyncio.shield(self._reading)
 
     def _done(self, task: asyncio.Task[list[Gap]]) -> None:
         self._reading = None
         if not task.cancelled():
-            task.exception()  # told to those who wait, if any still do
+            task.exception()  # mark as retrieved; waiting callers get it from the await
 
 
 def ray_gap_reader(settings: Settings) -> GapReader:
-    """Reads in a worker of Ray's, which ends when it was idle for a while: the controller stays without Arrow and Delta."""
+    """A reader that runs in a Ray worker, which ends after being idle. The controller does not load Arrow and Delta."""
 
     async def read() -> list[Gap]:
         try:

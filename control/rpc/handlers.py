@@ -1,7 +1,7 @@
-"""Around a method's handler. This is the only place that knows gRPC's kinds of handlers: what it makes is always a stream in both directions.
+"""Wraps method handlers. The only place that knows gRPC's kinds of handlers; the wrapped handler is always stream-stream.
 
-On the wire that is the same. Here it means that the one message of a call is read by us: gRPC's own reading waits without end for a message that
-does not come, and answers nothing at all to a call that ends without one.
+On the wire that is equivalent. Here it means that this module reads the request message: gRPC itself waits without a timeout for a missing message,
+and sends no status to a call that ends without one.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from control.rpc.rpc_errors import invalid, refuse
 __all__ = ["Around", "Handler", "wrapped"]
 
 if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
-    Handler = grpc.RpcMethodHandler[Any, Any] | None  # None for an unknown method
+    Handler = grpc.RpcMethodHandler[Any, Any] | None  # None: unknown method
 else:
     Handler = object
 _MESSAGE_S = 10.0
-"""A request follows its headers at once, also over a bad line."""
+"""Timeout for the request message; it follows its headers at once, also over a slow connection."""
 _SLOW_S = 60.0
-"""A reader that takes no answer for so long is gone, or keeps an answer and a place of others for nothing."""
+"""Timeout for a client that does not read a response: it occupies memory and a slot of the call limit."""
 
 Around = Callable[[Any, Callable[[], AsyncIterator[Any]]], AsyncIterator[Any]]
-"""(context, inner) -> answers: a unary method answers once."""
+"""(context, inner) -> responses; a unary method yields one."""
 Checked = Callable[[Any, Any], AsyncIterator[Any]]
-"""(requests, context) -> the requests that the handler is given."""
+"""(requests, context) -> the requests for the handler."""
 
 
 def wrapped(handler: Handler, around: Around, decode: Callable[[Any], Any] = lambda decoder: decoder, checked: Checked | None = None) -> Handler:
-    """`handler` with `around` about it.
+    """Wrap `handler` with `around`.
 
     Args:
         handler: of any kind.
-        around: sees each call and each answer.
-        decode: makes the decoder of requests from the handler's own.
-        checked: looks at each request before the handler does.
+        around: receives each call and each response.
+        decode: wraps the handler's request decoder.
+        checked: validates each request before the handler.
     """
     if handler is None:
-        return None  # unknown method: gRPC answers UNIMPLEMENTED
+        return None  # unknown method: gRPC returns UNIMPLEMENTED
     behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     one_request = not handler.request_streaming
     answers_itself = handler.response_streaming
@@ -77,7 +77,7 @@ async def _message(requests: AsyncIterator[Any], context: Any) -> Any:
     except StopAsyncIteration:
         await invalid(context, [("message", "is missing")])
     except TimeoutError:
-        await refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, f"no message came within {_MESSAGE_S:.0f} s")
+        await refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, f"no request message within {_MESSAGE_S:.0f} s")
 
 
 async def _write(context: Any, answer: Any) -> None:
@@ -85,17 +85,17 @@ async def _write(context: Any, answer: Any) -> None:
         async with asyncio.timeout(_SLOW_S):
             await context.write(answer)
     except TimeoutError:
-        # The status waits behind the answer that is not read, for a reader that comes back, or until the connection ends; the call's place does not.
-        text = f"no answer was read for {_SLOW_S:.0f} s"
+        # The status stays queued behind the unread response until the client reads or the connection ends; the call's slot is released at once.
+        text = f"no response was read for {_SLOW_S:.0f} s"
         ending = asyncio.create_task(refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, text), name="end of a slow reader")
         _endings.add(ending)
         ending.add_done_callback(_ended)
-        await asyncio.sleep(0)  # the refusal has begun: gRPC sends no other status any more
+        await asyncio.sleep(0)  # the refusal has begun: gRPC sends no other status
         raise grpc.aio.AbortError from None
 
 
 _endings: set[asyncio.Task[NoReturn]] = set()
-"""Tasks that nobody else keeps."""
+"""Strong references to running tasks."""
 
 
 def _ended(task: asyncio.Task[NoReturn]) -> None:

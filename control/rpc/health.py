@@ -1,7 +1,7 @@
 """`grpc.health.v1` of the service and of each component.
 
-Not the servicer of `grpcio-health-checking`: that one writes to each watcher under a lock that `set` takes too, so that one who does not read would
-hold up every change, and with it the end of the service.
+Replaces the servicer of `grpcio-health-checking`, which writes to each watcher under the lock of `set`: a client that does not read would block
+every change, and with it the shutdown.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from control.rpc.rpc_errors import refuse
 
 __all__ = ["Health"]
 
-Context = Any  # grpc.aio.ServicerContext; the generated stubs ask for a class that is both that and the blocking one
+Context = Any  # grpc.aio.ServicerContext; the generated stubs require a subclass of it and of the synchronous context
 Status = int
 """A `HealthCheckResponse.ServingStatus`."""
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the library has no types
-    """For one event loop. The service itself is `""`, SERVING from the beginning."""
+    """Health states, for one event loop. The service itself is `""`, initially SERVING."""
 
     def __init__(self) -> None:
         self._status: dict[str, Status] = {"": pb.HealthCheckResponse.SERVING}
@@ -33,31 +33,31 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the libra
         self._ending = False
 
     def set(self, name: str, status: Status) -> None:
-        """How a service or component is. Nothing changes any more once the end was announced."""
+        """Set the status of a service or component. Ignored after `end`."""
         if not self._ending and self._status.get(name) != status:
             self._status[name] = status
             self._wake()
 
     def end(self) -> None:
-        """All are NOT_SERVING, for good."""
+        """Set all to NOT_SERVING, permanently."""
         self._status = dict.fromkeys(self._status, pb.HealthCheckResponse.NOT_SERVING)
         self._ending = True
         self._wake()
 
     async def Check(self, request: pb.HealthCheckRequest, context: Context) -> pb.HealthCheckResponse:
-        """One, now."""
+        """The current status of one service."""
         status = self._status.get(request.service)
         if status is None:
             await refuse(context, grpc.StatusCode.NOT_FOUND, "no such service or component")
         return pb.HealthCheckResponse(status=status)
 
     async def List(self, request: pb.HealthListRequest, context: Context) -> pb.HealthListResponse:
-        """All, now."""
+        """The current status of all services."""
         del request, context
         return pb.HealthListResponse(statuses={name: pb.HealthCheckResponse(status=status) for name, status in self._status.items()})
 
     async def Watch(self, request: pb.HealthCheckRequest, context: Context) -> AsyncIterator[pb.HealthCheckResponse]:
-        """One, now and at each change. A slow reader gets the newest, not a backlog."""
+        """The current status of one service, then each change. A slow reader skips to the newest."""
         del context
         told = None
         while True:

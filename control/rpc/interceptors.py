@@ -1,4 +1,4 @@
-"""What a call passes that has been admitted (`control.rpc.admission`), from the outside in: access log, fence. The fence lets none end as UNKNOWN."""
+"""Interceptors for the access log, and for request validation and error mapping (no call ends as UNKNOWN). See also `control.rpc.admission`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from control.rpc.request_checks import violations
 from control.rpc.rpc_errors import invalid, refuse
 from cryptoviz.log import get_logger
 
-__all__ = ["AccessLog", "Fence"]
+__all__ = ["AccessLog", "RequestGuard"]
 
 _logger = get_logger("controller")
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
 
 
 class AccessLog(grpc.aio.ServerInterceptor):
-    """One line a call: method, peer, code, milliseconds. Reads that succeed are told at DEBUG only: pages and tools poll them."""
+    """Logs one line per call: method, peer, code, milliseconds. Successful polls are logged at DEBUG."""
 
     def __init__(self, log: CallLog) -> None:
         self._log = log
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """Log around the handler."""
+        """Wrap the handler with the log."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
 
         async def around(context: Any, inner: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
             begun = time.monotonic()
-            outcome = "CANCELLED"  # what remains when the client goes away
+            outcome = "CANCELLED"  # if the client disconnects
             try:
                 async for answer in inner():
                     yield answer
@@ -57,14 +57,14 @@ class AccessLog(grpc.aio.ServerInterceptor):
         return wrapped(handler, around)
 
 
-class Fence(grpc.aio.ServerInterceptor):
-    """Only requests that can be meant reach a handler, and no call ends as UNKNOWN.
+class RequestGuard(grpc.aio.ServerInterceptor):
+    """Passes only valid requests to the handler, and maps every error to a status other than UNKNOWN.
 
-    Bytes that are no message, times that do not exist and the like are INVALID_ARGUMENT; a fault of ours is INTERNAL with an id that the log has too.
+    Undecodable messages, invalid timestamps and the like become INVALID_ARGUMENT; unexpected errors become INTERNAL with an id that is also logged.
     """
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """Check before the handler and catch around it."""
+        """Wrap the handler with validation and error mapping."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         strict = not only_reads(method)
@@ -80,12 +80,12 @@ class Fence(grpc.aio.ServerInterceptor):
                     yield answer
             except grpc.aio.AbortError:
                 raise
-            except NotImplementedError:  # what the generated code of a method raises that nobody wrote
+            except NotImplementedError:  # raised by the generated base class
                 await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "this service does not offer the method")
-            except Exception:  # the edge of the service: the caller gets a code, the log gets the trace
+            except Exception:  # last resort: the caller gets a status, the log the traceback
                 error_id = secrets.token_hex(6)
                 _logger.exception("call_failed", method=method, error_id=error_id)
-                await refuse(context, grpc.StatusCode.INTERNAL, f"internal error {error_id}; the controller's log says more")
+                await refuse(context, grpc.StatusCode.INTERNAL, f"internal error {error_id}; see the controller's log")
 
         return wrapped(handler, around, decode=_tolerant, checked=checked)
 
@@ -98,7 +98,7 @@ async def _check(request: Any, context: Any, *, strict: bool) -> None:
 
 
 class _Undecodable:
-    """Stands for request bytes that are no message."""
+    """Placeholder for a request that could not be decoded."""
 
 
 def _tolerant(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
@@ -112,5 +112,5 @@ def _tolerant(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
 
 
 def _code_name(context: Any) -> str:
-    code = context.code()  # a StatusCode, or its number
+    code = context.code()  # a StatusCode or its number
     return next((one.name for one in grpc.StatusCode if code in (one, one.value[0])), str(code))

@@ -1,4 +1,4 @@
-"""Reading the end of a log file and following it, in bounded memory, made safe to print."""
+"""Tail and follow of log files, in bounded memory, with control characters escaped."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["follow", "last_lines", "safe_line"]
 
 _BLOCK_BYTES = 64 * 1024
 _MAX_LINE_BYTES = 8 * 1024
-"""A longer line is cut: a reader wants its beginning, and a page of them must fit a message."""
+"""Longer lines are cut, so that a page of lines fits a message."""
 _MAX_READ_BYTES = 16 * 1024 * 1024
-"""How far back the search for line ends goes."""
+"""Limit of the backward search for line ends."""
 _POLL_S = 0.25
 _PAGE_LINES = 200
-"""With the longest lines a page stays below the 4 MiB of a response."""
+"""Lines per page: even with the longest lines a page stays below the response limit of 4 MiB."""
 
-# All control characters but the tab: a log line must not move the cursor, clear a terminal or fake a second line.
+# All control characters but the tab: a log line must not move the cursor, clear the terminal or fake a second line.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\t"} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where reading goes on: which file it was and how far, and which was the earlier one, another after a rotation."""
+    """Read position: the file, the offset, and the identity of the previous log file, which changes with a rotation."""
 
     inode: int = 0
     offset: int = 0
@@ -36,20 +36,20 @@ class _Place:
 
 
 def safe_line(raw: bytes) -> str:
-    """One line as text: undecodable bytes and control characters escaped, overlong lines cut."""
+    """A line as text: invalid bytes and control characters escaped, long lines cut."""
     cut = raw[:_MAX_LINE_BYTES].rstrip(b"\r")
     text = cut.decode("utf-8", "backslashreplace").translate(_CONTROL)
     return text if len(raw) <= _MAX_LINE_BYTES else f"{text} … ({len(raw)} bytes)"
 
 
 async def last_lines(path: Path, count: int) -> list[str]:
-    """The last `count` lines, fewer when there are fewer; none when the file is missing."""
+    """At most the last `count` lines; none when the file is missing."""
     lines, _ = await asyncio.to_thread(_read_end, path, count)
     return lines
 
 
 async def follow(path: Path, count: int) -> AsyncIterator[list[str]]:
-    """The last `count` lines, then new ones in pages as they are written. Goes on when the file is rotated, truncated or not there yet."""
+    """The last `count` lines, then pages of new lines. Handles rotation, truncation and a missing file."""
     lines, place = await asyncio.to_thread(_read_end, path, count)
     for start in range(0, len(lines), _PAGE_LINES):
         yield lines[start : start + _PAGE_LINES]
@@ -62,7 +62,7 @@ async def follow(path: Path, count: int) -> AsyncIterator[list[str]]:
 
 
 def pages(lines: list[str]) -> list[list[str]]:
-    """Lines in pages that fit a response."""
+    """Split lines into pages that fit a response."""
     return [lines[start : start + _PAGE_LINES] for start in range(0, len(lines), _PAGE_LINES)]
 
 
@@ -75,7 +75,7 @@ def _read_end(path: Path, count: int) -> tuple[list[str], _Place]:
     except FileNotFoundError:
         return [], _Place()
     if len(lines) < count:
-        # It was rotated lately: the lines before are there.
+        # Recently rotated: the previous file has the earlier lines.
         with contextlib.suppress(OSError), earlier(path).open("rb") as file:
             lines = [*_last(file.fileno(), count - len(lines))[0], *lines]
     return lines, place
@@ -84,12 +84,12 @@ def _read_end(path: Path, count: int) -> tuple[list[str], _Place]:
 def _last(descriptor: int, count: int) -> tuple[list[str], _Place]:
     facts = os.fstat(descriptor)
     start, tail = facts.st_size, b""
-    # One more line end than lines: the one before the first of them.
+    # One more line end than lines: the line end before the first line.
     while start > 0 and tail.count(b"\n") <= count and len(tail) < _MAX_READ_BYTES:
         size = min(_BLOCK_BYTES, start)
         start -= size
         tail = os.pread(descriptor, size, start) + tail
-    whole, _, _ = tail.rpartition(b"\n")  # what has no line end yet is read by the follower once it has
+    whole, _, _ = tail.rpartition(b"\n")  # an incomplete last line is read later, when it has its line end
     if not whole:
         return [], _Place(facts.st_ino, facts.st_size - len(tail))
     lines = whole.split(b"\n")[-count:]
@@ -111,7 +111,7 @@ def _read_on(path: Path, place: _Place) -> tuple[list[str], _Place]:
     if not ending and len(block) < _BLOCK_BYTES:
         return [], _Place(facts.st_ino, offset, before)
     if not ending:
-        whole = block  # a line longer than a block goes out in pieces
+        whole = block  # a line longer than a block is split
     lines = whole.split(b"\n")[-_PAGE_LINES * 10 :]
     return [safe_line(line) for line in lines], _Place(facts.st_ino, offset + len(whole) + len(ending), before)
 
@@ -124,7 +124,7 @@ def _inode(path: Path) -> int:
 
 
 def _rest(path: Path, offset: int) -> list[str]:
-    """What was written behind `offset` before the log was emptied; nothing when it was not kept."""
+    """Lines written after `offset` before the rotation; empty when the previous file is gone."""
     try:
         with earlier(path).open("rb") as file:
             block = os.pread(file.fileno(), _MAX_READ_BYTES, offset)

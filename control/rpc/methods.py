@@ -1,4 +1,4 @@
-"""What kind of method each RPC is: whether it only reads, and from which budget of concurrent calls it takes."""
+"""Properties of each RPC: read-only or not, and its limit of concurrent calls."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SERVICES = (CONTROL, OPERATIONS, GAPS, health.SERVICE_NAME, reflection.SERVICE_N
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Calls of one kind that are served at a time.
+    """Limit of concurrent calls of one kind.
 
     Attributes:
-        name: of the kind, in the plural, for a person.
-        total: of all callers. A stream costs a task and an answer on its way.
-        each: of one connection, so that one program that forgets to close its streams does not take those of the others.
-        instead: what to do when there is no room, for a person.
+        name: name of the kind for messages, in the plural.
+        total: limit for all callers. A stream costs a task and a response in flight.
+        each: limit per connection, so that a program that leaks streams does not exhaust the total.
+        instead: advice for the caller when the limit is reached.
     """
 
     name: str
@@ -34,17 +34,17 @@ class Budget:
     instead: str
 
 
-_CALLS = Budget("calls", 256, 128, "call again in a moment")
+_CALLS = Budget("calls", 256, 128, "retry later")
 _STREAMS = {
-    f"/{CONTROL}/WatchPipeline": Budget("watches of the pipeline", 64, 16, "close one, or poll ListComponents"),
-    f"/{CONTROL}/TailLogs": Budget("readers of logs", 64, 16, "close one"),
-    f"/{OPERATIONS}/WatchOperation": Budget("watches of operations", 64, 16, "close one, or poll GetOperation"),
-    f"/{GAPS}/ListGaps": Budget("readers of the gap ledger", 16, 8, "call again in a moment"),
-    f"/{health.SERVICE_NAME}/Watch": Budget("watches of health", 64, 16, "close one, or poll Check"),
-    f"/{reflection.SERVICE_NAME}/ServerReflectionInfo": Budget("streams of reflection", 16, 4, "close one"),
+    f"/{CONTROL}/WatchPipeline": Budget("pipeline watches", 64, 16, "close one, or poll ListComponents"),
+    f"/{CONTROL}/TailLogs": Budget("log readers", 64, 16, "close one"),
+    f"/{OPERATIONS}/WatchOperation": Budget("operation watches", 64, 16, "close one, or poll GetOperation"),
+    f"/{GAPS}/ListGaps": Budget("gap ledger readers", 16, 8, "retry later"),
+    f"/{health.SERVICE_NAME}/Watch": Budget("health watches", 64, 16, "close one, or poll Check"),
+    f"/{reflection.SERVICE_NAME}/ServerReflectionInfo": Budget("reflection streams", 16, 4, "close one"),
 }
-"""One budget for each kind that may last: however many of a kind are open, calls of every other kind are served. The sum for one connection stays
-below its limit of streams, `grpc.max_concurrent_streams`, for the same reason."""
+"""A separate budget for each long-running kind, so that open calls of a kind never block other kinds. For the same reason the sum per connection
+is below `grpc.max_concurrent_streams`."""
 
 _READS = frozenset(
     {
@@ -64,10 +64,10 @@ def budget_of(method: str) -> Budget:
 
 
 def only_reads(method: str) -> bool:
-    """Whether the method changes nothing. One that is not known here counts as one that does."""
+    """Whether the method is read-only. False for unknown methods."""
     return method in _READS
 
 
 def quiet(method: str) -> bool:
-    """Whether pages and tools poll it."""
+    """Whether the method is polled routinely by pages and tools."""
     return method.endswith(_POLLED)

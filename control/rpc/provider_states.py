@@ -1,4 +1,4 @@
-"""How each provider stands, and its breaker's switch: asked of the scrapers, one by one, each with a deadline of its own."""
+"""Provider states and breaker control, by calls to the scrapers, each with its own deadline."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cryptoviz.log import get_logger
 from cryptoviz.providers import ProviderStatus, ScraperStatus
 from cryptoviz.settings import Settings
 
-__all__ = ["ProviderDesk"]
+__all__ = ["ProviderStates"]
 
 _log = get_logger("controller")
 
 
-class ProviderDesk:
+class ProviderStates:
     """For one event loop."""
 
     def __init__(self, reconciler: Reconciler, runtime: Runtime, settings: Settings) -> None:
@@ -32,11 +32,11 @@ class ProviderDesk:
         return self._reconciler.table
 
     async def all(self) -> list[ProviderStatus]:
-        """Every provider of the settings, in order of preference. One that does not answer holds the others up by nothing."""
+        """All configured providers, in order of preference. A scraper that does not answer does not delay the others."""
         return list(await asyncio.gather(*(self.one(name) for name in self._providers)))
 
     async def one(self, name: str) -> ProviderStatus:
-        """One provider. Raises UnknownComponent."""
+        """A single provider. Raises UnknownComponent."""
         rank = self._rank(name)
         component = f"scraper/{name}"
         if component not in self._table:
@@ -49,11 +49,11 @@ class ProviderDesk:
         return ProviderStatus(name, rank, self._enabled[name], seen.state, seen.message, scraper)
 
     async def trip(self, name: str, reason: str) -> ProviderStatus:
-        """Open its breaker until it is reset. Raises UnknownComponent; ControlRefused while its scraper does not run."""
+        """Open the provider's breaker until it is reset. Raises UnknownComponent; ControlRefused while its scraper does not run."""
         return await self._switch(name, "trip_breaker", reason)
 
     async def reset(self, name: str) -> ProviderStatus:
-        """Close its breaker, lift its wait. Raises as `trip`."""
+        """Close the provider's breaker and clear its hold. Raises as `trip`."""
         return await self._switch(name, "reset_breaker")
 
     async def _switch(self, name: str, method: str, *arguments: object) -> ProviderStatus:
@@ -79,6 +79,6 @@ class ProviderDesk:
 
     def _rank(self, name: str) -> int:
         if name not in self._providers:
-            # Cut and quoted, because it comes from outside and goes into logs and terminals.
-            raise UnknownComponent(f"no provider {name[:64]!r}; there are: {', '.join(self._providers)}", component=name[:64])
+            # Cut and quoted, because external input goes into logs and terminals.
+            raise UnknownComponent(f"no provider {name[:64]!r}; valid: {', '.join(self._providers)}", component=name[:64])
         return self._providers.index(name) + 1

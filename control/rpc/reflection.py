@@ -1,4 +1,4 @@
-"""Server reflection that ends when nobody asks any more, and for which no question is a fault of ours."""
+"""Server reflection with an idle timeout; no request ends as an internal error."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from control.rpc.rpc_errors import refuse
 __all__ = ["Reflection"]
 
 _IDLE_S = 60.0
-"""A tool asks its questions within a second and goes."""
+"""Idle timeout of a stream; tools send their requests within a second."""
 
-Context = Any  # grpc.aio.ServicerContext; the generated stubs ask for a class that is both that and the blocking one
+Context = Any  # grpc.aio.ServicerContext; the generated stubs require a subclass of it and of the synchronous context
 
 
 class Reflection(reflection_pb2_grpc.ServerReflectionServicer):  # type: ignore[misc]  # the library has no types
-    """Answers each question by itself with the library's own servicer."""
+    """Passes each request separately to the library's servicer."""
 
     def __init__(self, services: tuple[str, ...], idle_s: float = _IDLE_S) -> None:
         self._library = aio.ReflectionServicer(services)
@@ -31,7 +31,7 @@ class Reflection(reflection_pb2_grpc.ServerReflectionServicer):  # type: ignore[
     async def ServerReflectionInfo(
         self, request_iterator: AsyncIterator[pb.ServerReflectionRequest], context: Context
     ) -> AsyncIterator[pb.ServerReflectionResponse]:
-        """One answer for each question."""
+        """One response per request."""
         while True:
             try:
                 async with asyncio.timeout(self._idle_s):
@@ -39,7 +39,7 @@ class Reflection(reflection_pb2_grpc.ServerReflectionServicer):  # type: ignore[
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                await refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, f"nothing was asked for {self._idle_s:.0f} s")
+                await refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, f"no request for {self._idle_s:.0f} s")
             yield await self._answer(question, context)
 
     async def _answer(self, question: pb.ServerReflectionRequest, context: Context) -> pb.ServerReflectionResponse:

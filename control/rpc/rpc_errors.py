@@ -1,4 +1,4 @@
-"""How a call is refused. Whatever a refusal says is short: part of it may come from the caller, and it travels in metadata."""
+"""Errors sent to callers. Messages are short: they may quote the caller and travel in metadata."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ async def invalid(context: Any, violations: Sequence[tuple[str, str]]) -> NoRetu
 
 
 async def busy(context: Any, message: str, operation_id: str) -> NoReturn:
-    """End the call as RESOURCE_EXHAUSTED because of another operation; `google.rpc.ErrorInfo` tells that from the service's own limits."""
+    """End the call as RESOURCE_EXHAUSTED because of a running operation; `google.rpc.ErrorInfo` distinguishes this from the call limits."""
     info = error_details_pb2.ErrorInfo(reason=BUSY, domain=ERROR_DOMAIN, metadata={"operation_id": operation_id})
     await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, message, info)
 
 
 async def refuse(context: Any, code: grpc.StatusCode, message: str, detail: Message | None = None) -> NoReturn:
-    """End the call with `code`, a message that is cut to a few hundred characters, and a detail."""
+    """End the call with `code`, a message (cut to a few hundred characters) and an optional detail."""
     message = _clip(redact(message), _MAX_MESSAGE)
     trailing: tuple[tuple[str, bytes], ...] = ()
     if detail is not None:

@@ -1,4 +1,4 @@
-"""The gRPC server: ports, credentials, health, reflection, and its orderly end."""
+"""The gRPC server: port, credentials, health, reflection, orderly shutdown."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 
-from control.operations.manager import OperationDesk
+from control.operations.manager import OperationManager
 from control.reconcile.reconciler import Reconciler
-from control.rpc.admission import Gate, Room, Turnstile
+from control.rpc.admission import CallCounts, CallLimiter, TokenCheck
 from control.rpc.call_log import CallLog
 from control.rpc.control_service import ControlService
 from control.rpc.gap_service import GapReader, GapService
 from control.rpc.health import Health
-from control.rpc.interceptors import AccessLog, Fence
+from control.rpc.interceptors import AccessLog, RequestGuard
 from control.rpc.methods import CONTROL, GAPS, OPERATIONS, SERVICES
 from control.rpc.operation_service import OperationService
 from control.rpc.reflection import Reflection
@@ -33,19 +33,19 @@ from cryptoviz.settings import Settings
 __all__ = ["ControlServer"]
 
 _BIND_TIMEOUT_S = 5.0
-"""A controller made anew may find its predecessor's socket not closed yet."""
+"""Timeout to bind: after a restart of the controller the old socket may still be open."""
 _BIND_RETRY_S = 0.25
 
 _log = get_logger("controller")
 
 
 class ControlServer:
-    """Serves one reconciler and the operations beside it. `start`, then `stop`."""
+    """Serves the reconciler and the operations. `start`, then `stop`."""
 
     def __init__(
         self,
         reconciler: Reconciler,
-        operations: OperationDesk,
+        operations: OperationManager,
         read_gaps: GapReader,
         settings: Settings,
         token: str,
@@ -58,8 +58,8 @@ class ControlServer:
         self._on_shutdown = on_shutdown
         self._health = Health()
         self._calls = CallLog()
-        self.room = Room()
-        self.gate = Gate(token, self._calls)
+        self.call_counts = CallCounts()
+        self.token_check = TokenCheck(token, self._calls)
         self._server: grpc.aio.Server | None = None
         self._health_task: asyncio.Task[None] | None = None
 
@@ -81,11 +81,11 @@ class ControlServer:
         _log.info("control_serves", address=self._settings.control.address)
 
     async def not_serving(self) -> None:
-        """Health says NOT_SERVING from now on, for good; calls are still answered."""
+        """Report NOT_SERVING by health, permanently; calls are still answered."""
         self._health.end()
 
     async def stop(self, grace_s: float) -> None:
-        """End: no new calls, those in flight get `grace_s` seconds."""
+        """Stop: no new calls; calls in flight get `grace_s` seconds."""
         await self.not_serving()
         if self._health_task is not None:
             self._health_task.cancel()
@@ -94,9 +94,9 @@ class ControlServer:
         self._calls.close()
 
     def _build(self) -> grpc.aio.Server:
-        # The gate first: what has no token costs next to nothing. Limits of calls are the turnstile's, by kind, because one for all lets the idle
-        # of one kind keep out all others.
-        interceptors = (self.gate, AccessLog(self._calls), Turnstile(self.room), Fence())
+        # The token check is first, so that calls without a token cost next to nothing. Call limits are per kind, because with a common limit idle
+        # calls of one kind could exclude all others.
+        interceptors = (self.token_check, AccessLog(self._calls), CallLimiter(self.call_counts), RequestGuard())
         server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
         add_ControlServiceServicer_to_server(ControlService(self._reconciler, self._settings, self._on_shutdown), server)
         add_OperationsServiceServicer_to_server(OperationService(self._operations), server)
@@ -113,12 +113,12 @@ class ControlServer:
         try:
             pair = (control.tls_key.read_bytes(), control.tls_cert.read_bytes())
         except OSError as error:
-            raise PreflightError(f"control.tls_cert or control.tls_key cannot be read: {error}", problems=["tls"]) from error
+            raise PreflightError(f"cannot read control.tls_cert or control.tls_key: {error}", problems=["tls"]) from error
         server.add_secure_port(control.address, grpc.ssl_server_credentials([pair]))
 
     def _taken(self) -> PreflightError:
         address = self._settings.control.address
-        return PreflightError(f"{address} is taken: end the process that listens there, or set CRYPTOVIZ_CONTROL__PORT", problems=[address])
+        return PreflightError(f"{address} is in use; stop the process that listens there, or set CRYPTOVIZ_CONTROL__PORT", problems=[address])
 
     async def _follow_health(self) -> None:
         for service in (CONTROL, OPERATIONS, GAPS):

@@ -1,4 +1,4 @@
-"""The bearer token of the control service: made once, kept in a file that only its owner reads, compared in constant time."""
+"""The bearer token of the control service: generated once, stored in a file readable only by its owner, compared in constant time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["ensure_token", "same_token"]
 
 
 def ensure_token(path: Path) -> str:
-    """The token in `path`, made there first when the file is missing. Raises SettingsError when the file is not ours alone or holds no token."""
+    """The token in `path`, generated if the file is missing. Raises SettingsError if others can access the file or it contains no token."""
     return private.ensure_token(path, "CRYPTOVIZ_HOME")
 
 
 def same_token(given: str, expected: str) -> bool:
-    """Whether they are equal, in a time that says nothing about where they differ."""
+    """Constant-time comparison."""
     return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode("utf-8"))

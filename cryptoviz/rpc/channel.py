@@ -1,4 +1,4 @@
-"""How both ends of the control service are wired: keepalive, size limits, metadata keys. The two sides must agree, so they stand here once."""
+"""Channel options shared by client and server of the control service: keepalive, size limits, metadata keys."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ AUTHORIZATION = "authorization"
 """Metadata key of the token: `Bearer <token>`."""
 
 STATUS_DETAILS = "grpc-status-details-bin"
-"""Trailing metadata that carries `google.rpc.Status`, as all gRPC languages read it."""
+"""Standard key of the trailing metadata with `google.rpc.Status`."""
 
 BUSY = "OPERATION_BUSY"
 ERROR_DOMAIN = "cryptoviz"
-"""Reason and domain of a `google.rpc.ErrorInfo`: another operation of the kind runs; its id is in the metadata as `operation_id`."""
+"""Reason and domain of the `google.rpc.ErrorInfo` for a running operation of the same kind; its metadata has the `operation_id`."""
 
 MAX_REQUEST_BYTES = 64 * 1024
-"""The longest honest request is a component name; this leaves room and keeps a flood small."""
+"""Ample for valid requests, which are short; bounds the cost of a flood."""
 
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
-"""A page of log lines; TailLogs splits below it."""
+"""TailLogs splits its pages below this size."""
 
 _KEEPALIVE_TIME_MS = 30_000
 _KEEPALIVE_TIMEOUT_MS = 15_000
@@ -30,7 +30,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
-    # The service restarts within seconds; the default of up to two minutes between attempts would hide that.
+    # The service restarts within seconds; gRPC's default backs off for up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # A proxy setting of the shell must not redirect loopback calls.
@@ -41,23 +41,23 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Half of the clients' interval, so that an honest client is never told to calm down.
+    # Half of the clients' interval, so that a correct client never gets ENHANCE_YOUR_CALM.
     ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_TIME_MS // 2),
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-    # Both alike: between the two, gRPC refuses some at random. The token takes 60 bytes.
+    # Soft and hard limit are equal: between them, gRPC refuses calls at random. The token takes 60 bytes.
     ("grpc.max_metadata_size", 8 * 1024),
     ("grpc.absolute_max_metadata_size", 8 * 1024),
-    # More than all budgets of one connection together (`control.rpc.methods`), so that its streams never keep its calls waiting.
+    # Above the sum of all budgets per connection (`control.rpc.methods`), so that open streams never block other calls.
     ("grpc.max_concurrent_streams", _STREAMS),
-    # As many as can be on their way: past the defaults of 1 000 and 3 000, gRPC cancels calls at random, those with the token too.
+    # The maximum of calls in flight. Above the defaults of 1,000 and 3,000, gRPC cancels calls at random, also those with the token.
     ("grpc.server.max_pending_requests", _CONNECTIONS * _STREAMS),
     ("grpc.server.max_pending_requests_hard_limit", _CONNECTIONS * _STREAMS),
-    # Sockets are file descriptors, of which the controller needs some for its own files.
+    # Sockets use file descriptors, which the controller also needs for files.
     ("grpc.max_allowed_incoming_connections", _CONNECTIONS),
-    # Of TLS, and of HTTP/2's first frames: a socket that says nothing is closed; two minutes by default.
+    # Covers TLS and the first HTTP/2 frames: silent sockets are closed. gRPC's default is two minutes.
     ("grpc.server_handshake_timeout_ms", 5_000),
-    # Connections without a call; a client opens its next one by itself.
+    # Connections without a call are closed; clients reconnect by themselves.
     ("grpc.max_connection_idle_ms", 300_000),
-    # On by default on Linux: two controllers would both bind the port and share its calls.
+    # On by default on Linux: two controllers could bind the same port and share its calls.
     ("grpc.so_reuseport", 0),
 )

@@ -1,4 +1,4 @@
-"""The client's end of the wire: one channel, the token on every call, gRPC's errors as ours."""
+"""The client's gRPC channel: adds the token to every call and maps gRPC errors to CryptoVizError."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from google.rpc import error_details_pb2, status_pb2
 from cryptoviz.errors import ControlRefused, CryptoVizError, EngineUnavailable, SettingsError
 from cryptoviz.rpc.channel import AUTHORIZATION, CHANNEL_OPTIONS, STATUS_DETAILS
 
-__all__ = ["Special", "StubType", "Wire"]
+__all__ = ["ClientChannel", "Special", "StubType"]
 
 _TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 Special = Callable[[grpc.StatusCode, str, error_details_pb2.ErrorInfo], CryptoVizError | None]
-"""What NOT_FOUND, or another code that means more in this call, becomes, by its text and its error info (empty without one); None: as usual."""
+"""Call-specific error mapping: status code, message and error info (may be empty) to an error; None for the default mapping."""
 
 
 class StubType(Protocol):
-    """A generated stub's class."""
+    """The class of a generated stub."""
 
     def __call__(self, channel: grpc.Channel) -> Any:
-        """A stub on `channel`."""
+        """Create a stub on `channel`."""
         ...
 
 
-class Wire:
-    """Connects on the first call; safe to share between threads. The arguments are those of `cryptoviz.client.ControlClient`."""
+class ClientChannel:
+    """Connects at the first call; thread-safe. Takes the arguments of `cryptoviz.client.ControlClient`."""
 
     def __init__(self, address: str, token: str | None, token_file: Path | None, root_certificates: Path | None, timeout_s: float) -> None:
         self.address = address
@@ -42,14 +42,14 @@ class Wire:
         self._channel: grpc.Channel | None = None
 
     def call(self, stub: StubType, method: str, request: Any, special: Special, timeout_s: float | None = None) -> Any:
-        """A unary call, within `timeout_s` seconds, or the client's own. Raises the errors of `ControlClient`."""
+        """A unary call with a deadline of `timeout_s` seconds (default: the client's). Raises the errors of `ControlClient`."""
         try:
             return getattr(stub(self._connected()), method)(request, timeout=timeout_s or self._timeout_s, metadata=self._metadata())
         except grpc.RpcError as error:
             self._raise(error, special)
 
     def stream(self, stub: StubType, method: str, request: Any, special: Special, timeout_s: float | None) -> Iterator[Any]:
-        """A server stream. Raises as `call`, also between two answers."""
+        """A server stream. Raises as `call`, also between two responses."""
         try:
             call = getattr(stub(self._connected()), method)(request, timeout=timeout_s, metadata=self._metadata())
         except grpc.RpcError as error:
@@ -62,7 +62,7 @@ class Wire:
             call.cancel()
 
     def close(self) -> None:
-        """End the connection. A later call opens a new one."""
+        """Close the connection. A later call reconnects."""
         with self._lock:
             if self._channel is not None:
                 self._channel.close()
@@ -83,16 +83,16 @@ class Wire:
         return ((AUTHORIZATION, f"Bearer {token}"),)
 
     def _read_token(self) -> str:
-        # Read each time: a `reset` between two calls makes a new one, and the file is 64 bytes.
+        # Read for each call: a `reset` replaces the token, and the file has 64 bytes.
         if self._token_file is None:
-            raise SettingsError("the control service asks for a token: give token or token_file", setting="CRYPTOVIZ_HOME")
+            raise SettingsError("the control service requires a token; pass token or token_file", setting="CRYPTOVIZ_HOME")
         try:
             return self._token_file.read_text(encoding="ascii").strip()
         except FileNotFoundError:
-            hint = f"no pipeline has run with this home ({self._token_file} is not there): is it up? `cryptoviz up` or `cryptoviz demo`"
+            hint = f"no pipeline has run with this home ({self._token_file} does not exist); start it with `cryptoviz up` or `cryptoviz demo`"
             raise EngineUnavailable(hint, engine="control", address=self.address) from None
         except (OSError, ValueError) as error:
-            raise SettingsError(f"the token file {self._token_file} cannot be read: {error}", setting="CRYPTOVIZ_HOME") from None
+            raise SettingsError(f"cannot read the token file {self._token_file}: {error}", setting="CRYPTOVIZ_HOME") from None
 
     def _raise(self, error: grpc.RpcError, special: Special) -> NoReturn:
         raise _typed(error, self.address, special) from None
@@ -105,7 +105,7 @@ def _typed(error: grpc.RpcError, address: str, special: Special) -> CryptoVizErr
     if meant is not None:
         return meant
     if code is grpc.StatusCode.UNAVAILABLE:
-        hint = f"the control service at {address} does not answer: is the pipeline up? `cryptoviz up` or `cryptoviz demo` ({details})"
+        hint = f"the control service at {address} does not answer; start the pipeline with `cryptoviz up` or `cryptoviz demo` ({details})"
         return EngineUnavailable(hint, engine="control", address=address)
     if code in _TRANSIENT:
         return EngineUnavailable(f"the control service at {address}: {code.name}: {details}", engine="control", address=address)
@@ -115,8 +115,8 @@ def _typed(error: grpc.RpcError, address: str, special: Special) -> CryptoVizErr
 
 
 def _details(error: grpc.RpcError, kind: type[Any]) -> Iterator[Any]:
-    """The details of a kind that the status carries."""
-    trailing: Any = error.trailing_metadata()  # pairs, which the stubs type as one pair
+    """The status details of one message type."""
+    trailing: Any = error.trailing_metadata()  # pairs; the stubs declare a single pair
     for key, value in trailing or ():
         if key == STATUS_DETAILS:
             for packed in status_pb2.Status.FromString(value).details:

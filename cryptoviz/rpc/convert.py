@@ -1,4 +1,4 @@
-"""Between the control contract's messages and the dataclasses that the rest of the code uses. Enums differ only by a prefix."""
+"""Conversion between control messages and dataclasses. Enum names differ only by a prefix."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["component_from_proto", "component_to_proto", "pipeline_from_proto", 
 
 
 def component_to_proto(status: ComponentStatus) -> pb.Component:
-    """The message of one component."""
+    """Convert a component to its message."""
     message = pb.Component(
         name=status.name,
         kind=pb.ComponentKind.Value(f"COMPONENT_KIND_{status.kind.name}"),
         desired=pb.DesiredState.Value(f"DESIRED_STATE_{status.desired.name}"),
         state=pb.ComponentState.Value(f"COMPONENT_STATE_{status.state.name}"),
         trigger=str(status.trigger),
-        # The text of an error of a library's, which knows of no secret.
+        # May contain a library's error text, which does not redact secrets.
         message=redact(status.message),
         restarts=status.restarts,
         metrics=status.metrics,
@@ -31,7 +31,7 @@ def component_to_proto(status: ComponentStatus) -> pb.Component:
 
 
 def component_from_proto(message: pb.Component) -> ComponentStatus:
-    """The dataclass of one component. A trigger that this version does not know becomes NONE."""
+    """Convert a component from its message. An unknown trigger becomes NONE."""
     known = message.trigger in Trigger.__members__.values()
     return ComponentStatus(
         name=message.name,
@@ -50,7 +50,7 @@ def component_from_proto(message: pb.Component) -> ComponentStatus:
 
 
 def pipeline_to_proto(status: PipelineStatus) -> pb.Pipeline:
-    """The message of the whole pipeline."""
+    """Convert the pipeline to its message."""
     return pb.Pipeline(
         state=pb.ComponentState.Value(f"COMPONENT_STATE_{status.state.name}"),
         reason=status.reason,
@@ -62,7 +62,7 @@ def pipeline_to_proto(status: PipelineStatus) -> pb.Pipeline:
 
 
 def pipeline_from_proto(message: pb.Pipeline) -> PipelineStatus:
-    """The dataclass of the whole pipeline."""
+    """Convert the pipeline from its message."""
     return PipelineStatus(
         state=ComponentState[pb.ComponentState.Name(message.state).removeprefix("COMPONENT_STATE_")],
         reason=message.reason,

@@ -1,4 +1,4 @@
-"""Between the contract's messages about gaps and the values that the rest of the code uses."""
+"""Conversion between gap messages and dataclasses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["gap_from_proto", "gap_to_proto"]
 
 
 def gap_to_proto(gap: Gap) -> pb.Gap:
-    """The message of one gap."""
+    """Convert a gap to its message."""
     return pb.Gap(
         scope=pb.GapScope.Value(f"GAP_SCOPE_{gap.scope.name}"),
         subject=gap.subject,
@@ -28,7 +28,7 @@ def gap_to_proto(gap: Gap) -> pb.Gap:
 
 
 def gap_from_proto(message: pb.Gap) -> Gap:
-    """The value of one gap; its state follows from its ticks."""
+    """Convert a gap from its message; the state is derived from the ticks."""
     return Gap(
         scope=GapScope[pb.GapScope.Name(message.scope).removeprefix("GAP_SCOPE_")],
         subject=message.subject,

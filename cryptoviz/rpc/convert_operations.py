@@ -1,4 +1,4 @@
-"""Between the contract's messages about operations and the values that the rest of the code uses."""
+"""Conversion between operation messages and dataclasses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["arguments_from_proto", "arguments_to_proto", "operation_from_proto",
 
 
 def arguments_to_proto(arguments: Arguments) -> pb.OperationArguments:
-    """The message of what to do."""
+    """Convert arguments to their message."""
     match arguments:
         case BackfillArguments():
             span = {"start": stamp(arguments.start_ms), "end": stamp(arguments.end_ms)}
@@ -36,7 +36,7 @@ def arguments_to_proto(arguments: Arguments) -> pb.OperationArguments:
 
 
 def arguments_from_proto(message: pb.OperationArguments) -> Arguments:
-    """What to do. Raises ValueError when the message says nothing, or lacks what its kind cannot do without."""
+    """Convert arguments from their message. Raises ValueError when no kind is set or a required field is missing."""
     which = message.WhichOneof("arguments")
     if which == "backfill":
         backfill = message.backfill
@@ -49,7 +49,7 @@ def arguments_from_proto(message: pb.OperationArguments) -> Arguments:
     if which == "replay":
         start_ms, end_ms = moment_ms(message.replay, "start"), moment_ms(message.replay, "end")
         if start_ms is None or end_ms is None:
-            raise ValueError("replay needs start and end")
+            raise ValueError("replay requires start and end")
         return ReplayArguments(start_ms=start_ms, end_ms=end_ms, keep_rows=message.replay.keep_rows)
     if which == "maintenance":
         return MaintenanceArguments(tables=tuple(message.maintenance.tables))
@@ -60,7 +60,7 @@ def arguments_from_proto(message: pb.OperationArguments) -> Arguments:
 
 
 def operation_to_proto(status: OperationStatus) -> pb.Operation:
-    """The message of one operation."""
+    """Convert an operation to its message."""
     return pb.Operation(
         id=status.id,
         arguments=arguments_to_proto(status.arguments),
@@ -79,7 +79,7 @@ def operation_to_proto(status: OperationStatus) -> pb.Operation:
 
 
 def operation_from_proto(message: pb.Operation) -> OperationStatus:
-    """The value of one operation."""
+    """Convert an operation from its message."""
     return OperationStatus(
         id=message.id,
         arguments=arguments_from_proto(message.arguments),

@@ -1,4 +1,4 @@
-"""Between the contract's messages about providers and the dataclasses that the rest of the code uses."""
+"""Conversion between provider messages and dataclasses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["provider_from_proto", "provider_to_proto"]
 
 
 def provider_to_proto(status: ProviderStatus) -> pb.Provider:
-    """The message of one provider."""
+    """Convert a provider to its message."""
     return pb.Provider(
         name=status.name,
         rank=status.rank,
@@ -34,7 +34,7 @@ def provider_to_proto(status: ProviderStatus) -> pb.Provider:
 
 
 def provider_from_proto(message: pb.Provider) -> ProviderStatus:
-    """The dataclass of one provider."""
+    """Convert a provider from its message."""
     return ProviderStatus(
         name=message.name,
         rank=message.rank,

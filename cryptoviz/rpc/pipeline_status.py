@@ -1,4 +1,4 @@
-"""The pipeline as one value: what `cryptoviz status` shows and `WatchPipeline` sends."""
+"""The status of the whole pipeline, as shown by `cryptoviz status` and sent by `WatchPipeline`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptoviz.settings import Settings
 
 __all__ = ["PipelineStatus", "overall", "pipeline_id"]
 
-# Of all wanted components the worst state is the pipeline's: the first of these that any of them is in.
+# The pipeline's state is the worst state of its enabled components: the first of these that any of them is in.
 _WORST_FIRST = (
     ComponentState.FAILED,
     ComponentState.BACKOFF,
@@ -30,12 +30,12 @@ class PipelineStatus:
     """All components in start order.
 
     Attributes:
-        state: RUNNING when all wanted components are, STOPPED when none is wanted and none runs, else the worst among the wanted.
-        reason: one line for a person: which component makes it so.
+        state: RUNNING when all enabled components are RUNNING, STOPPED when none is enabled and none runs, else the worst state of the enabled ones.
+        reason: one human-readable line: which components determine the state.
         components: in start order.
         replayed: the prices come from the replay market.
-        version: grows with each change; what `WatchPipeline` resumes from.
-        id: names the pipeline; verbs for the whole pipeline ask for it. Empty from a service that does not know it.
+        version: grows with each change; `WatchPipeline` resumes from it.
+        id: identifies the pipeline; required by calls that act on the whole pipeline. Empty from an older service.
     """
 
     state: ComponentState
@@ -46,39 +46,39 @@ class PipelineStatus:
     id: str = ""
 
     def component(self, name: str) -> ComponentStatus | None:
-        """The component of that name, if the pipeline has it."""
+        """The component of that name, None if it does not exist."""
         return next((component for component in self.components if component.name == name), None)
 
     def to_json_dict(self) -> dict[str, Any]:
-        """What `cryptoviz status --json` prints. `since` is ISO 8601 in UTC."""
+        """The output of `cryptoviz status --json`. `since` is ISO 8601 in UTC."""
         return {"state": str(self.state), "reason": self.reason, "components": [_component_json(component) for component in self.components]}
 
 
 def pipeline_id(settings: Settings) -> str:
-    """The same for each run from one data directory, another one for every other."""
+    """An id that is constant for a data directory and unique to it."""
     place = hashlib.blake2b(str(settings.home.absolute()).encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
     return f"{settings.ray.namespace}-{place}"
 
 
 def overall(components: Iterable[ComponentStatus]) -> tuple[ComponentState, str]:
-    """State and reason of the pipeline: the worst of the wanted components, or STOPPING while unwanted ones still end."""
+    """State and reason of the pipeline: the worst state of the enabled components, or STOPPING while disabled components still run."""
     everything = tuple(components)
     wanted = [component for component in everything if component.desired is DesiredState.RUNNING]
     if not wanted:
         ending = [component.name for component in everything if component.state is not ComponentState.STOPPED]
         if ending:
-            return ComponentState.STOPPING, f"{', '.join(ending)} still to end"
-        return ComponentState.STOPPED, "nothing is wanted running"
+            return ComponentState.STOPPING, f"stopping {', '.join(ending)}"
+        return ComponentState.STOPPED, "no component is enabled"
     for state in _WORST_FIRST:
         those = [component for component in wanted if component.state is state]
         if those:
             reason = _unreached(wanted) + _reason(state, those, len(wanted), len(everything))
             return ComponentState.DEGRADED if _only_some_sources_lack(those, wanted) else state, reason
-    raise AssertionError("a component is in none of the states")  # the tuple above names every state
+    raise AssertionError("a component is in none of the states")  # _WORST_FIRST contains every state
 
 
 def _only_some_sources_lack(those: list[ComponentStatus], wanted: list[ComponentStatus]) -> bool:
-    """Prices come, and what starts still is providers that were asked and never answered: one that is blocked here may stay so for ever."""
+    """Prices arrive, and only scrapers whose provider never answered are STARTING. A provider blocked in this network may never answer."""
     prices = any(one.kind is ComponentKind.COLLECTOR and one.state is ComponentState.RUNNING for one in wanted)
     return prices and all(one.state is ComponentState.STARTING and _asked_in_vain(one) for one in those)
 
@@ -88,7 +88,7 @@ def _asked_in_vain(one: ComponentStatus) -> bool:
 
 
 def _unreached(wanted: list[ComponentStatus]) -> str:
-    """What to do when no provider was ever reached: then it is seldom the providers' fault."""
+    """Advice for the case that no provider has ever answered, which is usually a local network problem."""
     scrapers = [one for one in wanted if one.kind is ComponentKind.SCRAPER]
     if scrapers and all(one.state is ComponentState.STARTING and _asked_in_vain(one) for one in scrapers):
         return "no provider has answered yet: check the network, DNS and proxy (`cryptoviz doctor`, `cryptoviz providers`); "
@@ -97,7 +97,7 @@ def _unreached(wanted: list[ComponentStatus]) -> str:
 
 def _reason(state: ComponentState, those: list[ComponentStatus], wanted: int, known: int) -> str:
     if state is ComponentState.RUNNING:
-        return "all components run" if wanted == known else f"the {wanted} wanted of {known} components run"
+        return "all components run" if wanted == known else f"all {wanted} enabled components run ({known - wanted} disabled)"
     return "; ".join(f"{one.name} is {state}" + (f": {one.message}" if one.message else "") for one in those)
 
 

@@ -1,4 +1,4 @@
-"""Times on the wire: UTC epoch milliseconds as protobuf's Timestamp and back; an unknown one is absent."""
+"""Conversion between UTC epoch milliseconds and protobuf Timestamps; None is an absent field."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
 
 def stamp(moment_ms: int | None) -> Timestamp | None:
-    """The message of a time; None stays absent."""
+    """Convert to a Timestamp; None stays None."""
     if moment_ms is None:
         return None
     made = Timestamp()
-    # A value that came from outside may lie where protobuf knows no time; an answer with the nearest one is better than none.
+    # External values may be outside protobuf's range; they are clamped, so that the response can be sent.
     made.FromMilliseconds(min(max(moment_ms, _FIRST_MS), _LAST_MS))
     return made
 
 
 def moment_ms(message: Any, field: str) -> int | None:
-    """The time in a message's field, None where it is absent."""
+    """The time in a field of a message, None if absent."""
     return getattr(message, field).ToMilliseconds() if message.HasField(field) else None

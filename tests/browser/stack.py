@@ -21,7 +21,7 @@ import pyarrow as pa
 import redis
 from deltalake import write_deltalake
 
-from control.operations.manager import OperationDesk
+from control.operations.manager import OperationManager
 from control.reconcile.components import build_table
 from control.reconcile.reconciler import Reconciler
 from control.rpc.server import ControlServer
@@ -114,7 +114,7 @@ class ControlThread:
         self._settings = settings
         self.runtime = FakeRuntime()
         self._server: ControlServer | None = None
-        self._desk: OperationDesk | None = None
+        self._desk: OperationManager | None = None
         self._reconciler: Reconciler | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -148,7 +148,7 @@ class ControlThread:
         table = build_table(self._settings)
         self._reconciler = Reconciler(table, self.runtime, MemoryStore(), SystemClock(), 100, replayed=self._settings.profile == "demo")
         runner = FakeOperationRunner(self._settings)
-        self._desk = OperationDesk(runner, MemoryOperations(), self._settings, SystemClock(), lambda _: "")
+        self._desk = OperationManager(runner, MemoryOperations(), self._settings, SystemClock(), lambda _: "")
         token = self._settings.token_file.read_text(encoding="ascii")
         self._server = ControlServer(self._reconciler, self._desk, no_gaps, self._settings, token, end)
         await self._reconciler.open()

@@ -143,7 +143,7 @@ def test_a_killed_engine_actor_takes_its_engine_along_and_comes_back(control: Co
     assert before.pid is not None
     host = psutil.Process(before.pid).parent()
     assert host is not None
-    assert "EngineHost" in " ".join(host.cmdline())
+    assert "EngineActor" in " ".join(host.cmdline())
     host.kill()
     eventually(lambda: not psutil.pid_exists(before.pid or 0), 10)
     _comes_back(control, before)
@@ -205,7 +205,7 @@ def test_a_missing_engine_is_waited_for(control: ControlClient) -> None:
     control.stop("kafka")
     waiting = control.get("collector")
     assert (waiting.state, waiting.desired) == (ComponentState.STARTING, DesiredState.RUNNING)
-    assert waiting.message.startswith("waits for kafka, which is")
+    assert waiting.message.startswith("waiting for kafka (")
     control.stop("collector")
 
 

@@ -148,7 +148,7 @@ def test_an_outage_is_told_and_filled_exactly_once(demo: Demo) -> None:
                     break
             with pytest.raises(OperationBusy, match=begun.id):
                 client.operations.start(BackfillArguments())
-            (host,) = processes(demo, "ray::OperationHost")
+            (host,) = processes(demo, "ray::OperationActor")
             host.kill()
             assert client.operations.wait(begun.id, 60).state is OperationState.INTERRUPTED
         first_half = len(records_of(demo, Kind.BACKFILL))

@@ -53,7 +53,7 @@ def test_the_verbs(client: ControlClient) -> None:
     assert client.start("reader/one").desired is DesiredState.RUNNING
     pipeline = client.wait(10, lambda now: now.component("reader/one").state is ComponentState.RUNNING)
     assert pipeline.state is ComponentState.RUNNING
-    assert pipeline.reason == "the 3 wanted of 4 components run"
+    assert pipeline.reason == "all 3 enabled components run (1 disabled)"
     assert client.restart("reader/one").state is ComponentState.STOPPING
     eventually(lambda: client.get("reader/one").restarts == 1)
     assert client.stop("reader/one").desired is DesiredState.STOPPED
@@ -109,7 +109,7 @@ def test_nobody_there(tmp_path: Path) -> None:
     assert away.value.address == address
     with ControlClient(address, token_file=tmp_path / "none") as client, pytest.raises(EngineUnavailable, match="cryptoviz up"):
         client.list()
-    with ControlClient(address) as client, pytest.raises(SettingsError, match="give token or token_file"):
+    with ControlClient(address) as client, pytest.raises(SettingsError, match="pass token or token_file"):
         client.list()
     (tmp_path / "folder").mkdir()
     with ControlClient(address, token_file=tmp_path / "folder") as client, pytest.raises(SettingsError, match="cannot be read"):
@@ -162,9 +162,9 @@ def _status(name: str, desired: DesiredState, state: ComponentState, message: st
 @pytest.mark.parametrize(
     ("components", "state", "reason"),
     [
-        ([], ComponentState.STOPPED, "nothing is wanted running"),
-        ([_status("a", DesiredState.STOPPED, ComponentState.STOPPED)], ComponentState.STOPPED, "nothing is wanted running"),
-        ([_status("a", DesiredState.STOPPED, ComponentState.STOPPING)], ComponentState.STOPPING, "a still to end"),
+        ([], ComponentState.STOPPED, "no component is enabled"),
+        ([_status("a", DesiredState.STOPPED, ComponentState.STOPPED)], ComponentState.STOPPED, "no component is enabled"),
+        ([_status("a", DesiredState.STOPPED, ComponentState.STOPPING)], ComponentState.STOPPING, "stopping a"),
         ([_status("a", DesiredState.RUNNING, ComponentState.RUNNING)], ComponentState.RUNNING, "all components run"),
         (
             [
@@ -177,7 +177,7 @@ def _status(name: str, desired: DesiredState, state: ComponentState, message: st
         (
             [_status("a", DesiredState.RUNNING, ComponentState.RUNNING), _status("b", DesiredState.STOPPED, ComponentState.STOPPED)],
             ComponentState.RUNNING,
-            "the 1 wanted of 2 components run",
+            "all 1 enabled components run (1 disabled)",
         ),
     ],
 )

@@ -117,93 +117,92 @@ class ControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetComponent(self, request, context):
-        """One component. NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed one.
+        """A single component. NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StartComponent(self, request, context):
-        """Wants the component running; its dependencies too.
+        """Enables the component and its dependencies.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopComponent(self, request, context):
-        """Wants the component stopped. Components that depend on it keep their desired state and wait.
+        """Disables the component. Components that depend on it keep their desired state and wait.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RestartComponent(self, request, context):
-        """Stops and starts again; the desired state becomes running.
+        """Stops and starts the component; the desired state becomes RUNNING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StartPipeline(self, request, context):
-        """Wants every component running. INVALID_ARGUMENT without the pipeline's own id.
+        """Enables every component. INVALID_ARGUMENT without the pipeline's id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopPipeline(self, request, context):
-        """Wants every component stopped, in reverse start order. The control service itself goes on. INVALID_ARGUMENT without the pipeline's own id.
+        """Disables every component; they stop in reverse start order. The control service keeps running. INVALID_ARGUMENT without the pipeline's id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Shutdown(self, request, context):
-        """Stops every component as StopPipeline does, but keeps their desired state, then ends the control service itself. Health says NOT_SERVING
-        from the start. Follow it with WatchPipeline; verbs that start something answer FAILED_PRECONDITION from now on. INVALID_ARGUMENT without the
-        pipeline's own id.
+        """Stops every component as StopPipeline does, but keeps their desired state, then stops the control service. Health reports NOT_SERVING at once.
+        WatchPipeline shows the progress. RPCs that start something return FAILED_PRECONDITION from now on. INVALID_ARGUMENT without the pipeline's id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchPipeline(self, request, context):
-        """The whole state first, then each change. Resume with the last version seen: what was missed in between arrives as one snapshot.
+        """The current state, then each change. To resume, pass the last version seen; changes missed in between arrive as one snapshot.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TailLogs(self, request, context):
-        """The last lines of a component's log, then, with follow, new ones as they come.
+        """The last lines of a component's log; with follow, new lines as they are written.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProviders(self, request, context):
-        """All providers of the settings, in order of preference.
+        """All configured providers, in order of preference.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetProvider(self, request, context):
-        """One provider. NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed one.
+        """A single provider. NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TripBreaker(self, request, context):
-        """Opens the provider's breaker: it is asked no more, until ResetBreaker. FAILED_PRECONDITION while its scraper does not run.
+        """Opens the provider's breaker: no more polls until ResetBreaker. FAILED_PRECONDITION while its scraper does not run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResetBreaker(self, request, context):
-        """Closes the provider's breaker and lifts a wait that the provider imposed. FAILED_PRECONDITION while its scraper does not run.
+        """Closes the provider's breaker and clears its hold. FAILED_PRECONDITION while its scraper does not run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,7 @@ class GapsServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def ListGaps(self, request, context):
-        """Gaps in order of their first tick. It follows what happens by a minute or so. Reading takes seconds: allow the call half a minute.
+        """Gaps in order of their first tick. The ledger lags by about a minute. Reading takes seconds: use a deadline of at least 30 s.
         UNAVAILABLE while the object store does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -65,38 +65,38 @@ class OperationsServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def StartOperation(self, request, context):
-        """Starts an operation and answers at once. Idempotent by operation_id: one that runs or has succeeded is answered as it is, one that
-        FAILED, was CANCELLED or INTERRUPTED is resumed. INVALID_ARGUMENT with google.rpc.BadRequest for arguments that cannot be meant, also
-        when the id belongs to other arguments; RESOURCE_EXHAUSTED while another of its kind runs; FAILED_PRECONDITION while a component that it
-        needs is down, or during a shutdown.
+        """Starts an operation and returns at once. Idempotent by operation_id: a running or succeeded operation is returned unchanged; a FAILED,
+        CANCELLED or INTERRUPTED operation is resumed. INVALID_ARGUMENT with google.rpc.BadRequest for invalid arguments, also if the id belongs
+        to an operation with other arguments; RESOURCE_EXHAUSTED while another operation of the same kind runs; FAILED_PRECONDITION while a
+        required component is down, or during a shutdown.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetOperation(self, request, context):
-        """One operation. NOT_FOUND for an unknown id.
+        """A single operation. NOT_FOUND for an unknown id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListOperations(self, request, context):
-        """The last hundred operations, the newest first.
+        """The last hundred operations, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchOperation(self, request, context):
-        """The operation as it is, then each change, until it has ended. A slow reader gets the newest, not a backlog.
+        """The current status, then each change, until the operation ends. A slow reader skips to the newest status.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelOperation(self, request, context):
-        """Asks the operation to end; watch it to see it do so. No error for one that has ended.
+        """Requests cancellation; WatchOperation shows the end. No error if the operation has already ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from control.operations.actor import OperationHost
+from control.operations.actor import OperationActor
 from cryptoviz.errors import ComponentLost
 from cryptoviz.operations import Arguments, OperationResult, OperationStatus, Report
 from cryptoviz.settings import Settings
@@ -34,7 +34,7 @@ class FakeOperationRunner:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.down = ""
-        self.hosts: dict[str, OperationHost] = {}
+        self.hosts: dict[str, OperationActor] = {}
         self.works: dict[str, FakeWork] = {}
         self.starts: list[str] = []
 
@@ -44,7 +44,7 @@ class FakeOperationRunner:
 
         self.works[status.id] = FakeWork()
         self.starts.append(status.id)
-        self.hosts[status.id] = OperationHost(self._settings, status, make)
+        self.hosts[status.id] = OperationActor(self._settings, status, make)
         await self.hosts[status.id].start()
 
     async def changed_since(self, operation_id: str, version: int) -> OperationStatus:
@@ -59,7 +59,7 @@ class FakeOperationRunner:
     def kill(self, operation_id: str) -> None:
         del self.hosts[operation_id]
 
-    def _host(self, operation_id: str) -> OperationHost:
+    def _host(self, operation_id: str) -> OperationActor:
         if operation_id not in self.hosts:
             raise ComponentLost("its process is gone")
         return self.hosts[operation_id]

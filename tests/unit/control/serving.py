@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from control.operations.manager import OperationDesk
+from control.operations.manager import OperationManager
 from control.reconcile.components import ComponentTable
 from control.reconcile.reconciler import Reconciler
 from control.rpc.server import ControlServer
@@ -36,7 +36,7 @@ class Serving:
     reconciler: Reconciler
     loop: asyncio.AbstractEventLoop
     operations: FakeOperationRunner
-    desk: OperationDesk
+    desk: OperationManager
     server: ControlServer | None = None
     read_gaps: Callable[[], Awaitable[list[Gap]]] | None = None
     gaps: list[Gap] | Exception = field(default_factory=list)
@@ -69,7 +69,7 @@ def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any
             table or small_table(), runtime, MemoryStore(), SystemClock(), interval_ms=20, pipeline_id=pipeline_id(settings), uniform=lambda: 0.5
         )
         runner = FakeOperationRunner(settings)
-        desk = OperationDesk(runner, MemoryOperations(), settings, SystemClock(), lambda _: runner.down)
+        desk = OperationManager(runner, MemoryOperations(), settings, SystemClock(), lambda _: runner.down)
         here = Serving(settings, ensure_token(settings.token_file), runtime, reconciler, asyncio.get_running_loop(), runner, desk)
 
         async def read_gaps() -> list[Gap]:

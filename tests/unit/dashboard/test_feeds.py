@@ -77,7 +77,7 @@ class FakeControl:
 
 
 RUNNING = PipelineStatus(ComponentState.RUNNING, "all components run", (), replayed=True, version=1)
-STOPPED = PipelineStatus(ComponentState.STOPPED, "nothing is wanted running", (), version=2)
+STOPPED = PipelineStatus(ComponentState.STOPPED, "no component is enabled", (), version=2)
 
 
 def test_the_control_feed_reconnects_after_a_loss_and_says_so_meanwhile() -> None:

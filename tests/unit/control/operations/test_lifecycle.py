@@ -10,7 +10,7 @@ import pytest
 
 from control.operations.file_store import OperationFile
 from control.operations.lifecycle import cancelled, cancelling, created, failed, interrupted, progressed, resumed, running, succeeded
-from control.operations.manager import OperationDesk
+from control.operations.manager import OperationManager
 from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
 from cryptoviz.control.v1 import operations_pb2 as pb
@@ -186,7 +186,7 @@ def test_other_refusals(served: Serving, client: ControlClient) -> None:
 async def test_a_new_controller_goes_on_following(tmp_path: Path) -> None:
     settings = load_settings("live", home=tmp_path)
     runner, store = FakeOperationRunner(settings), OperationFile(tmp_path / "control" / "operations.json")
-    first = OperationDesk(runner, store, settings, SystemClock(), lambda _: "")
+    first = OperationManager(runner, store, settings, SystemClock(), lambda _: "")
     kept = await first.start("kept", ALL)
     await first.start("lost", MaintenanceArguments())
     while len(runner.hosts) < 2 or first.get("lost").state is OperationState.PENDING:
@@ -194,7 +194,7 @@ async def test_a_new_controller_goes_on_following(tmp_path: Path) -> None:
     await first.close()
     del runner.hosts["lost"]
 
-    second = OperationDesk(runner, store, settings, SystemClock(), lambda _: "")
+    second = OperationManager(runner, store, settings, SystemClock(), lambda _: "")
     await second.open()
     lost = await second.changed_since("lost", second.get("lost").version)
     assert lost.state is OperationState.INTERRUPTED
@@ -210,7 +210,7 @@ async def test_a_new_controller_goes_on_following(tmp_path: Path) -> None:
 async def test_a_shutdown_interrupts(tmp_path: Path) -> None:
     settings = load_settings("live", home=tmp_path)
     runner = FakeOperationRunner(settings)
-    desk = OperationDesk(runner, MemoryOperations(), settings, SystemClock(), lambda _: "")
+    desk = OperationManager(runner, MemoryOperations(), settings, SystemClock(), lambda _: "")
     await desk.start("one", ALL)
     await desk.drain()
     assert desk.get("one").state is OperationState.INTERRUPTED

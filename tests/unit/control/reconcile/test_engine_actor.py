@@ -15,8 +15,8 @@ import structlog
 
 from control.reconcile import dashboard_actor as dashboard_host
 from control.reconcile import engine_actor as hosts
-from control.reconcile.dashboard_actor import DashboardHost
-from control.reconcile.engine_actor import EngineHost
+from control.reconcile.dashboard_actor import DashboardActor
+from control.reconcile.engine_actor import EngineActor
 from cryptoviz.components import Probe
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import Settings, load_settings
@@ -75,7 +75,7 @@ def log_as_before() -> object:
 async def test_an_engine_host_answers_probes_while_it_starts(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = FakeEngine()
     monkeypatch.setattr(hosts, "build_engine", lambda name, settings: engine)
-    host = EngineHost(settings, "redis")
+    host = EngineActor(settings, "redis")
     assert not (await host.probe()).running
     starting = asyncio.create_task(host.start())
     await asyncio.sleep(0)
@@ -91,14 +91,14 @@ async def test_an_engine_host_answers_probes_while_it_starts(settings: Settings,
 
 
 async def test_an_engine_host_that_never_started_stops_quietly(settings: Settings) -> None:
-    await EngineHost(settings, "redis").stop()
+    await EngineActor(settings, "redis").stop()
 
 
 async def test_the_dashboard_process_starts_dies_and_starts_again(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "page.py"
     script.write_text(PAGE)
     monkeypatch.setattr(dashboard_host, "_COMMAND", (sys.executable, str(script)))
-    host = DashboardHost(settings)
+    host = DashboardActor(settings)
     assert not (await host.probe()).running
     await host.start()
     probe = await host.probe()
@@ -145,7 +145,7 @@ async def test_a_busy_page_is_healthy_and_a_dead_loop_is_not(settings: Settings,
     monkeypatch.setattr(dashboard_host, "_COMMAND", (sys.executable, str(script)))
     monkeypatch.setattr(dashboard_host, "_PROBE_TIMEOUT_S", 0.2)
     monkeypatch.setattr(dashboard_host, "_DEAD_S", 1000.0)
-    host = DashboardHost(settings)
+    host = DashboardActor(settings)
     await host.start()
     try:
         busy = await host.probe()
@@ -170,12 +170,12 @@ async def test_a_busy_page_is_healthy_and_a_dead_loop_is_not(settings: Settings,
     [("0.0.0.0", "http://127.0.0.1:5006"), ("::", "http://[::1]:5006"), ("::1", "http://[::1]:5006"), ("10.0.0.7", "http://10.0.0.7:5006")],
 )
 async def test_the_page_is_probed_where_it_can_be_reached(tmp_path: Path, bind: str, url: str) -> None:
-    assert DashboardHost(load_settings("live", home=tmp_path, dashboard={"host": bind, "port": 5006}))._url == url
+    assert DashboardActor(load_settings("live", home=tmp_path, dashboard={"host": bind, "port": 5006}))._url == url
 
 
 async def test_a_dashboard_that_ends_at_once_says_why(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dashboard_host, "_COMMAND", (sys.executable, "-c", "raise SystemExit('port 5006 is taken')"))
-    host = DashboardHost(settings)
+    host = DashboardActor(settings)
     with pytest.raises(EngineUnavailable, match="its process ended: port 5006 is taken"):
         await host.start()
     await host.stop()
@@ -184,11 +184,11 @@ async def test_a_dashboard_that_ends_at_once_says_why(settings: Settings, monkey
 async def test_a_dashboard_that_hangs_has_a_deadline(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dashboard_host, "_COMMAND", (sys.executable, "-c", "import threading; threading.Event().wait()"))
     monkeypatch.setattr(dashboard_host, "_DASHBOARD_START_S", 0.5)
-    host = DashboardHost(settings)
+    host = DashboardActor(settings)
     with pytest.raises(EngineUnavailable, match="does not answer within"):
         await host.start()
     await host.stop()
 
 
-async def _down(host: DashboardHost) -> bool:
+async def _down(host: DashboardActor) -> bool:
     return not (await host.probe()).running

@@ -45,7 +45,7 @@ async def test_a_slow_start_holds_up_its_dependents_only() -> None:
         await bench.reconciler.start_all()
         await bench.until(page=S.RUNNING, engine=S.STARTING, worker=S.STARTING)
         waiting = bench.reconciler.component("worker")
-        assert (waiting.trigger, waiting.message) == (Trigger.DEPENDENCY, "waits for engine, which is STARTING")
+        assert (waiting.trigger, waiting.message) == (Trigger.DEPENDENCY, "waiting for engine (STARTING)")
         runtime.start_gates["engine"].set()
         await bench.until(reader=S.RUNNING)
 
@@ -85,7 +85,7 @@ async def test_stopping_an_engine_leaves_its_users_waiting_not_crashing() -> Non
         await bench.reconciler.stop("engine")
         await bench.until(engine=S.STOPPED, worker=S.DEGRADED, reader=S.RUNNING)
         worker = bench.reconciler.component("worker")
-        assert (worker.trigger, worker.message, worker.desired) == (Trigger.DEPENDENCY, "depends on engine, which is STOPPED", DesiredState.RUNNING)
+        assert (worker.trigger, worker.message, worker.desired) == (Trigger.DEPENDENCY, "depends on engine (STOPPED)", DesiredState.RUNNING)
         assert bench.runtime.count("start", "worker") == 1
         await bench.reconciler.start("engine")
         await bench.until(engine=S.RUNNING)

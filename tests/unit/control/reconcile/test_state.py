@@ -14,11 +14,11 @@ from control.reconcile.state_types import (
     Adopted,
     Context,
     Event,
-    Look,
     Lost,
     Observed,
     Policy,
     Probed,
+    Reconcile,
     Restart,
     Retry,
     Started,
@@ -33,8 +33,8 @@ POLICY = Policy(grace_ms=15_000)
 WANTED = Context(DesiredState.RUNNING, NOW, POLICY, jitter=1.0)
 UNWANTED = Context(DesiredState.STOPPED, NOW, POLICY, jitter=1.0)
 TO_DELIVER = replace(WANTED, policy=Policy(grace_ms=15_000, must_deliver=True))
-TO_DELIVER_WAITING = replace(TO_DELIVER, waits_for="kafka, which is STOPPED")
-WAITING = replace(WANTED, waits_for="kafka, which is STOPPED")
+TO_DELIVER_WAITING = replace(TO_DELIVER, waits_for="kafka (STOPPED)")
+WAITING = replace(WANTED, waits_for="kafka (STOPPED)")
 HELD = replace(UNWANTED, held_by="lake")
 GOOD = Probe(running=True, healthy=True, message="fine", metrics={"rows": 1.0}, pid=5, url="http://x")
 STALE = Probe(running=True, healthy=False, message="no poll for 7 s")
@@ -51,21 +51,21 @@ def seen(state: S, trigger: Trigger = Trigger.STARTED, **more: object) -> Observ
 
 TABLE: list[tuple[str, Observed, Event, Context, S, Trigger, Action]] = [
     # from STOPPED
-    ("wanted and ready: starts", seen(S.STOPPED), Look(), WANTED, S.STARTING, Trigger.OPERATOR, Action.START),
-    ("wanted, engine missing: waits", seen(S.STOPPED), Look(), WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
-    ("unwanted: stays", seen(S.STOPPED, Trigger.OPERATOR), Look(), UNWANTED, S.STOPPED, Trigger.OPERATOR, Action.NONE),
+    ("wanted and ready: starts", seen(S.STOPPED), Reconcile(), WANTED, S.STARTING, Trigger.OPERATOR, Action.START),
+    ("wanted, engine missing: waits", seen(S.STOPPED), Reconcile(), WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
+    ("unwanted: stays", seen(S.STOPPED, Trigger.OPERATOR), Reconcile(), UNWANTED, S.STOPPED, Trigger.OPERATOR, Action.NONE),
     ("found running: adopted, not restarted", seen(S.STOPPED), Adopted(GOOD), WANTED, S.RUNNING, Trigger.PROBE, Action.NONE),
     ("found not started: started by the next look", seen(S.STOPPED), Adopted(REMADE), WANTED, S.STOPPED, Trigger.STARTED, Action.NONE),
     ("found but unwanted and idle: ended", seen(S.STOPPED), Adopted(REMADE), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
     ("a late probe of what has ended", seen(S.STOPPED), Probed(GOOD), WANTED, S.STOPPED, Trigger.STARTED, Action.NONE),
     # from STARTING
-    ("engine came", seen(S.STARTING, Trigger.DEPENDENCY), Look(), WANTED, S.STARTING, Trigger.OPERATOR, Action.START),
-    ("engine still missing", seen(S.STARTING, Trigger.DEPENDENCY), Look(), WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
-    ("start under way: no second one", seen(S.STARTING, Trigger.OPERATOR), Look(), WANTED, S.STARTING, Trigger.OPERATOR, Action.NONE),
+    ("engine came", seen(S.STARTING, Trigger.DEPENDENCY), Reconcile(), WANTED, S.STARTING, Trigger.OPERATOR, Action.START),
+    ("engine still missing", seen(S.STARTING, Trigger.DEPENDENCY), Reconcile(), WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
+    ("start under way: no second one", seen(S.STARTING, Trigger.OPERATOR), Reconcile(), WANTED, S.STARTING, Trigger.OPERATOR, Action.NONE),
     ("start returned", seen(S.STARTING), Started(), WANTED, S.RUNNING, Trigger.STARTED, Action.NONE),
     ("start may work later", seen(S.STARTING), StartFailed("no route", False), WANTED, S.BACKOFF, Trigger.START_FAILED, Action.REPLACE),
     ("start never works", seen(S.STARTING), StartFailed("no Java", True), WANTED, S.FAILED, Trigger.START_FAILED, Action.REPLACE),
-    ("unwanted meanwhile", seen(S.STARTING), Look(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
+    ("unwanted meanwhile", seen(S.STARTING), Reconcile(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
     # from STARTING, begun, and nothing delivered yet
     ("begun is not enough", seen(S.STARTING, Trigger.OPERATOR), Started(), TO_DELIVER, S.STARTING, Trigger.STARTED, Action.NONE),
     ("nothing yet", seen(S.STARTING), Probed(NEVER), TO_DELIVER, S.STARTING, Trigger.STARTED, Action.NONE),
@@ -103,7 +103,7 @@ TABLE: list[tuple[str, Observed, Event, Context, S, Trigger, Action]] = [
     ),
     ("died before", seen(S.STARTING), Lost("its actor is gone"), TO_DELIVER, S.BACKOFF, Trigger.DIED, Action.NONE),
     ("made anew before", seen(S.STARTING), Probed(REMADE), TO_DELIVER, S.BACKOFF, Trigger.DIED, Action.NONE),
-    ("engine stopped under it", seen(S.STARTING), Look(), TO_DELIVER_WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
+    ("engine stopped under it", seen(S.STARTING), Reconcile(), TO_DELIVER_WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
     ("engine stopped, probed", seen(S.STARTING), Probed(NEVER_STALE), TO_DELIVER_WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
     ("not begun: a late probe", seen(S.STARTING, Trigger.OPERATOR), Probed(GOOD), TO_DELIVER, S.STARTING, Trigger.OPERATOR, Action.NONE),
     ("adopted, nothing yet", seen(S.STOPPED), Adopted(NEVER), TO_DELIVER, S.STARTING, Trigger.STARTED, Action.NONE),
@@ -114,10 +114,10 @@ TABLE: list[tuple[str, Observed, Event, Context, S, Trigger, Action]] = [
     ("stale", seen(S.RUNNING), Probed(STALE), WANTED, S.DEGRADED, Trigger.STALE, Action.NONE),
     ("made anew by Ray", seen(S.RUNNING), Probed(REMADE), WANTED, S.BACKOFF, Trigger.DIED, Action.NONE),
     ("gone", seen(S.RUNNING), Lost("its actor is gone"), WANTED, S.BACKOFF, Trigger.DIED, Action.NONE),
-    ("engine stopped under it", seen(S.RUNNING), Look(), WAITING, S.DEGRADED, Trigger.DEPENDENCY, Action.NONE),
+    ("engine stopped under it", seen(S.RUNNING), Reconcile(), WAITING, S.DEGRADED, Trigger.DEPENDENCY, Action.NONE),
     ("engine stopped, itself well", seen(S.RUNNING), Probed(GOOD), WAITING, S.DEGRADED, Trigger.DEPENDENCY, Action.NONE),
-    ("unwanted", seen(S.RUNNING), Look(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
-    ("unwanted, still used", seen(S.RUNNING), Look(), HELD, S.STOPPING, Trigger.DEPENDENCY, Action.NONE),
+    ("unwanted", seen(S.RUNNING), Reconcile(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
+    ("unwanted, still used", seen(S.RUNNING), Reconcile(), HELD, S.STOPPING, Trigger.DEPENDENCY, Action.NONE),
     ("restart", seen(S.RUNNING), Restart(), WANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
     # from DEGRADED
     ("recovered", seen(S.DEGRADED, Trigger.STALE), Probed(GOOD), WANTED, S.RUNNING, Trigger.PROBE, Action.NONE),
@@ -127,20 +127,20 @@ TABLE: list[tuple[str, Observed, Event, Context, S, Trigger, Action]] = [
     ("stale too long", seen(S.DEGRADED, unhealthy_since_ms=NOW - 15_000), Probed(STALE), WANTED, S.BACKOFF, Trigger.STALE, Action.REPLACE),
     ("stale, but its engine is down", seen(S.DEGRADED, unhealthy_since_ms=1), Probed(STALE), WAITING, S.DEGRADED, Trigger.DEPENDENCY, Action.NONE),
     # from BACKOFF
-    ("not yet", seen(S.BACKOFF, Trigger.DIED, retry_at_ms=NOW + 1), Look(), WANTED, S.BACKOFF, Trigger.DIED, Action.NONE),
-    ("over", seen(S.BACKOFF, retry_at_ms=NOW), Look(), WANTED, S.STARTING, Trigger.BACKOFF_OVER, Action.START),
-    ("over, engine missing", seen(S.BACKOFF, retry_at_ms=NOW), Look(), WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
-    ("unwanted while waiting", seen(S.BACKOFF, retry_at_ms=NOW + 1), Look(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
+    ("not yet", seen(S.BACKOFF, Trigger.DIED, retry_at_ms=NOW + 1), Reconcile(), WANTED, S.BACKOFF, Trigger.DIED, Action.NONE),
+    ("over", seen(S.BACKOFF, retry_at_ms=NOW), Reconcile(), WANTED, S.STARTING, Trigger.BACKOFF_OVER, Action.START),
+    ("over, engine missing", seen(S.BACKOFF, retry_at_ms=NOW), Reconcile(), WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
+    ("unwanted while waiting", seen(S.BACKOFF, retry_at_ms=NOW + 1), Reconcile(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
     # from FAILED
-    ("stays until somebody acts", seen(S.FAILED, Trigger.START_FAILED), Look(), WANTED, S.FAILED, Trigger.START_FAILED, Action.NONE),
+    ("stays until somebody acts", seen(S.FAILED, Trigger.START_FAILED), Reconcile(), WANTED, S.FAILED, Trigger.START_FAILED, Action.NONE),
     ("operator starts it", seen(S.FAILED), Retry(), WANTED, S.STOPPED, Trigger.OPERATOR, Action.NONE),
-    ("operator stops it", seen(S.FAILED), Look(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
+    ("operator stops it", seen(S.FAILED), Reconcile(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
     # from STOPPING
     ("gone as asked", seen(S.STOPPING), Stopped(), UNWANTED, S.STOPPED, Trigger.OPERATOR, Action.NONE),
-    ("stop under way: no second one", seen(S.STOPPING, Trigger.OPERATOR), Look(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.NONE),
-    ("its users have ended", seen(S.STOPPING, Trigger.DEPENDENCY), Look(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
-    ("wanted again before it began", seen(S.STOPPING, Trigger.DEPENDENCY), Look(), WANTED, S.RUNNING, Trigger.OPERATOR, Action.NONE),
-    ("wanted again, too late", seen(S.STOPPING, Trigger.OPERATOR), Look(), WANTED, S.STOPPING, Trigger.OPERATOR, Action.NONE),
+    ("stop under way: no second one", seen(S.STOPPING, Trigger.OPERATOR), Reconcile(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.NONE),
+    ("its users have ended", seen(S.STOPPING, Trigger.DEPENDENCY), Reconcile(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
+    ("wanted again before it began", seen(S.STOPPING, Trigger.DEPENDENCY), Reconcile(), WANTED, S.RUNNING, Trigger.OPERATOR, Action.NONE),
+    ("wanted again, too late", seen(S.STOPPING, Trigger.OPERATOR), Reconcile(), WANTED, S.STOPPING, Trigger.OPERATOR, Action.NONE),
     ("a start that ends late", seen(S.STOPPING, Trigger.OPERATOR), Started(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.NONE),
 ]
 
@@ -167,7 +167,7 @@ def test_what_never_delivered_says_why() -> None:
     assert (later.state, later.failures, later.since_ms) == (S.STARTING, 3, begun.since_ms)
 
 
-@given(events=st.lists(st.sampled_from([Look(), Started(), Lost("x"), Probed(NEVER), Probed(NEVER_STALE), Probed(NEVER_HELD), Adopted(NEVER)])))
+@given(events=st.lists(st.sampled_from([Reconcile(), Started(), Lost("x"), Probed(NEVER), Probed(NEVER_STALE), Probed(NEVER_HELD), Adopted(NEVER)])))
 def test_nothing_but_a_delivery_makes_it_running(events: list[Event]) -> None:
     now = Observed()
     for event in events:
@@ -176,7 +176,7 @@ def test_nothing_but_a_delivery_makes_it_running(events: list[Event]) -> None:
 
 
 def test_restarts_count_starts_after_the_first() -> None:
-    after, _ = advance(seen(S.BACKOFF, retry_at_ms=NOW, restarts=2), Look(), WANTED)
+    after, _ = advance(seen(S.BACKOFF, retry_at_ms=NOW, restarts=2), Reconcile(), WANTED)
     assert after.restarts == 3
     after, _ = advance(seen(S.RUNNING, restarts=2, failures=4), Restart(), WANTED)
     assert (after.restarts, after.failures) == (3, 0)
@@ -184,7 +184,7 @@ def test_restarts_count_starts_after_the_first() -> None:
 
 def test_the_message_says_when_it_starts_again() -> None:
     after, _ = advance(seen(S.RUNNING, failures=2), Lost("its process ended"), WANTED)
-    assert after.message == "its process ended; starts again in 2.0 s"
+    assert after.message == "its process ended; restart in 2.0 s"
     assert after.retry_at_ms == NOW + 2000
 
 
@@ -222,7 +222,7 @@ def test_the_first_retry_is_quick() -> None:
 
 _EVENTS = st.sampled_from(
     [
-        Look(),
+        Reconcile(),
         Started(),
         StartFailed("x", True),
         StartFailed("x", False),
@@ -243,6 +243,6 @@ def test_any_order_of_events_ends_where_it_is_wanted(events: list[tuple[Event, C
     for event, context in events:
         now, _ = advance(now, event, context)
     # Whatever came before: carrying out what is asked, and two looks more, ends in STOPPED.
-    for event in (Look(), Stopped(), Look(), Stopped()):
+    for event in (Reconcile(), Stopped(), Reconcile(), Stopped()):
         now, _ = advance(now, event, UNWANTED)
     assert now.state is S.STOPPED

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from control.rpc.admission import Pace, Room
+from control.rpc.admission import CallCounts, RefusalPacer
 from control.rpc.call_log import CallLog
 from control.rpc.methods import SERVICES, Budget, budget_of
 from cryptoviz.control.v1 import control_pb2 as pb
@@ -75,10 +75,10 @@ def test_a_flood_without_a_token_takes_no_room_and_fails_no_call(served: Serving
     with served.client(timeout_s=30) as client:
         client.list()
         attack.start()
-        eventually(lambda: served.server.gate.pace.waiting > 100, 30)  # type: ignore[union-attr]
+        eventually(lambda: served.server.token_check.pacer.waiting > 100, 30)  # type: ignore[union-attr]
         for _ in range(100):
             assert len(client.list().components) == 4
-            taken.append(served.server.room.count(budget_of("ListComponents")))
+            taken.append(served.server.call_counts.count(budget_of("ListComponents")))
     attack.join(120)
     assert codes == ["UNAUTHENTICATED"] * 1_000
     # Our own answered call may not have left yet when it is counted.
@@ -96,28 +96,28 @@ def test_a_refusal_reads_nothing_of_the_call(served: Serving, channel: grpc.Chan
 
 
 def test_refusals_are_spread_over_time_and_none_waits_for_ever() -> None:
-    pace = Pace(per_s=10, longest_s=2.0)
+    pacer = RefusalPacer(per_s=10, longest_s=2.0)
     # At rest a burst of a second's worth goes at once.
-    assert [pace.delay_s(100.0) for _ in range(10)] == [0.0] * 10
+    assert [pacer.delay_s(100.0) for _ in range(10)] == [0.0] * 10
     # Then a tenth of a second each, up to the longest wait.
-    waits = [pace.delay_s(100.0) for _ in range(100)]
+    waits = [pacer.delay_s(100.0) for _ in range(100)]
     assert waits[:3] == pytest.approx([0.1, 0.2, 0.3])
     assert max(waits) == 2.0
     # Two seconds later the queue is over; three, and there is a burst again.
-    assert pace.delay_s(102.0) == pytest.approx(0.1)
-    assert pace.delay_s(104.0) == 0.0
+    assert pacer.delay_s(102.0) == pytest.approx(0.1)
+    assert pacer.delay_s(104.0) == 0.0
 
 
 def test_room_is_counted_by_kind_and_by_connection() -> None:
-    room, small = Room(), Budget("watches", 3, 2, "close one")
-    with room.taken(small, "a"), room.taken(small, "a"):
-        assert room.full(small, "a") == "2 watches of this connection are being served, no more are: close one"
-        assert room.full(small, "b") == ""
-        with room.taken(small, "b"):
-            assert room.full(small, "c") == "3 watches are being served, no more are: close one"
-            assert room.full(budget_of("else"), "c") == ""
-    assert room.full(small, "a") == ""
-    assert room.count(small) == 0
+    counts, small = CallCounts(), Budget("watches", 3, 2, "close one")
+    with counts.taken(small, "a"), counts.taken(small, "a"):
+        assert counts.full(small, "a") == "the limit of 2 watches per connection is reached: close one"
+        assert counts.full(small, "b") == ""
+        with counts.taken(small, "b"):
+            assert counts.full(small, "c") == "the limit of 3 watches is reached: close one"
+            assert counts.full(budget_of("else"), "c") == ""
+    assert counts.full(small, "a") == ""
+    assert counts.count(small) == 0
 
 
 def test_streams_of_one_connection_leave_room_for_its_calls() -> None:
@@ -135,7 +135,7 @@ def test_five_hundred_watches_of_health_keep_nobody_out(served: Serving, channel
             watches.append(health.Watch(health_pb2.HealthCheckRequest(service="page"), metadata=served.metadata()))
         refused = [code for code in (code_of(lambda watch=watch: next(watch)) for watch in watches) if code != "OK"]
         assert len(refused) == 510 - 64
-        assert all(code.startswith("RESOURCE_EXHAUSTED") and "watches of health" in code and "poll Check" in code for code in refused)
+        assert all(code.startswith("RESOURCE_EXHAUSTED") and "health watches" in code and "poll Check" in code for code in refused)
         stub, health = ControlServiceStub(channel), health_pb2_grpc.HealthStub(channel)
         for _ in range(20):
             assert len(stub.ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=20).pipeline.components) == 4
@@ -150,7 +150,7 @@ def test_five_hundred_watches_of_health_keep_nobody_out(served: Serving, channel
             watch.cancel()
         for other in others:
             other.close()
-    eventually(lambda: served.server is not None and served.server.room.count(budget_of(WATCH)) == 0)
+    eventually(lambda: served.server is not None and served.server.call_counts.count(budget_of(WATCH)) == 0)
 
 
 def test_a_watcher_that_does_not_read_holds_up_neither_health_nor_the_end(served: Serving, channel: grpc.Channel) -> None:
@@ -177,11 +177,11 @@ def test_a_reader_that_takes_nothing_loses_its_place(served: Serving, monkeypatc
         reader = ControlServiceStub(channel).TailLogs(pb.TailLogsRequest(name="page", lines=4000), metadata=served.metadata(), timeout=60)
         next(reader)
         assert served.server is not None
-        eventually(lambda: served.server is not None and served.server.room.count(budget) == 0, 20)
+        eventually(lambda: served.server is not None and served.server.call_counts.count(budget) == 0, 20)
         with served.client() as client:
             assert len(client.list().components) == 4
         # Who reads on after all finds that it was ended.
-        assert code_of(lambda: list(reader)).startswith("RESOURCE_EXHAUSTED no answer was read")
+        assert code_of(lambda: list(reader)).startswith("RESOURCE_EXHAUSTED no response was read")
 
 
 @pytest.mark.parametrize("method", ["ListComponents", "WatchPipeline", "Shutdown"])

@@ -191,7 +191,7 @@ def test_a_verb_with_a_field_that_is_not_understood_changes_nothing(served: Serv
     before = served.reconciler.snapshot()
     error = refusal(channel.unary_unary(METHOD + method), named.SerializeToString() + b"\xf8\x01\x01", metadata=served.metadata())
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert [(one.field, one.description) for one in details_of(error)] == [("message", "has fields that this service does not know")]
+    assert [(one.field, one.description) for one in details_of(error)] == [("message", "has unknown fields")]
     assert served.reconciler.snapshot() == before
 
 
