@@ -1,4 +1,4 @@
-# Every command of the project; `make` alone lists them. All but `help` and `clean` set up what they lack first.
+# Every command of the project; `make` alone lists them. All but `help` and `clean` run the setup first.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -9,19 +9,19 @@ BIN := .venv/bin
 help: ## List the commands
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
 
-setup: ## Install the Python packages and fetch the engines (resumable, cached)
+setup: ## Install the Python packages and download the engines (resumable, cached)
 	@scripts/setup
 
-demo: setup ## Run the whole pipeline against the replay market; Ctrl-C stops all of it
+demo: setup ## Run the whole pipeline against the replay market; Ctrl-C stops everything
 	@$(BIN)/cryptoviz demo
 
 up: setup ## Run the whole pipeline against the live providers (keyless, or keys from .env)
 	@$(BIN)/cryptoviz up
 
-down: setup ## Stop what `make up` or `make demo` started
+down: setup ## Stop the pipeline that `make up` or `make demo` started
 	@$(BIN)/cryptoviz down
 
-# Most tests wait for engines, so two files of them run at a time; what keeps two cores busy by itself comes after, alone.
+# Most tests wait for engines, so two files run in parallel; tests marked `alone` use both cores and run afterwards.
 test: ## Run the tests: unit, integration with the real engines, browser, one round of the short chaos tests
 	@scripts/setup --test
 	@failed=0; \
@@ -33,7 +33,7 @@ test-unit: ## Run the unit tests only (seconds)
 	@scripts/setup --dev
 	@$(BIN)/python -m pytest tests/unit
 
-lint: ## Check style, types, import arrows, the control contract and its generated code
+lint: ## Check style, types, import layers, the control contract and its generated code
 	@scripts/setup --dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -42,26 +42,26 @@ lint: ## Check style, types, import arrows, the control contract and its generat
 	@$(BIN)/buf lint proto
 	@scripts/proto --check
 
-chaos: ## Run all tests that kill, cut and fill things, three rounds of each fault (CRYPTOVIZ_TEST_ROUNDS, CRYPTOVIZ_TEST_SEED)
+chaos: ## Run all fault injection tests, three rounds of each fault (CRYPTOVIZ_TEST_ROUNDS, CRYPTOVIZ_TEST_SEED)
 	@scripts/setup --test
 	@CRYPTOVIZ_TEST_ROUNDS=$${CRYPTOVIZ_TEST_ROUNDS:-3} $(BIN)/python -m pytest -s -m chaos
 
-proto: ## Generate the gRPC code anew from proto/
+proto: ## Regenerate the gRPC code from proto/
 	@scripts/setup --dev
 	@scripts/proto
 
-bench-collect: setup ## Measure 10 000 assets a tick on one core, and response to Kafka's acknowledgement
+bench-collect: setup ## Measure 10 000 assets per tick on one core, and latency from response to Kafka's acknowledgement
 	@$(BIN)/python -m bench.collect
 
-bench-control: setup ## Measure what a flood of calls without a token costs honest callers of the control service
+bench-control: setup ## Measure the effect of a flood of unauthenticated calls on other callers of the control service
 	@$(BIN)/python -m bench.control
 bench-latency: ## Measure provider-to-page and Kafka-to-lake latency, and memory (12 minutes)
 	@scripts/setup --test
 	@$(BIN)/python bench/latency.py
 
-bench-lake: setup ## Measure the lake beside other ways to build it; PARTS="query size" for some of it
+bench-lake: setup ## Measure the lake against alternative designs; PARTS="query size" selects parts
 	@$(BIN)/python -m bench.lake $(if $(PARTS),--only $(PARTS))
 
-clean: ## Remove the environment and all caches of tools here; engines and data stay
+clean: ## Remove the environment and all tool caches in this directory; engines and data stay
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist test-results
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""The controller: a detached Ray actor with the reconcile loop and the gRPC server. After a crash Ray restarts it, and it adopts running components."""
+"""The controller: a detached Ray actor with the reconcile loop and the gRPC server. Restarted after a crash, it adopts the running components."""
 
 from __future__ import annotations
 
