@@ -1,4 +1,4 @@
-"""`python -m cryptoviz.engines`: fetch and build what the embedded engines lack, showing progress. Used by scripts/setup."""
+"""`python -m cryptoviz.engines`: download and build the embedded engines, with progress. Used by scripts/setup."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptoviz.settings import load_settings
 
 
 def main() -> int:
-    """Exit code: 0 when all is there, 1 with a message when something cannot be had, 130 after Ctrl-C."""
+    """Exit code: 0 when everything is present, 1 with a message on failure, 130 after Ctrl-C."""
     console = Console(stderr=True)
     try:
         settings = load_settings()
@@ -28,7 +28,7 @@ def main() -> int:
         console.print(f"setup: {error.message}", style="red", highlight=False, markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
-        console.print("setup: interrupted; run it again to go on where it stopped", markup=False)
+        console.print("setup: interrupted; run it again to resume", markup=False)
         return 130
     return 0
 

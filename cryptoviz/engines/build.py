@@ -1,4 +1,4 @@
-"""The engines that the pipeline stands on, behind one Protocol: embedded (started by us) or external (probed only)."""
+"""The engines (Kafka, object store, Redis) behind one Protocol: embedded (started here) or external (only probed)."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ ENGINE_NAMES = ("kafka", "object-store", "redis")
 
 
 class Engine(Protocol):
-    """One engine. Blocking calls, safe to repeat, to be made by one thread at a time; `probe` may run beside the others.
+    """An engine. Calls block and are idempotent; one thread at a time, but `probe` may run concurrently.
 
-    An embedded engine's process dies with the process that started it, however that one ends.
+    An embedded engine's process ends with the process that started it, for any reason.
     """
 
     name: str
 
     @property
     def url(self) -> str | None:
-        """Where a person can look at it, if anywhere."""
+        """User interface, if it has one."""
         ...
 
     @property
     def pid(self) -> int | None:
-        """Process id of the embedded engine while it runs; None for an external one."""
+        """Process id of a running embedded engine; None for an external engine."""
         ...
 
     def start(self) -> None:
-        """Start it, wait until it answers, create its topics or buckets; an external one is asked for them only.
+        """Start the engine, wait until it answers, then create its topics or buckets. An external engine is not started.
 
         Raises:
-            PreflightError: a file that setup fetches is missing, or the port is taken.
-            EngineUnavailable: it did not answer in time; the message ends with the last lines of its log.
+            PreflightError: a downloaded file is missing, or the port is in use.
+            EngineUnavailable: the engine did not answer in time; the message ends with the last lines of its log.
         """
         ...
 
     def stop(self, grace_s: float = 10.0) -> None:
-        """Ask it to end, and end it by force after `grace_s` seconds. Does nothing when it does not run, or is external."""
+        """SIGTERM, then SIGKILL after `grace_s` seconds. A no-op for a stopped or external engine."""
         ...
 
     def probe(self) -> Probe:
-        """Ask the service in its own protocol, within 2 s; never raises."""
+        """Ping the service in its own protocol, within 2 s; never raises."""
         ...
 
 
 def build_engine(name: str, settings: Settings) -> Engine:
-    """The engine of that name, embedded or external as the settings say. Touches nothing yet. Raises UnknownComponent."""
+    """The engine of that name, embedded or external by the settings. Without side effects. Raises UnknownComponent."""
     match name:
         case "kafka":
             return _kafka(settings)
@@ -59,10 +59,10 @@ def build_engine(name: str, settings: Settings) -> Engine:
             return _object_store(settings)
         case "redis":
             return _redis(settings)
-    raise UnknownComponent(f"no engine is called {name!r}: there are {', '.join(ENGINE_NAMES)}", component=name)
+    raise UnknownComponent(f"unknown engine {name!r}; valid: {', '.join(ENGINE_NAMES)}", component=name)
 
 
-# Each host of an engine is a process of its own and imports the client of its engine only: 10 MB less in each.
+# Each engine actor is a separate process and imports only its own engine's client: 10 MB less in each.
 
 
 def _kafka(settings: Settings) -> Engine:
@@ -72,7 +72,7 @@ def _kafka(settings: Settings) -> Engine:
     if settings.kafka.embedded:
         return EmbeddedKafka(settings)
     admin = TopicAdmin(settings.kafka)
-    # No limits of ours on what a broker of yours keeps.
+    # Topics of an external broker get no retention limits.
     return ExternalEngine("kafka", admin.ask, lambda: admin.ensure_topics({}), admin.close)
 
 

@@ -1,4 +1,4 @@
-"""Files from a Maven repository: checked by SHA-256, resumed where they broke off, put in place in one step."""
+"""Downloads from a Maven repository: verified by SHA-256, resumable, moved into place atomically."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["download_jars"]
 
 _TIMEOUT = httpx.Timeout(30.0, connect=15.0)
 _ATTEMPTS = 5
-# Ranges and sizes are of the file itself.
+# Without content encoding, so that ranges and sizes are those of the file.
 _IDENTITY = {"Accept-Encoding": "identity"}
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 10.0
 
 
 class _BrokenOff(Exception):
-    """The connection ended early or the server was busy: what came is kept, and the next attempt asks for the rest."""
+    """The connection ended early or the server was busy: the received part is kept, and the next attempt requests the rest."""
 
 
 def download_jars(
@@ -42,20 +42,20 @@ def download_jars(
     first_wait_s: float = _FIRST_WAIT_S,
     network: NetworkSettings | None = None,
 ) -> None:
-    """Fetch `jars` into `folder`, a few at a time. Pieces of unfinished files wait in a folder beside it.
+    """Download `jars` into `folder`, a few at a time. Partial files are kept in a folder next to it.
 
     Args:
-        jars: what to fetch.
-        folder: where the finished files go; each appears whole or not at all.
+        jars: files to download.
+        folder: destination; files appear atomically.
         settings: repository and number of connections.
-        progress: told in bytes under the name `what`.
-        what: what a person calls these files.
-        network: the way out; direct without it.
-        first_wait_s: pause before the second attempt of a file, doubled for each further one.
+        progress: receives bytes under the name `what`.
+        what: display name of these files.
+        network: proxy and certificates; None for a direct connection.
+        first_wait_s: pause before the second attempt of a file, doubled for each further attempt.
 
     Raises:
-        DownloadError: a file is not the one that the lock names (`url`, `expected`, `received`); it has been removed.
-        EngineUnavailable: the repository cannot be reached; what was fetched is kept for the next run.
+        DownloadError: a file does not match the lock file (`url`, `expected`, `received`); it was removed.
+        EngineUnavailable: the repository is not reachable; downloaded parts are kept for the next run.
     """
     parts = folder.with_name(folder.name + ".part")
     for path in (folder, parts):
@@ -69,7 +69,7 @@ def download_jars(
             for wait in waits:
                 wait.result()
         except BaseException:
-            # Also on Ctrl-C: the other connections end at their next chunk and keep their pieces.
+            # Also on Ctrl-C: the other connections stop at their next chunk and keep their parts.
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -79,7 +79,7 @@ def download_jars(
 
 
 class _Fetcher:
-    """One file."""
+    """Download of one file."""
 
     def __init__(self, client: httpx.Client, base_url: str, jar: Jar, parts: Path, advance: Callable[[int], None], stop: threading.Event) -> None:
         self.jar = jar
@@ -91,7 +91,7 @@ class _Fetcher:
         self._counted = 0
 
     def fetch(self, target: Path, first_wait_s: float) -> None:
-        """Until it is there, or cannot be had."""
+        """Download the file, with retries."""
         retrying = Retrying(
             retry=retry_if_exception_type((_BrokenOff, httpx.TransportError)),
             stop=stop_after_attempt(_ATTEMPTS),
@@ -104,18 +104,18 @@ class _Fetcher:
             retrying(self._attempt)
             received = sha256_of(self._part)
             if received != self.jar.sha256 and resumed:
-                # An old piece may be of another file: once more from the beginning before the repository is blamed.
+                # An old partial file may belong to another file: retry once from the beginning.
                 self._start_over()
                 retrying(self._attempt)
                 received = sha256_of(self._part)
         except (_BrokenOff, httpx.HTTPError, httpx.InvalidURL) as error:
             why = str(error) or type(error).__name__
-            text = f"{self._url} cannot be fetched: {why}. Run it again to go on from {self._size():,} of {self.jar.size:,} bytes"
-            raise EngineUnavailable(f"{text}; CRYPTOVIZ_DOWNLOADS__MAVEN_URL names a mirror", engine="downloads", address=self._url) from error
+            text = f"cannot download {self._url}: {why}. Run it again to resume at {self._size():,} of {self.jar.size:,} bytes"
+            raise EngineUnavailable(f"{text}; CRYPTOVIZ_DOWNLOADS__MAVEN_URL sets a mirror", engine="downloads", address=self._url) from error
         if received != self.jar.sha256:
             self._start_over()
             raise DownloadError(
-                f"{self._url} is corrupt: SHA-256 {self.jar.sha256} expected, {received} received. It was removed: run it again, or name another "
+                f"{self._url} is corrupt: expected SHA-256 {self.jar.sha256}, received {received}. It was removed; run it again, or set another "
                 "repository with CRYPTOVIZ_DOWNLOADS__MAVEN_URL",
                 url=self._url,
                 expected=self.jar.sha256,
@@ -134,8 +134,8 @@ class _Fetcher:
         with self._client.stream("GET", self._url, headers=_IDENTITY | ({"Range": f"bytes={have}-"} if have else {})) as response:
             self._check_status(response)
             if have and response.status_code != httpx.codes.PARTIAL_CONTENT:
-                have = 0  # no ranges here: the whole file comes
-            # For this user alone, whatever the umask.
+                have = 0  # the server ignored the range and sends the whole file
+            # Readable and writable only for this user, whatever the umask.
             descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_APPEND if have else os.O_TRUNC), 0o600)
             with os.fdopen(descriptor, "ab" if have else "wb") as out:
                 for chunk in response.iter_raw():
@@ -151,12 +151,12 @@ class _Fetcher:
         code = response.status_code
         if code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             self._start_over()
-            raise _BrokenOff("the server has no such range")
+            raise _BrokenOff("range not satisfiable")
         if code in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS) or code >= httpx.codes.INTERNAL_SERVER_ERROR:
-            raise _BrokenOff(f"the server says {code} {response.reason_phrase}")
+            raise _BrokenOff(f"the server returned {code} {response.reason_phrase}")
         if code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
             received = f"status {code} {response.reason_phrase}"
-            raise DownloadError(f"{self._url} cannot be had: {received}", url=self._url, expected=self.jar.sha256, received=received)
+            raise DownloadError(f"cannot download {self._url}: {received}", url=self._url, expected=self.jar.sha256, received=received)
 
     def _start_over(self) -> None:
         self._part.unlink(missing_ok=True)
@@ -171,5 +171,5 @@ class _Fetcher:
 
 
 def _client(url: str, network: NetworkSettings) -> httpx.Client:
-    """Trusts the machine's own certificates besides certifi's, since companies' proxies bring their own."""
+    """A client that trusts the system's certificates besides certifi's, since corporate proxies use their own."""
     return httpx.Client(timeout=_TIMEOUT, verify=trust(network.ca_file), trust_env=False, proxy=network.proxy_for(url), follow_redirects=True)

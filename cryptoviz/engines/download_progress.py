@@ -1,4 +1,4 @@
-"""How long work shows itself: bars on a terminal, plain lines elsewhere, nothing in tests."""
+"""Progress display of long work: bars on a terminal, plain lines elsewhere, nothing in tests."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 __all__ = ["BarProgress", "LineProgress", "ProgressReporter", "SilentProgress", "progress_for"]
 
-# A line every so often is enough for a log.
+# Frequent enough for a log.
 _LINE_EVERY_S = 5.0
 
 
 class ProgressReporter(Protocol):
-    """Told by several threads. `what` names a piece of work; `unit` is `MB` (amounts in bytes) or a word for what is counted."""
+    """Receives progress, from several threads. `what` names a task; `unit` is `MB` (amounts in bytes) or the name of the counted items."""
 
     def begin(self, what: str, total: int, unit: str = "MB") -> None:
-        """A piece of work of `total` bytes or steps begins."""
+        """A task of `total` bytes or steps begins."""
         ...
 
     def advance(self, what: str, amount: int) -> None:
-        """So much more of it is done; a negative amount takes some back (a download that starts over)."""
+        """`amount` more is done; negative when a download starts over."""
         ...
 
     def end(self, what: str) -> None:
-        """It is done."""
+        """The task is done."""
         ...
 
     def say(self, text: str) -> None:
-        """A line for the person who waits."""
+        """Show a line of text."""
         ...
 
 
 class SilentProgress:
-    """Says nothing."""
+    """Shows nothing."""
 
     def begin(self, what: str, total: int, unit: str = "MB") -> None:
-        """Nothing."""
+        pass
 
     def advance(self, what: str, amount: int) -> None:
-        """Nothing."""
+        pass
 
     def end(self, what: str) -> None:
-        """Nothing."""
+        pass
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        pass
 
 
 class LineProgress:
-    """A line at the begin, at the end, and every 5 s between."""
+    """Prints a line at the begin, at the end, and every 5 s in between."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -61,13 +61,11 @@ class LineProgress:
         self._work: dict[str, tuple[int, int, str, float]] = {}
 
     def begin(self, what: str, total: int, unit: str = "MB") -> None:
-        """One line."""
         with self._lock:
             self._work[what] = (0, total, unit, time.monotonic())
         self.say(f"{what}: {_amount(total, unit)} {unit}")
 
     def advance(self, what: str, amount: int) -> None:
-        """A line when the last one is old enough."""
         with self._lock:
             done, total, unit, last = self._work[what]
             done = min(total, done + amount)  # estimated totals may be too small
@@ -77,16 +75,14 @@ class LineProgress:
             self.say(f"{what}: {_amount(done, unit)} of {_amount(total, unit)} {unit}")
 
     def end(self, what: str) -> None:
-        """One line."""
         self.say(f"{what}: done")
 
     def say(self, text: str) -> None:
-        """The line itself."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class BarProgress:
-    """Bars on a terminal; a context manager, so that the terminal is left in order."""
+    """Shows bars on a terminal. A context manager, which restores the terminal."""
 
     def __init__(self, console: Console) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[shown]}"), TimeRemainingColumn())
@@ -101,29 +97,26 @@ class BarProgress:
         self._bars.stop()
 
     def begin(self, what: str, total: int, unit: str = "MB") -> None:
-        """A new bar."""
         self._tasks[what] = (self._bars.add_task(what, total=total, shown=""), unit)
 
     def advance(self, what: str, amount: int) -> None:
-        """Move it."""
         task, unit = self._tasks[what]
         self._bars.advance(task, amount)
         now = next(each for each in self._bars.tasks if each.id == task)
         self._bars.update(task, shown=f"{_amount(int(now.completed), unit)}/{_amount(int(now.total or 0), unit)} {unit}")
 
     def end(self, what: str) -> None:
-        """Fill it."""
         task, _ = self._tasks[what]
         now = next(each for each in self._bars.tasks if each.id == task)
         self._bars.update(task, completed=now.total)
 
     def say(self, text: str) -> None:
-        """A line above the bars."""
+        """Print a line above the bars."""
         self._bars.console.print(text, highlight=False, markup=False)
 
 
 def progress_for(console: Console) -> LineProgress | BarProgress:
-    """Bars (to be used with `with`) when the console is a terminal, else lines."""
+    """Bars (use with `with`) if the console is a terminal, else lines."""
     return BarProgress(console) if console.is_terminal else LineProgress(console)
 
 

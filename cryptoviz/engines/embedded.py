@@ -1,4 +1,4 @@
-"""What the embedded engines have in common: one child process, ports that must be free, and a wait until it answers."""
+"""Base class of embedded engines: one child process, a check for free ports, and a wait until the engine answers."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from cryptoviz.settings import Settings, child_environment, claim_home
 
 __all__ = ["EmbeddedEngine", "require_password"]
 
-# A predecessor that was killed with its parent a moment ago still holds its ports for this long at most.
+# A just killed predecessor holds its ports at most this long.
 _PORT_WAIT_S = 5.0
 _POLL_S = 0.1
 
 
 class EmbeddedEngine(ABC):
-    """An engine that we start. Subclasses say what to run and how to ask it; see `cryptoviz.engines.build.Engine` for the contract."""
+    """An engine run as a child process. Subclasses define command and ping; see `cryptoviz.engines.build.Engine` for the contract."""
 
     name: str
     start_timeout_s: float = 60.0
@@ -40,16 +40,13 @@ class EmbeddedEngine(ABC):
 
     @property
     def url(self) -> str | None:
-        """Where a person can look at it."""
         return None
 
     @property
     def pid(self) -> int | None:
-        """Process id while it runs."""
         return self._child.pid if self._child is not None else None
 
     def start(self) -> None:
-        """Start, wait until it answers, create what the pipeline needs in it."""
         child = self._child
         if child is None or not child.running:
             self._prepared = False
@@ -60,12 +57,11 @@ class EmbeddedEngine(ABC):
             self._await_answer(child)
             self.prepare()
         except TerminalError:
-            self.stop()  # it runs with settings that a person must change first
+            self.stop()  # it runs with settings that must be changed first
             raise
         self._prepared = True
 
     def stop(self, grace_s: float = 10.0) -> None:
-        """End it."""
         child, self._child, self._prepared = self._child, None, False
         self.close()
         if child is not None:
@@ -73,13 +69,12 @@ class EmbeddedEngine(ABC):
         self._let_go()
 
     def probe(self) -> Probe:
-        """Ask it."""
         child = self._child
         if child is None:
             return Probe(running=False, healthy=False, message="not started")
         code = child.poll()
         if code is not None:
-            return Probe(running=False, healthy=False, message=f"ended with code {code}: {child.tail(1)}")
+            return Probe(running=False, healthy=False, message=f"exited with code {code}: {child.tail(1)}")
         began = time.monotonic()
         try:
             message, metrics = self.ask()
@@ -90,32 +85,32 @@ class EmbeddedEngine(ABC):
 
     @abstractmethod
     def ports(self) -> tuple[PortUse, ...]:
-        """Ports that it listens on."""
+        """Ports that the engine listens on."""
 
     @abstractmethod
     def command(self) -> Sequence[str]:
-        """Program and arguments; writes configuration and formats storage first where that is needed. Raises PreflightError."""
+        """Program and arguments. Writes the configuration and formats the storage first, if needed. Raises PreflightError."""
 
     @abstractmethod
     def ask(self) -> tuple[str, Mapping[str, float]]:
-        """A question in the engine's own protocol, answered within 2 s: a line for a person, and figures. Raises EngineUnavailable."""
+        """Ping in the engine's own protocol, within 2 s: a human-readable line and figures. Raises EngineUnavailable."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Create what the pipeline needs in it (topics, buckets); safe to repeat. Raises EngineUnavailable, SettingsError."""
+        """Create topics or buckets; idempotent. Raises EngineUnavailable, SettingsError."""
 
     @property
     def folder(self) -> Path | None:
-        """Working directory of the process: what it is given as a name relative to it needs no form for any character of the home's path."""
+        """Working directory of the process. Relative file names need no escaping of special characters in the home's path."""
         return None
 
     def environment(self) -> dict[str, str]:
-        """Environment of the process. No place for secrets: crash reports and tools copy it."""
+        """Environment of the process. Never contains secrets, since crash reports and tools copy it."""
         return child_environment()
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of client connections."""
+        """Close client connections."""
 
     def _launch(self) -> ChildProcess:
         deadline = time.monotonic() + _PORT_WAIT_S
@@ -134,7 +129,7 @@ class EmbeddedEngine(ABC):
         return child
 
     def _hold_data(self, deadline: float) -> None:
-        """Two engines on the same data would destroy it. A predecessor that is being killed lets go in a moment."""
+        """Take the data lock, since two engines would destroy their data. Waits for a predecessor that is being killed."""
         wait = threading.Event()
         while self._lock is None:
             lock = engine_lock(self._settings.home, self.name)
@@ -142,7 +137,7 @@ class EmbeddedEngine(ABC):
                 lock.acquire()
             except PreflightError as error:
                 if time.monotonic() > deadline:
-                    raise EngineUnavailable(f"{self.name} is not started: {error}", engine=self.name, address=str(self._settings.home)) from None
+                    raise EngineUnavailable(f"cannot start {self.name}: {error}", engine=self.name, address=str(self._settings.home)) from None
                 wait.wait(_POLL_S)
             else:
                 self._lock = lock
@@ -156,7 +151,7 @@ class EmbeddedEngine(ABC):
         wait = threading.Event()
         began = time.monotonic()
         while True:
-            why = f"it ended with code {child.poll()}"
+            why = f"it exited with code {child.poll()}"
             if child.running:
                 try:
                     self.ask()
@@ -164,7 +159,7 @@ class EmbeddedEngine(ABC):
                 except EngineUnavailable as error:
                     why = error.message
             if not child.running or time.monotonic() - began > self.start_timeout_s:
-                # A slow one (a log that is recovered after a crash) goes on meanwhile: the next start waits for it again.
+                # A slow engine (log recovery after a crash) keeps running: the next start waits for it again.
                 text = f"{self.name} did not start: {why}. Its log ends:\n{child.tail()}"
                 raise EngineUnavailable(text, engine=self.name, address=", ".join(f"{use.host}:{use.port}" for use in self.ports()))
             wait.wait(_POLL_S)
@@ -172,10 +167,10 @@ class EmbeddedEngine(ABC):
 
 
 def require_password(given: SecretStr, setting: str) -> str:
-    """The password that an engine starts with; none starts without. Raises SettingsError."""
+    """The password of an engine. Raises SettingsError when it is empty: engines never start without a password."""
     password = given.get_secret_value()
     if not password:
-        raise SettingsError(f"{setting} is empty: the passwords are generated when the home is claimed, before anything starts", setting=setting)
+        raise SettingsError(f"{setting} is empty; passwords are generated when the home is claimed, before anything starts", setting=setting)
     return password
 
 

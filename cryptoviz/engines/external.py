@@ -1,4 +1,4 @@
-"""Engines that somebody else runs: asked, never started or stopped."""
+"""External engines: probed, never started or stopped."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["ExternalEngine"]
 
 
 class ExternalEngine:
-    """A service of yours behind the contract of `cryptoviz.engines.build.Engine`.
+    """An external service as a `cryptoviz.engines.build.Engine`.
 
     Args:
         name: component name.
-        ask: a question in its own protocol; raises a CryptoVizError.
-        prepare: creates the topics or buckets that are missing; raises a CryptoVizError.
-        close: lets go of connections.
+        ask: ping in its own protocol; raises a CryptoVizError.
+        prepare: creates missing topics or buckets; raises a CryptoVizError.
+        close: closes connections.
     """
 
     def __init__(self, name: str, ask: Callable[[], tuple[str, Mapping[str, float]]], prepare: Callable[[], None], close: Callable[[], None]) -> None:
@@ -29,26 +29,26 @@ class ExternalEngine:
 
     @property
     def url(self) -> str | None:
-        """Unknown: it is yours."""
+        """None: unknown for an external service."""
         return None
 
     @property
     def pid(self) -> int | None:
-        """None: its process is not ours."""
+        """None: the process is external."""
         return None
 
     def start(self) -> None:
-        """Make sure that it answers and holds what the pipeline needs."""
+        """Check that the service answers, and create missing topics or buckets."""
         self._ask()
         self._prepare()
 
     def stop(self, grace_s: float = 10.0) -> None:
-        """Let go of our connections; the service goes on."""
+        """Close the connections; the service keeps running."""
         del grace_s  # nothing to wait for
         self._close()
 
     def probe(self) -> Probe:
-        """Ask it. It runs whatever we do, so `running` is always True."""
+        """Ping the service. `running` is always True, since the service is not controlled from here."""
         began = time.monotonic()
         try:
             message, metrics = self._ask()

@@ -1,4 +1,4 @@
-"""Everything that the embedded engines need, brought into the cache: what is there already costs nothing."""
+"""Download and build of the embedded engines into the cache. A no-op for files already present."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _NAMES: dict[JarSet, str] = {"kafka": "Kafka 4.3.1", "spark": "Spark's Kafka sou
 
 
 def ensure_all(settings: Settings, progress: ProgressReporter, *, check_contents: bool = False) -> None:
-    """Fetch and build what the settings' embedded engines lack. Several processes may call it at once: one works, the others wait.
+    """Download and build everything that the configured embedded engines need. Safe across processes: one works, the others wait.
 
     Args:
-        settings: `cache` says where to, `downloads` where from.
-        progress: told of all work.
-        check_contents: also replace files whose size is right and whose SHA-256 is not.
+        settings: `cache` is the destination, `downloads` the source.
+        progress: receives the progress.
+        check_contents: also replace files with the right size but a wrong SHA-256.
 
     Raises:
-        DownloadError: a file is not the one that the lock names.
-        EngineUnavailable: a registry cannot be reached; running it again goes on where it stopped.
-        PreflightError: no Go to build MinIO with.
-        SettingsError: another user could have put into the cache what would be run from there.
+        DownloadError: a file does not match the lock file.
+        EngineUnavailable: a registry is not reachable; another run resumes.
+        PreflightError: Go, needed to build MinIO, is missing.
+        SettingsError: another user could have written programs or libraries into the cache.
     """
     if is_complete(settings) and not check_contents:
         return
@@ -44,7 +44,7 @@ def ensure_all(settings: Settings, progress: ProgressReporter, *, check_contents
 
 
 def is_complete(settings: Settings) -> bool:
-    """Whether `ensure_all` has nothing to do, by names, sizes, owners and modes (some ms). Raises SettingsError as `ensure_all`."""
+    """Whether `ensure_all` has nothing to do, judged by names, sizes, owners and modes (a few ms). Raises SettingsError as `ensure_all` does."""
     require_own_cache(settings)
     kafka = not settings.kafka.embedded or not missing_jars(settings, "kafka")
     minio = not settings.s3.embedded or minio_program(settings).is_file()
@@ -52,11 +52,11 @@ def is_complete(settings: Settings) -> bool:
 
 
 def ensure_jars(settings: Settings, which: JarSet, progress: ProgressReporter, *, check_contents: bool = False) -> None:
-    """One set of jars, and no other file in its folder, because class paths take them all. Raises as `ensure_all`."""
+    """Download a set of jars and remove any other file in its folder, because class paths include the whole folder. Raises as `ensure_all`."""
     folder = jar_dir(settings, which)
     if check_contents:
         for jar in damaged_jars(settings, which):
-            progress.say(f"{folder / jar.name} is damaged and is fetched again")
+            progress.say(f"{folder / jar.name} is damaged; downloading it again")
             (folder / jar.name).unlink()
     missing = missing_jars(settings, which)
     if missing:
@@ -68,7 +68,7 @@ def ensure_jars(settings: Settings, which: JarSet, progress: ProgressReporter, *
 
 
 def ensure_minio(settings: Settings, progress: ProgressReporter) -> None:
-    """The MinIO program. Raises as `ensure_all`."""
+    """Build the MinIO program if it is missing. Raises as `ensure_all`."""
     if not minio_program(settings).is_file():
         build_minio(settings, progress)
 
@@ -80,6 +80,6 @@ def _only_one(settings: Settings, progress: ProgressReporter) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress.say("another process fetches already: waiting for it")
+            progress.say("waiting for another process that is downloading")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""The jars that the lock names: where they lie in the cache, and which are missing."""
+"""The locked jars: their place in the cache, and which are missing or damaged."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ __all__ = [
 ]
 
 JarSet = Literal["kafka", "spark"]
-# One folder a version of the set, so that an upgrade never mixes jars of two.
+# A folder per version of the set, so that an upgrade never mixes two versions.
 _FOLDERS: dict[JarSet, str] = {"kafka": "kafka-4.3.1", "spark": "spark-kafka-3.5.7"}
 _CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One locked file: its path below a Maven repository's root, SHA-256 in hex, and size in bytes."""
+    """A locked file: path below the root of a Maven repository, SHA-256 in hex, size in bytes."""
 
     path: str
     sha256: str
@@ -50,40 +50,40 @@ class Jar:
 
 @cache
 def locked_jars(which: JarSet) -> tuple[Jar, ...]:
-    """The jars of the set as `jars.lock.json` names them (written by scripts/lock_jars)."""
+    """The jars of a set, from `jars.lock.json` (written by scripts/lock_jars)."""
     lock = json.loads(files("cryptoviz.engines").joinpath("jars.lock.json").read_text(encoding="utf-8"))
     return tuple(Jar(**entry) for entry in lock[which])
 
 
 def jar_dir(settings: Settings, which: JarSet) -> Path:
-    """Folder of the set's jars; holds nothing else once they are fetched."""
+    """Folder of the set's jars; contains nothing else after the download."""
     return settings.cache / "jars" / _FOLDERS[which]
 
 
 def missing_jars(settings: Settings, which: JarSet) -> tuple[Jar, ...]:
-    """Those that are not there in full size. Contents were checked when they were fetched, and are again by `damaged_jars`."""
+    """Jars that are missing or have the wrong size. Contents are verified at the download and by `damaged_jars`."""
     folder = jar_dir(settings, which)
     return tuple(jar for jar in locked_jars(which) if not _has_size(folder / jar.name, jar.size))
 
 
 def damaged_jars(settings: Settings, which: JarSet) -> tuple[Jar, ...]:
-    """Those that are there and are not what the lock names. Reads all of them (0.2 s)."""
+    """Jars whose content does not match the lock file. Reads all files (0.2 s)."""
     folder = jar_dir(settings, which)
     return tuple(jar for jar in locked_jars(which) if (folder / jar.name).is_file() and sha256_of(folder / jar.name) != jar.sha256)
 
 
 def kafka_classpath(settings: Settings) -> str:
-    """Class path of the embedded broker: the locked jars and no other that lies beside them. Raises as `spark_jars_dir`."""
+    """Class path of the embedded broker: only the locked jars, no other file of their folder. Raises as `spark_jars_dir` does."""
     return _classpath(_complete(settings, "kafka", "Kafka"), "kafka")
 
 
 def spark_classpath(settings: Settings) -> str:
-    """Class path of what Spark lacks to read Kafka: the locked jars and no other. Raises as `spark_jars_dir`."""
+    """Class path of Spark's Kafka source: only the locked jars. Raises as `spark_jars_dir` does."""
     return _classpath(spark_jars_dir(settings), "spark")
 
 
 def spark_jars_dir(settings: Settings) -> Path:
-    """Folder with the jars that Spark lacks to read Kafka.
+    """Folder with the jars of Spark's Kafka source.
 
     Raises:
         SettingsError: another user could have put them there.
@@ -93,7 +93,7 @@ def spark_jars_dir(settings: Settings) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
+    """SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as handle:
         while chunk := handle.read(_CHUNK_BYTES):
@@ -110,7 +110,7 @@ def _complete(settings: Settings, which: JarSet, what: str) -> Path:
     missing = missing_jars(settings, which)
     folder = jar_dir(settings, which)
     if missing:
-        message = f"{what}: {len(missing)} of {len(locked_jars(which))} jars are missing in {folder}: run `make setup` or `cryptoviz doctor --fix`"
+        message = f"{what}: {len(missing)} of {len(locked_jars(which))} jars are missing in {folder}; run `make setup` or `cryptoviz doctor --fix`"
         raise PreflightError(message, problems=[message])
     return folder
 

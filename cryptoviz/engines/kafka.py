@@ -1,4 +1,4 @@
-"""Apache Kafka as one KRaft node on loopback, and the pipeline's topics in it or in a broker of yours."""
+"""Apache Kafka as a single KRaft node on loopback, and the pipeline's topics in an embedded or external broker."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = ["EmbeddedKafka"]
 _FORMAT_TIMEOUT_S = 60.0
 _DATA = "data"
 _LOCALE = {"LC_ALL": "C.UTF-8"}
-# Listeners are named for who connects; which protocol they speak is a setting.
+# Listeners are named by their clients; their security protocol is a setting.
 _CLIENTS, _CONTROLLER = "CLIENTS", "CONTROLLER"
 
-# Measured on 2 cores with 1.2 million records of 380 bytes produced and read: the first compiler alone takes half the CPU time (2.9 s instead of
-# 5.5 s: it saves more in compiling than its code costs) and 176 MB PSS instead of 206, at the same rates. A 256 MB heap saves nothing.
+# Measured on 2 cores with 1.2 million records of 380 bytes produced and read: the C1 compiler alone takes half the CPU time (2.9 s instead of
+# 5.5 s, since it saves more compile time than its slower code costs) and 176 MB PSS instead of 206, at the same rates. A 256 MB heap saves nothing.
 _JVM_OPTIONS = (
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
@@ -41,7 +41,7 @@ _JVM_OPTIONS = (
     "-Xss512k",
     "-Xshare:auto",
     "-Djava.awt.headless=true",
-    # Names of files are UTF-8, also where the system has no such locale.
+    # File names are UTF-8, also on systems without a UTF-8 locale.
     "-Dfile.encoding=UTF-8",
     "-Dsun.jnu.encoding=UTF-8",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
@@ -63,15 +63,14 @@ class EmbeddedKafka(EmbeddedEngine):
 
     @property
     def folder(self) -> Path:
-        """Configuration, cluster id and data. Also the working directory: `log.dirs` splits a path at commas, and a JVM decodes it by the locale."""
+        """Configuration, cluster id and data. Also the working directory, because `log.dirs` splits paths at commas and the JVM decodes by locale."""
         return self._settings.home / "kafka"
 
     def ports(self) -> tuple[PortUse, ...]:
-        """Client and controller port."""
         return tuple(use for use in pipeline_ports(self._settings) if use.name.startswith("Kafka"))
 
     def command(self) -> Sequence[str]:
-        """Write `server.properties`, format the storage on the first start, and name the broker's program."""
+        """Write `server.properties`, format the storage at the first start, and return the broker's command."""
         java = str(java_executable(self._settings))
         classpath = kafka_classpath(self._settings)
         data = self.folder / _DATA
@@ -81,31 +80,29 @@ class EmbeddedKafka(EmbeddedEngine):
         if not (data / "meta.properties").is_file():
             _format_storage(java, classpath, properties, _cluster_id(self.folder / "cluster.id"))
         heap = self._settings.kafka.heap_mb
-        # Java ignores TMPDIR, and compression unpacks native libraries to load them.
+        # Java ignores TMPDIR; compression libraries unpack native code there.
         memory = (f"-Xmx{heap}m", f"-Xms{min(heap, 128)}m", f"-Djava.io.tmpdir={tempfile.gettempdir()}")
         return [java, *memory, *_JVM_OPTIONS, "-cp", classpath, "kafka.Kafka", properties.name]
 
     def ask(self) -> tuple[str, Mapping[str, float]]:
-        """Metadata of the cluster."""
         return self._admin.ask()
 
     def prepare(self) -> None:
-        """Create the topics that are missing, with limits on what they keep."""
+        """Create missing topics, with retention limits."""
         kafka = self._settings.kafka
         limits = {"retention.ms": str(kafka.retention_hours * 3_600_000), "retention.bytes": str(kafka.retention_bytes)}
         self._admin.ensure_topics(limits | {"segment.bytes": str(SEGMENT_BYTES)})
 
     def close(self) -> None:
-        """Let go of the admin client."""
         self._admin.close()
 
     def environment(self) -> dict[str, str]:
-        """No secrets; fewer malloc arenas, because glibc's default of 8 a core keeps freed memory of the JVM's many threads."""
+        """Fewer malloc arenas, because with glibc's default of 8 per core the JVM's many threads keep freed memory."""
         return child_environment({"MALLOC_ARENA_MAX": "2"} | _LOCALE)
 
 
 def server_properties(kafka: KafkaSettings) -> dict[str, str]:
-    """Configuration of the single node. Replicas of internal topics are 1, since there is no second node to hold one."""
+    """Configuration of the single node."""
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
@@ -117,7 +114,7 @@ def server_properties(kafka: KafkaSettings) -> dict[str, str]:
         **(_authentication(kafka) if kafka.authenticated else {}),
         "controller.quorum.bootstrap.servers": f"{LOOPBACK}:{kafka.controller_port}",
         "log.dirs": _DATA,
-        # One node: nobody else can hold a replica.
+        # A single node can hold one replica only.
         "offsets.topic.replication.factor": "1",
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
@@ -125,12 +122,12 @@ def server_properties(kafka: KafkaSettings) -> dict[str, str]:
         "share.coordinator.state.topic.min.isr": "1",
         "default.replication.factor": "1",
         "min.insync.replicas": "1",
-        # A pipeline has a handful of groups and transactional ids: the defaults of 50 partitions each cost start time and memory.
+        # The pipeline has few groups and transactional ids; the defaults of 50 partitions each cost start time and memory.
         "offsets.topic.num.partitions": "4",
         "transaction.state.log.num.partitions": "4",
         "share.coordinator.state.topic.num.partitions": "1",
         "group.initial.rebalance.delay.ms": "0",
-        # How soon a dead producer's transaction is found to be over; the default of 10 s would hold readers up for as long.
+        # Interval of the abort of dead producers' transactions; the default of 10 s would delay readers as long.
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         "auto.create.topics.enable": "false",
         "message.max.bytes": str(kafka.max_record_bytes),
@@ -138,7 +135,7 @@ def server_properties(kafka: KafkaSettings) -> dict[str, str]:
         "log.retention.hours": str(kafka.retention_hours),
         "log.retention.bytes": str(kafka.retention_bytes),
         "log.segment.bytes": str(SEGMENT_BYTES),
-        # The cleaner's default of 128 MiB is for far larger compacted topics than these.
+        # The default of 128 MiB is for far larger compacted topics.
         "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),
         "log.cleaner.threads": "1",
         "num.network.threads": "2",
@@ -149,12 +146,12 @@ def server_properties(kafka: KafkaSettings) -> dict[str, str]:
 
 
 def _authentication(kafka: KafkaSettings) -> dict[str, str]:
-    """Every connection gives the one user's password: clients, the broker to itself, the controller's too. Holds it: for a private file only.
+    """SASL settings: all connections (clients, broker, controller) use one user. Contains the password, so only for a private file.
 
-    PLAIN, because the file alone decides: a password that is changed counts from the next start, with the same data.
+    PLAIN, because only this file determines the password: a changed password takes effect at the next start, with the same data.
     """
     password = require_password(kafka.sasl_password or SecretStr(""), "CRYPTOVIZ_KAFKA__SASL_PASSWORD")
-    # The server's own name and password, and those that it accepts.
+    # The server's own credentials, and the accepted ones.
     login = {"username": kafka.sasl_username, "password": password, f"user_{kafka.sasl_username}": password}
     options = " ".join(f"{jaas_quoted(name)}={jaas_quoted(value)}" for name, value in login.items())
     module = f"org.apache.kafka.common.security.plain.PlainLoginModule required {options};"
@@ -171,7 +168,7 @@ def _render(properties: Mapping[str, str]) -> str:
 
 
 def _escaped(character: str) -> str:
-    """As `java.util.Properties` reads it, which takes a file for Latin-1. Spaces too: those at the beginning would be dropped."""
+    """Escape for `java.util.Properties`, which reads Latin-1. Spaces are escaped too, since leading spaces would be dropped."""
     if character == "\\" or not "!" <= character <= "~":
         units = character.encode("utf-16-be")
         return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))
@@ -179,7 +176,7 @@ def _escaped(character: str) -> str:
 
 
 def _cluster_id(path: Path) -> str:
-    """The id of this cluster, made once: 16 random bytes as Kafka writes a Uuid (base64url without padding, no leading dash)."""
+    """The cluster id, generated once: 16 random bytes in Kafka's Uuid format (base64url without padding or leading dash)."""
     if path.is_file():
         return path.read_text(encoding="ascii").strip()
     made = "-"
@@ -203,6 +200,6 @@ def _format_storage(java: str, classpath: str, properties: Path, cluster_id: str
             f"Kafka's storage was not formatted within {_FORMAT_TIMEOUT_S:.0f} s", engine="kafka", address=str(properties)
         ) from error
     if done.returncode != 0:
-        message = f"Kafka's storage in {properties.parent} cannot be formatted: {(done.stderr or done.stdout).strip()[-500:]}"
+        message = f"cannot format Kafka's storage in {properties.parent}: {(done.stderr or done.stdout).strip()[-500:]}"
         raise PreflightError(message, problems=[message])
     get_logger("kafka").info("storage formatted", folder=str(properties.parent), cluster_id=cluster_id)

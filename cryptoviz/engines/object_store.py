@@ -1,4 +1,4 @@
-"""MinIO on loopback, and the pipeline's buckets in it or in an S3 endpoint of yours."""
+"""MinIO on loopback, and the pipeline's buckets in an embedded or external S3 endpoint."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _TIMEOUT_S = 1.8
 
 
 class BucketAdmin:
-    """Asks an S3 endpoint and makes buckets. Connects at the first call; thread-safe."""
+    """Pings an S3 endpoint and creates buckets. Connects at the first call; thread-safe."""
 
     def __init__(self, s3: S3Settings) -> None:
         self._s3 = s3
         self._made: Any = None
 
     def ask(self) -> tuple[str, dict[str, float]]:
-        """A line and figures, from a look for both buckets. Raises EngineUnavailable or SettingsError."""
+        """Check for both buckets; return a human-readable line and figures. Raises EngineUnavailable or SettingsError."""
         missing = [bucket for bucket in self._wanted() if not self._exists(bucket)]
         return f"{self._s3.endpoint}" + (f"; buckets missing: {', '.join(missing)}" if missing else ""), {"buckets": 2.0 - len(missing)}
 
     def ensure_buckets(self) -> None:
-        """Create those that are missing. Raises SettingsError when the endpoint refuses, EngineUnavailable when it does not answer."""
+        """Create missing buckets. Raises SettingsError when the endpoint refuses, EngineUnavailable when it does not answer."""
         for bucket in self._wanted():
             if self._exists(bucket):
                 continue
@@ -53,7 +53,7 @@ class BucketAdmin:
                 get_logger("object-store").info("bucket created", bucket=bucket)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._made = None
 
     def _wanted(self) -> tuple[str, str]:
@@ -74,7 +74,7 @@ class BucketAdmin:
             ) from error
 
     def _away(self, error: Exception) -> EngineUnavailable:
-        text = f"no S3 service answers at {self._s3.endpoint}: {error} (CRYPTOVIZ_S3__ENDPOINT)"
+        text = f"the S3 service at {self._s3.endpoint} does not answer: {error} (CRYPTOVIZ_S3__ENDPOINT)"
         return EngineUnavailable(text, engine="object-store", address=self._s3.endpoint)
 
     def _refused(self, bucket: str, error: S3Error) -> SettingsError:
@@ -87,7 +87,7 @@ class BucketAdmin:
             parts = urlsplit(self._s3.endpoint)
             if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
                 setting = "CRYPTOVIZ_S3__ENDPOINT"
-                raise SettingsError(f"{setting} is {self._s3.endpoint!r}: valid is http://host:port or https://host:port", setting=setting)
+                raise SettingsError(f"{setting} is {self._s3.endpoint!r}; valid: http://host:port or https://host:port", setting=setting)
             self._made = Minio(
                 parts.netloc,
                 access_key=self._s3.access_key,
@@ -100,7 +100,7 @@ class BucketAdmin:
 
 
 class EmbeddedMinio(EmbeddedEngine):
-    """MinIO on one folder, `home/minio`, with its web console. See `cryptoviz.engines.build.Engine` for the contract."""
+    """MinIO on `home/minio`, with its web console. See `cryptoviz.engines.build.Engine` for the contract."""
 
     name = "object-store"
 
@@ -111,12 +111,12 @@ class EmbeddedMinio(EmbeddedEngine):
 
     @property
     def url(self) -> str | None:
-        """The console."""
+        """The web console."""
         return f"http://{LOOPBACK}:{self._settings.s3.console_port}"
 
     @property
     def folder(self) -> Path:
-        """The data, and the working directory: in a path that it is given MinIO expands braces."""
+        """The data. Also the working directory, because MinIO expands braces in a path argument."""
         return self._settings.home / "minio"
 
     @property
@@ -124,17 +124,16 @@ class EmbeddedMinio(EmbeddedEngine):
         return self._settings.run_dir / "minio.password"
 
     def ports(self) -> tuple[PortUse, ...]:
-        """S3 and console."""
         return tuple(use for use in pipeline_ports(self._settings) if use.name.startswith("MinIO"))
 
     def command(self) -> Sequence[str]:
-        """Check what MinIO demands of credentials, and name its program."""
+        """Check MinIO's requirements on credentials, and return its command."""
         s3 = self._settings.s3
         _check_credentials(s3)
         require_own_cache(self._settings)
         program = minio_program(self._settings)
         if not program.is_file():
-            message = f"MinIO is not built yet ({program} is missing): run `make setup` or `cryptoviz doctor --fix`"
+            message = f"MinIO is not built yet ({program} is missing); run `make setup` or `cryptoviz doctor --fix`"
             raise PreflightError(message, problems=[message])
         make_private(self.folder)
         write_private(self._password_file, s3.secret_key.get_secret_value())
@@ -142,26 +141,24 @@ class EmbeddedMinio(EmbeddedEngine):
         return [str(program), "server", "--anonymous", *addresses, "."]
 
     def ask(self) -> tuple[str, Mapping[str, float]]:
-        """Its own health page, then both buckets."""
+        """Query MinIO's health page, then both buckets."""
         try:
             answer = self._health.request("GET", f"http://{LOOPBACK}:{self._settings.s3.port}/minio/health/live")
         except urllib3.exceptions.HTTPError as error:
             raise EngineUnavailable(f"MinIO does not answer: {error}", engine="object-store", address=self._settings.s3.endpoint) from error
         if answer.status != 200:
-            raise EngineUnavailable(f"MinIO says {answer.status} of its health", engine="object-store", address=self._settings.s3.endpoint)
+            raise EngineUnavailable(f"MinIO's health page returned {answer.status}", engine="object-store", address=self._settings.s3.endpoint)
         return self._buckets.ask()
 
     def prepare(self) -> None:
-        """Both buckets."""
         self._buckets.ensure_buckets()
 
     def close(self) -> None:
-        """Let go of connections."""
         self._buckets.close()
         self._health.clear()
 
     def environment(self) -> dict[str, str]:
-        """Names the file with the password, which stands in neither arguments nor environment."""
+        """Contains the name of the password file; the password itself is in neither arguments nor environment."""
         s3 = self._settings.s3
         return child_environment(
             {
@@ -170,7 +167,7 @@ class EmbeddedMinio(EmbeddedEngine):
                 "MINIO_REGION": s3.region,
                 "MINIO_UPDATE": "off",
                 "MINIO_CALLHOME_ENABLE": "off",
-                # A soft limit: Go collects harder near it instead of growing with the page cache of a laptop.
+                # Soft limit: Go collects garbage more often near it.
                 "GOMEMLIMIT": "128MiB",
                 "GOGC": "50",
             }
@@ -179,6 +176,6 @@ class EmbeddedMinio(EmbeddedEngine):
 
 def _check_credentials(s3: S3Settings) -> None:
     if len(s3.access_key) < 3:
-        raise SettingsError("CRYPTOVIZ_S3__ACCESS_KEY is too short: MinIO wants 3 characters or more", setting="CRYPTOVIZ_S3__ACCESS_KEY")
+        raise SettingsError("CRYPTOVIZ_S3__ACCESS_KEY is too short; MinIO requires at least 3 characters", setting="CRYPTOVIZ_S3__ACCESS_KEY")
     if len(require_password(s3.secret_key, "CRYPTOVIZ_S3__SECRET_KEY")) < 8:
-        raise SettingsError("CRYPTOVIZ_S3__SECRET_KEY is too short: MinIO wants 8 characters or more", setting="CRYPTOVIZ_S3__SECRET_KEY")
+        raise SettingsError("CRYPTOVIZ_S3__SECRET_KEY is too short; MinIO requires at least 8 characters", setting="CRYPTOVIZ_S3__SECRET_KEY")

@@ -1,4 +1,4 @@
-"""Which ports a pipeline takes, under which setting, and who holds one that is taken."""
+"""Ports of a pipeline with their settings, and the processes that hold them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Holder", "PortUse", "describe_taken", "holder_of", "is_free", "pipel
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who listens on a port. `pid` is None when the process is another user's and this one may not look."""
+    """The process that listens on a port. `pid` is None if it belongs to another user and is not visible."""
 
     pid: int | None
     process: str
@@ -26,7 +26,7 @@ class Holder:
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen there now. Connections that linger after a close do not count."""
+    """Whether a server could listen on the port now. Connections in TIME_WAIT do not count."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -34,13 +34,13 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
             probe.bind((host, port))
             probe.listen(1)
         except OSError as error:
-            # Anything else (an address that this machine lacks, a privileged port) is not a taken port: the server itself says it best.
+            # Other errors (foreign address, privileged port) do not mean that the port is in use; the server itself reports them best.
             return error.errno != errno.EADDRINUSE
     return True
 
 
 def holder_of(port: int) -> Holder | None:
-    """The process that listens on the port; None when nobody does."""
+    """The process that listens on the port; None if the port is free."""
     for connection in psutil.net_connections(kind="tcp"):
         if connection.status != psutil.CONN_LISTEN or not connection.laddr or connection.laddr.port != port:
             continue
@@ -54,12 +54,12 @@ def holder_of(port: int) -> Holder | None:
 
 
 def require_free(uses: tuple[PortUse, ...]) -> None:
-    """Raise PreflightError when any of the ports is taken; its message names port, holder and setting of each."""
+    """Raise PreflightError if any port is in use; the message has port, process and setting of each."""
     problems = [describe_taken(use, holder_of(use.port)) for use in uses if not is_free(use.port, use.host)]
     if problems:
         raise PreflightError("\n".join(problems), problems=problems)
 
 
 def describe_taken(use: PortUse, holder: Holder | None) -> str:
-    """One line for a taken port: who holds it and which setting moves ours."""
-    return f"port {use.port} ({use.name}) is taken by {holder or 'an unknown process'}; end that, or choose another port with {use.setting}"
+    """One line for a port in use: its process, and the setting to change it."""
+    return f"port {use.port} ({use.name}) is in use by {holder or 'an unknown process'}; stop it, or choose another port with {use.setting}"

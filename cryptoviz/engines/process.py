@@ -1,4 +1,4 @@
-"""A child process that cannot outlive us: supervised, logged to a file, stopped gracefully or by force."""
+"""A child process that cannot outlive this process: supervised, logged to a file, stopped gracefully or by force."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from cryptoviz.ownership import make_private
 __all__ = ["ChildProcess", "bound_to_parent", "tail"]
 
 _PYTHON = sys.executable
-# Enough of a log's end to find the last lines of a failed start.
+# Enough for the last lines of a failed start.
 _TAIL_BYTES = 16 * 1024
 
-# Runs between fork and the real program: asks the kernel for SIGKILL when our spawning thread ends, looks whether that happened already, and
-# becomes the program, whose files are for this user alone. A program of its own instead of `preexec_fn`, which is unsafe in processes with threads
-# (gRPC, Ray, librdkafka).
+# Runs between fork and the real program: requests SIGKILL when the spawning thread ends, checks whether it has already ended, sets a private umask
+# and executes the program. A separate program instead of `preexec_fn`, which is unsafe in processes with threads (gRPC, Ray, librdkafka).
 _SHIM = """
 import ctypes, os, sys
 parent, program = int(sys.argv[1]), sys.argv[2:]
@@ -42,17 +41,17 @@ except OSError as error:
 
 
 class ChildProcess:
-    """One program run as our child, in a process group of its own, with its output appended to `log_file`.
+    """A program run as a child, in its own process group, with its output appended to `log_file`.
 
-    The kernel kills it (SIGKILL) when this process ends in any way, `kill -9` included. Secrets belong into `env`, never into `command`.
-    Methods may be called from any thread, `start` and `stop` by one at a time.
+    The kernel kills it (SIGKILL) when this process ends for any reason, including `kill -9`. Secrets belong in `env`, never in `command`.
+    Thread-safe, but `start` and `stop` must not run concurrently.
 
     Args:
-        name: for log lines and errors.
+        name: used in log lines and errors.
         command: program and arguments.
-        log_file: created with its folder when missing; bounded in size (`cryptoviz.log_rotation`).
-        env: the whole environment of the child; None gives it ours.
-        cwd: working directory; None for ours.
+        log_file: created with its folder if missing; bounded in size (`cryptoviz.log_rotation`).
+        env: the complete environment of the child; None inherits.
+        cwd: working directory; None inherits.
     """
 
     def __init__(self, name: str, command: Sequence[str], log_file: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
@@ -70,21 +69,21 @@ class ChildProcess:
 
     @property
     def running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """Whether the process was started and has not ended."""
         return self.pid is not None
 
     def poll(self) -> int | None:
-        """Exit code, negative for a signal; None while it runs or before its start. Also the moment to look at the size of its log."""
+        """Exit code, negative for a signal; None while it runs or before its start. Also rotates its log."""
         if self._process is None:
             return None
         rotate(self.log_file)
         return self._process.poll()
 
     def start(self) -> None:
-        """Start it unless it runs. Returns at once: whether the program is of use is for the caller to probe.
+        """Start the process unless it runs. Returns at once; the caller probes whether the program is ready.
 
         Raises:
-            EngineUnavailable: the operating system refuses to start a process.
+            EngineUnavailable: the operating system cannot start the process.
         """
         if self.running:
             return
@@ -93,11 +92,11 @@ class ChildProcess:
         try:
             self._process = _spawner().run(self._spawn)
         except OSError as error:
-            raise EngineUnavailable(f"{self.name} cannot be started: {error}", engine=self.name, address=self.command[0]) from error
+            raise EngineUnavailable(f"cannot start {self.name}: {error}", engine=self.name, address=self.command[0]) from error
         get_logger(self.name).info("process started", pid=self._process.pid, log=str(self.log_file))
 
     def stop(self, grace_s: float = 10.0) -> int | None:
-        """SIGTERM, then SIGKILL of the whole group after `grace_s` seconds. Returns the exit code, None when it never ran."""
+        """SIGTERM, then SIGKILL of the whole group after `grace_s` seconds. Returns the exit code, None if it never ran."""
         process = self._process
         if process is None:
             return None
@@ -114,7 +113,7 @@ class ChildProcess:
         return code
 
     def tail(self, lines: int = 12) -> str:
-        """The last lines of its log, for a message."""
+        """The last lines of the log, for messages."""
         return tail(self.log_file, lines)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -126,12 +125,12 @@ class ChildProcess:
 
 
 def bound_to_parent(command: Sequence[str]) -> list[str]:
-    """The command, to be killed by the kernel when the thread that starts it ends, and with it the process, however that ends."""
+    """The command with a prefix, so that the kernel kills it when the thread or process that starts it ends, for any reason."""
     return [_PYTHON, "-I", "-S", "-c", _SHIM, str(os.getpid()), *command]
 
 
 def tail(path: Path, lines: int) -> str:
-    """The last lines of a text file, empty when there is none."""
+    """The last lines of a text file; empty if it is missing."""
     try:
         with path.open("rb") as handle:
             handle.seek(max(0, handle.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -149,9 +148,9 @@ def _kill_group(group: int) -> None:
 
 
 class _Spawner:
-    """A thread that lives as long as the process and starts all children.
+    """A thread that lives as long as the process and spawns all children.
 
-    The kernel's parent-death signal fires when the *thread* that started the child ends (prctl(2)), and callers' threads come and go.
+    The kernel's parent-death signal fires when the *thread* that started the child ends (prctl(2)), and callers' threads are short-lived.
     """
 
     def __init__(self) -> None:
@@ -160,7 +159,7 @@ class _Spawner:
         threading.Thread(target=self._loop, name="child-spawner", daemon=True).start()
 
     def run(self, spawn: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-        """Do it in the thread and hand back what came of it."""
+        """Run `spawn` in the thread and return its result."""
         answer: Future[subprocess.Popen[bytes]] = Future()
         self._work.put((spawn, answer))
         return answer.result()
@@ -179,7 +178,7 @@ _current: list[_Spawner] = []
 
 
 def _spawner() -> _Spawner:
-    """The spawner of this process; a forked copy has no thread of the original's and gets a new one."""
+    """The spawner of this process. A forked process has no threads of the original, so it gets a new spawner."""
     with _lock:
         if not _current or _current[0].owner_pid != os.getpid():
             _current[:] = [_Spawner()]

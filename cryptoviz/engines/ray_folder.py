@@ -1,7 +1,7 @@
-"""The folder of our Ray cluster: sockets, logs, and native libraries that are unpacked to be loaded.
+"""The temporary folder of the pipeline's Ray cluster: sockets, logs and unpacked native libraries.
 
-Its path is short whatever `home` is, because the paths of Ray's sockets break past 107 characters. Ray opens what it makes to everybody, so the
-folder around it has mode 0700. Its name is made at each start: in a folder that all users share, a known name could be taken by another user first.
+Its path is short, independent of `home`, because socket paths are limited to 107 characters. Ray creates world-accessible files, so the enclosing
+folder has mode 0700. Its name is random at each start: in a shared folder, another user could create a known name first.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _PREFIX = "cv-"
 
 
 def folder_problem(parent: Path = RAY_FOLDERS) -> str:
-    """Why a folder of ours is not safe in `parent`; empty when it is."""
+    """Why a private folder in `parent` would not be safe; empty if it would be."""
     try:
         found = parent.stat()
     except OSError as error:
         return f"{parent}: {error.strerror}"
     if found.st_uid not in {0, os.geteuid()}:
-        return f"{parent} belongs to user {found.st_uid}, who could exchange what lies in it"
+        return f"{parent} belongs to user {found.st_uid}, who could replace its contents"
     if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
-        return f"{parent} is open to other users and has no sticky bit, so that they could exchange what lies in it"
+        return f"{parent} is writable by other users and has no sticky bit, so that they could replace its contents"
     return "" if os.access(parent, os.W_OK | os.X_OK) else f"{parent} is not writable"
 
 
 def is_private(folder: Path) -> bool:
-    """Whether it is a folder, no link to one, that belongs to this user and that nobody else may enter."""
+    """Whether `folder` is a directory (not a link) that belongs to this user and is closed to others."""
     try:
         found = folder.lstat()
     except OSError:
@@ -46,10 +46,10 @@ def is_private(folder: Path) -> bool:
 
 
 def make_ray_folder(settings: Settings) -> Path:
-    """A new folder of mode 0700; one of an earlier start is removed.
+    """Create a new folder of mode 0700; remove the folder of an earlier start.
 
     Raises:
-        PreflightError: no folder is safe where it would be.
+        PreflightError: the parent is not safe.
     """
     if problem := folder_problem():
         raise PreflightError(problem, problems=["ray folder"])
@@ -61,7 +61,7 @@ def make_ray_folder(settings: Settings) -> Path:
 
 
 def ray_folder(settings: Settings) -> Path | None:
-    """The folder of the last start, None when it is gone or is not ours alone."""
+    """The folder of the last start, None if it is gone or not private."""
     try:
         folder = Path(_record(settings).read_text(encoding="utf-8").strip())
     except (OSError, ValueError):
@@ -79,12 +79,12 @@ def remove_ray_folder(settings: Settings) -> None:
 
 
 def ray_temp_dir(folder: Path) -> Path:
-    """What Ray gets as `--temp-dir`."""
+    """Ray's `--temp-dir`."""
     return folder / "r"
 
 
 def scratch_dir(folder: Path) -> Path:
-    """What the cluster's processes get as `TMPDIR`."""
+    """`TMPDIR` of the cluster's processes."""
     return folder / "tmp"
 
 

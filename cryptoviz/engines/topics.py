@@ -21,14 +21,14 @@ _CREATE_S = 30.0
 
 
 class TopicAdmin:
-    """Asks a broker and makes topics. Connects at the first call; thread-safe, as the client below it is."""
+    """Pings a broker and creates topics. Connects at the first call; thread-safe."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
         self._client: Any = None
 
     def ask(self) -> tuple[str, dict[str, float]]:
-        """A line about the cluster and its figures, from its metadata. Raises EngineUnavailable after 1.8 s without an answer."""
+        """A human-readable line and figures from the cluster's metadata. Raises EngineUnavailable after 1.8 s without an answer."""
         found = self._metadata(_PROBE_S)
         missing = [name for name in self._wanted() if name not in found.topics]
         brokers = ", ".join(f"{broker.id} at {broker.host}:{broker.port}" for broker in found.brokers.values())
@@ -36,10 +36,10 @@ class TopicAdmin:
         return message, {"brokers": float(len(found.brokers)), "topics": float(len(found.topics))}
 
     def ensure_topics(self, limits: Mapping[str, str]) -> None:
-        """Create those that are missing, with `limits` as their configuration; the others are left as they are.
+        """Create missing topics, with `limits` as their configuration; existing topics are unchanged.
 
         Raises:
-            SettingsError: a name is invalid, or the broker does not allow it.
+            SettingsError: a name is invalid, or the broker refuses to create the topic.
             EngineUnavailable: the broker does not answer.
         """
         wanted = self._wanted()
@@ -59,7 +59,7 @@ class TopicAdmin:
                 get_logger("kafka").info("topic created", topic=name, partitions=wanted[name])
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._client = None
 
     def _wanted(self) -> dict[str, int]:
@@ -67,14 +67,14 @@ class TopicAdmin:
 
     def _topic(self, name: str, partitions: int, limits: Mapping[str, str]) -> Any:
         config = {"max.message.bytes": str(self._kafka.max_record_bytes), "cleanup.policy": "delete", **limits}
-        # -1: the broker's default; an embedded one has 1, a cluster of yours what you chose.
+        # -1: the broker's default; 1 for the embedded broker.
         return NewTopic(name, num_partitions=partitions, replication_factor=-1, config=config)
 
     def _explain(self, name: str, error: KafkaException) -> None:
         cause = error.args[0]
         if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return
-        text = f"topic {name!r} cannot be created at {self._kafka.bootstrap_servers}: {cause.str()}"
+        text = f"cannot create topic {name!r} at {self._kafka.bootstrap_servers}: {cause.str()}"
         if cause.retriable() or cause.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
             raise EngineUnavailable(text, engine="kafka", address=self._kafka.bootstrap_servers) from error
         hint = f"{text}. Create it yourself with {self._wanted()[name]} partition(s) and max.message.bytes={self._kafka.max_record_bytes}"
@@ -85,10 +85,10 @@ class TopicAdmin:
             found = self._admin().list_topics(timeout=timeout_s)
         except KafkaException as error:
             address = self._kafka.bootstrap_servers
-            text = f"no Kafka broker answers at {address}: {error.args[0].str()} (CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS)"
+            text = f"the Kafka broker at {address} does not answer: {error.args[0].str()} (CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS)"
             raise EngineUnavailable(text, engine="kafka", address=address) from error
         if not found.brokers:
-            raise EngineUnavailable("Kafka answers, but no broker is up yet", engine="kafka", address=self._kafka.bootstrap_servers)
+            raise EngineUnavailable("Kafka answers, but no broker is available yet", engine="kafka", address=self._kafka.bootstrap_servers)
         return found
 
     def _admin(self) -> Any:

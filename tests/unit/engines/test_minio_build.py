@@ -105,7 +105,7 @@ def test_an_unreachable_proxy_is_told(settings: Settings, go: Path) -> None:
 
 def test_a_failed_build_ends_with_the_compilers_words(settings: Settings, go: Path) -> None:
     install(go, code=2, lines=["internal/cpu", "cmd/x.go:1: undefined: y"])
-    with pytest.raises(EngineUnavailable, match=r"(?s)go install says 2.*undefined: y"):
+    with pytest.raises(EngineUnavailable, match=r"(?s)go install exited with 2.*undefined: y"):
         minio_build.build_minio(settings, SilentProgress())
     assert not minio_build.minio_program(settings).exists()
 
@@ -113,7 +113,7 @@ def test_a_failed_build_ends_with_the_compilers_words(settings: Settings, go: Pa
 @pytest.mark.parametrize("version", ["go version go1.19.8 linux/amd64", "what?"])
 def test_an_old_go_is_refused(settings: Settings, go: Path, version: str) -> None:
     install(go, version=version)
-    with pytest.raises(PreflightError, match=r"needs Go 1\.24 or newer"):
+    with pytest.raises(PreflightError, match=r"requires Go 1\.24 or newer"):
         minio_build.build_minio(settings, SilentProgress())
 
 
