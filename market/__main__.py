@@ -1,4 +1,4 @@
-"""`python -m market --port N`: the replay market for a person, until Ctrl-C."""
+"""`python -m market --port N`: serve the replay market until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ async def _serve(config: MarketConfig) -> None:
 def main() -> None:
     """Parse the command line and serve."""
     defaults = MarketConfig()
-    parser = argparse.ArgumentParser(prog="python -m market", description=f"Serve replayed November 2022 prices as {', '.join(DIALECTS)} do.")
-    parser.add_argument("--port", type=int, default=8999, help="loopback port; 0 takes a free one (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=defaults.seed, help="which market (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="python -m market", description=f"Serve prices of November 2022 with the APIs of {', '.join(DIALECTS)}."
+    )
+    parser.add_argument("--port", type=int, default=8999, help="loopback port; 0 selects a free port (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="seed of the simulated values (default: %(default)s)")
     parser.add_argument("--speed", type=float, default=defaults.speed, help="market seconds per second (default: %(default)s)")
-    parser.add_argument("--home", type=Path, help="folder of the ledger (default: a temporary one)")
+    parser.add_argument("--home", type=Path, help="folder of the request log (default: a temporary folder)")
     chosen = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(MarketConfig(chosen.port, seed=chosen.seed, speed=chosen.speed, home=chosen.home)))

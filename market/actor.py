@@ -1,4 +1,4 @@
-"""The replay market as a component: a server in the event loop of its own Ray actor."""
+"""The Ray actor of the replay market; the server runs in the actor's event loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMPONENT = "market-replay"
 
 
 class MarketActor:
-    """Serves the replay market on 127.0.0.1:`settings.market.port`; its ledger lies in `settings.home/market`."""
+    """Serves the replay market on 127.0.0.1:`settings.market.port`. The request log is in `settings.home/market`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -28,21 +28,21 @@ class MarketActor:
         self._log = get_logger(COMPONENT)
 
     async def start(self) -> None:
-        """Listen.
+        """Start to listen.
 
         Raises:
-            PreflightError: the port is taken, or limits are set for a provider that does not exist.
+            PreflightError: the port is in use, or the limits name an unknown provider.
         """
         if self._market is not None:
             return
-        # Imported where it runs: the controller imports this module to make the actor, and has no use for a web server and numpy.
+        # Imported here, because the controller imports this module and needs neither the web server nor numpy.
         from market.dialects import DIALECTS
         from market.server import MarketConfig, ReplayMarket
 
         log_to_file(self._settings, COMPONENT)
         asked = self._settings.market
         if unknown := sorted(set(asked.limits) - set(DIALECTS)):
-            problem = f"market.limits names {', '.join(unknown)}: the replay market knows {', '.join(DIALECTS)}"
+            problem = f"market.limits names unknown providers {', '.join(unknown)}; valid: {', '.join(DIALECTS)}"
             raise PreflightError(problem, problems=[problem], setting="market.limits")
         home = self._settings.home / "market"
         extra = self._settings.extra_assets
@@ -50,20 +50,20 @@ class MarketActor:
         try:
             await market.start()
         except OSError as error:
-            problem = f"the replay market cannot listen on port {asked.port} ({error.strerror or error}): set CRYPTOVIZ_MARKET__PORT to a free one"
+            problem = f"the replay market cannot listen on port {asked.port} ({error.strerror or error}); set CRYPTOVIZ_MARKET__PORT to a free port"
             raise PreflightError(problem, problems=[problem], setting="market.port") from error
         self._market = market
-        self._log.info("market listens", url=market.url, last_seq=market.ledger.last_seq)
+        self._log.info("market listens", url=market.url, last_seq=market.request_log.last_seq)
 
     async def stop(self) -> None:
-        """Stop listening; the ledger is on disk."""
+        """Stop listening."""
         if self._market is not None:
             market, self._market = self._market, None
             await market.stop()
-            self._log.info("market stopped", last_seq=market.ledger.last_seq)
+            self._log.info("market stopped", last_seq=market.request_log.last_seq)
 
     async def probe(self) -> Probe:
-        """Counts of requests and faults, and the age of the last request (absent before the first)."""
+        """Report counts of requests and faults, and the age of the last request (absent before the first)."""
         market = self._market
         if market is None:
             return Probe(running=False, healthy=False, message="not started")

@@ -1,4 +1,4 @@
-"""`/_market/...`: faults, limits, ledger and clock of the replay market."""
+"""Control routes `/_market/...`: faults, limits, request log and clock."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def add_admin_routes(app: web.Application, market: ReplayMarket) -> None:
 
 
 class _LimitsRequest(MarketLimits):
-    """The JSON of `POST /_market/limits`: what is not named becomes the default."""
+    """The JSON of `POST /_market/limits`; missing fields are set to their defaults."""
 
     provider: str
 
@@ -67,7 +67,7 @@ class _Admin:
     async def clear_faults(self, request: web.Request) -> web.Response:
         fault_id = whole_number(request.query.get("id"))
         if fault_id is None and "id" in request.query:
-            return _refuse(f"id is a number, not {request.query['id']!r}")
+            return _refuse(f"id must be a number, received {request.query['id']!r}")
         cleared = self._market.faults.clear(request.query.get("provider"), fault_id)
         return web.json_response({"cleared": cleared})
 
@@ -81,7 +81,7 @@ class _Admin:
         except ValidationError as error:
             return _refuse_limits("; ".join(f"{'.'.join(map(str, issue['loc'])) or 'body'}: {issue['msg']}" for issue in error.errors()))
         if asked.provider not in DIALECTS:
-            return _refuse_limits(f"unknown provider {asked.provider!r}: valid are {', '.join(DIALECTS)}")
+            return _refuse_limits(f"unknown provider {asked.provider!r}; valid: {', '.join(DIALECTS)}")
         self._market.limits[asked.provider] = MarketLimits(**asked.model_dump(exclude={"provider"}))
         return await self.list_limits(request)
 
@@ -96,8 +96,8 @@ class _Admin:
     async def ledger(self, request: web.Request) -> web.Response:
         since, limit = whole_number(request.query.get("since", "0")), whole_number(request.query.get("limit", str(_PAGE)))
         if since is None or limit is None or not 1 <= limit <= _MAX_PAGE:
-            return web.json_response({"error": f"since is a sequence number from 0, limit lies within 1 and {_MAX_PAGE}"}, status=400)
-        page = await asyncio.to_thread(self._market.ledger.page, since, limit)
+            return web.json_response({"error": f"since must be a sequence number from 0, limit must be between 1 and {_MAX_PAGE}"}, status=400)
+        page = await asyncio.to_thread(self._market.request_log.page, since, limit)
         return web.Response(body=page, content_type="application/json")
 
     async def clock(self, _: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Made-up 5-minute candles where no recording exists: a bridge through daily candles, and a free walk for coins with no history at all.
+"""Simulated 5-minute candles without a recording: a bridge through daily candles, and a random walk for coins without any history.
 
 Both are pure functions of their arguments and the seed.
 """
@@ -19,29 +19,29 @@ __all__ = ["bridge", "daily_to_five_minutes", "free_walk", "rng_for"]
 
 CANDLES_PER_DAY = DAY_MS // CANDLE_MS
 _NEAR = 6
-"""The made-up extremes lie within half an hour of the guide's."""
+"""In candles: simulated extremes are within half an hour of the guide's."""
 _DAY_NOISE = 0.25
-"""Spread of the bridge's wandering, as a part of the day's range: wide enough to look alive, seldom clipped."""
+"""Noise of the bridge as a fraction of the day's range; seldom reaches the bounds."""
 _WICK_NOISE = 0.004
-"""Mean wick of a made-up candle, as a part of the day's range (recorded coins: 0.003 to 0.006)."""
+"""Mean wick of a simulated candle as a fraction of the day's range (recorded coins: 0.003 to 0.006)."""
 _WALK_STEP = 0.0022
-"""Relative step of a free walk per 5 minutes: the middle of the recorded coins."""
+"""Relative step of a random walk per 5 minutes; the median of the recorded coins."""
 
 
 def rng_for(seed: int, *what: str | int) -> np.random.Generator:
-    """A generator of its own for each (seed, thing), the same in every process."""
+    """A separate generator for each (seed, what), identical in every process."""
     return np.random.Generator(np.random.PCG64([seed, *(zlib.crc32(str(part).encode()) for part in what)]))
 
 
 def bridge(rng: np.random.Generator, length: int, knots: dict[int, float], noise: float, bounds: tuple[float, float]) -> NDArray[np.float64]:
-    """A path of `length` points through `knots` (index -> value, with 0 and length - 1), wandering by `noise` and turned back at `bounds`."""
+    """A random path of `length` points through `knots` (index -> value, including 0 and length - 1), with `noise`, reflected at `bounds`."""
     at = np.array(sorted(knots))
     through = np.array([knots[index] for index in at])
     points = np.arange(length)
     walk = np.cumsum(rng.standard_normal(length)) / np.sqrt(length)
     wander = walk - np.interp(points, at, walk[at])
     low, high = bounds
-    # mirrored at the bounds, not clipped: a clipped path would stand still there
+    # reflected, not clipped: a clipped path would be constant at the bounds
     above = np.mod(np.interp(points, at, through) + noise * wander - low, 2 * (high - low)) if high > low else np.zeros(length)
     path: NDArray[np.float64] = low + np.minimum(above, 2 * (high - low) - above)
     path[at] = through
@@ -49,9 +49,9 @@ def bridge(rng: np.random.Generator, length: int, knots: dict[int, float], noise
 
 
 def daily_to_five_minutes(daily: Candles, guide: Candles, seed: int) -> Candles:
-    """288 candles for each daily one: the first opens at the day's open, the last closes at its close, and high, low and volume are the day's.
+    """288 candles for each daily candle: the first opens at the day's open, the last closes at its close; high, low and volume match the day's.
 
-    The day's high and low come near the times of the `guide`'s (recorded 5-minute candles of the same days), because coins move together.
+    The high and low are near the times of the `guide`'s (recorded 5-minute candles of the same days), because coins are correlated.
     """
     days = [_one_day(daily, day, guide, rng_for(seed, "bridge", daily.symbol, day)) for day in range(len(daily))]
     opened, high, low, close, volume = (np.concatenate(column) for column in zip(*days, strict=True))
@@ -78,7 +78,7 @@ def _one_day(daily: Candles, day: int, guide: Candles, rng: np.random.Generator)
 
 
 def free_walk(symbol: str, candles: int, seed: int) -> Candles:
-    """Candles of a coin without any history: a seeded walk that ends where it began, so that the month joins its own start."""
+    """Candles of a coin without any history: a seeded random walk that ends at its start value, so that the month can repeat."""
     rng = rng_for(seed, "walk", symbol)
     steps = rng.standard_normal(candles)
     path = np.exp(np.concatenate(([0.0], np.cumsum(steps - steps.mean()))) * _WALK_STEP)

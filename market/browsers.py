@@ -1,7 +1,7 @@
-"""What a web page of another site must not do to the market through its reader's browser.
+"""Protection against requests that other sites' pages send through the user's browser.
 
-The market asks for no token, because tests and readers of the documentation set faults with one command. A page can send requests to loopback too:
-as a form, as an image, or to a name of its own that it lets point to 127.0.0.1 (DNS rebinding). Each of them carries a mark that no command sends.
+The market requires no token, so that tests and users can set faults with a single command. But a web page can also send requests to loopback: as a
+form, as an image, or to its own host name that resolves to 127.0.0.1 (DNS rebinding). Each of these has a header that command-line tools do not send.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 @web.middleware
 async def refuse_other_sites(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Serve requests to an address or to `localhost` that no other site's page has sent; a body of the control routes is JSON by its type."""
+    """Refuse requests to other host names and from pages of other sites; control routes require JSON bodies."""
     if not _is_address(request.host):
-        return web.json_response({"error": f"no such host: {request.host!r}", "valid": ["localhost", "an address"]}, status=421)
+        return web.json_response({"error": f"unknown host: {request.host!r}", "valid": ["localhost", "an address"]}, status=421)
     if _from_another_site(request):
         return web.json_response({"error": "requests from pages of other sites are refused"}, status=403)
     if request.path.startswith("/_market/") and request.method in _WITH_BODY and request.content_type != "application/json":
-        return web.json_response({"error": "the body is JSON, of Content-Type application/json", "valid": ["application/json"]}, status=415)
+        return web.json_response({"error": "the body must have Content-Type application/json", "valid": ["application/json"]}, status=415)
     return await handler(request)
 
 
@@ -39,7 +39,7 @@ def _from_another_site(request: web.Request) -> bool:
 
 
 def _is_address(host: str) -> bool:
-    """Whether a Host header is no name that another site's owner could let point here."""
+    """Whether a Host header is an IP address, which DNS rebinding cannot use."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:

@@ -1,7 +1,7 @@
-"""What is known of the replayed coins apart from their candles: ids, names, supplies, records. Constants with their date, not history.
+"""Static facts of the replayed coins: ids, names, supplies, all-time records. Constants as of a date, not history.
 
 CoinGecko's facts are from a recorded `/coins/markets` body of 2023-01-16, CoinMarketCap's from a recorded `/v1/cryptocurrency/listings/latest` body
-of 2022-12-16: the answers nearest to the replayed month that public repositories hold. Market caps and ranks follow from price x supply.
+of 2022-12-16: the responses nearest to the replayed month in public repositories. Market caps and ranks are derived from price x supply.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["CoinGeckoFacts", "CoinMarketCapFacts", "ReplayedCoin", "replayed_coi
 
 @dataclass(frozen=True, slots=True)
 class CoinGeckoFacts:
-    """As of 2023-01-16. Supplies in coins, records in USD with their ISO-8601 dates; None where CoinGecko says null."""
+    """As of 2023-01-16. Supplies in coins, records in USD with ISO-8601 dates; None where CoinGecko has null."""
 
     image: str
     circulating: float | None
@@ -40,12 +40,12 @@ class CoinMarketCapFacts:
     market_pairs: int
     date_added: str | None
     token_address: str | None = None
-    """For tokens on Ethereum; None for coins with a chain of their own."""
+    """For tokens on Ethereum; None for coins with their own chain."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayedCoin:
-    """One coin of the market. `candles` is the symbol of its recording, None for a coin that is simulated."""
+    """A coin of the market. `candles` is the symbol of its recording, None for a simulated coin."""
 
     asset: Asset
     candles: str | None
@@ -53,11 +53,11 @@ class ReplayedCoin:
     coinmarketcap: CoinMarketCapFacts
 
     def provider_id(self, provider: str) -> str:
-        """The id by which a provider knows the coin; the internal id where the asset table names none."""
+        """The coin's id at a provider; the internal id if the asset table has none."""
         return self.asset.provider_ids.get(provider, self.asset.asset_id)
 
     def listing(self, provider: str) -> str | None:
-        """The id at a provider that lists only what the asset table names for it; None where it does not list the coin."""
+        """The coin's id at a provider that lists only coins with an id in the asset table; None if not listed."""
         return self.asset.provider_ids.get(provider)
 
 
@@ -243,12 +243,12 @@ _COINMARKETCAP: dict[str, CoinMarketCapFacts] = {
     "vechain": CoinMarketCapFacts("vechain", 72_511_146_418, 85_985_041_177, 86_712_634_466, 211, "2017-08-22T00:00:00.000Z"),
     "filecoin": CoinMarketCapFacts("filecoin", 342_564_013, 342_564_013, None, 263, "2017-12-13T00:00:00.000Z"),
 }
-# MATIC's history and facts are served under POL's ids, one to one, as its holders were converted (2024-09).
+# MATIC's history and facts are served under POL's ids, 1:1, as its holders were converted (2024-09).
 _RECORDED_AS = {"polygon": "MATIC"}
 
 
 def replayed_coins(extra: Iterable[Asset] = ()) -> tuple[ReplayedCoin, ...]:
-    """The 17 recorded coins and a simulated one for each asset of `extra` that is not among them."""
+    """The 17 recorded coins, plus a simulated coin for each other asset of `extra`."""
     recorded = [
         ReplayedCoin(asset, _RECORDED_AS.get(asset.asset_id, asset.symbol), _COINGECKO[asset.asset_id], _COINMARKETCAP[asset.asset_id])
         for asset in DEFAULT_ASSETS
@@ -258,7 +258,7 @@ def replayed_coins(extra: Iterable[Asset] = ()) -> tuple[ReplayedCoin, ...]:
 
 
 def _simulated(asset: Asset) -> ReplayedCoin:
-    """A coin of which nothing is known but its name: round, seeded supplies; everything else null."""
+    """A simulated coin: round, seeded supplies; everything else null."""
     supply = float(1 + zlib.crc32(asset.asset_id.encode()) % 1_000) * 1e6
     coingecko = CoinGeckoFacts(_IMAGES + "0/large/missing.png", supply, supply, None, None, None, None, None)
     return ReplayedCoin(asset, None, coingecko, CoinMarketCapFacts(asset.asset_id, supply, supply, None, 0, None))

@@ -1,4 +1,4 @@
-"""Which faults are active now, for whom and for how long."""
+"""The active faults, with their providers, durations and counts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["ActiveFault", "BadFault", "FaultBook", "latest", "valid_faults"]
 
 ANY_PROVIDER = "*"
 _MAX_ACTIVE = 1_000
-"""Far above any test's need; keeps a runaway script from filling the memory."""
+"""Far above any test's need; bounds the memory that a faulty script can use."""
 
 P = TypeVar("P", bound=Parameters)
 
 
 class BadFault(TerminalError):
-    """A fault that was asked for does not exist or has wrong parameters; the message says what is valid."""
+    """Unknown fault or invalid parameters; the message lists the valid values."""
 
 
 class _FaultRequest(BaseModel):
@@ -37,16 +37,16 @@ class _FaultRequest(BaseModel):
     kind: str
     parameters: dict[str, Any] = Field(default_factory=dict)
     duration_s: float | None = Field(default=None, gt=0, le=10**7)
-    """None: until it is deleted."""
+    """None: until deleted."""
     count: int | None = Field(default=None, ge=1)
-    """None: every request; else only the next so many."""
+    """Number of requests to affect; None: unlimited."""
     every: int = Field(default=1, ge=1, le=1_000_000)
-    """Of the provider's requests only each so-many-th, counted from the next one, which it meets."""
+    """Affect only every n-th request of the provider, starting with the next request."""
 
 
 @dataclass(slots=True)
 class ActiveFault:
-    """A fault at work. `expires_s` is in the clock's monotonic seconds; `ended` is set when it is deleted."""
+    """An active fault. `expires_s` is in monotonic seconds; `ended` is set when it is deleted."""
 
     fault_id: int
     provider: str
@@ -61,11 +61,11 @@ class ActiveFault:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def over(self, now_s: float) -> bool:
-        """Whether it is past its time or its count."""
+        """Whether its duration or count is exhausted."""
         return (self.expires_s is not None and now_s >= self.expires_s) or (self.count is not None and self.hits >= self.count)
 
     def describe(self, now_s: float) -> dict[str, Any]:
-        """As `GET /_market/faults` shows it."""
+        """The entry of `GET /_market/faults`."""
         remaining = None if self.expires_s is None else round(max(0.0, self.expires_s - now_s), 3)
         return {
             "id": self.fault_id,
@@ -79,7 +79,7 @@ class ActiveFault:
         }
 
     def meets(self, provider: str) -> bool:
-        """Whether this request of a provider is one of those that the fault concerns; counts it."""
+        """Whether the fault affects this request of a provider. Counts the request."""
         if self.provider not in (provider, ANY_PROVIDER):
             return False
         self.seen += 1
@@ -89,7 +89,7 @@ class ActiveFault:
         return True
 
     def apply(self, quotes: list[Quote]) -> list[Quote]:
-        """The quotes with this fault's values, if it is one of values."""
+        """The quotes, changed if this is a fault of values."""
         if not isinstance(self.parameters, CoinParameters):
             return quotes
         changed = (self.parameters.apply(quote) if self._hits(quote) else quote for quote in quotes)
@@ -111,21 +111,21 @@ class FaultBook:
         """Start a fault.
 
         Raises:
-            BadFault: it does not say what it should; the message lists what is valid.
+            BadFault: the payload is invalid; the message lists the valid values.
         """
         try:
             asked = _FaultRequest.model_validate(payload)
             if asked.kind not in FAULT_KINDS:
-                raise BadFault(f"unknown kind {asked.kind!r}: valid are {', '.join(FAULT_KINDS)}")
+                raise BadFault(f"unknown kind {asked.kind!r}; valid: {', '.join(FAULT_KINDS)}")
             parameters = FAULT_KINDS[asked.kind].model_validate(asked.parameters)
         except ValidationError as error:
             raise BadFault("; ".join(f"{'.'.join(map(str, issue['loc'])) or 'body'}: {issue['msg']}" for issue in error.errors())) from error
         if asked.provider != ANY_PROVIDER and asked.provider not in DIALECTS:
-            raise BadFault(f"unknown provider {asked.provider!r}: valid are {', '.join(DIALECTS)} and {ANY_PROVIDER} for all")
+            raise BadFault(f"unknown provider {asked.provider!r}; valid: {', '.join(DIALECTS)}, and {ANY_PROVIDER} for all")
         if isinstance(parameters, ShapeVersion):
             _check_shape(asked.provider, parameters.shape)
         if len(self._active(now_s)) >= _MAX_ACTIVE:
-            raise BadFault(f"{_MAX_ACTIVE} faults are active already: delete some")
+            raise BadFault(f"{_MAX_ACTIVE} faults are already active; delete some first")
         self._last_id += 1
         expires_s = None if asked.duration_s is None else now_s + asked.duration_s
         fault = ActiveFault(self._last_id, asked.provider, asked.kind, parameters, self._assets(parameters), expires_s, asked.count, asked.every)
@@ -133,7 +133,7 @@ class FaultBook:
         return fault
 
     def take(self, provider: str, now_s: float) -> list[ActiveFault]:
-        """The faults that meet a request of now, oldest first; each counts it as a hit."""
+        """The faults that affect a current request, oldest first; each counts a hit."""
         return [fault for fault in self._active(now_s) if fault.meets(provider)]
 
     def active(self, now_s: float) -> list[dict[str, Any]]:
@@ -141,7 +141,7 @@ class FaultBook:
         return [fault.describe(now_s) for fault in self._active(now_s)]
 
     def clear(self, provider: str | None = None, fault_id: int | None = None) -> int:
-        """End the faults of a provider, the one with an id, or all; returns how many."""
+        """End the faults of a provider, the fault with an id, or all faults; return their number."""
         gone = [fault for fault in self._faults if provider in (None, fault.provider) and fault_id in (None, fault.fault_id)]
         self._faults = [fault for fault in self._faults if fault not in gone]
         for fault in gone:
@@ -158,7 +158,7 @@ class FaultBook:
         unknown = [name for name in parameters.coins if name.lower() not in self._names]
         if unknown:
             raise BadFault(
-                f"unknown coins {', '.join(unknown)}: valid are {', '.join(sorted(set(self._names.values())))}, their symbols and provider ids"
+                f"unknown coins {', '.join(unknown)}; valid: {', '.join(sorted(set(self._names.values())))}, their symbols and provider ids"
             )
         return frozenset(self._names[name.lower()] for name in parameters.coins)
 
@@ -173,7 +173,7 @@ def latest(faults: Iterable[ActiveFault], kind: type[P]) -> P | None:
 
 
 def valid_faults() -> Mapping[str, Any]:
-    """What `POST /_market/faults` takes: providers with their shapes, kinds with their parameters."""
+    """Valid values of `POST /_market/faults`: providers with their shapes, kinds with their parameters."""
     return {
         "providers": {name: {"shapes": dialect.shapes} for name, dialect in DIALECTS.items()} | {ANY_PROVIDER: {}},
         "kinds": {
@@ -181,8 +181,8 @@ def valid_faults() -> Mapping[str, Any]:
             for kind, model in FAULT_KINDS.items()
         },
         "duration_s": "seconds; absent: until deleted",
-        "count": "requests; absent: every one",
-        "every": "each so-many-th request of the provider; absent: 1",
+        "count": "number of requests; absent: unlimited",
+        "every": "every n-th request of the provider; absent: 1",
     }
 
 
@@ -193,4 +193,4 @@ def _names_of(coin: ReplayedCoin) -> tuple[str, ...]:
 def _check_shape(provider: str, shape: str) -> None:
     valid = sorted({known for name, dialect in DIALECTS.items() if provider in (name, ANY_PROVIDER) for known in dialect.shapes})
     if shape not in valid:
-        raise BadFault(f"unknown shape {shape!r} of {provider}: valid are {', '.join(valid)}")
+        raise BadFault(f"unknown shape {shape!r} of {provider}; valid: {', '.join(valid)}")

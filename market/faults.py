@@ -1,6 +1,6 @@
-"""The kinds of misbehaviour, their parameters, and what they do to the values of a quote.
+"""The kinds of faults, their parameters, and their effect on the values of a quote.
 
-Faults of transport and body are carried out in `market.transport`.
+Faults of transport and body are implemented in `market.transport`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ _MAX_BYTES = 1024 * 1024 * 1024
 
 
 class Parameters(BaseModel):
-    """Parameters of a fault kind; the docstring of each kind is what `GET /_market/faults` shows."""
+    """Parameters of a fault kind. `GET /_market/faults` shows the docstring of each kind."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Latency(Parameters):
-    """The answer comes `seconds` late."""
+    """The response is delayed by `seconds`."""
 
     seconds: float = Field(default=1.0, ge=0, le=3600)
 
 
 class Hang(Parameters):
-    """No answer until the fault ends; then the connection is cut."""
+    """No response until the fault ends; then the connection is reset."""
 
 
 class HttpStatus(Parameters):
-    """The provider's own error body with `status`; `retry_after` in seconds, `error_code` instead of the usual one."""
+    """The provider's error body with `status`; `retry_after` in seconds, `error_code` replaces the default code."""
 
     status: Literal[400, 401, 402, 403, 404, 408, 418, 429, 451, 500, 502, 503, 504] = 500
     retry_after: int | None = Field(default=None, ge=0)
@@ -53,44 +53,44 @@ class ErrorEnvelope200(Parameters):
 
 
 class Truncated(Parameters):
-    """The first `fraction` of the body; `how`: `body` ends it as if whole, `connection` cuts before the promised length."""
+    """The first `fraction` of the body; `how`: `body` ends normally, `connection` closes before Content-Length is reached."""
 
     fraction: float = Field(default=0.5, ge=0, lt=1)
     how: Literal["body", "connection"] = "body"
 
 
 class Huge(Parameters):
-    """Valid JSON, padded with blanks to `size_bytes`."""
+    """Valid JSON, padded with spaces to `size_bytes`."""
 
     size_bytes: int = Field(default=50 * 1024 * 1024, ge=1, le=_MAX_BYTES)
 
 
 class GzipBomb(Parameters):
-    """As `huge`, but gzipped: `size_bytes` once unpacked, about a thousandth on the wire."""
+    """As `huge`, but gzipped: `size_bytes` after decompression, about a thousandth on the wire."""
 
     size_bytes: int = Field(default=100 * 1024 * 1024, ge=1, le=_MAX_BYTES)
 
 
 class SlowLoris(Parameters):
-    """The body one byte each `interval_s`, then blanks, for ever."""
+    """The body, one byte per `interval_s`, then spaces, without end."""
 
     interval_s: float = Field(default=4.0, gt=0, le=3600)
 
 
 class WrongType(Parameters):
-    """JSON of the wrong type: `becomes`, or by default an object for an array and the other way round."""
+    """JSON of the wrong type: `becomes`; by default an object instead of an array and vice versa."""
 
     becomes: Literal["swapped", "array", "object", "string", "number", "null"] = "swapped"
 
 
 class Empty(Parameters):
-    """`how`: `bytes` for a body of length 0, `data` for the provider's shape without any coin."""
+    """`how`: `bytes` for an empty body, `data` for the provider's shape without coins."""
 
     how: Literal["bytes", "data"] = "bytes"
 
 
 class Reset(Parameters):
-    """The connection is reset (TCP RST) instead of an answer."""
+    """The connection is reset (TCP RST) without a response."""
 
 
 class Redirect(Parameters):
@@ -101,18 +101,18 @@ class Redirect(Parameters):
 
 
 class ShapeVersion(Parameters):
-    """The answer in another of the provider's `shapes` (listed with the providers)."""
+    """The response in another of the provider's `shapes` (listed with the providers)."""
 
     shape: str
 
 
 class CoinParameters(Parameters):
-    """Faults of values. `coins` are asset ids, symbols or provider ids; empty means all."""
+    """Faults of values. `coins` are asset ids, symbols or provider ids; empty: all."""
 
     coins: tuple[str, ...] = ()
 
     def apply(self, quote: Quote) -> Quote | None:
-        """The quote as this fault serves it; None leaves the coin out."""
+        """The changed quote; None omits the coin."""
         raise NotImplementedError
 
 
@@ -120,17 +120,15 @@ class NullPrice(CoinParameters):
     """The price is null."""
 
     def apply(self, quote: Quote) -> Quote | None:
-        """A null."""
         return replace(quote, served=lambda _: None)
 
 
 class NotANumber(CoinParameters):
-    """The price is a bare `NaN`, `Infinity` or `-Infinity`, which is no JSON; where prices are strings, that word as a string."""
+    """The price is a bare `NaN`, `Infinity` or `-Infinity`, which is not JSON; as a string where prices are strings."""
 
     value: Literal["NaN", "Infinity", "-Infinity"] = "NaN"
 
     def apply(self, quote: Quote) -> Quote | None:
-        """What json.loads accepts and JSON does not."""
         value = float(self.value)
         return replace(quote, served=lambda _: value)
 
@@ -139,54 +137,48 @@ class ZeroPrice(CoinParameters):
     """The price is 0."""
 
     def apply(self, quote: Quote) -> Quote | None:
-        """An integer 0."""
         return replace(quote, served=lambda _: 0)
 
 
 class Negative(CoinParameters):
-    """The price with a minus sign."""
+    """The price is negated."""
 
     def apply(self, quote: Quote) -> Quote | None:
-        """The price below zero."""
         return replace(quote, served=lambda price: -price)
 
 
 class Outlier(CoinParameters):
-    """The price times `factor`; everything else stays."""
+    """The price is multiplied by `factor`; other values are unchanged."""
 
     factor: float = 1.5
 
     def apply(self, quote: Quote) -> Quote | None:
-        """The price, off by the factor."""
         return replace(quote, served=lambda price: price * self.factor)
 
 
 class PriceValue(CoinParameters):
-    """The price is `value`, any JSON, even where prices are strings."""
+    """The price is `value`, any JSON, also where prices are strings."""
 
     value: JsonValue
 
     def apply(self, quote: Quote) -> Quote | None:
-        """What was asked for."""
         return replace(quote, served=lambda _: self.value, literal=True)
 
 
 class MissingCoin(CoinParameters):
-    """The coin is left out of the answer."""
+    """The coin is omitted from the response."""
 
     def apply(self, quote: Quote) -> Quote | None:
-        """Nothing."""
         del quote
         return None
 
 
 class RenamedCoin(CoinParameters):
-    """The coin comes back under another id: its own with `suffix` appended (digits keep a numeric id numeric)."""
+    """The coin's id in the response has `suffix` appended (digits keep a numeric id numeric)."""
 
     suffix: str = Field(default="000", min_length=1, max_length=40)
 
     def apply(self, quote: Quote) -> Quote | None:
-        """The same values under a foreign id."""
         return replace(quote, renamed=self.suffix)
 
 
@@ -194,26 +186,24 @@ class StringNumbers(CoinParameters):
     """All numbers of the coin are strings."""
 
     def apply(self, quote: Quote) -> Quote | None:
-        """The same digits in quotes."""
         return replace(quote, as_strings=True)
 
 
 class BareNumbers(CoinParameters):
-    """Numbers that the provider writes as strings are JSON numbers."""
+    """Numbers that the provider sends as strings are JSON numbers."""
 
     def apply(self, quote: Quote) -> Quote | None:
-        """The same digits without quotes."""
         return replace(quote, bare=True)
 
 
 class DuplicateKeys(Parameters):
-    """The price stands twice in its object: first as `value`, any JSON, then as it should."""
+    """The price occurs twice in its object: first as `value`, any JSON, then correctly."""
 
     value: JsonValue = 1
 
 
 class ClockSkew(Parameters):
-    """The provider's stamps are `seconds` off: negative is the past (stale), positive the future."""
+    """The provider's timestamps are shifted by `seconds`: negative into the past (stale), positive into the future."""
 
     seconds: float = Field(default=-3600.0, ge=-(10**9), le=10**9)
 

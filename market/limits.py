@@ -1,4 +1,4 @@
-"""How often a client may ask: calls a second, weight a minute, credits a month, and bans; per provider and client."""
+"""Rate limits per provider and client: calls per second, weight per minute, credits per month, and bans."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from market.dialects.base import Usage
 __all__ = ["LimitBook"]
 
 _MAX_CLIENTS = 10_000
-"""Clients are told apart by key or address; past this many the oldest is forgotten, so that memory stays bounded."""
+"""Bound on clients (by key or address) in memory; beyond it the oldest is dropped."""
 _FIRST_BAN_MS = 120_000
 _LONGEST_BAN_MS = 3 * 86_400_000
 """Binance: bans "scale in duration for repeat offenders, from 2 minutes to 3 days"."""
@@ -31,13 +31,13 @@ class _Count:
 
 
 class LimitBook:
-    """Counts within whole UTC seconds, minutes and months. Not kept across restarts. One event loop only."""
+    """Counts within whole UTC seconds, minutes and months. Not persistent. For one event loop."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], _Count] = {}
 
     def usage(self, provider: str, client: str, limits: MarketLimits, now_ms: int) -> Usage:
-        """What the client has used up to now."""
+        """The client's current usage."""
         count = self._count(provider, client, now_ms)
         return Usage(
             minute_limit=limits.per_minute,
@@ -56,11 +56,11 @@ class LimitBook:
         count.minute_weight += weight
 
     def charge(self, provider: str, client: str, credit: int, now_ms: int) -> None:
-        """Count the credits that an answer cost."""
+        """Count the credits of a response."""
         self._count(provider, client, now_ms).month_credits += credit
 
     def refuse(self, provider: str, client: str, limits: MarketLimits, now_ms: int) -> None:
-        """Count a refusal; past `limits.ban_after` of them in a minute the client is banned, each time for twice as long."""
+        """Count a refusal. More than `limits.ban_after` per minute ban the client; each ban is twice as long as the last."""
         count = self._count(provider, client, now_ms)
         count.minute_refused += 1
         if count.minute_refused > limits.ban_after and count.banned_until_ms <= now_ms:
@@ -68,7 +68,7 @@ class LimitBook:
             count.bans += 1
 
     def forget(self, provider: str | None = None) -> None:
-        """Begin anew for all clients of a provider, or of all."""
+        """Clear the counts and bans of all clients, of one provider or of all."""
         self._counts = {key: count for key, count in self._counts.items() if provider not in (None, key[0])}
 
     def _count(self, provider: str, client: str, now_ms: int) -> _Count:

@@ -1,7 +1,7 @@
-"""The price at every second: a seeded path through each 5-minute candle's open, high, low and close, and what follows from it.
+"""Prices per second: a seeded path through each 5-minute candle's open, high, low and close, and derived 24 h values.
 
-Market time is UTC epoch ms inside the recorded month; outside it the month repeats in both directions. The seam, where 2022-11-30 24:00 is followed
-by 2022-11-01 00:00, is a real jump of the price, and look-backs across it compare with what was served then.
+Market time is UTC epoch ms inside the recorded month; outside it the month repeats in both directions. At the seam, where 2022-11-30 24:00 is
+followed by 2022-11-01 00:00, the price jumps, and look-backs across it compare with the prices served then.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["CANDLE_S", "PricePath"]
 
 CANDLE_S = CANDLE_MS // 1000
 _NOISE = 0.2
-"""Spread of the wandering inside a candle, as a part of its range."""
+"""Noise inside a candle, as a fraction of its range."""
 _EXTRA_DECIMALS = 4
-"""Digits below the exchange's step: an aggregator's average moves even where a single exchange's price stands still."""
+"""Digits below the exchange's price step: an aggregator's average moves even if a single exchange's price does not."""
 _CACHED_CANDLES = 256
-"""Candle paths kept per coin, 2.4 kB each: now and all look-backs, for many clients at once."""
+"""Candle paths cached per coin, 2.4 kB each: enough for the current time and all look-backs of many clients."""
 _DAY = DAY_MS // CANDLE_MS
 
 
@@ -43,19 +43,19 @@ class PricePath:
         """USDT traded within each candle: its coins at the typical price (high + low + close) / 3."""
         self._volume_before = np.concatenate(([0.0], np.cumsum(np.concatenate((self.quote_volume, self.quote_volume)))))
         self.seconds = lru_cache(maxsize=_CACHED_CANDLES)(self._make_seconds)
-        """The 300 prices within a candle of the month, by its number."""
+        """The 300 prices of a candle, by its index in the month."""
 
     def price(self, market_ms: int) -> float:
-        """USDT at a market time. Changes once a second; open at a candle's first second, close at its last."""
+        """Price in USDT at a market time. Changes once per second; open at a candle's first second, close at its last."""
         candle, second = self._locate(market_ms)
         return float(self.seconds(candle)[second])
 
     def change_pct(self, market_ms: int, back_ms: int) -> float:
-        """Percent against the price `back_ms` earlier."""
+        """Change in percent since `back_ms` earlier."""
         return (self.price(market_ms) / self.price(market_ms - back_ms) - 1) * 100
 
     def high_low_24h(self, market_ms: int) -> tuple[float, float]:
-        """Highest and lowest price of the 24 hours that end now, to the second."""
+        """Highest and lowest price of the last 24 hours, to the second."""
         candle, second = self._locate(market_ms)
         now = self.seconds(candle)[: second + 1]
         first = self.seconds((candle - _DAY) % self._count)[second:]
@@ -65,7 +65,7 @@ class PricePath:
         return float(high), float(low)
 
     def volume_24h(self, market_ms: int) -> float:
-        """USDT traded in the 24 hours that end now: each candle's coins at its typical price (high + low + close) / 3, parts of a candle by time."""
+        """USDT traded in the last 24 hours: each candle's coins at its typical price (high + low + close) / 3; partial candles by time."""
         candle, second = self._locate(market_ms)
         start = (candle - _DAY) % self._count
         whole = self._volume_before[start + _DAY] - self._volume_before[start]
@@ -77,11 +77,11 @@ class PricePath:
         return offset // CANDLE_MS, offset % CANDLE_MS // 1000
 
     def _make_seconds(self, candle: int) -> NDArray[np.float64]:
-        """300 prices: open first, close last, high and low somewhere between in seeded order, none outside them."""
+        """300 prices: open first, close last, high and low in between in seeded order, none outside the range."""
         data = self.candles
         opened, high, low, close = (float(column[candle]) for column in (data.open, data.high, data.low, data.close))
         rng = rng_for(self._seed, "path", data.symbol, candle)
-        # half a minute and more from each other and from both ends, so that no second jumps through the whole candle
+        # at least half a minute from each other and from both ends, so that no second jumps through the whole range
         at_high, at_low = rng.permutation([rng.integers(30, 130), rng.integers(170, 270)])
         knots = {0: opened, CANDLE_S - 1: close, int(at_high): high, int(at_low): low}
         path = np.round(bridge(rng, CANDLE_S, knots, _NOISE * (high - low), (low, high)), data.price_decimals + _EXTRA_DECIMALS)

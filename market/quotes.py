@@ -1,7 +1,7 @@
-"""What every provider of the replay market knows: quotes of all coins at a wall-clock time, as that provider sees them.
+"""Quotes of all coins at a wall-clock time, from the view of each provider.
 
-The market clock is the wall clock moved by a fixed distance into the recorded month, which is 30 whole days long: the time of day is kept, and a
-wall time has the same market time on every machine and after every restart.
+The market clock is the wall clock shifted by a fixed offset into the recorded month of 30 whole days. The time of day is kept, and a wall time maps
+to the same market time on every machine and after every restart.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ __all__ = ["MONTH_MS", "Market", "MarketClock", "Quote", "Sight"]
 MONTH_MS = 30 * DAY_MS
 _CANDLES = MONTH_MS // CANDLE_MS
 _ANCHOR_MS = 1_704_067_200_000
-"""2024-01-01T00:00:00Z: at this wall time the market stands at the first second of the recording."""
+"""2024-01-01T00:00:00Z: at this wall time market time is the first second of the recording."""
 HOUR_MS = 3_600_000
 _DAY_S = DAY_MS // 1000
 _GUIDE = "BTC"
-"""Whose hours the coin without 5-minute candles follows."""
+"""The times of this coin's extremes guide the coin without 5-minute candles."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarketClock:
-    """Wall clock to market clock. `speed` is market seconds per wall second."""
+    """Maps wall time to market time. `speed` is market seconds per wall second."""
 
     speed: float = 1.0
 
     def market_ms(self, wall_ms: int) -> int:
-        """UTC epoch ms inside the recorded month for a wall time in UTC epoch ms."""
+        """Market time (UTC epoch ms inside the recorded month) of a wall time (UTC epoch ms)."""
         return HISTORY_START_MS + self.elapsed_ms(wall_ms) % MONTH_MS
 
     def elapsed_ms(self, wall_ms: int) -> int:
-        """Market time since the anchor, not folded into the month; negative before it."""
+        """Market time since the anchor, without repetition of the month; negative before the anchor."""
         return math.floor((wall_ms - _ANCHOR_MS) * self.speed)
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """How one provider sees the market.
+    """A provider's view of the market.
 
     Attributes:
-        spread_bps: its price wanders this far around the recorded one (basis points, seeded, per coin); 0 for the recorded price itself.
-        lag_ms: how old its values are when served.
-        refresh_ms: its values change this often; live aggregators refresh about every 60 s, the market every second so that a demo moves.
-        stepped: its distance from the recorded price holds for a whole 5-minute candle, so that its candles are exactly those of its ticks.
+        spread_bps: maximum deviation from the recorded price (basis points, seeded, per coin); 0 for the recorded price.
+        lag_ms: age of its values when served.
+        refresh_ms: interval at which its values change; live aggregators refresh about every 60 s, the market every second for a lively demo.
+        stepped: its deviation is constant within a 5-minute candle, so that its candles exactly match its ticks.
     """
 
     provider: str
@@ -70,10 +70,10 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """One coin now. Prices in USD, changes in percent, `stamp_ms` UTC epoch ms of the values (wall clock).
+    """Current values of one coin. Prices in USD, changes in percent, `stamp_ms` UTC epoch ms of the values (wall clock).
 
-    `served`, `literal`, `renamed`, `as_strings` and `bare` are a fault's doing: what becomes of the price in the body, whether it stands there as it
-    is even where the provider writes prices as strings, a suffix to the id, numbers as strings, and strings as numbers.
+    `served`, `literal`, `renamed`, `as_strings` and `bare` are set by faults: the price in the body, whether it is written verbatim even where the
+    provider sends prices as strings, a suffix of the id, numbers as strings, and strings as numbers.
     """
 
     coin: ReplayedCoin
@@ -116,7 +116,7 @@ class Market:
             self._paths[coin.asset.asset_id] = PricePath(candles, seed)
 
     def price(self, sight: Sight, coin: ReplayedCoin, wall_ms: int) -> float:
-        """USD price that `sight` shows for the moment `wall_ms` (UTC epoch ms)."""
+        """USD price in the view of `sight` at `wall_ms` (UTC epoch ms)."""
         market_ms = self.clock.market_ms(wall_ms)
         return self._paths[coin.asset.asset_id].price(market_ms) * self._factor(sight, coin, market_ms)
 
@@ -126,19 +126,19 @@ class Market:
         return [self._quote(sight, coin, stamp_ms) for coin in self.coins]
 
     def history(self, sight: Sight, coin: ReplayedCoin, wall_ms: int) -> tuple[float, float]:
-        """(price, 24 h volume) at a past wall time (UTC epoch ms), as served then."""
+        """Price and 24 h volume at a past wall time (UTC epoch ms), as served then."""
         return self.price(sight, coin, wall_ms), self._paths[coin.asset.asset_id].volume_24h(self.clock.market_ms(wall_ms))
 
     def price_decimals(self, coin: ReplayedCoin) -> int:
-        """Digits after the point of the recorded exchange's price step."""
+        """Decimals of the recorded exchange's price step."""
         return self._paths[coin.asset.asset_id].candles.price_decimals
 
     def candle(self, sight: Sight, coin: ReplayedCoin, start_ms: int, end_ms: int) -> Span:
-        """What `sight` served between two wall times (UTC epoch ms, the second excluded)."""
+        """The values that `sight` served between two wall times (UTC epoch ms, end exclusive)."""
         return self._span(sight, coin, self.clock.elapsed_ms(start_ms) // 1000, self.clock.elapsed_ms(end_ms - 1) // 1000 + 1)
 
     def last_24h(self, sight: Sight, coin: ReplayedCoin, stamp_ms: int) -> Span:
-        """The 24 market hours that end with the second of `stamp_ms` (wall clock)."""
+        """The 24 market hours up to the second of `stamp_ms` (wall clock)."""
         end_s = self.clock.elapsed_ms(stamp_ms) // 1000 + 1
         return self._span(sight, coin, end_s - _DAY_S, end_s)
 
@@ -148,13 +148,13 @@ class Market:
         return self._span(sight, coin, (end_s - 1) // _DAY_S * _DAY_S, end_s)
 
     def change_pct(self, sight: Sight, coin: ReplayedCoin, stamp_ms: int, back_ms: int) -> float:
-        """Percent against the price `back_ms` of market time before `stamp_ms` (wall clock)."""
+        """Change in percent since `back_ms` of market time before `stamp_ms` (wall clock)."""
         path, now = self._paths[coin.asset.asset_id], self.clock.market_ms(stamp_ms)
         before = path.price(now - back_ms) * self._factor(sight, coin, now - back_ms)
         return (path.price(now) * self._factor(sight, coin, now) / before - 1) * 100
 
     def sparkline(self, sight: Sight, coin: ReplayedCoin, stamp_ms: int) -> list[float]:
-        """168 hourly prices of the 7 days up to a quote's stamp, oldest first, in market hours."""
+        """168 hourly prices of the 7 market days up to a quote's stamp, oldest first."""
         path, now = self._paths[coin.asset.asset_id], self.clock.market_ms(stamp_ms)
         times = (now - hours * HOUR_MS for hours in range(167, -1, -1))
         return [path.price(at) * self._factor(sight, coin, at) for at in times]
@@ -184,7 +184,7 @@ class Market:
         )
 
     def _factor(self, sight: Sight, coin: ReplayedCoin, market_ms: int) -> float:
-        """A slow wave of its own for each coin and provider, whole periods a month, so that it joins at the seam."""
+        """A slow wave per coin and provider, with whole periods per month, so that it is continuous at the seam."""
         if not sight.spread_bps:
             return 1.0
         if sight.stepped:
@@ -192,7 +192,7 @@ class Market:
         return float(self._wave_at(sight, coin, market_ms))
 
     def _factors(self, sight: Sight, coin: ReplayedCoin) -> NDArray[np.float64]:
-        """One for each candle of the month."""
+        """The factor of each candle of the month."""
         key = (sight.provider, coin.asset.asset_id)
         if key not in self._steps:
             starts = HISTORY_START_MS + CANDLE_MS * np.arange(_CANDLES)
@@ -215,6 +215,6 @@ def _wave(seed: int, provider: str, asset_id: str) -> tuple[int, float, float]:
     key = (seed, provider, asset_id)
     if key not in _WAVES:
         rng = rng_for(seed, "spread", provider, asset_id)
-        # 500 to 1500 waves in 30 days: each between half an hour and an hour and a half long
+        # 500 to 1500 periods in 30 days: 0.5 to 1.5 hours each
         _WAVES[key] = (int(rng.integers(500, 1500)), float(rng.uniform()), float(rng.uniform(0.4, 1.0)))
     return _WAVES[key]

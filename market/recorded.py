@@ -1,7 +1,7 @@
-"""The recorded candles: how they are stored, read, and were made from exchange downloads.
+"""Storage format of the recorded candles: reading, and writing from exchange downloads.
 
-Prices and volumes are stored as integers in units of the exchange's own step, as differences that compress well; reading gives back exactly the
-numbers of the exchange. Times are UTC epoch milliseconds of a candle's open.
+Prices and volumes are stored as integer differences in units of the exchange's step, which compress well and are exact. Times are UTC epoch
+milliseconds of a candle's open.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["CANDLE_MS", "DAY_MS", "HISTORY_START_MS", "Candles", "load_candles", "write_candles"]
 
 CANDLE_MS = 300_000
-"""The recording's candles are 5 minutes long."""
+"""Length of the recorded candles: 5 minutes."""
 DAY_MS = 86_400_000
 HISTORY_START_MS = 1_667_260_800_000
 """2022-11-01T00:00:00Z, the open of the first candle."""
@@ -41,7 +41,7 @@ class Candles:
 
     Attributes:
         symbol: ticker on the exchange.
-        price_decimals: digits after the point of the exchange's price step.
+        price_decimals: decimals of the exchange's price step.
         open, high, low, close: USDT.
         volume: coins traded within the candle.
     """
@@ -70,7 +70,7 @@ def load_candles(path: Path) -> dict[str, Candles]:
 
 
 def _candles(symbol: str, price_decimals: int, volume_decimals: int, step: dict[str, NDArray[np.int64]]) -> Candles:
-    # close of row i = the sum of all gaps and bodies so far; a gap is the distance from the previous close to the open
+    # close of row i = sum of all gaps and bodies up to i; a gap is the open minus the previous close
     close = np.cumsum(step["open"] + step["close"])
     opened = close - step["close"]
     high = np.maximum(opened, close) + step["high"]
@@ -83,7 +83,7 @@ def write_candles(frame: Any, path: Path) -> None:
     """Store a pandas frame (`ts, symbol, open, high, low, close, volume`, gap free per symbol) so that `load_candles` returns it exactly.
 
     Raises:
-        ValueError: a value is no multiple of 10**-9, so that integers cannot hold it exactly.
+        ValueError: a value is not a multiple of 10**-9, so integers cannot represent it exactly.
     """
     stored: dict[str, NDArray[Any]] = {}
     scales: dict[str, tuple[int, int]] = {}
@@ -101,7 +101,7 @@ def write_candles(frame: Any, path: Path) -> None:
         stored |= {f"{symbol}.{name}": values.astype(np.int32) for name, values in prices.items()}
         stored[f"{symbol}.volume"] = np.round(group["volume"].to_numpy() * 10.0**volume_decimals).astype(np.int64)
     stored["symbols"], stored["decimals"] = np.array(list(scales)), np.array(list(scales.values()))
-    # As `numpy.savez_compressed`, with LZMA for its Deflate: a quarter smaller, and `numpy.load` reads either.
+    # As `numpy.savez_compressed`, but with LZMA instead of Deflate: 25 % smaller, and `numpy.load` reads both.
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         for name, values in stored.items():
             with archive.open(f"{name}.npy", "w") as member:

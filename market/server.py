@@ -1,4 +1,4 @@
-"""The replay market's HTTP server: `/<provider>/...` speaks the provider's language, `/_market/...` controls the market."""
+"""The replay market's HTTP server: `/<provider>/...` imitates the provider's API, `/_market/...` controls the market."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from market.browsers import refuse_other_sites
 from market.dialects import DIALECTS, Answer, Dialect, Request, Usage, View
 from market.faultbook import ActiveFault, FaultBook, latest
 from market.faults import ClockSkew, ErrorEnvelope200, Hang, HttpStatus, Latency, Reset, ShapeVersion
-from market.ledger import Ledger
 from market.limits import LimitBook
 from market.quotes import Market
+from market.request_log import RequestLog
 from market.transport import carries_prices, hang, reset, send
 
 __all__ = ["MarketConfig", "ReplayMarket"]
@@ -30,21 +30,21 @@ LOOPBACK = "127.0.0.1"
 REPLAY_HEADER = "X-CryptoViz-Replay"
 SEQ_HEADER = "X-Market-Seq"
 _SHUTDOWN_S = 1.0
-"""Hanging and trickling answers are cut after this."""
+"""Timeout for open responses (hanging, trickling) at shutdown."""
 _MAX_CONTROL_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class MarketConfig:
-    """Settings of one market.
+    """Settings of a market.
 
     Attributes:
-        port: 0 takes a free one.
-        seed, speed: which market, and market seconds per wall second.
-        home: folder of the ledger; None keeps it in a temporary one.
-        extra_assets: coins without a recording, which are simulated.
-        limits: per provider, until others are set over HTTP; generous where none are given.
-        ledger_max_bytes: see `Ledger`; 0 keeps everything.
+        port: 0 selects a free port.
+        seed, speed: seed of simulated values, and market seconds per wall second.
+        home: folder of the request log; None uses a temporary folder.
+        extra_assets: simulated coins, without a recording.
+        limits: initial limits per provider, changeable over HTTP; generous by default.
+        ledger_max_bytes: see `RequestLog`; 0 keeps everything.
     """
 
     port: int = 0
@@ -58,7 +58,7 @@ class MarketConfig:
 
 
 class ReplayMarket:
-    """Serves between `start` and `stop`, or as an async context manager. All in the event loop that started it."""
+    """Serves between `start` and `stop`, or as an async context manager, in the event loop that started it."""
 
     def __init__(self, config: MarketConfig | None = None, clock: Clock | None = None) -> None:
         self.config = config or MarketConfig()
@@ -66,22 +66,22 @@ class ReplayMarket:
         self.requests_total = 0
         self.last_request_ms: int | None = None
         self.limits: dict[str, MarketLimits] = dict(self.config.limits)
-        """The plans in force."""
+        """The current limits."""
         self.usage = LimitBook()
         self._runner: web.AppRunner | None = None
         self._folder: TemporaryDirectory[str] | None = None
         self._port = 0
 
     async def start(self) -> None:
-        """Load the recording, open the ledger, listen. Raises OSError when the port is taken."""
+        """Load the recording, open the request log, listen. Raises OSError when the port is in use."""
         self.market = Market(self.config.seed, self.config.speed, self.config.extra_assets)
         self.faults = FaultBook(self.market.coins)
         home = self.config.home
         if home is None:
             self._folder = TemporaryDirectory(prefix="replay-market-")
             home = Path(self._folder.name)
-        self.ledger = Ledger(home, self.config.ledger_max_bytes)
-        self.ledger.open()
+        self.request_log = RequestLog(home, self.config.ledger_max_bytes)
+        self.request_log.open()
         app = web.Application(client_max_size=_MAX_CONTROL_BYTES, middlewares=[refuse_other_sites])
         add_admin_routes(app, self)
         app.router.add_route("*", "/{provider}/{path:.*}", self._handle)
@@ -96,13 +96,13 @@ class ReplayMarket:
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """End all faults and connections and close the ledger. Safe to call again."""
+        """End all faults and connections, and close the request log. Idempotent."""
         if self._runner is None:
             return
         runner, self._runner = self._runner, None
         self.faults.clear()
         await runner.cleanup()
-        self.ledger.close()
+        self.request_log.close()
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -119,28 +119,28 @@ class ReplayMarket:
         return f"http://{self.config.host}:{self._port}"
 
     def base_url(self, provider: str) -> str:
-        """What a provider class takes as its base URL."""
+        """Base URL for a provider class."""
         return f"{self.url}/{provider}"
 
     async def _handle(self, http: web.Request) -> web.StreamResponse:
         provider = http.match_info["provider"]
         dialect = DIALECTS.get(provider)
         if dialect is None:
-            return web.json_response({"error": f"no such provider: {provider}", "valid": sorted(DIALECTS)}, status=404)
+            return web.json_response({"error": f"unknown provider: {provider}", "valid": sorted(DIALECTS)}, status=404)
         self.requests_total += 1
         self.last_request_ms = steady_ms(self.clock)
         faults = self.faults.take(provider, self.clock.monotonic_s())
         await self._delay(faults)
         for fault in faults:
             if isinstance(fault.parameters, Hang | Reset):
-                self.ledger.append(provider, f"/{http.match_info['path']}", self.clock.now_ms(), None, _names(faults), {})
+                self.request_log.append(provider, f"/{http.match_info['path']}", self.clock.now_ms(), None, _names(faults), {})
                 if isinstance(fault.parameters, Hang):
                     await hang(fault, self.clock.monotonic_s())
                 return reset(http)
         request = _request(http)
         answer = self._answer(dialect, request, faults, _client(http))
         prices = answer.prices if answer.status == 200 and carries_prices(faults) else {}
-        seq = self.ledger.append(provider, answer.endpoint, self.clock.now_ms(), answer.status, _names(faults), prices)
+        seq = self.request_log.append(provider, answer.endpoint, self.clock.now_ms(), answer.status, _names(faults), prices)
         return await send(http, answer, answer.headers | {SEQ_HEADER: str(seq)}, faults, self.clock, dialect.price_key)
 
     async def _delay(self, faults: list[ActiveFault]) -> None:
@@ -190,19 +190,19 @@ class ReplayMarket:
 
 
 async def _mark(_: web.Request, response: web.StreamResponse) -> None:
-    """Say on every response that the data is replayed."""
+    """Mark every response as replayed data."""
     response.headers[REPLAY_HEADER] = "1"
 
 
 def _request(http: web.Request) -> Request:
     headers = {name.lower(): value for name, value in http.headers.items()}
-    # a parameter that is given several times is a list, as at Coinbase
+    # repeated parameters form a list, as at Coinbase
     query = {name: ",".join(http.query.getall(name)) for name in http.query}
     return Request(http.method, f"/{http.match_info['path']}", query, headers)
 
 
 def _client(http: web.Request) -> str:
-    """Who is counted against a limit: the key when there is one, else the address."""
+    """The client for rate limits: the API key, else the address."""
     for name in ("x-cmc_pro_api_key", "x-cg-demo-api-key", "x-cg-pro-api-key"):
         if key := http.headers.get(name):
             return f"key:{hash(key)}"

@@ -1,7 +1,7 @@
-"""Open, high, low, close and volume of any stretch of market time, exactly those of the path that the ticks go through.
+"""Open, high, low, close and volume of any range of market time, consistent with the ticks.
 
-Whole 5-minute candles are taken from the recording; parts of one from its seconds. Both agree, because a candle's path starts at its open, ends at
-its close, touches high and low and stays between them.
+Whole 5-minute candles are taken from the recording, partial candles from the path's seconds. Both agree, because the path of a candle starts at its
+open, ends at its close, touches high and low and stays between them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["Span", "span"]
 
 _USD_PER_TRADE = 400.0
-"""Made up: the recording holds no number of trades, so a typical trade's size stands in."""
+"""Assumed size of a trade, since the recording has no number of trades."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A candle of any length. Prices in USD, `coins` and `usd` traded within it; the number of trades is made up."""
+    """A candle of any length. Prices in USD; `coins` and `usd` are the traded amounts; the number of trades is simulated."""
 
     open: float
     high: float
@@ -37,19 +37,19 @@ class Span:
 
     @property
     def trades(self) -> int:
-        """As many as would trade the volume at a typical size; at least one, since the price is somebody's."""
+        """Simulated number of trades: the volume divided by a typical size, at least 1."""
         return 1 + int(self.usd / _USD_PER_TRADE)
 
     @property
     def average(self) -> float:
-        """Volume-weighted; the close where nothing was traded."""
+        """Volume-weighted average price; the close if nothing was traded."""
         return self.usd / self.coins if self.coins else self.close
 
 
 def span(path: PricePath, factors: Floats, first_s: int, end_s: int) -> Span:
-    """The seconds `first_s` to `end_s` (excluded) of market time, counted from the start of the recording; the month repeats in both directions.
+    """The span from `first_s` to `end_s` (exclusive), in market seconds from the start of the recording; the month repeats in both directions.
 
-    `factors` has one number for each candle of the month: what the provider's prices are times the recorded ones.
+    `factors` has, for each candle of the month, the ratio of the provider's price to the recorded price.
     """
     data, count = path.candles, len(path.candles)
 
@@ -76,7 +76,7 @@ def span(path: PricePath, factors: Floats, first_s: int, end_s: int) -> Span:
 
 
 def _parts(first_s: int, end_s: int) -> Iterator[tuple[int, int, int]]:
-    """(candle, first second, end) of the candles that are only partly inside."""
+    """(candle, first second, end) of the candles partially inside."""
     first, last = first_s // CANDLE_S, end_s // CANDLE_S
     if first == last:
         yield first, first_s % CANDLE_S, end_s % CANDLE_S
@@ -88,7 +88,7 @@ def _parts(first_s: int, end_s: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _whole(first_s: int, end_s: int, count: int) -> Iterator[slice]:
-    """The candles that are wholly inside, as slices of the month."""
+    """The candles completely inside, as slices of the month."""
     at, end = -(-first_s // CANDLE_S), end_s // CANDLE_S
     while at < end:
         begin = at % count

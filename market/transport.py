@@ -1,4 +1,4 @@
-"""Puts an answer on the wire, well or, when a fault says so, badly."""
+"""Sends responses, with the faults of transport and body."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ __all__ = ["carries_prices", "hang", "reset", "send"]
 
 _JSON = "application/json; charset=utf-8"
 _WORTH_ZIPPING_BYTES = 1_000
-"""Below, a packet is a packet."""
+"""Smaller bodies fit one packet anyway."""
 _ZIP_LEVEL = 4
-"""A body of 17 coins takes a quarter of a millisecond and shrinks to a third."""
+"""A body of 17 coins takes 0.25 ms and shrinks to a third."""
 _CHUNK = b" " * (64 * 1024)
 _HTML = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>Checking your browser before accessing this site.</body></html>"
 _COINS_UNDER = ("data", "result", "products", "candles")
-"""Where the providers' envelopes hold what was asked for."""
+"""Keys of the payload in the providers' envelopes."""
 _UNREADABLE = (Html200, Truncated, WrongType, Empty, Redirect, Reset, Hang)
 
 
 def carries_prices(faults: Sequence[ActiveFault]) -> bool:
-    """Whether a client could read the prices of the body that these faults leave."""
+    """Whether a client can read the prices of the body despite these faults."""
     return not any(isinstance(fault.parameters, _UNREADABLE) for fault in faults)
 
 
 async def hang(fault: ActiveFault, now_s: float) -> None:
-    """Wait until the fault is deleted or over."""
+    """Wait until the fault is deleted or has expired."""
     timeout_s = None if fault.expires_s is None else max(0.0, fault.expires_s - now_s)
     try:
         await asyncio.wait_for(fault.ended.wait(), timeout_s)
@@ -47,10 +47,10 @@ async def hang(fault: ActiveFault, now_s: float) -> None:
 
 
 def reset(request: web.Request) -> web.StreamResponse:
-    """Cut the connection so that the client sees a reset, not an orderly end."""
+    """Close the connection with a TCP reset."""
     transport = request.transport
     if transport is not None:
-        # linger of zero seconds: the kernel answers with RST
+        # SO_LINGER of zero seconds: the kernel sends RST
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
     return web.Response()
@@ -59,7 +59,7 @@ def reset(request: web.Request) -> web.StreamResponse:
 async def send(
     request: web.Request, answer: Answer, headers: dict[str, str], faults: Sequence[ActiveFault], clock: Clock, price_key: str
 ) -> web.StreamResponse:
-    """Send the answer as JSON, through the newest of the faults that concern the body; `price_key` is the key that `duplicate_keys` repeats."""
+    """Send the answer as JSON, changed by the newest fault of the body; `price_key` is the key repeated by `duplicate_keys`."""
     for fault in reversed(faults):
         if isinstance(fault.parameters, DuplicateKeys):
             return await _whole(request, answer.status, _twice(_encode(answer.body), price_key, fault.parameters.value), headers)
@@ -95,7 +95,7 @@ async def _bad(request: web.Request, status: int, body: Any, headers: dict[str, 
 
 
 def _twice(data: bytes, key: str, value: Any) -> bytes:
-    """Each `"key":...` with another one before it."""
+    """Insert `"key":value` before each occurrence of the key."""
     name = json.dumps(key).encode() + b":"
     return data.replace(name, name + _encode(value) + b"," + name)
 
@@ -103,7 +103,7 @@ def _twice(data: bytes, key: str, value: Any) -> bytes:
 def _encode(body: Any) -> bytes:
     if isinstance(body, bytes):
         return body
-    # the standard encoder writes NaN and Infinity bare, which is what the nan fault needs; floats in shortest exact form
+    # the standard encoder writes bare NaN and Infinity, as the nan fault needs, and floats in the shortest exact form
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -161,7 +161,7 @@ def _gzip_bomb(data: bytes, size: int) -> bytes:
 
 
 async def _trickle(request: web.Request, status: int, data: bytes, headers: dict[str, str], interval_s: float, clock: Clock) -> web.StreamResponse:
-    """Ends when the client goes or the server stops."""
+    """Send one byte per interval until the client disconnects or the server stops."""
     response = await _start(request, status, headers, None)
     sent = 0
     while True:
@@ -177,7 +177,7 @@ def _wrong(body: Any, becomes: str) -> Any:
 
 
 def _without_coins(body: Any) -> Any:
-    """The provider's shape with no coin in it."""
+    """The provider's shape without coins."""
     if isinstance(body, dict) and (held := [key for key in _COINS_UNDER if key in body]):
         return body | {key: [] if isinstance(body[key], list) else {} for key in held}
     return [] if isinstance(body, list) else {}

@@ -1,4 +1,4 @@
-"""The providers that the replay market imitates, by name. A new one is a file of its own and a line here."""
+"""The providers that the replay market imitates, by name. A new provider is a module and a line here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server asks of a provider's dialect. A dialect is pure: request and view in, answer out; no sockets, no clock of its own."""
+"""Interface of a provider's dialect. A dialect is pure: it maps request and view to an answer, without sockets or clock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `path` starts behind the provider's base URL; header names are lower case."""
+    """A request. `path` is relative to the provider's base URL; header names are lower case."""
 
     method: str
     path: str
@@ -47,9 +47,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a client has used and may use: weight in this minute, credits in this month, and, where the plan has such a limit, calls in this second.
+    """A client's usage and limits: weight in this minute, credits in this month and, if limited, calls in this second.
 
-    `banned_until_ms` (UTC epoch ms) lies in the future while the client is banned.
+    `banned_until_ms` (UTC epoch ms) is in the future while the client is banned.
     """
 
     minute_limit: int
@@ -63,9 +63,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The market as one provider shows it at `now_ms` (wall clock, UTC epoch ms), faults of the values already in it.
+    """A provider's view of the market at `now_ms` (wall clock, UTC epoch ms), with faults of values applied.
 
-    `shape` is None or one of the dialect's `shapes`; `stamp_shift_ms` moves the stamps of the envelope.
+    `shape` is None or one of the dialect's `shapes`; `stamp_shift_ms` shifts the timestamps of the envelope.
     """
 
     market: Market
@@ -79,9 +79,9 @@ class View:
 
 @dataclass(slots=True)
 class Answer:
-    """A response before transport faults: a JSON value, or bytes that are sent as they are.
+    """A response before transport faults: a JSON value, or bytes that are sent verbatim.
 
-    `prices` maps the provider's asset id, as the asset table has it, to the price exactly as it stands in the body.
+    `prices` maps the provider's asset id, as in the asset table, to the price exactly as in the body.
     """
 
     status: int
@@ -93,51 +93,51 @@ class Answer:
 
 
 class Dialect(Protocol):
-    """One provider's paths, shapes, headers and errors."""
+    """Paths, shapes, headers and errors of a provider."""
 
     name: str
     sight: Sight
     shapes: tuple[str, ...]
-    """Other shapes the provider is known to answer in, for the `shape_version` fault."""
+    """Other known response shapes of the provider, for the `shape_version` fault."""
     price_key: str
-    """Under which key the price stands, for the `duplicate_keys` fault."""
+    """Key of the price, for the `duplicate_keys` fault."""
     bans: bool
-    """Whether clients that go on after a refusal are shut out for longer."""
+    """Whether clients that continue after refusals are banned."""
 
     def weight(self, request: Request) -> int:
-        """What the call counts against the limit of the minute."""
+        """Weight of the call for the limit per minute."""
         ...
 
     def answer(self, request: Request, view: View) -> Answer:
-        """The provider's own answer, errors included."""
+        """The provider's answer, including errors."""
         ...
 
     def error(self, request: Request, status: int, view: View, code: int | None = None, retry_after_s: int | None = None) -> Answer:
-        """The body with which the provider says `status`; `code` overrides its usual error code."""
+        """The provider's error response for `status`; `code` replaces its default error code."""
         ...
 
     def limited(self, request: Request, view: View, *, month: bool) -> Answer:
-        """The provider's answer to a client that is over its minute or month limit."""
+        """The provider's answer to a client over its minute or month limit."""
         ...
 
 
 def iso_ms(epoch_ms: int) -> str:
-    """ISO-8601 with milliseconds and Z, as both aggregators write times."""
+    """ISO-8601 with milliseconds and Z, the aggregators' format."""
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def whole_number(text: str | None) -> int | None:
-    """A number of up to 18 ASCII digits; None for anything else, so that no digit string can raise or take long."""
+    """Parse up to 18 ASCII digits; None for anything else, so that no input can raise or take long."""
     return int(text) if text and _DIGITS.fullmatch(text) else None
 
 
 def served_price(quote: Quote, price: float) -> object:
-    """The price as it goes into the body: the number, or what a fault makes of it."""
+    """The price for the body: the number, or a fault's value."""
     return price if quote.served is None else quote.served(price)
 
 
 def price_text(quote: Quote, price: float, decimals: int) -> object:
-    """As `served_price`, for providers that write prices as strings: what a fault makes of the number is a string too, except where it is literal."""
+    """As `served_price`, for providers that send prices as strings: a fault's value is a string too, unless it is literal."""
     value = served_price(quote, round(price, decimals))
     if quote.literal or not isinstance(value, int | float):
         return value
@@ -145,24 +145,24 @@ def price_text(quote: Quote, price: float, decimals: int) -> object:
 
 
 def fixed(value: float, decimals: int) -> str:
-    """The number as a string with exactly so many digits after the point."""
+    """The number as a string with exactly `decimals` decimals."""
     return f"{round(value, decimals):.{decimals}f}"
 
 
 def listed(view: View) -> dict[str, Quote]:
-    """The coins that an exchange lists, by its own id: those for which the asset table has one."""
+    """The coins listed by an exchange (those with an id in the asset table), by its id."""
     found = ((quote.coin.listing(view.sight.provider), quote) for quote in view.quotes)
     return {provider_id: quote for provider_id, quote in found if provider_id is not None}
 
 
 def listed_coins(view: View) -> dict[str, ReplayedCoin]:
-    """As `listed`, with the coins that a fault leaves out."""
+    """As `listed`, including coins omitted by a fault."""
     found = ((coin.listing(view.sight.provider), coin) for coin in view.market.coins)
     return {provider_id: coin for provider_id, coin in found if provider_id is not None}
 
 
 def finish_row(row: Row, quote: Quote) -> Row:
-    """The row as served: numbers become strings, or strings numbers, when a fault says so."""
+    """Apply faults to the row: numbers become strings, or strings become numbers."""
     result: Row = row
     if quote.as_strings:
         result = _map_numbers(result, str)

@@ -1,7 +1,7 @@
 """Binance spot, market data: `/api/v3/ticker/24hr`, `/api/v3/klines`, `/api/v3/exchangeInfo`, `/api/v3/ping`, `/api/v3/time`.
 
-Shapes, weights and errors as documented at developers.binance.com and as seen in recorded bodies. The quote is USDT and the price the recording's
-own, at the exchange's own step. `MATICUSDT`, which ended in 2024, stays as a symbol without a price, as delisted symbols do there.
+Shapes, weights and errors as documented at developers.binance.com and as seen in recorded bodies. Quotes are in USDT, at the recorded price and the
+exchange's step. `MATICUSDT`, delisted in 2024, remains as a symbol without a price, as delisted symbols do there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from market.spans import Span
 __all__ = ["Binance"]
 
 _DECIMALS = 8
-"""All amounts are written with so many digits."""
+"""Decimals of all amounts."""
 _DELISTED = "MATICUSDT"
 _QUOTE = "USDT"
 _BAN_MESSAGE = "Way too much request weight used; IP banned until {}. Please use WebSocket Streams for live updates to avoid bans."
@@ -49,16 +49,16 @@ _SYMBOL = re.compile(r"[A-Z0-9\-_.]{1,20}")
 _INTERVALS = {
     name: int(name[:-1]) * UNIT_MS[name[-1]] for name in ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w")
 }
-"""In ms. Months, which have no fixed length, are not served."""
+"""Interval lengths in ms. Months, which have no fixed length, are not supported."""
 _MONDAY_MS = 4 * DAY_MS
-"""The epoch began on a Thursday; weeks begin on Mondays."""
+"""Offset of weeks: the epoch was a Thursday, weeks begin on Mondays."""
 _KLINES, _MAX_KLINES = 500, 1000
 _AMOUNTS = ("openPrice", "highPrice", "lowPrice", "lastPrice", "volume", "quoteVolume")
 _MINI = frozenset({"symbol", *_AMOUNTS, "openTime", "closeTime", "firstId", "lastId", "count"})
 
 
 class Binance:
-    """The dialect."""
+    """Binance's dialect."""
 
     name = "binance"
     sight = Sight("binance", stepped=True)
@@ -76,7 +76,6 @@ class Binance:
         return {"/api/v3/klines": 2, "/api/v3/exchangeInfo": 20}.get(request.path, 1)
 
     def answer(self, request: Request, view: View) -> Answer:
-        """Binance's answer."""
         known = {
             "/api/v3/ping": self._ping,
             "/api/v3/time": self._time,
@@ -91,7 +90,7 @@ class Binance:
         return answer
 
     def error(self, request: Request, status: int, view: View, code: int | None = None, retry_after_s: int | None = None) -> Answer:
-        """`code` and `msg`; 403 and 404 are HTML, from the firewall and the web server before the API."""
+        """JSON with `code` and `msg`; 403 and 404 are HTML, from the firewall and web server in front of the API."""
         headers = _used(view) | ({} if retry_after_s is None else {"Retry-After": str(retry_after_s)})
         if status in (403, 404) and code is None:
             return Answer(status, _WAF if status == 403 else _NOT_FOUND, request.path, headers=headers | _HTML)
@@ -106,7 +105,7 @@ class Binance:
         return Answer(status, {"code": usual if code is None else code, "msg": message}, request.path, headers=headers)
 
     def limited(self, request: Request, view: View, *, month: bool) -> Answer:
-        """429 until the minute is over; 418 while banned. Both say in `Retry-After` how long. A month has no limit there, so it reads as a ban."""
+        """429 until the end of the minute; 418 while banned; both with `Retry-After`. Binance has no month limit, so it is treated as a ban."""
         if view.usage.banned_until_ms > view.now_ms:
             return self.error(request, 418, view, retry_after_s=-(-(view.usage.banned_until_ms - view.now_ms) // 1000))
         return self.error(request, 418 if month else 429, view, retry_after_s=60 - view.now_ms // 1000 % 60)
@@ -187,7 +186,7 @@ def _used(view: View) -> dict[str, str]:
 
 
 def _symbols(text: str | None) -> list[str] | None:
-    """The JSON array that `symbols` has to be; None for anything else."""
+    """Parse the JSON array of `symbols`; None if invalid."""
     try:
         value = json.loads(text or "")
     except ValueError:
@@ -200,7 +199,7 @@ def _amount(value: float) -> str:
 
 
 def _prices(view: View, coin: ReplayedCoin, part: Span) -> dict[str, str]:
-    """Open, high, low and close at the exchange's step, as amounts."""
+    """Open, high, low and close at the exchange's price step, as amounts."""
     step = view.market.price_decimals(coin)
     return {name: _amount(round(getattr(part, name), step)) for name in ("open", "high", "low", "close")}
 
@@ -248,7 +247,7 @@ def _mini(row: dict[str, Any], mini: bool) -> dict[str, Any]:
 def _kline(view: View, coin: ReplayedCoin, start_ms: int, step_ms: int) -> list[Any]:
     part = view.market.candle(view.sight, coin, start_ms, min(start_ms + step_ms, view.now_ms + 1))
     shown = _prices(view, coin, part)
-    # half of the volume is taken by buyers: made up, the recording does not tell
+    # simulated: half of the volume is taken by buyers; the recording has no such field
     taken = [_amount(part.coins / 2), _amount(part.usd / 2)]
     return [start_ms, *shown.values(), _amount(part.coins), start_ms + step_ms - 1, _amount(part.usd), part.trades, *taken, "0"]
 

@@ -43,7 +43,7 @@ _ERRORS = {
 
 
 class Coinbase:
-    """The dialect. Its prices stand up to 3 basis points beside the recorded ones, at a step of a tenth of Binance's; BTC's is a cent."""
+    """Coinbase's dialect. Prices deviate up to 3 basis points from the recorded ones, at a tenth of Binance's step; BTC's step is 0.01."""
 
     name = "coinbase"
     sight = Sight("coinbase", spread_bps=3.0, stepped=True)
@@ -57,20 +57,19 @@ class Coinbase:
         return 1
 
     def answer(self, request: Request, view: View) -> Answer:
-        """Coinbase's answer."""
         answer = self._answer(request, view)
         answer.headers |= _rate_limit(view)
         return answer
 
     def error(self, request: Request, status: int, view: View, code: int | None = None, retry_after_s: int | None = None) -> Answer:
-        """Name, text and text again; there are no numbers, so `code` is not used."""
+        """JSON with name and text (twice); Coinbase has no numeric codes, so `code` is not used."""
         del code
         name, text = _ERRORS.get(status, ("UNKNOWN", "unknown error"))
         headers = _rate_limit(view) | ({} if retry_after_s is None else {"Retry-After": str(retry_after_s)})
         return Answer(status, _error(name, text), request.path, headers=headers)
 
     def limited(self, request: Request, view: View, *, month: bool) -> Answer:
-        """429; how long to wait stands in the rate-limit headers only."""
+        """429; the wait is only in the rate-limit headers."""
         del month
         return self.error(request, 429, view)
 

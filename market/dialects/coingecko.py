@@ -1,7 +1,7 @@
 """CoinGecko API v3: `/coins/markets`, `/simple/price`, `/coins/{id}/market_chart[/range]`, `/coins/list`, `/ping`, `/key`.
 
 Shapes and errors as documented at docs.coingecko.com and as seen in recorded bodies. Keyless, or with a Demo or Pro key in its header; the key
-`invalid` is refused. Only USD is quoted. Ranks count the replayed coins alone.
+`invalid` is refused. Only USD is quoted. Ranks count only the replayed coins.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CHANGES: dict[str, Callable[[Quote], float] | None] = {
     "24h": lambda quote: quote.change_24h_pct,
     "7d": lambda quote: quote.change_7d_pct,
     "14d": lambda quote: quote.change_14d_pct,
-    # longer than the recording: unknown, so null
+    # longer than the recording: null
     "30d": None,
     "200d": None,
     "1y": None,
@@ -47,7 +47,7 @@ _HISTORY = re.compile(r"/coins/(?P<id>[^/]+)/market_chart(?P<range>/range)?")
 
 
 class CoinGecko:
-    """The dialect. Its price is the recorded one."""
+    """CoinGecko's dialect, at the recorded price."""
 
     name = "coingecko"
     sight = Sight("coingecko")
@@ -61,7 +61,6 @@ class CoinGecko:
         return 1
 
     def answer(self, request: Request, view: View) -> Answer:
-        """CoinGecko's answer."""
         keys = [request.headers[name] for name in _KEY_HEADERS if name in request.headers]
         if "invalid" in keys:
             return self.error(request, 401, view)
@@ -76,7 +75,7 @@ class CoinGecko:
         return Answer(404, {"error": "Incorrect path. Please check https://www.coingecko.com/api/"}, request.path)
 
     def error(self, request: Request, status: int, view: View, code: int | None = None, retry_after_s: int | None = None) -> Answer:
-        """CoinGecko's several error bodies."""
+        """CoinGecko's various error bodies."""
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         stamp = iso_ms(view.now_ms + view.stamp_shift_ms)
         body: dict[str, Any]
@@ -92,7 +91,7 @@ class CoinGecko:
         return Answer(status, body, request.path, headers=headers)
 
     def limited(self, request: Request, view: View, *, month: bool) -> Answer:
-        """429 with Retry-After, as the Demo and keyless plans do; the month's end has no Retry-After."""
+        """429 with Retry-After, as on the Demo and keyless plans; without Retry-After for the month limit."""
         return self.error(request, 429, view, retry_after_s=None if month else _RETRY_AFTER_S)
 
     def _ping(self, request: Request, view: View) -> Answer:
@@ -124,7 +123,7 @@ class CoinGecko:
         prices = {
             _identity(quote.coin, quote.renamed)["id"]: _price(quote, "full") for quote in view.quotes if quote.coin.provider_id(self.name) in wanted
         }
-        # an unknown currency is no error there: the coin comes back without values
+        # an unknown currency is not an error at CoinGecko: the coin has no values
         return Answer(200, {coin: {"usd": price} if usd else {} for coin, price in prices.items()}, request.path, prices if usd else {}, credits=1)
 
     def _markets(self, request: Request, view: View) -> Answer:
@@ -161,7 +160,7 @@ def _coin(view: View, coin_id: str) -> ReplayedCoin | None:
 
 
 def _select(query: Any, view: View) -> list[tuple[int, Quote]]:
-    """(rank, quote) of the coins asked for, ordered and paged. Unknown ids are left out, as there."""
+    """(rank, quote) of the requested coins, ordered and paged. Unknown ids are omitted, as at CoinGecko."""
     ranked = list(enumerate(sorted(view.quotes, key=_ORDERS["market_cap"], reverse=True), start=1))
     ids, symbols = _csv(query.get("ids")), _csv(query.get("symbols"))
     if ids:
@@ -181,7 +180,7 @@ def _identity(coin: ReplayedCoin, suffix: str = "") -> dict[str, str]:
 
 
 def _rounded(value: float, precision: str) -> float:
-    """`full`, a number of decimals, or the provider's habit: whole dollars from 10 000, cents from 1, six significant digits below."""
+    """`full`, a number of decimals, or CoinGecko's default: whole dollars from 10 000, cents from 1, six significant digits below."""
     if precision == "full":
         return value
     if precision:
@@ -233,7 +232,7 @@ def _row(quote: Quote, rank: int, precision: str) -> dict[str, Any]:
 
 
 def _retired_matic(view: View) -> dict[str, Any]:
-    """`matic-network` lives on there as an id without values since MATIC became POL."""
+    """`matic-network` still exists at CoinGecko as an id without values, since MATIC became POL."""
     row: dict[str, Any] = dict.fromkeys(_row(view.quotes[0], 1, "full")) if view.quotes else {}
     return row | {"id": "matic-network", "symbol": "matic", "name": "MATIC (migrated to POL)"}
 

@@ -12,15 +12,15 @@ __all__ = ["history_answer"]
 
 _HOUR_MS = 3_600_000
 _STEPS = {"5m": (CANDLE_MS, 10 * DAY_MS), "hourly": (_HOUR_MS, 100 * DAY_MS), "daily": (DAY_MS, 100_000 * DAY_MS)}
-"""Step of an explicit interval, and the longest window it is given for."""
+"""Step and longest window of an explicit interval."""
 _FREE_DAYS = 365
-"""How far back the keyless and Demo plans reach."""
+"""History limit of the keyless and Demo plans."""
 
 
 def history_answer(request: Request, view: View, coin: ReplayedCoin, *, bounded: bool) -> Answer:
-    """Five-minute points up to a day, hourly to 90 days, daily above; the last point is now, off the grid, as there.
+    """5-minute points up to a day, hourly up to 90 days, daily above; the last point is now, off the grid, as at CoinGecko.
 
-    Older than the recorded month, the month repeats, as the market itself did.
+    Before the recorded month, the month repeats, as in the quotes.
     """
     endpoint = "/coins/{id}/market_chart" + ("/range" if bounded else "")
     if request.query.get("vs_currency", "").lower() != "usd":

@@ -1,8 +1,8 @@
 """CoinMarketCap: `quotes/latest` and `listings/latest` in versions 1, 2 and 3, `/v1/cryptocurrency/map`, `/v1/key/info`; keyed, or keyless under
 `/public-api`.
 
-Shapes and errors as documented at coinmarketcap.com/api and as seen in recorded bodies. Any key is good but `invalid`. Only USD is quoted. Ranks
-count the replayed coins alone. Its prices stand some basis points beside CoinGecko's and are a second older.
+Shapes and errors as documented at coinmarketcap.com/api and as seen in recorded bodies. Any key but `invalid` is accepted. Only USD is quoted.
+Ranks count only the replayed coins. Prices deviate a few basis points from CoinGecko's and are a second older.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _SELECTORS: dict[str, Callable[[ReplayedCoin], str]] = {
 
 
 class CoinMarketCap:
-    """The dialect."""
+    """CoinMarketCap's dialect."""
 
     name = "coinmarketcap"
     sight = Sight("coinmarketcap", spread_bps=6.0, lag_ms=1000)
@@ -63,11 +63,10 @@ class CoinMarketCap:
         return 1
 
     def answer(self, request: Request, view: View) -> Answer:
-        """CoinMarketCap's answer."""
         found = _PATH.fullmatch(request.path)
         keyless = request.path.startswith("/public-api/")
         if found is None and request.path not in ("/v1/key/info", *_MAP_PATHS):
-            if keyless:  # an unknown path there is a success that carries an error
+            if keyless:  # the keyless API returns an error with status 200 for an unknown path
                 return Answer(200, {"status": _status(view, 500, _MESSAGES[500])}, request.path)
             return Answer(404, {"statusCode": 404, "error": "Not Found", "message": "Not Found"}, request.path)
         if not keyless and (refused := self._refused(request, view)):
@@ -79,14 +78,14 @@ class CoinMarketCap:
         return _quotes(request, view, found["version"], keyless=keyless)
 
     def error(self, request: Request, status: int, view: View, code: int | None = None, retry_after_s: int | None = None) -> Answer:
-        """The envelope with its status and no data."""
+        """The envelope with its status, without data."""
         keyless_limit = status == 429 and request.path.startswith("/public-api/")
         code = code or (1011 if keyless_limit else _DEFAULT_CODES.get(status, status))
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         return Answer(status, {"status": _status(view, code, _MESSAGES.get(code, "Error"))}, request.path, headers=headers)
 
     def limited(self, request: Request, view: View, *, month: bool) -> Answer:
-        """429 with 1008 (minute), 1010 (month) or, keyless, 1011; there is no Retry-After."""
+        """429 with 1008 (minute), 1010 (month) or, keyless, 1011; without Retry-After."""
         return self.error(request, 429, view, code=1010 if month else None)
 
     def _refused(self, request: Request, view: View) -> Answer | None:
@@ -132,7 +131,7 @@ def _quotes(request: Request, view: View, path_version: str, *, keyless: bool) -
     wanted = list(dict.fromkeys(part.strip().lower() for part in query[selector].split(",") if part.strip()))
     key = _SELECTORS[selector]
     known = {key(quote.coin): quote for quote in view.quotes}
-    listed = {key(coin) for coin in view.market.coins}  # also the coins that a fault leaves out
+    listed = {key(coin) for coin in view.market.coins}  # including coins omitted by a fault
     invalid = [part for part in wanted if part not in listed]
     if invalid and not keyless and query.get("skip_invalid", "false").lower() != "true":
         return _bad(request, view, f'Invalid value{"s" if len(invalid) > 1 else ""} for "{selector}": "{",".join(invalid)}"')
@@ -144,7 +143,7 @@ def _quotes(request: Request, view: View, path_version: str, *, keyless: bool) -
 
 
 def _arranged(rows: list[tuple[str, dict[str, Any]]], selector: str, version: str) -> Any:
-    """v3 lists coins; v1 and v2 key them by id, or by symbol when asked by symbol, where v2 holds a list because symbols are not unique."""
+    """v3 returns a list; v1 and v2 key by id or, if requested, by symbol, where v2 has lists because symbols are not unique."""
     if version.startswith("v3"):
         return [row for _, row in rows]
     if selector == "symbol":
@@ -236,12 +235,12 @@ def _usd(quote: Quote) -> dict[str, Any]:
         "percent_change_1h": round(quote.change_1h_pct, 8),
         "percent_change_24h": round(quote.change_24h_pct, 8),
         "percent_change_7d": round(quote.change_7d_pct, 8),
-        # longer than the recording: unknown
+        # longer than the recording: null
         "percent_change_30d": None,
         "percent_change_60d": None,
         "percent_change_90d": None,
         "market_cap": _cap(quote) if facts.circulating is not None else None,
-        "market_cap_dominance": None,  # the share of the whole market, which the replay does not know
+        "market_cap_dominance": None,  # needs the total market cap, which the replay does not have
         "fully_diluted_market_cap": None if diluted is None else round(quote.price * diluted, 2),
         "tvl": None,
         "last_updated": iso_ms(quote.stamp_ms),

@@ -1,6 +1,6 @@
 """CoinMarketCap's `/v1/cryptocurrency/map`: the list of coins by id.
 
-Active coins only unless `listing_status` asks for others; `MATIC` (3890), which became POL, is an inactive one there.
+Only active coins by default (`listing_status`); `MATIC` (3890), which became POL, is inactive.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _RETIRED_AUX = {
 
 
 class BadMap(Exception):
-    """A parameter is not valid; the text is the provider's."""
+    """Invalid parameter; the message is the provider's."""
 
 
 def map_rows(request: Request, view: View, ranks: dict[str, int]) -> list[dict[str, Any]]:
-    """The rows that a request asks for. Raises BadMap."""
+    """The rows of a request. Raises BadMap."""
     query = request.query
     start, limit = whole_number(query.get("start", "1")), whole_number(query.get("limit", str(_MOST)))
     if not start:

@@ -1,7 +1,7 @@
 """CoinPaprika API v1: `/v1/tickers`, `/v1/tickers/{id}`, `/v1/coins`.
 
-Shapes and errors as documented at docs.coinpaprika.com and as seen in recorded bodies of 2024 and later, which have no `circulating_supply`. What is
-not known is 0: a supply without a maximum, and changes over more days than the recording has.
+Shapes and errors as documented at docs.coinpaprika.com and as seen in recorded bodies of 2024 and later, which have no `circulating_supply`. Unknown
+values are 0: an unlimited maximum supply, and changes over more days than the recording has.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _MESSAGES = {
     503: "service unavailable",
 }
 _FIRST_DATA = "2017-01-01T00:00:00Z"
-"""Where CoinMarketCap's day of adding is unknown too."""
+"""Default where CoinMarketCap's `date_added` is unknown too."""
 
 
 class CoinPaprika:
-    """The dialect. Its prices stand up to 8 basis points beside the recorded ones and are two seconds old."""
+    """CoinPaprika's dialect. Prices deviate up to 8 basis points from the recorded ones and are two seconds old."""
 
     name = "coinpaprika"
     sight = Sight("coinpaprika", spread_bps=8.0, lag_ms=2000)
@@ -48,7 +48,6 @@ class CoinPaprika:
         return 1
 
     def answer(self, request: Request, view: View) -> Answer:
-        """CoinPaprika's answer."""
         if request.path == "/v1/tickers":
             return self._tickers(request, view)
         if request.path == "/v1/coins":
@@ -60,13 +59,13 @@ class CoinPaprika:
         return Answer(404, {"error": "not found"}, request.path)
 
     def error(self, request: Request, status: int, view: View, code: int | None = None, retry_after_s: int | None = None) -> Answer:
-        """One text; there are no codes."""
+        """JSON with a text; CoinPaprika has no error codes."""
         del view, code
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         return Answer(status, {"error": _MESSAGES.get(status, "error")}, request.path, headers=headers)
 
     def limited(self, request: Request, view: View, *, month: bool) -> Answer:
-        """402 when the month's calls are used up, 429 for too many at once; neither says how long to wait."""
+        """402 for the month limit, 429 for the rate limit; without a wait time."""
         return self.error(request, 402 if month else 429, view)
 
     def _tickers(self, request: Request, view: View) -> Answer:

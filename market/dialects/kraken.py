@@ -1,8 +1,8 @@
 """Kraken, public market data: `/0/public/Ticker`, `/0/public/OHLC`, `/0/public/AssetPairs`, `/0/public/Time`, `/0/public/SystemStatus`.
 
-Shapes and errors as documented at docs.kraken.com and as seen in recorded bodies. Errors come in the `error` array, mostly with HTTP status 200. The
-keys of a result differ from the pairs asked for, by no rule: `XBTUSD` answers as `XXBTZUSD`, `XDGUSD` as itself, though its base is `XXDG`; with
-`assetVersion=1` they answer as `BTC/USD` and `DOGE/USD`. `MATICUSD` is a pair that is no longer traded, all zeros.
+Shapes and errors as documented at docs.kraken.com and as seen in recorded bodies. Errors are in the `error` array, mostly with HTTP status 200. The
+keys of a result differ from the requested pairs without a rule: `XBTUSD` becomes `XXBTZUSD`, `XDGUSD` is unchanged, though its base is `XXDG`; with
+`assetVersion=1` they become `BTC/USD` and `DOGE/USD`. `MATICUSD` is no longer traded, so all its values are 0.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from market.spans import Span
 __all__ = ["Kraken"]
 
 _OLD_KEYS = {"XBTUSD": "XXBTZUSD", "ETHUSD": "XETHZUSD", "XRPUSD": "XXRPZUSD", "LTCUSD": "XLTCZUSD", "XLMUSD": "XXLMZUSD", "ETCUSD": "XETCZUSD"}
-"""Pairs whose keys are not their `altname`, as the real listing has them."""
+"""Pairs whose result key differs from their `altname`, from the real listing."""
 _OLD_BASES = {one: f"X{one}" for one in ("XBT", "ETH", "XRP", "LTC", "XLM", "ETC", "XDG")}
-"""Assets of the first years. Dogecoin's code is one of them, its pair's key is not."""
+"""Assets of the first years, with an `X` prefix. Includes Dogecoin's code, but not its pair's key."""
 _USUAL_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
-"""The names that `assetVersion=1` uses."""
+"""Names in `assetVersion=1`."""
 _DEAD = "MATICUSD"
 _LOT_DECIMALS = 8
 _OHLC_ROWS = 720
-"""However far back `since` lies."""
+"""Maximum number of rows, independent of `since`."""
 _INTERVALS_MIN = frozenset({1, 5, 15, 30, 60, 240, 1440, 10080, 21600})
 _MESSAGES = {
     400: "EGeneral:Invalid arguments",
@@ -42,7 +42,7 @@ _MESSAGES = {
 
 
 class Kraken:
-    """The dialect. Its prices stand up to 4 basis points beside the recorded ones, at a step of a tenth of Binance's; BTC's is a dime."""
+    """Kraken's dialect. Prices deviate up to 4 basis points from the recorded ones, at a tenth of Binance's step; BTC's step is 0.1."""
 
     name = "kraken"
     sight = Sight("kraken", spread_bps=4.0, stepped=True)
@@ -56,7 +56,6 @@ class Kraken:
         return 1
 
     def answer(self, request: Request, view: View) -> Answer:
-        """Kraken's answer."""
         known = {"Ticker": self._ticker, "OHLC": self._ohlc, "AssetPairs": self._pairs, "Time": self._time, "SystemStatus": self._status}
         method = request.path.removeprefix("/0/public/")
         if method not in known:
@@ -64,13 +63,13 @@ class Kraken:
         return known[method](request, view)
 
     def error(self, request: Request, status: int, view: View, code: int | None = None, retry_after_s: int | None = None) -> Answer:
-        """The `error` array; codes there are texts, so `code` is not used."""
+        """JSON with the `error` array; Kraken's codes are texts, so `code` is not used."""
         del view, code
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         return Answer(status, {"error": [_MESSAGES.get(status, "EService:Busy")]}, request.path, headers=headers)
 
     def limited(self, request: Request, view: View, *, month: bool) -> Answer:
-        """An error with status 200, without a hint how long to wait."""
+        """An error with status 200, without a wait time."""
         del month
         answer = self.error(request, 429, view)
         answer.status = 200
@@ -84,7 +83,7 @@ class Kraken:
         return Answer(200, {"error": [], "result": {"status": "online"}}, request.path)
 
     def _asked(self, request: Request, view: View) -> list[str] | None:
-        """The pairs asked for, in `altname` form; None when one is unknown, which fails them all."""
+        """The requested pairs in `altname` form; None if any pair is unknown, since Kraken then fails the request."""
         coins = listed_coins(view)
         if "pair" not in request.query:
             return [*coins, _DEAD]
@@ -115,7 +114,7 @@ class Kraken:
         if pairs is None or len(pairs) != 1:
             return _unknown_pair(request)
         step = minutes * UNIT_MS["m"]
-        # the last row is the candle that is still open; `since` itself is not included
+        # the last row is the open candle; `since` is exclusive
         starts = [at for at in candle_starts(step, None, None, view.now_ms, _OHLC_ROWS) if at > since * 1000]
         rows = [_ohlc_row(pairs[0], coins[pairs[0]], at, step, view) for at in starts] if pairs[0] in coins else []
         last = view.now_ms // step * step - step
@@ -141,7 +140,7 @@ def _slashed(pair: str) -> str:
 
 
 def _key(pair: str, shape: str | None) -> str:
-    """The key of a pair in a result."""
+    """Key of a pair in the result."""
     if shape == "asset_version_1":
         base = pair.removesuffix("USD")
         return f"{_USUAL_NAMES.get(base, base)}/USD"

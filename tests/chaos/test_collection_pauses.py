@@ -114,7 +114,7 @@ def assert_exact(market: ReplayMarket, settings: Settings, *, all_served: bool) 
     answers = {one["fetch_id"] for one in published}
     with_answers = [tick for tick in closed_ticks(exchanges) if answers & {result.fetch_id for result in tick.closed.results.values()}]
     assert {one["tick_ts"] for one in records} == {tick.closed.tick_ts for tick in with_answers}
-    served = sum(bool(entry["prices"]) for entry in orjson.loads(market.ledger.page(0, 100_000))["entries"])
+    served = sum(bool(entry["prices"]) for entry in orjson.loads(market.request_log.page(0, 100_000))["entries"])
     with_prices = sum(bool(one["body"]) for one in published)
     assert with_prices <= served
     if all_served:

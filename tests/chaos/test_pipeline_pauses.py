@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from actors.recording import RECORDER
+from cryptoviz.audit import RECORDER
 from cryptoviz.records import Kind, UnifiedRecord
 from tests.helpers import eventually
 from tests.lake import say

@@ -41,7 +41,7 @@ def base(engines: Engines) -> Settings:
 
 
 def ledger(running: Collection) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = orjson.loads(running.market.ledger.page(0, 10_000))["entries"]
+    found: list[dict[str, Any]] = orjson.loads(running.market.request_log.page(0, 10_000))["entries"]
     return found
 
 

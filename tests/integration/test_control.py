@@ -180,7 +180,7 @@ def test_a_second_controller_gives_way(control: ControlClient, settings: Setting
     assert worker(settings, "ray::Controller").pid == first
     elsewhere = settings.model_copy(update={"ray": settings.ray.model_copy(update={"namespace": "another"}), "home": settings.home / "another"})
     elsewhere = elsewhere.model_copy(update={"ray": elsewhere.ray.model_copy(update={"address": f"{settings.ray.node_ip}:{settings.ray.gcs_port}"})})
-    with pytest.raises(EngineUnavailable, match=f"{settings.control.address} is taken"):
+    with pytest.raises(EngineUnavailable, match=f"{settings.control.address} is in use"):
         _launch_with_token_of(settings, elsewhere)
     assert worker(settings, "ray::Controller").pid == first
 

@@ -105,7 +105,7 @@ class Polling:
         return await self.loop.poll_once(CLOCK.now_ms())
 
     def served(self) -> int:
-        return len(orjson.loads(self.market.ledger.page(0, 10_000))["entries"])
+        return len(orjson.loads(self.market.request_log.page(0, 10_000))["entries"])
 
     def misbehave(self, provider: str, **parameters: Any) -> None:
         self.market.faults.add({"provider": provider, "kind": "http_status", "parameters": parameters}, self.market.clock.monotonic_s())

@@ -29,7 +29,7 @@ async def test_the_first_provider_whose_turn_it_is_is_primary_and_no_tick_is_mis
             status = await running.scrapers["coingecko"].provider_status()
             await running.stop()
             records = await running.records()
-            entries = orjson.loads(market.ledger.page(0, 10_000))["entries"]
+            entries = orjson.loads(market.request_log.page(0, 10_000))["entries"]
     chosen = {record.tick_ts: record.provider for record in records}
     ticks = sorted(chosen)
     assert ticks == list(range(ticks[0], ticks[-1] + 1, 1000))

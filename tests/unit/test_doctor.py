@@ -189,7 +189,7 @@ def test_one_port_given_twice_is_told() -> None:
 
 def test_the_predecessors_broker_address_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDPANDA_BROKERS", "redpanda:9092")
-    finding = only(MadeUp(unreachable={"redpanda:9092": "the name 'redpanda' is not known here"}), load_settings())
+    finding = only(MadeUp(unreachable={"redpanda:9092": "cannot resolve the host name 'redpanda'"}), load_settings())
     assert finding.level is Level.FAIL
     assert "redpanda:9092" in finding.detail
     assert "REDPANDA_BROKERS" in finding.remedy

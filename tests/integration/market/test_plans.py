@@ -88,7 +88,7 @@ async def test_limits_are_listed_set_and_reset(still, plan):
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ({"provider": "nasdaq"}, "unknown provider 'nasdaq': valid are coingecko"),
+        ({"provider": "nasdaq"}, "unknown provider 'nasdaq'; valid: coingecko"),
         ({"provider": "kraken", "per_minute": -1}, "per_minute"),
         ({"provider": "kraken", "per_hour": 1}, "per_hour"),
         ({}, "provider"),

@@ -51,7 +51,7 @@ async def test_a_taken_port_names_the_setting(settings):
 
 async def test_limits_of_an_unknown_provider_name_the_setting(tmp_path):
     settings = Settings(home=tmp_path, market=MarketSettings(port=free_port(), limits={"nasdaq": {}}))
-    with pytest.raises(PreflightError, match=r"market\.limits names nasdaq: the replay market knows coingecko"):
+    with pytest.raises(PreflightError, match=r"market\.limits names unknown providers nasdaq; valid: coingecko"):
         await MarketActor(settings).start()
 
 

@@ -76,13 +76,13 @@ def test_provider_ids_name_coins(book):
 @pytest.mark.parametrize(
     ("payload", "says"),
     [
-        (fault("explode"), "unknown kind 'explode': valid are latency, hang"),
-        (fault(provider="nasdaq"), "unknown provider 'nasdaq': valid are coingecko, coinmarketcap"),
+        (fault("explode"), "unknown kind 'explode'; valid: latency, hang"),
+        (fault(provider="nasdaq"), "unknown provider 'nasdaq'; valid: coingecko, coinmarketcap"),
         (fault(parameters={"seconds": -1}), "seconds: Input should be greater than or equal to 0"),
         (fault(parameters={"secs": 1}), "secs: Extra inputs are not permitted"),
         (fault("http_status", parameters={"status": 200}), "status"),
-        (fault("null_price", parameters={"coins": ["gold"]}), "unknown coins gold: valid are algorand"),
-        (fault("shape_version", parameters={"shape": "v9"}), "unknown shape 'v9' of coingecko: valid are camel_case, wrapped"),
+        (fault("null_price", parameters={"coins": ["gold"]}), "unknown coins gold; valid: algorand"),
+        (fault("shape_version", parameters={"shape": "v9"}), "unknown shape 'v9' of coingecko; valid: camel_case, wrapped"),
         (fault("shape_version"), "shape: Field required"),
         (fault(duration_s=0), "duration_s"),
         (fault(count=0), "count"),

@@ -54,7 +54,7 @@ class Asked:
         return await self.provider.listed(tuple(self.provider.ids_of(assets)), self.ask)
 
     def endpoints(self) -> list[str]:
-        return [entry["endpoint"] for entry in json.loads(self.market.ledger.page(0, 10_000))["entries"]]
+        return [entry["endpoint"] for entry in json.loads(self.market.request_log.page(0, 10_000))["entries"]]
 
 
 @pytest.fixture

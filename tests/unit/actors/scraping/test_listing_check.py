@@ -91,7 +91,7 @@ async def checking(settings: Settings, name: str) -> AsyncIterator[Rig]:
 
 
 def asked(market: ReplayMarket) -> list[str]:
-    return [entry["endpoint"] for entry in json.loads(market.ledger.page(0, 10_000))["entries"]]
+    return [entry["endpoint"] for entry in json.loads(market.request_log.page(0, 10_000))["entries"]]
 
 
 @asynccontextmanager

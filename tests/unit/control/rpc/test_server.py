@@ -290,7 +290,7 @@ def test_watchers_are_limited(served: Serving, channel: grpc.Channel) -> None:
 def test_a_taken_port_is_said_clearly(served: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("control.rpc.server._BIND_TIMEOUT_S", 0.1)
     with (
-        pytest.raises(PreflightError, match=rf"{served.address} is taken.*CRYPTOVIZ_CONTROL__PORT"),
+        pytest.raises(PreflightError, match=rf"{served.address} is in use.*CRYPTOVIZ_CONTROL__PORT"),
         serving(tmp_path / "b", port=served.settings.control.port),
     ):
         pass

@@ -1,4 +1,4 @@
-"""The ledger numbers, keeps and pages what was served, across restarts and torn writes."""
+"""The log numbers, keeps and pages what was served, across restarts and torn writes."""
 
 import json
 import math
@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from market.ledger import Ledger
+from market.request_log import RequestLog
 
 
 @pytest.fixture
@@ -15,28 +15,28 @@ def opened():
     with ExitStack() as stack:
 
         def make(folder, **limits):
-            ledger = Ledger(folder, **limits)
-            ledger.open()
-            stack.callback(ledger.close)
-            return ledger
+            log = RequestLog(folder, **limits)
+            log.open()
+            stack.callback(log.close)
+            return log
 
         yield make
 
 
-def fill(ledger, count):
-    return [ledger.append("coingecko", "/coins/markets", 1000 + number, 200, None, {"bitcoin": 1.5 + number}) for number in range(count)]
+def fill(log, count):
+    return [log.append("coingecko", "/coins/markets", 1000 + number, 200, None, {"bitcoin": 1.5 + number}) for number in range(count)]
 
 
-def page(ledger, since=0, limit=10_000):
-    return json.loads(ledger.page(since, limit))
+def page(log, since=0, limit=10_000):
+    return json.loads(log.page(since, limit))
 
 
 def test_entries_are_numbered_from_one_and_read_back_as_written(opened, tmp_path):
-    ledger = opened(tmp_path)
+    log = opened(tmp_path)
     price = 0.1 + 0.2
-    assert ledger.append("coinmarketcap", "/v3/x", 17, 200, "outlier", {"1": price, "52": None}) == 1
-    assert ledger.append("coinmarketcap", "/v3/x", 18, None, "hang", {}) == 2
-    assert page(ledger)["entries"] == [
+    assert log.append("coinmarketcap", "/v3/x", 17, 200, "outlier", {"1": price, "52": None}) == 1
+    assert log.append("coinmarketcap", "/v3/x", 18, None, "hang", {}) == 2
+    assert page(log)["entries"] == [
         {
             "seq": 1,
             "provider": "coinmarketcap",
@@ -51,16 +51,16 @@ def test_entries_are_numbered_from_one_and_read_back_as_written(opened, tmp_path
 
 
 def test_numbers_that_json_lacks_are_strings(opened, tmp_path):
-    ledger = opened(tmp_path)
-    ledger.append("coingecko", "/", 1, 200, "nan", {"a": math.nan, "b": math.inf, "c": -math.inf, "d": "1.5", "e": 0})
-    assert page(ledger)["entries"][0]["prices"] == {"a": "NaN", "b": "Infinity", "c": "-Infinity", "d": "1.5", "e": 0}
+    log = opened(tmp_path)
+    log.append("coingecko", "/", 1, 200, "nan", {"a": math.nan, "b": math.inf, "c": -math.inf, "d": "1.5", "e": 0})
+    assert page(log)["entries"][0]["prices"] == {"a": "NaN", "b": "Infinity", "c": "-Infinity", "d": "1.5", "e": 0}
 
 
 @pytest.mark.parametrize(("since", "limit", "expected"), [(0, 3, [1, 2, 3]), (7, 2, [8, 9]), (99, 5, [100]), (100, 5, []), (5000, 5, [])])
 def test_pages(opened, tmp_path, since, limit, expected):
-    ledger = opened(tmp_path)
-    fill(ledger, 100)
-    found = page(ledger, since, limit)
+    log = opened(tmp_path)
+    fill(log, 100)
+    found = page(log, since, limit)
     assert [entry["seq"] for entry in found["entries"]] == expected
     assert found["next_since"] == (expected[-1] if expected else since)
     assert (found["first_seq"], found["last_seq"]) == (1, 100)
@@ -81,9 +81,9 @@ def test_numbers_go_on_after_a_restart(opened, tmp_path):
 
 
 def test_a_half_written_line_is_cut_off(opened, tmp_path):
-    ledger = opened(tmp_path)
-    fill(ledger, 3)
-    ledger.close()
+    log = opened(tmp_path)
+    fill(log, 3)
+    log.close()
     with (tmp_path / "ledger.jsonl").open("ab") as file:
         file.write(b'{"seq":4,"provider":"coinge')
     again = opened(tmp_path)
@@ -92,20 +92,20 @@ def test_a_half_written_line_is_cut_off(opened, tmp_path):
 
 
 def test_segments_rotate_and_pages_span_them(opened, tmp_path):
-    ledger = opened(tmp_path, max_bytes=0, segment_bytes=1000)
-    fill(ledger, 200)
+    log = opened(tmp_path, max_bytes=0, segment_bytes=1000)
+    fill(log, 200)
     assert len(list(tmp_path.glob("ledger-*.jsonl"))) > 10
     seen, since = [], 0
-    while entries := page(ledger, since, 7)["entries"]:
+    while entries := page(log, since, 7)["entries"]:
         seen += [entry["seq"] for entry in entries]
         since = seen[-1]
     assert seen == list(range(1, 201))
 
 
 def test_old_segments_go_and_first_seq_tells(opened, tmp_path):
-    ledger = opened(tmp_path, max_bytes=3000, segment_bytes=1000)
-    fill(ledger, 500)
-    found = page(ledger)
+    log = opened(tmp_path, max_bytes=3000, segment_bytes=1000)
+    fill(log, 500)
+    found = page(log)
     seqs = [entry["seq"] for entry in found["entries"]]
     assert seqs == list(range(found["first_seq"], 501))
     assert found["first_seq"] > 400
@@ -113,13 +113,13 @@ def test_old_segments_go_and_first_seq_tells(opened, tmp_path):
 
 
 def test_a_restart_right_after_rotation_goes_on(opened, tmp_path):
-    ledger = opened(tmp_path, segment_bytes=1000)
-    fill(ledger, 50)
-    ledger.close()
+    log = opened(tmp_path, segment_bytes=1000)
+    fill(log, 50)
+    log.close()
     (tmp_path / "ledger.jsonl").rename(tmp_path / "ledger-000000000000049.jsonl")
     assert fill(opened(tmp_path), 1) == [51]
 
 
 def test_append_to_a_closed_ledger_is_refused(tmp_path):
     with pytest.raises(RuntimeError, match="not open"):
-        Ledger(tmp_path).append("coingecko", "/", 1, 200, None, {})
+        RequestLog(tmp_path).append("coingecko", "/", 1, 200, None, {})

@@ -1,10 +1,11 @@
-"""What the market served, numbered: an append-only file of JSON lines that goes on after a restart.
+"""The request log: numbered responses of the market, in an append-only file of JSON lines that continues after a restart.
 
 One line per response: `{"seq", "provider", "endpoint", "ts_ms", "status", "fault", "prices"}`; `ts_ms` is wall-clock UTC epoch ms, `status` is null
-where nothing was answered (hang, reset), `prices` maps the provider's asset id to the price as it stood in the body. NaN and infinities, which JSON
-lacks, are the strings "NaN", "Infinity" and "-Infinity".
+without a response (hang, reset), `prices` maps the provider's asset id to the price exactly as in the body. NaN and infinities, which JSON lacks, are
+the strings "NaN", "Infinity" and "-Infinity".
 
-Segments of `segment_bytes` are kept up to `max_bytes` in all; then the oldest goes. Nothing is held in memory: pages are found by bisecting the file.
+Segments of `segment_bytes` are kept up to a total of `max_bytes`; then the oldest is deleted. Pages are located by bisecting the files, without an
+index in memory.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ import threading
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["Ledger"]
+__all__ = ["RequestLog"]
 
 _CURRENT = "ledger.jsonl"
 _CHUNK_BYTES = 64 * 1024
 
 
-class Ledger:
-    """The ledger in `folder`. `append` from one thread; `page` from any thread.
+class RequestLog:
+    """The request log in `folder`. `append` from one thread; `page` from any thread.
 
     Args:
-        folder: made when missing.
-        max_bytes: kept on disk, at least; 0 keeps everything.
-        segment_bytes: size at which the current file becomes `ledger-<first seq>.jsonl`.
+        folder: created if missing.
+        max_bytes: minimum kept on disk; 0 keeps everything.
+        segment_bytes: size at which the current file is renamed to `ledger-<first seq>.jsonl`.
     """
 
     def __init__(self, folder: Path, max_bytes: int = 256 * 1024 * 1024, segment_bytes: int = 32 * 1024 * 1024) -> None:
@@ -39,10 +40,10 @@ class Ledger:
         self._size = 0
         self._moving = threading.Lock()  # a page must not miss a segment that is renamed under it
         self.last_seq = 0
-        """Sequence number of the newest entry; 0 when there is none."""
+        """Sequence number of the newest entry; 0 if empty."""
 
     def open(self) -> None:
-        """Find where the ledger ended, cut off a line that a killed process left half written, and append from there."""
+        """Find the last entry, truncate an incomplete line of a killed process, and append from there."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / _CURRENT
         self._file = path.open("ab", buffering=0)
@@ -51,15 +52,15 @@ class Ledger:
         self.last_seq = _last_seq(path, self._size) or max((_last_seq(old, old.stat().st_size) for old in self._closed()), default=0)
 
     def close(self) -> None:
-        """Close the file; entries are in the kernel's hands already."""
+        """Close the file; all entries are already written to the kernel."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def append(self, provider: str, endpoint: str, ts_ms: int, status: int | None, fault: str | None, prices: dict[str, object]) -> int:
-        """Write one entry and return its sequence number. It survives the death of the process, not that of the machine."""
+        """Write an entry and return its sequence number. The entry survives a crash of the process, but not of the machine."""
         if self._file is None:
-            raise RuntimeError("the ledger is not open")
+            raise RuntimeError("the request log is not open")
         seq = self.last_seq + 1
         shown = {key: _plain(price) for key, price in prices.items()}
         entry = {"seq": seq, "provider": provider, "endpoint": endpoint, "ts_ms": ts_ms, "status": status, "fault": fault, "prices": shown}
@@ -72,7 +73,7 @@ class Ledger:
         return seq
 
     def page(self, since: int, limit: int) -> bytes:
-        """JSON: `entries` with seq > since (at most `limit`, ascending), `next_since`, `first_seq` still kept, `last_seq`."""
+        """JSON with `entries` (seq > since, at most `limit`, ascending), `next_since`, `first_seq` (oldest kept) and `last_seq`."""
         lines: list[bytes] = []
         with self._moving:
             begins = [(path, seq) for path in [*self._closed(), self._folder / _CURRENT] if (seq := _first_seq(path)) is not None]
@@ -88,7 +89,7 @@ class Ledger:
         return sorted(self._folder.glob("ledger-*.jsonl"))
 
     def _rotate(self) -> None:
-        """Close the current segment under its first number, drop the oldest beyond the limit, begin a new one."""
+        """Rename the current segment by its first number, delete the oldest segments beyond the limit, start a new segment."""
         with self._moving:
             self._move()
 
@@ -113,7 +114,7 @@ def _plain(price: object) -> object:
 
 
 def _seq(line: bytes) -> int:
-    # every line begins with {"seq":N, so that bisecting need not parse it
+    # every line begins with {"seq":N, so that bisecting needs no JSON parser
     return int(line[7 : line.index(b",")])
 
 
@@ -124,7 +125,7 @@ def _first_seq(path: Path) -> int | None:
 
 
 def _whole_lines(path: Path) -> int:
-    """Bytes up to the last newline."""
+    """Number of bytes up to the last newline."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         while end:
@@ -145,7 +146,7 @@ def _last_seq(path: Path, size: int) -> int:
 
 
 def _line_start(file: BinaryIO, position: int) -> int:
-    """Offset of the line that holds the byte at `position`."""
+    """Offset of the line that contains the byte at `position`."""
     end = position
     while end > 0:
         start = max(0, end - _CHUNK_BYTES)
