@@ -25,13 +25,13 @@ log = get_logger("dashboard")
 
 
 def _note_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """A browser that leaves in the middle of a message is no error: https://github.com/bokeh/bokeh/issues/7619."""
+    """Ignore browsers that disconnect during a message: https://github.com/bokeh/bokeh/issues/7619."""
     if not isinstance(context.get("exception"), WebSocketClosedError):
         loop.default_exception_handler(context)
 
 
 def main() -> int:
-    """Exit status: 0 after a signal, 1 when settings or port do not allow a start."""
+    """Exit status: 0 after a signal, 1 for invalid settings or a port in use."""
     try:
         settings = settings_from_environment()
     except CryptoVizError as error:

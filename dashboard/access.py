@@ -1,7 +1,7 @@
-"""Which requests the page's server answers: pure rules over method, target and headers, with no server in them.
+"""Access rules of the page's server: pure functions of method, target and headers.
 
-A page on another site can make the user's browser send requests here, also under a name of its own that it resolves to loopback (DNS rebinding).
-What tells such a request from the user's own are the headers that the browser writes and no page can change: Host, Origin and Fetch Metadata.
+A page on another site can make the user's browser send requests here, also to its own host name that resolves to loopback (DNS rebinding).
+Such requests are recognized by headers that the browser sets and no page can change: Host, Origin and Fetch Metadata.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LIVENESS_PATH = "/healthz"
 _PAGE_PATH = "/"
 _SOCKET_PATH = "/ws"
 _PATHS = frozenset({_PAGE_PATH, _SOCKET_PATH, LIVENESS_PATH, "/favicon.ico"})
-# Panel's /components/ imports the module that the path names: only modules of the page's own libraries.
+# Panel's /components/ imports the module named by the path, so only modules of the page's own libraries are allowed.
 _RESOURCES = re.compile(r"/static/[\w./@+^-]*|/components/(?:panel|panel_material_ui)(?:\.\w+)*/[\w./@+^-]*", re.ASCII)
 _METHODS = frozenset({"GET", "HEAD"})
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -32,16 +32,16 @@ _FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 
 
 class Headers(Protocol):
-    """Header lines of a request, as Tornado keeps them."""
+    """Headers of a request, as in Tornado."""
 
     def get_list(self, name: str) -> list[str]:
-        """Values of all lines of that name."""
+        """All values of a header."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The answer to a request that no handler sees. `reason` is our own text, never a part of the request."""
+    """The response to a refused request. `reason` never contains a part of the request."""
 
     status: HTTPStatus
     reason: str
@@ -49,14 +49,14 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`hosts` are the values of Host that are served, in lower case; `origins` are whose scripts may open the WebSocket."""
+    """`hosts` are the allowed values of Host, in lower case; `origins` may open the WebSocket."""
 
     hosts: frozenset[str]
     origins: frozenset[str]
 
     @classmethod
     def of(cls, settings: Settings) -> Access:
-        """Loopback's names with the port, the bind address when it is one address, and what the settings name. A wildcard names nothing."""
+        """Allow loopback names with the port, the bind address unless it is a wildcard, and the hosts of the settings (no wildcards)."""
         dashboard = settings.dashboard
         port = dashboard.port
         pairs = [(name, port) for name in (*_LOOPBACK_NAMES, *_own_address(dashboard.host))]
@@ -66,22 +66,22 @@ class Access:
             hosts.add(f"{name}:{number}")
             origins |= {f"{scheme}://{name}:{number}" for scheme in _DEFAULT_PORTS}
             for scheme, default in _DEFAULT_PORTS.items():
-                if number == default:  # a browser leaves out the scheme's own port
+                if number == default:  # a browser omits the scheme's default port
                     hosts.add(name)
                     origins.add(f"{scheme}://{name}")
         return cls(frozenset(hosts), frozenset(origins))
 
     def refusal(self, method: str, target: str, headers: Headers) -> Refusal | None:
-        """Why the request is not served; None when it is."""
+        """The refusal of a request; None if it is allowed."""
         return self._host(headers) or _target(target) or _method(method) or self._origin(target, headers) or _fetched(method, target, headers)
 
     def _host(self, headers: Headers) -> Refusal | None:
         values = headers.get_list("Host")
         if len(values) != 1:
-            return Refusal(HTTPStatus.BAD_REQUEST, "A request needs exactly one Host header.")
+            return Refusal(HTTPStatus.BAD_REQUEST, "A request must have exactly one Host header.")
         if values[0].lower() not in self.hosts:
             return Refusal(
-                HTTPStatus.FORBIDDEN, "This Host is not served here. CRYPTOVIZ_DASHBOARD__ALLOW_ORIGINS names the hosts that are, beside loopback."
+                HTTPStatus.FORBIDDEN, "This Host is not allowed. Allowed are loopback and the hosts in CRYPTOVIZ_DASHBOARD__ALLOW_ORIGINS."
             )
         return None
 
@@ -89,34 +89,34 @@ class Access:
         values = headers.get_list("Origin")
         opens_socket = _path(target) == _SOCKET_PATH or bool(headers.get_list("Upgrade"))
         if len(values) > 1 or (opens_socket and not values):
-            return Refusal(HTTPStatus.FORBIDDEN, "A WebSocket needs exactly one Origin header.")
+            return Refusal(HTTPStatus.FORBIDDEN, "A WebSocket request must have exactly one Origin header.")
         if values and values[0].lower() not in self.origins:
-            return Refusal(HTTPStatus.FORBIDDEN, "Requests of another origin are not served.")
+            return Refusal(HTTPStatus.FORBIDDEN, "Requests from other origins are refused.")
         return None
 
 
 def _target(target: str) -> Refusal | None:
     path = _path(target)
     if not path.startswith("/") or path.startswith("//"):
-        return Refusal(HTTPStatus.BAD_REQUEST, "Only paths of this server are served.")
+        return Refusal(HTTPStatus.BAD_REQUEST, "Only paths of this server are allowed.")
     resource = unquote(path)
     if path not in _PATHS and (_RESOURCES.fullmatch(resource) is None or ".." in resource):
-        return Refusal(HTTPStatus.NOT_FOUND, "Nothing is here.")
+        return Refusal(HTTPStatus.NOT_FOUND, "Not found.")
     return None
 
 
 def _method(method: str) -> Refusal | None:
-    return None if method in _METHODS else Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD are served.")
+    return None if method in _METHODS else Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed.")
 
 
 def _fetched(method: str, target: str, headers: Headers) -> Refusal | None:
-    """A link from another site may open the page; nothing else of another site may make a request (image, script, frame, fetch)."""
+    """Links from other sites may open the page; other requests from other sites (image, script, frame, fetch) are refused."""
     if not _FOREIGN_SITES & {value.lower() for value in headers.get_list("Sec-Fetch-Site")}:
         return None
     opened = headers.get_list("Sec-Fetch-Mode") == ["navigate"] and headers.get_list("Sec-Fetch-Dest") == ["document"]
     if method == "GET" and _path(target) == _PAGE_PATH and opened:
         return None
-    return Refusal(HTTPStatus.FORBIDDEN, "Requests of another site are not served.")
+    return Refusal(HTTPStatus.FORBIDDEN, "Requests from other sites are refused.")
 
 
 def _path(target: str) -> str:
@@ -124,7 +124,7 @@ def _path(target: str) -> str:
 
 
 def _own_address(host: str) -> Iterable[str]:
-    """The bind address as a Host: not a wildcard, which is no name for anything. A rebound name never equals an address."""
+    """The bind address as a Host, unless it is a wildcard. DNS rebinding cannot forge an address."""
     try:
         address = ip_address(host.strip("[]"))
     except ValueError:
@@ -135,7 +135,7 @@ def _own_address(host: str) -> Iterable[str]:
 
 
 def _named(entry: str) -> Iterable[tuple[str, int]]:
-    """`name:port` or `name` (then the ports of both schemes), with or without a scheme."""
+    """Parse `name:port` or `name` (default ports of both schemes), with or without a scheme."""
     scheme, _, rest = entry.strip().lower().rpartition("://")
     found = _AUTHORITY.fullmatch(rest)
     if found is None or scheme not in ("", *_DEFAULT_PORTS):

@@ -1,4 +1,4 @@
-"""The server: one Panel application behind the gate."""
+"""The server: a Panel application behind the request gate."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dashboard.pages.root import RootPage
 __all__ = ["make_server"]
 
 _UNUSED_SESSION_MS = 15_000
-"""A browser that lost its connection finds its session again within this time."""
+"""A browser that reconnects within this time gets its session back."""
 
 
 def make_server(hub: Hub, unused_session_ms: int = _UNUSED_SESSION_MS, builds: PageBuilds | None = None) -> Any:
-    """A Bokeh server that is bound but not started: `start` and its `io_loop` are the caller's."""
+    """Create a bound Bokeh server; the caller runs `start` and its `io_loop`."""
     pn.extension("tabulator", notifications=True, reconnect=True, throttled=True, browser_info=False)
     settings = hub.settings
 
@@ -29,7 +29,7 @@ def make_server(hub: Hub, unused_session_ms: int = _UNUSED_SESSION_MS, builds: P
         return RootPage(hub, pn.state.curdoc, arguments).view
 
     use_own_handlers()
-    # Bokeh walks the whole document for it at each build, to warn of layouts that no user can change.
+    # Validation walks the whole document at each build, only to warn of layout problems.
     bokeh_settings.perform_document_validation = False
     server = pn.serve(
         {"/": page},

@@ -1,4 +1,4 @@
-"""All that the sessions of one process share."""
+"""State and services shared by all sessions of the process."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dashboard.shared_state import ControlState, LiveState, Wakeups
 
 __all__ = ["Hub"]
 
-_ACTION_WORKERS = 2  # verbs take milliseconds; a second one lets a click through while another waits for its deadline
+_ACTION_WORKERS = 2  # calls take milliseconds; a second worker serves clicks while another call waits for its deadline
 
 
 @dataclass(frozen=True)
 class Hub:
-    """State, feeds and workers. Make it with `create`; `start` begins the feeds, `stop` ends all."""
+    """State, feeds and workers. Create it with `create`; `start` starts the feeds, `stop` stops everything."""
 
     settings: Settings
     clock: Clock
@@ -34,7 +34,7 @@ class Hub:
 
     @classmethod
     def create(cls, settings: Settings, connect: Callable[[], ControlService], history: HistorySource) -> Hub:
-        """Wire the parts. Nothing is contacted yet."""
+        """Create the parts, without connecting."""
         wakeups = Wakeups()
         clock = SystemClock()
         live, control = LiveState(wakeups), ControlState(wakeups)
@@ -42,12 +42,12 @@ class Hub:
         return cls(settings, clock, wakeups, live, control, History(history), connect, feeds)
 
     def start(self) -> None:
-        """Begin to follow prices and pipeline."""
+        """Start to follow prices and pipeline."""
         for feed in self.feeds:
             feed.start()
 
     def stop(self) -> None:
-        """End feeds and workers."""
+        """Stop feeds and workers."""
         for feed in self.feeds:
             feed.stop()
         self.workers.shutdown(wait=False, cancel_futures=True)
@@ -55,5 +55,5 @@ class Hub:
 
     @property
     def tick_ms(self) -> int:
-        """The tick interval, by which age is judged."""
+        """The tick interval, the unit of data age."""
         return self.settings.collect.tick_ms

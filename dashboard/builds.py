@@ -1,4 +1,4 @@
-"""How many pages are built at once, and how many browsers wait for theirs: both bounded, because a build keeps the event loop busy."""
+"""Bounds on concurrent page builds and on waiting browsers, because a build blocks the event loop."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cryptoviz.errors import QueueFull
 
 __all__ = ["PageBuilds"]
 
-_AT_ONCE = 1  # one loop builds: two at once would both be late
+_AT_ONCE = 1  # a single loop builds: two concurrent builds would both be late
 _WAITING = 32
 
 
 class PageBuilds:
-    """A turn for each build. For the server's loop only."""
+    """Queue of page builds. For the server's loop only."""
 
     def __init__(self, at_once: int = _AT_ONCE, waiting: int = _WAITING) -> None:
         self._turns = asyncio.Semaphore(at_once)
@@ -27,14 +27,14 @@ class PageBuilds:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn and hold it.
+        """Wait for a build slot and hold it.
 
         Raises:
-            QueueFull: as many wait already as may.
+            QueueFull: the limit of waiting builds is reached.
         """
         if self.waiting >= self._most:
             self.refused += 1
-            raise QueueFull(f"{self.waiting} pages wait to be built already", queue="page builds", limit=self._most)
+            raise QueueFull(f"{self.waiting} pages are already waiting to be built", queue="page builds", limit=self._most)
         self.waiting += 1
         try:
             await self._turns.acquire()
@@ -43,7 +43,7 @@ class PageBuilds:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
-            # Before the build, so that what came in during the last one is answered first.
+            # Before the build, so that requests that arrived during the last build are answered first.
             await asyncio.sleep(0)
             yield
         finally:

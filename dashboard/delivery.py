@@ -1,7 +1,7 @@
-"""What one browser has shown of what was sent to it: at most one message of state is under way to each page, so a page that lags has no backlog.
+"""Flow control to a browser: at most one state message is in flight per page, so that a slow page has no backlog.
 
-Two invisible models carry it: the server writes a number into one with each message of state; the browser, which applies messages in order, answers
-with that number and its clock in the other. The answers also tell how far the clocks of server and browser lie apart.
+It uses two invisible models: the server writes a number into the first with each state message; the browser, which applies messages in order,
+acknowledges with that number and its clock in the second. The acknowledgements also give the offset between the clocks of server and browser.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bokeh.models import CustomJS, Div
 __all__ = ["Acknowledgements", "Delivery"]
 
 _SAMPLES = 8
-_TOLERATED_MS = 300  # a difference of clocks below this moves no age by a second that anybody sees
+_TOLERATED_MS = 300  # a smaller clock offset does not visibly change an age
 
 _ANSWER = """
 const [number, ahead] = sent.text.split(" ")
@@ -27,27 +27,27 @@ answer.text = `${number} ${Date.now()}`
 
 
 class Acknowledgements:
-    """Numbers under way and the difference of clocks. Pure: times are passed in, ms."""
+    """Messages in flight and clock offset. Pure: times are passed in, ms."""
 
     def __init__(self) -> None:
         self._number = 0
         self._sent_at: tuple[int, float, int] | None = None
-        self._samples: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)  # round trip, what the server's clock is ahead
+        self._samples: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)  # round trip, lead of the server's clock
         self._announced = 0.0
 
     @property
     def outstanding(self) -> bool:
-        """Whether the browser has yet to show the last message."""
+        """Whether the last message is not acknowledged yet."""
         return self._sent_at is not None
 
     def send(self, monotonic_ms: float, now_ms: int) -> str:
-        """The next message's mark: its number, and what the server's clock is ahead where that is news to the browser."""
+        """Mark of the next message: its number and, if changed, the lead of the server's clock."""
         self._number += 1
         self._sent_at = (self._number, monotonic_ms, now_ms)
         return f"{self._number} {self._news()}"
 
     def receive(self, answer: str, monotonic_ms: float) -> bool:
-        """Take an answer of the browser, which may be anything; whether it is the one that was waited for."""
+        """Process an acknowledgement (untrusted input); return whether it is the expected one."""
         number, _, browser_ms = answer.partition(" ")
         if self._sent_at is None or number != str(self._sent_at[0]) or not (browser_ms.isascii() and browser_ms.isdecimal()) or len(browser_ms) > 15:
             return False
@@ -58,7 +58,7 @@ class Acknowledgements:
         return True
 
     def forget(self) -> None:
-        """The connection is another: what was under way was lost, or shown by it."""
+        """Reset after a reconnect: the message in flight was lost or shown."""
         self._sent_at = None
 
     def _news(self) -> str:
@@ -74,7 +74,7 @@ class Acknowledgements:
 
 
 class Delivery:
-    """The two models of one page. `view` must be in the page. `shown` is called on the session's loop when the browser has caught up."""
+    """The two models of a page. `view` must be in the page. `shown` is called on the session's loop after an acknowledgement."""
 
     def __init__(self, monotonic_ms: Callable[[], float], now_ms: Callable[[], int], shown: Callable[[], None]) -> None:
         self._monotonic_ms = monotonic_ms
@@ -88,14 +88,14 @@ class Delivery:
         self.view = pn.pane.Bokeh(column(self._sent, self._answer), visible=False, css_classes=["cv-delivery"])
 
     def ready(self, connections: frozenset[Any]) -> bool:
-        """Whether a message may be sent now: some browser is connected and has shown the last one."""
+        """Whether a message may be sent: a browser is connected and has acknowledged the last message."""
         if connections != self._connections:
             self._connections = connections
             self._marks.forget()
         return bool(connections) and not self._marks.outstanding
 
     def mark(self) -> None:
-        """A message of state was written: the browser is to say when it has shown it."""
+        """Request an acknowledgement of the state message just written."""
         self._sent.text = self._marks.send(self._monotonic_ms(), self._now_ms())
 
     def _answered(self, _name: str, _before: str, answer: str) -> None:

@@ -1,4 +1,4 @@
-"""The gate before all handlers of the server, Panel's and Bokeh's own included, and the headers that every response carries."""
+"""The request gate in front of all handlers, including those of Panel and Bokeh, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dashboard.builds import PageBuilds
 __all__ = ["Gate", "LivenessHandler", "PageHandler", "SocketHandler", "guard", "page_policy", "use_own_handlers"]
 
 _BARE_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-"""For all but the page: a response that a browser shows as a document by itself does nothing."""
+"""Policy of all responses but the page: opened as a document, they can do nothing."""
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -37,10 +37,9 @@ log = get_logger("dashboard")
 
 
 def page_policy(nonce: str, host: str) -> str:
-    """What the page may do: its own scripts by nonce, everything from this server.
+    """Content-Security-Policy of the page: scripts by nonce, resources from this server only.
 
-    `unsafe-eval` stays: Bokeh and Tabulator compile formatters from our text. `blob:` are the modules that Panel builds. Styles stay inline:
-    the components write them.
+    `unsafe-eval` is needed, because Bokeh and Tabulator compile formatters; `blob:` for modules built by Panel; inline styles for the components.
     """
     return "; ".join(
         (
@@ -60,25 +59,24 @@ def page_policy(nonce: str, host: str) -> str:
 
 _BUSY = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>CryptoViz</title><meta http-equiv="refresh" content="{seconds}"></head>
-<body><p>Many pages are being opened. This one opens by itself in a moment.</p></body></html>
+<body><p>Many pages are being opened. This page reloads in a moment.</p></body></html>
 """
 _RETRY_AFTER_S = 3
-_TRY_AGAIN_LATER = 1013  # of the WebSocket registry; the page reconnects by itself
+_TRY_AGAIN_LATER = 1013  # WebSocket close code; the page reconnects automatically
 
 
 class LivenessHandler(RequestHandler):
-    """Answers while the loop runs. Panel's own would build a page when its query says so."""
+    """Liveness: answers while the loop runs. Replaces Panel's handler, which can build a page."""
 
     def get(self) -> None:
-        """See `tornado.web.RequestHandler`."""
         self.write({"alive": True})
 
 
 class PageHandler(DocHandler):  # type: ignore[misc]
-    """Panel's page, built in its turn, with the policy and its nonce. Nothing of a request is in the HTML: what is marked as a script is ours."""
+    """Panel's page, built from the queue, with the policy and its nonce. The HTML contains nothing of the request, so its scripts are trusted."""
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
-        """See `tornado.web.RequestHandler`. Beyond the queue of builds the answer is a page that loads again by itself."""
+        """Serve the page; if the build queue is full, a page that reloads itself."""
         try:
             async with self.application.page_builds.turn():
                 await super().get(*args, **kwargs)
@@ -90,7 +88,6 @@ class PageHandler(DocHandler):  # type: ignore[misc]
             RequestHandler.write(self, _BUSY.format(seconds=_RETRY_AFTER_S))
 
     def write(self, chunk: Any) -> None:
-        """See `tornado.web.RequestHandler`."""
         if isinstance(chunk, str):
             nonce = secrets.token_urlsafe(16)
             chunk = chunk.replace("<script", f'<script nonce="{nonce}"')
@@ -99,14 +96,13 @@ class PageHandler(DocHandler):  # type: ignore[misc]
 
 
 class SocketHandler(WSHandler):  # type: ignore[misc]
-    """Panel's WebSocket, open to exactly the origins of `Access`: Bokeh's own check reads an environment variable and knows no IPv6."""
+    """Panel's WebSocket, restricted to the origins of `Access`. Bokeh's check uses an environment variable and does not support IPv6."""
 
     def check_origin(self, origin: str) -> bool:
-        """See `tornado.websocket.WebSocketHandler`."""
         return origin.lower() in self.application.websocket_origins
 
     async def _async_open(self, token: str) -> None:
-        """Bokeh builds a page here for a session that it does not know, as after its own restart: in a turn too."""
+        """Use a build slot here too: Bokeh builds a page for an unknown session, as after a restart."""
         known = {session.id for session in self.application_context.sessions}
         if get_session_id(token) in known:
             await super()._async_open(token)
@@ -120,30 +116,28 @@ class SocketHandler(WSHandler):  # type: ignore[misc]
 
 
 def use_own_handlers() -> None:
-    """Serve page and WebSocket, and nothing that other pages could embed. Panel puts its own handlers into this list of Bokeh in the same way."""
+    """Register page and WebSocket handlers and no embeddable resources. Panel registers its own handlers in this list of Bokeh in the same way."""
     urls.per_app_patterns[:] = [(r"/ws", SocketHandler), (r"/?", PageHandler)]
 
 
 def guard(server: Server, access: Access, builds: PageBuilds) -> None:
-    """Put the gate before the application of a server that was made and not yet started."""
+    """Install the gate in front of the application of a server that is not started yet."""
     server._tornado.page_builds = builds
     server._tornado._websocket_origins = set(access.origins)
     server._http.request_callback = Gate(server._tornado, access)
 
 
 class Gate(httputil.HTTPServerConnectionDelegate):
-    """Asks `access` about every request, by its first line and headers, before Tornado looks for a handler."""
+    """Checks `access` for every request, by request line and headers, before Tornado selects a handler."""
 
     def __init__(self, application: Any, access: Access) -> None:
         self._application = application
         self._access = access
 
     def start_request(self, server_conn: object, request_conn: httputil.HTTPConnection) -> httputil.HTTPMessageDelegate:
-        """See `tornado.httputil`."""
         return _Request(self._application, self._access, server_conn, _Response(request_conn))
 
     def on_close(self, server_conn: object) -> None:
-        """See `tornado.httputil`."""
         self._application.on_close(server_conn)
 
 
@@ -174,7 +168,7 @@ class _Request(httputil.HTTPMessageDelegate):
 
 
 class _Response(httputil.HTTPConnection):
-    """The connection, with our headers on what is written to it."""
+    """The connection; adds the security headers to every response."""
 
     def __init__(self, connection: httputil.HTTPConnection) -> None:
         self._connection = connection

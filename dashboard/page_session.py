@@ -1,4 +1,4 @@
-"""One browser's page: it pulls from the shared state on its own event loop and touches its models nowhere else."""
+"""The session of a browser's page: pulls from the shared state on its event loop, the only place that changes its models."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _NOTIFICATION_MS = 6000  # long enough to read two lines
 
 
 class Session:
-    """Loop, life and background work of one page.
+    """Event loop, lifetime and background work of one page.
 
-    Nothing is changed between the making of the document and the browser's word that it has it: a change under way meanwhile would reach the browser
-    a second time, as a patch to models that the document may no longer hold.
+    Models are not changed between the creation of the document and the browser's confirmation that it has loaded: such a change would be sent again
+    as a patch, possibly to models that are no longer in the document.
 
-    Wake-ups from the ingest threads carry no data: they ask the document's loop, which is the one thing that is safe from another thread, to
-    pull once. A periodic pull is the safety net. While the browser has not shown the last pull there is no other: it gets the newest state then.
+    Wake-ups from ingest threads carry no data: they schedule a pull on the document's loop, the only thread-safe operation. A periodic pull is the
+    safety net. There is no pull until the browser has acknowledged the last one; it then gets the newest state.
     """
 
     PULL_MS = 1000
@@ -50,7 +50,7 @@ class Session:
     def open(self, pull: Callable[[], bool]) -> None:
         """Call `pull` on the session's loop after each change of the shared state, and once a second, as soon as the browser is ready.
 
-        It says whether it changed the page. It is not called while the browser has yet to show what an earlier call changed.
+        It returns whether it changed the page. It is not called until the browser has acknowledged the last change.
         """
         self._pull = pull
         self._unsubscribe = self.hub.wakeups.subscribe(self._wake)
@@ -59,17 +59,17 @@ class Session:
         pn.state.on_session_destroyed(lambda _context: self.close())
 
     def close(self) -> None:
-        """Forget the page. Safe to call again."""
+        """Release the page. Idempotent."""
         self._closed.set()
         self._unsubscribe()
         self._pull = None
-        # Panel 1.9 never forgets the view of a page's notifications, which holds the whole page.
+        # Panel 1.9 never removes the view of a page's notifications, which references the whole page.
         views = pn.state._views
         for key in [key for key, (_, _, doc, _) in views.items() if doc is self._doc]:
             del views[key]
 
     def now_ms(self) -> int:
-        """UTC epoch ms of the hub's clock."""
+        """UTC epoch ms by the shared clock."""
         return self.hub.clock.now_ms()
 
     def in_background(
@@ -79,8 +79,8 @@ class Session:
         self.when_done((workers or self.hub.workers).submit(work), then, failed)
 
     def when_done(self, future: Future[T], then: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
-        """Call back on the session's loop once `future` has its result."""
-        # A shared future outlives the pages that waited for it and never forgets a callback: this one holds its page only until it is called.
+        """Call back on the session's loop when `future` is done."""
+        # A shared future outlives its pages and keeps callbacks forever: this callback references its page only until it is called.
         page, calls = weakref.ref(self), [(then, failed)]
 
         def hand_over(done: Future[T]) -> None:
@@ -96,13 +96,13 @@ class Session:
         future.add_done_callback(hand_over)
 
     def notify(self, kind: str, message: str) -> None:
-        """A passing message in the page's corner; `kind` is success, info, warning or error. From the session's loop only."""
+        """Show a temporary notification; `kind` is success, info, warning or error. From the session's loop only."""
         area = pn.state.notifications
         if area is not None:
             getattr(area, kind)(message, duration=_NOTIFICATION_MS)
 
     def later(self, call: Callable[[], None]) -> None:
-        """Call on the session's loop, after what waits there."""
+        """Schedule a call on the session's loop."""
         self._later(call)
 
     def _begin(self) -> None:
@@ -135,7 +135,7 @@ class Session:
         self._doc.add_next_tick_callback(guarded)
 
     def _run_pull(self) -> None:
-        # Cleared first: what changes during the pull asks for another.
+        # Cleared first, so that a change during the pull triggers another.
         self._pending.clear()
         pull = self._pull
         if pull is None or not self._ready or not self.delivery.ready(self._connections()):
@@ -145,7 +145,7 @@ class Session:
                 self.delivery.mark()
 
     def _connections(self) -> frozenset[Any]:
-        """Browsers that hold this page: one, none while it is away, another after it came back."""
+        """Connections of this page: one, none while the browser is away, a new one after a reconnect."""
         context = self._doc.session_context
         session = context.session if context is not None else None
         return frozenset(session._subscribed_connections) if session is not None else frozenset()

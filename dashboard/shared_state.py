@@ -1,4 +1,4 @@
-"""What the process knows, shared by all sessions: written by the ingest threads, read by each session on its own loop."""
+"""State shared by all sessions of the process: written by the ingest threads, read by each session on its own loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dashboard.views.candles import INTERVALS_MS, CandleBuilder, LiveCandles
 __all__ = ["CONNECTING", "RING_TICKS", "ControlState", "FeedStatus", "LiveState", "Tick", "Wakeups"]
 
 CONNECTING = "connecting"
-"""Nothing has been lost yet: the first attempt is under way."""
+"""Message before the first connection attempt has ended."""
 
 _DAY_MS = 86_400_000
 RING_TICKS = 3600  # two hours of the demo's 2 s ticks, sixty of the live 60 s
@@ -24,7 +24,7 @@ RING_TICKS = 3600  # two hours of the demo's 2 s ticks, sixty of the live 60 s
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One price of one asset in its quote currency; the time is UTC epoch ms."""
+    """Price of an asset in its quote currency; the time is UTC epoch ms."""
 
     tick_ts: int
     quote_currency: str
@@ -33,14 +33,14 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class FeedStatus:
-    """Whether live values reach this process. `message` says why not."""
+    """Whether live values reach this process. `message` is the reason if not."""
 
     connected: bool
     message: str = ""
 
 
 class Wakeups:
-    """Calls that tell sessions to look again. They carry no data and may come from any thread; a call must not block or raise."""
+    """Callbacks that wake sessions, without data, from any thread. A callback must not block or raise."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -48,7 +48,7 @@ class Wakeups:
         self._next = 0
 
     def subscribe(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Add a call; what is returned removes it."""
+        """Add a callback; returns a function that removes it."""
         with self._lock:
             key = self._next
             self._next += 1
@@ -65,7 +65,7 @@ class Wakeups:
             return len(self._calls)
 
     def wake(self) -> None:
-        """Make every call once."""
+        """Call every callback once."""
         with self._lock:
             calls = list(self._calls.values())
         for call in calls:
@@ -87,7 +87,7 @@ class LiveState:
 
     @property
     def version(self) -> int:
-        """Compare with the one seen last: other means look again."""
+        """Changes with every update."""
         with self._lock:
             return self._version
 
@@ -98,7 +98,7 @@ class LiveState:
             return self._status
 
     def apply(self, records: Iterable[UnifiedRecord], *, snapshot: bool = False) -> int:
-        """Take records in order of offset; how many were news. A snapshot sets latest values only: it is not a tick of the stream."""
+        """Apply records in order of offset; return the number of new ones. A snapshot sets only the latest values, since it is not a tick."""
         news = 0
         with self._lock:
             for record in records:
@@ -140,7 +140,7 @@ class LiveState:
             builder.add(record.tick_ts, record.price, record.volume_24h)
 
     def set_status(self, status: FeedStatus) -> None:
-        """Say how the feed does; wakes sessions when that is news."""
+        """Set the feed's status; wakes sessions on a change."""
         with self._lock:
             if status == self._status:
                 return
@@ -154,7 +154,7 @@ class LiveState:
             return dict(self._latest)
 
     def recent_prices(self, asset_id: str, count: int) -> list[float]:
-        """Prices of the last `count` ticks at most, oldest first, in the quote currency of the latest record: those in another are left out."""
+        """Prices of at most the last `count` ticks, oldest first; ticks in another quote currency than the latest record's are omitted."""
         with self._lock:
             ring, latest = self._rings.get(asset_id, ()), self._latest.get(asset_id)
             ticks = islice(ring, max(0, len(ring) - count), None)
@@ -170,7 +170,7 @@ class LiveState:
 
 
 class ControlState:
-    """The pipeline as the control service last told. Thread-safe; `version` grows with each change."""
+    """The last pipeline status from the control service. Thread-safe; `version` grows with each change."""
 
     def __init__(self, wakeups: Wakeups) -> None:
         self._wakeups = wakeups
@@ -181,24 +181,24 @@ class ControlState:
 
     @property
     def version(self) -> int:
-        """Compare with the one seen last."""
+        """Grows with each change."""
         with self._lock:
             return self._version
 
     def read(self) -> tuple[PipelineStatus | None, str | None]:
-        """The last status seen, and why it may be out of date (None while the service answers)."""
+        """The last status, and why it may be out of date (None while the service answers)."""
         with self._lock:
             return self._status, self._lost
 
     def set_status(self, status: PipelineStatus) -> None:
-        """The service answered."""
+        """Store a status from the service."""
         with self._lock:
             self._status, self._lost = status, None
             self._version += 1
         self._wakeups.wake()
 
     def set_lost(self, why: str) -> None:
-        """The service does not answer; the last status stays, marked as old."""
+        """Record that the service does not answer; the last status is kept."""
         with self._lock:
             if self._lost == why:
                 return

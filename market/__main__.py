@@ -27,9 +27,7 @@ async def _serve(config: MarketConfig) -> None:
 def main() -> None:
     """Parse the command line and serve."""
     defaults = MarketConfig()
-    parser = argparse.ArgumentParser(
-        prog="python -m market", description=f"Serve prices of November 2022 with the APIs of {', '.join(DIALECTS)}."
-    )
+    parser = argparse.ArgumentParser(prog="python -m market", description=f"Serve prices of November 2022 with the APIs of {', '.join(DIALECTS)}.")
     parser.add_argument("--port", type=int, default=8999, help="loopback port; 0 selects a free port (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="seed of the simulated values (default: %(default)s)")
     parser.add_argument("--speed", type=float, default=defaults.speed, help="market seconds per second (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""The pipeline's state into this process, and the verbs out of it: one watching thread, whatever the number of browsers."""
+"""Pipeline status from the control service, by one watch thread per process, and the control verbs."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ log = get_logger("dashboard")
 
 
 class ControlService(Protocol):
-    """What the dashboard needs of `cryptoviz.client.ControlClient`. All calls block and raise CryptoVizError."""
+    """The used part of `cryptoviz.client.ControlClient`. All calls block and raise CryptoVizError."""
 
     def watch(self) -> Iterator[PipelineStatus]:
-        """The state now, then each change."""
+        """The current status, then each change."""
         ...
 
     def start(self, name: str) -> ComponentStatus:
-        """Want it running."""
+        """Enable a component."""
         ...
 
     def stop(self, name: str) -> ComponentStatus:
-        """Want it stopped."""
+        """Disable a component."""
         ...
 
     def restart(self, name: str) -> ComponentStatus:
-        """Stop and start it."""
+        """Restart a component."""
         ...
 
     def start_pipeline(self) -> PipelineStatus:
-        """Want all running."""
+        """Enable all components."""
         ...
 
     def stop_pipeline(self) -> PipelineStatus:
-        """Want all stopped."""
+        """Disable all components."""
         ...
 
     def close(self) -> None:
-        """End the connection, and with it a watch under way."""
+        """Close the connection, which also ends a running watch."""
         ...
 
 
 class ControlFeed:
-    """Follows the control service and tells when it is lost."""
+    """Watches the control service and reports a lost connection."""
 
     def __init__(self, connect: Callable[[], ControlService], state: ControlState) -> None:
         self._connect = connect
@@ -62,11 +62,11 @@ class ControlFeed:
         self._thread = threading.Thread(target=self._run, name="control-feed", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the watch thread."""
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """End the thread and its stream."""
+        """Stop the thread and its stream."""
         self._stop.set()
         client = self._client
         if client is not None:
@@ -86,7 +86,7 @@ class ControlFeed:
             except CryptoVizError as error:
                 self._lose(str(error))
             except ValueError as error:
-                # grpc's word for a channel closed under a call, which is how `stop` ends the watch.
+                # grpc raises this when the channel is closed during a call, which is how `stop` ends the watch.
                 self._lose(str(error))
             finally:
                 if self._client is not None:

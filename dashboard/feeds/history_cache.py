@@ -1,4 +1,4 @@
-"""History from the lake, read in worker threads and kept for a moment, because each read lists a Delta log over HTTP."""
+"""History from the lake, read in worker threads and cached for seconds, because each read lists a Delta log over HTTP."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["History", "HistorySource"]
 
 T = TypeVar("T")
 
-_WORKERS = 2  # the machine's cores in the smallest setting; reads share one connection pool below
-_FRESH_S = 4.0  # two ticks of the demo: a table that is refreshed each 5 s never reads twice for two browsers
+_WORKERS = 2  # cores of the smallest supported machine; reads share a connection pool
+_FRESH_S = 4.0  # two ticks of the demo: a table refreshed every 5 s is read once for several browsers
 
 
 class HistorySource(Protocol):
-    """Where history comes from. Calls block and raise CryptoVizError when the lake cannot be read."""
+    """Source of history. Calls block and raise CryptoVizError when the lake cannot be read."""
 
     def candles(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Sequence[Candle]]:
-        """By quote currency, candles that start at or after `since_ms` (UTC epoch ms), oldest first; none when the lake has none."""
+        """Candles by quote currency that start at or after `since_ms` (UTC epoch ms), oldest first; may be empty."""
         ...
 
     def prices(self, asset_id: str, since_ms: int, limit: int) -> PriceHistory:
-        """Statistics of all rows at or after `since_ms`, and the newest `limit` of them."""
+        """Statistics of all rows at or after `since_ms`, and the newest `limit` rows."""
         ...
 
     def parquet(self, asset_id: str, since_ms: int) -> bytes:
@@ -35,12 +35,12 @@ class HistorySource(Protocol):
         ...
 
     def csv(self, asset_id: str, since_ms: int) -> bytes:
-        """The same as CSV with a header line."""
+        """As `parquet`, but as CSV with a header line."""
         ...
 
 
 class History:
-    """Reads a `HistorySource` off the event loop. Callbacks run in worker threads: they must hand over to their session's loop."""
+    """Reads a `HistorySource` off the event loop. Callbacks run in worker threads and must switch to their session's loop."""
 
     def __init__(self, source: HistorySource) -> None:
         self._source = source
@@ -49,11 +49,9 @@ class History:
         self._cache: dict[Hashable, tuple[float, Future[Any]]] = {}
 
     def candles(self, asset_id: str, interval: str, since_ms: int) -> Future[Mapping[str, Sequence[Candle]]]:
-        """As `HistorySource.candles`."""
         return self._cached(("candles", asset_id, interval, since_ms), lambda: self._source.candles(asset_id, interval, since_ms))
 
     def prices(self, asset_id: str, since_ms: int, limit: int) -> Future[PriceHistory]:
-        """As `HistorySource.prices`."""
         return self._cached(("prices", asset_id, since_ms, limit), lambda: self._source.prices(asset_id, since_ms, limit))
 
     def download(self, asset_id: str, since_ms: int, kind: str) -> bytes:
@@ -61,11 +59,11 @@ class History:
         return self._source.csv(asset_id, since_ms) if kind == "csv" else self._source.parquet(asset_id, since_ms)
 
     def close(self) -> None:
-        """Drop what waits; a read under way ends by itself."""
+        """Cancel queued reads; a running read ends by itself."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _cached(self, key: Hashable, read: Callable[[], T]) -> Future[T]:
-        """One read for all who ask within the same moment; a failure is not kept."""
+        """Share a read among requests within a few seconds; failures are not cached."""
         now = time.monotonic()
         with self._lock:
             kept = self._cache.get(key)
@@ -74,7 +72,7 @@ class History:
                 failed = future.done() and (future.cancelled() or future.exception() is not None)
                 if not failed and (not future.done() or now - since < _FRESH_S):
                     return cast("Future[T]", future)
-            # What nobody would be given any more is only memory.
+            # Remove expired entries.
             self._cache = {kept_key: (since, held) for kept_key, (since, held) in self._cache.items() if not held.done() or now - since < _FRESH_S}
             future = self._pool.submit(read)
             self._cache[key] = (now, future)

@@ -1,7 +1,7 @@
-"""Live prices into this process: the Redis snapshot first, then the tail of the stream topic, committed records only.
+"""Live prices: the Redis snapshot first, then the tail of the stream topic, committed records only.
 
-One thread per process, whatever the number of browsers. It joins no consumer group and commits nothing: each start reads the recent past
-again to fill the charts.
+One thread per process, independent of the number of browsers. It uses no consumer group and commits no offsets: each start reads the recent past
+to fill the charts.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _POLL_S = 0.1
 _DRAIN_MESSAGES = 2000
 _METADATA_TIMEOUT_S = 5.0
 _MAX_BACKLOG_PER_PARTITION = 60_000
-"""What the rings of the default assets can hold; it bounds a start against a fast or foreign topic."""
+"""Capacity of the rings of the default assets; bounds the start with a fast or foreign topic."""
 _PARTITIONS_S = 5.0
-"""How often the feed looks whether its topic has more partitions."""
+"""Interval of checks for new partitions."""
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LAST_S = 5.0
 _REDIS_TIMEOUT_S = 2.0
@@ -54,14 +54,14 @@ class LiveFeed:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live-feed", daemon=True)
         self.rejected = 0
-        """Records of the topic that could not be read: the lake keeps them as dead letters."""
+        """Number of invalid records; the lake stores them as dead letters."""
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -81,7 +81,7 @@ class LiveFeed:
                 pause_s = min(_BACKOFF_LAST_S, pause_s * 2)
 
     def _load_snapshot(self) -> None:
-        """Latest values at once, before Kafka answers. Redis being away costs nothing but that."""
+        """Load the latest values before Kafka answers. Optional: errors of Redis are ignored."""
         client = redis.Redis.from_url(self._settings.redis.url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S)
         try:
             values = client.hgetall(LATEST_KEY)
@@ -100,10 +100,10 @@ class LiveFeed:
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "latest",
                 "fetch.wait.max.ms": 100,
-                "queued.max.messages.kbytes": 4096,  # the default of 64 MB a partition would all fill at the start
+                "queued.max.messages.kbytes": 4096,  # the default of 64 MB per partition would be filled at the start
                 "reconnect.backoff.max.ms": 2000,
                 "reconnect.backoff.ms": 500,
-                "log_level": 2,  # refused connections are ours to tell, once
+                "log_level": 2,  # connection errors are reported by this module, once
                 "error_cb": self._broker_error,
             },
         )
@@ -115,7 +115,7 @@ class LiveFeed:
             consumer.close()
 
     def _positions(self, consumer: Consumer) -> list[TopicPartition]:
-        """Offsets that lie far enough back to fill the rings."""
+        """Start offsets, far enough back to fill the rings."""
         topic = self._settings.kafka.stream_topic
         metadata = consumer.list_topics(topic, timeout=_METADATA_TIMEOUT_S).topics[topic]
         if metadata.error is not None:
@@ -130,7 +130,7 @@ class LiveFeed:
         return positions
 
     def _consume(self, consumer: Consumer, partitions: set[int]) -> None:
-        """Until the feed is stopped, or its topic has other partitions than these."""
+        """Consume until the feed is stopped or the topic's partitions change."""
         look_s = time.monotonic() + _PARTITIONS_S
         while not self._stop.is_set():
             if time.monotonic() >= look_s:
@@ -139,10 +139,10 @@ class LiveFeed:
                 look_s = time.monotonic() + _PARTITIONS_S
             first = consumer.poll(_POLL_S)
             if first is None:
-                # Silence is not loss: whether values are old is for the age pills to say.
+                # Silence is not a lost connection; the age display shows old values.
                 self._check(consumer)
                 continue
-            # poll waits for one record; the rest of its transaction is here already.
+            # poll waits for one record; the rest of its transaction is already fetched.
             messages = [first, *consumer.consume(_DRAIN_MESSAGES, timeout=0)]
             values = []
             for message in messages:
@@ -160,20 +160,20 @@ class LiveFeed:
         try:
             now = set(consumer.list_topics(topic, timeout=_METADATA_TIMEOUT_S).topics[topic].partitions)
         except KafkaException:
-            return False  # the feed learns otherwise when the broker is away
+            return False  # an unavailable broker is reported elsewhere
         if now and now != partitions:
             log.info("partitions_changed", topic=topic, partitions=len(now), before=len(partitions))
         return bool(now) and now != partitions
 
     def _broker_error(self, error: KafkaError) -> None:
-        """Called by librdkafka within `poll`. One broker of several may go; when none is left the page says so."""
+        """Called by librdkafka in `poll`. Reported only when all brokers are down."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._state.set_status(FeedStatus(connected=False, message=f"Kafka: {error.str()}"))
 
     def _check(self, consumer: Consumer) -> None:
         if self._state.status.connected:
             return
-        # Nothing new in the topic yet; that the broker answers is enough to call the feed connected.
+        # No new record yet; an answer of the broker is enough to be connected.
         consumer.list_topics(self._settings.kafka.stream_topic, timeout=_METADATA_TIMEOUT_S)
         self._state.set_status(FeedStatus(connected=True))
 
@@ -186,20 +186,20 @@ class LiveFeed:
                 self.rejected += 1
                 log.info("record_rejected", reason=str(error), rejected=self.rejected)
                 continue
-            if record.kind == Kind.LIVE:  # what a backfill brings is history, which the page reads from the lake
+            if record.kind == Kind.LIVE:  # backfilled rows are history, which the page reads from the lake
                 records.append(record)
         return records
 
 
 def decode(value: bytes) -> UnifiedRecord:
-    """A unified record that the page can show. Raises ValueError for anything else."""
+    """Decode and validate a unified record. Raises ValueError."""
     record = UnifiedRecord.from_json(value)
     wrong = [name for name in _TEXTS if not isinstance(getattr(record, name), str)]
     wrong += [name for name in _NUMBERS if not isinstance(getattr(record, name), int | float | None)]
     if wrong or not isinstance(record.tick_ts, int):
-        raise ValueError(f"a unified record needs {', '.join(wrong) or 'tick_ts'} of the documented type")
+        raise ValueError(f"invalid type of {', '.join(wrong) or 'tick_ts'} in a unified record")
     if not isinstance(record.price, int | float) or not 0 < record.price < math.inf:
-        raise ValueError(f"a unified record needs a finite price above 0, received {record.price!r}")
+        raise ValueError(f"the price of a unified record must be finite and above 0, received {record.price!r}")
     return record
 
 

@@ -1,4 +1,4 @@
-"""History from the lake's prices table, through the reader that notebooks and the CLI use."""
+"""History from the lake's prices table, with `cryptoviz.lake`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ _ROW_COLUMNS = ("tick_ts", "quote_currency", "price", "provider", "role", "fallb
 
 
 class LakeHistory:
-    """A `HistorySource` over `cryptoviz.lake.Lake`, which keeps file lists and small files between calls. Thread-safe."""
+    """A `HistorySource` on `cryptoviz.lake.Lake`, which caches file lists and small files. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         self._lake = Lake(settings)
         self._tick_ms = settings.collect.tick_ms
 
     def candles(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Sequence[Candle]]:
-        """See `HistorySource`."""
         rows = self._lake.candles(asset_id, interval, start=_moment(since_ms))
         columns = (rows[name].to_pylist() for name in ("quote_currency", "open", "high", "low", "close", "volume_24h", "ticks"))
         found: dict[str, list[Candle]] = {}
@@ -39,17 +38,14 @@ class LakeHistory:
         return found
 
     def prices(self, asset_id: str, since_ms: int, limit: int) -> PriceHistory:
-        """See `HistorySource`."""
         return price_history(self._lake.prices(asset_id, start=_moment(since_ms), columns=_ROW_COLUMNS), limit, self._tick_ms)
 
     def parquet(self, asset_id: str, since_ms: int) -> bytes:
-        """See `HistorySource`."""
         sink = io.BytesIO()
         pa_parquet.write_table(self._lake.prices(asset_id, start=_moment(since_ms)), sink, compression="snappy")
         return sink.getvalue()
 
     def csv(self, asset_id: str, since_ms: int) -> bytes:
-        """See `HistorySource`."""
         sink = io.BytesIO()
         pa_csv.write_csv(self._lake.prices(asset_id, start=_moment(since_ms)), sink)
         return sink.getvalue()

@@ -1,4 +1,4 @@
-"""Statistics of price history over whole columns: a week of 2 s ticks is 300 000 rows, which no loop of Python should walk."""
+"""Vectorized statistics of price history: a week of 2 s ticks has 300 000 rows, too many for a Python loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HOUR_MS = 3_600_000
 
 
 def price_history(rows: pa.Table, limit: int, tick_ms: int) -> PriceHistory:
-    """History of one asset from its rows by `tick_ts`, oldest first: tick_ts, quote_currency, price, provider, role, fallback_reason."""
+    """History of an asset from its rows, oldest first: tick_ts, quote_currency, price, provider, role, fallback_reason."""
     currencies = Counter(rows["quote_currency"].to_pylist())
     summaries = [_summary(rows.filter(pc.equal(rows["quote_currency"], currency)), currency, tick_ms) for currency in currencies]
     newest = rows.slice(max(0, rows.num_rows - limit))

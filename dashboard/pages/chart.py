@@ -1,4 +1,4 @@
-"""Candles and reported volume of the chosen coin: Bokeh, streamed and patched in place."""
+"""Bokeh chart of candles and reported volume of the selected coin, updated in place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["CandleChart"]
 
 UP, DOWN = "#16b37a", "#ea3943"
 _SHOWN_CANDLES = 90
-_RIGHT_GAP = 4  # candles of air after the last, so that it is not glued to the axis
+_RIGHT_GAP = 4  # empty candles after the last one
 _BODY = 0.72
 _MAX_CANDLES = 1500
 _FIELDS = (
@@ -54,7 +54,7 @@ _PRICE_TICKS = "return tick >= 1e9 ? tick.toExponential(3) : tick.toLocaleString
 
 
 class CandleChart:
-    """Two figures on one time axis. `show` draws anew or patches, whichever the change needs."""
+    """Two figures on a common time axis. `show` patches or redraws, as the change requires."""
 
     def __init__(self) -> None:
         self._source = ColumnDataSource({name: [] for name in _FIELDS})
@@ -71,7 +71,7 @@ class CandleChart:
         self.view = column(self._price, self._volume, sizing_mode="stretch_width", spacing=0)
 
     def show(self, asset_id: str, interval_ms: int, candles: Sequence[Candle], currency: str) -> None:
-        """Bring the chart to `candles`, oldest first."""
+        """Show `candles`, oldest first."""
         wanted = list(candles)[-_MAX_CANDLES:]
         key = (asset_id, interval_ms, currency)
         tail = changed_tail(self._candles, wanted) if key == self._key else None
@@ -112,7 +112,7 @@ class CandleChart:
         self._mark_last(candles)
 
     def _follow(self, added: int) -> None:
-        """Move along only while the last candle is in sight: who has panned away stays there."""
+        """Scroll along only while the last candle is visible; a panned view stays."""
         step = self._key[1]
         if self._candles and self._x_range.start <= self._candles[-1].start_ms <= self._x_range.end:
             shift = added * step
@@ -152,7 +152,7 @@ class CandleChart:
         )  # fmt: skip
 
     def _price_figure(self) -> Any:
-        # Only what is in sight sets the price axis, as on a trading screen.
+        # Only visible candles determine the price axis, as in trading charts.
         plot = self._figure(340, DataRange1d(only_visible=True, range_padding=0.08), min_border_top=6, min_border_bottom=0)
         wicks = plot.segment(x0="time", y0="low", x1="time", y1="high", color="colour", line_width=1.2, source=self._source)
         bodies = plot.vbar(
@@ -186,7 +186,7 @@ class CandleChart:
         return plot
 
     def _finish(self) -> None:
-        """Tools shared by both figures, and lines that stay behind the prices in both themes."""
+        """Add shared tools, and grid lines that suit both themes."""
         vertical = Span(dimension="height", line_width=1, line_dash="dotted", line_color="#8d9aad")
         horizontal = Span(dimension="width", line_width=1, line_dash="dotted", line_color="#8d9aad")
         for plot in (self._price, self._volume):

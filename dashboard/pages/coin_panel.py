@@ -1,4 +1,4 @@
-"""The chosen coin: its quote, its chart and the switch of intervals."""
+"""The selected coin: quote, chart and interval selector."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dashboard.views.quote import other_currencies, quote_markup, state_markup
 __all__ = ["CoinPanel"]
 
 _HISTORY_CANDLES = 500
-_VOLUME_NOTE = "Bars: the 24 h volume that the provider reported, as last seen in the interval. Polling sees no trades, so no volume per candle."
+_VOLUME_NOTE = "Bars: the provider's 24 h volume, last seen in the interval. Polling sees no trades, so there is no volume per candle."
 
 
 class CoinPanel:
-    """Shows one coin at one interval. `changed` is called after the user picks another interval."""
+    """Shows a coin at an interval. `changed` is called after the user selects another interval."""
 
     def __init__(self, session: Session, coin: str, interval: str, changed: Callable[[], None]) -> None:
         self._session = session
@@ -32,7 +32,7 @@ class CoinPanel:
         self._changed = changed
         self._quote = markup(quote_markup(None, coin), "cv-quote-pane", sizing_mode="stretch_width")
         self._interval = choice(list(INTERVALS_MS), interval, self._switched, "cv-intervals")
-        self._chart: CandleChart | None = None  # made with the first candles: a chart of nothing is a warning in the browser's console
+        self._chart: CandleChart | None = None  # created with the first candles: an empty chart logs a warning in the browser
         self._chart_pane: Any = None
         self._state = markup(state_markup("loading", "Waiting for prices"), sizing_mode="stretch_width", min_height=452)
         self._caption = markup(margin=(0, 10, 6, 10), sizing_mode="stretch_width")
@@ -42,22 +42,22 @@ class CoinPanel:
 
     @property
     def interval(self) -> str:
-        """Name of the interval shown."""
+        """Name of the current interval."""
         return str(self._interval.value)
 
     def choose(self, coin: str, interval: str | None = None) -> None:
-        """Show another coin, or the same at another interval."""
+        """Select a coin and optionally an interval."""
         if coin == self.coin and interval in (None, self.interval):
             return
         self.coin, self._stored = coin, {}
         if interval is not None and interval != self.interval:
-            self._interval.value = interval  # loads and draws by its watcher
+            self._interval.value = interval  # its watcher loads and draws
             return
         self._load()
         self.refresh()
 
     def refresh(self) -> None:
-        """Show the state as it is."""
+        """Show the current state."""
         live = self._session.hub.live
         record = live.latest().get(self.coin)
         set_markup(self._quote, quote_markup(record, self.coin))
@@ -86,7 +86,7 @@ class CoinPanel:
             self._chart.go_to_now()
 
     def _say(self, candles: int, currency: str, others: Mapping[str, int]) -> None:
-        words = f"{candles} candles of {self.interval} from observed prices in {currency}, UTC. {other_currencies(others, 'ticks')} {_VOLUME_NOTE}"
+        words = f"{candles} candles of {self.interval} from polled prices in {currency}, UTC. {other_currencies(others, 'ticks')} {_VOLUME_NOTE}"
         words = f"{words} {self._note}".strip()
         set_markup(self._caption, element("span", text(words), "cv-note"))
 
@@ -97,7 +97,7 @@ class CoinPanel:
         self._changed()
 
     def _load(self) -> None:
-        """Ask the lake for older candles; the live ones show meanwhile."""
+        """Load older candles from the lake; live candles are shown meanwhile."""
         coin, interval = self.coin, self.interval
         step = INTERVALS_MS[interval]
         since_ms = self._session.now_ms() // step * step - _HISTORY_CANDLES * step
@@ -111,5 +111,5 @@ class CoinPanel:
 
     def _not_loaded(self, coin: str, interval: str, error: Exception) -> None:
         if (coin, interval) == (self.coin, self.interval):
-            self._note = f"Older candles are missing: {error}"
+            self._note = f"Older candles are not available: {error}"
             self.refresh()

@@ -1,4 +1,4 @@
-"""The coin table: Tabulator, patched cell by cell."""
+"""The coin table: a Tabulator, patched cell by cell."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class CoinTable:
         self.view = card(bar(self._caption, pn.HSpacer(), self._search), self._empty, self._table, css_class="cv-coins")
 
     def choose(self, asset_id: str) -> None:
-        """Mark the chosen coin's row."""
+        """Highlight the selected coin's row."""
         self._chosen = asset_id
         self._mark()
 
     def refresh(self, *, live: bool) -> None:
-        """Show the state as it is. `live` means new prices came: those that changed flash."""
+        """Show the current state. With `live`, changed prices flash."""
         hub = self._session.hub
         everything = by_rank(hub.live.latest().values())
         search = self._search.value_input or ""
@@ -89,7 +89,7 @@ class CoinTable:
             pipeline, lost = self._session.hub.control.read()
             set_markup(self._empty, waiting_markup(pipeline, None if lost == CONNECTING else lost))
         elif not shown:
-            set_markup(self._empty, state_markup("empty", "No coin matches", f"Nothing like “{search}” among {known} coins"))
+            set_markup(self._empty, state_markup("empty", "No matching coins", f"None of {known} coins matches “{search}”"))
 
     def _mark(self) -> None:
         self._table.selection = [index for index, row in enumerate(self._rows) if row["asset_id"] == self._chosen]
@@ -112,7 +112,7 @@ def _tabulator() -> Any:
             "field": column.field,
             "minWidth": column.width,
             "responsive": _responsive(column.needs_px),
-            "widthGrow": max(1, column.width // 25),  # small numbers: what does not divide goes to the last column
+            "widthGrow": max(1, column.width // 25),  # small numbers, because the remainder goes to the last column
             "sorterParams": {"alignEmptyValues": "bottom"},
             "headerTooltip": column.tooltip,
             "headerHozAlign": column.align,
@@ -134,11 +134,11 @@ def _tabulator() -> Any:
 
 
 def _shown(field: str) -> str:
-    """JavaScript that shows a cell: its own value, or its part of the packed markup."""
+    """JavaScript formatter of a cell: its value, or its part of the packed markup."""
     value = f"cell.getData().cells.split('\\x1f')[{PACKED.index(field)}]" if field in PACKED else "cell.getValue()"
     return f"function(cell) {{ return {value} }}"
 
 
 def _responsive(needs_px: int) -> int:
-    """Tabulator hides the column of the highest number first; 0 never hides."""
+    """Tabulator's `responsive` number: the highest is hidden first; 0 is never hidden."""
     return needs_px // 100

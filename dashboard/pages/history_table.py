@@ -1,4 +1,4 @@
-"""Rows of the lake for the chosen coin, their summary statistics, and downloads."""
+"""History of the selected coin from the lake: rows, summary statistics, downloads."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from dashboard.views.statistics import PriceHistory
 
 __all__ = ["HistoryTable"]
 
-_PAGE_ROWS = 8  # as high as the statistics beside it
-_SHOWN_ROWS = 2_000  # of the table, which says so: nobody pages further. Statistics and downloads have all.
+_PAGE_ROWS = 8  # matches the height of the statistics
+_SHOWN_ROWS = 2_000  # table only, with a note; statistics and downloads contain all rows
 _QUICK_REFRESH_MS, _SLOW_REFRESH_MS = 5_000, 30_000
 _QUICK_RANGES = ("15m", "1h")
 _NUMERIC = ("tick_ts", "price")
@@ -40,7 +40,7 @@ _EMPTY = PriceHistory((), ())
 
 
 class HistoryTable:
-    """Two cards: `view` has the table, `statistics` the summary of the same rows."""
+    """Two cards: `view` with the table, `statistics` with the summary of the same rows."""
 
     def __init__(self, session: Session, coin: str) -> None:
         self._session = session
@@ -50,7 +50,7 @@ class HistoryTable:
         self._range = choice(list(RANGES_MS), "1h", self._reload, "cv-ranges")
         self._caption = markup()
         self._state = markup(state_markup("loading", "Reading the lake"), sizing_mode="stretch_width")
-        self._table: Any = None  # made with the first rows: a page opens faster without
+        self._table: Any = None  # created with the first rows, so that the page opens faster
         head = bar(self._caption, self._range, pn.HSpacer(), self._download("csv"), self._download("parquet"))
         self.view = card(head, self._state, css_class="cv-history")
         self._summary = markup(state_markup("loading", "Reading the lake"), margin=(0, 12, 8, 12), sizing_mode="stretch_width")
@@ -59,13 +59,13 @@ class HistoryTable:
         self._title()
 
     def choose(self, coin: str) -> None:
-        """Show another coin."""
+        """Select a coin."""
         if coin != self._coin:
             self._coin = coin
             self._reload()
 
     def refresh(self) -> None:
-        """Read again when the last reading has grown old."""
+        """Reload when the last read has expired."""
         now_ms = self._session.now_ms()
         if now_ms < self._next_ms:
             return
@@ -81,7 +81,7 @@ class HistoryTable:
         set_markup(self._summary, loading)
         if self._table is None or not self._table.visible:
             self._show_state(loading)
-        # Else the old rows stay until the new ones come: a table hidden for a moment jumps, and Tabulator is drawn anew.
+        # Otherwise the old rows stay until the new ones arrive: hiding the table would make the page jump and redraw it.
         self._title("reading…")
         self._next_ms = 0
         self.refresh()
@@ -124,15 +124,15 @@ class HistoryTable:
         if asked != (self._coin, self._range.value):
             return
         if self._shown.rows:
-            # What is shown is still true; only its end is missing.
+            # The displayed rows are still correct, just not the newest.
             self._title(f"not refreshed: {error}")
             return
-        self._show_state(state_markup("error", "The lake cannot be read", str(error)))
+        self._show_state(state_markup("error", "Cannot read the lake", str(error)))
 
     def _title(self, problem: str = "") -> None:
         count = f"{format_count(self._shown.count)} rows" if self._shown.rows else ""
         if self._shown.count > len(self._shown.rows):
-            count += f", the newest {len(self._shown.rows):,} here"
+            count += f", newest {len(self._shown.rows):,} shown"
         note = problem or count
         self._caption.object = element("span", "History", "cv-title") + "&nbsp; " + element("span", text(note), "cv-warn" if problem else "cv-note")
         chosen, *others = self._shown.summaries or (None,)
@@ -164,7 +164,7 @@ def _shown(field: str) -> str:
 
 
 def _prepare(found: PriceHistory) -> tuple[pd.DataFrame, str]:
-    """Table and statistics, in a worker thread."""
+    """Build table and statistics; runs in a worker thread."""
     return _frame([history_row(row) for row in found.rows]), summary_markup(found.summaries[0])
 
 

@@ -1,4 +1,4 @@
-"""The few shapes that all pages are made of, so that spacing and sheets are decided once."""
+"""Building blocks of all pages, with common spacing and style sheets."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ BUTTON_STYLE = _BUTTON
 
 
 def markup(html: str = "", css_class: str = "", **params: Any) -> Any:
-    """A pane of markup that views made (and escaped)."""
+    """A pane for markup created (and escaped) by views."""
     options = {"margin": 0, "align": "center", **params}
     return pn.pane.HTML(html, stylesheets=[PARTS], css_classes=[css_class] if css_class else [], **options)
 
 
 def set_markup(pane: Any, html: str) -> None:
-    """Send markup only when it differs from what is shown."""
+    """Update the pane only if the markup differs."""
     if pane.object != html:
         pane.object = html
 
 
 def bar(*items: Any) -> Any:
-    """A line of controls at the head of a card."""
+    """A row of controls at the top of a card."""
     return pn.Row(*items, css_classes=["cv-bar"], stylesheets=[LAYOUT], sizing_mode="stretch_width", margin=0)
 
 
 def card(*items: Any, css_class: str) -> Any:
-    """A surface with a border."""
+    """A bordered card."""
     return pn.Column(*items, css_classes=["cv-card", css_class], stylesheets=[LAYOUT], sizing_mode="stretch_width", margin=0)
 
 
 def stack(*items: Any, css_class: str) -> Any:
-    """The grid or column that cards lie in; its class says how."""
+    """A grid or column of cards, by CSS class."""
     return pn.Column(*items, css_classes=[css_class], stylesheets=[LAYOUT], sizing_mode="stretch_width", margin=0)
 
 
@@ -60,14 +60,14 @@ def button(label: str, act: Callable[[], Any], css_class: str, variant: str = "o
 
 
 def choice(options: list[str], value: str, changed: Callable[[], Any], css_class: str) -> Any:
-    """One of a few, as a row of buttons."""
+    """Radio buttons in a row."""
     group = pmui.RadioButtonGroup(options=options, value=value, size="small", margin=0, align="center", css_classes=[css_class], sx=_CHOICE)
     group.param.watch(lambda _event: changed(), "value")
     return group
 
 
 def table(frame: Any, css_class: str, columns: list[dict[str, Any]], **params: Any) -> Any:
-    """A Tabulator in the house's density. It hides columns of the highest `responsive` number first when it is narrow."""
+    """A Tabulator with compact rows. When narrow, it hides columns with the highest `responsive` number first."""
     return pn.widgets.Tabulator(
         frame,
         show_index=False,

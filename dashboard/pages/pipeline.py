@@ -1,4 +1,4 @@
-"""The pipeline: states of all components, and start, stop, restart over gRPC after a confirmation."""
+"""The pipeline page: states of all components, and start, stop, restart over gRPC after a confirmation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dashboard.views.quote import state_markup
 __all__ = ["PipelinePage"]
 
 _PIPELINE = "the pipeline"
-# title, least width in px, share of what is left, order of hiding (0 stays), alignment
+# title, minimum width in px, share of the remaining width, order of hiding (0: never), alignment
 _COLUMNS: dict[str, tuple[str, int, int, int, str]] = {
     "name": ("Component", 150, 2, 0, "left"),
     "desired": ("Desired", 88, 1, 5, "left"),
@@ -35,7 +35,7 @@ _COLUMNS: dict[str, tuple[str, int, int, int, str]] = {
 
 
 class PipelinePage:
-    """Built when it is first looked at: a page that shows prices only need not pay for it."""
+    """Built when first shown, so that the market view opens faster."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -43,10 +43,10 @@ class PipelinePage:
         self._rows: list[dict[str, str]] = []
         self._asked: tuple[Verb, str] | None = None
         self._line = markup(css_class="cv-pipeline-line", sizing_mode="stretch_width")
-        self._state = markup(state_markup("loading", "Asking the control service"), sizing_mode="stretch_width")
+        self._state = markup(state_markup("loading", "Connecting to the control service"), sizing_mode="stretch_width")
         self._table = _tabulator()
         self._table.on_click(self._clicked)
-        # The table joins the page with its first rows: Tabulator would fit its columns to a width of 0 while hidden.
+        # The table is added with its first rows: while hidden, Tabulator would fit its columns to a width of 0.
         self._body = stack(self._state, css_class="cv-components-body")
         self._question = markup(margin=(0, 0, 12, 0), sizing_mode="stretch_width")
         self._dialog: Any = self._make_dialog()
@@ -57,12 +57,12 @@ class PipelinePage:
         self.view = stack(overview, consoles, self._dialog, css_class="cv-pipeline")
 
     def refresh(self) -> None:
-        """Show the state as it is."""
+        """Show the current state."""
         pipeline, lost = self._session.hub.control.read()
         if pipeline is None:
             self._put(self._state)
             kind, title = (
-                ("loading", "Asking the control service") if lost in (None, "connecting") else ("error", "The control service does not answer")
+                ("loading", "Connecting to the control service") if lost in (None, "connecting") else ("error", "The control service does not answer")
             )
             markup = state_markup(kind, title, lost or "")
             if self._state.object != markup:
@@ -109,7 +109,7 @@ class PipelinePage:
         if self._asked is None:
             return
         (verb, name), self._asked = self._asked, None
-        done = f"Asked to {verb} {name}"
+        done = f"Requested: {verb} {name}"
         self._session.in_background(
             lambda: self._send(verb, name),
             lambda _nothing: self._session.notify("success", done),

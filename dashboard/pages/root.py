@@ -1,4 +1,4 @@
-"""The page: app bar, banner, the market view and the pipeline view."""
+"""The page: app bar, banner, market view and pipeline view."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dashboard.views.totals import total
 
 __all__ = ["RootPage"]
 
-_FLASH_MS = 900  # as long as the flash of a price lasts: then its mark is taken away, so that a row drawn again does not flash again
+_FLASH_MS = 900  # duration of a price's flash; then its CSS class is removed, so that a redrawn row does not flash again
 
 _THEME: dict[str, Any] = {
     "light": {"palette": {"primary": {"main": "#1f4e8c"}, "background": {"default": "#f2f5f9", "paper": "#ffffff"}}},
@@ -36,7 +36,7 @@ _TABS: dict[str, Any] = {
 
 
 class RootPage:
-    """One browser's page. `view` is what Panel serves."""
+    """A browser's page. `view` is served by Panel."""
 
     def __init__(self, hub: Hub, doc: Any, arguments: dict[str, str]) -> None:
         self._hub = hub
@@ -48,7 +48,7 @@ class RootPage:
         self._header = markup(css_class="cv-header-pane", sizing_mode="stretch_width")
         self._banner = markup(css_class="cv-banner-pane", sizing_mode="stretch_width", visible=False)
         self._coins = CoinTable(session, self._choose)
-        self._panel = CoinPanel(session, link.coin, link.interval, self._remember)
+        self._panel = CoinPanel(session, link.coin, link.interval, self._update_url)
         self._history = HistoryTable(session, link.coin)
         self._coins.choose(link.coin)
         grid = stack(self._coins.view, self._panel.view, self._history.view, self._history.statistics, css_class="cv-market")
@@ -68,18 +68,18 @@ class RootPage:
             meta_name="CryptoViz",
             meta_description="Live crypto market data with provenance",
         )
-        # panel-material-ui ties the busy mark to one global, which would hold every page for ever and tell all browsers of each pull. A plain value
-        # does not untie it (param only forgets the name), another reference does: to a mark of this page that nothing sets.
+        # panel-material-ui binds the busy indicator to a global, which would keep every page in memory and notify all browsers of each pull. A plain
+        # value does not unbind it (param only drops the name); a reference to a local parameter that is never set does.
         with edit_readonly(self.view):
             self.view.busy = self._banner.param.loading
-        self._turn()
+        self._switch_view()
         self._refresh_frame()
         self._coins.refresh(live=False)
-        # Not before the browser has drawn: a patch for a table that is not there yet is an error in its console.
+        # Only after the browser has rendered: a patch for a missing table is an error in its console.
         pn.state.onload(lambda: session.open(self.pull))
 
     def pull(self) -> bool:
-        """Bring the page to the state as it is; whether that may have changed it."""
+        """Update the page to the current state; return whether that may have changed it."""
         seen = (self._hub.live.version, self._hub.control.version)
         now_ms = self._session.now_ms()
         live, news = seen[0] != self._seen[0], seen != self._seen
@@ -93,7 +93,7 @@ class RootPage:
         if self._view == "market":
             self._coins.refresh(live=live)
             if live:
-                # In a turn of its own: the first time it makes the chart, and other pages need the loop too.
+                # In a separate callback: the first call creates the chart, and other pages need the loop too.
                 self._session.later(self._panel.refresh)
         elif self._pipeline is not None:
             self._pipeline.refresh()
@@ -115,28 +115,28 @@ class RootPage:
         self._coins.choose(coin)
         self._panel.choose(coin)
         self._history.choose(coin)
-        self._remember()
+        self._update_url()
 
     @property
     def _view(self) -> str:
         return VIEWS[self._tabs.active or 0]
 
     def _switched(self) -> None:
-        self._turn()
+        self._switch_view()
         self._seen = (-1, -1)
         self.pull()
-        self._remember()
+        self._update_url()
 
-    def _turn(self) -> None:
-        """Show one view and hide the other, which stays as it is: a view taken out and put back would be drawn anew."""
+    def _switch_view(self) -> None:
+        """Show one view and hide the other; removing and adding a view would redraw it."""
         if self._view == "pipeline" and self._pipeline is None:
             self._pipeline = PipelinePage(self._session)
             self._pipeline_place[:] = [self._pipeline.view]
         self._market.visible = self._view == "market"
         self._pipeline_place.visible = self._view == "pipeline"
 
-    def _remember(self) -> None:
-        """Write the choice into the address, so that it can be shared."""
+    def _update_url(self) -> None:
+        """Write the selection into the URL, so that it can be shared."""
         link = Link(self._panel.coin, self._panel.interval, self._view)
         if pn.state.location is not None:
             pn.state.location.search = link.query()

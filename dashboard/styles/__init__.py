@@ -1,4 +1,4 @@
-"""Style sheets, read once. Components live in shadow roots, so each takes the sheet that it needs."""
+"""Style sheets, read once. Components use shadow roots, so each needs its own sheet."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ PARTS = _read("parts.css")
 TABLE = PARTS + _read("table.css")
 LAYOUT = _read("layout.css")
 TEMPLATE = _read("page.html").replace("{{ age_script }}", f"{{% raw %}}{_read('age.js')}{{% endraw %}}")
-"""The HTML page around the application: panel-material-ui's own, the ages on screen and the system's theme."""
+"""The HTML template: panel-material-ui's, with the age script and the system's theme."""

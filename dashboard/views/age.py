@@ -1,7 +1,6 @@
-"""How old the data on screen is, in ticks: the demo's 2 s and the live 60 s are judged alike.
+"""Age of the displayed data, in ticks, so that the demo (2 s) and live (60 s) use the same thresholds.
 
-The browser computes it, from the tick of what it shows and its own clock (`styles/age.js`): a message from here would say how old the data was when
-it was sent, which a page that lags or slept shows much later.
+The browser computes it from the displayed tick and its own clock (`styles/age.js`), because an age sent by the server would be wrong after a delay.
 """
 
 from __future__ import annotations
@@ -10,18 +9,18 @@ from dashboard.views.markup import element
 
 __all__ = ["LATE_TICKS", "LIVE_TICKS", "age_element", "duration_element"]
 
-# A tick shows 0.3-0.8 s after its slot, so one whole tick of age is the normal case: live ends at two.
+# A tick is displayed 0.3-0.8 s after its slot, so an age of a whole tick is normal: live ends at two.
 LIVE_TICKS = 2
 LATE_TICKS = 5
 
 
 def age_element(tick_ts: int | None, tick_ms: int, classes: str, *, words: bool = False) -> str:
-    """The age of a tick (UTC epoch ms; None: there is no row at all), with its class in words when there is room for them."""
+    """Element with the age of a tick (UTC epoch ms; None: no data), optionally with its class in words."""
     return element(
         "cv-age", "", classes, data_tick=tick_ts, data_live=LIVE_TICKS * tick_ms, data_late=LATE_TICKS * tick_ms, data_words="" if words else None
     )
 
 
 def duration_element(since_ms: int, classes: str, title: str) -> str:
-    """The time since a moment (UTC epoch ms), which nothing judges."""
+    """Element with the time since a moment (UTC epoch ms), without thresholds."""
     return element("cv-age", "", classes, data_tick=since_ms, title=title)

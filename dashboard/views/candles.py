@@ -1,4 +1,4 @@
-"""Candles from ticks, kept up to date in place, and joined with the lake's older ones."""
+"""Candles from live ticks, and their merge with the lake's candles."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ INTERVALS_MS: dict[str, int] = {"1m": 60_000, "5m": 300_000, "1h": 3_600_000, "1
 
 @dataclass(frozen=True, slots=True)
 class Candle:
-    """One interval of one asset.
+    """A candle of an asset.
 
-    `start_ms` is UTC epoch ms, a multiple of the interval; prices in quote currency. `volume_24h` is the last reported rolling 24 h volume within the
-    interval: polling sees no trades, so the volume of the interval itself is unknown. `ticks` counts the observations behind it.
+    `start_ms` is UTC epoch ms, a multiple of the interval; prices in quote currency. `volume_24h` is the last reported rolling 24 h volume in the
+    interval: polling sees no trades, so the volume of the interval is unknown. `ticks` is the number of observations.
     """
 
     start_ms: int
@@ -28,9 +28,9 @@ class Candle:
 
 
 class CandleBuilder:
-    """The latest `limit` candles of one asset, quote currency and interval. Not thread-safe: its owner locks.
+    """The latest `limit` candles of one asset, quote currency and interval. Not thread-safe; the owner locks.
 
-    Ticks come in order of their slot; one that is not newer than the last is a repeat and changes nothing.
+    Ticks arrive in order of their slot; a tick that is not newer than the last is ignored as a repeat.
     """
 
     def __init__(self, interval_ms: int, limit: int = 1500) -> None:
@@ -42,7 +42,7 @@ class CandleBuilder:
 
     @property
     def complete_from_ms(self) -> int | None:
-        """Start of the first interval that was seen from its beginning; None before the first tick."""
+        """Start of the first interval that was observed from its beginning; None before the first tick."""
         if self._first_tick_ms is None:
             return None
         return -(-self._first_tick_ms // self._interval_ms) * self._interval_ms
@@ -53,7 +53,7 @@ class CandleBuilder:
         return tuple(self._candles)
 
     def add(self, tick_ms: int, price: float, volume_24h: float | None) -> None:
-        """Take one tick into the last candle, or begin the next."""
+        """Add a tick to the last candle, or start the next candle."""
         if tick_ms <= self._last_tick_ms:
             return
         if self._first_tick_ms is None:
@@ -77,19 +77,19 @@ class CandleBuilder:
 
 @dataclass(frozen=True, slots=True)
 class LiveCandles:
-    """Candles from live ticks, oldest first; `complete_from_ms` as `CandleBuilder` says."""
+    """Candles from live ticks, oldest first; `complete_from_ms` as in `CandleBuilder`."""
 
     candles: tuple[Candle, ...]
     complete_from_ms: int | None
 
 
 def choose_currency(ticks: Mapping[str, int]) -> str:
-    """The quote currency that a series is shown in: that of most ticks, dollars first where two have as many. Prices in two are never mixed."""
+    """The quote currency of a series: the currency of most ticks, dollars first on a tie. Currencies are never mixed."""
     return min(ticks, key=lambda currency: (-ticks[currency], currency != "USD", currency), default="USD")
 
 
 def join_currencies(stored: Mapping[str, Sequence[Candle]], live: Mapping[str, LiveCandles]) -> dict[str, list[Candle]]:
-    """`join_candles` for each quote currency by itself; a currency without candles is left out."""
+    """`join_candles` per quote currency; currencies without candles are omitted."""
     none = LiveCandles((), None)
     joined = {one: join_candles(stored.get(one, ()), live.get(one, none).candles, live.get(one, none).complete_from_ms) for one in {*stored, *live}}
     return {currency: candles for currency, candles in joined.items() if candles}
@@ -98,8 +98,8 @@ def join_currencies(stored: Mapping[str, Sequence[Candle]], live: Mapping[str, L
 def join_candles(stored: Iterable[Candle], live: Sequence[Candle], live_complete_from_ms: int | None) -> list[Candle]:
     """Stored candles followed by live ones, one per interval, oldest first.
 
-    Where both have an interval, the live one wins if it was seen from its beginning. The first live interval was joined half-way: it takes
-    the stored opening, widens the stored range, and closes at the live price.
+    Where both have an interval, the live candle is used if it was observed from its beginning. The first live interval is partial: it is merged, with
+    the stored open, the range of both, and the live close.
     """
     joined = {candle.start_ms: candle for candle in stored}
     for candle in live:
@@ -119,9 +119,9 @@ def join_candles(stored: Iterable[Candle], live: Sequence[Candle], live_complete
 
 
 def changed_tail(shown: Sequence[Candle], wanted: Sequence[Candle], longest: int = 3) -> int | None:
-    """Index from which `wanted` differs from `shown`, when the chart can get there by patching the end and appending.
+    """Index from which `wanted` differs from `shown`, if the chart can be updated by patching the end and appending.
 
-    None: the two differ further back than `longest` candles, or the series shrank: draw anew. `len(wanted)` means nothing changed.
+    None if they differ more than `longest` candles back, or the series shrank: redraw. `len(wanted)` means no change.
     """
     if len(wanted) < len(shown):
         return None

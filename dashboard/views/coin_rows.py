@@ -1,4 +1,4 @@
-"""Rows of the coin table: numbers to sort by, and beside each the markup that shows it."""
+"""Rows of the coin table: sort values and their markup."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SPREAD_WARN_BPS = 50.0
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: the field sorted by, its title, its width in px, and the width of window (px) below which it hides."""
+    """A column: sort field, title, width in px, and the window width (px) below which it is hidden."""
 
     field: str
     title: str
@@ -32,15 +32,15 @@ class Column:
 
 COLUMNS: tuple[Column, ...] = (
     Column("rank", "#", 30, needs_px=600, tooltip="Rank by market cap"),
-    Column("coin", "Coin", 118, align="left", tooltip="Click a row to choose the coin"),
-    Column("price", "Price", 92, tooltip="Price in quote currency, of the provider named under Source"),
-    Column("change_1h", "1h", 70, needs_px=760, tooltip="Change over one hour, as the provider reports it"),
-    Column("change_24h", "24h", 74, tooltip="Change over 24 hours, as the provider reports it"),
-    Column("change_7d", "7d", 72, needs_px=760, tooltip="Change over seven days, as the provider reports it"),
+    Column("coin", "Coin", 118, align="left", tooltip="Click a row to select the coin"),
+    Column("price", "Price", 92, tooltip="Price in quote currency, from the provider under Source"),
+    Column("change_1h", "1h", 70, needs_px=760, tooltip="Change over one hour, reported by the provider"),
+    Column("change_24h", "24h", 74, tooltip="Change over 24 hours, reported by the provider"),
+    Column("change_7d", "7d", 72, needs_px=760, tooltip="Change over seven days, reported by the provider"),
     Column("volume", "Vol. 24h", 80, needs_px=900, tooltip="Reported rolling 24 h volume"),
     Column("market_cap", "Market cap", 80, needs_px=900, tooltip="Reported market capitalisation"),
-    Column("spark", "Recent", 100, align="center", needs_px=1100, tooltip="Prices of the last 180 ticks at most, in the quote currency of the price"),
-    Column("source", "Source", 100, align="left", needs_px=600, tooltip="Who gave the price; why it is not the primary provider, if it is not"),
+    Column("spark", "Recent", 100, align="center", needs_px=1100, tooltip="Prices of at most the last 180 ticks, in the price's quote currency"),
+    Column("source", "Source", 100, align="left", needs_px=600, tooltip="Provider of the price; the reason if it is not the primary provider"),
     Column("spread", "Spread", 56, needs_px=1100, tooltip="Consensus spread of the providers that answered, in basis points"),
     Column("age", "Age", 50, tooltip="Time since the tick (scheduled poll slot): live < 2 ticks, late < 5, else stale"),
 )
@@ -48,7 +48,7 @@ COLUMNS: tuple[Column, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class CoinView:
-    """What one row is made of. `previous_price` is the price shown before, for the flash; None draws without."""
+    """Inputs of a row. `previous_price` is the last displayed price, for the flash; None for no flash."""
 
     record: UnifiedRecord
     recent_prices: Sequence[float]
@@ -56,14 +56,14 @@ class CoinView:
 
 
 PACKED: tuple[str, ...] = ("rank", "price", "change_1h", "change_24h", "change_7d", "volume", "market_cap", "spread", "age")
-"""Fields that sort by number: their markup travels in one column, because each column of a table costs every new browser three models."""
+"""Fields sorted by number. Their markup is packed in one column, because each column of a table costs three models per browser."""
 
 SEPARATOR = "\x1f"
-"""ASCII's unit separator: no markup holds it."""
+"""ASCII unit separator, which never occurs in markup."""
 
 
 def coin_row(view: CoinView, tick_ms: int) -> dict[str, float | str | None]:
-    """Values by field: numbers to sort by, or the markup itself where text sorts. `cells` is the markup of `PACKED`, in order.
+    """Values by field: sort numbers, or markup for fields sorted by text. `cells` is the markup of `PACKED`, in order.
 
     Unknown numbers are None and sort last.
     """
@@ -81,7 +81,7 @@ def coin_row(view: CoinView, tick_ms: int) -> dict[str, float | str | None]:
         "spark": sparkline_svg(view.recent_prices),
         "source": _source_cell(record),
         "spread": record.spread_bps,
-        "age": -float(record.tick_ts),  # sorts as the age does, and changes with the tick only
+        "age": -float(record.tick_ts),  # sorts like the age, but changes only with the tick
     }
     markup = {
         "rank": element("span", text(record.rank if record.rank is not None else "—"), "cv-muted"),
@@ -99,7 +99,7 @@ def coin_row(view: CoinView, tick_ms: int) -> dict[str, float | str | None]:
 
 
 def _coin_cell(record: UnifiedRecord) -> str:
-    """Symbol and name; on a phone, where the source has no column of its own, the fallback mark too."""
+    """Symbol and name; on a phone, without the source column, also the fallback mark."""
     badge = source_badge(record)
     mark = "" if badge.fallback is None else element("span", "F", "cv-badge cv-fallback cv-narrow", title=badge.tooltip, aria_label=badge.fallback)
     return element("span", text(record.symbol), "cv-symbol") + element("span", text(record.name), "cv-name", title=record.name) + mark
@@ -130,11 +130,11 @@ def _spread_cell(record: UnifiedRecord) -> str:
 
 
 def matches(record: UnifiedRecord, search: str) -> bool:
-    """Whether a search text concerns the coin: part of its name, symbol or id, in any case; an empty text concerns all."""
+    """Whether the search text is part of the coin's name, symbol or id, ignoring case; an empty text matches all."""
     wanted = search.strip().lower()
     return any(wanted in value.lower() for value in (record.name, record.symbol, record.asset_id))
 
 
 def by_rank(records: Iterable[UnifiedRecord]) -> list[UnifiedRecord]:
-    """Records by rank, unranked last, then by id: an order that does not jump."""
+    """Records by rank, unranked last, then by id, for a stable order."""
     return sorted(records, key=lambda record: (record.rank if record.rank is not None else _NOT_RANKED, record.asset_id))

@@ -1,4 +1,4 @@
-"""The app bar's line and the banner below it."""
+"""Content of the app bar, and the banner below it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dashboard.views.totals import Totals
 
 __all__ = ["REPLAYED_NOTE", "banner_markup", "header_markup", "state_class"]
 
-REPLAYED_NOTE = "Prices come from the replay market: recorded history shifted to now, not today's market"
+REPLAYED_NOTE = "Prices are from the replay market: recorded history shifted to now, not live"
 
 _STATE_CLASSES = {
     ComponentState.RUNNING: "cv-chip-good",
@@ -25,12 +25,12 @@ _STATE_CLASSES = {
 
 
 def state_class(state: ComponentState) -> str:
-    """CSS class of the chip that shows a state; the state's name is always written in it."""
+    """CSS class of a state's chip, which always shows the state's name too."""
     return _STATE_CLASSES[state]
 
 
 def header_markup(totals: Totals, pipeline: PipelineStatus | None, lost: str | None, replayed: bool, tick_ms: int) -> str:
-    """Totals, mark of replayed data, state of the pipeline and age of the newest tick."""
+    """Totals, replayed-data mark, pipeline state and age of the newest tick."""
     parts = [
         _total("Market cap", format_compact(totals.market_cap, "USD")),
         _total("24h volume", format_compact(totals.volume_24h, "USD")),
@@ -58,13 +58,13 @@ def _pipeline_pill(pipeline: PipelineStatus | None, lost: str | None) -> str:
 
 
 def banner_markup(feed_lost: str | None, control_lost: str | None) -> str:
-    """What is lost and what that means for the page; empty when nothing is."""
+    """Lost connections and their effect on the page; empty if none."""
     lines = []
     if feed_lost is not None:
-        meaning = f"Prices below are the last known. Reconnecting… ({feed_lost})"
+        meaning = f"The last known prices are shown. Reconnecting… ({feed_lost})"
         lines.append(_line("cv-banner-bad cv-feed-lost", "Live data lost.", meaning))
     if control_lost is not None:
-        meaning = f"States are the last known and buttons may fail. Reconnecting… ({control_lost})"
+        meaning = f"The last known states are shown; buttons may fail. Reconnecting… ({control_lost})"
         lines.append(_line("cv-banner-warn cv-control-lost", "Control service lost.", meaning))
     return "".join(lines)
 

@@ -16,12 +16,12 @@ _STEP_MS = 5_000
 
 
 def range_start(now_ms: int, name: str) -> int:
-    """Start of a range that ends now, on a step of 5 s, so that browsers that ask together share one read."""
+    """Start of a range that ends now, rounded to 5 s, so that concurrent requests share a read."""
     return now_ms // _STEP_MS * _STEP_MS - RANGES_MS[name]
 
 
 def history_row(row: PriceRow) -> dict[str, str | float]:
-    """Values by field; `h_price` and `h_tick_ts` are the markup of the two that sort by number."""
+    """Values by field; `h_price` and `h_tick_ts` are the markup of the fields sorted by number."""
     return {
         "tick_ts": float(row.tick_ts),
         "price": row.price,

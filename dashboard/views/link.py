@@ -1,4 +1,4 @@
-"""Deep links: `?coin=bitcoin&tf=1m&view=pipeline`. What a link says is checked before anything believes it."""
+"""Deep links: `?coin=bitcoin&tf=1m&view=pipeline`, with validation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VIEWS: tuple[str, ...] = ("market", "pipeline")
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a page shows."""
+    """The selection of a page."""
 
     coin: str
     interval: str
@@ -26,7 +26,7 @@ class Link:
 
 
 def parse_link(arguments: dict[str, str], coins: Collection[str]) -> Link:
-    """The link's own values where they are valid, else the first coin, 1m and the market view."""
+    """The valid values of the link; defaults are the first coin, 1m and the market view."""
     coin, interval, view = (arguments.get(key, "").lower() for key in ("coin", "tf", "view"))
     return Link(
         coin=coin if coin in coins else next(iter(coins), ""),

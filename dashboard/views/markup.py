@@ -1,4 +1,4 @@
-"""HTML from parts. Every text goes through `text`, because names, messages and payloads come from outside."""
+"""HTML construction. Every text passes through `text`, because names, messages and payloads are external input."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["element", "text"]
 
 
 def text(value: object) -> str:
-    """`value` as text that cannot be markup."""
+    """`value` as escaped text."""
     return html.escape(str(value), quote=True)
 
 
 def element(tag: str, content: str, classes: str = "", **attributes: object) -> str:
-    """One element around `content`, which is markup already. Attribute names have `_` for `-`; values are escaped here."""
+    """An element around `content`, which must be markup. `_` in attribute names becomes `-`; attribute values are escaped."""
     parts = [f' class="{text(classes)}"'] if classes else []
     parts += [f' {name.rstrip("_").replace("_", "-")}="{text(value)}"' for name, value in attributes.items() if value is not None]
     return f"<{tag}{''.join(parts)}>{content}</{tag}>"

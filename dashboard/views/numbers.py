@@ -1,4 +1,4 @@
-"""Numbers as a person reads them, of any size. Unknown is an em dash, never 0."""
+"""Human-readable numbers of any size. Unknown is an em dash, never 0."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ __all__ = ["UNKNOWN", "Direction", "direction", "format_bps", "format_compact", 
 UNKNOWN = "—"
 _MINUS = "−"
 
-# (at least this much, decimals): enough that a tick shows, few enough that a column reads as one.
+# (minimum, decimals): enough to show a tick's change, few enough for a uniform column.
 _DECIMALS: tuple[tuple[float, int], ...] = ((1000.0, 2), (1.0, 4), (0.1, 5), (0.01, 6), (0.001, 7))
 _SUBUNIT_DIGITS = 5
-_TINY = 1e-8  # below it an exponent reads better than a row of zeros
+_TINY = 1e-8  # smaller values use an exponent instead of many zeros
 _COMPACT_FROM = 1e9
-_CENT = 0.01  # two decimals would show less as 0
+_CENT = 0.01  # smaller values would be shown as 0 with two decimals
 _SUFFIXES: tuple[tuple[float, str], ...] = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
-_ROUNDS_UP_AT = 999.995  # what two decimals would print as 1000.00 belongs to the next suffix
+_ROUNDS_UP_AT = 999.995  # larger values would print as 1000.00, so they use the next suffix
 
 _CURRENCY_SIGNS = {"USD": "$", "USDT": "₮", "EUR": "€", "GBP": "£"}
 
 
 class Direction(StrEnum):
-    """Which way a value went; also the CSS class `cv-<value>`."""
+    """Direction of a change; also the CSS class `cv-<value>`."""
 
     UP = "up"
     DOWN = "down"
@@ -32,7 +32,7 @@ class Direction(StrEnum):
 
 
 def format_price(value: float | None, currency: str = "") -> str:
-    """A price with as many decimals as its size needs, thousands grouped, after the currency's sign."""
+    """A price with decimals by size, thousands separators and the currency sign."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     sign = _CURRENCY_SIGNS.get(currency, f"{currency} " if currency else "")
@@ -60,7 +60,7 @@ def _decimals(size: float) -> int:
 
 
 def format_compact(value: float | None, currency: str = "") -> str:
-    """An amount in three or more digits and a suffix: `$1.92T`, `$38.41B`, `812.30M`, `940.00`."""
+    """An amount with two decimals and a suffix: `$1.92T`, `$38.41B`, `812.30M`, `940.00`."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     sign = _CURRENCY_SIGNS.get(currency, f"{currency} " if currency else "")
@@ -74,7 +74,7 @@ def format_compact(value: float | None, currency: str = "") -> str:
 
 
 def direction(percent: float | None) -> Direction:
-    """Which way a change goes, as two decimals show it: 0.004 % is flat."""
+    """Direction of a change, rounded to two decimals: 0.004 % is flat."""
     if percent is None or not math.isfinite(percent):
         return Direction.NONE
     shown = round(percent, 2)
@@ -104,7 +104,7 @@ def format_bps(value: float | None) -> str:
 
 
 def format_count(value: float | None) -> str:
-    """A whole number, thousands grouped."""
+    """An integer with thousands separators."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     return f"{round(value):,}"

@@ -1,4 +1,4 @@
-"""Rows of the pipeline table: what each component wants, does and says."""
+"""Rows of the pipeline table: desired state, state, metrics and message of each component."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIELDS: tuple[str, ...] = ("name", "desired", "state", "since", "restarts", "mes
 _MAX_METRICS = 8
 _DEAD = "dead_letters_"
 
-# Suffix of a metric's name, which is its unit, and how a person reads it.
+# Unit suffix of a metric's name, and its display form.
 _UNITS: tuple[tuple[str, str], ...] = (
     ("_age_s", "age"),
     ("_per_s", "/s"),
@@ -32,7 +32,7 @@ _UNITS: tuple[tuple[str, str], ...] = (
 
 
 class Verb(StrEnum):
-    """What a person can ask of a component."""
+    """User actions on a component."""
 
     START = "start"
     STOP = "stop"
@@ -40,7 +40,7 @@ class Verb(StrEnum):
 
 
 def allowed(component: ComponentStatus, verb: Verb) -> bool:
-    """Whether the verb would change anything."""
+    """Whether the verb would have an effect."""
     wanted = component.desired is DesiredState.RUNNING
     if verb is Verb.START:
         return not wanted or component.state is ComponentState.FAILED
@@ -48,13 +48,13 @@ def allowed(component: ComponentStatus, verb: Verb) -> bool:
 
 
 def question(verb: Verb, name: str) -> str:
-    """What the confirmation asks."""
+    """Text of the confirmation dialog."""
     if name == "dashboard" and verb is not Verb.START:
         return f"{verb.capitalize()} dashboard? This page is served by it" + (
             ": start it again with `cryptoviz start dashboard`." if verb is Verb.STOP else " and reconnects."
         )
     consequence = {
-        Verb.START: "What it depends on starts too.",
+        Verb.START: "Its dependencies start too.",
         Verb.STOP: "Components that depend on it wait until it runs again.",
         Verb.RESTART: "It stops, then starts again.",
     }
@@ -62,12 +62,12 @@ def question(verb: Verb, name: str) -> str:
 
 
 def component_row(component: ComponentStatus) -> dict[str, str]:
-    """Markup by field of one component's row."""
+    """Markup of a component's row, by field."""
     url = component.url if component.url and component.url.startswith(("http://", "https://")) else None
     name = text(component.name)
     shown = name if url is None else element("a", name, "", href=url, target="_blank", rel="noopener")
     depends = f"needs {', '.join(component.depends_on)}" if component.depends_on else str(component.kind)
-    # A phone has no room for the message's column, where it matters most.
+    # On a phone the message column is hidden, so problems are shown here.
     trouble = (
         "" if component.state is ComponentState.RUNNING or not component.message else element("small", text(component.message), "cv-narrow cv-msg")
     )
@@ -120,7 +120,7 @@ def _metric(name: str, number: float, reasons: dict[str, float]) -> str:
 
 
 def format_metric(name: str, value: float) -> tuple[str, str]:
-    """Label and value with its unit, of a metric named as the control contract says: `last_poll_age_s` is ("last poll age", "1.2 s")."""
+    """Label and value with unit of a metric: `last_poll_age_s` becomes ("last poll age", "1.2 s")."""
     for suffix, unit in _UNITS:
         if name.endswith(suffix) and len(name) > len(suffix):
             label = name.removesuffix(suffix).replace("_", " ")
@@ -148,7 +148,7 @@ def _bytes(value: float) -> str:
 
 
 def pipeline_summary(pipeline: PipelineStatus) -> str:
-    """Overall state and reason in one line."""
+    """Overall state and reason, in one line."""
     running = sum(component.state is ComponentState.RUNNING for component in pipeline.components)
     return (
         element("span", "Pipeline", "cv-title")

@@ -1,4 +1,4 @@
-"""The head of the chart and the tables of facts: one coin in words and figures."""
+"""Quote header of the selected coin, summary statistics, and placeholders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def format_time(epoch_ms: int) -> str:
 
 
 def quote_markup(record: UnifiedRecord | None, coin: str) -> str:
-    """Name, price, change and facts of the chosen coin, and for measurements the stamps of the record shown."""
+    """Name, price, change and facts of the selected coin, and the timestamps of the record, for measurements."""
     if record is None:
         return element("div", element("span", text(coin), "cv-quote-name") + element("span", "no price yet", "cv-muted"), "cv-quote")
     change = record.change_24h_pct
@@ -46,7 +46,7 @@ def _fact(label: str, value: str) -> str:
 
 
 def _stamps(record: UnifiedRecord) -> str:
-    """What a bench reads to know when a response reached the page; times UTC epoch ms."""
+    """Hidden element for benchmarks: timestamps of the displayed record, in UTC epoch ms."""
     return element(
         "span",
         "",
@@ -62,15 +62,15 @@ def _stamps(record: UnifiedRecord) -> str:
 
 
 def other_currencies(counts: Mapping[str, int], what: str) -> str:
-    """A sentence on what is left out because it is quoted in other currencies; empty when nothing is."""
+    """Sentence about omitted data in other currencies; empty if nothing is omitted."""
     if not counts:
         return ""
     parts = ", ".join(f"{count:,} in {currency or 'no currency'}" for currency, count in sorted(counts.items()))
-    return f"Left out: {what} quoted otherwise ({parts})."
+    return f"Omitted: {what} in other currencies ({parts})."
 
 
 def summary_markup(summary: Summary) -> str:
-    """The summary statistics as a list of definitions."""
+    """The summary statistics as a definition list."""
     currency = summary.currency
     price = [
         ("First", summary.first),
@@ -87,7 +87,7 @@ def summary_markup(summary: Summary) -> str:
     cells.append(_cell("Change", format_percent(summary.change_pct), f"cv-stat-change cv-{direction(summary.change_pct)}"))
     volatility = UNKNOWN if summary.volatility_pct is None else f"{summary.volatility_pct:,.3f}%"
     cells.append(_cell("Volatility /√h", volatility, "cv-stat-volatility", "Realised volatility of the log returns, per square root of an hour"))
-    cells.append(_cell("Coverage", f"{summary.coverage:.1%}", "cv-stat-coverage", "Share of the ticks between first and last row that have one"))
+    cells.append(_cell("Coverage", f"{summary.coverage:.1%}", "cv-stat-coverage", "Fraction of the ticks between first and last row that have a row"))
     cells.append(_cell("From", f"{format_time(summary.from_ts)} UTC", "cv-stat-from", whole=True))
     cells.append(_cell("To", f"{format_time(summary.to_ts)} UTC", "cv-stat-to", whole=True))
     shares = ", ".join(f"{provider} {share:.1%}" for provider, share in summary.sources)
@@ -100,6 +100,6 @@ def _cell(label: str, value: str, classes: str, title: str | None = None, *, who
 
 
 def state_markup(kind: str, title: str, detail: str = "") -> str:
-    """What stands where there is nothing to show: `kind` is empty, loading or error."""
+    """Placeholder without data: `kind` is empty, loading or error."""
     body = element("b", text(title)) + (element("span", text(detail)) if detail else "")
     return element("div", body, f"cv-state cv-state-{kind}", role="alert" if kind == "error" else "status")

@@ -1,4 +1,4 @@
-"""Where a price came from, said on its row."""
+"""Source badge of a price."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMES = {"coingecko": "CoinGecko", "coinmarketcap": "CoinMarketCap", "binance":
 
 @dataclass(frozen=True, slots=True)
 class SourceBadge:
-    """Texts are plain: who renders them escapes them. `fallback` is None for the primary provider's price."""
+    """Plain texts, to be escaped by the renderer. `fallback` is None for the primary provider's price."""
 
     provider: str
     fallback: str | None
@@ -26,5 +26,5 @@ def source_badge(record: UnifiedRecord) -> SourceBadge:
     sources = f"{record.consensus_sources} source{'s' if record.consensus_sources != 1 else ''} answered this tick"
     if record.role == Role.FALLBACK:
         reason = record.fallback_reason or "unknown"
-        return SourceBadge(provider, f"fallback: {reason}", f"{provider} stands in for the primary provider ({reason}); {sources}")
+        return SourceBadge(provider, f"fallback: {reason}", f"{provider}, fallback for the primary provider ({reason}); {sources}")
     return SourceBadge(provider, None, f"{provider}, the primary provider; {sources}")

@@ -1,4 +1,4 @@
-"""A small line of recent prices as SVG text."""
+"""Sparkline of recent prices as SVG."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["sparkline_svg"]
 WIDTH = 92
 HEIGHT = 24
 _MARGIN = 2.0
-_MAX_POINTS = 46  # one each second pixel
+_MAX_POINTS = 46  # one per two pixels
 
 
 def sparkline_svg(prices: Sequence[float]) -> str:
-    """An inline SVG of the prices, oldest first, green when the last is at or above the first; empty with fewer than two."""
+    """An inline SVG of the prices, oldest first; green if the last is at or above the first. Empty with fewer than two prices."""
     points = _thin(prices)
     if len(points) < 2:
         return '<span class="cv-muted">—</span>'

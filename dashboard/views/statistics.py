@@ -1,4 +1,4 @@
-"""Summary statistics of a stretch of price history."""
+"""Summary statistics of price history."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["PriceHistory", "PriceRow", "Summary"]
 
 @dataclass(frozen=True, slots=True)
 class PriceRow:
-    """One row of history. Times are UTC epoch ms, the price in quote currency."""
+    """A row of history. Times are UTC epoch ms, the price in quote currency."""
 
     tick_ts: int
     quote_currency: str
@@ -21,11 +21,11 @@ class PriceRow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Statistics over all rows of one quote currency in time order; prices in `currency`, times UTC epoch ms.
+    """Statistics over all rows of one quote currency, in time order; prices in `currency`, times in UTC epoch ms.
 
     `std` is the sample standard deviation, `volatility_pct` the realised volatility per square root of an hour: 100 * sqrt(sum of squared log
-    returns / hours), which does not depend on how often was sampled. `sources` is (provider, share of rows) by falling share. `coverage` is the
-    share of the ticks between first and last that have a row.
+    returns / hours), which does not depend on the sampling interval. `sources` is (provider, fraction of rows) by descending fraction. `coverage` is
+    the fraction of the ticks between first and last that have a row.
     """
 
     currency: str
@@ -48,12 +48,12 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class PriceHistory:
-    """A stretch of history: `rows` are the newest, newest first, `summaries` cover all, one for each quote currency by falling number of rows."""
+    """A range of history: `rows` are the newest, newest first; `summaries` cover all rows, per quote currency by descending number of rows."""
 
     rows: tuple[PriceRow, ...]
     summaries: tuple[Summary, ...]
 
     @property
     def count(self) -> int:
-        """Rows of the whole stretch."""
+        """Number of rows in the range."""
         return sum(summary.count for summary in self.summaries)

@@ -1,4 +1,4 @@
-"""What the header says about the whole market."""
+"""Market totals for the header."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Totals", "total"]
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over the assets shown. A sum is None when no asset has the figure; `newest_tick_ts` is UTC epoch ms."""
+    """Sums over all assets. A sum is None if no asset has the figure; `newest_tick_ts` is UTC epoch ms."""
 
     assets: int
     market_cap: float | None
@@ -22,7 +22,7 @@ class Totals:
 
 
 def total(records: Iterable[UnifiedRecord]) -> Totals:
-    """Add up the latest record of each asset. Figures in other currencies than US dollars are left out."""
+    """Sum the latest records of all assets. Figures in currencies other than US dollars are omitted."""
     rows = list(records)
     dollars = [row for row in rows if row.quote_currency == "USD"]
     return Totals(

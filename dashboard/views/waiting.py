@@ -1,4 +1,4 @@
-"""What stands where prices will be: that they are awaited, why they are not there, and what to do about it."""
+"""Placeholder before the first prices: status, reason, and remedies."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ADVICE = (
     "`cryptoviz providers` shows the last error of each provider, `cryptoviz doctor` checks this machine and its network, "
     "`cryptoviz logs COMPONENT` has the details."
 )
-_START = "`cryptoviz start` or the Pipeline view starts it."
+_START = "Start it with `cryptoviz start` or in the Pipeline view."
 
 
 def waiting_markup(pipeline: PipelineStatus | None, lost: str | None) -> str:
-    """The same words as `cryptoviz status` has: the pipeline's reason, and each component that does not run with its message."""
+    """The texts of `cryptoviz status`: the pipeline's reason, and each component that does not run with its message."""
     if pipeline is None:
-        detail = "" if lost is None else f"The control service does not answer: {lost}. Is the pipeline up? `cryptoviz status` says."
+        detail = "" if lost is None else f"The control service does not answer: {lost}. Check with `cryptoviz status` whether the pipeline runs."
         return state_markup("loading", _TITLE, detail)
     if pipeline.state is ComponentState.STOPPED:
         return state_markup("empty", "The pipeline is stopped", f"{pipeline.reason}. {_START}")

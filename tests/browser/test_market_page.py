@@ -100,7 +100,7 @@ def test_search_leaves_the_coins_that_match(market: Stack, open_page: Opener) ->
     page.locator(".cv-search input").fill("chain")
     eventually(lambda: page.locator(".cv-coin-table .tabulator-row").count() == 2)  # Chainlink and VeChain
     page.locator(".cv-search input").fill("no such coin")
-    until_shown(page, ".cv-coins .cv-state-empty", "No coin matches")
+    until_shown(page, ".cv-coins .cv-state-empty", "No matching coins")
 
 
 def test_sorting_by_price_puts_numbers_in_order(market: Stack, open_page: Opener, now_tick: int) -> None:

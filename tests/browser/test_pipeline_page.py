@@ -102,7 +102,7 @@ def test_a_page_without_anything_behind_it_says_what_is_lost(tmp_path: Path, ope
         until_shown(page, ".cv-feed-lost", "Live data lost", timeout_s=20)
         until_shown(page, ".cv-global-age", "no data")
         until_shown(page, ".cv-coins .cv-state", "Waiting for the first prices")
-        until_shown(page, ".cv-history .cv-state-error", "The lake cannot be read", timeout_s=60)
+        until_shown(page, ".cv-history .cv-state-error", "Cannot read the lake", timeout_s=60)
         assert settings.s3.secret_key.get_secret_value() not in alone.log()
     finally:
         alone.stop()

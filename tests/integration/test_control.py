@@ -191,7 +191,7 @@ def test_wrong_token_and_wrong_names(control: ControlClient, settings: Settings)
     for name in ("../x", "redis\nlevel=error", "x" * 1000):
         with pytest.raises(ControlRefused, match="INVALID_ARGUMENT"):
             control.stop(name)
-    with pytest.raises(UnknownComponent, match="there are: kafka, object-store, redis"):
+    with pytest.raises(UnknownComponent, match="valid: kafka, object-store, redis"):
         control.start("zookeeper")
     assert control.get("redis").state is ComponentState.RUNNING
 

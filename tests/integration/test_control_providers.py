@@ -234,7 +234,7 @@ def test_a_stopped_scraper_and_wrong_names(control: ControlClient):
     assert (row.state, row.scraper) == (ComponentState.STOPPED, None)
     with pytest.raises(ControlRefused, match="FAILED_PRECONDITION"):
         control.trip_breaker("coinmarketcap")
-    with pytest.raises(UnknownComponent, match="there are: coingecko, coinmarketcap, binance"):
+    with pytest.raises(UnknownComponent, match="valid: coingecko, coinmarketcap, binance"):
         control.provider("acme")
     control.start("scraper/coinmarketcap")
     eventually(lambda: control.get("scraper/coinmarketcap").state is ComponentState.RUNNING, 60, 0.2)
@@ -259,4 +259,4 @@ def test_the_command_line_shows_and_switches(control: ControlClient, settings: S
     assert cli("reset", "coingecko").stdout.startswith("coingecko: breaker closed")
     wrong = cli("trip", "acme")
     assert wrong.returncode == 1
-    assert "there are: coingecko, coinmarketcap, binance" in wrong.stderr
+    assert "valid: coingecko, coinmarketcap, binance" in wrong.stderr

@@ -177,7 +177,7 @@ def test_a_taken_port_names_holder_and_setting() -> None:
 def test_ports_of_our_own_running_pipeline_are_fine_and_so_is_the_memory_it_uses() -> None:
     machine = MadeUp(taken={9002: Holder(1, "minio"), 50051: Holder(2, "ray::controller")}, our_pids={1, 2}, memory=GB)
     assert bad(machine) == []
-    assert "2 held by this pipeline" in next(finding.detail for finding in examine(load_settings(), machine) if finding.name == "Ports")
+    assert "2 used by this running pipeline" in next(finding.detail for finding in examine(load_settings(), machine) if finding.name == "Ports")
 
 
 def test_one_port_given_twice_is_told() -> None:

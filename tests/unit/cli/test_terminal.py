@@ -110,7 +110,7 @@ def test_a_query_result_with_escapes_and_equal_names() -> None:
     for form in ("json", "ndjson"):
         refused = shown(twice, form)
         assert refused.returncode == 1
-        assert "the result has more than one 'a': name them by AS" in refused.stderr
+        assert "the result repeats 'a'; rename with AS" in refused.stderr
     numbers = "SELECT 1::HUGEINT AS h, 1.50::DECIMAL(9,2) AS d, sum(2) AS s, [0.1::DECIMAL(3,1)] AS l, 340282366920938463463::HUGEINT AS m"
     assert shown(numbers, "json").stdout == '[\n{"h":1,"d":1.50,"s":2,"l":[0.1],"m":340282366920938463463}\n]\n'
     hostile = shown("SELECT chr(27) || '[31m[x] :smile:' AS \"[b]n\"", "table").stdout

@@ -122,5 +122,5 @@ def test_each_quote_currency_has_statistics_of_its_own() -> None:
     assert "₮" not in summary_markup(dollars)
     assert "₮89,000.00" in summary_markup(tether)
     assert "$" not in summary_markup(tether)
-    assert other_currencies({"USDT": 1}, "rows") == "Left out: rows quoted otherwise (1 in USDT)."
+    assert other_currencies({"USDT": 1}, "rows") == "Omitted: rows in other currencies (1 in USDT)."
     assert other_currencies({}, "rows") == ""

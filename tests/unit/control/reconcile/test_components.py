@@ -75,7 +75,7 @@ def test_every_actor_can_be_imported_and_takes_its_arguments(settings: Settings)
 
 
 def test_unknown_names_are_answered_with_the_known_ones(live: Settings) -> None:
-    with pytest.raises(UnknownComponent, match="no component 'zookeeper'; there are: kafka, object-store") as caught:
+    with pytest.raises(UnknownComponent, match="no component 'zookeeper'; valid: kafka, object-store") as caught:
         build_table(live).require("zookeeper")
     assert caught.value.component == "zookeeper"
 

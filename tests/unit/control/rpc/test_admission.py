@@ -194,7 +194,7 @@ def test_a_call_whose_message_does_not_come_ends(served: Serving, channel: grpc.
         yield from ()
 
     call = channel.stream_unary(f"/cryptoviz.control.v1.ControlService/{method}")
-    assert code_of(lambda: call(silent(), metadata=served.metadata(), timeout=15)).startswith("DEADLINE_EXCEEDED no message came")
+    assert code_of(lambda: call(silent(), metadata=served.metadata(), timeout=15)).startswith("DEADLINE_EXCEEDED no request message")
     never.set()
     assert served.shutdowns == []
 

@@ -70,7 +70,7 @@ def test_every_provider_is_listed_in_order_whether_it_answers_or_not(served: Ser
 def test_one_provider(served: Serving):
     with served.client() as client:
         assert client.provider("kraken").scraper == STATUS
-        with pytest.raises(UnknownComponent, match="no provider 'three'; there are: kraken, binance, coinbase"):
+        with pytest.raises(UnknownComponent, match="no provider 'three'; valid: kraken, binance, coinbase"):
             client.provider("three")
 
 

@@ -140,7 +140,7 @@ def test_malformed_names_are_refused_with_details(served: Serving, channel: grpc
 def test_unknown_names_are_not_found(served: Serving, channel: grpc.Channel, method: str) -> None:
     error = refusal(getattr(ControlServiceStub(channel), method), getattr(pb, f"{method}Request")(name="zookeeper"), metadata=served.metadata())
     assert error.code() is grpc.StatusCode.NOT_FOUND
-    assert error.details() == "no component 'zookeeper'; there are: engine, worker, reader/one, page"
+    assert error.details() == "no component 'zookeeper'; valid: engine, worker, reader/one, page"
 
 
 def test_a_megabyte_name_is_too_large_and_no_fault_of_ours(served: Serving, channel: grpc.Channel, lines: io.StringIO) -> None:
