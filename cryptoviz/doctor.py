@@ -255,8 +255,8 @@ def _external(settings: Settings, machine: Machine) -> Iterator[Finding]:
 def _cadence(settings: Settings, machine: Machine) -> Iterator[Finding]:
     del machine
     with suppress(UnknownAsset):
-        told = cadence(settings, SystemClock().now_ms())
-        yield Finding("Cadence", Level.WARN if told.remedy else Level.OK, told.detail, told.remedy, told.setting)
+        advice = cadence(settings, SystemClock().now_ms())
+        yield Finding("Cadence", Level.WARN if advice.remedy else Level.OK, advice.detail, advice.remedy, advice.setting)
 
 
 def _kafka_brokers(settings: Settings, machine: Machine) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from cryptoviz.heartbeat import HEARTBEAT_FILE, Heartbeat
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.settings import settings_from_environment
 from dashboard.app import make_server
-from dashboard.app_context import Hub
+from dashboard.app_context import AppContext
 from dashboard.feeds.lake_history import LakeHistory
 
 _BEAT_MS = 500
@@ -39,15 +39,15 @@ def main() -> int:
         log.critical("dashboard_not_started", reason=str(error))
         return 1
     configure_logging(settings.log_level)
-    hub = Hub.create(settings, lambda: ControlClient.from_settings(settings), LakeHistory(settings))
+    app_context = AppContext.create(settings, lambda: ControlClient.from_settings(settings), LakeHistory(settings))
     try:
-        server = make_server(hub)
+        server = make_server(app_context)
     except OSError as error:
         log.critical("dashboard_not_started", reason=str(error), setting="CRYPTOVIZ_DASHBOARD__PORT", port=settings.dashboard.port)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.io_loop.add_callback_from_signal(server.io_loop.stop))
-    hub.start()
+    app_context.start()
     server.io_loop.add_callback(lambda: asyncio.get_running_loop().set_exception_handler(_note_loop_error))
     heartbeat = Heartbeat(settings.run_dir / HEARTBEAT_FILE)
     PeriodicCallback(heartbeat.beat, _BEAT_MS).start()
@@ -57,7 +57,7 @@ def main() -> int:
         server.io_loop.start()
     finally:
         server.stop()
-        hub.stop()
+        app_context.stop()
         heartbeat.close()
     return 0
 

@@ -8,7 +8,7 @@ import panel as pn
 from bokeh.settings import settings as bokeh_settings
 
 from dashboard.access import LIVENESS_PATH, Access
-from dashboard.app_context import Hub
+from dashboard.app_context import AppContext
 from dashboard.builds import PageBuilds
 from dashboard.gate import LivenessHandler, guard, use_own_handlers
 from dashboard.pages.root import RootPage
@@ -19,14 +19,14 @@ _UNUSED_SESSION_MS = 15_000
 """A browser that reconnects within this time gets its session back."""
 
 
-def make_server(hub: Hub, unused_session_ms: int = _UNUSED_SESSION_MS, builds: PageBuilds | None = None) -> Any:
+def make_server(app_context: AppContext, unused_session_ms: int = _UNUSED_SESSION_MS, builds: PageBuilds | None = None) -> Any:
     """Create a bound Bokeh server; the caller runs `start` and its `io_loop`."""
     pn.extension("tabulator", notifications=True, reconnect=True, throttled=True, browser_info=False)
-    settings = hub.settings
+    settings = app_context.settings
 
     def page() -> Any:
         arguments = {name: values[0].decode("utf-8", "replace") for name, values in pn.state.session_args.items() if values}
-        return RootPage(hub, pn.state.curdoc, arguments).view
+        return RootPage(app_context, pn.state.curdoc, arguments).view
 
     use_own_handlers()
     # Validation walks the whole document at each build, only to warn of layout problems.

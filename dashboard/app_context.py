@@ -13,13 +13,13 @@ from dashboard.feeds.history_cache import History, HistorySource
 from dashboard.feeds.kafka_feed import LiveFeed
 from dashboard.shared_state import ControlState, LiveState, Wakeups
 
-__all__ = ["Hub"]
+__all__ = ["AppContext"]
 
 _ACTION_WORKERS = 2  # calls take milliseconds; a second worker serves clicks while another call waits for its deadline
 
 
 @dataclass(frozen=True)
-class Hub:
+class AppContext:
     """State, feeds and workers. Create it with `create`; `start` starts the feeds, `stop` stops everything."""
 
     settings: Settings
@@ -33,7 +33,7 @@ class Hub:
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_ACTION_WORKERS, thread_name_prefix="actions"))
 
     @classmethod
-    def create(cls, settings: Settings, connect: Callable[[], ControlService], history: HistorySource) -> Hub:
+    def create(cls, settings: Settings, connect: Callable[[], ControlService], history: HistorySource) -> AppContext:
         """Create the parts, without connecting."""
         wakeups = Wakeups()
         clock = SystemClock()

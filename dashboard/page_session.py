@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import panel as pn
 from panel.io.state import set_curdoc
 
-from dashboard.app_context import Hub
+from dashboard.app_context import AppContext
 from dashboard.delivery import Delivery
 
 __all__ = ["Session"]
@@ -35,8 +35,8 @@ class Session:
 
     PULL_MS = 1000
 
-    def __init__(self, hub: Hub, doc: Any) -> None:
-        self.hub = hub
+    def __init__(self, app_context: AppContext, doc: Any) -> None:
+        self.app_context = app_context
         self._doc = doc
         self._pull: Callable[[], bool] | None = None
         self._pending = threading.Event()
@@ -53,7 +53,7 @@ class Session:
         It returns whether it changed the page. It is not called until the browser has acknowledged the last change.
         """
         self._pull = pull
-        self._unsubscribe = self.hub.wakeups.subscribe(self._wake)
+        self._unsubscribe = self.app_context.wakeups.subscribe(self._wake)
         pn.state.add_periodic_callback(self._run_pull, period=self.PULL_MS)
         pn.state.onload(self._begin)
         pn.state.on_session_destroyed(lambda _context: self.close())
@@ -70,13 +70,13 @@ class Session:
 
     def now_ms(self) -> int:
         """UTC epoch ms by the shared clock."""
-        return self.hub.clock.now_ms()
+        return self.app_context.clock.now_ms()
 
     def in_background(
         self, work: Callable[[], T], then: Callable[[T], None], failed: Callable[[Exception], None], workers: ThreadPoolExecutor | None = None
     ) -> None:
         """Run `work` in a worker thread, then one of the callbacks on the session's loop."""
-        self.when_done((workers or self.hub.workers).submit(work), then, failed)
+        self.when_done((workers or self.app_context.workers).submit(work), then, failed)
 
     def when_done(self, future: Future[T], then: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
         """Call back on the session's loop when `future` is done."""

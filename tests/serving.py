@@ -1,4 +1,4 @@
-"""The dashboard's server in this process: the real application on a loop of its own, over a hub whose feeds stand still."""
+"""The dashboard's server in this process: the real application on a loop of its own, over a app_context whose feeds stand still."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tornado.ioloop import IOLoop
 
 from cryptoviz.client import ControlClient
 from dashboard.app import make_server
-from dashboard.app_context import Hub
+from dashboard.app_context import AppContext
 from dashboard.views.candles import Candle
 from dashboard.views.statistics import PriceHistory
 from tests.browser.stack import BASE_PRICES, browser_settings, walk
@@ -38,10 +38,10 @@ class NoHistory:
 
 
 @contextlib.contextmanager
-def a_hub(home: Path, **sections: Any) -> Iterator[Hub]:
-    """A hub with one tick of all coins: the test is the feed."""
+def new_app_context(home: Path, **sections: Any) -> Iterator[AppContext]:
+    """A app_context with one tick of all coins: the test is the feed."""
     settings = browser_settings(home, **sections)
-    made = Hub.create(settings, lambda: ControlClient.from_settings(settings), NoHistory())
+    made = AppContext.create(settings, lambda: ControlClient.from_settings(settings), NoHistory())
     made.live.apply([walk(asset, FIRST_TICK_MS, 1)[0] for asset in BASE_PRICES])
     try:
         yield made
@@ -51,7 +51,7 @@ def a_hub(home: Path, **sections: Any) -> Iterator[Hub]:
 
 
 @contextlib.contextmanager
-def serving(hub: Hub, **options: Any) -> Iterator[str]:
+def serving(app_context: AppContext, **options: Any) -> Iterator[str]:
     """The page's address while it is served."""
     ready = threading.Event()
     running: dict[str, Any] = {}
@@ -60,7 +60,7 @@ def serving(hub: Hub, **options: Any) -> Iterator[str]:
         asyncio.set_event_loop(asyncio.new_event_loop())
         loop = IOLoop.current()
         try:
-            server = make_server(hub, **options)
+            server = make_server(app_context, **options)
             server.start()
             running.update(server=server, loop=loop)
             loop.add_callback(ready.set)
@@ -73,7 +73,7 @@ def serving(hub: Hub, **options: Any) -> Iterator[str]:
     thread = threading.Thread(target=run, name="served", daemon=True)
     thread.start()
     assert ready.wait(60)
-    yield f"http://127.0.0.1:{hub.settings.dashboard.port}/"
+    yield f"http://127.0.0.1:{app_context.settings.dashboard.port}/"
     running["loop"].add_callback(running["loop"].stop)
     thread.join(10)
 

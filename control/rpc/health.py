@@ -59,12 +59,12 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the libra
     async def Watch(self, request: pb.HealthCheckRequest, context: Context) -> AsyncIterator[pb.HealthCheckResponse]:
         """The current status of one service, then each change. A slow reader skips to the newest."""
         del context
-        told = None
+        sent = None
         while True:
             changed = self._changed
             status = self._status.get(request.service, pb.HealthCheckResponse.SERVICE_UNKNOWN)
-            if status != told:
-                told = status
+            if status != sent:
+                sent = status
                 yield pb.HealthCheckResponse(status=status)
             else:
                 await changed.wait()

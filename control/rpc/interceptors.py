@@ -105,7 +105,7 @@ def _tolerant(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
     def decoded(data: bytes) -> Any:
         try:
             return data if decode is None else decode(data)
-        except Exception:  # noqa: BLE001 (whatever bytes do to a decoder, gRPC would make UNKNOWN of it)
+        except Exception:  # noqa: BLE001 (any error of the decoder; gRPC would return UNKNOWN)
             return _Undecodable()
 
     return decoded

@@ -45,7 +45,7 @@ class Reflection(reflection_pb2_grpc.ServerReflectionServicer):  # type: ignore[
     async def _answer(self, question: pb.ServerReflectionRequest, context: Context) -> pb.ServerReflectionResponse:
         try:
             return await anext(aiter(self._library.ServerReflectionInfo(_once(question), context)))
-        except Exception:  # noqa: BLE001 (numbers and names that the pool of descriptors cannot take: there is nothing of that name)
+        except Exception:  # noqa: BLE001 (invalid numbers and names make the descriptor pool raise: reported as not found)
             code = grpc.StatusCode.NOT_FOUND
             error = pb.ErrorResponse(error_code=code.value[0], error_message=code.value[1])
             return pb.ServerReflectionResponse(error_response=error, original_request=question)

@@ -22,9 +22,9 @@ _MAX_VIOLATIONS = 8
 
 async def invalid(context: Any, violations: Sequence[tuple[str, str]]) -> NoReturn:
     """End the call as INVALID_ARGUMENT; `violations` are pairs of field and description, sent as `google.rpc.BadRequest` too."""
-    told = [(_clip(field, 100), _clip(description, _MAX_DESCRIPTION)) for field, description in violations[:_MAX_VIOLATIONS]]
-    fields = [error_details_pb2.BadRequest.FieldViolation(field=field, description=description) for field, description in told]
-    message = "; ".join(f"{field} {description}" for field, description in told)
+    clipped = [(_clip(field, 100), _clip(description, _MAX_DESCRIPTION)) for field, description in violations[:_MAX_VIOLATIONS]]
+    fields = [error_details_pb2.BadRequest.FieldViolation(field=field, description=description) for field, description in clipped]
+    message = "; ".join(f"{field} {description}" for field, description in clipped)
     await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, message, error_details_pb2.BadRequest(field_violations=fields))
 
 

@@ -24,7 +24,7 @@ def prepare_streams() -> None:
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (for as long as the process lives)
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (open until the process ends)
         else:
             with contextlib.suppress(AttributeError):  # a stream of a test
                 stream.reconfigure(errors=_ESCAPES)  # type: ignore[attr-defined]

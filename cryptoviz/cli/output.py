@@ -90,7 +90,7 @@ def _sink(output: Path | None) -> Iterator[IO[bytes]]:
     # A symbolic link is followed. A device or pipe is refused, because the rename would replace it by a file.
     output = output.resolve()
     if output.exists() and not output.is_file():
-        raise SettingsError(f"--output {output} is no regular file; without --output the result goes to stdout", setting="--output")
+        raise SettingsError(f"--output {output} is not a regular file; without --output the result goes to stdout", setting="--output")
     unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as sink:

@@ -164,7 +164,7 @@ class ThisMachine:
         return min(psutil.virtual_memory().available, _container_leaves())
 
     def free_shm(self) -> int:
-        shm = Path("/dev/shm")  # noqa: S108 (Ray's object store lies there)
+        shm = Path("/dev/shm")  # noqa: S108 (Ray's object store uses it)
         return shutil.disk_usage(shm).free if shm.is_dir() else 0
 
     def reach(self, host: str, port: int) -> str:

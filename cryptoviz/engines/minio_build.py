@@ -106,17 +106,17 @@ def _check_source(go: Path, environment: dict[str, str]) -> None:
     command = [str(go), "mod", "download", "-json", f"{MINIO_MODULE}@{MINIO_VERSION}"]
     answer = subprocess.run(bound_to_parent(command), capture_output=True, text=True, check=False, env=environment)
     try:
-        told = json.loads(answer.stdout)
+        module = json.loads(answer.stdout)
     except ValueError:
-        told = {}
-    if "Sum" not in told:
-        why = told.get("Error") or answer.stderr.strip()[-500:]
+        module = {}
+    if "Sum" not in module:
+        why = module.get("Error") or answer.stderr.strip()[-500:]
         raise EngineUnavailable(f"cannot download the source of MinIO: {why}", engine="downloads", address=f"{MINIO_MODULE}@{MINIO_VERSION}")
-    if told["Sum"] != MINIO_SUM:
+    if module["Sum"] != MINIO_SUM:
         url = f"{MINIO_MODULE}@{MINIO_VERSION}"
         shutil.rmtree(Path(environment["GOMODCACHE"]), ignore_errors=True)
-        text = f"the source of {url} does not match the pinned hash: expected {MINIO_SUM}, received {told['Sum']}. It was removed"
-        raise DownloadError(text, url=url, expected=MINIO_SUM, received=told["Sum"])
+        text = f"the source of {url} does not match the pinned hash: expected {MINIO_SUM}, received {module['Sum']}. It was removed"
+        raise DownloadError(text, url=url, expected=MINIO_SUM, received=module["Sum"])
 
 
 def _compile(go: Path, environment: dict[str, str], progress: ProgressReporter, what: str) -> None:

@@ -19,7 +19,7 @@ from cryptoviz.settings import Settings
 
 __all__ = ["RAY_FOLDERS", "folder_problem", "is_private", "make_ray_folder", "ray_folder", "ray_temp_dir", "remove_ray_folder", "scratch_dir"]
 
-RAY_FOLDERS = Path("/tmp")  # noqa: S108 (checked by `folder_problem`, and what lies in it by `is_private`)
+RAY_FOLDERS = Path("/tmp")  # noqa: S108 (checked by `folder_problem`, and the folder in it by `is_private`)
 _PREFIX = "cv-"
 
 

@@ -58,7 +58,7 @@ class CoinPanel:
 
     def refresh(self) -> None:
         """Show the current state."""
-        live = self._session.hub.live
+        live = self._session.app_context.live
         record = live.latest().get(self.coin)
         set_markup(self._quote, quote_markup(record, self.coin))
         series = join_currencies(self._stored, live.candles(self.coin, self.interval))
@@ -101,7 +101,7 @@ class CoinPanel:
         coin, interval = self.coin, self.interval
         step = INTERVALS_MS[interval]
         since_ms = self._session.now_ms() // step * step - _HISTORY_CANDLES * step
-        future = self._session.hub.history.candles(coin, interval, since_ms)
+        future = self._session.app_context.history.candles(coin, interval, since_ms)
         self._session.when_done(future, partial(self._loaded, coin, interval), partial(self._not_loaded, coin, interval))
 
     def _loaded(self, coin: str, interval: str, candles: Mapping[str, Sequence[Candle]]) -> None:

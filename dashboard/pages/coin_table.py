@@ -52,15 +52,15 @@ class CoinTable:
 
     def refresh(self, *, live: bool) -> None:
         """Show the current state. With `live`, changed prices flash."""
-        hub = self._session.hub
-        everything = by_rank(hub.live.latest().values())
+        app_context = self._session.app_context
+        everything = by_rank(app_context.live.latest().values())
         search = self._search.value_input or ""
         rows = []
         for record in everything:
             if not matches(record, search):
                 continue
             before = self._shown_prices.get((record.asset_id, record.quote_currency)) if live else None
-            rows.append(coin_row(CoinView(record, hub.live.recent_prices(record.asset_id, _SPARK_TICKS), before), hub.tick_ms))
+            rows.append(coin_row(CoinView(record, app_context.live.recent_prices(record.asset_id, _SPARK_TICKS), before), app_context.tick_ms))
         self._shown_prices = {(record.asset_id, record.quote_currency): record.price for record in everything}
         self._show(rows)
         self._say(len(everything), len(rows), search)
@@ -86,7 +86,7 @@ class CoinTable:
         set_markup(self._caption, caption)
         self._empty.visible = shown == 0
         if not known:
-            pipeline, lost = self._session.hub.control.read()
+            pipeline, lost = self._session.app_context.control.read()
             set_markup(self._empty, waiting_markup(pipeline, None if lost == CONNECTING else lost))
         elif not shown:
             set_markup(self._empty, state_markup("empty", "No matching coins", f"None of {known} coins matches “{search}”"))

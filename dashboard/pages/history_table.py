@@ -72,7 +72,7 @@ class HistoryTable:
         quick = self._range.value in _QUICK_RANGES
         self._next_ms = now_ms + (_QUICK_REFRESH_MS if quick else _SLOW_REFRESH_MS)
         asked = (self._coin, self._range.value)
-        future = self._session.hub.history.prices(self._coin, range_start(now_ms, self._range.value), _SHOWN_ROWS)
+        future = self._session.app_context.history.prices(self._coin, range_start(now_ms, self._range.value), _SHOWN_ROWS)
         self._session.when_done(future, partial(self._loaded, asked), partial(self._failed, asked))
 
     def _reload(self) -> None:
@@ -146,7 +146,7 @@ class HistoryTable:
             since_ms = range_start(self._session.now_ms(), self._range.value)
             button.filename = f"{self._coin}-{self._range.value}.{kind}"
             try:
-                return io.BytesIO(self._session.hub.history.download(self._coin, since_ms, kind))
+                return io.BytesIO(self._session.app_context.history.download(self._coin, since_ms, kind))
             except CryptoVizError as error:
                 self._session.notify("error", f"Download failed: {error}")
                 return None

@@ -53,12 +53,12 @@ class PipelinePage:
         start = button("Start all", lambda: self._ask(Verb.START, _PIPELINE), "cv-start-pipeline")
         stop = button("Stop all", lambda: self._ask(Verb.STOP, _PIPELINE), "cv-stop-pipeline")
         overview = card(bar(self._line, start, stop), self._body, css_class="cv-components")
-        consoles = card(bar(markup(_links(session.hub.settings))), css_class="cv-consoles")
+        consoles = card(bar(markup(_links(session.app_context.settings))), css_class="cv-consoles")
         self.view = stack(overview, consoles, self._dialog, css_class="cv-pipeline")
 
     def refresh(self) -> None:
         """Show the current state."""
-        pipeline, lost = self._session.hub.control.read()
+        pipeline, lost = self._session.app_context.control.read()
         if pipeline is None:
             self._put(self._state)
             kind, title = (
@@ -94,7 +94,7 @@ class PipelinePage:
         if event.column not in tuple(Verb) or not 0 <= event.row < len(self._names):
             return
         verb, name = Verb(event.column), self._names[event.row]
-        pipeline, _ = self._session.hub.control.read()
+        pipeline, _ = self._session.app_context.control.read()
         component = pipeline.component(name) if pipeline else None
         if component is not None and allowed(component, verb):
             self._ask(verb, name)
@@ -117,7 +117,7 @@ class PipelinePage:
         )
 
     def _send(self, verb: Verb, name: str) -> None:
-        client = self._session.hub.connect()
+        client = self._session.app_context.connect()
         try:
             if name == _PIPELINE:
                 (client.start_pipeline if verb is Verb.START else client.stop_pipeline)()

@@ -8,7 +8,7 @@ import panel as pn
 import panel_material_ui as pmui
 from panel.util import edit_readonly
 
-from dashboard.app_context import Hub
+from dashboard.app_context import AppContext
 from dashboard.page_session import Session
 from dashboard.pages.coin_panel import CoinPanel
 from dashboard.pages.coin_table import CoinTable
@@ -38,10 +38,10 @@ _TABS: dict[str, Any] = {
 class RootPage:
     """A browser's page. `view` is served by Panel."""
 
-    def __init__(self, hub: Hub, doc: Any, arguments: dict[str, str]) -> None:
-        self._hub = hub
-        self._session = session = Session(hub, doc)
-        link = parse_link(arguments, [asset.asset_id for asset in hub.settings.assets])
+    def __init__(self, app_context: AppContext, doc: Any, arguments: dict[str, str]) -> None:
+        self._app_context = app_context
+        self._session = session = Session(app_context, doc)
+        link = parse_link(arguments, [asset.asset_id for asset in app_context.settings.assets])
         self._seen = (-1, -1)
         self._pulled_ms = 0
         self._flashing = False
@@ -80,7 +80,7 @@ class RootPage:
 
     def pull(self) -> bool:
         """Update the page to the current state; return whether that may have changed it."""
-        seen = (self._hub.live.version, self._hub.control.version)
+        seen = (self._app_context.live.version, self._app_context.control.version)
         now_ms = self._session.now_ms()
         live, news = seen[0] != self._seen[0], seen != self._seen
         after_flash = self._flashing and now_ms - self._pulled_ms >= _FLASH_MS
@@ -100,12 +100,12 @@ class RootPage:
         return True
 
     def _refresh_frame(self) -> None:
-        hub = self._hub
-        pipeline, lost = hub.control.read()
-        replayed = pipeline.replayed if pipeline is not None else hub.settings.profile == "demo"
-        header = header_markup(total(hub.live.latest().values()), pipeline, lost, replayed, hub.tick_ms)
+        app_context = self._app_context
+        pipeline, lost = app_context.control.read()
+        replayed = pipeline.replayed if pipeline is not None else app_context.settings.profile == "demo"
+        header = header_markup(total(app_context.live.latest().values()), pipeline, lost, replayed, app_context.tick_ms)
         set_markup(self._header, header)
-        status = hub.live.status
+        status = app_context.live.status
         feed_lost = None if status.connected or status.message == CONNECTING else status.message
         banner = banner_markup(feed_lost, None if lost in (None, CONNECTING) else lost)
         if self._banner.object != banner:

@@ -1,9 +1,9 @@
-// <cv-age data-tick="UTC epoch ms">: the time since, counted here from what is on screen, whenever the message came that brought it.
-// With data-live and data-late (ms) it is also judged: class cv-age-<live|late|stale|no-data> and words.
+// <cv-age data-tick="UTC epoch ms">: shows the time since the tick, counted in the browser, independent of message delays.
+// With data-live and data-late (thresholds, ms) it also sets the class cv-age-<live|late|stale|no-data> and words.
 (() => {
   const WORDS = {live: "live", late: "late", stale: "stale", "no-data": "no data"}
   const shown = new Set()
-  // What the server's clock is ahead of this machine's, in ms: 0 unless the acknowledgements of messages show that the two differ.
+  // Lead of the server's clock over the browser's, in ms: 0 unless acknowledgements show an offset.
   const clock = (window.cvClock = {
     ahead: 0,
     now: () => Date.now() + clock.ahead,

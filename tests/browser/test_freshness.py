@@ -12,12 +12,12 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from cryptoviz.clock import SystemClock
-from dashboard.app_context import Hub
+from dashboard.app_context import AppContext
 from dashboard.delivery import Delivery
 from tests.browser.conftest import Opener, until_shown
 from tests.browser.stack import BASE_PRICES, TICK_MS, walk
 from tests.helpers import eventually
-from tests.serving import a_hub, serving
+from tests.serving import new_app_context, serving
 
 pytestmark = [
     pytest.mark.browser,
@@ -41,15 +41,15 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    with a_hub(tmp_path) as made:
+def app_context(tmp_path: Path) -> Iterator[AppContext]:
+    with new_app_context(tmp_path) as made:
         yield made
 
 
-def tick(hub: Hub, tick_ts: int, count: int = 1) -> None:
+def tick(app_context: AppContext, tick_ts: int, count: int = 1) -> None:
     """So many ticks of all coins, the last at `tick_ts`, each of which wakes the pages."""
     for at in range(tick_ts - (count - 1) * TICK_MS, tick_ts + 1, TICK_MS):
-        hub.live.apply([walk(asset, at, 1)[0] for asset in BASE_PRICES])
+        app_context.live.apply([walk(asset, at, 1)[0] for asset in BASE_PRICES])
 
 
 def seconds(text: str) -> int:
@@ -78,7 +78,7 @@ def renderers(known: set[int]) -> list[psutil.Process]:
 
 
 def test_a_page_that_slept_says_the_true_age_and_has_no_backlog(
-    hub: Hub, browser: Browser, open_page: Opener, monkeypatch: pytest.MonkeyPatch
+    app_context: AppContext, browser: Browser, open_page: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marks: list[int] = []
     write = Delivery.mark
@@ -89,9 +89,9 @@ def test_a_page_that_slept_says_the_true_age_and_has_no_backlog(
 
     monkeypatch.setattr(Delivery, "mark", counted)
     now = SystemClock().now_ms()
-    tick(hub, now - 600_000)
+    tick(app_context, now - 600_000)
     known = {process.pid for process in renderers(set())}
-    with serving(hub) as url:
+    with serving(app_context) as url:
         page = open_page(url).page
         until_shown(page, PILL, "stale")
         assert_true_ages(page)
@@ -101,9 +101,9 @@ def test_a_page_that_slept_says_the_true_age_and_has_no_backlog(
             process.send_signal(signal.SIGSTOP)
         try:
             before = len(marks)
-            tick(hub, now - 100_000, count=200)
+            tick(app_context, now - 100_000, count=200)
             # The page gets one message at most that it does not answer, whatever the number of ticks. Health shows that the server goes on.
-            eventually(lambda: hub.live.version >= 200)
+            eventually(lambda: app_context.live.version >= 200)
             other = browser.new_context()
             assert other.request.get(f"{url}healthz").ok
             other.close()
@@ -117,17 +117,17 @@ def test_a_page_that_slept_says_the_true_age_and_has_no_backlog(
         assert len(marks) - before <= 5
 
 
-def test_a_browser_whose_clock_is_off_shows_the_servers_ages(hub: Hub, browser: Browser) -> None:
+def test_a_browser_whose_clock_is_off_shows_the_servers_ages(app_context: AppContext, browser: Browser) -> None:
     context = browser.new_context()
     page = context.new_page()
     page.add_init_script("const real = Date.now; Date.now = () => real() + 3600000")
-    with serving(hub) as url:
-        tick(hub, SystemClock().now_ms() - 30_000)
+    with serving(app_context) as url:
+        tick(app_context, SystemClock().now_ms() - 30_000)
         page.goto(url)
         page.locator(".cv-price").first.wait_for(state="visible", timeout=30_000)
 
         def corrected() -> bool:
-            tick(hub, SystemClock().now_ms() - 20_000)
+            tick(app_context, SystemClock().now_ms() - 20_000)
             return assert_true_ages(page, ahead_ms=-3_600_000)
 
         eventually(corrected, 30, every_s=1.0)

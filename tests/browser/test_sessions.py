@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from dashboard.app_context import Hub
+from dashboard.app_context import AppContext
 from dashboard.page_session import Session
 from tests.browser.conftest import Opener
 from tests.helpers import eventually
-from tests.serving import a_hub, serving
+from tests.serving import new_app_context, serving
 
 pytestmark = pytest.mark.browser
 
@@ -22,22 +22,24 @@ PAGES = 6
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    """A hub whose feeds stand still: the test is the feed."""
-    with a_hub(tmp_path) as made:
+def app_context(tmp_path: Path) -> Iterator[AppContext]:
+    """A app_context whose feeds stand still: the test is the feed."""
+    with new_app_context(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-def served(hub: Hub) -> Iterator[str]:
+def served(app_context: AppContext) -> Iterator[str]:
     """The application in this process, with sessions that expire after seconds."""
-    with serving(hub, unused_session_ms=2500) as url:
+    with serving(app_context, unused_session_ms=2500) as url:
         yield url
 
 
 # Raised inside panel-material-ui's own FileDownload, which sets both.
 @pytest.mark.filterwarnings("ignore:Both 'variant' and 'button_style' were provided:PendingDeprecationWarning")
-def test_pages_that_were_closed_leave_nothing_behind(hub: Hub, served: str, open_page: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_that_were_closed_leave_nothing_behind(
+    app_context: AppContext, served: str, open_page: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sessions: list[weakref.ref[Session]] = []
     first = Session.__init__
 
@@ -48,9 +50,9 @@ def test_pages_that_were_closed_leave_nothing_behind(hub: Hub, served: str, open
     monkeypatch.setattr(Session, "__init__", noted)
     for _ in range(PAGES):
         page = open_page(served).page
-        eventually(lambda: len(hub.wakeups) >= 1, timeout_s=20)
+        eventually(lambda: len(app_context.wakeups) >= 1, timeout_s=20)
         page.close()
-        eventually(lambda: len(hub.wakeups) == 0, timeout_s=20)
+        eventually(lambda: len(app_context.wakeups) == 0, timeout_s=20)
     assert len(sessions) >= PAGES
 
     def gone() -> bool:

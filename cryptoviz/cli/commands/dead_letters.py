@@ -134,7 +134,7 @@ def _list(lake: Lake, chosen: dict[str, Any], limit: int, kafka: KafkaSettings, 
         table.add_row(place, _time(row["time"]), printable(row["reason"]), *again_at, printable(preview(row["value"])))
     console.print(table)
     if total > len(rows):
-        console.print(f"… {total - len(rows)} older ones: --limit, --reason, --since, or --export FILE", style="dim")
+        console.print(f"… {total - len(rows)} older: --limit, --reason, --since, or --export FILE", style="dim")
 
 
 def _show(lake: Lake, place: RecordPosition, *, as_json: bool) -> None:

@@ -103,7 +103,7 @@ def gaps_view(found: Sequence[Gap], pipeline: PipelineStatus | None = None) -> R
 
 
 def _ledger(found: Sequence[Gap]) -> RenderableType:
-    """A table of eighty columns. A gap lies within one UTC day, so its end is shown without a date."""
+    """A table of eighty columns. A gap is within one UTC day, so its end is shown without a date."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("from", "to", "ticks", "reason", "state", "of"):
         table.add_column(column, justify="right" if column == "ticks" else "left", no_wrap=column != "of")

@@ -14,7 +14,7 @@ from tornado.websocket import websocket_connect
 
 from cryptoviz.errors import QueueFull
 from dashboard.builds import PageBuilds
-from tests.serving import a_hub, exchange, serving
+from tests.serving import exchange, new_app_context, serving
 
 
 async def test_turns_are_taken_one_by_one_and_the_queue_is_bounded() -> None:
@@ -78,8 +78,8 @@ async def test_a_build_that_fails_or_is_given_up_frees_its_turn() -> None:
 @pytest.mark.filterwarnings("ignore:Both 'variant' and 'button_style' were provided:PendingDeprecationWarning")
 def test_twenty_first_visits_at_once_are_built_in_turns_while_health_answers(tmp_path: Path) -> None:
     builds = PageBuilds(at_once=1, waiting=8)
-    with a_hub(tmp_path) as hub, serving(hub, builds=builds):
-        port = hub.settings.dashboard.port
+    with new_app_context(tmp_path) as app_context, serving(app_context, builds=builds):
+        port = app_context.settings.dashboard.port
         head = f"HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
         with ThreadPoolExecutor(21) as pool:
             visits = [pool.submit(exchange, port, f"GET / {head}") for _ in range(20)]
@@ -105,8 +105,8 @@ def test_twenty_first_visits_at_once_are_built_in_turns_while_health_answers(tmp
 def test_open_pages_are_built_in_turns_too(tmp_path: Path) -> None:
     # Eight WebSockets at once for sessions that the server does not know, as after its restart: each has its page built.
     builds = PageBuilds(at_once=1, waiting=8)
-    with a_hub(tmp_path) as hub, serving(hub, builds=builds):
-        port = hub.settings.dashboard.port
+    with new_app_context(tmp_path) as app_context, serving(app_context, builds=builds):
+        port = app_context.settings.dashboard.port
 
         async def opened() -> str:
             token = generate_jwt_token(generate_session_id(signed=False), signed=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.serving import a_hub, exchange, serving
+from tests.serving import exchange, new_app_context, serving
 
 SOCKET = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 ALWAYS = {
@@ -22,8 +22,8 @@ TARGETS = ("/", "/healthz", "/static/js/bokeh.min.js", "/favicon.ico", "/ws", "/
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with a_hub(tmp_path_factory.mktemp("gate")) as hub, serving(hub):
-        yield hub.settings.dashboard.port
+    with new_app_context(tmp_path_factory.mktemp("gate")) as app_context, serving(app_context):
+        yield app_context.settings.dashboard.port
 
 
 @pytest.mark.parametrize("target", TARGETS)

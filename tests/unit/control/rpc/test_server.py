@@ -311,7 +311,7 @@ def test_the_end_is_announced_before_it_comes(served: Serving, channel: grpc.Cha
 
 
 def test_the_plain_example_does_not_go_through_a_proxy(served: Serving) -> None:
-    script = Path(__file__).parents[3] / "examples" / "plain_grpc.py"
+    script = Path(__file__).parents[4] / "examples" / "plain_grpc.py"
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:9")
     command = [sys.executable, str(script), "--address", served.address, "--token-file", str(served.settings.token_file)]
     done = subprocess.run(command, env=os.environ | nowhere, capture_output=True, text=True, timeout=60, check=False)
