@@ -43,7 +43,7 @@ class Session:
         self._closed = threading.Event()
         self._ready = False
         self._waiting: list[Callable[[], None]] = []
-        self._lock = threading.Lock()  # guards the two above
+        self._lock = threading.Lock()  # guards the two attributes above
         self._unsubscribe: Callable[[], None] = lambda: None
         self.delivery = Delivery(lambda: time.monotonic() * 1000, self.now_ms, self._run_pull)
 

@@ -19,7 +19,7 @@ CONNECTING = "connecting"
 """Message before the first connection attempt has ended."""
 
 _DAY_MS = 86_400_000
-RING_TICKS = 3600  # two hours of the demo's 2 s ticks, sixty of the live 60 s
+RING_TICKS = 3600  # two hours of the demo's 2 s ticks, 60 hours of live 60 s ticks
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ class FaultBook:
         return [fault for fault in self._active(now_s) if fault.meets(provider)]
 
     def active(self, now_s: float) -> list[dict[str, Any]]:
-        """All active faults, described."""
+        """The entries of all active faults."""
         return [fault.describe(now_s) for fault in self._active(now_s)]
 
     def clear(self, provider: str | None = None, fault_id: int | None = None) -> int:

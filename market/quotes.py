@@ -23,7 +23,7 @@ from market.spans import Span, span
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MONTH_MS", "Market", "MarketClock", "Quote", "Sight"]
+__all__ = ["MONTH_MS", "Market", "MarketClock", "PriceView", "Quote"]
 
 MONTH_MS = 30 * DAY_MS
 _CANDLES = MONTH_MS // CANDLE_MS
@@ -51,7 +51,7 @@ class MarketClock:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class PriceView:
     """A provider's view of the market.
 
     Attributes:
@@ -115,59 +115,59 @@ class Market:
                 candles = daily_to_five_minutes(daily[coin.candles], recorded[_GUIDE], seed)
             self._paths[coin.asset.asset_id] = PricePath(candles, seed)
 
-    def price(self, sight: Sight, coin: ReplayedCoin, wall_ms: int) -> float:
-        """USD price in the view of `sight` at `wall_ms` (UTC epoch ms)."""
+    def price(self, price_view: PriceView, coin: ReplayedCoin, wall_ms: int) -> float:
+        """USD price at `wall_ms` (UTC epoch ms) in the provider's view."""
         market_ms = self.clock.market_ms(wall_ms)
-        return self._paths[coin.asset.asset_id].price(market_ms) * self._factor(sight, coin, market_ms)
+        return self._paths[coin.asset.asset_id].price(market_ms) * self._factor(price_view, coin, market_ms)
 
-    def quotes(self, sight: Sight, wall_ms: int) -> list[Quote]:
+    def quotes(self, price_view: PriceView, wall_ms: int) -> list[Quote]:
         """All coins at a wall time (UTC epoch ms), in the order of the asset table."""
-        stamp_ms = wall_ms - wall_ms % sight.refresh_ms - sight.lag_ms
-        return [self._quote(sight, coin, stamp_ms) for coin in self.coins]
+        stamp_ms = wall_ms - wall_ms % price_view.refresh_ms - price_view.lag_ms
+        return [self._quote(price_view, coin, stamp_ms) for coin in self.coins]
 
-    def history(self, sight: Sight, coin: ReplayedCoin, wall_ms: int) -> tuple[float, float]:
+    def history(self, price_view: PriceView, coin: ReplayedCoin, wall_ms: int) -> tuple[float, float]:
         """Price and 24 h volume at a past wall time (UTC epoch ms), as served then."""
-        return self.price(sight, coin, wall_ms), self._paths[coin.asset.asset_id].volume_24h(self.clock.market_ms(wall_ms))
+        return self.price(price_view, coin, wall_ms), self._paths[coin.asset.asset_id].volume_24h(self.clock.market_ms(wall_ms))
 
     def price_decimals(self, coin: ReplayedCoin) -> int:
         """Decimals of the recorded exchange's price step."""
         return self._paths[coin.asset.asset_id].candles.price_decimals
 
-    def candle(self, sight: Sight, coin: ReplayedCoin, start_ms: int, end_ms: int) -> Span:
-        """The values that `sight` served between two wall times (UTC epoch ms, end exclusive)."""
-        return self._span(sight, coin, self.clock.elapsed_ms(start_ms) // 1000, self.clock.elapsed_ms(end_ms - 1) // 1000 + 1)
+    def candle(self, price_view: PriceView, coin: ReplayedCoin, start_ms: int, end_ms: int) -> Span:
+        """The values served between two wall times (UTC epoch ms, end exclusive)."""
+        return self._span(price_view, coin, self.clock.elapsed_ms(start_ms) // 1000, self.clock.elapsed_ms(end_ms - 1) // 1000 + 1)
 
-    def last_24h(self, sight: Sight, coin: ReplayedCoin, stamp_ms: int) -> Span:
+    def last_24h(self, price_view: PriceView, coin: ReplayedCoin, stamp_ms: int) -> Span:
         """The 24 market hours up to the second of `stamp_ms` (wall clock)."""
         end_s = self.clock.elapsed_ms(stamp_ms) // 1000 + 1
-        return self._span(sight, coin, end_s - _DAY_S, end_s)
+        return self._span(price_view, coin, end_s - _DAY_S, end_s)
 
-    def today(self, sight: Sight, coin: ReplayedCoin, stamp_ms: int) -> Span:
+    def today(self, price_view: PriceView, coin: ReplayedCoin, stamp_ms: int) -> Span:
         """The market's UTC day up to the second of `stamp_ms` (wall clock)."""
         end_s = self.clock.elapsed_ms(stamp_ms) // 1000 + 1
-        return self._span(sight, coin, (end_s - 1) // _DAY_S * _DAY_S, end_s)
+        return self._span(price_view, coin, (end_s - 1) // _DAY_S * _DAY_S, end_s)
 
-    def change_pct(self, sight: Sight, coin: ReplayedCoin, stamp_ms: int, back_ms: int) -> float:
+    def change_pct(self, price_view: PriceView, coin: ReplayedCoin, stamp_ms: int, back_ms: int) -> float:
         """Change in percent since `back_ms` of market time before `stamp_ms` (wall clock)."""
         path, now = self._paths[coin.asset.asset_id], self.clock.market_ms(stamp_ms)
-        before = path.price(now - back_ms) * self._factor(sight, coin, now - back_ms)
-        return (path.price(now) * self._factor(sight, coin, now) / before - 1) * 100
+        before = path.price(now - back_ms) * self._factor(price_view, coin, now - back_ms)
+        return (path.price(now) * self._factor(price_view, coin, now) / before - 1) * 100
 
-    def sparkline(self, sight: Sight, coin: ReplayedCoin, stamp_ms: int) -> list[float]:
+    def sparkline(self, price_view: PriceView, coin: ReplayedCoin, stamp_ms: int) -> list[float]:
         """168 hourly prices of the 7 market days up to a quote's stamp, oldest first."""
         path, now = self._paths[coin.asset.asset_id], self.clock.market_ms(stamp_ms)
         times = (now - hours * HOUR_MS for hours in range(167, -1, -1))
-        return [path.price(at) * self._factor(sight, coin, at) for at in times]
+        return [path.price(at) * self._factor(price_view, coin, at) for at in times]
 
-    def _quote(self, sight: Sight, coin: ReplayedCoin, stamp_ms: int) -> Quote:
+    def _quote(self, price_view: PriceView, coin: ReplayedCoin, stamp_ms: int) -> Quote:
         path, now = self._paths[coin.asset.asset_id], self.clock.market_ms(stamp_ms)
 
         def at(back_ms: int) -> float:
-            return path.price(now - back_ms) * self._factor(sight, coin, now - back_ms)
+            return path.price(now - back_ms) * self._factor(price_view, coin, now - back_ms)
 
         price, day_ago = at(0), at(DAY_MS)
         high, low = path.high_low_24h(now)
-        factor = self._factor(sight, coin, now)
+        factor = self._factor(price_view, coin, now)
         return Quote(
             coin=coin,
             stamp_ms=stamp_ms,
@@ -183,29 +183,29 @@ class Market:
             change_14d_pct=(price / at(14 * DAY_MS) - 1) * 100,
         )
 
-    def _factor(self, sight: Sight, coin: ReplayedCoin, market_ms: int) -> float:
+    def _factor(self, price_view: PriceView, coin: ReplayedCoin, market_ms: int) -> float:
         """A slow wave per coin and provider, with whole periods per month, so that it is continuous at the seam."""
-        if not sight.spread_bps:
+        if not price_view.spread_bps:
             return 1.0
-        if sight.stepped:
-            return float(self._factors(sight, coin)[(market_ms - HISTORY_START_MS) % MONTH_MS // CANDLE_MS])
-        return float(self._wave_at(sight, coin, market_ms))
+        if price_view.stepped:
+            return float(self._factors(price_view, coin)[(market_ms - HISTORY_START_MS) % MONTH_MS // CANDLE_MS])
+        return float(self._wave_at(price_view, coin, market_ms))
 
-    def _factors(self, sight: Sight, coin: ReplayedCoin) -> NDArray[np.float64]:
+    def _factors(self, price_view: PriceView, coin: ReplayedCoin) -> NDArray[np.float64]:
         """The factor of each candle of the month."""
-        key = (sight.provider, coin.asset.asset_id)
+        key = (price_view.provider, coin.asset.asset_id)
         if key not in self._steps:
             starts = HISTORY_START_MS + CANDLE_MS * np.arange(_CANDLES)
-            self._steps[key] = self._wave_at(sight, coin, starts) if sight.spread_bps else np.ones(_CANDLES)
+            self._steps[key] = self._wave_at(price_view, coin, starts) if price_view.spread_bps else np.ones(_CANDLES)
         return self._steps[key]
 
-    def _span(self, sight: Sight, coin: ReplayedCoin, first_s: int, end_s: int) -> Span:
-        return span(self._paths[coin.asset.asset_id], self._factors(sight, coin), first_s, end_s)
+    def _span(self, price_view: PriceView, coin: ReplayedCoin, first_s: int, end_s: int) -> Span:
+        return span(self._paths[coin.asset.asset_id], self._factors(price_view, coin), first_s, end_s)
 
-    def _wave_at(self, sight: Sight, coin: ReplayedCoin, market_ms: Any) -> Any:
-        waves, phase, height = _wave(self.seed, sight.provider, coin.asset.asset_id)
+    def _wave_at(self, price_view: PriceView, coin: ReplayedCoin, market_ms: Any) -> Any:
+        waves, phase, height = _wave(self.seed, price_view.provider, coin.asset.asset_id)
         angle = 2 * math.pi * (waves * ((market_ms - HISTORY_START_MS) / MONTH_MS) + phase)
-        return 1 + sight.spread_bps / 10_000 * height * np.sin(angle)
+        return 1 + price_view.spread_bps / 10_000 * height * np.sin(angle)
 
 
 _WAVES: dict[tuple[int, str, str], tuple[int, float, float]] = {}

@@ -171,7 +171,7 @@ class ReplayMarket:
         return answer
 
     def _view(self, dialect: Dialect, faults: list[ActiveFault], limits: MarketLimits, client: str, now_ms: int) -> View:
-        quotes = self.market.quotes(dialect.sight, now_ms)
+        quotes = self.market.quotes(dialect.price_view, now_ms)
         for fault in faults:
             quotes = fault.apply(quotes)
         skew, shape = latest(faults, ClockSkew), latest(faults, ShapeVersion)
@@ -180,7 +180,7 @@ class ReplayMarket:
             quotes = [replace(quote, stamp_ms=quote.stamp_ms + shift_ms) for quote in quotes]
         return View(
             market=self.market,
-            sight=dialect.sight,
+            price_view=dialect.price_view,
             quotes=quotes,
             now_ms=now_ms,
             usage=self.usage.usage(dialect.name, client, limits, now_ms),

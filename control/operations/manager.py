@@ -175,7 +175,7 @@ class OperationManager:
         except Exception as error:  # any error must become a state, not a lost task
             _logger.exception("operation_not_followed", id=operation_id)
             await self._runner.end(operation_id)
-            await self._set(failed(self.get(operation_id), f"cannot be followed: {type(error).__name__}", self._clock.now_ms()))
+            await self._set(failed(self.get(operation_id), f"cannot follow its process: {type(error).__name__}", self._clock.now_ms()))
 
     async def _take(self, answer: OperationStatus) -> None:
         """Take over the process's status with our version number, which also counts a cancel that the process may not know yet."""

@@ -58,7 +58,7 @@ class DashboardActor:
             async with asyncio.timeout(_DASHBOARD_START_S):
                 await self._wait_for_page(self._child)
         except TimeoutError:
-            raise self._failed(self._child, f"its page does not answer within {_DASHBOARD_START_S:.0f} s") from None
+            raise self._failed(self._child, f"its page did not answer within {_DASHBOARD_START_S:.0f} s") from None
 
     async def stop(self) -> None:
         if self._child is not None:
@@ -97,7 +97,7 @@ class DashboardActor:
                 answer = await http.get(f"{self._url}/healthz")
         except httpx.HTTPError as error:
             return f"{self._url} does not answer: {type(error).__name__}"
-        return "" if answer.status_code == httpx.codes.OK else f"{self._url}/healthz answers {answer.status_code}"
+        return "" if answer.status_code == httpx.codes.OK else f"{self._url}/healthz returned {answer.status_code}"
 
     @staticmethod
     def _failed(child: ChildProcess, what: str) -> EngineUnavailable:

@@ -101,7 +101,7 @@ class RayRuntime:
         except TimeoutError:
             return Probe(running=True, healthy=False, message=f"no answer within {_PROBE_TIMEOUT_S:.0f} s")
         except ray.exceptions.RayTaskError as error:
-            return Probe(running=True, healthy=False, message=f"its probe failed: {_cause(error, spec)}")
+            return Probe(running=True, healthy=False, message=f"probe failed: {_cause(error, spec)}")
         except ray.exceptions.RayError:
             raise ComponentLost("its process ended", component=spec.name) from None
         return probe

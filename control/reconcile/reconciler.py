@@ -220,7 +220,7 @@ class Reconciler:
             if name not in self._work or self._desired(name) is DesiredState.STOPPED:
                 self._apply(name, Reconcile())
             self._probe_if_due(name)
-        except Exception:  # a fault in one component's step must not stop the loop for the others
+        except Exception:  # an error in the step of one component must not stop the loop for the others
             _logger.exception("reconcile_step_failed", name=name)
 
     def _apply(self, name: str, event: Event) -> None:
@@ -319,7 +319,7 @@ class Reconciler:
             self._apply(spec.name, Lost(lost.message))
         except Exception as error:  # an error of a probe must not end the loop
             _logger.exception("probe_failed", name=spec.name)
-            self._apply(spec.name, Lost(f"cannot be probed: {type(error).__name__}"))
+            self._apply(spec.name, Lost(f"probe failed: {type(error).__name__}"))
 
     def _publish(self) -> None:
         boot_ms = self._clock.now_ms() - steady_ms(self._clock)

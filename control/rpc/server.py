@@ -64,7 +64,7 @@ class ControlServer:
         self._health_task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Bind and serve. Raises PreflightError when the port is taken or the TLS files cannot be read."""
+        """Bind and serve. Raises PreflightError when the port is in use or the TLS files cannot be read."""
         deadline = asyncio.get_running_loop().time() + _BIND_TIMEOUT_S
         while True:
             server = self._build()

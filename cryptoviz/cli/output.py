@@ -58,12 +58,12 @@ def write_rows(schema: pa.Schema, batches: Iterator[pa.RecordBatch], form: Forma
     """Write to `output` atomically, or to stdout.
 
     Raises:
-        SettingsError: Parquet without a file, or the file cannot be written.
+        SettingsError: Parquet without --output, or the file cannot be written.
         QueryError: the format cannot represent a column: unsupported type, time outside the calendar, duplicate name.
             Errors of `batches` are passed on.
     """
     if form is Format.PARQUET and output is None:
-        raise SettingsError("--format parquet needs --output FILE", setting="--output")
+        raise SettingsError("-format parquet requires --output FILE", setting="--output")
     twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
     if twice and form in (Format.JSON, Format.NDJSON, Format.PARQUET):
         raise QueryError(f"{form} needs unique column names, but the result repeats {', '.join(map(repr, twice))}; rename with AS")

@@ -30,7 +30,7 @@ def require_stopped(settings: Settings) -> None:
     """Raises PreflightError if a pipeline runs from this home."""
     if read_record(settings) is not None:
         raise PreflightError(
-            f"a pipeline already runs from {settings.home}: `cryptoviz status` shows it, `cryptoviz down` ends it", problems=["already running"]
+            f"a pipeline is already running from {settings.home}; see `cryptoviz status`, stop it with `cryptoviz down`", problems=["already running"]
         )
 
 

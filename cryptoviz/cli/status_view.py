@@ -77,7 +77,7 @@ def pipeline_view(pipeline: PipelineStatus, settings: Settings, now_s: float | N
         )
     head = Text.assemble(("CryptoViz ", "bold"), (str(pipeline.state), _STYLES[pipeline.state]), f"  {printable(pipeline.reason)}")
     if pipeline.replayed:
-        head.append("  REPLAYED DATA: recorded history, not today's market", style="magenta")
+        head.append("  REPLAYED DATA: recorded history, not live", style="magenta")
     links = Table.grid(padding=(0, 2))
     for name, address in addresses(settings):
         links.add_row(Text(name, style="dim"), Text(address))

@@ -90,7 +90,6 @@ class TerminalSink(io.RawIOBase):
         self._rest = b""
 
     def writable(self) -> bool:
-        """Always."""
         return True
 
     def write(self, data: Any, /) -> int:

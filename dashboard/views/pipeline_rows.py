@@ -68,12 +68,12 @@ def component_row(component: ComponentStatus) -> dict[str, str]:
     shown = name if url is None else element("a", name, "", href=url, target="_blank", rel="noopener")
     depends = f"needs {', '.join(component.depends_on)}" if component.depends_on else str(component.kind)
     # On a phone the message column is hidden, so problems are shown here.
-    trouble = (
+    problem = (
         "" if component.state is ComponentState.RUNNING or not component.message else element("small", text(component.message), "cv-narrow cv-msg")
     )
     row = {
         "component": component.name,
-        "name": element("span", element("b", shown) + element("small", text(depends)) + trouble, "cv-comp"),
+        "name": element("span", element("b", shown) + element("small", text(depends)) + problem, "cv-comp"),
         "desired": element(
             "span", text(component.desired), "cv-chip " + ("cv-chip-good" if component.desired is DesiredState.RUNNING else "cv-chip-off")
         ),

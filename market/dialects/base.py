@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from market.coins import ReplayedCoin
-from market.quotes import Market, Quote, Sight
+from market.quotes import Market, PriceView, Quote
 
 __all__ = [
     "Answer",
@@ -69,7 +69,7 @@ class View:
     """
 
     market: Market
-    sight: Sight
+    price_view: PriceView
     quotes: list[Quote]
     now_ms: int
     usage: Usage
@@ -96,7 +96,7 @@ class Dialect(Protocol):
     """Paths, shapes, headers and errors of a provider."""
 
     name: str
-    sight: Sight
+    price_view: PriceView
     shapes: tuple[str, ...]
     """Other known response shapes of the provider, for the `shape_version` fault."""
     price_key: str
@@ -151,13 +151,13 @@ def fixed(value: float, decimals: int) -> str:
 
 def listed(view: View) -> dict[str, Quote]:
     """The coins listed by an exchange (those with an id in the asset table), by its id."""
-    found = ((quote.coin.listing(view.sight.provider), quote) for quote in view.quotes)
+    found = ((quote.coin.listing(view.price_view.provider), quote) for quote in view.quotes)
     return {provider_id: quote for provider_id, quote in found if provider_id is not None}
 
 
 def listed_coins(view: View) -> dict[str, ReplayedCoin]:
     """As `listed`, including coins omitted by a fault."""
-    found = ((coin.listing(view.sight.provider), coin) for coin in view.market.coins)
+    found = ((coin.listing(view.price_view.provider), coin) for coin in view.market.coins)
     return {provider_id: coin for provider_id, coin in found if provider_id is not None}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from market.coins import ReplayedCoin
 from market.dialects.base import Answer, Request, View, finish_row, fixed, listed, listed_coins, price_text, whole_number
 from market.dialects.candles import UNIT_MS, candle_starts
-from market.quotes import Quote, Sight
+from market.quotes import PriceView, Quote
 from market.recorded import DAY_MS
 from market.spans import Span
 
@@ -61,7 +61,7 @@ class Binance:
     """Binance's dialect."""
 
     name = "binance"
-    sight = Sight("binance", stepped=True)
+    price_view = PriceView("binance", stepped=True)
     shapes: tuple[str, ...] = ("mini",)
     price_key = "lastPrice"
     bans = True
@@ -205,7 +205,7 @@ def _prices(view: View, coin: ReplayedCoin, part: Span) -> dict[str, str]:
 
 
 def _row(symbol: str, quote: Quote, view: View) -> dict[str, Any]:
-    day = view.market.last_24h(view.sight, quote.coin, quote.stamp_ms - view.stamp_shift_ms)
+    day = view.market.last_24h(view.price_view, quote.coin, quote.stamp_ms - view.stamp_shift_ms)
     step = view.market.price_decimals(quote.coin)
     shown, now, before, tick = _prices(view, quote.coin, day), round(quote.price, step), round(day.open, step), 10.0**-step
     return {
@@ -245,7 +245,7 @@ def _mini(row: dict[str, Any], mini: bool) -> dict[str, Any]:
 
 
 def _kline(view: View, coin: ReplayedCoin, start_ms: int, step_ms: int) -> list[Any]:
-    part = view.market.candle(view.sight, coin, start_ms, min(start_ms + step_ms, view.now_ms + 1))
+    part = view.market.candle(view.price_view, coin, start_ms, min(start_ms + step_ms, view.now_ms + 1))
     shown = _prices(view, coin, part)
     # simulated: half of the volume is taken by buyers; the recording has no such field
     taken = [_amount(part.coins / 2), _amount(part.usd / 2)]

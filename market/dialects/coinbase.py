@@ -11,7 +11,7 @@ from typing import Any
 from market.coins import ReplayedCoin
 from market.dialects.base import Answer, Request, View, finish_row, fixed, iso_ms, listed, listed_coins, price_text, whole_number
 from market.dialects.candles import candle_starts
-from market.quotes import Quote, Sight
+from market.quotes import PriceView, Quote
 
 __all__ = ["Coinbase"]
 
@@ -46,7 +46,7 @@ class Coinbase:
     """Coinbase's dialect. Prices deviate up to 3 basis points from the recorded ones, at a tenth of Binance's step; BTC's step is 0.01."""
 
     name = "coinbase"
-    sight = Sight("coinbase", spread_bps=3.0, stepped=True)
+    price_view = PriceView("coinbase", spread_bps=3.0, stepped=True)
     shapes: tuple[str, ...] = ("exchange_ticker",)
     price_key = "price"
     bans = False
@@ -132,7 +132,7 @@ def _decimals(product: str, coin: ReplayedCoin, view: View) -> int:
 
 
 def _row(product: str, quote: Quote, view: View) -> dict[str, Any]:
-    day = view.market.last_24h(view.sight, quote.coin, quote.stamp_ms - view.stamp_shift_ms)
+    day = view.market.last_24h(view.price_view, quote.coin, quote.stamp_ms - view.stamp_shift_ms)
     digits, base = _decimals(product, quote.coin, view), product.removesuffix("-USD")
     now, before = round(quote.price, digits), round(day.open, digits)
     if view.shape == "exchange_ticker":
@@ -181,7 +181,7 @@ def _row(product: str, quote: Quote, view: View) -> dict[str, Any]:
 
 
 def _candle(product: str, coin: ReplayedCoin, start_ms: int, step_ms: int, view: View) -> dict[str, str]:
-    part = view.market.candle(view.sight, coin, start_ms, min(start_ms + step_ms, view.now_ms + 1))
+    part = view.market.candle(view.price_view, coin, start_ms, min(start_ms + step_ms, view.now_ms + 1))
     digits = _decimals(product, coin, view)
     prices = {name: fixed(getattr(part, name), digits) for name in ("low", "high", "open", "close")}
     return {"start": str(start_ms // 1000), **prices, "volume": fixed(part.coins, _LOT_DECIMALS)}

@@ -13,7 +13,7 @@ from typing import Any
 from market.coins import ReplayedCoin
 from market.dialects.base import Answer, Request, View, finish_row, iso_ms, served_price, whole_number
 from market.dialects.coingecko_history import history_answer
-from market.quotes import Quote, Sight
+from market.quotes import PriceView, Quote
 
 __all__ = ["CoinGecko"]
 
@@ -50,7 +50,7 @@ class CoinGecko:
     """CoinGecko's dialect, at the recorded price."""
 
     name = "coingecko"
-    sight = Sight("coingecko")
+    price_view = PriceView("coingecko")
     shapes: tuple[str, ...] = ("wrapped", "camel_case")
     price_key = "current_price"
     bans = False
@@ -141,7 +141,7 @@ class CoinGecko:
             row = _row(quote, rank, precision)
             row |= {f"price_change_percentage_{name}_in_currency": _change(name, quote) for name in windows if name in _CHANGES}
             if query.get("sparkline") == "true":
-                row["sparkline_in_7d"] = {"price": view.market.sparkline(self.sight, quote.coin, quote.stamp_ms)}
+                row["sparkline_in_7d"] = {"price": view.market.sparkline(self.price_view, quote.coin, quote.stamp_ms)}
             row = finish_row(row, quote)
             rows.append(row)
             prices[str(row["id"])] = row["current_price"]

@@ -38,7 +38,7 @@ def history_answer(request: Request, view: View, coin: ReplayedCoin, *, bounded:
     times = [*range(start - start % -step, end, step), *([] if bounded else [end])]
     body: dict[str, Any] = {"prices": [], "market_caps": [], "total_volumes": []}
     for at in times:
-        price, volume = view.market.history(view.sight, coin, at)
+        price, volume = view.market.history(view.price_view, coin, at)
         body["prices"].append([at, price])
         body["market_caps"].append([at, price * (coin.coingecko.circulating or 0)])
         body["total_volumes"].append([at, volume])

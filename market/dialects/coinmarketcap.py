@@ -16,7 +16,7 @@ from typing import Any
 from market.coins import ReplayedCoin
 from market.dialects.base import Answer, Request, View, finish_row, iso_ms, served_price, whole_number
 from market.dialects.coinmarketcap_map import BadMap, map_rows
-from market.quotes import Quote, Sight
+from market.quotes import PriceView, Quote
 
 __all__ = ["CoinMarketCap"]
 
@@ -52,7 +52,7 @@ class CoinMarketCap:
     """CoinMarketCap's dialect."""
 
     name = "coinmarketcap"
-    sight = Sight("coinmarketcap", spread_bps=6.0, lag_ms=1000)
+    price_view = PriceView("coinmarketcap", spread_bps=6.0, lag_ms=1000)
     shapes: tuple[str, ...] = ("v1", "v2", "v3", "v3_object")
     price_key = "price"
     bans = False

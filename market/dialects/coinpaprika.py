@@ -11,7 +11,7 @@ from typing import Any
 
 from market.coins import ReplayedCoin
 from market.dialects.base import Answer, Request, View, finish_row, iso_ms, listed, listed_coins, served_price
-from market.quotes import Quote, Sight
+from market.quotes import PriceView, Quote
 
 __all__ = ["CoinPaprika"]
 
@@ -37,7 +37,7 @@ class CoinPaprika:
     """CoinPaprika's dialect. Prices deviate up to 8 basis points from the recorded ones and are two seconds old."""
 
     name = "coinpaprika"
-    sight = Sight("coinpaprika", spread_bps=8.0, lag_ms=2000)
+    price_view = PriceView("coinpaprika", spread_bps=8.0, lag_ms=2000)
     shapes: tuple[str, ...] = ("circulating_supply",)
     price_key = "price"
     bans = False
@@ -132,7 +132,7 @@ def _usd(quote: Quote, view: View) -> dict[str, Any]:
     facts, stamp_ms = quote.coin.coingecko, quote.stamp_ms - view.stamp_shift_ms
 
     def change(minutes: int) -> float:
-        return round(view.market.change_pct(view.sight, quote.coin, stamp_ms, minutes * _MINUTE_MS), 2)
+        return round(view.market.change_pct(view.price_view, quote.coin, stamp_ms, minutes * _MINUTE_MS), 2)
 
     return {
         "price": served_price(quote, quote.price),

@@ -12,7 +12,7 @@ from typing import Any
 from market.coins import ReplayedCoin
 from market.dialects.base import Answer, Request, View, finish_row, fixed, listed, listed_coins, price_text, whole_number
 from market.dialects.candles import UNIT_MS, candle_starts
-from market.quotes import Quote, Sight
+from market.quotes import PriceView, Quote
 from market.spans import Span
 
 __all__ = ["Kraken"]
@@ -45,7 +45,7 @@ class Kraken:
     """Kraken's dialect. Prices deviate up to 4 basis points from the recorded ones, at a tenth of Binance's step; BTC's step is 0.1."""
 
     name = "kraken"
-    sight = Sight("kraken", spread_bps=4.0, stepped=True)
+    price_view = PriceView("kraken", spread_bps=4.0, stepped=True)
     shapes: tuple[str, ...] = ("asset_version_1",)
     price_key = "c"
     bans = False
@@ -153,7 +153,7 @@ def _decimals(pair: str, coin: ReplayedCoin, view: View) -> int:
 
 def _row(pair: str, quote: Quote, view: View) -> dict[str, Any]:
     stamp_ms = quote.stamp_ms - view.stamp_shift_ms
-    spans = [view.market.today(view.sight, quote.coin, stamp_ms), view.market.last_24h(view.sight, quote.coin, stamp_ms)]
+    spans = [view.market.today(view.price_view, quote.coin, stamp_ms), view.market.last_24h(view.price_view, quote.coin, stamp_ms)]
     digits = _decimals(pair, quote.coin, view)
     now, tick = round(quote.price, digits), 10.0**-digits
     lot = fixed(spans[1].coins / spans[1].trades, _LOT_DECIMALS)
@@ -177,7 +177,7 @@ def _dead_row() -> dict[str, Any]:
 
 
 def _ohlc_row(pair: str, coin: ReplayedCoin, start_ms: int, step_ms: int, view: View) -> list[Any]:
-    part: Span = view.market.candle(view.sight, coin, start_ms, min(start_ms + step_ms, view.now_ms + 1))
+    part: Span = view.market.candle(view.price_view, coin, start_ms, min(start_ms + step_ms, view.now_ms + 1))
     digits = _decimals(pair, coin, view)
     prices = [fixed(value, digits) for value in (part.open, part.high, part.low, part.close, part.average)]
     return [start_ms // 1000, *prices, fixed(part.coins, _LOT_DECIMALS), part.trades]

@@ -28,7 +28,7 @@ def test_two_starts_and_a_reset_at_once(tmp_path: Path) -> None:
         won = [code for _, code in results if code == 0]
         refused = [error for (_, error), code in results if code == 1]
         assert (len(won), len(refused)) == (1, 2), results
-        assert all("`cryptoviz demo` (process" in error or "already runs" in error for error in refused)
+        assert all("`cryptoviz demo` (process" in error or "already running" in error for error in refused)
         # The winner's pipeline runs, and resets of two shells leave it and its data alone.
         resets = [begun(env, "reset", "--demo", "--yes") for _ in range(2)]
         assert [(process.communicate(timeout=60), process.returncode)[1] for process in resets] == [1, 1]

@@ -51,7 +51,7 @@ async def ask(asker: HistoryAsker, ticks: list[int]) -> Asked:
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
 async def test_prices_are_those_that_were_served_then(name: str, tmp_path: Path) -> None:
-    oracle, sight = Market(MarketConfig().seed), DIALECTS[name].sight
+    oracle, price_view = Market(MarketConfig().seed), DIALECTS[name].price_view
     coin = next(coin for coin in oracle.coins if coin.asset.asset_id == BITCOIN.asset_id)
     async with ReplayMarket() as market:
         asker = HistoryAsker(SOURCES[name], settings_at(market, tmp_path), SystemClock())
@@ -64,7 +64,7 @@ async def test_prices_are_those_that_were_served_then(name: str, tmp_path: Path)
         point = price_at(asked.points, tick, 900_000)
         assert point is not None
         assert tick - {"coingecko": 5 * MINUTE}.get(name, MINUTE) <= point.at_ms <= tick
-        assert point.price == pytest.approx(oracle.price(sight, coin, point.at_ms // 1000 * 1000), rel=1e-4)
+        assert point.price == pytest.approx(oracle.price(price_view, coin, point.at_ms // 1000 * 1000), rel=1e-4)
     exchange = asked.exchange
     assert (exchange.provider, exchange.tick_ts, exchange.outcome, exchange.status) == (name, ticks[0], "ok", 200)
 

@@ -100,7 +100,7 @@ async def test_a_probe_that_fails_is_unhealthy_not_lost(runtime: RayRuntime) -> 
     one = spec("odd", "bug in probe")
     await runtime.start(one)
     probe = await runtime.probe(one)
-    assert (probe.running, probe.healthy, probe.message) == (True, False, "its probe failed: ZeroDivisionError: oops")
+    assert (probe.running, probe.healthy, probe.message) == (True, False, "probe failed: ZeroDivisionError: oops")
     await runtime.stop(one, 5)
     one = spec("silent", "hang in probe")
     await runtime.start(one)

@@ -88,7 +88,7 @@ def _moment(text: str, option: str) -> int | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise SettingsError(f"{option} is {text!r}: give a time such as 2026-01-31T12:00:00Z", setting=option) from None
+        raise SettingsError(f"{option} is {text!r}; use a time such as 2026-01-31T12:00:00Z", setting=option) from None
     if moment.tzinfo is None:
         raise SettingsError(f"{option} is {text!r}, which has no time zone: append Z for UTC, or an offset such as +02:00", setting=option)
     return round(moment.timestamp() * 1000)

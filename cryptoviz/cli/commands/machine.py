@@ -84,10 +84,10 @@ def reset(
     if read_record(settings) is not None:
         raise PreflightError("the pipeline is running; run `cryptoviz down` first", problems=["running"])
     if not home.exists():
-        echo(f"Nothing to remove: {home} does not exist.")
+        echo(f"Nothing to delete: {home} does not exist.")
         return
     if reason := foreign_reason(home):
-        raise PreflightError(f"nothing is removed from {home}: {reason} (CRYPTOVIZ_HOME)", problems=["home"])
+        raise PreflightError(f"nothing was deleted from {home}: {reason} (CRYPTOVIZ_HOME)", problems=["home"])
     with HomeLock(home, "cryptoviz reset"):
         if not yes and not typer.confirm(f"Delete all collected data in {home}?"):
             raise typer.Exit(1)
@@ -100,7 +100,7 @@ def reset(
 
 
 def _tell_removed(home: Path, removed: Removed) -> None:
-    echo(f"Removed from {home}: {', '.join(removed.entries) or 'nothing'}.")
+    echo(f"Deleted from {home}: {', '.join(removed.entries) or 'nothing'}.")
     for name, target in removed.links:
         echo(f"{name} was a symbolic link; its target is unchanged: {target}")
     if removed.left:

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 def maintain(
     table: Annotated[list[str] | None, typer.Option(help="prices, raw, dead_letters, candles or gaps; repeatable. Default: all.")] = None,
     now: Annotated[bool, typer.Option("--now", help="No-op: a round always runs now.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output: one JSON object a line for each change.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output: one JSON object per change and line.")] = False,
 ) -> None:
     """Run one round: compact files, close days, build candles, find gaps, clean the logs. Also scheduled; waits for a running round."""
     del now

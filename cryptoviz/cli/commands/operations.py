@@ -21,7 +21,7 @@ from cryptoviz.operations import Arguments, OperationState, OperationStatus
 
 __all__ = ["follow", "register", "run_operation"]
 
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output: one JSON object a line for each change.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output: one JSON object per change and line.")]
 Id = Annotated[str, typer.Argument(help="Operation id as `cryptoviz operations` shows it; a unique prefix is enough.", metavar="ID")]
 _STYLES = {OperationState.SUCCEEDED: "green", OperationState.FAILED: "bold red", OperationState.RUNNING: "cyan"}
 _CANCEL_WAIT_S = 30.0

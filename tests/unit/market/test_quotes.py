@@ -40,7 +40,7 @@ def test_speed_multiplies_time():
 
 
 def test_all_coins_are_quoted_in_table_order(market):
-    quotes = market.quotes(DIALECTS["coingecko"].sight, NOW_MS)
+    quotes = market.quotes(DIALECTS["coingecko"].price_view, NOW_MS)
     assert [quote.coin.asset for quote in quotes] == list(DEFAULT_ASSETS)
     for quote in quotes:
         assert 0 < quote.low_24h <= quote.price <= quote.high_24h
@@ -48,7 +48,7 @@ def test_all_coins_are_quoted_in_table_order(market):
 
 
 def test_providers_agree_within_some_basis_points_but_not_exactly(market):
-    near, far = DIALECTS["coingecko"].sight, DIALECTS["coinmarketcap"].sight
+    near, far = DIALECTS["coingecko"].price_view, DIALECTS["coinmarketcap"].price_view
     spreads = [
         abs(market.price(far, coin, NOW_MS + hour * 3_600_000) / market.price(near, coin, NOW_MS + hour * 3_600_000) - 1) * 10_000
         for coin in market.coins
@@ -60,46 +60,46 @@ def test_providers_agree_within_some_basis_points_but_not_exactly(market):
 
 @pytest.mark.parametrize(("name", "most"), [("binance", 0), ("kraken", 4), ("coinbase", 3), ("coinpaprika", 8)])
 def test_each_provider_has_a_distance_of_its_own(market, name, most):
-    near, far = DIALECTS["coingecko"].sight, DIALECTS[name].sight
+    near, far = DIALECTS["coingecko"].price_view, DIALECTS[name].price_view
     times = [NOW_MS + hour * 3_600_000 for hour in range(24)]
     spreads = [abs(market.price(far, coin, at) / market.price(near, coin, at) - 1) * 10_000 for coin in market.coins for at in times]
     assert max(spreads) <= most + 1e-9
     assert sum(spreads) / len(spreads) >= most / 4
     if most:
-        other = DIALECTS["coinmarketcap"].sight
+        other = DIALECTS["coinmarketcap"].price_view
         assert all(market.price(far, coin, NOW_MS) != market.price(other, coin, NOW_MS) for coin in market.coins)
 
 
 def test_coinmarketcap_is_a_second_older(market):
-    near, far = (market.quotes(DIALECTS[name].sight, NOW_MS)[0] for name in ("coingecko", "coinmarketcap"))
+    near, far = (market.quotes(DIALECTS[name].price_view, NOW_MS)[0] for name in ("coingecko", "coinmarketcap"))
     assert near.stamp_ms == 1_795_557_939_000
     assert far.stamp_ms == 1_795_557_938_000
 
 
 def test_same_seed_same_quotes_in_another_market(market):
-    sight = DIALECTS["coinmarketcap"].sight
-    assert market.quotes(sight, NOW_MS) == Market(seed=5).quotes(sight, NOW_MS)
-    assert market.quotes(sight, NOW_MS) != Market(seed=6).quotes(sight, NOW_MS)
+    price_view = DIALECTS["coinmarketcap"].price_view
+    assert market.quotes(price_view, NOW_MS) == Market(seed=5).quotes(price_view, NOW_MS)
+    assert market.quotes(price_view, NOW_MS) != Market(seed=6).quotes(price_view, NOW_MS)
 
 
 def test_spread_joins_at_the_seam(market):
-    sight, coin = DIALECTS["coinmarketcap"].sight, market.coins[0]
-    assert market.price(sight, coin, NOW_MS) == pytest.approx(market.price(sight, coin, NOW_MS + MONTH_MS), rel=1e-12)
+    price_view, coin = DIALECTS["coinmarketcap"].price_view, market.coins[0]
+    assert market.price(price_view, coin, NOW_MS) == pytest.approx(market.price(price_view, coin, NOW_MS + MONTH_MS), rel=1e-12)
 
 
 def test_sparkline_is_the_hourly_past(market):
-    sight, coin = DIALECTS["coingecko"].sight, market.coins[1]
-    line = market.sparkline(sight, coin, NOW_MS)
+    price_view, coin = DIALECTS["coingecko"].price_view, market.coins[1]
+    line = market.sparkline(price_view, coin, NOW_MS)
     assert len(line) == 168
-    assert line[-1] == market.price(sight, coin, NOW_MS)
-    assert line[0] == market.price(sight, coin, NOW_MS - 167 * 3_600_000)
+    assert line[-1] == market.price(price_view, coin, NOW_MS)
+    assert line[0] == market.price(price_view, coin, NOW_MS - 167 * 3_600_000)
 
 
 def test_a_coin_without_recording_is_simulated():
     doge = Asset("dogecoin", "DOGE", "Dogecoin", {"coingecko": "dogecoin", "coinmarketcap": "74"})
     market = Market(seed=5, extra=[doge, DEFAULT_ASSETS[0]])
     assert len(market.coins) == 18
-    quote = market.quotes(DIALECTS["coingecko"].sight, NOW_MS)[-1]
+    quote = market.quotes(DIALECTS["coingecko"].price_view, NOW_MS)[-1]
     assert quote.coin.asset is doge
     assert quote.price > 0
 
@@ -115,4 +115,4 @@ def test_matic_history_is_served_as_pol(market):
 
     polygon = next(coin for coin in market.coins if coin.asset.asset_id == "polygon")
     start_of_month_wall = ms("2024-01-01T00:00:00")
-    assert market.price(DIALECTS["coingecko"].sight, polygon, start_of_month_wall) == load_candles(FIVE_MINUTE_FILE)["MATIC"].open[0]
+    assert market.price(DIALECTS["coingecko"].price_view, polygon, start_of_month_wall) == load_candles(FIVE_MINUTE_FILE)["MATIC"].open[0]

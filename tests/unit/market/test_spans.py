@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from market.path import PricePath
-from market.quotes import MONTH_MS, Market, Sight
+from market.quotes import MONTH_MS, Market, PriceView
 from market.recorded import CANDLE_MS, DAY_MS, FIVE_MINUTE_FILE, HISTORY_START_MS, load_candles
 from market.spans import span
 
@@ -69,20 +69,20 @@ def market():
     return Market(seed=5)
 
 
-@pytest.mark.parametrize("sight", [Sight("near"), Sight("beside", spread_bps=4, stepped=True)])
-def test_candles_of_a_sight_are_those_of_its_ticks(market, sight):
+@pytest.mark.parametrize("price_view", [PriceView("near"), PriceView("beside", spread_bps=4, stepped=True)])
+def test_candles_of_a_sight_are_those_of_its_ticks(market, price_view):
     coin = market.coins[0]
     start = JAN_2024_MS + 9 * DAY_MS
-    ticks = [market.price(sight, coin, start + at * 1000) for at in range(600)]
-    both = market.candle(sight, coin, start, start + 600_000)
+    ticks = [market.price(price_view, coin, start + at * 1000) for at in range(600)]
+    both = market.candle(price_view, coin, start, start + 600_000)
     assert (both.open, both.high, both.low, both.close) == (ticks[0], max(ticks), min(ticks), ticks[-1])
-    minutes = [market.candle(sight, coin, at, at + 60_000) for at in range(start, start + 600_000, 60_000)]
+    minutes = [market.candle(price_view, coin, at, at + 60_000) for at in range(start, start + 600_000, 60_000)]
     assert [minute.open for minute in minutes] == ticks[::60]
     assert max(minute.high for minute in minutes) == both.high
 
 
 def test_a_stepped_sight_holds_its_distance_for_a_candle(market):
-    near, beside, coin = Sight("near"), Sight("beside", spread_bps=4, stepped=True), market.coins[0]
+    near, beside, coin = PriceView("near"), PriceView("beside", spread_bps=4, stepped=True), market.coins[0]
     start = JAN_2024_MS + 9 * DAY_MS
     ratios = [market.price(beside, coin, at) / market.price(near, coin, at) for at in range(start, start + 3 * CANDLE_MS, 60_000)]
     for a, b in itertools.pairwise(ratios[:5]):
@@ -92,20 +92,22 @@ def test_a_stepped_sight_holds_its_distance_for_a_candle(market):
 
 
 def test_faster_markets_have_candles_of_more_market_time():
-    fast, sight = Market(seed=5, speed=60), Sight("near")
+    fast, price_view = Market(seed=5, speed=60), PriceView("near")
     coin, start = fast.coins[0], JAN_2024_MS + 300_000
-    found = fast.candle(sight, coin, start, start + 5_000)
+    found = fast.candle(price_view, coin, start, start + 5_000)
     data, number = CANDLES["BTC"], 60
     assert (found.open, found.high, found.low, found.close) == (data.open[number], data.high[number], data.low[number], data.close[number])
 
 
 def test_the_last_day_and_today(market):
-    sight, coin, data = Sight("near"), market.coins[1], CANDLES["ETH"]
+    price_view, coin, data = PriceView("near"), market.coins[1], CANDLES["ETH"]
     stamp = JAN_2024_MS + 3 * DAY_MS + DAY_MS // 2 - 1000  # the last second before noon
     half = DAY_MS // CANDLE_MS // 2
-    day, today = market.last_24h(sight, coin, stamp), market.today(sight, coin, stamp)
+    day, today = market.last_24h(price_view, coin, stamp), market.today(price_view, coin, stamp)
     assert day.high == data.high[5 * half : 7 * half].max()
     assert day.coins == pytest.approx(data.volume[5 * half : 7 * half].sum())
     assert (today.open, today.low, today.close) == (data.open[6 * half], data.low[6 * half : 7 * half].min(), data.close[7 * half - 1])
-    assert day.close == market.price(sight, coin, stamp)
-    assert market.change_pct(sight, coin, stamp, 3_600_000) == pytest.approx((day.close / market.price(sight, coin, stamp - 3_600_000) - 1) * 100)
+    assert day.close == market.price(price_view, coin, stamp)
+    assert market.change_pct(price_view, coin, stamp, 3_600_000) == pytest.approx(
+        (day.close / market.price(price_view, coin, stamp - 3_600_000) - 1) * 100
+    )
