@@ -63,41 +63,41 @@ def pipeline_id(settings: Settings) -> str:
 def overall(components: Iterable[ComponentStatus]) -> tuple[ComponentState, str]:
     """State and reason of the pipeline: the worst state of the enabled components, or STOPPING while disabled components still run."""
     everything = tuple(components)
-    wanted = [component for component in everything if component.desired is DesiredState.RUNNING]
-    if not wanted:
+    enabled = [component for component in everything if component.desired is DesiredState.RUNNING]
+    if not enabled:
         ending = [component.name for component in everything if component.state is not ComponentState.STOPPED]
         if ending:
             return ComponentState.STOPPING, f"stopping {', '.join(ending)}"
         return ComponentState.STOPPED, "no component is enabled"
     for state in _WORST_FIRST:
-        those = [component for component in wanted if component.state is state]
+        those = [component for component in enabled if component.state is state]
         if those:
-            reason = _unreached(wanted) + _reason(state, those, len(wanted), len(everything))
-            return ComponentState.DEGRADED if _only_some_sources_lack(those, wanted) else state, reason
+            reason = _unreached(enabled) + _reason(state, those, len(enabled), len(everything))
+            return ComponentState.DEGRADED if _only_unreachable_scrapers(those, enabled) else state, reason
     raise AssertionError("a component is in none of the states")  # _WORST_FIRST contains every state
 
 
-def _only_some_sources_lack(those: list[ComponentStatus], wanted: list[ComponentStatus]) -> bool:
+def _only_unreachable_scrapers(those: list[ComponentStatus], enabled: list[ComponentStatus]) -> bool:
     """Prices arrive, and only scrapers whose provider never answered are STARTING. A provider blocked in this network may never answer."""
-    prices = any(one.kind is ComponentKind.COLLECTOR and one.state is ComponentState.RUNNING for one in wanted)
-    return prices and all(one.state is ComponentState.STARTING and _asked_in_vain(one) for one in those)
+    prices = any(one.kind is ComponentKind.COLLECTOR and one.state is ComponentState.RUNNING for one in enabled)
+    return prices and all(one.state is ComponentState.STARTING and _never_answered(one) for one in those)
 
 
-def _asked_in_vain(one: ComponentStatus) -> bool:
+def _never_answered(one: ComponentStatus) -> bool:
     return one.kind is ComponentKind.SCRAPER and one.metrics.get("failures_total", 0) > 0
 
 
-def _unreached(wanted: list[ComponentStatus]) -> str:
+def _unreached(enabled: list[ComponentStatus]) -> str:
     """Advice for the case that no provider has ever answered, which is usually a local network problem."""
-    scrapers = [one for one in wanted if one.kind is ComponentKind.SCRAPER]
-    if scrapers and all(one.state is ComponentState.STARTING and _asked_in_vain(one) for one in scrapers):
+    scrapers = [one for one in enabled if one.kind is ComponentKind.SCRAPER]
+    if scrapers and all(one.state is ComponentState.STARTING and _never_answered(one) for one in scrapers):
         return "no provider has answered yet: check the network, DNS and proxy (`cryptoviz doctor`, `cryptoviz providers`); "
     return ""
 
 
-def _reason(state: ComponentState, those: list[ComponentStatus], wanted: int, known: int) -> str:
+def _reason(state: ComponentState, those: list[ComponentStatus], enabled: int, known: int) -> str:
     if state is ComponentState.RUNNING:
-        return "all components run" if wanted == known else f"all {wanted} enabled components run ({known - wanted} disabled)"
+        return "all components run" if enabled == known else f"all {enabled} enabled components run ({known - enabled} disabled)"
     return "; ".join(f"{one.name} is {state}" + (f": {one.message}" if one.message else "") for one in those)
 
 

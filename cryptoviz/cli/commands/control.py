@@ -94,12 +94,12 @@ def _verb(
     wait_s: float | None,
     one: Callable[[ControlClient, str], ComponentStatus],
     everything: Callable[[ControlClient], PipelineStatus] | None,
-    wanted: frozenset[ComponentState],
+    target: frozenset[ComponentState],
 ) -> None:
     settings = running_settings()
     if wait_s is None:
         # A scraper is RUNNING after its first good poll, the collector after its first published tick: up to two ticks.
-        wait_s = _WAIT_S if ComponentState.STOPPED in wanted else _WAIT_S + 2 * settings.collect.tick_s
+        wait_s = _WAIT_S if ComponentState.STOPPED in target else _WAIT_S + 2 * settings.collect.tick_s
     with ControlClient.from_settings(settings) as client:
         whole = names == ["all"]
         if whole and everything is not None:
@@ -109,12 +109,12 @@ def _verb(
         if not whole or everything is None:
             for name in names:
                 one(client, name)
-        for component in _settled(client, names, wait_s, wanted):
+        for component in _settled(client, names, wait_s, target):
             echo(f"{component.name}: {component.state} {component.message}".rstrip())
 
 
-def _settled(client: ControlClient, names: list[str], wait_s: float, wanted: frozenset[ComponentState]) -> Iterator[ComponentStatus]:
-    """Each named component when it has reached a wanted state. Raises ControlRefused on failure or timeout."""
+def _settled(client: ControlClient, names: list[str], wait_s: float, target: frozenset[ComponentState]) -> Iterator[ComponentStatus]:
+    """Each named component when it has reached a target state. Raises ControlRefused on failure or timeout."""
     if wait_s == 0:
         yield from (client.get(name) for name in names)
         return
@@ -127,7 +127,7 @@ def _settled(client: ControlClient, names: list[str], wait_s: float, wanted: fro
                 return False
             if component.state is ComponentState.FAILED:
                 raise ControlRefused(f"{name} failed: {component.message}", code="FAILED")
-            return component.state in wanted
+            return component.state in target
 
         try:
             found = client.wait(max(0.1, deadline - time.monotonic()), arrived).component(name)
