@@ -82,7 +82,7 @@ def test_an_output_that_is_no_file_is_refused_and_a_link_stays_one(tmp_path: Pat
     os.mkfifo(pipe)
     target.write_text("old")
     link.symlink_to(target)
-    with pytest.raises(SettingsError, match="is no regular file"):
+    with pytest.raises(SettingsError, match="is not a regular file"):
         written("SELECT 1 AS a", Format.CSV, pipe)
     assert pipe.is_fifo()
     assert written("SELECT 1 AS a", Format.CSV, link) == '"a"\n1\n'
