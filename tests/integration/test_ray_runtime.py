@@ -105,7 +105,7 @@ async def test_a_probe_that_fails_is_unhealthy_not_lost(runtime: RayRuntime) -> 
     one = spec("silent", "hang in probe")
     await runtime.start(one)
     probe = await runtime.probe(one)
-    assert (probe.running, probe.healthy, probe.message) == (True, False, "does not answer within 4 s")
+    assert (probe.running, probe.healthy, probe.message) == (True, False, "no answer within 4 s")
     await runtime.stop(one, 5)
 
 

@@ -185,7 +185,7 @@ async def test_a_dashboard_that_hangs_has_a_deadline(settings: Settings, monkeyp
     monkeypatch.setattr(dashboard_host, "_COMMAND", (sys.executable, "-c", "import threading; threading.Event().wait()"))
     monkeypatch.setattr(dashboard_host, "_DASHBOARD_START_S", 0.5)
     host = DashboardActor(settings)
-    with pytest.raises(EngineUnavailable, match="does not answer within"):
+    with pytest.raises(EngineUnavailable, match="did not answer within"):
         await host.start()
     await host.stop()
 
