@@ -82,7 +82,7 @@ async def test_errors_keep_their_class_and_facts(runtime: RayRuntime) -> None:
 
 async def test_a_start_that_hangs_has_a_deadline(runtime: RayRuntime) -> None:
     one = spec("hanging", "hang in start", start_timeout_s=8)
-    with pytest.raises(EngineUnavailable, match="not up within 8 s"):
+    with pytest.raises(EngineUnavailable, match="did not start within 8 s"):
         await runtime.start(one)
     await runtime.stop(one, 1)
 
