@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from actors.collecting.unify import Rules, settled
-from actors.taken import LEAP_MS, TakenTicks
+from actors.taken_ticks import LEAP_MS, TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import tick_of
 from cryptoviz.records import FallbackReason, TickResult

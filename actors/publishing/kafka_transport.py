@@ -14,7 +14,7 @@ import orjson
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from actors.publishing.transaction import Batch, Refused
-from actors.taken import LEAP_MS, Leap, TakenTicks
+from actors.taken_ticks import LEAP_MS, Leap, TakenTicks
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import KafkaClients, OwnedProducer, Progress, Record, Refusal

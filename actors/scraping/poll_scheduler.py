@@ -11,7 +11,7 @@ from actors.providers.base import PollFailure
 from actors.providers.failures import bounded_wait_s
 from actors.providers.hold_off import HoldOff
 from actors.quota.planner import Turn
-from actors.taken import LEAP_MS, TakenTicks
+from actors.taken_ticks import LEAP_MS, TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, second_text, steady_at, steady_ms, tick_of, utc_ms
 from cryptoviz.log import get_logger

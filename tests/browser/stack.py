@@ -114,7 +114,7 @@ class ControlThread:
         self._settings = settings
         self.runtime = FakeRuntime()
         self._server: ControlServer | None = None
-        self._desk: OperationManager | None = None
+        self._manager: OperationManager | None = None
         self._reconciler: Reconciler | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -148,11 +148,11 @@ class ControlThread:
         table = build_table(self._settings)
         self._reconciler = Reconciler(table, self.runtime, MemoryStore(), SystemClock(), 100, replayed=self._settings.profile == "demo")
         runner = FakeOperationRunner(self._settings)
-        self._desk = OperationManager(runner, MemoryOperations(), self._settings, SystemClock(), lambda _: "")
+        self._manager = OperationManager(runner, MemoryOperations(), self._settings, SystemClock(), lambda _: "")
         token = self._settings.token_file.read_text(encoding="ascii")
-        self._server = ControlServer(self._reconciler, self._desk, no_gaps, self._settings, token, end)
+        self._server = ControlServer(self._reconciler, self._manager, no_gaps, self._settings, token, end)
         await self._reconciler.open()
-        await self._desk.open()
+        await self._manager.open()
         self._task = asyncio.create_task(self._reconciler.run())
         await self._server.start()
 
@@ -163,8 +163,8 @@ class ControlThread:
         await self._server.stop(0.5)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        assert self._desk is not None
-        await self._desk.close()
+        assert self._manager is not None
+        await self._manager.close()
         await self._reconciler.close()
 
 

@@ -22,7 +22,7 @@ from actors.publishing.transaction import Batch, Message, PublisherState
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import Fenced, OwnedProducer
 from cryptoviz.settings import KafkaSettings, load_settings
-from spark_jobs.dead_letters import DeadLetterReplay, Replayed, _Candidate
+from spark_jobs.dead_letters import DeadLetterReplay, ReplayCounts, _Candidate
 from tests.model.kafkabroker import Broker, Explorer, Killed, clients
 from tests.unit.actors.fakes import Events
 
@@ -309,7 +309,7 @@ def test_a_replay_of_dead_letters_knows_what_was_refused_after_a_lost_answer(mon
         _Candidate("stream", "prices", f"t:0:{number}", f"event-{number}", datetime(2026, 1, 1, tzinfo=UTC), b"k", value, "bad_time")
         for number, value in enumerate((b"one", GONE, b"three"))
     ]
-    replayed = Replayed()
+    replayed = ReplayCounts()
     replay._publish(producer, letters, replayed)
     assert [value for value in broker.committed if not value.startswith(b"{")] == [b"one", b"three"]
     assert len(broker.committed) == 4  # each with its entry in the ledger

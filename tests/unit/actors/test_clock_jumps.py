@@ -22,7 +22,7 @@ from actors.quota.meter import Meter
 from actors.quota.store import MemoryStore
 from actors.scraping.collector_client import RETRY_S, CollectorLink
 from actors.scraping.poll_scheduler import PollLoop, PollRules
-from actors.taken import TakenTicks
+from actors.taken_ticks import TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import second_text, steady_ms
 from cryptoviz.errors import EngineUnavailable

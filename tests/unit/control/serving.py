@@ -36,7 +36,7 @@ class Serving:
     reconciler: Reconciler
     loop: asyncio.AbstractEventLoop
     operations: FakeOperationRunner
-    desk: OperationManager
+    manager: OperationManager
     server: ControlServer | None = None
     read_gaps: Callable[[], Awaitable[list[Gap]]] | None = None
     gaps: list[Gap] | Exception = field(default_factory=list)
@@ -69,8 +69,8 @@ def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any
             table or small_table(), runtime, MemoryStore(), SystemClock(), interval_ms=20, pipeline_id=pipeline_id(settings), uniform=lambda: 0.5
         )
         runner = FakeOperationRunner(settings)
-        desk = OperationManager(runner, MemoryOperations(), settings, SystemClock(), lambda _: runner.down)
-        here = Serving(settings, ensure_token(settings.token_file), runtime, reconciler, asyncio.get_running_loop(), runner, desk)
+        manager = OperationManager(runner, MemoryOperations(), settings, SystemClock(), lambda _: runner.down)
+        here = Serving(settings, ensure_token(settings.token_file), runtime, reconciler, asyncio.get_running_loop(), runner, manager)
 
         async def read_gaps() -> list[Gap]:
             if here.read_gaps is not None:
@@ -83,11 +83,11 @@ def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any
             here.shutdowns.append("asked")
             await server.not_serving()
 
-        server = ControlServer(reconciler, desk, read_gaps, settings, here.token, shutdown)
+        server = ControlServer(reconciler, manager, read_gaps, settings, here.token, shutdown)
         here.server = server
         try:
             await reconciler.open()
-            await desk.open()
+            await manager.open()
             await server.start()
         except CryptoVizError as error:
             errors.append(error)
@@ -99,7 +99,7 @@ def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any
         await end[0].wait()
         loop.cancel()
         await server.stop(0)
-        await desk.close()
+        await manager.close()
         await reconciler.close()
 
     def run() -> None:

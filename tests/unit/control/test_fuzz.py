@@ -159,11 +159,11 @@ def test_calls_that_are_no_calls(served: Serving, channel: grpc.Channel, method:
 def test_what_changes_something_does_nothing_on_an_empty_or_unknown_message(served: Serving, channel: grpc.Channel, method: MethodDescriptor) -> None:
     if only_reads(path_of(method)):
         return
-    before, operations = served.reconciler.snapshot(), served.desk.all()
+    before, operations = served.reconciler.snapshot(), served.manager.all()
     for payload in (b"", b"\xf8\x01\x01", b"\xfa\x01\x04page", b"\xf8\x01\x01\xf8\x01\x02"):
         assert ask(served, channel, method, payload) is grpc.StatusCode.INVALID_ARGUMENT
     assert served.reconciler.snapshot() == before
-    assert served.desk.all() == operations
+    assert served.manager.all() == operations
     assert served.shutdowns == []
 
 
@@ -182,7 +182,7 @@ def honest(served: Serving, method: MethodDescriptor) -> list[Message]:
 def test_one_unknown_field_in_an_honest_message_changes_nothing(served: Serving, channel: grpc.Channel, method: MethodDescriptor) -> None:
     if only_reads(path_of(method)):
         return
-    before, operations = served.reconciler.snapshot(), served.desk.all()
+    before, operations = served.reconciler.snapshot(), served.manager.all()
     call = channel.unary_unary(path_of(method))
     for request in honest(served, method):
         for payload in (request.SerializeToString() + b"\xf8\x01\x01", b"\xfa\x01\x04page" + request.SerializeToString(), *within(request)):
@@ -190,7 +190,7 @@ def test_one_unknown_field_in_an_honest_message_changes_nothing(served: Serving,
                 call(payload, metadata=served.metadata(), timeout=20)
             assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert served.reconciler.snapshot() == before
-    assert served.desk.all() == operations
+    assert served.manager.all() == operations
     assert served.shutdowns == []
 
 

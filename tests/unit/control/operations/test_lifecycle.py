@@ -210,12 +210,12 @@ async def test_a_new_controller_goes_on_following(tmp_path: Path) -> None:
 async def test_a_shutdown_interrupts(tmp_path: Path) -> None:
     settings = load_settings("live", home=tmp_path)
     runner = FakeOperationRunner(settings)
-    desk = OperationManager(runner, MemoryOperations(), settings, SystemClock(), lambda _: "")
-    await desk.start("one", ALL)
-    await desk.drain()
-    assert desk.get("one").state is OperationState.INTERRUPTED
+    manager = OperationManager(runner, MemoryOperations(), settings, SystemClock(), lambda _: "")
+    await manager.start("one", ALL)
+    await manager.drain()
+    assert manager.get("one").state is OperationState.INTERRUPTED
     with pytest.raises(ControlRefused, match="shutting down"):
-        await desk.start("two", ALL)
+        await manager.start("two", ALL)
 
 
 def test_what_has_ended_changes_by_a_resume_only() -> None:

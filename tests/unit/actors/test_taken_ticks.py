@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.taken import LEAP_MS, Leap, TakenTicks
+from actors.taken_ticks import LEAP_MS, Leap, TakenTicks
 
 TICK = 60_000
 NOW = 30_000 * TICK
