@@ -98,7 +98,7 @@ def kind_of(one: Listener, settings: Settings) -> str:
     patterns = {
         r"^\S*/raylet/raylet ": "raylet",
         r"ray::(DashboardAgent|RuntimeEnvAgent)": "ray agent",
-        r"spark_jobs\.daemon": "spark python",
+        r"spark_jobs\.streaming\.daemon": "spark python",
         r"py4j\.GatewayServer|SparkSubmit|DefaultWorker": "spark",
         r"ray::LakeActor": "lake callbacks",
         r"ray::": "ray worker",

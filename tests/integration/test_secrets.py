@@ -225,7 +225,7 @@ def test_the_look_finds_what_each_kind_of_output_has(look: Look, whole: Whole) -
     assert look.kinds_with(CONTROLS) == set(look.outputs)
     assert look.kinds_with({"echoed"}) >= {"command line", "control service", "Kafka", "lake", "home", "Ray dashboard", "Ray folder"}
     assert "SignatureDoesNotMatch" in whole.said["wrong store: query SELECT * FROM prices"]
-    assert "did not give" in whole.said["wrong broker: verify"]
+    assert "cannot read" in whole.said["wrong broker: verify"]
     home = whole.pipeline.settings.home
     places = {Path(place).relative_to(home).parts[0] for (kind, place), names in look.found.items() if kind == "home" and "echoed" in names}
     assert places >= {"logs", "kafka", "minio"}

@@ -424,7 +424,7 @@ def test_folders_that_are_none(setting: str, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("home", "reason"), [("/", "it is the root of the file system"), ("~", f"it is or holds the home folder {Path.home().resolve()}")]
+    ("home", "reason"), [("/", "it is the root of the file system"), ("~", f"it is or contains the home directory {Path.home().resolve()}")]
 )
 def test_a_home_that_can_be_nobodys(home: str, reason: str) -> None:
     assert refused(home=home).message == f"CRYPTOVIZ_HOME is {str(Path(home).expanduser())!r}: {reason}; choose a folder for the pipeline alone"
