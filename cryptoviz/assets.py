@@ -22,7 +22,7 @@ __all__ = [
 class Asset:
     """One coin. `provider_ids` maps a provider's name to the id that provider uses."""
 
-    # Where settings are read: a misspelt field would set nothing.
+    # For settings: a misspelt field would have no effect, so it is refused.
     __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}
 
     asset_id: str

@@ -203,7 +203,7 @@ def _disk(settings: Settings, machine: Machine) -> Iterator[Finding]:
 
 
 def _is_filled(settings: Settings, machine: Machine) -> bool:
-    """As a folder that root shares with users who cannot write there."""
+    """Whether the cache is complete, such as a cache that root shares with users who cannot write to it."""
     kafka = not settings.kafka.embedded or not machine.missing(settings, "kafka")
     minio = not settings.s3.embedded or machine.minio(settings) is not None
     return kafka and minio and not machine.missing(settings, "spark")

@@ -37,9 +37,9 @@ def mask_urls(text: str) -> str:
 
 
 def mask_url(value: str) -> str:
-    """As `mask_urls` for a text that is one URL as a whole: a password may then hold quotes, slashes and other characters that end a URL in a text.
+    """As `mask_urls`, for a text that is a single URL: its password may contain quotes, slashes and other characters that end a URL within a text.
 
-    All from `://` to the last `@` is masked, so that too much is hidden rather than too little.
+    Everything from `://` to the last `@` is masked, so that too much is hidden rather than too little.
     """
     scheme, separator, rest = value.partition("://")
     _, at, address = rest.rpartition("@")
@@ -154,7 +154,7 @@ def redact(text: str) -> str:
 
 
 def clip(text: str, longest: int) -> str:
-    """The first `longest` characters of the text without secrets: a cut through a secret would leave a part that nothing recognizes."""
+    """The first `longest` characters of the redacted text. Secrets are redacted first: part of a secret would not be recognized after the cut."""
     return redact(text)[:longest]
 
 

@@ -1,6 +1,6 @@
-"""Which files and folders nobody but this user, and root, can have made or changed: what lies in others is neither trusted, loaded nor run.
+"""Checks that only this user, and root, can have created or changed files and directories. Others are neither trusted, loaded nor run.
 
-Imports the standard library alone: setup runs it before there are any packages (`python -m cryptoviz.ownership CACHE PROGRAMS`).
+Imports only the standard library: setup runs it before packages are installed (`python -m cryptoviz.ownership CACHE PROGRAMS`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["Fault", "canonical", "entry_fault", "make_private", "owner_alone", "
 _ROOT = 0
 _PRIVATE = 0o700
 _MOST_LINKS = 40
-"""As the kernel follows."""
+"""The kernel's own limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why an entry of the file system is not trusted, and what a person can do."""
+    """Why an entry of the file system is not trusted, and the remedy."""
 
     path: Path
     what: str
@@ -47,10 +47,10 @@ def owner_or_root() -> frozenset[int]:
 
 
 def canonical(path: Path) -> Path:
-    """The one name of a place: absolute, without links and `..`; what does not exist yet stays as it is written.
+    """The canonical path: absolute, without links and `..`; components that do not exist yet stay as given.
 
     Raises:
-        ValueError: another user's link stands in the path, who could lead it anywhere, or links go round in a circle.
+        ValueError: the path contains another user's link, which that user could redirect, or a cycle of links.
     """
     rest = list(reversed(path.absolute().parts[1:]))
     place, followed = Path(path.absolute().anchor), 0
@@ -82,11 +82,11 @@ def canonical(path: Path) -> Path:
 
 
 def entry_fault(path: Path, found: os.stat_result, owners: Collection[int]) -> Fault | None:
-    """Of one entry: its owner, and who may write it. A group that holds nobody else (umask 002) is as good as its owner."""
+    """Fault of a single entry: wrong owner, or writable by others. A group without other members (umask 002) counts as the owner."""
     if found.st_uid not in owners:
         return Fault(path, f"belongs to user {found.st_uid}", "remove it")
     if stat.S_ISLNK(found.st_mode):
-        return None  # its mode means nothing
+        return None  # the mode of a link has no meaning
     if found.st_mode & stat.S_IWOTH:
         return Fault(path, "may be changed by every user", "look at what it holds, then `chmod -R go-w` it")
     if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid):
@@ -95,12 +95,12 @@ def entry_fault(path: Path, found: os.stat_result, owners: Collection[int]) -> F
 
 
 def parents_fault(path: Path) -> Fault | None:
-    """Of all folders above a canonical path: who may write there could exchange what lies below, unless a sticky bit keeps it its owner's."""
+    """Fault of the directories above a canonical path: users who may write there could replace it, unless a sticky bit allows only its owner to."""
     for folder in path.parents:
         try:
             found = folder.stat()
         except OSError:
-            continue  # not made yet, or closed to us: then the path cannot be used either
+            continue  # missing, or not accessible: then the path is not usable either
         fault = entry_fault(folder, found, owner_or_root())
         if fault is not None and not (found.st_uid in owner_or_root() and found.st_mode & stat.S_ISVTX):
             return Fault(folder, f"{fault.what}, who could exchange {path}", "choose a folder elsewhere")
@@ -108,7 +108,7 @@ def parents_fault(path: Path) -> Fault | None:
 
 
 def path_fault(path: Path, owners: Collection[int]) -> Fault | None:
-    """Of one canonical path: itself, when it is there, and all folders above it."""
+    """Fault of a canonical path itself, if it exists, or of a directory above it."""
     try:
         found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -117,13 +117,13 @@ def path_fault(path: Path, owners: Collection[int]) -> Fault | None:
 
 
 def tree_fault(top: Path, owners: Collection[int], depth: int, *, may_leave: bool) -> Fault | None:
-    """Of an entry and what lies up to `depth` levels below it. What vanishes meanwhile is no fault.
+    """Fault of an entry or of anything up to `depth` levels below it. Entries that disappear during the check are no fault.
 
     Args:
-        top: an entry; of a link, what it names counts as well.
+        top: an entry; if it is a link, its target is checked too.
         owners: who may own an entry.
-        depth: levels below `top` that are looked at.
-        may_leave: whether a link of these owners may name a place outside `top`'s folder. That place is held to the same rules.
+        depth: number of levels below `top` to check.
+        may_leave: whether links of these owners may lead out of `top`'s directory. The same rules apply to their targets.
     """
     inside = os.path.realpath(top.parent) + os.sep
     left = [(top, depth)]
@@ -154,7 +154,7 @@ def tree_fault(top: Path, owners: Collection[int], depth: int, *, may_leave: boo
 
 
 def make_private(folder: Path) -> None:
-    """Make the folder, and those above it that are missing, for this user alone, whatever the umask."""
+    """Create the directory and missing parents, accessible only to this user, whatever the umask."""
     for level in (*reversed(folder.parents), folder):
         if not level.is_dir():
             level.mkdir(mode=_PRIVATE, exist_ok=True)
@@ -168,7 +168,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _is_own_group(group: int) -> bool:
-    """Whether this process is of the group, and no account but this user's and root's is."""
+    """Whether this process belongs to the group, and no account except this user's and root's does."""
     if group == _ROOT:
         return True
     if group not in {os.getgid(), *os.getgroups()}:
@@ -180,7 +180,7 @@ def _is_own_group(group: int) -> bool:
 
 
 def _main(folder: str, programs: str) -> int:
-    """Exit code 0 when a folder is safe, and all in the one of programs in it; 1 with the reason when not."""
+    """Exit code 0 if the directory and everything in its directory of programs is safe, else 1 with the reason."""
     try:
         places = canonical(Path(folder)), canonical(Path(programs))
         fault: object = path_fault(places[0], owner_or_root()) or tree_fault(places[1], owner_or_root(), 64, may_leave=True)

@@ -109,10 +109,10 @@ _BINANCE_MOST = 80
 
 
 def plan_of(name: str, own: ProviderSettings) -> Plan:
-    """The limits that hold for a provider as it is set up. At another `base_url`, such as the replay market's, only those that are set.
+    """The limits that apply to a provider with these settings. With another `base_url`, such as the replay market's, only configured limits apply.
 
     Raises:
-        SettingsError: it has no such plan, or the plan needs a key.
+        SettingsError: the provider has no such plan, or the plan requires a key.
     """
     known = Plan() if own.base_url else _FREE.get((name, chosen_plan(name, own)), Plan())
     quota = own.quota

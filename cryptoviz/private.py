@@ -1,4 +1,4 @@
-"""Files and folders that only their owner may read."""
+"""Files and directories that only their owner may access."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from cryptoviz.ownership import make_private
 __all__ = ["OTHERS", "claim_folder", "ensure_token", "read_token", "require_own_file", "write_once", "write_private"]
 
 OTHERS = 0o077
-"""Every right of the group and of everybody else."""
+"""All permissions of the group and of others."""
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
 _TOKEN_BYTES = 32
-"""256 bits: not to be guessed."""
+"""256 bits, infeasible to guess."""
 _TOKEN = re.compile(r"[0-9a-f]{64}|[A-Za-z0-9_-]{43}")
-"""As hex digits; homes of earlier versions hold one of as many bytes in URL-safe Base64."""
+"""In hexadecimal; earlier versions wrote the same number of bytes in URL-safe Base64."""
 
 
 def claim_folder(path: Path, setting: str) -> None:
-    """Make the folder, or take an existing one of ours, and shut others out of it.
+    """Create the directory, or take over an existing one of this user, and remove the access of others.
 
     Raises:
-        SettingsError: it is another user's or no folder, or it cannot be made.
+        SettingsError: it belongs to another user, is no directory, or cannot be created.
     """
     try:
         make_private(path)
@@ -41,7 +41,7 @@ def claim_folder(path: Path, setting: str) -> None:
 
 
 def require_own_file(path: Path, setting: str) -> None:
-    """Raise SettingsError unless the existing file is a regular one, ours, and closed to others."""
+    """Raise SettingsError unless the existing file is a regular file, owned by this user, and inaccessible to others."""
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
         raise SettingsError(f"{path} is no regular file: remove it", setting=setting)
@@ -52,9 +52,9 @@ def require_own_file(path: Path, setting: str) -> None:
 
 
 def ensure_token(path: Path, setting: str, end: str = "\n") -> str:
-    """The token in the file: 64 hex digits and `end`, made there first when it is missing; two that start at once get the same.
+    """The token in the file: 64 hex digits and `end`, generated if the file is missing. Concurrent starts get the same token.
 
-    Raises as `read_token`.
+    Raises as `read_token` does.
     """
     if not os.path.lexists(path):
         write_once(path, secrets.token_hex(_TOKEN_BYTES) + end)
@@ -65,7 +65,7 @@ def read_token(path: Path, setting: str) -> str:
     """The token in an existing file.
 
     Raises:
-        SettingsError: the file is not ours alone, or holds anything but a token as `ensure_token` makes one.
+        SettingsError: others can access the file, or it does not contain a token of the format of `ensure_token`.
     """
     require_own_file(path, setting)
     token = path.read_text(encoding="ascii", errors="replace").strip()
@@ -76,15 +76,15 @@ def read_token(path: Path, setting: str) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Put `text` into the file in one step, for its owner alone."""
+    """Write `text` to the file atomically, accessible only to its owner."""
     _scratch(path, text).replace(path)
 
 
 def write_once(path: Path, text: str) -> None:
-    """As `write_private`, but a file that is there stays: of two that start at once one wins."""
+    """As `write_private`, but never replaces an existing file: of concurrent writers one wins."""
     scratch = _scratch(path, text)
     try:
-        # A link is made whole or not at all, and never over an existing file.
+        # A hard link is atomic and never replaces an existing file.
         os.link(scratch, path)
     except FileExistsError:
         return

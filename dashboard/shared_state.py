@@ -116,7 +116,7 @@ class LiveState:
         return news
 
     def _drop_time_to_come(self, record: UnifiedRecord) -> None:
-        """What was made under a clock that was far ahead would stay the newest until then: the stream has gone on behind it."""
+        """Discard ticks of a clock that was far ahead: the stream has earlier ticks now, but those would stay the newest until their time."""
         horizon_ms, latest = self._now_ms() + _DAY_MS, self._latest.get(record.asset_id)
         if latest is None or latest.tick_ts <= horizon_ms or record.tick_ts > horizon_ms:
             return

@@ -45,7 +45,7 @@ async def refuse(context: Any, code: grpc.StatusCode, message: str, detail: Mess
         trailing = ((STATUS_DETAILS, status.SerializeToString()),)
     try:
         await context.abort(code, message, trailing)
-    except grpc.aio.InternalError:  # gRPC has ended the call before, such as one whose message was too large
+    except grpc.aio.InternalError:  # gRPC has already ended the call, for example because its message was too large
         raise grpc.aio.AbortError from None
     raise AssertionError  # abort never returns
 

@@ -111,7 +111,7 @@ def held_home(settings: Settings, command: str) -> Iterator[HomeLock]:
         PreflightError: another command holds the lock.
     """
     claim(settings.home)
-    before = os.umask(OTHERS)  # for all that this process and its children make from now on
+    before = os.umask(OTHERS)  # for all files that this process and its children create from now on
     try:
         with HomeLock(settings.home, command) as lock:
             yield lock

@@ -1,4 +1,4 @@
-"""Options that contradict each other or would count for nothing. They are refused: a command without one of them is another command."""
+"""Refusal of options that contradict each other or would have no effect: ignoring an option would run a different command."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["given_options", "refuse_before_subcommand", "refuse_together"]
 
 
 def given_options(context: typer.Context) -> list[str]:
-    """The options that stand on the command line."""
+    """The options given on the command line."""
     found = []
     for parameter in context.command.params:
         source = context.get_parameter_source(str(parameter.name))
-        # The library that Typer is built on is a copy of its own: its classes have no public name.
+        # Typer vendors the library that it is built on, whose classes have no public name.
         if parameter.param_type_name == "option" and source is not None and source.name == "COMMANDLINE":
             found.append(parameter.opts[0])
     return found
 
 
 def refuse_together(context: typer.Context, option: str, *others: str) -> None:
-    """Raise SettingsError when `option` is given with one of the others."""
+    """Raise SettingsError if `option` is given together with any of the others."""
     found = given_options(context)
     both = next((other for other in others if other in found and option in found), None)
     if both is not None:
@@ -29,7 +29,7 @@ def refuse_together(context: typer.Context, option: str, *others: str) -> None:
 
 
 def refuse_before_subcommand(context: typer.Context) -> None:
-    """Raise SettingsError for options of a group that stand before one of its commands, which would not see them."""
+    """Raise SettingsError for options of a command group given before a subcommand, which would not receive them."""
     found = given_options(context)
     if found:
         whole = f"{context.command_path} {context.invoked_subcommand}"

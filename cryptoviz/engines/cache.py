@@ -1,4 +1,4 @@
-"""The folder of downloads and builds: what lies in it is run and loaded, so nobody else may have made or changed it."""
+"""Ownership of the cache directory of downloads and builds: its files are run and loaded, so no other user may have created or changed them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["ENGINE_FILES", "cache_fault", "make_cache", "require_own_cache"]
 
 SETTING = "CRYPTOVIZ_CACHE"
 ENGINE_FILES = ("jars", "minio", "fetch.lock")
-"""Entries of the cache that the engines are started from, or that are written while it is filled."""
+"""Entries of the cache that engines are started from, or that a download or build writes."""
 _DEPTH = 64
-"""More levels than there are: what a build left unfinished goes into the next one."""
+"""More levels than exist. All are checked, because the next build resumes from the files of an unfinished build."""
 
 
 def cache_fault(settings: Settings, names: tuple[str, ...] = ENGINE_FILES) -> Fault | None:
-    """Why nothing may be run from the cache; None when all is this user's or root's, as in a folder that root shares, or there is nothing yet."""
+    """Why nothing may be run from the cache. None if everything belongs to this user or root (root may share a cache), or the cache is empty."""
     if fault := path_fault(settings.cache, owner_or_root()):
         return fault
     faults = (tree_fault(settings.cache / name, owner_or_root(), _DEPTH, may_leave=True) for name in names)
@@ -24,14 +24,14 @@ def cache_fault(settings: Settings, names: tuple[str, ...] = ENGINE_FILES) -> Fa
 
 
 def require_own_cache(settings: Settings, names: tuple[str, ...] = ENGINE_FILES) -> None:
-    """Raises SettingsError, which names the entry and what to do, when `cache_fault` says so. Before anything is run or loaded from there."""
+    """Raises SettingsError with the entry and the remedy if `cache_fault` finds a fault. Called before anything is run or loaded from the cache."""
     if fault := cache_fault(settings, names):
         remedy = f"or choose another {SETTING}; what is missing there is fetched and built"
         raise SettingsError(f"{SETTING} is {str(settings.cache)!r}, and {fault}; {remedy}", setting=SETTING)
 
 
 def make_cache(settings: Settings) -> None:
-    """Make the folder, for this user alone. Raises as `require_own_cache`."""
+    """Create the directory, accessible only to this user. Raises as `require_own_cache` does."""
     require_own_cache(settings)
     make_private(settings.cache)
-    require_own_cache(settings)  # in a folder that all users share, another may have been faster
+    require_own_cache(settings)  # again: in a directory shared by all users, another user may have been faster

@@ -84,7 +84,7 @@ class Machine(Protocol):
         ...
 
     def untrusted(self, settings: Settings) -> dict[str, Fault]:
-        """By name (`Home`, `Cache`) the first entry in each that another user could have made or changed."""
+        """By name (`Home`, `Cache`): the first entry of the directory that another user could have created or changed."""
         ...
 
     def available_memory(self) -> int:

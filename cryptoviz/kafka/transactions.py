@@ -184,7 +184,7 @@ class OwnedProducer:
         return self._tried[1]
 
     def refused(self, identity: str) -> tuple[Refusal, ...]:
-        """Records that the broker rejected of the last `commit`, if it had this identity: for a commit that was published although its answer was lost."""
+        """Records that the broker rejected of the last `commit`, if it had this identity: for a commit published although its answer was lost."""
         tried, refusals = self._tried
         return refusals if tried == identity[:_METADATA_CHARS] else ()
 
@@ -264,9 +264,10 @@ class OwnedProducer:
         return bad
 
     def _finish(self, progress: Progress, bad: Mapping[int, str], *, carries: bool) -> None:
-        """Commit. The progress names the topic that the records lie in: it may have been made again, and a lost answer is judged by its id.
+        """Commit. The progress contains the id of the topic that the records are in: the topic may have been re-created, and after a lost answer the
+        id decides whether the records are still there.
 
-        The id is asked for once they are there: a topic that is made again after that has lost them.
+        The id is read after the records were acknowledged: a topic that is re-created later has lost them.
         """
         self._send_progress(progress)
         unsent = self._producer.flush(self._timeout_s) if carries else 0
@@ -290,9 +291,9 @@ class OwnedProducer:
             raise
 
     def _send_progress(self, progress: Progress) -> None:
-        # An earlier version knows no leaps, and reads progress that has none.
-        told = {name: value for name, value in asdict(progress).items() if name != "leaps" or value}
-        place = TopicPartition(*self._place, max(progress.position or 0, 0), orjson.dumps(told).decode())
+        # Earlier versions do not know `leaps`, but can read progress without leaps.
+        fields = {name: value for name, value in asdict(progress).items() if name != "leaps" or value}
+        place = TopicPartition(*self._place, max(progress.position or 0, 0), orjson.dumps(fields).decode())
         self._producer.send_offsets_to_transaction([place], self._group, self._timeout_s)
 
     def _unavailable(self, error: Exception) -> EngineUnavailable:

@@ -137,12 +137,12 @@ class _Days:
 
 
 def _looked_lately(state: _State, now_ms: int) -> bool:
-    """Not under a clock that was ahead."""
+    """Whether the last update was recent. One with a time in the future, written while the clock was ahead, does not count."""
     return 0 <= now_ms - state.looked_ms < _SHARE * state.took_ms
 
 
 def _before(files: Files, day: date) -> Files:
-    """Without days of a time to come: a clock that was ahead made them, and no tick before them is missing. They count when they come."""
+    """The files without future days: a clock that was ahead wrote those, so no tick before them is missing. They count once their time comes."""
     return {one: paths for one, paths in files.items() if one < day}
 
 
