@@ -16,6 +16,7 @@ from actors.backfill.rows import Answer, record_of
 from actors.backfill.series import Point, Window, prices, windows
 from actors.backfill.sources import SOURCES, Step
 from actors.backfill.wanted import Missing, first_live_ticks, settled_before, ticks_wanted
+from actors.producer_ids import BACKFILL
 from actors.publishing.kafka_transport import KafkaTransport, PublishedBatches
 from actors.publishing.transaction import Batch, Message, Refused
 from cryptoviz.assets import Asset, provider_id_at, resolve_assets
@@ -30,8 +31,6 @@ from cryptoviz.settings import Settings
 
 __all__ = ["Backfill", "ids_by_time"]
 
-TRANSACTIONAL_ID = "cryptoviz-backfill"
-"""One for all: a backfill that was thought dead is fenced by the next one."""
 _MOST_TICKS = 2_000_000
 """What one backfill takes in hand: sets of that size take some 200 MB. Years of minutes for one coin, a month of minutes for all."""
 _KAFKA_PATIENCE_S = 120.0
@@ -51,7 +50,7 @@ class Backfill:
         self._arguments = arguments
         self._clock = clock or SystemClock()
         self._clients = clients
-        self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, TRANSACTIONAL_ID, PublishedBatches(), clients)
+        self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, BACKFILL, PublishedBatches(), clients)
         self._max_age_ms = round(settings.collect.stale_after_s * 1000)
         self._missing = Missing(settings, {})
         self._notes: dict[str, None] = {}

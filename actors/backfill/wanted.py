@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from actors.collecting.actor import TRANSACTIONAL_ID as COLLECTOR
+from actors.producer_ids import COLLECTOR
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import Gap, open_gaps
 from cryptoviz.kafka import KafkaClients, progress_of

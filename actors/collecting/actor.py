@@ -9,6 +9,7 @@ from typing import Any
 
 from actors.collecting.core import Collecting
 from actors.collecting.snapshot import SnapshotWriter
+from actors.producer_ids import COLLECTOR
 from actors.publishing.kafka_transport import KafkaTransport, PublishedTicks
 from actors.publishing.publisher import Publisher
 from actors.publishing.transaction import Batch, Refused
@@ -18,9 +19,8 @@ from cryptoviz.log import configure_logging, log_to_file
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
 
-__all__ = ["TRANSACTIONAL_ID", "CollectorActor"]
+__all__ = ["CollectorActor"]
 
-TRANSACTIONAL_ID = "cryptoviz-collector"
 DRAIN_S = 5.0
 """What a stop waits for queued ticks."""
 
@@ -78,7 +78,7 @@ class CollectorActor:
         settings, loop = self._settings, asyncio.get_running_loop()
         log_to_file(settings, "collector")
         published = PublishedTicks(self._clock)
-        transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, TRANSACTIONAL_ID, published)
+        transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, COLLECTOR, published)
         events = _InLoop(loop, self._clock)
         self._publisher = Publisher("collector", transport, settings.collect.queue_ticks, events)
         self._snapshot = SnapshotWriter(settings.redis.url, self._clock)

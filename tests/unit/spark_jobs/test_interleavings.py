@@ -85,7 +85,16 @@ class Starts:
             fence = starting._logs["raw"].open
             starting._logs["raw"].open = lambda partitions: (opening(), fence(partitions))[-1]  # type: ignore[method-assign]
         with pytest.MonkeyPatch.context() as patched:
-            for away in ("start_session", "_warm_up", "SparkTasks", "spark_classpath", "task_slots", "QueryMonitor", "end_earlier_writers", "DeadLetterCounter"):
+            for away in (
+                "start_session",
+                "_warm_up",
+                "SparkTasks",
+                "spark_classpath",
+                "task_slots",
+                "QueryMonitor",
+                "end_earlier_writers",
+                "DeadLetterCounter",
+            ):
                 patched.setattr(lake_job, away, MagicMock())
             patched.setattr(lake_job, "minio_client", lambda _: client(before))
             patched.setattr(lake_job, "BatchWriter", lambda *_: Writer(self, job, plan))

@@ -18,7 +18,7 @@ import actors.backfill.wanted as wanted
 from actors.backfill.history_client import Asked
 from actors.backfill.series import Point
 from actors.backfill.sources import Step
-from actors.collecting.actor import TRANSACTIONAL_ID as COLLECTOR
+from actors.producer_ids import COLLECTOR
 from actors.publishing.kafka_transport import PublishedTicks
 from actors.publishing.transaction import Batch, Message
 from cryptoviz.gaps import Gap, GapScope
@@ -159,7 +159,7 @@ def test_what_kafka_refused_is_said_whatever_answer_is_lost(tmp_path: Path, monk
 
         def step(what: str, name: str, act: Callable[[], Any]) -> Any:
             answer = act()
-            if name == operation.TRANSACTIONAL_ID:
+            if name == operation.BACKFILL:
                 steps.append(what)
                 if len(steps) == lost:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
