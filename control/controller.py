@@ -19,7 +19,8 @@ from control.rpc.server import ControlServer
 from control.rpc.token import ensure_token
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import ComponentState
-from cryptoviz.log import get_logger, log_to_file
+from cryptoviz.log import get_logger
+from cryptoviz.log_files import log_to_file
 from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import Settings
 

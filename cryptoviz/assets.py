@@ -6,29 +6,18 @@ Providers are asked by id and never by ticker symbol, because symbols are not un
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import ClassVar
 
 from cryptoviz.errors import UnknownAsset
+from cryptoviz.providers.asset import Asset
+from cryptoviz.providers.registry import BUILT_IN_SPECS
+from cryptoviz.providers.spec import ProviderSpec
 
 __all__ = [
-    "ALIASES", "BUILT_IN_PROVIDERS", "DEFAULT_ASSETS", "Alias", "Asset", "asset_table", "provider_id_at", "resolve_assets", "table_quote",
+    "ALIASES", "DEFAULT_ASSETS", "Alias", "Asset", "asset_table", "provider_id_at", "resolve_assets", "with_ids",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Asset:
-    """One coin. `provider_ids` maps a provider's name to the id that provider uses."""
-
-    # For settings: a misspelt field would have no effect, so it is refused.
-    __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}
-
-    asset_id: str
-    symbol: str
-    name: str
-    provider_ids: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,56 +33,50 @@ class Alias:
     provider_ids: dict[str, str] = field(default_factory=dict)
 
 
-BUILT_IN_PROVIDERS = ("coingecko", "coinmarketcap", "binance", "kraken", "coinpaprika", "coinbase")
-"""Columns of the table below: coin id, numeric id, symbol against USDT, pair against USD in `altname` form, coin id, product against USD."""
-_QUOTES = {"binance": "USDT", "kraken": "USD", "coinbase": "USD"}
-"""What the exchanges' columns are quoted in."""
+def _asset(asset_id: str, symbol: str, name: str) -> Asset:
+    return Asset(asset_id, symbol, name, {spec.name: spec.asset_ids[asset_id] for spec in BUILT_IN_SPECS if asset_id in spec.asset_ids})
 
 
-def _asset(asset_id: str, symbol: str, name: str, ids: str) -> Asset:
-    known = zip(BUILT_IN_PROVIDERS, ids.split(), strict=True)
-    return Asset(asset_id, symbol, name, {provider: provider_id for provider, provider_id in known if provider_id != "-"})
+def _alias(alias: str, asset_id: str, until: datetime) -> Alias:
+    return Alias(alias, asset_id, until, {spec.name: spec.alias_ids[alias] for spec in BUILT_IN_SPECS if alias in spec.alias_ids})
 
 
-# Ids from the providers' own coin pages, API maps and listing notices; "-": not listed there. Kraken and Coinbase list BNB since 2025, Coinbase lists
-# VET since 2023. No list of Kraken's pairs that was at hand has VET against USD, so it is left out.
 DEFAULT_ASSETS: tuple[Asset, ...] = (
-    _asset("bitcoin", "BTC", "Bitcoin", "bitcoin 1 BTCUSDT XBTUSD btc-bitcoin BTC-USD"),
-    _asset("ethereum", "ETH", "Ethereum", "ethereum 1027 ETHUSDT ETHUSD eth-ethereum ETH-USD"),
-    _asset("binancecoin", "BNB", "BNB", "binancecoin 1839 BNBUSDT BNBUSD bnb-binance-coin BNB-USD"),
-    _asset("ripple", "XRP", "XRP", "ripple 52 XRPUSDT XRPUSD xrp-xrp XRP-USD"),
-    _asset("cardano", "ADA", "Cardano", "cardano 2010 ADAUSDT ADAUSD ada-cardano ADA-USD"),
-    _asset("solana", "SOL", "Solana", "solana 5426 SOLUSDT SOLUSD sol-solana SOL-USD"),
-    _asset("polkadot", "DOT", "Polkadot", "polkadot 6636 DOTUSDT DOTUSD dot-polkadot DOT-USD"),
-    _asset("polygon", "POL", "Polygon", "polygon-ecosystem-token 28321 POLUSDT POLUSD pol-polygon-ecosystem-token POL-USD"),
-    _asset("avalanche", "AVAX", "Avalanche", "avalanche-2 5805 AVAXUSDT AVAXUSD avax-avalanche AVAX-USD"),
-    _asset("litecoin", "LTC", "Litecoin", "litecoin 2 LTCUSDT LTCUSD ltc-litecoin LTC-USD"),
-    _asset("chainlink", "LINK", "Chainlink", "chainlink 1975 LINKUSDT LINKUSD link-chainlink LINK-USD"),
-    _asset("uniswap", "UNI", "Uniswap", "uniswap 7083 UNIUSDT UNIUSD uni-uniswap UNI-USD"),
-    _asset("cosmos", "ATOM", "Cosmos", "cosmos 3794 ATOMUSDT ATOMUSD atom-cosmos ATOM-USD"),
-    _asset("stellar", "XLM", "Stellar", "stellar 512 XLMUSDT XLMUSD xlm-stellar XLM-USD"),
-    _asset("algorand", "ALGO", "Algorand", "algorand 4030 ALGOUSDT ALGOUSD algo-algorand ALGO-USD"),
-    _asset("vechain", "VET", "VeChain", "vechain 3077 VETUSDT - vet-vechain VET-USD"),
-    _asset("filecoin", "FIL", "Filecoin", "filecoin 2280 FILUSDT FILUSD fil-filecoin FIL-USD"),
+    _asset("bitcoin", "BTC", "Bitcoin"),
+    _asset("ethereum", "ETH", "Ethereum"),
+    _asset("binancecoin", "BNB", "BNB"),
+    _asset("ripple", "XRP", "XRP"),
+    _asset("cardano", "ADA", "Cardano"),
+    _asset("solana", "SOL", "Solana"),
+    _asset("polkadot", "DOT", "Polkadot"),
+    _asset("polygon", "POL", "Polygon"),
+    _asset("avalanche", "AVAX", "Avalanche"),
+    _asset("litecoin", "LTC", "Litecoin"),
+    _asset("chainlink", "LINK", "Chainlink"),
+    _asset("uniswap", "UNI", "Uniswap"),
+    _asset("cosmos", "ATOM", "Cosmos"),
+    _asset("stellar", "XLM", "Stellar"),
+    _asset("algorand", "ALGO", "Algorand"),
+    _asset("vechain", "VET", "VeChain"),
+    _asset("filecoin", "FIL", "Filecoin"),
 )
+"""Ids come from each `ProviderSpec`: from the providers' own coin pages, API maps and listing notices."""
 
 # MATIC became POL one to one; Binance ended MATICUSDT on 2024-09-10 and listed POLUSDT on 2024-09-13, CoinGecko and the others keep two coins.
 _POL_SINCE = datetime(2024, 9, 13, tzinfo=UTC)
-_MATIC_IDS = {"coingecko": "matic-network", "coinmarketcap": "3890", "binance": "MATICUSDT", "kraken": "MATICUSD", "coinbase": "MATIC-USD"}
 ALIASES: tuple[Alias, ...] = (
-    Alias("matic", "polygon", _POL_SINCE, _MATIC_IDS),
-    Alias("matic-network", "polygon", _POL_SINCE),
+    _alias("matic", "polygon", _POL_SINCE),
+    _alias("matic-network", "polygon", _POL_SINCE),
 )
 
 
-_TABLE_IDS = frozenset(
-    item for ids in (*(one.provider_ids for one in DEFAULT_ASSETS), *(one.provider_ids for one in ALIASES)) for item in ids.items()
-)
-
-
-def table_quote(provider: str, provider_id: str) -> str | None:
-    """The currency that an exchange's id is quoted in, for the ids of the tables above. None for any other: its text says nothing."""
-    return _QUOTES.get(provider) if (provider, provider_id) in _TABLE_IDS else None
+def with_ids(assets: Iterable[Asset], specs: Iterable[ProviderSpec]) -> tuple[Asset, ...]:
+    """The assets with the ids that `specs` have for them. An id that an asset has already stays."""
+    by_asset: dict[str, dict[str, str]] = {}
+    for spec in specs:
+        for asset_id, provider_id in spec.asset_ids.items():
+            by_asset.setdefault(asset_id, {})[spec.name] = provider_id
+    return tuple(replace(asset, provider_ids=by_asset.get(asset.asset_id, {}) | asset.provider_ids) for asset in assets)
 
 
 def provider_id_at(asset: Asset, provider: str, moment: datetime) -> str | None:

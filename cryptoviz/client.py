@@ -24,7 +24,7 @@ from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceStub
 from cryptoviz.errors import EngineUnavailable, UnknownComponent
 from cryptoviz.gaps import Gap
 from cryptoviz.operations_client import OperationsClient
-from cryptoviz.providers import ProviderStatus
+from cryptoviz.provider_status import ProviderStatus
 from cryptoviz.rpc.client_channel import ClientChannel, Special
 from cryptoviz.rpc.convert import component_from_proto, pipeline_from_proto
 from cryptoviz.rpc.convert_gaps import gap_from_proto

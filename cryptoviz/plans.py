@@ -11,18 +11,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import lru_cache
 from math import ceil
 
-from cryptoviz.settings import ProviderSettings, Settings, chosen_plan
+from cryptoviz.providers.plan import Cost, Period, Plan
+from cryptoviz.providers.registry import spec_of
+from cryptoviz.settings import ProviderSettings, Settings
 
 __all__ = [
     "MINUTE_MS",
     "Cadence",
-    "Cost",
-    "Period",
-    "Plan",
     "cadence",
     "cost_of",
     "minute_rate",
@@ -35,13 +33,6 @@ __all__ = [
 
 MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
-
-
-class Period(StrEnum):
-    """A calendar period in UTC."""
-
-    DAY = "day"
-    MONTH = "month"
 
 
 def period_bounds_ms(period: Period, now_ms: int) -> tuple[int, int]:
@@ -59,62 +50,13 @@ def _bounds_of_day(period: Period, day: int) -> tuple[int, int]:
     return round(start.timestamp() * 1000), round(end.timestamp() * 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Of one poll: `calls` is what days and months count (calls or credits), `weight` of each call what minutes count."""
-
-    calls: int = 1
-    weight: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Limits; None is no limit. `reserve` is the share of a day or month that ticks are not planned with."""
-
-    per_minute: int | None = None
-    per_day: int | None = None
-    per_month: int | None = None
-    reserve: float = 0.05
-
-    def limit(self, period: Period) -> int | None:
-        """Of a day or a month."""
-        return self.per_day if period is Period.DAY else self.per_month
-
-    def plannable(self, period: Period) -> int | None:
-        """The limit less the reserve."""
-        limit = self.limit(period)
-        return None if limit is None else limit - int(limit * self.reserve)
-
-    @property
-    def metered(self) -> bool:
-        """Whether days or months are limited."""
-        return self.per_day is not None or self.per_month is not None
-
-
-_FREE: dict[tuple[str, str], Plan] = {
-    ("coingecko", "keyless"): Plan(per_minute=10),  # by address, unpublished
-    ("coingecko", "demo"): Plan(per_minute=30, per_month=10_000),
-    ("coinmarketcap", "keyless"): Plan(per_minute=30),  # unpublished
-    ("coinmarketcap", "keyed"): Plan(per_minute=30, per_month=10_000),
-    ("binance", ""): Plan(per_minute=6_000),  # weight
-    ("kraken", ""): Plan(per_minute=60),  # unpublished: a call a second
-    ("coinpaprika", "free"): Plan(per_month=20_000),
-    ("coinbase", ""): Plan(per_minute=600),  # 10 a second
-}
-# A pro plan's limits are the customer's own: settings or the account's page say them.
-_COINS_PER_CALL = {"coingecko": 250, "coinmarketcap": 100, "coinbase": 1}
-_BINANCE_WEIGHTS = ((20, 2), (100, 40))
-"""Weight of `ticker/24hr` up to so many symbols; more than the last weigh 80."""
-_BINANCE_MOST = 80
-
-
 def plan_of(name: str, own: ProviderSettings) -> Plan:
     """The limits that apply to a provider with these settings. With another `base_url`, such as the replay market's, only configured limits apply.
 
     Raises:
         SettingsError: the provider has no such plan, or the plan requires a key.
     """
-    known = Plan() if own.base_url else _FREE.get((name, chosen_plan(name, own)), Plan())
+    known = Plan() if own.base_url else spec_of(name).plan(own)
     quota = own.quota
     return Plan(
         _limit(quota.per_minute, known.per_minute),
@@ -126,11 +68,7 @@ def plan_of(name: str, own: ProviderSettings) -> Plan:
 
 def cost_of(name: str, assets: int) -> Cost:
     """What a poll for so many assets costs."""
-    per_call = _COINS_PER_CALL.get(name)
-    calls = 1 if per_call is None else max(1, -(-assets // per_call))
-    if name != "binance":
-        return Cost(calls)
-    return Cost(calls, next((weight for limit, weight in _BINANCE_WEIGHTS if assets <= limit), _BINANCE_MOST))
+    return spec_of(name).cost(assets)
 
 
 def plans_of(settings: Settings) -> dict[str, tuple[Plan, Cost]]:

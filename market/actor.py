@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from cryptoviz.clock import steady_ms
 from cryptoviz.components import Probe
 from cryptoviz.errors import PreflightError
-from cryptoviz.log import get_logger, log_to_file
+from cryptoviz.log import get_logger
+from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import Any
 
 import orjson
 
-from actors.providers.http import HttpResponse
-from actors.providers.pairs import Pair
+from cryptoviz.providers.pairs import Pair
+from cryptoviz.providers.response import HttpResponse
 
 FOLDER = Path(__file__).parent / "corpus"
 # 2024-10-12T09:31:08Z

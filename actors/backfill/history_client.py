@@ -7,16 +7,16 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 
-from actors.backfill.series import Point, Window
-from actors.backfill.sources import HistorySource, Step
+from actors.fetching.http import HttpFetcher, HttpLimits, open_client
 from actors.protection.guards import Guards, build_guards
-from actors.providers.failures import bounded_wait_s, is_final
-from actors.providers.http import HttpFetcher, HttpLimits, HttpResponse, open_client
-from actors.providers.registry import provider_class
 from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.currencies import DOLLARS
 from cryptoviz.errors import NoHistory, ProviderUnavailable
-from cryptoviz.providers import BreakerState
+from cryptoviz.provider_status import BreakerState
+from cryptoviz.providers.failures import bounded_wait_s, is_final
+from cryptoviz.providers.history import Point, Step, Window
+from cryptoviz.providers.registry import provider_class
+from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason, RawExchange
 from cryptoviz.settings import Settings
 
@@ -45,26 +45,32 @@ class HistoryAsker:
     """One provider, for one event loop. No network before `ask`.
 
     Attributes:
+        name: of the provider.
+        source: builds calls and parses responses.
         guards: what stands between it and its calls, shared with the scraper.
         calls: made so far, attempts included.
     """
 
-    def __init__(self, source: HistorySource, settings: Settings, clock: Clock) -> None:
-        own, cls = settings.provider(source.name), provider_class(source.name)
-        self.source = source
+    def __init__(self, name: str, settings: Settings, clock: Clock) -> None:
+        own, cls = settings.provider(name), provider_class(name)
+        spec = self._spec = cls.spec
+        if spec.history is None:
+            raise NoHistory(f"{name} has no past prices that a backfill can read", provider=name, reason=FallbackReason.MISSING_ASSET)
+        self.name = name
+        self.source = spec.history
         self._clock = clock
         self._exchanges: list[RawExchange] = []
-        self.guards: Guards = build_guards(source.name, settings, clock)
-        self._base_url = cls.resolve_base_url(own)
+        self.guards: Guards = build_guards(name, settings, clock)
+        self._base_url = spec.root(own)
         self._fetcher = HttpFetcher(
-            provider=source.name,
+            provider=name,
             client=open_client(self._base_url, settings.network),
             limits=HttpLimits(own.timeout_s, own.max_body_bytes),
             limiter=self.guards.limiter,
             clock=clock,
             recorder=self._exchanges.append,
             secrets=own.secrets_sent(settings.network),
-            status_reasons=cls.status_reasons,
+            status_reasons=spec.status_reasons,
         )
         self._headers = cls(own, self._fetcher, clock).auth_headers()
         per_minute = self.guards.meter.plan.per_minute
@@ -96,18 +102,14 @@ class HistoryAsker:
             ProviderUnavailable, ProviderRefused, BadPayload: the listing cannot be had now.
             NoHistory: the listing does not have the id, or it is not quoted in dollars.
         """
-        known = self.source.currency(provider_id) or self._currencies.get(provider_id)
+        known = self.source.currency or self._spec.quote_of(provider_id) or self._currencies.get(provider_id)
         if known is None:
             path, query = self.source.listing_request(provider_id)
             entries = await self._patiently(path, query, self.source.parse_listing, 0, say)
             known = self._currencies[provider_id] = entries[0].pair.quote if len(entries) == 1 else ""
         if known not in DOLLARS:
-            message = (
-                f"{self.source.name}: {provider_id} is quoted in {known}, not in dollars"
-                if known
-                else f"{self.source.name} does not list {provider_id}"
-            )
-            raise NoHistory(message, provider=self.source.name, reason=FallbackReason.MISSING_ASSET)
+            message = f"{self.name}: {provider_id} is quoted in {known}, not in dollars" if known else f"{self.name} does not list {provider_id}"
+            raise NoHistory(message, provider=self.name, reason=FallbackReason.MISSING_ASSET)
         return known
 
     async def _patiently(self, path: str, query: dict[str, str], parse: Callable[[HttpResponse], T], tick_ts: int, say: Callable[[str], None]) -> T:
@@ -117,11 +119,11 @@ class HistoryAsker:
             self._loaded = True
         self.guards.breaker.load()  # its scraper, or an operator, may have opened it since
         if self.guards.breaker.status().state is BreakerState.OPEN:
-            message = f"{self.source.name}: its breaker is open"
-            raise ProviderUnavailable(message, provider=self.source.name, reason=FallbackReason.BREAKER_OPEN, retry_after_s=None)
+            message = f"{self.name}: its breaker is open"
+            raise ProviderUnavailable(message, provider=self.name, reason=FallbackReason.BREAKER_OPEN, retry_after_s=None)
 
         def tell(state: RetryCallState) -> None:
-            say(f"{self.source.name} makes us wait {state.upcoming_sleep:.0f} s")
+            say(f"{self.name} makes us wait {state.upcoming_sleep:.0f} s")
 
         retrying = AsyncRetrying(
             stop=stop_after_attempt(_ATTEMPTS),

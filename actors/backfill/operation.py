@@ -13,8 +13,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from actors.backfill.history_client import Asked, HistoryAsker
 from actors.backfill.rows import Answer, record_of
-from actors.backfill.series import Point, Window, prices, windows
-from actors.backfill.sources import SOURCES, Step
+from actors.backfill.series import prices, windows
 from actors.backfill.wanted import Missing, first_live_ticks, settled_before, ticks_wanted
 from actors.producer_ids import BACKFILL
 from actors.publishing.kafka_transport import KafkaTransport, PublishedBatches
@@ -26,6 +25,8 @@ from cryptoviz.kafka import KafkaClients
 from cryptoviz.lake.gap_ledger import read_gaps
 from cryptoviz.log import get_logger
 from cryptoviz.operations import BackfillArguments, OperationResult, Progress, Report
+from cryptoviz.providers.history import Point, Step, Window
+from cryptoviz.providers.registry import HISTORY_PROVIDERS, history_of
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import Settings
 
@@ -91,12 +92,12 @@ class Backfill:
     def _askers(self) -> list[HistoryAsker]:
         chosen = self._arguments.provider
         names = (chosen,) if chosen is not None else self._settings.collect.history_providers
-        unknown = [name for name in names if name not in SOURCES]
+        unknown = [name for name in names if history_of(name) is None]
         if unknown:
             where = "--provider" if chosen is not None else "CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS"
-            hint = f"{', '.join(unknown)} keeps no history that a backfill can read; there are: {', '.join(SOURCES)} ({where})"
+            hint = f"{', '.join(unknown)} keeps no history that a backfill can read; there are: {', '.join(HISTORY_PROVIDERS)} ({where})"
             raise SettingsError(hint, setting=where)
-        return [HistoryAsker(SOURCES[name], self._settings, self._clock) for name in names]
+        return [HistoryAsker(name, self._settings, self._clock) for name in names]
 
     def _wanted(self, assets: Sequence[Asset]) -> dict[str, set[int]]:
         tick_ms, given, now_ms = self._settings.collect.tick_ms, self._arguments, self._clock.now_ms()
@@ -123,17 +124,17 @@ class Backfill:
     async def _fill(self, asker: HistoryAsker, asset: Asset, *, preferred: bool) -> None:
         """All windows of an asset; what cannot be had becomes a note, and the next provider's turn."""
         ticks = sorted(self._missing.left.get(asset.asset_id, ()))
-        for provider_id, own in ids_by_time(asker.source.name, asset, ticks):
+        for provider_id, own in ids_by_time(asker.name, asset, ticks):
             if provider_id is None:
                 self._reasons[asset.asset_id] = FallbackReason.MISSING_ASSET
-                self._notes[f"{asset.asset_id}: {asker.source.name} does not list it"] = None
+                self._notes[f"{asset.asset_id}: {asker.name} does not list it"] = None
                 continue
             try:
                 await self._fill_run(asker, asset, provider_id, own, preferred=preferred)
             except (NoHistory, ProviderUnavailable, ProviderRefused, BadPayload) as error:
                 self._reasons[asset.asset_id] = FallbackReason(error.details.get("reason", FallbackReason.BAD_PAYLOAD))
                 self._notes[f"{asset.asset_id}: {error.message}"] = None
-                _log.warning("history_not_given", provider=asker.source.name, asset=asset.asset_id, reason=error.message)
+                _log.warning("history_not_given", provider=asker.name, asset=asset.asset_id, reason=error.message)
 
     async def _fill_run(self, asker: HistoryAsker, asset: Asset, provider_id: str, ticks: Sequence[int], *, preferred: bool) -> None:
         currency = await asker.currency(provider_id, self._tell)
@@ -143,13 +144,13 @@ class Backfill:
                 await self._fill_window(asker, asset, provider_id, currency, window, step, preferred=preferred)
         too_old = len(ticks) - sum(len(step.ticks) for step in steps)
         if too_old:
-            message = f"{asker.source.name} does not reach back to {_text(ticks[0])}, for {too_old:,} ticks"
-            raise NoHistory(message, provider=asker.source.name, reason=FallbackReason.MISSING_ASSET)
+            message = f"{asker.name} does not reach back to {_text(ticks[0])}, for {too_old:,} ticks"
+            raise NoHistory(message, provider=asker.name, reason=FallbackReason.MISSING_ASSET)
 
     async def _fill_window(
         self, asker: HistoryAsker, asset: Asset, provider_id: str, currency: str, window: Window, step: Step, *, preferred: bool
     ) -> None:
-        self._tell(f"asking {asker.source.name} for {asset.asset_id} from {_text(window.ticks[0])}")
+        self._tell(f"asking {asker.name} for {asset.asset_id} from {_text(window.ticks[0])}")
         found = 0
 
         async def ask(span: Window) -> Asked:
@@ -159,7 +160,7 @@ class Backfill:
             found += len(priced)
             if priced:
                 reason = None if preferred else self._reasons.get(asset.asset_id, FallbackReason.MISSING_ASSET)
-                answer = Answer(asker.source.name, provider_id, currency, asked.received_ms, asked.exchange.fetch_id, reason)
+                answer = Answer(asker.name, provider_id, currency, asked.received_ms, asked.exchange.fetch_id, reason)
                 await self._publish(asset, priced, answer, asked)
         if found < len(window.ticks):
             self._reasons.setdefault(asset.asset_id, FallbackReason.MISSING_ASSET)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from actors.backfill.series import Point
 from cryptoviz.assets import Asset
+from cryptoviz.providers.history import Point
 from cryptoviz.records import SCHEMA_VERSION, FallbackReason, Kind, Role, UnifiedRecord, event_id
 
 __all__ = ["Answer", "record_of"]

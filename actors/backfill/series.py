@@ -8,29 +8,11 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-__all__ = ["Point", "Window", "price_at", "prices", "windows"]
+from cryptoviz.providers.history import Point, Window
 
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A price as of `at_ms` (UTC epoch ms): the last millisecond of a candle, or the stamp of a point. Amounts in quote currency, unknown is None."""
-
-    at_ms: int
-    price: float
-    market_cap: float | None = None
-    volume_24h: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Ticks that one call can answer, in order of time, and the span that it asks for (UTC epoch ms, both ends included)."""
-
-    ticks: tuple[int, ...]
-    from_ms: int
-    to_ms: int
+__all__ = ["price_at", "prices", "windows"]
 
 
 def windows(ticks: Sequence[int], span_ms: int, lookback_ms: int) -> Iterator[Window]:

@@ -15,7 +15,8 @@ from actors.publishing.publisher import Publisher
 from actors.publishing.transaction import Batch, Refused
 from cryptoviz.clock import Clock, SystemClock, second_text, steady_ms
 from cryptoviz.components import Probe
-from cryptoviz.log import configure_logging, log_to_file
+from cryptoviz.log import configure_logging
+from cryptoviz.log_files import log_to_file
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
 

@@ -12,13 +12,13 @@ import orjson
 from actors.collecting.tick_assembler import ClosedTick, TickBoard
 from actors.collecting.tick_recorder import Recording
 from actors.collecting.unify import ReplaceBy, Rules, Unified, unify
-from actors.providers.failures import named
 from actors.publishing.transaction import Batch, BatchSink, Message, Refused
 from actors.taken_ticks import LEAP_MS, TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_at, steady_ms
 from cryptoviz.currencies import DOLLAR, DOLLAR_COINS
 from cryptoviz.log import get_logger
+from cryptoviz.providers.failures import named
 from cryptoviz.records import Role, TickResult
 from cryptoviz.settings import Settings
 

@@ -16,7 +16,7 @@ import orjson
 from actors.persisted_time import kept_at, shift_since
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.log import get_logger
-from cryptoviz.providers import BreakerState, BreakerStatus
+from cryptoviz.provider_status import BreakerState, BreakerStatus
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import BreakerSettings
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
+from actors.fetching.hold_off import HoldOff
+from actors.fetching.http import HttpFetcher, HttpLimits, open_client
 from actors.protection.breaker import Breaker
 from actors.protection.rate_limiter import LIMIT_KEY, Bucket, Gate, LocalBucket, ProviderLimiter, SharedBucket, rates_of
-from actors.providers.base import BaseProvider
-from actors.providers.hold_off import HoldOff
-from actors.providers.http import HttpFetcher, HttpLimits, open_client
-from actors.providers.registry import min_interval_s, provider_class
-from actors.quota.account import ACCOUNTS
 from actors.quota.meter import Meter
 from actors.quota.planner import Turn, Turns, exhausted_at_ms
 from actors.quota.store import FileStore, RedisStore
 from cryptoviz.clock import Clock, steady_ms, utc_ms
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import get_logger
-from cryptoviz.plans import Period, cost_of, plan_of, plans_of
-from cryptoviz.providers import BreakerStatus, HoldStatus, QuotaStatus
+from cryptoviz.plans import cost_of, plan_of, plans_of
+from cryptoviz.provider_status import BreakerStatus, HoldStatus, QuotaStatus
+from cryptoviz.providers.base import BaseProvider
+from cryptoviz.providers.plan import Period
+from cryptoviz.providers.registry import spec_of
 from cryptoviz.records import RawExchange
 from cryptoviz.settings import Settings
 
@@ -116,7 +116,7 @@ def build_guards(name: str, settings: Settings, clock: Clock) -> Guards:
     meter = Meter(plan, (FileStore(settings.run_dir / f"quota-{name}.json"), usage_in_redis), clock)
     shared: tuple[SharedBucket | RedisStore, ...] = (usage_in_redis,)
     buckets: tuple[Bucket, ...] = ()
-    rates = rates_of(plan, min_interval_s(provider_class(name), own))
+    rates = rates_of(plan, spec_of(name).interval_s(own))
     if rates:
         bucket = SharedBucket(rates, settings.redis.url, f"{LIMIT_KEY}:{account}", clock)
         buckets, shared = (bucket, LocalBucket(rates)), (usage_in_redis, bucket)
@@ -130,7 +130,7 @@ def build_guards(name: str, settings: Settings, clock: Clock) -> Guards:
 
 async def look_up_account(provider: BaseProvider, guards: Guards, settings: Settings, clock: Clock) -> bool:
     """Ask a keyed plan for its limits and use. False when it has no such account, or did not tell: then the settings go on to count."""
-    call = ACCOUNTS.get(provider.name)
+    call = provider.spec.account
     headers = provider.auth_headers()
     if call is None or not headers:
         return False

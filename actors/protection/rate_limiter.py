@@ -16,12 +16,12 @@ import redis.asyncio
 from pyrate_limiter import AbstractBucket, InMemoryBucket, Rate, RateItem, RedisBucket
 from redis.exceptions import RedisError
 
-from actors.providers.failures import failure
-from actors.providers.hold_off import HoldOff
+from actors.fetching.hold_off import HoldOff
 from actors.quota.meter import Meter
 from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.log import get_logger
-from cryptoviz.plans import Plan
+from cryptoviz.providers.failures import failure
+from cryptoviz.providers.plan import Plan
 from cryptoviz.records import FallbackReason
 
 __all__ = ["LIMIT_KEY", "Gate", "LocalBucket", "ProviderLimiter", "SharedBucket", "rates_of", "used_weight"]
@@ -140,7 +140,7 @@ class Gate:
 
 
 class ProviderLimiter:
-    """`actors.providers.hold_off.Limiter` of one provider, for one event loop. Callers go in their order."""
+    """`actors.fetching.hold_off.Limiter` of one provider, for one event loop. Callers go in their order."""
 
     def __init__(self, provider: str, gate: Gate, hold_off: HoldOff, meter: Meter, clock: Clock) -> None:
         self._provider = provider

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from actors.quota.account import Account
 from actors.quota.store import UsageStore
 from actors.quota.usage import Usage
 from cryptoviz.clock import Clock
-from cryptoviz.plans import Period, Plan, period_bounds_ms
+from cryptoviz.plans import period_bounds_ms
+from cryptoviz.providers.account import Account
+from cryptoviz.providers.plan import Period, Plan
 
 __all__ = ["Meter"]
 

@@ -17,7 +17,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from actors.quota.usage import Usage
-from cryptoviz.plans import Cost, Period, Plan, minute_rate, nominal_rate, period_bounds_ms
+from cryptoviz.plans import minute_rate, nominal_rate, period_bounds_ms
+from cryptoviz.providers.plan import Cost, Period, Plan
 
 __all__ = ["Turn", "Turns", "exhausted_at_ms", "rate_now"]
 

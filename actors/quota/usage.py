@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from cryptoviz.plans import Period, period_bounds_ms
+from cryptoviz.plans import period_bounds_ms
+from cryptoviz.providers.plan import Period
 
 __all__ = ["KEPT", "Count", "Usage"]
 

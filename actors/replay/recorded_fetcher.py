@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from actors.providers.failures import failure
-from actors.providers.http import Exchange, HttpResponse, full_address
+from actors.fetching.http import full_address
 from actors.publishing.exchange_recorder import is_cut
+from cryptoviz.providers.failures import failure
+from cryptoviz.providers.response import Exchange, HttpResponse
 from cryptoviz.records import Call, FallbackReason
 
 __all__ = ["BASE_URL", "RecordedExchange", "RecordedFetcher", "ReplayClock"]
@@ -65,7 +66,7 @@ class _Waiting:
 
 
 class RecordedFetcher:
-    """See `actors.providers.fetcher.Fetcher`. For one poll at a time: `load` it before.
+    """See `cryptoviz.providers.fetcher.Fetcher`. For one poll at a time: `load` it before.
 
     Attributes:
         problems: why the poll cannot be done again as it was: what the provider asked for, or got, is not in the recording.

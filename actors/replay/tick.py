@@ -8,12 +8,12 @@ from pydantic import SecretStr
 
 from actors.collecting.core import unified_of
 from actors.collecting.tick_recorder import RecordedRules, RecordedTick
-from actors.providers.base import BaseProvider
-from actors.providers.failures import unnamed
-from actors.providers.registry import provider_class
-from actors.providers.schema_drift import ShapeWatch
 from actors.replay.recorded_fetcher import BASE_URL, RecordedExchange, RecordedFetcher, ReplayClock
 from cryptoviz.errors import CryptoVizError, RecordError
+from cryptoviz.providers.base import BaseProvider
+from cryptoviz.providers.failures import unnamed
+from cryptoviz.providers.registry import provider_class
+from cryptoviz.providers.schema_drift import ShapeWatch
 from cryptoviz.records import TickResult, UnifiedRecord
 from cryptoviz.settings import ProviderSettings
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 
+from actors.fetching.build import build_provider
 from actors.protection.guards import Guards, MeteredTurns, build_guards, look_up_account
-from actors.providers.base import BaseProvider
-from actors.providers.registry import build_provider
 from actors.publishing.exchange_recorder import RawSink
 from actors.publishing.kafka_transport import KafkaTransport, PublishedBatches
 from actors.publishing.publisher import Publisher
@@ -17,9 +16,11 @@ from actors.scraping.listing_check import IdCheck
 from actors.scraping.poll_scheduler import PollLoop, PollRules
 from cryptoviz.clock import SystemClock, steady_ms, utc_ms
 from cryptoviz.components import Probe
-from cryptoviz.log import configure_logging, get_logger, log_to_file
+from cryptoviz.log import configure_logging, get_logger
+from cryptoviz.log_files import log_to_file
 from cryptoviz.plans import cost_of
-from cryptoviz.providers import BreakerState, IdsStatus, ScraperStatus
+from cryptoviz.provider_status import BreakerState, IdsStatus, ScraperStatus
+from cryptoviz.providers.base import BaseProvider
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
 

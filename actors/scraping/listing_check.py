@@ -9,16 +9,17 @@ from typing import TypeVar
 
 import orjson
 
+from actors.fetching.http import HttpFetcher, HttpLimits, open_client
 from actors.protection.guards import Guards
-from actors.providers.base import BaseProvider
-from actors.providers.failures import bounded_wait_s
-from actors.providers.http import HttpFetcher, HttpLimits, HttpResponse, open_client
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log import get_logger
 from cryptoviz.masking import mask_urls
-from cryptoviz.providers import IdsStatus
+from cryptoviz.provider_status import IdsStatus
+from cryptoviz.providers.base import BaseProvider
+from cryptoviz.providers.failures import bounded_wait_s
+from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason, RawExchange
 from cryptoviz.settings import NetworkSettings, ProviderSettings
 
@@ -95,11 +96,11 @@ class IdCheck:
             provider=provider.name,
             client=open_client(provider.base_url, self._network),
             limits=HttpLimits(LIST_TIMEOUT_S, own.max_body_bytes),
-            limiter=self._guards.limiter.weighing(provider.listing_weight, LONGEST_TURN_S),
+            limiter=self._guards.limiter.weighing(provider.spec.listing_weight, LONGEST_TURN_S),
             clock=self._clock,
             recorder=_unrecorded,
             secrets=own.secrets_sent(self._network),
-            status_reasons=provider.status_reasons,
+            status_reasons=provider.spec.status_reasons,
         )
 
         async def ask(path: str, params: Mapping[str, str], parse: Callable[[HttpResponse], T]) -> T:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
+from actors.fetching.hold_off import HoldOff
 from actors.protection.breaker import Breaker
-from actors.providers.base import PollFailure
-from actors.providers.failures import bounded_wait_s
-from actors.providers.hold_off import HoldOff
 from actors.quota.planner import Turn
 from actors.taken_ticks import LEAP_MS, TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, second_text, steady_at, steady_ms, tick_of, utc_ms
 from cryptoviz.log import get_logger
-from cryptoviz.providers import BreakerState
+from cryptoviz.provider_status import BreakerState
+from cryptoviz.providers.base import PollFailure
+from cryptoviz.providers.failures import bounded_wait_s
 from cryptoviz.records import FallbackReason, TickResult
 
 __all__ = ["FRESH_TICKS", "PollLoop", "PollRules", "PollStats", "Pollable", "TurnTaker"]
@@ -37,8 +37,12 @@ _HELD_REASONS = (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReas
 class Pollable(Protocol):
     """What the loop needs of a provider."""
 
-    name: ClassVar[str]
     last_failure: PollFailure | None
+
+    @property
+    def name(self) -> str:
+        """Of the provider."""
+        ...
 
     async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
         """One tick's result; never raises."""

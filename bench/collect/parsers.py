@@ -12,14 +12,14 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, TypeAdapter
 
-from actors.providers.binance import parse_tickers
-from actors.providers.coingecko import parse_markets
-from actors.providers.http import HttpResponse
 from bench.collect.bodies import assets, binance_row, bodies
 from bench.collect.parsing import parse
 from bench.collect.tick import ASSETS
 from cryptoviz.assets import Asset
 from cryptoviz.clock import SystemClock
+from cryptoviz.providers.binance import parse_tickers
+from cryptoviz.providers.coingecko import parse_markets
+from cryptoviz.providers.response import HttpResponse
 
 __all__ = ["parsers"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from actors.providers.coingecko import parse_markets
-from actors.providers.coinmarketcap import parse_quotes
-from actors.providers.http import HttpResponse
-from actors.providers.parse_result import Parsed
+from cryptoviz.providers.coingecko import parse_markets
+from cryptoviz.providers.coinmarketcap import parse_quotes
+from cryptoviz.providers.parse_result import Parsed
+from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import Observation, TickResult
 
 __all__ = ["PARSERS", "Parser", "parse", "parsed_at"]

@@ -9,7 +9,8 @@ from typing import Any
 from control.operations.lifecycle import cancelled, cancelling, failed, progressed, running, succeeded
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.errors import CryptoVizError
-from cryptoviz.log import get_logger, log_to_file
+from cryptoviz.log import get_logger
+from cryptoviz.log_files import log_to_file
 from cryptoviz.operations import Operation, OperationStatus, Progress
 from cryptoviz.settings import Settings
 

@@ -10,13 +10,12 @@ from control.reconcile.ray_runtime import import_class
 from cryptoviz.assets import resolve_assets
 from cryptoviz.errors import UnknownAsset
 from cryptoviz.operations import Arguments, BackfillArguments, MaintenanceArguments, Operation, OperationKind
+from cryptoviz.providers.registry import HISTORY_PROVIDERS, history_of
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance.result import MAINTAINED
 
-__all__ = ["HISTORY_PROVIDERS", "KINDS", "OperationSpec", "invalid_arguments", "make_operation"]
+__all__ = ["KINDS", "OperationSpec", "invalid_arguments", "make_operation"]
 
-HISTORY_PROVIDERS = ("binance", "kraken", "coingecko")
-"""Providers of `actors.backfill.sources` (a test compares), repeated here so that the controller does not import their clients."""
 _EARLIEST_MS = 1_230_768_000_000
 """2009-01-01, before the first price; the lower bound of `tick_ts` in the lake."""
 
@@ -80,7 +79,7 @@ def _names(arguments: Arguments, settings: Settings) -> Iterator[tuple[str, str]
         resolve_assets(arguments.assets, settings.extra_assets)
     except UnknownAsset as unknown:
         yield "assets", unknown.message
-    if arguments.provider is not None and arguments.provider not in HISTORY_PROVIDERS:
+    if arguments.provider is not None and history_of(arguments.provider) is None:
         yield (
             "provider",
             f"is {arguments.provider[:64]!r}, which has no history that a backfill can read; valid: {', '.join(HISTORY_PROVIDERS)}",

@@ -13,7 +13,8 @@ from cryptoviz.components import Probe
 from cryptoviz.engines.process import ChildProcess
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.heartbeat import HEARTBEAT_FILE, seconds_since_beat
-from cryptoviz.log import get_logger, log_path, log_to_file
+from cryptoviz.log import get_logger
+from cryptoviz.log_files import log_path, log_to_file
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
 
 __all__ = ["DashboardActor"]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from cryptoviz.components import Probe
 from cryptoviz.engines.build import Engine, build_engine
-from cryptoviz.log import log_to_file
+from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import Settings
 
 __all__ = ["EngineActor"]

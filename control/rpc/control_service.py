@@ -17,8 +17,8 @@ from cryptoviz.components import ComponentStatus
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceServicer
 from cryptoviz.errors import ControlRefused, UnknownComponent
-from cryptoviz.log import log_path
-from cryptoviz.providers import ProviderStatus
+from cryptoviz.log_files import log_path
+from cryptoviz.provider_status import ProviderStatus
 from cryptoviz.rpc.convert import component_to_proto, pipeline_to_proto
 from cryptoviz.rpc.convert_providers import provider_to_proto
 from cryptoviz.settings import Settings

@@ -10,7 +10,7 @@ from control.reconcile.runtime import Runtime
 from cryptoviz.components import ComponentState
 from cryptoviz.errors import ComponentLost, ControlRefused, CryptoVizError, UnknownComponent
 from cryptoviz.log import get_logger
-from cryptoviz.providers import ProviderStatus, ScraperStatus
+from cryptoviz.provider_status import ProviderStatus, ScraperStatus
 from cryptoviz.settings import Settings
 
 __all__ = ["ProviderStates"]

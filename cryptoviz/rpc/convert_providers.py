@@ -5,7 +5,7 @@ from __future__ import annotations
 from cryptoviz.components import ComponentState
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1 import providers_pb2 as providers
-from cryptoviz.providers import (
+from cryptoviz.provider_status import (
     BreakerState,
     BreakerStatus,
     HoldStatus,

@@ -7,7 +7,7 @@ predecessor (`COINMARKETCAP_API_KEY`, `MINIO_ROOT_USER`, `MINIO_ROOT_PASSWORD`, 
 from __future__ import annotations
 
 from cryptoviz.settings.addresses import host_port
-from cryptoviz.settings.check_collection import HISTORY_PROVIDERS, PROVIDER_ENTRY_POINTS, TICK_DEADLINE_SHARE
+from cryptoviz.settings.check_collection import TICK_DEADLINE_SHARE
 from cryptoviz.settings.check_engines import SEGMENT_BYTES, check_topics
 from cryptoviz.settings.checks import check_settings
 from cryptoviz.settings.credentials import claim_home, credentials_file
@@ -22,7 +22,6 @@ from cryptoviz.settings.handover import (
 from cryptoviz.settings.listeners import PortUse, pipeline_ports
 from cryptoviz.settings.network import NetworkSettings
 from cryptoviz.settings.protection import BreakerSettings, QuotaSettings
-from cryptoviz.settings.provider_plans import PLANS, chosen_plan
 from cryptoviz.settings.sections import (
     LOOPBACK,
     NO_KEY,
@@ -43,11 +42,8 @@ from cryptoviz.settings.seed_names import SEED_NAMES
 from cryptoviz.settings.tree import Settings, load_settings
 
 __all__ = [
-    "HISTORY_PROVIDERS",
     "LOOPBACK",
     "NO_KEY",
-    "PLANS",
-    "PROVIDER_ENTRY_POINTS",
     "SEED_NAMES",
     "SEGMENT_BYTES",
     "SETTINGS_FILE_VARIABLE",
@@ -73,7 +69,6 @@ __all__ = [
     "check_settings",
     "check_topics",
     "child_environment",
-    "chosen_plan",
     "claim_home",
     "credentials_file",
     "dump_settings_file",

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
-from cryptoviz.assets import ALIASES, BUILT_IN_PROVIDERS, DEFAULT_ASSETS, Asset, asset_table, resolve_assets
+from cryptoviz.assets import ALIASES, DEFAULT_ASSETS, Asset, asset_table, resolve_assets
 from cryptoviz.errors import SettingsError, UnknownAsset
+from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, find_spec
 
 __all__ = ["SETTING", "check_assets", "normal_id"]
 
 SETTING = "CRYPTOVIZ_EXTRA_ASSETS"
 _LIST = "CRYPTOVIZ_CRYPTO_LIST"
 _MOST_NAME_CHARS = 100
-_KRAKEN_KEY = re.compile(r"X([A-Z]{3})Z(USD|EUR|GBP|CAD|JPY|AUD)")
-_KRAKEN_BASES = {"BTC": "XBT", "DOGE": "XDG"}
-"""Kraken's other names of a currency, and its own."""
 
 
 def check_assets(names: Sequence[str], extra: Sequence[Asset], providers: Sequence[str]) -> None:
@@ -33,25 +30,9 @@ def check_assets(names: Sequence[str], extra: Sequence[Asset], providers: Sequen
 
 
 def normal_id(provider: str, provider_id: str) -> str:
-    """One text for all spellings by which a provider knows the same coin or pair. Of other packages' providers nothing is known."""
-    return _NORMAL.get(provider, str)(provider_id)
-
-
-def _kraken(pair: str) -> str:
-    text = pair.upper().replace("/", "")
-    if key := _KRAKEN_KEY.fullmatch(text):
-        text = key[1] + key[2]
-    return next((own + text[len(other) :] for other, own in _KRAKEN_BASES.items() if text.startswith(other) and len(text) > len(other)), text)
-
-
-_NORMAL: Mapping[str, Callable[[str], str]] = {
-    "coingecko": str.lower,
-    "coinpaprika": str.lower,
-    "coinmarketcap": lambda text: text.lstrip("0") or "0",
-    "binance": str.upper,
-    "coinbase": str.upper,
-    "kraken": _kraken,
-}
+    """One text for all spellings by which a provider knows the same coin or pair."""
+    spec = find_spec(provider)
+    return provider_id if spec is None else spec.normal_id(provider_id)
 
 
 def _check_each(assets: Sequence[Asset], providers: Sequence[str]) -> None:
@@ -76,13 +57,11 @@ def _check_id(asset: Asset, provider: str, provider_id: str) -> None:
     of = f"the id of {asset.asset_id!r} at {provider} is {provider_id!r}"
     if not provider_id or not provider_id.isprintable() or any(letter.isspace() for letter in provider_id):
         raise _error(f"{of}: valid is the provider's id, or no entry")
-    if provider not in BUILT_IN_PROVIDERS:
-        return
-    if "," in provider_id or len(provider_id) > _MOST_NAME_CHARS:
+    if provider in BUILT_IN_PROVIDERS and ("," in provider_id or len(provider_id) > _MOST_NAME_CHARS):
         raise _error(f"{of}: valid is one id, without a comma, of up to {_MOST_NAME_CHARS} characters")
-    if provider == "coinmarketcap" and not (provider_id.isascii() and provider_id.isdigit()):
-        # One id of another kind fails the call for all coins.
-        raise _error(f"{of}: valid is CoinMarketCap's number of the coin, such as '74'")
+    spec = find_spec(provider)
+    if spec is not None and spec.id_format is not None and not spec.id_format.pattern.fullmatch(provider_id):
+        raise _error(f"{of}: valid is {spec.id_format.example}")
 
 
 def _check_names(table: Sequence[Asset]) -> None:

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from cryptoviz.assets import BUILT_IN_PROVIDERS
-from cryptoviz.audit import RECORDER
 from cryptoviz.errors import SettingsError
-from cryptoviz.settings.nearest import did_you_mean
-from cryptoviz.settings.provider_plans import chosen_plan
+from cryptoviz.nearest import did_you_mean
+from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, HISTORY_PROVIDERS, history_of, known_providers, spec_of
 from cryptoviz.settings.sections import ProviderSettings
 
 if TYPE_CHECKING:
     from cryptoviz.settings.tree import Settings
 
-__all__ = ["HISTORY_PROVIDERS", "PROVIDER_ENTRY_POINTS", "TICK_DEADLINE_SHARE", "check_collection"]
+__all__ = ["TICK_DEADLINE_SHARE", "check_collection"]
 
-PROVIDER_ENTRY_POINTS = "cryptoviz.providers"
-"""The group of entry points by which other packages bring providers."""
-HISTORY_PROVIDERS = ("binance", "kraken", "coingecko")
-"""Who keeps a history that a backfill can read."""
 TICK_DEADLINE_SHARE = 0.9
 """Share of a tick after which it is published with what there is; the rest is for the publisher."""
 _DAY_S = 86_400.0
@@ -50,7 +43,7 @@ def _check_names(settings: Settings) -> None:
             raise SettingsError(f"{text}: valid is each provider once, in order of preference", setting=one)
         _require_known(one, names)
     for name in collect.history_providers:
-        if name not in HISTORY_PROVIDERS:
+        if history_of(name) is None:
             one = "CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS"
             text = f"{one} names {name!r}, which keeps no history that a backfill can read"
             raise SettingsError(f"{text}: valid are {', '.join(HISTORY_PROVIDERS)}", setting=one)
@@ -68,8 +61,7 @@ def _check_names(settings: Settings) -> None:
 def _valid(setting: str) -> list[str]:
     if setting == "CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS":
         return list(HISTORY_PROVIDERS)
-    brought = {point.name for point in entry_points(group=PROVIDER_ENTRY_POINTS)}
-    return [*BUILT_IN_PROVIDERS, *sorted(brought - {*BUILT_IN_PROVIDERS, RECORDER})]
+    return list(known_providers())
 
 
 def _require_known(where: str, names: Iterable[str], setting: str = "") -> None:
@@ -85,7 +77,7 @@ def _require_known(where: str, names: Iterable[str], setting: str = "") -> None:
 
 def _check_provider(settings: Settings, name: str) -> None:
     own, prefix = settings.provider(name), f"CRYPTOVIZ_PROVIDERS__{name.upper()}__"
-    chosen_plan(name, own)
+    spec_of(name).plan_name(own)
     if own.rate_limit_wait_s > own.max_wait_s:
         text = f"{prefix}RATE_LIMIT_WAIT_S is {own.rate_limit_wait_s:g} and {prefix}MAX_WAIT_S is {own.max_wait_s:g}"
         raise _error(f"{text}: the usual wait may not be longer than the longest", f"{prefix}RATE_LIMIT_WAIT_S", f"{prefix}MAX_WAIT_S")
@@ -94,10 +86,8 @@ def _check_provider(settings: Settings, name: str) -> None:
 
 def _check_quota(settings: Settings, name: str, own: ProviderSettings, prefix: str) -> None:
     """A limit that does not pay for one poll would let none go, ever."""
-    from cryptoviz.plans import cost_of  # it reads settings itself
-
     assets = len(settings.assets)
-    cost, quota = cost_of(name, assets), own.quota
+    cost, quota = spec_of(name).cost(assets), own.quota
     for field, limit, needed, what in (
         ("PER_MINUTE", quota.per_minute, cost.weight, "weight of a call"),
         ("PER_DAY", quota.per_day, cost.calls, "calls of one poll"),

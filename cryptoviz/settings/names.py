@@ -7,9 +7,9 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from cryptoviz.assets import BUILT_IN_PROVIDERS
 from cryptoviz.errors import SettingsError
-from cryptoviz.settings.nearest import nearest
+from cryptoviz.nearest import nearest
+from cryptoviz.providers.registry import BUILT_IN_PROVIDERS
 from cryptoviz.settings.seed_names import SEED_NAMES
 
 __all__ = ["INTERNAL_NAMES", "PREFIX", "check_names", "check_overrides", "known_names", "unknown_name"]

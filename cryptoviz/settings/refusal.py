@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 from cryptoviz.assets import Asset
 from cryptoviz.errors import SettingsError
 from cryptoviz.masking import MASK, mask_url
+from cryptoviz.nearest import did_you_mean
 from cryptoviz.settings.names import PREFIX, unknown_name
-from cryptoviz.settings.nearest import did_you_mean
 
 __all__ = ["refusal", "shown"]
 

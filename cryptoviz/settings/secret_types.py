@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, SecretStr
 
 from cryptoviz.masking import mask_url
+from cryptoviz.nearest import did_you_mean
 from cryptoviz.settings.addresses import require_parts, url_with_brackets
-from cryptoviz.settings.nearest import did_you_mean
 
 __all__ = ["AccessKey", "EndpointUrl", "HttpUrl", "ProxyUrl", "RedisUrl", "Secret", "SecretUrl", "secrets_in"]
 

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from cryptoviz.errors import SettingsError
 from cryptoviz.ownership import entry_fault, owner_or_root
+from cryptoviz.providers.registry import BUILT_IN_SPECS
 from cryptoviz.settings.network import shell_values
 
 __all__ = ["DOTENV_ENCODING", "DOTENV_FILE", "SEED_NAMES", "SeedNames", "ShellNames", "dotenv_lines", "read_dotenv"]
@@ -22,8 +23,7 @@ DOTENV_ENCODING = "utf-8-sig"
 """UTF-8; the mark that some editors put before it is not part of the first name."""
 
 SEED_NAMES: dict[str, tuple[str, ...]] = {
-    "COINMARKETCAP_API_KEY": ("providers", "coinmarketcap", "api_key"),
-    "COINGECKO_API_KEY": ("providers", "coingecko", "api_key"),
+    **{spec.key_variable: ("providers", spec.name, "api_key") for spec in BUILT_IN_SPECS if spec.key_variable},
     "MINIO_ROOT_USER": ("s3", "access_key"),
     "MINIO_ROOT_PASSWORD": ("s3", "secret_key"),
     "REDPANDA_BROKERS": ("kafka", "bootstrap_servers"),

@@ -11,9 +11,10 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
-from cryptoviz.assets import Asset, resolve_assets
+from cryptoviz.assets import Asset, resolve_assets, with_ids
 from cryptoviz.errors import SettingsError
 from cryptoviz.masking import hide
+from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, spec_of
 from cryptoviz.settings.check_collection import TICK_DEADLINE_SHARE
 from cryptoviz.settings.checks import check_settings
 from cryptoviz.settings.credentials import read_credentials, with_credentials
@@ -103,8 +104,11 @@ class Settings(BaseSettings):
 
     @property
     def assets(self) -> tuple[Asset, ...]:
-        """The assets to collect, in table order. Raises UnknownAsset."""
-        return resolve_assets(self.crypto_list, self.extra_assets)
+        """The assets to collect, in table order, with their ids at all providers that are in use. Raises UnknownAsset."""
+        assets = resolve_assets(self.crypto_list, self.extra_assets)
+        in_use = dict.fromkeys((*self.collect.providers, *self.collect.history_providers))
+        brought = [spec_of(name) for name in in_use if name not in BUILT_IN_PROVIDERS]
+        return with_ids(assets, brought) if brought else assets
 
     @property
     def token_file(self) -> Path:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cryptoviz.providers.registry import display_name
 from cryptoviz.records import Role, UnifiedRecord
 
 __all__ = ["SourceBadge", "source_badge"]
-
-_NAMES = {"coingecko": "CoinGecko", "coinmarketcap": "CoinMarketCap", "binance": "Binance", "kraken": "Kraken", "coinbase": "Coinbase"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class SourceBadge:
 
 def source_badge(record: UnifiedRecord) -> SourceBadge:
     """The badge of one record."""
-    provider = _NAMES.get(record.provider, record.provider)
+    provider = display_name(record.provider)
     sources = f"{record.consensus_sources} source{'s' if record.consensus_sources != 1 else ''} answered this tick"
     if record.role == Role.FALLBACK:
         reason = record.fallback_reason or "unknown"

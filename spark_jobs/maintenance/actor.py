@@ -16,7 +16,8 @@ from pathlib import Path
 from cryptoviz.components import Probe
 from cryptoviz.engines.process import ChildProcess
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, TransientError
-from cryptoviz.log import get_logger, log_path, log_to_file
+from cryptoviz.log import get_logger
+from cryptoviz.log_files import log_path, log_to_file
 from cryptoviz.operations import MaintenanceArguments, OperationResult, Progress, Report
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
 from spark_jobs.maintenance.result import RoundResult

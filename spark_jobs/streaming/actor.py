@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cryptoviz.components import Probe
-from cryptoviz.log import log_to_file
+from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import Settings
 
 if TYPE_CHECKING:

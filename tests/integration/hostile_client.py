@@ -20,8 +20,8 @@ import orjson
 import psutil
 
 from actors.collecting.core import Collecting
-from actors.providers.hold_off import HoldOff
-from actors.providers.registry import build_provider
+from actors.fetching.build import build_provider
+from actors.fetching.hold_off import HoldOff
 from actors.publishing.transaction import Batch
 from actors.scraping.poll_scheduler import PollLoop, PollRules
 from cryptoviz.clock import SystemClock

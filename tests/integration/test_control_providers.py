@@ -25,7 +25,7 @@ from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.errors import ControlRefused, ProviderUnavailable, UnknownComponent
-from cryptoviz.providers import BreakerState, ProviderStatus, ScraperStatus
+from cryptoviz.provider_status import BreakerState, ProviderStatus, ScraperStatus
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, claim_home, dump_settings_file, load_settings
 from tests.helpers import eventually, free_ports

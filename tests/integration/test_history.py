@@ -9,10 +9,10 @@ import pytest
 
 from actors.backfill.history_client import Asked, HistoryAsker
 from actors.backfill.series import price_at, windows
-from actors.backfill.sources import SOURCES
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import NoHistory, ProviderUnavailable
+from cryptoviz.providers.registry import HISTORY_PROVIDERS
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import Settings, load_settings
 from market.dialects import DIALECTS
@@ -39,22 +39,25 @@ class PatientClock(SystemClock):
 def settings_at(market: ReplayMarket, home: Path) -> Settings:
     """Providers at the market; a Redis that is away only means that nobody else is counted."""
     return load_settings(
-        home=home, redis={"port": free_port()}, collect={"tick_s": 60}, providers={name: {"base_url": market.base_url(name)} for name in SOURCES}
+        home=home,
+        redis={"port": free_port()},
+        collect={"tick_s": 60},
+        providers={one: {"base_url": market.base_url(one)} for one in HISTORY_PROVIDERS},
     )
 
 
 async def ask(asker: HistoryAsker, ticks: list[int]) -> Asked:
     (step,) = asker.source.steps(ticks, SystemClock().now_ms())
     (window,) = windows(ticks, step.span_ms, step.lookback_ms)
-    return await asker.ask(BITCOIN.provider_ids[asker.source.name], window, step, lambda _: None)
+    return await asker.ask(BITCOIN.provider_ids[asker.name], window, step, lambda _: None)
 
 
-@pytest.mark.parametrize("name", sorted(SOURCES))
+@pytest.mark.parametrize("name", sorted(HISTORY_PROVIDERS))
 async def test_prices_are_those_that_were_served_then(name: str, tmp_path: Path) -> None:
     oracle, price_view = Market(MarketConfig().seed), DIALECTS[name].price_view
     coin = next(coin for coin in oracle.coins if coin.asset.asset_id == BITCOIN.asset_id)
     async with ReplayMarket() as market:
-        asker = HistoryAsker(SOURCES[name], settings_at(market, tmp_path), SystemClock())
+        asker = HistoryAsker(name, settings_at(market, tmp_path), SystemClock())
         last = SystemClock().now_ms() // MINUTE * MINUTE - 10 * MINUTE
         ticks = list(range(last - 300 * MINUTE, last + 1, MINUTE))
         asked = await ask(asker, ticks)
@@ -72,7 +75,7 @@ async def test_prices_are_those_that_were_served_then(name: str, tmp_path: Path)
 async def test_a_refusal_is_waited_out_and_told_to_the_scraper(tmp_path: Path) -> None:
     async with ReplayMarket() as market:
         clock, settings = PatientClock(), settings_at(market, tmp_path)
-        asker = HistoryAsker(SOURCES["binance"], settings, clock)
+        asker = HistoryAsker("binance", settings, clock)
         market.faults.add(
             {"provider": "binance", "kind": "http_status", "parameters": {"status": 429, "retry_after": 1}}, market.clock.monotonic_s()
         )  # fmt: skip
@@ -88,12 +91,12 @@ async def test_a_refusal_is_waited_out_and_told_to_the_scraper(tmp_path: Path) -
 async def test_what_the_provider_never_had_and_a_breaker_that_is_open(tmp_path: Path) -> None:
     async with ReplayMarket() as market:
         settings = settings_at(market, tmp_path)
-        asker = HistoryAsker(SOURCES["coingecko"], settings, SystemClock())
+        asker = HistoryAsker("coingecko", settings, SystemClock())
         with pytest.raises(NoHistory, match="exceeds the allowed time range"):
             await ask(asker, [1_700_000_000_000 // MINUTE * MINUTE])
         await asker.aclose()
 
-        opened = HistoryAsker(SOURCES["kraken"], settings, SystemClock())
+        opened = HistoryAsker("kraken", settings, SystemClock())
         opened.guards.breaker.trip("maintenance there", SystemClock().now_ms())
         with pytest.raises(ProviderUnavailable, match="breaker is open") as refused:
             await ask(opened, [SystemClock().now_ms() // MINUTE * MINUTE - 10 * MINUTE])

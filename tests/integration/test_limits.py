@@ -10,14 +10,14 @@ from typing import Any
 import orjson
 import pytest
 
+from actors.fetching.build import build_provider
 from actors.protection.guards import build_guards, look_up_account
-from actors.providers.registry import build_provider
 from actors.scraping.poll_scheduler import PollLoop, PollRules
 from cryptoviz.clock import SystemClock
 from cryptoviz.engines.build import Engine, build_engine
 from cryptoviz.errors import ProviderRefused, ProviderUnavailable
-from cryptoviz.plans import Period
-from cryptoviz.providers import BreakerState
+from cryptoviz.provider_status import BreakerState
+from cryptoviz.providers.plan import Period
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import Settings, claim_home, load_settings
 from market.server import ReplayMarket

@@ -11,7 +11,8 @@ import pytest
 
 from cryptoviz.errors import SettingsError
 from cryptoviz.home import MARKER, claim, foreign_reason, mark_new, remove_data
-from cryptoviz.log import configure_logging, log_to_file
+from cryptoviz.log import configure_logging
+from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import load_settings
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from cryptoviz import log_rotation
 from cryptoviz.engines.process import ChildProcess
-from cryptoviz.log import configure_logging, get_logger, log_path, log_to_file
+from cryptoviz.log import configure_logging, get_logger
+from cryptoviz.log_files import log_path, log_to_file
 from cryptoviz.log_rotation import earlier, rotate
 from cryptoviz.settings import load_settings
 from tests.helpers import eventually
@@ -72,7 +73,7 @@ def test_on_a_full_disk_the_log_gives_its_place_back(tmp_path: Path, monkeypatch
 
 def test_a_component_that_logs_for_ever_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Limit 200 kB, 3 files: 600 kB, and 64 kB until the next look. 20 000 lines of 100 characters are 2 MB."""
-    monkeypatch.setattr("cryptoviz.log.rotate", lambda path: rotate(path, 200_000))
+    monkeypatch.setattr("cryptoviz.log_files.rotate", lambda path: rotate(path, 200_000))
     settings = load_settings(home=tmp_path)
     log_to_file(settings, "controller")
     try:

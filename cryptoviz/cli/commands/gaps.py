@@ -21,6 +21,7 @@ from cryptoviz.components import ComponentState
 from cryptoviz.errors import SettingsError
 from cryptoviz.gaps import Gap, GapState
 from cryptoviz.operations import BackfillArguments
+from cryptoviz.providers.registry import HISTORY_PROVIDERS
 
 __all__ = ["gaps_view", "register"]
 
@@ -63,7 +64,7 @@ def backfill(
     assets: Assets = "",
     start: From = "",
     end: To = "",
-    provider: Annotated[str, typer.Option("--provider", help="Only use this provider: binance, kraken or coingecko.")] = "",
+    provider: Annotated[str, typer.Option("--provider", help=f"Only use this provider: {', '.join(HISTORY_PROVIDERS)}.")] = "",
     as_json: Json = False,
 ) -> None:
     """Fill gaps from the providers' history: the gaps of the ledger and, if --from is before recording began, the time up to it.

@@ -18,7 +18,7 @@ from cryptoviz.cli.running_pipeline import running_settings
 from cryptoviz.cli.status_view import age
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.client import ControlClient
-from cryptoviz.providers import BreakerState, ProviderStatus, QuotaStatus
+from cryptoviz.provider_status import BreakerState, ProviderStatus, QuotaStatus
 
 __all__ = ["providers_view", "register"]
 

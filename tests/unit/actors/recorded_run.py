@@ -8,10 +8,10 @@ from dataclasses import replace
 from aiohttp import web
 
 from actors.collecting.core import Collecting
-from actors.providers.base import BaseProvider
-from actors.providers.registry import build_provider
+from actors.fetching.build import build_provider
 from actors.publishing.exchange_recorder import RawSink
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
+from cryptoviz.providers.base import BaseProvider
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings, load_settings
 from tests.corpus_bodies import IDS, RECEIVED_MS, Case

@@ -12,10 +12,9 @@ import pytest
 from pyrate_limiter import Rate
 
 from actors.collecting.core import Collecting
+from actors.fetching.hold_off import HoldOff
 from actors.protection.breaker import Breaker
 from actors.protection.rate_limiter import Gate, LocalBucket, ProviderLimiter
-from actors.providers.base import PollFailure
-from actors.providers.hold_off import HoldOff
 from actors.publishing.kafka_transport import PublishedTicks
 from actors.publishing.transaction import Batch
 from actors.quota.meter import Meter
@@ -27,7 +26,8 @@ from cryptoviz.assets import Asset
 from cryptoviz.clock import second_text, steady_ms
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import Progress
-from cryptoviz.plans import Plan
+from cryptoviz.providers.base import PollFailure
+from cryptoviz.providers.plan import Plan
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import BreakerSettings, Settings, load_settings
 from tests.unit.actors.fakes import T0, FakeClock, FakeSink, FakeSnapshot, answer

@@ -5,11 +5,13 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from actors.backfill.series import Window
-from actors.backfill.sources import SOURCES, Step
-from actors.providers.http import full_address
+from actors.fetching.http import full_address
+from cryptoviz.providers.history import Step, Window
+from cryptoviz.providers.registry import BUILT_IN_SPECS
 
 MINUTE = 60_000
+
+SOURCES = {spec.name: spec.history for spec in BUILT_IN_SPECS if spec.history is not None}
 
 
 @pytest.mark.parametrize("provider_id", ["bitcoin", "../ping", "a/b?x=1#y", "ä b", "%2e%2e"])

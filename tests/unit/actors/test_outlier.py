@@ -8,7 +8,7 @@ import pytest
 
 from actors.collecting.core import rules_of
 from actors.collecting.unify import unify
-from actors.providers.registry import build_provider
+from actors.fetching.build import build_provider
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import SettingsError
 from cryptoviz.records import UnifiedRecord

@@ -16,13 +16,12 @@ from confluent_kafka import KafkaError, KafkaException
 import actors.backfill.operation as operation
 import actors.backfill.wanted as wanted
 from actors.backfill.history_client import Asked
-from actors.backfill.series import Point
-from actors.backfill.sources import Step
 from actors.producer_ids import COLLECTOR
 from actors.publishing.kafka_transport import PublishedTicks
 from actors.publishing.transaction import Batch, Message
 from cryptoviz.gaps import Gap, GapScope
 from cryptoviz.operations import BackfillArguments, OperationResult
+from cryptoviz.providers.history import Point, Step
 from cryptoviz.settings import load_settings
 from tests.lake import record
 from tests.model.kafkabroker import Broker, clients
@@ -84,7 +83,7 @@ class Scene:
         def steps(ticks: Sequence[int], *_: Any) -> list[Step]:
             return [Step(tuple(ticks), STEP, 86_400_000, STEP)]
 
-        return SimpleNamespace(source=SimpleNamespace(name="coingecko", steps=steps), ask=ask, currency=nothing, aclose=nothing, calls=1)
+        return SimpleNamespace(name="coingecko", source=SimpleNamespace(steps=steps), ask=ask, currency=nothing, aclose=nothing, calls=1)
 
     def rows(self) -> dict[int, list[str]]:
         """Kinds of rows in the topic, by tick."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.backfill.series import Point, Window, price_at, prices, windows
+from actors.backfill.series import price_at, prices, windows
+from cryptoviz.providers.history import Point, Window
 
 TIMES = st.lists(st.integers(0, 1_000_000), unique=True, max_size=50).map(sorted)
 

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from actors.backfill.operation import ids_by_time
 from actors.backfill.rows import Answer, record_of
-from actors.backfill.series import Point
 from actors.backfill.wanted import ticks_wanted
 from actors.publishing.kafka_transport import PublishedTicks
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.gaps import Gap, GapScope
 from cryptoviz.operations import BackfillArguments
+from cryptoviz.providers.history import Point
 from cryptoviz.records import FallbackReason, event_id
 from tests.lake import TICK, record
 

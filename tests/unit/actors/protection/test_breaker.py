@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from actors.protection.breaker import Breaker
-from cryptoviz.providers import BreakerState
+from cryptoviz.provider_status import BreakerState
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import BreakerSettings
 

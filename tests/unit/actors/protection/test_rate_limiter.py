@@ -5,12 +5,12 @@ from itertools import pairwise
 import httpx
 import pytest
 
+from actors.fetching.hold_off import HoldOff
 from actors.protection.rate_limiter import Gate, LocalBucket, ProviderLimiter, rates_of, used_weight
-from actors.providers.hold_off import HoldOff
 from actors.quota.meter import Meter
 from actors.quota.store import MemoryStore
 from cryptoviz.errors import ProviderUnavailable
-from cryptoviz.plans import Plan
+from cryptoviz.providers.plan import Plan
 from cryptoviz.records import FallbackReason
 from tests.unit.actors.fakes import T0, FakeClock
 

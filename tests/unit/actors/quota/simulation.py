@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from actors.quota.planner import Turn, Turns
 from actors.quota.usage import Usage
-from cryptoviz.plans import Cost, Period, Plan
+from cryptoviz.providers.plan import Cost, Period, Plan
 
 DAY_MS = 86_400_000
 

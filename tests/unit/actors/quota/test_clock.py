@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.quota.account import Account
 from actors.quota.meter import Meter
 from actors.quota.store import FileStore, MemoryStore, decode_usage, encode_usage
 from actors.quota.usage import Usage
-from cryptoviz.plans import Cost, Period, Plan, period_bounds_ms
+from cryptoviz.plans import period_bounds_ms
+from cryptoviz.providers.account import Account
+from cryptoviz.providers.plan import Cost, Period, Plan
 from tests.unit.actors.fakes import FakeClock
 
 HOUR = 3_600_000

@@ -9,7 +9,8 @@ import pytest
 
 from actors.quota.planner import Turn, Turns, exhausted_at_ms, rate_now
 from actors.quota.usage import Usage
-from cryptoviz.plans import Cost, Period, Plan, nominal_rate, period_bounds_ms
+from cryptoviz.plans import nominal_rate, period_bounds_ms
+from cryptoviz.providers.plan import Cost, Period, Plan
 from tests.unit.actors.quota.simulation import overruns, simulate
 
 TICK = 60_000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from actors.scraping.actor import ScraperActor
 from cryptoviz.components import Probe
-from cryptoviz.providers import IdFault
+from cryptoviz.provider_status import IdFault
 from cryptoviz.records import TickResult
 from cryptoviz.settings import load_settings
 from market.server import ReplayMarket

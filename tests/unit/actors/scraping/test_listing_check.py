@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from actors.fetching.build import build_provider
 from actors.protection.guards import Guards, build_guards
-from actors.providers.base import BaseProvider
-from actors.providers.registry import build_provider
 from actors.scraping.listing_check import CHECK_EVERY_S, FIRST_RETRY_S, IdCheck
 from cryptoviz.errors import ProviderUnavailable
-from cryptoviz.providers import IdFault
+from cryptoviz.provider_status import IdFault
+from cryptoviz.providers.base import BaseProvider
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import Settings, load_settings
 from market.server import ReplayMarket

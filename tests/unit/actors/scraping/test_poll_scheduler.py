@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import pytest
 
+from actors.fetching.hold_off import HoldOff
 from actors.protection.breaker import Breaker
-from actors.providers.base import PollFailure
-from actors.providers.hold_off import HoldOff
 from actors.quota.planner import Turn
 from actors.scraping.poll_scheduler import PollLoop, PollRules
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
+from cryptoviz.providers.base import PollFailure
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import BreakerSettings
 from tests.unit.actors.fakes import T0, FakeClock, answer, failed

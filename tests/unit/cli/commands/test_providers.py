@@ -6,7 +6,7 @@ from rich.console import Console
 
 from cryptoviz.cli.commands.providers import providers_view
 from cryptoviz.components import ComponentState
-from cryptoviz.providers import (
+from cryptoviz.provider_status import (
     BreakerState,
     BreakerStatus,
     HoldStatus,

@@ -19,7 +19,7 @@ from control.rpc.call_log import CallLog
 from control.rpc.methods import SERVICES, Budget, budget_of
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
-from cryptoviz.log import log_path
+from cryptoviz.log_files import log_path
 from cryptoviz.rpc.channel import SERVER_OPTIONS
 from tests.helpers import eventually, eventually_async
 from tests.unit.control.serving import Serving, serving

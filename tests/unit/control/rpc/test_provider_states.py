@@ -10,7 +10,7 @@ import pytest
 from control.reconcile.components import ComponentSpec, ComponentTable
 from cryptoviz.components import ComponentKind, ComponentState
 from cryptoviz.errors import ComponentLost, ControlRefused, UnknownComponent
-from cryptoviz.providers import (
+from cryptoviz.provider_status import (
     BreakerState,
     BreakerStatus,
     HoldStatus,

@@ -1,0 +1,270 @@
+"""One HTTP exchange with a provider, safely: total deadline, bounded size, JSON only, no redirects, TLS verified, everything recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import httpx
+
+from actors.fetching.hold_off import Limiter
+from actors.fetching.inflate import BodyTooLarge, BoundedInflater, UnknownEncoding
+from cryptoviz.clock import Clock
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.masking import Redactor
+from cryptoviz.providers.failures import bad_payload, failure, page_failure
+from cryptoviz.providers.response import Exchange, HttpResponse
+from cryptoviz.records import Call, FallbackReason, RawExchange
+from cryptoviz.settings import NetworkSettings
+from cryptoviz.tls import trust
+
+__all__ = ["MAX_RECORDED_BODY_BYTES", "HttpFetcher", "HttpLimits", "Recorder", "full_address", "open_client"]
+
+T = TypeVar("T")
+Recorder = Callable[[RawExchange], None]
+
+MAX_RECORDED_BODY_BYTES = 1024 * 1024
+"""What a raw exchange keeps of a body (DESIGN 4); real answers for 250 coins are a quarter of it."""
+_REMOVED = "[removed]"
+_LONGEST_SECRET_BYTES = 4096
+"""In any escaped form."""
+_DIRECT = NetworkSettings()
+_RATE_HEADER_PREFIXES = ("retry-after", "ratelimit", "x-ratelimit", "x-rate-limit", "x-mbx-used-weight", "x-mbx-order-count")
+_HTTP_OK = 200
+_MAX_PORT = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """`timeout_s` bounds one attempt as a whole, from the connection to the last byte of the body."""
+
+    timeout_s: float
+    max_body_bytes: int
+
+
+def full_address(provider: str, url: str, params: Mapping[str, str]) -> httpx.URL:
+    """The address with its query. Raises ProviderUnavailable when it is none."""
+    try:
+        full = httpx.URL(url).copy_merge_params(dict(params))
+    except httpx.InvalidURL as error:
+        raise failure(provider, FallbackReason.UNAVAILABLE, f"the address is invalid: {error}") from None
+    if full.port is not None and full.port > _MAX_PORT:
+        # Below httpx it would come up as an exception group.
+        raise failure(provider, FallbackReason.UNAVAILABLE, f"the address is invalid: port {full.port}")
+    return full
+
+
+def open_client(base_url: str, network: NetworkSettings = _DIRECT) -> httpx.AsyncClient:
+    """A pooled client with certificates verified and redirects refused. Deadlines are the fetcher's; proxy and authorities the settings'.
+
+    Raises:
+        SettingsError: `network.ca_file` cannot be read.
+    """
+    headers = {"user-agent": "cryptoviz", "accept": "application/json", "accept-encoding": "gzip, deflate"}
+    return httpx.AsyncClient(
+        follow_redirects=False, verify=trust(network.ca_file), trust_env=False, proxy=network.proxy_for(base_url), headers=headers,
+        timeout=httpx.Timeout(None),
+    )  # fmt: skip
+
+
+class HttpFetcher:
+    """Fetches for one provider. Each exchange goes to the recorder, whatever its end; `last` is the one that ended last.
+
+    Args:
+        secrets: texts that must not leave in a recorded exchange or an error, however they got into a body.
+        status_reasons: what statuses without a JSON body mean at this provider, where that is not what they usually mean.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        client: httpx.AsyncClient,
+        limits: HttpLimits,
+        limiter: Limiter,
+        clock: Clock,
+        recorder: Recorder,
+        secrets: tuple[str, ...] = (),
+        status_reasons: Mapping[int, FallbackReason] | None = None,
+    ) -> None:
+        self._provider = provider
+        self._client = client
+        self._limits = limits
+        self._limiter = limiter
+        self._clock = clock
+        self._recorder = recorder
+        self._redact = Redactor(secrets, _REMOVED)
+        self._has_secrets = any(secrets)
+        self._status_reasons = status_reasons or {}
+        self.last = Exchange()
+        self.calls: list[Call] = []
+
+    def begin(self, tick_ts: int, attempt: int) -> None:
+        """Name the tick and attempt that the next exchanges belong to. The first attempt begins the list of calls."""
+        self.last = Exchange(tick_ts, attempt)
+        if attempt == 1:
+            self.calls = []
+
+    async def aclose(self) -> None:
+        """Close the pooled connections."""
+        await self._client.aclose()
+
+    @property
+    def timeout_s(self) -> float:
+        """The most that one attempt may take."""
+        return self._limits.timeout_s
+
+    async def get(
+        self,
+        url: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        parse: Callable[[HttpResponse], T],
+        shorten: Callable[[bytes], bytes] | None = None,
+    ) -> T:
+        """GET `url` and give the response to `parse`, whose result is returned. The exchange is recorded with the outcome that `parse` finds.
+
+        A good body longer than `MAX_RECORDED_BODY_BYTES` is recorded as `shorten` makes it, else cut.
+
+        Raises:
+            ProviderUnavailable: timeout, no connection, redirect, 5xx, 429.
+            ProviderRefused: key, plan, region.
+            BadPayload: not JSON, too large, or what `parse` raises.
+        """
+        await self._turn(url, params)
+        note = _Note(self._clock.now_ms())
+        try:
+            full = full_address(self._provider, url, params)
+            note.endpoint = self._clean(str(full.copy_with(userinfo=b"")))
+            response = await self._exchange(full, headers, note)
+            note.received_ms = response.received_ms
+            result = self._parse(response, parse)
+        except CryptoVizError as error:
+            details = {name: self._clean(value) if type(value) is str else value for name, value in error.details.items()}
+            failed = type(error)(self._clean(error.message), **details)
+            self._record(note, str(error.details.get("reason", FallbackReason.BAD_PAYLOAD)), failed.message)
+        except asyncio.CancelledError:
+            self._record(note, FallbackReason.TIMEOUT, "the poll's time was over")
+            raise
+        else:
+            return self._good(note, result, shorten)
+        # Outside of the handler: the first error, whose frames hold the decoded body, is not kept as this one's context.
+        raise failed
+
+    def _good(self, note: _Note, result: T, shorten: Callable[[bytes], bytes] | None) -> T:
+        if shorten is not None and len(note.body) > MAX_RECORDED_BODY_BYTES:
+            note.body = shorten(bytes(note.body))
+        self._record(note, "ok", None)
+        return result
+
+    def _parse(self, response: HttpResponse, parse: Callable[[HttpResponse], T]) -> T:
+        try:
+            return parse(response)
+        except CryptoVizError as error:
+            if not self._has_secrets:
+                raise
+            first = error
+        # A message quotes a part of the body, and where it ends may be amid a secret: it is made from a body without any.
+        if len(response.body) <= MAX_RECORDED_BODY_BYTES:
+            body = self._clean(response.body.decode("latin-1")).encode("latin-1")
+            if body == response.body:
+                raise first
+            parse(replace(response, body=body))
+        raise type(first)(f"{self._provider}: HTTP {response.status} with a body of no use, which may hold a secret", **first.details)
+
+    async def _turn(self, url: str, params: Mapping[str, str]) -> None:
+        """Wait for the limiter; a call that it does not let go is noted."""
+        outcome: str = FallbackReason.TIMEOUT
+        try:
+            await self._limiter.acquire()
+        except (CryptoVizError, asyncio.CancelledError) as error:
+            if isinstance(error, CryptoVizError):
+                outcome = str(error.details.get("reason", FallbackReason.UNAVAILABLE))
+            address = full_address(self._provider, url, params).copy_with(userinfo=b"")
+            self.calls.append(Call(self.last.attempt, endpoint=self._clean(str(address)), outcome=outcome))
+            raise
+
+    async def _exchange(self, url: httpx.URL, headers: Mapping[str, str], note: _Note) -> HttpResponse:
+        try:
+            async with (
+                asyncio.timeout(self._limits.timeout_s),
+                self._client.stream("GET", url, headers=dict(headers)) as response,
+            ):
+                note.status, note.headers = response.status_code, response.headers
+                self._limiter.observe(response.status_code, response.headers)
+                await self._read(response, note)
+                # One copy of a long body is enough.
+                note.body = bytes(note.body)
+        except (TimeoutError, httpx.TimeoutException):
+            raise failure(self._provider, FallbackReason.TIMEOUT, f"no complete answer within {self._limits.timeout_s:g} s") from None
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise failure(self._provider, FallbackReason.UNAVAILABLE, f"{type(error).__name__}: {self._clean(str(error))}") from None
+        return self._accept(HttpResponse(response.status_code, response.headers, bytes(note.body), self._clock.now_ms(), note.fetch_id))
+
+    async def _read(self, response: httpx.Response, note: _Note) -> None:
+        limit = self._limits.max_body_bytes
+        try:
+            inflater = BoundedInflater(self._clean(response.headers.get("content-encoding", "")), limit)
+            async for chunk in response.aiter_raw():
+                note.body += inflater.feed(chunk)
+        except BodyTooLarge:
+            raise bad_payload(self._provider, f"the body is larger than {limit} bytes (providers.{self._provider}.max_body_bytes)") from None
+        except UnknownEncoding as error:
+            raise bad_payload(self._provider, f"the body does not decode: {error}") from None
+
+    def _accept(self, response: HttpResponse) -> HttpResponse:
+        content_type = self._clean(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+        is_json = content_type == "application/json" or content_type.endswith("+json")
+        if 300 <= response.status < 400:
+            raise failure(self._provider, FallbackReason.UNAVAILABLE, f"HTTP {response.status}: a redirect, which is not followed")
+        if is_json:
+            return response
+        if response.status == _HTTP_OK:
+            raise bad_payload(self._provider, f"the content type is {content_type[:60]!r}, expected application/json")
+        raise page_failure(self._provider, response.status, response.retry_after_s, self._status_reasons)
+
+    def _record(self, note: _Note, outcome: str, error: str | None) -> None:
+        # A body that a parser was given was complete before that.
+        finished_ms = note.received_ms or self._clock.now_ms()
+        self.last = replace(self.last, fetch_id=note.fetch_id, finished_ms=finished_ms)
+        # Cleaned before it is cut to its length: the cut may go through a secret.
+        body, whole = _text(bytes(note.body[: MAX_RECORDED_BODY_BYTES + _LONGEST_SECRET_BYTES])) if note.status is not None else (None, False)
+        whole = whole and note.received_ms is not None and len(note.body) <= MAX_RECORDED_BODY_BYTES
+        if body is not None:
+            body = self._clean(body).encode()[:MAX_RECORDED_BODY_BYTES].decode("utf-8", "ignore")
+        self.calls.append(Call(self.last.attempt, note.fetch_id, whole))
+        kept = {name: self._clean(value) for name, value in note.headers.items() if name.lower().startswith(_RATE_HEADER_PREFIXES)}
+        self._recorder(
+            RawExchange(
+                fetch_id=note.fetch_id, provider=self._provider, endpoint=note.endpoint, tick_ts=self.last.tick_ts, started_ts=note.started_ms,
+                finished_ts=finished_ms, status=note.status, outcome=outcome, error=error, rate_limit_headers=kept, attempt=self.last.attempt,
+                body=body,
+            )
+        )  # fmt: skip
+
+    def _clean(self, text: str) -> str:
+        return self._redact(text)
+
+
+class _Note:
+    """What is known of an exchange so far."""
+
+    def __init__(self, started_ms: int) -> None:
+        self.fetch_id = uuid.uuid4().hex
+        self.endpoint = "(invalid address)"
+        self.started_ms = started_ms
+        self.status: int | None = None
+        self.headers: Mapping[str, str] = {}
+        self.body: bytes | bytearray = bytearray()
+        # Set when the response was accepted and the parser got it.
+        self.received_ms: int | None = None
+
+
+def _text(body: bytes) -> tuple[str, bool]:
+    """The body as text, and whether that says all of it."""
+    try:
+        return body.decode("utf-8"), True
+    except UnicodeDecodeError:
+        return body.decode("utf-8", "replace"), False

@@ -1,0 +1,215 @@
+"""`BaseProvider`: the extension point. A provider is one class that turns a list of assets into observations."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from cryptoviz.clock import Clock
+from cryptoviz.errors import CryptoVizError, ProviderUnavailable
+from cryptoviz.log import get_logger
+from cryptoviz.providers.asset import Asset
+from cryptoviz.providers.failures import is_final
+from cryptoviz.providers.fetcher import Fetcher
+from cryptoviz.providers.listing_status import AskList, IdBook
+from cryptoviz.providers.parse_result import Parsed
+from cryptoviz.providers.response import HttpResponse
+from cryptoviz.providers.schema_drift import ShapeWatch
+from cryptoviz.providers.spec import ProviderConfig, ProviderSpec
+from cryptoviz.records import FallbackReason, Observation, PollTrace, TickResult
+
+__all__ = ["BaseProvider", "Parsed", "PollFailure"]
+
+MAX_ATTEMPTS = 2
+"""One quick second try: a third would eat the tick, and the fallback provider has answered long since."""
+RETRY_WAIT_S = (0.05, 0.25)
+"""Jitter of the second try, so that scrapers that fail together do not come back together."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollFailure:
+    """Why a poll brought nothing. `retry_after_s` is what the provider asked for."""
+
+    reason: FallbackReason
+    message: str
+    retry_after_s: float | None = None
+
+
+class BaseProvider(ABC):
+    """One remote price API.
+
+    Subclass it, set `spec`, implement `get_crypto_data`, and register the class: built-ins in `cryptoviz.providers.registry`, others as an entry
+    point of the group `cryptoviz.providers`. No network in the constructor.
+
+    Attributes:
+        spec: the facts of the provider.
+    """
+
+    spec: ClassVar[ProviderSpec]
+
+    def __init__(self, settings: ProviderConfig, fetcher: Fetcher, clock: Clock) -> None:
+        self.settings = settings
+        self._fetcher = fetcher
+        self._clock = clock
+        self._asset_failures: dict[str, FallbackReason] = {}
+        self._fetch_ids: dict[str, str] = {}
+        self._log = get_logger(f"provider/{self.name}")
+        self.last_failure: PollFailure | None = None
+        self.shape_watch = ShapeWatch(self.name, self.spec.shapes)
+        self.unlisted: frozenset[str] = frozenset()
+        """Ids of ours that the answers of the newest poll did not mention: a wrong id, or a coin that the provider dropped."""
+        self.ids = IdBook()
+
+    @abstractmethod
+    async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
+        """Prices of `assets`, all of which this provider has an id for. Coins that are left out count as `missing_asset`.
+
+        Raises:
+            ProviderUnavailable, ProviderRefused, BadPayload: the whole answer failed; `reason` says how.
+        """
+
+    @property
+    def name(self) -> str:
+        """See `ProviderSpec.name`."""
+        return self.spec.name
+
+    @property
+    def base_url(self) -> str:
+        """The root of all paths, without a slash at its end."""
+        return self.spec.root(self.settings)
+
+    def auth_headers(self) -> dict[str, str]:
+        """Headers with the API key, if the plan has one. Keys travel in headers only, never in an address."""
+        return self.spec.headers(self.settings)
+
+    def id_of(self, asset: Asset) -> str | None:
+        """The provider's id of an asset; None when it does not list the coin."""
+        return asset.provider_ids.get(self.name)
+
+    def ids_of(self, assets: Sequence[Asset]) -> dict[str, str]:
+        """The provider's ids -> our asset ids, for the assets that it lists."""
+        return {provider_id: asset.asset_id for asset in assets if (provider_id := self.id_of(asset)) is not None}
+
+    async def fetch(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        parse: Callable[[HttpResponse], Parsed],
+        shorten: Callable[[bytes], bytes] | None = None,
+    ) -> list[Observation]:
+        """GET a path below the base address; failures of single coins that `parse` reports are kept for the tick's result.
+
+        Safe to call several times at once. `shorten` makes of a good body that is too long to be recorded one that `parse` reads the same way.
+        """
+        fetched: list[HttpResponse] = []
+
+        def parse_and_keep(response: HttpResponse) -> Parsed:
+            fetched.append(response)
+            return parse(response)
+
+        parsed = await self._fetcher.get(f"{self.base_url}{path}", params, self.auth_headers(), parse_and_keep, shorten)
+        self._asset_failures |= parsed.asset_failures
+        self.unlisted |= parsed.unlisted
+        for response in fetched:
+            self._fetch_ids |= dict.fromkeys((o.asset_id for o in parsed.observations), response.fetch_id)
+            self.shape_watch.see(path, response.body)
+        return parsed.observations
+
+    async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
+        """Those of our `ids` that the provider's own list has, each with why it is not traded now, empty when it is.
+
+        None: there is no list, or it would say no more than each answer does. `ask` makes the calls.
+
+        Raises:
+            ProviderUnavailable, ProviderRefused, BadPayload: the list cannot be had.
+        """
+        del ids, ask
+        return None
+
+    @property
+    def note(self) -> str:
+        """What a person should know beside failures and the list's word on our ids; empty when there is nothing."""
+        return ""
+
+    def memory(self) -> Any:
+        """What the next poll depends on beside its answers, as JSON; recorded with the poll, so that a replay can `recall` it. None: nothing."""
+        return None
+
+    def recall(self, memory: Any) -> None:  # noqa: B027 (most providers have nothing to know)
+        """Know what a provider knew whose `memory()` was this."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._fetcher.aclose()
+
+    async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
+        """One tick's result, within `budget_s` and never an exception: what goes wrong becomes the result's `failure`."""
+        known = [asset for asset in assets if self.id_of(asset) is not None]
+        self._asset_failures = {asset.asset_id: FallbackReason.MISSING_ASSET for asset in assets if self.id_of(asset) is None}
+        self._fetch_ids = {}
+        self.last_failure, observations = None, list[Observation]()
+        memory, cut = self.memory(), False
+        try:
+            async with asyncio.timeout(budget_s):
+                observations = await self._poll_with_retry(tick_ts, known)
+        except TimeoutError:
+            cut = True
+            self.last_failure = PollFailure(FallbackReason.TIMEOUT, f"{self.name}: no answer within the tick's {budget_s:.1f} s")
+        except CryptoVizError as error:
+            reason = FallbackReason(error.details.get("reason", FallbackReason.BAD_PAYLOAD))
+            self.last_failure = PollFailure(reason, error.message, error.details.get("retry_after_s"))
+        except Exception as error:  # noqa: BLE001 (a provider of a third party must not end the collection)
+            self._log.exception("provider_bug", provider=self.name)
+            self.last_failure = PollFailure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in get_crypto_data")
+        self.shape_watch.judge(observations, self._clock.now_ms())
+        if self.last_failure is None:
+            self.ids.answered(self.ids_of(known), self.unlisted, {observation.asset_id for observation in observations})
+        trace = PollTrace(tuple(self._fetcher.calls), memory, cut)
+        return self._result(tick_ts, known, {observation.asset_id: observation for observation in observations}, trace)
+
+    async def _poll_with_retry(self, tick_ts: int, assets: Sequence[Asset]) -> list[Observation]:
+        # Here, because whoever reads settings imports this module and most of them never poll.
+        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
+
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(MAX_ATTEMPTS),
+            wait=wait_random(*RETRY_WAIT_S),
+            retry=retry_if_exception(_worth_a_second_try),
+            sleep=self._clock.sleep,
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                self._fetcher.begin(tick_ts, attempt.retry_state.attempt_number)
+                self.unlisted = frozenset()
+                return await self.get_crypto_data(assets)
+        raise AssertionError("tenacity either returns or raises")  # pragma: no cover
+
+    def _result(self, tick_ts: int, known: Sequence[Asset], found: dict[str, Observation], trace: PollTrace) -> TickResult:
+        # An earlier attempt may have failed for coins that this one found.
+        failures = {asset_id: reason for asset_id, reason in self._asset_failures.items() if asset_id not in found}
+        for asset in known:
+            if asset.asset_id not in found:
+                failures.setdefault(asset.asset_id, FallbackReason.MISSING_ASSET)
+        last, failed = self._fetcher.last, self.last_failure
+        return TickResult(
+            provider=self.name,
+            tick_ts=tick_ts,
+            fetch_id=last.fetch_id,
+            attempt=last.attempt,
+            ingest_ts=last.finished_ms or self._clock.now_ms(),
+            observations=found,
+            asset_failures={} if failed else failures,
+            failure=failed.reason if failed else None,
+            message=failed.message if failed else "",
+            fetch_ids={asset_id: own for asset_id, own in self._fetch_ids.items() if asset_id in found and own != last.fetch_id},
+            trace=trace,
+        )
+
+
+def _worth_a_second_try(error: BaseException) -> bool:
+    """A lost connection or a 5xx. Not a timeout (the time is gone), not a 429 (asking again makes it worse), not a 404 (it stays one)."""
+    return isinstance(error, ProviderUnavailable) and error.details.get("reason") is FallbackReason.UNAVAILABLE and not is_final(error)

@@ -1,0 +1,322 @@
+"""Binance spot, `GET /api/v3/ticker/24hr`.
+
+Sources: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints (fields, weights), .../rest-api/http-return-codes
+(403, 418, 429), .../errors (codes), .../faqs/market_data_only (the host for public data).
+
+- Ids are symbols. What a symbol is quoted in is the listing's `quoteAsset`, mostly USDT, and a record says so: a symbol's text does not tell
+  (`BTCBUSD`, `XRPRLUSD`). There is no market cap, supply, rank or change but the 24 h one.
+- Limits: 6 000 weight a minute and address; a call for 1-20 symbols weighs 2, for 21-100 it weighs 40, for all 80. So symbols are asked for by
+  twenties, and past 200 all are asked for at once. `X-MBX-USED-WEIGHT-1M` tells the weight used. 429 comes with `Retry-After`; who goes on asking is
+  banned with 418, for 2 minutes to 3 days. 403 is the firewall, for its own limit.
+- `GET /api/v3/exchangeInfo?symbols=[..]` (.../rest-api/general-endpoints) is the listing: it weighs 20 however many symbols; `status` is TRADING,
+  HALT or BREAK. One unknown symbol fails it as well.
+- Odd values: amounts are text; a delisted symbol stays with `lastPrice` 0, `firstId` -1 and `count` 0 (no trade within the day: no price of now); a
+  symbol may be all digits. One unknown symbol fails the whole call with -1121.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, ClassVar
+
+import orjson
+
+from cryptoviz.clock import Clock
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.providers.asset import Asset
+from cryptoviz.providers.base import BaseProvider
+from cryptoviz.providers.decode import decode_response
+from cryptoviz.providers.failures import bad_payload, failure, status_failure
+from cryptoviz.providers.fetcher import Fetcher
+from cryptoviz.providers.history import MINUTE_MS, SECOND_MS, HistorySource, Point, Step, Window, candles
+from cryptoviz.providers.listing_status import AskList
+from cryptoviz.providers.pairs import Entry, Pair, PairBook, match_ids, pairs_of_table, quoted_in_dollars
+from cryptoviz.providers.parse_result import Parsed, gather, require_rows
+from cryptoviz.providers.plan import Cost, Plan
+from cryptoviz.providers.response import HttpResponse
+from cryptoviz.providers.schema_drift import Shape
+from cryptoviz.providers.spec import ProviderConfig, ProviderSpec
+from cryptoviz.providers.symbol_bisect import UnknownIds, unknown_id
+from cryptoviz.providers.values import bounded_ms, count_text, number_text, positive_text, price_of_text
+from cryptoviz.records import FallbackReason, Observation
+
+__all__ = ["INFO_PATH", "BinanceProvider", "error_of", "info_query", "parse_info", "parse_tickers"]
+
+NAME = "binance"
+PATH = "/api/v3/ticker/24hr"
+INFO_PATH = "/api/v3/exchangeInfo"
+INFO_WEIGHT = 20
+INFO_SYMBOLS = 100
+"""Keeps the address below 2 kB."""
+CHEAP_SYMBOLS = 20
+ALL_ABOVE_SYMBOLS = 200
+"""Ten calls of twenty; all symbols at once weigh 80 instead of 20, and come in one."""
+_WEIGHTS = ((20, 2), (100, 40))
+"""Weight of `ticker/24hr` up to so many symbols; more than the last weigh `_MOST_WEIGHT`."""
+_MOST_WEIGHT = 80
+_TRADES_AT = 8
+"""Index of the number of trades in a candle's row."""
+BAN_S = 120.0
+"""The shortest documented ban, for a 418 that names no time."""
+MICROSECONDS_FROM = 10**15
+"""The API can answer in microseconds; as ms such a number would lie 30 000 years ahead."""
+# The firewall's limit was passed, which has nothing to do with a key.
+STATUS_REASONS = {403: FallbackReason.RATE_LIMITED}
+_BAD_SYMBOL = -1121
+_CODES: dict[int, FallbackReason] = {
+    -1003: FallbackReason.RATE_LIMITED,  # too much weight, or a ban with its end in the text
+    -1007: FallbackReason.TIMEOUT,  # no answer from the backend in time
+    -1034: FallbackReason.RATE_LIMITED,  # too many connections
+    -2014: FallbackReason.AUTH,  # bad key format
+    -2015: FallbackReason.AUTH,  # key, address or permission
+}
+_BANNED_UNTIL = re.compile(r"banned until ([0-9]{13})\b")
+
+
+def _entries(data: Any) -> Iterable[Any]:
+    return data if isinstance(data, list) else ()
+
+
+def _cost(symbols: int) -> Cost:
+    """The weight of one call for so many symbols. A poll asks by pages of `CHEAP_SYMBOLS`, which weigh no more."""
+    return Cost(weight=next((weight for most, weight in _WEIGHTS if symbols <= most), _MOST_WEIGHT))
+
+
+class BinanceHistory(HistorySource):
+    """`GET /api/v3/klines`: the close. Candles of a minute for ticks on whole minutes, of a second for others."""
+
+    _ROWS = 1_000
+    _LOOKBACK = 5  # candles: most pairs trade within that time
+
+    def steps(self, ticks: Sequence[int], now_ms: int, max_age_ms: int = 0) -> list[Step]:
+        """See `HistorySource`."""
+        del now_ms, max_age_ms
+        minutes = tuple(tick for tick in ticks if tick % MINUTE_MS == 0)
+        others = tuple(tick for tick in ticks if tick % MINUTE_MS)
+        both = ((minutes, MINUTE_MS), (others, SECOND_MS))
+        return [Step(own, length, (self._ROWS - 1) * length, self._LOOKBACK * length) for own, length in both if own]
+
+    def request(self, provider_id: str, window: Window, step: Step) -> tuple[str, dict[str, str]]:
+        """See `HistorySource`."""
+        interval = "1m" if step.length_ms == MINUTE_MS else "1s"
+        query = {
+            "symbol": provider_id,
+            "interval": interval,
+            "startTime": str(window.from_ms),
+            "endTime": str(window.to_ms),
+            "limit": str(self._ROWS),
+        }
+        return "/api/v3/klines", query
+
+    def parse(self, response: HttpResponse, step: Step) -> list[Point]:
+        """See `HistorySource`. A row is [open time, open, high, low, close, volume, close time, ...]."""
+        data = decode_response(NAME, response, STATUS_REASONS)
+        if response.status != 200 or not isinstance(data, list):
+            raise error_of(response, data)
+        return candles(NAME, data, _TRADES_AT, 1, step.length_ms, response.received_ms)
+
+    def listing_request(self, provider_id: str) -> tuple[str, dict[str, str]]:
+        """See `HistorySource`."""
+        return INFO_PATH, info_query((provider_id,))
+
+    def parse_listing(self, response: HttpResponse) -> list[Entry]:
+        """See `HistorySource`."""
+        return parse_info(response)
+
+
+SPEC = ProviderSpec(
+    name=NAME,
+    display_name="Binance",
+    base_url="https://data-api.binance.vision",
+    # Weight.
+    plans={"": Plan(per_minute=6_000)},
+    cost=_cost,
+    # 6 000 weight a minute at 2 a call would allow 50 a second; a tenth of a second keeps a burst of pages small.
+    min_interval_s=0.1,
+    asset_ids={
+        "bitcoin": "BTCUSDT", "ethereum": "ETHUSDT", "binancecoin": "BNBUSDT", "ripple": "XRPUSDT", "cardano": "ADAUSDT", "solana": "SOLUSDT",
+        "polkadot": "DOTUSDT", "polygon": "POLUSDT", "avalanche": "AVAXUSDT", "litecoin": "LTCUSDT", "chainlink": "LINKUSDT", "uniswap": "UNIUSDT",
+        "cosmos": "ATOMUSDT", "stellar": "XLMUSDT", "algorand": "ALGOUSDT", "vechain": "VETUSDT", "filecoin": "FILUSDT",
+    },
+    alias_ids={"matic": "MATICUSDT"},
+    quote="USDT",
+    normal_id=str.upper,
+    listing_weight=INFO_WEIGHT,
+    shapes={
+        PATH: Shape(
+            _entries,
+            used={
+                "symbol": "s", "lastPrice": "s", "priceChangePercent": "s", "highPrice": "s", "lowPrice": "s", "quoteVolume": "s", "closeTime": "n",
+                "firstId": "n", "count": "n",
+            },
+            other={
+                **dict.fromkeys(("openPrice", "volume", "priceChange", "weightedAvgPrice", "prevClosePrice", "lastQty"), "s"),
+                **dict.fromkeys(("bidPrice", "bidQty", "askPrice", "askQty"), "s"), "openTime": "n", "lastId": "n",
+            },
+        )
+    },
+    status_reasons=STATUS_REASONS,
+    history=BinanceHistory(),
+)  # fmt: skip
+
+
+class BinanceProvider(BaseProvider):
+    """No key. `providers.binance.base_url` may name `https://api.binance.com` or a regional host."""
+
+    spec: ClassVar[ProviderSpec] = SPEC
+
+    def __init__(self, settings: ProviderConfig, fetcher: Fetcher, clock: Clock) -> None:
+        super().__init__(settings, fetcher, clock)
+        self._unknown = UnknownIds(NAME, clock)
+        self._book = PairBook(NAME, SPEC.quote_of, clock)
+
+    @property
+    def note(self) -> str:
+        """See `BaseProvider.note`."""
+        return self._book.note
+
+    def memory(self) -> Any:
+        """The ids that it leaves out because they were refused, and what it knows of the listing."""
+        return {"refused": sorted(self._unknown.refused), **self._book.memory()}
+
+    def recall(self, memory: Any) -> None:
+        """See `BaseProvider.recall`."""
+        if isinstance(memory, dict):
+            self._unknown.recall(memory["refused"])
+            self._book.recall(memory)
+        else:
+            # Recorded before listings were read: what the asset table knows has to do.
+            self._unknown.recall(memory or ())
+            self._book.recall({"pairs": {}, "absent": [], "due": False, "old": False})
+
+    async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
+        """One call for each 20 symbols, or one for all symbols there are; before it, once a day and for new symbols, the listing."""
+        ids = self.ids_of(assets)
+        await self._book.refresh(ids, self._read_listing)
+        pairs = self._book.pairs(ids)
+        asked = quoted_in_dollars(ids, pairs)
+        observations: list[Observation] = []
+        if len(asked) > ALL_ABOVE_SYMBOLS:
+            observations = await self.fetch(PATH, {}, partial(parse_tickers, ids=asked, pairs=pairs), partial(_shorten, ids=asked))
+        else:
+            for start in range(0, len(asked), CHEAP_SYMBOLS):
+                page = dict(islice(asked.items(), start, start + CHEAP_SYMBOLS))
+                observations += await self._unknown.ask(page, partial(self._ask, pairs=pairs))
+        if self.unlisted:
+            self._book.doubt()
+        self.unlisted |= (self._unknown.refused | self._book.absent) & ids.keys()
+        return observations
+
+    async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
+        """One call for each 100 symbols, without those that answers left out: one of them would fail it."""
+        wanted = [symbol for symbol in ids if symbol not in self.ids.left_out]
+        entries: list[Entry] = []
+        for start in range(0, len(wanted), INFO_SYMBOLS):
+            entries += await ask(INFO_PATH, info_query(wanted[start : start + INFO_SYMBOLS]), parse_info)
+        return {symbol: entry.halted for symbol, entry in match_ids(wanted, entries).items()}
+
+    async def _ask(self, ids: Mapping[str, str], pairs: Mapping[str, Pair]) -> list[Observation]:
+        return await self.fetch(PATH, {"symbols": orjson.dumps(list(ids)).decode()}, partial(parse_tickers, ids=ids, pairs=pairs))
+
+    async def _read_listing(self, ids: Mapping[str, str]) -> Mapping[str, Pair]:
+        entries: list[Entry] = []
+        for start in range(0, len(ids), INFO_SYMBOLS):
+            entries += await self._unknown.ask(dict(islice(ids.items(), start, start + INFO_SYMBOLS)), self._ask_listing)
+        return {symbol: entry.pair for symbol, entry in match_ids(ids, entries).items()}
+
+    async def _ask_listing(self, ids: Mapping[str, str]) -> list[Entry]:
+        return await self._fetcher.get(f"{self.base_url}{INFO_PATH}", info_query(ids), self.auth_headers(), parse_info)
+
+
+def info_query(symbols: Iterable[str]) -> dict[str, str]:
+    """The query of `/api/v3/exchangeInfo` for some symbols."""
+    return {"symbols": orjson.dumps(list(symbols)).decode(), "showPermissionSets": "false"}
+
+
+def parse_tickers(response: HttpResponse, ids: Mapping[str, str], pairs: Mapping[str, Pair] | None = None) -> Parsed:
+    """A body of `/api/v3/ticker/24hr`. `ids` maps symbols to our asset ids; symbols that were not asked for are ignored.
+
+    `pairs` is what the listing says of them. Without it a symbol counts when the asset table knows its currency.
+
+    Raises:
+        ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
+    """
+    data = decode_response(NAME, response, STATUS_REASONS)
+    if response.status != 200 or not isinstance(data, list):
+        raise error_of(response, data)
+    require_rows(NAME, data, lambda row: isinstance(row.get("symbol"), str) and "lastPrice" in row)
+    known = pairs_of_table(SPEC.quote_of, ids) if pairs is None else pairs
+    rows = ((row.get("symbol"), row) for row in data if isinstance(row, dict))
+    asked = ((symbol, row) for symbol, row in rows if isinstance(symbol, str) and symbol in ids and symbol in known)
+    return gather(ids, ((symbol, _observation(row, known[symbol].quote, ids[symbol])) for symbol, row in asked))
+
+
+def parse_info(response: HttpResponse) -> list[Entry]:
+    """Symbols in a body of `/api/v3/exchangeInfo`, halted by their `status` unless that is TRADING. Raises as `parse_tickers`."""
+    data = decode_response(NAME, response, STATUS_REASONS)
+    symbols = data.get("symbols") if isinstance(data, dict) else None
+    if response.status != 200 or not isinstance(symbols, list):
+        raise error_of(response, data)
+    require_rows(NAME, symbols, lambda row: isinstance(row.get("symbol"), str))
+    return [_entry(row) for row in symbols if isinstance(row, dict) and isinstance(row.get("symbol"), str)]
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    symbol, quote, status = row["symbol"], row.get("quoteAsset"), row.get("status")
+    return Entry(Pair(symbol, quote if isinstance(quote, str) else ""), frozenset({symbol}), "" if status in (None, "TRADING") else str(status)[:20])
+
+
+def _observation(row: dict[str, Any], quote: str, asset_id: str) -> Observation | FallbackReason:
+    price = price_of_text(row.get("lastPrice"))
+    if row.get("firstId") == -1 or row.get("count") == 0:
+        return FallbackReason.MISSING_ASSET
+    if isinstance(price, FallbackReason):
+        return price
+    return Observation(
+        asset_id=asset_id,
+        provider=NAME,
+        provider_asset_id=row["symbol"],
+        price=price,
+        quote_currency=quote,
+        source_ts=_stamp(row.get("closeTime")),
+        volume_24h=count_text(row.get("quoteVolume")),
+        high_24h=positive_text(row.get("highPrice")),
+        low_24h=positive_text(row.get("lowPrice")),
+        change_24h_pct=number_text(row.get("priceChangePercent")),
+    )
+
+
+def _stamp(value: Any) -> int | None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return bounded_ms(value // 1000 if value >= MICROSECONDS_FROM else value)
+
+
+def _shorten(body: bytes, ids: Mapping[str, str]) -> bytes:
+    return orjson.dumps([row for row in orjson.loads(body) if isinstance(row, dict) and row.get("symbol") in ids])
+
+
+def error_of(response: HttpResponse, data: Any) -> CryptoVizError:
+    """The typed error of an answer that is not what was asked for."""
+    body = data if isinstance(data, dict) else {}
+    code, text = body.get("code"), body.get("msg")
+    text = text if isinstance(text, str) else ""
+    if code == _BAD_SYMBOL:
+        return unknown_id(NAME, f"error {code}: {text}")
+    wait_s = response.retry_after_s
+    until = _BANNED_UNTIL.search(text)
+    if wait_s is None and until is not None:
+        # One that is over by our clock is not over by theirs: whoever asks during a ban lengthens it.
+        left_s = (int(until[1]) - response.received_ms) / 1000
+        wait_s = left_s if left_s > 0 else BAN_S
+    if response.status == 418 and not wait_s:
+        wait_s = BAN_S
+    reason = _CODES.get(code) if isinstance(code, int) else None
+    if reason is not None:
+        return failure(NAME, reason, f"HTTP {response.status} with error {code}: {text}", wait_s)
+    if response.status != 200:
+        return status_failure(NAME, response.status, text, wait_s, STATUS_REASONS)
+    return bad_payload(NAME, f"expected an array of tickers, received {type(data).__name__} {text}".rstrip())

@@ -1,0 +1,322 @@
+"""Kraken spot, `GET /0/public/Ticker`.
+
+Sources: https://docs.kraken.com/api/docs/rest-api/get-ticker-information (fields), https://docs.kraken.com/exchange/guides/general/errors (errors).
+
+- Ids are pairs, by any name of the listing: `altname` (`XBTUSD`), `wsname` (`XBT/USD`) or key. A result's keys are those of the listing, which follow
+  no rule: `XXBTZUSD`, but `XDGUSD` and `SOLUSD`, and `BTC/USD` with `assetVersion=1`. So is the quote: `ZUSD`, `USDT`, `RLUSD`.
+- `v p l h` are [today, last 24 hours], `c` is [price, lot volume], `t` is integers, `o` a bare text: today's opening, so there is no 24 h
+  change. `p` is the volume-weighted average price: volume x average is the turnover in the quote currency. No stamp, market cap, supply or rank.
+- `GET /0/public/AssetPairs?pair=..` (https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs) is the listing: key, names, base and quote,
+  and the `status`: online, or cancel_only, post_only, limit_only, reduce_only. One unknown pair fails it as well. A pair asked for by an alias that
+  is none of its names (`DOGEUSD`) is answered under its key, so that it is looked up by itself.
+- Limits: not published; a call a second is known to be safe. Errors stand in `error`, also with HTTP 200; those that begin with W are warnings.
+- Odd values: over a hundred pairs have a last price of 0.00000000 (not traded: no price). One unknown pair fails the whole call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, ClassVar
+
+from cryptoviz.clock import Clock
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.providers.asset import Asset
+from cryptoviz.providers.base import BaseProvider
+from cryptoviz.providers.decode import decode_response
+from cryptoviz.providers.failures import bad_payload, failure, is_final_status, reason_of, status_failure
+from cryptoviz.providers.fetcher import Fetcher
+from cryptoviz.providers.history import MINUTE_MS, HistorySource, Point, Step, Window, candles
+from cryptoviz.providers.listing_status import AskList
+from cryptoviz.providers.pairs import Entry, Pair, PairBook, match_ids, pairs_of_table, quoted_in_dollars
+from cryptoviz.providers.parse_result import Parsed, gather
+from cryptoviz.providers.plan import Plan
+from cryptoviz.providers.response import HttpResponse
+from cryptoviz.providers.schema_drift import Shape
+from cryptoviz.providers.spec import ProviderConfig, ProviderSpec
+from cryptoviz.providers.symbol_bisect import UnknownIds, unknown_id
+from cryptoviz.providers.values import count_text, number_text, positive_text, price_of_text
+from cryptoviz.records import FallbackReason, Observation
+
+__all__ = ["PAIRS_PATH", "KrakenProvider", "parse_pairs", "parse_ticker", "result_of"]
+
+NAME = "kraken"
+PATH = "/0/public/Ticker"
+PAIRS_PATH = "/0/public/AssetPairs"
+PAGE_PAIRS = 100
+"""No limit is documented; so many keep the address below 1 kB."""
+MOST_ALIASES = 10
+"""Aliases that are looked up one by one when the listing is read; further ones have no price."""
+LAST_24H = 1
+"""Index in `v p l h`; 0 is today."""
+_TRADES_AT = 7
+"""Index of the number of trades in a candle's row."""
+LOCKOUT_S = 900.0
+"""`Temporary lockout` is documented as some minutes; asking earlier may lengthen it."""
+_KEY = re.compile(r"X([A-Z]{3})Z(USD|EUR|GBP|CAD|JPY|AUD)")
+_BASES = {"BTC": "XBT", "DOGE": "XDG"}
+"""Kraken's other names of a currency, and its own."""
+_UNKNOWN_PAIR = "EQuery:Unknown asset pair"
+_FINAL_ERRORS = ("EQuery:", "EGeneral:Invalid arguments", "EGeneral:Unknown method")
+"""The same request can never succeed."""
+# By the beginning of the text. Of others the HTTP status tells.
+_ERRORS: tuple[tuple[str, FallbackReason], ...] = (
+    ("EGeneral:Too many requests", FallbackReason.RATE_LIMITED),
+    ("EAPI:Rate limit exceeded", FallbackReason.RATE_LIMITED),
+    ("EService:Throttled", FallbackReason.RATE_LIMITED),  # may name the time (UTC epoch s) from which on calls are welcome
+    ("EGeneral:Temporary lockout", FallbackReason.RATE_LIMITED),
+    ("EGeneral:Permission denied", FallbackReason.AUTH),
+    ("EAPI:Invalid key", FallbackReason.AUTH),
+    ("EService:Deadline elapsed", FallbackReason.TIMEOUT),
+    ("EService:Timeout", FallbackReason.TIMEOUT),
+)
+_UNTIL = re.compile(r"Throttled: ?([0-9]{10})\b")
+# Kraken's code of a currency -> the name that records carry; codes that are not here are names themselves.
+_CURRENCIES = {"ZUSD": "USD"}
+
+
+def _entries(data: Any) -> Iterable[Any]:
+    result = data.get("result") if isinstance(data, dict) else None
+    return result.values() if isinstance(result, dict) else ()
+
+
+def _normal_pair(pair: str) -> str:
+    text = pair.upper().replace("/", "")
+    if key := _KEY.fullmatch(text):
+        text = key[1] + key[2]
+    return next((own + text[len(other) :] for other, own in _BASES.items() if text.startswith(other) and len(text) > len(other)), text)
+
+
+class KrakenHistory(HistorySource):
+    """`GET /0/public/OHLC`: the close. Always the last 720 candles, so that older ticks need longer ones, up to a quarter of an hour."""
+
+    _ROWS = 720
+    _LENGTHS_MS = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS)
+    _LOOKBACK = 2
+
+    def steps(self, ticks: Sequence[int], now_ms: int, max_age_ms: int = 0) -> list[Step]:
+        """See `HistorySource`. Candles of a length count where they reach back over a tick's whole limit of staleness, or half of them do."""
+        found: list[Step] = []
+        left = list(ticks)
+        for length in self._LENGTHS_MS:
+            lookback_ms = min(max(self._LOOKBACK * length, max_age_ms), self._ROWS // 2 * length)
+            reach_ms = now_ms - (self._ROWS - 1) * length + lookback_ms
+            own = tuple(tick for tick in left if tick >= reach_ms)
+            left = [tick for tick in left if tick < reach_ms]
+            if own:
+                found.append(Step(own, length, self._ROWS * length, self._LOOKBACK * length))
+        return found
+
+    def request(self, provider_id: str, window: Window, step: Step) -> tuple[str, dict[str, str]]:
+        """See `HistorySource`."""
+        # `since` itself is not included.
+        since = str((window.from_ms - step.length_ms) // 1000)
+        return "/0/public/OHLC", {"pair": provider_id, "interval": str(step.length_ms // MINUTE_MS), "since": since}
+
+    def parse(self, response: HttpResponse, step: Step) -> list[Point]:
+        """See `HistorySource`. A row is [time, open, high, low, close, vwap, volume, count], the time in seconds."""
+        result = result_of(response)
+        # One pair was asked for, so that the only series is its own, whatever its key.
+        series = [rows for key, rows in result.items() if key != "last"]
+        if len(series) != 1 or not isinstance(series[0], list):
+            raise bad_payload(NAME, "expected an object with one pair's candles in result")
+        return candles(NAME, series[0], _TRADES_AT, 1000, step.length_ms, response.received_ms)
+
+    def listing_request(self, provider_id: str) -> tuple[str, dict[str, str]]:
+        """See `HistorySource`."""
+        return PAIRS_PATH, {"pair": provider_id}
+
+    def parse_listing(self, response: HttpResponse) -> list[Entry]:
+        """See `HistorySource`."""
+        return parse_pairs(response)
+
+
+SPEC = ProviderSpec(
+    name=NAME,
+    display_name="Kraken",
+    base_url="https://api.kraken.com",
+    # Unpublished: a call a second.
+    plans={"": Plan(per_minute=60)},
+    min_interval_s=1.0,
+    # Against USD, in `altname` form. BNB is listed since 2025. No list that was at hand has VET against USD.
+    asset_ids={
+        "bitcoin": "XBTUSD", "ethereum": "ETHUSD", "binancecoin": "BNBUSD", "ripple": "XRPUSD", "cardano": "ADAUSD", "solana": "SOLUSD",
+        "polkadot": "DOTUSD", "polygon": "POLUSD", "avalanche": "AVAXUSD", "litecoin": "LTCUSD", "chainlink": "LINKUSD", "uniswap": "UNIUSD",
+        "cosmos": "ATOMUSD", "stellar": "XLMUSD", "algorand": "ALGOUSD", "filecoin": "FILUSD",
+    },
+    alias_ids={"matic": "MATICUSD"},
+    quote="USD",
+    normal_id=_normal_pair,
+    shapes={
+        PATH: Shape(_entries, used=dict.fromkeys("cvplh", "a"), other=dict.fromkeys("abt", "a") | {"o": "s"}),
+    },
+    history=KrakenHistory(),
+)  # fmt: skip
+
+
+class KrakenProvider(BaseProvider):
+    """No key."""
+
+    spec: ClassVar[ProviderSpec] = SPEC
+
+    def __init__(self, settings: ProviderConfig, fetcher: Fetcher, clock: Clock) -> None:
+        super().__init__(settings, fetcher, clock)
+        self._unknown = UnknownIds(NAME, clock)
+        self._book = PairBook(NAME, SPEC.quote_of, clock)
+
+    @property
+    def note(self) -> str:
+        """See `BaseProvider.note`."""
+        return self._book.note
+
+    def memory(self) -> Any:
+        """The ids that it leaves out because they were refused, and what it knows of the listing."""
+        return {"refused": sorted(self._unknown.refused), **self._book.memory()}
+
+    def recall(self, memory: Any) -> None:
+        """See `BaseProvider.recall`."""
+        if isinstance(memory, dict):
+            self._unknown.recall(memory["refused"])
+            self._book.recall(memory)
+        else:
+            # Recorded before listings were read: there is none in the recording either.
+            self._unknown.recall(memory or ())
+            self._book.recall({"pairs": {}, "absent": [], "due": True, "old": True})
+
+    async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
+        """One call for each 100 pairs; before it, once a day and for pairs that it has not looked up, the listing."""
+        ids = self.ids_of(assets)
+        await self._book.refresh(ids, self._read_listing)
+        pairs = self._book.pairs(ids)
+        asked = quoted_in_dollars(ids, pairs)
+        observations: list[Observation] = []
+        for start in range(0, len(asked), PAGE_PAIRS):
+            page = dict(islice(asked.items(), start, start + PAGE_PAIRS))
+            observations += await self._unknown.ask(page, partial(self._ask, pairs=pairs))
+        waiting = self._book.waiting(ids)
+        if self.unlisted - waiting:
+            self._book.doubt()
+        # An id that waits for the listing is not one that the exchange does not have.
+        self.unlisted = (self.unlisted - waiting) | ((self._unknown.refused | self._book.absent) & ids.keys())
+        return observations
+
+    async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
+        """One call for each 100 pairs, without those that answers left out: one of them would fail it."""
+        wanted = [pair for pair in ids if pair not in self.ids.left_out]
+        entries: list[Entry] = []
+        for start in range(0, len(wanted), PAGE_PAIRS):
+            entries += await ask(PAIRS_PATH, {"pair": ",".join(wanted[start : start + PAGE_PAIRS])}, parse_pairs)
+        return {pair: entry.halted for pair, entry in match_ids(wanted, entries).items()}
+
+    async def _ask(self, ids: Mapping[str, str], pairs: Mapping[str, Pair]) -> list[Observation]:
+        return await self.fetch(PATH, {"pair": ",".join(ids)}, partial(parse_ticker, ids=ids, pairs=pairs))
+
+    async def _read_listing(self, ids: Mapping[str, str]) -> Mapping[str, Pair]:
+        entries: list[Entry] = []
+        for start in range(0, len(ids), PAGE_PAIRS):
+            entries += await self._unknown.ask(dict(islice(ids.items(), start, start + PAGE_PAIRS)), self._ask_listing)
+        named = {name for entry in entries for name in entry.names | {entry.pair.key}}
+        for alias in islice((pair for pair in ids if pair not in named and pair not in self._unknown.refused), MOST_ALIASES):
+            answer = await self._unknown.ask({alias: ids[alias]}, self._ask_listing)
+            if len(answer) == 1:
+                entries.append(Entry(answer[0].pair, answer[0].names | {alias}, answer[0].halted))
+        return {pair: entry.pair for pair, entry in match_ids(ids, entries).items()}
+
+    async def _ask_listing(self, ids: Mapping[str, str]) -> list[Entry]:
+        return await self._fetcher.get(f"{self.base_url}{PAIRS_PATH}", {"pair": ",".join(ids)}, self.auth_headers(), parse_pairs)
+
+
+def parse_ticker(response: HttpResponse, ids: Mapping[str, str], pairs: Mapping[str, Pair] | None = None) -> Parsed:
+    """A body of `/0/public/Ticker`. `ids` maps pairs (`XBTUSD`) to our asset ids; pairs that were not asked for are ignored.
+
+    `pairs` is what the listing says of them. Without it a pair counts under exactly its id, when the asset table knows its currency.
+
+    Raises:
+        ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
+    """
+    result = result_of(response)
+    if result and not any(isinstance(row, dict) and "c" in row for row in result.values()):
+        raise bad_payload(NAME, "expected pairs with their last trade in result, received none")
+    known = pairs_of_table(SPEC.quote_of, ids) if pairs is None else pairs
+    rows = ((pair, known[pair], result[known[pair].key]) for pair in ids if pair in known and known[pair].key in result)
+    return gather(ids, ((pair, _observation(row, pair, listing.quote, ids[pair])) for pair, listing, row in rows))
+
+
+def parse_pairs(response: HttpResponse) -> list[Entry]:
+    """The pairs in a body of `/0/public/AssetPairs`, halted by their `status` unless that is online. Raises as `parse_ticker`."""
+    result = result_of(response)
+    entries = [_entry(key, row) for key, row in result.items() if isinstance(row, dict) and isinstance(row.get("altname", row.get("quote")), str)]
+    if result and not entries:
+        raise bad_payload(NAME, "expected pairs with their names in result, received none")
+    return entries
+
+
+def _entry(key: str, row: dict[str, Any]) -> Entry:
+    quote, status = row.get("quote"), row.get("status")
+    names = frozenset(name for name in (row.get("altname"), row.get("wsname")) if isinstance(name, str) and name)
+    currency = _CURRENCIES.get(quote, quote) if isinstance(quote, str) else ""
+    return Entry(Pair(key, currency), names, "" if status in (None, "online") else str(status)[:20])
+
+
+def result_of(response: HttpResponse) -> dict[str, Any]:
+    """`result` of a good body; raises what `error` or the status says otherwise."""
+    data = decode_response(NAME, response)
+    result = data.get("result") if isinstance(data, dict) else None
+    errors = data.get("error") if isinstance(data, dict) else None
+    failed = [str(text) for text in errors if not str(text).startswith("W")] if isinstance(errors, list) else []
+    if failed:
+        raise _error_of(response, failed[0])
+    if response.status != 200:
+        raise status_failure(NAME, response.status, "", response.retry_after_s)
+    if not isinstance(result, dict):
+        raise bad_payload(NAME, f"expected an object with result, received {type(data).__name__} without it")
+    return result
+
+
+def _observation(row: Any, pair: str, quote: str, asset_id: str) -> Observation | FallbackReason:
+    if not isinstance(row, dict):
+        return FallbackReason.BAD_PAYLOAD
+    price = price_of_text(_at(row.get("c"), 0))
+    if isinstance(price, FallbackReason):
+        return price
+    return Observation(
+        asset_id=asset_id,
+        provider=NAME,
+        provider_asset_id=pair,
+        price=price,
+        quote_currency=quote,
+        volume_24h=_turnover(_at(row.get("v"), LAST_24H), _at(row.get("p"), LAST_24H)),
+        high_24h=positive_text(_at(row.get("h"), LAST_24H)),
+        low_24h=positive_text(_at(row.get("l"), LAST_24H)),
+    )
+
+
+def _at(value: Any, index: int) -> Any:
+    return value[index] if isinstance(value, list) and len(value) > index else None
+
+
+def _turnover(volume: Any, average_price: Any) -> float | None:
+    """In the quote currency: by its definition the volume-weighted average price is turnover over volume."""
+    coins, average = count_text(volume), number_text(average_price)
+    if coins is None or average is None or average < 0.0:
+        return None
+    result = coins * average
+    return result if result < float("inf") else None
+
+
+def _error_of(response: HttpResponse, text: str) -> CryptoVizError:
+    """The typed error of an answer that is not what was asked for."""
+    message = f"HTTP {response.status} with {text[:100]}"
+    if text.startswith(_UNKNOWN_PAIR):
+        return unknown_id(NAME, message)
+    reason = next((reason for start, reason in _ERRORS if text.startswith(start)), reason_of(response.status))
+    wait_s, until = response.retry_after_s, _UNTIL.search(text)
+    if wait_s is None and until is not None:
+        left_s = int(until[1]) - response.received_ms / 1000
+        wait_s = left_s if left_s > 0 else None
+    if wait_s is None and text.startswith("EGeneral:Temporary lockout"):
+        wait_s = LOCKOUT_S
+    final = text.startswith(_FINAL_ERRORS) or is_final_status(response.status)
+    return failure(NAME, reason, message, wait_s, final=final)

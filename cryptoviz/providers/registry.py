@@ -1,0 +1,102 @@
+"""The known providers: the built-ins, and the entry points of the group `cryptoviz.providers` that other packages bring."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+
+from cryptoviz.audit import RECORDER
+from cryptoviz.errors import SettingsError
+from cryptoviz.providers.base import BaseProvider
+from cryptoviz.providers.binance import BinanceProvider
+from cryptoviz.providers.coinbase import CoinbaseProvider
+from cryptoviz.providers.coingecko import CoinGeckoProvider
+from cryptoviz.providers.coinmarketcap import CoinMarketCapProvider
+from cryptoviz.providers.coinpaprika import CoinPaprikaProvider
+from cryptoviz.providers.history import HistorySource
+from cryptoviz.providers.kraken import KrakenProvider
+from cryptoviz.providers.spec import ProviderSpec
+
+__all__ = [
+    "BUILT_IN_PROVIDERS", "BUILT_IN_SPECS", "ENTRY_POINT_GROUP", "HISTORY_PROVIDERS", "display_name", "find_spec", "forget_loaded", "history_of",
+    "known_providers", "provider_class", "spec_of",
+]  # fmt: skip
+
+ENTRY_POINT_GROUP = "cryptoviz.providers"
+"""The group of entry points by which other packages bring providers."""
+_BUILT_IN: dict[str, type[BaseProvider]] = {
+    cls.spec.name: cls for cls in (CoinGeckoProvider, CoinMarketCapProvider, BinanceProvider, KrakenProvider, CoinPaprikaProvider, CoinbaseProvider)
+}
+BUILT_IN_SPECS: tuple[ProviderSpec, ...] = tuple(cls.spec for cls in _BUILT_IN.values())
+BUILT_IN_PROVIDERS: tuple[str, ...] = tuple(_BUILT_IN)
+HISTORY_PROVIDERS: tuple[str, ...] = tuple(spec.name for spec in BUILT_IN_SPECS if spec.history is not None)
+"""Built-ins with past prices that a backfill can read."""
+
+
+def known_providers() -> tuple[str, ...]:
+    """Names of the built-ins, then of the entry points; the classes of the latter are not loaded."""
+    others = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return (*BUILT_IN_PROVIDERS, *sorted(others - {*BUILT_IN_PROVIDERS, RECORDER}))
+
+
+def provider_class(name: str) -> type[BaseProvider]:
+    """The class of a provider. A built-in is never replaced by an entry point of the same name.
+
+    Raises:
+        SettingsError: no such provider, or its entry point does not load or is not a `BaseProvider` of that name.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    if name == RECORDER:
+        raise SettingsError(f"collect.providers names {name!r}, under which ticks are recorded: call it otherwise", setting="collect.providers")
+    return _load(name)
+
+
+def spec_of(name: str) -> ProviderSpec:
+    """The facts of a provider. Raises as `provider_class`."""
+    return provider_class(name).spec
+
+
+def find_spec(name: str) -> ProviderSpec | None:
+    """The facts of a provider; None when it is not known here, as in records of a package that is no longer installed."""
+    try:
+        return spec_of(name)
+    except SettingsError:
+        return None
+
+
+def history_of(name: str) -> HistorySource | None:
+    """Past prices of a provider; None when it has none, or is not known."""
+    spec = find_spec(name)
+    return None if spec is None else spec.history
+
+
+def display_name(name: str) -> str:
+    """For people; the name itself when the provider is not known."""
+    spec = find_spec(name)
+    return name if spec is None else spec.display_name or name
+
+
+def forget_loaded() -> None:
+    """Load entry points again when they are next asked for: for tests that install packages."""
+    _load.cache_clear()
+
+
+@cache
+def _load(name: str) -> type[BaseProvider]:
+    points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in points:
+        known = ", ".join(sorted({*_BUILT_IN, *points}))
+        raise SettingsError(f"collect.providers names {name!r}; known providers are {known}", setting="collect.providers")
+    where = f"the entry point {name!r} of {ENTRY_POINT_GROUP}"
+    try:
+        loaded = points[name].load()
+    except Exception as error:
+        raise SettingsError(f"{where} does not load: {type(error).__name__}: {error}", setting="collect.providers") from error
+    if not (isinstance(loaded, type) and issubclass(loaded, BaseProvider)):
+        raise SettingsError(f"{where} is {loaded!r}, which is no BaseProvider", setting="collect.providers")
+    spec = getattr(loaded, "spec", None)
+    if not isinstance(spec, ProviderSpec) or spec.name != name:
+        text = f"{where} is {loaded.__qualname__}, whose spec is {getattr(spec, 'name', spec)!r}: valid is a ProviderSpec with name={name!r}"
+        raise SettingsError(text, setting="collect.providers")
+    return loaded

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import base64
+import sys
+from pathlib import Path
+
+import pytest
+
+from actors.fetching.build import build_provider
+from cryptoviz.clock import SystemClock
+from cryptoviz.errors import SettingsError
+from cryptoviz.providers.coingecko import CoinGeckoProvider
+from cryptoviz.providers.coinmarketcap import CoinMarketCapProvider
+from cryptoviz.providers.registry import forget_loaded, provider_class
+from cryptoviz.records import RawExchange
+from cryptoviz.settings import ProviderSettings, load_settings
+from tests.echo import ECHOED, Echo, echoing
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # no .env of the developer's
+    for name in ("COINMARKETCAP_API_KEY", "COINGECKO_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_built_ins():
+    assert provider_class("coingecko") is CoinGeckoProvider
+    assert provider_class("coinmarketcap") is CoinMarketCapProvider
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(SettingsError, match=r"'nosuch'; known providers are .*coingecko, coinmarketcap"):
+        provider_class("nosuch")
+
+
+@pytest.fixture
+def entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package that brings providers, as pip would lay it out."""
+    folder = tmp_path / "site"
+    info = folder / "someones_providers-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-providers\nVersion: 1.0\n")
+    names = "mine = someones_providers:Mine\ncoingecko = someones_providers:Mine\nother = someones_providers:Mine\n"
+    names += "odd = someones_providers:NOT_A_PROVIDER\nabsent = someones_absent:Mine"
+    (info / "entry_points.txt").write_text(f"[cryptoviz.providers]\n{names}\n")
+    (folder / "someones_providers.py").write_text(
+        "from cryptoviz.providers import BaseProvider, ProviderSpec\nNOT_A_PROVIDER = 5\n"
+        "class Mine(BaseProvider):\n    spec = ProviderSpec(name='mine', base_url='http://127.0.0.1:1')\n"
+        "    async def get_crypto_data(self, assets):\n        return []\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    yield
+    sys.modules.pop("someones_providers", None)
+    forget_loaded()
+
+
+@pytest.mark.usefixtures("entry_points")
+def test_entry_points_bring_providers_and_never_replace_a_built_in():
+    assert provider_class("mine").spec.name == "mine"
+    assert provider_class("coingecko") is CoinGeckoProvider
+    with pytest.raises(SettingsError, match="no BaseProvider"):
+        provider_class("odd")
+    with pytest.raises(SettingsError, match=r"'absent' of cryptoviz\.providers does not load: ModuleNotFoundError"):
+        provider_class("absent")
+    with pytest.raises(SettingsError, match=r"is Mine, whose spec is 'mine': valid is a ProviderSpec with name='other'"):
+        provider_class("other")
+
+
+@pytest.mark.parametrize(("plan", "key"), [("keyed", None), ("gold", "k")])
+async def test_a_plan_that_cannot_work_is_told_before_the_first_poll(plan: str, key: str | None):
+    given = {"coinmarketcap": {"plan": plan, "api_key": key}}
+    with pytest.raises(SettingsError, match="CRYPTOVIZ_PROVIDERS__COINMARKETCAP__PLAN"):
+        load_settings(providers=given)
+    settings = load_settings().model_copy(update={"providers": {name: ProviderSettings(**own) for name, own in given.items()}})
+    with pytest.raises(SettingsError, match="CRYPTOVIZ_PROVIDERS__COINMARKETCAP__PLAN"):
+        build_provider("coinmarketcap", settings, SystemClock(), lambda _: None)
+
+
+async def test_keys_travel_in_headers_only():
+    settings = load_settings(providers={"coinmarketcap": {"api_key": "k1"}, "coingecko": {"api_key": "k2", "plan": "pro"}})
+    built = [build_provider(name, settings, SystemClock(), lambda _: None) for name in ("coinmarketcap", "coingecko")]
+    assert [provider.auth_headers() for provider in built] == [{"X-CMC_PRO_API_KEY": "k1"}, {"x-cg-pro-api-key": "k2"}]
+    for provider in built:
+        await provider.aclose()
+
+
+async def test_the_demo_asks_the_market_without_keys(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COINMARKETCAP_API_KEY", "k1")
+    monkeypatch.setenv("CRYPTOVIZ_PROVIDERS__COINGECKO__PLAN", "pro")
+    monkeypatch.setenv("CRYPTOVIZ_PROVIDERS__COINGECKO__API_KEY", "k2")
+    settings = load_settings("demo")
+    for name in ("coinmarketcap", "coingecko"):
+        provider = build_provider(name, settings, SystemClock(), lambda _: None)
+        assert provider.auth_headers() == {}
+        assert provider.base_url == f"http://127.0.0.1:{settings.market.port}/{name}"
+        assert provider.settings.rate_limit_wait_s == 5.0
+        await provider.aclose()
+
+
+@pytest.mark.parametrize("provider", ["coingecko", "coinpaprika", "coinmarketcap"])
+async def test_no_secret_that_an_answer_echoes_is_recorded(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key, the password inside the address, and the proxy's."""
+    secrets = {"key": "canary-key-0c1d", "base": "canary-userinfo-91", "proxy": "canary-proxy-42"}
+    prefix = f"CRYPTOVIZ_PROVIDERS__{provider.upper()}"
+    exchanges: list[RawExchange] = []
+    with echoing() as echo:
+        monkeypatch.setenv("CRYPTOVIZ_NETWORK__PROXY_URL", f"http://user:{secrets['proxy']}@127.0.0.1:{echo.port}")
+        monkeypatch.setenv(f"{prefix}__BASE_URL", f"http://user:{secrets['base']}@provider.example")
+        monkeypatch.setenv(f"{prefix}__API_KEY", secrets["key"])
+        settings = load_settings()
+        asked = build_provider(provider, settings, SystemClock(), exchanges.append)
+        for tick in range(2 * len(Echo.KINDS)):
+            if set(echo.answers["provider.example"]) < set(Echo.KINDS):
+                await asked.poll(tick * 1000, settings.assets[:2], 5.0)
+        await asked.aclose()
+        assert set(echo.answers["provider.example"]) == set(Echo.KINDS)
+    shown = repr(exchanges)
+    assert ECHOED in shown
+    assert "[removed]" in shown
+    for name, secret in secrets.items():
+        assert secret not in shown, name
+        assert base64.b64encode(f"user:{secret}".encode()).decode() not in shown, name
+
+
+async def test_a_proxys_refusal_that_echoes_its_password_is_recorded_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason of its status becomes the text of the library's error."""
+    password, exchanges = "canary-proxy-42", list[RawExchange]()
+    with echoing() as echo:
+        monkeypatch.setenv("CRYPTOVIZ_NETWORK__PROXY_URL", f"http://user:{password}@127.0.0.1:{echo.port}")
+        settings = load_settings()
+        asked = build_provider("coingecko", settings, SystemClock(), exchanges.append)
+        await asked.poll(1000, settings.assets[:2], 5.0)
+        await asked.aclose()
+    shown = repr(exchanges)
+    assert ECHOED in shown
+    assert password not in shown
+    assert base64.b64encode(f"user:{password}".encode()).decode() not in shown
