@@ -48,10 +48,20 @@ class LineStream(Protocol):
         ...
 
 
+class _Stderr:
+    """The standard error of the moment: it may be replaced and closed, as tests and terminals do."""
+
+    def write(self, text: str, /) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def configure_logging(level: str = "INFO", stream: LineStream | None = None) -> None:
     """Route structlog to `stream` (stderr by default) at `level`, a name of the logging module. Safe to call again."""
     global _waiting
-    _waiting = partial(_configure, logging.getLevelNamesMapping()[level.upper()], stream or sys.stderr)
+    _waiting = partial(_configure, logging.getLevelNamesMapping()[level.upper()], stream or _Stderr())
     if "structlog" in sys.modules:
         _apply()
 

@@ -376,5 +376,5 @@ def test_an_engine_that_ends_at_once_shows_the_end_of_its_log(tmp_path: Path) ->
     (settings.home / "redis" / "appendonlydir").mkdir(parents=True)
     (settings.home / "redis" / "appendonlydir" / "appendonly.aof.manifest").write_text("this is no manifest\n")
     engine = build_engine("redis", settings)
-    with pytest.raises(EngineUnavailable, match=r"(?s)redis did not start: it ended with code 1.*manifest"):
+    with pytest.raises(EngineUnavailable, match=r"(?s)redis did not start: it exited with code 1.*manifest"):
         engine.start()
