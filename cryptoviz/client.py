@@ -206,4 +206,4 @@ class ControlClient:
 
 
 def _special(name: str | None) -> Special:
-    return lambda code, details, _: UnknownComponent(details, component=name) if code is grpc.StatusCode.NOT_FOUND else None
+    return lambda code, details, _: UnknownComponent(details, component=name or "") if code is grpc.StatusCode.NOT_FOUND else None

@@ -14,7 +14,7 @@ from cryptoviz.engines.jars import JarSet, locked_jars
 from cryptoviz.engines.machine import Machine, ThisMachine
 from cryptoviz.engines.ports import describe_taken, pipeline_ports
 from cryptoviz.engines.ray_folder import RAY_FOLDERS
-from cryptoviz.errors import CryptoVizError, PreflightError, UnknownAsset
+from cryptoviz.errors import CryptoVizError, PreflightError, SettingsError, UnknownAsset
 from cryptoviz.plans import cadence
 from cryptoviz.settings import Settings, check_settings, host_port
 
@@ -163,7 +163,13 @@ def _names(settings: Settings, machine: Machine) -> Iterator[Finding]:
         assets = settings.assets
         yield Finding("Settings", Level.OK, f"profile {settings.profile}, {len(assets)} assets")
     except CryptoVizError as error:
-        yield Finding("Settings", Level.FAIL, error.message, "correct the setting", str(error.details.get("setting", "CRYPTO_LIST")))
+        yield Finding(
+            "Settings",
+            Level.FAIL,
+            error.message,
+            "correct the setting",
+            error.setting if isinstance(error, SettingsError) and error.setting else "CRYPTO_LIST",
+        )
 
 
 def _ports(settings: Settings, machine: Machine) -> Iterator[Finding]:

@@ -25,14 +25,18 @@
         ├── RecordError             a record does not decode or validate
         └── LakeError               the lake cannot go on without losing or doubling rows
 
-Retry code asks for the class and never reads the text. All of them pickle with their attributes, so that they cross Ray.
+Retry code asks for the class and never reads the text. All of them pickle with their attributes, so that they cross Ray. The errors
+of a provider are also `ProviderFailure`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
-from cryptoviz.masking import redact, redact_value
+from cryptoviz.masking import redact_value
+from cryptoviz.records import FallbackReason
 
 __all__ = [
     "BadPayload",
@@ -46,6 +50,7 @@ __all__ = [
     "NoHistory",
     "OperationBusy",
     "PreflightError",
+    "ProviderFailure",
     "ProviderRefused",
     "ProviderUnavailable",
     "QueryError",
@@ -62,124 +67,231 @@ __all__ = [
 ]
 
 
+@dataclass(eq=False, repr=False)
 class CryptoVizError(Exception):
-    """Root of the tree. `details` holds the facts (provider, asset, component, setting, value) as attributes.
+    """Root of the tree. Subclasses declare their facts as fields; code reads those, never the text.
 
-    Args:
-        message: what happened, the value received, what is valid and which setting changes it. Secrets that this process knows are taken out.
-        details: facts that code may read; each is also an attribute of the error.
+    Attributes:
+        message: what happened, the value received, what is valid and which setting changes it.
+
+    Secrets that this process knows are removed from the message and from all texts in the fields, because an error can reach a status, a log, a
+    topic, a page or a terminal.
     """
 
-    def __init__(self, message: str, **details: Any) -> None:
-        # Whatever a library put into its own text, and wherever this one goes: status, log, topic, page, terminal.
-        self.message = redact(message)
-        super().__init__(self.message)
-        self.details: dict[str, Any] = redact_value(details)
+    message: str
 
-    def __getattr__(self, name: str) -> Any:
-        details = self.__dict__.get("details", {})
-        if name in details:
-            return details[name]
-        raise AttributeError(name)
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            setattr(self, each.name, redact_value(getattr(self, each.name)))
+        super().__init__(self.message)
+
+    def with_texts(self, clean: Callable[[str], str]) -> Self:
+        """A copy with `clean` applied to the message and to each field that is a plain string."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return replace(self, **{name: clean(value) for name, value in values.items() if type(value) is str})
+
+    def with_message(self, message: str) -> Self:
+        """A copy with another message."""
+        return replace(self, message=message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.message, self.details))
+        return (_rebuild, (type(self), {each.name: getattr(self, each.name) for each in fields(self)}))
 
     def __str__(self) -> str:
         return self.message
 
 
-def _rebuild(cls: type[CryptoVizError], message: str, details: dict[str, Any]) -> CryptoVizError:
-    return cls(message, **details)
+def _rebuild(cls: type[CryptoVizError], values: dict[str, Any]) -> CryptoVizError:
+    return cls(**values)
 
 
+@dataclass(eq=False, repr=False)
 class TransientError(CryptoVizError):
     """The same call may succeed later."""
 
 
-class ProviderUnavailable(TransientError):
-    """A provider did not answer usefully; `reason` is a `FallbackReason`, `retry_after_s` a float or None."""
-
-
-class EngineUnavailable(TransientError):
-    """Kafka, S3, Redis or the control service does not answer; `engine` and `address` name it."""
-
-
-class ComponentLost(TransientError):
-    """A component's actor is gone or does not answer; `component`."""
-
-
-class OperationBusy(TransientError):
-    """Another operation of the kind runs; `operation` is its id."""
-
-
-class QueueFull(TransientError):
-    """A bounded queue refused an item; `queue` and `limit` say which and how many it holds."""
-
-
+@dataclass(eq=False, repr=False)
 class TerminalError(CryptoVizError):
     """Retrying changes nothing until a person or a setting acts."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
+class ProviderFailure(CryptoVizError):
+    """A provider's call failed.
+
+    Attributes:
+        provider: its name.
+        reason: as records carry it.
+        retry_after_s: wait that the provider asks for; None: it names none.
+        final: the same request can never succeed.
+        unknown_id: the provider does not know an id of the request.
+    """
+
+    provider: str = ""
+    reason: FallbackReason = FallbackReason.UNAVAILABLE
+    retry_after_s: float | None = None
+    final: bool = False
+    unknown_id: bool = False
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ProviderUnavailable(ProviderFailure, TransientError):
+    """A provider did not answer usefully: timeout, no connection, 5xx, 429."""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class BadPayload(ProviderFailure, TerminalError):
+    """A provider's body does not have the documented content."""
+
+    reason: FallbackReason = FallbackReason.BAD_PAYLOAD
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ProviderRefused(ProviderFailure, TerminalError):
+    """A provider refuses, and will go on refusing: key, plan, region."""
+
+    reason: FallbackReason = FallbackReason.AUTH
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class NoHistory(ProviderFailure, TerminalError):
+    """A provider keeps no history of an asset at that time; `asset` is empty where it is not known."""
+
+    reason: FallbackReason = FallbackReason.MISSING_ASSET
+    asset: str = ""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class EngineUnavailable(TransientError):
+    """Kafka, S3, Redis or the control service does not answer; `engine` and `address` name it."""
+
+    engine: str = ""
+    address: str = ""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ComponentLost(TransientError):
+    """The actor of `component` is gone or does not answer."""
+
+    component: str = ""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class OperationBusy(TransientError):
+    """Another operation of the kind runs; `operation` is its id."""
+
+    operation: str = ""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class QueueFull(TransientError):
+    """The bounded queue `queue` holds `limit` items and refused another."""
+
+    queue: str = ""
+    limit: int = 0
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class SettingsError(TerminalError):
-    """A setting is missing or invalid; `setting` names it."""
+    """A setting is missing or invalid; `setting` names it, `settings` all that are concerned. `asset` and `near`: as in `UnknownAsset`."""
+
+    setting: str = ""
+    settings: tuple[str, ...] = ()
+    asset: str = ""
+    near: tuple[str, ...] = ()
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class PreflightError(TerminalError):
     """This machine cannot run what was asked; `problems` lists the findings."""
 
+    problems: Sequence[str] = ()
 
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class DownloadError(TerminalError):
-    """A downloaded file is not the one that the lock names; `url`, `expected`, `received`."""
+    """A downloaded file is not the one that the lock names, or cannot be downloaded."""
+
+    url: str = ""
+    expected: str = ""
+    received: str = ""
 
 
-class BadPayload(TerminalError):
-    """A provider's body does not say what it should; `provider`, `reason` (a `FallbackReason`)."""
-
-
-class ProviderRefused(TerminalError):
-    """A provider says no and will go on saying no: key, plan, region; `provider`, `reason`."""
-
-
-class NoHistory(TerminalError):
-    """A provider keeps no history of an asset at that time; `provider`, `asset`, `reason` (a `FallbackReason`)."""
-
-
+@dataclass(eq=False, repr=False, kw_only=True)
 class UnknownAsset(TerminalError):
-    """No such asset in the table; `asset`."""
+    """The table has no asset `asset`; `near` are similar names."""
+
+    asset: str = ""
+    near: tuple[str, ...] = ()
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class UnknownComponent(TerminalError):
-    """No such component in the pipeline; `component`."""
+    """The pipeline has no component `component`."""
+
+    component: str = ""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class UnknownOperation(TerminalError):
-    """No such operation, or one so old that it is forgotten; `operation`."""
+    """No operation has the id `operation`, or it is so old that it is forgotten."""
+
+    operation: str = ""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ControlRefused(TerminalError):
     """The control service refuses a call; `code` is the gRPC status name (`UNAUTHENTICATED`, `INVALID_ARGUMENT`, ...)."""
 
+    code: str = ""
 
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class QueryError(TerminalError):
     """A query or an argument of the lake's reader is not valid; `argument`, or `sql` with `line` and `column` (from 1) where they are known."""
 
+    argument: str = ""
+    sql: str = ""
+    line: int | None = None
+    column: int | str | None = None
+    table: str = ""
 
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class InvalidTime(QueryError):
     """A time has no zone or cannot be read, or start is not before end; `argument`."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class UnknownColumn(QueryError):
-    """The table has no such column; `column`, `table`."""
+    """The table `table` has no column `column`."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class VersionNotKept(QueryError):
-    """The table's log no longer has that version, or has not come so far; `table`."""
+    """The log of `table` no longer has that version, or does not have it yet."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class RecordError(TerminalError):
     """A record does not decode or validate; `reason`, `field`."""
 
+    reason: str = ""
+    field: str = ""
 
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class LakeError(TerminalError):
-    """The lake cannot go on without losing or doubling rows; `table`."""
+    """The lake job must stop, because it would lose or double rows.
+
+    Attributes:
+        table, column: of the lake.
+        topic, partition: of Kafka.
+        other_run: a run of the lake job that has taken over.
+    """
+
+    table: str = ""
+    column: str = ""
+    topic: str = ""
+    partition: int | None = None
+    other_run: str = ""

@@ -44,7 +44,7 @@ class MarketActor:
         asked = self._settings.market
         if unknown := sorted(set(asked.limits) - set(DIALECTS)):
             problem = f"market.limits names unknown providers {', '.join(unknown)}; valid: {', '.join(DIALECTS)}"
-            raise PreflightError(problem, problems=[problem], setting="market.limits")
+            raise PreflightError(problem, problems=[problem])
         home = self._settings.home / "market"
         extra = self._settings.extra_assets
         market = ReplayMarket(MarketConfig(asked.port, seed=asked.seed, speed=asked.speed, home=home, extra_assets=extra, limits=asked.limits))
@@ -52,7 +52,7 @@ class MarketActor:
             await market.start()
         except OSError as error:
             problem = f"the replay market cannot listen on port {asked.port} ({error.strerror or error}); set CRYPTOVIZ_MARKET__PORT to a free port"
-            raise PreflightError(problem, problems=[problem], setting="market.port") from error
+            raise PreflightError(problem, problems=[problem]) from error
         self._market = market
         self._log.info("market listens", url=market.url, last_seq=market.request_log.last_seq)
 

@@ -13,7 +13,7 @@ from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.currencies import DOLLARS
 from cryptoviz.errors import NoHistory, ProviderUnavailable
 from cryptoviz.provider_status import BreakerState
-from cryptoviz.providers.failures import bounded_wait_s, is_final
+from cryptoviz.providers.failures import bounded_wait_s
 from cryptoviz.providers.history import Point, Step, Window
 from cryptoviz.providers.registry import provider_class
 from cryptoviz.providers.response import HttpResponse
@@ -156,11 +156,11 @@ class HistoryAsker:
         try:
             return await self._fetcher.get(f"{self._base_url}{path}", query, self._headers, parse)
         except ProviderUnavailable as error:
-            wait_s = error.details.get("retry_after_s")
-            if self._exchanges and error.details.get("reason") is FallbackReason.RATE_LIMITED:
+            wait_s = error.retry_after_s
+            if self._exchanges and error.reason is FallbackReason.RATE_LIMITED:
                 wait_s = bounded_wait_s(wait_s, self._refused_s, self._longest_refusal_s)
                 self.guards.hold_off.impose(FallbackReason.RATE_LIMITED, wait_s, steady_ms(self._clock))
-            if is_final(error) or error.details.get("reason") is FallbackReason.QUOTA or (wait_s is not None and wait_s > _LONGEST_WAIT_S):
+            if error.final or error.reason is FallbackReason.QUOTA or (wait_s is not None and wait_s > _LONGEST_WAIT_S):
                 raise
             raise _Passing(error, wait_s) from None
 

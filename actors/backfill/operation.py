@@ -20,7 +20,7 @@ from actors.publishing.kafka_transport import KafkaTransport, PublishedBatches
 from actors.publishing.transaction import Batch, Message, Refused
 from cryptoviz.assets import Asset, provider_id_at, resolve_assets
 from cryptoviz.clock import Clock, SystemClock
-from cryptoviz.errors import BadPayload, EngineUnavailable, NoHistory, ProviderRefused, ProviderUnavailable, SettingsError
+from cryptoviz.errors import EngineUnavailable, NoHistory, ProviderFailure, SettingsError
 from cryptoviz.kafka import KafkaClients
 from cryptoviz.lake.gap_ledger import read_gaps
 from cryptoviz.log import get_logger
@@ -131,8 +131,8 @@ class Backfill:
                 continue
             try:
                 await self._fill_run(asker, asset, provider_id, own, preferred=preferred)
-            except (NoHistory, ProviderUnavailable, ProviderRefused, BadPayload) as error:
-                self._reasons[asset.asset_id] = FallbackReason(error.details.get("reason", FallbackReason.BAD_PAYLOAD))
+            except ProviderFailure as error:
+                self._reasons[asset.asset_id] = error.reason
                 self._notes[f"{asset.asset_id}: {error.message}"] = None
                 _log.warning("history_not_given", provider=asker.name, asset=asset.asset_id, reason=error.message)
 

@@ -13,7 +13,7 @@ import httpx
 from actors.fetching.hold_off import Limiter
 from actors.fetching.inflate import BodyTooLarge, BoundedInflater, UnknownEncoding
 from cryptoviz.clock import Clock
-from cryptoviz.errors import CryptoVizError
+from cryptoviz.errors import CryptoVizError, ProviderFailure
 from cryptoviz.masking import Redactor
 from cryptoviz.providers.failures import bad_payload, failure, page_failure
 from cryptoviz.providers.response import Exchange, HttpResponse
@@ -142,9 +142,8 @@ class HttpFetcher:
             note.received_ms = response.received_ms
             result = self._parse(response, parse)
         except CryptoVizError as error:
-            details = {name: self._clean(value) if type(value) is str else value for name, value in error.details.items()}
-            failed = type(error)(self._clean(error.message), **details)
-            self._record(note, str(error.details.get("reason", FallbackReason.BAD_PAYLOAD)), failed.message)
+            failed = error.with_texts(self._clean)
+            self._record(note, error.reason if isinstance(error, ProviderFailure) else FallbackReason.BAD_PAYLOAD, failed.message)
         except asyncio.CancelledError:
             self._record(note, FallbackReason.TIMEOUT, "the poll's time was over")
             raise
@@ -172,7 +171,7 @@ class HttpFetcher:
             if body == response.body:
                 raise first
             parse(replace(response, body=body))
-        raise type(first)(f"{self._provider}: HTTP {response.status} with a body of no use, which may hold a secret", **first.details)
+        raise first.with_message(f"{self._provider}: HTTP {response.status} with a body of no use, which may hold a secret")
 
     async def _turn(self, url: str, params: Mapping[str, str]) -> None:
         """Wait for the limiter; a call that it does not let go is noted."""
@@ -181,7 +180,7 @@ class HttpFetcher:
             await self._limiter.acquire()
         except (CryptoVizError, asyncio.CancelledError) as error:
             if isinstance(error, CryptoVizError):
-                outcome = str(error.details.get("reason", FallbackReason.UNAVAILABLE))
+                outcome = error.reason if isinstance(error, ProviderFailure) else FallbackReason.UNAVAILABLE
             address = full_address(self._provider, url, params).copy_with(userinfo=b"")
             self.calls.append(Call(self.last.attempt, endpoint=self._clean(str(address)), outcome=outcome))
             raise

@@ -108,7 +108,7 @@ class Replay:
                 rules = await asyncio.to_thread(self._rules_of, tick)
             records = await self._replayer.records(tick, rules, exchanges)
         except RecordError as error:
-            self.comparison.not_replayed(tick_ts, len(found.rows), str(error.details.get("reason", "unreadable")), error.message)
+            self.comparison.not_replayed(tick_ts, len(found.rows), error.reason or "unreadable", error.message)
             return
         states = self.comparison.tick(found.rows, records)
         if self._out is not None:

@@ -13,7 +13,7 @@ from actors.fetching.http import HttpFetcher, HttpLimits, open_client
 from actors.protection.guards import Guards
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_ms
-from cryptoviz.errors import CryptoVizError
+from cryptoviz.errors import CryptoVizError, ProviderFailure
 from cryptoviz.log import get_logger
 from cryptoviz.masking import mask_urls
 from cryptoviz.provider_status import IdsStatus
@@ -121,7 +121,8 @@ class IdCheck:
 
     def _failed(self, error: CryptoVizError, *, sent: bool) -> float:
         """The provider's refusal binds everything that asks it; one for the key or plan may be the list's alone, polls find out for themselves."""
-        reason, asked_s, own = error.details.get("reason"), error.details.get("retry_after_s"), self._settings
+        failed = error if isinstance(error, ProviderFailure) else None
+        reason, asked_s, own = (failed.reason, failed.retry_after_s, self._settings) if failed else (None, None, self._settings)
         if sent and reason in (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA):
             longest_s = own.quota.max_wait_s if reason is FallbackReason.QUOTA else own.max_wait_s
             self._guards.hold_off.impose(reason, bounded_wait_s(asked_s, own.rate_limit_wait_s, longest_s), steady_ms(self._clock))

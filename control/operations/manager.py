@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from control.operations.catalog import KINDS, invalid_arguments
 from control.operations.file_store import OperationStore
@@ -31,8 +32,11 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _logger = get_logger("controller")
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class InvalidArguments(TerminalError):
     """Invalid arguments; `violations` are pairs of field and description."""
+
+    violations: Sequence[tuple[str, str]] = ()
 
 
 def is_operation_id(text: str) -> bool:

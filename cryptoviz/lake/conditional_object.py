@@ -25,6 +25,7 @@ _MOST_READ = 4096
 _MOST_TOLD = 300
 
 
+@dataclass(eq=False, repr=False)
 class ObjectChanged(TransientError):
     """Another process has written the object; read it again."""
 
@@ -100,7 +101,7 @@ class S3ConditionalObject:
         if response.status >= 300:
             why = clip(response.data[:_MOST_READ].decode(errors="replace"), _MOST_TOLD)
             message = f"the object store did not {doing} {self._bucket}/{self._key}: status {response.status}: {why}"
-            raise EngineUnavailable(message, engine="object-store", status=response.status)
+            raise EngineUnavailable(message, engine="object-store")
 
 
 @lru_cache(maxsize=2)

@@ -134,11 +134,11 @@ class _TranslatedErrors:
         if isinstance(error, OSError) and not _OF_DUCKDB.match(text):  # all errors of a stream are OSErrors
             return
         found = _POSITION.search(text)
-        place: dict[str, int] = {}
+        line = column = None
         if found:
             line, shown, indent = int(found[1]), found[2], len(found[3]) - len(f"LINE {found[1]}: ")
-            place = {"line": line, "column": _column(self._sql, line, shown, indent)}
-        raise QueryError(text, sql=self._sql, **place) from None
+            column = _column(self._sql, line, shown, indent)
+        raise QueryError(text, sql=self._sql, line=line, column=column) from None
 
 
 def _column(sql: str, line: int, shown: str, indent: int) -> int:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cryptoviz.clock import Clock
-from cryptoviz.errors import CryptoVizError, ProviderUnavailable
+from cryptoviz.errors import CryptoVizError, ProviderFailure, ProviderUnavailable
 from cryptoviz.log import get_logger
 from cryptoviz.providers.asset import Asset
-from cryptoviz.providers.failures import is_final
 from cryptoviz.providers.fetcher import Fetcher
 from cryptoviz.providers.listing_status import AskList, IdBook
 from cryptoviz.providers.parse_result import Parsed
@@ -158,9 +157,10 @@ class BaseProvider(ABC):
         except TimeoutError:
             cut = True
             self.last_failure = PollFailure(FallbackReason.TIMEOUT, f"{self.name}: no answer within the tick's {budget_s:.1f} s")
+        except ProviderFailure as error:
+            self.last_failure = PollFailure(error.reason, error.message, error.retry_after_s)
         except CryptoVizError as error:
-            reason = FallbackReason(error.details.get("reason", FallbackReason.BAD_PAYLOAD))
-            self.last_failure = PollFailure(reason, error.message, error.details.get("retry_after_s"))
+            self.last_failure = PollFailure(FallbackReason.BAD_PAYLOAD, error.message)
         except Exception as error:  # noqa: BLE001 (a provider of a third party must not end the collection)
             self._log.exception("provider_bug", provider=self.name)
             self.last_failure = PollFailure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in get_crypto_data")
@@ -212,4 +212,4 @@ class BaseProvider(ABC):
 
 def _worth_a_second_try(error: BaseException) -> bool:
     """A lost connection or a 5xx. Not a timeout (the time is gone), not a 429 (asking again makes it worse), not a 404 (it stays one)."""
-    return isinstance(error, ProviderUnavailable) and error.details.get("reason") is FallbackReason.UNAVAILABLE and not is_final(error)
+    return isinstance(error, ProviderUnavailable) and error.reason is FallbackReason.UNAVAILABLE and not error.final

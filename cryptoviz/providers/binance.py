@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import orjson
 
 from cryptoviz.clock import Clock
-from cryptoviz.errors import CryptoVizError
+from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.decode import decode_response
@@ -299,7 +299,7 @@ def _shorten(body: bytes, ids: Mapping[str, str]) -> bytes:
     return orjson.dumps([row for row in orjson.loads(body) if isinstance(row, dict) and row.get("symbol") in ids])
 
 
-def error_of(response: HttpResponse, data: Any) -> CryptoVizError:
+def error_of(response: HttpResponse, data: Any) -> ProviderFailure:
     """The typed error of an answer that is not what was asked for."""
     body = data if isinstance(data, dict) else {}
     code, text = body.get("code"), body.get("msg")

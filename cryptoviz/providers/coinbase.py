@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 from cryptoviz.clock import Clock
 from cryptoviz.currencies import DOLLARS
-from cryptoviz.errors import CryptoVizError
+from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.decode import decode_response
@@ -101,12 +101,12 @@ class CoinbaseProvider(BaseProvider):
 
     def __init__(self, settings: ProviderConfig, fetcher: Fetcher, clock: Clock) -> None:
         super().__init__(settings, fetcher, clock)
-        self._quiet: tuple[CryptoVizError, float] | None = None
+        self._quiet: tuple[ProviderFailure, float] | None = None
 
     def memory(self) -> Any:
         """The refusal of the tick before, because of which it does not ask."""
         refusal = self._refusal()
-        return None if refusal is None else str(refusal.details["reason"])
+        return None if refusal is None else str(refusal.reason)
 
     def recall(self, memory: Any) -> None:
         """See `BaseProvider.recall`."""
@@ -117,17 +117,17 @@ class CoinbaseProvider(BaseProvider):
         self._respect_refusal()
         ids = self.ids_of(assets)
         observations: list[Observation] = []
-        errors: dict[str, CryptoVizError] = {}
+        errors: dict[str, ProviderFailure] = {}
         turns = asyncio.Semaphore(CONCURRENT_CALLS)
 
         async def ask(product: str, asset_id: str) -> None:
             async with turns:
-                if any(error.details.get("reason") in _NEXT_COINS_TOO for error in errors.values()):
+                if any(error.reason in _NEXT_COINS_TOO for error in errors.values()):
                     return
                 path = f"{PATH}/{quote(product, safe='')}"
                 try:
                     observations.extend(await self.fetch(path, {}, partial(parse_product, ids={product: asset_id})))
-                except CryptoVizError as error:
+                except ProviderFailure as error:
                     errors[asset_id] = error
 
         try:
@@ -147,8 +147,8 @@ class CoinbaseProvider(BaseProvider):
             found |= await ask(f"{PATH}?{query}", {}, parse_products)
         return found
 
-    def _settle(self, ids: Mapping[str, str], observations: list[Observation], errors: dict[str, CryptoVizError]) -> list[Observation]:
-        refusal = next((error for error in errors.values() if error.details.get("reason") in _NEXT_COINS_TOO), None)
+    def _settle(self, ids: Mapping[str, str], observations: list[Observation], errors: dict[str, ProviderFailure]) -> list[Observation]:
+        refusal = next((error for error in errors.values() if error.reason in _NEXT_COINS_TOO), None)
         first = refusal or next(iter(errors.values()), None)
         if first is None:
             return observations
@@ -160,7 +160,7 @@ class CoinbaseProvider(BaseProvider):
         found = {observation.asset_id for observation in observations}
         for asset_id in ids.values():
             if asset_id not in found and asset_id not in self._asset_failures:
-                self._asset_failures[asset_id] = FallbackReason(errors.get(asset_id, first).details["reason"])
+                self._asset_failures[asset_id] = errors.get(asset_id, first).reason
         return observations
 
     def _respect_refusal(self) -> None:
@@ -168,15 +168,15 @@ class CoinbaseProvider(BaseProvider):
         if refusal is not None:
             raise refusal
 
-    def _refusal(self) -> CryptoVizError | None:
+    def _refusal(self) -> ProviderFailure | None:
         if self._quiet is None:
             return None
         error, since_s = self._quiet
-        asked_s = error.details.get("retry_after_s")
+        asked_s = error.retry_after_s
         left_s = None if asked_s is None else asked_s - (self._clock.monotonic_s() - since_s)
         if left_s is not None and left_s <= 0:
             return None
-        return failure(NAME, error.details["reason"], f"refused in the tick before: {unnamed(NAME, error.message)}", left_s)
+        return failure(NAME, error.reason, f"refused in the tick before: {unnamed(NAME, error.message)}", left_s)
 
 
 def parse_product(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:

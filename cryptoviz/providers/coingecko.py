@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from cryptoviz.currencies import DOLLAR
-from cryptoviz.errors import CryptoVizError, NoHistory
+from cryptoviz.errors import NoHistory, ProviderFailure
 from cryptoviz.providers.account import Account, AccountCall, account_object, count
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.base import BaseProvider
@@ -228,7 +228,7 @@ def _observation(coin: dict[str, Any], asset_id: str) -> Observation | FallbackR
     )
 
 
-def error_of(response: HttpResponse, data: Any) -> CryptoVizError:
+def error_of(response: HttpResponse, data: Any) -> ProviderFailure:
     """Any of the documented error bodies: `{"status":{"error_code","error_message"}}`, `{"error_code","error"}`, `{"status":500,"error"}`."""
     body = data if isinstance(data, dict) else {}
     status = body.get("status")

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from cryptoviz.errors import CryptoVizError
+from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.account import Account, AccountCall, account_object, count, member
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.base import BaseProvider
@@ -202,7 +202,7 @@ def _code(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _error(response: HttpResponse, code: int, text: str) -> CryptoVizError:
+def _error(response: HttpResponse, code: int, text: str) -> ProviderFailure:
     reason, status = _CODES.get(code), response.status if response.status != 200 else code
     is_final = reason is None and is_final_status(status)
     if reason is None:

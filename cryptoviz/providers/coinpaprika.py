@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import orjson
 
-from cryptoviz.errors import CryptoVizError
+from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.decode import decode_response
@@ -145,7 +145,7 @@ def _observation(coin: dict[str, Any], asset_id: str) -> Observation | FallbackR
     )
 
 
-def _error(response: HttpResponse, data: Any) -> CryptoVizError:
+def _error(response: HttpResponse, data: Any) -> ProviderFailure:
     text = data.get("error") if isinstance(data, dict) else None
     text = text if isinstance(text, str) else ""
     if response.status == 402:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from cryptoviz.errors import BadPayload, CryptoVizError, ProviderRefused, ProviderUnavailable
+from cryptoviz.errors import BadPayload, ProviderFailure, ProviderRefused, ProviderUnavailable
 from cryptoviz.records import FallbackReason
 
 __all__ = [
@@ -37,7 +37,7 @@ _EPOCH_MS_DIGITS = 13
 _LONGEST_WAIT_S = float("9" * _MAX_WAIT_DIGITS)
 
 
-def failure(provider: str, reason: FallbackReason, message: str, retry_after: float | None = None, *, final: bool = False) -> CryptoVizError:
+def failure(provider: str, reason: FallbackReason, message: str, retry_after: float | None = None, *, final: bool = False) -> ProviderFailure:
     """The error class that fits a reason: refused for a key or plan, bad payload for a body, else unavailable.
 
     `final`: the same request can never succeed, so that nothing sends it again at once (`is_final`).
@@ -62,23 +62,25 @@ def unnamed(provider: str, message: str) -> str:
 
 def is_final(error: BaseException) -> bool:
     """Whether the same request can never succeed: an unknown id, a path that does not exist, an argument that is not valid."""
-    return isinstance(error, CryptoVizError) and error.details.get("final") is True
+    return isinstance(error, ProviderFailure) and error.final
 
 
-def bad_payload(provider: str, message: str) -> CryptoVizError:
+def bad_payload(provider: str, message: str) -> ProviderFailure:
     """A body that is not what the provider documents."""
     return failure(provider, FallbackReason.BAD_PAYLOAD, message)
 
 
 def status_failure(
     provider: str, status: int, message: str, retry_after: float | None = None, reasons: Mapping[int, FallbackReason] | None = None
-) -> CryptoVizError:
+) -> ProviderFailure:
     """The error for a status other than 200, in want of a better code from the body. `reasons` go before what a status usually means."""
     reason = (reasons or {}).get(status) or reason_of(status)
     return failure(provider, reason, f"HTTP {status} {message}".strip(), retry_after, final=is_final_status(status))
 
 
-def page_failure(provider: str, status: int, retry_after: float | None = None, reasons: Mapping[int, FallbackReason] | None = None) -> CryptoVizError:
+def page_failure(
+    provider: str, status: int, retry_after: float | None = None, reasons: Mapping[int, FallbackReason] | None = None
+) -> ProviderFailure:
     """The error for a status other than 200 whose body is not JSON: a page of a firewall or a content delivery network in front of the API."""
     return status_failure(provider, status, "without a JSON body", retry_after, _PAGE_REASONS | dict(reasons or {}))
 

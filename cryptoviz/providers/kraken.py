@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from cryptoviz.clock import Clock
-from cryptoviz.errors import CryptoVizError
+from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.decode import decode_response
@@ -306,7 +306,7 @@ def _turnover(volume: Any, average_price: Any) -> float | None:
     return result if result < float("inf") else None
 
 
-def _error_of(response: HttpResponse, text: str) -> CryptoVizError:
+def _error_of(response: HttpResponse, text: str) -> ProviderFailure:
     """The typed error of an answer that is not what was asked for."""
     message = f"HTTP {response.status} with {text[:100]}"
     if text.startswith(_UNKNOWN_PAIR):

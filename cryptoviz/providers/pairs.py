@@ -14,9 +14,9 @@ from typing import Any
 
 from cryptoviz.clock import Clock
 from cryptoviz.currencies import DOLLARS
-from cryptoviz.errors import CryptoVizError
+from cryptoviz.errors import CryptoVizError, ProviderFailure
 from cryptoviz.log import get_logger
-from cryptoviz.providers.failures import is_final, unnamed
+from cryptoviz.providers.failures import unnamed
 from cryptoviz.providers.symbol_bisect import ASK_AGAIN_S
 from cryptoviz.records import FallbackReason
 
@@ -149,7 +149,7 @@ class PairBook:
         except CryptoVizError as error:
             self._trouble = f"its list of pairs cannot be read ({unnamed(self._provider, error.message)}): only pairs known without it have prices"
             self._log.warning("list_of_pairs_not_read", provider=self._provider, reason=error.message)
-            if error.details.get("reason") in _REFUSALS and not is_final(error):
+            if isinstance(error, ProviderFailure) and error.reason in _REFUSALS and not error.final:
                 raise
             return
         if len(wanted) == len(ids):

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TypeVar
 
 from cryptoviz.clock import Clock
-from cryptoviz.errors import CryptoVizError
+from cryptoviz.errors import CryptoVizError, ProviderFailure
 from cryptoviz.log import get_logger
 from cryptoviz.providers.failures import failure
 from cryptoviz.records import FallbackReason
@@ -20,10 +20,10 @@ T = TypeVar("T")
 Ask = Callable[[Mapping[str, str]], Awaitable[list[T]]]
 
 
-def unknown_id(provider: str, message: str) -> CryptoVizError:
+def unknown_id(provider: str, message: str) -> ProviderFailure:
     """The error of a batch that holds an id which the provider does not know."""
     error = failure(provider, FallbackReason.MISSING_ASSET, message, final=True)
-    error.details["unknown_id"] = True
+    error.unknown_id = True
     return error
 
 
@@ -59,7 +59,7 @@ class UnknownIds:
         try:
             return await ask(ids)
         except CryptoVizError as error:
-            if not error.details.get("unknown_id"):
+            if not (isinstance(error, ProviderFailure) and error.unknown_id):
                 raise
         if len(ids) == 1:
             (name,) = ids

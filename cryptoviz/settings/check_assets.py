@@ -118,7 +118,7 @@ def _check_list(names: Sequence[str], extra: Sequence[Asset], table: Sequence[As
     try:
         resolve_assets(names, extra)
     except UnknownAsset as error:
-        raise SettingsError(f"{_LIST}: {error.message}", setting=_LIST, asset=error.details["asset"], near=error.details["near"]) from None
+        raise SettingsError(f"{_LIST}: {error.message}", setting=_LIST, asset=error.asset, near=error.near) from None
     for name in names:
         wanted = name.strip().lower()
         if any(wanted in (asset.asset_id.lower(), asset.symbol.lower()) for asset in table):

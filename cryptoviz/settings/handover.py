@@ -63,11 +63,11 @@ def load_settings_file(path: Path) -> Settings:
         check_overrides(Settings, content)
         settings = _FileSettings(**content)
     except SettingsError as error:
-        raise SettingsError(f"the settings file {path} cannot be used: {error.message}", **error.details) from None
+        raise error.with_message(f"the settings file {path} cannot be used: {error.message}") from None
     except ValidationError as error:
         # Its own text would show values: secrets among them.
         refused = refusal(Settings, error, values=False)
-        raise SettingsError(f"the settings file {path} cannot be used: {refused.message}", **refused.details) from None
+        raise refused.with_message(f"the settings file {path} cannot be used: {refused.message}") from None
     except (OSError, AttributeError, TypeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else type(error).__name__
         raise SettingsError(f"the settings file {path} cannot be used: {reason}", setting=SETTINGS_FILE_VARIABLE) from None

@@ -27,9 +27,9 @@ class Places:
 
     def told(self, error: SettingsError) -> SettingsError:
         """The error with the places of its settings behind its text, unless each is only the variable that the text names anyway."""
-        names = error.details.get("settings") or (error.details.get("setting", ""),)
+        names = error.settings or (error.setting,)
         found = [place for name in dict.fromkeys(names) if (place := self._of(str(name), others=len(names) > 1))]
-        return type(error)(f"{error.message} ({'; '.join(found)})", **error.details) if found else error
+        return error.with_message(f"{error.message} ({'; '.join(found)})") if found else error
 
     def _of(self, setting: str, *, others: bool) -> str:
         for where in (self.environment, self.lines):

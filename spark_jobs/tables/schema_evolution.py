@@ -51,8 +51,6 @@ def plan_change(table: str, has: Schema, wants: pa.Schema) -> SchemaChange:
                 f"changed. Rename the column with the new type, or start a new table in another bucket ({_SETTINGS[table == 'prices']}).",
                 table=table,
                 column=name,
-                has=_name(old),
-                wants=_name(field),
             )
     relaxed = tuple(name for name, old in there.items() if not old.nullable and (name not in wanted or wanted[name].nullable))
     return SchemaChange(tuple(added), relaxed)

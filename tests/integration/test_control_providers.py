@@ -183,7 +183,7 @@ def test_a_ban_is_obeyed_by_all_on_the_node_and_is_no_reason_for_a_new_scraper(c
         with pytest.raises(ProviderUnavailable) as refused:
             await guards.limiter.acquire()
         await guards.aclose()
-        return FallbackReason(refused.value.details["reason"])
+        return FallbackReason(refused.value.reason)
 
     assert asyncio.run(somebody_else()) is FallbackReason.RATE_LIMITED
     assert scraper(control, "binance").breaker.opens_total == 0

@@ -51,7 +51,7 @@ async def test_two_users_of_one_provider_share_its_minute(redis_engine: tuple[Se
     for user in users:
         with pytest.raises(ProviderUnavailable) as refused:
             await user.limiter.acquire()
-        assert refused.value.details["reason"] is FallbackReason.RATE_LIMITED
+        assert refused.value.reason is FallbackReason.RATE_LIMITED
         await user.aclose()
 
 

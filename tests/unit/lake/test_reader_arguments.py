@@ -79,7 +79,7 @@ def test_only_what_a_query_mentions_is_looked_up() -> None:
 def test_mistakes_have_a_place(sql: str, line: int, column: int) -> None:
     with pytest.raises(QueryError) as error:
         run(sql, {"prices": lambda connection: connection.register("prices", pa.table({"n": [1]}))}).fetch()
-    assert (error.value.details.get("line"), error.value.details.get("column")) == (line, column), str(error.value)
+    assert (error.value.line, error.value.column) == (line, column), str(error.value)
 
 
 def test_a_stream_tells_what_fails_in_its_midst() -> None:

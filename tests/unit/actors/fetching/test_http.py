@@ -206,7 +206,7 @@ async def test_json_by_structured_suffix_and_a_body_of_exactly_the_limit_pass(pl
 async def test_useless_bodies_are_refused(plain, make_fetcher, kind, cls, reason):
     error = await error_of(make_fetcher(), f"{plain}/{kind}")
     assert (type(error), error.reason) == (cls, reason)
-    assert error.details.get("retry_after_s") == (9.0 if kind == "html503" else None)
+    assert error.retry_after_s == (9.0 if kind == "html503" else None)
 
 
 async def test_what_the_parser_finds_is_the_recorded_outcome(plain, make_fetcher, exchanges):
@@ -260,7 +260,7 @@ async def test_a_key_that_the_library_refuses_shows_in_no_form(key: str, exchang
     with pytest.raises(CryptoVizError) as caught:
         await fetcher.get(f"http://127.0.0.1:{free_port()}/x", {"key": key}, {"x-cg-demo-api-key": key}, refuse)
     await fetcher.aclose()
-    shown = caught.value.message + repr(caught.value.details) + exchanges[0].to_json().decode() + repr(fetcher.calls)
+    shown = caught.value.message + repr(vars(caught.value)) + exchanges[0].to_json().decode() + repr(fetcher.calls)
     assert "CG-a" not in shown
 
 
@@ -300,6 +300,6 @@ async def test_no_part_of_a_key_is_left_where_a_text_is_cut(kind: str, make_fetc
         served.append(answered)
         with pytest.raises(CryptoVizError) as caught:
             await fetcher.get(f"http://127.0.0.1:{port}/", {}, {}, parse)
-        shown = caught.value.message + repr(caught.value.details) + (exchanges[-1].error or "") + (exchanges[-1].body or "")
+        shown = caught.value.message + repr(vars(caught.value)) + (exchanges[-1].error or "") + (exchanges[-1].body or "")
         assert CANARY[:4] not in shown
     await runner.cleanup()

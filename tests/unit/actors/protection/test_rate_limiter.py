@@ -77,8 +77,8 @@ async def test_a_wait_that_is_too_long_is_a_refusal_that_names_it():
     await rig.limiter.acquire()
     with pytest.raises(ProviderUnavailable, match="our own limit") as refused:
         await rig.limiter.acquire()
-    assert refused.value.details["reason"] is FallbackReason.RATE_LIMITED
-    assert refused.value.details["retry_after_s"] == pytest.approx(60, abs=0.1)
+    assert refused.value.reason is FallbackReason.RATE_LIMITED
+    assert refused.value.retry_after_s == pytest.approx(60, abs=0.1)
     assert rig.meter.usage.month_used == 1
 
 
@@ -92,8 +92,8 @@ async def test_a_used_up_plan_is_refused_until_its_period_ends():
     await rig.calls(2)
     with pytest.raises(ProviderUnavailable, match="plan's day is used up") as refused:
         await rig.limiter.acquire()
-    assert refused.value.details["reason"] is FallbackReason.QUOTA
-    rig.clock.ms += refused.value.details["retry_after_s"] * 1000
+    assert refused.value.reason is FallbackReason.QUOTA
+    rig.clock.ms += refused.value.retry_after_s * 1000
     await rig.limiter.acquire()
 
 

@@ -150,7 +150,7 @@ async def test_a_call_counts_with_its_own_weight_and_never_holds_a_poll_up(tmp_p
             # 20 of 21 are used: a poll of 2 does not fit, and is told so at once.
             with pytest.raises(ProviderUnavailable, match="our own limit") as refused:
                 await asyncio.wait_for(rig.guards.limiter.acquire(), 5.0)
-            assert refused.value.details["reason"] is FallbackReason.RATE_LIMITED
+            assert refused.value.reason is FallbackReason.RATE_LIMITED
 
 
 @pytest.mark.parametrize(
