@@ -75,9 +75,9 @@ def read_token(path: Path, setting: str) -> str:
     return token
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write `text` to the file atomically, accessible only to its owner."""
-    _scratch(path, text).replace(path)
+def write_private(path: Path, text: str, *, durable: bool = False) -> None:
+    """Write `text` to the file atomically, accessible only to its owner. `durable`: it is on the disk when the call returns."""
+    _scratch(path, text, durable=durable).replace(path)
 
 
 def write_once(path: Path, text: str) -> None:
@@ -92,10 +92,13 @@ def write_once(path: Path, text: str) -> None:
         scratch.unlink()
 
 
-def _scratch(path: Path, text: str) -> Path:
+def _scratch(path: Path, text: str, *, durable: bool = False) -> Path:
     make_private(path.parent)
     scratch = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     return scratch

@@ -11,6 +11,7 @@ import orjson
 
 from actors.persisted_time import kept_at, shift_since
 from cryptoviz.clock import Clock, SystemClock
+from cryptoviz.private import write_private
 from cryptoviz.records import FallbackReason
 
 __all__ = ["HoldOff", "Limiter", "MinIntervalLimiter"]
@@ -76,8 +77,7 @@ class HoldOff:
         """No call for `wait_s` from now, which is finite and not negative (`bounded_wait_s`)."""
         self._until_ms, self._reason = now_ms + round(wait_s * 1000), reason
         if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_bytes(orjson.dumps({"until_ms": self._until_ms, "reason": reason} | kept_at(self._clock, now_ms)))
+            write_private(self._path, orjson.dumps({"until_ms": self._until_ms, "reason": reason} | kept_at(self._clock, now_ms)).decode())
 
     def lift(self) -> None:
         """Calls may go again: the operator says so."""

@@ -16,6 +16,7 @@ import orjson
 from actors.persisted_time import kept_at, shift_since
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.log import get_logger
+from cryptoviz.private import write_private
 from cryptoviz.provider_status import BreakerState, BreakerStatus
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import BreakerSettings
@@ -147,5 +148,4 @@ class Breaker:
             "since_ms": self._since_ms, "probe_ms": self._probe_ms, "reason": self._reason, "by_operator": self._by_operator,
             "opened_in_a_row": self._opened_in_a_row, **kept_at(self._clock, now_ms),
         }  # fmt: skip
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_bytes(orjson.dumps(data))
+        write_private(self._path, orjson.dumps(data).decode())

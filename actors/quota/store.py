@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from actors.quota.usage import KEPT, Count, Usage
 from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger
+from cryptoviz.private import write_private
 
 __all__ = ["QUOTA_KEY", "FileStore", "MemoryStore", "RedisStore", "UsageStore", "decode_usage", "encode_usage"]
 
@@ -70,11 +71,8 @@ class FileStore:
 
     async def save(self, usage: Usage) -> None:
         """See `UsageStore`. A hundred bytes: not worth a thread."""
-        scratch = self._path.with_suffix(".tmp")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            scratch.write_bytes(encode_usage(usage))
-            scratch.replace(self._path)
+            write_private(self._path, encode_usage(usage).decode())
         except OSError as error:
             get_logger("quota").warning("quota_file_not_written", path=str(self._path), error=error.strerror)
 

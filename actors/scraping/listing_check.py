@@ -16,6 +16,7 @@ from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.errors import CryptoVizError, ProviderFailure
 from cryptoviz.log import get_logger
 from cryptoviz.masking import mask_urls
+from cryptoviz.private import write_private
 from cryptoviz.provider_status import IdsStatus
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.failures import bounded_wait_s
@@ -157,12 +158,9 @@ class IdCheck:
 
     def _keep(self, states: Mapping[str, str | None]) -> None:
         """A hundred bytes a coin at most: not worth a thread."""
-        scratch = self._path.with_suffix(".tmp")
         kept = {"base_url": mask_urls(self._provider.base_url), "checked_ms": self._checked_ms, "ids": states}
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            scratch.write_bytes(orjson.dumps(kept))
-            scratch.replace(self._path)
+            write_private(self._path, orjson.dumps(kept).decode())
         except OSError as error:
             self._log.warning("list_of_ids_not_kept", path=str(self._path), error=error.strerror)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cryptoviz.log import get_logger
 from cryptoviz.operations import OperationStatus
+from cryptoviz.private import write_private
 
 __all__ = ["OperationFile", "OperationStore"]
 
@@ -54,11 +54,4 @@ class OperationFile:
             await asyncio.to_thread(self._write, content)
 
     def _write(self, content: bytes) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._path.with_suffix(".tmp")
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self._path)
+        write_private(self._path, content.decode(), durable=True)

@@ -7,7 +7,6 @@ its result to a file.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import sys
@@ -27,6 +26,7 @@ from cryptoviz.lake.conditional_object import S3ConditionalObject
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.masking import clip
+from cryptoviz.private import write_private
 from cryptoviz.settings import Settings, settings_from_environment
 from spark_jobs.maintenance.result import RoundResult
 from spark_jobs.maintenance.safe_clock import EarlierClock
@@ -79,7 +79,7 @@ def main(settings: Settings, target: Path, tables: tuple[str, ...] = ()) -> None
     progress = target.with_suffix(".progress")
 
     def say(text: str) -> None:
-        _write(progress, text)
+        write_private(progress, text)
 
     lease = lease_of(settings, "maintenance", str(settings.home), uuid.uuid4().hex[:12])
     try:
@@ -102,7 +102,7 @@ def main(settings: Settings, target: Path, tables: tuple[str, ...] = ()) -> None
             lease.release()
     except CryptoVizError as error:
         result = RoundResult(failures=(error.message,))
-    _write(target, json.dumps(result.to_json_dict()))
+    write_private(target, json.dumps(result.to_json_dict()))
     progress.unlink(missing_ok=True)
 
 
@@ -118,12 +118,6 @@ def _acquire(lease: Lease, say: Callable[[str], None]) -> None:
             threading.Event().wait(_LEASE_POLL_S)
         else:
             return
-
-
-def _write(path: Path, text: str) -> None:
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)
 
 
 if __name__ == "__main__":
