@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import httpx
 import pytest
@@ -169,14 +168,3 @@ async def test_over_the_month_limit_coinmarketcap_says_1010(strict):
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert answers[2].json()["status"]["error_code"] == 1010
     assert "retry-after" not in answers[2].headers
-
-
-async def test_answers_are_fast(client):
-    """All coins within 5 ms on a free core; the bound leaves room for a busy machine."""
-    await client.get(GECKO)
-    times = []
-    for _ in range(50):
-        before = time.perf_counter()
-        await client.get(GECKO)
-        times.append(time.perf_counter() - before)
-    assert sorted(times)[len(times) // 2] < 0.025
