@@ -1,4 +1,4 @@
-"""Secrets that a test puts in, and the look for them in everything that comes out."""
+"""Secrets planted by a test, and the search for them in every output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PART = 12
 
 
 def secret_fields(kind: Any, path: str = "") -> Iterator[str]:
-    """Dotted path of each field of a tree of settings that holds a secret, or an address that may hold one, by its type."""
+    """Dotted path of each settings field whose type is a secret, or an address that may contain a secret."""
     if kind is SecretStr or getattr(kind, "func", None) is SecretUrl:
         yield path
     elif isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -38,7 +38,7 @@ def secret_fields(kind: Any, path: str = "") -> Iterator[str]:
 
 
 def places_of(secrets: Iterable[str], tree: Any, path: str = "") -> Iterator[str]:
-    """Dotted path, as `secret_fields` has it, of each field that holds one of the secrets."""
+    """Dotted path, as in `secret_fields`, of each field that contains one of the secrets."""
     if isinstance(tree, BaseModel):
         for name in type(tree).model_fields:
             yield from places_of(secrets, getattr(tree, name), f"{path}.{name}".lstrip("."))
@@ -52,11 +52,11 @@ def places_of(secrets: Iterable[str], tree: Any, path: str = "") -> Iterator[str
 
 
 def forms(secret: str) -> set[bytes]:
-    """What libraries make of the beginning and the end of a text when they show it."""
+    """Forms in which libraries show the beginning and the end of a text."""
     found: set[str] = set()
     for part in {secret[:_PART], secret[-_PART:]}:
         found |= {part, repr(part)[1:-1], json.dumps(part)[1:-1], quote(part), quote(part, safe=""), html.escape(part), part.encode().hex()}
-        # Wherever it begins within three bytes, without the digits that its neighbours share.
+        # At each alignment within three bytes, without the digits shared with neighbours.
         for before in range(3):
             coded = base64.b64encode(b"\0" * before + part.encode()).decode()[(0, 2, 3)[before] :].rstrip("=")
             found.add(coded[:-1])
@@ -64,12 +64,12 @@ def forms(secret: str) -> set[bytes]:
 
 
 class Look:
-    """Looks for texts in outputs, in any form that a library may give them, and keeps where they were.
+    """Searches outputs for texts, in any form that a library may use, and records the places.
 
     Attributes:
         found: names of the texts by (kind of output, place).
-        outputs: how many of each kind were looked at.
-        size: bytes of all.
+        outputs: number of searched outputs by kind.
+        size: total bytes.
     """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
@@ -79,7 +79,7 @@ class Look:
         self.size = 0
 
     def at(self, kind: str, outputs: Iterable[tuple[str, str | bytes]]) -> None:
-        """Look at all of them: (place, what stands there)."""
+        """Search all outputs: pairs of place and content."""
         for place, text in outputs:
             self.outputs[kind] += 1
             for raw in _readable(text.encode() if isinstance(text, str) else text):
@@ -88,12 +88,12 @@ class Look:
                     self.found.setdefault((kind, place), set()).update(names)
 
     def kinds_with(self, names: Iterable[str]) -> set[str]:
-        """The kinds of output in which at least one of these texts was found."""
+        """Kinds of output in which any of these texts was found."""
         return {kind for (kind, _), found in self.found.items() if found & set(names)}
 
 
 def _readable(raw: bytes) -> Iterator[bytes]:
-    """As it is, without the room that a broker keeps free at a file's end, and unpacked."""
+    """The bytes as they are, without the preallocated end of a broker's file, and decompressed."""
     yield raw.rstrip(b"\0")
     if raw.startswith(b"\x1f\x8b"):
         yield gzip.decompress(raw)

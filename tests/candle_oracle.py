@@ -1,4 +1,4 @@
-"""Candles computed another way: pandas, group by group, as the words of the contract say."""
+"""Candles computed independently, with pandas, group by group, from the text of the contract."""
 
 from __future__ import annotations
 

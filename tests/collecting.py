@@ -1,4 +1,4 @@
-"""What the integration tests of collection share: engines, topics of their own, and the pipeline's first half in this process."""
+"""Shared by integration tests of collection: engines, separate topics, and market, scrapers and collector in this process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Engines:
 
 @contextlib.contextmanager
 def kafka_and_redis(home: Path) -> Iterator[Engines]:
-    """Real ones; `settings_for` makes settings that use them."""
+    """Real engines; `settings_for` returns settings that use them."""
     ports = free_ports(3)
     settings = claim_home(load_settings(home=home, kafka={"port": ports[0], "controller_port": ports[1]}, redis={"port": ports[2]}))
     with contextlib.ExitStack() as stack:
@@ -50,7 +50,7 @@ def kafka_and_redis(home: Path) -> Iterator[Engines]:
 
 
 class LocalCollector:
-    """Reaches a collector of this process. `away` makes it unreachable."""
+    """Client of a collector in this process. `away` makes it unreachable."""
 
     def __init__(self) -> None:
         self.actor: CollectorActor | None = None
@@ -104,7 +104,7 @@ class Collection:
         return [orjson.loads(value) for value in values]
 
     async def published(self, more: int, timeout_s: float = 30.0) -> None:
-        """Wait until so many more ticks are acknowledged."""
+        """Wait for this number of further acknowledged ticks."""
         goal = await self.metric("ticks_published_total") + more
 
         async def reached() -> bool:
@@ -115,7 +115,7 @@ class Collection:
 
 @contextlib.asynccontextmanager
 async def collection(base: Settings, home: Path, providers: Sequence[str] = PROVIDERS, **overrides: Any) -> AsyncIterator[Collection]:
-    """A running collection on topics of its own, against a market of its own."""
+    """A running collection with its own topics and market."""
     async with ReplayMarket() as market:
         settings = settings_for(base, home, {name: market.base_url(name) for name in providers}, **overrides)
         running = Collection(settings, market)
@@ -134,7 +134,7 @@ def settings_for(
     queue_ticks: int = 120,
     own: Mapping[str, dict[str, Any]] | None = None,
 ) -> Settings:
-    """Topics of their own on the engines of `base`. `own` is what else is set for a provider."""
+    """Settings with separate topics on the engines of `base`. `own`: further settings of a provider."""
     run = uuid.uuid4().hex[:8]
     settings = load_settings(
         home=home,

@@ -1,4 +1,4 @@
-"""Fixtures that several suites share, and what runs beside what."""
+"""Shared fixtures, and the order and grouping of tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from cryptoviz.masking import forget
 from tests.pipeline import Demo, running_demo
 
-# How fast an example is says more of the machine than of the code.
+# The duration of an example depends on the machine more than on the code.
 hypothesis.settings.register_profile("values", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("values")
 
@@ -21,30 +21,30 @@ _SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
-    """A shell starts what it puts into the background with SIGINT ignored; tests of Ctrl-C need it, in this process and in its children."""
+    """Restore SIGINT, which a shell ignores for background processes, for tests of Ctrl-C in this process and its children."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """One whole demo for all tests that need the pipeline; it ticks twice a second so that a thousand rows take half a minute."""
+    """A demo shared by all tests that need the pipeline; two ticks per second, so that a thousand rows take half a minute."""
     with running_demo(tmp_path_factory.mktemp("demo")) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
 def no_known_secrets() -> Iterator[None]:
-    """A secret that one test sets is no secret in the next."""
+    """Forget the secrets that a test has set."""
     yield
     forget()
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m chooses by the mark
+@pytest.hookimpl(tryfirst=True)  # before -m selects by mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the whole demo come last, together: its ten components would slow down every other test that starts engines.
+    """Order tests of the whole demo last, together: its ten components would slow down every other test that starts engines.
 
-    Where two processes run tests side by side, those that wait for engines begin, and the unit tests fill what is left at the end.
+    With two parallel processes, tests that wait for engines come first, and the unit tests fill the remaining time.
     """
     for item in items:
         if _uses_demo(item) or item.get_closest_marker("chaos"):

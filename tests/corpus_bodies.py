@@ -1,8 +1,8 @@
-"""The contract corpus: bodies that providers send, good, odd and failing, each with what must be made of it.
+"""The contract corpus: good, unusual and failing bodies of providers, each with its expected result.
 
 `tests/corpus/<provider>/<case>.json`: `about`, `status` (200), `headers`, `body` (JSON) or `body_text`, and `expect`: either `prices` and `failures`
-by our asset id with chosen `values`, or the `error` class with its `reason` (and `retry_after_s`). `pairs` is what the exchange's listing says, where
-it is not `PAIRS`.
+by our asset id with chosen `values`, or the `error` class with its `reason` (and `retry_after_s`). `pairs`: the exchange's listing, if it is
+not `PAIRS`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ IDS = {
     "binance": {"BTCUSDT": "bitcoin", "ETHUSDT": "ethereum", "POLUSDT": "polygon"},
     "kraken": {"XBTUSD": "bitcoin", "ETHUSD": "ethereum", "POLUSD": "polygon"},
     "coinpaprika": {"btc-bitcoin": "bitcoin", "eth-ethereum": "ethereum", "pol-polygon-ecosystem-token": "polygon"},
-    # one call a coin
+    # one request per coin
     "coinbase": {"BTC-USD": "bitcoin"},
 }
 
 
-# Keys and currencies as AssetPairs and exchangeInfo list them: no rule makes the first from the ids.
+# Keys and currencies as in AssetPairs and exchangeInfo: the keys do not follow from the ids by a rule.
 PAIRS = {
     "kraken": {"XBTUSD": Pair("XXBTZUSD", "USD"), "ETHUSD": Pair("XETHZUSD", "USD"), "POLUSD": Pair("POLUSD", "USD")},
     "binance": {symbol: Pair(symbol, "USDT") for symbol in IDS["binance"]},
@@ -41,7 +41,7 @@ KRAKEN_CODES = {"USD": "ZUSD"}
 
 
 def listing_of(provider: str, pairs: dict[str, Pair]) -> dict[str, Any]:
-    """The body of the exchange's listing that says so."""
+    """Body of the exchange's listing with these pairs."""
     if provider == "kraken":
         rows = {
             pair.key: {"altname": one, "wsname": f"{one[:3]}/{one[3:]}", "quote": KRAKEN_CODES.get(pair.quote, pair.quote), "status": "online"}

@@ -1,4 +1,4 @@
-"""The examples of README and docs/: shell commands and Python blocks, as they stand in the text."""
+"""The examples of README and docs/: shell commands and Python blocks."""
 
 from __future__ import annotations
 

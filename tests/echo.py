@@ -1,4 +1,4 @@
-"""A provider, or a proxy, that sends back whatever it was sent: keys, passwords, headers, in every part of its answers."""
+"""A provider or proxy that returns everything it receives (keys, passwords, headers) in every part of its responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _JSON = "application/json"
 
 
 class Echo:
-    """Each client (by the first part of the path, or as a proxy by the host) gets one kind of answer after the other; `answers` counts them."""
+    """Each client (by the first path segment, or by host for the proxy) gets the kinds of response in turn; `answers` counts them."""
 
     KINDS = ("unauthorized", "too_many", "redirect", "page", "good", "price", "type", "encoding", "cut", "status_line")
 
@@ -30,18 +30,18 @@ class Echo:
 
     @property
     def port(self) -> int:
-        """Where it listens on 127.0.0.1."""
+        """The port on 127.0.0.1."""
         return int(self._server.server_port)
 
     def next_kind(self, client: str) -> str:
-        """What this client gets now."""
+        """The client's current kind of response."""
         with self._lock:
             kind = next(self._kinds[client])
             self.answers[client][kind] += 1
             return kind
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -50,12 +50,12 @@ class _Handler(BaseHTTPRequestHandler):
     echo: Echo
 
     def do_CONNECT(self) -> None:
-        """A proxy's refusal, whose reason becomes the text of the client's error."""
+        """A proxy's refusal, whose reason phrase becomes the text of the client's error."""
         self.echo.answers[self.path]["connect"] += 1
         self._send(f"407 {self._said()}", {"Content-Type": "text/plain"}, self._said())
 
     def do_GET(self) -> None:
-        """The next kind of answer."""
+        """Switch to the next kind of response."""
         kind = self.echo.next_kind(self.path.split("/")[2] if "://" in self.path else self.path.split("/")[1])
         said = self._said()
         error = json.dumps({"error": said, "message": said, "msg": said, "status": {"error_code": 1001, "error_message": said}})
@@ -84,12 +84,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name in the library)
-        """Into no output of the test."""
+        """Suppress the server's log."""
 
 
 @contextmanager
 def echoing() -> Iterator[Echo]:
-    """One that listens while inside."""
+    """A server that listens within the context."""
     made = Echo()
     try:
         yield made

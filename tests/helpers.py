@@ -1,4 +1,4 @@
-"""What several test modules share."""
+"""Helpers shared by test modules."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 T = TypeVar("T")
 
 
-# Below the ports that the kernel hands out, since a Ray process or a client's connection could take one of those before its server starts. Processes
-# that test side by side have ports of their own.
+# Below the kernel's ephemeral ports, since a Ray process or a client's connection could take such a port before its server starts. Parallel test
+# processes use separate ranges.
 _PORTS = range(
     20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")), 32_000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 )
@@ -26,7 +26,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, that nobody gets by chance, and that no test of this process had before."""
+    """A loopback port without a listener, outside the ephemeral range, and not used before by this process."""
     while True:
         port = random.choice(_PORTS)
         if port in _given:
@@ -42,12 +42,12 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many free ports."""
+    """This number of free ports."""
     return [free_port() for _ in range(count)]
 
 
 def eventually(check: Callable[[], T], timeout_s: float = 10.0, every_s: float = 0.05) -> T:
-    """The first truthy result of `check`; an assertion error of its own, or a plain one, when time is up."""
+    """The first truthy result of `check`. At the timeout raises its last assertion error, or a plain AssertionError."""
     deadline = time.monotonic() + timeout_s
     pause = threading.Event()
     while True:
@@ -84,7 +84,7 @@ async def eventually_async(check: Callable[[], Awaitable[T]], timeout_s: float =
 
 
 def forget_settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """No settings from the developer's own environment, under our names, the seed's or a proxy's, and no `.env`: `folder` has none."""
+    """Remove all settings of the developer's environment (our names, the predecessor's, proxies) and change to `folder`, which has no `.env`."""
     for name in list(os.environ):
         if name.startswith(("CRYPTOVIZ_", "CRYPTO_LIST", "COIN", "MINIO_", "REDPANDA_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

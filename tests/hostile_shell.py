@@ -1,4 +1,4 @@
-"""Environment variables of a shell that lead libraries elsewhere, and a server that notes who follows them."""
+"""Environment variables of a shell that redirect libraries, and a server that records requests of libraries that follow them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _JAVA = "JAVA_TOOL_OPTIONS _JAVA_OPTIONS JDK_JAVA_OPTIONS KAFKA_OPTS KAFKA_HEAP_
 
 
 class Trap:
-    """Listens where the shell's variables point to; `seen` are the requests of those who followed them."""
+    """Listens at the address in the shell's variables; `seen`: the requests received."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -46,13 +46,13 @@ class Trap:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
 
 
 def hostile_shell(trap: Trap, home: Path) -> dict[str, str]:
-    """The variables, and a user's home folder with files that some libraries read."""
+    """The variables, and a user's home folder with configuration files of some libraries."""
     (home / ".aws").mkdir(parents=True)
     (home / ".aws" / "credentials").write_text(f"[default]\naws_access_key_id = {SHELL_VALUE}\naws_secret_access_key = {SHELL_VALUE}\n")
     (home / ".aws" / "config").write_text(f"[default]\nregion = {SHELL_VALUE}\nendpoint_url = {trap.url}\n")

@@ -1,4 +1,4 @@
-"""What another user of the machine, or a web page, can try: plain sockets and files, without any of the pipeline's secrets."""
+"""Attempts of another user of the machine, or of a web page: plain sockets and files, without the pipeline's secrets."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _TIMEOUT_S = 5.0
 
 
 def as_another_user(work: Callable[[], T]) -> T:
-    """Run `work` in a child process as the user `nobody`, and return what it returns.
+    """Run `work` in a child process as the user `nobody` and return its result.
 
-    Only root may become somebody else, which tests are in CI. For anyone else `work` runs without the owner's groups but as the owner, so that the
-    sockets are tried all the same; what it may do with files must then be judged by their modes.
+    Only root can change the user, as in CI. Otherwise `work` runs as the owner without the owner's groups, so that sockets are tested anyway;
+    access to files must then be judged by their modes.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -57,7 +57,7 @@ def _outcome(work: Callable[[], T]) -> tuple[T | None, str | None]:
 
 
 def answer_of(address: tuple[str, int], message: bytes, until: Callable[[bytes], bool] = lambda _: False) -> bytes:
-    """What a server sends back to one message before it closes, falls silent, or `until` is satisfied."""
+    """A server's response to one message, until it closes, is silent, or `until` is satisfied."""
     return exchange(address, message, until)[0]
 
 
@@ -74,7 +74,7 @@ def exchange(address: tuple[str, int], message: bytes, until: Callable[[bytes], 
                 received += chunk
     except TimeoutError:
         return received, False
-    except OSError:  # a reset is a close too
+    except OSError:  # a reset counts as closed
         return received, True
     return received, False
 
@@ -82,7 +82,7 @@ def exchange(address: tuple[str, int], message: bytes, until: Callable[[bytes], 
 def http_answer(
     address: tuple[str, int], path: str, method: str = "GET", headers: dict[str, str] | None = None, body: bytes | None = None
 ) -> tuple[int, bytes]:
-    """Status and body; (0, b"") when it is no HTTP."""
+    """Status and body; (0, b"") if the response is not HTTP."""
     connection = http.client.HTTPConnection(*address, timeout=_TIMEOUT_S)
     try:
         connection.request(method, path, body=body, headers=headers or {})
@@ -95,7 +95,7 @@ def http_answer(
 
 
 def grpc_answer(address: tuple[str, int], method: str, message: bytes = b"") -> str:
-    """The status code's name of a call without a token."""
+    """Name of the status code of a call without a token."""
     with grpc.insecure_channel(f"{address[0]}:{address[1]}", options=[("grpc.enable_http_proxy", 0)]) as channel:
         call = channel.unary_unary(method, request_serializer=None, response_deserializer=None)
         try:
@@ -106,30 +106,30 @@ def grpc_answer(address: tuple[str, int], method: str, message: bytes = b"") -> 
 
 
 def py4j_static_call(address: tuple[str, int]) -> bytes:
-    """Java's `System.getProperty("user.home")` through a Py4J gateway: `!ys<home>` if it is answered."""
+    """Java's `System.getProperty("user.home")` through a Py4J gateway: `!ys<home>` on success."""
     return answer_of(address, b"c\nz:java.lang.System\ngetProperty\nsuser.home\ne\n", lambda received: b"\n" in received)
 
 
 def py4j_callback(address: tuple[str, int]) -> bytes:
-    """A method of the first Python object that Java may call back: `!y...` if it is answered."""
+    """A method of the first Python object that Java may call back: `!y...` on success."""
     return answer_of(address, b"c\np0\ntoString\ne\n", lambda received: b"\n" in received)
 
 
 def spark_rpc(address: tuple[str, int]) -> tuple[bytes, bool]:
-    """A request of Spark's transport, not preceded by a proof that the secret is known: the reply, and whether the server closed the connection."""
+    """A request of Spark's transport without authentication: the reply, and whether the server closed the connection."""
     body = b"\x00" * 16
     frame = struct.pack(">qbqi", 8 + 1 + 8 + 4 + len(body), 3, 7, len(body)) + body
     return exchange(address, frame)
 
 
 def kafka_metadata() -> bytes:
-    """The request for all topics, in its first version, without a login before it."""
+    """The metadata request for all topics, version 0, without a login."""
     request = struct.pack(">hhih", 3, 0, 1, 1) + b"x" + struct.pack(">i", 0)
     return struct.pack(">i", len(request)) + request
 
 
 def python_worker(address: tuple[str, int]) -> bytes:
-    """A wrong secret to Spark's Python worker daemon: `ok` if it is taken."""
+    """A wrong secret sent to Spark's Python worker daemon: `ok` if it is accepted."""
     secret = b"wrong"
     return answer_of(address, struct.pack(">i", len(secret)) + secret)
 

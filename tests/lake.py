@@ -1,4 +1,4 @@
-"""What the lake's tests share: engines of their own, records, a transactional producer, and a Ray that hosts the lake actor."""
+"""Shared by the lake's tests: engines, records, a transactional producer, and a Ray that hosts the lake actor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMESPACE = "cryptoviz-lake-test"
 
 
 def lake_settings(home: Path, **lake: Any) -> Settings:
-    """Settings with free ports and a home of their own."""
+    """Settings with free ports and a separate home."""
     return claim_home(
         load_settings(
             home=home,
@@ -52,7 +52,7 @@ def engines(settings: Settings) -> Iterator[None]:
 
 
 def record(tick_ts: int, asset: Asset = DEFAULT_ASSETS[0], **changes: Any) -> UnifiedRecord:
-    """A good unified record."""
+    """A valid unified record."""
     return replace(
         UnifiedRecord(
             event_id=event_id(asset.asset_id, tick_ts, "live"),
@@ -93,7 +93,7 @@ def record(tick_ts: int, asset: Asset = DEFAULT_ASSETS[0], **changes: Any) -> Un
 
 
 def exchange(tick_ts: int, **changes: Any) -> RawExchange:
-    """A good raw exchange."""
+    """A valid raw exchange."""
     return replace(
         RawExchange(
             fetch_id=f"fetch-{tick_ts}",
@@ -114,7 +114,7 @@ def exchange(tick_ts: int, **changes: Any) -> RawExchange:
 
 
 class Feed:
-    """Publishes ticks as the publisher does: one transaction each."""
+    """Publishes ticks like the publisher: one transaction each."""
 
     def __init__(self, settings: Settings, name: str = "lake-test") -> None:
         self._kafka = settings.kafka
@@ -126,7 +126,7 @@ class Feed:
         """Event ids of good rows whose transaction Kafka has committed."""
 
     def tick(self, tick_ts: int, assets: Sequence[Asset] = DEFAULT_ASSETS) -> None:
-        """One tick of all assets and one exchange."""
+        """One tick of all assets and one raw exchange."""
         rows = [(asset.asset_id.encode(), record(tick_ts, asset).to_json()) for asset in assets]
         self.publish(rows, [(b"coingecko", exchange(tick_ts).to_json())])
         self.acknowledged.update(event_id(asset.asset_id, tick_ts, "live") for asset in assets)
@@ -134,7 +134,7 @@ class Feed:
         self.exchanges += 1
 
     def publish(self, stream: Sequence[tuple[bytes, bytes | None]], raw: Sequence[tuple[bytes, bytes | None]] = ()) -> None:
-        """Anything, in one transaction."""
+        """Any records, in one transaction."""
         self._producer.begin_transaction()
         for topic, messages in ((self._kafka.stream_topic, stream), (self._kafka.raw_topic, raw)):
             for key, value in messages:
@@ -142,7 +142,7 @@ class Feed:
         self._producer.commit_transaction(30)
 
     def abort(self, stream: Sequence[tuple[bytes, bytes | None]]) -> None:
-        """Records that no reader of committed ones may see."""
+        """Aborted records, which readers of committed records must not see."""
         self._producer.begin_transaction()
         for key, value in stream:
             self._producer.produce(self._kafka.stream_topic, value, key=key)
@@ -152,13 +152,13 @@ class Feed:
 
 @dataclass
 class LakeHost:
-    """A lake actor in a Ray of this test's own."""
+    """A lake actor in this test's Ray."""
 
     actor: Any
     ray: Any
 
     def start(self) -> float:
-        """Seconds that the start took."""
+        """Start the job; returns the duration in seconds."""
         begun = time.monotonic()
         self.ray.get(self.actor.start.remote(), timeout=120)
         return time.monotonic() - begun
@@ -168,7 +168,7 @@ class LakeHost:
         self.ray.get(self.actor.stop.remote(), timeout=60)
 
     def probe(self) -> Any:
-        """As the controller asks."""
+        """Probe the actor like the controller."""
         return self.ray.get(self.actor.probe.remote(), timeout=10)
 
 
@@ -180,7 +180,7 @@ def ray_cluster() -> Iterator[Any]:
 
 
 def host_lake(ray: Any, settings: Settings, name: str = "lake") -> LakeHost:
-    """The lake actor as control hosts it."""
+    """The lake actor, with the options of the controller."""
     from spark_jobs.streaming.actor import LakeActor
 
     actor = ray.remote(LakeActor).options(name=name, lifetime="detached", num_cpus=0, max_restarts=-1).remote(settings)
@@ -188,7 +188,7 @@ def host_lake(ray: Any, settings: Settings, name: str = "lake") -> LakeHost:
 
 
 def caught_up(settings: Settings, timeout_s: float = 60.0) -> Report:
-    """The verifier's report once the lake has taken everything that Kafka holds."""
+    """The verifier's report once the lake has all records of Kafka."""
 
     def check() -> Report | None:
         report = verify(settings)
@@ -200,10 +200,10 @@ def caught_up(settings: Settings, timeout_s: float = 60.0) -> Report:
 
 
 def say(*texts: object) -> None:
-    """A measured figure, for the one who runs the tests (`pytest -rP` or `-s`)."""
+    """Print a measured figure (shown with `pytest -rP` or `-s`)."""
     sys.stdout.write(" ".join(map(str, texts)) + "\n")
 
 
 def binary(values: Sequence[bytes | None]) -> pa.Array:
-    """Kafka values as Spark hands them over."""
+    """Kafka values as an Arrow array."""
     return pa.array(values, pa.binary())

@@ -1,4 +1,4 @@
-"""A second lake job beside the test's own: RayDP starts one Spark in a namespace of Ray, and a process has one namespace, so a child hosts it."""
+"""A second lake job, in a child process: RayDP starts one Spark per Ray namespace, and a process has one namespace."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _hosts: list[LakeHost] = []  # in the child
 
 @dataclass
 class LakeApart:
-    """As `tests.lake.LakeHost`; each call is made in the child."""
+    """Like `tests.lake.LakeHost`; each call runs in the child."""
 
     child: ProcessPoolExecutor
 
     def start(self) -> float:
-        """Seconds that the start took."""
+        """Start the job; returns the duration in seconds."""
         return self.child.submit(_start).result(180)
 
     def stop(self) -> None:
@@ -34,13 +34,13 @@ class LakeApart:
         self.child.submit(_stop).result(90)
 
     def probe(self) -> Any:
-        """As the controller asks."""
+        """Probe the actor like the controller."""
         return self.child.submit(_probe).result(30)
 
 
 @contextlib.contextmanager
 def lake_apart(cluster: Any, settings: Settings, name: str) -> Iterator[LakeApart]:
-    """One that has not started, in the same cluster."""
+    """A host in the same cluster, not started."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as child:
         child.submit(_host, cluster.get_runtime_context().gcs_address, settings, name).result(120)
         yield LakeApart(child)
@@ -56,7 +56,7 @@ def _host(address: str, settings: Settings, name: str) -> None:
 def _start() -> float:
     try:
         return _hosts[0].start()
-    except RayTaskError as error:  # which cannot be pickled once more
+    except RayTaskError as error:  # such an error cannot be pickled again
         raise error.cause from None
 
 

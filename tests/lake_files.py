@@ -1,4 +1,4 @@
-"""Tables written as the lake job writes them, without Kafka and Spark: parts put to the store and committed through `TableLog`."""
+"""Tables written like the lake job, without Kafka and Spark: parts uploaded to the store and committed through `TableLog`."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def price_rows(
 
 
 def raw_rows(ticks: Sequence[int], first_offset: int = 0, body_bytes: int = 2000, seed: int = 1) -> pa.Table:
-    """One exchange for each of two providers and tick."""
+    """One raw exchange for each tick and each of two providers."""
     random = np.random.default_rng(seed)
     rows = len(ticks) * 2
     stamps = np.repeat(np.array(ticks, np.int64), 2)
@@ -166,7 +166,7 @@ def _table(values: dict[str, Any], schema: pa.Schema) -> pa.Table:
 
 
 class TableWriter:
-    """One table, as the lake job's driver and executors write it: a batch is a file for each day, and one commit."""
+    """One table, written like the lake job's driver and executors: a batch is a file for each day, and one commit."""
 
     def __init__(self, settings: Settings, table: str, run: str = "test", partition: int = 0) -> None:
         self.address = table_address(settings.s3, table)
@@ -179,11 +179,11 @@ class TableWriter:
 
     @property
     def next_offset(self) -> int:
-        """Where the next batch begins."""
+        """First offset of the next batch."""
         return self.log.progress.offsets.get((TOPIC, self._partition), 0)
 
     def put(self, rows: pa.Table) -> list[WrittenPart]:
-        """The files of a batch, not committed."""
+        """Write the files of a batch without a commit."""
         offsets = rows.column("kafka_offset")
         first, last = offsets[0].as_py(), offsets[-1].as_py()
         written = []
@@ -201,20 +201,20 @@ class TableWriter:
         self.rows += rows.num_rows
 
     def batches(self, make: Callable[[Sequence[int], int], pa.Table], ticks: Sequence[int], a_file: int) -> None:
-        """All `ticks`, `a_file` of them in each batch; `make` gets ticks and the first offset."""
+        """Write all `ticks`, `a_file` of them per batch; `make` gets ticks and the first offset."""
         for i in range(0, len(ticks), a_file):
             self.write(make(ticks[i : i + a_file], self.next_offset))
 
 
 def delta_rows(settings: Settings, table: str) -> pa.Table:
-    """The table by its Delta log, the columns that files hold, by Kafka position."""
+    """The table by its Delta log: the columns of the files, ordered by Kafka position."""
     address = table_address(settings.s3, table)
     found = DeltaTable(address.uri, storage_options=settings.s3.storage_options()).to_pyarrow_dataset().to_table()
     return _ordered(found, table)
 
 
 def plain_rows(settings: Settings, table: str) -> pa.Table:
-    """The table as a reader that knows nothing of Delta finds it: every Parquet file under the folder."""
+    """The table for a reader without Delta: every Parquet file in the folder."""
     address = table_address(settings.s3, table)
     filesystem = S3Access.of(settings.s3).filesystem()
     found = ds.dataset(address.root, filesystem=filesystem, format="parquet", partitioning="hive", exclude_invalid_files=False)
@@ -228,7 +228,7 @@ def _ordered(rows: pa.Table, table: str) -> pa.Table:
 
 
 def object_names(settings: Settings, table: str) -> list[str]:
-    """Every object of a table but its log."""
+    """Every object of a table except its log."""
     address = table_address(settings.s3, table)
     selector = pafs.FileSelector(address.root, recursive=True)
     files = (found.path.removeprefix(address.root + "/") for found in S3Access.of(settings.s3).filesystem().get_file_info(selector) if found.is_file)

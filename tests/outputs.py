@@ -1,4 +1,4 @@
-"""Everything that a running pipeline shows or writes, as (place, content): for tests that look for texts in it."""
+"""All outputs of a running pipeline as pairs of place and content, for tests that search them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _HOLDERS = {*_SETTINGS, "credentials.json", "control.token", "ray.token", "minio
 
 
 def control_service(pipeline: Demo) -> Iterator[Output]:
-    """States, logs, lists, and what it says to wrong calls."""
+    """States, logs, lists, and responses to invalid calls of the control service."""
     with pipeline.control() as client:
         status = client.list()
         yield "pipeline", repr(status)
@@ -75,10 +75,10 @@ def _refusal(client: ControlClient, name: str) -> str:
 
 
 async def page(pipeline: Demo, wanted: str) -> list[Output]:
-    """Both views of the dashboard: the HTML, and the document behind it as the browser gets it, once `wanted` is in that of the pipeline."""
+    """Both views of the dashboard: the HTML, and the document that the browser gets, once the pipeline view contains `wanted`."""
     found: list[Output] = []
     for view, text in (("market", ""), ("pipeline", wanted)):
-        # A page gets no further state before its browser has drawn what it got: another one begins with the state of then.
+        # A page gets no further state until its browser has acknowledged; a new page begins with the current state.
         found += await eventually_async(partial(_view, pipeline, view, text), 120, 1)
     return found
 
@@ -94,7 +94,7 @@ async def _view(pipeline: Demo, view: str, wanted: str) -> list[Output]:
     connection = await websocket_connect(request, subprotocols=["bokeh", token])
 
     async def content_of(kind: str) -> str:
-        """The third part of the next message of a kind, behind its header and metadata."""
+        """The content of the next message of a kind, after its header and metadata."""
         message: str | bytes | None = ""
         while f'"{kind}"' not in str(message):
             message = await connection.read_message()
@@ -115,7 +115,7 @@ async def _view(pipeline: Demo, view: str, wanted: str) -> list[Output]:
         await content_of("ACK")
         await send("PULL-DOC-REQ", {})
         await content_of("PULL-DOC-REPLY")
-        # The page begins to change once the browser says that it has the whole document.
+        # The page changes only after the browser has confirmed the whole document.
         await send("PATCH-DOC", {"events": [{"kind": "MessageSent", "msg_type": "bokeh_event", "msg_data": _READY}]})
         found = await eventually_async(document, 10, 1)
     finally:
@@ -124,7 +124,7 @@ async def _view(pipeline: Demo, view: str, wanted: str) -> list[Output]:
 
 
 def spark_ui(settings: Settings) -> Iterator[Output]:
-    """Its pages and its REST interface."""
+    """Pages and REST interface of Spark's UI."""
     ui = f"http://127.0.0.1:{settings.lake.ui_port}"
     with httpx.Client(trust_env=False, follow_redirects=True, timeout=60) as client:
         application = client.get(f"{ui}/api/v1/applications").json()[0]["id"]
@@ -135,7 +135,7 @@ def spark_ui(settings: Settings) -> Iterator[Output]:
 
 
 def ray_dashboard(settings: Settings) -> Iterator[Output]:
-    """What the holder of its token sees."""
+    """Ray's dashboard, with its token."""
     head = f"http://127.0.0.1:{settings.ray.dashboard_port}"
     token = {"Authorization": f"Bearer {settings.ray_token_file.read_text().strip()}"}
     with httpx.Client(trust_env=False, headers=token, follow_redirects=True, timeout=60) as client:
@@ -158,14 +158,14 @@ def _pages(client: httpx.Client, address: str, paths: list[str]) -> Iterator[Out
 
 
 def arguments(settings: Settings) -> Iterator[Output]:
-    """Of every process, as another user of the machine reads them."""
+    """Arguments of every process, as another user reads them."""
     pids = [process.pid for process in processes_of(settings.home)]
     lines = as_another_user(lambda: {pid: _read(Path(f"/proc/{pid}/cmdline")) for pid in pids})
     yield from ((f"{pid} {line[:60]!r}", line) for pid, line in lines.items())
 
 
 def environments(settings: Settings) -> Iterator[Output]:
-    """Of every process, as its owner reads them, without the one variable that holds a secret on purpose; nobody else may read any."""
+    """Environment of every process, as its owner reads it, except the variable that intentionally contains a secret; no other user can read it."""
     processes = processes_of(settings.home)
     if os.geteuid() == 0:
         assert set(as_another_user(lambda: {_read(Path(f"/proc/{process.pid}/environ")) for process in processes})) == {b""}
@@ -175,7 +175,7 @@ def environments(settings: Settings) -> Iterator[Output]:
 
 
 def spark_secret(settings: Settings) -> str:
-    """What Spark's processes know each other by."""
+    """The secret of Spark's processes."""
     found = {_environment(process).get(SPARK_SECRET_VARIABLE) for process in processes_of(settings.home)} - {None}
     (secret,) = found
     assert secret
@@ -197,7 +197,7 @@ def _read(path: Path) -> bytes:
 
 
 def kafka_records(settings: Settings) -> Iterator[Output]:
-    """Key, headers and value of every record; what the topics of the broker itself hold is in its files."""
+    """Key, headers and value of every record; the broker's internal topics are covered by its files."""
     for topic in admin_client(settings.kafka).list_topics(timeout=15).topics:
         if not topic.startswith("__"):
             for one in read_topic(settings.kafka, topic):
@@ -205,7 +205,7 @@ def kafka_records(settings: Settings) -> Iterator[Output]:
 
 
 def objects(pipeline: Demo, *, of_logs: bool) -> Iterator[Output]:
-    """Every object of every bucket that belongs to the log of a table, or every other."""
+    """Every object of every bucket: either those of table logs, or all others."""
     store = pipeline.s3()
     for bucket in (pipeline.settings.s3.prices_bucket, pipeline.settings.s3.lake_bucket):
         for info in store.get_file_info(fs.FileSelector(bucket, recursive=True)):
@@ -213,13 +213,13 @@ def objects(pipeline: Demo, *, of_logs: bool) -> Iterator[Output]:
                 try:
                     yield info.path, store.open_input_file(info.path).read()
                 except OSError as error:
-                    # Maintenance has removed it since.
+                    # removed by maintenance
                     if not isinstance(error, FileNotFoundError) and "RESOURCE_NOT_FOUND" not in str(error):
                         raise
 
 
 def redis_values(client: redis.Redis) -> Iterator[Output]:
-    """Every key, and what the server tells of itself and its clients."""
+    """Every key, and the server's information about itself and its clients."""
     for key in client.scan_iter():
         kind = client.type(key)
         value: Any
@@ -242,12 +242,12 @@ def redis_values(client: redis.Redis) -> Iterator[Output]:
 
 
 def holds_secrets(path: Path) -> bool:
-    """One of the files that do so on purpose, or what is about to become one."""
+    """A file that intentionally contains secrets, or its temporary version."""
     return path.name in _HOLDERS or (path.suffix == ".tmp" and any(path.name.startswith(f"{name}.") for name in _HOLDERS))
 
 
 def files(folder: Path) -> Iterator[Output]:
-    """Everything below it but the files that hold secrets on purpose, which others may not read."""
+    """All files below it except those that intentionally contain secrets, which other users cannot read."""
     for path in folder.rglob("*"):
         try:
             if not stat.S_ISREG(path.lstat().st_mode):

@@ -1,8 +1,8 @@
-"""A process that stops itself (SIGSTOP) at a moment of its work and goes on when it is continued: `python -m tests.paused_child WHAT MOMENT RESULT`.
+"""A process that stops itself (SIGSTOP) at a given moment and continues with SIGCONT: `python -m tests.paused_child WHAT MOMENT RESULT`.
 
-`sweep MOMENT`: a start of the lake job over the prices table, held at `read` (before it plans its deletions) or `delete` (before it deletes); then it
-tries to plan and to commit a batch. `round MOMENT`: a round of maintenance, held at a stage of its first merge or at its N-th `check`. RESULT gets
-what became of it as JSON.
+`sweep MOMENT`: a start of the lake job over the prices table, stopped at `read` (before it plans its deletions) or `delete` (before it deletes); then
+it tries to write a batch plan and to commit a batch. `round MOMENT`: a round of maintenance, stopped at a stage of its first merge or at its N-th `check`.
+RESULT: file for the outcome, as JSON.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def sweep(settings: Settings, moment: str) -> dict[str, Any]:
     client = minio_client(access) if moment == "read" else cast("Minio", PausedClient(minio_client(access)))
     if moment == "read":
         pause()
-    told: dict[str, Any] = {"refused": []}
+    outcome: dict[str, Any] = {"refused": []}
     for what in (
         lambda: StartSweep(client, plan, redo, lambda: None).run({"prices": table_log}),
         lambda: plan.write({(TOPIC, 0): (start, start + 10)}),
@@ -73,8 +73,8 @@ def sweep(settings: Settings, moment: str) -> dict[str, Any]:
         try:
             what()
         except LakeError as error:
-            told["refused"].append(error.message)
-    return told
+            outcome["refused"].append(error.message)
+    return outcome
 
 
 def a_round(settings: Settings, moment: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A whole demo of its own for tests: temp home, free ports, started and ended through the command line as a user does."""
+"""A separate demo for tests: temporary home, free ports, started and stopped by the command line."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def environment(home: Path, tick_s: float) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Demo:
-    """A running demo. `env` is what its commands need."""
+    """A running demo. `env`: environment of its commands."""
 
     settings: Settings
     env: dict[str, str]
@@ -70,7 +70,7 @@ class Demo:
         return ControlClient.from_settings(self.settings)
 
     def cli(self, *arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
-        """Run `cryptoviz` as a user would."""
+        """Run `cryptoviz` as a command."""
         return subprocess.run([CRYPTOVIZ, *arguments], env=self.env, capture_output=True, text=True, timeout=timeout_s, check=False)
 
     def states(self) -> dict[str, str]:
@@ -90,13 +90,13 @@ class Demo:
         eventually(arrived, timeout_s, 0.2)
 
     def metric(self, component: str, name: str) -> float:
-        """One number of one component; -1 when it has not reported it."""
+        """A metric of a component; -1 if it is not reported."""
         with self.control() as client:
             return client.get(component).metrics.get(name, -1.0)
 
     @contextmanager
     def fault(self, **spec: Any) -> Iterator[None]:
-        """Make the market misbehave while inside."""
+        """Inject a fault into the market within the context."""
         httpx.post(f"{self.market}/_market/faults", json=spec, timeout=5).raise_for_status()
         try:
             yield
@@ -104,7 +104,7 @@ class Demo:
             httpx.delete(f"{self.market}/_market/faults", timeout=5).raise_for_status()
 
     def ledger(self) -> list[dict[str, Any]]:
-        """Everything that the market has served."""
+        """The market's request log."""
         entries: list[dict[str, Any]] = []
         since = 0
         while True:
@@ -115,11 +115,11 @@ class Demo:
             since = page["next_since"]
 
     def kafka(self, topic: str) -> list[tuple[int, int, bytes | None]]:
-        """(partition, offset, value) of every committed record of a topic, from the earliest to now."""
+        """(partition, offset, value) of every committed record of a topic."""
         return [(one.partition(), one.offset(), one.value()) for one in read_topic(self.settings.kafka, topic)]
 
     def stream(self) -> dict[tuple[int, int], UnifiedRecord]:
-        """Every committed unified record by (partition, offset); what tests put there as garbage is left out."""
+        """Every committed unified record by (partition, offset), without the invalid records of tests."""
         found = {}
         for partition, offset, value in self.kafka(self.settings.kafka.stream_topic):
             try:
@@ -129,7 +129,7 @@ class Demo:
         return found
 
     def exchanges(self) -> list[dict[str, Any]]:
-        """Every committed raw exchange; what tests put there as garbage is left out."""
+        """Every committed raw exchange, without the invalid records of tests."""
         found = []
         for _, _, value in self.kafka(self.settings.kafka.raw_topic):
             with contextlib.suppress(orjson.JSONDecodeError):
@@ -139,7 +139,7 @@ class Demo:
         return found
 
     def lake_rows_by_delta(self) -> list[dict[str, Any]]:
-        """The prices table as the Delta log has it."""
+        """The prices table by its Delta log."""
 
         def read() -> list[dict[str, Any]]:
             table = DeltaTable(f"s3://{self.settings.s3.prices_bucket}", storage_options=self.settings.s3.storage_options())
@@ -156,7 +156,7 @@ class Demo:
         )
 
     def lake_rows_by_folder(self) -> list[dict[str, Any]]:
-        """The prices table as any Parquet reader finds it, without the Delta log."""
+        """The prices table for a plain Parquet reader, without the Delta log."""
 
         def read() -> list[dict[str, Any]]:
             bucket = self.settings.s3.prices_bucket
@@ -167,7 +167,7 @@ class Demo:
 
 
 def _read_again(read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Maintenance may replace a file between the listing and the reading: a reader is told so and looks again."""
+    """Retry if maintenance replaces a file between listing and reading."""
     for _ in range(3):
         try:
             return read()
@@ -177,7 +177,7 @@ def _read_again(read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """Every secret of a running pipeline that it has generated or was given."""
+    """Every secret of a running pipeline, generated or configured."""
     given = (settings.s3.secret_key, settings.redis.password, settings.kafka.sasl_password)
     files = (settings.ray_token_file, settings.token_file)
     found = [each.get_secret_value() for each in given if each is not None] + [path.read_text().strip() for path in files]
@@ -186,13 +186,13 @@ def secrets_of(settings: Settings) -> list[str]:
 
 
 def keys(rows: list[dict[str, Any]]) -> Counter[tuple[int, int]]:
-    """How often each (partition, offset) occurs."""
+    """Number of occurrences of each (partition, offset)."""
     return Counter((row["kafka_partition"], row["kafka_offset"]) for row in rows)
 
 
 @contextmanager
 def running_demo(home: Path, tick_s: float = 0.5) -> Iterator[Demo]:
-    """Start a demo, wait until every component runs and rows are committed, and leave no process behind."""
+    """A demo in which every component runs and rows are committed; leaves no process."""
     env = environment(home, tick_s)
     started = subprocess.run([CRYPTOVIZ, "demo", "--detach"], env=env, capture_output=True, text=True, timeout=420, check=False)
     try:
@@ -216,7 +216,7 @@ def running_demo(home: Path, tick_s: float = 0.5) -> Iterator[Demo]:
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
-    """Living processes whose arguments, environment or working directory name this home."""
+    """Running processes whose arguments, environment or working directory contain this home."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -229,6 +229,6 @@ def processes_of(home: Path) -> list[psutil.Process]:
 
 
 def parse(done: subprocess.CompletedProcess[str]) -> Any:
-    """JSON output of a command that must have succeeded."""
+    """JSON output of a command, which must succeed."""
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

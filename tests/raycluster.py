@@ -1,7 +1,6 @@
-"""A Ray cluster of a test's own, started as the pipeline starts its own: by a process of its own.
+"""A test's own Ray cluster, started in a separate process, as the pipeline does.
 
-`ray.init(address="local")` would start it from the test process, which has many threads of native libraries by then; a cluster's first process that
-was forked from it did not always come up.
+`ray.init(address="local")` would fork it from the test process, which has many threads of native libraries; such a cluster did not always start.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ NODE = "127.0.0.2"
 
 @contextlib.contextmanager
 def ray_on(num_cpus: int, namespace: str, object_store_bytes: int = 128 << 20) -> Iterator[Any]:
-    """Ray, connected to a one-node cluster of that many CPUs; both end with the block."""
+    """Ray, connected to a one-node cluster with this number of CPUs; both end with the context."""
     import ray
 
     temp = Path(tempfile.mkdtemp(prefix="cvt-"))
@@ -38,7 +37,7 @@ def ray_on(num_cpus: int, namespace: str, object_store_bytes: int = 128 << 20) -
         f"--temp-dir={temp}", f"--object-store-memory={object_store_bytes}", f"--num-cpus={num_cpus}", "--include-log-monitor=false", "--no-monitor",
     ]  # fmt: skip
     log = temp / "start.log"
-    # A driver in this process asks without a token; the cluster is on loopback, and lives as long as the test.
+    # A driver in this process has no token; the cluster listens on loopback and ends with the test.
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", SPARK_SECRET_VARIABLE: "secret-of-a-test-cluster"}
     for _ in range(3):  # Ray gives a node 30 s, which a busy machine may need for the first start of an environment
         head = _start(command, environment, log)
@@ -57,7 +56,7 @@ def ray_on(num_cpus: int, namespace: str, object_store_bytes: int = 128 << 20) -
 
 
 def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """The process, when it runs or has ended."""
+    """The process, once it runs or has ended."""
     with log.open("wb") as output:
         head = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
     eventually(lambda: b"Ray runtime started" in log.read_bytes() or head.poll() is not None, 120, 0.1)

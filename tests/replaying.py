@@ -1,4 +1,4 @@
-"""What the tests of replay share: the rows of raw exchanges and unified records, as the lake gives them."""
+"""Shared by the tests of replay: rows of raw exchanges and unified records, as the lake returns them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cryptoviz.lake.schema import PRICES, RAW
 
 
 class RowsOfTopics:
-    """Committed values of both topics as the tables that the lake job makes of them. A test may change them."""
+    """Committed values of both topics as tables like those of the lake job. A test may change them."""
 
     def __init__(self, raw: Iterable[bytes], stream: Iterable[bytes]) -> None:
         self.raw_rows: list[dict[str, Any]] = [
@@ -39,13 +39,13 @@ class RowsOfTopics:
 
     @property
     def span(self) -> tuple[datetime, datetime]:
-        """From the first tick to behind the last one."""
+        """From the first tick until after the last."""
         ticks = [row["tick_ts"] for row in (*self.raw_rows, *self.price_rows)]
         return _moment(min(ticks)), _moment(max(ticks) + 1)
 
 
 async def replayed(rows: RowsOfTopics, out: RowsFile | None = None) -> Comparison:
-    """The whole of it."""
+    """All rows."""
     replay = Replay(rows, *rows.span, out)
     for start, end in replay.windows:
         await replay.window(start, end)

@@ -1,4 +1,4 @@
-"""The dashboard's server in this process: the real application on a loop of its own, over a app_context whose feeds stand still."""
+"""The dashboard's server in this process: the real application on its own loop, with an AppContext whose feeds are not started."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class NoHistory:
 
 @contextlib.contextmanager
 def new_app_context(home: Path, **sections: Any) -> Iterator[AppContext]:
-    """A app_context with one tick of all coins: the test is the feed."""
+    """An AppContext with one tick of all coins; the test acts as the feed."""
     settings = browser_settings(home, **sections)
     made = AppContext.create(settings, lambda: ControlClient.from_settings(settings), NoHistory())
     made.live.apply([walk(asset, FIRST_TICK_MS, 1)[0] for asset in BASE_PRICES])
@@ -52,7 +52,7 @@ def new_app_context(home: Path, **sections: Any) -> Iterator[AppContext]:
 
 @contextlib.contextmanager
 def serving(app_context: AppContext, **options: Any) -> Iterator[str]:
-    """The page's address while it is served."""
+    """The page's address, served within the context."""
     ready = threading.Event()
     running: dict[str, Any] = {}
 

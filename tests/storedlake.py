@@ -1,4 +1,4 @@
-"""A small lake in a real MinIO, written by the lake job's own code without Kafka, Ray or Spark: for tests of those who read."""
+"""A small lake in a real MinIO, written by the lake job's code without Kafka, Ray or Spark, for tests of readers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def store(home: Path, **lake: Any) -> Iterator[Settings]:
 
 
 class StoredLake:
-    """Takes records as Kafka would hand them over and commits them, one batch a call, with the schemas of one version of the code."""
+    """Commits records as if read from Kafka, one batch per call, with the schemas of a version of the code."""
 
     def __init__(self, settings: Settings, run: str = "stored", spec: RecordSpec = PRICES_SPEC, **schemas: pa.Schema) -> None:
         self.settings = settings
@@ -51,7 +51,7 @@ class StoredLake:
             log.open()
 
     def next(self, topic: str, topic_id: str, partition: int = 0) -> int:
-        """The first offset that the topic's table has not taken."""
+        """First offset after the progress of the topic's table."""
         return self.logs[self._specs[topic].table].progress.offsets.get((topic_id, partition), 0)
 
     def stream(self, values: Sequence[bytes | None], stamp_ms: int = TICK) -> None:
@@ -59,18 +59,18 @@ class StoredLake:
         self._take(self.settings.kafka.stream_topic, STREAM_ID, values, stamp_ms)
 
     def raw(self, values: Sequence[bytes | None], stamp_ms: int = TICK) -> None:
-        """One batch of the raw topic's."""
+        """One batch of the raw topic."""
         self._take(self.settings.kafka.raw_topic, RAW_ID, values, stamp_ms)
 
     def ticks(self, count: int, first: int = TICK, every_ms: int = 60_000, per_batch: int = 60, **changes: Any) -> None:
-        """That many ticks of all assets, each with its exchange."""
+        """This number of ticks of all assets, each with a raw exchange."""
         for start in range(0, count, per_batch):
             stamps = [first + i * every_ms for i in range(start, min(count, start + per_batch))]
             self.stream([record(stamp, asset, **changes).to_json() for stamp in stamps for asset in DEFAULT_ASSETS], stamps[-1])
             self.raw([exchange(stamp).to_json() for stamp in stamps], stamps[-1])
 
     def take_from_kafka(self) -> int:
-        """Everything that a real Kafka holds past the tables' progress; how many records that were."""
+        """Take all records of a real Kafka after the tables' progress; returns their number."""
         taken = 0
         kafka = self.settings.kafka
         for topic in self._specs:

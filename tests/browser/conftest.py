@@ -1,4 +1,4 @@
-"""Chromium, and pages that keep their evidence: what the console said, which requests were made, and a picture when a test fails."""
+"""Chromium, and pages that record console, requests and, on failure, a screenshot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP *.example 127.0.0.1",  # names that a hostile page has bound to loopback
+    "--host-resolver-rules=MAP *.example 127.0.0.1",  # names that a hostile page has rebound to loopback
 ]
 LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 DEADLINE_MS = 20_000
@@ -35,7 +35,7 @@ TICKS_A_TEST = 5
 
 @dataclass
 class Evidence:
-    """What a page did while a test looked at it."""
+    """Console messages, errors and requests of a page."""
 
     page: Page
     errors: list[str] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Evidence:
     """Documents loaded. A deep link written into the address is none."""
 
     def watch(self) -> None:
-        """Begin to note."""
+        """Begin to record."""
         self.page.on("console", lambda message: self.errors.append(message.text) if message.type in ("error", "warning") else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("load", lambda _page: self._loaded())
@@ -64,9 +64,9 @@ Opener = Callable[..., Evidence]
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, or Chrome, from the PATH; Playwright's own where `make test` installed that instead.
+    """Debian's Chromium, or Chrome, from the PATH; otherwise Playwright's own, installed by `make test`.
 
-    Not for the whole session: Playwright's loop runs in this thread until it ends, and asynchronous tests need one of their own.
+    Not session-scoped: Playwright's loop runs in this thread until it ends, and asynchronous tests need their own loop.
     """
     found = next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
     with sync_playwright() as playwright:
@@ -77,7 +77,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Engines, control service and page, once for all browser tests."""
+    """Engines, control service and page, shared by all browser tests."""
     running = Stack(tmp_path_factory.mktemp("browser"))
     running.start()
     yield running
@@ -86,7 +86,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="package")
 def ticks() -> Iterator[int]:
-    """Ticks from now on, far enough apart for a test to publish a few after its own: the page takes none that is older than the last."""
+    """Times for ticks, from now on, with room for a test to publish further ticks: the page ignores ticks older than its newest."""
 
     def each() -> Iterator[int]:
         now = SystemClock().now_ms()
@@ -97,20 +97,20 @@ def ticks() -> Iterator[int]:
 
 @pytest.fixture
 def now_tick(ticks: Iterator[int]) -> int:
-    """A tick newer than all of the tests before, UTC epoch ms."""
+    """A tick newer than those of all earlier tests, UTC epoch ms."""
     return next(ticks)
 
 
 @pytest.fixture
 def market(stack: Stack, now_tick: int) -> Stack:
-    """The stack with all coins at their base prices, from the primary provider, as of now."""
+    """The stack with current ticks of all coins at their base prices, from the primary provider."""
     stack.publisher.tick([walk(asset, now_tick, 1)[0] for asset in BASE_PRICES])
     return stack
 
 
 @pytest.fixture
 def open_page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
-    """Opens pages in contexts of their own; on failure each leaves a screenshot and its console in `tmp_path`."""
+    """Opens pages in separate contexts; on failure each saves a screenshot and its console in `tmp_path`."""
     opened: list[Evidence] = []
 
     def open_one(url: str, width: int = 1440, height: int = 900, scheme: str = "light", wait_for: str = ".cv-price") -> Evidence:
@@ -138,7 +138,7 @@ def open_page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Tell fixtures how the test went."""
+    """Make the test's outcome available to fixtures."""
     report = yield
     if report.when == "call":
         item.call_failed = report.failed
@@ -146,13 +146,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def shown_text(page: Page, selector: str) -> str:
-    """Text of the first element, shadow roots included; empty while there is none."""
+    """Text of the first matching element, shadow roots included; empty if there is none."""
     found = page.locator(selector)
     return (found.first.text_content() or "") if found.count() else ""
 
 
 def until_shown(page: Page, selector: str, words: str, timeout_s: float = 10.0) -> None:
-    """Wait until the first element of the selector says `words`."""
+    """Wait until the first element of the selector contains `words`."""
 
     def said() -> bool:
         text = shown_text(page, selector)

@@ -1,4 +1,4 @@
-"""A pipeline small enough for browser tests: real Kafka, Valkey and object store, the real control service on a runtime of fakes, the real page."""
+"""A small pipeline for browser tests: real Kafka, Valkey and object store, the real control service with fake components, the real page."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ BASE_PRICES = {
 
 
 def browser_settings(home: Path, **overrides: Any) -> Settings:
-    """Demo settings on free ports with a home of their own."""
+    """Demo settings with free ports and a separate home."""
     sections: dict[str, Any] = {
         "kafka": {"port": free_port(), "controller_port": free_port()},
         "s3": {"port": free_port(), "console_port": free_port()},
@@ -63,7 +63,7 @@ def browser_settings(home: Path, **overrides: Any) -> Settings:
 
 
 def record(asset_id: str, tick_ts: int, price: float, **changes: Any) -> UnifiedRecord:
-    """A full record of one asset, whose other values follow from price and asset."""
+    """A full record of an asset; other values are derived from price and asset."""
     assets = list(BASE_PRICES)
     rank = assets.index(asset_id) + 1 if asset_id in assets else 99
     base = UnifiedRecord(
@@ -79,7 +79,7 @@ def record(asset_id: str, tick_ts: int, price: float, **changes: Any) -> Unified
 
 
 class Publisher:
-    """Writes ticks as the collector does: one transaction each."""
+    """Writes ticks like the collector: one transaction each."""
 
     def __init__(self, settings: Settings) -> None:
         self._topic = settings.kafka.stream_topic
@@ -88,7 +88,7 @@ class Publisher:
         self._redis = redis.Redis.from_url(settings.redis.url)
 
     def tick(self, records: Sequence[UnifiedRecord], *, commit: bool = True) -> None:
-        """One transaction; with `commit=False` it is aborted, so that no reader may see it."""
+        """One transaction; with `commit=False` it is aborted, so that readers must not see it."""
         self._producer.begin_transaction()
         for one in records:
             self._producer.produce(self._topic, key=one.asset_id, value=one.to_json(), timestamp=one.tick_ts)
@@ -100,7 +100,7 @@ class Publisher:
         self._redis.hset("cryptoviz:latest", mapping={one.asset_id: one.to_json() for one in records})
 
     def garbage(self, values: Iterable[bytes]) -> None:
-        """What no collector writes."""
+        """An invalid record."""
         self._producer.begin_transaction()
         for value in values:
             self._producer.produce(self._topic, key="garbage", value=value)
@@ -169,7 +169,7 @@ class ControlThread:
 
 
 class Stack:
-    """Everything a page needs. `start` takes about ten seconds; `stop` ends what was started."""
+    """All services of a page. `start` takes about ten seconds; `stop` ends them."""
 
     def __init__(self, home: Path, **overrides: Any) -> None:
         self.settings = browser_settings(home, **overrides)
@@ -184,7 +184,7 @@ class Stack:
         return self.dashboard.url
 
     def start(self) -> None:
-        """Start all and publish nothing yet. When a start fails, what was started already ends."""
+        """Start all services without publishing. If a start fails, those already started end."""
         with contextlib.ExitStack() as undo:
             for engine in self.engines:
                 undo.callback(engine.stop)
@@ -199,15 +199,15 @@ class Stack:
             self._undo = undo.pop_all()
 
     def stop(self) -> None:
-        """End all, in reverse."""
+        """End all, in reverse order."""
         self._undo.close()
 
     def set_metrics(self, name: str, **metrics: float) -> None:
-        """What a component's probe says from now on."""
+        """Set the result of a component's probe."""
         self.control.runtime.probes[name] = Probe(running=True, healthy=True, metrics=metrics, pid=os.getpid())
 
     def fill_lake(self, rows: Sequence[UnifiedRecord]) -> None:
-        """Append rows to the prices table as one commit. Who wrote them is of no concern to the page."""
+        """Append rows to the prices table as one commit."""
         write_deltalake(
             table_address(self.settings.s3, "prices").uri, _price_table(rows), mode="append", partition_by=list(PARTITION_BY),
             storage_options=self.settings.s3.storage_options(),
@@ -215,7 +215,7 @@ class Stack:
 
 
 class DashboardProcess:
-    """`python -m dashboard` as its component runs it."""
+    """`python -m dashboard`, as run by its component."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -230,7 +230,7 @@ class DashboardProcess:
         return f"http://127.0.0.1:{self._settings.dashboard.port}"
 
     def start(self) -> None:
-        """Run it and wait until it answers."""
+        """Start it and wait until it answers."""
         dump_settings_file(self._settings, self._file)
         self.process.start()
         eventually(self._alive, timeout_s=60)
@@ -240,7 +240,7 @@ class DashboardProcess:
         self.process.stop()
 
     def log(self) -> str:
-        """What it logged so far."""
+        """Its log so far."""
         return self.process.log_file.read_text(encoding="utf-8", errors="replace")
 
     def _alive(self) -> bool:
@@ -253,7 +253,7 @@ class DashboardProcess:
 
 
 def walk(asset_id: str, first_tick: int, count: int) -> list[UnifiedRecord]:
-    """A deterministic run of prices around the asset's base, one a tick, oldest first."""
+    """A deterministic series of prices around the asset's base, one per tick, oldest first."""
     base = BASE_PRICES[asset_id]
     phase = list(BASE_PRICES).index(asset_id)
     return [record(asset_id, first_tick + i * TICK_MS, base * (1 + 0.004 * math.sin(i / 37 + phase) + 0.001 * math.sin(i / 5))) for i in range(count)]

@@ -1,4 +1,4 @@
-"""The page over the whole demo: what the market does and what the operator does, seen in a real browser."""
+"""The page of a whole demo in a real browser: changes of the market and actions of the operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ages on screen are true, whatever a page went through; a page that lags gets the newest state and no backlog."""
+"""Displayed ages are correct after delays and sleep; a page that lags gets the newest state and no backlog."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def app_context(tmp_path: Path) -> Iterator[AppContext]:
 
 
 def tick(app_context: AppContext, tick_ts: int, count: int = 1) -> None:
-    """So many ticks of all coins, the last at `tick_ts`, each of which wakes the pages."""
+    """This number of ticks of all coins, the last at `tick_ts`; each wakes the pages."""
     for at in range(tick_ts - (count - 1) * TICK_MS, tick_ts + 1, TICK_MS):
         app_context.live.apply([walk(asset, at, 1)[0] for asset in BASE_PRICES])
 
@@ -60,13 +60,13 @@ def assert_true_ages(page: Page, selector: str = "cv-age", *, ahead_ms: int = 0)
     ages = page.evaluate(AGES, selector)
     assert ages
     for tick_ts, text, now_ms in ages:
-        # Shown once a half second, and rounded down: never more than a second and a half off.
+        # Updated every half second and rounded down: off by at most a second and a half.
         assert abs((now_ms + ahead_ms - tick_ts) / 1000 - 0.75 - seconds(text)) <= 1.5, (tick_ts, text, now_ms)
     return True
 
 
 def renderers(known: set[int]) -> list[psutil.Process]:
-    """Chromium's processes that draw pages, without those of `known`: children of this process."""
+    """Chromium's renderer processes (children of this process), without those in `known`."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
@@ -102,7 +102,7 @@ def test_a_page_that_slept_says_the_true_age_and_has_no_backlog(
         try:
             before = len(marks)
             tick(app_context, now - 100_000, count=200)
-            # The page gets one message at most that it does not answer, whatever the number of ticks. Health shows that the server goes on.
+            # The page gets at most one unacknowledged message, for any number of ticks. Health shows that the server keeps running.
             eventually(lambda: app_context.live.version >= 200)
             other = browser.new_context()
             assert other.request.get(f"{url}healthz").ok
@@ -148,7 +148,7 @@ def test_two_ticks_are_live_and_five_are_late(aged: Any, age_ms: int | None, kin
 
 @pytest.fixture(scope="module")
 def aged(browser: Browser) -> Iterator[Any]:
-    """Class and text of an age, by the page's own script and a clock that stands still."""
+    """Class and text of an age, computed by the page's script with a fixed clock."""
     script = (Path(__file__).parents[2] / "dashboard" / "styles" / "age.js").read_text(encoding="utf-8")
     page = browser.new_page()
     page.evaluate("() => { const now = Date.now(); Date.now = () => now }")

@@ -1,4 +1,4 @@
-"""A page of another site in the same browser: it starts, stops and reads nothing, by whatever way it asks."""
+"""A page of another site in the same browser cannot start, stop or read anything, by any kind of request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FRAME = """url => new Promise(done => {
 
 
 class Blank(BaseHTTPRequestHandler):
-    """The hostile site: an empty page, whose scripts the test writes."""
+    """The hostile site: an empty page for the test's scripts."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -51,7 +51,7 @@ class Blank(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hostile(browser: Browser) -> Iterator[tuple[Page, list[Response]]]:
-    """A page at evil.example, and every answer that its browser got."""
+    """A page at evil.example, and every response that its browser received."""
     site = ThreadingHTTPServer(("127.0.0.1", 0), Blank)
     thread = threading.Thread(target=site.serve_forever, daemon=True)
     thread.start()
@@ -69,7 +69,7 @@ def hostile(browser: Browser) -> Iterator[tuple[Page, list[Response]]]:
 
 @pytest.fixture
 def own(market: Stack) -> Iterator[str]:
-    """The dashboard's own address; afterwards the pipeline is wanted as it was."""
+    """The dashboard's address; checks that the desired state of the pipeline is unchanged afterwards."""
     with ControlClient.from_settings(market.settings) as control:
         before = {component.name: (component.desired, component.restarts) for component in control.list().components}
         yield f"127.0.0.1:{market.settings.dashboard.port}"
@@ -84,7 +84,7 @@ def test_a_rebound_name_gets_no_page_and_no_websocket(market: Stack, own: str, b
         answer = page.goto(f"http://{rebound}/{path}")
         assert answer is not None
         assert answer.status == 403, path
-    # The answer itself is a document of that origin: its scripts would have Host and Origin as a rebound page has.
+    # The response is a document of that origin: its scripts would have the Host and Origin of a rebound page.
     page.goto(f"http://{rebound}/")
     client = context.new_cdp_session(page)
     client.send("Page.setBypassCSP", {"enabled": True})
@@ -139,6 +139,6 @@ def test_a_link_from_another_site_opens_the_page_alone(hostile: tuple[Page, list
     opened = page.context.pages[-1] if len(page.context.pages) > 1 else page.context.wait_for_event("page")
     opened.wait_for_url(f"http://{own}/**")
     opened.locator(".cv-price").first.wait_for(state="visible", timeout=30_000)
-    # Cross-Origin-Opener-Policy: the opener has no hold on the window that it opened.
+    # Cross-Origin-Opener-Policy: the opener cannot access the window that it opened.
     assert page.evaluate("window.opened.closed")
     assert opened.evaluate("window.opener") is None

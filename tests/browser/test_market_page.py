@@ -165,13 +165,13 @@ def test_no_sideways_scroll_and_the_theme_of_the_system(market: Stack, open_page
 
 
 def test_a_foreign_page_may_not_open_the_websocket(market: Stack) -> None:
-    # The refusal must be for the origin alone: the same upgrade from our own origin gets past this check.
+    # Refused for the origin only: the same upgrade from our own origin passes this check.
     assert upgrade(market, "http://evil.example") == 403
     assert upgrade(market, market.url) != 403
 
 
 def upgrade(stack: Stack, origin: str) -> int:
-    """Status of a WebSocket upgrade asked for by a page of that origin."""
+    """Status of a WebSocket upgrade requested by a page of that origin."""
     headers = {
         "Origin": origin,
         "Connection": "Upgrade",

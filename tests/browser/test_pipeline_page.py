@@ -1,4 +1,4 @@
-"""The pipeline view: states over gRPC, verbs after a confirmation, and what is said when something is lost."""
+"""The pipeline view: states over gRPC, actions after a confirmation, and messages for lost connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions come and go: nothing of a page stays behind when its browser has left."""
+"""Sessions end without leaks: no part of a page remains after its browser has left."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PAGES = 6
 
 @pytest.fixture
 def app_context(tmp_path: Path) -> Iterator[AppContext]:
-    """A app_context whose feeds stand still: the test is the feed."""
+    """An AppContext whose feeds are not started; the test acts as the feed."""
     with new_app_context(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
 def served(app_context: AppContext) -> Iterator[str]:
-    """The application in this process, with sessions that expire after seconds."""
+    """The application in this process, with sessions that expire within seconds."""
     with serving(app_context, unused_session_ms=2500) as url:
         yield url
 

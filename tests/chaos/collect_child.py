@@ -1,4 +1,4 @@
-"""Scrapers and the collector in one process of its own, which a test may stop, continue and kill: `python -m tests.chaos.collect_child SETTINGS`."""
+"""Scrapers and the collector in a separate process that a test can stop, continue and kill: `python -m tests.chaos.collect_child SETTINGS`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def main(path: Path) -> None:
     await collector.start()
     for scraper in scrapers:
         await scraper.start()
-    # Until standard input ends; then all of it is published.
+    # Runs until standard input ends, then publishes the queue.
     await asyncio.to_thread(sys.stdin.read)
     for scraper in scrapers:
         await scraper.stop()

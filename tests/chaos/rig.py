@@ -1,4 +1,4 @@
-"""What the lake's chaos tests share: load, a watch that does what the controller does, and the comparison of sets."""
+"""Shared by the lake's chaos tests: load, a monitor that acts like the controller, and the comparison of Kafka with the lake."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _GRACE_S = 15.0
 
 
 class Load(threading.Thread):
-    """Ticks of 17 coins about ten times a second until told to stop. Use as a context."""
+    """Publishes ticks of 17 coins about ten times per second. A context manager."""
 
     def __init__(self, feed: Feed, every_s: float = 0.1, first_tick: int = TICK) -> None:
         super().__init__(name="load", daemon=True)
@@ -59,7 +59,7 @@ class Load(threading.Thread):
 
 
 def probe_of(host: LakeHost) -> Any:
-    """None while Ray re-makes the actor."""
+    """None while Ray restarts the actor."""
     try:
         return host.probe()
     except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
@@ -71,7 +71,7 @@ def rows_committed(settings: Settings, table: str = "prices") -> int:
 
 
 class Keeper(threading.Thread):
-    """Does to the lake what the controller does: starts it when it is not running, replaces it when it was unhealthy for the grace time."""
+    """Acts like the controller: starts the lake if it is not running, replaces it if it was unhealthy for the grace period."""
 
     def __init__(self, host: LakeHost) -> None:
         super().__init__(name="keeper", daemon=True)
@@ -122,7 +122,7 @@ class Keeper(threading.Thread):
 
 @dataclass
 class Figures:
-    """Recovery times by fault, printed at the end with the state of the machine."""
+    """Recovery times by fault, printed at the end with the machine's load."""
 
     name: str
     seconds: dict[str, list[float]] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class Figures:
 
 
 def assert_same_sets(settings: Settings, feeds: Sequence[Feed], wait_s: float = 120.0) -> None:
-    """What Kafka acknowledged is in the lake, once, for the Delta reader and for a plain reader of the folder; by this test's own ledger."""
+    """Check that each event acknowledged by Kafka, by this test's count, is in the lake once, for a Delta reader and a plain reader of the folder."""
     report = caught_up(settings, wait_s)
     assert report.ok, report.to_text()
     expected = sum((feed.acknowledged for feed in feeds), Counter[str]())
@@ -160,7 +160,7 @@ def _plain(settings: Settings, table: str, columns: list[str]) -> pa.Table:
 
 
 class Progress:
-    """From the moment of a fault: how long until the lake holds all that Kafka had acknowledged by then, and has gone on since."""
+    """Time from a fault until the lake has everything that Kafka had acknowledged by then, and continues."""
 
     def __init__(self, settings: Settings, feeds: Sequence[Feed], owed: int | None = None) -> None:
         self._settings = settings
@@ -168,12 +168,12 @@ class Progress:
         self._owed = sum(feed.rows for feed in feeds) if owed is None else owed
 
     def made(self, timeout_s: float = 180.0, batches: int = 1) -> float:
-        """Seconds until it was so, and `batches` ticks more were in the lake."""
+        """Seconds until then, and until `batches` further ticks are in the lake."""
         goal = self._owed + batches * len(DEFAULT_ASSETS)
         eventually(lambda: rows_committed(self._settings) >= goal, timeout_s, every_s=0.1)
         return time.monotonic() - self._begun_s
 
 
 def lag_over(host: LakeHost, records: float, timeout_s: float = 30) -> Any:
-    """The probe once the lake is so far behind."""
+    """The probe once the lake lags by this number of records."""
     return eventually(lambda: (seen := host.probe()).metrics.get("lag_records", 0) > records and seen, timeout_s, every_s=0.2)

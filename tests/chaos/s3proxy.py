@@ -1,7 +1,7 @@
-"""An HTTP proxy before the object store that makes it slow, refusing, cutting or full, on a seeded dice.
+"""An HTTP proxy in front of the object store that injects seeded faults: slow, refused, cut or full.
 
-It forwards bytes as they are, `Host` included, so that signatures hold. toxiproxy, the well-kept one of this kind, works below HTTP: it knows no
-503 and no request whose answer is lost after the work was done.
+It forwards bytes unchanged, including `Host`, so that signatures stay valid. toxiproxy works below HTTP: it has no 503 and cannot lose the response
+to a request that was executed.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _CHUNK_BYTES = 64 << 10
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to requests that match `methods` and `path`, each with `chance`.
+    """Fault of requests that match `methods` and `path`, each with probability `chance`.
 
     Attributes:
         down: connections are refused.
-        status, code: answered so without asking the store.
-        delay_s: waited before forwarding.
-        bytes_per_s: the speed of uploads; 0 is no limit.
-        cut_after: the upload is reset after so many bytes of its body; -1 never.
-        lose_answer: the store does the work, the client gets a reset.
+        status, code: returned without a request to the store.
+        delay_s: delay before forwarding.
+        bytes_per_s: speed of uploads; 0 means no limit.
+        cut_after: the upload is reset after this number of bytes of its body; -1 means never.
+        lose_answer: the store executes the request, the client gets a reset.
     """
 
     name: str = "none"
@@ -58,7 +58,7 @@ class _Request:
 
 
 class S3Proxy:
-    """A process of its own: delta-rs holds the GIL while it waits, and a proxy in the process that asks would never answer. Use as a context."""
+    """A separate process: delta-rs holds the GIL while it waits, so that a proxy in the same process would never answer. A context manager."""
 
     def __init__(self, port: int, target_port: int, seed: int = 0) -> None:
         context = multiprocessing.get_context("spawn")
@@ -77,15 +77,15 @@ class S3Proxy:
 
     @property
     def hits(self) -> int:
-        """Requests that the present fault has met."""
+        """Number of requests that the current fault has affected."""
         return self._ask("hits")
 
     def set(self, fault: Fault) -> None:
-        """From now on; open connections of a store that is `down` are reset."""
+        """Set the fault; open connections of a store that is `down` are reset."""
         self._ask(fault)
 
     def clear(self) -> None:
-        """All well again."""
+        """Remove the fault."""
         self.set(Fault())
 
     def _ask(self, what: object) -> int:
@@ -107,7 +107,7 @@ def _run(pipe: Connection, port: int, target_port: int, seed: int) -> None:
 
 
 class _Proxy:
-    """`fault` may be set at any time; `hits` counts the requests that it met."""
+    """`fault` may be set at any time; `hits` counts the affected requests."""
 
     def __init__(self, port: int, target_port: int, seed: int = 0) -> None:
         self.fault = Fault()
@@ -175,7 +175,7 @@ class _Proxy:
         store_reader: asyncio.StreamReader,
         store_writer: asyncio.StreamWriter,
     ) -> bool:
-        """One request; whether the connection goes on."""
+        """Handle one request; returns whether the connection stays open."""
         fault = self.fault
         if request.method not in fault.methods or not fault.path.search(request.path) or self._dice.random() >= fault.chance:
             fault = Fault()
@@ -266,7 +266,7 @@ def _refusal(fault: Fault) -> bytes:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """RST instead of FIN."""
+    """Close with RST instead of FIN."""
     with contextlib.suppress(OSError):
         writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -1,6 +1,6 @@
-"""The wall clock steps while processes live: nobody is taken for dead, no lease for free, no lock for stale.
+"""The wall clock steps while processes run: no process looks dead, no lease free, no lock stale.
 
-The machine's clock is not touched. A process of our own sees a stepped one: its `time.time`, and the boot time that the kernel moves with the clock.
+The machine's clock is not changed. A separate process sees a stepped clock: its `time.time`, and the boot time, which moves with it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 STEPS_S = (-3600, -2, 2, 3600, 365 * 86_400)
 
-# What a second command or job says of those that live, under a stepped clock.
+# Result of a second command or job about the running processes, under a stepped clock.
 STEPPED = """
 import json, sys, time
 import psutil, psutil._pslinux

@@ -1,4 +1,4 @@
-"""FAULTS 30 for collection: processes that are stopped for longer than a transaction may last, and go on. Nothing is lost or doubled."""
+"""Fault 30 for collection: processes are stopped for longer than a transaction may last, and continued. Nothing is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
 
 @dataclass
 class Child:
-    """A collection in a process of its own."""
+    """A collection in a separate process."""
 
     settings: Settings
     process: subprocess.Popen[str]
 
     def ticks(self) -> list[int]:
-        """Of the stream topic, each once for each record."""
+        """Ticks of the stream topic, once for each record."""
         return [orjson.loads(value)["tick_ts"] for value in read_all(self.settings, self.settings.kafka.stream_topic)]
 
     async def more(self, count: int, timeout_s: float = 60.0) -> None:
-        """Wait until so many more ticks are in Kafka, none of them older than now."""
+        """Wait for this number of further ticks in Kafka, none older than now."""
         since = now_ms()
 
         async def there() -> bool:
@@ -67,19 +67,19 @@ class Child:
             os.kill(self.process.pid, signal.SIGCONT)
 
     def end(self) -> str:
-        """Publish what waits, and end. What the collector said last."""
+        """Publish the queue and end. Returns the collector's last message."""
         return self.process.communicate(timeout=60)[0]
 
 
 def child_of(settings: Settings, home: Path) -> Child:
-    """Start one, with the settings that `home` holds."""
+    """Start a collection with the settings in `home`."""
     command = [sys.executable, "-m", "tests.chaos.collect_child", str(home / "settings.json")]
     return Child(settings, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
 
 
 @contextlib.asynccontextmanager
 async def collecting(engines: Engines, home: Path, count: int = 1) -> AsyncIterator[tuple[ReplayMarket, list[Child]]]:
-    """So many processes of one pipeline, and the market that they ask."""
+    """This number of processes of one pipeline, and their market."""
     async with ReplayMarket() as market:
         settings = settings_for(engines.settings, home, {name: market.base_url(name) for name in PROVIDERS}, TICK_MS / 1000)
         dump_settings_file(settings, home / "settings.json")
@@ -97,14 +97,14 @@ async def collecting(engines: Engines, home: Path, count: int = 1) -> AsyncItera
 
 
 def closed_ticks(exchanges: list[dict[str, Any]]) -> list[RecordedTick]:
-    """What the collector had of each tick, whether that made prices or not, by its own record of it."""
+    """The results of each tick, with or without prices, from the tick records."""
     own = [one for one in exchanges if one["provider"] == RECORDER and one["endpoint"] == TICK]
     assert set(Counter(one["fetch_id"] for one in own).values()) == {1}
     return [tick_from(one["tick_ts"], one["body"]) for one in own]
 
 
 def assert_exact(market: ReplayMarket, settings: Settings, *, all_served: bool) -> None:
-    """Each tick whole and once; each exchange once, and none that the market did not serve."""
+    """Check that each tick is complete and unique, and that each raw exchange is unique and was served by the market."""
     records = [orjson.loads(value) for value in read_all(settings, settings.kafka.stream_topic)]
     assert Counter(Counter(one["event_id"] for one in records).values()).keys() == {1}
     assert set(Counter(one["tick_ts"] for one in records).values()) == {COINS}
@@ -118,7 +118,7 @@ def assert_exact(market: ReplayMarket, settings: Settings, *, all_served: bool) 
     with_prices = sum(bool(one["body"]) for one in published)
     assert with_prices <= served
     if all_served:
-        # What was served and not taken came too late for its tick, which the exchange says. At the end one of each provider may be on its way.
+        # A response that was served and not used came too late for its tick, as its raw exchange shows. At the end one per provider may be in flight.
         late = sum(one["outcome"] == "timeout" for one in exchanges)
         assert served - with_prices <= late + len(PROVIDERS)
 
@@ -134,7 +134,7 @@ async def test_a_collection_that_stood_still_for_long_goes_on(engines: Engines, 
 
 
 async def stand_still(engines: Engines, home: Path, seconds: float) -> None:
-    """Stopped at a seeded moment of a tick: between transactions, or within one, which the broker then aborts."""
+    """Stopped at a seeded moment of a tick: between transactions, or during a transaction, which the broker then aborts."""
     chance = random.Random(SEED)
     async with collecting(engines, home) as (market, (child,)):
         await asyncio.sleep(chance.uniform(0, TICK_MS / 1000))
@@ -179,7 +179,7 @@ async def test_a_broker_that_stood_still_is_waited_for(engines: Engines, tmp_pat
 
 @pytest.mark.parametrize("seconds", [5, 20, 60, 120])
 async def test_a_broker_that_stood_still_for_long_is_waited_for(engines: Engines, tmp_path: Path, seconds: float) -> None:
-    """No longer than the queue: 120 ticks of a second. Past it the oldest ticks are dropped, which the records say."""
+    """Shorter than the queue of 120 ticks of a second. Beyond it the oldest ticks are dropped, as tick records report."""
     await broker_still(engines, tmp_path, seconds)
 
 
@@ -197,7 +197,7 @@ async def broker_still(engines: Engines, home: Path, seconds: float) -> None:
         assert "took over" not in child.end()
         assert_exact(market, child.settings, all_served=False)
         if seconds < 100:
-            # Every tick was closed and published. On a busy machine one may have no price, because no answer came within it.
+            # Every tick was closed and published. On a busy machine a tick may have no price, because no response came in time.
             exchanges = [orjson.loads(value) for value in read_all(child.settings, child.settings.kafka.raw_topic)]
             ticks = sorted(tick.closed.tick_ts for tick in closed_ticks(exchanges))
             assert [tick for tick in ticks if tick >= before] == list(range(min(t for t in ticks if t >= before), ticks[-1] + 1, TICK_MS))

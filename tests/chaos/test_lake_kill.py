@@ -1,4 +1,4 @@
-"""Faults 3 and 4: kill -9 of the lake's driver and of each process of its Spark, in the midst of batches, under load."""
+"""Faults 3 and 4: kill -9 of the lake's driver and of each process of its Spark, during batches, under load."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def test_killed_driver_loses_and_doubles_nothing(tmp_path: Path) -> None:
                 os.kill(pid, signal.SIGKILL)
                 figures.add("driver", Progress(settings, [feed]).made())
         assert_same_sets(settings, [feed])
-    # The goal is 30 s with two cores of one's own; on a busy machine the figures say how busy it was, so they are told and not asserted.
+    # The goal is 30 s on two idle cores; on a busy machine the figures depend on its load, so they are reported and not asserted.
     figures.tell()
 
 
 def test_killed_processes_of_spark_lose_and_double_nothing(tmp_path: Path) -> None:
-    """Some are replaced by Spark or Ray, of others Spark does not even notice: the query stays "active", and the controller replaces the job."""
+    """Some are replaced by Spark or Ray; Spark does not detect the loss of others: the query stays "active", and the controller replaces the job."""
     settings = lake_settings(tmp_path)
     chance = random.Random(SEED)
     figures = Figures("fault 4")
@@ -74,7 +74,7 @@ def test_killed_processes_of_spark_lose_and_double_nothing(tmp_path: Path) -> No
 
 
 def settled(host: LakeHost) -> None:
-    """The lake is up and has an executor, so that the next kill meets it at work."""
+    """Wait until the lake is up and has an executor, so that the next kill interrupts its work."""
     eventually(lambda: (seen := probe_of(host)) and seen.running and seen.healthy and seen.metrics["executors"] == 1, 120, every_s=0.2)
 
 
@@ -87,7 +87,7 @@ def python_daemon() -> int:
 
 
 def executor() -> int:
-    """The Java worker of our Ray that is not the application master. (Its Python workers live on without their daemon, as children of another.)"""
+    """The Java worker of our Ray that is not the application master. (Its Python workers survive their daemon, as children of another process.)"""
     return next((pid for pid, words in java_workers().items() if not set(_APP_MASTER_HEAP.split()) <= set(words)), 0)
 
 
@@ -106,7 +106,7 @@ def java_workers() -> dict[int, list[str]]:
 
 
 def ours() -> list[psutil.Process]:
-    """The processes that this one started: its Ray and all that runs on it."""
+    """Descendants of this process: its Ray and everything that runs on it."""
     return psutil.Process().children(recursive=True)
 
 

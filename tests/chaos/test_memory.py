@@ -1,4 +1,4 @@
-"""Fault 5: more bytes than the executor has memory. It takes them piece by piece; when the system kills it all the same, another goes on."""
+"""Fault 5: more bytes than the executor has memory. It processes them in pieces; if the system kills it anyway, another continues."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LIMIT_S = 120
 
 
 def test_a_backlog_of_the_largest_bodies_is_taken_within_the_executors_memory(tmp_path: Path) -> None:
-    """Also when the system ends the executor in the midst of it, as it does when the machine has no more memory."""
+    """Also if the system kills the executor meanwhile, as it does when the machine has no memory left."""
     settings = lake_settings(tmp_path)
     figures = Figures("fault 5")
     with engines(settings), ray_cluster() as cluster:
@@ -53,7 +53,7 @@ def test_a_backlog_of_the_largest_bodies_is_taken_within_the_executors_memory(tm
 
 
 def taken(settings: Settings, feed: Feed, since: Progress) -> float:
-    """Seconds until all bodies of now are in the lake and ticks go on."""
+    """Seconds until all current bodies are in the lake and ticks continue."""
     bodies = feed.exchanges
     eventually(lambda: rows_committed(settings, "raw") >= bodies, _LIMIT_S)
     return since.made(_LIMIT_S)
@@ -72,7 +72,7 @@ def fill(settings: Settings, feed: Feed, number: int) -> None:
 
 
 def peak_mib() -> str:
-    """The most that each process of the executor has held: its JVM, its Python daemon, the daemon's workers."""
+    """Peak memory of each process of the executor: its JVM, its Python daemon, the daemon's workers."""
     peaks = []
     for process in [psutil.Process(executor()), *psutil.Process(executor()).children(recursive=True)]:
         status = Path(f"/proc/{process.pid}/status").read_text()

@@ -1,4 +1,4 @@
-"""Commands on one home at the same time: one wins, the others refuse, and none ends what another started. Real processes."""
+"""Concurrent commands on one home: one succeeds, the others are refused, and none ends another's processes. Real processes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_two_starts_and_a_reset_at_once(tmp_path: Path) -> None:
         refused = [error for (_, error), code in results if code == 1]
         assert (len(won), len(refused)) == (1, 2), results
         assert all("`cryptoviz demo` (process" in error or "already running" in error for error in refused)
-        # The winner's pipeline runs, and resets of two shells leave it and its data alone.
+        # The first pipeline runs, and two concurrent resets change neither it nor its data.
         resets = [begun(env, "reset", "--demo", "--yes") for _ in range(2)]
         assert [(process.communicate(timeout=60), process.returncode)[1] for process in resets] == [1, 1]
         listed = subprocess.run([CRYPTOVIZ, "status", "--json"], env=env, capture_output=True, text=True, check=False, timeout=60)
         assert listed.returncode == 0, listed.stderr
         assert json.loads(listed.stdout)["components"]
-        # Two ends at once: both see it ended.
+        # Two concurrent stops: both see it ended.
         ends = [begun(env, "down", "--demo") for _ in range(2)]
         assert [(process.communicate(timeout=120), process.returncode)[1] for process in ends] == [0, 0]
         assert processes_of(home) == []

@@ -1,4 +1,4 @@
-"""Fault 30, the lake's half: the lake job and maintenance are stopped (SIGSTOP) and continued. Who was overtaken notices before it does any harm."""
+"""Fault 30 for the lake: the lake job and maintenance are stopped (SIGSTOP) and continued. A superseded process detects it before it does harm."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def store(tmp_path: Path) -> Iterator[Settings]:
 
 @contextlib.contextmanager
 def paused(settings: Settings, what: str, moment: str) -> Iterator[dict[str, Any]]:
-    """A child that has stopped itself at `moment`; at the end it is continued, ends, and says what became of it."""
+    """A child that stops itself at `moment`; at the end it is continued, ends, and returns its outcome."""
     settings_file, result = settings.run_dir / "paused.json", settings.home / "paused-result.json"
     dump_settings_file(settings, settings_file)
     child = subprocess.Popen(
@@ -75,7 +75,7 @@ def prices(first_offset: int, ticks: int = 5) -> Any:
 
 
 def same_rows(settings: Settings, rows: int) -> None:
-    """Every row is there once, for both readers."""
+    """Check that every row exists once, for both readers."""
     seen = delta_rows(settings, "prices")
     assert seen["kafka_offset"].to_pylist() == list(range(rows))
     assert plain_rows(settings, "prices").equals(seen)
@@ -84,12 +84,12 @@ def same_rows(settings: Settings, rows: int) -> None:
 @pytest.mark.parametrize("moment", ["read", SHORT("delete")])
 @pytest.mark.parametrize("planned", [True, False], ids=["planned", "in no plan"])
 def test_a_start_that_was_stopped_in_its_sweep_takes_no_file_of_its_successor(store: Settings, moment: str, planned: bool) -> None:
-    """A leftover lies where the successor's batch will: a name that a batch of the same offsets has."""
+    """The leftover has the name of the successor's batch, since both have the same offsets."""
     writer = TableWriter(store, "prices")
     writer.write(prices(0))
     done = writer.next_offset
-    writer.put(prices(done))  # cut off before its commit
-    writer.put(prices(0, 2))  # and one below progress
+    writer.put(prices(done))  # interrupted before its commit
+    writer.put(prices(0, 2))  # and a leftover below progress
     client = minio_client(S3Access.of(store.s3))
     cell = S3ConditionalObject(S3Access.of(store.s3), store.s3.lake_bucket, PLAN)
     if planned:
@@ -103,7 +103,7 @@ def test_a_start_that_was_stopped_in_its_sweep_takes_no_file_of_its_successor(st
         StartSweep(client, plan, redo, lambda: None).run({"prices": successor.log})
         rows = prices(done)
         plan.write({(TOPIC, 0): (done, done + 85)})
-        if plan.avoid:  # as the job's tasks do with such a name (`spark_jobs.streaming.write`)
+        if plan.avoid:  # like the job's tasks with such a name (`spark_jobs.streaming.write`)
             successor.write(rows.slice(0, 84))
             successor.write(rows.slice(84))
         else:
@@ -118,7 +118,7 @@ def test_a_start_that_was_stopped_in_its_sweep_takes_no_file_of_its_successor(st
     "moment", [SHORT("merged"), "staged", "proved", SHORT("copied"), "committed", "deleted", "check1", SHORT("check2"), "check3"]
 )
 def test_a_round_that_was_stopped_anywhere_loses_and_doubles_nothing(store: Settings, moment: str) -> None:
-    """Leftovers of a merge that was cut off lie there too, so that both rounds sweep and merge the same files."""
+    """With leftovers of an interrupted merge, so that both rounds sweep and merge the same files."""
     writer = TableWriter(store, "prices")
     for _ in range(4):
         writer.write(prices(writer.next_offset))
@@ -135,13 +135,13 @@ def test_a_round_that_was_stopped_anywhere_loses_and_doubles_nothing(store: Sett
 
 
 def cut_off(stage: str) -> None:
-    """Where a kill would leave a copy that no commit knows."""
+    """A kill here would leave an uncommitted copy."""
     if stage == "copied":
         raise RuntimeError("cut off")
 
 
 def stop_tree(pid: int) -> list[psutil.Process]:
-    """Stop a process and all below it; the workers of its Spark executor are not."""
+    """Stop a process and its descendants, which do not include the workers of its Spark executor."""
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     for one in family:
         os.kill(one.pid, signal.SIGSTOP)
@@ -149,18 +149,18 @@ def stop_tree(pid: int) -> list[psutil.Process]:
 
 
 def holder_home(settings: Settings) -> str:
-    """The home of the pipeline that holds the lake's lease."""
+    """Home of the pipeline that holds the lake's lease."""
     seen = S3ConditionalObject(S3Access.of(settings.s3), settings.s3.lake_bucket, "_leases/lake.json").read()
     assert seen is not None
     return Holder.from_json(seen.content).home
 
 
 def drivers_pause(tmp_path: Path, pause_s: float, lease_s: float) -> None:
-    """Stopped for longer than its lease: another pipeline takes over meanwhile, and the first, continued, says so and writes nothing."""
+    """Stopped for longer than its lease: another pipeline takes over; the first, continued, reports this and writes nothing."""
     settings = lake_settings(tmp_path / "one", lease_s=lease_s)
     theirs = other_home(settings, tmp_path / "two")
     figures = Figures(f"fault 30, {pause_s:.0f} s")
-    # Twice the CPUs of one job: those of the stopped one stay taken.
+    # Twice the CPUs of a job: the stopped job keeps its CPUs.
     with engines(settings), ray_on(4, NAMESPACE) as cluster, lake_apart(cluster, theirs, "lake-1") as second:
         feed = Feed(settings)
         first = host_lake(cluster, settings, "lake-0")

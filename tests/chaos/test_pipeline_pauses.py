@@ -1,4 +1,4 @@
-"""Fault 30 in a whole pipeline: one process of it is stopped (SIGSTOP) and continued, and all others do what they do then."""
+"""Fault 30 in a whole pipeline: a process is stopped (SIGSTOP) and continued, and all others react as in operation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONG = [(name, seconds) for name in (SCRAPER, COLLECTOR, CONTROLLER) for seconds
 
 @contextlib.contextmanager
 def stopped(process: psutil.Process) -> Iterator[None]:
-    """Who is stopped may be replaced meanwhile: killed while it does not run."""
+    """The stopped process may be replaced meanwhile, that is, killed while it is stopped."""
     process.suspend()
     try:
         yield
@@ -36,7 +36,7 @@ def stopped(process: psutil.Process) -> Iterator[None]:
 
 
 def process_of(demo: Demo, name: str) -> psutil.Process:
-    """Of a component, or of the controller, which names itself."""
+    """Process id of a component or of the controller."""
     if name == CONTROLLER:
         (found,) = (one for one in processes_of(demo.settings.home) if " ".join(one.cmdline()).startswith("ray::Controller"))
         return found
@@ -55,7 +55,7 @@ def ticks_since(demo: Demo, moment_ms: int) -> set[int]:
 
 
 def in_order(demo: Demo) -> bool:
-    """Every component that is wanted runs."""
+    """Whether every enabled component runs."""
     with demo.control() as client:
         pipeline = client.list()
         assert str(pipeline.state) == "RUNNING", pipeline.reason
@@ -72,7 +72,7 @@ def test_a_process_that_was_stopped_loses_and_doubles_nothing(demo: Demo, name: 
     eventually(lambda: in_order(demo), 120, 0.5)
     now = max(record.tick_ts for record in live(demo))
     eventually(lambda: len(ticks_since(demo, now)) >= 6, 60, 0.5)
-    # Prices went on: from the other provider, or untouched. Without the collector nobody publishes.
+    # Prices continued, from the other provider or unaffected. Without the collector nothing is published.
     assert bool(during) == (name != COLLECTOR)
 
     records = live(demo)
@@ -81,14 +81,14 @@ def test_a_process_that_was_stopped_loses_and_doubles_nothing(demo: Demo, name: 
     for record in records:
         of_tick[record.tick_ts].append(record.asset_id)
     assert all(len(assets) == len(set(assets)) for assets in of_tick.values())
-    # Not of the collector's own records: its rules are in parts of one id.
+    # Without the collector's own records: the parts of its rules share an id.
     fetches = Counter(exchange["fetch_id"] for exchange in demo.exchanges() if exchange["provider"] != RECORDER)
     assert set(fetches.values()) == {1}
     assert same_in_lake(demo) >= 1000
 
 
 def same_in_lake(demo: Demo) -> int:
-    """Every record that Kafka has by now is in the lake, once, for both readers. How many."""
+    """Check that every current record of Kafka is in the lake once, for both readers. Returns the number of records."""
     expected = Counter(dict.fromkeys(demo.stream(), 1))
     eventually(lambda: not expected - keys(demo.lake_rows_by_delta()), 60, 0.5)
     for rows in (demo.lake_rows_by_delta(), demo.lake_rows_by_folder()):

@@ -1,4 +1,4 @@
-"""Faults 18 and 22: times that are late, early, out of order or repeated, and poison. Each becomes a row of its day or a dead letter."""
+"""Faults 18 and 22: late, early, unordered and repeated times, and invalid records. Each becomes a row of its day or a dead letter."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Rig:
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A broker that takes records of 12 MiB, and a lake job that takes 2."""
+    """A broker that accepts records of 12 MiB, and a lake job that accepts 2 MiB."""
     settings = lake_settings(tmp_path_factory.mktemp("records"))
     generous = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"max_record_bytes": BROKER_BYTES})})
     with engines(generous), ray_cluster() as cluster:
@@ -55,7 +55,7 @@ def plain(settings: Settings, table: str, columns: list[str]) -> list[dict[str, 
 
 
 def put(rig: Rig, tick_ts: int, asset: int, kafka_ms: int) -> str:
-    """One record with Kafka's own time `kafka_ms`; its event id."""
+    """Publish one record with the Kafka timestamp `kafka_ms`; returns its event id."""
     one = record(tick_ts, DEFAULT_ASSETS[asset])
     rig.producer.produce(rig.settings.kafka.stream_topic, one.to_json(), key=one.asset_id.encode(), timestamp=kafka_ms)
     return event_id(one.asset_id, tick_ts, "live")
@@ -68,7 +68,7 @@ def test_times_of_all_kinds_come_into_their_day_or_among_the_dead_letters(rig: R
     dead: Counter[str] = Counter()
     for number in range(ROUNDS):
         base = now - number * 1_000_000
-        good = [(base - chance.randrange(400 * DAY_MS), base) for _ in range(120)]  # late, out of order, in some 120 days
+        good = [(base - chance.randrange(400 * DAY_MS), base) for _ in range(120)]  # late, unordered, in about 120 days
         good += [(base + chance.randrange(HOUR_MS, 23 * HOUR_MS), base) for _ in range(40)]  # a clock that is fast by hours
         good += [(base - DAY_MS - chance.randrange(HOUR_MS), base - DAY_MS) for _ in range(40)]  # Kafka's clock went back a day
         early = [(base + DAY_MS + HOUR_MS + chance.randrange(900 * DAY_MS), base) for _ in range(30)]  # from the future
@@ -103,7 +103,7 @@ def test_poison_of_all_kinds_and_ten_megabytes_stops_no_partition(rig: Rig) -> N
     figures = Figures("fault 22")
     topic, partitions = rig.settings.kafka.stream_topic, rig.settings.kafka.stream_partitions
     before, expected = reasons(rig.settings), Counter[str]()
-    # By the settings of this job: the two that the unit tests' own limit and clock make poison are others here.
+    # With this job's settings: the two cases that are invalid by the unit tests' limit and clock differ here.
     poison = {name: (value, str(reason)) for name, (value, reason) in POISON.items() if name not in ("too large", "tick from the future")}
     poison["nested too deeply"] = (POISON["nested too deeply"][0], "not_json")
     poison["ten megabytes"] = (b'{"a":"' + b"x" * HUGE_BYTES + b'"}\n', "too_large")

@@ -1,4 +1,4 @@
-"""Fault 23: the lake job starts on tables that other versions of the code have written: with fewer columns, with more, with another type."""
+"""Fault 23: the lake job starts on tables written by other versions of the code: with fewer columns, with more, with another type."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.storedlake import StoredLake
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 SENTIMENT = pa.field("sentiment", pa.float64(), nullable=False)
-# What the other version wrote: it knew no spread and asked every record for a sentiment.
+# The other version: no spread, and a required sentiment.
 OTHER = pa.schema([column for column in PRICES if column.name != "spread_bps"]).insert(0, SENTIMENT)
 
 
 def other_spec() -> RecordSpec:
-    """Its records."""
+    """Records of that version."""
     fields = [FieldSpec("sentiment", JsonType.NUMBER, True, SENTIMENT, False), *(field for field in PRICES_SPEC.fields if field.name != "spread_bps")]
     return replace(PRICES_SPEC, schema=file_schema(OTHER), fields=tuple(fields))
 
@@ -45,7 +45,7 @@ def test_fields_come_and_go_and_a_type_change_is_refused(tmp_path: Path, number:
         other = StoredLake(settings, "other", spec=other_spec(), prices=OTHER, raw=texts)
         assert other.take_from_kafka() == count
 
-        # A type change: the job says which column and goes no further; the tables stay as they are.
+        # A changed type: the job names the column and does not start; the tables are unchanged.
         host = host_lake(cluster, settings)
         version = lake.version()
         with pytest.raises(LakeError, match=r"table raw: column status has type string in the table and integer in this version"):

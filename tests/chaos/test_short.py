@@ -1,4 +1,4 @@
-"""What `make test` runs of the chaos tests: one rig, the driver killed and the object store failing, one after the other."""
+"""The chaos tests of `make test`: with one rig, the driver is killed, then the object store fails."""
 
 from __future__ import annotations
 

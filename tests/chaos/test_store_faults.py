@@ -1,4 +1,4 @@
-"""Fault 8: the object store is down, refuses, is slow, full, cuts uploads, or loses answers, under load. The lake waits, says why, and catches up."""
+"""Fault 8: the object store is down, refuses, is slow, full, cuts uploads, or loses answers, under load. The lake waits, reports the reason, and catches up."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ SAYS = {
 
 
 def through(settings: Settings, port: int) -> Settings:
-    """The same pipeline, its object store reached by way of the proxy."""
+    """The same pipeline, with its object store behind the proxy."""
     return settings.model_copy(update={"s3": settings.s3.model_copy(update={"endpoint": f"http://127.0.0.1:{port}"})})
 
 
 def whole_files(settings: Settings) -> int:
-    """Every Parquet object in the bucket opens, committed or not: no reader can come upon a part of one."""
+    """Check that every Parquet object in the bucket is complete, committed or not."""
     address, client = table_address(settings.s3, "prices"), minio_client(S3Access.of(settings.s3))
     filesystem = S3Access.of(settings.s3).filesystem()
     names = [item.object_name for item in client.list_objects(address.bucket, prefix="year=", recursive=True)]
@@ -87,7 +87,7 @@ def test_store_faults_delay_and_lose_nothing(tmp_path: Path, names: list[str]) -
 
 
 def strike(name: str, proxy: S3Proxy, host: object, settings: Settings, chance: random.Random) -> None:
-    """Make the fault for a while; those that hold all work up show in the state and in the lag."""
+    """Inject the fault for a while; faults that block all work must show in the state and in the lag."""
     proxy.set(replace(FAULTS[name], name=name))
     if name in SAYS:
         seen = eventually(lambda: told_of(name, host), 60, every_s=0.2)
@@ -101,7 +101,7 @@ def strike(name: str, proxy: S3Proxy, host: object, settings: Settings, chance: 
 
 
 def told_of(name: str, host: object) -> Probe:
-    """The state that tells of the fault."""
+    """The state that reports the fault."""
     seen: Probe = host.probe()
     assert seen.degraded, f"{name}: {seen}"
     assert SAYS[name] in seen.message, f"{name}: {seen.message}"
@@ -109,6 +109,6 @@ def told_of(name: str, host: object) -> Probe:
 
 
 def caught_up_again(host: object) -> bool:
-    """Nothing in the way, and no more behind than what comes in the few batches of a busy machine."""
+    """Wait until there is no fault, and the lag is at most that of a few batches on a busy machine."""
     seen = host.probe()
     return seen.healthy and not seen.degraded and seen.metrics["lag_records"] < 1000

@@ -1,4 +1,4 @@
-"""Fault 9: checkpoint deleted, topic made anew, records dropped before the lake took them. It goes on or refuses, and overwrites nothing."""
+"""Fault 9: checkpoint deleted, topic re-created, records dropped before the lake read them. The lake continues or refuses, and overwrites nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 
 def feeds_of(settings: Settings) -> Iterator[tuple[Feed, int]]:
-    """Feeds with identities and ticks of their own: their first ticks, a day apart."""
+    """First ticks of feeds with separate identities, a day apart."""
     for number in itertools.count():
         yield Feed(settings, f"feed-{number}"), TICK + number * 86_400_000
 
@@ -62,7 +62,7 @@ def test_deleted_checkpoint_and_recreated_topic_lose_and_overwrite_nothing(tmp_p
                 feed, first_tick = next(made)
                 feeds.append(feed)
                 with Load(feed, first_tick=first_tick):
-                    figures.add("topic made anew", Progress(settings, feeds).made(batches=8))
+                    figures.add("topic re-created", Progress(settings, feeds).made(batches=8))
                     eventually(lambda feed=feed: feed.rows > 500, 60)
                 assert unchanged(settings, files)
                 assert_same_sets(settings, feeds)
@@ -71,7 +71,7 @@ def test_deleted_checkpoint_and_recreated_topic_lose_and_overwrite_nothing(tmp_p
 
 
 def recreate(settings: Settings) -> None:
-    """Delete the stream topic and make it again under its name."""
+    """Delete the stream topic and create it again under its name."""
     admin, topic = admin_client(settings.kafka), settings.kafka.stream_topic
     admin.delete_topics([topic])[topic].result(30)
     eventually(lambda: topic not in admin.list_topics(timeout=5).topics, 30)
@@ -102,22 +102,22 @@ def test_a_lake_behind_retention_refuses_and_goes_on_when_told_to(tmp_path: Path
             assert "CRYPTOVIZ_LAKE__ACCEPT_LOST_OFFSETS" in keeper.failed
             assert objects_of(settings) == files
             cluster.kill(host.actor)
-            told = host_lake(
-                cluster, settings.model_copy(update={"lake": settings.lake.model_copy(update={"accept_lost_offsets": True})}), f"told-{number}"
+            accepting = host_lake(
+                cluster, settings.model_copy(update={"lake": settings.lake.model_copy(update={"accept_lost_offsets": True})}), f"accepting-{number}"
             )
             begun = Progress(settings, [feed], owed=rows_committed(settings))
-            told.start()
+            accepting.start()
             feed.tick(TICK + (number + 1) * 1_000_000 + 500_000)
-            figures.add("behind retention, told to go on", begun.made())
+            figures.add("behind retention, loss accepted", begun.made())
             assert unchanged(settings, files)
             assert_same_sets(settings, [feed])
-            told.stop()
-            cluster.kill(told.actor)
+            accepting.stop()
+            cluster.kill(accepting.actor)
     figures.tell()
 
 
 def drop_records(settings: Settings) -> None:
-    """As retention does."""
+    """Delete records, like retention."""
     admin = admin_client(settings.kafka)
     asked = {TopicPartition(settings.kafka.stream_topic, partition): OffsetSpec.latest() for partition in range(settings.kafka.stream_partitions)}
     ends = [TopicPartition(key.topic, key.partition, future.result(10).offset) for key, future in admin.list_offsets(asked).items()]

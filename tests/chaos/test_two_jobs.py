@@ -1,4 +1,4 @@
-"""Fault 13, the lake's half: two pipelines at one lake. One wins, the other says who is at work; it takes over when that one has ended."""
+"""Fault 13 for the lake: two pipelines on one lake. The second is refused with the name of the first, and takes over when that has ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 
 
 def other_home(settings: Settings, home: Path) -> Settings:
-    """Another pipeline at the same Kafka and the same lake."""
+    """Another pipeline with the same Kafka and the same lake."""
     return settings.model_copy(update={"home": home, "lake": settings.lake.model_copy(update={"ui_port": free_port()})})
 
 
@@ -40,7 +40,7 @@ def test_of_two_lake_jobs_one_works_and_the_other_says_who(tmp_path: Path) -> No
                 before = rows_committed(settings)
                 eventually(lambda before=before: rows_committed(settings) > before + 170, 30)
                 assert at_work.probe().healthy
-                cluster.kill(at_work.actor)  # never to come back, as a machine that is gone
+                cluster.kill(at_work.actor)  # permanently, like a lost machine
                 gone = Progress(settings, [feed])
                 start_when_free(waiting)
                 figures.add("takeover from a dead pipeline", gone.made())
@@ -51,7 +51,7 @@ def test_of_two_lake_jobs_one_works_and_the_other_says_who(tmp_path: Path) -> No
 
 
 def start_when_free(host: LakeHost | LakeApart) -> None:
-    """As the controller does: again and again."""
+    """Retry, like the controller."""
 
     def started() -> bool:
         try:

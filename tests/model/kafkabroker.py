@@ -1,8 +1,8 @@
-"""A Kafka broker in memory, with the clients that the producers' code uses, and every interleaving of a few of them.
+"""A Kafka broker in memory, with the clients that the producers' code uses, and an explorer of all interleavings of a few producers.
 
-Each request to the broker is a *step*. At a step the explorer may let something happen: the request or its answer is lost, the process is killed
-before or after it, the broker expires the open transaction (the process was paused too long), or another process goes on first. A run is made of the
-choices at its steps; all runs with up to a given number of such events are made, one after the other, each from the start.
+Each request to the broker is a *step*. At a step the explorer may inject an event: the request or its response is lost, the process is killed
+before or after it, the broker expires the open transaction (the process was paused too long), or another process continues first. A run consists of
+the choices at its steps; all runs with up to a given number of events are executed in sequence, each from the start.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _STEPS = 400
 
 
 class Killed(BaseException):
-    """The process is no more."""
+    """The process was killed."""
 
 
 @dataclass
 class Broker:
-    """One topic; transactions by their id. `refuses` are values that are too large for it."""
+    """One topic; transactions by id. `refuses`: values that are too large for it."""
 
     committed: list[bytes] = field(default_factory=list)
     progress: dict[str, TopicPartition] = field(default_factory=dict)
@@ -43,12 +43,12 @@ class Broker:
     """Processes that ended with what they had in hand."""
 
     def init(self, name: str) -> int:
-        """Abort what is open, and fence every earlier epoch."""
+        """Abort the open transaction, and fence every earlier epoch."""
         self.expire(name)
         return self.epochs[name]
 
     def expire(self, name: str) -> None:
-        """As at a time-out: the open transaction is aborted and its producer fenced."""
+        """Transaction timeout: the open transaction is aborted and its producer fenced."""
         self.pending.pop(name, None)
         self.pending_progress.pop(name, None)
         self.epochs[name] = self.epochs.get(name, 0) + 1
@@ -59,7 +59,7 @@ class Broker:
             raise KafkaException(KafkaError(KafkaError._FENCED))
 
     def make_again(self, topic_id: str, *, forgets: bool = True) -> None:
-        """The topic is deleted and made again. The offsets of the old one are forgotten then, or a little later."""
+        """Re-create the topic. The offsets of the old topic are forgotten then, or a little later."""
         self.topic_id = topic_id
         self.committed.clear()
         if forgets:
@@ -121,7 +121,7 @@ class _Producer:
         batch, self._buffer = self._buffer, []
         large = any(value in self._broker.refuses for value, _ in batch)
         for value, report in batch:
-            if large:  # a broker refuses whole batches
+            if large:  # a broker rejects whole record batches
                 self._aborted = True
                 report(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "Message size too large"), None)
             else:
@@ -165,7 +165,7 @@ class _Admin:
 
 
 def clients(broker: Broker, step: Callable[..., Any]) -> KafkaClients:
-    """For one process; `step` is its `Explorer.step`."""
+    """Clients of one process; `step`: its `Explorer.step`."""
     return KafkaClients(
         producer=lambda _, config: _Producer(broker, step, config),
         consumer=lambda _, config: _Consumer(broker, step, config),
@@ -174,7 +174,7 @@ def clients(broker: Broker, step: Callable[..., Any]) -> KafkaClients:
 
 
 class Run:
-    """One run: processes as threads, of which one goes on at a time."""
+    """One run: processes as threads, of which only one proceeds at a time."""
 
     def __init__(self, broker: Broker, choices: Sequence[tuple[int, str]], processes: Sequence[Callable[[Callable[..., Any]], None]]) -> None:
         self.broker = broker
@@ -236,7 +236,7 @@ class Run:
 
 @dataclass
 class Explorer:
-    """Makes every run with up to `events` events. `build` makes a broker and its processes; `judge` raises when a run's outcome is wrong."""
+    """Executes every run with up to `events` events. `build` creates a broker and its processes; `judge` raises if the outcome of a run is wrong."""
 
     build: Callable[[], tuple[Broker, Sequence[Callable[[Callable[..., Any]], None]]]]
     judge: Callable[[Broker], None]
@@ -256,8 +256,8 @@ class Explorer:
                     raise failure
                 self.judge(broker)
             except BaseException as error:
-                told = [(at, run.steps[at][0], event) for at, event in choices]
-                raise AssertionError(f"after {told}: {error!r}; committed {broker.committed}") from error
+                happened = [(at, run.steps[at][0], event) for at, event in choices]
+                raise AssertionError(f"after {happened}: {error!r}; committed {broker.committed}") from error
             if len(choices) < self.events:
                 stack.extend((*choices, more) for more in self._more(run, choices))
 

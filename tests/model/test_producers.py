@@ -1,7 +1,7 @@
-"""No sequence of pauses, kills, lost requests and answers, expiries and takeovers loses or doubles a row: the producers' own code, exhaustively.
+"""No sequence of pauses, kills, lost requests and responses, expiries and takeovers loses or duplicates a row: the producers' code, exhaustively.
 
-The collector, a scraper's raw publisher, a backfill and a replay of dead letters differ in what they offer and in what a new process looks up; what
-they share is `OwnedProducer`. Time is no part of it: a clock that steps shows as a successor that offers ticks that are published already.
+The collector, a scraper's raw publisher, a backfill and a replay of dead letters differ in the records that they publish and in what a new process reads
+first; they share `OwnedProducer`. The model has no time: a step of the clock appears as a successor that offers ticks that are already published.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def batch(number: int, size: int = 1) -> Batch:
 
 
 class Producing:
-    """A process: the publisher's own delivery and connection, one batch after the other, as its thread does it."""
+    """A process: the publisher's own delivery and connection, sequentially, like its thread."""
 
     def __init__(self, broker: Broker, step: Callable[..., Any], published: Published, name: str = "id") -> None:
         self.transport = KafkaTransport(KAFKA, "stream", name, published, clients(broker, step))
         self.transport._look = lambda: None  # type: ignore[method-assign]  # a topic without an earlier version's records
-        self.told = Events()
-        self.publisher = Publisher("model", self.transport, 10, self.told)
+        self.events = Events()
+        self.publisher = Publisher("model", self.transport, 10, self.events)
 
     def publish(self, batches: Sequence[Batch]) -> None:
         for one in batches:
@@ -61,7 +61,7 @@ class Producing:
 
 
 class Alive(Explorer):
-    """Nobody is killed."""
+    """Explores runs without kills."""
 
     def _more(self, run: Any, choices: Any) -> Any:
         return ((at, event) for at, event in super()._more(run, choices) if not event.startswith("killed"))
@@ -71,7 +71,7 @@ Process = Callable[[Callable[..., Any]], None]
 
 
 def restarted(broker: Broker, start: Process) -> Process:
-    """Killed processes are started again; a fenced one ends."""
+    """Run the process; a killed process is started again, a fenced process ends."""
 
     def process(step: Callable[..., Any]) -> None:
         while True:
@@ -86,7 +86,7 @@ def restarted(broker: Broker, start: Process) -> Process:
 
 
 def once(*numbers: int, size: int = 1) -> Callable[[Broker], None]:
-    """Each of these batches is committed whole and once, and nothing else."""
+    """Check that each of these transactions is committed completely and once, and nothing else."""
     expected = Counter(message.value for number in numbers for message in batch(number, size).messages)
 
     def judge(broker: Broker) -> None:
@@ -98,7 +98,7 @@ def once(*numbers: int, size: int = 1) -> Callable[[Broker], None]:
 
 @pytest.mark.parametrize(("rivals", "events"), [(1, 2), (2, 2)], ids=["one collector", "two collectors"])
 def test_collector(rivals: int, events: int) -> None:
-    """A successor, and a rival on another host, offer the same ticks again."""
+    """A successor, and a rival on another host, offer the same ticks."""
 
     def build() -> tuple[Broker, list[Process]]:
         broker = Broker()
@@ -114,7 +114,7 @@ def test_collector(rivals: int, events: int) -> None:
 
 
 def test_collector_under_a_clock_that_was_a_year_ahead() -> None:
-    """Ticks that a leap passed over are published once, by whichever process comes to it, before and after what the leap left."""
+    """Ticks that a leap passed over are published once, by any process, before and after the progress of the leap."""
     day, year = 86_400_000, 365 * 86_400_000
     numbers = (1, year, day + 1, day + 2)
 
@@ -133,7 +133,7 @@ def test_collector_under_a_clock_that_was_a_year_ahead() -> None:
 
 
 def test_scraper() -> None:
-    """Exchanges have new identities after a start: each is published at most once, and lost only with its process or its id."""
+    """Raw exchanges have new identities after a start: each is published at most once, and lost only with its process or its id."""
 
     def build() -> tuple[Broker, list[Process]]:
         broker = Broker()
@@ -177,7 +177,7 @@ def test_scraper_that_is_not_killed_loses_nothing() -> None:
 
 @pytest.mark.parametrize(("rivals", "events"), [(1, 2), (2, 2)], ids=["one", "two"])
 def test_backfill_and_dead_letter_replay(rivals: int, events: int) -> None:
-    """A start connects first and then looks what is there, in the topic or in the ledger of the same transactions; it brings the rest."""
+    """A start connects and then reads which records exist, in the topic or in the replay log of the same transactions; it publishes the others."""
 
     def build() -> tuple[Broker, list[Process]]:
         broker = Broker()
@@ -188,7 +188,7 @@ def test_backfill_and_dead_letter_replay(rivals: int, events: int) -> None:
             try:
                 there = set(step("look", "id", lambda: tuple(broker.committed)))
             except KafkaException:
-                raise Killed from None  # the operation fails, and its operator begins another
+                raise Killed from None  # the operation fails, and a user starts another
             mine.publish([one for one in (batch(1), batch(2)) if one.messages[0].value not in there])
 
         return broker, [restarted(broker, start)] * rivals
@@ -199,7 +199,7 @@ def test_backfill_and_dead_letter_replay(rivals: int, events: int) -> None:
 
 
 def test_a_refused_record_and_one_event() -> None:
-    """The second of three records is too large for the broker: the others are published once, whatever happens beside."""
+    """The second of three records is too large for the broker: the others are published once, with any other event."""
 
     def build() -> tuple[Broker, list[Process]]:
         broker = Broker(refuses=frozenset({GONE}))
@@ -226,7 +226,7 @@ def one_refused() -> Batch:
 
 @pytest.mark.parametrize("published", [PublishedTicks, PublishedBatches])
 def test_what_was_refused_is_told_once_whatever_answer_is_lost(published: type[Published]) -> None:
-    """One event anywhere, but no death of the process: nobody else would know."""
+    """One event anywhere, except a kill of the process, since only the process has this information."""
     producing: list[Producing] = []
 
     def build() -> tuple[Broker, list[Process]]:
@@ -240,8 +240,8 @@ def test_what_was_refused_is_told_once_whatever_answer_is_lost(published: type[P
 
     def judge(broker: Broker) -> None:
         assert Counter(broker.committed) == Counter([b"1.0", b"1.2", b"2.0"])
-        told = [about for about in producing[0].told.told if about[0] != "connected"]
-        assert told == [("refused", ("batch-1", b"k", "Message size too large")), ("published", "batch-1"), ("published", "batch-2")]
+        reported = [about for about in producing[0].events.told if about[0] != "connected"]
+        assert reported == [("refused", ("batch-1", b"k", "Message size too large")), ("published", "batch-1"), ("published", "batch-2")]
         stats = producing[0].publisher.stats
         assert (stats.refused_total, stats.batches_total, stats.records_total) == (1, 2, 3)
 
@@ -251,7 +251,7 @@ def test_what_was_refused_is_told_once_whatever_answer_is_lost(published: type[P
 
 
 class AtCommit:
-    """Steps of one process without an explorer; the answers to the commits of these numbers are lost."""
+    """Steps of a process without an explorer; the responses to the commits of these numbers are lost."""
 
     def __init__(self, *lost: int) -> None:
         self.lost = lost
@@ -268,7 +268,7 @@ class AtCommit:
 
 @pytest.mark.parametrize("published", [PublishedTicks, PublishedBatches])
 def test_a_topic_that_was_made_again_under_a_producer_doubles_nothing(published: type[Published]) -> None:
-    """The claim and two batches, then the topic is another, and the answer to the second batch in it (the fifth commit) is lost."""
+    """The claim and two transactions, then the topic is re-created, and the response to its second transaction (the fifth commit) is lost."""
     broker, step = Broker(), AtCommit(5)
     mine = Producing(broker, step, published())
     mine.publish([batch(1), batch(2)])
@@ -290,7 +290,7 @@ def test_a_first_batch_in_a_topic_that_was_made_again_is_known_after_a_lost_answ
 
 @pytest.mark.parametrize("published", [PublishedTicks, PublishedBatches])
 def test_what_a_topic_that_is_no_more_held_is_published_again_to_the_new_one(published: type[Published]) -> None:
-    """The broker has not forgotten the old topic's offsets yet. What they name is nowhere: a successor that has the batch in hand brings it."""
+    """The broker still has the old topic's offsets. Their transaction no longer exists: a successor with the same transaction publishes it."""
     broker, step = Broker(), AtCommit()
     Producing(broker, step, published()).publish([batch(1)])
     broker.make_again("u", forgets=False)
@@ -299,7 +299,7 @@ def test_what_a_topic_that_is_no_more_held_is_published_again_to_the_new_one(pub
 
 
 def test_a_replay_of_dead_letters_knows_what_was_refused_after_a_lost_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The claim, a try that the broker refuses (it never comes to a commit), and the second try, which is committed without an answer."""
+    """The claim, an attempt that the broker rejects (before a commit), and a second attempt, whose commit has no response."""
     monkeypatch.setattr(DeadLetterReplay, "_in_lake", lambda *_: set())
     broker = Broker(refuses=frozenset({GONE}))
     replay = DeadLetterReplay(load_settings())
@@ -312,6 +312,6 @@ def test_a_replay_of_dead_letters_knows_what_was_refused_after_a_lost_answer(mon
     replayed = ReplayCounts()
     replay._publish(producer, letters, replayed)
     assert [value for value in broker.committed if not value.startswith(b"{")] == [b"one", b"three"]
-    assert len(broker.committed) == 4  # each with its entry in the ledger
+    assert len(broker.committed) == 4  # each with its entry in the replay log
     assert (replayed.published, replayed.still_bad) == (2, Counter(refused_by_kafka=1))
     assert replay._done == {"t:0:0", "t:0:2"}
