@@ -1,4 +1,4 @@
-"""Fault 8: the object store is down, refuses, is slow, full, cuts uploads, or loses answers, under load. The lake waits, reports the reason, and catches up."""
+"""Fault 8: the object store is down, refuses, is slow, full, cuts uploads, or loses answers, under load. The lake waits and catches up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Component actors that do as they are told, for tests of the Ray seam."""
+"""Component actors with configurable behaviour, for tests of the Ray runtime."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cryptoviz.errors import EngineUnavailable, PreflightError
 
 
 class Dummy:
-    """Misbehaves in one way, named by `how`."""
+    """Fails in the way named by `how`."""
 
     def __init__(self, how: str = "") -> None:
         if how == "no constructor":

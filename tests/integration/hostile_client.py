@@ -1,8 +1,8 @@
-"""Collection with one hostile provider, in a process of its own whose memory is measured: `python -m tests.integration.hostile_client`.
+"""Collection with one hostile provider, in a separate process whose memory is measured: `python -m tests.integration.hostile_client`.
 
 Reads JSON from standard input: `kinds` (name -> base address of CoinGecko), `others` (provider -> base address), `ticks` of each kind. Prints one
-line of JSON a kind: how CoinGecko's exchanges ended, who gave the prices and why, and by how much the resident memory grew at most since the first
-kind was over, which warms the process up.
+line of JSON per kind: outcomes of CoinGecko's raw exchanges, providers of the prices with reasons, and the peak growth of resident memory since
+the end of the first kind, which warms up the process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def resident() -> int:
 
 
 class Memory:
-    """The most that this process has resident, looked at every 5 ms."""
+    """Peak resident memory of this process, sampled every 5 ms."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
@@ -61,7 +61,7 @@ class Memory:
 
 
 class Published:
-    """The collector's ticks, and when each came."""
+    """The collector's ticks with their time of arrival."""
 
     def __init__(self, clock: SystemClock) -> None:
         self._clock = clock
@@ -98,7 +98,7 @@ async def suffer(name: str, address: str, others: dict[str, str], ticks: int, ho
         for provider in made.values():
             await provider.aclose()
     records = [orjson.loads(message.value) for batch in published.batches for message in batch.messages]
-    # A first tick can be one that began before the loops did.
+    # The first tick may have begun before the loops.
     own = [exchange for exchange in exchanges if exchange.provider == "coingecko"]
     return {
         "kind": name,

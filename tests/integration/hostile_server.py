@@ -1,7 +1,7 @@
-"""A server that means harm, in a process of its own so that what it needs does not count: `python -m tests.integration.hostile_server TLS_FOLDER`.
+"""A hostile server, in a separate process so that its memory is not measured: `python -m tests.integration.hostile_server TLS_FOLDER`.
 
-Prints one line of JSON with its addresses, then serves until its standard input ends. Each first part of a path is one way to do harm; `/hits` counts
-the requests that reached the canary, which stands for an internal service.
+Prints one line of JSON with its addresses, then serves until its standard input ends. The first path segment selects the attack; `/hits` counts
+the requests that reached the canary, which represents an internal service.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ hits: list[str] = []
 
 
 def squeezed(kind: int) -> bytes:
-    """200 MB of blanks in 0.2 MB."""
+    """200 MB of spaces, compressed to 0.2 MB."""
     packer = zlib.compressobj(9, zlib.DEFLATED, kind)
     return b"".join([packer.compress(b"[" + b" " * MB), *(packer.compress(b" " * MB) for _ in range(199)), packer.flush()])
 
@@ -40,7 +40,7 @@ MANY = {
     "many_numbers": b"[" + b"1.5," * (2 * MB - 10) + b"1]",
     "many_members": b"{" + b",".join(b'"%d":1' % n for n in range(700_000)) + b"}",
     "many_strings": b"[" + b'"\\u00e4",' * (MB - 10) + b"1]",
-    # As many values as are let through.
+    # as many values as are accepted
     "most_strings": b"[" + b'"\\u00e4b",' * 300_000 + b"1]",
     "most_objects": b"[" + b'{"a":1.5},' * 95_000 + b"{}]",
 }
@@ -74,7 +74,7 @@ async def harm(request: web.Request) -> web.StreamResponse:
 
 
 async def drip(request: web.Request, kind: str) -> web.StreamResponse:
-    """One byte now and then, for ever, of the body or already of the head."""
+    """Single bytes at intervals, without end, of the body or of the headers."""
     never, transport = asyncio.Event(), request.transport
     response = web.StreamResponse(headers=JSON_TYPE)
     if kind == "loris":
@@ -92,12 +92,12 @@ async def drip(request: web.Request, kind: str) -> web.StreamResponse:
 
 
 async def flood(request: web.Request, kind: str) -> web.StreamResponse:
-    """50 MB of blanks, with and without their length beforehand, or without an end."""
+    """50 MB of spaces, with or without Content-Length, or without an end."""
     length = {"Content-Length": str(50 * MB)} if kind == "huge" else {}
     response = web.StreamResponse(headers=JSON_TYPE | length)
     await response.prepare(request)
     sent = 0
-    with contextlib.suppress(ConnectionError):  # the client has seen enough
+    with contextlib.suppress(ConnectionError):  # the client has disconnected
         while kind == "endless" or sent < 50:
             await response.write(b" " * MB)
             sent += 1

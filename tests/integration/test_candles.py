@@ -1,4 +1,4 @@
-"""The table of candles on a real MinIO: what readers get is what the ticks say, whatever came late and whatever maintenance did meanwhile."""
+"""The table of candles in a real MinIO: readers get the candles of the ticks, with late rows and concurrent maintenance."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def check(settings: Settings, lake: Lake) -> None:
     """All intervals, by SQL and by function, against pandas over all ticks."""
     ticks = delta_rows(settings, "prices")
     newest = DeltaTable(table_address(settings.s3, "prices").uri, storage_options=settings.s3.storage_options()).version()
-    eventually(lambda: lake.version() == newest, 5)  # a look at the log counts for a quarter of a second
+    eventually(lambda: lake.version() == newest, 5)  # a read of the log is cached for a quarter of a second
     for interval in INTERVALS:
         expected = expected_candles(ticks, interval)
         same_candles(lake.query(f"SELECT * FROM candles_{interval}"), expected)
@@ -107,7 +107,7 @@ def test_only_days_with_new_ticks_are_made_and_each_is_replaced_whole(store: Set
         found = delta.filter(pc.equal(delta["interval"], interval)).drop_columns(["interval", "year", "month", "day"])
         expected = expected_candles(ticks, interval)
         same_candles(found, expected[expected["ts"] < PRESENT_TS] if interval == "1d" else expected)
-        # The table has the ended days whole; of the present one what has ended: an hour of minutes, and no day.
+        # The table has complete candles of past days; of the current day the ended buckets: an hour of minutes, and no day.
 
 
 PRESENT_TS = datetime.fromtimestamp(PRESENT / 1000, UTC)

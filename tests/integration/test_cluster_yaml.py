@@ -69,7 +69,7 @@ def test_the_head_starts_ray_then_the_pipeline(cluster: dict[str, Any]) -> None:
 
 
 def test_the_first_start_command_runs_here(cluster: dict[str, Any], tmp_path: Path) -> None:
-    """Run it with a `ray` that only writes down how it was called, in a home where the checkout is where the launcher puts it."""
+    """Run it with a `ray` that only records its calls, in a home with the checkout at the launcher's place."""
     home = tmp_path / "home"
     (home / "cryptoviz").mkdir(parents=True)
     tools = home / "cryptoviz" / ".venv" / "bin"

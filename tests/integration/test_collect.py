@@ -57,7 +57,7 @@ async def test_every_row_is_what_the_market_served_once(base: Settings, tmp_path
     by_tick = {tick_ts: {r.asset_id for r in records if r.tick_ts == tick_ts} for tick_ts in {r.tick_ts for r in records}}
     assert all(assets == ALL_ASSETS for assets in by_tick.values())
     assert all(tick_ts % 1000 == 0 for tick_ts in by_tick)
-    # Each exchange of the ledger is in the raw topic once, in the order served.
+    # Each entry of the request log is in the raw topic once, in order.
     for provider in ("coingecko", "coinmarketcap"):
         prices = [entry["prices"] for entry in served if entry["provider"] == provider and entry["prices"]]
         exchanges = [exchange for exchange in raw if exchange["provider"] == provider]
@@ -68,7 +68,7 @@ async def test_every_row_is_what_the_market_served_once(base: Settings, tmp_path
                 exchange, price = by_fetch[record.fetch_id]
                 assert exchange["tick_ts"] == record.tick_ts
                 assert price[record.provider_asset_id] == record.price
-    # Beside prices each provider was asked once for its list of ids, which is no market data.
+    # Besides prices each provider's listing was requested once, which is not recorded.
     lists = [(entry["provider"], entry["endpoint"]) for entry in served if not entry["prices"]]
     assert sorted(lists) == [("coingecko", "/coins/list"), ("coinmarketcap", "/public-api/v1/cryptocurrency/map")]
     assert {record.role for record in records} == {"primary"}
@@ -100,7 +100,7 @@ async def test_a_failing_primary_falls_back_within_a_tick_and_returns(base: Sett
             await running.published(3)
             over = now_ms()
             running.market.faults.clear()
-            # A refusal is obeyed for one tick.
+            # A hold lasts one tick.
             await running.published(4)
             windows.append((kind, reason, begun, over, now_ms()))
         records = await running.records()
@@ -113,7 +113,7 @@ async def test_a_failing_primary_falls_back_within_a_tick_and_returns(base: Sett
 
 
 ODD = {
-    # What the market puts in place of the price, and what becomes of it: the same number, or the other provider's with the reason.
+    # The market's value for the price, and the expected result: the same number, or the other provider's price with the reason.
     "bitcoin": ({"kind": "price_value", "value": 1e300}, 1e300),
     "ethereum": ({"kind": "price_value", "value": 1e-18}, 1e-18),
     "ripple": ({"kind": "price_value", "value": "1.5"}, "bad_payload"),
@@ -151,7 +151,7 @@ async def test_odd_numbers_arrive_exactly_or_not_at_all(base: Settings, tmp_path
             provider = "coingecko" if expected is None else "coinmarketcap"
             assert (record.provider, record.fallback_reason) == (provider, expected), record.asset_id
             assert 0 < record.price < 1e6
-    # Which of two equal keys is meant, nobody knows.
+    # It is undefined which of two equal keys applies.
     assert {(r.provider, r.fallback_reason) for r in repeated} == {("coinmarketcap", "bad_payload")}
 
 
@@ -200,7 +200,7 @@ def stream_transport(settings: Settings) -> KafkaTransport:
 
 
 def tick_values(n: int) -> Batch:
-    """A batch whose values are unified records, as the tail reader expects."""
+    """A transaction whose values are unified records, as the tail reader expects."""
     plain = any_batch(n)
     return replace(plain, messages=tuple(Message(a.asset_id.encode(), any_record(plain.tick_ts, a).to_json()) for a in DEFAULT_ASSETS))
 

@@ -1,4 +1,4 @@
-"""Scrapers and collector as Ray actors, killed at any moment: what the controller does after a crash is to call `start` again."""
+"""Scrapers and collector as Ray actors, killed at any moment; after a crash the test calls `start` again, like the controller."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 class Actors:
-    """The three actors, under the names and options that the controller gives them."""
+    """The three actors, with the names and options of the controller."""
 
     def __init__(self, settings: Settings) -> None:
         options = {"namespace": NAMESPACE, "num_cpus": 0, "max_restarts": -1}

@@ -1,4 +1,4 @@
-"""A commit whose answer is lost is made once; one that is refused is made when the store takes it; another job's is never built upon."""
+"""A commit whose response is lost is made once; a refused commit is made when the store accepts it; a commit on top of another job's is refused."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Rig:
         return TableLog(self.address, PRICES, self.options, run)
 
     def paths(self) -> list[str]:
-        """Every file that the log names, as often as it does, by way of no proxy."""
+        """Every file in the log, with repetitions, without the proxy."""
         return pa.table(DeltaTable(self.address.uri, storage_options=self.direct.s3.storage_options()).get_add_actions()).column("path").to_pylist()
 
 
 @pytest.fixture
 def rig(whole: Rig) -> Iterator[Rig]:
-    """A store without faults at the beginning and at the end of each test."""
+    """Remove faults at the beginning and at the end of each test."""
     yield whole
     whole.proxy.clear()
 

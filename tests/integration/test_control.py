@@ -1,4 +1,4 @@
-"""The controller in a real Ray cluster with real engines behind it: verbs, kills, takeover, credentials, the end."""
+"""The controller in a real Ray cluster with real engines: calls, kills, takeover, credentials, shutdown."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def control(settings: Settings) -> Iterator[ControlClient]:
 
 @pytest.fixture(autouse=True)
 def engines_run(control: ControlClient) -> None:
-    """Each test begins with the three engines running, whatever the one before did."""
+    """Each test begins with the three engines running."""
     for name in ENGINES:
         control.start(name)
         reach(control, name, ComponentState.RUNNING)
@@ -91,7 +91,7 @@ def family(settings: Settings) -> list[psutil.Process]:
 
 
 def worker(settings: Settings, title: str) -> psutil.Process:
-    """The Ray worker process whose title begins so."""
+    """The Ray worker process whose title has this prefix."""
 
     def find() -> psutil.Process | None:
         for process in family(settings):
@@ -168,7 +168,7 @@ def test_a_killed_controller_takes_over_what_runs(control: ControlClient, settin
     assert settings.token_file.read_text() == token
     for name, status in before.items():
         now = reach(control, name, ComponentState.RUNNING)
-        # Restarts are counted by each controller from its own beginning.
+        # Each controller counts restarts from its own start.
         assert (now.pid, now.restarts) == (status.pid, 0)
     redis = control.get("redis")
     assert (redis.desired, redis.state) == (DesiredState.STOPPED, ComponentState.STOPPED)
@@ -201,7 +201,7 @@ def test_a_missing_engine_is_waited_for(control: ControlClient) -> None:
     reach(control, "kafka", ComponentState.STOPPED)
     with pytest.raises(EngineUnavailable, match="DEADLINE"):
         control.wait(1.0, lambda now: now.component("collector").desired is DesiredState.RUNNING)
-    control.start("collector")  # wants kafka too
+    control.start("collector")  # enables kafka too
     control.stop("kafka")
     waiting = control.get("collector")
     assert (waiting.state, waiting.desired) == (ComponentState.STARTING, DesiredState.RUNNING)
@@ -288,7 +288,7 @@ def test_the_end_leaves_nothing_and_keeps_what_was_wanted(control: ControlClient
     psutil.wait_procs([controller], timeout=20)
     assert not controller.is_running()
     assert [pid for pid in pids if pid and psutil.pid_exists(pid)] == []
-    # The next `up` finds a controller that wants what this one wanted.
+    # The next `up` finds a controller with the same desired state.
     launch_controller(settings)
     for name in ENGINES:
         assert control.get(name).desired is DesiredState.RUNNING
@@ -296,7 +296,7 @@ def test_the_end_leaves_nothing_and_keeps_what_was_wanted(control: ControlClient
 
 
 def _start_cluster(settings: Settings) -> None:
-    """In a process of its own, as `cryptoviz up --detach` does: the cluster outlives it."""
+    """In a separate process, like `cryptoviz up --detach`: the cluster outlives it."""
     dump_settings_file(settings, settings_file(settings))
     code = "import cryptoviz.cli.cluster as c, cryptoviz.settings as s; c.start_ray(s.settings_from_environment())"
     subprocess.run([sys.executable, "-c", code], env=os.environ | {SETTINGS_FILE_VARIABLE: str(settings_file(settings))}, timeout=120, check=True)
@@ -308,7 +308,7 @@ def _answers(settings: Settings, name: str) -> bool:
 
 
 def _external(settings: Settings) -> dict[str, object]:
-    """The engines as somebody else's, so that asking them needs no child of ours."""
+    """The engines as external engines, so that probing them needs no child process."""
     return {section: getattr(settings, section).model_copy(update={"embedded": False}) for section in ("kafka", "s3", "redis")}
 
 
@@ -321,7 +321,7 @@ def _comes_back(control: ControlClient, before: ComponentStatus) -> None:
 
 
 def _launch_with_token_of(settings: Settings, other: Settings) -> None:
-    """Launch in the same cluster under other settings: Ray asks for the cluster's own token."""
+    """Launch in the same cluster with other settings: Ray requires the cluster's token."""
     other.home.mkdir(exist_ok=True)
     other.ray_token_file.write_bytes(settings.ray_token_file.read_bytes())
     other.ray_token_file.chmod(0o600)

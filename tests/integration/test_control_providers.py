@@ -127,7 +127,7 @@ def test_every_provider_is_shown_with_breaker_quota_and_latency(control: Control
     def checked() -> bool:
         return all((one := scraper(control, name)).ids.checked_ms is not None and one.ids.problems == () for name in PROVIDERS)
 
-    # Their lists were read behind the first poll.
+    # Their listings were read after the first poll.
     eventually(checked, 30, 0.2)
 
 
@@ -169,15 +169,15 @@ def test_a_ban_is_obeyed_by_all_on_the_node_and_is_no_reason_for_a_new_scraper(c
     assert hold is not None
     assert hold.reason == "rate_limited"
 
-    def told() -> ComponentStatus | None:
+    def degraded_status() -> ComponentStatus | None:
         seen = control.get("scraper/binance")
         return seen if seen.state is ComponentState.DEGRADED and "binance asked to wait (rate_limited) until" in seen.message else None
 
-    degraded = eventually(told, 20, 0.1)
+    degraded = eventually(degraded_status, 20, 0.1)
     assert degraded is not None
 
     async def somebody_else() -> FallbackReason:
-        """What a backfill on this node would be told. It asks nobody."""
+        """The refusal that a backfill on this node would get, without a request."""
         guards = build_guards("binance", settings, SystemClock())
         await guards.load()
         with pytest.raises(ProviderUnavailable) as refused:

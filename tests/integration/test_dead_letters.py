@@ -1,4 +1,4 @@
-"""Dead letters in a real Kafka and a real MinIO: counted, shown, and replayed once whatever happens in between."""
+"""Dead letters in a real Kafka and a real MinIO: counted, shown, and replayed once under any interruption."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.storedlake import StoredLake
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 COINS = len(DEFAULT_ASSETS)
-OLDER = replace(PRICES_SPEC, schema_version=0)  # of a lake job that does not know today's records yet
+OLDER = replace(PRICES_SPEC, schema_version=0)  # of an older lake job that does not support current records
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Rig:
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """Three ticks: one that an older job took for dead letters with some garbage, one of both jobs, one good."""
+    """Three ticks: dead letters of an older job with some invalid records, a tick of both jobs, and a valid tick."""
     settings = lake_settings(tmp_path_factory.mktemp("dead"))
     with engines(settings):
         feed = Feed(settings)
@@ -49,14 +49,14 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         feed.publish([(b"k", b"garbage"), (b"k", None), (b"k", record(TICK).to_json())], [(b"k", b"[]")])
         feed.tick(TICK + 1000)
         StoredLake(settings, "older", OLDER).take_from_kafka()
-        feed.tick(TICK + 1000)  # the same events as a tick that the older job refused
+        feed.tick(TICK + 1000)  # the same events as a tick that the older job rejected
         StoredLake(settings, "newer").take_from_kafka()
         feed.tick(TICK + 2000)
         yield Rig(settings, feed)
 
 
 def replayed(settings: Settings) -> list[tuple[str, bytes]]:
-    """(origin, value) of every record that was published again."""
+    """(origin, value) of every republished record."""
     return [
         (dict(message.headers())[HEADER].decode(), message.value())
         for message in read_topic(settings.kafka, settings.kafka.stream_topic)
@@ -72,14 +72,14 @@ def test_reasons_are_counted_since_the_tables_beginning(rig: Rig) -> None:
 
 def test_what_is_valid_now_is_published_once_and_the_rest_keeps_its_reason(rig: Rig) -> None:
     first = DeadLetterReplay(rig.settings).run()
-    # One tick is new to the lake; of the other tick's events it has rows already; the repeated bitcoin record is the first tick's.
+    # One tick is new to the lake; it already has rows of the other tick's events; the repeated bitcoin record belongs to the first tick.
     assert (first.looked_at, first.published, first.done_before) == (2 * COINS + 4, COINS, 0)
     assert first.in_lake == COINS + 1
     assert dict(first.still_bad) == {"not_json": 1, "not_object": 1, "tombstone": 1}
     sent = {record(TICK, asset).to_json() for asset in DEFAULT_ASSETS}
     assert {value for _, value in replayed(rig.settings)} == sent
     assert set(read_replay_log(rig.settings.kafka)) == {place for place, _ in replayed(rig.settings)}
-    # Again before the lake took them, and after.
+    # Again, before and after the lake has read them.
     second = DeadLetterReplay(rig.settings).run()
     assert (second.published, second.done_before, second.in_lake) == (0, COINS, COINS + 1)
     lake = StoredLake(rig.settings, "newest")

@@ -12,19 +12,19 @@ from tests.pipeline import Demo
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-# Those that only read and end by themselves; starting, stopping, filling and replaying have tests of their own, as has `verify`.
+# Commands that only read and terminate; start, stop, backfill, replay and `verify` have separate tests.
 READING = {"status", "query", "providers", "gaps", "dead-letters", "doctor", "config"}
 ENDLESS = {"--watch", "-w", "-f", "--follow"}
 CHANGING = {"trip", "reset", "replay", "--export", "--fix", "--output", "-o", "--show"}
 
 
 class Seen(Exception):
-    """The example has printed its first line."""
+    """Wait for the first line of the example."""
 
 
 @pytest.fixture
 def as_a_user(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> Demo:
-    """This process finds the demo by itself, by what a user would have in the environment."""
+    """This process finds the demo by the environment of a user."""
     for name, value in demo.env.items():
         if name.startswith("CRYPTOVIZ_"):
             monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The three embedded engines, for real: start, probe, use, stop, and what a restart keeps."""
+"""The three real embedded engines: start, probe, use, stop, and data after a restart."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OLD_PORTS = {"kafka": ("port", "controller_port"), "s3": ("port", "console_port"
 
 
 def own_settings(home: Path, **more: Any) -> Settings:
-    """Free ports and a home of its own, so that it runs beside a pipeline."""
+    """Settings with free ports and a separate home, so that a pipeline may run too."""
     sections: dict[str, Any] = {
         "kafka": {"port": free_port(), "controller_port": free_port()},
         "s3": {"port": free_port(), "console_port": free_port(), "secret_key": SECRET},
@@ -81,7 +81,7 @@ def valkey(settings: Settings) -> Iterator[Engine]:
 
 
 def produce(settings: Settings, topic: str, values: list[bytes], **config: Any) -> None:
-    """In one transaction, as the publisher does."""
+    """Publish in one transaction, like the publisher."""
     producer = kafka_producer(settings.kafka, {"transactional.id": "test", "acks": "all"} | config)
     producer.init_transactions(30)
     producer.begin_transaction()
@@ -179,7 +179,7 @@ def test_a_broker_of_yours_gets_the_topics_and_is_left_running(kafka: Engine, se
     assert external.probe().healthy
     topics = admin_client(settings.kafka).list_topics(timeout=10).topics
     assert len(topics["their-raw"].partitions) == 1
-    # A topic that is there already keeps what its owner gave it.
+    # An existing topic keeps its configuration.
     assert len(topics["crypto-streaming"].partitions) == 2
     external.stop()
     assert kafka.probe().healthy
@@ -208,7 +208,7 @@ def test_minio_serves_its_console(object_store: Engine) -> None:
     def shown() -> httpx.Response | None:
         try:
             return httpx.get(url, headers={"User-Agent": "Mozilla/5.0", "Accept": "text/html"}, follow_redirects=True)
-        except httpx.ConnectError:  # it listens a moment after the store does
+        except httpx.ConnectError:  # it listens shortly after the store
             return None
 
     page = eventually(shown, 30)
@@ -256,7 +256,7 @@ def test_kafka_answers_nobody_without_its_password(given: dict[str, Any], kafka:
 
 
 def test_kafkas_controller_listener_answers_nobody_without_its_password(kafka: Engine, settings: Settings) -> None:
-    # A request for the features of the quorum, as any Java client begins: ApiVersions (18) version 0, correlation 7, no client id.
+    # The first request of a Java client: ApiVersions (18) version 0, correlation 7, no client id.
     request = struct.pack(">hhih", 18, 0, 7, -1)
     metadata = struct.pack(">hhih", 55, 0, 8, -1) + b"\x02"
     with socket.create_connection(("127.0.0.1", settings.kafka.controller_port), timeout=5) as connection:
@@ -269,7 +269,7 @@ def test_kafkas_controller_listener_answers_nobody_without_its_password(kafka: E
                 received += piece
         except ConnectionResetError:
             pass
-    # The versions are told before the login, by the protocol; then the connection is closed instead of answering.
+    # By the protocol versions are returned before the login; then the connection is closed without a response.
     assert struct.pack(">i", 8) not in received
     assert kafka.probe().healthy
 
@@ -307,7 +307,7 @@ def test_what_the_engines_write_is_for_their_owner_alone(kafka: Engine, object_s
     assert stat.S_IMODE(settings.home.stat().st_mode) == 0o700
     files = [path for path in settings.home.rglob("*") if path.is_file() and path.suffix != ".log"]
     assert {path.relative_to(settings.home).parts[0] for path in files} >= {"kafka", "minio", "redis", "credentials.json"}
-    # The home is closed already; this is the second lock, for what is moved out of it.
+    # The home is already closed; this is a second protection, for files moved out of it.
     secret = [path for path in files if path.name in ("server.properties", "valkey.conf", "minio.password", "credentials.json")]
     assert len(secret) == 4
     written = [path for path in files if "data" in path.parts or "appendonlydir" in path.parts or path.name == "xl.meta"]
@@ -361,7 +361,7 @@ def test_the_doctor_knows_its_own_engines_from_a_strangers(kafka: Engine, object
 
 def test_a_setting_that_the_engine_refuses_is_told_at_once_and_leaves_no_process(tmp_path: Path) -> None:
     settings = own_settings(tmp_path / "home")
-    # Settings refuse such a name when they are read; the store may refuse others.
+    # Settings refuse such a name; the store may refuse others.
     settings = settings.model_copy(update={"s3": settings.s3.model_copy(update={"lake_bucket": "Not A Bucket"})})
     engine = build_engine("object-store", settings)
     with pytest.raises(SettingsError, match="Not A Bucket"):

@@ -1,4 +1,4 @@
-"""The notebook in examples/ and the examples of docs/lake.md run on a small lake, and say what is in it."""
+"""The notebook in examples/ and the examples of docs/lake.md run on a small lake and return its content."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 @pytest.fixture(autouse=True)
 def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that finds this lake by itself, as a user's does."""
+    """Environment of a process that finds this lake by itself."""
     monkeypatch.setenv("CRYPTOVIZ_HOME", str(settings.home))
     monkeypatch.setenv("CRYPTOVIZ_S3__ENDPOINT", settings.s3.endpoint)
     monkeypatch.setenv("CRYPTOVIZ_S3__SECRET_KEY", settings.s3.secret_key.get_secret_value())

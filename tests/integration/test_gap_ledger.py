@@ -1,4 +1,4 @@
-"""The gap ledger on a real object store: found once, found again without a change, filled, and the same for every reader."""
+"""The gap ledger in a real object store: gaps are found once, unchanged when found again, filled, and the same for every reader."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NOW = MIDNIGHT + 86_400_000
 
 @pytest.fixture
 def settings(tmp_path: Any) -> Iterator[Settings]:
-    """An object store, and a Kafka that is away: ticks are settled as far as the lake has them."""
+    """An object store without Kafka: detection is limited by the lake's progress."""
     made = claim_home(
         load_settings(
             home=tmp_path,
@@ -59,12 +59,12 @@ def settings(tmp_path: Any) -> Iterator[Settings]:
 
 
 def tick(number: int) -> int:
-    """A tick by its distance from midnight."""
+    """A tick by its offset from midnight."""
     return MIDNIGHT + number * STEP
 
 
 def commit(settings: Settings, name: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Rows as the lake job has them, in one commit."""
+    """Write rows like the lake job, in one commit."""
     schema = PRICES if name == "prices" else RAW
     columns: dict[str, list[Any]] = {column.name: [] for column in schema}
     for number, row in enumerate(rows):
@@ -79,7 +79,7 @@ def commit(settings: Settings, name: str, rows: Sequence[dict[str, Any]]) -> Non
 
 
 def collected(settings: Settings, numbers: Sequence[int], step: int = STEP, without: Sequence[int] = (), **more_told: Any) -> None:
-    """Ticks as the collector leaves them: two coins each (no ethereum on those in `without`), an exchange, a record of its own."""
+    """Ticks like the collector's: two coins each (no ethereum on those in `without`), a raw exchange, a tick record."""
     rows = [record(tick(number), asset) for number in numbers for asset in (BITCOIN, ETHEREUM) if asset is BITCOIN or number not in without]
     commit(settings, "prices", [asdict(row) for row in rows])
     body = orjson.dumps({"v": 1, "tick_ms": step, "results": {"coingecko": {}}, "absent": {}, "idle": ["kraken"], **more_told}).decode()
@@ -88,10 +88,10 @@ def collected(settings: Settings, numbers: Sequence[int], step: int = STEP, with
 
 
 def failed(settings: Settings, numbers: Sequence[int]) -> None:
-    """Ticks at which no provider answered, as the collector leaves them: records of its own, and the rules that name what was asked for."""
+    """Ticks without a response, like the collector's: tick records, and the rules with the requested assets."""
     rules = orjson.dumps({"v": 1, "assets": [{"asset_id": "bitcoin"}, {"asset_id": "ethereum"}]}).decode()
-    told = {"v": 1, "tick_ms": STEP, "rules": hashlib.blake2b(rules.encode(), digest_size=16).hexdigest(), "idle": []}
-    body = orjson.dumps(told | {"results": {"coingecko": {"failure": "unavailable"}}, "absent": {}}).decode()
+    common = {"v": 1, "tick_ms": STEP, "rules": hashlib.blake2b(rules.encode(), digest_size=16).hexdigest(), "idle": []}
+    body = orjson.dumps(common | {"results": {"coingecko": {"failure": "unavailable"}}, "absent": {}}).decode()
     own = [exchange(tick(number), provider=RECORDER, endpoint=TICK, body=body) for number in numbers]
     rows = [exchange(tick(numbers[0]), provider=RECORDER, endpoint=RULES, body=rules), *own]
     commit(settings, "raw", [asdict(row) | {"rate_limit_headers": None} for row in rows])
@@ -99,14 +99,14 @@ def failed(settings: Settings, numbers: Sequence[int]) -> None:
 
 def test_ticks_count_from_the_first_one_though_no_price_ever_came(settings: Settings) -> None:
     failed(settings, [1, 2, 3, 4])
-    # Four ticks of each coin, one run of them, though there is no table of prices yet.
+    # Four ticks of each coin, one gap each, although the prices table does not exist yet.
     assert find_gaps(settings, tick(5)) == Findings(days_read=1, days_changed=1, open_gaps=2, open_ticks=8)
-    assert told(read_gaps(settings)) == [("bitcoin", 1, 4, "unavailable", "open"), ("ethereum", 1, 4, "unavailable", "open")]
-    assert told(read_gaps(settings), GapScope.PROVIDER) == [("coingecko", 1, 4, "unavailable", "open")]
-    # The first prices come: what was missed before them stays missed.
+    assert listed(read_gaps(settings)) == [("bitcoin", 1, 4, "unavailable", "open"), ("ethereum", 1, 4, "unavailable", "open")]
+    assert listed(read_gaps(settings), GapScope.PROVIDER) == [("coingecko", 1, 4, "unavailable", "open")]
+    # After the first prices earlier gaps remain.
     collected(settings, [6, 7])
     find_gaps(settings, tick(9))
-    assert told(read_gaps(settings)) == [
+    assert listed(read_gaps(settings)) == [
         ("bitcoin", 1, 4, "unavailable", "open"),
         ("ethereum", 1, 4, "unavailable", "open"),
         ("bitcoin", 5, 5, NOT_RUNNING, "open"),
@@ -120,14 +120,14 @@ def brought(settings: Settings, rows: Sequence[UnifiedRecord]) -> None:
     commit(settings, "prices", [asdict(row) for row in filled])
 
 
-def told(gaps: Sequence[Gap], scope: GapScope = GapScope.ASSET) -> list[tuple[str, int, int, str, str]]:
-    """Whose, from, to (in ticks from midnight), why, and how it stands."""
+def listed(gaps: Sequence[Gap], scope: GapScope = GapScope.ASSET) -> list[tuple[str, int, int, str, str]]:
+    """Subject, from, to (in ticks from midnight), reason and state of each gap."""
     mine = [gap for gap in gaps if gap.scope is scope]
     return [(gap.subject, (gap.from_ms - MIDNIGHT) // STEP, (gap.to_ms - MIDNIGHT) // STEP, gap.reason, str(gap.state)) for gap in mine]
 
 
 def plain(settings: Settings) -> list[str]:
-    """Ids of gaps as a reader of the folder finds them, without the log."""
+    """Ids of gaps for a plain reader of the folder."""
     table = ds.dataset(
         gaps_address(settings).root, filesystem=S3Access.of(settings.s3).filesystem(), format="parquet", partitioning="hive"
     ).to_table()
@@ -137,9 +137,9 @@ def plain(settings: Settings) -> list[str]:
 def test_the_ledger_from_the_first_look_to_the_last_fill(settings: Settings) -> None:
     assert find_gaps(settings, NOW) is None
     assert read_gaps(settings) == []
-    # Nine minutes before midnight to ten after: away over midnight, and once without a price for one coin.
+    # From nine minutes before midnight to ten after: not running across midnight, and one tick without a price for a coin.
     collected(settings, [*range(-9, -2), *range(2, 6), *range(7, 11)], without=[4])
-    commit(settings, "raw", [asdict(exchange(tick(6))) | {"rate_limit_headers": None}])  # asked, and the tick was lost
+    commit(settings, "raw", [asdict(exchange(tick(6))) | {"rate_limit_headers": None}])  # polled, and the tick was lost
 
     first = find_gaps(settings, NOW)
     expected = [
@@ -151,8 +151,8 @@ def test_the_ledger_from_the_first_look_to_the_last_fill(settings: Settings) -> 
         ("bitcoin", 6, 6, DROPPED, "open"),
         ("ethereum", 6, 6, DROPPED, "open"),
     ]
-    assert told(read_gaps(settings)) == expected
-    assert told(read_gaps(settings), GapScope.PROVIDER) == [
+    assert listed(read_gaps(settings)) == expected
+    assert listed(read_gaps(settings), GapScope.PROVIDER) == [
         ("coingecko", -2, -1, NOT_RUNNING, "open"), ("kraken", -2, -1, NOT_RUNNING, "open"),
         ("coingecko", 0, 1, NOT_RUNNING, "open"), ("kraken", 0, 1, NOT_RUNNING, "open"),
         ("kraken", 6, 6, DROPPED, "open"),
@@ -160,7 +160,7 @@ def test_the_ledger_from_the_first_look_to_the_last_fill(settings: Settings) -> 
     assert first == Findings(days_read=2, days_changed=2, open_gaps=7, open_ticks=11)
     known = read_gaps(settings)
 
-    # Nothing new: nothing is read. Without what was remembered, everything is, and comes out the same, found when it was found.
+    # Without changes nothing is read. Without the stored state everything is read, with the same result and `found_ts`.
     assert find_gaps(settings, NOW + STEP) == replace(first, days_read=0, days_changed=0)
     address = gaps_address(settings)
     minio_client(S3Access.of(settings.s3)).remove_object(address.bucket, address.key("_state.json"))
@@ -176,21 +176,21 @@ def test_the_ledger_from_the_first_look_to_the_last_fill(settings: Settings) -> 
     ]
     assert {gap.gap_id: gap.found_ms for gap in after} == {gap.gap_id: gap.found_ms for gap in known}
 
-    # A coarser grid from the next tick on: what it does not have is not missed.
+    # A coarser grid from the next tick on: ticks that it does not have are no gaps.
     collected(settings, [15, 20, 30], step=5 * STEP)
     find_gaps(settings, NOW + 4 * STEP)
-    assert told(read_gaps(settings))[-2:] == [("bitcoin", 25, 25, NOT_RUNNING, "open"), ("ethereum", 25, 25, NOT_RUNNING, "open")]
-    assert [row for row in told(read_gaps(settings)) if row[1] in range(11, 15)] == [
+    assert listed(read_gaps(settings))[-2:] == [("bitcoin", 25, 25, NOT_RUNNING, "open"), ("ethereum", 25, 25, NOT_RUNNING, "open")]
+    assert [row for row in listed(read_gaps(settings)) if row[1] in range(11, 15)] == [
         ("bitcoin", 11, 14, NOT_RUNNING, "open"),
         ("ethereum", 11, 14, NOT_RUNNING, "open"),
     ]
 
-    # Told after midnight of two ticks before it: dropped, and planned by nobody. The day before is judged again, in the next round.
+    # A record after midnight reports two ticks before it: dropped, and unplanned. The next round evaluates the previous day again.
     dropped, unplanned = [tick(-2), tick(-2), STEP], [tick(-1), tick(-1), STEP]
     collected(settings, [35], step=5 * STEP, dropped=[dropped], unplanned=[unplanned])
     find_gaps(settings, NOW + 5 * STEP)
     assert find_gaps(settings, NOW + 6 * STEP).days_changed == 1
-    assert told(read_gaps(settings))[:2] == [("bitcoin", -2, -2, DROPPED, "filled"), ("ethereum", -2, -2, DROPPED, "open")]
+    assert listed(read_gaps(settings))[:2] == [("bitcoin", -2, -2, DROPPED, "filled"), ("ethereum", -2, -2, DROPPED, "open")]
     assert find_gaps(settings, NOW + 7 * STEP).days_read == 0
 
     ids = sorted(gap.gap_id for gap in read_gaps(settings))

@@ -1,4 +1,4 @@
-"""History from a real HTTP server, for each provider: prices as that provider served them live, and refusals waited out."""
+"""History from a real HTTP server, for each provider: prices as the provider served them live, and holds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BITCOIN = DEFAULT_ASSETS[0]
 
 
 class PatientClock(SystemClock):
-    """Remembers for how long it was asked to wait."""
+    """Records the requested waits."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -37,7 +37,7 @@ class PatientClock(SystemClock):
 
 
 def settings_at(market: ReplayMarket, home: Path) -> Settings:
-    """Providers at the market; a Redis that is away only means that nobody else is counted."""
+    """Providers at the market; without Redis only this process is counted."""
     return load_settings(
         home=home,
         redis={"port": free_port()},

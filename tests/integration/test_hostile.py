@@ -1,4 +1,4 @@
-"""Rows 16, 19, 20 and 21 of the fault plan: one provider means harm; the memory stays bounded and the others' prices are collected."""
+"""Faults 16, 19, 20 and 21: with a hostile provider memory stays bounded, and the others' prices are collected."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[2]
 TLS = ROOT / "tests" / "data" / "tls"
 MAX_GROWTH_MB = 50.0
 TICKS = 2
-# The collector closes a tick after 0.9 of it; beyond is the time to make the records on a busy machine.
+# The collector closes a tick after 0.9 of its time; the rest allows for making the records on a busy machine.
 LATEST_MS = 900 + 1500
 OTHERS = ("coinmarketcap", "kraken", "coinpaprika")
-# Without the environment's proxies, which are not for this machine's own addresses.
+# Without the environment's proxies, which do not apply to local addresses.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
 
 
@@ -39,7 +39,7 @@ def server() -> Iterator[dict[str, str]]:
 
 
 def suffer(server: dict[str, str], kinds: dict[str, str], **environment: str) -> dict[str, dict[str, Any]]:
-    """What became of the collection, by kind. The first is a good one, which warms the process up."""
+    """Results of the collection, by kind. The first kind is not hostile and warms up the process."""
     order = {"kinds": {"warm-up": server["harm"] + "/good"} | kinds, "others": {name: server[name] for name in OTHERS}, "ticks": TICKS}
     command = [sys.executable, "-m", "tests.integration.hostile_client"]
     done = subprocess.run(
@@ -54,7 +54,7 @@ def suffer(server: dict[str, str], kinds: dict[str, str], **environment: str) ->
 def check_that_others_went_on(found: dict[str, Any], reason: str) -> None:
     assert found["others_ok"] == sorted(OTHERS)
     assert found["records"] == TICKS * 17
-    # All prices are the next provider's, for CoinGecko's reason, within the tick.
+    # All prices are the next provider's, with CoinGecko's reason, within the tick.
     assert ["coinmarketcap", reason] in found["sources"]
     assert {provider for provider, _ in found["sources"]} == {"coinmarketcap"}
     assert found["latest_ms"] < LATEST_MS
@@ -92,7 +92,7 @@ def test_harm_is_bounded_and_stays_with_its_provider(server: dict[str, str]):
         one = found[kind]
         print(f"{kind}: memory +{one['grown_mb']:.1f} MB, {one['errors'][:1]}")
         assert one["grown_mb"] < MAX_GROWTH_MB, kind
-        # A poll that the end of the run cut off counts as a timeout.
+        # A poll that is cancelled at the end of the run counts as a timeout.
         assert set(one["outcomes"]) - {"timeout"} == {reason} - {"timeout"}, kind
         check_that_others_went_on(one, reason)
     with urlopen(f"{server['harm']}/hits", timeout=10) as answer:
@@ -103,7 +103,7 @@ BAD_CERTIFICATES = {"expired": "certificate has expired", "wrong-host": "IP addr
 
 
 def test_certificates_that_do_not_hold_fail_closed(server: dict[str, str]):
-    # With the authority trusted, so that each fails for its own fault and not for an unknown authority.
+    # The authority is trusted, so that each certificate fails for its own fault.
     found = suffer(server, {name: server[name] for name in ("good", *BAD_CERTIFICATES)}, CRYPTOVIZ_NETWORK__CA_FILE=str(TLS / "ca.pem"))
     assert ["coingecko", ""] in found["good"]["sources"]
     for name, text in BAD_CERTIFICATES.items():

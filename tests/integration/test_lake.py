@@ -52,7 +52,7 @@ class Rig:
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """Everything up, some thousand rows in and an empty lake before them."""
+    """Engines and job run on an initially empty lake, with some thousand rows."""
     settings = lake_settings(tmp_path_factory.mktemp("lake"))
     with engines(settings), ray_cluster() as ray:
         feed = Feed(settings)
@@ -113,7 +113,7 @@ def test_poison_becomes_dead_letters_and_the_stream_goes_on(rig: Rig) -> None:
     assert not any(one.lost or one.doubled or one.unknown for one in report.comparisons), report.to_text()
     dead = rig.lake.dead_letters().to_pylist()[before:]
     stream = [row for row in dead if row["topic"] == rig.settings.kafka.stream_topic]
-    # Two are poison only by the unit tests' own size limit and clock; the one that is too large there is also too deep.
+    # Two cases are invalid only with the unit tests' size limit and clock; the case that is too large there is also too deep.
     expected = {name: reason for name, (_, reason) in POISON.items() if name not in ("too large", "tick from the future")}
     expected["nested too deeply"] = Reason.NOT_JSON
     got = {(row["value"], row["reason"].split(":")[0]) for row in stream}
@@ -146,7 +146,7 @@ def test_secret_shows_in_no_process_list_log_or_file(rig: Rig) -> None:
 
 
 def test_restart_goes_on_where_it_stopped_and_clears_leftovers(rig: Rig) -> None:
-    """A batch was cut off after its file was written and before the commit; a user's own file lies beside it."""
+    """A batch was interrupted between the upload of its file and the commit; the bucket also has a user's file."""
     caught_up(rig.settings)
     rig.host.stop()
     address = table_address(rig.settings.s3, "prices")
@@ -178,7 +178,7 @@ def test_second_job_takes_over_and_the_first_refuses_to_go_on(rig: Rig) -> None:
     probe = eventually(lambda: not (seen := rig.host.probe()).healthy and seen, 30)
     assert probe
     assert "another lake job (run intruder) has taken over" in probe.message
-    # The refused job's files are known to no commit; once a job of ours starts again they are gone and the rows are there once.
+    # The refused job's files are uncommitted; after the next start they are removed and each row exists once.
     rig.host.stop()
     rig.host.start()
     report = caught_up(rig.settings)
@@ -200,7 +200,7 @@ def test_log_checkpoint_keeps_progress_and_rows(rig: Rig) -> None:
 
 
 def test_recreated_topic_is_a_new_one(rig: Rig) -> None:
-    """Its offsets begin at 0 again and overwrite nothing."""
+    """Its offsets begin at 0 again, and nothing is overwritten."""
     caught_up(rig.settings)
     rig.host.stop()
     before = rig.lake.prices(columns=["kafka_topic_id", "event_id"])
@@ -234,7 +234,7 @@ def test_offsets_that_kafka_dropped_stop_the_job_with_the_range(rig: Rig) -> Non
 
 
 def drop_records(settings: Settings) -> None:
-    """As Kafka's retention does."""
+    """Delete records, like Kafka's retention."""
     admin = admin_client(settings.kafka)
     asked = {TopicPartition(settings.kafka.stream_topic, partition): OffsetSpec.latest() for partition in range(settings.kafka.stream_partitions)}
     ends = [TopicPartition(key.topic, key.partition, future.result(10).offset) for key, future in admin.list_offsets(asked).items()]

@@ -41,7 +41,7 @@ FIRST = datetime.fromtimestamp(TICK / 1000, UTC)
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Three hours of all coins, a tick a minute, in three commits, and two dead letters."""
+    """Three hours of all coins, a tick per minute, in three commits, and two dead letters."""
     with store(tmp_path_factory.mktemp("reader")) as running:
         lake = StoredLake(running)
         lake.ticks(TICKS)
@@ -164,16 +164,16 @@ def test_a_point_in_time_is_what_the_table_held_then(tmp_path: Path) -> None:
         writer.ticks(10, per_batch=10)
         then, version = datetime.now(UTC), lake.version()
         threading.Event().wait(0.01)  # commits carry milliseconds
-        # A late row of the same hour: event time does not tell when we learned of it, the version does.
+        # A late row of the same hour: the version shows when it was added, event time does not.
         writer.stream([record(TICK + 30_000).to_json()])
-        eventually(lambda: lake.version() == version + 1, 5)  # a look at the log is kept for a quarter of a second
+        eventually(lambda: lake.version() == version + 1, 5)  # a read of the log is cached for a quarter of a second
         for point in ({"as_of": then}, {"as_of": then.isoformat()}, {"version": version}):
             assert lake.prices(**point).num_rows == 10 * COINS
         assert lake.query("SELECT count(*) AS n FROM prices", as_of=then).to_pylist() == [{"n": 10 * COINS}]
         assert lake.prices().num_rows == 10 * COINS + 1
         assert lake.prices(as_of=then - timedelta(days=365)).num_rows == 0
         replace_files_by_one(settings, tmp_path)
-        # The files of the older version are gone, its rows are told by their offsets.
+        # The files of the older version are deleted; its rows are identified by their offsets.
         fresh = Lake(settings)
         assert fresh.prices().num_rows == lake.prices().num_rows == 10 * COINS + 1
         assert fresh.prices(version=version).num_rows == 10 * COINS
@@ -185,7 +185,7 @@ def test_a_point_in_time_is_what_the_table_held_then(tmp_path: Path) -> None:
 
 
 def replace_files_by_one(settings: Settings, scratch: Path) -> None:
-    """Compaction: one file takes the place of all, which are deleted at once."""
+    """Compaction: one file replaces all others, which are deleted at once."""
     address = table_address(settings.s3, "prices")
     table = DeltaTable(address.uri, storage_options=settings.s3.storage_options())
     (files,) = days_of(table).values()
@@ -193,7 +193,7 @@ def replace_files_by_one(settings: Settings, scratch: Path) -> None:
 
 
 def remove_log_entry(settings: Settings, version: int) -> None:
-    """As the log's clean-up does, after a checkpoint."""
+    """Remove log entries, like the clean-up after a checkpoint."""
     address = table_address(settings.s3, "prices")
     DeltaTable(address.uri, storage_options=settings.s3.storage_options()).create_checkpoint()
     for number in range(version + 1):
@@ -220,7 +220,7 @@ def test_the_command_writes_each_form(settings: Settings, tmp_path: Path) -> Non
 
 
 def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command line against this store."""
+    """Run the command line with this store."""
     s3 = settings.s3
     environment = {
         "CRYPTOVIZ_HOME": str(settings.home),

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A MinIO and settings of two pipelines' making."""
+    """A MinIO, and a factory of settings for two pipelines."""
     with running_store(tmp_path_factory.mktemp("lease"), lease_s=3) as settings:
         yield settings
 
@@ -39,7 +39,7 @@ def test_a_state_is_replaced_only_by_who_has_seen_it(store: Settings) -> None:
     seen = cell.read()
     assert seen is not None
     assert (seen.content, seen.etag) == (b"two", second)
-    assert 0 <= seen.age_s <= time.monotonic() - began + 1  # the store tells whole seconds
+    assert 0 <= seen.age_s <= time.monotonic() - began + 1  # the store's time has whole seconds
     minio_client(S3Access.of(store.s3)).remove_object(store.s3.lake_bucket, "_leases/test cell.json")
     with pytest.raises(ObjectChanged):
         cell.write(b"three", second)
@@ -54,7 +54,7 @@ def test_a_second_pipeline_is_refused_until_the_first_gives_the_lease_back(store
 
 
 def test_a_holder_that_renews_no_more_is_overtaken_when_its_time_is_up(store: Settings) -> None:
-    """Its machine is gone: nothing here knows whether its process lives."""
+    """Its machine is lost: its process state is unknown here."""
     cell = S3ConditionalObject(S3Access.of(store.s3), store.s3.lake_bucket, "_leases/lake.json")
     gone = Holder("lake", "p1", "run1", "elsewhere", "boot", 1, "home", "then", "soon", 3.0)
     seen = cell.read()

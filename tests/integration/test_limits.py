@@ -1,4 +1,4 @@
-"""Limits across processes: two users of one provider, a real Redis between them, and a market that refuses and bans."""
+"""Limits across processes: two users of a provider, sharing a real Redis, and a market that refuses and bans."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def settings_for(base: Settings, home: Path, name: str, **provider: Any) -> Sett
 async def test_two_users_of_one_provider_share_its_minute(redis_engine: tuple[Settings, Engine], tmp_path: Path):
     base, _ = redis_engine
     plan: dict[str, Any] = {"base_url": "http://127.0.0.1:1", "quota": {"per_minute": 5}}
-    # Two homes: nothing but Redis is between them.
+    # Two homes that share only Redis.
     users = [build_guards("kraken", settings_for(base, tmp_path / str(n), "kraken", **plan), CLOCK) for n in range(2)]
     for n in range(5):
         await users[n % 2].limiter.acquire()
@@ -91,7 +91,7 @@ async def test_use_survives_the_loss_of_the_file_or_of_redis(redis_engine: tuple
 
 
 class Polling:
-    """One provider's loop against a market, tick by tick."""
+    """A provider's poll loop against a market, tick by tick."""
 
     def __init__(self, market: ReplayMarket, settings: Settings, name: str) -> None:
         self.market = market
@@ -141,7 +141,7 @@ async def test_a_refusal_is_obeyed_and_nothing_more_is_asked(
         hold = polling.guards.hold(CLOCK)
         assert hold is not None
         assert least_s <= (hold.until_ms - CLOCK.now_ms()) / 1000 <= most_s
-        # A successor obeys as well; the operator can lift it.
+        # The hold applies to a successor too; the operator can clear it.
         successor = build_guards(name, settings_for(base, tmp_path, name, base_url=market.base_url(name)), CLOCK)
         await successor.load()
         with pytest.raises((ProviderUnavailable, ProviderRefused)):
@@ -176,7 +176,7 @@ async def test_a_keyed_plan_tells_its_limits_and_use(redis_engine: tuple[Setting
         assert (await polling.poll()).failure is None
         assert await look_up_account(polling.provider, polling.guards, settings, CLOCK)
         plan = polling.guards.meter.plan
-        # The replay market's own default.
+        # the replay market's default
         assert plan.per_month == 10_000_000
         (quota,) = [quota for quota in polling.guards.quotas(CLOCK.now_ms(), 2_000) if quota.period == "month"]
         assert quota.used >= 1

@@ -1,4 +1,4 @@
-"""Maintenance against a real MinIO: rows stay as they are for both readers, whatever it is doing and wherever it is killed."""
+"""Maintenance with a real MinIO: rows are unchanged for both readers, at any step and after any kill."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def minutes(count: int, start: int = START) -> list[int]:
 
 
 def a_round(settings: Settings, when_ms: int | None = None) -> RoundResult:
-    """One round, now or as if the wall clock said `when_ms`. It must succeed."""
+    """Run one round, now or with the wall clock at `when_ms`. It must succeed."""
     now = datetime.now(UTC) if when_ms is None else datetime.fromtimestamp(when_ms / 1000, UTC)
     result = run_round(RoundContext(settings, settings.home / "scratch", now=lambda: now), OURS)
     assert not result.failures
@@ -83,7 +83,7 @@ def marker(settings: Settings, table: str, folder: str) -> dict[str, object]:
 
 
 def test_closed_days_become_one_sorted_file_each_with_a_marker(store: Settings) -> None:
-    """All three tables; late rows take the marker away until their day is one file again; nothing to do is nothing done."""
+    """All three tables; late rows remove the marker until their day is one file again; a round without work changes nothing."""
     writer, raw, dead = (TableWriter(store, table) for table in SCHEMAS)
     writer.batches(prices, minutes(60) + minutes(60, START + DAY_MS), 5)
     raw.batches(raw_rows, minutes(30), 3)
@@ -106,7 +106,7 @@ def test_closed_days_become_one_sorted_file_each_with_a_marker(store: Settings) 
 
     assert "files_before" not in a_round(store).figures
     table = DeltaTable(address.uri, storage_options=store.s3.storage_options())
-    assert read_progress(table) == progress  # carried on by the commits of maintenance
+    assert read_progress(table) == progress  # repeated by the commits of maintenance
     assert table.count() == before["prices"].num_rows
 
     writer.write(prices([START + 90_000], writer.next_offset))
@@ -134,7 +134,7 @@ def test_small_files_of_the_present_day_are_merged_past_a_limit(store: Settings)
 
 
 def test_killed_anywhere_it_goes_on_with_the_same_rows(store: Settings) -> None:
-    """kill -9 at each stage: Delta readers are right at once, plain ones after the next round; the lake job may start in between."""
+    """kill -9 at each stage: Delta readers are correct at once, plain readers after the next round; the lake job may start in between."""
     writer = TableWriter(store, "prices")
     settings_file = store.run_dir / "child.json"
     dump_settings_file(store, settings_file)
@@ -163,7 +163,7 @@ def test_killed_anywhere_it_goes_on_with_the_same_rows(store: Settings) -> None:
 
 
 class Repeat(threading.Thread):
-    """Calls `work` until told to stop; `errors` keeps what it raised."""
+    """Calls `work` until stopped; collects its exceptions in `errors`."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         super().__init__(daemon=True)
@@ -175,7 +175,7 @@ class Repeat(threading.Thread):
         while not self.done.is_set():
             try:
                 self._work()
-            except BaseException as error:  # noqa: BLE001 (told by the test)
+            except BaseException as error:  # noqa: BLE001 (reported by the test)
                 self.errors.append(error)
                 return
 
@@ -220,7 +220,7 @@ def test_readers_in_a_loop_never_see_a_wrong_snapshot(store: Settings) -> None:
     def read_plain() -> None:
         try:
             offsets = plain_rows(store, "prices").column("kafka_offset").to_pylist()
-        except OSError:  # listed, then replaced: told, not wrong
+        except OSError:  # listed, then replaced: an error, not wrong rows
             plain.append(False)
         else:
             plain.append(len(offsets) == len(set(offsets)))
@@ -269,7 +269,7 @@ def test_old_days_go_after_their_retention(tmp_path: Path) -> None:
         assert {name.rpartition("/")[0] for name in object_names(settings, "raw")} == {f"year=2026/month=3/day={day}" for day in (3, 4, 5, 6)}
         assert delta_rows(settings, "raw").equals(plain_rows(settings, "raw"))
         assert delta_rows(settings, "prices").num_rows == kept.rows
-        raw.write(raw_rows(minutes(2, START + 5 * DAY_MS), raw.next_offset))  # the job goes on
+        raw.write(raw_rows(minutes(2, START + 5 * DAY_MS), raw.next_offset))  # the job continues
         assert delta_rows(settings, "raw").num_rows == 4 * 4 + 4
 
 
@@ -293,11 +293,11 @@ async def test_component_runs_rounds_in_a_child_and_so_does_the_operation(store:
     secret = store.s3.secret_key.get_secret_value()
     assert secret not in (store.log_dir / "maintenance.log").read_text()
     holders = [path for path in store.run_dir.rglob("*") if path.is_file() and secret in path.read_text()]
-    assert [(path.name, path.stat().st_mode & 0o777) for path in holders] == [("minio.password", 0o600)]  # MinIO's own, made by its start
+    assert [(path.name, path.stat().st_mode & 0o777) for path in holders] == [("minio.password", 0o600)]  # MinIO's own, created by its start
 
 
 def test_lost_object_store_is_told_and_nothing_is_lost(store: Settings) -> None:
-    """A round that finds no store says so for each step; the next one goes on."""
+    """A round without a store reports an error for each step; the next round continues."""
     writer = TableWriter(store, "prices")
     writer.batches(prices, minutes(4), 2)
     away = store.model_copy(update={"s3": store.s3.model_copy(update={"endpoint": "http://127.0.0.1:9"})})

@@ -1,7 +1,7 @@
-"""Readers that are not ours find exactly the table's rows in the bucket, in the way that docs/lake.md says, also after a checkpoint of the log.
+"""Foreign readers get exactly the table's rows from the bucket, as documented in docs/lake.md, also after a checkpoint of the log.
 
-DuckDB and Spark read a local copy of the bucket: their S3 clients are extensions that are not among this project's dependencies. Pattern and options
-are those of the page.
+DuckDB and Spark read a local copy of the bucket: their S3 clients are extensions outside of this project's dependencies. Pattern and options are
+those of the page.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def events(settings: Settings) -> list[str]:
 
 @pytest.fixture(scope="module")
 def copy(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bucket as a folder."""
+    """A local copy of the bucket."""
     folder = tmp_path_factory.mktemp("bucket")
     client = minio_client(S3Access.of(settings.s3))
     names = [item.object_name for item in client.list_objects(settings.s3.prices_bucket, recursive=True)]
@@ -95,7 +95,7 @@ spark.stop()
 
 
 def test_spark_reads_the_folder(copy: Path, events: list[str], settings: Settings) -> None:
-    """In a process of its own: the JVM goes with it."""
+    """In a separate process, so that the JVM ends with it."""
     call = example("scala", "spark.read").strip().replace("s3a://crypto-data-partitioned", str(copy))
     environment = {"PATH": "/usr/bin:/bin", "JAVA_HOME": str(java_home(settings)), "PYSPARK_PYTHON": sys.executable}
     done = subprocess.run([sys.executable, "-c", SPARK, call], env=environment, capture_output=True, text=True, timeout=120, check=False)

@@ -1,6 +1,6 @@
-"""A web page of another site in the same browser: what it can send to each port of a running pipeline stops, starts and changes nothing.
+"""A page of another site in the same browser: requests that it can send to the ports of a running pipeline start, stop and change nothing.
 
-The dashboard's own rules (Host, Origin, frames) have tests of their own beside it.
+The dashboard's rules (Host, Origin, frames) have separate tests.
 """
 
 from __future__ import annotations

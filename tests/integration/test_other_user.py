@@ -1,6 +1,6 @@
 """Another user of the machine: each port of the running pipeline and each file, tried without its secrets.
 
-Run as root, as CI does, the trials run as the user `nobody`.
+If the tests run as root, as in CI, the attempts run as the user `nobody`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 @dataclass(frozen=True)
 class Listener:
-    """One listening socket of the pipeline."""
+    """A listening socket of the pipeline."""
 
     ip: str
     port: int
@@ -50,7 +50,7 @@ class Listener:
 
     @property
     def address(self) -> tuple[str, int]:
-        """To connect to."""
+        """Address to connect to."""
         return (self.ip, self.port)
 
 
@@ -78,7 +78,7 @@ GUARDS = {
 
 
 def kind_of(one: Listener, settings: Settings) -> str:
-    """Which row of `GUARDS` a listener is; a new one has none."""
+    """Row of `GUARDS` for a listener; None for an unknown listener."""
     fixed = {
         settings.ray.gcs_port: "ray gcs",
         settings.ray.client_port: "ray client",
@@ -168,7 +168,7 @@ def test_a_callback_is_refused_for_want_of_a_token_and_not_for_its_words(demo: D
 def test_spark_asks_for_its_secret(demo: Demo, listening: list[Listener]) -> None:
     sockets = of_kind(listening, demo.settings, "spark")
     replies = as_another_user(lambda: {each.port: spark_rpc(each.address) for each in sockets})
-    # Whoever begins without a proof is cut off; the reason may get through before that. Without authentication, the connection stays, with the answer
+    # A connection without authentication is closed, possibly after the reason. If authentication were off, it would stay open with the answer
     # that no such message is known. Ray's workers in these JVMs speak HTTP/2: a settings frame;
     # Py4J waits for the end of a line.
     kept = {port: reply for port, (reply, closed) in replies.items() if reply and not closed and reply[3:4] != b"\x04"}
@@ -264,7 +264,7 @@ def test_nobody_else_enters_rays_folder(demo: Demo) -> None:
 
 
 def test_what_is_loaded_or_written_lies_in_no_folder_that_all_users_share(demo: Demo) -> None:
-    """Of each process: mapped files and open files. HotSpot's own performance counters have a folder that it checks by itself."""
+    """Mapped and open files of each process. HotSpot checks the folder of its performance counters itself."""
     folder = ray_folder(demo.settings)
     shared = [
         path

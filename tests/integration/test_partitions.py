@@ -1,4 +1,4 @@
-"""Partitions that are added to a topic while its readers run: each of them reads the new ones within seconds."""
+"""Partitions added to a topic while its readers run: each reader reads them within seconds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def topics(base: Settings, tmp_path: Path) -> Settings:
 
 
 def put(settings: Settings, partition: int, tick_ts: int, asset: int = 0) -> str:
-    """One record of the stream topic; its event id."""
+    """Publish one record to the stream topic; returns its event id."""
     one = record(tick_ts, DEFAULT_ASSETS[asset])
     out = producer(settings.kafka)
     out.produce(settings.kafka.stream_topic, one.to_json(), key=one.asset_id.encode(), partition=partition)
@@ -74,7 +74,7 @@ def test_the_dashboard_reads_partitions_that_were_added(topics: Settings) -> Non
 
 
 def test_the_lakes_tasks_read_partitions_that_were_added(topics: Settings) -> None:
-    """A worker keeps its consumer, which knows the topic by two partitions."""
+    """A worker keeps its consumer, which knows two partitions of the topic."""
     topic, now = topics.kafka.stream_topic, now_ms()
     put(topics, 0, now)
     assert sum(batch.num_rows for batch in read_range(topics.kafka, OffsetRange(topic, 0, 0, 1))) == 1

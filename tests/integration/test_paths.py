@@ -1,4 +1,4 @@
-"""Homes with any name that a folder may have: the engines' data lie below the home, and nothing beside it."""
+"""Homes with any valid folder name: the engines' data are below the home, and nothing is outside of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = ("José", "a,b", "with space", "100%25", "q'uo\"te", "back\\slash", "$HO
 
 @pytest.mark.parametrize("name", NAMES)
 def test_kafka_keeps_its_data_below_a_home_of_any_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As a service manager or a bare container starts it: no locale at all.
+    # Like a service manager or a minimal container: without a locale.
     for variable in ("LANG", "LC_ALL", "LC_CTYPE"):
         monkeypatch.delenv(variable, raising=False)
     settings = own_settings(tmp_path / name / "home")
@@ -63,9 +63,9 @@ def test_object_store_and_redis_keep_their_data_below_a_home_of_any_name(tmp_pat
 
 @pytest.mark.timeout(600)
 def test_a_whole_demo_commits_rows_in_a_home_and_with_a_cache_of_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray, Spark with its checkpoint, the jars' class path and the dashboard too."""
+    """Also Ray, Spark with its checkpoint, the jars' class path and the dashboard."""
     cache = tmp_path / "José's, 100% #cache"
-    for name in ("jars", "minio"):  # links to the files alone: of a link to a folder the program would take the folder's own name
+    for name in ("jars", "minio"):  # links to the files only: a link to a folder would be resolved to the folder's name
         shutil.copytree(load_settings().cache / name, cache / name, copy_function=os.symlink, ignore=shutil.ignore_patterns("bench-*", ".build"))
     monkeypatch.setattr("tests.pipeline.EXTRA_ENVIRONMENT", {"CRYPTOVIZ_CACHE": str(cache)})
     home = tmp_path / "José a,b 100%25 'q' $x #1" / "home"

@@ -1,4 +1,4 @@
-"""The whole way of a price: market, actors, Kafka, lake, control, command line."""
+"""The whole path of a price: market, actors, Kafka, lake, control, command line."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def quiet(demo: Demo) -> None:
 
 
 def resume(demo: Demo) -> None:
-    """Collect again."""
+    """Start collection."""
     demo.cli("start", "collector", "scraper/coingecko", "scraper/coinmarketcap")
 
 
@@ -63,13 +63,13 @@ def test_lake_holds_every_row_the_market_served_once_for_both_readers(demo: Demo
     assert keys(by_folder) == expected
     for rows in (by_delta, by_folder):
         assert max(Counter(row["event_id"] for row in rows).values()) == 1
-    # Values, not only keys: each row is the record that Kafka took, and its price is one that the market put into a body.
+    # Values, not only keys: each row equals Kafka's record, and its price is in the market's request log.
     prices = {(entry["provider"], asset, price) for entry in served if entry["status"] == 200 for asset, price in entry["prices"].items()}
     for row in by_folder:
         record = records[row["kafka_partition"], row["kafka_offset"]]
         assert (row["event_id"], row["price"], row["provider"], row["role"]) == (record.event_id, record.price, record.provider, record.role)
         assert (row["provider"], row["provider_asset_id"], row["price"]) in prices
-    # Every undisturbed answer of the primary is in Kafka, but for those that met a stopping or starting collector.
+    # Every good response of the primary is in Kafka, except during a stop or start of the collector.
     answers = [entry for entry in served if entry["provider"] == "coingecko" and entry["status"] == 200 and len(entry["prices"]) == 17]
     unified = Counter((record.provider_asset_id, record.price) for record in records.values() if record.provider == "coingecko")
     missing = [entry for entry in answers if any(unified[asset, price] == 0 for asset, price in entry["prices"].items())]
@@ -106,7 +106,7 @@ def test_failing_primary_falls_back_within_a_tick_and_returns(demo: Demo, spec: 
     eventually(lambda: {record.role for record in newest_tick(demo)} == {"primary"}, 60, 0.3)
     exchanges = [exchange for exchange in demo.exchanges() if exchange["tick_ts"] > before]
     during = [record for record in demo.stream().values() if record.tick_ts > before]
-    # Each tick whose poll failed has the other's prices, or none where a busy machine brought the answer after the tick.
+    # Each tick with a failed poll has the other provider's prices, or none if a busy machine delivered the response after the tick.
     answered = {name: {one["tick_ts"] for one in exchanges if one["provider"] == name and one["outcome"] == "ok"} for name in PROVIDERS}
     asked = {one["tick_ts"] for one in exchanges if one["provider"] == "coingecko"}
     failed = (asked - answered["coingecko"]) & answered["coinmarketcap"]
@@ -114,7 +114,7 @@ def test_failing_primary_falls_back_within_a_tick_and_returns(demo: Demo, spec: 
     assert len(roles) > len(failed) / 2
     assert {role for _, role in roles} == {"fallback"}
     fallbacks = [record for record in during if record.role == "fallback"]
-    # A busy machine may bring an answer too late as well.
+    # A busy machine may deliver a response too late.
     assert {reason} <= {record.fallback_reason for record in fallbacks} <= {reason, "timeout"}
     assert {record.provider for record in fallbacks} == {"coinmarketcap"}
     assert {record.asset_id for record in fallbacks} == {asset.asset_id for asset in demo.settings.assets}
@@ -168,7 +168,7 @@ def test_garbage_on_both_topics_becomes_dead_letters_and_the_rest_goes_on(demo: 
     assert all(row["reason"] for row in found)
     rows = demo.metric("lake", "rows_total")
     eventually(lambda: demo.metric("lake", "rows_total") > rows, 30, 0.2)
-    # They are no rows of the prices table: drop the partition's poison from what later comparisons expect.
+    # They are not rows of the prices table: exclude the invalid records from later comparisons.
     bad = {(row["kafka_partition"], row["kafka_offset"]) for row in found if row["topic"] == demo.settings.kafka.stream_topic}
     assert not bad & set(keys(demo.lake_rows_by_folder()))
 

@@ -1,4 +1,4 @@
-"""The lake job's plan in a real store: whose it is, what it costs, and what time the store says it is."""
+"""The lake job's batch plan in a real store: its owner, its latency, and the store's clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Ray seam against a real local cluster."""
+"""The Ray runtime with a real local cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replay of what six providers answered: the same rows, field by field, whatever went wrong meanwhile."""
+"""Replay of the responses of six providers: the same rows, field by field, under faults."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_six_providers_with_faults_are_replayed_row_by_row(base: Settings,
             await running.published(1)
         await running.scrapers["coinbase"].trip_breaker("a test")
         await running.published(2)
-        # A restart in between brings its own record of the rules.
+        # A restart in between writes its own record of the rules.
         await running.collector.stop()
         await running.collector.start()
         await running.scrapers["coinbase"].reset_breaker()
@@ -82,7 +82,7 @@ async def test_six_providers_with_faults_are_replayed_row_by_row(base: Settings,
     # (a) All six take part.
     assert {row["provider"] for row in rows.raw_rows} == {*SIX, "collector"}
     assert max(row["consensus_sources"] for row in rows.price_rows) == 6
-    # The run was as bad as it was meant to be.
+    # The run had the intended faults.
     reasons = {row["fallback_reason"] for row in rows.price_rows}
     assert {"rate_limited", "timeout", "unavailable", "breaker_open"} <= reasons
     idle = [orjson.loads(row["body"])["idle"] for row in rows.raw_rows if row["endpoint"] == "tick"]
@@ -95,7 +95,7 @@ async def test_six_providers_with_faults_are_replayed_row_by_row(base: Settings,
     assert found.equal == len(rows.price_rows) >= 40 * 17
     assert found.hashes[0] == found.hashes[1]
 
-    # One changed price in one body changes the rows that were made of it, and no others.
+    # A changed price in a body changes the rows made from it, and no others.
     victim = random.Random(7).choice([row for row in rows.price_rows if row["provider"] == "coingecko"])
     (exchange,) = (row for row in rows.raw_rows if row["fetch_id"] == victim["fetch_id"])
     coins = orjson.loads(exchange["body"])
@@ -138,7 +138,7 @@ def test_the_command_finds_every_row_of_a_bad_minute_equal(demo: Demo, tmp_path:
         client.reset_breaker("coingecko")
     eventually(lambda: newest()[1] >= before + 1100, 180, 1.0)
     end, _ = newest()
-    # A row far behind the span is committed, and with it all exchanges of the span.
+    # A row well after the range is committed, and with it all raw exchanges of the range.
     behind = datetime.fromtimestamp(end / 1000 + 3, UTC)
     eventually(lambda: any(row["tick_ts"] > behind for row in demo.lake_rows_by_delta()), 90, 1.0)
     times = [datetime.fromtimestamp(ms / 1000, UTC).isoformat() for ms in (start, end)]
@@ -155,5 +155,5 @@ def test_the_command_finds_every_row_of_a_bad_minute_equal(demo: Demo, tmp_path:
     rows = pq.read_table(out)
     assert pc.unique(rows.column("replay")).to_pylist() == ["equal"]
     assert Counter(rows.column("event_id").to_pylist()) == Counter(record.event_id for record in expected)
-    # Times that cannot be meant are told.
+    # Invalid times are refused.
     assert demo.cli("replay", "--from", times[1], "--to", times[0]).returncode == 1

@@ -1,4 +1,4 @@
-"""`cryptoviz demo` in the foreground: what a user sees and what Ctrl-C leaves."""
+"""`cryptoviz demo` in the foreground: output, and no leftovers after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def started_demo(home: Path, env: dict[str, str]) -> subprocess.Popen[str]:
 
 
 def said(process: subprocess.Popen[str], text: str) -> None:
-    """Read what a demo says up to a line that holds `text`."""
+    """Read a demo's output up to a line that contains `text`."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
@@ -81,7 +81,7 @@ def said(process: subprocess.Popen[str], text: str) -> None:
 
 
 def none_left(home: Path) -> None:
-    """No process of this home; one that is left is killed, so that it disturbs no other test."""
+    """Check that no process of this home is left; a remaining process is killed, so that it does not affect other tests."""
 
     def left() -> list[str]:
         return [f"{one.pid} {one.name()}" for one in processes_of(home)]
@@ -115,14 +115,14 @@ def test_signals_at_any_moment_leave_no_process(tmp_path: Path, moment: str, sig
         for number in signals:
             process.send_signal(number)
         process.communicate(timeout=30)
-        # The kernel makes one of two signals of a kind that come before the first was taken: then it is one Ctrl-C of a running pipeline.
+        # The kernel merges two equal signals that arrive before the first is handled: then it is a single Ctrl-C of a running pipeline.
         merged = len(signals) > len(set(signals)) == 1
         assert process.returncode in ((-signal.SIGKILL,) if signal.SIGKILL in signals else (0, 130) if merged else (130,))
     finally:
         process.kill()
         process.wait()
         none_left(home)
-    # Nothing is in the way of the next command.
+    # The next command works.
     removed = subprocess.run([CRYPTOVIZ, "reset", "--demo", "--yes"], env=env, capture_output=True, text=True, check=False)
     assert removed.returncode == 0, removed.stderr
     assert not home.exists()

@@ -31,7 +31,7 @@ SENTIMENT = pa.field("sentiment", pa.float64())
 
 
 def with_column(column: pa.Field) -> pa.Schema:
-    """A newer code's schema: one more column before Kafka's."""
+    """Schema of newer code: another column before Kafka's columns."""
     place = PRICES.names.index("kafka_topic_id")
     return PRICES.insert(place, column)
 
@@ -45,7 +45,7 @@ def with_type(name: str, kind: pa.DataType) -> pa.Schema:
 
 
 def spec_of(schema: pa.Schema) -> RecordSpec:
-    """What that code takes for a record."""
+    """Record spec of that code."""
     known = {field.name: field for field in PRICES_SPEC.fields} | {"sentiment": FieldSpec("sentiment", JsonType.NUMBER, False, SENTIMENT, False)}
     own = file_schema(schema)
     return replace(PRICES_SPEC, schema=own, fields=tuple(known[name] for name in own.names if not name.startswith("kafka_")))
@@ -75,7 +75,7 @@ def by_lake(settings: Settings, column: str) -> list[object]:
 
 
 def by_folder(settings: Settings, column: str) -> list[object]:
-    """A plain Parquet reader that unites the files' schemas, as any must that meets files of several versions."""
+    """A plain Parquet reader that merges the files' schemas, which is required for files of several versions."""
     filesystem, root = S3Access.of(settings.s3).filesystem(), table_address(settings.s3, "prices").root
     found = ds.dataset(root, filesystem=filesystem, partitioning="hive")
     schema = pa.unify_schemas([found.schema, *(fragment.physical_schema for fragment in found.get_fragments())])
@@ -123,7 +123,7 @@ def test_merging_the_files_of_two_versions_keeps_the_columns_of_both(settings: S
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"),
+    ("schema", "message"),
     [
         (
             with_type("rank", pa.string()),
@@ -133,10 +133,10 @@ def test_merging_the_files_of_two_versions_keeps_the_columns_of_both(settings: S
         (with_column(pa.field("mood", pa.string(), nullable=False)), r"column mood is new and required.*Make the column nullable"),
     ],
 )
-def test_a_change_that_old_rows_cannot_follow_is_refused_and_changes_nothing(settings: Settings, schema: pa.Schema, told: str) -> None:
+def test_a_change_that_old_rows_cannot_follow_is_refused_and_changes_nothing(settings: Settings, schema: pa.Schema, message: str) -> None:
     StoredLake(settings, "old").stream([value(TICK)])
     before = Lake(settings).version()
-    with pytest.raises(LakeError, match=told):
+    with pytest.raises(LakeError, match=message):
         StoredLake(settings, "new", prices=schema)
     assert Lake(settings).version() == before
 

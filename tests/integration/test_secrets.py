@@ -1,6 +1,6 @@
 """A whole pipeline with a canary in every credential, at DEBUG, from a hostile shell, through faults: no canary shows in any output.
 
-The variables of the shell change no result, and nobody goes where they point.
+Variables of the shell change no result, and no process connects to their addresses.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CANARIES = {
     "proxy": "canary-proxy-42-e9",
     "maven": "canary-maven-17-c4",
 }
-# What another home of the same user has: passwords that are wrong at the running engines, and an address with one in it.
+# Another home of the same user: passwords that are wrong for the running engines, and an address with a password.
 WRONG = {name: f"canary-wrong-{name}-2f" for name in ("kafka", "s3", "redis", "endpoint")}
 PLANTED = "planted-7d20e6b1"
 """In the names of the home and of a topic, and so in arguments, environments, logs, plans and settings that are shown."""
@@ -64,7 +64,7 @@ ENGINES = ("kafka", "object-store", "redis", "lake", "collector", "dashboard")
 
 @dataclass
 class Whole:
-    """The pipeline, the servers around it, and what the commands have said by their names."""
+    """The pipeline, the servers around it, and the outputs of commands by name."""
 
     pipeline: Demo
     echo: Echo
@@ -74,7 +74,7 @@ class Whole:
 
 @pytest.fixture(scope="module")
 def market() -> Iterator[ReplayMarket]:
-    """Whom the provider without a key asks, for prices."""
+    """The market for the provider without a key."""
     made = ReplayMarket()
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -88,7 +88,7 @@ def market() -> Iterator[ReplayMarket]:
 
 
 def canary_environment(home: Path, market: ReplayMarket, echo: Echo) -> dict[str, str]:
-    """Of `up`: the keyed providers, and the proxy before one of them, send back what they get."""
+    """Environment of `up`: the providers with keys, and a proxy in front of one, echo what they receive."""
     providers = {f"CRYPTOVIZ_PROVIDERS__{name.upper()}__API_KEY": CANARIES[name] for name in KEYED}
     bases = {
         "kraken": market.base_url("kraken"),
@@ -119,18 +119,18 @@ def canary_environment(home: Path, market: ReplayMarket, echo: Echo) -> dict[str
 
 
 def wrong_store(pipeline: Demo) -> dict[str, str]:
-    """Of another home that has the running object store for its own, with a wrong key."""
+    """Environment of another home that uses the running object store as external, with a wrong key."""
     own = {"CRYPTOVIZ_HOME": str(pipeline.settings.home.with_name("other")), "CRYPTOVIZ_S3__SECRET_KEY": WRONG["s3"]}
     return pipeline.env | own | {"CRYPTOVIZ_S3__ENDPOINT": pipeline.settings.s3.endpoint}
 
 
 def refused_address(pipeline: Demo) -> dict[str, str]:
-    """As above, with a password in the store's address, which may have none."""
+    """As above, with a password in the store's address, which is not allowed."""
     return wrong_store(pipeline) | {"CRYPTOVIZ_S3__ENDPOINT": pipeline.settings.s3.endpoint.replace("://", f"://user:{WRONG['endpoint']}@")}
 
 
 def wrong_broker(pipeline: Demo) -> dict[str, str]:
-    """Of another home that has the running broker for its own, with a wrong password."""
+    """Environment of another home that uses the running broker as external, with a wrong password."""
     settings = pipeline.settings
     return pipeline.env | {
         "CRYPTOVIZ_HOME": str(settings.home.with_name("other")),
@@ -164,7 +164,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, market: ReplayMarket) -> Ite
             )
             kill_engines(pipeline)
             said |= command_lines(("killed engines: ", env, (QUERY, VERIFY, ("status", "--json"))))
-            # The keyed providers have never delivered a price, so that the pipeline as a whole does not run.
+            # The providers with keys never delivered a price, so that the pipeline as a whole is not RUNNING.
             eventually(lambda: answered(lambda: {pipeline.states()[name] for name in ENGINES} == {"RUNNING"}), 240, 0.5)
             eventually(lambda: all(set(echo.answers[name]) == set(Echo.KINDS) for name in KEYED), 120, 0.5)
             yield Whole(pipeline, echo, trap, said)
@@ -178,7 +178,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, market: ReplayMarket) -> Ite
 
 @pytest.fixture(scope="module")
 def look(whole: Whole) -> Look:
-    """One look at every output."""
+    """One search of every output."""
     pipeline = whole.pipeline
     store = redis.Redis.from_url(pipeline.settings.redis.url)
     store.set("planted", PLANTED)
@@ -202,7 +202,7 @@ def look(whole: Whole) -> Look:
 
 
 def test_every_credential_of_the_settings_has_a_canary(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A setting that can hold a secret and is new fails here until the pipeline above has a canary in it."""
+    """A new setting that can contain a secret fails here until the pipeline above has a canary in it."""
     trees = [whole.pipeline.settings]
     for env in (wrong_store(whole.pipeline), wrong_broker(whole.pipeline)):
         for name in env:
@@ -221,7 +221,7 @@ def test_no_canary_shows_in_any_output(look: Look) -> None:
 
 
 def test_the_look_finds_what_each_kind_of_output_has(look: Look, whole: Whole) -> None:
-    """It would find a canary: it finds what was planted in each kind, and each canary where it may stand."""
+    """The search works: it finds the planted text in each kind of output, and each canary in its permitted places."""
     assert look.kinds_with(CONTROLS) == set(look.outputs)
     assert look.kinds_with({"echoed"}) >= {"command line", "control service", "Kafka", "lake", "home", "Ray dashboard", "Ray folder"}
     assert "SignatureDoesNotMatch" in whole.said["wrong store: query SELECT * FROM prices"]
@@ -238,7 +238,7 @@ def test_the_look_finds_what_each_kind_of_output_has(look: Look, whole: Whole) -
 def test_the_shell_changes_no_result_and_nobody_goes_where_it_points(whole: Whole) -> None:
     pipeline = whole.pipeline
     rows = Lake(pipeline.settings).prices(columns=["tick_ts", "price"])
-    # Of the newest ticks one partition may be committed before the other.
+    # Of the newest ticks, one partition may be committed before the other.
     until = pc.max(rows["tick_ts"]).as_py() - timedelta(seconds=20)
     code = (
         "import os; before = dict(os.environ); from cryptoviz.lake import prices\n"
@@ -255,7 +255,7 @@ def test_the_shell_changes_no_result_and_nobody_goes_where_it_points(whole: Whol
 
 
 def command_lines(*groups: tuple[str, Mapping[str, str], tuple[tuple[str, ...], ...]]) -> dict[str, str]:
-    """What the commands of each group (name, environment, commands) say, three at a time."""
+    """Outputs of the commands of each group (name, environment, commands), three at a time."""
     wanted = [(name, env, command) for name, env, commands in groups for command in commands]
 
     def said(one: tuple[str, Mapping[str, str], tuple[str, ...]]) -> tuple[str, str]:
@@ -281,14 +281,14 @@ def answered(question: Callable[[], bool]) -> bool:
 
 
 def secrets_now(pipeline: Demo) -> dict[str, str]:
-    """The canaries and what the pipeline has generated, by name."""
+    """The canaries and the generated secrets, by name."""
     generated = {f"own {index}": secret for index, secret in enumerate(secrets_of(pipeline.settings)) if secret not in CANARIES.values()}
     wrong = {f"wrong {name}": secret for name, secret in WRONG.items()}
     return CANARIES | wrong | generated | {"spark": outputs.spark_secret(pipeline.settings), "shell": SHELL_VALUE}
 
 
 def kill_engines(pipeline: Demo) -> None:
-    """Each engine is the one kind of process that works in its folder."""
+    """The engine processes, identified by their working directory."""
     killed = set()
     for process in processes_of(pipeline.settings.home):
         with contextlib.suppress(psutil.Error):

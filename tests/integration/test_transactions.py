@@ -1,4 +1,4 @@
-"""Exactly once through lost answers, open transactions of others, pauses, takeovers and refused records: the producers against a real broker."""
+"""Exactly once under lost responses, open transactions of others, pauses, takeovers and rejected records: the producers with a real broker."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COINS = len(DEFAULT_ASSETS)
 
 
 def is_ready(settings: Settings) -> bool:
-    """A broker that has just started makes the topics of its coordinators at the first call; producers try again."""
+    """A new broker creates the topics of its coordinators at the first call; producers retry."""
     try:
         collector(settings, "warm-up").connect()
     except EngineUnavailable:
@@ -79,7 +79,7 @@ def raw(n: int) -> Batch:
 
 
 class OpenTransaction:
-    """Another producer in the midst of a transaction in every partition of a topic."""
+    """Another producer with an open transaction in every partition of a topic."""
 
     def __init__(self, settings: Settings, topic: str, timeout_ms: int = 60_000) -> None:
         self._producer = producer(settings.kafka, {"transactional.id": uuid.uuid4().hex, "transaction.timeout.ms": timeout_ms})
@@ -106,7 +106,7 @@ def test_a_lost_acknowledgement_behind_anothers_open_transaction_doubles_no_tick
     first.connect()
     first.publish(tick(1))
     other = OpenTransaction(topics, topics.kafka.stream_topic)
-    first.publish(tick(2))  # committed, and hidden from readers of committed records until the other one ends
+    first.publish(tick(2))  # committed, and hidden from readers of committed records until the other transaction ends
     assert first.connect() == tick(2).tick_ts
     assert [first.is_published(tick(n)) for n in (1, 2, 3)] == [True, True, False]
     successor = collector(topics)
@@ -117,7 +117,7 @@ def test_a_lost_acknowledgement_behind_anothers_open_transaction_doubles_no_tick
 
 
 def test_a_topic_of_an_earlier_version_behind_anothers_open_transaction_is_read_to_its_end(topics: Settings) -> None:
-    """Without progress the tail decides; it is read once the other transaction is over (2 s, then the broker looks every second)."""
+    """Without progress the tail decides; it is read once the other transaction has ended (2 s, then the broker checks every second)."""
     old = producer(topics.kafka, {"transactional.id": "old"})
     old.init_transactions(10)
     other = OpenTransaction(topics, topics.kafka.stream_topic, timeout_ms=2_000)
@@ -151,7 +151,7 @@ def test_a_transaction_of_unknown_outcome_was_committed_or_not_and_never_half(to
     for message in tick(2).messages:
         half.produce(topics.kafka.stream_topic, message.value, key=message.key)
     half.flush(10)
-    dead._producer._send_progress(dead._producer.progress)  # its progress is pending, too
+    dead._producer._send_progress(dead._producer.progress)  # its progress is pending too
     assert dead.connect() == tick(1).tick_ts
     assert not dead.is_published(tick(2))
     dead.publish(tick(2))
@@ -173,7 +173,7 @@ def test_a_topic_made_again_has_no_progress(topics: Settings) -> None:
 
 
 def test_a_topic_made_again_under_a_producer_is_the_one_that_its_progress_names(topics: Settings) -> None:
-    """Others see what it has published to the topic as it is now, and so does it after a lost answer."""
+    """Other processes read its progress for the current topic, and so does the producer after a lost response."""
     kafka, mine = topics.kafka, collector(topics)
     name = f"collector-{kafka.stream_topic}"
     assert progress_of(kafka, name, kafka.stream_topic) is None
@@ -188,7 +188,7 @@ def test_a_topic_made_again_under_a_producer_is_the_one_that_its_progress_names(
     TopicAdmin(kafka).ensure_topics({})
 
     def published() -> bool:
-        """As the publisher does it: connect after a failure, then look."""
+        """Like the publisher: connect after a failure, then check."""
         try:
             if not mine.is_published(tick(9)):
                 mine.publish(tick(9))
@@ -208,7 +208,7 @@ def test_a_topic_made_again_under_a_producer_is_the_one_that_its_progress_names(
 
 
 def test_a_producer_whose_transaction_outlived_its_time_goes_on(topics: Settings) -> None:
-    """SIGSTOP in the midst of a transaction: the broker aborts it after 1 s and fences its producer, although nobody took over."""
+    """SIGSTOP during a transaction: the broker aborts it after 1 s and fences its producer without a takeover."""
     short = topics.model_copy(update={"kafka": topics.kafka.model_copy(update={"transaction_timeout_ms": 1000})})
     paused = collector(short)
     paused.connect()
@@ -240,12 +240,12 @@ def test_of_two_collectors_the_newest_wins_and_the_other_ends(topics: Settings) 
     for _ in range(2):
         with pytest.raises(Fenced, match="took over"):
             first.connect()
-    second.publish(tick(2))  # looking did not disturb it
+    second.publish(tick(2))  # the check did not disturb it
     assert events(topics) == expected(1, 2)
 
 
 def test_a_claim_between_a_look_and_a_new_start_makes_the_old_one_yield(topics: Settings) -> None:
-    """The old producer looks, sees its own claim, and connects; a successor claims between the two."""
+    """The old producer checks, sees its own claim, and connects; a successor claims in between."""
     old, new = collector(topics), collector(topics)
     old.connect()
     read, looked = old._producer._read, []
@@ -260,7 +260,7 @@ def test_a_claim_between_a_look_and_a_new_start_makes_the_old_one_yield(topics: 
     with pytest.raises(Fenced):
         old.connect()
     assert len(looked) == 1
-    with pytest.raises(EngineUnavailable):  # the old one fenced it before it saw the claim
+    with pytest.raises(EngineUnavailable):  # the old producer fenced it before it saw the claim
         new.publish(tick(1))
     new.connect()
     new.publish(tick(1))
@@ -326,7 +326,7 @@ def killed_inside_a_transaction(settings: Settings, folder: Path) -> None:
 
 
 def test_a_successor_frees_readers_at_once(topics: Settings, tmp_path: Path) -> None:
-    # Longer than this test may last.
+    # longer than this test
     patient = topics.model_copy(update={"kafka": topics.kafka.model_copy(update={"transaction_timeout_ms": 600_000})})
     killed_inside_a_transaction(patient, tmp_path)
     successor = collector(patient, f"killed-{topics.kafka.stream_topic}")
@@ -340,7 +340,7 @@ def test_readers_wait_for_a_killed_producer_no_longer_than_its_time_and_a_second
     other = collector(topics)
     other.connect()
     other.publish(tick(1))
-    # 5 s, a second until the broker looks, and what a busy machine takes; not the minute that Kafka gives by default.
+    # 5 s, a second until the broker checks, and time for a busy machine; not Kafka's default of a minute.
     eventually(lambda: events(topics) == expected(1), 45)
     assert topics.kafka.transaction_timeout_ms == 5_000
 
@@ -355,27 +355,27 @@ def limit(settings: Settings, topic: str, max_bytes: int) -> None:
 
 @pytest.mark.parametrize(("broker_bytes", "size"), [(4_000, 6_000), (2 << 20, 3 << 20)], ids=["by the broker", "by the client"])
 def test_records_that_are_refused_are_left_out_and_the_rest_goes_on(topics: Settings, broker_bytes: int, size: int) -> None:
-    """Two of seventeen are too large: the others of their transaction, and of their batch, are published. So are all later ticks."""
+    """Two of seventeen are too large: the others of their transaction and record batch are published, and all later ticks."""
     limit(topics, topics.kafka.stream_topic, broker_bytes)
     large = {"solana", "cardano"}
     whole = tick(1)
     messages = tuple(Message(m.key, b"x" * size if m.key.decode() in large else m.value) for m in whole.messages)
-    told = Events()
-    publisher = Publisher("test", collector(topics), 10, told)
+    events = Events()
+    publisher = Publisher("test", collector(topics), 10, events)
     publisher.start()
     publisher.offer(Batch(whole.identity, whole.tick_ts, messages))
     publisher.offer(tick(2))
     assert publisher.close(60)
-    refused = {key.decode() for name, about in told.told if name == "refused" for key in (about[1],)}  # type: ignore[index]
+    refused = {key.decode() for name, about in events.told if name == "refused" for key in (about[1],)}  # type: ignore[index]
     assert refused == large
-    assert [name for name, _ in told.told] == ["connected", "refused", "refused", "published", "published"]
+    assert [name for name, _ in events.told] == ["connected", "refused", "refused", "published", "published"]
     assert (publisher.stats.refused_total, publisher.stats.records_total) == (2, 2 * COINS - 2)
     gone = {orjson.loads(m.value)["event_id"] for m in whole.messages if m.key.decode() in large}
     assert events(topics) == sorted(set(expected(1, 2)) - gone)
 
 
 def test_a_batch_that_is_too_large_as_a_whole_loses_no_record(topics: Settings) -> None:
-    """Each record fits into a batch of 4 000 bytes, and no four do: seventeen of one key are sent as one batch at first."""
+    """Each record fits into a record batch of 4 000 bytes, but no four do: seventeen with the same key are first sent as one record batch."""
     limit(topics, topics.kafka.stream_topic, 4_000)
     transport = collector(topics)
     transport.connect()
@@ -397,9 +397,9 @@ def test_a_tick_without_any_record_that_fits_is_over_and_the_next_goes_on(topics
 
 def test_an_exchange_that_is_refused_is_recorded_with_less_of_its_body(topics: Settings) -> None:
     limit(topics, topics.kafka.raw_topic, 10_000)
-    told = _RawEvents()
-    publisher = Publisher("scraper/test", scraper(topics), 10, told)
-    sink = told.sink = RawSink(publisher, topics.kafka.max_record_bytes)
+    events = _RawEvents()
+    publisher = Publisher("scraper/test", scraper(topics), 10, events)
+    sink = events.sink = RawSink(publisher, topics.kafka.max_record_bytes)
     publisher.start()
     body = "0123456789" * 2_000  # 20 000, then 10 000, then 5 000 characters
     sink(exchange(T0, fetch_id="large", body=body))

@@ -1,4 +1,4 @@
-"""A plan that pays for every third tick, against real engines: the cadence holds, and who is not asked is no failure."""
+"""A plan that covers every third tick, with real engines: the schedule is kept, and a provider that is not scheduled is no failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ticks that nobody saw: told by the ledger, filled from history once, exactly, also when the backfill is killed on its way."""
+"""Missing ticks are in the gap ledger and filled from history exactly once, also if the backfill is killed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def records_of(demo: Demo, kind: Kind) -> list[UnifiedRecord]:
 
 
 def asked_ticks(demo: Demo) -> set[int]:
-    """Ticks at which a provider was asked, as the raw topic tells."""
+    """Ticks at which a provider was polled, by the raw topic."""
     return {exchange["tick_ts"] for exchange in demo.exchanges() if exchange["provider"] != "collector"}
 
 
@@ -45,13 +45,13 @@ def newest(demo: Demo) -> int:
 
 
 def await_ticks(demo: Demo, count: int) -> None:
-    """Wait for so many more ticks in Kafka."""
+    """Wait for this number of further ticks in Kafka."""
     goal = newest(demo) + count * demo.settings.collect.tick_ms
     eventually(lambda: newest(demo) >= goal, 60, 0.3)
 
 
 def look(demo: Demo, client: ControlClient) -> list[Gap]:
-    """The ledger after a look at all that the lake has."""
+    """The gap ledger after detection over the whole lake."""
     eventually(lambda: demo.metric("lake", "lag_records") < 100, 60, 0.3)
     began = client.operations.start(MaintenanceArguments(tables=("gaps",)))
     ended = client.operations.wait(began.id, 120)
@@ -60,17 +60,17 @@ def look(demo: Demo, client: ControlClient) -> list[Gap]:
 
 
 def ticks_of(gaps: list[Gap], within: range) -> set[tuple[str, int]]:
-    """Asset and tick of each missing tick of assets in a time."""
+    """Asset and tick of each missing tick of assets in a period."""
     return {(gap.subject, tick) for gap in gaps if gap.scope is GapScope.ASSET for tick in gap.ticks if tick in within}
 
 
 def found_times(gaps: list[Gap], within: range) -> dict[str, int]:
-    """When each gap was first told."""
+    """`found_ts` of each gap."""
     return {gap.gap_id: gap.found_ms for gap in gaps if gap.to_ms in within}
 
 
 def closes(demo: Demo, symbol: str, ticks: set[int]) -> dict[int, str]:
-    """Close by the candle's last millisecond, as the market itself tells it: second by second, in pages of its own."""
+    """Close by the candle's last millisecond, from the market's own 1 s klines, page by page."""
     found: dict[int, str] = {}
     start = min(ticks) - 10_000
     while start <= max(ticks):
@@ -82,7 +82,7 @@ def closes(demo: Demo, symbol: str, ticks: set[int]) -> dict[int, str]:
 
 
 def processes(demo: Demo, title: str) -> list[psutil.Process]:
-    """This demo's processes of that title."""
+    """This demo's processes with this title."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -94,7 +94,7 @@ def processes(demo: Demo, title: str) -> list[psutil.Process]:
 
 
 def over(client: ControlClient, operation_id: str) -> OperationStatus | None:
-    """How it ended, once it has and somebody says so."""
+    """Final status of the operation, once it is available."""
     try:
         status = client.operations.get(operation_id)
     except EngineUnavailable:
@@ -114,32 +114,32 @@ def test_an_outage_is_told_and_filled_exactly_once(demo: Demo) -> None:
 
     with demo.control() as client:
         ledger = look(demo, client)
-        # Against every live row in Kafka: what the ledger says of a time that is long settled is what is not there.
+        # Compared with every live row in Kafka: for a past period the gap ledger lists exactly the missing ticks.
         live: dict[str, set[int]] = defaultdict(set)
         for record in records_of(demo, Kind.LIVE):
             live[record.asset_id].add(record.tick_ts)
         again = min(tick for ticks in live.values() for tick in ticks if tick > before)
         settled = range(min(map(min, live.values())), again, tick_ms)
-        # Every coin was asked for from the first tick on, whether it had a price then or not.
+        # Every coin was requested from the first tick on, with or without a price.
         missing = {(asset_id, tick) for asset_id, ticks in live.items() for tick in settled if tick not in ticks}
         assert ticks_of(ledger, settled) == missing
         outage = {tick for _, tick in missing if tick > before}
         assert len(outage) >= OUTAGE_TICKS
-        # A stop may fall between a provider's answer and the collector's tick: that one was collected, and lost on the way.
+        # A stop may occur between a provider's response and the collector's tick: that tick was collected and then lost.
         asked = asked_ticks(demo)
-        told = {
+        reasons = {
             (gap.subject, tick): gap.reason
             for gap in ledger
             if gap.scope is GapScope.ASSET
             for tick in gap.ticks
             if tick > before and tick in settled
         }
-        assert told == {(asset_id, tick): DROPPED if tick in asked else NOT_RUNNING for asset_id, tick in missing if tick > before}
-        assert list(told.values()).count(NOT_RUNNING) > len(told) / 2
+        assert reasons == {(asset_id, tick): DROPPED if tick in asked else NOT_RUNNING for asset_id, tick in missing if tick > before}
+        assert list(reasons.values()).count(NOT_RUNNING) > len(reasons) / 2
         of_providers = {gap.subject for gap in ledger if gap.scope is GapScope.PROVIDER and outage & set(gap.ticks)}
         assert of_providers == {"coingecko", "coinmarketcap"}
 
-        # Slow enough to be killed on its way: what it did stays done, the rest follows when it is resumed.
+        # Slow enough to be killed during its work: completed work is kept, the rest follows when it is resumed.
         wanted = BackfillArguments(end_ms=settled.stop)
         with demo.fault(provider="binance", kind="latency", parameters={"seconds": 1.0}):
             begun = client.operations.start(wanted)
@@ -153,7 +153,7 @@ def test_an_outage_is_told_and_filled_exactly_once(demo: Demo) -> None:
             assert client.operations.wait(begun.id, 60).state is OperationState.INTERRUPTED
         first_half = len(records_of(demo, Kind.BACKFILL))
         assert 0 < first_half < len(missing)
-        # The controller may go meanwhile: its successor follows what runs.
+        # The controller may be restarted meanwhile and then follows the running operation.
         with demo.fault(provider="binance", kind="latency", parameters={"seconds": 0.7}):
             client.operations.resume(begun.id)
             for status in client.operations.watch(begun.id, timeout_s=120):
@@ -169,7 +169,7 @@ def test_an_outage_is_told_and_filled_exactly_once(demo: Demo) -> None:
         assert Counter((record.asset_id, record.tick_ts) for record in filled) == Counter(dict.fromkeys(missing, 1))
         check_prices(demo, filled)
 
-        # Again: nothing more, and the lake has each row once.
+        # Again: no further rows, and the lake has each row once.
         assert parse_last(demo.cli("backfill", "--to", iso(settled.stop), "--json"))["figures"]["rows"] == 0
         assert records_of(demo, Kind.BACKFILL) == filled
         eventually(lambda: Counter(row["event_id"] for row in backfilled(demo)) == Counter(record.event_id for record in filled), 60, 0.5)
@@ -189,7 +189,7 @@ def test_an_outage_is_told_and_filled_exactly_once(demo: Demo) -> None:
 
 
 def check_prices(demo: Demo, filled: list[UnifiedRecord]) -> None:
-    """Each row is the close of the last candle that was over at its tick, as the market's own history tells it."""
+    """Each row is the close of the last candle that had ended at its tick, by the market's history."""
     for asset_id, symbol in SYMBOLS.items():
         own = [record for record in filled if record.asset_id == asset_id]
         if not own:
@@ -210,7 +210,7 @@ def test_what_cannot_be_filled_is_said(demo: Demo) -> None:
             client.operations.start(BackfillArguments(end_ms=4_102_444_800_000))
         with pytest.raises(ControlRefused, match="has no history that a backfill can read"):
             client.operations.start(BackfillArguments(provider="coinmarketcap"))
-        # Two years back: further than the free plan reaches, before recording began.
+        # Two years back: before the history of the free plan and before the recording.
         long_ago = 1_700_000_000_000
         arguments = BackfillArguments(assets=("bitcoin",), provider="coingecko", start_ms=long_ago, end_ms=long_ago + 60_000)
         ended = client.operations.wait(client.operations.start(arguments).id, 120)
@@ -223,21 +223,21 @@ def test_what_cannot_be_filled_is_said(demo: Demo) -> None:
 
 
 def backfilled(demo: Demo) -> list[dict[str, Any]]:
-    """The lake's rows of that kind."""
+    """The lake's rows of a kind."""
     return [row for row in demo.lake_rows_by_delta() if row["kind"] == "backfill"]
 
 
 def raw_klines(demo: Demo) -> list[dict[str, Any]]:
-    """A backfill's exchanges, in Kafka."""
+    """A backfill's raw exchanges, in Kafka."""
     return [exchange for exchange in demo.exchanges() if "/klines" in exchange["endpoint"]]
 
 
 def iso(moment_ms: int) -> str:
-    """With milliseconds, in UTC."""
+    """ISO 8601 with milliseconds, in UTC."""
     return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def parse_last(done: Any) -> Any:
-    """The last of the JSON lines."""
+    """The last JSON line."""
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -26,14 +26,14 @@ def set_clock():
 
 @pytest.fixture
 async def still(tmp_path, set_clock):
-    """A client of a market whose time stands until `set_clock` is moved."""
+    """A client of a market with a fixed clock, changed with `set_clock`."""
     async with ReplayMarket(MarketConfig(home=tmp_path), set_clock) as running, httpx.AsyncClient(base_url=running.url, timeout=20) as http:
         yield http
 
 
 @pytest.fixture
 def ask(client):
-    """Asks for a fault that must be accepted."""
+    """Sets a fault, which must be accepted."""
 
     async def fault(kind, provider="coingecko", duration_s=60, **parameters):
         response = await client.post("/_market/faults", json={"provider": provider, "kind": kind, "parameters": parameters, "duration_s": duration_s})

@@ -1,4 +1,4 @@
-"""Binance's answers over real HTTP."""
+"""Binance's responses over real HTTP."""
 
 import httpx
 import pytest
@@ -164,7 +164,7 @@ async def test_klines_select(still):
 
 
 async def test_five_minutes_of_ticks_are_the_klines(still, set_clock):
-    """Each second's ticker, and the klines asked for afterwards, tell the same story."""
+    """The ticker of each second agrees with the klines requested afterwards."""
     ticks = []
     for second in range(300):
         set_clock.ms = NOON_MS + second * 1000 + 999

@@ -1,4 +1,4 @@
-"""A page of another site in the same browser: forms, images and rebound names change and read nothing."""
+"""A page of another site in the same browser: forms, images and rebound names cannot change or read anything."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Coinbase's answers over real HTTP."""
+"""Coinbase's responses over real HTTP."""
 
 import pytest
 

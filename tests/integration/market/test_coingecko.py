@@ -1,4 +1,4 @@
-"""CoinGecko's answers over real HTTP."""
+"""CoinGecko's responses over real HTTP."""
 
 import itertools
 import re
@@ -141,7 +141,7 @@ async def test_chart_older_than_the_free_plan_is_refused(client):
 
 
 async def test_history_is_what_was_served(client):
-    """A point of the chart equals the price that `/coins/markets` gives at the same second."""
+    """A point of the chart equals the price of `/coins/markets` at the same second."""
     for _ in range(20):
         row = (await client.get(f"{GECKO}&ids=solana")).json()[0]
         chart = (await client.get("/coingecko/coins/solana/market_chart?vs_currency=usd&days=0.01")).json()
@@ -153,7 +153,7 @@ async def test_history_is_what_was_served(client):
 
 
 async def test_a_past_range_is_the_path_that_was_served(still, set_clock):
-    """Prices seen live on the 5-minute grid come back from the range, also after the month has begun anew."""
+    """The range returns the live prices of the 5-minute grid, also after the month has restarted."""
     seen = []
     for _ in range(6):
         row = (await still.get(f"{GECKO}&ids=solana")).json()[0]

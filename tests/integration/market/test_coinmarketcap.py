@@ -1,4 +1,4 @@
-"""CoinMarketCap's answers over real HTTP."""
+"""CoinMarketCap's responses over real HTTP."""
 
 import re
 

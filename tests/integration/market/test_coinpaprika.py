@@ -1,4 +1,4 @@
-"""CoinPaprika's answers over real HTTP."""
+"""CoinPaprika's responses over real HTTP."""
 
 import re
 

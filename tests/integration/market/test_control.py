@@ -1,4 +1,4 @@
-"""Control of faults, the ledger against what the client saw, limits, restarts."""
+"""Control of faults, the request log compared with the client's responses, limits, restarts."""
 
 import asyncio
 import json
@@ -71,7 +71,7 @@ async def test_clock(client):
 
 
 async def test_the_ledger_is_what_the_client_saw(client):
-    """Forty parallel requests of both providers: each response's number and prices are in the ledger, nothing else is."""
+    """Forty parallel requests to both providers: the request log has the number and prices of each response and no other entry."""
     paths = [GECKO, CMC, "/coingecko/ping", "/coinmarketcap/v3/cryptocurrency/quotes/latest?id=1"]
     responses = await asyncio.gather(*(client.get(path) for path in paths * 10))
     seen = {}
@@ -112,7 +112,7 @@ async def test_sequence_and_ledger_survive_a_restart(tmp_path):
 
 
 def test_killed_market_goes_on_where_it_was(tmp_path):
-    """kill -9 of the command line's market: numbers go on, all entries are kept."""
+    """kill -9 of the command line's market: numbering continues, all entries are kept."""
     port = free_port()
     command = [sys.executable, "-m", "market", "--port", str(port), "--home", str(tmp_path)]
 
@@ -155,7 +155,7 @@ async def strict():
 
 
 async def test_over_the_minute_limit_coingecko_says_429_with_retry_after(strict):
-    # four calls may straddle a minute, eight cannot all be let through
+    # four calls may span two minutes, eight cannot all be accepted
     answers = [await strict.get("/coingecko/ping") for _ in range(8)]
     limited = [answer for answer in answers if answer.status_code == 429]
     assert limited

@@ -1,4 +1,4 @@
-"""Every fault has its effect on the wire, and the ledger says so."""
+"""Every fault has its effect on the wire, and the request log records it."""
 
 import asyncio
 import gzip
@@ -19,7 +19,7 @@ TESTED_KINDS = set()
 
 
 def kind(*names):
-    """Notes the kinds that a test covers, so that the last test can tell which are left."""
+    """Records the kinds that tests cover, so that the last test can report the others."""
     TESTED_KINDS.update(names)
     return lambda function: function
 
@@ -131,7 +131,7 @@ async def test_binance_codes_for_too_much(client, ask):
 
 @pytest.mark.parametrize("provider", ALL)
 async def test_faults_of_the_body_with_every_provider(client, ask, provider):
-    """Each kind that leaves an answer at all, one after the other."""
+    """Each kind with a response, in sequence."""
     good = (await client.get(ALL[provider])).json()
 
     async def answer(name, **parameters):
@@ -320,7 +320,7 @@ async def test_faults_of_the_price(client, ask, name, provider):
     assert holds(bad[bitcoin], good[bitcoin])
     assert type(bad[ethereum]) is type(good[ethereum])
     assert float(bad[ethereum]) == pytest.approx(float(good[ethereum]), rel=0.05)
-    # the ledger holds what was sent, with NaN as text
+    # the request log has the sent values, with NaN as text
     entry = (await entries(client))[-1]
     assert entry["fault"] == name
     assert entry["prices"][BITCOIN[provider]] == ("NaN" if name == "nan" else bad[bitcoin])
@@ -335,7 +335,7 @@ async def test_duplicate_keys(client, ask, provider):
     coins = len(prices_in(provider, json.loads(text)))
     assert text.count(f'"{key}":7,"{key}":') == coins
     assert text.count(f'"{key}":') == 2 * coins
-    # the last one counts for most parsers, and is the one in the ledger
+    # most parsers use the last value, which is also in the request log
     entry = (await entries(client))[-1]
     assert entry["prices"][BITCOIN[provider]] == prices_in(provider, json.loads(text))[IN_BODY[0][provider]]
 

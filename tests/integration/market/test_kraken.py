@@ -1,4 +1,4 @@
-"""Kraken's answers over real HTTP."""
+"""Kraken's responses over real HTTP."""
 
 import pytest
 

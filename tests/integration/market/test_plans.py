@@ -1,4 +1,4 @@
-"""Limits as clients meet them: weights, refusals, bans, headers, and setting them over HTTP."""
+"""Limits over HTTP: weights, refusals, bans, headers, and their configuration."""
 
 import pytest
 
@@ -29,7 +29,7 @@ async def test_binance_refuses_then_bans(still, plan, set_clock):
     assert answers[2].json()["msg"].startswith("Too much request weight used; current limit is 4 request weight per 1 MINUTE.")
     assert answers[4].headers["retry-after"] == "120"
     assert f"IP banned until {set_clock.ms + 120_000}." in answers[4].json()["msg"]
-    # the ban outlives the minute
+    # the ban is longer than the minute
     set_clock.ms += 119_000
     still_banned = await still.get(ALL["binance"])
     assert (still_banned.status_code, still_banned.headers["retry-after"]) == (418, "1")

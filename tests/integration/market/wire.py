@@ -1,4 +1,4 @@
-"""What the market's tests ask for, and how they read stamps."""
+"""Requests of the market's tests, and helpers to read timestamps."""
 
 from datetime import datetime
 
@@ -28,17 +28,17 @@ ISO_MS = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
 def stamp_ms(text):
-    """UTC epoch ms of a provider's ISO-8601 stamp."""
+    """UTC epoch ms of a provider's ISO 8601 timestamp."""
     return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 async def entries(client, since=0):
-    """The ledger after `since`."""
+    """The request log after `since`."""
     return (await client.get("/_market/ledger", params={"since": since, "limit": 10_000})).json()["entries"]
 
 
 class SetClock:
-    """A clock that stands until a test moves it."""
+    """A clock that only the test moves."""
 
     def __init__(self, now_ms=NOON_MS):
         self.ms = now_ms
@@ -54,7 +54,7 @@ class SetClock:
 
 
 def prices_in(provider, body):
-    """Price by the id in the body, whichever provider it is from."""
+    """Price by the id in the body, for any provider."""
     if provider == "coingecko":
         return {row["id"]: row["current_price"] for row in body}
     if provider == "coinmarketcap":
