@@ -1,8 +1,8 @@
 """A process that stops itself (SIGSTOP) at a given moment and continues with SIGCONT: `python -m tests.paused_child WHAT MOMENT RESULT`.
 
 `sweep MOMENT`: a start of the lake job over the prices table, stopped at `read` (before it plans its deletions) or `delete` (before it deletes); then
-it tries to write a batch plan and to commit a batch. `round MOMENT`: a round of maintenance, stopped at a stage of its first merge or at its N-th `check`.
-RESULT: file for the outcome, as JSON.
+it tries to write a batch plan and to commit a batch. `round MOMENT`: a round of maintenance, stopped at a stage of its first merge or at its N-th
+`check`. RESULT: file for the outcome, as JSON.
 """
 
 from __future__ import annotations

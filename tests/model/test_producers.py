@@ -1,7 +1,7 @@
 """No sequence of pauses, kills, lost requests and responses, expiries and takeovers loses or duplicates a row: the producers' code, exhaustively.
 
 The collector, a scraper's raw publisher, a backfill and a replay of dead letters differ in the records that they publish and in what a new process
-reads first; they share `OwnedProducer`. The model has no time: a step of the clock appears as a successor that offers ticks that are already published.
+reads first; they share `OwnedProducer`. The model has no time: a step of the clock appears as a successor that offers ticks already published.
 """
 
 from __future__ import annotations

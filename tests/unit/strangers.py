@@ -1,4 +1,4 @@
-"""Files of another user, as far as the user who tests can make them."""
+"""Files of another user, as far as the testing user can create them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["give_away"]
 
 
 def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the entry, and what lies in it, another user's. Only root may do so; for anyone else this user becomes another one instead."""
+    """Give the entry and its content to another user. Only root can do so; otherwise the tests treat this user as another one."""
     if os.geteuid() != 0:
         other = os.geteuid() + 1
         monkeypatch.setattr(os, "getuid", lambda: other)

@@ -1,4 +1,4 @@
-"""The asset table and the names by which its coins are found."""
+"""The asset table and the look-up of its coins by name."""
 
 from datetime import UTC, datetime, timedelta
 

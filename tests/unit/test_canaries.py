@@ -1,4 +1,4 @@
-"""The look for secrets finds what it is for, in every form and container."""
+"""The search for secrets finds them in every form and container."""
 
 from __future__ import annotations
 

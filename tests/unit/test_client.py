@@ -1,4 +1,4 @@
-"""The client against a real server on fakes."""
+"""The client with a real server on fakes."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_a_pipeline_whose_providers_were_never_reached_says_what_to_do() -> None
     assert state is ComponentState.STARTING
     assert reason.startswith("no provider has answered yet: check the network, DNS and proxy (`cryptoviz doctor`, `cryptoviz providers`); ")
     assert reason.endswith("scraper/two is STARTING: cannot be reached: no such host")
-    # One that is reached, or has not been asked, is another matter.
+    # A provider that was reached, or not polled, is a different case.
     for other in (scraper("scraper/two", ComponentState.RUNNING, 3), scraper("scraper/two", ComponentState.STARTING, 0)):
         assert overall([one, other])[1].startswith("scraper/one is STARTING")
 

@@ -1,4 +1,4 @@
-"""The root of a cluster's processes: whatever happens, none of them is left."""
+"""The root of a cluster's processes: in any case none of them is left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptoviz.cluster_guard import DETACH, KILL
 from cryptoviz.process_identity import ProcessIdentity, processes_with, wait_ended
 from tests.helpers import eventually
 
-# A child in a session of its own that ignores SIGTERM, and a daemon whose parent has ended.
+# A child in a separate session that ignores SIGTERM, and a daemon whose parent has ended.
 TREE = """
 import os, signal, subprocess, sys, time
 subprocess.Popen(["setsid", sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"])
@@ -58,7 +58,7 @@ def guarded(mark: str, then: str = SLEEP, *, leash: bool = True) -> Iterator[tup
 
 
 def let_go(write: int) -> None:
-    """The pipe loses its writer; the number stays taken, to be closed at the end."""
+    """Close the pipe's writer; the descriptor number stays in use until the end."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, write)
     os.close(nothing)
@@ -97,7 +97,7 @@ def test_detached_it_goes_on_without_its_starter() -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             guard.wait(1)
         assert len(family(mark)) >= 5
-        # Signals of a terminal are not for it.
+        # Signals of a terminal do not reach it.
         guard.send_signal(signal.SIGINT)
         guard.send_signal(signal.SIGHUP)
         with pytest.raises(subprocess.TimeoutExpired):

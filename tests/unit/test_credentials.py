@@ -1,4 +1,4 @@
-"""The home and the generated passwords: whose they are, who may read them, and which settings they fill."""
+"""The home and the generated passwords: owner, access, and the settings that they fill."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WELL_KNOWN = "cryptoviz2024"
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings from the developer's own environment, and no `.env`."""
+    """Remove all settings of the developer's environment; there is no `.env`."""
     for name in list(os.environ):
         if name.startswith(("CRYPTOVIZ_", "MINIO_")):
             monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""The doctor's findings on made-up machines."""
+"""The doctor's findings on fake machines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GB = 1024**3
 
 @dataclass
 class MadeUp:
-    """A machine on which all is well until a field says otherwise."""
+    """A machine without problems, except those set by a field."""
 
     python: tuple[int, int] = (3, 11)
     uname: str = "Linux x86_64"
@@ -160,7 +160,7 @@ def test_a_folder_that_others_could_have_changed_is_told(name: str, setting: str
 
 
 def test_a_read_only_cache_will_do_when_nothing_is_missing(tmp_path: Path) -> None:
-    """Such as a folder of root's that users share."""
+    """Like a folder of root that users share."""
     settings = load_settings(cache=tmp_path)
     assert bad(MadeUp(read_only={tmp_path}), settings) == []
     assert [finding.name for finding in bad(MadeUp(read_only={tmp_path}, has_minio=False), settings)] == ["MinIO", "Cache"]
@@ -247,7 +247,7 @@ def test_keys_of_two_free_plans_do_not_pay_for_every_tick() -> None:
     assert bad(MadeUp(), load_settings(providers=keyed)) == []
     finding = only(MadeUp(), load_settings(providers=keyed, collect=two))
     assert (finding.name, finding.level, finding.setting) == ("Cadence", Level.WARN, "CRYPTOVIZ_COLLECT__PROVIDERS")
-    # 2 x 9 500 of a month's 40 320 to 44 640 minutes.
+    # 2 x 9 500 of a month of 40 320 to 44 640 minutes
     share = float(finding.detail.partition("pay for ")[2].partition("%")[0])
     assert 42 <= share <= 48
     slower = float(finding.remedy.partition("TICK_S=")[2].partition(")")[0])

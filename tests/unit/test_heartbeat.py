@@ -1,4 +1,4 @@
-"""A loop's beats, as another process reads them."""
+"""A loop's heartbeat, read by another process."""
 
 from __future__ import annotations
 

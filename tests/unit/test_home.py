@@ -1,4 +1,4 @@
-"""What a home is, and that nothing else is ever removed."""
+"""Recognition of a home; nothing else is removed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_what_no_pipeline_made_is_left_and_named(tmp_path: Path) -> None:
 
 
 def test_a_home_whose_components_started_before_any_command_is_one(tmp_path: Path) -> None:
-    """As on a cluster, where `python -m control` starts them."""
+    """As on a cluster, where `python -m control` starts it."""
     home = tmp_path / "home"
     log_to_file(load_settings(home=home), "controller")
     try:

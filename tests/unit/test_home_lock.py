@@ -1,4 +1,4 @@
-"""One command at a time on a home, among real processes."""
+"""One command at a time on a home, with real processes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_second_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
             HomeLock(tmp_path, "cryptoviz reset").acquire()
         assert str(first.pid) in is_held(tmp_path)
         first.kill()
-    # The kernel lets go of what a killed process held.
+    # The kernel releases the lock of a killed process.
     with HomeLock(tmp_path, "cryptoviz reset"):
         assert f"process {os.getpid()}" in is_held(tmp_path)
     assert is_held(tmp_path) == ""
@@ -74,7 +74,7 @@ def test_an_heir_goes_on_to_hold_it(tmp_path: Path) -> None:
 
 
 def test_a_lock_whose_file_a_reset_removed_is_not_taken_for_the_home_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The start opens the file, the reset that holds it removes the home and ends, the start gets the lock of a file that is no more."""
+    """The start opens the file, the reset that holds it removes the home and ends, and the start gets the lock of a deleted file."""
     import fcntl
 
     home = tmp_path / "home"

@@ -1,4 +1,4 @@
-"""A home in which another user could have put or changed something is neither used nor believed."""
+"""A home that another user could have changed is neither used nor trusted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOKEN = "ab" * 32
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings from the developer's own environment, and no `.env`."""
+    """Remove all settings of the developer's environment; there is no `.env`."""
     for name in list(os.environ):
         if name.startswith("CRYPTOVIZ_"):
             monkeypatch.delenv(name)
@@ -38,7 +38,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home of this user's that has been used."""
+    """A used home of this user."""
     home = tmp_path / "home"
     claim_home(load_settings(home=home))
     for name in ("run", "logs", "control"):
@@ -53,7 +53,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    """A process of this user's that is no part of any pipeline."""
+    """A process of this user outside of any pipeline."""
     with subprocess.Popen(["sleep", "120"]) as process:
         yield process
         process.kill()
@@ -154,7 +154,7 @@ def test_a_home_is_private_whatever_the_umask(tmp_path: Path) -> None:
 
 
 def test_the_token_that_a_clusters_launcher_leaves_is_a_beginning(tmp_path: Path) -> None:
-    """As `cluster.yaml` copies it before anything has run."""
+    """As copied by `cluster.yaml` before the first run."""
     home = tmp_path / "home"
     home.mkdir()
     (home / "ray.token").write_text(TOKEN)
@@ -170,7 +170,7 @@ def test_the_token_that_a_clusters_launcher_leaves_is_a_beginning(tmp_path: Path
 def test_no_command_believes_a_home_of_another_user(
     command: list[str], home: Path, bystander: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its record names a process of this user's, which `down` would end."""
+    """Its record names a process of this user, which `down` would end."""
     process = eventually(lambda: ProcessIdentity.of(bystander.pid))
     (home / "run" / "cluster.json").write_bytes(orjson.dumps({"process": asdict(process), "address": "127.0.0.1:1"}))
     (home / "credentials.json").unlink()
@@ -204,7 +204,7 @@ def test_a_home_named_by_another_users_link_is_refused(tmp_path: Path, home: Pat
 
 
 def test_the_demos_home_lies_beside_the_default_ones_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the live one's is a link to another disk."""
+    """Also if the live home's is a link to another disk."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     (tmp_path / "disk").mkdir()
     (tmp_path / "cryptoviz").symlink_to(tmp_path / "disk")

@@ -1,4 +1,4 @@
-"""Links of README and docs/ lead somewhere: to an existing file, heading and definition."""
+"""Relative links in README and docs/ have existing targets: file, heading and definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs stay bounded, lines are kept over a rotation, and writers need not know of it."""
+"""Logs stay bounded, lines survive a rotation, and writers do not notice it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_on_a_full_disk_the_log_gives_its_place_back(tmp_path: Path, monkeypatch
 
 
 def test_a_component_that_logs_for_ever_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limit 200 kB, 3 files: 600 kB, and 64 kB until the next look. 20 000 lines of 100 characters are 2 MB."""
+    """Limit 200 kB, 3 files: 600 kB, and 64 kB until the next check. 20 000 lines of 100 characters are 2 MB."""
     monkeypatch.setattr("cryptoviz.log_files.rotate", lambda path: rotate(path, 200_000))
     settings = load_settings(home=tmp_path)
     log_to_file(settings, "controller")

@@ -1,4 +1,4 @@
-"""Secrets in texts: every escaped form goes, everything else stays."""
+"""Secrets in texts: every escaped form is removed, everything else is kept."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ FORMS = {
 
 
 def decodings(text: str) -> str:
-    """The text and what it says, by any of the escapes above."""
+    """The text and its decoded forms, by all of the escapes above."""
     from urllib.parse import unquote_plus
 
     return " ".join((text, unquote_plus(text), unquote_plus(unquote_plus(text)), html.unescape(text)))
@@ -65,7 +65,7 @@ def test_no_form_of_a_secret_is_left(secret: str, form: str) -> None:
     assert MASK in left
     assert written not in left
     assert secret not in decodings(left)
-    # At most the ends that base64 shares with the neighbours are left.
+    # Only the ends that base64 shares with neighbours may remain.
     assert len(left) <= len(f'before {MASK} after "price": 37000.5') + 9
 
 

@@ -1,4 +1,4 @@
-"""The tests that the pages name as evidence exist."""
+"""The tests named in the docs exist."""
 
 from __future__ import annotations
 

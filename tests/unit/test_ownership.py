@@ -1,4 +1,4 @@
-"""Which entries of the file system are trusted."""
+"""Trust in entries of the file system."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_links_in_a_circle_and_links_of_others_lead_nowhere(tmp_path: Path, monk
 
 @pytest.mark.parametrize(("mode", "safe"), [(0o700, True), (0o755, True), (0o775, True), (0o777, False), (0o702, False), (0o1777, False)])
 def test_who_may_write(tmp_path: Path, mode: int, safe: bool) -> None:
-    """The group of a new folder is this user's own, as with umask 002."""
+    """The group of a new folder is this user's private group, as with umask 002."""
     folder = tmp_path / "folder"
     folder.mkdir()
     os.chown(folder, -1, os.getgid())
@@ -107,7 +107,7 @@ def test_folders_are_private_whatever_the_umask(tmp_path: Path, no_umask: None) 
 
 
 def test_setup_runs_no_uv_that_another_user_could_have_put_into_the_cache(tmp_path: Path) -> None:
-    """With the functions of the script as they are, and no packages."""
+    """Run the script's real functions, without packages."""
     script = (ROOT / "scripts" / "setup").read_text()
     functions = script[script.index("say()") : script.index("has_java_17()")]
     uv = tmp_path / "cache" / "uv-1" / "bin" / "uv"

@@ -1,4 +1,4 @@
-"""Real processes, known again by what no clock changes."""
+"""Real processes, identified independent of clocks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_it_lives_until_it_ends(sleeper: subprocess.Popen[bytes]) -> None:
     process = ProcessIdentity.of(sleeper.pid)
     assert (process.is_alive, process.has_ended) == (True, False)
     assert process.send(signal.SIGKILL)
-    # A zombie, since nobody asked for its exit code.
+    # a zombie, since its exit code was not read
     assert wait_ended([process], 5) == []
     assert (process.is_alive, process.has_ended) == (False, True)
     sleeper.wait()
@@ -55,12 +55,12 @@ def test_a_process_of_another_boot_or_container_is_neither_alive_nor_dead(other:
 
 @pytest.mark.parametrize("step_s", STEPS_S)
 def test_a_step_of_the_wall_clock_changes_nothing(step_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel keeps start ticks and moves the boot time with the clock: so does this test."""
+    """Like the kernel, this test keeps start ticks and moves the boot time with the clock."""
     before, boot_time_s, now_s = ProcessIdentity.own(), psutil.boot_time(), time.time()
     created_s = psutil.Process().create_time()
     monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot_time_s + step_s)
     monkeypatch.setattr("time.time", lambda: now_s + step_s)
-    # What identified processes before moves with the clock.
+    # The earlier identification moves with the clock.
     assert psutil.Process().create_time() - created_s == pytest.approx(step_s)
     assert ProcessIdentity.own() == before
     assert before.is_alive

@@ -1,4 +1,4 @@
-"""Keys, passwords and addresses at the edge: what is cut, what is refused by name, and what is never shown."""
+"""Keys, passwords and addresses in settings: stripping, refusal by name, and masking."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_a_library_sees_no_variable_of_the_shell_and_the_user_has_them_back(monk
 
 
 def test_where_no_variable_leads_elsewhere_the_environment_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another thread's C code may read it at this moment: changing it then has ended processes."""
+    """C code of another thread may read it concurrently: changing it then has crashed processes."""
     for name in [name for name in os.environ if leads_elsewhere(name)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("CI", "true")

@@ -1,4 +1,4 @@
-"""Statistics and the table."""
+"""Statistics and the table of figures."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_table_says_what_was_met_and_what_was_missed() -> None:
 
 def test_latency_is_from_kafkas_time_to_the_commit_and_only_of_the_window() -> None:
     path = FilePart("0123abcd", 1, 2, 4, date(2026, 1, 1)).path
-    times = {0: np.array([1, 1, 1, 1, 1], np.int64), 1: np.array([50, 60, 100, 0, 300], np.int64)}  # offset 3 is a transaction's end
+    times = {0: np.array([1, 1, 1, 1, 1], np.int64), 1: np.array([50, 60, 100, 0, 300], np.int64)}  # offset 3 is a transaction marker
     found = [Commit(1_000.0, (path, "someone-elses.parquet"), 10, 2)]
     assert latencies_ms(found, times, 100, 1_000) == [900.0, 700.0]
     assert latencies_ms(found, times, 200, 1_000) == [700.0]

@@ -1,4 +1,4 @@
-"""The benchmarks' records are real ones."""
+"""The benchmarks' records are valid records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of a query's result in the text forms: as they are, or refused."""
+"""Values of a query's result in text formats: exact, or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What our own Ray cluster is started with: loopback alone, tokens, and no port that answers without one."""
+"""Start options of our Ray cluster: loopback only, tokens, and no port without a token."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_another_address_is_left_to_ray(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("address", "alone"), [("auto", False), ("192.0.2.7:6380", False), ("127.0.0.1:6380", True), ("localhost:6380", True)])
 def test_a_cluster_that_is_joined_keeps_its_own_ways(tmp_path: Path, address: str, alone: bool) -> None:
-    """Only its address is taken as it was given."""
+    """An external cluster: only its address is used."""
     environment = cluster._environment(load_settings(home=tmp_path, ray={"address": address}))
     assert ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in environment) == alone
     assert not {"RAY_AUTH_MODE", "RAY_enable_metrics_collection", SPARK_SECRET_VARIABLE} & environment.keys()

@@ -1,4 +1,4 @@
-"""Whether the cluster of an earlier command still runs, whatever the clock did since."""
+"""Whether the cluster of an earlier command still runs, independent of clock steps."""
 
 from __future__ import annotations
 

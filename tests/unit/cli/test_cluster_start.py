@@ -1,4 +1,4 @@
-"""Starts of Ray that fail, with a program in place of `ray start` that says what Ray does."""
+"""Failed starts of Ray, with a program in place of `ray start` that prints Ray's messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def ray_says(monkeypatch: pytest.MonkeyPatch, starts: Path, *texts: str) -> None:
-    """The first start prints the first text, and so on; one that began well goes on running."""
+    """The n-th start prints the n-th text; a successful start keeps running."""
     cases = "".join(f"{number}) echo '{text}';;" for number, text in enumerate(texts, 1))
     script = (
         f"echo start >> {starts}; case $(wc -l < {starts}) in {cases} esac; case $(wc -l < {starts}) in {len(texts)}) exec sleep 60;; esac; exit 1"

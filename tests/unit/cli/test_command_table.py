@@ -1,4 +1,4 @@
-"""The table of commands: each is there, and what is not used is not imported."""
+"""The table of commands: complete, and without unused imports."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_help_imports_no_library_of_a_command() -> None:
 
 @pytest.mark.parametrize("module", ["control", "gaps", "operations", "providers", "replay", "maintain"])
 def test_a_command_of_a_running_pipeline_imports_no_engine_library(module: str) -> None:
-    """Doctor and start ask Redis whether it answers; the others speak gRPC."""
+    """Doctor and start probe Redis; the others use gRPC."""
     engines = {"aiohttp", "duckdb", "minio", "numpy", "pandas", "polars", "pyarrow", "ray", "redis"}
     assert imported_by(f"import cryptoviz.cli.commands.{module}") & engines == set()
 

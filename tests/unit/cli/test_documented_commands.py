@@ -1,4 +1,4 @@
-"""Each command line of README and docs/ is one that the command line takes: names, options, arguments."""
+"""Each command line in README and docs/ is valid: names, options, arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
 
 
 def parse(arguments: tuple[str, ...]) -> None:
-    """As the program does, with commands that do nothing."""
+    """Parse like the program, with commands that do nothing."""
     root = typer.main.get_command(app)
     _disarm(root)
     root.main(list(arguments), prog_name="cryptoviz", standalone_mode=False)

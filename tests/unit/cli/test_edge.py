@@ -1,4 +1,4 @@
-"""The command among arguments, environments and outputs that are not what it would like: one clear line, never a traceback."""
+"""The command with invalid arguments, environments and outputs: a clear one-line message, never a traceback."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fails(done: subprocess.CompletedProcess[bytes], code: int, text: str) -> Non
 def test_an_output_of_another_encoding_gets_escapes_and_json_says_the_same(encoding: str) -> None:
     done = run("config", "--json", CRYPTOVIZ_HOME=HOME, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
     assert done.returncode == 0, done.stderr
-    # Lines of plain text go out as UTF-8 where the encoding is ASCII.
+    # Lines of plain text are written as UTF-8 if the encoding is ASCII.
     assert json.loads(done.stdout.decode("utf-8" if encoding == "ascii" else encoding))["home"] == HOME
     table = run("config", CRYPTOVIZ_HOME=HOME, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
     assert table.returncode == 0, table.stderr

@@ -1,4 +1,4 @@
-"""Options that contradict each other, or stand where they count for nothing, are refused before anything is read or done."""
+"""Options that contradict each other or have no effect are refused before anything is read or done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which form a result is written in."""
+"""The format in which a result is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees of a pipeline in a terminal."""
+"""The status table in a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text from outside is shown as text: no terminal escape, markup or emoji code in it has an effect."""
+"""External text is shown as text: terminal escapes, markup and emoji codes have no effect."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_unsafe_characters_become_escapes_and_all_others_stay(text: str, shown: 
 
 
 def _without_stripped(text: str) -> str:
-    """rich drops these five characters by itself."""
+    """rich removes these five characters itself."""
     return re.sub(r"\\(x07|x08|x0b|x0c|r)", "", text)
 
 
@@ -88,7 +88,7 @@ def test_the_views_of_gaps_and_providers_do_not_interpret_what_they_are_given() 
 
 
 def test_a_query_result_with_escapes_and_equal_names() -> None:
-    """By position: `SELECT 1 AS a, 2 AS a` has two columns in the table and in CSV, and is refused where a name can stand once."""
+    """By position: `SELECT 1 AS a, 2 AS a` has two columns in the table and in CSV, and is refused where names must be unique."""
     script = textwrap.dedent(
         """
         import sys

@@ -1,4 +1,4 @@
-"""A runtime, a clock and a store that tests hold in their hands."""
+"""A fake runtime, clock and store, controlled by tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEALTHY = Probe(running=True, healthy=True, metrics={"rows_total": 1.0}, pid=7)
 
 
 class FakeClock:
-    """Stands still until `advance`; a sleep only gives others a turn. `step` sets the wall clock alone."""
+    """Fixed until `advance`; a sleep only yields to other tasks. `step` changes the wall clock only."""
 
     def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
         self.ms = now_ms
@@ -41,7 +41,7 @@ class FakeClock:
 
 @dataclass
 class FakeRuntime:
-    """Remembers calls in order. What a component does is set per name."""
+    """Records calls in order. The behaviour of a component is set by name."""
 
     calls: list[tuple[str, str]] = field(default_factory=list)
     alive: set[str] = field(default_factory=set)
@@ -89,7 +89,7 @@ class FakeRuntime:
 
 
 class MemoryStore:
-    """Keeps every document that was saved."""
+    """Keeps every saved document."""
 
     def __init__(self, document: DesiredDocument | None = None) -> None:
         self.saved = [document] if document else []
@@ -102,7 +102,7 @@ class MemoryStore:
 
 
 def small_table() -> ComponentTable:
-    """engine <- worker <- reader, and a page that depends on nothing."""
+    """engine <- worker <- reader, and a page without dependencies."""
     return ComponentTable(
         [
             ComponentSpec("engine", ComponentKind.ENGINE, "x:X", (), grace_s=15.0),
@@ -114,7 +114,7 @@ def small_table() -> ComponentTable:
 
 
 class Bench:
-    """A reconciler on fakes, its loop stepped by hand."""
+    """A reconciler with fakes, whose loop the test steps."""
 
     def __init__(self, document: DesiredDocument | None = None, runtime: FakeRuntime | None = None, interval_ms: int = 10) -> None:
         self.runtime = runtime or FakeRuntime()

@@ -1,4 +1,4 @@
-"""Operations without Ray: the real host in this process, around work that tests lead by the hand."""
+"""Operations without Ray: the real actor class in this process, with work that tests control."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptoviz.settings import Settings
 
 @dataclass
 class FakeWork:
-    """Waits for `finish`; then returns what the test put there, or raises it."""
+    """Waits for `finish`; then returns or raises the test's value."""
 
     outcome: OperationResult | BaseException = field(default_factory=lambda: OperationResult(message="done"))
     finish: asyncio.Event = field(default_factory=asyncio.Event)
@@ -29,7 +29,7 @@ class FakeWork:
 
 
 class FakeOperationRunner:
-    """Hosts each operation in this loop. `works` holds the work of each id, `kill` ends one as a lost process would."""
+    """Runs each operation in this loop. `works`: the work by id; `kill` ends an operation like a lost process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

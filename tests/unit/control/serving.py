@@ -1,4 +1,4 @@
-"""A control server on fakes, in a thread of its own, so that the blocking client can be tested against it."""
+"""A control server with fakes, in a separate thread, to test the blocking client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.unit.control.operation_fakes import FakeOperationRunner, MemoryOperat
 
 @dataclass
 class Serving:
-    """A running server and what stands behind it."""
+    """A running server and its fakes."""
 
     settings: Settings
     token: str
@@ -55,7 +55,7 @@ class Serving:
 
 @contextmanager
 def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any] | None = None, **control: Any) -> Iterator[Serving]:
-    """Serve until the block ends. `tree` holds other sections of the settings."""
+    """Serve within the context. `tree`: other sections of the settings."""
     settings = load_settings("live", home=home, control={"port": free_port()} | control, **(tree or {}))
     runtime = FakeRuntime()
     started: list[Serving] = []
@@ -64,7 +64,7 @@ def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any
     end: list[asyncio.Event] = []
 
     async def main() -> None:
-        # No jitter: hypothesis takes a changed random state, be it another thread's, for a fault of the test.
+        # No jitter: hypothesis reports a changed random state, even of another thread, as a fault of the test.
         reconciler = Reconciler(
             table or small_table(), runtime, MemoryStore(), SystemClock(), interval_ms=20, pipeline_id=pipeline_id(settings), uniform=lambda: 0.5
         )

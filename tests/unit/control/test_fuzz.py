@@ -1,4 +1,4 @@
-"""Every method that the server offers, found by its descriptors, against bytes and messages that nobody meant: only honest codes, and it lives on."""
+"""Every method of the server, by its descriptors, with random bytes and messages: only specific codes, and the server keeps running."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def path_of(method: MethodDescriptor) -> str:
 
 
 def ask(served: Serving, channel: grpc.Channel, method: MethodDescriptor, *payloads: bytes, **more: Any) -> grpc.StatusCode:
-    """The code that the call ends with; OK for a stream that has answered, or that had nothing to say within a moment."""
+    """The call's final code; OK for a stream that has answered, or that stays silent for a moment."""
     streaming, metadata = method.server_streaming, served.metadata()
     request: Any = iter(payloads) if method.client_streaming or len(payloads) != 1 else payloads[0]
     kinds = {
@@ -70,21 +70,21 @@ def ask(served: Serving, channel: grpc.Channel, method: MethodDescriptor, *paylo
             next(answer, None)
             answer.cancel()
     except grpc.RpcError as error:
-        told = len(error.details() or "") + sum(len(key) + len(value) for key, value in error.trailing_metadata() or ())
-        assert told < MAX_METADATA
+        size = len(error.details() or "") + sum(len(key) + len(value) for key, value in error.trailing_metadata() or ())
+        assert size < MAX_METADATA
         waited = streaming and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         return grpc.StatusCode.OK if waited else error.code()
     return grpc.StatusCode.OK
 
 
 def alive(served: Serving, channel: grpc.Channel) -> bool:
-    """Components are there, and nobody asked for the end."""
+    """Check that the components exist, and that no shutdown was requested."""
     answer = ControlServiceStub(channel).ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=10)
     return len(answer.pipeline.components) == 4 and not served.shutdowns
 
 
 def values(field: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
-    """Honest and dishonest values of one field."""
+    """Valid and invalid values of a field."""
     if field.message_type is not None:
         return messages(field.message_type, depth - 1)
     whole = {FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1), FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
@@ -122,7 +122,7 @@ def messages(draw: st.DrawFn, kind: Any, depth: int = 4) -> Message:
 @example(payload=b"\xff" * 40)
 @example(payload=b"\x0a\xff")
 @example(payload=b"\x0a\x02\xc3\x28")  # text that is not UTF-8
-@example(payload=b"\x0b" * 200)  # groups within groups, deeper than a decoder goes
+@example(payload=b"\x0b" * 200)  # nested groups, deeper than the decoder's limit
 def test_any_bytes(served: Serving, channel: grpc.Channel, method: MethodDescriptor, payload: bytes) -> None:
     assert ask(served, channel, method, payload) in CODES
     assert alive(served, channel)
@@ -140,7 +140,7 @@ def test_any_message(served: Serving, channel: grpc.Channel, method: MethodDescr
 @BY_NAME
 def test_calls_that_are_no_calls(served: Serving, channel: grpc.Channel, method: MethodDescriptor) -> None:
     junk = b"\xff" * 10
-    # A stream whose second message is none; two messages where one is due; one too long as it is, and one that is once it is unpacked.
+    # A stream with an invalid second message; two messages instead of one; a message that is too long, and one that is too long after decompression.
     for payloads, more in (
         ((b"", junk), {}),
         ((junk, b""), {}),
@@ -152,7 +152,7 @@ def test_calls_that_are_no_calls(served: Serving, channel: grpc.Channel, method:
     if not method.client_streaming:
         assert ask(served, channel, method) is grpc.StatusCode.INVALID_ARGUMENT
     assert alive(served, channel)
-    assert len(gzip.compress(b"x" * 2**20)) < 2_000  # so it is the unpacked size that is refused
+    assert len(gzip.compress(b"x" * 2**20)) < 2_000  # so the decompressed size is refused
 
 
 @BY_NAME
@@ -168,7 +168,7 @@ def test_what_changes_something_does_nothing_on_an_empty_or_unknown_message(serv
 
 
 def honest(served: Serving, method: MethodDescriptor) -> list[Message]:
-    """Requests of a method that changes something, each field of which means something here."""
+    """Valid requests of a method that changes something, with every field set."""
     made = message_factory.GetMessageClass(method.input_type)
     fields = {field.name for field in method.input_type.fields}
     if "pipeline_id" in fields:
@@ -195,7 +195,7 @@ def test_one_unknown_field_in_an_honest_message_changes_nothing(served: Serving,
 
 
 def within(request: Message) -> list[bytes]:
-    """The request with a field that nobody knows in each of the messages that it holds."""
+    """The request with an unknown field in each of its messages."""
     found = []
     for field, value in request.ListFields():
         if field.message_type is not None:
@@ -215,7 +215,7 @@ def test_the_methods_that_only_read_are_these() -> None:
 
 
 def times(kind: Any, path: str = "", depth: int = 4) -> Iterator[str]:
-    """Paths of all times and spans of time in a message type."""
+    """Paths of all timestamps and durations in a message type."""
     for field in kind.fields if depth else ():
         if field.message_type is None:
             continue
@@ -274,9 +274,9 @@ def test_reflection_of_what_is_not_there(served: Serving, channel: grpc.Channel,
     ]
     call = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
     answers = call(iter([one.SerializeToString() for one in asked]), metadata=served.metadata(), timeout=10)
-    told = [reflection_pb2.ServerReflectionResponse.FromString(answer) for answer in answers]
+    responses = [reflection_pb2.ServerReflectionResponse.FromString(answer) for answer in answers]
     missing, _ = grpc.StatusCode.NOT_FOUND.value
-    assert [answer.error_response.error_code for answer in told] == [missing] * 4
+    assert [answer.error_response.error_code for answer in responses] == [missing] * 4
 
 
 def test_health_of_all(served: Serving, channel: grpc.Channel) -> None:

@@ -1,4 +1,4 @@
-"""The gap ledger through the real gRPC server and client; the ledger itself is put there by the test."""
+"""The gap ledger through the real gRPC server and client, with gaps written by the test."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_which_gaps_are_listed(client: ControlClient) -> None:
     assert client.gaps(with_filled=True) == [OPEN, PARTLY, FILLED]
     assert client.gaps(["BTC"]) == [OPEN]
     assert client.gaps(of_providers=True) == [OF_PROVIDER]
-    # By the ticks that they hold: the last one counts, the end does not.
+    # Selected by their ticks: the last tick is included, the end of the range is not.
     assert client.gaps(start_ms=T + 3 * MINUTE) == [OPEN]
     assert client.gaps(start_ms=T + 4 * MINUTE) == [OPEN]
     assert client.gaps(start_ms=T + 4 * MINUTE + 1) == []
@@ -59,7 +59,7 @@ def test_which_gaps_are_listed(client: ControlClient) -> None:
 
 
 def test_a_ledger_longer_than_a_response_is_listed_whole(served: Serving, client: ControlClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Seven outages of three assets each, and a response that holds five gaps: pages end between the assets of one outage.
+    # Seven outages of three assets each, and responses of five gaps: pages end between the assets of an outage.
     monkeypatch.setattr(gap_service, "_MOST", 5)
     outages = [T + i * MINUTE for i in range(7)]
     ledger = [Gap(GapScope.ASSET, asset, at, at, MINUTE, 1, "timeout", T) for at in outages for asset in ("bitcoin", "ethereum", "solana")]
@@ -69,7 +69,7 @@ def test_a_ledger_longer_than_a_response_is_listed_whole(served: Serving, client
 
 
 def test_readings_at_the_same_time_are_one(served: Serving, client: ControlClient) -> None:
-    """Each is a process of its own, so that many callers must not make many."""
+    """Each read is a process, so that many callers must share a read."""
     release, began = asyncio.Event(), []
 
     async def slow() -> list[Gap]:
@@ -85,7 +85,7 @@ def test_readings_at_the_same_time_are_one(served: Serving, client: ControlClien
         served.loop.call_soon_threadsafe(release.set)
         assert [answer.result(20) for answer in answers] == [[OPEN, PARTLY]] * 6
     assert began == [1]
-    # The next one reads again.
+    # The next call reads again.
     assert client.gaps() == [OPEN, PARTLY]
     assert began == [1, 1]
 

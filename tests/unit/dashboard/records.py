@@ -1,4 +1,4 @@
-"""Records and components that the dashboard's tests show."""
+"""Records and components for the dashboard's tests."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def a_component(**changes: Any) -> ComponentStatus:
 
 
 def a_summary(text: str) -> Summary:
-    """One row, whose currency and provider are `text`."""
+    """A row whose currency and provider are `text`."""
     return Summary(
         currency=text, count=1, from_ts=NOW_MS, to_ts=NOW_MS, first=1.0, last=1.0, minimum=1.0, maximum=1.0, mean=1.0, median=1.0, std=None,
         change_pct=0.0, volatility_pct=None, sources=((text, 1.0),), fallback_rows=0, coverage=1.0,

@@ -1,4 +1,4 @@
-"""Ages on screen are markup that names the tick; the browser counts (see tests/browser/test_freshness.py)."""
+"""Ages are markup with the tick; the browser computes them (see tests/browser/test_freshness.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds of pages: bounded in number, queue included, before the real server."""
+"""Limits of page builds and their queue, with the real server."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_twenty_first_visits_at_once_are_built_in_turns_while_health_answers(tmp
             while not all(visit.done() for visit in visits):
                 health.append((exchange(port, f"GET /healthz {head}")[0], sum(visit.done() for visit in visits)))
         answers = [visit.result() for visit in visits]
-    # Health was answered between the builds: at several moments some pages were done and others not.
+    # Health was served between the builds: at several moments only some pages were complete.
     assert {status for status, _ in health} == {200}
     assert len({done for _, done in health if 0 < done < 20}) >= 2
     statuses = [status for status, _, _ in answers]
@@ -103,7 +103,7 @@ def test_twenty_first_visits_at_once_are_built_in_turns_while_health_answers(tmp
 # Raised inside panel-material-ui's own FileDownload, which sets both.
 @pytest.mark.filterwarnings("ignore:Both 'variant' and 'button_style' were provided:PendingDeprecationWarning")
 def test_open_pages_are_built_in_turns_too(tmp_path: Path) -> None:
-    # Eight WebSockets at once for sessions that the server does not know, as after its restart: each has its page built.
+    # Eight concurrent WebSockets of unknown sessions, as after a restart of the server: a page is built for each.
     builds = PageBuilds(at_once=1, waiting=8)
     with new_app_context(tmp_path) as app_context, serving(app_context, builds=builds):
         port = app_context.settings.dashboard.port

@@ -1,4 +1,4 @@
-"""Candles from ticks: against a plain recomputation, in place, and joined with stored ones."""
+"""Candles from ticks, compared with a simple recomputation; updates in place; joined with stored candles."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_changes_at_the_end_are_patched_and_others_drawn_anew() -> None:
 
 
 def test_a_tick_in_tether_stays_out_of_the_dollar_candle() -> None:
-    # An hour polled each minute: 59 live dollar ticks at 90 000 + 10 a minute, and one tick in tether at minute 30, brought by a backfill. The dollar
+    # An hour polled each minute: 59 live dollar ticks at 90 000 + 10 a minute, and one backfilled tick in tether at minute 30. The dollar
     # candle opens at 90 000 (minute 0) and closes at 90 590 (minute 59), which are also its low and high.
     hour = T0 // INTERVALS_MS["1h"] * INTERVALS_MS["1h"]
     live = built([(hour + minute * MINUTE, 90_000.0 + 10 * minute) for minute in range(60) if minute != 30], INTERVALS_MS["1h"])

@@ -1,4 +1,4 @@
-"""Messages of state to one page: one under way, and the clocks of both sides compared."""
+"""State messages to a page: at most one in flight, and the offset of the browser's clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EPOCH_MS = 1_700_000_000_000
 
 
 def exchange(marks: Acknowledgements, sent_ms: float, trip_ms: float, ahead_ms: int) -> str:
-    """One message and its answer, by a browser whose clock is `ahead_ms` behind the server's."""
+    """One message and its acknowledgement, by a browser whose clock is `ahead_ms` behind the server's."""
     mark = marks.send(sent_ms, round(sent_ms) + EPOCH_MS)
     browser_ms = round(sent_ms + trip_ms / 2) + EPOCH_MS - ahead_ms
     assert marks.receive(f"{mark.split(' ')[0]} {browser_ms}", sent_ms + trip_ms)
@@ -50,13 +50,13 @@ def test_clocks_that_agree_are_left_alone() -> None:
 
 
 def test_a_browsers_clock_that_is_off_is_corrected_once() -> None:
-    # The browser is one hour behind: the server is ahead by 3 600 000 ms, told with the message after the first answer.
+    # The browser is one hour behind: the server is ahead by 3 600 000 ms, sent with the message after the first acknowledgement.
     marks = Acknowledgements()
     assert [exchange(marks, i * 1000.0, 10.0, 3_600_000) for i in range(3)] == ["1 ", "2 3600000", "3 "]
 
 
 def test_a_page_that_slept_moves_no_clock() -> None:
-    # An answer after a minute's sleep says little about the clocks: the quick answers before it count.
+    # An acknowledgement after a minute's sleep is inaccurate: earlier quick acknowledgements are used.
     marks = Acknowledgements()
     exchange(marks, 0.0, 10.0, 0)
     mark = marks.send(1_000.0, EPOCH_MS + 1_000)

@@ -1,4 +1,4 @@
-"""The feeds' own logic, without the services behind them."""
+"""The logic of the feeds, without their services."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_record_reads_back() -> None:
 
 
 class FakeControl:
-    """Says what it was told to, then waits until it is closed, or fails."""
+    """Yields the given statuses, then waits until it is closed, or fails."""
 
     def __init__(self, statuses: Sequence[PipelineStatus], error: Exception | None = None) -> None:
         self._statuses, self._error = statuses, error
@@ -108,7 +108,7 @@ def test_the_control_feed_ends_when_it_is_stopped() -> None:
 
 
 class CountingSource:
-    """History that counts how often it is read, and fails first if told to."""
+    """History that counts reads, and optionally fails at first."""
 
     def __init__(self, failures: int = 0) -> None:
         self.reads = 0

@@ -1,4 +1,4 @@
-"""The gate before the real server: raw requests over a socket."""
+"""The gate in front of the real server: raw requests over a socket."""
 
 from __future__ import annotations
 

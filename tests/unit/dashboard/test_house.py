@@ -1,4 +1,4 @@
-"""Rules of the house: view logic is pure."""
+"""View logic is pure."""
 
 from __future__ import annotations
 

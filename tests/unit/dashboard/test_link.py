@@ -1,4 +1,4 @@
-"""Deep links, honest and not."""
+"""Deep links, valid and invalid."""
 
 from __future__ import annotations
 

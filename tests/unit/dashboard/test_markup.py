@@ -1,4 +1,4 @@
-"""Everything that comes from outside is text on the page: one hostile corpus through every maker of markup."""
+"""External text stays text on the page: a hostile corpus through every function that makes markup."""
 
 from __future__ import annotations
 

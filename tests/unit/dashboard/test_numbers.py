@@ -1,4 +1,4 @@
-"""Numbers of any size, and what is said when there is none."""
+"""Numbers of any size, and missing numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of the pipeline table, and what each verb asks."""
+"""Rows of the pipeline table, and the confirmation of each action."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shared state: what counts as news, and who is told."""
+"""The shared state: versions and wake-ups."""
 
 from __future__ import annotations
 
@@ -108,12 +108,12 @@ def test_a_record_of_a_clock_a_year_ahead_goes_when_the_stream_goes_on_behind_it
     state = LiveState(Wakeups(), lambda: NOW_MS)
     state.apply([a_record(price=1.0), a_record(price=9.0, tick_ts=NOW_MS + year)])
     assert state.latest()["bitcoin"].price == 9.0
-    # A snapshot may be old, and says nothing of the stream.
+    # A snapshot may be old and does not affect the stream.
     assert state.apply([a_record(price=5.0)], snapshot=True) == 0
     assert state.apply([a_record(price=2.0, tick_ts=NOW_MS + TICK_MS)]) == 1
     assert state.latest()["bitcoin"].price == 2.0
     assert state.recent_prices("bitcoin", 10) == [1.0, 2.0]
     assert [one.close for one in state.candles("bitcoin", "1m")["USD"].candles] == [2.0]
-    # Hours are waited for, as everywhere.
+    # Steps of hours are waited for, as in collection.
     state.apply([a_record(price=3.0, tick_ts=NOW_MS + 3_600_000)])
     assert state.apply([a_record(price=4.0, tick_ts=NOW_MS + 2 * TICK_MS)]) == 0

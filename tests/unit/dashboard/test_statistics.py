@@ -1,4 +1,4 @@
-"""Statistics of price history against figures worked out by hand or by another formula."""
+"""Statistics of price history, compared with figures computed by hand or by another formula."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page says while there is no price."""
+"""The page's message without a price."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Maven repository on loopback that can be told to misbehave."""
+"""A Maven repository on loopback with configurable faults."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from cryptoviz.engines.jars import Jar
 
 
 def jar_of(path: str, content: bytes) -> Jar:
-    """What a lock would say of this content."""
+    """The lock entry of this content."""
     return Jar(path=path, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
 
 @dataclass
 class Repository:
-    """What it serves, how it fails, and what it was asked.
+    """Content, faults and requests of the repository.
 
     Attributes:
         files: content by path.
-        statuses: answers to give first, in order, before it serves.
+        statuses: statuses of the first responses, in order.
         break_after: bytes after which each of the next connections is cut, in order.
-        ranges: whether it knows Range requests.
+        ranges: whether it supports Range requests.
         asked: (path, Range header) of each request.
         sent: bytes of bodies sent.
     """
@@ -40,7 +40,7 @@ class Repository:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_fault(self, path: str, wanted: str | None) -> tuple[int | None, int | None]:
-        """(status to answer, bytes to break after) of this request."""
+        """(status, bytes before the cut) of this request."""
         with self.lock:
             self.asked.append((path, wanted))
             status = self.statuses.pop(0) if self.statuses else None
@@ -50,7 +50,7 @@ class Repository:
 
 @contextmanager
 def serving(repository: Repository) -> Iterator[Repository]:
-    """The repository on a free port, as long as the context lasts."""
+    """The repository on a free port, within the context."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -81,7 +81,7 @@ def serving(repository: Repository) -> Iterator[Repository]:
                 self.close_connection = True
 
         def log_message(self, *args: object) -> None:
-            """Quiet."""
+            """Suppress the log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

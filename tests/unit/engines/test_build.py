@@ -1,4 +1,4 @@
-"""Which engine is built, and what external and misconfigured ones say."""
+"""Construction of engines, and messages of external and misconfigured engines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def external(name: str, address: str, home: Path) -> Engine:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """A server that accepts connections and never says a word."""
+    """A server that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
@@ -150,7 +150,7 @@ def test_kafka_without_a_password_starts_open_only_if_the_settings_say_so() -> N
 
 
 def test_one_engine_at_a_time_works_on_a_home_s_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also on other ports: a second one would write into the same files. And no reset removes them meanwhile."""
+    """Also with other ports, since a second engine would write to the same files. A reset cannot remove them meanwhile."""
     monkeypatch.setattr("cryptoviz.engines.embedded._PORT_WAIT_S", 0.2)
     claim_home(load_settings(home=tmp_path))
     first, second = (build_engine("redis", load_settings(home=tmp_path, redis={"port": free_port()})) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Nothing is run or loaded from a cache into which another user could have put it."""
+"""Nothing is run or loaded from a cache that another user could have written."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @pytest.fixture
 def filled(settings: Settings) -> Settings:
-    """With jars and a program that leaves a trace when it runs."""
+    """A cache with jars and a program that leaves a trace when it runs."""
     for which in ("kafka", "spark"):
         jar_dir(settings, which).mkdir(parents=True)
         for path, content in FILES.items():
@@ -103,7 +103,7 @@ def test_a_foreign_jar_beside_the_locked_ones_is_in_no_class_path(filled: Settin
 
 
 def test_a_cache_that_its_owner_shares_read_only_is_used(filled: Settings) -> None:
-    """As root's: 0755 folders, 0644 files."""
+    """A cache like root's: 0755 folders, 0644 files."""
     for path in (filled.cache, *filled.cache.rglob("*")):
         path.chmod(0o755 if path.is_dir() or path == minio_program(filled) else 0o644)
     assert is_complete(filled)

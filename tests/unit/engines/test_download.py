@@ -1,4 +1,4 @@
-"""Downloads against a real HTTP server: whole, resumed, broken off, corrupt."""
+"""Downloads from a real HTTP server: complete, resumed, interrupted, corrupt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.engines.maven import Repository, jar_of, serving
 
 
 class Recorder:
-    """Adds up what it is told."""
+    """Sums the reported progress."""
 
     def __init__(self) -> None:
         self.total = 0

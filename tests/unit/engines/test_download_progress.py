@@ -1,4 +1,4 @@
-"""How work shows itself."""
+"""Progress display of downloads and builds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock, and the look at the cache."""
+"""The lock file, and the check of the cache."""
 
 from __future__ import annotations
 

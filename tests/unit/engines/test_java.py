@@ -1,4 +1,4 @@
-"""Which Java is taken: against made-up homes."""
+"""Selection of Java, with fake homes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The build of MinIO with a made-up Go that tells what it was asked."""
+"""The build of MinIO with a fake Go that records its calls."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from cryptoviz.settings import Settings, load_settings
 
 GO = """#!{python}
 import json, os, pathlib, sys
-told = json.loads({told!r})
+script = json.loads({script!r})
 if sys.argv[1] == "version":
-    print(told["version"])
+    print(script["version"])
 elif sys.argv[1:4] == ["mod", "download", "-json"]:
-    print(json.dumps(told["module"]))
-    sys.exit("Error" in told["module"])
+    print(json.dumps(script["module"]))
+    sys.exit("Error" in script["module"])
 else:
-    pathlib.Path(told["asked"]).write_text(json.dumps([sys.argv[1:], dict(os.environ)]))
-    for line in told["lines"]:
+    pathlib.Path(script["asked"]).write_text(json.dumps([sys.argv[1:], dict(os.environ)]))
+    for line in script["lines"]:
         print(line, file=sys.stderr)
-    if told["code"] == 0:
+    if script["code"] == 0:
         target = pathlib.Path(os.environ["GOBIN"])
         target.mkdir(parents=True)
         (target / "minio").write_text("built")
-    sys.exit(told["code"])
+    sys.exit(script["code"])
 """
 
 
@@ -61,16 +61,16 @@ PYTHON = sys.executable
 
 
 def install(go: Path, **changes: object) -> Path:
-    told = {
+    script = {
         "version": "go version go1.26.8 linux/amd64",
         "module": {"Sum": minio_build.MINIO_SUM},
         "asked": str(go.with_name("asked.json")),
         "lines": ["go: downloading github.com/minio/minio", "internal/cpu", "github.com/minio/minio"],
         "code": 0,
     }
-    go.write_text(GO.format(python=PYTHON, told=json.dumps(told | changes)))
+    go.write_text(GO.format(python=PYTHON, script=json.dumps(script | changes)))
     go.chmod(0o755)
-    return Path(str(told["asked"]))
+    return Path(str(script["asked"]))
 
 
 def test_the_program_is_built_into_the_cache_and_nothing_else_stays(settings: Settings, go: Path) -> None:

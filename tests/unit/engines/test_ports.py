@@ -1,4 +1,4 @@
-"""Which ports, and who holds them: against real sockets."""
+"""Ports and the processes that use them, with real sockets."""
 
 from __future__ import annotations
 
@@ -75,6 +75,6 @@ def test_connections_that_linger_do_not_take_it(taken: int) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(("127.0.0.1", port)) as client:
         accepted, _ = server.accept()
-        accepted.close()  # the server's side closes first: TIME_WAIT stays on its port
+        accepted.close()  # the server closes first: TIME_WAIT remains on its port
         assert client.recv(1) == b""
     assert is_free(port)

@@ -1,4 +1,4 @@
-"""Child processes: real ones."""
+"""Real child processes."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_the_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None
     asking = threading.Thread(target=child.start)
     asking.start()
     asking.join()
-    # Long enough for the kernel to have sent a parent-death signal, had the asking thread been the parent.
+    # Long enough for a parent-death signal, if the calling thread were the parent.
     with pytest.raises(AssertionError, match="not true"):
         eventually(lambda: not child.running, timeout_s=0.5)
     child.stop()

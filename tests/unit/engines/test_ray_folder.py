@@ -1,4 +1,4 @@
-"""The folder of the Ray cluster: ours alone, new at each start, and never where another user could put something of his."""
+"""The folder of the Ray cluster: private, new at each start, and never where another user can write."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
     owner = tmp_path.stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
     problem = folder_problem(tmp_path)
-    # Root's folders are everybody's, as /tmp is.
+    # A folder of root that all users share, like /tmp.
     assert problem == "" if owner == 0 else f"belongs to user {owner}" in problem
     assert not is_private(tmp_path)
 

@@ -1,4 +1,4 @@
-"""The functions of `cryptoviz.lake` are there whatever else was imported before."""
+"""The functions of `cryptoviz.lake` exist independent of earlier imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a failing store is told as."""
+"""Errors of a failing store."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from cryptoviz.lake.objects import STORE_ERRORS, one_line, store_error
 
 def test_the_stores_own_reason_is_told() -> None:
     error = S3Error(None, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.", "/b/k", "1", "2")
-    told = store_error(error, "accept k")
+    shown = store_error(error, "accept k")
     assert isinstance(error, STORE_ERRORS)
-    assert told.engine == "object-store"
-    assert str(told) == "the object store did not accept k: XMinioStorageFull: Storage backend has reached its minimum free drive threshold."
+    assert shown.engine == "object-store"
+    assert str(shown) == "the object store did not accept k: XMinioStorageFull: Storage backend has reached its minimum free drive threshold."
 
 
 def test_the_cause_behind_all_tries_is_told() -> None:
     error = MaxRetryError(None, "/b/k?X-Amz-Signature=canary", ReadTimeoutError(None, "/b/k", "Read timed out."))
-    told = str(store_error(error, "accept k"))
+    shown = str(store_error(error, "accept k"))
     assert isinstance(error, STORE_ERRORS)
-    assert told.startswith("the object store did not accept k: ReadTimeoutError: ")
-    assert "canary" not in told
+    assert shown.startswith("the object store did not accept k: ReadTimeoutError: ")
+    assert "canary" not in shown
 
 
 def test_a_reason_is_cut() -> None:

@@ -1,4 +1,4 @@
-"""Candles against an independent computation in pandas, over seeds: ties, two quotes, backfilled and late rows."""
+"""Candles compared with an independent computation in pandas, for several seeds: ties, two quotes, backfilled and late rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HOUR = 3_600_000
 
 
 def odd_ticks(seed: int, start: int = START, hours: int = 24) -> pa.Table:
-    """Irregular ticks of three coins in two currencies, some of them twice at the same time, live and backfilled, in no order."""
+    """Irregular ticks of three coins in two currencies, some at equal times, live and backfilled, unordered."""
     random = np.random.default_rng(seed)
     stamps = sorted({start + int(ms) for ms in random.integers(0, hours * HOUR, 400)} | {start})
     again = [stamps[i] for i in random.integers(0, len(stamps), 80)]

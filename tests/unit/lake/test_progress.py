@@ -1,4 +1,4 @@
-"""Progress as the Delta log carries it."""
+"""Progress in the Delta log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reader takes and refuses before it asks the store."""
+"""Arguments that the reader accepts and refuses before a request."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_ranges_and_columns() -> None:
 
 
 def test_type_checkers_are_told_what_comes_back() -> None:
-    """`as_` decides: Arrow by default."""
+    """`as_` selects the type: Arrow by default."""
     expected = ["pa.Table", "pd.DataFrame", "pl.DataFrame", "duckdb.DuckDBPyRelation"]
     for method in (Lake.prices, Lake.raw, Lake.dead_letters, Lake.gaps, Lake.candles, Lake.query):
         assert [overloaded.__annotations__["return"] for overloaded in get_overloads(method)] == expected, method.__name__
@@ -91,7 +91,7 @@ def test_a_stream_tells_what_fails_in_its_midst() -> None:
 @pytest.mark.parametrize(
     ("sql", "word"),
     [
-        ("SELECT 340282366920938463463374607431768211455::UHUGEINT AS u", "UHUGEINT"),  # 2^128 - 1, which DuckDB's export wraps to -1
+        ("SELECT 340282366920938463463374607431768211455::UHUGEINT AS u", "UHUGEINT"),  # 2^128 - 1, which overflows to -1 in DuckDB's export
         ("SELECT [1::UHUGEINT] AS u", "UHUGEINT"),
         ("SELECT bitstring '0101' AS u", "BIT"),
         ("SELECT 12345678901234567890123456789::BIGNUM AS u", "BIGNUM"),
@@ -103,7 +103,7 @@ def test_a_type_that_the_result_cannot_hold_is_refused(sql: str, word: str) -> N
 
 
 def test_ctrl_c_ends_a_query_that_is_at_work() -> None:
-    """The signal comes while DuckDB counts without end: the main thread raises KeyboardInterrupt and no thread goes on counting."""
+    """The signal arrives during an endless count in DuckDB: the main thread raises KeyboardInterrupt and no thread continues."""
     endless = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT sum(n) FROM t"
     query = run(endless, {})
     threading.Timer(0.5, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)).start()

@@ -1,4 +1,4 @@
-"""What a user's shell holds counts for nothing at the store: every library is asked, in a process of its own, and a recorder plays the store."""
+"""A user's shell variables do not affect requests to the store: each library runs in a separate process, with a recorder as the store."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ assert dict(os.environ) == before
 
 
 class Recorder:
-    """An HTTP server that has nothing and notes what it was asked."""
+    """An empty HTTP server that records requests."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -138,7 +138,7 @@ def hostile(trap: str, home: Path) -> dict[str, str]:
 
 
 def asked(store: Recorder) -> list[str]:
-    """Method, path and names of headers, without what differs from call to call."""
+    """Method, path and names of headers, without parts that differ from call to call."""
     found = [json.dumps([one.split("\n")[0].split()[:2], sorted(line.split(":")[0].lower() for line in one.splitlines()[1:])]) for one in store.seen]
     store.seen.clear()
     return found

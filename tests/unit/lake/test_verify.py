@@ -1,4 +1,4 @@
-"""The verifier finds what it is for."""
+"""The verifier finds lost, duplicated and unknown records."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_nothing_in_kafka_and_nothing_in_the_lake() -> None:
 
 
 def test_faults_are_found_wherever_they_lie_and_in_any_order() -> None:
-    """Against sets, over several pages of offsets."""
+    """Compared with sets, over several pages of offsets."""
     chance = random.Random(7)
     in_kafka = sorted(chance.sample(range(400_000), 100_000))
     in_lake = [offset for offset in in_kafka if chance.random() > 0.001] + chance.sample(range(400_000, 600_000), 50)

@@ -1,4 +1,4 @@
-"""The market as a component."""
+"""The market's component actor."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Made-up candles keep what is known: the day's open, high, low, close and volume."""
+"""Simulated candles keep the day's open, high, low, close and volume."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_bridge_candles_are_candles(daily, guide):
     made = daily_to_five_minutes(daily, guide, 1)
     assert (made.high >= np.maximum(made.open, made.close)).all()
     assert (made.low <= np.minimum(made.open, made.close)).all()
-    # within a day each candle opens where the last one closed
+    # within a day each candle opens at the previous close
     inside = np.arange(1, len(made)) % 288 != 0
     np.testing.assert_array_equal(made.open[1:][inside], made.close[:-1][inside])
     assert (np.diff(made.close) != 0).mean() > 0.7

@@ -1,4 +1,4 @@
-"""Faults are checked when asked for, and gone when their time or count is over."""
+"""Faults are validated when set, and end with their time or count."""
 
 import pickle
 

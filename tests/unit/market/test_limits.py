@@ -1,4 +1,4 @@
-"""Calls are counted per minute and credits per month, for each client apart."""
+"""Calls are counted per minute and credits per month, separately for each client."""
 
 from cryptoviz.settings import MarketLimits
 from market.limits import LimitBook

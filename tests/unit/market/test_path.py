@@ -1,4 +1,4 @@
-"""Prices per second against the candles they come from, and the derived values against brute force and pandas."""
+"""Prices per second compared with their candles, and derived values with brute force and pandas."""
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ def test_path_goes_through_each_candle(symbol):
 
 
 def test_resampled_seconds_are_the_recorded_candles():
-    """pandas' own resampling of two hours of seconds gives the exchange's OHLC back."""
+    """pandas' resampling of two hours of seconds returns the exchange's OHLC."""
     candles, path, first = CANDLES["ETH"], PricePath(CANDLES["ETH"], SEED), 500
     start = HISTORY_START_MS + first * CANDLE_MS
     series = pd.Series(seconds_of(path, start, 7200), index=pd.to_datetime(start + np.arange(7200) * 1000, unit="ms", utc=True))
@@ -51,7 +51,7 @@ def test_same_seed_same_price_and_order_of_asking_does_not_matter():
 
 
 def test_price_is_pinned_for_a_seed():
-    """A change here changes every seeded test and recorded demo: it must be meant."""
+    """A change here changes every seeded test and recorded demo, and must be intended."""
     path = PricePath(CANDLES["BTC"], 20221108)
     assert [path.price(HISTORY_START_MS + at) for at in (0, 100_000, 299_000)] == [20490.74, 20496.607306, 20476.78]
 
@@ -67,7 +67,7 @@ def test_the_month_repeats_in_both_directions():
 
 @pytest.mark.parametrize("back", [1, 12, 288, 7 * 288])
 def test_changes_equal_pandas_on_the_closes(back):
-    """At a candle's last second the path stands at its close, so pct_change of the recorded closes is the answer."""
+    """At a candle's last second the path is at its close, so pct_change of the recorded closes is the expected value."""
     closes = pd.Series(CANDLES["AVAX"].close)
     expected = closes.pct_change(back) * 100
     path = PricePath(CANDLES["AVAX"], SEED)

@@ -1,4 +1,4 @@
-"""The market clock, and the two aggregators' views of one market."""
+"""The market clock, and the two aggregators' views of the same market."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The recording reads back exactly what the exchange published."""
+"""The recording equals the exchange's publication."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ def test_recording_holds_the_exchange_candles():
 def test_bnb_has_the_exchange_days():
     bnb = load_candles(DAILY_FILE)["BNB"]
     assert len(bnb) == 30
-    # 2022-11-08, the day Binance looked into FTX's books
+    # 2022-11-08, the day of Binance's offer for FTX
     assert (bnb.open[7], bnb.high[7], bnb.low[7], bnb.close[7], bnb.volume[7]) == (337.0, 398.3, 298.0, 327.4, 3103916.384)
 
 

@@ -1,4 +1,4 @@
-"""The log numbers, keeps and pages what was served, across restarts and torn writes."""
+"""The request log numbers, keeps and pages entries, across restarts and torn writes."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from market.request_log import RequestLog
 
 @pytest.fixture
 def opened():
-    """Opens ledgers and closes them after the test."""
+    """Opens request logs and closes them after the test."""
     with ExitStack() as stack:
 
         def make(folder, **limits):

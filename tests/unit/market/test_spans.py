@@ -1,4 +1,4 @@
-"""A span equals what walking through its seconds one by one gives."""
+"""A span equals the result of iterating its seconds."""
 
 import itertools
 import random

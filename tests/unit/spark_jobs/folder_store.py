@@ -1,4 +1,4 @@
-"""A folder in the place of the object store: the calls of the client that sweeps and merges use, and tables that delta-rs opens there."""
+"""A folder in place of the object store: the client calls that sweeps and merges use, and tables that delta-rs opens there."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Item:
 
 
 class FolderClient:
-    """What `minio.Minio` does for sweeps and merges. `before(what, names)` is called before each change and may do anything."""
+    """The part of `minio.Minio` that sweeps and merges use. `before(what, names)` is called before each change and may do anything."""
 
     def __init__(self, before: Callable[[str, list[str]], None] = lambda _what, _names: None) -> None:
         self.before = before
@@ -91,7 +91,7 @@ def open_table(address: TableAddress) -> DeltaTable:
 
 
 def offsets_in(address: TableAddress, *, plain: bool = False) -> list[int]:
-    """As a reader of the log sees them, or one of the folder."""
+    """Rows for a reader of the log, or of the folder."""
     if not plain:
         rows = open_table(address).to_pyarrow_table(columns=["kafka_offset"])
         return sorted(rows["kafka_offset"].to_pylist())
@@ -102,7 +102,7 @@ def offsets_in(address: TableAddress, *, plain: bool = False) -> list[int]:
 
 
 class Job:
-    """A run of the lake job over one table in a folder: its log, and files written as its tasks write them."""
+    """A run of the lake job over a table in a folder: its log, and files written like those of its tasks."""
 
     def __init__(self, folder: Path, run: str) -> None:
         self.address = FolderAddress("prices", str(folder), "")
@@ -113,7 +113,7 @@ class Job:
         return self
 
     def put(self, start: int, end: int, avoid: Iterable[str] = ()) -> list[WrittenPart]:
-        """Files of the offsets `[start, end)`, in the folder and in no commit."""
+        """Write files of the offsets `[start, end)` without a commit."""
         batch = pa.record_batch(
             {
                 "offset": pa.array(range(start, end), pa.int64()),
@@ -130,7 +130,7 @@ class Job:
         self.log.commit(parts, {(TOPIC, 0): end})
 
     def batch(self, end: int, avoid: Iterable[str] = ()) -> list[str]:
-        """One batch up to `end`; its paths."""
+        """Write and commit a batch up to `end`; returns its paths."""
         parts = self.put(self.log.progress.offsets.get((TOPIC, 0), 0), end, avoid)
         self.commit(parts, end)
         return [part.path for part in parts]

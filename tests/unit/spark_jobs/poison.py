@@ -1,4 +1,4 @@
-"""One corpus of hostile record values for all tests of the lake: a good record, spoiled in one way each, and the reason it must be given."""
+"""A corpus of invalid record values for all tests of the lake: a valid record with one fault each, and the expected reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.lake import DAY_MS, TICK, record
 
 GOOD = record(TICK).to_json()
 _FIELDS: dict[str, Any] = json.loads(GOOD)
-STAMP = TICK + 300  # Kafka's own time of each record
+STAMP = TICK + 300  # Kafka timestamp of each record
 
 
 def _with(**changes: Any) -> bytes:
@@ -22,7 +22,7 @@ def _without(name: str) -> bytes:
 
 
 def _literal(name: str, literal: bytes) -> bytes:
-    """The good record with another literal for a field: what json.dumps would not write."""
+    """The valid record with another literal for a field, which json.dumps would not write."""
     marker = b'"<here>"'
     return _with(**{name: "<here>"}).replace(marker, literal)
 

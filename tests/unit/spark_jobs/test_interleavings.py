@@ -1,6 +1,6 @@
-"""The real code in the orders that lost rows: a run or a round is held just before its deletion while another takes over.
+"""The real code in the orders that lost rows: a run or a round is stopped just before its deletion while another takes over.
 
-`tests/unit/spark_jobs/model` looks at every order; here are those that it found, against delta-rs and files.
+`tests/unit/spark_jobs/model` explores every order; this module tests the orders that it found, with delta-rs and files.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def client(before: Callable[[str, list[str]], None] = lambda _what, _names: None
 
 
 def once(work: Callable[[], object]) -> Callable[..., None]:
-    """Does `work` at its first call only."""
+    """Calls `work` at its first call only."""
     waiting = [work]
 
     def hook(*_: Any) -> None:
@@ -52,7 +52,7 @@ def part_path(start: int, end: int) -> str:
 
 
 class Topics:
-    """The Kafka calls of a start: one partition a topic, from 0 to `END`."""
+    """The Kafka calls of a start: one partition per topic, from 0 to `END`."""
 
     def __init__(self, stream: str, raw: str) -> None:
         self._stream, self._raw = stream, raw
@@ -65,7 +65,7 @@ class Topics:
 
 
 class Starts:
-    """Starts of the lake job over one folder and one plan: `LakeJob.start` itself, with a folder for the store, and neither Spark nor Kafka."""
+    """Starts of the lake job over one folder and one batch plan: the real `LakeJob.start`, with a folder as the store, without Spark and Kafka."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ class Starts:
         self.settings = load_settings(home=folder.parent / f"{folder.name}-home")
 
     def run(self, name: str, before: Callable[[str, list[str]], None] = lambda _what, _names: None, opening: Any = None) -> tuple[Job, BatchPlan]:
-        """A start up to its first batch, which redoes what was planned. `opening` is called before its first table is fenced."""
+        """A start up to its first batch, which repeats the planned batch. `opening` is called before its first table is fenced."""
         job, plan = Job(self.folder, name), BatchPlan(self.cell, name)
         starting = LakeJob(self.settings)
         raw = FolderAddress("raw", str(self.folder.parent / f"{self.folder.name}-raw"), "")
@@ -110,7 +110,7 @@ class Starts:
 
 
 class Writer:
-    """In the place of `BatchWriter`: plans and makes the batch in this process."""
+    """In place of `BatchWriter`: plans and writes the batch in this process."""
 
     def __init__(self, starts: Starts, job: Job, plan: BatchPlan) -> None:
         self._starts, self._job, self._plan = starts, job, plan
@@ -127,7 +127,7 @@ class Writer:
 
 
 def test_a_start_that_fences_before_its_successor_and_takes_the_plan_after_it_ends(tmp_path: Path) -> None:
-    """Its second look at the tables says so, before it deletes anything: the leftover of offsets 5 to 9 is the successor's to judge."""
+    """Its second check of the tables fails before it deletes anything: the successor decides about the leftover of offsets 5 to 9."""
     starts = Starts(tmp_path)
     job, plan = starts.run("first")
     starts.batch(job, plan, 5)
@@ -148,7 +148,7 @@ def test_a_start_that_fences_before_its_successor_and_takes_the_plan_after_it_en
 
 
 def test_a_start_that_is_overtaken_before_its_fence_learns_what_its_rival_has_planned(tmp_path: Path) -> None:
-    """The rival starts, plans offsets 0 to 6 and puts their files in between; then this one fences it, and makes the same batch again."""
+    """The rival starts, plans offsets 0 to 6 and uploads their files in between; then this run fences it and repeats the same batch."""
     starts = Starts(tmp_path)
 
     def rival() -> None:
@@ -170,7 +170,7 @@ def test_a_start_redoes_what_was_planned_and_not_committed(tmp_path: Path) -> No
 
 
 def test_a_leftover_of_one_offset_stays_until_progress_has_passed_it(tmp_path: Path) -> None:
-    """No other name can be given to it: a rival that commits it while a late deletion is under way would lose it."""
+    """It cannot get another name: a rival that commits it during a late deletion would lose it."""
     starts = Starts(tmp_path)
     job, plan = starts.run("first")
     starts.batch(job, plan, 5)
@@ -186,13 +186,13 @@ def test_a_leftover_of_one_offset_stays_until_progress_has_passed_it(tmp_path: P
 
 @pytest.mark.parametrize("planned", [True, False], ids=["planned", "in no plan"])
 def test_a_start_that_was_overtaken_in_its_sweep_deletes_nothing_of_its_successor(tmp_path: Path, planned: bool) -> None:
-    """The leftover of offsets 5 to 9 has the very name that the successor's batch would get."""
+    """The leftover of offsets 5 to 9 has the name that the successor's batch would get."""
     starts = Starts(tmp_path)
     job, plan = starts.run("first")
     starts.batch(job, plan, 5)
     if planned:
         plan.write({(TOPIC, 0): (5, 10)})
-    assert [part.path for part in job.put(5, 10)] == [part_path(5, 9)]  # cut off here
+    assert [part.path for part in job.put(5, 10)] == [part_path(5, 9)]  # interrupted here
 
     def successor() -> None:
         after, its_plan = starts.run("third")
@@ -225,11 +225,11 @@ def test_a_run_that_plans_after_it_was_overtaken_writes_no_file(tmp_path: Path) 
 
 
 def test_a_file_that_comes_late_has_the_bytes_of_the_committed_one(tmp_path: Path) -> None:
-    """The overtaken run's tasks were still at work on the batch that it had planned."""
+    """The tasks of the superseded run were still working on its planned batch."""
     starts = Starts(tmp_path)
     job, plan = starts.run("first")
     plan.write({(TOPIC, 0): (0, 7)})
-    after, its_plan = starts.run("second")  # redoes it
+    after, its_plan = starts.run("second")  # repeats it
     starts.batch(after, its_plan, 9)
     committed = (tmp_path / part_path(0, 6)).read_bytes()
     job.put(0, 7)
@@ -240,7 +240,7 @@ def test_a_file_that_comes_late_has_the_bytes_of_the_committed_one(tmp_path: Pat
 def test_leftovers_below_progress_go_and_a_listing_however_old_takes_no_committed_file(tmp_path: Path) -> None:
     job = Job(tmp_path, "first").open()
     job.batch(5)
-    job.put(2, 4)  # below progress, in no commit
+    job.put(2, 4)  # below progress, uncommitted
     job.put(5, 8)  # above it
     old = job.log.log_state()
     job.batch(8)
@@ -262,7 +262,7 @@ def test_names_to_avoid_are_forgotten_once_progress_has_passed_them(tmp_path: Pa
 
 
 def merged(folder: Path, address: Any, before: Callable[[str, list[str]], None] = lambda _what, _names: None, stage: Any = None) -> None:
-    """One merge of all files."""
+    """Merge all files."""
     scratch = folder.parent / "scratch"
     scratch.mkdir(exist_ok=True, parents=True)
     table = open_table(address)
@@ -289,7 +289,7 @@ def parts(tmp_path: Path) -> Job:
 
 
 def test_a_round_that_sweeps_between_anothers_copy_and_its_commit_takes_nothing_that_is_committed(parts: Job, tmp_path: Path) -> None:
-    """The file is listed before its commit and deleted after it: the commit is refused, or the file is known."""
+    """The file is listed before its commit and deleted after it: either the commit is refused, or the file is in the log."""
 
     def sweep() -> None:
         remove_leftovers(client(), parts.address, open_table(parts.address))
@@ -300,7 +300,7 @@ def test_a_round_that_sweeps_between_anothers_copy_and_its_commit_takes_nothing_
 
 
 def test_a_sweep_that_is_held_before_its_deletion_takes_nothing_that_is_committed_meanwhile(parts: Job, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError):  # a merge is cut off: its copy and its staged file are left
+    with pytest.raises(RuntimeError):  # an interrupted merge: its copy and its staged file remain
         merged(tmp_path / "table", parts.address, stage=at("copied", lambda: (_ for _ in ()).throw(RuntimeError)))
     assert len(offsets_in(parts.address, plain=True)) == 18
     held = client(once(lambda: merged(tmp_path / "table", parts.address)))
@@ -327,7 +327,7 @@ def test_a_sweep_that_is_held_before_it_raises_the_epoch_ends_the_merge_that_beg
 
 @pytest.mark.parametrize("stage", ["merged", "staged", "proved", "copied"])
 def test_two_merges_of_the_same_files_leave_one(parts: Job, tmp_path: Path, stage: str) -> None:
-    """Also when the second one's commit comes on top of the first one's, which Delta itself takes for no conflict."""
+    """Also if the second commit follows the first, which Delta does not treat as a conflict."""
     with pytest.raises(LakeError, match="another maintenance"):
         merged(tmp_path / "table", parts.address, stage=at(stage, lambda: merged(tmp_path / "other" / "x", parts.address)))
     assert offsets_in(parts.address) == offsets_in(parts.address, plain=True) == list(range(9))

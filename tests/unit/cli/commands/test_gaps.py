@@ -1,4 +1,4 @@
-"""What a person sees of the gap ledger."""
+"""Output of the commands about the gap ledger."""
 
 from __future__ import annotations
 

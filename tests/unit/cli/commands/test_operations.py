@@ -1,4 +1,4 @@
-"""The commands that start and follow operations, against a real server; the work is led by the hand."""
+"""The commands that start and follow operations, with a real server; the test controls the work."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def client(served: Serving) -> Iterator[ControlClient]:
 
 
 def finish_soon(served: Serving) -> threading.Thread:
-    """Lets the one operation report and succeed once it runs."""
+    """Lets the operation report and succeed once it runs."""
 
     def run() -> None:
         (work,) = eventually(lambda: [work for work in served.operations.works.values() if work.report is not None])

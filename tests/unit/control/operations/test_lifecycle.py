@@ -1,4 +1,4 @@
-"""Operations through the real gRPC server and client; the work is led by the hand."""
+"""Operations through the real gRPC server and client; the test controls the work."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_life(served: Serving, client: ControlClient) -> None:
     assert (last.state, last.message, last.figures, last.notes) == (OperationState.SUCCEEDED, "10 ticks", {"rows": 10.0}, ("kraken has no VET",))
     assert last.ended_ms is not None
     assert client.operations.list() == [client.operations.get(begun.id)]
-    assert client.operations.start(ALL, begun.id) == last  # the same call again does nothing
+    assert client.operations.start(ALL, begun.id) == last  # repeating the call is a no-op
     assert served.operations.starts == [begun.id]
 
 
@@ -178,9 +178,9 @@ def test_other_refusals(served: Serving, client: ControlClient) -> None:
         with pytest.raises(grpc.RpcError) as refused:
             start(pb.StartOperationRequest(), metadata=served.metadata(), timeout=10)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        with pytest.raises(grpc.RpcError) as nobody:
+        with pytest.raises(grpc.RpcError) as refused:
             start(pb.StartOperationRequest(), timeout=10)
-        assert nobody.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_a_new_controller_goes_on_following(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where the desired state is kept."""
+"""Persistence of the desired state."""
 
 from __future__ import annotations
 

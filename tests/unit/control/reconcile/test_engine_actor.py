@@ -1,4 +1,4 @@
-"""The actors around engines and the dashboard, without Ray: they are plain classes."""
+"""The actors of engines and dashboard, without Ray, as plain classes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ http.server.HTTPServer(("127.0.0.1", settings.dashboard.port), Page).serve_forev
 
 
 class FakeEngine:
-    """Notes the thread of each call."""
+    """Records the thread of each call."""
 
     name = "redis"
     url = None
@@ -138,8 +138,8 @@ http.server.HTTPServer(("127.0.0.1", settings.dashboard.port), Page).serve_forev
 
 
 async def test_a_busy_page_is_healthy_and_a_dead_loop_is_not(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The page answers its first request and none after it. While its loop beat a moment ago that is a page that is busy; once it has not for longer
-    # than any build takes, it is dead.
+    # The page answers only its first request. With a recent heartbeat it is busy; without a heartbeat for longer
+    # than any build it is dead.
     script = tmp_path / "page.py"
     script.write_text(HANGING)
     monkeypatch.setattr(dashboard_host, "_COMMAND", (sys.executable, str(script)))

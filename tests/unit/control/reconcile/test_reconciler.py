@@ -1,4 +1,4 @@
-"""The loop on fakes: what is wanted becomes so, in order, and no fault of one component holds up another."""
+"""The loop with fakes: the desired state is reached, in order, and a fault of one component does not delay another."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ async def test_a_stale_component_is_degraded_then_replaced() -> None:
 
 @pytest.mark.parametrize("step_s", STEPS_S)
 async def test_a_step_of_the_wall_clock_neither_lengthens_nor_shortens_a_wait(step_s: int) -> None:
-    """The first failure waits 0.5 s, as jitter 1 says; probes go once a second; three failed ones within the grace of 15 s replace nothing."""
+    """The first failure waits 0.5 s, with jitter 1; probes run once a second; three failed probes within the grace period of 15 s replace nothing."""
     async with Bench(ALL_RUNNING) as bench:
         await bench.until(engine=S.RUNNING, worker=S.RUNNING, reader=S.RUNNING, page=S.RUNNING)
         bench.runtime.lost.add("page")
@@ -160,7 +160,7 @@ async def test_a_step_of_the_wall_clock_neither_lengthens_nor_shortens_a_wait(st
         assert bench.runtime.count("start", "page") == starts
         bench.clock.advance(0.001)
         await bench.until(page=S.RUNNING)
-        # Probes go on, and a grace period is as long as it was.
+        # Probes continue, and the grace period keeps its duration.
         bench.runtime.probes["page"] = STALE
         bench.clock.advance(1.0)
         await bench.until(page=S.DEGRADED)

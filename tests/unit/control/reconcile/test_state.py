@@ -1,4 +1,4 @@
-"""The state machine, line by line."""
+"""The state machine as a table."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ TABLE: list[tuple[str, Observed, Event, Context, S, Trigger, Action]] = [
     ("start may work later", seen(S.STARTING), StartFailed("no route", False), WANTED, S.BACKOFF, Trigger.START_FAILED, Action.REPLACE),
     ("start never works", seen(S.STARTING), StartFailed("no Java", True), WANTED, S.FAILED, Trigger.START_FAILED, Action.REPLACE),
     ("unwanted meanwhile", seen(S.STARTING), Reconcile(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
-    # from STARTING, begun, and nothing delivered yet
+    # from STARTING, started, nothing delivered yet
     ("begun is not enough", seen(S.STARTING, Trigger.OPERATOR), Started(), TO_DELIVER, S.STARTING, Trigger.STARTED, Action.NONE),
     ("nothing yet", seen(S.STARTING), Probed(NEVER), TO_DELIVER, S.STARTING, Trigger.STARTED, Action.NONE),
     ("the first delivery", seen(S.STARTING), Probed(GOOD), TO_DELIVER, S.RUNNING, Trigger.PROBE, Action.NONE),
@@ -102,7 +102,7 @@ TABLE: list[tuple[str, Observed, Event, Context, S, Trigger, Action]] = [
         Action.REPLACE,
     ),
     ("died before", seen(S.STARTING), Lost("its actor is gone"), TO_DELIVER, S.BACKOFF, Trigger.DIED, Action.NONE),
-    ("made anew before", seen(S.STARTING), Probed(REMADE), TO_DELIVER, S.BACKOFF, Trigger.DIED, Action.NONE),
+    ("restarted before", seen(S.STARTING), Probed(REMADE), TO_DELIVER, S.BACKOFF, Trigger.DIED, Action.NONE),
     ("engine stopped under it", seen(S.STARTING), Reconcile(), TO_DELIVER_WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
     ("engine stopped, probed", seen(S.STARTING), Probed(NEVER_STALE), TO_DELIVER_WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
     ("not begun: a late probe", seen(S.STARTING, Trigger.OPERATOR), Probed(GOOD), TO_DELIVER, S.STARTING, Trigger.OPERATOR, Action.NONE),
@@ -112,7 +112,7 @@ TABLE: list[tuple[str, Observed, Event, Context, S, Trigger, Action]] = [
     # from RUNNING
     ("healthy", seen(S.RUNNING), Probed(GOOD), WANTED, S.RUNNING, Trigger.STARTED, Action.NONE),
     ("stale", seen(S.RUNNING), Probed(STALE), WANTED, S.DEGRADED, Trigger.STALE, Action.NONE),
-    ("made anew by Ray", seen(S.RUNNING), Probed(REMADE), WANTED, S.BACKOFF, Trigger.DIED, Action.NONE),
+    ("restarted by Ray", seen(S.RUNNING), Probed(REMADE), WANTED, S.BACKOFF, Trigger.DIED, Action.NONE),
     ("gone", seen(S.RUNNING), Lost("its actor is gone"), WANTED, S.BACKOFF, Trigger.DIED, Action.NONE),
     ("engine stopped under it", seen(S.RUNNING), Reconcile(), WAITING, S.DEGRADED, Trigger.DEPENDENCY, Action.NONE),
     ("engine stopped, itself well", seen(S.RUNNING), Probed(GOOD), WAITING, S.DEGRADED, Trigger.DEPENDENCY, Action.NONE),
@@ -162,7 +162,7 @@ def test_what_never_delivered_says_why() -> None:
     assert begun.message == "nothing delivered yet"
     after, _ = advance(begun, Probed(NEVER), TO_DELIVER)
     assert after.message == "cannot be reached: no such host"
-    # Healthy for an hour, and yet nothing: that is no proof of stability either.
+    # Healthy for an hour without a delivery does not count as stable.
     later, _ = advance(replace(after, failures=3), Probed(NEVER), replace(TO_DELIVER, now_ms=NOW + 3_600_000))
     assert (later.state, later.failures, later.since_ms) == (S.STARTING, 3, begun.since_ms)
 
@@ -242,7 +242,7 @@ def test_any_order_of_events_ends_where_it_is_wanted(events: list[tuple[Event, C
     now = Observed()
     for event, context in events:
         now, _ = advance(now, event, context)
-    # Whatever came before: carrying out what is asked, and two looks more, ends in STOPPED.
+    # After any history: executing the actions and two more reconcile events ends in STOPPED.
     for event in (Reconcile(), Stopped(), Reconcile(), Stopped()):
         now, _ = advance(now, event, UNWANTED)
     assert now.state is S.STOPPED

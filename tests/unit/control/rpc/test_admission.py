@@ -1,4 +1,4 @@
-"""Who is served while others flood, idle or do not read: over a real socket."""
+"""Service under floods, idle connections and clients that do not read, over a real socket."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def code_of(call: Any) -> str:
 
 
 async def flood(address: str, calls: int, channels: int) -> list[str]:
-    """So many calls without a token at the same time, on so many connections: the codes."""
+    """Status codes of concurrent calls without a token, over a number of connections."""
     opened = [grpc.aio.insecure_channel(address, options=OWN_CONNECTION) for _ in range(channels)]
     stubs = [ControlServiceStub(one) for one in opened]
 
@@ -81,14 +81,14 @@ def test_a_flood_without_a_token_takes_no_room_and_fails_no_call(served: Serving
             taken.append(served.server.call_counts.count(budget_of("ListComponents")))
     attack.join(120)
     assert codes == ["UNAUTHENTICATED"] * 1_000
-    # Our own answered call may not have left yet when it is counted.
+    # Our own finished call may still be counted.
     assert max(taken) <= 1
-    # 1 000 refusals: at most 20 lines a window of 10 s, and the rest in one.
+    # 1 000 refusals: at most 20 lines per 10 s, and one line for the rest.
     assert 1 <= lines.getvalue().count("UNAUTHENTICATED") < 150
 
 
 def test_a_refusal_reads_nothing_of_the_call(served: Serving, channel: grpc.Channel) -> None:
-    # Bytes that are no message, one that is too long to be read, a method that is none: no difference without a token.
+    # Without a token, invalid bytes, a message that is too long and an unknown method are refused alike.
     for method in ("ListComponents", "Shutdown", "Nothing"):
         for payload in (b"\xff" * 40, b"x" * 100_000):
             call = channel.unary_unary(f"/cryptoviz.control.v1.ControlService/{method}")
@@ -97,13 +97,13 @@ def test_a_refusal_reads_nothing_of_the_call(served: Serving, channel: grpc.Chan
 
 def test_refusals_are_spread_over_time_and_none_waits_for_ever() -> None:
     pacer = RefusalPacer(per_s=10, longest_s=2.0)
-    # At rest a burst of a second's worth goes at once.
+    # After a pause a burst of one second's number is sent at once.
     assert [pacer.delay_s(100.0) for _ in range(10)] == [0.0] * 10
-    # Then a tenth of a second each, up to the longest wait.
+    # Then a tenth of a second each, up to the longest delay.
     waits = [pacer.delay_s(100.0) for _ in range(100)]
     assert waits[:3] == pytest.approx([0.1, 0.2, 0.3])
     assert max(waits) == 2.0
-    # Two seconds later the queue is over; three, and there is a burst again.
+    # After two seconds the queue is empty; after three a burst is possible again.
     assert pacer.delay_s(102.0) == pytest.approx(0.1)
     assert pacer.delay_s(104.0) == 0.0
 
@@ -140,7 +140,7 @@ def test_five_hundred_watches_of_health_keep_nobody_out(served: Serving, channel
         for _ in range(20):
             assert len(stub.ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=20).pipeline.components) == 4
             health.Check(health_pb2.HealthCheckRequest(), metadata=served.metadata(), timeout=20)
-        # Of another kind: a watch of the pipeline, and a log.
+        # Other kinds: a watch of the pipeline, and a log.
         pipeline = stub.WatchPipeline(pb.WatchPipelineRequest(), metadata=served.metadata(), timeout=20)
         assert next(pipeline).pipeline.version
         pipeline.cancel()
@@ -161,9 +161,9 @@ def test_a_watcher_that_does_not_read_holds_up_neither_health_nor_the_end(served
         eventually(lambda: client.get("page").state == "RUNNING")
         client.shutdown()
         client.wait_stopped(20)
-    told = [next(watch).status]
-    while told[-1] != health_pb2.HealthCheckResponse.NOT_SERVING:
-        told.append(next(watch).status)
+    statuses = [next(watch).status]
+    while statuses[-1] != health_pb2.HealthCheckResponse.NOT_SERVING:
+        statuses.append(next(watch).status)
     watch.cancel()
 
 
@@ -171,7 +171,7 @@ def test_a_reader_that_takes_nothing_loses_its_place(served: Serving, monkeypatc
     monkeypatch.setattr("control.rpc.handlers._SLOW_S", 0.3)
     path = log_path(served.settings, "page")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{number} {'x' * 4000}\n" for number in range(4000)))  # 16 MB, more than any buffer on the way
+    path.write_text("".join(f"{number} {'x' * 4000}\n" for number in range(4000)))  # 16 MB, more than all buffers
     budget = budget_of("/cryptoviz.control.v1.ControlService/TailLogs")
     with grpc.insecure_channel(served.address, options=OWN_CONNECTION) as channel:
         reader = ControlServiceStub(channel).TailLogs(pb.TailLogsRequest(name="page", lines=4000), metadata=served.metadata(), timeout=60)
@@ -180,7 +180,7 @@ def test_a_reader_that_takes_nothing_loses_its_place(served: Serving, monkeypatc
         eventually(lambda: served.server is not None and served.server.call_counts.count(budget) == 0, 20)
         with served.client() as client:
             assert len(client.list().components) == 4
-        # Who reads on after all finds that it was ended.
+        # A client that reads later finds that the call was ended.
         assert code_of(lambda: list(reader)).startswith("RESOURCE_EXHAUSTED no response was read")
 
 
@@ -242,31 +242,31 @@ async def test_refusals_beyond_a_few_are_told_as_a_number(lines: io.StringIO) ->
     for number in range(1_000):
         log.refused("UNAUTHENTICATED" if number % 4 else "INVALID_ARGUMENT", "ipv4:127.0.0.1:9", "/x/Y", 1.0)
     log.close()
-    told = lines.getvalue().splitlines()
-    assert len(told) == 4
-    # 250 of each four are INVALID_ARGUMENT; the first of them, and two of the others, have a line of their own.
-    assert "event=calls_refused" in told[-1]
-    assert "count=997" in told[-1]
-    assert "INVALID_ARGUMENT=249" in told[-1]
-    assert "UNAUTHENTICATED=748" in told[-1]
+    logged = lines.getvalue().splitlines()
+    assert len(logged) == 4
+    # 250 of 1 000 are INVALID_ARGUMENT; the first of them, and two of the others, have separate lines.
+    assert "event=calls_refused" in logged[-1]
+    assert "count=997" in logged[-1]
+    assert "INVALID_ARGUMENT=249" in logged[-1]
+    assert "UNAUTHENTICATED=748" in logged[-1]
 
 
 async def test_the_next_window_tells_again(lines: io.StringIO) -> None:
     log = CallLog(window_s=0.05, lines=1)
 
-    async def told() -> bool:
+    async def reported() -> bool:
         return "calls_refused" in lines.getvalue()
 
     for _ in range(3):
         log.refused("UNAUTHENTICATED", "peer")
-    await eventually_async(told)
+    await eventually_async(reported)
     log.refused("UNAUTHENTICATED", "peer")
     log.close()
     assert [line.split("event=")[1].split()[0] for line in lines.getvalue().splitlines()] == ["call", "calls_refused", "call"]
 
 
 def test_no_call_is_cancelled_for_calls_that_wait() -> None:
-    """gRPC cancels calls at random past its limit of pending ones, those with the token too: the limit is what all connections can have."""
+    """Above its limit of pending calls gRPC cancels calls at random, also with a token: the limit covers all connections."""
     options = dict(SERVER_OPTIONS)
     most = options["grpc.max_allowed_incoming_connections"] * options["grpc.max_concurrent_streams"]
     assert options["grpc.server.max_pending_requests"] == options["grpc.server.max_pending_requests_hard_limit"] == most

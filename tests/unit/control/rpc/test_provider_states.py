@@ -1,4 +1,4 @@
-"""The RPCs about providers over a real socket, on fakes behind them."""
+"""The RPCs about providers over a real socket, with fakes behind them."""
 
 from __future__ import annotations
 

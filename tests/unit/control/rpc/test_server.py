@@ -1,4 +1,4 @@
-"""The gRPC server over a real socket, on fakes behind it: codes, credentials, limits, abuse."""
+"""The gRPC server over a real socket, with fakes behind it: codes, credentials, limits, abuse."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def refusal(call: Any, *arguments: Any, **keywords: Any) -> grpc.RpcError:
 
 
 def details_of(error: grpc.RpcError) -> list[Any]:
-    """The field violations that a refusal carries."""
+    """The field violations of a refusal."""
     bad_request = error_details_pb2.BadRequest()
     status = status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
     assert status.details[0].Unpack(bad_request)
@@ -133,7 +133,7 @@ def test_malformed_names_are_refused_with_details(served: Serving, channel: grpc
     error = refusal(getattr(ControlServiceStub(channel), method), request, metadata=served.metadata())
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert details_of(error)[0].field == "name"
-    assert len(error.details()) < 300  # what was sent is not sent back
+    assert len(error.details()) < 300  # received text is not returned
 
 
 @pytest.mark.parametrize("method", ["GetComponent", "StartComponent", "StopComponent", "RestartComponent", "TailLogs"])
@@ -261,7 +261,7 @@ def test_a_watch_resumes_after_a_version(served: Serving) -> None:
         client.start("page")
         later = next(resumed)
         assert later.version > now
-        # A version of the future is one that this server never gave: the whole state comes at once.
+        # A version of another server: the whole state is sent at once.
         assert next(client.watch(2**60)).version < 2**60
 
 

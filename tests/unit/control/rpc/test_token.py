@@ -27,7 +27,7 @@ def test_two_homes_have_two(tmp_path: Path) -> None:
 
 
 def test_of_several_that_start_at_once_one_wins(tmp_path: Path) -> None:
-    # One process makes one scratch name, so threads would share it: each gets a folder that leads to the same file.
+    # The scratch name is unique per process, so threads would share it: each uses a folder that links to the same file.
     path = tmp_path / "control.token"
     first = ensure_token(path)
     with ThreadPoolExecutor(4) as pool:

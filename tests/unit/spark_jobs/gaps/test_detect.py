@@ -1,4 +1,4 @@
-"""Expected ticks against seen ones, without a lake."""
+"""Expected ticks compared with recorded ticks, without a lake."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GOOD = TickRecord(good=frozenset({"coingecko"}))
 
 
 def seen(live: set[int], *, running: set[int] | None = None, fills: dict[int, Fill] | None = None, **more: object) -> DayContents:
-    """One asset's day: tick numbers with a live row, and those with a record of the collector."""
+    """An asset's day: numbers of ticks with a live row, and of those with a tick record."""
     records = {DAY + number * STEP: GOOD for number in (live if running is None else running)}
     ticks = np.array(sorted(DAY + number * STEP for number in live), dtype=np.int64)
     return DayContents(live={"bitcoin": ticks}, records=records, fills={"bitcoin": fills or {}}, answered={"coingecko": ticks}, **more)
@@ -89,7 +89,7 @@ def test_a_provider_held_back_on_purpose_has_no_gap() -> None:
 
 def test_while_nothing_runs_all_usual_providers_have_a_gap() -> None:
     found = gaps(seen(set(range(100)) - {5, 6, 7}), ("coingecko", "kraken"))
-    # Kraken has no answers at all, but only where nothing ran is it known to have been wanted.
+    # Kraken has no responses, but it is known to be expected only where nothing ran.
     assert [(gap.subject, gap.missing, gap.reason) for gap in found if gap.scope is GapScope.PROVIDER] == [
         ("coingecko", 3, NOT_RUNNING),
         ("kraken", 3, NOT_RUNNING),
@@ -111,17 +111,17 @@ def test_the_grid_changes_with_the_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "told", "expected"),
+    ("known", "recorded", "expected"),
     [
         ((), [(DAY, 10), (DAY + 10, 10)], (Era(DAY, 10),)),
         ((Era(1, 10),), [], (Era(1, 10),)),
         ((Era(1, 10),), [(DAY, 10), (DAY + 60, 60)], (Era(1, 10), Era(DAY + 60, 60))),
-        # A day looked at again, with days after it.
+        # A day evaluated again, with later days present.
         ((Era(1, 10), Era(DAY + 60, 60), Era(END, 5)), [(DAY, 10), (DAY + 60, 60)], (Era(1, 10), Era(DAY + 60, 60), Era(END, 5))),
     ],
 )
-def test_eras_follow_what_ticks_tell(known: tuple[Era, ...], told: list[tuple[int, int]], expected: tuple[Era, ...]) -> None:
-    assert eras_after(known, told) == expected
+def test_eras_follow_what_ticks_tell(known: tuple[Era, ...], recorded: list[tuple[int, int]], expected: tuple[Era, ...]) -> None:
+    assert eras_after(known, recorded) == expected
 
 
 def test_the_collectors_own_records_are_read() -> None:
@@ -143,14 +143,14 @@ def test_the_collectors_own_records_are_read() -> None:
         {"tick_ts": DAY, "provider": RECORDER, "endpoint": TICK, "outcome": "ok", "body": body},
         {"tick_ts": DAY, "provider": "coingecko", "endpoint": "http://x/coins/markets", "outcome": "ok", "body": None},
         {"tick_ts": DAY + STEP, "provider": "coingecko", "endpoint": "http://x/coins/markets", "outcome": "timeout", "body": None},
-        # A backfill's exchange, filed under the tick that it is about, says nothing of who was polled at it.
+        # A backfill's raw exchange of a tick does not show which provider was polled at it.
         {"tick_ts": DAY + 9 * STEP, "provider": "binance", "endpoint": "http://x/api/v3/klines?symbol=BTCUSDT", "outcome": "ok", "body": None},
     ]
     texts = [(name, pa.string()) for name in ("provider", "endpoint", "outcome", "body")]
     raw = pa.Table.from_pylist(rows).cast(pa.schema([("tick_ts", pa.timestamp("ms", "UTC")), *texts]))
     day = scan_rows(None, raw)
     assert day.steps == ((DAY, STEP),)
-    # Asked for at the tick, whether anybody had a price or not.
+    # Requested at the tick, with or without a price.
     assert day.wanted == {"bitcoin": (DAY, DAY), "ethereum": (DAY, DAY)}
     assert day.providers == ("binance", "coingecko", "coinmarketcap", "kraken")
     expected = TickRecord(frozenset({"coingecko"}), (("coinmarketcap", "quota"), ("kraken", "timeout")), frozenset({"binance"}))
@@ -175,7 +175,7 @@ def test_known_gaps_are_filled_without_the_rows_that_explained_them() -> None:
 
 
 def test_a_record_that_kafka_refused_is_a_dropped_tick_of_its_asset() -> None:
-    """The tick's own record arrived, and a later one says that something of tick 5 was lost; tick 7 simply had no price of the asset."""
+    """The tick's record arrived, and a later record reports that a part of tick 5 was lost; tick 7 had no price of the asset."""
     day = seen(set(range(100)) - {5, 7}, running=set(range(100)), dropped=frozenset({DAY + 5 * STEP}))
     assert of(gaps(day)) == [(5, 5, "dropped"), (7, 7, "missing_asset")]
 

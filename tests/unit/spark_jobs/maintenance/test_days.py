@@ -1,4 +1,4 @@
-"""What retention removes when a clock is wrong, by days alone; and by what time maintenance goes."""
+"""Days that retention removes under wrong clocks; and the time that maintenance uses."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def before(*days: int) -> list[date]:
         (before(), 0, 0),
         (before(0), 0, 0),
         (before(5, 4, 3, 2, 1, 0), 0, 0),
-        (before(5, 4, 3, 2, 1, 0), 365, 0),  # this machine's clock and the store's are a year ahead, no tick was made since
-        (before(2, 1, 0, -365), 365, 0),  # and one was
+        (before(5, 4, 3, 2, 1, 0), 365, 0),  # this machine's clock and the store's are a year ahead, without ticks since
+        (before(2, 1, 0, -365), 365, 0),  # with a tick
         (before(2, 1, 0, -365, -366, -370), 370, 0),
-        (before(2, 1, 0, *range(-371, -364)), 371, 371),  # for a week: then it is so
-        (before(2, 1, 0, -365), 0, 0),  # a single tick of time to come
+        (before(2, 1, 0, *range(-371, -364)), 371, 371),  # for a week: then it is believed
+        (before(2, 1, 0, -365), 0, 0),  # a single tick in the future
         (before(9, 8, 0), 0, -8),  # eight days off, then on again: believed after a week
-        (before(8, 7, 0), 0, -7),  # so after a shorter pause
+        (before(8, 7, 0), 0, -7),  # the same after a shorter pause
         (before(10, *range(7)), 0, 0),  # a day off, a week ago
-        (before(9, 8, 7, 4, 3, 2, 1, 0), 0, -7),  # two days off: six days speak for today
+        (before(9, 8, 7, 4, 3, 2, 1, 0), 0, -7),  # two days off: six days support today
         (before(60, 30, 0), 0, -60),  # any pause, not only the last
         (before(*range(88, -1, -1), -364, -387), 387, 0),  # a year ahead twice, for a tick each
         (before(*range(88, -1, -1), -5, -10, -15, -20, -25, -30), 30, 0),  # ahead by five days, six times
@@ -55,7 +55,7 @@ def test_retention_counts_from_the_newest_day_that_is_believed(days: list[date],
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[date], list[date]]:
-    """Days without a pause that end with `TODAY`, and days after it that are alone, each from a clock that was wrong for a while."""
+    """Days without a pause that end with `TODAY`, and isolated later days, each from a temporarily wrong clock."""
     length = draw(st.integers(1, 200))
     near = draw(st.lists(st.integers(2, 7), max_size=5))
     far = draw(st.lists(st.integers(8, 400), max_size=12))
@@ -103,7 +103,7 @@ def test_two_clocks_a_year_ahead_remove_nothing_and_a_week_after_a_year_off_clos
         on(day)
     assert dropped(805) == 0
     on(806)
-    # The five real days and the two wrong ones end more than 90 days before day 806: a file of two rows each.
+    # The five real days and the two wrong days end more than 90 days before day 806: a file of two rows each.
     assert dropped(806) == 7
     assert offsets_in(job.address) == list(range(14, 28))
 

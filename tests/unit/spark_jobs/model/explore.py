@@ -1,4 +1,4 @@
-"""Every order in which the steps of some processes can come, one state at a time."""
+"""Explores every order of the steps of some processes, state by state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ S = TypeVar("S", bound=Hashable)
 
 @dataclass(frozen=True)
 class Explored(Generic[S]):
-    """How much was looked at, and the shortest way to a fault, if there is one. `sequences` counts the different ways from start to end."""
+    """Size of the exploration, and the shortest path to a fault, if any. `sequences`: number of different paths from start to end."""
 
     states: int
     steps: int
@@ -24,7 +24,7 @@ class Explored(Generic[S]):
 
 
 def explore(starts: Iterable[S], moves: Callable[[S], Iterable[tuple[str, S]]], fault: Callable[[S], str]) -> Explored[S]:
-    """Breadth first, so that a fault comes with a shortest way to it. The moves must not go round in circles."""
+    """Breadth first, so that a fault has a shortest path. The moves must not form cycles."""
     first = list(starts)
     came: dict[S, tuple[str, S | None]] = dict.fromkeys(first, ("", None))
     after: dict[S, list[S]] = {}
@@ -55,7 +55,7 @@ def _way(state: S, came: dict[S, tuple[str, S | None]]) -> tuple[str, ...]:
 
 
 def _sequences(starts: list[S], after: dict[S, list[S]]) -> int:
-    """Ways to an end, summed from the ends back (Kahn's order: breadth-first order is not enough)."""
+    """Number of paths to an end, summed backwards from the ends (in Kahn's order: breadth-first order is not enough)."""
     missing = {state: len(to) for state, to in after.items()}
     before: dict[S, list[S]] = {}
     for state, to in after.items():

@@ -1,12 +1,12 @@
-"""The lake job as a model: what may happen between any two of its steps when it is paused, killed, overtaken, or its requests come late.
+"""Model of the lake job: between any two steps it may be paused, killed or superseded, and its requests may arrive late.
 
-Time does not occur in it. Any run may start at any moment, as if every lease had run out, and each step of each run may come at any moment after the
-one before: a pause, a step of a clock and a slow store are all the same. A run may be killed between any two steps, and a request that it had sent
-may still arrive at any later moment. An answer that is lost is a step after which the run asks again or is killed: the job looks a commit up before
-it makes it again (`TableLog._was_made`), and the plan too (`BatchPlan`).
+The model has no time. Any run may start at any moment, as if every lease had expired, and each step of a run may follow the previous step at any
+moment: a pause, a step of a clock and a slow store are equivalent. A run may be killed between any two steps, and a request that it had sent may
+arrive at any later moment. A lost response is a step after which the run retries or is killed: the job looks a commit up before it repeats it
+(`TableLog._was_made`), and also the batch plan (`BatchPlan`).
 
-One topic-partition of `records` offsets, whose batches go to `tables` tables, committed one after the other, each with a fence of its own. A file is
-(table, start, end), end exclusive, and its bytes are a function of that.
+One topic-partition of `records` offsets, whose batches go to `tables` tables, committed in sequence, each with its own fence. A file is
+(table, start, end), end exclusive, and its bytes are a function of these.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Files = frozenset[File]
 
 @dataclass(frozen=True)
 class Rules:
-    """Which design is looked at.
+    """The explored design.
 
     Attributes:
-        sweep: what a start deletes. `known_at_start`: all that the log did not know when the run began. `checked`: all that the log does not know,
-            looked up again before each deletion. `below`: what lies below the progress of a version of the log that does not know it.
-        plan: a batch's range is written to the plan before its first file, and a new run takes the plan over and redoes its range first.
-        look_again: after it took the plan over, a run looks whether the logs are still its own.
-        avoid: files above progress that no plan names are noted in the plan as never to be made again, and deleted.
+        sweep: files that a start deletes. `known_at_start`: all that were not in the log when the run began. `checked`: all that are not in the log,
+            checked again before each deletion. `below`: those below the progress of a version of the log that does not contain them.
+        plan: a batch's range is written to the batch plan before its first file, and a new run takes the batch plan over and first repeats its range.
+        look_again: after it has taken the batch plan over, a run checks that the logs are still its own.
+        avoid: names of files above progress that are not in the batch plan are recorded there as never to be used again, then the files are deleted.
         records: offsets in Kafka.
-        tables: how many tables a batch goes to.
+        tables: number of tables of a batch.
     """
 
     sweep: str = "below"
@@ -44,7 +44,7 @@ class Rules:
 
 
 class Run(NamedTuple):
-    """One run of the job: where it is, and what it knows, which may be out of date."""
+    """One run of the job: its position and its knowledge, which may be outdated."""
 
     at: str = "off"
     fenced: int = 0
@@ -61,7 +61,7 @@ class Run(NamedTuple):
 
 
 class State(NamedTuple):
-    """The logs (who fenced each last, their files), the plan (its tag, the end of its range, names to avoid), the store, late requests, the runs."""
+    """The logs (last fence, files), the batch plan (tag, end of its range, names to avoid), the store, late requests, the runs."""
 
     owners: tuple[int, ...]
     committed: Files
@@ -72,19 +72,19 @@ class State(NamedTuple):
     runs: tuple[Run, ...]
 
     def progress(self, table: int) -> int:
-        """As the table's log says."""
+        """Progress by the table's log."""
         return max((end for of, _, end in self.committed if of == table), default=0)
 
 
 def begin(rules: Rules, runs: int, kills: int, leftover: File | None = None, *, planned: bool = False) -> State:
-    """`leftover`: a file of a batch that was cut off before; `planned`: by a run that wrote its plan first."""
+    """`leftover`: a file of an earlier interrupted batch; `planned`: of a run with a batch plan."""
     store = frozenset({leftover} if leftover else ())
     plan = (0, leftover[2] if leftover and planned else 0, frozenset[File]())
     return State((-1,) * rules.tables, frozenset(), plan, store, frozenset(), kills, (Run(),) * runs)
 
 
 def fault(rules: Rules, state: State) -> str:
-    """What is wrong with a state for a reader of the log, or for good for a reader of the folder; empty when nothing is."""
+    """The fault of a state for a reader of the log, or a permanent fault for a reader of the folder; empty if there is none."""
     lost = state.committed - state.store
     if lost:
         return f"lost: the log names {sorted(lost)}, and the store has no such file"
@@ -98,7 +98,7 @@ def fault(rules: Rules, state: State) -> str:
 
 
 def _recovered(rules: Rules, state: State) -> str:
-    """What a run that nothing disturbs leaves behind, after the sweep that follows it."""
+    """State after an undisturbed run and the following sweep."""
     number = len(state.runs)
     state = state._replace(runs=(*state.runs, Run()), kills=0)
     while state.runs[number].at != "over":
@@ -109,7 +109,7 @@ def _recovered(rules: Rules, state: State) -> str:
 
 
 def doubled(state: State) -> str:
-    """Whether a reader of the folder sees a row twice just now."""
+    """Whether a reader of the folder currently sees a row twice."""
     store = sorted(state.store)
     return next((f"doubled: {one} and {other}" for one in store for other in store if one < other and _meet(one, other)), "")
 
@@ -119,7 +119,7 @@ def _meet(one: File, other: File) -> bool:
 
 
 def moves(rules: Rules, state: State) -> Iterator[tuple[str, State]]:
-    """Each step that can come next."""
+    """All possible next steps."""
     for kind, file in sorted(state.late):
         landed = state._replace(late=state.late - {(kind, file)})
         yield f"late {kind} of {file}", _apply(landed, kind, file)
@@ -194,7 +194,7 @@ def _step(rules: Rules, state: State, number: int, run: Run) -> Iterator[tuple[s
 
 
 def _commit(state: State, number: int, run: Run) -> Iterator[tuple[str, State]]:
-    """One table's files, the first of those that are left."""
+    """The remaining files of the first table that has any."""
     table = run.made[0][0]
     own = tuple(file for file in run.made if file[0] == table)
     rest = run.made[len(own) :]
@@ -206,13 +206,13 @@ def _commit(state: State, number: int, run: Run) -> Iterator[tuple[str, State]]:
 
 
 def _sweep(rules: Rules, state: State, run: Run) -> Run:
-    """What the run will delete, from the listing and the versions of the logs that it reads now."""
+    """Files that the run will delete, by the listing and the current versions of the logs."""
     if rules.sweep != "below":
         doomed = run.listed - (run.known if rules.sweep == "known_at_start" else state.committed)
         return run._replace(at="delete", doomed=tuple(sorted(doomed)), listed=frozenset())
     unknown = run.listed - state.committed
     doomed = {file for file in unknown if file[2] <= state.progress(file[0])}
-    # Single offsets cannot be given another name: they wait until progress has passed them.
+    # Files of a single offset cannot get another name: they stay until progress has passed them.
     strange = {
         file
         for file in unknown - doomed
@@ -224,22 +224,22 @@ def _sweep(rules: Rules, state: State, run: Run) -> Run:
 
 
 def _files(run: Run, end: int) -> tuple[File, ...]:
-    """Of a batch up to `end`: each table's, from where it is."""
+    """Files of a batch up to `end`: for each table from its progress."""
     return tuple(
         file for table, progress in enumerate(run.ends) if progress < end for file in _named((table, max(progress, run.position), end), run.avoid)
     )
 
 
 def _named(file: File, avoid: Files) -> tuple[File, ...]:
-    """One file, or two where its name may not be used again."""
+    """One file, or two if its name must not be used again."""
     table, start, end = file
     return (file,) if file not in avoid else (*_named((table, start, end - 1), avoid), (table, end - 1, end))
 
 
 def _write_plan(state: State, number: int, run: Run, end: int, avoid: Files, at: str) -> Iterator[tuple[str, State]]:
-    """The conditional put: made only over the state that this run saw last."""
+    """The conditional put: succeeds only over the state that this run saw last."""
     if state.plan[0] != run.tag:
-        again = run.at == "claim"  # it has changed nothing yet, and reads it again
+        again = run.at == "claim"  # it has changed nothing yet and reads it again
         yield "finds the plan changed", _set(state, number, run._replace(at="take" if again else "over"))
         return
     tag = max(state.plan[0], *(one.tag for one in state.runs)) + 1
@@ -251,6 +251,6 @@ def _apply(state: State, kind: str, file: File) -> State:
 
 
 def _set(state: State, number: int, run: Run) -> State:
-    """A run that is over knows nothing: fewer states that differ in nothing."""
+    """Remove the knowledge of an ended run, so that equivalent states are equal."""
     run = Run("over") if run.at == "over" else run
     return state._replace(runs=(*state.runs[:number], run, *state.runs[number + 1 :]))

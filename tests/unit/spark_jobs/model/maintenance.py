@@ -1,7 +1,7 @@
-"""Rounds of maintenance as a model: one sweeps while another merges, each paused, killed or overtaken between any two steps.
+"""Model of maintenance rounds: one sweeps while another merges, each paused, killed or superseded between any two steps.
 
-As in the model of the lake job there is no time in it: any round may begin at any moment, whatever a lease says. A file is a name and the rows that
-it holds; the name of a merged file is made of its inputs and, in the new design, of the attempt that made it.
+Like the model of the lake job it has no time: any round may begin at any moment, independent of a lease. A file is a name and its rows;
+the name of a merged file is derived from its inputs and, in the new design, from the attempt.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Files = frozenset[File]
 
 @dataclass(frozen=True)
 class Rounds:
-    """Which design is looked at.
+    """The explored design.
 
     Attributes:
         own_names: the name of a merged file is never used by another attempt.
         epoch: a sweep lists first, then raises the table's epoch in the log, then reads the log, and deletes what was listed and is not in it; a
-            merge is committed only at the epoch that it began at.
-        ensure: a merge looks before and after its commit whether its file is there, and puts it again.
+            merge is committed only at the epoch at which it began.
+        ensure: a merge checks before and after its commit that its file exists, and uploads it again.
     """
 
     own_names: bool = True
@@ -33,7 +33,7 @@ class Rounds:
 
 
 class Round(NamedTuple):
-    """Where a round is, and what it knows."""
+    """Position and knowledge of a round."""
 
     at: str = "off"
     listed: Files = frozenset()
@@ -55,19 +55,19 @@ class Table(NamedTuple):
 
 
 def part(name: str) -> File:
-    """A file as the lake job wrote it."""
+    """A file of the lake job."""
     return name, frozenset(name)
 
 
 def begin(rounds: int, kills: int, *, leftover: bool = False, late: bool = False, rules: Rounds | None = None) -> Table:
-    """Two parts; with `leftover` the file of a merge that was cut off before its commit, with `late` an upload of a part that is under way."""
+    """Two parts; with `leftover` the file of a merge interrupted before its commit, with `late` a pending upload of a part."""
     parts = frozenset((part("a"), part("b")))
     left = {_merged(rules or Rounds(), parts, 9)} if leftover else set()
     return Table(parts, 0, parts | left, (part("a"),) if late else (), kills, (Round(),) * rounds)
 
 
 def fault(rules: Rounds, table: Table) -> str:
-    """What is wrong; empty when nothing is."""
+    """The fault; empty if there is none."""
     lost = table.committed - table.store
     if lost:
         return f"lost: the log names {sorted(name for name, _ in lost)}, and the store has no such file"
@@ -87,7 +87,7 @@ def _merged(rules: Rounds, inputs: Files, attempt: int) -> File:
 
 
 def moves(rules: Rounds, table: Table) -> Iterator[tuple[str, Table]]:
-    """Each step that can come next."""
+    """All possible next steps."""
     if table.late:
         yield f"late upload of {table.late[0][0]}", table._replace(store=table.store | {table.late[0]}, late=table.late[1:])
     for number, one in enumerate(table.rounds):

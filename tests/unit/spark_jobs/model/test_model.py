@@ -1,4 +1,4 @@
-"""The designs of the lake job and of maintenance, looked at in every order of their steps; and the designs that they replaced, which must fail here.
+"""The designs of the lake job and of maintenance, in every order of their steps; and the earlier designs, which must fail.
 
 `pytest -rP` prints how many states and sequences there were.
 """
@@ -40,7 +40,7 @@ def shown(rules: object, seen: Explored[Any], begun_s: float) -> Explored[Any]:
 
 
 def leftovers(rules: Rules, runs: int = 2, kills: int = 1) -> list[lake_job.State]:
-    """None, one that no plan names, one that the plan names, and one of a single offset in the last table."""
+    """No leftover, one outside of the batch plan, one in the batch plan, and one of a single offset in the last table."""
     first, last = (0, 0, 2), (rules.tables - 1, 0, 1)
     return [
         lake_job.begin(rules, runs, kills),
@@ -52,7 +52,7 @@ def leftovers(rules: Rules, runs: int = 2, kills: int = 1) -> list[lake_job.Stat
 
 @pytest.mark.parametrize("rules", [BEFORE, Rules("checked", plan=False, records=2)], ids=["as it was", "a look before each deletion"])
 def test_a_start_that_deletes_what_the_log_does_not_know_loses_rows(rules: Rules) -> None:
-    """A run that was overtaken goes on with its sweep, and the successor's file has the name of the leftover, or is about to be committed."""
+    """A superseded run continues its sweep, and the successor's file has the name of the leftover, or is about to be committed."""
     seen = of_job(rules, leftovers(rules))
     assert seen.fault.startswith("lost: the log names")
     deletes = next(step for step in reversed(seen.way) if "deletes" in step)

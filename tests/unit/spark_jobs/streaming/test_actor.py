@@ -1,4 +1,4 @@
-"""The lake component: one job at a time, and a job whose query has ended is made anew."""
+"""The lake component: one job at a time, and a new job after the query has ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spark_jobs.streaming.actor import LakeActor
 
 
 class Job:
-    """A lake job that does nothing; all that were made are in `made`."""
+    """A lake job that does nothing; all instances are in `made`."""
 
     made: ClassVar[list[Job]] = []
     fails = False

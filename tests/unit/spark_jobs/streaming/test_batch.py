@@ -1,4 +1,4 @@
-"""The order of commits, and what moves the progress."""
+"""The order of commits, and changes of the progress."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOPICS = {"stream": TopicSpec(STREAM, PRICES_SPEC), "raw": TopicSpec(RAW, RAW_SP
 
 @dataclass
 class Log:
-    """A table's log that notes its commits in a list shared by all."""
+    """A table's log that records its commits in a common list."""
 
     address: TableAddress
     commits: list[Any]
@@ -52,12 +52,12 @@ class Kafka:
 
 
 def wrote(*files: tuple[str, str, int]) -> list[Outcome]:
-    """What tasks say that wrote these files: table, path, rows."""
+    """Outcomes of tasks that wrote these files: table, path, rows."""
     return [TablePart(table, WrittenPart(path, 1, rows, "{}")) for table, path, rows in files]
 
 
 class Cluster:
-    """Tasks that have these outcomes, one list a batch; notes the ranges that were asked for."""
+    """Tasks with these outcomes, one list per batch; records the requested ranges."""
 
     def __init__(self) -> None:
         self.outcomes: list[list[Outcome]] = []
@@ -247,7 +247,7 @@ def test_a_run_that_was_overtaken_while_its_tasks_wrote_commits_nothing() -> Non
 
 
 def test_a_batch_that_is_made_again_moves_the_dead_letters_too() -> None:
-    """Its first time may have left a file of dead letters that the decoder of today does not make: it then lies below progress, and is swept."""
+    """The first attempt may have left a file of dead letters that the current decoder does not make: it is then below progress, and is swept."""
     rig = Rig()
     rig.cluster.outcomes.append(wrote(("prices", "p", 3)))
     rig.writer.run({("stream", 0): 20}, again=True)

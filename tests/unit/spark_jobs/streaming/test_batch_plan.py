@@ -1,4 +1,4 @@
-"""Who may plan a batch, and what a new run learns of the last one."""
+"""Ownership of the batch plan, and its takeover by a new run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RANGES = {("topic", 0): (10, 20), ("topic", 1): (0, 7)}
 
 
 class Cell:
-    """The store's object. As S3's, its tag is a function of the content."""
+    """The store's object. As in S3, its tag is a function of the content."""
 
     def __init__(self) -> None:
         self.content: bytes | None = None
@@ -61,13 +61,13 @@ def test_a_write_whose_answer_was_lost_is_ours() -> None:
         plan.write(RANGES)
     writes = cell.writes
     plan.write(RANGES)
-    assert cell.writes == writes + 1  # it is seen to be there, and not written again
+    assert cell.writes == writes + 1  # found to be written, and not written again
     plan.write({("topic", 0): (20, 21)})
     assert BatchPlan(cell, "two").take_over().ranges == {("topic", 0): (20, 21)}
 
 
 def test_the_same_plan_twice_is_two_contents_so_that_a_late_request_changes_nothing() -> None:
-    """S3's tag is a hash of the content: were they alike, a request over the first would be taken over the third."""
+    """S3's tag is a hash of the content: with equal content a request over the first version would succeed over the third."""
     cell = Cell()
     plan = BatchPlan(cell, "one")
     plan.take_over()
@@ -102,6 +102,6 @@ def test_what_was_planned_and_not_committed_is_made_again() -> None:
     start = {"stream": {one.partition: one.progress or 0 for one in points}}
     # 1 is committed; of 2 Kafka has lost offsets 6 to 8; 3 was planned for a topic that was deleted.
     assert redo_ends(points, start, planned) == {("stream", 0): 20}
-    # Told to go on without offsets that Kafka has dropped, or with a table made again: other bounds, other names.
+    # With accepted loss of offsets, or with a re-created table: other bounds, other names.
     assert redo_ends(points, {"stream": {0: 15, 1: 7, 2: 6, 3: 4}}, planned) == {}
     assert redo_ends(points, {"stream": {0: 0, 1: 0, 2: 0, 3: 0}}, planned) == {("stream", 1): 7}

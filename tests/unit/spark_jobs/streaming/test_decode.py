@@ -1,4 +1,4 @@
-"""Values become exact rows or dead letters with a reason, by the fast path and by the slow one alike."""
+"""Values become exact rows or dead letters with a reason, equally by the fast path and the slow path."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(*values: bytes | None, spec: Any = PRICES_SPEC, stamp: int = STAMP) -> D
 
 
 def expected_row(value: bytes) -> dict[str, Any]:
-    """What the table must hold, by Python's own JSON reader."""
+    """The expected cells, by Python's JSON reader."""
     fields = json.loads(value)
     row = {field.name: fields.get(field.name) for field in PRICES_SPEC.fields}
     for name in TIMES & row.keys():
@@ -61,7 +61,7 @@ def test_all_poison_at_once() -> None:
 
 
 def test_blank_value_and_double_value_do_not_make_up_for_each_other() -> None:
-    """Two rows in one value and none in the next: the count is right and the rows are not."""
+    """Two rows in one value and none in the next: the count is correct, the rows are not."""
     done = run(GOOD.strip() + GOOD, b"  \n", GOOD)
     assert [bad.index for bad in done.bad] == [0, 1]
     assert done.good.to_pylist() == [2]
@@ -116,7 +116,7 @@ def test_fast_and_slow_path_agree_on_any_record(records: list[Any]) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, len(GOOD) - 1), st.binary(min_size=0, max_size=3))
 def test_a_spoiled_byte_never_breaks_the_batch(place: int, put: bytes) -> None:
-    """Whatever the value becomes, both paths give the same verdict and the neighbours stay."""
+    """For any value both paths give the same result, and neighbours are unaffected."""
     spoiled = GOOD[:place] + put + GOOD[place + 1 :]
     done = run(GOOD, spoiled, GOOD)
     alone = module._slow(binary([spoiled]), pa.array([STAMP], pa.int64()), PRICES_SPEC, MAX_BYTES)

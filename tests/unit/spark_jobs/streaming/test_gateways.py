@@ -1,4 +1,4 @@
-"""What Spark is started with: guards on, nothing secret in an option, native libraries out of folders that all users share."""
+"""Spark's start options: protections enabled, no secret in an option, native libraries outside of folders shared by all users."""
 
 from __future__ import annotations
 

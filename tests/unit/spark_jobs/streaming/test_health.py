@@ -1,4 +1,4 @@
-"""Health is that data moves."""
+"""Healthy means that data moves."""
 
 from __future__ import annotations
 

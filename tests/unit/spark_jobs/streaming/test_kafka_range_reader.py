@@ -1,4 +1,4 @@
-"""What is taken of the messages that come, when a range is over, and how batches are cut."""
+"""Selection of messages, the end of a range, and the cuts of record batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spark_jobs.streaming.kafka_range_reader import BATCH_BYTES, BATCH_RECORDS, 
 
 
 class Message:
-    """As confluent-kafka's, or its account of a partition's end."""
+    """A message like confluent-kafka's, or its event for the end of a partition."""
 
     def __init__(self, offset: int, size: int = 10, code: int | None = None) -> None:
         self._offset, self._size, self._code = offset, size, code

@@ -1,4 +1,4 @@
-"""Where the job starts: the tables' progress against what Kafka still holds."""
+"""Start offsets: the tables' progress compared with Kafka's retained offsets."""
 
 from __future__ import annotations
 

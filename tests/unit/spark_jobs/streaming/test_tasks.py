@@ -1,4 +1,4 @@
-"""A task's account: what it wrote, and what kept it from the rest."""
+"""A task's outcome: the written files, and the error of a failed range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verdicts that the corpus, which keeps to small values, does not reach."""
+"""Cases that the corpus of small values does not cover."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_reason_shows_a_bad_value_in_part_only() -> None:
 
 
 def test_kafka_without_time_stamps_does_not_make_ticks_implausible_forever() -> None:
-    """Kafka says -1 for no time: only ticks of 2009's first day would then pass, so the record is dead but nothing breaks."""
+    """Kafka returns -1 for a missing time: then only ticks of the first day of 2009 are plausible, so the record is a dead letter."""
     with pytest.raises(RecordError) as caught:
         check_record(GOOD, -1, PRICES_SPEC)
     assert caught.value.reason is Reason.BAD_TIME

@@ -1,4 +1,4 @@
-"""What a task writes: names, days, dead letters, what is skipped, and that it is a pure function of the records."""
+"""Files of a task: names, days, dead letters, skipped rows; and that they are a pure function of the records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TABLES = {name: TableAddress(name, "bucket", f"{name}/") for name in ("prices", 
 
 
 class Store:
-    """An object store that keeps what is put."""
+    """An object store in memory."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -43,7 +43,7 @@ def plan(skip_below: Any = None) -> WriteSpec:
 
 
 def batch(values: Sequence[bytes | None], first: int = 10, step: int = 1) -> pa.RecordBatch:
-    """As read from Kafka."""
+    """Record batches as read from Kafka."""
     count = len(values)
     return pa.record_batch(
         {
@@ -163,7 +163,7 @@ def test_the_secret_shows_in_no_text_of_the_plan() -> None:
 
 
 def test_a_name_to_avoid_becomes_two_files_with_the_same_rows() -> None:
-    """Offsets 10 to 13; the file of 10 to 13 and that of 10 to 12 may not be made again."""
+    """Offsets 10 to 13; the names of the files 10 to 13 and 10 to 12 must not be used again."""
     values = [record(TICK + i).to_json() for i in range(4)]
     store, whole = run([batch(values)])
     path = whole[0].part.path

@@ -1,4 +1,4 @@
-"""Who gets the lease, who is refused and what it is told, and what a holder sees of its own."""
+"""Acquisition and refusal of the lease with messages, and the holder's view of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER = replace(ME, pipeline="p2", run="run2", host="host2", home="home2", pid=2
 
 
 class Cell:
-    """The store's object and clock."""
+    """The store's object and clock, in memory."""
 
     def __init__(self) -> None:
         self.content: bytes | None = None
@@ -198,7 +198,7 @@ def test_a_lease_of_an_earlier_version_is_read_and_its_living_holder_not_judged_
 
 
 class Watched:
-    """A contender's monotonic clock; each wait lets `alive` do what a living holder does."""
+    """A contender's monotonic clock; each wait calls `alive`, which acts like a running holder."""
 
     def __init__(self, alive: Callable[[], None] = lambda: None) -> None:
         self.now_s = 0.0
@@ -219,7 +219,7 @@ def contender(cell: Cell, watched: Watched) -> Lease:
 @pytest.mark.parametrize("age_s", [3600.0, 31_536_000.0, -3600.0], ids=["an hour on", "a year on", "an hour back"])
 def test_a_store_clock_that_was_set_makes_no_living_holder_look_dead(age_s: float) -> None:
     cell = Cell()
-    holder = Lease(cell, replace(ME, lasts_s=1e6), lambda _: False, lambda: NOON)  # renews only when it is asked to
+    holder = Lease(cell, replace(ME, lasts_s=1e6), lambda _: False, lambda: NOON)  # renews only on request
     holder.acquire()
     content = cell.holder()
     cell.content, cell.age_s = replace(content, lasts_s=15.0).to_json(), age_s
@@ -232,11 +232,11 @@ def test_a_store_clock_that_was_set_makes_no_living_holder_look_dead(age_s: floa
     dead = Watched()
     with contender(cell, dead):
         assert cell.holder().run == "run2"
-    assert 5 <= dead.now_s <= 17  # the whole time of a lease at most
+    assert 5 <= dead.now_s <= 17  # at most a lease duration
 
 
 def test_a_holder_that_was_paused_asks_before_it_goes_on() -> None:
-    """Its own thread has not renewed yet when the paused process wakes up."""
+    """Its thread has not renewed yet when the paused process continues."""
     cell, clock = Cell(), Watched()
     mine = Lease(cell, replace(ME, lasts_s=1e6), lambda _: False, lambda: NOON, clock.monotonic)
     mine.acquire()

@@ -1,4 +1,4 @@
-"""Commits of maintenance beside a lake job's, on a real Delta log in a folder."""
+"""Commits of maintenance concurrent with a lake job's, on a real Delta log in a folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ APP = "cryptoviz-lake-test"
 
 
 def job_commits(folder: Path, sequence: int) -> None:
-    """As the lake job: rows, an app transaction, and how far it came."""
+    """A commit like the lake job's: rows, an app transaction, and progress."""
     progress = Progress("run", sequence, {("topic", 0): sequence * 10})
     write_deltalake(
         folder, pa.table({"a": [sequence]}), mode="append",
@@ -51,7 +51,7 @@ def rows_of(folder: Path) -> list[int]:
 
 
 def interrupted(work: Callable[[], None]) -> Callable[[], None]:
-    """`ready` that lets something happen before the first try."""
+    """A `ready` that calls a function before the first attempt."""
     waiting = [work]
 
     def ready() -> None:

@@ -1,4 +1,4 @@
-"""Which changes of columns a table follows, and which it refuses."""
+"""Changes of columns that a table follows, and those that it refuses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_what_is_followed() -> None:
     assert plan(pa.schema([OLD.field("price"), OLD.field("year")])) == ([], ["id"])
     assert plan(OLD.set(0, pa.field("id", pa.string()))) == ([], ["id"])
     assert plan(OLD.set(1, pa.field("price", pa.float64(), nullable=False))) == ([], [])
-    assert plan(pa.schema([OLD.field("year"), OLD.field("price"), OLD.field("id")])) == ([], [])  # order is no matter
+    assert plan(pa.schema([OLD.field("year"), OLD.field("price"), OLD.field("id")])) == ([], [])  # the order does not matter
 
 
 @pytest.mark.parametrize(

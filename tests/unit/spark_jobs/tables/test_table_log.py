@@ -1,4 +1,4 @@
-"""Progress that survives what other tools do to a table: their commits, checkpoints and clean-up. Real Delta logs in a folder."""
+"""Progress survives commits, checkpoints and clean-up of other tools. Real Delta logs in a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.spark_jobs.folder_store import TOPIC, Job, offsets_in
 
 
 def foreign_commits(folder: Path, count: int = 1) -> None:
-    """Another tool appends rows of its own, which are no records of Kafka's topics here, and says nothing of ours."""
+    """Another tool appends rows that are not records of our topics, without our progress."""
     table = DeltaTable(folder)
     row = table.to_pyarrow_table().slice(0, 1).to_pylist()[0]
     for number in range(count):
@@ -25,7 +25,7 @@ def foreign_commits(folder: Path, count: int = 1) -> None:
 
 
 def foreign_clean_up(folder: Path) -> None:
-    """A checkpoint of the newest version, and every log entry before it gone."""
+    """Write a checkpoint of the newest version and remove all earlier log entries."""
     table = DeltaTable(folder)
     table.create_checkpoint()
     for entry in (folder / "_delta_log").glob("*.json"):
@@ -34,7 +34,7 @@ def foreign_clean_up(folder: Path) -> None:
 
 
 def without_transactions(folder: Path) -> None:
-    """As the log of an earlier version of the lake job: no app transactions of offsets."""
+    """A log of an earlier version of the lake job: without app transactions of offsets."""
     for entry in (folder / "_delta_log").glob("*.json"):
         kept = [
             line for line in entry.read_text().splitlines() if not json.loads(line).get("txn", {}).get("appId", "").startswith("cryptoviz-offsets/")
@@ -44,7 +44,7 @@ def without_transactions(folder: Path) -> None:
 
 @pytest.mark.parametrize("commits", [1, 3])
 def test_progress_survives_a_foreign_commit_and_the_clean_up_of_the_log(tmp_path: Path, commits: int) -> None:
-    """Offsets 0 to 8 are committed up to 12 (the last three were no rows of this table): a run that comes after goes on at 12."""
+    """Offsets 0 to 8 are committed, with progress 12 (the last three offsets have no rows in this table): the next run continues at 12."""
     job = Job(tmp_path, "first").open()
     job.batch(5)
     job.commit(job.put(5, 9), 12)
@@ -55,7 +55,7 @@ def test_progress_survives_a_foreign_commit_and_the_clean_up_of_the_log(tmp_path
     assert kept_offsets(table, [(TOPIC, 0), (TOPIC, 1)]) == {(TOPIC, 0): 12}
     again = Job(tmp_path, "second").open()
     assert again.log.progress.offsets == {(TOPIC, 0): 12}
-    with pytest.raises(EngineUnavailable):  # the entry that it built upon is gone: it looks again
+    with pytest.raises(EngineUnavailable):  # the entry of its version was removed: it reads again
         job.commit([], 13)
     with pytest.raises(LakeError, match="another lake job"):
         job.commit([], 13)
@@ -69,7 +69,7 @@ def test_progress_survives_a_foreign_commit_and_the_clean_up_of_the_log(tmp_path
 
 
 def test_progress_of_a_table_of_an_earlier_version_is_taken_from_its_rows(tmp_path: Path) -> None:
-    """Nothing in the log says it any more. The last row has offset 8: nothing past it is in the table, so 9 loses and doubles nothing."""
+    """The log has no progress. The last row has offset 8 and the table nothing after it, so that 9 loses and duplicates nothing."""
     job = Job(tmp_path, "first").open()
     job.batch(5)
     job.commit(job.put(5, 9), 12)
@@ -92,7 +92,7 @@ def test_a_table_without_rows_whose_log_was_cleaned_is_read_from_the_beginning(t
 
 
 def test_the_later_of_metadata_and_app_transactions_counts(tmp_path: Path) -> None:
-    """An earlier version ran after a later one: its commits carry metadata alone."""
+    """An earlier version ran after a later one: its commits have progress in their metadata only."""
     job = Job(tmp_path, "first").open()
     job.batch(5)
     table = DeltaTable(tmp_path)

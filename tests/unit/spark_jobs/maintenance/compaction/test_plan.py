@@ -1,4 +1,4 @@
-"""Which files of a day are merged next."""
+"""Selection of the files of a day to be merged next."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_open_day_merges_small_compacted_files_once_there_are_many() -> None:
 def test_closed_day_becomes_one_file_and_then_stays() -> None:
     files = [merged(1), *(fresh(i) for i in range(3))]
     assert set(next_merge(files, closed=True, small_files=10) or ()) == set(files)
-    assert next_merge([fresh(1)], closed=True, small_files=10) == (fresh(1),)  # alone, but in the order of its offsets
+    assert next_merge([fresh(1)], closed=True, small_files=10) == (fresh(1),)  # a single file, but in the order of offsets
     assert is_compact([merged(1)])
     assert not is_compact([merged(1), fresh(1)])
 
@@ -58,7 +58,7 @@ def test_no_merge_is_larger_than_an_object_may_be() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_merging_ends(seed: int) -> None:
-    """Whatever the sizes, each merge leaves fewer files or fewer parts, and a closed day ends up compact."""
+    """For any sizes, each merge leaves fewer files or fewer parts, and a closed day becomes compact."""
     chance = random.Random(seed)
     files = [fresh(i, chance.choice([1000, 5 * MB, 600 * MB])) for i in range(chance.randrange(1, 60))]
     for step in range(200):

@@ -47,7 +47,7 @@ def rows() -> pa.Table:
 
 @pytest.mark.parametrize("range_bytes", [1 << 30, 400_000])
 def test_merged_file_has_the_rows_sorted(tmp_path: Path, rows: pa.Table, range_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one piece and in many ranges, with the same bytes."""
+    """As one piece and in many ranges, with equal bytes."""
     monkeypatch.setattr(compact_merge, "RANGE_BYTES", range_bytes)
     order = np.random.default_rng(3).permutation(rows.num_rows)
     sources = write(tmp_path, [rows.take(pa.array(part)) for part in np.array_split(order, 7)])
