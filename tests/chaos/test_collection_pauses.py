@@ -124,12 +124,12 @@ def assert_exact(market: ReplayMarket, settings: Settings, *, all_served: bool) 
 
 
 @pytest.mark.short
-async def test_a_collection_that_stood_still_goes_on(engines: Engines, tmp_path: Path) -> None:
+async def test_a_stopped_collection_continues(engines: Engines, tmp_path: Path) -> None:
     await stand_still(engines, tmp_path, SHORT_S)
 
 
 @pytest.mark.parametrize("seconds", [5, 20, 60, 120])
-async def test_a_collection_that_stood_still_for_long_goes_on(engines: Engines, tmp_path: Path, seconds: float) -> None:
+async def test_a_collection_stopped_for_long_continues(engines: Engines, tmp_path: Path, seconds: float) -> None:
     await stand_still(engines, tmp_path, seconds)
 
 

@@ -78,7 +78,7 @@ def recreate(settings: Settings) -> None:
     TopicAdmin(settings.kafka).ensure_topics({})
 
 
-def test_a_lake_behind_retention_refuses_and_goes_on_when_told_to(tmp_path: Path) -> None:
+def test_a_lake_behind_retention_refuses_unless_the_loss_is_accepted(tmp_path: Path) -> None:
     settings = lake_settings(tmp_path)
     figures = Figures("fault 9")
     with engines(settings), ray_cluster() as cluster:

@@ -174,7 +174,7 @@ async def test_a_stopped_primary_is_unavailable_and_a_gap_is_counted_when_all_fa
     assert "no price for 17 of 17 assets" in probe.message
 
 
-async def test_a_collector_that_was_away_goes_on_without_repeating_a_tick(base: Settings, tmp_path: Path):
+async def test_a_restarted_collector_repeats_no_tick(base: Settings, tmp_path: Path):
     async with collection(base, tmp_path) as running:
         await running.published(2)
         for _ in range(3):

@@ -248,14 +248,14 @@ def test_no_secret_shows_in_any_argument_list_or_log(kafka: Engine, object_store
 
 
 @pytest.mark.parametrize("given", [{"sasl_password": "not-this-one"}, {"sasl_username": "eve"}, {"security_protocol": "PLAINTEXT"}])
-def test_kafka_answers_nobody_without_its_password(given: dict[str, Any], kafka: Engine, settings: Settings) -> None:
+def test_kafka_requires_its_password(given: dict[str, Any], kafka: Engine, settings: Settings) -> None:
     stranger = KafkaSettings.model_validate(settings.kafka.access() | given)
     with pytest.raises(CryptoVizError):
         TopicAdmin(stranger).ask()
     assert kafka.probe().healthy
 
 
-def test_kafkas_controller_listener_answers_nobody_without_its_password(kafka: Engine, settings: Settings) -> None:
+def test_kafkas_controller_listener_requires_its_password(kafka: Engine, settings: Settings) -> None:
     # The first request of a Java client: ApiVersions (18) version 0, correlation 7, no client id.
     request = struct.pack(">hhih", 18, 0, 7, -1)
     metadata = struct.pack(">hhih", 55, 0, 8, -1) + b"\x02"
@@ -274,7 +274,7 @@ def test_kafkas_controller_listener_answers_nobody_without_its_password(kafka: E
     assert kafka.probe().healthy
 
 
-def test_valkey_and_minio_answer_nobody_without_their_passwords(object_store: Engine, valkey: Engine, settings: Settings) -> None:
+def test_valkey_and_minio_require_their_passwords(object_store: Engine, valkey: Engine, settings: Settings) -> None:
     with redis.Redis(port=settings.redis.port) as client, pytest.raises(redis.AuthenticationError):
         client.get("cryptoviz:test")
     with redis.Redis(port=settings.redis.port, password="not-this-one") as client, pytest.raises(redis.AuthenticationError):
@@ -314,7 +314,7 @@ def test_what_the_engines_write_is_for_their_owner_alone(kafka: Engine, object_s
     assert [path for path in (*secret, *written) if path.stat().st_mode & 0o077] == []
 
 
-def test_a_home_from_before_the_passwords_goes_on_with_its_data(tmp_path: Path) -> None:
+def test_a_home_without_passwords_keeps_its_data(tmp_path: Path) -> None:
     home = tmp_path / "home"
     ports = {name: {key: free_port() for key in keys} for name, keys in OLD_PORTS.items()}
     given = {"kafka": {"security_protocol": "PLAINTEXT"}, "s3": {"secret_key": "cryptoviz2024"}, "redis": {"password": "given-before"}}
@@ -359,7 +359,7 @@ def test_the_doctor_knows_its_own_engines_from_a_strangers(kafka: Engine, object
         build_engine("kafka", elsewhere).start()
 
 
-def test_a_setting_that_the_engine_refuses_is_told_at_once_and_leaves_no_process(tmp_path: Path) -> None:
+def test_a_setting_that_the_engine_refuses_is_reported_at_once_and_leaves_no_process(tmp_path: Path) -> None:
     settings = own_settings(tmp_path / "home")
     # Settings refuse such a name; the store may refuse others.
     settings = settings.model_copy(update={"s3": settings.s3.model_copy(update={"lake_bucket": "Not A Bucket"})})

@@ -72,7 +72,7 @@ async def test_prices_are_those_that_were_served_then(name: str, tmp_path: Path)
     assert (exchange.provider, exchange.tick_ts, exchange.outcome, exchange.status) == (name, ticks[0], "ok", 200)
 
 
-async def test_a_refusal_is_waited_out_and_told_to_the_scraper(tmp_path: Path) -> None:
+async def test_a_refusal_is_waited_for_and_binds_the_scraper(tmp_path: Path) -> None:
     async with ReplayMarket() as market:
         clock, settings = PatientClock(), settings_at(market, tmp_path)
         asker = HistoryAsker("binance", settings, clock)

@@ -104,7 +104,7 @@ def test_layout_and_format_of_the_files(rig: Rig) -> None:
         assert {group.column(i).compression for i in range(meta.num_columns)} == {"SNAPPY"}
 
 
-def test_poison_becomes_dead_letters_and_the_stream_goes_on(rig: Rig) -> None:
+def test_invalid_records_become_dead_letters_and_the_stream_continues(rig: Rig) -> None:
     before = len(rig.lake.dead_letters())
     rig.feed.publish([(b"poison", value) for value in DELIVERED.values()], [(b"poison", b"garbage"), (b"poison", None)])
     rig.feed.publish([(b"good", value) for value in ACCEPTED.values()], [(b"good", exchange(TICK - 1).to_json())])
@@ -123,7 +123,7 @@ def test_poison_becomes_dead_letters_and_the_stream_goes_on(rig: Rig) -> None:
     assert rig.host.probe().healthy
 
 
-def test_probe_tells_what_happens(rig: Rig) -> None:
+def test_the_probe_reports_the_state(rig: Rig) -> None:
     rig.feed.tick(TICK + TICKS * 1000)
     caught_up(rig.settings)
     probe = eventually(lambda: (seen := rig.host.probe()).metrics["lag_records"] == 0 and seen, 20)
@@ -145,7 +145,7 @@ def test_secret_shows_in_no_process_list_log_or_file(rig: Rig) -> None:
     assert secret.encode() not in logs
 
 
-def test_restart_goes_on_where_it_stopped_and_clears_leftovers(rig: Rig) -> None:
+def test_a_restart_continues_and_removes_leftovers(rig: Rig) -> None:
     """A batch was interrupted between the upload of its file and the commit; the bucket also has a user's file."""
     caught_up(rig.settings)
     rig.host.stop()

@@ -92,7 +92,7 @@ def test_candles_follow_from_the_ticks(lake: Lake) -> None:
     ]
 
 
-def test_what_is_not_valid_is_told_with_what_would_be(lake: Lake) -> None:
+def test_invalid_arguments_are_refused_with_the_valid_ones(lake: Lake) -> None:
     with pytest.raises(UnknownAsset, match="did you mean bitcoin") as unknown:
         lake.prices("bitcon")
     assert unknown.value.near[0] == "bitcoin"

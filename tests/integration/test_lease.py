@@ -88,7 +88,7 @@ def test_a_holder_keeps_it_past_its_time_by_renewing(store: Settings) -> None:
         assert lease.lost == ""
 
 
-def test_a_store_that_is_not_there_is_told(store: Settings) -> None:
+def test_a_missing_store_is_reported(store: Settings) -> None:
     access = replace(S3Access.of(store.s3), endpoint="http://127.0.0.1:9")
     holder = Holder("lake", "p", "r", "h", "b", 1, "home", "", "", 3.0)
     with pytest.raises(EngineUnavailable, match="_leases/x"):

@@ -167,7 +167,7 @@ async def test_a_month_that_the_provider_calls_used_up_is_waited_for_to_its_end(
 
 
 @pytest.mark.parametrize("name", ["coingecko", "coinmarketcap"])
-async def test_a_keyed_plan_tells_its_limits_and_use(redis_engine: tuple[Settings, Engine], tmp_path: Path, name: str):
+async def test_a_plan_with_a_key_reports_its_limits_and_use(redis_engine: tuple[Settings, Engine], tmp_path: Path, name: str):
     base, _ = redis_engine
     async with ReplayMarket() as market:
         settings = settings_for(base, tmp_path, name, base_url=market.base_url(name), api_key="k")

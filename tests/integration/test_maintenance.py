@@ -133,7 +133,7 @@ def test_small_files_of_the_present_day_are_merged_past_a_limit(store: Settings)
     assert plain_rows(store, "prices").equals(before)
 
 
-def test_killed_anywhere_it_goes_on_with_the_same_rows(store: Settings) -> None:
+def test_killed_anywhere_it_continues_with_the_same_rows(store: Settings) -> None:
     """kill -9 at each stage: Delta readers are correct at once, plain readers after the next round; the lake job may start in between."""
     writer = TableWriter(store, "prices")
     settings_file = store.run_dir / "child.json"
@@ -296,7 +296,7 @@ async def test_component_runs_rounds_in_a_child_and_so_does_the_operation(store:
     assert [(path.name, path.stat().st_mode & 0o777) for path in holders] == [("minio.password", 0o600)]  # MinIO's own, created by its start
 
 
-def test_lost_object_store_is_told_and_nothing_is_lost(store: Settings) -> None:
+def test_a_lost_object_store_is_reported_and_nothing_is_lost(store: Settings) -> None:
     """A round without a store reports an error for each step; the next round continues."""
     writer = TableWriter(store, "prices")
     writer.batches(prices, minutes(4), 2)

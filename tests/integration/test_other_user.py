@@ -255,7 +255,7 @@ def _read(path: str) -> bytes:
         return b""
 
 
-def test_nobody_else_enters_rays_folder(demo: Demo) -> None:
+def test_no_other_user_enters_rays_folder(demo: Demo) -> None:
     folder = ray_folder(demo.settings)
     assert folder is not None
     assert is_private(folder)

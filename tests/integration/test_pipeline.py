@@ -146,7 +146,7 @@ def test_stopped_lake_catches_up_without_loss(demo: Demo) -> None:
     assert by_folder == expected
 
 
-def test_garbage_on_both_topics_becomes_dead_letters_and_the_rest_goes_on(demo: Demo) -> None:
+def test_garbage_on_both_topics_becomes_dead_letters_and_the_rest_continues(demo: Demo) -> None:
     garbage = [b"\x00\xff not json", b"[]", b'{"event_id": 1}', b'{"price": NaN}']
     producer = kafka_producer(demo.settings.kafka)
     for topic in (demo.settings.kafka.stream_topic, demo.settings.kafka.raw_topic):

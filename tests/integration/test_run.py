@@ -47,7 +47,7 @@ def test_interrupt_during_the_start_ends_everything_with_exit_code_0(tmp_path: P
     assert not home.exists()
 
 
-def test_taken_port_is_told_with_holder_and_setting_before_anything_starts(tmp_path: Path) -> None:
+def test_a_used_port_is_reported_with_its_process_and_setting_before_anything_starts(tmp_path: Path) -> None:
     env = environment(tmp_path / "home", 1.0)
     with socket.create_server(("127.0.0.1", int(env["CRYPTOVIZ_KAFKA__PORT"]))):
         done = subprocess.run([CRYPTOVIZ, "demo"], env=env, capture_output=True, text=True, timeout=60, check=False)

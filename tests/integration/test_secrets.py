@@ -235,7 +235,7 @@ def test_the_look_finds_what_each_kind_of_output_has(look: Look, whole: Whole) -
     assert {name for names in holders.found.values() for name in names} >= set(secrets) - {"spark", "shell", *(f"wrong {name}" for name in WRONG)}
 
 
-def test_the_shell_changes_no_result_and_nobody_goes_where_it_points(whole: Whole) -> None:
+def test_the_shell_changes_no_result_and_no_process_connects_to_its_addresses(whole: Whole) -> None:
     pipeline = whole.pipeline
     rows = Lake(pipeline.settings).prices(columns=["tick_ts", "price"])
     # Of the newest ticks, one partition may be committed before the other.

@@ -207,7 +207,7 @@ def test_a_topic_made_again_under_a_producer_is_the_one_that_its_progress_names(
     assert events(topics) == expected(9)
 
 
-def test_a_producer_whose_transaction_outlived_its_time_goes_on(topics: Settings) -> None:
+def test_a_producer_whose_transaction_timed_out_continues(topics: Settings) -> None:
     """SIGSTOP during a transaction: the broker aborts it after 1 s and fences its producer without a takeover."""
     short = topics.model_copy(update={"kafka": topics.kafka.model_copy(update={"transaction_timeout_ms": 1000})})
     paused = collector(short)
@@ -354,7 +354,7 @@ def limit(settings: Settings, topic: str, max_bytes: int) -> None:
 
 
 @pytest.mark.parametrize(("broker_bytes", "size"), [(4_000, 6_000), (2 << 20, 3 << 20)], ids=["by the broker", "by the client"])
-def test_records_that_are_refused_are_left_out_and_the_rest_goes_on(topics: Settings, broker_bytes: int, size: int) -> None:
+def test_rejected_records_are_left_out_and_the_rest_is_published(topics: Settings, broker_bytes: int, size: int) -> None:
     """Two of seventeen are too large: the others of their transaction and record batch are published, and all later ticks."""
     limit(topics, topics.kafka.stream_topic, broker_bytes)
     large = {"solana", "cardano"}
@@ -384,7 +384,7 @@ def test_a_batch_that_is_too_large_as_a_whole_loses_no_record(topics: Settings) 
     assert events(topics) == expected(1)
 
 
-def test_a_tick_without_any_record_that_fits_is_over_and_the_next_goes_on(topics: Settings) -> None:
+def test_a_tick_without_any_record_that_fits_is_skipped(topics: Settings) -> None:
     limit(topics, topics.kafka.stream_topic, 300)
     transport = collector(topics)
     transport.connect()

@@ -16,7 +16,7 @@ from tests.collecting import PROVIDERS, Collection, kafka_and_redis, settings_fo
 pytestmark = pytest.mark.integration
 
 
-async def test_the_first_provider_whose_turn_it_is_is_primary_and_no_tick_is_missed(tmp_path: Path):
+async def test_the_first_scheduled_provider_is_primary_and_no_tick_is_missed(tmp_path: Path):
     with kafka_and_redis(tmp_path / "engines") as engines:
         async with ReplayMarket() as market:
             settings = settings_for(engines.settings, tmp_path / "home", {name: market.base_url(name) for name in PROVIDERS})

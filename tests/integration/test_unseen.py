@@ -102,7 +102,7 @@ def over(client: ControlClient, operation_id: str) -> OperationStatus | None:
     return status if status.over else None
 
 
-def test_an_outage_is_told_and_filled_exactly_once(demo: Demo) -> None:
+def test_an_outage_is_in_the_gap_ledger_and_filled_exactly_once(demo: Demo) -> None:
     tick_ms = demo.settings.collect.tick_ms
     await_ticks(demo, 3)
     demo.cli("stop", *COLLECTION)

@@ -225,7 +225,7 @@ def one_refused() -> Batch:
 
 
 @pytest.mark.parametrize("published", [PublishedTicks, PublishedBatches])
-def test_what_was_refused_is_told_once_whatever_answer_is_lost(published: type[Published]) -> None:
+def test_rejected_records_are_reported_once_for_any_lost_response(published: type[Published]) -> None:
     """One event anywhere, except a kill of the process, since only the process has this information."""
     producing: list[Producing] = []
 

@@ -102,7 +102,7 @@ def test_typed_errors(client: ControlClient, served: Serving) -> None:
             pass
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_no_service(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     with ControlClient(address, token="x") as client, pytest.raises(EngineUnavailable, match="start the pipeline") as away:
         client.list()

@@ -89,7 +89,7 @@ def test_the_leash_ends_it(how: str) -> None:
         assert family(mark) == []
 
 
-def test_detached_it_goes_on_without_its_starter() -> None:
+def test_detached_it_outlives_its_starter() -> None:
     mark = f"detached-{os.getpid()}"
     with guarded(mark) as (guard, write):
         os.write(write, DETACH)

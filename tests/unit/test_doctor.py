@@ -129,7 +129,7 @@ def test_a_good_machine_has_no_complaint() -> None:
         (MadeUp(shm=64 * 1024**2), "Shared memory", Level.WARN, "0.1 GB free"),
     ],
 )
-def test_each_fault_is_told(machine: MadeUp, name: str, level: Level, words: str) -> None:
+def test_each_problem_is_reported(machine: MadeUp, name: str, level: Level, words: str) -> None:
     finding = only(machine)
     assert (finding.name, finding.level) == (name, level)
     assert words in finding.detail
@@ -142,18 +142,18 @@ def test_what_fetching_mends_says_so(machine: MadeUp) -> None:
     assert "cryptoviz doctor --fix" in finding.remedy
 
 
-def test_a_small_disk_is_told_for_home_and_cache() -> None:
+def test_a_small_disk_is_reported_for_home_and_cache() -> None:
     assert [(finding.name, finding.setting) for finding in bad(MadeUp(disk=2 * GB))] == [("Home", "CRYPTOVIZ_HOME"), ("Cache", "CRYPTOVIZ_CACHE")]
 
 
-def test_a_read_only_home_is_told(tmp_path: Path) -> None:
+def test_a_read_only_home_is_reported(tmp_path: Path) -> None:
     finding = only(MadeUp(read_only={tmp_path}), load_settings(home=tmp_path))
     assert str(tmp_path) in finding.detail
     assert finding.setting == "CRYPTOVIZ_HOME"
 
 
 @pytest.mark.parametrize(("name", "setting"), [("Home", "CRYPTOVIZ_HOME"), ("Cache", "CRYPTOVIZ_CACHE")])
-def test_a_folder_that_others_could_have_changed_is_told(name: str, setting: str) -> None:
+def test_a_folder_that_others_could_have_changed_is_reported(name: str, setting: str) -> None:
     finding = only(MadeUp(faults={name: Fault(Path("/x/minio"), "belongs to user 7", "remove it")}))
     assert (finding.name, finding.level, finding.setting) == (name, Level.FAIL, setting)
     assert finding.detail == "/x/minio belongs to user 7"
@@ -180,7 +180,7 @@ def test_ports_of_our_own_running_pipeline_are_fine_and_so_is_the_memory_it_uses
     assert "2 used by this running pipeline" in next(finding.detail for finding in examine(load_settings(), machine) if finding.name == "Ports")
 
 
-def test_one_port_given_twice_is_told() -> None:
+def test_one_port_given_twice_is_reported() -> None:
     settings = load_settings()
     finding = only(MadeUp(), settings.model_copy(update={"redis": settings.redis.model_copy(update={"port": 9002})}))
     assert "9002" in finding.detail
@@ -215,7 +215,7 @@ def test_external_engines_need_no_embedded_files_and_must_be_reachable() -> None
     assert "canary-password" not in str(found)
 
 
-def test_bad_names_are_told() -> None:
+def test_bad_names_are_reported() -> None:
     settings = load_settings()
     topic = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"raw_topic": "no spaces"})})
     assert only(MadeUp(), topic).setting == "CRYPTOVIZ_KAFKA__RAW_TOPIC"

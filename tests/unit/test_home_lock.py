@@ -32,7 +32,7 @@ def holder(home: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", HOLD, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def test_the_second_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+def test_the_second_is_refused_with_the_holder(tmp_path: Path) -> None:
     claim(tmp_path)
     assert is_held(tmp_path) == ""
     with holder(tmp_path) as first:
@@ -60,7 +60,7 @@ def test_of_many_at_once_one_wins(tmp_path: Path) -> None:
             process.communicate()
 
 
-def test_an_heir_goes_on_to_hold_it(tmp_path: Path) -> None:
+def test_an_heir_keeps_the_lock(tmp_path: Path) -> None:
     claim(tmp_path)
     with HomeLock(tmp_path, "cryptoviz demo") as lock:
         heir = subprocess.Popen(["sleep", "600"], pass_fds=(lock.descriptor,))

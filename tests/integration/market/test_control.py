@@ -111,7 +111,7 @@ async def test_sequence_and_ledger_survive_a_restart(tmp_path):
             assert [entry["seq"] for entry in await entries(http)] == expected
 
 
-def test_killed_market_goes_on_where_it_was(tmp_path):
+def test_a_killed_market_continues_its_numbering(tmp_path):
     """kill -9 of the command line's market: numbering continues, all entries are kept."""
     port = free_port()
     command = [sys.executable, "-m", "market", "--port", str(port), "--home", str(tmp_path)]

@@ -85,7 +85,7 @@ def test_latency_is_from_kafkas_time_to_the_commit_and_only_of_the_window() -> N
         ("python -m bench.lake", "bench"),
     ],
 )
-def test_processes_are_told_by_their_command(command: str, kind: str) -> None:
+def test_processes_are_classified_by_their_command(command: str, kind: str) -> None:
     assert kind_of(command) == kind
 
 

@@ -32,7 +32,7 @@ def test_an_own_cluster_stays_on_loopback_with_a_token_and_without_metrics_ports
 
 
 @pytest.mark.parametrize(("content", "mode"), [("ab" * 32, 0o644), ("", 0o600), ("known", 0o600)])
-def test_a_token_that_others_may_read_or_nobody_here_made_is_refused(tmp_path: Path, content: str, mode: int) -> None:
+def test_a_token_that_others_may_read_or_have_created_is_refused(tmp_path: Path, content: str, mode: int) -> None:
     settings = load_settings(home=tmp_path)
     settings.ray_token_file.write_text(content)
     settings.ray_token_file.chmod(mode)

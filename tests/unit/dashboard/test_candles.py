@@ -88,7 +88,7 @@ def test_joining_with_nothing() -> None:
     assert join_candles([candle(T0, 1.0)], (), None) == [candle(T0, 1.0)]
 
 
-def test_changes_at_the_end_are_patched_and_others_drawn_anew() -> None:
+def test_changes_at_the_end_are_patched_and_others_redrawn() -> None:
     shown = [candle(T0 + i * MINUTE, 1.0 + i) for i in range(6)]
     assert changed_tail(shown, list(shown)) == 6
     assert changed_tail(shown, [*shown, candle(T0 + 6 * MINUTE, 3.0)]) == 6

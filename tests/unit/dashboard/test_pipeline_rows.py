@@ -36,7 +36,7 @@ def test_only_verbs_that_change_something_are_enabled(desired: DesiredState, sta
     assert {verb for verb in Verb if "disabled" not in row[verb]} == can
 
 
-def test_trouble_is_told_also_where_the_message_has_no_column() -> None:
+def test_problems_are_shown_without_a_message_column() -> None:
     row = component_row(a_component(state=ComponentState.BACKOFF, trigger=Trigger.DIED, message="exit code 137", restarts=2))
     assert "exit code 137" in row["name"]
     assert "exit code 137" in row["message"]

@@ -103,7 +103,7 @@ def test_a_lost_control_service_leaves_the_last_status() -> None:
     assert state.version == version + 1
 
 
-def test_a_record_of_a_clock_a_year_ahead_goes_when_the_stream_goes_on_behind_it() -> None:
+def test_a_record_of_a_clock_a_year_ahead_is_superseded_by_the_stream() -> None:
     year = 365 * 86_400_000
     state = LiveState(Wakeups(), lambda: NOW_MS)
     state.apply([a_record(price=1.0), a_record(price=9.0, tick_ts=NOW_MS + year)])

@@ -80,7 +80,7 @@ def test_an_interrupted_download_asks_for_the_rest_only(folder: Path) -> None:
     assert recorder.done == 700_000
 
 
-def test_a_broken_connection_goes_on_where_it_stopped(folder: Path) -> None:
+def test_a_broken_download_is_resumed(folder: Path) -> None:
     with serving(Repository({PATH: CONTENT}, break_after=[300_000, 100_000])) as repository:
         recorder = fetch(repository, folder)
     assert [wanted for _, wanted in repository.asked] == [None, "bytes=300000-", "bytes=400000-"]

@@ -56,7 +56,7 @@ def test_spark_gets_nothing_that_pyspark_ships() -> None:
     assert not shipped & {re.sub(r"-\d.*", "", jar.name) for jar in locked_jars("spark")}
 
 
-def test_missing_jars_are_told_with_the_remedy(settings: Settings) -> None:
+def test_missing_jars_are_reported_with_the_remedy(settings: Settings) -> None:
     assert missing_jars(settings, "kafka") == locked_jars("kafka")
     with pytest.raises(PreflightError, match=r"46 of 46 jars are missing.*make setup"):
         kafka_classpath(settings)

@@ -97,7 +97,7 @@ def test_another_source_than_the_pinned_one_is_not_built(settings: Settings, go:
     assert not minio_build.minio_program(settings).exists()
 
 
-def test_an_unreachable_proxy_is_told(settings: Settings, go: Path) -> None:
+def test_an_unreachable_proxy_is_reported(settings: Settings, go: Path) -> None:
     install(go, module={"Error": "dial tcp: no route to host"})
     with pytest.raises(EngineUnavailable, match="no route to host"):
         minio_build.build_minio(settings, SilentProgress())

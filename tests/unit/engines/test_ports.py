@@ -60,7 +60,7 @@ def test_a_taken_port_is_named_with_its_holder_and_setting(taken: int) -> None:
         assert part in str(caught.value)
 
 
-def test_a_free_port_is_free_and_held_by_nobody() -> None:
+def test_a_free_port_has_no_process() -> None:
     port = free_port()
     assert is_free(port)
     assert holder_of(port) is None

@@ -8,7 +8,7 @@ from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 from cryptoviz.lake.objects import STORE_ERRORS, one_line, store_error
 
 
-def test_the_stores_own_reason_is_told() -> None:
+def test_the_stores_own_reason_is_reported() -> None:
     error = S3Error(None, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.", "/b/k", "1", "2")
     shown = store_error(error, "accept k")
     assert isinstance(error, STORE_ERRORS)
@@ -16,7 +16,7 @@ def test_the_stores_own_reason_is_told() -> None:
     assert str(shown) == "the object store did not accept k: XMinioStorageFull: Storage backend has reached its minimum free drive threshold."
 
 
-def test_the_cause_behind_all_tries_is_told() -> None:
+def test_the_cause_of_all_attempts_is_reported() -> None:
     error = MaxRetryError(None, "/b/k?X-Amz-Signature=canary", ReadTimeoutError(None, "/b/k", "Read timed out."))
     shown = str(store_error(error, "accept k"))
     assert isinstance(error, STORE_ERRORS)

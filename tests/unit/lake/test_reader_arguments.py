@@ -49,7 +49,7 @@ def test_ranges_and_columns() -> None:
         check_columns("prices", [], ["price"])
 
 
-def test_type_checkers_are_told_what_comes_back() -> None:
+def test_type_checkers_infer_the_result() -> None:
     """`as_` selects the type: Arrow by default."""
     expected = ["pa.Table", "pd.DataFrame", "pl.DataFrame", "duckdb.DuckDBPyRelation"]
     for method in (Lake.prices, Lake.raw, Lake.dead_letters, Lake.gaps, Lake.candles, Lake.query):
@@ -82,7 +82,7 @@ def test_mistakes_have_a_place(sql: str, line: int, column: int) -> None:
     assert (error.value.line, error.value.column) == (line, column), str(error.value)
 
 
-def test_a_stream_tells_what_fails_in_its_midst() -> None:
+def test_a_stream_reports_a_late_error() -> None:
     sql = "SELECT CAST(CASE WHEN range = 90000 THEN 'x' ELSE '1' END AS INTEGER) AS n FROM range(100000)"
     with pytest.raises(QueryError, match="Could not convert"):
         list(run(sql, {}).stream(1000)[1])

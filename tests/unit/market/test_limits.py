@@ -7,7 +7,7 @@ LIMITS = MarketLimits(per_minute=30, per_month=10_000)
 NOV_30_MS = 1_796_083_140_000  # 2026-11-30T23:59:00Z
 
 
-def test_minutes_and_months_start_anew():
+def test_minutes_and_months_start_from_zero():
     book = LimitBook()
     for _ in range(3):
         book.call("coingecko", "me", NOV_30_MS)
@@ -17,7 +17,7 @@ def test_minutes_and_months_start_anew():
     assert (later.minute_used, later.month_used) == (0, 0)
 
 
-def test_month_goes_on_over_minutes():
+def test_a_month_counts_across_minutes():
     book = LimitBook()
     book.charge("coinmarketcap", "me", 7, NOV_30_MS - 600_000)
     assert book.usage("coinmarketcap", "me", LIMITS, NOV_30_MS).month_used == 7

@@ -102,7 +102,7 @@ def test_segments_rotate_and_pages_span_them(opened, tmp_path):
     assert seen == list(range(1, 201))
 
 
-def test_old_segments_go_and_first_seq_tells(opened, tmp_path):
+def test_old_segments_are_removed_and_first_seq_follows(opened, tmp_path):
     log = opened(tmp_path, max_bytes=3000, segment_bytes=1000)
     fill(log, 500)
     found = page(log)
@@ -112,7 +112,7 @@ def test_old_segments_go_and_first_seq_tells(opened, tmp_path):
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 3000 + 1000
 
 
-def test_a_restart_right_after_rotation_goes_on(opened, tmp_path):
+def test_a_restart_right_after_rotation_continues(opened, tmp_path):
     log = opened(tmp_path, segment_bytes=1000)
     fill(log, 50)
     log.close()

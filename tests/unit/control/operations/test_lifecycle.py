@@ -134,7 +134,7 @@ def test_what_fails_says_why(served: Serving, client: ControlClient) -> None:
     assert client.operations.wait(begun.id, 20).message.startswith("ZeroDivisionError: by zero")
 
 
-def test_a_lost_process_is_told_and_can_be_resumed(served: Serving, client: ControlClient) -> None:
+def test_a_lost_process_is_reported_and_can_be_resumed(served: Serving, client: ControlClient) -> None:
     begun = client.operations.start(ALL)
     work_of(served, begun.id)
     served.loop.call_soon_threadsafe(served.operations.kill, begun.id)
@@ -183,7 +183,7 @@ def test_other_refusals(served: Serving, client: ControlClient) -> None:
         assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_a_new_controller_goes_on_following(tmp_path: Path) -> None:
+async def test_a_new_controller_follows_a_running_operation(tmp_path: Path) -> None:
     settings = load_settings("live", home=tmp_path)
     runner, store = FakeOperationRunner(settings), OperationFile(tmp_path / "control" / "operations.json")
     first = OperationManager(runner, store, settings, SystemClock(), lambda _: "")

@@ -111,7 +111,7 @@ async def test_a_passing_failure_is_tried_again_a_lasting_one_is_not() -> None:
         await bench.until(page=S.RUNNING)
 
 
-async def test_an_error_nobody_expected_becomes_a_state() -> None:
+async def test_an_unexpected_error_becomes_a_state() -> None:
     async with Bench(ALL_RUNNING, FakeRuntime(start_errors={"page": [ZeroDivisionError("oops")]})) as bench:
         await bench.until(page=S.BACKOFF, reader=S.RUNNING)
         assert "ZeroDivisionError: oops" in bench.reconciler.component("page").message

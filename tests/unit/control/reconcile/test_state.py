@@ -202,7 +202,7 @@ def test_failures_are_forgotten_once_stable() -> None:
     assert advance(stable, Probed(GOOD), WANTED)[0].failures == 0
 
 
-def test_patience_begins_anew_when_the_engine_returns() -> None:
+def test_the_grace_period_restarts_when_the_engine_returns() -> None:
     stale = seen(S.DEGRADED, Trigger.STALE, unhealthy_since_ms=NOW - 10_000)
     waiting, _ = advance(stale, Probed(STALE), WAITING)
     later = replace(WANTED, now_ms=NOW + 10_000)

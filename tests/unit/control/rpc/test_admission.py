@@ -126,7 +126,7 @@ def test_streams_of_one_connection_leave_room_for_its_calls() -> None:
     assert sum(lasting.values()) < dict(SERVER_OPTIONS)["grpc.max_concurrent_streams"]
 
 
-def test_five_hundred_watches_of_health_keep_nobody_out(served: Serving, channel: grpc.Channel) -> None:
+def test_five_hundred_watches_of_health_block_no_other_caller(served: Serving, channel: grpc.Channel) -> None:
     others = [grpc.insecure_channel(served.address, options=(*OWN_CONNECTION, ("n", number))) for number in range(6)]
     watches = []
     try:
@@ -167,7 +167,7 @@ def test_a_watcher_that_does_not_read_holds_up_neither_health_nor_the_end(served
     watch.cancel()
 
 
-def test_a_reader_that_takes_nothing_loses_its_place(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_does_not_read_loses_its_slot(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("control.rpc.handlers._SLOW_S", 0.3)
     path = log_path(served.settings, "page")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +199,7 @@ def test_a_call_whose_message_does_not_come_ends(served: Serving, channel: grpc.
     assert served.shutdowns == []
 
 
-def test_sockets_that_say_nothing_are_closed_and_keep_nobody_out(served: Serving) -> None:
+def test_silent_sockets_are_closed_and_block_no_other_caller(served: Serving) -> None:
     where = (served.settings.control.host, served.settings.control.port)
     with served.client(timeout_s=20) as client:
         client.list()
@@ -237,7 +237,7 @@ def test_large_metadata_is_refused(served: Serving, channel: grpc.Channel) -> No
     assert len(stub.ListComponents(pb.ListComponentsRequest(), metadata=served.metadata(), timeout=20).pipeline.components) == 4
 
 
-async def test_refusals_beyond_a_few_are_told_as_a_number(lines: io.StringIO) -> None:
+async def test_refusals_beyond_a_few_are_logged_as_a_number(lines: io.StringIO) -> None:
     log = CallLog(window_s=60.0, lines=3)
     for number in range(1_000):
         log.refused("UNAUTHENTICATED" if number % 4 else "INVALID_ARGUMENT", "ipv4:127.0.0.1:9", "/x/Y", 1.0)
@@ -251,7 +251,7 @@ async def test_refusals_beyond_a_few_are_told_as_a_number(lines: io.StringIO) ->
     assert "UNAUTHENTICATED=748" in logged[-1]
 
 
-async def test_the_next_window_tells_again(lines: io.StringIO) -> None:
+async def test_the_next_window_logs_refusals_again(lines: io.StringIO) -> None:
     log = CallLog(window_s=0.05, lines=1)
 
     async def reported() -> bool:

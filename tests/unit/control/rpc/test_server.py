@@ -219,7 +219,7 @@ def test_a_fault_of_ours_is_internal_and_has_an_id(served: Serving, channel: grp
     "noise",
     [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 500, RANDOM],
 )
-def test_noise_on_the_port_harms_nobody(served: Serving, noise: bytes) -> None:
+def test_noise_on_the_port_affects_no_caller(served: Serving, noise: bytes) -> None:
     with served.client() as client:
         client.list()
         for _ in range(5):
@@ -237,7 +237,7 @@ def test_many_callers_at_once(served: Serving) -> None:
         eventually(lambda: client.get("page").state is ComponentState.RUNNING)
 
 
-def test_a_slow_watcher_sees_the_newest_state_and_holds_up_nobody(served: Serving, channel: grpc.Channel) -> None:
+def test_a_slow_watcher_sees_the_newest_state_and_delays_no_caller(served: Serving, channel: grpc.Channel) -> None:
     slow = ControlServiceStub(channel).WatchPipeline(pb.WatchPipelineRequest(), metadata=served.metadata())
     next(slow)
     with served.client() as client:

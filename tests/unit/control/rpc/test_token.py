@@ -64,7 +64,7 @@ def test_one_that_leads_elsewhere_or_is_another_users_is_refused(tmp_path: Path,
         ensure_token(elsewhere)
 
 
-def test_one_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+def test_a_token_of_an_earlier_version_stays_valid(tmp_path: Path) -> None:
     path = tmp_path / "control.token"
     earlier = "Zm9yIGEgdGVzdCB0aGF0IGlzIDMyIGJ5dGVzIGxvbmc"
     path.write_text(f"{earlier}\n")

@@ -130,7 +130,7 @@ class _Fresh(DayFile):
 
 
 @pytest.mark.parametrize(("local_s", "now_s", "doubt"), [(0, 0, ""), (-3600, -3600, "behind"), (3600, 0, "ahead of"), (50, 0, "")])
-def test_the_earlier_clock_counts_and_a_difference_is_told(local_s: int, now_s: int, doubt: str) -> None:
+def test_the_earlier_clock_counts_and_a_difference_is_reported(local_s: int, now_s: int, doubt: str) -> None:
     seconds = [100.0]
     clock = EarlierClock(NOON, lambda: NOON + timedelta(seconds=local_s + seconds[0] - 100), lambda: seconds[0])
     seconds[0] += 10

@@ -53,7 +53,7 @@ async def test_a_second_start_does_nothing(actor: LakeActor) -> None:
     assert (await actor.probe()).running
 
 
-async def test_a_job_whose_query_has_ended_runs_no_longer_and_is_made_anew(actor: LakeActor) -> None:
+async def test_a_job_whose_query_has_ended_is_not_running_and_is_replaced(actor: LakeActor) -> None:
     await actor.start()
     Job.made[0].ended = True
     probe = await actor.probe()

@@ -78,7 +78,7 @@ def test_the_same_plan_twice_is_two_contents_so_that_a_late_request_changes_noth
     assert len(contents) == 3
 
 
-def test_an_object_that_somebody_removed_is_made_again_and_one_that_cannot_be_read_is_told() -> None:
+def test_a_removed_object_is_created_again_and_an_invalid_one_is_reported() -> None:
     cell = Cell()
     plan = BatchPlan(cell, "one")
     plan.take_over()

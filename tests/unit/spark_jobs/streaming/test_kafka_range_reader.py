@@ -49,7 +49,7 @@ def test_a_range_that_ends_in_a_transactions_end_is_over_with_the_next_record_or
     assert records_in_range([Message(8, code=KafkaError._PARTITION_EOF)], WANTED, 8)[2] is False
 
 
-def test_records_that_kafka_has_dropped_are_told() -> None:
+def test_records_that_kafka_has_dropped_are_reported() -> None:
     with pytest.raises(LakeError, match=r"t\[0\]: Kafka no longer has all offsets of \[5, 9\)"):
         records_in_range([Message(-1, code=KafkaError._AUTO_OFFSET_RESET)], WANTED, 5)
 

@@ -40,7 +40,7 @@ def test_a_range_that_fails_keeps_the_others_not_back(monkeypatch: pytest.Monkey
     assert [str(one) for one in kept] == [str(one) for one in found]
 
 
-def test_a_store_that_refuses_is_told_for_each_range(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusing_store_is_reported_for_each_range(monkeypatch: pytest.MonkeyPatch) -> None:
     def put(address: TableAddress, path: str, data: pa.Buffer) -> None:
         raise EngineUnavailable(f"the object store did not accept {path}: SlowDown", engine="object-store")
 

@@ -68,7 +68,7 @@ def test_the_first_gets_it_and_gives_it_back() -> None:
         assert cell.holder().run == "run2"
 
 
-def test_another_pipeline_is_refused_and_told_who_since_and_until_when() -> None:
+def test_another_pipeline_is_refused_with_holder_start_and_expiry() -> None:
     cell = Cell()
     with lease(cell):
         cell.age_s = 4
@@ -129,7 +129,7 @@ def test_a_renewal_whose_answer_was_lost_is_ours() -> None:
         assert (mine.lost, mine.problem) == ("", None)
 
 
-def test_a_store_that_is_away_is_told_and_the_lease_kept_until_another_takes_it() -> None:
+def test_an_unavailable_store_is_reported_and_the_lease_kept_until_a_takeover() -> None:
     cell = Cell()
     with lease(cell) as mine:
         cell.away = True
@@ -235,7 +235,7 @@ def test_a_store_clock_that_was_set_makes_no_living_holder_look_dead(age_s: floa
     assert 5 <= dead.now_s <= 17  # at most a lease duration
 
 
-def test_a_holder_that_was_paused_asks_before_it_goes_on() -> None:
+def test_a_paused_holder_checks_before_it_continues() -> None:
     """Its thread has not renewed yet when the paused process continues."""
     cell, clock = Cell(), Watched()
     mine = Lease(cell, replace(ME, lasts_s=1e6), lambda _: False, lambda: NOON, clock.monotonic)
