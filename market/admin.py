@@ -33,7 +33,7 @@ def add_admin_routes(app: web.Application, market: ReplayMarket) -> None:
     app.router.add_get("/_market/limits", admin.list_limits)
     app.router.add_post("/_market/limits", admin.set_limits)
     app.router.add_delete("/_market/limits", admin.reset_limits)
-    app.router.add_get("/_market/ledger", admin.ledger)
+    app.router.add_get("/_market/ledger", admin.request_log)
     app.router.add_get("/_market/clock", admin.clock)
     app.router.add_route("*", "/_market/{rest:.*}", _unknown)
 
@@ -93,7 +93,7 @@ class _Admin:
         self._market.usage.forget(provider)
         return await self.list_limits(request)
 
-    async def ledger(self, request: web.Request) -> web.Response:
+    async def request_log(self, request: web.Request) -> web.Response:
         since, limit = whole_number(request.query.get("since", "0")), whole_number(request.query.get("limit", str(_PAGE)))
         if since is None or limit is None or not 1 <= limit <= _MAX_PAGE:
             return web.json_response({"error": f"since must be a sequence number from 0, limit must be between 1 and {_MAX_PAGE}"}, status=400)

@@ -140,9 +140,9 @@ class DeadLetterReplay:
         for attempt in self._retrying():
             with attempt:
                 producer.connect()
-        ledger = read_replay_log(self._settings.kafka)
-        self._done.update(ledger)
-        self._known.update(entry["identity"] for entry in ledger.values())
+        replayed = read_replay_log(self._settings.kafka)
+        self._done.update(replayed)
+        self._known.update(entry["identity"] for entry in replayed.values())
         for topic, spec in self._specs.items():
             self._known.update(self._pending(topic, spec))
 

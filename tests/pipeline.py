@@ -103,7 +103,7 @@ class Demo:
         finally:
             httpx.delete(f"{self.market}/_market/faults", timeout=5).raise_for_status()
 
-    def ledger(self) -> list[dict[str, Any]]:
+    def request_log(self) -> list[dict[str, Any]]:
         """The market's request log."""
         entries: list[dict[str, Any]] = []
         since = 0

@@ -40,7 +40,7 @@ def base(engines: Engines) -> Settings:
     return engines.settings
 
 
-def ledger(running: Collection) -> list[dict[str, Any]]:
+def request_log(running: Collection) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = orjson.loads(running.market.request_log.page(0, 10_000))["entries"]
     return found
 
@@ -49,7 +49,7 @@ async def test_every_row_is_what_the_market_served_once(base: Settings, tmp_path
     async with collection(base, tmp_path) as running:
         await running.published(6)
         await running.stop()
-        records, raw, served = await running.records(), await running.raw(), ledger(running)
+        records, raw, served = await running.records(), await running.raw(), request_log(running)
         tick = await asyncio.to_thread(redis_client.Redis.from_url(base.redis.url).get, "cryptoviz:latest:tick")
         latest = await asyncio.to_thread(redis_client.Redis.from_url(base.redis.url).hgetall, "cryptoviz:latest")
     assert len(records) >= 6 * 17

@@ -52,7 +52,7 @@ def resume(demo: Demo) -> None:
 def test_lake_holds_every_row_the_market_served_once_for_both_readers(demo: Demo) -> None:
     eventually(lambda: demo.metric("collector", "records_published_total") >= 1000, 180, 0.5)
     quiet(demo)
-    served = demo.ledger()
+    served = demo.request_log()
     records = demo.stream()
     by_delta, by_folder = demo.lake_rows_by_delta(), demo.lake_rows_by_folder()
     resume(demo)

@@ -95,13 +95,13 @@ def _marked(rows: list[dict[str, Any]], kafka: KafkaSettings) -> list[dict[str, 
     """The rows with the time at which a replay published each (None: not published), from Kafka's replay log; without Kafka, a warning."""
     from cryptoviz.lake.dead_letter_log import origin, read_replay_log  # as above
 
-    ledger: dict[str, dict[str, Any]] = {}
+    replays: dict[str, dict[str, Any]] = {}
     if rows:
         try:
-            ledger = read_replay_log(kafka)
+            replays = read_replay_log(kafka)
         except EngineUnavailable as error:
             echo(f"cannot tell which were published again: {error.message}", err=True)
-    entries = (ledger.get(origin(row["kafka_topic_id"], row["partition"], row["offset"])) for row in rows)
+    entries = (replays.get(origin(row["kafka_topic_id"], row["partition"], row["offset"])) for row in rows)
     times = (entry and datetime.fromtimestamp(entry["replayed_ms"] / 1000, UTC) for entry in entries)
     return [row | {"published_again": time} for row, time in zip(rows, times, strict=True)]
 
