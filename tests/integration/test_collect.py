@@ -200,7 +200,7 @@ def stream_transport(settings: Settings) -> KafkaTransport:
 
 
 def tick_values(n: int) -> Batch:
-    """A transaction whose values are unified records, as the tail reader expects."""
+    """A batch whose values are unified records, as the tail reader expects."""
     plain = any_batch(n)
     return replace(plain, messages=tuple(Message(a.asset_id.encode(), any_record(plain.tick_ts, a).to_json()) for a in DEFAULT_ASSETS))
 

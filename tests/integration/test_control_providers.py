@@ -177,7 +177,7 @@ def test_a_ban_is_obeyed_by_all_on_the_node_and_is_no_reason_for_a_new_scraper(c
     assert degraded is not None
 
     async def somebody_else() -> FallbackReason:
-        """The refusal that a backfill on this node would get, without a request."""
+        """What a backfill on this node would be told. It asks nobody."""
         guards = build_guards("binance", settings, SystemClock())
         await guards.load()
         with pytest.raises(ProviderUnavailable) as refused:

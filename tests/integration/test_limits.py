@@ -44,7 +44,7 @@ def settings_for(base: Settings, home: Path, name: str, **provider: Any) -> Sett
 async def test_two_users_of_one_provider_share_its_minute(redis_engine: tuple[Settings, Engine], tmp_path: Path):
     base, _ = redis_engine
     plan: dict[str, Any] = {"base_url": "http://127.0.0.1:1", "quota": {"per_minute": 5}}
-    # Two homes that share only Redis.
+    # Two homes: nothing but Redis is between them.
     users = [build_guards("kraken", settings_for(base, tmp_path / str(n), "kraken", **plan), CLOCK) for n in range(2)]
     for n in range(5):
         await users[n % 2].limiter.acquire()
@@ -141,7 +141,7 @@ async def test_a_refusal_is_obeyed_and_nothing_more_is_asked(
         hold = polling.guards.hold(CLOCK)
         assert hold is not None
         assert least_s <= (hold.until_ms - CLOCK.now_ms()) / 1000 <= most_s
-        # The hold applies to a successor too; the operator can clear it.
+        # A successor obeys as well; the operator can lift it.
         successor = build_guards(name, settings_for(base, tmp_path, name, base_url=market.base_url(name)), CLOCK)
         await successor.load()
         with pytest.raises((ProviderUnavailable, ProviderRefused)):
@@ -176,7 +176,7 @@ async def test_a_plan_with_a_key_reports_its_limits_and_use(redis_engine: tuple[
         assert (await polling.poll()).failure is None
         assert await look_up_account(polling.provider, polling.guards, settings, CLOCK)
         plan = polling.guards.meter.plan
-        # the replay market's default
+        # The replay market's own default.
         assert plan.per_month == 10_000_000
         (quota,) = [quota for quota in polling.guards.quotas(CLOCK.now_ms(), 2_000) if quota.period == "month"]
         assert quota.used >= 1

@@ -360,15 +360,15 @@ def test_rejected_records_are_left_out_and_the_rest_is_published(topics: Setting
     large = {"solana", "cardano"}
     whole = tick(1)
     messages = tuple(Message(m.key, b"x" * size if m.key.decode() in large else m.value) for m in whole.messages)
-    events = Events()
-    publisher = Publisher("test", collector(topics), 10, events)
+    told = Events()
+    publisher = Publisher("test", collector(topics), 10, told)
     publisher.start()
     publisher.offer(Batch(whole.identity, whole.tick_ts, messages))
     publisher.offer(tick(2))
     assert publisher.close(60)
-    refused = {key.decode() for name, about in events.told if name == "refused" for key in (about[1],)}  # type: ignore[index]
+    refused = {key.decode() for name, about in told.told if name == "refused" for key in (about[1],)}  # type: ignore[index]
     assert refused == large
-    assert [name for name, _ in events.told] == ["connected", "refused", "refused", "published", "published"]
+    assert [name for name, _ in told.told] == ["connected", "refused", "refused", "published", "published"]
     assert (publisher.stats.refused_total, publisher.stats.records_total) == (2, 2 * COINS - 2)
     gone = {orjson.loads(m.value)["event_id"] for m in whole.messages if m.key.decode() in large}
     assert events(topics) == sorted(set(expected(1, 2)) - gone)
@@ -397,9 +397,9 @@ def test_a_tick_without_any_record_that_fits_is_skipped(topics: Settings) -> Non
 
 def test_an_exchange_that_is_refused_is_recorded_with_less_of_its_body(topics: Settings) -> None:
     limit(topics, topics.kafka.raw_topic, 10_000)
-    events = _RawEvents()
-    publisher = Publisher("scraper/test", scraper(topics), 10, events)
-    sink = events.sink = RawSink(publisher, topics.kafka.max_record_bytes)
+    told = _RawEvents()
+    publisher = Publisher("scraper/test", scraper(topics), 10, told)
+    sink = told.sink = RawSink(publisher, topics.kafka.max_record_bytes)
     publisher.start()
     body = "0123456789" * 2_000  # 20 000, then 10 000, then 5 000 characters
     sink(exchange(T0, fetch_id="large", body=body))

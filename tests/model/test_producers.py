@@ -36,7 +36,7 @@ def batch(number: int, size: int = 1) -> Batch:
 
 
 class Producing:
-    """A process: the publisher's own delivery and connection, sequentially, like its thread."""
+    """A process: the publisher's own delivery and connection, one batch after the other, as its thread does it."""
 
     def __init__(self, broker: Broker, step: Callable[..., Any], published: Published, name: str = "id") -> None:
         self.transport = KafkaTransport(KAFKA, "stream", name, published, clients(broker, step))
@@ -86,7 +86,7 @@ def restarted(broker: Broker, start: Process) -> Process:
 
 
 def once(*numbers: int, size: int = 1) -> Callable[[Broker], None]:
-    """Check that each of these transactions is committed completely and once, and nothing else."""
+    """Each of these batches is committed whole and once, and nothing else."""
     expected = Counter(message.value for number in numbers for message in batch(number, size).messages)
 
     def judge(broker: Broker) -> None:
@@ -188,7 +188,7 @@ def test_backfill_and_dead_letter_replay(rivals: int, events: int) -> None:
             try:
                 there = set(step("look", "id", lambda: tuple(broker.committed)))
             except KafkaException:
-                raise Killed from None  # the operation fails, and a user starts another
+                raise Killed from None  # the operation fails, and its operator begins another
             mine.publish([one for one in (batch(1), batch(2)) if one.messages[0].value not in there])
 
         return broker, [restarted(broker, start)] * rivals
