@@ -41,8 +41,8 @@ class Producing:
     def __init__(self, broker: Broker, step: Callable[..., Any], published: Published, name: str = "id") -> None:
         self.transport = KafkaTransport(KAFKA, "stream", name, published, clients(broker, step))
         self.transport._look = lambda: None  # type: ignore[method-assign]  # a topic without an earlier version's records
-        self.events = Events()
-        self.publisher = Publisher("model", self.transport, 10, self.events)
+        self.told = Events()
+        self.publisher = Publisher("model", self.transport, 10, self.told)
 
     def publish(self, batches: Sequence[Batch]) -> None:
         for one in batches:
@@ -225,8 +225,8 @@ def one_refused() -> Batch:
 
 
 @pytest.mark.parametrize("published", [PublishedTicks, PublishedBatches])
-def test_rejected_records_are_reported_once_for_any_lost_response(published: type[Published]) -> None:
-    """One event anywhere, except a kill of the process, since only the process has this information."""
+def test_what_was_refused_is_told_once_whatever_answer_is_lost(published: type[Published]) -> None:
+    """One event anywhere, but no death of the process: nobody else would know."""
     producing: list[Producing] = []
 
     def build() -> tuple[Broker, list[Process]]:
@@ -240,8 +240,8 @@ def test_rejected_records_are_reported_once_for_any_lost_response(published: typ
 
     def judge(broker: Broker) -> None:
         assert Counter(broker.committed) == Counter([b"1.0", b"1.2", b"2.0"])
-        reported = [about for about in producing[0].events.told if about[0] != "connected"]
-        assert reported == [("refused", ("batch-1", b"k", "Message size too large")), ("published", "batch-1"), ("published", "batch-2")]
+        told = [about for about in producing[0].told.told if about[0] != "connected"]
+        assert told == [("refused", ("batch-1", b"k", "Message size too large")), ("published", "batch-1"), ("published", "batch-2")]
         stats = producing[0].publisher.stats
         assert (stats.refused_total, stats.batches_total, stats.records_total) == (1, 2, 3)
 
@@ -268,7 +268,7 @@ class AtCommit:
 
 @pytest.mark.parametrize("published", [PublishedTicks, PublishedBatches])
 def test_a_topic_that_was_made_again_under_a_producer_doubles_nothing(published: type[Published]) -> None:
-    """The claim and two transactions, then the topic is re-created, and the response to its second transaction (the fifth commit) is lost."""
+    """The claim and two batches, then the topic is another, and the answer to the second batch in it (the fifth commit) is lost."""
     broker, step = Broker(), AtCommit(5)
     mine = Producing(broker, step, published())
     mine.publish([batch(1), batch(2)])
@@ -290,7 +290,7 @@ def test_a_first_batch_in_a_topic_that_was_made_again_is_known_after_a_lost_answ
 
 @pytest.mark.parametrize("published", [PublishedTicks, PublishedBatches])
 def test_what_a_topic_that_is_no_more_held_is_published_again_to_the_new_one(published: type[Published]) -> None:
-    """The broker still has the old topic's offsets. Their transaction no longer exists: a successor with the same transaction publishes it."""
+    """The broker has not forgotten the old topic's offsets yet. What they name is nowhere: a successor that has the batch in hand brings it."""
     broker, step = Broker(), AtCommit()
     Producing(broker, step, published()).publish([batch(1)])
     broker.make_again("u", forgets=False)
