@@ -82,5 +82,5 @@ def _names(arguments: Arguments, settings: Settings) -> Iterator[tuple[str, str]
     if arguments.provider is not None and history_of(arguments.provider) is None:
         yield (
             "provider",
-            f"is {arguments.provider[:64]!r}, which has no history that a backfill can read; valid: {', '.join(HISTORY_PROVIDERS)}",
+            f"is {arguments.provider[:64]!r}, which has no price history for a backfill; valid: {', '.join(HISTORY_PROVIDERS)}",
         )

@@ -21,7 +21,7 @@ DAY_MS: int = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A price as of `at_ms` (UTC epoch ms): the last millisecond of a candle, or the stamp of a point. Amounts in quote currency, unknown is None."""
+    """A price at `at_ms` (UTC epoch ms): the last millisecond of a candle, or the time of a point. Amounts in quote currency; None if unknown."""
 
     at_ms: int
     price: float
@@ -31,7 +31,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Ticks that one call can answer, in order of time, and the span that it asks for (UTC epoch ms, both ends included)."""
+    """Ticks that one call covers, in order of time, and the requested span (UTC epoch ms, both ends included)."""
 
     ticks: tuple[int, ...]
     from_ms: int

@@ -120,7 +120,7 @@ class ProviderSpec:
             return config.plan
         if names == ("",):
             if config.plan:
-                text = f"{setting} is {config.plan!r}: {self.name} has one plan for all, so that valid is only to leave it unset"
+                text = f"{setting} is {config.plan!r}: {self.name} has a single plan: leave it unset"
                 raise SettingsError(text, setting=setting)
             return ""
         has_key = key is not None and bool(key.get_secret_value())

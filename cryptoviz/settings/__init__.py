@@ -1,7 +1,7 @@
-"""One frozen tree of settings, read once at the edge (CLI, actor factory) and passed down.
+"""Frozen tree of settings, read once at the entry points (CLI, actor factory) and passed down.
 
-Sources, strongest first: arguments, environment, `.env`, defaults. Names are `CRYPTOVIZ_<SECTION>__<FIELD>`; the names of the Docker Compose
-predecessor (`COINMARKETCAP_API_KEY`, `MINIO_ROOT_USER`, `MINIO_ROOT_PASSWORD`, `REDPANDA_BROKERS`, `CRYPTO_LIST`) work too.
+Sources in order of precedence: arguments, environment, `.env`, defaults. Names are `CRYPTOVIZ_<SECTION>__<FIELD>`; the names of the Docker Compose
+predecessor (`COINMARKETCAP_API_KEY`, `MINIO_ROOT_USER`, `MINIO_ROOT_PASSWORD`, `REDPANDA_BROKERS`, `CRYPTO_LIST`) are accepted too.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from cryptoviz.settings.addresses import host_port
 from cryptoviz.settings.check_collection import TICK_DEADLINE_SHARE
 from cryptoviz.settings.check_engines import SEGMENT_BYTES, check_topics
-from cryptoviz.settings.checks import check_settings
 from cryptoviz.settings.credentials import claim_home, credentials_file
 from cryptoviz.settings.handover import (
     SETTINGS_FILE_VARIABLE,
@@ -39,7 +38,7 @@ from cryptoviz.settings.sections import (
     S3Settings,
 )
 from cryptoviz.settings.seed_names import SEED_NAMES
-from cryptoviz.settings.tree import Settings, load_settings
+from cryptoviz.settings.tree import Settings, check_settings, load_settings
 
 __all__ = [
     "LOOPBACK",

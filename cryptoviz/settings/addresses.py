@@ -1,4 +1,4 @@
-"""Addresses as people write them: IPv6 with and without brackets. One form goes into the tree, the one that libraries take."""
+"""Validation and normalization of addresses. IPv6 is accepted with and without brackets and normalized to the form that libraries accept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SERVERS = "valid is host:port, or several of them with commas between them"
 
 
 def _host(text: str) -> str:
-    """A host without brackets."""
+    """Validate a host and remove its brackets."""
     bare = text.strip()
     inner = bare[1:-1] if bare.startswith("[") and bare.endswith("]") else bare
     if ":" in inner:
@@ -36,16 +36,16 @@ def _host(text: str) -> str:
 
 def _one_address(text: str) -> str:
     if text.rstrip(".") in ("0.0.0.0", "::"):  # noqa: S104 (refused)
-        raise ValueError("it stands for every address: valid is the one by which other nodes reach this one")
+        raise ValueError("it is a wildcard: valid is the address by which other nodes reach this one")
     return text
 
 
 def _is_host(text: str) -> bool:
-    """Whether it is a name or an address; IPv6 without brackets."""
+    """Whether the text is a host name or an IP address (IPv6 without brackets)."""
     if ":" in text:
         return _ipv6(text) is not None
     if _NUMBERS.fullmatch(text):
-        # Digits and dots are no name: resolvers take them for an address.
+        # Resolvers treat digits and dots as an address, never as a name.
         try:
             ipaddress.IPv4Address(text)
         except ValueError:
@@ -55,12 +55,12 @@ def _is_host(text: str) -> bool:
 
 
 def _authority(text: str) -> str:
-    """`host`, `host:port`, `[v6]`, `[v6]:port`, `v6` or `v6:port`, with brackets around IPv6. Others are left as they are."""
+    """`host`, `host:port`, `[v6]`, `[v6]:port`, `v6` or `v6:port`, with brackets added around IPv6. Other texts are returned unchanged."""
     if text.startswith("[") or text.count(":") < 2:
         return text
     head, _, port = text.rpartition(":")
     address = _ipv6(head)
-    # A port behind an address wins over its last group: where a setting names a server, it names its port.
+    # The last group is read as a port if the rest is an address, because a server setting contains a port.
     if address is not None and port.isascii() and port.isdigit():
         return f"[{address}]:{port}"
     whole = _ipv6(text)
@@ -68,7 +68,7 @@ def _authority(text: str) -> str:
 
 
 def _servers(text: str) -> str:
-    """Comma separated `host:port`; empty stays empty."""
+    """Normalize comma-separated `host:port`; an empty text is allowed."""
     found = [_authority(part.strip()) for part in text.split(",") if part.strip()]
     if not all(_is_server(one) for one in found) or (text.strip() and not found):
         raise ValueError(_SERVERS)
@@ -76,7 +76,7 @@ def _servers(text: str) -> str:
 
 
 def _is_server(text: str) -> bool:
-    """Whether it is one `host:port`, with brackets around IPv6."""
+    """Whether the text is `host:port`, with brackets around IPv6."""
     host, _, port = text.rpartition(":")
     inner = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if (":" in inner) != (inner != host) or not _is_host(inner):
@@ -85,15 +85,15 @@ def _is_server(text: str) -> bool:
 
 
 def _ray_address(text: str) -> str:
-    """`auto`, or one `host:port`; empty stays empty."""
+    """Validate `auto` or `host:port`; an empty text is allowed."""
     bare = _authority(text.strip())
     if bare and bare != "auto" and not _is_server(bare):
-        raise ValueError("valid is auto on a node of the cluster, host:port of its head, or nothing for a cluster of our own")
+        raise ValueError("valid is auto on a node of the cluster, host:port of its head, or empty to start a new cluster")
     return bare
 
 
 def origin(text: str) -> str:
-    """`host` or `host:port`, with or without http:// or https://, as a browser's address line begins."""
+    """Validate a browser origin: `host` or `host:port`, optionally with http:// or https://."""
     bare = text.strip()
     scheme, mark, rest = bare.rpartition("://")
     host, _, port = rest.rpartition(":") if re.fullmatch(r".+:[0-9]*", rest) and not rest.endswith("]") else (rest, "", "")
@@ -101,41 +101,41 @@ def origin(text: str) -> str:
     numbered = not port or (len(port) <= 5 and 1 <= int(port) <= _MAX_PORT)
     known = not mark or scheme.lower() in ("http", "https")
     if not known or (":" in inner) != (inner != host) or not _is_host(inner) or not numbered or rest.endswith(":"):
-        raise ValueError(f"{text!r} is none: valid are host:port or host, as a browser's address line begins; a wildcard, a path or a user is none")
+        raise ValueError(f"{text!r} is not valid: use host:port or host, without wildcard, path or user")
     return bare
 
 
 def require_parts(
     url: str, schemes: Collection[str], *, user: bool = False, path: bool = False, query: bool = False, example: str = "/path"
 ) -> SplitResult:
-    """The parts of an address that may have no others than those named. Raises ValueError, with what is valid."""
+    """Split a URL that may contain only the selected parts. Raises ValueError with the valid form."""
     rest = f"://host:port{example if path else ''}"
     valid = f"valid is {' or '.join(f'{scheme}{rest}' for scheme in schemes)}"
-    valid += ", with user:password@ before the host if it asks for them" if user else ""
+    valid += ", with user:password@ before the host if required" if user else ""
     parts = urlsplit(url)
     try:
         port, host = parts.port, parts.hostname or ""
     except ValueError:
-        raise ValueError(f"its port is none; {valid}") from None
+        raise ValueError(f"its port is not valid; {valid}") from None
     if parts.scheme.lower() not in schemes:
-        raise ValueError(f"{parts.scheme}:// is of no use here; {valid}")
+        raise ValueError(f"{parts.scheme}:// is not supported; {valid}")
     if not _is_host(host):
-        raise ValueError(f"{'it names no host' if not host else 'its host is none'}; {valid}")
+        raise ValueError(f"{'it has no host' if not host else 'its host is not valid'}; {valid}")
     if port == 0 or parts.netloc.endswith(":"):
-        raise ValueError(f"its port is none; {valid}")
+        raise ValueError(f"its port is not valid; {valid}")
     if "@" in parts.netloc and not user:
-        raise ValueError(f"it holds a user or password, which have settings of their own; {valid}")
+        raise ValueError(f"it contains a user or password, which have their own settings; {valid}")
     if parts.path not in ("", "/") and not path:
-        raise ValueError(f"it holds a path; {valid}")
+        raise ValueError(f"it contains a path; {valid}")
     if (parts.query or url.partition("#")[0].endswith("?")) and not query:
-        raise ValueError(f"it holds a query; {valid}")
+        raise ValueError(f"it contains a query; {valid}")
     if "#" in url:
-        raise ValueError(f"it holds a fragment; {valid}")
+        raise ValueError(f"it contains a fragment; {valid}")
     return parts
 
 
 def url_with_brackets(text: str) -> str:
-    """`scheme://host:port/path`, with brackets around IPv6; empty stays empty. Raises ValueError for what is no address."""
+    """`scheme://host:port/path`, with brackets added around IPv6; an empty text is allowed. Raises ValueError if it is not a URL."""
     scheme, mark, rest = text.strip().partition("://")
     if not mark:
         if not scheme:
@@ -160,12 +160,12 @@ def _ipv6(text: str) -> str | None:
 
 
 def host_port(host: str, port: int) -> str:
-    """`host:port` as clients dial it and addresses hold it."""
+    """`host:port`, with brackets around IPv6."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the host."""
+    """Whether the host is reachable only from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -173,10 +173,10 @@ def is_loopback(host: str) -> bool:
 
 
 Host = Annotated[str, AfterValidator(_host)]
-"""A host alone, without brackets."""
+"""Host without port and brackets."""
 Address = Annotated[Host, AfterValidator(_one_address)]
-"""A host that others can be told: no wildcard."""
+"""Host that other machines can connect to: not a wildcard."""
 Servers = Annotated[str, AfterValidator(_servers)]
-"""Comma separated `host:port`."""
+"""Comma-separated `host:port`."""
 RayAddress = Annotated[str, AfterValidator(_ray_address)]
 """`auto`, `host:port`, or empty."""

@@ -1,4 +1,4 @@
-"""Assets that contradict each other: two that a name or a provider's id could mean."""
+"""Checks that names and provider ids of assets are unambiguous."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MOST_NAME_CHARS = 100
 
 
 def check_assets(names: Sequence[str], extra: Sequence[Asset], providers: Sequence[str]) -> None:
-    """Look at the extra assets beside the table's, and at the names to collect.
+    """Check the extra assets against the built-in table, and the names of assets to collect.
 
     Raises:
-        SettingsError: names the assets, what they have in common, and what is valid.
+        SettingsError: contains the assets in conflict and what is valid.
     """
     _check_each(extra, providers)
     table = asset_table(extra)
@@ -50,7 +50,7 @@ def _check_each(assets: Sequence[Asset], providers: Sequence[str]) -> None:
         for provider, provider_id in asset.provider_ids.items():
             _check_id(asset, provider, provider_id)
         if not asset.provider_ids and asset.asset_id not in known and set(providers) <= set(BUILT_IN_PROVIDERS):
-            raise _error(f"{asset.asset_id!r} has no provider_ids, so that no provider can be asked for it: valid is at least one")
+            raise _error(f"{asset.asset_id!r} has no provider_ids, so that no provider can be polled for it: valid is at least one")
 
 
 def _check_id(asset: Asset, provider: str, provider_id: str) -> None:
@@ -101,7 +101,7 @@ def _check_ids(table: Sequence[Asset]) -> None:
 
 
 def _check_other_names(extra: Sequence[Asset], table: Sequence[Asset]) -> None:
-    """No id or symbol of an extra asset may be another asset's older name, or its id at a provider: `CRYPTO_LIST` takes them all."""
+    """Ids and symbols of extra assets must not equal an alias or provider id of another asset, because `CRYPTO_LIST` accepts all of these."""
     aliases = {alias.alias.lower(): alias.asset_id for alias in ALIASES}
     ids = {one.lower(): (asset.asset_id, provider) for asset in table for provider, one in asset.provider_ids.items() if not one.isdigit()}
     for asset in extra:

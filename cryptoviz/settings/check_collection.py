@@ -1,4 +1,4 @@
-"""Settings of the collection that contradict each other: providers, their plans, and times that do not fit into each other."""
+"""Checks that settings of the collection are consistent: providers, plans and times."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["TICK_DEADLINE_SHARE", "check_collection"]
 
 TICK_DEADLINE_SHARE = 0.9
-"""Share of a tick after which it is published with what there is; the rest is for the publisher."""
+"""Share of a tick after which it is published with the results received; the rest of the time is for publication."""
 _DAY_S = 86_400.0
 
 
 def check_collection(settings: Settings) -> None:
-    """Look at the providers and at the times of collection and lake.
+    """Check the providers, and the times of collection and lake.
 
     Raises:
-        SettingsError: names the settings, their values, and what is valid.
+        SettingsError: contains the settings, their values and what is valid.
     """
     _check_names(settings)
     for name in dict.fromkeys((*settings.collect.providers, *settings.providers)):
@@ -45,7 +45,7 @@ def _check_names(settings: Settings) -> None:
     for name in collect.history_providers:
         if history_of(name) is None:
             one = "CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS"
-            text = f"{one} names {name!r}, which keeps no history that a backfill can read"
+            text = f"{one} names {name!r}, which has no price history for a backfill"
             raise SettingsError(f"{text}: valid are {', '.join(HISTORY_PROVIDERS)}", setting=one)
     for table, by_provider in (("CRYPTOVIZ_PROVIDERS", settings.providers), ("CRYPTOVIZ_MARKET__LIMITS", settings.market.limits)):
         for name in by_provider:
@@ -55,7 +55,7 @@ def _check_names(settings: Settings) -> None:
     if not any(settings.provider(name).enabled for name in collect.providers):
         switches = tuple(f"CRYPTOVIZ_PROVIDERS__{name.upper()}__ENABLED" for name in collect.providers)
         text = f"{setting} names {', '.join(collect.providers)}, and all of them are disabled"
-        raise SettingsError(f"{text} ({', '.join(switches)}): valid is at least one that is enabled", setting=setting, settings=(setting, *switches))
+        raise SettingsError(f"{text} ({', '.join(switches)}): valid is at least one enabled provider", setting=setting, settings=(setting, *switches))
 
 
 def _valid(setting: str) -> list[str]:
@@ -71,7 +71,7 @@ def _require_known(where: str, names: Iterable[str], setting: str = "") -> None:
     valid = _valid("")
     for name in unknown:
         if name not in valid:
-            text = f"{where} names {name!r}, which is no provider{did_you_mean(name, valid)}: valid are {', '.join(valid)}"
+            text = f"{where} names {name!r}, which is not a provider{did_you_mean(name, valid)}: valid are {', '.join(valid)}"
             raise SettingsError(text, setting=setting or where)
 
 
@@ -80,12 +80,12 @@ def _check_provider(settings: Settings, name: str) -> None:
     spec_of(name).plan_name(own)
     if own.rate_limit_wait_s > own.max_wait_s:
         text = f"{prefix}RATE_LIMIT_WAIT_S is {own.rate_limit_wait_s:g} and {prefix}MAX_WAIT_S is {own.max_wait_s:g}"
-        raise _error(f"{text}: the usual wait may not be longer than the longest", f"{prefix}RATE_LIMIT_WAIT_S", f"{prefix}MAX_WAIT_S")
+        raise _error(f"{text}: the default wait must not exceed the maximum", f"{prefix}RATE_LIMIT_WAIT_S", f"{prefix}MAX_WAIT_S")
     _check_quota(settings, name, own, f"{prefix}QUOTA__")
 
 
 def _check_quota(settings: Settings, name: str, own: ProviderSettings, prefix: str) -> None:
-    """A limit that does not pay for one poll would let none go, ever."""
+    """A limit must allow at least one poll."""
     assets = len(settings.assets)
     cost, quota = spec_of(name).cost(assets), own.quota
     for field, limit, needed, what in (
@@ -105,13 +105,13 @@ def _check_times(settings: Settings) -> None:
     longest_ms = round(TICK_DEADLINE_SHARE * collect.tick_ms)
     if collect.consensus_wait_ms > longest_ms:
         text = f"CRYPTOVIZ_COLLECT__CONSENSUS_WAIT_MS is {collect.consensus_wait_ms} and CRYPTOVIZ_COLLECT__TICK_S is {collect.tick_s:g}"
-        why = f"a tick is published after nine tenths of its time, so that valid are up to {longest_ms} ms"
+        why = f"a tick is published after nine tenths of its interval: valid are up to {longest_ms} ms"
         raise _error(f"{text}: {why}", "CRYPTOVIZ_COLLECT__CONSENSUS_WAIT_MS", "CRYPTOVIZ_COLLECT__TICK_S")
     for field, days in (("PRICES", lake.prices_keep_days), ("RAW", lake.raw_keep_days), ("DEAD_LETTERS", lake.dead_letters_keep_days)):
         for name, seconds in (("CLOSE_AFTER_S", lake.close_after_s), ("QUIET_S", lake.quiet_s)):
             if days is not None and seconds > days * _DAY_S:
                 text = f"CRYPTOVIZ_LAKE__{name} is {seconds:g} and CRYPTOVIZ_LAKE__{field}_KEEP_DAYS is {days}"
-                why = f"a day would be removed before it is closed, so that valid are up to {days * _DAY_S:g} s"
+                why = f"a day would be deleted before it is closed: valid are up to {days * _DAY_S:g} s"
                 raise _error(f"{text}: {why}", f"CRYPTOVIZ_LAKE__{name}", f"CRYPTOVIZ_LAKE__{field}_KEEP_DAYS")
 
 

@@ -1,4 +1,4 @@
-"""Settings of the engines that contradict each other: topics, buckets, keys, and who listens where."""
+"""Checks that settings of the engines are consistent: topics, buckets, keys and ports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SEGMENT_BYTES", "check_engines", "check_topics"]
 
 SEGMENT_BYTES = 64 * 1024 * 1024
-"""Of the embedded broker's logs: no record may be larger."""
+"""Segment size of the embedded broker's logs, and maximum size of a record."""
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _INTERNAL_TOPICS = frozenset(("__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"))
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -28,10 +28,10 @@ _SHORTEST_ACCESS_KEY, _SHORTEST_SECRET_KEY = 3, 8
 
 
 def check_engines(settings: Settings) -> None:
-    """Look at Kafka, the object store, Redis and Ray, and at all ports together.
+    """Check Kafka, object store, Redis and Ray, and all ports together.
 
     Raises:
-        SettingsError: names the settings, their values where they are no secrets, and what is valid.
+        SettingsError: contains the settings, their values (except secrets) and what is valid.
     """
     check_topics(settings.kafka)
     _check_buckets(settings.s3)
@@ -44,23 +44,23 @@ def check_engines(settings: Settings) -> None:
         )
         raise _error(f"{text}: valid is at most that, and at most CRYPTOVIZ_KAFKA__RETENTION_BYTES", "CRYPTOVIZ_KAFKA__MAX_RECORD_BYTES")
     if ray.num_cpus and not ray.address and ray.num_cpus < cores:
-        text = f"CRYPTOVIZ_RAY__NUM_CPUS is {ray.num_cpus} and CRYPTOVIZ_LAKE__EXECUTOR_CORES is {cores}: the lake's job would wait for ever"
+        text = f"CRYPTOVIZ_RAY__NUM_CPUS is {ray.num_cpus} and CRYPTOVIZ_LAKE__EXECUTOR_CORES is {cores}: the lake job would never start"
         raise _error(f"{text}; valid are at least as many, or 0 for the machine's", "CRYPTOVIZ_RAY__NUM_CPUS", "CRYPTOVIZ_LAKE__EXECUTOR_CORES")
 
 
 def check_topics(kafka: KafkaSettings) -> None:
-    """Raise SettingsError unless all names are valid in Kafka and none stands for another's topic."""
+    """Raise SettingsError unless all topic names are valid in Kafka and distinct."""
     topics = {f"CRYPTOVIZ_KAFKA__{name.upper()}": getattr(kafka, name) for name in ("raw_topic", "stream_topic", "ledger_topic")}
     for setting, name in topics.items():
         if not _TOPIC.fullmatch(name) or name in (".", ".."):
             raise _error(f"{setting} is {name!r}: valid are 1 to 249 of letters, digits, '.', '_' and '-', but not '.' or '..'", setting)
         if name in _INTERNAL_TOPICS:
-            raise _error(f"{setting} is {name!r}, which is a topic of Kafka's own: valid is another name", setting)
+            raise _error(f"{setting} is {name!r}, which is an internal topic of Kafka: valid is another name", setting)
     for first, second in _pairs(topics):
         if topics[first] == topics[second]:
             raise _error(f"{first} and {second} are both {topics[first]!r}: each topic needs a name of its own, they must differ", second, first)
         if topics[first].replace(".", "_") == topics[second].replace(".", "_"):
-            text = f"{first} is {topics[first]!r} and {second} is {topics[second]!r}: Kafka takes '.' and '_' for one"
+            text = f"{first} is {topics[first]!r} and {second} is {topics[second]!r}: Kafka treats '.' and '_' as equal"
             raise _error(f"{text}, valid are names that differ in more", second, first)
 
 
@@ -80,14 +80,14 @@ def _check_keys(settings: Settings) -> None:
     s3, kafka, redis = settings.s3, settings.kafka, settings.redis
     secret = s3.secret_key.get_secret_value()
     if s3.embedded and len(s3.access_key) < _SHORTEST_ACCESS_KEY:
-        text = f"is too short: MinIO wants {_SHORTEST_ACCESS_KEY} characters or more"
+        text = f"is too short: MinIO requires {_SHORTEST_ACCESS_KEY} characters or more"
         raise _error(f"CRYPTOVIZ_S3__ACCESS_KEY {text}", "CRYPTOVIZ_S3__ACCESS_KEY")
     if s3.embedded and secret and len(secret) < _SHORTEST_SECRET_KEY:
-        text = f"is too short: MinIO wants {_SHORTEST_SECRET_KEY} characters or more"
+        text = f"is too short: MinIO requires {_SHORTEST_SECRET_KEY} characters or more"
         raise _error(f"CRYPTOVIZ_S3__SECRET_KEY {text}", "CRYPTOVIZ_S3__SECRET_KEY")
     if not s3.embedded and not secret and s3.access_key != S3Settings.model_fields["access_key"].default:
         text = (
-            f"CRYPTOVIZ_S3__ACCESS_KEY is {s3.access_key!r} without CRYPTOVIZ_S3__SECRET_KEY: valid are both, as CRYPTOVIZ_S3__ENDPOINT asks for them"
+            f"CRYPTOVIZ_S3__ACCESS_KEY is {s3.access_key!r} without CRYPTOVIZ_S3__SECRET_KEY: valid are both, because CRYPTOVIZ_S3__ENDPOINT is set"
         )
         raise _error(text, "CRYPTOVIZ_S3__SECRET_KEY", "CRYPTOVIZ_S3__ACCESS_KEY")
     if kafka.sasl_password and kafka.sasl_password.get_secret_value() and not kafka.authenticated:
@@ -98,7 +98,7 @@ def _check_keys(settings: Settings) -> None:
         raise _error(f"{text}: valid are SSL and SASL_SSL", "CRYPTOVIZ_KAFKA__SECURITY_PROTOCOL", "CRYPTOVIZ_KAFKA__SSL_CA_LOCATION")
     inside = urlsplit(redis.url).password
     if redis.password.get_secret_value() and inside is not None and unquote(inside) != redis.password.get_secret_value():
-        text = "CRYPTOVIZ_REDIS__PASSWORD and CRYPTOVIZ_REDIS__URL hold different passwords (hidden): valid is one of them, or the same in both"
+        text = "CRYPTOVIZ_REDIS__PASSWORD and CRYPTOVIZ_REDIS__URL contain different passwords (hidden): valid is one of them, or the same in both"
         raise _error(text, "CRYPTOVIZ_REDIS__PASSWORD", "CRYPTOVIZ_REDIS__URL")
     control = settings.control
     for given, other, has, lacks in (
@@ -126,7 +126,7 @@ def _check_ports(settings: Settings) -> None:
 
 
 def _external(settings: Settings) -> Iterable[tuple[str, str]]:
-    """The servers of the user's own, and the settings that name them."""
+    """Addresses of external servers, with their settings."""
     if not settings.kafka.embedded:
         for server in settings.kafka.bootstrap_servers.split(","):
             yield "CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS", f"//{server}"

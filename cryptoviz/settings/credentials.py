@@ -1,6 +1,6 @@
-"""The passwords of the embedded engines: made at the first start, kept in one file below `home`, and found there by every later reader.
+"""Generated passwords of the embedded engines: created at the first start and stored in one file below `home`.
 
-Where the user sets a password, that one is used; an engine of the user's never gets one of ours.
+A password set by the user takes precedence. External engines never receive a generated password.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["Credentials", "claim_home", "credentials_file", "read_credentials", 
 
 _HOME = "CRYPTOVIZ_HOME"
 _BYTES = 32
-"""256 bits: not to be guessed."""
+"""256 bits."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """One generated password for each engine that we start."""
+    """A generated password for each embedded engine."""
 
     s3_secret_key: str
     redis_password: str
@@ -37,22 +37,22 @@ class Credentials:
 
     @classmethod
     def generate(cls) -> Self:
-        """New ones, of characters that need no escape in a URL, a properties file or a shell."""
+        """New passwords, of characters that need no escape in a URL, properties file or shell."""
         return cls(*(secrets.token_hex(_BYTES) for _ in range(3)))
 
 
 def credentials_file(settings: Settings) -> Path:
-    """Where they lie; mode 0600."""
+    """The file with the passwords; mode 0600."""
     return settings.home / "credentials.json"
 
 
 def claim_home(settings: Settings) -> Settings:
-    """Mark `home`, close it to others, generate the passwords that it lacks, and return the settings with them.
+    """Mark `home`, make it private, generate missing passwords, and return the settings with them.
 
-    Safe to repeat, and from two processes at once. The passwords say nothing about the data: new ones open the same data again.
+    Idempotent and safe for concurrent processes. Existing data stay accessible after new passwords are generated.
 
     Raises:
-        SettingsError: `home` or the file with the passwords is not ours alone, or cannot be used.
+        SettingsError: other users can access `home` or the file with the passwords, or it cannot be used.
     """
     claim(settings.home)
     claim_folder(settings.home, _HOME)
@@ -63,7 +63,7 @@ def claim_home(settings: Settings) -> Settings:
 
 
 def read_credentials(settings: Settings) -> Credentials | None:
-    """What an earlier start generated; None before the first. Raises SettingsError when the file cannot be used."""
+    """The stored passwords; None before the first start. Raises SettingsError if the file cannot be used."""
     path = credentials_file(settings)
     try:
         require_own_file(path, _HOME)
@@ -73,14 +73,16 @@ def read_credentials(settings: Settings) -> Credentials | None:
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror} ({_HOME})", setting=_HOME) from None
     except (TypeError, ValueError):
-        raise SettingsError(f"{path} does not hold the engines' passwords: remove it while nothing runs, for new ones", setting=_HOME) from None
+        raise SettingsError(
+            f"{path} does not contain the engines' passwords: remove it while the pipeline is stopped, and new ones are generated", setting=_HOME
+        ) from None
     if not all(isinstance(each, str) and each for each in asdict(found).values()):
-        raise SettingsError(f"{path} lacks a password: remove it while nothing runs, for new ones", setting=_HOME)
+        raise SettingsError(f"{path} lacks a password: remove it while the pipeline is stopped, and new ones are generated", setting=_HOME)
     return found
 
 
 def with_credentials(settings: Settings, found: Credentials | None) -> Settings:
-    """The settings with a generated password for each embedded engine that the user gave none."""
+    """The settings with a generated password for each embedded engine without a password set by the user."""
     if found is None:
         return settings
     changed: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""The environment and the `.env` file as sources of the tree: values of sections are JSON, values of lists JSON or text with commas."""
+"""Environment and `.env` file as sources of settings. Sections are JSON; lists are JSON or comma-separated text."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["DotenvValues", "EnvValues"]
 
 
 class _Decoding(EnvSettingsSource if TYPE_CHECKING else object):  # type: ignore[misc]
-    """Beside a source of the library."""
+    """Mixin for the sources of pydantic-settings."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """The value of a list or section.
+        """Parse the value of a list or section.
 
         Raises:
-            SettingsError: neither form; names the variable and what is valid.
+            SettingsError: not valid; contains the variable and what is valid.
         """
         try:
             return super().decode_complex_value(field_name, field, value)
         except ValueError:
-            # A text that stands where no field is known is judged with its whole section.
+            # A value of an unknown field is checked with its section.
             if field is None or not isinstance(value, str):
                 raise
             is_list = get_origin(field.annotation) is tuple
@@ -39,7 +39,7 @@ class _Decoding(EnvSettingsSource if TYPE_CHECKING else object):  # type: ignore
 
 
 def _variable(names: Mapping[str, str | None], field_name: str, value: str) -> str:
-    """The variable that holds the value of a field, as it is written in the documentation."""
+    """Name of the variable with the value of a field, in capitals as in the documentation."""
     ending = field_name.upper()
     found = next((name for name, one in names.items() if one == value and name.upper().endswith(ending)), f"CRYPTOVIZ_{field_name}")
     return found.upper()

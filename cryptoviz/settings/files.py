@@ -1,4 +1,4 @@
-"""Files that settings name, and what has to lie there. Looked at where settings are read: a file that lacks would fail far from here."""
+"""Checks of files and folders in settings when settings are read; a missing file would otherwise fail later with an unrelated error."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["check_files"]
 
 
 def check_files(settings: Settings) -> None:
-    """Look at the folders and files that the settings name.
+    """Check the folders and files in the settings.
 
     Raises:
-        SettingsError: one is missing, is of another kind, or holds something else.
+        SettingsError: a file is missing, of the wrong kind, or has invalid content.
     """
     for setting, folder in (("CRYPTOVIZ_HOME", settings.home), ("CRYPTOVIZ_CACHE", settings.cache)):
         for place in (folder, *folder.parents):
@@ -50,11 +50,11 @@ def _check_pair(cert: Path, key: Path) -> None:
     _require_file(key_setting, key)
     _try(cert_setting, cert, "a certificate in PEM form", lambda found: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(found))
     try:
-        # An encrypted key would ask for its password at the terminal.
+        # With an empty password, OpenSSL does not ask for the password of an encrypted key at the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
     except (OSError, ssl.SSLError, ValueError) as error:
         reason = getattr(error, "reason", None) or str(error)
-        text = f"{key_setting} is {str(key)!r}, which is no key of the certificate {str(cert)!r} ({reason})"
+        text = f"{key_setting} is {str(key)!r}, which is not the private key of the certificate {str(cert)!r} ({reason})"
         raise SettingsError(
             f"{text}: valid is its private key in PEM form, without a password", setting=key_setting, settings=(key_setting, cert_setting)
         ) from None
@@ -66,9 +66,9 @@ def _require_file(setting: str, path: Path) -> None:
             file.read(1)
 
     if not path.exists():
-        raise SettingsError(f"{setting} is {str(path)!r}, where there is no file: valid is a file in PEM form", setting=setting)
+        raise SettingsError(f"{setting} is {str(path)!r}, which does not exist: valid is a file in PEM form", setting=setting)
     if not path.is_file():
-        raise SettingsError(f"{setting} is {str(path)!r}, which is no file: valid is a file in PEM form", setting=setting)
+        raise SettingsError(f"{setting} is {str(path)!r}, which is not a file: valid is a file in PEM form", setting=setting)
     _try(setting, path, "a file that this user can read", read)
 
 

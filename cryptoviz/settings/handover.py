@@ -1,4 +1,4 @@
-"""How a parent process hands the settings to its children: by file, never by arguments, and with no more environment than they need."""
+"""Passing of settings to child processes: by file, never by arguments, with a minimal environment."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from cryptoviz.errors import SettingsError
 from cryptoviz.masking import hide
 from cryptoviz.private import write_private
-from cryptoviz.settings.checks import check_settings
 from cryptoviz.settings.names import check_overrides
 from cryptoviz.settings.refusal import refusal
 from cryptoviz.settings.shell import PLAIN_NAMES
-from cryptoviz.settings.tree import Settings, load_settings
+from cryptoviz.settings.tree import Settings, check_settings, load_settings
 
 __all__ = [
     "SETTINGS_FILE_VARIABLE",
@@ -30,34 +29,34 @@ __all__ = [
 ]
 
 SETTINGS_FILE_VARIABLE = "CRYPTOVIZ_SETTINGS_FILE"
-"""Names a file of `dump_settings_file`."""
+"""Variable with the path of a file written by `dump_settings_file`."""
 
 SPARK_SECRET_VARIABLE = "_SPARK_AUTH_SECRET"  # noqa: S105 (the name of a variable)
-"""Where Spark's processes look for the secret that they know each other by; the environment of a process is readable by its owner only."""
+"""Variable with the shared secret of Spark's processes. Only the owner of a process can read its environment."""
 
 
 def child_environment(extra: Mapping[str, str] | None = None, *, minimal: bool = True) -> dict[str, str]:
-    """The environment for a child process: ours (only the plain names when `minimal`), with `extra` on top.
+    """Environment for a child process: that of this process (only `PLAIN_NAMES` if `minimal`), updated with `extra`.
 
-    Minimal, so that an engine never holds a provider's key, and no library in it follows a variable of the shell.
+    A minimal environment keeps API keys out of engines, and variables of the shell from changing the behaviour of their libraries.
     """
     ours = {name: value for name, value in os.environ.items() if not minimal or name in PLAIN_NAMES}
     return ours | dict(extra or {})
 
 
 def settings_from_environment() -> Settings:
-    """The tree that a parent process handed down (`CRYPTOVIZ_SETTINGS_FILE`), else `load_settings()`. Raises SettingsError."""
+    """Settings from the file of the parent process (`CRYPTOVIZ_SETTINGS_FILE`), or `load_settings()`. Raises SettingsError."""
     path = os.environ.get(SETTINGS_FILE_VARIABLE)
     return load_settings_file(Path(path)) if path else load_settings()
 
 
 def dump_settings_file(settings: Settings, path: Path) -> None:
-    """Write the whole tree, secrets revealed, as JSON that `load_settings_file` reads. Atomic; mode 0600."""
+    """Write all settings with secrets as JSON for `load_settings_file`. Atomic; mode 0600."""
     write_private(path, json.dumps(settings.model_dump(mode="python"), default=_reveal))
 
 
 def load_settings_file(path: Path) -> Settings:
-    """Read what `dump_settings_file` wrote; environment and `.env` count for nothing. Raises SettingsError."""
+    """Read a file written by `dump_settings_file`; environment and `.env` are ignored. Raises SettingsError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         check_overrides(Settings, content)
@@ -65,7 +64,7 @@ def load_settings_file(path: Path) -> Settings:
     except SettingsError as error:
         raise error.with_message(f"the settings file {path} cannot be used: {error.message}") from None
     except ValidationError as error:
-        # Its own text would show values: secrets among them.
+        # The text of the exception would contain values, including secrets.
         refused = refusal(Settings, error, values=False)
         raise refused.with_message(f"the settings file {path} cannot be used: {refused.message}") from None
     except (OSError, AttributeError, TypeError, ValueError) as error:
@@ -77,7 +76,7 @@ def load_settings_file(path: Path) -> Settings:
 
 
 class _FileSettings(Settings):
-    """The tree from one file alone."""
+    """Settings from a file only."""
 
     @classmethod
     def settings_customise_sources(
@@ -88,7 +87,6 @@ class _FileSettings(Settings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what the file says."""
         del settings_cls, env_settings, dotenv_settings, file_secret_settings
         return (init_settings,)
 

@@ -1,4 +1,4 @@
-"""Where a pipeline listens with given settings, and under which setting each port is moved."""
+"""Ports that a pipeline listens on, and the setting of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class PortUse:
-    """One port that the pipeline listens on: what for, which, and the setting that moves it."""
+    """A port that the pipeline listens on, its purpose, and its setting."""
 
     name: str
     port: int
@@ -25,7 +25,7 @@ class PortUse:
 
 
 def pipeline_ports(settings: Settings) -> tuple[PortUse, ...]:
-    """Every port that `up` (or `demo`) takes with these settings; external engines take none."""
+    """All ports that `up` or `demo` listens on; external engines use none."""
     uses = [
         PortUse("dashboard", settings.dashboard.port, "CRYPTOVIZ_DASHBOARD__PORT", settings.dashboard.host),
         PortUse("control service", settings.control.port, "CRYPTOVIZ_CONTROL__PORT", settings.control.host),
@@ -49,7 +49,7 @@ def pipeline_ports(settings: Settings) -> tuple[PortUse, ...]:
 
 
 def meet(first: str, second: str) -> bool:
-    """Whether two listeners at these hosts cannot have one port. What a name stands for is not looked up: it may be either."""
+    """Whether listeners on these hosts conflict if they use the same port. Host names other than `localhost` are not resolved and always conflict."""
     found = [_address(host) for host in (first, second)]
     if None in found or any(address is not None and address.is_unspecified for address in found):
         return True

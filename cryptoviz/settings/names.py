@@ -1,4 +1,4 @@
-"""Which names of settings there are, and what is refused because it is none: a misspelt name would set nothing, without a word."""
+"""Names of settings. Unknown names are refused, because a misspelt name would otherwise have no effect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["INTERNAL_NAMES", "PREFIX", "check_names", "check_overrides", "known_
 
 PREFIX = "CRYPTOVIZ_"
 INTERNAL_NAMES = frozenset(("CRYPTOVIZ_SETTINGS_FILE", "CRYPTOVIZ_CLUSTER", "CRYPTOVIZ_LAKE_RUN"))
-"""What our own processes hand to each other in the environment."""
+"""Variables that the project's processes pass to each other."""
 _TESTS = "CRYPTOVIZ_TEST_"
 _FLAT_NAMES = (*SEED_NAMES, "CRYPTO_LIST")
 _SECTION_MARK = "__"
@@ -26,7 +26,7 @@ _LISTS = "`cryptoviz config` lists all"
 
 
 def known_names(tree: type[BaseModel], prefix: str = PREFIX) -> Iterator[str]:
-    """Every name of a setting or section; below a table by provider those of the built-in ones."""
+    """Names of all settings and sections; tables by provider are expanded for the built-in providers."""
     for name, field in tree.model_fields.items():
         full = f"{prefix}{name.upper()}"
         yield full
@@ -42,7 +42,7 @@ def known_names(tree: type[BaseModel], prefix: str = PREFIX) -> Iterator[str]:
 
 
 def check_names(tree: type[BaseModel], environment: Iterable[str], dotenv: Iterable[str]) -> None:
-    """Raise SettingsError for a name in the environment or in `.env` that was meant for us and sets nothing. Other programs' names are theirs."""
+    """Raise SettingsError for an unknown or misspelt setting in the environment or `.env`. Variables of other programs are ignored."""
     for name in environment:
         upper = name.upper()
         if upper not in INTERNAL_NAMES and not upper.startswith(_TESTS):
@@ -53,38 +53,38 @@ def check_names(tree: type[BaseModel], environment: Iterable[str], dotenv: Itera
             continue
         near = nearest(name, _FLAT_NAMES, _VERY_ALIKE)
         if near is not None:
-            raise SettingsError(f"{name} is no setting: did you mean {near}? {_LISTS}", setting=name)
+            raise SettingsError(f"{name} is not a setting: did you mean {near}? {_LISTS}", setting=name)
 
 
 def check_overrides(tree: type[BaseModel], overrides: Mapping[str, Any]) -> None:
-    """Raise SettingsError for an argument that is no part of the tree. Below it the sections themselves refuse."""
+    """Raise SettingsError for an unknown argument. Names inside sections are checked by the sections."""
     for name in overrides:
         if name not in tree.model_fields:
             raise unknown_name(tree, f"{PREFIX}{name.upper()}")
 
 
 def unknown_name(tree: type[BaseModel], name: str) -> SettingsError:
-    """The error for a name that is none, with the nearest that is. What it was set to is not shown: it may be a key."""
+    """The error for an unknown name, with the most similar valid name. Its value is not shown, because it may be a key."""
     upper = name.upper()
     valid = set(known_names(tree))
     parts = upper.removeprefix(PREFIX).split(_SECTION_MARK)
     if parts[0] == "PROVIDERS" and len(parts) > 2:
-        # The provider as it is written: it may be another package's.
+        # Keep the provider as written: it may be a third-party provider.
         valid |= {
             one.replace(f"__{BUILT_IN_PROVIDERS[0].upper()}", f"__{parts[1]}", 1) for one in valid if f"__{BUILT_IN_PROVIDERS[0].upper()}__" in one
         }
-    # The right field without its section, or in another one, is nearer than a like word.
+    # The right field without its section or in a different section is a better suggestion than a similar word.
     same_field = [one for one in sorted(valid) if one.rpartition(_SECTION_MARK)[2] == parts[-1] and one.count(_SECTION_MARK) == 1]
     near = nearest(upper, valid, _VERY_ALIKE) or (same_field[0] if len(same_field) == 1 else None) or nearest(upper, valid, 0.75)
     hint = f"did you mean {near}? " if near else ""
-    return SettingsError(f"{name} is no setting: {hint}{_LISTS}", setting=name)
+    return SettingsError(f"{name} is not a setting: {hint}{_LISTS}", setting=name)
 
 
 def _check(tree: type[BaseModel], name: str) -> None:
     upper = name.upper()
     if upper.startswith(PREFIX):
         if upper == f"{PREFIX}PROFILE":
-            text = f"{name} cannot be set: the command says which profile counts, `cryptoviz up` the live one and `cryptoviz demo` the demo's"
+            text = f"{name} cannot be set: the command selects the profile, live by `cryptoviz up` and demo by `cryptoviz demo`"
             raise SettingsError(text, setting=name)
         if not _is_known(tree, upper.removeprefix(PREFIX).lower().split(_SECTION_MARK)):
             raise unknown_name(tree, name)
@@ -110,7 +110,7 @@ def _is_known(tree: type[BaseModel], parts: list[str]) -> bool:
 
 
 def _inner(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    """The section that a field holds, and whether it is a table of them by provider."""
+    """The section type of a field, and whether the field is a table of sections by provider."""
     if get_origin(annotation) is dict:
         return get_args(annotation)[1], True
     return (annotation, False) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else (None, False)

@@ -1,4 +1,4 @@
-"""How what leaves for the internet gets there: providers' HTTP and setup's downloads. Nothing else of ours ever takes a proxy."""
+"""Proxy and certificates for internet access: HTTP requests to providers and downloads of setup. No other connection uses a proxy."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ SHELL_NAMES: dict[str, tuple[str, ...]] = {
     "no_proxy": ("network", "no_proxy"),
     "NO_PROXY": ("network", "no_proxy"),
 }
-"""The shell's usual names, the stronger first; settings of our own win over them."""
+"""Conventional proxy variables of the shell, in order of precedence. `CRYPTOVIZ_` settings override them."""
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _PROXY = re.compile(r"https?://[\x21-\x7e]+")
 
 
 class NetworkSettings(BaseModel):
-    """The way out to the internet. Engines, control service and dashboard are never reached through it."""
+    """Internet access. Connections to engines, control service and dashboard never use the proxy."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     proxy_url: ProxyUrl = SecretUrl("")
-    """HTTP proxy, `http://user:password@host:port`. Empty: the shell's `https_proxy` or `all_proxy`, in capitals too; else none."""
+    """HTTP proxy, `http://user:password@host:port`. Empty: the shell's `https_proxy` or `all_proxy`, also in capitals; otherwise no proxy."""
     no_proxy: str = ""
-    """Hosts that are reached without it, separated by commas. Empty: the shell's `no_proxy`."""
+    """Comma-separated hosts that are contacted without the proxy. Empty: the shell's `no_proxy`."""
     ca_file: File | None = None
-    """PEM file of authorities to trust besides the machine's own, such as an inspecting proxy's."""
+    """PEM file of certificate authorities to trust in addition to the system's, such as that of an inspecting proxy."""
 
     @field_validator("no_proxy")
     @classmethod
@@ -48,7 +48,7 @@ class NetworkSettings(BaseModel):
         return value
 
     def proxy_for(self, url: str) -> str | None:
-        """The proxy for an address; None for this machine and the hosts of `no_proxy`."""
+        """The proxy for a URL; None for loopback and the hosts of `no_proxy`."""
         host = urlsplit(url).hostname or ""
         if not self.proxy_url or host in _LOCAL or host.startswith("127."):
             return None
@@ -58,7 +58,7 @@ class NetworkSettings(BaseModel):
 
 
 def shell_values(environ: Mapping[str, str]) -> dict[str, Any]:
-    """The part of the tree that the shell's names set. What is no HTTP proxy (`socks5://`) is left: it was meant for others."""
+    """Settings from the shell's variables. Other proxies than HTTP (`socks5://`) are ignored, because they are meant for other programs."""
     tree: dict[str, Any] = {}
     for name, (section, field) in SHELL_NAMES.items():
         value = environ.get(name, "").strip()

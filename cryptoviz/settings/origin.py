@@ -1,4 +1,4 @@
-"""Where each effective setting came from, for `cryptoviz config`."""
+"""Source of each effective setting, for `cryptoviz config`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["setting_sources"]
 
 
 def setting_sources(settings: Settings) -> dict[str, str]:
-    """Dotted path of each setting that no default explains, with its origin: an environment variable, a line of `.env`, or the demo."""
+    """Source by dotted path of each setting that differs from its default: environment variable, name in `.env`, generated password, or the demo."""
     origins: dict[str, str] = {}
     dotenv = read_dotenv(Settings)
     flat = _flat(settings.model_dump())
@@ -38,7 +38,7 @@ def setting_sources(settings: Settings) -> dict[str, str]:
 
 
 def _generated(settings: Settings, flat: dict[str, Any]) -> list[str]:
-    """The settings that hold a password of the first start."""
+    """Settings with a generated password."""
     made = read_credentials(settings)
     secrets = set(asdict(made).values()) if made is not None else set()
     held = [path for path, value in flat.items() if isinstance(value, SecretStr) and value.get_secret_value() in secrets]

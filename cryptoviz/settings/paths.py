@@ -1,4 +1,4 @@
-"""Where the home and the cache lie unless settings say otherwise."""
+"""Default locations of `home` and `cache`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["cache_dir", "data_dir", "require_text"]
 
 
 def data_dir() -> Path:
-    """Default of `home`. Raises SettingsError when this user has no home directory."""
+    """Default of `home`. Raises SettingsError if the user has no home directory."""
     return _below_home("XDG_DATA_HOME", ".local/share", "CRYPTOVIZ_HOME")
 
 
 def cache_dir() -> Path:
-    """Default of `cache`. Raises SettingsError when this user has no home directory."""
+    """Default of `cache`. Raises SettingsError if the user has no home directory."""
     return _below_home("XDG_CACHE_HOME", ".cache", "CRYPTOVIZ_CACHE")
 
 
 def require_text(environment: Mapping[str, str]) -> None:
-    """Raises SettingsError for a setting in the environment whose bytes are not UTF-8. Its value is not shown: it may be a key."""
+    """Raise SettingsError for a setting in the environment that is not UTF-8. Its value is not shown, because it may be a key."""
     for name, value in environment.items():
         if name.upper().startswith("CRYPTOVIZ_") or name in SEED_NAMES:
             try:
@@ -36,7 +36,7 @@ def require_text(environment: Mapping[str, str]) -> None:
 
 def _below_home(variable: str, folder: str, setting: str) -> Path:
     given = os.environ.get(variable)
-    if given and Path(given).is_absolute():  # a relative one is to be ignored, says the XDG base directory specification
+    if given and Path(given).is_absolute():  # the XDG base directory specification requires that relative paths are ignored
         return Path(given) / "cryptoviz"
     try:
         home = Path.home()

@@ -1,4 +1,4 @@
-"""Where a setting that is refused was set: a line of `.env`, or another name than the setting's own."""
+"""Location where a refused setting was set: a line of `.env`, or a variable with a different name."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["Places"]
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What the environment and the `.env` file set, by name.
+    """Names set in the environment and in the `.env` file.
 
     Attributes:
-        lines: of the names in `.env`.
+        lines: line of each name in `.env`.
     """
 
     environment: Mapping[str, str]
     dotenv: Path
     lines: Mapping[str, int]
 
-    def told(self, error: SettingsError) -> SettingsError:
-        """The error with the places of its settings behind its text, unless each is only the variable that the text names anyway."""
+    def added_to(self, error: SettingsError) -> SettingsError:
+        """The error with the locations of its settings appended, unless the text already contains the variable."""
         names = error.settings or (error.setting,)
         found = [place for name in dict.fromkeys(names) if (place := self._of(str(name), others=len(names) > 1))]
         return error.with_message(f"{error.message} ({'; '.join(found)})") if found else error
@@ -37,7 +37,7 @@ class Places:
                 ours = name.startswith("CRYPTOVIZ_")
                 given = next((one for one in where if one == name or (ours and one.upper() == name)), None)
                 if given is None and name == setting.upper():
-                    # A part of a table or section that is refused as a whole.
+                    # Part of a table or section that is refused as a whole.
                     given = next((one for one in where if ours and one.upper().startswith(f"{name}__")), None)
                 if given is None:
                     continue
@@ -51,7 +51,7 @@ class Places:
 
 
 def _names_of(setting: str) -> Iterator[str]:
-    """Names that can set it, the stronger first: its own, those of the sections around it, older ones, the shell's."""
+    """Names that can set a setting, in order of precedence: its own, its sections, those of the predecessor, those of the shell."""
     upper = setting.upper()
     yield upper
     parts = upper.split("__")

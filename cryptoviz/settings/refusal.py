@@ -1,4 +1,4 @@
-"""What the library says of a value that does not fit, in our words: the setting, the value without its secrets, and what is valid."""
+"""Converts pydantic's validation errors to SettingsError: the setting, the value without secrets, and what is valid."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ASSETS = "extra_assets"
 
 
 def refusal(tree: type[BaseModel], error: ValidationError, *, values: bool = True) -> SettingsError:
-    """The first of the findings. `values` says whether values may be shown, as far as they are no secrets."""
+    """The first validation error. `values`: whether to show values that are not secret."""
     first = error.errors(include_url=False, include_context=False)[0]
     loc, given = first["loc"], first.get("input")
     said = first["msg"].removeprefix("Value error, ")
@@ -34,15 +34,15 @@ def refusal(tree: type[BaseModel], error: ValidationError, *, values: bool = Tru
     if first["type"] in _UNKNOWN:
         return unknown_name(tree, name)
     if isinstance(given, dict | BaseModel):
-        # Of a whole section: the text says which settings it is about.
+        # An error of a whole section: the text contains the settings.
         return SettingsError(said if PREFIX in said else f"{name}: {said}", setting=_named(said) or name)
-    # What is no visible text may be any text, in an address too.
+    # Text with invisible characters may contain a secret, also in an address.
     hidden = not values or first["type"] in _SECTION_KINDS or any(word in name.lower() for word in _SECRET_WORDS) or "visible ASCII" in said
     return SettingsError(f"{name} is {'(hidden)' if hidden else shown(given)}: {said}", setting=name)
 
 
 def shown(value: Any) -> str:
-    """A value for a message: without what stands before an `@`, which may be a user and a password, and not too long."""
+    """A value for a message, shortened and without the part before an `@`, which may contain a password."""
     text = mask_url(str(value)) if isinstance(value, str) else str(value)
     if "@" in text:
         text = _USERINFO.sub(lambda found: f"{found['before'] or ''}{MASK}@", text)
@@ -61,7 +61,7 @@ def _of_asset(loc: tuple[Any, ...], kind: str, said: str, given: Any) -> Setting
     fields = tuple(one.name for one in dataclass_fields(Asset))
     field = ".".join(str(part) for part in loc[2:])
     if kind in _UNKNOWN:
-        text = f"{place} has a field {field!r}, which is none{did_you_mean(field, fields)}: valid are {', '.join(fields)}"
+        text = f"{place} has a field {field!r}, which is unknown{did_you_mean(field, fields)}: valid are {', '.join(fields)}"
     elif kind in ("missing", "missing_argument"):
         text = f"{place} lacks {field}: valid are entries with asset_id, symbol and name, and provider_ids"
     else:

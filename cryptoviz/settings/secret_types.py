@@ -1,4 +1,4 @@
-"""Types of settings that are secret or may hold a secret: cleaned and checked where they are read, masked where they are shown."""
+"""Types of settings that are secret or may contain a secret. Values are stripped and checked when read, and masked when shown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _VISIBLE = re.compile(r"[\x21-\x7e]*")
 
 
 class SecretUrl(str):
-    """A URL whose user, password and key parameters do not show in `repr`; as a text it is whole."""
+    """A URL whose user, password and key parameters are masked in `repr`, but not in `str`."""
 
     __slots__ = ()
 
@@ -41,7 +41,7 @@ class SecretUrl(str):
 
 
 def _cut(value: Any) -> Any:
-    # A line of a file with Windows' line ends, a value pasted with its blanks.
+    # White space from Windows line ends or from pasting.
     if isinstance(value, SecretStr):
         return SecretStr(value.get_secret_value().strip())
     return value.strip() if isinstance(value, str) else value
@@ -60,29 +60,29 @@ def _visible_text(value: str) -> str:
 def _require_visible(text: str) -> None:
     if not _VISIBLE.fullmatch(text):
         place = next(index for index, character in enumerate(text) if not _VISIBLE.fullmatch(character))
-        raise ValueError(f"character {place + 1} of {len(text)} is no visible ASCII character (white space at both ends is cut)")
+        raise ValueError(f"character {place + 1} of {len(text)} is not a visible ASCII character (white space at both ends is removed)")
 
 
 Secret = Annotated[SecretStr, BeforeValidator(_cut), AfterValidator(_visible_secret)]
-"""A key, password or token: visible ASCII, white space at its ends cut."""
+"""Key, password or token: visible ASCII, white space at both ends removed."""
 AccessKey = Annotated[str, BeforeValidator(_cut), AfterValidator(_visible_text)]
-"""The public half of a pair of keys: as a secret, but shown."""
+"""Public part of a key pair: validated as a secret, but shown."""
 
 
 def _redis_parts(url: str) -> None:
     parts = require_parts(url, _REDIS, user=True, path=True, query=True, example="/0")
     if not re.fullmatch(r"/?|/[0-9]{1,4}", parts.path):
-        raise ValueError("its path is no number of a database; valid is redis://host:port/0 or rediss://host:port/0")
+        raise ValueError("its path is not a database number; valid is redis://host:port/0 or rediss://host:port/0")
     if "?" not in url:
         return
     for name, value in parse_qsl(parts.query, keep_blank_values=True) or [("", "")]:
         if name not in _REDIS_OPTIONS:
-            raise ValueError(f"its option {name!r} is none{did_you_mean(name, _REDIS_OPTIONS)}: valid are {', '.join(_REDIS_OPTIONS)}")
+            raise ValueError(f"its option {name!r} is unknown{did_you_mean(name, _REDIS_OPTIONS)}: valid are {', '.join(_REDIS_OPTIONS)}")
         form, valid = _REDIS_FORMS.get(name, (r".+", "a text"))
         if not re.fullmatch(form, value):
             raise ValueError(f"its option {name} is {value!r}: valid is {valid}")
         if name == "db" and parts.path not in ("", "/"):
-            raise ValueError("it names a database in its path and by db=: valid is one of them")
+            raise ValueError("it selects a database both in its path and by db=: valid is one of them")
 
 
 def _checked(check: Callable[[str], object]) -> AfterValidator:
@@ -95,19 +95,19 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
 
 
 _Url = Annotated[str, BeforeValidator(_cut), AfterValidator(_visible_text), AfterValidator(url_with_brackets), AfterValidator(SecretUrl)]
-"""An address that may hold a password. IPv6 with and without brackets; empty where there is none."""
+"""URL that may contain a password. IPv6 with or without brackets; may be empty."""
 HttpUrl = Annotated[_Url, _checked(lambda url: require_parts(url, _HTTP, user=True, path=True))]
-"""The root of further paths, with user and password where it asks for them."""
+"""Base URL with optional path, user and password."""
 EndpointUrl = Annotated[_Url, _checked(lambda url: require_parts(url, _HTTP))]
-"""A server alone."""
+"""Server without path, user and password."""
 ProxyUrl = Annotated[_Url, _checked(lambda url: require_parts(url, _HTTP, user=True))]
-"""A server with user and password where it asks for them."""
+"""Server with optional user and password."""
 RedisUrl = Annotated[_Url, _checked(_redis_parts)]
-"""With user, password, number of the database and options."""
+"""Redis URL with optional user, password, database number and options."""
 
 
 def secrets_in(value: Any) -> set[str]:
-    """Every secret in a part of the tree: keys, passwords, and what stands for one inside URLs."""
+    """All secrets in a part of the settings: keys, passwords, and credentials in URLs."""
     if isinstance(value, SecretStr):
         return {value.get_secret_value()} - {""}
     if isinstance(value, SecretUrl):
@@ -122,5 +122,5 @@ def secrets_in(value: Any) -> set[str]:
 def _url_secrets(url: str) -> set[str]:
     userinfo = urlsplit(url).netloc.rpartition("@")[0]
     user, _, password = userinfo.partition(":")
-    # A user without a password is a token.
+    # A user without password is treated as a token.
     return {unquote(password or user), password or user} - {""}

@@ -1,4 +1,4 @@
-"""The sections of the settings tree. Each field is documented under it; names in the environment are `CRYPTOVIZ_<SECTION>__<FIELD>`."""
+"""Sections of the settings tree. Each field is documented below it; names in the environment are `CRYPTOVIZ_<SECTION>__<FIELD>`."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 LOOPBACK = "127.0.0.1"
 MAX_BYTES = 1024**5
 MAX_DAYS = 36_500
-"""A century: dates further back leave the calendar of some readers."""
+"""A century; some readers do not support earlier dates."""
 _YES, _NO = ("true", "1", "yes", "on", "t", "y"), ("false", "0", "no", "off", "f", "n")
 NO_KEY = "no-key-is-set"
-"""Stands for a key that is not set, and opens nothing."""
+"""Placeholder for a key that is not set; not valid anywhere."""
 
 
 class _Section(BaseModel):
@@ -45,7 +45,7 @@ class _Section(BaseModel):
 
 
 class KafkaSettings(_Section):
-    """Kafka. Embedded on `port` unless `bootstrap_servers` names a broker of yours."""
+    """Kafka. Embedded on `port`, unless `bootstrap_servers` is set to an external cluster."""
 
     port: Port = 19092
     controller_port: Port = 19093
@@ -55,34 +55,34 @@ class KafkaSettings(_Section):
     raw_topic: str = "crypto-raw-data"
     stream_topic: str = "crypto-streaming"
     ledger_topic: str = "crypto-dead-letters-replayed"
-    """Compacted: which dead letters were published again. Made by the first replay."""
+    """Compacted topic of dead letters that were published again. Created by the first replay."""
     stream_partitions: int = Field(default=2, ge=1, le=10_000)
     raw_partitions: int = Field(default=1, ge=1, le=10_000)
     max_record_bytes: int = Field(default=2 * 1024 * 1024, ge=512 * 1024, le=10**9)
-    """Above the 1 MiB body limit of a raw exchange and its JSON escapes."""
+    """Larger than the body limit of a raw exchange (1 MiB) with JSON escapes."""
     retention_hours: int = Field(default=168, ge=1, le=876_000)
-    """How long an embedded broker keeps records; the lake must catch up within it."""
+    """Retention of the embedded broker. The lake job must read records within this time."""
     retention_bytes: int = Field(default=2 * 1024**3, ge=64 * 1024**2, le=MAX_BYTES)
-    """The most that an embedded broker keeps of one partition."""
+    """Maximum size of a partition in the embedded broker."""
     transaction_timeout_ms: int = Field(default=5_000, ge=1_000, le=900_000)
-    """Past it the broker aborts the transaction of a producer that is gone; until then it holds back readers of committed records."""
+    """Time after which the broker aborts the transaction of a dead producer. Until then, readers of committed records wait."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """Unless it is set, the embedded broker has SASL_PLAINTEXT: it asks who calls, on loopback."""
+    """Default of the embedded broker: SASL_PLAINTEXT, so that clients on loopback must authenticate."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: AccessKey = ""
     sasl_password: Secret | None = None
-    """With the embedded broker: generated at the first start."""
+    """For the embedded broker, generated at the first start."""
     ssl_ca_location: File | None = None
-    """PEM file of the authorities that sign the brokers' certificates. None: the machine's own."""
+    """PEM file of the certificate authorities of the brokers. None: those of the system."""
 
     def access(self) -> dict[str, Any]:
-        """The settings by which clients reach these brokers, for a tree with topics of its own."""
+        """Connection settings of these brokers, for settings with other topics."""
         names = ("bootstrap_servers", "security_protocol", "sasl_mechanism", "sasl_username", "sasl_password", "ssl_ca_location")
         return {name: getattr(self, name) for name in names}
 
     @property
     def authenticated(self) -> bool:
-        """Whether clients say who they are."""
+        """Whether clients authenticate."""
         return self.security_protocol.startswith("SASL_")
 
     @property
@@ -100,15 +100,15 @@ class KafkaSettings(_Section):
         return filled
 
     @model_validator(mode="after")
-    def _what_the_embedded_one_speaks(self) -> KafkaSettings:
+    def _embedded_protocol(self) -> KafkaSettings:
         if self.embedded and (self.encrypted or self.sasl_mechanism != "PLAIN"):
             what = f"CRYPTOVIZ_KAFKA__SECURITY_PROTOCOL is {self.security_protocol} and CRYPTOVIZ_KAFKA__SASL_MECHANISM is {self.sasl_mechanism}"
-            raise ValueError(f"{what}: the embedded broker has SASL_PLAINTEXT or PLAINTEXT, and PLAIN")
+            raise ValueError(f"{what}: the embedded broker supports SASL_PLAINTEXT and PLAINTEXT, with mechanism PLAIN")
         return self
 
     @model_validator(mode="after")
     def _credentials_with_sasl(self) -> KafkaSettings:
-        # An embedded broker's credentials are generated at its first start.
+        # Credentials of the embedded broker are generated at the first start.
         has_password = self.sasl_password is not None and self.sasl_password.get_secret_value() != ""
         if self.authenticated and not self.embedded and not (self.sasl_username and has_password):
             what = f"CRYPTOVIZ_KAFKA__SECURITY_PROTOCOL is {self.security_protocol}"
@@ -117,7 +117,7 @@ class KafkaSettings(_Section):
 
 
 class S3Settings(_Section):
-    """Object store. Embedded MinIO on `port` unless `endpoint` names one of yours (`http://host:port`)."""
+    """Object store. Embedded MinIO on `port`, unless `endpoint` is set to an external one (`http://host:port`)."""
 
     port: Port = 9002
     console_port: Port = 9003
@@ -126,7 +126,7 @@ class S3Settings(_Section):
     region: str = Field(default="us-east-1", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
     access_key: AccessKey = "cryptoviz"
     secret_key: Secret = SecretStr("")
-    """Empty with the embedded one: generated at the first start."""
+    """For the embedded store, generated at the first start if empty."""
     prices_bucket: str = "crypto-data-partitioned"
     lake_bucket: str = "crypto-lake"
 
@@ -136,16 +136,16 @@ class S3Settings(_Section):
         return _fill_address(data, "S3", "endpoint", f"http://{LOOPBACK}:{{port}}", 9002)
 
     def storage_options(self) -> dict[str, str]:
-        """delta-rs object store options. Holds the secret: never log it."""
+        """Object store options of delta-rs. Contains the secret key: never log it."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": self.region,
             "AWS_ACCESS_KEY_ID": self.access_key,
-            # Never empty: the library would look for keys elsewhere.
+            # Never empty: the library would search for other credentials.
             "AWS_SECRET_ACCESS_KEY": self.secret_key.get_secret_value() or NO_KEY,
             "AWS_ALLOW_HTTP": "true" if self.endpoint.startswith("http://") else "false",
             "conditional_put": "etag",
-            # A call that fails is tried again for this long, then its caller decides: it can tell that it waits.
+            # Retries end after this time, so that the caller can report the outage and retry.
             "timeout": "20s",
             "connect_timeout": "3s",
             "max_retries": "4",
@@ -154,13 +154,13 @@ class S3Settings(_Section):
 
 
 class RedisSettings(_Section):
-    """Redis protocol server. Embedded Valkey on `port` unless `url` names one of yours."""
+    """Redis. Embedded Valkey on `port`, unless `url` is set to an external server."""
 
     port: Port = 6379
     url: RedisUrl = SecretUrl("")
-    """With user and password, if it asks for them."""
+    """May contain user and password."""
     password: Secret = SecretStr("")
-    """Put into `url` unless that holds one. Empty with the embedded one: generated at the first start."""
+    """Added to `url`, unless that contains one. For the embedded server, generated at the first start if empty."""
     embedded: bool = True
 
     @model_validator(mode="before")
@@ -173,24 +173,24 @@ class RedisSettings(_Section):
         return filled | {"url": _with_password(filled["url"], password.get_secret_value() if isinstance(password, SecretStr) else str(password))}
 
     def with_password(self, password: str) -> RedisSettings:
-        """These settings with the password, also inside `url`."""
+        """A copy with the password, also in `url`."""
         return self.model_copy(update={"password": SecretStr(password), "url": SecretUrl(_with_password(self.url, password))})
 
 
 class RaySettings(_Section):
-    """The Ray cluster that `up` and `demo` start for themselves."""
+    """The Ray cluster started by `up` and `demo`."""
 
     gcs_port: Port = 6380
     dashboard_port: Port = 8265
     client_port: Port = 10001
-    """Ray's client server."""
+    """Port of the Ray Client server."""
     object_store_bytes: int = Field(default=256 * 1024 * 1024, ge=75 * 1024 * 1024, le=MAX_BYTES)
-    """No Ray object carries data here."""
+    """Minimal, because no data are passed as Ray objects."""
     num_cpus: int = Field(default=0, ge=0, le=65_536)
-    """Logical CPUs; 0 means max(2, the machine's)."""
+    """Logical CPUs; 0: those of the machine, at least 2."""
     namespace: str = Field(default="cryptoviz", pattern=r"^[\x21-\x7e]{1,100}$")
     node_ip: Address = LOOPBACK
-    """Loopback, so that a laptop may change networks and nobody else can reach the node. At any other address Ray listens on all interfaces."""
+    """Loopback, so that other machines cannot connect and the network may change. With any other address Ray listens on all interfaces."""
     address: RayAddress = ""
     """Join this cluster instead of starting one (`auto` on a node of `ray up cluster.yaml`)."""
 
@@ -206,7 +206,7 @@ class ControlSettings(_Section):
 
     @property
     def address(self) -> str:
-        """host:port as clients dial it."""
+        """host:port for clients."""
         return host_port(self.host, self.port)
 
     @model_validator(mode="after")
@@ -218,54 +218,54 @@ class ControlSettings(_Section):
 
 
 class ProviderSettings(_Section):
-    """One provider. `base_url` and `plan` decide which of its hosts and headers are used."""
+    """A provider. `base_url` and `plan` determine host and headers."""
 
     enabled: bool = True
     base_url: HttpUrl = SecretUrl("")
-    """Empty: the provider's own. It may hold a user and a password."""
+    """Empty: that of the provider. May contain user and password."""
     api_key: Secret | None = None
     plan: str = ""
-    """Provider specific: coingecko `keyless|demo|pro`, coinmarketcap `keyless|keyed`. Empty: keyless without a key, else the keyed one."""
+    """Provider-specific: coingecko `keyless|demo|pro`, coinmarketcap `keyless|keyed`. Empty: depends on whether a key is set."""
     timeout_s: Duration = Field(default=10.0, gt=0)
-    """Total deadline of one attempt; never longer than three quarters of a tick."""
+    """Timeout of an attempt; limited to three quarters of a tick."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0, le=MAX_BYTES)
     min_interval_s: Duration | None = None
-    """Shortest time between two calls; None: what the provider's plan allows, and no limit at another `base_url`."""
+    """Minimum interval between calls. None: as the provider's plan allows, or no limit with a different `base_url`."""
     rate_limit_wait_s: Duration = 60.0
-    """No calls for this long after a refusal (429, key, plan) that names no time of its own."""
+    """Hold after a refusal (429, key, plan) that states no time."""
     max_wait_s: Duration = 3 * 86_400.0
-    """Longest wait that a provider can impose (Binance bans for up to three days); after it one call looks again."""
+    """Maximum hold that a provider can impose (Binance bans for up to three days); then a call is tried again."""
     quota: QuotaSettings = Field(default_factory=QuotaSettings)
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
 
     def secrets_sent(self, network: NetworkSettings) -> tuple[str, ...]:
-        """What an answer may echo and no text may show: the key, and the passwords in `base_url` and in the proxy's address."""
+        """Secrets sent to the provider, which a response may echo: the key, and the passwords in `base_url` and the proxy URL."""
         return tuple(sorted(secrets_in(self) | secrets_in(network)))
 
 
 class CollectSettings(_Section):
-    """Collection. `providers` is the order of preference: the first that has a coin's price is primary."""
+    """Collection. `providers` is the order of preference; the first is the primary."""
 
     tick_s: float = Field(default=60.0, ge=0.5, le=86_400)
     providers: tuple[str, ...] = ("coingecko", "coinmarketcap", "coinpaprika", "kraken", "coinbase", "binance")
-    """None needs a key. Aggregators first, whose rows have market caps; then pairs against USD, then against USDT. The demo asks the first two."""
+    """No default provider needs a key. Aggregators first, for their market caps; then USD pairs, then USDT pairs. The demo uses the first two."""
     history_providers: tuple[str, ...] = ("binance", "kraken", "coingecko")
-    """Whom a backfill asks, in order of preference: the finest candles first. They need not be among `providers`."""
+    """Providers of a backfill in order of preference, the finest candles first. Independent of `providers`."""
     consensus_wait_ms: int = Field(default=250, ge=0, le=86_400_000)
-    """How long a complete primary answer waits for the others before the tick is published."""
+    """How long a tick with a complete primary result waits for other results before it is published."""
     disagree_bps: float = Field(default=100.0, ge=0)
     outlier_bps: float = Field(default=5_000.0, gt=0)
-    """A chosen price so far off the median of at least two others that agree is an outlier, and flagged as disagreeing."""
+    """A selected price at this distance from the median of at least two agreeing others is an outlier, and flagged as disagreeing."""
     replace_outlier_by: Literal["none", "median", "next"] = "none"
-    """What takes an outlier's place: nothing, the price in the middle of the others, or the next provider's."""
+    """Replacement of an outlier: none, the median price of the others, or the next provider's price."""
     usdt_is_usd: bool = True
-    """Compare prices against dollar coins (USDT, USDC, ..) with dollar prices, a few basis points apart. `quote_currency` says which it is."""
+    """Compare prices in dollar stablecoins (USDT, USDC, ..) with dollar prices; they differ by a few basis points. `quote_currency` is recorded."""
     stale_after_s: Duration = Field(default=900.0, gt=0)
-    """A source stamp older than this makes the primary fall back (aggregators refresh about every 60 s)."""
+    """Maximum age of the source stamp of a fresh price (aggregators update about every 60 s). A stale primary falls back."""
     clock_skew_s: float = Field(default=60.0, ge=0, le=86_400)
-    """A source stamp further ahead of our clock is none: the price gives way as a stale one does, because nobody can tell its age."""
+    """A source stamp further ahead of the local clock is invalid, and the price counts as stale because its age is unknown."""
     queue_ticks: int = Field(default=120, ge=1, le=1_000_000)
-    """Ticks that wait while the broker is away; past it the oldest is dropped, counted and logged as a gap."""
+    """Maximum number of ticks queued while the broker is unavailable. Past it the oldest tick is dropped, which is a gap."""
 
     @property
     def tick_ms(self) -> int:
@@ -274,7 +274,7 @@ class CollectSettings(_Section):
 
 
 class LakeSettings(_Section):
-    """The Spark job on RayDP and the tables that it writes."""
+    """The lake job (Spark on RayDP) and its tables."""
 
     trigger_ms: int = Field(default=250, ge=0, le=60_000)
     max_offsets_per_trigger: int = Field(default=400_000, ge=1, le=MAX_COUNT)
@@ -283,19 +283,19 @@ class LakeSettings(_Section):
     driver_memory_mb: int = Field(default=512, ge=384, le=16_777_216)
     ui_port: Port = 8082
     accept_lost_offsets: bool = False
-    """Go on at Kafka's earliest offset where it has dropped records that the lake never took. Off: the job stops and names the range."""
+    """Continue at the earliest offset if Kafka has deleted records that are not in the lake. False: the job stops and reports the range."""
     maintenance_s: Duration = Field(default=60.0, ge=1.0)
-    """How often maintenance looks at the tables."""
+    """Interval of maintenance rounds."""
     lease_s: float = Field(default=15.0, ge=3.0, le=600.0)
-    """How long a job that another machine has lost sight of keeps its lake: after it, another pipeline may take over."""
+    """Validity of the lease on the lake. If the job does not renew it in time, another pipeline may take over."""
     compact_files: int = Field(default=240, ge=2, le=MAX_COUNT)
-    """Files of the present day past which maintenance merges them."""
+    """Number of files of the present day above which maintenance merges them."""
     close_after_s: Duration = 1800.0
     """A day is closed, sorted into one file and marked `_SUCCESS` this long after its end (UTC)."""
     quiet_s: Duration = 120.0
-    """Late rows of a closed day are merged into it once none has come for so long."""
+    """Late rows of a closed day are merged after this time without new ones."""
     prices_keep_days: int | None = Field(default=None, ge=1, le=MAX_DAYS)
-    """Days of prices to keep. None: all. Their candles stay."""
+    """Days of prices to keep. None: all. Candles are always kept."""
     raw_keep_days: int | None = Field(default=90, ge=1, le=MAX_DAYS)
     """Days of raw exchanges to keep. None: all."""
     dead_letters_keep_days: int | None = Field(default=365, ge=1, le=MAX_DAYS)
@@ -303,16 +303,16 @@ class LakeSettings(_Section):
 
 
 class MarketLimits(_Section):
-    """What the replay market lets one client of a provider do. Generous by default, because the demo asks every 2 s."""
+    """Rate limits of the replay market per client and provider. Generous by default, because the demo polls every 2 s."""
 
     per_minute: int = Field(default=6_000, ge=0, le=MAX_COUNT)
-    """Calls; at Binance, weight."""
+    """Calls; for Binance, weight."""
     per_month: int = Field(default=10_000_000, ge=0, le=MAX_COUNT)
     """Credits."""
     per_second: int | None = Field(default=None, ge=1, le=MAX_COUNT)
-    """Calls; none: no such limit."""
+    """Calls; None: no limit."""
     ban_after: int = Field(default=10, ge=1, le=MAX_COUNT)
-    """Refused calls within a minute after which Binance bans the client."""
+    """Refused calls within a minute after which the simulated Binance bans the client."""
 
 
 class MarketSettings(_Section):
@@ -321,9 +321,9 @@ class MarketSettings(_Section):
     port: Port = 8999
     seed: int = Field(default=20221108, ge=0, le=2**63 - 1)
     speed: float = Field(default=1.0, gt=0, le=1_000_000)
-    """Market seconds per wall second."""
+    """Market seconds per second of real time."""
     limits: dict[str, MarketLimits] = Field(default_factory=dict)
-    """Plans to study, by provider: `{"coingecko": {"per_minute": 10, "per_month": 10000}}`."""
+    """Limits by provider: `{"coingecko": {"per_minute": 10, "per_month": 10000}}`."""
 
 
 class DashboardSettings(_Section):
@@ -340,19 +340,19 @@ class DashboardSettings(_Section):
 
     @property
     def address(self) -> str:
-        """host:port as browsers call it."""
+        """host:port for browsers."""
         return host_port(self.host, self.port)
 
 
 class DownloadSettings(_Section):
-    """Where setup fetches engines from; point it at a mirror where the public repository is out of reach."""
+    """Downloads of engines by setup. `maven_url` can be set to a mirror."""
 
     maven_url: HttpUrl = SecretUrl("https://repo1.maven.org/maven2")
     parallel: int = Field(default=4, ge=1, le=16)
 
 
 def _with_password(url: str, password: str) -> str:
-    """The URL with the password, unless it holds one."""
+    """Add the password to the URL, unless it contains one."""
     parts = urlsplit(url.strip())
     if not password.strip() or parts.password is not None:
         return url
@@ -370,14 +370,14 @@ def _fill_address(data: Any, section: str, key: str, template: str, default_port
     ours = template.format(port=filled.get("port", default_port))
     if not given or (isinstance(given, str) and not given.strip()):
         if chosen in _NO:
-            raise ValueError(f"{embedded} is false, and {address} names no server: set {address}, or leave {embedded} unset")
+            raise ValueError(f"{embedded} is false, and {address} has no server: set {address}, or leave {embedded} unset")
         filled[key] = ours
         if not chosen or chosen in _YES:
             filled["embedded"] = True
     elif chosen in _YES:
         if isinstance(given, str) and not _same_server(given, ours):
             raise ValueError(
-                f"{embedded} is true, and {address} names another server: leave {address} unset for the embedded one, or unset {embedded}"
+                f"{embedded} is true, and {address} names another server: leave {address} unset for the embedded server, or unset {embedded}"
             )
     else:
         filled.setdefault("embedded", False)
@@ -385,7 +385,7 @@ def _fill_address(data: Any, section: str, key: str, template: str, default_port
 
 
 def _same_server(given: str, ours: str) -> bool:
-    """Whether an address, user and password aside, is that of our own server."""
+    """Whether a URL is that of the embedded server, ignoring user and password."""
     try:
         first, second = (urlsplit(one if "://" in one else f"//{one}") for one in (given.strip(), ours))
         return first.port == second.port and is_loopback(first.hostname or "")

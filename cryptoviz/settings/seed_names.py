@@ -1,4 +1,4 @@
-"""The flat names of the Docker Compose predecessor, mapped onto the tree, and the `.env` file."""
+"""Names of the Docker Compose predecessor, mapped to settings, and the `.env` file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["DOTENV_ENCODING", "DOTENV_FILE", "SEED_NAMES", "SeedNames", "ShellNa
 DOTENV_FILE = ".env"
 """In the working directory."""
 DOTENV_ENCODING = "utf-8-sig"
-"""UTF-8; the mark that some editors put before it is not part of the first name."""
+"""UTF-8 with an optional byte order mark."""
 
 SEED_NAMES: dict[str, tuple[str, ...]] = {
     **{spec.key_variable: ("providers", spec.name, "api_key") for spec in BUILT_IN_SPECS if spec.key_variable},
@@ -28,13 +28,13 @@ SEED_NAMES: dict[str, tuple[str, ...]] = {
     "MINIO_ROOT_PASSWORD": ("s3", "secret_key"),
     "REDPANDA_BROKERS": ("kafka", "bootstrap_servers"),
 }
-"""The predecessor's names, and the path of the setting that each means."""
+"""Names of the predecessor, with the path of the corresponding setting."""
 
 
 class SeedNames(PydanticBaseSettingsSource):
-    """Maps the predecessor's flat names onto the tree."""
+    """Settings source for the names of the predecessor."""
 
-    # What the predecessor's .env template holds until a user fills it in: no key at all.
+    # Placeholders in the predecessor's .env template: no key is set.
     _PLACEHOLDERS = frozenset({"", "your-api-key-here"})
 
     def __init__(self, settings_cls: type[BaseSettings], values: Mapping[str, str | None]) -> None:
@@ -42,7 +42,7 @@ class SeedNames(PydanticBaseSettingsSource):
         self._values = values
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 (the base class's signature)
-        """Unused: `__call__` answers for all fields at once."""
+        """Unused: `__call__` returns all fields at once."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class SeedNames(PydanticBaseSettingsSource):
 
 
 class ShellNames(SeedNames):
-    """Maps the shell's usual names for a proxy onto the tree."""
+    """Settings source for the proxy variables of the shell."""
 
     def __call__(self) -> dict[str, Any]:
         """The part of the tree that the names set."""
@@ -68,10 +68,10 @@ class ShellNames(SeedNames):
 
 
 def read_dotenv(settings_cls: type[BaseSettings]) -> dict[str, str | None]:
-    """What the `.env` file in the working directory sets; nothing without one.
+    """Values of the `.env` file in the working directory; empty if there is none.
 
     Raises:
-        SettingsError: another user could have written it, it is not UTF-8 (a mark at its beginning is), or it holds a line that sets nothing.
+        SettingsError: another user can write the file, it is not UTF-8, or a line is invalid.
     """
     path = Path(str(settings_cls.model_config.get("env_file") or ""))
     if not path.is_file():
@@ -80,7 +80,7 @@ def read_dotenv(settings_cls: type[BaseSettings]) -> dict[str, str | None]:
     try:
         with path.open(encoding=DOTENV_ENCODING) as file:
             for binding in parse_stream(file):
-                # The library leaves such a line out. What it holds is not shown: it may be a key.
+                # The library ignores such a line. Its content is not shown, because it may be a key.
                 if binding.error or "\0" in binding.original.string:
                     message = f"{path.absolute()}: line {_line(binding)} cannot be read: valid is NAME=value, with quotes in pairs, or # comment"
                     raise SettingsError(message, setting=str(path))
@@ -92,7 +92,7 @@ def read_dotenv(settings_cls: type[BaseSettings]) -> dict[str, str | None]:
 
 
 def dotenv_lines(settings_cls: type[BaseSettings]) -> dict[str, int]:
-    """The line on which `.env` sets each name; of several the last, which counts."""
+    """The line of each name in `.env`; of repeated names the last, which takes effect."""
     path = Path(str(settings_cls.model_config.get("env_file") or ""))
     if not path.is_file():
         return {}
@@ -101,16 +101,16 @@ def dotenv_lines(settings_cls: type[BaseSettings]) -> dict[str, int]:
 
 
 def _line(binding: Binding) -> int:
-    # The library counts blank lines to what follows.
+    # The library counts preceding blank lines as part of a binding.
     text = binding.original.string
     return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _require_own(path: Path) -> None:
-    """A command obeys the `.env` of the folder it is called in, which may be anybody's. A link counts by its owner and by what it names."""
+    """Refuse a `.env` that another user could have written: the working directory may be shared. Links and their targets are checked."""
     for found in (path.lstat(), path.stat()):
         if fault := entry_fault(path.absolute(), found, owner_or_root()):
-            what = f"{fault.path} {fault.what}, so its settings are not taken"
+            what = f"{fault.path} {fault.what}, so its settings are ignored"
             raise SettingsError(
-                f"{what}: call the command in another folder, or, when you trust what it says, make it yours (chown, chmod go-w)", setting=str(path)
+                f"{what}: run the command in another folder or, if you trust the file, make it yours (chown, chmod go-w)", setting=str(path)
             )

@@ -1,4 +1,4 @@
-"""What of the shell's environment may count: enough for a program to run, and nothing about where data lie or how they are reached."""
+"""Protection from the shell's environment: variables that child processes receive, and variables that would change libraries' connections."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["PLAIN_NAMES", "forget_options", "leads_elsewhere", "without_the_shel
 PLAIN_NAMES = frozenset(
     ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "PATH", "TMPDIR", "TZ")
 )  # fmt: skip
-"""What a program needs to run at all. No proxy and no authorities: those are settings (`network`), for what leaves for the internet."""
-# Names, without AWS_ before them, that the Delta library's object store takes for options (`AmazonS3ConfigKey`, `ClientConfigKey`).
+"""Variables that any program needs. No proxies and certificate authorities, which are settings (`network`)."""
+# Names without the prefix AWS_ that the object store of delta-rs reads as options (`AmazonS3ConfigKey`, `ClientConfigKey`).
 _OPTIONS = frozenset(
     (
         "ACCESS_KEY_ID", "ALLOW_HTTP", "ALLOW_INVALID_CERTIFICATES", "BUCKET", "BUCKET_NAME", "CONDITIONAL_PUT", "CONNECT_TIMEOUT",
@@ -28,23 +28,23 @@ _lock = threading.RLock()
 
 
 def leads_elsewhere(name: str) -> bool:
-    """Whether a library may take the variable for an option of an object store, a proxy or an authority."""
+    """Whether a library may read the variable as an option of an object store, a proxy or a certificate authority."""
     upper = name.upper()
     return upper.startswith(("AWS_", "SSL_CERT_")) or upper.endswith(("_PROXY", "_CA_BUNDLE")) or upper in _OPTIONS
 
 
 def forget_options() -> None:
-    """Take such variables away for good, but for proxies, which are settings' to read. For our own programs, before there is another thread."""
+    """Delete these variables, except proxies, which settings read. Call it in the project's own programs, before other threads start."""
     for name in [name for name in os.environ if leads_elsewhere(name) and not name.upper().endswith("_PROXY")]:
         del os.environ[name]
 
 
 @contextmanager
 def without_the_shell() -> Iterator[None]:
-    """The environment of this process without such variables, for a library that reads it behind its explicit options.
+    """Remove these variables from the environment for a library that reads them in addition to its explicit options, and restore them afterwards.
 
-    One caller at a time; the variables come back. Where there is none, as in our own processes and most others, nothing is changed: to change the
-    environment while another thread's C code reads it is not safe.
+    One caller at a time. Without such variables, as in the project's own processes, the environment is not modified: a modification is unsafe while
+    C code of another thread reads it.
     """
     with _lock:
         taken = {name: value for name, value in os.environ.items() if leads_elsewhere(name)}

@@ -1,4 +1,4 @@
-"""The whole tree of settings, and how it is read."""
+"""The settings tree, and its loading and validation."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from cryptoviz.assets import Asset, resolve_assets, with_ids
 from cryptoviz.errors import SettingsError
 from cryptoviz.masking import hide
 from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, spec_of
-from cryptoviz.settings.check_collection import TICK_DEADLINE_SHARE
-from cryptoviz.settings.checks import check_settings
+from cryptoviz.settings.check_assets import check_assets
+from cryptoviz.settings.check_collection import TICK_DEADLINE_SHARE, check_collection
+from cryptoviz.settings.check_engines import check_engines
 from cryptoviz.settings.credentials import read_credentials, with_credentials
 from cryptoviz.settings.env_values import DotenvValues, EnvValues
 from cryptoviz.settings.file_type import Folder
@@ -43,11 +44,11 @@ from cryptoviz.settings.sections import (
 )
 from cryptoviz.settings.seed_names import DOTENV_ENCODING, DOTENV_FILE, SeedNames, ShellNames, dotenv_lines, read_dotenv
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Settings", "check_settings", "load_settings"]
 
 
 class Settings(BaseSettings):
-    """The whole tree. `profile` is `live` for `up` and `demo` for the replay market."""
+    """All settings. `profile` is `live` for `up` and `demo` for the replay market."""
 
     model_config = SettingsConfigDict(
         env_prefix="CRYPTOVIZ_",
@@ -84,7 +85,7 @@ class Settings(BaseSettings):
     @field_validator("crypto_list", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        """A comma separated string or a JSON list, as the predecessor's users wrote either."""
+        """Accept comma-separated text or a JSON list, as the predecessor did."""
         if not isinstance(value, str):
             return value
         text = value.strip()
@@ -112,31 +113,31 @@ class Settings(BaseSettings):
 
     @property
     def token_file(self) -> Path:
-        """The bearer token of the control service, mode 0600."""
+        """File with the bearer token of the control service, mode 0600."""
         return self.home / "control.token"
 
     @property
     def ray_token_file(self) -> Path:
-        """The token of the Ray cluster that `up` starts, mode 0600; Ray's dashboard asks for it."""
+        """File with the token of the Ray cluster started by `up`, mode 0600. Ray's dashboard requires it."""
         return self.home / "ray.token"
 
     @property
     def run_dir(self) -> Path:
-        """Pid files and the record of the running cluster."""
+        """Folder for pid files, state files and the record of the running cluster."""
         return self.home / "run"
 
     @property
     def log_dir(self) -> Path:
-        """Logs of the engines, one file a component."""
+        """Folder for logs, one file per component."""
         return self.home / "logs"
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Every key and password in the tree, those inside URLs too: what no text may show."""
+        """All keys and passwords in the settings, including those in URLs, for masking."""
         return frozenset(secrets_in(self))
 
     def provider(self, name: str) -> ProviderSettings:
-        """Settings of one provider, defaults when none are given."""
+        """Settings of a provider; defaults if none are set."""
         return self.providers.get(name, ProviderSettings())
 
     @classmethod
@@ -148,16 +149,16 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The predecessor's names are weaker than ours from the same place; the shell's own names are the weakest."""
-        del env_settings, dotenv_settings, file_secret_settings  # ours read lists with commas; no such files here
+        """Within one source, the predecessor's names have lower precedence; the shell's proxy variables have the lowest."""
+        del env_settings, dotenv_settings, file_secret_settings  # replaced by sources that accept comma-separated lists; secret files are not used
         dotenv = read_dotenv(settings_cls)
         sources = (EnvValues(settings_cls), SeedNames(settings_cls, os.environ), DotenvValues(settings_cls), SeedNames(settings_cls, dotenv))
         return (init_settings, *sources, ShellNames(settings_cls, os.environ))
 
 
-# Two providers show the fallback, on a machine that has everything else of the demo to run.
+# Two providers suffice to show a fallback, and limit the load of the demo.
 _DEMO_COLLECT: dict[str, Any] = {"tick_s": 2.0, "providers": ("coingecko", "coinmarketcap")}
-# In proportion to the demo's tick, so that a look at a refused provider and its return fits a minute.
+# Proportional to the demo's tick, so that a refused provider recovers within a minute.
 _DEMO_WAITS: dict[str, Any] = {
     "rate_limit_wait_s": 5.0,
     "max_wait_s": 30.0,
@@ -167,15 +168,15 @@ _DEMO_WAITS: dict[str, Any] = {
 
 
 def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -> Settings:
-    """Read the tree once. The demo differs in its defaults only: a 2 s tick, a home beside the live one, providers at the replay market.
+    """Load the settings. The demo differs only in defaults: a tick of 2 s, a separate home, providers at the replay market.
 
-    Passwords of embedded engines that nobody set are those that the first start left in `home`; before it there are none.
+    Passwords of embedded engines that are not set are read from `home`, where the first start generates them.
 
     Raises:
-        SettingsError: names the setting, the value and what is valid.
+        SettingsError: contains the setting, the value and what is valid.
     """
     require_text(os.environ)
-    dotenv = read_dotenv(Settings)  # refuses one that cannot be read, before the library does
+    dotenv = read_dotenv(Settings)  # before pydantic-settings reads it, for a better error
     try:
         check_names(Settings, os.environ, dotenv)
         check_overrides(Settings, overrides)
@@ -183,10 +184,24 @@ def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -
         check_settings(settings)
         check_files(settings)
     except SettingsError as error:
-        raise Places(os.environ, Path(DOTENV_FILE), dotenv_lines(Settings)).told(error) from None
+        raise Places(os.environ, Path(DOTENV_FILE), dotenv_lines(Settings)).added_to(error) from None
     settings = with_credentials(settings, read_credentials(settings))
     hide(settings.secrets)
     return settings
+
+
+def check_settings(settings: Settings) -> None:
+    """Check settings that are valid each, but contradict each other. Files are not read (see `check_files`).
+
+    Raises:
+        SettingsError: names the settings, the values that contradict each other, and what is valid.
+    """
+    if settings.home == settings.cache:
+        text = f"CRYPTOVIZ_HOME and CRYPTOVIZ_CACHE are both {str(settings.home)!r}: the home has to be a folder for the pipeline alone"
+        raise SettingsError(text, setting="CRYPTOVIZ_CACHE", settings=("CRYPTOVIZ_CACHE", "CRYPTOVIZ_HOME"))
+    check_assets(settings.crypto_list, settings.extra_assets, settings.collect.providers)
+    check_collection(settings)
+    check_engines(settings)
 
 
 def _read(profile: Literal["live", "demo"], overrides: dict[str, Any]) -> Settings:
@@ -206,7 +221,7 @@ def _demo_overrides(given: Settings) -> dict[str, Any]:
     overrides: dict[str, Any] = {"providers": {}}
     collect = {name: value for name, value in _DEMO_COLLECT.items() if name not in given.collect.model_fields_set}
     if "providers" in collect:
-        # The demo goes on beside settings that are made for the live pipeline.
+        # Settings for the live pipeline must not prevent the demo.
         collect["providers"] = [name for name in collect["providers"] if given.provider(name).enabled] or given.collect.providers
     overrides["collect"] = given.collect.model_dump() | collect
     if "tick_s" in collect:
@@ -216,7 +231,7 @@ def _demo_overrides(given: Settings) -> dict[str, Any]:
         beside = data_dir()
         overrides["home"] = beside.with_name(beside.name + "-demo")
     for name in dict.fromkeys((*overrides["collect"]["providers"], *given.collect.history_providers)):
-        # A real key never goes to the replay market, nor the plan that needs it.
+        # Keys and the plans that require them are not sent to the replay market.
         own = given.provider(name)
         waits = {key: value for key, value in _DEMO_WAITS.items() if key not in own.model_fields_set}
         if "max_wait_s" in waits:

@@ -136,7 +136,7 @@ def test_a_home_that_cannot_be_ours_alone_is_refused_by_name(made: str, tmp_path
 def test_a_damaged_file_is_named_and_shows_nothing(damage: str, tmp_path: Path) -> None:
     settings = claim_home(load_settings(home=tmp_path / "home"))
     credentials_file(settings).write_text(damage)
-    with pytest.raises(SettingsError, match="remove it while nothing runs") as refused:
+    with pytest.raises(SettingsError, match="remove it while the pipeline is stopped") as refused:
         load_settings(home=tmp_path / "home")
     assert str(credentials_file(settings)) in refused.value.message
     credentials_file(settings).unlink()
@@ -155,5 +155,5 @@ def test_a_file_that_others_may_read_or_that_leads_elsewhere_is_not_believed(tmp
     elsewhere.chmod(0o600)
     path.unlink()
     path.symlink_to(elsewhere)
-    with pytest.raises(SettingsError, match="no regular file"):
+    with pytest.raises(SettingsError, match="not a regular file"):
         claim_home(load_settings(home=tmp_path / "other-home").model_copy(update={"home": tmp_path / "home"}))

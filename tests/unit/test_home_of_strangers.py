@@ -234,5 +234,5 @@ def test_a_dotenv_of_another_user_is_refused(tmp_path: Path, by_link: bool, monk
         path.symlink_to(written)
         assert load_settings().redis.port == 7777
     give_away(path, monkeypatch)
-    with pytest.raises(SettingsError, match=r"\.env belongs to user .* not taken"):
+    with pytest.raises(SettingsError, match=r"\.env belongs to user .* ignored"):
         load_settings()

@@ -19,7 +19,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     forget_settings(monkeypatch, tmp_path)
 
 
-def test_default_ports_are_the_predecessors() -> None:
+def test_default_ports_equal_those_of_the_predecessor() -> None:
     settings = load_settings()
     assert (settings.kafka.bootstrap_servers, settings.s3.endpoint, settings.redis.url) == (
         "127.0.0.1:19092",
@@ -47,7 +47,7 @@ def test_predecessors_names_work_from_the_environment(monkeypatch: pytest.Monkey
     assert [asset.asset_id for asset in settings.assets] == ["bitcoin", "polygon"]
 
 
-def test_dotenv_is_read_and_weaker_than_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_dotenv_is_read_with_lower_precedence_than_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("COINMARKETCAP_API_KEY=your-api-key-here\nMINIO_ROOT_USER=fromfile\nCRYPTOVIZ_S3__PORT=9102\n")
     assert load_settings().s3.access_key == "fromfile"
     assert load_settings().s3.endpoint == "http://127.0.0.1:9102"
@@ -60,7 +60,7 @@ def test_dotenv_is_read_and_weaker_than_the_environment(monkeypatch: pytest.Monk
     assert "kafka.port" not in sources
 
 
-def test_demo_differs_in_tick_home_and_providers_and_takes_no_real_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_differs_in_tick_home_and_providers_and_uses_no_real_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COINMARKETCAP_API_KEY", "real")
     live, demo = load_settings(), load_settings("demo")
     assert demo.collect.tick_s == 2.0
@@ -72,7 +72,7 @@ def test_demo_differs_in_tick_home_and_providers_and_takes_no_real_key(monkeypat
     assert setting_sources(demo)["collect.tick_s"] == "demo"
 
 
-def test_wrong_value_names_setting_and_value_but_never_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_contain_setting_and_value_but_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRYPTOVIZ_S3__PORT", "70000")
     with pytest.raises(SettingsError, match="CRYPTOVIZ_S3__PORT is '70000'"):
         load_settings()
@@ -89,13 +89,13 @@ def test_public_control_address_needs_tls(monkeypatch: pytest.MonkeyPatch) -> No
         load_settings()
 
 
-def test_unknown_asset_lists_the_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_asset_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRYPTO_LIST", "bitcoin,nocoin")
     with pytest.raises(SettingsError, match=r"CRYPTOVIZ_CRYPTO_LIST: unknown asset 'nocoin'.*bitcoin.*CRYPTOVIZ_CRYPTO_LIST is set by CRYPTO_LIST"):
         load_settings()
 
 
-def test_settings_cross_a_file_and_a_pickle_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_survive_a_file_and_a_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COINMARKETCAP_API_KEY", "k1")
     settings = load_settings()
     path = tmp_path / "run" / "settings.json"

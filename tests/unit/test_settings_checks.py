@@ -1,4 +1,4 @@
-"""Settings that contradict each other or name what nothing has, values out of range, and the forms in which people write them."""
+"""Inconsistent settings, unknown names, values out of range, and accepted formats."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def refused(**settings: Any) -> str:
         ([coin(provider_ids={"coingecko": "bitcoin"})], ["'bitcoin' and 'dogecoin'", "'bitcoin' at coingecko"]),
         ([coin(provider_ids={"binance": "BTCUSDT"})], ["'bitcoin' and 'dogecoin'", "'BTCUSDT' at binance"]),
         ([coin(), coin(asset_id="shib", symbol="SHIB")], ["'dogecoin' and 'shib'", "'dogecoin' at coingecko"]),
-        # An extension of a known coin that takes another's id.
+        # An extension of a known coin with an id of another coin.
         ([coin(asset_id="ethereum", symbol="ETH", provider_ids={"kraken": "XBTUSD"})], ["'bitcoin' and 'ethereum'", "'XBTUSD' at kraken"]),
         ([coin(symbol="btc")], ["'bitcoin' and 'dogecoin'", "symbol 'btc'"]),
         ([coin(), coin(asset_id="other", provider_ids={"coingecko": "other"})], ["'dogecoin' and 'other'", "symbol 'DOGE'"]),
@@ -55,7 +55,7 @@ def refused(**settings: Any) -> str:
         ([coin(provider_ids={"coingeko": "dogecoin"})], ["'coingeko'", "coingecko, coinmarketcap, binance, kraken, coinpaprika, coinbase"]),
     ],
 )
-def test_assets_that_contradict_are_refused_by_name(assets: list[dict[str, Any]], named: list[str]) -> None:
+def test_conflicting_assets_are_refused_by_name(assets: list[dict[str, Any]], named: list[str]) -> None:
     message = refused(extra_assets=assets)
     assert "CRYPTOVIZ_EXTRA_ASSETS" in message
     assert [text for text in named if text not in message] == []
@@ -77,35 +77,35 @@ def test_an_extension_keeps_its_own_ids() -> None:
         ({"history_providers": ["nobody"]}, ["CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS", "'nobody'"]),
     ],
 )
-def test_providers_that_are_unknown_or_doubled(collect: dict[str, Any], named: list[str]) -> None:
+def test_unknown_and_repeated_providers_are_refused(collect: dict[str, Any], named: list[str]) -> None:
     message = refused(collect=collect)
     assert [text for text in named if text not in message] == []
 
 
-def test_a_section_of_a_provider_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_section_of_an_unknown_provider_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRYPTOVIZ_PROVIDERS__COINGEKO__API_KEY", "canary-55")
     message = refused()
     assert "'coingeko'" in message
     assert "canary-55" not in message
 
 
-def test_topics_need_names_of_their_own() -> None:
+def test_topics_need_distinct_names() -> None:
     message = refused(kafka={"raw_topic": "one", "stream_topic": "one"})
     assert "CRYPTOVIZ_KAFKA__RAW_TOPIC and CRYPTOVIZ_KAFKA__STREAM_TOPIC" in message
 
 
-def test_breaker_waits_in_their_order() -> None:
+def test_the_first_breaker_wait_must_not_exceed_the_maximum() -> None:
     assert "open_s is 400 and max_open_s is 300" in refused(providers={"kraken": {"breaker": {"open_s": 400}}})
 
 
 def numbers(model: type[BaseModel], path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], type]]:
-    """Every number of the tree with its path."""
+    """Every numeric setting with its path."""
     found: list[tuple[tuple[str, ...], type]] = []
     for name, field in model.model_fields.items():
         kinds = [field.annotation, *get_args(field.annotation)]
         section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
         if section is not None:
-            # A table by provider has its sections below a name.
+            # A table by provider contains sections by name.
             below = ("kraken",) if field.annotation is not section else ()
             found += numbers(section, (*path, name, *below))
         elif float in kinds:
@@ -118,7 +118,7 @@ def numbers(model: type[BaseModel], path: tuple[str, ...] = ()) -> list[tuple[tu
 NUMBERS = [(path, kind) for path, kind in numbers(Settings) if path != ("market", "seed")]
 
 
-def test_the_walk_over_the_tree_finds_its_numbers() -> None:
+def test_all_numbers_of_the_settings_are_found() -> None:
     paths = {".".join(path) for path, _ in NUMBERS}
     assert {"collect.tick_s", "providers.kraken.breaker.open_s", "market.limits.kraken.per_minute", "lake.lease_s", "kafka.port"} <= paths
 
@@ -137,7 +137,7 @@ def test_a_tick_is_between_half_a_second_and_a_day(value: float) -> None:
 
 
 @pytest.mark.parametrize("speed", [0, -1, -0.5])
-def test_the_market_runs_forward(speed: float) -> None:
+def test_the_market_speed_must_be_positive(speed: float) -> None:
     assert "CRYPTOVIZ_MARKET__SPEED" in refused(market={"speed": speed})
 
 
@@ -151,7 +151,7 @@ def test_the_market_runs_forward(speed: float) -> None:
     ],
 )
 @pytest.mark.parametrize("where", ["environment", ".env"])
-def test_a_list_is_json_or_has_commas(name: str, value: str, expected: tuple[str, ...], where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_is_json_or_comma_separated(name: str, value: str, expected: tuple[str, ...], where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if where == "environment":
         monkeypatch.setenv(name, value)
     else:
@@ -160,7 +160,7 @@ def test_a_list_is_json_or_has_commas(name: str, value: str, expected: tuple[str
     assert load_settings("demo").collect.providers == expected
 
 
-def test_every_list_of_the_tree_takes_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_list_of_strings_accepts_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS", "kraken,binance")
     monkeypatch.setenv("CRYPTOVIZ_DASHBOARD__ALLOW_ORIGINS", "a.example:5006,b.example:5006")
     monkeypatch.setenv("CRYPTO_LIST", "BTC,ETH")
@@ -225,7 +225,7 @@ def test_hosts_with_and_without_brackets(written: str, host: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["::1:", "[::1", "[::1]:5006", "a b", "user@host", ":::", "[host]"])
-def test_what_is_no_host(written: str) -> None:
+def test_invalid_hosts(written: str) -> None:
     assert "CRYPTOVIZ_DASHBOARD__HOST" in refused(dashboard={"host": written})
 
 
@@ -265,7 +265,7 @@ def test_urls_with_and_without_brackets(written: str, url: str) -> None:
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_an_address_or_refused(text: str) -> None:
+def test_any_text_is_a_valid_address_or_refused(text: str) -> None:
     for read in (TypeAdapter(Host).validate_python, TypeAdapter(Servers).validate_python, url_with_brackets):
         with contextlib.suppress(ValueError):
             assert isinstance(read(text), str)
@@ -287,20 +287,20 @@ def test_a_file_from_a_parent_is_checked_too(tmp_path: Path) -> None:
         ("CRYPTO_LIST=bitcoin\n".encode("utf-16-le"), 1),
     ],
 )
-def test_a_line_of_a_dotenv_that_sets_nothing_is_refused_and_not_shown(content: bytes, line: int) -> None:
+def test_an_invalid_line_of_dotenv_is_refused_and_not_shown(content: bytes, line: int) -> None:
     Path(".env").write_bytes(content)
     message = refused()
     assert f"line {line} cannot be read: valid is NAME=value" in message
     assert "abcdef" not in message
 
 
-def test_every_form_of_a_dotenv_line_is_read() -> None:
+def test_every_valid_form_of_a_dotenv_line_is_read() -> None:
     Path(".env").write_bytes(b"# c\r\n\r\nexport CRYPTO_LIST = 'bitcoin' # c\r\nOTHER\r\nX=\"a\r\nb\"\r\nCRYPTOVIZ_COLLECT__TICK_S=5\r\n")
     settings = load_settings()
     assert (settings.crypto_list, settings.collect.tick_s) == (("bitcoin",), 5.0)
 
 
-def test_asset_ids_that_differ_in_capitals_only_are_refused() -> None:
+def test_asset_ids_that_differ_only_in_case_are_refused() -> None:
     message = refused(extra_assets=[coin(asset_id="Bitcoin", symbol="BTC2")])
     assert "'bitcoin'" in message
     assert "'Bitcoin'" in message

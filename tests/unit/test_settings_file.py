@@ -1,4 +1,4 @@
-"""How a parent process hands the whole tree of settings to a child."""
+"""Passing of settings from a parent process to a child."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptoviz.settings import dump_settings_file, load_settings, load_settings_
 CANARY = "canary-51f3"
 
 
-def test_the_whole_tree_arrives_secrets_included(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_settings_including_secrets_are_passed_to_a_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(
         "demo",
         home=tmp_path / "home",
@@ -27,7 +27,7 @@ def test_the_whole_tree_arrives_secrets_included(tmp_path: Path, monkeypatch: py
     dump_settings_file(settings, path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert [entry.name for entry in path.parent.iterdir()] == ["settings.json"]
-    # What the environment says counts for nothing: the parent has read it already.
+    # The environment is ignored: the parent has read it already.
     monkeypatch.setenv("CRYPTOVIZ_KAFKA__PORT", "1")
     monkeypatch.setenv("CRYPTO_LIST", "ETH")
     monkeypatch.setenv("CRYPTOVIZ_PROVIDERS__COINGECKO__TIMEOUT_S", "1")
@@ -38,7 +38,7 @@ def test_the_whole_tree_arrives_secrets_included(tmp_path: Path, monkeypatch: py
     assert CANARY not in repr(loaded)
 
 
-def test_the_variable_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_contains_the_path_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "settings.json"
     dump_settings_file(load_settings("demo", home=tmp_path), path)
     monkeypatch.setenv("CRYPTOVIZ_SETTINGS_FILE", str(path))
@@ -48,7 +48,7 @@ def test_the_variable_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", json.dumps({"kafka": {"port": CANARY}}), json.dumps({"profile": CANARY})])
-def test_a_bad_file_is_named_without_its_contents(tmp_path: Path, content: str | None) -> None:
+def test_an_invalid_file_is_reported_without_its_content(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "settings.json"
     if content is not None:
         path.write_text(content)

@@ -1,4 +1,4 @@
-"""Names of settings: those that are none are refused with the nearest, wherever they stand; what is refused is told with its place."""
+"""Unknown names of settings are refused with the most similar name. Errors contain the location of the setting."""
 
 # ruff: noqa: E501, ISC004 (whole messages, each on its line)
 
@@ -56,7 +56,7 @@ MISSPELT = [
 
 @pytest.mark.parametrize(("name", "nearest"), MISSPELT)
 @pytest.mark.parametrize("where", ["environment", ".env"])
-def test_a_name_that_is_none_is_refused_with_the_nearest(name: str, nearest: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_is_refused_with_the_most_similar_one(name: str, nearest: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place = ""
     if where == "environment":
         monkeypatch.setenv(name, "canary-77")
@@ -64,19 +64,19 @@ def test_a_name_that_is_none_is_refused_with_the_nearest(name: str, nearest: str
         Path(".env").write_text(f"# mine\nOTHER=1\n\n{name}=canary-77\n")
         place = f" (line 4 of {Path('.env').absolute()})"
     error = refused()
-    assert error.message == f"{name} is no setting: did you mean {nearest}? {LISTS}{place}"
+    assert error.message == f"{name} is not a setting: did you mean {nearest}? {LISTS}{place}"
     assert error.setting == name
 
 
-def test_a_name_that_nothing_is_like(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_without_a_similar_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRYPTOVIZ_ZZZZZZ", "1")
-    assert refused().message == f"CRYPTOVIZ_ZZZZZZ is no setting: {LISTS}"
+    assert refused().message == f"CRYPTOVIZ_ZZZZZZ is not a setting: {LISTS}"
 
 
-def test_the_profile_is_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_profile_is_selected_by_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRYPTOVIZ_PROFILE", "demo")
     assert refused().message == (
-        "CRYPTOVIZ_PROFILE cannot be set: the command says which profile counts, `cryptoviz up` the live one and `cryptoviz demo` the demo's"
+        "CRYPTOVIZ_PROFILE cannot be set: the command selects the profile, live by `cryptoviz up` and demo by `cryptoviz demo`"
     )
 
 
@@ -92,12 +92,12 @@ def test_the_profile_is_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MINIO_ROOT_PASWORD", "MINIO_ROOT_PASSWORD"),
     ],
 )
-def test_older_names_misspelt_in_dotenv(name: str, nearest: str) -> None:
+def test_misspelt_names_of_the_predecessor_in_dotenv(name: str, nearest: str) -> None:
     Path(".env").write_text(f"{name}=canary-77\n")
-    assert refused().message == f"{name} is no setting: did you mean {nearest}? {LISTS} (line 1 of {Path('.env').absolute()})"
+    assert refused().message == f"{name} is not a setting: did you mean {nearest}? {LISTS} (line 1 of {Path('.env').absolute()})"
 
 
-def test_names_of_other_programs_are_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     others = (
         "OTHER",
         "CRYPTO_KEY",
@@ -115,7 +115,7 @@ def test_names_of_other_programs_are_theirs(monkeypatch: pytest.MonkeyPatch) -> 
     assert load_settings().collect.tick_s == 60.0
 
 
-def test_what_our_own_processes_hand_on_is_no_misspelt_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_variables_are_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {SETTINGS_FILE_VARIABLE, cluster._CLUSTER_VARIABLE, session.RUN_VARIABLE} == INTERNAL_NAMES
     for name in (*INTERNAL_NAMES, "CRYPTOVIZ_TEST_ROUNDS", "CRYPTOVIZ_TEST_SEED"):
         monkeypatch.setenv(name, "1")
@@ -127,16 +127,16 @@ def test_what_our_own_processes_hand_on_is_no_misspelt_setting(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("CRYPTOVIZ_COLLECT", '{"ticks": 5}', f"CRYPTOVIZ_COLLECT__TICKS is no setting: did you mean CRYPTOVIZ_COLLECT__TICK_S? {LISTS}"),
+        ("CRYPTOVIZ_COLLECT", '{"ticks": 5}', f"CRYPTOVIZ_COLLECT__TICKS is not a setting: did you mean CRYPTOVIZ_COLLECT__TICK_S? {LISTS}"),
         (
             "CRYPTOVIZ_PROVIDERS",
             '{"kraken": {"quota": {"per_dy": 5}}}',
-            f"CRYPTOVIZ_PROVIDERS__KRAKEN__QUOTA__PER_DY is no setting: did you mean CRYPTOVIZ_PROVIDERS__KRAKEN__QUOTA__PER_DAY? {LISTS}",
+            f"CRYPTOVIZ_PROVIDERS__KRAKEN__QUOTA__PER_DY is not a setting: did you mean CRYPTOVIZ_PROVIDERS__KRAKEN__QUOTA__PER_DAY? {LISTS}",
         ),
         (
             "CRYPTOVIZ_MARKET__LIMITS",
             '{"kraken": {"per_minut": 5}}',
-            f"CRYPTOVIZ_MARKET__LIMITS__KRAKEN__PER_MINUT is no setting: did you mean CRYPTOVIZ_MARKET__LIMITS__KRAKEN__PER_MINUTE? {LISTS}",
+            f"CRYPTOVIZ_MARKET__LIMITS__KRAKEN__PER_MINUT is not a setting: did you mean CRYPTOVIZ_MARKET__LIMITS__KRAKEN__PER_MINUTE? {LISTS}",
         ),
     ],
 )
@@ -148,11 +148,11 @@ def test_a_field_inside_json(name: str, value: str, message: str, monkeypatch: p
 def test_arguments_and_files_of_a_parent(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(colect={"tick_s": 5})
-    assert caught.value.message == f"CRYPTOVIZ_COLECT is no setting: did you mean CRYPTOVIZ_COLLECT? {LISTS}"
+    assert caught.value.message == f"CRYPTOVIZ_COLECT is not a setting: did you mean CRYPTOVIZ_COLLECT? {LISTS}"
     path = tmp_path / "settings.json"
     for content, message in (
-        ({"colect": {"tick_s": 5}}, f"CRYPTOVIZ_COLECT is no setting: did you mean CRYPTOVIZ_COLLECT? {LISTS}"),
-        ({"collect": {"ticks": 5}}, f"CRYPTOVIZ_COLLECT__TICKS is no setting: did you mean CRYPTOVIZ_COLLECT__TICK_S? {LISTS}"),
+        ({"colect": {"tick_s": 5}}, f"CRYPTOVIZ_COLECT is not a setting: did you mean CRYPTOVIZ_COLLECT? {LISTS}"),
+        ({"collect": {"ticks": 5}}, f"CRYPTOVIZ_COLLECT__TICKS is not a setting: did you mean CRYPTOVIZ_COLLECT__TICK_S? {LISTS}"),
         (
             {"kafka": {"port": "canary-77"}},
             "CRYPTOVIZ_KAFKA__PORT is (hidden): Input should be a valid integer, unable to parse string as an integer",
@@ -190,17 +190,17 @@ def test_arguments_and_files_of_a_parent(tmp_path: Path) -> None:
         ),
         (
             "A=1\nCRYPTOVIZ_PROVIDERS__COINGEKO__TIMEOUT_S=5",
-            "CRYPTOVIZ_PROVIDERS names 'coingeko', which is no provider (did you mean coingecko?): valid are coingecko, coinmarketcap, binance, kraken, "
+            "CRYPTOVIZ_PROVIDERS names 'coingeko', which is not a provider (did you mean coingecko?): valid are coingecko, coinmarketcap, binance, kraken, "
             "coinpaprika, coinbase (CRYPTOVIZ_PROVIDERS__COINGEKO is set by CRYPTOVIZ_PROVIDERS__COINGEKO__TIMEOUT_S in line 2 of {env})",
         ),
     ],
 )
-def test_the_line_of_dotenv_is_told(lines: str, message: str) -> None:
+def test_errors_contain_the_line_of_dotenv(lines: str, message: str) -> None:
     Path(".env").write_text(lines.replace("{{", "{").replace("}}", "}") + "\n")
     assert refused().message == message.format(env=Path(".env").absolute())
 
 
-def test_a_variable_that_wins_over_dotenv_has_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_a_variable_that_overrides_dotenv_has_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("CRYPTOVIZ_S3__PORT=70000\n")
     monkeypatch.setenv("CRYPTOVIZ_S3__PORT", "80000")
     assert refused().message == "CRYPTOVIZ_S3__PORT is '80000': Input should be less than or equal to 65535"
@@ -211,8 +211,8 @@ def documented_names() -> set[str]:
     return {name for file in files for name in re.findall(r"\bCRYPTOVIZ_[A-Z0-9]+(?:_+[A-Z0-9]+)*(?![A-Z0-9_{<])", file.read_text(encoding="utf-8"))}
 
 
-def test_every_documented_name_is_one() -> None:
-    misspelt = {"CRYPTOVIZ_COLECT__TICK_S"}  # the example of one that is refused
+def test_every_documented_name_is_a_setting() -> None:
+    misspelt = {"CRYPTOVIZ_COLECT__TICK_S"}  # the example of a refused name
     names = {name for name in documented_names() - misspelt if not name.startswith("CRYPTOVIZ_TEST_")}
     assert len(names) >= 40
     known = set(known_names(Settings))
@@ -220,8 +220,8 @@ def test_every_documented_name_is_one() -> None:
     assert unknown == set()
 
 
-def test_every_line_of_the_example_of_dotenv_is_taken() -> None:
-    """As it stands, and with each of its commented lines in force."""
+def test_every_line_of_the_dotenv_example_is_valid() -> None:
+    """Unchanged, and with each commented line enabled."""
     text = (ROOT / ".env.example").read_text(encoding="utf-8")
     Path(".env").write_text(text)
     load_settings()
@@ -232,7 +232,7 @@ def test_every_line_of_the_example_of_dotenv_is_taken() -> None:
             load_settings("demo")
 
 
-def test_every_setting_in_a_code_block_of_the_documentation_is_taken() -> None:
+def test_every_setting_in_a_code_block_of_the_documentation_is_valid() -> None:
     found = 0
     for page in ROOT.glob("docs/*.md"):
         for block in re.findall(r"```(?:bash|sh|ini|dotenv|)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):

@@ -1,4 +1,4 @@
-"""Values that the type of a setting takes and the system cannot use: each is refused where settings are read, with the whole message."""
+"""Values of the right type that cannot be used: each is refused when settings are read. Whole messages are compared."""
 
 # ruff: noqa: E501, ISC004 (whole messages, each on its line)
 
@@ -49,7 +49,7 @@ OWN_NAME = "valid is a name of its own"
 @pytest.mark.parametrize(
     ("assets", "message"),
     [
-        # Another spelling of a pair of the table: with the slash of `wsname`, as a key, with Kraken's other name of the currency, in lower case.
+        # Different spellings of a pair of the table: with the slash of `wsname`, as a key, with Kraken's other currency code, in lower case.
         ([coin(provider_ids={"kraken": "XBT/USD"})], f"assets 'bitcoin' and 'dogecoin' both have the id 'XBT/USD' at kraken, which is also spelt 'XBTUSD': {OWN_ID}"),
         ([coin(provider_ids={"kraken": "XXBTZUSD"})], f"assets 'bitcoin' and 'dogecoin' both have the id 'XXBTZUSD' at kraken, which is also spelt 'XBTUSD': {OWN_ID}"),
         ([coin(provider_ids={"kraken": "BTCUSD"})], f"assets 'bitcoin' and 'dogecoin' both have the id 'BTCUSD' at kraken, which is also spelt 'XBTUSD': {OWN_ID}"),
@@ -63,24 +63,24 @@ OWN_NAME = "valid is a name of its own"
         ([coin(provider_ids={"coinmarketcap": "01"})], f"assets 'bitcoin' and 'dogecoin' both have the id '01' at coinmarketcap, which is also spelt '1': {OWN_ID}"),
         ([coin(provider_ids={"coingecko": "Bitcoin"})], f"assets 'bitcoin' and 'dogecoin' both have the id 'Bitcoin' at coingecko, which is also spelt 'bitcoin': {OWN_ID}"),
         ([coin(provider_ids={"coinpaprika": "BTC-bitcoin"})], "assets 'bitcoin' and 'dogecoin' both have the id 'BTC-bitcoin' at coinpaprika"),
-        # Ids of the time before an asset was renamed, and its older names.
+        # Former ids and names of a renamed asset.
         ([coin(provider_ids={"binance": "MATICUSDT"})], f"the id 'MATICUSDT' of 'dogecoin' at binance is that of 'matic', an older name of 'polygon': {OWN_ID}"),
         ([coin(provider_ids={"kraken": "MATIC/USD"})], "the id 'MATIC/USD' of 'dogecoin' at kraken is that of 'matic'"),
         ([coin(asset_id="matic")], f"the asset_id 'matic' of 'matic' is an older name of 'polygon': {OWN_NAME}"),
         ([coin(asset_id="Matic-Network")], f"the asset_id 'Matic-Network' of 'Matic-Network' is an older name of 'polygon': {OWN_NAME}"),
         ([coin(symbol="MATIC")], f"the symbol 'MATIC' of 'dogecoin' is an older name of 'polygon': {OWN_NAME}"),
-        # A name that another asset is known by at a provider.
+        # A name equal to a provider's id of another asset.
         ([coin(asset_id="xbtusd")], f"the asset_id 'xbtusd' of 'xbtusd' is the id of 'bitcoin' at kraken: {OWN_NAME}"),
         ([coin(asset_id="avalanche-2")], f"the asset_id 'avalanche-2' of 'avalanche-2' is the id of 'avalanche' at coingecko: {OWN_NAME}"),
         ([coin(symbol="BTC-USD")], f"the symbol 'BTC-USD' of 'dogecoin' is the id of 'bitcoin' at coinbase: {OWN_NAME}"),
         ([coin(), coin(asset_id="x", symbol="X", provider_ids={"coingecko": "doge"})], f"the symbol 'DOGE' of 'dogecoin' is the id of 'x' at coingecko: {OWN_NAME}"),
-        # Ids that no call could be made with.
+        # Ids that cannot be part of a request.
         ([coin(provider_ids={"coinmarketcap": "dogecoin"})], "the id of 'dogecoin' at coinmarketcap is 'dogecoin': valid is CoinMarketCap's number of the coin, such as '74'"),
         ([coin(provider_ids={"coingecko": "a,b"})], "the id of 'dogecoin' at coingecko is 'a,b': valid is one id, without a comma, of up to 100 characters"),
-        ([coin(provider_ids={})], "'dogecoin' has no provider_ids, so that no provider can be asked for it: valid is at least one"),
+        ([coin(provider_ids={})], "'dogecoin' has no provider_ids, so that no provider can be polled for it: valid is at least one"),
     ],
 )  # fmt: skip
-def test_assets_that_two_names_or_ids_could_mean(assets: list[dict[str, Any]], message: str) -> None:
+def test_ambiguous_names_and_ids_of_assets_are_refused(assets: list[dict[str, Any]], message: str) -> None:
     error = refused(extra_assets=assets)
     assert error.message.startswith(f"{ASSETS}: {message}")
     assert error.setting == ASSETS
@@ -91,9 +91,9 @@ def test_assets_that_two_names_or_ids_could_mean(assets: list[dict[str, Any]], m
     [
         (
             [coin(), coin(asset_id="other", symbl="O")],
-            f"{ASSETS}, entry 2 has a field 'symbl', which is none (did you mean symbol?): valid are asset_id, symbol, name, provider_ids",
+            f"{ASSETS}, entry 2 has a field 'symbl', which is unknown (did you mean symbol?): valid are asset_id, symbol, name, provider_ids",
         ),
-        ([coin(extra=1)], f"{ASSETS}, entry 1 has a field 'extra', which is none: valid are asset_id, symbol, name, provider_ids"),
+        ([coin(extra=1)], f"{ASSETS}, entry 1 has a field 'extra', which is unknown: valid are asset_id, symbol, name, provider_ids"),
         (
             [{"asset_id": "a", "symbol": "A", "provider_ids": {}}],
             f"{ASSETS}, entry 1 lacks name: valid are entries with asset_id, symbol and name, and provider_ids",
@@ -101,25 +101,25 @@ def test_assets_that_two_names_or_ids_could_mean(assets: list[dict[str, Any]], m
         ([coin(symbol=7)], f"{ASSETS}, entry 1: symbol is 7: Input should be a valid string"),
         (
             [coin(provider_ids={"coingeko": "dogecoin"})],
-            f"{ASSETS} ('dogecoin', provider_ids) names 'coingeko', which is no provider (did you mean coingecko?): valid are {ALL}",
+            f"{ASSETS} ('dogecoin', provider_ids) names 'coingeko', which is not a provider (did you mean coingecko?): valid are {ALL}",
         ),
     ],
 )
-def test_entries_of_assets_are_named_by_place_and_field(assets: list[dict[str, Any]], message: str) -> None:
+def test_errors_of_assets_contain_entry_and_field(assets: list[dict[str, Any]], message: str) -> None:
     assert refused(extra_assets=assets).message == message
 
 
-def test_an_asset_may_keep_its_own_older_id_and_a_pair_its_slash() -> None:
+def test_an_asset_may_use_its_former_id_and_a_pair_with_a_slash() -> None:
     polygon = coin(asset_id="polygon", symbol="POL", name="Polygon", provider_ids={"binance": "MATICUSDT", "kraken": "POL/USD"})
     assert {asset.asset_id: asset for asset in load_settings(extra_assets=[polygon]).assets}["polygon"].provider_ids["binance"] == "MATICUSDT"
 
 
-def test_no_two_assets_of_the_table_are_one_after_normalisation() -> None:
+def test_assets_of_the_table_are_distinct_after_normalization() -> None:
     ids = [(name, normal_id(name, one)) for asset in DEFAULT_ASSETS for name, one in asset.provider_ids.items()]
     assert len(ids) == len(set(ids)) == 101
 
 
-def test_a_name_to_collect_that_is_nothing_or_two_things() -> None:
+def test_unknown_and_ambiguous_names_to_collect() -> None:
     error = refused(crypto_list=("BTC", "bitcoinn"))
     assert error.message.startswith("CRYPTOVIZ_CRYPTO_LIST: unknown asset 'bitcoinn' (did you mean bitcoin")
     assert error.setting == "CRYPTOVIZ_CRYPTO_LIST"
@@ -143,19 +143,19 @@ NEEDS_KEY = "which needs a key: set CRYPTOVIZ_PROVIDERS__"
             {"collect": {"providers": ["kraken", "kraken"]}},
             f"{PROVIDERS} names 'kraken' more than once: valid is each provider once, in order of preference",
         ),
-        ({"collect": {"providers": ["krakn"]}}, f"{PROVIDERS} names 'krakn', which is no provider (did you mean kraken?): valid are {ALL}"),
+        ({"collect": {"providers": ["krakn"]}}, f"{PROVIDERS} names 'krakn', which is not a provider (did you mean kraken?): valid are {ALL}"),
         (
             {"collect": {"history_providers": ["coinbase"]}},
-            f"{HISTORY} names 'coinbase', which keeps no history that a backfill can read: valid are coingecko, binance, kraken",
+            f"{HISTORY} names 'coinbase', which has no price history for a backfill: valid are coingecko, binance, kraken",
         ),
         (
             {"collect": {"providers": ["kraken", "binance"]}, "providers": {"kraken": {"enabled": False}, "binance": {"enabled": False}}},
             f"{PROVIDERS} names kraken, binance, and all of them are disabled (CRYPTOVIZ_PROVIDERS__KRAKEN__ENABLED, "
-            "CRYPTOVIZ_PROVIDERS__BINANCE__ENABLED): valid is at least one that is enabled",
+            "CRYPTOVIZ_PROVIDERS__BINANCE__ENABLED): valid is at least one enabled provider",
         ),
         (
             {"market": {"limits": {"binanse": {}}}},
-            f"CRYPTOVIZ_MARKET__LIMITS names 'binanse', which is no provider (did you mean binance?): valid are {ALL}",
+            f"CRYPTOVIZ_MARKET__LIMITS names 'binanse', which is not a provider (did you mean binance?): valid are {ALL}",
         ),
         (
             {"providers": {"coingecko": {"plan": "gold"}}},
@@ -175,9 +175,9 @@ NEEDS_KEY = "which needs a key: set CRYPTOVIZ_PROVIDERS__"
         ),
         (
             {"providers": {"kraken": {"plan": "pro"}}},
-            "CRYPTOVIZ_PROVIDERS__KRAKEN__PLAN is 'pro': kraken has one plan for all, so that valid is only to leave it unset",
+            "CRYPTOVIZ_PROVIDERS__KRAKEN__PLAN is 'pro': kraken has a single plan: leave it unset",
         ),
-        # Seventeen coins weigh 2 in one call at Binance and take 17 calls at Coinbase.
+        # Seventeen coins take one call of weight 2 at Binance and 17 calls at Coinbase.
         (
             {"providers": {"binance": {"quota": {"per_minute": 1}}}},
             "CRYPTOVIZ_PROVIDERS__BINANCE__QUOTA__PER_MINUTE is 1, and binance needs 2 for the weight of a call of 17 assets: "
@@ -195,13 +195,13 @@ NEEDS_KEY = "which needs a key: set CRYPTOVIZ_PROVIDERS__"
         ),
     ],
 )
-def test_providers_that_cannot_be_asked(settings: dict[str, Any], message: str) -> None:
+def test_providers_that_cannot_be_polled(settings: dict[str, Any], message: str) -> None:
     error = refused(**settings)
     assert error.message == message
     assert error.setting.startswith("CRYPTOVIZ_")
 
 
-def test_the_lists_of_what_is_valid_are_those_of_the_code() -> None:
+def test_lists_of_valid_values_match_the_code() -> None:
     assert RECORDER not in BUILT_IN_PROVIDERS
 
 
@@ -211,36 +211,36 @@ def test_the_lists_of_what_is_valid_are_those_of_the_code() -> None:
         # A tick of a minute is published after 54 s, one of half a second after 450 ms.
         (
             {"collect": {"consensus_wait_ms": 54_001}},
-            "CRYPTOVIZ_COLLECT__CONSENSUS_WAIT_MS is 54001 and CRYPTOVIZ_COLLECT__TICK_S is 60: a tick is published after nine tenths of its time, "
-            "so that valid are up to 54000 ms",
+            "CRYPTOVIZ_COLLECT__CONSENSUS_WAIT_MS is 54001 and CRYPTOVIZ_COLLECT__TICK_S is 60: a tick is published after nine tenths of its interval: "
+            "valid are up to 54000 ms",
         ),
         (
             {"collect": {"tick_s": 0.5, "consensus_wait_ms": 451}},
-            "CRYPTOVIZ_COLLECT__CONSENSUS_WAIT_MS is 451 and CRYPTOVIZ_COLLECT__TICK_S is 0.5: a tick is published after nine tenths of its time, "
-            "so that valid are up to 450 ms",
+            "CRYPTOVIZ_COLLECT__CONSENSUS_WAIT_MS is 451 and CRYPTOVIZ_COLLECT__TICK_S is 0.5: a tick is published after nine tenths of its interval: "
+            "valid are up to 450 ms",
         ),
         (
             {"providers": {"kraken": {"rate_limit_wait_s": 90, "max_wait_s": 30}}},
             "CRYPTOVIZ_PROVIDERS__KRAKEN__RATE_LIMIT_WAIT_S is 90 and CRYPTOVIZ_PROVIDERS__KRAKEN__MAX_WAIT_S is 30: "
-            "the usual wait may not be longer than the longest",
+            "the default wait must not exceed the maximum",
         ),
         (
             {"providers": {"kraken": {"breaker": {"open_s": 400}}}},
-            "CRYPTOVIZ_PROVIDERS__KRAKEN__BREAKER: open_s is 400 and max_open_s is 300: the first wait may not be longer than the longest",
+            "CRYPTOVIZ_PROVIDERS__KRAKEN__BREAKER: open_s is 400 and max_open_s is 300: the first wait must not exceed the maximum",
         ),
         (
             {"lake": {"close_after_s": 200_000, "raw_keep_days": 2}},
-            "CRYPTOVIZ_LAKE__CLOSE_AFTER_S is 200000 and CRYPTOVIZ_LAKE__RAW_KEEP_DAYS is 2: a day would be removed before it is closed, "
-            "so that valid are up to 172800 s",
+            "CRYPTOVIZ_LAKE__CLOSE_AFTER_S is 200000 and CRYPTOVIZ_LAKE__RAW_KEEP_DAYS is 2: a day would be deleted before it is closed: "
+            "valid are up to 172800 s",
         ),
         (
             {"lake": {"quiet_s": 86_401, "prices_keep_days": 1}},
-            "CRYPTOVIZ_LAKE__QUIET_S is 86401 and CRYPTOVIZ_LAKE__PRICES_KEEP_DAYS is 1: a day would be removed before it is closed, "
-            "so that valid are up to 86400 s",
+            "CRYPTOVIZ_LAKE__QUIET_S is 86401 and CRYPTOVIZ_LAKE__PRICES_KEEP_DAYS is 1: a day would be deleted before it is closed: "
+            "valid are up to 86400 s",
         ),
         (
             {"ray": {"num_cpus": 1}},
-            "CRYPTOVIZ_RAY__NUM_CPUS is 1 and CRYPTOVIZ_LAKE__EXECUTOR_CORES is 2: the lake's job would wait for ever; "
+            "CRYPTOVIZ_RAY__NUM_CPUS is 1 and CRYPTOVIZ_LAKE__EXECUTOR_CORES is 2: the lake job would never start; "
             "valid are at least as many, or 0 for the machine's",
         ),
         (
@@ -250,7 +250,7 @@ def test_the_lists_of_what_is_valid_are_those_of_the_code() -> None:
         ),
     ],
 )
-def test_amounts_and_times_that_do_not_fit_into_each_other(settings: dict[str, Any], message: str) -> None:
+def test_inconsistent_limits_and_times_are_refused(settings: dict[str, Any], message: str) -> None:
     assert refused(**settings).message == message
 
 
@@ -267,7 +267,7 @@ def test_amounts_and_times_that_do_not_fit_into_each_other(settings: dict[str, A
         ("CRYPTOVIZ_LAKE__LEASE_S", "2"),
     ],
 )
-def test_what_a_library_behind_it_would_refuse(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_that_a_library_would_refuse(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     assert refused().message.startswith(f"{name} is '{value}': ")
 
@@ -285,13 +285,13 @@ def test_two_listeners_never_share_a_port(setting: str, monkeypatch: pytest.Monk
             assert f"are both {port}: each listener needs a port of its own" in error.message
 
 
-def test_the_message_of_two_equal_ports() -> None:
+def test_the_message_for_two_equal_ports() -> None:
     assert refused(redis={"port": 9002}).message == (
         "CRYPTOVIZ_S3__PORT (MinIO) and CRYPTOVIZ_REDIS__PORT (Redis) are both 9002: each listener needs a port of its own"
     )
 
 
-def test_ports_that_nobody_listens_on_may_be_equal() -> None:
+def test_unused_ports_may_be_equal() -> None:
     load_settings(kafka={"bootstrap_servers": "broker:9092", "port": 9002})
     load_settings(market={"port": 9002})  # the demo's
     load_settings(dashboard={"host": "192.0.2.1", "port": 9002})
@@ -310,31 +310,31 @@ def test_ports_that_nobody_listens_on_may_be_equal() -> None:
         ({"kafka": {"bootstrap_servers": "127.0.0.1:9002"}}, "CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS names port 9002 of this machine, where the pipeline's own MinIO listens (CRYPTOVIZ_S3__PORT): valid is the address of your server"),
         ({"redis": {"url": "redis://localhost:19092"}}, "CRYPTOVIZ_REDIS__URL names port 19092 of this machine, where the pipeline's own Kafka listens (CRYPTOVIZ_KAFKA__PORT): valid is the address of your server"),
         ({"s3": {"endpoint": "http://127.0.0.1:5006"}}, "CRYPTOVIZ_S3__ENDPOINT names port 5006 of this machine, where the pipeline's own dashboard listens (CRYPTOVIZ_DASHBOARD__PORT): valid is the address of your server"),
-        ({"s3": {"embedded": False}}, "CRYPTOVIZ_S3__EMBEDDED is false, and CRYPTOVIZ_S3__ENDPOINT names no server: set CRYPTOVIZ_S3__ENDPOINT, or leave CRYPTOVIZ_S3__EMBEDDED unset"),
-        ({"redis": {"embedded": "yes", "url": "redis://h:1"}}, "CRYPTOVIZ_REDIS__EMBEDDED is true, and CRYPTOVIZ_REDIS__URL names another server: leave CRYPTOVIZ_REDIS__URL unset for the embedded one, or unset CRYPTOVIZ_REDIS__EMBEDDED"),
-        ({"kafka": {"embedded": True, "bootstrap_servers": "h:1"}}, "CRYPTOVIZ_KAFKA__EMBEDDED is true, and CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS names another server: leave CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS unset for the embedded one, or unset CRYPTOVIZ_KAFKA__EMBEDDED"),
-        # Names of topics and buckets.
+        ({"s3": {"embedded": False}}, "CRYPTOVIZ_S3__EMBEDDED is false, and CRYPTOVIZ_S3__ENDPOINT has no server: set CRYPTOVIZ_S3__ENDPOINT, or leave CRYPTOVIZ_S3__EMBEDDED unset"),
+        ({"redis": {"embedded": "yes", "url": "redis://h:1"}}, "CRYPTOVIZ_REDIS__EMBEDDED is true, and CRYPTOVIZ_REDIS__URL names another server: leave CRYPTOVIZ_REDIS__URL unset for the embedded server, or unset CRYPTOVIZ_REDIS__EMBEDDED"),
+        ({"kafka": {"embedded": True, "bootstrap_servers": "h:1"}}, "CRYPTOVIZ_KAFKA__EMBEDDED is true, and CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS names another server: leave CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS unset for the embedded server, or unset CRYPTOVIZ_KAFKA__EMBEDDED"),
+        # Topics and buckets.
         ({"kafka": {"stream_topic": "a b"}}, "CRYPTOVIZ_KAFKA__STREAM_TOPIC is 'a b': valid are 1 to 249 of letters, digits, '.', '_' and '-', but not '.' or '..'"),
         ({"kafka": {"ledger_topic": ".."}}, "CRYPTOVIZ_KAFKA__LEDGER_TOPIC is '..': valid are 1 to 249 of letters, digits, '.', '_' and '-', but not '.' or '..'"),
-        ({"kafka": {"raw_topic": "__consumer_offsets"}}, "CRYPTOVIZ_KAFKA__RAW_TOPIC is '__consumer_offsets', which is a topic of Kafka's own: valid is another name"),
+        ({"kafka": {"raw_topic": "__consumer_offsets"}}, "CRYPTOVIZ_KAFKA__RAW_TOPIC is '__consumer_offsets', which is an internal topic of Kafka: valid is another name"),
         ({"kafka": {"raw_topic": "one", "ledger_topic": "one"}}, "CRYPTOVIZ_KAFKA__RAW_TOPIC and CRYPTOVIZ_KAFKA__LEDGER_TOPIC are both 'one': each topic needs a name of its own, they must differ"),
-        ({"kafka": {"raw_topic": "a.b", "stream_topic": "a_b"}}, "CRYPTOVIZ_KAFKA__RAW_TOPIC is 'a.b' and CRYPTOVIZ_KAFKA__STREAM_TOPIC is 'a_b': Kafka takes '.' and '_' for one, valid are names that differ in more"),
+        ({"kafka": {"raw_topic": "a.b", "stream_topic": "a_b"}}, "CRYPTOVIZ_KAFKA__RAW_TOPIC is 'a.b' and CRYPTOVIZ_KAFKA__STREAM_TOPIC is 'a_b': Kafka treats '.' and '_' as equal, valid are names that differ in more"),
         ({"s3": {"lake_bucket": "My_Bucket"}}, "CRYPTOVIZ_S3__LAKE_BUCKET is 'My_Bucket': valid are 3 to 63 of lower-case letters, digits, '.' and '-', with a letter or digit at both ends, and neither an address nor a name that S3 reserves"),
         ({"s3": {"lake_bucket": "one-bucket", "prices_bucket": "one-bucket"}}, "CRYPTOVIZ_S3__PRICES_BUCKET and CRYPTOVIZ_S3__LAKE_BUCKET are both 'one-bucket': each needs a bucket of its own"),
-        # Half of what belongs together.
+        # Incomplete pairs of settings.
         ({"control": {"tls_cert": "/x/cert.pem"}}, "CRYPTOVIZ_CONTROL__TLS_CERT is '/x/cert.pem' without CRYPTOVIZ_CONTROL__TLS_KEY: valid are both, or neither"),
         ({"control": {"tls_key": "/x/key.pem"}}, "CRYPTOVIZ_CONTROL__TLS_KEY is '/x/key.pem' without CRYPTOVIZ_CONTROL__TLS_CERT: valid are both, or neither"),
-        ({"s3": {"endpoint": "http://h:1", "access_key": "ada"}}, "CRYPTOVIZ_S3__ACCESS_KEY is 'ada' without CRYPTOVIZ_S3__SECRET_KEY: valid are both, as CRYPTOVIZ_S3__ENDPOINT asks for them"),
-        ({"s3": {"access_key": "ab"}}, "CRYPTOVIZ_S3__ACCESS_KEY is too short: MinIO wants 3 characters or more"),
-        ({"s3": {"secret_key": "canary7"}}, "CRYPTOVIZ_S3__SECRET_KEY is too short: MinIO wants 8 characters or more"),
+        ({"s3": {"endpoint": "http://h:1", "access_key": "ada"}}, "CRYPTOVIZ_S3__ACCESS_KEY is 'ada' without CRYPTOVIZ_S3__SECRET_KEY: valid are both, because CRYPTOVIZ_S3__ENDPOINT is set"),
+        ({"s3": {"access_key": "ab"}}, "CRYPTOVIZ_S3__ACCESS_KEY is too short: MinIO requires 3 characters or more"),
+        ({"s3": {"secret_key": "canary7"}}, "CRYPTOVIZ_S3__SECRET_KEY is too short: MinIO requires 8 characters or more"),
         ({"kafka": {"bootstrap_servers": "h:1", "sasl_password": "canary-77"}}, "CRYPTOVIZ_KAFKA__SASL_PASSWORD is set, and CRYPTOVIZ_KAFKA__SECURITY_PROTOCOL is PLAINTEXT, which sends no password: valid are SASL_SSL and SASL_PLAINTEXT"),
         ({"kafka": {"bootstrap_servers": "h:1", "ssl_ca_location": "/x/ca.pem"}}, "CRYPTOVIZ_KAFKA__SSL_CA_LOCATION is set, and CRYPTOVIZ_KAFKA__SECURITY_PROTOCOL is PLAINTEXT, which is not encrypted: valid are SSL and SASL_SSL"),
         ({"kafka": {"bootstrap_servers": "h:1", "security_protocol": "SASL_SSL", "sasl_username": "u", "sasl_password": ""}}, "CRYPTOVIZ_KAFKA__SECURITY_PROTOCOL is SASL_SSL: set CRYPTOVIZ_KAFKA__SASL_USERNAME and CRYPTOVIZ_KAFKA__SASL_PASSWORD"),
-        ({"kafka": {"security_protocol": "SSL"}}, "CRYPTOVIZ_KAFKA__SECURITY_PROTOCOL is SSL and CRYPTOVIZ_KAFKA__SASL_MECHANISM is PLAIN: the embedded broker has SASL_PLAINTEXT or PLAINTEXT, and PLAIN"),
-        ({"redis": {"url": "redis://:canary-1@h:1", "password": "canary-2"}}, "CRYPTOVIZ_REDIS__PASSWORD and CRYPTOVIZ_REDIS__URL hold different passwords (hidden): valid is one of them, or the same in both"),
+        ({"kafka": {"security_protocol": "SSL"}}, "CRYPTOVIZ_KAFKA__SECURITY_PROTOCOL is SSL and CRYPTOVIZ_KAFKA__SASL_MECHANISM is PLAIN: the embedded broker supports SASL_PLAINTEXT and PLAINTEXT, with mechanism PLAIN"),
+        ({"redis": {"url": "redis://:canary-1@h:1", "password": "canary-2"}}, "CRYPTOVIZ_REDIS__PASSWORD and CRYPTOVIZ_REDIS__URL contain different passwords (hidden): valid is one of them, or the same in both"),
     ],
 )  # fmt: skip
-def test_engines_that_contradict_themselves(settings: dict[str, Any], message: str) -> None:
+def test_inconsistent_engine_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     error = refused(**settings)
     assert error.message == message
     assert error.setting in message
@@ -366,25 +366,25 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     return cert, key
 
 
-def test_a_certificate_with_its_key_is_taken_and_everything_else_is_not(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_only_a_certificate_with_its_key_is_accepted(pair: tuple[Path, Path], tmp_path: Path) -> None:
     cert, key = pair
     assert load_settings(control={"tls_cert": cert, "tls_key": key}).control.tls_key == key
     missing = tmp_path / "missing.pem"
     assert refused(control={"tls_cert": cert, "tls_key": missing}).message == (
-        f"CRYPTOVIZ_CONTROL__TLS_KEY is {str(missing)!r}, where there is no file: valid is a file in PEM form"
+        f"CRYPTOVIZ_CONTROL__TLS_KEY is {str(missing)!r}, which does not exist: valid is a file in PEM form"
     )
     assert refused(control={"tls_cert": tmp_path, "tls_key": key}).message == (
-        f"CRYPTOVIZ_CONTROL__TLS_CERT is {str(tmp_path)!r}, which is no file: valid is a file in PEM form"
+        f"CRYPTOVIZ_CONTROL__TLS_CERT is {str(tmp_path)!r}, which is not a file: valid is a file in PEM form"
     )
     swapped = refused(control={"tls_cert": key, "tls_key": cert}).message
     assert swapped.startswith(f"CRYPTOVIZ_CONTROL__TLS_CERT is {str(key)!r}, which cannot be used (")
     assert swapped.endswith("): valid is a certificate in PEM form")
     other = refused(control={"tls_cert": cert, "tls_key": cert}).message
-    assert other.startswith(f"CRYPTOVIZ_CONTROL__TLS_KEY is {str(cert)!r}, which is no key of the certificate {str(cert)!r} (")
+    assert other.startswith(f"CRYPTOVIZ_CONTROL__TLS_KEY is {str(cert)!r}, which is not the private key of the certificate {str(cert)!r} (")
     assert other.endswith("): valid is its private key in PEM form, without a password")
 
 
-def test_files_of_authorities(tmp_path: Path) -> None:
+def test_files_of_certificate_authorities(tmp_path: Path) -> None:
     assert load_settings(network={"ca_file": certifi.where()}).network.ca_file == Path(certifi.where())
     empty = tmp_path / "empty.pem"
     empty.touch()
@@ -395,22 +395,22 @@ def test_files_of_authorities(tmp_path: Path) -> None:
             lambda path: {"kafka": {"bootstrap_servers": "h:1", "security_protocol": "SSL", "ssl_ca_location": path}},
         ),
     ):
-        assert refused(**section(tmp_path / "no.pem")).message.startswith(f"{setting} is {str(tmp_path / 'no.pem')!r}, where there is no file")
+        assert refused(**section(tmp_path / "no.pem")).message.startswith(f"{setting} is {str(tmp_path / 'no.pem')!r}, which does not exist")
         assert refused(**section(empty)).message.startswith(f"{setting} is {str(empty)!r}, which cannot be used (")
         assert refused(**section("relative.pem")).message == (
-            f"{setting} is 'relative.pem': the path is relative: valid is an absolute one, or one that begins with ~"
+            f"{setting} is 'relative.pem': the path is relative: valid is an absolute path, or a path that begins with ~"
         )
         assert refused(**section("")).message == f"{setting} is '': it is empty: valid is an absolute path, or leave it unset"
 
 
 @pytest.mark.parametrize("setting", ["CRYPTOVIZ_HOME", "CRYPTOVIZ_CACHE"])
-def test_folders_that_are_none(setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_folders(setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     file.touch()
     for value, message in (
         ("", f"{setting} is '': it is empty: valid is an absolute path, or leave it unset"),
         (" ", f"{setting} is ' ': it is empty: valid is an absolute path, or leave it unset"),
-        ("data/home", f"{setting} is 'data/home': the path is relative: valid is an absolute one, or one that begins with ~"),
+        ("data/home", f"{setting} is 'data/home': the path is relative: valid is an absolute path, or a path that begins with ~"),
         (str(file), f"{setting} is {str(file)!r}, which is a file: valid is a folder, or a path where one can be made"),
         (
             str(file / "a" / "b"),
@@ -424,7 +424,7 @@ def test_folders_that_are_none(setting: str, tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("home", "reason"), [("/", "it is the root of the file system"), ("~", f"it is or contains the home directory {Path.home().resolve()}")]
 )
-def test_a_home_that_can_be_nobodys(home: str, reason: str) -> None:
+def test_directories_that_can_never_be_a_home(home: str, reason: str) -> None:
     assert refused(home=home).message == f"CRYPTOVIZ_HOME is {str(Path(home).expanduser())!r}: {reason}; choose a folder for the pipeline alone"
 
 
@@ -434,7 +434,7 @@ def test_home_and_cache_are_two_folders(tmp_path: Path) -> None:
     )
 
 
-IF_ASKED = ", with user:password@ before the host if it asks for them"
+IF_ASKED = ", with user:password@ before the host if required"
 HTTP_ROOT = f"valid is http://host:port/path or https://host:port/path{IF_ASKED}"
 HTTP_SERVER = "valid is http://host:port or https://host:port"
 
@@ -442,30 +442,30 @@ HTTP_SERVER = "valid is http://host:port or https://host:port"
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("CRYPTOVIZ_REDIS__URL", "http://h:1", "is 'http://h:1': http:// is of no use here; valid is redis://host:port/0 or rediss://host:port/0, with user:password@ before the host if it asks for them"),
-        ("CRYPTOVIZ_REDIS__URL", "redis://h:1/prices", "is 'redis://h:1/prices': its path is no number of a database; valid is redis://host:port/0 or rediss://host:port/0"),
-        ("CRYPTOVIZ_REDIS__URL", "rediss://h:1/0?ssl_ca_cert=/x", "is 'rediss://h:1/0?ssl_ca_cert=/x': its option 'ssl_ca_cert' is none (did you mean ssl_ca_certs?)"),
+        ("CRYPTOVIZ_REDIS__URL", "http://h:1", "is 'http://h:1': http:// is not supported; valid is redis://host:port/0 or rediss://host:port/0, with user:password@ before the host if required"),
+        ("CRYPTOVIZ_REDIS__URL", "redis://h:1/prices", "is 'redis://h:1/prices': its path is not a database number; valid is redis://host:port/0 or rediss://host:port/0"),
+        ("CRYPTOVIZ_REDIS__URL", "rediss://h:1/0?ssl_ca_cert=/x", "is 'rediss://h:1/0?ssl_ca_cert=/x': its option 'ssl_ca_cert' is unknown (did you mean ssl_ca_certs?)"),
         ("CRYPTOVIZ_REDIS__URL", "user:canary@h:1", "is '********@h:1': valid is an address with its scheme"),
         ("CRYPTOVIZ_REDIS__URL", "redis://h:1?db=x", "is 'redis://h:1?db=x': its option db is 'x': valid is a number"),
-        ("CRYPTOVIZ_REDIS__URL", "redis://h:1/1?db=2", "is 'redis://h:1/1?db=2': it names a database in its path and by db=: valid is one of them"),
+        ("CRYPTOVIZ_REDIS__URL", "redis://h:1/1?db=2", "is 'redis://h:1/1?db=2': it selects a database both in its path and by db=: valid is one of them"),
         ("CRYPTOVIZ_REDIS__URL", "rediss://h:1?ssl_cert_reqs=maybe", "is 'rediss://h:1?ssl_cert_reqs=maybe': its option ssl_cert_reqs is 'maybe': valid is none, optional or required"),
-        ("CRYPTOVIZ_RAY__NODE_IP", "0.0.0.0", "is '0.0.0.0': it stands for every address: valid is the one by which other nodes reach this one"),
+        ("CRYPTOVIZ_RAY__NODE_IP", "0.0.0.0", "is '0.0.0.0': it is a wildcard: valid is the address by which other nodes reach this one"),
         ("CRYPTOVIZ_NETWORK__NO_PROXY", "a,http://b", "is 'a,http://b': valid are hosts with commas between them, such as localhost,.example.org"),
         ("CRYPTOVIZ_S3__EMBEDDED", "maybe", "is 'maybe': Input should be a valid boolean, unable to interpret input"),
-        ("CRYPTOVIZ_S3__ENDPOINT", "ftp://h:1", f"is 'ftp://h:1': ftp:// is of no use here; {HTTP_SERVER}"),
-        ("CRYPTOVIZ_S3__ENDPOINT", "http://", f"is 'http://': it names no host; {HTTP_SERVER}"),
-        ("CRYPTOVIZ_S3__ENDPOINT", "http://:9000", f"is 'http://:9000': it names no host; {HTTP_SERVER}"),
-        ("CRYPTOVIZ_S3__ENDPOINT", "http://u:canary@h:1", f"is 'http://********@h:1': it holds a user or password, which have settings of their own; {HTTP_SERVER}"),
-        ("CRYPTOVIZ_S3__ENDPOINT", "http://h:1/bucket", f"is 'http://h:1/bucket': it holds a path; {HTTP_SERVER}"),
-        ("CRYPTOVIZ_S3__ENDPOINT", "http://h:1?x=1", f"is 'http://h:1?x=1': it holds a query; {HTTP_SERVER}"),
-        ("CRYPTOVIZ_S3__ENDPOINT", "http://h:1#x", f"is 'http://h:1#x': it holds a fragment; {HTTP_SERVER}"),
-        ("CRYPTOVIZ_S3__ENDPOINT", "http://h:0", f"is 'http://h:0': its port is none; {HTTP_SERVER}"),
-        ("CRYPTOVIZ_S3__ENDPOINT", "http://h:70000", f"is 'http://h:70000': its port is none; {HTTP_SERVER}"),
-        ("CRYPTOVIZ_S3__ENDPOINT", "http://a..b:1", f"is 'http://a..b:1': its host is none; {HTTP_SERVER}"),
-        ("CRYPTOVIZ_PROVIDERS__KRAKEN__BASE_URL", "file:///etc/passwd", f"is 'file:///etc/passwd': file:// is of no use here; {HTTP_ROOT}"),
-        ("CRYPTOVIZ_PROVIDERS__KRAKEN__BASE_URL", "https://h/x?key=canary", f"is 'https://h/x?key=********': it holds a query; {HTTP_ROOT}"),
-        ("CRYPTOVIZ_DOWNLOADS__MAVEN_URL", "ftp://h/maven2", f"is 'ftp://h/maven2': ftp:// is of no use here; {HTTP_ROOT}"),
-        ("CRYPTOVIZ_NETWORK__PROXY_URL", "http://h:1/path", "is 'http://h:1/path': it holds a path; valid is http://host:port or https://host:port, with user:password@ before the host if it asks for them"),
+        ("CRYPTOVIZ_S3__ENDPOINT", "ftp://h:1", f"is 'ftp://h:1': ftp:// is not supported; {HTTP_SERVER}"),
+        ("CRYPTOVIZ_S3__ENDPOINT", "http://", f"is 'http://': it has no host; {HTTP_SERVER}"),
+        ("CRYPTOVIZ_S3__ENDPOINT", "http://:9000", f"is 'http://:9000': it has no host; {HTTP_SERVER}"),
+        ("CRYPTOVIZ_S3__ENDPOINT", "http://u:canary@h:1", f"is 'http://********@h:1': it contains a user or password, which have their own settings; {HTTP_SERVER}"),
+        ("CRYPTOVIZ_S3__ENDPOINT", "http://h:1/bucket", f"is 'http://h:1/bucket': it contains a path; {HTTP_SERVER}"),
+        ("CRYPTOVIZ_S3__ENDPOINT", "http://h:1?x=1", f"is 'http://h:1?x=1': it contains a query; {HTTP_SERVER}"),
+        ("CRYPTOVIZ_S3__ENDPOINT", "http://h:1#x", f"is 'http://h:1#x': it contains a fragment; {HTTP_SERVER}"),
+        ("CRYPTOVIZ_S3__ENDPOINT", "http://h:0", f"is 'http://h:0': its port is not valid; {HTTP_SERVER}"),
+        ("CRYPTOVIZ_S3__ENDPOINT", "http://h:70000", f"is 'http://h:70000': its port is not valid; {HTTP_SERVER}"),
+        ("CRYPTOVIZ_S3__ENDPOINT", "http://a..b:1", f"is 'http://a..b:1': its host is not valid; {HTTP_SERVER}"),
+        ("CRYPTOVIZ_PROVIDERS__KRAKEN__BASE_URL", "file:///etc/passwd", f"is 'file:///etc/passwd': file:// is not supported; {HTTP_ROOT}"),
+        ("CRYPTOVIZ_PROVIDERS__KRAKEN__BASE_URL", "https://h/x?key=canary", f"is 'https://h/x?key=********': it contains a query; {HTTP_ROOT}"),
+        ("CRYPTOVIZ_DOWNLOADS__MAVEN_URL", "ftp://h/maven2", f"is 'ftp://h/maven2': ftp:// is not supported; {HTTP_ROOT}"),
+        ("CRYPTOVIZ_NETWORK__PROXY_URL", "http://h:1/path", "is 'http://h:1/path': it contains a path; valid is http://host:port or https://host:port, with user:password@ before the host if required"),
         ("CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS", "broker", "is 'broker': valid is host:port, or several of them with commas between them"),
         ("CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS", ":9092", "is ':9092': valid is host:port, or several"),
         ("CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS", "http://h:9092", "is 'http://h:9092': valid is host:port"),
@@ -473,18 +473,18 @@ HTTP_SERVER = "valid is http://host:port or https://host:port"
         ("CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS", "h:9092/x", "is 'h:9092/x': valid is host:port"),
         ("CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS", "a:9092,b", "is 'a:9092,b': valid is host:port"),
         ("CRYPTOVIZ_KAFKA__BOOTSTRAP_SERVERS", ",", "is ',': valid is host:port"),
-        ("CRYPTOVIZ_RAY__ADDRESS", "ray://h:10001", "is 'ray://h:10001': valid is auto on a node of the cluster, host:port of its head, or nothing for a cluster of our own"),
+        ("CRYPTOVIZ_RAY__ADDRESS", "ray://h:10001", "is 'ray://h:10001': valid is auto on a node of the cluster, host:port of its head, or empty to start a new cluster"),
         ("CRYPTOVIZ_RAY__ADDRESS", "h", "is 'h': valid is auto"),
         ("CRYPTOVIZ_DASHBOARD__HOST", "", "is '': valid is a name, or an IPv4 or IPv6 address, without a port"),
         ("CRYPTOVIZ_CONTROL__HOST", "999.1.1.1", "is '999.1.1.1': valid is a name, or an IPv4 or IPv6 address"),
         ("CRYPTOVIZ_RAY__NODE_IP", "http://h", "is 'http://h': valid is a name, or an IPv4 or IPv6 address"),
-        ("CRYPTOVIZ_DASHBOARD__ALLOW_ORIGINS", "*", "is '*': '*' is none: valid are host:port or host, as a browser's address line begins; a wildcard, a path or a user is none"),
-        ("CRYPTOVIZ_DASHBOARD__ALLOW_ORIGINS", "a.example:1,b.example/x", "is 'a.example:1,b.example/x': 'b.example/x' is none"),
-        ("CRYPTOVIZ_DASHBOARD__ALLOW_ORIGINS", "u@h:1", "is '********@h:1': 'u@h:1' is none"),
+        ("CRYPTOVIZ_DASHBOARD__ALLOW_ORIGINS", "*", "is '*': '*' is not valid: use host:port or host, without wildcard, path or user"),
+        ("CRYPTOVIZ_DASHBOARD__ALLOW_ORIGINS", "a.example:1,b.example/x", "is 'a.example:1,b.example/x': 'b.example/x' is not valid"),
+        ("CRYPTOVIZ_DASHBOARD__ALLOW_ORIGINS", "u@h:1", "is '********@h:1': 'u@h:1' is not valid"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["environment", ".env"])
-def test_addresses_of_another_kind(name: str, value: str, message: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_addresses(name: str, value: str, message: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place = ""
     if where == "environment":
         monkeypatch.setenv(name, value)
@@ -501,10 +501,10 @@ def test_addresses_of_another_kind(name: str, value: str, message: str, where: s
     assert "canary" not in error.message
 
 
-def test_a_proxy_of_the_shell_is_named_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_proxy_of_the_shell_is_reported_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://u:canary@:8080")
     assert refused().message == (
-        f"CRYPTOVIZ_NETWORK__PROXY_URL is 'http://********@:8080': it names no host; {HTTP_SERVER}{IF_ASKED} "
+        f"CRYPTOVIZ_NETWORK__PROXY_URL is 'http://********@:8080': it has no host; {HTTP_SERVER}{IF_ASKED} "
         "(CRYPTOVIZ_NETWORK__PROXY_URL is set by https_proxy)"
     )
 
@@ -512,7 +512,7 @@ def test_a_proxy_of_the_shell_is_named_by_its_own_name(monkeypatch: pytest.Monke
 PROFILES: list[tuple[Literal["live", "demo"], dict[str, Any]]] = [
     ("live", {}),
     ("demo", {}),
-    # As `cluster.yaml` asks for it: servers of the user's own, and a cluster that is joined.
+    # As in `cluster.yaml`: external servers, and a joined cluster.
     ("live", {"ray": {"address": "auto"}, "kafka": {"bootstrap_servers": "a:9092,b:9092"}, "s3": {"endpoint": "https://s3.example"}, "redis": {"url": "rediss://u:p@r.example:6380/0"}}),
     ("live", {"ray": {"node_ip": "192.0.2.7"}}),
     ("live", {"kafka": {"bootstrap_servers": "a:9092", "security_protocol": "SASL_SSL", "sasl_username": "u", "sasl_password": "p"}}),
@@ -521,7 +521,7 @@ PROFILES: list[tuple[Literal["live", "demo"], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("profile", "given"), PROFILES)
-def test_no_valid_tree_is_refused_also_by_a_child(profile: Literal["live", "demo"], given: dict[str, Any], tmp_path: Path) -> None:
+def test_valid_settings_are_accepted_also_by_a_child_process(profile: Literal["live", "demo"], given: dict[str, Any], tmp_path: Path) -> None:
     from cryptoviz.settings import claim_home, dump_settings_file, load_settings_file
 
     settings = claim_home(load_settings(profile, home=tmp_path / "home", **given))
@@ -538,7 +538,7 @@ def test_no_valid_tree_is_refused_also_by_a_child(profile: Literal["live", "demo
     first_port=st.integers(1024, 60_000),
 )
 @tuned(deadline=None, max_examples=40)
-def test_settings_within_their_limits_are_taken_by_live_and_demo(
+def test_settings_within_their_limits_are_accepted_by_live_and_demo(
     tick_s: float, providers: list[str], history: list[str], wait_share: float, first_port: int
 ) -> None:
     wait_ms = int(wait_share * tick_s * 1000)
@@ -559,12 +559,12 @@ def test_settings_within_their_limits_are_taken_by_live_and_demo(
         assert settings.collect.consensus_wait_ms == wait_ms
 
 
-def test_a_demo_beside_settings_that_suit_the_live_pipeline_only() -> None:
+def test_the_demo_starts_with_settings_for_the_live_pipeline() -> None:
     own = {"max_wait_s": 20.0, "rate_limit_wait_s": 10.0}
     tree: dict[str, Any] = {
         "providers": {"coingecko": {"enabled": False}, "coinmarketcap": {"rate_limit_wait_s": 40.0}, "kraken": own, "binance": {"max_wait_s": 60.0}}
     }
-    # Not as arguments, which count for the demo too: from the environment, as a user's live settings are.
+    # From the environment, as live settings of a user; arguments would apply to the demo too.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CRYPTOVIZ_COLLECT__CONSENSUS_WAIT_MS", "5000")
         for name, fields in tree["providers"].items():
