@@ -1,7 +1,8 @@
-"""Which ticks are taken, where they are taken in order and the clock may leap (docs/adr/0008-progress-travels-with-the-transaction.md).
+"""Set of taken ticks, for ticks taken in order under a wall clock that may jump (docs/adr/0008-progress-travels-with-the-transaction.md).
 
-All up to the newest are, but for those that a leap of more than a day has passed over: nothing between its ends was taken. A clock that is set back
-by hours finds ticks that are taken, and waits; one that was a year ahead for a while goes on where it had been.
+All ticks up to the newest are taken, except those inside a leap: a clock jump of more than a day, between whose ends no tick was taken. After a clock
+is set back by hours, its ticks are already taken, and the caller waits. After a clock that was a year ahead is corrected, ticks continue where the
+jump began.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import NamedTuple
 __all__ = ["LEAP_MS", "Leap", "TakenTicks"]
 
 LEAP_MS = 86_400_000
-"""A clock that is further ahead or behind is wrong, one that is less may be a person's mistake of hours: then it is waited for."""
+"""A larger jump of the clock is treated as an error that will be corrected; after a smaller one, such as a wrong time zone, the caller waits."""
 KEPT = 8
-"""Leaps that are remembered. What an older one passed over counts as taken."""
+"""Maximum number of stored leaps. Ticks inside older ones count as taken."""
 
 
 class Leap(NamedTuple):
-    """Of the ticks between `low` and `high` none is taken. One may begin there again before `until`: later ones are within hours of what is taken."""
+    """No tick between `low` and `high` (exclusive) is taken. Ticks before `until` may be taken; later ones are too close to `high`."""
 
     low: int
     until: int
@@ -28,27 +29,27 @@ class Leap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TakenTicks:
-    """A value. `newest` is None when nothing is taken."""
+    """Immutable. `newest` is None if no tick is taken."""
 
     newest: int | None = None
     leaps: tuple[Leap, ...] = ()
 
     @classmethod
     def since(cls, first: int, tick_ms: int) -> TakenTicks:
-        """Of one who begins with the tick `first` and took none before."""
+        """The state of a process that starts with the tick `first`."""
         return cls(first - tick_ms, (Leap(0, first - LEAP_MS, first),))
 
     @classmethod
     def of(cls, newest: int | None, leaps: Iterable[Iterable[int]]) -> TakenTicks:
-        """As kept. Raises ValueError or TypeError when that is none."""
+        """From stored values. Raises ValueError or TypeError if they are invalid."""
         return cls(newest, tuple(Leap(*(int(end) for end in leap)) for leap in leaps))
 
     def has(self, tick_ts: int) -> bool:
-        """Whether it is taken."""
+        """Whether the tick is taken."""
         return self.newest is not None and tick_ts <= self.newest and self._leap(tick_ts) is None
 
     def taking(self, tick_ts: int) -> TakenTicks:
-        """With this one, and all before it that no leap has passed over."""
+        """The state with this tick and all earlier ticks outside leaps taken."""
         if self.newest is None:
             return TakenTicks(tick_ts)
         if tick_ts > self.newest:
@@ -57,19 +58,19 @@ class TakenTicks:
         leap = self._leap(tick_ts)
         if leap is None:
             return self
-        # Having begun there it goes on to the leap's end.
+        # Ticks continue from here to the end of the leap.
         rest = Leap(tick_ts, leap.high, leap.high)
         return TakenTicks(self.newest, (rest, *(one for one in self.leaps if one is not leap)))
 
     def first_free(self, tick_ts: int, tick_ms: int) -> int:
-        """The first tick from this one on that is not taken."""
+        """The first free tick at or after `tick_ts`."""
         if not self.has(tick_ts):
             return tick_ts
         later = [leap.low + tick_ms for leap in self.leaps if leap.low >= tick_ts and leap.low + tick_ms < leap.until]
         return min(later, default=(self.newest or 0) + tick_ms)
 
     def before(self, now_ms: int) -> int | None:
-        """The newest that is taken, as seen from a time of which a leap says that the clock was ahead after it."""
+        """The newest taken tick at the time `now_ms`: inside a leap, the tick at which the leap starts."""
         return next((leap.low for leap in self.leaps if leap.low <= now_ms < leap.until), self.newest)
 
     def _leap(self, tick_ts: int) -> Leap | None:

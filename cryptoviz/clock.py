@@ -1,67 +1,84 @@
-"""Time as an argument: everything that waits or stamps takes a `Clock`, so that tests own it."""
+"""Clocks as arguments: all code that waits or takes time stamps receives a `Clock`, so that tests control the time."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
-__all__ = ["Clock", "SystemClock", "second_text", "steady_at", "steady_ms", "tick_of", "utc_ms"]
+from cryptoviz.process_identity import monotonic_origin
+
+__all__ = ["Clock", "SystemClock", "second_text", "steady_at", "steady_ms", "steady_offset_ms", "steady_reference", "tick_of", "utc_ms"]
 
 
 class Clock(Protocol):
-    """UTC wall time, a monotonic second counter, and a sleep that agrees with both."""
+    """UTC wall time, monotonic time, and a sleep consistent with both."""
 
     def now_ms(self) -> int:
         """UTC epoch milliseconds."""
         ...
 
     def monotonic_s(self) -> float:
-        """Seconds that never go back; only differences mean anything."""
+        """Monotonic seconds; only differences are meaningful."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait `seconds` of this clock's time."""
+        """Wait for `seconds` of this clock."""
         ...
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The clock of the machine."""
 
     def now_ms(self) -> int:
-        """UTC epoch milliseconds."""
         return time.time_ns() // 1_000_000
 
     def monotonic_s(self) -> float:
-        """Seconds that never go back."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait in the running event loop."""
         await asyncio.sleep(max(0.0, seconds))
 
 
 def steady_ms(clock: Clock) -> int:
-    """The monotonic clock in ms: for durations, deadlines and ages, which no step of the wall clock may change. Counts from the machine's boot."""
+    """Monotonic time in ms since boot: for durations, deadlines and ages, which must not change when the wall clock is set."""
     return round(clock.monotonic_s() * 1000)
 
 
 def steady_at(clock: Clock, moment_utc_ms: int) -> int:
-    """The monotonic ms of a moment near now, as the wall clock stands now."""
+    """Monotonic ms of a UTC time, by the present wall clock."""
     return steady_ms(clock) + moment_utc_ms - clock.now_ms()
 
 
 def utc_ms(clock: Clock, moment_steady_ms: int) -> int:
-    """When that moment is or was by the wall clock as it stands now (UTC epoch ms): for people."""
+    """UTC epoch ms of a monotonic time, by the present wall clock, for display."""
     return clock.now_ms() + moment_steady_ms - steady_ms(clock)
 
 
+def steady_reference(clock: Clock, at_ms: int) -> dict[str, Any]:
+    """Fields to store in a file with monotonic times, written at the monotonic time `at_ms`, so that `steady_offset_ms` can convert them later."""
+    return {"at_ms": at_ms, "at_utc_ms": clock.now_ms(), "origin": monotonic_origin()}
+
+
+def steady_offset_ms(clock: Clock, stored: dict[str, Any]) -> int:
+    """Offset from a file's monotonic times to those of this process. 0 on the same boot, however the wall clock was set since.
+
+    After a reboot or on another machine the age of the file is taken from the wall clock, and is 0 if that was set back.
+    """
+    if "origin" not in stored:  # an earlier version wrote times of the wall clock
+        return steady_ms(clock) - clock.now_ms()
+    if stored["origin"] and stored["origin"] == monotonic_origin():
+        return 0
+    age_ms = max(0, clock.now_ms() - int(stored["at_utc_ms"]))
+    return steady_ms(clock) - age_ms - int(stored["at_ms"])
+
+
 def tick_of(now_ms: int, interval_ms: int) -> int:
-    """The tick (scheduled poll slot, UTC epoch ms) that `now_ms` falls into: ticks are multiples of the interval."""
+    """The tick (scheduled poll slot, UTC epoch ms) that contains `now_ms`: a multiple of the interval."""
     return now_ms - now_ms % interval_ms
 
 
 def second_text(moment_ms: int) -> str:
-    """A time (UTC epoch ms) for a person, to the second: `2026-01-31T12:00:00Z`."""
+    """A time (UTC epoch ms) as text to the second: `2026-01-31T12:00:00Z`."""
     return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

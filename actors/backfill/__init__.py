@@ -1,1 +1,1 @@
-"""Fetches from the providers' history what was not seen live."""
+"""Backfill: fetches missing ticks from the providers' price history."""

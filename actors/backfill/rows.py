@@ -6,13 +6,17 @@ from cryptoviz.assets import Asset
 from cryptoviz.providers.history import Point
 from cryptoviz.records import SCHEMA_VERSION, FallbackReason, Kind, Role, UnifiedRecord, event_id
 
-__all__ = ["Answer", "record_of"]
+__all__ = ["PriceSource", "record_of"]
 
 
-class Answer:
-    """Where a price came from: provider, its id of the asset, currency, when the body was complete (UTC epoch ms), its raw exchange.
+class PriceSource:
+    """Origin of a price.
 
-    `reason` says why a provider that is preferred had none; None when there is no such provider.
+    Attributes:
+        provider_id: the provider's id of the asset.
+        received_ms: when the response body was complete (UTC epoch ms).
+        fetch_id: the raw exchange.
+        reason: why a preferred provider had no price; None if the provider is the preferred one.
     """
 
     def __init__(self, provider: str, provider_id: str, currency: str, received_ms: int, fetch_id: str, reason: FallbackReason | None) -> None:
@@ -24,19 +28,19 @@ class Answer:
         self.reason = reason
 
 
-def record_of(asset: Asset, tick_ts: int, point: Point, answer: Answer) -> UnifiedRecord:
-    """The row of one tick. What a candle does not tell is None; one provider was asked, so there is no spread."""
+def record_of(asset: Asset, tick_ts: int, point: Point, source: PriceSource) -> UnifiedRecord:
+    """The unified record of one tick. Fields that a candle does not contain are None; with a single provider there is no spread."""
     return UnifiedRecord(
         event_id=event_id(asset.asset_id, tick_ts, Kind.BACKFILL),
         schema_version=SCHEMA_VERSION,
         kind=Kind.BACKFILL.value,
         tick_ts=tick_ts,
         source_ts=point.at_ms,
-        ingest_ts=answer.received_ms,
+        ingest_ts=source.received_ms,
         asset_id=asset.asset_id,
         symbol=asset.symbol,
         name=asset.name,
-        quote_currency=answer.currency,
+        quote_currency=source.currency,
         price=point.price,
         market_cap=point.market_cap,
         volume_24h=point.volume_24h,
@@ -49,12 +53,12 @@ def record_of(asset: Asset, tick_ts: int, point: Point, answer: Answer) -> Unifi
         total_supply=None,
         max_supply=None,
         rank=None,
-        provider=answer.provider,
-        provider_asset_id=answer.provider_id,
-        role=(Role.PRIMARY if answer.reason is None else Role.FALLBACK).value,
-        fallback_reason=None if answer.reason is None else answer.reason.value,
+        provider=source.provider,
+        provider_asset_id=source.provider_id,
+        role=(Role.PRIMARY if source.reason is None else Role.FALLBACK).value,
+        fallback_reason=None if source.reason is None else source.reason.value,
         attempt=1,
-        fetch_id=answer.fetch_id,
+        fetch_id=source.fetch_id,
         consensus_price=point.price,
         consensus_sources=1,
         spread_bps=None,

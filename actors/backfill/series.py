@@ -1,7 +1,7 @@
-"""From a provider's past prices to the prices of ticks. Pure.
+"""Assigns prices from a provider's history to ticks. Pure.
 
-A tick gets the newest price that was known at it: of a candle the close, once the candle was over; of a point its value. Never one from after the
-tick, because a study of the past would then know the future. One older than `collect.stale_after_s` is none.
+A tick gets the newest price known at its time: the close of a candle that has ended, or the value of a point. A price from after the tick is never
+used, because it would introduce look-ahead bias. A price older than `collect.stale_after_s` is not used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["price_at", "prices", "windows"]
 
 
 def windows(ticks: Sequence[int], span_ms: int, lookback_ms: int) -> Iterator[Window]:
-    """Cut sorted ticks into windows no longer than `span_ms`, lookback included, which a call can answer."""
+    """Split sorted ticks into windows of at most `span_ms` including the lookback."""
     first = 0
     while first < len(ticks):
         begin = ticks[first] - lookback_ms
@@ -27,7 +27,7 @@ def windows(ticks: Sequence[int], span_ms: int, lookback_ms: int) -> Iterator[Wi
 
 
 class HasPoints(Protocol):
-    """An answer with prices in order of time."""
+    """A response with prices in order of time."""
 
     @property
     def points(self) -> Sequence[Point]:
@@ -39,22 +39,22 @@ A = TypeVar("A", bound=HasPoints)
 
 
 async def prices(
-    ask: Callable[[Window], Awaitable[A]], window: Window, span_ms: int, length_ms: int, max_age_ms: int
+    fetch: Callable[[Window], Awaitable[A]], window: Window, span_ms: int, length_ms: int, max_age_ms: int
 ) -> AsyncIterator[tuple[A, dict[int, Point]]]:
-    """The prices of a window's ticks, each with the answer that brought it.
+    """The prices of a window's ticks, each with the response that contains it.
 
-    Before a tick in an outage the window's own span may hold no trade. Then spans before it are asked for, up to the limit of staleness: which other
-    ticks are filled together with a tick has no part in its price.
+    During an outage of the provider, the window's span may contain no trade before a tick. Then earlier spans are requested, up to the limit of
+    staleness, so that the price of a tick does not depend on which other ticks are filled with it.
     """
     left: Window | None = window
     while left is not None:
-        answer = await ask(left)
-        yield answer, {tick: point for tick in left.ticks if (point := price_at(answer.points, tick, max_age_ms)) is not None}
-        left = _earlier(left, answer.points, span_ms, max_age_ms + length_ms)
+        response = await fetch(left)
+        yield response, {tick: point for tick in left.ticks if (point := price_at(response.points, tick, max_age_ms)) is not None}
+        left = _earlier(left, response.points, span_ms, max_age_ms + length_ms)
 
 
 def _earlier(window: Window, points: Sequence[Point], span_ms: int, reach_ms: int) -> Window | None:
-    """The span to ask for next, for those ticks of a window before which `points` has nothing; None when there is none within `reach_ms`."""
+    """The next span to request, for ticks of a window without an earlier point; None past `reach_ms`."""
     unknown = tuple(tick for tick in window.ticks if not points or points[0].at_ms > tick)
     if not unknown:
         return None
@@ -65,7 +65,7 @@ def _earlier(window: Window, points: Sequence[Point], span_ms: int, reach_ms: in
 
 
 def price_at(points: Sequence[Point], tick_ts: int, max_age_ms: int) -> Point | None:
-    """The newest of the points, which are in order of time, that was known at the tick and is not older than `max_age_ms`."""
+    """The newest of the sorted points that was known at the tick and is not older than `max_age_ms`."""
     place = bisect.bisect_right(points, tick_ts, key=lambda point: point.at_ms)
     if place == 0:
         return None

@@ -1,4 +1,4 @@
-"""Which ticks a backfill has to bring: those of the ledger's open gaps, those before recording began, without what is there already."""
+"""Ticks that a backfill must fill: open gaps of the gap ledger and ticks before the first live row, without rows that already exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from actors.producer_ids import COLLECTOR
+from actors.publishing.kafka_transport import COLLECTOR_ID
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import Gap, open_gaps
 from cryptoviz.kafka import KafkaClients, progress_of
@@ -25,19 +25,19 @@ from cryptoviz.operations import BackfillArguments
 from cryptoviz.records import Kind
 from cryptoviz.settings import Settings
 
-__all__ = ["Missing", "first_live_ticks", "settled_before", "ticks_wanted"]
+__all__ = ["UnfilledTicks", "first_live_ticks", "settled_before", "ticks_wanted"]
 
 _SETTLE_TICKS = 3
-"""Ticks so young are being collected."""
+"""Newer ticks may still be in collection."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def ticks_wanted(
     arguments: BackfillArguments, asset_id: str, gaps: Sequence[Gap], first_live: int | None, tick_ms: int, end_ms: int
 ) -> Iterator[range]:
-    """The asset's ticks to bring, before `end_ms`, in runs.
+    """The asset's ticks to fill before `end_ms`, as ranges.
 
-    Those of the ledger's gaps that are not filled; and, when the arguments name a start before the first live row, the grid of `tick_ms` up to it.
+    Ticks of open gaps and, if `arguments.start_ms` is before the first live row, all multiples of `tick_ms` up to that row.
     """
     start_ms = arguments.start_ms
     if start_ms is not None:
@@ -51,13 +51,13 @@ def ticks_wanted(
 
 
 def settled_before(settings: Settings, now_ms: int, clients: KafkaClients | None = None) -> int:
-    """Ticks before this one (UTC epoch ms) come from the collector no more: a look after this call finds all of them that it brought.
+    """The tick (UTC epoch ms) before which the collector publishes no more ticks: a read after this call finds all that it has published.
 
-    It publishes in order: a tick up to its newest published one, which its progress names, is there or will never be, however long it was paused
-    or Kafka away. A collector that has published nothing to the topic yet holds at most what its queue takes. Raises EngineUnavailable.
+    The collector publishes in order, so a tick before the position of its progress is either in the topic or never will be, however long the
+    collector was paused or Kafka unavailable. Without progress, at most the ticks in its queue are still to come. Raises EngineUnavailable.
     """
     collect = settings.collect
-    progress = progress_of(settings.kafka, COLLECTOR, settings.kafka.stream_topic, clients)
+    progress = progress_of(settings.kafka, COLLECTOR_ID, settings.kafka.stream_topic, clients)
     settled_ms = now_ms - _SETTLE_TICKS * collect.tick_ms
     if progress is not None and progress.position is not None:
         return min(settled_ms, progress.position + 1)
@@ -65,7 +65,7 @@ def settled_before(settings: Settings, now_ms: int, clients: KafkaClients | None
 
 
 def first_live_ticks(settings: Settings) -> dict[str, int]:
-    """By asset, the first tick with a live row in the lake (UTC epoch ms). Raises EngineUnavailable."""
+    """The first tick with a live row in the lake, by asset (UTC epoch ms). Raises EngineUnavailable."""
     found: dict[str, int] = {}
     for rows in _rows(settings, ds.field("kind") == Kind.LIVE.value)[1]:
         firsts = pa.table(rows).group_by("asset_id").aggregate([("tick_ts", "min")])
@@ -74,38 +74,38 @@ def first_live_ticks(settings: Settings) -> dict[str, int]:
     return found
 
 
-class Missing:
-    """Wanted ticks that have no row of either kind, in the lake or in Kafka on its way there. Blocking; for one thread at a time.
+class UnfilledTicks:
+    """Ticks to fill that have no row, live or backfill, in the lake or in Kafka after the lake's offsets. Blocking; for one thread at a time.
 
     Attributes:
-        left: by asset.
+        left: ticks without a row, by asset.
     """
 
     def __init__(self, settings: Settings, wanted: dict[str, set[int]]) -> None:
         self._settings = settings
-        # How far each partition was looked at: by the lake's progress, then by us.
+        # Offsets up to which each partition was read: by the lake job, then here.
         self._seen: dict[tuple[str, int], int] = {}
         self.left = wanted
 
     @property
     def count(self) -> int:
-        """Ticks of all assets."""
+        """Number of ticks of all assets."""
         return sum(map(len, self.left.values()))
 
     def load(self) -> None:
-        """Leave out what the lake holds, then what Kafka holds past it. Raises EngineUnavailable."""
+        """Remove ticks with rows in the lake, then those with records in Kafka after the lake's offsets. Raises EngineUnavailable."""
         ticks = [tick for of in self.left.values() for tick in of]
         if ticks:
             low, high = (pa.scalar(_EPOCH + timedelta(milliseconds=one), TIME) for one in (min(ticks), max(ticks)))
-            self._seen, batches = _rows(self._settings, (ds.field("tick_ts") >= low) & (ds.field("tick_ts") <= high))
-            for rows in batches:
+            self._seen, record_batches = _rows(self._settings, (ds.field("tick_ts") >= low) & (ds.field("tick_ts") <= high))
+            for rows in record_batches:
                 for asset_id in pc.unique(rows["asset_id"]).to_pylist():
                     own = rows.filter(pc.equal(rows["asset_id"], asset_id))
                     self.left.get(asset_id, set()).difference_update(_ms(own["tick_ts"]))
         self.refresh()
 
     def refresh(self) -> None:
-        """Leave out what was published since the last look, or since the lake's version that `load` read. Raises EngineUnavailable."""
+        """Remove ticks published since the last call, or since the lake version read by `load`. Raises EngineUnavailable."""
         kafka, topic = self._settings.kafka, self._settings.kafka.stream_topic
         topic_id, bounds = topic_ends(kafka, topic, settled=True)
         spans = {partition: (max(first, self._seen.get((topic_id, partition), first)), end) for partition, (first, end) in bounds.items()}
@@ -114,18 +114,18 @@ class Missing:
                 record: Any = orjson.loads(message.value() or b"")
                 self.left.get(record["asset_id"], set()).discard(record["tick_ts"])
             except (ValueError, KeyError, TypeError):
-                continue  # it becomes a dead letter
+                continue  # the record becomes a dead letter
         self._seen |= {(topic_id, partition): end for partition, (_, end) in spans.items()}
 
 
 def _rows(settings: Settings, condition: Any) -> tuple[dict[tuple[str, int], int], Iterator[pa.RecordBatch]]:
-    """How far the prices table is, and its rows in batches."""
+    """The Kafka offsets of the prices table, and its rows as record batches."""
     address = table_address(settings.s3, "prices")
     try:
         table = DeltaTable(address.uri, storage_options=settings.s3.storage_options())
         progress = read_progress(table)
-        batches = table.to_pyarrow_dataset().to_batches(columns=["asset_id", "tick_ts", "kind"], filter=condition)
-        return ({} if progress is None else dict(progress.offsets)), batches
+        record_batches = table.to_pyarrow_dataset().to_batches(columns=["asset_id", "tick_ts", "kind"], filter=condition)
+        return ({} if progress is None else dict(progress.offsets)), record_batches
     except TableNotFoundError:
         return {}, iter(())
     except (DeltaError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The collector's work apart from Ray: results in, one published tick out, with its gaps and the providers' states told."""
+"""Core of the collector, independent of Ray: turns scraper results into published ticks and reports gaps and provider states."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 import orjson
 
-from actors.collecting.tick_assembler import ClosedTick, TickBoard
-from actors.collecting.tick_recorder import Recording
+from actors.collecting.tick_assembler import ClosedTick, TickAssembler
+from actors.collecting.tick_recorder import TickRecorder
 from actors.collecting.unify import ReplaceBy, Rules, Unified, unify
-from actors.publishing.transaction import Batch, BatchSink, Message, Refused
+from actors.publishing.transaction import KafkaTransaction, Message, Refused, TransactionSink
 from actors.taken_ticks import LEAP_MS, TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_at, steady_ms
@@ -22,35 +22,35 @@ from cryptoviz.providers.failures import named
 from cryptoviz.records import Role, TickResult
 from cryptoviz.settings import Settings
 
-__all__ = ["CollectStats", "Collecting", "Snapshot", "rules_of", "unified_of"]
+__all__ = ["CollectStats", "CollectorCore", "Snapshot", "rules_of", "unified_of"]
 
 FRESH_TICKS = 3
 """Data older than this many ticks is not fresh (DESIGN 7)."""
-UNPAID_TICKS = 100
-"""So long it is told that a tick was paid for by no plan: plans that pay for one tick in a hundred are the smallest worth having."""
+UNCOVERED_TICKS = 100
+"""For this many ticks the probe reports a tick on which no provider had a turn: plans should cover one tick in a hundred or more."""
 SET_BACK_TICKS = 2
-"""A next tick further ahead means that the clock was set back: those between are published, and are not published twice."""
+"""If the next tick is further ahead, the clock was set back: the ticks in between are published already."""
 
 
 class Snapshot(Protocol):
-    """What the collector tells readers who come late. None of it blocks."""
+    """Latest values for readers that connect between ticks. No method blocks."""
 
-    def set_latest(self, batch: Batch) -> None:
+    def set_latest(self, transaction: KafkaTransaction) -> None:
         """A tick that Kafka has acknowledged."""
         ...
 
     def set_providers(self, states: Mapping[str, bytes]) -> None:
-        """How each provider's last tick went, as JSON."""
+        """The result of each provider's last tick, as JSON."""
         ...
 
     def count_gaps(self, asset_ids: Mapping[str, int]) -> None:
-        """Ticks without a price, by asset."""
+        """Add to the number of ticks without a price, by asset."""
         ...
 
 
 @dataclass(slots=True)
 class CollectStats:
-    """What the probe tells. Times are ms of the monotonic clock, but for the tick."""
+    """Statistics for the probe. Times are ms of the monotonic clock, except `last_tick_ts`."""
 
     started_ms: int = 0
     results_total: int = 0
@@ -70,7 +70,7 @@ class CollectStats:
 
 
 def rules_of(settings: Settings) -> Rules:
-    """The rules that the settings ask for: the enabled providers in their order."""
+    """Rules of selection from the settings, with the enabled providers in order of preference."""
     collect = settings.collect
     order = tuple(name for name in collect.providers if settings.provider(name).enabled)
     currencies = frozenset({DOLLAR}) | (DOLLAR_COINS if collect.usdt_is_usd else frozenset())
@@ -79,30 +79,30 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def unified_of(closed: ClosedTick, assets: Sequence[Asset], rules: Rules) -> Unified | None:
-    """The tick's records. The first provider whose turn it is is the tick's primary; None when it is nobody's."""
+    """The tick's records. The primary is the first provider that had a turn; None if no provider had one."""
     order = tuple(provider for provider in rules.order if provider not in closed.idle)
     return unify(closed.tick_ts, assets, replace(rules, order=order), closed.results, closed.absent) if order else None
 
 
-class Collecting:
-    """Files results and publishes each tick when it is due. All methods belong to one event loop."""
+class CollectorCore:
+    """Collects results and publishes each tick when it is due. For one event loop."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, sink: BatchSink, snapshot: Snapshot, published: Callable[[], TakenTicks] | None = None
+        self, settings: Settings, clock: Clock, sink: TransactionSink, snapshot: Snapshot, published: Callable[[], TakenTicks] | None = None
     ) -> None:
-        """`published` says what is published; without it the newest tick that `connected` names is all that is known."""
+        """`published` returns the published ticks; without it only the newest tick passed to `connected` is known."""
         self._assets: Sequence[Asset] = settings.assets
         self._rules = rules_of(settings)
         self._tick_ms = settings.collect.tick_ms
         self._clock = clock
         self._sink = sink
         self._snapshot = snapshot
-        self._board = TickBoard(self._assets, self._rules, self._tick_ms, settings.collect.consensus_wait_ms, clock.now_ms())
-        self._recording = Recording(settings, self._rules)
-        self._first_tick = self._board.current_tick
+        self._assembler = TickAssembler(self._assets, self._rules, self._tick_ms, settings.collect.consensus_wait_ms, clock.now_ms())
+        self._recorder = TickRecorder(settings, self._rules)
+        self._first_tick = self._assembler.current_tick
         self._wake = asyncio.Event()
         self._log = get_logger("collector")
-        # When the last answer of a tick in the queue had come, for the publish latency.
+        # By queued tick, when its last response was received, for the publish latency.
         self._answered_ms: dict[int, int] = {}
         self._gap_open = False
         self._read_published = published
@@ -115,35 +115,35 @@ class Collecting:
 
     @property
     def late_total(self) -> int:
-        """Results that came when their tick was over."""
-        return self._board.late_total
+        """Results received after their tick was closed."""
+        return self._assembler.late_total
 
     def submit(self, result: TickResult) -> None:
-        """File a result. A repeated one counts once."""
+        """Add a result. Repeated results of a provider and tick are ignored."""
         self.stats.results_total += 1
-        if result.tick_ts > self._board.current_tick + self._tick_ms or self._board.current_tick - result.tick_ts > LEAP_MS:
-            # The machine slept, or its clock was set: what lies between is over, and this result is neither early nor late.
+        if result.tick_ts > self._assembler.current_tick + self._tick_ms or self._assembler.current_tick - result.tick_ts > LEAP_MS:
+            # The machine was suspended or its clock was set: close the ticks in between first, so that this result is neither early nor late.
             self.publish_due()
-        self._board.add(result)
+        self._assembler.add(result)
         self._wake.set()
 
     def deregister(self, provider: str) -> None:
-        """The provider was stopped by its operator."""
-        self._board.deregister(provider)
+        """The provider was stopped by the operator."""
+        self._assembler.deregister(provider)
         self._log.info("provider_stopped", provider=provider)
         self._wake.set()
 
     def publish_due(self) -> None:
-        """Hand the ticks that are due now to the publisher."""
-        for closed in self._board.take_due(self._clock.now_ms()):
+        """Pass the ticks that are due to the publisher."""
+        for closed in self._assembler.take_due(self._clock.now_ms()):
             self._close(closed)
 
     async def run(self) -> None:
         """Publish until cancelled."""
         while True:
             self.publish_due()
-            # The wall clock may be set while we wait: look again at least once a tick.
-            wait_ms = min(max(self._board.next_due_ms() - self._clock.now_ms(), 1), self._tick_ms)
+            # The wall clock may be set during the wait: check at least once a tick.
+            wait_ms = min(max(self._assembler.next_due_ms() - self._clock.now_ms(), 1), self._tick_ms)
             try:
                 async with asyncio.timeout(wait_ms / 1000):
                     await self._wake.wait()
@@ -151,52 +151,54 @@ class Collecting:
                 continue
             self._wake.clear()
 
-    def published(self, batch: Batch, now_ms: int) -> None:
+    def published(self, transaction: KafkaTransaction, now_ms: int) -> None:
         """Kafka has acknowledged the tick."""
-        self._recording.published(batch)
-        if not batch.messages:
-            self._answered_ms.pop(batch.tick_ts, None)
+        self._recorder.published(transaction)
+        if not transaction.messages:
+            self._answered_ms.pop(transaction.tick_ts, None)
             return
         stats = self.stats
         stats.ticks_published_total += 1
-        stats.records_published_total += len(batch.messages)
-        stats.last_publish_ms, stats.last_tick_ts = steady_at(self._clock, now_ms), batch.tick_ts
-        answered_ms = self._answered_ms.get(batch.tick_ts)
-        # Ticks go in order: earlier ones are in the topic, too, even if nobody told (see `Publisher`, `repeated_total`).
-        self._answered_ms = {tick_ts: ms for tick_ts, ms in self._answered_ms.items() if tick_ts > batch.tick_ts}
+        stats.records_published_total += len(transaction.messages)
+        stats.last_publish_ms, stats.last_tick_ts = steady_at(self._clock, now_ms), transaction.tick_ts
+        answered_ms = self._answered_ms.get(transaction.tick_ts)
+        # Ticks are published in order: earlier ones are in the topic too, even if not acknowledged here (see `PublisherStats.repeated_total`).
+        self._answered_ms = {tick_ts: ms for tick_ts, ms in self._answered_ms.items() if tick_ts > transaction.tick_ts}
         if answered_ms is not None:
             stats.publish_latency_ms = float(max(0, now_ms - answered_ms))
-        self._snapshot.set_latest(batch)
+        self._snapshot.set_latest(transaction)
 
-    def dropped(self, batch: Batch) -> None:
-        """The queue was full: this tick is lost."""
-        if not batch.messages:
+    def dropped(self, transaction: KafkaTransaction) -> None:
+        """The queue was full: the tick is lost."""
+        if not transaction.messages:
             return
-        self._answered_ms.pop(batch.tick_ts, None)
+        self._answered_ms.pop(transaction.tick_ts, None)
         self.stats.dropped_ticks_total += 1
-        self._recording.dropped(batch)
-        self._count_gaps([message.key.decode() for message in batch.messages])
-        self._log.warning("tick_dropped", tick_ts=batch.tick_ts, records=len(batch.messages), reason="queue full while Kafka is away")
+        self._recorder.dropped(transaction)
+        self._count_gaps([message.key.decode() for message in transaction.messages])
+        self._log.warning(
+            "tick_dropped", tick_ts=transaction.tick_ts, records=len(transaction.messages), reason="queue full while Kafka is unavailable"
+        )
 
-    def refused(self, batch: Batch, refused: Refused) -> None:
-        """The broker never takes this record: the asset's tick is lost. A refused note costs what a replay needs, and no price."""
-        if refused.message in batch.messages:
-            self._recording.dropped(batch)
+    def refused(self, transaction: KafkaTransaction, refused: Refused) -> None:
+        """The broker rejects this record permanently: the asset's tick is lost. A lost audit record only prevents a replay of the tick."""
+        if refused.message in transaction.messages:
+            self._recorder.dropped(transaction)
             self._count_gaps([refused.message.key.decode()])
 
     def connected(self, last_tick_ts: int | None) -> None:
-        """It is known what is published: ticks between it and our start were seen by nobody."""
+        """The published ticks are known. Ticks between the newest of them and the start of this collector were missed."""
         self._published = TakenTicks(last_tick_ts) if self._read_published is None else self._read_published()
-        self._board.learn(self._published)
+        self._assembler.learn(self._published)
         if last_tick_ts is not None and self.stats.last_publish_ms is None:
             self.stats.outage_ticks = max(0, (self._first_tick - last_tick_ts) // self._tick_ms - 1)
             if self.stats.outage_ticks:
                 self._log.warning("ticks_missed_before_start", ticks=self.stats.outage_ticks, last_tick_ts=last_tick_ts)
 
     def fresh(self, now_ms: int) -> bool:
-        """A tick was published within three ticks, or the start is not older, or every provider was stopped on purpose.
+        """A tick was published within three ticks, or the collector started within three ticks, or every provider was stopped by the operator.
 
-        Not when the clock was set back behind ticks that are published.
+        False if the clock was set back behind published ticks.
         """
         if self.idle:
             return True
@@ -206,33 +208,33 @@ class Collecting:
         return self._is_recent(max(moment for moment in moments if moment is not None), FRESH_TICKS, now_ms)
 
     def healthy(self, now_ms: int) -> bool:
-        """Fresh, or no provider has a price: ticks are closed in time, and none waits for Kafka. Or the clock was set back, as for any successor."""
+        """Fresh, or ticks are closed in time without prices and none waits for Kafka, or the clock was set back. A restart would not help."""
         return self.fresh(now_ms) or self.set_back(now_ms) or (not self._answered_ms and self._is_recent(self._empty_ms, FRESH_TICKS, now_ms))
 
     def set_back(self, now_ms: int) -> bool:
-        """The clock has gone back behind ticks that are closed or published: nothing more comes until it has passed them again."""
+        """The clock was set back behind closed or published ticks: no tick is published until it has passed them again."""
         return self.next_tick - now_ms > SET_BACK_TICKS * self._tick_ms
 
     @property
     def next_tick(self) -> int:
-        """The first tick that can still be published (UTC epoch ms)."""
-        return self._published.first_free(self._board.current_tick, self._tick_ms)
+        """The next tick that can be published (UTC epoch ms)."""
+        return self._published.first_free(self._assembler.current_tick, self._tick_ms)
 
-    def unpaid(self, now_ms: int) -> str:
-        """For a person, while some ticks are no provider's turn because the plans do not pay for all. Empty otherwise."""
-        if not self._is_recent(self._unplanned_ms, UNPAID_TICKS, now_ms):
+    def uncovered(self, now_ms: int) -> str:
+        """Status text while the plans do not cover every tick; empty otherwise."""
+        if not self._is_recent(self._unplanned_ms, UNCOVERED_TICKS, now_ms):
             return ""
-        return f"{self.stats.unplanned_ticks_total} ticks were paid for by no provider's plan (CRYPTOVIZ_COLLECT__PROVIDERS: add an exchange)"
+        return f"no provider's plan covered {self.stats.unplanned_ticks_total} ticks (CRYPTOVIZ_COLLECT__PROVIDERS: add an exchange)"
 
     @property
     def skipped_total(self) -> int:
-        """Ticks of a leap of the clock that were not even closed; the gap ledger finds them missing."""
-        return self._board.skipped_total
+        """Ticks skipped by a clock jump without being closed. The gap ledger detects them as missing."""
+        return self._assembler.skipped_total
 
     @property
     def idle(self) -> bool:
-        """Every provider was stopped: there is nothing to collect."""
-        return self._board.stopped >= set(self._rules.order)
+        """Every provider was stopped by the operator."""
+        return self._assembler.stopped >= set(self._rules.order)
 
     def _is_recent(self, moment_ms: int | None, ticks: int, now_ms: int) -> bool:
         return moment_ms is not None and steady_at(self._clock, now_ms) - moment_ms <= ticks * self._tick_ms
@@ -240,29 +242,29 @@ class Collecting:
     def _close(self, closed: ClosedTick) -> None:
         unified = unified_of(closed, self._assets, self._rules)
         if unified is None:
-            # The plans pay for no call on this tick: nothing was expected, nothing is missing.
+            # No plan covers this tick: no price was expected, so none is missing.
             self.stats.unplanned_ticks_total += 1
-            self._recording.unplanned(closed.tick_ts)
+            self._recorder.unplanned(closed.tick_ts)
             self._unplanned_ms = steady_ms(self._clock)
             return
-        self._snapshot.set_providers(_provider_states(closed, self._board.stopped))
+        self._snapshot.set_providers(_provider_states(closed, self._assembler.stopped))
         self._note_gaps(closed, unified)
         self.stats.fallback_assets = sum(record.role == Role.FALLBACK for record in unified.records)
         self.stats.disagreeing_assets = sum(record.disagrees for record in unified.records)
         messages = tuple(Message(r.asset_id.encode(), r.to_json()) for r in unified.records)
-        # While nothing is expected nothing is recorded either.
-        notes = self._recording.notes(closed, self._clock.now_ms()) if messages or (self.stats.results_total and not self.idle) else ()
-        batch = Batch(f"tick-{closed.tick_ts}", closed.tick_ts, messages, notes)
+        # A tick without an expected price is not recorded.
+        audit_records = self._recorder.audit_records(closed, self._clock.now_ms()) if messages or (self.stats.results_total and not self.idle) else ()
+        transaction = KafkaTransaction(f"tick-{closed.tick_ts}", closed.tick_ts, messages, audit_records)
         if messages:
-            self._answered_ms[batch.tick_ts] = max(result.ingest_ts for result in closed.results.values() if result.observations)
+            self._answered_ms[transaction.tick_ts] = max(result.ingest_ts for result in closed.results.values() if result.observations)
         else:
             self.stats.empty_ticks_total += 1
             self._empty_ms = steady_ms(self._clock)
-        if messages or notes:
-            self._sink.offer(batch)
+        if messages or audit_records:
+            self._sink.offer(transaction)
 
     def _note_gaps(self, closed: ClosedTick, unified: Unified) -> None:
-        # Before the first result nothing was expected yet, and nothing is while every provider is stopped.
+        # No price is expected before the first result, nor while every provider is stopped.
         expected = self.stats.results_total > 0 and not self.idle
         if unified.gaps and expected:
             self._count_gaps(list(unified.gaps))
@@ -281,7 +283,7 @@ class Collecting:
 
 
 def _provider_states(closed: ClosedTick, stopped: frozenset[str]) -> dict[str, bytes]:
-    """By provider: how its tick went, for pages that show it."""
+    """The result of the tick by provider, as JSON for the dashboard."""
     states: dict[str, dict[str, Any]] = {}
     for provider, result in closed.results.items():
         states[provider] = {

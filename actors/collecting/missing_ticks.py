@@ -1,34 +1,34 @@
-"""Ticks that the collector knows to be missing and has not told anyone yet: the next records of its ticks carry them, until one is published."""
+"""Missing ticks not yet reported. Repeated in each tick record until Kafka acknowledges one."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-__all__ = ["LostTicks"]
+__all__ = ["MissingTicks"]
 
 _KEPT = 100_000
-"""Half a day of ticks of half a second. Past it the oldest are forgotten; the ledger then says `not_running` of them."""
+"""Half a day of ticks of half a second. Past this the oldest are dropped; the gap ledger then gives `not_running` as their reason."""
 
 
-class LostTicks:
-    """Ticks of one kind (UTC epoch ms, on a grid of `tick_ms`)."""
+class MissingTicks:
+    """Missing ticks for one reason (UTC epoch ms, multiples of `tick_ms`)."""
 
     def __init__(self, tick_ms: int) -> None:
         self._tick_ms = tick_ms
-        self._told_by: OrderedDict[int, int | None] = OrderedDict()
+        self._reported_in: OrderedDict[int, int | None] = OrderedDict()
 
     def add(self, tick_ts: int) -> None:
-        """The tick is lost."""
-        self._told_by[tick_ts] = None
-        while len(self._told_by) > _KEPT:
-            self._told_by.popitem(last=False)
+        """Add a missing tick."""
+        self._reported_in[tick_ts] = None
+        while len(self._reported_in) > _KEPT:
+            self._reported_in.popitem(last=False)
 
-    def tell(self, record_ts: int) -> list[list[int]]:
-        """What the record of the tick `record_ts` has to carry: [first, last, step] of each run."""
+    def report(self, record_ts: int) -> list[list[int]]:
+        """Missing ticks to include in the record of the tick `record_ts`, as [first, last, step] of each run."""
         spans: list[list[int]] = []
-        for tick in sorted(self._told_by):
-            if self._told_by[tick] is None:
-                self._told_by[tick] = record_ts
+        for tick in sorted(self._reported_in):
+            if self._reported_in[tick] is None:
+                self._reported_in[tick] = record_ts
             if spans and tick == spans[-1][1] + self._tick_ms:
                 spans[-1][1] = tick
             else:
@@ -36,6 +36,6 @@ class LostTicks:
         return spans
 
     def published(self, record_ts: int) -> None:
-        """Kafka has that record. What was lost after it was made is still to be told."""
-        for tick in [tick for tick, told_by in self._told_by.items() if told_by is not None and told_by <= record_ts]:
-            del self._told_by[tick]
+        """Kafka has acknowledged the record of the tick `record_ts`. Ticks added after that record was made remain."""
+        for tick in [tick for tick, reported_in in self._reported_in.items() if reported_in is not None and reported_in <= record_ts]:
+            del self._reported_in[tick]

@@ -1,7 +1,7 @@
-"""The latest values in Redis. A convenience for readers who come late: its failures are counted and never hold prices up.
+"""Latest values in Redis, so that readers need not wait for the next tick. Failures are counted and never delay prices.
 
 Keys: hash `cryptoviz:latest` (asset id -> unified record as JSON), string `cryptoviz:latest:tick` (UTC epoch ms), hash `cryptoviz:providers`
-(provider -> JSON of how its last tick went), hash `cryptoviz:gaps` (asset id -> ticks without any price since ever).
+(provider -> JSON, result of its last tick), hash `cryptoviz:gaps` (asset id -> number of ticks without a price, never reset).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from actors.publishing.transaction import Batch
+from actors.publishing.transaction import KafkaTransaction
 from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger
 
@@ -28,12 +28,12 @@ GAPS_KEY = "cryptoviz:gaps"
 TIMEOUT_S = 0.5
 """A Redis on the same machine or network answers in a few ms."""
 RETRY_S = 1.0
-"""Within DESIGN's 10 s for a Redis that is back, without hammering one that is away."""
+"""The snapshot is current within 10 s after Redis is available again (DESIGN), at a low retry rate."""
 
 
 @dataclass(slots=True)
 class _Pending:
-    """What is to be written. Newer values replace older ones, so that it stays as small as one snapshot however long Redis is away."""
+    """Values to write. Newer values replace older ones, so that the size is that of one snapshot however long Redis is unavailable."""
 
     latest: dict[str, bytes] = field(default_factory=dict)
     tick_ts: int | None = None
@@ -41,7 +41,7 @@ class _Pending:
     gaps: Counter[str] = field(default_factory=Counter)
 
     def merge_older(self, older: _Pending) -> None:
-        """Put back what could not be written, below what came since."""
+        """Merge values that could not be written; newer values take precedence."""
         self.latest = older.latest | self.latest
         self.tick_ts = older.tick_ts if self.tick_ts is None else self.tick_ts
         self.providers = older.providers | self.providers
@@ -49,7 +49,7 @@ class _Pending:
 
 
 class SnapshotWriter:
-    """Writes in its own task; the other methods only note what is to be written. For one event loop."""
+    """`core.Snapshot` in Redis. Writes in the task of `run`; the other methods only store the values to write. For one event loop."""
 
     def __init__(self, url: str, clock: Clock) -> None:
         self._url = url
@@ -61,19 +61,16 @@ class SnapshotWriter:
         self.failures_total = 0
         self.last_error = ""
 
-    def set_latest(self, batch: Batch) -> None:
-        """A tick that Kafka has acknowledged."""
-        self._pending.latest |= {message.key.decode(): message.value.rstrip(b"\n") for message in batch.messages}
-        self._pending.tick_ts = batch.tick_ts
+    def set_latest(self, transaction: KafkaTransaction) -> None:
+        self._pending.latest |= {message.key.decode(): message.value.rstrip(b"\n") for message in transaction.messages}
+        self._pending.tick_ts = transaction.tick_ts
         self._changed.set()
 
     def set_providers(self, states: Mapping[str, bytes]) -> None:
-        """How each provider's last tick went, as JSON."""
         self._pending.providers |= states
         self._changed.set()
 
     def count_gaps(self, asset_ids: Mapping[str, int]) -> None:
-        """Ticks without a price, by asset."""
         self._pending.gaps.update(asset_ids)
         self._changed.set()
 
@@ -107,7 +104,7 @@ class SnapshotWriter:
             self.failures_total += 1
             if not self.last_error:
                 self._log.warning("redis_unavailable", reason=type(error).__name__)
-            self.last_error = f"Redis (redis.url) does not take the snapshot: {type(error).__name__}"
+            self.last_error = f"Redis (redis.url) does not accept the snapshot: {type(error).__name__}"
             await self._clock.sleep(RETRY_S)
         else:
             self.written_total += 1
@@ -117,5 +114,5 @@ class SnapshotWriter:
 
 
 def _flat(values: Mapping[str, bytes]) -> list[str | bytes]:
-    """Field, value, field, value: the order of HSET's arguments."""
+    """Alternating fields and values, as HSET requires."""
     return [part for pair in values.items() for part in pair]

@@ -1,4 +1,4 @@
-"""The tick board: which results have come for which tick, and when a tick is to be published. Time is an argument; nothing waits here."""
+"""Assembles ticks from scraper results and decides when each tick is closed. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from cryptoviz.clock import tick_of
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import TICK_DEADLINE_SHARE
 
-__all__ = ["ClosedTick", "TickBoard"]
+__all__ = ["ClosedTick", "TickAssembler"]
 
 MAX_CATCH_UP_TICKS = 100
-"""After a sleep of the machine or a clock jump so many ticks are closed one by one; the ones before them are skipped and counted."""
+"""After a suspend of the machine or a clock jump, at most this many ticks are closed one by one; earlier ones are skipped and counted."""
 FORGET_TICKS = 3
-"""A provider that was not heard of for so many ticks is not waited for (it is dead: a stopped one says goodbye)."""
+"""A provider without a result for this many ticks is considered dead and no longer waited for. Stopped scrapers deregister."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedTick:
-    """A tick that is over: what came, why the others' results did not, and who was not to be asked."""
+    """A closed tick.
+
+    Attributes:
+        results: by provider.
+        absent: by provider, why it has no result.
+        idle: providers that had no turn on this tick.
+    """
 
     tick_ts: int
     results: dict[str, TickResult]
@@ -37,11 +43,11 @@ class _OpenTick:
     settled_ms: int | None = None
 
 
-class TickBoard:
-    """Closes ticks in order, each once. Begins with the tick that `now_ms` lies in.
+class TickAssembler:
+    """Closes ticks in order, each once. Starts with the tick that contains `now_ms`.
 
     Args:
-        consensus_wait_ms: how long a tick whose prices are all decided waits for the other providers' opinions.
+        consensus_wait_ms: how long a tick whose prices are all decided waits for other providers' prices, for the consensus.
     """
 
     def __init__(self, assets: Sequence[Asset], rules: Rules, tick_ms: int, consensus_wait_ms: int, now_ms: int) -> None:
@@ -52,7 +58,7 @@ class TickBoard:
         self._current = tick_of(now_ms, tick_ms)
         self._closed = TakenTicks.since(self._current, tick_ms)
         self._open: dict[int, _OpenTick] = {}
-        # Every enabled provider is waited for until it proves dead or stopped.
+        # Every enabled provider is expected until it is found dead or stopped.
         self._seen: dict[str, int] = dict.fromkeys(rules.order, self._current)
         self._stopped: set[str] = set()
         self._published = TakenTicks()
@@ -61,48 +67,48 @@ class TickBoard:
 
     @property
     def current_tick(self) -> int:
-        """The tick that is closed next (UTC epoch ms)."""
+        """The next tick to close (UTC epoch ms)."""
         return self._current
 
     @property
     def stopped(self) -> frozenset[str]:
-        """Providers that said goodbye and have not been heard of since."""
+        """Providers that deregistered and have sent no result since."""
         return frozenset(self._stopped)
 
     def learn(self, published: TakenTicks) -> None:
-        """It is known what is published, apart from what was closed here."""
+        """Set the published ticks. Ticks closed here are known without it."""
         self._published = published
 
     def expected(self, tick_ts: int) -> frozenset[str]:
-        """Providers whose result for this tick is worth waiting for."""
+        """Providers whose result for this tick is waited for."""
         horizon = tick_ts - FORGET_TICKS * self._tick_ms
         return frozenset(provider for provider, last in self._seen.items() if last > horizon and provider not in self._stopped)
 
     def add(self, result: TickResult) -> bool:
-        """Take in a result. False (and counted) when its tick is over, too far ahead, or of a provider that is not enabled."""
+        """Add a result. Returns False and counts it if its tick is closed or too far ahead, or its provider is not enabled."""
         ahead = result.tick_ts > self._current + self._tick_ms
         if result.provider not in self._rules.order or result.tick_ts < self._current or ahead or result.tick_ts % self._tick_ms:
             self.late_total += 1
-            # Late or not, it lives.
+            # A late result still shows that the provider is alive.
             if result.provider in self._seen:
                 self._heard(result.provider, min(result.tick_ts, self._current))
             return False
         self._heard(result.provider, result.tick_ts)
         tick = self._open.setdefault(result.tick_ts, _OpenTick())
         if result.due:
-            # The first result counts: a second one is a repeated call.
+            # The first result counts; a second one comes from a retried call.
             tick.results.setdefault(result.provider, result)
         else:
             tick.idle.add(result.provider)
         return True
 
     def deregister(self, provider: str) -> None:
-        """The provider was stopped: wait for it no more."""
+        """The provider was stopped: do not wait for it."""
         if provider in self._seen:
             self._stopped.add(provider)
 
     def take_due(self, now_ms: int) -> list[ClosedTick]:
-        """The ticks that are to be published now, oldest first."""
+        """Close the ticks that are due, oldest first."""
         closed: list[ClosedTick] = []
         self._go_back_to(now_ms)
         self._skip_to(now_ms)
@@ -122,13 +128,13 @@ class TickBoard:
         return closed
 
     def next_due_ms(self) -> int:
-        """When to look again if no result comes before (UTC epoch ms)."""
+        """When the next tick is due if no further result arrives (UTC epoch ms)."""
         deadline = self._deadline_ms()
         settled_ms = self._open.get(self._current, _OpenTick()).settled_ms
         return deadline if settled_ms is None else min(deadline, settled_ms + self._wait_ms)
 
     def _go_back_to(self, now_ms: int) -> None:
-        """The clock was far ahead for a while, and is right again: go on with its tick, if that was neither closed nor published."""
+        """After the clock was far ahead and is corrected: continue with the current tick if it is neither closed nor published."""
         tick_ts = tick_of(now_ms, self._tick_ms)
         if self._current - tick_ts <= LEAP_MS or self._published.has(tick_ts) or self._closed.has(tick_ts):
             return

@@ -1,6 +1,6 @@
-"""From what the providers answered for one tick to one unified record an asset: fallback with its reason, consensus, disagreement.
+"""Selects one unified record per asset from the providers' results of a tick: fallback with its reason, consensus, disagreement.
 
-Pure: the same results give the same records, byte for byte, whenever they are unified.
+Pure and deterministic: the same results give the same records, byte for byte.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ __all__ = ["ReplaceBy", "Rules", "Unified", "settled", "unify"]
 
 BPS = 10_000.0
 MIN_JUDGES = 2
-"""Two other prices that agree make one that is far off an outlier; one other price is just another opinion."""
+"""Minimum number of other, agreeing prices to judge a price an outlier. A single other price could itself be wrong."""
 
 
 class ReplaceBy(StrEnum):
-    """What takes the place of an outlier."""
+    """Replacement of an outlier."""
 
     NONE = "none"
-    """Nothing: it is only flagged."""
+    """No replacement: the outlier is only flagged."""
     MEDIAN = "median"
-    """The observation in the middle of the others; of the middle two the preferred one. Always a price that a provider gave."""
+    """The observation with the median price of the others; of the middle two the preferred one. Never an average."""
     NEXT = "next"
     """The next provider in order of preference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings that decide.
+    """Rules of selection, from the settings.
 
     Attributes:
-        order: the order of preference, its first provider the primary one.
-        stale_after_s: age of a source stamp past which a price gives way to a fresher one.
-        future_skew_s: how far ahead of our clock a source stamp may lie. One further ahead, or before the first trade of any coin, is none: the row
-            has no `source_ts`, and its price, whose age nobody can tell, gives way as a stale one does.
-        disagree_bps: spread past which providers disagree.
-        outlier_bps: distance from the median of the others from which on a price is an outlier.
-        replace_by: what takes its place.
+        order: providers in order of preference; the first is the primary.
+        stale_after_s: age of the source stamp past which a price is stale and a fresh price is preferred.
+        future_skew_s: maximum time by which a source stamp may be ahead of the local clock. A stamp further ahead, or before the first trade of any
+            coin, is invalid: the row has no `source_ts`, and its price counts as stale because its age is unknown.
+        disagree_bps: spread above which providers disagree.
+        outlier_bps: distance from the median of the other prices at or above which a price is an outlier.
+        replace_by: replacement of an outlier.
         currencies: quote currencies whose prices are compared with each other.
     """
 
@@ -59,7 +59,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Unified:
-    """A tick's records in asset order, and why the primary had no price for the assets that nobody had one for."""
+    """A tick's records in asset order. `gaps`: for assets without a price from any provider, why the primary had none."""
 
     tick_ts: int
     records: tuple[UnifiedRecord, ...]
@@ -72,14 +72,14 @@ class _Candidate(NamedTuple):
 
 
 def unify(tick_ts: int, assets: Sequence[Asset], rules: Rules, results: Mapping[str, TickResult], absent: Mapping[str, FallbackReason]) -> Unified:
-    """Choose a price for each asset.
+    """Select a price for each asset.
 
     Args:
-        tick_ts: the tick (UTC epoch ms).
-        assets: in the order of the records.
-        rules: preference and limits.
-        results: by provider, of those that answered in time, well or not.
-        absent: why a provider without a result has none: `timeout` (it is late) or `unavailable` (it is stopped).
+        tick_ts: UTC epoch ms.
+        assets: assets in the order of the records.
+        rules: rules of selection.
+        results: results received in time by provider, including failures.
+        absent: by provider without a result, the reason: `timeout` (late) or `unavailable` (stopped).
     """
     records: list[UnifiedRecord] = []
     gaps: dict[str, FallbackReason] = {}
@@ -98,9 +98,9 @@ def unify(tick_ts: int, assets: Sequence[Asset], rules: Rules, results: Mapping[
 
 
 def settled(assets: Sequence[Asset], rules: Rules, results: Mapping[str, TickResult], waiting_for: frozenset[str]) -> bool:
-    """True when each asset has a fresh price from a provider before those in `waiting_for`, so that no order of preference speaks for them.
+    """Whether each asset has a fresh price from a provider that is preferred to all of `waiting_for`, so that waiting cannot change the selection.
 
-    Whether that price is an outlier is judged by those that answer within the consensus wait: a tick never waits longer to be judged.
+    Outliers are judged only by the results received within the consensus wait: a tick never waits longer for them.
     """
     return all(_settled(asset.asset_id, rules, results, waiting_for) for asset in assets)
 
@@ -122,7 +122,7 @@ def _candidates(asset_id: str, order: Sequence[str], results: Mapping[str, TickR
 
 
 def _choose(candidates: Sequence[_Candidate], rules: Rules) -> _Candidate:
-    """The first fresh one in order of preference; among stale ones the freshest, the preferred one on a draw."""
+    """The first fresh candidate in order of preference; if all are stale, the freshest, and on a tie the preferred one."""
     for candidate in candidates:
         if not _is_stale(candidate, rules):
             return candidate
@@ -130,7 +130,7 @@ def _choose(candidates: Sequence[_Candidate], rules: Rules) -> _Candidate:
 
 
 def _without_outlier(chosen: _Candidate, candidates: Sequence[_Candidate], rules: Rules) -> tuple[_Candidate, bool]:
-    """What takes the place of `chosen`, and whether that one was an outlier: far off the median of at least two fresh others that agree."""
+    """The candidate after outlier replacement, and whether `chosen` is an outlier: far from the median of at least two fresh, agreeing others."""
     others = [c for c in candidates if c is not chosen and _is_comparable(c, rules) and not _is_stale(c, rules)]
     if len(others) < MIN_JUDGES or not _is_comparable(chosen, rules):
         return chosen, False
@@ -138,7 +138,7 @@ def _without_outlier(chosen: _Candidate, candidates: Sequence[_Candidate], rules
     median, spread = _median(prices), _spread_bps(prices, _median(prices))
     if median is None or spread is None or spread >= rules.outlier_bps:
         return chosen, False
-    # A finite quotient or infinity; never of 0, because prices are above it.
+    # Prices are positive, so that the quotient is finite or infinity, never NaN.
     if abs(chosen.observation.price - median) / median * BPS < rules.outlier_bps:
         return chosen, False
     if rules.replace_by is ReplaceBy.NONE:
@@ -154,7 +154,7 @@ def _is_comparable(candidate: _Candidate, rules: Rules) -> bool:
 
 
 def _is_stale(candidate: _Candidate, rules: Rules) -> bool:
-    """By the provider's own stamp; one without a stamp cannot be called stale."""
+    """By the provider's source stamp; a price without a stamp is never stale."""
     stamp = candidate.observation.source_ts
     if stamp is None:
         return False
@@ -233,7 +233,7 @@ def _record(
 
 
 def _median(prices: Sequence[float]) -> float | None:
-    """The median of sorted prices; halfway between the middle two without passing the double range."""
+    """The median of sorted prices, computed without overflow of the sum of the middle two."""
     if not prices:
         return None
     low, high = prices[(len(prices) - 1) // 2], prices[len(prices) // 2]
@@ -241,7 +241,7 @@ def _median(prices: Sequence[float]) -> float | None:
 
 
 def _spread_bps(prices: Sequence[float], median: float | None) -> float | None:
-    """(max - min) / median * 10 000 of sorted prices. One price has no spread; one past the double range is None as well."""
+    """(max - min) / median * 10 000 of sorted prices. None for a single price or on overflow."""
     if median is None or len(prices) < 2:
         return None
     spread = (prices[-1] - prices[0]) / median * BPS

@@ -18,7 +18,7 @@ ATTEMPT_SHARE = 0.75
 def build_provider(name: str, settings: Settings, clock: Clock, recorder: Recorder, limiter: Limiter | None = None) -> BaseProvider:
     """A provider ready to poll; opens no connection.
 
-    `actors.protection.guards.build_guards` makes the limiter that everything on the node shares; without one only the minimum interval is kept.
+    `build_protection` makes the limiter that everything on the node shares; without one only the minimum interval is kept.
 
     Raises:
         SettingsError: no such provider, or a plan without its key.

@@ -9,8 +9,7 @@ from typing import Protocol
 
 import orjson
 
-from actors.persisted_time import kept_at, shift_since
-from cryptoviz.clock import Clock, SystemClock
+from cryptoviz.clock import Clock, SystemClock, steady_offset_ms, steady_reference
 from cryptoviz.private import write_private
 from cryptoviz.records import FallbackReason
 
@@ -69,7 +68,7 @@ class HoldOff:
         try:
             data = orjson.loads(self._path.read_bytes())
             self._reason = FallbackReason(data["reason"])
-            self._until_ms = int(data["until_ms"]) + shift_since(self._clock, data)
+            self._until_ms = int(data["until_ms"]) + steady_offset_ms(self._clock, data)
         except (OSError, ValueError, OverflowError, KeyError, TypeError):
             self._until_ms = None
 
@@ -77,7 +76,7 @@ class HoldOff:
         """No call for `wait_s` from now, which is finite and not negative (`bounded_wait_s`)."""
         self._until_ms, self._reason = now_ms + round(wait_s * 1000), reason
         if self._path is not None:
-            write_private(self._path, orjson.dumps({"until_ms": self._until_ms, "reason": reason} | kept_at(self._clock, now_ms)).decode())
+            write_private(self._path, orjson.dumps({"until_ms": self._until_ms, "reason": reason} | steady_reference(self._clock, now_ms)).decode())
 
     def lift(self) -> None:
         """Calls may go again: the operator says so."""

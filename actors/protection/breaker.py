@@ -1,8 +1,8 @@
-"""The circuit breaker of one provider. Time is an argument; nothing waits here.
+"""Circuit breaker of one provider. The time is an argument.
 
-closed -> open after enough failed polls in a row; open -> half-open when the wait is over, for one probe; half-open -> closed when the probe was
-good, else open again for twice as long. The wait is jittered, so that scrapers of many machines do not come back together. An operator can open
-it (it stays open until reset) and close it.
+closed -> open after enough consecutive failed polls; open -> half-open after the wait, for one probe; half-open -> closed if the probe succeeded,
+otherwise open for twice as long. The wait has jitter, so that scrapers of many machines do not retry together. An operator can open the breaker,
+which then stays open until reset, and close it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from pathlib import Path
 
 import orjson
 
-from actors.persisted_time import kept_at, shift_since
-from cryptoviz.clock import Clock, SystemClock
+from cryptoviz.clock import Clock, SystemClock, steady_offset_ms, steady_reference
 from cryptoviz.log import get_logger
 from cryptoviz.private import write_private
 from cryptoviz.provider_status import BreakerState, BreakerStatus
@@ -24,20 +23,20 @@ from cryptoviz.settings import BreakerSettings
 __all__ = ["Breaker"]
 
 _WEIGHTS = {FallbackReason.TIMEOUT: 2}
-"""A timeout costs a tick's whole time, an error a few ms."""
+"""A timeout costs the whole time of a tick, an error a few ms."""
 _NOT_COUNTED = (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH)
-"""The provider works and says how long to wait, which is obeyed by itself (`HoldOff`)."""
+"""The provider works and states a wait, which `HoldOff` enforces."""
 _JITTER = 0.2
 _MOST_DOUBLINGS = 16
 
 
 class Breaker:
-    """For one provider and one event loop. Times are ms of the monotonic clock, those of `status` too.
+    """For one provider and one event loop. Times, also those of `status`, are ms of the monotonic clock.
 
     Args:
-        path: keeps an open breaker over a restart; None keeps nothing.
+        path: file that keeps an open breaker across restarts; None for no file.
         uniform: jitter in [0, 1).
-        clock: says how old a kept file of another boot is.
+        clock: for the age of a file from an earlier boot.
     """
 
     def __init__(
@@ -59,16 +58,16 @@ class Breaker:
         self._log = get_logger("breaker")
 
     def status(self) -> BreakerStatus:
-        """For people."""
+        """Status for display."""
         return BreakerStatus(self._state, self._reason, self._since_ms, self._probe_ms, self._score, self._opens_total, self._by_operator)
 
     def load(self) -> None:
-        """Take over what an earlier incarnation left. An unreadable file means closed."""
+        """Restore the state of an earlier process. An unreadable file means closed."""
         if self._path is None:
             return
         try:
             data = orjson.loads(self._path.read_bytes())
-            shift_ms = shift_since(self._clock, data)
+            shift_ms = steady_offset_ms(self._clock, data)
             self._since_ms, self._opened_in_a_row = int(data["since_ms"]) + shift_ms, int(data["opened_in_a_row"])
             self._probe_ms = None if data["probe_ms"] is None else int(data["probe_ms"]) + shift_ms
             self._by_operator, self._reason = bool(data["by_operator"]), str(data["reason"])
@@ -77,7 +76,7 @@ class Breaker:
             self._state = BreakerState.CLOSED
 
     def allows(self, now_ms: int) -> bool:
-        """Whether a poll may go. In an open breaker whose wait is over the first to ask gets the probe."""
+        """Whether a poll is allowed. After the wait of an open breaker, the first call returns True for the probe."""
         over = self._probe_ms is not None and now_ms >= self._probe_ms
         if self._state is BreakerState.OPEN and over:
             self._become(BreakerState.HALF_OPEN, self._reason, now_ms)
@@ -85,13 +84,13 @@ class Breaker:
         return self._state is BreakerState.CLOSED
 
     def good(self, now_ms: int) -> None:
-        """A poll brought prices."""
+        """A poll returned prices."""
         self._score, self._failing_since_ms = 0, None
         if self._state is BreakerState.HALF_OPEN:
             self._close("the probe was good", now_ms)
 
     def failed(self, reason: FallbackReason, now_ms: int) -> None:
-        """A poll brought none."""
+        """A poll returned no price."""
         if reason in _NOT_COUNTED:
             if self._state is BreakerState.HALF_OPEN:
                 self._close(f"the provider answers ({reason.value})", now_ms)
@@ -104,19 +103,19 @@ class Breaker:
             self._open(f"failing for {(now_ms - since_ms) / 1000:.0f} s: {reason.value}", now_ms)
 
     def abandoned(self, now_ms: int) -> None:
-        """A poll that was let go ended without a result: its probe is up for another."""
+        """An allowed poll was cancelled without a result: the next poll may be the probe."""
         if self._state is BreakerState.HALF_OPEN:
             self._probe_ms = now_ms
             self._become(BreakerState.OPEN, self._reason, now_ms)
 
     def trip(self, reason: str, now_ms: int) -> None:
-        """Open it until `reset`."""
+        """Open the breaker until `reset`."""
         self._by_operator, self._probe_ms = True, None
         self._become(BreakerState.OPEN, reason, now_ms)
         self._keep(now_ms)
 
     def reset(self, now_ms: int) -> None:
-        """Close it and forget what led to it."""
+        """Close the breaker and clear its failure count."""
         self._score, self._failing_since_ms = 0, None
         self._close("reset by the operator", now_ms)
 
@@ -146,6 +145,6 @@ class Breaker:
             return
         data = {
             "since_ms": self._since_ms, "probe_ms": self._probe_ms, "reason": self._reason, "by_operator": self._by_operator,
-            "opened_in_a_row": self._opened_in_a_row, **kept_at(self._clock, now_ms),
+            "opened_in_a_row": self._opened_in_a_row, **steady_reference(self._clock, now_ms),
         }  # fmt: skip
         write_private(self._path, orjson.dumps(data).decode())

@@ -1,7 +1,7 @@
-"""The publisher's seam to Kafka: one transactional producer, and what it and its predecessors have published.
+"""Kafka transport of the publisher: one transactional producer, and the record of what it and its predecessors have published.
 
-The progress that each transaction carries says so (`cryptoviz.kafka.transactions`). Where there is none, at the first start on a topic or after the
-broker has forgotten it, the topic's tail does.
+This record is the progress stored with each transaction (`cryptoviz.kafka.transactions`). If there is no progress (first start on a topic, or
+expired at the broker), the end of the topic is read instead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import orjson
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from actors.publishing.transaction import Batch, Refused
+from actors.publishing.transaction import KafkaTransaction, Refused
 from actors.taken_ticks import LEAP_MS, Leap, TakenTicks
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.errors import EngineUnavailable
@@ -23,52 +23,56 @@ from cryptoviz.lake.topic_reader import topic_ends
 from cryptoviz.records import Kind, UnifiedRecord
 from cryptoviz.settings import KafkaSettings
 
-__all__ = ["KafkaTransport", "Published", "PublishedBatches", "PublishedTicks", "read_tail"]
+__all__ = ["BACKFILL_ID", "COLLECTOR_ID", "KafkaTransport", "Published", "PublishedTicks", "PublishedTransactions", "read_tail"]
 
+COLLECTOR_ID = "cryptoviz-collector"
+BACKFILL_ID = "cryptoviz-backfill"
+"""Transactional ids of the producers of the stream topic, which also name the groups of their progress. All backfills share one: the next fences a
+backfill that was thought dead."""
 TAIL_RECORDS = 64
-"""Offsets read back at first. Markers and aborted records take offsets too, so that it is doubled until a record turns up."""
+"""Offsets read back at first; doubled until a record is found, because control markers and aborted records take offsets too."""
 TAIL_MOST_RECORDS = 65_536
-"""How far back a record that counts is looked for: what a dead predecessor left in doubt lies seconds back, even behind a backfill."""
+"""Maximum offsets read back: a dead predecessor's last transaction is seconds old, even with a backfill after it."""
 TAIL_TIMEOUT_S = 10.0
 TAIL_POLL_S = 0.2
 TAIL_FETCH_WAIT_MS = 20
 
 
 class Published(Protocol):
-    """Says which batches are published: by the progress of the last transaction, and where there is none by the topic's tail."""
+    """Which transactions are published: from the progress of the last transaction, or without progress from the end of the topic."""
 
     @property
     def last_tick(self) -> int | None:
-        """The newest published tick, None if none is known."""
+        """The newest published tick; None if unknown."""
         ...
 
     def counts(self, value: bytes) -> bool:
-        """Whether a record of the tail is one of the publisher's."""
+        """Whether a record at the end of the topic was written by this publisher."""
         ...
 
     def learn(self, values: Iterable[bytes]) -> int | None:
-        """Take in the tail; the newest tick in it."""
+        """Set the records at the end of the topic; returns their newest tick."""
         ...
 
     def resume(self, progress: Progress) -> None:
-        """Take in the progress."""
+        """Set the progress."""
         ...
 
-    def doubtful(self) -> bool:
-        """Whether the progress cannot be: then the tail is looked at, too."""
+    def is_implausible(self) -> bool:
+        """Whether the progress is implausible, so that the end of the topic must be read too."""
         ...
 
-    def has(self, batch: Batch) -> bool:
-        """Whether the batch is published."""
+    def has(self, transaction: KafkaTransaction) -> bool:
+        """Whether the transaction is published."""
         ...
 
-    def after(self, batch: Batch) -> TakenTicks:
-        """What the progress is to say with this batch."""
+    def after(self, transaction: KafkaTransaction) -> TakenTicks:
+        """The published ticks once this transaction is committed, to be stored in its progress."""
         ...
 
 
 class PublishedTicks:
-    """For the stream topic, where ticks go in order: all up to the newest are published, but for those that a leap of the clock passed over."""
+    """For the stream topic, which has ticks in order: all ticks up to the newest are published, except those skipped by a clock jump."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -77,16 +81,16 @@ class PublishedTicks:
 
     @property
     def last_tick(self) -> int | None:
-        """The newest published tick; before a leap, when the clock is in it again."""
+        """The newest published tick; during a leap that the clock has returned to, the tick at which the leap starts."""
         return self.taken.before(self._clock.now_ms())
 
     def counts(self, value: bytes) -> bool:
-        """A live unified record that is not of a time to come. Those of a backfill are in no order, and other records are not the collector's."""
+        """A live unified record that is not in the future. Records of a backfill have no order, and other records are not the collector's."""
         tick_ts = _live_tick(value)
         return tick_ts is not None and tick_ts <= self._clock.now_ms() + LEAP_MS
 
     def learn(self, values: Iterable[bytes]) -> int | None:
-        """The newest tick of live unified records, and whether the clock leapt between two of them into a time to come."""
+        """The newest tick of live unified records. Also finds a clock jump into the future between two of them."""
         ticks = [tick_ts for value in values if (tick_ts := _live_tick(value)) is not None]
         horizon = self._clock.now_ms() + LEAP_MS
         low = max((tick_ts for tick_ts in ticks if tick_ts <= horizon), default=None)
@@ -95,27 +99,26 @@ class PublishedTicks:
         return max(ticks, default=None)
 
     def resume(self, progress: Progress) -> None:
-        """Its position is the newest tick."""
+        """The position of the progress is the newest tick."""
         leap = self._in_tail
         self.taken = TakenTicks.of(progress.position, progress.leaps)
         if leap is not None and progress.position is not None and not progress.leaps and leap.high <= progress.position:
             self.taken = TakenTicks(progress.position, (leap,))
 
-    def doubtful(self) -> bool:
-        """A newest tick far in a time to come, of an earlier version, which kept no leaps."""
+    def is_implausible(self) -> bool:
+        """A newest tick far in the future without leaps: written by an earlier version, which did not store leaps."""
         return self.taken.newest is not None and not self.taken.leaps and self.taken.newest > self._clock.now_ms() + LEAP_MS
 
-    def has(self, batch: Batch) -> bool:
-        """Whether its tick is taken."""
-        return self.taken.has(batch.tick_ts)
+    def has(self, transaction: KafkaTransaction) -> bool:
+        """Whether the transaction's tick is taken."""
+        return self.taken.has(transaction.tick_ts)
 
-    def after(self, batch: Batch) -> TakenTicks:
-        """With its tick."""
-        return self.taken.taking(batch.tick_ts)
+    def after(self, transaction: KafkaTransaction) -> TakenTicks:
+        return self.taken.taking(transaction.tick_ts)
 
 
-class PublishedBatches:
-    """For batches in no order, one in flight at a time: only the last can be in doubt. Its identity says whether it was published."""
+class PublishedTransactions:
+    """For transactions without order, one in flight at a time: only the outcome of the last can be unknown, which its identity resolves."""
 
     def __init__(self) -> None:
         self._identity = ""
@@ -123,34 +126,34 @@ class PublishedBatches:
         self._tail: frozenset[str] = frozenset()
 
     last_tick: int | None = None
-    """Not known: others publish to the topic, too."""
+    """Unknown: other producers write to the topic too."""
 
     def counts(self, value: bytes) -> bool:
-        """Any record."""
+        """True for any record."""
         del value
         return True
 
     def learn(self, values: Iterable[bytes]) -> int | None:
-        """The fetch ids of the tail. Batches of the raw topic are named by theirs."""
+        """Set the fetch ids at the end of the topic. Transactions of the raw topic have the fetch id as identity."""
         self._tail = frozenset(fetch_id for value in values if (fetch_id := _fetch_id(value)) is not None)
         return None
 
     def resume(self, progress: Progress) -> None:
-        """The identity of the last batch."""
+        """Set the identity of the last transaction."""
         self._identity = progress.identity
         self._position = progress.position
 
-    def doubtful(self) -> bool:
-        """Never: an identity is not a time."""
+    def is_implausible(self) -> bool:
+        """False: an identity is not a time."""
         return False
 
-    def has(self, batch: Batch) -> bool:
-        """By identity."""
-        return batch.identity == self._identity or batch.identity in self._tail
+    def has(self, transaction: KafkaTransaction) -> bool:
+        """Compare by identity."""
+        return transaction.identity == self._identity or transaction.identity in self._tail
 
-    def after(self, batch: Batch) -> TakenTicks:
-        """The newest tick, for a person."""
-        return TakenTicks(max(batch.tick_ts, self._position or batch.tick_ts))
+    def after(self, transaction: KafkaTransaction) -> TakenTicks:
+        """The newest tick, which is stored only for display."""
+        return TakenTicks(max(transaction.tick_ts, self._position or transaction.tick_ts))
 
 
 def _live_tick(value: bytes) -> int | None:
@@ -171,7 +174,7 @@ def _fetch_id(value: bytes) -> str | None:
 
 
 class KafkaTransport:
-    """One transactional id, one topic. Constructing it makes no connection."""
+    """Transport for one transactional id and one topic. The constructor makes no connection."""
 
     def __init__(self, settings: KafkaSettings, topic: str, transactional_id: str, published: Published, clients: KafkaClients | None = None) -> None:
         self._settings = settings
@@ -180,61 +183,60 @@ class KafkaTransport:
         self._producer = OwnedProducer(settings, transactional_id, topic, clients)
 
     def connect(self) -> int | None:
-        """Fence predecessors, learn what they published. See `actors.publishing.publisher.Transport`."""
-        progress = self._producer.connect(self._look)
+        """Fence predecessors and read what they published. See `actors.publishing.publisher.Transport`."""
+        progress = self._producer.connect(self._read_end)
         self._published.resume(progress)
-        if self._published.doubtful():
-            self._look()
+        if self._published.is_implausible():
+            self._read_end()
             self._published.resume(progress)
         return self._published.last_tick
 
-    def is_published(self, batch: Batch) -> bool:
-        """As of the last `connect` and what was published since."""
-        return self._published.has(batch)
+    def is_published(self, transaction: KafkaTransaction) -> bool:
+        """As of the last `connect` and the transactions published since."""
+        return self._published.has(transaction)
 
-    def publish(self, batch: Batch) -> tuple[Refused, ...]:
-        """One transaction. See `actors.publishing.publisher.Transport`."""
-        records = [Record(self._topic, message.key, message.value) for message in batch.messages]
-        records += [Record(self._settings.raw_topic, note.key, note.value) for note in batch.notes]
-        taken = self._published.after(batch)
-        refusals = self._producer.commit(records, taken.newest, batch.identity, leaps=taken.leaps)
+    def publish(self, transaction: KafkaTransaction) -> tuple[Refused, ...]:
+        """Commit one transaction. See `actors.publishing.publisher.Transport`."""
+        records = [Record(self._topic, message.key, message.value) for message in transaction.messages]
+        records += [Record(self._settings.raw_topic, audit.key, audit.value) for audit in transaction.audit_records]
+        taken = self._published.after(transaction)
+        refusals = self._producer.commit(records, taken.newest, transaction.identity, leaps=taken.leaps)
         self._published.resume(self._producer.progress)
-        return _refused(batch, refusals)
+        return _refused(transaction, refusals)
 
-    def was_refused(self, batch: Batch) -> tuple[Refused, ...]:
-        """See `actors.publishing.publisher.Transport`."""
-        return _refused(batch, self._producer.refused(batch.identity))
+    def was_refused(self, transaction: KafkaTransaction) -> tuple[Refused, ...]:
+        return _refused(transaction, self._producer.refused(transaction.identity))
 
     def close(self) -> None:
-        """Drop the producer without waiting for what it holds; an open transaction is the successor's to abort."""
+        """Discard the producer without flushing; the successor aborts an open transaction."""
         self._producer.close()
 
-    def _look(self) -> int | None:
+    def _read_end(self) -> int | None:
         try:
-            topic_ends(self._settings, self._topic, settled=True)  # what a predecessor committed is not hidden by another's open transaction
+            topic_ends(self._settings, self._topic, settled=True)  # an open transaction of another producer would hide committed records
             return self._published.learn(read_tail(self._settings, self._topic, self._published.counts))
         except KafkaException as error:
             address = self._settings.bootstrap_servers
             raise EngineUnavailable(f"Kafka at {address} (kafka.bootstrap_servers): {error.args[0].str()}", engine="kafka", address=address) from None
 
 
-def _refused(batch: Batch, refusals: Iterable[Refusal]) -> tuple[Refused, ...]:
-    sent = (*batch.messages, *batch.notes)
+def _refused(transaction: KafkaTransaction, refusals: Iterable[Refusal]) -> tuple[Refused, ...]:
+    sent = (*transaction.messages, *transaction.audit_records)
     return tuple(Refused(sent[refusal.index], refusal.reason) for refusal in refusals)
 
 
 def read_tail(settings: KafkaSettings, topic: str, counts: Callable[[bytes], bool] = lambda _: True) -> list[bytes]:
-    """The values at the end of each partition as readers of committed records see them: back to one that counts, if there is any within reach.
+    """Committed values at the end of each partition, read back until a value for which `counts` is True, up to `TAIL_MOST_RECORDS` offsets.
 
     Raises:
-        KafkaException: the broker does not answer, or there is no such topic.
+        KafkaException: the broker does not answer, or has no such topic.
     """
     consumer = kafka_consumer(
         settings,
         {
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
-            # The end of a partition is known when a fetch comes back empty: it should not wait for records.
+            # An empty fetch marks the end of a partition: it must not wait for records.
             "fetch.wait.max.ms": TAIL_FETCH_WAIT_MS,
         },
     )
@@ -248,7 +250,7 @@ def read_tail(settings: KafkaSettings, topic: str, counts: Callable[[bytes], boo
 
 
 def _tails(consumer: Any, topic: str, partitions: list[int], counts: Callable[[bytes], bool]) -> list[bytes]:
-    """All partitions at once, each read from deeper until it yields a record or is read whole."""
+    """Read all partitions at once, each from further back until a record is found or the partition is read completely."""
     bounds = {partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TAIL_TIMEOUT_S) for partition in partitions}
     values: list[bytes] = []
     pending = {partition for partition, (low, high) in bounds.items() if high > low}
@@ -265,7 +267,7 @@ def _tails(consumer: Any, topic: str, partitions: list[int], counts: Callable[[b
 
 
 def _until_end(consumer: Any, partitions: set[int]) -> dict[int, list[bytes]]:
-    """The values of each partition from where it is assigned to its end."""
+    """The values of each partition from the assigned offset to its end."""
     values: dict[int, list[bytes]] = {partition: [] for partition in partitions}
     left = set(partitions)
     deadline = time.monotonic() + TAIL_TIMEOUT_S

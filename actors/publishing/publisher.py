@@ -1,4 +1,4 @@
-"""The transactional publisher: a bounded queue of batches and one thread that commits them to Kafka, each exactly once and in order."""
+"""Transactional publisher: a bounded queue and one thread that commits its transactions to Kafka in order, each exactly once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, sleep_using_event, stop_when_event_set, wait_exponential_jitter
 
-from actors.publishing.transaction import Batch, PublisherEvents, PublisherState, PublisherStats, Refused
+from actors.publishing.transaction import KafkaTransaction, PublisherEvents, PublisherState, PublisherStats, Refused
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import Fenced
 from cryptoviz.log import get_logger
@@ -19,59 +19,58 @@ from cryptoviz.log import get_logger
 __all__ = ["Fenced", "Publisher", "Transport"]
 
 BACK_OFF = wait_exponential_jitter(multiplier=0.1, max=5.0, jitter=0.2)
-"""Between tries while the broker is away: soon enough that a restarted broker (2 s) is used at once, at most 5 s apart."""
-
+"""Wait between attempts while the broker is unavailable: short at first, because a broker restarts in 2 s, and at most 5 s."""
 
 SLOW_S = 1.0
-"""An acknowledgement takes some 20 ms; past this the broker is away or overloaded, long before the commit's time-out says so."""
+"""An acknowledgement takes about 20 ms. A longer wait is reported as a broker that is unavailable or overloaded, long before the commit times out."""
 
 
 class Transport(Protocol):
-    """The seam to Kafka. All calls come from the publisher's thread and may block for a bounded time."""
+    """Kafka as the publisher uses it. All calls come from the publisher's thread and may block for a bounded time."""
 
     def connect(self) -> int | None:
-        """Fence earlier producers of this identity, and learn what they published. The newest published tick, None if none.
+        """Fence earlier producers of the transactional id and read what they published. Returns the newest published tick, None if there is none.
 
         Raises:
-            EngineUnavailable: try again.
-            Fenced: another producer took over. This one must stop.
+            EngineUnavailable: retry.
+            Fenced: another producer took over; the publisher must stop.
         """
         ...
 
-    def is_published(self, batch: Batch) -> bool:
-        """Whether an earlier producer of this identity, as of the last `connect`, already published the batch."""
+    def is_published(self, transaction: KafkaTransaction) -> bool:
+        """Whether the transaction was already published, as of the last `connect`, by this or an earlier producer of the transactional id."""
         ...
 
-    def publish(self, batch: Batch) -> Sequence[Refused]:
-        """Commit the batch in one transaction, without what the broker refuses for good. What that is.
+    def publish(self, transaction: KafkaTransaction) -> Sequence[Refused]:
+        """Commit the transaction without the records that the broker rejects permanently, and return those records.
 
         Raises:
-            EngineUnavailable: the outcome is a failure or unknown: `connect` again, then ask `is_published`.
+            EngineUnavailable: not published, or the outcome is unknown: call `connect`, then `is_published`.
         """
         ...
 
-    def was_refused(self, batch: Batch) -> Sequence[Refused]:
-        """After a `publish` of the batch whose outcome was unknown, and that `is_published` found done: what the broker refused of it for good."""
+    def was_refused(self, transaction: KafkaTransaction) -> Sequence[Refused]:
+        """Records that the broker rejected, of a transaction whose outcome was unknown after `publish` and for which `is_published` returned True."""
         ...
 
     def close(self) -> None:
-        """Let go of the connection without waiting."""
+        """Close the connection without waiting."""
         ...
 
 
 class Publisher:
-    """Owns the queue and the thread. `offer` is safe from any thread; `events` are told from the publisher's thread."""
+    """Owns the queue and the thread. `offer` is thread-safe; `events` are called from the publisher's thread, `dropped` from that of `offer`."""
 
     def __init__(self, name: str, transport: Transport, limit: int, events: PublisherEvents, together: int = 1) -> None:
-        """`together`: how many waiting batches may go into one transaction, under the identity of the last."""
+        """`together`: how many queued transactions may be merged into one, under the identity of the last."""
         self._name = name
         self._together = together
         self._transport = transport
         self._limit = limit
         self._events = events
-        self._queue: deque[Batch] = deque()
-        self._in_flight: Batch | None = None
-        self._tried: Batch | None = None
+        self._queue: deque[KafkaTransaction] = deque()
+        self._in_flight: KafkaTransaction | None = None
+        self._tried: KafkaTransaction | None = None
         self._in_flight_since_s = 0.0
         self._changed = threading.Condition()
         self._closing = False
@@ -88,16 +87,16 @@ class Publisher:
         self.stats = PublisherStats()
 
     def start(self) -> None:
-        """Start the thread; it connects by itself and goes on trying."""
+        """Start the thread, which connects and retries until it is connected."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"{self._name}-publisher", daemon=True)
             self._thread.start()
 
-    def offer(self, batch: Batch) -> None:
-        """Queue a batch; past the limit the oldest waiting one is dropped and told."""
-        lost: list[Batch] = []
+    def offer(self, transaction: KafkaTransaction) -> None:
+        """Queue a transaction. Past the limit the oldest queued transaction is dropped and reported."""
+        lost: list[KafkaTransaction] = []
         with self._changed:
-            self._queue.append(batch)
+            self._queue.append(transaction)
             while len(self._queue) > self._limit:
                 lost.append(self._queue.popleft())
             self.stats.queue = len(self._queue)
@@ -108,25 +107,25 @@ class Publisher:
 
     @property
     def ended(self) -> bool:
-        """The thread is no more: closed, fenced, or dead of a bug."""
+        """The thread has ended: closed, fenced, or by a bug."""
         return self.stats.state in (PublisherState.FENCED, PublisherState.CLOSED)
 
     @property
     def waits_s(self) -> float:
-        """For how long the batch in hand has not been acknowledged; 0 when there is none."""
+        """Seconds for which the transaction in flight has waited for its acknowledgement; 0 when none is in flight."""
         with self._changed:
             return time.monotonic() - self._in_flight_since_s if self._in_flight is not None else 0.0
 
     @property
-    def trouble(self) -> str:
-        """What a person should know, empty when all is well."""
+    def status_text(self) -> str:
+        """Status text for the operator; empty while records are acknowledged in time."""
         waits_s = self.waits_s
         if waits_s < SLOW_S or self.stats.message:
             return self.stats.message
-        return f"Kafka (kafka.bootstrap_servers) has not acknowledged for {waits_s:.0f} s; {self.stats.queue} wait"
+        return f"Kafka (kafka.bootstrap_servers) has not acknowledged for {waits_s:.0f} s; {self.stats.queue} queued"
 
     def close(self, timeout_s: float) -> bool:
-        """Publish what is queued for up to `timeout_s`, then end the thread. False when batches were left behind."""
+        """Publish the queue for up to `timeout_s`, then end the thread. Returns False if transactions were left unpublished."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -140,8 +139,8 @@ class Publisher:
     def _run(self) -> None:
         try:
             self._retrying(self._ready)
-            while (batch := self._next()) is not None:
-                self._retrying(self._deliver, batch)
+            while (transaction := self._next()) is not None:
+                self._retrying(self._deliver, transaction)
                 with self._changed:
                     self._in_flight = None
         except Fenced as error:
@@ -163,26 +162,26 @@ class Publisher:
         self._log.info("publisher_connected", last_tick_ts=last_tick_ts)
         self._events.connected(last_tick_ts)
 
-    def _deliver(self, batch: Batch) -> None:
+    def _deliver(self, transaction: KafkaTransaction) -> None:
         self._ready()
-        tried, self._tried = self._tried, batch
-        if not self._transport.is_published(batch):
-            self._acknowledged(batch, self._transport.publish(batch))
+        tried, self._tried = self._tried, transaction
+        if not self._transport.is_published(transaction):
+            self._acknowledged(transaction, self._transport.publish(transaction))
             return
         self.stats.repeated_total += 1
-        self._log.info("batch_was_published_before", identity=batch.identity)
-        if tried is batch:  # by us: only the answer was lost
-            self._acknowledged(batch, self._transport.was_refused(batch))
+        self._log.info("batch_was_published_before", identity=transaction.identity)
+        if tried is transaction:  # published by this publisher: only the response was lost
+            self._acknowledged(transaction, self._transport.was_refused(transaction))
 
-    def _acknowledged(self, batch: Batch, refused: Sequence[Refused]) -> None:
+    def _acknowledged(self, transaction: KafkaTransaction, refused: Sequence[Refused]) -> None:
         for one in refused:
             self.stats.refused_total += 1
-            self._log.error("record_refused", identity=batch.identity, key=one.message.key.decode(errors="replace"), reason=one.reason)
-            self._events.refused(batch, one)
-        batch = _without(batch, refused)
-        self.stats.batches_total += 1
-        self.stats.records_total += len(batch.messages)
-        self._events.published(batch)
+            self._log.error("record_refused", identity=transaction.identity, key=one.message.key.decode(errors="replace"), reason=one.reason)
+            self._events.refused(transaction, one)
+        transaction = _without(transaction, refused)
+        self.stats.transactions_total += 1
+        self.stats.records_total += len(transaction.messages)
+        self._events.published(transaction)
 
     def _failed(self, attempt: RetryCallState) -> None:
         error = attempt.outcome.exception() if attempt.outcome is not None else None
@@ -190,8 +189,8 @@ class Publisher:
         self.stats.failures_total += 1
         self._log.warning("publish_failed", reason=str(error), attempt=attempt.attempt_number, queue=len(self._queue))
 
-    def _next(self) -> Batch | None:
-        """The oldest waiting batch, which is then in flight; None when closing and nothing is left."""
+    def _next(self) -> KafkaTransaction | None:
+        """Remove the oldest transaction from the queue and put it in flight. Returns None when closing and the queue is empty."""
         with self._changed:
             while not self._queue and not self._closing:
                 self._changed.wait()
@@ -202,18 +201,19 @@ class Publisher:
             return self._in_flight
 
 
-def _merged(batches: Sequence[Batch]) -> Batch:
-    """One transaction of all: in flight it stays as it is, so that the last identity tells whether all were published."""
-    if len(batches) == 1:
-        return batches[0]
-    messages = tuple(message for batch in batches for message in batch.messages)
-    notes = tuple(note for batch in batches for note in batch.notes)
-    return Batch(batches[-1].identity, max(batch.tick_ts for batch in batches), messages, notes)
+def _merged(transactions: Sequence[KafkaTransaction]) -> KafkaTransaction:
+    """Merge into one transaction. It does not change in flight, so that the last identity decides whether all were published."""
+    if len(transactions) == 1:
+        return transactions[0]
+    messages = tuple(message for transaction in transactions for message in transaction.messages)
+    audit_records = tuple(record for transaction in transactions for record in transaction.audit_records)
+    return KafkaTransaction(transactions[-1].identity, max(transaction.tick_ts for transaction in transactions), messages, audit_records)
 
 
-def _without(batch: Batch, refused: Sequence[Refused]) -> Batch:
+def _without(transaction: KafkaTransaction, refused: Sequence[Refused]) -> KafkaTransaction:
     if not refused:
-        return batch
+        return transaction
     gone = {id(one.message) for one in refused}
-    messages = tuple(message for message in batch.messages if id(message) not in gone)
-    return replace(batch, messages=messages, notes=tuple(note for note in batch.notes if id(note) not in gone))
+    messages = tuple(message for message in transaction.messages if id(message) not in gone)
+    audit_records = tuple(record for record in transaction.audit_records if id(record) not in gone)
+    return replace(transaction, messages=messages, audit_records=audit_records)

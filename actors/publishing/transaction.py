@@ -1,4 +1,4 @@
-"""What a publisher is given, and what it tells: batches and their fate. No Kafka in here, so that logic around it is tested without."""
+"""Transactions to publish, and the events of the publisher. Imports no Kafka client, so that the logic around it is tested without a broker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-__all__ = ["Batch", "BatchSink", "Message", "PublisherEvents", "PublisherState", "PublisherStats", "Refused"]
+__all__ = ["KafkaTransaction", "Message", "PublisherEvents", "PublisherState", "PublisherStats", "Refused", "TransactionSink"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,28 +18,31 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What one transaction carries: seen whole or not at all. `identity` is the same for each try to publish it.
+class KafkaTransaction:
+    """Records of one Kafka transaction, published all or none.
 
-    `notes` go to the raw topic: what the messages were made of, for a replay.
+    Attributes:
+        identity: the same for each attempt to publish the transaction.
+        messages: records for the publisher's topic.
+        audit_records: records for the raw topic: the inputs of the messages, for a replay.
     """
 
     identity: str
     tick_ts: int
     messages: tuple[Message, ...]
-    notes: tuple[Message, ...] = ()
+    audit_records: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A message or note that the broker never takes: too large for its topic, or against its rules."""
+    """A message or audit record that the broker rejects permanently: too large for its topic, or against a broker policy."""
 
     message: Message
     reason: str
 
 
 class PublisherState(StrEnum):
-    """What the publisher's thread does."""
+    """State of the publisher's thread."""
 
     IDLE = "idle"
     CONNECTING = "connecting"
@@ -50,12 +53,12 @@ class PublisherState(StrEnum):
 
 @dataclass(slots=True)
 class PublisherStats:
-    """Counters since the start; read from any thread."""
+    """Counters since the start; readable from any thread."""
 
     state: PublisherState = PublisherState.IDLE
     message: str = ""
     queue: int = 0
-    batches_total: int = 0
+    transactions_total: int = 0
     records_total: int = 0
     dropped_total: int = 0
     repeated_total: int = 0
@@ -64,28 +67,28 @@ class PublisherStats:
 
 
 class PublisherEvents(Protocol):
-    """Told from the publisher's thread."""
+    """Callbacks of the publisher, called from its thread unless stated otherwise."""
 
-    def published(self, batch: Batch) -> None:
-        """The broker acknowledged the transaction. The batch is without what it refused."""
+    def published(self, transaction: KafkaTransaction) -> None:
+        """The broker acknowledged the transaction, which is passed without the refused records."""
         ...
 
-    def refused(self, batch: Batch, refused: Refused) -> None:
-        """The broker never takes this part of the batch: it is lost. The rest is published."""
+    def refused(self, transaction: KafkaTransaction, refused: Refused) -> None:
+        """The broker rejects this record permanently: it is lost. The rest of the transaction is published."""
         ...
 
-    def dropped(self, batch: Batch) -> None:
-        """The queue was full: the batch is lost, which is a gap."""
+    def dropped(self, transaction: KafkaTransaction) -> None:
+        """The queue was full: the transaction is lost, which is a gap. Called from the thread that calls `offer`."""
         ...
 
     def connected(self, last_tick_ts: int | None) -> None:
-        """The topic's tail was read; `last_tick_ts` is the newest published tick, None when there is none."""
+        """Connected; `last_tick_ts` is the newest published tick, None if no tick is published."""
         ...
 
 
-class BatchSink(Protocol):
-    """Takes batches in order; never blocks."""
+class TransactionSink(Protocol):
+    """Accepts transactions in order; never blocks."""
 
-    def offer(self, batch: Batch) -> None:
-        """Queue a batch; when the queue is full the oldest is dropped with `PublisherEvents.dropped`."""
+    def offer(self, transaction: KafkaTransaction) -> None:
+        """Queue a transaction. If the queue is full, the oldest one is dropped and passed to `PublisherEvents.dropped`."""
         ...

@@ -1,4 +1,4 @@
-"""Replay as an operation (`cryptoviz replay`)."""
+"""The replay operation (`cryptoviz replay`)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cryptoviz.settings import Settings
 
 __all__ = ["ReplayOperation", "result_of"]
 
-FIELDS_TOLD = 8
+MAX_FIELDS = 8
 
 
 class ReplayOperation:
-    """See `cryptoviz.operations.Operation`. It succeeds also when rows differ: the figure `different` and its like say so."""
+    """See `cryptoviz.operations.Operation`. Succeeds even if rows differ: the figures `different`, `missing` and `extra` count them."""
 
     def __init__(self, settings: Settings, operation_id: str, arguments: ReplayArguments) -> None:
         self._settings = settings
@@ -30,7 +30,7 @@ class ReplayOperation:
         self._arguments = arguments
 
     async def run(self, report: Report) -> OperationResult:
-        """Replay the span, window by window. Raises EngineUnavailable when the object store does not answer."""
+        """Replay the time range, window by window. Raises EngineUnavailable if the object store does not answer."""
         start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (self._arguments.start_ms, self._arguments.end_ms))
         with tempfile.TemporaryDirectory(prefix="cryptoviz-replay-") as folder:
             if not self._arguments.keep_rows:
@@ -55,12 +55,12 @@ class ReplayOperation:
         try:
             minio_client(S3Access.of(self._settings.s3)).fput_object(bucket, replay_key(self._id), str(path))
         except STORE_ERRORS as error:
-            text = f"the object store did not take the replayed rows: {type(error).__name__}"
+            text = f"the replayed rows could not be written to the object store: {type(error).__name__}"
             raise EngineUnavailable(text, engine="object-store", address=self._settings.s3.endpoint) from error
 
 
 def result_of(found: Comparison) -> OperationResult:
-    """For people and programs: counts by name, the first differences field by field, and the ticks that could not be made again."""
+    """The result of the operation: counts by name, the first differences by field, and reasons for ticks that could not be replayed."""
     counts = {
         "ticks": found.ticks, "rows": found.compared, "equal": found.equal, "different": found.different, "missing": found.missing,
         "extra": found.extra, "unrecorded_ticks": sum(found.unrecorded_ticks.values()), "unrecorded_rows": found.unrecorded_rows,
@@ -68,7 +68,7 @@ def result_of(found: Comparison) -> OperationResult:
     recorded, replayed = found.hashes
     notes = [f"hash of the recorded rows {recorded}, of the replayed rows {replayed}"]
     if found.different_fields:
-        notes.append("fields that differ: " + ", ".join(f"{name} {count}" for name, count in found.different_fields.most_common(FIELDS_TOLD)))
+        notes.append("fields that differ: " + ", ".join(f"{name} {count}" for name, count in found.different_fields.most_common(MAX_FIELDS)))
     notes += [
         f"{_time(one.tick_ts)} {one.asset_id} {one.field}: recorded {one.recorded!r}, replayed {one.replayed!r}" for one in found.differences
     ]  # fmt: skip
@@ -76,7 +76,7 @@ def result_of(found: Comparison) -> OperationResult:
     notes += found.reasons
     message = f"{found.ticks} ticks, {_rows(found)}"
     if found.unrecorded_ticks:
-        message += f"; {counts['unrecorded_ticks']} ticks ({found.unrecorded_rows} rows) have no whole recording"
+        message += f"; {counts['unrecorded_ticks']} ticks ({found.unrecorded_rows} rows) have no complete recording"
     return OperationResult(message=message, figures={name: float(count) for name, count in counts.items()}, notes=tuple(notes))
 
 

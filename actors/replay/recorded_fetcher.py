@@ -1,4 +1,4 @@
-"""A provider's network made of a recording: each call gets the exchange that it got then, in the order in which they ended then."""
+"""Fetcher that answers a provider's calls from a recording: each call gets its recorded exchange, and calls end in their recorded order."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["BASE_URL", "RecordedExchange", "RecordedFetcher", "ReplayClock"]
 
 T = TypeVar("T")
 BASE_URL = "http://recorded.invalid"
-"""Stands for the host, which may have been another one then: calls are known by what follows."""
+"""Placeholder for the host, which may have changed since: calls are matched by path and query."""
 TIMEOUT_S = 600.0
-"""No recorded answer takes time; this only ends a provider that waits for something else."""
+"""Recorded responses take no time; the timeout ends a provider that waits for something else."""
 SETTLE_ROUNDS = 8
-"""Turns of the event loop after which every task that a call's end sets free has made its own next call: end, free the slot, take it, call."""
+"""Iterations of the event loop after which every task released by the end of a call has made its next call (end, release slot, acquire, call)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +40,19 @@ class RecordedExchange:
 
 
 class ReplayClock:
-    """Stands where it is put; sleeping takes no time."""
+    """Clock with a settable time; `sleep` takes no time."""
 
     def __init__(self) -> None:
         self.ms = 0
 
     def now_ms(self) -> int:
-        """UTC epoch milliseconds."""
         return self.ms
 
     def monotonic_s(self) -> float:
-        """The same in seconds."""
         return self.ms / 1000
 
     async def sleep(self, seconds: float) -> None:
-        """Only lets others go on."""
+        """Yield to other tasks."""
         del seconds
         await asyncio.sleep(0)
 
@@ -69,17 +67,17 @@ class RecordedFetcher:
     """See `cryptoviz.providers.fetcher.Fetcher`. For one poll at a time: `load` it before.
 
     Attributes:
-        problems: why the poll cannot be done again as it was: what the provider asked for, or got, is not in the recording.
+        problems: why the poll cannot be reproduced: requests or responses that are not in the recording.
     """
 
     def __init__(self, provider: str) -> None:
         self._provider = provider
         self._exchanges: Mapping[str, RecordedExchange] = {}
         self._recorded: Sequence[Call] = ()
-        # Of the attempt: calls that have not been made again, by their rank.
+        # Recorded calls of the present attempt that have not been repeated yet, by their rank.
         self._left: dict[int, Call] = {}
         self._alone = True
-        self._time_was_over = False
+        self._timed_out = False
         self._waiting: list[_Waiting] = []
         self._rounds_left = 0
         self.last = Exchange()
@@ -88,25 +86,23 @@ class RecordedFetcher:
 
     @property
     def timeout_s(self) -> float:
-        """See `Fetcher`."""
         return TIMEOUT_S
 
     def load(self, calls: Sequence[Call], exchanges: Mapping[str, RecordedExchange]) -> None:
-        """Take in the calls of the next poll, and the exchanges by their fetch ids."""
+        """Set the recorded calls of the next poll, and the exchanges by their fetch ids."""
         self._recorded, self._exchanges, self.problems = calls, exchanges, []
 
     def begin(self, tick_ts: int, attempt: int) -> None:
-        """See `Fetcher`."""
         self.last = Exchange(tick_ts, attempt)
         if attempt == 1:
             self.calls = []
         self._left = {rank: call for rank, call in enumerate(self._recorded) if call.attempt == attempt}
         self._alone = len(self._left) == 1
-        self._time_was_over = any(self._outcome(call) == FallbackReason.TIMEOUT for call in self._left.values())
+        self._timed_out = any(self._outcome(call) == FallbackReason.TIMEOUT for call in self._left.values())
         self._waiting = []
 
     async def aclose(self) -> None:
-        """Nothing to let go of."""
+        pass
 
     async def get(
         self,
@@ -116,19 +112,19 @@ class RecordedFetcher:
         parse: Callable[[HttpResponse], T],
         shorten: Callable[[bytes], bytes] | None = None,
     ) -> T:
-        """What the call got then, through `parse` of now. Raises as `HttpFetcher.get`."""
+        """The recorded response, parsed by the present `parse`. Raises as `HttpFetcher.get`."""
         del headers, shorten
         wanted = str(full_address(self._provider, url, params)).removeprefix(BASE_URL)
         rank = next((rank for rank, call in self._left.items() if self._endpoint(call).endswith(wanted)), None)
         if rank is None:
-            # A call that was not made then: its time was over, or the provider asks for other things today.
-            if not self._time_was_over:
-                self.problems.append(f"{self._provider} asks for {wanted[:200]}, which it did not ask for then")
+            # A call that was not recorded: the poll had timed out before it, or the provider's requests have changed.
+            if not self._timed_out:
+                self.problems.append(f"{self._provider} requests {wanted[:200]}, which is not in the recording")
             raise failure(self._provider, FallbackReason.TIMEOUT, "not in the recording")
         call = self._left.pop(rank)
         if not self._alone:
-            # Also the first one: what else was begun before it ended must begin before it ends.
-            await self._turn(rank)
+            # Also the first call: calls started before its recorded end must start before it ends.
+            await self._wait_turn(rank)
         return self._answer(call, parse)
 
     def _answer(self, call: Call, parse: Callable[[HttpResponse], T]) -> T:
@@ -142,7 +138,7 @@ class RecordedFetcher:
             body = (found.body or "").encode()
             return parse(HttpResponse(found.status or 0, found.headers, body, found.finished_ts, found.fetch_id))
         if found.outcome == "ok":
-            self.problems.append(f"the body of {self._provider}'s exchange {call.fetch_id} was cut when it was recorded")
+            self.problems.append(f"the body of {self._provider}'s exchange {call.fetch_id} was truncated in the recording")
             raise failure(self._provider, FallbackReason.BAD_PAYLOAD, "not in the recording")
         raise failure(self._provider, FallbackReason(found.outcome), found.error or "as recorded")
 
@@ -152,8 +148,8 @@ class RecordedFetcher:
     def _outcome(self, call: Call) -> str:
         return self._exchanges[call.fetch_id].outcome if call.fetch_id else call.outcome
 
-    async def _turn(self, rank: int) -> None:
-        """Return when the calls that ended earlier have ended, as far as they are made at all."""
+    async def _wait_turn(self, rank: int) -> None:
+        """Wait until the calls that ended earlier in the recording have ended, if they are made at all."""
         loop = asyncio.get_running_loop()
         waiting = _Waiting(rank, loop.create_future())
         if not self._waiting:

@@ -1,6 +1,6 @@
-"""Replay: the recorded exchanges of a span through the providers' parsers and the collector of now, and the rows against those of the lake.
+"""Replay: runs the recorded exchanges of a time range through the present parsers and collector, and compares the rows with the lake.
 
-Reads the lake only. The span is read in windows, so that it may be long; a tick is never split between two.
+Reads only the lake. The time range is read in windows, which bounds memory; a tick is never split between two windows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cryptoviz.records import Kind, UnifiedRecord
 __all__ = ["WINDOW", "LakeRows", "Replay", "RowsFile"]
 
 WINDOW = timedelta(minutes=5)
-"""Six providers' bodies of 17 coins every 2 s: some 60 MB."""
+"""About 60 MB for the bodies of six providers with 17 coins every 2 s."""
 _RAW_COLUMNS = (
     "fetch_id", "provider", "endpoint", "tick_ts", "finished_ts", "status", "outcome", "error", "rate_limit_headers", "body", "kafka_offset",
 )  # fmt: skip
@@ -40,14 +40,14 @@ WHERE year = {day.year} AND month = {day.month} AND day = {day.day} AND provider
 
 
 class LakeRows(Protocol):
-    """What a replay asks of `cryptoviz.lake.reader.Lake`."""
+    """The part of `cryptoviz.lake.reader.Lake` that a replay uses."""
 
     def raw(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> Any:
         """Raw rows of [start, end) as an Arrow table."""
         ...
 
     def prices(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> Any:
-        """Unified records of [start, end) as an Arrow table by tick and asset."""
+        """Unified records of [start, end) as an Arrow table, sorted by tick and asset."""
         ...
 
     def query(self, sql: str) -> Any:
@@ -57,14 +57,14 @@ class LakeRows(Protocol):
 
 @dataclass(slots=True)
 class _Tick:
-    """What the lake has of one tick."""
+    """A tick in the lake: the body of the collector's record and the rows."""
 
     body: str | None
     rows: list[dict[str, Any]]
 
 
 class Replay:
-    """Ticks from `start` (inclusive) to `end` (exclusive), window by window: iterate over `windows`, call `window` for each."""
+    """Replays ticks from `start` (inclusive) to `end` (exclusive): iterate over `windows` and call `window` for each."""
 
     def __init__(self, lake: LakeRows, start: datetime, end: datetime, out: RowsFile | None = None) -> None:
         self._lake = lake
@@ -77,20 +77,20 @@ class Replay:
 
     @property
     def windows(self) -> list[tuple[datetime, datetime]]:
-        """The spans to read one after the other; none crosses midnight (UTC)."""
+        """The time ranges to read one after the other; none crosses midnight (UTC)."""
         return list(_windows(self._start, self._end))
 
     async def window(self, start: datetime, end: datetime) -> None:
-        """Make the ticks of one window again and compare them.
+        """Replay and compare the ticks of one window.
 
         Raises:
             EngineUnavailable: the object store does not answer.
         """
         ticks, exchanges = await asyncio.to_thread(self._read, start, end)
         for tick_ts in sorted(ticks):
-            # A poll from a recording never waits: let others have their turn.
+            # A replayed poll never waits: yield to other tasks.
             await asyncio.sleep(0)
-            # Exchanges alone are no tick: a backfill's, or of a tick that was dropped, of which the ledger of gaps tells.
+            # Skip ticks with exchanges only: from a backfill, or of a dropped tick, which is in the gap ledger.
             if ticks[tick_ts].body is not None or ticks[tick_ts].rows:
                 await self._tick(tick_ts, ticks[tick_ts], exchanges)
 
@@ -127,14 +127,14 @@ class Replay:
 
 
 class RowsFile:
-    """Replayed rows in a Parquet file: the columns of the prices table and `replay` (`equal`, `different`, `extra`). Close it."""
+    """Writes replayed rows to a Parquet file: columns of the prices table and `replay` (`equal`, `different`, `extra`). Must be closed."""
 
     def __init__(self, path: Path) -> None:
         self._schema = pa.schema([*(PRICES.field(name) for name in COLUMNS), pa.field("replay", pa.string(), nullable=False)])
         self._writer = pq.ParquetWriter(path, self._schema, compression="snappy")
 
     def write(self, records: Sequence[UnifiedRecord], states: Sequence[str]) -> None:
-        """One tick."""
+        """Write the rows of one tick."""
         rows = [unified_row(record) | {"replay": state} for record, state in zip(records, states, strict=True)]
         columns = {column.name: [_arrow(row[column.name], column.type) for row in rows] for column in self._schema}
         self._writer.write_table(pa.table(columns, schema=self._schema))
@@ -157,7 +157,7 @@ def _windows(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetim
 
 
 def _recorded(rows: list[dict[str, Any]]) -> tuple[dict[int, _Tick], dict[str, RecordedExchange]]:
-    """Ticks by their time, exchanges by their ids. Of a tick recorded twice the later record counts: an earlier one had no rows."""
+    """Ticks by time, exchanges by id. If a tick was recorded twice, the later record counts: the earlier one had no rows."""
     ticks: dict[int, _Tick] = {}
     exchanges: dict[str, RecordedExchange] = {}
     for row in sorted(rows, key=lambda row: row["kafka_offset"]):
@@ -181,7 +181,7 @@ def _rows(prices: pa.Table) -> Iterator[dict[str, Any]]:
 
 def _tick_of(tick_ts: int, found: _Tick) -> RecordedTick:
     if found.body is None:
-        raise RecordError("the collector did not record it: it was not published, or by a version before recordings", reason="unrecorded")
+        raise RecordError("no record of the collector: the tick was not published, or by a version without recordings", reason="unrecorded")
     return tick_from(tick_ts, found.body)
 
 

@@ -1,4 +1,4 @@
-"""One recorded tick through the providers' classes and the collector's choice of now."""
+"""Replays one recorded tick with the present provider classes and collector rules."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from cryptoviz.settings import ProviderSettings
 __all__ = ["Replayer"]
 
 BUDGET_S = 60.0
-"""Of a poll that waits for nothing: ends a provider that waits for what a recording cannot give."""
+"""Budget of a replayed poll, which takes no time: ends a provider that waits for something not in the recording."""
 NO_KEY = SecretStr("replayed")
 
 
 class Replayer:
-    """Makes ticks again. Keeps the providers that it has made. For one event loop, one tick at a time."""
+    """Replays ticks and caches the provider instances. For one event loop, one tick at a time."""
 
     def __init__(self) -> None:
         self._clock = ReplayClock()
         self._made: dict[tuple[str, str], tuple[BaseProvider, RecordedFetcher]] = {}
 
     async def records(self, tick: RecordedTick, rules: RecordedRules, exchanges: Mapping[str, RecordedExchange]) -> tuple[UnifiedRecord, ...]:
-        """The tick's unified records, in asset order.
+        """The unified records of a tick, in asset order.
 
         Args:
-            tick: as the collector closed it.
-            rules: those that it names.
-            exchanges: by fetch id; those of other ticks do no harm.
+            tick: the tick as the collector closed it.
+            rules: the rules that the tick references.
+            exchanges: by fetch id; may include those of other ticks.
 
         Raises:
-            RecordError: the recording does not hold all that the tick depends on; `reason` is `exchange`, `trace`, `provider` or `call`.
+            RecordError: the recording is incomplete for this tick; `reason` is `exchange`, `trace`, `provider` or `call`.
         """
         closed = tick.closed
         results = {name: await self._result(tick, rules, result, exchanges) for name, result in closed.results.items()}
@@ -53,9 +53,9 @@ class Replayer:
     ) -> TickResult:  # fmt: skip
         trace, name = recorded.trace, recorded.provider
         if trace is None or trace.cut:
-            # It was not asked, or had no time to answer: no body has a say in that.
+            # Not polled, or no time to answer: the result does not depend on a response.
             if recorded.failure is None:
-                raise RecordError(f"the recording does not say which calls {name} made", reason="trace")
+                raise RecordError(f"the recording does not contain the calls of {name}", reason="trace")
             return recorded
         for call in trace.calls:
             if call.fetch_id and call.fetch_id not in exchanges:
@@ -78,8 +78,8 @@ class Replayer:
             try:
                 provider = provider_class(name)(own, fetcher, self._clock)
             except CryptoVizError as error:
-                raise RecordError(f"{name} cannot be asked again: {unnamed(name, error.message)}", reason="provider") from None
-            # What the bodies look like was told when they came.
+                raise RecordError(f"{name} cannot be replayed: {unnamed(name, error.message)}", reason="provider") from None
+            # Schema drift was reported when the responses were received.
             provider.shape_watch = ShapeWatch(name, {})
             made = self._made[rules_id, name] = (provider, fetcher)
         return made

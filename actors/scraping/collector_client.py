@@ -1,4 +1,4 @@
-"""The scraper's seam to the collector actor: hands over results whether it is there, away or restarted, and never holds the poll up."""
+"""Client of the collector actor. Delivers results across restarts of the collector and never delays a poll."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from cryptoviz.errors import EngineUnavailable
 from cryptoviz.log import get_logger
 from cryptoviz.records import TickResult
 
-__all__ = ["CollectorClient", "CollectorLink", "RayCollectorClient"]
+__all__ = ["CollectorClient", "RayCollectorClient", "ResultSender"]
 
 CALL_TIMEOUT_S = 2.0
-"""The collector only files a result: longer means that it is away."""
+"""The collector only stores a result; a longer call means that it is unavailable."""
 RETRY_S = 0.2
 MAX_WAITING = 4
-"""Results that wait for an absent collector. Each is of no use after its tick."""
+"""Maximum number of undelivered results. A result is useless after its tick."""
 
 
 class CollectorClient(Protocol):
-    """Calls the collector. Each raises EngineUnavailable when it is away."""
+    """Calls of the collector. Each raises EngineUnavailable if the collector is unavailable."""
 
     async def submit(self, result: TickResult) -> None:
-        """Hand over one result."""
+        """Submit one result."""
         ...
 
     async def deregister(self, provider: str) -> None:
-        """Say that the provider was stopped."""
+        """Report that the provider's scraper was stopped."""
         ...
 
 
 class RayCollectorClient:
-    """Finds the actor by name, and again after it was lost."""
+    """`CollectorClient` of the Ray actor. Looks it up by name, and again after a failed call."""
 
     def __init__(self, namespace: str, name: str = "collector") -> None:
         self._namespace = namespace
@@ -43,11 +43,9 @@ class RayCollectorClient:
         self._handle: Any = None
 
     async def submit(self, result: TickResult) -> None:
-        """See `CollectorClient`."""
         await self._call("submit", result)
 
     async def deregister(self, provider: str) -> None:
-        """See `CollectorClient`."""
         await self._call("deregister", provider)
 
     async def _call(self, method: str, argument: Any) -> None:
@@ -57,13 +55,13 @@ class RayCollectorClient:
                     self._handle = await asyncio.to_thread(ray.get_actor, self._name, namespace=self._namespace)
                 await getattr(self._handle, method).remote(argument)
         except (RayError, TimeoutError, ValueError) as error:
-            # ValueError is Ray's word for "no actor of this name".
+            # Ray raises ValueError if no actor has this name.
             self._handle = None
             raise EngineUnavailable(f"the collector does not answer: {type(error).__name__}", engine="collector", address=self._name) from None
 
 
-class CollectorLink:
-    """Delivers results in the background. Safe to call from the event loop only."""
+class ResultSender:
+    """Delivers results in the background. For one event loop."""
 
     def __init__(self, client: CollectorClient, tick_ms: int, clock: Clock) -> None:
         self._client = client
@@ -76,16 +74,16 @@ class CollectorLink:
         self.last_error = ""
 
     def deliver(self, result: TickResult) -> None:
-        """Begin to deliver; returns at once."""
+        """Start the delivery and return at once."""
         if len(self._tasks) >= MAX_WAITING:
-            self._lost("too many results wait for the collector")
+            self._lost("too many results are waiting for the collector")
             return
         task = asyncio.get_running_loop().create_task(self._deliver(result))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def goodbye(self, provider: str) -> None:
-        """Tell the collector that the provider is stopped, if it is there to hear it."""
+    async def deregister(self, provider: str) -> None:
+        """Cancel pending deliveries and report the stop to the collector, if it is available."""
         for task in list(self._tasks):
             task.cancel()
         try:

@@ -1,4 +1,4 @@
-"""The scraper's work apart from Ray: one poll on each tick, never two at once, with the waits that the provider imposes."""
+"""Poll scheduler of a scraper, independent of Ray: one poll per tick, never two at once, suspended by holds, quota and breaker."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from cryptoviz.providers.base import PollFailure
 from cryptoviz.providers.failures import bounded_wait_s
 from cryptoviz.records import FallbackReason, TickResult
 
-__all__ = ["FRESH_TICKS", "PollLoop", "PollRules", "PollStats", "Pollable", "TurnTaker"]
+__all__ = ["FRESH_TICKS", "PollRules", "PollScheduler", "PollStats", "Pollable", "TurnTaker"]
 
 BUDGET_SHARE = 0.85
-"""Share of a tick that its poll may take with its retry: less than the collector's deadline of 0.9."""
+"""Share of a tick that a poll may take including its retry: less than the collector's deadline of 0.9."""
 CATCH_UP_SHARE = 0.5
-"""A loop that starts in the first half of a tick still polls for it; later the collector might have closed it."""
+"""A scheduler started in the first half of a tick still polls on it; later the collector might have closed the tick."""
 SET_BACK_TICKS = 2
-"""A next tick further ahead means that the clock was set back: those between are taken, and are not taken twice."""
+"""If the next tick is further ahead, the clock was set back: the ticks in between are taken already."""
 FRESH_TICKS = 3
 """Data older than this many ticks is not fresh (DESIGN 7)."""
 MIN_RATE = 1e-5
 """Minimum poll rate, so that an exhausted quota never triggers a restart."""
 _HELD_REASONS = (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH)
-"""After these the provider is left alone for a while: asking again costs quota and may lengthen a ban."""
+"""Failures that hold further calls: a call would cost quota and may lengthen a ban."""
 
 
 class Pollable(Protocol):
-    """What the loop needs of a provider."""
+    """The provider as the scheduler uses it."""
 
     last_failure: PollFailure | None
 
@@ -45,42 +45,41 @@ class Pollable(Protocol):
         ...
 
     async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
-        """One tick's result; never raises."""
+        """Poll once; never raises."""
         ...
 
 
 class TurnTaker(Protocol):
-    """Says on which ticks the provider is asked."""
+    """Decides which ticks are turns of the provider."""
 
     @property
     def rate(self) -> float:
-        """Share of the ticks, 0 to 1."""
+        """Share of ticks that are turns, 0 to 1."""
         ...
 
     def take(self, tick_ts: int) -> Turn:
-        """What this tick is for the provider. Asked once for each tick, in order."""
+        """The decision for a tick. Called once per tick, in order."""
         ...
 
 
 class _EveryTick:
-    """No plan to keep to."""
+    """Every tick is a turn: no plan applies."""
 
     rate = 1.0
 
     def take(self, tick_ts: int) -> Turn:
-        """Always due."""
         del tick_ts
         return Turn.DUE
 
 
 @dataclass(frozen=True, slots=True)
 class PollRules:
-    """Times of the loop.
+    """Intervals of the scheduler.
 
     Attributes:
-        default_wait_s: for refusals that name no wait.
-        max_wait_s: bounds the waits that a provider imposes.
-        max_quota_wait_s: bounds the wait for a plan that is used up; None: `max_wait_s`.
+        default_wait_s: hold after a refusal that states no wait.
+        max_wait_s: upper bound of holds.
+        max_quota_wait_s: upper bound of holds after the plan is used up; None for `max_wait_s`.
     """
 
     tick_ms: int
@@ -91,7 +90,7 @@ class PollRules:
 
 @dataclass(slots=True)
 class PollStats:
-    """What the probe tells. Times are ms of the monotonic clock."""
+    """Statistics for the probe. Times are ms of the monotonic clock."""
 
     polls_total: int = 0
     failures_total: int = 0
@@ -109,8 +108,8 @@ class PollStats:
     last_error_ms: int | None = None
 
 
-class PollLoop:
-    """Polls `provider` on each tick that is its turn and hands the result to `deliver`, which must not block."""
+class PollScheduler:
+    """Polls `provider` on each of its turns and passes the result to `deliver`, which must not block."""
 
     def __init__(
         self,
@@ -156,11 +155,11 @@ class PollLoop:
             tick_ts = following
 
     async def poll_once(self, tick_ts: int) -> TickResult:
-        """One tick: a poll, or the reason for not asking."""
+        """Process one tick: poll, or give the reason for not polling."""
         now, started_ms = self._clock.now_ms(), steady_ms(self._clock)
-        result = self._kept_back(tick_ts, now, started_ms)
+        result = self._suspended_result(tick_ts, now, started_ms)
         if result is None:
-            # A loop that is late in the tick has less time left for it.
+            # A late start within the tick leaves less time.
             budget_s = (BUDGET_SHARE * self._rules.tick_ms - max(0, now - tick_ts)) / 1000
             try:
                 result = await self._provider.poll(tick_ts, self._assets, max(0.05, budget_s))
@@ -169,26 +168,26 @@ class PollLoop:
                     self._breaker.abandoned(steady_ms(self._clock))
             self._count(result, started_ms)
         if result.due:
-            self._tell(result)
+            self._log_change(result)
         self._deliver(result)
         return result
 
     def fresh(self, now_ms: int) -> bool:
-        """A good poll within the time of three turns, or a start that is not older. Not when the clock was set back behind ticks already taken."""
+        """A poll succeeded, or the scheduler started, within the time of three turns. False if the clock was set back behind taken ticks."""
         if self._set_back(now_ms):
             return False
         since_ms = self.stats.started_ms if self.stats.last_good_poll_ms is None else self.stats.last_good_poll_ms
         return steady_at(self._clock, now_ms) - since_ms <= FRESH_TICKS * self._rules.tick_ms / min(1.0, max(self._turns.rate, MIN_RATE))
 
     def healthy(self, now_ms: int) -> bool:
-        """Fresh, or nothing is asked on purpose: a new scraper would not ask either."""
+        """Fresh, or polls are suspended on purpose, so that a restart would not help."""
         return self.fresh(now_ms) or bool(self.waits(now_ms))
 
     def waits(self, now_ms: int) -> str:
-        """Why the provider is not asked now, and until when, for a person. Empty when it is."""
+        """Status text: why polls are suspended and until when. Empty if they are not."""
         name = self._provider.name
         if self._set_back(now_ms):
-            return f"the clock was set back: ticks before {second_text(self._next_tick)} are taken already"
+            return f"the clock was set back: ticks before {second_text(self._next_tick)} were polled already"
         held = self._hold_off.active(steady_at(self._clock, now_ms))
         if held is not None:
             return f"{name} asked to wait ({held[0].value}) until {second_text(now_ms + round(held[1] * 1000))}"
@@ -203,8 +202,8 @@ class PollLoop:
     def _set_back(self, now_ms: int) -> bool:
         return self._next_tick - now_ms > SET_BACK_TICKS * self._rules.tick_ms
 
-    def _kept_back(self, tick_ts: int, now: int, steady: int) -> TickResult | None:
-        """The result of a tick on which the provider is not asked; None when it is."""
+    def _suspended_result(self, tick_ts: int, now: int, steady: int) -> TickResult | None:
+        """The result of a tick without a poll; None if the provider is to be polled."""
         name, breaker = self._provider.name, self._breaker
         turn = self._turns.take(tick_ts)
         self._exhausted = turn is Turn.EXHAUSTED
@@ -234,7 +233,7 @@ class PollLoop:
         stats.last_poll_ms, stats.latency_ms = now, float(now - started_ms)
         failed = self._provider.last_failure
         good = result.failure is None and bool(result.observations)
-        self._tell_breaker(result, now, good=good)
+        self._update_breaker(result, now, good=good)
         if not good:
             stats.last_error, stats.last_error_ms = result.message or "no coin had a price", now
         if result.failure in _HELD_REASONS:
@@ -245,7 +244,7 @@ class PollLoop:
         if good:
             stats.last_good_poll_ms = now
 
-    def _tell_breaker(self, result: TickResult, now: int, *, good: bool) -> None:
+    def _update_breaker(self, result: TickResult, now: int, *, good: bool) -> None:
         if self._breaker is None:
             return
         if good:
@@ -257,8 +256,8 @@ class PollLoop:
         rules = self._rules
         return rules.max_wait_s if reason is not FallbackReason.QUOTA or rules.max_quota_wait_s is None else rules.max_quota_wait_s
 
-    def _tell(self, result: TickResult) -> None:
-        """Logs the first failure of a row and the recovery, not each tick."""
+    def _log_change(self, result: TickResult) -> None:
+        """Log the first of consecutive failures and the recovery, not each tick."""
         stats = self.stats
         good = result.failure is None and bool(result.observations)
         if good:
@@ -273,12 +272,12 @@ class PollLoop:
         stats.consecutive_failures += 1
 
     async def _next_due(self) -> int:
-        """Sleeps until a tick is due; which one."""
-        # The wall clock decides, also when it is set while we sleep: no sleep is longer than a tick.
+        """Sleep until the next tick is due, and return it."""
+        # The wall clock may be set during a sleep, so no sleep is longer than a tick.
         while (left_ms := self._next_tick - self._clock.now_ms()) > 0:
             following = tick_of(self._clock.now_ms(), self._rules.tick_ms) + self._rules.tick_ms
             if self._next_tick - following > LEAP_MS and not self._taken.has(following):
-                # The clock was far ahead for a while.
+                # The clock was far ahead and is corrected.
                 self._next_tick = following
                 continue
             await self._clock.sleep(min(left_ms, self._rules.tick_ms) / 1000)

@@ -7,10 +7,10 @@ import threading
 import time
 from functools import partial
 
-from actors.collecting.core import Collecting
+from actors.collecting.core import CollectorCore
 from actors.publishing.kafka_transport import KafkaTransport, PublishedTicks
 from actors.publishing.publisher import Publisher
-from actors.publishing.transaction import Batch, Refused
+from actors.publishing.transaction import KafkaTransaction, Refused
 from bench.collect.bodies import assets, bodies
 from bench.collect.hop import ray_of_two, through_ray
 from bench.collect.parsing import PARSERS, parse, parsed_at
@@ -26,18 +26,18 @@ class Acknowledged:
     def __init__(self) -> None:
         self.done = threading.Event()
 
-    def published(self, batch: Batch) -> None:
+    def published(self, transaction: KafkaTransaction) -> None:
         """The broker has the tick."""
-        del batch
+        del transaction
         self.done.set()
 
-    def refused(self, batch: Batch, refused: Refused) -> None:
+    def refused(self, transaction: KafkaTransaction, refused: Refused) -> None:
         """Never: the records are small."""
-        raise SystemExit(f"{batch.identity} was refused: {refused.reason}")
+        raise SystemExit(f"{transaction.identity} was refused: {refused.reason}")
 
-    def dropped(self, batch: Batch) -> None:
+    def dropped(self, transaction: KafkaTransaction) -> None:
         """Never, with one tick at a time."""
-        raise SystemExit(f"{batch.identity} was dropped")
+        raise SystemExit(f"{transaction.identity} was dropped")
 
     def connected(self, last_tick_ts: int | None) -> None:
         """The first tick may go."""
@@ -56,14 +56,14 @@ def acknowledgements(base: Settings, ticks: int) -> dict[str, float]:
     publisher = Publisher("bench", KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-ack", PublishedTicks()), 10, events)
     publisher.start()
     events.done.wait(30)
-    collecting = Collecting(settings, clock, publisher, kept)
+    core = CollectorCore(settings, clock, publisher, kept)
     took = []
     for _ in range(ticks):
         events.done.clear()
         begun = time.perf_counter()
         for name, parser in PARSERS.items():
-            collecting.submit(parse(name, parser, found[name], ids[name], clock.now, clock.now))
-        collecting.publish_due()
+            core.submit(parse(name, parser, found[name], ids[name], clock.now, clock.now))
+        core.publish_due()
         if not events.done.wait(30):
             raise SystemExit("no acknowledgement within 30 s")
         took.append((time.perf_counter() - begun) * 1000)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from actors.collecting.core import Collecting
+from actors.collecting.core import CollectorCore
 from actors.publishing.kafka_transport import KafkaTransport, PublishedTicks
 from actors.publishing.publisher import Publisher
-from actors.publishing.transaction import Batch, Refused
+from actors.publishing.transaction import KafkaTransaction, Refused
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
 
@@ -49,7 +49,7 @@ class Clock:
 class Nobody:
     """A snapshot that is not kept."""
 
-    def set_latest(self, batch: Batch) -> None:
+    def set_latest(self, transaction: KafkaTransaction) -> None:
         """Nothing."""
 
     def set_providers(self, states: object) -> None:
@@ -60,45 +60,45 @@ class Nobody:
 
 
 class HopCollector:
-    """`Collecting` and its publisher in an actor."""
+    """`CollectorCore` and its publisher in an actor."""
 
     def __init__(self, settings: Settings, first_tick: int) -> None:
         self._clock = Clock(first_tick)
         self._acknowledged: dict[int, asyncio.Future[float]] = {}
         self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-hop", PublishedTicks())
         self._publisher = Publisher("bench", self._transport, 10, self)
-        self._collecting = Collecting(settings, self._clock, self._publisher, Nobody())
+        self._core = CollectorCore(settings, self._clock, self._publisher, Nobody())
 
     async def start(self) -> None:
         """Connect, then close ticks as their results come."""
         self._loop = asyncio.get_running_loop()
         self._publisher.start()
-        self._task = asyncio.create_task(self._collecting.run())
+        self._task = asyncio.create_task(self._core.run())
 
     async def submit(self, result: TickResult) -> None:
         """As `CollectorActor.submit`."""
         self._clock.now = max(self._clock.now, result.tick_ts)
-        self._collecting.submit(result)
+        self._core.submit(result)
 
     async def acknowledged(self, tick_ts: int) -> float:
         """When Kafka had the tick (monotonic seconds)."""
         async with asyncio.timeout(ACK_TIMEOUT_S):
             return await self._told(tick_ts)
 
-    def published(self, batch: Batch) -> None:
+    def published(self, transaction: KafkaTransaction) -> None:
         """Told from the publisher's thread."""
-        self._loop.call_soon_threadsafe(lambda at: self._told(batch.tick_ts).set_result(at), time.perf_counter())
+        self._loop.call_soon_threadsafe(lambda at: self._told(transaction.tick_ts).set_result(at), time.perf_counter())
 
     def _told(self, tick_ts: int) -> asyncio.Future[float]:
         return self._acknowledged.setdefault(tick_ts, self._loop.create_future())
 
-    def refused(self, batch: Batch, refused: Refused) -> None:
+    def refused(self, transaction: KafkaTransaction, refused: Refused) -> None:
         """Never: the records are small."""
-        raise SystemExit(f"{batch.identity} was refused: {refused.reason}")
+        raise SystemExit(f"{transaction.identity} was refused: {refused.reason}")
 
-    def dropped(self, batch: Batch) -> None:
+    def dropped(self, transaction: KafkaTransaction) -> None:
         """Never, with one tick at a time."""
-        raise SystemExit(f"{batch.identity} was dropped")
+        raise SystemExit(f"{transaction.identity} was dropped")
 
     def connected(self, last_tick_ts: int | None) -> None:
         """Nothing to do."""

@@ -8,9 +8,9 @@ import statistics
 import time
 from collections.abc import Mapping
 
-from actors.collecting.core import Collecting
+from actors.collecting.core import CollectorCore
 from actors.publishing.kafka_transport import KafkaTransport, PublishedTicks
-from actors.publishing.transaction import Batch
+from actors.publishing.transaction import KafkaTransaction
 from bench.collect.bodies import assets, bodies
 from bench.collect.parsing import PARSERS, parse
 from cryptoviz.assets import Asset
@@ -47,16 +47,16 @@ class Ticks:
 
 
 class Kept:
-    """Takes the collector's batch; a snapshot that goes nowhere."""
+    """Takes the collector's transaction; a snapshot that goes nowhere."""
 
     def __init__(self) -> None:
-        self.batch: Batch | None = None
+        self.transaction: KafkaTransaction | None = None
 
-    def offer(self, batch: Batch) -> None:
+    def offer(self, transaction: KafkaTransaction) -> None:
         """Keep it."""
-        self.batch = batch
+        self.transaction = transaction
 
-    def set_latest(self, batch: Batch) -> None:
+    def set_latest(self, transaction: KafkaTransaction) -> None:
         """Nothing."""
 
     def set_providers(self, states: Mapping[str, bytes]) -> None:
@@ -66,14 +66,14 @@ class Kept:
         """Nothing."""
 
 
-def collected(settings: Settings, clock: Ticks, kept: Kept, results: list[TickResult]) -> Batch:
-    collecting = Collecting(settings, clock, kept, kept)
+def collected(settings: Settings, clock: Ticks, kept: Kept, results: list[TickResult]) -> KafkaTransaction:
+    core = CollectorCore(settings, clock, kept, kept)
     for result in results:
-        collecting.submit(result)
-    collecting.publish_due()
-    if kept.batch is None:
+        core.submit(result)
+    core.publish_due()
+    if kept.transaction is None:
         raise SystemExit("the tick was not closed")
-    return kept.batch
+    return kept.transaction
 
 
 def with_assets(settings: Settings, listed: list[Asset]) -> Settings:
@@ -101,13 +101,13 @@ def whole_tick(base: Settings, rounds: int, *, profile: bool) -> dict[str, float
             profiler.enable()
         results = [parse(name, parser, found[name], ids[name], clock.now, clock.now) for name, parser in PARSERS.items()]
         parsed = time.perf_counter()
-        batch = collected(settings, clock, Kept(), results)
+        transaction = collected(settings, clock, Kept(), results)
         made = time.perf_counter()
-        transport.publish(batch)
+        transport.publish(transaction)
         ended = time.perf_counter()
         profiler.disable()
-        if len(batch.messages) != ASSETS:
-            raise SystemExit(f"{len(batch.messages)} records instead of {ASSETS}")
+        if len(transaction.messages) != ASSETS:
+            raise SystemExit(f"{len(transaction.messages)} records instead of {ASSETS}")
         for name, value in (("parse", parsed - begun), ("collect", made - parsed), ("publish", ended - made), ("tick", ended - begun)):
             steps[name].append(value)
         steps["cpu"].append(time.process_time() - begun_cpu)

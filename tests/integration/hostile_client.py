@@ -19,11 +19,11 @@ from typing import Any
 import orjson
 import psutil
 
-from actors.collecting.core import Collecting
+from actors.collecting.core import CollectorCore
 from actors.fetching.build import build_provider
 from actors.fetching.hold_off import HoldOff
-from actors.publishing.transaction import Batch
-from actors.scraping.poll_scheduler import PollLoop, PollRules
+from actors.publishing.transaction import KafkaTransaction
+from actors.scraping.poll_scheduler import PollRules, PollScheduler
 from cryptoviz.clock import SystemClock
 from cryptoviz.log import configure_logging
 from cryptoviz.records import RawExchange
@@ -65,12 +65,12 @@ class Published:
 
     def __init__(self, clock: SystemClock) -> None:
         self._clock = clock
-        self.batches: list[Batch] = []
+        self.transactions: list[KafkaTransaction] = []
         self.after_ms: list[int] = []
 
-    def offer(self, batch: Batch) -> None:
-        self.batches.append(batch)
-        self.after_ms.append(self._clock.now_ms() - batch.tick_ts)
+    def offer(self, transaction: KafkaTransaction) -> None:
+        self.transactions.append(transaction)
+        self.after_ms.append(self._clock.now_ms() - transaction.tick_ts)
 
 
 async def suffer(name: str, address: str, others: dict[str, str], ticks: int, home: Path) -> dict[str, Any]:
@@ -79,15 +79,15 @@ async def suffer(name: str, address: str, others: dict[str, str], ticks: int, ho
     providers = {provider: {"base_url": base, "rate_limit_wait_s": 0.1} for provider, base in bases.items()}
     settings = load_settings(home=home, collect={"tick_s": TICK_S, "providers": list(bases)}, providers=providers)
     published, exchanges = Published(clock), list[RawExchange]()
-    collecting = Collecting(settings, clock, published, FakeSnapshot())
+    core = CollectorCore(settings, clock, published, FakeSnapshot())
     made = {provider: build_provider(provider, settings, clock, exchanges.append) for provider in bases}
     rules = PollRules(settings.collect.tick_ms, 0.1, 0.1)
-    loops = [PollLoop(provider, settings.assets, rules, HoldOff(), clock, collecting.submit) for provider in made.values()]
+    loops = [PollScheduler(provider, settings.assets, rules, HoldOff(), clock, core.submit) for provider in made.values()]
     memory = Memory()
-    tasks = [asyncio.create_task(loop.run()) for loop in (*loops, collecting)]
+    tasks = [asyncio.create_task(loop.run()) for loop in (*loops, core)]
 
     async def enough() -> bool:
-        return len(published.batches) >= ticks
+        return len(published.transactions) >= ticks
 
     try:
         await eventually_async(enough, 60.0)
@@ -97,7 +97,7 @@ async def suffer(name: str, address: str, others: dict[str, str], ticks: int, ho
         await asyncio.gather(*tasks, return_exceptions=True)
         for provider in made.values():
             await provider.aclose()
-    records = [orjson.loads(message.value) for batch in published.batches for message in batch.messages]
+    records = [orjson.loads(message.value) for transaction in published.transactions for message in transaction.messages]
     # A first tick can be one that began before the loops did.
     own = [exchange for exchange in exchanges if exchange.provider == "coingecko"]
     return {

@@ -14,9 +14,9 @@ import orjson
 import pytest
 import redis as redis_client
 
-from actors.publishing.kafka_transport import KafkaTransport, PublishedBatches, PublishedTicks, read_tail
+from actors.publishing.kafka_transport import KafkaTransport, PublishedTicks, PublishedTransactions, read_tail
 from actors.publishing.publisher import Fenced
-from actors.publishing.transaction import Batch, Message
+from actors.publishing.transaction import KafkaTransaction, Message
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import UnifiedRecord
@@ -191,16 +191,16 @@ async def test_a_restarted_collector_repeats_no_tick(base: Settings, tmp_path: P
     assert len({r.tick_ts for r in records}) * 17 == len(records)
 
 
-def any_batch(n: int) -> Batch:
-    return Batch(f"tick-{n}", T0 + n * 1000, (Message(b"bitcoin", b"{}\n"), Message(b"ethereum", b"{}\n")))
+def any_batch(n: int) -> KafkaTransaction:
+    return KafkaTransaction(f"tick-{n}", T0 + n * 1000, (Message(b"bitcoin", b"{}\n"), Message(b"ethereum", b"{}\n")))
 
 
 def stream_transport(settings: Settings) -> KafkaTransport:
     return KafkaTransport(settings.kafka, settings.kafka.stream_topic, f"id-{settings.kafka.stream_topic}", PublishedTicks())
 
 
-def tick_values(n: int) -> Batch:
-    """A batch whose values are unified records, as the tail reader expects."""
+def tick_values(n: int) -> KafkaTransaction:
+    """A transaction whose values are unified records, as the tail reader expects."""
     plain = any_batch(n)
     return replace(plain, messages=tuple(Message(a.asset_id.encode(), any_record(plain.tick_ts, a).to_json()) for a in DEFAULT_ASSETS))
 
@@ -269,7 +269,7 @@ def test_garbage_in_the_tail_is_no_tick(topics: Settings):
     transport = stream_transport(topics)
     transport.connect()
     transport.publish(tick_values(3))
-    garbage = KafkaTransport(topics.kafka, topics.kafka.stream_topic, "another", PublishedBatches())
+    garbage = KafkaTransport(topics.kafka, topics.kafka.stream_topic, "another", PublishedTransactions())
     garbage.connect()
     garbage.publish(any_batch(99))
     assert stream_transport(topics).connect() == tick_values(3).tick_ts

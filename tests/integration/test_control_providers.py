@@ -19,7 +19,7 @@ import psutil
 import pytest
 import redis as redis_client
 
-from actors.protection.guards import build_guards
+from actors.protection.provider_protection import build_protection
 from cryptoviz.cli.cluster import launch_controller, settings_file, stop_ray
 from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
@@ -178,11 +178,11 @@ def test_a_ban_is_obeyed_by_all_on_the_node_and_is_no_reason_for_a_new_scraper(c
 
     async def somebody_else() -> FallbackReason:
         """What a backfill on this node would be told. It asks nobody."""
-        guards = build_guards("binance", settings, SystemClock())
-        await guards.load()
+        protection = build_protection("binance", settings, SystemClock())
+        await protection.load()
         with pytest.raises(ProviderUnavailable) as refused:
-            await guards.limiter.acquire()
-        await guards.aclose()
+            await protection.limiter.acquire()
+        await protection.aclose()
         return FallbackReason(refused.value.reason)
 
     assert asyncio.run(somebody_else()) is FallbackReason.RATE_LIMITED

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.backfill.history_client import Asked, HistoryAsker
+from actors.backfill.history_client import HistoryClient, HistoryResponse
 from actors.backfill.series import price_at, windows
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.clock import SystemClock
@@ -46,10 +46,10 @@ def settings_at(market: ReplayMarket, home: Path) -> Settings:
     )
 
 
-async def ask(asker: HistoryAsker, ticks: list[int]) -> Asked:
-    (step,) = asker.source.steps(ticks, SystemClock().now_ms())
+async def ask(history_client: HistoryClient, ticks: list[int]) -> HistoryResponse:
+    (step,) = history_client.source.steps(ticks, SystemClock().now_ms())
     (window,) = windows(ticks, step.span_ms, step.lookback_ms)
-    return await asker.ask(BITCOIN.provider_ids[asker.name], window, step, lambda _: None)
+    return await history_client.ask(BITCOIN.provider_ids[history_client.name], window, step, lambda _: None)
 
 
 @pytest.mark.parametrize("name", sorted(HISTORY_PROVIDERS))
@@ -57,12 +57,12 @@ async def test_prices_are_those_that_were_served_then(name: str, tmp_path: Path)
     oracle, price_view = Market(MarketConfig().seed), DIALECTS[name].price_view
     coin = next(coin for coin in oracle.coins if coin.asset.asset_id == BITCOIN.asset_id)
     async with ReplayMarket() as market:
-        asker = HistoryAsker(name, settings_at(market, tmp_path), SystemClock())
+        history_client = HistoryClient(name, settings_at(market, tmp_path), SystemClock())
         last = SystemClock().now_ms() // MINUTE * MINUTE - 10 * MINUTE
         ticks = list(range(last - 300 * MINUTE, last + 1, MINUTE))
-        asked = await ask(asker, ticks)
-        await asker.aclose()
-    assert asker.calls == 1
+        asked = await ask(history_client, ticks)
+        await history_client.aclose()
+    assert history_client.calls == 1
     for tick in ticks:
         point = price_at(asked.points, tick, 900_000)
         assert point is not None
@@ -75,15 +75,15 @@ async def test_prices_are_those_that_were_served_then(name: str, tmp_path: Path)
 async def test_a_refusal_is_waited_for_and_binds_the_scraper(tmp_path: Path) -> None:
     async with ReplayMarket() as market:
         clock, settings = PatientClock(), settings_at(market, tmp_path)
-        asker = HistoryAsker("binance", settings, clock)
+        history_client = HistoryClient("binance", settings, clock)
         market.faults.add(
             {"provider": "binance", "kind": "http_status", "parameters": {"status": 429, "retry_after": 1}}, market.clock.monotonic_s()
         )  # fmt: skip
         asyncio.get_running_loop().call_later(1.5, market.faults.clear)
-        asked = await ask(asker, [SystemClock().now_ms() // MINUTE * MINUTE - 10 * MINUTE])
-        await asker.aclose()
+        asked = await ask(history_client, [SystemClock().now_ms() // MINUTE * MINUTE - 10 * MINUTE])
+        await history_client.aclose()
         assert asked.points
-        assert asker.calls >= 2
+        assert history_client.calls >= 2
         assert any(1.0 <= wait <= 3.0 for wait in clock.waits)
         assert (settings.run_dir / "hold-off-binance.json").exists()
 
@@ -91,13 +91,13 @@ async def test_a_refusal_is_waited_for_and_binds_the_scraper(tmp_path: Path) -> 
 async def test_what_the_provider_never_had_and_a_breaker_that_is_open(tmp_path: Path) -> None:
     async with ReplayMarket() as market:
         settings = settings_at(market, tmp_path)
-        asker = HistoryAsker("coingecko", settings, SystemClock())
+        history_client = HistoryClient("coingecko", settings, SystemClock())
         with pytest.raises(NoHistory, match="exceeds the allowed time range"):
-            await ask(asker, [1_700_000_000_000 // MINUTE * MINUTE])
-        await asker.aclose()
+            await ask(history_client, [1_700_000_000_000 // MINUTE * MINUTE])
+        await history_client.aclose()
 
-        opened = HistoryAsker("kraken", settings, SystemClock())
-        opened.guards.breaker.trip("maintenance there", SystemClock().now_ms())
+        opened = HistoryClient("kraken", settings, SystemClock())
+        opened.protection.breaker.trip("maintenance there", SystemClock().now_ms())
         with pytest.raises(ProviderUnavailable, match="breaker is open") as refused:
             await ask(opened, [SystemClock().now_ms() // MINUTE * MINUTE - 10 * MINUTE])
         assert refused.value.reason is FallbackReason.BREAKER_OPEN

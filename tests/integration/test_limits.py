@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from actors.fetching.build import build_provider
-from actors.protection.guards import build_guards, look_up_account
-from actors.scraping.poll_scheduler import PollLoop, PollRules
+from actors.protection.provider_protection import build_protection, look_up_account
+from actors.scraping.poll_scheduler import PollRules, PollScheduler
 from cryptoviz.clock import SystemClock
 from cryptoviz.engines.build import Engine, build_engine
 from cryptoviz.errors import ProviderRefused, ProviderUnavailable
@@ -45,7 +45,7 @@ async def test_two_users_of_one_provider_share_its_minute(redis_engine: tuple[Se
     base, _ = redis_engine
     plan: dict[str, Any] = {"base_url": "http://127.0.0.1:1", "quota": {"per_minute": 5}}
     # Two homes: nothing but Redis is between them.
-    users = [build_guards("kraken", settings_for(base, tmp_path / str(n), "kraken", **plan), CLOCK) for n in range(2)]
+    users = [build_protection("kraken", settings_for(base, tmp_path / str(n), "kraken", **plan), CLOCK) for n in range(2)]
     for n in range(5):
         await users[n % 2].limiter.acquire()
     for user in users:
@@ -59,27 +59,27 @@ async def test_another_key_has_a_minute_of_its_own(redis_engine: tuple[Settings,
     base, _ = redis_engine
     for key in ("a", "b"):
         settings = settings_for(base, tmp_path / key, "coingecko", base_url="http://127.0.0.1:1", api_key=key, quota={"per_minute": 1})
-        guards = build_guards("coingecko", settings, CLOCK)
-        await guards.limiter.acquire()
-        await guards.aclose()
+        protection = build_protection("coingecko", settings, CLOCK)
+        await protection.limiter.acquire()
+        await protection.aclose()
 
 
 async def test_use_survives_the_loss_of_the_file_or_of_redis(redis_engine: tuple[Settings, Engine], tmp_path: Path):
     base, engine = redis_engine
     settings = settings_for(base, tmp_path / "home", "coinpaprika", base_url="http://127.0.0.1:2", quota={"per_month": 5})
-    first = build_guards("coinpaprika", settings, CLOCK)
+    first = build_protection("coinpaprika", settings, CLOCK)
     for _ in range(3):
         await first.limiter.acquire()
     await first.aclose()
     (settings.run_dir / "quota-coinpaprika.json").unlink()
-    second = build_guards("coinpaprika", settings, CLOCK)
+    second = build_protection("coinpaprika", settings, CLOCK)
     await second.load()
     assert second.meter.usage.month_used == 3
     await second.limiter.acquire()
     await asyncio.to_thread(engine.stop)
     try:
         await second.limiter.acquire()
-        third = build_guards("coinpaprika", settings, CLOCK)
+        third = build_protection("coinpaprika", settings, CLOCK)
         await third.load()
         assert third.meter.usage.month_used == 5
         with pytest.raises(ProviderUnavailable, match="month is used up"):
@@ -95,11 +95,11 @@ class Polling:
 
     def __init__(self, market: ReplayMarket, settings: Settings, name: str) -> None:
         self.market = market
-        self.guards = build_guards(name, settings, CLOCK)
-        self.provider = build_provider(name, settings, CLOCK, lambda _: None, self.guards.limiter)
+        self.protection = build_protection(name, settings, CLOCK)
+        self.provider = build_provider(name, settings, CLOCK, lambda _: None, self.protection.limiter)
         own = settings.provider(name)
         rules = PollRules(settings.collect.tick_ms, own.rate_limit_wait_s, own.max_wait_s, own.quota.max_wait_s)
-        self.loop = PollLoop(self.provider, settings.assets, rules, self.guards.hold_off, CLOCK, lambda _: None, self.guards.breaker)
+        self.loop = PollScheduler(self.provider, settings.assets, rules, self.protection.hold_off, CLOCK, lambda _: None, self.protection.breaker)
 
     async def poll(self) -> TickResult:
         return await self.loop.poll_once(CLOCK.now_ms())
@@ -112,7 +112,7 @@ class Polling:
 
     async def aclose(self) -> None:
         await self.provider.aclose()
-        await self.guards.aclose()
+        await self.protection.aclose()
 
 
 @pytest.mark.parametrize(
@@ -138,16 +138,16 @@ async def test_a_refusal_is_obeyed_and_nothing_more_is_asked(
         market.faults.clear()
         assert [(await polling.poll()).failure for _ in range(5)] == [reason] * 5
         assert polling.served() == asked
-        hold = polling.guards.hold(CLOCK)
+        hold = polling.protection.hold(CLOCK)
         assert hold is not None
         assert least_s <= (hold.until_ms - CLOCK.now_ms()) / 1000 <= most_s
         # A successor obeys as well; the operator can lift it.
-        successor = build_guards(name, settings_for(base, tmp_path, name, base_url=market.base_url(name)), CLOCK)
+        successor = build_protection(name, settings_for(base, tmp_path, name, base_url=market.base_url(name)), CLOCK)
         await successor.load()
         with pytest.raises((ProviderUnavailable, ProviderRefused)):
             await successor.limiter.acquire()
         await successor.aclose()
-        polling.guards.hold_off.lift()
+        polling.protection.hold_off.lift()
         assert (await polling.poll()).failure is None
         await polling.aclose()
 
@@ -159,10 +159,10 @@ async def test_a_month_that_the_provider_calls_used_up_is_waited_for_to_its_end(
         polling = Polling(market, settings_for(base, tmp_path, name, base_url=market.base_url(name)), name)
         polling.misbehave(name, status=429, error_code=1010)
         assert (await polling.poll()).failure is FallbackReason.QUOTA
-        hold = polling.guards.hold(CLOCK)
+        hold = polling.protection.hold(CLOCK)
         assert hold is not None
-        assert abs(hold.until_ms - polling.guards.meter.resets_ms(Period.MONTH)) < 5_000
-        assert polling.guards.breaker.status().state is BreakerState.CLOSED
+        assert abs(hold.until_ms - polling.protection.meter.resets_ms(Period.MONTH)) < 5_000
+        assert polling.protection.breaker.status().state is BreakerState.CLOSED
         await polling.aclose()
 
 
@@ -172,13 +172,13 @@ async def test_a_plan_with_a_key_reports_its_limits_and_use(redis_engine: tuple[
     async with ReplayMarket() as market:
         settings = settings_for(base, tmp_path, name, base_url=market.base_url(name), api_key="k")
         polling = Polling(market, settings, name)
-        assert polling.guards.meter.plan.per_month is None
+        assert polling.protection.meter.plan.per_month is None
         assert (await polling.poll()).failure is None
-        assert await look_up_account(polling.provider, polling.guards, settings, CLOCK)
-        plan = polling.guards.meter.plan
+        assert await look_up_account(polling.provider, polling.protection, settings, CLOCK)
+        plan = polling.protection.meter.plan
         # The replay market's own default.
         assert plan.per_month == 10_000_000
-        (quota,) = [quota for quota in polling.guards.quotas(CLOCK.now_ms(), 2_000) if quota.period == "month"]
+        (quota,) = [quota for quota in polling.protection.quotas(CLOCK.now_ms(), 2_000) if quota.period == "month"]
         assert quota.used >= 1
         assert quota.left == quota.limit - quota.used
         await polling.aclose()

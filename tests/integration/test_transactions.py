@@ -15,11 +15,11 @@ import orjson
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from actors.publishing.exchange_recorder import RawSink, is_cut
-from actors.publishing.kafka_transport import KafkaTransport, PublishedBatches, PublishedTicks
+from actors.publishing.exchange_recorder import ExchangeRecorder, is_cut
+from actors.publishing.kafka_transport import KafkaTransport, PublishedTicks, PublishedTransactions
 from actors.publishing.publisher import Publisher
-from actors.publishing.transaction import Batch, Message
-from actors.scraping.actor import _RawEvents
+from actors.publishing.transaction import KafkaTransaction, Message
+from actors.scraping.actor import _ShortenRefused
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import EngineUnavailable
@@ -65,17 +65,17 @@ def collector(settings: Settings, transactional_id: str | None = None) -> KafkaT
 
 def scraper(settings: Settings) -> KafkaTransport:
     topic = settings.kafka.raw_topic
-    return KafkaTransport(settings.kafka, topic, f"scraper-{topic}", PublishedBatches())
+    return KafkaTransport(settings.kafka, topic, f"scraper-{topic}", PublishedTransactions())
 
 
-def tick(n: int) -> Batch:
+def tick(n: int) -> KafkaTransaction:
     tick_ts = T0 + n * 1000
-    return Batch(f"tick-{n}", tick_ts, tuple(Message(a.asset_id.encode(), any_record(tick_ts, a).to_json()) for a in DEFAULT_ASSETS))
+    return KafkaTransaction(f"tick-{n}", tick_ts, tuple(Message(a.asset_id.encode(), any_record(tick_ts, a).to_json()) for a in DEFAULT_ASSETS))
 
 
-def raw(n: int) -> Batch:
+def raw(n: int) -> KafkaTransaction:
     one = exchange(T0 + n * 1000, fetch_id=f"fetch-{n}")
-    return Batch(one.fetch_id, one.tick_ts, (Message(one.provider.encode(), one.to_json()),))
+    return KafkaTransaction(one.fetch_id, one.tick_ts, (Message(one.provider.encode(), one.to_json()),))
 
 
 class OpenTransaction:
@@ -360,15 +360,15 @@ def test_rejected_records_are_left_out_and_the_rest_is_published(topics: Setting
     large = {"solana", "cardano"}
     whole = tick(1)
     messages = tuple(Message(m.key, b"x" * size if m.key.decode() in large else m.value) for m in whole.messages)
-    told = Events()
-    publisher = Publisher("test", collector(topics), 10, told)
+    events = Events()
+    publisher = Publisher("test", collector(topics), 10, events)
     publisher.start()
-    publisher.offer(Batch(whole.identity, whole.tick_ts, messages))
+    publisher.offer(KafkaTransaction(whole.identity, whole.tick_ts, messages))
     publisher.offer(tick(2))
     assert publisher.close(60)
-    refused = {key.decode() for name, about in told.told if name == "refused" for key in (about[1],)}  # type: ignore[index]
+    refused = {key.decode() for name, about in events.calls if name == "refused" for key in (about[1],)}  # type: ignore[index]
     assert refused == large
-    assert [name for name, _ in told.told] == ["connected", "refused", "refused", "published", "published"]
+    assert [name for name, _ in events.calls] == ["connected", "refused", "refused", "published", "published"]
     assert (publisher.stats.refused_total, publisher.stats.records_total) == (2, 2 * COINS - 2)
     gone = {orjson.loads(m.value)["event_id"] for m in whole.messages if m.key.decode() in large}
     assert events(topics) == sorted(set(expected(1, 2)) - gone)
@@ -380,7 +380,7 @@ def test_a_batch_that_is_too_large_as_a_whole_loses_no_record(topics: Settings) 
     transport = collector(topics)
     transport.connect()
     whole = tick(1)
-    assert transport.publish(Batch(whole.identity, whole.tick_ts, tuple(Message(b"one key", m.value) for m in whole.messages))) == ()
+    assert transport.publish(KafkaTransaction(whole.identity, whole.tick_ts, tuple(Message(b"one key", m.value) for m in whole.messages))) == ()
     assert events(topics) == expected(1)
 
 
@@ -397,14 +397,14 @@ def test_a_tick_without_any_record_that_fits_is_skipped(topics: Settings) -> Non
 
 def test_an_exchange_that_is_refused_is_recorded_with_less_of_its_body(topics: Settings) -> None:
     limit(topics, topics.kafka.raw_topic, 10_000)
-    told = _RawEvents()
-    publisher = Publisher("scraper/test", scraper(topics), 10, told)
-    sink = told.sink = RawSink(publisher, topics.kafka.max_record_bytes)
+    events = _ShortenRefused()
+    publisher = Publisher("scraper/test", scraper(topics), 10, events)
+    sink = events.recorder = ExchangeRecorder(publisher, topics.kafka.max_record_bytes)
     publisher.start()
     body = "0123456789" * 2_000  # 20 000, then 10 000, then 5 000 characters
     sink(exchange(T0, fetch_id="large", body=body))
     sink(exchange(T0 + 1000, fetch_id="small"))
-    eventually(lambda: publisher.stats.batches_total == 4, 60)
+    eventually(lambda: publisher.stats.transactions_total == 4, 60)
     assert publisher.close(60)
     found = [RawExchange(**orjson.loads(value)) for value in read_all(topics, topics.kafka.raw_topic)]
     assert sorted((one.fetch_id, len(one.body or ""), is_cut(one.error)) for one in found) == [("large", 5_000, True), ("small", 45, False)]

@@ -16,9 +16,9 @@ import orjson
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from actors.publishing.kafka_transport import KafkaTransport, Published, PublishedBatches, PublishedTicks
+from actors.publishing.kafka_transport import KafkaTransport, Published, PublishedTicks, PublishedTransactions
 from actors.publishing.publisher import Publisher
-from actors.publishing.transaction import Batch, Message, PublisherState
+from actors.publishing.transaction import KafkaTransaction, Message, PublisherState
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import Fenced, OwnedProducer
 from cryptoviz.settings import KafkaSettings, load_settings
@@ -31,21 +31,21 @@ _TRIES = 12
 GONE = b"1.1 and much more"
 
 
-def batch(number: int, size: int = 1) -> Batch:
-    return Batch(f"batch-{number}", number, tuple(Message(b"k", f"{number}.{part}".encode()) for part in range(size)))
+def transaction(number: int, size: int = 1) -> KafkaTransaction:
+    return KafkaTransaction(f"transaction-{number}", number, tuple(Message(b"k", f"{number}.{part}".encode()) for part in range(size)))
 
 
 class Producing:
-    """A process: the publisher's own delivery and connection, one batch after the other, as its thread does it."""
+    """A process: the publisher's own delivery and connection, one transaction after the other, as its thread does it."""
 
     def __init__(self, broker: Broker, step: Callable[..., Any], published: Published, name: str = "id") -> None:
         self.transport = KafkaTransport(KAFKA, "stream", name, published, clients(broker, step))
-        self.transport._look = lambda: None  # type: ignore[method-assign]  # a topic without an earlier version's records
-        self.told = Events()
-        self.publisher = Publisher("model", self.transport, 10, self.told)
+        self.transport._read_end = lambda: None  # type: ignore[method-assign]  # a topic without an earlier version's records
+        self.events = Events()
+        self.publisher = Publisher("model", self.transport, 10, self.events)
 
-    def publish(self, batches: Sequence[Batch]) -> None:
-        for one in batches:
+    def publish(self, transactions: Sequence[KafkaTransaction]) -> None:
+        for one in transactions:
             self._again(self.publisher._deliver, one)
 
     def connect(self) -> None:
@@ -86,8 +86,8 @@ def restarted(broker: Broker, start: Process) -> Process:
 
 
 def once(*numbers: int, size: int = 1) -> Callable[[Broker], None]:
-    """Each of these batches is committed whole and once, and nothing else."""
-    expected = Counter(message.value for number in numbers for message in batch(number, size).messages)
+    """Each of these transactions is committed whole and once, and nothing else."""
+    expected = Counter(message.value for number in numbers for message in transaction(number, size).messages)
 
     def judge(broker: Broker) -> None:
         assert Counter(broker.committed) == expected
@@ -104,7 +104,7 @@ def test_collector(rivals: int, events: int) -> None:
         broker = Broker()
 
         def start(step: Callable[..., Any]) -> None:
-            Producing(broker, step, PublishedTicks()).publish([batch(1), batch(2)])
+            Producing(broker, step, PublishedTicks()).publish([transaction(1), transaction(2)])
 
         return broker, [restarted(broker, start)] * rivals
 
@@ -123,7 +123,7 @@ def test_collector_under_a_clock_that_was_a_year_ahead() -> None:
 
         def start(step: Callable[..., Any]) -> None:
             mine = Producing(broker, step, PublishedTicks())
-            mine.publish([batch(number) for number in numbers])
+            mine.publish([transaction(number) for number in numbers])
 
         return broker, [restarted(broker, start)]
 
@@ -140,10 +140,10 @@ def test_scraper() -> None:
         offered: list[int] = []
 
         def start(step: Callable[..., Any]) -> None:
-            mine = Producing(broker, step, PublishedBatches())
+            mine = Producing(broker, step, PublishedTransactions())
             while len(offered) < 3:
                 offered.append(len(offered) + 1)
-                mine.publish([batch(offered[-1])])
+                mine.publish([transaction(offered[-1])])
 
         return broker, [restarted(broker, start)]
 
@@ -164,9 +164,9 @@ def test_scraper_that_is_not_killed_loses_nothing() -> None:
 
         def start(step: Callable[..., Any]) -> None:
             if not producing:
-                producing.append(Producing(broker, step, PublishedBatches()))
+                producing.append(Producing(broker, step, PublishedTransactions()))
             done = len([one for one in (1, 2, 3) if f"{one}.0".encode() in broker.committed])
-            producing[0].publish([batch(number) for number in (1, 2, 3)][done:])
+            producing[0].publish([transaction(number) for number in (1, 2, 3)][done:])
 
         return broker, [start]
 
@@ -183,13 +183,13 @@ def test_backfill_and_dead_letter_replay(rivals: int, events: int) -> None:
         broker = Broker()
 
         def start(step: Callable[..., Any]) -> None:
-            mine = Producing(broker, step, PublishedBatches())
+            mine = Producing(broker, step, PublishedTransactions())
             mine.connect()
             try:
                 there = set(step("look", "id", lambda: tuple(broker.committed)))
             except KafkaException:
                 raise Killed from None  # the operation fails, and its operator begins another
-            mine.publish([one for one in (batch(1), batch(2)) if one.messages[0].value not in there])
+            mine.publish([one for one in (transaction(1), transaction(2)) if one.messages[0].value not in there])
 
         return broker, [restarted(broker, start)] * rivals
 
@@ -205,12 +205,12 @@ def test_a_refused_record_and_one_event() -> None:
         broker = Broker(refuses=frozenset({GONE}))
 
         def start(step: Callable[..., Any]) -> None:
-            Producing(broker, step, PublishedTicks()).publish([one_refused(), batch(2, 3)])
+            Producing(broker, step, PublishedTicks()).publish([one_refused(), transaction(2, 3)])
 
         return broker, [restarted(broker, start)]
 
     def judge(broker: Broker) -> None:
-        whole = Counter(message.value for number in (1, 2) for message in batch(number, 3).messages)
+        whole = Counter(message.value for number in (1, 2) for message in transaction(number, 3).messages)
         assert Counter(broker.committed) + Counter([b"1.1"]) == whole
 
     explorer = Explorer(build, judge, 1)
@@ -218,13 +218,13 @@ def test_a_refused_record_and_one_event() -> None:
     assert explorer.runs > 50
 
 
-def one_refused() -> Batch:
+def one_refused() -> KafkaTransaction:
     """The second of three records is too large for the broker."""
-    whole = batch(1, 3)
+    whole = transaction(1, 3)
     return replace(whole, messages=(whole.messages[0], Message(b"k", GONE), whole.messages[2]))
 
 
-@pytest.mark.parametrize("published", [PublishedTicks, PublishedBatches])
+@pytest.mark.parametrize("published", [PublishedTicks, PublishedTransactions])
 def test_what_was_refused_is_told_once_whatever_answer_is_lost(published: type[Published]) -> None:
     """One event anywhere, but no death of the process: nobody else would know."""
     producing: list[Producing] = []
@@ -234,16 +234,20 @@ def test_what_was_refused_is_told_once_whatever_answer_is_lost(published: type[P
 
         def start(step: Callable[..., Any]) -> None:
             producing[:] = [Producing(broker, step, published())]
-            producing[0].publish([one_refused(), batch(2, 1)])
+            producing[0].publish([one_refused(), transaction(2, 1)])
 
         return broker, [start]
 
     def judge(broker: Broker) -> None:
         assert Counter(broker.committed) == Counter([b"1.0", b"1.2", b"2.0"])
-        told = [about for about in producing[0].told.told if about[0] != "connected"]
-        assert told == [("refused", ("batch-1", b"k", "Message size too large")), ("published", "batch-1"), ("published", "batch-2")]
+        calls = [about for about in producing[0].events.calls if about[0] != "connected"]
+        assert calls == [
+            ("refused", ("transaction-1", b"k", "Message size too large")),
+            ("published", "transaction-1"),
+            ("published", "transaction-2"),
+        ]
         stats = producing[0].publisher.stats
-        assert (stats.refused_total, stats.batches_total, stats.records_total) == (1, 2, 3)
+        assert (stats.refused_total, stats.transactions_total, stats.records_total) == (1, 2, 3)
 
     explorer = Alive(build, judge, 1)
     explorer.explore()
@@ -266,35 +270,35 @@ class AtCommit:
         return answer
 
 
-@pytest.mark.parametrize("published", [PublishedTicks, PublishedBatches])
+@pytest.mark.parametrize("published", [PublishedTicks, PublishedTransactions])
 def test_a_topic_that_was_made_again_under_a_producer_doubles_nothing(published: type[Published]) -> None:
-    """The claim and two batches, then the topic is another, and the answer to the second batch in it (the fifth commit) is lost."""
+    """The claim and two transactions, then the topic is another, and the answer to the second transaction in it (the fifth commit) is lost."""
     broker, step = Broker(), AtCommit(5)
     mine = Producing(broker, step, published())
-    mine.publish([batch(1), batch(2)])
+    mine.publish([transaction(1), transaction(2)])
     broker.make_again("u")
-    mine.publish([batch(3)])
+    mine.publish([transaction(3)])
     assert orjson.loads(broker.progress["id"].metadata)["topic_id"] == "u"
-    mine.publish([batch(4), batch(5)])
+    mine.publish([transaction(4), transaction(5)])
     assert broker.committed == [b"3.0", b"4.0", b"5.0"]
 
 
 def test_a_first_batch_in_a_topic_that_was_made_again_is_known_after_a_lost_answer() -> None:
     broker = Broker()
-    mine = Producing(broker, AtCommit(3), PublishedBatches())
-    mine.publish([batch(1)])
+    mine = Producing(broker, AtCommit(3), PublishedTransactions())
+    mine.publish([transaction(1)])
     broker.make_again("u")
-    mine.publish([batch(2)])
+    mine.publish([transaction(2)])
     assert broker.committed == [b"2.0"]
 
 
-@pytest.mark.parametrize("published", [PublishedTicks, PublishedBatches])
+@pytest.mark.parametrize("published", [PublishedTicks, PublishedTransactions])
 def test_what_a_topic_that_is_no_more_held_is_published_again_to_the_new_one(published: type[Published]) -> None:
-    """The broker has not forgotten the old topic's offsets yet. What they name is nowhere: a successor that has the batch in hand brings it."""
+    """The broker has not forgotten the old topic's offsets yet. What they name is nowhere: a successor that has the transaction in hand brings it."""
     broker, step = Broker(), AtCommit()
-    Producing(broker, step, published()).publish([batch(1)])
+    Producing(broker, step, published()).publish([transaction(1)])
     broker.make_again("u", forgets=False)
-    Producing(broker, step, published()).publish([batch(1), batch(2)])
+    Producing(broker, step, published()).publish([transaction(1), transaction(2)])
     assert broker.committed == [b"1.0", b"2.0"]
 
 

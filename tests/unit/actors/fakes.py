@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from typing import Any
 
-from actors.publishing.transaction import Batch, Refused
+from actors.publishing.transaction import KafkaTransaction, Refused
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import FallbackReason, Observation, TickResult
 
@@ -15,7 +15,7 @@ T0 = 1_700_000_000_000 - 1_700_000_000_000 % 60_000
 
 
 class FakeClock:
-    """A clock that moves only when somebody sleeps on it or a test says so."""
+    """A clock that advances only by `sleep` and by the test."""
 
     def __init__(self, now_ms: int = T0) -> None:
         self.ms = float(now_ms)
@@ -52,20 +52,20 @@ def not_due(provider: str, tick_ts: int = T0) -> TickResult:
 
 class FakeSink:
     def __init__(self) -> None:
-        self.batches: list[Batch] = []
+        self.transactions: list[KafkaTransaction] = []
 
-    def offer(self, batch: Batch) -> None:
-        self.batches.append(batch)
+    def offer(self, transaction: KafkaTransaction) -> None:
+        self.transactions.append(transaction)
 
 
 class FakeSnapshot:
     def __init__(self) -> None:
-        self.latest: list[Batch] = []
+        self.latest: list[KafkaTransaction] = []
         self.providers: dict[str, bytes] = {}
         self.gaps: dict[str, int] = {}
 
-    def set_latest(self, batch: Batch) -> None:
-        self.latest.append(batch)
+    def set_latest(self, transaction: KafkaTransaction) -> None:
+        self.latest.append(transaction)
 
     def set_providers(self, states) -> None:
         self.providers |= states
@@ -76,10 +76,10 @@ class FakeSnapshot:
 
 
 class Broker:
-    """What survives a producer: the committed batches. `script` holds what the next publishes do."""
+    """State that outlives a producer: the committed transactions. `script` contains the outcomes of the next calls."""
 
     def __init__(self) -> None:
-        self.committed: list[Batch] = []
+        self.committed: list[KafkaTransaction] = []
         self.script: deque[str] = deque()
         self.gate = threading.Event()
         self.gate.set()
@@ -87,7 +87,7 @@ class Broker:
 
 
 class FakeTransport:
-    """`fail`: nothing is committed; `lost_ack`: committed, but the producer is not told; `fenced` raises `fence`."""
+    """`fail`: nothing is committed; `lost_ack`: committed, but the acknowledgement is lost; `fenced` raises `fence`."""
 
     def __init__(self, broker: Broker, fence: Exception | None = None) -> None:
         self.broker = broker
@@ -100,23 +100,23 @@ class FakeTransport:
         if self.broker.script and self.broker.script[0] == "no_connection":
             self.broker.script.popleft()
             raise EngineUnavailable("no broker", engine="kafka", address="x")
-        self._known = {batch.identity for batch in self.broker.committed}
-        return max((batch.tick_ts for batch in self.broker.committed), default=None)
+        self._known = {transaction.identity for transaction in self.broker.committed}
+        return max((transaction.tick_ts for transaction in self.broker.committed), default=None)
 
-    def is_published(self, batch: Batch) -> bool:
-        return batch.identity in self._known
+    def is_published(self, transaction: KafkaTransaction) -> bool:
+        return transaction.identity in self._known
 
-    def was_refused(self, batch: Batch) -> tuple[Refused, ...]:
-        del batch
+    def was_refused(self, transaction: KafkaTransaction) -> tuple[Refused, ...]:
+        del transaction
         return ()
 
-    def publish(self, batch: Batch) -> tuple[Refused, ...]:
+    def publish(self, transaction: KafkaTransaction) -> tuple[Refused, ...]:
         self.broker.gate.wait()
         action = self.broker.script.popleft() if self.broker.script else "ok"
         if action == "fenced" and self.fence is not None:
             raise self.fence
         if action in ("ok", "lost_ack"):
-            self.broker.committed.append(batch)
+            self.broker.committed.append(transaction)
         if action in ("fail", "lost_ack"):
             raise EngineUnavailable(action, engine="kafka", address="x")
         return ()
@@ -127,16 +127,16 @@ class FakeTransport:
 
 class Events:
     def __init__(self) -> None:
-        self.told: list[tuple[str, object]] = []
+        self.calls: list[tuple[str, object]] = []
 
-    def published(self, batch: Batch) -> None:
-        self.told.append(("published", batch.identity))
+    def published(self, transaction: KafkaTransaction) -> None:
+        self.calls.append(("published", transaction.identity))
 
-    def dropped(self, batch: Batch) -> None:
-        self.told.append(("dropped", batch.identity))
+    def dropped(self, transaction: KafkaTransaction) -> None:
+        self.calls.append(("dropped", transaction.identity))
 
-    def refused(self, batch: Batch, refused: Refused) -> None:
-        self.told.append(("refused", (batch.identity, refused.message.key, refused.reason)))
+    def refused(self, transaction: KafkaTransaction, refused: Refused) -> None:
+        self.calls.append(("refused", (transaction.identity, refused.message.key, refused.reason)))
 
     def connected(self, last_tick_ts: int | None) -> None:
-        self.told.append(("connected", last_tick_ts))
+        self.calls.append(("connected", last_tick_ts))

@@ -1,4 +1,4 @@
-"""Providers and collector without Kafka between them: what they record lies in lists."""
+"""Providers and collector without Kafka; records are kept in lists."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from actors.collecting.core import Collecting
+from actors.collecting.core import CollectorCore
 from actors.fetching.build import build_provider
-from actors.publishing.exchange_recorder import RawSink
+from actors.publishing.exchange_recorder import ExchangeRecorder
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.records import TickResult
@@ -23,7 +23,7 @@ T0 = RECEIVED_MS - RECEIVED_MS % TICK
 
 
 class Site:
-    """Answers by provider: a case of the corpus, or what a test puts there."""
+    """Responses by provider: a case of the corpus, or set by a test."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Callable[[web.Request], web.Response]] = {}
@@ -39,7 +39,7 @@ class Site:
 
 
 class Run:
-    """Providers and collector without Kafka between them: their records lie in lists."""
+    """Providers and collector without Kafka; records are kept in lists."""
 
     def __init__(self, site: Site, *providers: str, **more: object) -> None:
         urls = {name: {"base_url": f"{site.url}/{name}"} for name in providers}
@@ -49,31 +49,33 @@ class Run:
         )  # fmt: skip
         self.clock = FakeClock(T0)
         self.raw, self.sink = FakeSink(), FakeSink()
-        self.sink_of_raw = RawSink(self.raw, self.settings.kafka.max_record_bytes)
-        self.collecting = Collecting(self.settings, self.clock, self.sink, FakeSnapshot())
+        self.sink_of_raw = ExchangeRecorder(self.raw, self.settings.kafka.max_record_bytes)
+        self.core = CollectorCore(self.settings, self.clock, self.sink, FakeSnapshot())
         self.providers = {name: self.provider(name) for name in providers}
 
     def provider(self, name: str) -> BaseProvider:
         return build_provider(name, self.settings, self.clock, self.sink_of_raw)
 
     async def tick(self, *others: TickResult) -> None:
-        tick_ts = self.collecting._board.current_tick
+        tick_ts = self.core._assembler.current_tick
         self.clock.ms = max(self.clock.ms, tick_ts + 200)
         for provider in self.providers.values():
-            self.collecting.submit(await provider.poll(tick_ts, self.settings.assets, 20.0))
+            self.core.submit(await provider.poll(tick_ts, self.settings.assets, 20.0))
         for other in others:
-            self.collecting.submit(replace(other, tick_ts=tick_ts))
+            self.core.submit(replace(other, tick_ts=tick_ts))
         self.clock.ms = max(self.clock.ms, tick_ts + 0.95 * TICK)
-        self.collecting.publish_due()
+        self.core.publish_due()
 
     async def aclose(self) -> None:
         for provider in self.providers.values():
             await provider.aclose()
 
     def rows(self) -> RowsOfTopics:
-        notes = [note.value for batch in self.sink.batches for note in batch.notes]
-        exchanges = [message.value for batch in self.raw.batches for message in batch.messages]
-        return RowsOfTopics([*exchanges, *notes], [message.value for batch in self.sink.batches for message in batch.messages])
+        audit_records = [record.value for transaction in self.sink.transactions for record in transaction.audit_records]
+        exchanges = [message.value for transaction in self.raw.transactions for message in transaction.messages]
+        return RowsOfTopics(
+            [*exchanges, *audit_records], [message.value for transaction in self.sink.transactions for message in transaction.messages]
+        )
 
 
 def assets_of(provider: str) -> list[Asset]:

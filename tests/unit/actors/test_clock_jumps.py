@@ -1,4 +1,4 @@
-"""The wall clock jumps by an hour, ahead and back: no tick is doubled, none is lost unnoticed, nothing waits for longer than it was told to."""
+"""Jumps of the wall clock, ahead and back: no tick is duplicated, lost ticks are reported, and waits keep their duration."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import orjson
 import pytest
 from pyrate_limiter import Rate
 
-from actors.collecting.core import Collecting
+from actors.collecting.core import CollectorCore
 from actors.fetching.hold_off import HoldOff
 from actors.protection.breaker import Breaker
 from actors.protection.rate_limiter import Gate, LocalBucket, ProviderLimiter
 from actors.publishing.kafka_transport import PublishedTicks
-from actors.publishing.transaction import Batch
+from actors.publishing.transaction import KafkaTransaction
 from actors.quota.meter import Meter
 from actors.quota.store import MemoryStore
-from actors.scraping.collector_client import RETRY_S, CollectorLink
-from actors.scraping.poll_scheduler import PollLoop, PollRules
+from actors.scraping.collector_client import RETRY_S, ResultSender
+from actors.scraping.poll_scheduler import PollRules, PollScheduler
 from actors.taken_ticks import TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import second_text, steady_ms
@@ -38,7 +38,7 @@ PRICES = {"bitcoin": 1.0, "ethereum": 2.0}
 
 
 class JumpyClock(FakeClock):
-    """Its wall time is set by a test; its monotonic time is not."""
+    """A clock whose wall time can be set independently of its monotonic time."""
 
     set_by_ms = 0
 
@@ -63,16 +63,16 @@ def settings_for(tick_ms: int, home: Path) -> Settings:
 
 
 class Rig:
-    """Scraper and collector on one clock, which is set after so many deliveries."""
+    """Scraper and collector on one clock, which is set after given numbers of deliveries."""
 
     def __init__(self, settings: Settings, jumps: dict[int, int]) -> None:
         self.tick_ms = settings.collect.tick_ms
         self.jumps = jumps
         self.clock = JumpyClock(T0)
         self.sink, self.snapshot = FakeSink(), FakeSnapshot()
-        self.collecting = Collecting(settings, self.clock, self.sink, self.snapshot)
+        self.core = CollectorCore(settings, self.clock, self.sink, self.snapshot)
         rules = PollRules(self.tick_ms, default_wait_s=5.0, max_wait_s=30.0)
-        self.loop = PollLoop(Steady(), settings.assets, rules, HoldOff(), self.clock, self._take)
+        self.loop = PollScheduler(Steady(), settings.assets, rules, HoldOff(), self.clock, self._take)
         self.delivered: list[int] = []
         self.waits: list[str] = []
         self.states: list[tuple[bool, bool, bool, bool]] = []
@@ -88,89 +88,89 @@ class Rig:
 
     @property
     def published(self) -> list[int]:
-        return [batch.tick_ts for batch in self.sink.batches if batch.messages]
+        return [transaction.tick_ts for transaction in self.sink.transactions if transaction.messages]
 
     @property
     def gaps(self) -> list[int]:
-        return [batch.tick_ts for batch in self.sink.batches if not batch.messages]
+        return [transaction.tick_ts for transaction in self.sink.transactions if not transaction.messages]
 
     async def _sleep(self, seconds: float) -> None:
         if self.over.is_set():
             await asyncio.Event().wait()
         self.clock.ms += seconds * 1000
         now = self.clock.now_ms()
-        self.collecting.publish_due()
+        self.core.publish_due()
         text = self.loop.waits(now)
         if text:
             self.waits.append(text)
-            self.states.append((self.loop.healthy(now), self.loop.fresh(now), self.collecting.healthy(now), self.collecting.fresh(now)))
+            self.states.append((self.loop.healthy(now), self.loop.fresh(now), self.core.healthy(now), self.core.fresh(now)))
         await asyncio.sleep(0)
 
     def _take(self, result: TickResult) -> None:
         self.delivered.append(result.tick_ts)
-        self.collecting.submit(result)
-        self.collecting.publish_due()
-        for batch in self.sink.batches:
-            self.collecting.published(batch, self.clock.now_ms())
+        self.core.submit(result)
+        self.core.publish_due()
+        for transaction in self.sink.transactions:
+            self.core.published(transaction, self.clock.now_ms())
         self.clock.set_by_ms += self.jumps.get(len(self.delivered), 0)
         if len(self.delivered) >= self.wanted:
             self.over.set()
 
 
 @pytest.mark.parametrize("tick_ms", [2_000, 60_000])
-async def test_an_hour_ahead_is_a_gap_and_an_hour_back_is_waited_for_and_told(tick_ms: int, tmp_path: Path):
-    # At 2 s more ticks are leapt over than are closed one by one.
+async def test_a_jump_of_an_hour_ahead_is_a_gap_and_an_hour_back_is_a_reported_wait(tick_ms: int, tmp_path: Path):
+    # With ticks of 2 s, more ticks are skipped than can be closed one by one.
     rig = Rig(settings_for(tick_ms, tmp_path), {5: HOUR_MS, 10: -HOUR_MS})
     await rig.run(15)
     hour = HOUR_MS // tick_ms
     expected = [T0 + n * tick_ms for n in range(5)] + [T0 + (hour + 4 + n) * tick_ms for n in range(10)]
     assert rig.published == rig.delivered == expected
-    # Every tick between the first and the last: published, closed as a gap of each coin, or counted as leapt over. None twice.
+    # Every tick between the first and the last is published, closed as a gap of each coin, or counted as skipped, and none twice.
     closed = sorted(rig.published + rig.gaps)
     assert len(set(closed)) == len(closed)
     total = (expected[-1] - T0) // tick_ms + 1
-    assert len(closed) + rig.collecting.skipped_total == total
-    assert (rig.collecting.skipped_total > 0) is (tick_ms == 2_000)
+    assert len(closed) + rig.core.skipped_total == total
+    assert (rig.core.skipped_total > 0) is (tick_ms == 2_000)
     assert rig.snapshot.gaps == dict.fromkeys(PRICES, len(rig.gaps))
     assert rig.loop.stats.missed_ticks_total == total - 15
-    assert rig.collecting.late_total == 0
-    # The hour that comes again is waited for: told all the time, and no reason for a new scraper or collector.
+    assert rig.core.late_total == 0
+    # The repeated hour is a wait: reported throughout, without a restart of scraper or collector.
     back_to = second_text(expected[10])
-    assert set(rig.waits) == {f"the clock was set back: ticks before {back_to} are taken already"}
+    assert set(rig.waits) == {f"the clock was set back: ticks before {back_to} were polled already"}
     assert len(rig.waits) >= hour - 3
     assert set(rig.states) == {(True, False, True, False)}
     now = rig.clock.now_ms()
     assert rig.loop.fresh(now)
-    assert rig.collecting.fresh(now)
+    assert rig.core.fresh(now)
 
 
-async def test_a_set_back_by_less_than_a_tick_costs_nothing(tmp_path: Path):
+async def test_a_set_back_by_less_than_a_tick_loses_no_tick(tmp_path: Path):
     rig = Rig(settings_for(60_000, tmp_path), {5: -50_000, 8: 50_000})
     await rig.run(12)
     assert rig.published == [T0 + n * 60_000 for n in range(12)]
     assert (rig.waits, rig.gaps, rig.loop.stats.missed_ticks_total) == ([], [], 0)
 
 
-def test_a_successor_behind_the_topic_s_tail_repeats_no_tick_and_says_so(tmp_path: Path):
+def test_a_successor_behind_the_newest_published_tick_repeats_no_tick_and_reports_it(tmp_path: Path):
     settings = settings_for(60_000, tmp_path)
     first = Rig(settings, {})
-    first.collecting.submit(answer("coingecko", PRICES))
-    first.collecting.publish_due()
-    (newest,) = first.sink.batches
+    first.core.submit(answer("coingecko", PRICES))
+    first.core.publish_due()
+    (newest,) = first.sink.transactions
     tail = PublishedTicks()
     tail.resume(Progress(tail.learn(message.value for message in newest.messages), "", "", 1, ""))
     assert tail.last_tick == T0
-    # It starts an hour before what its predecessor published last.
+    # It starts an hour before the last tick of its predecessor.
     clock, sink = JumpyClock(T0 - HOUR_MS), FakeSink()
-    second = Collecting(settings, clock, sink, FakeSnapshot())
+    second = CollectorCore(settings, clock, sink, FakeSnapshot())
     second.connected(T0)
     for n in range(5):
         clock.ms = T0 - HOUR_MS + n * 60_000
         second.submit(answer("coingecko", PRICES, clock.now_ms()))
         second.publish_due()
     now = clock.now_ms()
-    assert len(sink.batches) == 5
-    assert all(tail.has(batch) for batch in sink.batches)
+    assert len(sink.transactions) == 5
+    assert all(tail.has(transaction) for transaction in sink.transactions)
     assert (second.healthy(now), second.fresh(now), second.set_back(now), second.next_tick) == (True, False, True, T0 + 60_000)
     assert not second.set_back(T0)
 
@@ -183,7 +183,7 @@ YEAR_MS = 365 * DAY_MS
 async def test_a_clock_far_ahead_for_a_tick_or_two_stops_nothing(tick_ms: int, ahead_ms: int, tmp_path: Path):
     rig = Rig(settings_for(tick_ms, tmp_path), {5: ahead_ms, 7: -ahead_ms, 10: ahead_ms, 11: -ahead_ms})
     await rig.run(15)
-    # Five ticks, two of another year, three, one of another year, four. The tick in which the clock comes back may be lost, none is there twice.
+    # Five ticks, two in a different year, three, one in a different year, four. The tick of the correction may be lost; none is duplicated.
     ahead = [tick for tick in rig.published if tick >= T0 + ahead_ms]
     near = [tick for tick in rig.published if tick < T0 + ahead_ms]
     assert (len(ahead), len(near)) == (3, 12)
@@ -192,77 +192,77 @@ async def test_a_clock_far_ahead_for_a_tick_or_two_stops_nothing(tick_ms: int, a
     assert near[-1] <= T0 + 18 * tick_ms
     assert len(set(rig.published)) == 15
     now = rig.clock.now_ms()
-    assert (rig.collecting.healthy(now), rig.collecting.fresh(now), rig.collecting.set_back(now), rig.loop.fresh(now)) == (True, True, False, True)
+    assert (rig.core.healthy(now), rig.core.fresh(now), rig.core.set_back(now), rig.loop.fresh(now)) == (True, True, False, True)
 
 
-def test_a_successor_goes_on_where_a_clock_a_year_ahead_has_passed_over(tmp_path: Path):
-    """The progress says what was passed over. An hour before that, and what was published, it waits for."""
+def test_a_successor_continues_inside_the_leap_of_a_clock_a_year_ahead(tmp_path: Path):
+    """The progress contains the leap. The successor waits at published ticks, and in the hour before the leap."""
     clock = JumpyClock(T0)
     tail = PublishedTicks(clock)
     for tick in (T0, T0 + YEAR_MS):
-        tail.resume(progress_of(tail.after(tick_batch(tick))))
+        tail.resume(progress_of(tail.after(tick_transaction(tick))))
     assert tail.last_tick == T0
     sink = FakeSink()
-    second = Collecting(settings_for(60_000, tmp_path), clock, sink, FakeSnapshot(), lambda: tail.taken)
+    second = CollectorCore(settings_for(60_000, tmp_path), clock, sink, FakeSnapshot(), lambda: tail.taken)
     second.connected(tail.last_tick)
     clock.ms = T0 + DAY_MS
     for _ in range(5):
         clock.ms += 60_000
         second.submit(answer("coingecko", PRICES, clock.now_ms()))
         second.publish_due()
-        assert not tail.has(sink.batches[-1])
-        tail.resume(progress_of(tail.after(sink.batches[-1])))
+        assert not tail.has(sink.transactions[-1])
+        tail.resume(progress_of(tail.after(sink.transactions[-1])))
     now = clock.now_ms()
     assert not second.set_back(now)
     assert tail.last_tick == T0 + DAY_MS + 5 * 60_000
     for published in (T0 - HOUR_MS, T0, now, now - HOUR_MS, T0 + YEAR_MS):
-        assert tail.has(tick_batch(published))
-    assert not tail.has(tick_batch(now + 60_000))
-    # It goes on to the tick that is there, and past it.
-    assert not tail.has(tick_batch(T0 + YEAR_MS - 60_000))
-    assert not tail.has(tick_batch(T0 + YEAR_MS + 60_000))
+        assert tail.has(tick_transaction(published))
+    assert not tail.has(tick_transaction(now + 60_000))
+    # It continues up to the published tick, and after it.
+    assert not tail.has(tick_transaction(T0 + YEAR_MS - 60_000))
+    assert not tail.has(tick_transaction(T0 + YEAR_MS + 60_000))
 
 
-def test_hours_after_a_long_pause_are_waited_for_too():
+def test_a_set_back_by_hours_after_a_long_pause_is_a_wait_too():
     clock = JumpyClock(T0 + 30 * DAY_MS)
     tail = PublishedTicks(clock)
     for tick in (T0, T0 + 30 * DAY_MS):
-        tail.resume(progress_of(tail.after(tick_batch(tick))))
-    assert tail.has(tick_batch(T0 + 30 * DAY_MS - HOUR_MS))
-    assert tail.has(tick_batch(T0 + 30 * DAY_MS - DAY_MS))
-    assert not tail.has(tick_batch(T0 + 30 * DAY_MS - DAY_MS - 60_000))
+        tail.resume(progress_of(tail.after(tick_transaction(tick))))
+    assert tail.has(tick_transaction(T0 + 30 * DAY_MS - HOUR_MS))
+    assert tail.has(tick_transaction(T0 + 30 * DAY_MS - DAY_MS))
+    assert not tail.has(tick_transaction(T0 + 30 * DAY_MS - DAY_MS - 60_000))
 
 
 @pytest.mark.parametrize(
-    ("in_topic", "now", "doubtful", "free"),
+    ("in_topic", "now", "is_implausible", "free"),
     [
-        ([0, 60_000, YEAR_MS], DAY_MS, True, True),  # a clock was a year ahead under an earlier version, which kept no leaps
+        ([0, 60_000, YEAR_MS], DAY_MS, True, True),  # a clock was a year ahead under an earlier version, which stored no leaps
         ([0, 60_000, YEAR_MS, YEAR_MS + 60_000], DAY_MS, True, True),
-        ([YEAR_MS], DAY_MS, True, False),  # no tick of before is left in the topic: nothing says what was published
+        ([YEAR_MS], DAY_MS, True, False),  # no earlier tick is left in the topic, so that the published ticks are unknown
         ([0, 60_000], -2 * DAY_MS, True, False),  # the clock is behind
-        ([*range(-3 * DAY_MS, 60_000, HOUR_MS)], -2 * DAY_MS, True, False),  # among ticks that are there
+        ([*range(-3 * DAY_MS, 60_000, HOUR_MS)], -2 * DAY_MS, True, False),  # between published ticks
         ([0, 60_000], -HOUR_MS, False, False),
     ],
 )
-def test_what_an_earlier_version_left_of_a_clock_ahead_is_found_in_the_topic(in_topic: list[int], now: int, doubtful: bool, free: bool):
+def test_what_an_earlier_version_left_of_a_clock_ahead_is_found_in_the_topic(in_topic: list[int], now: int, is_implausible: bool, free: bool):
     clock = JumpyClock(T0 + now)
     tail = PublishedTicks(clock)
     position = T0 + max(in_topic)
     tail.resume(Progress(position, "", "", 1, ""))
-    assert tail.doubtful() is doubtful
+    assert tail.is_implausible() is is_implausible
     assert tail.learn(value_of(T0 + tick) for tick in in_topic) == position
     tail.resume(Progress(position, "", "", 1, ""))
-    assert tail.has(tick_batch(T0 + now)) is not free
-    assert all(tail.has(tick_batch(T0 + tick)) for tick in in_topic)
-    kept = progress_of(tail.after(tick_batch(T0 + now)))
+    assert tail.has(tick_transaction(T0 + now)) is not free
+    assert all(tail.has(tick_transaction(T0 + tick)) for tick in in_topic)
+    kept = progress_of(tail.after(tick_transaction(T0 + now)))
     tail = PublishedTicks(clock)
     tail.resume(kept)
-    assert not tail.doubtful() or not free
-    assert tail.has(tick_batch(T0 + now))
+    assert not tail.is_implausible() or not free
+    assert tail.has(tick_transaction(T0 + now))
 
 
-def tick_batch(tick_ts: int) -> Batch:
-    return Batch(f"tick-{tick_ts}", tick_ts, ())
+def tick_transaction(tick_ts: int) -> KafkaTransaction:
+    return KafkaTransaction(f"tick-{tick_ts}", tick_ts, ())
 
 
 def progress_of(taken: TakenTicks) -> Progress:
@@ -271,24 +271,24 @@ def progress_of(taken: TakenTicks) -> Progress:
 
 def value_of(tick_ts: int) -> bytes:
     sink, clock = FakeSink(), JumpyClock(tick_ts)
-    collecting = Collecting(load_settings(crypto_list=("BTC",), collect={"tick_s": 60, "providers": ["coingecko"]}), clock, sink, FakeSnapshot())
-    collecting.submit(answer("coingecko", PRICES, tick_ts))
-    collecting.publish_due()
-    return sink.batches[0].messages[0].value
+    core = CollectorCore(load_settings(crypto_list=("BTC",), collect={"tick_s": 60, "providers": ["coingecko"]}), clock, sink, FakeSnapshot())
+    core.submit(answer("coingecko", PRICES, tick_ts))
+    core.publish_due()
+    return sink.transactions[0].messages[0].value
 
 
 STEPS_S = (-3600, -2, 2, 3600, 365 * 86_400)
 
 
 def at(clock: JumpyClock, seconds: float) -> int:
-    """The monotonic clock so many seconds after the beginning."""
+    """Monotonic ms at a number of seconds after the start."""
     clock.ms = T0 + seconds * 1000
     return steady_ms(clock)
 
 
 @pytest.mark.parametrize("step_s", STEPS_S)
 @pytest.mark.parametrize("same_process", [True, False], ids=["the same", "a successor"])
-def test_a_wait_lasts_as_long_as_it_was_imposed_for(tmp_path: Path, step_s: int, same_process: bool):
+def test_a_hold_lasts_as_long_as_imposed(tmp_path: Path, step_s: int, same_process: bool):
     clock = JumpyClock(T0)
     hold = HoldOff(tmp_path / "hold.json", clock)
     hold.impose(FallbackReason.RATE_LIMITED, 90.0, at(clock, 0))
@@ -302,7 +302,7 @@ def test_a_wait_lasts_as_long_as_it_was_imposed_for(tmp_path: Path, step_s: int,
 
 
 @pytest.mark.parametrize(("step_s", "left_s"), [(0, 60.0), (-3600, 90.0), (20, 40.0), (3600, None)])
-def test_after_another_boot_the_wall_clock_says_how_much_of_a_wait_is_left(tmp_path: Path, step_s: int, left_s: float | None):
+def test_after_a_reboot_the_rest_of_a_hold_is_by_the_wall_clock(tmp_path: Path, step_s: int, left_s: float | None):
     path = tmp_path / "hold.json"
     clock = JumpyClock(T0)
     HoldOff(path, clock).impose(FallbackReason.RATE_LIMITED, 90.0, at(clock, 0))
@@ -314,7 +314,7 @@ def test_after_another_boot_the_wall_clock_says_how_much_of_a_wait_is_left(tmp_p
     assert hold.active(steady_ms(clock)) == (None if left_s is None else (FallbackReason.RATE_LIMITED, left_s))
 
 
-def test_a_wait_kept_by_an_earlier_version_is_obeyed(tmp_path: Path):
+def test_a_hold_stored_by_an_earlier_version_is_respected(tmp_path: Path):
     path = tmp_path / "hold.json"
     clock = JumpyClock(T0)
     clock.set_by_ms = HOUR_MS
@@ -326,7 +326,7 @@ def test_a_wait_kept_by_an_earlier_version_is_obeyed(tmp_path: Path):
 
 @pytest.mark.parametrize("step_s", STEPS_S)
 @pytest.mark.parametrize("same_process", [True, False], ids=["the same", "a successor"])
-def test_a_breaker_probes_when_its_wait_is_over(tmp_path: Path, step_s: int, same_process: bool):
+def test_a_breaker_probes_after_its_wait(tmp_path: Path, step_s: int, same_process: bool):
     settings, path = BreakerSettings(failures=1, failing_s=0, open_s=30, max_open_s=300), tmp_path / "breaker.json"
     clock = JumpyClock(T0)
     breaker = Breaker(settings, path, lambda: 0.0, clock)
@@ -340,8 +340,8 @@ def test_a_breaker_probes_when_its_wait_is_over(tmp_path: Path, step_s: int, sam
 
 
 @pytest.mark.parametrize("step_s", STEPS_S)
-def test_freshness_is_of_a_duration(tmp_path: Path, step_s: int):
-    """No good poll since 3 ticks is not fresh, one within them is, whatever the wall clock says. Set back behind the tick, the scraper says so."""
+def test_freshness_depends_on_the_monotonic_clock(tmp_path: Path, step_s: int):
+    """Fresh with a good poll within 3 ticks, independent of the wall clock. A clock set back behind the tick is reported."""
     rig = Rig(settings_for(60_000, tmp_path), {})
     rig.loop.stats.started_ms = at(rig.clock, 0)
     rig.loop.stats.last_good_poll_ms = at(rig.clock, 60)
@@ -353,7 +353,7 @@ def test_freshness_is_of_a_duration(tmp_path: Path, step_s: int):
 
 
 @pytest.mark.parametrize("step_s", STEPS_S)
-async def test_the_limiter_of_this_process_counts_durations(step_s: int):
+async def test_the_local_limiter_uses_the_monotonic_clock(step_s: int):
     clock = JumpyClock(T0)
     limiter = ProviderLimiter(
         "binance", Gate([LocalBucket([Rate(1, 6_000)])], 1, None, 30.0), HoldOff(), Meter(Plan(), [MemoryStore()], clock), clock
@@ -361,12 +361,12 @@ async def test_the_limiter_of_this_process_counts_durations(step_s: int):
     await limiter.acquire()
     clock.set_by_ms = step_s * 1000
     await limiter.acquire()
-    # Bucket times are whole ms, and it admits when the interval is over, not at its end.
+    # Bucket times are whole ms, and a call is admitted after the end of the interval.
     assert sum(clock.slept) == pytest.approx(6.0, abs=0.01)
 
 
 @pytest.mark.parametrize("step_s", STEPS_S)
-async def test_an_undelivered_result_is_given_up_when_its_tick_is_over(step_s: int):
+async def test_an_undelivered_result_is_dropped_after_its_tick(step_s: int):
     clock = JumpyClock(T0)
 
     class Away:
@@ -375,13 +375,13 @@ async def test_an_undelivered_result_is_given_up_when_its_tick_is_over(step_s: i
             clock.set_by_ms = step_s * 1000
             raise EngineUnavailable("no collector", engine="collector")
 
-    link = CollectorLink(Away(), 60_000, clock)  # type: ignore[arg-type]
+    link = ResultSender(Away(), 60_000, clock)  # type: ignore[arg-type]
     await link._deliver(answer("coingecko", PRICES, T0))
     assert link.undelivered_total == 1
     assert sum(clock.slept) == pytest.approx(60.0, abs=RETRY_S)
 
 
-async def test_the_limiter_does_not_wait_for_an_hour_that_comes_again():
+async def test_a_bucket_does_not_wait_after_a_set_back_by_an_hour():
     bucket = LocalBucket([Rate(1, 6_000), Rate(10, 60_000)])
     assert await bucket.put(1, T0) == 0
     assert await bucket.put(1, T0 + 1_000) == 5_001

@@ -1,4 +1,4 @@
-"""What a backfill asks for: an id stays one part of the path or one value of the query, whatever it holds."""
+"""Requests of a backfill: an id is a single path component or query value, whatever characters it contains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOURCES = {spec.name: spec.history for spec in BUILT_IN_SPECS if spec.history is
 
 @pytest.mark.parametrize("provider_id", ["bitcoin", "../ping", "a/b?x=1#y", "ä b", "%2e%2e"])
 @pytest.mark.parametrize("name", SOURCES)
-def test_an_id_stays_one_part_of_the_address(name: str, provider_id: str) -> None:
+def test_an_id_is_escaped_to_a_single_url_component(name: str, provider_id: str) -> None:
     step = Step((10 * MINUTE,), MINUTE, 1000 * MINUTE, MINUTE)
     path, query = SOURCES[name].request(provider_id, Window((10 * MINUTE,), 9 * MINUTE, 10 * MINUTE), step)
     address = full_address(name, f"http://h{path}", query)

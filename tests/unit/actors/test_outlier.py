@@ -1,4 +1,4 @@
-"""An outlier on its way from the market through providers and settings into a record."""
+"""An outlier, from the replay market through providers and settings to the unified record."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def records(market: ReplayMarket, **collect: Any) -> tuple[Settings, dict[
         ({"replace_outlier_by": "next", "outlier_bps": 8000}, "coingecko", "USD"),
     ],
 )
-async def test_one_coin_far_off_is_flagged_and_by_setting_replaced(collect: dict[str, Any], provider: str, currency: str):
+async def test_an_outlier_is_flagged_and_replaced_if_configured(collect: dict[str, Any], provider: str, currency: str):
     async with ReplayMarket() as market:
         fault = {"provider": "coingecko", "kind": "outlier", "parameters": {"factor": 1.6, "coins": ["solana"]}}
         market.faults.add(fault, market.clock.monotonic_s())
@@ -50,11 +50,11 @@ async def test_one_coin_far_off_is_flagged_and_by_setting_replaced(collect: dict
     assert (odd.role, odd.fallback_reason) == (("primary", None) if provider == "coingecko" else ("fallback", "outlier"))
     assert {record.provider for record in found.values()} == {"coingecko"}
     assert not any(record.disagrees for record in found.values())
-    # With dollar coins three opinions stand beside CoinGecko's, without them two; VET is not at Kraken.
+    # With dollar stablecoins there are three other prices, without them two.
     assert found["bitcoin"].consensus_sources == (3 if collect.get("usdt_is_usd") is False else 4)
 
 
 @pytest.mark.parametrize("value", ["mean", ""])
-def test_another_replacement_is_refused(value: str):
+def test_an_invalid_replacement_is_refused(value: str):
     with pytest.raises(SettingsError, match="REPLACE_OUTLIER_BY"):
         load_settings(collect={"replace_outlier_by": value})

@@ -1,4 +1,4 @@
-"""Which ticks are taken after leaps: never one twice, whatever is offered in whatever order."""
+"""Taken ticks after leaps: no tick is taken twice, in any order of ticks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOW = 30_000 * TICK
 
 
 @given(st.lists(st.integers(0, 60_000).map(lambda number: number * TICK), max_size=40))
-def test_what_was_taken_stays_taken(offered: list[int]) -> None:
+def test_taken_ticks_remain_taken(offered: list[int]) -> None:
     taken, done = TakenTicks(), set[int]()
     for tick in offered:
         if not taken.has(tick):
@@ -23,7 +23,7 @@ def test_what_was_taken_stays_taken(offered: list[int]) -> None:
         assert TakenTicks.of(taken.newest, [list(leap) for leap in taken.leaps]) == taken
 
 
-def test_a_leap_is_free_but_for_its_last_day_until_it_is_entered() -> None:
+def test_ticks_inside_a_leap_are_free_except_its_last_day() -> None:
     taken = TakenTicks().taking(NOW).taking(NOW + 3 * LEAP_MS)
     assert taken.leaps == (Leap(NOW, NOW + 2 * LEAP_MS, NOW + 3 * LEAP_MS),)
     assert [taken.has(NOW + ms) for ms in (-TICK, 0, TICK, 2 * LEAP_MS - TICK, 2 * LEAP_MS, 3 * LEAP_MS, 3 * LEAP_MS + TICK)] == [
@@ -43,7 +43,7 @@ def test_the_first_free_tick() -> None:
     assert (taken.before(NOW + TICK), taken.before(NOW + 3 * LEAP_MS), TakenTicks().before(NOW)) == (NOW, NOW + 3 * LEAP_MS, None)
 
 
-def test_a_day_is_no_leap_and_of_many_the_last_count() -> None:
+def test_a_day_is_not_a_leap_and_only_the_newest_leaps_are_kept() -> None:
     assert not TakenTicks().taking(NOW).taking(NOW + LEAP_MS).leaps
     taken = TakenTicks()
     for number in range(20):
@@ -51,6 +51,6 @@ def test_a_day_is_no_leap_and_of_many_the_last_count() -> None:
     assert [leap.low for leap in taken.leaps] == [NOW + number * 2 * LEAP_MS for number in range(18, 10, -1)]
 
 
-def test_who_begins_has_taken_none_before() -> None:
+def test_initial_state_has_no_recent_taken_ticks() -> None:
     taken = TakenTicks.since(NOW, TICK)
     assert [taken.has(NOW - ms) for ms in (0, TICK, LEAP_MS, LEAP_MS + TICK)] == [False, True, True, False]

@@ -1,4 +1,4 @@
-"""Kafka clients: made in one place, with what the settings say about the brokers, and no secret shown."""
+"""Kafka clients: created in one module, configured by the settings, without showing secrets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECURED = KafkaSettings.model_validate(
 )
 
 
-def test_a_plain_broker_needs_an_address_alone() -> None:
+def test_a_plaintext_broker_needs_only_an_address() -> None:
     kafka = KafkaSettings(bootstrap_servers="b:1")
     config = client_config(kafka)
     assert (config["bootstrap.servers"], config["security.protocol"]) == ("b:1", "PLAINTEXT")
@@ -33,7 +33,7 @@ def test_a_plain_broker_needs_an_address_alone() -> None:
     assert java_config(kafka) == {"bootstrap.servers": "b:1", "security.protocol": "PLAINTEXT"}
 
 
-def test_a_secured_broker_is_given_credentials_and_authorities() -> None:
+def test_a_secured_broker_gets_credentials_and_certificate_authorities() -> None:
     config = client_config(SECURED)
     assert {key: value for key, value in config.items() if key.startswith(("sasl", "ssl", "security"))} == {
         "security.protocol": "SASL_SSL",
@@ -44,7 +44,7 @@ def test_a_secured_broker_is_given_credentials_and_authorities() -> None:
     }
 
 
-def test_javas_login_escapes_what_ends_a_value() -> None:
+def test_the_java_login_escapes_quotes_and_backslashes() -> None:
     config = java_config(SECURED)
     assert (config["sasl.mechanism"], config["ssl.truststore.type"], config["ssl.truststore.location"]) == ("SCRAM-SHA-512", "PEM", "/etc/ca.pem")
     login = 'org.apache.kafka.common.security.scram.ScramLoginModule required username="ada" password="canary\\"\\\\password";'
@@ -53,14 +53,14 @@ def test_javas_login_escapes_what_ends_a_value() -> None:
     assert java_config(plain)["sasl.jaas.config"].startswith("org.apache.kafka.common.security.plain.PlainLoginModule required ")
 
 
-def test_credentials_of_a_protocol_without_them_are_not_sent() -> None:
+def test_credentials_are_not_sent_without_sasl() -> None:
     config = client_config(SECURED.model_copy(update={"security_protocol": "SSL"}))
     assert not [key for key in config if key.startswith("sasl")]
     assert config["ssl.ca.location"] == "/etc/ca.pem"
 
 
 @pytest.mark.parametrize("missing", ["sasl_username", "sasl_password"])
-def test_a_broker_of_yours_with_sasl_needs_both_credentials(missing: str) -> None:
+def test_an_external_broker_with_sasl_needs_user_and_password(missing: str) -> None:
     given = {"bootstrap_servers": "b:1", "security_protocol": "SASL_PLAINTEXT", "sasl_username": "ada", "sasl_password": "pw"}
     with pytest.raises(ValidationError, match="set CRYPTOVIZ_KAFKA__SASL_USERNAME and CRYPTOVIZ_KAFKA__SASL_PASSWORD"):
         KafkaSettings.model_validate({name: value for name, value in given.items() if name != missing})
@@ -72,14 +72,14 @@ def test_the_password_is_in_no_text_of_the_settings() -> None:
     assert "canary" not in SECURED.model_dump_json()
 
 
-def test_settings_with_topics_of_their_own_reach_the_same_brokers() -> None:
+def test_settings_with_other_topics_use_the_same_brokers() -> None:
     other = KafkaSettings.model_validate(SECURED.access() | {"raw_topic": "raw-2"})
     assert client_config(other) == client_config(SECURED)
     assert (other.raw_topic, other.embedded) == ("raw-2", False)
 
 
-def test_librdkafka_knows_every_setting() -> None:
-    # A constructor refuses names and values that it does not know. "/etc/ca.pem" would have to exist.
+def test_librdkafka_accepts_every_setting() -> None:
+    # The constructor refuses unknown names and values. "/etc/ca.pem" would have to exist.
     secured = SECURED.model_copy(update={"ssl_ca_location": None, "bootstrap_servers": "127.0.0.1:1"})
     producer(secured, {"linger.ms": 1})
     admin_client(secured)
@@ -87,7 +87,7 @@ def test_librdkafka_knows_every_setting() -> None:
 
 
 def test_no_other_module_makes_clients() -> None:
-    """Each client of product, tests and benchmarks reaches a secured broker. The contender's consumer takes what `client_config` made."""
+    """Clients of product, tests and benchmarks all work with a secured broker. The consumer of the compared system uses `client_config`."""
     allowed = {"cryptoviz/kafka/clients.py", "bench/lake/contend/consumer.py"}
     made = {"Producer", "Consumer", "AdminClient", "SerializingProducer", "DeserializingConsumer", "AIOProducer", "AIOConsumer"}
     found = set()

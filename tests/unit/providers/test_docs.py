@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from actors.backfill.history_client import HistoryAsker
+from actors.backfill.history_client import HistoryClient
 from actors.backfill.series import windows
 from actors.fetching.build import build_provider
 from control.operations.catalog import invalid_arguments
@@ -160,7 +160,7 @@ async def test_everything_else_follows_from_its_spec(acme: str, tmp_path: Path, 
     arguments = BackfillArguments(start_ms=0, end_ms=60_000, provider="acme")
     assert not [text for field, text in invalid_arguments(arguments, free, 10**13) if "provider" in field]
     settings = load_settings(home=tmp_path / "home", redis={"port": free_port()}, providers={"acme": {"base_url": acme}})
-    asker = HistoryAsker("acme", settings, SystemClock())
+    asker = HistoryClient("acme", settings, SystemClock())
     assert await asker.currency("xbt", print) == "USD"
     (step,) = asker.source.steps([1_767_225_660_000], 1_767_229_200_000)
     (window,) = windows(step.ticks, step.span_ms, step.lookback_ms)

@@ -1,4 +1,4 @@
-"""How each provider's history is asked for and read. The bodies are the market's own, made from what it serves live."""
+"""Requests and parsers of each provider's price history. The bodies are those of the replay market."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_any_json_gives_prices_or_a_typed_error(name: str, body: Any, status: in
 
 
 def _huge(body: Any) -> bool:
-    """orjson writes no integer past 64 bits."""
+    """orjson does not serialize integers above 64 bits."""
     if isinstance(body, dict):
         return any(map(_huge, body.values()))
     if isinstance(body, list):

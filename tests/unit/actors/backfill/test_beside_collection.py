@@ -1,4 +1,4 @@
-"""A backfill while the collector, or a replay of dead letters, is at work on the same ticks: each tick once, in forced orders."""
+"""A backfill concurrent with the collector or a replay of dead letters on the same ticks: each tick once, for all orders of steps."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from confluent_kafka import KafkaError, KafkaException
 
 import actors.backfill.operation as operation
 import actors.backfill.wanted as wanted
-from actors.backfill.history_client import Asked
-from actors.producer_ids import COLLECTOR
-from actors.publishing.kafka_transport import PublishedTicks
-from actors.publishing.transaction import Batch, Message
+from actors.backfill.history_client import HistoryResponse
+from actors.publishing.kafka_transport import COLLECTOR_ID, PublishedTicks
+from actors.publishing.transaction import KafkaTransaction, Message
 from cryptoviz.gaps import Gap, GapScope
 from cryptoviz.operations import BackfillArguments, OperationResult
 from cryptoviz.providers.history import Point, Step
@@ -37,9 +36,9 @@ def tick(number: int) -> int:
     return T0 + number * STEP
 
 
-def collected(*numbers: int) -> list[Batch]:
-    """As the collector queues them."""
-    return [Batch(f"tick-{tick(n)}", tick(n), (Message(b"bitcoin", record(tick(n)).to_json()),)) for n in numbers]
+def collected(*numbers: int) -> list[KafkaTransaction]:
+    """Transactions as queued by the collector."""
+    return [KafkaTransaction(f"tick-{tick(n)}", tick(n), (Message(b"bitcoin", record(tick(n)).to_json()),)) for n in numbers]
 
 
 def direct(_what: str, _name: str, act: Callable[[], Any]) -> Any:
@@ -47,12 +46,12 @@ def direct(_what: str, _name: str, act: Callable[[], Any]) -> Any:
 
 
 class Scene:
-    """One broker, the collector's producer, and a backfill of a gap; the lake is empty."""
+    """A broker, the collector's producer, and a backfill of a gap; the lake is empty."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, gap: Sequence[int], now: int) -> None:
         self.broker = Broker()
         self.settings = load_settings(home=folder, crypto_list=("BTC",), collect={"tick_s": STEP / 1000, "queue_ticks": QUEUE, "clock_skew_s": 1})
-        self.collector = Producing(self.broker, direct, PublishedTicks(), COLLECTOR)
+        self.collector = Producing(self.broker, direct, PublishedTicks(), COLLECTOR_ID)
         self.gap, self.now = gap, now
         self.asked: list[int] = []
         ledger = [Gap(GapScope.ASSET, "bitcoin", tick(gap[0]), tick(gap[-1]), STEP, len(gap), "dropped", 0)]
@@ -66,16 +65,16 @@ class Scene:
 
     def backfill(self, while_asked: Callable[[], None] = lambda: None, step: Callable[..., Any] = direct) -> OperationResult:
         made = operation.Backfill(self.settings, "op", BackfillArguments(), FakeClock(tick(self.now)), clients(self.broker, step))
-        made._transport._look = lambda: None  # type: ignore[method-assign]
-        made._askers = lambda: [self._asker(while_asked)]  # type: ignore[assignment, list-item, method-assign, return-value]
+        made._transport._read_end = lambda: None  # type: ignore[method-assign]
+        made._history_clients = lambda: [self._history_client(while_asked)]  # type: ignore[assignment, list-item, method-assign, return-value]
         return asyncio.run(made.run(lambda _: None))
 
-    def _asker(self, while_asked: Callable[[], None]) -> Any:
-        async def ask(_provider_id: str, span: Any, *_: Any) -> Asked:
+    def _history_client(self, while_asked: Callable[[], None]) -> Any:
+        async def fetch(_provider_id: str, span: Any, *_: Any) -> HistoryResponse:
             self.asked += span.ticks
             while_asked()
             exchange = SimpleNamespace(fetch_id="fetch", to_json=lambda: NOTE)
-            return Asked([Point(at - 1, 100.0) for at in span.ticks], span.ticks[-1], exchange)  # type: ignore[arg-type]
+            return HistoryResponse([Point(at - 1, 100.0) for at in span.ticks], span.ticks[-1], exchange)  # type: ignore[arg-type]
 
         async def nothing(*_: Any) -> str:
             return "USD"
@@ -83,10 +82,10 @@ class Scene:
         def steps(ticks: Sequence[int], *_: Any) -> list[Step]:
             return [Step(tuple(ticks), STEP, 86_400_000, STEP)]
 
-        return SimpleNamespace(name="coingecko", source=SimpleNamespace(steps=steps), ask=ask, currency=nothing, aclose=nothing, calls=1)
+        return SimpleNamespace(name="coingecko", source=SimpleNamespace(steps=steps), fetch=fetch, currency=nothing, aclose=nothing, calls=1)
 
     def rows(self) -> dict[int, list[str]]:
-        """Kinds of rows in the topic, by tick."""
+        """Kinds of rows in the topic by tick."""
         found: dict[int, list[str]] = {}
         for row in (orjson.loads(value) for value in self.broker.committed if value != NOTE):
             found.setdefault((row["tick_ts"] - T0) // STEP, []).append(row["kind"])
@@ -94,15 +93,15 @@ class Scene:
 
 
 def test_a_queue_that_is_published_while_the_provider_answers_doubles_no_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kafka was away: tick 3 has been in flight for longer than the queue is, 13 to 22 wait, 4 to 12 were dropped. It is back at tick 24."""
+    """Kafka was unavailable until tick 24: tick 3 is in flight, 4 to 12 were dropped, 13 to 22 are queued."""
     scene = Scene(tmp_path, monkeypatch, range(3, 21), now=24)
     scene.collector.publish(collected(0, 1, 2))
     result = scene.backfill(lambda: scene.collector.publish(collected(3, *range(13, 23))))
     assert scene.asked == []
     assert "no open gap" not in result.message
     assert result.figures["rows"] == 0
-    assert result.notes == ("18 ticks from 2023-11-14T22:16:00Z on are left: the collector may still publish them",)
-    # The next one, with the collector's progress at tick 22, brings what was dropped.
+    assert result.notes == ("18 ticks from 2023-11-14T22:16:00Z on are not filled: the collector may still publish them",)
+    # The next backfill, with the collector's progress at tick 22, fills the dropped ticks.
     scene.collector.publish(collected(3, *range(13, 23)))
     assert scene.backfill().figures["rows"] == 9
     assert scene.rows() == {n: ["live"] for n in (0, 1, 2, 3, *range(13, 23))} | {n: ["backfill"] for n in range(4, 13)}
@@ -111,7 +110,7 @@ def test_a_queue_that_is_published_while_the_provider_answers_doubles_no_tick(tm
 def test_a_collector_that_publishes_at_each_step_of_a_backfill_and_the_backfill_share_the_ticks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ticks 1 to 3 were dropped; the collector publishes its next tick before each request of the backfill, that of its commit included."""
+    """Ticks 1 to 3 were dropped; the collector publishes its next tick before each request of the backfill, including that of its commit."""
     scene = Scene(tmp_path, monkeypatch, range(1, 9), now=40)
     scene.collector.publish(collected(0, 4))
     waiting = collected(*range(5, 40))
@@ -125,16 +124,16 @@ def test_a_collector_that_publishes_at_each_step_of_a_backfill_and_the_backfill_
     assert {n for n, kinds in scene.rows().items() if kinds == ["backfill"]} >= {1, 2, 3}
 
 
-def test_before_the_first_published_tick_the_collector_may_hold_what_its_queue_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At tick 20 a queue of 10 begins at tick 10; three ticks and a second are for clocks and the present: nobody else brings 0 to 6."""
+def test_before_its_first_published_tick_the_collector_may_have_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At tick 20 a queue of 10 starts at tick 10, less three ticks in collection and a second of clock skew: only the backfill can publish 0 to 6."""
     scene = Scene(tmp_path, monkeypatch, range(18), now=20)
     result = scene.backfill(lambda: scene.collector.publish(collected(*range(10, 20))))
     assert result.figures["rows"] == 7
     assert scene.rows() == {n: ["backfill"] for n in range(7)} | {n: ["live"] for n in range(10, 20)}
 
 
-def test_what_others_publish_while_the_provider_answers_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A replay of dead letters brings tick 2 of the gap 1 to 3; then all three."""
+def test_ticks_published_by_others_during_a_request_are_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay of dead letters publishes tick 2 of the gap 1 to 3; then all three."""
     scene = Scene(tmp_path, monkeypatch, range(1, 4), now=40)
     scene.collector.publish(collected(0, 9))
     scene.backfill(lambda: scene.broker.committed.append(record(tick(2)).to_json()))
@@ -148,7 +147,7 @@ def test_what_others_publish_while_the_provider_answers_is_not_filled(tmp_path: 
 
 
 def test_what_kafka_refused_is_said_whatever_answer_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of three rows and their exchange the exchange is too large. The answer to each step of the backfill is lost in its turn."""
+    """The exchange of three rows is too large. The response to each step of the backfill is lost, one step per run."""
 
     def backfill(lost: int) -> int:
         scene = Scene(tmp_path, monkeypatch, range(1, 4), now=40)
@@ -158,7 +157,7 @@ def test_what_kafka_refused_is_said_whatever_answer_is_lost(tmp_path: Path, monk
 
         def step(what: str, name: str, act: Callable[[], Any]) -> Any:
             answer = act()
-            if name == operation.BACKFILL:
+            if name == operation.BACKFILL_ID:
                 steps.append(what)
                 if len(steps) == lost:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT))

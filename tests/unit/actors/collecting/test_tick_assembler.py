@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.collecting.tick_assembler import MAX_CATCH_UP_TICKS, TickBoard
+from actors.collecting.tick_assembler import MAX_CATCH_UP_TICKS, TickAssembler
 from actors.collecting.unify import Rules
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.records import FallbackReason
@@ -13,12 +13,12 @@ PRICES = {asset.asset_id: 1.0 for asset in ASSETS}
 TICK = 2000
 
 
-def board() -> TickBoard:
-    return TickBoard(ASSETS, Rules(("coingecko", "coinmarketcap"), 900.0, 100.0), TICK, consensus_wait_ms=250, now_ms=T0 + 10)
+def assembler() -> TickAssembler:
+    return TickAssembler(ASSETS, Rules(("coingecko", "coinmarketcap"), 900.0, 100.0), TICK, consensus_wait_ms=250, now_ms=T0 + 10)
 
 
-def test_tick_closes_when_all_have_reported():
-    b = board()
+def test_a_tick_closes_when_all_providers_have_a_result():
+    b = assembler()
     assert b.add(answer("coinmarketcap", PRICES))
     assert b.take_due(T0 + 100) == []
     assert b.add(failed("coingecko", FallbackReason.AUTH))
@@ -27,8 +27,8 @@ def test_tick_closes_when_all_have_reported():
     assert b.take_due(T0 + 102) == []
 
 
-def test_complete_primary_waits_a_moment_for_the_others_opinion():
-    b = board()
+def test_a_complete_primary_waits_briefly_for_the_consensus():
+    b = assembler()
     b.add(answer("coingecko", PRICES))
     assert b.take_due(T0 + 100) == []
     assert b.next_due_ms() == T0 + 350
@@ -37,8 +37,8 @@ def test_complete_primary_waits_a_moment_for_the_others_opinion():
     assert closed.absent == {"coinmarketcap": FallbackReason.TIMEOUT}
 
 
-def test_incomplete_primary_waits_for_the_fallback_until_the_deadline():
-    b = board()
+def test_an_incomplete_primary_waits_for_a_fallback_until_the_deadline():
+    b = assembler()
     b.add(answer("coingecko", {"bitcoin": 1.0}))
     assert b.take_due(T0 + 1799) == []
     assert b.next_due_ms() == T0 + 1800
@@ -46,15 +46,15 @@ def test_incomplete_primary_waits_for_the_fallback_until_the_deadline():
     assert closed.absent == {"coinmarketcap": FallbackReason.TIMEOUT}
 
 
-def test_each_tick_closes_once_in_order_even_when_nobody_reports():
-    b = board()
+def test_ticks_close_once_and_in_order_even_without_results():
+    b = assembler()
     closed = b.take_due(T0 + 3 * TICK)
     assert [tick.tick_ts for tick in closed] == [T0, T0 + TICK, T0 + 2 * TICK]
     assert b.current_tick == T0 + 3 * TICK
 
 
 def test_late_early_foreign_and_misaligned_results_are_refused_and_counted():
-    b = board()
+    b = assembler()
     b.take_due(T0 + 1800)
     refused = [
         answer("coingecko", PRICES, T0),
@@ -67,8 +67,8 @@ def test_late_early_foreign_and_misaligned_results_are_refused_and_counted():
     assert b.add(answer("coingecko", PRICES, T0 + 2 * TICK))
 
 
-def test_a_repeated_result_counts_once():
-    b = board()
+def test_a_repeated_result_is_ignored():
+    b = assembler()
     b.add(answer("coingecko", PRICES))
     b.add(failed("coingecko", FallbackReason.AUTH))
     b.add(answer("coinmarketcap", PRICES))
@@ -76,8 +76,8 @@ def test_a_repeated_result_counts_once():
     assert closed.results["coingecko"].failure is None
 
 
-def test_a_stopped_provider_is_not_waited_for_and_is_unavailable():
-    b = board()
+def test_a_stopped_provider_is_unavailable_and_not_waited_for():
+    b = assembler()
     b.deregister("coingecko")
     b.add(answer("coinmarketcap", PRICES))
     (closed,) = b.take_due(T0 + 100)
@@ -87,8 +87,8 @@ def test_a_stopped_provider_is_not_waited_for_and_is_unavailable():
     assert b.stopped == frozenset()
 
 
-def test_a_silent_provider_is_waited_for_three_ticks_and_then_unavailable():
-    b = board()
+def test_a_silent_provider_is_unavailable_after_three_ticks():
+    b = assembler()
     absent = []
     for i in range(5):
         b.add(answer("coinmarketcap", PRICES, T0 + i * TICK))
@@ -99,7 +99,7 @@ def test_a_silent_provider_is_waited_for_three_ticks_and_then_unavailable():
 
 
 def test_a_late_provider_is_alive():
-    b = board()
+    b = assembler()
     for i in range(5):
         tick = T0 + i * TICK
         b.add(answer("coinmarketcap", PRICES, tick))
@@ -109,16 +109,16 @@ def test_a_late_provider_is_alive():
 
 
 @pytest.mark.parametrize("behind", [MAX_CATCH_UP_TICKS + 1, 10**9])
-def test_a_leap_of_the_clock_skips_what_nobody_can_have_seen(behind):
-    b = board()
+def test_a_clock_jump_skips_and_counts_ticks(behind):
+    b = assembler()
     closed = b.take_due(T0 + behind * TICK)
     assert len(closed) == MAX_CATCH_UP_TICKS
     assert b.skipped_total == behind - MAX_CATCH_UP_TICKS
     assert b.current_tick == T0 + behind * TICK
 
 
-def test_a_provider_whose_turn_it_is_not_is_neither_waited_for_nor_absent():
-    b = board()
+def test_a_provider_without_a_turn_is_neither_waited_for_nor_absent():
+    b = assembler()
     b.add(not_due("coingecko"))
     assert b.take_due(T0 + 50) == []
     b.add(answer("coinmarketcap", PRICES))
@@ -126,16 +126,16 @@ def test_a_provider_whose_turn_it_is_not_is_neither_waited_for_nor_absent():
     assert (set(closed.results), closed.absent, closed.idle) == ({"coinmarketcap"}, {}, {"coingecko"})
 
 
-def test_a_tick_that_is_nobody_s_turn_closes_at_once():
-    b = board()
+def test_a_tick_without_any_turn_closes_at_once():
+    b = assembler()
     b.add(not_due("coingecko"))
     b.add(not_due("coinmarketcap"))
     (closed,) = b.take_due(T0 + 20)
     assert (closed.results, closed.absent, closed.idle) == ({}, {}, {"coingecko", "coinmarketcap"})
 
 
-def test_an_answer_counts_more_than_a_successor_that_is_not_to_ask():
-    b = board()
+def test_a_result_takes_precedence_over_a_successor_without_a_turn():
+    b = assembler()
     b.add(answer("coingecko", PRICES))
     b.add(not_due("coingecko"))
     b.add(not_due("coinmarketcap"))

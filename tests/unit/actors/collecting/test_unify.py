@@ -25,7 +25,7 @@ def one(results: list[TickResult], absent: dict[str, FallbackReason] | None = No
     return record
 
 
-def test_primary_is_chosen_with_all_its_values():
+def test_the_primary_is_selected_with_all_its_values():
     values = {
         "source_ts": FRESH, "market_cap": 1.0, "volume_24h": 2.0, "high_24h": 3.0, "low_24h": 4.0, "change_1h_pct": 5.0, "change_24h_pct": 6.0,
         "change_7d_pct": 7.0, "circulating_supply": 8.0, "total_supply": 9.0, "max_supply": 10.0, "rank": 11,
@@ -40,13 +40,13 @@ def test_primary_is_chosen_with_all_its_values():
 
 
 @pytest.mark.parametrize("reason", list(FallbackReason))
-def test_whole_failure_of_the_primary_falls_back_with_its_reason(reason):
+def test_a_failed_primary_falls_back_with_its_reason(reason):
     record = one([failed("coingecko", reason), answer("coinmarketcap", {"bitcoin": 101.0})])
     assert (record.provider, record.role, record.fallback_reason, record.fetch_id) == ("coinmarketcap", "fallback", reason, "fetch-coinmarketcap")
 
 
 @pytest.mark.parametrize("reason", [FallbackReason.TIMEOUT, FallbackReason.UNAVAILABLE])
-def test_absent_primary_falls_back_with_the_reason_of_its_absence(reason):
+def test_an_absent_primary_falls_back_with_its_reason(reason):
     record = one([answer("coinmarketcap", {"bitcoin": 101.0})], {"coingecko": reason})
     assert (record.role, record.fallback_reason) == ("fallback", reason)
 
@@ -61,7 +61,7 @@ def test_fallback_is_per_asset():
     assert unified.gaps == {}
 
 
-def test_a_coin_that_the_primary_does_not_mention_is_missing():
+def test_a_coin_not_in_the_primary_s_response_is_missing():
     record = one([answer("coingecko", {}), answer("coinmarketcap", {"bitcoin": 101.0})])
     assert record.fallback_reason == "missing_asset"
 
@@ -81,7 +81,7 @@ def test_second_fallback_follows_the_order():
         ({"coingecko": OLDER, "coinmarketcap": OLD}, "coinmarketcap", "stale"),
         ({"coingecko": OLD, "coinmarketcap": OLD}, "coingecko", None),
         ({"coingecko": OLD}, "coingecko", None),
-        # A stamp that nobody can believe, ahead of our clock or before any coin had a price: such a price gives way as a stale one does.
+        # An invalid stamp, ahead of the local clock or before the first price of any coin: the price counts as stale.
         ({"coingecko": AHEAD, "coinmarketcap": FRESH}, "coinmarketcap", "stale"),
         ({"coingecko": AHEAD, "coinmarketcap": None}, "coinmarketcap", "stale"),
         ({"coingecko": AHEAD, "coinmarketcap": OLD}, "coinmarketcap", "stale"),
@@ -89,7 +89,7 @@ def test_second_fallback_follows_the_order():
         ({"coingecko": 0, "coinmarketcap": FRESH}, "coinmarketcap", "stale"),
         ({"coingecko": -62_135_596_800_000, "coinmarketcap": FRESH}, "coinmarketcap", "stale"),
         ({"coingecko": 253_402_214_400_000, "coinmarketcap": FRESH}, "coinmarketcap", "stale"),
-        # Within the skew that clocks may have.
+        # Within the allowed clock skew.
         ({"coingecko": T0 + 60_000, "coinmarketcap": FRESH}, "coingecko", None),
     ],
 )
@@ -127,14 +127,14 @@ def test_consensus(prices, consensus, spread, disagrees):
     assert record.spread_bps == (None if spread is None else pytest.approx(spread))
 
 
-def test_prices_in_other_currencies_are_no_part_of_the_consensus():
+def test_prices_in_other_currencies_are_not_in_the_consensus():
     record = one([answer("coingecko", {"bitcoin": 100.0}), answer("kraken", {"bitcoin": 999.0}, quote_currency="USDT")])
     assert (record.consensus_price, record.consensus_sources, record.disagrees) == (100.0, 1, False)
     alone = one([answer("kraken", {"bitcoin": 999.0}, quote_currency="USDT")])
     assert (alone.quote_currency, alone.consensus_price, alone.consensus_sources, alone.spread_bps) == ("USDT", None, 0, None)
 
 
-def test_dollar_coins_count_as_dollars_when_told_to_and_stay_what_they_are():
+def test_dollar_stablecoins_are_compared_with_dollars_if_configured():
     rules = replace(RULES, currencies=DOLLAR_COINS | {DOLLAR})
     results = [answer("coingecko", {"bitcoin": 100.0}), answer("kraken", {"bitcoin": 102.0}, quote_currency="USDT")]
     record = one(results, rules=rules)
@@ -150,21 +150,21 @@ FOUR = replace(RULES, order=("coingecko", "coinmarketcap", "kraken", "binance"))
 @pytest.mark.parametrize(
     ("prices", "by", "chosen", "reason", "disagrees"),
     [
-        # 50 % above the median of the others is an outlier, a little less is none.
+        # 50 % above the median of the others is an outlier; slightly less is not.
         ([150.0, 100.0, 100.0], ReplaceBy.MEDIAN, "coinmarketcap", "outlier", True),
         ([149.9, 100.0, 100.0], ReplaceBy.MEDIAN, "coingecko", None, True),
         ([50.0, 100.0, 100.0], ReplaceBy.MEDIAN, "coinmarketcap", "outlier", True),
         ([150.0, 100.0, 100.0], ReplaceBy.NONE, "coingecko", None, True),
         ([160.0, 102.0, 100.0, 101.0], ReplaceBy.NEXT, "coinmarketcap", "outlier", True),
         ([160.0, 102.0, 100.0, 101.0], ReplaceBy.MEDIAN, "binance", "outlier", True),
-        # Of an even number the preferred one of the middle two: a price that somebody gave.
+        # With an even number, the preferred of the middle two: an actual price of a provider.
         ([1e9, 100.0, 101.0], ReplaceBy.MEDIAN, "coinmarketcap", "outlier", True),
-        # One other opinion, or others that do not agree, decide nothing.
+        # A single other price, or others that disagree, do not decide.
         ([150.0, 100.0], ReplaceBy.MEDIAN, "coingecko", None, True),
         ([300.0, 100.0, 200.0], ReplaceBy.MEDIAN, "coingecko", None, True),
-        # An outlier that is not the first choice stays out of the way.
+        # An outlier that is not selected has no effect.
         ([100.0, 500.0, 100.0], ReplaceBy.NEXT, "coingecko", None, True),
-        # Past the double range.
+        # Overflow of doubles.
         ([1.7e308, 1e-308, 1e-308], ReplaceBy.NEXT, "coinmarketcap", "outlier", True),
     ],
 )
@@ -183,20 +183,20 @@ def test_an_outlier_is_flagged_however_wide_the_allowed_spread_is():
     assert not one(results, rules=replace(FOUR, disagree_bps=1e9, outlier_bps=7000.0)).disagrees
 
 
-def test_stale_prices_do_not_judge():
+def test_stale_prices_do_not_decide_on_outliers():
     old = [answer(name, {"bitcoin": 100.0}, source_ts=OLD) for name in ("coinmarketcap", "kraken")]
     record = one([answer("coingecko", {"bitcoin": 200.0}, source_ts=FRESH), *old], rules=replace(RULES, replace_by=ReplaceBy.NEXT))
     assert record.provider == "coingecko"
 
 
-def test_an_outlier_that_stands_in_is_replaced_with_the_primarys_reason():
+def test_an_outlier_of_a_fallback_is_replaced_with_the_primarys_reason():
     results = [failed("coingecko", FallbackReason.TIMEOUT)]
     results += [answer(name, {"bitcoin": price}) for name, price in zip(FOUR.order[1:], [900.0, 100.0, 100.0], strict=True)]
     record = one(results, rules=replace(FOUR, replace_by=ReplaceBy.NEXT))
     assert (record.provider, record.fallback_reason, record.disagrees) == ("kraken", "timeout", True)
 
 
-def test_a_coins_own_exchange_is_its_fetch_id():
+def test_fetch_id_is_the_exchange_of_the_coin():
     result = replace(answer("coingecko", {"bitcoin": 1.0, "ethereum": 2.0}), fetch_ids={"ethereum": "its-own"})
     records = unify(T0, [BTC, ETH], RULES, {"coingecko": result}, {}).records
     assert [record.fetch_id for record in records] == ["fetch-coingecko", "its-own"]

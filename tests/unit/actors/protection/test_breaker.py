@@ -37,7 +37,7 @@ def opened(path: Path | None = None) -> Breaker:
         ([FallbackReason.QUOTA, FallbackReason.AUTH] * 10, 60, None),
     ],
 )
-def test_when_it_opens(reasons, every_s, opens_at):
+def test_when_the_breaker_opens(reasons, every_s, opens_at):
     one = breaker()
     open_after = None
     for n, reason in enumerate(reasons):
@@ -47,7 +47,7 @@ def test_when_it_opens(reasons, every_s, opens_at):
     assert open_after == opens_at
 
 
-def test_a_good_poll_in_between_begins_the_count_anew():
+def test_a_good_poll_resets_the_failure_count():
     one = breaker()
     for n in range(20):
         (one.good if n % 4 == 3 else lambda now: one.failed(DOWN, now))(n * 60_000)
@@ -67,7 +67,7 @@ def test_one_probe_and_back_to_closed():
     assert one.allows(probe_ms + 101)
 
 
-def test_failed_probes_wait_twice_as_long_up_to_the_cap():
+def test_failed_probes_double_the_wait_up_to_the_maximum():
     one = opened()
     waits = []
     for _ in range(4):
@@ -91,7 +91,7 @@ def test_jitter_shortens_the_wait_by_a_fifth_at_most():
     assert one.status().probe_ms == 10_000 + 24_000
 
 
-def test_a_probe_that_was_abandoned_is_up_for_another():
+def test_an_abandoned_probe_is_available_again():
     one = opened()
     now = one.status().probe_ms
     assert one.allows(now)
@@ -99,7 +99,7 @@ def test_a_probe_that_was_abandoned_is_up_for_another():
     assert one.allows(now + 5)
 
 
-def test_a_probe_that_is_told_to_wait_closes_it_because_the_provider_works():
+def test_a_rate_limited_probe_closes_the_breaker():
     one = opened()
     now = one.status().probe_ms
     assert one.allows(now)
@@ -107,7 +107,7 @@ def test_a_probe_that_is_told_to_wait_closes_it_because_the_provider_works():
     assert one.status().state is BreakerState.CLOSED
 
 
-def test_an_operator_opens_it_until_reset():
+def test_a_breaker_opened_by_the_operator_stays_open_until_reset():
     one = breaker()
     one.trip("maintenance", 5)
     assert (one.status().by_operator, one.status().reason, one.status().probe_ms) == (True, "maintenance", None)
@@ -119,7 +119,7 @@ def test_an_operator_opens_it_until_reset():
     assert not one.status().by_operator
 
 
-def test_a_restart_forgets_neither_an_open_breaker_nor_the_operator(tmp_path: Path):
+def test_an_open_breaker_is_restored_after_a_restart(tmp_path: Path):
     path = tmp_path / "run" / "breaker.json"
     first = opened(path)
     second = breaker(path)

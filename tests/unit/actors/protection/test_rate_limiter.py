@@ -55,12 +55,12 @@ async def test_without_limits_nothing_waits():
     assert await Rig().calls(5) == [0] * 5
 
 
-async def test_the_interval_is_kept():
+async def test_the_minimum_interval_is_respected():
     went = await Rig(interval_s=2.0).calls(4)
     assert all(2_000 <= later - earlier <= 2_010 for earlier, later in pairwise(went))
 
 
-async def test_no_minute_holds_more_than_its_calls():
+async def test_no_minute_exceeds_its_limit():
     went = await Rig(Plan(per_minute=3), max_wait_s=120).calls(12)
     assert all(sum(start <= at < start + MINUTE for at in went) <= 3 for start in went)
     assert went[-1] <= 3 * (MINUTE + 10)
@@ -72,22 +72,22 @@ async def test_weight_counts_towards_the_minute():
     assert went[2] >= MINUTE
 
 
-async def test_a_wait_that_is_too_long_is_a_refusal_that_names_it():
+async def test_a_wait_that_is_too_long_is_refused_with_its_duration():
     rig = Rig(Plan(per_minute=1), max_wait_s=5.0)
     await rig.limiter.acquire()
-    with pytest.raises(ProviderUnavailable, match="our own limit") as refused:
+    with pytest.raises(ProviderUnavailable, match="local rate limit") as refused:
         await rig.limiter.acquire()
     assert refused.value.reason is FallbackReason.RATE_LIMITED
     assert refused.value.retry_after_s == pytest.approx(60, abs=0.1)
     assert rig.meter.usage.month_used == 1
 
 
-async def test_a_call_heavier_than_its_minute_is_refused():
-    with pytest.raises(ProviderUnavailable, match="weighs more"):
+async def test_a_call_whose_weight_exceeds_the_limit_is_refused():
+    with pytest.raises(ProviderUnavailable, match="exceeds the limit per minute"):
         await Rig(Plan(per_minute=10), weight=40).limiter.acquire()
 
 
-async def test_a_used_up_plan_is_refused_until_its_period_ends():
+async def test_calls_are_refused_until_the_period_of_a_used_up_plan_ends():
     rig = Rig(Plan(per_day=2))
     await rig.calls(2)
     with pytest.raises(ProviderUnavailable, match="plan's day is used up") as refused:
@@ -97,7 +97,7 @@ async def test_a_used_up_plan_is_refused_until_its_period_ends():
     await rig.limiter.acquire()
 
 
-async def test_a_provider_that_asked_to_wait_is_not_called_by_anyone():
+async def test_a_hold_applies_to_all_callers():
     rig = Rig()
     rig.hold_off.impose(FallbackReason.RATE_LIMITED, 120, rig.clock.now_ms())
     with pytest.raises(ProviderUnavailable, match="asked to wait"):
@@ -108,7 +108,7 @@ async def test_a_provider_that_asked_to_wait_is_not_called_by_anyone():
 
 
 @pytest.mark.parametrize(("used", "waits"), [("5998", False), ("5999", True), ("6100", True), ("", False), ("many", False), ("-1", False)])
-async def test_binance_s_own_count_is_obeyed_until_the_next_minute(used, waits):
+async def test_binance_s_used_weight_is_respected_until_the_next_minute(used, waits):
     rig = Rig(Plan(per_minute=6_000), weight=2, max_wait_s=60)
     rig.clock.ms += 45_000
     rig.limiter.observe(200, {"x-mbx-used-weight-1m": used})

@@ -5,7 +5,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from actors.publishing.exchange_recorder import CUT, RawSink, is_cut
+from actors.publishing.exchange_recorder import CUT, ExchangeRecorder, is_cut
 from cryptoviz.records import RawExchange
 from tests.unit.actors.fakes import T0, FakeSink
 
@@ -16,10 +16,10 @@ def exchange(body: str | None) -> RawExchange:
 
 def test_an_exchange_is_one_record_keyed_by_provider():
     sink = FakeSink()
-    RawSink(sink, 10_000)(exchange('[{"id":"bitcoin"}]\n'))
-    (batch,) = sink.batches
-    (message,) = batch.messages
-    assert (batch.identity, batch.tick_ts, message.key) == ("f1", T0, b"coingecko")
+    ExchangeRecorder(sink, 10_000)(exchange('[{"id":"bitcoin"}]\n'))
+    (transaction,) = sink.transactions
+    (message,) = transaction.messages
+    assert (transaction.identity, transaction.tick_ts, message.key) == ("f1", T0, b"coingecko")
     assert message.value.endswith(b"\n")
     assert message.value.count(b"\n") == 1
     assert orjson.loads(message.value) == {
@@ -39,20 +39,20 @@ def test_an_exchange_is_one_record_keyed_by_provider():
 
 
 @pytest.mark.parametrize("body", ["\0" * 9000, "é" * 9000, "x" * 9000, "", None])
-def test_a_body_whose_json_is_too_large_is_cut_to_what_the_topic_takes(body):
+def test_a_body_whose_json_is_too_large_is_truncated_to_the_topic_limit(body):
     sink = FakeSink()
-    RawSink(sink, 4096)(exchange(body))
-    value = sink.batches[0].messages[0].value
+    ExchangeRecorder(sink, 4096)(exchange(body))
+    value = sink.transactions[0].messages[0].value
     assert len(value) <= 4096 - 1024
     kept = orjson.loads(value)["body"]
     assert kept is None if body is None else body.startswith(kept)
 
 
-@pytest.mark.parametrize(("error", "told"), [(None, CUT), ("HTTP 500", f"HTTP 500; {CUT}")])
-def test_a_cut_body_is_told_beside_the_failure(error, told):
+@pytest.mark.parametrize(("error", "expected"), [(None, CUT), ("HTTP 500", f"HTTP 500; {CUT}")])
+def test_a_truncated_body_is_reported_with_the_failure(error, expected):
     sink = FakeSink()
-    RawSink(sink, 4096)(replace(exchange("x" * 20_000), error=error))
-    RawSink(sink, 4096)(replace(exchange("x"), error=error))
-    assert [orjson.loads(batch.messages[0].value)["error"] for batch in sink.batches] == [told, error]
-    assert is_cut(told)
+    ExchangeRecorder(sink, 4096)(replace(exchange("x" * 20_000), error=error))
+    ExchangeRecorder(sink, 4096)(replace(exchange("x"), error=error))
+    assert [orjson.loads(transaction.messages[0].value)["error"] for transaction in sink.transactions] == [expected, error]
+    assert is_cut(expected)
     assert not is_cut(error)

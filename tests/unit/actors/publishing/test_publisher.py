@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from actors.publishing.publisher import Fenced, Publisher
-from actors.publishing.transaction import Batch, Message, PublisherState
+from actors.publishing.transaction import KafkaTransaction, Message, PublisherState
 from tests.helpers import eventually
 from tests.unit.actors.fakes import T0, Broker, Events, FakeTransport
 
 
-def batch(n: int) -> Batch:
-    return Batch(f"tick-{n}", T0 + n * 1000, (Message(b"bitcoin", b"{}\n"), Message(b"ethereum", b"{}\n")))
+def transaction(n: int) -> KafkaTransaction:
+    return KafkaTransaction(f"tick-{n}", T0 + n * 1000, (Message(b"bitcoin", b"{}\n"), Message(b"ethereum", b"{}\n")))
 
 
 class Rig:
@@ -41,43 +41,43 @@ def rig() -> Iterator[Rig]:
         publisher.close(1.0)
 
 
-def test_batches_are_committed_in_order_and_told(rig: Rig):
+def test_transactions_are_committed_and_reported_in_order(rig: Rig):
     rig.publisher.start()
     for n in range(3):
-        rig.publisher.offer(batch(n))
+        rig.publisher.offer(transaction(n))
     assert rig.publisher.close(5.0)
     assert rig.committed() == ["tick-0", "tick-1", "tick-2"]
-    assert rig.events.told == [("connected", None), *(("published", f"tick-{n}") for n in range(3))]
+    assert rig.events.calls == [("connected", None), *(("published", f"tick-{n}") for n in range(3))]
     stats = rig.publisher.stats
-    assert (stats.state, stats.batches_total, stats.records_total, stats.queue) == (PublisherState.CLOSED, 3, 6, 0)
+    assert (stats.state, stats.transactions_total, stats.records_total, stats.queue) == (PublisherState.CLOSED, 3, 6, 0)
 
 
-@pytest.mark.parametrize("trouble", ["fail", "lost_ack"])
-def test_a_batch_of_unknown_outcome_is_published_exactly_once(rig: Rig, trouble: str):
-    rig.broker.script.extend([trouble])
+@pytest.mark.parametrize("outcome", ["fail", "lost_ack"])
+def test_a_transaction_with_unknown_outcome_is_published_exactly_once(rig: Rig, outcome: str):
+    rig.broker.script.extend([outcome])
     rig.publisher.start()
-    rig.publisher.offer(batch(0))
-    rig.publisher.offer(batch(1))
+    rig.publisher.offer(transaction(0))
+    rig.publisher.offer(transaction(1))
     assert rig.publisher.close(10.0)
     assert rig.committed() == ["tick-0", "tick-1"]
     assert rig.broker.connects == 2
-    assert rig.publisher.stats.repeated_total == (1 if trouble == "lost_ack" else 0)
+    assert rig.publisher.stats.repeated_total == (1 if outcome == "lost_ack" else 0)
 
 
 def test_a_successor_does_not_repeat_what_its_predecessor_published(rig: Rig):
-    rig.broker.committed = [batch(0), batch(1)]
+    rig.broker.committed = [transaction(0), transaction(1)]
     rig.publisher.start()
     for n in range(3):
-        rig.publisher.offer(batch(n))
+        rig.publisher.offer(transaction(n))
     assert rig.publisher.close(5.0)
     assert rig.committed() == ["tick-0", "tick-1", "tick-2"]
-    assert rig.events.told == [("connected", T0 + 1000), ("published", "tick-2")]
+    assert rig.events.calls == [("connected", T0 + 1000), ("published", "tick-2")]
 
 
-def test_the_connection_is_tried_until_it_stands(rig: Rig):
+def test_the_connection_is_retried_until_it_succeeds(rig: Rig):
     rig.broker.script.extend(["no_connection"] * 3)
     rig.publisher.start()
-    rig.publisher.offer(batch(0))
+    rig.publisher.offer(transaction(0))
     eventually(lambda: rig.committed() == ["tick-0"])
     assert rig.publisher.stats.failures_total == 3
     assert rig.publisher.stats.message == ""
@@ -86,45 +86,45 @@ def test_the_connection_is_tried_until_it_stands(rig: Rig):
 def test_a_full_queue_drops_the_oldest_waiting_batch_and_tells(rig: Rig):
     rig.broker.gate.clear()
     rig.publisher.start()
-    rig.publisher.offer(batch(0))
+    rig.publisher.offer(transaction(0))
     eventually(lambda: rig.publisher.stats.queue == 0)
     for n in range(1, 9):
-        rig.publisher.offer(batch(n))
+        rig.publisher.offer(transaction(n))
     assert rig.publisher.stats.queue == 5
-    assert [told for told in rig.events.told if told[0] == "dropped"] == [("dropped", f"tick-{n}") for n in (1, 2, 3)]
+    assert [call for call in rig.events.calls if call[0] == "dropped"] == [("dropped", f"tick-{n}") for n in (1, 2, 3)]
     assert rig.publisher.stats.dropped_total == 3
     rig.broker.gate.set()
     assert rig.publisher.close(5.0)
     assert rig.committed() == ["tick-0", *(f"tick-{n}" for n in range(4, 9))]
 
 
-def test_a_fenced_publisher_ends_and_says_so(rig: Rig):
+def test_a_fenced_publisher_ends_and_reports_it(rig: Rig):
     rig.broker.script.extend(["fenced"])
     rig.publisher.start()
-    rig.publisher.offer(batch(0))
+    rig.publisher.offer(transaction(0))
     eventually(lambda: rig.publisher.stats.state is PublisherState.FENCED)
     assert rig.publisher.stats.message == "taken over"
     assert rig.committed() == []
 
 
-def test_closing_gives_up_on_a_broker_that_stays_away(rig: Rig):
+def test_closing_gives_up_if_the_broker_stays_unavailable(rig: Rig):
     rig.broker.script.extend(["no_connection"] * 1000)
     rig.publisher.start()
-    rig.publisher.offer(batch(0))
+    rig.publisher.offer(transaction(0))
     assert rig.publisher.close(0.3) is False
     eventually(lambda: rig.publisher.stats.state is PublisherState.CLOSED)
     assert rig.committed() == []
 
 
-def test_closing_before_the_start_is_nothing(rig: Rig):
+def test_closing_before_the_start_is_a_no_op(rig: Rig):
     assert rig.publisher.close(0.1)
 
 
-def test_a_broker_that_does_not_acknowledge_is_told_before_the_commit_times_out(rig: Rig):
+def test_a_missing_acknowledgement_is_reported_before_the_commit_times_out(rig: Rig):
     rig.broker.gate.clear()
     rig.publisher.start()
-    assert rig.publisher.trouble == ""
-    rig.publisher.offer(batch(0))
-    eventually(lambda: "has not acknowledged" in rig.publisher.trouble)
+    assert rig.publisher.status_text == ""
+    rig.publisher.offer(transaction(0))
+    eventually(lambda: "has not acknowledged" in rig.publisher.status_text)
     rig.broker.gate.set()
-    eventually(lambda: rig.publisher.trouble == "")
+    eventually(lambda: rig.publisher.status_text == "")

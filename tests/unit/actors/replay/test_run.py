@@ -1,4 +1,4 @@
-"""Recorded ticks through the same parsers and choice: every body of the corpus, several providers at once, and what a recording lacks."""
+"""Replay of recorded ticks: every body of the corpus, several providers at once, and incomplete recordings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
 
-from actors.collecting.core import Collecting
+from actors.collecting.core import CollectorCore
 from actors.publishing.exchange_recorder import CUT
 from actors.replay.operation import result_of
 from actors.replay.run import RowsFile
@@ -49,13 +49,13 @@ async def assert_exact(run: Run) -> RowsOfTopics:
 
 
 @pytest.mark.parametrize("provider", IDS)
-async def test_every_body_of_the_corpus_gives_its_rows_again(provider: str, site: Site):
-    # The corpus' own provider first, then one that is always good, so that each failure leaves a row with its reason.
+async def test_every_body_of_the_corpus_is_replayed_exactly(provider: str, site: Site):
+    # The provider of the corpus first, then a provider without failures, so that each failure gives a row with its reason.
     second = "coinpaprika" if provider != "coinpaprika" else "coingecko"
     run = Run(site, provider, second)
     good = next(case for case in cases(second) if "prices" in case.expect and len(case.expect["prices"]) == len(IDS[second]))
     site.serve(second, good)
-    # Refused ids are remembered for an hour: last, and twice.
+    # Refused ids are remembered for an hour: tested last, and twice.
     refused = [case for case in cases(provider) if case.expect.get("reason") == "missing_asset"]
     found = [case for case in cases(provider) if case not in refused] + 2 * refused
     for case in found:
@@ -68,8 +68,8 @@ async def test_every_body_of_the_corpus_gives_its_rows_again(provider: str, site
     assert expected <= {row["fallback_reason"] for row in rows.price_rows}
 
 
-async def test_a_call_per_coin_with_refusals_and_second_tries(site: Site):
-    """Coinbase: five calls at once, a refusal in the middle, the tick after it without any call."""
+async def test_a_provider_with_one_call_per_coin_refusals_and_retries(site: Site):
+    """Coinbase: five concurrent calls, a refusal in between, and then a tick without calls."""
     run = Run(site, "coinbase", "coingecko")
     site.serve("coingecko", next(case for case in cases("coingecko") if len(case.expect.get("prices", ())) == 3))
     good = next(case for case in cases("coinbase") if case.expect.get("prices"))
@@ -84,9 +84,9 @@ async def test_a_call_per_coin_with_refusals_and_second_tries(site: Site):
     site.answers["coinbase"] = product
     script = [
         {"ETH-USD": [(429, {"retry-after": "1"})]},
-        {},  # is not asked: the refusal of the tick before counts
+        {},  # not called, because of the refusal on the tick before
         {"BTC-USD": [(500, {})]},
-        {name: [(500, {})] for name in behaviours},  # all fail once: a second try
+        {name: [(500, {})] for name in behaviours},  # all fail once: retries
         {name: [(500, {}), (500, {})] for name in behaviours},
         {"POL-USD": [(404, {})], "BTC-USD": [(401, {})]},
         {},
@@ -100,7 +100,7 @@ async def test_a_call_per_coin_with_refusals_and_second_tries(site: Site):
     assert {("coingecko", "rate_limited", 1), ("coingecko", "unavailable", 1), ("coinbase", None, 2), ("coingecko", "missing_asset", 1)} <= seen
 
 
-async def test_who_was_not_asked_is_told_by_the_record(site: Site):
+async def test_providers_that_were_not_polled_are_in_the_audit_record(site: Site):
     run = Run(site, "coingecko", "coinmarketcap")
     for name in run.providers:
         site.serve(name, next(case for case in cases(name) if len(case.expect.get("prices", ())) == 3))
@@ -113,8 +113,8 @@ async def test_who_was_not_asked_is_told_by_the_record(site: Site):
     await run.tick()
     await run.aclose()
     rows = await assert_exact(run)
-    told = {(row["tick_ts"], row["provider"], row["role"], row["fallback_reason"]) for row in rows.price_rows}
-    assert [one[1:] for one in sorted(told)] == [
+    found = {(row["tick_ts"], row["provider"], row["role"], row["fallback_reason"]) for row in rows.price_rows}
+    assert [one[1:] for one in sorted(found)] == [
         ("coinmarketcap", "fallback", "quota"),
         ("coinmarketcap", "fallback", "breaker_open"),
         ("coinmarketcap", "fallback", "rate_limited"),
@@ -136,7 +136,7 @@ async def good_run(site: Site) -> Run:
     return run
 
 
-async def test_a_changed_body_changes_its_rows_and_no_others(good_run: Run):
+async def test_a_changed_body_changes_only_its_rows(good_run: Run):
     rows = good_run.rows()
     victim = rows.price_rows[4]
     (exchange,) = (row for row in rows.raw_rows if row["fetch_id"] == victim["fetch_id"])
@@ -156,7 +156,7 @@ async def test_a_changed_body_changes_its_rows_and_no_others(good_run: Run):
     assert any(note.endswith(price) for note in result.notes)
 
 
-async def test_replayed_rows_are_kept_with_what_became_of_them(good_run: Run, tmp_path: Path):
+async def test_replayed_rows_are_written_with_their_state(good_run: Run, tmp_path: Path):
     rows = good_run.rows()
     rows.price_rows[0]["price"] += 1
     rows.price_rows.pop()
@@ -171,9 +171,9 @@ async def test_replayed_rows_are_kept_with_what_became_of_them(good_run: Run, tm
         assert again[row["event_id"]]["tick_ts"] == datetime.fromtimestamp(row["tick_ts"] / 1000, UTC)
 
 
-async def test_a_lost_coin_is_missing_and_a_row_nobody_had_is_extra(good_run: Run):
+async def test_missing_and_extra_rows(good_run: Run):
     rows = good_run.rows()
-    # Both providers lose a coin in the second tick; the lake has lost a row of the third.
+    # Both providers lack a coin in the second tick; the lake lacks a row of the third.
     second, third = sorted({row["tick_ts"] for row in rows.price_rows})[1:]
     for row in rows.raw_rows:
         if row["tick_ts"] == second and row["provider"] in ("coingecko", "coinmarketcap"):
@@ -183,7 +183,7 @@ async def test_a_lost_coin_is_missing_and_a_row_nobody_had_is_extra(good_run: Ru
     assert (found.equal, found.different, found.missing, found.extra) == (7, 0, 1, 1)
 
 
-async def test_what_a_recording_lacks_is_said_and_not_guessed(good_run: Run):
+async def test_incomplete_recordings_are_reported(good_run: Run):
     ticks = sorted({row["tick_ts"] for row in good_run.rows().price_rows})
 
     async def outcome(change: Callable[[RowsOfTopics], None]) -> tuple[dict[str, int], int, int]:
@@ -219,7 +219,7 @@ async def test_what_a_recording_lacks_is_said_and_not_guessed(good_run: Run):
     assert await outcome(garbage) == ({"unreadable": 1}, 3, 6)
 
 
-async def test_the_recorded_rules_decide_and_not_those_of_now(good_run: Run):
+async def test_recorded_rules_are_used_instead_of_present_ones(good_run: Run):
     rows = good_run.rows()
     for row in rows.raw_rows:
         if row["endpoint"].startswith("rules"):
@@ -229,16 +229,16 @@ async def test_the_recorded_rules_decide_and_not_those_of_now(good_run: Run):
     assert found.different_fields["provider"] == 9
 
 
-def test_a_record_of_ten_thousand_assets_stays_small(site: Site):
+def test_the_record_of_ten_thousand_assets_is_small(site: Site):
     extra = [{"asset_id": f"coin-{n}", "symbol": f"C{n}", "name": f"Coin {n}", "provider_ids": {"coingecko": f"coin-{n}"}} for n in range(10_000)]
     settings = load_settings(extra_assets=extra, collect={"tick_s": TICK / 1000, "providers": ("coingecko", "coinmarketcap")})
-    collecting = Collecting(settings, FakeClock(T0), sink := FakeSink(), FakeSnapshot())
+    core = CollectorCore(settings, FakeClock(T0), sink := FakeSink(), FakeSnapshot())
     answer = TickResult("coingecko", T0, "f" * 32, 1, T0 + 10, {}, failure=FallbackReason.UNAVAILABLE)
-    collecting.submit(answer)
-    collecting.submit(replace(answer, provider="coinmarketcap"))
-    collecting.publish_due()
-    (batch,) = sink.batches
-    *rules, tick = batch.notes
+    core.submit(answer)
+    core.submit(replace(answer, provider="coinmarketcap"))
+    core.publish_due()
+    (transaction,) = sink.transactions
+    *rules, tick = transaction.audit_records
     assert len(rules) > 1
     assert len(tick.value) < 2000
-    assert max(len(note.value) for note in batch.notes) < settings.kafka.max_record_bytes / 2
+    assert max(len(note.value) for note in transaction.audit_records) < settings.kafka.max_record_bytes / 2

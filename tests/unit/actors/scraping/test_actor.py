@@ -1,4 +1,4 @@
-"""The scraper's probe tells a changed shape and ids that the provider does not list. No broker is there: collection goes on without."""
+"""The scraper's probe reports schema drift and unlisted ids. There is no broker: collection continues without it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Collector:
         """Nothing."""
 
 
-async def test_a_changed_shape_degrades_and_an_unlisted_id_is_named(tmp_path: Path):
+async def test_schema_drift_degrades_and_unlisted_ids_are_reported(tmp_path: Path):
     ports = free_ports(2)
     async with ReplayMarket() as market:
         settings = load_settings(
@@ -47,8 +47,8 @@ async def test_a_changed_shape_degrades_and_an_unlisted_id_is_named(tmp_path: Pa
             return probe if text in probe.message and probe.degraded is degraded and collector.results else None
 
         try:
-            told = "LOSTUSDT (lost) is not in its list, MATICUSDT (polygon) is not traded: BREAK (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.binance)"
-            probe = await eventually_async(lambda: probed(told, False), 45.0)
+            expected = "LOSTUSDT (lost) is not in its list, MATICUSDT (polygon) is not traded: BREAK (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.binance)"
+            probe = await eventually_async(lambda: probed(expected, False), 45.0)
             assert probe is not None
             assert (probe.healthy, probe.metrics["unlisted_ids"], probe.metrics["shape_lost_fields"]) == (True, 2.0, 0.0)
             status = await scraper.provider_status()
@@ -58,7 +58,7 @@ async def test_a_changed_shape_degrades_and_an_unlisted_id_is_named(tmp_path: Pa
             market.faults.add({"provider": "binance", "kind": "shape_version", "parameters": {"shape": "mini"}}, market.clock.monotonic_s())
             probe = await eventually_async(lambda: probed("shape changed: lost priceChangePercent", True), 15.0)
             assert probe is not None
-            # Rows still come: the change is told before any is missing.
+            # Rows are still complete: the drift is reported before a field is missing.
             assert probe.healthy
             assert len(collector.results[-1].observations) == 16
             market.faults.clear()
@@ -69,7 +69,7 @@ async def test_a_changed_shape_degrades_and_an_unlisted_id_is_named(tmp_path: Pa
             await scraper.stop()
 
 
-async def test_a_provider_that_was_never_reached_is_no_delivery(tmp_path: Path):
+async def test_a_provider_that_was_never_reached_is_not_delivered(tmp_path: Path):
     ports = free_ports(2)
     settings = load_settings(
         home=tmp_path,
@@ -83,7 +83,7 @@ async def test_a_provider_that_was_never_reached_is_no_delivery(tmp_path: Path):
 
     async def with_an_open_breaker() -> Probe | None:
         probe = await scraper.probe()
-        # From the first look on, before and after the first polls: nothing was delivered, and nothing but we ourselves keeps it from being asked.
+        # Throughout, before and after the first polls: not delivered, and polls are suspended only by our own breaker.
         assert (probe.running, probe.delivered, probe.degraded) == (True, False, False)
         assert probe.message
         return probe if "the breaker is open" in probe.message else None
@@ -91,7 +91,7 @@ async def test_a_provider_that_was_never_reached_is_no_delivery(tmp_path: Path):
     try:
         probe = await eventually_async(with_an_open_breaker, 30.0)
         assert probe is not None
-        # Not to be replaced for it, and the reason is there.
+        # No restart, and the reason is in the message.
         assert probe.healthy
         assert probe.metrics["failures_total"] >= 1
         assert "ConnectError" in probe.message, probe.message

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from actors.scraping.collector_client import MAX_WAITING, CollectorLink
+from actors.scraping.collector_client import MAX_WAITING, ResultSender
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import TickResult
 from tests.helpers import eventually_async
@@ -18,7 +18,7 @@ class Client:
         self.away = 0
         self.hang = False
         self.got: list[TickResult] = []
-        self.goodbyes: list[str] = []
+        self.deregistered: list[str] = []
 
     def _check(self) -> None:
         if self.away:
@@ -33,18 +33,18 @@ class Client:
 
     async def deregister(self, provider: str) -> None:
         self._check()
-        self.goodbyes.append(provider)
+        self.deregistered.append(provider)
 
 
 class Rig:
     def __init__(self) -> None:
         self.client = Client()
         self.clock = FakeClock()
-        self.link = CollectorLink(self.client, TICK, self.clock)
+        self.sender = ResultSender(self.client, TICK, self.clock)
 
     async def until(self, delivered: int, undelivered: int) -> None:
         async def done() -> bool:
-            return (self.link.delivered_total, self.link.undelivered_total) == (delivered, undelivered)
+            return (self.sender.delivered_total, self.sender.undelivered_total) == (delivered, undelivered)
 
         await eventually_async(done, 5.0, 0.001)
 
@@ -54,37 +54,37 @@ async def rig() -> Rig:
     return Rig()
 
 
-async def test_results_arrive_also_when_the_collector_comes_back_within_the_tick(rig: Rig):
+async def test_results_are_delivered_if_the_collector_returns_within_the_tick(rig: Rig):
     rig.client.away = 3
     result = answer("coingecko", {"bitcoin": 1.0})
-    rig.link.deliver(result)
+    rig.sender.deliver(result)
     await rig.until(1, 0)
     assert rig.client.got == [result]
     assert rig.clock.slept == [0.2] * 3
 
 
-async def test_a_result_is_given_up_after_its_tick(rig: Rig):
+async def test_a_result_is_dropped_after_its_tick(rig: Rig):
     rig.client.away = 10**6
-    rig.link.deliver(answer("coingecko", {"bitcoin": 1.0}))
+    rig.sender.deliver(answer("coingecko", {"bitcoin": 1.0}))
     await rig.until(0, 1)
     assert T0 + TICK <= rig.clock.now_ms() <= T0 + TICK + 200
-    assert rig.link.last_error == "the collector does not answer"
+    assert rig.sender.last_error == "the collector does not answer"
     rig.client.away = 0
-    rig.link.deliver(answer("coingecko", {"bitcoin": 1.0}, T0 + TICK))
+    rig.sender.deliver(answer("coingecko", {"bitcoin": 1.0}, T0 + TICK))
     await rig.until(1, 1)
-    assert rig.link.last_error == ""
+    assert rig.sender.last_error == ""
 
 
-async def test_waiting_results_are_bounded_and_goodbye_ends_them(rig: Rig):
+async def test_pending_results_are_bounded_and_cancelled_by_deregister(rig: Rig):
     rig.client.hang = True
     for n in range(MAX_WAITING + 2):
-        rig.link.deliver(answer("coingecko", {"bitcoin": 1.0}, T0 + n * TICK))
-    assert rig.link.undelivered_total == 2
-    await rig.link.goodbye("coingecko")
-    assert rig.client.goodbyes == ["coingecko"]
+        rig.sender.deliver(answer("coingecko", {"bitcoin": 1.0}, T0 + n * TICK))
+    assert rig.sender.undelivered_total == 2
+    await rig.sender.deregister("coingecko")
+    assert rig.client.deregistered == ["coingecko"]
 
 
-async def test_a_goodbye_that_nobody_hears_is_no_error(rig: Rig):
+async def test_deregister_without_a_collector_raises_no_error(rig: Rig):
     rig.client.away = 1
-    await rig.link.goodbye("coingecko")
-    assert rig.client.goodbyes == []
+    await rig.sender.deregister("coingecko")
+    assert rig.client.deregistered == []

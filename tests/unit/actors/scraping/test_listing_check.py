@@ -1,4 +1,4 @@
-"""The check of our ids against a provider's list: when it asks, what it costs, what it keeps, and that it harms nothing."""
+"""Listing check: schedule, cost, stored findings, and robustness."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from actors.fetching.build import build_provider
-from actors.protection.guards import Guards, build_guards
-from actors.scraping.listing_check import CHECK_EVERY_S, FIRST_RETRY_S, IdCheck
+from actors.protection.provider_protection import ProviderProtection, build_protection
+from actors.scraping.listing_check import CHECK_EVERY_S, FIRST_RETRY_S, ListingCheck
 from cryptoviz.errors import ProviderUnavailable
 from cryptoviz.provider_status import IdFault
 from cryptoviz.providers.base import BaseProvider
@@ -29,7 +29,7 @@ ENDED = {"asset_id": "polygon", "symbol": "POL", "name": "Polygon", "provider_id
 
 
 class Clock(FakeClock):
-    """Sleeps end when the test says so; what is asked for is written down."""
+    """Sleeps end when the test releases them; their durations are recorded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,18 +43,18 @@ class Clock(FakeClock):
 
 
 class Rig:
-    """One provider's check; no Redis is there, so that the limits of the process count."""
+    """The check of one provider, without Redis, so that only local limits apply."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         self.clock = Clock()
-        self.guards: Guards = build_guards(name, settings, self.clock)
-        self.provider: BaseProvider = build_provider(name, settings, self.clock, lambda _: None, self.guards.limiter)
+        self.protection: ProviderProtection = build_protection(name, settings, self.clock)
+        self.provider: BaseProvider = build_provider(name, settings, self.clock, lambda _: None, self.protection.limiter)
         own, path = settings.provider(name), settings.run_dir / f"listing-{name}.json"
-        self.check = IdCheck(self.provider, settings.assets, self.guards, own, self.clock, path)
+        self.check = ListingCheck(self.provider, settings.assets, self.protection, own, self.clock, path)
         self.task = asyncio.create_task(self.check.run())
 
     async def waits(self) -> float:
-        """The pause that the check has come to."""
+        """Wait for the next pause of the check, and return its duration."""
 
         async def asleep() -> float:
             return self.clock.slept[-1] if self.clock.slept and self.clock.slept[-1] > 0 else 0.0
@@ -68,7 +68,7 @@ class Rig:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
         await self.provider.aclose()
-        await self.guards.aclose()
+        await self.protection.aclose()
 
 
 def settings_for(home: Path, name: str, base_url: str, **own: Any) -> Settings:
@@ -114,19 +114,19 @@ async def test_it_asks_once_behind_the_first_good_poll_and_not_again_after_a_res
             assert await eventually_async(rig.began, 10.0)
             assert asked(market) == []
             rig.check.polled()
-            # A problem is looked at again sooner than a list without one.
+            # A listing with problems is checked again sooner.
             assert await rig.waits() == settings.provider("coingecko").quota.look_up_s
             assert asked(market) == ["/coins/list"]
             (problem,) = rig.check.status.problems
             assert (problem.asset_id, problem.provider_id, problem.fault) == ("lost", "no-such", IdFault.NOT_LISTED)
             assert (rig.check.status.checked_ms, rig.check.status.note) == (rig.clock.now_ms(), "")
-            assert rig.guards.meter.usage.month_used == 1
+            assert rig.protection.meter.usage.month_used == 1
         async with checking(settings, "coingecko") as rig:
             rig.check.polled()
             await rig.waits()
             assert [problem.provider_id for problem in rig.check.status.problems] == ["no-such"]
             assert asked(market) == ["/coins/list"]
-        # Other ids, or another host, are another question.
+        # Stored findings are not used for other ids or a different host.
         more = settings.model_copy(update={"extra_assets": (), "crypto_list": ("BTC",)})
         async with checking(more, "coingecko") as rig:
             assert await rig.waits() == CHECK_EVERY_S
@@ -139,7 +139,7 @@ async def test_it_asks_once_behind_the_first_good_poll_and_not_again_after_a_res
             assert asked(market) == ["/coins/list"] * 2
 
 
-async def test_a_call_counts_with_its_own_weight_and_never_holds_a_poll_up(tmp_path: Path):
+async def test_a_listing_call_has_its_own_weight_and_does_not_delay_polls(tmp_path: Path):
     async with ReplayMarket() as market:
         settings = settings_for(tmp_path, "binance", market.base_url("binance"), quota={"per_minute": 21})
         async with checking(settings, "binance") as rig:
@@ -147,9 +147,9 @@ async def test_a_call_counts_with_its_own_weight_and_never_holds_a_poll_up(tmp_p
             await rig.waits()
             (problem,) = rig.check.status.problems
             assert (problem.provider_id, problem.fault, problem.detail) == ("MATICUSDT", IdFault.NOT_TRADED, "BREAK")
-            # 20 of 21 are used: a poll of 2 does not fit, and is told so at once.
-            with pytest.raises(ProviderUnavailable, match="our own limit") as refused:
-                await asyncio.wait_for(rig.guards.limiter.acquire(), 5.0)
+            # 20 of 21 are used: a poll of weight 2 is refused at once.
+            with pytest.raises(ProviderUnavailable, match="local rate limit") as refused:
+                await asyncio.wait_for(rig.protection.limiter.acquire(), 5.0)
             assert refused.value.reason is FallbackReason.RATE_LIMITED
 
 
@@ -163,7 +163,7 @@ async def test_a_call_counts_with_its_own_weight_and_never_holds_a_poll_up(tmp_p
         (404, {}, None),
     ],
 )
-async def test_a_list_that_is_refused_is_told_and_waits_bind_the_polls(tmp_path: Path, status: int, headers: dict[str, str], held):
+async def test_a_refused_listing_is_reported_and_holds_the_polls(tmp_path: Path, status: int, headers: dict[str, str], held):
     async def refuse(request: web.Request) -> web.StreamResponse:
         del request
         return web.json_response({"error": "no"}, status=status, headers=headers)
@@ -173,7 +173,7 @@ async def test_a_list_that_is_refused_is_told_and_waits_bind_the_polls(tmp_path:
         pauses = [await rig.waits()]
         assert f"HTTP {status}" in rig.check.status.note
         assert rig.check.status.checked_ms is None
-        hold = rig.guards.hold(rig.clock)
+        hold = rig.protection.hold(rig.clock)
         assert (hold and FallbackReason(hold.reason)) == held
         if hold is not None:
             assert hold.until_ms == rig.clock.now_ms() + 77_000
@@ -187,7 +187,7 @@ async def test_a_list_that_is_refused_is_told_and_waits_bind_the_polls(tmp_path:
 
             await eventually_async(slept_again, 10.0)
             pauses.append(await rig.waits())
-        # Failed calls cost at some providers: the pauses double up to the look-up's.
+        # Failed calls count at some providers: the pauses double up to the look-up interval.
         assert pauses == [FIRST_RETRY_S * 2**n for n in range(6)] + [21_600.0] * 2
 
 
@@ -211,10 +211,10 @@ async def test_a_hostile_list_changes_nothing(tmp_path: Path, kind: str):
             rig.check.polled()
             assert await rig.waits() == FIRST_RETRY_S
             assert rig.check.status.note
-            assert (rig.check.status.checked_ms, rig.check.status.problems, rig.guards.hold(rig.clock)) == (None, (), None)
+            assert (rig.check.status.checked_ms, rig.check.status.problems, rig.protection.hold(rig.clock)) == (None, (), None)
 
 
-async def test_a_provider_without_a_list_ends_the_check(tmp_path: Path):
+async def test_the_check_ends_for_a_provider_without_a_listing(tmp_path: Path):
     async with ReplayMarket() as market:
         async with checking(settings_for(tmp_path, "coinpaprika", market.base_url("coinpaprika")), "coinpaprika") as rig:
             rig.check.polled()

@@ -10,7 +10,7 @@ import pytest
 from actors.fetching.hold_off import HoldOff
 from actors.protection.breaker import Breaker
 from actors.quota.planner import Turn
-from actors.scraping.poll_scheduler import PollLoop, PollRules
+from actors.scraping.poll_scheduler import PollRules, PollScheduler
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
 from cryptoviz.providers.base import PollFailure
 from cryptoviz.records import FallbackReason, TickResult
@@ -22,7 +22,7 @@ ASSETS = DEFAULT_ASSETS[:1]
 
 
 class ScriptedProvider:
-    """Each poll takes `takes_ms` of the clock; failures by tick number."""
+    """Each poll advances the clock by `takes_ms`; failures by tick number."""
 
     name: ClassVar[str] = "coingecko"
 
@@ -54,7 +54,7 @@ class Rig:
         self.enough = asyncio.Event()
         self.wanted = 0
         rules = PollRules(TICK, default_wait_s=5.0, max_wait_s=30.0)
-        self.loop = PollLoop(self.provider, ASSETS, rules, HoldOff(), self.clock, self._take)
+        self.loop = PollScheduler(self.provider, ASSETS, rules, HoldOff(), self.clock, self._take)
 
     def _take(self, result: TickResult) -> None:
         self.delivered.append(result)
@@ -79,13 +79,13 @@ async def test_one_poll_on_each_tick():
 
 
 @pytest.mark.parametrize(("late_ms", "first"), [(900, 0), (1100, 1)])
-async def test_a_start_within_a_tick(late_ms, first):
+async def test_start_within_a_tick(late_ms, first):
     rig = Rig(T0 + late_ms)
     assert await rig.run(2) == [first, first + 1]
     assert rig.provider.polled[0][2] == pytest.approx(1.7 - late_ms / 1000 if first == 0 else 1.7)
 
 
-async def test_a_poll_that_overruns_its_tick_skips_and_counts():
+async def test_a_poll_that_overruns_its_tick_skips_and_counts_ticks():
     rig = Rig()
     rig.provider.takes_ms = {1: 5000}
     assert await rig.run(4) == [0, 1, 3, 4]
@@ -104,7 +104,7 @@ async def test_a_poll_that_overruns_its_tick_skips_and_counts():
         (FallbackReason.TIMEOUT, None, 0),
     ],
 )
-async def test_a_refusal_is_obeyed_and_told_each_tick(reason, asked, held):
+async def test_a_hold_is_respected_and_reported_on_each_tick(reason, asked, held):
     rig = Rig()
     rig.provider.failures = {0: PollFailure(reason, "no", asked)}
     await rig.run(held + 2)
@@ -133,7 +133,7 @@ async def test_stats_and_health():
     assert loop.healthy(clock.now_ms())
 
 
-async def test_a_loop_that_never_had_a_good_poll_is_healthy_for_three_ticks_only():
+async def test_without_a_good_poll_the_scheduler_is_healthy_for_three_ticks():
     rig = Rig()
     rig.provider.failures = dict.fromkeys(range(10), PollFailure(FallbackReason.AUTH, "no", 0.0))
     await rig.run(2)
@@ -150,13 +150,13 @@ class Turns:
         return self.turns.get((tick_ts - T0) // TICK, Turn.DUE)
 
 
-def guarded(rig: Rig, breaker: Breaker | None = None, turns: Turns | None = None) -> PollLoop:
+def guarded(rig: Rig, breaker: Breaker | None = None, turns: Turns | None = None) -> PollScheduler:
     rules = PollRules(TICK, default_wait_s=5.0, max_wait_s=30.0, max_quota_wait_s=10_000.0)
-    rig.loop = PollLoop(rig.provider, ASSETS, rules, HoldOff(), rig.clock, rig._take, breaker, turns)
+    rig.loop = PollScheduler(rig.provider, ASSETS, rules, HoldOff(), rig.clock, rig._take, breaker, turns)
     return rig.loop
 
 
-async def test_a_tick_that_is_not_the_provider_s_turn_is_told_at_once_and_is_no_failure():
+async def test_a_tick_without_a_turn_is_reported_at_once_and_is_not_a_failure():
     rig = Rig()
     loop = guarded(rig, turns=Turns({1: Turn.NOT_DUE, 2: Turn.EXHAUSTED}))
     await rig.run(4)
@@ -178,7 +178,7 @@ async def test_a_provider_with_few_turns_is_fresh_for_longer():
     assert not loop.healthy(T0 + 15 * TICK + 1)
 
 
-async def test_an_open_breaker_asks_nothing_but_one_probe_and_closes():
+async def test_an_open_breaker_allows_one_probe_and_closes():
     rig = Rig()
     rig.provider.failures = dict.fromkeys(range(8), PollFailure(FallbackReason.UNAVAILABLE, "down"))
     breaker = Breaker(BreakerSettings(failures=3, failing_s=3, open_s=5, max_open_s=60), uniform=lambda: 0.0)
@@ -192,7 +192,7 @@ async def test_an_open_breaker_asks_nothing_but_one_probe_and_closes():
     assert rig.loop.stats.last_error == "coingecko: unavailable"
 
 
-async def test_a_used_up_plan_is_waited_for_longer_than_a_refusal():
+async def test_a_used_up_plan_holds_longer_than_a_refusal():
     rig = Rig()
     rig.provider.failures = {0: PollFailure(FallbackReason.QUOTA, "month", 5_000.0)}
     guarded(rig)
@@ -201,7 +201,7 @@ async def test_a_used_up_plan_is_waited_for_longer_than_a_refusal():
     assert len(rig.provider.polled) == 1
 
 
-async def test_a_poll_that_is_cancelled_gives_its_probe_back():
+async def test_a_cancelled_poll_releases_its_probe():
     rig = Rig()
     breaker = Breaker(BreakerSettings(failures=1, failing_s=0, open_s=1, max_open_s=1), uniform=lambda: 0.0)
     loop = guarded(rig, breaker)
@@ -221,7 +221,7 @@ async def test_a_poll_that_is_cancelled_gives_its_probe_back():
     assert breaker.allows(T0 + TICK)
 
 
-async def test_what_is_not_asked_on_purpose_is_no_reason_for_a_new_scraper():
+async def test_suspended_polls_do_not_restart_the_scraper():
     rig = Rig()
     breaker = Breaker(BreakerSettings(), uniform=lambda: 0.0)
     loop = guarded(rig, breaker)
@@ -235,11 +235,11 @@ async def test_what_is_not_asked_on_purpose_is_no_reason_for_a_new_scraper():
 
 
 @pytest.mark.parametrize("reason", [FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH])
-async def test_a_long_ban_is_told_with_its_end_and_is_no_reason_for_a_new_scraper(reason: FallbackReason):
+async def test_a_long_ban_is_reported_with_its_end_and_does_not_restart_the_scraper(reason: FallbackReason):
     rig = Rig()
     hours = 3
     rig.provider.failures = {0: PollFailure(reason, "banned", hours * 3600.0)}
-    loop = PollLoop(rig.provider, ASSETS, PollRules(TICK, 5.0, 86_400.0), HoldOff(), rig.clock, rig._take)
+    loop = PollScheduler(rig.provider, ASSETS, PollRules(TICK, 5.0, 86_400.0), HoldOff(), rig.clock, rig._take)
     await loop.poll_once(T0)
     end = rig.clock.now_ms() + hours * 3_600_000
     before = end - 1
@@ -249,7 +249,7 @@ async def test_a_long_ban_is_told_with_its_end_and_is_no_reason_for_a_new_scrape
     assert not loop.healthy(end + 1)
 
 
-async def test_a_breaker_that_opened_by_itself_waits_as_well():
+async def test_an_automatically_opened_breaker_suspends_polls_too():
     rig = Rig()
     breaker = Breaker(BreakerSettings(failures=1, failing_s=0, open_s=100), uniform=lambda: 0.0)
     loop = guarded(rig, breaker)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from actors.collecting.core import rules_of
 from actors.collecting.tick_assembler import ClosedTick
-from actors.collecting.tick_recorder import Recording
-from actors.publishing.transaction import Batch
+from actors.collecting.tick_recorder import TickRecorder
+from actors.publishing.transaction import KafkaTransaction
 from cryptoviz.audit import RECORDER, TICK
 from cryptoviz.audit import RULES_WHOLE as RULES
 from cryptoviz.gaps import DROPPED, NOT_RUNNING, Gap, GapScope, GapState
@@ -126,8 +126,8 @@ def test_eras_follow_what_ticks_tell(known: tuple[Era, ...], recorded: list[tupl
 
 def test_the_collectors_own_records_are_read() -> None:
     settings = load_settings(collect={"tick_s": STEP / 1000}, crypto_list=("bitcoin", "ethereum"))
-    recording = Recording(settings, rules_of(settings))
-    recording.dropped(Batch("tick", DAY + STEP, ()))
+    recording = TickRecorder(settings, rules_of(settings))
+    recording.dropped(KafkaTransaction("tick", DAY + STEP, ()))
     recording.unplanned(DAY + 2 * STEP)
     recording.unplanned(DAY + 3 * STEP)
     results = {
@@ -135,7 +135,7 @@ def test_the_collectors_own_records_are_read() -> None:
         "coinmarketcap": TickResult("coinmarketcap", DAY, "f2", 1, DAY + 5, failure=FallbackReason.QUOTA),
     }
     closed = ClosedTick(DAY, results, {"kraken": FallbackReason.TIMEOUT}, frozenset({"binance"}))
-    rules, last = (orjson.loads(note.value) for note in recording.notes(closed, DAY))
+    rules, last = (orjson.loads(note.value) for note in recording.audit_records(closed, DAY))
     body = last["body"]
     assert rules["endpoint"] == RULES
     rows = [

@@ -1,4 +1,4 @@
-"""What stands between a provider and its calls, put together from the settings: limiter, meter, turns, hold-off and breaker."""
+"""Protection of one provider from too many calls, built from the settings: rate limiter, quota meter, turns, hold-off and breaker."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from cryptoviz.providers.registry import spec_of
 from cryptoviz.records import RawExchange
 from cryptoviz.settings import Settings
 
-__all__ = ["Guards", "MeteredTurns", "build_guards", "look_up_account"]
+__all__ = ["MeteredTurns", "ProviderProtection", "build_protection", "look_up_account"]
 
 WAIT_SHARE = 0.5
-"""Share of a tick that a call may wait for our own limit: past it the tick's other providers are the better answer."""
+"""Maximum share of a tick that a call waits for the local rate limit; after that the tick uses its other providers."""
 _LOOK_UP_TIMEOUT_S = 10.0
 
 
@@ -39,11 +39,10 @@ class MeteredTurns:
 
     @property
     def rate(self) -> float:
-        """Share of the ticks, 0 to 1."""
         return self._turns.rate
 
     def take(self, tick_ts: int) -> Turn:
-        """See `TurnTaker`. A plan that the provider told of counts from the next tick on."""
+        """See `TurnTaker`. Limits reported by the provider apply from the next tick."""
         if self._turns.plan != self._meter.plan:
             self._turns.learn(self._meter.plan)
         turn = self._turns.at(tick_ts, self._meter.usage)
@@ -53,8 +52,8 @@ class MeteredTurns:
 
 
 @dataclass(frozen=True, slots=True)
-class Guards:
-    """Of one provider, for one event loop."""
+class ProviderProtection:
+    """Limits and state of one provider, for one event loop."""
 
     limiter: ProviderLimiter
     hold_off: HoldOff
@@ -64,13 +63,13 @@ class Guards:
     shared: tuple[SharedBucket | RedisStore, ...]
 
     async def load(self) -> None:
-        """Take over what earlier incarnations left: waits, open breaker, use."""
+        """Restore the state of earlier processes: hold, open breaker, usage."""
         self.hold_off.load()
         self.breaker.load()
         await self.meter.load()
 
     def quotas(self, now_ms: int, tick_ms: int) -> tuple[QuotaStatus, ...]:
-        """Use of each limited period, for people."""
+        """Usage of each limited period, for display."""
         plan, usage, cost = self.meter.plan, self.meter.usage, self.turns.cost
         return tuple(
             QuotaStatus(
@@ -86,27 +85,27 @@ class Guards:
         )
 
     def hold(self, clock: Clock) -> HoldStatus | None:
-        """A wait that the provider imposed, for people."""
+        """The present hold, for display."""
         held = self.hold_off.active(steady_ms(clock))
         return None if held is None else HoldStatus(held[0].value, clock.now_ms() + round(held[1] * 1000))
 
     def breaker_status(self, clock: Clock) -> BreakerStatus:
-        """How the breaker stands, by the wall clock, for people."""
+        """Status of the breaker with UTC times, for display."""
         status = self.breaker.status()
         probe_ms = None if status.probe_ms is None else utc_ms(clock, status.probe_ms)
         return replace(status, since_ms=utc_ms(clock, status.since_ms) if status.since_ms else 0, probe_ms=probe_ms)
 
     async def aclose(self) -> None:
-        """Close the connections to Redis."""
+        """Close the Redis connections."""
         for one in self.shared:
             await one.aclose()
 
 
-def build_guards(name: str, settings: Settings, clock: Clock) -> Guards:
-    """Guards of a provider, shared through files and Redis with everything else that asks it from this node. Opens no connection.
+def build_protection(name: str, settings: Settings, clock: Clock) -> ProviderProtection:
+    """Protection of a provider, shared through files and Redis by all its users on this node. Opens no connection.
 
     Raises:
-        SettingsError: no such provider.
+        SettingsError: unknown provider.
     """
     own = settings.provider(name)
     plan, cost = plan_of(name, own), cost_of(name, len(settings.assets))
@@ -125,11 +124,11 @@ def build_guards(name: str, settings: Settings, clock: Clock) -> Guards:
     plans = plans_of(settings)
     plans[name] = (plan, cost)
     turns = Turns(name, plans, settings.collect.tick_ms)
-    return Guards(ProviderLimiter(name, gate, hold_off, meter, clock), hold_off, breaker, meter, turns, shared)
+    return ProviderProtection(ProviderLimiter(name, gate, hold_off, meter, clock), hold_off, breaker, meter, turns, shared)
 
 
-async def look_up_account(provider: BaseProvider, guards: Guards, settings: Settings, clock: Clock) -> bool:
-    """Ask a keyed plan for its limits and use. False when it has no such account, or did not tell: then the settings go on to count."""
+async def look_up_account(provider: BaseProvider, protection: ProviderProtection, settings: Settings, clock: Clock) -> bool:
+    """Fetch limits and usage of the API key's account. Returns False if there is no such endpoint or the call fails; the settings then apply."""
     call = provider.spec.account
     headers = provider.auth_headers()
     if call is None or not headers:
@@ -139,7 +138,7 @@ async def look_up_account(provider: BaseProvider, guards: Guards, settings: Sett
         provider=provider.name,
         client=open_client(provider.base_url, settings.network),
         limits=HttpLimits(_LOOK_UP_TIMEOUT_S, own.max_body_bytes),
-        limiter=guards.limiter,
+        limiter=protection.limiter,
         clock=clock,
         recorder=_unrecorded,
         secrets=own.secrets_sent(settings.network),
@@ -151,18 +150,18 @@ async def look_up_account(provider: BaseProvider, guards: Guards, settings: Sett
         return False
     finally:
         await fetcher.aclose()
-    await guards.meter.learn(account)
-    plan = guards.meter.plan
-    get_logger("quota").info("account", provider=provider.name, per_month=plan.per_month, used=guards.meter.usage.month_used)
+    await protection.meter.learn(account)
+    plan = protection.meter.plan
+    get_logger("quota").info("account", provider=provider.name, per_month=plan.per_month, used=protection.meter.usage.month_used)
     return True
 
 
 def _unrecorded(exchange: RawExchange) -> None:
-    """An account is no market data: it stays out of the raw topic."""
+    """No-op: an account is not market data and is not recorded in the raw topic."""
 
 
 def _account_key(name: str, base_url: str, secret: str) -> str:
-    """Names whom the provider counts: its host and our key, or our address. The key itself does not show."""
+    """Identifies the account that the provider counts calls for: hash of its host and the API key. Without both, the provider's name."""
     if not base_url and not secret:
         return name
     return f"{name}:{hashlib.blake2b(f'{base_url}|{secret}'.encode(), digest_size=6).hexdigest()}"
