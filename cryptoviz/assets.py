@@ -1,6 +1,6 @@
-"""The asset table: internal ids with the id each provider knows the coin by.
+"""The asset table: internal ids, with each provider's id of the coin.
 
-Providers are asked by id and never by ticker symbol, because symbols are not unique (CoinMarketCap documents arrays of coins for one symbol).
+Providers are queried by id and never by ticker symbol, because symbols are not unique (CoinMarketCap documents arrays of coins for one symbol).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """An older name of an asset, valid until `until` (UTC). History under it joins the asset's.
+    """A former name of an asset, valid until `until` (UTC). Its history becomes part of the asset's.
 
-    `provider_ids` are the ids under which providers keep the time before.
+    `provider_ids` are the providers' ids of the earlier history.
     """
 
     alias: str
@@ -80,7 +80,7 @@ def with_ids(assets: Iterable[Asset], specs: Iterable[ProviderSpec]) -> tuple[As
 
 
 def provider_id_at(asset: Asset, provider: str, moment: datetime) -> str | None:
-    """The id to ask `provider` by for the asset's history at `moment` (UTC): the alias' while that was its name. None when it lists neither."""
+    """The provider's id for the asset's history at `moment` (UTC): that of an alias valid at the time, or of the asset. None if not listed."""
     for alias in ALIASES:
         if alias.asset_id == asset.asset_id and moment < alias.until and provider in alias.provider_ids:
             return alias.provider_ids[provider]
@@ -88,7 +88,7 @@ def provider_id_at(asset: Asset, provider: str, moment: datetime) -> str | None:
 
 
 def asset_table(extra: Iterable[Asset] = ()) -> tuple[Asset, ...]:
-    """All defaults and `extra`. An extra asset with a known id extends that one: its provider ids are added or put in place of the known ones."""
+    """Default assets and `extra`. An extra asset with a known id extends that asset: its provider ids are added or replace the known ones."""
     by_id = {asset.asset_id: asset for asset in DEFAULT_ASSETS}
     for asset in extra:
         known = by_id.get(asset.asset_id)
@@ -97,13 +97,13 @@ def asset_table(extra: Iterable[Asset] = ()) -> tuple[Asset, ...]:
 
 
 def resolve_assets(names: Iterable[str], extra: Iterable[Asset] = ()) -> tuple[Asset, ...]:
-    """The assets that `names` mean, in order, without repeats; all defaults and `extra` when `names` is empty.
+    """Look up assets by name, in order, without duplicates. Empty `names` means all defaults and `extra`.
 
-    A name is an asset id, a ticker symbol, a provider's id or an alias, in any case. An extra asset with a known id extends that one: its
-    provider ids are added or put in place of the known ones, its symbol and name are taken.
+    A name is an asset id, a ticker symbol, a provider's id or an alias, in any case. An extra asset with a known id extends that asset:
+    its provider ids are added or replace the known ones, and its symbol and name are used.
 
     Raises:
-        UnknownAsset: a name that no asset has; the message lists those like it (`near`) and the valid ids.
+        UnknownAsset: unknown name; the message lists similar names (`near`) and the valid ids.
     """
     table = asset_table(extra)
     by_id = {asset.asset_id: asset for asset in table}

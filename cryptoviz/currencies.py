@@ -1,4 +1,4 @@
-"""Currencies that prices are quoted in, by the names that records carry."""
+"""Quote currencies, as named in records."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ __all__ = ["DOLLAR", "DOLLARS", "DOLLAR_COINS"]
 
 DOLLAR = "USD"
 DOLLAR_COINS = frozenset({"USDT", "USDC", "FDUSD", "TUSD", "BUSD", "RLUSD", "AUSD", "PYUSD", "USDP", "USDG", "USD1"})
-"""Coins that stand for a dollar each. A record keeps the one that it was quoted in."""
+"""Dollar stablecoins. A record keeps its actual quote currency."""
 DOLLARS = DOLLAR_COINS | {DOLLAR}

@@ -1,31 +1,31 @@
-"""Every error that CryptoViz raises on purpose.
+"""Exceptions of CryptoViz.
 
     CryptoVizError
-    ├── TransientError          the same call may succeed later: retry with back-off
+    ├── TransientError          the same call may succeed later: retry with backoff
     │   ├── ProviderUnavailable     timeout, connection refused, 5xx, 429
     │   ├── EngineUnavailable       Kafka, S3, Redis or the control service does not answer
-    │   ├── ComponentLost           a component's actor is gone or does not answer
-    │   ├── OperationBusy           another operation of the kind runs
-    │   └── QueueFull               a bounded queue refused an item
-    └── TerminalError           retrying changes nothing: a person or a setting must act
+    │   ├── ComponentLost           a component's actor is dead or does not answer
+    │   ├── OperationBusy           another operation of the same kind is running
+    │   └── QueueFull               a bounded queue is full
+    └── TerminalError           a retry cannot succeed: settings, data or an external system must be changed
         ├── SettingsError           a setting is missing or invalid
-        ├── PreflightError          this machine cannot run what was asked (port, disk, memory, Java)
-        ├── DownloadError           a downloaded file is not the one that the lock names
-        ├── BadPayload              a provider's body does not say what it should
-        ├── ProviderRefused         the provider says no: key, plan, region
-        ├── NoHistory               a provider keeps no history of an asset at that time
-        ├── UnknownAsset            an asset id that the table does not have
-        ├── UnknownComponent        a component name that the pipeline does not have
-        ├── UnknownOperation        an operation id that the control service does not have
+        ├── PreflightError          the machine does not meet a requirement (port, disk, memory, Java)
+        ├── DownloadError           a downloaded file does not match the lock file
+        ├── BadPayload              a provider's response body is not as documented
+        ├── ProviderRefused         the provider refuses: key, plan, region
+        ├── NoHistory               a provider has no history of an asset at that time
+        ├── UnknownAsset            unknown asset id
+        ├── UnknownComponent        unknown component name
+        ├── UnknownOperation        unknown operation id
         ├── ControlRefused          the control service refuses a call: token, argument, state
-        ├── QueryError              a query or an argument of the lake's reader is not valid
-        │   ├── InvalidTime             a time without a zone, unreadable, or a range that is empty
-        │   ├── UnknownColumn           a column that the table does not have
-        │   └── VersionNotKept          a version of a table that its log no longer has, or not yet
-        ├── RecordError             a record does not decode or validate
-        └── LakeError               the lake cannot go on without losing or doubling rows
+        ├── QueryError              a query or an argument of the lake reader is not valid
+        │   ├── InvalidTime             a time without a time zone, an invalid time, or an empty range
+        │   ├── UnknownColumn           unknown column of a table
+        │   └── VersionNotKept          a version of a table that its log does not contain
+        ├── RecordError             a record cannot be decoded or is not valid
+        └── LakeError               the lake cannot continue without losing or duplicating rows
 
-Retry code asks for the class and never reads the text. All of them pickle with their attributes, so that they cross Ray. The errors
+Retry code decides by the class, never by the text. All exceptions pickle with their attributes, for calls between Ray actors. The errors
 of a provider are also `ProviderFailure`.
 """
 
@@ -112,7 +112,7 @@ class TransientError(CryptoVizError):
 
 @dataclass(eq=False, repr=False)
 class TerminalError(CryptoVizError):
-    """Retrying changes nothing until a person or a setting acts."""
+    """A retry cannot succeed until settings, data or an external system are changed."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -163,7 +163,7 @@ class NoHistory(ProviderFailure, TerminalError):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class EngineUnavailable(TransientError):
-    """Kafka, S3, Redis or the control service does not answer; `engine` and `address` name it."""
+    """Kafka, S3, Redis or the control service does not answer; `engine`, `address`."""
 
     engine: str = ""
     address: str = ""
@@ -178,7 +178,7 @@ class ComponentLost(TransientError):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class OperationBusy(TransientError):
-    """Another operation of the kind runs; `operation` is its id."""
+    """Another operation of the same kind is running; `operation` is its id."""
 
     operation: str = ""
 
@@ -203,14 +203,14 @@ class SettingsError(TerminalError):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class PreflightError(TerminalError):
-    """This machine cannot run what was asked; `problems` lists the findings."""
+    """The machine does not meet a requirement; `problems` lists the findings."""
 
     problems: Sequence[str] = ()
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class DownloadError(TerminalError):
-    """A downloaded file is not the one that the lock names, or cannot be downloaded."""
+    """A downloaded file does not match the lock file, or cannot be downloaded."""
 
     url: str = ""
     expected: str = ""
@@ -234,7 +234,7 @@ class UnknownComponent(TerminalError):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class UnknownOperation(TerminalError):
-    """No operation has the id `operation`, or it is so old that it is forgotten."""
+    """No operation has the id `operation`, or its status is no longer kept."""
 
     operation: str = ""
 
@@ -248,7 +248,7 @@ class ControlRefused(TerminalError):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class QueryError(TerminalError):
-    """A query or an argument of the lake's reader is not valid; `argument`, or `sql` with `line` and `column` (from 1) where they are known."""
+    """A query or an argument of the lake reader is not valid; `argument`, or `sql` with `line` and `column` (from 1) if known."""
 
     argument: str = ""
     sql: str = ""
@@ -259,7 +259,7 @@ class QueryError(TerminalError):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class InvalidTime(QueryError):
-    """A time has no zone or cannot be read, or start is not before end; `argument`."""
+    """A time has no time zone or is invalid, or start is not before end; `argument`."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -274,7 +274,7 @@ class VersionNotKept(QueryError):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class RecordError(TerminalError):
-    """A record does not decode or validate; `reason`, `field`."""
+    """A record cannot be decoded or is not valid; `reason`, `field`."""
 
     reason: str = ""
     field: str = ""
@@ -282,7 +282,7 @@ class RecordError(TerminalError):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class LakeError(TerminalError):
-    """The lake job must stop, because it would lose or double rows.
+    """The lake job must stop, because it would lose or duplicate rows.
 
     Attributes:
         table, column: of the lake.

@@ -21,7 +21,7 @@ NOT_RUNNING = "not_running"
 DROPPED = "dropped"
 """Collected, then lost: Kafka was unavailable longer than `collect.queue_ticks`, or refused the record."""
 HISTORY_PATHS = ("/klines", "/OHLC", "/market_chart")
-"""URL paths of a backfill's raw exchanges, which say nothing about the tick that they are stored under."""
+"""URL paths of a backfill's raw exchanges, which do not show that the provider was polled on the tick under which they are stored."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

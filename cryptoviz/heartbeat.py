@@ -1,7 +1,7 @@
-"""Whether the event loop of another process on this machine runs, without asking that loop: it writes when it last ran into a file of one line.
+"""Heartbeat of an event loop in another process on the same machine: the loop writes the time of its last run to a file of one line.
 
-A loop that is busy beats late and one that is dead not at all; a request to it could not tell the two apart within a time limit. The stamps are of
-the monotonic clock, which all processes of a machine share.
+A busy loop writes late and a dead loop never; a request with a timeout could not distinguish the two. Times are of the monotonic clock, which all
+processes of a machine share.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 __all__ = ["HEARTBEAT_FILE", "Heartbeat", "seconds_since_beat"]
 
 HEARTBEAT_FILE = "dashboard-heartbeat"
-"""In the run directory."""
+"""File name in the run directory."""
 
-_WIDTH = 40  # always as long, written in place: a full disk stops no beat
+_WIDTH = 40  # constant length, written in place: works on a full disk
 
 
 class Heartbeat:
-    """The writer's side. `beat` may be called from one thread; it takes microseconds."""
+    """Writer of a heartbeat. `beat` takes microseconds; call it from one thread."""
 
     def __init__(self, path: Path, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
@@ -29,16 +29,16 @@ class Heartbeat:
         self.beat()
 
     def beat(self) -> None:
-        """The loop runs now."""
+        """Write the present time."""
         os.pwrite(self._file, f"{os.getpid()} {self._clock_ns()}".ljust(_WIDTH - 1).encode() + b"\n", 0)
 
     def close(self) -> None:
-        """No more beats."""
+        """Close the file."""
         os.close(self._file)
 
 
 def seconds_since_beat(path: Path, pid: int, clock_ns: Callable[[], int] = time.monotonic_ns) -> float | None:
-    """Time since the loop of process `pid` last ran; None when it has not written yet."""
+    """Seconds since the last heartbeat of process `pid`; None if it has not written yet."""
     try:
         fields = path.read_bytes().split()
         writer, beat_ns = int(fields[0]), int(fields[1])

@@ -102,7 +102,7 @@ def untrusted(home: Path) -> Fault | None:
     except OSError:
         return None
     if not stat.S_ISDIR(found.st_mode):
-        return Fault(place, "is no folder", "choose another one")
+        return Fault(place, "is not a folder", "choose another one")
     entries = [*_own_entries(place), *(path for name in (MARKER, LOCK) if os.path.lexists(path := place / name))]
     if (fault := entry_fault(place, found, owner_alone())) and (entries or found.st_uid not in owner_alone()):
         return fault

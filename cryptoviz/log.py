@@ -1,4 +1,4 @@
-"""structlog, set up once per process: key=value lines on stderr, UTC, secrets masked."""
+"""structlog configuration, once per process: key=value lines on stderr, UTC, secrets masked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _mask_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structl
 def _masked(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    # What is no text becomes one anyway when the line is written.
+    # Other values are converted to text when the line is written.
     return redact(value if isinstance(value, str) else str(value))
 
 
@@ -67,7 +67,7 @@ def configure_logging(level: str = "INFO", stream: LineStream | None = None) -> 
 
 
 def get_logger(component: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger that says `component=` on each line."""
+    """A logger that adds `component=` to each line."""
     import structlog
 
     _apply()

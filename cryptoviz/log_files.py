@@ -18,14 +18,14 @@ from cryptoviz.settings import Settings
 __all__ = ["log_path", "log_to_file"]
 
 _log_files = ExitStack()
-"""Holds the one log file of this process."""
+"""The log file of this process."""
 atexit.register(_log_files.close)
-_LOOK_CHARACTERS = 64 * 1024
+_CHECK_CHARACTERS = 64 * 1024
 """The file's size is checked once in so many."""
 
 
 def log_to_file(settings: Settings, component: str) -> None:
-    """Also append this process's lines to the component's log file, which `cryptoviz logs` and TailLogs read; hide the settings' secrets in them."""
+    """Also append log lines to the component's log file, which `cryptoviz logs` and TailLogs read, and mask the secrets of the settings."""
     hide(settings.secrets)
     mark_new(settings.home)
     make_private(settings.log_dir)
@@ -36,23 +36,23 @@ def log_to_file(settings: Settings, component: str) -> None:
 
 
 def log_path(settings: Settings, component: str) -> Path:
-    """The log file of a component. `component` must be a known name: it becomes part of a path."""
+    """The log file of a component. `component` must be a known name, because it becomes part of a path."""
     return settings.log_dir / f"{component.replace('/', '-')}.log"
 
 
 class _Tee:
-    """Writes to stderr, whatever that is at the moment, and to a file, which is bounded in size."""
+    """Writes to the present `sys.stderr` and to a file of bounded size."""
 
     def __init__(self, file: TextIO, path: Path) -> None:
         self._file = file
         self._path = path
-        self._since_look = 0
+        self._unchecked = 0
 
     def write(self, text: str) -> int:
         sys.stderr.write(text)
-        self._since_look += len(text)
-        if self._since_look >= _LOOK_CHARACTERS:
-            self._since_look = 0
+        self._unchecked += len(text)
+        if self._unchecked >= _CHECK_CHARACTERS:
+            self._unchecked = 0
             rotate(self._path)
         return self._file.write(text)
 

@@ -1,6 +1,6 @@
-"""Logs of bounded size, whoever writes them.
+"""Log rotation, also for logs written by engines.
 
-A log is copied to `<name>.1` and emptied in place, because an engine's output goes on to the file that it was started with. Writers append.
+A log is copied to `<name>.1` and truncated in place, because an engine keeps writing to the file descriptor that it was started with. Writers append.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import BinaryIO
 __all__ = ["GENERATIONS", "ROTATE_BYTES", "earlier", "rotate"]
 
 ROTATE_BYTES = 20 * 1024 * 1024
-"""An engine writes this in some days, a component that fails at each tick in some hours."""
+"""Output of an engine in some days, or of a component that fails at each tick in some hours."""
 GENERATIONS = 2
-"""A component's logs take at most three times `ROTATE_BYTES`, and what is written until the next look."""
+"""A component's logs take at most three times `ROTATE_BYTES`, plus what is written before the next check."""
 
 
 def earlier(path: Path, generation: int = 1) -> Path:
-    """Where the lines before those in the log are."""
+    """The file of an earlier generation of the log."""
     return path.with_name(f"{path.name}.{generation}")
 
 
 def rotate(path: Path, limit_bytes: int = ROTATE_BYTES, keep: int = GENERATIONS) -> bool:
-    """Empty the log when it is larger than the limit, after its content was kept. Cheap when it is not. Safe from several processes at once."""
+    """Copy the log to its earlier generation and truncate it, if it is larger than the limit. Cheap otherwise. Safe for concurrent processes."""
     try:
         if path.stat().st_size <= limit_bytes:
             return False
@@ -37,7 +37,7 @@ def rotate(path: Path, limit_bytes: int = ROTATE_BYTES, keep: int = GENERATIONS)
             _keep(log, path, keep)
             log.truncate(0)
     except OSError:
-        return False  # it is gone, another rotates it, or the disk fails: a log is no reason to fail
+        return False  # missing, rotated by another process, or a disk error: never fail because of a log
     return True
 
 
@@ -48,9 +48,9 @@ def _keep(log: BinaryIO, path: Path, keep: int) -> None:
             with contextlib.suppress(FileNotFoundError):
                 earlier(path, generation).replace(earlier(path, generation + 1))
         with scratch.open("wb") as copy:
-            # To the end as it is then: what is written meanwhile is part of it.
+            # Includes lines that are written during the copy.
             shutil.copyfileobj(log, copy, 1024 * 1024)
         scratch.replace(earlier(path))
     except OSError:
-        # A full disk: this log gives its place back instead of filling it further.
+        # Probably a full disk: the log is truncated without a copy, which frees space.
         scratch.unlink(missing_ok=True)

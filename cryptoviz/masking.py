@@ -1,4 +1,4 @@
-"""Secrets in texts: passwords inside URLs, and known secrets in every escaped form that libraries give them."""
+"""Masking of secrets in texts: passwords in URLs, and known secrets in all escaped forms that libraries produce."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _USERINFO = re.compile(_SCHEME + r"(?P<userinfo>[^\s/?#\"'<>\\]*)@")
 _KEY_WORDS = r"[\w.\-]*(?:api[_\-]?key|access[_\-]?key|auth|credential|key|pass|passwd|password|pwd|jwt|secret|sig|signature|token)[\w.\-]*"
 _PARAMETER = re.compile(rf"(?P<name>[?&;#]{_KEY_WORDS}=)(?P<value>[^&;#\s\"'<>]+)", re.IGNORECASE)
 _NEVER_ESCAPED = re.compile(r"[A-Za-z0-9]+")
-# A shorter run stands in too many texts to say anything.
+# Shorter substrings occur in too many texts.
 _RUN = 4
 _BASE64_END = r"(?:[A-Za-z0-9+/_\-]{0,3}={0,2}|(?:%3D){1,2})"
 _ENTITIES: dict[str, str] = {}
@@ -30,7 +30,7 @@ for _name, _meant in html.entities.html5.items():
 
 
 def mask_urls(text: str) -> str:
-    """The text with user and password of every URL in it, and query values whose names say that they are keys, replaced by `MASK`."""
+    """Replace user and password of every URL, and values of query parameters named like keys, by `MASK`."""
     if "://" in text or ":\\/" in text:
         text = _USERINFO.sub(rf"\g<scheme>{MASK}@", text)
     return _PARAMETER.sub(rf"\g<name>{MASK}", text) if "=" in text else text
@@ -39,7 +39,7 @@ def mask_urls(text: str) -> str:
 def mask_url(value: str) -> str:
     """As `mask_urls`, for a text that is a single URL: its password may contain quotes, slashes and other characters that end a URL within a text.
 
-    Everything from `://` to the last `@` is masked, so that too much is hidden rather than too little.
+    Everything from `://` to the last `@` is masked, so that rather too much is hidden than too little.
     """
     scheme, separator, rest = value.partition("://")
     _, at, address = rest.rpartition("@")
@@ -47,29 +47,29 @@ def mask_url(value: str) -> str:
 
 
 class Redactor:
-    """Replaces known secrets in texts, also as `repr`, JSON, a URL, HTML, hexadecimal digits or base64 (Basic authentication) write them.
+    """Masks known secrets in texts, also in the escaped forms of `repr`, JSON, URLs and HTML, in hexadecimal and in base64 (Basic authentication).
 
     Args:
-        secrets: the texts; empty ones count for nothing.
-        mask: what stands in their place.
-        shortest: shorter secrets are left, because they would stand in ordinary words.
+        secrets: the secrets; empty texts are ignored.
+        mask: replacement.
+        shortest: shorter secrets are not masked, because they may be part of ordinary words.
     """
 
     def __init__(self, secrets: Iterable[str], mask: str = MASK, shortest: int = 1) -> None:
-        # The longest first: one secret may hold another.
+        # Longest first, because a secret may contain another.
         kept = sorted({secret for secret in secrets if len(secret) >= max(1, shortest)}, key=len, reverse=True)
         self._mask = mask
         self._secrets = [_Secret(secret) for secret in kept]
 
     def __call__(self, text: str) -> str:
-        """The text without them."""
+        """Return the text with secrets masked."""
         for secret in self._secrets:
             text = secret.remove(text, self._mask)
         return text
 
 
 class _Secret:
-    """One secret. A look for plain substrings decides whether the pattern, which is slow on long bodies, has to be asked."""
+    """A secret. A search for plain substrings decides whether the pattern, which is slow on long texts, is applied."""
 
     def __init__(self, text: str) -> None:
         raw = text.encode()
@@ -83,7 +83,7 @@ class _Secret:
         self._forms |= {quote(form, safe="") for form in self._forms}
 
     def remove(self, text: str, mask: str) -> str:
-        """Every form of it out of `text`."""
+        """Mask all forms of the secret in `text`."""
         text = text.replace(self._text, mask)
         if any(hint in text for hint in self._hints):
             if self._pattern is None:
@@ -91,13 +91,13 @@ class _Secret:
             text = self._pattern.sub(mask, text)
         for form in self._forms:
             if form in text:
-                # What follows is the end of the secret, with the beginning of what stands behind it.
+                # The following characters encode the end of the secret together with the text after it.
                 text = re.sub(re.escape(form) + _BASE64_END, mask, text)
         return text
 
 
 def _character(one: str) -> str:
-    """A pattern for one character, plain or escaped, once or twice over."""
+    """Pattern for a character, plain or escaped, also repeatedly."""
     code = ord(one)
     digits = "".join(f"[{digit}{digit.upper()}]" for digit in f"{code:02x}")
     ways = [rf"\\*{re.escape(one)}", f"%(?:25)*{digits}", rf"\\+x{digits}", rf"\\+u00{digits}", rf"\\+{code:03o}", f"&(?:amp;)*#0*{code};"]
@@ -110,7 +110,7 @@ def _character(one: str) -> str:
 
 
 def _base64_forms(raw: bytes) -> set[str]:
-    """What base64 makes of it wherever it begins within three bytes, without the digits at both ends that its neighbours share."""
+    """Base64 forms for all three alignments, without digits at both ends that depend on neighbouring bytes."""
     forms: set[str] = set()
     for before in range(3):
         plain = base64.b64encode(b"\0" * before + raw).decode()
@@ -122,7 +122,7 @@ def _base64_forms(raw: bytes) -> set[str]:
 
 
 _SHORTEST_KNOWN = 8
-"""A shorter password may be an ordinary word of our own messages."""
+"""Shorter passwords may be ordinary words of messages."""
 _MOST_KNOWN = 64
 _lock = threading.Lock()
 _known: dict[str, None] = {}
@@ -130,7 +130,7 @@ _redactor = Redactor(())
 
 
 def hide(secrets: Iterable[str]) -> None:
-    """Take these secrets out of every error and log line of this process from now on. The newest 64 are known."""
+    """Mask these secrets in all further errors and log lines of this process. The newest 64 are kept."""
     global _redactor
     with _lock:
         for secret in secrets:
@@ -142,14 +142,14 @@ def hide(secrets: Iterable[str]) -> None:
 
 
 def forget() -> None:
-    """Know no secret any more: between tests, one of which must not hide another's texts."""
+    """Remove all known secrets; used between tests."""
     with _lock:
         _known.clear()
     hide(())
 
 
 def redact(text: str) -> str:
-    """The text without known secrets, and without those inside URLs."""
+    """Mask known secrets and secrets in URLs."""
     return mask_urls(_redactor(text))
 
 
@@ -159,7 +159,7 @@ def clip(text: str, longest: int) -> str:
 
 
 def redact_value(value: Any) -> Any:
-    """As `redact`, for a text or one inside lists, tuples and mappings; other values stay."""
+    """As `redact`, for texts and for texts in lists, tuples and dicts; other values are returned unchanged."""
     if isinstance(value, str):
         return value if isinstance(value, Enum) else redact(value)
     if type(value) is dict:

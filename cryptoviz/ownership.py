@@ -32,7 +32,6 @@ class Fault:
     remedy: str
 
     def __str__(self) -> str:
-        """For people."""
         return f"{self.path} {self.what}: {self.remedy}"
 
 
@@ -42,7 +41,7 @@ def owner_alone() -> frozenset[int]:
 
 
 def owner_or_root() -> frozenset[int]:
-    """This user and root, who can change everything anyway."""
+    """This user and root, who can change any file."""
     return frozenset({_ROOT, os.getuid()})
 
 
@@ -71,7 +70,7 @@ def canonical(path: Path) -> Path:
         if found.st_uid not in owner_or_root():
             raise ValueError(f"{place / part} is a link that belongs to user {found.st_uid}: name the folder itself, or remove the link")
         if followed > _MOST_LINKS:
-            raise ValueError(f"the links at {place / part} go round in a circle")
+            raise ValueError(f"the links at {place / part} form a cycle")
         target = (place / part).readlink()
         if target.is_absolute():
             place = Path(target.anchor)
@@ -88,9 +87,9 @@ def entry_fault(path: Path, found: os.stat_result, owners: Collection[int]) -> F
     if stat.S_ISLNK(found.st_mode):
         return None  # the mode of a link has no meaning
     if found.st_mode & stat.S_IWOTH:
-        return Fault(path, "may be changed by every user", "look at what it holds, then `chmod -R go-w` it")
+        return Fault(path, "may be changed by every user", "check its content, then `chmod -R go-w` it")
     if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid):
-        return Fault(path, f"may be changed by group {found.st_gid}", "look at what it holds, then `chmod -R go-w` it")
+        return Fault(path, f"may be changed by group {found.st_gid}", "check its content, then `chmod -R go-w` it")
     return None
 
 
@@ -144,7 +143,7 @@ def tree_fault(top: Path, owners: Collection[int], depth: int, *, may_leave: boo
             if f"{target}{os.sep}".startswith(inside):
                 continue
             if not may_leave:
-                return Fault(path, f"is no regular file or folder but a link to {target}", "remove the link")
+                return Fault(path, f"is not a regular file or folder, but a link to {target}", "remove the link")
             if fault := path_fault(target, owners):
                 return Fault(path, f"is a link to {target}, and {fault.path} {fault.what}", "remove the link")
             left.append((target, levels))

@@ -1,7 +1,7 @@
-"""What a provider's plan allows, what a poll costs there, and how much of the unified cadence the plans pay for.
+"""Limits of provider plans, cost of polls, and the share of ticks that the plans cover.
 
-Settings (`providers.<name>.quota`) go before the known figures. Second-hand or unpublished ones are the lowest of those named; a keyed plan's own
-account corrects them (`actors.quota.account`). Sources:
+Settings (`providers.<name>.quota`) take precedence over the known limits. For unpublished limits the lowest reported value is used; limits of an API
+key's account are fetched from the provider (`ProviderSpec.account`). Sources:
 https://docs.coingecko.com/reference/common-errors-rate-limit, https://coinmarketcap.com/api/documentation/v1/#section/Errors-and-Rate-Limits,
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits, https://docs.kraken.com/api/docs/guides/spot-rest-ratelimits,
 https://api.coinpaprika.com/#section/Rate-limit, https://docs.cdp.coinbase.com/advanced-trade/docs/rest-api-rate-limits.
@@ -23,9 +23,9 @@ __all__ = [
     "Cadence",
     "cadence",
     "cost_of",
+    "covered_share",
     "minute_rate",
     "nominal_rate",
-    "paid_share",
     "period_bounds_ms",
     "plan_of",
     "plans_of",
@@ -36,7 +36,7 @@ _DAY_MS = 86_400_000
 
 
 def period_bounds_ms(period: Period, now_ms: int) -> tuple[int, int]:
-    """Start and end (UTC epoch ms) of the day or month that `now_ms` lies in."""
+    """Start and end (UTC epoch ms) of the day or month that contains `now_ms`."""
     return _bounds_of_day(period, now_ms // _DAY_MS)
 
 
@@ -54,7 +54,7 @@ def plan_of(name: str, own: ProviderSettings) -> Plan:
     """The limits that apply to a provider with these settings. With another `base_url`, such as the replay market's, only configured limits apply.
 
     Raises:
-        SettingsError: the provider has no such plan, or the plan requires a key.
+        SettingsError: unknown plan, or the plan requires a key.
     """
     known = Plan() if own.base_url else spec_of(name).plan(own)
     quota = own.quota
@@ -67,12 +67,12 @@ def plan_of(name: str, own: ProviderSettings) -> Plan:
 
 
 def cost_of(name: str, assets: int) -> Cost:
-    """What a poll for so many assets costs."""
+    """Cost of a poll for a number of assets."""
     return spec_of(name).cost(assets)
 
 
 def plans_of(settings: Settings) -> dict[str, tuple[Plan, Cost]]:
-    """Plan and cost of every enabled provider, in order of preference: what all scrapers reckon their turns from."""
+    """Plan and cost of every enabled provider, in order of preference. All scrapers compute their turns from these."""
     assets = len(settings.assets)
     own = {name: settings.provider(name) for name in settings.collect.providers}
     return {name: (plan_of(name, one), cost_of(name, assets)) for name, one in own.items() if one.enabled}
@@ -83,7 +83,7 @@ def _limit(set_one: int | None, known: int | None) -> int | None:
 
 
 def nominal_rate(plan: Plan, cost: Cost, now_ms: int, tick_ms: int) -> float:
-    """Polls a tick, 0 to 1, of a plan that is used evenly from its periods' beginning."""
+    """Polls per tick, 0 to 1, if the plan is used evenly from the start of its periods."""
     rate = minute_rate(plan, cost, tick_ms)
     for period in Period:
         usable = plan.plannable(period)
@@ -94,21 +94,21 @@ def nominal_rate(plan: Plan, cost: Cost, now_ms: int, tick_ms: int) -> float:
 
 
 def minute_rate(plan: Plan, cost: Cost, tick_ms: int) -> float:
-    """Polls a tick, 0 to 1, that a plan's minutes let go."""
+    """Polls per tick, 0 to 1, allowed by the limit per minute."""
     if plan.per_minute is None:
         return 1.0
     return min(1.0, plan.per_minute / (cost.calls * cost.weight) * tick_ms / MINUTE_MS)
 
 
-def paid_share(settings: Settings, now_ms: int) -> float:
-    """Share of the ticks, 0 to 1, on which the plans of the enabled providers together pay for a poll."""
+def covered_share(settings: Settings, now_ms: int) -> float:
+    """Share of ticks, 0 to 1, that the plans of all enabled providers cover together."""
     rates = [nominal_rate(plan, cost, now_ms, settings.collect.tick_ms) for plan, cost in plans_of(settings).values()]
     return min(1.0, sum(rates))
 
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """Whether the plans pay for every tick, for a person. `remedy` and `setting` are empty when they do."""
+    """Whether the plans cover every tick, as text. `remedy` and `setting` are empty if they do."""
 
     detail: str
     remedy: str = ""
@@ -116,18 +116,18 @@ class Cadence:
 
 
 def cadence(settings: Settings, now_ms: int) -> Cadence:
-    """Free plans with a key are smaller than the keyless ones: whoever adds keys should know what becomes of the ticks.
+    """Compute the share of covered ticks. Free plans with a key can be smaller than keyless plans, so that adding a key may leave ticks uncovered.
 
     Raises:
-        UnknownAsset: `CRYPTO_LIST` names a coin that is none.
+        UnknownAsset: `CRYPTO_LIST` contains an unknown coin.
     """
-    names, tick_s, share = ", ".join(plans_of(settings)), settings.collect.tick_s, paid_share(settings, now_ms)
+    names, tick_s, share = ", ".join(plans_of(settings)), settings.collect.tick_s, covered_share(settings, now_ms)
     if share >= 1:
-        return Cadence(f"the plans of {names} pay for every tick of {tick_s:g} s")
-    slower = f", or wait longer between ticks (CRYPTOVIZ_COLLECT__TICK_S={ceil(tick_s / share)})" if share > 0 else ""
+        return Cadence(f"the plans of {names} cover every tick of {tick_s:g} s")
+    slower = f", or increase the interval (CRYPTOVIZ_COLLECT__TICK_S={ceil(tick_s / share)})" if share > 0 else ""
     return Cadence(
-        f"the plans of {names or 'no provider'} pay for {share:.0%} of the ticks of {tick_s:g} s; on the others nothing is collected",
+        f"the plans of {names or 'no provider'} cover {share:.0%} of the ticks of {tick_s:g} s; no price is collected on the others",
         f"add an exchange to CRYPTOVIZ_COLLECT__PROVIDERS (such as binance, which needs no key){slower}; "
-        "a larger plan counts once CRYPTOVIZ_PROVIDERS__<NAME>__QUOTA__PER_MONTH says so",
+        "a larger plan takes effect once CRYPTOVIZ_PROVIDERS__<NAME>__QUOTA__PER_MONTH is set",
         "CRYPTOVIZ_COLLECT__PROVIDERS",
     )

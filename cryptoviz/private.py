@@ -44,11 +44,13 @@ def require_own_file(path: Path, setting: str) -> None:
     """Raise SettingsError unless the existing file is a regular file, owned by this user, and inaccessible to others."""
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
-        raise SettingsError(f"{path} is no regular file: remove it", setting=setting)
+        raise SettingsError(f"{path} is not a regular file: remove it", setting=setting)
     if found.st_uid != os.getuid():
         raise SettingsError(f"{path} belongs to user {found.st_uid}: remove it, or choose another {setting}", setting=setting)
     if found.st_mode & OTHERS:
-        raise SettingsError(f"others may read {path}: chmod 600 it, or remove it while nothing runs, for new secrets", setting=setting)
+        raise SettingsError(
+            f"others may read {path}: chmod 600 it, or remove it while the pipeline is stopped, and new secrets are generated", setting=setting
+        )
 
 
 def ensure_token(path: Path, setting: str, end: str = "\n") -> str:
@@ -70,8 +72,8 @@ def read_token(path: Path, setting: str) -> str:
     require_own_file(path, setting)
     token = path.read_text(encoding="ascii", errors="replace").strip()
     if not _TOKEN.fullmatch(token):
-        state = "holds no token of 64 hex digits" if token else "is empty"
-        raise SettingsError(f"{path} {state}: remove it while nothing runs, for a new one", setting=setting)
+        state = "does not contain a token of 64 hex digits" if token else "is empty"
+        raise SettingsError(f"{path} {state}: remove it while the pipeline is stopped, and a new one is generated", setting=setting)
     return token
 
 

@@ -1,7 +1,7 @@
 """Process identity that does not depend on the wall clock.
 
 A start time in UTC is derived from the clock and moves with it. The kernel counts the start in ticks since boot, which no clock step changes; with
-the boot and the namespaces that the numbers belong to, it identifies one process for ever.
+the boot and the namespaces that the numbers belong to, it identifies a process uniquely.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """One process. Equal identities are the same process; differing ones are not.
+    """Identity of a process. Two identities are equal if and only if they denote the same process.
 
     Attributes:
-        boot: id of the machine's boot; empty where the kernel does not say.
-        namespaces: of pids and of time since boot: both numbers below belong to them.
+        boot: boot id of the machine; empty if unavailable.
+        namespaces: pid and time namespaces, in which `pid` and `start_ticks` are valid.
         pid: process id.
-        start_ticks: start, in clock ticks since boot.
+        start_ticks: start time in clock ticks since boot.
     """
 
     boot: str
@@ -39,12 +39,12 @@ class ProcessIdentity:
 
     @classmethod
     def own(cls) -> ProcessIdentity:
-        """Of this process."""
+        """The identity of this process."""
         return cls.of(os.getpid())
 
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity:
-        """Of the process that has the id now.
+        """The identity of the process that has the pid now.
 
         Raises:
             ProcessLookupError: no such process.
@@ -53,12 +53,12 @@ class ProcessIdentity:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether this process can tell if that one lives: same boot, same namespaces."""
+        """Whether the process can be checked from here: same boot, same namespaces."""
         return (self.boot, self.namespaces) == (_boot_id(), _namespaces())
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is known to have ended; a zombie has. False when that cannot be known here."""
+        """Whether the process is known to have ended, including zombies. False if unknown."""
         if not self.is_comparable:
             return False
         try:
@@ -71,15 +71,15 @@ class ProcessIdentity:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is known to run."""
+        """Whether the process is known to run."""
         return self.is_comparable and not self.has_ended
 
     def send(self, number: int) -> bool:
-        """Send a signal to this process and no other of the same id. False when it has ended or may not be signalled."""
+        """Send a signal to this process, and never to a later process with its pid. Returns False if it has ended or permission is denied."""
         with contextlib.suppress(OSError):
             descriptor = os.pidfd_open(self.pid)
             try:
-                # The descriptor is of whoever has the pid now: compared after it was taken, it is of this process.
+                # Check after opening: the descriptor then refers to this process, not to a later one with its pid.
                 if not self.is_alive:
                     return False
                 signal.pidfd_send_signal(descriptor, number)
@@ -90,13 +90,13 @@ class ProcessIdentity:
 
 
 def monotonic_origin() -> str:
-    """Names what the monotonic clock counts from: readings of processes with the same origin compare. Empty when unknown."""
+    """Identifies the start of the monotonic clock: times with equal origin are comparable. Empty if unknown."""
     boot = _boot_id()
     return f"{boot} {_namespace('time')}" if boot else ""
 
 
 def descendants(root: int) -> list[ProcessIdentity]:
-    """Children of a pid, their children and so on, as they are now; the root is not among them."""
+    """Present descendants of a process, without the process itself."""
     children: dict[int, list[int]] = {}
     for pid in _pids():
         with contextlib.suppress(OSError):
@@ -111,7 +111,7 @@ def descendants(root: int) -> list[ProcessIdentity]:
 
 
 def environments() -> Iterator[tuple[ProcessIdentity, list[bytes]]]:
-    """Processes of this user, each with the `NAME=value` entries of the environment that it was started with."""
+    """Processes of this user, with the `NAME=value` entries of their initial environment."""
     for pid in _pids():
         try:
             process = ProcessIdentity.of(pid)
@@ -123,13 +123,13 @@ def environments() -> Iterator[tuple[ProcessIdentity, list[bytes]]]:
 
 
 def processes_with(variable: str, value: str) -> list[ProcessIdentity]:
-    """Processes of this user that were started with `variable=value` in their environment; this one is not among them."""
+    """Other processes of this user that were started with `variable=value` in their environment."""
     wanted = os.fsencode(f"{variable}={value}")
     return [process for process, variables in environments() if process.pid != os.getpid() and wanted in variables]
 
 
 def wait_ended(processes: Iterable[ProcessIdentity], timeout_s: float) -> list[ProcessIdentity]:
-    """Those that still run when all have ended or time is up."""
+    """Wait until all processes have ended. Returns those that still run after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     left = [process for process in processes if process.is_alive]
     while left and time.monotonic() < deadline:
@@ -170,7 +170,7 @@ def _state(pid: int) -> tuple[str, int]:
 
 
 def _stat_fields(pid: int) -> list[str]:
-    """Fields of /proc/<pid>/stat from the third on: state, parent, ... The second, a name in brackets, may hold anything."""
+    """Fields of /proc/<pid>/stat after the second: state, parent, ... The second, the name in brackets, may contain any character."""
     try:
         text = (_PROC / str(pid) / "stat").read_bytes().decode("ascii", "replace")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""How a provider stands: breaker, quota, latency. What scrapers tell, control passes on, and people are shown."""
+"""Status of a provider: breaker, quota, hold, latency, ids. Reported by scrapers and passed on by the control service."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cryptoviz.components import ComponentState
 
 __all__ = ["BreakerState", "BreakerStatus", "HoldStatus", "IdFault", "IdProblem", "IdsStatus", "ProviderStatus", "QuotaStatus", "ScraperStatus"]
 
-_MAX_TOLD = 5
-"""More ids would not be read in a line."""
+_MAX_SHOWN = 5
+"""Maximum number of ids in one line of text."""
 
 
 class BreakerState(StrEnum):
-    """Of a circuit breaker."""
+    """State of a circuit breaker."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -25,15 +25,15 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerStatus:
-    """A breaker. Times are UTC epoch ms.
+    """Status of a circuit breaker. Times are UTC epoch ms.
 
     Attributes:
-        reason: why it is in this state, for a person; empty if it was never anything but closed.
-        since_ms: of the last change of state, 0 if there was none.
-        probe_ms: when one poll may probe the provider; None unless it is open, or if an operator opened it.
-        score: weight of the failed polls in a row.
-        opens_total: how often it opened by itself since the scraper's process began.
-        by_operator: an operator opened it; it stays open until reset.
+        reason: cause of the state; empty before the first change.
+        since_ms: last change of state; 0 before the first.
+        probe_ms: when a probe is allowed; None unless open, or if opened by an operator.
+        score: total weight of consecutive failed polls.
+        opens_total: number of automatic openings since the start of the scraper's process.
+        by_operator: opened by an operator; stays open until reset.
     """
 
     state: BreakerState = BreakerState.CLOSED
@@ -47,7 +47,7 @@ class BreakerStatus:
 
 @dataclass(frozen=True, slots=True)
 class QuotaStatus:
-    """Use of one limited period.
+    """Usage of a limited period.
 
     Attributes:
         period: `day` or `month`.
@@ -66,24 +66,24 @@ class QuotaStatus:
 
 @dataclass(frozen=True, slots=True)
 class HoldStatus:
-    """The provider asked to be left alone until then (UTC epoch ms)."""
+    """A hold imposed by the provider, until `until_ms` (UTC epoch ms)."""
 
     reason: str
     until_ms: int
 
 
 class IdFault(StrEnum):
-    """What is wrong with an id of ours at a provider."""
+    """Why a configured id has no price."""
 
     NOT_LISTED = "not_listed"
     NOT_TRADED = "not_traded"
     LEFT_OUT = "left_out"
-    """Its list has the id, its answers do not."""
+    """In the provider's listing, but missing in its responses."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdProblem:
-    """An id of ours that brings no price. `detail` is the provider's own word for it, such as `BREAK`."""
+    """A configured id without a price. `detail` is the provider's status text, such as `BREAK`."""
 
     asset_id: str
     provider_id: str
@@ -91,23 +91,23 @@ class IdProblem:
     detail: str = ""
 
     def text(self) -> str:
-        """For a person who knows which provider is meant."""
+        """Description without the provider's name."""
         what = f"{self.provider_id} ({self.asset_id})"
         if self.fault is IdFault.NOT_LISTED:
             return f"{what} is not in its list"
         if self.fault is IdFault.NOT_TRADED:
             return f"{what} is not traded" + (f": {self.detail}" if self.detail else "")
-        return f"{what} is in its list and not in its answers"
+        return f"{what} is in its list, but not in its responses"
 
 
 @dataclass(frozen=True, slots=True)
 class IdsStatus:
-    """Our ids, held against what the provider lists.
+    """Result of the listing check of the configured ids.
 
     Attributes:
-        checked_ms: when the provider's own list was read (UTC epoch ms); None: it was not, and its answers tell.
-        note: why it was not, for a person; empty if it was.
-        problems: ids that bring no price, from the list and from the newest good answers.
+        checked_ms: when the provider's listing was read (UTC epoch ms); None if not read: problems are then only found from responses.
+        note: why the listing was not read; empty if it was.
+        problems: ids without a price, by the listing and the newest good responses.
     """
 
     checked_ms: int | None = None
@@ -115,25 +115,25 @@ class IdsStatus:
     problems: tuple[IdProblem, ...] = ()
 
     def text(self, provider: str) -> str:
-        """The first problems, for a person, with the setting that mends them. Empty when there are none."""
+        """The first problems as text, with the setting that corrects them. Empty if there are none."""
         if not self.problems:
             return ""
-        shown = ", ".join(problem.text() for problem in self.problems[:_MAX_TOLD])
-        more = f" and {len(self.problems) - _MAX_TOLD} more" if len(self.problems) > _MAX_TOLD else ""
+        shown = ", ".join(problem.text() for problem in self.problems[:_MAX_SHOWN])
+        more = f" and {len(self.problems) - _MAX_SHOWN} more" if len(self.problems) > _MAX_SHOWN else ""
         return f"{shown}{more} (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.{provider})"
 
 
 @dataclass(frozen=True, slots=True)
 class ScraperStatus:
-    """What a scraper tells of its provider.
+    """Status of a provider, reported by its scraper.
 
     Attributes:
-        rate: share of the ticks, 0 to 1, on which the provider is asked.
-        latency_ms: of the last poll.
-        last_good_ms: when a poll last brought prices (UTC epoch ms).
-        last_error: of the last poll that failed, kept after recovery; empty if none did.
-        last_error_ms: when that was (UTC epoch ms).
-        ids: our ids, held against what the provider lists.
+        rate: share of ticks, 0 to 1, that are turns of the provider.
+        latency_ms: duration of the last poll.
+        last_good_ms: last poll that returned prices (UTC epoch ms).
+        last_error: error of the last failed poll, kept after recovery; empty if none failed.
+        last_error_ms: time of that poll (UTC epoch ms).
+        ids: result of the listing check.
     """
 
     breaker: BreakerStatus = field(default_factory=BreakerStatus)
@@ -149,7 +149,7 @@ class ScraperStatus:
 
 @dataclass(frozen=True, slots=True)
 class ProviderStatus:
-    """One row of `cryptoviz providers`. `scraper` is None while no scraper answers; then `message` says why."""
+    """A row of `cryptoviz providers`. `scraper` is None if no scraper answers; `message` then gives the reason."""
 
     name: str
     rank: int
@@ -159,7 +159,7 @@ class ProviderStatus:
     scraper: ScraperStatus | None = None
 
     def to_json_dict(self) -> dict[str, Any]:
-        """What `cryptoviz providers --json` prints. Times are ISO 8601 in UTC."""
+        """For `--json`: times as ISO 8601 in UTC."""
         scraper = self.scraper
         row: dict[str, Any] = {
             "name": self.name, "rank": self.rank, "enabled": self.enabled, "state": str(self.state), "message": self.message,

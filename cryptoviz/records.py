@@ -1,4 +1,4 @@
-"""The records that cross process borders: observations, raw exchanges, unified records, and their lake columns.
+"""Records exchanged between processes: observations, raw exchanges and unified records.
 
 Times are UTC epoch milliseconds here and in JSON, `timestamp[us, UTC]` in Parquet. Unknown is None, never 0.
 """
@@ -29,25 +29,25 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 FIRST_TRADE_MS = 1_230_768_000_000
-"""2009-01-01 UTC: no coin had a price before. An epoch in seconds that was read as milliseconds lies before it."""
+"""2009-01-01 UTC, before the first price of any coin. An epoch in seconds read as milliseconds is earlier than this."""
 
 
 class Kind(StrEnum):
-    """How a row came to be."""
+    """Origin of a row."""
 
     LIVE = "live"
     BACKFILL = "backfill"
 
 
 class Role(StrEnum):
-    """Whether the price is the preferred provider's."""
+    """Whether the price is from the primary provider."""
 
     PRIMARY = "primary"
     FALLBACK = "fallback"
 
 
 class FallbackReason(StrEnum):
-    """Why the primary provider's price was not taken."""
+    """Why the primary provider's price was not used."""
 
     TIMEOUT = "timeout"
     RATE_LIMITED = "rate_limited"
@@ -86,9 +86,9 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class RawExchange:
-    """One HTTP exchange, good or bad, as `crypto-raw-data` carries it. `body` is as received (at most 1 MiB, text), secrets removed.
+    """An HTTP request and its response or failure, as in `crypto-raw-data`. `body` is as received (text, at most 1 MiB), with secrets masked.
 
-    `outcome` is `ok` or a `FallbackReason`; `status` is None when no response came.
+    `outcome` is `ok` or a `FallbackReason`; `status` is None without a response.
     """
 
     fetch_id: str
@@ -105,17 +105,17 @@ class RawExchange:
     body: str | None
 
     def to_json(self) -> bytes:
-        """One line of UTF-8 JSON that ends in a newline."""
+        """One line of UTF-8 JSON with a final newline."""
         return orjson.dumps(asdict(self), option=orjson.OPT_APPEND_NEWLINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a poll, so that a replay can make it again.
+    """A call of a poll, recorded for replays.
 
     Attributes:
-        fetch_id: its raw exchange; empty when it was never sent, and then `endpoint` and `outcome` (a `FallbackReason`) say what became of it.
-        whole: the parser was given the body, and the raw exchange has all of it.
+        fetch_id: id of the raw exchange; empty if the call was not sent, with `endpoint` and `outcome` (a `FallbackReason`) set instead.
+        whole: the body was parsed, and the raw exchange contains all of it.
     """
 
     attempt: int
@@ -127,12 +127,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class PollTrace:
-    """What a poll did.
+    """Trace of a poll, recorded for replays.
 
     Attributes:
-        calls: in the order in which they ended.
-        memory: what the provider knew before the poll and its answers do not say, as JSON.
-        cut: the poll's time was over before the provider was ready.
+        calls: calls in the order in which they ended.
+        memory: state of the provider object before the poll that affects the result, as JSON.
+        cut: the poll timed out.
     """
 
     calls: tuple[Call, ...] = ()
@@ -142,11 +142,15 @@ class PollTrace:
 
 @dataclass(frozen=True, slots=True)
 class TickResult:
-    """What one scraper hands the collector for one tick: prices, or why there are none.
+    """Result of a scraper for one tick: prices, or why there are none.
 
-    `failure` concerns the whole answer; `asset_failures` single coins of an answer that was otherwise good. `ingest_ts` is when the response was
-    complete (UTC epoch ms). `fetch_ids` names the exchange of each asset whose price did not come with `fetch_id`, where a tick took several calls.
-    With `due` False the provider was not to be asked on this tick: no failure, and nothing to wait for. `trace` is None when it was not asked.
+    Attributes:
+        ingest_ts: when the response was complete (UTC epoch ms).
+        asset_failures: failures of single coins in an otherwise good response.
+        failure: failure of the whole poll.
+        fetch_ids: raw exchange by asset, for prices that are not from `fetch_id`, if a poll takes several calls.
+        due: False if the tick was no turn of the provider: not a failure, and nothing to wait for.
+        trace: None if the provider was not polled.
     """
 
     provider: str
@@ -165,7 +169,7 @@ class TickResult:
 
 @dataclass(frozen=True, slots=True)
 class UnifiedRecord:
-    """One row for one asset and tick: the value of `crypto-streaming` and the row of the prices table. Fields in the order of the topic."""
+    """The row of an asset and tick: the value in `crypto-streaming` and the row of the prices table, with fields in this order."""
 
     event_id: str
     schema_version: int
@@ -201,12 +205,12 @@ class UnifiedRecord:
     disagrees: bool
 
     def to_json(self) -> bytes:
-        """One line of UTF-8 JSON that ends in a newline, so that concatenated values are NDJSON."""
+        """One line of UTF-8 JSON with a final newline, so that concatenated values are NDJSON."""
         return orjson.dumps(self, option=orjson.OPT_APPEND_NEWLINE)
 
     @classmethod
     def from_json(cls, value: bytes) -> UnifiedRecord:
-        """Read what `to_json` wrote. Fields this version does not know are ignored.
+        """Parse the output of `to_json`. Unknown fields are ignored.
 
         Raises:
             ValueError: not JSON, not an object, or a field is missing.
@@ -221,5 +225,5 @@ class UnifiedRecord:
 
 
 def event_id(asset_id: str, tick_ts: int, kind: str) -> str:
-    """32 hex digits over (asset_id, tick_ts, kind): the identity of a row, the same for each retry."""
+    """Identity of a row: hash of (asset_id, tick_ts, kind) as 32 hex digits, equal for each retry."""
     return hashlib.blake2b(f"{asset_id}\x00{tick_ts}\x00{kind}".encode(), digest_size=16).hexdigest()

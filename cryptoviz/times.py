@@ -1,4 +1,4 @@
-"""Times that people and programs hand in: datetime or ISO 8601 text, always with a time zone."""
+"""Validation of time arguments: datetime or ISO 8601 text, always with a time zone."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ When = datetime | str | None
 
 
 def moment(when: When, argument: str) -> datetime | None:
-    """An aware datetime, or ISO 8601 text with an offset or `Z`, in UTC.
+    """Convert an aware datetime, or ISO 8601 text with an offset or `Z`, to UTC.
 
     Raises:
-        InvalidTime: it has no time zone, or is no time.
+        InvalidTime: not a time, or without a time zone.
     """
     if when is None:
         return None
     try:
         parsed = datetime.fromisoformat(when) if isinstance(when, str) else when
     except ValueError:
-        raise InvalidTime(f"{argument} is {when!r}: valid is ISO 8601 with an offset, as 2026-01-31T12:00:00Z", argument=argument) from None
+        raise InvalidTime(f"{argument} is {when!r}: valid is ISO 8601 with an offset, as in 2026-01-31T12:00:00Z", argument=argument) from None
     if not isinstance(parsed, datetime):
         raise InvalidTime(f"{argument} is {when!r}: valid are datetime with a time zone and ISO 8601 text", argument=argument)
     if parsed.tzinfo is None:
         raise InvalidTime(
-            f"{argument} is {when!r} without a time zone: say which, as 2026-01-31T12:00:00Z or datetime(..., tzinfo=UTC)", argument=argument
+            f"{argument} is {when!r} without a time zone: add one, as in 2026-01-31T12:00:00Z or datetime(..., tzinfo=UTC)", argument=argument
         )
     return parsed.astimezone(UTC)
 
 
 def check_range(start: When, end: When) -> tuple[datetime | None, datetime | None]:
-    """Both as `moment`.
+    """Convert both ends of a range with `moment`.
 
     Raises:
         InvalidTime: as `moment`, or start is not before end.

@@ -1,4 +1,4 @@
-"""Whom TLS connections to the outside trust: certifi's authorities, this machine's own, and one file of the settings. The shell has no say."""
+"""Certificate authorities for TLS connections: those of certifi, the system and the settings. Environment variables are ignored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["trust"]
 
 @lru_cache(maxsize=4)
 def trust(ca_file: Path | None = None) -> ssl.SSLContext:
-    """A client's context that verifies names and certificates.
+    """SSL context for clients, with verification of host names and certificates.
 
     Raises:
         SettingsError: `ca_file` cannot be read.
@@ -32,5 +32,5 @@ def trust(ca_file: Path | None = None) -> ssl.SSLContext:
             context.load_verify_locations(ca_file)
         except (OSError, ssl.SSLError) as error:
             setting = "CRYPTOVIZ_NETWORK__CA_FILE"
-            raise SettingsError(f"{setting} is {str(ca_file)!r}, which holds no usable certificates: {error}", setting=setting) from None
+            raise SettingsError(f"{setting} is {str(ca_file)!r}, which contains no usable certificates: {error}", setting=setting) from None
     return context

@@ -248,7 +248,7 @@ def test_keys_of_two_free_plans_do_not_pay_for_every_tick() -> None:
     finding = only(MadeUp(), load_settings(providers=keyed, collect=two))
     assert (finding.name, finding.level, finding.setting) == ("Cadence", Level.WARN, "CRYPTOVIZ_COLLECT__PROVIDERS")
     # 2 x 9 500 of a month's 40 320 to 44 640 minutes.
-    share = float(finding.detail.partition("pay for ")[2].partition("%")[0])
+    share = float(finding.detail.partition("cover ")[2].partition("%")[0])
     assert 42 <= share <= 48
     slower = float(finding.remedy.partition("TICK_S=")[2].partition(")")[0])
     assert bad(MadeUp(), load_settings(providers=keyed, collect=two | {"tick_s": slower})) == []

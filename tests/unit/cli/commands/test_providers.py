@@ -81,7 +81,7 @@ def test_ids_that_bring_no_price_and_a_list_that_could_not_be_had():
     text = " ".join(shown(row(ScraperStatus(ids=IdsStatus(NOW_MS, "", problems)))).split())
     assert (
         "coingecko: no-such (lost) is not in its list, MATICUSDT (polygon) is not traded: BREAK, "
-        "solana (solana) is in its list and not in its answers (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.coingecko)"
+        "solana (solana) is in its list, but not in its responses (CRYPTOVIZ_EXTRA_ASSETS, provider_ids.coingecko)"
     ) in text
     many = IdsStatus(problems=tuple(IdProblem(f"a{n}", f"x{n}", IdFault.NOT_LISTED) for n in range(7)))
     text = many.text("kraken")

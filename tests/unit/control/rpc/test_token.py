@@ -39,10 +39,10 @@ def test_of_several_that_start_at_once_one_wins(tmp_path: Path) -> None:
     [
         ("ab" * 32 + "\n", 0o644, "others may read"),
         ("\n", 0o600, "is empty"),
-        ("x", 0o600, "holds no token of 64 hex digits"),
-        ("known-to-nobody\n", 0o600, "holds no token"),
-        ("AB" * 32, 0o600, "holds no token"),
-        ("ab" * 32 + " ab", 0o600, "holds no token"),
+        ("x", 0o600, "does not contain a token of 64 hex digits"),
+        ("known-to-nobody\n", 0o600, "does not contain a token"),
+        ("AB" * 32, 0o600, "does not contain a token"),
+        ("ab" * 32 + " ab", 0o600, "does not contain a token"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path: Path, content: str, mode: int, message: str) -> None:
@@ -57,7 +57,7 @@ def test_one_that_leads_elsewhere_or_is_another_users_is_refused(tmp_path: Path,
     path, elsewhere = tmp_path / "control.token", tmp_path / "elsewhere"
     ensure_token(elsewhere)
     path.symlink_to(elsewhere)
-    with pytest.raises(SettingsError, match="no regular file"):
+    with pytest.raises(SettingsError, match="not a regular file"):
         ensure_token(path)
     give_away(elsewhere, monkeypatch)
     with pytest.raises(SettingsError, match="belongs to user"):
