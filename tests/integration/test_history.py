@@ -49,7 +49,7 @@ def settings_at(market: ReplayMarket, home: Path) -> Settings:
 async def ask(history_client: HistoryClient, ticks: list[int]) -> HistoryResponse:
     (step,) = history_client.source.steps(ticks, SystemClock().now_ms())
     (window,) = windows(ticks, step.span_ms, step.lookback_ms)
-    return await history_client.ask(BITCOIN.provider_ids[history_client.name], window, step, lambda _: None)
+    return await history_client.fetch(BITCOIN.provider_ids[history_client.name], window, step, lambda _: None)
 
 
 @pytest.mark.parametrize("name", sorted(HISTORY_PROVIDERS))

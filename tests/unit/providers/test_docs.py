@@ -160,13 +160,13 @@ async def test_everything_else_follows_from_its_spec(acme: str, tmp_path: Path, 
     arguments = BackfillArguments(start_ms=0, end_ms=60_000, provider="acme")
     assert not [text for field, text in invalid_arguments(arguments, free, 10**13) if "provider" in field]
     settings = load_settings(home=tmp_path / "home", redis={"port": free_port()}, providers={"acme": {"base_url": acme}})
-    asker = HistoryClient("acme", settings, SystemClock())
-    assert await asker.currency("xbt", print) == "USD"
-    (step,) = asker.source.steps([1_767_225_660_000], 1_767_229_200_000)
+    history_client = HistoryClient("acme", settings, SystemClock())
+    assert await history_client.currency("xbt", print) == "USD"
+    (step,) = history_client.source.steps([1_767_225_660_000], 1_767_229_200_000)
     (window,) = windows(step.ticks, step.span_ms, step.lookback_ms)
-    asked = await asker.ask("xbt", window, step, print)
-    await asker.aclose()
-    assert asked.points == [Point(1_767_225_599_999, 64000.5), Point(1_767_225_659_999, 64001.5)]
+    response = await history_client.fetch("xbt", window, step, print)
+    await history_client.aclose()
+    assert response.points == [Point(1_767_225_599_999, 64000.5), Point(1_767_225_659_999, 64001.5)]
 
 
 async def test_its_failures_are_typed(acme: str, monkeypatch: pytest.MonkeyPatch):
