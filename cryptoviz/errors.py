@@ -155,7 +155,7 @@ class ProviderRefused(ProviderFailure, TerminalError):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class NoHistory(ProviderFailure, TerminalError):
-    """A provider keeps no history of an asset at that time; `asset` is empty where it is not known."""
+    """A provider has no history of an asset at that time; `asset` is empty if unknown."""
 
     reason: FallbackReason = FallbackReason.MISSING_ASSET
     asset: str = ""

@@ -55,7 +55,7 @@ class HistoryClient:
         own, cls = settings.provider(name), provider_class(name)
         spec = self._spec = cls.spec
         if spec.history is None:
-            raise NoHistory(f"{name} has no past prices that a backfill can read", provider=name, reason=FallbackReason.MISSING_ASSET)
+            raise NoHistory(f"{name} has no price history for a backfill", provider=name, reason=FallbackReason.MISSING_ASSET)
         self.name = name
         self.source = spec.history
         self._clock = clock

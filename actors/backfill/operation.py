@@ -94,7 +94,7 @@ class Backfill:
         unknown = [name for name in names if history_of(name) is None]
         if unknown:
             where = "--provider" if chosen is not None else "CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS"
-            hint = f"{', '.join(unknown)} keeps no history that a backfill can read; there are: {', '.join(HISTORY_PROVIDERS)} ({where})"
+            hint = f"no price history for a backfill from {', '.join(unknown)} ({where}): valid are {', '.join(HISTORY_PROVIDERS)}"
             raise SettingsError(hint, setting=where)
         return [HistoryClient(name, self._settings, self._clock) for name in names]
 
@@ -143,13 +143,13 @@ class Backfill:
                 await self._fill_window(history_client, asset, provider_id, currency, window, step, preferred=preferred)
         too_old = len(ticks) - sum(len(step.ticks) for step in steps)
         if too_old:
-            message = f"{history_client.name} does not reach back to {_text(ticks[0])}, for {too_old:,} ticks"
+            message = f"the history of {history_client.name} does not reach back to {_text(ticks[0])}: {too_old:,} ticks"
             raise NoHistory(message, provider=history_client.name, reason=FallbackReason.MISSING_ASSET)
 
     async def _fill_window(
         self, history_client: HistoryClient, asset: Asset, provider_id: str, currency: str, window: Window, step: Step, *, preferred: bool
     ) -> None:
-        self._report_progress(f"asking {history_client.name} for {asset.asset_id} from {_text(window.ticks[0])}")
+        self._report_progress(f"requesting {asset.asset_id} from {history_client.name}, starting at {_text(window.ticks[0])}")
         found = 0
 
         async def fetch(span: Window) -> HistoryResponse:
