@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from cryptoviz.errors import UnknownAsset
 from cryptoviz.providers.asset import Asset
-from cryptoviz.providers.registry import BUILT_IN_SPECS
+from cryptoviz.providers.registry import BUILT_IN_SPECS, find_spec
 from cryptoviz.providers.spec import ProviderSpec
 
 __all__ = [
@@ -81,22 +81,26 @@ def with_ids(assets: Iterable[Asset], specs: Iterable[ProviderSpec]) -> tuple[As
 
 def provider_id_at(asset: Asset, provider: str, moment: datetime) -> str | None:
     """The provider's id for the asset's history at `moment` (UTC): that of an alias valid at the time, or of the asset. None if not listed."""
+    spec = find_spec(provider)
     for alias in ALIASES:
-        if alias.asset_id == asset.asset_id and moment < alias.until and provider in alias.provider_ids:
-            return alias.provider_ids[provider]
+        if spec is not None and alias.asset_id == asset.asset_id and moment < alias.until and alias.alias in spec.alias_ids:
+            return spec.alias_ids[alias.alias]
     return asset.provider_ids.get(provider)
 
 
-def asset_table(extra: Iterable[Asset] = ()) -> tuple[Asset, ...]:
-    """Default assets and `extra`. An extra asset with a known id extends that asset: its provider ids are added or replace the known ones."""
+def asset_table(extra: Iterable[Asset] = (), specs: Iterable[ProviderSpec] = ()) -> tuple[Asset, ...]:
+    """Default assets and `extra`. An extra asset with a known id extends that asset: its provider ids are added or replace the known ones.
+
+    `specs`: of providers of other packages, whose ids are added where an asset has none.
+    """
     by_id = {asset.asset_id: asset for asset in DEFAULT_ASSETS}
     for asset in extra:
         known = by_id.get(asset.asset_id)
         by_id[asset.asset_id] = asset if known is None else replace(asset, provider_ids=known.provider_ids | asset.provider_ids)
-    return tuple(by_id.values())
+    return with_ids(by_id.values(), specs)
 
 
-def resolve_assets(names: Iterable[str], extra: Iterable[Asset] = ()) -> tuple[Asset, ...]:
+def resolve_assets(names: Iterable[str], extra: Iterable[Asset] = (), specs: Iterable[ProviderSpec] = ()) -> tuple[Asset, ...]:
     """Look up assets by name, in order, without duplicates. Empty `names` means all defaults and `extra`.
 
     A name is an asset id, a ticker symbol, a provider's id or an alias, in any case. An extra asset with a known id extends that asset:
@@ -105,7 +109,7 @@ def resolve_assets(names: Iterable[str], extra: Iterable[Asset] = ()) -> tuple[A
     Raises:
         UnknownAsset: unknown name; the message lists similar names (`near`) and the valid ids.
     """
-    table = asset_table(extra)
+    table = asset_table(extra, specs)
     by_id = {asset.asset_id: asset for asset in table}
     index: dict[str, Asset] = {}
     for asset in table:

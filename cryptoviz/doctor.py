@@ -16,6 +16,7 @@ from cryptoviz.engines.ports import describe_taken, pipeline_ports
 from cryptoviz.engines.ray_folder import RAY_FOLDERS
 from cryptoviz.errors import CryptoVizError, PreflightError, SettingsError, UnknownAsset
 from cryptoviz.plans import cadence
+from cryptoviz.providers.registry import spec_of
 from cryptoviz.settings import Settings, check_settings, host_port
 
 __all__ = ["Finding", "Level", "examine", "require_fit"]
@@ -161,6 +162,9 @@ def _names(settings: Settings, machine: Machine) -> Iterator[Finding]:
     try:
         check_settings(settings)
         assets = settings.assets
+        for name in (*settings.collect.providers, *settings.collect.history_providers):
+            if settings.provider(name).enabled:
+                spec_of(name)
         yield Finding("Settings", Level.OK, f"profile {settings.profile}, {len(assets)} assets")
     except CryptoVizError as error:
         yield Finding(
@@ -260,7 +264,7 @@ def _external(settings: Settings, machine: Machine) -> Iterator[Finding]:
 
 def _cadence(settings: Settings, machine: Machine) -> Iterator[Finding]:
     del machine
-    with suppress(UnknownAsset):
+    with suppress(UnknownAsset, SettingsError):  # which `_names` reports
         advice = cadence(settings, SystemClock().now_ms())
         yield Finding("Cadence", Level.WARN if advice.remedy else Level.OK, advice.detail, advice.remedy, advice.setting)
 

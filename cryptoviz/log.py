@@ -19,10 +19,6 @@ __all__ = ["MASK", "configure_logging", "get_logger"]
 _SECRET_WORDS = ("secret", "password", "token", "api_key", "apikey", "authorization")
 
 
-_waiting: Callable[[], None] | None = None
-"""The configuration to apply when structlog is imported."""
-
-
 def _mask_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     for key, value in event.items():
         event[key] = MASK if any(word in key.lower() for word in _SECRET_WORDS) else _masked(value)
@@ -98,3 +94,7 @@ def _configure(level: int, stream: LineStream) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", stream)),
         cache_logger_on_first_use=False,
     )
+
+
+_waiting: Callable[[], None] | None = partial(_configure, logging.INFO, _Stderr())
+"""The configuration to apply when structlog is imported; the first is that of a process which never calls `configure_logging`."""

@@ -1,10 +1,7 @@
 """Limits of provider plans, cost of polls, and the share of ticks that the plans cover.
 
-Settings (`providers.<name>.quota`) take precedence over the known limits. For unpublished limits the lowest reported value is used; limits of an API
-key's account are fetched from the provider (`ProviderSpec.account`). Sources:
-https://docs.coingecko.com/reference/common-errors-rate-limit, https://coinmarketcap.com/api/documentation/v1/#section/Errors-and-Rate-Limits,
-https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits, https://docs.kraken.com/api/docs/guides/spot-rest-ratelimits,
-https://api.coinpaprika.com/#section/Rate-limit, https://docs.cdp.coinbase.com/advanced-trade/docs/rest-api-rate-limits.
+Limits and costs are in each `ProviderSpec`. Settings (`providers.<name>.quota`) take precedence, then what the account of an API key reports.
+For unpublished limits the lowest reported value is used.
 """
 
 from __future__ import annotations

@@ -79,7 +79,12 @@ def read_token(path: Path, setting: str) -> str:
 
 def write_private(path: Path, text: str, *, durable: bool = False) -> None:
     """Write `text` to the file atomically, accessible only to its owner. `durable`: it is on the disk when the call returns."""
-    _scratch(path, text, durable=durable).replace(path)
+    scratch = _scratch(path, text, durable=durable)
+    try:
+        scratch.replace(path)
+    except OSError:
+        scratch.unlink()
+        raise
 
 
 def write_once(path: Path, text: str) -> None:
@@ -98,9 +103,13 @@ def _scratch(path: Path, text: str, *, durable: bool = False) -> Path:
     make_private(path.parent)
     scratch = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+    except (OSError, ValueError):  # a full disk; a text that is no UTF-8
+        scratch.unlink()
+        raise
     return scratch

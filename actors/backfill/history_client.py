@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 
 from actors.fetching.http import HttpFetcher, HttpLimits, open_client
 from actors.protection.provider_protection import ProviderProtection, build_protection
 from cryptoviz.clock import Clock, steady_ms
-from cryptoviz.currencies import DOLLARS
-from cryptoviz.errors import NoHistory, ProviderUnavailable
+from cryptoviz.currencies import DOLLAR, DOLLARS
+from cryptoviz.errors import CryptoVizError, NoHistory, ProviderUnavailable
+from cryptoviz.log import get_logger
 from cryptoviz.provider_status import BreakerState
-from cryptoviz.providers.failures import bounded_wait_s
+from cryptoviz.providers.failures import bad_payload, bounded_wait_s
 from cryptoviz.providers.history import Point, Step, Window
 from cryptoviz.providers.registry import provider_class
 from cryptoviz.providers.response import HttpResponse
@@ -23,6 +25,7 @@ from cryptoviz.settings import Settings
 __all__ = ["HistoryClient", "HistoryResponse"]
 
 T = TypeVar("T")
+_log = get_logger("backfill")
 _ATTEMPTS = 6
 _WAIT_S = (1.0, 60.0)
 """Minimum and maximum wait between attempts; doubled each time, unless the provider or the local rate limit states a wait."""
@@ -90,7 +93,7 @@ class HistoryClient:
         path, query = self.source.request(provider_id, window, step)
 
         def parse(response: HttpResponse) -> tuple[list[Point], int]:
-            return self.source.parse(response, step), response.received_ms
+            return self._parsed(self.source.parse, response, step), response.received_ms
 
         points, received_ms = await self._with_retries(path, query, parse, window.ticks[0], report)
         return HistoryResponse(points, received_ms, self._exchanges[-1])
@@ -103,14 +106,26 @@ class HistoryClient:
             NoHistory: the id is not listed, or not quoted in dollars.
         """
         known = self.source.currency or self._spec.quote_of(provider_id) or self._currencies.get(provider_id)
+        if known is None and self._spec.quote is None:
+            known = DOLLAR
         if known is None:
             path, query = self.source.listing_request(provider_id)
-            entries = await self._with_retries(path, query, self.source.parse_listing, 0, report)
+            entries = await self._with_retries(path, query, partial(self._parsed, self.source.parse_listing), 0, report)
             known = self._currencies[provider_id] = entries[0].pair.quote if len(entries) == 1 else ""
         if known not in DOLLARS:
             message = f"{self.name}: {provider_id} is quoted in {known}, not in dollars" if known else f"{self.name} does not list {provider_id}"
             raise NoHistory(message, provider=self.name, reason=FallbackReason.MISSING_ASSET)
         return known
+
+    def _parsed(self, parse: Callable[..., T], *arguments: Any) -> T:
+        """What a parser returns; its bugs are a bad payload, so that the other providers get their turn."""
+        try:
+            return parse(*arguments)
+        except CryptoVizError:
+            raise
+        except Exception as error:  # noqa: BLE001 (as in `BaseProvider.poll`)
+            _log.exception("provider_bug", provider=self.name)
+            raise bad_payload(self.name, f"{type(error).__name__} in the parser of its history") from None
 
     async def _with_retries(
         self, path: str, query: dict[str, str], parse: Callable[[HttpResponse], T], tick_ts: int, report: Callable[[str], None]

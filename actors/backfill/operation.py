@@ -17,7 +17,7 @@ from actors.backfill.series import prices, windows
 from actors.backfill.wanted import UnfilledTicks, first_live_ticks, settled_before, ticks_wanted
 from actors.publishing.kafka_transport import BACKFILL_ID, KafkaTransport, PublishedTransactions
 from actors.publishing.transaction import KafkaTransaction, Message, Refused
-from cryptoviz.assets import Asset, provider_id_at, resolve_assets
+from cryptoviz.assets import Asset, provider_id_at
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.errors import EngineUnavailable, NoHistory, ProviderFailure, SettingsError
 from cryptoviz.kafka import KafkaClients
@@ -25,7 +25,7 @@ from cryptoviz.lake.gap_ledger import read_gaps
 from cryptoviz.log import get_logger
 from cryptoviz.operations import BackfillArguments, OperationResult, Progress, Report
 from cryptoviz.providers.history import Point, Step, Window
-from cryptoviz.providers.registry import HISTORY_PROVIDERS, history_of
+from cryptoviz.providers.registry import history_of, with_history
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import Settings
 
@@ -69,7 +69,7 @@ class Backfill:
         """
         self._report = report
         report(Progress(done=0, unit="ticks", message="searching missing ticks"))
-        assets = resolve_assets(self._arguments.assets or [asset.asset_id for asset in self._settings.assets], self._settings.extra_assets)
+        assets = self._settings.find_assets(self._arguments.assets) if self._arguments.assets else self._settings.assets
         history_clients = self._history_clients()
         # Connect first: fencing ends an open transaction of an earlier backfill before the missing ticks are read.
         async for attempt in self._retry_kafka():
@@ -94,7 +94,7 @@ class Backfill:
         unknown = [name for name in names if history_of(name) is None]
         if unknown:
             where = "--provider" if chosen is not None else "CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS"
-            hint = f"no price history for a backfill from {', '.join(unknown)} ({where}): valid are {', '.join(HISTORY_PROVIDERS)}"
+            hint = f"no price history for a backfill from {', '.join(unknown)} ({where}): valid are {', '.join(with_history())}"
             raise SettingsError(hint, setting=where)
         return [HistoryClient(name, self._settings, self._clock) for name in names]
 

@@ -144,6 +144,10 @@ class HttpFetcher:
         except CryptoVizError as error:
             failed = error.with_texts(self._clean)
             self._record(note, error.reason if isinstance(error, ProviderFailure) else FallbackReason.BAD_PAYLOAD, failed.message)
+        except Exception as error:
+            # A bug in a parser: the body that shows it is recorded.
+            self._record(note, FallbackReason.BAD_PAYLOAD, f"{type(error).__name__} in the provider's parser")
+            raise
         except asyncio.CancelledError:
             self._record(note, FallbackReason.TIMEOUT, "the poll's time was over")
             raise

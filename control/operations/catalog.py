@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from control.reconcile.ray_runtime import import_class
-from cryptoviz.assets import resolve_assets
 from cryptoviz.errors import UnknownAsset
 from cryptoviz.operations import Arguments, BackfillArguments, MaintenanceArguments, Operation, OperationKind
-from cryptoviz.providers.registry import HISTORY_PROVIDERS, history_of
+from cryptoviz.providers.registry import history_of, with_history
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance.result import MAINTAINED
 
@@ -76,11 +75,11 @@ def _names(arguments: Arguments, settings: Settings) -> Iterator[tuple[str, str]
     if not isinstance(arguments, BackfillArguments):
         return
     try:
-        resolve_assets(arguments.assets, settings.extra_assets)
+        settings.find_assets(arguments.assets)
     except UnknownAsset as unknown:
         yield "assets", unknown.message
     if arguments.provider is not None and history_of(arguments.provider) is None:
         yield (
             "provider",
-            f"is {arguments.provider[:64]!r}, which has no price history for a backfill; valid: {', '.join(HISTORY_PROVIDERS)}",
+            f"is {arguments.provider[:64]!r}, which has no price history for a backfill; valid: {', '.join(with_history())}",
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ import redis.exceptions
 
 from cryptoviz.components import DesiredState
 from cryptoviz.log import get_logger
+from cryptoviz.private import write_private
 from cryptoviz.settings import Settings
 
 __all__ = ["DesiredDocument", "DesiredStore", "FileStore", "RedisStore", "SharedStore", "build_store"]
@@ -80,17 +80,7 @@ class FileStore:
             return DesiredDocument()
 
     async def save(self, document: DesiredDocument) -> None:
-        await asyncio.to_thread(self._write, document.dumps())
-
-    def _write(self, text: str) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._path.with_suffix(".tmp")
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self._path)
+        await asyncio.to_thread(write_private, self._path, document.dumps(), durable=True)
 
 
 class RedisStore:

@@ -11,7 +11,6 @@ import grpc.aio
 import ray
 
 from control.rpc.rpc_errors import invalid, refuse
-from cryptoviz.assets import resolve_assets
 from cryptoviz.control.v1 import gaps_pb2 as pb
 from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceServicer
 from cryptoviz.errors import EngineUnavailable, UnknownAsset
@@ -41,7 +40,7 @@ class GapService(GapsServiceServicer):
         subjects = set(request.subjects)
         if subjects and not of_provider:
             try:
-                subjects = {asset.asset_id for asset in resolve_assets(request.subjects, self._settings.extra_assets)}
+                subjects = {asset.asset_id for asset in self._settings.find_assets(request.subjects)}
             except UnknownAsset as unknown:
                 await invalid(context, [("subjects", unknown.message)])
         try:

@@ -11,7 +11,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from cryptoviz.assets import resolve_assets
 from cryptoviz.errors import EngineUnavailable, QueryError
 from cryptoviz.lake import sql as lake_sql
 from cryptoviz.lake.candle_reader import CandleReader
@@ -240,7 +239,7 @@ class Lake:
         if assets is None:
             return None
         names = [assets] if isinstance(assets, str) else list(assets)
-        ids = [asset.asset_id for asset in resolve_assets(names, self._settings.extra_assets)] if names else []
+        ids = [asset.asset_id for asset in self._settings.find_assets(names)] if names else []
         return ds.field("asset_id").isin(ids)
 
     def _sources(self, as_of: datetime | None, used: dict[str, int]) -> lake_sql.Sources:

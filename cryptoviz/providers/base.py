@@ -12,6 +12,7 @@ from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError, ProviderFailure, ProviderUnavailable
 from cryptoviz.log import get_logger
 from cryptoviz.providers.asset import Asset
+from cryptoviz.providers.failures import bad_payload
 from cryptoviz.providers.fetcher import Fetcher
 from cryptoviz.providers.listing_status import AskList, IdBook
 from cryptoviz.providers.parse_result import Parsed
@@ -150,10 +151,11 @@ class BaseProvider(ABC):
         self._asset_failures = {asset.asset_id: FallbackReason.MISSING_ASSET for asset in assets if self.id_of(asset) is None}
         self._fetch_ids = {}
         self.last_failure, observations = None, list[Observation]()
-        memory, cut = self.memory(), False
+        memory, cut = None, False
         try:
+            memory = self.memory()
             async with asyncio.timeout(budget_s):
-                observations = await self._poll_with_retry(tick_ts, known)
+                observations = _checked(self.name, await self._poll_with_retry(tick_ts, known))
         except TimeoutError:
             cut = True
             self.last_failure = PollFailure(FallbackReason.TIMEOUT, f"{self.name}: no answer within the tick's {budget_s:.1f} s")
@@ -163,7 +165,7 @@ class BaseProvider(ABC):
             self.last_failure = PollFailure(FallbackReason.BAD_PAYLOAD, error.message)
         except Exception as error:  # noqa: BLE001 (a provider of a third party must not end the collection)
             self._log.exception("provider_bug", provider=self.name)
-            self.last_failure = PollFailure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in get_crypto_data")
+            self.last_failure = PollFailure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in its code")
         self.shape_watch.judge(observations, self._clock.now_ms())
         if self.last_failure is None:
             self.ids.answered(self.ids_of(known), self.unlisted, {observation.asset_id for observation in observations})
@@ -208,6 +210,13 @@ class BaseProvider(ABC):
             fetch_ids={asset_id: own for asset_id, own in self._fetch_ids.items() if asset_id in found and own != last.fetch_id},
             trace=trace,
         )
+
+
+def _checked(provider: str, observations: Any) -> list[Observation]:
+    """What a provider of another package returned, if it is what `get_crypto_data` has to return."""
+    if isinstance(observations, list) and all(isinstance(each, Observation) for each in observations):
+        return observations
+    raise bad_payload(provider, f"get_crypto_data returned {type(observations).__name__}, expected a list of Observation")
 
 
 def _worth_a_second_try(error: BaseException) -> bool:

@@ -86,7 +86,10 @@ def _cost(symbols: int) -> Cost:
 
 
 class BinanceHistory(HistorySource):
-    """`GET /api/v3/klines`: the close. Candles of a minute for ticks on whole minutes, of a second for others."""
+    """`GET /api/v3/klines`: the close. Candles of a minute for ticks on whole minutes, of a second for others. 1 000 a call.
+
+    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data
+    """
 
     _ROWS = 1_000
     _LOOKBACK = 5  # candles: most pairs trade within that time
@@ -131,6 +134,7 @@ SPEC = ProviderSpec(
     name=NAME,
     display_name="Binance",
     base_url="https://data-api.binance.vision",
+    # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
     # Weight.
     plans={"": Plan(per_minute=6_000)},
     cost=_cost,

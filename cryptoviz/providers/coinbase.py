@@ -59,6 +59,7 @@ SPEC = ProviderSpec(
     name=NAME,
     display_name="Coinbase",
     base_url="https://api.coinbase.com",
+    # https://docs.cdp.coinbase.com/advanced-trade/docs/rest-api-rate-limits
     # 10 a second.
     plans={"": Plan(per_minute=600)},
     cost=one_call_for_each(1),

@@ -63,7 +63,10 @@ def parse_key(response: HttpResponse) -> Account:
 
 
 class CoinGeckoHistory(HistorySource):
-    """`GET /coins/{id}/market_chart/range`: prices, market caps and 24 h volumes at points about five minutes apart."""
+    """`GET /coins/{id}/market_chart/range`: prices, market caps and 24 h volumes at points about five minutes apart in ranges up to a day.
+
+    https://docs.coingecko.com/reference/coins-id-market-chart-range (keyless and Demo plans reach back 365 days)
+    """
 
     currency: ClassVar[str | None] = DOLLAR
     _TOO_FAR = 10012
@@ -120,6 +123,7 @@ SPEC = ProviderSpec(
     display_name="CoinGecko",
     base_url="https://api.coingecko.com/api/v3",
     plan_base_urls={"pro": "https://pro-api.coingecko.com/api/v3"},
+    # https://docs.coingecko.com/reference/common-errors-rate-limit
     # Keyless: by address, unpublished. Pro: the limits are the customer's own; settings or the account report them.
     plans={"keyless": Plan(per_minute=10), "demo": Plan(per_minute=30, per_month=10_000), "pro": Plan()},
     key_headers={"demo": "x-cg-demo-api-key", "pro": "x-cg-pro-api-key"},

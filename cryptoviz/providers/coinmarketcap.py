@@ -86,6 +86,7 @@ SPEC = ProviderSpec(
     name=NAME,
     display_name="CoinMarketCap",
     base_url="https://pro-api.coinmarketcap.com",
+    # https://coinmarketcap.com/api/documentation/v1/#section/Errors-and-Rate-Limits
     # Keyless: unpublished.
     plans={"keyless": Plan(per_minute=30), "keyed": Plan(per_minute=30, per_month=10_000)},
     key_headers={"keyed": "X-CMC_PRO_API_KEY"},

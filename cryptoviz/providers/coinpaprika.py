@@ -47,6 +47,7 @@ SPEC = ProviderSpec(
     display_name="CoinPaprika",
     base_url="https://api.coinpaprika.com",
     plan_base_urls={"pro": "https://api-pro.coinpaprika.com"},
+    # https://api.coinpaprika.com/#section/Rate-limit
     # Pro: the limits are the customer's own; settings name them.
     plans={"free": Plan(per_month=20_000), "pro": Plan()},
     key_headers={"pro": "Authorization"},

@@ -90,7 +90,10 @@ def _normal_pair(pair: str) -> str:
 
 
 class KrakenHistory(HistorySource):
-    """`GET /0/public/OHLC`: the close. Always the last 720 candles, so that older ticks need longer ones, up to a quarter of an hour."""
+    """`GET /0/public/OHLC`: the close. Always the last 720 candles, so that older ticks need longer ones, up to a quarter of an hour.
+
+    https://docs.kraken.com/api/docs/rest-api/get-ohlc-data (the last candle is not over)
+    """
 
     _ROWS = 720
     _LENGTHS_MS = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS)
@@ -137,6 +140,7 @@ SPEC = ProviderSpec(
     name=NAME,
     display_name="Kraken",
     base_url="https://api.kraken.com",
+    # https://docs.kraken.com/api/docs/guides/spot-rest-ratelimits
     # Unpublished: a call a second.
     plans={"": Plan(per_minute=60)},
     min_interval_s=1.0,

@@ -23,6 +23,10 @@ class Cost:
     calls: int = 1
     weight: int = 1
 
+    def __post_init__(self) -> None:
+        if self.calls < 1 or self.weight < 1:
+            raise ValueError(f"the cost of a poll is {self.calls} calls of weight {self.weight}: valid are 1 or more of both")
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -32,6 +36,13 @@ class Plan:
     per_day: int | None = None
     per_month: int | None = None
     reserve: float = 0.05
+
+    def __post_init__(self) -> None:
+        for limit in (self.per_minute, self.per_day, self.per_month):
+            if limit is not None and limit <= 0:
+                raise ValueError(f"a limit of a plan is {limit}: valid are positive numbers, or None for no limit")
+        if not 0 <= self.reserve < 1:
+            raise ValueError(f"the reserve of a plan is {self.reserve}: valid is 0 to 1, without 1")
 
     def limit(self, period: Period) -> int | None:
         """Of a day or a month."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import entry_points
+from inspect import isabstract
 
 from cryptoviz.audit import RECORDER
 from cryptoviz.errors import SettingsError
@@ -19,11 +20,12 @@ from cryptoviz.providers.spec import ProviderSpec
 
 __all__ = [
     "BUILT_IN_PROVIDERS", "BUILT_IN_SPECS", "ENTRY_POINT_GROUP", "HISTORY_PROVIDERS", "display_name", "find_spec", "forget_loaded", "history_of",
-    "known_providers", "provider_class", "spec_of",
+    "known_providers", "provider_class", "spec_of", "with_history",
 ]  # fmt: skip
 
 ENTRY_POINT_GROUP = "cryptoviz.providers"
 """The group of entry points by which other packages bring providers."""
+_SETTING = "CRYPTOVIZ_COLLECT__PROVIDERS"
 _BUILT_IN: dict[str, type[BaseProvider]] = {
     cls.spec.name: cls for cls in (CoinGeckoProvider, CoinMarketCapProvider, BinanceProvider, KrakenProvider, CoinPaprikaProvider, CoinbaseProvider)
 }
@@ -48,7 +50,7 @@ def provider_class(name: str) -> type[BaseProvider]:
     if name in _BUILT_IN:
         return _BUILT_IN[name]
     if name == RECORDER:
-        raise SettingsError(f"collect.providers names {name!r}, under which ticks are recorded: call it otherwise", setting="collect.providers")
+        raise SettingsError(f"{_SETTING} names {name!r}, under which ticks are recorded: call the provider otherwise", setting=_SETTING)
     return _load(name)
 
 
@@ -57,8 +59,9 @@ def spec_of(name: str) -> ProviderSpec:
     return provider_class(name).spec
 
 
+@cache
 def find_spec(name: str) -> ProviderSpec | None:
-    """The facts of a provider; None when it is not known here, as in records of a package that is no longer installed."""
+    """The facts of a provider; None when its class cannot be loaded, as for records of a package that is no longer installed."""
     try:
         return spec_of(name)
     except SettingsError:
@@ -77,26 +80,37 @@ def display_name(name: str) -> str:
     return name if spec is None else spec.display_name or name
 
 
+def with_history() -> tuple[str, ...]:
+    """Names of all known providers with past prices. Loads the classes of the entry points."""
+    return tuple(name for name in known_providers() if history_of(name) is not None)
+
+
 def forget_loaded() -> None:
     """Load entry points again when they are next asked for: for tests that install packages."""
     _load.cache_clear()
+    find_spec.cache_clear()
 
 
 @cache
 def _load(name: str) -> type[BaseProvider]:
-    points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in points:
-        known = ", ".join(sorted({*_BUILT_IN, *points}))
-        raise SettingsError(f"collect.providers names {name!r}; known providers are {known}", setting="collect.providers")
+    points = [point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name == name]
+    if not points:
+        raise SettingsError(f"collect.providers names {name!r}; known providers are {', '.join(sorted(known_providers()))}", setting=_SETTING)
     where = f"the entry point {name!r} of {ENTRY_POINT_GROUP}"
+    if len({point.value for point in points}) > 1:
+        both = " and ".join(sorted(f"{point.value} of {point.dist.name if point.dist else 'a package'}" for point in points))
+        raise SettingsError(f"{where} is brought twice, as {both}: uninstall one of the packages", setting=_SETTING)
     try:
-        loaded = points[name].load()
-    except Exception as error:
-        raise SettingsError(f"{where} does not load: {type(error).__name__}: {error}", setting="collect.providers") from error
+        loaded = points[0].load()
+    except (Exception, SystemExit) as error:
+        text = f"{where} does not load ({type(error).__name__}: {error}): mend its package, or leave {name!r} out of {_SETTING}"
+        raise SettingsError(text, setting=_SETTING) from error
     if not (isinstance(loaded, type) and issubclass(loaded, BaseProvider)):
-        raise SettingsError(f"{where} is {loaded!r}, which is no BaseProvider", setting="collect.providers")
+        raise SettingsError(f"{where} is {getattr(loaded, '__qualname__', type(loaded).__name__)}, which is no BaseProvider", setting=_SETTING)
+    if isabstract(loaded):
+        raise SettingsError(f"{where} is {loaded.__qualname__}, which does not implement get_crypto_data", setting=_SETTING)
     spec = getattr(loaded, "spec", None)
     if not isinstance(spec, ProviderSpec) or spec.name != name:
-        text = f"{where} is {loaded.__qualname__}, whose spec is {getattr(spec, 'name', spec)!r}: valid is a ProviderSpec with name={name!r}"
-        raise SettingsError(text, setting="collect.providers")
+        found = repr(spec.name) if isinstance(spec, ProviderSpec) else type(spec).__name__
+        raise SettingsError(f"{where} is {loaded.__qualname__}, whose spec is {found}: valid is a ProviderSpec with name={name!r}", setting=_SETTING)
     return loaded

@@ -18,7 +18,10 @@ from cryptoviz.providers.plan import Cost, Plan, one_call
 from cryptoviz.providers.schema_drift import Shape
 from cryptoviz.records import FallbackReason
 
-__all__ = ["IdFormat", "ProviderConfig", "ProviderSpec"]
+__all__ = ["NAME", "IdFormat", "ProviderConfig", "ProviderSpec"]
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+"""Valid names: they become part of component names, environment variables and file names."""
 
 
 class ProviderConfig(Protocol):
@@ -58,7 +61,7 @@ class ProviderSpec:
     """Everything about a provider that is not code of a poll.
 
     Attributes:
-        name: in settings, records and asset tables; lower case.
+        name: in settings, records and asset tables: see `NAME`; without `__`.
         display_name: for people; empty: the name.
         base_url: the root of all paths, unless `providers.<name>.base_url` is set.
         plan_base_urls: the root of all paths in plans that have a host of their own.
@@ -100,6 +103,46 @@ class ProviderSpec:
     account: AccountCall | None = None
     history: HistorySource | None = None
 
+    def __post_init__(self) -> None:
+        """Check the facts against each other, so that a mistake is found where the module is imported.
+
+        Raises:
+            ValueError: names the attribute, its value and what is valid.
+        """
+        if not NAME.fullmatch(self.name) or "__" in self.name:
+            raise ValueError(f"name is {self.name!r}: valid are up to 32 of a-z, 0-9, - and single _, the first a letter or digit")
+        for root in (self.base_url, *self.plan_base_urls.values()):
+            if not root.startswith(("http://", "https://")):
+                raise ValueError(f"base_url of {self.name} is {root!r}: valid is an address that begins with https:// or http://")
+        if "" in self.plans and len(self.plans) > 1:
+            raise ValueError(f"plans of {self.name} are {', '.join(map(repr, self.plans))}: valid is a name for each, or '' for the only one")
+        for attribute, by_plan in (("plan_base_urls", self.plan_base_urls), ("key_headers", self.key_headers)):
+            if unknown := sorted(by_plan.keys() - self.plans.keys()):
+                raise ValueError(f"{attribute} of {self.name} names the plans {', '.join(map(repr, unknown))}, which plans does not have")
+        self._check_costs()
+        self._check_ids()
+
+    def _check_costs(self) -> None:
+        if not 0 <= self.min_interval_s < float("inf"):
+            raise ValueError(f"min_interval_s of {self.name} is {self.min_interval_s}: valid are 0 and finite numbers above it")
+        if self.listing_weight < 1:
+            raise ValueError(f"listing_weight of {self.name} is {self.listing_weight}: valid is 1 or more")
+        for assets in (1, 1000):
+            if not isinstance(cost := self.cost(assets), Cost):
+                raise ValueError(f"cost of {self.name} for {assets} assets is {cost!r}: valid is a Cost")
+
+    def _check_ids(self) -> None:
+        seen: dict[str, str] = {}
+        for asset_id, provider_id in self.asset_ids.items():
+            of = f"the id of {asset_id!r} in asset_ids of {self.name} is {provider_id!r}"
+            if not isinstance(provider_id, str) or not provider_id.isprintable() or not provider_id or any(map(str.isspace, provider_id)):
+                raise ValueError(f"{of}: valid is text without white space, not empty")
+            if self.id_format is not None and not self.id_format.pattern.fullmatch(provider_id):
+                raise ValueError(f"{of}: valid is {self.id_format.example}")
+            other = seen.setdefault(self.normal_id(provider_id), asset_id)
+            if other != asset_id:
+                raise ValueError(f"{of}, which is also that of {other!r}: valid is an id of its own for each asset")
+
     @cached_property
     def _table_ids(self) -> frozenset[str]:
         return frozenset((*self.asset_ids.values(), *self.alias_ids.values()))
@@ -124,7 +167,7 @@ class ProviderSpec:
                 raise SettingsError(text, setting=setting)
             return ""
         has_key = key is not None and bool(key.get_secret_value())
-        plan = config.plan or names[1 if has_key else 0]
+        plan = config.plan or names[1 if has_key and len(names) > 1 else 0]
         if plan not in names:
             raise SettingsError(f"{setting} is {plan!r}{did_you_mean(plan, names)}: valid are {', '.join(names)}", setting=setting)
         if plan != names[0] and not has_key:
@@ -139,7 +182,7 @@ class ProviderSpec:
         return self.plans.get(self.plan_name(config), Plan())
 
     def root(self, config: ProviderConfig) -> str:
-        """The root of all paths, without a slash at its end. Raises as `plan_name`."""
+        """The root of all paths, without a slash at its end. Raises as `plan_name`, unless the settings name a `base_url`."""
         return (config.base_url or self.plan_base_urls.get(self.plan_name(config), self.base_url)).rstrip("/")
 
     def headers(self, config: ProviderConfig) -> dict[str, str]:

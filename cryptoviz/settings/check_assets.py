@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cryptoviz.assets import ALIASES, DEFAULT_ASSETS, Asset, asset_table, resolve_assets
 from cryptoviz.errors import SettingsError, UnknownAsset
 from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, find_spec
+from cryptoviz.providers.spec import ProviderSpec
 
 __all__ = ["SETTING", "check_assets", "normal_id"]
 
@@ -15,18 +16,18 @@ _LIST = "CRYPTOVIZ_CRYPTO_LIST"
 _MOST_NAME_CHARS = 100
 
 
-def check_assets(names: Sequence[str], extra: Sequence[Asset], providers: Sequence[str]) -> None:
+def check_assets(names: Sequence[str], extra: Sequence[Asset], providers: Sequence[str], specs: Sequence[ProviderSpec] = ()) -> None:
     """Check the extra assets against the built-in table, and the names of assets to collect.
 
     Raises:
         SettingsError: contains the assets in conflict and what is valid.
     """
     _check_each(extra, providers)
-    table = asset_table(extra)
+    table = asset_table(extra, specs)
     _check_names(table)
     _check_ids(table)
     _check_other_names(extra, table)
-    _check_list(names, extra, table)
+    _check_list(names, extra, specs, table)
 
 
 def normal_id(provider: str, provider_id: str) -> str:
@@ -114,9 +115,9 @@ def _check_other_names(extra: Sequence[Asset], table: Sequence[Asset]) -> None:
                 raise _error(f"the {field} {name!r} of {asset.asset_id!r} is the id of {owner!r} at {provider}: valid is a name of its own")
 
 
-def _check_list(names: Sequence[str], extra: Sequence[Asset], table: Sequence[Asset]) -> None:
+def _check_list(names: Sequence[str], extra: Sequence[Asset], specs: Sequence[ProviderSpec], table: Sequence[Asset]) -> None:
     try:
-        resolve_assets(names, extra)
+        resolve_assets(names, extra, specs)
     except UnknownAsset as error:
         raise SettingsError(f"{_LIST}: {error.message}", setting=_LIST, asset=error.asset, near=error.near) from None
     for name in names:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from cryptoviz.errors import SettingsError
 from cryptoviz.nearest import did_you_mean
-from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, HISTORY_PROVIDERS, history_of, known_providers, spec_of
+from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, find_spec, known_providers, with_history
+from cryptoviz.providers.spec import ProviderSpec
 from cryptoviz.settings.sections import ProviderSettings
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ def _check_names(settings: Settings) -> None:
             raise SettingsError(f"{text}: valid is each provider once, in order of preference", setting=one)
         _require_known(one, names)
     for name in collect.history_providers:
-        if history_of(name) is None:
+        spec = find_spec(name)
+        if spec is not None and spec.history is None:
             one = "CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS"
             text = f"{one} names {name!r}, which has no price history for a backfill"
-            raise SettingsError(f"{text}: valid are {', '.join(HISTORY_PROVIDERS)}", setting=one)
+            raise SettingsError(f"{text}: valid are {', '.join(with_history())}", setting=one)
     for table, by_provider in (("CRYPTOVIZ_PROVIDERS", settings.providers), ("CRYPTOVIZ_MARKET__LIMITS", settings.market.limits)):
         for name in by_provider:
             _require_known(table, (name,), f"{table}__{name.upper()}")
@@ -60,7 +62,7 @@ def _check_names(settings: Settings) -> None:
 
 def _valid(setting: str) -> list[str]:
     if setting == "CRYPTOVIZ_COLLECT__HISTORY_PROVIDERS":
-        return list(HISTORY_PROVIDERS)
+        return list(with_history())
     return list(known_providers())
 
 
@@ -77,17 +79,19 @@ def _require_known(where: str, names: Iterable[str], setting: str = "") -> None:
 
 def _check_provider(settings: Settings, name: str) -> None:
     own, prefix = settings.provider(name), f"CRYPTOVIZ_PROVIDERS__{name.upper()}__"
-    spec_of(name).plan_name(own)
+    spec = find_spec(name)
+    if spec is not None:  # one that cannot be loaded must not keep `status` and `down` from working: `doctor` and the start name it
+        spec.plan_name(own)
+        _check_quota(settings, spec, own, f"{prefix}QUOTA__")
     if own.rate_limit_wait_s > own.max_wait_s:
         text = f"{prefix}RATE_LIMIT_WAIT_S is {own.rate_limit_wait_s:g} and {prefix}MAX_WAIT_S is {own.max_wait_s:g}"
         raise _error(f"{text}: the default wait must not exceed the maximum", f"{prefix}RATE_LIMIT_WAIT_S", f"{prefix}MAX_WAIT_S")
-    _check_quota(settings, name, own, f"{prefix}QUOTA__")
 
 
-def _check_quota(settings: Settings, name: str, own: ProviderSettings, prefix: str) -> None:
+def _check_quota(settings: Settings, spec: ProviderSpec, own: ProviderSettings, prefix: str) -> None:
     """A limit must allow at least one poll."""
     assets = len(settings.assets)
-    cost, quota = spec_of(name).cost(assets), own.quota
+    cost, quota = spec.cost(assets), own.quota
     for field, limit, needed, what in (
         ("PER_MINUTE", quota.per_minute, cost.weight, "weight of a call"),
         ("PER_DAY", quota.per_day, cost.calls, "calls of one poll"),
@@ -96,7 +100,7 @@ def _check_quota(settings: Settings, name: str, own: ProviderSettings, prefix: s
         usable = None if limit is None else limit if field == "PER_MINUTE" else limit - int(limit * quota.reserve)
         if limit and usable is not None and usable < needed:
             kept = f" less the reserve of {quota.reserve:g}" if usable != limit else ""
-            text = f"{prefix}{field} is {limit}{kept}, and {name} needs {needed} for the {what} of {assets} assets"
+            text = f"{prefix}{field} is {limit}{kept}, and {spec.name} needs {needed} for the {what} of {assets} assets"
             raise _error(f"{text}: valid are {needed} or more, or 0 for no limit", f"{prefix}{field}")
 
 

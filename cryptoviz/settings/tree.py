@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,10 +12,11 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
-from cryptoviz.assets import Asset, resolve_assets, with_ids
+from cryptoviz.assets import Asset, resolve_assets
 from cryptoviz.errors import SettingsError
 from cryptoviz.masking import hide
-from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, spec_of
+from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, find_spec
+from cryptoviz.providers.spec import ProviderSpec
 from cryptoviz.settings.check_assets import check_assets
 from cryptoviz.settings.check_collection import TICK_DEADLINE_SHARE, check_collection
 from cryptoviz.settings.check_engines import check_engines
@@ -106,10 +108,17 @@ class Settings(BaseSettings):
     @property
     def assets(self) -> tuple[Asset, ...]:
         """The assets to collect, in table order, with their ids at all providers that are in use. Raises UnknownAsset."""
-        assets = resolve_assets(self.crypto_list, self.extra_assets)
+        return self.find_assets(self.crypto_list)
+
+    def find_assets(self, names: Iterable[str]) -> tuple[Asset, ...]:
+        """The assets that `names` mean, as `assets`; all known ones when it is empty. Raises UnknownAsset."""
+        return resolve_assets(names, self.extra_assets, self.brought_specs)
+
+    @property
+    def brought_specs(self) -> tuple[ProviderSpec, ...]:
+        """Of the providers in use that other packages bring, as far as they can be loaded (`doctor` names the others)."""
         in_use = dict.fromkeys((*self.collect.providers, *self.collect.history_providers))
-        brought = [spec_of(name) for name in in_use if name not in BUILT_IN_PROVIDERS]
-        return with_ids(assets, brought) if brought else assets
+        return tuple(spec for name in in_use if name not in BUILT_IN_PROVIDERS and (spec := find_spec(name)) is not None)
 
     @property
     def token_file(self) -> Path:
@@ -181,6 +190,7 @@ def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -
         check_names(Settings, os.environ, dotenv)
         check_overrides(Settings, overrides)
         settings = _read(profile, overrides)
+        hide(settings.secrets)  # before code of other packages runs, whose errors could quote them
         check_settings(settings)
         check_files(settings)
     except SettingsError as error:
@@ -199,7 +209,7 @@ def check_settings(settings: Settings) -> None:
     if settings.home == settings.cache:
         text = f"CRYPTOVIZ_HOME and CRYPTOVIZ_CACHE are both {str(settings.home)!r}: the home has to be a folder for the pipeline alone"
         raise SettingsError(text, setting="CRYPTOVIZ_CACHE", settings=("CRYPTOVIZ_CACHE", "CRYPTOVIZ_HOME"))
-    check_assets(settings.crypto_list, settings.extra_assets, settings.collect.providers)
+    check_assets(settings.crypto_list, settings.extra_assets, settings.collect.providers, settings.brought_specs)
     check_collection(settings)
     check_engines(settings)
 

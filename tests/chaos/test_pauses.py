@@ -189,8 +189,7 @@ def drivers_pause(tmp_path: Path, pause_s: float, lease_s: float) -> None:
                     figures.add("taken over", fault.made())
                 woken.result()
             if overtaken:
-                seen = eventually(lambda: not (seen := first.probe()).healthy and seen, 60)
-                assert "another lake job" in seen.message
+                eventually(lambda: not (seen := first.probe()).healthy and "another lake job" in seen.message, 60)
                 assert second.probe().healthy
             figures.add("gone on", Progress(settings, [feed]).made(batches=5))
         assert_same_sets(settings, [feed])

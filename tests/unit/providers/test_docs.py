@@ -153,6 +153,11 @@ async def test_everything_else_follows_from_its_spec(acme: str, tmp_path: Path, 
         "bitcoin": "xbt",
         "ethereum": "eth",
     }
+    # What a backfill and `CRYPTO_LIST` ask for.
+    assert free.find_assets(("bitcoin",))[0].provider_ids["acme"] == "xbt"
+    assert [asset.asset_id for asset in load_settings(crypto_list="xbt").assets] == ["bitcoin"]
+    with pytest.raises(SettingsError, match="assets 'bitcoin' and 'dogecoin' both have the id 'xbt' at acme"):
+        load_settings(extra_assets=[{"asset_id": "dogecoin", "symbol": "DOGE", "name": "Dogecoin", "provider_ids": {"acme": "xbt"}}])
     assert display_name("acme") == "Acme"
     assert display_name("gone") == "gone"
 

@@ -8,6 +8,7 @@ import pytest
 
 from actors.fetching.build import build_provider
 from cryptoviz.clock import SystemClock
+from cryptoviz.doctor import Level, examine
 from cryptoviz.errors import SettingsError
 from cryptoviz.providers.coingecko import CoinGeckoProvider
 from cryptoviz.providers.coinmarketcap import CoinMarketCapProvider
@@ -42,13 +43,20 @@ def entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-providers\nVersion: 1.0\n")
     names = "mine = someones_providers:Mine\ncoingecko = someones_providers:Mine\nother = someones_providers:Mine\n"
-    names += "odd = someones_providers:NOT_A_PROVIDER\nabsent = someones_absent:Mine"
+    names += "odd = someones_providers:NOT_A_PROVIDER\nabsent = someones_absent:Mine\nleaves = someones_exit:Mine\n"
+    names += "half = someones_providers:Half\ntwo = someones_providers:Mine"
     (info / "entry_points.txt").write_text(f"[cryptoviz.providers]\n{names}\n")
     (folder / "someones_providers.py").write_text(
         "from cryptoviz.providers import BaseProvider, ProviderSpec\nNOT_A_PROVIDER = 5\n"
         "class Mine(BaseProvider):\n    spec = ProviderSpec(name='mine', base_url='http://127.0.0.1:1')\n"
         "    async def get_crypto_data(self, assets):\n        return []\n"
+        "class Half(BaseProvider):\n    spec = ProviderSpec(name='half', base_url='http://127.0.0.1:1')\n"
     )
+    other = folder / "someones_others-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-others\nVersion: 1.0\n")
+    (other / "entry_points.txt").write_text("[cryptoviz.providers]\ntwo = others:Two")
+    (folder / "someones_exit.py").write_text("raise SystemExit(3)")
     monkeypatch.syspath_prepend(str(folder))
     yield
     sys.modules.pop("someones_providers", None)
@@ -61,7 +69,13 @@ def test_entry_points_bring_providers_and_never_replace_a_built_in():
     assert provider_class("coingecko") is CoinGeckoProvider
     with pytest.raises(SettingsError, match="no BaseProvider"):
         provider_class("odd")
-    with pytest.raises(SettingsError, match=r"'absent' of cryptoviz\.providers does not load: ModuleNotFoundError"):
+    with pytest.raises(SettingsError, match=r"'leaves' .* does not load \(SystemExit: 3\): mend its package, or leave 'leaves' out of"):
+        provider_class("leaves")
+    with pytest.raises(SettingsError, match=r"'half' .* is Half, which does not implement get_crypto_data"):
+        provider_class("half")
+    with pytest.raises(SettingsError, match=r"'two' .* is brought twice, as others:Two of someones-others and someones_providers:Mine of"):
+        provider_class("two")
+    with pytest.raises(SettingsError, match=r"'absent' of cryptoviz\.providers does not load \(ModuleNotFoundError: "):
         provider_class("absent")
     with pytest.raises(SettingsError, match=r"is Mine, whose spec is 'mine': valid is a ProviderSpec with name='other'"):
         provider_class("other")
@@ -136,3 +150,16 @@ async def test_a_proxys_refusal_that_echoes_its_password_is_recorded_without_it(
     assert ECHOED in shown
     assert password not in shown
     assert base64.b64encode(f"user:{password}".encode()).decode() not in shown
+
+
+@pytest.mark.usefixtures("entry_points")
+@pytest.mark.parametrize("name", ["absent", "leaves"])
+def test_a_package_that_does_not_load_keeps_no_command_from_its_work_and_doctor_names_it(name: str):
+    settings = load_settings(collect={"providers": ["coingecko", name], "history_providers": ["binance", name]})
+    assert [asset.asset_id for asset in settings.assets][:2] == ["bitcoin", "ethereum"]
+    found = [finding for finding in examine(settings) if finding.name == "Settings"]
+    assert [finding.level for finding in found][-1] is Level.FAIL
+    assert f"the entry point '{name}' of cryptoviz.providers does not load" in found[-1].detail
+    # Disabled, it need not load.
+    off = load_settings(collect={"providers": ["coingecko", name]}, providers={name: {"enabled": False}})
+    assert Level.FAIL not in {finding.level for finding in examine(off) if finding.name == "Settings"}
