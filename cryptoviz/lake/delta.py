@@ -6,6 +6,7 @@ would redirect requests, and its HTTP client uses `http_proxy`.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import deltalake
@@ -19,11 +20,17 @@ class DeltaTable(deltalake.DeltaTable):
     """`deltalake.DeltaTable` that ignores the shell's variables."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        with without_the_shell():
+        with _settings_alone(options):
             super().__init__(*arguments, **options)
 
     @classmethod
     def create(cls, *arguments: Any, **options: Any) -> DeltaTable:
         """See `deltalake.DeltaTable.create`."""
-        with without_the_shell():
+        with _settings_alone(options):
             return cast("DeltaTable", super().create(*arguments, **options))  # the library returns a `cls`
+
+
+def _settings_alone(options: dict[str, Any]) -> AbstractContextManager[None]:
+    """The environment for one opening. A folder on the disk needs no change of it, a store without TLS no change of the authorities."""
+    endpoint = str((options.get("storage_options") or {}).get("AWS_ENDPOINT_URL", ""))
+    return without_the_shell(authorities=not endpoint.startswith("http://")) if endpoint else nullcontext()

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["PLAIN_NAMES", "forget_options", "leads_elsewhere", "without_the_shell"]
+__all__ = ["PLAIN_NAMES", "forget_options", "leads_elsewhere", "names_authorities", "without_the_shell"]
 
 PLAIN_NAMES = frozenset(
     ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "PATH", "TMPDIR", "TZ")
@@ -39,15 +39,24 @@ def forget_options() -> None:
         del os.environ[name]
 
 
+def names_authorities(name: str) -> bool:
+    """Whether the variable names certificate authorities. Conda and Nix set such a variable in every shell."""
+    upper = name.upper()
+    return upper.startswith("SSL_CERT_") or upper.endswith("_CA_BUNDLE")
+
+
 @contextmanager
-def without_the_shell() -> Iterator[None]:
+def without_the_shell(*, authorities: bool = True) -> Iterator[None]:
     """Remove these variables from the environment for a library that reads them in addition to its explicit options, and restore them afterwards.
 
-    One caller at a time. Without such variables, as in the project's own processes, the environment is not modified: a modification is unsafe while
-    C code of another thread reads it.
+    One caller at a time. Without such variables, as in the project's own processes, the environment is not modified: a modification crashes the
+    process when C code of another thread reads it at the same time.
+
+    Args:
+        authorities: also those that name certificate authorities, which a connection without TLS does not use.
     """
     with _lock:
-        taken = {name: value for name, value in os.environ.items() if leads_elsewhere(name)}
+        taken = {name: value for name, value in os.environ.items() if leads_elsewhere(name) and (authorities or not names_authorities(name))}
         for name in taken:
             del os.environ[name]
         try:

@@ -172,6 +172,20 @@ def test_where_no_variable_leads_elsewhere_the_environment_is_not_touched(monkey
     assert changed == []
 
 
+def test_without_tls_the_authorities_of_the_shell_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell of Conda or Nix sets them: each read would change the environment, and crash the process sooner or later."""
+    for name in [name for name in os.environ if leads_elsewhere(name)]:
+        monkeypatch.delenv(name)
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"):
+        monkeypatch.setenv(name, "/nowhere")
+    changed: list[str] = []
+    monkeypatch.setattr(os, "unsetenv", changed.append)
+    monkeypatch.setattr(os, "putenv", lambda name, _: changed.append(name))
+    with without_the_shell(authorities=False):
+        assert os.environ["SSL_CERT_FILE"] == "/nowhere"
+    assert changed == []
+
+
 def test_our_own_program_forgets_options_for_good_and_keeps_proxies_for_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_SESSION_TOKEN", "SSL_CERT_FILE", "ENDPOINT_URL", "https_proxy"):
         monkeypatch.setenv(name, "http://canary.example")
