@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 import pyarrow as pa
 from deltalake.exceptions import DeltaError, TableNotFoundError
-from minio.error import MinioException, S3Error
+from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
 from cryptoviz.errors import EngineUnavailable, VersionNotKept
 from cryptoviz.lake.delta import DeltaTable
-from cryptoviz.lake.objects import S3Access, TableAddress, minio_client
+from cryptoviz.lake.objects import S3Access, TableAddress, find_object, minio_client
 from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress
 from cryptoviz.lake.schema import PARTITION_BY
 from cryptoviz.lake.table_specs import TableSpec
@@ -195,17 +195,12 @@ def read_commit(access: S3Access, address: TableAddress, version: int) -> Commit
         EngineUnavailable: the object store does not answer.
     """
     try:
-        response = minio_client(access).get_object(address.bucket, address.key(f"_delta_log/{version:020d}.json"))
-        try:
-            lines = response.read().splitlines()
-        finally:
-            response.close()
-            response.release_conn()
+        content = find_object(minio_client(access), address.bucket, address.key(f"_delta_log/{version:020d}.json"))
     except (MinioException, HTTPError, OSError) as error:
-        if isinstance(error, S3Error) and error.code == "NoSuchKey":
-            return None
         raise EngineUnavailable(f"the object store did not return log entry {version} of {address.uri}: {error}", engine="object-store") from error
-    info: dict[str, Any] = next((action["commitInfo"] for line in lines if "commitInfo" in (action := orjson.loads(line))), {})
+    if content is None:
+        return None
+    info: dict[str, Any] = next((action["commitInfo"] for line in content.splitlines() if "commitInfo" in (action := orjson.loads(line))), {})
     made = datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC)
     return Commit(version, made, Progress.from_json(info[METADATA_KEY]) if METADATA_KEY in info else None)
 

@@ -21,7 +21,9 @@ from cryptoviz.masking import clip, redact
 from cryptoviz.settings import S3Settings
 from cryptoviz.tls import trust
 
-__all__ = ["STORE_ERRORS", "TABLES", "S3Access", "TableAddress", "minio_client", "one_line", "store_error", "table_address"]
+__all__ = [
+    "STORE_ERRORS", "TABLES", "S3Access", "TableAddress", "find_object", "minio_client", "one_line", "read_object", "store_error", "table_address",
+]  # fmt: skip
 
 TABLES: tuple[str, ...] = ("prices", "raw", "dead_letters")
 
@@ -109,6 +111,30 @@ def minio_client(access: S3Access) -> Minio:
         region=access.region,
         http_client=pool,
     )
+
+
+def read_object(client: Minio, bucket: str, key: str) -> bytes:
+    """The content of an object. The connection returns to the pool in every case.
+
+    Raises:
+        MinioException, HTTPError: `STORE_ERRORS`; there is no such object, or the store does not answer.
+    """
+    response = client.get_object(bucket, key)
+    try:
+        return bytes(response.read())
+    finally:
+        response.close()
+        response.release_conn()
+
+
+def find_object(client: Minio, bucket: str, key: str) -> bytes | None:
+    """As `read_object`; None when there is no such object."""
+    try:
+        return read_object(client, bucket, key)
+    except S3Error as error:
+        if error.code == "NoSuchKey":
+            return None
+        raise
 
 
 def store_error(error: Exception, doing: str) -> EngineUnavailable:

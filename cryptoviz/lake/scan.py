@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.lake.files import DataFile, Snapshot
-from cryptoviz.lake.objects import S3Access, TableAddress, minio_client
+from cryptoviz.lake.objects import S3Access, TableAddress, minio_client, read_object
 from cryptoviz.lake.progress import Offsets
 from cryptoviz.lake.schema import PARTITION_BY
 
@@ -102,12 +102,8 @@ class Scanner:
             raise EngineUnavailable(f"the object store did not return a file of {self._address.uri}: {error}", engine="object-store") from error
 
     def _read_one(self, file: DataFile) -> pa.Table:
-        response = minio_client(self._access).get_object(self._address.bucket, self._address.key(file.path))
-        try:
-            return pq.read_table(pa.BufferReader(response.read()), use_threads=False)
-        finally:
-            response.close()
-            response.release_conn()
+        content = read_object(minio_client(self._access), self._address.bucket, self._address.key(file.path))
+        return pq.read_table(pa.BufferReader(content), use_threads=False)
 
     def _large(self, files: Iterable[DataFile], schema: pa.Schema) -> ds.Dataset:
         with self._lock:

@@ -25,7 +25,7 @@ from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import Gap, GapScope, GapState
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.gap_ledger import gaps_address, read_gaps
-from cryptoviz.lake.objects import S3Access, minio_client, table_address
+from cryptoviz.lake.objects import S3Access, find_object, minio_client, table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.schema import GAPS, PARTITION_BY
 from cryptoviz.lake.topic_reader import topic_ends
@@ -309,16 +309,12 @@ def _write(settings: Settings, day: date, gaps: Sequence[Gap]) -> None:
 def _load_state(settings: Settings) -> _State:
     address = gaps_address(settings)
     try:
-        response = minio_client(S3Access.of(settings.s3)).get_object(address.bucket, address.key(_STATE))
+        content = find_object(minio_client(S3Access.of(settings.s3)), address.bucket, address.key(_STATE))
     except S3Error as error:
-        if error.code in ("NoSuchKey", "NoSuchBucket"):
-            return _State()
-        raise
-    try:
-        return _State.from_json(response.read())
-    finally:
-        response.close()
-        response.release_conn()
+        if error.code != "NoSuchBucket":
+            raise
+        content = None
+    return _State() if content is None else _State.from_json(content)
 
 
 def _save_state(settings: Settings, state: _State) -> None:

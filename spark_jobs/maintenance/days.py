@@ -11,10 +11,9 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 
 from minio import Minio
-from minio.error import S3Error
 
 from cryptoviz.lake.delta import DeltaTable
-from cryptoviz.lake.objects import TableAddress
+from cryptoviz.lake.objects import TableAddress, find_object
 from cryptoviz.lake.parts import SUCCESS, Part, day_of_path, day_start, folder
 from cryptoviz.log import get_logger
 from spark_jobs.maintenance.compaction.plan import DayFile, is_compact
@@ -155,17 +154,7 @@ def _markers(client: Minio, address: TableAddress) -> Iterator[tuple[date, str]]
 
 
 def _read(client: Minio, address: TableAddress, day: date) -> bytes:
-    try:
-        response = client.get_object(address.bucket, address.key(_path(day)))
-    except S3Error as error:
-        if error.code == "NoSuchKey":
-            return b""
-        raise
-    try:
-        return bytes(response.read())
-    finally:
-        response.close()
-        response.release_conn()
+    return find_object(client, address.bucket, address.key(_path(day))) or b""
 
 
 def _path(day: date) -> str:

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from deltalake import CommitProperties
 from deltalake.exceptions import CommitFailedError
 from minio import Minio
-from minio.error import S3Error
 
 from cryptoviz.lake.delta import DeltaTable
-from cryptoviz.lake.objects import TableAddress
+from cryptoviz.lake.objects import TableAddress, find_object
 from cryptoviz.lake.parts import Part
 from spark_jobs.maintenance.compaction.merge import list_staged
 from spark_jobs.tables.orphans import LogState, list_data_files, remove_objects
@@ -70,14 +69,5 @@ def configure(table: DeltaTable) -> None:
 
 def _last_checkpoint(client: Minio, address: TableAddress) -> int:
     """Version of the newest checkpoint, 0 without any."""
-    try:
-        response = client.get_object(address.bucket, address.key("_delta_log/_last_checkpoint"))
-    except S3Error as error:
-        if error.code == "NoSuchKey":
-            return 0
-        raise
-    try:
-        return int(json.loads(response.read())["version"])
-    finally:
-        response.close()
-        response.release_conn()
+    content = find_object(client, address.bucket, address.key("_delta_log/_last_checkpoint"))
+    return 0 if content is None else int(json.loads(content)["version"])
