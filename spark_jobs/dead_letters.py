@@ -108,7 +108,7 @@ class DeadLetterReplay:
             SettingsError: the replay log topic is one of the topics that carry records.
         """
         replayed = ReplayCounts()
-        total = int(self._lake.query(_COUNT, parameters=self._chosen).column("n")[0].as_py())
+        total = int(self._lake.query(_COUNT, parameters=self._chosen).arrow().column("n")[0].as_py())
         if total == 0:
             return replayed
         self._ensure_ledger()

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from actors.replay.row_diff import Comparison
 from actors.replay.run import Replay, RowsFile
+from cryptoviz.lake.rows import Rows
 from cryptoviz.lake.schema import PRICES, RAW
 
 
@@ -25,17 +26,18 @@ class RowsOfTopics:
         ]  # fmt: skip
         self.price_rows: list[dict[str, Any]] = [orjson.loads(value) for value in stream]
 
-    def raw(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> pa.Table:
+    def raw(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> Rows:
         rows = [row | {"rate_limit_headers": orjson.dumps(row["rate_limit_headers"]).decode()} for row in self.raw_rows]
-        return _within(_table(RAW, rows), start, end).select(columns)
+        return Rows(_within(_table(RAW, rows), start, end).select(columns))
 
-    def prices(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> pa.Table:
-        return _within(_table(PRICES, self.price_rows), start, end).sort_by([("tick_ts", "ascending"), ("asset_id", "ascending")]).select(columns)
+    def prices(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> Rows:
+        rows = _within(_table(PRICES, self.price_rows), start, end)
+        return Rows(rows.sort_by([("tick_ts", "ascending"), ("asset_id", "ascending")]).select(columns))
 
-    def query(self, sql: str) -> pa.Table:
+    def query(self, sql: str) -> Rows:
         connection = duckdb.connect(":memory:")
-        connection.register("raw", self.raw(start=datetime(2009, 1, 1, tzinfo=UTC), end=datetime(2100, 1, 1, tzinfo=UTC), columns=RAW.names))
-        return connection.sql(sql).to_arrow_table()
+        connection.register("raw", self.raw(start=datetime(2009, 1, 1, tzinfo=UTC), end=datetime(2100, 1, 1, tzinfo=UTC), columns=RAW.names).arrow())
+        return Rows(connection.sql(sql).to_arrow_table())
 
     @property
     def span(self) -> tuple[datetime, datetime]:

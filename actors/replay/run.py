@@ -23,6 +23,7 @@ from actors.replay.row_diff import COLUMNS, Comparison, unified_row
 from actors.replay.tick import Replayer
 from cryptoviz.audit import RECORDER, TICK
 from cryptoviz.errors import RecordError
+from cryptoviz.lake.rows import Rows
 from cryptoviz.lake.schema import PRICES
 from cryptoviz.records import Kind, UnifiedRecord
 
@@ -42,16 +43,16 @@ WHERE year = {day.year} AND month = {day.month} AND day = {day.day} AND provider
 class LakeRows(Protocol):
     """The part of `cryptoviz.lake.reader.Lake` that a replay uses."""
 
-    def raw(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> Any:
-        """Raw rows of [start, end) as an Arrow table."""
+    def raw(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> Rows:
+        """Raw rows of [start, end)."""
         ...
 
-    def prices(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> Any:
-        """Unified records of [start, end) as an Arrow table, sorted by tick and asset."""
+    def prices(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> Rows:
+        """Unified records of [start, end), sorted by tick and asset."""
         ...
 
-    def query(self, sql: str) -> Any:
-        """The result of a SELECT as an Arrow table."""
+    def query(self, sql: str) -> Rows:
+        """The result of a SELECT."""
         ...
 
 
@@ -95,8 +96,8 @@ class Replay:
                 await self._tick(tick_ts, ticks[tick_ts], exchanges)
 
     def _read(self, start: datetime, end: datetime) -> tuple[dict[int, _Tick], dict[str, RecordedExchange]]:
-        ticks, exchanges = _recorded(self._lake.raw(start=start, end=end, columns=_RAW_COLUMNS).to_pylist())
-        for row in _rows(self._lake.prices(start=start, end=end, columns=COLUMNS)):
+        ticks, exchanges = _recorded(self._lake.raw(start=start, end=end, columns=_RAW_COLUMNS).arrow().to_pylist())
+        for row in _rows(self._lake.prices(start=start, end=end, columns=COLUMNS).arrow()):
             ticks.setdefault(row["tick_ts"], _Tick(None, [])).rows.append(row)
         return ticks, exchanges
 
@@ -118,7 +119,7 @@ class Replay:
         day = _moment(tick.closed.tick_ts).date()
         if self._rules_day != day:
             self._rules_day = day
-            rows = self._lake.query(_RULES_SQL.format(provider=RECORDER, tick=TICK, day=day))
+            rows = self._lake.query(_RULES_SQL.format(provider=RECORDER, tick=TICK, day=day)).arrow()
             self._rules |= rules_from(rows.to_pylist())
         found = self._rules.get(tick.rules_id)
         if found is None:

@@ -95,5 +95,5 @@ def _draw(lot: random.Random, days: int) -> tuple[str, datetime, datetime]:
 
 def _timed(lake: Lake, asset: str, start: datetime, end: datetime) -> tuple[float, int]:
     begun = time.perf_counter()
-    rows: pa.Table = lake.prices(asset, start=start, end=end)
+    rows: pa.Table = lake.prices(asset, start=start, end=end).arrow()
     return (time.perf_counter() - begun) * 1000, rows.num_rows

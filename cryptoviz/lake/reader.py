@@ -1,11 +1,11 @@
-"""`Lake`: reads the lake's tables as Arrow, pandas, Polars or DuckDB, and runs SQL over them."""
+"""`Lake`: reads the lake's tables, and runs SQL over them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, overload
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -14,21 +14,18 @@ import pyarrow.dataset as ds
 from cryptoviz.errors import EngineUnavailable, QueryError
 from cryptoviz.lake import sql as lake_sql
 from cryptoviz.lake.candle_reader import CandleReader
-from cryptoviz.lake.convert import As, check_columns, convert
+from cryptoviz.lake.columns import check_columns
 from cryptoviz.lake.files import FileIndex, Snapshot
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.ohlcv import INTERVALS, check_interval, whole_buckets
+from cryptoviz.lake.rows import Rows
 from cryptoviz.lake.scan import Scanner
 from cryptoviz.lake.sql import Parameters
 from cryptoviz.lake.table_specs import TABLE_SPECS
 from cryptoviz.settings import Settings
 from cryptoviz.times import When, check_range, moment
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
-
-__all__ = ["As", "Lake", "Selection", "When"]
+__all__ = ["Lake", "Rows", "When"]
 
 _TRIES = 3  # maintenance may delete a file during a query; the next version has its rows
 _STREAM_ROWS = 65_536
@@ -36,32 +33,10 @@ Names = str | Sequence[str] | None
 T = TypeVar("T")
 
 
-class VersionSelector(TypedDict, total=False):
-    """Selects a version of the table by its number or by time (UTC), not both; the newest without either."""
-
-    version: int | None
-    as_of: When
-
-
-class Selection(VersionSelector, total=False):
-    """Selects rows and columns. `start` is inclusive, `end` exclusive: aware datetimes, or ISO 8601 texts with an offset or `Z`."""
-
-    start: When
-    end: When
-    columns: Sequence[str] | None
-
-
-class QueryOptions(TypedDict, total=False):
-    """Options of a query. `as_of`: versions of the tables by time; `parameters`: values of `$name` in the SQL."""
-
-    as_of: When
-    parameters: Parameters
-
-
 class Lake:
     """Reads the lake's tables; caches file lists, footers and small files between calls. Thread-safe.
 
-    `as_` selects the format of results: Arrow table (default), pandas or Polars frame, DuckDB relation. Times are `timestamp[us, UTC]`. `version` and
+    A read returns `Rows`: `.arrow()`, `.pandas()`, `.polars()`, `.duckdb()`. Times are `timestamp[us, UTC]`. `version` and
     `as_of` read an earlier version of the table, as far back as the Delta log reaches (a day); the column `ingest_ts` has the time at which each
     value was received, for any age.
 
@@ -79,97 +54,51 @@ class Lake:
         self._candles = CandleReader(settings)
         self._indexes["candles"] = self._candles.index
 
-    @overload
-    def prices(self, assets: Names = None, *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
-    @overload
-    def prices(self, assets: Names = None, *, as_: Literal["pandas"], **rows: Unpack[Selection]) -> pd.DataFrame: ...
-    @overload
-    def prices(self, assets: Names = None, *, as_: Literal["polars"], **rows: Unpack[Selection]) -> pl.DataFrame: ...
-    @overload
-    def prices(self, assets: Names = None, *, as_: Literal["duckdb"], **rows: Unpack[Selection]) -> duckdb.DuckDBPyRelation: ...
     def prices(
         self,
         assets: Names = None,
         start: When = None,
         end: When = None,
         columns: Sequence[str] | None = None,
-        as_: As = "arrow",
         version: int | None = None,
         as_of: When = None,
-    ) -> Any:
+    ) -> Rows:
         """Unified records, ordered by `tick_ts` and asset. `assets`: ids, symbols or aliases; None means all."""
-        return self._read("prices", start, end, columns, as_, version, as_of, self._of_assets(assets))
+        return self._read("prices", start, end, columns, version, as_of, self._of_assets(assets))
 
-    @overload
-    def raw(self, *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
-    @overload
-    def raw(self, *, as_: Literal["pandas"], **rows: Unpack[Selection]) -> pd.DataFrame: ...
-    @overload
-    def raw(self, *, as_: Literal["polars"], **rows: Unpack[Selection]) -> pl.DataFrame: ...
-    @overload
-    def raw(self, *, as_: Literal["duckdb"], **rows: Unpack[Selection]) -> duckdb.DuckDBPyRelation: ...
     def raw(
         self,
         start: When = None,
         end: When = None,
         columns: Sequence[str] | None = None,
-        as_: As = "arrow",
         version: int | None = None,
         as_of: When = None,
-    ) -> Any:
+    ) -> Rows:
         """Raw HTTP exchanges, ordered by `tick_ts` and provider."""
-        return self._read("raw", start, end, columns, as_, version, as_of)
+        return self._read("raw", start, end, columns, version, as_of)
 
-    @overload
-    def dead_letters(self, *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
-    @overload
-    def dead_letters(self, *, as_: Literal["pandas"], **rows: Unpack[Selection]) -> pd.DataFrame: ...
-    @overload
-    def dead_letters(self, *, as_: Literal["polars"], **rows: Unpack[Selection]) -> pl.DataFrame: ...
-    @overload
-    def dead_letters(self, *, as_: Literal["duckdb"], **rows: Unpack[Selection]) -> duckdb.DuckDBPyRelation: ...
     def dead_letters(
         self,
         start: When = None,
         end: When = None,
         columns: Sequence[str] | None = None,
-        as_: As = "arrow",
         version: int | None = None,
         as_of: When = None,
-    ) -> Any:
+    ) -> Rows:
         """Kafka records that did not decode or validate, ordered by Kafka timestamp and offset."""
-        return self._read("dead_letters", start, end, columns, as_, version, as_of)
+        return self._read("dead_letters", start, end, columns, version, as_of)
 
-    @overload
-    def gaps(self, *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
-    @overload
-    def gaps(self, *, as_: Literal["pandas"], **rows: Unpack[Selection]) -> pd.DataFrame: ...
-    @overload
-    def gaps(self, *, as_: Literal["polars"], **rows: Unpack[Selection]) -> pl.DataFrame: ...
-    @overload
-    def gaps(self, *, as_: Literal["duckdb"], **rows: Unpack[Selection]) -> duckdb.DuckDBPyRelation: ...
     def gaps(
         self,
         start: When = None,
         end: When = None,
         columns: Sequence[str] | None = None,
-        as_: As = "arrow",
         version: int | None = None,
         as_of: When = None,
-    ) -> Any:
+    ) -> Rows:
         """The gap ledger (expected but missing ticks), ordered by `from_ts` and subject. `start` and `end` bound `from_ts`. See docs/gaps.md."""
-        return self._read("gaps", start, end, columns, as_, version, as_of)
+        return self._read("gaps", start, end, columns, version, as_of)
 
-    @overload
-    def candles(self, assets: Names = None, interval: str = "1h", *, as_: Literal["arrow"] = "arrow", **rows: Unpack[Selection]) -> pa.Table: ...
-    @overload
-    def candles(self, assets: Names = None, interval: str = "1h", *, as_: Literal["pandas"], **rows: Unpack[Selection]) -> pd.DataFrame: ...
-    @overload
-    def candles(self, assets: Names = None, interval: str = "1h", *, as_: Literal["polars"], **rows: Unpack[Selection]) -> pl.DataFrame: ...
-    @overload
-    def candles(
-        self, assets: Names = None, interval: str = "1h", *, as_: Literal["duckdb"], **rows: Unpack[Selection]
-    ) -> duckdb.DuckDBPyRelation: ...
     def candles(
         self,
         assets: Names = None,
@@ -177,10 +106,9 @@ class Lake:
         start: When = None,
         end: When = None,
         columns: Sequence[str] | None = None,
-        as_: As = "arrow",
         version: int | None = None,
         as_of: When = None,
-    ) -> Any:
+    ) -> Rows:
         """Candles computed from polled prices (see `cryptoviz.lake.ohlcv`), ordered by `ts` and asset. `assets` as in `prices`.
 
         Candles are never cut: the first contains `start`, the last begins before `end`. The newest candle may be incomplete.
@@ -198,17 +126,9 @@ class Lake:
             return connection.sql(sql).order("ts, asset_id, quote_currency").to_arrow_table()
 
         rows = self._with_retry(read)
-        return convert(rows if columns is None else rows.select(check_columns("candles", columns, rows.column_names)), as_)
+        return Rows(rows if columns is None else rows.select(check_columns("candles", columns, rows.column_names)))
 
-    @overload
-    def query(self, sql: str, *, as_: Literal["arrow"] = "arrow", **rest: Unpack[QueryOptions]) -> pa.Table: ...
-    @overload
-    def query(self, sql: str, *, as_: Literal["pandas"], **rest: Unpack[QueryOptions]) -> pd.DataFrame: ...
-    @overload
-    def query(self, sql: str, *, as_: Literal["polars"], **rest: Unpack[QueryOptions]) -> pl.DataFrame: ...
-    @overload
-    def query(self, sql: str, *, as_: Literal["duckdb"], **rest: Unpack[QueryOptions]) -> duckdb.DuckDBPyRelation: ...
-    def query(self, sql: str, as_: As = "arrow", as_of: When = None, parameters: Parameters = None) -> Any:
+    def query(self, sql: str, as_of: When = None, parameters: Parameters = None) -> Rows:
         """Run one SELECT in DuckDB's dialect over the tables and candles_1m, candles_5m, candles_1h, candles_1d.
 
         Read-only: the SQL has no access to files, settings or Python objects. `parameters`: values of `$name` in the SQL.
@@ -217,7 +137,7 @@ class Lake:
             QueryError: not a single read-only statement, or an error of DuckDB, with its message and the position in `line` and `column`.
         """
         when = moment(as_of, "as_of")
-        return convert(self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters).fetch()), as_)
+        return Rows(self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters).fetch()))
 
     def stream(
         self, sql: str, as_of: When = None, parameters: Parameters = None, rows: int = _STREAM_ROWS
@@ -228,8 +148,8 @@ class Lake:
 
     def present(self, table: str, column: str, values: Sequence[str], start: When, end: When) -> set[str]:
         """The subset of `values` that occurs in `column` in the rows of `[start, end)`."""
-        rows = self._read(table, start, end, [column], "arrow", None, None, ds.field(column).isin(list(values)))
-        return set(rows.column(column).to_pylist())
+        rows = self._read(table, start, end, [column], None, None, ds.field(column).isin(list(values)))
+        return set(rows.arrow().column(column).to_pylist())
 
     def version(self, table: str = "prices") -> int:
         """The table's newest version, -1 before its first commit. Increases with each commit."""
@@ -279,11 +199,10 @@ class Lake:
         start: When,
         end: When,
         columns: Sequence[str] | None,
-        as_: As,
         version: int | None,
         as_of: When,
         condition: Any = None,
-    ) -> Any:
+    ) -> Rows:
         low, high = check_range(start, end)
         when = _one_version(version, as_of)
         order = TABLE_SPECS[table].order
@@ -299,7 +218,7 @@ class Lake:
             rows = dataset.to_table(columns=list(dict.fromkeys([*chosen, *order])), filter=condition)
             return rows.sort_by([(name, "ascending") for name in order]).select(chosen)
 
-        return convert(self._with_retry(read), as_)
+        return Rows(self._with_retry(read))
 
     def _columns(self, table: str, columns: Sequence[str] | None, snapshot: Snapshot) -> list[str]:
         known = snapshot.schema.names

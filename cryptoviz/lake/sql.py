@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,6 +23,8 @@ _FROM_STORE = "AWS Error"  # in every error of Arrow's S3 client
 _NOT_IN_ARROW = re.compile(r"\b(UHUGEINT|BIGNUM|VARINT|BIT|TIME WITH TIME ZONE)\b")  # DuckDB exports these wrongly
 _OF_DUCKDB = re.compile(r"[A-Z][A-Za-z ]* Error: ")
 
+_CTRL_C_S = 0.1
+"""Longest time until Ctrl-C is noticed."""
 T = TypeVar("T")
 Parameters = Mapping[str, Any] | None
 """Values of `$name` in a query."""
@@ -110,6 +112,9 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T])
     with ThreadPoolExecutor(1, thread_name_prefix="query") as pool:
         future = pool.submit(work)
         try:
+            # In pieces: a handler that a library such as Polars has installed does not end a wait without a limit.
+            while not wait([future], _CTRL_C_S).done:
+                continue
             return future.result()
         except KeyboardInterrupt:
             connection.interrupt()

@@ -51,7 +51,7 @@ def test_fields_come_and_go_and_a_type_change_is_refused(tmp_path: Path, number:
         with pytest.raises(LakeError, match=r"table raw: column status has type string in the table and integer in this version"):
             host.start()
         assert not host.probe().running
-        assert (lake.version(), lake.prices(columns=["sentiment"]).num_rows) == (version, count)
+        assert (lake.version(), lake.prices(columns=["sentiment"]).arrow().num_rows) == (version, count)
 
         # Fields added and removed: one table.
         client, raw = minio_client(S3Access.of(settings.s3)), table_address(settings.s3, "raw")
@@ -64,7 +64,7 @@ def test_fields_come_and_go_and_a_type_change_is_refused(tmp_path: Path, number:
             feed.tick(TICK + 10_000_000 + i * 1000)
         report = caught_up(settings)
         host.stop()
-        rows = Lake(settings).prices(columns=["tick_ts", "sentiment", "spread_bps"]).to_pylist()
+        rows = Lake(settings).prices(columns=["tick_ts", "sentiment", "spread_bps"]).arrow().to_pylist()
     assert report.ok, report.to_text()
     old, new = rows[:count], rows[count:]
     assert [row["sentiment"] for row in old] == [i / 10 for i in range(count)]

@@ -52,8 +52,8 @@ def check(settings: Settings, lake: Lake) -> None:
     eventually(lambda: lake.version() == newest, 5)  # a read of the log is cached for a quarter of a second
     for interval in INTERVALS:
         expected = expected_candles(ticks, interval)
-        same_candles(lake.query(f"SELECT * FROM candles_{interval}"), expected)
-        same_candles(lake.candles("bitcoin", interval), expected[expected["asset_id"] == "bitcoin"])
+        same_candles(lake.query(f"SELECT * FROM candles_{interval}").arrow(), expected)
+        same_candles(lake.candles("bitcoin", interval).arrow(), expected[expected["asset_id"] == "bitcoin"])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -120,7 +120,7 @@ def test_ranges_give_whole_candles(store: Settings) -> None:
     low, high = "2026-03-01T01:02:30Z", "2026-03-01T02:00:30Z"
     expected = expected_candles(delta_rows(store, "prices"), "5m")
     chosen = expected[(expected["asset_id"] == "bitcoin") & (expected["ts"] >= "2026-03-01T01:00Z") & (expected["ts"] <= "2026-03-01T02:00Z")]
-    same_candles(lake.candles("BTC", "5m", start=low, end=high), chosen)
+    same_candles(lake.candles("BTC", "5m", start=low, end=high).arrow(), chosen)
 
 
 def test_candles_outlive_their_ticks(tmp_path: Path) -> None:
@@ -132,4 +132,4 @@ def test_candles_outlive_their_ticks(tmp_path: Path) -> None:
         no_retention = settings.model_copy(update={"lake": settings.lake.model_copy(update={"prices_keep_days": None})})
         a_round(no_retention)
         assert a_round(settings)["files_expired"] == 1
-        same_candles(Lake(settings).query("SELECT * FROM candles_1h"), expected)
+        same_candles(Lake(settings).query("SELECT * FROM candles_1h").arrow(), expected)

@@ -86,7 +86,7 @@ def test_what_is_valid_now_is_published_once_and_the_rest_keeps_its_reason(rig: 
     assert lake.take_from_kafka() == 2 * COINS + 1  # the last tick and its exchange, and what was replayed
     assert DeadLetterReplay(rig.settings).run().published == 0
     assert len(replayed(rig.settings)) == COINS
-    rows = Counter(Lake(rig.settings).prices(columns=["event_id"]).column("event_id").to_pylist())
+    rows = Counter(Lake(rig.settings).prices(columns=["event_id"]).arrow().column("event_id").to_pylist())
     assert rows == Counter({record(TICK + i * 1000, asset).event_id: 1 for i in range(3) for asset in DEFAULT_ASSETS})
     report = verify(rig.settings)
     assert report.ok, report.to_text()
@@ -124,7 +124,7 @@ def test_a_replay_that_dies_before_its_commit_leaves_nothing_and_is_fenced(rig: 
     assert done.published == 1
     assert [origin for origin, value in replayed(rig.settings) if value == newest.to_json()] != ["dying"]
     StoredLake(rig.settings, "newest again").take_from_kafka()
-    assert Lake(rig.settings).query("SELECT count(*) AS n FROM prices WHERE provider = 'late'").column("n")[0].as_py() == 1
+    assert Lake(rig.settings).query("SELECT count(*) AS n FROM prices WHERE provider = 'late'").arrow().column("n")[0].as_py() == 1
 
 
 def test_a_chosen_reason_and_time_only(rig: Rig) -> None:

@@ -197,6 +197,6 @@ def test_the_ledger_from_the_first_look_to_the_last_fill(settings: Settings) -> 
     assert len(set(ids)) == len(ids)
     assert plain(settings) == ids
     lake = Lake(settings)
-    assert sorted(lake.gaps(columns=["gap_id"])["gap_id"].to_pylist()) == ids
-    asked = lake.query("SELECT asset_id, sum(missing - filled)::BIGINT AS n FROM gaps WHERE scope = 'asset' GROUP BY ALL ORDER BY ALL")
+    assert sorted(lake.gaps(columns=["gap_id"]).arrow()["gap_id"].to_pylist()) == ids
+    asked = lake.query("SELECT asset_id, sum(missing - filled)::BIGINT AS n FROM gaps WHERE scope = 'asset' GROUP BY ALL ORDER BY ALL").arrow()
     assert asked.to_pylist() == [{"asset_id": "bitcoin", "n": 8}, {"asset_id": "ethereum", "n": 10}]

@@ -84,7 +84,7 @@ def test_every_row_is_in_the_lake_once_for_both_readers(rig: Rig) -> None:
 
 def test_values_arrive_exactly(rig: Rig) -> None:
     caught_up(rig.settings)
-    row = rig.lake.prices("bitcoin", columns=PRICES.names).to_pylist()[0]
+    row = rig.lake.prices("bitcoin", columns=PRICES.names).arrow().to_pylist()[0]
     sent = json.loads(record(TICK).to_json())
     for name, value in sent.items():
         got = row[name]
@@ -105,13 +105,13 @@ def test_layout_and_format_of_the_files(rig: Rig) -> None:
 
 
 def test_invalid_records_become_dead_letters_and_the_stream_continues(rig: Rig) -> None:
-    before = len(rig.lake.dead_letters())
+    before = len(rig.lake.dead_letters().arrow())
     rig.feed.publish([(b"poison", value) for value in DELIVERED.values()], [(b"poison", b"garbage"), (b"poison", None)])
     rig.feed.publish([(b"good", value) for value in ACCEPTED.values()], [(b"good", exchange(TICK - 1).to_json())])
     rig.feed.abort([(b"never", record(TICK - 5).to_json())])
     report = caught_up(rig.settings)
     assert not any(one.lost or one.doubled or one.unknown for one in report.comparisons), report.to_text()
-    dead = rig.lake.dead_letters().to_pylist()[before:]
+    dead = rig.lake.dead_letters().arrow().to_pylist()[before:]
     stream = [row for row in dead if row["topic"] == rig.settings.kafka.stream_topic]
     # Two cases are invalid only with the unit tests' size limit and clock; the case that is too large there is also too deep.
     expected = {name: reason for name, (_, reason) in POISON.items() if name not in ("too large", "tick from the future")}
@@ -119,7 +119,7 @@ def test_invalid_records_become_dead_letters_and_the_stream_continues(rig: Rig) 
     got = {(row["value"], row["reason"].split(":")[0]) for row in stream}
     assert got == {(DELIVERED[name], str(reason)) for name, reason in expected.items()}
     assert sorted(row["reason"].split(":")[0] for row in dead if row not in stream) == ["not_json", "tombstone"]
-    assert rig.lake.query(f"SELECT count(*) AS n FROM raw WHERE tick_ts = make_timestamptz({(TICK - 1) * 1000})").column("n")[0].as_py() == 1
+    assert rig.lake.query(f"SELECT count(*) AS n FROM raw WHERE tick_ts = make_timestamptz({(TICK - 1) * 1000})").arrow().column("n")[0].as_py() == 1
     assert rig.host.probe().healthy
 
 
@@ -203,7 +203,7 @@ def test_recreated_topic_is_a_new_one(rig: Rig) -> None:
     """Its offsets begin at 0 again, and nothing is overwritten."""
     caught_up(rig.settings)
     rig.host.stop()
-    before = rig.lake.prices(columns=["kafka_topic_id", "event_id"])
+    before = rig.lake.prices(columns=["kafka_topic_id", "event_id"]).arrow()
     admin = admin_client(rig.settings.kafka)
     admin.delete_topics([rig.settings.kafka.stream_topic])[rig.settings.kafka.stream_topic].result(30)
     eventually(lambda: rig.settings.kafka.stream_topic not in admin.list_topics(timeout=5).topics, 30)
@@ -214,7 +214,7 @@ def test_recreated_topic_is_a_new_one(rig: Rig) -> None:
     rig.host.start()
     report = caught_up(rig.settings)
     assert not any(one.lost or one.doubled or one.unknown for one in report.comparisons), report.to_text()
-    after = rig.lake.prices(columns=["kafka_topic_id", "event_id"])
+    after = rig.lake.prices(columns=["kafka_topic_id", "event_id"]).arrow()
     assert after.num_rows == before.num_rows + 30 * 17
     assert pc.count_distinct(after.column("kafka_topic_id")).as_py() == 2
 
@@ -222,7 +222,7 @@ def test_recreated_topic_is_a_new_one(rig: Rig) -> None:
 def test_offsets_that_kafka_dropped_stop_the_job_with_the_range(rig: Rig) -> None:
     caught_up(rig.settings)
     rig.host.stop()
-    rows = rig.lake.prices(columns=["kafka_offset"]).num_rows
+    rows = rig.lake.prices(columns=["kafka_offset"]).arrow().num_rows
     feed = Feed(rig.settings, "dropped")
     for i in range(10):
         feed.tick(TICK + 3_000_000 + i * 1000)
@@ -230,7 +230,7 @@ def test_offsets_that_kafka_dropped_stop_the_job_with_the_range(rig: Rig) -> Non
     with pytest.raises(LakeError, match=r"Kafka no longer has the offsets \[\d+, \d+\)"):
         rig.host.start()
     assert not rig.host.probe().running
-    assert rig.lake.prices(columns=["kafka_offset"]).num_rows == rows
+    assert rig.lake.prices(columns=["kafka_offset"]).arrow().num_rows == rows
 
 
 def drop_records(settings: Settings) -> None:

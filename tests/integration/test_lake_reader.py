@@ -57,36 +57,36 @@ def lake(settings: Settings) -> Lake:
 def test_each_form_holds_the_same_rows(lake: Lake) -> None:
     columns = ["tick_ts", "asset_id", "price"]
     expected = [{"tick_ts": FIRST + timedelta(minutes=i), "asset_id": "ethereum", "price": record(TICK + i * 60_000).price} for i in range(TICKS)]
-    arrow = lake.prices("ETH", columns=columns)
+    arrow = lake.prices("ETH", columns=columns).arrow()
     assert isinstance(arrow, pa.Table)
     assert arrow.to_pylist() == expected
-    pandas = lake.prices("ETH", columns=columns, as_="pandas")
+    pandas = lake.prices("ETH", columns=columns).pandas()
     assert isinstance(pandas, pd.DataFrame)
     assert pandas["price"].tolist() == [row["price"] for row in expected]
-    polars = lake.prices("ETH", columns=columns, as_="polars")
+    polars = lake.prices("ETH", columns=columns).polars()
     assert isinstance(polars, pl.DataFrame)
     assert polars.rows(named=True) == expected
-    relation = lake.prices("ETH", columns=columns, as_="duckdb")
+    relation = lake.prices("ETH", columns=columns).duckdb()
     assert isinstance(relation, duckdb.DuckDBPyRelation)
     assert relation.aggregate("count(*), sum(price)").fetchall() == [(TICKS, sum(row["price"] for row in expected))]
 
 
 def test_start_is_inclusive_and_end_exclusive(lake: Lake) -> None:
     end = FIRST + timedelta(hours=1)
-    rows = lake.prices(["BTC", "matic"], start=FIRST.isoformat(), end=end)
+    rows = lake.prices(["BTC", "matic"], start=FIRST.isoformat(), end=end).arrow()
     assert rows.num_rows == 2 * 60
     assert set(rows.column("asset_id").to_pylist()) == {"bitcoin", "polygon"}
     stamps = rows.column("tick_ts").to_pylist()
     assert (stamps[0], stamps[-1]) == (FIRST, end - timedelta(minutes=1))
     assert stamps == sorted(stamps)
-    assert lake.prices(start=end + timedelta(days=1)).num_rows == 0
-    assert lake.raw(start=FIRST, end=end).num_rows == 60
-    assert [row["reason"].split(":")[0] for row in lake.dead_letters().to_pylist()] == ["not_json", "tombstone"]
+    assert lake.prices(start=end + timedelta(days=1)).arrow().num_rows == 0
+    assert lake.raw(start=FIRST, end=end).arrow().num_rows == 60
+    assert [row["reason"].split(":")[0] for row in lake.dead_letters().arrow().to_pylist()] == ["not_json", "tombstone"]
 
 
 def test_candles_follow_from_the_ticks(lake: Lake) -> None:
     prices = [record(TICK + i * 60_000).price for i in range(60)]
-    first = lake.candles("bitcoin", "1h", end=FIRST + timedelta(hours=1)).to_pylist()
+    first = lake.candles("bitcoin", "1h", end=FIRST + timedelta(hours=1)).arrow().to_pylist()
     assert [(row["ts"], row["open"], row["high"], row["low"], row["close"], row["ticks"]) for row in first] == [
         (FIRST, prices[0], max(prices), min(prices), prices[-1], 60)
     ]
@@ -94,31 +94,29 @@ def test_candles_follow_from_the_ticks(lake: Lake) -> None:
 
 def test_invalid_arguments_are_refused_with_the_valid_ones(lake: Lake) -> None:
     with pytest.raises(UnknownAsset, match="did you mean bitcoin") as unknown:
-        lake.prices("bitcon")
+        lake.prices("bitcon").arrow()
     assert unknown.value.near[0] == "bitcoin"
     with pytest.raises(UnknownColumn, match="did you mean price"):
-        lake.prices(columns=["pirce"])
+        lake.prices(columns=["pirce"]).arrow()
     with pytest.raises(InvalidTime, match="without a time zone"):
-        lake.prices(start=datetime.fromisoformat("2025-01-01T00:00:00"))
+        lake.prices(start=datetime.fromisoformat("2025-01-01T00:00:00")).arrow()
     for start, end in ((FIRST, FIRST), (FIRST, FIRST - timedelta(days=1))):
         with pytest.raises(InvalidTime, match="is not before end"):
-            lake.prices(start=start, end=end)
+            lake.prices(start=start, end=end).arrow()
     with pytest.raises(InvalidTime, match="ISO 8601"):
-        lake.raw(end="yesterday")
+        lake.raw(end="yesterday").arrow()
     with pytest.raises(QueryError, match="mutually exclusive"):
-        lake.prices(version=1, as_of=FIRST)
-    with pytest.raises(QueryError, match="valid are arrow, pandas, polars, duckdb"):
-        lake.prices(as_="excel")
+        lake.prices(version=1, as_of=FIRST).arrow()
     with pytest.raises(VersionNotKept, match="version 999 cannot be read"):
-        lake.prices(version=999)
+        lake.prices(version=999).arrow()
 
 
 def test_a_query_says_where_it_is_wrong(lake: Lake) -> None:
     with pytest.raises(QueryError, match='Referenced column "prise" not found') as error:
-        lake.query("SELECT asset_id,\n  prise FROM prices")
+        lake.query("SELECT asset_id,\n  prise FROM prices").arrow()
     assert (error.value.line, error.value.column) == (2, 3)
     with pytest.raises(QueryError, match="syntax error") as error:
-        lake.query("SELECT price FORM prices WHERE asset_id = 'bitcoin' AND provider = 'coingecko' AND tick_ts > now() AND price > 0")
+        lake.query("SELECT price FORM prices WHERE asset_id = 'bitcoin' AND provider = 'coingecko' AND tick_ts > now() AND price > 0").arrow()
     assert (error.value.line, error.value.column) == (1, 19)
 
 
@@ -140,16 +138,16 @@ def test_a_query_says_where_it_is_wrong(lake: Lake) -> None:
 )
 def test_a_query_reads_the_lake_and_nothing_else(lake: Lake, sql: str) -> None:
     with pytest.raises(QueryError):
-        lake.query(sql)
+        lake.query(sql).arrow()
 
 
 def test_what_polars_cannot_hold_is_said(lake: Lake) -> None:
     with pytest.raises(QueryError, match="Polars cannot represent the result"):
-        lake.query("SELECT INTERVAL 1 DAY AS took", as_="polars")
+        lake.query("SELECT INTERVAL 1 DAY AS took").polars()
 
 
 def test_a_query_takes_parameters_and_streams(lake: Lake) -> None:
-    found = lake.query("SELECT count(*) AS n FROM prices WHERE asset_id = $asset", parameters={"asset": "bitcoin"})
+    found = lake.query("SELECT count(*) AS n FROM prices WHERE asset_id = $asset", parameters={"asset": "bitcoin"}).arrow()
     assert found.to_pylist() == [{"n": TICKS}]
     schema, batches = lake.stream("SELECT tick_ts, price FROM prices", rows=500)
     sizes = [batch.num_rows for batch in batches]
@@ -168,20 +166,20 @@ def test_a_point_in_time_is_what_the_table_held_then(tmp_path: Path) -> None:
         writer.stream([record(TICK + 30_000).to_json()])
         eventually(lambda: lake.version() == version + 1, 5)  # a read of the log is cached for a quarter of a second
         for point in ({"as_of": then}, {"as_of": then.isoformat()}, {"version": version}):
-            assert lake.prices(**point).num_rows == 10 * COINS
-        assert lake.query("SELECT count(*) AS n FROM prices", as_of=then).to_pylist() == [{"n": 10 * COINS}]
-        assert lake.prices().num_rows == 10 * COINS + 1
-        assert lake.prices(as_of=then - timedelta(days=365)).num_rows == 0
+            assert lake.prices(**point).arrow().num_rows == 10 * COINS
+        assert lake.query("SELECT count(*) AS n FROM prices", as_of=then).arrow().to_pylist() == [{"n": 10 * COINS}]
+        assert lake.prices().arrow().num_rows == 10 * COINS + 1
+        assert lake.prices(as_of=then - timedelta(days=365)).arrow().num_rows == 0
         replace_files_by_one(settings, tmp_path)
         # The files of the older version are deleted; its rows are identified by their offsets.
         fresh = Lake(settings)
-        assert fresh.prices().num_rows == lake.prices().num_rows == 10 * COINS + 1
-        assert fresh.prices(version=version).num_rows == 10 * COINS
-        assert fresh.prices("BTC", as_of=then, columns=["tick_ts"]).num_rows == 10
-        assert fresh.query("SELECT count(*) AS n FROM prices", as_of=then).to_pylist() == [{"n": 10 * COINS}]
+        assert fresh.prices().num_rows == lake.prices().arrow().num_rows == 10 * COINS + 1
+        assert fresh.prices(version=version).arrow().num_rows == 10 * COINS
+        assert fresh.prices("BTC", as_of=then, columns=["tick_ts"]).arrow().num_rows == 10
+        assert fresh.query("SELECT count(*) AS n FROM prices", as_of=then).arrow().to_pylist() == [{"n": 10 * COINS}]
         remove_log_entry(settings, version)
         with pytest.raises(VersionNotKept, match="Use ingest_ts for what was known"):
-            Lake(settings).prices(version=version)
+            Lake(settings).prices(version=version).arrow()
 
 
 def replace_files_by_one(settings: Settings, scratch: Path) -> None:
@@ -202,7 +200,7 @@ def remove_log_entry(settings: Settings, version: int) -> None:
 
 def test_the_command_writes_each_form(settings: Settings, tmp_path: Path) -> None:
     sql = "SELECT tick_ts, asset_id, price FROM prices WHERE asset_id IN ('bitcoin', 'ripple') ORDER BY tick_ts, asset_id"
-    expected = Lake(settings).query(sql)
+    expected = Lake(settings).query(sql).arrow()
     out = {form: tmp_path / f"out.{form}" for form in ("csv", "json", "ndjson", "parquet")}
     for form, file in out.items():
         assert run(settings, "query", sql, "--format", form, "--output", str(file)).returncode == 0

@@ -212,7 +212,7 @@ def test_readers_in_a_loop_never_see_a_wrong_snapshot(store: Settings) -> None:
         snapshots.append(table.version())
 
     def read_rows() -> None:
-        offsets = lake.prices(columns=["kafka_offset"]).column("kafka_offset").to_pylist()
+        offsets = lake.prices(columns=["kafka_offset"]).arrow().column("kafka_offset").to_pylist()
         assert sorted(offsets) == list(range(len(offsets)))
         assert len(offsets) >= seen[-1]
         seen.append(len(offsets))

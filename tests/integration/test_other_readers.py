@@ -44,7 +44,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def events(settings: Settings) -> list[str]:
-    found: list[str] = sorted(Lake(settings).prices(columns=["event_id"]).column("event_id").to_pylist())
+    found: list[str] = sorted(Lake(settings).prices(columns=["event_id"]).arrow().column("event_id").to_pylist())
     assert len(set(found)) == len(found) == ROWS
     return found
 

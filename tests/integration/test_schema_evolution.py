@@ -71,7 +71,7 @@ def by_delta(settings: Settings, column: str) -> list[object]:
 
 
 def by_lake(settings: Settings, column: str) -> list[object]:
-    return Lake(settings).prices(columns=[column]).column(column).to_pylist()
+    return Lake(settings).prices(columns=[column]).arrow().column(column).to_pylist()
 
 
 def by_folder(settings: Settings, column: str) -> list[object]:
@@ -92,9 +92,9 @@ def test_a_new_column_is_null_in_old_days_and_stays_when_the_older_code_returns(
         assert read(settings, "sentiment") == [None, 0.75, None], read.__name__
         assert read(settings, "price") == [record(TICK + i * DAY_MS).price for i in range(3)], read.__name__
     lake = Lake(settings)
-    assert lake.query("SELECT count(sentiment) AS n, count(*) AS m FROM prices").to_pylist() == [{"n": 1, "m": 3}]
-    assert "sentiment" in lake.prices().column_names
-    assert lake.prices(version=before, columns=["price", "sentiment"]).to_pylist() == [{"price": record(TICK).price, "sentiment": None}]
+    assert lake.query("SELECT count(sentiment) AS n, count(*) AS m FROM prices").arrow().to_pylist() == [{"n": 1, "m": 3}]
+    assert "sentiment" in lake.prices().arrow().column_names
+    assert lake.prices(version=before, columns=["price", "sentiment"]).arrow().to_pylist() == [{"price": record(TICK).price, "sentiment": None}]
 
 
 def test_a_required_column_that_the_code_no_longer_has_is_read_as_null_from_then_on(settings: Settings) -> None:

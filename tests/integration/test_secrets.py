@@ -237,7 +237,7 @@ def test_the_look_finds_what_each_kind_of_output_has(look: Look, whole: Whole) -
 
 def test_the_shell_changes_no_result_and_no_process_connects_to_its_addresses(whole: Whole) -> None:
     pipeline = whole.pipeline
-    rows = Lake(pipeline.settings).prices(columns=["tick_ts", "price"])
+    rows = Lake(pipeline.settings).prices(columns=["tick_ts", "price"]).arrow()
     # Of the newest ticks, one partition may be committed before the other.
     until = pc.max(rows["tick_ts"]).as_py() - timedelta(seconds=20)
     code = (

@@ -107,8 +107,8 @@ def _marked(rows: list[dict[str, Any]], kafka: KafkaSettings) -> list[dict[str, 
 
 
 def _list(lake: Lake, chosen: dict[str, Any], limit: int, kafka: KafkaSettings, *, as_json: bool) -> None:
-    counts = lake.query(_COUNTS, parameters=chosen).to_pylist()
-    rows = _marked(lake.query(_NEWEST, parameters=chosen | {"limit": limit}).to_pylist(), kafka)
+    counts = lake.query(_COUNTS, parameters=chosen).arrow().to_pylist()
+    rows = _marked(lake.query(_NEWEST, parameters=chosen | {"limit": limit}).arrow().to_pylist(), kafka)
     total = sum(count["n"] for count in counts)
     if as_json:
         by_reason = {count["reason"]: count["n"] for count in counts}
@@ -139,7 +139,7 @@ def _list(lake: Lake, chosen: dict[str, Any], limit: int, kafka: KafkaSettings, 
 
 def _show(lake: Lake, place: RecordPosition, *, as_json: bool) -> None:
     asked = {"topic": place.topic, "partition": place.partition, "offset": place.offset}
-    rows = lake.query(_ONE, parameters=asked).to_pylist()
+    rows = lake.query(_ONE, parameters=asked).arrow().to_pylist()
     if not rows:
         raise QueryError(f"no dead letter at {place}; `cryptoviz dead-letters` lists them", argument="--show")
     if as_json:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import signal
 import threading
 from datetime import UTC, datetime, timedelta, timezone
-from typing import get_overloads
 
+import duckdb
+import polars as pl
 import pyarrow as pa
 import pytest
 
 from cryptoviz.errors import InvalidTime, QueryError, UnknownColumn
-from cryptoviz.lake import Lake
-from cryptoviz.lake.convert import check_columns, convert
+from cryptoviz.lake.columns import check_columns
 from cryptoviz.lake.dead_letter_log import RecordPosition, preview, word
+from cryptoviz.lake.rows import Rows
 from cryptoviz.lake.sql import run
 from cryptoviz.times import check_range, moment
 
@@ -49,13 +50,20 @@ def test_ranges_and_columns() -> None:
         check_columns("prices", [], ["price"])
 
 
-def test_type_checkers_infer_the_result() -> None:
-    """`as_` selects the type: Arrow by default."""
-    expected = ["pa.Table", "pd.DataFrame", "pl.DataFrame", "duckdb.DuckDBPyRelation"]
-    for method in (Lake.prices, Lake.raw, Lake.dead_letters, Lake.gaps, Lake.candles, Lake.query):
-        assert [overloaded.__annotations__["return"] for overloaded in get_overloads(method)] == expected, method.__name__
-    with pytest.raises(QueryError, match="as_ is 'csv'"):
-        convert(pa.table({"a": [1]}), "csv")
+def test_rows_are_what_the_caller_works_with() -> None:
+    table = pa.table({"asset_id": ["bitcoin", "ethereum"], "price": [2.5, None]})
+    rows = Rows(table)
+    assert rows.arrow() is table
+    assert (len(rows), rows.columns) == (2, ["asset_id", "price"])
+    assert rows.pandas().asset_id.tolist() == ["bitcoin", "ethereum"]
+    assert rows.polars().to_dicts() == table.to_pylist()
+    assert rows.duckdb().aggregate("max(price)").fetchall() == [(2.5,)]
+    # What takes Arrow's C stream takes them as they are.
+    assert pa.table(rows) == table
+    assert pl.DataFrame(rows).to_dicts() == table.to_pylist()
+    assert repr(rows) == "<2 rows of asset_id, price: .arrow(), .pandas(), .polars() or .duckdb() converts them>"
+    with pytest.raises(QueryError, match="Polars cannot represent"):
+        Rows(duckdb.sql("SELECT INTERVAL 1 DAY AS d").to_arrow_table()).polars()
 
 
 def test_only_what_a_query_mentions_is_looked_up() -> None:
@@ -103,7 +111,10 @@ def test_a_type_that_the_result_cannot_hold_is_refused(sql: str, word: str) -> N
 
 
 def test_ctrl_c_ends_a_query_that_is_at_work() -> None:
-    """The signal arrives during an endless count in DuckDB: the main thread raises KeyboardInterrupt and no thread continues."""
+    """The signal arrives during an endless count in DuckDB: the main thread raises KeyboardInterrupt and no thread continues.
+
+    Polars, which this module imports, installs a handler after which an unlimited wait never ended.
+    """
     endless = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT sum(n) FROM t"
     query = run(endless, {})
     threading.Timer(0.5, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)).start()
