@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from typing import Any
 
 import ray
 import ray.exceptions
@@ -28,7 +29,8 @@ def launch(settings: Settings, timeout_s: float = _READY_TIMEOUT_S) -> None:
         EngineUnavailable: the controller does not serve within `timeout_s` seconds.
     """
     options = service_options(CONTROLLER_NAME, settings.ray.namespace)
-    controller = ray.remote(Controller).options(**options).remote(settings)
+    remote: Any = ray.remote(Controller)
+    controller = remote.options(**options).remote(settings)
     try:
         address = ray.get(controller.ready.remote(), timeout=timeout_s)
     except ray.exceptions.RayTaskError as error:

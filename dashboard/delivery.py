@@ -12,7 +12,8 @@ from typing import Any
 
 import panel as pn
 from bokeh.layouts import column
-from bokeh.models import CustomJS, Div
+from bokeh.models import CustomJS
+from bokeh.models.widgets.markups import Div
 
 __all__ = ["Acknowledgements", "Delivery"]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from bokeh.server import urls
+from bokeh.server.tornado import BokehTornado
 from bokeh.util.token import get_session_id
 from panel.io.server import DocHandler, Server, WSHandler
 from tornado import httputil
@@ -65,6 +67,11 @@ _RETRY_AFTER_S = 3
 _TRY_AGAIN_LATER = 1013  # WebSocket close code; the page reconnects automatically
 
 
+def _builds(application: Any) -> PageBuilds:
+    """The build queue that `guard` has given the application."""
+    return cast("PageBuilds", application.page_builds)
+
+
 class LivenessHandler(RequestHandler):
     """Liveness: answers while the loop runs. Replaces Panel's handler, which can build a page."""
 
@@ -72,14 +79,14 @@ class LivenessHandler(RequestHandler):
         self.write({"alive": True})
 
 
-class PageHandler(DocHandler):  # type: ignore[misc]
+class PageHandler(DocHandler):
     """Panel's page, built from the queue, with the policy and its nonce. The HTML contains nothing of the request, so its scripts are trusted."""
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Serve the page; if the build queue is full, a page that reloads itself."""
         try:
-            async with self.application.page_builds.turn():
-                await super().get(*args, **kwargs)
+            async with _builds(self.application).turn():
+                await cast("Awaitable[None]", super().get(*args, **kwargs))
         except QueueFull as error:
             log.warning("page_not_built", reason=str(error))
             self.set_status(HTTPStatus.SERVICE_UNAVAILABLE)
@@ -95,11 +102,11 @@ class PageHandler(DocHandler):  # type: ignore[misc]
         super().write(chunk)
 
 
-class SocketHandler(WSHandler):  # type: ignore[misc]
+class SocketHandler(WSHandler):
     """Panel's WebSocket, restricted to the origins of `Access`. Bokeh's check uses an environment variable and does not support IPv6."""
 
     def check_origin(self, origin: str) -> bool:
-        return origin.lower() in self.application.websocket_origins
+        return origin.lower() in cast("BokehTornado", self.application).websocket_origins
 
     async def _async_open(self, token: str) -> None:
         """Use a build slot here too: Bokeh builds a page for an unknown session, as after a restart."""
@@ -108,7 +115,7 @@ class SocketHandler(WSHandler):  # type: ignore[misc]
             await super()._async_open(token)
             return
         try:
-            async with self.application.page_builds.turn():
+            async with _builds(self.application).turn():
                 await super()._async_open(token)
         except QueueFull as error:
             log.warning("page_not_built", reason=str(error))
@@ -122,7 +129,7 @@ def use_own_handlers() -> None:
 
 def guard(server: Server, access: Access, builds: PageBuilds) -> None:
     """Install the gate in front of the application of a server that is not started yet."""
-    server._tornado.page_builds = builds
+    cast("Any", server._tornado).page_builds = builds
     server._tornado._websocket_origins = set(access.origins)
     server._http.request_callback = Gate(server._tornado, access)
 

@@ -15,9 +15,9 @@ from bokeh.models import (
     HoverTool,
     PanTool,
     Range1d,
-    Span,
     WheelZoomTool,
 )
+from bokeh.models.annotations.geometry import Span
 from bokeh.plotting import figure
 
 from dashboard.views.candles import Candle, changed_tail
@@ -62,7 +62,7 @@ class CandleChart:
         self._key: tuple[str, int, str] = ("", 0, "")
         self._currency = "USD"
         self._end_ms = 0.0
-        self._x_range = Range1d(0, 1)
+        self._x_range = Range1d(start=0, end=1)
         self._price = self._price_figure()
         self._volume = self._volume_figure()
         self._last = Span(dimension="width", location=0, line_dash="dashed", line_width=1, line_color=UP, line_alpha=0.8)
@@ -114,17 +114,18 @@ class CandleChart:
     def _follow(self, added: int) -> None:
         """Scroll along only while the last candle is visible; a panned view stays."""
         step = self._key[1]
-        if self._candles and self._x_range.start <= self._candles[-1].start_ms <= self._x_range.end:
+        shown: Any = self._x_range  # of numbers, here
+        if self._candles and shown.start <= self._candles[-1].start_ms <= shown.end:
             shift = added * step
             self._end_ms += shift
-            self._x_range.update(start=self._x_range.start + shift, end=self._x_range.end + shift)
+            shown.update(start=shown.start + shift, end=shown.end + shift)
 
     def _mark_last(self, candles: list[Candle]) -> None:
         if candles:
             last = candles[-1]
             self._last.update(location=last.close, line_color=UP if last.close >= last.open else DOWN)
 
-    def _columns(self, candles: list[Candle]) -> dict[str, list[Any]]:
+    def _columns(self, candles: list[Candle]) -> dict[str, Any]:
         step = self._key[1]
         return {
             "time": [candle.start_ms + step / 2 for candle in candles],
@@ -145,7 +146,7 @@ class CandleChart:
             "volume_text": [format_compact(candle.volume_24h, self._currency) for candle in candles],
         }
 
-    def _figure(self, height: int, y_range: DataRange1d, **borders: int) -> Any:
+    def _figure(self, height: int, y_range: DataRange1d, **borders: Any) -> Any:
         return figure(
             height=height, x_range=self._x_range, y_range=y_range, x_axis_type="datetime", y_axis_location="right", sizing_mode="stretch_width",
             toolbar_location=None, tools="", min_border_left=6, min_border_right=76, output_backend="canvas", **borders,
@@ -194,7 +195,8 @@ class CandleChart:
             plot.grid.grid_line_alpha = 0.35
             plot.axis.axis_line_alpha = plot.axis.major_tick_line_alpha = 0.35
             plot.axis.minor_tick_line_color = None
-        for plot, overlay in ((self._price, [horizontal, vertical]), (self._volume, vertical)):
+        crosses: tuple[tuple[Any, Any], ...] = ((self._price, [horizontal, vertical]), (self._volume, vertical))
+        for plot, overlay in crosses:
             pan, zoom = PanTool(dimensions="width"), WheelZoomTool(dimensions="width")
             plot.add_tools(pan, zoom, CrosshairTool(overlay=overlay))
             plot.toolbar.active_drag = pan

@@ -47,7 +47,7 @@ def secure_gateways() -> None:
 
 def ray_java_options() -> list[str]:
     """Options that keep native code and logs of Ray's Java library in the session folder instead of /tmp/ray, which any user may have created."""
-    node = ray._private.worker._global_node
+    node: Any = ray._private.worker._global_node
     return [f"-Dray.session-dir={node.get_session_dir_path()}", f"-Dray.logging.dir={node.get_logs_dir_path()}"]
 
 
@@ -157,7 +157,7 @@ class _Master(raydp_master.RayDPSparkMaster.__ray_metadata__.modified_class):  #
         )
         gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port, auth_token=token, auto_convert=True))
         # Ray's driver would otherwise unpack this library into /tmp/ray and load it from there.
-        node = ray._private.worker._global_node
+        node: Any = ray._private.worker._global_node
         gateway.jvm.io.ray.runtime.util.JniUtils.loadLibrary(node.get_session_dir_path(), "core_worker_library_java", True)
         gateway.entry_point = gateway.jvm.org.apache.spark.deploy.raydp.AppMasterEntryPoint()
         gateway.proc = process

@@ -35,7 +35,7 @@ _LAG_TIMEOUT_S = 2.0
 _ERROR_LINE = re.compile(r"[\w.$]*(Error|Exception|Unavailable)\b: \S")
 
 
-class _Alive(StreamingQueryListener):  # type: ignore[misc]  # Spark's Python has no types here
+class _Alive(StreamingQueryListener):
     """Time of the last completed batch or idle trigger (Spark reports at most one a second)."""
 
     def __init__(self) -> None:

@@ -6,6 +6,7 @@ import io
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -61,12 +62,12 @@ def _drain(task: Task) -> int:
     total, values, offsets, partitions = 0, [], [], []
     while waiting:
         for message in consumer.consume(10_000, _POLL_S):
-            partition = message.partition()
-            if message.error() is not None or message.offset() >= task.ends[str(partition)]:
+            partition, offset = cast("int", message.partition()), cast("int", message.offset())
+            if message.error() is not None or offset >= task.ends[str(partition)]:
                 waiting.discard(partition)
                 continue
-            values.append(message.value())
-            offsets.append(message.offset())
+            values.append(cast("bytes", message.value()))
+            offsets.append(offset)
             partitions.append(partition)
         if len(values) >= task.per_trigger // 2 or (values and not waiting):
             total += _write(task, total, values, offsets, partitions)
