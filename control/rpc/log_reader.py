@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,7 +48,7 @@ async def last_lines(path: Path, count: int) -> list[str]:
     return lines
 
 
-async def follow(path: Path, count: int) -> AsyncIterator[list[str]]:
+async def follow(path: Path, count: int) -> AsyncGenerator[list[str], None]:
     """The last `count` lines, then pages of new lines. Handles rotation, truncation and a missing file."""
     lines, place = await asyncio.to_thread(_read_end, path, count)
     for start in range(0, len(lines), _PAGE_LINES):
