@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from aiohttp import web
 
@@ -41,7 +42,7 @@ class Site:
 class Run:
     """Providers and collector without Kafka; records are kept in lists."""
 
-    def __init__(self, site: Site, *providers: str, **more: object) -> None:
+    def __init__(self, site: Site, *providers: str, **more: Any) -> None:
         urls = {name: {"base_url": f"{site.url}/{name}"} for name in providers}
         extra = [{"asset_id": asset.asset_id, "symbol": asset.symbol, "name": asset.name} for asset in assets_of("coingecko")]
         self.settings: Settings = load_settings(

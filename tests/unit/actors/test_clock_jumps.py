@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,8 +42,15 @@ class JumpyClock(FakeClock):
 
     set_by_ms = 0
 
+    def __init__(self, now_ms: int, sleep: Callable[[float], Awaitable[None]] | None = None) -> None:
+        super().__init__(now_ms)
+        self._sleep = sleep or super().sleep
+
     def now_ms(self) -> int:
         return super().now_ms() + self.set_by_ms
+
+    async def sleep(self, seconds: float) -> None:
+        await self._sleep(seconds)
 
 
 class Steady:
@@ -68,7 +75,7 @@ class Rig:
     def __init__(self, settings: Settings, jumps: dict[int, int]) -> None:
         self.tick_ms = settings.collect.tick_ms
         self.jumps = jumps
-        self.clock = JumpyClock(T0)
+        self.clock = JumpyClock(T0, self._sleep)
         self.sink, self.snapshot = FakeSink(), FakeSnapshot()
         self.core = CollectorCore(settings, self.clock, self.sink, self.snapshot)
         rules = PollRules(self.tick_ms, default_wait_s=5.0, max_wait_s=30.0)
@@ -77,7 +84,6 @@ class Rig:
         self.waits: list[str] = []
         self.states: list[tuple[bool, bool, bool, bool]] = []
         self.over = asyncio.Event()
-        self.clock.sleep = self._sleep
 
     async def run(self, deliveries: int) -> None:
         self.wanted = deliveries

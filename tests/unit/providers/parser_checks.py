@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,11 +22,18 @@ Parse = Callable[[HttpResponse, Mapping[str, str]], Parsed]
 TYPED = (errors.ProviderUnavailable, errors.ProviderRefused, errors.BadPayload)
 
 
+def with_pairs(parse: Parse, case: Case) -> Parse:
+    """The parser with the case's pairs, if it has any."""
+    taking_pairs: Callable[..., Parsed] = parse
+    return partial(taking_pairs, pairs=case.pairs) if case.pairs else parse
+
+
 def check_case(parse: Parse, case: Case, ids: Mapping[str, str]) -> None:
     expect = case.expect
     if "error" in expect:
         with pytest.raises(errors.CryptoVizError) as caught:
             parse(case.response, ids)
+        assert isinstance(caught.value, errors.ProviderFailure)
         assert type(caught.value).__name__ == expect["error"]
         assert caught.value.reason == FallbackReason(expect["reason"])
         if "retry_after_s" in expect:

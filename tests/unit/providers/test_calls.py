@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -19,6 +19,7 @@ from cryptoviz.errors import SettingsError
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.binance import INFO_PATH
 from cryptoviz.providers.coinpaprika import CoinPaprikaProvider, parse_tickers
+from cryptoviz.providers.fetcher import Fetcher
 from cryptoviz.providers.kraken import PAIRS_PATH
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.providers.symbol_bisect import ASK_AGAIN_S
@@ -230,7 +231,7 @@ async def test_coinpaprika_asks_for_one_coin_by_its_id(make, market):
 )
 def test_coinpaprikas_plans(own, url, headers):
     assert CoinPaprikaProvider.spec.root(own) == url
-    assert CoinPaprikaProvider(own, None, FakeClock()).auth_headers() == headers
+    assert CoinPaprikaProvider(own, cast("Fetcher", None), FakeClock()).auth_headers() == headers
 
 
 @pytest.mark.parametrize("own", [ProviderSettings(plan="pro"), ProviderSettings(plan="gold")])

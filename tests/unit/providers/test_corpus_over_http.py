@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from functools import partial
 
 import pytest
 from aiohttp import web
@@ -24,7 +23,7 @@ from cryptoviz.settings import load_settings
 from tests.corpus_bodies import IDS, RECEIVED_MS, Case, cases, listing_of
 from tests.helpers import free_port
 from tests.unit.actors.fakes import FakeClock
-from tests.unit.providers.parser_checks import Parse
+from tests.unit.providers.parser_checks import Parse, with_pairs
 
 PARSERS: dict[str, Parse] = {
     "coingecko": parse_markets,
@@ -92,6 +91,6 @@ async def test_the_corpus_over_http(provider: str, serving: Serving):
         for exchange in exchanges:
             if exchange.outcome == "ok":
                 body = (exchange.body or "").encode()
-                parse = partial(PARSERS[provider], pairs=case.pairs) if case.pairs else PARSERS[provider]
+                parse = with_pairs(PARSERS[provider], case)
                 again = parse(HttpResponse(exchange.status or 0, {}, body, exchange.finished_ts), ids)
                 assert {seen.asset_id: seen for seen in again.observations} == result.observations, case.name

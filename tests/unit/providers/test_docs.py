@@ -21,7 +21,7 @@ from cryptoviz.plans import plans_of
 from cryptoviz.providers.history import Point
 from cryptoviz.providers.plan import Cost, Plan
 from cryptoviz.providers.registry import display_name, forget_loaded, provider_class
-from cryptoviz.records import FallbackReason
+from cryptoviz.records import FallbackReason, RawExchange
 from cryptoviz.settings import load_settings
 from market.server import MarketConfig, ReplayMarket
 from tests.helpers import free_port
@@ -33,6 +33,7 @@ SIX = ("coingecko", "coinmarketcap", "coinpaprika", "kraken", "coinbase", "binan
 
 
 def block(language: str, containing: str) -> str:
+    found: str
     (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if containing in text]
     return found
 
@@ -127,7 +128,7 @@ async def test_adding_a_provider(acme: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CRYPTOVIZ_PROVIDERS__ACME__BASE_URL", acme)
     settings = load_settings()
     assert settings.collect.providers == ("coingecko", "coinmarketcap", "acme")
-    exchanges = []
+    exchanges: list[RawExchange] = []
     provider = build_provider("acme", settings, SystemClock(), exchanges.append)
     result = await provider.poll(60_000, settings.assets[:3], 10.0)
     await provider.aclose()

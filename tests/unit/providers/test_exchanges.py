@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -16,7 +14,7 @@ from cryptoviz.providers.kraken import parse_ticker
 from cryptoviz.providers.response import HttpResponse
 from tests.corpus_bodies import IDS, PAIRS, RECEIVED_MS, Case, cases
 from tests.unit.providers.json_values import AMOUNT, JSON, STATUS
-from tests.unit.providers.parser_checks import Parse, check_any_body, check_case
+from tests.unit.providers.parser_checks import Parse, check_any_body, check_case, with_pairs
 
 PARSERS: dict[str, Parse] = {"binance": parse_binance, "kraken": parse_ticker, "coinpaprika": parse_coinpaprika, "coinbase": parse_product}
 ANY = JSON | AMOUNT
@@ -49,7 +47,7 @@ BODIES = {
     ("provider", "case"), [(name, case) for name in PARSERS for case in cases(name)], ids=lambda value: getattr(value, "name", value)
 )
 def test_corpus(provider: str, case: Case):
-    check_case(partial(PARSERS[provider], pairs=case.pairs) if case.pairs else PARSERS[provider], case, IDS[provider])
+    check_case(with_pairs(PARSERS[provider], case), case, IDS[provider])
 
 
 @pytest.mark.parametrize("provider", PARSERS)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.backfill.series import price_at, windows
-from cryptoviz.errors import BadPayload, CryptoVizError, NoHistory, ProviderRefused, ProviderUnavailable
+from cryptoviz.errors import BadPayload, CryptoVizError, NoHistory, ProviderFailure, ProviderRefused, ProviderUnavailable
 from cryptoviz.providers.binance import parse_tickers as parse_binance
 from cryptoviz.providers.coingecko import parse_markets
 from cryptoviz.providers.failures import is_final
@@ -123,6 +123,7 @@ def test_a_status_is_the_same_failure_in_history_as_in_prices(name: str, status:
         with pytest.raises(CryptoVizError) as of_prices:
             parsers[name](answer, {})
         for error in (of_history.value, of_prices.value):
+            assert isinstance(error, ProviderFailure)
             assert (error.reason, error.retry_after_s, is_final(error)) == (reason, 77.0, final)
 
 

@@ -234,7 +234,7 @@ IDS = {"XBTUSD": "bitcoin", "ETHUSD": "ethereum"}
 
 def test_the_list_and_the_answers_are_one_picture():
     book = IdBook()
-    assert book.problems == ()
+    assert list(book.problems) == []
     # Before any list: what an answer leaves out is not listed.
     book.answered(IDS, {"ETHUSD"}, {"bitcoin"})
     assert book.problems == (IdProblem("ethereum", "ETHUSD", IdFault.NOT_LISTED),)
@@ -242,7 +242,7 @@ def test_the_list_and_the_answers_are_one_picture():
     book.listed(IDS, {"XBTUSD": "", "ETHUSD": ""})
     assert book.problems == (IdProblem("ethereum", "ETHUSD", IdFault.LEFT_OUT),)
     book.answered(IDS, (), {"bitcoin", "ethereum"})
-    assert book.problems == ()
+    assert list(book.problems) == []
     # A price says more than an older list that lacks the id.
     book.listed(IDS, {"XBTUSD": None, "ETHUSD": "BREAK"})
     assert book.problems == (IdProblem("ethereum", "ETHUSD", IdFault.NOT_TRADED, "BREAK"),)

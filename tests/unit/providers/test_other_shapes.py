@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptoviz.errors import BadPayload, CryptoVizError
+from cryptoviz.errors import BadPayload, CryptoVizError, ProviderFailure
 from cryptoviz.providers.binance import parse_tickers as parse_binance
 from cryptoviz.providers.coinbase import parse_product
 from cryptoviz.providers.coingecko import parse_markets
@@ -90,4 +90,5 @@ def test_a_firewalls_page_says_nothing_of_a_key(provider: str):
     for page in (b"<!DOCTYPE html><title>Attention Required! | Cloudflare</title>", b"", b"error code: 1020", b"{broken"):
         with pytest.raises(CryptoVizError) as caught:
             PARSERS[provider](response(page, 403), IDS[provider])
+        assert isinstance(caught.value, ProviderFailure)
         assert caught.value.reason is PAGE_REASONS[provider]

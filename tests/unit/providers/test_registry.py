@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_an_unknown_name_lists_the_known_ones():
 
 
 @pytest.fixture
-def entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An installed package that brings providers, as pip would lay it out."""
     folder = tmp_path / "site"
     info = folder / "someones_providers-1.0.dist-info"
@@ -108,6 +109,7 @@ async def test_the_demo_asks_the_market_without_keys(monkeypatch: pytest.MonkeyP
         provider = build_provider(name, settings, SystemClock(), lambda _: None)
         assert provider.auth_headers() == {}
         assert provider.base_url == f"http://127.0.0.1:{settings.market.port}/{name}"
+        assert isinstance(provider.settings, ProviderSettings)
         assert provider.settings.rate_limit_wait_s == 5.0
         await provider.aclose()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cryptoviz.errors import CryptoVizError
+from cryptoviz.errors import CryptoVizError, ProviderFailure
 from cryptoviz.providers.coinbase import CoinbaseProvider, parse_product
 from cryptoviz.providers.failures import failure
 from cryptoviz.providers.response import HttpResponse
@@ -30,6 +30,7 @@ NOW_MS = 1_780_000_000_000
 def test_the_reset_of_coinbase_is_a_span_or_a_moment(reset: str, wait_s: float | None) -> None:
     with pytest.raises(CryptoVizError) as caught:
         parse_product(HttpResponse(429, {"x-ratelimit-reset": reset}, b"{}", NOW_MS), {"BTC-USD": "bitcoin"})
+    assert isinstance(caught.value, ProviderFailure)
     assert caught.value.reason is FallbackReason.RATE_LIMITED
     assert caught.value.retry_after_s == wait_s
 

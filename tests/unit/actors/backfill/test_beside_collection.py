@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException
 import actors.backfill.operation as operation
 import actors.backfill.wanted as wanted
 from actors.backfill.history_client import HistoryResponse
-from actors.publishing.kafka_transport import COLLECTOR_ID, PublishedTicks
+from actors.publishing.kafka_transport import BACKFILL_ID, COLLECTOR_ID, PublishedTicks
 from actors.publishing.transaction import KafkaTransaction, Message
 from cryptoviz.gaps import Gap, GapScope
 from cryptoviz.operations import BackfillArguments, OperationResult
@@ -66,7 +66,7 @@ class Scene:
     def backfill(self, while_asked: Callable[[], None] = lambda: None, step: Callable[..., Any] = direct) -> OperationResult:
         made = operation.Backfill(self.settings, "op", BackfillArguments(), FakeClock(tick(self.now)), clients(self.broker, step))
         made._transport._read_end = lambda: None  # type: ignore[method-assign]
-        made._history_clients = lambda: [self._history_client(while_asked)]  # type: ignore[assignment, list-item, method-assign, return-value]
+        made._history_clients = lambda: [self._history_client(while_asked)]  # type: ignore[method-assign]
         return asyncio.run(made.run(lambda _: None))
 
     def _history_client(self, while_asked: Callable[[], None]) -> Any:
@@ -157,7 +157,7 @@ def test_what_kafka_refused_is_said_whatever_answer_is_lost(tmp_path: Path, monk
 
         def step(what: str, name: str, act: Callable[[], Any]) -> Any:
             answer = act()
-            if name == operation.BACKFILL_ID:
+            if name == BACKFILL_ID:
                 steps.append(what)
                 if len(steps) == lost:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT))

@@ -17,7 +17,7 @@ from aiohttp import web
 from actors.fetching.hold_off import MinIntervalLimiter
 from actors.fetching.http import MAX_RECORDED_BODY_BYTES, HttpFetcher, HttpLimits, open_client
 from cryptoviz.clock import SystemClock
-from cryptoviz.errors import BadPayload, CryptoVizError, ProviderRefused, ProviderUnavailable
+from cryptoviz.errors import BadPayload, CryptoVizError, ProviderFailure, ProviderRefused, ProviderUnavailable
 from cryptoviz.providers.decode import decode_response
 from cryptoviz.providers.failures import bad_payload
 from cryptoviz.providers.response import HttpResponse
@@ -66,9 +66,10 @@ def body_of(response: HttpResponse) -> bytes:
     return response.body
 
 
-async def error_of(fetcher: HttpFetcher, url: str) -> CryptoVizError:
+async def error_of(fetcher: HttpFetcher, url: str) -> ProviderFailure:
     with pytest.raises(CryptoVizError) as caught:
         await fetcher.get(url, {}, {}, body_of)
+    assert isinstance(caught.value, ProviderFailure)
     return caught.value
 
 
@@ -255,7 +256,7 @@ async def test_a_key_that_the_library_refuses_shows_in_no_form(key: str, exchang
     fetcher = HttpFetcher("coingecko", open_client("http://127.0.0.1"), limits, limiter, clock, exchanges.append, (key,))
 
     def refuse(response: HttpResponse) -> bytes:
-        raise ProviderRefused(f"{key!r} {key.encode()!r} {quote(key)}", provider="coingecko", reason=FallbackReason.AUTH, value=key)
+        raise ProviderRefused(f"{key!r} {key.encode()!r} {quote(key)}", provider="coingecko", reason=FallbackReason.AUTH)
 
     with pytest.raises(CryptoVizError) as caught:
         await fetcher.get(f"http://127.0.0.1:{free_port()}/x", {"key": key}, {"x-cg-demo-api-key": key}, refuse)

@@ -24,6 +24,12 @@ def opened(path: Path | None = None) -> Breaker:
     return one
 
 
+def probe_at(one: Breaker) -> int:
+    probe_ms = one.status().probe_ms
+    assert probe_ms is not None
+    return probe_ms
+
+
 @pytest.mark.parametrize(
     ("reasons", "every_s", "opens_at"),
     [
@@ -71,13 +77,13 @@ def test_failed_probes_double_the_wait_up_to_the_maximum():
     one = opened()
     waits = []
     for _ in range(4):
-        now = one.status().probe_ms
+        now = probe_at(one)
         assert one.allows(now)
         one.failed(DOWN, now)
-        waits.append((one.status().probe_ms - now) / 1000)
+        waits.append((probe_at(one) - now) / 1000)
     assert waits == [60, 100, 100, 100]
     assert one.status().opens_total == 5
-    assert one.allows(one.status().probe_ms)
+    assert one.allows(probe_at(one))
     one.good(10**9)
     for n in range(6):
         one.failed(DOWN, 10**9 + n * 2_000)
@@ -93,7 +99,7 @@ def test_jitter_shortens_the_wait_by_a_fifth_at_most():
 
 def test_an_abandoned_probe_is_available_again():
     one = opened()
-    now = one.status().probe_ms
+    now = probe_at(one)
     assert one.allows(now)
     one.abandoned(now + 5)
     assert one.allows(now + 5)
@@ -101,7 +107,7 @@ def test_an_abandoned_probe_is_available_again():
 
 def test_a_rate_limited_probe_closes_the_breaker():
     one = opened()
-    now = one.status().probe_ms
+    now = probe_at(one)
     assert one.allows(now)
     one.failed(FallbackReason.RATE_LIMITED, now)
     assert one.status().state is BreakerState.CLOSED
@@ -126,7 +132,7 @@ def test_an_open_breaker_is_restored_after_a_restart(tmp_path: Path):
     second.load()
     assert second.status().state is BreakerState.OPEN
     assert second.status().probe_ms == first.status().probe_ms
-    assert second.allows(first.status().probe_ms)
+    assert second.allows(probe_at(first))
     second.failed(DOWN, 50_000)
     assert second.status().probe_ms == 50_000 + 60_000
     second.trip("by hand", 60_000)

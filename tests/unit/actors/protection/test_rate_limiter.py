@@ -93,6 +93,7 @@ async def test_calls_are_refused_until_the_period_of_a_used_up_plan_ends():
     with pytest.raises(ProviderUnavailable, match="plan's day is used up") as refused:
         await rig.limiter.acquire()
     assert refused.value.reason is FallbackReason.QUOTA
+    assert refused.value.retry_after_s is not None
     rig.clock.ms += refused.value.retry_after_s * 1000
     await rig.limiter.acquire()
 

@@ -82,7 +82,7 @@ async def test_a_provider_with_one_call_per_coin_refusals_and_retries(site: Site
         return web.json_response(body, status=status, headers=headers)
 
     site.answers["coinbase"] = product
-    script = [
+    script: list[dict[str, list[tuple[int, dict[str, str]]]]] = [
         {"ETH-USD": [(429, {"retry-after": "1"})]},
         {},  # not called, because of the refusal on the tick before
         {"BTC-USD": [(500, {})]},

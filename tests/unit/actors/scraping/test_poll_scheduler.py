@@ -201,7 +201,7 @@ async def test_a_used_up_plan_holds_longer_than_a_refusal():
     assert len(rig.provider.polled) == 1
 
 
-async def test_a_cancelled_poll_releases_its_probe():
+async def test_a_cancelled_poll_releases_its_probe(monkeypatch: pytest.MonkeyPatch):
     rig = Rig()
     breaker = Breaker(BreakerSettings(failures=1, failing_s=0, open_s=1, max_open_s=1), uniform=lambda: 0.0)
     loop = guarded(rig, breaker)
@@ -213,7 +213,7 @@ async def test_a_cancelled_poll_releases_its_probe():
         await never.wait()
         raise AssertionError
 
-    rig.provider.poll = hang
+    monkeypatch.setattr(rig.provider, "poll", hang)
     task = asyncio.create_task(loop.poll_once(T0 + TICK))
     await asyncio.sleep(0)
     task.cancel()
