@@ -51,7 +51,7 @@ def client(served: Serving) -> Iterator[ControlClient]:
 def test_the_verbs(client: ControlClient) -> None:
     assert [component.name for component in client.list().components] == ["engine", "worker", "reader/one", "page"]
     assert client.start("reader/one").desired is DesiredState.RUNNING
-    pipeline = client.wait(10, lambda now: now.component("reader/one").state is ComponentState.RUNNING)
+    pipeline = client.wait(10, lambda now: (one := now.component("reader/one")) is not None and one.state is ComponentState.RUNNING)
     assert pipeline.state is ComponentState.RUNNING
     assert pipeline.reason == "all 3 enabled components run (1 disabled)"
     assert client.restart("reader/one").state is ComponentState.STOPPING

@@ -174,7 +174,9 @@ def test_other_refusals(served: Serving, client: ControlClient) -> None:
         client.operations.start(MaintenanceArguments())
     assert caught.value.code == "FAILED_PRECONDITION"
     with grpc.insecure_channel(served.address) as channel:
-        start = channel.unary_unary("/cryptoviz.control.v1.OperationsService/StartOperation", pb.StartOperationRequest.SerializeToString)
+        start: grpc.UnaryUnaryMultiCallable[pb.StartOperationRequest, bytes] = channel.unary_unary(
+            "/cryptoviz.control.v1.OperationsService/StartOperation", pb.StartOperationRequest.SerializeToString
+        )
         with pytest.raises(grpc.RpcError) as refused:
             start(pb.StartOperationRequest(), metadata=served.metadata(), timeout=10)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -9,7 +9,7 @@ import pytest
 from control.reconcile.desired_state import DesiredDocument
 from cryptoviz.components import ComponentState as S
 from cryptoviz.components import DesiredState, Probe, Trigger
-from cryptoviz.errors import ControlRefused, EngineUnavailable, PreflightError, UnknownComponent
+from cryptoviz.errors import ControlRefused, CryptoVizError, EngineUnavailable, PreflightError, UnknownComponent
 from tests.helpers import eventually_async
 from tests.unit.control.fakes import Bench, FakeRuntime
 
@@ -95,7 +95,10 @@ async def test_stopping_an_engine_leaves_its_users_waiting_not_crashing() -> Non
 
 
 async def test_a_passing_failure_is_tried_again_a_lasting_one_is_not() -> None:
-    errors = {"engine": [EngineUnavailable("not yet"), EngineUnavailable("not yet")], "page": [PreflightError("port 5006 is taken")]}
+    errors: dict[str, list[CryptoVizError | Exception]] = {
+        "engine": [EngineUnavailable("not yet"), EngineUnavailable("not yet")],
+        "page": [PreflightError("port 5006 is taken")],
+    }
     async with Bench(ALL_RUNNING, FakeRuntime(start_errors=errors)) as bench:
         await bench.until(page=S.FAILED, engine=S.BACKOFF)
         assert bench.reconciler.component("page").message == "port 5006 is taken"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -45,7 +46,7 @@ NEVER_HELD = Probe(running=True, healthy=True, message="asked to wait (auth)", d
 REMADE = Probe(running=False, healthy=False)
 
 
-def seen(state: S, trigger: Trigger = Trigger.STARTED, **more: object) -> Observed:
+def seen(state: S, trigger: Trigger = Trigger.STARTED, **more: Any) -> Observed:
     return replace(Observed(state, trigger, since_ms=NOW - 60_000), **more)
 
 

@@ -91,7 +91,7 @@ def test_a_refusal_reads_nothing_of_the_call(served: Serving, channel: grpc.Chan
     # Without a token, invalid bytes, a message that is too long and an unknown method are refused alike.
     for method in ("ListComponents", "Shutdown", "Nothing"):
         for payload in (b"\xff" * 40, b"x" * 100_000):
-            call = channel.unary_unary(f"/cryptoviz.control.v1.ControlService/{method}")
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/cryptoviz.control.v1.ControlService/{method}")
             assert code_of(lambda call=call, payload=payload: call(payload, timeout=20)).startswith("UNAUTHENTICATED")
 
 
@@ -193,7 +193,7 @@ def test_a_call_whose_message_does_not_come_ends(served: Serving, channel: grpc.
         never.wait(20)
         yield from ()
 
-    call = channel.stream_unary(f"/cryptoviz.control.v1.ControlService/{method}")
+    call: grpc.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(f"/cryptoviz.control.v1.ControlService/{method}")
     assert code_of(lambda: call(silent(), metadata=served.metadata(), timeout=15)).startswith("DEADLINE_EXCEEDED no request message")
     never.set()
     assert served.shutdowns == []

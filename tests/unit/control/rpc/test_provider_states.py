@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from control.reconcile.components import ComponentSpec, ComponentTable
+from cryptoviz.client import ControlClient
 from cryptoviz.components import ComponentKind, ComponentState
 from cryptoviz.errors import ComponentLost, ControlRefused, UnknownComponent
 from cryptoviz.provider_status import (
@@ -41,6 +43,10 @@ STATUS = ScraperStatus(
 TRIPPED = ScraperStatus(breaker=BreakerStatus(BreakerState.OPEN, "by hand", 5, None, 0, 0, by_operator=True))
 
 
+def is_running(client: ControlClient, name: str) -> bool:
+    return client.get(name).state is ComponentState.RUNNING
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Serving]:
     tree = {"collect": {"providers": ["kraken", "binance", "coinbase"]}, "providers": {"coinbase": {"enabled": False}}}
@@ -54,7 +60,7 @@ def served(tmp_path: Path) -> Iterator[Serving]:
         with here.client() as client:
             client.start_pipeline()
             for name in ("scraper/kraken", "scraper/binance"):
-                eventually(lambda name=name: client.get(name).state is ComponentState.RUNNING, 20)
+                eventually(partial(is_running, client, name), 20)
         yield here
 
 

@@ -26,6 +26,7 @@ from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.errors import PreflightError, UnknownComponent
 from cryptoviz.log import configure_logging
+from cryptoviz.rpc.pipeline_status import PipelineStatus
 from tests.helpers import eventually
 from tests.unit.control.serving import Serving, serving
 
@@ -56,10 +57,15 @@ def refusal(call: Any, *arguments: Any, **keywords: Any) -> grpc.RpcError:
     return caught.value
 
 
+def state_of_page(pipeline: PipelineStatus) -> ComponentState | None:
+    page = pipeline.component("page")
+    return None if page is None else page.state
+
+
 def details_of(error: grpc.RpcError) -> list[Any]:
     """The field violations of a refusal."""
     bad_request = error_details_pb2.BadRequest()
-    status = status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    status = status_pb2.Status.FromString({one.key: one.value for one in error.trailing_metadata()}["grpc-status-details-bin"])
     assert status.details[0].Unpack(bad_request)
     return list(bad_request.field_violations)
 
@@ -68,7 +74,8 @@ def test_health_and_reflection(served: Serving, channel: grpc.Channel) -> None:
     health = health_pb2_grpc.HealthStub(channel)
 
     def status(service: str) -> int:
-        return health.Check(health_pb2.HealthCheckRequest(service=service), metadata=served.metadata()).status
+        found: int = health.Check(health_pb2.HealthCheckRequest(service=service), metadata=served.metadata()).status
+        return found
 
     assert status("") == health_pb2.HealthCheckResponse.SERVING
     assert status("cryptoviz.control.v1.ControlService") == health_pb2.HealthCheckResponse.SERVING
@@ -133,7 +140,9 @@ def test_malformed_names_are_refused_with_details(served: Serving, channel: grpc
     error = refusal(getattr(ControlServiceStub(channel), method), request, metadata=served.metadata())
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert details_of(error)[0].field == "name"
-    assert len(error.details()) < 300  # received text is not returned
+    details = error.details()
+    assert details is not None
+    assert len(details) < 300  # received text is not returned
 
 
 @pytest.mark.parametrize("method", ["GetComponent", "StartComponent", "StopComponent", "RestartComponent", "TailLogs"])
@@ -196,7 +205,8 @@ def test_a_verb_with_a_field_that_is_not_understood_changes_nothing(served: Serv
 
 
 def test_a_method_that_only_reads_ignores_what_it_does_not_know(served: Serving, channel: grpc.Channel) -> None:
-    answer = channel.unary_unary(METHOD + "ListComponents")(b"\xf8\x01\x01", metadata=served.metadata(), timeout=10)
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD + "ListComponents")
+    answer = call(b"\xf8\x01\x01", metadata=served.metadata(), timeout=10)
     assert len(pb.ListComponentsResponse.FromString(answer).pipeline.components) == 4
 
 
@@ -211,8 +221,10 @@ def test_a_fault_of_ours_is_internal_and_has_an_id(served: Serving, channel: grp
     monkeypatch.setattr(served.reconciler, "snapshot", broken)
     error = refusal(ControlServiceStub(channel).ListComponents, pb.ListComponentsRequest(), metadata=served.metadata())
     assert error.code() is grpc.StatusCode.INTERNAL
-    assert "secret-canary" not in error.details()
-    assert error.details().startswith("internal error ")
+    details = error.details()
+    assert details is not None
+    assert "secret-canary" not in details
+    assert details.startswith("internal error ")
 
 
 @pytest.mark.parametrize(
@@ -243,9 +255,9 @@ def test_a_slow_watcher_sees_the_newest_state_and_delays_no_caller(served: Servi
     with served.client() as client:
         for _ in range(20):
             client.start("page")
-            client.wait(10, lambda pipeline: pipeline.component("page").state is ComponentState.RUNNING)
+            client.wait(10, lambda pipeline: state_of_page(pipeline) is ComponentState.RUNNING)
             client.stop("page")
-            client.wait(10, lambda pipeline: pipeline.component("page").state is ComponentState.STOPPED)
+            client.wait(10, lambda pipeline: state_of_page(pipeline) is ComponentState.STOPPED)
         newest = client.list().version
     versions = [next(slow).pipeline.version]
     while versions[-1] < newest:
