@@ -84,7 +84,7 @@ def price_rows(
         "quote_currency": [quotes[i] for i in random.integers(0, len(quotes), rows)],
         "price": np.round(walk * level, 6),
         "market_cap": np.round(walk * level * 1e7),
-        "volume_24h": np.where(random.random(rows) < 0.1, None, np.round(walk * 1e9).astype(object)),
+        "volume_24h": np.where(random.random(rows) < 0.1, np.array(None, object), np.round(walk * 1e9).astype(object)),
         "high_24h": np.round(walk * level * 1.02, 6),
         "low_24h": np.round(walk * level * 0.98, 6),
         "change_1h_pct": np.round(random.normal(0, 1, rows), 5),

@@ -42,7 +42,9 @@ class Rig:
 
     def paths(self) -> list[str]:
         """Every file in the log, with repetitions, without the proxy."""
-        return pa.table(DeltaTable(self.address.uri, storage_options=self.direct.s3.storage_options()).get_add_actions()).column("path").to_pylist()
+        table = DeltaTable(self.address.uri, storage_options=self.direct.s3.storage_options())
+        found: list[str] = pa.table(table.get_add_actions()).column("path").to_pylist()
+        return found
 
 
 @pytest.fixture

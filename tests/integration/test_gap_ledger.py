@@ -189,9 +189,13 @@ def test_the_ledger_from_the_first_look_to_the_last_fill(settings: Settings) -> 
     dropped, unplanned = [tick(-2), tick(-2), STEP], [tick(-1), tick(-1), STEP]
     collected(settings, [35], step=5 * STEP, dropped=[dropped], unplanned=[unplanned])
     find_gaps(settings, NOW + 5 * STEP)
-    assert find_gaps(settings, NOW + 6 * STEP).days_changed == 1
+    found = find_gaps(settings, NOW + 6 * STEP)
+    assert found is not None
+    assert found.days_changed == 1
     assert listed(read_gaps(settings))[:2] == [("bitcoin", -2, -2, DROPPED, "filled"), ("ethereum", -2, -2, DROPPED, "open")]
-    assert find_gaps(settings, NOW + 7 * STEP).days_read == 0
+    found = find_gaps(settings, NOW + 7 * STEP)
+    assert found is not None
+    assert found.days_read == 0
 
     ids = sorted(gap.gap_id for gap in read_gaps(settings))
     assert len(set(ids)) == len(ids)

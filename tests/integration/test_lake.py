@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
-from deltalake import DeltaTable
 
 from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import LakeError
 from cryptoviz.kafka import admin_client
 from cryptoviz.lake import Lake
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.schema import PRICES

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -18,11 +19,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
 
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.errors import InvalidTime, QueryError, UnknownAsset, UnknownColumn, VersionNotKept
 from cryptoviz.lake import Lake
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance.compaction.merge import Compactor
@@ -56,7 +57,9 @@ def lake(settings: Settings) -> Lake:
 
 def test_each_form_holds_the_same_rows(lake: Lake) -> None:
     columns = ["tick_ts", "asset_id", "price"]
-    expected = [{"tick_ts": FIRST + timedelta(minutes=i), "asset_id": "ethereum", "price": record(TICK + i * 60_000).price} for i in range(TICKS)]
+    expected: list[dict[str, Any]] = [
+        {"tick_ts": FIRST + timedelta(minutes=i), "asset_id": "ethereum", "price": record(TICK + i * 60_000).price} for i in range(TICKS)
+    ]
     arrow = lake.prices("ETH", columns=columns).arrow()
     assert isinstance(arrow, pa.Table)
     assert arrow.to_pylist() == expected

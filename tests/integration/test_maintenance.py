@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -15,10 +15,10 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
 
 from cryptoviz.components import Probe
 from cryptoviz.lake import Lake
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.files import read_commit
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.parts import parse_compacted
@@ -27,6 +27,7 @@ from cryptoviz.operations import MaintenanceArguments
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
 from spark_jobs.maintenance.actor import MaintenanceActor, MaintenanceOperation
 from spark_jobs.maintenance.compaction import merge as compact
+from spark_jobs.maintenance.compaction.sorted_merge import Layout, Merged, merge
 from spark_jobs.maintenance.result import RoundResult
 from spark_jobs.maintenance.round import run_round
 from spark_jobs.maintenance.steps import STEPS, RoundContext
@@ -51,7 +52,7 @@ def store(tmp_path: Path) -> Iterator[Settings]:
         yield settings
 
 
-def prices(ticks: list[int], first_offset: int) -> pa.Table:
+def prices(ticks: Sequence[int], first_offset: int) -> pa.Table:
     return price_rows(ticks, first_offset=first_offset, seed=first_offset)
 
 
@@ -105,9 +106,9 @@ def test_closed_days_become_one_sorted_file_each_with_a_marker(store: Settings) 
     assert keys == sorted(keys)
 
     assert "files_before" not in a_round(store).figures
-    table = DeltaTable(address.uri, storage_options=store.s3.storage_options())
-    assert read_progress(table) == progress  # repeated by the commits of maintenance
-    assert table.count() == before["prices"].num_rows
+    newest = DeltaTable(address.uri, storage_options=store.s3.storage_options())
+    assert read_progress(newest) == progress  # repeated by the commits of maintenance
+    assert newest.count() == before["prices"].num_rows
 
     writer.write(prices([START + 90_000], writer.next_offset))
     waiting = store.model_copy(update={"lake": store.lake.model_copy(update={"quiet_s": 1e9})})
@@ -245,10 +246,9 @@ def test_merge_that_changes_a_row_is_thrown_away(store: Settings, monkeypatch: p
     writer = TableWriter(store, "prices")
     writer.batches(prices, minutes(4), 2)
     before, names = delta_rows(store, "prices"), object_names(store, "prices")
-    real = compact.merge
 
-    def spoil(sources: list[Path], target: Path, layout: compact.Layout) -> compact.Merged:
-        done = real(sources, target, layout)
+    def spoil(sources: list[Path], target: Path, layout: Layout) -> Merged:
+        done = merge(sources, target, layout)
         rows = pq.read_table(target).cast(layout.schema)
         pq.write_table(rows.set_column(10, "price", pa.array([1.0, *rows["price"].to_pylist()[1:]])).cast(layout.schema), target)
         return done

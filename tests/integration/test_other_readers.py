@@ -62,8 +62,15 @@ def copy(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def example(language: str, word: str) -> str:
+    found: str
     (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if word in text]
     return found
+
+
+def selected(sql: str) -> list[tuple[Any, ...]]:
+    relation = duckdb.sql(sql)
+    assert relation is not None
+    return relation.fetchall()
 
 
 def test_polars_pyarrow_and_pandas_read_the_bucket(settings: Settings, events: list[str]) -> None:
@@ -79,8 +86,8 @@ def test_duckdb_reads_the_day_folders(copy: Path, events: list[str]) -> None:
     select = next(line for line in example("sql", "read_parquet").splitlines() if line.startswith("SELECT"))
     local = select.replace("s3://crypto-data-partitioned", str(copy))
     assert local != select
-    assert duckdb.sql(local).fetchall() == [(ROWS,)]
-    found = duckdb.sql(local.replace("count(*)", "event_id")).fetchall()
+    assert selected(local) == [(ROWS,)]
+    found = selected(local.replace("count(*)", "event_id"))
     assert sorted(event for (event,) in found) == events
 
 

@@ -10,10 +10,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
-from deltalake import DeltaTable
 
 from cryptoviz.errors import LakeError
 from cryptoviz.lake import Lake
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import PRICES, file_schema
 from cryptoviz.settings import Settings
@@ -67,11 +67,13 @@ def table_of(settings: Settings) -> DeltaTable:
 
 
 def by_delta(settings: Settings, column: str) -> list[object]:
-    return table_of(settings).to_pyarrow_table(columns=["tick_ts", column]).sort_by("tick_ts").column(column).to_pylist()
+    values: list[object] = table_of(settings).to_pyarrow_table(columns=["tick_ts", column]).sort_by("tick_ts").column(column).to_pylist()
+    return values
 
 
 def by_lake(settings: Settings, column: str) -> list[object]:
-    return Lake(settings).prices(columns=[column]).arrow().column(column).to_pylist()
+    values: list[object] = Lake(settings).prices(columns=[column]).arrow().column(column).to_pylist()
+    return values
 
 
 def by_folder(settings: Settings, column: str) -> list[object]:
@@ -79,7 +81,9 @@ def by_folder(settings: Settings, column: str) -> list[object]:
     filesystem, root = S3Access.of(settings.s3).filesystem(), table_address(settings.s3, "prices").root
     found = ds.dataset(root, filesystem=filesystem, partitioning="hive")
     schema = pa.unify_schemas([found.schema, *(fragment.physical_schema for fragment in found.get_fragments())])
-    return ds.dataset(root, schema=schema, filesystem=filesystem, partitioning="hive").to_table().sort_by("tick_ts").column(column).to_pylist()
+    whole = ds.dataset(root, schema=schema, filesystem=filesystem, partitioning="hive").to_table().sort_by("tick_ts")
+    values: list[object] = whole.column(column).to_pylist()
+    return values
 
 
 def test_a_new_column_is_null_in_old_days_and_stays_when_the_older_code_returns(settings: Settings) -> None:

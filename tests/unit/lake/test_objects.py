@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from minio.error import S3Error
+from urllib3 import BaseHTTPResponse
+from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
 from cryptoviz.lake.objects import STORE_ERRORS, one_line, store_error
 
+# Of no use to these errors.
+RESPONSE = cast("BaseHTTPResponse", None)
+POOL = cast("ConnectionPool", None)
+
 
 def test_the_stores_own_reason_is_reported() -> None:
-    error = S3Error(None, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.", "/b/k", "1", "2")
+    error = S3Error(RESPONSE, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.", "/b/k", "1", "2")
     shown = store_error(error, "accept k")
     assert isinstance(error, STORE_ERRORS)
     assert shown.engine == "object-store"
@@ -17,7 +25,7 @@ def test_the_stores_own_reason_is_reported() -> None:
 
 
 def test_the_cause_of_all_attempts_is_reported() -> None:
-    error = MaxRetryError(None, "/b/k?X-Amz-Signature=canary", ReadTimeoutError(None, "/b/k", "Read timed out."))
+    error = MaxRetryError(POOL, "/b/k?X-Amz-Signature=canary", ReadTimeoutError(POOL, "/b/k", "Read timed out."))
     shown = str(store_error(error, "accept k"))
     assert isinstance(error, STORE_ERRORS)
     assert shown.startswith("the object store did not accept k: ReadTimeoutError: ")
@@ -25,7 +33,7 @@ def test_the_cause_of_all_attempts_is_reported() -> None:
 
 
 def test_a_reason_is_cut() -> None:
-    assert len(str(store_error(S3Error(None, "Odd", "x" * 5000, "", "", ""), "accept k"))) < 400
+    assert len(str(store_error(S3Error(RESPONSE, "Odd", "x" * 5000, "", "", ""), "accept k"))) < 400
 
 
 def test_a_tree_of_causes_becomes_one_line_with_its_root() -> None:

@@ -33,7 +33,7 @@ def test_moments_are_utc(when: datetime | str | None, utc: datetime | None) -> N
 
 
 @pytest.mark.parametrize("when", ["2026-01-31", "2026-01-31T12:00:00", "noon", "", 1_764_000_000])
-def test_what_is_no_moment(when: object) -> None:
+def test_what_is_no_moment(when: Any) -> None:
     with pytest.raises(InvalidTime, match="end is") as error:
         moment(when, "end")
     assert error.value.argument == "end"
@@ -85,8 +85,11 @@ def test_only_what_a_query_mentions_is_looked_up() -> None:
     ],
 )
 def test_mistakes_have_a_place(sql: str, line: int, column: int) -> None:
+    def register(connection: duckdb.DuckDBPyConnection) -> None:
+        connection.register("prices", pa.table({"n": [1]}))
+
     with pytest.raises(QueryError) as error:
-        run(sql, {"prices": lambda connection: connection.register("prices", pa.table({"n": [1]}))}).fetch()
+        run(sql, {"prices": register}).fetch()
     assert (error.value.line, error.value.column) == (line, column), str(error.value)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable
 
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.parts import short_topic_id
 from cryptoviz.lake.schema import PRICES

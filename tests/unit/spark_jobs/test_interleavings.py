@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import MagicMock
@@ -81,10 +81,15 @@ class Starts:
         starting._plan = plan
         starting._lease = MagicMock()
         starting._kafka = cast("Any", Topics(self.settings.kafka.stream_topic, self.settings.kafka.raw_topic))
-        if opening is not None:
-            fence = starting._logs["raw"].open
-            starting._logs["raw"].open = lambda partitions: (opening(), fence(partitions))[-1]  # type: ignore[method-assign]
+        fence = starting._logs["raw"].open
+
+        def opened(partitions: Collection[tuple[str, int]]) -> None:
+            opening()
+            fence(partitions)
+
         with pytest.MonkeyPatch.context() as patched:
+            if opening is not None:
+                patched.setattr(starting._logs["raw"], "open", opened)
             for away in (
                 "start_session",
                 "_warm_up",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from datetime import date
+from typing import Any
 
 import numpy as np
 import orjson
@@ -32,7 +33,7 @@ END = DAY + 100 * STEP
 GOOD = TickRecord(good=frozenset({"coingecko"}))
 
 
-def seen(live: set[int], *, running: set[int] | None = None, fills: dict[int, Fill] | None = None, **more: object) -> DayContents:
+def seen(live: set[int], *, running: set[int] | None = None, fills: dict[int, Fill] | None = None, **more: Any) -> DayContents:
     """An asset's day: numbers of ticks with a live row, and of those with a tick record."""
     records = {DAY + number * STEP: GOOD for number in (live if running is None else running)}
     ticks = np.array(sorted(DAY + number * STEP for number in live), dtype=np.int64)

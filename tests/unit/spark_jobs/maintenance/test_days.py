@@ -14,8 +14,9 @@ from minio import Minio
 from spark_jobs.maintenance.compaction.plan import DayFile
 from spark_jobs.maintenance.days import DayRule, drop_old_days, retention_today
 from spark_jobs.maintenance.safe_clock import EarlierClock
+from tests.lake import TICK
 from tests.unit.spark_jobs import folder_store
-from tests.unit.spark_jobs.folder_store import DAY, TICK, FolderClient, Job, offsets_in, open_table
+from tests.unit.spark_jobs.folder_store import DAY, FolderClient, Job, offsets_in, open_table
 
 TODAY = date(2026, 11, 28)
 DAY_MS = 86_400_000

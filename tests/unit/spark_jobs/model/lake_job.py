@@ -211,7 +211,7 @@ def _sweep(rules: Rules, state: State, run: Run) -> Run:
         doomed = run.listed - (run.known if rules.sweep == "known_at_start" else state.committed)
         return run._replace(at="delete", doomed=tuple(sorted(doomed)), listed=frozenset())
     unknown = run.listed - state.committed
-    doomed = {file for file in unknown if file[2] <= state.progress(file[0])}
+    doomed = frozenset(file for file in unknown if file[2] <= state.progress(file[0]))
     # Files of a single offset cannot get another name: they stay until progress has passed them.
     strange = {
         file

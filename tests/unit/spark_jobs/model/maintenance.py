@@ -126,9 +126,9 @@ def _step(rules: Rounds, table: Table, number: int, one: Round) -> Iterator[tupl
         case "commit" if one.made and (not one.inputs <= table.committed or (rules.epoch and table.epoch != one.epoch)):
             yield "is refused", _set(table, number, one._replace(at="over"))
         case "commit" if one.made:
-            made = table._replace(committed=table.committed - one.inputs | {one.made})
+            with_made = table._replace(committed=table.committed - one.inputs | {one.made})
             at = "ensure again" if rules.ensure else "remove"
-            yield f"commits {one.made[0]}", _set(made, number, one._replace(at=at, doomed=tuple(sorted(one.inputs))))
+            yield f"commits {one.made[0]}", _set(with_made, number, one._replace(at=at, doomed=tuple(sorted(one.inputs))))
         case "ensure again" if one.made:
             yield f"looks for {one.made[0]} again", _set(table._replace(store=table.store | {one.made}), number, one._replace(at="remove"))
         case "remove" if one.doomed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,11 +13,13 @@ from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.progress import Progress, merge
 from spark_jobs.streaming.batch import BatchWriter
+from spark_jobs.streaming.kafka_admin import KafkaTopics
 from spark_jobs.streaming.kafka_range_reader import OffsetRange
 from spark_jobs.streaming.tasks import Outcome
 from spark_jobs.streaming.write import TopicSpec, WriteSpec
 from spark_jobs.tables.engine_retry import EngineRetry
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
+from spark_jobs.tables.table_log import TableLog
 from spark_jobs.tables.written_file import TablePart, WrittenPart
 from tests.helpers import eventually
 
@@ -78,7 +80,7 @@ class Rig:
     def __post_init__(self) -> None:
         self.logs = {table: Log(TableAddress(table, "b", ""), self.commits) for table in ("dead_letters", "raw", "prices")}
         access = S3Access("http://x", "r", "k", "s")
-        self.writer = BatchWriter(TOPICS, self.logs, self.kafka, self.cluster, access, 1)
+        self.writer = BatchWriter(TOPICS, cast("dict[str, TableLog]", self.logs), cast("KafkaTopics", self.kafka), self.cluster, access, 1)
         self.writer.set_position({("stream", 0): 10, ("raw", 0): 5})
 
     def run(self, outcomes: list[Outcome], ends: dict[tuple[str, int], int]) -> None:
@@ -148,15 +150,19 @@ def test_a_commit_that_the_store_refuses_for_a_while_is_made_once() -> None:
     assert rig.writer.engine_retry.problem is None
 
 
-def test_a_file_that_the_store_refused_is_written_again_before_any_commit() -> None:
+def test_a_file_that_the_store_refused_is_written_again_before_any_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig()
     refused: list[Outcome] = [EngineUnavailable("the object store did not accept p: SlowDown", engine="object-store")]
     rig.cluster.outcomes = [refused, refused]
-    seen: list[str] = []
-    rig.kafka.describe, describe = (
-        lambda: seen.append(rig.writer.engine_retry.problem and rig.writer.engine_retry.problem.message) or describe(),
-        rig.kafka.describe,
-    )
+    seen: list[str | None] = []
+    described = rig.kafka.describe
+
+    def describe() -> dict[str, tuple[str, int]]:
+        problem = rig.writer.engine_retry.problem
+        seen.append(problem.message if problem else None)
+        return described()
+
+    monkeypatch.setattr(rig.kafka, "describe", describe)
     rig.run(wrote(("prices", "p", 3)), {("stream", 0): 20, ("raw", 0): 5})
     assert seen == [None, *["the object store did not accept p: SlowDown"] * 2]
     assert [commit[1] for commit in rig.commits] == [["p"]]

@@ -8,9 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, Transaction, write_deltalake
 
 from cryptoviz.errors import LakeError
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.progress import METADATA_KEY, Progress, read_progress
 from spark_jobs.maintenance.log_cleanup import configure
 from spark_jobs.tables.replace_files import NewFile, ReplacedFile, file_actions, paths_of, replace_files

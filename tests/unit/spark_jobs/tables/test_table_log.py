@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, Transaction, write_deltalake
 
 from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.progress import METADATA_KEY, Progress, kept_offsets, offset_app, read_progress
 from cryptoviz.lake.schema import PARTITION_BY
 from tests.unit.spark_jobs.folder_store import TOPIC, Job, offsets_in
