@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_what_the_user_sets_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_engine_of_the_users_gets_no_password_of_ours(tmp_path: Path) -> None:
-    given = {
+    given: dict[str, Any] = {
         "s3": {"endpoint": "http://s3.example:9000"},
         "redis": {"url": "redis://redis.example:6379/0"},
         "kafka": {"bootstrap_servers": "kafka.example:9092"},

@@ -161,7 +161,8 @@ def test_a_home_of_an_earlier_version_is_known_by_its_settings(tmp_path: Path) -
     assert foreign_reason(of_a_cluster) != ""
     (of_a_cluster / "control.token").chmod(0o600)
     assert foreign_reason(of_a_cluster) == ""
-    for wrong in (kept | {"home": str(tmp_path)}, {"home": str(home)}, [], "x"):
+    wrongs: tuple[object, ...] = (kept | {"home": str(tmp_path)}, {"home": str(home)}, [], "x")
+    for wrong in wrongs:
         other = tmp_path / "other"
         (other / "run").mkdir(parents=True, exist_ok=True)
         (other / "run" / "settings.json").write_text(json.dumps(wrong))

@@ -81,7 +81,8 @@ def test_a_lock_whose_file_a_reset_removed_is_not_taken_for_the_home_s(tmp_path:
     claim(home)
     reset = HomeLock(home, "cryptoviz reset")
     reset.acquire()
-    real, calls = fcntl.flock, []
+    real = fcntl.flock
+    calls: list[int] = []
 
     def flock(descriptor: int, operation: int) -> None:
         if not calls:

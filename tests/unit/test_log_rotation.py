@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from cryptoviz import log_rotation
 from cryptoviz.engines.process import ChildProcess
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.log_files import log_path, log_to_file
@@ -65,7 +65,7 @@ def test_on_a_full_disk_the_log_gives_its_place_back(tmp_path: Path, monkeypatch
 
     log = tmp_path / "x.log"
     log.write_bytes(b"x" * 100)
-    monkeypatch.setattr(log_rotation.shutil, "copyfileobj", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     assert rotate(log, 10)
     assert log.stat().st_size == 0
     assert [path.name for path in tmp_path.iterdir()] == ["x.log"]

@@ -21,7 +21,7 @@ from cryptoviz.rpc.convert import component_to_proto
 
 AWKWARD = "CG-a'b\"c\\d/e+f%g&h<i>j=k"
 PLAIN = "CG-canary0123456789"
-FORMS = {
+FORMS: dict[str, Callable[[str], str]] = {
     "plain": lambda s: s,
     "repr": repr,
     "repr of bytes": lambda s: repr(s.encode()),

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import psutil
 import pytest
@@ -48,7 +49,7 @@ def test_another_process_of_the_same_id_is_another(sleeper: subprocess.Popen[byt
 
 
 @pytest.mark.parametrize("other", [{"boot": "another"}, {"namespaces": "pid:[1]"}], ids=["boot", "namespace"])
-def test_a_process_of_another_boot_or_container_is_neither_alive_nor_dead(other: dict[str, str]) -> None:
+def test_a_process_of_another_boot_or_container_is_neither_alive_nor_dead(other: dict[str, Any]) -> None:
     process = replace(ProcessIdentity.own(), **other)
     assert (process.is_alive, process.has_ended, process.send(0)) == (False, False, False)
 

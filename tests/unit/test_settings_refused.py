@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -388,13 +389,14 @@ def test_files_of_certificate_authorities(tmp_path: Path) -> None:
     assert load_settings(network={"ca_file": certifi.where()}).network.ca_file == Path(certifi.where())
     empty = tmp_path / "empty.pem"
     empty.touch()
-    for setting, section in (
+    sections: tuple[tuple[str, Callable[[Any], dict[str, Any]]], ...] = (
         ("CRYPTOVIZ_NETWORK__CA_FILE", lambda path: {"network": {"ca_file": path}}),
         (
             "CRYPTOVIZ_KAFKA__SSL_CA_LOCATION",
             lambda path: {"kafka": {"bootstrap_servers": "h:1", "security_protocol": "SSL", "ssl_ca_location": path}},
         ),
-    ):
+    )
+    for setting, section in sections:
         assert refused(**section(tmp_path / "no.pem")).message.startswith(f"{setting} is {str(tmp_path / 'no.pem')!r}, which does not exist")
         assert refused(**section(empty)).message.startswith(f"{setting} is {str(empty)!r}, which cannot be used (")
         assert refused(**section("relative.pem")).message == (

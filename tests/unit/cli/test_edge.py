@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,7 +77,8 @@ def test_an_argument_that_is_no_text(arguments: tuple[str | bytes, ...]) -> None
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(name: str, value: bytes, text: str) -> None:
-    done = run("config", **{name: value})
+    env: dict[str, Any] = {name: value}
+    done = run("config", **env)
     fails(done, 1, text)
     assert b"canary" not in done.stderr
 

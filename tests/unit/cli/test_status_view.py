@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -30,7 +31,7 @@ def rendered(*components: ComponentStatus, replayed: bool = False) -> str:
 
 
 def component(**changes: object) -> ComponentStatus:
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "name": "lake",
         "kind": ComponentKind.LAKE,
         "desired": DesiredState.RUNNING,

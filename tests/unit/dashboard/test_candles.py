@@ -38,7 +38,7 @@ def test_candles_equal_a_plain_recomputation(steps: list[tuple[int, float]]) -> 
 
 def test_a_tick_updates_the_last_candle_and_the_next_minute_begins_another() -> None:
     builder = built([(T0, 10.0), (T0 + 2_000, 12.0), (T0 + 4_000, 9.0)])
-    assert builder.candles == (candle(T0, 10.0, 12.0, 9.0),)
+    assert list(builder.candles) == [candle(T0, 10.0, 12.0, 9.0)]
     builder.add(T0 + MINUTE, 11.0, None)
     assert builder.candles[0] == candle(T0, 10.0, 12.0, 9.0)
     assert builder.candles[1] == Candle(T0 + MINUTE, 11.0, 11.0, 11.0, 11.0, None, 1)

@@ -54,7 +54,7 @@ def test_an_engine_touches_nothing_before_its_start(name: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["kafka", "object-store"])
 def test_an_engine_that_was_not_fetched_says_how_to_get_it(name: str, tmp_path: Path) -> None:
-    ports = {"kafka": {"port": free_port(), "controller_port": free_port()}, "s3": {"port": free_port(), "console_port": free_port()}}
+    ports: dict[str, Any] = {"kafka": {"port": free_port(), "controller_port": free_port()}, "s3": {"port": free_port(), "console_port": free_port()}}
     engine = build_engine(name, claim_home(load_settings(home=tmp_path / "home", cache=tmp_path / "cache", **ports)))
     with pytest.raises(PreflightError, match="make setup"):
         engine.start()

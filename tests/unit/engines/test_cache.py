@@ -13,7 +13,7 @@ from cryptoviz.engines.build import build_engine
 from cryptoviz.engines.cache import cache_fault
 from cryptoviz.engines.download_progress import SilentProgress
 from cryptoviz.engines.fetch import ensure_all, ensure_jars, is_complete
-from cryptoviz.engines.jars import jar_dir, kafka_classpath, spark_classpath
+from cryptoviz.engines.jars import JarSet, jar_dir, kafka_classpath, spark_classpath
 from cryptoviz.engines.minio_build import build_minio, minio_program
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings import Settings, claim_home, load_settings
@@ -96,7 +96,8 @@ def test_what_another_user_made_or_may_change_is_not_used(filled: Settings, use:
 
 
 def test_a_foreign_jar_beside_the_locked_ones_is_in_no_class_path(filled: Settings) -> None:
-    for which, classpath in (("kafka", kafka_classpath), ("spark", spark_classpath)):
+    both: tuple[tuple[JarSet, Callable[[Settings], str]], ...] = (("kafka", kafka_classpath), ("spark", spark_classpath))
+    for which, classpath in both:
         folder = jar_dir(filled, which)
         (folder / "a-1.jar").write_bytes(b"loaded first")
         assert classpath(filled) == ":".join(str(folder / Path(path).name) for path in FILES)

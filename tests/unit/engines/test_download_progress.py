@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -13,7 +14,7 @@ from cryptoviz.engines.download_progress import BarProgress, LineProgress, progr
 
 def test_lines_come_at_the_begin_the_end_and_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     out = io.StringIO()
     lines = LineProgress(Console(file=out, width=200))
     lines.begin("jars", 10_000_000)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ def gone(pid: int) -> bool:
 
 def python(code: str, log: Path, **more: Any) -> ChildProcess:
     return ChildProcess("child", (sys.executable, "-c", code), log, **more)
+
+
+def ended_well(child: ChildProcess) -> bool:
+    return child.poll() == 0
 
 
 def test_stop_asks_first(tmp_path: Path) -> None:
@@ -84,7 +89,7 @@ def test_output_is_appended(tmp_path: Path) -> None:
     for word in ("one", "two"):
         child = python(f"import sys; print({word!r}); print('err', file=sys.stderr)", log)
         child.start()
-        eventually(lambda child=child: child.poll() == 0)
+        eventually(partial(ended_well, child))
         child.stop()
     assert sorted(log.read_text().split()) == ["err", "err", "one", "two"]
 

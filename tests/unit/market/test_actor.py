@@ -24,6 +24,7 @@ async def test_start_probe_stop(settings):
     before = await actor.probe()
     assert before.running
     assert before.healthy
+    assert before.url is not None
     assert before.metrics == {"requests_total": 0.0, "faults_active": 0.0}
     base = f"http://127.0.0.1:{settings.market.port}"
     async with httpx.AsyncClient(base_url=base) as client:
