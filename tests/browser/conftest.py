@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -31,6 +32,7 @@ CHROMIUM_ARGUMENTS = [
 LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 DEADLINE_MS = 20_000
 TICKS_A_TEST = 5
+CALL_FAILED = pytest.StashKey[bool]()
 
 
 @dataclass
@@ -113,7 +115,7 @@ def open_page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) 
     """Opens pages in separate contexts; on failure each saves a screenshot and its console in `tmp_path`."""
     opened: list[Evidence] = []
 
-    def open_one(url: str, width: int = 1440, height: int = 900, scheme: str = "light", wait_for: str = ".cv-price") -> Evidence:
+    def open_one(url: str, width: int = 1440, height: int = 900, scheme: Literal["dark", "light"] = "light", wait_for: str = ".cv-price") -> Evidence:
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         page = context.new_page()
         page.set_default_timeout(DEADLINE_MS)
@@ -128,7 +130,7 @@ def open_page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) 
         return evidence
 
     yield open_one
-    failed = getattr(request.node, "call_failed", False)
+    failed = request.node.stash.get(CALL_FAILED, False)
     for number, evidence in enumerate(opened):
         if failed and not evidence.page.is_closed():
             evidence.page.screenshot(path=tmp_path / f"page-{number}.png")
@@ -137,11 +139,11 @@ def open_page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) 
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Make the test's outcome available to fixtures."""
     report = yield
     if report.when == "call":
-        item.call_failed = report.failed
+        item.stash[CALL_FAILED] = report.failed
     return report
 
 
