@@ -46,7 +46,7 @@ def free_ports(count: int) -> list[int]:
     return [free_port() for _ in range(count)]
 
 
-def eventually(check: Callable[[], T], timeout_s: float = 10.0, every_s: float = 0.05) -> T:
+def eventually(check: Callable[[], T | None], timeout_s: float = 10.0, every_s: float = 0.05) -> T:
     """The first truthy result of `check`. At the timeout raises its last assertion error, or a plain AssertionError."""
     deadline = time.monotonic() + timeout_s
     pause = threading.Event()

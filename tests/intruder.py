@@ -97,7 +97,7 @@ def http_answer(
 def grpc_answer(address: tuple[str, int], method: str, message: bytes = b"") -> str:
     """Name of the status code of a call without a token."""
     with grpc.insecure_channel(f"{address[0]}:{address[1]}", options=[("grpc.enable_http_proxy", 0)]) as channel:
-        call = channel.unary_unary(method, request_serializer=None, response_deserializer=None)
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method, request_serializer=None, response_deserializer=None)
         try:
             call(message, timeout=_TIMEOUT_S)
         except grpc.RpcError as error:

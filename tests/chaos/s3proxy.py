@@ -13,10 +13,11 @@ import random
 import re
 import struct
 import threading
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from socket import SO_LINGER, SOL_SOCKET
-from typing import Self
+from typing import Any, Self
 
 __all__ = ["Fault", "S3Proxy"]
 
@@ -94,7 +95,8 @@ class S3Proxy:
 
     def _answer(self) -> int:
         assert self._pipe.poll(30), "the proxy does not answer"
-        return self._pipe.recv()
+        hits: int = self._pipe.recv()
+        return hits
 
 
 def _run(pipe: Connection, port: int, target_port: int, seed: int) -> None:
@@ -136,7 +138,7 @@ class _Proxy:
         self.fault = fault
         self._call(self._close() if fault.down else self._listen())
 
-    def _call(self, work: object) -> None:
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _listen(self) -> None:
@@ -153,6 +155,7 @@ class _Proxy:
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
+        assert task is not None
         self._open.add(task)
         task.add_done_callback(self._open.discard)
         try:

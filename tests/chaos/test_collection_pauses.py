@@ -18,8 +18,9 @@ from typing import Any
 import orjson
 import pytest
 
-from actors.collecting.tick_recorder import RECORDER, TICK, RecordedTick, tick_from
+from actors.collecting.tick_recorder import RecordedTick, tick_from
 from cryptoviz.assets import DEFAULT_ASSETS
+from cryptoviz.audit import RECORDER, TICK
 from cryptoviz.settings import Settings, dump_settings_file
 from market.server import ReplayMarket
 from tests.chaos.rig import SEED

@@ -49,9 +49,11 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         host.stop()
 
 
-def plain(settings: Settings, table: str, columns: list[str]) -> list[dict[str, object]]:
+def plain(settings: Settings, table: str, columns: list[str]) -> list[dict[str, Any]]:
     filesystem = S3Access.of(settings.s3).filesystem()
-    return ds.dataset(table_address(settings.s3, table).root, filesystem=filesystem, partitioning="hive").to_table(columns=columns).to_pylist()
+    found = ds.dataset(table_address(settings.s3, table).root, filesystem=filesystem, partitioning="hive").to_table(columns=columns)
+    rows: list[dict[str, Any]] = found.to_pylist()
+    return rows
 
 
 def put(rig: Rig, tick_ts: int, asset: int, kafka_ms: int) -> str:

@@ -17,7 +17,7 @@ from cryptoviz.settings import Settings
 from tests.chaos.rig import ROUNDS, SEED, Figures, Keeper, Load, Progress, assert_same_sets, lag_over, rows_committed
 from tests.chaos.s3proxy import Fault, S3Proxy
 from tests.helpers import eventually, free_port
-from tests.lake import Feed, engines, host_lake, lake_settings, ray_cluster, say
+from tests.lake import Feed, LakeHost, engines, host_lake, lake_settings, ray_cluster, say
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
@@ -86,7 +86,7 @@ def test_store_faults_delay_and_lose_nothing(tmp_path: Path, names: list[str]) -
     figures.tell()
 
 
-def strike(name: str, proxy: S3Proxy, host: object, settings: Settings, chance: random.Random) -> None:
+def strike(name: str, proxy: S3Proxy, host: LakeHost, settings: Settings, chance: random.Random) -> None:
     """Inject the fault for a while; faults that block all work must show in the state and in the lag."""
     proxy.set(replace(FAULTS[name], name=name))
     if name in SAYS:
@@ -100,7 +100,7 @@ def strike(name: str, proxy: S3Proxy, host: object, settings: Settings, chance: 
     proxy.clear()
 
 
-def told_of(name: str, host: object) -> Probe:
+def told_of(name: str, host: LakeHost) -> Probe:
     """The state that reports the fault."""
     seen: Probe = host.probe()
     assert seen.degraded, f"{name}: {seen}"
@@ -108,7 +108,7 @@ def told_of(name: str, host: object) -> Probe:
     return seen
 
 
-def caught_up_again(host: object) -> bool:
+def caught_up_again(host: LakeHost) -> bool:
     """Wait until there is no fault, and the lag is at most that of a few batches on a busy machine."""
     seen = host.probe()
     return seen.healthy and not seen.degraded and seen.metrics["lag_records"] < 1000

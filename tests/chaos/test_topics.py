@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ from tests.helpers import eventually
 from tests.lake import TICK, Feed, caught_up, engines, host_lake, lake_settings, ray_cluster
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
+
+
+def fed(feed: Feed, rows: int) -> bool:
+    return feed.rows > rows
+
+
+def failure_of(keeper: Keeper) -> str:
+    return keeper.failed
 
 
 def feeds_of(settings: Settings) -> Iterator[tuple[Feed, int]]:
@@ -63,7 +72,7 @@ def test_deleted_checkpoint_and_recreated_topic_lose_and_overwrite_nothing(tmp_p
                 feeds.append(feed)
                 with Load(feed, first_tick=first_tick):
                     figures.add("topic re-created", Progress(settings, feeds).made(batches=8))
-                    eventually(lambda feed=feed: feed.rows > 500, 60)
+                    eventually(partial(fed, feed, 500), 60)
                 assert unchanged(settings, files)
                 assert_same_sets(settings, feeds)
             assert keeper.failed == ""
@@ -97,7 +106,7 @@ def test_a_lake_behind_retention_refuses_unless_the_loss_is_accepted(tmp_path: P
             drop_records(settings)
             feed.acknowledged = taken
             with Keeper(host) as keeper:
-                eventually(lambda keeper=keeper: keeper.failed, 60)
+                eventually(partial(failure_of, keeper), 60)
             assert "Kafka no longer has the offsets" in keeper.failed
             assert "CRYPTOVIZ_LAKE__ACCEPT_LOST_OFFSETS" in keeper.failed
             assert objects_of(settings) == files

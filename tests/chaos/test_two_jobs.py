@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,10 @@ from tests.lake import Feed, LakeHost, engines, host_lake, lake_settings, ray_cl
 from tests.lake_apart import LakeApart
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
+
+
+def passed(settings: Settings, rows: int) -> bool:
+    return rows_committed(settings) > rows
 
 
 def other_home(settings: Settings, home: Path) -> Settings:
@@ -38,7 +43,7 @@ def test_of_two_lake_jobs_one_works_and_the_other_says_who(tmp_path: Path) -> No
                 with pytest.raises(LeaseHeld, match=f"another lake job holds the lease .* process {pid}, since 20.* until 20"):
                     waiting.start()
                 before = rows_committed(settings)
-                eventually(lambda before=before: rows_committed(settings) > before + 170, 30)
+                eventually(partial(passed, settings, before + 170), 30)
                 assert at_work.probe().healthy
                 cluster.kill(at_work.actor)  # permanently, like a lost machine
                 gone = Progress(settings, [feed])

@@ -84,7 +84,7 @@ async def suffer(name: str, address: str, others: dict[str, str], ticks: int, ho
     rules = PollRules(settings.collect.tick_ms, 0.1, 0.1)
     loops = [PollScheduler(provider, settings.assets, rules, HoldOff(), clock, core.submit) for provider in made.values()]
     memory = Memory()
-    tasks = [asyncio.create_task(loop.run()) for loop in (*loops, core)]
+    tasks = [asyncio.create_task(work) for work in (*(loop.run() for loop in loops), core.run())]
 
     async def enough() -> bool:
         return len(published.transactions) >= ticks

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -51,7 +51,8 @@ async def test_every_row_is_what_the_market_served_once(base: Settings, tmp_path
         await running.stop()
         records, raw, served = await running.records(), await running.raw(), request_log(running)
         tick = await asyncio.to_thread(redis_client.Redis.from_url(base.redis.url).get, "cryptoviz:latest:tick")
-        latest = await asyncio.to_thread(redis_client.Redis.from_url(base.redis.url).hgetall, "cryptoviz:latest")
+        kept = await asyncio.to_thread(redis_client.Redis.from_url(base.redis.url).hgetall, "cryptoviz:latest")
+        latest = cast("dict[bytes, bytes]", kept)
     assert len(records) >= 6 * 17
     assert all(count == 1 for count in Counter(record.event_id for record in records).values())
     by_tick = {tick_ts: {r.asset_id for r in records if r.tick_ts == tick_ts} for tick_ts in {r.tick_ts for r in records}}
@@ -72,12 +73,13 @@ async def test_every_row_is_what_the_market_served_once(base: Settings, tmp_path
     lists = [(entry["provider"], entry["endpoint"]) for entry in served if not entry["prices"]]
     assert sorted(lists) == [("coingecko", "/coins/list"), ("coinmarketcap", "/public-api/v1/cryptocurrency/map")]
     assert {record.role for record in records} == {"primary"}
+    assert isinstance(tick, bytes)
     assert int(tick) == max(by_tick)
     expected = {r.asset_id: r for r in records if r.tick_ts == max(by_tick)}
     assert {key.decode(): UnifiedRecord.from_json(value) for key, value in latest.items()} == expected
 
 
-FAULTS = [
+FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("http_status", {"status": 429, "retry_after": 1}, "rate_limited"),
     ("http_status", {"status": 500}, "unavailable"),
     ("http_status", {"status": 401}, "auth"),
@@ -112,7 +114,7 @@ async def test_a_failing_primary_falls_back_within_a_tick_and_returns(base: Sett
         assert {(r.provider, r.role, r.fallback_reason) for r in after} == {("coingecko", "primary", None)}, kind
 
 
-ODD = {
+ODD: dict[str, tuple[dict[str, Any], object]] = {
     # The market's value for the price, and the expected result: the same number, or the other provider's price with the reason.
     "bitcoin": ({"kind": "price_value", "value": 1e300}, 1e300),
     "ethereum": ({"kind": "price_value", "value": 1e-18}, 1e-18),

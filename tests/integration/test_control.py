@@ -200,7 +200,7 @@ def test_a_missing_engine_is_waited_for(control: ControlClient) -> None:
     control.stop("kafka")
     reach(control, "kafka", ComponentState.STOPPED)
     with pytest.raises(EngineUnavailable, match="DEADLINE"):
-        control.wait(1.0, lambda now: now.component("collector").desired is DesiredState.RUNNING)
+        control.wait(1.0, lambda now: (one := now.component("collector")) is not None and one.desired is DesiredState.RUNNING)
     control.start("collector")  # enables kafka too
     control.stop("kafka")
     waiting = control.get("collector")

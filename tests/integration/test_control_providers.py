@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ PROVIDERS = ("coingecko", "coinmarketcap", "binance")
 SCRAPERS = tuple(f"scraper/{name}" for name in PROVIDERS)
 MONTH = 1_000_000
 TICK_S = 1.0
+
+
+def is_running(client: ControlClient, name: str) -> bool:
+    return client.get(name).state is ComponentState.RUNNING
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +75,7 @@ def control(settings: Settings) -> Iterator[ControlClient]:
             for name in ("redis", "collector", *SCRAPERS):
                 client.start(name)
             for name in ("redis", "collector", *SCRAPERS):
-                eventually(lambda name=name: client.get(name).state is ComponentState.RUNNING, 120, 0.2)
+                eventually(partial(is_running, client, name), 120, 0.2)
             yield client
     finally:
         stop_ray(settings)

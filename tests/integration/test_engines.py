@@ -96,7 +96,12 @@ def consume(settings: Settings, topic: str, count: int) -> list[bytes]:
     try:
         consumer.assign([TopicPartition(topic, 0, 0)])
         values: list[bytes] = []
-        eventually(lambda: values.extend(each.value() for each in consumer.consume(count, 0.5)) or len(values) >= count, timeout_s=20)
+
+        def enough() -> bool:
+            values.extend(each.value() for each in consumer.consume(count, 0.5))
+            return len(values) >= count
+
+        eventually(enough, timeout_s=20)
         return values
     finally:
         consumer.close()
@@ -316,7 +321,7 @@ def test_what_the_engines_write_is_for_their_owner_alone(kafka: Engine, object_s
 
 def test_a_home_without_passwords_keeps_its_data(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    ports = {name: {key: free_port() for key in keys} for name, keys in OLD_PORTS.items()}
+    ports: dict[str, Any] = {name: {key: free_port() for key in keys} for name, keys in OLD_PORTS.items()}
     given = {"kafka": {"security_protocol": "PLAINTEXT"}, "s3": {"secret_key": "cryptoviz2024"}, "redis": {"password": "given-before"}}
     old = claim_home(load_settings(home=home, **{name: ports[name] | given[name] for name in ports}))
     new = claim_home(load_settings(home=home, **ports))
@@ -326,8 +331,8 @@ def test_a_home_without_passwords_keeps_its_data(tmp_path: Path) -> None:
                 engine = build_engine(name, settings)
                 stack.callback(engine.stop)
                 engine.start()
-            access = {"access_key": settings.s3.access_key, "secret_key": settings.s3.secret_key.get_secret_value()}
-            client = Minio(settings.s3.endpoint.removeprefix("http://"), secure=False, **access)
+            key, secret = settings.s3.access_key, settings.s3.secret_key.get_secret_value()
+            client = Minio(settings.s3.endpoint.removeprefix("http://"), secure=False, access_key=key, secret_key=secret)
             if settings is old:
                 produce(settings, "crypto-streaming", [b"before"])
                 client.put_object("crypto-lake", "raw/before.bin", io.BytesIO(b"before"), 6)

@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -119,6 +120,7 @@ def listeners(settings: Settings) -> list[Listener]:
     for each in psutil.net_connections("inet"):
         if each.status == psutil.CONN_LISTEN and each.pid in processes:
             line = " ".join(processes[each.pid].cmdline())
+            assert each.laddr
             found.append(Listener(each.laddr.ip.removeprefix("::ffff:"), each.laddr.port, each.pid, line))
     return found
 
@@ -183,13 +185,13 @@ def test_the_engines_ask_for_a_password(demo: Demo, listening: list[Listener]) -
     settings = demo.settings
     for kind in ("kafka", "kafka controller"):
         address = of_kind(listening, settings, kind)[0].address
-        assert as_another_user(lambda address=address: exchange(address, kafka_metadata())) == (b"", True), kind
+        assert as_another_user(partial(exchange, address, kafka_metadata())) == (b"", True), kind
     redis = of_kind(listening, settings, "redis")[0].address
     for command in (b"PING\r\n", b"CONFIG GET *\r\n", b"SHUTDOWN NOSAVE\r\n", b"FLUSHALL\r\n", b"EVAL return 0\r\n"):
-        assert as_another_user(lambda command=command: answer_of(redis, command, lambda got: b"\r\n" in got)).startswith(b"-NOAUTH"), command
+        assert as_another_user(partial(answer_of, redis, command, lambda got: b"\r\n" in got)).startswith(b"-NOAUTH"), command
     s3 = of_kind(listening, settings, "object-store")[0].address
     for path in ("/", f"/{settings.s3.prices_bucket}", f"/{settings.s3.prices_bucket}/_delta_log/00000000000000000000.json"):
-        assert as_another_user(lambda path=path: http_answer(s3, path)[0]) == 403, path
+        assert as_another_user(partial(http_answer, s3, path))[0] == 403, path
 
 
 RAY_METHODS = {

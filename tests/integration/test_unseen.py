@@ -74,7 +74,7 @@ def closes(demo: Demo, symbol: str, ticks: set[int]) -> dict[int, str]:
     found: dict[int, str] = {}
     start = min(ticks) - 10_000
     while start <= max(ticks):
-        query = {"symbol": symbol, "interval": "1s", "startTime": start, "limit": 1000}
+        query: dict[str, str | int] = {"symbol": symbol, "interval": "1s", "startTime": start, "limit": 1000}
         rows = httpx.get(f"{demo.market}/binance/api/v3/klines", params=query, timeout=10).json()
         found |= {row[6]: row[4] for row in rows}
         start += 1_000_000
@@ -199,6 +199,7 @@ def check_prices(demo: Demo, filled: list[UnifiedRecord]) -> None:
             last = max(at for at in known if at <= record.tick_ts)
             assert (record.source_ts, record.price) == (last, float(known[last])), record
             assert (record.provider, record.provider_asset_id, record.quote_currency, record.role) == ("binance", symbol, "USDT", "primary")
+            assert record.source_ts is not None
             assert record.tick_ts - 1000 <= record.source_ts <= record.tick_ts <= record.ingest_ts
     exchanges = {row["fetch_id"] for row in raw_klines(demo)}
     assert {record.fetch_id for record in filled} <= exchanges

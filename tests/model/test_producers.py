@@ -278,7 +278,9 @@ def test_a_topic_that_was_made_again_under_a_producer_doubles_nothing(published:
     mine.publish([transaction(1), transaction(2)])
     broker.make_again("u")
     mine.publish([transaction(3)])
-    assert orjson.loads(broker.progress["id"].metadata)["topic_id"] == "u"
+    metadata = broker.progress["id"].metadata
+    assert metadata is not None
+    assert orjson.loads(metadata)["topic_id"] == "u"
     mine.publish([transaction(4), transaction(5)])
     assert broker.committed == [b"3.0", b"4.0", b"5.0"]
 

@@ -5,6 +5,8 @@ import gzip
 import json
 import math
 import time
+from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +17,7 @@ from tests.integration.market.wire import ALL, BITCOIN, CMC, ETHEREUM, GECKO, en
 
 pytestmark = pytest.mark.integration
 
-TESTED_KINDS = set()
+TESTED_KINDS: set[str] = set()
 
 
 def kind(*names):
@@ -295,7 +297,7 @@ async def test_clock_skew(client, ask, market):
         assert market.clock.now_ms() - stamp_ms(stamp) == pytest.approx(7_200_000, abs=5_000)
 
 
-VALUES = {
+VALUES: dict[str, tuple[dict[str, Any], Callable[[Any, Any], bool]]] = {
     "null_price": ({}, lambda price, _: price is None),
     "nan": ({"value": "NaN"}, lambda price, _: math.isnan(float(price))),
     "zero_price": ({}, lambda price, _: float(price) == 0),
