@@ -176,7 +176,7 @@ def test_a_point_in_time_is_what_the_table_held_then(tmp_path: Path) -> None:
         replace_files_by_one(settings, tmp_path)
         # The files of the older version are deleted; its rows are identified by their offsets.
         fresh = Lake(settings)
-        assert fresh.prices().num_rows == lake.prices().arrow().num_rows == 10 * COINS + 1
+        assert fresh.prices().arrow().num_rows == lake.prices().arrow().num_rows == 10 * COINS + 1
         assert fresh.prices(version=version).arrow().num_rows == 10 * COINS
         assert fresh.prices("BTC", as_of=then, columns=["tick_ts"]).arrow().num_rows == 10
         assert fresh.query("SELECT count(*) AS n FROM prices", as_of=then).arrow().to_pylist() == [{"n": 10 * COINS}]

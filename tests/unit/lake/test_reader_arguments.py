@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -63,7 +64,7 @@ def test_rows_are_what_the_caller_works_with() -> None:
     assert pl.DataFrame(rows).to_dicts() == table.to_pylist()
     assert repr(rows) == "<2 rows of asset_id, price: .arrow(), .pandas(), .polars() or .duckdb() converts them>"
     with pytest.raises(QueryError, match="Polars cannot represent"):
-        Rows(duckdb.sql("SELECT INTERVAL 1 DAY AS d").to_arrow_table()).polars()
+        Rows(duckdb.connect().execute("SELECT INTERVAL 1 DAY AS d").to_arrow_table()).polars()
 
 
 def test_only_what_a_query_mentions_is_looked_up() -> None:
