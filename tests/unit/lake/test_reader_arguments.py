@@ -63,8 +63,10 @@ def test_rows_are_what_the_caller_works_with() -> None:
     assert pa.table(rows) == table
     assert pl.DataFrame(rows).to_dicts() == table.to_pylist()
     assert repr(rows) == "<2 rows of asset_id, price: .arrow(), .pandas(), .polars() or .duckdb() converts them>"
+    days = duckdb.connect().sql("SELECT INTERVAL 1 DAY AS d")
+    assert days is not None
     with pytest.raises(QueryError, match="Polars cannot represent"):
-        Rows(duckdb.connect().execute("SELECT INTERVAL 1 DAY AS d").to_arrow_table()).polars()
+        Rows(days.to_arrow_table()).polars()
 
 
 def test_only_what_a_query_mentions_is_looked_up() -> None:
