@@ -145,7 +145,7 @@ def test_kafka_without_a_password_starts_open_only_if_the_settings_say_so() -> N
     opened = server_properties(KafkaSettings(security_protocol="PLAINTEXT"))
     assert opened["listener.security.protocol.map"] == "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT"
     assert not [name for name in opened if "sasl" in name]
-    with pytest.raises(SettingsError, match="the embedded broker has SASL_PLAINTEXT"):
+    with pytest.raises(SettingsError, match="the embedded broker supports SASL_PLAINTEXT"):
         load_settings(kafka={"security_protocol": "SSL"})
 
 
