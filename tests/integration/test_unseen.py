@@ -209,7 +209,7 @@ def test_what_cannot_be_filled_is_said(demo: Demo) -> None:
     with demo.control() as client:
         with pytest.raises(ControlRefused, match="future"):
             client.operations.start(BackfillArguments(end_ms=4_102_444_800_000))
-        with pytest.raises(ControlRefused, match="has no history that a backfill can read"):
+        with pytest.raises(ControlRefused, match="has no price history for a backfill"):
             client.operations.start(BackfillArguments(provider="coinmarketcap"))
         # Two years back: before the history of the free plan and before the recording.
         long_ago = 1_700_000_000_000
