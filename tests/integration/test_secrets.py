@@ -242,7 +242,7 @@ def test_the_shell_changes_no_result_and_no_process_connects_to_its_addresses(wh
     until = pc.max(rows["tick_ts"]).as_py() - timedelta(seconds=20)
     code = (
         "import os; before = dict(os.environ); from cryptoviz.lake import prices\n"
-        f"rows = prices(columns=['price'], end='{until.isoformat()}', as_='pandas'); print(len(rows), rows.price.min())\n"
+        f"rows = prices(columns=['price'], end='{until.isoformat()}').pandas(); print(len(rows), rows.price.min())\n"
         "assert dict(os.environ) == before"
     )
     read = run(pipeline.env, sys.executable, "-c", code)
