@@ -35,5 +35,5 @@ def build_provider(name: str, settings: Settings, clock: Clock, recorder: Record
         status_reasons=cls.spec.status_reasons,
     )
     provider = cls(own, fetcher, clock)
-    provider.auth_headers()  # a plan without its key is told now, not at the first poll
+    provider.auth_headers()  # a plan without its key is refused now, not at the first poll
     return provider

@@ -12,7 +12,7 @@ from cryptoviz.errors import BadPayload, ProviderFailure, ProviderRefused, Provi
 from cryptoviz.records import FallbackReason
 
 __all__ = [
-    "bad_payload", "bounded_wait_s", "failure", "is_final", "is_final_status", "named", "page_failure", "reason_of", "retry_after_s",
+    "bad_payload", "bounded_wait_s", "failure", "is_final_status", "named", "page_failure", "reason_of", "retry_after_s",
     "status_failure", "unnamed", "until_reset_s",
 ]  # fmt: skip
 
@@ -40,7 +40,7 @@ _LONGEST_WAIT_S = float("9" * _MAX_WAIT_DIGITS)
 def failure(provider: str, reason: FallbackReason, message: str, retry_after: float | None = None, *, final: bool = False) -> ProviderFailure:
     """The error class that fits a reason: refused for a key or plan, bad payload for a body, else unavailable.
 
-    `final`: the same request can never succeed, so that nothing sends it again at once (`is_final`).
+    `final`: the same request can never succeed, so that nothing sends it again at once.
     """
     text = named(provider, message[:_TEXT_LIMIT])
     if reason is FallbackReason.AUTH:
@@ -58,11 +58,6 @@ def named(provider: str, message: str) -> str:
 def unnamed(provider: str, message: str) -> str:
     """The message without its provider, for a place that names it."""
     return message.removeprefix(f"{provider}: ")
-
-
-def is_final(error: BaseException) -> bool:
-    """Whether the same request can never succeed: an unknown id, a path that does not exist, an argument that is not valid."""
-    return isinstance(error, ProviderFailure) and error.final
 
 
 def bad_payload(provider: str, message: str) -> ProviderFailure:

@@ -21,22 +21,20 @@ from functools import partial
 from itertools import islice
 from typing import Any, ClassVar
 
-from cryptoviz.clock import Clock
 from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.asset import Asset
-from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.decode import decode_response
 from cryptoviz.providers.failures import bad_payload, failure, is_final_status, reason_of, status_failure
-from cryptoviz.providers.fetcher import Fetcher
 from cryptoviz.providers.history import MINUTE_MS, HistorySource, Point, Step, Window, candles
 from cryptoviz.providers.listing_status import AskList
-from cryptoviz.providers.pairs import Entry, Pair, PairBook, match_ids, pairs_of_table, quoted_in_dollars
+from cryptoviz.providers.pair_provider import PairProvider
+from cryptoviz.providers.pairs import Entry, Pair, match_ids, pairs_of_table, quoted_in_dollars
 from cryptoviz.providers.parse_result import Parsed, gather
 from cryptoviz.providers.plan import Plan
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.providers.schema_drift import Shape
-from cryptoviz.providers.spec import ProviderConfig, ProviderSpec
-from cryptoviz.providers.symbol_bisect import UnknownIds, unknown_id
+from cryptoviz.providers.spec import ProviderSpec
+from cryptoviz.providers.symbol_bisect import unknown_id
 from cryptoviz.providers.values import count_text, number_text, positive_text, price_of_text
 from cryptoviz.records import FallbackReason, Observation
 
@@ -160,34 +158,13 @@ SPEC = ProviderSpec(
 )  # fmt: skip
 
 
-class KrakenProvider(BaseProvider):
+class KrakenProvider(PairProvider):
     """No key."""
 
     spec: ClassVar[ProviderSpec] = SPEC
 
-    def __init__(self, settings: ProviderConfig, fetcher: Fetcher, clock: Clock) -> None:
-        super().__init__(settings, fetcher, clock)
-        self._unknown = UnknownIds(NAME, clock)
-        self._book = PairBook(NAME, SPEC.quote_of, clock)
-
-    @property
-    def note(self) -> str:
-        """See `BaseProvider.note`."""
-        return self._book.note
-
-    def memory(self) -> Any:
-        """The ids that it leaves out because they were refused, and what it knows of the listing."""
-        return {"refused": sorted(self._unknown.refused), **self._book.memory()}
-
-    def recall(self, memory: Any) -> None:
-        """See `BaseProvider.recall`."""
-        if isinstance(memory, dict):
-            self._unknown.recall(memory["refused"])
-            self._book.recall(memory)
-        else:
-            # Recorded before listings were read: there is none in the recording either.
-            self._unknown.recall(memory or ())
-            self._book.recall({"pairs": {}, "absent": [], "due": True, "old": True})
+    # There is none in the recording either.
+    before_listings: ClassVar[Mapping[str, Any]] = {"pairs": {}, "absent": [], "due": True, "old": True}
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
         """One call for each 100 pairs; before it, once a day and for pairs that it has not looked up, the listing."""

@@ -14,7 +14,6 @@ from actors.backfill.series import price_at, windows
 from cryptoviz.errors import BadPayload, CryptoVizError, NoHistory, ProviderFailure, ProviderRefused, ProviderUnavailable
 from cryptoviz.providers.binance import parse_tickers as parse_binance
 from cryptoviz.providers.coingecko import parse_markets
-from cryptoviz.providers.failures import is_final
 from cryptoviz.providers.history import Point, Step
 from cryptoviz.providers.kraken import parse_ticker
 from cryptoviz.providers.registry import BUILT_IN_SPECS, spec_of
@@ -124,7 +123,7 @@ def test_a_status_is_the_same_failure_in_history_as_in_prices(name: str, status:
             parsers[name](answer, {})
         for error in (of_history.value, of_prices.value):
             assert isinstance(error, ProviderFailure)
-            assert (error.reason, error.retry_after_s, is_final(error)) == (reason, 77.0, final)
+            assert (error.reason, error.retry_after_s, error.final) == (reason, 77.0, final)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +139,8 @@ def test_a_status_is_the_same_failure_in_history_as_in_prices(name: str, status:
 def test_what_can_never_succeed_says_so(name: str, status: int, body: Any) -> None:
     with pytest.raises(CryptoVizError) as caught:
         SOURCES[name].parse(response(body, status), step_of(name, [NOW - 5 * MINUTE]))
-    assert is_final(caught.value)
+    assert isinstance(caught.value, ProviderFailure)
+    assert caught.value.final
 
 
 @pytest.mark.parametrize("row", [1, None, "x", [], {}, [1]])

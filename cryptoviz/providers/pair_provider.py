@@ -1,0 +1,48 @@
+"""`PairProvider`: an exchange that is asked by pairs, each looked up in its listing, and that refuses a call with an unknown one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from cryptoviz.clock import Clock
+from cryptoviz.providers.base import BaseProvider
+from cryptoviz.providers.fetcher import Fetcher
+from cryptoviz.providers.pairs import PairBook
+from cryptoviz.providers.spec import ProviderConfig
+from cryptoviz.providers.symbol_bisect import UnknownIds
+
+__all__ = ["PairProvider"]
+
+
+class PairProvider(BaseProvider):
+    """A provider with a `PairBook` and `UnknownIds`, whose state is recorded with each poll.
+
+    Attributes:
+        before_listings: the book's memory for polls that were recorded before listings were read.
+    """
+
+    before_listings: ClassVar[Mapping[str, Any]]
+
+    def __init__(self, settings: ProviderConfig, fetcher: Fetcher, clock: Clock) -> None:
+        super().__init__(settings, fetcher, clock)
+        self._unknown = UnknownIds(self.name, clock)
+        self._book = PairBook(self.name, self.spec.quote_of, clock)
+
+    @property
+    def note(self) -> str:
+        """See `BaseProvider.note`."""
+        return self._book.note
+
+    def memory(self) -> Any:
+        """The ids that it leaves out because they were refused, and what it knows of the listing."""
+        return {"refused": sorted(self._unknown.refused), **self._book.memory()}
+
+    def recall(self, memory: Any) -> None:
+        """See `BaseProvider.recall`."""
+        if isinstance(memory, dict):
+            self._unknown.recall(memory["refused"])
+            self._book.recall(memory)
+        else:
+            self._unknown.recall(memory or ())
+            self._book.recall(self.before_listings)
