@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from actors.collecting.actor import CollectorActor
 from actors.scraping.actor import ScraperActor
@@ -20,11 +21,12 @@ from cryptoviz.clock import SystemClock
 from cryptoviz.engines.build import Engine, build_engine
 from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import EngineUnavailable
+from cryptoviz.kafka import admin_client
 from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.records import TickResult, UnifiedRecord
 from cryptoviz.settings import Settings, claim_home, load_settings
 from market.server import ReplayMarket
-from tests.helpers import eventually_async, free_ports
+from tests.helpers import eventually, eventually_async, free_ports
 
 PROVIDERS = ("coingecko", "coinmarketcap")
 
@@ -151,7 +153,11 @@ def settings_for(
 
 
 def read_all(settings: Settings, topic: str, timeout_s: float = 20.0) -> list[bytes]:
-    """All committed values of a topic, independently of the code under test."""
+    """All committed values of a topic, independently of the code under test.
+
+    The markers of a transaction reach its partitions a moment after its end is answered, and hide its records until then: waits for them first.
+    """
+    eventually(lambda: _all_ended(settings, topic), timeout_s)
     consumer = kafka_consumer(settings.kafka, {"group.id": uuid.uuid4().hex, "enable.partition.eof": True})
     try:
         left = set(consumer.list_topics(topic, 10.0).topics[topic].partitions)
@@ -170,6 +176,19 @@ def read_all(settings: Settings, topic: str, timeout_s: float = 20.0) -> list[by
         return values
     finally:
         consumer.close()
+
+
+def _all_ended(settings: Settings, topic: str) -> bool:
+    """Whether the topic has no open transaction: both kinds of readers see the same ends."""
+    admin = admin_client(settings.kafka)
+    partitions = admin.list_topics(topic, 10.0).topics[topic].partitions
+    ends = []
+    for level in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED):
+        asked = admin.list_offsets(
+            {TopicPartition(topic, each): OffsetSpec.latest() for each in partitions}, isolation_level=level, request_timeout=10.0
+        )
+        ends.append({key.partition: future.result(10.0).offset for key, future in asked.items()})
+    return ends[0] == ends[1]
 
 
 async def until(check: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
