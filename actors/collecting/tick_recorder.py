@@ -104,7 +104,11 @@ class TickRecorder:
     def _rules_records(self, tick_ts: int, now_ms: int) -> tuple[Message, ...]:
         parts = [self._rules[start : start + PART_CHARS] for start in range(0, len(self._rules), PART_CHARS)]
         endpoints = (f"{RULES}?part={number}&of={len(parts)}" for number in range(len(parts)))
-        values = (_record(self._id, endpoint, tick_ts, now_ms, part) for endpoint, part in zip(endpoints, parts, strict=True))
+        # Unique, as every `fetch_id`: dead-letter replay publishes a raw record once by it.
+        values = (
+            _record(f"{self._id}-{tick_ts}-{number}", endpoint, tick_ts, now_ms, part)
+            for number, (endpoint, part) in enumerate(zip(endpoints, parts, strict=True))
+        )
         return tuple(Message(RECORDER.encode(), value) for value in values)
 
 
@@ -126,14 +130,18 @@ def tick_from(tick_ts: int, body: str) -> RecordedTick:
 
 
 def rules_from(rows: Iterable[Mapping[str, Any]]) -> dict[str, RecordedRules]:
-    """Rules by their id, from raw rows of `RECORDER`. Incomplete and unreadable rules are omitted."""
+    """Rules by their id, from raw rows of `RECORDER`. Incomplete and unreadable rules are omitted.
+
+    The `fetch_id` is `<rules id>-<tick_ts>-<part>`; earlier versions wrote the rules id alone.
+    """
     parts: dict[str, dict[int, str]] = {}
     counts: dict[str, int] = {}
     for row in rows:
         place = _RULES_PART.fullmatch(row["endpoint"])
         if place is not None and row["body"] is not None:
-            parts.setdefault(row["fetch_id"], {})[int(place[1])] = row["body"]
-            counts[row["fetch_id"]] = int(place[2])
+            rules_id = row["fetch_id"].partition("-")[0]
+            parts.setdefault(rules_id, {})[int(place[1])] = row["body"]
+            counts[rules_id] = int(place[2])
     found = {}
     for rules_id, by_number in parts.items():
         if len(by_number) == counts[rules_id]:

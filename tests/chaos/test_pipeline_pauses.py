@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from cryptoviz.audit import RECORDER
 from cryptoviz.records import Kind, UnifiedRecord
 from tests.helpers import eventually
 from tests.lake import say
@@ -84,8 +83,7 @@ def test_a_process_that_was_stopped_loses_and_doubles_nothing(demo: Demo, name: 
     for record in records:
         of_tick[record.tick_ts].append(record.asset_id)
     assert all(len(assets) == len(set(assets)) for assets in of_tick.values())
-    # Without the collector's own records: the parts of its rules share an id.
-    fetches = Counter(exchange["fetch_id"] for exchange in demo.exchanges() if exchange["provider"] != RECORDER)
+    fetches = Counter(exchange["fetch_id"] for exchange in demo.exchanges())
     assert set(fetches.values()) == {1}
     assert same_in_lake(demo) >= 1000
 
