@@ -1,13 +1,11 @@
-"""Core of the collector, independent of Ray: turns scraper results into published ticks and reports gaps and provider states."""
+"""Core of the collector, independent of Ray: turns scraper results into published ticks and reports gaps."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
-
-import orjson
+from typing import Protocol
 
 from actors.collecting.tick_assembler import ClosedTick, TickAssembler
 from actors.collecting.tick_recorder import TickRecorder
@@ -37,14 +35,6 @@ class Snapshot(Protocol):
 
     def set_latest(self, transaction: KafkaTransaction) -> None:
         """A tick that Kafka has acknowledged."""
-        ...
-
-    def set_providers(self, states: Mapping[str, bytes]) -> None:
-        """The result of each provider's last tick, as JSON."""
-        ...
-
-    def count_gaps(self, asset_ids: Mapping[str, int]) -> None:
-        """Add to the number of ticks without a price, by asset."""
         ...
 
 
@@ -175,7 +165,7 @@ class CollectorCore:
         self._answered_ms.pop(transaction.tick_ts, None)
         self.stats.dropped_ticks_total += 1
         self._recorder.dropped(transaction)
-        self._count_gaps([message.key.decode() for message in transaction.messages])
+        self.stats.gaps_total += len(transaction.messages)
         self._log.warning(
             "tick_dropped", tick_ts=transaction.tick_ts, records=len(transaction.messages), reason="queue full while Kafka is unavailable"
         )
@@ -184,7 +174,7 @@ class CollectorCore:
         """The broker rejects this record permanently: the asset's tick is lost. A lost audit record only prevents a replay of the tick."""
         if refused.message in transaction.messages:
             self._recorder.dropped(transaction)
-            self._count_gaps([refused.message.key.decode()])
+            self.stats.gaps_total += 1
 
     def connected(self, last_tick_ts: int | None) -> None:
         """The published ticks are known. Ticks between the newest of them and the start of this collector were missed."""
@@ -247,7 +237,6 @@ class CollectorCore:
             self._recorder.unplanned(closed.tick_ts)
             self._unplanned_ms = steady_ms(self._clock)
             return
-        self._snapshot.set_providers(_provider_states(closed, self._assembler.stopped))
         self._note_gaps(closed, unified)
         self.stats.fallback_assets = sum(record.role == Role.FALLBACK for record in unified.records)
         self.stats.disagreeing_assets = sum(record.disagrees for record in unified.records)
@@ -267,7 +256,7 @@ class CollectorCore:
         # No price is expected before the first result, nor while every provider is stopped.
         expected = self.stats.results_total > 0 and not self.idle
         if unified.gaps and expected:
-            self._count_gaps(list(unified.gaps))
+            self.stats.gaps_total += len(unified.gaps)
             if not self._gap_open:
                 reasons = sorted({reason.value for reason in unified.gaps.values()})
                 self._log.warning("gap_begins", tick_ts=closed.tick_ts, assets=",".join(unified.gaps), reasons=",".join(reasons))
@@ -276,29 +265,3 @@ class CollectorCore:
         self._gap_open = bool(unified.gaps) and expected
         failing = [named(name, result.message or "no price") for name, result in closed.results.items() if not result.observations]
         self.stats.message = f"no price for {len(unified.gaps)} of {len(self._assets)} assets; {'; '.join(failing)}" if self._gap_open else ""
-
-    def _count_gaps(self, asset_ids: Sequence[str]) -> None:
-        self.stats.gaps_total += len(asset_ids)
-        self._snapshot.count_gaps(dict.fromkeys(asset_ids, 1))
-
-
-def _provider_states(closed: ClosedTick, stopped: frozenset[str]) -> dict[str, bytes]:
-    """The result of the tick by provider, as JSON for the dashboard."""
-    states: dict[str, dict[str, Any]] = {}
-    for provider, result in closed.results.items():
-        states[provider] = {
-            "ok": result.failure is None and bool(result.observations),
-            "failure": result.failure,
-            "message": result.message,
-            "prices": len(result.observations),
-            "asset_failures": result.asset_failures,
-            "attempt": result.attempt,
-            "ingest_ts": result.ingest_ts,
-        }
-    for provider, reason in closed.absent.items():
-        message = "stopped" if provider in stopped else "no result in time"
-        states[provider] = {
-            "ok": False, "failure": reason, "message": message, "prices": 0, "asset_failures": {}, "attempt": 0, "ingest_ts": None,
-        }  # fmt: skip
-    common = {"tick_ts": closed.tick_ts}
-    return {name: orjson.dumps({"provider": name, "stopped": name in stopped} | common | state) for name, state in states.items()}

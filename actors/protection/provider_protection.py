@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from actors.fetching.hold_off import HoldOff
 from actors.fetching.http import HttpFetcher, HttpLimits, open_client
 from actors.protection.breaker import Breaker
-from actors.protection.rate_limiter import LIMIT_KEY, Bucket, Gate, LocalBucket, ProviderLimiter, SharedBucket, rates_of
+from actors.protection.rate_limiter import Bucket, Gate, LocalBucket, ProviderLimiter, SharedBucket, rates_of
 from actors.quota.meter import Meter
 from actors.quota.planner import Turn, Turns, exhausted_at_ms
 from actors.quota.store import FileStore, RedisStore
@@ -21,6 +21,7 @@ from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.plan import Period
 from cryptoviz.providers.registry import spec_of
 from cryptoviz.records import RawExchange
+from cryptoviz.redis_keys import LIMIT_KEY
 from cryptoviz.settings import Settings
 
 __all__ = ["MeteredTurns", "ProviderProtection", "build_protection", "look_up_account"]

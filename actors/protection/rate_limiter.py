@@ -24,10 +24,8 @@ from cryptoviz.providers.failures import failure
 from cryptoviz.providers.plan import Plan
 from cryptoviz.records import FallbackReason
 
-__all__ = ["LIMIT_KEY", "Gate", "LocalBucket", "ProviderLimiter", "SharedBucket", "rates_of", "used_weight"]
+__all__ = ["Gate", "LocalBucket", "ProviderLimiter", "SharedBucket", "rates_of", "used_weight"]
 
-LIMIT_KEY = "cryptoviz:limit"
-"""Prefix of the buckets in Redis."""
 MINUTE_MS = 60_000
 _USED_WEIGHT = "x-mbx-used-weight-1m"
 """Binance: weight used by this IP address in the current minute."""

@@ -15,11 +15,10 @@ from actors.quota.usage import KEPT, Count, Usage
 from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger
 from cryptoviz.private import write_private
+from cryptoviz.redis_keys import QUOTA_KEY
 
-__all__ = ["QUOTA_KEY", "FileStore", "MemoryStore", "RedisStore", "UsageStore", "decode_usage", "encode_usage"]
+__all__ = ["FileStore", "MemoryStore", "RedisStore", "UsageStore", "decode_usage", "encode_usage"]
 
-QUOTA_KEY = "cryptoviz:quota"
-"""Hash: provider -> its `Usage` as JSON."""
 _ALWAYS = ("day_ms", "day_used", "month_ms", "month_used", "last_turn_ms")
 _OTHERS = ("other_days", "other_months")
 _NUMBERS = tuple(field.name for field in fields(Usage) if field.name not in _OTHERS)

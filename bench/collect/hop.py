@@ -52,12 +52,6 @@ class Nobody:
     def set_latest(self, transaction: KafkaTransaction) -> None:
         """Nothing."""
 
-    def set_providers(self, states: object) -> None:
-        """Nothing."""
-
-    def count_gaps(self, asset_ids: object) -> None:
-        """Nothing."""
-
 
 class HopCollector:
     """`CollectorCore` and its publisher in an actor."""

@@ -6,7 +6,6 @@ import cProfile
 import pstats
 import statistics
 import time
-from collections.abc import Mapping
 
 from actors.collecting.core import CollectorCore
 from actors.publishing.kafka_transport import KafkaTransport, PublishedTicks
@@ -57,12 +56,6 @@ class Kept:
         self.transaction = transaction
 
     def set_latest(self, transaction: KafkaTransaction) -> None:
-        """Nothing."""
-
-    def set_providers(self, states: Mapping[str, bytes]) -> None:
-        """Nothing."""
-
-    def count_gaps(self, asset_ids: Mapping[str, int]) -> None:
         """Nothing."""
 
 

@@ -20,6 +20,7 @@ import redis.exceptions
 from cryptoviz.components import DesiredState
 from cryptoviz.log import get_logger
 from cryptoviz.private import write_private
+from cryptoviz.redis_keys import DESIRED_KEY
 from cryptoviz.settings import Settings
 
 __all__ = ["DesiredDocument", "DesiredStore", "FileStore", "RedisStore", "SharedStore", "build_store"]
@@ -140,4 +141,4 @@ def build_store(settings: Settings) -> DesiredStore:
     file = FileStore(settings.home / "control" / "desired.json")
     if settings.redis.embedded:
         return file
-    return SharedStore(file, RedisStore(settings.redis.url, f"cryptoviz:control:{settings.ray.namespace}:desired"))
+    return SharedStore(file, RedisStore(settings.redis.url, DESIRED_KEY.format(namespace=settings.ray.namespace)))

@@ -18,12 +18,12 @@ from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.log import get_logger
 from cryptoviz.records import Kind, UnifiedRecord
+from cryptoviz.redis_keys import LATEST_KEY
 from cryptoviz.settings import Settings
 from dashboard.shared_state import RING_TICKS, FeedStatus, LiveState
 
 __all__ = ["LiveFeed", "decode"]
 
-LATEST_KEY = "cryptoviz:latest"
 _POLL_S = 0.1
 _DRAIN_MESSAGES = 2000
 _METADATA_TIMEOUT_S = 5.0

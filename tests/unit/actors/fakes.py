@@ -61,18 +61,9 @@ class FakeSink:
 class FakeSnapshot:
     def __init__(self) -> None:
         self.latest: list[KafkaTransaction] = []
-        self.providers: dict[str, bytes] = {}
-        self.gaps: dict[str, int] = {}
 
     def set_latest(self, transaction: KafkaTransaction) -> None:
         self.latest.append(transaction)
-
-    def set_providers(self, states) -> None:
-        self.providers |= states
-
-    def count_gaps(self, asset_ids) -> None:
-        for asset, count in asset_ids.items():
-            self.gaps[asset] = self.gaps.get(asset, 0) + count
 
 
 class Broker:

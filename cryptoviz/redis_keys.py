@@ -1,0 +1,16 @@
+"""Names of all keys in Redis. The collector, the dashboard and the controller meet here."""
+
+from __future__ import annotations
+
+__all__ = ["DESIRED_KEY", "LATEST_KEY", "LATEST_TICK_KEY", "LIMIT_KEY", "QUOTA_KEY"]
+
+LATEST_KEY = "cryptoviz:latest"
+"""Hash: asset id -> unified record as JSON. Written by the collector, read by the dashboard."""
+LATEST_TICK_KEY = "cryptoviz:latest:tick"
+"""String: UTC epoch ms of the newest tick in `LATEST_KEY`."""
+QUOTA_KEY = "cryptoviz:quota"
+"""Hash: account of a provider -> its use (`actors.quota.usage`) as JSON."""
+LIMIT_KEY = "cryptoviz:limit"
+"""Prefix of the rate limiters' buckets, before `:<account of a provider>`."""
+DESIRED_KEY = "cryptoviz:control:{namespace}:desired"
+"""String: desired state of the pipeline in this Ray namespace, as JSON."""
