@@ -9,6 +9,7 @@
     │   └── QueueFull               a bounded queue is full
     └── TerminalError           a retry cannot succeed: settings, data or an external system must be changed
         ├── SettingsError           a setting is missing or invalid
+        ├── SpecError               a fact of a provider's `ProviderSpec` is not valid; also a ValueError
         ├── PreflightError          the machine does not meet a requirement (port, disk, memory, Java)
         ├── DownloadError           a downloaded file does not match the lock file
         ├── BadPayload              a provider's response body is not as documented
@@ -57,6 +58,7 @@ __all__ = [
     "QueueFull",
     "RecordError",
     "SettingsError",
+    "SpecError",
     "TerminalError",
     "TransientError",
     "UnknownAsset",
@@ -199,6 +201,14 @@ class SettingsError(TerminalError):
     settings: tuple[str, ...] = ()
     asset: str = ""
     near: tuple[str, ...] = ()
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SpecError(TerminalError, ValueError):
+    """A fact of a `ProviderSpec` is not valid; `attribute` names it, `provider` is the spec's name."""
+
+    provider: str = ""
+    attribute: str = ""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
-from cryptoviz.errors import SettingsError
+from cryptoviz.addresses import require_parts, require_visible
+from cryptoviz.errors import SettingsError, SpecError
 from cryptoviz.nearest import did_you_mean
 from cryptoviz.providers.account import AccountCall
 from cryptoviz.providers.history import HistorySource
@@ -22,6 +23,8 @@ __all__ = ["NAME", "IdFormat", "ProviderConfig", "ProviderSpec"]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 """Valid names: they become part of component names, environment variables and file names."""
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""Names of HTTP headers (RFC 9110, section 5.6.2)."""
 
 
 class ProviderConfig(Protocol):
@@ -63,7 +66,7 @@ class ProviderSpec:
     Attributes:
         name: in settings, records and asset tables: see `NAME`; without `__`.
         display_name: for people; empty: the name.
-        base_url: the root of all paths, unless `providers.<name>.base_url` is set.
+        base_url: the root of all paths, unless `providers.<name>.base_url` is set: https://host or http://host, with port and path if needed.
         plan_base_urls: the root of all paths in plans that have a host of their own.
         plans: limits by plan. The first plan needs no key, the others do; the second is the default with a key. `{"": Plan(...)}`: there is one plan.
             Empty: any plan name is accepted, without limits.
@@ -107,41 +110,59 @@ class ProviderSpec:
         """Check the facts against each other, so that a mistake is found where the module is imported.
 
         Raises:
-            ValueError: names the attribute, its value and what is valid.
+            SpecError: `attribute`; the text has its value and what is valid.
         """
-        if not NAME.fullmatch(self.name) or "__" in self.name:
-            raise ValueError(f"name is {self.name!r}: valid are up to 32 of a-z, 0-9, - and single _, the first a letter or digit")
-        for root in (self.base_url, *self.plan_base_urls.values()):
-            if not root.startswith(("http://", "https://")):
-                raise ValueError(f"base_url of {self.name} is {root!r}: valid is an address that begins with https:// or http://")
+        if not isinstance(self.name, str) or not NAME.fullmatch(self.name) or "__" in self.name:
+            text = f"name is {self.name!r}: valid are up to 32 of a-z, 0-9, - and single _, the first a letter or digit"
+            raise SpecError(text, provider=str(self.name), attribute="name")
+        self._check_address("base_url", "", self.base_url)
+        for plan, root in self.plan_base_urls.items():
+            self._check_address("plan_base_urls", f"[{plan!r}]", root)
+        for plan, header in self.key_headers.items():
+            if not isinstance(header, str) or not _HEADER.fullmatch(header):
+                raise self._error("key_headers", f"[{plan!r}]", f"is {header!r}: valid is the name of a header")
         if "" in self.plans and len(self.plans) > 1:
-            raise ValueError(f"plans of {self.name} are {', '.join(map(repr, self.plans))}: valid is a name for each, or '' for the only one")
+            raise self._error("plans", "", f"are {', '.join(map(repr, self.plans))}: valid is a name for each, or '' for the only one")
         for attribute, by_plan in (("plan_base_urls", self.plan_base_urls), ("key_headers", self.key_headers)):
             if unknown := sorted(by_plan.keys() - self.plans.keys()):
-                raise ValueError(f"{attribute} of {self.name} names the plans {', '.join(map(repr, unknown))}, which plans does not have")
+                raise self._error(attribute, "", f"names the plans {', '.join(map(repr, unknown))}, which plans does not have")
         self._check_costs()
         self._check_ids()
 
+    def _error(self, attribute: str, part: str, what: str) -> SpecError:
+        return SpecError(f"{attribute}{part} of {self.name} {what}", provider=self.name, attribute=attribute)
+
+    def _check_address(self, attribute: str, part: str, root: str) -> None:
+        if not isinstance(root, str) or "://" not in root:
+            raise self._error(attribute, part, f"is {root!r}: valid is an address that begins with https:// or http://")
+        try:
+            require_visible(root)
+            require_parts(root, ("https", "http"), path=True)
+        except ValueError as error:
+            raise self._error(attribute, part, f"is {root!r}: {error}") from None
+
     def _check_costs(self) -> None:
         if not 0 <= self.min_interval_s < float("inf"):
-            raise ValueError(f"min_interval_s of {self.name} is {self.min_interval_s}: valid are 0 and finite numbers above it")
+            raise self._error("min_interval_s", "", f"is {self.min_interval_s}: valid are 0 and finite numbers above it")
         if self.listing_weight < 1:
-            raise ValueError(f"listing_weight of {self.name} is {self.listing_weight}: valid is 1 or more")
+            raise self._error("listing_weight", "", f"is {self.listing_weight}: valid is 1 or more")
         for assets in (1, 1000):
             if not isinstance(cost := self.cost(assets), Cost):
-                raise ValueError(f"cost of {self.name} for {assets} assets is {cost!r}: valid is a Cost")
+                raise SpecError(f"cost of {self.name} for {assets} assets is {cost!r}: valid is a Cost", provider=self.name, attribute="cost")
 
     def _check_ids(self) -> None:
         seen: dict[str, str] = {}
         for asset_id, provider_id in self.asset_ids.items():
             of = f"the id of {asset_id!r} in asset_ids of {self.name} is {provider_id!r}"
+            wrong = ""
             if not isinstance(provider_id, str) or not provider_id.isprintable() or not provider_id or any(map(str.isspace, provider_id)):
-                raise ValueError(f"{of}: valid is text without white space, not empty")
-            if self.id_format is not None and not self.id_format.pattern.fullmatch(provider_id):
-                raise ValueError(f"{of}: valid is {self.id_format.example}")
-            other = seen.setdefault(self.normal_id(provider_id), asset_id)
-            if other != asset_id:
-                raise ValueError(f"{of}, which is also that of {other!r}: valid is an id of its own for each asset")
+                wrong = ": valid is text without white space, not empty"
+            elif self.id_format is not None and not self.id_format.pattern.fullmatch(provider_id):
+                wrong = f": valid is {self.id_format.example}"
+            elif (other := seen.setdefault(self.normal_id(provider_id), asset_id)) != asset_id:
+                wrong = f", which is also that of {other!r}: valid is an id of its own for each asset"
+            if wrong:
+                raise SpecError(f"{of}{wrong}", provider=self.name, attribute="asset_ids")
 
     @cached_property
     def _table_ids(self) -> frozenset[str]:

@@ -6,7 +6,7 @@ predecessor (`COINMARKETCAP_API_KEY`, `MINIO_ROOT_USER`, `MINIO_ROOT_PASSWORD`, 
 
 from __future__ import annotations
 
-from cryptoviz.settings.addresses import host_port
+from cryptoviz.addresses import host_port
 from cryptoviz.settings.check_collection import TICK_DEADLINE_SHARE
 from cryptoviz.settings.check_engines import SEGMENT_BYTES, check_topics
 from cryptoviz.settings.credentials import claim_home, credentials_file

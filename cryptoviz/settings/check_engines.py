@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from cryptoviz.addresses import is_loopback
 from cryptoviz.errors import SettingsError
-from cryptoviz.settings.addresses import is_loopback
 from cryptoviz.settings.listeners import PortUse, meet, pipeline_ports
 from cryptoviz.settings.sections import KafkaSettings, S3Settings
 

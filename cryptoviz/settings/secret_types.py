@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, SecretStr
 
+from cryptoviz.addresses import require_parts, require_visible, url_with_brackets
 from cryptoviz.masking import mask_url
 from cryptoviz.nearest import did_you_mean
-from cryptoviz.settings.addresses import require_parts, url_with_brackets
 
 __all__ = ["AccessKey", "EndpointUrl", "HttpUrl", "ProxyUrl", "RedisUrl", "Secret", "SecretUrl", "secrets_in"]
 
@@ -28,7 +28,8 @@ _REDIS_FORMS = {
     **dict.fromkeys(("retry_on_timeout", "socket_keepalive", "ssl_check_hostname"), _SWITCH),
     "ssl_cert_reqs": (r"none|optional|required", "none, optional or required"),
 }  # fmt: skip
-_VISIBLE = re.compile(r"[\x21-\x7e]*")
+
+_CUT = " (white space at both ends is removed)"
 
 
 class SecretUrl(str):
@@ -48,19 +49,13 @@ def _cut(value: Any) -> Any:
 
 
 def _visible_secret(value: SecretStr) -> SecretStr:
-    _require_visible(value.get_secret_value())
+    require_visible(value.get_secret_value(), _CUT)
     return value
 
 
 def _visible_text(value: str) -> str:
-    _require_visible(value)
+    require_visible(value, _CUT)
     return value
-
-
-def _require_visible(text: str) -> None:
-    if not _VISIBLE.fullmatch(text):
-        place = next(index for index, character in enumerate(text) if not _VISIBLE.fullmatch(character))
-        raise ValueError(f"character {place + 1} of {len(text)} is not a visible ASCII character (white space at both ends is removed)")
 
 
 Secret = Annotated[SecretStr, BeforeValidator(_cut), AfterValidator(_visible_secret)]

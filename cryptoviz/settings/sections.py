@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from cryptoviz.settings.addresses import Address, Host, RayAddress, Servers, host_port, is_loopback, origin
+from cryptoviz.addresses import Address, Host, RayAddress, Servers, host_port, is_loopback, origin
 from cryptoviz.settings.file_type import File
 from cryptoviz.settings.network import NetworkSettings
 from cryptoviz.settings.protection import MAX_COUNT, BreakerSettings, Duration, QuotaSettings

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
+from cryptoviz.addresses import Host, Servers, host_port, url_with_brackets
 from cryptoviz.errors import SettingsError
 from cryptoviz.providers.registry import BUILT_IN_PROVIDERS
 from cryptoviz.settings import Settings, load_settings, load_settings_file
-from cryptoviz.settings.addresses import Host, Servers, host_port, url_with_brackets
 from tests.helpers import forget_settings
 
 

@@ -10,10 +10,11 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator
 
-__all__ = ["Address", "Host", "RayAddress", "Servers", "host_port", "is_loopback", "origin", "require_parts", "url_with_brackets"]
+__all__ = ["Address", "Host", "RayAddress", "Servers", "host_port", "is_loopback", "origin", "require_parts", "require_visible", "url_with_brackets"]
 
 _NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
 _NUMBERS = re.compile(r"[0-9.]+")
+_VISIBLE = re.compile(r"[\x21-\x7e]*")
 _LONGEST_NAME = 253
 _MAX_PORT = 65_535
 _A_HOST = "valid is a name, or an IPv4 or IPv6 address, without a port"
@@ -105,6 +106,13 @@ def origin(text: str) -> str:
     return bare
 
 
+def require_visible(text: str, note: str = "") -> None:
+    """Raises ValueError, with the note and without the text, if it contains anything but visible ASCII."""
+    if not _VISIBLE.fullmatch(text):
+        place = next(index for index, character in enumerate(text) if not _VISIBLE.fullmatch(character))
+        raise ValueError(f"character {place + 1} of {len(text)} is not a visible ASCII character{note}")
+
+
 def require_parts(
     url: str, schemes: Collection[str], *, user: bool = False, path: bool = False, query: bool = False, example: str = "/path"
 ) -> SplitResult:
@@ -112,7 +120,10 @@ def require_parts(
     rest = f"://host:port{example if path else ''}"
     valid = f"valid is {' or '.join(f'{scheme}{rest}' for scheme in schemes)}"
     valid += ", with user:password@ before the host if required" if user else ""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"{error}; {valid}") from None
     try:
         port, host = parts.port, parts.hostname or ""
     except ValueError:
