@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextvars import ContextVar
 from functools import cache
 from importlib.metadata import entry_points
 from inspect import isabstract
@@ -26,6 +28,10 @@ __all__ = [
 ENTRY_POINT_GROUP = "cryptoviz.providers"
 """The group of entry points by which other packages bring providers."""
 _SETTING = "CRYPTOVIZ_COLLECT__PROVIDERS"
+_loading: ContextVar[frozenset[str]] = ContextVar("loading", default=frozenset())
+"""Entry points that the current thread is loading."""
+_absent: set[str] = set()
+"""Names that could not be loaded; to search the installed packages takes milliseconds."""
 _BUILT_IN: dict[str, type[BaseProvider]] = {
     cls.spec.name: cls for cls in (CoinGeckoProvider, CoinMarketCapProvider, BinanceProvider, KrakenProvider, CoinPaprikaProvider, CoinbaseProvider)
 }
@@ -59,12 +65,16 @@ def spec_of(name: str) -> ProviderSpec:
     return provider_class(name).spec
 
 
-@cache
 def find_spec(name: str) -> ProviderSpec | None:
     """The facts of a provider; None when its class cannot be loaded, as for records of a package that is no longer installed."""
+    if name in _absent:
+        return None
     try:
         return spec_of(name)
     except SettingsError:
+        # A module that exists may be during its import, and read the settings: it can be loaded later.
+        if not any(point.module in sys.modules for point in entry_points(group=ENTRY_POINT_GROUP) if point.name == name):
+            _absent.add(name)
         return None
 
 
@@ -88,7 +98,7 @@ def with_history() -> tuple[str, ...]:
 def forget_loaded() -> None:
     """Load entry points again when they are next asked for: for tests that install packages."""
     _load.cache_clear()
-    find_spec.cache_clear()
+    _absent.clear()
 
 
 @cache
@@ -100,11 +110,16 @@ def _load(name: str) -> type[BaseProvider]:
     if len({point.value for point in points}) > 1:
         both = " and ".join(sorted(f"{point.value} of {point.dist.name if point.dist else 'a package'}" for point in points))
         raise SettingsError(f"{where} is brought twice, as {both}: uninstall one of the packages", setting=_SETTING)
+    if name in _loading.get():
+        raise SettingsError(f"its module uses the provider {name!r} while it is imported: valid is to use it in a function", setting=_SETTING)
+    outer = _loading.set(_loading.get() | {name})
     try:
         loaded = points[0].load()
     except (Exception, SystemExit) as error:
         text = f"{where} does not load ({type(error).__name__}: {error}): mend its package, or leave {name!r} out of {_SETTING}"
         raise SettingsError(text, setting=_SETTING) from error
+    finally:
+        _loading.reset(outer)
     if not (isinstance(loaded, type) and issubclass(loaded, BaseProvider)):
         raise SettingsError(f"{where} is {getattr(loaded, '__qualname__', type(loaded).__name__)}, which is no BaseProvider", setting=_SETTING)
     if isabstract(loaded):

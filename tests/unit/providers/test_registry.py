@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-providers\nVersion: 1.0\n")
     names = "mine = someones_providers:Mine\ncoingecko = someones_providers:Mine\nother = someones_providers:Mine\n"
     names += "odd = someones_providers:NOT_A_PROVIDER\nabsent = someones_absent:Mine\nleaves = someones_exit:Mine\n"
+    names += "asks = someones_circle:Asks\nreads = someones_reader:Reads\n"
     names += "half = someones_providers:Half\ntwo = someones_providers:Mine"
     (info / "entry_points.txt").write_text(f"[cryptoviz.providers]\n{names}\n")
     (folder / "someones_providers.py").write_text(
@@ -57,10 +59,18 @@ def entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-others\nVersion: 1.0\n")
     (other / "entry_points.txt").write_text("[cryptoviz.providers]\ntwo = others:Two")
+    uses = "from cryptoviz.providers import BaseProvider, ProviderSpec\n"
+    (folder / "someones_circle.py").write_text("from cryptoviz.providers.registry import spec_of\nSPEC = spec_of('asks')\n")
+    (folder / "someones_reader.py").write_text(
+        f"{uses}from cryptoviz.settings import load_settings\nTICK_S = load_settings().collect.tick_s\n"
+        "class Reads(BaseProvider):\n    spec = ProviderSpec(name='reads', base_url='http://127.0.0.1:1')\n"
+        "    async def get_crypto_data(self, assets):\n        return []\n"
+    )
     (folder / "someones_exit.py").write_text("raise SystemExit(3)")
     monkeypatch.syspath_prepend(str(folder))
     yield
-    sys.modules.pop("someones_providers", None)
+    for module in ("someones_providers", "someones_circle", "someones_reader"):
+        sys.modules.pop(module, None)
     forget_loaded()
 
 
@@ -80,6 +90,45 @@ def test_entry_points_bring_providers_and_never_replace_a_built_in():
         provider_class("absent")
     with pytest.raises(SettingsError, match=r"is Mine, whose spec is 'mine': valid is a ProviderSpec with name='other'"):
         provider_class("other")
+
+
+@pytest.mark.usefixtures("entry_points")
+def test_a_module_that_uses_its_own_provider_while_it_is_imported_is_named_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        provider_class("asks")
+    assert refused.value.message == (
+        "the entry point 'asks' of cryptoviz.providers does not load (SettingsError: its module uses the provider 'asks' while it is imported: "
+        "valid is to use it in a function): mend its package, or leave 'asks' out of CRYPTOVIZ_COLLECT__PROVIDERS"
+    )
+
+
+@pytest.mark.usefixtures("entry_points")
+def test_a_module_may_read_the_settings_while_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYPTOVIZ_COLLECT__PROVIDERS", "coingecko,reads")
+    monkeypatch.setenv("CRYPTOVIZ_COLLECT__TICK_S", "7")
+    assert [spec.name for spec in load_settings().brought_specs] == ["reads"]
+    assert provider_class("reads").spec.name == "reads"
+    assert sys.modules["someones_reader"].TICK_S == 7.0
+
+
+@pytest.mark.usefixtures("entry_points")
+@pytest.mark.parametrize("first", [lambda: provider_class("reads"), lambda: importlib.import_module("someones_reader")], ids=["class", "module"])
+def test_a_provider_whose_module_was_first_seen_during_its_import_is_known_afterwards(
+    first: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRYPTOVIZ_COLLECT__PROVIDERS", "coingecko,reads")
+    first()
+    assert [spec.name for spec in load_settings().brought_specs] == ["reads"]
+
+
+@pytest.mark.usefixtures("entry_points")
+def test_a_module_that_reads_invalid_settings_does_not_hide_or_double_their_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYPTOVIZ_COLLECT__PROVIDERS", "coingecko,reads")
+    monkeypatch.setenv("CRYPTOVIZ_COLLECT__CONSENSUS_WAIT_MS", "80000000")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert refused.value.setting == "CRYPTOVIZ_COLLECT__CONSENSUS_WAIT_MS"
+    assert refused.value.message.count("CRYPTOVIZ_COLLECT__CONSENSUS_WAIT_MS is") == 1
 
 
 @pytest.mark.parametrize(("plan", "key"), [("keyed", None), ("gold", "k")])
