@@ -18,7 +18,7 @@ import grpc
 from bench.machine import load, machine
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
-from tests.unit.control.serving import Serving, serving
+from tests.support.control_server import Serving, serving
 
 _WARM_S = 2.0
 

@@ -1,18 +1,13 @@
-"""What every benchmark says of the machine it ran on, and ports for its engines."""
+"""What every benchmark says of the machine it ran on."""
 
 from __future__ import annotations
 
 import os
 import platform
-import random
-import socket
 
 import psutil
 
-__all__ = ["free_port", "load", "machine"]
-
-# Below the ports that the system gives to connections, and past those that Ray gives to its workers.
-_PORTS = (20_000, 30_000)
+__all__ = ["load", "machine"]
 
 
 def machine() -> str:
@@ -24,12 +19,3 @@ def machine() -> str:
 def load() -> str:
     """The three load averages."""
     return " ".join(f"{value:.1f}" for value in os.getloadavg())
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    while True:
-        port = random.randint(*_PORTS)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 from cryptoviz.masking import forget
-from tests.pipeline import Demo, running_demo
+from tests.support.pipeline import Demo, running_demo
 
 # The duration of an example depends on the machine more than on the code.
 hypothesis.settings.register_profile("values", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -26,11 +26,12 @@ from bench.collect.ack import acknowledgements, acknowledgements_through_ray
 from bench.collect.parsers import parsers
 from bench.collect.report import report
 from bench.collect.tick import whole_tick
-from bench.machine import free_port, load, machine
+from bench.machine import load, machine
 from cryptoviz.engines.build import build_engine
 from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.log import configure_logging
 from cryptoviz.settings import Settings, claim_home, load_settings
+from tests.support.ports import free_port
 
 
 def main() -> None:

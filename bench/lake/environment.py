@@ -16,7 +16,6 @@ from typing import Any
 import ray
 from deltalake.exceptions import TableNotFoundError
 
-from bench.machine import free_port
 from cryptoviz.components import Probe
 from cryptoviz.engines.build import build_engine
 from cryptoviz.lake.delta import DeltaTable
@@ -24,6 +23,7 @@ from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.settings import SPARK_SECRET_VARIABLE, Settings, claim_home, load_settings
 from spark_jobs.streaming.actor import LakeActor
+from tests.support.ports import free_port
 
 __all__ = ["Host", "Position", "engines", "lake_host", "lake_position", "wait_for"]
 

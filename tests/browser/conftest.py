@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from cryptoviz.clock import SystemClock
-from tests.browser.stack import BASE_PRICES, TICK_MS, Stack, walk
-from tests.helpers import eventually
+from tests.support.page_stack import BASE_PRICES, TICK_MS, Stack, walk
+from tests.support.waiting import eventually
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_ARGUMENTS = [

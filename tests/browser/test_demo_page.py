@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.browser.conftest import Opener, until_shown
-from tests.helpers import eventually
-from tests.pipeline import Demo
+from tests.support.pipeline import Demo
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(600)]
 

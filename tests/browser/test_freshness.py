@@ -15,9 +15,9 @@ from cryptoviz.clock import SystemClock
 from dashboard.app_context import AppContext
 from dashboard.delivery import Delivery
 from tests.browser.conftest import Opener, until_shown
-from tests.browser.stack import BASE_PRICES, TICK_MS, walk
-from tests.helpers import eventually
-from tests.serving import new_app_context, serving
+from tests.support.dashboard_server import new_app_context, serving
+from tests.support.page_stack import BASE_PRICES, TICK_MS, walk
+from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.browser,

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Response
 
 from cryptoviz.client import ControlClient
-from tests.browser.stack import Stack
+from tests.support.page_stack import Stack
 
 pytestmark = pytest.mark.browser
 

@@ -7,8 +7,8 @@ import http.client
 import pytest
 
 from tests.browser.conftest import Opener, shown_text, until_shown
-from tests.browser.stack import BASE_PRICES, TICK_MS, Stack, record, walk
-from tests.helpers import eventually
+from tests.support.page_stack import BASE_PRICES, TICK_MS, Stack, record, walk
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.browser
 

@@ -9,8 +9,8 @@ import pytest
 from cryptoviz.client import ControlClient
 from cryptoviz.components import ComponentState, DesiredState
 from tests.browser.conftest import Opener, until_shown
-from tests.browser.stack import TICK_MS, DashboardProcess, Stack, browser_settings, record
-from tests.helpers import eventually
+from tests.support.page_stack import TICK_MS, DashboardProcess, Stack, browser_settings, record
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.browser
 

@@ -13,8 +13,8 @@ import pytest
 from dashboard.app_context import AppContext
 from dashboard.page_session import Session
 from tests.browser.conftest import Opener
-from tests.helpers import eventually
-from tests.serving import new_app_context, serving
+from tests.support.dashboard_server import new_app_context, serving
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.browser
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from actors.collecting.actor import CollectorActor
 from actors.scraping.actor import ScraperActor
 from cryptoviz.settings import load_settings_file
-from tests.collecting import LocalCollector
+from tests.support.collection import LocalCollector
 
 
 async def main(path: Path) -> None:

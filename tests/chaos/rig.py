@@ -20,8 +20,11 @@ from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.errors import CryptoVizError, TerminalError
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.settings import Settings
-from tests.helpers import eventually
-from tests.lake import TICK, Feed, LakeHost, caught_up, say
+from tests.support.lake_job import LakeHost, caught_up
+from tests.support.measure import say
+from tests.support.records import TICK
+from tests.support.topics import Feed
+from tests.support.waiting import eventually
 
 __all__ = ["ROUNDS", "SEED", "Figures", "Keeper", "Load", "Progress", "assert_same_sets", "lag_over", "probe_of", "rows_committed"]
 

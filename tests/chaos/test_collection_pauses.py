@@ -24,8 +24,11 @@ from cryptoviz.audit import RECORDER, TICK
 from cryptoviz.settings import Settings, dump_settings_file
 from market.server import ReplayMarket
 from tests.chaos.rig import SEED
-from tests.collecting import PROVIDERS, Engines, kafka_and_redis, now_ms, read_all, settings_for
-from tests.helpers import eventually_async
+from tests.support.clock import now_ms
+from tests.support.collection import PROVIDERS, settings_for
+from tests.support.engines import Engines, kafka_and_redis
+from tests.support.topics import read_all
+from tests.support.waiting import eventually_async
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 COINS = len(DEFAULT_ASSETS)

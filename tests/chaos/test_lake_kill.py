@@ -15,8 +15,11 @@ import pytest
 
 from spark_jobs.streaming.session import _APP_MASTER_HEAP
 from tests.chaos.rig import ROUNDS, SEED, Figures, Keeper, Load, Progress, assert_same_sets, probe_of, rows_committed
-from tests.helpers import eventually
-from tests.lake import Feed, LakeHost, engines, host_lake, lake_settings, ray_cluster, say
+from tests.support.engines import engines, lake_settings
+from tests.support.lake_job import LakeHost, host_lake, ray_cluster
+from tests.support.measure import say
+from tests.support.topics import Feed
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(2400)]
 

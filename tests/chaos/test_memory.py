@@ -14,8 +14,12 @@ from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.settings import Settings
 from tests.chaos.rig import ROUNDS, Figures, Keeper, Load, Progress, assert_same_sets, rows_committed
 from tests.chaos.test_lake_kill import executor
-from tests.helpers import eventually
-from tests.lake import TICK, Feed, engines, exchange, host_lake, lake_settings, ray_cluster, say
+from tests.support.engines import engines, lake_settings
+from tests.support.lake_job import host_lake, ray_cluster
+from tests.support.measure import say
+from tests.support.records import TICK, exchange
+from tests.support.topics import Feed
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import eventually
-from tests.pipeline import CRYPTOVIZ, environment, processes_of
+from tests.support.pipeline import CRYPTOVIZ, environment, processes_of
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(420)]
 

@@ -30,11 +30,12 @@ from spark_jobs.streaming.start_sweep import StartSweep
 from spark_jobs.tables.lease import Holder
 from tests.chaos.rig import Figures, Load, Progress, assert_same_sets, rows_committed
 from tests.chaos.test_two_jobs import other_home, start_when_free
-from tests.helpers import eventually
-from tests.lake import NAMESPACE, Feed, engines, host_lake, lake_settings
-from tests.lake_apart import lake_apart
-from tests.lake_files import TOPIC, TableWriter, delta_rows, object_store, plain_rows, price_rows
-from tests.raycluster import ray_on
+from tests.support.engines import engines, lake_settings, object_store
+from tests.support.lake_job import NAMESPACE, host_lake, lake_apart
+from tests.support.lake_tables import TOPIC, TableWriter, delta_rows, plain_rows, price_rows
+from tests.support.ray_cluster import ray_on
+from tests.support.topics import Feed
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 
@@ -55,7 +56,7 @@ def paused(settings: Settings, what: str, moment: str) -> Iterator[dict[str, Any
     settings_file, result = settings.run_dir / "paused.json", settings.home / "paused-result.json"
     dump_settings_file(settings, settings_file)
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.paused_child", what, moment, str(result)],
+        [sys.executable, "-m", "tests.chaos.paused_child", what, moment, str(result)],
         env=child_environment({SETTINGS_FILE_VARIABLE: str(settings_file)}), cwd=Path(__file__).parents[2],
     )  # fmt: skip
     said: dict[str, Any] = {}

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from cryptoviz.records import Kind, UnifiedRecord
-from tests.helpers import eventually
-from tests.lake import say
-from tests.pipeline import Demo, keys, processes_of
+from tests.support.measure import say
+from tests.support.pipeline import Demo, keys, processes_of
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 

@@ -18,8 +18,11 @@ from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.records import event_id
 from cryptoviz.settings import Settings
 from tests.chaos.rig import ROUNDS, SEED, Figures, Progress, assert_same_sets
-from tests.lake import DAY_MS, TICK, Feed, LakeHost, caught_up, engines, exchange, host_lake, lake_settings, ray_cluster, record
-from tests.unit.spark_jobs.poison import POISON
+from tests.support.engines import engines, lake_settings
+from tests.support.lake_job import LakeHost, caught_up, host_lake, ray_cluster
+from tests.support.poison import POISON
+from tests.support.records import DAY_MS, TICK, exchange, record
+from tests.support.topics import Feed
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 

@@ -17,8 +17,12 @@ from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import PRICES, RAW, file_schema
 from spark_jobs.tables.record_spec import PRICES_SPEC, FieldSpec, JsonType, RecordSpec
 from tests.chaos.rig import ROUNDS, SEED
-from tests.lake import TICK, Feed, caught_up, engines, host_lake, lake_settings, ray_cluster, record, say
-from tests.storedlake import StoredLake
+from tests.support.engines import engines, lake_settings
+from tests.support.lake_job import caught_up, host_lake, ray_cluster
+from tests.support.measure import say
+from tests.support.records import TICK, record
+from tests.support.stored_lake import StoredLake
+from tests.support.topics import Feed
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 

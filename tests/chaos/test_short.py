@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.rig import SEED, Figures, Keeper, Load, Progress, assert_same_sets, probe_of, rows_committed
-from tests.chaos.s3proxy import S3Proxy
 from tests.chaos.test_store_faults import strike, through
-from tests.helpers import eventually, free_port
-from tests.lake import Feed, engines, host_lake, lake_settings, ray_cluster
+from tests.support.engines import engines, lake_settings
+from tests.support.lake_job import host_lake, ray_cluster
+from tests.support.ports import free_port
+from tests.support.s3_proxy import S3Proxy
+from tests.support.topics import Feed
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.short, pytest.mark.timeout(600)]
 

@@ -15,9 +15,13 @@ from cryptoviz.components import Probe
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.settings import Settings
 from tests.chaos.rig import ROUNDS, SEED, Figures, Keeper, Load, Progress, assert_same_sets, lag_over, rows_committed
-from tests.chaos.s3proxy import Fault, S3Proxy
-from tests.helpers import eventually, free_port
-from tests.lake import Feed, LakeHost, engines, host_lake, lake_settings, ray_cluster, say
+from tests.support.engines import engines, lake_settings
+from tests.support.lake_job import LakeHost, host_lake, ray_cluster
+from tests.support.measure import say
+from tests.support.ports import free_port
+from tests.support.s3_proxy import Fault, S3Proxy
+from tests.support.topics import Feed
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 

@@ -17,8 +17,11 @@ from cryptoviz.kafka import admin_client
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.settings import Settings
 from tests.chaos.rig import ROUNDS, Figures, Keeper, Load, Progress, assert_same_sets, rows_committed
-from tests.helpers import eventually
-from tests.lake import TICK, Feed, caught_up, engines, host_lake, lake_settings, ray_cluster
+from tests.support.engines import engines, lake_settings
+from tests.support.lake_job import caught_up, host_lake, ray_cluster
+from tests.support.records import TICK
+from tests.support.topics import Feed
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 

@@ -12,9 +12,12 @@ import pytest
 from cryptoviz.settings import Settings
 from spark_jobs.tables.lease import LeaseHeld
 from tests.chaos.rig import ROUNDS, Figures, Load, Progress, assert_same_sets, rows_committed
-from tests.helpers import eventually, free_port
-from tests.lake import Feed, LakeHost, engines, host_lake, lake_settings, ray_cluster, say
-from tests.lake_apart import LakeApart
+from tests.support.engines import engines, lake_settings
+from tests.support.lake_job import LakeApart, LakeHost, host_lake, ray_cluster
+from tests.support.measure import say
+from tests.support.ports import free_port
+from tests.support.topics import Feed
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 

@@ -28,8 +28,8 @@ from cryptoviz.clock import SystemClock
 from cryptoviz.log import configure_logging
 from cryptoviz.records import RawExchange
 from cryptoviz.settings import load_settings
-from tests.helpers import eventually_async
-from tests.unit.actors.fakes import FakeSnapshot
+from tests.support.collection_fakes import FakeSnapshot
+from tests.support.waiting import eventually_async
 
 TICK_S = 1.0
 MB = 1024 * 1024

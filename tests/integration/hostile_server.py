@@ -17,7 +17,7 @@ from pathlib import Path
 from aiohttp import web
 
 from market.server import ReplayMarket
-from tests.helpers import free_ports
+from tests.support.ports import free_ports
 
 JSON_TYPE = {"Content-Type": "application/json"}
 MB = 1024 * 1024

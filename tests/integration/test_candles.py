@@ -18,9 +18,10 @@ from cryptoviz.lake.ohlcv import INTERVALS, parse_candle_file
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance.round import run_round
 from spark_jobs.maintenance.steps import STEPS, RoundContext
-from tests.candle_oracle import expected_candles, same_candles
-from tests.helpers import eventually
-from tests.lake_files import TableWriter, delta_rows, object_names, object_store, price_rows
+from tests.support.candle_oracle import expected_candles, same_candles
+from tests.support.engines import object_store
+from tests.support.lake_tables import TableWriter, delta_rows, object_names, price_rows
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

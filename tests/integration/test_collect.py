@@ -21,9 +21,11 @@ from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings
-from tests.collecting import Collection, Engines, collection, kafka_and_redis, now_ms, read_all, settings_for, until
-from tests.lake import record as any_record
-from tests.unit.actors.fakes import T0
+from tests.support.clock import T0, now_ms
+from tests.support.collection import Collection, collection, settings_for, until
+from tests.support.engines import Engines, kafka_and_redis
+from tests.support.records import record as any_record
+from tests.support.topics import read_all
 
 pytestmark = pytest.mark.integration
 ALL_ASSETS = {asset.asset_id for asset in DEFAULT_ASSETS}

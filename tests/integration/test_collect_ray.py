@@ -20,8 +20,10 @@ from cryptoviz.components import Probe
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings
 from market.server import ReplayMarket
-from tests.collecting import PROVIDERS, kafka_and_redis, read_all, settings_for, until
-from tests.raycluster import ray_on
+from tests.support.collection import PROVIDERS, settings_for, until
+from tests.support.engines import kafka_and_redis
+from tests.support.ray_cluster import ray_on
+from tests.support.topics import read_all
 
 pytestmark = pytest.mark.integration
 NAMESPACE = "cryptoviz"

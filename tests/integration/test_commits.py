@@ -20,9 +20,9 @@ from cryptoviz.lake.schema import PRICES
 from cryptoviz.settings import Settings
 from spark_jobs.tables.table_log import TableLog
 from spark_jobs.tables.written_file import WrittenPart
-from tests.chaos.s3proxy import Fault, S3Proxy
-from tests.helpers import free_port
-from tests.lake import lake_settings
+from tests.support.engines import lake_settings
+from tests.support.ports import free_port
+from tests.support.s3_proxy import Fault, S3Proxy
 
 pytestmark = pytest.mark.integration
 

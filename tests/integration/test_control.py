@@ -24,7 +24,8 @@ from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.engines.build import build_engine
 from cryptoviz.errors import ControlRefused, EngineUnavailable, UnknownComponent
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, claim_home, dump_settings_file, load_settings
-from tests.helpers import eventually, free_ports
+from tests.support.ports import free_ports
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 

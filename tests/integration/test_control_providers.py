@@ -29,7 +29,8 @@ from cryptoviz.errors import ControlRefused, ProviderUnavailable, UnknownCompone
 from cryptoviz.provider_status import BreakerState, ProviderStatus, ScraperStatus
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, claim_home, dump_settings_file, load_settings
-from tests.helpers import eventually, free_ports
+from tests.support.ports import free_ports
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 PROVIDERS = ("coingecko", "coinmarketcap", "binance")

@@ -22,10 +22,13 @@ from cryptoviz.lake.verify import verify
 from cryptoviz.settings import Settings
 from spark_jobs.dead_letters import HEADER, DeadLetterReplay
 from spark_jobs.tables.record_spec import PRICES_SPEC
-from tests.helpers import eventually, free_port
-from tests.lake import TICK, Feed, engines, exchange, lake_settings, record
-from tests.pipeline import Demo, parse
-from tests.storedlake import StoredLake
+from tests.support.engines import engines, lake_settings
+from tests.support.pipeline import Demo, parse
+from tests.support.ports import free_port
+from tests.support.records import TICK, exchange, record
+from tests.support.stored_lake import StoredLake
+from tests.support.topics import Feed
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

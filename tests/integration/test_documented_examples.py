@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cryptoviz import lake as lake_package
-from tests.documented import Command, commands, python_blocks
-from tests.pipeline import Demo
+from tests.support.documents import Command, commands, python_blocks
+from tests.support.pipeline import Demo
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

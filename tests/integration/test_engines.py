@@ -33,7 +33,8 @@ from cryptoviz.kafka import admin_client
 from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.settings import KafkaSettings, Settings, claim_home, credentials_file, load_settings
-from tests.helpers import eventually, free_port
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

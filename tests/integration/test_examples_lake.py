@@ -14,8 +14,9 @@ from nbclient import NotebookClient
 
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.settings import Settings
-from tests.lake import TICK, record
-from tests.storedlake import StoredLake, store
+from tests.support.engines import store
+from tests.support.records import TICK, record
+from tests.support.stored_lake import StoredLake
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

@@ -26,8 +26,8 @@ from cryptoviz.lake.schema import PARTITION_BY, PRICES, RAW
 from cryptoviz.records import Kind, UnifiedRecord, event_id
 from cryptoviz.settings import Settings, claim_home, load_settings
 from spark_jobs.gaps.ledger_update import Findings, find_gaps
-from tests.helpers import free_port
-from tests.lake import exchange, record
+from tests.support.ports import free_port
+from tests.support.records import exchange, record
 
 pytestmark = pytest.mark.integration
 

@@ -18,7 +18,7 @@ from cryptoviz.settings import Settings, load_settings
 from market.dialects import DIALECTS
 from market.quotes import Market
 from market.server import MarketConfig, ReplayMarket
-from tests.helpers import free_port
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.integration
 MINUTE = 60_000

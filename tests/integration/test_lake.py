@@ -31,9 +31,13 @@ from spark_jobs.streaming.job import lake_id
 from spark_jobs.streaming.session import RUN_VARIABLE, marked_processes
 from spark_jobs.tables.record_spec import Reason
 from spark_jobs.tables.table_log import TableLog
-from tests.helpers import eventually
-from tests.lake import TICK, Feed, LakeHost, caught_up, engines, exchange, host_lake, lake_settings, ray_cluster, record, say
-from tests.unit.spark_jobs.poison import ACCEPTED, POISON
+from tests.support.engines import engines, lake_settings
+from tests.support.lake_job import LakeHost, caught_up, host_lake, ray_cluster
+from tests.support.measure import say
+from tests.support.poison import ACCEPTED, POISON
+from tests.support.records import TICK, exchange, record
+from tests.support.topics import Feed
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

@@ -29,9 +29,10 @@ from cryptoviz.settings import Settings
 from spark_jobs.maintenance.compaction.merge import Compactor
 from spark_jobs.maintenance.days import days_of
 from spark_jobs.maintenance.steps import LAYOUTS
-from tests.helpers import eventually
-from tests.lake import TICK, record
-from tests.storedlake import StoredLake, store
+from tests.support.engines import store
+from tests.support.records import TICK, record
+from tests.support.stored_lake import StoredLake
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration]
 

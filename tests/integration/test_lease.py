@@ -13,8 +13,8 @@ from cryptoviz.lake.conditional_object import ObjectChanged, S3ConditionalObject
 from cryptoviz.lake.objects import S3Access, minio_client
 from cryptoviz.settings import Settings
 from spark_jobs.tables.lease import Holder, Lease, LeaseHeld, lease_of
-from tests.helpers import eventually
-from tests.storedlake import store as running_store
+from tests.support.engines import store as running_store
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

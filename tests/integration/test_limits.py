@@ -21,7 +21,7 @@ from cryptoviz.providers.plan import Period
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import Settings, claim_home, load_settings
 from market.server import ReplayMarket
-from tests.helpers import free_port
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.integration
 CLOCK = SystemClock()

@@ -33,9 +33,10 @@ from spark_jobs.maintenance.round import run_round
 from spark_jobs.maintenance.steps import STEPS, RoundContext
 from spark_jobs.tables.orphans import remove_orphans
 from spark_jobs.tables.table_log import TableLog
-from tests.helpers import eventually_async
-from tests.lake import say
-from tests.lake_files import SCHEMAS, TOPIC, TableWriter, dead_rows, delta_rows, object_names, object_store, plain_rows, price_rows, raw_rows
+from tests.support.engines import object_store
+from tests.support.lake_tables import SCHEMAS, TOPIC, TableWriter, dead_rows, delta_rows, object_names, plain_rows, price_rows, raw_rows
+from tests.support.measure import say
+from tests.support.waiting import eventually_async
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -145,7 +146,7 @@ def test_killed_anywhere_it_continues_with_the_same_rows(store: Settings) -> Non
         writer.batches(prices, minutes(12, START + number * DAY_MS), 3)
         expected = delta_rows(store, "prices")
         child = subprocess.run(
-            [sys.executable, "-m", "tests.maintenance_child", stage, str(store.home / "scratch")],
+            [sys.executable, "-m", "tests.integration.maintenance_child", stage, str(store.home / "scratch")],
             env=environment, cwd=Path(__file__).parents[2], timeout=120, check=False, capture_output=True, text=True,
         )  # fmt: skip
         assert child.returncode == -signal.SIGKILL, child.stderr

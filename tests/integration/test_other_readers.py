@@ -23,7 +23,8 @@ from cryptoviz.engines.java import java_home
 from cryptoviz.lake import Lake
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.settings import Settings
-from tests.storedlake import StoredLake, store
+from tests.support.engines import store
+from tests.support.stored_lake import StoredLake
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

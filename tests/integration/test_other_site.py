@@ -10,8 +10,8 @@ import json
 import pytest
 import redis
 
-from tests.intruder import answer_of, http_answer
-from tests.pipeline import Demo, secrets_of
+from tests.support.intruder import answer_of, http_answer
+from tests.support.pipeline import Demo, secrets_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

@@ -21,8 +21,7 @@ import pytest
 from cryptoviz.cli.cluster import read_record
 from cryptoviz.engines.ray_folder import is_private, ray_folder
 from cryptoviz.settings import SPARK_SECRET_VARIABLE, Settings
-from tests.helpers import eventually
-from tests.intruder import (
+from tests.support.intruder import (
     answer_of,
     as_another_user,
     exchange,
@@ -35,7 +34,8 @@ from tests.intruder import (
     readable,
     spark_rpc,
 )
-from tests.pipeline import Demo, secrets_of
+from tests.support.pipeline import Demo, secrets_of
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

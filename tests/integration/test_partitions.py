@@ -16,9 +16,11 @@ from cryptoviz.settings import Settings
 from dashboard.feeds.kafka_feed import LiveFeed
 from dashboard.shared_state import LiveState, Wakeups
 from spark_jobs.streaming.kafka_range_reader import OffsetRange, read_range
-from tests.collecting import kafka_and_redis, now_ms, settings_for
-from tests.helpers import eventually
-from tests.lake import record
+from tests.support.clock import now_ms
+from tests.support.collection import settings_for
+from tests.support.engines import kafka_and_redis
+from tests.support.records import record
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -13,7 +13,7 @@ import redis
 from cryptoviz.engines.build import build_engine
 from cryptoviz.settings import load_settings
 from tests.integration.test_engines import consume, own_settings, produce, store
-from tests.pipeline import running_demo
+from tests.support.pipeline import running_demo
 
 pytestmark = pytest.mark.integration
 
@@ -67,7 +67,7 @@ def test_a_whole_demo_commits_rows_in_a_home_and_with_a_cache_of_odd_names(tmp_p
     cache = tmp_path / "José's, 100% #cache"
     for name in ("jars", "minio"):  # links to the files only: a link to a folder would be resolved to the folder's name
         shutil.copytree(load_settings().cache / name, cache / name, copy_function=os.symlink, ignore=shutil.ignore_patterns("bench-*", ".build"))
-    monkeypatch.setattr("tests.pipeline.EXTRA_ENVIRONMENT", {"CRYPTOVIZ_CACHE": str(cache)})
+    monkeypatch.setattr("tests.support.pipeline.EXTRA_ENVIRONMENT", {"CRYPTOVIZ_CACHE": str(cache)})
     home = tmp_path / "José a,b 100%25 'q' $x #1" / "home"
     with running_demo(home) as demo:
         assert demo.lake_rows_by_delta()

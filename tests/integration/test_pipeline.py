@@ -14,8 +14,8 @@ from deltalake import DeltaTable
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.masking import MASK
 from cryptoviz.records import Kind, UnifiedRecord
-from tests.helpers import eventually
-from tests.pipeline import Demo, keys, parse
+from tests.support.pipeline import Demo, keys, parse
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

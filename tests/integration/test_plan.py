@@ -16,8 +16,8 @@ from cryptoviz.lake.objects import S3Access
 from cryptoviz.settings import Settings
 from spark_jobs.streaming.batch_plan import BatchPlan
 from spark_jobs.streaming.job import PLAN
-from tests.lake import say
-from tests.lake_files import object_store
+from tests.support.engines import object_store
+from tests.support.measure import say
 
 pytestmark = pytest.mark.integration
 

@@ -13,8 +13,8 @@ from control.reconcile.components import ComponentSpec
 from control.reconcile.ray_runtime import RayRuntime
 from cryptoviz.components import ComponentKind
 from cryptoviz.errors import ComponentLost, EngineUnavailable, PreflightError, TerminalError
-from tests.helpers import eventually_async
-from tests.raycluster import ray_on
+from tests.support.ray_cluster import ray_on
+from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.integration
 

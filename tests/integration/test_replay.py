@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from cryptoviz.settings import Settings
-from tests.collecting import Collection, collection, kafka_and_redis, read_all
-from tests.helpers import eventually
-from tests.pipeline import Demo
-from tests.replaying import RowsOfTopics, replayed
+from tests.support.collection import Collection, collection
+from tests.support.engines import kafka_and_redis
+from tests.support.pipeline import Demo
+from tests.support.replay import RowsOfTopics, replayed
+from tests.support.topics import read_all
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 SIX = ("coinbase", "coingecko", "coinmarketcap", "binance", "kraken", "coinpaprika")

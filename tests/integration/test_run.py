@@ -12,8 +12,8 @@ import pytest
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.settings import load_settings_file
-from tests.helpers import eventually
-from tests.pipeline import CRYPTOVIZ, environment, processes_of
+from tests.support.pipeline import CRYPTOVIZ, environment, processes_of
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

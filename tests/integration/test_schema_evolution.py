@@ -22,8 +22,9 @@ from spark_jobs.maintenance.days import days_of
 from spark_jobs.maintenance.steps import LAYOUTS
 from spark_jobs.tables.record_spec import PRICES_SPEC, FieldSpec, JsonType, RecordSpec
 from spark_jobs.tables.schema_evolution import stored_schema
-from tests.lake import DAY_MS, TICK, record
-from tests.storedlake import StoredLake, store
+from tests.support.engines import store
+from tests.support.records import DAY_MS, TICK, record
+from tests.support.stored_lake import StoredLake
 
 pytestmark = [pytest.mark.integration]
 

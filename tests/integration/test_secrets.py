@@ -27,12 +27,12 @@ from cryptoviz.errors import TransientError
 from cryptoviz.lake import Lake
 from cryptoviz.settings import Settings, load_settings, load_settings_file
 from market.server import ReplayMarket
-from tests import outputs
-from tests.canaries import Look, places_of, secret_fields
-from tests.echo import ECHOED, Echo, echoing
-from tests.helpers import eventually
-from tests.hostile_shell import SHELL_VALUE, Trap, hostile_shell
-from tests.pipeline import CRYPTOVIZ, Demo, environment, processes_of, secrets_of
+from tests.support import outputs
+from tests.support.canaries import Look, places_of, secret_fields
+from tests.support.echo import ECHOED, Echo, echoing
+from tests.support.pipeline import CRYPTOVIZ, Demo, environment, processes_of, secrets_of
+from tests.support.shell import SHELL_VALUE, Trap, hostile_shell
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.alone]
 

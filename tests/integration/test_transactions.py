@@ -27,11 +27,14 @@ from cryptoviz.kafka import Fenced, OwnedProducer, Progress, Record, admin_clien
 from cryptoviz.lake.topic_reader import topic_ends
 from cryptoviz.records import RawExchange
 from cryptoviz.settings import Settings, dump_settings_file
-from tests.collecting import Engines, kafka_and_redis, read_all, settings_for
-from tests.helpers import eventually
-from tests.lake import exchange
-from tests.lake import record as any_record
-from tests.unit.actors.fakes import T0, Events
+from tests.support.clock import T0
+from tests.support.collection import settings_for
+from tests.support.collection_fakes import Events
+from tests.support.engines import Engines, kafka_and_redis
+from tests.support.records import exchange
+from tests.support.records import record as any_record
+from tests.support.topics import read_all
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 COINS = len(DEFAULT_ASSETS)

@@ -11,7 +11,8 @@ import pytest
 
 from cryptoviz.settings import QuotaSettings
 from market.server import ReplayMarket
-from tests.collecting import PROVIDERS, Collection, kafka_and_redis, settings_for
+from tests.support.collection import PROVIDERS, Collection, settings_for
+from tests.support.engines import kafka_and_redis
 
 pytestmark = pytest.mark.integration
 

@@ -18,9 +18,9 @@ from cryptoviz.gaps import DROPPED, NOT_RUNNING, Gap, GapScope, GapState
 from cryptoviz.lake.gap_ledger import read_gaps
 from cryptoviz.operations import BackfillArguments, MaintenanceArguments, OperationState, OperationStatus
 from cryptoviz.records import Kind, UnifiedRecord
-from tests.collecting import now_ms
-from tests.helpers import eventually
-from tests.pipeline import Demo, parse
+from tests.support.clock import now_ms
+from tests.support.pipeline import Demo, parse
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

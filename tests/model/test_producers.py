@@ -23,8 +23,8 @@ from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import Fenced, OwnedProducer
 from cryptoviz.settings import KafkaSettings, load_settings
 from spark_jobs.dead_letters import DeadLetterReplay, ReplayCounts, _Candidate
-from tests.model.kafkabroker import Broker, Explorer, Killed, clients
-from tests.unit.actors.fakes import Events
+from tests.support.collection_fakes import Events
+from tests.support.kafka_broker import Broker, Explorer, Killed, clients
 
 KAFKA = KafkaSettings(bootstrap_servers="memory:1")
 _TRIES = 12

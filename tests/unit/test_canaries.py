@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from cryptoviz.settings import RedisSettings
-from tests.canaries import Look, places_of, secret_fields
+from tests.support.canaries import Look, places_of, secret_fields
 
 SECRET = 'canary"k/e\\y%<77a0>&b1f2-91e4'
 FORMS: dict[str, Callable[[str], str]] = {

@@ -16,8 +16,9 @@ from cryptoviz.log_files import log_path
 from cryptoviz.rpc.convert import component_from_proto, component_to_proto, pipeline_from_proto, pipeline_to_proto
 from cryptoviz.rpc.pipeline_status import PipelineStatus, overall
 from cryptoviz.settings import load_settings
-from tests.helpers import eventually, free_port
-from tests.unit.control.serving import Serving, serving
+from tests.support.control_server import Serving, serving
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 LAKE = ComponentStatus(
     name="lake",

@@ -13,7 +13,7 @@ import pytest
 
 from cryptoviz.cluster_guard import DETACH, KILL
 from cryptoviz.process_identity import ProcessIdentity, processes_with, wait_ended
-from tests.helpers import eventually
+from tests.support.waiting import eventually
 
 # A child in a separate session that ignores SIGTERM, and a daemon whose parent has ended.
 TREE = """

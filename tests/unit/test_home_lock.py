@@ -12,7 +12,7 @@ import pytest
 from cryptoviz.errors import PreflightError
 from cryptoviz.home import LOCK, claim, remove_data
 from cryptoviz.home_lock import HomeLock, is_held
-from tests.helpers import eventually
+from tests.support.waiting import eventually
 
 HOLD = """
 import sys

@@ -21,8 +21,8 @@ from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import claim_home, load_settings
 from spark_jobs.streaming.job import lake_id
-from tests.helpers import eventually
-from tests.unit.strangers import give_away
+from tests.support.intruder import give_away
+from tests.support.waiting import eventually
 
 TOKEN = "ab" * 32
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.documented import PAGES
+from tests.support.documents import PAGES
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

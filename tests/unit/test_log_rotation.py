@@ -14,7 +14,7 @@ from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.log_files import log_path, log_to_file
 from cryptoviz.log_rotation import earlier, rotate
 from cryptoviz.settings import load_settings
-from tests.helpers import eventually
+from tests.support.waiting import eventually
 
 
 def test_generations_move_up_and_the_oldest_goes(tmp_path: Path) -> None:

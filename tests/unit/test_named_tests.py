@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documented import PAGES
+from tests.support.documents import PAGES
 
 ROOT = Path(__file__).parents[2]
 _SUITES = "unit|integration|chaos|browser|model"

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.ownership import canonical, make_private, owner_or_root, parents_fault, path_fault, tree_fault
-from tests.intruder import NOBODY
-from tests.unit.strangers import give_away
+from tests.support.intruder import NOBODY, give_away
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from cryptoviz.process_identity import ProcessIdentity, descendants, processes_with, wait_ended
-from tests.helpers import eventually
+from tests.support.waiting import eventually
 
 STEPS_S = (-3600, -2, 2, 3600, 365 * 86_400)
 

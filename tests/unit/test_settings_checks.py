@@ -16,7 +16,7 @@ from cryptoviz.addresses import Host, Servers, host_port, url_with_brackets
 from cryptoviz.errors import SettingsError
 from cryptoviz.providers.registry import BUILT_IN_PROVIDERS
 from cryptoviz.settings import Settings, load_settings, load_settings_file
-from tests.helpers import forget_settings
+from tests.support.shell import forget_settings
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from cryptoviz.errors import SettingsError
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, load_settings, load_settings_file
 from cryptoviz.settings.names import INTERNAL_NAMES, known_names
 from spark_jobs.streaming import session
-from tests.helpers import forget_settings
+from tests.support.shell import forget_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = "`cryptoviz config` lists all"

@@ -22,7 +22,7 @@ from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, HISTORY_PROVIDERS
 from cryptoviz.settings import Settings, load_settings
 from cryptoviz.settings.check_assets import normal_id
 from cryptoviz.settings.listeners import meet, pipeline_ports
-from tests.helpers import forget_settings
+from tests.support.shell import forget_settings
 
 ALL = "coingecko, coinmarketcap, binance, kraken, coinpaprika, coinbase"
 

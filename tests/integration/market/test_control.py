@@ -13,8 +13,9 @@ from cryptoviz.settings import MarketLimits
 from market.dialects import DIALECTS
 from market.faults import FAULT_KINDS
 from market.server import MarketConfig, ReplayMarket
-from tests.helpers import eventually, eventually_async, free_port
 from tests.integration.market.wire import CMC, GECKO, KEYED, entries
+from tests.support.ports import free_port
+from tests.support.waiting import eventually, eventually_async
 
 pytestmark = pytest.mark.integration
 

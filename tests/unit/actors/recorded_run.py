@@ -15,9 +15,10 @@ from cryptoviz.assets import DEFAULT_ASSETS, Asset
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings, load_settings
-from tests.corpus_bodies import IDS, RECEIVED_MS, Case
-from tests.replaying import RowsOfTopics
-from tests.unit.actors.fakes import FakeClock, FakeSink, FakeSnapshot
+from tests.support.clock import FakeClock
+from tests.support.collection_fakes import FakeSink, FakeSnapshot
+from tests.support.corpus import IDS, RECEIVED_MS, Case
+from tests.support.replay import RowsOfTopics
 
 TICK = 1000
 T0 = RECEIVED_MS - RECEIVED_MS % TICK

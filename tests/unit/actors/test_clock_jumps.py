@@ -30,7 +30,8 @@ from cryptoviz.providers.base import PollFailure
 from cryptoviz.providers.plan import Plan
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import BreakerSettings, Settings, load_settings
-from tests.unit.actors.fakes import T0, FakeClock, FakeSink, FakeSnapshot, answer
+from tests.support.clock import T0, FakeClock
+from tests.support.collection_fakes import FakeSink, FakeSnapshot, answer
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -12,7 +12,7 @@ from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.records import UnifiedRecord
 from spark_jobs.streaming.decode import decode
 from spark_jobs.tables.record_spec import PRICES_SPEC
-from tests.lake import binary
+from tests.support.records import binary
 
 COUNT = 17 * 40
 

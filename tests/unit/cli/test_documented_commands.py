@@ -9,7 +9,7 @@ import typer
 from typer._click.exceptions import UsageError
 
 from cryptoviz.cli.main import app
-from tests.documented import Command, commands
+from tests.support.documents import Command, commands
 
 
 @pytest.mark.parametrize("command", commands(), ids=str)

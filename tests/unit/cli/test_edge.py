@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline import CRYPTOVIZ
+from tests.support.pipeline import CRYPTOVIZ
 
 HOME = "/nonexistent/José 日本 🪙"
 

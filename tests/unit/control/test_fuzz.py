@@ -21,7 +21,7 @@ from control.rpc.methods import SERVICES, only_reads
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.rpc.pipeline_status import pipeline_id
-from tests.unit.control.serving import Serving, serving
+from tests.support.control_server import Serving, serving
 
 CODES = {
     grpc.StatusCode.OK,

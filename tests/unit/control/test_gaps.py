@@ -15,8 +15,8 @@ from cryptoviz.client import ControlClient
 from cryptoviz.errors import ControlRefused, EngineUnavailable
 from cryptoviz.gaps import Gap, GapScope, GapState
 from cryptoviz.rpc.convert_gaps import gap_from_proto, gap_to_proto
-from tests.helpers import eventually
-from tests.unit.control.serving import Serving, serving
+from tests.support.control_server import Serving, serving
+from tests.support.waiting import eventually
 
 T = 1_764_028_800_000
 MINUTE = 60_000

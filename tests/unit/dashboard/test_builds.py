@@ -14,7 +14,7 @@ from tornado.websocket import websocket_connect
 
 from cryptoviz.errors import QueueFull
 from dashboard.builds import PageBuilds
-from tests.serving import exchange, new_app_context, serving
+from tests.support.dashboard_server import exchange, new_app_context, serving
 
 
 async def test_turns_are_taken_one_by_one_and_the_queue_is_bounded() -> None:

@@ -16,7 +16,7 @@ from dashboard.feeds.kafka_feed import decode
 from dashboard.shared_state import ControlState, Wakeups
 from dashboard.views.candles import Candle
 from dashboard.views.statistics import PriceHistory
-from tests.helpers import eventually
+from tests.support.waiting import eventually
 from tests.unit.dashboard.records import a_component, a_record
 
 

@@ -17,7 +17,7 @@ from cryptoviz.engines.kafka import server_properties
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError, UnknownComponent
 from cryptoviz.home_lock import engine_lock
 from cryptoviz.settings import KafkaSettings, check_topics, claim_home, load_settings
-from tests.helpers import free_port
+from tests.support.ports import free_port
 
 
 def external(name: str, address: str, home: Path) -> Engine:

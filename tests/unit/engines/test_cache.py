@@ -17,9 +17,9 @@ from cryptoviz.engines.jars import JarSet, jar_dir, kafka_classpath, spark_class
 from cryptoviz.engines.minio_build import build_minio, minio_program
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings import Settings, claim_home, load_settings
-from tests.helpers import free_port
+from tests.support.intruder import give_away
+from tests.support.ports import free_port
 from tests.unit.engines.maven import Repository, jar_of, serving
-from tests.unit.strangers import give_away
 
 FILES = {f"org/x/x{n}/1/x{n}-1.jar": bytes([n]) * 2000 for n in range(3)}
 

@@ -11,7 +11,7 @@ from cryptoviz.engines.download import download_jars
 from cryptoviz.engines.jars import Jar
 from cryptoviz.errors import DownloadError, EngineUnavailable
 from cryptoviz.settings import DownloadSettings
-from tests.helpers import free_port
+from tests.support.ports import free_port
 from tests.unit.engines.maven import Repository, jar_of, serving
 
 

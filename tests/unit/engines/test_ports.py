@@ -12,7 +12,7 @@ import pytest
 from cryptoviz.engines.ports import PortUse, holder_of, is_free, pipeline_ports, require_free
 from cryptoviz.errors import PreflightError
 from cryptoviz.settings import load_settings
-from tests.helpers import free_port
+from tests.support.ports import free_port
 
 
 @pytest.fixture

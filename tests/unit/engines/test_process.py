@@ -17,7 +17,7 @@ import pytest
 from cryptoviz.engines.process import ChildProcess, tail
 from cryptoviz.log_rotation import ROTATE_BYTES
 from cryptoviz.settings import child_environment
-from tests.helpers import eventually
+from tests.support.waiting import eventually
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
 STUBBORN = (sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)")

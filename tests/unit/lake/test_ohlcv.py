@@ -24,8 +24,8 @@ from cryptoviz.lake.ohlcv import (
 from cryptoviz.lake.parts import Compacted
 from spark_jobs.maintenance.candles import days_to_make, make_candles
 from spark_jobs.maintenance.compaction.plan import DayFile
-from tests.candle_oracle import expected_candles, same_candles
-from tests.lake_files import price_rows
+from tests.support.candle_oracle import expected_candles, same_candles
+from tests.support.lake_tables import price_rows
 
 DAY = date(2026, 3, 1)
 START = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp() * 1000)

@@ -8,7 +8,7 @@ import pytest
 from cryptoviz.errors import PreflightError
 from cryptoviz.settings import MarketSettings, Settings
 from market.actor import MarketActor
-from tests.helpers import free_port
+from tests.support.ports import free_port
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from cryptoviz import errors
 from cryptoviz.providers.base import Parsed
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason, Observation
-from tests.corpus_bodies import Case
+from tests.support.corpus import Case
 
 Parse = Callable[[HttpResponse, Mapping[str, str]], Parsed]
 TYPED = (errors.ProviderUnavailable, errors.ProviderRefused, errors.BadPayload)

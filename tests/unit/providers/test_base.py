@@ -14,7 +14,8 @@ from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.spec import ProviderSpec
 from cryptoviz.records import FallbackReason, Observation
 from cryptoviz.settings import ProviderSettings
-from tests.unit.actors.fakes import T0, FakeClock, seen
+from tests.support.clock import T0, FakeClock
+from tests.support.collection_fakes import seen
 
 BTC, ETH = DEFAULT_ASSETS[:2]
 ELSEWHERE = Asset("elsewhere", "ELS", "Elsewhere", {"other": "x"})

@@ -26,8 +26,8 @@ from cryptoviz.providers.symbol_bisect import ASK_AGAIN_S
 from cryptoviz.records import FallbackReason, RawExchange, TickResult
 from cryptoviz.settings import ProviderSettings, load_settings
 from market.server import ReplayMarket
-from tests.helpers import free_port
-from tests.unit.actors.fakes import T0, FakeClock
+from tests.support.clock import T0, FakeClock
+from tests.support.ports import free_port
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BTC, ETH = DEFAULT_ASSETS[0], DEFAULT_ASSETS[1]

@@ -9,7 +9,7 @@ from cryptoviz.errors import SettingsError
 from cryptoviz.providers.coingecko import CoinGeckoProvider, parse_markets
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.settings import ProviderSettings
-from tests.corpus_bodies import IDS, RECEIVED_MS, Case, cases
+from tests.support.corpus import IDS, RECEIVED_MS, Case, cases
 from tests.unit.providers.json_values import JSON
 from tests.unit.providers.parser_checks import check_any_body, check_case
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cryptoviz.providers.coinmarketcap import parse_quotes
 from cryptoviz.providers.response import HttpResponse
-from tests.corpus_bodies import IDS, RECEIVED_MS, Case, cases
+from tests.support.corpus import IDS, RECEIVED_MS, Case, cases
 from tests.unit.providers.json_values import JSON
 from tests.unit.providers.parser_checks import check_any_body, check_case
 

@@ -20,9 +20,9 @@ from cryptoviz.providers.kraken import PAIRS_PATH, parse_ticker
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason, RawExchange
 from cryptoviz.settings import load_settings
-from tests.corpus_bodies import IDS, RECEIVED_MS, Case, cases, listing_of
-from tests.helpers import free_port
-from tests.unit.actors.fakes import FakeClock
+from tests.support.clock import FakeClock
+from tests.support.corpus import IDS, RECEIVED_MS, Case, cases, listing_of
+from tests.support.ports import free_port
 from tests.unit.providers.parser_checks import Parse, with_pairs
 
 PARSERS: dict[str, Parse] = {

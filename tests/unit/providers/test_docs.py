@@ -24,7 +24,7 @@ from cryptoviz.providers.registry import display_name, forget_loaded, provider_c
 from cryptoviz.records import FallbackReason, RawExchange
 from cryptoviz.settings import load_settings
 from market.server import MarketConfig, ReplayMarket
-from tests.helpers import free_port
+from tests.support.ports import free_port
 
 PAGE = (Path(__file__).parents[3] / "docs" / "providers.md").read_text(encoding="utf-8")
 

@@ -12,7 +12,7 @@ from cryptoviz.providers.coinbase import parse_product
 from cryptoviz.providers.coinpaprika import parse_tickers as parse_coinpaprika
 from cryptoviz.providers.kraken import parse_ticker
 from cryptoviz.providers.response import HttpResponse
-from tests.corpus_bodies import IDS, PAIRS, RECEIVED_MS, Case, cases
+from tests.support.corpus import IDS, PAIRS, RECEIVED_MS, Case, cases
 from tests.unit.providers.json_values import AMOUNT, JSON, STATUS
 from tests.unit.providers.parser_checks import Parse, check_any_body, check_case, with_pairs
 

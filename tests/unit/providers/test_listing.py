@@ -28,7 +28,7 @@ from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import load_settings
 from market.server import ReplayMarket
-from tests.unit.actors.fakes import T0, FakeClock
+from tests.support.clock import T0, FakeClock
 from tests.unit.providers.json_values import JSON, STATUS
 
 TYPED = (ProviderUnavailable, ProviderRefused, BadPayload)

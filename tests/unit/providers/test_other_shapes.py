@@ -18,7 +18,7 @@ from cryptoviz.providers.coinpaprika import parse_tickers as parse_coinpaprika
 from cryptoviz.providers.kraken import parse_ticker
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason
-from tests.corpus_bodies import IDS, RECEIVED_MS
+from tests.support.corpus import IDS, RECEIVED_MS
 from tests.unit.providers.parser_checks import Parse
 
 PARSERS: dict[str, Parse] = {

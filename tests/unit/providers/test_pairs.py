@@ -26,9 +26,9 @@ from cryptoviz.providers.registry import spec_of
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason, RawExchange, TickResult
 from cryptoviz.settings import load_settings
-from tests.corpus_bodies import RECEIVED_MS
-from tests.helpers import free_port
-from tests.unit.actors.fakes import T0, FakeClock
+from tests.support.clock import T0, FakeClock
+from tests.support.corpus import RECEIVED_MS
+from tests.support.ports import free_port
 
 PATHS = {"binance": "/api/v3/ticker/24hr", "kraken": "/0/public/Ticker"}
 

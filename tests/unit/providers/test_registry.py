@@ -17,7 +17,7 @@ from cryptoviz.providers.coinmarketcap import CoinMarketCapProvider
 from cryptoviz.providers.registry import forget_loaded, provider_class
 from cryptoviz.records import RawExchange
 from cryptoviz.settings import ProviderSettings, load_settings
-from tests.echo import ECHOED, Echo, echoing
+from tests.support.echo import ECHOED, Echo, echoing
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,8 @@ from cryptoviz.clock import SystemClock
 from cryptoviz.providers.schema_drift import STICKY_POLLS, Findings, Shape, ShapeWatch
 from cryptoviz.settings import load_settings
 from market.server import ReplayMarket
-from tests.unit.actors.fakes import T0, seen
+from tests.support.clock import T0
+from tests.support.collection_fakes import seen
 
 PROVIDERS = ("coingecko", "coinmarketcap", "binance", "kraken", "coinpaprika", "coinbase")
 SHAPE = Shape(

@@ -10,7 +10,7 @@ from cryptoviz.providers.failures import failure
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import ProviderSettings
-from tests.unit.actors.fakes import FakeClock
+from tests.support.clock import FakeClock
 
 NOW_MS = 1_780_000_000_000
 

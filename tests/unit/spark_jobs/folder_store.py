@@ -19,7 +19,7 @@ from spark_jobs.streaming.write import TopicSpec, WriteSpec, write_parts
 from spark_jobs.tables.record_spec import PRICES_SPEC
 from spark_jobs.tables.table_log import TableLog
 from spark_jobs.tables.written_file import WrittenPart
-from tests.lake import TICK, binary, record
+from tests.support.records import TICK, binary, record
 
 __all__ = ["DAY", "TOPIC", "FolderAddress", "FolderClient", "Job", "offsets_in", "open_table"]
 

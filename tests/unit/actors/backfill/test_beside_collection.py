@@ -22,10 +22,10 @@ from cryptoviz.gaps import Gap, GapScope
 from cryptoviz.operations import BackfillArguments, OperationResult
 from cryptoviz.providers.history import Point, Step
 from cryptoviz.settings import load_settings
-from tests.lake import record
-from tests.model.kafkabroker import Broker, clients
 from tests.model.test_producers import Producing
-from tests.unit.actors.fakes import T0, FakeClock
+from tests.support.clock import T0, FakeClock
+from tests.support.kafka_broker import Broker, clients
+from tests.support.records import record
 
 STEP = 60_000
 QUEUE = 10

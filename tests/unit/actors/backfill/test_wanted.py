@@ -15,7 +15,7 @@ from cryptoviz.gaps import Gap, GapScope
 from cryptoviz.operations import BackfillArguments
 from cryptoviz.providers.history import Point
 from cryptoviz.records import FallbackReason, event_id
-from tests.lake import TICK, record
+from tests.support.records import TICK, record
 
 STEP = 60_000
 POLYGON = next(asset for asset in DEFAULT_ASSETS if asset.asset_id == "polygon")

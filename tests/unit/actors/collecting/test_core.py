@@ -16,8 +16,9 @@ from cryptoviz.audit import RECORDER, TICK
 from cryptoviz.clock import SystemClock
 from cryptoviz.records import FallbackReason, UnifiedRecord
 from cryptoviz.settings import Settings, load_settings
-from tests.helpers import eventually_async
-from tests.unit.actors.fakes import T0, FakeClock, FakeSink, FakeSnapshot, answer, failed, not_due
+from tests.support.clock import T0, FakeClock
+from tests.support.collection_fakes import FakeSink, FakeSnapshot, answer, failed, not_due
+from tests.support.waiting import eventually_async
 
 TICK_MS = 2000
 PRICES = {"bitcoin": 1.0, "ethereum": 2.0}

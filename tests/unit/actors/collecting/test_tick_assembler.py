@@ -6,7 +6,8 @@ from actors.collecting.tick_assembler import MAX_CATCH_UP_TICKS, TickAssembler
 from actors.collecting.unify import Rules
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.records import FallbackReason
-from tests.unit.actors.fakes import T0, answer, failed, not_due
+from tests.support.clock import T0
+from tests.support.collection_fakes import answer, failed, not_due
 
 ASSETS = DEFAULT_ASSETS[:2]
 PRICES = {asset.asset_id: 1.0 for asset in ASSETS}

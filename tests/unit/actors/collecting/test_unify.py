@@ -12,7 +12,8 @@ from actors.collecting.unify import ReplaceBy, Rules, settled, unify
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.currencies import DOLLAR, DOLLAR_COINS
 from cryptoviz.records import FallbackReason, TickResult, UnifiedRecord, event_id
-from tests.unit.actors.fakes import T0, answer, failed
+from tests.support.clock import T0
+from tests.support.collection_fakes import answer, failed
 
 BTC, ETH = DEFAULT_ASSETS[0], DEFAULT_ASSETS[1]
 RULES = Rules(("coingecko", "coinmarketcap", "kraken"), stale_after_s=900.0, disagree_bps=100.0)

@@ -7,7 +7,7 @@ import pytest
 
 from actors.fetching.hold_off import HoldOff, MinIntervalLimiter
 from cryptoviz.records import FallbackReason
-from tests.unit.actors.fakes import FakeClock
+from tests.support.clock import FakeClock
 
 
 async def test_calls_keep_their_distance():

@@ -23,7 +23,7 @@ from cryptoviz.providers.failures import bad_payload
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason, RawExchange
 from market.server import ReplayMarket
-from tests.helpers import free_port
+from tests.support.ports import free_port
 
 CANARY = "canary-secret-5f2b"
 LIMIT = 64 * 1024

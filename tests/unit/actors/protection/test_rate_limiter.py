@@ -12,7 +12,7 @@ from actors.quota.store import MemoryStore
 from cryptoviz.errors import ProviderUnavailable
 from cryptoviz.providers.plan import Plan
 from cryptoviz.records import FallbackReason
-from tests.unit.actors.fakes import T0, FakeClock
+from tests.support.clock import T0, FakeClock
 
 MINUTE = 60_000
 UNLIMITED = Plan()

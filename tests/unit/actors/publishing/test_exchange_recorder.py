@@ -7,7 +7,8 @@ import pytest
 
 from actors.publishing.exchange_recorder import CUT, ExchangeRecorder, is_cut
 from cryptoviz.records import RawExchange
-from tests.unit.actors.fakes import T0, FakeSink
+from tests.support.clock import T0
+from tests.support.collection_fakes import FakeSink
 
 
 def exchange(body: str | None) -> RawExchange:

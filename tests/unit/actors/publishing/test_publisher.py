@@ -6,8 +6,9 @@ import pytest
 
 from actors.publishing.publisher import Fenced, Publisher
 from actors.publishing.transaction import KafkaTransaction, Message, PublisherState
-from tests.helpers import eventually
-from tests.unit.actors.fakes import T0, Broker, Events, FakeTransport
+from tests.support.clock import T0
+from tests.support.collection_fakes import Broker, Events, FakeTransport
+from tests.support.waiting import eventually
 
 
 def transaction(n: int) -> KafkaTransaction:

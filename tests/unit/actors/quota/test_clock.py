@@ -16,7 +16,7 @@ from actors.quota.usage import Usage
 from cryptoviz.plans import period_bounds_ms
 from cryptoviz.providers.account import Account
 from cryptoviz.providers.plan import Cost, Period, Plan
-from tests.unit.actors.fakes import FakeClock
+from tests.support.clock import FakeClock
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

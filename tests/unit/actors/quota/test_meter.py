@@ -18,7 +18,7 @@ from cryptoviz.providers.coinmarketcap import parse_key_info as parse_coinmarket
 from cryptoviz.providers.plan import Cost, Period, Plan
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.settings import ProviderSettings, load_settings
-from tests.unit.actors.fakes import T0, FakeClock
+from tests.support.clock import T0, FakeClock
 
 DAY_MS = 86_400_000
 

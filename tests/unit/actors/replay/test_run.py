@@ -19,10 +19,11 @@ from actors.replay.operation import result_of
 from actors.replay.run import RowsFile
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import load_settings
-from tests.corpus_bodies import IDS, cases
-from tests.helpers import free_port
-from tests.replaying import RowsOfTopics, replayed
-from tests.unit.actors.fakes import FakeClock, FakeSink, FakeSnapshot
+from tests.support.clock import FakeClock
+from tests.support.collection_fakes import FakeSink, FakeSnapshot
+from tests.support.corpus import IDS, cases
+from tests.support.ports import free_port
+from tests.support.replay import RowsOfTopics, replayed
 from tests.unit.actors.recorded_run import T0, TICK, Run, Site
 
 

@@ -10,7 +10,8 @@ from cryptoviz.provider_status import IdFault
 from cryptoviz.records import TickResult
 from cryptoviz.settings import load_settings
 from market.server import ReplayMarket
-from tests.helpers import eventually_async, free_ports
+from tests.support.ports import free_ports
+from tests.support.waiting import eventually_async
 
 
 class Collector:

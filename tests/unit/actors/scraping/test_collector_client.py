@@ -7,8 +7,9 @@ import pytest
 from actors.scraping.collector_client import MAX_WAITING, ResultSender
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import TickResult
-from tests.helpers import eventually_async
-from tests.unit.actors.fakes import T0, FakeClock, answer
+from tests.support.clock import T0, FakeClock
+from tests.support.collection_fakes import answer
+from tests.support.waiting import eventually_async
 
 TICK = 2000
 

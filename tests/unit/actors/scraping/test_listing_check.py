@@ -21,8 +21,9 @@ from cryptoviz.providers.base import BaseProvider
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import Settings, load_settings
 from market.server import ReplayMarket
-from tests.helpers import eventually_async, free_port
-from tests.unit.actors.fakes import FakeClock
+from tests.support.clock import FakeClock
+from tests.support.ports import free_port
+from tests.support.waiting import eventually_async
 
 LOST = {"asset_id": "lost", "symbol": "LOST", "name": "Lost", "provider_ids": {"coingecko": "no-such"}}
 ENDED = {"asset_id": "polygon", "symbol": "POL", "name": "Polygon", "provider_ids": {"binance": "MATICUSDT"}}

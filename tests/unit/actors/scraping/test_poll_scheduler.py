@@ -15,7 +15,8 @@ from cryptoviz.assets import DEFAULT_ASSETS, Asset
 from cryptoviz.providers.base import PollFailure
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import BreakerSettings
-from tests.unit.actors.fakes import T0, FakeClock, answer, failed
+from tests.support.clock import T0, FakeClock
+from tests.support.collection_fakes import answer, failed
 
 TICK = 2000
 ASSETS = DEFAULT_ASSETS[:1]

@@ -14,8 +14,8 @@ from cryptoviz.cli.commands import gaps, operations
 from cryptoviz.cli.main import app
 from cryptoviz.client import ControlClient
 from cryptoviz.operations import BackfillArguments, OperationResult, OperationState, Progress
-from tests.helpers import eventually
-from tests.unit.control.serving import Serving, serving
+from tests.support.control_server import Serving, serving
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

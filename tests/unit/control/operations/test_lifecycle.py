@@ -29,9 +29,9 @@ from cryptoviz.operations import (
 )
 from cryptoviz.rpc.convert_operations import arguments_from_proto, arguments_to_proto, operation_from_proto, operation_to_proto
 from cryptoviz.settings import load_settings
-from tests.helpers import eventually
-from tests.unit.control.operation_fakes import FakeOperationRunner, FakeWork, MemoryOperations
-from tests.unit.control.serving import Serving, serving
+from tests.support.control_server import Serving, serving
+from tests.support.operation_fakes import FakeOperationRunner, FakeWork, MemoryOperations
+from tests.support.waiting import eventually
 
 START_MS = 1_767_225_600_000
 ALL = BackfillArguments(assets=("bitcoin", "ETH"), start_ms=START_MS, end_ms=START_MS + 60_000, provider="coingecko")

@@ -9,8 +9,8 @@ import pytest
 from control.reconcile.desired_state import DesiredDocument, FileStore, RedisStore, SharedStore, build_store
 from cryptoviz.components import DesiredState
 from cryptoviz.settings import load_settings
-from tests.helpers import free_port
-from tests.unit.control.fakes import MemoryStore
+from tests.support.control_fakes import MemoryStore
+from tests.support.ports import free_port
 
 DOCUMENT = DesiredDocument(3, {"kafka": DesiredState.RUNNING, "scraper/coingecko": DesiredState.STOPPED})
 

@@ -20,7 +20,8 @@ from control.reconcile.engine_actor import EngineActor
 from cryptoviz.components import Probe
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import Settings, load_settings
-from tests.helpers import eventually_async, free_port
+from tests.support.ports import free_port
+from tests.support.waiting import eventually_async
 
 PAGE = """
 import http.server, os, sys

@@ -10,8 +10,8 @@ from control.reconcile.desired_state import DesiredDocument
 from cryptoviz.components import ComponentState as S
 from cryptoviz.components import DesiredState, Probe, Trigger
 from cryptoviz.errors import ControlRefused, CryptoVizError, EngineUnavailable, PreflightError, UnknownComponent
-from tests.helpers import eventually_async
-from tests.unit.control.fakes import Bench, FakeRuntime
+from tests.support.control_fakes import Bench, FakeRuntime
+from tests.support.waiting import eventually_async
 
 ALL_RUNNING = DesiredDocument(1, dict.fromkeys(("engine", "worker", "reader/one", "page"), DesiredState.RUNNING))
 STEPS_S = (-3600, -2, 2, 3600, 365 * 86_400)

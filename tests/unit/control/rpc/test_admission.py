@@ -21,8 +21,8 @@ from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.log_files import log_path
 from cryptoviz.rpc.channel import SERVER_OPTIONS
-from tests.helpers import eventually, eventually_async
-from tests.unit.control.serving import Serving, serving
+from tests.support.control_server import Serving, serving
+from tests.support.waiting import eventually, eventually_async
 
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 WATCH = f"/{SERVICES[3]}/Watch"

@@ -23,8 +23,8 @@ from cryptoviz.provider_status import (
     QuotaStatus,
     ScraperStatus,
 )
-from tests.helpers import eventually
-from tests.unit.control.serving import Serving, serving
+from tests.support.control_server import Serving, serving
+from tests.support.waiting import eventually
 
 STATUS = ScraperStatus(
     breaker=BreakerStatus(BreakerState.OPEN, "failing for 12 s: timeout", 1_700_000_000_000, 1_700_000_030_000, 6, 2),

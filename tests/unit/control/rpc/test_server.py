@@ -27,8 +27,8 @@ from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.errors import PreflightError, UnknownComponent
 from cryptoviz.log import configure_logging
 from cryptoviz.rpc.pipeline_status import PipelineStatus
-from tests.helpers import eventually
-from tests.unit.control.serving import Serving, serving
+from tests.support.control_server import Serving, serving
+from tests.support.waiting import eventually
 
 RANDOM = random.Random(25).randbytes(4096)
 METHOD = "/cryptoviz.control.v1.ControlService/"

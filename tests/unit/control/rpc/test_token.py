@@ -9,7 +9,7 @@ import pytest
 
 from control.rpc.token import ensure_token, same_token
 from cryptoviz.errors import SettingsError
-from tests.unit.strangers import give_away
+from tests.support.intruder import give_away
 
 
 def test_it_is_made_once_and_read_by_its_owner_only(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from minio import Minio
 from spark_jobs.maintenance.compaction.plan import DayFile
 from spark_jobs.maintenance.days import DayRule, drop_old_days, retention_today
 from spark_jobs.maintenance.safe_clock import EarlierClock
-from tests.lake import TICK
+from tests.support.records import TICK
 from tests.unit.spark_jobs import folder_store
 from tests.unit.spark_jobs.folder_store import DAY, FolderClient, Job, offsets_in, open_table
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.lake import say
+from tests.support.measure import say
 from tests.unit.spark_jobs.model import lake_job, maintenance
 from tests.unit.spark_jobs.model.explore import Explored, explore
 from tests.unit.spark_jobs.model.lake_job import Rules

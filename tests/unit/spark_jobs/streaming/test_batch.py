@@ -21,7 +21,7 @@ from spark_jobs.tables.engine_retry import EngineRetry
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.tables.table_log import TableLog
 from spark_jobs.tables.written_file import TablePart, WrittenPart
-from tests.helpers import eventually
+from tests.support.waiting import eventually
 
 STREAM, RAW = "id-stream", "id-raw"
 TOPICS = {"stream": TopicSpec(STREAM, PRICES_SPEC), "raw": TopicSpec(RAW, RAW_SPEC)}

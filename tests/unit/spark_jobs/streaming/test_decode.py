@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from spark_jobs.streaming import decode as module
 from spark_jobs.streaming.decode import Decoded, decode
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
-from tests.lake import TICK, binary, exchange, record
-from tests.unit.spark_jobs.poison import ACCEPTED, GOOD, POISON, STAMP
+from tests.support.poison import ACCEPTED, GOOD, POISON, STAMP
+from tests.support.records import TICK, binary, exchange, record
 
 MAX_BYTES = 2048
 TIMES = {"tick_ts", "source_ts", "ingest_ts", "started_ts", "finished_ts"}

@@ -7,7 +7,7 @@ import pytest
 from cryptoviz.errors import RecordError
 from spark_jobs.streaming.validate import check_record
 from spark_jobs.tables.record_spec import PRICES_SPEC, Reason
-from tests.unit.spark_jobs.poison import GOOD, STAMP
+from tests.support.poison import GOOD, STAMP
 
 
 def test_deep_nesting_is_refused_and_does_not_end_the_worker() -> None:

@@ -17,7 +17,7 @@ from spark_jobs.streaming import write as module
 from spark_jobs.streaming.write import TopicSpec, WriteSpec, write_parts
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.tables.written_file import TablePart
-from tests.lake import DAY_MS, TICK, exchange, record
+from tests.support.records import DAY_MS, TICK, exchange, record
 
 TOPIC_ID = "0a1b2c3d-0000-4000-8000-000000000001"
 RAW_ID = "ffffffff-0000-4000-8000-000000000002"

@@ -19,7 +19,7 @@ from spark_jobs.maintenance.compaction.proof import fingerprint, read_batches
 from spark_jobs.maintenance.compaction.sorted_merge import merge
 from spark_jobs.maintenance.steps import LAYOUTS
 from spark_jobs.tables.parquet import encode
-from tests.lake_files import ASSETS, price_rows, raw_rows
+from tests.support.lake_tables import ASSETS, price_rows, raw_rows
 
 DAY = 1_772_323_200_000  # 2026-03-01
 SCHEMA = file_schema(PRICES)

@@ -21,9 +21,9 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.gaps import Gap
 from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import Settings, load_settings
-from tests.helpers import free_port
-from tests.unit.control.fakes import FakeRuntime, MemoryStore, small_table
-from tests.unit.control.operation_fakes import FakeOperationRunner, MemoryOperations
+from tests.support.control_fakes import FakeRuntime, MemoryStore, small_table
+from tests.support.operation_fakes import FakeOperationRunner, MemoryOperations
+from tests.support.ports import free_port
 
 
 @dataclass

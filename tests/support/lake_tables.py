@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,17 +13,15 @@ import pyarrow.fs as pafs
 from deltalake import DeltaTable
 
 from cryptoviz.assets import DEFAULT_ASSETS
-from cryptoviz.engines.build import build_engine
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.parts import Part, short_topic_id
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW, file_schema
 from cryptoviz.records import event_id
-from cryptoviz.settings import Settings, claim_home, load_settings
+from cryptoviz.settings import Settings
 from spark_jobs.tables.parquet import encode, split_days, statistics
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.tables.table_log import TableLog
 from spark_jobs.tables.written_file import WrittenPart
-from tests.helpers import free_port
 
 TOPIC = "6c1f4ac0-8a4b-4c6d-9a51-0f2e3d4c5b6a"
 ASSETS = tuple(asset.asset_id for asset in DEFAULT_ASSETS)
@@ -33,25 +29,6 @@ SCHEMAS = {"prices": PRICES, "raw": RAW, "dead_letters": DEAD_LETTERS}
 STATS = {"prices": PRICES_SPEC.stats_columns, "raw": RAW_SPEC.stats_columns, "dead_letters": ("kafka_ts", "kafka_offset")}
 TIMES = {"prices": "tick_ts", "raw": "tick_ts", "dead_letters": "kafka_ts"}
 TIME = pa.timestamp("us", tz="UTC")
-
-
-@contextlib.contextmanager
-def object_store(home: Path, **lake: Any) -> Iterator[Settings]:
-    """A real MinIO, and settings that point to it."""
-    settings = claim_home(
-        load_settings(
-            home=home,
-            log_level="INFO",
-            s3={"port": free_port(), "console_port": free_port(), "secret_key": "canary-secret-of-the-maintenance-tests"},
-            lake={"close_after_s": 0, "quiet_s": 0, **lake},
-        )
-    )
-    engine = build_engine("object-store", settings)
-    engine.start()
-    try:
-        yield settings
-    finally:
-        engine.stop()
 
 
 def price_rows(

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from spark_jobs.tables.record_spec import Reason
-from tests.lake import DAY_MS, TICK, record
+from tests.support.records import DAY_MS, TICK, record
 
 GOOD = record(TICK).to_json()
 _FIELDS: dict[str, Any] = json.loads(GOOD)

@@ -1,54 +1,27 @@
-"""Shared by integration tests of collection: engines, separate topics, and market, scrapers and collector in this process."""
+"""Market, scrapers and collector in this process, with separate topics on shared engines."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
-from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
-from confluent_kafka.admin import OffsetSpec
 
 from actors.collecting.actor import CollectorActor
 from actors.scraping.actor import ScraperActor
-from cryptoviz.clock import SystemClock
-from cryptoviz.engines.build import Engine, build_engine
 from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.kafka import admin_client
-from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.records import TickResult, UnifiedRecord
-from cryptoviz.settings import Settings, claim_home, load_settings
+from cryptoviz.settings import Settings, load_settings
 from market.server import ReplayMarket
-from tests.helpers import eventually, eventually_async, free_ports
+from tests.support.topics import read_all
+from tests.support.waiting import eventually_async
 
 PROVIDERS = ("coingecko", "coinmarketcap")
-
-
-@dataclass(frozen=True)
-class Engines:
-    settings: Settings
-    kafka: Engine
-    redis: Engine
-
-
-@contextlib.contextmanager
-def kafka_and_redis(home: Path) -> Iterator[Engines]:
-    """Real engines; `settings_for` returns settings that use them."""
-    ports = free_ports(3)
-    settings = claim_home(load_settings(home=home, kafka={"port": ports[0], "controller_port": ports[1]}, redis={"port": ports[2]}))
-    with contextlib.ExitStack() as stack:
-        found = Engines(settings, build_engine("kafka", settings), build_engine("redis", settings))
-        for engine in (found.kafka, found.redis):
-            stack.callback(engine.stop)
-            engine.start()
-        yield found
 
 
 class LocalCollector:
@@ -152,48 +125,5 @@ def settings_for(
     return settings
 
 
-def read_all(settings: Settings, topic: str, timeout_s: float = 20.0) -> list[bytes]:
-    """All committed values of a topic, independently of the code under test.
-
-    The markers of a transaction reach its partitions a moment after its end is answered, and hide its records until then: waits for them first.
-    """
-    eventually(lambda: _all_ended(settings, topic), timeout_s)
-    consumer = kafka_consumer(settings.kafka, {"group.id": uuid.uuid4().hex, "enable.partition.eof": True})
-    try:
-        left = set(consumer.list_topics(topic, 10.0).topics[topic].partitions)
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in left])
-        values: list[bytes] = []
-        deadline = time.monotonic() + timeout_s
-        while left:
-            assert time.monotonic() < deadline, f"{topic} was not read to its end"
-            message = consumer.poll(0.2)
-            if message is None:
-                continue
-            if message.error() is None:
-                values.append(message.value())
-            elif message.error().code() == KafkaError._PARTITION_EOF:
-                left.discard(message.partition())
-        return values
-    finally:
-        consumer.close()
-
-
-def _all_ended(settings: Settings, topic: str) -> bool:
-    """Whether the topic has no open transaction: both kinds of readers see the same ends."""
-    admin = admin_client(settings.kafka)
-    partitions = admin.list_topics(topic, 10.0).topics[topic].partitions
-    ends = []
-    for level in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED):
-        asked = admin.list_offsets(
-            {TopicPartition(topic, each): OffsetSpec.latest() for each in partitions}, isolation_level=level, request_timeout=10.0
-        )
-        ends.append({key.partition: future.result(10.0).offset for key, future in asked.items()})
-    return ends[0] == ends[1]
-
-
 async def until(check: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
     await eventually_async(check, timeout_s)
-
-
-def now_ms() -> int:
-    return SystemClock().now_ms()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 __all__ = ["PAGES", "Command", "commands", "python_blocks"]
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?cryptoviz (.+)$", re.MULTILINE)

@@ -1,4 +1,4 @@
-"""A process that stops itself (SIGSTOP) at a given moment and continues with SIGCONT: `python -m tests.paused_child WHAT MOMENT RESULT`.
+"""A process that stops itself (SIGSTOP) at a given moment and continues with SIGCONT: `python -m tests.chaos.paused_child WHAT MOMENT RESULT`.
 
 `sweep MOMENT`: a start of the lake job over the prices table, stopped at `read` (before it plans its deletions) or `delete` (before it deletes); then
 it tries to write a batch plan and to commit a batch. `round MOMENT`: a round of maintenance, stopped at a stage of its first merge or at its N-th
@@ -29,7 +29,7 @@ from spark_jobs.streaming.batch_plan import BatchPlan
 from spark_jobs.streaming.job import PLAN
 from spark_jobs.streaming.start_sweep import StartSweep
 from spark_jobs.tables.table_log import TableLog
-from tests.lake_files import TOPIC
+from tests.support.lake_tables import TOPIC
 
 
 def pause() -> None:

@@ -17,7 +17,7 @@ from dashboard.app import make_server
 from dashboard.app_context import AppContext
 from dashboard.views.candles import Candle
 from dashboard.views.statistics import PriceHistory
-from tests.browser.stack import BASE_PRICES, browser_settings, walk
+from tests.support.page_stack import BASE_PRICES, browser_settings, walk
 
 FIRST_TICK_MS = 1_700_000_000_000
 

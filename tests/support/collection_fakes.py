@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
 from typing import Any
@@ -10,27 +9,7 @@ from typing import Any
 from actors.publishing.transaction import KafkaTransaction, Refused
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import FallbackReason, Observation, TickResult
-
-T0 = 1_700_000_000_000 - 1_700_000_000_000 % 60_000
-
-
-class FakeClock:
-    """A clock that advances only by `sleep` and by the test."""
-
-    def __init__(self, now_ms: int = T0) -> None:
-        self.ms = float(now_ms)
-        self.slept: list[float] = []
-
-    def now_ms(self) -> int:
-        return round(self.ms)
-
-    def monotonic_s(self) -> float:
-        return self.ms / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.ms += max(0.0, seconds) * 1000
-        await asyncio.sleep(0)
+from tests.support.clock import T0
 
 
 def seen(asset_id: str, price: float, provider: str = "coingecko", **more: Any) -> Observation:

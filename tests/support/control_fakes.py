@@ -1,4 +1,4 @@
-"""A fake runtime, clock and store, controlled by tests."""
+"""A fake runtime and store, controlled by tests."""
 
 from __future__ import annotations
 
@@ -11,32 +11,9 @@ from control.reconcile.desired_state import DesiredDocument
 from control.reconcile.reconciler import Reconciler
 from cryptoviz.components import ComponentKind, ComponentState, Probe
 from cryptoviz.errors import ComponentLost, CryptoVizError
+from tests.support.clock import FakeClock
 
 HEALTHY = Probe(running=True, healthy=True, metrics={"rows_total": 1.0}, pid=7)
-
-
-class FakeClock:
-    """Fixed until `advance`; a sleep only yields to other tasks. `step` changes the wall clock only."""
-
-    def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
-        self.ms = now_ms
-        self.set_by_ms = 0
-
-    def now_ms(self) -> int:
-        return self.ms + self.set_by_ms
-
-    def monotonic_s(self) -> float:
-        return self.ms / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        self.ms += round(seconds * 1000)
-        await asyncio.sleep(0)
-
-    def advance(self, seconds: float) -> None:
-        self.ms += round(seconds * 1000)
-
-    def step(self, seconds: float) -> None:
-        self.set_by_ms += round(seconds * 1000)
 
 
 @dataclass

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from cryptoviz.assets import DEFAULT_ASSETS
-from cryptoviz.engines.build import build_engine
 from cryptoviz.lake.objects import S3Access, TableAddress, minio_client, table_address
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
 from cryptoviz.lake.topic_reader import read_topic, topic_ends
@@ -20,22 +17,10 @@ from spark_jobs.streaming.write import TopicSpec, WriteSpec, write_parts
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC, RecordSpec
 from spark_jobs.tables.table_log import TableLog
 from spark_jobs.tables.written_file import WrittenPart
-from tests.lake import TICK, exchange, lake_settings, record
+from tests.support.records import TICK, exchange, record
 
 STREAM_ID, RAW_ID = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-555555555555"
 SCHEMAS = {"prices": PRICES, "raw": RAW, "dead_letters": DEAD_LETTERS}
-
-
-@contextlib.contextmanager
-def store(home: Path, **lake: Any) -> Iterator[Settings]:
-    """Settings of a running MinIO with empty buckets."""
-    settings = lake_settings(home, **lake)
-    engine = build_engine("object-store", settings)
-    try:
-        engine.start()
-        yield settings
-    finally:
-        engine.stop()
 
 
 class StoredLake:

@@ -17,7 +17,7 @@ import orjson
 from cryptoviz.providers.pairs import Pair
 from cryptoviz.providers.response import HttpResponse
 
-FOLDER = Path(__file__).parent / "corpus"
+FOLDER = Path(__file__).parents[1] / "corpus"
 # 2024-10-12T09:31:08Z
 RECEIVED_MS = 1728725468000
 IDS = {

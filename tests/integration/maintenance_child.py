@@ -1,4 +1,7 @@
-"""A round of maintenance that kills itself at a stage of its first merge: `python -m tests.maintenance_child STAGE SCRATCH`, settings by file."""
+"""A round of maintenance that kills itself at a stage of its first merge. Settings come from a file.
+
+Usage: `python -m tests.integration.maintenance_child STAGE SCRATCH`.
+"""
 
 from __future__ import annotations
 

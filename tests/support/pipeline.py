@@ -25,7 +25,8 @@ from cryptoviz.client import ControlClient
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings, load_settings_file
-from tests.helpers import eventually, free_ports
+from tests.support.ports import free_ports
+from tests.support.waiting import eventually
 
 CRYPTOVIZ = str(Path(sys.executable).with_name("cryptoviz"))
 PORT_SETTINGS = (

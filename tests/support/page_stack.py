@@ -36,9 +36,10 @@ from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.schema import PARTITION_BY, PRICES
 from cryptoviz.records import SCHEMA_VERSION, UnifiedRecord, event_id
 from cryptoviz.settings import Settings, claim_home, dump_settings_file, load_settings
-from tests.helpers import eventually, free_port
-from tests.unit.control.fakes import FakeRuntime, MemoryStore
-from tests.unit.control.operation_fakes import FakeOperationRunner, MemoryOperations
+from tests.support.control_fakes import FakeRuntime, MemoryStore
+from tests.support.operation_fakes import FakeOperationRunner, MemoryOperations
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 TICK_MS = 2000
 BASE_PRICES = {

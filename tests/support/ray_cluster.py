@@ -18,7 +18,8 @@ from typing import Any
 import psutil
 
 from cryptoviz.settings import SPARK_SECRET_VARIABLE
-from tests.helpers import eventually, free_ports
+from tests.support.ports import free_ports
+from tests.support.waiting import eventually
 
 NODE = "127.0.0.2"
 

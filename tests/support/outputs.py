@@ -23,9 +23,9 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.kafka import admin_client
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.settings import SPARK_SECRET_VARIABLE, Settings
-from tests.helpers import eventually_async
-from tests.intruder import as_another_user
-from tests.pipeline import Demo, processes_of
+from tests.support.intruder import as_another_user
+from tests.support.pipeline import Demo, processes_of
+from tests.support.waiting import eventually_async
 
 __all__ = [
     "Output",

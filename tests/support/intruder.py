@@ -1,4 +1,4 @@
-"""Attempts of another user of the machine, or of a web page: plain sockets and files, without the pipeline's secrets."""
+"""Another user of the machine, or a web page: plain sockets and files, without the pipeline's secrets."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import grpc
+import pytest
 
 T = TypeVar("T")
 
@@ -145,3 +146,13 @@ def readable(folder: Path) -> list[str]:
                 if not path.is_symlink() and os.access(path, access):
                     found.append(f"{word} {path}")
     return found
+
+
+def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the entry and its content to another user. Only root can do so; otherwise the tests treat this user as another one."""
+    if os.geteuid() != 0:
+        other = os.geteuid() + 1
+        monkeypatch.setattr(os, "getuid", lambda: other)
+        return
+    for each in (path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())):
+        os.chown(each, NOBODY, NOBODY, follow_symlinks=False)

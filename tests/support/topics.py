@@ -1,0 +1,96 @@
+"""What stands in Kafka: a transactional producer like the publisher, and a reader independent of the code under test."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+
+from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from cryptoviz.assets import DEFAULT_ASSETS, Asset
+from cryptoviz.kafka import admin_client
+from cryptoviz.kafka import consumer as kafka_consumer
+from cryptoviz.kafka import producer as kafka_producer
+from cryptoviz.records import event_id
+from cryptoviz.settings import Settings
+from tests.support.records import exchange, record
+from tests.support.waiting import eventually
+
+
+class Feed:
+    """Publishes ticks like the publisher: one transaction each."""
+
+    def __init__(self, settings: Settings, name: str = "lake-test") -> None:
+        self._kafka = settings.kafka
+        self._producer = kafka_producer(self._kafka, {"transactional.id": name, "linger.ms": 1})
+        self._producer.init_transactions(30)
+        self.rows = 0
+        self.exchanges = 0
+        self.acknowledged: Counter[str] = Counter()
+        """Event ids of good rows whose transaction Kafka has committed."""
+
+    def tick(self, tick_ts: int, assets: Sequence[Asset] = DEFAULT_ASSETS) -> None:
+        """One tick of all assets and one raw exchange."""
+        rows = [(asset.asset_id.encode(), record(tick_ts, asset).to_json()) for asset in assets]
+        self.publish(rows, [(b"coingecko", exchange(tick_ts).to_json())])
+        self.acknowledged.update(event_id(asset.asset_id, tick_ts, "live") for asset in assets)
+        self.rows += len(rows)
+        self.exchanges += 1
+
+    def publish(self, stream: Sequence[tuple[bytes, bytes | None]], raw: Sequence[tuple[bytes, bytes | None]] = ()) -> None:
+        """Any records, in one transaction."""
+        self._producer.begin_transaction()
+        for topic, messages in ((self._kafka.stream_topic, stream), (self._kafka.raw_topic, raw)):
+            for key, value in messages:
+                self._producer.produce(topic, value, key=key)
+        self._producer.commit_transaction(30)
+
+    def abort(self, stream: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Aborted records, which readers of committed records must not see."""
+        self._producer.begin_transaction()
+        for key, value in stream:
+            self._producer.produce(self._kafka.stream_topic, value, key=key)
+        self._producer.flush(30)
+        self._producer.abort_transaction(30)
+
+
+def read_all(settings: Settings, topic: str, timeout_s: float = 20.0) -> list[bytes]:
+    """All committed values of a topic, independently of the code under test.
+
+    The markers of a transaction reach its partitions a moment after its end is answered, and hide its records until then: waits for them first.
+    """
+    eventually(lambda: _all_ended(settings, topic), timeout_s)
+    consumer = kafka_consumer(settings.kafka, {"group.id": uuid.uuid4().hex, "enable.partition.eof": True})
+    try:
+        left = set(consumer.list_topics(topic, 10.0).topics[topic].partitions)
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in left])
+        values: list[bytes] = []
+        deadline = time.monotonic() + timeout_s
+        while left:
+            assert time.monotonic() < deadline, f"{topic} was not read to its end"
+            message = consumer.poll(0.2)
+            if message is None:
+                continue
+            if message.error() is None:
+                values.append(message.value())
+            elif message.error().code() == KafkaError._PARTITION_EOF:
+                left.discard(message.partition())
+        return values
+    finally:
+        consumer.close()
+
+
+def _all_ended(settings: Settings, topic: str) -> bool:
+    """Whether the topic has no open transaction: both kinds of readers see the same ends."""
+    admin = admin_client(settings.kafka)
+    partitions = admin.list_topics(topic, 10.0).topics[topic].partitions
+    ends = []
+    for level in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED):
+        asked = admin.list_offsets(
+            {TopicPartition(topic, each): OffsetSpec.latest() for each in partitions}, isolation_level=level, request_timeout=10.0
+        )
+        ends.append({key.partition: future.result(10.0).offset for key, future in asked.items()})
+    return ends[0] == ends[1]
