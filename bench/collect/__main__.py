@@ -4,6 +4,7 @@
   and encoding, and one transaction on a real Kafka that the script starts. This process is bound to one core; Kafka may use all.
 - response to acknowledgement: 17 assets of both providers, tick after tick, from two complete bodies to the event that the broker has the tick; in
   one process, and as the pipeline does it, with each scraper and the collector in an actor of Ray.
+- transaction: 1 and 17 records, without and with the producer's progress and the topic's id.
 - parsers: ours (strict JSON, no repeated keys, checked values) beside pydantic models of the same fields and ccxt's parser, which knows Binance only.
   ccxt is no dependency, because it pins older versions of packages that others here need. It is compared with where it can be imported:
   `uv pip install --no-deps --target /tmp/ccxt ccxt && PYTHONPATH=/tmp/ccxt make bench-collect`.
@@ -26,6 +27,7 @@ from bench.collect.ack import acknowledgements, acknowledgements_through_ray
 from bench.collect.parsers import parsers
 from bench.collect.report import report
 from bench.collect.tick import whole_tick
+from bench.collect.transactions import transaction_times
 from bench.machine import load, machine
 from cryptoviz.engines.build import build_engine
 from cryptoviz.engines.topics import TopicAdmin
@@ -52,6 +54,7 @@ def main() -> None:
             "tick": whole_tick(settings, given.rounds, profile=given.profile),
             "ack_ms": acknowledgements(settings, given.ticks),
             "ack_through_ray_ms": hop_ms,
+            "transaction_ms": transaction_times(settings, given.ticks),
             "parsers": parsers(given.rounds),
         }
     report(figures)

@@ -13,8 +13,11 @@ from cryptoviz.assets import Asset
 __all__ = ["assets", "binance_row", "bodies"]
 
 
+_FIRST_ID = 1_000_001  # above the ids of the built-in assets
+
+
 def assets(count: int) -> list[Asset]:
-    ids = ({"coingecko": f"coin-{n}", "coinmarketcap": str(n + 1), "binance": f"C{n}USDT"} for n in range(count))
+    ids = ({"coingecko": f"coin-{n}", "coinmarketcap": str(n + _FIRST_ID), "binance": f"C{n}USDT"} for n in range(count))
     return [Asset(f"coin-{n}", f"C{n}", f"Coin {n}", provider_ids) for n, provider_ids in enumerate(ids)]
 
 
@@ -40,7 +43,7 @@ def coinmarketcap_coin(n: int, stamp: str) -> dict[str, Any]:
         "market_cap": price * 1e6, "market_cap_dominance": 0.01, "fully_diluted_market_cap": price * 2e6, "last_updated": stamp,
     }  # fmt: skip
     return {
-        "id": n + 1, "name": f"Coin {n}", "symbol": f"C{n}", "slug": f"coin-{n}", "cmc_rank": n + 1, "num_market_pairs": 100,
+        "id": n + _FIRST_ID, "name": f"Coin {n}", "symbol": f"C{n}", "slug": f"coin-{n}", "cmc_rank": n + 1, "num_market_pairs": 100,
         "circulating_supply": 1e6, "total_supply": 2e6, "max_supply": None, "infinite_supply": False, "date_added": "2013-04-28T00:00:00.000Z",
         "last_updated": stamp, "tags": ["mineable", "pow", "store-of-value"], "platform": None, "quote": [quote],
     }  # fmt: skip

@@ -29,6 +29,10 @@ def report(figures: dict[str, Any]) -> None:
     for name, row in (("in one process, ms", ack), ("through Ray, ms", hop)):
         print(f"| {name} | {row['n']} | {row['p50']:.1f} | {row['p95']:.1f} | {row['p99']:.1f} | {row['max']:.1f} |")
     print(f"\nGoal: p95 through Ray below {GOAL_ACK_MS:g} ms: {'met' if hop['p95'] < GOAL_ACK_MS else 'MISSED'}.\n")
+    print("| one transaction, median, ms | records only | with the progress | and the topic's id | one after another, mean |\n|---|---|---|---|---|")
+    for count, row in figures["transaction_ms"].items():
+        print(f"| records: {count} | {row['records']:.1f} | {row['progress']:.1f} | {row['topic_id']:.1f} | {row['in_a_row']:.1f} |")
+    print()
     print("| parser, 10 000 coins, ms of CPU | ours | pydantic | ccxt |\n|---|---|---|---|")
     for provider, row in figures["parsers"].items():
         print(f"| {provider} | {' | '.join('-' if row[name] is None else format(row[name], '.0f') for name in ('ours', 'pydantic', 'ccxt'))} |")

@@ -29,6 +29,7 @@ __all__ = ["Fenced", "KafkaClients", "OwnedProducer", "Progress", "Record", "Ref
 
 CONNECT_TIMEOUT_S = 10.0
 LINGER_MS = 2
+RETRY_BACKOFF_MS = 10
 _REPORT_S = 0.1
 _LENGTHS = 16
 """Bytes by which records of equal size can differ in Kafka: a length takes one to five bytes."""
@@ -212,6 +213,8 @@ class OwnedProducer:
                 "enable.idempotence": True,
                 "acks": "all",
                 "linger.ms": LINGER_MS,
+                # The broker refuses a transaction until it has completed the producer's previous one, a few ms; librdkafka would try again after 100.
+                "retry.backoff.ms": RETRY_BACKOFF_MS,
                 "message.max.bytes": kafka.max_record_bytes,
                 "transaction.timeout.ms": kafka.transaction_timeout_ms,
                 "message.timeout.ms": kafka.transaction_timeout_ms,
