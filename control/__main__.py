@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
+import asyncio
 import sys
-from typing import Any
 
-import ray
-import ray.exceptions
-
+from actors.ray_actor import ActorDied, NoAnswer, RayActor, join_cluster
 from control.controller import CONTROLLER_NAME, Controller
-from control.reconcile.ray_runtime import service_options
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import CryptoVizError, PreflightError
 from cryptoviz.settings import Settings, settings_from_environment
@@ -26,23 +22,29 @@ def launch(settings: Settings, timeout_s: float = _READY_TIMEOUT_S) -> None:
 
     Raises:
         PreflightError: the port is taken, or a controller with another address runs in this namespace.
-        EngineUnavailable: the controller does not serve within `timeout_s` seconds.
+        NoAnswer: the controller does not serve within `timeout_s` seconds.
     """
-    options = service_options(CONTROLLER_NAME, settings.ray.namespace)
-    remote: Any = ray.remote(Controller)
-    controller = remote.options(**options).remote(settings)
-    try:
-        address = ray.get(controller.ready.remote(), timeout=timeout_s)
-    except ray.exceptions.RayTaskError as error:
-        ray.kill(controller, no_restart=True)
-        if isinstance(error.cause, CryptoVizError):
-            raise error.cause from None
-        raise
+    controller = RayActor(CONTROLLER_NAME, settings.ray.namespace)
+    controller.create(Controller, settings)
+    address = asyncio.run(_ready(controller, timeout_s))
     if address != settings.control.address:
         here = settings.control.address
         raise PreflightError(f"a controller already serves at {address}, not at {here}; stop it with `cryptoviz down`", problems=[address])
     with ControlClient.from_settings(settings) as client:
         client.list()
+
+
+async def _ready(controller: RayActor, timeout_s: float) -> str:
+    try:
+        address: str = await controller.call("ready", timeout_s=timeout_s)
+    except ActorDied as died:
+        raise died.with_message(f"{died.message}: {died.__cause__}") from None
+    except NoAnswer:
+        raise
+    except CryptoVizError:  # raised by the controller, which cannot start
+        await controller.kill()
+        raise
+    return address
 
 
 def main() -> int:
@@ -52,9 +54,9 @@ def main() -> int:
     address = parser.parse_args().address
     try:
         settings = settings_from_environment()
-        ray.init(address=address, namespace=settings.ray.namespace, log_to_driver=False, logging_level=logging.WARNING)
+        join_cluster(address, settings.ray.namespace)
         launch(settings)
-    except (CryptoVizError, ray.exceptions.RayError, ConnectionError) as error:
+    except CryptoVizError as error:
         sys.stderr.write(f"control: {error}\n")
         return 1
     return 0

@@ -7,6 +7,7 @@ import os
 
 import ray
 
+from actors.ray_actor import RayActor
 from control.operations.file_store import OperationFile
 from control.operations.manager import OperationManager
 from control.operations.ray_launcher import RayOperationRunner
@@ -106,4 +107,4 @@ class Controller:
         await server.stop(_STOP_GRACE_S)
         self._loop.cancel()
         await self._reconciler.close()
-        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+        await RayActor(CONTROLLER_NAME, self._settings.ray.namespace).kill()

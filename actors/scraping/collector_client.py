@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import Protocol
 
-import ray
-from ray.exceptions import RayError
-
+from actors.ray_actor import RayActor
 from cryptoviz.clock import Clock, steady_ms
-from cryptoviz.errors import EngineUnavailable
+from cryptoviz.errors import CryptoVizError, EngineUnavailable
 from cryptoviz.log import get_logger
 from cryptoviz.records import TickResult
 
@@ -35,12 +33,11 @@ class CollectorClient(Protocol):
 
 
 class RayCollectorClient:
-    """`CollectorClient` of the Ray actor. Looks it up by name, and again after a failed call."""
+    """`CollectorClient` of the Ray actor."""
 
     def __init__(self, namespace: str, name: str = "collector") -> None:
-        self._namespace = namespace
         self._name = name
-        self._handle: Any = None
+        self._actor = RayActor(name, namespace)
 
     async def submit(self, result: TickResult) -> None:
         await self._call("submit", result)
@@ -48,16 +45,11 @@ class RayCollectorClient:
     async def deregister(self, provider: str) -> None:
         await self._call("deregister", provider)
 
-    async def _call(self, method: str, argument: Any) -> None:
+    async def _call(self, method: str, argument: object) -> None:
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                if self._handle is None:
-                    self._handle = await asyncio.to_thread(ray.get_actor, self._name, namespace=self._namespace)
-                await getattr(self._handle, method).remote(argument)
-        except (RayError, TimeoutError, ValueError) as error:
-            # Ray raises ValueError if no actor has this name.
-            self._handle = None
-            raise EngineUnavailable(f"the collector does not answer: {type(error).__name__}", engine="collector", address=self._name) from None
+            await self._actor.call(method, argument, timeout_s=CALL_TIMEOUT_S)
+        except CryptoVizError as error:
+            raise EngineUnavailable(f"the collector does not answer: {error.message}", engine="collector", address=self._name) from None
 
 
 class ResultSender:

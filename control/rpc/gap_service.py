@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import ray
 
+from actors.ray_actor import NoAnswer, run_in_worker
 from control.rpc.rpc_errors import invalid, refuse
 from cryptoviz.control.v1 import gaps_pb2 as pb
 from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceServicer
@@ -23,8 +23,11 @@ __all__ = ["GapReader", "GapService", "ray_gap_reader"]
 _MOST = 10_000
 """Gaps per response: a gap takes about 150 bytes, a response at most 4 MiB."""
 
+_READ_TIMEOUT_S = 90.0
+"""A new process imports Arrow and Delta: seconds, or tens of seconds on a machine at full load."""
+
 GapReader = Callable[[], Awaitable[list[Gap]]]
-"""Reads the whole ledger, in order of time. Raises EngineUnavailable."""
+"""Reads the whole ledger, in order of time. Raises EngineUnavailable; NoAnswer after its timeout."""
 Context = Any  # grpc.aio.ServicerContext; the generated stubs require a subclass of it and of the synchronous context
 
 
@@ -45,7 +48,7 @@ class GapService(GapsServiceServicer):
                 await invalid(context, [("subjects", unknown.message)])
         try:
             ledger = await self._read()
-        except EngineUnavailable as error:
+        except (EngineUnavailable, NoAnswer) as error:
             await refuse(context, grpc.StatusCode.UNAVAILABLE, error.message)
         start_ms = request.start.ToMilliseconds() if request.HasField("start") else None
         end_ms = request.end.ToMilliseconds() if request.HasField("end") else None
@@ -85,11 +88,7 @@ def ray_gap_reader(settings: Settings) -> GapReader:
     """A reader that runs in a Ray worker, which ends after being idle. The controller does not load Arrow and Delta."""
 
     async def read() -> list[Gap]:
-        try:
-            found: list[Gap] = await ray.remote(num_cpus=0, max_retries=0)(_read).remote(settings)
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            raise cause if isinstance(cause, EngineUnavailable) else error from None
+        found: list[Gap] = await run_in_worker(_read, settings, timeout_s=_READ_TIMEOUT_S)
         return found
 
     return read
