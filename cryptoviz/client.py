@@ -12,7 +12,7 @@ import builtins
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
@@ -23,7 +23,6 @@ from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceStub
 from cryptoviz.errors import EngineUnavailable, UnknownComponent
 from cryptoviz.gaps import Gap
-from cryptoviz.operations_client import OperationsClient
 from cryptoviz.provider_status import ProviderStatus
 from cryptoviz.rpc.client_channel import ClientChannel, Special
 from cryptoviz.rpc.convert import component_from_proto, pipeline_from_proto
@@ -32,6 +31,9 @@ from cryptoviz.rpc.convert_providers import provider_from_proto
 from cryptoviz.rpc.pipeline_status import PipelineStatus
 from cryptoviz.rpc.timestamps import stamp
 from cryptoviz.settings import Settings
+
+if TYPE_CHECKING:
+    from cryptoviz.operations_client import OperationsClient
 
 __all__ = ["ControlClient", "PipelineStatus"]
 
@@ -84,6 +86,8 @@ class ControlClient:
     @property
     def operations(self) -> OperationsClient:
         """Client for backfill, replay and maintenance, on the same connection."""
+        from cryptoviz.operations_client import OperationsClient  # not for `status`: its argument models cost as much as the settings' sections
+
         return OperationsClient(self._channel)
 
     def list(self) -> PipelineStatus:

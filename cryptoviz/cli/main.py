@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import sys
 from typing import NoReturn
 
@@ -33,6 +35,7 @@ def _command() -> None:
 
 def main() -> None:
     """Exit code 0 on success, 1 for an error (one message on stderr), 2 for wrong usage."""
+    atexit.register(gc.freeze)  # at its end the interpreter would free each object of 500 modules: a quarter of the processor time of `status`
     prepare_streams()
     try:
         require_text(sys.argv[1:])

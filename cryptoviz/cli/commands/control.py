@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.live import Live
 
 from cryptoviz.cli.running_pipeline import running_settings
 from cryptoviz.cli.status_view import pipeline_view
@@ -51,6 +50,8 @@ def status(
             for pipeline in client.watch():
                 _show(console, pipeline, settings, as_json)
         else:
+            from rich.live import Live
+
             with Live(console=console, auto_refresh=False) as live:
                 for pipeline in client.watch():
                     live.update(pipeline_view(pipeline, settings), refresh=True)

@@ -43,6 +43,19 @@ def test_a_command_of_a_running_pipeline_imports_no_engine_library(module: str) 
     assert imported_by(f"import cryptoviz.cli.commands.{module}") & engines == set()
 
 
+def test_status_imports_only_what_it_needs_and_leaves_its_modules_to_no_collection() -> None:
+    code = """
+import gc, sys
+from cryptoviz.cli.command_table import LazyCommands
+command = LazyCommands(name="cryptoviz").commands["status"]
+unused = {"cryptoviz.operations", "cryptoviz.operations_client", "rich.live"} & set(sys.modules)
+frozen = gc.get_freeze_count()
+print([command.name, sorted(unused), gc.isenabled(), frozen > len(gc.get_objects())])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "['status', [], True, True]\n"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_is_where_the_table_says(name: str) -> None:
     shown = CliRunner().invoke(app, [name, "--help"])
