@@ -26,14 +26,15 @@
         ├── RecordError             a record cannot be decoded or is not valid
         └── LakeError               the lake cannot continue without losing or duplicating rows
 
-Retry code decides by the class, never by the text. All exceptions pickle with their attributes, for calls between Ray actors. The errors
+Retry code decides by the class, never by the text. All exceptions pickle with their attributes and notes, for calls between Ray actors. The errors
 of a provider are also `ProviderFailure`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from copy import copy
+from dataclasses import dataclass
 from typing import Any, Self
 
 from cryptoviz.masking import redact_value
@@ -76,35 +77,52 @@ class CryptoVizError(Exception):
     Attributes:
         message: what happened, the value received, what is valid and which setting changes it.
 
-    Secrets that this process knows are removed from the message and from all texts in the fields, because an error can reach a status, a log, a
-    topic, a page or a terminal.
+    Secrets that this process knows are removed from the message, the notes and all other attributes when they are set, because an error can reach a
+    status, a log, a topic, a page or a terminal. The errors in `__cause__` and `__context__` stay as they are.
     """
 
     message: str
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            setattr(self, each.name, redact_value(getattr(self, each.name)))
+        if not isinstance(self.message, str):
+            self.message = str(self.message)
         super().__init__(self.message)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value if name in _CHAIN else redact_value(value))
+
+    def add_note(self, note: str) -> None:
+        """See `BaseException.add_note`."""
+        super().add_note(redact_value(note))
+
     def with_texts(self, clean: Callable[[str], str]) -> Self:
-        """A copy with `clean` applied to the message and to each field that is a plain string."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return replace(self, **{name: clean(value) for name, value in values.items() if type(value) is str})
+        """A copy with `clean` applied to the message and to each attribute that is a plain string."""
+        return self._changed({name: clean(value) for name, value in vars(self).items() if type(value) is str})
 
     def with_message(self, message: str) -> Self:
         """A copy with another message."""
-        return replace(self, message=message)
+        return self._changed({"message": message})
+
+    def _changed(self, values: dict[str, str]) -> Self:
+        other = copy(self)
+        for name, value in values.items():
+            setattr(other, name, value)
+        other.args = (other.message,)
+        return other
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), {each.name: getattr(self, each.name) for each in fields(self)}))
+        # Without a call of `__init__`, which subclasses in other packages may have changed.
+        return (_rebuild, (type(self), self.args), vars(self))
 
     def __str__(self) -> str:
         return self.message
 
 
-def _rebuild(cls: type[CryptoVizError], values: dict[str, Any]) -> CryptoVizError:
-    return cls(**values)
+_CHAIN = frozenset(("__cause__", "__context__", "__suppress_context__", "__traceback__"))
+
+
+def _rebuild(cls: type[CryptoVizError], arguments: tuple[Any, ...]) -> CryptoVizError:
+    return cls.__new__(cls, *arguments)
 
 
 @dataclass(eq=False, repr=False)

@@ -124,6 +124,8 @@ def _base64_forms(raw: bytes) -> set[str]:
 _SHORTEST_KNOWN = 8
 """Shorter passwords may be ordinary words of messages."""
 _MOST_KNOWN = 64
+_DEEPEST = 20
+"""Values that are nested deeper, or contain themselves, are masked as one text."""
 _lock = threading.Lock()
 _known: dict[str, None] = {}
 _redactor = Redactor(())
@@ -158,12 +160,25 @@ def clip(text: str, longest: int) -> str:
     return redact(text)[:longest]
 
 
-def redact_value(value: Any) -> Any:
-    """As `redact`, for texts and for texts in lists, tuples and dicts; other values are returned unchanged."""
+def redact_value(value: Any, depth: int = 0) -> Any:
+    """As `redact`, for texts, bytes, and what is in lists, tuples, sets and dicts.
+
+    Any other value is returned unchanged, unless its `repr` shows a secret: then it becomes that text, masked.
+    """
+    if value is None or isinstance(value, (bool, int, float, Enum)):
+        return value
     if isinstance(value, str):
-        return value if isinstance(value, Enum) else redact(value)
-    if type(value) is dict:
-        return {redact_value(key): redact_value(each) for key, each in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(redact_value(each) for each in value)
-    return value
+        return redact(value)
+    if type(value) in (bytes, bytearray):
+        return type(value)(redact(value.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape"))
+    if depth < _DEEPEST:
+        if type(value) is dict:
+            return {redact_value(key, depth + 1): redact_value(each, depth + 1) for key, each in value.items()}
+        if type(value) in (list, tuple, set, frozenset):
+            return type(value)(redact_value(each, depth + 1) for each in value) if value else value
+    try:
+        shown = repr(value)
+    except Exception:  # noqa: BLE001 (of any package)
+        return f"<{type(value).__qualname__}>"
+    masked = redact(shown)
+    return value if masked == shown else masked

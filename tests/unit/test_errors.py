@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy as copying
 import pickle
+import traceback
+from collections import OrderedDict, deque
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import cloudpickle
 
 import control.operations.manager
 import cryptoviz.kafka.transactions
@@ -14,7 +19,7 @@ import cryptoviz.lake.conditional_object
 import market.faultbook
 import spark_jobs.tables.lease
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, ProviderFailure, ProviderUnavailable, TerminalError, TransientError
-from cryptoviz.masking import hide
+from cryptoviz.masking import MASK, hide
 from cryptoviz.records import FallbackReason
 
 assert all((control.operations.manager, cryptoviz.kafka.transactions, cryptoviz.lake.conditional_object, market.faultbook, spark_jobs.tables.lease))
@@ -65,7 +70,112 @@ def test_texts_of_an_error_are_cleaned_and_other_values_stay() -> None:
     assert (other.message, other.provider, other.retry_after_s) == ("something else", "acme k-1", 2.5)
 
 
+SECRET = "canary-of-the-errors"
+
+
+def shown(error: BaseException) -> str:
+    return repr(error) + str(error) + repr(vars(error)) + repr(error.args) + "".join(traceback.format_exception(error))
+
+
 def test_secrets_that_the_process_knows_are_in_no_fact() -> None:
-    hide(["canary-of-the-errors"])
-    error = EngineUnavailable("with canary-of-the-errors", address="redis://:canary-of-the-errors@127.0.0.1")
-    assert "canary-of-the-errors" not in repr(error) + str(error) + repr(vars(error)) + repr(error.args)
+    hide([SECRET])
+    error = EngineUnavailable(f"with {SECRET}", address=f"redis://:{SECRET}@127.0.0.1")
+    assert SECRET not in shown(error)
+
+
+class Odd:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
+def nested(depth: int) -> list[Any]:
+    value: Any = SECRET
+    for _ in range(depth):
+        value = [value]
+    assert isinstance(value, list)
+    return value
+
+
+def circle() -> list[Any]:
+    value: list[Any] = [SECRET]
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "left"),
+    [
+        ({SECRET, 1}, {MASK, 1}),
+        (frozenset([(SECRET,)]), frozenset([(MASK,)])),
+        (f"\u00e9 {SECRET}".encode() + b"\xff", f"\u00e9 {MASK}".encode() + b"\xff"),
+        (bytearray(SECRET.encode()), bytearray(MASK.encode())),
+        ({"a": [{SECRET: ({SECRET}, SECRET.encode())}]}, {"a": [{MASK: ({MASK}, MASK.encode())}]}),
+        (OrderedDict(a=SECRET), f"OrderedDict([('a', '{MASK}')])"),
+        (deque([SECRET]), f"deque(['{MASK}'])"),
+        (OSError(5, SECRET), f"OSError(5, '{MASK}')"),
+        (Path("/", SECRET), f"PosixPath('/{MASK}')"),
+        (OrderedDict(a=1), OrderedDict(a=1)),
+        (FallbackReason.QUOTA, FallbackReason.QUOTA),
+        (Odd(), "<Odd>"),
+    ],
+)
+def test_secrets_are_in_no_kind_of_value(value: Any, left: Any) -> None:
+    hide([SECRET])
+    error = EngineUnavailable("no answer", engine=value)
+    assert error.engine == left
+    assert type(error.engine) is type(left)
+
+
+@pytest.mark.parametrize("value", [nested(50), nested(100_000), circle()], ids=["nested", "nested deeper than a call", "circle"])
+def test_a_value_of_any_depth_is_searched(value: Any) -> None:
+    hide([SECRET])
+    assert SECRET not in str(vars(EngineUnavailable("no answer", engine=value)))
+
+
+def test_secrets_that_are_added_later_are_masked() -> None:
+    hide([SECRET])
+    error = EngineUnavailable("no answer")
+    error.message = f"not {SECRET}"
+    error.address = SECRET
+    error.args = (SECRET,)
+    error.add_note(f"tried {SECRET}")
+    error.add_note("tried again")
+    assert SECRET not in shown(error)
+    assert error.__notes__ == [f"tried {MASK}", "tried again"]
+
+
+def test_a_message_that_is_no_text_becomes_one() -> None:
+    hide([SECRET])
+    assert str(EngineUnavailable(OSError("no route"))) == "no route"  # type: ignore[arg-type]
+    assert SECRET not in shown(EngineUnavailable(OSError(SECRET)))  # type: ignore[arg-type]
+
+
+class Own(ProviderUnavailable):
+    """An error of another package, with a constructor of its own."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}", provider="acme")
+        self.code = code
+
+
+@pytest.mark.parametrize("library", [pickle, cloudpickle])
+def test_an_error_of_another_package_is_whole_behind_a_pickle(library: Any) -> None:
+    error = Own(7)
+    error.add_note("the third of three tries")
+    for copy in (library.loads(library.dumps(error)), copying.copy(error), copying.deepcopy(error), error.with_texts(str)):
+        assert type(copy) is Own
+        assert (copy.code, copy.provider, str(copy), copy.args) == (7, "acme", "code 7", ("code 7",))
+        assert copy.__notes__ == ["the third of three tries"]
+    other = error.with_message("something else")
+    assert (other.code, str(other), other.args, str(error)) == (7, "something else", ("something else",), "code 7")
+
+
+def test_the_cause_of_an_error_stays_what_it_is() -> None:
+    hide([SECRET])
+    cause, error = OSError(SECRET), EngineUnavailable("no answer")
+    with pytest.raises(EngineUnavailable) as raised:
+        raise error from cause
+    assert raised.value.__cause__ is cause
+    error.__cause__ = error.__context__ = cause
+    assert error.__cause__ is error.__context__ is cause
+    assert error.with_traceback(raised.tb).__traceback__ is raised.tb
