@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+import traceback
 from collections.abc import Callable
 from functools import partial
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 from cryptoviz.masking import MASK, redact
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     # Imported with the first logger: it imports rich, which costs a command that logs nothing a tenth of a second.
     import structlog
 
-__all__ = ["MASK", "configure_logging", "get_logger"]
+__all__ = ["MASK", "configure_logging", "get_logger", "print_masked"]
 
 _SECRET_WORDS = ("secret", "password", "token", "api_key", "apikey", "authorization")
 
@@ -29,7 +32,10 @@ def _masked(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
     # Other values are converted to text when the line is written.
-    return redact(value if isinstance(value, str) else str(value))
+    try:
+        return redact(value if isinstance(value, str) else str(value))
+    except Exception:  # noqa: BLE001 (a line of the log must not fail, whatever another package's error does)
+        return f"<{type(value).__qualname__}>"
 
 
 class LineStream(Protocol):
@@ -55,11 +61,38 @@ class _Stderr:
 
 
 def configure_logging(level: str = "INFO", stream: LineStream | None = None) -> None:
-    """Route structlog to `stream` (stderr by default) at `level`, a name of the logging module. Safe to call again."""
+    """Route structlog to `stream` (stderr by default) at `level`, a name of the logging module. Safe to call again.
+
+    What Python itself writes to stderr is masked too: the traceback that ends a program or a thread, and warnings of libraries that use `logging`.
+    """
     global _waiting
     _waiting = partial(_configure, logging.getLevelNamesMapping()[level.upper()], stream or _Stderr())
     if "structlog" in sys.modules:
         _apply()
+    # Hooks of another program, such as a debugger or a test runner, stay.
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = print_masked
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _print_masked_of_thread
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_MaskingFormatter())
+
+
+def print_masked(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """As `sys.__excepthook__`, with secrets masked, also those in notes and in the errors that this one was raised from."""
+    if sys.stderr is not None:
+        sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _print_masked_of_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is not None and not isinstance(ended.exc_value, SystemExit):
+        sys.stderr.write(f"Exception in thread {ended.thread.name if ended.thread else '(unknown)'}:\n")
+        print_masked(ended.exc_type, ended.exc_value, ended.exc_traceback)
+
+
+class _MaskingFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 def get_logger(component: str) -> structlog.typing.FilteringBoundLogger:

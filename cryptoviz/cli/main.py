@@ -13,6 +13,8 @@ import typer
 from cryptoviz.cli.command_table import LazyCommands
 from cryptoviz.cli.edge import abandon_output, output_error, prepare_streams, require_text
 from cryptoviz.errors import CryptoVizError, SettingsError
+from cryptoviz.log import print_masked
+from cryptoviz.masking import redact
 
 __all__ = ["app", "main"]
 
@@ -50,7 +52,10 @@ def main() -> None:
         _fail(str(error), 1)
     except OSError as error:
         abandon_output()
-        _fail(output_error(error), 1)
+        _fail(redact(output_error(error)), 1)
+    except Exception:
+        sys.excepthook = print_masked  # typer has replaced the hook
+        raise
 
 
 def _fail(text: str, code: int) -> NoReturn:

@@ -32,3 +32,60 @@ def test_structlog_is_configured_when_the_first_logger_is_made() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     lines = [line.split(" ", 1)[1] for line in done.stderr.splitlines()]
     assert lines == ["level=warning event=two component=here api_key=********", "level=info event=three component=here"]
+
+
+ENDS = """
+import logging, sys, threading
+from cryptoviz.log import configure_logging
+from cryptoviz.masking import hide
+
+configure_logging("WARNING")
+hide(["canary-0123456789"])
+
+def fail():
+    try:
+        raise OSError("first canary-0123456789")
+    except OSError as cause:
+        error = ValueError("second canary-0123456789")
+        error.add_note("note canary-0123456789")
+        raise error from cause
+
+try:
+    fail()
+except ValueError:
+    logging.getLogger("a.library").warning("third %s", "canary-0123456789", exc_info=True)
+thread = threading.Thread(target=fail, name="worker")
+thread.start()
+thread.join()
+fail()
+"""
+
+
+def test_a_traceback_that_python_writes_shows_no_secret() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "canary" not in done.stderr
+    for words, times in (("OSError: first ********", 3), ("ValueError: second ********", 3), ("\nnote ********", 3), ("third ********", 1)):
+        assert done.stderr.count(words) == times, words
+    assert "Exception in thread worker:\nTraceback (most recent call last):" in done.stderr
+
+
+def test_a_value_without_a_text_does_not_end_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    class Silent(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    configure_logging("WARNING")
+    get_logger("here").warning("three", error=Silent())
+    assert "error=<test_a_value_without_a_text_does_not_end_the_program.<locals>.Silent>" in capsys.readouterr().err
+
+
+def test_a_command_that_ends_unexpectedly_shows_no_secret() -> None:
+    code = (
+        "import sys, typer\nfrom cryptoviz.cli import main\nfrom cryptoviz.masking import hide\n"
+        "main.app = typer.Typer(pretty_exceptions_enable=False)\n@main.app.command()\n"
+        "def fail():\n    hide(['canary-0123456789'])\n    raise ERROR\nsys.argv = ['cryptoviz']\nmain.main()\n"
+    )
+    for error, last in (("ValueError('x canary-0123456789')", "ValueError: x ********"), ("OSError('x canary-0123456789')", "error: x ********")):
+        done = subprocess.run([sys.executable, "-c", code.replace("ERROR", error)], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr.splitlines()[-1], "canary" in done.stderr) == (1, last, False)
