@@ -120,14 +120,18 @@ def _check_list(names: Sequence[str], extra: Sequence[Asset], specs: Sequence[Pr
         resolve_assets(names, extra, specs)
     except UnknownAsset as error:
         raise SettingsError(f"{_LIST}: {error.message}", setting=_LIST, asset=error.asset, near=error.near) from None
+    own_names: set[str] = set()
+    meant: dict[str, set[str]] = {}
+    for asset in table:
+        own_names |= {asset.asset_id.lower(), asset.symbol.lower()}
+        for provider_id in asset.provider_ids.values():
+            meant.setdefault(provider_id.lower(), set()).add(asset.asset_id)
     for name in names:
         wanted = name.strip().lower()
-        if any(wanted in (asset.asset_id.lower(), asset.symbol.lower()) for asset in table):
-            continue
-        meant = sorted({asset.asset_id for asset in table for one in asset.provider_ids.values() if one.lower() == wanted})
-        if len(meant) > 1:
+        owners = sorted(meant.get(wanted, ()))
+        if wanted not in own_names and len(owners) > 1:
             raise SettingsError(
-                f"{_LIST} names {name!r}, which is an id of {' and of '.join(map(repr, meant))}: valid is the asset's own id", setting=_LIST
+                f"{_LIST} names {name!r}, which is an id of {' and of '.join(map(repr, owners))}: valid is the asset's own id", setting=_LIST
             )
 
 
