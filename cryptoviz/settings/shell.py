@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import cast
 
 __all__ = ["PLAIN_NAMES", "forget_options", "leads_elsewhere", "names_authorities", "without_the_shell"]
 
@@ -47,19 +50,40 @@ def names_authorities(name: str) -> bool:
 
 @contextmanager
 def without_the_shell(*, authorities: bool = True) -> Iterator[None]:
-    """Remove these variables from the environment for a library that reads them in addition to its explicit options, and restore them afterwards.
+    """Hide these variables from a library in C or Rust that reads them in addition to its explicit options, and show them again afterwards.
 
-    One caller at a time. Without such variables, as in the project's own processes, the environment is not modified: a modification crashes the
-    process when C code of another thread reads it at the same time.
+    One caller at a time. `os.environ` is not modified, so Python code, also of other threads, sees no difference. Nor is an entry removed from the
+    environment of the process: to add it again would move the environment, and crash the process when C code of another thread (`getaddrinfo`,
+    OpenSSL) reads it at the same time. Instead the first letter of the name is changed in place.
 
     Args:
         authorities: also those that name certificate authorities, which a connection without TLS does not use.
     """
+    hidden: list[tuple[str, str | None, ctypes.c_char, bytes]] = []
     with _lock:
-        taken = {name: value for name, value in os.environ.items() if leads_elsewhere(name) and (authorities or not names_authorities(name))}
-        for name in taken:
-            del os.environ[name]
         try:
+            for name in os.environ:
+                if leads_elsewhere(name) and (authorities or not names_authorities(name)) and (letter := _first_letter(name)) is not None:
+                    hidden.append((name, os.environ.get(name), letter, letter.value))
+                    letter.value = b"_"
             yield
         finally:
-            os.environ.update(taken)
+            for name, before, letter, shown in hidden:
+                letter.value = shown
+                now = os.environ.get(name)
+                if now != before:  # another thread has changed it meanwhile
+                    os.unsetenv(name) if now is None else os.putenv(name, now)
+
+
+def _first_letter(name: str) -> ctypes.c_char | None:
+    """The letter in the environment of the process, which C code reads. None: the variable is only in `os.environ`."""
+    raw = os.fsencode(name)
+    value = _getenv()(raw)
+    return None if value is None else ctypes.c_char.from_address(value - len(raw) - 1)  # an entry is NAME=VALUE
+
+
+@cache
+def _getenv() -> Callable[[bytes], int | None]:
+    getenv = ctypes.PyDLL(None).getenv  # holds the GIL, so that Python code of another thread cannot move the environment
+    getenv.argtypes, getenv.restype = [ctypes.c_char_p], ctypes.c_void_p
+    return cast("Callable[[bytes], int | None]", getenv)

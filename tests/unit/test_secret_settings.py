@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -143,19 +145,90 @@ def test_a_library_sees_no_variable_of_the_shell_and_the_user_has_them_back(monk
     monkeypatch.setenv("AWS_SESSION_TOKEN", "canary")
     monkeypatch.setenv("TOKEN", "canary")
     monkeypatch.setenv("CRYPTOVIZ_S3__PORT", "9102")
-    before = dict(os.environ)
+    before, shown = dict(os.environ), seen_by_a_library()
+    assert {"AWS_SESSION_TOKEN=canary", "TOKEN=canary"} <= shown
 
     def read_and_fail() -> None:
         with without_the_shell():
             with without_the_shell():
-                assert "canary" not in os.environ.values()
-            assert "canary" not in os.environ.values()
+                assert not leading_elsewhere(seen_by_a_library())
+            assert not leading_elsewhere(seen_by_a_library())
+            assert "CRYPTOVIZ_S3__PORT=9102" in seen_by_a_library()
             assert load_settings().s3.port == 9102
+            assert dict(os.environ) == before  # what Python code of other threads sees
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         read_and_fail()
     assert dict(os.environ) == before
+    assert seen_by_a_library() == shown
+
+
+def seen_by_a_library() -> set[str]:
+    """The environment of the process, as C code and child processes see it."""
+    return set(subprocess.run(["env", "-0"], capture_output=True, text=True, check=True).stdout.split("\0"))
+
+
+def leading_elsewhere(entries: set[str]) -> list[str]:
+    """Those that a library reads; hidden ones begin with an underscore."""
+    return [entry for entry in entries if leads_elsewhere(entry.partition("=")[0]) and not entry.startswith("_")]
+
+
+def test_variables_that_another_thread_changes_meanwhile_keep_the_new_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.setenv(name, "old")
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    with without_the_shell():
+        monkeypatch.setenv("AWS_SESSION_TOKEN", "new")
+        monkeypatch.delenv("AWS_PROFILE")
+        monkeypatch.setenv("AWS_REGION", "new")
+    assert {"AWS_SESSION_TOKEN=new", "AWS_REGION=new"} <= seen_by_a_library()
+    assert not {"AWS_SESSION_TOKEN=old", "AWS_PROFILE=old"} & seen_by_a_library()
+
+
+READ_MEANWHILE = """
+import ctypes, os, socket, ssl, threading
+from cryptoviz.settings.shell import without_the_shell
+
+getenv, before, done, errors, reads = ctypes.CDLL(None).getenv, dict(os.environ), threading.Event(), [], []
+
+def repeat(work):
+    try:
+        while not done.is_set():
+            work()
+            reads.append(1)
+    except BaseException as error:
+        errors.append(error)
+        raise
+
+def hide():
+    for _ in range(2_000):
+        with without_the_shell():
+            pass
+
+works = [os.environ.copy, lambda: list(os.environ.items()), lambda: socket.getaddrinfo("localhost", 80), ssl.create_default_context]
+works += [lambda: [getenv(b"NO_SUCH_VARIABLE") for _ in range(100)]] * 2
+readers = [threading.Thread(target=repeat, args=(work,)) for work in works]
+hiders = [threading.Thread(target=hide) for _ in range(8)]
+for thread in (*readers, *hiders):
+    thread.start()
+for thread in hiders:
+    thread.join()
+done.set()
+for thread in readers:
+    thread.join()
+assert reads and not errors and dict(os.environ) == before, errors
+"""
+
+
+def test_threads_that_read_the_environment_meanwhile_neither_fail_nor_crash() -> None:
+    shell = {
+        name: f"/nowhere/{name}" * 20 for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION", "TOKEN", "https_proxy", "REQUESTS_CA_BUNDLE")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", READ_MEANWHILE], env={**os.environ, **shell}, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_where_no_variable_leads_elsewhere_the_environment_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
