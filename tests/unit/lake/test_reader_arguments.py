@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import copy as copying
+import gc
+import math
+import pickle
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -67,6 +73,85 @@ def test_rows_are_what_the_caller_works_with() -> None:
     assert days is not None
     with pytest.raises(QueryError, match="Polars cannot represent"):
         Rows(days.to_arrow_table()).polars()
+
+
+@pytest.mark.parametrize(
+    ("sql", "method", "words"),
+    [
+        ("SELECT TIME '24:00:00' AS t", "pandas", "pandas cannot represent the result (hour must be in 0..23)"),
+        ("SELECT DATE '10000-01-01' AS d", "pandas", "pandas cannot represent the result (year 10000 is out of range)"),
+        ("SELECT union_value(n := 1) AS u", "pandas", "pandas cannot represent the result (No known equivalent"),
+        ("SELECT union_value(n := 1) AS u", "polars", "Polars cannot represent the result (cannot create series from Union"),
+        ("SELECT INTERVAL 1 DAY AS d", "polars", "Polars cannot represent the result"),
+        ("SELECT 1 AS a, 2 AS a", "polars", "Polars cannot represent the result (column appears more than once"),
+        ("", "duckdb", "DuckDB cannot represent the result (Invalid Input Error: Provided table/dataframe must have at least one column)"),
+    ],
+)
+def test_rows_that_a_library_cannot_hold_are_a_typed_error(sql: str, method: str, words: str) -> None:
+    rows = Rows(run(sql, {}).fetch() if sql else pa.table({}))
+    with pytest.raises(QueryError) as refused:
+        getattr(rows, method)()
+    assert words in refused.value.message
+    assert refused.value.message.endswith(": cast or rename the column in the query, or use another format")
+
+
+def test_rows_of_sql_keep_their_values_in_every_library() -> None:
+    sql = (
+        "SELECT 9007199254740993::BIGINT AS offset, 1.10::DECIMAL(38, 10) AS price, TIMESTAMPTZ '2026-01-31 12:00:00+02' AS at, "
+        "'NaN'::DOUBLE AS nan, NULL::BIGINT AS none, [1, NULL] AS list, {'a': {'b': 'x'}} AS nested, "
+        "18446744073709551615::UBIGINT AS most, 'a'::ENUM('a', 'b') AS kind"
+    )
+    rows = Rows(run(sql, {}).fetch())
+    at = datetime(2026, 1, 31, 10, tzinfo=UTC)
+    expected = (9007199254740993, Decimal("1.1"), at, None, [1, None], {"a": {"b": "x"}}, 2**64 - 1, "a")
+    pandas, polars = rows.pandas().iloc[0].to_dict(), rows.polars().to_dicts()[0]
+    (found,) = rows.duckdb().fetchall()
+    for row in (polars, dict(zip(rows.columns, found, strict=True))):
+        assert math.isnan(row.pop("nan"))
+        assert tuple(row.values()) == expected
+        assert row["at"].utcoffset() == timedelta(0)
+    assert math.isnan(pandas["nan"])
+    assert math.isnan(pandas["none"])
+    assert (pandas["offset"], pandas["price"], pandas["at"], pandas["nested"], pandas["most"]) == (*expected[:3], *expected[5:7])
+
+
+def test_rows_can_be_sent_consumed_again_and_outlived() -> None:
+    rows = Rows(pa.table({"n": range(10)}))
+    for copy in (pickle.loads(pickle.dumps(rows)), copying.copy(rows), copying.deepcopy(rows)):
+        assert copy.arrow() == rows.arrow()
+    assert pa.table(rows) == pa.table(rows) == rows.arrow()
+    frame = rows.pandas()
+    frame.loc[0, "n"] = 99
+    rows.columns.append("m")
+    assert (rows.arrow().column("n")[0].as_py(), rows.columns) == (0, ["n"])
+    relation = rows.duckdb().filter("n > 1").aggregate("sum(n)")
+    del rows, frame
+    gc.collect()
+    assert relation.fetchall() == relation.fetchall() == [(44,)]
+
+
+def test_rows_are_converted_in_several_threads_at_once() -> None:
+    rows = Rows(pa.table({"n": range(1_000), "text": ["x"] * 1_000}))
+
+    def convert(_: int) -> tuple[Any, ...]:
+        return rows.pandas().n.sum(), rows.polars()["n"].sum(), rows.duckdb().aggregate("sum(n)").fetchall()[0][0], pa.table(rows).num_rows
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(convert, range(64))) == {(499_500, 499_500, 499_500, 1_000)}
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        ([], "no columns"),
+        (["a", "b"], "a, b"),
+        ([f"c{n}" for n in range(21)], f"{', '.join(f'c{n}' for n in range(20))}, 1 more"),
+        (["\x1b[31m", "", "a\nb"], r"'\x1b[31m', '', 'a\nb'"),
+    ],
+)
+def test_rows_show_their_columns_in_one_short_line(names: list[str], shown: str) -> None:
+    table = pa.table([pa.array([1])] * len(names), names=names)
+    assert repr(Rows(table)) == f"<{table.num_rows} rows of {shown}: .arrow(), .pandas(), .polars() or .duckdb() converts them>"
 
 
 def test_only_what_a_query_mentions_is_looked_up() -> None:
