@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-__all__ = ["ComponentActor", "ComponentKind", "ComponentState", "ComponentStatus", "DesiredState", "Probe", "Trigger"]
+__all__ = ["FRESH_TICKS", "ComponentActor", "ComponentKind", "ComponentState", "ComponentStatus", "DesiredState", "Probe", "Trigger"]
+
+FRESH_TICKS = 3
+"""Data older than this many ticks is not fresh (DESIGN 7)."""
 
 
 class ComponentState(StrEnum):

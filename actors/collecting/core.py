@@ -11,9 +11,10 @@ from actors.collecting.tick_assembler import ClosedTick, TickAssembler
 from actors.collecting.tick_recorder import TickRecorder
 from actors.collecting.unify import ReplaceBy, Rules, Unified, unify
 from actors.publishing.transaction import KafkaTransaction, Message, Refused, TransactionSink
-from actors.taken_ticks import LEAP_MS, TakenTicks
+from actors.taken_ticks import LEAP_MS, SET_BACK_TICKS, TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_at, steady_ms
+from cryptoviz.components import FRESH_TICKS
 from cryptoviz.currencies import DOLLAR, DOLLAR_COINS
 from cryptoviz.log import get_logger
 from cryptoviz.providers.failures import named
@@ -22,12 +23,8 @@ from cryptoviz.settings import Settings
 
 __all__ = ["CollectStats", "CollectorCore", "Snapshot", "rules_of", "unified_of"]
 
-FRESH_TICKS = 3
-"""Data older than this many ticks is not fresh (DESIGN 7)."""
 UNCOVERED_TICKS = 100
 """For this many ticks the probe reports a tick on which no provider had a turn: plans should cover one tick in a hundred or more."""
-SET_BACK_TICKS = 2
-"""If the next tick is further ahead, the clock was set back: the ticks in between are published already."""
 
 
 class Snapshot(Protocol):

@@ -9,25 +9,22 @@ from typing import Protocol
 from actors.fetching.hold_off import HoldOff
 from actors.protection.breaker import Breaker
 from actors.quota.planner import Turn
-from actors.taken_ticks import LEAP_MS, TakenTicks
+from actors.taken_ticks import LEAP_MS, SET_BACK_TICKS, TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, second_text, steady_at, steady_ms, tick_of, utc_ms
+from cryptoviz.components import FRESH_TICKS
 from cryptoviz.log import get_logger
 from cryptoviz.provider_status import BreakerState
 from cryptoviz.providers.base import PollFailure
 from cryptoviz.providers.failures import bounded_wait_s
 from cryptoviz.records import FallbackReason, TickResult
 
-__all__ = ["FRESH_TICKS", "PollRules", "PollScheduler", "PollStats", "Pollable", "TurnTaker"]
+__all__ = ["PollRules", "PollScheduler", "PollStats", "Pollable", "TurnTaker"]
 
 BUDGET_SHARE = 0.85
 """Share of a tick that a poll may take including its retry: less than the collector's deadline of 0.9."""
 CATCH_UP_SHARE = 0.5
 """A scheduler started in the first half of a tick still polls on it; later the collector might have closed the tick."""
-SET_BACK_TICKS = 2
-"""If the next tick is further ahead, the clock was set back: the ticks in between are taken already."""
-FRESH_TICKS = 3
-"""Data older than this many ticks is not fresh (DESIGN 7)."""
 MIN_RATE = 1e-5
 """Minimum poll rate, so that an exhausted quota never triggers a restart."""
 _HELD_REASONS = (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH)
