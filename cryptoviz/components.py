@@ -6,10 +6,25 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-__all__ = ["FRESH_TICKS", "ComponentActor", "ComponentKind", "ComponentState", "ComponentStatus", "DesiredState", "Probe", "Trigger"]
+__all__ = [
+    "COLLECTOR", "DASHBOARD", "DEAD_LETTERS_METRIC", "FAILURES_METRIC", "FRESH_TICKS", "LAKE", "MAINTENANCE", "MARKET", "ComponentActor",
+    "ComponentKind", "ComponentState", "ComponentStatus", "DesiredState", "Probe", "Trigger", "scraper_name",
+]  # fmt: skip
+
+COLLECTOR, LAKE, MAINTENANCE, DASHBOARD, MARKET = "collector", "lake", "maintenance", "dashboard", "market-replay"
+"""Names of components: of the Ray actors, of the log files, and in commands. Those of engines are in `cryptoviz.engines.build`, of scrapers below."""
+FAILURES_METRIC = "failures_total"
+"""Of a scraper: polls without a price."""
+DEAD_LETTERS_METRIC = "dead_letters_"
+"""Of the lake job, before `total` or `<reason>_total`."""
 
 FRESH_TICKS = 3
 """Data older than this many ticks is not fresh (DESIGN 7)."""
+
+
+def scraper_name(provider: str) -> str:
+    """Name of the component that polls the provider."""
+    return f"scraper/{provider}"
 
 
 class ComponentState(StrEnum):

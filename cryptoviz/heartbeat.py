@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["HEARTBEAT_FILE", "Heartbeat", "seconds_since_beat"]
+__all__ = ["HEARTBEAT_FILE", "LIVENESS_PATH", "Heartbeat", "seconds_since_beat"]
 
 HEARTBEAT_FILE = "dashboard-heartbeat"
 """File name in the run directory."""
+LIVENESS_PATH = "/healthz"
+"""URL path of the dashboard that answers 200 while its server accepts requests."""
 
 _WIDTH = 40  # constant length, written in place: works on a full disk
 

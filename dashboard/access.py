@@ -14,14 +14,14 @@ from ipaddress import ip_address
 from typing import Protocol
 from urllib.parse import unquote
 
+from cryptoviz.heartbeat import LIVENESS_PATH
 from cryptoviz.settings import Settings
 
-__all__ = ["LIVENESS_PATH", "Access", "Headers", "Refusal"]
+__all__ = ["SOCKET_PATH", "Access", "Headers", "Refusal"]
 
-LIVENESS_PATH = "/healthz"
 _PAGE_PATH = "/"
-_SOCKET_PATH = "/ws"
-_PATHS = frozenset({_PAGE_PATH, _SOCKET_PATH, LIVENESS_PATH, "/favicon.ico"})
+SOCKET_PATH = "/ws"
+_PATHS = frozenset({_PAGE_PATH, SOCKET_PATH, LIVENESS_PATH, "/favicon.ico"})
 # Panel's /components/ imports the module named by the path, so only modules of the page's own libraries are allowed.
 _RESOURCES = re.compile(r"/static/[\w./@+^-]*|/components/(?:panel|panel_material_ui)(?:\.\w+)*/[\w./@+^-]*", re.ASCII)
 _METHODS = frozenset({"GET", "HEAD"})
@@ -87,7 +87,7 @@ class Access:
 
     def _origin(self, target: str, headers: Headers) -> Refusal | None:
         values = headers.get_list("Origin")
-        opens_socket = _path(target) == _SOCKET_PATH or bool(headers.get_list("Upgrade"))
+        opens_socket = _path(target) == SOCKET_PATH or bool(headers.get_list("Upgrade"))
         if len(values) > 1 or (opens_socket and not values):
             return Refusal(HTTPStatus.FORBIDDEN, "A WebSocket request must have exactly one Origin header.")
         if values and values[0].lower() not in self.origins:

@@ -7,7 +7,8 @@ from typing import Any
 import panel as pn
 from bokeh.settings import settings as bokeh_settings
 
-from dashboard.access import LIVENESS_PATH, Access
+from cryptoviz.heartbeat import LIVENESS_PATH
+from dashboard.access import Access
 from dashboard.app_context import AppContext
 from dashboard.builds import PageBuilds
 from dashboard.gate import LivenessHandler, guard, use_own_handlers

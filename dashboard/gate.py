@@ -17,7 +17,7 @@ from tornado.web import RequestHandler
 
 from cryptoviz.errors import QueueFull
 from cryptoviz.log import get_logger
-from dashboard.access import Access, Refusal
+from dashboard.access import SOCKET_PATH, Access, Refusal
 from dashboard.builds import PageBuilds
 
 __all__ = ["Gate", "LivenessHandler", "PageHandler", "SocketHandler", "guard", "page_policy", "use_own_handlers"]
@@ -124,7 +124,7 @@ class SocketHandler(WSHandler):
 
 def use_own_handlers() -> None:
     """Register page and WebSocket handlers and no embeddable resources. Panel registers its own handlers in this list of Bokeh in the same way."""
-    urls.per_app_patterns[:] = [(r"/ws", SocketHandler), (r"/?", PageHandler)]
+    urls.per_app_patterns[:] = [(SOCKET_PATH, SocketHandler), (r"/?", PageHandler)]
 
 
 def guard(server: Server, access: Access, builds: PageBuilds) -> None:

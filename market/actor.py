@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cryptoviz.clock import steady_ms
-from cryptoviz.components import Probe
+from cryptoviz.components import MARKET, Probe
 from cryptoviz.errors import PreflightError
 from cryptoviz.log import get_logger
 from cryptoviz.log_files import log_to_file
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MarketActor"]
 
-COMPONENT = "market-replay"
-
 
 class MarketActor:
     """Serves the replay market on 127.0.0.1:`settings.market.port`. The request log is in `settings.home/market`."""
@@ -26,7 +24,7 @@ class MarketActor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._market: ReplayMarket | None = None
-        self._log = get_logger(COMPONENT)
+        self._log = get_logger(MARKET)
 
     async def start(self) -> None:
         """Start to listen.
@@ -40,7 +38,7 @@ class MarketActor:
         from market.dialects import DIALECTS
         from market.server import MarketConfig, ReplayMarket
 
-        log_to_file(self._settings, COMPONENT)
+        log_to_file(self._settings, MARKET)
         asked = self._settings.market
         if unknown := sorted(set(asked.limits) - set(DIALECTS)):
             problem = f"market.limits names unknown providers {', '.join(unknown)}; valid: {', '.join(DIALECTS)}"
@@ -68,10 +66,12 @@ class MarketActor:
         market = self._market
         if market is None:
             return Probe(running=False, healthy=False, message="not started")
+        from market.admin import CLOCK_PATH  # as above
+
         faults = market.faults.active(market.clock.monotonic_s())
         metrics = {"requests_total": float(market.requests_total), "faults_active": float(len(faults))}
         if market.last_request_ms is not None:
             metrics["last_request_age_s"] = max(0.0, (steady_ms(market.clock) - market.last_request_ms) / 1000)
         kinds = ", ".join(sorted({f"{fault['kind']} on {fault['provider']}" for fault in faults}))
         message = f"faults: {kinds}" if kinds else "replays November 2022"
-        return Probe(running=True, healthy=True, message=message, metrics=metrics, pid=os.getpid(), url=f"{market.url}/_market/clock")
+        return Probe(running=True, healthy=True, message=message, metrics=metrics, pid=os.getpid(), url=f"{market.url}{CLOCK_PATH}")

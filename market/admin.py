@@ -18,8 +18,9 @@ from market.faultbook import BadFault, valid_faults
 if TYPE_CHECKING:
     from market.server import ReplayMarket
 
-__all__ = ["add_admin_routes"]
+__all__ = ["CLOCK_PATH", "add_admin_routes"]
 
+CLOCK_PATH = "/_market/clock"
 _PAGE = 1_000
 _MAX_PAGE = 10_000
 
@@ -34,7 +35,7 @@ def add_admin_routes(app: web.Application, market: ReplayMarket) -> None:
     app.router.add_post("/_market/limits", admin.set_limits)
     app.router.add_delete("/_market/limits", admin.reset_limits)
     app.router.add_get("/_market/ledger", admin.request_log)
-    app.router.add_get("/_market/clock", admin.clock)
+    app.router.add_get(CLOCK_PATH, admin.clock)
     app.router.add_route("*", "/_market/{rest:.*}", _unknown)
 
 
@@ -126,5 +127,5 @@ def _refuse_limits(message: str) -> web.Response:
 
 async def _unknown(request: web.Request) -> web.Response:
     faults_and_limits = [f"GET|POST|DELETE /_market/{name}" for name in ("faults", "limits")]
-    valid = [*faults_and_limits, "GET /_market/ledger?since=&limit=", "GET /_market/clock"]
+    valid = [*faults_and_limits, "GET /_market/ledger?since=&limit=", f"GET {CLOCK_PATH}"]
     return web.json_response({"error": f"no {request.method} {request.path}", "valid": valid}, status=404)

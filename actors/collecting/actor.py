@@ -13,7 +13,7 @@ from actors.publishing.kafka_transport import COLLECTOR_ID, KafkaTransport, Publ
 from actors.publishing.publisher import Publisher
 from actors.publishing.transaction import KafkaTransaction, Refused
 from cryptoviz.clock import Clock, SystemClock, second_text, steady_ms
-from cryptoviz.components import Probe
+from cryptoviz.components import COLLECTOR, Probe
 from cryptoviz.log import configure_logging
 from cryptoviz.log_files import log_to_file
 from cryptoviz.records import TickResult
@@ -74,7 +74,7 @@ class CollectorActor:
             return
         await self.stop()
         settings, loop = self._settings, asyncio.get_running_loop()
-        log_to_file(settings, "collector")
+        log_to_file(settings, COLLECTOR)
         published = PublishedTicks(self._clock)
         transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, COLLECTOR_ID, published)
         events = _InLoop(loop, self._clock)

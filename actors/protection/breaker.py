@@ -17,6 +17,7 @@ from cryptoviz.clock import Clock, SystemClock, steady_offset_ms, steady_referen
 from cryptoviz.log import get_logger
 from cryptoviz.private import write_private
 from cryptoviz.provider_status import BreakerState, BreakerStatus
+from cryptoviz.providers.failures import REFUSALS
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import BreakerSettings
 
@@ -24,8 +25,6 @@ __all__ = ["Breaker"]
 
 _WEIGHTS = {FallbackReason.TIMEOUT: 2}
 """A timeout costs the whole time of a tick, an error a few ms."""
-_NOT_COUNTED = (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH)
-"""The provider works and states a wait, which `HoldOff` enforces."""
 _JITTER = 0.2
 _MOST_DOUBLINGS = 16
 
@@ -91,7 +90,8 @@ class Breaker:
 
     def failed(self, reason: FallbackReason, now_ms: int) -> None:
         """A poll returned no price."""
-        if reason in _NOT_COUNTED:
+        if reason in REFUSALS:
+            # `HoldOff` enforces the wait.
             if self._state is BreakerState.HALF_OPEN:
                 self._close(f"the provider answers ({reason.value})", now_ms)
             return

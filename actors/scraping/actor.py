@@ -15,7 +15,7 @@ from actors.scraping.collector_client import CollectorClient, RayCollectorClient
 from actors.scraping.listing_check import ListingCheck
 from actors.scraping.poll_scheduler import PollRules, PollScheduler
 from cryptoviz.clock import SystemClock, steady_ms, utc_ms
-from cryptoviz.components import Probe
+from cryptoviz.components import FAILURES_METRIC, Probe, scraper_name
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.log_files import log_to_file
 from cryptoviz.plans import cost_of
@@ -78,7 +78,7 @@ class ScraperActor:
             if not self._task.done() and self._publisher is not None and not self._publisher.ended:
                 return
             await self.stop()
-        settings, component = self._settings, f"scraper/{self._name}"
+        settings, component = self._settings, scraper_name(self._name)
         log_to_file(settings, component)
         transport = KafkaTransport(settings.kafka, settings.kafka.raw_topic, f"cryptoviz-scraper-{self._name}", PublishedTransactions())
         events = _ShortenRefused()
@@ -145,7 +145,7 @@ class ScraperActor:
         messages = (*status, provider.note, sender.last_error, publisher.status_text)
         metrics = {
             "polls_total": float(stats.polls_total),
-            "failures_total": float(stats.failures_total),
+            FAILURES_METRIC: float(stats.failures_total),
             "consecutive_failures": float(stats.consecutive_failures),
             "held_ticks_total": float(stats.held_ticks_total),
             "broken_ticks_total": float(stats.broken_ticks_total),
@@ -219,7 +219,7 @@ class ScraperActor:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # `listed()` of a third-party provider raised; unlisted ids are still found from poll responses.
-            get_logger(f"scraper/{self._name}").error("id_check_failed", error=repr(error))
+            get_logger(scraper_name(self._name)).error("id_check_failed", error=repr(error))
 
     def _deliver(self, result: TickResult) -> None:
         if self._sender is not None:
@@ -233,5 +233,5 @@ class ScraperActor:
             try:
                 await look_up_account(provider, protection, self._settings, self._clock)
             except Exception:  # noqa: BLE001 (account limits are optional: without them the configured plan applies)
-                get_logger(f"scraper/{self._name}").exception("account_look_up_failed")
+                get_logger(scraper_name(self._name)).exception("account_look_up_failed")
             await self._clock.sleep(every_s)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from actors.ray_actor import RayActor
 from cryptoviz.clock import Clock, steady_ms
+from cryptoviz.components import COLLECTOR
 from cryptoviz.errors import CryptoVizError, EngineUnavailable
 from cryptoviz.log import get_logger
 from cryptoviz.records import TickResult
@@ -35,7 +36,7 @@ class CollectorClient(Protocol):
 class RayCollectorClient:
     """`CollectorClient` of the Ray actor."""
 
-    def __init__(self, namespace: str, name: str = "collector") -> None:
+    def __init__(self, namespace: str, name: str = COLLECTOR) -> None:
         self._name = name
         self._actor = RayActor(name, namespace)
 

@@ -13,6 +13,7 @@ from actors.fetching.http import HttpFetcher, HttpLimits, open_client
 from actors.protection.provider_protection import ProviderProtection
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_ms
+from cryptoviz.components import scraper_name
 from cryptoviz.errors import CryptoVizError, ProviderFailure
 from cryptoviz.log import get_logger
 from cryptoviz.masking import mask_urls
@@ -63,7 +64,7 @@ class ListingCheck:
         self._clock = clock
         self._path = path
         self._network = network or NetworkSettings()
-        self._log = get_logger(f"scraper/{provider.name}")
+        self._log = get_logger(scraper_name(provider.name))
         self._polled = asyncio.Event()
         self._checked_ms: int | None = None
         self._note = ""

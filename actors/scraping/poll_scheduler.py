@@ -12,11 +12,11 @@ from actors.quota.planner import Turn
 from actors.taken_ticks import LEAP_MS, SET_BACK_TICKS, TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, second_text, steady_at, steady_ms, tick_of, utc_ms
-from cryptoviz.components import FRESH_TICKS
+from cryptoviz.components import FRESH_TICKS, scraper_name
 from cryptoviz.log import get_logger
 from cryptoviz.provider_status import BreakerState
 from cryptoviz.providers.base import PollFailure
-from cryptoviz.providers.failures import bounded_wait_s
+from cryptoviz.providers.failures import REFUSALS, bounded_wait_s
 from cryptoviz.records import FallbackReason, TickResult
 
 __all__ = ["PollRules", "PollScheduler", "PollStats", "Pollable", "TurnTaker"]
@@ -27,8 +27,6 @@ CATCH_UP_SHARE = 0.5
 """A scheduler started in the first half of a tick still polls on it; later the collector might have closed the tick."""
 MIN_RATE = 1e-5
 """Minimum poll rate, so that an exhausted quota never triggers a restart."""
-_HELD_REASONS = (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH)
-"""Failures that hold further calls: a call would cost quota and may lengthen a ban."""
 
 
 class Pollable(Protocol):
@@ -130,7 +128,7 @@ class PollScheduler:
         self._exhausted = False
         self._next_tick = 0
         self._taken = TakenTicks()
-        self._log = get_logger(f"scraper/{provider.name}")
+        self._log = get_logger(scraper_name(provider.name))
         self.stats = PollStats()
 
     async def run(self) -> None:
@@ -233,7 +231,7 @@ class PollScheduler:
         self._update_breaker(result, now, good=good)
         if not good:
             stats.last_error, stats.last_error_ms = result.message or "no coin had a price", now
-        if result.failure in _HELD_REASONS:
+        if result.failure in REFUSALS:
             asked = failed.retry_after_s if failed is not None else None
             wait_s = bounded_wait_s(asked, self._rules.default_wait_s, self._longest_wait_s(result.failure))
             self._hold_off.impose(result.failure, wait_s, now)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from control.reconcile.state_types import Policy
-from cryptoviz.components import ComponentKind
+from cryptoviz.components import COLLECTOR, DASHBOARD, LAKE, MAINTENANCE, MARKET, ComponentKind, scraper_name
 from cryptoviz.errors import UnknownComponent
 from cryptoviz.settings import Settings
 
@@ -112,7 +112,7 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
     yield _engine(settings, "redis", embedded=settings.redis.embedded)
     yield from _collection(settings)
     yield ComponentSpec(
-        "lake",
+        LAKE,
         ComponentKind.LAKE,
         "spark_jobs.streaming.actor:LakeActor",
         (settings,),
@@ -122,9 +122,9 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
         stop_timeout_s=15.0,
     )
     maintenance = "spark_jobs.maintenance.actor:MaintenanceActor"
-    yield ComponentSpec("maintenance", ComponentKind.MAINTENANCE, maintenance, (settings,), depends_on=("object-store",))
+    yield ComponentSpec(MAINTENANCE, ComponentKind.MAINTENANCE, maintenance, (settings,), depends_on=("object-store",))
     yield ComponentSpec(
-        "dashboard",
+        DASHBOARD,
         ComponentKind.DASHBOARD,
         "control.reconcile.dashboard_actor:DashboardActor",
         (settings,),
@@ -138,11 +138,11 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
 def _collection(settings: Settings) -> Iterator[ComponentSpec]:
     feeds: tuple[str, ...] = ("kafka",)
     if settings.profile == "demo":
-        yield ComponentSpec("market-replay", ComponentKind.MARKET, "market.actor:MarketActor", (settings,))
-        feeds = ("kafka", "market-replay")
+        yield ComponentSpec(MARKET, ComponentKind.MARKET, "market.actor:MarketActor", (settings,))
+        feeds = ("kafka", MARKET)
     patience_s = max(_MIN_GRACE_S, _GRACE_TICKS * settings.collect.tick_s)
     yield ComponentSpec(
-        "collector",
+        COLLECTOR,
         ComponentKind.COLLECTOR,
         "actors.collecting.actor:CollectorActor",
         (settings,),
@@ -153,12 +153,12 @@ def _collection(settings: Settings) -> Iterator[ComponentSpec]:
     for name in settings.collect.providers:
         if settings.provider(name).enabled:
             yield ComponentSpec(
-                f"scraper/{name}",
+                scraper_name(name),
                 ComponentKind.SCRAPER,
                 "actors.scraping.actor:ScraperActor",
                 (settings, name),
                 depends_on=feeds,
-                uses=("collector",),
+                uses=(COLLECTOR,),
                 grace_s=patience_s,
             )
 

@@ -9,10 +9,10 @@ from ipaddress import ip_address
 
 import httpx
 
-from cryptoviz.components import Probe
+from cryptoviz.components import DASHBOARD, Probe
 from cryptoviz.engines.process import ChildProcess
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.heartbeat import HEARTBEAT_FILE, seconds_since_beat
+from cryptoviz.heartbeat import HEARTBEAT_FILE, LIVENESS_PATH, seconds_since_beat
 from cryptoviz.log import get_logger
 from cryptoviz.log_files import log_path, log_to_file
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
@@ -48,11 +48,11 @@ class DashboardActor:
             EngineUnavailable: the process ended, or its page does not answer in time; the message ends with the last line of its log.
         """
         if self._child is None:
-            log_to_file(self._settings, "dashboard")
+            log_to_file(self._settings, DASHBOARD)
             settings_file = self._settings.run_dir / "dashboard-settings.json"
             await asyncio.to_thread(dump_settings_file, self._settings, settings_file)
             environment = child_environment({SETTINGS_FILE_VARIABLE: str(settings_file)})
-            self._child = ChildProcess("dashboard", _COMMAND, log_path(self._settings, "dashboard"), env=environment)
+            self._child = ChildProcess(DASHBOARD, _COMMAND, log_path(self._settings, DASHBOARD), env=environment)
         await asyncio.to_thread(self._child.start)
         self._answered = time.monotonic()
         try:
@@ -95,10 +95,10 @@ class DashboardActor:
         try:
             # trust_env off: a proxy setting of the shell must not redirect a loopback call.
             async with httpx.AsyncClient(timeout=_PROBE_TIMEOUT_S, trust_env=False) as http:
-                answer = await http.get(f"{self._url}/healthz")
+                answer = await http.get(f"{self._url}{LIVENESS_PATH}")
         except httpx.HTTPError as error:
             return f"{self._url} does not answer: {type(error).__name__}"
-        return "" if answer.status_code == httpx.codes.OK else f"{self._url}/healthz returned {answer.status_code}"
+        return "" if answer.status_code == httpx.codes.OK else f"{self._url}{LIVENESS_PATH} returned {answer.status_code}"
 
     @staticmethod
     def _failed(child: ChildProcess, what: str) -> EngineUnavailable:

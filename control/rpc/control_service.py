@@ -13,7 +13,7 @@ from control.reconcile.reconciler import Reconciler
 from control.rpc.log_reader import follow, last_lines, pages
 from control.rpc.provider_states import ProviderStates
 from control.rpc.rpc_errors import invalid, refuse
-from cryptoviz.components import ComponentStatus
+from cryptoviz.components import ComponentStatus, scraper_name
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceServicer
 from cryptoviz.errors import ControlRefused, UnknownComponent
@@ -120,7 +120,7 @@ class ControlService(ControlServiceServicer):
         return pb.ResetBreakerResponse(provider=await self._provider(request.name, context, self._provider_states.reset))
 
     async def _provider(self, name: str, context: Context, verb: Callable[[str], Awaitable[ProviderStatus]]) -> pb.Provider:
-        if not is_component_name(f"scraper/{name}"):
+        if not is_component_name(scraper_name(name)):
             await _invalid(context, "name", "must look like `coingecko`: lower-case letters, digits, `-` and `_`")
         try:
             return provider_to_proto(await verb(name))

@@ -7,7 +7,7 @@ import asyncio
 from control.reconcile.components import ComponentTable
 from control.reconcile.reconciler import Reconciler
 from control.reconcile.runtime import Runtime
-from cryptoviz.components import ComponentState
+from cryptoviz.components import ComponentState, scraper_name
 from cryptoviz.errors import ComponentLost, ControlRefused, CryptoVizError, UnknownComponent
 from cryptoviz.log import get_logger
 from cryptoviz.provider_status import ProviderStatus, ScraperStatus
@@ -38,7 +38,7 @@ class ProviderStates:
     async def one(self, name: str) -> ProviderStatus:
         """A single provider. Raises UnknownComponent."""
         rank = self._rank(name)
-        component = f"scraper/{name}"
+        component = scraper_name(name)
         if component not in self._table:
             return ProviderStatus(name, rank, self._enabled[name], ComponentState.STOPPED, "not enabled")
         seen = self._reconciler.component(component)
@@ -65,11 +65,11 @@ class ProviderStates:
         if scraper is None:
             raise ControlRefused(f"the scraper of {name} has not started", code="FAILED_PRECONDITION")
         _log.info("breaker_switched", provider=name, method=method)
-        seen = self._reconciler.component(f"scraper/{name}")
+        seen = self._reconciler.component(scraper_name(name))
         return ProviderStatus(name, rank, self._enabled[name], seen.state, seen.message, scraper)
 
     async def _ask(self, name: str, method: str, *arguments: object) -> ScraperStatus | None:
-        component = f"scraper/{name}"
+        component = scraper_name(name)
         spec = self._table.require(component)
         status = self._reconciler.component(component)
         if not status.works:

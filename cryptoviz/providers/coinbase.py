@@ -28,7 +28,7 @@ from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.decode import decode_response
-from cryptoviz.providers.failures import bad_payload, failure, retry_after_s, status_failure, unnamed
+from cryptoviz.providers.failures import REFUSALS, bad_payload, failure, retry_after_s, status_failure, unnamed
 from cryptoviz.providers.fetcher import Fetcher
 from cryptoviz.providers.listing_status import AskList
 from cryptoviz.providers.parse_result import Parsed, gather, require_rows
@@ -47,8 +47,6 @@ LIST_PRODUCTS = 100
 """Keeps the address below 3 kB."""
 CONCURRENT_CALLS = 5
 """Half of what a second allows, so that slow answers do not add up to a burst."""
-_NEXT_COINS_TOO = frozenset({FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH})
-"""After these the remaining coins of the tick are not asked for."""
 
 
 def _entries(data: Any) -> Sequence[Any]:
@@ -123,7 +121,7 @@ class CoinbaseProvider(BaseProvider):
 
         async def ask(product: str, asset_id: str) -> None:
             async with turns:
-                if any(error.reason in _NEXT_COINS_TOO for error in errors.values()):
+                if any(error.reason in REFUSALS for error in errors.values()):
                     return
                 path = f"{PATH}/{quote(product, safe='')}"
                 try:
@@ -149,7 +147,7 @@ class CoinbaseProvider(BaseProvider):
         return found
 
     def _settle(self, ids: Mapping[str, str], observations: list[Observation], errors: dict[str, ProviderFailure]) -> list[Observation]:
-        refusal = next((error for error in errors.values() if error.reason in _NEXT_COINS_TOO), None)
+        refusal = next((error for error in errors.values() if error.reason in REFUSALS), None)
         first = refusal or next(iter(errors.values()), None)
         if first is None:
             return observations

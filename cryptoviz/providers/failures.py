@@ -12,10 +12,12 @@ from cryptoviz.errors import BadPayload, ProviderFailure, ProviderRefused, Provi
 from cryptoviz.records import FallbackReason
 
 __all__ = [
-    "bad_payload", "bounded_wait_s", "failure", "is_final_status", "named", "page_failure", "reason_of", "retry_after_s",
+    "REFUSALS", "bad_payload", "bounded_wait_s", "failure", "is_final_status", "named", "page_failure", "reason_of", "retry_after_s",
     "status_failure", "unnamed", "until_reset_s",
 ]  # fmt: skip
 
+REFUSALS = frozenset({FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH})
+"""The provider answers, and refuses calls: no further one is made until the wait is over, as it would cost quota and may lengthen a ban."""
 # HTTP statuses that mean one thing at every provider. 402 is an exceeded plan (CoinPaprika); 418 a ban after ignored 429s (Binance); 451 a region.
 _REASONS: dict[int, FallbackReason] = {
     401: FallbackReason.AUTH,

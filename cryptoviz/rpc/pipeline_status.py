@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState
+from cryptoviz.components import FAILURES_METRIC, ComponentKind, ComponentState, ComponentStatus, DesiredState
 from cryptoviz.settings import Settings
 
 __all__ = ["PipelineStatus", "overall", "pipeline_id"]
@@ -84,7 +84,7 @@ def _only_unreachable_scrapers(those: list[ComponentStatus], enabled: list[Compo
 
 
 def _never_answered(one: ComponentStatus) -> bool:
-    return one.kind is ComponentKind.SCRAPER and one.metrics.get("failures_total", 0) > 0
+    return one.kind is ComponentKind.SCRAPER and one.metrics.get(FAILURES_METRIC, 0) > 0
 
 
 def _unreached(enabled: list[ComponentStatus]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from cryptoviz.client import PipelineStatus
-from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
+from cryptoviz.components import DASHBOARD, DEAD_LETTERS_METRIC, ComponentState, ComponentStatus, DesiredState
 from dashboard.views.age import duration_element
 from dashboard.views.header import state_class
 from dashboard.views.markup import element, text
@@ -15,7 +15,6 @@ __all__ = ["FIELDS", "Verb", "allowed", "component_row", "format_metric", "pipel
 FIELDS: tuple[str, ...] = ("name", "desired", "state", "since", "restarts", "message", "metrics", "start", "stop", "restart")
 
 _MAX_METRICS = 8
-_DEAD = "dead_letters_"
 
 # Unit suffix of a metric's name, and its display form.
 _UNITS: tuple[tuple[str, str], ...] = (
@@ -49,7 +48,7 @@ def allowed(component: ComponentStatus, verb: Verb) -> bool:
 
 def question(verb: Verb, name: str) -> str:
     """Text of the confirmation dialog."""
-    if name == "dashboard" and verb is not Verb.START:
+    if name == DASHBOARD and verb is not Verb.START:
         return f"{verb.capitalize()} dashboard? This page is served by it" + (
             ": start it again with `cryptoviz start dashboard`." if verb is Verb.STOP else " and reconnects."
         )
@@ -103,9 +102,9 @@ def _message(component: ComponentStatus) -> str:
 
 
 def _metrics(metrics: dict[str, float]) -> str:
-    reasons = {name: number for name, number in metrics.items() if name.startswith(_DEAD) and name != f"{_DEAD}total"}
+    reasons = {name: number for name, number in metrics.items() if name.startswith(DEAD_LETTERS_METRIC) and name != f"{DEAD_LETTERS_METRIC}total"}
     rest = [(name, number) for name, number in metrics.items() if name not in reasons]
-    shown = [_metric(name, number, reasons if name == f"{_DEAD}total" else {}) for name, number in rest[:_MAX_METRICS]]
+    shown = [_metric(name, number, reasons if name == f"{DEAD_LETTERS_METRIC}total" else {}) for name, number in rest[:_MAX_METRICS]]
     if hidden := rest[_MAX_METRICS:]:
         listed = ", ".join(" ".join(format_metric(name, number)) for name, number in hidden)
         shown.append(element("span", f"+{len(hidden)} more", "cv-more-metrics", title=listed))
@@ -114,7 +113,9 @@ def _metrics(metrics: dict[str, float]) -> str:
 
 def _metric(name: str, number: float, reasons: dict[str, float]) -> str:
     label, value = format_metric(name, number)
-    by_reason = ", ".join(f"{reason.removeprefix(_DEAD).removesuffix('_total')} {count:,.0f}" for reason, count in sorted(reasons.items()))
+    by_reason = ", ".join(
+        f"{reason.removeprefix(DEAD_LETTERS_METRIC).removesuffix('_total')} {count:,.0f}" for reason, count in sorted(reasons.items())
+    )
     title = f"{by_reason}. `cryptoviz dead-letters` shows them." if reasons else None
     return element("span", f"{text(label)} {element('b', text(value))}", "cv-dead" if reasons else "", title=title)
 

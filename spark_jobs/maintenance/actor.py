@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptoviz.components import Probe
+from cryptoviz.components import MAINTENANCE, Probe
 from cryptoviz.engines.process import ChildProcess
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, TransientError
 from cryptoviz.log import get_logger
 from cryptoviz.log_files import log_path, log_to_file
 from cryptoviz.operations import MaintenanceArguments, OperationResult, Progress, Report
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, child_environment, dump_settings_file
-from spark_jobs.maintenance.result import RoundResult
+from spark_jobs.maintenance.result import PROGRESS_SUFFIX, RoundResult
 
 __all__ = ["MaintenanceActor", "MaintenanceOperation", "RoundProcess"]
 
@@ -53,12 +53,12 @@ class RoundProcess:
         await asyncio.to_thread(self._prepare)
         command = (sys.executable, "-m", "spark_jobs.maintenance.round", str(self._result), *self._tables)
         environment = child_environment({SETTINGS_FILE_VARIABLE: str(self._settings_file), **_FRUGAL})
-        child = self._child = ChildProcess("maintenance", command, log_path(self._settings, "maintenance"), env=environment)
+        child = self._child = ChildProcess(MAINTENANCE, command, log_path(self._settings, MAINTENANCE), env=environment)
         try:
             await asyncio.to_thread(child.start)
             while child.running:
                 await asyncio.sleep(_POLL_S)
-                say(_read(self._result.with_suffix(".progress")))
+                say(_read(self._result.with_suffix(PROGRESS_SUFFIX)))
             return self._read_result(child)
         finally:
             await asyncio.to_thread(child.stop, _STOP_GRACE_S)
@@ -101,7 +101,7 @@ class MaintenanceActor:
         """Start the schedule; the first round runs at once."""
         if self._task is not None and not self._task.done():
             return
-        log_to_file(self._settings, "maintenance")
+        log_to_file(self._settings, MAINTENANCE)
         self._looked_s = time.monotonic()
         self._task = asyncio.create_task(self._loop())
 
@@ -133,7 +133,7 @@ class MaintenanceActor:
         return Probe(running=running, healthy=healthy, message=message, metrics=metrics, pid=os.getpid(), delivered=totals.good > 0)
 
     async def _loop(self) -> None:
-        child = RoundProcess(self._settings, "maintenance")
+        child = RoundProcess(self._settings, MAINTENANCE)
         while True:
             await self._round(child)
             await asyncio.sleep(self._settings.lake.maintenance_s)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["MAINTAINED", "RoundResult"]
+__all__ = ["MAINTAINED", "PROGRESS_SUFFIX", "RoundResult"]
 
 MAINTAINED = ("prices", "raw", "dead_letters", "candles", "gaps")
 """Tables that a round can be limited to."""
+PROGRESS_SUFFIX = ".progress"
+"""Of the file beside the result with the progress text of a running round."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,17 +21,16 @@ from deltalake.exceptions import DeltaError
 from minio.error import S3Error
 from urllib3.exceptions import HTTPError
 
+from cryptoviz.components import MAINTENANCE
 from cryptoviz.errors import CryptoVizError
-from cryptoviz.lake.conditional_object import S3ConditionalObject
-from cryptoviz.lake.objects import S3Access
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.masking import clip
 from cryptoviz.private import write_private
 from cryptoviz.settings import Settings, settings_from_environment
-from spark_jobs.maintenance.result import RoundResult
+from spark_jobs.maintenance.result import PROGRESS_SUFFIX, RoundResult
 from spark_jobs.maintenance.safe_clock import EarlierClock
 from spark_jobs.maintenance.steps import STEPS, RoundContext, Step
-from spark_jobs.tables.lease import Lease, LeaseHeld, lease_of
+from spark_jobs.tables.lease import Lease, LeaseHeld, lease_object, lease_of
 
 __all__ = ["run_round"]
 
@@ -76,16 +75,16 @@ def run_round(context: RoundContext, steps: Sequence[Step] = STEPS) -> RoundResu
 
 def main(settings: Settings, target: Path, tables: tuple[str, ...] = ()) -> None:
     """Run a round of `tables` (empty: all) and write its result to `target` as JSON. Its progress text is in a file with the suffix `.progress`."""
-    progress = target.with_suffix(".progress")
+    progress = target.with_suffix(PROGRESS_SUFFIX)
 
     def say(text: str) -> None:
         write_private(progress, text)
 
-    lease = lease_of(settings, "maintenance", str(settings.home), uuid.uuid4().hex[:12])
+    lease = lease_of(settings, MAINTENANCE, str(settings.home), uuid.uuid4().hex[:12])
     try:
         _acquire(lease, say)
         try:
-            clock = EarlierClock(S3ConditionalObject(S3Access.of(settings.s3), settings.s3.lake_bucket, "_leases/maintenance.json").now())
+            clock = EarlierClock(lease_object(settings, MAINTENANCE).now())
             # A round that has lost its lease stops at the next check; until then it does no harm (`spark_jobs.tables.replace_files`).
             context = RoundContext(
                 settings,

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cryptoviz.components import Probe
+from cryptoviz.components import LAKE, Probe
 from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import Settings
 
@@ -33,7 +33,7 @@ class LakeActor:
                     return
                 ended, self._job = self._job, None
                 await asyncio.to_thread(ended.stop)
-            log_to_file(self._settings, "lake")
+            log_to_file(self._settings, LAKE)
             job = await asyncio.to_thread(_make_job, self._settings)
             try:
                 await asyncio.to_thread(job.start)

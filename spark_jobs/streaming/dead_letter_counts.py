@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 
+from cryptoviz.components import DEAD_LETTERS_METRIC
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.lake.dead_letter_log import ReasonCounts
 from cryptoviz.log import get_logger
@@ -41,7 +42,8 @@ class DeadLetterCounter:
         """`dead_letters_total` over the whole table, and `dead_letters_<reason>_total` for each reason that occurs."""
         seen = self._seen
         total = max(sum(seen.values()), self._written())
-        return {"dead_letters_total": float(total), **{f"dead_letters_{reason}_total": float(count) for reason, count in seen.items()}}
+        by_reason = {f"{DEAD_LETTERS_METRIC}{reason}_total": float(count) for reason, count in seen.items()}
+        return {f"{DEAD_LETTERS_METRIC}total": float(total), **by_reason}
 
     def _loop(self) -> None:
         looked_at = -1

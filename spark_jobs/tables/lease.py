@@ -27,7 +27,10 @@ from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.settings import Settings
 from spark_jobs.tables.engine_retry import EngineProblem
 
-__all__ = ["Holder", "Lease", "LeaseHeld", "lease_of", "process_is_dead"]
+__all__ = ["LEASES", "Holder", "Lease", "LeaseHeld", "lease_object", "lease_of", "process_is_dead"]
+
+LEASES = "_leases/"
+"""Folder of the lake bucket."""
 
 log = get_logger("lake")
 
@@ -287,14 +290,19 @@ class Lease:
             self.problem = EngineProblem(self.problem.since_s if self.problem else begun_s, message)
 
 
+def lease_object(settings: Settings, kind: str) -> S3ConditionalObject:
+    """The object of the lease for a `kind` of work ("lake", "maintenance") on the lake of these settings."""
+    return S3ConditionalObject(S3Access.of(settings.s3), settings.s3.lake_bucket, f"{LEASES}{kind}.json")
+
+
 def lease_of(settings: Settings, kind: str, pipeline: str, run: str) -> Lease:
-    """Lease of this process for a `kind` of work ("lake", "maintenance") on the lake of these settings."""
+    """Lease of this process; see `lease_object`."""
     process = ProcessIdentity.own()
     me = Holder(
         kind, pipeline, run, socket.gethostname(), process.boot, process.pid, str(settings.home), "", "", settings.lake.lease_s,
         namespaces=process.namespaces, start_ticks=process.start_ticks,
     )  # fmt: skip
-    return Lease(S3ConditionalObject(S3Access.of(settings.s3), settings.s3.lake_bucket, f"_leases/{kind}.json"), me)
+    return Lease(lease_object(settings, kind), me)
 
 
 def _text(when: datetime) -> str:
