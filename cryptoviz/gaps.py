@@ -14,14 +14,14 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["DROPPED", "HISTORY_PATHS", "NOT_RUNNING", "Gap", "GapScope", "GapState", "gap_id", "open_gaps"]
+__all__ = ["DROPPED", "NOT_RUNNING", "SETTLE_TICKS", "Gap", "GapScope", "GapState", "gap_id", "open_gaps"]
 
 NOT_RUNNING = "not_running"
 """The pipeline left no record at that tick. Other reasons are `dropped` and the values of `cryptoviz.records.FallbackReason`."""
 DROPPED = "dropped"
 """Collected, then lost: Kafka was unavailable longer than `collect.queue_ticks`, or refused the record."""
-HISTORY_PATHS = ("/klines", "/OHLC", "/market_chart")
-"""URL paths of a backfill's raw exchanges, which do not show that the provider was polled on the tick under which they are stored."""
+SETTLE_TICKS = 3
+"""Newer ticks may still be in collection: they are neither gaps nor filled."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

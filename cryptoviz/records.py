@@ -29,7 +29,9 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 FIRST_TRADE_MS = 1_230_768_000_000
-"""2009-01-01 UTC, before the first price of any coin. An epoch in seconds read as milliseconds is earlier than this."""
+"""2009-01-01 UTC, before the first price of any coin: the lower bound of `tick_ts` and of providers' times. An epoch in seconds read as milliseconds
+is earlier than this.
+"""
 
 
 class Kind(StrEnum):

@@ -14,7 +14,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from actors.publishing.kafka_transport import COLLECTOR_ID
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.gaps import Gap, open_gaps
+from cryptoviz.gaps import SETTLE_TICKS, Gap, open_gaps
 from cryptoviz.kafka import KafkaClients, progress_of
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import table_address
@@ -27,8 +27,6 @@ from cryptoviz.settings import Settings
 
 __all__ = ["UnfilledTicks", "first_live_ticks", "settled_before", "ticks_wanted"]
 
-_SETTLE_TICKS = 3
-"""Newer ticks may still be in collection."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -58,7 +56,7 @@ def settled_before(settings: Settings, now_ms: int, clients: KafkaClients | None
     """
     collect = settings.collect
     progress = progress_of(settings.kafka, COLLECTOR_ID, settings.kafka.stream_topic, clients)
-    settled_ms = now_ms - _SETTLE_TICKS * collect.tick_ms
+    settled_ms = now_ms - SETTLE_TICKS * collect.tick_ms
     if progress is not None and progress.position is not None:
         return min(settled_ms, progress.position + 1)
     return settled_ms - collect.queue_ticks * collect.tick_ms - round(collect.clock_skew_s * 1000)

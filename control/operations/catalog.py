@@ -10,13 +10,11 @@ from control.reconcile.ray_runtime import import_class
 from cryptoviz.errors import UnknownAsset
 from cryptoviz.operations import Arguments, BackfillArguments, MaintenanceArguments, Operation, OperationKind
 from cryptoviz.providers.registry import history_of, with_history
+from cryptoviz.records import FIRST_TRADE_MS
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance.result import MAINTAINED
 
 __all__ = ["KINDS", "OperationSpec", "invalid_arguments", "make_operation"]
-
-_EARLIEST_MS = 1_230_768_000_000
-"""2009-01-01, before the first price; the lower bound of `tick_ts` in the lake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def _range(arguments: Arguments, now_ms: int) -> Iterator[tuple[str, str]]:
     if isinstance(arguments, MaintenanceArguments):
         return
     start_ms, end_ms = arguments.start_ms, arguments.end_ms
-    if start_ms is not None and start_ms < _EARLIEST_MS:
+    if start_ms is not None and start_ms < FIRST_TRADE_MS:
         yield "start", "is before 2009-01-01"
     if start_ms is not None and start_ms > now_ms:
         yield "start", "is in the future"

@@ -89,6 +89,7 @@ class BinanceHistory(HistorySource):
     https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data
     """
 
+    path: ClassVar[str] = "/api/v3/klines"
     _ROWS = 1_000
     _LOOKBACK = 5  # candles: most pairs trade within that time
 
@@ -110,7 +111,7 @@ class BinanceHistory(HistorySource):
             "endTime": str(window.to_ms),
             "limit": str(self._ROWS),
         }
-        return "/api/v3/klines", query
+        return self.path, query
 
     def parse(self, response: HttpResponse, step: Step) -> list[Point]:
         """See `HistorySource`. A row is [open time, open, high, low, close, volume, close time, ...]."""

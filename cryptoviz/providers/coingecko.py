@@ -68,6 +68,7 @@ class CoinGeckoHistory(HistorySource):
     https://docs.coingecko.com/reference/coins-id-market-chart-range (keyless and Demo plans reach back 365 days)
     """
 
+    path: ClassVar[str] = "/market_chart/range"
     currency: ClassVar[str | None] = DOLLAR
     _TOO_FAR = 10012
     _LOOKBACK_MS = 2 * 5 * MINUTE_MS
@@ -82,7 +83,7 @@ class CoinGeckoHistory(HistorySource):
         del step
         # One second more, because the end is not included.
         query = {"vs_currency": "usd", "from": str(window.from_ms // 1000), "to": str(window.to_ms // 1000 + 1), "precision": "full"}
-        return f"/coins/{quote(provider_id, safe='')}/market_chart/range", query
+        return f"/coins/{quote(provider_id, safe='')}{self.path}", query
 
     def parse(self, response: HttpResponse, step: Step) -> list[Point]:
         """See `HistorySource`. Each of three lists holds [epoch ms, value]."""

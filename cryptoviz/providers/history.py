@@ -59,6 +59,8 @@ class Step:
 class HistorySource(ABC):
     """Past prices of one provider. No state, no network."""
 
+    path: ClassVar[str]
+    """Of its calls, or a part of it, which no poll has."""
     currency: ClassVar[str | None] = None
     """That the calls ask for. None: each id has its own."""
 

@@ -93,6 +93,7 @@ class KrakenHistory(HistorySource):
     https://docs.kraken.com/api/docs/rest-api/get-ohlc-data (the last candle is not over)
     """
 
+    path: ClassVar[str] = "/0/public/OHLC"
     _ROWS = 720
     _LENGTHS_MS = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS)
     _LOOKBACK = 2
@@ -114,7 +115,7 @@ class KrakenHistory(HistorySource):
         """See `HistorySource`."""
         # `since` itself is not included.
         since = str((window.from_ms - step.length_ms) // 1000)
-        return "/0/public/OHLC", {"pair": provider_id, "interval": str(step.length_ms // MINUTE_MS), "since": since}
+        return self.path, {"pair": provider_id, "interval": str(step.length_ms // MINUTE_MS), "since": since}
 
     def parse(self, response: HttpResponse, step: Step) -> list[Point]:
         """See `HistorySource`. A row is [time, open, high, low, close, vwap, volume, count], the time in seconds."""

@@ -21,8 +21,8 @@ from cryptoviz.providers.kraken import KrakenProvider
 from cryptoviz.providers.spec import ProviderSpec
 
 __all__ = [
-    "BUILT_IN_PROVIDERS", "BUILT_IN_SPECS", "ENTRY_POINT_GROUP", "HISTORY_PROVIDERS", "display_name", "find_spec", "forget_loaded", "history_of",
-    "known_providers", "provider_class", "spec_of", "with_history",
+    "BUILT_IN_PROVIDERS", "BUILT_IN_SPECS", "ENTRY_POINT_GROUP", "HISTORY_PATHS", "HISTORY_PROVIDERS", "display_name", "find_spec", "forget_loaded",
+    "history_of", "known_providers", "provider_class", "spec_of", "with_history",
 ]  # fmt: skip
 
 ENTRY_POINT_GROUP = "cryptoviz.providers"
@@ -39,6 +39,8 @@ BUILT_IN_SPECS: tuple[ProviderSpec, ...] = tuple(cls.spec for cls in _BUILT_IN.v
 BUILT_IN_PROVIDERS: tuple[str, ...] = tuple(_BUILT_IN)
 HISTORY_PROVIDERS: tuple[str, ...] = tuple(spec.name for spec in BUILT_IN_SPECS if spec.history is not None)
 """Built-ins with past prices that a backfill can read."""
+HISTORY_PATHS: tuple[str, ...] = tuple(spec.history.path for spec in BUILT_IN_SPECS if spec.history is not None)
+"""Of a backfill's raw exchanges, which do not show that the provider was polled on the tick under which they are stored."""
 
 
 def known_providers() -> tuple[str, ...]:

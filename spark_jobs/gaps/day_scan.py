@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cryptoviz.audit import RECORDER, RULES_WHOLE, TICK
-from cryptoviz.gaps import HISTORY_PATHS
 from cryptoviz.lake.objects import S3Access, table_address
+from cryptoviz.providers.registry import HISTORY_PATHS
 from cryptoviz.records import Kind
 from cryptoviz.settings import Settings
 from spark_jobs.gaps.detect import DayContents, Fill, TickRecord

@@ -22,7 +22,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from minio.error import S3Error
 
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.gaps import Gap, GapScope, GapState
+from cryptoviz.gaps import SETTLE_TICKS, Gap, GapScope, GapState
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.gap_ledger import gaps_address, read_gaps
 from cryptoviz.lake.objects import S3Access, find_object, minio_client, table_address
@@ -38,7 +38,6 @@ __all__ = ["Findings", "find_gaps"]
 
 _STATE = "_state.json"
 """State file beside the table, ignored by Parquet readers. An optimization: without it every day is read again with the same result."""
-_SETTLE_TICKS = 3
 _SETTLE_MS = 5_000
 """A tick's rows are committed within 1-2 s; after this time they count as missing."""
 _SHARE = 20
@@ -242,7 +241,7 @@ def _settled_ms(settings: Settings, tables: Mapping[str, DeltaTable | None], day
     seen = days.rows(days.newest).seen
     behind_records = max(seen.records, default=-1) + 1
     if _caught_up(settings, tables):
-        return max(now_ms - max(_SETTLE_TICKS * settings.collect.tick_ms, _SETTLE_MS), behind_records)
+        return max(now_ms - max(SETTLE_TICKS * settings.collect.tick_ms, _SETTLE_MS), behind_records)
     if days.files["prices"]:
         priced = days.rows(max(days.files["prices"])).seen
         return max((int(ticks[-1]) for ticks in priced.live.values()), default=None)

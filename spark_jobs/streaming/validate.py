@@ -9,12 +9,11 @@ from typing import Any
 import orjson
 
 from cryptoviz.errors import RecordError
+from cryptoviz.records import FIRST_TRADE_MS
 from spark_jobs.tables.record_spec import FieldSpec, JsonType, Reason, RecordSpec
 
-__all__ = ["EARLIEST_TICK_MS", "FUTURE_MS", "check_record"]
+__all__ = ["FUTURE_MS", "check_record"]
 
-EARLIEST_TICK_MS = 1_230_768_000_000
-"""2009-01-01T00:00Z: no crypto market existed before Bitcoin's first block."""
 FUTURE_MS = 86_400_000
 """Maximum distance of a tick past the Kafka timestamp of its record: one day."""
 
@@ -35,7 +34,7 @@ def check_record(value: bytes, stamp_ms: int, spec: RecordSpec) -> list[object]:
     if not price > 0:
         raise _bad(Reason.BAD_PRICE, f"price is {price!r}, must be above 0")
     tick = record["tick_ts"]
-    if not EARLIEST_TICK_MS <= tick <= max(stamp_ms, EARLIEST_TICK_MS) + FUTURE_MS:
+    if not FIRST_TRADE_MS <= tick <= max(stamp_ms, FIRST_TRADE_MS) + FUTURE_MS:
         raise _bad(Reason.BAD_TIME, f"tick_ts {tick} is before 2009 or more than a day after the Kafka timestamp {stamp_ms}")
     return cells
 
