@@ -10,8 +10,9 @@ from itertools import islice
 
 from cryptoviz.client import PipelineStatus
 from cryptoviz.clock import SystemClock
+from cryptoviz.lake.ohlcv import INTERVALS_MS
 from cryptoviz.records import UnifiedRecord
-from dashboard.views.candles import INTERVALS_MS, CandleBuilder, LiveCandles
+from dashboard.views.candles import CandleBuilder, LiveCandles
 
 __all__ = ["CONNECTING", "RING_TICKS", "ControlState", "FeedStatus", "LiveState", "Tick", "Wakeups"]
 

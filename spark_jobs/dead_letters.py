@@ -25,7 +25,7 @@ from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_
 from cryptoviz.errors import EngineUnavailable, LakeError, SettingsError
 from cryptoviz.kafka import Fenced, OwnedProducer, Record, Refusal, admin_client
 from cryptoviz.lake import Lake
-from cryptoviz.lake.dead_letter_log import origin, read_replay_log, word
+from cryptoviz.lake.dead_letter_log import CHOSEN, origin, read_replay_log, word
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.kafka_audit import values_since
 from cryptoviz.lake.objects import table_address
@@ -44,12 +44,8 @@ HEADER = "cryptoviz-replay-of"
 _TRANSACTIONAL_ID = "cryptoviz-dead-letter-replay"
 _TIMEOUT_S = 30.0
 _ROWS = 500  # dead letters in a transaction
-_CHOSEN = (
-    "FROM dead_letters WHERE ($reasons::VARCHAR[] IS NULL OR list_contains($reasons::VARCHAR[], split_part(reason, ':', 1))) "
-    "AND ($start::TIMESTAMPTZ IS NULL OR kafka_ts >= $start::TIMESTAMPTZ) AND ($end::TIMESTAMPTZ IS NULL OR kafka_ts < $end::TIMESTAMPTZ)"
-)
-_COUNT = "SELECT count(*) AS n " + _CHOSEN
-_LETTERS = f"""SELECT topic, kafka_ts, key, value, reason, kafka_topic_id, kafka_partition, kafka_offset {_CHOSEN}
+_COUNT = "SELECT count(*) AS n " + CHOSEN
+_LETTERS = f"""SELECT topic, kafka_ts, key, value, reason, kafka_topic_id, kafka_partition, kafka_offset {CHOSEN}
     ORDER BY kafka_ts, kafka_partition, kafka_offset"""
 _IDENTITY = {"prices": "event_id", "raw": "fetch_id"}
 

@@ -15,9 +15,10 @@ import pyarrow.json
 from bench.lake.figures import Figure, Part
 from bench.lake.records import START_MS, Shape, records
 from cryptoviz.lake.objects import S3Access, TableAddress
+from cryptoviz.lake.schema import DEAD_TABLE
 from spark_jobs.streaming import decode, write
 from spark_jobs.streaming.write import TopicSpec, WriteSpec, write_parts
-from spark_jobs.tables.record_spec import DEAD_TABLE, PRICES_SPEC
+from spark_jobs.tables.record_spec import PRICES_SPEC
 
 __all__ = ["Sizes", "Stopwatch", "source_batches", "stages"]
 

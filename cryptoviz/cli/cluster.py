@@ -26,6 +26,7 @@ from cryptoviz.ownership import make_private
 from cryptoviz.private import OTHERS, ensure_token, require_own_file, write_private
 from cryptoviz.process_identity import ProcessIdentity, descendants, processes_with, wait_ended
 from cryptoviz.settings import (
+    CLUSTER_VARIABLE,
     LOOPBACK,
     SETTINGS_FILE_VARIABLE,
     SPARK_SECRET_VARIABLE,
@@ -38,8 +39,6 @@ from cryptoviz.settings import (
 
 __all__ = ["ClusterRecord", "end_leftovers", "forget_cluster", "launch_controller", "read_record", "settings_file", "start_ray", "stop_ray"]
 
-_CLUSTER_VARIABLE = "CRYPTOVIZ_CLUSTER"
-"""Environment variable of every Ray process: the home directory of its pipeline."""
 _START_TIMEOUT_S = 60.0
 _START_ATTEMPTS = 3
 _STARTED, _TOO_SLOW = b"Ray runtime started", b"timed out during startup"
@@ -185,7 +184,7 @@ def end_leftovers(settings: Settings) -> int:
     """Kill processes left behind by a killed guard of this home and return their number. The caller holds the home lock; no cluster runs."""
     ended = 0
     for _ in range(_LEFTOVER_ROUNDS):
-        left = processes_with(_CLUSTER_VARIABLE, str(settings.home))
+        left = processes_with(CLUSTER_VARIABLE, str(settings.home))
         for process in left:
             process.send(signal.SIGKILL)
         wait_ended(left, 3.0)
@@ -221,7 +220,7 @@ def _environment(settings: Settings) -> dict[str, str]:
             # Every JVM and Python process below Ray treats file names as UTF-8.
             "LC_ALL": "C.UTF-8",
             SETTINGS_FILE_VARIABLE: str(settings_file(settings)),
-            _CLUSTER_VARIABLE: str(settings.home),
+            CLUSTER_VARIABLE: str(settings.home),
             "RAY_DEDUP_LOGS": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
             # Per process; Ray's default is 512 MB.

@@ -6,10 +6,11 @@ from cryptoviz.errors import SettingsError
 from cryptoviz.ownership import Fault, make_private, owner_or_root, path_fault, tree_fault
 from cryptoviz.settings import Settings
 
-__all__ = ["ENGINE_FILES", "cache_fault", "make_cache", "require_own_cache"]
+__all__ = ["ENGINE_FILES", "FETCH_LOCK", "cache_fault", "make_cache", "require_own_cache"]
 
 SETTING = "CRYPTOVIZ_CACHE"
-ENGINE_FILES = ("jars", "minio", "fetch.lock")
+FETCH_LOCK = "fetch.lock"
+ENGINE_FILES = ("jars", "minio", FETCH_LOCK)
 """Entries of the cache that engines are started from, or that a download or build writes."""
 _DEPTH = 64
 """More levels than exist. All are checked, because the next build resumes from the files of an unfinished build."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cryptoviz.engines.cache import make_cache, require_own_cache
+from cryptoviz.engines.cache import FETCH_LOCK, make_cache, require_own_cache
 from cryptoviz.engines.download import download_jars
 from cryptoviz.engines.download_progress import ProgressReporter
 from cryptoviz.engines.jars import JarSet, damaged_jars, jar_dir, locked_jars, missing_jars
@@ -76,7 +76,7 @@ def ensure_minio(settings: Settings, progress: ProgressReporter) -> None:
 @contextmanager
 def _only_one(settings: Settings, progress: ProgressReporter) -> Iterator[None]:
     make_cache(settings)
-    with os.fdopen(os.open(settings.cache / "fetch.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w") as lock:
+    with os.fdopen(os.open(settings.cache / FETCH_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

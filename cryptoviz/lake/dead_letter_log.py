@@ -16,12 +16,17 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from cryptoviz.errors import EngineUnavailable, QueryError
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import S3Access, table_address
+from cryptoviz.lake.schema import DEAD_TABLE
 from cryptoviz.lake.topic_reader import read_topic, topic_exists
 from cryptoviz.settings import KafkaSettings, Settings
 
-__all__ = ["DEAD_TABLE", "ReasonCounts", "RecordPosition", "origin", "preview", "read_replay_log", "word"]
+__all__ = ["CHOSEN", "ReasonCounts", "RecordPosition", "origin", "preview", "read_replay_log", "word"]
 
-DEAD_TABLE = "dead_letters"
+CHOSEN = (
+    f"FROM {DEAD_TABLE} WHERE ($reasons::VARCHAR[] IS NULL OR list_contains($reasons::VARCHAR[], split_part(reason, ':', 1))) "
+    "AND ($start::TIMESTAMPTZ IS NULL OR kafka_ts >= $start::TIMESTAMPTZ) AND ($end::TIMESTAMPTZ IS NULL OR kafka_ts < $end::TIMESTAMPTZ)"
+)
+"""SQL of the dead letters by the first word of their reason and by Kafka timestamp in `[$start, $end)`; null: any."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -22,10 +22,8 @@ from cryptoviz.settings import S3Settings
 from cryptoviz.tls import trust
 
 __all__ = [
-    "STORE_ERRORS", "TABLES", "S3Access", "TableAddress", "find_object", "minio_client", "one_line", "read_object", "store_error", "table_address",
+    "STORE_ERRORS", "S3Access", "TableAddress", "find_object", "minio_client", "one_line", "read_object", "store_error", "table_address",
 ]  # fmt: skip
-
-TABLES: tuple[str, ...] = ("prices", "raw", "dead_letters")
 
 _CONNECT_S = 5.0
 _READ_S = 30.0

@@ -24,13 +24,13 @@ from cryptoviz.lake.parts import day_of_path, day_start, folder
 from cryptoviz.lake.schema import PARTITION_COLUMNS, TIME
 
 __all__ = [
-    "CANDLES", "COLUMNS", "INTERVALS", "TICK_COLUMNS", "CandleFile", "candle_sql", "check_interval", "coarser_sql", "day_end_ms", "parse_candle_file",
-    "stored_sql", "whole_buckets", "whole_days",
+    "CANDLES", "COLUMNS", "INTERVALS", "INTERVALS_MS", "TICK_COLUMNS", "CandleFile", "candle_sql", "check_interval", "coarser_sql", "day_end_ms",
+    "parse_candle_file", "stored_sql", "whole_buckets", "whole_days",
 ]  # fmt: skip
 
 INTERVALS: dict[str, str] = {"1m": "1 minute", "5m": "5 minutes", "1h": "1 hour", "1d": "1 day"}
 """Intervals by name, in DuckDB's syntax."""
-_WIDTHS: dict[str, timedelta] = {"1m": timedelta(minutes=1), "5m": timedelta(minutes=5), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
+INTERVALS_MS: dict[str, int] = {"1m": 60_000, "5m": 300_000, "1h": 3_600_000, "1d": 86_400_000}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TICK_COLUMNS = ("tick_ts", "asset_id", "quote_currency", "price", "volume_24h", "kind", "ingest_ts", "kafka_offset")
@@ -56,7 +56,9 @@ CANDLES = pa.schema(
 
 COLUMNS = ("ts", "asset_id", "quote_currency", "open", "high", "low", "close", "volume", "volume_24h", "ticks", "source")
 """Columns for readers."""
-_NAME = re.compile(r"part-candles-(?P<interval>1m|5m|1h|1d)-(?P<ticks>\d{1,15})-(?P<until>\d{1,15})(?:-(?P<attempt>[0-9a-f]{8}))?\.snappy\.parquet")
+_NAME = re.compile(
+    rf"part-candles-(?P<interval>{'|'.join(INTERVALS)})-(?P<ticks>\d{{1,15}})-(?P<until>\d{{1,15}})(?:-(?P<attempt>[0-9a-f]{{8}}))?\.snappy\.parquet"
+)
 _ORDER = "(tick_ts, ingest_ts, kafka_offset)"
 
 
@@ -144,7 +146,7 @@ def whole_days(paths: Iterable[str], interval: str, ticks: Mapping[date, int]) -
 
 def whole_buckets(interval: str, low: datetime | None, high: datetime | None) -> tuple[datetime | None, datetime | None]:
     """`[low, high)` widened to whole buckets: from the start of `low`'s bucket to the end of the last bucket that begins before `high`."""
-    width = _WIDTHS[interval]
+    width = timedelta(milliseconds=INTERVALS_MS[interval])
     first = low - (low - _EPOCH) % width if low else None
     last = high + (_EPOCH - high) % width if high else None
     return first, last

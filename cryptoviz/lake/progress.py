@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from cryptoviz.errors import LakeError
 from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.schema import KAFKA_POSITION
 
 __all__ = ["METADATA_KEY", "Offsets", "Progress", "kept_offsets", "merge", "offset_app", "offsets_of_rows", "read_progress"]
 
@@ -98,7 +99,7 @@ def offsets_of_rows(table: DeltaTable) -> dict[tuple[str, int], int]:
     reading from there loses and duplicates nothing. Reads three columns of the whole table.
     """
     found: dict[tuple[str, int], int] = {}
-    columns = ["kafka_topic_id", "kafka_partition", "kafka_offset"]
+    columns = list(KAFKA_POSITION)
     for batch in table.to_pyarrow_dataset().to_batches(columns=columns):
         rows = pa.Table.from_batches([batch]).drop_null()
         last = rows.group_by(columns[:2]).aggregate([("kafka_offset", "max")])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["DEAD_LETTERS", "GAPS", "KAFKA_COLUMNS", "PARTITION_BY", "PARTITION_COLUMNS", "PRICES", "RAW", "TIME", "file_schema"]
+__all__ = [
+    "DEAD_LETTERS", "DEAD_TABLE", "GAPS", "KAFKA_COLUMNS", "KAFKA_POSITION", "PARTITION_BY", "PARTITION_COLUMNS", "PRICES", "RAW", "TIME",
+    "file_schema",
+]  # fmt: skip
 
 TIME = pa.timestamp("us", tz="UTC")
 
@@ -14,6 +17,7 @@ KAFKA_COLUMNS: tuple[pa.Field, ...] = (
     pa.field("kafka_partition", pa.int32(), nullable=False),
     pa.field("kafka_offset", pa.int64(), nullable=False),
 )
+KAFKA_POSITION: tuple[str, ...] = tuple(column.name for column in KAFKA_COLUMNS)
 
 PARTITION_COLUMNS: tuple[pa.Field, ...] = (pa.field("year", pa.int32()), pa.field("month", pa.int32()), pa.field("day", pa.int32()))
 PARTITION_BY: tuple[str, ...] = tuple(column.name for column in PARTITION_COLUMNS)
@@ -73,6 +77,7 @@ RAW = pa.schema(
     ]
 )
 
+DEAD_TABLE = "dead_letters"
 # Partitioned by the UTC date of the Kafka timestamp, since the record's own time may be invalid.
 DEAD_LETTERS = pa.schema(
     [

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from cryptoviz.lake.schema import DEAD_LETTERS, GAPS, PARTITION_BY, PRICES, RAW
+from cryptoviz.lake.schema import DEAD_LETTERS, DEAD_TABLE, GAPS, PARTITION_BY, PRICES, RAW
 
 __all__ = ["TABLE_SPECS", "TableSpec"]
 
@@ -35,7 +35,7 @@ TABLE_SPECS: dict[str, TableSpec] = {
     for table in (
         TableSpec("prices", PRICES, ("tick_ts", "asset_id")),
         TableSpec("raw", RAW, ("tick_ts", "provider")),
-        TableSpec("dead_letters", DEAD_LETTERS, ("kafka_ts", "kafka_offset")),
+        TableSpec(DEAD_TABLE, DEAD_LETTERS, ("kafka_ts", "kafka_offset")),
         TableSpec("gaps", GAPS, ("from_ts", "scope", "asset_id", "provider")),
     )
 }

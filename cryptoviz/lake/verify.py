@@ -22,6 +22,7 @@ from cryptoviz.lake.kafka_audit import KafkaContents, read_kafka
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.offsets import EventIdCounter, TableOffsets
 from cryptoviz.lake.progress import read_progress
+from cryptoviz.lake.schema import KAFKA_POSITION
 from cryptoviz.settings import Settings
 
 __all__ = ["READERS", "Comparison", "Report", "TableContents", "compare", "read_lake", "verify"]
@@ -33,7 +34,6 @@ _SAMPLES = 5
 _BATCH_ROWS = 65_536
 _AHEAD = 4  # record batches and files of Arrow's read-ahead
 _TRIES = 4  # a plain reader reads again if maintenance replaced files during the read
-_COLUMNS = ("kafka_topic_id", "kafka_partition", "kafka_offset")
 _SCHEMA = pa.schema([("kafka_topic_id", pa.string()), ("kafka_partition", pa.int32()), ("kafka_offset", pa.int64()), ("event_id", pa.string())])
 
 
@@ -199,7 +199,7 @@ def read_lake(settings: Settings, table: str, reader: Reader) -> TableContents:
         seen = TableContents()
         try:
             for batch in _batches(settings, table, reader):
-                seen.offsets.add(*(batch.column(name) for name in _COLUMNS))
+                seen.offsets.add(*(batch.column(name) for name in KAFKA_POSITION))
                 if "event_id" in batch.schema.names:
                     seen.events.add(batch.column("event_id").to_pylist())
         except (DeltaError, OSError) as error:
@@ -214,7 +214,7 @@ def read_lake(settings: Settings, table: str, reader: Reader) -> TableContents:
 def _batches(settings: Settings, table: str, reader: Reader) -> Iterator[pa.RecordBatch]:
     """The Kafka columns, and `event_id` of prices."""
     address = table_address(settings.s3, table)
-    columns = [*_COLUMNS, *(["event_id"] if table == "prices" else [])]
+    columns = [*KAFKA_POSITION, *(["event_id"] if table == "prices" else [])]
     if reader == "delta":
         try:
             dataset = DeltaTable(address.uri, storage_options=settings.s3.storage_options()).to_pyarrow_dataset()

@@ -11,7 +11,6 @@ from cryptoviz.settings.check_collection import TICK_DEADLINE_SHARE
 from cryptoviz.settings.check_engines import SEGMENT_BYTES, check_topics
 from cryptoviz.settings.credentials import claim_home, credentials_file
 from cryptoviz.settings.handover import (
-    SETTINGS_FILE_VARIABLE,
     SPARK_SECRET_VARIABLE,
     child_environment,
     dump_settings_file,
@@ -19,6 +18,7 @@ from cryptoviz.settings.handover import (
     settings_from_environment,
 )
 from cryptoviz.settings.listeners import PortUse, pipeline_ports
+from cryptoviz.settings.names import CLUSTER_VARIABLE, LAKE_RUN_VARIABLE, SETTINGS_FILE_VARIABLE
 from cryptoviz.settings.network import NetworkSettings
 from cryptoviz.settings.protection import BreakerSettings, QuotaSettings
 from cryptoviz.settings.sections import (
@@ -41,6 +41,8 @@ from cryptoviz.settings.seed_names import SEED_NAMES
 from cryptoviz.settings.tree import Settings, check_settings, load_settings
 
 __all__ = [
+    "CLUSTER_VARIABLE",
+    "LAKE_RUN_VARIABLE",
     "LOOPBACK",
     "NO_KEY",
     "SEED_NAMES",

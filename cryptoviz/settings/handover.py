@@ -14,22 +14,18 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from cryptoviz.errors import SettingsError
 from cryptoviz.masking import hide
 from cryptoviz.private import write_private
-from cryptoviz.settings.names import check_overrides
+from cryptoviz.settings.names import SETTINGS_FILE_VARIABLE, check_overrides
 from cryptoviz.settings.refusal import refusal
 from cryptoviz.settings.shell import PLAIN_NAMES
 from cryptoviz.settings.tree import Settings, check_settings, load_settings
 
 __all__ = [
-    "SETTINGS_FILE_VARIABLE",
     "SPARK_SECRET_VARIABLE",
     "child_environment",
     "dump_settings_file",
     "load_settings_file",
     "settings_from_environment",
 ]
-
-SETTINGS_FILE_VARIABLE = "CRYPTOVIZ_SETTINGS_FILE"
-"""Variable with the path of a file written by `dump_settings_file`."""
 
 SPARK_SECRET_VARIABLE = "_SPARK_AUTH_SECRET"  # noqa: S105 (the name of a variable)
 """Variable with the shared secret of Spark's processes. Only the owner of a process can read its environment."""

@@ -12,10 +12,19 @@ from cryptoviz.nearest import nearest
 from cryptoviz.providers.registry import BUILT_IN_PROVIDERS
 from cryptoviz.settings.seed_names import SEED_NAMES
 
-__all__ = ["INTERNAL_NAMES", "PREFIX", "check_names", "check_overrides", "known_names", "unknown_name"]
+__all__ = [
+    "CLUSTER_VARIABLE", "INTERNAL_NAMES", "LAKE_RUN_VARIABLE", "PREFIX", "SETTINGS_FILE_VARIABLE", "check_names", "check_overrides", "known_names",
+    "unknown_name",
+]  # fmt: skip
 
 PREFIX = "CRYPTOVIZ_"
-INTERNAL_NAMES = frozenset(("CRYPTOVIZ_SETTINGS_FILE", "CRYPTOVIZ_CLUSTER", "CRYPTOVIZ_LAKE_RUN"))
+SETTINGS_FILE_VARIABLE = f"{PREFIX}SETTINGS_FILE"
+"""Path of a file written by `dump_settings_file`."""
+CLUSTER_VARIABLE = f"{PREFIX}CLUSTER"
+"""Home of the pipeline, in every Ray process of its cluster."""
+LAKE_RUN_VARIABLE = f"{PREFIX}LAKE_RUN"
+"""Run of an executor's Python workers, so that a later run can find orphans."""
+INTERNAL_NAMES = frozenset((SETTINGS_FILE_VARIABLE, CLUSTER_VARIABLE, LAKE_RUN_VARIABLE))
 """Variables that the project's processes pass to each other."""
 _TESTS = "CRYPTOVIZ_TEST_"
 _FLAT_NAMES = (*SEED_NAMES, "CRYPTO_LIST")

@@ -8,10 +8,11 @@ from typing import Any
 
 import panel as pn
 
+from cryptoviz.lake.ohlcv import INTERVALS_MS
 from dashboard.page_session import Session
 from dashboard.pages.chart import CandleChart
 from dashboard.pages.parts import bar, button, card, choice, markup, set_markup
-from dashboard.views.candles import INTERVALS_MS, Candle, choose_currency, join_currencies
+from dashboard.views.candles import Candle, choose_currency, join_currencies
 from dashboard.views.markup import element, text
 from dashboard.views.quote import other_currencies, quote_markup, state_markup
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["INTERVALS_MS", "Candle", "CandleBuilder", "LiveCandles", "changed_tail", "choose_currency", "join_candles", "join_currencies"]
-
-INTERVALS_MS: dict[str, int] = {"1m": 60_000, "5m": 300_000, "1h": 3_600_000, "1d": 86_400_000}
+__all__ = ["Candle", "CandleBuilder", "LiveCandles", "changed_tail", "choose_currency", "join_candles", "join_currencies"]
 
 
 @dataclass(frozen=True, slots=True)

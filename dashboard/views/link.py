@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from dashboard.views.candles import INTERVALS_MS
+from cryptoviz.lake.ohlcv import INTERVALS_MS
 
 __all__ = ["VIEWS", "Link", "parse_link"]
 

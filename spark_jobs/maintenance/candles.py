@@ -24,7 +24,7 @@ from cryptoviz.lake.schema import PARTITION_BY, PRICES, file_schema
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance.compaction.plan import DayFile
 from spark_jobs.maintenance.days import days_of
-from spark_jobs.tables.orphans import remove_objects
+from spark_jobs.tables.orphans import day_objects, remove_objects
 from spark_jobs.tables.parquet import encode, statistics
 from spark_jobs.tables.replace_files import NewFile, ReplacedFile, epoch_of, paths_of, raise_epoch, replace_files
 from spark_jobs.tables.table_log import CONFIGURATION
@@ -166,7 +166,4 @@ class CandleBuilder:
 
 
 def _stored_paths(client: Minio, address: TableAddress) -> Iterator[str]:
-    for item in client.list_objects(address.bucket, prefix=f"{address.prefix}year=", recursive=True):
-        path = item.object_name.removeprefix(address.prefix)
-        if parse_candle_file(path) is not None:
-            yield path
+    return (path for path, _ in day_objects(client, address) if parse_candle_file(path) is not None)

@@ -17,7 +17,7 @@ from cryptoviz.lake.objects import TableAddress, find_object
 from cryptoviz.lake.parts import SUCCESS, Part, day_of_path, day_start, folder
 from cryptoviz.log import get_logger
 from spark_jobs.maintenance.compaction.plan import DayFile, is_compact
-from spark_jobs.tables.orphans import remove_objects
+from spark_jobs.tables.orphans import day_objects, remove_objects
 from spark_jobs.tables.replace_files import ReplacedFile, file_actions, replace_files
 
 __all__ = ["DayRule", "days_of", "drop_old_days", "mark_days", "retention_today"]
@@ -146,11 +146,10 @@ def _tag(content: bytes) -> str:
 
 
 def _markers(client: Minio, address: TableAddress) -> Iterator[tuple[date, str]]:
-    for item in client.list_objects(address.bucket, prefix=f"{address.prefix}year=", recursive=True):
-        path = item.object_name.removeprefix(address.prefix)
+    for path, etag in day_objects(client, address):
         day = day_of_path(path)
         if day is not None and path == _path(day):
-            yield day, (item.etag or "").strip('"')
+            yield day, etag
 
 
 def _read(client: Minio, address: TableAddress, day: date) -> bytes:

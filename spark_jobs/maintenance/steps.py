@@ -15,7 +15,7 @@ from minio import Minio
 from cryptoviz.errors import LakeError
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import S3Access, TableAddress, minio_client, table_address
-from cryptoviz.lake.schema import DEAD_LETTERS, file_schema
+from cryptoviz.lake.schema import DEAD_LETTERS, DEAD_TABLE, file_schema
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
 from spark_jobs.gaps.ledger_update import find_gaps
@@ -25,7 +25,8 @@ from spark_jobs.maintenance.compaction.plan import next_merge
 from spark_jobs.maintenance.compaction.sorted_merge import Layout
 from spark_jobs.maintenance.days import DayRule, days_of, drop_old_days, mark_days
 from spark_jobs.maintenance.log_cleanup import remove_leftovers, shorten_log
-from spark_jobs.tables.record_spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
+from spark_jobs.maintenance.result import MAINTAINED
+from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.tables.schema_evolution import stored_schema
 
 __all__ = ["LAYOUTS", "STEPS", "RoundContext", "Step"]
@@ -174,7 +175,7 @@ def _candles(context: RoundContext) -> None:
 
 
 def _shorten(context: RoundContext) -> None:
-    for name in (*LAYOUTS, "candles", "gaps"):
+    for name in MAINTAINED:
         table = context.open(name) if context.wants(name) else None
         if table is not None:
             context.check()

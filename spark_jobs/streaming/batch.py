@@ -11,6 +11,7 @@ from functools import partial
 from cryptoviz.errors import CryptoVizError, LakeError, TransientError
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.progress import merge
+from cryptoviz.lake.schema import DEAD_TABLE
 from cryptoviz.log import get_logger
 from spark_jobs.streaming.batch_plan import Ranges
 from spark_jobs.streaming.kafka_admin import KafkaTopics
@@ -18,7 +19,6 @@ from spark_jobs.streaming.kafka_range_reader import OffsetRange
 from spark_jobs.streaming.tasks import Tasks
 from spark_jobs.streaming.write import TopicSpec, WriteSpec
 from spark_jobs.tables.engine_retry import EngineRetry
-from spark_jobs.tables.record_spec import DEAD_TABLE
 from spark_jobs.tables.table_log import TableLog
 from spark_jobs.tables.written_file import TablePart, WrittenPart
 

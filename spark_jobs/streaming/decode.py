@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from cryptoviz.errors import RecordError
-from spark_jobs.streaming.validate import EARLIEST_TICK_MS, FUTURE_MS, check_record
+from cryptoviz.records import FIRST_TRADE_MS
+from spark_jobs.streaming.validate import FUTURE_MS, check_record
 from spark_jobs.tables.record_spec import JsonType, Reason, RecordSpec
 
 __all__ = ["BadRecord", "Decoded", "decode", "ndjson_schema"]
@@ -133,8 +134,8 @@ def _plausible(rows: pa.Table, stamps_ms: pa.Array, spec: RecordSpec) -> bool:
     if "price" in rows.column_names and not _all(pc.greater(rows.column("price"), 0.0)):
         return False
     ticks = rows.column("tick_ts")
-    latest = pc.add(pc.max_element_wise(stamps_ms, EARLIEST_TICK_MS), FUTURE_MS)
-    return _all(pc.greater_equal(ticks, EARLIEST_TICK_MS)) and _all(pc.less_equal(ticks, latest))
+    latest = pc.add(pc.max_element_wise(stamps_ms, FIRST_TRADE_MS), FUTURE_MS)
+    return _all(pc.greater_equal(ticks, FIRST_TRADE_MS)) and _all(pc.less_equal(ticks, latest))
 
 
 def _all(mask: pa.ChunkedArray) -> bool:

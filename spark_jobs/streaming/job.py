@@ -28,24 +28,24 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.kafka import java_config
 from cryptoviz.lake.conditional_object import S3ConditionalObject
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
-from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
+from cryptoviz.lake.schema import DEAD_LETTERS, DEAD_TABLE, PRICES, RAW
 from cryptoviz.log import get_logger
 from cryptoviz.masking import clip
-from cryptoviz.settings import Settings
+from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
 from spark_jobs.streaming.batch import BatchWriter
 from spark_jobs.streaming.batch_plan import BatchPlan, Planned
 from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
 from spark_jobs.streaming.kafka_admin import KafkaTopics, parse_batch_offsets
 from spark_jobs.streaming.query_monitor import QueryMonitor
-from spark_jobs.streaming.session import RUN_VARIABLE, end_earlier_writers, start_session, stop_session, task_slots
+from spark_jobs.streaming.session import end_earlier_writers, start_session, stop_session, task_slots
 from spark_jobs.streaming.start_offsets import StartPoint, check_start, redo_ends
 from spark_jobs.streaming.start_sweep import StartSweep
 from spark_jobs.streaming.tasks import SparkTasks
 from spark_jobs.streaming.write import TopicSpec
 from spark_jobs.tables.engine_retry import EngineRetry
-from spark_jobs.tables.lease import lease_of
+from spark_jobs.tables.lease import LEASES, lease_of
 from spark_jobs.tables.orphans import remove_orphans
-from spark_jobs.tables.record_spec import DEAD_TABLE, PRICES_SPEC, RAW_SPEC
+from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.tables.table_log import TableLog
 
 __all__ = ["PLAN", "LakeJob", "lake_id"]
@@ -55,7 +55,7 @@ log = get_logger("lake")
 _DRAIN_S = 12.0
 _STOP_S = 12.0
 _REDO_S = 60.0  # a longer outage of the store fails the start, which the controller retries
-PLAN = "_leases/lake-plan.json"
+PLAN = f"{LEASES}lake-plan.json"
 # A writer on another machine, or an upload in flight, may finish after the start; a second sweep removes its file.
 _LATE_SWEEP_S = 20.0
 
@@ -97,7 +97,7 @@ class LakeJob:
         points = self._start_points(described, topics)
         start = check_start(points, accept_lost=self._settings.lake.accept_lost_offsets)
         redo = redo_ends(points, start, planned.ranges)
-        end_earlier_writers(RUN_VARIABLE, lake_id(self._settings), self._run)
+        end_earlier_writers(LAKE_RUN_VARIABLE, lake_id(self._settings), self._run)
         by_id = {(described[topic][0], partition): end for (topic, partition), end in redo.items()}
         removed = StartSweep(minio_client(self._access), self._plan, by_id, self._lease.check).run(self._logs)
         tables_ms = (time.monotonic() - begun) * 1000

@@ -22,11 +22,10 @@ import raydp
 from cryptoviz.errors import EngineUnavailable, PreflightError
 from cryptoviz.log import get_logger
 from cryptoviz.process_identity import ProcessIdentity, environments, wait_ended
-from cryptoviz.settings import Settings
+from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
 from spark_jobs.streaming.gateways import AUTHENTICATION, ray_java_options, secure_gateways, spark_secret
 
 __all__ = [
-    "RUN_VARIABLE",
     "end_earlier_writers",
     "executor_count",
     "marked_processes",
@@ -35,9 +34,6 @@ __all__ = [
     "stop_session",
     "task_slots",
 ]
-
-RUN_VARIABLE = "CRYPTOVIZ_LAKE_RUN"
-"""Environment variable with the run of an executor's Python workers, so that a later run can find orphans."""
 
 _INIT_TIMEOUT_S = 120.0  # a start takes 6-14 s, and 50 s at a load of ten times the cores; on a cluster that is too small it would hang forever
 _RESOURCES_TIMEOUT_S = 20.0  # Ray notices the end of a killed predecessor's executors with a delay
@@ -91,7 +87,7 @@ def spark_configs(settings: Settings, jars: str, run: str) -> dict[str, str]:
         "raydp.executor.extraClassPath": jars,
         "spark.python.daemon.module": "spark_jobs.streaming.daemon",
         "spark.python.worker.reuse": "true",
-        f"spark.executorEnv.{RUN_VARIABLE}": run,
+        f"spark.executorEnv.{LAKE_RUN_VARIABLE}": run,
         "spark.ui.enabled": "true",
         "spark.ui.port": str(lake.ui_port),
         # The UI is readable without login, and pages of other sites can send it a GET: these options keep both from stopping jobs or loading the

@@ -10,7 +10,7 @@ Only file names of our pattern inside the `year=` folders are considered; the bu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from minio import Minio
@@ -23,7 +23,7 @@ from cryptoviz.lake.parts import DataFileName, Part, parse_name, short_topic_id
 from cryptoviz.lake.progress import Offsets, read_progress
 from spark_jobs.tables.replace_files import paths_of
 
-__all__ = ["LogState", "list_data_files", "remove_objects", "remove_orphans"]
+__all__ = ["LogState", "day_objects", "list_data_files", "remove_objects", "remove_orphans"]
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class LogState:
         return part.path not in self.paths and part.end < self.ends.get((part.topic, part.partition), 0)
 
 
+def day_objects(client: Minio, address: TableAddress) -> Iterator[tuple[str, str]]:
+    """Path relative to the table, and etag, of each object under the table's `year=` folders."""
+    for item in client.list_objects(address.bucket, prefix=f"{address.prefix}year=", recursive=True):
+        yield item.object_name.removeprefix(address.prefix), (item.etag or "").strip('"')
+
+
 def list_data_files(client: Minio, address: TableAddress) -> dict[str, DataFileName]:
     """Data files under the table's `year=` folders, by path relative to the table."""
-    found = {}
-    for item in client.list_objects(address.bucket, prefix=f"{address.prefix}year=", recursive=True):
-        path = item.object_name.removeprefix(address.prefix)
-        name = parse_name(path)
-        if name is not None:
-            found[path] = name
-    return found
+    return {path: name for path, _ in day_objects(client, address) if (name := parse_name(path)) is not None}
 
 
 def remove_orphans(client: Minio, address: TableAddress, log_state: LogState) -> list[str]:

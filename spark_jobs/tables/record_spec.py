@@ -10,9 +10,7 @@ import pyarrow as pa
 from cryptoviz.lake.schema import KAFKA_COLUMNS, PRICES, RAW, file_schema
 from cryptoviz.records import SCHEMA_VERSION
 
-__all__ = ["DEAD_TABLE", "PRICES_SPEC", "RAW_SPEC", "FieldSpec", "JsonType", "Reason", "RecordSpec"]
-
-DEAD_TABLE = "dead_letters"
+__all__ = ["PRICES_SPEC", "RAW_SPEC", "FieldSpec", "JsonType", "Reason", "RecordSpec"]
 
 
 class JsonType(StrEnum):

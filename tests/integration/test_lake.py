@@ -25,10 +25,10 @@ from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.schema import PRICES
 from cryptoviz.lake.verify import verify
-from cryptoviz.settings import Settings
+from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
 from spark_jobs.maintenance.log_cleanup import remove_leftovers, shorten_log
 from spark_jobs.streaming.job import lake_id
-from spark_jobs.streaming.session import RUN_VARIABLE, marked_processes
+from spark_jobs.streaming.session import marked_processes
 from spark_jobs.tables.record_spec import Reason
 from spark_jobs.tables.table_log import TableLog
 from tests.support.engines import engines, lake_settings
@@ -248,5 +248,5 @@ def drop_records(settings: Settings) -> None:
 
 def test_stop_ends_the_executors_workers_and_the_scratch(rig: Rig) -> None:
     rig.host.stop()
-    eventually(lambda: not marked_processes(RUN_VARIABLE, lake_id(rig.settings), "any"), 15)
+    eventually(lambda: not marked_processes(LAKE_RUN_VARIABLE, lake_id(rig.settings), "any"), 15)
     assert list((rig.settings.home / "lake-scratch").glob("*")) == []

@@ -19,7 +19,7 @@ from cryptoviz.errors import SettingsError
 from cryptoviz.home import LOCK, MARKER, claim, foreign_reason
 from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.rpc.pipeline_status import pipeline_id
-from cryptoviz.settings import claim_home, load_settings
+from cryptoviz.settings import CLUSTER_VARIABLE, claim_home, load_settings
 from spark_jobs.streaming.job import lake_id
 from tests.support.intruder import give_away
 from tests.support.waiting import eventually
@@ -189,8 +189,8 @@ def test_one_home_under_two_names_is_one_home(tmp_path: Path, home: Path) -> Non
     one, other = load_settings(home=home), load_settings(home=link)
     assert one == other
     assert (lake_id(one), pipeline_id(one)) == (lake_id(other), pipeline_id(other))
-    with subprocess.Popen(["sleep", "60"], env={cluster._CLUSTER_VARIABLE: str(other.home)}) as left:
-        marked = f"{cluster._CLUSTER_VARIABLE}={home}".encode()
+    with subprocess.Popen(["sleep", "60"], env={CLUSTER_VARIABLE: str(other.home)}) as left:
+        marked = f"{CLUSTER_VARIABLE}={home}".encode()
         eventually(lambda: marked in Path(f"/proc/{left.pid}/environ").read_bytes())
         assert cluster.end_leftovers(one) == 1
 

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz.cli import cluster
 from cryptoviz.errors import SettingsError
-from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, load_settings, load_settings_file
+from cryptoviz.settings import Settings, load_settings, load_settings_file
 from cryptoviz.settings.names import INTERNAL_NAMES, known_names
-from spark_jobs.streaming import session
 from tests.support.shell import forget_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +114,7 @@ def test_names_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_internal_variables_are_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {SETTINGS_FILE_VARIABLE, cluster._CLUSTER_VARIABLE, session.RUN_VARIABLE} == INTERNAL_NAMES
+    assert {"CRYPTOVIZ_SETTINGS_FILE", "CRYPTOVIZ_CLUSTER", "CRYPTOVIZ_LAKE_RUN"} == INTERNAL_NAMES
     for name in (*INTERNAL_NAMES, "CRYPTOVIZ_TEST_ROUNDS", "CRYPTOVIZ_TEST_SEED"):
         monkeypatch.setenv(name, "1")
     assert load_settings().collect.tick_s == 60.0

@@ -31,16 +31,8 @@ Reasons = Annotated[
     list[str] | None, typer.Option("--reason", "-r", help="Only this reason, as the list shows it (the part before the colon); repeatable.")
 ]
 Since = Annotated[str | None, typer.Option("--since", help="Only records since this time (Kafka timestamp): ISO 8601 with an offset or Z.")]
-_CHOSEN = (
-    "FROM dead_letters WHERE ($reasons::VARCHAR[] IS NULL OR list_contains($reasons::VARCHAR[], split_part(reason, ':', 1))) "
-    "AND ($start::TIMESTAMPTZ IS NULL OR kafka_ts >= $start::TIMESTAMPTZ)"
-)
-_COUNTS = f"SELECT split_part(reason, ':', 1) AS reason, count(*) AS n {_CHOSEN} GROUP BY ALL ORDER BY n DESC, reason"
-_NEWEST = f"""SELECT topic, kafka_topic_id, kafka_partition AS partition, kafka_offset AS offset, kafka_ts AS time, reason, key, value {_CHOSEN}
-    ORDER BY kafka_ts DESC, kafka_partition, kafka_offset DESC LIMIT $limit"""
-_ALL = f"SELECT * EXCLUDE (year, month, day) {_CHOSEN} ORDER BY kafka_ts, kafka_partition, kafka_offset"
-_ONE = """SELECT topic, kafka_topic_id, kafka_partition AS partition, kafka_offset AS offset, kafka_ts AS time, reason, key, value
-    FROM dead_letters WHERE topic = $topic AND kafka_partition = $partition AND kafka_offset = $offset"""
+_COLUMNS = "SELECT topic, kafka_topic_id, kafka_partition AS partition, kafka_offset AS offset, kafka_ts AS time, reason, key, value"
+_ONE = f"{_COLUMNS} FROM dead_letters WHERE topic = $topic AND kafka_partition = $partition AND kafka_offset = $offset"
 
 
 def register(app: typer.Typer) -> None:
@@ -87,8 +79,7 @@ def replay(reason: Reasons = None, since: Since = None, as_json: Json = False) -
 
 
 def _chosen(reasons: list[str] | None, since: str | None) -> dict[str, Any]:
-
-    return {"reasons": reasons or None, "start": moment(since, "--since")}
+    return {"reasons": reasons or None, "start": moment(since, "--since"), "end": None}
 
 
 def _marked(rows: list[dict[str, Any]], kafka: KafkaSettings) -> list[dict[str, Any]]:
@@ -107,8 +98,12 @@ def _marked(rows: list[dict[str, Any]], kafka: KafkaSettings) -> list[dict[str, 
 
 
 def _list(lake: Lake, chosen: dict[str, Any], limit: int, kafka: KafkaSettings, *, as_json: bool) -> None:
-    counts = lake.query(_COUNTS, parameters=chosen).arrow().to_pylist()
-    rows = _marked(lake.query(_NEWEST, parameters=chosen | {"limit": limit}).arrow().to_pylist(), kafka)
+    from cryptoviz.lake.dead_letter_log import CHOSEN, preview  # as above
+
+    counted = f"SELECT split_part(reason, ':', 1) AS reason, count(*) AS n {CHOSEN} GROUP BY ALL ORDER BY n DESC, reason"
+    counts = lake.query(counted, parameters=chosen).arrow().to_pylist()
+    newest = f"{_COLUMNS} {CHOSEN} ORDER BY kafka_ts DESC, kafka_partition, kafka_offset DESC LIMIT $limit"
+    rows = _marked(lake.query(newest, parameters=chosen | {"limit": limit}).arrow().to_pylist(), kafka)
     total = sum(count["n"] for count in counts)
     if as_json:
         by_reason = {count["reason"]: count["n"] for count in counts}
@@ -118,8 +113,6 @@ def _list(lake: Lake, chosen: dict[str, Any], limit: int, kafka: KafkaSettings, 
     if not rows:
         console.print("No dead letters.")
         return
-    from cryptoviz.lake.dead_letter_log import preview  # as above
-
     console.print(
         f"{total} dead letter{'' if total == 1 else 's'}: " + ", ".join(f"{count['reason']} {count['n']}" for count in counts), highlight=False
     )
@@ -157,9 +150,10 @@ def _show(lake: Lake, place: RecordPosition, *, as_json: bool) -> None:
 
 def _export(lake: Lake, chosen: dict[str, Any], output: Path) -> None:
     from cryptoviz.cli.output import chosen_format, write_rows  # as above
+    from cryptoviz.lake.dead_letter_log import CHOSEN
 
     form = chosen_format(None, output, "--export")
-    schema, batches = lake.stream(_ALL, parameters=chosen)
+    schema, batches = lake.stream(f"SELECT * EXCLUDE (year, month, day) {CHOSEN} ORDER BY kafka_ts, kafka_partition, kafka_offset", parameters=chosen)
     write_rows(schema, batches, form, output)
     echo(f"written to {output}")
 

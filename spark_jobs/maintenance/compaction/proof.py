@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cryptoviz.errors import LakeError
+from cryptoviz.lake.schema import KAFKA_POSITION
 
 __all__ = ["Fingerprint", "fingerprint", "read_batches"]
 
@@ -99,7 +100,7 @@ def _gathered(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _offsets(batch: pa.Table) -> Iterator[tuple[tuple[str, int], npt.NDArray[np.int64]]]:
-    topics, partitions, offsets = (batch.column(name) for name in ("kafka_topic_id", "kafka_partition", "kafka_offset"))
+    topics, partitions, offsets = (batch.column(name) for name in KAFKA_POSITION)
     for topic in pc.unique(topics).to_pylist():
         of_topic = pc.equal(topics, topic)
         for partition in pc.unique(partitions.filter(of_topic)).to_pylist():

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from cryptoviz.lake.schema import KAFKA_POSITION
 from spark_jobs.tables.parquet import repeats, stat_value
 
 __all__ = ["Layout", "Merged", "merge"]
@@ -27,7 +28,6 @@ _ROW_BYTES = 256
 _GROUP_MIN_ROWS, _GROUP_MAX_ROWS = 4096, 65_536
 """Beyond the minimum a row group ends where its cluster value (an asset) changes, so that a reader of one asset skips the other groups."""
 _GROUP_MAX_BYTES = 8 << 20
-_ORIGIN = ("kafka_topic_id", "kafka_partition", "kafka_offset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Layout:
     @property
     def order(self) -> list[tuple[str, str]]:
         """Sort keys for pyarrow."""
-        return [(name, "ascending") for name in (self.cluster, self.time, *_ORIGIN)]
+        return [(name, "ascending") for name in (self.cluster, self.time, *KAFKA_POSITION)]
 
 
 @dataclass(frozen=True, slots=True)

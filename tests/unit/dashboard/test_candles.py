@@ -7,7 +7,8 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.views.candles import INTERVALS_MS, Candle, CandleBuilder, LiveCandles, changed_tail, choose_currency, join_candles, join_currencies
+from cryptoviz.lake.ohlcv import INTERVALS_MS
+from dashboard.views.candles import Candle, CandleBuilder, LiveCandles, changed_tail, choose_currency, join_candles, join_currencies
 
 MINUTE = INTERVALS_MS["1m"]
 T0 = 28_333_333 * MINUTE

@@ -40,6 +40,7 @@ class FolderAddress(TableAddress):
 @dataclass(frozen=True)
 class _Item:
     object_name: str
+    etag: str = ""
 
 
 class FolderClient:
