@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-unit lint chaos proto bench-collect bench-control bench-lake bench-latency clean
+.PHONY: help setup demo up down test test-unit lint chaos proto bench-collect bench-control bench-idle bench-lake bench-latency clean
 
 BIN := .venv/bin
 
@@ -58,6 +58,10 @@ bench-control: setup ## Measure the effect of a flood of unauthenticated calls o
 bench-latency: ## Measure provider-to-page and Kafka-to-lake latency, and memory (12 minutes)
 	@scripts/setup --test
 	@$(BIN)/python bench/latency.py
+
+bench-idle: ## Measure processor time, memory and writes by process, start, recovery and stop (20 minutes)
+	@scripts/setup --test
+	@$(BIN)/python -m bench.idle
 
 bench-lake: setup ## Measure the lake against alternative designs; PARTS="query size" selects parts
 	@$(BIN)/python -m bench.lake $(if $(PARTS),--only $(PARTS))
