@@ -39,16 +39,11 @@ PRICES = {"bitcoin": 1.0, "ethereum": 2.0}
 
 
 class JumpyClock(FakeClock):
-    """A clock whose wall time can be set independently of its monotonic time."""
-
-    set_by_ms = 0
+    """A clock whose sleep can be replaced."""
 
     def __init__(self, now_ms: int, sleep: Callable[[float], Awaitable[None]] | None = None) -> None:
         super().__init__(now_ms)
         self._sleep = sleep or super().sleep
-
-    def now_ms(self) -> int:
-        return super().now_ms() + self.set_by_ms
 
     async def sleep(self, seconds: float) -> None:
         await self._sleep(seconds)
