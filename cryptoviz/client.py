@@ -14,17 +14,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import grpc
-
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1 import gaps_pb2 as gaps_pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceStub
-from cryptoviz.errors import EngineUnavailable, UnknownComponent
+from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import Gap
 from cryptoviz.provider_status import ProviderStatus
-from cryptoviz.rpc.client_channel import ClientChannel, Special
+from cryptoviz.rpc.client_channel import ClientChannel
 from cryptoviz.rpc.convert import component_from_proto, pipeline_from_proto
 from cryptoviz.rpc.convert_gaps import gap_from_proto
 from cryptoviz.rpc.convert_providers import provider_from_proto
@@ -57,7 +55,8 @@ class ControlClient:
     Every method raises:
         EngineUnavailable: the service does not answer in time. All calls are idempotent and can be repeated.
         UnknownComponent: unknown component; the message lists the valid names.
-        ControlRefused: wrong token, invalid argument, or not possible in the current state; `code` is the gRPC status name.
+        InvalidRequest: invalid argument; a ControlRefused.
+        ControlRefused: wrong token, or not possible in the current state; `code` is the gRPC status name.
         SettingsError: the token file is missing or not readable.
     """
 
@@ -96,19 +95,19 @@ class ControlClient:
 
     def get(self, name: str) -> ComponentStatus:
         """The status of one component."""
-        return component_from_proto(self._call("GetComponent", pb.GetComponentRequest(name=name), name).component)
+        return component_from_proto(self._call("GetComponent", pb.GetComponentRequest(name=name)).component)
 
     def start(self, name: str) -> ComponentStatus:
         """Enable a component and its dependencies. Returns at once with the current status."""
-        return component_from_proto(self._call("StartComponent", pb.StartComponentRequest(name=name), name).component)
+        return component_from_proto(self._call("StartComponent", pb.StartComponentRequest(name=name)).component)
 
     def stop(self, name: str) -> ComponentStatus:
         """Disable a component. Returns at once with the current status."""
-        return component_from_proto(self._call("StopComponent", pb.StopComponentRequest(name=name), name).component)
+        return component_from_proto(self._call("StopComponent", pb.StopComponentRequest(name=name)).component)
 
     def restart(self, name: str) -> ComponentStatus:
         """Restart a component. Returns at once with the current status."""
-        return component_from_proto(self._call("RestartComponent", pb.RestartComponentRequest(name=name), name).component)
+        return component_from_proto(self._call("RestartComponent", pb.RestartComponentRequest(name=name)).component)
 
     def start_pipeline(self) -> PipelineStatus:
         """Enable every component. Returns at once."""
@@ -130,13 +129,13 @@ class ControlClient:
             timeout_s: deadline in seconds, then EngineUnavailable; None for no deadline.
         """
         request = pb.WatchPipelineRequest(after_version=after_version)
-        for response in self._stream("WatchPipeline", request, None, timeout_s):
+        for response in self._stream("WatchPipeline", request, timeout_s):
             yield pipeline_from_proto(response.pipeline)
 
     def tail_logs(self, name: str, lines: int = 100, *, follow: bool = False, timeout_s: float | None = None) -> Iterator[str]:
         """The last `lines` lines of a component's log without line breaks; with `follow`, then new lines."""
         request = pb.TailLogsRequest(name=name, lines=lines, follow=follow)
-        for response in self._stream("TailLogs", request, name, timeout_s):
+        for response in self._stream("TailLogs", request, timeout_s):
             yield from response.lines
 
     def providers(self) -> builtins.list[ProviderStatus]:
@@ -145,15 +144,15 @@ class ControlClient:
 
     def provider(self, name: str) -> ProviderStatus:
         """The status of one provider."""
-        return provider_from_proto(self._call("GetProvider", pb.GetProviderRequest(name=name), name).provider)
+        return provider_from_proto(self._call("GetProvider", pb.GetProviderRequest(name=name)).provider)
 
     def trip_breaker(self, name: str, reason: str = "") -> ProviderStatus:
         """Open a provider's breaker: no more polls until `reset_breaker`."""
-        return provider_from_proto(self._call("TripBreaker", pb.TripBreakerRequest(name=name, reason=reason), name).provider)
+        return provider_from_proto(self._call("TripBreaker", pb.TripBreakerRequest(name=name, reason=reason)).provider)
 
     def reset_breaker(self, name: str) -> ProviderStatus:
         """Close a provider's breaker and clear a hold that the provider imposed."""
-        return provider_from_proto(self._call("ResetBreaker", pb.ResetBreakerRequest(name=name), name).provider)
+        return provider_from_proto(self._call("ResetBreaker", pb.ResetBreakerRequest(name=name)).provider)
 
     def gaps(
         self,
@@ -171,7 +170,7 @@ class ControlClient:
             request = gaps_pb.ListGapsRequest(
                 scope=scope, subjects=subjects, start=stamp(start_ms), end=stamp(end_ms), with_filled=with_filled
             )  # fmt: skip
-            answer = self._channel.call(GapsServiceStub, "ListGaps", request, _special(None), _READ_TIMEOUT_S)
+            answer = self._channel.call(GapsServiceStub, "ListGaps", request, _READ_TIMEOUT_S)
             page = [gap_from_proto(one) for one in answer.gaps]
             known = set(found)
             older = [gap for gap in page if gap not in known]
@@ -202,12 +201,8 @@ class ControlClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _call(self, method: str, request: Any, name: str | None = None) -> Any:
-        return self._channel.call(ControlServiceStub, method, request, _special(name))
+    def _call(self, method: str, request: Any) -> Any:
+        return self._channel.call(ControlServiceStub, method, request)
 
-    def _stream(self, method: str, request: Any, name: str | None, timeout_s: float | None) -> Iterator[Any]:
-        return self._channel.stream(ControlServiceStub, method, request, _special(name), timeout_s)
-
-
-def _special(name: str | None) -> Special:
-    return lambda code, details, _: UnknownComponent(details, component=name or "") if code is grpc.StatusCode.NOT_FOUND else None
+    def _stream(self, method: str, request: Any, timeout_s: float | None) -> Iterator[Any]:
+        return self._channel.stream(ControlServiceStub, method, request, timeout_s)

@@ -18,7 +18,8 @@
         ├── UnknownAsset            unknown asset id
         ├── UnknownComponent        unknown component name
         ├── UnknownOperation        unknown operation id
-        ├── ControlRefused          the control service refuses a call: token, argument, state
+        ├── ControlRefused          the control service refuses a call: token, state
+        │   └── InvalidRequest          an argument of the call is not valid
         ├── QueryError              a query or an argument of the lake reader is not valid
         │   ├── InvalidTime             a time without a time zone, an invalid time, or an empty range
         │   ├── UnknownColumn           unknown column of a table
@@ -47,6 +48,7 @@ __all__ = [
     "CryptoVizError",
     "DownloadError",
     "EngineUnavailable",
+    "InvalidRequest",
     "InvalidTime",
     "LakeError",
     "NoHistory",
@@ -272,6 +274,19 @@ class ControlRefused(TerminalError):
     """The control service refuses a call; `code` is the gRPC status name (`UNAUTHENTICATED`, `INVALID_ARGUMENT`, ...)."""
 
     code: str = ""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class InvalidRequest(ControlRefused):
+    """Arguments of a call to the control service are not valid; `violations` are pairs of field and description."""
+
+    code: str = "INVALID_ARGUMENT"
+    violations: Sequence[tuple[str, str]] = ()
+
+    @classmethod
+    def of(cls, *violations: tuple[str, str]) -> Self:
+        """With the violations as message."""
+        return cls("; ".join(f"{field}: {text}" for field, text in violations), violations=violations)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

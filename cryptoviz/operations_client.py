@@ -6,14 +6,10 @@ import builtins
 import uuid
 from collections.abc import Iterator
 
-import grpc
-from google.rpc import error_details_pb2
-
 from cryptoviz.control.v1 import operations_pb2 as pb
 from cryptoviz.control.v1.operations_pb2_grpc import OperationsServiceStub
-from cryptoviz.errors import CryptoVizError, EngineUnavailable, OperationBusy, UnknownOperation
+from cryptoviz.errors import EngineUnavailable
 from cryptoviz.operations import Arguments, OperationStatus
-from cryptoviz.rpc.channel import BUSY
 from cryptoviz.rpc.client_channel import ClientChannel
 from cryptoviz.rpc.convert_operations import arguments_to_proto, operation_from_proto
 
@@ -24,7 +20,8 @@ class OperationsClient:
     """Every method raises, in addition to the errors of `ControlClient`:
     UnknownOperation: no operation has the id.
     OperationBusy: another operation of the kind runs (`start` and `resume` only).
-    ControlRefused: invalid arguments (`code` INVALID_ARGUMENT), or a required component does not run (FAILED_PRECONDITION).
+    InvalidRequest: invalid arguments.
+    ControlRefused: a required component does not run (`code` FAILED_PRECONDITION).
     """  # fmt: skip
 
     def __init__(self, channel: ClientChannel) -> None:
@@ -34,7 +31,7 @@ class OperationsClient:
         """Start an operation and return at once. Idempotent by id; resumes a failed, cancelled or interrupted operation of that id."""
         chosen = operation_id or str(uuid.uuid4())  # set by the client, so that gRPC's retries cannot start two
         request = pb.StartOperationRequest(operation_id=chosen, arguments=arguments_to_proto(arguments))
-        return operation_from_proto(self._channel.call(OperationsServiceStub, "StartOperation", request, _special).operation)
+        return operation_from_proto(self._channel.call(OperationsServiceStub, "StartOperation", request).operation)
 
     def resume(self, operation_id: str) -> OperationStatus:
         """Resume a failed, cancelled or interrupted operation; any other is returned unchanged."""
@@ -43,17 +40,17 @@ class OperationsClient:
     def get(self, operation_id: str) -> OperationStatus:
         """Status of an operation."""
         request = pb.GetOperationRequest(operation_id=operation_id)
-        return operation_from_proto(self._channel.call(OperationsServiceStub, "GetOperation", request, _special).operation)
+        return operation_from_proto(self._channel.call(OperationsServiceStub, "GetOperation", request).operation)
 
     def list(self) -> builtins.list[OperationStatus]:
         """The last hundred operations, newest first."""
-        answer = self._channel.call(OperationsServiceStub, "ListOperations", pb.ListOperationsRequest(), _special)
+        answer = self._channel.call(OperationsServiceStub, "ListOperations", pb.ListOperationsRequest())
         return [operation_from_proto(one) for one in answer.operations]
 
     def watch(self, operation_id: str, after_version: int = 0, *, timeout_s: float | None = None) -> Iterator[OperationStatus]:
         """The current status, then each change, until the operation has ended. Raises EngineUnavailable after `timeout_s` seconds."""
         request = pb.WatchOperationRequest(operation_id=operation_id, after_version=after_version)
-        for answer in self._channel.stream(OperationsServiceStub, "WatchOperation", request, _special, timeout_s):
+        for answer in self._channel.stream(OperationsServiceStub, "WatchOperation", request, timeout_s):
             yield operation_from_proto(answer.operation)
 
     def wait(self, operation_id: str, timeout_s: float | None = None) -> OperationStatus:
@@ -66,12 +63,4 @@ class OperationsClient:
     def cancel(self, operation_id: str) -> OperationStatus:
         """Request cancellation and return at once; use `wait` for the end."""
         request = pb.CancelOperationRequest(operation_id=operation_id)
-        return operation_from_proto(self._channel.call(OperationsServiceStub, "CancelOperation", request, _special).operation)
-
-
-def _special(code: grpc.StatusCode, details: str, info: error_details_pb2.ErrorInfo) -> CryptoVizError | None:
-    if code is grpc.StatusCode.NOT_FOUND:
-        return UnknownOperation(details)
-    if info.reason == BUSY:
-        return OperationBusy(details, operation=info.metadata["operation_id"])
-    return None
+        return operation_from_proto(self._channel.call(OperationsServiceStub, "CancelOperation", request).operation)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from control.operations.catalog import KINDS, invalid_arguments
 from control.operations.file_store import OperationStore
 from control.operations.lifecycle import cancelling, created, failed, interrupted, resumed
 from control.operations.ray_launcher import OperationRunner
 from cryptoviz.clock import Clock
-from cryptoviz.errors import ComponentLost, ControlRefused, OperationBusy, TerminalError, UnknownOperation
+from cryptoviz.errors import ComponentLost, ControlRefused, InvalidRequest, OperationBusy, UnknownOperation
 from cryptoviz.log import get_logger
 from cryptoviz.operations import RESUMABLE, Arguments, OperationStatus
 from cryptoviz.settings import Settings
 
-__all__ = ["InvalidArguments", "OperationManager", "is_operation_id"]
+__all__ = ["OperationManager", "is_operation_id"]
 
 _KEPT = 100
 _MIN_INTERVAL_S = 0.1
@@ -30,13 +29,6 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 """Valid operation ids: they become part of actor names and log lines."""
 
 _logger = get_logger("controller")
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class InvalidArguments(TerminalError):
-    """Invalid arguments; `violations` are pairs of field and description."""
-
-    violations: Sequence[tuple[str, str]] = ()
 
 
 def is_operation_id(text: str) -> bool:
@@ -103,7 +95,7 @@ class OperationManager:
         """Start an operation, or resume it by id. A running or succeeded operation is returned unchanged.
 
         Raises:
-            InvalidArguments: invalid arguments, or the id belongs to an operation with other arguments.
+            InvalidRequest: invalid arguments, or the id belongs to an operation with other arguments.
             OperationBusy: another operation of this kind runs.
             ControlRefused: a required component is down, or a shutdown has begun.
         """
@@ -141,7 +133,7 @@ class OperationManager:
         if known is not None and known.arguments != arguments:
             violations.append(("operation_id", "belongs to an operation with other arguments"))
         if violations:
-            raise InvalidArguments("; ".join(f"{field}: {text}" for field, text in violations), violations=violations)
+            raise InvalidRequest.of(*violations)
 
     def _admit(self, arguments: Arguments) -> None:
         if self._draining:

@@ -1,4 +1,4 @@
-"""Admission of calls: the token is checked before a call is read, then the limit of concurrent calls of its kind.
+"""Admission of calls: the token, checked before a call is read, and the counts for the limit of concurrent calls of each kind.
 
 A call without the token does not count against a limit, is not decoded, and is refused at a limited rate, so that a flood of such calls does not
 occupy the event loop.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,12 @@ import grpc
 import grpc.aio
 
 from control.rpc.call_log import CallLog
-from control.rpc.handlers import Handler, wrapped
-from control.rpc.methods import Budget, budget_of
-from control.rpc.rpc_errors import refuse
+from control.rpc.handlers import Handler
+from control.rpc.methods import Budget
 from control.rpc.token import same_token
 from cryptoviz.rpc.channel import AUTHORIZATION
 
-__all__ = ["CallCounts", "CallLimiter", "RefusalPacer", "TokenCheck"]
+__all__ = ["CallCounts", "RefusalPacer", "TokenCheck"]
 
 if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
     Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
@@ -127,26 +126,3 @@ class CallCounts:
     def count(self, budget: Budget) -> int:
         """Current number of calls of a kind."""
         return self._all[budget.name]
-
-
-class CallLimiter(grpc.aio.ServerInterceptor):
-    """Admits a call within the limit of its kind; otherwise RESOURCE_EXHAUSTED at once."""
-
-    def __init__(self, counts: CallCounts) -> None:
-        self._counts = counts
-
-    async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """Wrap the handler with the count."""
-        handler = await continuation(handler_call_details)
-        budget = budget_of(handler_call_details.method)
-
-        async def around(context: Any, inner: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
-            peer = context.peer()
-            full = self._counts.full(budget, peer)
-            if full:
-                await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, full)
-            with self._counts.taken(budget, peer):
-                async for answer in inner():
-                    yield answer
-
-        return wrapped(handler, around)

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn
-
-import grpc
-import grpc.aio
+from typing import Any
 
 from control.reconcile.components import is_component_name
 from control.reconcile.reconciler import Reconciler
 from control.rpc.log_reader import follow, last_lines, pages
 from control.rpc.provider_states import ProviderStates
-from control.rpc.rpc_errors import invalid, refuse
-from cryptoviz.components import ComponentStatus, scraper_name
+from cryptoviz.components import scraper_name
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceServicer
-from cryptoviz.errors import ControlRefused, UnknownComponent
+from cryptoviz.errors import InvalidRequest
 from cryptoviz.log_files import log_path
-from cryptoviz.provider_status import ProviderStatus
 from cryptoviz.rpc.convert import component_to_proto, pipeline_to_proto
 from cryptoviz.rpc.convert_providers import provider_to_proto
 from cryptoviz.settings import Settings
@@ -46,34 +41,34 @@ class ControlService(ControlServiceServicer):
         return pb.ListComponentsResponse(pipeline=pipeline_to_proto(self._reconciler.snapshot()))
 
     async def GetComponent(self, request: pb.GetComponentRequest, context: Context) -> pb.GetComponentResponse:
-        async def get(name: str) -> ComponentStatus:
-            return self._reconciler.component(name)
-
-        return pb.GetComponentResponse(component=await self._one(request.name, context, get))
+        del context
+        return pb.GetComponentResponse(component=component_to_proto(self._reconciler.component(self._known(request.name))))
 
     async def StartComponent(self, request: pb.StartComponentRequest, context: Context) -> pb.StartComponentResponse:
-        return pb.StartComponentResponse(component=await self._one(request.name, context, self._reconciler.start))
+        del context
+        return pb.StartComponentResponse(component=component_to_proto(await self._reconciler.start(self._known(request.name))))
 
     async def StopComponent(self, request: pb.StopComponentRequest, context: Context) -> pb.StopComponentResponse:
-        return pb.StopComponentResponse(component=await self._one(request.name, context, self._reconciler.stop))
+        del context
+        return pb.StopComponentResponse(component=component_to_proto(await self._reconciler.stop(self._known(request.name))))
 
     async def RestartComponent(self, request: pb.RestartComponentRequest, context: Context) -> pb.RestartComponentResponse:
-        return pb.RestartComponentResponse(component=await self._one(request.name, context, self._reconciler.restart))
+        del context
+        return pb.RestartComponentResponse(component=component_to_proto(await self._reconciler.restart(self._known(request.name))))
 
     async def StartPipeline(self, request: pb.StartPipelineRequest, context: Context) -> pb.StartPipelineResponse:
-        await self._this_pipeline(request.pipeline_id, context)
-        try:
-            pipeline = await self._reconciler.start_all()
-        except ControlRefused as refused:
-            await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, refused.message)
-        return pb.StartPipelineResponse(pipeline=pipeline_to_proto(pipeline))
+        del context
+        self._this_pipeline(request.pipeline_id)
+        return pb.StartPipelineResponse(pipeline=pipeline_to_proto(await self._reconciler.start_all()))
 
     async def StopPipeline(self, request: pb.StopPipelineRequest, context: Context) -> pb.StopPipelineResponse:
-        await self._this_pipeline(request.pipeline_id, context)
+        del context
+        self._this_pipeline(request.pipeline_id)
         return pb.StopPipelineResponse(pipeline=pipeline_to_proto(await self._reconciler.stop_all()))
 
     async def Shutdown(self, request: pb.ShutdownRequest, context: Context) -> pb.ShutdownResponse:
-        await self._this_pipeline(request.pipeline_id, context)
+        del context
+        self._this_pipeline(request.pipeline_id)
         await self._on_shutdown()
         return pb.ShutdownResponse(pipeline=pipeline_to_proto(self._reconciler.shutdown()))
 
@@ -87,10 +82,11 @@ class ControlService(ControlServiceServicer):
             yield pb.WatchPipelineResponse(pipeline=pipeline_to_proto(pipeline))
 
     async def TailLogs(self, request: pb.TailLogsRequest, context: Context) -> AsyncIterator[pb.TailLogsResponse]:
-        name = await self._known(request.name, context)
+        del context
+        name = self._known(request.name)
         lines = request.lines or _DEFAULT_LINES
         if lines > _MAX_LINES:
-            await _invalid(context, "lines", f"is {lines}; must be at most {_MAX_LINES}")
+            raise InvalidRequest.of(("lines", f"is {lines}; must be at most {_MAX_LINES}"))
         path = log_path(self._settings, name)
         if not request.follow:
             for page in pages(await last_lines(path, lines)):
@@ -104,53 +100,36 @@ class ControlService(ControlServiceServicer):
         return pb.ListProvidersResponse(providers=[provider_to_proto(one) for one in await self._provider_states.all()])
 
     async def GetProvider(self, request: pb.GetProviderRequest, context: Context) -> pb.GetProviderResponse:
-        return pb.GetProviderResponse(provider=await self._provider(request.name, context, self._provider_states.one))
+        del context
+        return pb.GetProviderResponse(provider=provider_to_proto(await self._provider_states.one(_provider(request.name))))
 
     async def TripBreaker(self, request: pb.TripBreakerRequest, context: Context) -> pb.TripBreakerResponse:
+        del context
         reason = request.reason or "opened by the operator"
         if len(reason) > _MAX_REASON or not reason.isprintable():
-            await _invalid(context, "reason", f"must be at most {_MAX_REASON} printable characters without line breaks")
-
-        async def trip(name: str) -> ProviderStatus:
-            return await self._provider_states.trip(name, reason)
-
-        return pb.TripBreakerResponse(provider=await self._provider(request.name, context, trip))
+            raise InvalidRequest.of(("reason", f"must be at most {_MAX_REASON} printable characters without line breaks"))
+        return pb.TripBreakerResponse(provider=provider_to_proto(await self._provider_states.trip(_provider(request.name), reason)))
 
     async def ResetBreaker(self, request: pb.ResetBreakerRequest, context: Context) -> pb.ResetBreakerResponse:
-        return pb.ResetBreakerResponse(provider=await self._provider(request.name, context, self._provider_states.reset))
+        del context
+        return pb.ResetBreakerResponse(provider=provider_to_proto(await self._provider_states.reset(_provider(request.name))))
 
-    async def _provider(self, name: str, context: Context, verb: Callable[[str], Awaitable[ProviderStatus]]) -> pb.Provider:
-        if not is_component_name(scraper_name(name)):
-            await _invalid(context, "name", "must look like `coingecko`: lower-case letters, digits, `-` and `_`")
-        try:
-            return provider_to_proto(await verb(name))
-        except UnknownComponent as unknown:
-            await refuse(context, grpc.StatusCode.NOT_FOUND, unknown.message)
-        except ControlRefused as refused:
-            await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, refused.message)
-
-    async def _one(self, name: str, context: Context, verb: Callable[[str], Awaitable[ComponentStatus]]) -> pb.Component:
-        await self._known(name, context)
-        try:
-            return component_to_proto(await verb(name))
-        except ControlRefused as refused:
-            await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, refused.message)
-
-    async def _known(self, name: str, context: Context) -> str:
+    def _known(self, name: str) -> str:
         """`name`, validated, because it becomes part of a path and of log lines."""
         if not is_component_name(name):
-            await _invalid(context, "name", "must look like `kafka` or `scraper/coingecko`: lower-case letters, digits, `-`, `_` and one `/`")
-        try:
-            return self._reconciler.table.require(name).name
-        except UnknownComponent as unknown:
-            await refuse(context, grpc.StatusCode.NOT_FOUND, unknown.message)
+            text = "must look like `kafka` or `scraper/coingecko`: lower-case letters, digits, `-`, `_` and one `/`"
+            raise InvalidRequest.of(("name", text))
+        return self._reconciler.table.require(name).name
 
-    async def _this_pipeline(self, pipeline_id: str, context: Context) -> None:
+    def _this_pipeline(self, pipeline_id: str) -> None:
         """Require the pipeline's id, so that a request that decodes by accident stops nothing."""
         own = self._reconciler.snapshot().id
         if pipeline_id != own:
-            await _invalid(context, "pipeline_id", f"must be {own}, the id of this pipeline (see ListComponents)")
+            raise InvalidRequest.of(("pipeline_id", f"must be {own}, the id of this pipeline (see ListComponents)"))
 
 
-async def _invalid(context: Context, field: str, description: str) -> NoReturn:
-    await invalid(context, [(field, description)])
+def _provider(name: str) -> str:
+    """`name`, validated."""
+    if not is_component_name(scraper_name(name)):
+        raise InvalidRequest.of(("name", "must look like `coingecko`: lower-case letters, digits, `-` and `_`"))
+    return name

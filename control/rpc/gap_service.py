@@ -6,14 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import grpc
-import grpc.aio
-
 from actors.ray_actor import NoAnswer, run_in_worker
-from control.rpc.rpc_errors import invalid, refuse
 from cryptoviz.control.v1 import gaps_pb2 as pb
 from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceServicer
-from cryptoviz.errors import EngineUnavailable, UnknownAsset
+from cryptoviz.errors import EngineUnavailable, InvalidRequest, UnknownAsset
 from cryptoviz.gaps import Gap, GapScope, GapState
 from cryptoviz.rpc.convert_gaps import gap_to_proto
 from cryptoviz.settings import Settings
@@ -39,17 +35,18 @@ class GapService(GapsServiceServicer):
         self._settings = settings
 
     async def ListGaps(self, request: pb.ListGapsRequest, context: Context) -> pb.ListGapsResponse:
+        del context
         of_provider = request.scope == pb.GAP_SCOPE_PROVIDER
         subjects = set(request.subjects)
         if subjects and not of_provider:
             try:
                 subjects = {asset.asset_id for asset in self._settings.find_assets(request.subjects)}
             except UnknownAsset as unknown:
-                await invalid(context, [("subjects", unknown.message)])
+                raise InvalidRequest.of(("subjects", unknown.message)) from None
         try:
             ledger = await self._read()
-        except (EngineUnavailable, NoAnswer) as error:
-            await refuse(context, grpc.StatusCode.UNAVAILABLE, error.message)
+        except NoAnswer as late:
+            raise EngineUnavailable(late.message, engine="lake") from None
         start_ms = request.start.ToMilliseconds() if request.HasField("start") else None
         end_ms = request.end.ToMilliseconds() if request.HasField("end") else None
         found = [

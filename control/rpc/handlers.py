@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
 
-from control.rpc.rpc_errors import invalid, refuse
+from control.rpc.rpc_errors import refuse
+from cryptoviz.errors import ControlRefused, InvalidRequest
 
-__all__ = ["Around", "Handler", "wrapped"]
+__all__ = ["Call", "Handler", "wrapped"]
 
 if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
     Handler = grpc.RpcMethodHandler[Any, Any] | None  # None: unknown method
@@ -27,20 +28,24 @@ _MESSAGE_S = 10.0
 _SLOW_S = 60.0
 """Timeout for a client that does not read a response: it occupies memory and a slot of the call limit."""
 
-Around = Callable[[Any, Callable[[], AsyncIterator[Any]]], AsyncIterator[Any]]
-"""(context, inner) -> responses; a unary method yields one."""
-Checked = Callable[[Any, Any], AsyncIterator[Any]]
-"""(requests, context) -> the requests for the handler."""
+Call = Callable[[], Awaitable[None]]
+Around = Callable[[Any, Call], Awaitable[None]]
+"""(context, call): `call` runs the method and writes its responses."""
+Each = Callable[[AsyncIterator[Any]], AsyncIterator[Any]]
+"""Requests to requests."""
+Answers = Callable[[Any, AsyncIterator[Any]], AsyncIterator[Any]]
+"""(context, responses) -> responses; a unary method yields one."""
 
 
-def wrapped(handler: Handler, around: Around, decode: Callable[[Any], Any] = lambda decoder: decoder, checked: Checked | None = None) -> Handler:
-    """Wrap `handler` with `around`.
+def wrapped(handler: Handler, around: Around, decode: Callable[[Any], Any], checked: Each, answers: Answers) -> Handler:
+    """Wrap a method's handler.
 
     Args:
         handler: of any kind.
-        around: receives each call and each response.
+        around: receives each call.
         decode: wraps the handler's request decoder.
         checked: validates each request before the handler.
+        answers: receives the responses of the handler, and the errors that it raises.
     """
     if handler is None:
         return None  # unknown method: gRPC returns UNIMPLEMENTED
@@ -49,9 +54,8 @@ def wrapped(handler: Handler, around: Around, decode: Callable[[Any], Any] = lam
     answers_itself = handler.response_streaming
 
     async def inner(requests: Any, context: Any) -> AsyncIterator[Any]:
-        if checked is not None:
-            requests = checked(requests, context)
-        result = behaviour(await _message(requests, context) if one_request else requests, context)
+        requests = checked(requests)
+        result = behaviour(await _message(requests) if one_request else requests, context)
         if inspect.isawaitable(result):
             answer = await result
             if not answers_itself:
@@ -61,8 +65,11 @@ def wrapped(handler: Handler, around: Around, decode: Callable[[Any], Any] = lam
                 yield answer
 
     async def call(requests: Any, context: Any) -> None:
-        async for answer in around(context, lambda: inner(requests, context)):
-            await _write(context, answer)
+        async def run() -> None:
+            async for answer in answers(context, inner(requests, context)):
+                await _write(context, answer)
+
+        await around(context, run)
 
     made: Handler = grpc.stream_stream_rpc_method_handler(
         call, request_deserializer=decode(handler.request_deserializer), response_serializer=handler.response_serializer
@@ -70,14 +77,14 @@ def wrapped(handler: Handler, around: Around, decode: Callable[[Any], Any] = lam
     return made
 
 
-async def _message(requests: AsyncIterator[Any], context: Any) -> Any:
+async def _message(requests: AsyncIterator[Any]) -> Any:
     try:
         async with asyncio.timeout(_MESSAGE_S):
             return await anext(aiter(requests))
     except StopAsyncIteration:
-        await invalid(context, [("message", "is missing")])
+        raise InvalidRequest.of(("message", "is missing")) from None
     except TimeoutError:
-        await refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, f"no request message within {_MESSAGE_S:.0f} s")
+        raise ControlRefused(f"no request message within {_MESSAGE_S:.0f} s", code="DEADLINE_EXCEEDED") from None
 
 
 async def _write(context: Any, answer: Any) -> None:

@@ -10,12 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
-import grpc.aio
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
-from control.rpc.rpc_errors import refuse
+from cryptoviz.errors import ControlRefused
 
 __all__ = ["Health"]
 
@@ -46,9 +44,10 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the libra
 
     async def Check(self, request: pb.HealthCheckRequest, context: Context) -> pb.HealthCheckResponse:
         """The current status of one service."""
+        del context
         status = self._status.get(request.service)
         if status is None:
-            await refuse(context, grpc.StatusCode.NOT_FOUND, "no such service or component")
+            raise ControlRefused("no such service or component", code="NOT_FOUND")
         return pb.HealthCheckResponse(status=status)
 
     async def List(self, request: pb.HealthListRequest, context: Context) -> pb.HealthListResponse:

@@ -1,24 +1,28 @@
-"""Interceptors for the access log, and for request validation and error mapping (no call ends as UNKNOWN). See also `control.rpc.admission`."""
+"""The interceptor of every call with a token: call limit, request validation, status of errors, access log. See also `control.rpc.admission`."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from control.rpc.admission import CallCounts
 from control.rpc.call_log import CallLog
-from control.rpc.handlers import Handler, wrapped
-from control.rpc.methods import only_reads, quiet
+from control.rpc.handlers import Call, Handler, wrapped
+from control.rpc.methods import budget_of, only_reads, quiet
 from control.rpc.request_checks import violations
-from control.rpc.rpc_errors import invalid, refuse
+from control.rpc.rpc_errors import refuse
+from cryptoviz.errors import CryptoVizError, InvalidRequest
 from cryptoviz.log import get_logger
+from cryptoviz.rpc.error_map import to_wire
 
-__all__ = ["AccessLog", "RequestGuard"]
+__all__ = ["RequestGuard"]
 
 _logger = get_logger("controller")
 
@@ -26,75 +30,74 @@ if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
     Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 
 
-class AccessLog(grpc.aio.ServerInterceptor):
-    """Logs one line per call: method, peer, code, milliseconds. Successful polls are logged at DEBUG."""
+class RequestGuard(grpc.aio.ServerInterceptor):
+    """Admits a call within the limit of its kind, passes only valid requests to the method, ends each error in a status, and logs a line per call.
 
-    def __init__(self, log: CallLog) -> None:
+    An error of `cryptoviz.rpc.error_map` is sent by that table. Undecodable messages, invalid timestamps and the like become INVALID_ARGUMENT;
+    unexpected errors become INTERNAL with an id that is also logged. No call ends as UNKNOWN. Successful polls are logged at DEBUG.
+    """
+
+    def __init__(self, counts: CallCounts, log: CallLog) -> None:
+        self._counts = counts
         self._log = log
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """Wrap the handler with the log."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-
-        async def around(context: Any, inner: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
-            begun = time.monotonic()
-            outcome = "CANCELLED"  # if the client disconnects
-            try:
-                async for answer in inner():
-                    yield answer
-                outcome = "OK"
-            except grpc.aio.AbortError:
-                outcome = _code_name(context)
-                raise
-            finally:
-                took_ms = round((time.monotonic() - begun) * 1000, 1)
-                if outcome == "OK":
-                    self._log.served(method, context.peer(), took_ms, quiet=quiet(method))
-                else:
-                    self._log.refused(outcome, context.peer(), method, took_ms)
-
-        return wrapped(handler, around)
-
-
-class RequestGuard(grpc.aio.ServerInterceptor):
-    """Passes only valid requests to the handler, and maps every error to a status other than UNKNOWN.
-
-    Undecodable messages, invalid timestamps and the like become INVALID_ARGUMENT; unexpected errors become INTERNAL with an id that is also logged.
-    """
-
-    async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """Wrap the handler with validation and error mapping."""
+        """Wrap the handler."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         strict = not only_reads(method)
 
-        async def checked(requests: Any, context: Any) -> AsyncIterator[Any]:
+        async def checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
             async for request in requests:
-                await _check(request, context, strict=strict)
+                _check(request, strict=strict)
                 yield request
 
-        async def around(context: Any, inner: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
-            try:
-                async for answer in inner():
-                    yield answer
-            except grpc.aio.AbortError:
-                raise
-            except NotImplementedError:  # raised by the generated base class
-                await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "this service does not offer the method")
-            except Exception:  # last resort: the caller gets a status, the log the traceback
-                error_id = secrets.token_hex(6)
-                _logger.exception("call_failed", method=method, error_id=error_id)
-                await refuse(context, grpc.StatusCode.INTERNAL, f"internal error {error_id}; see the controller's log")
+        return wrapped(handler, partial(self._around, method), _tolerant, checked, partial(_answers, method))
 
-        return wrapped(handler, around, decode=_tolerant, checked=checked)
+    async def _around(self, method: str, context: Any, call: Call) -> None:
+        begun, peer, budget = time.monotonic(), context.peer(), budget_of(method)
+        outcome = "CANCELLED"  # if the client disconnects
+        try:
+            full = self._counts.full(budget, peer)
+            if full:
+                await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, full)
+            with self._counts.taken(budget, peer):
+                await call()
+            outcome = "OK"
+        except grpc.aio.AbortError:
+            outcome = _code_name(context)
+            raise
+        finally:
+            took_ms = round((time.monotonic() - begun) * 1000, 1)
+            if outcome == "OK":
+                self._log.served(method, peer, took_ms, quiet=quiet(method))
+            else:
+                self._log.refused(outcome, peer, method, took_ms)
 
 
-async def _check(request: Any, context: Any, *, strict: bool) -> None:
+async def _answers(method: str, context: Any, given: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The responses of a method; its errors end the call."""
+    try:
+        async for answer in given:
+            yield answer
+    except grpc.aio.AbortError:
+        raise
+    except NotImplementedError:  # raised by the generated base class
+        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "this service does not offer the method")
+    except Exception as error:  # last resort: the caller gets a status, the log the traceback
+        sent = to_wire(error) if isinstance(error, CryptoVizError) else None
+        if sent is None:
+            error_id = secrets.token_hex(6)
+            _logger.exception("call_failed", method=method, error_id=error_id)
+            sent = (grpc.StatusCode.INTERNAL, f"internal error {error_id}; see the controller's log", None)
+        await refuse(context, *sent)
+
+
+def _check(request: Any, *, strict: bool) -> None:
     if isinstance(request, _Undecodable):
-        await invalid(context, [("message", "is not a message of this method")])
+        raise InvalidRequest.of(("message", "is not a message of this method"))
     if isinstance(request, Message) and (wrong := violations(request, strict=strict)):
-        await invalid(context, wrong)
+        raise InvalidRequest.of(*wrong)
 
 
 class _Undecodable:

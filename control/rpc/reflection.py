@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2 as pb
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 from grpc_reflection.v1alpha.reflection import aio
 
-from control.rpc.rpc_errors import refuse
+from cryptoviz.errors import ControlRefused
 
 __all__ = ["Reflection"]
 
@@ -39,7 +39,7 @@ class Reflection(reflection_pb2_grpc.ServerReflectionServicer):  # type: ignore[
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                await refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, f"no request for {self._idle_s:.0f} s")
+                raise ControlRefused(f"no request for {self._idle_s:.0f} s", code="DEADLINE_EXCEEDED") from None
             yield await self._answer(question, context)
 
     async def _answer(self, question: pb.ServerReflectionRequest, context: Context) -> pb.ServerReflectionResponse:

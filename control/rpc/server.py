@@ -12,12 +12,12 @@ from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from control.operations.manager import OperationManager
 from control.reconcile.reconciler import Reconciler
-from control.rpc.admission import CallCounts, CallLimiter, TokenCheck
+from control.rpc.admission import CallCounts, TokenCheck
 from control.rpc.call_log import CallLog
 from control.rpc.control_service import ControlService
 from control.rpc.gap_service import GapReader, GapService
 from control.rpc.health import Health
-from control.rpc.interceptors import AccessLog, RequestGuard
+from control.rpc.interceptors import RequestGuard
 from control.rpc.methods import CONTROL, GAPS, OPERATIONS, SERVICES
 from control.rpc.operation_service import OperationService
 from control.rpc.reflection import Reflection
@@ -96,7 +96,7 @@ class ControlServer:
     def _build(self) -> grpc.aio.Server:
         # The token check is first, so that calls without a token cost next to nothing. Call limits are per kind, because with a common limit idle
         # calls of one kind could exclude all others.
-        interceptors = (self.token_check, AccessLog(self._calls), CallLimiter(self.call_counts), RequestGuard())
+        interceptors = (self.token_check, RequestGuard(self.call_counts, self._calls))
         server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
         add_ControlServiceServicer_to_server(ControlService(self._reconciler, self._settings, self._on_shutdown), server)
         add_OperationsServiceServicer_to_server(OperationService(self._operations), server)

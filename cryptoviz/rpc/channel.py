@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["AUTHORIZATION", "BUSY", "CHANNEL_OPTIONS", "ERROR_DOMAIN", "MAX_REQUEST_BYTES", "MAX_RESPONSE_BYTES", "SERVER_OPTIONS", "STATUS_DETAILS"]
+__all__ = ["AUTHORIZATION", "CHANNEL_OPTIONS", "MAX_REQUEST_BYTES", "MAX_RESPONSE_BYTES", "SERVER_OPTIONS", "STATUS_DETAILS"]
 
 AUTHORIZATION = "authorization"
 """Metadata key of the token: `Bearer <token>`."""
 
 STATUS_DETAILS = "grpc-status-details-bin"
 """Standard key of the trailing metadata with `google.rpc.Status`."""
-
-BUSY = "OPERATION_BUSY"
-ERROR_DOMAIN = "cryptoviz"
-"""Reason and domain of the `google.rpc.ErrorInfo` for a running operation of the same kind; its metadata has the `operation_id`."""
 
 MAX_REQUEST_BYTES = 64 * 1024
 """Ample for valid requests, which are short; bounds the cost of a flood."""

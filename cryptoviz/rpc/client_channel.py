@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
 
-from cryptoviz.errors import ControlRefused, CryptoVizError, EngineUnavailable, SettingsError
-from cryptoviz.rpc.channel import AUTHORIZATION, CHANNEL_OPTIONS, STATUS_DETAILS
+from cryptoviz.errors import EngineUnavailable, SettingsError
+from cryptoviz.rpc.channel import AUTHORIZATION, CHANNEL_OPTIONS
+from cryptoviz.rpc.error_map import from_wire
 
-__all__ = ["ClientChannel", "Special", "StubType"]
-
-_TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
-
-Special = Callable[[grpc.StatusCode, str, error_details_pb2.ErrorInfo], CryptoVizError | None]
-"""Call-specific error mapping: status code, message and error info (may be empty) to an error; None for the default mapping."""
+__all__ = ["ClientChannel", "StubType"]
 
 
 class StubType(Protocol):
@@ -41,23 +36,23 @@ class ClientChannel:
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
 
-    def call(self, stub: StubType, method: str, request: Any, special: Special, timeout_s: float | None = None) -> Any:
+    def call(self, stub: StubType, method: str, request: Any, timeout_s: float | None = None) -> Any:
         """A unary call with a deadline of `timeout_s` seconds (default: the client's). Raises the errors of `ControlClient`."""
         try:
             return getattr(stub(self._connected()), method)(request, timeout=timeout_s or self._timeout_s, metadata=self._metadata())
         except grpc.RpcError as error:
-            self._raise(error, special)
+            raise from_wire(error, self.address) from None
 
-    def stream(self, stub: StubType, method: str, request: Any, special: Special, timeout_s: float | None) -> Iterator[Any]:
+    def stream(self, stub: StubType, method: str, request: Any, timeout_s: float | None) -> Iterator[Any]:
         """A server stream. Raises as `call`, also between two responses."""
         try:
             call = getattr(stub(self._connected()), method)(request, timeout=timeout_s, metadata=self._metadata())
         except grpc.RpcError as error:
-            self._raise(error, special)
+            raise from_wire(error, self.address) from None
         try:
             yield from call
         except grpc.RpcError as error:
-            self._raise(error, special)
+            raise from_wire(error, self.address) from None
         finally:
             call.cancel()
 
@@ -93,33 +88,3 @@ class ClientChannel:
             raise EngineUnavailable(hint, engine="control", address=self.address) from None
         except (OSError, ValueError) as error:
             raise SettingsError(f"cannot read the token file {self._token_file}: {error}", setting="CRYPTOVIZ_HOME") from None
-
-    def _raise(self, error: grpc.RpcError, special: Special) -> NoReturn:
-        raise _typed(error, self.address, special) from None
-
-
-def _typed(error: grpc.RpcError, address: str, special: Special) -> CryptoVizError:
-    code = error.code()
-    details = error.details() or ""
-    meant = special(code, details, next(_details(error, error_details_pb2.ErrorInfo), error_details_pb2.ErrorInfo()))
-    if meant is not None:
-        return meant
-    if code is grpc.StatusCode.UNAVAILABLE:
-        hint = f"the control service at {address} does not answer; start the pipeline with `cryptoviz up` or `cryptoviz demo` ({details})"
-        return EngineUnavailable(hint, engine="control", address=address)
-    if code in _TRANSIENT:
-        return EngineUnavailable(f"the control service at {address}: {code.name}: {details}", engine="control", address=address)
-    violations = [violation for bad in _details(error, error_details_pb2.BadRequest) for violation in bad.field_violations]
-    text = "; ".join(f"{one.field}: {one.description}" for one in violations)
-    return ControlRefused(f"{code.name}: {text or details}", code=code.name)
-
-
-def _details(error: grpc.RpcError, kind: type[Any]) -> Iterator[Any]:
-    """The status details of one message type."""
-    trailing: Any = error.trailing_metadata()  # pairs; the stubs declare a single pair
-    for key, value in trailing or ():
-        if key == STATUS_DETAILS:
-            for packed in status_pb2.Status.FromString(value).details:
-                detail = kind()
-                if packed.Unpack(detail):
-                    yield detail
