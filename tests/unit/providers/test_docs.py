@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -105,9 +106,11 @@ async def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     info = folder / "acme_prices-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-prices\nVersion: 1.0\n")
-    points = block("toml", "entry-points").replace('[project.entry-points."cryptoviz.providers"]', "[cryptoviz.providers]").replace('"', "")
-    (info / "entry_points.txt").write_text(points)
-    (folder / "acme_prices.py").write_text(block("python", "AcmeProvider"))
+    package = tomllib.loads(block("toml", "entry-points"))
+    ((name, value),) = package["project"]["entry-points"]["cryptoviz.providers"].items()
+    (info / "entry_points.txt").write_text(f"[cryptoviz.providers]\n{name} = {value}\n")
+    (module,) = package["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    (folder / module).write_text(block("python", "AcmeProvider"))
     monkeypatch.syspath_prepend(str(folder))
     for name, value in variables(block("bash", "ACME")).items():
         monkeypatch.setenv(name, value.replace("...", "k"))
@@ -122,6 +125,13 @@ async def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     await runner.cleanup()
     sys.modules.pop("acme_prices", None)
     forget_loaded()
+
+
+def test_setup_keeps_a_package_that_was_installed_beside_the_locked_ones() -> None:
+    text = (Path(__file__).parents[3] / "scripts" / "setup").read_text(encoding="utf-8")
+    calls = [line.strip() for line in text.splitlines() if '"$uv" sync' in line]
+    assert len(calls) == 1
+    assert "--inexact" in calls[0].split()
 
 
 async def test_adding_a_provider(acme: str, monkeypatch: pytest.MonkeyPatch):
