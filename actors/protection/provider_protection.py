@@ -24,37 +24,16 @@ from cryptoviz.records import RawExchange
 from cryptoviz.redis_keys import LIMIT_KEY
 from cryptoviz.settings import Settings
 
-__all__ = ["MeteredTurns", "ProviderProtection", "build_protection", "look_up_account"]
+__all__ = ["ProviderProtection", "build_protection", "look_up_account"]
 
 WAIT_SHARE = 0.5
 """Maximum share of a tick that a call waits for the local rate limit; after that the tick uses its other providers."""
 _LOOK_UP_TIMEOUT_S = 10.0
 
 
-class MeteredTurns:
-    """`actors.scraping.poll_scheduler.TurnTaker` over the planner and the meter."""
-
-    def __init__(self, turns: Turns, meter: Meter) -> None:
-        self._turns = turns
-        self._meter = meter
-
-    @property
-    def rate(self) -> float:
-        return self._turns.rate
-
-    def take(self, tick_ts: int) -> Turn:
-        """See `TurnTaker`. Limits reported by the provider apply from the next tick."""
-        if self._turns.plan != self._meter.plan:
-            self._turns.learn(self._meter.plan)
-        turn = self._turns.at(tick_ts, self._meter.usage)
-        if turn is Turn.DUE:
-            self._meter.took_turn(tick_ts)
-        return turn
-
-
 @dataclass(frozen=True, slots=True)
 class ProviderProtection:
-    """Limits and state of one provider, for one event loop."""
+    """Limits and state of one provider, for one event loop. Its `rate` and `take` are an `actors.scraping.poll_scheduler.TurnTaker`."""
 
     limiter: ProviderLimiter
     hold_off: HoldOff
@@ -68,6 +47,20 @@ class ProviderProtection:
         self.hold_off.load()
         self.breaker.load()
         await self.meter.load()
+
+    @property
+    def rate(self) -> float:
+        """Share of ticks that are turns."""
+        return self.turns.rate
+
+    def take(self, tick_ts: int) -> Turn:
+        """What the tick is for the provider. Limits reported by the provider apply from the next tick."""
+        if self.turns.plan != self.meter.plan:
+            self.turns.learn(self.meter.plan)
+        turn = self.turns.at(tick_ts, self.meter.usage)
+        if turn is Turn.DUE:
+            self.meter.took_turn(tick_ts)
+        return turn
 
     def quotas(self, now_ms: int, tick_ms: int) -> tuple[QuotaStatus, ...]:
         """Usage of each limited period, for display."""

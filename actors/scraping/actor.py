@@ -6,7 +6,7 @@ import asyncio
 import os
 
 from actors.fetching.build import build_provider
-from actors.protection.provider_protection import MeteredTurns, ProviderProtection, build_protection, look_up_account
+from actors.protection.provider_protection import ProviderProtection, build_protection, look_up_account
 from actors.publishing.exchange_recorder import ExchangeRecorder
 from actors.publishing.kafka_transport import KafkaTransport, PublishedTransactions
 from actors.publishing.publisher import Publisher
@@ -93,9 +93,8 @@ class ScraperActor:
         self._sender = ResultSender(self._collector, settings.collect.tick_ms, self._clock)
         own = settings.provider(self._name)
         rules = PollRules(settings.collect.tick_ms, own.rate_limit_wait_s, own.max_wait_s, own.quota.max_wait_s)
-        turns = MeteredTurns(protection.turns, protection.meter)
         self._scheduler = PollScheduler(
-            self._provider, settings.assets, rules, protection.hold_off, self._clock, self._deliver, protection.breaker, turns
+            self._provider, settings.assets, rules, protection.hold_off, self._clock, self._deliver, protection.breaker, protection
         )
         kept = settings.run_dir / f"listing-{self._name}.json"
         self._listing_check = ListingCheck(self._provider, settings.assets, protection, own, self._clock, kept, settings.network)
@@ -181,7 +180,7 @@ class ScraperActor:
             breaker=protection.breaker_status(self._clock),
             quotas=protection.quotas(now, self._settings.collect.tick_ms),
             hold=protection.hold(self._clock),
-            rate=protection.turns.rate,
+            rate=protection.rate,
             latency_ms=stats.latency_ms if stats.polls_total else None,
             last_good_ms=self._utc(stats.last_good_poll_ms),
             last_error=stats.last_error,

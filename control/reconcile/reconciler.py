@@ -123,11 +123,6 @@ class Reconciler:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
-    def runtime(self) -> Runtime:
-        """The runtime of the components."""
-        return self._runtime
-
-    @property
     def version(self) -> int:
         """Version of the newest snapshot; grows with each change, also across controllers."""
         return self._snapshots.version
@@ -140,6 +135,13 @@ class Reconciler:
         """The current state of one component. Raises UnknownComponent."""
         self.table.require(name)
         return self._snapshots.component(name)
+
+    async def call(self, name: str, method: str, *arguments: object) -> object:
+        """Call a method of a component. Raises UnknownComponent; ComponentLost if it does not work, or does not answer."""
+        spec, status = self.table.require(name), self.component(name)
+        if not status.works:
+            raise ComponentLost(f"{name} is {status.state}", component=name)
+        return await self._runtime.call(spec, method, *arguments)
 
     def not_up(self, names: tuple[str, ...]) -> str:
         """Text that lists which of `names` are not up; empty if all are. Raises UnknownComponent."""

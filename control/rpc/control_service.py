@@ -34,7 +34,7 @@ class ControlService(ControlServiceServicer):
         self._reconciler = reconciler
         self._settings = settings
         self._on_shutdown = on_shutdown
-        self._provider_states = ProviderStates(reconciler, reconciler.runtime, settings)
+        self._provider_states = ProviderStates(reconciler, settings)
 
     async def ListComponents(self, request: pb.ListComponentsRequest, context: Context) -> pb.ListComponentsResponse:
         del request, context

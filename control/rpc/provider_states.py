@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
-from control.reconcile.components import ComponentTable
 from control.reconcile.reconciler import Reconciler
-from control.reconcile.runtime import Runtime
 from cryptoviz.components import ComponentState, scraper_name
 from cryptoviz.errors import ComponentLost, ControlRefused, CryptoVizError, UnknownComponent
 from cryptoviz.log import get_logger
@@ -21,15 +20,10 @@ _log = get_logger("controller")
 class ProviderStates:
     """For one event loop."""
 
-    def __init__(self, reconciler: Reconciler, runtime: Runtime, settings: Settings) -> None:
+    def __init__(self, reconciler: Reconciler, settings: Settings) -> None:
         self._reconciler = reconciler
-        self._runtime = runtime
         self._providers = tuple(settings.collect.providers)
         self._enabled = {name: settings.provider(name).enabled for name in self._providers}
-
-    @property
-    def _table(self) -> ComponentTable:
-        return self._reconciler.table
 
     async def all(self) -> list[ProviderStatus]:
         """All configured providers, in order of preference. A scraper that does not answer does not delay the others."""
@@ -39,7 +33,7 @@ class ProviderStates:
         """A single provider. Raises UnknownComponent."""
         rank = self._rank(name)
         component = scraper_name(name)
-        if component not in self._table:
+        if component not in self._reconciler.table:
             return ProviderStatus(name, rank, self._enabled[name], ComponentState.STOPPED, "not enabled")
         seen = self._reconciler.component(component)
         try:
@@ -69,13 +63,7 @@ class ProviderStates:
         return ProviderStatus(name, rank, self._enabled[name], seen.state, seen.message, scraper)
 
     async def _ask(self, name: str, method: str, *arguments: object) -> ScraperStatus | None:
-        component = scraper_name(name)
-        spec = self._table.require(component)
-        status = self._reconciler.component(component)
-        if not status.works:
-            raise ComponentLost(f"{component} is {status.state}", component=component)
-        answer: ScraperStatus | None = await self._runtime.call(spec, method, *arguments)
-        return answer
+        return cast("ScraperStatus | None", await self._reconciler.call(scraper_name(name), method, *arguments))
 
     def _rank(self, name: str) -> int:
         if name not in self._providers:
