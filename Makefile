@@ -57,7 +57,7 @@ bench-control: setup ## Measure the effect of a flood of unauthenticated calls o
 	@$(BIN)/python -m bench.control
 bench-latency: ## Measure provider-to-page and Kafka-to-lake latency, and memory (12 minutes)
 	@scripts/setup --test
-	@$(BIN)/python bench/latency.py
+	@$(BIN)/python -m bench.latency
 
 bench-idle: ## Measure processor time, memory and writes by process, start, recovery and stop (20 minutes)
 	@scripts/setup --test

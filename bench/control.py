@@ -15,10 +15,10 @@ from pathlib import Path
 
 import grpc
 
-from bench.machine import load, machine
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from tests.support.control_server import Serving, serving
+from tests.support.measure import load, machine
 
 _WARM_S = 2.0
 

@@ -29,8 +29,8 @@ from typing import Any
 
 import psutil
 
-from bench.machine import load, machine
 from cryptoviz.settings import Settings, load_settings_file
+from tests.support.measure import load, machine
 from tests.support.pipeline import CRYPTOVIZ, Demo, environment, processes_of
 
 STEP_S = 1.0

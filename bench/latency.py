@@ -12,12 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,16 +22,14 @@ from playwright.sync_api import Page, sync_playwright
 from pyarrow.fs import FileSelector
 
 from cryptoviz.cli.cluster import read_record
-from cryptoviz.client import ControlClient
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.parts import parse_part
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.settings import Settings, load_settings
+from tests.support.browser import launch_chromium
+from tests.support.measure import machine, spread
+from tests.support.pipeline import running_demo
 
-CHROMIUM_ARGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync",
-]  # fmt: skip
 WEIGH_S = 64.0
 # Runs in the page at each animation frame, so that what is measured is what could be seen. Shadow roots are Panel's.
 WATCH = """() => {
@@ -64,39 +56,22 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long to measure (default 10)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="cryptoviz-bench-") as home:
-        os.environ["CRYPTOVIZ_HOME"] = home
-        settings = load_settings("demo")
-        cryptoviz = str(Path(sys.executable).with_name("cryptoviz"))
-        begin = time.monotonic()
-        subprocess.run([cryptoviz, "demo", "--detach"], check=True, stdout=subprocess.DEVNULL)
-        try:
-            first_row_s = first_row(settings, begin)
-            figures = measure(settings, arguments.minutes * 60)
-        finally:
-            subprocess.run([cryptoviz, "down", "--demo"], check=False, stdout=subprocess.DEVNULL)
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="cryptoviz-bench-") as home, running_demo(Path(home), load_settings("demo").collect.tick_s) as demo:
+        settings, first_row_s = demo.settings, time.monotonic() - begin
+        figures = measure(settings, arguments.minutes * 60)
     figures["start_to_first_row_s"] = round(first_row_s, 1)
-    figures["machine"] = f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.machine()}"
+    figures["machine"] = machine()
     figures["load"] = f"{len(settings.assets)} assets, {settings.collect.tick_s:g} s tick, {arguments.minutes:g} minutes"
     report(figures)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def first_row(settings: Settings, begin: float) -> float:
-    """Seconds from the command to the first row committed in the lake."""
-    while time.monotonic() - begin < 180:
-        with ControlClient.from_settings(settings) as client:
-            if client.get("lake").metrics.get("rows_total", 0) > 0:
-                return time.monotonic() - begin
-        time.sleep(0.1)
-    raise SystemExit("no row in the lake within 180 s")
-
-
 def measure(settings: Settings, seconds: float) -> dict[str, Any]:
     """Watch page and lake for that long, then weigh the processes."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=CHROMIUM_ARGS)
+        browser = launch_chromium(playwright)
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(f"http://127.0.0.1:{settings.dashboard.port}/")
         page.wait_for_function("() => document.readyState === 'complete'")
@@ -198,10 +173,8 @@ def weigh(root: psutil.Process) -> dict[str, float]:
 
 def summary(values: list[float]) -> dict[str, float]:
     """Count, p50, p95, p99 and maximum."""
-    if len(values) < 20:
-        raise SystemExit(f"only {len(values)} samples: measure longer")
-    cuts = statistics.quantiles(values, n=100)
-    return {"n": len(values), "p50": round(cuts[49]), "p95": round(cuts[94]), "p99": round(cuts[98]), "max": round(max(values))}
+    found = spread(values)
+    return {"n": found.count, "p50": round(found.p50), "p95": round(found.p95), "p99": round(found.p99), "max": round(found.most)}
 
 
 def report(figures: dict[str, Any]) -> None:

@@ -28,11 +28,11 @@ from bench.collect.parsers import parsers
 from bench.collect.report import report
 from bench.collect.tick import whole_tick
 from bench.collect.transactions import transaction_times
-from bench.machine import load, machine
-from cryptoviz.engines.build import build_engine
 from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.log import configure_logging
 from cryptoviz.settings import Settings, claim_home, load_settings
+from tests.support.engines import engines
+from tests.support.measure import load, machine
 from tests.support.ports import free_port
 
 
@@ -65,15 +65,10 @@ def main() -> None:
 @contextlib.contextmanager
 def kafka(home: Path) -> Iterator[Settings]:
     """A broker of its own."""
-    ports = [free_port(), free_port()]
-    settings = claim_home(load_settings(home=home, kafka={"port": ports[0], "controller_port": ports[1]}, redis={"port": 1}))
-    engine = build_engine("kafka", settings)
-    try:
-        engine.start()
+    settings = claim_home(load_settings(home=home, kafka={"port": free_port(), "controller_port": free_port()}, redis={"port": 1}))
+    with engines(settings, "kafka"):
         TopicAdmin(settings.kafka).ensure_topics({})
         yield settings
-    finally:
-        engine.stop()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
 from functools import partial
@@ -12,10 +11,13 @@ from actors.publishing.kafka_transport import KafkaTransport, PublishedTicks
 from actors.publishing.publisher import Publisher
 from actors.publishing.transaction import KafkaTransaction, Refused
 from bench.collect.bodies import assets, bodies
-from bench.collect.hop import ray_of_two, through_ray
+from bench.collect.hop import through_ray
 from bench.collect.parsing import PARSERS, parse, parsed_at
-from bench.collect.tick import TICK_MS, Kept, Ticks, with_assets
+from bench.collect.tick import TICK_MS, ticks, with_assets
 from cryptoviz.settings import Settings
+from tests.support.collection_fakes import FakeSnapshot
+from tests.support.measure import spread
+from tests.support.ray_cluster import ray_on
 
 __all__ = ["acknowledgements", "acknowledgements_through_ray"]
 
@@ -45,46 +47,46 @@ class Acknowledged:
         self.done.set()
 
 
-def acknowledgements(base: Settings, ticks: int) -> dict[str, float]:
+def acknowledgements(base: Settings, count: int) -> dict[str, float]:
     """Milliseconds from two complete bodies to the broker's acknowledgement."""
     listed = assets(17)
     settings = with_assets(base, listed)
     found = bodies(17)
     ids = {name: {asset.provider_ids[name]: asset.asset_id for asset in listed} for name in PARSERS}
-    events, clock, kept = Acknowledged(), Ticks(), Kept()
-    clock.now += 1000 * TICK_MS
+    events, clock = Acknowledged(), ticks()
+    clock.advance(1000 * TICK_MS / 1000)
     publisher = Publisher("bench", KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-ack", PublishedTicks()), 10, events)
     publisher.start()
     events.done.wait(30)
-    core = CollectorCore(settings, clock, publisher, kept)
+    core = CollectorCore(settings, clock, publisher, FakeSnapshot())
     took = []
-    for _ in range(ticks):
+    for _ in range(count):
         events.done.clear()
         begun = time.perf_counter()
         for name, parser in PARSERS.items():
-            core.submit(parse(name, parser, found[name], ids[name], clock.now, clock.now))
+            core.submit(parse(name, parser, found[name], ids[name], clock.now_ms(), clock.now_ms()))
         core.publish_due()
         if not events.done.wait(30):
             raise SystemExit("no acknowledgement within 30 s")
         took.append((time.perf_counter() - begun) * 1000)
-        clock.now += TICK_MS
+        clock.advance(TICK_MS / 1000)
     publisher.close(5.0)
     return quantiles(took)
 
 
-def acknowledgements_through_ray(base: Settings, ticks: int) -> dict[str, float]:
+def acknowledgements_through_ray(base: Settings, count: int) -> dict[str, float]:
     """The same with Ray between scrapers and collector."""
     listed = assets(17)
     settings = with_assets(base, listed)
     found = bodies(17)
     ids = {name: {asset.provider_ids[name]: asset.asset_id for asset in listed} for name in PARSERS}
     # Behind the ticks of the other measurements in the topic.
-    first_tick = Ticks().now + 1_000_000 * TICK_MS
+    first_tick = ticks().now_ms() + 1_000_000 * TICK_MS
     made = {name: partial(parsed_at, name, found[name], ids[name]) for name in PARSERS}
-    with ray_of_two() as ray:
-        return quantiles(through_ray(ray, settings, made, first_tick, TICK_MS, ticks))
+    with ray_on(2, "cryptoviz-bench") as ray:
+        return quantiles(through_ray(ray, settings, made, first_tick, TICK_MS, count))
 
 
 def quantiles(took: list[float]) -> dict[str, float]:
-    cuts = statistics.quantiles(took, n=100)
-    return {"n": len(took), "p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": max(took)}
+    found = spread(took)
+    return {"n": found.count, "p50": found.p50, "p95": found.p95, "p99": found.p99, "max": found.most}

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from actors.collecting.core import CollectorCore
@@ -18,8 +17,10 @@ from actors.publishing.publisher import Publisher
 from actors.publishing.transaction import KafkaTransaction, Refused
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
+from tests.support.clock import FakeClock
+from tests.support.collection_fakes import FakeSnapshot
 
-__all__ = ["ray_of_two", "through_ray"]
+__all__ = ["through_ray"]
 
 Parse = Callable[[int], TickResult]
 ACK_TIMEOUT_S = 30.0
@@ -27,41 +28,15 @@ WARM_TICKS = 20
 """Calls between new actors first open connections."""
 
 
-class Clock:
-    """Stands at the tick of the newest result."""
-
-    def __init__(self, now: int) -> None:
-        self.now = now
-
-    def now_ms(self) -> int:
-        """UTC epoch ms."""
-        return self.now
-
-    def monotonic_s(self) -> float:
-        """The same in seconds."""
-        return self.now / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        """Nobody sleeps here."""
-        raise NotImplementedError(seconds)
-
-
-class Nobody:
-    """A snapshot that is not kept."""
-
-    def set_latest(self, transaction: KafkaTransaction) -> None:
-        """Nothing."""
-
-
 class HopCollector:
     """`CollectorCore` and its publisher in an actor."""
 
     def __init__(self, settings: Settings, first_tick: int) -> None:
-        self._clock = Clock(first_tick)
+        self._clock = FakeClock(first_tick)
         self._acknowledged: dict[int, asyncio.Future[float]] = {}
         self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-hop", PublishedTicks())
         self._publisher = Publisher("bench", self._transport, 10, self)
-        self._core = CollectorCore(settings, self._clock, self._publisher, Nobody())
+        self._core = CollectorCore(settings, self._clock, self._publisher, FakeSnapshot())
 
     async def start(self) -> None:
         """Connect, then close ticks as their results come."""
@@ -71,7 +46,7 @@ class HopCollector:
 
     async def submit(self, result: TickResult) -> None:
         """As `CollectorActor.submit`."""
-        self._clock.now = max(self._clock.now, result.tick_ts)
+        self._clock.ms = max(self._clock.ms, result.tick_ts)
         self._core.submit(result)
 
     async def acknowledged(self, tick_ts: int) -> float:
@@ -110,19 +85,6 @@ class HopScraper:
         begun = time.perf_counter()
         await self._collector.submit.remote(self._parse(tick_ts))
         return begun
-
-
-@contextmanager
-def ray_of_two() -> Iterator[Any]:
-    """A Ray of its own. Begin it before this process is bound to a core: its actors may use all."""
-    import ray
-
-    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
-    ray.init(address="local", num_cpus=2, object_store_memory=128 << 20, **quiet)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
 
 
 def through_ray(ray: Any, settings: Settings, parsers: Mapping[str, Parse], first_tick: int, tick_ms: int, ticks: int) -> list[float]:

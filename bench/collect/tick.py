@@ -13,11 +13,12 @@ from actors.publishing.transaction import KafkaTransaction
 from bench.collect.bodies import assets, bodies
 from bench.collect.parsing import PARSERS, parse
 from cryptoviz.assets import Asset
-from cryptoviz.clock import SystemClock
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings, load_settings
+from tests.support.clock import FakeClock, now_ms
+from tests.support.collection_fakes import FakeSink, FakeSnapshot
 
-__all__ = ["ASSETS", "TICK_MS", "Kept", "Ticks", "whole_tick", "with_assets"]
+__all__ = ["ASSETS", "TICK_MS", "ticks", "whole_tick", "with_assets"]
 
 ASSETS = 10_000
 
@@ -25,48 +26,20 @@ ASSETS = 10_000
 TICK_MS = 60_000
 
 
-class Ticks:
-    """The collector's clock: it stands where the bench puts it."""
-
-    def __init__(self) -> None:
-        now = SystemClock().now_ms()
-        self.now = now - now % TICK_MS
-
-    def now_ms(self) -> int:
-        """Where it stands (UTC epoch ms)."""
-        return self.now
-
-    def monotonic_s(self) -> float:
-        """The same in seconds."""
-        return self.now / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        """Steps on."""
-        self.now += round(seconds * 1000)
+def ticks() -> FakeClock:
+    """A clock at the current tick; the benchmark advances it."""
+    now = now_ms()
+    return FakeClock(now - now % TICK_MS)
 
 
-class Kept:
-    """Takes the collector's transaction; a snapshot that goes nowhere."""
-
-    def __init__(self) -> None:
-        self.transaction: KafkaTransaction | None = None
-
-    def offer(self, transaction: KafkaTransaction) -> None:
-        """Keep it."""
-        self.transaction = transaction
-
-    def set_latest(self, transaction: KafkaTransaction) -> None:
-        """Nothing."""
-
-
-def collected(settings: Settings, clock: Ticks, kept: Kept, results: list[TickResult]) -> KafkaTransaction:
-    core = CollectorCore(settings, clock, kept, kept)
+def collected(settings: Settings, clock: FakeClock, results: list[TickResult]) -> KafkaTransaction:
+    sink = FakeSink()
+    core = CollectorCore(settings, clock, sink, FakeSnapshot())
     for result in results:
         core.submit(result)
     core.publish_due()
-    if kept.transaction is None:
-        raise SystemExit("the tick was not closed")
-    return kept.transaction
+    (transaction,) = sink.transactions
+    return transaction
 
 
 def with_assets(settings: Settings, listed: list[Asset]) -> Settings:
@@ -85,16 +58,16 @@ def whole_tick(base: Settings, rounds: int, *, profile: bool) -> dict[str, float
     transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, "bench-tick", PublishedTicks())
     transport.connect()
     steps: dict[str, list[float]] = {"parse": [], "collect": [], "publish": [], "tick": [], "cpu": []}
-    clock = Ticks()
+    clock = ticks()
     profiler = cProfile.Profile()
     for _ in range(rounds):
-        clock.now += TICK_MS
+        clock.advance(TICK_MS / 1000)
         begun_cpu, begun = time.process_time(), time.perf_counter()
         if profile:
             profiler.enable()
-        results = [parse(name, parser, found[name], ids[name], clock.now, clock.now) for name, parser in PARSERS.items()]
+        results = [parse(name, parser, found[name], ids[name], clock.now_ms(), clock.now_ms()) for name, parser in PARSERS.items()]
         parsed = time.perf_counter()
-        transaction = collected(settings, clock, Kept(), results)
+        transaction = collected(settings, clock, results)
         made = time.perf_counter()
         transport.publish(transaction)
         ended = time.perf_counter()

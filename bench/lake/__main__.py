@@ -21,8 +21,8 @@ from bench.lake.figures import Part
 from bench.lake.records import Shape
 from bench.lake.report import markdown
 from bench.lake.variants import VARIANTS
-from bench.machine import load, machine
 from cryptoviz.log import configure_logging
+from tests.support.measure import load, machine
 
 PARTS: dict[str, Callable[[argparse.Namespace], Part]] = {
     "throughput": lambda given: throughput.throughput(

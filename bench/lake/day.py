@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 import numpy as np
 
 from bench.lake.environment import engines, lake_host, wait_for
-from bench.lake.feed import end_position, steady_ticks
+from bench.lake.feed import steady_ticks
 from bench.lake.figures import Figure, Part
 from bench.lake.maintenance_rounds import later, tend, tend_until_done
 from bench.lake.records import START_MS, records
 from bench.lake.tables import table_bytes
 from bench.lake.usage import Family
 from bench.lake.verify_summary import verdict
+from tests.support.topics import ends_of
 
 __all__ = ["Sizes", "creep", "day", "growth"]
 
@@ -64,7 +65,7 @@ def day(sizes: Sizes) -> Part:
             per_look = max(1, sizes.ticks // sizes.looks)
             for first in range(0, sizes.ticks, per_look):
                 steady_ticks(settings, source, _COINS, min(per_look, sizes.ticks - first), sizes.gap_s)
-                wait_for(settings, end_position(settings), _DRAIN_TIMEOUT_S)
+                wait_for(settings, ends_of(settings, settings.kafka.stream_topic), _DRAIN_TIMEOUT_S)
                 tick = min(first + per_look, sizes.ticks)
                 tend(settings, datetime.fromtimestamp((START_MS + tick * _TICK_MS) / 1000, UTC))
                 looks.append(_Look(tick, _lake(family.memory_mb()), _lake(family.descriptors()), table_bytes(settings)[1]))

@@ -9,17 +9,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import OffsetSpec
-
 from bench.lake.environment import Position
 from bench.lake.records import START_MS
-from cryptoviz.kafka import admin_client
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.records import RawExchange
 from cryptoviz.settings import Settings
+from tests.support.topics import ends_of
+from tests.support.waiting import eventually
 
-__all__ = ["Backlog", "backlog", "end_position", "publish", "raw_beside", "steady", "steady_ticks"]
+__all__ = ["Backlog", "backlog", "publish", "raw_beside", "steady", "steady_ticks"]
 
 _TRANSACTION_MS = 900_000  # the broker's own limit
 _POLL_EVERY = 20_000
@@ -42,7 +40,7 @@ def backlog(settings: Settings, found: Iterable[tuple[bytes, bytes]], name: str 
     producer = _producer(settings, name)
     partitions = settings.kafka.stream_partitions
     topic = settings.kafka.stream_topic
-    before = sum(end_position(settings).values())
+    before = sum(ends_of(settings, topic).values())
     producer.begin_transaction()
     count = size = 0
     for key, value in found:
@@ -59,11 +57,8 @@ def backlog(settings: Settings, found: Iterable[tuple[bytes, bytes]], name: str 
     producer.flush(300)
     producer.commit_transaction(60)
     # The broker writes transaction markers shortly after it has acknowledged the commit.
-    deadline = time.monotonic() + _VISIBLE_S
-    while sum((ends := end_position(settings)).values()) < before + count:
-        if time.monotonic() > deadline:
-            raise SystemExit(f"the backlog is not visible {_VISIBLE_S:.0f} s after its commit")
-    return Backlog(count, size, time.time(), ends)
+    eventually(lambda: sum(ends_of(settings, topic).values()) >= before + count, _VISIBLE_S)
+    return Backlog(count, size, time.time(), ends_of(settings, topic))
 
 
 def publish(producer: Any, topic: str, found: Iterable[tuple[bytes, bytes]]) -> None:
@@ -117,14 +112,6 @@ def _raw(settings: Settings, per_s: int, ended: threading.Event) -> None:
             f"{number:016x}", "coingecko", "/coins/markets", now, now + 5, now + 205, 200, "ok", None, {}, 1, "[" + "1," * _RAW_HALF + "1]"
         )
         publish(producer, settings.kafka.raw_topic, [(b"coingecko", whole.to_json())])
-
-
-def end_position(settings: Settings) -> Position:
-    """End offsets of the stream topic for a reader of committed records."""
-    admin = admin_client(settings.kafka)
-    asked = {TopicPartition(settings.kafka.stream_topic, number): OffsetSpec.latest() for number in range(settings.kafka.stream_partitions)}
-    found = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10)
-    return {key.partition: int(future.result(10).offset) for key, future in found.items()}
 
 
 def _producer(settings: Settings, name: str) -> Any:

@@ -1,12 +1,10 @@
-"""Results of a part of the benchmark, and their statistics."""
+"""Results of a part of the benchmark."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Figure", "Part", "Spread", "spread"]
+__all__ = ["Figure", "Part"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +34,3 @@ class Part:
     command: str = ""
     notes: tuple[str, ...] = ()
     detail: dict[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Percentiles of a sample."""
-
-    count: int
-    p50: float
-    p95: float
-    p99: float
-    most: float
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Percentiles by linear interpolation. Raises ValueError below 20 values: too few for a p95."""
-    if len(values) < 20:
-        raise ValueError(f"{len(values)} values are too few for percentiles, 20 are needed")
-    cuts = statistics.quantiles(values, n=100, method="inclusive")
-    return Spread(len(values), cuts[49], cuts[94], cuts[98], max(values))

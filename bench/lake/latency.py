@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from bench.lake.commits import commits, latencies_ms, record_times
 from bench.lake.environment import engines, lake_host, wait_for
-from bench.lake.feed import end_position, raw_beside, steady
-from bench.lake.figures import Figure, Part, spread
+from bench.lake.feed import raw_beside, steady
+from bench.lake.figures import Figure, Part
 from bench.lake.records import records
 from bench.lake.usage import Family
 from bench.lake.variants import variant
 from bench.lake.verify_summary import verdict
+from tests.support.measure import spread
+from tests.support.topics import ends_of
 
 __all__ = ["Sizes", "latency"]
 
@@ -41,14 +43,14 @@ def latency(sizes: Sizes) -> Part:
             host.start()
             steady(settings, records(round(1000 * _WARM_S), "full", seed=1), 1000, _WARM_S)
             for rate in sizes.rates:
-                wait_for(settings, end_position(settings), _DRAIN_TIMEOUT_S)
+                wait_for(settings, ends_of(settings, settings.kafka.stream_topic), _DRAIN_TIMEOUT_S)
                 family = Family()
                 before, since = family.usage(), time.time() * 1000
                 steady(settings, records(round(rate * sizes.seconds) + rate, "full", seed=rate), rate, sizes.seconds)
                 until = time.time() * 1000
                 cores = sum(family.usage().since(before).values()) / (until - since) * 1000
                 windows.append((rate, since, until, cores))
-            wait_for(settings, end_position(settings), _DRAIN_TIMEOUT_S)
+            wait_for(settings, ends_of(settings, settings.kafka.stream_topic), _DRAIN_TIMEOUT_S)
         found, times = commits(settings), record_times(settings)
         proof = verdict(settings)
     figures = []

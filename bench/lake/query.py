@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from bench.lake.environment import engines, lake_host
-from bench.lake.figures import Figure, Part, spread
+from bench.lake.figures import Figure, Part
 from bench.lake.records import START_MS
 from bench.lake.rowcheck import row_check
 from bench.lake.tables import DAY_MS, day_of_rows, day_rows, open_log, put_parts
@@ -19,6 +19,7 @@ from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.lake import Lake
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance.steps import LAYOUTS
+from tests.support.measure import spread
 
 __all__ = ["Sizes", "query"]
 

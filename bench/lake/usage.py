@@ -21,6 +21,7 @@ _MARKS = (
     ("ray::LakeActor", "lake actor"),
     ("ray::", "Ray"),
     ("raylet", "Ray"),
+    ("/ray start", "Ray"),
     ("gcs_server", "Ray"),
     ("bench.lake.contend", "contender"),
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,20 +14,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from cryptoviz.clock import SystemClock
+from tests.support.browser import launch_chromium
 from tests.support.page_stack import BASE_PRICES, TICK_MS, Stack, walk
 from tests.support.waiting import eventually
 
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",  # the suite runs as root in containers
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP *.example 127.0.0.1",  # names that a hostile page has rebound to loopback
-]
 LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 DEADLINE_MS = 20_000
 TICKS_A_TEST = 5
@@ -66,13 +55,9 @@ Opener = Callable[..., Evidence]
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, or Chrome, from the PATH; otherwise Playwright's own, installed by `make test`.
-
-    Not session-scoped: Playwright's loop runs in this thread until it ends, and asynchronous tests need their own loop.
-    """
-    found = next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
+    """Not session-scoped: Playwright's loop runs in this thread until it ends, and asynchronous tests need their own loop."""
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=CHROMIUM_ARGUMENTS)
+        running = launch_chromium(playwright)
         yield running
         running.close()
 

@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import pyarrow as pa
-import pyarrow.dataset as ds
 import ray.exceptions
 from deltalake import DeltaTable
 
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.errors import CryptoVizError, TerminalError
-from cryptoviz.lake.objects import S3Access, table_address
+from cryptoviz.lake.objects import table_address
 from cryptoviz.settings import Settings
 from tests.support.lake_job import LakeHost, caught_up
+from tests.support.lake_readers import READERS
 from tests.support.measure import say
 from tests.support.records import TICK
 from tests.support.topics import Feed
@@ -144,22 +143,13 @@ def assert_same_sets(settings: Settings, feeds: Sequence[Feed], wait_s: float = 
     assert report.ok, report.to_text()
     expected = sum((feed.acknowledged for feed in feeds), Counter[str]())
     assert expected.total() >= _MIN_ROWS
-    for reader in (_delta, _plain):
+    for reader in READERS:
         rows = reader(settings, "prices", ["kafka_topic_id", "kafka_partition", "kafka_offset", "event_id"])
         events = rows.column("event_id").to_pylist()
         assert Counter(events) == expected, reader.__name__
         assert rows.group_by(["kafka_topic_id", "kafka_partition", "kafka_offset"]).aggregate([]).num_rows == rows.num_rows, reader.__name__
         assert reader(settings, "raw", ["kafka_offset"]).num_rows == sum(feed.exchanges for feed in feeds), reader.__name__
     say(f"{expected.total()} rows, none lost, none doubled, for both readers")
-
-
-def _delta(settings: Settings, table: str, columns: list[str]) -> pa.Table:
-    return DeltaTable(table_address(settings.s3, table).uri, storage_options=settings.s3.storage_options()).to_pyarrow_table(columns=columns)
-
-
-def _plain(settings: Settings, table: str, columns: list[str]) -> pa.Table:
-    filesystem = S3Access.of(settings.s3).filesystem()
-    return ds.dataset(table_address(settings.s3, table).root, filesystem=filesystem, partitioning="hive").to_table(columns=columns)
 
 
 class Progress:

@@ -16,13 +16,13 @@ import orjson
 import pytest
 
 from cryptoviz.cli.cluster import read_record
-from cryptoviz.engines.build import Engine, build_engine
 from cryptoviz.home import claim
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.settings import Settings
 from spark_jobs.tables.lease import lease_of
 from tests.integration.test_engines import own_settings
+from tests.support.engines import engines
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
@@ -67,13 +67,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
     settings = own_settings(tmp_path_factory.mktemp("clock") / "home")
     claim(settings.home)
-    engine: Engine = build_engine("object-store", settings)
-    engine.start()
-    try:
+    with engines(settings, "object-store"):
         dump_settings_file(settings, settings.run_dir / "settings.json")
         yield settings
-    finally:
-        engine.stop()
 
 
 @pytest.mark.parametrize("step_s", STEPS_S)

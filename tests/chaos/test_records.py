@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow.dataset as ds
 import pytest
 
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.kafka import producer as kafka_producer
-from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.records import event_id
 from cryptoviz.settings import Settings
 from tests.chaos.rig import ROUNDS, SEED, Figures, Progress, assert_same_sets
 from tests.support.engines import engines, lake_settings
 from tests.support.lake_job import LakeHost, caught_up, host_lake, ray_cluster
+from tests.support.lake_readers import by_folder
 from tests.support.poison import POISON
 from tests.support.records import DAY_MS, TICK, exchange, record
 from tests.support.topics import Feed
@@ -50,13 +49,6 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         producer = kafka_producer(settings.kafka, {"message.max.bytes": BROKER_BYTES})
         yield Rig(settings, Feed(settings), host, producer)
         host.stop()
-
-
-def plain(settings: Settings, table: str, columns: list[str]) -> list[dict[str, Any]]:
-    filesystem = S3Access.of(settings.s3).filesystem()
-    found = ds.dataset(table_address(settings.s3, table).root, filesystem=filesystem, partitioning="hive").to_table(columns=columns)
-    rows: list[dict[str, Any]] = found.to_pylist()
-    return rows
 
 
 def put(rig: Rig, tick_ts: int, asset: int, kafka_ms: int) -> str:
@@ -94,7 +86,7 @@ def test_times_of_all_kinds_come_into_their_day_or_among_the_dead_letters(rig: R
             rig.feed.tick(TICK + number * 500_000 + i * 1000)
         figures.add("late, early, out of order, repeated", gone_in.made())
     assert_same_sets(rig.settings, [rig.feed])
-    rows = plain(rig.settings, "prices", ["tick_ts", "year", "month", "day"])
+    rows = by_folder(rig.settings, "prices", ["tick_ts", "year", "month", "day"]).to_pylist()
     assert all((row["tick_ts"].year, row["tick_ts"].month, row["tick_ts"].day) == (row["year"], row["month"], row["day"]) for row in rows)
     assert len({(row["year"], row["month"], row["day"]) for row in rows}) > 50
     assert reasons(rig.settings) == dead
@@ -141,4 +133,4 @@ def test_poison_of_all_kinds_and_ten_megabytes_stops_no_partition(rig: Rig) -> N
 
 def reasons(settings: Settings) -> Counter[str]:
     """Dead letters by the first word of their reason, by a plain reader."""
-    return Counter(str(row["reason"]).split(":")[0] for row in plain(settings, "dead_letters", ["reason"]))
+    return Counter(str(row["reason"]).split(":")[0] for row in by_folder(settings, "dead_letters", ["reason"]).to_pylist())

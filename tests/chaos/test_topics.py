@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import OffsetSpec
 
 from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.kafka import admin_client
@@ -20,7 +18,7 @@ from tests.chaos.rig import ROUNDS, Figures, Keeper, Load, Progress, assert_same
 from tests.support.engines import engines, lake_settings
 from tests.support.lake_job import caught_up, host_lake, ray_cluster
 from tests.support.records import TICK
-from tests.support.topics import Feed
+from tests.support.topics import Feed, drop_records
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
@@ -126,12 +124,3 @@ def test_a_lake_behind_retention_refuses_unless_the_loss_is_accepted(tmp_path: P
             accepting.stop()
             cluster.kill(accepting.actor)
     figures.tell()
-
-
-def drop_records(settings: Settings) -> None:
-    """Delete records, like retention."""
-    admin = admin_client(settings.kafka)
-    asked = {TopicPartition(settings.kafka.stream_topic, partition): OffsetSpec.latest() for partition in range(settings.kafka.stream_partitions)}
-    ends = [TopicPartition(key.topic, key.partition, future.result(10).offset) for key, future in admin.list_offsets(asked).items()]
-    for future in admin.delete_records(ends).values():
-        future.result(10)

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pytest
 from deltalake import DeltaTable
 
 from cryptoviz.lake import Lake
-from cryptoviz.lake.objects import S3Access, table_address
+from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.ohlcv import INTERVALS, parse_candle_file
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance.round import run_round
 from spark_jobs.maintenance.steps import STEPS, RoundContext
 from tests.support.candle_oracle import expected_candles, same_candles
 from tests.support.engines import object_store
+from tests.support.lake_readers import READERS
 from tests.support.lake_tables import TableWriter, delta_rows, object_names, price_rows
 from tests.support.waiting import eventually
 
@@ -99,9 +99,7 @@ def test_only_days_with_new_ticks_are_made_and_each_is_replaced_whole(store: Set
     assert {(file.day.day, file.interval, file.ticks) for file in changed if file} == {(1, interval, 122) for interval in INTERVALS}
     assert len(second) == len(first)
 
-    address = table_address(store.s3, "candles")
-    plain = ds.dataset(address.root, filesystem=S3Access.of(store.s3).filesystem(), format="parquet", partitioning="hive").to_table()
-    delta = DeltaTable(address.uri, storage_options=store.s3.storage_options()).to_pyarrow_dataset().to_table()
+    plain, delta = (read(store, "candles") for read in READERS)
     assert plain.num_rows == delta.num_rows
     ticks = delta_rows(store, "prices")
     for interval in INTERVALS:

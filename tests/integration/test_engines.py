@@ -33,6 +33,7 @@ from cryptoviz.kafka import admin_client
 from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.settings import KafkaSettings, Settings, claim_home, credentials_file, load_settings
+from tests.support.engines import engines
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -58,12 +59,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def running(name: str, settings: Settings) -> Iterator[Engine]:
-    engine = build_engine(name, settings)
-    engine.start()
-    try:
+    with engines(settings, name) as (engine,):
         yield engine
-    finally:
-        engine.stop()
 
 
 @pytest.fixture(scope="module")

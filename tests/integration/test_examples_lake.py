@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.settings import Settings
-from tests.support.engines import store
+from tests.support.engines import object_store
 from tests.support.records import TICK, record
 from tests.support.stored_lake import StoredLake
 
@@ -29,7 +29,7 @@ COINS = len(DEFAULT_ASSETS)
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Two hours of all coins, the last tick from a fallback, one dead letter."""
-    with store(tmp_path_factory.mktemp("examples")) as running:
+    with object_store(tmp_path_factory.mktemp("examples")) as running:
         lake = StoredLake(running)
         lake.ticks(TICKS)
         last = TICK + TICKS * 60_000

@@ -10,14 +10,12 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pytest
 from deltalake import write_deltalake
 
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.audit import RECORDER, TICK
 from cryptoviz.audit import RULES_WHOLE as RULES
-from cryptoviz.engines.build import build_engine
 from cryptoviz.gaps import DROPPED, NOT_RUNNING, Gap, GapScope, GapState
 from cryptoviz.lake import Lake
 from cryptoviz.lake.gap_ledger import gaps_address, read_gaps
@@ -26,6 +24,8 @@ from cryptoviz.lake.schema import PARTITION_BY, PRICES, RAW
 from cryptoviz.records import Kind, UnifiedRecord, event_id
 from cryptoviz.settings import Settings, claim_home, load_settings
 from spark_jobs.gaps.ledger_update import Findings, find_gaps
+from tests.support.engines import engines
+from tests.support.lake_readers import by_folder
 from tests.support.ports import free_port
 from tests.support.records import exchange, record
 
@@ -50,12 +50,8 @@ def settings(tmp_path: Any) -> Iterator[Settings]:
             collect={"tick_s": STEP / 1000},
         )
     )
-    engine = build_engine("object-store", made)
-    try:
-        engine.start()
+    with engines(made, "object-store"):
         yield made
-    finally:
-        engine.stop()
 
 
 def tick(number: int) -> int:
@@ -128,10 +124,7 @@ def listed(gaps: Sequence[Gap], scope: GapScope = GapScope.ASSET) -> list[tuple[
 
 def plain(settings: Settings) -> list[str]:
     """Ids of gaps for a plain reader of the folder."""
-    table = ds.dataset(
-        gaps_address(settings).root, filesystem=S3Access.of(settings.s3).filesystem(), format="parquet", partitioning="hive"
-    ).to_table()
-    return sorted(table["gap_id"].to_pylist())
+    return sorted(by_folder(settings, "gaps")["gap_id"].to_pylist())
 
 
 def test_the_ledger_from_the_first_look_to_the_last_fill(settings: Settings) -> None:

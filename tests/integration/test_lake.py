@@ -13,8 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import OffsetSpec
 
 from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import LakeError
@@ -36,7 +34,7 @@ from tests.support.lake_job import LakeHost, caught_up, host_lake, ray_cluster
 from tests.support.measure import say
 from tests.support.poison import ACCEPTED, POISON
 from tests.support.records import TICK, exchange, record
-from tests.support.topics import Feed
+from tests.support.topics import Feed, drop_records
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -235,15 +233,6 @@ def test_offsets_that_kafka_dropped_stop_the_job_with_the_range(rig: Rig) -> Non
         rig.host.start()
     assert not rig.host.probe().running
     assert rig.lake.prices(columns=["kafka_offset"]).arrow().num_rows == rows
-
-
-def drop_records(settings: Settings) -> None:
-    """Delete records, like Kafka's retention."""
-    admin = admin_client(settings.kafka)
-    asked = {TopicPartition(settings.kafka.stream_topic, partition): OffsetSpec.latest() for partition in range(settings.kafka.stream_partitions)}
-    ends = [TopicPartition(key.topic, key.partition, future.result(10).offset) for key, future in admin.list_offsets(asked).items()]
-    for future in admin.delete_records(ends).values():
-        future.result(10)
 
 
 def test_stop_ends_the_executors_workers_and_the_scratch(rig: Rig) -> None:

@@ -29,7 +29,7 @@ from cryptoviz.settings import Settings
 from spark_jobs.maintenance.compaction.merge import Compactor
 from spark_jobs.maintenance.days import days_of
 from spark_jobs.maintenance.steps import LAYOUTS
-from tests.support.engines import store
+from tests.support.engines import object_store
 from tests.support.records import TICK, record
 from tests.support.stored_lake import StoredLake
 from tests.support.waiting import eventually
@@ -44,7 +44,7 @@ FIRST = datetime.fromtimestamp(TICK / 1000, UTC)
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Three hours of all coins, a tick per minute, in three commits, and two dead letters."""
-    with store(tmp_path_factory.mktemp("reader")) as running:
+    with object_store(tmp_path_factory.mktemp("reader")) as running:
         lake = StoredLake(running)
         lake.ticks(TICKS)
         lake.stream([b"garbage", None])
@@ -161,7 +161,7 @@ def test_a_query_takes_parameters_and_streams(lake: Lake) -> None:
 
 
 def test_a_point_in_time_is_what_the_table_held_then(tmp_path: Path) -> None:
-    with store(tmp_path) as settings:
+    with object_store(tmp_path) as settings:
         writer, lake = StoredLake(settings), Lake(settings)
         writer.ticks(10, per_batch=10)
         then, version = datetime.now(UTC), lake.version()

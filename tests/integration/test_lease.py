@@ -13,7 +13,7 @@ from cryptoviz.lake.conditional_object import ObjectChanged, S3ConditionalObject
 from cryptoviz.lake.objects import S3Access, minio_client
 from cryptoviz.settings import Settings
 from spark_jobs.tables.lease import Holder, Lease, LeaseHeld, lease_of
-from tests.support.engines import store as running_store
+from tests.support.engines import object_store
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A MinIO, and a factory of settings for two pipelines."""
-    with running_store(tmp_path_factory.mktemp("lease"), lease_s=3) as settings:
+    with object_store(tmp_path_factory.mktemp("lease"), lease_s=3) as settings:
         yield settings
 
 

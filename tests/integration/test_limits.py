@@ -14,13 +14,14 @@ from actors.fetching.build import build_provider
 from actors.protection.provider_protection import build_protection, look_up_account
 from actors.scraping.poll_scheduler import PollRules, PollScheduler
 from cryptoviz.clock import SystemClock
-from cryptoviz.engines.build import Engine, build_engine
+from cryptoviz.engines.build import Engine
 from cryptoviz.errors import ProviderRefused, ProviderUnavailable
 from cryptoviz.provider_status import BreakerState
 from cryptoviz.providers.plan import Period
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import Settings, claim_home, load_settings
 from market.server import ReplayMarket
+from tests.support.engines import engines
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.integration
@@ -30,10 +31,8 @@ CLOCK = SystemClock()
 @pytest.fixture(scope="module")
 def redis_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Engine]]:
     settings = claim_home(load_settings(home=tmp_path_factory.mktemp("redis"), redis={"port": free_port()}))
-    engine = build_engine("redis", settings)
-    engine.start()
-    yield settings, engine
-    engine.stop()
+    with engines(settings, "redis") as (engine,):
+        yield settings, engine
 
 
 def settings_for(base: Settings, home: Path, name: str, **provider: Any) -> Settings:

@@ -23,7 +23,7 @@ from cryptoviz.engines.java import java_home
 from cryptoviz.lake import Lake
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.settings import Settings
-from tests.support.engines import store
+from tests.support.engines import object_store
 from tests.support.stored_lake import StoredLake
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -36,7 +36,7 @@ ROWS = TICKS * len(DEFAULT_ASSETS)
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Forty ticks in four commits, and a checkpoint of the log."""
-    with store(tmp_path_factory.mktemp("readers")) as running:
+    with object_store(tmp_path_factory.mktemp("readers")) as running:
         StoredLake(running).ticks(TICKS, per_batch=10)
         address = table_address(running.s3, "prices")
         DeltaTable(address.uri, storage_options=running.s3.storage_options()).create_checkpoint()

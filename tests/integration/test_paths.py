@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from cryptoviz.engines.build import build_engine
 from cryptoviz.settings import load_settings
 from tests.integration.test_engines import consume, own_settings, produce, store
+from tests.support.engines import engines
 from tests.support.pipeline import running_demo
 
 pytestmark = pytest.mark.integration
@@ -26,15 +26,11 @@ def test_kafka_keeps_its_data_below_a_home_of_any_name(tmp_path: Path, name: str
     for variable in ("LANG", "LC_ALL", "LC_CTYPE"):
         monkeypatch.delenv(variable, raising=False)
     settings = own_settings(tmp_path / name / "home")
-    engine = build_engine("kafka", settings)
-    try:
-        engine.start()
+    with engines(settings, "kafka") as (engine,):
         produce(settings, "crypto-streaming", [b"one"])
         engine.stop()
         engine.start()
         assert consume(settings, "crypto-streaming", 1) == [b"one"]
-    finally:
-        engine.stop()
     data = settings.home / "kafka" / "data"
     assert (data / "meta.properties").is_file()
     assert list(data.glob("crypto-streaming-*/*.log"))
@@ -45,16 +41,10 @@ def test_kafka_keeps_its_data_below_a_home_of_any_name(tmp_path: Path, name: str
 @pytest.mark.parametrize("name", NAMES)
 def test_object_store_and_redis_keep_their_data_below_a_home_of_any_name(tmp_path: Path, name: str) -> None:
     settings = own_settings(tmp_path / name / "home")
-    engines = [build_engine(each, settings) for each in ("object-store", "redis")]
-    try:
-        for engine in engines:
-            engine.start()
+    with engines(settings, "object-store", "redis"):
         store(settings).put_object(settings.s3.lake_bucket, "one", io.BytesIO(b"1"), 1)
         with redis.Redis.from_url(settings.redis.url) as client:
             client.set("one", b"1")
-    finally:
-        for engine in engines:
-            engine.stop()
     assert (settings.home / "minio" / settings.s3.lake_bucket / "one" / "xl.meta").is_file()
     assert b"one" in b"".join(path.read_bytes() for path in (settings.home / "redis" / "appendonlydir").glob("*.aof"))
     assert [each.name for each in tmp_path.iterdir()] == [name]

@@ -22,7 +22,7 @@ from spark_jobs.maintenance.days import days_of
 from spark_jobs.maintenance.steps import LAYOUTS
 from spark_jobs.tables.record_spec import PRICES_SPEC, FieldSpec, JsonType, RecordSpec
 from spark_jobs.tables.schema_evolution import stored_schema
-from tests.support.engines import store
+from tests.support.engines import object_store
 from tests.support.records import DAY_MS, TICK, record
 from tests.support.stored_lake import StoredLake
 
@@ -59,7 +59,7 @@ def value(tick_ts: int, **more: object) -> bytes:
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[Settings]:
     """An empty lake."""
-    with store(tmp_path) as running:
+    with object_store(tmp_path) as running:
         yield running
 
 

@@ -10,7 +10,18 @@ from typing import Any
 
 from cryptoviz.engines.build import Engine, build_engine
 from cryptoviz.settings import Settings, claim_home, load_settings
-from tests.support.ports import free_port, free_ports
+from tests.support.ports import free_port
+
+
+@contextlib.contextmanager
+def engines(settings: Settings, *names: str) -> Iterator[list[Engine]]:
+    """Run these engines within the context; Kafka and MinIO if no name is given."""
+    with contextlib.ExitStack() as stack:
+        found = [build_engine(name, settings) for name in names or ("kafka", "object-store")]
+        for engine in found:
+            stack.callback(engine.stop)
+            engine.start()
+        yield found
 
 
 @dataclass(frozen=True)
@@ -23,14 +34,9 @@ class Engines:
 @contextlib.contextmanager
 def kafka_and_redis(home: Path) -> Iterator[Engines]:
     """Real engines; `settings_for` returns settings that use them."""
-    ports = free_ports(3)
-    settings = claim_home(load_settings(home=home, kafka={"port": ports[0], "controller_port": ports[1]}, redis={"port": ports[2]}))
-    with contextlib.ExitStack() as stack:
-        found = Engines(settings, build_engine("kafka", settings), build_engine("redis", settings))
-        for engine in (found.kafka, found.redis):
-            stack.callback(engine.stop)
-            engine.start()
-        yield found
+    settings = claim_home(load_settings(home=home, kafka={"port": free_port(), "controller_port": free_port()}, redis={"port": free_port()}))
+    with engines(settings, "kafka", "redis") as (kafka, redis):
+        yield Engines(settings, kafka, redis)
 
 
 def lake_settings(home: Path, **lake: Any) -> Settings:
@@ -47,42 +53,8 @@ def lake_settings(home: Path, **lake: Any) -> Settings:
 
 
 @contextlib.contextmanager
-def engines(settings: Settings) -> Iterator[None]:
-    """A real Kafka and a real MinIO."""
-    with contextlib.ExitStack() as stack:
-        for name in ("kafka", "object-store"):
-            engine = build_engine(name, settings)
-            stack.callback(engine.stop)
-            engine.start()
-        yield
-
-
-@contextlib.contextmanager
-def store(home: Path, **lake: Any) -> Iterator[Settings]:
-    """Settings of a running MinIO with empty buckets."""
-    settings = lake_settings(home, **lake)
-    engine = build_engine("object-store", settings)
-    try:
-        engine.start()
-        yield settings
-    finally:
-        engine.stop()
-
-
-@contextlib.contextmanager
 def object_store(home: Path, **lake: Any) -> Iterator[Settings]:
-    """A real MinIO, and settings that point to it."""
-    settings = claim_home(
-        load_settings(
-            home=home,
-            log_level="INFO",
-            s3={"port": free_port(), "console_port": free_port(), "secret_key": "canary-secret-of-the-maintenance-tests"},
-            lake={"close_after_s": 0, "quiet_s": 0, **lake},
-        )
-    )
-    engine = build_engine("object-store", settings)
-    engine.start()
-    try:
+    """Settings of a running MinIO with empty buckets. Maintenance takes the current day and new files, too."""
+    settings = lake_settings(home, **({"close_after_s": 0, "quiet_s": 0} | lake))
+    with engines(settings, "object-store"):
         yield settings
-    finally:
-        engine.stop()

@@ -14,6 +14,7 @@ from ray.exceptions import RayTaskError
 
 from cryptoviz.lake.verify import Report, verify
 from cryptoviz.settings import Settings
+from spark_jobs.streaming.actor import LakeActor
 from tests.support.ray_cluster import ray_on
 from tests.support.waiting import eventually
 
@@ -35,7 +36,7 @@ class LakeHost:
 
     def stop(self) -> None:
         """End the job; the actor stays."""
-        self.ray.get(self.actor.stop.remote(), timeout=60)
+        self.ray.get(self.actor.stop.remote(), timeout=90)
 
     def probe(self) -> Any:
         """Probe the actor like the controller."""
@@ -49,11 +50,9 @@ def ray_cluster() -> Iterator[Any]:
         yield ray
 
 
-def host_lake(ray: Any, settings: Settings, name: str = "lake") -> LakeHost:
-    """The lake actor, with the options of the controller."""
-    from spark_jobs.streaming.actor import LakeActor
-
-    actor = ray.remote(LakeActor).options(name=name, lifetime="detached", num_cpus=0, max_restarts=-1).remote(settings)
+def host_lake(ray: Any, settings: Settings, name: str = "lake", kind: type[LakeActor] = LakeActor, max_restarts: int = -1) -> LakeHost:
+    """The lake actor, with the options of the controller. `kind`: the actor's class, for variants."""
+    actor = ray.remote(kind).options(name=name, lifetime="detached", num_cpus=0, max_restarts=max_restarts).remote(settings)
     return LakeHost(actor, ray)
 
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.fs as pafs
-from deltalake import DeltaTable
 
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
@@ -22,6 +20,7 @@ from spark_jobs.tables.parquet import encode, split_days, statistics
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.tables.table_log import TableLog
 from spark_jobs.tables.written_file import WrittenPart
+from tests.support.lake_readers import by_delta, by_folder
 
 TOPIC = "6c1f4ac0-8a4b-4c6d-9a51-0f2e3d4c5b6a"
 ASSETS = tuple(asset.asset_id for asset in DEFAULT_ASSETS)
@@ -185,17 +184,12 @@ class TableWriter:
 
 def delta_rows(settings: Settings, table: str) -> pa.Table:
     """The table by its Delta log: the columns of the files, ordered by Kafka position."""
-    address = table_address(settings.s3, table)
-    found = DeltaTable(address.uri, storage_options=settings.s3.storage_options()).to_pyarrow_dataset().to_table()
-    return _ordered(found, table)
+    return _ordered(by_delta(settings, table), table)
 
 
 def plain_rows(settings: Settings, table: str) -> pa.Table:
-    """The table for a reader without Delta: every Parquet file in the folder."""
-    address = table_address(settings.s3, table)
-    filesystem = S3Access.of(settings.s3).filesystem()
-    found = ds.dataset(address.root, filesystem=filesystem, format="parquet", partitioning="hive", exclude_invalid_files=False)
-    return _ordered(found.to_table(), table)
+    """The same for a reader without Delta."""
+    return _ordered(by_folder(settings, table), table)
 
 
 def _ordered(rows: pa.Table, table: str) -> pa.Table:

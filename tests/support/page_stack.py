@@ -12,7 +12,6 @@ import threading
 import urllib.request
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from control.operations.manager import OperationManager
 from control.reconcile.components import build_table
 from control.reconcile.reconciler import Reconciler
 from control.rpc.server import ControlServer
+from cryptoviz.assets import Asset
 from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import Probe
@@ -34,11 +34,13 @@ from cryptoviz.gaps import Gap
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.schema import PARTITION_BY, PRICES
-from cryptoviz.records import SCHEMA_VERSION, UnifiedRecord, event_id
+from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings, claim_home, dump_settings_file, load_settings
+from tests.support.clock import now_ms
 from tests.support.control_fakes import FakeRuntime, MemoryStore
 from tests.support.operation_fakes import FakeOperationRunner, MemoryOperations
 from tests.support.ports import free_port
+from tests.support.records import record as a_record
 from tests.support.waiting import eventually
 
 TICK_MS = 2000
@@ -67,16 +69,13 @@ def record(asset_id: str, tick_ts: int, price: float, **changes: Any) -> Unified
     """A full record of an asset; other values are derived from price and asset."""
     assets = list(BASE_PRICES)
     rank = assets.index(asset_id) + 1 if asset_id in assets else 99
-    base = UnifiedRecord(
-        event_id=event_id(asset_id, tick_ts, "live"), schema_version=SCHEMA_VERSION, kind="live", tick_ts=tick_ts, source_ts=tick_ts - 30_000,
-        ingest_ts=SystemClock().now_ms(), asset_id=asset_id, symbol=asset_id[:4].upper(), name=asset_id.capitalize(),
-        quote_currency="USD", price=price, market_cap=price * 1e7 * 18 / rank,
-        volume_24h=price * 4e5 * 18 / rank, high_24h=price * 1.03, low_24h=price * 0.96,
-        change_1h_pct=0.42, change_24h_pct=-1.25, change_7d_pct=None, circulating_supply=1e7, total_supply=None, max_supply=None, rank=rank,
-        provider="coingecko", provider_asset_id=asset_id, role="primary", fallback_reason=None, attempt=1, fetch_id="0" * 32,
-        consensus_price=price, consensus_sources=2, spread_bps=3.5, disagrees=False,
-    )  # fmt: skip
-    return replace(base, **changes)
+    asset = Asset(asset_id, asset_id[:4].upper(), asset_id.capitalize(), {"coingecko": asset_id})
+    derived: dict[str, Any] = {
+        "source_ts": tick_ts - 30_000, "ingest_ts": now_ms(), "price": price, "market_cap": price * 1e7 * 18 / rank,
+        "volume_24h": price * 4e5 * 18 / rank, "high_24h": price * 1.03, "low_24h": price * 0.96, "change_1h_pct": 0.42, "change_24h_pct": -1.25,
+        "circulating_supply": 1e7, "total_supply": None, "rank": rank, "fetch_id": "0" * 32, "consensus_price": price, "spread_bps": 3.5,
+    }  # fmt: skip
+    return a_record(tick_ts, asset, **(derived | changes))
 
 
 class Publisher:

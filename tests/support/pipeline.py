@@ -17,14 +17,14 @@ from typing import Any
 import httpx
 import orjson
 import psutil
-import pyarrow.dataset as ds
-from deltalake import DeltaTable
+import pyarrow as pa
 from pyarrow import fs
 
 from cryptoviz.client import ControlClient
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings, load_settings_file
+from tests.support.lake_readers import by_delta, by_folder
 from tests.support.ports import free_ports
 from tests.support.waiting import eventually
 
@@ -141,13 +141,7 @@ class Demo:
 
     def lake_rows_by_delta(self) -> list[dict[str, Any]]:
         """The prices table by its Delta log."""
-
-        def read() -> list[dict[str, Any]]:
-            table = DeltaTable(f"s3://{self.settings.s3.prices_bucket}", storage_options=self.settings.s3.storage_options())
-            rows: list[dict[str, Any]] = table.to_pyarrow_table().to_pylist()
-            return rows
-
-        return _read_again(read)
+        return _read_again(lambda: by_delta(self.settings, "prices"))
 
     def s3(self) -> fs.S3FileSystem:
         """The object store."""
@@ -158,23 +152,15 @@ class Demo:
 
     def lake_rows_by_folder(self) -> list[dict[str, Any]]:
         """The prices table for a plain Parquet reader, without the Delta log."""
-
-        def read() -> list[dict[str, Any]]:
-            bucket = self.settings.s3.prices_bucket
-            rows: list[dict[str, Any]] = ds.dataset(bucket, filesystem=self.s3(), format="parquet", partitioning="hive").to_table().to_pylist()
-            return rows
-
-        return _read_again(read)
+        return _read_again(lambda: by_folder(self.settings, "prices"))
 
 
-def _read_again(read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def _read_again(read: Callable[[], pa.Table]) -> list[dict[str, Any]]:
     """Retry if maintenance replaces a file between listing and reading."""
     for _ in range(3):
-        try:
-            return read()
-        except OSError:
-            continue
-    return read()
+        with contextlib.suppress(OSError):
+            return read().to_pylist()  # type: ignore[no-any-return]
+    return read().to_pylist()  # type: ignore[no-any-return]
 
 
 def secrets_of(settings: Settings) -> list[str]:
@@ -206,7 +192,7 @@ def running_demo(home: Path, tick_s: float = 0.5) -> Iterator[Demo]:
                 assert str(pipeline.state) == "RUNNING", pipeline.reason
             return demo.metric("lake", "rows_total") > 0
 
-        eventually(collecting, 180, 0.5)
+        eventually(collecting, 180, 0.1)
         yield demo
     finally:
         subprocess.run([CRYPTOVIZ, "down", "--demo"], env=env, capture_output=True, timeout=120, check=False)

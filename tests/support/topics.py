@@ -85,12 +85,21 @@ def read_all(settings: Settings, topic: str, timeout_s: float = 20.0) -> list[by
 
 def _all_ended(settings: Settings, topic: str) -> bool:
     """Whether the topic has no open transaction: both kinds of readers see the same ends."""
+    return ends_of(settings, topic) == ends_of(settings, topic, IsolationLevel.READ_UNCOMMITTED)
+
+
+def ends_of(settings: Settings, topic: str, level: IsolationLevel = IsolationLevel.READ_COMMITTED) -> dict[int, int]:
+    """End offset of each partition."""
     admin = admin_client(settings.kafka)
     partitions = admin.list_topics(topic, 10.0).topics[topic].partitions
-    ends = []
-    for level in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED):
-        asked = admin.list_offsets(
-            {TopicPartition(topic, each): OffsetSpec.latest() for each in partitions}, isolation_level=level, request_timeout=10.0
-        )
-        ends.append({key.partition: future.result(10.0).offset for key, future in asked.items()})
-    return ends[0] == ends[1]
+    asked = {TopicPartition(topic, each): OffsetSpec.latest() for each in partitions}
+    found = admin.list_offsets(asked, isolation_level=level, request_timeout=10.0)
+    return {key.partition: int(future.result(10.0).offset) for key, future in found.items()}
+
+
+def drop_records(settings: Settings) -> None:
+    """Delete all records of the stream topic, like Kafka's retention."""
+    topic = settings.kafka.stream_topic
+    ends = [TopicPartition(topic, partition, end) for partition, end in ends_of(settings, topic, IsolationLevel.READ_UNCOMMITTED).items()]
+    for future in admin_client(settings.kafka).delete_records(ends).values():
+        future.result(10)

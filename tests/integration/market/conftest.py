@@ -4,7 +4,8 @@ import httpx
 import pytest
 
 from market.server import MarketConfig, ReplayMarket
-from tests.integration.market.wire import SetClock
+from tests.integration.market.wire import NOON_MS
+from tests.support.clock import FakeClock
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ async def client(market):
 
 @pytest.fixture
 def set_clock():
-    return SetClock()
+    return FakeClock(NOON_MS)
 
 
 @pytest.fixture

@@ -37,22 +37,6 @@ async def entries(client, since=0):
     return (await client.get("/_market/ledger", params={"since": since, "limit": 10_000})).json()["entries"]
 
 
-class SetClock:
-    """A clock that only the test moves."""
-
-    def __init__(self, now_ms=NOON_MS):
-        self.ms = now_ms
-
-    def now_ms(self):
-        return self.ms
-
-    def monotonic_s(self):
-        return self.ms / 1000
-
-    async def sleep(self, seconds):
-        self.ms += round(seconds * 1000)
-
-
 def prices_in(provider, body):
     """Price by the id in the body, for any provider."""
     if provider == "coingecko":

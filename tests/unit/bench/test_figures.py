@@ -11,10 +11,11 @@ import pytest
 from bench.lake.commits import Commit, latencies_ms
 from bench.lake.contend.task import Task
 from bench.lake.day import creep, growth
-from bench.lake.figures import Figure, Part, Spread, spread
+from bench.lake.figures import Figure, Part
 from bench.lake.report import markdown, number
 from bench.lake.usage import kind_of
 from cryptoviz.lake.parts import Part as FilePart
+from tests.support.measure import Spread, spread
 
 
 def test_percentiles_of_a_known_sample() -> None:

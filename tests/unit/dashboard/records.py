@@ -8,6 +8,7 @@ from typing import Any
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.records import UnifiedRecord
 from dashboard.views.statistics import Summary
+from tests.support.records import record
 
 NOW_MS = 1_700_000_000_000
 TICK_MS = 2_000
@@ -15,41 +16,12 @@ TICK_MS = 2_000
 
 def a_record(**changes: Any) -> UnifiedRecord:
     """Bitcoin at 50 000 dollars, one second old, from the primary provider."""
-    base = UnifiedRecord(
-        event_id="0" * 32,
-        schema_version=1,
-        kind="live",
-        tick_ts=NOW_MS - 1_000,
-        source_ts=None,
-        ingest_ts=NOW_MS - 800,
-        asset_id="bitcoin",
-        symbol="BTC",
-        name="Bitcoin",
-        quote_currency="USD",
-        price=50_000.0,
-        market_cap=1e12,
-        volume_24h=3e10,
-        high_24h=51_000.0,
-        low_24h=49_000.0,
-        change_1h_pct=0.5,
-        change_24h_pct=-1.25,
-        change_7d_pct=None,
-        circulating_supply=2e7,
-        total_supply=None,
-        max_supply=2.1e7,
-        rank=1,
-        provider="coingecko",
-        provider_asset_id="bitcoin",
-        role="primary",
-        fallback_reason=None,
-        attempt=1,
-        fetch_id="f" * 32,
-        consensus_price=50_000.0,
-        consensus_sources=2,
-        spread_bps=3.25,
-        disagrees=False,
-    )
-    return replace(base, **changes)
+    values: dict[str, Any] = {
+        "event_id": "0" * 32, "source_ts": None, "ingest_ts": NOW_MS - 800, "price": 50_000.0, "market_cap": 1e12, "volume_24h": 3e10,
+        "high_24h": 51_000.0, "low_24h": 49_000.0, "change_1h_pct": 0.5, "change_24h_pct": -1.25, "circulating_supply": 2e7, "total_supply": None,
+        "max_supply": 2.1e7, "fetch_id": "f" * 32, "consensus_price": 50_000.0, "spread_bps": 3.25,
+    }  # fmt: skip
+    return replace(record(NOW_MS - 1_000, **values), **changes)
 
 
 def a_component(**changes: Any) -> ComponentStatus:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from cryptoviz.records import FallbackReason, RawExchange, TickResult
 from cryptoviz.settings import ProviderSettings, load_settings
 from market.server import ReplayMarket
 from tests.support.clock import T0, FakeClock
-from tests.support.ports import free_port
+from tests.support.http_server import http_server
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BTC, ETH = DEFAULT_ASSETS[0], DEFAULT_ASSETS[1]
@@ -84,21 +85,14 @@ async def make() -> AsyncIterator[Callable[..., Made]]:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[Server]]]:
-    runners: list[web.AppRunner] = []
+    async with AsyncExitStack() as stack:
 
-    async def start(handler: Handler) -> Server:
-        server, app, port = Server(handler), web.Application(), free_port()
-        app.router.add_get("/{path:.*}", server.handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        runners.append(runner)
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        server.url = f"http://127.0.0.1:{port}"
-        return server
+        async def start(handler: Handler) -> Server:
+            server = Server(handler)
+            server.url = await stack.enter_async_context(http_server(server.handle))
+            return server
 
-    yield start
-    for runner in runners:
-        await runner.cleanup()
+        yield start
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from cryptoviz.records import FallbackReason, RawExchange
 from cryptoviz.settings import load_settings
 from tests.support.clock import FakeClock
 from tests.support.corpus import IDS, RECEIVED_MS, Case, cases, listing_of
-from tests.support.ports import free_port
+from tests.support.http_server import http_server
 from tests.unit.providers.parser_checks import Parse, with_pairs
 
 PARSERS: dict[str, Parse] = {
@@ -51,14 +51,9 @@ class Serving:
 
 @pytest.fixture
 async def serving() -> AsyncIterator[Serving]:
-    found, app, port = Serving(), web.Application(), free_port()
-    app.router.add_get("/{path:.*}", found.answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    found.url = f"http://127.0.0.1:{port}"
-    yield found
-    await runner.cleanup()
+    found = Serving()
+    async with http_server(found.answer) as found.url:
+        yield found
 
 
 def assets_of(provider: str) -> list[Asset]:

@@ -25,6 +25,7 @@ from cryptoviz.providers.registry import display_name, forget_loaded, provider_c
 from cryptoviz.records import FallbackReason, RawExchange
 from cryptoviz.settings import load_settings
 from market.server import MarketConfig, ReplayMarket
+from tests.support.http_server import http_server
 from tests.support.ports import free_port
 
 PAGE = (Path(__file__).parents[3] / "docs" / "providers.md").read_text(encoding="utf-8")
@@ -114,15 +115,8 @@ async def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.syspath_prepend(str(folder))
     for name, value in variables(block("bash", "ACME")).items():
         monkeypatch.setenv(name, value.replace("...", "k"))
-    app = web.Application()
-    app.router.add_get("/v1/prices", _acme)
-    app.router.add_get("/v1/minutes", _acme_minutes)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    yield f"http://127.0.0.1:{port}"
-    await runner.cleanup()
+    async with http_server({"/v1/prices": _acme, "/v1/minutes": _acme_minutes}) as url:
+        yield url
     sys.modules.pop("acme_prices", None)
     forget_loaded()
 

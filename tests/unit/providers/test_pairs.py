@@ -28,7 +28,7 @@ from cryptoviz.records import FallbackReason, RawExchange, TickResult
 from cryptoviz.settings import load_settings
 from tests.support.clock import T0, FakeClock
 from tests.support.corpus import RECEIVED_MS
-from tests.support.ports import free_port
+from tests.support.http_server import http_server
 
 PATHS = {"binance": "/api/v3/ticker/24hr", "kraken": "/0/public/Ticker"}
 
@@ -177,16 +177,11 @@ class Exchange:
 
 @pytest.fixture
 async def exchange(request: pytest.FixtureRequest) -> AsyncIterator[Exchange]:
-    made, app, port = Exchange(request.param), web.Application(), free_port()
-    app.router.add_get("/{path:.*}", made.answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    made.url = f"http://127.0.0.1:{port}"
-    made.begin()
-    yield made
-    await made.provider.aclose()
-    await runner.cleanup()
+    made = Exchange(request.param)
+    async with http_server(made.answer) as made.url:
+        made.begin()
+        yield made
+        await made.provider.aclose()
 
 
 def priced(result: TickResult) -> dict[str, tuple[float, str]]:

@@ -23,6 +23,7 @@ from cryptoviz.providers.failures import bad_payload
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason, RawExchange
 from market.server import ReplayMarket
+from tests.support.http_server import http_server
 from tests.support.ports import free_port
 
 CANARY = "canary-secret-5f2b"
@@ -151,14 +152,8 @@ async def _plain(request: web.Request) -> web.Response:
 
 @pytest.fixture
 async def plain() -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_get("/{kind}", _plain)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    yield f"http://127.0.0.1:{port}"
-    await runner.cleanup()
+    async with http_server({"/{kind}": _plain}) as url:
+        yield url
 
 
 async def test_a_good_exchange_is_recorded_without_secrets(plain, make_fetcher, exchanges):
@@ -228,16 +223,8 @@ async def test_user_information_in_an_address_is_not_recorded(make_fetcher, exch
 async def test_a_certificate_that_nobody_vouches_for_fails_closed(make_fetcher, exchanges):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(SELF_SIGNED)
-    app = web.Application()
-    app.router.add_get("/{kind}", _plain)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
-    try:
-        error = await error_of(make_fetcher(), f"https://127.0.0.1:{port}/good")
-    finally:
-        await runner.cleanup()
+    async with http_server({"/{kind}": _plain}, context) as url:
+        error = await error_of(make_fetcher(), f"{url}/good")
     assert error.reason is FallbackReason.UNAVAILABLE
     assert "CERTIFICATE_VERIFY_FAILED" in error.message
     assert exchanges[0].status is None
@@ -290,17 +277,11 @@ async def test_no_part_of_a_key_is_left_where_a_text_is_cut(kind: str, make_fetc
         data = decode_response("coingecko", response)
         raise bad_payload("coingecko", f"expected coins, received {data.get('error') if isinstance(data, dict) else type(data)}")
 
-    app = web.Application()
-    app.router.add_get("/", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
     fetcher = make_fetcher(limit=2 * MAX_RECORDED_BODY_BYTES)
-    for answered in CUT[kind]:
-        served.append(answered)
-        with pytest.raises(CryptoVizError) as caught:
-            await fetcher.get(f"http://127.0.0.1:{port}/", {}, {}, parse)
-        shown = caught.value.message + repr(vars(caught.value)) + (exchanges[-1].error or "") + (exchanges[-1].body or "")
-        assert CANARY[:4] not in shown
-    await runner.cleanup()
+    async with http_server(answer) as url:
+        for answered in CUT[kind]:
+            served.append(answered)
+            with pytest.raises(CryptoVizError) as caught:
+                await fetcher.get(url, {}, {}, parse)
+            shown = caught.value.message + repr(vars(caught.value)) + (exchanges[-1].error or "") + (exchanges[-1].body or "")
+            assert CANARY[:4] not in shown

@@ -22,21 +22,16 @@ from cryptoviz.settings import load_settings
 from tests.support.clock import FakeClock
 from tests.support.collection_fakes import FakeSink, FakeSnapshot
 from tests.support.corpus import IDS, cases
-from tests.support.ports import free_port
+from tests.support.http_server import http_server
 from tests.support.replay import RowsOfTopics, replayed
 from tests.unit.actors.recorded_run import T0, TICK, Run, Site
 
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    found, app, port = Site(), web.Application(), free_port()
-    app.router.add_get("/{path:.*}", found.answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    found.url = f"http://127.0.0.1:{port}"
-    yield found
-    await runner.cleanup()
+    found = Site()
+    async with http_server(found.answer) as found.url:
+        yield found
 
 
 async def assert_exact(run: Run) -> RowsOfTopics:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cryptoviz.records import FallbackReason
 from cryptoviz.settings import Settings, load_settings
 from market.server import ReplayMarket
 from tests.support.clock import FakeClock
+from tests.support.http_server import http_server
 from tests.support.ports import free_port
 from tests.support.waiting import eventually_async
 
@@ -95,19 +96,6 @@ def asked(market: ReplayMarket) -> list[str]:
     return [entry["endpoint"] for entry in json.loads(market.request_log.page(0, 10_000))["entries"]]
 
 
-@asynccontextmanager
-async def answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
-    app, port = web.Application(), free_port()
-    app.router.add_get("/{path:.*}", handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        await runner.cleanup()
-
-
 async def test_it_asks_once_behind_the_first_good_poll_and_not_again_after_a_restart(tmp_path: Path):
     async with ReplayMarket() as market:
         settings = settings_for(tmp_path, "coingecko", market.base_url("coingecko"))
@@ -169,7 +157,7 @@ async def test_a_refused_listing_is_reported_and_holds_the_polls(tmp_path: Path,
         del request
         return web.json_response({"error": "no"}, status=status, headers=headers)
 
-    async with answering(refuse) as url, checking(settings_for(tmp_path, "coingecko", url), "coingecko") as rig:
+    async with http_server(refuse) as url, checking(settings_for(tmp_path, "coingecko", url), "coingecko") as rig:
         rig.check.polled()
         pauses = [await rig.waits()]
         assert f"HTTP {status}" in rig.check.status.note
@@ -206,7 +194,7 @@ async def test_a_hostile_list_changes_nothing(tmp_path: Path, kind: str):
         return answer
 
     settings = settings_for(tmp_path, "coingecko", "", max_body_bytes=1024 * 1024)
-    async with answering(harm) as url:
+    async with http_server(harm) as url:
         own = settings.provider("coingecko").model_copy(update={"base_url": url})
         async with checking(settings.model_copy(update={"providers": {"coingecko": own}}), "coingecko") as rig:
             rig.check.polled()
