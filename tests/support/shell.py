@@ -1,15 +1,12 @@
-"""The shell's environment: without settings, or with variables that redirect libraries to a server that records their requests."""
+"""Environment variables of a shell that redirect libraries, and a server that records requests of libraries that follow them."""
 
 from __future__ import annotations
 
 import http.server
-import os
 import threading
 from pathlib import Path
 
-import pytest
-
-__all__ = ["SHELL_VALUE", "Trap", "forget_settings", "hostile_shell"]
+__all__ = ["SHELL_VALUE", "Trap", "hostile_shell"]
 
 SHELL_VALUE = "shell-canary"
 """Stands in every variable that is no address."""
@@ -63,11 +60,3 @@ def hostile_shell(trap: Trap, home: Path) -> dict[str, str]:
     found = dict.fromkeys(_ADDRESSES.split(), trap.url) | dict.fromkeys(_TEXTS.split(), SHELL_VALUE) | dict.fromkeys(_PATHS.split(), "/nonexistent")
     found |= dict.fromkeys(_SWITCHES.split(), "true") | dict.fromkeys(_JAVA.split(), f"-D{SHELL_VALUE}=1 -Xmx1k")
     return found | {"AWS_TIMEOUT": "1ms", "TIMEOUT": "1ms", "AWS_CONDITIONAL_PUT": "disabled", "RAY_ADDRESS": "127.0.0.1:1", "HOME": str(home)}
-
-
-def forget_settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Remove all settings of the developer's environment (our names, the predecessor's, proxies) and change to `folder`, which has no `.env`."""
-    for name in list(os.environ):
-        if name.startswith(("CRYPTOVIZ_", "CRYPTO_LIST", "COIN", "MINIO_", "REDPANDA_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(folder)

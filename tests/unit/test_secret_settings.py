@@ -13,7 +13,7 @@ from cryptoviz.errors import SettingsError
 from cryptoviz.settings import NetworkSettings, child_environment, load_settings
 from cryptoviz.settings.origin import setting_sources
 from cryptoviz.settings.shell import forget_options, leads_elsewhere, without_the_shell
-from tests.support.shell import forget_settings
+from tests.support.settings import forget_settings
 
 SECRETS = {
     "COINGECKO_API_KEY": "CRYPTOVIZ_PROVIDERS__COINGECKO__API_KEY",

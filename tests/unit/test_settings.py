@@ -11,7 +11,7 @@ import pytest
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings import dump_settings_file, load_settings, load_settings_file
 from cryptoviz.settings.origin import setting_sources
-from tests.support.shell import forget_settings
+from tests.support.settings import forget_settings
 
 
 @pytest.fixture(autouse=True)

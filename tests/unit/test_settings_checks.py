@@ -18,7 +18,7 @@ from cryptoviz.assets import Asset
 from cryptoviz.errors import SettingsError
 from cryptoviz.providers.registry import BUILT_IN_PROVIDERS
 from cryptoviz.settings import Settings, check_assets, load_settings, load_settings_file
-from tests.support.shell import forget_settings
+from tests.support.settings import forget_settings
 
 
 @pytest.fixture(autouse=True)

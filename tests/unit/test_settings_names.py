@@ -13,7 +13,7 @@ import pytest
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings import Settings, load_settings, load_settings_file
 from cryptoviz.settings.names import INTERNAL_NAMES, known_names
-from tests.support.shell import forget_settings
+from tests.support.settings import forget_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = "`cryptoviz config` lists all"
