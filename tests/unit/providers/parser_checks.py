@@ -14,11 +14,25 @@ import pytest
 
 from cryptoviz import errors
 from cryptoviz.providers.base import Parsed
+from cryptoviz.providers.binance import parse_tickers as parse_binance
+from cryptoviz.providers.coinbase import parse_product
+from cryptoviz.providers.coingecko import parse_markets
+from cryptoviz.providers.coinmarketcap import parse_quotes
+from cryptoviz.providers.coinpaprika import parse_tickers as parse_coinpaprika
+from cryptoviz.providers.kraken import parse_ticker
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason, Observation
 from tests.support.corpus import Case
 
 Parse = Callable[[HttpResponse, Mapping[str, str]], Parsed]
+PARSERS: dict[str, Parse] = {
+    "coingecko": parse_markets,
+    "coinmarketcap": parse_quotes,
+    "binance": parse_binance,
+    "kraken": parse_ticker,
+    "coinpaprika": parse_coinpaprika,
+    "coinbase": parse_product,
+}
 TYPED = (errors.ProviderUnavailable, errors.ProviderRefused, errors.BadPayload)
 
 

@@ -11,29 +11,14 @@ from aiohttp import web
 from actors.fetching.build import build_provider
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
 from cryptoviz.providers.binance import INFO_PATH
-from cryptoviz.providers.binance import parse_tickers as parse_binance
-from cryptoviz.providers.coinbase import parse_product
-from cryptoviz.providers.coingecko import parse_markets
-from cryptoviz.providers.coinmarketcap import parse_quotes
-from cryptoviz.providers.coinpaprika import parse_tickers as parse_coinpaprika
-from cryptoviz.providers.kraken import PAIRS_PATH, parse_ticker
+from cryptoviz.providers.kraken import PAIRS_PATH
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason, RawExchange
 from cryptoviz.settings import load_settings
 from tests.support.clock import FakeClock
 from tests.support.corpus import IDS, RECEIVED_MS, Case, cases, listing_of
 from tests.support.http_server import http_server
-from tests.unit.providers.parser_checks import Parse, with_pairs
-
-PARSERS: dict[str, Parse] = {
-    "coingecko": parse_markets,
-    "coinmarketcap": parse_quotes,
-    "binance": parse_binance,
-    "kraken": parse_ticker,
-    "coinpaprika": parse_coinpaprika,
-    "coinbase": parse_product,
-}
-
+from tests.unit.providers.parser_checks import PARSERS, with_pairs
 
 LISTINGS = {INFO_PATH: "binance", PAIRS_PATH: "kraken"}
 

@@ -10,25 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptoviz.errors import BadPayload, CryptoVizError, ProviderFailure
-from cryptoviz.providers.binance import parse_tickers as parse_binance
-from cryptoviz.providers.coinbase import parse_product
 from cryptoviz.providers.coingecko import parse_markets
-from cryptoviz.providers.coinmarketcap import parse_quotes
-from cryptoviz.providers.coinpaprika import parse_tickers as parse_coinpaprika
-from cryptoviz.providers.kraken import parse_ticker
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason
 from tests.support.corpus import IDS, RECEIVED_MS
-from tests.unit.providers.parser_checks import Parse
+from tests.unit.providers.parser_checks import PARSERS
 
-PARSERS: dict[str, Parse] = {
-    "coingecko": parse_markets,
-    "coinmarketcap": parse_quotes,
-    "binance": parse_binance,
-    "kraken": parse_ticker,
-    "coinpaprika": parse_coinpaprika,
-    "coinbase": parse_product,
-}
 # Entries that are none of the records: other kinds, nothing, and records of another endpoint.
 OTHER_ENTRIES = [1, 0.5, None, "bitcoin", True, [], {}, ["bitcoin", 62750.1], {"name": "Bitcoin"}, {"pair": "XBTUSD", "volume": "1"}]
 BARE = {"id": "bitcoin", "symbol": "BTCUSDT"}
