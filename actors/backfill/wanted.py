@@ -10,16 +10,16 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
 
 from actors.publishing.kafka_transport import COLLECTOR_ID
-from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import SETTLE_TICKS, Gap, open_gaps
 from cryptoviz.kafka import KafkaClients, progress_of
-from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.schema import TIME
+from cryptoviz.lake.store_errors import store_errors
 from cryptoviz.lake.topic_reader import read_topic, topic_ends
 from cryptoviz.operations import BackfillArguments
 from cryptoviz.records import Kind
@@ -119,15 +119,14 @@ class UnfilledTicks:
 def _rows(settings: Settings, condition: Any) -> tuple[dict[tuple[str, int], int], Iterator[pa.RecordBatch]]:
     """The Kafka offsets of the prices table, and its rows as record batches."""
     address = table_address(settings.s3, "prices")
-    try:
-        table = DeltaTable(address.uri, storage_options=settings.s3.storage_options())
+    with store_errors(address.endpoint, f"return {address.uri}", TABLE_ERRORS):
+        try:
+            table = DeltaTable(address.uri, storage_options=settings.s3.storage_options())
+        except TableNotFoundError:
+            return {}, iter(())
         progress = read_progress(table)
         record_batches = table.to_pyarrow_dataset().to_batches(columns=["asset_id", "tick_ts", "kind"], filter=condition)
         return ({} if progress is None else dict(progress.offsets)), record_batches
-    except TableNotFoundError:
-        return {}, iter(())
-    except (DeltaError, OSError) as error:
-        raise EngineUnavailable(f"the object store did not return {address.uri}: {error}", engine="object-store") from error
 
 
 def _ms(column: Any) -> list[int]:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from actors.replay.row_diff import Comparison
 from actors.replay.run import Replay, RowsFile
-from cryptoviz.errors import EngineUnavailable
-from cryptoviz.lake.objects import STORE_ERRORS, S3Access, minio_client
+from cryptoviz.lake.objects import S3Access, minio_client
 from cryptoviz.lake.reader import Lake
+from cryptoviz.lake.store_errors import store_errors
 from cryptoviz.operations import OperationResult, Progress, ReplayArguments, Report, replay_key
 from cryptoviz.settings import Settings
 
@@ -51,12 +51,9 @@ class ReplayOperation:
         return replay.comparison
 
     def _keep(self, path: Path) -> None:
-        bucket = self._settings.s3.lake_bucket
-        try:
-            minio_client(S3Access.of(self._settings.s3)).fput_object(bucket, replay_key(self._id), str(path))
-        except STORE_ERRORS as error:
-            text = f"the replayed rows could not be written to the object store: {type(error).__name__}"
-            raise EngineUnavailable(text, engine="object-store", address=self._settings.s3.endpoint) from error
+        s3 = self._settings.s3
+        with store_errors(s3.endpoint, "accept the replayed rows"):
+            minio_client(S3Access.of(s3)).fput_object(s3.lake_bucket, replay_key(self._id), str(path))
 
 
 def result_of(found: Comparison) -> OperationResult:

@@ -16,6 +16,7 @@ from cryptoviz.engines.embedded import EmbeddedEngine, require_password
 from cryptoviz.engines.minio_build import minio_program
 from cryptoviz.engines.ports import PortUse, pipeline_ports
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
+from cryptoviz.lake.store_errors import reason
 from cryptoviz.log import get_logger
 from cryptoviz.ownership import make_private
 from cryptoviz.private import write_private
@@ -74,7 +75,7 @@ class BucketAdmin:
             ) from error
 
     def _away(self, error: Exception) -> EngineUnavailable:
-        text = f"the S3 service at {self._s3.endpoint} does not answer: {error} (CRYPTOVIZ_S3__ENDPOINT)"
+        text = f"the S3 service at {self._s3.endpoint} does not answer: {reason(error)} (CRYPTOVIZ_S3__ENDPOINT)"
         return EngineUnavailable(text, engine="object-store", address=self._s3.endpoint)
 
     def _refused(self, bucket: str, error: S3Error) -> SettingsError:
@@ -145,7 +146,7 @@ class EmbeddedMinio(EmbeddedEngine):
         try:
             answer = self._health.request("GET", f"http://{LOOPBACK}:{self._settings.s3.port}/minio/health/live")
         except urllib3.exceptions.HTTPError as error:
-            raise EngineUnavailable(f"MinIO does not answer: {error}", engine="object-store", address=self._settings.s3.endpoint) from error
+            raise EngineUnavailable(f"MinIO does not answer: {reason(error)}", engine="object-store", address=self._settings.s3.endpoint) from error
         if answer.status != 200:
             raise EngineUnavailable(f"MinIO's health page returned {answer.status}", engine="object-store", address=self._settings.s3.endpoint)
         return self._buckets.ask()

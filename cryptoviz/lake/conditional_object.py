@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from cryptoviz.errors import EngineUnavailable, TransientError
-from cryptoviz.lake.objects import STORE_ERRORS, S3Access, minio_client, store_error
-from cryptoviz.masking import clip
+from cryptoviz.errors import TransientError
+from cryptoviz.lake.objects import S3Access, minio_client
+from cryptoviz.lake.store_errors import reason, store_error, store_errors
 from cryptoviz.tls import trust
 
 __all__ = ["ConditionalObject", "ObjectChanged", "ObjectVersion", "S3ConditionalObject"]
@@ -22,7 +22,6 @@ __all__ = ["ConditionalObject", "ObjectChanged", "ObjectVersion", "S3Conditional
 _TIMEOUT = urllib3.Timeout(connect=2.0, read=5.0)
 _SIGNED_FOR = timedelta(minutes=1)
 _MOST_READ = 4096
-_MOST_TOLD = 300
 
 
 @dataclass(eq=False, repr=False)
@@ -86,22 +85,19 @@ class S3ConditionalObject:
         """The store's time (UTC, whole seconds), whether the object exists or not. Raises EngineUnavailable."""
         response = self._ask("HEAD", None, {})
         if "Date" not in response.headers:
-            raise EngineUnavailable(f"the object store's response has no Date header: status {response.status}", engine="object-store")
+            raise store_error(self._access.endpoint, "return its time", f"the response has no Date header: status {response.status}")
         return parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
 
     def _ask(self, method: str, body: bytes | None, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
-        try:
+        with store_errors(self._access.endpoint, f"answer for {self._bucket}/{self._key}"):
             # Minio's put takes no conditions; a presigned URL does, since it signs no header but the host.
             url = minio_client(self._access).get_presigned_url(method, self._bucket, self._key, expires=_SIGNED_FOR)
             return _pool(urlsplit(self._access.endpoint).scheme).request(method, url, body=body, headers=headers)
-        except STORE_ERRORS as error:
-            raise store_error(error, f"answer for {self._bucket}/{self._key}") from error
 
     def _expect_ok(self, response: urllib3.BaseHTTPResponse, doing: str) -> None:
         if response.status >= 300:
-            why = clip(response.data[:_MOST_READ].decode(errors="replace"), _MOST_TOLD)
-            message = f"the object store did not {doing} {self._bucket}/{self._key}: status {response.status}: {why}"
-            raise EngineUnavailable(message, engine="object-store")
+            why = f"status {response.status}: {reason(response.data[:_MOST_READ].decode(errors='replace'))}"
+            raise store_error(self._access.endpoint, f"{doing} {self._bucket}/{self._key}", why)
 
 
 @lru_cache(maxsize=2)

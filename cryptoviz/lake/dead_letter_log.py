@@ -11,12 +11,13 @@ from typing import Any
 import orjson
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
 
-from cryptoviz.errors import EngineUnavailable, QueryError
-from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.errors import QueryError
+from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.schema import DEAD_TABLE
+from cryptoviz.lake.store_errors import store_errors
 from cryptoviz.lake.topic_reader import read_topic, topic_exists
 from cryptoviz.settings import KafkaSettings, Settings
 
@@ -104,13 +105,11 @@ class ReasonCounts:
         Raises:
             EngineUnavailable: the object store does not answer.
         """
-        with self._lock:
+        with self._lock, store_errors(self._address.endpoint, f"return {self._address.uri}", TABLE_ERRORS):
             try:
                 return self._look()
             except TableNotFoundError:
                 return {}
-            except (DeltaError, OSError) as error:
-                raise EngineUnavailable(f"the object store did not return {self._address.uri}: {error}", engine="object-store") from error
 
     def _look(self) -> Mapping[str, int]:
         actions: Any = DeltaTable(self._address.uri, storage_options=self._options).get_add_actions()

@@ -10,16 +10,22 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import deltalake
+from deltalake.exceptions import DeltaError
 
+from cryptoviz.lake.store_errors import CLIENT_ERRORS
 from cryptoviz.settings.shell import without_the_shell
 
-__all__ = ["DeltaTable"]
+__all__ = ["TABLE_ERRORS", "DeltaTable"]
+
+TABLE_ERRORS: tuple[type[Exception], ...] = (*CLIENT_ERRORS, DeltaError, OSError)
+"""Errors of reading or writing a table when the store refuses a request or does not answer, for `store_errors`. pyarrow raises OSError."""
 
 
 class DeltaTable(deltalake.DeltaTable):
-    """`deltalake.DeltaTable` that ignores the shell's variables."""
+    """`deltalake.DeltaTable` that ignores the shell's variables. `endpoint`: of the store; empty for a folder."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.endpoint = _endpoint(options)
         with _settings_alone(options):
             super().__init__(*arguments, **options)
 
@@ -32,5 +38,9 @@ class DeltaTable(deltalake.DeltaTable):
 
 def _settings_alone(options: dict[str, Any]) -> AbstractContextManager[None]:
     """The environment for one opening. A folder on the disk needs no change of it, a store without TLS no change of the authorities."""
-    endpoint = str((options.get("storage_options") or {}).get("AWS_ENDPOINT_URL", ""))
+    endpoint = _endpoint(options)
     return without_the_shell(authorities=not endpoint.startswith("http://")) if endpoint else nullcontext()
+
+
+def _endpoint(options: dict[str, Any]) -> str:
+    return str((options.get("storage_options") or {}).get("AWS_ENDPOINT_URL", ""))

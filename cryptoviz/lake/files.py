@@ -12,14 +12,13 @@ from typing import Any
 import orjson
 import pyarrow as pa
 from deltalake.exceptions import DeltaError, TableNotFoundError
-from minio.error import MinioException
-from urllib3.exceptions import HTTPError
 
-from cryptoviz.errors import EngineUnavailable, VersionNotKept
-from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.errors import VersionNotKept
+from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
 from cryptoviz.lake.objects import S3Access, TableAddress, find_object, minio_client
 from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress
 from cryptoviz.lake.schema import PARTITION_BY
+from cryptoviz.lake.store_errors import store_errors
 from cryptoviz.lake.table_specs import TableSpec
 
 __all__ = ["Commit", "DataFile", "FileIndex", "Snapshot", "read_commit"]
@@ -92,12 +91,11 @@ class FileIndex:
         """
         with self._lock:
             if refresh or self._monotonic_s() - self._refreshed_s >= _FRESH_S:
-                try:
-                    self._refresh()
-                except TableNotFoundError:
-                    self._table, self._newest = None, self._none
-                except (DeltaError, OSError) as error:
-                    raise self._unavailable(error) from error
+                with store_errors(self._address.endpoint, f"open {self._address.uri}", TABLE_ERRORS):
+                    try:
+                        self._refresh()
+                    except TableNotFoundError:
+                        self._table, self._newest = None, self._none
                 self._refreshed_s = self._monotonic_s()
             return self._newest
 
@@ -140,10 +138,9 @@ class FileIndex:
 
     def _past(self, which: int | datetime, wanted: str, newest: int) -> DeltaTable:
         try:
-            past = DeltaTable(self._address.uri, storage_options=self._options)
-            past.load_as_version(which)
-        except OSError as error:
-            raise self._unavailable(error) from error
+            with store_errors(self._address.endpoint, f"open {self._address.uri}", (OSError,)):
+                past = DeltaTable(self._address.uri, storage_options=self._options)
+                past.load_as_version(which)
         except (DeltaError, OverflowError) as error:
             raise self._not_kept(wanted, f"the log has versions up to {newest}, retained for a limited time") from error
         return past
@@ -180,9 +177,6 @@ class FileIndex:
             found.setdefault(when, []).append(DataFile(path, size, rows or 0, when, first, last))
         return {when: tuple(files) for when, files in sorted(found.items())}
 
-    def _unavailable(self, error: Exception) -> EngineUnavailable:
-        return EngineUnavailable(f"the object store did not open {self._address.uri}: {error}", engine="object-store")
-
     def _not_kept(self, wanted: str, why: str) -> VersionNotKept:
         hint = "Use ingest_ts for what was known at a past time"
         return VersionNotKept(f"{self._spec.name}: {wanted} cannot be read: {why}. {hint}", table=self._spec.name)
@@ -194,10 +188,8 @@ def read_commit(access: S3Access, address: TableAddress, version: int) -> Commit
     Raises:
         EngineUnavailable: the object store does not answer.
     """
-    try:
+    with store_errors(address.endpoint, f"return log entry {version} of {address.uri}", TABLE_ERRORS):
         content = find_object(minio_client(access), address.bucket, address.key(f"_delta_log/{version:020d}.json"))
-    except (MinioException, HTTPError, OSError) as error:
-        raise EngineUnavailable(f"the object store did not return log entry {version} of {address.uri}: {error}", engine="object-store") from error
     if content is None:
         return None
     info: dict[str, Any] = next((action["commitInfo"] for line in content.splitlines() if "commitInfo" in (action := orjson.loads(line))), {})

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from datetime import date
 
 import pyarrow as pa
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
 
-from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import Gap
-from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
 from cryptoviz.lake.objects import TableAddress, table_address
+from cryptoviz.lake.store_errors import store_errors
 from cryptoviz.settings import Settings
 
 __all__ = ["gaps_address", "read_gaps"]
@@ -30,11 +30,10 @@ def read_gaps(settings: Settings, days: Iterable[date] | None = None) -> list[Ga
     """
     address = gaps_address(settings)
     chosen = None if days is None else [f"{one.year}-{one.month}-{one.day}" for one in days]
-    try:
-        rows = pa.table(DeltaTable(address.uri, storage_options=settings.s3.storage_options()).to_pyarrow_table()).to_pylist()
-    except TableNotFoundError:
-        return []
-    except (DeltaError, OSError) as error:
-        raise EngineUnavailable(f"the object store did not return {address.uri}: {error}", engine="object-store") from error
+    with store_errors(address.endpoint, f"return {address.uri}", TABLE_ERRORS):
+        try:
+            rows = pa.table(DeltaTable(address.uri, storage_options=settings.s3.storage_options()).to_pyarrow_table()).to_pylist()
+        except TableNotFoundError:
+            return []
     found = [Gap.from_row(row) for row in rows if chosen is None or f"{row['year']}-{row['month']}-{row['day']}" in chosen]
     return sorted(found, key=lambda gap: (gap.from_ms, gap.scope, gap.subject))

@@ -5,7 +5,6 @@ Clients are built from an `S3Access`, a small picklable value, because executors
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -13,17 +12,12 @@ from urllib.parse import urlsplit
 import pyarrow.fs as pafs
 import urllib3
 from minio import Minio
-from minio.error import MinioException, S3Error
-from urllib3.exceptions import HTTPError, MaxRetryError
+from minio.error import S3Error
 
-from cryptoviz.errors import EngineUnavailable
-from cryptoviz.masking import clip, redact
 from cryptoviz.settings import S3Settings
 from cryptoviz.tls import trust
 
-__all__ = [
-    "STORE_ERRORS", "S3Access", "TableAddress", "find_object", "minio_client", "one_line", "read_object", "store_error", "table_address",
-]  # fmt: skip
+__all__ = ["S3Access", "TableAddress", "find_object", "minio_client", "read_object", "table_address"]
 
 _CONNECT_S = 5.0
 _READ_S = 30.0
@@ -31,11 +25,6 @@ _READ_S = 30.0
 _RETRIES = urllib3.Retry(
     total=4, backoff_factor=0.2, backoff_max=2, backoff_jitter=0.2, status_forcelist=[500, 502, 503, 504], allowed_methods=None, raise_on_status=False
 )
-_MAX_REASON = 300
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
-STORE_ERRORS: tuple[type[Exception], ...] = (MinioException, HTTPError)
-"""Errors of a `minio_client` when the store refuses a request or does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +57,12 @@ class S3Access:
 
 @dataclass(frozen=True, slots=True)
 class TableAddress:
-    """Location of a table. `prefix` is empty or ends in a slash."""
+    """Location of a table. `prefix` is empty or ends in a slash; `endpoint`: of the store."""
 
     table: str
     bucket: str
     prefix: str
+    endpoint: str = ""
 
     @property
     def uri(self) -> str:
@@ -92,8 +82,8 @@ class TableAddress:
 def table_address(settings: S3Settings, table: str) -> TableAddress:
     """Location of a table: the root of its bucket for prices, a folder of the lake bucket for all others."""
     if table == "prices":
-        return TableAddress(table, settings.prices_bucket, "")
-    return TableAddress(table, settings.lake_bucket, f"{table}/")
+        return TableAddress(table, settings.prices_bucket, "", settings.endpoint)
+    return TableAddress(table, settings.lake_bucket, f"{table}/", settings.endpoint)
 
 
 @lru_cache(maxsize=8)
@@ -115,7 +105,7 @@ def read_object(client: Minio, bucket: str, key: str) -> bytes:
     """The content of an object. The connection returns to the pool in every case.
 
     Raises:
-        MinioException, HTTPError: `STORE_ERRORS`; there is no such object, or the store does not answer.
+        MinioException, HTTPError: `store_errors.CLIENT_ERRORS`; there is no such object, or the store does not answer.
     """
     response = client.get_object(bucket, key)
     try:
@@ -133,20 +123,3 @@ def find_object(client: Minio, bucket: str, key: str) -> bytes | None:
         if error.code == "NoSuchKey":
             return None
         raise
-
-
-def store_error(error: Exception, doing: str) -> EngineUnavailable:
-    """EngineUnavailable for one of `STORE_ERRORS`: one line with the failed action and the store's reason."""
-    if isinstance(error, S3Error):
-        why = f"{error.code}: {error.message}"
-    elif isinstance(error, MaxRetryError) and error.reason is not None:
-        why = f"{type(error.reason).__name__}: {error.reason}"
-    else:
-        why = f"{type(error).__name__}: {error}"
-    return EngineUnavailable(f"the object store did not {doing}: {clip(why, _MAX_REASON)}", engine="object-store")
-
-
-def one_line(error: Exception) -> str:
-    """One-line text of a delta-rs error, which is a coloured tree: the action and the root cause; the middle of a long text is cut."""
-    text = redact(" ".join(_COLOUR.sub("", str(error)).replace("\u21b3", "").split()))
-    return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON // 2]} ... {text[-_MAX_REASON // 2 :]}"

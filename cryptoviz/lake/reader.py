@@ -21,6 +21,7 @@ from cryptoviz.lake.ohlcv import INTERVALS, check_interval, whole_buckets
 from cryptoviz.lake.rows import Rows
 from cryptoviz.lake.scan import Scanner
 from cryptoviz.lake.sql import Parameters
+from cryptoviz.lake.store_errors import store_error
 from cryptoviz.lake.table_specs import TABLE_SPECS
 from cryptoviz.settings import Settings
 from cryptoviz.times import When, check_range, moment
@@ -47,6 +48,7 @@ class Lake:
     def __init__(self, settings: Settings) -> None:
         """No request is made yet."""
         self._settings = settings
+        self._store = settings.s3.endpoint
         access, options = S3Access.of(settings.s3), settings.s3.storage_options()
         places = {name: table_address(settings.s3, name) for name in TABLE_SPECS}
         self._indexes = {name: FileIndex(places[name], access, options, table) for name, table in TABLE_SPECS.items()}
@@ -137,14 +139,14 @@ class Lake:
             QueryError: not a single read-only statement, or an error of DuckDB, with its message and the position in `line` and `column`.
         """
         when = moment(as_of, "as_of")
-        return Rows(self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters).fetch()))
+        return Rows(self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters, self._store).fetch()))
 
     def stream(
         self, sql: str, as_of: When = None, parameters: Parameters = None, rows: int = _STREAM_ROWS
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """As `query`, for results larger than memory: the schema, and an iterator of record batches of about `rows` rows."""
         when = moment(as_of, "as_of")
-        return self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters).stream(rows))
+        return self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters, self._store).stream(rows))
 
     def present(self, table: str, column: str, values: Sequence[str], start: When, end: When) -> set[str]:
         """The subset of `values` that occurs in `column` in the rows of `[start, end)`."""
@@ -236,7 +238,7 @@ class Lake:
             except (EngineUnavailable, QueryError, OSError) as error:
                 moved = not last and any(self._indexes[table].newest(refresh=True).version != version for table, version in used.items())
                 if isinstance(error, OSError) and not moved:
-                    raise EngineUnavailable(f"the object store did not return a file of the lake: {error}", engine="object-store") from error
+                    raise store_error(self._store, "return a file of the lake", error) from error
                 if not moved:
                     raise
         raise AssertionError("the last try returns or raises")  # pragma: no cover

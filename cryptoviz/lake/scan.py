@@ -16,14 +16,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from minio.error import S3Error
-from urllib3.exceptions import HTTPError
 
-from cryptoviz.errors import EngineUnavailable
+from cryptoviz.lake.delta import TABLE_ERRORS
 from cryptoviz.lake.files import DataFile, Snapshot
 from cryptoviz.lake.objects import S3Access, TableAddress, minio_client, read_object
 from cryptoviz.lake.progress import Offsets
 from cryptoviz.lake.schema import PARTITION_BY
+from cryptoviz.lake.store_errors import store_errors
 
 __all__ = ["Scanner"]
 
@@ -95,11 +94,11 @@ class Scanner:
     def _read(self, files: Sequence[DataFile], schema: pa.Schema) -> list[pa.Table]:
         if not files:
             return []
-        try:
-            with ThreadPoolExecutor(min(_READERS, len(files)), thread_name_prefix="lake-read") as pool:
-                return [_shaped(rows, file.day, schema) for rows, file in zip(pool.map(self._read_one, files), files, strict=True)]
-        except (S3Error, HTTPError, OSError) as error:
-            raise EngineUnavailable(f"the object store did not return a file of {self._address.uri}: {error}", engine="object-store") from error
+        with (
+            store_errors(self._address.endpoint, f"return a file of {self._address.uri}", TABLE_ERRORS),
+            ThreadPoolExecutor(min(_READERS, len(files)), thread_name_prefix="lake-read") as pool,
+        ):
+            return [_shaped(rows, file.day, schema) for rows, file in zip(pool.map(self._read_one, files), files, strict=True)]
 
     def _read_one(self, file: DataFile) -> pa.Table:
         content = read_object(minio_client(self._access), self._address.bucket, self._address.key(file.path))

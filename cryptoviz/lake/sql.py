@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from cryptoviz.errors import EngineUnavailable, QueryError
+from cryptoviz.errors import QueryError
+from cryptoviz.lake.store_errors import store_error
 
 __all__ = ["Parameters", "Query", "Sources", "connect", "run"]
 
@@ -51,21 +52,22 @@ class Query:
     sql: str
     connection: duckdb.DuckDBPyConnection
     relation: duckdb.DuckDBPyRelation
+    store: str = ""
 
     def fetch(self) -> pa.Table:
         """All rows."""
-        with _TranslatedErrors(self.sql):
+        with _TranslatedErrors(self.sql, self.store):
             return _interruptible(self.connection, self.relation.to_arrow_table)
 
     def stream(self, rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """The result's schema, and a lazy iterator of record batches of about `rows` rows."""
-        with _TranslatedErrors(self.sql):
+        with _TranslatedErrors(self.sql, self.store):
             reader = _interruptible(self.connection, lambda: self.relation.to_arrow_reader(rows))
         return reader.schema, self._batches(reader)
 
     def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         while True:
-            with _TranslatedErrors(self.sql):
+            with _TranslatedErrors(self.sql, self.store):
                 batch = _interruptible(self.connection, lambda: next(reader, None))
             if batch is None:
                 return
@@ -73,15 +75,15 @@ class Query:
                 yield batch
 
 
-def run(sql: str, sources: Sources, parameters: Parameters = None) -> Query:
-    """Prepare one SELECT; only the sources that it mentions are defined.
+def run(sql: str, sources: Sources, parameters: Parameters = None, store: str = "") -> Query:
+    """Prepare one SELECT; only the sources that it mentions are defined. `store`: endpoint of their object store, for errors.
 
     Raises:
         QueryError: not a single read-only statement; an error of DuckDB, with its message and the position in `line` and `column`; or a column of a
             type that Arrow lacks.
     """
     connection = connect()
-    with _TranslatedErrors(sql):
+    with _TranslatedErrors(sql, store):
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type not in _READ_ONLY:
             raise QueryError("a query must be one SELECT (or EXPLAIN) statement", sql=sql)
@@ -96,7 +98,7 @@ def run(sql: str, sources: Sources, parameters: Parameters = None) -> Query:
         if relation is None:
             raise QueryError("the statement has no result", sql=sql)
         _check_types(relation, sql)
-        return Query(sql, connection, relation)
+        return Query(sql, connection, relation, store)
 
 
 def _check_types(relation: duckdb.DuckDBPyRelation, sql: str) -> None:
@@ -124,8 +126,9 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T])
 class _TranslatedErrors:
     """Translates DuckDB's errors to QueryError with their position, and errors of the store, raised through DuckDB, to EngineUnavailable."""
 
-    def __init__(self, sql: str) -> None:
+    def __init__(self, sql: str, store: str) -> None:
         self._sql = sql
+        self._store = store
 
     def __enter__(self) -> None:
         return None
@@ -135,7 +138,7 @@ class _TranslatedErrors:
             return
         text = str(error).strip()
         if _FROM_STORE in text:
-            raise EngineUnavailable(f"the object store did not return a file of the lake: {text}", engine="object-store") from error
+            raise store_error(self._store, "return a file of the lake", text) from error
         if isinstance(error, OSError) and not _OF_DUCKDB.match(text):  # all errors of a stream are OSErrors
             return
         found = _POSITION.search(text)

@@ -14,15 +14,15 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
 
-from cryptoviz.errors import EngineUnavailable
-from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
 from cryptoviz.lake.kafka_audit import KafkaContents, read_kafka
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.offsets import EventIdCounter, TableOffsets
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.schema import KAFKA_POSITION
+from cryptoviz.lake.store_errors import store_error, store_errors
 from cryptoviz.settings import Settings
 
 __all__ = ["READERS", "Comparison", "Report", "TableContents", "compare", "read_lake", "verify"]
@@ -202,9 +202,9 @@ def read_lake(settings: Settings, table: str, reader: Reader) -> TableContents:
                 seen.offsets.add(*(batch.column(name) for name in KAFKA_POSITION))
                 if "event_id" in batch.schema.names:
                     seen.events.add(batch.column("event_id").to_pylist())
-        except (DeltaError, OSError) as error:
+        except TABLE_ERRORS as error:
             if last or before <= _paths(settings, table):
-                raise EngineUnavailable(f"the object store did not return {address.uri}: {error}", engine="object-store") from error
+                raise store_error(address.endpoint, f"return {address.uri}", error) from error
             continue
         if last or before <= _paths(settings, table):
             return seen
@@ -231,12 +231,11 @@ def _batches(settings: Settings, table: str, reader: Reader) -> Iterator[pa.Reco
 def _paths(settings: Settings, table: str) -> set[str]:
     """Files of the table's current version."""
     address = table_address(settings.s3, table)
-    try:
-        actions = DeltaTable(address.uri, storage_options=settings.s3.storage_options()).get_add_actions()
-    except TableNotFoundError:
-        return set()
-    except (DeltaError, OSError) as error:
-        raise EngineUnavailable(f"the object store did not open {address.uri}: {error}", engine="object-store") from error
+    with store_errors(address.endpoint, f"open {address.uri}", TABLE_ERRORS):
+        try:
+            actions = DeltaTable(address.uri, storage_options=settings.s3.storage_options()).get_add_actions()
+        except TableNotFoundError:
+            return set()
     return set(actions.column("path").to_pylist())
 
 
@@ -246,11 +245,10 @@ def _is_data(path: str) -> bool:
 
 
 def _progress(settings: Settings, table: str) -> dict[tuple[str, int], int]:
-    try:
-        log = DeltaTable(table_address(settings.s3, table).uri, storage_options=settings.s3.storage_options())
-        last = read_progress(log)
-    except TableNotFoundError:
-        return {}
-    except (DeltaError, OSError) as error:
-        raise EngineUnavailable(f"the object store did not open the table {table}: {error}", engine="object-store") from error
+    address = table_address(settings.s3, table)
+    with store_errors(address.endpoint, f"open {address.uri}", TABLE_ERRORS):
+        try:
+            last = read_progress(DeltaTable(address.uri, storage_options=settings.s3.storage_options()))
+        except TableNotFoundError:
+            return {}
     return dict(last.offsets) if last else {}

@@ -18,16 +18,17 @@ from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 from deltalake import write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
 from minio.error import S3Error
 
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import SETTLE_TICKS, Gap, GapScope, GapState
-from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
 from cryptoviz.lake.gap_ledger import gaps_address, read_gaps
 from cryptoviz.lake.objects import S3Access, find_object, minio_client, table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.schema import GAPS, PARTITION_BY
+from cryptoviz.lake.store_errors import store_errors
 from cryptoviz.lake.topic_reader import topic_ends
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
@@ -94,7 +95,7 @@ def find_gaps(settings: Settings, now_ms: int, *, at_once: bool = True) -> Findi
         EngineUnavailable: the object store does not answer. If Kafka does not answer, the newest ticks are not evaluated.
     """
     begun = time.monotonic()
-    try:
+    with store_errors(settings.s3.endpoint, "answer for the gap ledger", TABLE_ERRORS):
         state = _load_state(settings)
         if not at_once and _looked_lately(state, now_ms):
             return None
@@ -107,8 +108,6 @@ def find_gaps(settings: Settings, now_ms: int, *, at_once: bool = True) -> Findi
         findings = _look(settings, state, days, settled_ms, now_ms) if settled_ms is not None else None
         state.looked_ms, state.took_ms = now_ms, round((time.monotonic() - begun) * 1000)
         _save_state(settings, state)
-    except (DeltaError, S3Error, OSError) as error:
-        raise EngineUnavailable(f"the object store did not answer for the gap ledger: {error}", engine="object-store") from error
     return findings
 
 

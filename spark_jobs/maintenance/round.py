@@ -17,14 +17,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deltalake.exceptions import DeltaError
-from minio.error import S3Error
-from urllib3.exceptions import HTTPError
-
 from cryptoviz.components import MAINTENANCE
 from cryptoviz.errors import CryptoVizError
+from cryptoviz.lake.delta import TABLE_ERRORS
+from cryptoviz.lake.store_errors import reason
 from cryptoviz.log import configure_logging, get_logger
-from cryptoviz.masking import clip
 from cryptoviz.private import write_private
 from cryptoviz.settings import Settings, settings_from_environment
 from spark_jobs.maintenance.result import PROGRESS_SUFFIX, RoundResult
@@ -37,6 +34,7 @@ __all__ = ["run_round"]
 _LEASE_WAIT_S = 300.0
 """Another round, scheduled or manual, takes seconds; the first round of a large lake takes minutes."""
 _LEASE_POLL_S = 1.0
+_FAILURES: tuple[type[Exception], ...] = (CryptoVizError, *TABLE_ERRORS)
 
 log = get_logger("maintenance")
 
@@ -55,9 +53,9 @@ def run_round(context: RoundContext, steps: Sequence[Step] = STEPS) -> RoundResu
         step_begun = time.monotonic()
         try:
             step.run(context)
-        except (CryptoVizError, DeltaError, S3Error, HTTPError, OSError) as error:
-            log.warning("maintenance failed", step=step.name, error=f"{type(error).__name__}: {error}")
-            failures.append(f"{step.name}: {clip(str(error).splitlines()[0], 300) if str(error) else type(error).__name__}")
+        except _FAILURES as error:
+            log.warning("maintenance failed", step=step.name, error=f"{type(error).__name__}: {reason(error)}")
+            failures.append(f"{step.name}: {reason(error)}")
         durations[step.name] = round((time.monotonic() - step_begun) * 1000, 1)
     shutil.rmtree(context.scratch, ignore_errors=True)
     if context.clock_warning:

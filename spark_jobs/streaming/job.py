@@ -17,10 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minio.error import MinioException
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from urllib3.exceptions import HTTPError
 
 from cryptoviz.components import Probe
 from cryptoviz.engines.jars import spark_classpath
@@ -222,7 +220,7 @@ class LakeJob:
             try:
                 self._lease.check()
                 orphans = remove_orphans(client, table_log.address, table_log.log_state())
-            except (CryptoVizError, MinioException, HTTPError) as error:
+            except CryptoVizError as error:
                 log.warning("the late sweep failed", table=table_log.address.table, error=str(error))
                 continue
             if orphans:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cryptoviz.lake.objects import STORE_ERRORS, S3Access, TableAddress, minio_client, store_error
+from cryptoviz.lake.objects import S3Access, TableAddress, minio_client
 from cryptoviz.lake.parts import Part, short_topic_id
 from cryptoviz.lake.schema import DEAD_LETTERS, DEAD_TABLE, file_schema
+from cryptoviz.lake.store_errors import store_errors
 from spark_jobs.streaming.decode import BadRecord, decode
 from spark_jobs.tables.parquet import encode, split_days, statistics
 from spark_jobs.tables.record_spec import RecordSpec
@@ -167,9 +168,7 @@ def put_with(access: S3Access) -> Put:
     def put(address: TableAddress, path: str, data: pa.Buffer) -> None:
         # A single PUT for any size: the object exists completely or not at all.
         part_size = max(_MIN_PART_BYTES, data.size)
-        try:
+        with store_errors(access.endpoint, f"accept {path}"):
             minio_client(access).put_object(address.bucket, address.key(path), io.BytesIO(data), data.size, part_size=part_size)
-        except STORE_ERRORS as error:
-            raise store_error(error, f"accept {path}") from error
 
     return put

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from minio import Minio
 from minio.deleteobjects import DeleteObject
 
-from cryptoviz.errors import EngineUnavailable
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import TableAddress
 from cryptoviz.lake.parts import DataFileName, Part, parse_name, short_topic_id
 from cryptoviz.lake.progress import Offsets, read_progress
+from cryptoviz.lake.store_errors import store_error, store_errors
 from spark_jobs.tables.replace_files import paths_of
 
 __all__ = ["LogState", "day_objects", "list_data_files", "remove_objects", "remove_orphans"]
@@ -51,13 +51,15 @@ class LogState:
 
 
 def day_objects(client: Minio, address: TableAddress) -> Iterator[tuple[str, str]]:
-    """Path relative to the table, and etag, of each object under the table's `year=` folders."""
-    for item in client.list_objects(address.bucket, prefix=f"{address.prefix}year=", recursive=True):
+    """Path relative to the table, and etag, of each object under the table's `year=` folders. Raises EngineUnavailable."""
+    with store_errors(address.endpoint, f"list {address.uri}"):
+        listed = list(client.list_objects(address.bucket, prefix=f"{address.prefix}year=", recursive=True))
+    for item in listed:
         yield item.object_name.removeprefix(address.prefix), (item.etag or "").strip('"')
 
 
 def list_data_files(client: Minio, address: TableAddress) -> dict[str, DataFileName]:
-    """Data files under the table's `year=` folders, by path relative to the table."""
+    """Data files under the table's `year=` folders, by path relative to the table. Raises EngineUnavailable if the store does not answer."""
     return {path: name for path, _ in day_objects(client, address) if (name := parse_name(path)) is not None}
 
 
@@ -65,7 +67,7 @@ def remove_orphans(client: Minio, address: TableAddress, log_state: LogState) ->
     """Delete orphaned parts and return their paths. Safe at any time in any process, however old `log_state` is.
 
     Raises:
-        EngineUnavailable: the store refused a deletion.
+        EngineUnavailable: the store does not answer or refused a deletion.
     """
     orphans = sorted(path for path, name in list_data_files(client, address).items() if isinstance(name, Part) and log_state.is_orphan(name))
     remove_objects(client, address, orphans)
@@ -76,8 +78,11 @@ def remove_objects(client: Minio, address: TableAddress, paths: list[str]) -> No
     """Delete objects of a table, a thousand in each request; missing objects are ignored.
 
     Raises:
-        EngineUnavailable: the store refused a deletion.
+        EngineUnavailable: the store does not answer or refused a deletion.
     """
-    refused = list(client.remove_objects(address.bucket, [DeleteObject(address.key(path)) for path in paths])) if paths else []
+    if not paths:
+        return
+    with store_errors(address.endpoint, f"delete {len(paths)} files of {address.uri}"):
+        refused = list(client.remove_objects(address.bucket, [DeleteObject(address.key(path)) for path in paths]))
     if refused:
-        raise EngineUnavailable(f"the object store did not delete {len(refused)} files of {address.uri}: {refused[0].message}", engine="object-store")
+        raise store_error(address.endpoint, f"delete {len(refused)} files of {address.uri}", refused[0].message or "")

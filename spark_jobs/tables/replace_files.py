@@ -19,10 +19,10 @@ from deltalake import CommitProperties, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
-from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.errors import LakeError
 from cryptoviz.lake.delta import DeltaTable
-from cryptoviz.lake.objects import one_line
 from cryptoviz.lake.progress import METADATA_KEY, read_progress
+from cryptoviz.lake.store_errors import store_error
 
 __all__ = ["NewFile", "ReplacedFile", "carried_progress", "epoch_of", "file_actions", "paths_of", "raise_epoch", "replace_files"]
 
@@ -115,9 +115,7 @@ def _try_commit(table: DeltaTable, actions: list[AddAction | RemoveAction], tran
     except CommitFailedError as error:
         table.update_incremental()
         if table.version() == seen:
-            raise EngineUnavailable(
-                f"the object store did not accept the commit to {table.table_uri}: {one_line(error)}", engine="object-store"
-            ) from error
+            raise store_error(table.endpoint, f"accept the commit to {table.table_uri}", error) from error
         return False
     table.update_incremental()
     return True

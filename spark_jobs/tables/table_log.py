@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 
 import pyarrow as pa
 from deltalake import CommitProperties, PostCommitHookProperties, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from cryptoviz.errors import EngineUnavailable, LakeError
-from cryptoviz.lake.delta import DeltaTable
-from cryptoviz.lake.objects import TableAddress, one_line
+from cryptoviz.errors import LakeError
+from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
+from cryptoviz.lake.objects import TableAddress
 from cryptoviz.lake.parts import parse_part
 from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress, kept_offsets, merge, offset_app, offsets_of_rows, read_progress
 from cryptoviz.lake.schema import PARTITION_BY
+from cryptoviz.lake.store_errors import store_error, store_errors
 from cryptoviz.log import get_logger
 from spark_jobs.tables.orphans import LogState
 from spark_jobs.tables.schema_evolution import SchemaChange, plan_change
@@ -65,15 +67,13 @@ class TableLog:
             EngineUnavailable: the object store does not answer.
             LakeError: the progress is unreadable, or the table's columns are incompatible with the code's.
         """
-        try:
+        with self._errors("open"):
             self._table = self._load()
             self._app_version = self._table.transaction_version(self._app) or 0
             before = self._progress_of(self._table, partitions)
             change = plan_change(self.address.table, self._table.schema(), self._schema)  # before the fence: a refusal changes nothing
             self._commit([], self._next(before))
             self._evolve(change)
-        except (DeltaError, OSError) as error:
-            raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
 
     def commit(self, parts: Iterable[WrittenPart], offsets: Offsets) -> None:
         """Add the files and move progress to `offsets` in one commit.
@@ -85,13 +85,8 @@ class TableLog:
         """
         actions: list[AddAction | RemoveAction] = [self._add_action(part) for part in parts]
         progress = self._next(merge(self.progress.offsets, offsets))
-        try:
+        with self._errors("accept the commit to"):
             self._commit(actions, progress)
-        except (DeltaError, OSError) as error:
-            raise self._refused(error) from error
-
-    def _refused(self, error: Exception) -> EngineUnavailable:
-        return EngineUnavailable(f"the object store did not accept the commit to {self.address.uri}: {one_line(error)}", engine="object-store")
 
     def check_ours(self) -> None:
         """Check that the newest version is still this run's.
@@ -101,11 +96,9 @@ class TableLog:
             EngineUnavailable: the object store does not answer.
         """
         table = self._open_table()
-        try:
+        with self._errors("open"):
             table.update_incremental()
             self._was_made(table, self.progress)
-        except (DeltaError, OSError) as error:
-            raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
 
     def log_state(self) -> LogState:
         """Files of the newest version, with the progress of this run, which is not newer. Opens the table separately, so any thread may call it.
@@ -114,11 +107,12 @@ class TableLog:
             EngineUnavailable: the object store does not answer.
         """
         offsets = self.progress.offsets
-        try:
+        with self._errors("open"):
             table = DeltaTable(self.address.uri, storage_options=self._options)
             return LogState.of(pa.table(table.get_add_actions()).column("path").to_pylist(), offsets)
-        except (DeltaError, OSError) as error:
-            raise EngineUnavailable(f"the object store did not open {self.address.uri}: {one_line(error)}", engine="object-store") from error
+
+    def _errors(self, doing: str) -> AbstractContextManager[None]:
+        return store_errors(self.address.endpoint, f"{doing} {self.address.uri}", TABLE_ERRORS)
 
     def _progress_of(self, table: DeltaTable, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The later of the newest commit's metadata and the app transactions. If the log has neither any more, derived from the rows (a table without
@@ -197,7 +191,7 @@ class TableLog:
             except CommitFailedError as error:
                 table.update_incremental()
                 if table.version() == seen:  # no conflict: the store refused the write
-                    raise self._refused(error) from error
+                    raise store_error(self.address.endpoint, f"accept the commit to {self.address.uri}", error) from error
                 if not self._was_made(table, progress):
                     continue
             else:

@@ -14,7 +14,7 @@ import pytest
 
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.lake.objects import one_line, store_error
+from cryptoviz.lake.store_errors import reason, store_error
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.masking import MASK, Redactor, clip, hide, mask_url, mask_urls
 from cryptoviz.rpc.convert import component_to_proto
@@ -154,11 +154,11 @@ def test_a_components_message_shows_no_secret_on_the_wire() -> None:
     "shown",
     [
         lambda text: clip(text, 300),
-        lambda text: str(store_error(OSError(text), "take k")),
-        lambda text: one_line(OSError(text + "y" * 400)),
-        lambda text: one_line(OSError("y" * 400 + text)),
+        lambda text: str(store_error("http://h:1", "take k", OSError(text))),
+        lambda text: reason(OSError(text + "y" * 400)),
+        lambda text: reason(OSError("y" * 400 + text)),
     ],
-    ids=["clip", "store_error", "one_line", "one_line, its end"],
+    ids=["clip", "store_error", "reason", "reason, its end"],
 )
 def test_no_part_of_a_secret_is_left_where_the_text_of_an_engine_is_cut(shown: Callable[[str], str]) -> None:
     secret = "0c1d-canary-77a0-b1f2"

@@ -11,7 +11,7 @@ import typer
 from cryptoviz.cli.commands.operations import follow
 from cryptoviz.cli.running_pipeline import running_settings
 from cryptoviz.client import ControlClient
-from cryptoviz.errors import EngineUnavailable, SettingsError
+from cryptoviz.errors import SettingsError
 from cryptoviz.operations import OperationState, OperationStatus, ReplayArguments, replay_key
 from cryptoviz.settings import Settings
 from cryptoviz.times import moment
@@ -56,13 +56,11 @@ def _ms(text: str, option: str) -> int:
 
 
 def _fetch(settings: Settings, status: OperationStatus, path: Path) -> None:
-    from cryptoviz.lake.objects import STORE_ERRORS, S3Access, minio_client  # takes a second to import
+    from cryptoviz.lake.objects import S3Access, minio_client  # takes a second to import
+    from cryptoviz.lake.store_errors import store_errors
 
     bucket, key = settings.s3.lake_bucket, replay_key(status.id)
-    try:
+    with store_errors(settings.s3.endpoint, f"return the replayed rows, s3://{bucket}/{key}"):
         client = minio_client(S3Access.of(settings.s3))
         client.fget_object(bucket, key, str(path))
         client.remove_object(bucket, key)
-    except STORE_ERRORS as error:
-        text = f"cannot download the replayed rows from s3://{bucket}/{key}: {type(error).__name__}"
-        raise EngineUnavailable(text, engine="object-store", address=settings.s3.endpoint) from error
