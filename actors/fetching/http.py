@@ -6,9 +6,10 @@ import asyncio
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
+import orjson
 
 from actors.fetching.hold_off import Limiter
 from actors.fetching.inflate import BodyTooLarge, BoundedInflater, UnknownEncoding
@@ -122,11 +123,11 @@ class HttpFetcher:
         params: Mapping[str, str],
         headers: Mapping[str, str],
         parse: Callable[[HttpResponse], T],
-        shorten: Callable[[bytes], bytes] | None = None,
+        shorten: Callable[[Any], Any] | None = None,
     ) -> T:
         """GET `url` and give the response to `parse`, whose result is returned. The exchange is recorded with the outcome that `parse` finds.
 
-        A good body longer than `MAX_RECORDED_BODY_BYTES` is recorded as `shorten` makes it, else cut.
+        A good body longer than `MAX_RECORDED_BODY_BYTES` is recorded as what `shorten` makes of its JSON value, else cut.
 
         Raises:
             ProviderUnavailable: timeout, no connection, redirect, 5xx, 429.
@@ -136,11 +137,7 @@ class HttpFetcher:
         await self._turn(url, params)
         note = _Note(self._clock.now_ms())
         try:
-            full = full_address(self._provider, url, params)
-            note.endpoint = self._clean(str(full.copy_with(userinfo=b"")))
-            response = await self._exchange(full, headers, note)
-            note.received_ms = response.received_ms
-            result = self._parse(response, parse)
+            result = await self._parsed(url, params, headers, parse, shorten, note)
         except CryptoVizError as error:
             failed = error.with_texts(self._clean)
             self._record(note, error.reason if isinstance(error, ProviderFailure) else FallbackReason.BAD_PAYLOAD, failed.message)
@@ -152,14 +149,27 @@ class HttpFetcher:
             self._record(note, FallbackReason.TIMEOUT, "the poll's time was over")
             raise
         else:
-            return self._good(note, result, shorten)
+            self._record(note, "ok", None)
+            return result
         # Outside of the handler: the first error, whose frames hold the decoded body, is not kept as this one's context.
         raise failed
 
-    def _good(self, note: _Note, result: T, shorten: Callable[[bytes], bytes] | None) -> T:
+    async def _parsed(
+        self,
+        url: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        parse: Callable[[HttpResponse], T],
+        shorten: Callable[[Any], Any] | None,
+        note: _Note,
+    ) -> T:
+        full = full_address(self._provider, url, params)
+        note.endpoint = self._clean(str(full.copy_with(userinfo=b"")))
+        response = await self._exchange(full, headers, note)
+        note.received_ms = response.received_ms
+        result = self._parse(response, parse)
         if shorten is not None and len(note.body) > MAX_RECORDED_BODY_BYTES:
-            note.body = shorten(bytes(note.body))
-        self._record(note, "ok", None)
+            note.body = orjson.dumps(shorten(response.json()))
         return result
 
     def _parse(self, response: HttpResponse, parse: Callable[[HttpResponse], T]) -> T:

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from actors.fetching.http import full_address
 from actors.publishing.exchange_recorder import is_cut
@@ -110,7 +110,7 @@ class RecordedFetcher:
         params: Mapping[str, str],
         headers: Mapping[str, str],
         parse: Callable[[HttpResponse], T],
-        shorten: Callable[[bytes], bytes] | None = None,
+        shorten: Callable[[Any], Any] | None = None,
     ) -> T:
         """The recorded response, parsed by the present `parse`. Raises as `HttpFetcher.get`."""
         del headers, shorten

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cryptoviz.providers.decode import decode_json
 from cryptoviz.providers.failures import bad_payload, status_failure
 from cryptoviz.providers.response import HttpResponse
 
@@ -37,7 +36,7 @@ def account_object(provider: str, response: HttpResponse) -> dict[str, Any]:
     if response.status != 200:
         raise status_failure(provider, response.status, "", response.retry_after_s)
     try:
-        body = decode_json(response.body)
+        body = response.json()
     except ValueError as error:
         raise bad_payload(provider, f"not JSON: {error}") from None
     if not isinstance(body, dict):

@@ -98,11 +98,12 @@ class BaseProvider(ABC):
         path: str,
         params: Mapping[str, str],
         parse: Callable[[HttpResponse], Parsed],
-        shorten: Callable[[bytes], bytes] | None = None,
+        shorten: Callable[[Any], Any] | None = None,
     ) -> list[Observation]:
         """GET a path below the base address; failures of single coins that `parse` reports are kept for the tick's result.
 
-        Safe to call several times at once. `shorten` makes of a good body that is too long to be recorded one that `parse` reads the same way.
+        Safe to call several times at once. `shorten` makes of the JSON value of a body that is too long to be recorded a shorter one that `parse`
+        reads the same way.
         """
         fetched: list[HttpResponse] = []
 
@@ -115,7 +116,7 @@ class BaseProvider(ABC):
         self.unlisted |= parsed.unlisted
         for response in fetched:
             self._fetch_ids |= dict.fromkeys((o.asset_id for o in parsed.observations), response.fetch_id)
-            self.shape_watch.see(path, response.body)
+            self.shape_watch.see(path, response)
         return parsed.observations
 
     async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:

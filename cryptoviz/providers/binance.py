@@ -26,7 +26,6 @@ import orjson
 
 from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.asset import Asset
-from cryptoviz.providers.decode import decode_response
 from cryptoviz.providers.failures import bad_payload, failure, status_failure
 from cryptoviz.providers.history import MINUTE_MS, SECOND_MS, HistorySource, Point, Step, Window, candles
 from cryptoviz.providers.listing_status import AskList
@@ -34,7 +33,7 @@ from cryptoviz.providers.pair_provider import PairProvider
 from cryptoviz.providers.pairs import Entry, Pair, match_ids, pairs_of_table, quoted_in_dollars
 from cryptoviz.providers.parse_result import Parsed, gather, require_rows
 from cryptoviz.providers.plan import Cost, Plan
-from cryptoviz.providers.response import HttpResponse
+from cryptoviz.providers.response import HttpResponse, decode_response
 from cryptoviz.providers.schema_drift import Shape
 from cryptoviz.providers.spec import ProviderSpec
 from cryptoviz.providers.symbol_bisect import unknown_id
@@ -277,8 +276,8 @@ def _stamp(value: Any) -> int | None:
     return bounded_ms(value // 1000 if value >= MICROSECONDS_FROM else value)
 
 
-def _shorten(body: bytes, ids: Mapping[str, str]) -> bytes:
-    return orjson.dumps([row for row in orjson.loads(body) if isinstance(row, dict) and row.get("symbol") in ids])
+def _shorten(data: Any, ids: Mapping[str, str]) -> list[Any]:
+    return [row for row in data if isinstance(row, dict) and row.get("symbol") in ids]
 
 
 def error_of(response: HttpResponse, data: Any) -> ProviderFailure:

@@ -27,13 +27,12 @@ from cryptoviz.currencies import DOLLARS
 from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.base import BaseProvider
-from cryptoviz.providers.decode import decode_response
 from cryptoviz.providers.failures import REFUSALS, bad_payload, failure, retry_after_s, status_failure, unnamed
 from cryptoviz.providers.fetcher import Fetcher
 from cryptoviz.providers.listing_status import AskList
 from cryptoviz.providers.parse_result import Parsed, gather, require_rows
 from cryptoviz.providers.plan import Plan, one_call_for_each
-from cryptoviz.providers.response import HttpResponse
+from cryptoviz.providers.response import HttpResponse, decode_response
 from cryptoviz.providers.schema_drift import Shape
 from cryptoviz.providers.spec import ProviderConfig, ProviderSpec
 from cryptoviz.providers.values import count_text, epoch_ms, number_text, positive_text, price_of_text

@@ -17,12 +17,11 @@ from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.account import Account, AccountCall, account_object, count, member
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.base import BaseProvider
-from cryptoviz.providers.decode import decode_response
 from cryptoviz.providers.failures import bad_payload, failure, is_final_status, reason_of, status_failure, until_reset_s
 from cryptoviz.providers.listing_status import AskList
 from cryptoviz.providers.parse_result import Parsed, gather, require_rows
 from cryptoviz.providers.plan import Plan, one_call_for_each
-from cryptoviz.providers.response import HttpResponse
+from cryptoviz.providers.response import HttpResponse, decode_response
 from cryptoviz.providers.schema_drift import Shape
 from cryptoviz.providers.spec import IdFormat, ProviderSpec
 from cryptoviz.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of

@@ -17,16 +17,13 @@ from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import orjson
-
 from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.base import BaseProvider
-from cryptoviz.providers.decode import decode_response
 from cryptoviz.providers.failures import bad_payload, failure, status_failure, until_reset_s
 from cryptoviz.providers.parse_result import Parsed, gather, require_rows
 from cryptoviz.providers.plan import Plan
-from cryptoviz.providers.response import HttpResponse
+from cryptoviz.providers.response import HttpResponse, decode_response
 from cryptoviz.providers.schema_drift import Shape
 from cryptoviz.providers.spec import ProviderSpec
 from cryptoviz.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
@@ -116,8 +113,8 @@ def _asked(data: Any, ids: Mapping[str, str]) -> Iterator[tuple[str, dict[str, A
             yield coin_id, coin
 
 
-def _shorten(body: bytes, ids: Mapping[str, str]) -> bytes:
-    return orjson.dumps([coin for _, coin in _asked(orjson.loads(body), ids)])
+def _shorten(data: Any, ids: Mapping[str, str]) -> list[Any]:
+    return [coin for _, coin in _asked(data, ids)]
 
 
 def _observation(coin: dict[str, Any], asset_id: str) -> Observation | FallbackReason:

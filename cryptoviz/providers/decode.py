@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from cryptoviz.providers.failures import bad_payload, page_failure
-from cryptoviz.providers.response import HttpResponse
-from cryptoviz.records import FallbackReason
-
-__all__ = ["decode_json", "decode_response"]
+__all__ = ["decode_json"]
 
 MAX_DECODED_BYTES = 32 * 1024 * 1024
 """About what the values of a body may take in memory: 8 MB of `{},` would become 200 MB. A list of 5 000 coins takes half of it."""
 OBJECT_BYTES, ARRAY_BYTES, VALUE_BYTES = 240, 60, 110
 """Of a small dict, an empty list, and a member or element with its slot."""
-
-
-def decode_response(provider: str, response: HttpResponse, reasons: Mapping[int, FallbackReason] | None = None) -> Any:
-    """The JSON value of a response, whatever its status. `reasons` is what statuses mean at this provider.
-
-    Raises:
-        BadPayload: not strict JSON with status 200.
-        ProviderUnavailable, ProviderRefused: not strict JSON with another status, which then is all there is to learn.
-    """
-    try:
-        return decode_json(response.body)
-    except ValueError as error:
-        if response.status != 200:
-            raise page_failure(provider, response.status, response.retry_after_s, reasons) from None
-        raise bad_payload(provider, f"not JSON: {error}") from None
 
 
 def decode_json(body: bytes) -> Any:
@@ -46,12 +26,8 @@ def decode_json(body: bytes) -> Any:
     """
     if OBJECT_BYTES * body.count(b"{") + ARRAY_BYTES * body.count(b"[") + VALUE_BYTES * body.count(b",") > MAX_DECODED_BYTES:
         raise ValueError(f"its values would take more than {MAX_DECODED_BYTES} bytes of memory")
-    # An escaped colon would count once more in what is written back. The close look comes first, so that its values are gone before the next.
-    has_escapes = b"\\u00" in body
-    if has_escapes:
-        _look_for_repeated_keys(body)
     value = orjson.loads(body)
-    if not has_escapes and not _keeps_every_colon(body, value):
+    if not _keeps_every_colon(body, value):
         _look_for_repeated_keys(body)
     return value
 
@@ -59,10 +35,11 @@ def decode_json(body: bytes) -> Any:
 def _keeps_every_colon(body: bytes, value: Any) -> bool:
     """True when nothing was dropped: a dropped member would have taken its colon along. False means only that a closer look is due.
 
-    Four times as fast as the closer look.
+    Four times as fast as the closer look. An escaped colon is written back as a colon; text that only looks like one leads to a closer look.
     """
+    colons = body.count(b":") + body.count(b"\\u003a") + body.count(b"\\u003A")
     try:
-        return body.count(b":") == orjson.dumps(value).count(b":")
+        return colons == orjson.dumps(value).count(b":")
     except orjson.JSONEncodeError:
         # Reads 1024 levels and writes 254.
         return False

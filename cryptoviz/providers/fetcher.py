@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from cryptoviz.providers.response import Exchange, HttpResponse
 from cryptoviz.records import Call
@@ -39,7 +39,7 @@ class Fetcher(Protocol):
         params: Mapping[str, str],
         headers: Mapping[str, str],
         parse: Callable[[HttpResponse], T],
-        shorten: Callable[[bytes], bytes] | None = None,
+        shorten: Callable[[Any], Any] | None = None,
     ) -> T:
         """See `HttpFetcher.get`."""
         ...

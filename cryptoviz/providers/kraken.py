@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 
 from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.asset import Asset
-from cryptoviz.providers.decode import decode_response
 from cryptoviz.providers.failures import bad_payload, failure, is_final_status, reason_of, status_failure
 from cryptoviz.providers.history import MINUTE_MS, HistorySource, Point, Step, Window, candles
 from cryptoviz.providers.listing_status import AskList
@@ -31,7 +30,7 @@ from cryptoviz.providers.pair_provider import PairProvider
 from cryptoviz.providers.pairs import Entry, Pair, match_ids, pairs_of_table, quoted_in_dollars
 from cryptoviz.providers.parse_result import Parsed, gather
 from cryptoviz.providers.plan import Plan
-from cryptoviz.providers.response import HttpResponse
+from cryptoviz.providers.response import HttpResponse, decode_response
 from cryptoviz.providers.schema_drift import Shape
 from cryptoviz.providers.spec import ProviderSpec
 from cryptoviz.providers.symbol_bisect import unknown_id

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-from cryptoviz.providers.failures import retry_after_s
+from cryptoviz.providers.decode import decode_json
+from cryptoviz.providers.failures import bad_payload, page_failure, retry_after_s
+from cryptoviz.records import FallbackReason
 
-__all__ = ["Exchange", "HttpResponse"]
+__all__ = ["Exchange", "HttpResponse", "decode_response"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HttpResponse:
     """A complete response. `body` is decoded (not compressed) and within the size limit; `received_ms` is UTC epoch ms.
 
@@ -28,6 +32,18 @@ class HttpResponse:
         """Seconds that the provider asks to wait, if it says so."""
         return retry_after_s(self.headers, self.received_ms)
 
+    def json(self) -> Any:
+        """The JSON value of the body, decoded by the first call. Do not change it: the schema check reads the same value.
+
+        Raises:
+            ValueError: not strict JSON (see `decode_json`).
+        """
+        return self._json
+
+    @cached_property
+    def _json(self) -> Any:
+        return decode_json(self.body)
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
@@ -37,3 +53,18 @@ class Exchange:
     attempt: int = 1
     fetch_id: str = ""
     finished_ms: int = 0
+
+
+def decode_response(provider: str, response: HttpResponse, reasons: Mapping[int, FallbackReason] | None = None) -> Any:
+    """The JSON value of a response, whatever its status. `reasons` is what statuses mean at this provider.
+
+    Raises:
+        BadPayload: not strict JSON with status 200.
+        ProviderUnavailable, ProviderRefused: not strict JSON with another status, which then is all there is to learn.
+    """
+    try:
+        return response.json()
+    except ValueError as error:
+        if response.status != 200:
+            raise page_failure(provider, response.status, response.retry_after_s, reasons) from None
+        raise bad_payload(provider, f"not JSON: {error}") from None

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-import orjson
-
 from cryptoviz.log import get_logger
+from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FIRST_TRADE_MS, Observation
 
 __all__ = ["Findings", "Shape", "ShapeWatch"]
@@ -92,13 +91,13 @@ class ShapeWatch:
         self._log = get_logger(f"provider/{provider}")
         self.findings = Findings()
 
-    def see(self, path: str, body: bytes) -> None:
+    def see(self, path: str, response: HttpResponse) -> None:
         """Compare the fields of a good body."""
         watched = next((fields for part, fields in self._fields.items() if part in path), None)
         if watched is None:
             return
         try:
-            data = orjson.loads(body)
+            data = response.json()
         except ValueError:
             return  # a parser of a third party may read more than strict JSON
         if watched.see(data):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, cast
 
+import orjson
 import pytest
 from aiohttp import web
 
@@ -101,6 +103,23 @@ async def market() -> AsyncIterator[ReplayMarket]:
         yield market
 
 
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
+    """How often each text was decoded by either JSON library."""
+    found: Counter[bytes] = Counter()
+
+    def counted(loads: Callable[..., Any]) -> Callable[..., Any]:
+        def load(text: Any, **options: Any) -> Any:
+            found[text.encode() if isinstance(text, str) else bytes(text)] += 1
+            return loads(text, **options)
+
+        return load
+
+    monkeypatch.setattr(orjson, "loads", counted(orjson.loads))
+    monkeypatch.setattr(json, "loads", counted(json.loads))
+    return found
+
+
 def with_id(asset: Asset, provider: str, provider_id: str) -> Asset:
     return replace(asset, provider_ids=asset.provider_ids | {provider: provider_id})
 
@@ -120,6 +139,16 @@ async def test_all_coins_of_the_market(make, market, name, calls, currency):
     for asset_id, observation in result.observations.items():
         body = bodies[result.fetch_ids.get(asset_id, result.fetch_id)]
         assert str(observation.price)[:4] in body
+
+
+@pytest.mark.parametrize("name", ["coingecko", "coinmarketcap", "binance", "kraken", "coinpaprika", "coinbase"])
+async def test_each_body_is_decoded_once(make, market, decoded: Counter[bytes], name: str):
+    made = make(name, market.base_url(name))
+    result = await made.poll()
+    assert len(result.observations) >= 16
+    bodies = [(exchange.body or "").encode() for exchange in made.exchanges]
+    assert len(set(bodies)) == len(bodies)
+    assert [decoded[body] for body in bodies] == [1] * len(bodies)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +211,7 @@ async def test_binance_is_asked_by_twenties_and_past_two_hundred_for_all(make, s
     assert len(server.asked) - len(prices) == -(-coins // 100)
 
 
-async def test_of_a_long_list_the_coins_asked_for_are_recorded(make, serve):
+async def test_of_a_long_list_the_coins_asked_for_are_recorded(make, serve, decoded: Counter[bytes]):
     coins = [{"id": f"x{n}-x", "name": "x" * 200, "quotes": {"USD": {"price": 1.5}}} for n in range(6000)]
     wanted = {"id": "btc-bitcoin", "quotes": {"USD": {"price": 2.5}}}
 
@@ -193,6 +222,7 @@ async def test_of_a_long_list_the_coins_asked_for_are_recorded(make, serve):
     result = await made.poll([BTC, ETH])
     (exchange,) = made.exchanges
     body = exchange.body or ""
+    assert decoded[json.dumps([*coins, wanted]).encode()] == 1
     assert json.loads(body) == [wanted]
     again = parse_tickers(HttpResponse(200, {}, body.encode(), exchange.finished_ts), {"btc-bitcoin": "bitcoin", "eth-ethereum": "ethereum"})
     assert {o.asset_id: o for o in again.observations} == result.observations

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryptoviz.providers import decode
 from cryptoviz.providers.decode import MAX_DECODED_BYTES, decode_json
 from tests.unit.providers.json_values import JSON
 
@@ -19,7 +20,8 @@ def test_what_a_strict_reader_takes_is_taken(value):
     assert decode_json(json.dumps(value, indent=2).encode()) == value
 
 
-MEMBER = st.tuples(st.sampled_from(["a", "b", ":", "a:", "\\", '"', "ä"]), st.sampled_from(["1", '":"', "{}", '{"a":1}', '[{"a":":"}]', '"\\u003a"']))
+VALUES = ["1", '":"', "{}", '{"a":1}', '[{"a":":"}]', '"\\u003a"', '"\\u003A"', '"\\\\u003A"']
+MEMBER = st.tuples(st.sampled_from(["a", "b", ":", "a:", "\\", '"', "ä"]), st.sampled_from(VALUES))
 
 
 def written(key: str, escaped: bool) -> str:
@@ -35,6 +37,11 @@ def test_repeated_keys_are_found_however_they_are_written(members, blank):
     else:
         with pytest.raises(ValueError, match="repeats the key"):
             decode_json(text.encode())
+
+
+def test_a_good_body_is_read_once_however_its_colons_are_written(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(decode, "_look_for_repeated_keys", None)
+    assert decode_json(b'{"a\\u003a":":", "b":"\\u003A\\u00e4"}') == {"a:": ":", "b": ":\u00e4"}
 
 
 @pytest.mark.parametrize(

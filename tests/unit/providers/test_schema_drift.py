@@ -9,6 +9,7 @@ import pytest
 
 from actors.fetching.build import build_provider
 from cryptoviz.clock import SystemClock
+from cryptoviz.providers.response import HttpResponse
 from cryptoviz.providers.schema_drift import STICKY_POLLS, Findings, Shape, ShapeWatch
 from cryptoviz.settings import load_settings
 from market.server import ReplayMarket
@@ -31,7 +32,7 @@ def without(*names: str) -> dict[str, Any]:
 def look(*bodies: Any, shape: Shape = SHAPE) -> Findings:
     watch = ShapeWatch("acme", {"/prices": shape})
     for body in bodies:
-        watch.see("/v1/prices", orjson.dumps(body))
+        watch.see("/v1/prices", HttpResponse(200, {}, orjson.dumps(body), T0))
     return watch.findings
 
 
@@ -82,8 +83,8 @@ def test_bodies_of_one_coin_are_given_patience():
 
 def test_other_paths_and_bodies_that_are_no_json_are_left_alone():
     watch = ShapeWatch("acme", {"/prices": SHAPE})
-    watch.see("/v1/list", b"[{}]")
-    watch.see("/v1/prices", b"<html>")
+    watch.see("/v1/list", HttpResponse(200, {}, b"[{}]", T0))
+    watch.see("/v1/prices", HttpResponse(200, {}, b"<html>", T0))
     assert watch.findings == Findings()
 
 

@@ -18,9 +18,8 @@ from actors.fetching.hold_off import MinIntervalLimiter
 from actors.fetching.http import MAX_RECORDED_BODY_BYTES, HttpFetcher, HttpLimits, open_client
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import BadPayload, CryptoVizError, ProviderFailure, ProviderRefused, ProviderUnavailable
-from cryptoviz.providers.decode import decode_response
 from cryptoviz.providers.failures import bad_payload
-from cryptoviz.providers.response import HttpResponse
+from cryptoviz.providers.response import HttpResponse, decode_response
 from cryptoviz.records import FallbackReason, RawExchange
 from market.server import ReplayMarket
 from tests.support.http_server import http_server
