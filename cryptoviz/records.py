@@ -153,6 +153,7 @@ class TickResult:
         fetch_ids: raw exchange by asset, for prices that are not from `fetch_id`, if a poll takes several calls.
         due: False if the tick was no turn of the provider: not a failure, and nothing to wait for.
         trace: None if the provider was not polled.
+        retry_after_s: wait that the provider asks for with `failure`.
     """
 
     provider: str
@@ -167,6 +168,7 @@ class TickResult:
     fetch_ids: dict[str, str] = field(default_factory=dict)
     due: bool = True
     trace: PollTrace | None = None
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from cryptoviz.errors import CryptoVizError, NoHistory, ProviderUnavailable
 from cryptoviz.log import get_logger
 from cryptoviz.provider_status import BreakerState
 from cryptoviz.providers.failures import bad_payload, bounded_wait_s
+from cryptoviz.providers.fetcher import CallLog
 from cryptoviz.providers.history import Point, Step, Window
 from cryptoviz.providers.registry import provider_class
 from cryptoviz.providers.response import HttpResponse
@@ -62,7 +63,6 @@ class HistoryClient:
         self.name = name
         self.source = spec.history
         self._clock = clock
-        self._exchanges: list[RawExchange] = []
         self.protection: ProviderProtection = build_protection(name, settings, clock)
         self._base_url = spec.root(own)
         self._fetcher = HttpFetcher(
@@ -71,7 +71,6 @@ class HistoryClient:
             limits=HttpLimits(own.timeout_s, own.max_body_bytes),
             limiter=self.protection.limiter,
             clock=clock,
-            recorder=self._exchanges.append,
             secrets=own.secrets_sent(settings.network),
             status_reasons=spec.status_reasons,
         )
@@ -95,8 +94,9 @@ class HistoryClient:
         def parse(response: HttpResponse) -> tuple[list[Point], int]:
             return self._parsed(self.source.parse, response, step), response.received_ms
 
-        points, received_ms = await self._with_retries(path, query, parse, window.ticks[0], report)
-        return HistoryResponse(points, received_ms, self._exchanges[-1])
+        log = CallLog(window.ticks[0])
+        points, received_ms = await self._with_retries(path, query, parse, log, report)
+        return HistoryResponse(points, received_ms, log.exchanges[-1])
 
     async def currency(self, provider_id: str, report: Callable[[str], None]) -> str:
         """Quote currency of an id: known, or from the provider's listing, which is requested once per id.
@@ -110,7 +110,7 @@ class HistoryClient:
             known = DOLLAR
         if known is None:
             path, query = self.source.listing_request(provider_id)
-            entries = await self._with_retries(path, query, partial(self._parsed, self.source.parse_listing), 0, report)
+            entries = await self._with_retries(path, query, partial(self._parsed, self.source.parse_listing), CallLog(), report)
             known = self._currencies[provider_id] = entries[0].pair.quote if len(entries) == 1 else ""
         if known not in DOLLARS:
             message = f"{self.name}: {provider_id} is quoted in {known}, not in dollars" if known else f"{self.name} does not list {provider_id}"
@@ -128,7 +128,7 @@ class HistoryClient:
             raise bad_payload(self.name, f"{type(error).__name__} in the parser of its history") from None
 
     async def _with_retries(
-        self, path: str, query: dict[str, str], parse: Callable[[HttpResponse], T], tick_ts: int, report: Callable[[str], None]
+        self, path: str, query: dict[str, str], parse: Callable[[HttpResponse], T], log: CallLog, report: Callable[[str], None]
     ) -> T:
         """One request with retries; waits are passed to `report`."""
         if not self._loaded:
@@ -153,7 +153,8 @@ class HistoryClient:
         try:
             async for attempt in retrying:
                 with attempt:
-                    return await self._once(path, query, parse, tick_ts, attempt.retry_state.attempt_number)
+                    log.attempt = attempt.retry_state.attempt_number
+                    return await self._once(path, query, parse, log)
         except _Transient as transient:
             raise transient.cause from None
         raise AssertionError("tenacity either returns or raises")  # pragma: no cover
@@ -163,18 +164,16 @@ class HistoryClient:
         await self._fetcher.aclose()
         await self.protection.aclose()
 
-    async def _once(self, path: str, query: dict[str, str], parse: Callable[[HttpResponse], T], tick_ts: int, attempt: int) -> T:
+    async def _once(self, path: str, query: dict[str, str], parse: Callable[[HttpResponse], T], log: CallLog) -> T:
         await self._clock.sleep(max(0.0, self._next_s - self._clock.monotonic_s()))
         self._next_s = self._clock.monotonic_s() + self._pace_s
-        self._exchanges.clear()
         self.protection.hold_off.load()  # a hold imposed on the scraper applies here too
-        self._fetcher.begin(tick_ts, attempt)
         self.calls += 1
         try:
-            return await self._fetcher.get(f"{self._base_url}{path}", query, self._headers, parse)
+            return await self._fetcher.get(f"{self._base_url}{path}", query, self._headers, parse, log=log)
         except ProviderUnavailable as error:
             wait_s = error.retry_after_s
-            if self._exchanges and error.reason is FallbackReason.RATE_LIMITED:
+            if log.sent and error.reason is FallbackReason.RATE_LIMITED:
                 wait_s = bounded_wait_s(wait_s, self._refused_s, self._longest_refusal_s)
                 self.protection.hold_off.impose(FallbackReason.RATE_LIMITED, wait_s, steady_ms(self._clock))
             if error.final or error.reason is FallbackReason.QUOTA or (wait_s is not None and wait_s > _LONGEST_WAIT_S):

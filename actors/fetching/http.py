@@ -17,7 +17,8 @@ from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError, ProviderFailure
 from cryptoviz.masking import Redactor
 from cryptoviz.providers.failures import bad_payload, failure, page_failure
-from cryptoviz.providers.response import Exchange, HttpResponse
+from cryptoviz.providers.fetcher import CallLog
+from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import Call, FallbackReason, RawExchange
 from cryptoviz.settings import NetworkSettings
 from cryptoviz.tls import trust
@@ -72,9 +73,10 @@ def open_client(base_url: str, network: NetworkSettings = _DIRECT) -> httpx.Asyn
 
 
 class HttpFetcher:
-    """Fetches for one provider. Each exchange goes to the recorder, whatever its end; `last` is the one that ended last.
+    """Fetches for one provider. Each exchange goes to the recorder when it ends, whatever its end. Keeps nothing of a call.
 
     Args:
+        recorder: None: exchanges are not recorded.
         secrets: texts that must not leave in a recorded exchange or an error, however they got into a body.
         status_reasons: what statuses without a JSON body mean at this provider, where that is not what they usually mean.
     """
@@ -86,7 +88,7 @@ class HttpFetcher:
         limits: HttpLimits,
         limiter: Limiter,
         clock: Clock,
-        recorder: Recorder,
+        recorder: Recorder | None = None,
         secrets: tuple[str, ...] = (),
         status_reasons: Mapping[int, FallbackReason] | None = None,
     ) -> None:
@@ -99,14 +101,6 @@ class HttpFetcher:
         self._redact = Redactor(secrets, _REMOVED)
         self._has_secrets = any(secrets)
         self._status_reasons = status_reasons or {}
-        self.last = Exchange()
-        self.calls: list[Call] = []
-
-    def begin(self, tick_ts: int, attempt: int) -> None:
-        """Name the tick and attempt that the next exchanges belong to. The first attempt begins the list of calls."""
-        self.last = Exchange(tick_ts, attempt)
-        if attempt == 1:
-            self.calls = []
 
     async def aclose(self) -> None:
         """Close the pooled connections."""
@@ -124,32 +118,35 @@ class HttpFetcher:
         headers: Mapping[str, str],
         parse: Callable[[HttpResponse], T],
         shorten: Callable[[Any], Any] | None = None,
+        log: CallLog | None = None,
     ) -> T:
         """GET `url` and give the response to `parse`, whose result is returned. The exchange is recorded with the outcome that `parse` finds.
 
-        A good body longer than `MAX_RECORDED_BODY_BYTES` is recorded as what `shorten` makes of its JSON value, else cut.
+        A good body longer than `MAX_RECORDED_BODY_BYTES` is recorded as what `shorten` makes of its JSON value, else cut. The call and its exchange
+        are added to `log`, also when this raises.
 
         Raises:
             ProviderUnavailable: timeout, no connection, redirect, 5xx, 429.
             ProviderRefused: key, plan, region.
             BadPayload: not JSON, too large, or what `parse` raises.
         """
-        await self._turn(url, params)
+        log = log or CallLog()
+        await self._turn(url, params, log)
         note = _Note(self._clock.now_ms())
         try:
             result = await self._parsed(url, params, headers, parse, shorten, note)
         except CryptoVizError as error:
             failed = error.with_texts(self._clean)
-            self._record(note, error.reason if isinstance(error, ProviderFailure) else FallbackReason.BAD_PAYLOAD, failed.message)
+            self._record(note, log, error.reason if isinstance(error, ProviderFailure) else FallbackReason.BAD_PAYLOAD, failed.message)
         except Exception as error:
             # A bug in a parser: the body that shows it is recorded.
-            self._record(note, FallbackReason.BAD_PAYLOAD, f"{type(error).__name__} in the provider's parser")
+            self._record(note, log, FallbackReason.BAD_PAYLOAD, f"{type(error).__name__} in the provider's parser")
             raise
         except asyncio.CancelledError:
-            self._record(note, FallbackReason.TIMEOUT, "the poll's time was over")
+            self._record(note, log, FallbackReason.TIMEOUT, "the poll's time was over")
             raise
         else:
-            self._record(note, "ok", None)
+            self._record(note, log, "ok", None)
             return result
         # Outside of the handler: the first error, whose frames hold the decoded body, is not kept as this one's context.
         raise failed
@@ -187,7 +184,7 @@ class HttpFetcher:
             parse(replace(response, body=body))
         raise first.with_message(f"{self._provider}: HTTP {response.status} with a body of no use, which may hold a secret")
 
-    async def _turn(self, url: str, params: Mapping[str, str]) -> None:
+    async def _turn(self, url: str, params: Mapping[str, str], log: CallLog) -> None:
         """Wait for the limiter; a call that it does not let go is noted."""
         outcome: str = FallbackReason.TIMEOUT
         try:
@@ -196,7 +193,7 @@ class HttpFetcher:
             if isinstance(error, CryptoVizError):
                 outcome = error.reason if isinstance(error, ProviderFailure) else FallbackReason.UNAVAILABLE
             address = full_address(self._provider, url, params).copy_with(userinfo=b"")
-            self.calls.append(Call(self.last.attempt, endpoint=self._clean(str(address)), outcome=outcome))
+            log.calls.append(Call(log.attempt, endpoint=self._clean(str(address)), outcome=outcome))
             raise
 
     async def _exchange(self, url: httpx.URL, headers: Mapping[str, str], note: _Note) -> HttpResponse:
@@ -238,24 +235,23 @@ class HttpFetcher:
             raise bad_payload(self._provider, f"the content type is {content_type[:60]!r}, expected application/json")
         raise page_failure(self._provider, response.status, response.retry_after_s, self._status_reasons)
 
-    def _record(self, note: _Note, outcome: str, error: str | None) -> None:
+    def _record(self, note: _Note, log: CallLog, outcome: str, error: str | None) -> None:
         # A body that a parser was given was complete before that.
         finished_ms = note.received_ms or self._clock.now_ms()
-        self.last = replace(self.last, fetch_id=note.fetch_id, finished_ms=finished_ms)
         # Cleaned before it is cut to its length: the cut may go through a secret.
         body, whole = _text(bytes(note.body[: MAX_RECORDED_BODY_BYTES + _LONGEST_SECRET_BYTES])) if note.status is not None else (None, False)
         whole = whole and note.received_ms is not None and len(note.body) <= MAX_RECORDED_BODY_BYTES
         if body is not None:
             body = self._clean(body).encode()[:MAX_RECORDED_BODY_BYTES].decode("utf-8", "ignore")
-        self.calls.append(Call(self.last.attempt, note.fetch_id, whole))
         kept = {name: self._clean(value) for name, value in note.headers.items() if name.lower().startswith(_RATE_HEADER_PREFIXES)}
-        self._recorder(
-            RawExchange(
-                fetch_id=note.fetch_id, provider=self._provider, endpoint=note.endpoint, tick_ts=self.last.tick_ts, started_ts=note.started_ms,
-                finished_ts=finished_ms, status=note.status, outcome=outcome, error=error, rate_limit_headers=kept, attempt=self.last.attempt,
-                body=body,
-            )
+        exchange = RawExchange(
+            fetch_id=note.fetch_id, provider=self._provider, endpoint=note.endpoint, tick_ts=log.tick_ts, started_ts=note.started_ms,
+            finished_ts=finished_ms, status=note.status, outcome=outcome, error=error, rate_limit_headers=kept, attempt=log.attempt, body=body,
         )  # fmt: skip
+        log.calls.append(Call(log.attempt, note.fetch_id, whole))
+        log.exchanges.append(exchange)
+        if self._recorder is not None:
+            self._recorder(exchange)
 
     def _clean(self, text: str) -> str:
         return self._redact(text)

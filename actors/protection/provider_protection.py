@@ -20,7 +20,6 @@ from cryptoviz.provider_status import BreakerStatus, HoldStatus, QuotaStatus
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.plan import Period
 from cryptoviz.providers.registry import spec_of
-from cryptoviz.records import RawExchange
 from cryptoviz.redis_keys import LIMIT_KEY
 from cryptoviz.settings import Settings
 
@@ -128,13 +127,13 @@ async def look_up_account(provider: BaseProvider, protection: ProviderProtection
     if call is None or not headers:
         return False
     own = settings.provider(provider.name)
+    # Without a recorder: an account is not market data.
     fetcher = HttpFetcher(
         provider=provider.name,
         client=open_client(provider.base_url, settings.network),
         limits=HttpLimits(_LOOK_UP_TIMEOUT_S, own.max_body_bytes),
         limiter=protection.limiter,
         clock=clock,
-        recorder=_unrecorded,
         secrets=own.secrets_sent(settings.network),
     )
     try:
@@ -148,10 +147,6 @@ async def look_up_account(provider: BaseProvider, protection: ProviderProtection
     plan = protection.meter.plan
     get_logger("quota").info("account", provider=provider.name, per_month=plan.per_month, used=protection.meter.usage.month_used)
     return True
-
-
-def _unrecorded(exchange: RawExchange) -> None:
-    """No-op: an account is not market data and is not recorded in the raw topic."""
 
 
 def _account_key(name: str, base_url: str, secret: str) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from actors.fetching.http import full_address
 from actors.publishing.exchange_recorder import is_cut
 from cryptoviz.providers.failures import failure
-from cryptoviz.providers.response import Exchange, HttpResponse
-from cryptoviz.records import Call, FallbackReason
+from cryptoviz.providers.fetcher import CallLog
+from cryptoviz.providers.response import HttpResponse
+from cryptoviz.records import Call, FallbackReason, RawExchange
 
-__all__ = ["BASE_URL", "RecordedExchange", "RecordedFetcher", "ReplayClock"]
+__all__ = ["BASE_URL", "RecordedFetcher", "ReplayClock"]
 
 T = TypeVar("T")
 BASE_URL = "http://recorded.invalid"
@@ -23,20 +24,6 @@ TIMEOUT_S = 600.0
 """Recorded responses take no time; the timeout ends a provider that waits for something else."""
 SETTLE_ROUNDS = 8
 """Iterations of the event loop after which every task released by the end of a call has made its next call (end, release slot, acquire, call)."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedExchange:
-    """One row of the raw table. Times are UTC epoch ms."""
-
-    fetch_id: str
-    endpoint: str
-    finished_ts: int
-    status: int | None
-    outcome: str
-    error: str | None
-    headers: Mapping[str, str]
-    body: str | None
 
 
 class ReplayClock:
@@ -72,30 +59,27 @@ class RecordedFetcher:
 
     def __init__(self, provider: str) -> None:
         self._provider = provider
-        self._exchanges: Mapping[str, RecordedExchange] = {}
+        self._exchanges: Mapping[str, RawExchange] = {}
         self._recorded: Sequence[Call] = ()
-        # Recorded calls of the present attempt that have not been repeated yet, by their rank.
+        self._attempt = 0
+        # Recorded calls of this attempt that have not been repeated yet, by their rank.
         self._left: dict[int, Call] = {}
         self._alone = True
         self._timed_out = False
         self._waiting: list[_Waiting] = []
         self._rounds_left = 0
-        self.last = Exchange()
-        self.calls: list[Call] = []
         self.problems: list[str] = []
 
     @property
     def timeout_s(self) -> float:
         return TIMEOUT_S
 
-    def load(self, calls: Sequence[Call], exchanges: Mapping[str, RecordedExchange]) -> None:
+    def load(self, calls: Sequence[Call], exchanges: Mapping[str, RawExchange]) -> None:
         """Set the recorded calls of the next poll, and the exchanges by their fetch ids."""
-        self._recorded, self._exchanges, self.problems = calls, exchanges, []
+        self._recorded, self._exchanges, self._attempt, self.problems = calls, exchanges, 0, []
 
-    def begin(self, tick_ts: int, attempt: int) -> None:
-        self.last = Exchange(tick_ts, attempt)
-        if attempt == 1:
-            self.calls = []
+    def _begin(self, attempt: int) -> None:
+        self._attempt = attempt
         self._left = {rank: call for rank, call in enumerate(self._recorded) if call.attempt == attempt}
         self._alone = len(self._left) == 1
         self._timed_out = any(self._outcome(call) == FallbackReason.TIMEOUT for call in self._left.values())
@@ -111,9 +95,13 @@ class RecordedFetcher:
         headers: Mapping[str, str],
         parse: Callable[[HttpResponse], T],
         shorten: Callable[[Any], Any] | None = None,
+        log: CallLog | None = None,
     ) -> T:
         """The recorded response, parsed by the present `parse`. Raises as `HttpFetcher.get`."""
         del headers, shorten
+        log = log or CallLog()
+        if log.attempt != self._attempt:
+            self._begin(log.attempt)
         wanted = str(full_address(self._provider, url, params)).removeprefix(BASE_URL)
         rank = next((rank for rank, call in self._left.items() if self._endpoint(call).endswith(wanted)), None)
         if rank is None:
@@ -125,18 +113,18 @@ class RecordedFetcher:
         if not self._alone:
             # Also the first call: calls started before its recorded end must start before it ends.
             await self._wait_turn(rank)
-        return self._answer(call, parse)
+        return self._answer(call, parse, log)
 
-    def _answer(self, call: Call, parse: Callable[[HttpResponse], T]) -> T:
-        self.calls.append(call)
+    def _answer(self, call: Call, parse: Callable[[HttpResponse], T], log: CallLog) -> T:
+        log.calls.append(call)
         if not call.fetch_id:
             raise failure(self._provider, FallbackReason(call.outcome), "the call was never sent")
         found = self._exchanges[call.fetch_id]
-        self.last = replace(self.last, fetch_id=found.fetch_id, finished_ms=found.finished_ts)
+        log.exchanges.append(found)
         is_whole = call.whole and found.status is not None and found.body is not None and not is_cut(found.error)
         if is_whole:
             body = (found.body or "").encode()
-            return parse(HttpResponse(found.status or 0, found.headers, body, found.finished_ts, found.fetch_id))
+            return parse(HttpResponse(found.status or 0, found.rate_limit_headers, body, found.finished_ts, found.fetch_id))
         if found.outcome == "ok":
             self.problems.append(f"the body of {self._provider}'s exchange {call.fetch_id} was truncated in the recording")
             raise failure(self._provider, FallbackReason.BAD_PAYLOAD, "not in the recording")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,22 +18,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.collecting.tick_recorder import RecordedRules, RecordedTick, rules_from, tick_from
-from actors.replay.recorded_fetcher import RecordedExchange
 from actors.replay.row_diff import COLUMNS, Comparison, unified_row
 from actors.replay.tick import Replayer
 from cryptoviz.audit import RECORDER, TICK
 from cryptoviz.errors import RecordError
 from cryptoviz.lake.rows import Rows
 from cryptoviz.lake.schema import PRICES
-from cryptoviz.records import Kind, UnifiedRecord
+from cryptoviz.records import Kind, RawExchange, UnifiedRecord
 
 __all__ = ["WINDOW", "LakeRows", "Replay", "RowsFile"]
 
 WINDOW = timedelta(minutes=5)
 """About 60 MB for the bodies of six providers with 17 coins every 2 s."""
-_RAW_COLUMNS = (
-    "fetch_id", "provider", "endpoint", "tick_ts", "finished_ts", "status", "outcome", "error", "rate_limit_headers", "body", "kafka_offset",
-)  # fmt: skip
+_RAW_COLUMNS = (*(field.name for field in fields(RawExchange)), "kafka_offset")
 _RULES_SQL = """
 SELECT fetch_id, endpoint, body FROM raw
 WHERE year = {day.year} AND month = {day.month} AND day = {day.day} AND provider = '{provider}' AND endpoint <> '{tick}'
@@ -95,13 +92,13 @@ class Replay:
             if ticks[tick_ts].body is not None or ticks[tick_ts].rows:
                 await self._tick(tick_ts, ticks[tick_ts], exchanges)
 
-    def _read(self, start: datetime, end: datetime) -> tuple[dict[int, _Tick], dict[str, RecordedExchange]]:
+    def _read(self, start: datetime, end: datetime) -> tuple[dict[int, _Tick], dict[str, RawExchange]]:
         ticks, exchanges = _recorded(self._lake.raw(start=start, end=end, columns=_RAW_COLUMNS).arrow().to_pylist())
         for row in _rows(self._lake.prices(start=start, end=end, columns=COLUMNS).arrow()):
             ticks.setdefault(row["tick_ts"], _Tick(None, [])).rows.append(row)
         return ticks, exchanges
 
-    async def _tick(self, tick_ts: int, found: _Tick, exchanges: Mapping[str, RecordedExchange]) -> None:
+    async def _tick(self, tick_ts: int, found: _Tick, exchanges: Mapping[str, RawExchange]) -> None:
         try:
             tick = _tick_of(tick_ts, found)
             rules = self._rules.get(tick.rules_id)
@@ -157,17 +154,17 @@ def _windows(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetim
         start = stop
 
 
-def _recorded(rows: list[dict[str, Any]]) -> tuple[dict[int, _Tick], dict[str, RecordedExchange]]:
+def _recorded(rows: list[dict[str, Any]]) -> tuple[dict[int, _Tick], dict[str, RawExchange]]:
     """Ticks by time, exchanges by id. If a tick was recorded twice, the later record counts: the earlier one had no rows."""
     ticks: dict[int, _Tick] = {}
-    exchanges: dict[str, RecordedExchange] = {}
+    exchanges: dict[str, RawExchange] = {}
     for row in sorted(rows, key=lambda row: row["kafka_offset"]):
         tick_ts = _ms(row["tick_ts"])
         tick = ticks.setdefault(tick_ts, _Tick(None, []))
         if row["provider"] != RECORDER:
-            headers = orjson.loads(row["rate_limit_headers"] or "{}")
-            exchanges[row["fetch_id"]] = RecordedExchange(
-                row["fetch_id"], row["endpoint"], _ms(row["finished_ts"]), row["status"], row["outcome"], row["error"], headers, row["body"]
+            exchanges[row["fetch_id"]] = RawExchange(
+                row["fetch_id"], row["provider"], row["endpoint"], tick_ts, _ms(row["started_ts"]), _ms(row["finished_ts"]), row["status"],
+                row["outcome"], row["error"], orjson.loads(row["rate_limit_headers"] or "{}"), row["attempt"], row["body"],
             )  # fmt: skip
         elif row["endpoint"] == TICK:
             tick.body = row["body"] or ""

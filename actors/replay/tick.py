@@ -8,13 +8,13 @@ from pydantic import SecretStr
 
 from actors.collecting.core import unified_of
 from actors.collecting.tick_recorder import RecordedRules, RecordedTick
-from actors.replay.recorded_fetcher import BASE_URL, RecordedExchange, RecordedFetcher, ReplayClock
+from actors.replay.recorded_fetcher import BASE_URL, RecordedFetcher, ReplayClock
 from cryptoviz.errors import CryptoVizError, RecordError
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.failures import unnamed
 from cryptoviz.providers.registry import provider_class
 from cryptoviz.providers.schema_drift import ShapeWatch
-from cryptoviz.records import TickResult, UnifiedRecord
+from cryptoviz.records import RawExchange, TickResult, UnifiedRecord
 from cryptoviz.settings import ProviderSettings
 
 __all__ = ["Replayer"]
@@ -31,7 +31,7 @@ class Replayer:
         self._clock = ReplayClock()
         self._made: dict[tuple[str, str], tuple[BaseProvider, RecordedFetcher]] = {}
 
-    async def records(self, tick: RecordedTick, rules: RecordedRules, exchanges: Mapping[str, RecordedExchange]) -> tuple[UnifiedRecord, ...]:
+    async def records(self, tick: RecordedTick, rules: RecordedRules, exchanges: Mapping[str, RawExchange]) -> tuple[UnifiedRecord, ...]:
         """The unified records of a tick, in asset order.
 
         Args:
@@ -49,7 +49,7 @@ class Replayer:
         return unified.records if unified is not None else ()
 
     async def _result(
-        self, tick: RecordedTick, rules: RecordedRules, recorded: TickResult, exchanges: Mapping[str, RecordedExchange]
+        self, tick: RecordedTick, rules: RecordedRules, recorded: TickResult, exchanges: Mapping[str, RawExchange]
     ) -> TickResult:  # fmt: skip
         trace, name = recorded.trace, recorded.provider
         if trace is None or trace.cut:

@@ -21,8 +21,9 @@ from cryptoviz.private import write_private
 from cryptoviz.provider_status import IdsStatus
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.failures import bounded_wait_s
+from cryptoviz.providers.fetcher import CallLog
 from cryptoviz.providers.response import HttpResponse
-from cryptoviz.records import FallbackReason, RawExchange
+from cryptoviz.records import FallbackReason
 from cryptoviz.settings import NetworkSettings, ProviderSettings
 
 __all__ = ["CHECK_EVERY_S", "FIRST_RETRY_S", "ListingCheck"]
@@ -94,24 +95,27 @@ class ListingCheck:
     async def _look_up(self) -> float | None:
         """Read the listing. Returns the seconds until the next check; None if the provider has no listing."""
         provider, own = self._provider, self._settings
-        fetcher = HttpFetcher(
-            provider=provider.name,
-            client=open_client(provider.base_url, self._network),
-            limits=HttpLimits(LIST_TIMEOUT_S, own.max_body_bytes),
-            limiter=self._protection.limiter.weighing(provider.spec.listing_weight, LONGEST_TURN_S),
-            clock=self._clock,
-            recorder=_unrecorded,
-            secrets=own.secrets_sent(self._network),
-            status_reasons=provider.spec.status_reasons,
+        # Without a recorder: a listing is not market data.
+        log, fetcher = (
+            CallLog(),
+            HttpFetcher(
+                provider=provider.name,
+                client=open_client(provider.base_url, self._network),
+                limits=HttpLimits(LIST_TIMEOUT_S, own.max_body_bytes),
+                limiter=self._protection.limiter.weighing(provider.spec.listing_weight, LONGEST_TURN_S),
+                clock=self._clock,
+                secrets=own.secrets_sent(self._network),
+                status_reasons=provider.spec.status_reasons,
+            ),
         )
 
         async def fetch(path: str, params: Mapping[str, str], parse: Callable[[HttpResponse], T]) -> T:
-            return await fetcher.get(f"{provider.base_url}{path}", params, provider.auth_headers(), parse)
+            return await fetcher.get(f"{provider.base_url}{path}", params, provider.auth_headers(), parse, log=log)
 
         try:
             found = await provider.listed(tuple(self._ids), fetch)
         except CryptoVizError as error:
-            return self._failed(error, sent=bool(fetcher.calls and fetcher.calls[-1].fetch_id))
+            return self._failed(error, sent=log.sent)
         finally:
             await fetcher.aclose()
         if found is None:
@@ -164,7 +168,3 @@ class ListingCheck:
             write_private(self._path, orjson.dumps(kept).decode())
         except OSError as error:
             self._log.warning("list_of_ids_not_kept", path=str(self._path), error=error.strerror)
-
-
-def _unrecorded(exchange: RawExchange) -> None:
-    """No-op: a listing is not market data and is not recorded in the raw topic."""

@@ -15,7 +15,6 @@ from cryptoviz.clock import Clock, second_text, steady_at, steady_ms, tick_of, u
 from cryptoviz.components import FRESH_TICKS, scraper_name
 from cryptoviz.log import get_logger
 from cryptoviz.provider_status import BreakerState
-from cryptoviz.providers.base import PollFailure
 from cryptoviz.providers.failures import REFUSALS, bounded_wait_s
 from cryptoviz.records import FallbackReason, TickResult
 
@@ -31,8 +30,6 @@ MIN_RATE = 1e-5
 
 class Pollable(Protocol):
     """The provider as the scheduler uses it."""
-
-    last_failure: PollFailure | None
 
     @property
     def name(self) -> str:
@@ -226,14 +223,12 @@ class PollScheduler:
         stats, now = self.stats, steady_ms(self._clock)
         stats.polls_total += 1
         stats.last_poll_ms, stats.latency_ms = now, float(now - started_ms)
-        failed = self._provider.last_failure
         good = result.failure is None and bool(result.observations)
         self._update_breaker(result, now, good=good)
         if not good:
             stats.last_error, stats.last_error_ms = result.message or "no coin had a price", now
         if result.failure in REFUSALS:
-            asked = failed.retry_after_s if failed is not None else None
-            wait_s = bounded_wait_s(asked, self._rules.default_wait_s, self._longest_wait_s(result.failure))
+            wait_s = bounded_wait_s(result.retry_after_s, self._rules.default_wait_s, self._longest_wait_s(result.failure))
             self._hold_off.impose(result.failure, wait_s, now)
             self._log.warning("provider_asks_to_wait", provider=result.provider, reason=result.failure.value, wait_s=wait_s)
         if good:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
 
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError, ProviderFailure, ProviderUnavailable
 from cryptoviz.log import get_logger
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.failures import bad_payload
-from cryptoviz.providers.fetcher import Fetcher
+from cryptoviz.providers.fetcher import CallLog, Fetcher
 from cryptoviz.providers.listing_status import AskList, IdBook
 from cryptoviz.providers.parse_result import Parsed
 from cryptoviz.providers.response import HttpResponse
@@ -21,7 +22,9 @@ from cryptoviz.providers.schema_drift import ShapeWatch
 from cryptoviz.providers.spec import ProviderConfig, ProviderSpec
 from cryptoviz.records import FallbackReason, Observation, PollTrace, TickResult
 
-__all__ = ["BaseProvider", "Parsed", "PollFailure"]
+__all__ = ["BaseProvider", "Parsed", "Poll"]
+
+T = TypeVar("T")
 
 MAX_ATTEMPTS = 2
 """One quick second try: a third would eat the tick, and the fallback provider has answered long since."""
@@ -29,10 +32,27 @@ RETRY_WAIT_S = (0.05, 0.25)
 """Jitter of the second try, so that scrapers that fail together do not come back together."""
 
 
-@dataclass(frozen=True, slots=True)
-class PollFailure:
-    """Why a poll brought nothing. `retry_after_s` is what the provider asked for."""
+@dataclass(slots=True)
+class Poll(CallLog):
+    """A poll in progress. `BaseProvider.poll` makes its result of it; nothing of it stays on the provider.
 
+    Attributes:
+        asset_failures: why single coins have no price, of all attempts.
+        fetch_ids: exchange by asset, of all attempts.
+        unlisted: ids of ours that the responses of this attempt did not mention: a wrong id, or a coin that the provider dropped.
+    """
+
+    asset_failures: dict[str, FallbackReason] = field(default_factory=dict)
+    fetch_ids: dict[str, str] = field(default_factory=dict)
+    unlisted: frozenset[str] = frozenset()
+
+
+_CURRENT: ContextVar[Poll] = ContextVar("poll")
+"""The poll of the running task, and of the tasks that it starts. So `get_crypto_data` need not pass it on, and polls at the same time do not mix."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
     reason: FallbackReason
     message: str
     retry_after_s: float | None = None
@@ -54,13 +74,8 @@ class BaseProvider(ABC):
         self.settings = settings
         self._fetcher = fetcher
         self._clock = clock
-        self._asset_failures: dict[str, FallbackReason] = {}
-        self._fetch_ids: dict[str, str] = {}
         self._log = get_logger(f"provider/{self.name}")
-        self.last_failure: PollFailure | None = None
         self.shape_watch = ShapeWatch(self.name, self.spec.shapes)
-        self.unlisted: frozenset[str] = frozenset()
-        """Ids of ours that the answers of the newest poll did not mention: a wrong id, or a coin that the provider dropped."""
         self.ids = IdBook()
 
     @abstractmethod
@@ -93,30 +108,33 @@ class BaseProvider(ABC):
         """The provider's ids -> our asset ids, for the assets that it lists."""
         return {provider_id: asset.asset_id for asset in assets if (provider_id := self.id_of(asset)) is not None}
 
+    @property
+    def current_poll(self) -> Poll:
+        """The poll that the caller is part of; outside of polls an empty one."""
+        return _CURRENT.get(None) or Poll()
+
+    async def _get(self, path: str, params: Mapping[str, str], parse: Callable[[HttpResponse], T], shorten: Callable[[Any], Any] | None = None) -> T:
+        """GET a path below the base address, as a call of the current poll. See `HttpFetcher.get`."""
+        return await self._fetcher.get(f"{self.base_url}{path}", params, self.auth_headers(), parse, shorten, self.current_poll)
+
     async def fetch(
-        self,
-        path: str,
-        params: Mapping[str, str],
-        parse: Callable[[HttpResponse], Parsed],
-        shorten: Callable[[Any], Any] | None = None,
+        self, path: str, params: Mapping[str, str], parse: Callable[[HttpResponse], Parsed], shorten: Callable[[Any], Any] | None = None
     ) -> list[Observation]:
         """GET a path below the base address; failures of single coins that `parse` reports are kept for the tick's result.
 
         Safe to call several times at once. `shorten` makes of the JSON value of a body that is too long to be recorded a shorter one that `parse`
         reads the same way.
         """
-        fetched: list[HttpResponse] = []
 
-        def parse_and_keep(response: HttpResponse) -> Parsed:
-            fetched.append(response)
-            return parse(response)
+        def parse_and_keep(response: HttpResponse) -> tuple[Parsed, HttpResponse]:
+            return parse(response), response
 
-        parsed = await self._fetcher.get(f"{self.base_url}{path}", params, self.auth_headers(), parse_and_keep, shorten)
-        self._asset_failures |= parsed.asset_failures
-        self.unlisted |= parsed.unlisted
-        for response in fetched:
-            self._fetch_ids |= dict.fromkeys((o.asset_id for o in parsed.observations), response.fetch_id)
-            self.shape_watch.see(path, response)
+        parsed, response = await self._get(path, params, parse_and_keep, shorten)
+        poll = self.current_poll
+        poll.asset_failures |= parsed.asset_failures
+        poll.unlisted |= parsed.unlisted
+        poll.fetch_ids |= dict.fromkeys((o.asset_id for o in parsed.observations), response.fetch_id)
+        self.shape_watch.see(path, response)
         return parsed.observations
 
     async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
@@ -147,33 +165,35 @@ class BaseProvider(ABC):
         await self._fetcher.aclose()
 
     async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
-        """One tick's result, within `budget_s` and never an exception: what goes wrong becomes the result's `failure`."""
+        """One tick's result, within `budget_s` and never an exception: what goes wrong becomes the result's `failure`. Polls may overlap."""
         known = [asset for asset in assets if self.id_of(asset) is not None]
-        self._asset_failures = {asset.asset_id: FallbackReason.MISSING_ASSET for asset in assets if self.id_of(asset) is None}
-        self._fetch_ids = {}
-        self.last_failure, observations = None, list[Observation]()
+        poll = Poll(tick_ts, asset_failures={asset.asset_id: FallbackReason.MISSING_ASSET for asset in assets if self.id_of(asset) is None})
+        failed, observations = None, list[Observation]()
         memory, cut = None, False
+        token = _CURRENT.set(poll)
         try:
             memory = self.memory()
             async with asyncio.timeout(budget_s):
-                observations = _checked(self.name, await self._poll_with_retry(tick_ts, known))
+                observations = _checked(self.name, await self._poll_with_retry(poll, known))
         except TimeoutError:
             cut = True
-            self.last_failure = PollFailure(FallbackReason.TIMEOUT, f"{self.name}: no answer within the tick's {budget_s:.1f} s")
+            failed = _Failure(FallbackReason.TIMEOUT, f"{self.name}: no answer within the tick's {budget_s:.1f} s")
         except ProviderFailure as error:
-            self.last_failure = PollFailure(error.reason, error.message, error.retry_after_s)
+            failed = _Failure(error.reason, error.message, error.retry_after_s)
         except CryptoVizError as error:
-            self.last_failure = PollFailure(FallbackReason.BAD_PAYLOAD, error.message)
+            failed = _Failure(FallbackReason.BAD_PAYLOAD, error.message)
         except Exception as error:  # noqa: BLE001 (a provider of a third party must not end the collection)
             self._log.exception("provider_bug", provider=self.name)
-            self.last_failure = PollFailure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in its code")
+            failed = _Failure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in its code")
+        finally:
+            _CURRENT.reset(token)
+        found = {observation.asset_id: observation for observation in observations}
         self.shape_watch.judge(observations, self._clock.now_ms())
-        if self.last_failure is None:
-            self.ids.answered(self.ids_of(known), self.unlisted, {observation.asset_id for observation in observations})
-        trace = PollTrace(tuple(self._fetcher.calls), memory, cut)
-        return self._result(tick_ts, known, {observation.asset_id: observation for observation in observations}, trace)
+        if failed is None:
+            self.ids.answered(self.ids_of(known), poll.unlisted, found.keys())
+        return self._result(poll, known, found, failed, PollTrace(tuple(poll.calls), memory, cut))
 
-    async def _poll_with_retry(self, tick_ts: int, assets: Sequence[Asset]) -> list[Observation]:
+    async def _poll_with_retry(self, poll: Poll, assets: Sequence[Asset]) -> list[Observation]:
         # Here, because whoever reads settings imports this module and most of them never poll.
         from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
 
@@ -186,30 +206,31 @@ class BaseProvider(ABC):
         )
         async for attempt in retrying:
             with attempt:
-                self._fetcher.begin(tick_ts, attempt.retry_state.attempt_number)
-                self.unlisted = frozenset()
+                poll.attempt, poll.unlisted = attempt.retry_state.attempt_number, frozenset()
                 return await self.get_crypto_data(assets)
         raise AssertionError("tenacity either returns or raises")  # pragma: no cover
 
-    def _result(self, tick_ts: int, known: Sequence[Asset], found: dict[str, Observation], trace: PollTrace) -> TickResult:
+    def _result(self, poll: Poll, known: Sequence[Asset], found: dict[str, Observation], failed: _Failure | None, trace: PollTrace) -> TickResult:
         # An earlier attempt may have failed for coins that this one found.
-        failures = {asset_id: reason for asset_id, reason in self._asset_failures.items() if asset_id not in found}
+        failures = {asset_id: reason for asset_id, reason in poll.asset_failures.items() if asset_id not in found}
         for asset in known:
             if asset.asset_id not in found:
                 failures.setdefault(asset.asset_id, FallbackReason.MISSING_ASSET)
-        last, failed = self._fetcher.last, self.last_failure
+        last = poll.last
+        fetch_id = last.fetch_id if last else ""
         return TickResult(
             provider=self.name,
-            tick_ts=tick_ts,
-            fetch_id=last.fetch_id,
-            attempt=last.attempt,
-            ingest_ts=last.finished_ms or self._clock.now_ms(),
+            tick_ts=poll.tick_ts,
+            fetch_id=fetch_id,
+            attempt=poll.attempt,
+            ingest_ts=last.finished_ts if last else self._clock.now_ms(),
             observations=found,
             asset_failures={} if failed else failures,
             failure=failed.reason if failed else None,
             message=failed.message if failed else "",
-            fetch_ids={asset_id: own for asset_id, own in self._fetch_ids.items() if asset_id in found and own != last.fetch_id},
+            fetch_ids={asset_id: own for asset_id, own in poll.fetch_ids.items() if asset_id in found and own != fetch_id},
             trace=trace,
+            retry_after_s=failed.retry_after_s if failed else None,
         )
 
 

@@ -186,9 +186,9 @@ class BinanceProvider(PairProvider):
             for start in range(0, len(asked), CHEAP_SYMBOLS):
                 page = dict(islice(asked.items(), start, start + CHEAP_SYMBOLS))
                 observations += await self._unknown.ask(page, partial(self._ask, pairs=pairs))
-        if self.unlisted:
+        if self.current_poll.unlisted:
             self._book.doubt()
-        self.unlisted |= (self._unknown.refused | self._book.absent) & ids.keys()
+        self.current_poll.unlisted |= (self._unknown.refused | self._book.absent) & ids.keys()
         return observations
 
     async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
@@ -209,7 +209,7 @@ class BinanceProvider(PairProvider):
         return {symbol: entry.pair for symbol, entry in match_ids(ids, entries).items()}
 
     async def _ask_listing(self, ids: Mapping[str, str]) -> list[Entry]:
-        return await self._fetcher.get(f"{self.base_url}{INFO_PATH}", info_query(ids), self.auth_headers(), parse_info)
+        return await self._get(INFO_PATH, info_query(ids), parse_info)
 
 
 def info_query(symbols: Iterable[str]) -> dict[str, str]:

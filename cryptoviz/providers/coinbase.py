@@ -155,10 +155,10 @@ class CoinbaseProvider(BaseProvider):
         if refusal is not None:
             # These prices count; the next tick tells the refusal and its wait instead of asking.
             self._quiet = (refusal, self._clock.monotonic_s())
-        found = {observation.asset_id for observation in observations}
+        found, failures = {observation.asset_id for observation in observations}, self.current_poll.asset_failures
         for asset_id in ids.values():
-            if asset_id not in found and asset_id not in self._asset_failures:
-                self._asset_failures[asset_id] = errors.get(asset_id, first).reason
+            if asset_id not in found and asset_id not in failures:
+                failures[asset_id] = errors.get(asset_id, first).reason
         return observations
 
     def _respect_refusal(self) -> None:

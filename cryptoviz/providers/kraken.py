@@ -176,11 +176,11 @@ class KrakenProvider(PairProvider):
         for start in range(0, len(asked), PAGE_PAIRS):
             page = dict(islice(asked.items(), start, start + PAGE_PAIRS))
             observations += await self._unknown.ask(page, partial(self._ask, pairs=pairs))
-        waiting = self._book.waiting(ids)
-        if self.unlisted - waiting:
+        waiting, poll = self._book.waiting(ids), self.current_poll
+        if poll.unlisted - waiting:
             self._book.doubt()
         # An id that waits for the listing is not one that the exchange does not have.
-        self.unlisted = (self.unlisted - waiting) | ((self._unknown.refused | self._book.absent) & ids.keys())
+        poll.unlisted = (poll.unlisted - waiting) | ((self._unknown.refused | self._book.absent) & ids.keys())
         return observations
 
     async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
@@ -206,7 +206,7 @@ class KrakenProvider(PairProvider):
         return {pair: entry.pair for pair, entry in match_ids(ids, entries).items()}
 
     async def _ask_listing(self, ids: Mapping[str, str]) -> list[Entry]:
-        return await self._fetcher.get(f"{self.base_url}{PAIRS_PATH}", {"pair": ",".join(ids)}, self.auth_headers(), parse_pairs)
+        return await self._get(PAIRS_PATH, {"pair": ",".join(ids)}, parse_pairs)
 
 
 def parse_ticker(response: HttpResponse, ids: Mapping[str, str], pairs: Mapping[str, Pair] | None = None) -> Parsed:

@@ -11,7 +11,7 @@ from cryptoviz.providers.decode import decode_json
 from cryptoviz.providers.failures import bad_payload, page_failure, retry_after_s
 from cryptoviz.records import FallbackReason
 
-__all__ = ["Exchange", "HttpResponse", "decode_response"]
+__all__ = ["HttpResponse", "decode_response"]
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,6 @@ class HttpResponse:
     @cached_property
     def _json(self) -> Any:
         return decode_json(self.body)
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """The tick and attempt of an HTTP exchange, its id and its end (UTC epoch ms)."""
-
-    tick_ts: int = 0
-    attempt: int = 1
-    fetch_id: str = ""
-    finished_ms: int = 0
 
 
 def decode_response(provider: str, response: HttpResponse, reasons: Mapping[int, FallbackReason] | None = None) -> Any:

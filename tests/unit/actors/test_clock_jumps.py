@@ -26,7 +26,6 @@ from cryptoviz.assets import Asset
 from cryptoviz.clock import second_text, steady_ms
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import Progress
-from cryptoviz.providers.base import PollFailure
 from cryptoviz.providers.plan import Plan
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import BreakerSettings, Settings, load_settings
@@ -53,7 +52,6 @@ class Steady:
     """A provider that always answers."""
 
     name: ClassVar[str] = "coingecko"
-    last_failure: PollFailure | None = None
 
     async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
         del assets, budget_s

@@ -226,7 +226,7 @@ async def test_a_start_without_the_listing_guesses_nothing_and_tries_again(excha
     assert result.asset_failures == {"bitcoin": FallbackReason.MISSING_ASSET, "dogecoin": FallbackReason.MISSING_ASSET}
     assert "list of pairs cannot be read" in exchange.provider.note
     # Nobody knows yet that they are not listed.
-    assert exchange.provider.unlisted == frozenset()
+    assert exchange.provider.ids.left_out == frozenset()
     # Not at every tick, but soon.
     exchange.asked.clear()
     await exchange.poll(ids)

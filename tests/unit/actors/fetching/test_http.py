@@ -19,8 +19,9 @@ from actors.fetching.http import MAX_RECORDED_BODY_BYTES, HttpFetcher, HttpLimit
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import BadPayload, CryptoVizError, ProviderFailure, ProviderRefused, ProviderUnavailable
 from cryptoviz.providers.failures import bad_payload
+from cryptoviz.providers.fetcher import CallLog
 from cryptoviz.providers.response import HttpResponse, decode_response
-from cryptoviz.records import FallbackReason, RawExchange
+from cryptoviz.records import Call, FallbackReason, RawExchange
 from market.server import ReplayMarket
 from tests.support.http_server import http_server
 from tests.support.ports import free_port
@@ -47,7 +48,6 @@ async def make_fetcher(exchanges: list[RawExchange]) -> AsyncIterator[MakeFetche
         clock = SystemClock()
         limits = HttpLimits(timeout_s, limit)
         fetcher = HttpFetcher("coingecko", open_client(base_url), limits, MinIntervalLimiter(0.0, clock), clock, exchanges.append, (CANARY,))
-        fetcher.begin(1000, 1)
         made.append(fetcher)
         return fetcher
 
@@ -68,7 +68,7 @@ def body_of(response: HttpResponse) -> bytes:
 
 async def error_of(fetcher: HttpFetcher, url: str) -> ProviderFailure:
     with pytest.raises(CryptoVizError) as caught:
-        await fetcher.get(url, {}, {}, body_of)
+        await fetcher.get(url, {}, {}, body_of, log=CallLog(1000))
     assert isinstance(caught.value, ProviderFailure)
     return caught.value
 
@@ -158,7 +158,8 @@ async def plain() -> AsyncIterator[str]:
 async def test_a_good_exchange_is_recorded_without_secrets(plain, make_fetcher, exchanges):
     fetcher = make_fetcher()
     headers = {"x-cg-demo-api-key": CANARY}
-    response = await fetcher.get(f"{plain}/echo", {"ids": "a,b", "note": CANARY}, headers, lambda response: response)
+    log = CallLog()
+    response = await fetcher.get(f"{plain}/echo", {"ids": "a,b", "note": CANARY}, headers, lambda response: response, log=log)
     received = json.loads(response.body)
     assert received["headers"]["x-cg-demo-api-key"] == CANARY
     assert received["headers"]["Accept-Encoding"] == "gzip, deflate"
@@ -167,8 +168,9 @@ async def test_a_good_exchange_is_recorded_without_secrets(plain, make_fetcher, 
     assert exchange.endpoint == f"{plain}/echo?ids=a%2Cb&note=[removed]"
     assert CANARY not in exchange.to_json().decode()
     assert '"x-cg-demo-api-key": "[removed]"' in (exchange.body or "")
-    assert exchange.started_ts <= exchange.finished_ts == fetcher.last.finished_ms
-    assert exchange.fetch_id == fetcher.last.fetch_id
+    assert exchange.started_ts <= exchange.finished_ts == response.received_ms
+    assert exchange.fetch_id == response.fetch_id
+    assert (log.exchanges, log.calls, log.sent) == ([exchange], [Call(1, exchange.fetch_id, whole=True)], True)
 
 
 async def test_only_rate_limit_headers_are_kept(plain, make_fetcher, exchanges):
@@ -244,10 +246,11 @@ async def test_a_key_that_the_library_refuses_shows_in_no_form(key: str, exchang
     def refuse(response: HttpResponse) -> bytes:
         raise ProviderRefused(f"{key!r} {key.encode()!r} {quote(key)}", provider="coingecko", reason=FallbackReason.AUTH)
 
+    log = CallLog()
     with pytest.raises(CryptoVizError) as caught:
-        await fetcher.get(f"http://127.0.0.1:{free_port()}/x", {"key": key}, {"x-cg-demo-api-key": key}, refuse)
+        await fetcher.get(f"http://127.0.0.1:{free_port()}/x", {"key": key}, {"x-cg-demo-api-key": key}, refuse, log=log)
     await fetcher.aclose()
-    shown = caught.value.message + repr(vars(caught.value)) + exchanges[0].to_json().decode() + repr(fetcher.calls)
+    shown = caught.value.message + repr(vars(caught.value)) + exchanges[0].to_json().decode() + repr(log)
     assert "CG-a" not in shown
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -12,7 +13,6 @@ from actors.protection.breaker import Breaker
 from actors.quota.planner import Turn
 from actors.scraping.poll_scheduler import PollRules, PollScheduler
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
-from cryptoviz.providers.base import PollFailure
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import BreakerSettings
 from tests.support.clock import T0, FakeClock
@@ -23,17 +23,16 @@ ASSETS = DEFAULT_ASSETS[:1]
 
 
 class ScriptedProvider:
-    """Each poll advances the clock by `takes_ms`; failures by tick number."""
+    """Each poll advances the clock by `takes_ms`; failures by tick number: the reason, and the wait that the provider asks for."""
 
     name: ClassVar[str] = "coingecko"
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.takes_ms: dict[int, float] = {}
-        self.failures: dict[int, PollFailure] = {}
+        self.failures: dict[int, tuple[FallbackReason, float | None]] = {}
         self.polled: list[tuple[int, int, float]] = []
         self.running = 0
-        self.last_failure: PollFailure | None = None
 
     async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
         assert assets == ASSETS
@@ -42,9 +41,11 @@ class ScriptedProvider:
         self.polled.append(((tick_ts - T0) // TICK, self.clock.now_ms() - T0, budget_s))
         n = (tick_ts - T0) // TICK
         await self.clock.sleep(self.takes_ms.get(n, 100) / 1000)
-        self.last_failure = self.failures.get(n)
         self.running -= 1
-        return failed(self.name, self.last_failure.reason, tick_ts) if self.last_failure else answer(self.name, {"bitcoin": 1.0}, tick_ts)
+        if n in self.failures:
+            reason, asked_s = self.failures[n]
+            return replace(failed(self.name, reason, tick_ts), retry_after_s=asked_s)
+        return answer(self.name, {"bitcoin": 1.0}, tick_ts)
 
 
 class Rig:
@@ -107,7 +108,7 @@ async def test_a_poll_that_overruns_its_tick_skips_and_counts_ticks():
 )
 async def test_a_hold_is_respected_and_reported_on_each_tick(reason, asked, held):
     rig = Rig()
-    rig.provider.failures = {0: PollFailure(reason, "no", asked)}
+    rig.provider.failures = {0: (reason, asked)}
     await rig.run(held + 2)
     assert [result.failure for result in rig.delivered[: held + 2]] == [reason] * (held + 1) + [None]
     assert [n for n, _, _ in rig.provider.polled[:2]] == [0, held + 1]
@@ -116,7 +117,7 @@ async def test_a_hold_is_respected_and_reported_on_each_tick(reason, asked, held
 
 async def test_stats_and_health():
     rig = Rig()
-    rig.provider.failures = {n: PollFailure(FallbackReason.UNAVAILABLE, "down") for n in range(1, 6)}
+    rig.provider.failures = dict.fromkeys(range(1, 6), (FallbackReason.UNAVAILABLE, None))
     rig.wanted = 1
     loop, clock = rig.loop, rig.clock
     await loop.poll_once(T0)
@@ -136,7 +137,7 @@ async def test_stats_and_health():
 
 async def test_without_a_good_poll_the_scheduler_is_healthy_for_three_ticks():
     rig = Rig()
-    rig.provider.failures = dict.fromkeys(range(10), PollFailure(FallbackReason.AUTH, "no", 0.0))
+    rig.provider.failures = dict.fromkeys(range(10), (FallbackReason.AUTH, 0.0))
     await rig.run(2)
     assert rig.loop.healthy(T0 + 3 * TICK)
     assert not rig.loop.healthy(T0 + 3 * TICK + 1)
@@ -181,7 +182,7 @@ async def test_a_provider_with_few_turns_is_fresh_for_longer():
 
 async def test_an_open_breaker_allows_one_probe_and_closes():
     rig = Rig()
-    rig.provider.failures = dict.fromkeys(range(8), PollFailure(FallbackReason.UNAVAILABLE, "down"))
+    rig.provider.failures = dict.fromkeys(range(8), (FallbackReason.UNAVAILABLE, None))
     breaker = Breaker(BreakerSettings(failures=3, failing_s=3, open_s=5, max_open_s=60), uniform=lambda: 0.0)
     guarded(rig, breaker)
     await rig.run(14)
@@ -195,7 +196,7 @@ async def test_an_open_breaker_allows_one_probe_and_closes():
 
 async def test_a_used_up_plan_holds_longer_than_a_refusal():
     rig = Rig()
-    rig.provider.failures = {0: PollFailure(FallbackReason.QUOTA, "month", 5_000.0)}
+    rig.provider.failures = {0: (FallbackReason.QUOTA, 5_000.0)}
     guarded(rig)
     await rig.run(40)
     assert {result.failure for result in rig.delivered[:40]} == {FallbackReason.QUOTA}
@@ -239,7 +240,7 @@ async def test_suspended_polls_do_not_restart_the_scraper():
 async def test_a_long_ban_is_reported_with_its_end_and_does_not_restart_the_scraper(reason: FallbackReason):
     rig = Rig()
     hours = 3
-    rig.provider.failures = {0: PollFailure(reason, "banned", hours * 3600.0)}
+    rig.provider.failures = {0: (reason, hours * 3600.0)}
     loop = PollScheduler(rig.provider, ASSETS, PollRules(TICK, 5.0, 86_400.0), HoldOff(), rig.clock, rig._take)
     await loop.poll_once(T0)
     end = rig.clock.now_ms() + hours * 3_600_000
@@ -254,7 +255,7 @@ async def test_an_automatically_opened_breaker_suspends_polls_too():
     rig = Rig()
     breaker = Breaker(BreakerSettings(failures=1, failing_s=0, open_s=100), uniform=lambda: 0.0)
     loop = guarded(rig, breaker)
-    rig.provider.failures = {0: PollFailure(FallbackReason.UNAVAILABLE, "503")}
+    rig.provider.failures = {0: (FallbackReason.UNAVAILABLE, None)}
     await loop.poll_once(T0)
     later = T0 + 50_000
     assert (loop.healthy(later), loop.fresh(later)) == (True, False)
