@@ -101,5 +101,6 @@ def drop_records(settings: Settings) -> None:
     """Delete all records of the stream topic, like Kafka's retention."""
     topic = settings.kafka.stream_topic
     ends = [TopicPartition(topic, partition, end) for partition, end in ends_of(settings, topic, IsolationLevel.READ_UNCOMMITTED).items()]
-    for future in admin_client(settings.kafka).delete_records(ends).values():
+    admin = admin_client(settings.kafka)  # a client that is not referenced any more does not answer
+    for future in admin.delete_records(ends).values():
         future.result(10)
