@@ -14,6 +14,7 @@ Prints Markdown tables; `--json FILE` keeps the figures.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import statistics
@@ -57,7 +58,8 @@ class Use:
     """Cumulative use of a process."""
 
     cpu_s: float
-    switches: int
+    switches: dict[int, int]
+    """By thread id."""
     written: int
 
 
@@ -72,6 +74,15 @@ def kind_of(process: psutil.Process) -> str:
         if re.search(pattern, line):
             return kind
     return actor[1] if actor else process.name()
+
+
+def switches_of(pid: int) -> dict[int, int]:
+    """Context switches of each thread; psutil counts those of the main thread only. Switches of threads that have ended are not counted."""
+    found = {}
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        with contextlib.suppress(OSError):  # the thread ended meanwhile
+            found[int(status.parent.name)] = sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", status.read_text())))
+    return found
 
 
 class Meter:
@@ -93,12 +104,12 @@ class Meter:
                 key = (process.pid, process.create_time())
                 if key not in self._kinds:
                     self._kinds[key] = kind_of(process)
-                times, switches = process.cpu_times(), process.num_ctx_switches()
-                use = Use(times.user + times.system, switches.voluntary + switches.involuntary, process.io_counters().write_bytes)
+                times = process.cpu_times()
+                use = Use(times.user + times.system, switches_of(process.pid), process.io_counters().write_bytes)
             except psutil.NoSuchProcess:
                 continue
             # A process that began after the first step counts from zero.
-            self._first.setdefault(key, use if seconds is None else Use(0.0, 0, 0))
+            self._first.setdefault(key, use if seconds is None else Use(0.0, {}, 0))
             self._last[key] = use
         after = sum(use.cpu_s for use in self._last.values()) - sum(use.cpu_s for use in self._first.values())
         if seconds is not None:
@@ -110,7 +121,7 @@ class Meter:
         for key, last in self._last.items():
             first, row = self._first[key], found[self._kinds[key]]
             row["cores"] += (last.cpu_s - first.cpu_s) / seconds
-            row["switches_per_s"] += (last.switches - first.switches) / seconds
+            row["switches_per_s"] += sum(count - first.switches.get(thread, 0) for thread, count in last.switches.items()) / seconds
             row["written_mb_a_day"] += (last.written - first.written) / seconds * DAY_S / 1e6
             row["processes"] += 1
         return dict(found)
