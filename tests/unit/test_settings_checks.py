@@ -319,7 +319,7 @@ class CountedTable(list[Asset]):
 
 
 def test_the_table_is_not_read_once_for_each_name() -> None:
-    """10 000 names took 12 s of processor time in each process."""
+    """4 000 names took 1.9 s of processor time in each process, and twice as many four times as long."""
     assets = [Asset(f"coin-{n}", f"C{n}", f"Coin {n}", {"coingecko": f"coin-{n}"}) for n in range(50)]
     check_assets._check_list([asset.asset_id for asset in assets], assets, (), CountedTable(assets))
     assert CountedTable.reads == 1
