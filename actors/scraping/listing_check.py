@@ -96,17 +96,15 @@ class ListingCheck:
         """Read the listing. Returns the seconds until the next check; None if the provider has no listing."""
         provider, own = self._provider, self._settings
         # Without a recorder: a listing is not market data.
-        log, fetcher = (
-            CallLog(),
-            HttpFetcher(
-                provider=provider.name,
-                client=open_client(provider.base_url, self._network),
-                limits=HttpLimits(LIST_TIMEOUT_S, own.max_body_bytes),
-                limiter=self._protection.limiter.weighing(provider.spec.listing_weight, LONGEST_TURN_S),
-                clock=self._clock,
-                secrets=own.secrets_sent(self._network),
-                status_reasons=provider.spec.status_reasons,
-            ),
+        log = CallLog()
+        fetcher = HttpFetcher(
+            provider=provider.name,
+            client=open_client(provider.base_url, self._network),
+            limits=HttpLimits(LIST_TIMEOUT_S, own.max_body_bytes),
+            limiter=self._protection.limiter.weighing(provider.spec.listing_weight, LONGEST_TURN_S),
+            clock=self._clock,
+            secrets=own.secrets_sent(self._network),
+            status_reasons=provider.spec.status_reasons,
         )
 
         async def fetch(path: str, params: Mapping[str, str], parse: Callable[[HttpResponse], T]) -> T:
