@@ -98,7 +98,7 @@ class Meter:
 
     def step(self, seconds: float | None) -> None:
         """Read all processes. `seconds` since the previous step; None at the first."""
-        before = sum(use.cpu_s for use in self._last.values()) - sum(use.cpu_s for use in self._first.values())
+        before = self._cpu_s()
         for process in processes_of(self._home):
             try:
                 key = (process.pid, process.create_time())
@@ -111,9 +111,11 @@ class Meter:
             # A process that began after the first step counts from zero.
             self._first.setdefault(key, use if seconds is None else Use(0.0, {}, 0))
             self._last[key] = use
-        after = sum(use.cpu_s for use in self._last.values()) - sum(use.cpu_s for use in self._first.values())
         if seconds is not None:
-            self.rates.append((after - before) / seconds)
+            self.rates.append((self._cpu_s() - before) / seconds)
+
+    def _cpu_s(self) -> float:
+        return sum(use.cpu_s for use in self._last.values()) - sum(use.cpu_s for use in self._first.values())
 
     def by_kind(self, seconds: float) -> dict[str, dict[str, float]]:
         """Of each kind: cores, context switches a second, MB written a day, processes seen."""
@@ -159,9 +161,9 @@ def measure(home: Path, tick_s: float, seconds: float, kills: int) -> dict[str, 
             now = time.monotonic()
             meter.step(now - last)
             last = now
-        figures["cores"] = sum(row["cores"] for row in meter.by_kind(last - begun).values())
-        figures["idle_cores"] = statistics.median(meter.rates)
         figures["by_kind"] = meter.by_kind(last - begun)
+        figures["cores"] = sum(row["cores"] for row in figures["by_kind"].values())
+        figures["idle_cores"] = statistics.median(meter.rates)
         for kind, mb in memory(home).items():
             figures["by_kind"].setdefault(kind, {})["pss_mb"] = mb
         figures["lake_back_s"] = [recovery(demo) for _ in range(kills)]
