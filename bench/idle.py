@@ -208,9 +208,16 @@ def drivers(demo: Demo) -> list[psutil.Process]:
 
 
 def version(settings: Settings) -> int:
-    """Version of the prices table; -1 without one. Read from MinIO's folder, so that polling costs the pipeline nothing."""
+    """Version of the last batch in the prices table; -1 without one. Read from MinIO's folder, so that polling costs the pipeline nothing."""
     log = settings.home / "minio" / settings.s3.prices_bucket / "_delta_log"
-    return max((int(path.name[:20]) for path in log.glob("*.json") if path.name[:20].isdigit()), default=-1)
+    commits = sorted((path for path in log.glob("*.json") if path.name[:20].isdigit()), reverse=True)
+    return next((int(path.name[:20]) for path in commits if _has_rows(path)), -1)
+
+
+def _has_rows(commit: Path) -> bool:
+    """Whether the commit adds files and replaces none: neither a fence of a new run nor maintenance. MinIO keeps small objects within `xl.meta`."""
+    content = b"".join(part.read_bytes() for part in commit.rglob("*") if part.is_file())
+    return b'{"add":' in content and b'{"remove":' not in content
 
 
 def until(check: Callable[[], bool], seconds: float) -> None:

@@ -16,8 +16,7 @@ _MARKS = (
     ("-m spark_jobs.streaming.daemon", "Python workers"),
     ("-m pyspark.daemon", "Python workers"),
     ("pyspark-shell", "driver JVM"),
-    ("DefaultWorker", "executor JVM"),  # Ray's Java worker; includes Spark's master and application master, which are idle
-    ("AppMaster", "executor JVM"),
+    ("DefaultWorker", "executor JVM"),  # Ray's Java worker
     ("ray::LakeActor", "lake actor"),
     ("ray::", "Ray"),
     ("raylet", "Ray"),

@@ -34,7 +34,7 @@ def assess(inputs: HealthInputs, trigger_s: float) -> tuple[bool, str]:
     if not inputs.active:
         return False, "the streaming query has ended"
     if inputs.executors < 1 and inputs.no_executor_s > _NO_EXECUTOR_S:
-        return False, f"Spark has had no executor for {inputs.no_executor_s:.0f} s: its application master has ended"
+        return False, f"Spark has had no executor for {inputs.no_executor_s:.0f} s"
     if inputs.watch_age_s <= limit_s and inputs.problem:
         return True, f"{inputs.problem} (for {inputs.problem_s:.0f} s; {inputs.lag_records} records behind Kafka)"
     if inputs.alive_age_s > limit_s:

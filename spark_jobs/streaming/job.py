@@ -1,7 +1,8 @@
 """The lake job: writes two Kafka topics to the lake's tables with one Spark query on RayDP. Blocking; `spark_jobs.streaming.actor` hosts it.
 
-Start: read topic ids -> fence the tables and read their progress -> take the batch plan over -> sweep leftovers -> start Spark -> repeat the batch
-that an earlier run planned but did not commit -> start the query there. Progress is stored in the Delta logs only; the Spark checkpoint is scratch.
+Start: read topic ids -> acquire the lease -> start Spark; meanwhile fence the tables and read their progress -> take the batch plan over -> sweep
+leftovers -> repeat the batch that an earlier run planned but did not commit -> start the query there. Progress is stored in the Delta logs only; the
+Spark checkpoint is scratch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from cryptoviz.masking import clip
 from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
 from spark_jobs.streaming.batch import BatchWriter
 from spark_jobs.streaming.batch_plan import BatchPlan, Planned
+from spark_jobs.streaming.cluster import DriverCluster
 from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
 from spark_jobs.streaming.kafka_admin import KafkaTopics, parse_batch_offsets
 from spark_jobs.streaming.query_monitor import QueryMonitor
@@ -75,6 +78,7 @@ class LakeJob:
         self._scratch: Path | None = None
         self._writer: BatchWriter | None = None
         self._monitor: QueryMonitor | None = None
+        self._cluster: Future[DriverCluster] | None = None
         self._query: Any = None
         self._late_sweep: threading.Timer | None = None
 
@@ -91,6 +95,7 @@ class LakeJob:
         described = self._kafka.describe()
         topics = self._topic_plans(described)
         self._lease.acquire()  # before fencing: a run that is refused here must not end the running job
+        self._cluster = self._start_spark()
         planned = self._fence(described)
         points = self._start_points(described, topics)
         start = check_start(points, accept_lost=self._settings.lake.accept_lost_offsets)
@@ -99,8 +104,9 @@ class LakeJob:
         by_id = {(described[topic][0], partition): end for (topic, partition), end in redo.items()}
         removed = StartSweep(minio_client(self._access), self._plan, by_id, self._lease.check).run(self._logs)
         tables_ms = (time.monotonic() - begun) * 1000
-        session = start_session(self._settings, spark_classpath(self._settings), f"{lake_id(self._settings)}/{self._run}")
-        spark_ms = (time.monotonic() - begun) * 1000 - tables_ms
+        cluster = self._cluster.result()
+        session = cluster.get_spark_session()
+        spark_ms = (time.monotonic() - begun) * 1000
         tasks = SparkTasks(session, self._settings.kafka)
         threading.Thread(target=_warm_up, args=(tasks, task_slots(self._settings)), name="lake-warm", daemon=True).start()
         writer = self._writer = BatchWriter(topics, self._logs, self._kafka, tasks, self._access, self._settings.kafka.max_record_bytes)
@@ -111,31 +117,48 @@ class LakeJob:
         self._monitor = QueryMonitor(session, writer, self._kafka, self._lease, DeadLetterCounter(self._settings, lambda: writer.stats.dead_letters))
         self._query = self._begin_query(session, writer.position)
         self._monitor.watch(self._query)
+        cluster.watch(self._monitor.end)
         self._late_sweep = threading.Timer(_LATE_SWEEP_S, self._sweep_late)
         self._late_sweep.daemon = True
         self._late_sweep.start()
         start_ms = (time.monotonic() - begun) * 1000
         log.info(
-            "lake job runs", run=self._run, spark_ms=round(spark_ms), tables_ms=round(tables_ms), start_ms=round(start_ms), orphans_removed=removed
+            "lake job runs", run=self._run, tables_ms=round(tables_ms), spark_ms=round(spark_ms), start_ms=round(start_ms), orphans_removed=removed
         )
 
     def stop(self) -> None:
-        """Stop after the current batch; takes at most about 40 s."""
+        """Stop after the current batch; takes at most about 40 s. A batch of a Spark that has ended is not waited for: fencing ends it."""
         if self._late_sweep is not None:
             self._late_sweep.cancel()
         if self._monitor is not None:
             self._monitor.close()
-        if self._writer is not None and not self._writer.drain(_DRAIN_S):
-            log.warning("the present batch did not end in time", grace_s=_DRAIN_S)
-        if self._query is not None:
+        cluster = self._spark_started()
+        alive = cluster is not None and cluster.alive
+        if self._writer is not None and not self._writer.drain(_DRAIN_S if alive else 0.0):
+            log.warning("the present batch did not end in time", grace_s=_DRAIN_S if alive else 0.0)
+        if self._query is not None and alive:
             stopper = threading.Thread(target=self._query.stop, name="stop-query", daemon=True)
             stopper.start()
             stopper.join(_STOP_S)
-        stop_session(_STOP_S)
+        if cluster is not None:
+            stop_session(cluster, _STOP_S)
         self._lease.release()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
         log.info("lake job stopped", run=self._run)
+
+    def _start_spark(self) -> Future[DriverCluster]:
+        pool = ThreadPoolExecutor(1, thread_name_prefix="lake-spark")
+        run = f"{lake_id(self._settings)}/{self._run}"
+        started = pool.submit(start_session, self._settings, spark_classpath(self._settings), run)
+        pool.shutdown(wait=False)
+        return started
+
+    def _spark_started(self) -> DriverCluster | None:
+        """Spark, after the end of its start; None if it was not started or did not start."""
+        if self._cluster is None or wait([self._cluster]).not_done or self._cluster.exception() is not None:
+            return None
+        return self._cluster.result()
 
     @property
     def ended(self) -> bool:

@@ -1,6 +1,6 @@
 """Monitors the running query: activity, executors and lag.
 
-Spark reports a query that has lost its application master as active and without error. So activity is derived from completed batches, idle triggers
+Spark reports a query without executors as active and without error. So activity is derived from completed batches, idle triggers
 and the number of executors.
 """
 
@@ -86,6 +86,14 @@ class QueryMonitor:
         self._session.streams.addListener(self._alive)
         self._thread.start()
         self._dead_letters.start()
+
+    def end(self, reason: str) -> None:
+        """Report the query as ended, because Spark has; nothing after `close`."""
+        if not self._closed.is_set():
+            log.warning("Spark has ended", reason=reason)
+            self._failure = self._failure or reason
+            self._active = False
+            self.close()
 
     def close(self) -> None:
         """Stop; the last state stays readable."""

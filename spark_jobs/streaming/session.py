@@ -12,18 +12,19 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
-import raydp
 
-from cryptoviz.errors import EngineUnavailable, PreflightError
+from cryptoviz.errors import CryptoVizError, EngineUnavailable, PreflightError
 from cryptoviz.log import get_logger
 from cryptoviz.process_identity import ProcessIdentity, environments, wait_ended
 from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
-from spark_jobs.streaming.gateways import AUTHENTICATION, ray_java_options, secure_gateways, spark_secret
+from spark_jobs.streaming.cluster import DriverCluster, end_driver, ray_java_options
+from spark_jobs.streaming.gateways import AUTHENTICATION, spark_secret
 
 __all__ = [
     "end_earlier_writers",
@@ -49,7 +50,7 @@ _OPENS = " ".join(
         "java.util.concurrent.atomic", "sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar",
     )
 )  # fmt: skip
-# Four JVMs run on one laptop: one collector thread, one compiler tier, small code and class space.
+# Three JVMs run on one laptop: one collector thread, one compiler tier, small code and class space.
 _SMALL = (
     "-XX:+UseSerialGC -XX:ReservedCodeCacheSize=64m -XX:MaxMetaspaceSize=192m -Xss512k -XX:-UsePerfData "
     # Ray's Java library may crash at the exit of a worker; the crash report must not land in the user's working directory. Java ignores TMPDIR, our
@@ -66,21 +67,19 @@ _PATIENT = (
 _TIGHT = "-XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=25"
 # The JVM's default initial heap is a 64th of the machine's memory.
 _DRIVER_YOUNG, _EXECUTOR_YOUNG = "-Xms96m -Xmn24m", "-Xmn64m"
-_APP_MASTER_HEAP = "-Xms32m -Xmx160m"
 
 log = get_logger("lake")
+
+_T = TypeVar("_T")
 
 
 def spark_configs(settings: Settings, jars: str, run: str) -> dict[str, str]:
     """Spark's options. They show in the process list, so they contain no secret."""
     lake = settings.lake
     java = f"{_OPENS} {_SMALL} {_TIGHT}"
-    quick = f"{java} {_QUICK}"
     return AUTHENTICATION | {
-        "spark.ray.raydp_spark_master.actor.resource.CPU": "0",
         "spark.ray.raydp_spark_executor.actor.resource.cpu": str(lake.executor_cores),
-        "spark.ray.raydp_app_master.extraJavaOptions": f"{quick} {_APP_MASTER_HEAP}",
-        "spark.driver.extraJavaOptions": f"{quick} {_DRIVER_YOUNG}",
+        "spark.driver.extraJavaOptions": f"{java} {_QUICK} {_DRIVER_YOUNG}",
         "spark.executor.extraJavaOptions": f"{java} {_PATIENT} {_EXECUTOR_YOUNG}",
         "spark.driver.memory": f"{lake.driver_memory_mb}m",
         "spark.driver.extraClassPath": jars,
@@ -122,45 +121,35 @@ def task_slots(settings: Settings) -> int:
     return max(settings.lake.executor_cores, min(_MAX_SLOTS, settings.kafka.stream_partitions + settings.kafka.raw_partitions))
 
 
-def start_session(settings: Settings, jars: str, run: str) -> Any:
-    """Start Spark on Ray and return its session. Blocks for 6-14 s; call it in a thread.
+def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
+    """Start Spark on Ray. Blocks for 5-10 s; call it in a thread.
 
     Raises:
         PreflightError: the cluster has too few free CPUs for the executor, or Ray has no secret for Spark's processes.
-        EngineUnavailable: RayDP did not start in time.
+        EngineUnavailable: Spark did not start in time.
     """
     spark_secret()
-    _await_cpus(settings.lake.executor_cores)
     # Spark reads these two from the environment only: the address of its UI and the interpreter of the executors' workers.
     os.environ.update(SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable)
     configs = spark_configs(settings, jars, run)
     configs["spark.driver.extraJavaOptions"] += f" {shlex.join(ray_java_options())}"
-    secure_gateways()
-    deadline = time.monotonic() + _INIT_TIMEOUT_S
-    while True:
-        try:
-            return _bounded(lambda: _init(settings, configs), deadline - time.monotonic())
-        except FutureTimeout:
-            raise EngineUnavailable(f"Spark on Ray did not start within {_INIT_TIMEOUT_S:.0f} s", engine="spark") from None
-        except Exception as error:  # RayDP raises arbitrary errors while a predecessor's actor names are still taken
-            if time.monotonic() > deadline - 10:
-                raise EngineUnavailable(f"Spark on Ray did not start: {_summary(error)}", engine="spark") from error
-            log.warning("Spark did not start, trying again", error=_summary(error))
-            time.sleep(1.0)
+    try:
+        return _bounded(lambda: _start(settings, configs), _INIT_TIMEOUT_S)
+    except FutureTimeout:
+        raise EngineUnavailable(f"Spark on Ray did not start within {_INIT_TIMEOUT_S:.0f} s", engine="spark") from None
+    except CryptoVizError:
+        raise
+    except Exception as error:  # Py4J, RayDP and Ray raise arbitrary errors
+        raise EngineUnavailable(f"Spark on Ray did not start: {_summary(error)}", engine="spark") from error
 
 
-def _init(settings: Settings, configs: dict[str, str]) -> Any:
-    session = raydp.init_spark(
-        # Unique, because the actor name `<app name>_SPARK_MASTER` stays taken for a while after a stop.
-        app_name=f"cryptoviz-lake-{uuid.uuid4().hex[:8]}",
-        num_executors=1,
-        executor_cores=task_slots(settings),
-        executor_memory=f"{settings.lake.executor_memory_mb}m",
-        fault_tolerant_mode=False,
-        configs=dict(configs),
-    )
-    session.sparkContext.setLogLevel("WARN")
-    return session
+def _start(settings: Settings, configs: dict[str, str]) -> DriverCluster:
+    end_driver()  # of an earlier start that failed
+    lake = settings.lake
+    cluster = DriverCluster(f"cryptoviz-lake-{uuid.uuid4().hex[:8]}", 1, task_slots(settings), lake.executor_memory_mb, configs)
+    _await_cpus(lake.executor_cores)  # after the start of the JVM: a killed predecessor's executor may take as long to end
+    cluster.get_spark_session().sparkContext.setLogLevel("WARN")
+    return cluster
 
 
 def _await_cpus(cores: int) -> None:
@@ -180,22 +169,23 @@ def executor_count(session: Any) -> int:
     return int(session.sparkContext._jsc.sc().getExecutorMemoryStatus().size()) - 1
 
 
-def stop_session(grace_s: float) -> None:
-    """Stop Spark and its Ray actors; the driver JVM runs until this process ends. Gives up after `grace_s`."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix="raydp")
-    stopped = pool.submit(raydp.stop_spark)
+def stop_session(cluster: DriverCluster, grace_s: float) -> None:
+    """Stop Spark and its executors, and end the driver's JVM. Kills the JVM after `grace_s`."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="spark")
+    stopped = pool.submit(cluster.stop)
     pool.shutdown(wait=False)
-    done, _ = wait([stopped], timeout=grace_s)
-    if not done:
+    if wait([stopped], timeout=grace_s).not_done:
         log.warning("Spark did not stop in time", grace_s=grace_s)
-    elif (error := stopped.exception()) is not None:  # a broken Spark raises arbitrary errors; the process ends next
+        cluster.kill()
+    elif (error := stopped.exception()) is not None:  # a broken Spark raises arbitrary errors; the JVM ends with it
         log.warning("Spark did not stop cleanly", error=_summary(error))
+        cluster.kill()
 
 
-def _bounded(work: Any, timeout_s: float) -> Any:
-    pool = ThreadPoolExecutor(1, thread_name_prefix="raydp")
+def _bounded(work: Callable[[], _T], timeout_s: float) -> _T:
+    pool = ThreadPoolExecutor(1, thread_name_prefix="spark")
     try:
-        return pool.submit(work).result(timeout=max(1.0, timeout_s))
+        return pool.submit(work).result(timeout=timeout_s)
     finally:
         pool.shutdown(wait=False)
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from spark_jobs.streaming.session import _APP_MASTER_HEAP
 from tests.chaos.rig import ROUNDS, SEED, Figures, Keeper, Load, Progress, assert_same_sets, probe_of, rows_committed
 from tests.support.engines import engines, lake_settings
 from tests.support.lake_job import LakeHost, host_lake, ray_cluster
@@ -55,8 +54,7 @@ def test_killed_processes_of_spark_lose_and_double_nothing(tmp_path: Path) -> No
         "Python worker": python_worker,
         "Python daemon": python_daemon,
         "executor": executor,
-        "application master": application_master,
-        "Spark master": lambda: ray_worker("RayDPSparkMaster"),
+        "driver's JVM": driver,
     }
     with engines(settings), ray_cluster() as cluster:
         host = host_lake(cluster, settings)
@@ -90,22 +88,17 @@ def python_daemon() -> int:
 
 
 def executor() -> int:
-    """The Java worker of our Ray that is not the application master. (Its Python workers survive their daemon, as children of another process.)"""
-    return next((pid for pid, words in java_workers().items() if not set(_APP_MASTER_HEAP.split()) <= set(words)), 0)
+    """The Java worker of our Ray. (Its Python workers survive their daemon, as children of another process.)"""
+    return running("io.ray.runtime.runner.worker.DefaultWorker")
 
 
-def application_master() -> int:
-    """The Java worker of our Ray with the smallest heap."""
-    return next((pid for pid, words in java_workers().items() if set(_APP_MASTER_HEAP.split()) <= set(words)), 0)
+def driver() -> int:
+    """The JVM of the driver and of the application master."""
+    return running("org.apache.spark.deploy.SparkSubmit")
 
 
-def ray_worker(name: str) -> int:
-    return next((process.pid for process in ours() if any(f"ray::{name}" in part for part in command(process))), 0)
-
-
-def java_workers() -> dict[int, list[str]]:
-    found = {process.pid: command(process) for process in ours()}
-    return {pid: words for pid, words in found.items() if "io.ray.runtime.runner.worker.DefaultWorker" in words}
+def running(word: str) -> int:
+    return next((process.pid for process in ours() if word in command(process)), 0)
 
 
 def ours() -> list[psutil.Process]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -9,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import psutil
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -170,6 +172,24 @@ def test_a_restart_continues_and_removes_leftovers(rig: Rig) -> None:
     assert orphan not in left
     assert mine in left
     client.remove_object(address.bucket, mine)
+
+
+def test_the_end_of_the_drivers_jvm_ends_the_job_and_the_next_continues(rig: Rig) -> None:
+    (driver,) = (each for each in psutil.Process().children(recursive=True) if "org.apache.spark.deploy.SparkSubmit" in command_of(each))
+    driver.kill()
+    ended = eventually(lambda: not (seen := rig.host.probe()).running and seen, 10)
+    assert ended.message == f"Spark's driver (process {driver.pid}) has ended with code -9"
+    for i in range(20):
+        rig.feed.tick(TICK + (TICKS + 30 + i) * 1000)
+    say("start after the end of the JVM s:", round(rig.host.start(), 1))
+    report = caught_up(rig.settings)
+    assert not any(one.lost or one.doubled or one.unknown for one in report.comparisons), report.to_text()
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
 
 
 def test_second_job_takes_over_and_the_first_refuses_to_go_on(rig: Rig) -> None:

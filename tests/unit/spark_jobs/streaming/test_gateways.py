@@ -46,6 +46,6 @@ def test_no_secret_is_a_refusal_that_names_the_variable(monkeypatch: pytest.Monk
         spark_secret()
 
 
-@pytest.mark.parametrize("process", ["spark.driver", "spark.executor", "spark.ray.raydp_app_master"])
+@pytest.mark.parametrize("process", ["spark.driver", "spark.executor"])
 def test_java_unpacks_where_tmpdir_says(process: str) -> None:
     assert f"-Djava.io.tmpdir={tempfile.gettempdir()} " in configs()[f"{process}.extraJavaOptions"]

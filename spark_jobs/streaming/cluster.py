@@ -1,0 +1,136 @@
+"""Spark on Ray (RayDP) in two JVMs: the driver with the application master, and the executor.
+
+RayDP starts three more processes for its application master: a Ray actor in Python, the JVM of that actor, and a Java worker of Ray. The master needs
+only Ray's Java API, so it runs in the driver's JVM here ([ADR 19](docs/adr/0019-application-master-in-the-drivers-jvm.md)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ray
+import raydp.spark.ray_cluster_master as raydp_master
+from py4j.protocol import Py4JError
+from pyspark import SparkConf, SparkContext
+from pyspark.sql import SparkSession, SQLContext
+from raydp.spark.ray_cluster import SparkCluster
+
+from spark_jobs.streaming.gateways import SECRET_OPTION, secure_callback_server, share_application_id, spark_secret
+
+__all__ = ["DriverCluster", "end_driver", "ray_java_options"]
+
+_JVM_END_S = 3.0
+
+
+class DriverCluster(SparkCluster):  # type: ignore[misc]
+    """RayDP's cluster with its application master in the driver's JVM. One per process at a time, since PySpark has one JVM.
+
+    Args:
+        name: application name, and the Ray namespace of the executors; unique, because Ray frees the names of a predecessor's actors late.
+        executors, cores, memory_mb: number and size of the executors.
+        configs: Spark's options, without a secret.
+    """
+
+    _spark_session: Any
+
+    def __init__(self, name: str, executors: int, cores: int, memory_mb: int, configs: dict[str, str]) -> None:
+        super().__init__(name, executors, cores, f"{memory_mb}m", enable_hive=False, configs=dict(configs))
+
+    def _set_up_master(self, resources: dict[str, float], kwargs: dict[Any, Any] | None) -> None:
+        """Called by RayDP's constructor: start the JVM and the application master in it."""
+        del resources, kwargs
+        # JVM options show in the process list, so the secret is set after the JVM has started.
+        SparkContext._ensure_initialized(conf=self._conf("ray"))
+        gateway: Any = SparkContext._gateway
+        self._process: subprocess.Popen[bytes] = gateway.proc
+        secure_callback_server(gateway)
+        master = raydp_master.RayDPSparkMaster.__ray_metadata__.modified_class(self._configs)
+        node: Any = ray._private.worker._global_node
+        # Ray's driver would otherwise unpack this library into /tmp/ray and load it from there.
+        gateway.jvm.io.ray.runtime.util.JniUtils.loadLibrary(node.get_session_dir_path(), "core_worker_library_java", True)
+        properties = json.loads(master._generate_ray_configs()) | {"ray.job.namespace": self._app_name}
+        raydp_jvm = gateway.jvm.org.apache.spark.deploy.raydp
+        raydp_jvm.RayAppMaster.setProperties(json.dumps(properties))
+        gateway.jvm.io.ray.api.Ray.init()
+        self._spark_master_handle = raydp_jvm.RayAppMaster(os.pathsep.join(master._prepare_jvm_classpath()))
+
+    def get_cluster_url(self) -> str:
+        return str(self._spark_master_handle.getMasterUrl())
+
+    def get_spark_session(self) -> Any:
+        """The session, started at the first call."""
+        if self._spark_session is None:
+            builder = SparkSession.builder.config(conf=self._conf(self.get_cluster_url())).config(SECRET_OPTION, spark_secret())
+            self._spark_session = builder.getOrCreate()
+            share_application_id(self._spark_session)
+        return self._spark_session
+
+    def watch(self, ended: Callable[[str], None]) -> None:
+        """Call `ended` with a reason, in a thread, once the driver's JVM has ended, also by `stop`."""
+
+        def wait() -> None:
+            code = self._process.wait()
+            ended(f"Spark's driver (process {self._process.pid}) has ended with code {code}")
+
+        threading.Thread(target=wait, name="spark-driver-watch", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the driver's JVM runs."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End the JVM without stopping Spark first. Ray ends the executors of a driver that has ended."""
+        self._process.kill()
+        end_driver()
+
+    def stop(self, cleanup_data: bool = True) -> None:
+        """Stop Spark, then end the JVM and forget it, so that this process can start another. Works with a dead JVM too."""
+        del cleanup_data
+        if self.alive:
+            with contextlib.suppress(Py4JError, OSError):  # it may end meanwhile
+                if self._spark_session is not None:
+                    self._spark_session.stop()
+                self._spark_master_handle.stop()
+        end_driver()
+
+    def _conf(self, master: str) -> SparkConf:
+        conf = SparkConf(loadDefaults=False).setAppName(self._app_name).setMaster(master)
+        return conf.setAll(list(self._configs.items()))
+
+
+def end_driver() -> None:
+    """End the JVM of this process, if any, and clear what PySpark keeps of it in class attributes."""
+    gateway: Any = SparkContext._gateway
+    context: Any = SparkContext._active_spark_context
+    if context is not None and getattr(context, "_accumulatorServer", None) is not None:
+        context._accumulatorServer.shutdown()
+        context._accumulatorServer = None
+    SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
+    SparkSession._instantiatedSession = SparkSession._activeSession = None
+    SQLContext._instantiatedContext = None
+    SparkSession.builder._options.clear()
+    if gateway is None:
+        return
+    process: subprocess.Popen[bytes] = gateway.proc
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()  # the JVM ends at the end of its standard input
+    try:
+        process.wait(_JVM_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    gateway.shutdown()  # after the JVM's end, since it would wait for an answer of a JVM that hangs
+
+
+def ray_java_options() -> list[str]:
+    """Options that keep native code and logs of Ray's Java library in the session folder instead of /tmp/ray, which any user may have created."""
+    node: Any = ray._private.worker._global_node
+    return [f"-Dray.session-dir={node.get_session_dir_path()}", f"-Dray.logging.dir={node.get_logs_dir_path()}"]
