@@ -47,9 +47,14 @@ _KINDS = {
     r"spark_jobs\.streaming\.daemon": "spark tasks (Python)",
     r"/raylet/raylet ": "raylet",
     r"gcs_server": "ray gcs",
-    r"dashboard/dashboard\.py|dashboard\.subprocesses|dashboard/.*module": "ray dashboard",
-    r"ray::(\w+Agent)|dashboard/agent\.py|runtime_env/agent": "ray agents",
+    r"dashboard/dashboard\.py|ray-dashboard-|from multiprocessing\.": "ray dashboard",
+    r"ray::\w+Agent\b|dashboard/agent\.py|runtime_env/agent": "ray agents",
     r"ray\.util\.client": "ray client server",
+    r"cluster_guard": "guard",
+    r"/ray start ": "ray start",
+    r"-m dashboard$": "dashboard",
+    r"maintenance\.round": "maintenance round",
+    r"_worker\.py": "starting worker",
 }
 
 
@@ -69,11 +74,16 @@ def kind_of(process: psutil.Process) -> str:
         line = " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return "ended"
-    actor = re.match(r"ray::(\w+)", line)
+    return kind_of_line(line) or process.name()
+
+
+def kind_of_line(line: str) -> str:
+    """The same by its arguments; empty if they are of none."""
     for pattern, kind in _KINDS.items():
         if re.search(pattern, line):
             return kind
-    return actor[1] if actor else process.name()
+    actor = re.match(r"ray::(\w+)", line)
+    return actor[1] if actor else ""
 
 
 def switches_of(pid: int) -> dict[int, int]:

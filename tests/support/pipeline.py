@@ -203,16 +203,23 @@ def running_demo(home: Path, tick_s: float = 0.5) -> Iterator[Demo]:
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
-    """Running processes whose arguments, environment or working directory contain this home."""
-    found = []
+    """Running processes whose arguments, environment or working directory contain this home, and all processes below them."""
+    found, others = {}, {}
     for process in psutil.process_iter():
         try:
-            text = "\0".join(process.cmdline()) + "\0".join(process.environ().values()) + process.cwd()
+            text, parent = "\0".join(process.cmdline()) + "\0".join(process.environ().values()) + process.cwd(), process.ppid()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-        if str(home) in text and process.pid != os.getpid():
-            found.append(process)
-    return found
+        if process.pid == os.getpid():
+            continue
+        if str(home) in text:
+            found[process.pid] = process
+        else:
+            others[process.pid] = (parent, process)
+    # Ray's agents and the modules of its dashboard overwrite arguments and environment with a title.
+    while below := {pid: process for pid, (parent, process) in others.items() if parent in found and pid not in found}:
+        found |= below
+    return list(found.values())
 
 
 def parse(done: subprocess.CompletedProcess[str]) -> Any:
