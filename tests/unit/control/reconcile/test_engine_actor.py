@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import sys
 import threading
 from pathlib import Path
@@ -162,6 +163,20 @@ async def test_a_busy_page_is_healthy_and_a_dead_loop_is_not(settings: Settings,
         silent = await host.probe()
         assert (silent.running, silent.healthy) == (True, False)
         assert "though its event loop runs" in silent.message
+    finally:
+        await host.stop()
+
+
+async def test_a_probe_of_the_page_prepares_no_tls(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A TLS context reads all certificate authorities, which takes 55 ms of processor time.
+    script = tmp_path / "page.py"
+    script.write_text(PAGE)
+    monkeypatch.setattr(dashboard_host, "_COMMAND", (sys.executable, str(script)))
+    host = DashboardActor(settings)
+    await host.start()
+    try:
+        monkeypatch.setattr(ssl, "create_default_context", None)
+        assert (await host.probe()).healthy
     finally:
         await host.stop()
 
