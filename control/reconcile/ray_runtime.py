@@ -38,6 +38,8 @@ class RayRuntime:
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self._making: dict[str, asyncio.Future[Any]] = {}
+        # Kept, so that a probe looks its actor up only after a failed call.
+        self._actors: dict[str, RayActor] = {}
 
     async def find(self, spec: ComponentSpec) -> Probe | None:
         """A probe of the actor, None if it does not exist."""
@@ -97,7 +99,7 @@ class RayRuntime:
         await actor.kill()
 
     def _actor(self, spec: ComponentSpec) -> RayActor:
-        return RayActor(spec.name, self._namespace)
+        return self._actors.setdefault(spec.name, RayActor(spec.name, self._namespace))
 
     @staticmethod
     async def _start(actor: RayActor, timeout_s: float) -> None:

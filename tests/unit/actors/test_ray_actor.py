@@ -214,6 +214,22 @@ async def test_a_probe_that_fails_is_unhealthy_and_one_of_a_dead_actor_is_lost(f
     assert await runtime.find(SPEC) == Probe(running=False, healthy=False, message=expected)
 
 
+async def test_a_runtime_looks_an_actor_up_again_only_after_a_failure(fake: FakeRay) -> None:
+    runtime, healthy = RayRuntime("here"), Probe(running=True, healthy=True)
+    fake.methods[SPEC.name] = {"probe": healthy, "stop": None}
+    assert [await runtime.probe(SPEC) for _ in range(3)] == [healthy] * 3
+    assert fake.looked_up == [SPEC.name]
+    fake.methods[SPEC.name] = {"probe": DIED}
+    with pytest.raises(ComponentLost, match="its process ended"):
+        await runtime.probe(SPEC)
+    fake.methods[SPEC.name] = {"probe": healthy, "stop": None}
+    assert await runtime.probe(SPEC) == healthy
+    assert fake.looked_up == [SPEC.name] * 2
+    await runtime.stop(SPEC, 0.01)
+    with pytest.raises(ComponentLost, match="its process is gone"):
+        await runtime.probe(SPEC)
+
+
 @pytest.mark.parametrize("outcome", [1, None, DIED, raised(ZeroDivisionError("oops"))])
 async def test_a_component_is_killed_whatever_its_stop_does(fake: FakeRay, outcome: object) -> None:
     await RayRuntime("here").stop(SPEC, 0.01)
