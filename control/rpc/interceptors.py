@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -84,7 +85,10 @@ async def _answers(method: str, context: Any, given: AsyncIterator[Any]) -> Asyn
         raise
     except NotImplementedError:  # raised by the generated base class
         await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "this service does not offer the method")
-    except Exception as error:  # last resort: the caller gets a status, the log the traceback
+    except (Exception, asyncio.CancelledError) as error:  # last resort: the caller gets a status, the log the traceback
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise  # the client or the server has ended this call; otherwise something that the method waited for was cancelled
         sent = to_wire(error) if isinstance(error, CryptoVizError) else None
         if sent is None:
             error_id = secrets.token_hex(6)

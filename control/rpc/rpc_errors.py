@@ -9,18 +9,18 @@ from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
-from cryptoviz.masking import redact
 from cryptoviz.rpc.channel import STATUS_DETAILS
 from cryptoviz.rpc.error_map import clip
 
 __all__ = ["refuse"]
 
 _MAX_MESSAGE = 700
+"""Bytes; see `cryptoviz.rpc.error_map` for the sum of a status."""
 
 
 async def refuse(context: Any, code: grpc.StatusCode, message: str, detail: Message | None = None) -> NoReturn:
-    """End the call with `code`, a message (cut to a few hundred characters) and an optional detail. Servicers raise an error instead."""
-    message = clip(redact(message), _MAX_MESSAGE)
+    """End the call with `code`, a message (redacted and cut to a few hundred bytes) and an optional detail. Servicers raise an error instead."""
+    message = clip(message, _MAX_MESSAGE)
     trailing: tuple[tuple[str, bytes], ...] = ()
     if detail is not None:
         packed = any_pb2.Any()
