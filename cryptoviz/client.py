@@ -56,8 +56,8 @@ class ControlClient:
         EngineUnavailable: the service does not answer in time. All calls are idempotent and can be repeated.
         UnknownComponent: unknown component; the message lists the valid names.
         InvalidRequest: invalid argument; a ControlRefused.
-        ControlRefused: wrong token, or not possible in the current state; `code` is the gRPC status name.
-        SettingsError: the token file is missing or not readable.
+        ControlRefused: wrong token, not possible in the current state, or a response of a later version; `code` is the gRPC status name.
+        SettingsError: the token file or the certificates are missing or not readable.
     """
 
     def __init__(

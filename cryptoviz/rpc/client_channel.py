@@ -69,13 +69,22 @@ class ClientChannel:
                 if self._root_certificates is None:
                     self._channel = grpc.insecure_channel(self.address, options=CHANNEL_OPTIONS)
                 else:
-                    roots = grpc.ssl_channel_credentials(self._root_certificates.read_bytes())
+                    roots = grpc.ssl_channel_credentials(self._read_certificates(self._root_certificates))
                     self._channel = grpc.secure_channel(self.address, roots, options=CHANNEL_OPTIONS)
             return self._channel
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         token = self._token or self._read_token()
+        if not (token.isascii() and token.isprintable()):
+            raise SettingsError("the token of the control service has characters that no token has", setting="CRYPTOVIZ_HOME")
         return ((AUTHORIZATION, f"Bearer {token}"),)
+
+    @staticmethod
+    def _read_certificates(path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise SettingsError(f"cannot read the certificates {path}: {error.strerror}", setting="CRYPTOVIZ_CONTROL__TLS_CERT") from None
 
     def _read_token(self) -> str:
         # Read for each call: a `reset` replaces the token, and the file has 64 bytes.

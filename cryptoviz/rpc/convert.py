@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from enum import Enum
+from typing import Any, TypeVar
+
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.control.v1 import control_pb2 as pb
+from cryptoviz.errors import ControlRefused
 from cryptoviz.masking import redact
 from cryptoviz.rpc.pipeline_status import PipelineStatus
 
-__all__ = ["component_from_proto", "component_to_proto", "pipeline_from_proto", "pipeline_to_proto"]
+__all__ = ["component_from_proto", "component_to_proto", "member", "pipeline_from_proto", "pipeline_to_proto", "unknown_value"]
+
+E = TypeVar("E", bound=Enum)
+
+
+def member(kind: type[E], names: Any, number: int) -> E:
+    """The member of `kind` that a number of the contract's enum `names` means. Raises ControlRefused if this version does not know it."""
+    prefix = names.Name(0).removesuffix("UNSPECIFIED")
+    try:
+        return kind[names.Name(number).removeprefix(prefix)]
+    except (KeyError, ValueError):
+        raise unknown_value(f"{names.DESCRIPTOR.name} {number}") from None
+
+
+def unknown_value(received: str) -> ControlRefused:
+    """The error for a response that only a later version understands."""
+    return ControlRefused(f"the control service sent {received}, which this version does not know; use a client of its version", code="UNIMPLEMENTED")
 
 
 def component_to_proto(status: ComponentStatus) -> pb.Component:
@@ -35,9 +55,9 @@ def component_from_proto(message: pb.Component) -> ComponentStatus:
     known = message.trigger in Trigger.__members__.values()
     return ComponentStatus(
         name=message.name,
-        kind=ComponentKind[pb.ComponentKind.Name(message.kind).removeprefix("COMPONENT_KIND_")],
-        desired=DesiredState[pb.DesiredState.Name(message.desired).removeprefix("DESIRED_STATE_")],
-        state=ComponentState[pb.ComponentState.Name(message.state).removeprefix("COMPONENT_STATE_")],
+        kind=member(ComponentKind, pb.ComponentKind, message.kind),
+        desired=member(DesiredState, pb.DesiredState, message.desired),
+        state=member(ComponentState, pb.ComponentState, message.state),
         trigger=Trigger(message.trigger) if known else Trigger.NONE,
         message=message.message,
         since_ms=message.since.ToMilliseconds(),
@@ -64,7 +84,7 @@ def pipeline_to_proto(status: PipelineStatus) -> pb.Pipeline:
 def pipeline_from_proto(message: pb.Pipeline) -> PipelineStatus:
     """Convert the pipeline from its message."""
     return PipelineStatus(
-        state=ComponentState[pb.ComponentState.Name(message.state).removeprefix("COMPONENT_STATE_")],
+        state=member(ComponentState, pb.ComponentState, message.state),
         reason=message.reason,
         components=tuple(component_from_proto(component) for component in message.components),
         replayed=message.replayed,

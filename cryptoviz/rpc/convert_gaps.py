@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cryptoviz.control.v1 import gaps_pb2 as pb
 from cryptoviz.gaps import Gap, GapScope
+from cryptoviz.rpc.convert import member
 from cryptoviz.rpc.timestamps import moment_ms, stamp
 
 __all__ = ["gap_from_proto", "gap_to_proto"]
@@ -30,7 +31,7 @@ def gap_to_proto(gap: Gap) -> pb.Gap:
 def gap_from_proto(message: pb.Gap) -> Gap:
     """Convert a gap from its message; the state is derived from the ticks."""
     return Gap(
-        scope=GapScope[pb.GapScope.Name(message.scope).removeprefix("GAP_SCOPE_")],
+        scope=member(GapScope, pb.GapScope, message.scope),
         subject=message.subject,
         from_ms=message.first_tick.ToMilliseconds(),
         to_ms=message.last_tick.ToMilliseconds(),

@@ -14,6 +14,7 @@ from cryptoviz.operations import (
     ReplayArguments,
     ReplayDeadLettersArguments,
 )
+from cryptoviz.rpc.convert import member, unknown_value
 from cryptoviz.rpc.timestamps import moment_ms, stamp
 
 __all__ = ["arguments_from_proto", "arguments_to_proto", "operation_from_proto", "operation_to_proto"]
@@ -80,10 +81,14 @@ def operation_to_proto(status: OperationStatus) -> pb.Operation:
 
 def operation_from_proto(message: pb.Operation) -> OperationStatus:
     """Convert an operation from its message."""
+    try:
+        arguments = arguments_from_proto(message.arguments)
+    except ValueError:
+        raise unknown_value(f"the arguments of operation {message.id[:64]!r}") from None
     return OperationStatus(
         id=message.id,
-        arguments=arguments_from_proto(message.arguments),
-        state=OperationState[pb.OperationState.Name(message.state).removeprefix("OPERATION_STATE_")],
+        arguments=arguments,
+        state=member(OperationState, pb.OperationState, message.state),
         progress=Progress(done=message.done, total=message.total if message.HasField("total") else None, unit=message.unit, message=message.message),
         message=message.message,
         created_ms=message.created.ToMilliseconds(),

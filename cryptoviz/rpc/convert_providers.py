@@ -16,6 +16,7 @@ from cryptoviz.provider_status import (
     QuotaStatus,
     ScraperStatus,
 )
+from cryptoviz.rpc.convert import member, unknown_value
 from cryptoviz.rpc.timestamps import moment_ms, stamp
 
 __all__ = ["provider_from_proto", "provider_to_proto"]
@@ -39,7 +40,7 @@ def provider_from_proto(message: pb.Provider) -> ProviderStatus:
         name=message.name,
         rank=message.rank,
         enabled=message.enabled,
-        state=ComponentState[pb.ComponentState.Name(message.state).removeprefix("COMPONENT_STATE_")],
+        state=member(ComponentState, pb.ComponentState, message.state),
         message=message.message,
         scraper=_scraper_from_proto(message.scraper) if message.HasField("scraper") else None,
     )
@@ -89,7 +90,7 @@ def _scraper_from_proto(message: providers.ScraperStatus) -> ScraperStatus:
     breaker, hold = message.breaker, message.hold
     return ScraperStatus(
         breaker=BreakerStatus(
-            state=BreakerState[providers.BreakerState.Name(breaker.state).removeprefix("BREAKER_STATE_")],
+            state=member(BreakerState, providers.BreakerState, breaker.state),
             reason=breaker.reason,
             since_ms=breaker.since.ToMilliseconds(),
             probe_ms=breaker.probe_at.ToMilliseconds() if breaker.HasField("probe_at") else None,
@@ -117,6 +118,13 @@ def _scraper_from_proto(message: providers.ScraperStatus) -> ScraperStatus:
         ids=IdsStatus(
             moment_ms(message.ids, "checked_at"),
             message.ids.note,
-            tuple(IdProblem(one.asset_id, one.provider_id, IdFault(one.fault), one.detail) for one in message.ids.problems),
+            tuple(IdProblem(one.asset_id, one.provider_id, _fault(one.fault), one.detail) for one in message.ids.problems),
         ),
     )
+
+
+def _fault(text: str) -> IdFault:
+    try:
+        return IdFault(text)
+    except ValueError:
+        raise unknown_value(f"the fault {text[:64]!r} of an id") from None
