@@ -57,10 +57,13 @@ def ray_on(num_cpus: int, namespace: str, object_store_bytes: int = 128 << 20) -
 
 
 def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """The process, once it runs or has ended."""
+    """The process, once it runs or has ended. It is ended if it does neither in time."""
     with log.open("wb") as output:
         head = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
-    eventually(lambda: b"Ray runtime started" in log.read_bytes() or head.poll() is not None, 120, 0.1)
+    try:
+        eventually(lambda: b"Ray runtime started" in log.read_bytes() or head.poll() is not None, 120, 0.1)
+    except AssertionError:
+        _end(head)  # else it would outlive the test
     return head
 
 
