@@ -17,11 +17,11 @@ from control.reconcile.ray_runtime import RayRuntime
 from control.reconcile.reconciler import Reconciler
 from control.rpc.gap_service import ray_gap_reader
 from control.rpc.server import ControlServer
-from control.rpc.token import ensure_token
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import ComponentState
 from cryptoviz.log import get_logger
 from cryptoviz.log_files import log_to_file
+from cryptoviz.private import ensure_token
 from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import Settings
 
@@ -90,7 +90,7 @@ class Controller:
             raise
 
     async def _serve(self) -> None:
-        token = await asyncio.to_thread(ensure_token, self._settings.token_file)
+        token = await asyncio.to_thread(ensure_token, self._settings.token_file, "CRYPTOVIZ_HOME")
         await self._reconciler.open()
         await self._operations.open()
         server = ControlServer(self._reconciler, self._operations, ray_gap_reader(self._settings), self._settings, token, self.shutdown)

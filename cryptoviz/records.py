@@ -13,6 +13,9 @@ from typing import Any
 import orjson
 
 __all__ = [
+    "DOLLAR",
+    "DOLLARS",
+    "DOLLAR_COINS",
     "FIRST_TRADE_MS",
     "SCHEMA_VERSION",
     "Call",
@@ -26,6 +29,12 @@ __all__ = [
     "UnifiedRecord",
     "event_id",
 ]
+
+DOLLAR = "USD"
+DOLLAR_COINS = frozenset({"USDT", "USDC", "FDUSD", "TUSD", "BUSD", "RLUSD", "AUSD", "PYUSD", "USDP", "USDG", "USD1"})
+"""Dollar stablecoins. A record keeps its actual quote currency."""
+DOLLARS = DOLLAR_COINS | {DOLLAR}
+
 
 SCHEMA_VERSION = 1
 FIRST_TRADE_MS = 1_230_768_000_000

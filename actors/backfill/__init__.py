@@ -1,1 +1,0 @@
-"""Backfill: fetches missing ticks from the providers' price history."""

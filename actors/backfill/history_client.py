@@ -11,7 +11,6 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from actors.fetching.http import HttpFetcher, HttpLimits, open_client
 from actors.protection.provider_protection import ProviderProtection, build_protection
 from cryptoviz.clock import Clock, steady_ms
-from cryptoviz.currencies import DOLLAR, DOLLARS
 from cryptoviz.errors import CryptoVizError, NoHistory, ProviderUnavailable
 from cryptoviz.log import get_logger
 from cryptoviz.provider_status import BreakerState
@@ -20,7 +19,7 @@ from cryptoviz.providers.fetcher import CallLog
 from cryptoviz.providers.history import Point, Step, Window
 from cryptoviz.providers.registry import provider_class
 from cryptoviz.providers.response import HttpResponse
-from cryptoviz.records import FallbackReason, RawExchange
+from cryptoviz.records import DOLLAR, DOLLARS, FallbackReason, RawExchange
 from cryptoviz.settings import Settings
 
 __all__ = ["HistoryClient", "HistoryResponse"]

@@ -15,10 +15,9 @@ from actors.taken_ticks import LEAP_MS, SET_BACK_TICKS, TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_at, steady_ms
 from cryptoviz.components import FRESH_TICKS
-from cryptoviz.currencies import DOLLAR, DOLLAR_COINS
 from cryptoviz.log import get_logger
 from cryptoviz.providers.failures import named
-from cryptoviz.records import Role, TickResult
+from cryptoviz.records import DOLLAR, DOLLAR_COINS, Role, TickResult
 from cryptoviz.settings import Settings
 
 __all__ = ["CollectStats", "CollectorCore", "Snapshot", "rules_of", "unified_of"]

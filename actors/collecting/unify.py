@@ -12,8 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from cryptoviz.assets import Asset
-from cryptoviz.currencies import DOLLAR
-from cryptoviz.records import FIRST_TRADE_MS, SCHEMA_VERSION, FallbackReason, Kind, Observation, Role, TickResult, UnifiedRecord, event_id
+from cryptoviz.records import DOLLAR, FIRST_TRADE_MS, SCHEMA_VERSION, FallbackReason, Kind, Observation, Role, TickResult, UnifiedRecord, event_id
 
 __all__ = ["ReplaceBy", "Rules", "Unified", "settled", "unify"]
 

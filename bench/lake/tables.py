@@ -21,10 +21,9 @@ from cryptoviz.lake.schema import PRICES
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance.compaction.sorted_merge import Layout, merge
 from spark_jobs.streaming.decode import decode
-from spark_jobs.tables.parquet import encode, statistics
+from spark_jobs.tables.parquet import WrittenPart, encode, statistics
 from spark_jobs.tables.record_spec import PRICES_SPEC
 from spark_jobs.tables.table_log import TableLog
-from spark_jobs.tables.written_file import WrittenPart
 
 __all__ = ["DAY_MS", "TOPIC_ID", "day_of_rows", "day_rows", "open_log", "put_parts", "table_bytes"]
 

@@ -7,6 +7,7 @@ occupy the event loop.
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +19,9 @@ import grpc.aio
 from control.rpc.call_log import CallLog
 from control.rpc.handlers import Handler
 from control.rpc.methods import Budget
-from control.rpc.token import same_token
 from cryptoviz.rpc.channel import AUTHORIZATION
 
-__all__ = ["CallCounts", "RefusalPacer", "TokenCheck"]
+__all__ = ["CallCounts", "RefusalPacer", "TokenCheck", "same_token"]
 
 if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
     Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
@@ -93,6 +93,11 @@ class TokenCheck(grpc.aio.ServerInterceptor):
         self._log.refused("UNAUTHENTICATED", context.peer())
         await self.pacer.turn()
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, _NEEDED)
+
+
+def same_token(given: str, expected: str) -> bool:
+    """Constant-time comparison."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode("utf-8"))
 
 
 class CallCounts:

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import status_pb2
 
-from control.rpc.rpc_errors import refuse
 from cryptoviz.errors import ControlRefused, InvalidRequest
+from cryptoviz.rpc.channel import STATUS_DETAILS
+from cryptoviz.rpc.error_map import clip
 
-__all__ = ["Call", "Handler", "wrapped"]
+__all__ = ["Call", "Handler", "refuse", "wrapped"]
 
 if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
     Handler = grpc.RpcMethodHandler[Any, Any] | None  # None: unknown method
@@ -25,6 +29,8 @@ else:
     Handler = object
 _MESSAGE_S = 10.0
 """Timeout for the request message; it follows its headers at once, also over a slow connection."""
+_MAX_MESSAGE = 700
+"""Bytes; see `cryptoviz.rpc.error_map` for the sum of a status."""
 _SLOW_S = 60.0
 """Timeout for a client that does not read a response: it occupies memory and a slot of the call limit."""
 
@@ -109,3 +115,19 @@ def _ended(task: asyncio.Task[NoReturn]) -> None:
     _endings.discard(task)
     if not task.cancelled():
         task.exception()  # what `abort` always raises
+
+
+async def refuse(context: Any, code: grpc.StatusCode, message: str, detail: Message | None = None) -> NoReturn:
+    """End the call with `code`, a message (redacted and cut to a few hundred bytes) and an optional detail. Servicers raise an error instead."""
+    message = clip(message, _MAX_MESSAGE)
+    trailing: tuple[tuple[str, bytes], ...] = ()
+    if detail is not None:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status = status_pb2.Status(code=code.value[0], message=message, details=[packed])
+        trailing = ((STATUS_DETAILS, status.SerializeToString()),)
+    try:
+        await context.abort(code, message, trailing)
+    except grpc.aio.InternalError:  # gRPC has already ended the call, for example because its message was too large
+        raise grpc.aio.AbortError from None
+    raise AssertionError  # abort never returns

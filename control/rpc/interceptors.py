@@ -15,10 +15,9 @@ from google.protobuf.message import Message
 
 from control.rpc.admission import CallCounts
 from control.rpc.call_log import CallLog
-from control.rpc.handlers import Call, Handler, wrapped
+from control.rpc.handlers import Call, Handler, refuse, wrapped
 from control.rpc.methods import budget_of, only_reads, quiet
 from control.rpc.request_checks import violations
-from control.rpc.rpc_errors import refuse
 from cryptoviz.errors import CryptoVizError, InvalidRequest
 from cryptoviz.log import get_logger
 from cryptoviz.rpc.error_map import to_wire

@@ -33,7 +33,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "gaps": ("gaps", "List expected ticks that the lake does not have."),
     "backfill": ("gaps", "Fill gaps from the providers' history."),
     "replay": ("replay", "Rebuild rows from recorded responses and compare them."),
-    "maintain": ("maintain", "Run one round of lake maintenance now."),
+    "maintain": ("operations", "Run one round of lake maintenance now."),
     "operations": ("operations", "Show, follow, cancel or resume long operations."),
     "doctor": ("machine", "Check this machine: programs, ports, disk, memory."),
     "config": ("machine", "Show the settings and where each comes from."),

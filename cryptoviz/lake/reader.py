@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -11,10 +12,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from cryptoviz.errors import EngineUnavailable, QueryError
+from cryptoviz.errors import EngineUnavailable, QueryError, UnknownColumn
 from cryptoviz.lake import sql as lake_sql
 from cryptoviz.lake.candle_reader import CandleReader
-from cryptoviz.lake.columns import check_columns
 from cryptoviz.lake.files import FileIndex, Snapshot
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.ohlcv import INTERVALS, check_interval, whole_buckets
@@ -26,7 +26,7 @@ from cryptoviz.lake.table_specs import TABLE_SPECS
 from cryptoviz.settings import Settings
 from cryptoviz.times import When, check_range, moment
 
-__all__ = ["Lake", "Rows", "When"]
+__all__ = ["Lake", "Rows", "When", "check_columns"]
 
 _TRIES = 3  # maintenance may delete a file during a query; the next version has its rows
 _STREAM_ROWS = 65_536
@@ -256,3 +256,21 @@ def _register(connection: duckdb.DuckDBPyConnection, table: str, dataset: Callab
 
 def _scalar(when: datetime) -> Any:
     return pa.scalar(when, pa.timestamp("us", tz="UTC"))
+
+
+def check_columns(table: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
+    """`wanted` as a list.
+
+    Raises:
+        UnknownColumn: a name is not in `known`.
+        QueryError: `wanted` is empty.
+    """
+    chosen = [wanted] if isinstance(wanted, str) else list(wanted)
+    for name in chosen:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            meant = f" (did you mean {' or '.join(near)}?)" if near else ""
+            raise UnknownColumn(f"{table} has no column {name!r}{meant}: valid are {', '.join(known)}", column=name, table=table, argument="columns")
+    if not chosen:
+        raise QueryError("columns is empty: name at least one column, or omit the argument for all", argument="columns")
+    return chosen

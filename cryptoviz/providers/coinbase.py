@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from cryptoviz.clock import Clock
-from cryptoviz.currencies import DOLLARS
 from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.base import BaseProvider
@@ -36,7 +35,7 @@ from cryptoviz.providers.response import HttpResponse, decode_response
 from cryptoviz.providers.schema_drift import Shape
 from cryptoviz.providers.spec import ProviderConfig, ProviderSpec
 from cryptoviz.providers.values import count_text, epoch_ms, number_text, positive_text, price_of_text
-from cryptoviz.records import FallbackReason, Observation
+from cryptoviz.records import DOLLARS, FallbackReason, Observation
 
 __all__ = ["CoinbaseProvider", "parse_product", "parse_products"]
 

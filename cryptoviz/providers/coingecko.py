@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from cryptoviz.currencies import DOLLAR
 from cryptoviz.errors import NoHistory, ProviderFailure
 from cryptoviz.providers.account import Account, AccountCall, account_object, count
 from cryptoviz.providers.asset import Asset
@@ -27,7 +26,7 @@ from cryptoviz.providers.response import HttpResponse, decode_response
 from cryptoviz.providers.schema_drift import Shape
 from cryptoviz.providers.spec import ProviderSpec
 from cryptoviz.providers.values import count_or_none, epoch_ms, number, positive_or_none, price_of, rank_of
-from cryptoviz.records import FallbackReason, Observation
+from cryptoviz.records import DOLLAR, FallbackReason, Observation
 
 __all__ = ["CoinGeckoProvider", "error_of", "parse_list", "parse_markets"]
 

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryptoviz.clock import Clock
-from cryptoviz.currencies import DOLLARS
 from cryptoviz.errors import CryptoVizError, ProviderFailure
 from cryptoviz.log import get_logger
 from cryptoviz.providers.failures import unnamed
 from cryptoviz.providers.symbol_bisect import ASK_AGAIN_S
-from cryptoviz.records import FallbackReason
+from cryptoviz.records import DOLLARS, FallbackReason
 
 __all__ = ["Entry", "Pair", "PairBook", "match_ids", "pairs_of_table", "quoted_in_dollars"]
 

@@ -14,7 +14,8 @@ from dashboard.pages.chart import CandleChart
 from dashboard.pages.parts import bar, button, card, choice, markup, set_markup
 from dashboard.views.candles import Candle, choose_currency, join_currencies
 from dashboard.views.markup import element, text
-from dashboard.views.quote import other_currencies, quote_markup, state_markup
+from dashboard.views.placeholders import state_markup
+from dashboard.views.quote import other_currencies, quote_markup
 
 __all__ = ["CoinPanel"]
 

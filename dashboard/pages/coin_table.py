@@ -15,8 +15,7 @@ from dashboard.pages.parts import bar, card, markup, set_markup, table
 from dashboard.shared_state import CONNECTING
 from dashboard.views.coin_rows import COLUMNS, PACKED, CoinView, by_rank, coin_row, matches
 from dashboard.views.markup import element, text
-from dashboard.views.quote import state_markup
-from dashboard.views.waiting import waiting_markup
+from dashboard.views.placeholders import state_markup, waiting_markup
 
 __all__ = ["CoinTable"]
 

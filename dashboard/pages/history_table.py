@@ -14,10 +14,11 @@ from panel.io.model import JSCode
 from cryptoviz.errors import CryptoVizError
 from dashboard.page_session import Session
 from dashboard.pages.parts import BUTTON_STYLE, bar, card, choice, markup, set_markup, table
-from dashboard.views.history_rows import RANGES_MS, history_row, range_start
+from dashboard.views.history_rows import RANGES_MS, history_row, range_start, summary_markup
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import format_count
-from dashboard.views.quote import other_currencies, state_markup, summary_markup
+from dashboard.views.placeholders import state_markup
+from dashboard.views.quote import other_currencies
 from dashboard.views.statistics import PriceHistory
 
 __all__ = ["HistoryTable"]

@@ -14,7 +14,7 @@ from dashboard.page_session import Session
 from dashboard.pages.parts import bar, button, card, markup, set_markup, stack, table
 from dashboard.views.markup import element, text
 from dashboard.views.pipeline_rows import FIELDS, Verb, allowed, component_row, pipeline_summary, question
-from dashboard.views.quote import state_markup
+from dashboard.views.placeholders import state_markup
 
 __all__ = ["PipelinePage"]
 

@@ -17,9 +17,8 @@ from dashboard.pages.parts import markup, set_markup, stack
 from dashboard.pages.pipeline import PipelinePage
 from dashboard.shared_state import CONNECTING
 from dashboard.styles import PAGE, TEMPLATE
-from dashboard.views.header import banner_markup, header_markup
+from dashboard.views.header import banner_markup, header_markup, total
 from dashboard.views.link import VIEWS, Link, parse_link
-from dashboard.views.totals import total
 
 __all__ = ["RootPage"]
 

@@ -1,21 +1,21 @@
-"""Rows of the coin table: sort values and their markup."""
+"""Rows of the coin table: sort values and their markup, with the source badge and the sparkline."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cryptoviz.records import UnifiedRecord
-from dashboard.views.age import age_element
-from dashboard.views.markup import element, text
+from cryptoviz.providers.registry import display_name
+from cryptoviz.records import Role, UnifiedRecord
+from dashboard.views.markup import age_element, element, text
 from dashboard.views.numbers import direction, format_bps, format_compact, format_percent, format_price
-from dashboard.views.source import source_badge
-from dashboard.views.sparkline import sparkline_svg
 
-__all__ = ["COLUMNS", "PACKED", "SEPARATOR", "CoinView", "Column", "by_rank", "coin_row", "matches"]
+__all__ = ["COLUMNS", "PACKED", "SEPARATOR", "CoinView", "Column", "SourceBadge", "by_rank", "coin_row", "matches", "source_badge", "sparkline_svg"]
 
 _NOT_RANKED = 1_000_000
 _SPREAD_WARN_BPS = 50.0
+_WIDTH, _HEIGHT, _MARGIN = 92, 24, 2.0
+_MAX_POINTS = 46  # one per two pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +138,48 @@ def matches(record: UnifiedRecord, search: str) -> bool:
 def by_rank(records: Iterable[UnifiedRecord]) -> list[UnifiedRecord]:
     """Records by rank, unranked last, then by id, for a stable order."""
     return sorted(records, key=lambda record: (record.rank if record.rank is not None else _NOT_RANKED, record.asset_id))
+
+
+def sparkline_svg(prices: Sequence[float]) -> str:
+    """An inline SVG of the prices, oldest first; green if the last is at or above the first. Empty with fewer than two prices."""
+    points = _thin(prices)
+    if len(points) < 2:
+        return '<span class="cv-muted">—</span>'
+    low, high = min(points), max(points)
+    span = (high - low) or 1.0
+    step = (_WIDTH - 2 * _MARGIN) / (len(points) - 1)
+    path = " ".join(
+        f"{_MARGIN + i * step:.1f},{_HEIGHT - _MARGIN - (price - low) / span * (_HEIGHT - 2 * _MARGIN):.1f}" for i, price in enumerate(points)
+    )
+    way = "up" if points[-1] >= points[0] else "down"
+    size = f'width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
+    return (
+        f'<svg class="cv-spark cv-{way}" {size} role="img" aria-label="recent prices, {way}">'
+        f'<polyline points="{path}" fill="none" stroke="currentColor" stroke-width="1.4" stroke-linejoin="round"/></svg>'
+    )
+
+
+def _thin(prices: Sequence[float]) -> list[float]:
+    if len(prices) <= _MAX_POINTS:
+        return list(prices)
+    step = (len(prices) - 1) / (_MAX_POINTS - 1)
+    return [prices[round(i * step)] for i in range(_MAX_POINTS)]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBadge:
+    """Plain texts, to be escaped by the renderer. `fallback` is None for the primary provider's price."""
+
+    provider: str
+    fallback: str | None
+    tooltip: str
+
+
+def source_badge(record: UnifiedRecord) -> SourceBadge:
+    """The badge of one record."""
+    provider = display_name(record.provider)
+    sources = f"{record.consensus_sources} source{'s' if record.consensus_sources != 1 else ''} answered this tick"
+    if record.role == Role.FALLBACK:
+        reason = record.fallback_reason or "unknown"
+        return SourceBadge(provider, f"fallback: {reason}", f"{provider}, fallback for the primary provider ({reason}); {sources}")
+    return SourceBadge(provider, None, f"{provider}, the primary provider; {sources}")

@@ -1,15 +1,17 @@
-"""Content of the app bar, and the banner below it."""
+"""Content of the app bar, with the market totals, and the banner below it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState
-from dashboard.views.age import age_element
-from dashboard.views.markup import element, text
+from cryptoviz.records import UnifiedRecord
+from dashboard.views.markup import age_element, element, text
 from dashboard.views.numbers import format_compact
-from dashboard.views.totals import Totals
 
-__all__ = ["REPLAYED_NOTE", "banner_markup", "header_markup", "state_class"]
+__all__ = ["REPLAYED_NOTE", "Totals", "banner_markup", "header_markup", "state_class", "total"]
 
 REPLAYED_NOTE = "Prices are from the replay market: recorded history shifted to now, not live"
 
@@ -71,3 +73,30 @@ def banner_markup(feed_lost: str | None, control_lost: str | None) -> str:
 
 def _line(classes: str, title: str, meaning: str) -> str:
     return element("div", element("b", text(title)) + element("span", text(meaning)), f"cv-banner {classes}", role="alert")
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over all assets. A sum is None if no asset has the figure; `newest_tick_ts` is UTC epoch ms."""
+
+    assets: int
+    market_cap: float | None
+    volume_24h: float | None
+    newest_tick_ts: int | None
+
+
+def total(records: Iterable[UnifiedRecord]) -> Totals:
+    """Sum the latest records of all assets. Figures in currencies other than US dollars are omitted."""
+    rows = list(records)
+    dollars = [row for row in rows if row.quote_currency == "USD"]
+    return Totals(
+        assets=len(rows),
+        market_cap=_sum(row.market_cap for row in dollars),
+        volume_24h=_sum(row.volume_24h for row in dollars),
+        newest_tick_ts=max((row.tick_ts for row in rows), default=None),
+    )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

@@ -1,14 +1,15 @@
-"""Rows and ranges of the history table."""
+"""History of a coin: ranges, rows of the table, summary statistics."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from cryptoviz.records import Role
 from dashboard.views.markup import element, text
-from dashboard.views.numbers import format_price
-from dashboard.views.quote import format_time
-from dashboard.views.statistics import PriceRow
+from dashboard.views.numbers import UNKNOWN, direction, format_count, format_percent, format_price
+from dashboard.views.statistics import PriceRow, Summary
 
-__all__ = ["RANGES_MS", "history_row", "range_start"]
+__all__ = ["RANGES_MS", "history_row", "range_start", "summary_markup"]
 
 RANGES_MS: dict[str, int] = {"15m": 900_000, "1h": 3_600_000, "6h": 21_600_000, "24h": 86_400_000, "7d": 604_800_000}
 
@@ -28,6 +29,41 @@ def history_row(row: PriceRow) -> dict[str, str | float]:
         "provider": text(row.provider),
         "role": element("span", text(row.role), "cv-badge cv-fallback" if row.role == Role.FALLBACK else "cv-muted"),
         "reason": element("span", text(row.fallback_reason), "cv-warn") if row.fallback_reason else "",
-        "h_tick_ts": element("span", text(format_time(row.tick_ts)), "cv-num"),
+        "h_tick_ts": element("span", text(_format_time(row.tick_ts)), "cv-num"),
         "h_price": element("span", text(format_price(row.price, row.quote_currency)), "cv-num"),
     }
+
+
+def summary_markup(summary: Summary) -> str:
+    """The summary statistics as a definition list."""
+    currency = summary.currency
+    price = [
+        ("First", summary.first),
+        ("Last", summary.last),
+        ("Minimum", summary.minimum),
+        ("Maximum", summary.maximum),
+        ("Mean", summary.mean),
+        ("Median", summary.median),
+    ]
+    cells = [_cell("Rows", format_count(summary.count), "cv-stat-count")]
+    cells.append(_cell("Fallback rows", format_count(summary.fallback_rows), "cv-stat-fallback"))
+    cells += [_cell(label, format_price(value, currency), f"cv-stat-{label.lower()}") for label, value in price]
+    cells.append(_cell("Std deviation", format_price(summary.std, currency), "cv-stat-std"))
+    cells.append(_cell("Change", format_percent(summary.change_pct), f"cv-stat-change cv-{direction(summary.change_pct)}"))
+    volatility = UNKNOWN if summary.volatility_pct is None else f"{summary.volatility_pct:,.3f}%"
+    cells.append(_cell("Volatility /√h", volatility, "cv-stat-volatility", "Realised volatility of the log returns, per square root of an hour"))
+    cells.append(_cell("Coverage", f"{summary.coverage:.1%}", "cv-stat-coverage", "Fraction of the ticks between first and last row that have a row"))
+    cells.append(_cell("From", f"{_format_time(summary.from_ts)} UTC", "cv-stat-from", whole=True))
+    cells.append(_cell("To", f"{_format_time(summary.to_ts)} UTC", "cv-stat-to", whole=True))
+    shares = ", ".join(f"{provider} {share:.1%}" for provider, share in summary.sources)
+    cells.append(_cell("Sources", shares, "cv-stat-sources", whole=True))
+    return element("dl", "".join(cells), "cv-stats")
+
+
+def _cell(label: str, value: str, classes: str, title: str | None = None, *, whole: bool = False) -> str:
+    return element("div", element("dt", text(label)) + element("dd", text(value), classes), "cv-whole" if whole else "", title=title)
+
+
+def _format_time(epoch_ms: int) -> str:
+    """UTC, to the second."""
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

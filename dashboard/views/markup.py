@@ -1,10 +1,18 @@
-"""HTML construction. Every text passes through `text`, because names, messages and payloads are external input."""
+"""HTML construction. Every text passes through `text`, because names, messages and payloads are external input.
+
+The age of displayed data counts in ticks, so that the demo (2 s) and live (60 s) use the same thresholds. The browser computes it from the displayed
+tick and its own clock (`styles/age.js`), because an age sent by the server would be wrong after a delay.
+"""
 
 from __future__ import annotations
 
 import html
 
-__all__ = ["element", "text"]
+__all__ = ["LATE_TICKS", "LIVE_TICKS", "age_element", "duration_element", "element", "text"]
+
+# A tick is displayed 0.3-0.8 s after its slot, so an age of a whole tick is normal: live ends at two.
+LIVE_TICKS = 2
+LATE_TICKS = 5
 
 
 def text(value: object) -> str:
@@ -17,3 +25,15 @@ def element(tag: str, content: str, classes: str = "", **attributes: object) -> 
     parts = [f' class="{text(classes)}"'] if classes else []
     parts += [f' {name.rstrip("_").replace("_", "-")}="{text(value)}"' for name, value in attributes.items() if value is not None]
     return f"<{tag}{''.join(parts)}>{content}</{tag}>"
+
+
+def age_element(tick_ts: int | None, tick_ms: int, classes: str, *, words: bool = False) -> str:
+    """Element with the age of a tick (UTC epoch ms; None: no data), optionally with its class in words."""
+    return element(
+        "cv-age", "", classes, data_tick=tick_ts, data_live=LIVE_TICKS * tick_ms, data_late=LATE_TICKS * tick_ms, data_words="" if words else None
+    )
+
+
+def duration_element(since_ms: int, classes: str, title: str) -> str:
+    """Element with the time since a moment (UTC epoch ms), without thresholds."""
+    return element("cv-age", "", classes, data_tick=since_ms, title=title)

@@ -6,9 +6,8 @@ from enum import StrEnum
 
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import DASHBOARD, DEAD_LETTERS_METRIC, ComponentState, ComponentStatus, DesiredState
-from dashboard.views.age import duration_element
 from dashboard.views.header import state_class
-from dashboard.views.markup import element, text
+from dashboard.views.markup import duration_element, element, text
 
 __all__ = ["FIELDS", "Verb", "allowed", "component_row", "format_metric", "pipeline_summary", "question"]
 

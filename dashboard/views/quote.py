@@ -1,22 +1,15 @@
-"""Quote header of the selected coin, summary statistics, and placeholders."""
+"""Quote header of the selected coin."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from cryptoviz.records import UnifiedRecord
+from dashboard.views.coin_rows import source_badge
 from dashboard.views.markup import element, text
-from dashboard.views.numbers import UNKNOWN, direction, format_compact, format_count, format_percent, format_price
-from dashboard.views.source import source_badge
-from dashboard.views.statistics import Summary
+from dashboard.views.numbers import direction, format_compact, format_percent, format_price
 
-__all__ = ["format_time", "other_currencies", "quote_markup", "state_markup", "summary_markup"]
-
-
-def format_time(epoch_ms: int) -> str:
-    """UTC, to the second."""
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+__all__ = ["other_currencies", "quote_markup"]
 
 
 def quote_markup(record: UnifiedRecord | None, coin: str) -> str:
@@ -67,39 +60,3 @@ def other_currencies(counts: Mapping[str, int], what: str) -> str:
         return ""
     parts = ", ".join(f"{count:,} in {currency or 'no currency'}" for currency, count in sorted(counts.items()))
     return f"Omitted: {what} in other currencies ({parts})."
-
-
-def summary_markup(summary: Summary) -> str:
-    """The summary statistics as a definition list."""
-    currency = summary.currency
-    price = [
-        ("First", summary.first),
-        ("Last", summary.last),
-        ("Minimum", summary.minimum),
-        ("Maximum", summary.maximum),
-        ("Mean", summary.mean),
-        ("Median", summary.median),
-    ]
-    cells = [_cell("Rows", format_count(summary.count), "cv-stat-count")]
-    cells.append(_cell("Fallback rows", format_count(summary.fallback_rows), "cv-stat-fallback"))
-    cells += [_cell(label, format_price(value, currency), f"cv-stat-{label.lower()}") for label, value in price]
-    cells.append(_cell("Std deviation", format_price(summary.std, currency), "cv-stat-std"))
-    cells.append(_cell("Change", format_percent(summary.change_pct), f"cv-stat-change cv-{direction(summary.change_pct)}"))
-    volatility = UNKNOWN if summary.volatility_pct is None else f"{summary.volatility_pct:,.3f}%"
-    cells.append(_cell("Volatility /√h", volatility, "cv-stat-volatility", "Realised volatility of the log returns, per square root of an hour"))
-    cells.append(_cell("Coverage", f"{summary.coverage:.1%}", "cv-stat-coverage", "Fraction of the ticks between first and last row that have a row"))
-    cells.append(_cell("From", f"{format_time(summary.from_ts)} UTC", "cv-stat-from", whole=True))
-    cells.append(_cell("To", f"{format_time(summary.to_ts)} UTC", "cv-stat-to", whole=True))
-    shares = ", ".join(f"{provider} {share:.1%}" for provider, share in summary.sources)
-    cells.append(_cell("Sources", shares, "cv-stat-sources", whole=True))
-    return element("dl", "".join(cells), "cv-stats")
-
-
-def _cell(label: str, value: str, classes: str, title: str | None = None, *, whole: bool = False) -> str:
-    return element("div", element("dt", text(label)) + element("dd", text(value), classes), "cv-whole" if whole else "", title=title)
-
-
-def state_markup(kind: str, title: str, detail: str = "") -> str:
-    """Placeholder without data: `kind` is empty, loading or error."""
-    body = element("b", text(title)) + (element("span", text(detail)) if detail else "")
-    return element("div", body, f"cv-state cv-state-{kind}", role="alert" if kind == "error" else "status")

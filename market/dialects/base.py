@@ -14,11 +14,13 @@ from market.coins import ReplayedCoin
 from market.quotes import Market, PriceView, Quote
 
 __all__ = [
+    "UNIT_MS",
     "Answer",
     "Dialect",
     "Request",
     "Usage",
     "View",
+    "candle_starts",
     "finish_row",
     "fixed",
     "iso_ms",
@@ -31,6 +33,7 @@ __all__ = [
 
 Row = TypeVar("Row", dict[str, Any], list[Any])
 
+UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
@@ -189,3 +192,18 @@ def _map_numbers(value: Any, change: Callable[[float], object]) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return change(value)
     return value
+
+
+def candle_starts(step_ms: int, start_ms: int | None, end_ms: int | None, now_ms: int, limit: int, offset_ms: int = 0) -> list[int]:
+    """Opening times (UTC epoch ms) of at most `limit` candles that open from `start_ms` to `end_ms`, both inclusive, and not after now.
+
+    The first candles from `start_ms`, or the last candles if it is None. Candles open at multiples of `step_ms` since the epoch, plus `offset_ms`.
+    """
+    end = now_ms if end_ms is None else min(end_ms, now_ms)
+    last = end - (end - offset_ms) % step_ms
+    if start_ms is None:
+        first = last - (limit - 1) * step_ms
+    else:
+        first = start_ms + (offset_ms - start_ms) % step_ms
+        last = min(last, first + (limit - 1) * step_ms)
+    return list(range(max(first, offset_ms % step_ms), last + 1, step_ms))

@@ -11,8 +11,7 @@ import re
 from typing import Any
 
 from market.coins import ReplayedCoin
-from market.dialects.base import Answer, Request, View, finish_row, fixed, listed, listed_coins, price_text, whole_number
-from market.dialects.candles import UNIT_MS, candle_starts
+from market.dialects.base import UNIT_MS, Answer, Request, View, candle_starts, finish_row, fixed, listed, listed_coins, price_text, whole_number
 from market.quotes import PriceView, Quote
 from market.recorded import DAY_MS
 from market.spans import Span

@@ -9,8 +9,7 @@ import re
 from typing import Any
 
 from market.coins import ReplayedCoin
-from market.dialects.base import Answer, Request, View, finish_row, fixed, iso_ms, listed, listed_coins, price_text, whole_number
-from market.dialects.candles import candle_starts
+from market.dialects.base import Answer, Request, View, candle_starts, finish_row, fixed, iso_ms, listed, listed_coins, price_text, whole_number
 from market.quotes import PriceView, Quote
 
 __all__ = ["Coinbase"]

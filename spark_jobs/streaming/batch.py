@@ -19,8 +19,8 @@ from spark_jobs.streaming.kafka_range_reader import OffsetRange
 from spark_jobs.streaming.tasks import Tasks
 from spark_jobs.streaming.write import TopicSpec, WriteSpec
 from spark_jobs.tables.engine_retry import EngineRetry
+from spark_jobs.tables.parquet import TablePart, WrittenPart
 from spark_jobs.tables.table_log import TableLog
-from spark_jobs.tables.written_file import TablePart, WrittenPart
 
 __all__ = ["BatchStats", "BatchWriter"]
 

@@ -10,7 +10,7 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.settings import KafkaSettings
 from spark_jobs.streaming.kafka_range_reader import OffsetRange, connect, read_range
 from spark_jobs.streaming.write import Put, WriteSpec, put_with, write_parts
-from spark_jobs.tables.written_file import TablePart
+from spark_jobs.tables.parquet import TablePart
 
 __all__ = ["Outcome", "SparkTasks", "Tasks", "write_ranges"]
 

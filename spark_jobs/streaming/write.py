@@ -18,9 +18,8 @@ from cryptoviz.lake.parts import Part, short_topic_id
 from cryptoviz.lake.schema import DEAD_LETTERS, DEAD_TABLE, file_schema
 from cryptoviz.lake.store_errors import store_errors
 from spark_jobs.streaming.decode import BadRecord, decode
-from spark_jobs.tables.parquet import encode, split_days, statistics
+from spark_jobs.tables.parquet import TablePart, WrittenPart, encode, split_days, statistics
 from spark_jobs.tables.record_spec import RecordSpec
-from spark_jobs.tables.written_file import TablePart, WrittenPart
 
 __all__ = ["Put", "TopicSpec", "WriteSpec", "put_with", "write_parts"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -13,13 +14,31 @@ import pyarrow.parquet as pq
 
 from cryptoviz.lake.parts import date_of_ms
 
-__all__ = ["encode", "repeats", "split_days", "stat_value", "statistics"]
+__all__ = ["TablePart", "WrittenPart", "encode", "repeats", "split_days", "stat_value", "statistics"]
 
 _ROW_GROUP_ROWS = 122_880  # a multiple of DuckDB's vector size, and its own default
 _DICTIONARY_ROWS = 256  # below it the dictionary pages cost more bytes than they save
 _UNIQUE_TEXTS = frozenset({"event_id", "body", "key", "value"})  # their dictionaries grow too large and are discarded
 _MAX_STAT_CHARS = 64  # longer minima and maxima are left out rather than cut
 _DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPart:
+    """A data file: path in the table, bytes, rows, and its Delta statistics as JSON."""
+
+    path: str
+    size: int
+    rows: int
+    stats: str
+
+
+@dataclass(frozen=True, slots=True)
+class TablePart:
+    """A written file and its table."""
+
+    table: str
+    part: WrittenPart
 
 
 def encode(rows: pa.Table, stats_columns: tuple[str, ...]) -> pa.Buffer:

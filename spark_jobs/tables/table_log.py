@@ -26,8 +26,8 @@ from cryptoviz.lake.schema import PARTITION_BY
 from cryptoviz.lake.store_errors import store_error, store_errors
 from cryptoviz.log import get_logger
 from spark_jobs.tables.orphans import LogState
+from spark_jobs.tables.parquet import WrittenPart
 from spark_jobs.tables.schema_evolution import SchemaChange, plan_change
-from spark_jobs.tables.written_file import WrittenPart
 
 __all__ = ["CONFIGURATION", "TableLog"]
 

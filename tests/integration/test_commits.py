@@ -18,8 +18,8 @@ from cryptoviz.lake.objects import TableAddress, table_address
 from cryptoviz.lake.parts import Part
 from cryptoviz.lake.schema import PRICES
 from cryptoviz.settings import Settings
+from spark_jobs.tables.parquet import WrittenPart
 from spark_jobs.tables.table_log import TableLog
-from spark_jobs.tables.written_file import WrittenPart
 from tests.support.engines import lake_settings
 from tests.support.ports import free_port
 from tests.support.s3_proxy import Fault, S3Proxy

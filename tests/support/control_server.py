@@ -14,11 +14,11 @@ from control.operations.manager import OperationManager
 from control.reconcile.components import ComponentTable
 from control.reconcile.reconciler import Reconciler
 from control.rpc.server import ControlServer
-from control.rpc.token import ensure_token
 from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.gaps import Gap
+from cryptoviz.private import ensure_token
 from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import Settings, load_settings
 from tests.support.control_fakes import FakeRuntime, MemoryStore, small_table
@@ -70,7 +70,8 @@ def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any
         )
         runner = FakeOperationRunner(settings)
         manager = OperationManager(runner, MemoryOperations(), settings, SystemClock(), lambda _: runner.down)
-        here = Serving(settings, ensure_token(settings.token_file), runtime, reconciler, asyncio.get_running_loop(), runner, manager)
+        token = ensure_token(settings.token_file, "CRYPTOVIZ_HOME")
+        here = Serving(settings, token, runtime, reconciler, asyncio.get_running_loop(), runner, manager)
 
         async def read_gaps() -> list[Gap]:
             if here.read_gaps is not None:

@@ -16,10 +16,9 @@ from cryptoviz.lake.parts import Part, short_topic_id
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW, file_schema
 from cryptoviz.records import event_id
 from cryptoviz.settings import Settings
-from spark_jobs.tables.parquet import encode, split_days, statistics
+from spark_jobs.tables.parquet import WrittenPart, encode, split_days, statistics
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.tables.table_log import TableLog
-from spark_jobs.tables.written_file import WrittenPart
 from tests.support.lake_readers import by_delta, by_folder
 
 TOPIC = "6c1f4ac0-8a4b-4c6d-9a51-0f2e3d4c5b6a"

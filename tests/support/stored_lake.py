@@ -14,9 +14,9 @@ from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, RAW
 from cryptoviz.lake.topic_reader import read_topic, topic_ends
 from cryptoviz.settings import Settings
 from spark_jobs.streaming.write import TopicSpec, WriteSpec, write_parts
+from spark_jobs.tables.parquet import WrittenPart
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC, RecordSpec
 from spark_jobs.tables.table_log import TableLog
-from spark_jobs.tables.written_file import WrittenPart
 from tests.support.records import TICK, exchange, record
 
 STREAM_ID, RAW_ID = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-555555555555"

@@ -12,11 +12,11 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from control.rpc.token import ensure_token
 from cryptoviz.cli import cluster
 from cryptoviz.cli.main import app
 from cryptoviz.errors import SettingsError
 from cryptoviz.home import LOCK, MARKER, claim, foreign_reason
+from cryptoviz.private import ensure_token
 from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import CLUSTER_VARIABLE, claim_home, load_settings
@@ -144,7 +144,7 @@ def test_a_home_is_private_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         settings = claim_home(load_settings(home=tmp_path / "new" / "home"))
-        ensure_token(settings.token_file)
+        ensure_token(settings.token_file, "CRYPTOVIZ_HOME")
         cluster._authentication(settings)
         claim_home(settings)
     finally:

@@ -1,4 +1,4 @@
-"""operations: list, watch, cancel, resume. `follow` shows a progress bar for every command that starts an operation."""
+"""operations: list, watch, cancel, resume; and maintain. `follow` shows a progress bar for every command that starts an operation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cryptoviz.cli.running_pipeline import running_settings
 from cryptoviz.cli.status_view import age
 from cryptoviz.cli.terminal import echo_json, printable, terminal
 from cryptoviz.client import ControlClient
-from cryptoviz.operations import Arguments, OperationState, OperationStatus
+from cryptoviz.operations import Arguments, MaintenanceArguments, OperationState, OperationStatus
 
 __all__ = ["follow", "register", "run_operation"]
 
@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
     for command in (watch, cancel, resume):
         group.command()(command)
     app.add_typer(group, name="operations")
+    app.command()(maintain)
 
 
 def run_operation(arguments: Arguments, *, as_json: bool = False) -> None:
@@ -42,6 +43,16 @@ def run_operation(arguments: Arguments, *, as_json: bool = False) -> None:
     with ControlClient.from_settings(running_settings()) as client:
         status = follow(client, client.operations.start(arguments), as_json=as_json)
     raise typer.Exit(0 if status.state is OperationState.SUCCEEDED else 1)
+
+
+def maintain(
+    table: Annotated[list[str] | None, typer.Option(help="prices, raw, dead_letters, candles or gaps; repeatable. Default: all.")] = None,
+    now: Annotated[bool, typer.Option("--now", help="No-op: a round always runs now.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Run one round: compact files, close days, build candles, find gaps, clean the logs. Also scheduled; waits for a running round."""
+    del now
+    run_operation(MaintenanceArguments(tables=tuple(table or ())), as_json=as_json)
 
 
 def follow(client: ControlClient, status: OperationStatus, *, as_json: bool = False) -> OperationStatus:

@@ -36,7 +36,7 @@ def test_the_help_imports_no_library_of_a_command() -> None:
     assert imported_by(HELP) & HEAVY == set()
 
 
-@pytest.mark.parametrize("module", ["control", "gaps", "operations", "providers", "replay", "maintain"])
+@pytest.mark.parametrize("module", ["control", "gaps", "operations", "providers", "replay"])
 def test_a_command_of_a_running_pipeline_imports_no_engine_library(module: str) -> None:
     """Doctor and start probe Redis; the others use gRPC."""
     engines = {"aiohttp", "duckdb", "minio", "numpy", "pandas", "polars", "pyarrow", "ray", "redis"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dashboard.views.age import age_element, duration_element
+from dashboard.views.markup import age_element, duration_element
 
 
 @pytest.mark.parametrize("tick_ms", [2_000, 60_000])

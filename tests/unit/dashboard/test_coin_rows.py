@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dashboard.views.coin_rows import COLUMNS, PACKED, SEPARATOR, CoinView, by_rank, coin_row, matches
-from dashboard.views.source import source_badge
-from dashboard.views.sparkline import sparkline_svg
+from dashboard.views.coin_rows import COLUMNS, PACKED, SEPARATOR, CoinView, by_rank, coin_row, matches, source_badge, sparkline_svg
 from tests.unit.dashboard.records import NOW_MS, TICK_MS, a_record
 
 

@@ -9,14 +9,13 @@ import pytest
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState
 from dashboard.views.coin_rows import CoinView, coin_row
-from dashboard.views.header import banner_markup, header_markup
-from dashboard.views.history_rows import history_row
+from dashboard.views.header import banner_markup, header_markup, total
+from dashboard.views.history_rows import history_row, summary_markup
 from dashboard.views.markup import element, text
 from dashboard.views.pipeline_rows import component_row, pipeline_summary
-from dashboard.views.quote import other_currencies, quote_markup, state_markup, summary_markup
+from dashboard.views.placeholders import state_markup, waiting_markup
+from dashboard.views.quote import other_currencies, quote_markup
 from dashboard.views.statistics import PriceRow
-from dashboard.views.totals import total
-from dashboard.views.waiting import waiting_markup
 from tests.unit.dashboard.records import NOW_MS, TICK_MS, a_component, a_record, a_summary
 
 HOSTILE = [

@@ -6,9 +6,8 @@ import pytest
 
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState, DesiredState, Trigger
-from dashboard.views.header import banner_markup, header_markup, state_class
+from dashboard.views.header import banner_markup, header_markup, state_class, total
 from dashboard.views.pipeline_rows import FIELDS, Verb, allowed, component_row, format_metric, pipeline_summary, question
-from dashboard.views.totals import total
 from tests.unit.dashboard.records import NOW_MS, TICK_MS, a_component, a_record
 
 

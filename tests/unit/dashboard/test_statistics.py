@@ -12,7 +12,8 @@ import pytest
 
 from cryptoviz.lake.schema import TIME
 from dashboard.feeds.summary import price_history
-from dashboard.views.quote import other_currencies, summary_markup
+from dashboard.views.history_rows import summary_markup
+from dashboard.views.quote import other_currencies
 from dashboard.views.statistics import PriceHistory, Summary
 
 HOUR_MS = 3_600_000

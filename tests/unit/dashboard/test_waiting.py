@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState
-from dashboard.views.waiting import waiting_markup
+from dashboard.views.placeholders import waiting_markup
 from tests.unit.dashboard.records import a_component
 
 

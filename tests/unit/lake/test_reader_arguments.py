@@ -19,8 +19,8 @@ import pyarrow as pa
 import pytest
 
 from cryptoviz.errors import InvalidTime, QueryError, UnknownColumn
-from cryptoviz.lake.columns import check_columns
 from cryptoviz.lake.dead_letter_log import RecordPosition, preview, word
+from cryptoviz.lake.reader import check_columns
 from cryptoviz.lake.rows import Rows
 from cryptoviz.lake.sql import run
 from cryptoviz.times import check_range, moment

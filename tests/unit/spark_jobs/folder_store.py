@@ -16,9 +16,9 @@ from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.parts import short_topic_id
 from cryptoviz.lake.schema import PRICES
 from spark_jobs.streaming.write import TopicSpec, WriteSpec, write_parts
+from spark_jobs.tables.parquet import WrittenPart
 from spark_jobs.tables.record_spec import PRICES_SPEC
 from spark_jobs.tables.table_log import TableLog
-from spark_jobs.tables.written_file import WrittenPart
 from tests.support.records import TICK, binary, record
 
 __all__ = ["DAY", "TOPIC", "FolderAddress", "FolderClient", "Job", "offsets_in", "open_table"]

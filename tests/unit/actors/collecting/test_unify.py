@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from actors.collecting.unify import ReplaceBy, Rules, settled, unify
 from cryptoviz.assets import DEFAULT_ASSETS
-from cryptoviz.currencies import DOLLAR, DOLLAR_COINS
-from cryptoviz.records import FallbackReason, TickResult, UnifiedRecord, event_id
+from cryptoviz.records import DOLLAR, DOLLAR_COINS, FallbackReason, TickResult, UnifiedRecord, event_id
 from tests.support.clock import T0
 from tests.support.collection_fakes import answer, failed
 

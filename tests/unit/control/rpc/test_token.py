@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from control.rpc.token import ensure_token, same_token
+from control.rpc.admission import same_token
 from cryptoviz.errors import SettingsError
+from cryptoviz.private import ensure_token
 from tests.support.intruder import give_away
 
 
 def test_it_is_made_once_and_read_by_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "home" / "control.token"
-    token = ensure_token(path)
-    assert ensure_token(path) == token
+    token = ensure_token(path, "CRYPTOVIZ_HOME")
+    assert ensure_token(path, "CRYPTOVIZ_HOME") == token
     assert path.read_text() == f"{token}\n"
     assert path.stat().st_mode & 0o777 == 0o600
     assert len(bytes.fromhex(token)) == 32  # 256 bits
@@ -23,13 +24,13 @@ def test_it_is_made_once_and_read_by_its_owner_only(tmp_path: Path) -> None:
 
 
 def test_two_homes_have_two(tmp_path: Path) -> None:
-    assert ensure_token(tmp_path / "a") != ensure_token(tmp_path / "b")
+    assert ensure_token(tmp_path / "a", "CRYPTOVIZ_HOME") != ensure_token(tmp_path / "b", "CRYPTOVIZ_HOME")
 
 
 def test_of_several_that_start_at_once_one_wins(tmp_path: Path) -> None:
     # The scratch name is unique per process, so threads would share it: each uses a folder that links to the same file.
     path = tmp_path / "control.token"
-    first = ensure_token(path)
+    first = ensure_token(path, "CRYPTOVIZ_HOME")
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(lambda _: same_token(path.read_text().strip(), first), range(16))) == {True}
 
@@ -50,18 +51,18 @@ def test_a_bad_file_is_refused(tmp_path: Path, content: str, mode: int, message:
     path.write_text(content)
     path.chmod(mode)
     with pytest.raises(SettingsError, match=message):
-        ensure_token(path)
+        ensure_token(path, "CRYPTOVIZ_HOME")
 
 
 def test_one_that_leads_elsewhere_or_is_another_users_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, elsewhere = tmp_path / "control.token", tmp_path / "elsewhere"
-    ensure_token(elsewhere)
+    ensure_token(elsewhere, "CRYPTOVIZ_HOME")
     path.symlink_to(elsewhere)
     with pytest.raises(SettingsError, match="not a regular file"):
-        ensure_token(path)
+        ensure_token(path, "CRYPTOVIZ_HOME")
     give_away(elsewhere, monkeypatch)
     with pytest.raises(SettingsError, match="belongs to user"):
-        ensure_token(elsewhere)
+        ensure_token(elsewhere, "CRYPTOVIZ_HOME")
 
 
 def test_a_token_of_an_earlier_version_stays_valid(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_a_token_of_an_earlier_version_stays_valid(tmp_path: Path) -> None:
     earlier = "Zm9yIGEgdGVzdCB0aGF0IGlzIDMyIGJ5dGVzIGxvbmc"
     path.write_text(f"{earlier}\n")
     path.chmod(0o600)
-    assert ensure_token(path) == earlier
+    assert ensure_token(path, "CRYPTOVIZ_HOME") == earlier
 
 
 @pytest.mark.parametrize(("given", "same"), [("abc", True), ("abd", False), ("", False), ("abcd", False), ("äbc", False), ("\udcff", False)])

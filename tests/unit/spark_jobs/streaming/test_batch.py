@@ -18,9 +18,9 @@ from spark_jobs.streaming.kafka_range_reader import OffsetRange
 from spark_jobs.streaming.tasks import Outcome
 from spark_jobs.streaming.write import TopicSpec, WriteSpec
 from spark_jobs.tables.engine_retry import EngineRetry
+from spark_jobs.tables.parquet import TablePart, WrittenPart
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.tables.table_log import TableLog
-from spark_jobs.tables.written_file import TablePart, WrittenPart
 from tests.support.waiting import eventually
 
 STREAM, RAW = "id-stream", "id-raw"

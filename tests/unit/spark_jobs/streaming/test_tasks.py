@@ -14,7 +14,7 @@ from cryptoviz.settings import KafkaSettings
 from spark_jobs.streaming import tasks as module
 from spark_jobs.streaming.kafka_range_reader import OffsetRange
 from spark_jobs.streaming.tasks import write_ranges
-from spark_jobs.tables.written_file import TablePart
+from spark_jobs.tables.parquet import TablePart
 from tests.unit.spark_jobs.streaming.test_write import Store, batch, plan, values
 
 BROKER = KafkaSettings(bootstrap_servers="b:1")

@@ -15,8 +15,8 @@ from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.schema import DEAD_LETTERS, PRICES, file_schema
 from spark_jobs.streaming import write as module
 from spark_jobs.streaming.write import TopicSpec, WriteSpec, write_parts
+from spark_jobs.tables.parquet import TablePart
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
-from spark_jobs.tables.written_file import TablePart
 from tests.support.records import DAY_MS, TICK, exchange, record
 
 TOPIC_ID = "0a1b2c3d-0000-4000-8000-000000000001"

@@ -1,13 +1,12 @@
-"""Placeholder before the first prices: status, reason, and remedies."""
+"""Placeholders without data, also before the first prices."""
 
 from __future__ import annotations
 
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState, ComponentStatus
 from dashboard.views.markup import element, text
-from dashboard.views.quote import state_markup
 
-__all__ = ["waiting_markup"]
+__all__ = ["state_markup", "waiting_markup"]
 
 _TITLE = "Waiting for the first prices"
 _ADVICE = (
@@ -15,6 +14,12 @@ _ADVICE = (
     "`cryptoviz logs COMPONENT` has the details."
 )
 _START = "Start it with `cryptoviz start` or in the Pipeline view."
+
+
+def state_markup(kind: str, title: str, detail: str = "") -> str:
+    """Placeholder without data: `kind` is empty, loading or error."""
+    body = element("b", text(title)) + (element("span", text(detail)) if detail else "")
+    return element("div", body, f"cv-state cv-state-{kind}", role="alert" if kind == "error" else "status")
 
 
 def waiting_markup(pipeline: PipelineStatus | None, lost: str | None) -> str:
