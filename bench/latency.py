@@ -21,7 +21,7 @@ import psutil
 from playwright.sync_api import Page, sync_playwright
 from pyarrow.fs import FileSelector
 
-from cryptoviz.cli.cluster import read_record
+from cryptoviz.cli.cluster_record import read_record
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.parts import parse_part
 from cryptoviz.lake.topic_reader import read_topic
@@ -143,7 +143,7 @@ def memory_mb(settings: Settings) -> dict[str, float]:
     """PSS in MB over a minute, so that a round of maintenance, a process of some seconds, is among the samples: the median whole and its largest
     processes, and the largest whole.
     """
-    record = read_record(settings)
+    record = read_record(settings.home)
     root = psutil.Process(record.pid) if record else None
     if root is None:
         raise SystemExit("the demo ended before its memory was read")

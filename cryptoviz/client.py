@@ -28,10 +28,10 @@ from cryptoviz.rpc.convert_gaps import gap_from_proto
 from cryptoviz.rpc.convert_providers import provider_from_proto
 from cryptoviz.rpc.pipeline_status import PipelineStatus
 from cryptoviz.rpc.timestamps import stamp
-from cryptoviz.settings import Settings
 
 if TYPE_CHECKING:
     from cryptoviz.operations_client import OperationsClient
+    from cryptoviz.settings import Settings
 
 __all__ = ["ControlClient", "PipelineStatus"]
 

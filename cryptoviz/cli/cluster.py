@@ -9,21 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import orjson
-
+from cryptoviz.cli.cluster_record import Access, ClusterRecord, read_record, record_file, write_record
 from cryptoviz.cli.leash import Leash
 from cryptoviz.engines.java import java_home
 from cryptoviz.engines.process import bound_to_parent, tail
 from cryptoviz.engines.ray_folder import make_ray_folder, ray_folder, ray_temp_dir, remove_ray_folder, scratch_dir
 from cryptoviz.errors import EngineUnavailable, PreflightError
-from cryptoviz.home import require_own_home
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.log_rotation import ROTATE_BYTES
 from cryptoviz.ownership import make_private
-from cryptoviz.private import OTHERS, ensure_token, require_own_file, write_private
+from cryptoviz.private import OTHERS, ensure_token, require_own_file
 from cryptoviz.process_identity import ProcessIdentity, descendants, processes_with, wait_ended
 from cryptoviz.settings import (
     CLUSTER_VARIABLE,
@@ -37,7 +34,7 @@ from cryptoviz.settings import (
     host_port,
 )
 
-__all__ = ["ClusterRecord", "end_leftovers", "forget_cluster", "launch_controller", "read_record", "settings_file", "start_ray", "stop_ray"]
+__all__ = ["end_leftovers", "forget_cluster", "launch_controller", "settings_file", "start_ray", "stop_ray"]
 
 _START_TIMEOUT_S = 60.0
 _START_ATTEMPTS = 3
@@ -49,47 +46,15 @@ _LEFTOVER_ROUNDS = 3  # a process may start another during the search
 _started: list[subprocess.Popen[bytes]] = []
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterRecord:
-    """Root process and address of a running cluster; `down` ends the cluster by it."""
-
-    process: ProcessIdentity
-    address: str
-
-    @property
-    def pid(self) -> int:
-        """Process id of the root."""
-        return self.process.pid
-
-
 def settings_file(settings: Settings) -> Path:
     """The file with the settings that the running pipeline was started with (mode 0600)."""
     return settings.run_dir / "settings.json"
 
 
-def _record_file(settings: Settings) -> Path:
-    return settings.run_dir / "cluster.json"
-
-
-def read_record(settings: Settings) -> ClusterRecord | None:
-    """The record of the cluster that runs from this home, None if none runs.
-
-    Raises:
-        SettingsError: another user could have written the record. The caller would end the process that it names.
-    """
-    require_own_home(settings.home)
-    try:
-        content = orjson.loads(_record_file(settings).read_bytes())
-        record = ClusterRecord(ProcessIdentity(**content["process"]), content["address"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return record if record.process.is_alive else None
-
-
-def start_ray(settings: Settings, leash: Leash | None = None) -> ClusterRecord:
+def start_ray(settings: Settings, leash: Leash | None = None, inputs: str = "") -> ClusterRecord:
     """Start a one-node cluster below a guard, in its own session, and wait until it accepts work. Its log is `ray.log`.
 
-    With a leash the cluster ends with this process; without, it runs until `stop_ray`.
+    With a leash the cluster ends with this process; without, it runs until `stop_ray`. `inputs`: for the record, what the settings were read from.
 
     Raises:
         EngineUnavailable: the cluster ended or did not start in time; the message contains the end of its log.
@@ -101,15 +66,15 @@ def start_ray(settings: Settings, leash: Leash | None = None) -> ClusterRecord:
     dump_settings_file(settings, settings_file(settings))
     for _ in range(_START_ATTEMPTS - 1):
         with contextlib.suppress(_RayTooSlow):
-            return _start_once(settings, leash)
-    return _start_once(settings, leash)
+            return _start_once(settings, leash, inputs)
+    return _start_once(settings, leash, inputs)
 
 
 class _RayTooSlow(EngineUnavailable):
     """The node did not start within Ray's own limit of 30 s, which no option changes. A second start is faster: its files are in the page cache."""
 
 
-def _start_once(settings: Settings, leash: Leash | None) -> ClusterRecord:
+def _start_once(settings: Settings, leash: Leash | None, inputs: str) -> ClusterRecord:
     log_file = settings.log_dir / "ray.log"
     end_leftovers(settings)
     folder = make_ray_folder(settings)
@@ -124,8 +89,9 @@ def _start_once(settings: Settings, leash: Leash | None) -> ClusterRecord:
     _started.append(process)
     if leash is not None:
         leash.tie(process)
-    record = ClusterRecord(ProcessIdentity.of(process.pid), host_port(settings.ray.node_ip, settings.ray.gcs_port))
-    write_private(_record_file(settings), orjson.dumps(asdict(record)).decode())
+    gcs = host_port(settings.ray.node_ip, settings.ray.gcs_port)
+    record = ClusterRecord(ProcessIdentity.of(process.pid), gcs, Access.of(settings), inputs)
+    write_record(settings.home, record)
     deadline = time.monotonic() + _START_TIMEOUT_S
     while _STARTED not in log_file.read_bytes():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -157,9 +123,9 @@ def launch_controller(settings: Settings) -> None:
 
 def stop_ray(settings: Settings, record: ClusterRecord | None = None) -> bool:
     """Stop the cluster of this home: SIGTERM, then SIGKILL. False when none runs. Other Ray clusters of this user are not touched."""
-    record = record or read_record(settings)
+    record = record or read_record(settings.home)
     if record is None:
-        _record_file(settings).unlink(missing_ok=True)
+        record_file(settings.home).unlink(missing_ok=True)
         return False
     family = [record.process, *descendants(record.pid)]
     record.process.send(signal.SIGTERM)
@@ -176,7 +142,7 @@ def stop_ray(settings: Settings, record: ClusterRecord | None = None) -> bool:
 def forget_cluster(settings: Settings) -> None:
     """Clean up after an ended cluster: stray processes, its record, Ray's folder. The caller holds the home lock."""
     end_leftovers(settings)
-    _record_file(settings).unlink(missing_ok=True)
+    record_file(settings.home).unlink(missing_ok=True)
     remove_ray_folder(settings)
 
 

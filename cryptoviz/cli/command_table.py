@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from typer._click import Command, Context, HelpFormatter
 
-__all__ = ["COMMANDS", "LazyCommands"]
+__all__ = ["COMMANDS", "FLAGS_OFF", "LazyCommands"]
 
 _PACKAGE = "cryptoviz.cli.commands"
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -40,6 +40,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "reset": ("machine", "Delete all data of a stopped pipeline."),
 }
 """Name: module in `cryptoviz.cli.commands`, help. In the order of the help."""
+FLAGS_OFF: Final[dict[str, Any]] = {
+    "install_completion": False, "show_completion": False, "help": False, **{name: {"help": False} for name in COMMANDS}
+}  # fmt: skip
+"""Defaults of typer's own flags, of all commands. Their default is None, and to convert it to a bool typer would import pydantic."""
 
 
 class _Loaded(MutableMapping[str, "Command"]):
@@ -80,7 +84,7 @@ class _Loaded(MutableMapping[str, "Command"]):
 def _prepare() -> None:
     """Set-up that every command needs before its own imports."""
     from cryptoviz.log import configure_logging
-    from cryptoviz.settings.shell import forget_options
+    from cryptoviz.shell import forget_options
 
     forget_options()
     configure_logging("WARNING")

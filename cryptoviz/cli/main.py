@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from cryptoviz.cli.command_table import LazyCommands
+from cryptoviz.cli.command_table import FLAGS_OFF, LazyCommands
 from cryptoviz.cli.edge import abandon_output, output_error, prepare_streams, require_text
 from cryptoviz.errors import CryptoVizError, SettingsError
 from cryptoviz.log import print_masked
@@ -27,6 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"default_map": FLAGS_OFF},
 )
 
 

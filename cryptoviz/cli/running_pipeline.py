@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from cryptoviz.cli.cluster import read_record, settings_file
+from cryptoviz.cli.cluster_record import Access, read_record
+from cryptoviz.default_folders import DOTENV_FILE, data_dir, demo_dir
 from cryptoviz.errors import SettingsError
 from cryptoviz.home import require_own_home
-from cryptoviz.settings import Settings, load_settings, load_settings_file
 
-__all__ = ["running_settings"]
+if TYPE_CHECKING:
+    from cryptoviz.settings import Settings
+
+__all__ = ["running_access", "running_settings", "settings_inputs"]
 
 Profile = Literal["live", "demo"]
+_HOME = "CRYPTOVIZ_HOME"
+_OTHER_NAMES = re.compile(r"(CRYPTO_LIST|.*_API_KEY|MINIO_ROOT_.*|REDPANDA_BROKERS|.*_PROXY|HOME|XDG_DATA_HOME|XDG_CACHE_HOME)")
+_LETTERS = frozenset("CRYPTOVIZ")
+_MOST_MISSING = 2
+"""Of the nine letters of the prefix, in a name that the settings refuse as a misspelt one."""
 
 
 def running_settings(profile: Profile | None = None) -> Settings:
@@ -22,6 +34,9 @@ def running_settings(profile: Profile | None = None) -> Settings:
     Raises:
         SettingsError: another user could have written the files of the home.
     """
+    from cryptoviz.cli.cluster import settings_file
+    from cryptoviz.settings import load_settings, load_settings_file
+
     wanted: tuple[Profile, ...] = (profile,) if profile else ("live", "demo")
     for name in wanted:
         try:
@@ -31,6 +46,44 @@ def running_settings(profile: Profile | None = None) -> Settings:
             if name == wanted[0]:
                 raise
             break  # settings or a home that are invalid only for the demo must not stop a command for the live pipeline
-        if settings_file(settings).is_file() and (read_record(settings) is not None or settings.ray.address):
+        if settings_file(settings).is_file() and (read_record(settings.home) is not None or settings.ray.address):
             return load_settings_file(settings_file(settings))
     return load_settings(wanted[0])
+
+
+def running_access() -> Access:
+    """How to reach the running pipeline, as by `running_settings`, with the same errors.
+
+    The settings are not read, which would take half of the processor time of `status`, if the pipeline was started with the same: they are valid.
+    """
+    return _recorded_access() or Access.of(running_settings())
+
+
+def settings_inputs() -> str:
+    """Digest of what settings are read from: the variables that set one or are refused as a misspelt setting, and `.env` with owner and mode."""
+    digest = hashlib.sha256()
+    for name, value in sorted(os.environ.items()):
+        if _is_input(name.upper()):
+            digest.update(os.fsencode(f"{name}={value}\0"))
+    dotenv = Path(DOTENV_FILE)
+    if dotenv.is_file():
+        for found in (dotenv.lstat(), dotenv.stat()):
+            digest.update(f"{found.st_uid} {found.st_mode}\0".encode())
+        digest.update(dotenv.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_input(upper: str) -> bool:
+    return len(_LETTERS - set(upper)) <= _MOST_MISSING or _OTHER_NAMES.fullmatch(upper) is not None
+
+
+def _recorded_access() -> Access | None:
+    try:
+        home = next((value for name, value in os.environ.items() if name.upper() == _HOME), None)
+        for place in (Path(home),) if home else (data_dir(), demo_dir()):
+            record = read_record(place)
+            if record is not None:
+                return record.access if record.inputs == settings_inputs() else None
+    except (SettingsError, OSError):
+        pass  # `running_settings` finds the same, and decides whether it matters
+    return None

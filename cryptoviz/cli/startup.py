@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from cryptoviz.cli.cluster import ClusterRecord, launch_controller, read_record, start_ray, stop_ray
+from cryptoviz.cli.cluster import launch_controller, start_ray, stop_ray
+from cryptoviz.cli.cluster_record import Access, ClusterRecord, read_record
 from cryptoviz.cli.leash import Leash
 from cryptoviz.cli.status_view import pipeline_view
 from cryptoviz.client import ControlClient, PipelineStatus
@@ -28,14 +29,16 @@ _PLAIN_EVERY_S = 5.0
 
 def require_stopped(settings: Settings) -> None:
     """Raises PreflightError if a pipeline runs from this home."""
-    if read_record(settings) is not None:
+    if read_record(settings.home) is not None:
         raise PreflightError(
             f"a pipeline is already running from {settings.home}; see `cryptoviz status`, stop it with `cryptoviz down`", problems=["already running"]
         )
 
 
-def bring_up(settings: Settings, console: Console, leash: Leash) -> ClusterRecord | None:
+def bring_up(settings: Settings, console: Console, leash: Leash, inputs: str) -> ClusterRecord | None:
     """Download missing engines, check the machine, start Ray and the controller, then enable every component. The leash's owner stops them.
+
+    `inputs`: digest of what the settings were read from (`settings_inputs`).
 
     Raises:
         SettingsError: another user can access the home.
@@ -52,7 +55,7 @@ def bring_up(settings: Settings, console: Console, leash: Leash) -> ClusterRecor
     record = None
     if not settings.ray.address:
         console.print("Starting Ray …", style="dim")
-        record = start_ray(settings, leash)
+        record = start_ray(settings, leash, inputs)
     console.print("Starting the controller …", style="dim")
     launch_controller(settings)
     with ControlClient.from_settings(settings) as client:
@@ -69,7 +72,7 @@ def fetch(settings: Settings, console: Console, *, check_contents: bool = False)
 
 def bring_down(settings: Settings, console: Console, record: ClusterRecord | None = None) -> bool:
     """Stop every component, then the controller, then Ray. False if nothing was running."""
-    record = record or read_record(settings)
+    record = record or read_record(settings.home)
     try:
         with ControlClient.from_settings(settings) as client:
             client.shutdown()
@@ -108,17 +111,18 @@ def run_in_foreground(settings: Settings, console: Console, record: ClusterRecor
 
 
 def _show(settings: Settings, console: Console, latest: _Latest, running: Callable[[], bool]) -> None:
+    addresses = Access.of(settings).addresses
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
             while running():
                 if latest.status is not None:
-                    live.update(pipeline_view(latest.status, settings), refresh=True)
+                    live.update(pipeline_view(latest.status, addresses), refresh=True)
         return
     seen = ""
     while running():
         line = f"{latest.status.state} {latest.status.reason}" if latest.status is not None else ""
         if line and line != seen:
-            console.print(pipeline_view(latest.status, settings) if seen == "" and latest.status else line, soft_wrap=True)
+            console.print(pipeline_view(latest.status, addresses) if seen == "" and latest.status else line, soft_wrap=True)
             seen = line
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -13,9 +13,8 @@ from rich.text import Text
 from cryptoviz.cli.terminal import printable
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.rpc.pipeline_status import PipelineStatus
-from cryptoviz.settings import Settings
 
-__all__ = ["addresses", "age", "pipeline_view"]
+__all__ = ["age", "pipeline_view"]
 
 _STYLES: Mapping[ComponentState, str] = {
     ComponentState.RUNNING: "green",
@@ -47,18 +46,7 @@ def age(seconds: float) -> str:
     return f"{seconds / 86_400:.0f} d"
 
 
-def addresses(settings: Settings) -> tuple[tuple[str, str], ...]:
-    """User interfaces and endpoints, by name."""
-    return (
-        ("Dashboard", f"http://127.0.0.1:{settings.dashboard.port}"),
-        ("Ray dashboard", f"http://127.0.0.1:{settings.ray.dashboard_port}  (token: {settings.ray_token_file})"),
-        ("Spark UI", f"http://127.0.0.1:{settings.lake.ui_port}"),
-        ("MinIO console", f"http://127.0.0.1:{settings.s3.console_port}  (user {settings.s3.access_key})"),
-        ("gRPC control", f"{settings.control.address}  (token: {settings.token_file})"),
-    )
-
-
-def pipeline_view(pipeline: PipelineStatus, settings: Settings, now_s: float | None = None) -> RenderableType:
+def pipeline_view(pipeline: PipelineStatus, addresses: Iterable[tuple[str, str]], now_s: float | None = None) -> RenderableType:
     """State line, one row per component, addresses."""
     moment = time.time() if now_s is None else now_s
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
@@ -79,7 +67,7 @@ def pipeline_view(pipeline: PipelineStatus, settings: Settings, now_s: float | N
     if pipeline.replayed:
         head.append("  REPLAYED DATA: recorded history, not live", style="magenta")
     links = Table.grid(padding=(0, 2))
-    for name, address in addresses(settings):
+    for name, address in addresses:
         links.add_row(Text(name, style="dim"), Text(address))
     return Group(head, table, links)
 

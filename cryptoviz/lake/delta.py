@@ -13,7 +13,7 @@ import deltalake
 from deltalake.exceptions import DeltaError
 
 from cryptoviz.lake.store_errors import CLIENT_ERRORS
-from cryptoviz.settings.shell import without_the_shell
+from cryptoviz.shell import without_the_shell
 
 __all__ = ["TABLE_ERRORS", "DeltaTable"]
 

@@ -6,10 +6,12 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptoviz.components import FAILURES_METRIC, ComponentKind, ComponentState, ComponentStatus, DesiredState
-from cryptoviz.settings import Settings
+
+if TYPE_CHECKING:
+    from cryptoviz.settings import Settings
 
 __all__ = ["PipelineStatus", "overall", "pipeline_id"]
 

@@ -16,8 +16,8 @@ from cryptoviz.masking import hide
 from cryptoviz.private import write_private
 from cryptoviz.settings.names import SETTINGS_FILE_VARIABLE, check_overrides
 from cryptoviz.settings.refusal import refusal
-from cryptoviz.settings.shell import PLAIN_NAMES
 from cryptoviz.settings.tree import Settings, check_settings, load_settings
+from cryptoviz.shell import PLAIN_NAMES
 
 __all__ = [
     "SPARK_SECRET_VARIABLE",

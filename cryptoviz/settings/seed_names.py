@@ -15,10 +15,8 @@ from cryptoviz.ownership import entry_fault, owner_or_root
 from cryptoviz.providers.registry import BUILT_IN_SPECS
 from cryptoviz.settings.network import shell_values
 
-__all__ = ["DOTENV_ENCODING", "DOTENV_FILE", "SEED_NAMES", "SeedNames", "ShellNames", "dotenv_lines", "read_dotenv"]
+__all__ = ["DOTENV_ENCODING", "SEED_NAMES", "SeedNames", "ShellNames", "dotenv_lines", "read_dotenv", "require_text"]
 
-DOTENV_FILE = ".env"
-"""In the working directory."""
 DOTENV_ENCODING = "utf-8-sig"
 """UTF-8 with an optional byte order mark."""
 
@@ -29,6 +27,18 @@ SEED_NAMES: dict[str, tuple[str, ...]] = {
     "REDPANDA_BROKERS": ("kafka", "bootstrap_servers"),
 }
 """Names of the predecessor, with the path of the corresponding setting."""
+
+
+def require_text(environment: Mapping[str, str]) -> None:
+    """Raise SettingsError for a setting in the environment that is not UTF-8. Its value is not shown, because it may be a key."""
+    for name, value in environment.items():
+        if name.upper().startswith("CRYPTOVIZ_") or name in SEED_NAMES:
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                setting = "__".join(SEED_NAMES[name]).upper() if name in SEED_NAMES else name.upper().removeprefix("CRYPTOVIZ_")
+                meant = f" (it sets CRYPTOVIZ_{setting})" if name in SEED_NAMES else ""
+                raise SettingsError(f"{name} is not UTF-8{meant}", setting=f"CRYPTOVIZ_{setting}") from None
 
 
 class SeedNames(PydanticBaseSettingsSource):

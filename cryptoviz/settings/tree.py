@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from pydantic_settings import SettingsError as UnreadableSetting
 
 from cryptoviz.assets import Asset, resolve_assets
+from cryptoviz.default_folders import DOTENV_FILE, cache_dir, data_dir, demo_dir
 from cryptoviz.errors import SettingsError
 from cryptoviz.masking import hide
 from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, find_spec
@@ -26,7 +27,6 @@ from cryptoviz.settings.file_type import Folder
 from cryptoviz.settings.files import check_files
 from cryptoviz.settings.names import check_names, check_overrides
 from cryptoviz.settings.network import NetworkSettings
-from cryptoviz.settings.paths import cache_dir, data_dir, require_text
 from cryptoviz.settings.places import Places
 from cryptoviz.settings.refusal import refusal
 from cryptoviz.settings.secret_types import secrets_in
@@ -44,7 +44,7 @@ from cryptoviz.settings.sections import (
     RedisSettings,
     S3Settings,
 )
-from cryptoviz.settings.seed_names import DOTENV_ENCODING, DOTENV_FILE, SeedNames, ShellNames, dotenv_lines, read_dotenv
+from cryptoviz.settings.seed_names import DOTENV_ENCODING, SeedNames, ShellNames, dotenv_lines, read_dotenv, require_text
 
 __all__ = ["Settings", "check_settings", "load_settings"]
 
@@ -238,8 +238,7 @@ def _demo_overrides(given: Settings) -> dict[str, Any]:
         longest_ms = round(TICK_DEADLINE_SHARE * 1000 * collect["tick_s"])
         overrides["collect"]["consensus_wait_ms"] = min(given.collect.consensus_wait_ms, longest_ms)
     if "home" not in given.model_fields_set:
-        beside = data_dir()
-        overrides["home"] = beside.with_name(beside.name + "-demo")
+        overrides["home"] = demo_dir()
     for name in dict.fromkeys((*overrides["collect"]["providers"], *given.collect.history_providers)):
         # Keys and the plans that require them are not sent to the replay market.
         own = given.provider(name)

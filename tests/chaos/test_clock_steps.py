@@ -15,7 +15,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from cryptoviz.cli.cluster import read_record
+from cryptoviz.cli.cluster_record import read_record
 from cryptoviz.home import claim
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.process_identity import ProcessIdentity
@@ -39,14 +39,14 @@ time.time_ns = lambda: real_ns() + int(step_s * 1e9)
 psutil.boot_time = psutil._pslinux.boot_time = lambda: real_boot() + step_s
 
 from pathlib import Path
-from cryptoviz.cli.cluster import read_record
+from cryptoviz.cli.cluster_record import read_record
 from cryptoviz.errors import PreflightError
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.settings import load_settings_file
 from spark_jobs.tables.lease import Holder, LeaseHeld, lease_of, process_is_dead
 
 settings = load_settings_file(Path(sys.argv[1]))
-said = {"cluster": read_record(settings) is not None}
+said = {"cluster": read_record(settings.home) is not None}
 try:
     HomeLock(settings.home, "another").acquire()
     said["lock"] = "taken"
@@ -76,7 +76,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 def test_who_lives_is_not_taken_for_dead(settings: Settings, step_s: int) -> None:
     own = {"process": asdict(ProcessIdentity.own()), "address": "127.0.0.1:1"}
     (settings.run_dir / "cluster.json").write_bytes(orjson.dumps(own))
-    assert read_record(settings) is not None
+    assert read_record(settings.home) is not None
     with HomeLock(settings.home, "cryptoviz demo"), lease_of(settings, "lake", "pipeline", "run1") as lease:
         command = [sys.executable, "-c", STEPPED, str(settings.run_dir / "settings.json"), str(step_s)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=Path(__file__).parents[2])

@@ -16,7 +16,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from control.reconcile.desired_state import DesiredDocument, RedisStore
-from cryptoviz.cli.cluster import launch_controller, read_record, settings_file, stop_ray
+from cryptoviz.cli.cluster import launch_controller, settings_file, stop_ray
+from cryptoviz.cli.cluster_record import read_record
 from cryptoviz.client import ControlClient
 from cryptoviz.components import ComponentState, ComponentStatus, DesiredState, Probe
 from cryptoviz.control.v1 import control_pb2 as pb
@@ -86,7 +87,7 @@ def reach(control: ControlClient, name: str, state: ComponentState, timeout_s: f
 
 
 def family(settings: Settings) -> list[psutil.Process]:
-    record = read_record(settings)
+    record = read_record(settings.home)
     assert record is not None
     return psutil.Process(record.pid).children(recursive=True)
 

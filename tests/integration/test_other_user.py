@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cryptoviz.cli.cluster import read_record
+from cryptoviz.cli.cluster_record import read_record
 from cryptoviz.engines.ray_folder import is_private, ray_folder
 from cryptoviz.settings import SPARK_SECRET_VARIABLE, Settings
 from tests.support.intruder import (
@@ -108,7 +108,7 @@ def kind_of(one: Listener, settings: Settings) -> str:
 
 
 def family(settings: Settings) -> dict[int, psutil.Process]:
-    record = read_record(settings)
+    record = read_record(settings.home)
     assert record is not None
     root = psutil.Process(record.pid)
     return {each.pid: each for each in (root, *root.children(recursive=True))}

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from cryptoviz.cli.running_pipeline import running_settings
+from cryptoviz.cli.cluster_record import Access
+from cryptoviz.cli.running_pipeline import running_access
 from cryptoviz.cli.status_view import pipeline_view
 from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.client import ControlClient, PipelineStatus
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.errors import ControlRefused, EngineUnavailable
-from cryptoviz.settings import Settings
 
 __all__ = ["register"]
 
@@ -41,20 +42,20 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show every component: state, time in it, restarts, activity. With --watch --json, one JSON line per change."""
-    settings = running_settings()
+    access = running_access()
     console = terminal()
-    with ControlClient.from_settings(settings) as client:
+    with _client(access) as client:
         if not watch:
-            _show(console, client.list(), settings, as_json)
+            _show(console, client.list(), access, as_json)
         elif as_json or not console.is_terminal:
             for pipeline in client.watch():
-                _show(console, pipeline, settings, as_json)
+                _show(console, pipeline, access, as_json)
         else:
             from rich.live import Live
 
             with Live(console=console, auto_refresh=False) as live:
                 for pipeline in client.watch():
-                    live.update(pipeline_view(pipeline, settings), refresh=True)
+                    live.update(pipeline_view(pipeline, access.addresses), refresh=True)
 
 
 def start(names: Names, wait: Wait = None) -> None:
@@ -78,16 +79,21 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until Ctrl-C.")] = False,
 ) -> None:
     """Print the log of a component."""
-    with ControlClient.from_settings(running_settings()) as client:
+    with _client(running_access()) as client:
         for line in client.tail_logs(name, lines, follow=follow):
             echo(line)
 
 
-def _show(console: Console, pipeline: PipelineStatus, settings: Settings, as_json: bool) -> None:
+def _client(access: Access) -> ControlClient:
+    certificate = Path(access.tls_cert) if access.tls_cert else None
+    return ControlClient(access.control_address, token_file=Path(access.token_file), root_certificates=certificate)
+
+
+def _show(console: Console, pipeline: PipelineStatus, access: Access, as_json: bool) -> None:
     if as_json:
         echo_json(pipeline.to_json_dict())
     else:
-        console.print(pipeline_view(pipeline, settings))
+        console.print(pipeline_view(pipeline, access.addresses))
 
 
 def _verb(
@@ -97,11 +103,11 @@ def _verb(
     everything: Callable[[ControlClient], PipelineStatus] | None,
     target: frozenset[ComponentState],
 ) -> None:
-    settings = running_settings()
+    access = running_access()
     if wait_s is None:
         # A scraper is RUNNING after its first good poll, the collector after its first published tick: up to two ticks.
-        wait_s = _WAIT_S if ComponentState.STOPPED in target else _WAIT_S + 2 * settings.collect.tick_s
-    with ControlClient.from_settings(settings) as client:
+        wait_s = _WAIT_S if ComponentState.STOPPED in target else _WAIT_S + 2 * access.tick_s
+    with _client(access) as client:
         whole = names == ["all"]
         if whole and everything is not None:
             names = [component.name for component in everything(client).components]

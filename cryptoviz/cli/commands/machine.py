@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from rich.table import Table
 from rich.text import Text
 
-from cryptoviz.cli.cluster import forget_cluster, read_record
+from cryptoviz.cli.cluster import forget_cluster
+from cryptoviz.cli.cluster_record import read_record
 from cryptoviz.cli.running_pipeline import running_settings
 from cryptoviz.cli.startup import fetch
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
@@ -81,7 +82,7 @@ def reset(
     """Delete all data of a stopped pipeline: lake, topics, state, logs. Keeps downloads."""
     settings = load_settings("demo" if demo else "live")
     home = settings.home
-    if read_record(settings) is not None:
+    if read_record(settings.home) is not None:
         raise PreflightError("the pipeline is running; run `cryptoviz down` first", problems=["running"])
     if not home.exists():
         echo(f"Nothing to delete: {home} does not exist.")

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cryptoviz.cli.cluster import end_leftovers, forget_cluster, read_record
+from cryptoviz.cli.cluster import end_leftovers, forget_cluster
+from cryptoviz.cli.cluster_record import Access, read_record
 from cryptoviz.cli.leash import Leash, Stop, held_home
-from cryptoviz.cli.running_pipeline import Profile, running_settings
+from cryptoviz.cli.running_pipeline import Profile, running_settings, settings_inputs
 from cryptoviz.cli.startup import bring_down, bring_up, require_stopped, run_in_foreground
-from cryptoviz.cli.status_view import addresses
 from cryptoviz.cli.terminal import terminal
 from cryptoviz.home import foreign_reason
 from cryptoviz.home_lock import HomeLock
@@ -48,7 +48,7 @@ def down(demo: Demo = False) -> None:
     """Stop the running pipeline: drain, stop every component, then Ray. No process remains; the data is kept."""
     console = terminal()
     settings = running_settings("demo" if demo else None)
-    if read_record(settings) is None and not settings.ray.address:
+    if read_record(settings.home) is None and not settings.ray.address:
         console.print("Stopped." if _end_leftovers(settings) else "Not running.")
         return
     console.print("Stopped." if bring_down(settings, console) else "Not running.")
@@ -63,6 +63,7 @@ def _end_leftovers(settings: Settings) -> int:
 
 def _run(profile: Profile, detach: bool) -> None:
     console = terminal()
+    inputs = settings_inputs()
     settings = load_settings(profile)
     require_stopped(settings)
     stop = Stop()
@@ -72,9 +73,9 @@ def _run(profile: Profile, detach: bool) -> None:
             try:
                 with Leash(lock) as leash:
                     stop.leash = leash
-                    code = _start(settings, console, stop, leash, detach=detach)
+                    code = _start(settings, console, stop, leash, inputs, detach=detach)
             finally:
-                if read_record(settings) is None:
+                if read_record(settings.home) is None:
                     forget_cluster(settings)
     except KeyboardInterrupt:
         with suppress(OSError):
@@ -83,9 +84,9 @@ def _run(profile: Profile, detach: bool) -> None:
     raise typer.Exit(code)
 
 
-def _start(settings: Settings, console: Console, stop: Stop, leash: Leash, *, detach: bool) -> int:
-    record = bring_up(settings, console, leash)
-    for name, address in addresses(settings):
+def _start(settings: Settings, console: Console, stop: Stop, leash: Leash, inputs: str, *, detach: bool) -> int:
+    record = bring_up(settings, console, leash, inputs)
+    for name, address in Access.of(settings).addresses:
         console.print(f"{name:<14} {address}", highlight=False, soft_wrap=True)
     if detach:
         leash.detach()

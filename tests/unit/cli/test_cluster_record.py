@@ -9,7 +9,7 @@ import orjson
 import psutil
 import pytest
 
-from cryptoviz.cli.cluster import read_record
+from cryptoviz.cli.cluster_record import read_record
 from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.settings import Settings, load_settings
 
@@ -29,18 +29,18 @@ def test_a_clock_step_ends_no_cluster(settings: Settings, step_s: float, monkeyp
     keep(settings, ProcessIdentity.own())
     boot_time_s = psutil.boot_time()
     monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot_time_s + step_s)
-    record = read_record(settings)
+    record = read_record(settings.home)
     assert record is not None
     assert record.process == ProcessIdentity.own()
 
 
 def test_a_cluster_whose_process_is_another_now_does_not_run(settings: Settings) -> None:
     keep(settings, replace(ProcessIdentity.own(), start_ticks=1))
-    assert read_record(settings) is None
+    assert read_record(settings.home) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"pid": 1, "created": 5.0, "address": "a"}', b'{"process": {"pid": 1}, "address": "a"}'])
 def test_an_unreadable_record_is_none(settings: Settings, content: bytes) -> None:
     settings.run_dir.mkdir()
     (settings.run_dir / "cluster.json").write_bytes(content)
-    assert read_record(settings) is None
+    assert read_record(settings.home) is None

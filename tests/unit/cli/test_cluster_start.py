@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz.cli import cluster
+from cryptoviz.cli import cluster, cluster_record
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import Settings, load_settings
 
@@ -48,4 +48,4 @@ def test_a_node_that_never_comes_up_is_an_error_with_the_end_of_its_log(
     with pytest.raises(EngineUnavailable, match=f"(?s)Ray did not start.*{text[:20]}"):
         cluster.start_ray(settings)
     assert starts.read_text() == "start\n" * count
-    assert cluster.read_record(settings) is None
+    assert cluster_record.read_record(settings.home) is None

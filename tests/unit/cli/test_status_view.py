@@ -11,7 +11,6 @@ from rich.console import Console
 from cryptoviz.cli.status_view import age, pipeline_view
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.rpc.pipeline_status import PipelineStatus
-from cryptoviz.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -24,7 +23,7 @@ def test_age_uses_the_unit_that_people_would(seconds: float, text: str) -> None:
 def rendered(*components: ComponentStatus, replayed: bool = False) -> str:
     console = Console(file=io.StringIO(), width=160)
     status = PipelineStatus(ComponentState.DEGRADED, "lake is DEGRADED", components, replayed)
-    console.print(pipeline_view(status, Settings(_env_file=None), now_s=1000.0))
+    console.print(pipeline_view(status, [("Dashboard", "http://127.0.0.1:5006")], now_s=1000.0))
     file = console.file
     assert isinstance(file, io.StringIO)
     return file.getvalue()

@@ -1,0 +1,107 @@
+"""The record of the running cluster, `run/cluster.json` in its home: what other commands need of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import orjson
+
+from cryptoviz.home import require_own_home
+from cryptoviz.private import write_private
+from cryptoviz.process_identity import ProcessIdentity
+
+if TYPE_CHECKING:
+    from cryptoviz.settings import Settings
+
+__all__ = ["Access", "ClusterRecord", "read_record", "record_file", "write_record"]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Settings of the running pipeline that a command needs to call its control service and to show its addresses."""
+
+    control_address: str
+    token_file: str
+    tls_cert: str | None
+    tick_s: float
+    addresses: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The part of the settings. `addresses`: user interfaces and endpoints, by name."""
+        control = settings.control
+        return cls(
+            control.address,
+            str(settings.token_file),
+            str(control.tls_cert) if control.tls_cert else None,
+            settings.collect.tick_s,
+            (
+                ("Dashboard", f"http://127.0.0.1:{settings.dashboard.port}"),
+                ("Ray dashboard", f"http://127.0.0.1:{settings.ray.dashboard_port}  (token: {settings.ray_token_file})"),
+                ("Spark UI", f"http://127.0.0.1:{settings.lake.ui_port}"),
+                ("MinIO console", f"http://127.0.0.1:{settings.s3.console_port}  (user {settings.s3.access_key})"),
+                ("gRPC control", f"{control.address}  (token: {settings.token_file})"),
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRecord:
+    """A running cluster; `down` ends it by its root process.
+
+    Attributes:
+        process: root process.
+        address: of Ray's GCS.
+        access: how to reach its control service; None in the record of an earlier version.
+        inputs: digest of what the start read its settings from (`settings_inputs`); empty if unknown.
+    """
+
+    process: ProcessIdentity
+    address: str
+    access: Access | None = None
+    inputs: str = ""
+
+    @property
+    def pid(self) -> int:
+        """Process id of the root."""
+        return self.process.pid
+
+
+def record_file(home: Path) -> Path:
+    """The file of the record."""
+    return home / "run" / "cluster.json"
+
+
+def write_record(home: Path, record: ClusterRecord) -> None:
+    """Store the record. Atomic; mode 0600."""
+    write_private(record_file(home), orjson.dumps(asdict(record)).decode())
+
+
+def read_record(home: Path) -> ClusterRecord | None:
+    """The record of the cluster that runs from this home, None if none runs.
+
+    Raises:
+        SettingsError: another user could have written the record. The caller would end the process that it names.
+    """
+    record = _read(home)
+    return record if record is not None and record.process.is_alive else None
+
+
+def _read(home: Path) -> ClusterRecord | None:
+    require_own_home(home)
+    try:
+        content = orjson.loads(record_file(home).read_bytes())
+        process = ProcessIdentity(**content["process"])
+        return ClusterRecord(process, content["address"], _access(content), content.get("inputs", ""))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _access(content: dict[str, Any]) -> Access | None:
+    try:
+        kept = content["access"]
+        return Access(**kept | {"addresses": tuple((name, address) for name, address in kept["addresses"])})
+    except (ValueError, TypeError, KeyError):
+        return None
