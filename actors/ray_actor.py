@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+from ray import cloudpickle
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RaySystemError, RayTaskError, UnserializableException
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable
@@ -36,7 +40,10 @@ class NoAnswer(ComponentLost):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class ActorDied(ComponentLost):
-    """The actor's process ended. `detail`: first line of Ray's message; the cause has all of it. `restarting`: Ray starts the actor again."""
+    """The actor's process ended. `restarting`: Ray starts the actor again.
+
+    `detail`: the error of the constructor, or the first line of Ray's message; the cause has all of it.
+    """
 
     detail: str = ""
     restarting: bool = False
@@ -70,16 +77,17 @@ class RayActor:
             "max_concurrency": _MAX_CONCURRENCY,
             "scheduling_strategy": NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
         }
-        remote: Any = ray.remote(cls)
+        remote: Any = ray.remote(_guarded_class(cls, self._name))
         with _translated(self._name):
             self._handle = remote.options(**service | options).remote(*arguments)
 
     async def exists(self) -> bool:
         """Look the actor up."""
-        try:
-            self._handle = await asyncio.to_thread(ray.get_actor, self._name, namespace=self._namespace)
-        except ValueError:
-            self._handle = None
+        with _translated(self._name):
+            try:
+                self._handle = await asyncio.to_thread(ray.get_actor, self._name, namespace=self._namespace)
+            except ValueError:
+                self._handle = None
         return self._handle is not None
 
     async def call(self, method: str, *arguments: object, timeout_s: float) -> Any:
@@ -89,7 +97,7 @@ class RayActor:
             ActorGone: no actor has the name.
             NoAnswer: no answer in time.
             ActorDied: the process ended.
-            CryptoVizError: raised by the method; another exception of the method becomes ComponentLost.
+            CryptoVizError: raised by the method. ComponentLost stands for another exception of the method, and for an answer that cannot be read.
         """
         try:
             with _translated(self._name, timeout_s):
@@ -116,11 +124,11 @@ class RayActor:
 async def run_in_worker(function: Callable[..., Any], *arguments: object, timeout_s: float) -> Any:
     """The result of a function that runs once in a Ray worker, which ends after being idle. Raises like `RayActor.call`."""
     with _translated(function.__name__, timeout_s):
-        result: Any = ray.remote(num_cpus=0, max_retries=0)(function).remote(*arguments)
+        result: Any = ray.remote(num_cpus=0, max_retries=0)(_guarded(function, function.__name__)).remote(*arguments)
         try:
             async with asyncio.timeout(timeout_s):
                 return await result
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError):
             ray.cancel(result, force=True)
             raise
 
@@ -131,6 +139,61 @@ def join_cluster(address: str, namespace: str) -> None:
         ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.WARNING)
     except (RayError, ConnectionError) as error:
         raise EngineUnavailable(str(error), engine="ray", address=address) from error
+
+
+def _guarded_class(cls: type[Any], name: str) -> type[Any]:
+    """`cls`, with errors of its constructor and public methods as `_sendable`."""
+    found = ((key, inspect.getattr_static(cls, key)) for key in dir(cls) if key == "__init__" or not key.startswith("_"))
+    methods = {key: _guarded(function, name) for key, function in found if inspect.isfunction(function)}
+    return type(cls.__name__, (cls,), {"__module__": cls.__module__, "__qualname__": cls.__qualname__, **methods})
+
+
+def _guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def guarded(*arguments: object, **options: object) -> Any:
+            try:
+                return await function(*arguments, **options)
+            except (Exception, SystemExit) as error:
+                raise _sendable(error, name) from error
+    else:
+
+        @functools.wraps(function)
+        def guarded(*arguments: object, **options: object) -> Any:
+            try:
+                return function(*arguments, **options)
+            except (Exception, SystemExit) as error:
+                raise _sendable(error, name) from error
+
+    return guarded
+
+
+def _sendable(error: BaseException, name: str) -> CryptoVizError:
+    """The error that a method of the actor `name` sends instead of `error`: one that the caller can read.
+
+    Ray ends the process whose error it cannot pickle, gets no further answer from one whose method raised SystemExit, and tells of an error that does
+    not unpickle only a text. A CryptoVizError keeps its type and loses only attributes that do not pickle. Of a group, the first error counts.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, ActorGone | NoAnswer | ActorDied):  # of another actor: the caller would take them for this one's
+        return ComponentLost(error.message, component=error.component)
+    if isinstance(error, CryptoVizError):
+        kept = copy(error)
+        for key in [key for key, value in vars(error).items() if not _pickles(value)]:
+            del kept.__dict__[key]
+        if _pickles(kept):
+            return kept
+    return ComponentLost(f"{type(error).__name__}: {_first_line(error)}", component=name)
+
+
+def _pickles(value: object) -> bool:
+    try:
+        cloudpickle.loads(cloudpickle.dumps(value))
+    except Exception:  # noqa: BLE001 (of any package)
+        return False
+    return True
 
 
 @contextmanager
@@ -144,12 +207,25 @@ def _translated(name: str, timeout_s: float = 0.0) -> Iterator[None]:
         raise ComponentLost(f"{type(cause).__name__}: {_first_line(cause)}", component=name) from None
     except TimeoutError:
         raise NoAnswer(f"no answer within {timeout_s:.0f} s", component=name) from None
+    except UnserializableException as error:
+        raise ComponentLost(f"its error cannot be read: {_lines(error)[-1]}", component=name) from error
     except RayError as error:
+        if isinstance(error, RaySystemError) and error.traceback_str:
+            raise ComponentLost(f"its answer cannot be read: {_first_line(error)}", component=name) from error
         restarting = isinstance(error, ActorUnavailableError)
-        raise ActorDied("its process ended", component=name, detail=_first_line(error), restarting=restarting) from error
+        of_constructor = isinstance(error, ActorDiedError) and error.actor_init_failed
+        detail = _lines(error)[-1].removeprefix(f"{ComponentLost.__module__}.{ComponentLost.__name__}: ") if of_constructor else _first_line(error)
+        raise ActorDied("its process ended", component=name, detail=detail, restarting=restarting) from error
 
 
 def _first_line(error: BaseException) -> str:
     # Ray's messages contain whole tracebacks; the first line is enough here, the rest is in the component's log.
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return clip(lines[0], 300) if lines else type(error).__name__
+    return _lines(error)[0]
+
+
+def _lines(error: BaseException) -> list[str]:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 (of any package)
+        text = ""
+    return [clip(line.strip(), 300) for line in text.splitlines() if line.strip()] or [type(error).__name__]

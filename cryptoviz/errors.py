@@ -124,7 +124,7 @@ _CHAIN = frozenset(("__cause__", "__context__", "__suppress_context__", "__trace
 
 
 def _rebuild(cls: type[CryptoVizError], arguments: tuple[Any, ...]) -> CryptoVizError:
-    return cls.__new__(cls, *arguments)
+    return cls.__new__(cls, *redact_value(arguments))
 
 
 @dataclass(eq=False, repr=False)

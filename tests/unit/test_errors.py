@@ -152,6 +152,14 @@ def test_a_message_that_is_no_text_becomes_one() -> None:
     assert SECRET not in shown(EngineUnavailable(OSError(SECRET)))  # type: ignore[arg-type]
 
 
+def test_a_secret_that_only_the_receiving_process_knows_is_removed() -> None:
+    sent = pickle.dumps(EngineUnavailable(f"with {SECRET}", address=SECRET))
+    hide([SECRET])
+    received = pickle.loads(sent)
+    assert SECRET not in shown(received)
+    assert (received.args, received.address) == ((f"with {MASK}",), MASK)
+
+
 class Own(ProviderUnavailable):
     """An error of another package, with a constructor of its own."""
 

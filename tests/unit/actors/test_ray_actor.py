@@ -1,6 +1,6 @@
 """Ray actors: look-up, deadlines, and Ray's errors as typed errors, with a fake of Ray's calls.
 
-tests/integration/test_ray_runtime.py uses a real cluster.
+tests/integration/test_ray_errors.py and test_ray_runtime.py use a real cluster.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from typing import Any
 
 import pytest
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RaySystemError, RayTaskError, WorkerCrashedError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    GetTimeoutError,
+    RaySystemError,
+    RayTaskError,
+    UnserializableException,
+    WorkerCrashedError,
+)
 
 from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor, run_in_worker
 from actors.scraping.collector_client import RayCollectorClient
@@ -23,6 +31,7 @@ from control.reconcile.components import ComponentSpec
 from control.reconcile.ray_runtime import RayRuntime
 from cryptoviz.components import ComponentKind, Probe
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, PreflightError
+from cryptoviz.masking import MASK, hide
 from cryptoviz.settings import Settings, load_settings
 from tests.support.collection_fakes import answer
 
@@ -91,11 +100,14 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
 
 
 DIED = ActorDiedError(RayTaskError("__init__", "Traceback\nRuntimeError: broken", RuntimeError("broken")))
+UNREAD = "its answer cannot be read: System error: no such field"
 FAILURES: list[tuple[Exception, type[CryptoVizError], str]] = [
     (DIED, ActorDied, "its process ended"),
     (ActorUnavailableError("is restarting", None), ActorDied, "its process ended"),
     (WorkerCrashedError(), ActorDied, "its process ended"),
     (RaySystemError(RuntimeError("raylet")), ActorDied, "its process ended"),
+    (RaySystemError(ValueError("no such field"), "Traceback\nValueError: no such field"), ComponentLost, UNREAD),
+    (UnserializableException("Traceback\n  File x\nHTTPStatusError: 500"), ComponentLost, "its error cannot be read: HTTPStatusError: 500"),
     (GetTimeoutError("late"), NoAnswer, "no answer within 5 s"),
     (raised(PreflightError("port 1 is taken", problems=["1"])), PreflightError, "port 1 is taken"),
     (raised(EngineUnavailable("not yet")), EngineUnavailable, "not yet"),
@@ -121,10 +133,30 @@ async def test_a_dead_actor_is_told_from_a_restarting_one(fake: FakeRay) -> None
     with pytest.raises(ActorDied) as dead:
         await actor.call("dead", timeout_s=5)
     assert (dead.value.restarting, dead.value.component, dead.value.__cause__) == (False, "collector", DIED)
-    assert "\n" not in dead.value.detail
+    assert dead.value.detail == "RuntimeError: broken"
     with pytest.raises(ActorDied) as restarting:
         await actor.call("restarting", timeout_s=5)
     assert restarting.value.restarting
+
+
+async def test_a_typed_error_with_a_secret_that_only_the_caller_knows_keeps_its_type(fake: FakeRay) -> None:
+    sent = pickle.dumps(PreflightError("no canary-of-the-caller", problems=["canary-of-the-caller"]))
+    hide(["canary-of-the-caller"])
+    fake.methods["collector"] = {"submit": raised(pickle.loads(sent))}
+    with pytest.raises(PreflightError) as failed:
+        await RayActor("collector", "here").call("submit", timeout_s=5)
+    assert (failed.value.message, failed.value.problems) == (f"no {MASK}", [MASK])
+
+
+async def test_a_failed_look_up_is_typed(fake: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RaySystemError(RuntimeError("no GCS"))
+
+    monkeypatch.setattr(ray, "get_actor", fails)
+    for step in (RayActor("collector", "here").exists(), RayActor("collector", "here").kill(), RayActor("collector", "here").call("x", timeout_s=5)):
+        with pytest.raises(ActorDied) as failed:
+            await step
+        assert (failed.value.component, failed.value.detail) == ("collector", "System error: no GCS")
 
 
 async def test_an_actor_is_looked_up_once_and_again_after_a_failure(fake: FakeRay) -> None:
@@ -180,6 +212,12 @@ async def test_a_task_has_a_deadline_and_is_cancelled(monkeypatch: pytest.Monkey
     with pytest.raises(EngineUnavailable, match="the store is down"):
         await run_in_worker(abs, 3, timeout_s=5)
     assert len(cancelled) == 1
+    result = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(run_in_worker(abs, 3, timeout_s=5))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert cancelled[1:] == [(result, True)]
 
 
 @pytest.mark.parametrize("error", [error for error, _, _ in FAILURES], ids=[type(error).__name__ for error, _, _ in FAILURES])
