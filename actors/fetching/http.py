@@ -16,7 +16,7 @@ from actors.fetching.inflate import BodyTooLarge, BoundedInflater, UnknownEncodi
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError, ProviderFailure
 from cryptoviz.masking import Redactor
-from cryptoviz.providers.failures import bad_payload, failure, page_failure
+from cryptoviz.providers.failures import REFUSALS, bad_payload, failure, page_failure, retry_after_s
 from cryptoviz.providers.fetcher import CallLog
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import Call, FallbackReason, RawExchange
@@ -36,6 +36,7 @@ _LONGEST_SECRET_BYTES = 4096
 _DIRECT = NetworkSettings()
 _RATE_HEADER_PREFIXES = ("retry-after", "ratelimit", "x-ratelimit", "x-rate-limit", "x-mbx-used-weight", "x-mbx-order-count")
 _HTTP_OK = 200
+_FIRST_ERROR = 400
 _MAX_PORT = 65_535
 
 
@@ -208,21 +209,31 @@ class HttpFetcher:
                 # One copy of a long body is enough.
                 note.body = bytes(note.body)
         except (TimeoutError, httpx.TimeoutException):
-            raise failure(self._provider, FallbackReason.TIMEOUT, f"no complete answer within {self._limits.timeout_s:g} s") from None
+            unread = failure(self._provider, FallbackReason.TIMEOUT, f"no complete answer within {self._limits.timeout_s:g} s")
+            raise self._refusal(note) or unread from None
         except (httpx.HTTPError, httpx.StreamError) as error:
-            raise failure(self._provider, FallbackReason.UNAVAILABLE, f"{type(error).__name__}: {self._clean(str(error))}") from None
+            unread = failure(self._provider, FallbackReason.UNAVAILABLE, f"{type(error).__name__}: {self._clean(str(error))}")
+            raise self._refusal(note) or unread from None
+        except BodyTooLarge:
+            text = f"the body is larger than {self._limits.max_body_bytes} bytes (providers.{self._provider}.max_body_bytes)"
+            raise self._refusal(note) or bad_payload(self._provider, text) from None
+        except UnknownEncoding as error:
+            raise self._refusal(note) or bad_payload(self._provider, f"the body does not decode: {error}") from None
         return self._accept(HttpResponse(response.status_code, response.headers, bytes(note.body), self._clock.now_ms(), note.fetch_id))
 
     async def _read(self, response: httpx.Response, note: _Note) -> None:
-        limit = self._limits.max_body_bytes
-        try:
-            inflater = BoundedInflater(self._clean(response.headers.get("content-encoding", "")), limit)
-            async for chunk in response.aiter_raw():
-                note.body += inflater.feed(chunk)
-        except BodyTooLarge:
-            raise bad_payload(self._provider, f"the body is larger than {limit} bytes (providers.{self._provider}.max_body_bytes)") from None
-        except UnknownEncoding as error:
-            raise bad_payload(self._provider, f"the body does not decode: {error}") from None
+        inflater = BoundedInflater(self._clean(response.headers.get("content-encoding", "")), self._limits.max_body_bytes)
+        async for chunk in response.aiter_raw():
+            note.body += inflater.feed(chunk)
+        inflater.end()
+
+    def _refusal(self, note: _Note) -> ProviderFailure | None:
+        """What a status without its body says: a refusal counts also if its body cannot be read."""
+        if note.status is None or note.status < _FIRST_ERROR:
+            return None
+        wait_s = retry_after_s(note.headers, self._clock.now_ms())
+        refused = page_failure(self._provider, note.status, wait_s, self._status_reasons)
+        return refused if refused.reason in REFUSALS else None
 
     def _accept(self, response: HttpResponse) -> HttpResponse:
         content_type = self._clean(response.headers.get("content-type", "")).partition(";")[0].strip().lower()

@@ -27,6 +27,7 @@ class BoundedInflater:
             raise UnknownEncoding(f"content encoding {name[:40]!r}")
         self._inflate = zlib.decompressobj(_WINDOW_BITS[name]) if name in _WINDOW_BITS else None
         self._left = limit
+        self._fed = False
 
     def feed(self, chunk: bytes) -> bytes:
         """The decoded bytes of the next chunk.
@@ -35,12 +36,22 @@ class BoundedInflater:
             BodyTooLarge: past the limit.
             UnknownEncoding: not a stream of the promised encoding.
         """
+        inflate = self._inflate
+        self._fed |= bool(chunk)
         try:
             # One byte more than is left, so that a body of exactly the limit passes and a longer one is seen.
-            decoded = chunk if self._inflate is None else self._inflate.decompress(chunk, self._left + 1)
+            decoded = chunk if inflate is None else inflate.decompress(chunk, self._left + 1)
         except zlib.error as error:
             raise UnknownEncoding(str(error)) from None
+        if inflate is not None and inflate.unused_data:
+            # zlib would keep all of it, and copy it with each further chunk.
+            raise UnknownEncoding("more data behind the end of the compressed stream")
         self._left -= len(decoded)
         if self._left < 0:
             raise BodyTooLarge
         return decoded
+
+    def end(self) -> None:
+        """No more chunks. Raises UnknownEncoding if a stream has begun and not ended: its checksum is missing, and maybe a part of it."""
+        if self._inflate is not None and self._fed and not self._inflate.eof:
+            raise UnknownEncoding("the compressed stream is incomplete")
