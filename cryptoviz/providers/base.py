@@ -20,6 +20,7 @@ from cryptoviz.providers.parse_result import Parsed
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.providers.schema_drift import ShapeWatch
 from cryptoviz.providers.spec import ProviderConfig, ProviderSpec
+from cryptoviz.providers.values import positive_or_none
 from cryptoviz.records import FallbackReason, Observation, PollTrace, TickResult
 
 __all__ = ["BaseProvider", "Parsed", "Poll"]
@@ -166,18 +167,23 @@ class BaseProvider(ABC):
 
     async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
         """One tick's result, within `budget_s` and never an exception: what goes wrong becomes the result's `failure`. Polls may overlap."""
-        known = [asset for asset in assets if self.id_of(asset) is not None]
-        poll = Poll(tick_ts, asset_failures={asset.asset_id: FallbackReason.MISSING_ASSET for asset in assets if self.id_of(asset) is None})
-        failed, observations = None, list[Observation]()
-        memory, cut = None, False
+        poll, known = Poll(tick_ts), list[Asset]()
+        failed, found = None, dict[str, Observation]()
+        memory, cut, limit = None, False, asyncio.timeout(budget_s)
         token = _CURRENT.set(poll)
         try:
+            known = [asset for asset in assets if self.id_of(asset) is not None]
+            poll.asset_failures = {asset.asset_id: FallbackReason.MISSING_ASSET for asset in assets if self.id_of(asset) is None}
             memory = self.memory()
-            async with asyncio.timeout(budget_s):
+            async with limit:
                 observations = _checked(self.name, await self._poll_with_retry(poll, known))
+            self.shape_watch.judge(observations, self._clock.now_ms())
+            found = {observation.asset_id: observation for observation in observations}
+            self.ids.answered(self.ids_of(known), poll.unlisted, found.keys())
         except TimeoutError:
-            cut = True
-            failed = _Failure(FallbackReason.TIMEOUT, f"{self.name}: no answer within the tick's {budget_s:.1f} s")
+            cut = limit.expired()
+            within = f"no answer within the tick's {budget_s:.1f} s" if cut else "TimeoutError in its code"
+            failed = _Failure(FallbackReason.TIMEOUT, f"{self.name}: {within}")
         except ProviderFailure as error:
             failed = _Failure(error.reason, error.message, error.retry_after_s)
         except CryptoVizError as error:
@@ -187,10 +193,6 @@ class BaseProvider(ABC):
             failed = _Failure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in its code")
         finally:
             _CURRENT.reset(token)
-        found = {observation.asset_id: observation for observation in observations}
-        self.shape_watch.judge(observations, self._clock.now_ms())
-        if failed is None:
-            self.ids.answered(self.ids_of(known), poll.unlisted, found.keys())
         return self._result(poll, known, found, failed, PollTrace(tuple(poll.calls), memory, cut))
 
     async def _poll_with_retry(self, poll: Poll, assets: Sequence[Asset]) -> list[Observation]:
@@ -236,9 +238,12 @@ class BaseProvider(ABC):
 
 def _checked(provider: str, observations: Any) -> list[Observation]:
     """What a provider of another package returned, if it is what `get_crypto_data` has to return."""
-    if isinstance(observations, list) and all(isinstance(each, Observation) for each in observations):
-        return observations
-    raise bad_payload(provider, f"get_crypto_data returned {type(observations).__name__}, expected a list of Observation")
+    if not isinstance(observations, list) or not all(isinstance(each, Observation) for each in observations):
+        raise bad_payload(provider, f"get_crypto_data returned {type(observations).__name__}, expected a list of Observation")
+    wrong = next((each for each in observations if positive_or_none(each.price) is None), None)
+    if wrong is not None:
+        raise bad_payload(provider, f"get_crypto_data returned {wrong.asset_id} with the price {wrong.price!r}, expected a number above 0")
+    return observations
 
 
 def _worth_a_second_try(error: BaseException) -> bool:
