@@ -10,7 +10,7 @@ __all__ = ["ENGINE_FILES", "FETCH_LOCK", "cache_fault", "make_cache", "require_o
 
 SETTING = "CRYPTOVIZ_CACHE"
 FETCH_LOCK = "fetch.lock"
-ENGINE_FILES = ("jars", "minio", FETCH_LOCK)
+ENGINE_FILES = ("jars", "minio", "class-archives", FETCH_LOCK)
 """Entries of the cache that engines are started from, or that a download or build writes."""
 _DEPTH = 64
 """More levels than exist. All are checked, because the next build resumes from the files of an unfinished build."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import shlex
 import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -21,6 +22,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession, SQLContext
 from raydp.spark.ray_cluster import SparkCluster
 
+from spark_jobs.streaming.driver_jvm import launch_driver
 from spark_jobs.streaming.gateways import SECRET_OPTION, secure_callback_server, share_application_id, spark_secret
 
 __all__ = ["DriverCluster", "end_driver", "ray_java_options"]
@@ -34,20 +36,25 @@ class DriverCluster(SparkCluster):  # type: ignore[misc]
     Args:
         name: application name, and the Ray namespace of the executors; unique, because Ray frees the names of a predecessor's actors late.
         executors, cores, memory_mb: number and size of the executors.
+        java: the program of the driver's JVM.
+        jars: class path of driver and executors.
         configs: Spark's options, without a secret.
     """
 
     _spark_session: Any
 
-    def __init__(self, name: str, executors: int, cores: int, memory_mb: int, configs: dict[str, str]) -> None:
+    def __init__(self, name: str, executors: int, cores: int, memory_mb: int, java: Path, jars: str, configs: dict[str, str]) -> None:
+        self._java, self._jars = java, jars
         super().__init__(name, executors, cores, f"{memory_mb}m", enable_hive=False, configs=dict(configs))
 
     def _set_up_master(self, resources: dict[str, float], kwargs: dict[Any, Any] | None) -> None:
         """Called by RayDP's constructor: start the JVM and the application master in it."""
         del resources, kwargs
-        # JVM options show in the process list, so the secret is set after the JVM has started.
-        SparkContext._ensure_initialized(conf=self._conf("ray"))
-        gateway: Any = SparkContext._gateway
+        del self._configs["spark.driver.extraClassPath"]  # RayDP's, for PySpark's start script
+        options = [*shlex.split(self._configs["spark.driver.extraJavaOptions"]), f"-Xmx{self._configs['spark.driver.memory']}"]
+        # The process list shows the command, so the secret is set after the JVM has started.
+        gateway = launch_driver(self._java, options, self._jars, self._configs | {"spark.master": "ray", "spark.app.name": self._app_name})
+        SparkContext._ensure_initialized(gateway=gateway)
         self._process: subprocess.Popen[bytes] = gateway.proc
         secure_callback_server(gateway)
         master = raydp_master.RayDPSparkMaster.__ray_metadata__.modified_class(self._configs)
@@ -58,7 +65,7 @@ class DriverCluster(SparkCluster):  # type: ignore[misc]
         raydp_jvm = gateway.jvm.org.apache.spark.deploy.raydp
         raydp_jvm.RayAppMaster.setProperties(json.dumps(properties))
         gateway.jvm.io.ray.api.Ray.init()
-        self._spark_master_handle = raydp_jvm.RayAppMaster(os.pathsep.join(master._prepare_jvm_classpath()))
+        self._spark_master_handle = raydp_jvm.RayAppMaster(self._jars)
 
     def get_cluster_url(self) -> str:
         return str(self._spark_master_handle.getMasterUrl())
@@ -66,7 +73,8 @@ class DriverCluster(SparkCluster):  # type: ignore[misc]
     def get_spark_session(self) -> Any:
         """The session, started at the first call."""
         if self._spark_session is None:
-            builder = SparkSession.builder.config(conf=self._conf(self.get_cluster_url())).config(SECRET_OPTION, spark_secret())
+            conf = SparkConf(loadDefaults=False).setAll(list(self._configs.items())).setAppName(self._app_name).setMaster(self.get_cluster_url())
+            builder = SparkSession.builder.config(conf=conf).config(SECRET_OPTION, spark_secret())
             self._spark_session = builder.getOrCreate()
             share_application_id(self._spark_session)
         return self._spark_session
@@ -100,13 +108,9 @@ class DriverCluster(SparkCluster):  # type: ignore[misc]
                 self._spark_master_handle.stop()
         end_driver()
 
-    def _conf(self, master: str) -> SparkConf:
-        conf = SparkConf(loadDefaults=False).setAppName(self._app_name).setMaster(master)
-        return conf.setAll(list(self._configs.items()))
 
-
-def end_driver() -> None:
-    """End the JVM of this process, if any, and clear what PySpark keeps of it in class attributes."""
+def end_driver(grace_s: float = _JVM_END_S) -> None:
+    """End the JVM of this process, if any, killing it after `grace_s`, and clear what PySpark keeps of it in class attributes."""
     gateway: Any = SparkContext._gateway
     context: Any = SparkContext._active_spark_context
     if context is not None and getattr(context, "_accumulatorServer", None) is not None:
@@ -123,7 +127,7 @@ def end_driver() -> None:
         with contextlib.suppress(OSError):
             process.stdin.close()  # the JVM ends at the end of its standard input
     try:
-        process.wait(_JVM_END_S)
+        process.wait(grace_s)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

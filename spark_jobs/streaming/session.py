@@ -15,15 +15,19 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
 
+from cryptoviz.engines.java import java_executable
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, PreflightError
 from cryptoviz.log import get_logger
 from cryptoviz.process_identity import ProcessIdentity, environments, wait_ended
 from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
+from spark_jobs.streaming.class_archive import archive_options
 from spark_jobs.streaming.cluster import DriverCluster, end_driver, ray_java_options
+from spark_jobs.streaming.driver_jvm import class_path
 from spark_jobs.streaming.gateways import AUTHENTICATION, spark_secret
 
 __all__ = [
@@ -73,7 +77,7 @@ log = get_logger("lake")
 _T = TypeVar("_T")
 
 
-def spark_configs(settings: Settings, jars: str, run: str) -> dict[str, str]:
+def spark_configs(settings: Settings, run: str) -> dict[str, str]:
     """Spark's options. They show in the process list, so they contain no secret."""
     lake = settings.lake
     java = f"{_OPENS} {_SMALL} {_TIGHT}"
@@ -82,8 +86,6 @@ def spark_configs(settings: Settings, jars: str, run: str) -> dict[str, str]:
         "spark.driver.extraJavaOptions": f"{java} {_QUICK} {_DRIVER_YOUNG}",
         "spark.executor.extraJavaOptions": f"{java} {_PATIENT} {_EXECUTOR_YOUNG}",
         "spark.driver.memory": f"{lake.driver_memory_mb}m",
-        "spark.driver.extraClassPath": jars,
-        "raydp.executor.extraClassPath": jars,
         "spark.python.daemon.module": "spark_jobs.streaming.daemon",
         "spark.python.worker.reuse": "true",
         f"spark.executorEnv.{LAKE_RUN_VARIABLE}": run,
@@ -122,7 +124,7 @@ def task_slots(settings: Settings) -> int:
 
 
 def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
-    """Start Spark on Ray. Blocks for 5-10 s; call it in a thread.
+    """Start Spark on Ray, with `jars` before its own. Blocks for 5-10 s; call it in a thread.
 
     Raises:
         PreflightError: the cluster has too few free CPUs for the executor, or Ray has no secret for Spark's processes.
@@ -131,10 +133,13 @@ def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
     spark_secret()
     # Spark reads these two from the environment only: the address of its UI and the interpreter of the executors' workers.
     os.environ.update(SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable)
-    configs = spark_configs(settings, jars, run)
-    configs["spark.driver.extraJavaOptions"] += f" {shlex.join(ray_java_options())}"
+    java, jars = java_executable(settings), class_path(jars)
+    archive = archive_options(settings, java, jars)
+    configs = spark_configs(settings, run)
+    configs["spark.driver.extraJavaOptions"] += f" {shlex.join([*ray_java_options(), *archive])}"
+    configs["spark.executor.extraJavaOptions"] += f" {shlex.join(archive)}"
     try:
-        return _bounded(lambda: _start(settings, configs), _INIT_TIMEOUT_S)
+        return _bounded(lambda: _start(settings, java, jars, configs), _INIT_TIMEOUT_S)
     except FutureTimeout:
         raise EngineUnavailable(f"Spark on Ray did not start within {_INIT_TIMEOUT_S:.0f} s", engine="spark") from None
     except CryptoVizError:
@@ -143,10 +148,10 @@ def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
         raise EngineUnavailable(f"Spark on Ray did not start: {_summary(error)}", engine="spark") from error
 
 
-def _start(settings: Settings, configs: dict[str, str]) -> DriverCluster:
+def _start(settings: Settings, java: Path, jars: str, configs: dict[str, str]) -> DriverCluster:
     end_driver()  # of an earlier start that failed
     lake = settings.lake
-    cluster = DriverCluster(f"cryptoviz-lake-{uuid.uuid4().hex[:8]}", 1, task_slots(settings), lake.executor_memory_mb, configs)
+    cluster = DriverCluster(f"cryptoviz-lake-{uuid.uuid4().hex[:8]}", 1, task_slots(settings), lake.executor_memory_mb, java, jars, configs)
     _await_cpus(lake.executor_cores)  # after the start of the JVM: a killed predecessor's executor may take as long to end
     cluster.get_spark_session().sparkContext.setLogLevel("WARN")
     return cluster

@@ -16,6 +16,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from cryptoviz.engines.jars import spark_classpath
+from cryptoviz.engines.java import java_executable
 from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import LakeError
 from cryptoviz.kafka import admin_client
@@ -27,6 +29,8 @@ from cryptoviz.lake.schema import PRICES
 from cryptoviz.lake.verify import verify
 from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
 from spark_jobs.maintenance.log_cleanup import remove_leftovers, shorten_log
+from spark_jobs.streaming.class_archive import archive_file
+from spark_jobs.streaming.driver_jvm import class_path
 from spark_jobs.streaming.job import lake_id
 from spark_jobs.streaming.session import marked_processes
 from spark_jobs.tables.record_spec import Reason
@@ -175,7 +179,7 @@ def test_a_restart_continues_and_removes_leftovers(rig: Rig) -> None:
 
 
 def test_the_end_of_the_drivers_jvm_ends_the_job_and_the_next_continues(rig: Rig) -> None:
-    (driver,) = (each for each in psutil.Process().children(recursive=True) if "org.apache.spark.deploy.SparkSubmit" in command_of(each))
+    driver = jvm("org.apache.spark.deploy.SparkSubmit")
     driver.kill()
     ended = eventually(lambda: not (seen := rig.host.probe()).running and seen, 10)
     assert ended.message == f"Spark's driver (process {driver.pid}) has ended with code -9"
@@ -184,6 +188,20 @@ def test_the_end_of_the_drivers_jvm_ends_the_job_and_the_next_continues(rig: Rig
     say("start after the end of the JVM s:", round(rig.host.start(), 1))
     report = caught_up(rig.settings)
     assert not any(one.lost or one.doubled or one.unknown for one in report.comparisons), report.to_text()
+
+
+def test_driver_and_executor_share_the_class_archive(rig: Rig) -> None:
+    java, jars = java_executable(rig.settings), class_path(spark_classpath(rig.settings))
+    archive = archive_file(rig.settings, java, jars)
+    assert archive.is_file(), "scripts/setup has written it"
+    for name in ("org.apache.spark.deploy.SparkSubmit", "io.ray.runtime.runner.worker.DefaultWorker"):
+        assert str(archive) in {entry.path for entry in jvm(name).memory_maps()}
+
+
+def jvm(name: str) -> psutil.Process:
+    """The JVM of this test whose main class is `name`."""
+    (found,) = (each for each in psutil.Process().children(recursive=True) if name in command_of(each))
+    return found
 
 
 def command_of(process: psutil.Process) -> list[str]:

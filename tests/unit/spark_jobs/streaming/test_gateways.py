@@ -16,7 +16,7 @@ SECRET = "canary-of-the-spark-secret"
 
 
 def configs() -> dict[str, str]:
-    return spark_configs(load_settings(home=Path("/nowhere")), "/jars/a.jar", "run")
+    return spark_configs(load_settings(home=Path("/nowhere")), "run")
 
 
 def test_connections_are_authenticated_and_encrypted_with_no_older_way_beside() -> None:

@@ -1,0 +1,84 @@
+"""The JVM of Spark's driver: class path, command and connection.
+
+PySpark starts it by a shell script, which first starts another JVM to print the command, and runs a `spark-env.sh` from a folder of the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyspark
+import ray
+import raydp
+from py4j.clientserver import ClientServer, JavaParameters, PythonParameters
+from py4j.java_gateway import java_import
+from pyspark.serializers import UTF8Deserializer, read_int
+
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.settings import child_environment
+
+__all__ = ["class_path", "launch_driver"]
+
+_START_S = 60.0
+_POLL_S = 0.02
+_IMPORTS = (
+    "org.apache.spark.SparkConf", "org.apache.spark.api.java.*", "org.apache.spark.api.python.*", "org.apache.spark.ml.python.*",
+    "org.apache.spark.mllib.api.python.*", "org.apache.spark.resource.*", "org.apache.spark.sql.*", "org.apache.spark.sql.api.python.*",
+    "org.apache.spark.sql.hive.*", "scala.Tuple2",
+)  # fmt: skip
+"""What PySpark imports into the gateway that it starts itself (`pyspark.java_gateway.launch_gateway`, 3.5)."""
+
+
+def class_path(jars: str) -> str:
+    """Class path of driver and executors: `jars`, RayDP, Spark, Ray. The same for both, so that one class archive serves both."""
+    of_raydp, of_ray = (sorted(map(str, (_folder(package) / "jars").glob("*.jar"))) for package in (raydp, ray))
+    return os.pathsep.join([jars, *of_raydp, str(_folder(pyspark) / "jars" / "*"), *of_ray])
+
+
+def launch_driver(java: Path, java_options: Sequence[str], jars: str, configs: Mapping[str, str]) -> Any:
+    """Start the JVM and return its gateway, with the process in `proc`. The JVM ends when its standard input is closed, so not after this process.
+
+    Args:
+        java: the program.
+        java_options: options of the JVM.
+        jars: class path.
+        configs: Spark's options; they show in the process list.
+
+    Raises:
+        EngineUnavailable: the JVM has ended, or opened no gateway within a minute.
+    """
+    options = [part for key, value in configs.items() for part in ("--conf", f"{key}={value}")]
+    command = [str(java), *java_options, "-cp", jars, "org.apache.spark.deploy.SparkSubmit", *options, "pyspark-shell"]
+    with tempfile.TemporaryDirectory(prefix="cv-spark-") as folder:
+        connection = Path(folder) / "connection"
+        environment = child_environment({"_PYSPARK_DRIVER_CONN_INFO_PATH": str(connection), "SPARK_HOME": str(_folder(pyspark))}, minimal=False)
+        # Its own process group, so that Ctrl-C in a terminal does not reach it.
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, process_group=0)
+        deadline = time.monotonic() + _START_S
+        while not connection.exists():
+            if (code := process.poll()) is not None:
+                raise EngineUnavailable(f"the JVM of Spark's driver has ended with code {code} at its start", engine="spark")
+            if time.monotonic() > deadline:
+                process.kill()
+                raise EngineUnavailable(f"the JVM of Spark's driver opened no gateway within {_START_S:.0f} s", engine="spark")
+            time.sleep(_POLL_S)
+        with connection.open("rb") as content:
+            port, token = read_int(content), UTF8Deserializer().loads(content)
+    gateway: Any = ClientServer(
+        java_parameters=JavaParameters(port=port, auth_token=token, auto_convert=True),
+        python_parameters=PythonParameters(port=0, eager_load=False),
+    )
+    gateway.proc = process
+    for name in _IMPORTS:
+        java_import(gateway.jvm, name)
+    return gateway
+
+
+def _folder(package: Any) -> Path:
+    return Path(package.__file__).resolve().parent
