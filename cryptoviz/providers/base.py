@@ -188,7 +188,10 @@ class BaseProvider(ABC):
             failed = _Failure(error.reason, error.message, error.retry_after_s)
         except CryptoVizError as error:
             failed = _Failure(FallbackReason.BAD_PAYLOAD, error.message)
-        except Exception as error:  # noqa: BLE001 (a provider of a third party must not end the collection)
+        except (Exception, asyncio.CancelledError) as error:  # a provider of a third party must not end the collection
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # this poll was cancelled, and not something that the provider waited for
             self._log.exception("provider_bug", provider=self.name)
             failed = _Failure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in its code")
         finally:

@@ -297,6 +297,40 @@ async def test_a_price_that_is_none_costs_its_coin_only(rig: Rig, price: str) ->
     assert result.asset_failures == {"bitcoin": FallbackReason.BAD_PAYLOAD}
 
 
+async def test_of_two_attempts_with_several_calls_each_only_the_second_counts() -> None:
+    """Binance is asked for its listing and for 20 coins a call. The second call of the first attempt fails."""
+    exchanges: list[RawExchange] = []
+    coins = [Asset(f"coin{number}", f"C{number}", f"Coin {number}", {"binance": f"C{number}USDT"}) for number in range(21)]
+    prices = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal prices
+        symbols = json.loads(request.query["symbols"])
+        if request.path.endswith("exchangeInfo"):
+            return web.json_response({"symbols": [{"symbol": symbol, "status": "TRADING", "quoteAsset": "USDT"} for symbol in symbols]})
+        prices += 1
+        if prices == 2:
+            return web.json_response({}, status=503)
+        # The first attempt has no price for one of its coins.
+        rows = [{"symbol": symbol, "lastPrice": f"{prices}.5", "count": 1, "firstId": 1} for symbol in symbols if (prices, symbol) != (1, "C0USDT")]
+        return web.json_response(rows)
+
+    async with http_server(answer) as url:
+        provider = build_provider("binance", load_settings(providers={"binance": {"base_url": url}}), FakeClock(), exchanges.append)
+        result = await provider.poll(T0, coins, BUDGET_S)
+        await provider.aclose()
+    assert (result.failure, result.attempt, result.asset_failures) == (None, 2, {})
+    # The third call for prices has the first 20 coins, the fourth the last.
+    assert {asset_id: seen.price for asset_id, seen in result.observations.items()} == {f"coin{n}": 3.5 if n < 20 else 4.5 for n in range(21)}
+    ours = [(exchange.attempt, exchange.outcome) for exchange in exchanges]
+    assert ours == [(1, "ok"), (1, "ok"), (1, "unavailable"), (2, "ok"), (2, "ok")]
+    assert result.fetch_id == exchanges[4].fetch_id
+    assert result.fetch_ids == {f"coin{number}": exchanges[3].fetch_id for number in range(20)}
+    assert result.trace is not None
+    assert [call.fetch_id for call in result.trace.calls] == [exchange.fetch_id for exchange in exchanges]
+    assert provider.ids.left_out == frozenset()
+
+
 class ThirdParty(BaseProvider):
     """Of another package. `breaks` names its bug."""
 
@@ -317,6 +351,10 @@ class ThirdParty(BaseProvider):
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
         if self.breaks == "timeout":
             raise TimeoutError("its own")
+        if self.breaks == "cancelled":
+            waited = asyncio.create_task(asyncio.Event().wait())
+            waited.cancel()
+            await waited
         rank: Any = "first" if self.breaks == "supply" else 1.0
         return [Observation("bitcoin", "coingecko", "bitcoin", self.price, market_cap=1.0, circulating_supply=rank)]
 
@@ -333,7 +371,9 @@ async def third_party(breaks: str = "", price: Any = 1.5) -> TickResult:
         await provider.aclose()
 
 
-@pytest.mark.parametrize(("breaks", "error"), [("id_of", "KeyError"), ("memory", "RuntimeError"), ("supply", "TypeError")])
+@pytest.mark.parametrize(
+    ("breaks", "error"), [("id_of", "KeyError"), ("memory", "RuntimeError"), ("supply", "TypeError"), ("cancelled", "CancelledError")]
+)
 async def test_a_bug_anywhere_in_a_third_partys_provider_is_a_failed_poll(breaks: str, error: str) -> None:
     result = await third_party(breaks)
     assert (result.failure, result.message, result.observations) == (FallbackReason.BAD_PAYLOAD, f"coingecko: {error} in its code", {})
