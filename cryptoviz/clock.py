@@ -17,15 +17,12 @@ class Clock(Protocol):
 
     def now_ms(self) -> int:
         """UTC epoch milliseconds."""
-        ...
 
     def monotonic_s(self) -> float:
         """Monotonic seconds; only differences are meaningful."""
-        ...
 
     async def sleep(self, seconds: float) -> None:
         """Wait for `seconds` of this clock."""
-        ...
 
 
 class SystemClock:

@@ -104,15 +104,12 @@ class ComponentActor(Protocol):
 
     async def start(self) -> None:
         """Begin the work and return when it runs. A second call is a no-op. Raises a CryptoVizError on failure."""
-        ...
 
     async def stop(self) -> None:
         """Drain and end the work within the component's stop timeout; the controller then kills the actor."""
-        ...
 
     async def probe(self) -> Probe:
         """Check the work. Returns within 2 s and never raises for a failure of the work."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

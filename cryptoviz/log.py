@@ -43,11 +43,9 @@ class LineStream(Protocol):
 
     def write(self, text: str, /) -> int:
         """Take a text."""
-        ...
 
     def flush(self) -> None:
         """Pass on what was taken."""
-        ...
 
 
 class _Stderr:

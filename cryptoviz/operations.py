@@ -129,7 +129,6 @@ class Operation(Protocol):
 
     async def run(self, report: Report) -> OperationResult:
         """Run to completion, with blocking calls in threads. Raises a CryptoVizError on failure."""
-        ...
 
 
 class OperationStatus(_Value):

@@ -36,7 +36,6 @@ class Headers(Protocol):
 
     def get_list(self, name: str) -> list[str]:
         """All values of a header."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,6 @@ class HasPoints(Protocol):
     @property
     def points(self) -> Sequence[Point]:
         """The prices."""
-        ...
 
 
 A = TypeVar("A", bound=HasPoints)

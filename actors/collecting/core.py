@@ -31,7 +31,6 @@ class Snapshot(Protocol):
 
     def set_latest(self, transaction: KafkaTransaction) -> None:
         """A tick that Kafka has acknowledged."""
-        ...
 
 
 @dataclass(slots=True)

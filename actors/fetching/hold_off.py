@@ -21,11 +21,9 @@ class Limiter(Protocol):
 
     async def acquire(self) -> None:
         """Return when the next call may start. Raises ProviderUnavailable when it may not for too long a time."""
-        ...
 
     def observe(self, status: int, headers: Mapping[str, str]) -> None:
         """Learn from a response's status and headers (names in any case)."""
-        ...
 
 
 class MinIntervalLimiter:

@@ -40,7 +40,6 @@ class Bucket(Protocol):
 
     async def put(self, weight: int, now_ms: int) -> int:
         """0 if admitted, otherwise ms to wait; -1 if the weight exceeds the limit. `now_ms` is monotonic."""
-        ...
 
 
 def rates_of(plan: Plan, min_interval_s: float) -> list[Rate]:

@@ -44,31 +44,24 @@ class Published(Protocol):
     @property
     def last_tick(self) -> int | None:
         """The newest published tick; None if unknown."""
-        ...
 
     def counts(self, value: bytes) -> bool:
         """Whether a record at the end of the topic was written by this publisher."""
-        ...
 
     def learn(self, values: Iterable[bytes]) -> int | None:
         """Set the records at the end of the topic; returns their newest tick."""
-        ...
 
     def resume(self, progress: Progress) -> None:
         """Set the progress."""
-        ...
 
     def is_implausible(self) -> bool:
         """Whether the progress is implausible, so that the end of the topic must be read too."""
-        ...
 
     def has(self, transaction: KafkaTransaction) -> bool:
         """Whether the transaction is published."""
-        ...
 
     def after(self, transaction: KafkaTransaction) -> TakenTicks:
         """The published ticks once this transaction is committed, to be stored in its progress."""
-        ...
 
 
 class PublishedTicks:

@@ -35,11 +35,9 @@ class Transport(Protocol):
             EngineUnavailable: retry.
             Fenced: another producer took over; the publisher must stop.
         """
-        ...
 
     def is_published(self, transaction: KafkaTransaction) -> bool:
         """Whether the transaction was already published, as of the last `connect`, by this or an earlier producer of the transactional id."""
-        ...
 
     def publish(self, transaction: KafkaTransaction) -> Sequence[Refused]:
         """Commit the transaction without the records that the broker rejects permanently, and return those records.
@@ -47,15 +45,12 @@ class Transport(Protocol):
         Raises:
             EngineUnavailable: not published, or the outcome is unknown: call `connect`, then `is_published`.
         """
-        ...
 
     def was_refused(self, transaction: KafkaTransaction) -> Sequence[Refused]:
         """Records that the broker rejected, of a transaction whose outcome was unknown after `publish` and for which `is_published` returned True."""
-        ...
 
     def close(self) -> None:
         """Close the connection without waiting."""
-        ...
 
 
 class Publisher:

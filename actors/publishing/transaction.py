@@ -71,19 +71,15 @@ class PublisherEvents(Protocol):
 
     def published(self, transaction: KafkaTransaction) -> None:
         """The broker acknowledged the transaction, which is passed without the refused records."""
-        ...
 
     def refused(self, transaction: KafkaTransaction, refused: Refused) -> None:
         """The broker rejects this record permanently: it is lost. The rest of the transaction is published."""
-        ...
 
     def dropped(self, transaction: KafkaTransaction) -> None:
         """The queue was full: the transaction is lost, which is a gap. Called from the thread that calls `offer`."""
-        ...
 
     def connected(self, last_tick_ts: int | None) -> None:
         """Connected; `last_tick_ts` is the newest published tick, None if no tick is published."""
-        ...
 
 
 class TransactionSink(Protocol):
@@ -91,4 +87,3 @@ class TransactionSink(Protocol):
 
     def offer(self, transaction: KafkaTransaction) -> None:
         """Queue a transaction. If the queue is full, the oldest one is dropped and passed to `PublisherEvents.dropped`."""
-        ...

@@ -33,11 +33,9 @@ class UsageStore(Protocol):
 
     async def load(self) -> Usage:
         """What was saved last, or an empty one."""
-        ...
 
     async def save(self, usage: Usage) -> None:
         """Keep it."""
-        ...
 
 
 class MemoryStore:

@@ -42,15 +42,12 @@ class LakeRows(Protocol):
 
     def raw(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> Rows:
         """Raw rows of [start, end)."""
-        ...
 
     def prices(self, *, start: datetime, end: datetime, columns: Sequence[str]) -> Rows:
         """Unified records of [start, end), sorted by tick and asset."""
-        ...
 
     def query(self, sql: str) -> Rows:
         """The result of a SELECT."""
-        ...
 
 
 @dataclass(slots=True)

@@ -26,11 +26,9 @@ class CollectorClient(Protocol):
 
     async def submit(self, result: TickResult) -> None:
         """Submit one result."""
-        ...
 
     async def deregister(self, provider: str) -> None:
         """Report that the provider's scraper was stopped."""
-        ...
 
 
 class RayCollectorClient:

@@ -34,11 +34,9 @@ class Pollable(Protocol):
     @property
     def name(self) -> str:
         """Of the provider."""
-        ...
 
     async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
         """Poll once; never raises."""
-        ...
 
 
 class TurnTaker(Protocol):
@@ -47,11 +45,9 @@ class TurnTaker(Protocol):
     @property
     def rate(self) -> float:
         """Share of ticks that are turns, 0 to 1."""
-        ...
 
     def take(self, tick_ts: int) -> Turn:
         """The decision for a tick. Called once per tick, in order."""
-        ...
 
 
 class _EveryTick:

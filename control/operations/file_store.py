@@ -24,11 +24,9 @@ class OperationStore(Protocol):
 
     async def load(self) -> tuple[OperationStatus, ...]:
         """The operations of the last save."""
-        ...
 
     async def save(self, operations: Iterable[OperationStatus]) -> None:
         """Persist the operations. Raises OSError on failure."""
-        ...
 
 
 class OperationFile:

@@ -32,19 +32,15 @@ class OperationRunner(Protocol):
 
     async def start(self, status: OperationStatus) -> None:
         """Start the operation. Raises ComponentLost when its process does not start."""
-        ...
 
     async def changed_since(self, operation_id: str, version: int) -> OperationStatus:
         """The status when it changes, or the current status after a few seconds. Raises ComponentLost when the process is gone."""
-        ...
 
     async def cancel(self, operation_id: str) -> None:
         """Request cancellation. Raises ComponentLost when the process is gone."""
-        ...
 
     async def end(self, operation_id: str) -> None:
         """Kill the process and wait until it is gone. No error if none runs."""
-        ...
 
 
 class RayOperationRunner:

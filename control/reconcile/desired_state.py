@@ -57,11 +57,9 @@ class DesiredStore(Protocol):
 
     async def load(self) -> DesiredDocument:
         """The newest document; empty if none is stored."""
-        ...
 
     async def save(self, document: DesiredDocument) -> None:
         """Persist the document. Raises OSError when no copy could be written."""
-        ...
 
 
 class FileStore:

@@ -15,7 +15,6 @@ class Runtime(Protocol):
 
     async def find(self, spec: ComponentSpec) -> Probe | None:
         """A probe of an existing actor, None if none exists. An actor that does not answer is reported as not running."""
-        ...
 
     async def start(self, spec: ComponentSpec) -> None:
         """Create the actor if it does not exist, and start its work.
@@ -24,7 +23,6 @@ class Runtime(Protocol):
             TerminalError: a retry cannot succeed.
             TransientError: a retry may succeed.
         """
-        ...
 
     async def probe(self, spec: ComponentSpec) -> Probe:
         """Probe the component. An actor that does not answer in time is running and not healthy.
@@ -32,11 +30,9 @@ class Runtime(Protocol):
         Raises:
             ComponentLost: the actor is dead or being restarted.
         """
-        ...
 
     async def stop(self, spec: ComponentSpec, grace_s: float) -> None:
         """Let the component drain for at most `grace_s` seconds, then kill its actor and wait until it is gone. No error if none exists."""
-        ...
 
     async def call(self, spec: ComponentSpec, method: str, *arguments: object) -> Any:
         """Call a method of the component's actor.
@@ -45,4 +41,3 @@ class Runtime(Protocol):
             ComponentLost: the actor is dead, being restarted, or does not answer in time.
             CryptoVizError: raised by the method.
         """
-        ...

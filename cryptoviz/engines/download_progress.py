@@ -21,19 +21,15 @@ class ProgressReporter(Protocol):
 
     def begin(self, what: str, total: int, unit: str = "MB") -> None:
         """A task of `total` bytes or steps begins."""
-        ...
 
     def advance(self, what: str, amount: int) -> None:
         """`amount` more is done; negative when a download starts over."""
-        ...
 
     def end(self, what: str) -> None:
         """The task is done."""
-        ...
 
     def say(self, text: str) -> None:
         """Show a line of text."""
-        ...
 
 
 class SilentProgress:

@@ -33,71 +33,54 @@ class Machine(Protocol):
 
     def python_version(self) -> tuple[int, int]:
         """Major and minor version of this interpreter."""
-        ...
 
     def system(self) -> str:
         """Operating system and processor architecture, such as `Linux x86_64`."""
-        ...
 
     def java(self, settings: Settings) -> Path:
         """Home of Java 17, from PATH or the wheel. Raises PreflightError."""
-        ...
 
     def missing(self, settings: Settings, which: JarSet) -> tuple[Jar, ...]:
         """Jars missing in the cache, by name and size."""
-        ...
 
     def damaged(self, settings: Settings, which: JarSet) -> tuple[Jar, ...]:
         """Jars in the cache with a wrong SHA-256."""
-        ...
 
     def minio(self, settings: Settings) -> Path | None:
         """The built program in the cache, None if missing."""
-        ...
 
     def valkey(self) -> Path | None:
         """The program of the wheel, None if missing."""
-        ...
 
     def port_is_free(self, use: PortUse) -> bool:
         """Whether a server could listen on the port."""
-        ...
 
     def port_holder(self, port: int) -> Holder | None:
         """The process that listens on the port."""
-        ...
 
     def is_ours(self, settings: Settings, holder: Holder) -> bool:
         """Whether the process belongs to the pipeline of these settings."""
-        ...
 
     def free_disk(self, path: Path) -> int:
         """Free bytes on the file system of `path`, which need not exist."""
-        ...
 
     def can_write(self, path: Path) -> bool:
         """Whether files can be created in `path`, which need not exist."""
-        ...
 
     def shared_folder_problem(self) -> str:
         """Why the parent of Ray's folder is not safe; empty if it is."""
-        ...
 
     def untrusted(self, settings: Settings) -> dict[str, Fault]:
         """By name (`Home`, `Cache`): the first entry of the directory that another user could have created or changed."""
-        ...
 
     def available_memory(self) -> int:
         """Bytes available to new processes without swapping: the smaller of the kernel's estimate and the container's limit."""
-        ...
 
     def free_shm(self) -> int:
         """Free bytes in /dev/shm; 0 if it does not exist."""
-        ...
 
     def reach(self, host: str, port: int) -> str:
         """Why a TCP connection fails; empty if it succeeds within 2 s."""
-        ...
 
 
 class ThisMachine:

@@ -43,7 +43,6 @@ class ConditionalObject(Protocol):
 
     def read(self) -> ObjectVersion | None:
         """The current version; None if the object does not exist. Raises EngineUnavailable."""
-        ...
 
     def write(self, content: bytes, over: str | None) -> str:
         """Replace the version with the ETag `over`, or create the object if None. Returns the new ETag.
@@ -52,7 +51,6 @@ class ConditionalObject(Protocol):
             ObjectChanged: the current version has another ETag.
             EngineUnavailable: the store does not answer; the outcome is unknown.
         """
-        ...
 
 
 class S3ConditionalObject:

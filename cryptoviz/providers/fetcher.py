@@ -46,7 +46,6 @@ class Fetcher(Protocol):
     @property
     def timeout_s(self) -> float:
         """The most that one attempt may take."""
-        ...
 
     async def get(
         self,
@@ -58,8 +57,6 @@ class Fetcher(Protocol):
         log: CallLog | None = None,
     ) -> T:
         """See `HttpFetcher.get`."""
-        ...
 
     async def aclose(self) -> None:
         """Let go of what it holds."""
-        ...

@@ -18,7 +18,6 @@ class AskList(Protocol):
 
     async def __call__(self, path: str, params: Mapping[str, str], parse: Callable[[HttpResponse], T]) -> T:
         """GET a path below the base address. Raises as `HttpFetcher.get`."""
-        ...
 
 
 class IdBook:

@@ -33,22 +33,18 @@ class ProviderConfig(Protocol):
     @property
     def base_url(self) -> str:
         """The root of all paths; empty: the provider's own."""
-        ...
 
     @property
     def plan(self) -> str:
         """Name of the plan; empty: the default."""
-        ...
 
     @property
     def api_key(self) -> SecretStr | None:
         """The API key, if there is one."""
-        ...
 
     @property
     def min_interval_s(self) -> float | None:
         """Shortest time between two calls; None: the provider's own."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

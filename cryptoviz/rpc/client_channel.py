@@ -21,7 +21,6 @@ class StubType(Protocol):
 
     def __call__(self, channel: grpc.Channel) -> Any:
         """Create a stub on `channel`."""
-        ...
 
 
 class ClientChannel:

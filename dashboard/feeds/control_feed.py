@@ -24,31 +24,24 @@ class ControlService(Protocol):
 
     def watch(self) -> Iterator[PipelineStatus]:
         """The current status, then each change."""
-        ...
 
     def start(self, name: str) -> ComponentStatus:
         """Enable a component."""
-        ...
 
     def stop(self, name: str) -> ComponentStatus:
         """Disable a component."""
-        ...
 
     def restart(self, name: str) -> ComponentStatus:
         """Restart a component."""
-        ...
 
     def start_pipeline(self) -> PipelineStatus:
         """Enable all components."""
-        ...
 
     def stop_pipeline(self) -> PipelineStatus:
         """Disable all components."""
-        ...
 
     def close(self) -> None:
         """Close the connection, which also ends a running watch."""
-        ...
 
 
 class ControlFeed:

@@ -24,19 +24,15 @@ class HistorySource(Protocol):
 
     def candles(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Sequence[Candle]]:
         """Candles by quote currency that start at or after `since_ms` (UTC epoch ms), oldest first; may be empty."""
-        ...
 
     def prices(self, asset_id: str, since_ms: int, limit: int) -> PriceHistory:
         """Statistics of all rows at or after `since_ms`, and the newest `limit` rows."""
-        ...
 
     def parquet(self, asset_id: str, since_ms: int) -> bytes:
         """All columns of the asset's rows at or after `since_ms`, as one Parquet file."""
-        ...
 
     def csv(self, asset_id: str, since_ms: int) -> bytes:
         """As `parquet`, but as CSV with a header line."""
-        ...
 
 
 class History:

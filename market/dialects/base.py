@@ -109,19 +109,15 @@ class Dialect(Protocol):
 
     def weight(self, request: Request) -> int:
         """Weight of the call for the limit per minute."""
-        ...
 
     def answer(self, request: Request, view: View) -> Answer:
         """The provider's answer, including errors."""
-        ...
 
     def error(self, request: Request, status: int, view: View, code: int | None = None, retry_after_s: int | None = None) -> Answer:
         """The provider's error response for `status`; `code` replaces its default error code."""
-        ...
 
     def limited(self, request: Request, view: View, *, month: bool) -> Answer:
         """The provider's answer to a client over its minute or month limit."""
-        ...
 
 
 def iso_ms(epoch_ms: int) -> str:

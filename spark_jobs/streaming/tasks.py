@@ -23,7 +23,6 @@ class Tasks(Protocol):
 
     def write(self, plan: WriteSpec, ranges: Sequence[OffsetRange]) -> Sequence[Outcome]:
         """Write all ranges. Returns the files, and an error for each range that failed."""
-        ...
 
 
 class SparkTasks:
