@@ -47,7 +47,6 @@ class TakenTicks:
         return cls(newest, tuple(Leap(*(int(end) for end in leap)) for leap in leaps))
 
     def has(self, tick_ts: int) -> bool:
-        """Whether the tick is taken."""
         return self.newest is not None and tick_ts <= self.newest and self._leap(tick_ts) is None
 
     def taking(self, tick_ts: int) -> TakenTicks:

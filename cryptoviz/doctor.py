@@ -60,7 +60,6 @@ class Finding:
     fixable: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """The finding as JSON values."""
         return asdict(self)
 
 

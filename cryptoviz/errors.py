@@ -94,7 +94,6 @@ class CryptoVizError(Exception):
         super().__setattr__(name, value if name in _CHAIN else redact_value(value))
 
     def add_note(self, note: str) -> None:
-        """See `BaseException.add_note`."""
         super().add_note(redact_value(note))
 
     def with_texts(self, clean: Callable[[str], str]) -> Self:

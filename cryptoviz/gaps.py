@@ -61,23 +61,19 @@ class Gap:
 
     @property
     def gap_id(self) -> str:
-        """Hash of the key."""
         return gap_id(self.scope, self.subject, self.from_ms)
 
     @property
     def state(self) -> GapState:
-        """State by the number of filled ticks."""
         if not self.filled:
             return GapState.OPEN
         return GapState.FILLED if self.filled >= self.missing else GapState.PARTLY
 
     @property
     def ticks(self) -> range:
-        """All ticks of the gap."""
         return range(self.from_ms, self.to_ms + 1, self.tick_ms)
 
     def to_row(self) -> dict[str, Any]:
-        """The gap as a row of the table."""
         day = _time(self.from_ms).date()
         return {
             "gap_id": self.gap_id,
@@ -119,7 +115,6 @@ class Gap:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Gap:
-        """From a row of the table."""
         return cls(
             scope=GapScope(row["scope"]),
             subject=row["asset_id"] or row["provider"],

@@ -31,11 +31,9 @@ class Heartbeat:
         self.beat()
 
     def beat(self) -> None:
-        """Write the present time."""
         os.pwrite(self._file, f"{os.getpid()} {self._clock_ns()}".ljust(_WIDTH - 1).encode() + b"\n", 0)
 
     def close(self) -> None:
-        """Close the file."""
         os.close(self._file)
 
 

@@ -72,7 +72,6 @@ class HomeLock:
         return self._descriptor
 
     def release(self) -> None:
-        """Release the lock in this process."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -83,7 +83,6 @@ class _Secret:
         self._forms |= {quote(form, safe="") for form in self._forms}
 
     def remove(self, text: str, mask: str) -> str:
-        """Mask all forms of the secret in `text`."""
         text = text.replace(self._text, mask)
         if any(hint in text for hint in self._hints):
             if self._pattern is None:

@@ -148,12 +148,10 @@ class OperationStatus(_Value):
 
     @property
     def kind(self) -> OperationKind:
-        """The kind of the arguments."""
         return self.arguments.kind
 
     @property
     def over(self) -> bool:
-        """Whether the operation has ended."""
         return self.state in ENDED
 
     def to_json_dict(self) -> dict[str, Any]:

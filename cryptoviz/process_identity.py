@@ -39,7 +39,6 @@ class ProcessIdentity:
 
     @classmethod
     def own(cls) -> ProcessIdentity:
-        """The identity of this process."""
         return cls.of(os.getpid())
 
     @classmethod

@@ -42,7 +42,6 @@ class AppContext:
         return cls(settings, clock, wakeups, live, control, History(history), connect, feeds)
 
     def start(self) -> None:
-        """Start to follow prices and pipeline."""
         for feed in self.feeds:
             feed.start()
 

@@ -94,7 +94,6 @@ class LiveState:
 
     @property
     def status(self) -> FeedStatus:
-        """State of the feed."""
         with self._lock:
             return self._status
 
@@ -150,7 +149,6 @@ class LiveState:
         self._wakeups.wake()
 
     def latest(self) -> dict[str, UnifiedRecord]:
-        """Latest record by asset id."""
         with self._lock:
             return dict(self._latest)
 

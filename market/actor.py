@@ -55,7 +55,6 @@ class MarketActor:
         self._log.info("market listens", url=market.url, last_seq=market.request_log.last_seq)
 
     async def stop(self) -> None:
-        """Stop listening."""
         if self._market is not None:
             market, self._market = self._market, None
             await market.stop()

@@ -37,7 +37,6 @@ class LimitBook:
         self._counts: dict[tuple[str, str], _Count] = {}
 
     def usage(self, provider: str, client: str, limits: MarketLimits, now_ms: int) -> Usage:
-        """The client's current usage."""
         count = self._count(provider, client, now_ms)
         return Usage(
             minute_limit=limits.per_minute,
@@ -50,13 +49,11 @@ class LimitBook:
         )
 
     def call(self, provider: str, client: str, now_ms: int, weight: int = 1) -> None:
-        """Count one call."""
         count = self._count(provider, client, now_ms)
         count.second_calls += 1
         count.minute_weight += weight
 
     def charge(self, provider: str, client: str, credit: int, now_ms: int) -> None:
-        """Count the credits of a response."""
         self._count(provider, client, now_ms).month_credits += credit
 
     def refuse(self, provider: str, client: str, limits: MarketLimits, now_ms: int) -> None:

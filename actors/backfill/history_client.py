@@ -159,7 +159,6 @@ class HistoryClient:
         raise AssertionError("tenacity either returns or raises")  # pragma: no cover
 
     async def aclose(self) -> None:
-        """Close the connections."""
         await self._fetcher.aclose()
         await self.protection.aclose()
 

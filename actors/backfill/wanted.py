@@ -87,7 +87,6 @@ class UnfilledTicks:
 
     @property
     def count(self) -> int:
-        """Number of ticks of all assets."""
         return sum(map(len, self.left.values()))
 
     def load(self) -> None:

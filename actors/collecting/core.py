@@ -124,7 +124,6 @@ class CollectorCore:
             self._close(closed)
 
     async def run(self) -> None:
-        """Publish until cancelled."""
         while True:
             self.publish_due()
             # The wall clock may be set during the wait: check at least once a tick.

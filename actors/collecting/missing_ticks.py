@@ -18,7 +18,6 @@ class MissingTicks:
         self._reported_in: OrderedDict[int, int | None] = OrderedDict()
 
     def add(self, tick_ts: int) -> None:
-        """Add a missing tick."""
         self._reported_in[tick_ts] = None
         while len(self._reported_in) > _KEPT:
             self._reported_in.popitem(last=False)

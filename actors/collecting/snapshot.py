@@ -44,7 +44,6 @@ class SnapshotWriter:
         self._changed.set()
 
     async def run(self) -> None:
-        """Write until cancelled."""
         client = redis.asyncio.Redis.from_url(self._url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
         try:
             while True:

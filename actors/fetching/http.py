@@ -104,7 +104,6 @@ class HttpFetcher:
         self._status_reasons = status_reasons or {}
 
     async def aclose(self) -> None:
-        """Close the pooled connections."""
         await self._client.aclose()
 
     @property

@@ -57,7 +57,6 @@ class Breaker:
         self._log = get_logger("breaker")
 
     def status(self) -> BreakerStatus:
-        """Status for display."""
         return BreakerStatus(self._state, self._reason, self._since_ms, self._probe_ms, self._score, self._opens_total, self._by_operator)
 
     def load(self) -> None:
@@ -83,13 +82,11 @@ class Breaker:
         return self._state is BreakerState.CLOSED
 
     def good(self, now_ms: int) -> None:
-        """A poll returned prices."""
         self._score, self._failing_since_ms = 0, None
         if self._state is BreakerState.HALF_OPEN:
             self._close("the probe was good", now_ms)
 
     def failed(self, reason: FallbackReason, now_ms: int) -> None:
-        """A poll returned no price."""
         if reason in REFUSALS:
             # `HoldOff` enforces the wait.
             if self._state is BreakerState.HALF_OPEN:

@@ -62,7 +62,6 @@ class ProviderProtection:
         return turn
 
     def quotas(self, now_ms: int, tick_ms: int) -> tuple[QuotaStatus, ...]:
-        """Usage of each limited period, for display."""
         plan, usage, cost = self.meter.plan, self.meter.usage, self.turns.cost
         return tuple(
             QuotaStatus(
@@ -78,7 +77,6 @@ class ProviderProtection:
         )
 
     def hold(self, clock: Clock) -> HoldStatus | None:
-        """The present hold, for display."""
         held = self.hold_off.active(steady_ms(clock))
         return None if held is None else HoldStatus(held[0].value, clock.now_ms() + round(held[1] * 1000))
 
@@ -89,7 +87,6 @@ class ProviderProtection:
         return replace(status, since_ms=utc_ms(clock, status.since_ms) if status.since_ms else 0, probe_ms=probe_ms)
 
     async def aclose(self) -> None:
-        """Close the Redis connections."""
         for one in self.shared:
             await one.aclose()
 

@@ -92,7 +92,6 @@ class SharedBucket:
             return 0
 
     async def aclose(self) -> None:
-        """Close the connection."""
         await self._client.aclose()
 
 

@@ -103,7 +103,6 @@ class PublishedTicks:
         return self.taken.newest is not None and not self.taken.leaps and self.taken.newest > self._clock.now_ms() + LEAP_MS
 
     def has(self, transaction: KafkaTransaction) -> bool:
-        """Whether the transaction's tick is taken."""
         return self.taken.has(transaction.tick_ts)
 
     def after(self, transaction: KafkaTransaction) -> TakenTicks:

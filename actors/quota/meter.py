@@ -31,7 +31,6 @@ class Meter:
 
     @property
     def usage(self) -> Usage:
-        """As of now."""
         return self._usage.at(self._clock.now_ms())
 
     async def load(self) -> None:

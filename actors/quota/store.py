@@ -45,11 +45,9 @@ class MemoryStore:
         self.usage = Usage()
 
     async def load(self) -> Usage:
-        """See `UsageStore`."""
         return self.usage
 
     async def save(self, usage: Usage) -> None:
-        """See `UsageStore`."""
         self.usage = usage
 
 
@@ -60,7 +58,6 @@ class FileStore:
         self._path = path
 
     async def load(self) -> Usage:
-        """See `UsageStore`."""
         try:
             return decode_usage(self._path.read_bytes())
         except (OSError, ValueError):
@@ -84,7 +81,6 @@ class RedisStore:
         self._away_until_s = float("-inf")
 
     async def load(self) -> Usage:
-        """See `UsageStore`."""
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 value = await self._client.hget(QUOTA_KEY, self._provider)
@@ -93,7 +89,6 @@ class RedisStore:
             return Usage()
 
     async def save(self, usage: Usage) -> None:
-        """See `UsageStore`."""
         if self._clock.monotonic_s() < self._away_until_s:
             return
         try:
@@ -103,7 +98,6 @@ class RedisStore:
             self._away_until_s = self._clock.monotonic_s() + _RETRY_S
 
     async def aclose(self) -> None:
-        """Close the connection."""
         await self._client.aclose()
 
 

@@ -129,13 +129,11 @@ class RowsFile:
         self._writer = pq.ParquetWriter(path, self._schema, compression="snappy")
 
     def write(self, records: Sequence[UnifiedRecord], states: Sequence[str]) -> None:
-        """Write the rows of one tick."""
         rows = [unified_row(record) | {"replay": state} for record, state in zip(records, states, strict=True)]
         columns = {column.name: [_arrow(row[column.name], column.type) for row in rows] for column in self._schema}
         self._writer.write_table(pa.table(columns, schema=self._schema))
 
     def close(self) -> None:
-        """Finish the file."""
         self._writer.close()
 
 

@@ -125,7 +125,6 @@ class PollScheduler:
         self.stats = PollStats()
 
     async def run(self) -> None:
-        """Poll until cancelled."""
         interval = self._rules.tick_ms
         now = self._clock.now_ms()
         self.stats.started_ms = steady_ms(self._clock)

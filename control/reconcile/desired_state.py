@@ -39,7 +39,6 @@ class DesiredDocument:
     components: dict[str, DesiredState] = field(default_factory=dict)
 
     def dumps(self) -> str:
-        """Serialize as JSON."""
         return json.dumps({"revision": self.revision, "components": {name: str(state) for name, state in self.components.items()}}, indent=1)
 
     @classmethod

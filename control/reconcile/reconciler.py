@@ -128,7 +128,6 @@ class Reconciler:
         return self._snapshots.version
 
     def snapshot(self) -> PipelineStatus:
-        """The current state of all components."""
         return self._snapshots.newest()
 
     def component(self, name: str) -> ComponentStatus:

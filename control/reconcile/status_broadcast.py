@@ -22,7 +22,6 @@ class StatusBroadcast:
 
     @property
     def version(self) -> int:
-        """Version of the newest snapshot."""
         return self._version
 
     def publish(self, components: tuple[ComponentStatus, ...], now_ms: int) -> None:
@@ -36,7 +35,6 @@ class StatusBroadcast:
         changed.set()
 
     def newest(self) -> PipelineStatus:
-        """The newest snapshot."""
         state, reason = overall(self._shown)
         return PipelineStatus(state, reason, self._shown, self._replayed, self._version, self._id)
 

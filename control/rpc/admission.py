@@ -129,5 +129,4 @@ class CallCounts:
                 del self._of[budget.name, peer]  # connections come and go
 
     def count(self, budget: Budget) -> int:
-        """Current number of calls of a kind."""
         return self._all[budget.name]

@@ -43,7 +43,6 @@ class CallLog:
         _logger.info("call", code=code, peer=peer, **more)
 
     def close(self) -> None:
-        """Log the pending summary."""
         if self._timer is not None:
             self._timer.cancel()
             self._window_ends()

@@ -42,7 +42,6 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         self._log = log
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """Wrap the handler."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         strict = not only_reads(method)

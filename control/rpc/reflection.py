@@ -31,7 +31,6 @@ class Reflection(reflection_pb2_grpc.ServerReflectionServicer):  # type: ignore[
     async def ServerReflectionInfo(
         self, request_iterator: AsyncIterator[pb.ServerReflectionRequest], context: Context
     ) -> AsyncIterator[pb.ServerReflectionResponse]:
-        """One response per request."""
         while True:
             try:
                 async with asyncio.timeout(self._idle_s):

@@ -86,7 +86,6 @@ class Stop:
         self._times = 0
 
     def install(self) -> None:
-        """Install the handlers in this process."""
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
 

@@ -91,7 +91,6 @@ class _Fetcher:
         self._counted = 0
 
     def fetch(self, target: Path, first_wait_s: float) -> None:
-        """Download the file, with retries."""
         retrying = Retrying(
             retry=retry_if_exception_type((_BrokenOff, httpx.TransportError)),
             stop=stop_after_attempt(_ATTEMPTS),

@@ -107,7 +107,6 @@ class BarProgress:
         self._bars.update(task, completed=now.total)
 
     def say(self, text: str) -> None:
-        """Print a line above the bars."""
         self._bars.console.print(text, highlight=False, markup=False)
 
 

@@ -44,7 +44,6 @@ class Jar:
 
     @property
     def name(self) -> str:
-        """File name."""
         return self.path.rpartition("/")[2]
 
 

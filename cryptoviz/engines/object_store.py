@@ -54,7 +54,6 @@ class BucketAdmin:
                 get_logger("object-store").info("bucket created", bucket=bucket)
 
     def close(self) -> None:
-        """Close the connections."""
         self._made = None
 
     def _wanted(self) -> tuple[str, str]:
@@ -142,7 +141,6 @@ class EmbeddedMinio(EmbeddedEngine):
         return [str(program), "server", "--anonymous", *addresses, "."]
 
     def ask(self) -> tuple[str, Mapping[str, float]]:
-        """Query MinIO's health page, then both buckets."""
         try:
             answer = self._health.request("GET", f"http://{LOOPBACK}:{self._settings.s3.port}/minio/health/live")
         except urllib3.exceptions.HTTPError as error:

@@ -64,7 +64,6 @@ class ChildProcess:
 
     @property
     def pid(self) -> int | None:
-        """Process id while it runs."""
         return self._process.pid if self._process is not None and self.poll() is None else None
 
     @property
@@ -159,7 +158,6 @@ class _Spawner:
         threading.Thread(target=self._loop, name="child-spawner", daemon=True).start()
 
     def run(self, spawn: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-        """Run `spawn` in the thread and return its result."""
         answer: Future[subprocess.Popen[bytes]] = Future()
         self._work.put((spawn, answer))
         return answer.result()

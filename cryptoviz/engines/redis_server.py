@@ -46,7 +46,6 @@ class RedisProbe:
         return self._address(), {"used_memory_mb": round(float(info["used_memory"]) / 2**20, 2)}
 
     def close(self) -> None:
-        """Close the connections."""
         made, self._made = self._made, None
         if made is not None:
             made.close()

@@ -59,7 +59,6 @@ class TopicAdmin:
                 get_logger("kafka").info("topic created", topic=name, partitions=wanted[name])
 
     def close(self) -> None:
-        """Close the connection."""
         self._client = None
 
     def _wanted(self) -> dict[str, int]:

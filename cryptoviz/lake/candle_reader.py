@@ -25,7 +25,6 @@ class CandleReader:
     """Thread-safe. Caches file lists and small files of the candles table; the caller supplies the ticks."""
 
     def __init__(self, settings: Settings) -> None:
-        """No request is made yet."""
         access, address = S3Access.of(settings.s3), table_address(settings.s3, "candles")
         self.index = FileIndex(address, access, settings.s3.storage_options(), _TABLE_SPEC)
         self._scanners = {interval: Scanner(address, access) for interval in INTERVALS}

@@ -57,13 +57,11 @@ class S3ConditionalObject:
     """An S3 object. Each call makes one request without retries and takes at most 7 s."""
 
     def __init__(self, access: S3Access, bucket: str, key: str) -> None:
-        """Connects at the first call."""
         self._access = access
         self._bucket = bucket
         self._key = key
 
     def read(self) -> ObjectVersion | None:
-        """See `ConditionalObject.read`."""
         response = self._ask("GET", None, {})
         if response.status == 404:
             return None
@@ -72,7 +70,6 @@ class S3ConditionalObject:
         return ObjectVersion(response.data, response.headers["ETag"], (now - written).total_seconds())
 
     def write(self, content: bytes, over: str | None) -> str:
-        """See `ConditionalObject.write`."""
         response = self._ask("PUT", content, {"If-None-Match": "*"} if over is None else {"If-Match": over})
         if response.status == 412 or (response.status == 404 and over is not None):
             raise ObjectChanged(f"s3://{self._bucket}/{self._key} was changed by another process")

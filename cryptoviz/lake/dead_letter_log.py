@@ -92,7 +92,6 @@ class ReasonCounts:
     """Counts the dead letters of the whole table by reason. Caches the counts of each file, so that only new files are read. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
-        """No request is made yet."""
         self._address = table_address(settings.s3, DEAD_TABLE)
         self._options = settings.s3.storage_options()
         self._access = S3Access.of(settings.s3)

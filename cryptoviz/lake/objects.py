@@ -38,7 +38,6 @@ class S3Access:
 
     @classmethod
     def of(cls, settings: S3Settings) -> S3Access:
-        """From the settings tree."""
         return cls(settings.endpoint, settings.region, settings.access_key, settings.secret_key.get_secret_value())
 
     def filesystem(self) -> pafs.S3FileSystem:

@@ -33,7 +33,6 @@ class OffsetCounts:
 
     @property
     def distinct(self) -> int:
-        """Number of distinct offsets."""
         return sum(int(np.count_nonzero(page)) for page in self._pages.values())
 
     def pages(self, other: OffsetCounts) -> Iterator[tuple[npt.NDArray[np.int64], Counts, Counts]]:
@@ -44,7 +43,6 @@ class OffsetCounts:
             yield offsets, self._pages.get(number, empty), other._pages.get(number, empty)
 
     def plus(self, other: OffsetCounts) -> OffsetCounts:
-        """The sum of both counts."""
         both = OffsetCounts()
         both._pages = {number: page.copy() for number, page in self._pages.items()}
         for number, page in other._pages.items():
@@ -69,7 +67,6 @@ class TableOffsets:
         return sum(counts.distinct for counts in self._counts.values())
 
     def add(self, topic_ids: pa.Array, partitions: pa.Array, offsets: pa.Array) -> None:
-        """Count the rows of a record batch."""
         for topic_id in pc.unique(topic_ids).to_pylist():
             of_topic = pc.equal(topic_ids, topic_id)
             for partition in pc.unique(partitions.filter(of_topic)).to_pylist():

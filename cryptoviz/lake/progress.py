@@ -36,7 +36,6 @@ class Progress:
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Serialize for the commit metadata."""
         topics: dict[str, dict[str, int]] = {}
         for (topic_id, partition), offset in sorted(self.offsets.items()):
             topics.setdefault(topic_id, {})[str(partition)] = offset

@@ -46,7 +46,6 @@ class Lake:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """No request is made yet."""
         self._settings = settings
         self._store = settings.s3.endpoint
         access, options = S3Access.of(settings.s3), settings.s3.storage_options()

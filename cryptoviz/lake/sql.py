@@ -55,7 +55,6 @@ class Query:
     store: str = ""
 
     def fetch(self) -> pa.Table:
-        """All rows."""
         with _TranslatedErrors(self.sql, self.store):
             return _interruptible(self.connection, self.relation.to_arrow_table)
 

@@ -116,7 +116,6 @@ class TableContents:
 
     @property
     def rows(self) -> int:
-        """Number of rows."""
         return sum(self.offsets.rows.values())
 
 

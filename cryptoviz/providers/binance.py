@@ -93,7 +93,6 @@ class BinanceHistory(HistorySource):
     _LOOKBACK = 5  # candles: most pairs trade within that time
 
     def steps(self, ticks: Sequence[int], now_ms: int, max_age_ms: int = 0) -> list[Step]:
-        """See `HistorySource`."""
         del now_ms, max_age_ms
         minutes = tuple(tick for tick in ticks if tick % MINUTE_MS == 0)
         others = tuple(tick for tick in ticks if tick % MINUTE_MS)
@@ -101,7 +100,6 @@ class BinanceHistory(HistorySource):
         return [Step(own, length, (self._ROWS - 1) * length, self._LOOKBACK * length) for own, length in both if own]
 
     def request(self, provider_id: str, window: Window, step: Step) -> tuple[str, dict[str, str]]:
-        """See `HistorySource`."""
         interval = "1m" if step.length_ms == MINUTE_MS else "1s"
         query = {
             "symbol": provider_id,
@@ -120,11 +118,9 @@ class BinanceHistory(HistorySource):
         return candles(NAME, data, _TRADES_AT, 1, step.length_ms, response.received_ms)
 
     def listing_request(self, provider_id: str) -> tuple[str, dict[str, str]]:
-        """See `HistorySource`."""
         return INFO_PATH, info_query((provider_id,))
 
     def parse_listing(self, response: HttpResponse) -> list[Entry]:
-        """See `HistorySource`."""
         return parse_info(response)
 
 

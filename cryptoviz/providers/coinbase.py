@@ -106,7 +106,6 @@ class CoinbaseProvider(BaseProvider):
         return None if refusal is None else str(refusal.reason)
 
     def recall(self, memory: Any) -> None:
-        """See `BaseProvider.recall`."""
         self._quiet = None if memory is None else (failure(NAME, FallbackReason(memory), "as recorded"), self._clock.monotonic_s())
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:

@@ -77,7 +77,6 @@ class CoinGeckoHistory(HistorySource):
         return [Step(tuple(ticks), 5 * MINUTE_MS, DAY_MS - 1_000, self._LOOKBACK_MS)]
 
     def request(self, provider_id: str, window: Window, step: Step) -> tuple[str, dict[str, str]]:
-        """See `HistorySource`."""
         del step
         # One second more, because the end is not included.
         query = {"vs_currency": "usd", "from": str(window.from_ms // 1000), "to": str(window.to_ms // 1000 + 1), "precision": "full"}

@@ -111,7 +111,6 @@ class KrakenHistory(HistorySource):
         return found
 
     def request(self, provider_id: str, window: Window, step: Step) -> tuple[str, dict[str, str]]:
-        """See `HistorySource`."""
         # `since` itself is not included.
         since = str((window.from_ms - step.length_ms) // 1000)
         return self.path, {"pair": provider_id, "interval": str(step.length_ms // MINUTE_MS), "since": since}
@@ -126,11 +125,9 @@ class KrakenHistory(HistorySource):
         return candles(NAME, series[0], _TRADES_AT, 1000, step.length_ms, response.received_ms)
 
     def listing_request(self, provider_id: str) -> tuple[str, dict[str, str]]:
-        """See `HistorySource`."""
         return PAIRS_PATH, {"pair": provider_id}
 
     def parse_listing(self, response: HttpResponse) -> list[Entry]:
-        """See `HistorySource`."""
         return parse_pairs(response)
 
 

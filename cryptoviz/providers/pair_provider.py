@@ -31,7 +31,6 @@ class PairProvider(BaseProvider):
 
     @property
     def note(self) -> str:
-        """See `BaseProvider.note`."""
         return self._book.note
 
     def memory(self) -> Any:
@@ -39,7 +38,6 @@ class PairProvider(BaseProvider):
         return {"refused": sorted(self._unknown.refused), **self._book.memory()}
 
     def recall(self, memory: Any) -> None:
-        """See `BaseProvider.recall`."""
         if isinstance(memory, dict):
             self._unknown.recall(memory["refused"])
             self._book.recall(memory)

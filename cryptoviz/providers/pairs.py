@@ -107,7 +107,6 @@ class PairBook:
 
     @property
     def note(self) -> str:
-        """See the class."""
         others = sorted(
             f"{one} is quoted in {pair.quote or 'a currency that is not named'}" for one, pair in self._pairs.items() if pair.quote not in DOLLARS
         )

@@ -73,7 +73,6 @@ class Findings:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """For the scraper's probe."""
         return {
             "shape_lost_fields": float(len(self.lost) + len(self.changed)),
             "shape_gained_fields": float(len(self.gained)),
@@ -92,7 +91,6 @@ class ShapeWatch:
         self.findings = Findings()
 
     def see(self, path: str, response: HttpResponse) -> None:
-        """Compare the fields of a good body."""
         watched = next((fields for part, fields in self._fields.items() if part in path), None)
         if watched is None:
             return
@@ -104,7 +102,6 @@ class ShapeWatch:
             self._tell()
 
     def judge(self, observations: Sequence[Observation], now_ms: int) -> None:
-        """Look at the values of a poll's observations."""
         if self._values.judge(observations, now_ms):
             self._tell()
 

@@ -82,12 +82,10 @@ class KafkaSettings(_Section):
 
     @property
     def authenticated(self) -> bool:
-        """Whether clients authenticate."""
         return self.security_protocol.startswith("SASL_")
 
     @property
     def encrypted(self) -> bool:
-        """Whether connections use TLS."""
         return self.security_protocol.endswith("SSL")
 
     @model_validator(mode="before")
@@ -269,7 +267,6 @@ class CollectSettings(_Section):
 
     @property
     def tick_ms(self) -> int:
-        """Tick interval in ms."""
         return round(self.tick_s * 1000)
 
 

@@ -55,11 +55,9 @@ class ControlFeed:
         self._thread = threading.Thread(target=self._run, name="control-feed", daemon=True)
 
     def start(self) -> None:
-        """Start the watch thread."""
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Stop the thread and its stream."""
         self._stop.set()
         client = self._client
         if client is not None:

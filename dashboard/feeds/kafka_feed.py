@@ -57,11 +57,9 @@ class LiveFeed:
         """Number of invalid records; the lake stores them as dead letters."""
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Stop the thread."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)

@@ -44,7 +44,6 @@ class CoinPanel:
 
     @property
     def interval(self) -> str:
-        """Name of the current interval."""
         return str(self._interval.value)
 
     def choose(self, coin: str, interval: str | None = None) -> None:
@@ -59,7 +58,6 @@ class CoinPanel:
         self.refresh()
 
     def refresh(self) -> None:
-        """Show the current state."""
         live = self._session.app_context.live
         record = live.latest().get(self.coin)
         set_markup(self._quote, quote_markup(record, self.coin))

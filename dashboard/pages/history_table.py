@@ -60,7 +60,6 @@ class HistoryTable:
         self._title()
 
     def choose(self, coin: str) -> None:
-        """Select a coin."""
         if coin != self._coin:
             self._coin = coin
             self._reload()

@@ -57,7 +57,6 @@ class PipelinePage:
         self.view = stack(overview, consoles, self._dialog, css_class="cv-pipeline")
 
     def refresh(self) -> None:
-        """Show the current state."""
         pipeline, lost = self._session.app_context.control.read()
         if pipeline is None:
             self._put(self._state)

@@ -135,7 +135,6 @@ class RootPage:
         self._pipeline_place.visible = self._view == "pipeline"
 
     def _update_url(self) -> None:
-        """Write the selection into the URL, so that it can be shared."""
         link = Link(self._panel.coin, self._panel.interval, self._view)
         if pn.state.location is not None:
             pn.state.location.search = link.query()

@@ -51,7 +51,6 @@ class CandleBuilder:
         return tuple(self._candles)
 
     def add(self, tick_ms: int, price: float, volume_24h: float | None) -> None:
-        """Add a tick to the last candle, or start the next candle."""
         if tick_ms <= self._last_tick_ms:
             return
         if self._first_tick_ms is None:

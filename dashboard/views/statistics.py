@@ -55,5 +55,4 @@ class PriceHistory:
 
     @property
     def count(self) -> int:
-        """Number of rows in the range."""
         return sum(summary.count for summary in self.summaries)

@@ -39,7 +39,6 @@ class TickRecord:
 
     @property
     def providers(self) -> frozenset[str]:
-        """All providers of the record."""
         return self.good | self.idle | {name for name, _ in self.failed}
 
 

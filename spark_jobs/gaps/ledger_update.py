@@ -125,7 +125,6 @@ class _Days:
         self._kept: DayScan | None = None
 
     def rows(self, day: date) -> DayScan:
-        """Rows of a day."""
         if day == self.newest and self._kept is not None:
             return self._kept
         found = read_day(self._settings, {name: by_day.get(day, ()) for name, by_day in self.files.items()})

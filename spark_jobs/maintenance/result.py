@@ -37,7 +37,6 @@ class RoundResult:
     peak_rss_mb: float = 0.0
 
     def to_json_dict(self) -> dict[str, Any]:
-        """For the result file."""
         return asdict(self)
 
     @classmethod

@@ -73,21 +73,17 @@ class RoundContext:
 
     @property
     def client(self) -> Minio:
-        """Client for plain S3 requests."""
         return minio_client(S3Access.of(self.settings.s3))
 
     @property
     def rule(self) -> DayRule:
-        """Rule for closing days."""
         lake = self.settings.lake
         return DayRule(self.now(), timedelta(seconds=lake.close_after_s), timedelta(seconds=lake.quiet_s))
 
     def wants(self, table: str) -> bool:
-        """Whether this round includes a table."""
         return not self.tables or table in self.tables
 
     def address(self, table: str) -> TableAddress:
-        """Location of a table."""
         return table_address(self.settings.s3, table)
 
     def open(self, table: str) -> DeltaTable | None:

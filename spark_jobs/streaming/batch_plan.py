@@ -45,7 +45,6 @@ class Planned:
     avoid: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """Serialize."""
         ranges = [[topic_id, partition, start, end] for (topic_id, partition), (start, end) in sorted(self.ranges.items())]
         avoid = {table: sorted(paths) for table, paths in sorted(self.avoid.items()) if paths}
         return json.dumps({"version": _VERSION, "run": self.run, "number": self.number, "ranges": ranges, "avoid": avoid}).encode()
@@ -81,7 +80,6 @@ class BatchPlan:
 
     @property
     def avoid(self) -> Mapping[str, frozenset[str]]:
-        """See `Planned`."""
         return self._planned.avoid
 
     def take_over(self) -> Planned:

@@ -77,7 +77,6 @@ class Holder:
         return None if self.start_ticks is None else ProcessIdentity(self.boot, self.namespaces, self.pid, self.start_ticks)
 
     def to_json(self) -> bytes:
-        """Serialize."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
@@ -94,7 +93,6 @@ class Holder:
             raise LakeError(f"invalid lease of the lake ({error}): {content[:200]!r}; delete the object if no job runs") from None
 
     def __str__(self) -> str:
-        """For messages."""
         return f"run {self.run} of the pipeline in {self.home} on {self.host}, process {self.pid}, since {self.since}, until {self.until}"
 
 

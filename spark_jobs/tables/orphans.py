@@ -40,7 +40,6 @@ class LogState:
 
     @classmethod
     def read(cls, table: DeltaTable) -> LogState:
-        """Read the newest version."""
         progress = read_progress(table)
         table.update_incremental()
         return cls.of(paths_of(table), progress.offsets if progress else {})
