@@ -64,10 +64,7 @@ DEFAULT_ASSETS: tuple[Asset, ...] = (
 
 # MATIC became POL one to one; Binance ended MATICUSDT on 2024-09-10 and listed POLUSDT on 2024-09-13, CoinGecko and the others keep two coins.
 _POL_SINCE = datetime(2024, 9, 13, tzinfo=UTC)
-ALIASES: tuple[Alias, ...] = (
-    _alias("matic", "polygon", _POL_SINCE),
-    _alias("matic-network", "polygon", _POL_SINCE),
-)
+ALIASES: tuple[Alias, ...] = (_alias("matic", "polygon", _POL_SINCE), _alias("matic-network", "polygon", _POL_SINCE))
 
 
 def with_ids(assets: Iterable[Asset], specs: Iterable[ProviderSpec]) -> tuple[Asset, ...]:

@@ -15,18 +15,7 @@ from cryptoviz.providers.plan import Cost, Period, Plan
 from cryptoviz.providers.registry import spec_of
 from cryptoviz.settings import ProviderSettings, Settings
 
-__all__ = [
-    "MINUTE_MS",
-    "Cadence",
-    "cadence",
-    "cost_of",
-    "covered_share",
-    "minute_rate",
-    "nominal_rate",
-    "period_bounds_ms",
-    "plan_of",
-    "plans_of",
-]
+__all__ = ["MINUTE_MS", "Cadence", "cadence", "cost_of", "covered_share", "minute_rate", "nominal_rate", "period_bounds_ms", "plan_of", "plans_of"]
 
 MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
@@ -56,10 +45,7 @@ def plan_of(name: str, own: ProviderSettings) -> Plan:
     known = Plan() if own.base_url else spec_of(name).plan(own)
     quota = own.quota
     return Plan(
-        _limit(quota.per_minute, known.per_minute),
-        _limit(quota.per_day, known.per_day),
-        _limit(quota.per_month, known.per_month),
-        quota.reserve,
+        _limit(quota.per_minute, known.per_minute), _limit(quota.per_day, known.per_day), _limit(quota.per_month, known.per_month), quota.reserve
     )
 
 

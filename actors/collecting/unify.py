@@ -182,14 +182,7 @@ def _why_not(asset_id: str, rules: Rules, results: Mapping[str, TickResult], abs
 
 
 def _record(
-    tick_ts: int,
-    asset: Asset,
-    chosen: _Candidate,
-    reason: FallbackReason | None,
-    candidates: Sequence[_Candidate],
-    rules: Rules,
-    *,
-    flagged: bool,
+    tick_ts: int, asset: Asset, chosen: _Candidate, reason: FallbackReason | None, candidates: Sequence[_Candidate], rules: Rules, *, flagged: bool
 ) -> UnifiedRecord:
     result, seen = chosen
     prices = sorted(c.observation.price for c in candidates if _is_comparable(c, rules))

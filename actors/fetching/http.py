@@ -198,10 +198,7 @@ class HttpFetcher:
 
     async def _exchange(self, url: httpx.URL, headers: Mapping[str, str], note: _Note) -> HttpResponse:
         try:
-            async with (
-                asyncio.timeout(self._limits.timeout_s),
-                self._client.stream("GET", url, headers=dict(headers)) as response,
-            ):
+            async with asyncio.timeout(self._limits.timeout_s), self._client.stream("GET", url, headers=dict(headers)) as response:
                 note.status, note.headers = response.status_code, response.headers
                 self._limiter.observe(response.status_code, response.headers)
                 await self._read(response, note)

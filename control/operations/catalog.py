@@ -77,7 +77,4 @@ def _names(arguments: Arguments, settings: Settings) -> Iterator[tuple[str, str]
     except UnknownAsset as unknown:
         yield "assets", unknown.message
     if arguments.provider is not None and history_of(arguments.provider) is None:
-        yield (
-            "provider",
-            f"is {arguments.provider[:64]!r}, which has no price history for a backfill; valid: {', '.join(with_history())}",
-        )
+        yield ("provider", f"is {arguments.provider[:64]!r}, which has no price history for a backfill; valid: {', '.join(with_history())}")

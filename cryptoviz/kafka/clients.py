@@ -45,10 +45,7 @@ def java_config(kafka: KafkaSettings) -> dict[str, str]:
     if kafka.authenticated:
         module = "plain.PlainLoginModule" if kafka.sasl_mechanism == "PLAIN" else "scram.ScramLoginModule"
         login = f"username={jaas_quoted(kafka.sasl_username)} password={jaas_quoted(_password(kafka))}"
-        config |= {
-            "sasl.mechanism": kafka.sasl_mechanism,
-            "sasl.jaas.config": f"org.apache.kafka.common.security.{module} required {login};",
-        }
+        config |= {"sasl.mechanism": kafka.sasl_mechanism, "sasl.jaas.config": f"org.apache.kafka.common.security.{module} required {login};"}
     return config
 
 

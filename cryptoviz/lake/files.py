@@ -65,12 +65,7 @@ class FileIndex:
     """Versions of a table. Thread-safe. A table that does not exist yet has version -1 and no files."""
 
     def __init__(
-        self,
-        address: TableAddress,
-        access: S3Access,
-        options: Mapping[str, str],
-        table: TableSpec,
-        monotonic_s: Callable[[], float] = time.monotonic,
+        self, address: TableAddress, access: S3Access, options: Mapping[str, str], table: TableSpec, monotonic_s: Callable[[], float] = time.monotonic
     ) -> None:
         self._address = address
         self._access = access

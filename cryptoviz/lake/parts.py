@@ -26,9 +26,7 @@ SUCCESS = "_SUCCESS"
 """Marker file in the folder of a closed and compacted day."""
 
 _FOLDER = r"year=(?P<year>[1-9]\d{3})/month=(?P<month>[1-9]|1[0-2])/day=(?P<day>[1-9]|[12]\d|3[01])/"
-_NAME = re.compile(
-    _FOLDER + r"part-(?P<topic>[0-9a-f]{8})-(?P<partition>\d{1,10})-(?P<start>\d{1,19})-(?P<end>\d{1,19})\.snappy\.parquet",
-)
+_NAME = re.compile(_FOLDER + r"part-(?P<topic>[0-9a-f]{8})-(?P<partition>\d{1,10})-(?P<start>\d{1,19})-(?P<end>\d{1,19})\.snappy\.parquet")
 _COMPACTED = re.compile(_FOLDER + r"part-compacted-(?P<digest>[0-9a-f]{16})\.snappy\.parquet")
 _IN_DAY = re.compile(_FOLDER + r"[^/]+")
 _LAYOUT = "1"

@@ -31,6 +31,7 @@ __all__ = ["Lake", "Rows", "When", "check_columns"]
 _TRIES = 3  # maintenance may delete a file during a query; the next version has its rows
 _STREAM_ROWS = 65_536
 Names = str | Sequence[str] | None
+Columns = Sequence[str] | None
 T = TypeVar("T")
 
 
@@ -56,47 +57,20 @@ class Lake:
         self._indexes["candles"] = self._candles.index
 
     def prices(
-        self,
-        assets: Names = None,
-        start: When = None,
-        end: When = None,
-        columns: Sequence[str] | None = None,
-        version: int | None = None,
-        as_of: When = None,
+        self, assets: Names = None, start: When = None, end: When = None, columns: Columns = None, version: int | None = None, as_of: When = None
     ) -> Rows:
         """Unified records, ordered by `tick_ts` and asset. `assets`: ids, symbols or aliases; None means all."""
         return self._read("prices", start, end, columns, version, as_of, self._of_assets(assets))
 
-    def raw(
-        self,
-        start: When = None,
-        end: When = None,
-        columns: Sequence[str] | None = None,
-        version: int | None = None,
-        as_of: When = None,
-    ) -> Rows:
+    def raw(self, start: When = None, end: When = None, columns: Columns = None, version: int | None = None, as_of: When = None) -> Rows:
         """Raw HTTP exchanges, ordered by `tick_ts` and provider."""
         return self._read("raw", start, end, columns, version, as_of)
 
-    def dead_letters(
-        self,
-        start: When = None,
-        end: When = None,
-        columns: Sequence[str] | None = None,
-        version: int | None = None,
-        as_of: When = None,
-    ) -> Rows:
+    def dead_letters(self, start: When = None, end: When = None, columns: Columns = None, version: int | None = None, as_of: When = None) -> Rows:
         """Kafka records that did not decode or validate, ordered by Kafka timestamp and offset."""
         return self._read("dead_letters", start, end, columns, version, as_of)
 
-    def gaps(
-        self,
-        start: When = None,
-        end: When = None,
-        columns: Sequence[str] | None = None,
-        version: int | None = None,
-        as_of: When = None,
-    ) -> Rows:
+    def gaps(self, start: When = None, end: When = None, columns: Columns = None, version: int | None = None, as_of: When = None) -> Rows:
         """The gap ledger (expected but missing ticks), ordered by `from_ts` and subject. `start` and `end` bound `from_ts`. See docs/gaps.md."""
         return self._read("gaps", start, end, columns, version, as_of)
 
@@ -106,7 +80,7 @@ class Lake:
         interval: str = "1h",
         start: When = None,
         end: When = None,
-        columns: Sequence[str] | None = None,
+        columns: Columns = None,
         version: int | None = None,
         as_of: When = None,
     ) -> Rows:
@@ -194,16 +168,7 @@ class Lake:
         used[table] = self._indexes[table].newest().version
         return self._indexes[table].at(version, as_of)
 
-    def _read(
-        self,
-        table: str,
-        start: When,
-        end: When,
-        columns: Sequence[str] | None,
-        version: int | None,
-        as_of: When,
-        condition: Any = None,
-    ) -> Rows:
+    def _read(self, table: str, start: When, end: When, columns: Columns, version: int | None, as_of: When, condition: Any = None) -> Rows:
         low, high = check_range(start, end)
         when = _one_version(version, as_of)
         order = TABLE_SPECS[table].order
@@ -221,7 +186,7 @@ class Lake:
 
         return Rows(self._with_retry(read))
 
-    def _columns(self, table: str, columns: Sequence[str] | None, snapshot: Snapshot) -> list[str]:
+    def _columns(self, table: str, columns: Columns, snapshot: Snapshot) -> list[str]:
         known = snapshot.schema.names
         if columns is not None:
             return check_columns(table, columns, known)

@@ -101,10 +101,7 @@ def _check_keys(settings: Settings) -> None:
         text = "CRYPTOVIZ_REDIS__PASSWORD and CRYPTOVIZ_REDIS__URL contain different passwords (hidden): valid is one of them, or the same in both"
         raise _error(text, "CRYPTOVIZ_REDIS__PASSWORD", "CRYPTOVIZ_REDIS__URL")
     control = settings.control
-    for given, other, has, lacks in (
-        (control.tls_cert, control.tls_key, "CERT", "KEY"),
-        (control.tls_key, control.tls_cert, "KEY", "CERT"),
-    ):
+    for given, other, has, lacks in ((control.tls_cert, control.tls_key, "CERT", "KEY"), (control.tls_key, control.tls_cert, "KEY", "CERT")):
         if given is not None and other is None:
             text = f"CRYPTOVIZ_CONTROL__TLS_{has} is {str(given)!r} without CRYPTOVIZ_CONTROL__TLS_{lacks}: valid are both, or neither"
             raise _error(text, f"CRYPTOVIZ_CONTROL__TLS_{lacks}", f"CRYPTOVIZ_CONTROL__TLS_{has}")

@@ -106,11 +106,7 @@ def join_candles(stored: Iterable[Candle], live: Sequence[Candle], live_complete
             joined[candle.start_ms] = candle
             continue
         joined[candle.start_ms] = replace(
-            candle,
-            open=older.open,
-            high=max(older.high, candle.high),
-            low=min(older.low, candle.low),
-            ticks=max(older.ticks, candle.ticks),
+            candle, open=older.open, high=max(older.high, candle.high), low=min(older.low, candle.low), ticks=max(older.ticks, candle.ticks)
         )
     return [joined[start] for start in sorted(joined)]
 

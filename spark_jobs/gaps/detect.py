@@ -100,13 +100,7 @@ def eras_after(eras: Sequence[Era], steps: Iterable[tuple[int, int]]) -> tuple[E
 
 
 def day_gaps(
-    seen: DayContents,
-    eras: Sequence[Era],
-    start_ms: int,
-    end_ms: int,
-    assets: Mapping[str, tuple[int, int]],
-    providers: Sequence[str],
-    now_ms: int,
+    seen: DayContents, eras: Sequence[Era], start_ms: int, end_ms: int, assets: Mapping[str, tuple[int, int]], providers: Sequence[str], now_ms: int
 ) -> list[Gap]:
     """The gaps within `[start_ms, end_ms)`, a UTC day or its settled part.
 

@@ -17,11 +17,7 @@ from cryptoviz.settings import SPARK_SECRET_VARIABLE
 
 __all__ = ["AUTHENTICATION", "SECRET_OPTION", "secure_callback_server", "share_application_id", "spark_secret"]
 
-AUTHENTICATION = {
-    "spark.authenticate": "true",
-    "spark.network.crypto.enabled": "true",
-    "spark.network.crypto.saslFallback": "false",
-}
+AUTHENTICATION = {"spark.authenticate": "true", "spark.network.crypto.enabled": "true", "spark.network.crypto.saslFallback": "false"}
 """Spark's RPC and block transfer: authenticated by the secret, and encrypted. The secret is never an argument or part of Ray's configuration."""
 
 SECRET_OPTION = "spark.authenticate.secret"  # noqa: S105 (the name of an option)

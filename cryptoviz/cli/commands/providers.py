@@ -49,10 +49,7 @@ def providers(context: typer.Context, as_json: Json = False) -> None:
         terminal().print(providers_view(rows))
 
 
-def trip(
-    name: Name,
-    reason: Annotated[str, typer.Option("--reason", help="Reason shown with the breaker's state.")] = "",
-) -> None:
+def trip(name: Name, reason: Annotated[str, typer.Option("--reason", help="Reason shown with the breaker's state.")] = "") -> None:
     """Open a provider's breaker: no more polls until `reset`. Other providers are not affected."""
     with ControlClient.from_settings(running_settings()) as client:
         _report(client.trip_breaker(name, reason))
