@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -163,13 +163,9 @@ class FaultBook:
         return frozenset(self._names[name.lower()] for name in parameters.coins)
 
 
-def latest(faults: Iterable[ActiveFault], kind: type[P]) -> P | None:
+def latest(faults: Sequence[ActiveFault], kind: type[P]) -> P | None:
     """The parameters of the newest fault of a kind."""
-    found: P | None = None
-    for fault in faults:
-        if isinstance(fault.parameters, kind):
-            found = fault.parameters
-    return found
+    return next((fault.parameters for fault in reversed(faults) if isinstance(fault.parameters, kind)), None)
 
 
 def valid_faults() -> Mapping[str, Any]:

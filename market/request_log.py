@@ -91,20 +91,17 @@ class RequestLog:
     def _rotate(self) -> None:
         """Rename the current segment by its first number, delete the oldest segments beyond the limit, start a new segment."""
         with self._moving:
-            self._move()
-
-    def _move(self) -> None:
-        path = self._folder / _CURRENT
-        path.rename(self._folder / f"ledger-{_first_seq(path) or 0:015d}.jsonl")
-        self.close()
-        self._file = path.open("ab", buffering=0)
-        self._size = 0
-        closed = self._closed()
-        kept = sum(old.stat().st_size for old in closed)
-        while self._max_bytes and closed and kept > self._max_bytes:
-            oldest = closed.pop(0)
-            kept -= oldest.stat().st_size
-            oldest.unlink()
+            path = self._folder / _CURRENT
+            path.rename(self._folder / f"ledger-{_first_seq(path) or 0:015d}.jsonl")
+            self.close()
+            self._file = path.open("ab", buffering=0)
+            self._size = 0
+            closed = self._closed()
+            kept = sum(old.stat().st_size for old in closed)
+            while self._max_bytes and closed and kept > self._max_bytes:
+                oldest = closed.pop(0)
+                kept -= oldest.stat().st_size
+                oldest.unlink()
 
 
 def _plain(price: object) -> object:
@@ -127,15 +124,7 @@ def _first_seq(path: Path) -> int | None:
 def _whole_lines(path: Path) -> int:
     """Number of bytes up to the last newline."""
     with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end:
-            start = max(0, end - _CHUNK_BYTES)
-            file.seek(start)
-            found = file.read(end - start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
-            end = start
-    return 0
+        return _line_start(file, file.seek(0, os.SEEK_END))
 
 
 def _last_seq(path: Path, size: int) -> int:
@@ -146,7 +135,7 @@ def _last_seq(path: Path, size: int) -> int:
 
 
 def _line_start(file: BinaryIO, position: int) -> int:
-    """Offset of the line that contains the byte at `position`."""
+    """Offset of the line that contains the byte at `position`: behind the last newline before it."""
     end = position
     while end > 0:
         start = max(0, end - _CHUNK_BYTES)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Span", "span"]
+__all__ = ["UNIT_MS", "Span", "candle_starts", "span"]
 
+UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _USD_PER_TRADE = 400.0
 """Assumed size of a trade, since the recording has no number of trades."""
 
@@ -95,3 +96,18 @@ def _whole(first_s: int, end_s: int, count: int) -> Iterator[slice]:
         stop = min(count, begin + end - at)
         yield slice(begin, stop)
         at += stop - begin
+
+
+def candle_starts(step_ms: int, start_ms: int | None, end_ms: int | None, now_ms: int, limit: int, offset_ms: int = 0) -> list[int]:
+    """Opening times (UTC epoch ms) of at most `limit` candles that open from `start_ms` to `end_ms`, both inclusive, and not after now.
+
+    The first candles from `start_ms`, or the last candles if it is None. Candles open at multiples of `step_ms` since the epoch, plus `offset_ms`.
+    """
+    end = now_ms if end_ms is None else min(end_ms, now_ms)
+    last = end - (end - offset_ms) % step_ms
+    if start_ms is None:
+        first = last - (limit - 1) * step_ms
+    else:
+        first = start_ms + (offset_ms - start_ms) % step_ms
+        last = min(last, first + (limit - 1) * step_ms)
+    return list(range(max(first, offset_ms % step_ms), last + 1, step_ms))

@@ -14,26 +14,24 @@ from market.coins import ReplayedCoin
 from market.quotes import Market, PriceView, Quote
 
 __all__ = [
-    "UNIT_MS",
     "Answer",
     "Dialect",
     "Request",
     "Usage",
     "View",
-    "candle_starts",
     "finish_row",
     "fixed",
     "iso_ms",
     "listed",
     "listed_coins",
     "price_text",
+    "ranks_by",
     "served_price",
     "whole_number",
 ]
 
 Row = TypeVar("Row", dict[str, Any], list[Any])
 
-UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
@@ -104,11 +102,13 @@ class Dialect(Protocol):
     """Other known response shapes of the provider, for the `shape_version` fault."""
     price_key: str
     """Key of the price, for the `duplicate_keys` fault."""
-    bans: bool
+    bans: bool = False
     """Whether clients that continue after refusals are banned."""
 
     def weight(self, request: Request) -> int:
-        """Weight of the call for the limit per minute."""
+        """Weight of the call for the limit per minute; 1 unless the provider weighs its calls."""
+        del request
+        return 1
 
     def answer(self, request: Request, view: View) -> Answer:
         """The provider's answer, including errors."""
@@ -160,6 +160,12 @@ def listed_coins(view: View) -> dict[str, ReplayedCoin]:
     return {provider_id: coin for provider_id, coin in found if provider_id is not None}
 
 
+def ranks_by(view: View, cap: Callable[[Quote], float]) -> dict[str, int]:
+    """Ranks from 1 of the replayed coins by market cap, by asset id."""
+    ordered = sorted(view.quotes, key=cap, reverse=True)
+    return {quote.coin.asset.asset_id: rank for rank, quote in enumerate(ordered, start=1)}
+
+
 def finish_row(row: Row, quote: Quote) -> Row:
     """Apply faults to the row: numbers become strings, or strings become numbers."""
     result: Row = row
@@ -188,18 +194,3 @@ def _map_numbers(value: Any, change: Callable[[float], object]) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return change(value)
     return value
-
-
-def candle_starts(step_ms: int, start_ms: int | None, end_ms: int | None, now_ms: int, limit: int, offset_ms: int = 0) -> list[int]:
-    """Opening times (UTC epoch ms) of at most `limit` candles that open from `start_ms` to `end_ms`, both inclusive, and not after now.
-
-    The first candles from `start_ms`, or the last candles if it is None. Candles open at multiples of `step_ms` since the epoch, plus `offset_ms`.
-    """
-    end = now_ms if end_ms is None else min(end_ms, now_ms)
-    last = end - (end - offset_ms) % step_ms
-    if start_ms is None:
-        first = last - (limit - 1) * step_ms
-    else:
-        first = start_ms + (offset_ms - start_ms) % step_ms
-        last = min(last, first + (limit - 1) * step_ms)
-    return list(range(max(first, offset_ms % step_ms), last + 1, step_ms))

@@ -11,10 +11,10 @@ import re
 from typing import Any
 
 from market.coins import ReplayedCoin
-from market.dialects.base import UNIT_MS, Answer, Request, View, candle_starts, finish_row, fixed, listed, listed_coins, price_text, whole_number
+from market.dialects.base import Answer, Dialect, Request, View, finish_row, fixed, listed, listed_coins, price_text, whole_number
 from market.quotes import PriceView, Quote
 from market.recorded import DAY_MS
-from market.spans import Span
+from market.spans import UNIT_MS, Span, candle_starts
 
 __all__ = ["Binance"]
 
@@ -56,7 +56,7 @@ _AMOUNTS = ("openPrice", "highPrice", "lowPrice", "lastPrice", "volume", "quoteV
 _MINI = frozenset({"symbol", *_AMOUNTS, "openTime", "closeTime", "firstId", "lastId", "count"})
 
 
-class Binance:
+class Binance(Dialect):
     """Binance's dialect."""
 
     name = "binance"

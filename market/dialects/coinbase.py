@@ -9,8 +9,9 @@ import re
 from typing import Any
 
 from market.coins import ReplayedCoin
-from market.dialects.base import Answer, Request, View, candle_starts, finish_row, fixed, iso_ms, listed, listed_coins, price_text, whole_number
+from market.dialects.base import Answer, Dialect, Request, View, finish_row, fixed, iso_ms, listed, listed_coins, price_text, whole_number
 from market.quotes import PriceView, Quote
+from market.spans import candle_starts
 
 __all__ = ["Coinbase"]
 
@@ -41,19 +42,13 @@ _ERRORS = {
 }
 
 
-class Coinbase:
+class Coinbase(Dialect):
     """Coinbase's dialect. Prices deviate up to 3 basis points from the recorded ones, at a tenth of Binance's step; BTC's step is 0.01."""
 
     name = "coinbase"
     price_view = PriceView("coinbase", spread_bps=3.0, stepped=True)
     shapes: tuple[str, ...] = ("exchange_ticker",)
     price_key = "price"
-    bans = False
-
-    def weight(self, request: Request) -> int:
-        """Every call counts once."""
-        del request
-        return 1
 
     def answer(self, request: Request, view: View) -> Answer:
         answer = self._answer(request, view)

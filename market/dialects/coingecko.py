@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from market.coins import ReplayedCoin
-from market.dialects.base import Answer, Request, View, finish_row, iso_ms, served_price, whole_number
+from market.dialects.base import Answer, Dialect, Request, View, finish_row, iso_ms, served_price, whole_number
 from market.dialects.coingecko_history import history_answer
 from market.quotes import PriceView, Quote
 
@@ -46,19 +46,13 @@ _ORDERS: dict[str, Callable[[Quote], Any]] = {
 _HISTORY = re.compile(r"/coins/(?P<id>[^/]+)/market_chart(?P<range>/range)?")
 
 
-class CoinGecko:
+class CoinGecko(Dialect):
     """CoinGecko's dialect, at the recorded price."""
 
     name = "coingecko"
     price_view = PriceView("coingecko")
     shapes: tuple[str, ...] = ("wrapped", "camel_case")
     price_key = "current_price"
-    bans = False
-
-    def weight(self, request: Request) -> int:
-        """Every call counts once."""
-        del request
-        return 1
 
     def answer(self, request: Request, view: View) -> Answer:
         keys = [request.headers[name] for name in _KEY_HEADERS if name in request.headers]

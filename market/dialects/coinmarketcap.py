@@ -14,7 +14,7 @@ from math import ceil
 from typing import Any
 
 from market.coins import ReplayedCoin
-from market.dialects.base import Answer, Request, View, finish_row, iso_ms, served_price, whole_number
+from market.dialects.base import Answer, Dialect, Request, View, finish_row, iso_ms, ranks_by, served_price, whole_number
 from market.dialects.coinmarketcap_map import BadMap, map_rows
 from market.quotes import PriceView, Quote
 
@@ -48,19 +48,13 @@ _SELECTORS: dict[str, Callable[[ReplayedCoin], str]] = {
 }
 
 
-class CoinMarketCap:
+class CoinMarketCap(Dialect):
     """CoinMarketCap's dialect."""
 
     name = "coinmarketcap"
     price_view = PriceView("coinmarketcap", spread_bps=6.0, lag_ms=1000)
     shapes: tuple[str, ...] = ("v1", "v2", "v3", "v3_object")
     price_key = "price"
-    bans = False
-
-    def weight(self, request: Request) -> int:
-        """Every call counts once."""
-        del request
-        return 1
 
     def answer(self, request: Request, view: View) -> Answer:
         found = _PATH.fullmatch(request.path)
@@ -136,7 +130,7 @@ def _quotes(request: Request, view: View, path_version: str, *, keyless: bool) -
     if invalid and not keyless and query.get("skip_invalid", "false").lower() != "true":
         return _bad(request, view, f'Invalid value{"s" if len(invalid) > 1 else ""} for "{selector}": "{",".join(invalid)}"')
     version = view.shape or path_version
-    ranks = _ranks(view)
+    ranks = ranks_by(view, _cap)
     rows = [(part, finish_row(_coin(known[part], ranks, version), known[part])) for part in wanted if part in known]
     prices = {str(row["id"]): _price_in(row) for _, row in rows}
     return _success(request, view, version, _arranged(rows, selector, version), prices)
@@ -161,7 +155,7 @@ def _listings(request: Request, view: View, path_version: str) -> Answer:
     if not _converts_to_usd(request):
         return _bad(request, view, f'Invalid value for "convert": "{query.get("convert") or query.get("convert_id")}"')
     version = view.shape or path_version
-    ranks = _ranks(view)
+    ranks = ranks_by(view, _cap)
     ordered = sorted(view.quotes, key=lambda quote: ranks[quote.coin.asset.asset_id])
     page = ordered[start - 1 : start - 1 + limit]
     rows = [finish_row(_coin(quote, ranks, version), quote) for quote in page]
@@ -170,16 +164,11 @@ def _listings(request: Request, view: View, path_version: str) -> Answer:
 
 def _map(request: Request, view: View) -> Answer:
     try:
-        rows = map_rows(request, view, _ranks(view))
+        rows = map_rows(request, view, ranks_by(view, _cap))
     except BadMap as problem:
         return _bad(request, view, str(problem))
     envelope = _status(view, "0" if request.path.startswith("/public-api") else 0, None, 1)
     return Answer(200, {"status": envelope, "data": rows}, request.path, credits=1)
-
-
-def _ranks(view: View) -> dict[str, int]:
-    ordered = sorted(view.quotes, key=_cap, reverse=True)
-    return {quote.coin.asset.asset_id: rank for rank, quote in enumerate(ordered, start=1)}
 
 
 def _cap(quote: Quote) -> float:

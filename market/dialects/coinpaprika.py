@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from market.coins import ReplayedCoin
-from market.dialects.base import Answer, Request, View, finish_row, iso_ms, listed, listed_coins, served_price
+from market.dialects.base import Answer, Dialect, Request, View, finish_row, iso_ms, listed, listed_coins, ranks_by, served_price
 from market.quotes import PriceView, Quote
 
 __all__ = ["CoinPaprika"]
@@ -33,25 +33,19 @@ _FIRST_DATA = "2017-01-01T00:00:00Z"
 """Default where CoinMarketCap's `date_added` is unknown too."""
 
 
-class CoinPaprika:
+class CoinPaprika(Dialect):
     """CoinPaprika's dialect. Prices deviate up to 8 basis points from the recorded ones and are two seconds old."""
 
     name = "coinpaprika"
     price_view = PriceView("coinpaprika", spread_bps=8.0, lag_ms=2000)
     shapes: tuple[str, ...] = ("circulating_supply",)
     price_key = "price"
-    bans = False
-
-    def weight(self, request: Request) -> int:
-        """Every call counts once."""
-        del request
-        return 1
 
     def answer(self, request: Request, view: View) -> Answer:
         if request.path == "/v1/tickers":
             return self._tickers(request, view)
         if request.path == "/v1/coins":
-            ranks = _ranks(view)
+            ranks = ranks_by(view, _cap)
             rows = [_coin(coin_id, coin, ranks.get(coin.asset.asset_id, 0)) for coin_id, coin in listed_coins(view).items()]
             return Answer(200, rows, request.path, credits=1)
         if found := _TICKER.fullmatch(request.path):
@@ -71,7 +65,7 @@ class CoinPaprika:
     def _tickers(self, request: Request, view: View) -> Answer:
         if not _in_usd(request):
             return self.error(request, 400, view)
-        ranks = _ranks(view)
+        ranks = ranks_by(view, _cap)
         rows = sorted(((ranks[quote.coin.asset.asset_id], coin_id, quote) for coin_id, quote in listed(view).items()), key=lambda item: item[0])
         bodies = [finish_row(_row(coin_id, quote, rank, view), quote) for rank, coin_id, quote in rows]
         return Answer(200, bodies, request.path, {row["id"]: row["quotes"]["USD"]["price"] for row in bodies}, credits=1)
@@ -83,17 +77,12 @@ class CoinPaprika:
             return Answer(404, {"error": _MESSAGES[404]}, endpoint, credits=1)
         if not _in_usd(request):
             return self.error(request, 400, view)
-        row = finish_row(_row(coin_id, quote, _ranks(view)[quote.coin.asset.asset_id], view), quote)
+        row = finish_row(_row(coin_id, quote, ranks_by(view, _cap)[quote.coin.asset.asset_id], view), quote)
         return Answer(200, row, endpoint, {row["id"]: row["quotes"]["USD"]["price"]}, credits=1)
 
 
 def _in_usd(request: Request) -> bool:
     return request.query.get("quotes", "USD").upper() == "USD"
-
-
-def _ranks(view: View) -> dict[str, int]:
-    ordered = sorted(view.quotes, key=_cap, reverse=True)
-    return {quote.coin.asset.asset_id: rank for rank, quote in enumerate(ordered, start=1)}
 
 
 def _cap(quote: Quote) -> float:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from market.coins import ReplayedCoin
-from market.dialects.base import UNIT_MS, Answer, Request, View, candle_starts, finish_row, fixed, listed, listed_coins, price_text, whole_number
+from market.dialects.base import Answer, Dialect, Request, View, finish_row, fixed, listed, listed_coins, price_text, whole_number
 from market.quotes import PriceView, Quote
-from market.spans import Span
+from market.spans import UNIT_MS, Span, candle_starts
 
 __all__ = ["Kraken"]
 
@@ -40,19 +40,13 @@ _MESSAGES = {
 }
 
 
-class Kraken:
+class Kraken(Dialect):
     """Kraken's dialect. Prices deviate up to 4 basis points from the recorded ones, at a tenth of Binance's step; BTC's step is 0.1."""
 
     name = "kraken"
     price_view = PriceView("kraken", spread_bps=4.0, stepped=True)
     shapes: tuple[str, ...] = ("asset_version_1",)
     price_key = "c"
-    bans = False
-
-    def weight(self, request: Request) -> int:
-        """Every call counts once."""
-        del request
-        return 1
 
     def answer(self, request: Request, view: View) -> Answer:
         known = {"Ticker": self._ticker, "OHLC": self._ohlc, "AssetPairs": self._pairs, "Time": self._time, "SystemStatus": self._status}
