@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from cryptoviz.process_identity import monotonic_origin
 
-__all__ = ["Clock", "SystemClock", "second_text", "steady_at", "steady_ms", "steady_offset_ms", "steady_reference", "tick_of", "utc_ms"]
+__all__ = ["Clock", "SystemClock", "steady_at", "steady_ms", "steady_offset_ms", "steady_reference", "tick_of", "utc_ms"]
 
 
 class Clock(Protocol):
@@ -74,8 +73,3 @@ def steady_offset_ms(clock: Clock, stored: dict[str, Any]) -> int:
 def tick_of(now_ms: int, interval_ms: int) -> int:
     """The tick (scheduled poll slot, UTC epoch ms) that contains `now_ms`: a multiple of the interval."""
     return now_ms - now_ms % interval_ms
-
-
-def second_text(moment_ms: int) -> str:
-    """A time (UTC epoch ms) as text to the second: `2026-01-31T12:00:00Z`."""
-    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+from cryptoviz.times import epoch_ms, iso_ms, utc
 
 __all__ = ["DROPPED", "NOT_RUNNING", "SETTLE_TICKS", "Gap", "GapScope", "GapState", "gap_id", "open_gaps"]
 
@@ -22,7 +23,6 @@ DROPPED = "dropped"
 """Collected, then lost: Kafka was unavailable longer than `collect.queue_ticks`, or refused the record."""
 SETTLE_TICKS = 3
 """Newer ticks may still be in collection: they are neither gaps nor filled."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class GapScope(StrEnum):
@@ -74,22 +74,22 @@ class Gap:
         return range(self.from_ms, self.to_ms + 1, self.tick_ms)
 
     def to_row(self) -> dict[str, Any]:
-        day = _time(self.from_ms).date()
+        day = utc(self.from_ms).date()
         return {
             "gap_id": self.gap_id,
             "scope": str(self.scope),
             "asset_id": self.subject if self.scope is GapScope.ASSET else None,
             "provider": self.subject if self.scope is GapScope.PROVIDER else None,
-            "from_ts": _time(self.from_ms),
-            "to_ts": _time(self.to_ms),
+            "from_ts": utc(self.from_ms),
+            "to_ts": utc(self.to_ms),
             "tick_ms": self.tick_ms,
             "missing": self.missing,
             "reason": self.reason,
-            "found_ts": _time(self.found_ms),
+            "found_ts": utc(self.found_ms),
             "state": str(self.state),
             "filled": self.filled,
             "filled_by": ",".join(self.filled_by) or None,
-            "filled_ts": None if self.filled_ms is None else _time(self.filled_ms),
+            "filled_ts": None if self.filled_ms is None else utc(self.filled_ms),
             "year": day.year,
             "month": day.month,
             "day": day.day,
@@ -101,16 +101,16 @@ class Gap:
             "gap_id": self.gap_id,
             "scope": str(self.scope),
             str(self.scope): self.subject,
-            "from": _iso(self.from_ms),
-            "to": _iso(self.to_ms),
+            "from": iso_ms(self.from_ms),
+            "to": iso_ms(self.to_ms),
             "tick_s": self.tick_ms / 1000,
             "missing": self.missing,
             "reason": self.reason,
-            "found": _iso(self.found_ms),
+            "found": iso_ms(self.found_ms),
             "state": str(self.state),
             "filled": self.filled,
             "filled_by": list(self.filled_by),
-            "filled_at": None if self.filled_ms is None else _iso(self.filled_ms),
+            "filled_at": None if self.filled_ms is None else iso_ms(self.filled_ms),
         }
 
     @classmethod
@@ -118,15 +118,15 @@ class Gap:
         return cls(
             scope=GapScope(row["scope"]),
             subject=row["asset_id"] or row["provider"],
-            from_ms=_ms(row["from_ts"]),
-            to_ms=_ms(row["to_ts"]),
+            from_ms=epoch_ms(row["from_ts"]),
+            to_ms=epoch_ms(row["to_ts"]),
             tick_ms=row["tick_ms"],
             missing=row["missing"],
             reason=row["reason"],
-            found_ms=_ms(row["found_ts"]),
+            found_ms=epoch_ms(row["found_ts"]),
             filled=row["filled"],
             filled_by=tuple((row["filled_by"] or "").split(",")) if row["filled_by"] else (),
-            filled_ms=None if row["filled_ts"] is None else _ms(row["filled_ts"]),
+            filled_ms=None if row["filled_ts"] is None else epoch_ms(row["filled_ts"]),
         )
 
 
@@ -146,15 +146,3 @@ def open_gaps(gaps: Iterable[Gap], assets: Sequence[str] = (), start_ms: int | N
         and (start_ms is None or gap.to_ms >= start_ms)
         and (end_ms is None or gap.from_ms < end_ms)
     ]
-
-
-def _time(moment_ms: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=moment_ms)
-
-
-def _iso(moment_ms: int) -> str:
-    return _time(moment_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _ms(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(milliseconds=1)

@@ -7,11 +7,12 @@ must be correct, and a second run with the same arguments must continue where th
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from cryptoviz.times import iso_ms
 
 __all__ = [
     "ENDED",
@@ -165,8 +166,8 @@ class OperationStatus(_Value):
             "total": self.progress.total,
             "unit": self.progress.unit,
             "message": self.message,
-            "created": _iso(self.created_ms),
-            "ended": None if self.ended_ms is None else _iso(self.ended_ms),
+            "created": iso_ms(self.created_ms),
+            "ended": None if self.ended_ms is None else iso_ms(self.ended_ms),
             "attempt": self.attempt,
             "figures": self.figures,
             "notes": list(self.notes),
@@ -176,7 +177,3 @@ class OperationStatus(_Value):
 def replay_key(operation_id: str) -> str:
     """Key of a replay's rows in the lake's bucket."""
     return f"replays/{operation_id}.parquet"
-
-
-def _iso(moment_ms: int) -> str:
-    return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

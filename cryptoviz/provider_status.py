@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from cryptoviz.components import ComponentState
+from cryptoviz.times import iso_ms
 
 __all__ = ["BreakerState", "BreakerStatus", "HoldStatus", "IdFault", "IdProblem", "IdsStatus", "ProviderStatus", "QuotaStatus", "ScraperStatus"]
 
@@ -197,6 +197,4 @@ class ProviderStatus:
 
 
 def _iso(moment_ms: int | None) -> str | None:
-    if moment_ms is None:
-        return None
-    return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if moment_ms is None else iso_ms(moment_ms)

@@ -1,14 +1,35 @@
-"""Validation of time arguments: datetime or ISO 8601 text, always with a time zone."""
+"""Times in UTC: epoch milliseconds, datetimes and text, and the validation of time arguments (datetime or ISO 8601 text, with a time zone)."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from cryptoviz.errors import InvalidTime
 
-__all__ = ["When", "check_range", "moment"]
+__all__ = ["When", "check_range", "epoch_ms", "iso_ms", "moment", "second_text", "utc"]
 
 When = datetime | str | None
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def utc(moment_ms: int) -> datetime:
+    """The time of UTC epoch ms."""
+    return _EPOCH + timedelta(milliseconds=moment_ms)
+
+
+def epoch_ms(when: datetime) -> int:
+    """UTC epoch ms of an aware datetime, rounded down."""
+    return (when - _EPOCH) // timedelta(milliseconds=1)
+
+
+def iso_ms(moment_ms: int) -> str:
+    """UTC epoch ms as text: `2026-01-31T12:00:00.000Z`."""
+    return utc(moment_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def second_text(moment_ms: int) -> str:
+    """UTC epoch ms as text to the second: `2026-01-31T12:00:00Z`."""
+    return utc(moment_ms).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def moment(when: When, argument: str) -> datetime | None:

@@ -11,8 +11,9 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from cryptoviz.settings import MarketLimits
+from cryptoviz.times import iso_ms
 from market.dialects import DIALECTS
-from market.dialects.base import iso_ms, whole_number
+from market.dialects.base import whole_number
 from market.faultbook import BadFault, valid_faults
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from cryptoviz.settings import MarketLimits
+from cryptoviz.times import utc
 from market.dialects.base import Usage
 
 __all__ = ["LimitBook"]
@@ -79,7 +79,7 @@ class LimitBook:
             count.second, count.second_calls = second, 0
         if count.minute != minute:
             count.minute, count.minute_weight, count.minute_refused = minute, 0, 0
-        day = datetime.fromtimestamp(now_ms / 1000, UTC)
+        day = utc(now_ms)
         if count.month != (day.year, day.month):
             count.month, count.month_credits = (day.year, day.month), 0
         return count

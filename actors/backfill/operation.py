@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
@@ -28,6 +27,7 @@ from cryptoviz.providers.history import Point, Step, Window
 from cryptoviz.providers.registry import history_of, with_history
 from cryptoviz.records import FallbackReason
 from cryptoviz.settings import Settings
+from cryptoviz.times import second_text, utc
 
 __all__ = ["Backfill", "ids_by_time"]
 
@@ -116,7 +116,7 @@ class Backfill:
             wanted[asset.asset_id] = {tick for tick in ticks if tick < settled_ms}
             unsettled += sorted(ticks - wanted[asset.asset_id])
         if unsettled:
-            self._unsettled = f"{len(unsettled):,} ticks from {_text(min(unsettled))} on are not filled: the collector may still publish them"
+            self._unsettled = f"{len(unsettled):,} ticks from {second_text(min(unsettled))} on are not filled: the collector may still publish them"
             self._notes[self._unsettled] = None
         return wanted
 
@@ -143,13 +143,13 @@ class Backfill:
                 await self._fill_window(history_client, asset, provider_id, currency, window, step, preferred=preferred)
         too_old = len(ticks) - sum(len(step.ticks) for step in steps)
         if too_old:
-            message = f"the history of {history_client.name} does not reach back to {_text(ticks[0])}: {too_old:,} ticks"
+            message = f"the history of {history_client.name} does not reach back to {second_text(ticks[0])}: {too_old:,} ticks"
             raise NoHistory(message, provider=history_client.name, reason=FallbackReason.MISSING_ASSET)
 
     async def _fill_window(
         self, history_client: HistoryClient, asset: Asset, provider_id: str, currency: str, window: Window, step: Step, *, preferred: bool
     ) -> None:
-        self._report_progress(f"requesting {asset.asset_id} from {history_client.name}, starting at {_text(window.ticks[0])}")
+        self._report_progress(f"requesting {asset.asset_id} from {history_client.name}, starting at {second_text(window.ticks[0])}")
         found = 0
 
         async def fetch(span: Window) -> HistoryResponse:
@@ -222,12 +222,8 @@ def ids_by_time(provider: str, asset: Asset, ticks: Sequence[int]) -> list[tuple
     """Split sorted ticks where the provider's id of the asset changes; None where it has no id."""
     runs: list[tuple[str | None, list[int]]] = []
     for tick in ticks:
-        provider_id = provider_id_at(asset, provider, datetime.fromtimestamp(tick / 1000, UTC))
+        provider_id = provider_id_at(asset, provider, utc(tick))
         if not runs or runs[-1][0] != provider_id:
             runs.append((provider_id, []))
         runs[-1][1].append(tick)
     return runs
-
-
-def _text(moment_ms: int) -> str:
-    return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -24,10 +23,9 @@ from cryptoviz.lake.topic_reader import read_topic, topic_ends
 from cryptoviz.operations import BackfillArguments
 from cryptoviz.records import Kind
 from cryptoviz.settings import Settings
+from cryptoviz.times import utc
 
 __all__ = ["UnfilledTicks", "first_live_ticks", "settled_before", "ticks_wanted"]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def ticks_wanted(
@@ -93,7 +91,7 @@ class UnfilledTicks:
         """Remove ticks with rows in the lake, then those with records in Kafka after the lake's offsets. Raises EngineUnavailable."""
         ticks = [tick for of in self.left.values() for tick in of]
         if ticks:
-            low, high = (pa.scalar(_EPOCH + timedelta(milliseconds=one), TIME) for one in (min(ticks), max(ticks)))
+            low, high = (pa.scalar(utc(one), TIME) for one in (min(ticks), max(ticks)))
             self._seen, record_batches = _rows(self._settings, (ds.field("tick_ts") >= low) & (ds.field("tick_ts") <= high))
             for rows in record_batches:
                 for asset_id in pc.unique(rows["asset_id"]).to_pylist():

@@ -12,12 +12,13 @@ from actors.collecting.snapshot import SnapshotWriter
 from actors.publishing.kafka_transport import COLLECTOR_ID, KafkaTransport, PublishedTicks
 from actors.publishing.publisher import Publisher
 from actors.publishing.transaction import KafkaTransaction, Refused
-from cryptoviz.clock import Clock, SystemClock, second_text, steady_ms
+from cryptoviz.clock import Clock, SystemClock, steady_ms
 from cryptoviz.components import COLLECTOR, Probe
 from cryptoviz.log import configure_logging
 from cryptoviz.log_files import log_to_file
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
+from cryptoviz.times import second_text
 
 __all__ = ["CollectorActor"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from actors.replay.row_diff import Comparison
@@ -15,6 +15,7 @@ from cryptoviz.lake.reader import Lake
 from cryptoviz.lake.store_errors import store_errors
 from cryptoviz.operations import OperationResult, Progress, ReplayArguments, Report, replay_key
 from cryptoviz.settings import Settings
+from cryptoviz.times import iso_ms, utc
 
 __all__ = ["ReplayOperation", "result_of"]
 
@@ -31,7 +32,7 @@ class ReplayOperation:
 
     async def run(self, report: Report) -> OperationResult:
         """Replay the time range, window by window. Raises EngineUnavailable if the object store does not answer."""
-        start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (self._arguments.start_ms, self._arguments.end_ms))
+        start, end = (utc(ms) for ms in (self._arguments.start_ms, self._arguments.end_ms))
         with tempfile.TemporaryDirectory(prefix="cryptoviz-replay-") as folder:
             if not self._arguments.keep_rows:
                 return result_of(await self._replay(start, end, None, report))
@@ -67,7 +68,7 @@ def result_of(found: Comparison) -> OperationResult:
     if found.different_fields:
         notes.append("fields that differ: " + ", ".join(f"{name} {count}" for name, count in found.different_fields.most_common(MAX_FIELDS)))
     notes += [
-        f"{_time(one.tick_ts)} {one.asset_id} {one.field}: recorded {one.recorded!r}, replayed {one.replayed!r}" for one in found.differences
+        f"{iso_ms(one.tick_ts)} {one.asset_id} {one.field}: recorded {one.recorded!r}, replayed {one.replayed!r}" for one in found.differences
     ]  # fmt: skip
     notes += [f"{count} ticks not replayed: {reason}" for reason, count in found.unrecorded_ticks.most_common()]
     notes += found.reasons
@@ -80,7 +81,3 @@ def result_of(found: Comparison) -> OperationResult:
 def _rows(found: Comparison) -> str:
     others = [f"{count} {name}" for name, count in (("different", found.different), ("missing", found.missing), ("extra", found.extra)) if count]
     return f"{found.equal} rows equal" + (f", {', '.join(others)}" if others else "")
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -25,6 +25,7 @@ from cryptoviz.errors import RecordError
 from cryptoviz.lake.rows import Rows
 from cryptoviz.lake.schema import PRICES
 from cryptoviz.records import Kind, RawExchange, UnifiedRecord
+from cryptoviz.times import epoch_ms, utc
 
 __all__ = ["WINDOW", "LakeRows", "Replay", "RowsFile"]
 
@@ -110,7 +111,7 @@ class Replay:
             self._out.write(records, states)
 
     def _rules_of(self, tick: RecordedTick) -> RecordedRules:
-        day = _moment(tick.closed.tick_ts).date()
+        day = utc(tick.closed.tick_ts).date()
         if self._rules_day != day:
             self._rules_day = day
             rows = self._lake.query(_RULES_SQL.format(provider=RECORDER, tick=TICK, day=day)).arrow()
@@ -154,11 +155,11 @@ def _recorded(rows: list[dict[str, Any]]) -> tuple[dict[int, _Tick], dict[str, R
     ticks: dict[int, _Tick] = {}
     exchanges: dict[str, RawExchange] = {}
     for row in sorted(rows, key=lambda row: row["kafka_offset"]):
-        tick_ts = _ms(row["tick_ts"])
+        tick_ts = epoch_ms(row["tick_ts"])
         tick = ticks.setdefault(tick_ts, _Tick(None, []))
         if row["provider"] != RECORDER:
             exchanges[row["fetch_id"]] = RawExchange(
-                row["fetch_id"], row["provider"], row["endpoint"], tick_ts, _ms(row["started_ts"]), _ms(row["finished_ts"]), row["status"],
+                row["fetch_id"], row["provider"], row["endpoint"], tick_ts, epoch_ms(row["started_ts"]), epoch_ms(row["finished_ts"]), row["status"],
                 row["outcome"], row["error"], orjson.loads(row["rate_limit_headers"] or "{}"), row["attempt"], row["body"],
             )  # fmt: skip
         elif row["endpoint"] == TICK:
@@ -169,22 +170,10 @@ def _recorded(rows: list[dict[str, Any]]) -> tuple[dict[int, _Tick], dict[str, R
 def _rows(prices: pa.Table) -> Iterator[dict[str, Any]]:
     live = prices.filter(pc.equal(prices.column("kind"), Kind.LIVE.value))
     for row in live.to_pylist():
-        yield {name: _ms(value) if isinstance(value, datetime) else value for name, value in row.items()}
+        yield {name: epoch_ms(value) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 def _tick_of(tick_ts: int, found: _Tick) -> RecordedTick:
     if found.body is None:
         raise RecordError("no record of the collector: the tick was not published, or by a version without recordings", reason="unrecorded")
     return tick_from(tick_ts, found.body)
-
-
-def _ms(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MS
-
-
-def _moment(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)

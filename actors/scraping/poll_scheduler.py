@@ -11,12 +11,13 @@ from actors.protection.breaker import Breaker
 from actors.quota.planner import Turn
 from actors.taken_ticks import LEAP_MS, SET_BACK_TICKS, TakenTicks
 from cryptoviz.assets import Asset
-from cryptoviz.clock import Clock, second_text, steady_at, steady_ms, tick_of, utc_ms
+from cryptoviz.clock import Clock, steady_at, steady_ms, tick_of, utc_ms
 from cryptoviz.components import FRESH_TICKS, scraper_name
 from cryptoviz.log import get_logger
 from cryptoviz.provider_status import BreakerState
 from cryptoviz.providers.failures import REFUSALS, bounded_wait_s
 from cryptoviz.records import FallbackReason, TickResult
+from cryptoviz.times import second_text
 
 __all__ = ["PollRules", "PollScheduler", "PollStats", "Pollable", "TurnTaker"]
 

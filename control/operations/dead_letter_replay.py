@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 
 from cryptoviz.operations import OperationResult, Progress, ReplayDeadLettersArguments, Report
 from cryptoviz.settings import Settings
+from cryptoviz.times import utc
 from spark_jobs.dead_letters import DeadLetterReplay, ReplayCounts
 
 __all__ = ["ReplayDeadLetters"]
@@ -56,4 +57,4 @@ def result_of(replayed: ReplayCounts) -> OperationResult:
 
 
 def _moment(epoch_ms: int | None) -> datetime | None:
-    return None if epoch_ms is None else datetime.fromtimestamp(epoch_ms / 1000, UTC)
+    return None if epoch_ms is None else utc(epoch_ms)

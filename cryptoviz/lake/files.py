@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress
 from cryptoviz.lake.schema import PARTITION_BY
 from cryptoviz.lake.store_errors import store_errors
 from cryptoviz.lake.table_specs import TableSpec
+from cryptoviz.times import utc
 
 __all__ = ["Commit", "DataFile", "FileIndex", "Snapshot", "read_commit"]
 
@@ -188,7 +189,7 @@ def read_commit(access: S3Access, address: TableAddress, version: int) -> Commit
     if content is None:
         return None
     info: dict[str, Any] = next((action["commitInfo"] for line in content.splitlines() if "commitInfo" in (action := orjson.loads(line))), {})
-    made = datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC)
+    made = utc(info.get("timestamp", 0))
     return Commit(version, made, Progress.from_json(info[METADATA_KEY]) if METADATA_KEY in info else None)
 
 

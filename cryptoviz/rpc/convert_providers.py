@@ -93,21 +93,14 @@ def _scraper_from_proto(message: providers.ScraperStatus) -> ScraperStatus:
             state=member(BreakerState, providers.BreakerState, breaker.state),
             reason=breaker.reason,
             since_ms=breaker.since.ToMilliseconds(),
-            probe_ms=breaker.probe_at.ToMilliseconds() if breaker.HasField("probe_at") else None,
+            probe_ms=moment_ms(breaker, "probe_at"),
             score=breaker.score,
             opens_total=breaker.opens_total,
             by_operator=breaker.by_operator,
         ),
         quotas=tuple(
-            QuotaStatus(
-                quota.period,
-                quota.limit,
-                quota.used,
-                quota.left,
-                quota.resets_at.ToMilliseconds(),
-                quota.exhausted_at.ToMilliseconds() if quota.HasField("exhausted_at") else None,
-            )
-            for quota in message.quotas
+            QuotaStatus(one.period, one.limit, one.used, one.left, one.resets_at.ToMilliseconds(), moment_ms(one, "exhausted_at"))
+            for one in message.quotas
         ),
         hold=HoldStatus(hold.reason, hold.until.ToMilliseconds()) if message.HasField("hold") else None,
         rate=message.rate,

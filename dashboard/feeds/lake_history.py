@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pa_parquet
 
 from cryptoviz.lake import Lake
 from cryptoviz.settings import Settings
+from cryptoviz.times import utc
 from dashboard.feeds.summary import price_history
 from dashboard.views.candles import Candle
 from dashboard.views.statistics import PriceHistory
@@ -30,7 +30,7 @@ class LakeHistory:
         self._tick_ms = settings.collect.tick_ms
 
     def candles(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Sequence[Candle]]:
-        rows = self._lake.candles(asset_id, interval, start=_moment(since_ms)).arrow()
+        rows = self._lake.candles(asset_id, interval, start=utc(since_ms)).arrow()
         columns = (rows[name].to_pylist() for name in ("quote_currency", "open", "high", "low", "close", "volume_24h", "ticks"))
         found: dict[str, list[Candle]] = {}
         for start, currency, *values in zip(_epoch_ms(rows, "ts"), *columns, strict=True):
@@ -38,21 +38,17 @@ class LakeHistory:
         return found
 
     def prices(self, asset_id: str, since_ms: int, limit: int) -> PriceHistory:
-        return price_history(self._lake.prices(asset_id, start=_moment(since_ms), columns=_ROW_COLUMNS).arrow(), limit, self._tick_ms)
+        return price_history(self._lake.prices(asset_id, start=utc(since_ms), columns=_ROW_COLUMNS).arrow(), limit, self._tick_ms)
 
     def parquet(self, asset_id: str, since_ms: int) -> bytes:
         sink = io.BytesIO()
-        pa_parquet.write_table(self._lake.prices(asset_id, start=_moment(since_ms)).arrow(), sink, compression="snappy")
+        pa_parquet.write_table(self._lake.prices(asset_id, start=utc(since_ms)).arrow(), sink, compression="snappy")
         return sink.getvalue()
 
     def csv(self, asset_id: str, since_ms: int) -> bytes:
         sink = io.BytesIO()
-        pa_csv.write_csv(self._lake.prices(asset_id, start=_moment(since_ms)).arrow(), sink)
+        pa_csv.write_csv(self._lake.prices(asset_id, start=utc(since_ms)).arrow(), sink)
         return sink.getvalue()
-
-
-def _moment(epoch_ms: int) -> datetime:
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC)
 
 
 def _epoch_ms(table: pa.Table, column: str) -> list[Any]:

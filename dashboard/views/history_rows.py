@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from cryptoviz.records import Role
+from cryptoviz.times import utc
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import UNKNOWN, direction, format_count, format_percent, format_price
 from dashboard.views.statistics import PriceRow, Summary
@@ -66,4 +65,4 @@ def _cell(label: str, value: str, classes: str, title: str | None = None, *, who
 
 def _format_time(epoch_ms: int) -> str:
     """UTC, to the second."""
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return utc(epoch_ms).strftime("%Y-%m-%d %H:%M:%S")

@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from market.coins import ReplayedCoin
@@ -21,7 +20,6 @@ __all__ = [
     "View",
     "finish_row",
     "fixed",
-    "iso_ms",
     "listed",
     "listed_coins",
     "price_text",
@@ -118,11 +116,6 @@ class Dialect(Protocol):
 
     def limited(self, request: Request, view: View, *, month: bool) -> Answer:
         """The provider's answer to a client over its minute or month limit."""
-
-
-def iso_ms(epoch_ms: int) -> str:
-    """ISO-8601 with milliseconds and Z, the aggregators' format."""
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def whole_number(text: str | None) -> int | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from cryptoviz.times import iso_ms
 from market.coins import ReplayedCoin
-from market.dialects.base import Answer, Dialect, Request, View, finish_row, fixed, iso_ms, listed, listed_coins, price_text, whole_number
+from market.dialects.base import Answer, Dialect, Request, View, finish_row, fixed, listed, listed_coins, price_text, whole_number
 from market.quotes import PriceView, Quote
 from market.spans import candle_starts
 

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from cryptoviz.times import iso_ms
 from market.coins import ReplayedCoin
-from market.dialects.base import Answer, Dialect, Request, View, finish_row, iso_ms, served_price, whole_number
+from market.dialects.base import Answer, Dialect, Request, View, finish_row, served_price, whole_number
 from market.dialects.coingecko_history import history_answer
 from market.quotes import PriceView, Quote
 

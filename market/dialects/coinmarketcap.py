@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Any
 
+from cryptoviz.times import iso_ms
 from market.coins import ReplayedCoin
-from market.dialects.base import Answer, Dialect, Request, View, finish_row, iso_ms, ranks_by, served_price, whole_number
+from market.dialects.base import Answer, Dialect, Request, View, finish_row, ranks_by, served_price, whole_number
 from market.dialects.coinmarketcap_map import BadMap, map_rows
 from market.quotes import PriceView, Quote
 

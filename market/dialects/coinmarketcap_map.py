@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptoviz.times import iso_ms
 from market.coins import ReplayedCoin
-from market.dialects.base import Request, View, iso_ms, whole_number
+from market.dialects.base import Request, View, whole_number
 
 __all__ = ["BadMap", "map_rows"]
 

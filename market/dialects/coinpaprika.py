@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from cryptoviz.times import iso_ms
 from market.coins import ReplayedCoin
-from market.dialects.base import Answer, Dialect, Request, View, finish_row, iso_ms, listed, listed_coins, ranks_by, served_price
+from market.dialects.base import Answer, Dialect, Request, View, finish_row, listed, listed_coins, ranks_by, served_price
 from market.quotes import PriceView, Quote
 
 __all__ = ["CoinPaprika"]

@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import pyarrow as pa
 from deltalake import write_deltalake
@@ -32,6 +32,7 @@ from cryptoviz.lake.store_errors import store_errors
 from cryptoviz.lake.topic_reader import topic_ends
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
+from cryptoviz.times import utc
 from spark_jobs.gaps.day_scan import DayScan, first_live, first_record_with_a_price, read_day
 from spark_jobs.gaps.detect import DayContents, Era, day_gaps, eras_after, refilled
 
@@ -320,4 +321,4 @@ def _save_state(settings: Settings, state: _State) -> None:
 
 
 def _day(moment_ms: int) -> date:
-    return datetime.fromtimestamp(moment_ms / 1000, UTC).date()
+    return utc(moment_ms).date()

@@ -23,12 +23,13 @@ from actors.scraping.collector_client import RETRY_S, ResultSender
 from actors.scraping.poll_scheduler import PollRules, PollScheduler
 from actors.taken_ticks import TakenTicks
 from cryptoviz.assets import Asset
-from cryptoviz.clock import second_text, steady_ms
+from cryptoviz.clock import steady_ms
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import Progress
 from cryptoviz.providers.plan import Plan
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import BreakerSettings, Settings, load_settings
+from cryptoviz.times import second_text
 from tests.support.clock import T0, FakeClock
 from tests.support.collection_fakes import FakeSink, FakeSnapshot, answer
 
