@@ -31,7 +31,7 @@ from tests.support import outputs
 from tests.support.canaries import Look, places_of, secret_fields
 from tests.support.echo import ECHOED, Echo, echoing
 from tests.support.pipeline import CRYPTOVIZ, Demo, environment, processes_of, secrets_of
-from tests.support.shell import SHELL_VALUE, Trap, hostile_shell
+from tests.support.shell import SHELL_VALUE, Recorder, hostile_shell
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.alone]
@@ -68,7 +68,7 @@ class Whole:
 
     pipeline: Demo
     echo: Echo
-    trap: Trap
+    trap: Recorder
     said: dict[str, str]
 
 
@@ -147,7 +147,7 @@ def wrong_broker(pipeline: Demo) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, market: ReplayMarket) -> Iterator[Whole]:
     """A pipeline after all faults: echoing providers and proxy, wrong passwords, engines that were killed."""
-    home, trap = tmp_path_factory.mktemp(PLANTED) / "home", Trap()
+    home, trap = tmp_path_factory.mktemp(PLANTED) / "home", Recorder()
     with echoing() as echo:
         env = canary_environment(home, market, echo) | hostile_shell(trap, tmp_path_factory.mktemp("user"))
         try:
@@ -251,7 +251,7 @@ def test_the_shell_changes_no_result_and_no_process_connects_to_its_addresses(wh
     assert before.num_rows >= 17
     assert read.stdout.split() == [str(before.num_rows), str(pc.min(before["price"]))]
     assert json.loads(whole.said["verify --json"])["ok"]
-    assert whole.trap.seen == []
+    assert whole.trap.connections == []
 
 
 def command_lines(*groups: tuple[str, Mapping[str, str], tuple[tuple[str, ...], ...]]) -> dict[str, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 from pathlib import Path
 
-__all__ = ["SHELL_VALUE", "Trap", "hostile_shell"]
+__all__ = ["SHELL_VALUE", "Recorder", "hostile_shell"]
 
 SHELL_VALUE = "shell-canary"
 """Stands in every variable that is no address."""
@@ -16,7 +17,8 @@ _ADDRESSES = (
 )
 _TEXTS = (
     "AWS_SESSION_TOKEN AWS_TOKEN AWS_PROFILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_REGION AWS_DEFAULT_REGION AWS_SERVER_SIDE_ENCRYPTION "
-    "AWS_SSE_KMS_KEY_ID AWS_ROLE_ARN TOKEN REGION ACCESS_KEY_ID SESSION_TOKEN USER_AGENT RAY_NAMESPACE REDIS_URL REDISCLI_AUTH SPARK_MASTER"
+    "AWS_SSE_KMS_KEY_ID AWS_ROLE_ARN AWS_CHECKSUM_ALGORITHM BUCKET TOKEN REGION ACCESS_KEY_ID SESSION_TOKEN USER_AGENT RAY_NAMESPACE REDIS_URL "
+    "REDISCLI_AUTH SPARK_MASTER"
 )
 _PATHS = (
     "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE AWS_CA_BUNDLE AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE SPARK_HOME "
@@ -30,16 +32,32 @@ _SWITCHES = (
 _JAVA = "JAVA_TOOL_OPTIONS _JAVA_OPTIONS JDK_JAVA_OPTIONS KAFKA_OPTS KAFKA_HEAP_OPTS SPARK_SUBMIT_OPTS PYSPARK_SUBMIT_ARGS"
 
 
-class Trap:
-    """Listens at the address in the shell's variables; `seen`: the requests received."""
+class Recorder:
+    """A server on loopback that answers 404. `connections`: the first bytes of each; `seen`: request line and headers of each request."""
 
     def __init__(self) -> None:
+        self.connections: list[str] = []
         self.seen: list[str] = []
-        trap = self
+        recorder = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def handle(self) -> None:
-                trap.seen.append(repr(self.connection.recv(200)))
+                recorder.connections.append(repr(self.connection.recv(200, socket.MSG_PEEK)))
+                super().handle()
+
+            def handle_one_request(self) -> None:
+                self.raw_requestline = self.rfile.readline(65_537)
+                if not self.raw_requestline or not self.parse_request():
+                    self.close_connection = True
+                    return
+                recorder.seen.append(f"{self.requestline}\n{self.headers}")
+                self.rfile.read(int(self.headers.get("content-length") or 0))
+                self.send_response(404)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -51,7 +69,7 @@ class Trap:
         self._server.server_close()
 
 
-def hostile_shell(trap: Trap, home: Path) -> dict[str, str]:
+def hostile_shell(trap: Recorder, home: Path) -> dict[str, str]:
     """The variables, and a user's home folder with configuration files of some libraries."""
     (home / ".aws").mkdir(parents=True)
     (home / ".aws" / "credentials").write_text(f"[default]\naws_access_key_id = {SHELL_VALUE}\naws_secret_access_key = {SHELL_VALUE}\n")
