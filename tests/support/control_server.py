@@ -55,8 +55,15 @@ class Serving:
 
 @contextmanager
 def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any] | None = None, **control: Any) -> Iterator[Serving]:
-    """Serve within the context. `tree`: other sections of the settings."""
+    """Serve within the context, live and with a free port. `tree`: other sections of the settings."""
     settings = load_settings("live", home=home, control={"port": free_port()} | control, **(tree or {}))
+    with serving_settings(settings, table or small_table(), interval_ms=20) as here:
+        yield here
+
+
+@contextmanager
+def serving_settings(settings: Settings, table: ComponentTable, interval_ms: int) -> Iterator[Serving]:
+    """Serve within the context; `interval_ms`: of the reconcile loop."""
     runtime = FakeRuntime()
     started: list[Serving] = []
     errors: list[CryptoVizError] = []
@@ -65,8 +72,9 @@ def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any
 
     async def main() -> None:
         # No jitter: hypothesis reports a changed random state, even of another thread, as a fault of the test.
+        named, replayed = pipeline_id(settings), settings.profile == "demo"
         reconciler = Reconciler(
-            table or small_table(), runtime, MemoryStore(), SystemClock(), interval_ms=20, pipeline_id=pipeline_id(settings), uniform=lambda: 0.5
+            table, runtime, MemoryStore(), SystemClock(), interval_ms=interval_ms, pipeline_id=named, uniform=lambda: 0.5, replayed=replayed
         )
         runner = FakeOperationRunner(settings)
         manager = OperationManager(runner, MemoryOperations(), settings, SystemClock(), lambda _: runner.down)

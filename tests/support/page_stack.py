@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import os
 import secrets
 import sys
-import threading
 import urllib.request
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,25 +17,19 @@ import pyarrow as pa
 import redis
 from deltalake import write_deltalake
 
-from control.operations.manager import OperationManager
 from control.reconcile.components import build_table
-from control.reconcile.reconciler import Reconciler
-from control.rpc.server import ControlServer
 from cryptoviz.assets import Asset
 from cryptoviz.client import ControlClient
-from cryptoviz.clock import SystemClock
 from cryptoviz.components import Probe
 from cryptoviz.engines.build import build_engine
 from cryptoviz.engines.process import ChildProcess
-from cryptoviz.gaps import Gap
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.schema import PARTITION_BY, PRICES
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings, claim_home, dump_settings_file, load_settings
 from tests.support.clock import now_ms
-from tests.support.control_fakes import FakeRuntime, MemoryStore
-from tests.support.operation_fakes import FakeOperationRunner, MemoryOperations
+from tests.support.control_server import serving_settings
 from tests.support.ports import free_port
 from tests.support.records import record as a_record
 from tests.support.waiting import eventually
@@ -107,74 +98,12 @@ class Publisher:
         self._producer.commit_transaction(10)
 
 
-class ControlThread:
-    """The real control service with its reconcile loop, on an event loop of its own; components are fakes."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self.runtime = FakeRuntime()
-        self._server: ControlServer | None = None
-        self._manager: OperationManager | None = None
-        self._reconciler: Reconciler | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Serve."""
-        self._settings.home.mkdir(parents=True, exist_ok=True)
-        if not self._settings.token_file.exists():
-            self._settings.token_file.write_text(secrets.token_hex(16), encoding="ascii")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="control", daemon=True)
-        self._thread.start()
-        self._call(self._open())
-
-    def stop(self) -> None:
-        """End."""
-        self._call(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
-
-    def _call(self, coroutine: Any) -> None:
-        future: Future[None] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        future.result(20)
-
-    async def _open(self) -> None:
-        async def end() -> None: ...
-
-        async def no_gaps() -> list[Gap]:
-            return []
-
-        table = build_table(self._settings)
-        self._reconciler = Reconciler(table, self.runtime, MemoryStore(), SystemClock(), 100, replayed=self._settings.profile == "demo")
-        runner = FakeOperationRunner(self._settings)
-        self._manager = OperationManager(runner, MemoryOperations(), self._settings, SystemClock(), lambda _: "")
-        token = self._settings.token_file.read_text(encoding="ascii")
-        self._server = ControlServer(self._reconciler, self._manager, no_gaps, self._settings, token, end)
-        await self._reconciler.open()
-        await self._manager.open()
-        self._task = asyncio.create_task(self._reconciler.run())
-        await self._server.start()
-
-    async def _close(self) -> None:
-        assert self._server is not None
-        assert self._reconciler is not None
-        assert self._task is not None
-        await self._server.stop(0.5)
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        assert self._manager is not None
-        await self._manager.close()
-        await self._reconciler.close()
-
-
 class Stack:
     """All services of a page. `start` takes about ten seconds; `stop` ends them."""
 
     def __init__(self, home: Path, **overrides: Any) -> None:
         self.settings = browser_settings(home, **overrides)
         self.engines = [build_engine(name, self.settings) for name in ("kafka", "redis", "object-store")]
-        self.control = ControlThread(self.settings)
         self.dashboard = DashboardProcess(self.settings)
         self._undo = contextlib.ExitStack()
 
@@ -189,8 +118,7 @@ class Stack:
             for engine in self.engines:
                 undo.callback(engine.stop)
                 engine.start()
-            self.control.start()
-            undo.callback(self.control.stop)
+            self.control = undo.enter_context(serving_settings(self.settings, build_table(self.settings), interval_ms=100))
             with ControlClient.from_settings(self.settings) as client:
                 client.start_pipeline()
             self.publisher = Publisher(self.settings)
