@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,24 +21,13 @@ from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings
 from tests.support.clock import T0, now_ms
-from tests.support.collection import Collection, collection, settings_for, until
-from tests.support.engines import Engines, kafka_and_redis
+from tests.support.collection import Collection, collection, until
+from tests.support.engines import Engines
 from tests.support.records import record as any_record
 from tests.support.topics import read_all
 
 pytestmark = pytest.mark.integration
 ALL_ASSETS = {asset.asset_id for asset in DEFAULT_ASSETS}
-
-
-@pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    with kafka_and_redis(tmp_path_factory.mktemp("engines")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def base(engines: Engines) -> Settings:
-    return engines.settings
 
 
 def request_log(running: Collection) -> list[dict[str, Any]]:
@@ -207,11 +195,6 @@ def tick_values(n: int) -> KafkaTransaction:
     """A transaction whose values are unified records, as the tail reader expects."""
     plain = any_batch(n)
     return replace(plain, messages=tuple(Message(a.asset_id.encode(), any_record(plain.tick_ts, a).to_json()) for a in DEFAULT_ASSETS))
-
-
-@pytest.fixture
-def topics(base: Settings, tmp_path: Path) -> Settings:
-    return settings_for(base, tmp_path, {})
 
 
 def test_a_producer_killed_between_produce_and_commit_leaves_nothing_and_its_successor_publishes_once(topics: Settings):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from confluent_kafka.admin import NewPartitions
 
@@ -17,23 +14,10 @@ from dashboard.feeds.kafka_feed import LiveFeed
 from dashboard.shared_state import LiveState, Wakeups
 from spark_jobs.streaming.kafka_range_reader import OffsetRange, read_range
 from tests.support.clock import now_ms
-from tests.support.collection import settings_for
-from tests.support.engines import kafka_and_redis
 from tests.support.records import record
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    with kafka_and_redis(tmp_path_factory.mktemp("engines")) as found:
-        yield found.settings
-
-
-@pytest.fixture
-def topics(base: Settings, tmp_path: Path) -> Settings:
-    return settings_for(base, tmp_path, {})
 
 
 def put(settings: Settings, partition: int, tick_ts: int, asset: int = 0) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import orjson
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
@@ -18,27 +15,14 @@ from cryptoviz.kafka import admin_client
 from cryptoviz.records import RawExchange
 from cryptoviz.settings import Settings
 from tests.support.clock import T0
-from tests.support.collection import settings_for
 from tests.support.collection_fakes import Events
-from tests.support.engines import Engines
 from tests.support.records import exchange
 from tests.support.topics import read_all
-from tests.support.transports import collector, events, expected, ready_kafka, scraper, tick
+from tests.support.transports import collector, events, expected, scraper, tick
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 COINS = len(DEFAULT_ASSETS)
-
-
-@pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    with ready_kafka(tmp_path_factory.mktemp("engines")) as found:
-        yield found
-
-
-@pytest.fixture
-def topics(engines: Engines, tmp_path: Path) -> Settings:
-    return settings_for(engines.settings, tmp_path, {})
 
 
 def limit(settings: Settings, topic: str, max_bytes: int) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +19,11 @@ from cryptoviz.kafka import Fenced, OwnedProducer, Progress, Record, admin_clien
 from cryptoviz.lake.topic_reader import topic_ends
 from cryptoviz.settings import Settings, dump_settings_file
 from tests.support.clock import T0
-from tests.support.collection import settings_for
-from tests.support.engines import Engines
 from tests.support.records import exchange
-from tests.support.transports import collector, events, expected, raw, ready_kafka, scraper, tick
+from tests.support.transports import collector, events, expected, raw, scraper, tick
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    with ready_kafka(tmp_path_factory.mktemp("engines")) as found:
-        yield found
-
-
-@pytest.fixture
-def topics(engines: Engines, tmp_path: Path) -> Settings:
-    return settings_for(engines.settings, tmp_path, {})
 
 
 class OpenTransaction:
