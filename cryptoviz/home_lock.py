@@ -16,7 +16,7 @@ from cryptoviz.errors import PreflightError
 from cryptoviz.home import LOCK
 from cryptoviz.ownership import make_private
 
-__all__ = ["HomeLock", "engine_lock", "is_held"]
+__all__ = ["HomeLock", "engine_lock"]
 
 _WRITE_WAIT_S = 1.0
 """The holder writes its name right after it has taken the lock."""
@@ -88,21 +88,6 @@ def engine_lock(home: Path, engine: str) -> HomeLock:
     """Lock held by the process that runs an embedded engine on this home, and by a reset."""
     make_private(home / "run")
     return HomeLock(home / "run", f"{engine} of this home", f"{engine}.lock")
-
-
-def is_held(home: Path) -> str:
-    """Description of the holder of a home's lock; empty if it is free."""
-    try:
-        descriptor = os.open(home / LOCK, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:
-        return ""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _holder(descriptor)
-    finally:
-        os.close(descriptor)
-    return ""
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

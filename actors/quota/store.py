@@ -17,7 +17,7 @@ from cryptoviz.log import get_logger
 from cryptoviz.private import write_private
 from cryptoviz.redis_keys import QUOTA_KEY
 
-__all__ = ["FileStore", "MemoryStore", "RedisStore", "UsageStore", "decode_usage", "encode_usage"]
+__all__ = ["FileStore", "RedisStore", "UsageStore", "decode_usage", "encode_usage"]
 
 _ALWAYS = ("day_ms", "day_used", "month_ms", "month_used", "last_turn_ms")
 _OTHERS = ("other_days", "other_months")
@@ -36,19 +36,6 @@ class UsageStore(Protocol):
 
     async def save(self, usage: Usage) -> None:
         """Keep it."""
-
-
-class MemoryStore:
-    """Keeps it as long as the process lives."""
-
-    def __init__(self) -> None:
-        self.usage = Usage()
-
-    async def load(self) -> Usage:
-        return self.usage
-
-    async def save(self, usage: Usage) -> None:
-        self.usage = usage
 
 
 class FileStore:

@@ -64,11 +64,6 @@ class Comparison:
         return self.equal + self.different + self.missing + self.extra
 
     @property
-    def is_exact(self) -> bool:
-        """Whether all replayed ticks have exactly the rows of the lake."""
-        return not self.different and not self.missing and not self.extra
-
-    @property
     def hashes(self) -> tuple[str, str]:
         """Hash over the rows of the lake, hash over the replayed rows."""
         return self._recorded.hexdigest(), self._replayed.hexdigest()

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-__all__ = ["BarProgress", "LineProgress", "ProgressReporter", "SilentProgress", "progress_for"]
+__all__ = ["BarProgress", "LineProgress", "ProgressReporter", "progress_for"]
 
 # Frequent enough for a log.
 _LINE_EVERY_S = 5.0
@@ -30,22 +30,6 @@ class ProgressReporter(Protocol):
 
     def say(self, text: str) -> None:
         """Show a line of text."""
-
-
-class SilentProgress:
-    """Shows nothing."""
-
-    def begin(self, what: str, total: int, unit: str = "MB") -> None:
-        pass
-
-    def advance(self, what: str, amount: int) -> None:
-        pass
-
-    def end(self, what: str) -> None:
-        pass
-
-    def say(self, text: str) -> None:
-        pass
 
 
 class LineProgress:

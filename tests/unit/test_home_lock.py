@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from cryptoviz.errors import PreflightError
 from cryptoviz.home import LOCK, claim, remove_data
-from cryptoviz.home_lock import HomeLock, is_held
+from cryptoviz.home_lock import HomeLock, _holder
 from tests.support.waiting import eventually
 
 HOLD = """
@@ -30,6 +31,21 @@ except PreflightError as error:
 
 def holder(home: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", HOLD, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def is_held(home: Path) -> str:
+    """Description of the holder of a home's lock; empty if it is free."""
+    try:
+        descriptor = os.open(home / LOCK, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor)
+    finally:
+        os.close(descriptor)
+    return ""
 
 
 def test_the_second_is_refused_with_the_holder(tmp_path: Path) -> None:
@@ -75,8 +91,6 @@ def test_an_heir_keeps_the_lock(tmp_path: Path) -> None:
 
 def test_a_lock_whose_file_a_reset_removed_is_not_taken_for_the_home_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The start opens the file, the reset that holds it removes the home and ends, and the start gets the lock of a deleted file."""
-    import fcntl
-
     home = tmp_path / "home"
     claim(home)
     reset = HomeLock(home, "cryptoviz reset")

@@ -18,7 +18,6 @@ from actors.protection.rate_limiter import Gate, LocalBucket, ProviderLimiter
 from actors.publishing.kafka_transport import PublishedTicks
 from actors.publishing.transaction import KafkaTransaction
 from actors.quota.meter import Meter
-from actors.quota.store import MemoryStore
 from actors.scraping.collector_client import RETRY_S, ResultSender
 from actors.scraping.poll_scheduler import PollRules, PollScheduler
 from actors.taken_ticks import TakenTicks
@@ -32,6 +31,7 @@ from cryptoviz.settings import BreakerSettings, Settings, load_settings
 from cryptoviz.times import second_text
 from tests.support.clock import T0, FakeClock
 from tests.support.collection_fakes import FakeSink, FakeSnapshot, answer
+from tests.support.usage_store import MemoryStore
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

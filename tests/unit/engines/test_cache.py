@@ -11,7 +11,6 @@ import pytest
 
 from cryptoviz.engines.build import build_engine
 from cryptoviz.engines.cache import cache_fault
-from cryptoviz.engines.download_progress import SilentProgress
 from cryptoviz.engines.fetch import ensure_all, ensure_jars, is_complete
 from cryptoviz.engines.jars import JarSet, jar_dir, kafka_classpath, spark_classpath
 from cryptoviz.engines.minio_build import build_minio, minio_program
@@ -19,6 +18,7 @@ from cryptoviz.errors import SettingsError
 from cryptoviz.settings import Settings, claim_home, load_settings
 from tests.support.intruder import give_away
 from tests.support.ports import free_port
+from tests.support.silent_progress import SilentProgress
 from tests.unit.engines.maven import Repository, jar_of, serving
 
 FILES = {f"org/x/x{n}/1/x{n}-1.jar": bytes([n]) * 2000 for n in range(3)}

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.engines import fetch
-from cryptoviz.engines.download_progress import SilentProgress
 from cryptoviz.engines.jars import JarSet, damaged_jars, jar_dir, kafka_classpath, locked_jars, missing_jars, spark_jars_dir
 from cryptoviz.errors import PreflightError
 from cryptoviz.settings import Settings, load_settings
+from tests.support.silent_progress import SilentProgress
 from tests.unit.engines.maven import Repository, jar_of, serving
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.engines import minio_build
-from cryptoviz.engines.download_progress import SilentProgress
 from cryptoviz.errors import DownloadError, EngineUnavailable, PreflightError
 from cryptoviz.settings import Settings, load_settings
+from tests.support.silent_progress import SilentProgress
 
 GO = """#!{python}
 import json, os, pathlib, sys

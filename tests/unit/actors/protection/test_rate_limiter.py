@@ -8,11 +8,11 @@ import pytest
 from actors.fetching.hold_off import HoldOff
 from actors.protection.rate_limiter import Gate, LocalBucket, ProviderLimiter, rates_of, used_weight
 from actors.quota.meter import Meter
-from actors.quota.store import MemoryStore
 from cryptoviz.errors import ProviderUnavailable
 from cryptoviz.providers.plan import Plan
 from cryptoviz.records import FallbackReason
 from tests.support.clock import T0, FakeClock
+from tests.support.usage_store import MemoryStore
 
 MINUTE = 60_000
 UNLIMITED = Plan()

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.quota.meter import Meter
-from actors.quota.store import FileStore, MemoryStore, decode_usage, encode_usage
+from actors.quota.store import FileStore, decode_usage, encode_usage
 from actors.quota.usage import Usage
 from cryptoviz.plans import period_bounds_ms
 from cryptoviz.providers.account import Account
 from cryptoviz.providers.plan import Cost, Period, Plan
 from tests.support.clock import FakeClock
+from tests.support.usage_store import MemoryStore
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from actors.quota.meter import Meter
-from actors.quota.store import FileStore, MemoryStore, decode_usage, encode_usage
+from actors.quota.store import FileStore, decode_usage, encode_usage
 from actors.quota.usage import Usage
 from cryptoviz.errors import BadPayload, CryptoVizError
 from cryptoviz.plans import cost_of, plan_of, plans_of
@@ -19,6 +19,7 @@ from cryptoviz.providers.plan import Cost, Period, Plan
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.settings import ProviderSettings, load_settings
 from tests.support.clock import T0, FakeClock
+from tests.support.usage_store import MemoryStore
 
 DAY_MS = 86_400_000
 
