@@ -1,4 +1,4 @@
-"""One provider's meter: counts each call before it goes, and refuses the one that the plan does not pay for."""
+"""One provider's meter: counts each call before it is made, and refuses calls beyond the plan."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _RETRY_S = 5.0
 
 
 class UsageStore(Protocol):
-    """Keeps one provider's use. Never raises: a store that fails is one that knows nothing."""
+    """Keeps one provider's use. Never raises: a store that fails counts as empty."""
 
     async def load(self) -> Usage:
         """What was saved last, or an empty one."""

@@ -26,7 +26,7 @@ class Count(NamedTuple):
 class Usage:
     """Calls or credits used in the day and month that `day_ms` and `month_ms` (UTC epoch ms) begin, and when a turn was last taken.
 
-    The clock may be set. A period that is left keeps its count, and goes on with it when the clock is in it again; and when the clock goes back to
+    The clock may be set. A period that is left keeps its count, and continues it when the clock is in it again; and when the clock goes back to
     an earlier period, this one also counts the calls of the one it was left for. So, with the limit L and g calls made while the clock was wrong:
 
     - a real day (or month) has at most L + g calls, and at most L if the clock was wrong only within it;

@@ -23,7 +23,7 @@ __all__ = ["acknowledgements", "acknowledgements_through_ray"]
 
 
 class Acknowledged:
-    """The publisher's events; `published` is told from its thread."""
+    """The publisher's events; `published` is called in its thread."""
 
     def __init__(self) -> None:
         self.done = threading.Event()

@@ -26,7 +26,7 @@ from cryptoviz.settings import Settings
 __all__ = ["DesiredDocument", "DesiredStore", "FileStore", "RedisStore", "SharedStore", "build_store"]
 
 _REDIS_TIMEOUT_S = 1.0
-"""The desired state must not wait for an unavailable Redis; the file has it."""
+"""The desired state must not wait for an unavailable Redis: it is also in the file."""
 
 _log = get_logger("controller")
 

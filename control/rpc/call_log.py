@@ -51,6 +51,6 @@ class CallLog:
         self._timer = None
         self._told = 0
         if self._unlogged:
-            # Without a peer: the calls have many peers, or one that was logged above.
+            # Without a peer: the calls have many peers, or a single peer, logged above.
             _logger.warning("calls_refused", count=self._unlogged.total(), window_s=self._window_s, **dict(self._unlogged))
             self._unlogged.clear()

@@ -179,7 +179,7 @@ class FileIndex:
 
 
 def read_commit(access: S3Access, address: TableAddress, version: int) -> Commit | None:
-    """Read the log entry of a version; None if the log no longer has it. (delta-rs reads entries only backwards from the newest.)
+    """Read the log entry of a version; None if it is no longer in the log. (delta-rs reads entries only backwards from the newest.)
 
     Raises:
         EngineUnavailable: the object store does not answer.

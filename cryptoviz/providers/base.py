@@ -123,8 +123,8 @@ class BaseProvider(ABC):
     ) -> list[Observation]:
         """GET a path below the base address; failures of single coins that `parse` reports are kept for the tick's result.
 
-        Safe to call several times at once. `shorten` makes of the JSON value of a body that is too long to be recorded a shorter one that `parse`
-        reads the same way.
+        Safe to call several times at once. `shorten` reduces the JSON value of a body that is too long to be recorded; `parse`
+        reads the result in the same way.
         """
 
         def parse_and_keep(response: HttpResponse) -> tuple[Parsed, HttpResponse]:

@@ -6,7 +6,7 @@ Sources: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/mark
 - Ids are symbols. What a symbol is quoted in is the listing's `quoteAsset`, mostly USDT, and a record says so: a symbol's text does not tell
   (`BTCBUSD`, `XRPRLUSD`). There is no market cap, supply, rank or change but the 24 h one.
 - Limits: 6 000 weight a minute and address; a call for 1-20 symbols weighs 2, for 21-100 it weighs 40, for all 80. So symbols are asked for by
-  twenties, and past 200 all are asked for at once. `X-MBX-USED-WEIGHT-1M` tells the weight used. 429 comes with `Retry-After`; who goes on asking is
+  twenties, and past 200 all are asked for at once. `X-MBX-USED-WEIGHT-1M` is the weight used. 429 comes with `Retry-After`; who continues is
   banned with 418, for 2 minutes to 3 days. 403 is the firewall, for its own limit.
 - `GET /api/v3/exchangeInfo?symbols=[..]` (.../rest-api/general-endpoints) is the listing: it weighs 20 however many symbols; `status` is TRADING,
   HALT or BREAK. One unknown symbol fails it as well.

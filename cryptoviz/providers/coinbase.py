@@ -85,7 +85,7 @@ SPEC = ProviderSpec(
                 **dict.fromkeys(("fcm_trading_session_details", "future_product_details", "prediction_market_product_details"), "o0?"),
                 **dict.fromkeys(("about_description", "icon_color", "icon_url", "market_cap"), "s0?"), "alias_to": "a?",
             },
-            patience=5,
+            confirm_after=5,
         )
     },
 )  # fmt: skip

@@ -147,7 +147,7 @@ def _error(response: HttpResponse, data: Any) -> ProviderFailure:
     text = data.get("error") if isinstance(data, dict) else None
     text = text if isinstance(text, str) else ""
     if response.status == 402:
-        # The monthly limit; which day it begins anew is not documented, the calendar's month is the likely one.
+        # The monthly limit; the day of its reset is not documented, the first of the month is likely.
         wait_s = response.retry_after_s
         return failure(NAME, FallbackReason.QUOTA, f"HTTP 402: {text}", until_reset_s(response.received_ms, month=True) if wait_s is None else wait_s)
     if response.status != 200:

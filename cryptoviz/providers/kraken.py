@@ -176,7 +176,7 @@ class KrakenProvider(PairProvider):
         waiting, poll = self._book.waiting(ids), self.current_poll
         if poll.unlisted - waiting:
             self._book.doubt()
-        # An id that waits for the listing is not one that the exchange does not have.
+        # An id that waits for the listing is not an unknown id.
         poll.unlisted = (poll.unlisted - waiting) | ((self._unknown.refused | self._book.absent) & ids.keys())
         return observations
 

@@ -139,7 +139,7 @@ class PairBook:
         wanted = dict(ids) if self._is_old(now_s) else {one: ids[one] for one in self.waiting(ids)}
         if not wanted or now_s < self._next_try_s:
             return
-        # Before the call: one that ends with the poll's time has failed, too.
+        # Before the call, because a call that the poll's deadline ends has failed, too.
         self._failures += 1
         self._next_try_s = now_s + min(LONGEST_RETRY_S, RETRY_S * 2 ** min(self._failures - 1, 10))
         try:

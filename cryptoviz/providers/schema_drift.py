@@ -1,4 +1,4 @@
-"""The shape watch: a body that still parses but has lost or gained fields, or whose values leave plausible ranges, is told before rows go missing.
+"""The shape watch reports a body that still parses but has lost or gained fields, or implausible values, before rows are missing.
 
 Compared with what the provider documents, not with what came first, so that a restart in the middle of a change sees it too. Pure but for its log.
 """
@@ -45,13 +45,13 @@ class Shape:
         used: fields that a record is made of: dotted path -> kinds (`n`umber, `s` text, `b`oolean, `a`rray, `o`bject, `0` null), with `?` when it may
             be missing.
         other: further documented fields, in the same way. Objects are looked into only where a dotted path says so.
-        patience: bodies in a row without a field before it counts as lost; more than 1 where a body is one coin.
+        confirm_after: bodies in a row without a field before it counts as lost; more than 1 where a body is one coin.
     """
 
     entries: Callable[[Any], Iterable[Any]]
     used: Mapping[str, str]
     other: Mapping[str, str] = field(default_factory=dict)
-    patience: int = 1
+    confirm_after: int = 1
 
 
 @dataclass(frozen=True)
@@ -151,18 +151,18 @@ class _Fields:
                 kinds.setdefault(name, set()).add(kind)
         if not entries:
             return False
-        patience, last_kinds = self._shape.patience, dict[str, str]()
+        confirm_after, last_kinds = self._shape.confirm_after, dict[str, str]()
         for name, allowed in self._documented.items():
             seen = kinds.get(name, set())
             self._missing[name] = 0 if seen or "?" in allowed else self._missing[name] + 1
             is_odd = bool(seen) and not seen & set(allowed)
             self._odd_kind[name] = self._odd_kind[name] + 1 if is_odd else 0
             last_kinds[name] = " or ".join(sorted(_KIND_NAMES[kind] for kind in seen))
-        self._since_gained = {name: since + 1 for name, since in self._since_gained.items() if since < patience}
+        self._since_gained = {name: since + 1 for name, since in self._since_gained.items() if since < confirm_after}
         self._since_gained |= dict.fromkeys(sorted(kinds.keys() - self._documented.keys()), 0)
-        self.lost = [name for name in self._documented if self._missing[name] >= patience]
-        self.changed = {name: last_kinds[name] for name in self._documented if self._odd_kind[name] >= patience}
-        self.gained = [name for name, since in self._since_gained.items() if since < patience]
+        self.lost = [name for name in self._documented if self._missing[name] >= confirm_after]
+        self.changed = {name: last_kinds[name] for name in self._documented if self._odd_kind[name] >= confirm_after}
+        self.gained = [name for name, since in self._since_gained.items() if since < confirm_after]
         return True
 
     def _walk(self, entry: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:

@@ -65,7 +65,7 @@ def count_text(value: Any) -> float | None:
 
 
 def price_of_text(value: Any) -> float | FallbackReason:
-    """An exchange's last price, or why there is none: null, empty text and 0 are a pair that nobody trades; the rest is a bad payload."""
+    """An exchange's last price, or why there is none: null, empty text and 0 are a pair without trades; the rest is a bad payload."""
     if value is None or value == "":
         return FallbackReason.MISSING_ASSET
     result = number_text(value)
@@ -91,7 +91,7 @@ def positive_or_none(value: Any) -> float | None:
 
 
 def count_or_none(value: Any) -> float | None:
-    """A number that may be 0, such as the volume of a coin that nobody traded."""
+    """A number that may be 0, such as the volume of a coin without trades."""
     result = value if type(value) is float else number(value)
     return result if result is not None and 0.0 <= result < inf else None
 

@@ -80,7 +80,7 @@ def _require_known(where: str, names: Iterable[str], setting: str = "") -> None:
 def _check_provider(settings: Settings, name: str) -> None:
     own, prefix = settings.provider(name), f"CRYPTOVIZ_PROVIDERS__{name.upper()}__"
     spec = find_spec(name)
-    if spec is not None:  # one that cannot be loaded must not keep `status` and `down` from working: `doctor` and the start name it
+    if spec is not None:  # a provider that cannot be loaded must not stop `status` and `down`: `doctor` and the start report it
         spec.plan_name(own)
         _check_quota(settings, spec, own, f"{prefix}QUOTA__")
     if own.rate_limit_wait_s > own.max_wait_s:

@@ -98,7 +98,7 @@ async def suffer(name: str, address: str, others: dict[str, str], ticks: int, ho
         for provider in made.values():
             await provider.aclose()
     records = [orjson.loads(message.value) for transaction in published.transactions for message in transaction.messages]
-    # A first tick can be one that began before the loops did.
+    # The first tick may have begun before the loops did.
     own = [exchange for exchange in exchanges if exchange.provider == "coingecko"]
     return {
         "kind": name,

@@ -183,7 +183,7 @@ def test_a_ban_is_obeyed_by_all_on_the_node_and_is_no_reason_for_a_new_scraper(c
     assert degraded is not None
 
     async def somebody_else() -> FallbackReason:
-        """What a backfill on this node would be told. It asks nobody."""
+        """Answers as a backfill on this node would get. Calls no provider."""
         protection = build_protection("binance", settings, SystemClock())
         await protection.load()
         with pytest.raises(ProviderUnavailable) as refused:

@@ -40,15 +40,15 @@ def test_rejected_records_are_left_out_and_the_rest_is_published(topics: Setting
     large = {"solana", "cardano"}
     whole = tick(1)
     messages = tuple(Message(m.key, b"x" * size if m.key.decode() in large else m.value) for m in whole.messages)
-    told = Events()
-    publisher = Publisher("test", collector(topics), 10, told)
+    seen = Events()
+    publisher = Publisher("test", collector(topics), 10, seen)
     publisher.start()
     publisher.offer(KafkaTransaction(whole.identity, whole.tick_ts, messages))
     publisher.offer(tick(2))
     assert publisher.close(60)
-    refused = {key.decode() for name, about in told.calls if name == "refused" for key in (about[1],)}  # type: ignore[index]
+    refused = {key.decode() for name, about in seen.calls if name == "refused" for key in (about[1],)}  # type: ignore[index]
     assert refused == large
-    assert [name for name, _ in told.calls] == ["connected", "refused", "refused", "published", "published"]
+    assert [name for name, _ in seen.calls] == ["connected", "refused", "refused", "published", "published"]
     assert (publisher.stats.refused_total, publisher.stats.records_total) == (2, 2 * COINS - 2)
     gone = {orjson.loads(m.value)["event_id"] for m in whole.messages if m.key.decode() in large}
     assert events(topics) == sorted(set(expected(1, 2)) - gone)

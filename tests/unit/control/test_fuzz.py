@@ -140,7 +140,7 @@ def test_any_message(served: Serving, channel: grpc.Channel, method: MethodDescr
 @BY_NAME
 def test_calls_that_are_no_calls(served: Serving, channel: grpc.Channel, method: MethodDescriptor) -> None:
     junk = b"\xff" * 10
-    # A stream with an invalid second message; two messages instead of one; a message that is too long, and one that is too long after decompression.
+    # A stream with an invalid second message; two messages instead of one; a message that is too long, before or after decompression.
     for payloads, more in (
         ((b"", junk), {}),
         ((junk, b""), {}),

@@ -325,7 +325,7 @@ async def test_coinbase_stops_at_a_refusal_and_tells_it_in_the_next_tick(make, s
     result = await made.poll()
     assert (result.failure, len(server.asked)) == (FallbackReason.RATE_LIMITED, asked)
     assert result.retry_after_s == pytest.approx(40.0)
-    # Told once; the loop that was told does the waiting.
+    # Reported once; the loop that got the report waits.
     await made.poll()
     assert len(server.asked) > asked
 

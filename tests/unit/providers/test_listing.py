@@ -238,7 +238,7 @@ def test_the_list_and_the_answers_are_one_picture():
     # Before any list: what an answer leaves out is not listed.
     book.answered(IDS, {"ETHUSD"}, {"bitcoin"})
     assert book.problems == (IdProblem("ethereum", "ETHUSD", IdFault.NOT_LISTED),)
-    # The list has it: the answers leave it out.
+    # It is in the list, but not in the answers.
     book.listed(IDS, {"XBTUSD": "", "ETHUSD": ""})
     assert book.problems == (IdProblem("ethereum", "ETHUSD", IdFault.LEFT_OUT),)
     book.answered(IDS, (), {"bitcoin", "ethereum"})

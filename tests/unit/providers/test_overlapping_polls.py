@@ -22,7 +22,7 @@ from tests.support.waiting import eventually_async
 
 
 class HeldServer:
-    """Answers a request when the test releases it. Requests are told apart by the query parameter `key`."""
+    """Answers a request when the test releases it. Requests are distinguished by the query parameter `key`."""
 
     def __init__(self, key: str) -> None:
         self._key = key

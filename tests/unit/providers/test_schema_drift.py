@@ -72,8 +72,8 @@ def test_a_state_ends_with_the_first_body_that_is_as_documented():
     assert look([COIN | {"extra": 1}], [COIN]) == Findings()
 
 
-def test_bodies_of_one_coin_are_given_patience():
-    shape = Shape(SHAPE.entries, SHAPE.used, SHAPE.other, patience=3)
+def test_bodies_of_one_coin_are_confirmed_by_the_next():
+    shape = Shape(SHAPE.entries, SHAPE.used, SHAPE.other, confirm_after=3)
     poor = [without("price") | {"extra": 1}]
     assert look(poor, poor, [COIN], poor, poor, shape=shape).lost == ()
     assert look(poor, poor, poor, shape=shape).lost == ("price",)
@@ -145,7 +145,7 @@ async def _findings(market: ReplayMarket, name: str) -> Findings:
         result = await provider.poll(0, settings.assets, 20.0)
     finally:
         await provider.aclose()
-    # A changed shape is told while prices still come.
+    # A changed shape is reported while prices still come.
     assert len(result.observations) >= 16
     return provider.shape_watch.findings
 

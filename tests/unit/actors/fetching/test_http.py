@@ -1,4 +1,4 @@
-"""The fetcher against real local servers: the replay market with its faults, and a plain one that shows what arrives."""
+"""The fetcher against real local servers: the replay market with its faults, and a plain server that shows what arrives."""
 
 from __future__ import annotations
 
