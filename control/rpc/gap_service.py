@@ -12,6 +12,7 @@ from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceServicer
 from cryptoviz.errors import EngineUnavailable, InvalidRequest, UnknownAsset
 from cryptoviz.gaps import Gap, GapScope, GapState
 from cryptoviz.rpc.convert_gaps import gap_to_proto
+from cryptoviz.rpc.timestamps import moment_ms
 from cryptoviz.settings import Settings
 
 __all__ = ["GapReader", "GapService", "ray_gap_reader"]
@@ -47,8 +48,7 @@ class GapService(GapsServiceServicer):
             ledger = await self._read()
         except NoAnswer as late:
             raise EngineUnavailable(late.message, engine="lake") from None
-        start_ms = request.start.ToMilliseconds() if request.HasField("start") else None
-        end_ms = request.end.ToMilliseconds() if request.HasField("end") else None
+        start_ms, end_ms = moment_ms(request, "start"), moment_ms(request, "end")
         found = [
             gap
             for gap in ledger

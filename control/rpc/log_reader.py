@@ -51,8 +51,8 @@ async def last_lines(path: Path, count: int) -> list[str]:
 async def follow(path: Path, count: int) -> AsyncGenerator[list[str], None]:
     """The last `count` lines, then pages of new lines. Handles rotation, truncation and a missing file."""
     lines, place = await asyncio.to_thread(_read_end, path, count)
-    for start in range(0, len(lines), _PAGE_LINES):
-        yield lines[start : start + _PAGE_LINES]
+    for page in pages(lines):
+        yield page
     while True:
         lines, place = await asyncio.to_thread(_read_on, path, place)
         if lines:

@@ -31,7 +31,6 @@ class DeltaTable(deltalake.DeltaTable):
 
     @classmethod
     def create(cls, *arguments: Any, **options: Any) -> DeltaTable:
-        """See `deltalake.DeltaTable.create`."""
         with _settings_alone(options):
             return cast("DeltaTable", super().create(*arguments, **options))  # the library returns a `cls`
 

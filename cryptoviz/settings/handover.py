@@ -19,13 +19,7 @@ from cryptoviz.settings.refusal import refusal
 from cryptoviz.settings.tree import Settings, check_settings, load_settings
 from cryptoviz.shell import PLAIN_NAMES
 
-__all__ = [
-    "SPARK_SECRET_VARIABLE",
-    "child_environment",
-    "dump_settings_file",
-    "load_settings_file",
-    "settings_from_environment",
-]
+__all__ = ["SPARK_SECRET_VARIABLE", "child_environment", "dump_settings_file", "load_settings_file", "settings_from_environment"]
 
 SPARK_SECRET_VARIABLE = "_SPARK_AUTH_SECRET"  # noqa: S105 (the name of a variable)
 """Variable with the shared secret of Spark's processes. Only the owner of a process can read its environment."""

@@ -71,8 +71,7 @@ def launch_driver(java: Path, java_options: Sequence[str], jars: str, configs: M
         with connection.open("rb") as content:
             port, token = read_int(content), UTF8Deserializer().loads(content)
     gateway: Any = ClientServer(
-        java_parameters=JavaParameters(port=port, auth_token=token, auto_convert=True),
-        python_parameters=PythonParameters(port=0, eager_load=False),
+        java_parameters=JavaParameters(port=port, auth_token=token, auto_convert=True), python_parameters=PythonParameters(port=0, eager_load=False)
     )
     gateway.proc = process
     for name in _IMPORTS:

@@ -75,10 +75,7 @@ def config(as_json: Json = False, demo: Demo = False, show_secrets: ShowSecrets 
     terminal().print(table)
 
 
-def reset(
-    demo: Demo = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-) -> None:
+def reset(demo: Demo = False, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False) -> None:
     """Delete all data of a stopped pipeline: lake, topics, state, logs. Keeps downloads."""
     settings = load_settings("demo" if demo else "live")
     home = settings.home
