@@ -25,6 +25,7 @@ def test_an_own_cluster_stays_on_loopback_with_a_token_and_without_metrics_ports
     assert "--node-ip-address=127.0.0.1" in cluster._ray_command(settings, tmp_path)
     assert environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
     assert (environment["RAY_enable_metrics_collection"], environment["DASHBOARD_METRIC_PORT"]) == ("0", "-1")
+    assert environment["METRICS_RECORD_INTERVAL_S"] == "86400"
     assert environment["RAY_AUTH_MODE"] == "token"
     token = settings.ray_token_file.read_bytes()
     assert environment[SPARK_SECRET_VARIABLE] == hashlib.sha256(b"spark:" + token).hexdigest()
@@ -51,4 +52,4 @@ def test_a_cluster_that_is_joined_keeps_its_own_ways(tmp_path: Path, address: st
     """An external cluster: only its address is used."""
     environment = cluster._environment(load_settings(home=tmp_path, ray={"address": address}))
     assert ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in environment) == alone
-    assert not {"RAY_AUTH_MODE", "RAY_enable_metrics_collection", SPARK_SECRET_VARIABLE} & environment.keys()
+    assert not {"RAY_AUTH_MODE", "RAY_enable_metrics_collection", "METRICS_RECORD_INTERVAL_S", SPARK_SECRET_VARIABLE} & environment.keys()
