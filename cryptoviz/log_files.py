@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TextIO
 
@@ -15,10 +17,12 @@ from cryptoviz.masking import hide
 from cryptoviz.ownership import make_private
 from cryptoviz.settings import Settings
 
-__all__ = ["log_path", "log_to_file"]
+__all__ = ["log_path", "log_to_file", "logging_as"]
 
 _log_files = ExitStack()
-"""The log file of this process."""
+"""The log files of this process: one, or one for each component that shares it."""
+_tees: dict[str, _Tee] = {}
+_component: ContextVar[str] = ContextVar("component", default="")
 atexit.register(_log_files.close)
 _CHECK_CHARACTERS = 64 * 1024
 """The file's size is checked once in so many."""
@@ -29,15 +33,45 @@ def log_to_file(settings: Settings, component: str) -> None:
     hide(settings.secrets)
     mark_new(settings.home)
     make_private(settings.log_dir)
-    previous = _log_files.pop_all()
+    shared = _component.get() == component
+    if shared and component in _tees:
+        return
+    previous = ExitStack() if shared else _log_files.pop_all()
     handle = _log_files.enter_context(log_path(settings, component).open("a", encoding="utf-8", buffering=1))
-    configure_logging(settings.log_level, _Tee(handle, log_path(settings, component)))
+    if not shared:
+        _tees.clear()
+    _tees[component] = _Tee(handle, log_path(settings, component))
+    configure_logging(settings.log_level, _Router())
     previous.close()
+
+
+@contextmanager
+def logging_as(component: str) -> Iterator[None]:
+    """Lines of the log go to this component's file, in a process of several. Holds in tasks and threads that are started within the context."""
+    token = _component.set(component)
+    try:
+        yield
+    finally:
+        _component.reset(token)
 
 
 def log_path(settings: Settings, component: str) -> Path:
     """The log file of a component. `component` must be a known name, because it becomes part of a path."""
     return settings.log_dir / f"{component.replace('/', '-')}.log"
+
+
+class _Router:
+    """Writes to the file of the context's component; without one, to the newest."""
+
+    def write(self, text: str) -> int:
+        return self._tee().write(text)
+
+    def flush(self) -> None:
+        self._tee().flush()
+
+    @staticmethod
+    def _tee() -> _Tee:
+        return _tees.get(_component.get()) or next(reversed(_tees.values()))
 
 
 class _Tee:

@@ -39,6 +39,7 @@ class ComponentSpec:
         start_timeout_s: limit of a start; then it has failed.
         stop_timeout_s: time to drain before it is killed.
         grace_s: how long it may be unhealthy, DEGRADED or STARTING without a delivery, before it is replaced.
+        supervised: a child process does its work, so it shares an actor with others (`control.reconcile.supervisor`).
     """
 
     name: str
@@ -50,6 +51,7 @@ class ComponentSpec:
     start_timeout_s: float = 60.0
     stop_timeout_s: float = 8.0
     grace_s: float = 15.0
+    supervised: bool = False
 
     @property
     def policy(self) -> Policy:
@@ -122,7 +124,7 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
         stop_timeout_s=15.0,
     )
     maintenance = "spark_jobs.maintenance.actor:MaintenanceActor"
-    yield ComponentSpec(MAINTENANCE, ComponentKind.MAINTENANCE, maintenance, (settings,), depends_on=("object-store",))
+    yield ComponentSpec(MAINTENANCE, ComponentKind.MAINTENANCE, maintenance, (settings,), depends_on=("object-store",), supervised=True)
     yield ComponentSpec(
         DASHBOARD,
         ComponentKind.DASHBOARD,
@@ -132,6 +134,7 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
         # The longest import of all components: seconds on an idle machine, half a minute while everything starts at once.
         start_timeout_s=120.0,
         grace_s=20.0,
+        supervised=True,
     )
 
 
@@ -165,4 +168,4 @@ def _collection(settings: Settings) -> Iterator[ComponentSpec]:
 
 def _engine(settings: Settings, name: str, *, embedded: bool) -> ComponentSpec:
     kind = ComponentKind.ENGINE if embedded else ComponentKind.EXTERNAL
-    return ComponentSpec(name, kind, _ENGINE_ACTOR, (settings, name), start_timeout_s=_ENGINE_START_S, stop_timeout_s=15.0)
+    return ComponentSpec(name, kind, _ENGINE_ACTOR, (settings, name), start_timeout_s=_ENGINE_START_S, stop_timeout_s=15.0, supervised=True)

@@ -1,4 +1,4 @@
-"""The Ray actor of the dashboard's process. The process never outlives the actor."""
+"""The component of the dashboard's process, which never outlives the process of the component."""
 
 from __future__ import annotations
 
@@ -68,6 +68,11 @@ class DashboardActor:
         if self._child is not None:
             await asyncio.to_thread(self._child.stop, _STOP_GRACE_S)
             get_logger("dashboard").info("stopped")
+
+    async def kill(self) -> None:
+        """SIGKILL of the process, also during a start or stop."""
+        if self._child is not None:
+            await asyncio.to_thread(self._child.stop, 0.0)
 
     async def probe(self) -> Probe:
         """Healthy if the event loop runs and the page answers. A late answer of a busy loop is not a fault."""

@@ -1,10 +1,12 @@
-"""The Ray actor of an engine process. The engine never outlives the actor."""
+"""The component of an engine process. The engine never outlives the process of the component."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 from cryptoviz.components import Probe
 from cryptoviz.engines.build import Engine, build_engine
@@ -34,14 +36,25 @@ class EngineActor:
         if self._engine is None:
             log_to_file(self._settings, self._name)
             self._engine = build_engine(self._name, self._settings)
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.start)
+        await self._in_thread(self._engine.start)
         self._started = True
 
     async def stop(self) -> None:
         if self._engine is None:
             return
         self._started = False
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.stop, _STOP_GRACE_S)
+        await self._in_thread(self._engine.stop, _STOP_GRACE_S)
+
+    async def kill(self) -> None:
+        """SIGKILL of the engine, also during a start or stop."""
+        if self._engine is not None:
+            self._started = False
+            await asyncio.to_thread(self._engine.kill)
+            await self._in_thread(self._engine.stop, 0.0)
+
+    async def _in_thread(self, call: Callable[..., None], *arguments: object) -> None:
+        # In the context of the caller, which names the log file.
+        await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, call, *arguments)
 
     async def probe(self) -> Probe:
         """Ping the engine in its own protocol. An engine whose process ended is not running."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor
 from control.reconcile.components import ComponentSpec
+from control.reconcile.supervisor import SUPERVISOR_NAME, SupervisedActor
 from cryptoviz.components import Probe
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, TerminalError
 from cryptoviz.log import get_logger
@@ -39,7 +40,9 @@ class RayRuntime:
         self._namespace = namespace
         self._making: dict[str, asyncio.Future[Any]] = {}
         # Kept, so that a probe looks its actor up only after a failed call.
-        self._actors: dict[str, RayActor] = {}
+        self._actors: dict[str, RayActor | SupervisedActor] = {}
+        self._supervisor = RayActor(SUPERVISOR_NAME, namespace)
+        self._supervised: set[str] = set()
 
     async def find(self, spec: ComponentSpec) -> Probe | None:
         """A probe of the actor, None if it does not exist."""
@@ -98,11 +101,15 @@ class RayRuntime:
             _log.warning("component_stop_failed", name=spec.name, error=error.message)
         await actor.kill()
 
-    def _actor(self, spec: ComponentSpec) -> RayActor:
-        return self._actors.setdefault(spec.name, RayActor(spec.name, self._namespace))
+    def _actor(self, spec: ComponentSpec) -> RayActor | SupervisedActor:
+        if spec.name not in self._actors:
+            alone = not spec.supervised
+            made = RayActor(spec.name, self._namespace) if alone else SupervisedActor(self._supervisor, spec.name, self._supervised)
+            self._actors[spec.name] = made
+        return self._actors[spec.name]
 
     @staticmethod
-    async def _start(actor: RayActor, timeout_s: float) -> None:
+    async def _start(actor: RayActor | SupervisedActor, timeout_s: float) -> None:
         while True:
             try:
                 await actor.call("start", timeout_s=timeout_s)

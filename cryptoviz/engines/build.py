@@ -45,6 +45,10 @@ class Engine(Protocol):
         """SIGTERM, then SIGKILL after `grace_s` seconds. A no-op for a stopped or external engine."""
         ...
 
+    def kill(self) -> None:
+        """SIGKILL, from any thread: a start or stop that waits for the process ends. A `stop` must follow."""
+        ...
+
     def probe(self) -> Probe:
         """Ping the service in its own protocol, within 2 s; never raises."""
         ...
@@ -62,7 +66,7 @@ def build_engine(name: str, settings: Settings) -> Engine:
     raise UnknownComponent(f"unknown engine {name!r}; valid: {', '.join(ENGINE_NAMES)}", component=name)
 
 
-# Each engine actor is a separate process and imports only its own engine's client: 10 MB less in each.
+# Only the clients that are used are imported, 10 MB each.
 
 
 def _kafka(settings: Settings) -> Engine:

@@ -63,11 +63,17 @@ class EmbeddedEngine(ABC):
         self._prepared = True
 
     def stop(self, grace_s: float = 10.0) -> None:
-        child, self._child, self._prepared = self._child, None, False
+        self._prepared = False
         self.close()
-        if child is not None:
-            child.stop(grace_s)
+        if self._child is not None:
+            self._child.stop(grace_s)
+        self._child = None
         self._let_go()
+
+    def kill(self) -> None:
+        child = self._child
+        if child is not None:
+            child.stop(0.0)
 
     def probe(self) -> Probe:
         child = self._child

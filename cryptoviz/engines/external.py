@@ -47,6 +47,9 @@ class ExternalEngine:
         del grace_s  # nothing to wait for
         self._close()
 
+    def kill(self) -> None:
+        """A no-op."""
+
     def probe(self) -> Probe:
         """Ping the service. `running` is always True, since the service is not controlled from here."""
         began = time.monotonic()

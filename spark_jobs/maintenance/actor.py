@@ -64,6 +64,11 @@ class RoundProcess:
             await asyncio.to_thread(child.stop, _STOP_GRACE_S)
             self._settings_file.unlink(missing_ok=True)
 
+    async def kill(self) -> None:
+        """SIGKILL of a running round."""
+        if self._child is not None:
+            await asyncio.to_thread(self._child.stop, 0.0)
+
     def _prepare(self) -> None:
         dump_settings_file(self._settings, self._settings_file)
         self._result.unlink(missing_ok=True)
@@ -94,6 +99,7 @@ class MaintenanceActor:
         """Stores the settings only."""
         self._settings = settings
         self._task: asyncio.Task[None] | None = None
+        self._round_process = RoundProcess(settings, MAINTENANCE)
         self._totals = _Totals()
         self._looked_s = time.monotonic()
 
@@ -112,6 +118,12 @@ class MaintenanceActor:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+    async def kill(self) -> None:
+        """End the schedule, with SIGKILL of a running round."""
+        if self._task is not None:
+            self._task.cancel()
+        await self._round_process.kill()
 
     async def probe(self) -> Probe:
         """Healthy while rounds run on schedule and succeed."""
@@ -133,9 +145,8 @@ class MaintenanceActor:
         return Probe(running=running, healthy=healthy, message=message, metrics=metrics, pid=os.getpid(), delivered=totals.good > 0)
 
     async def _loop(self) -> None:
-        child = RoundProcess(self._settings, MAINTENANCE)
         while True:
-            await self._round(child)
+            await self._round(self._round_process)
             await asyncio.sleep(self._settings.lake.maintenance_s)
 
     async def _round(self, child: RoundProcess) -> None:

@@ -36,6 +36,9 @@ class Dummy:
             raise ZeroDivisionError("oops")
         self._started = False
 
+    async def kill(self) -> None:
+        self._started = False
+
     async def probe(self) -> Probe:
         if self._how == "hang in probe":
             await asyncio.Event().wait()

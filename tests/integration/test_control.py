@@ -140,16 +140,16 @@ def test_a_killed_engine_process_comes_back(control: ControlClient, settings: Se
     assert _answers(settings, name)
 
 
-def test_a_killed_engine_actor_takes_its_engine_along_and_comes_back(control: ControlClient, settings: Settings) -> None:
-    before = control.get("redis")
-    assert before.pid is not None
-    host = psutil.Process(before.pid).parent()
+def test_a_killed_supervisor_takes_the_engines_along_and_all_come_back(control: ControlClient, settings: Settings) -> None:
+    before = [control.get(name) for name in ENGINES]
+    (host,) = {psutil.Process(engine.pid).parent() for engine in before}
     assert host is not None
-    assert "EngineActor" in " ".join(host.cmdline())
+    assert " ".join(host.cmdline()).startswith("ray::Supervisor")
     host.kill()
-    eventually(lambda: not psutil.pid_exists(before.pid or 0), 10)
-    _comes_back(control, before)
-    assert _answers(settings, "redis")
+    eventually(lambda: not any(psutil.pid_exists(engine.pid or 0) for engine in before), 10)
+    for engine in before:
+        _comes_back(control, engine)
+        assert _answers(settings, engine.name)
 
 
 def test_a_killed_controller_takes_over_what_runs(control: ControlClient, settings: Settings) -> None:

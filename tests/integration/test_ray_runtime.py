@@ -6,15 +6,21 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import pytest
+import ray
 
+from actors.ray_actor import RayActor
 from control.reconcile.components import ComponentSpec
 from control.reconcile.ray_runtime import RayRuntime
+from control.reconcile.supervisor import SUPERVISOR_NAME
 from cryptoviz.components import ComponentKind
 from cryptoviz.errors import ComponentLost, EngineUnavailable, PreflightError, TerminalError
+from tests.integration.dummies import Dummy
 from tests.support.ray_cluster import ray_on
-from tests.support.waiting import eventually_async
+from tests.support.waiting import eventually, eventually_async
 
 pytestmark = pytest.mark.integration
 
@@ -33,11 +39,22 @@ def runtime() -> RayRuntime:
     return RayRuntime(NAMESPACE)
 
 
-def spec(name: str, how: str = "", start_timeout_s: float = 30.0, actor: str = CLASS) -> ComponentSpec:
-    return ComponentSpec(name, ComponentKind.ENGINE, actor, (how,) if how else (), start_timeout_s=start_timeout_s)
+class Specs:
+    """Specifications of components with an actor of their own, or with a shared one."""
+
+    def __init__(self, *, supervised: bool) -> None:
+        self.supervised = supervised
+
+    def __call__(self, name: str, how: str = "", start_timeout_s: float = 30.0, actor: str = CLASS) -> ComponentSpec:
+        return ComponentSpec(name, ComponentKind.ENGINE, actor, (how,) if how else (), start_timeout_s=start_timeout_s, supervised=self.supervised)
 
 
-async def test_start_probe_stop_and_the_name_is_free(runtime: RayRuntime) -> None:
+@pytest.fixture(params=[False, True], ids=["alone", "supervised"])
+def spec(request: pytest.FixtureRequest) -> Specs:
+    return Specs(supervised=request.param)
+
+
+async def test_start_probe_stop_and_the_name_is_free(runtime: RayRuntime, spec: Specs) -> None:
     one = spec("group/one")
     assert await runtime.find(one) is None
     await runtime.start(one)
@@ -55,7 +72,7 @@ async def test_start_probe_stop_and_the_name_is_free(runtime: RayRuntime) -> Non
     await runtime.stop(one, 5)
 
 
-async def test_another_runtime_finds_what_runs(runtime: RayRuntime) -> None:
+async def test_another_runtime_finds_what_runs(runtime: RayRuntime, spec: Specs) -> None:
     one = spec("adopted")
     await runtime.start(one)
     found = await RayRuntime(NAMESPACE).find(one)
@@ -64,7 +81,7 @@ async def test_another_runtime_finds_what_runs(runtime: RayRuntime) -> None:
     await runtime.stop(one, 5)
 
 
-async def test_errors_keep_their_class_and_facts(runtime: RayRuntime) -> None:
+async def test_errors_keep_their_class_and_facts(runtime: RayRuntime, spec: Specs) -> None:
     with pytest.raises(PreflightError, match="port 1 is taken") as terminal:
         await runtime.start(spec("terminal", "terminal"))
     assert terminal.value.problems == ["1"]
@@ -72,7 +89,7 @@ async def test_errors_keep_their_class_and_facts(runtime: RayRuntime) -> None:
         await runtime.start(spec("transient", "transient"))
     with pytest.raises(ComponentLost, match=r"^ZeroDivisionError: oops$"):
         await runtime.start(spec("bug", "bug"))
-    with pytest.raises(ComponentLost, match="died during the start"):
+    with pytest.raises(ComponentLost, match="broken constructor" if spec.supervised else "died during the start"):
         await runtime.start(spec("unmade", "no constructor"))
     with pytest.raises(TerminalError, match=r"cannot import no\.such:Thing"):
         await runtime.start(spec("unknown", actor="no.such:Thing"))
@@ -80,14 +97,14 @@ async def test_errors_keep_their_class_and_facts(runtime: RayRuntime) -> None:
         await runtime.stop(spec(name), 1)
 
 
-async def test_a_start_that_hangs_has_a_deadline(runtime: RayRuntime) -> None:
+async def test_a_start_that_hangs_has_a_deadline(runtime: RayRuntime, spec: Specs) -> None:
     one = spec("hanging", "hang in start", start_timeout_s=8)
     with pytest.raises(EngineUnavailable, match="did not start within 8 s"):
         await runtime.start(one)
     await runtime.stop(one, 1)
 
 
-async def test_a_stop_that_hangs_ends_in_a_kill(runtime: RayRuntime) -> None:
+async def test_a_stop_that_hangs_ends_in_a_kill(runtime: RayRuntime, spec: Specs) -> None:
     for how in ("hang in stop", "bug in stop"):
         one = spec(how.replace(" ", "-"), how)
         await runtime.start(one)
@@ -96,7 +113,7 @@ async def test_a_stop_that_hangs_ends_in_a_kill(runtime: RayRuntime) -> None:
         assert await runtime.find(one) is None
 
 
-async def test_a_probe_that_fails_is_unhealthy_not_lost(runtime: RayRuntime) -> None:
+async def test_a_probe_that_fails_is_unhealthy_not_lost(runtime: RayRuntime, spec: Specs) -> None:
     one = spec("odd", "bug in probe")
     await runtime.start(one)
     probe = await runtime.probe(one)
@@ -109,7 +126,7 @@ async def test_a_probe_that_fails_is_unhealthy_not_lost(runtime: RayRuntime) -> 
     await runtime.stop(one, 5)
 
 
-async def test_a_killed_process_is_noticed_and_started_again(runtime: RayRuntime) -> None:
+async def test_a_killed_process_is_noticed_and_started_again(runtime: RayRuntime, spec: Specs) -> None:
     one = spec("killed")
     await runtime.start(one)
     before = (await runtime.probe(one)).pid
@@ -130,7 +147,7 @@ async def test_a_killed_process_is_noticed_and_started_again(runtime: RayRuntime
     await runtime.stop(one, 5)
 
 
-async def test_a_cancelled_start_leaves_no_actor_after_stop(runtime: RayRuntime) -> None:
+async def test_a_cancelled_start_leaves_no_actor_after_stop(runtime: RayRuntime, spec: Specs) -> None:
     one = spec("cancelled")
     starting = asyncio.create_task(runtime.start(one))
     await asyncio.wait([starting], timeout=0.001)
@@ -138,3 +155,64 @@ async def test_a_cancelled_start_leaves_no_actor_after_stop(runtime: RayRuntime)
     await asyncio.gather(starting, return_exceptions=True)
     await runtime.stop(one, 5)
     assert await runtime.find(one) is None
+
+
+async def test_supervised_components_share_a_process_and_end_one_by_one(runtime: RayRuntime) -> None:
+    spec = Specs(supervised=True)
+    one, two, hanging = spec("one"), spec("two"), spec("three", "hang in stop")
+    await asyncio.gather(*map(runtime.start, (one, two, hanging)))
+    pids = {(await runtime.probe(each)).pid for each in (one, two, hanging)}
+    assert len(pids) == 1
+    assert os.getpid() not in pids
+    # Neither an orderly stop nor one that ends in a kill concerns the others, also when another controller does it.
+    await runtime.stop(one, 5)
+    assert await runtime.find(one) is None
+    successor = RayRuntime(NAMESPACE)
+    assert all([await successor.find(each) for each in (two, hanging)])
+    await successor.stop(hanging, 0.5)
+    assert await runtime.find(hanging) is None
+    assert {(await runtime.probe(two)).pid} == pids
+    await successor.stop(two, 5)
+    assert not await RayActor(SUPERVISOR_NAME, NAMESPACE).exists()
+
+
+async def test_supervised_components_are_lost_and_started_again_together(runtime: RayRuntime) -> None:
+    both = [Specs(supervised=True)(name) for name in ("one", "two")]
+    await asyncio.gather(*map(runtime.start, both))
+    before = (await runtime.probe(both[0])).pid
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+
+    async def lost(one: ComponentSpec) -> bool:
+        try:
+            return not (await runtime.probe(one)).running
+        except ComponentLost:
+            return True
+
+    for each in both:
+        await eventually_async(partial(lost, each), 10)
+    await asyncio.gather(*map(runtime.start, both))
+    after = {(await runtime.probe(each)).pid for each in both}
+    assert len(after) == 1
+    assert before not in after
+    await asyncio.gather(*(runtime.stop(each, 5) for each in both))
+    assert not await RayActor(SUPERVISOR_NAME, NAMESPACE).exists()
+
+
+async def test_calls_of_components_leave_no_events_in_ray(runtime: RayRuntime) -> None:
+    one = Specs(supervised=False)("quiet")
+    await runtime.start(one)
+    await runtime.probe(one)
+    remote: Any = ray.remote(num_cpus=0)(Dummy)
+    other = remote.remote()
+    await other.stop.remote()
+
+    def seen() -> set[str]:
+        found = {event["name"] for event in ray.timeline()}
+        assert any("Dummy.stop" in name for name in found)
+        return found
+
+    names = await asyncio.to_thread(eventually, seen, 20)
+    assert not any("Dummy.probe" in name for name in names)
+    ray.kill(other)
+    await runtime.stop(one, 5)

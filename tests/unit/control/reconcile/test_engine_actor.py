@@ -59,6 +59,10 @@ class FakeEngine:
     def stop(self, grace_s: float = 10.0) -> None:
         self.calls.append(("stop", threading.current_thread().name))
 
+    def kill(self) -> None:
+        self.gate.set()
+        self.calls.append(("kill", threading.current_thread().name))
+
     def probe(self) -> Probe:
         return Probe(running=True, healthy=True, pid=9)
 
@@ -94,6 +98,19 @@ async def test_an_engine_host_answers_probes_while_it_starts(settings: Settings,
 
 async def test_an_engine_host_that_never_started_stops_quietly(settings: Settings) -> None:
     await EngineActor(settings, "redis").stop()
+    await EngineActor(settings, "redis").kill()
+
+
+async def test_a_kill_ends_a_start_that_waits_and_then_stops_the_engine(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine()
+    monkeypatch.setattr(hosts, "build_engine", lambda name, settings: engine)
+    host = EngineActor(settings, "redis")
+    starting = asyncio.create_task(host.start())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await host.kill()
+        await starting
+    assert [verb for verb, _ in engine.calls] == ["kill", "start", "stop"]
 
 
 async def test_the_dashboard_process_starts_dies_and_starts_again(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

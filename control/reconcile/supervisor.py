@@ -1,0 +1,127 @@
+"""One Ray actor for the components whose work is done by a child process. Each has its own start, probe, stop and kill; see ADR 19."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict
+from typing import Any, Protocol
+
+from actors.ray_actor import ActorGone, NoAnswer, RayActor
+from cryptoviz.components import ComponentActor
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.log_files import logging_as
+
+__all__ = ["SUPERVISOR_NAME", "SupervisedActor", "Supervisor"]
+
+SUPERVISOR_NAME = "supervisor"
+
+_CALL_TIMEOUT_S = 4.0
+_REMOVE_TIMEOUT_S = 10.0
+_creating = threading.Lock()
+
+
+class Supervised(ComponentActor, Protocol):
+    """A component that can share a process with others."""
+
+    async def kill(self) -> None:
+        """End its child process with SIGKILL, also during a start or stop. Idempotent."""
+        ...
+
+
+class Supervisor:
+    """The actor. Its process loses all components if it ends; the controller starts each again."""
+
+    def __init__(self) -> None:
+        self._components: dict[str, Supervised] = {}
+        self._calls: dict[str, set[asyncio.Task[Any]]] = defaultdict(set)
+
+    async def start(self, name: str, cls: type[Supervised], arguments: tuple[Any, ...]) -> None:
+        """Create the component if it does not exist, and start it."""
+        if name not in self._components:
+            self._components[name] = cls(*arguments)
+        await self.call(name, "start")
+
+    async def call(self, name: str, method: str, *arguments: object) -> Any:
+        """Call a method of a component. Raises ActorGone if it does not exist."""
+        component = self._components.get(name)
+        if component is None:
+            raise ActorGone("its process is gone", component=name)
+        with logging_as(name):
+            call = asyncio.ensure_future(getattr(component, method)(*arguments))
+        self._calls[name].add(call)
+        try:
+            return await call
+        finally:
+            self._calls[name].discard(call)
+
+    async def has(self, name: str) -> bool:
+        """Whether the component exists."""
+        return name in self._components
+
+    async def remove(self, name: str) -> None:
+        """Kill the component's process and forget the component. No error if it does not exist."""
+        component = self._components.pop(name, None)
+        if component is None:
+            return
+        with logging_as(name):
+            await component.kill()
+            calls = self._calls.pop(name, set())
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            # A start may have begun another process meanwhile.
+            await component.kill()
+
+
+class SupervisedActor:
+    """A component of the supervisor, as if it were an actor of its own (`RayActor`).
+
+    Args:
+        supervisor: its actor.
+        name: the component.
+        users: components of the supervisor that this process knows; the last that is killed kills the supervisor.
+    """
+
+    def __init__(self, supervisor: RayActor, name: str, users: set[str]) -> None:
+        self._supervisor = supervisor
+        self._name = name
+        self._users = users
+        self._made: tuple[type[Any], tuple[object, ...]] | None = None
+
+    def create(self, cls: type[Any], *arguments: object) -> None:
+        """Create the supervisor, or find it. Blocks. The component itself is created by its `start`, also after a restart of the supervisor."""
+        self._users.add(self._name)
+        self._made = (cls, arguments)
+        with _creating:
+            self._supervisor.create(Supervisor)
+
+    async def exists(self) -> bool:
+        """Look the component up. One that was created and not killed exists, even if it could not start."""
+        if self._name in self._users:
+            return True
+        try:
+            return bool(await self._supervisor.call("has", self._name, timeout_s=_CALL_TIMEOUT_S))
+        except NoAnswer:
+            return True
+        except CryptoVizError:
+            return False
+
+    async def call(self, method: str, *arguments: object, timeout_s: float) -> Any:
+        """The answer of a method. Raises as `RayActor.call`."""
+        if method == "start" and self._made is not None:
+            return await self._supervisor.call("start", self._name, *self._made, timeout_s=timeout_s)
+        answer = await self._supervisor.call("call", self._name, method, *arguments, timeout_s=timeout_s)
+        self._users.add(self._name)
+        return answer
+
+    async def kill(self) -> None:
+        """Kill the component. A supervisor that cannot do it, or has no other component, is killed. No error if none exists."""
+        self._users.discard(self._name)
+        try:
+            await self._supervisor.call("remove", self._name, timeout_s=_REMOVE_TIMEOUT_S)
+            failed = False
+        except CryptoVizError:
+            failed = True
+        if failed or not self._users:
+            await self._supervisor.kill()
