@@ -39,13 +39,14 @@ WARM_S = 30.0
 DAY_S = 86_400
 DRIVER = "spark driver (JVM)"
 _KINDS = {
+    # First: the arguments of the raylet contain the commands of its workers and agents.
+    r"/raylet/raylet ": "raylet",
     r"kafka\.Kafka": "kafka",
     r"^\S*minio ": "object store",
     r"(valkey|redis)-server": "redis",
     r"SparkSubmit": DRIVER,
     r"DefaultWorker|default_worker.*java": "spark executor (JVM)",
     r"spark_jobs\.streaming\.daemon": "spark tasks (Python)",
-    r"/raylet/raylet ": "raylet",
     r"gcs_server": "ray gcs",
     r"dashboard/dashboard\.py|ray-dashboard-|from multiprocessing\.": "ray dashboard",
     r"ray::\w+Agent\b|dashboard/agent\.py|runtime_env/agent": "ray agents",

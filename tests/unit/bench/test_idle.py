@@ -36,6 +36,7 @@ def test_a_process_without_a_trace_of_the_home_is_found_below_one_that_has_it(tm
     [
         ("ray-dashboard-NodeHead-0 (python -c from multiprocessing.forkserver import main; main(25))", "ray dashboard"),
         ("python ray/dashboard/dashboard.py --host=127.0.0.1", "ray dashboard"),
+        ("ray/core/src/ray/raylet/raylet --python_worker_command=default_worker.py --java_worker_command=java dashboard/agent.py", "raylet"),
         ("ray::DashboardAgent", "ray agents"),
         ("ray::RuntimeEnvAgent", "ray agents"),
         ("ray::DashboardActor.probe", "DashboardActor"),
