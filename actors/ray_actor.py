@@ -75,6 +75,8 @@ class RayActor:
             "max_restarts": -1,
             "num_cpus": 0,
             "max_concurrency": _MAX_CONCURRENCY,
+            # Ray would send an event of every probe to the GCS, which keeps 100 000.
+            "enable_task_events": False,
             "scheduling_strategy": NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
         }
         remote: Any = ray.remote(_guarded_class(cls, self._name))
