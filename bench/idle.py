@@ -31,7 +31,7 @@ from typing import Any
 import psutil
 
 from cryptoviz.settings import Settings, load_settings_file
-from tests.support.measure import load, machine
+from tests.support.measure import load, machine, pss_mb, sum_by
 from tests.support.pipeline import CRYPTOVIZ, Demo, environment, processes_of
 
 STEP_S = 1.0
@@ -242,13 +242,7 @@ def until(check: Callable[[], bool], seconds: float) -> None:
 
 def memory(home: Path) -> dict[str, float]:
     """PSS in MB by kind."""
-    sizes: dict[str, float] = defaultdict(float)
-    for process in processes_of(home):
-        try:
-            sizes[kind_of(process)] += process.memory_full_info().pss / 1e6
-        except psutil.NoSuchProcess:
-            continue
-    return dict(sizes)
+    return sum_by(processes_of(home), kind_of, pss_mb)
 
 
 def report(figures: dict[str, Any], tick_s: float) -> None:

@@ -27,7 +27,7 @@ from cryptoviz.lake.parts import parse_part
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.settings import Settings, load_settings
 from tests.support.browser import launch_chromium
-from tests.support.measure import machine, spread
+from tests.support.measure import machine, pss_mb, spread, sum_by
 from tests.support.pipeline import running_demo
 
 WEIGH_S = 64.0
@@ -150,7 +150,7 @@ def memory_mb(settings: Settings) -> dict[str, float]:
     samples = []
     until = time.monotonic() + WEIGH_S
     while time.monotonic() < until:
-        samples.append(weigh(root))
+        samples.append(sum_by([root, *root.children(recursive=True)], label_of, pss_mb))
         time.sleep(1.0)
     samples.sort(key=lambda sizes: sum(sizes.values()))
     usual, most = samples[len(samples) // 2], samples[-1]
@@ -159,16 +159,10 @@ def memory_mb(settings: Settings) -> dict[str, float]:
     return totals | {name: round(size) for name, size in largest.items()}
 
 
-def weigh(root: psutil.Process) -> dict[str, float]:
-    """PSS in MB of each process of the tree."""
-    sizes: dict[str, float] = {}
-    for process in [root, *root.children(recursive=True)]:
-        try:
-            label = process.name() if process.name() != "java" else f"java {process.cmdline()[-1].rsplit('.', 1)[-1]}"
-            sizes[f"{label} ({process.pid})"] = process.memory_full_info().pss / 1e6
-        except (psutil.NoSuchProcess, IndexError):  # it ended meanwhile
-            continue
-    return sizes
+def label_of(process: psutil.Process) -> str:
+    """Name and process id; of a JVM also its class."""
+    words = process.cmdline() if process.name() == "java" else []
+    return f"{process.name()}{' ' + words[-1].rsplit('.', 1)[-1] if words else ''} ({process.pid})"
 
 
 def summary(values: list[float]) -> dict[str, float]:

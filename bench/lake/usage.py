@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from tests.support.measure import pss_mb, sum_by
+
 __all__ = ["Family", "Usage", "kind_of"]
 
 # The first match in a command line decides; more specific ones come first.
@@ -64,20 +66,14 @@ class Family:
 
     def memory_mb(self) -> dict[str, float]:
         """PSS in MB by kind: each shared page counted once."""
-        return self._sum(lambda process: process.memory_full_info().pss / 1e6)
+        return self._sum(pss_mb)
 
     def descriptors(self) -> dict[str, float]:
         """Open file descriptors by kind."""
         return self._sum(lambda process: process.num_fds())
 
     def _sum(self, measure: Callable[[psutil.Process], float]) -> dict[str, float]:
-        totals: dict[str, float] = {}
-        for process in self.processes():
-            try:
-                kind = kind_of(_command(process))
-                totals[kind] = totals.get(kind, 0.0) + measure(process)
-            except psutil.Error:
-                continue
+        totals = sum_by(self.processes(), lambda process: kind_of(_command(process)), measure)
         return {kind: round(value, 1) for kind, value in sorted(totals.items(), key=lambda item: -item[1])}
 
 

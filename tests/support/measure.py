@@ -6,7 +6,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -26,6 +26,23 @@ def machine() -> str:
 def load() -> str:
     """The three load averages."""
     return " ".join(f"{value:.1f}" for value in os.getloadavg())
+
+
+def pss_mb(process: psutil.Process) -> float:
+    """Memory in MB; a page that several processes share counts in parts."""
+    return float(process.memory_full_info().pss / 1e6)
+
+
+def sum_by(processes: Iterable[psutil.Process], label: Callable[[psutil.Process], str], value: Callable[[psutil.Process], float]) -> dict[str, float]:
+    """Sums of a value of processes by label. Processes that have ended are left out."""
+    sums: dict[str, float] = {}
+    for process in processes:
+        try:
+            name, found = label(process), value(process)
+        except psutil.Error:
+            continue
+        sums[name] = sums.get(name, 0.0) + found
+    return sums
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from bench.lake.commits import Commit, latencies_ms
@@ -15,7 +18,7 @@ from bench.lake.figures import Figure, Part
 from bench.lake.report import markdown, number
 from bench.lake.usage import kind_of
 from cryptoviz.lake.parts import Part as FilePart
-from tests.support.measure import Spread, spread
+from tests.support.measure import Spread, spread, sum_by
 
 
 def test_percentiles_of_a_known_sample() -> None:
@@ -112,3 +115,10 @@ def test_a_task_survives_its_file_which_only_its_owner_reads(tmp_path: Path) -> 
     assert Task.read(tmp_path / "task.json") == task
     assert (tmp_path / "task.json").stat().st_mode & 0o777 == 0o600
     assert task.records == 7
+
+
+def test_values_of_processes_are_summed_by_label_without_those_that_ended() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    ended, own = psutil.Process(child.pid), psutil.Process()
+    child.wait()
+    assert sum_by([own, ended, own], lambda process: "kind", lambda process: 2.0 * len(process.cwd()[:1])) == {"kind": 4.0}
