@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -77,8 +78,12 @@ def kafka_classpath(settings: Settings) -> str:
 
 
 def spark_classpath(settings: Settings) -> str:
-    """Class path of Spark's Kafka source: only the locked jars. Raises as `spark_jars_dir` does."""
-    return _classpath(spark_jars_dir(settings), "spark")
+    """Class path of Spark's driver and executors: the locked jars of its Kafka source, RayDP, Spark, Ray. Raises as `spark_jars_dir` does.
+
+    The same for both, so that one class archive serves both. The packages are not imported.
+    """
+    of_raydp, of_ray = (sorted(map(str, _jars_of(package).glob("*.jar"))) for package in ("raydp", "ray"))
+    return os.pathsep.join([_classpath(spark_jars_dir(settings), "spark"), *of_raydp, str(_jars_of("pyspark") / "*"), *of_ray])
 
 
 def spark_jars_dir(settings: Settings) -> Path:
@@ -102,6 +107,13 @@ def sha256_of(path: Path) -> str:
 
 def _classpath(folder: Path, which: JarSet) -> str:
     return os.pathsep.join(str(folder / jar.name) for jar in locked_jars(which))
+
+
+def _jars_of(package: str) -> Path:
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise PreflightError(f"the Python package {package} is not installed; run `make setup`", problems=[package])
+    return Path(spec.origin).parent / "jars"
 
 
 def _complete(settings: Settings, which: JarSet, what: str) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from cryptoviz.engines.class_archive import archive_options
 from cryptoviz.engines.embedded import EmbeddedEngine, require_password
 from cryptoviz.engines.jars import kafka_classpath
 from cryptoviz.engines.java import java_executable
@@ -39,7 +40,6 @@ _JVM_OPTIONS = (
     "-XX:ReservedCodeCacheSize=64m",
     "-XX:+ExitOnOutOfMemoryError",
     "-Xss512k",
-    "-Xshare:auto",
     "-Djava.awt.headless=true",
     # File names are UTF-8, also on systems without a UTF-8 locale.
     "-Dfile.encoding=UTF-8",
@@ -57,8 +57,10 @@ class EmbeddedKafka(EmbeddedEngine):
 
     name = "kafka"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, java_options: Sequence[str] = ()) -> None:
+        """`java_options`: instead of those that use the class archive."""
         super().__init__(settings)
+        self._java_options = java_options
         self._admin = TopicAdmin(settings.kafka)
 
     @property
@@ -71,18 +73,19 @@ class EmbeddedKafka(EmbeddedEngine):
 
     def command(self) -> Sequence[str]:
         """Write `server.properties`, format the storage at the first start, and return the broker's command."""
-        java = str(java_executable(self._settings))
+        java = java_executable(self._settings)
         classpath = kafka_classpath(self._settings)
         data = self.folder / _DATA
         make_private(data)
         properties = self.folder / "server.properties"
         write_private(properties, _render(server_properties(self._settings.kafka)))
         if not (data / "meta.properties").is_file():
-            _format_storage(java, classpath, properties, _cluster_id(self.folder / "cluster.id"))
+            _format_storage(str(java), classpath, properties, _cluster_id(self.folder / "cluster.id"))
         heap = self._settings.kafka.heap_mb
         # Java ignores TMPDIR; compression libraries unpack native code there.
         memory = (f"-Xmx{heap}m", f"-Xms{min(heap, 128)}m", f"-Djava.io.tmpdir={tempfile.gettempdir()}")
-        return [java, *memory, *_JVM_OPTIONS, "-cp", classpath, "kafka.Kafka", properties.name]
+        shared = self._java_options or archive_options(self._settings, "kafka", java, classpath)
+        return [str(java), *memory, *_JVM_OPTIONS, *shared, "-cp", classpath, "kafka.Kafka", properties.name]
 
     def ask(self) -> tuple[str, Mapping[str, float]]:
         return self._admin.ask()

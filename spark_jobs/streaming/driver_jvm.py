@@ -1,11 +1,10 @@
-"""The JVM of Spark's driver: class path, command and connection.
+"""The JVM of Spark's driver: command and connection.
 
 PySpark starts it by a shell script, which first starts another JVM to print the command, and runs a `spark-env.sh` from a folder of the environment.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 import time
@@ -14,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pyspark
-import ray
-import raydp
 from py4j.clientserver import ClientServer, JavaParameters, PythonParameters
 from py4j.java_gateway import java_import
 from pyspark.serializers import UTF8Deserializer, read_int
@@ -23,7 +20,7 @@ from pyspark.serializers import UTF8Deserializer, read_int
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import child_environment
 
-__all__ = ["class_path", "launch_driver"]
+__all__ = ["launch_driver"]
 
 _START_S = 60.0
 _POLL_S = 0.02
@@ -35,13 +32,7 @@ _IMPORTS = (
 """What PySpark imports into the gateway that it starts itself (`pyspark.java_gateway.launch_gateway`, 3.5)."""
 
 
-def class_path(jars: str) -> str:
-    """Class path of driver and executors: `jars`, RayDP, Spark, Ray. The same for both, so that one class archive serves both."""
-    of_raydp, of_ray = (sorted(map(str, (_folder(package) / "jars").glob("*.jar"))) for package in (raydp, ray))
-    return os.pathsep.join([jars, *of_raydp, str(_folder(pyspark) / "jars" / "*"), *of_ray])
-
-
-def launch_driver(java: Path, java_options: Sequence[str], jars: str, configs: Mapping[str, str]) -> Any:
+def launch_driver(java: Path, java_options: Sequence[str], jars: str, configs: Mapping[str, str], *, output: int | None = None) -> Any:
     """Start the JVM and return its gateway, with the process in `proc`. The JVM ends when its standard input is closed, so not after this process.
 
     Args:
@@ -49,6 +40,7 @@ def launch_driver(java: Path, java_options: Sequence[str], jars: str, configs: M
         java_options: options of the JVM.
         jars: class path.
         configs: Spark's options; they show in the process list.
+        output: of the JVM, as `subprocess.Popen` takes it; that of this process by default.
 
     Raises:
         EngineUnavailable: the JVM has ended, or opened no gateway within a minute.
@@ -57,17 +49,20 @@ def launch_driver(java: Path, java_options: Sequence[str], jars: str, configs: M
     command = [str(java), *java_options, "-cp", jars, "org.apache.spark.deploy.SparkSubmit", *options, "pyspark-shell"]
     with tempfile.TemporaryDirectory(prefix="cv-spark-") as folder:
         connection = Path(folder) / "connection"
-        environment = child_environment({"_PYSPARK_DRIVER_CONN_INFO_PATH": str(connection), "SPARK_HOME": str(_folder(pyspark))}, minimal=False)
+        environment = child_environment(
+            {"_PYSPARK_DRIVER_CONN_INFO_PATH": str(connection), "SPARK_HOME": str(Path(pyspark.__file__ or "").parent)}, minimal=False
+        )
         # Its own process group, so that Ctrl-C in a terminal does not reach it.
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, process_group=0)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment, process_group=0)
         deadline = time.monotonic() + _START_S
         while not connection.exists():
-            if (code := process.poll()) is not None:
-                raise EngineUnavailable(f"the JVM of Spark's driver has ended with code {code} at its start", engine="spark")
-            if time.monotonic() > deadline:
+            if (code := process.poll()) is None and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+                continue
+            with process:  # closes the pipe
                 process.kill()
-                raise EngineUnavailable(f"the JVM of Spark's driver opened no gateway within {_START_S:.0f} s", engine="spark")
-            time.sleep(_POLL_S)
+            found = f"has ended with code {code} at its start" if code is not None else f"opened no gateway within {_START_S:.0f} s"
+            raise EngineUnavailable(f"the JVM of Spark's driver {found}", engine="spark")
         with connection.open("rb") as content:
             port, token = read_int(content), UTF8Deserializer().loads(content)
     gateway: Any = ClientServer(
@@ -77,7 +72,3 @@ def launch_driver(java: Path, java_options: Sequence[str], jars: str, configs: M
     for name in _IMPORTS:
         java_import(gateway.jvm, name)
     return gateway
-
-
-def _folder(package: Any) -> Path:
-    return Path(package.__file__).resolve().parent

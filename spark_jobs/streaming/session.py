@@ -20,14 +20,13 @@ from typing import Any, TypeVar
 
 import ray
 
+from cryptoviz.engines.class_archive import archive_options
 from cryptoviz.engines.java import java_executable
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, PreflightError
 from cryptoviz.log import get_logger
 from cryptoviz.process_identity import ProcessIdentity, environments, wait_ended
 from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
-from spark_jobs.streaming.class_archive import archive_options
 from spark_jobs.streaming.cluster import DriverCluster, end_driver, ray_java_options
-from spark_jobs.streaming.driver_jvm import class_path
 from spark_jobs.streaming.gateways import AUTHENTICATION, spark_secret
 
 __all__ = [
@@ -124,7 +123,7 @@ def task_slots(settings: Settings) -> int:
 
 
 def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
-    """Start Spark on Ray, with `jars` before its own. Blocks for 5-10 s; call it in a thread.
+    """Start Spark on Ray, with the class path `jars`. Blocks for 5-10 s; call it in a thread.
 
     Raises:
         PreflightError: the cluster has too few free CPUs for the executor, or Ray has no secret for Spark's processes.
@@ -133,8 +132,8 @@ def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
     spark_secret()
     # Spark reads these two from the environment only: the address of its UI and the interpreter of the executors' workers.
     os.environ.update(SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable)
-    java, jars = java_executable(settings), class_path(jars)
-    archive = archive_options(settings, java, jars)
+    java = java_executable(settings)
+    archive = archive_options(settings, "spark", java, jars)
     configs = spark_configs(settings, run)
     configs["spark.driver.extraJavaOptions"] += f" {shlex.join([*ray_java_options(), *archive])}"
     configs["spark.executor.extraJavaOptions"] += f" {shlex.join(archive)}"

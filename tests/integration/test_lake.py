@@ -16,6 +16,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from cryptoviz.engines.class_archive import archive_file
 from cryptoviz.engines.jars import spark_classpath
 from cryptoviz.engines.java import java_executable
 from cryptoviz.engines.topics import TopicAdmin
@@ -29,8 +30,6 @@ from cryptoviz.lake.schema import PRICES
 from cryptoviz.lake.verify import verify
 from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
 from spark_jobs.maintenance.log_cleanup import remove_leftovers, shorten_log
-from spark_jobs.streaming.class_archive import archive_file
-from spark_jobs.streaming.driver_jvm import class_path
 from spark_jobs.streaming.job import lake_id
 from spark_jobs.streaming.session import marked_processes
 from spark_jobs.tables.record_spec import Reason
@@ -191,8 +190,8 @@ def test_the_end_of_the_drivers_jvm_ends_the_job_and_the_next_continues(rig: Rig
 
 
 def test_driver_and_executor_share_the_class_archive(rig: Rig) -> None:
-    java, jars = java_executable(rig.settings), class_path(spark_classpath(rig.settings))
-    archive = archive_file(rig.settings, java, jars)
+    java, jars = java_executable(rig.settings), spark_classpath(rig.settings)
+    archive = archive_file(rig.settings, "spark", java, jars)
     assert archive.is_file(), "scripts/setup has written it"
     for name in ("org.apache.spark.deploy.SparkSubmit", "io.ray.runtime.runner.worker.DefaultWorker"):
         assert str(archive) in {entry.path for entry in jvm(name).memory_maps()}

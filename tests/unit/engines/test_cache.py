@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyspark
 import pytest
 
 from cryptoviz.engines.build import build_engine
@@ -100,7 +101,19 @@ def test_a_foreign_jar_beside_the_locked_ones_is_in_no_class_path(filled: Settin
     for which, classpath in both:
         folder = jar_dir(filled, which)
         (folder / "a-1.jar").write_bytes(b"loaded first")
-        assert classpath(filled) == ":".join(str(folder / Path(path).name) for path in FILES)
+        locked = [str(folder / Path(path).name) for path in FILES]
+        found = classpath(filled).split(":")
+        assert found[: len(locked)] == locked
+        assert not [entry for entry in found[len(locked) :] if Path(entry).is_relative_to(filled.cache)]
+
+
+def test_driver_and_executor_get_each_package_once(filled: Settings) -> None:
+    """Their class path after the locked jars: RayDP with its agent, PySpark's jars, Ray."""
+    entries = spark_classpath(filled).split(":")
+    assert len(set(entries)) == len(entries)
+    assert [entry for entry in entries if entry.endswith("*")] == [str(Path(pyspark.__file__ or "").parent / "jars" / "*")]
+    assert sum("raydp-agent" in entry for entry in entries) == 1
+    assert sum(entry.endswith("ray_dist.jar") for entry in entries) == 1
 
 
 def test_a_cache_that_its_owner_shares_read_only_is_used(filled: Settings) -> None:

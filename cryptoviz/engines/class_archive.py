@@ -1,0 +1,75 @@
+"""Class-data sharing: an archive of the classes that a JVM has loaded, which halves the processor time of its start.
+
+The JVM checks an archive against its own version and its jars, and ignores one that does not fit. Without an archive everything works, only later.
+`spark_jobs.record_classes` writes the archives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cryptoviz.engines.cache import make_cache
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.settings import Settings
+
+__all__ = ["archive_file", "archive_options", "record_classes"]
+
+_FOLDER = "class-archives"
+_KEPT_S = 30 * 86_400.0
+# An archive that does not fit is ignored without a line on standard output.
+_QUIET = ("-Xlog:cds=off", "-Xlog:cds+dynamic=off")
+
+
+def archive_file(settings: Settings, name: str, java: Path, jars: str) -> Path:
+    """Place of the archive for this Java and class path, whether it exists or not. A changed jar has another place."""
+    known = hashlib.sha256(f"{java.resolve()}\0{jars}".encode())
+    for entry in jars.split(os.pathsep):
+        for jar in sorted(Path(entry).parent.glob("*.jar")) if entry.endswith("*") else [Path(entry)]:
+            state = jar.stat()
+            known.update(f"\0{jar}\0{state.st_size}\0{state.st_mtime_ns}".encode())
+    return settings.cache / _FOLDER / f"{name}-{known.hexdigest()[:32]}.jsa"
+
+
+def archive_options(settings: Settings, name: str, java: Path, jars: str) -> list[str]:
+    """Options of a JVM that uses the archive; none if it does not exist."""
+    archive = archive_file(settings, name, java, jars)
+    if not archive.is_file():
+        return []
+    with contextlib.suppress(OSError):  # a cache that root shares is read-only
+        os.utime(archive)
+    return [f"-XX:SharedArchiveFile={archive}", *_QUIET]
+
+
+def record_classes(settings: Settings, name: str, java: Path, jars: str, run: Callable[[Sequence[str]], None]) -> bool:
+    """Write the archive unless it exists; returns whether it did. `run` starts a JVM with the given options, uses it, and ends it, not by a signal 9.
+
+    Raises:
+        SettingsError: another user could change the cache.
+        EngineUnavailable: the JVM wrote no archive.
+    """
+    archive = archive_file(settings, name, java, jars)
+    if archive.is_file():
+        return False
+    make_cache(settings)
+    archive.parent.mkdir(mode=0o700, exist_ok=True)
+    _remove_unused(archive.parent)
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+        written = Path(folder) / archive.name
+        run((f"-XX:ArchiveClassesAtExit={written}", *_QUIET))
+        if not written.is_file():
+            raise EngineUnavailable(f"the JVM of {name} wrote no class archive", engine=name)
+        written.replace(archive)
+    return True
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove archives that no JVM has used for a month, as those of a removed installation."""
+    for archive in folder.glob("*.jsa"):
+        if archive.stat().st_mtime < time.time() - _KEPT_S:
+            archive.unlink(missing_ok=True)

@@ -1,0 +1,41 @@
+"""`python -m spark_jobs.record_classes`: write the class archives of Kafka and Spark unless they exist. Called by scripts/setup."""
+
+from __future__ import annotations
+
+import sys
+
+from cryptoviz.engines.class_archive import archive_file
+from cryptoviz.engines.jars import kafka_classpath, spark_classpath
+from cryptoviz.engines.java import java_executable
+from cryptoviz.errors import CryptoVizError
+from cryptoviz.settings import Settings, load_settings
+
+
+def main() -> int:
+    """Exit code 0 also without an archive: everything works without it."""
+    places = {"kafka": kafka_classpath, "spark": spark_classpath}
+    try:
+        settings = load_settings()
+        java = java_executable(settings)
+        missing = [name for name, classpath in places.items() if not archive_file(settings, name, java, classpath(settings)).is_file()]
+        if missing:
+            _record(settings, missing)
+    except CryptoVizError as error:
+        print(f"setup: no class archive ({error.message}); Kafka and Spark start without it, but later", file=sys.stderr)
+    return 0
+
+
+def _record(settings: Settings, names: list[str]) -> None:
+    # Only now: these import Spark and Kafka's client, and the check that nothing is missing is part of each `make`.
+    from cryptoviz.engines.kafka_classes import record_kafka_classes
+    from cryptoviz.log import configure_logging
+    from spark_jobs.streaming.spark_classes import record_spark_classes
+
+    print("setup: recording the classes of Kafka and Spark, for quick starts (about a minute)", file=sys.stderr)
+    configure_logging("WARNING")
+    for name in names:
+        {"kafka": record_kafka_classes, "spark": record_spark_classes}[name](settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
