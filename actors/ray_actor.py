@@ -84,7 +84,6 @@ class RayActor:
             self._handle = remote.options(**service | options).remote(*arguments)
 
     async def exists(self) -> bool:
-        """Look the actor up."""
         with _translated(self._name):
             try:
                 self._handle = await asyncio.to_thread(ray.get_actor, self._name, namespace=self._namespace)

@@ -26,7 +26,6 @@ class Supervised(ComponentActor, Protocol):
 
     async def kill(self) -> None:
         """End its child process with SIGKILL, also during a start or stop. Idempotent."""
-        ...
 
 
 class Supervisor:

@@ -25,12 +25,10 @@ class Engine(Protocol):
     @property
     def url(self) -> str | None:
         """User interface, if it has one."""
-        ...
 
     @property
     def pid(self) -> int | None:
         """Process id of a running embedded engine; None for an external engine."""
-        ...
 
     def start(self) -> None:
         """Start the engine, wait until it answers, then create its topics or buckets. An external engine is not started.
@@ -39,19 +37,15 @@ class Engine(Protocol):
             PreflightError: a downloaded file is missing, or the port is in use.
             EngineUnavailable: the engine did not answer in time; the message ends with the last lines of its log.
         """
-        ...
 
     def stop(self, grace_s: float = 10.0) -> None:
         """SIGTERM, then SIGKILL after `grace_s` seconds. A no-op for a stopped or external engine."""
-        ...
 
     def kill(self) -> None:
         """SIGKILL, from any thread: a start or stop that waits for the process ends. A `stop` must follow."""
-        ...
 
     def probe(self) -> Probe:
         """Ping the service in its own protocol, within 2 s; never raises."""
-        ...
 
 
 def build_engine(name: str, settings: Settings) -> Engine:

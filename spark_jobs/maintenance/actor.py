@@ -96,7 +96,6 @@ class MaintenanceActor:
     """A `cryptoviz.components.ComponentActor`."""
 
     def __init__(self, settings: Settings) -> None:
-        """Stores the settings only."""
         self._settings = settings
         self._task: asyncio.Task[None] | None = None
         self._round_process = RoundProcess(settings, MAINTENANCE)
@@ -168,7 +167,6 @@ class MaintenanceOperation:
     """A `cryptoviz.operations.Operation`: one round now. Waits while another round runs."""
 
     def __init__(self, settings: Settings, operation_id: str, arguments: MaintenanceArguments) -> None:
-        """Does no work yet."""
         self._settings = settings
         self._child = RoundProcess(settings, f"maintenance-{operation_id}", arguments.tables)
 
