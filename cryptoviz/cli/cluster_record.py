@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
+from cryptoviz.errors import SettingsError
 from cryptoviz.home import require_own_home
 from cryptoviz.private import write_private
 from cryptoviz.process_identity import ProcessIdentity
@@ -15,13 +17,14 @@ from cryptoviz.process_identity import ProcessIdentity
 if TYPE_CHECKING:
     from cryptoviz.settings import Settings
 
-__all__ = ["Access", "ClusterRecord", "read_record", "record_file", "write_record"]
+__all__ = ["Access", "ClusterRecord", "mark_stop", "read_record", "record_file", "was_stopped", "write_record"]
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """Settings of the running pipeline that a command needs to call its control service and to show its addresses."""
 
+    home: str
     control_address: str
     token_file: str
     tls_cert: str | None
@@ -33,6 +36,7 @@ class Access:
         """The part of the settings. `addresses`: user interfaces and endpoints, by name."""
         control = settings.control
         return cls(
+            str(settings.home),
             control.address,
             str(settings.token_file),
             str(control.tls_cert) if control.tls_cert else None,
@@ -56,12 +60,14 @@ class ClusterRecord:
         address: of Ray's GCS.
         access: how to reach its control service; None in the record of an earlier version.
         inputs: digest of what the start read its settings from (`settings_inputs`); empty if unknown.
+        stopping: a command has begun to stop it.
     """
 
     process: ProcessIdentity
     address: str
     access: Access | None = None
     inputs: str = ""
+    stopping: bool = False
 
     @property
     def pid(self) -> int:
@@ -89,12 +95,29 @@ def read_record(home: Path) -> ClusterRecord | None:
     return record if record is not None and record.process.is_alive else None
 
 
+def mark_stop(home: Path) -> None:
+    """Record that a command stops the cluster: its foreground command and those that follow it then end without an error. No-op if none runs."""
+    with suppress(OSError, SettingsError):  # stopping matters more
+        record = read_record(home)
+        if record is not None:
+            write_record(home, replace(record, stopping=True))
+
+
+def was_stopped(home: Path) -> bool:
+    """Whether a command is stopping the cluster, or has stopped it and its record is still there."""
+    try:
+        record = _read(home)
+    except SettingsError:
+        return False
+    return record is not None and record.stopping
+
+
 def _read(home: Path) -> ClusterRecord | None:
     require_own_home(home)
     try:
         content = orjson.loads(record_file(home).read_bytes())
         process = ProcessIdentity(**content["process"])
-        return ClusterRecord(process, content["address"], _access(content), content.get("inputs", ""))
+        return ClusterRecord(process, content["address"], _access(content), content.get("inputs", ""), content.get("stopping", False))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cryptoviz.cli.cluster import launch_controller, start_ray, stop_ray
-from cryptoviz.cli.cluster_record import Access, ClusterRecord, read_record
+from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, read_record, was_stopped
 from cryptoviz.cli.leash import Leash
 from cryptoviz.cli.status_view import pipeline_view
 from cryptoviz.client import ControlClient, PipelineStatus
@@ -76,19 +76,21 @@ def bring_down(settings: Settings, console: Console, record: ClusterRecord | Non
     try:
         with ControlClient.from_settings(settings) as client:
             client.shutdown()
+            mark_stop(settings.home)
             _say(console, "Stopping: draining the collector and the lake …", style="dim")
             with suppress(TransientError):
                 client.wait_stopped(_STOP_GRACE_S)
         reached = True
     except (EngineUnavailable, SettingsError):
         reached = False
+        mark_stop(settings.home)
     return (record is not None and stop_ray(settings, record)) or reached
 
 
 def run_in_foreground(settings: Settings, console: Console, record: ClusterRecord | None, asked: threading.Event) -> int:
     """Show the live state until `asked` is set or the cluster ends; then stop everything.
 
-    Returns the exit code: 0 when asked, 1 when the cluster ended unexpectedly.
+    Returns the exit code: 0 when asked or stopped by `cryptoviz down`, 1 when the cluster ended unexpectedly.
     """
     latest = _Latest(settings)
     latest.thread.start()
@@ -104,10 +106,13 @@ def run_in_foreground(settings: Settings, console: Console, record: ClusterRecor
             pass
     latest.ended.set()
     alive = record is None or record.process.is_alive
+    stopped = not alive and was_stopped(settings.home)
     bring_down(settings, console, record)
-    if not alive:
+    if stopped:
+        _say(console, "Stopped by `cryptoviz down`.", style="")
+    elif not alive:
         _say(console, f"The Ray cluster ended unexpectedly; see {settings.log_dir / 'ray.log'}", style="red")
-    return 0 if alive else 1
+    return 0 if alive or stopped else 1
 
 
 def _show(settings: Settings, console: Console, latest: _Latest, running: Callable[[], bool]) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cryptoviz.cli.cluster_record import ClusterRecord, write_record
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import CryptoVizError
+from cryptoviz.home import claim
+from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.settings import load_settings_file
 from tests.support.pipeline import CRYPTOVIZ, environment, processes_of
 from tests.support.waiting import eventually
@@ -47,6 +51,29 @@ def test_interrupt_during_the_start_ends_everything_with_exit_code_0(tmp_path: P
     assert not home.exists()
 
 
+def test_down_in_another_shell_ends_every_command_of_the_pipeline_with_exit_code_0(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    env = environment(home, 1.0)
+    demo = started_demo(home, env)
+    watching: list[subprocess.Popen[str]] = []
+    try:
+        said(demo, "Ctrl-C stops everything")
+        for command in (["status", "--watch"], ["logs", "kafka", "--follow"]):
+            watching.append(subprocess.Popen([CRYPTOVIZ, *command], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+            said(watching[-1], "kafka")
+        down = subprocess.run([CRYPTOVIZ, "down", "--demo"], env=env, capture_output=True, text=True, timeout=60, check=False)
+        ended = [(process.communicate(timeout=30)[0], process.returncode) for process in (demo, *watching)]
+    finally:
+        for process in (demo, *watching):
+            process.kill()
+            process.wait()
+        none_left(home)
+    assert (down.returncode, down.stdout.splitlines()[-1]) == (0, "Stopped.")
+    assert [(output.splitlines()[-1], code) for output, code in ended] == [
+        ("Stopped by `cryptoviz down`.", 0), ("The pipeline was stopped.", 0), ("The pipeline was stopped.", 0)
+    ]  # fmt: skip
+
+
 def test_a_used_port_is_reported_with_its_process_and_setting_before_anything_starts(tmp_path: Path) -> None:
     env = environment(tmp_path / "home", 1.0)
     with socket.create_server(("127.0.0.1", int(env["CRYPTOVIZ_KAFKA__PORT"]))):
@@ -55,6 +82,17 @@ def test_a_used_port_is_reported_with_its_process_and_setting_before_anything_st
     assert "CRYPTOVIZ_KAFKA__PORT" in done.stderr
     assert env["CRYPTOVIZ_KAFKA__PORT"] in done.stderr
     assert processes_of(tmp_path) == []
+
+
+def test_a_start_that_fails_does_not_blame_the_stop_of_an_earlier_cluster(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    env = environment(home, 1.0)
+    claim(home)
+    write_record(home, ClusterRecord(replace(ProcessIdentity.own(), start_ticks=1), "127.0.0.1:1", stopping=True))
+    with socket.create_server(("127.0.0.1", int(env["CRYPTOVIZ_KAFKA__PORT"]))):
+        done = subprocess.run([CRYPTOVIZ, "demo"], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "CRYPTOVIZ_KAFKA__PORT" in done.stderr
 
 
 def test_wrong_setting_is_named_with_its_value(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
 
-from cryptoviz.cli.cluster_record import Access
+from cryptoviz.cli.cluster_record import Access, was_stopped
 from cryptoviz.cli.running_pipeline import running_access
 from cryptoviz.cli.status_view import pipeline_view
 from cryptoviz.cli.terminal import echo, echo_json, terminal
@@ -20,6 +20,7 @@ from cryptoviz.errors import ControlRefused, EngineUnavailable
 
 __all__ = ["register"]
 
+T = TypeVar("T")
 _WAIT_S = 60.0
 _NAMES_HELP = "Names as `cryptoviz status` shows them; `all` means the whole pipeline."
 Names = Annotated[list[str], typer.Argument(help=_NAMES_HELP, metavar="COMPONENT...")]
@@ -48,13 +49,13 @@ def status(
         if not watch:
             _show(console, client.list(), access, as_json)
         elif as_json or not console.is_terminal:
-            for pipeline in client.watch():
+            for pipeline in _until_stopped(client.watch(), access):
                 _show(console, pipeline, access, as_json)
         else:
             from rich.live import Live
 
             with Live(console=console, auto_refresh=False) as live:
-                for pipeline in client.watch():
+                for pipeline in _until_stopped(client.watch(), access):
                     live.update(pipeline_view(pipeline, access.addresses), refresh=True)
 
 
@@ -79,9 +80,20 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until Ctrl-C.")] = False,
 ) -> None:
     """Print the log of a component."""
-    with _client(running_access()) as client:
-        for line in client.tail_logs(name, lines, follow=follow):
+    access = running_access()
+    with _client(access) as client:
+        for line in _until_stopped(client.tail_logs(name, lines, follow=follow), access):
             echo(line)
+
+
+def _until_stopped(stream: Iterator[T], access: Access) -> Iterator[T]:
+    """The items of a stream. When a command stops the pipeline, a line on stderr instead of the error."""
+    try:
+        yield from stream
+    except EngineUnavailable:
+        if not was_stopped(Path(access.home)):
+            raise
+        echo("The pipeline was stopped.", err=True)
 
 
 def _client(access: Access) -> ControlClient:

@@ -9,11 +9,12 @@ import typer
 from rich.console import Console
 
 from cryptoviz.cli.cluster import end_leftovers, forget_cluster
-from cryptoviz.cli.cluster_record import Access, read_record
+from cryptoviz.cli.cluster_record import Access, read_record, record_file, was_stopped
 from cryptoviz.cli.leash import Leash, Stop, held_home
 from cryptoviz.cli.running_pipeline import Profile, running_settings, settings_inputs
 from cryptoviz.cli.startup import bring_down, bring_up, require_stopped, run_in_foreground
 from cryptoviz.cli.terminal import terminal
+from cryptoviz.errors import CryptoVizError, EngineUnavailable
 from cryptoviz.home import foreign_reason
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.settings import Settings, load_settings
@@ -85,7 +86,13 @@ def _run(profile: Profile, detach: bool) -> None:
 
 
 def _start(settings: Settings, console: Console, stop: Stop, leash: Leash, inputs: str, *, detach: bool) -> int:
-    record = bring_up(settings, console, leash, inputs)
+    record_file(settings.home).unlink(missing_ok=True)  # of an earlier cluster, which has ended
+    try:
+        record = bring_up(settings, console, leash, inputs)
+    except CryptoVizError as error:
+        if not was_stopped(settings.home):
+            raise
+        raise EngineUnavailable("stopped by `cryptoviz down` during the start", engine="ray") from error
     for name, address in Access.of(settings).addresses:
         console.print(f"{name:<14} {address}", highlight=False, soft_wrap=True)
     if detach:

@@ -9,7 +9,7 @@ import orjson
 import psutil
 import pytest
 
-from cryptoviz.cli.cluster_record import read_record
+from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, read_record, was_stopped, write_record
 from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.settings import Settings, load_settings
 
@@ -44,3 +44,31 @@ def test_an_unreadable_record_is_none(settings: Settings, content: bytes) -> Non
     settings.run_dir.mkdir()
     (settings.run_dir / "cluster.json").write_bytes(content)
     assert read_record(settings.home) is None
+
+
+def test_a_stop_is_known_until_the_record_is_removed(settings: Settings) -> None:
+    record = ClusterRecord(ProcessIdentity.own(), "127.0.0.1:6380", Access.of(settings), "inputs")
+    write_record(settings.home, record)
+    assert not was_stopped(settings.home)
+    mark_stop(settings.home)
+    assert read_record(settings.home) == replace(record, stopping=True)
+    write_record(settings.home, replace(record, process=replace(record.process, start_ticks=1), stopping=True))
+    assert read_record(settings.home) is None
+    assert was_stopped(settings.home)
+
+
+def test_a_cluster_that_ended_by_itself_was_not_stopped(settings: Settings) -> None:
+    mark_stop(settings.home)
+    assert not was_stopped(settings.home)
+    keep(settings, replace(ProcessIdentity.own(), start_ticks=1))
+    mark_stop(settings.home)
+    assert not was_stopped(settings.home)
+
+
+@pytest.mark.parametrize("access", [None, [], {}, {"home": "x"}, {"addresses": 3}, {"addresses": [["one"]]}])
+def test_a_record_of_another_version_names_its_process(settings: Settings, access: object) -> None:
+    process = ProcessIdentity.own()
+    content = {"process": asdict(process), "address": "127.0.0.1:6380", "access": access, "more": 1}
+    settings.run_dir.mkdir()
+    (settings.run_dir / "cluster.json").write_bytes(orjson.dumps(content))
+    assert read_record(settings.home) == ClusterRecord(process, "127.0.0.1:6380")

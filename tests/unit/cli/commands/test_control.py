@@ -1,0 +1,30 @@
+"""Commands that follow a running pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, write_record
+from cryptoviz.cli.commands.control import _until_stopped
+from cryptoviz.errors import EngineUnavailable
+from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.settings import load_settings
+
+
+def lost() -> Iterator[str]:
+    yield "a line"
+    raise EngineUnavailable("the control service does not answer", engine="control", address="127.0.0.1:1")
+
+
+def test_a_service_that_is_lost_is_an_error_unless_a_command_stops_the_pipeline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    access = Access.of(load_settings(home=tmp_path))
+    write_record(tmp_path, ClusterRecord(ProcessIdentity.own(), "127.0.0.1:1", access))
+    with pytest.raises(EngineUnavailable, match="does not answer"):
+        list(_until_stopped(lost(), access))
+    assert capsys.readouterr().err == ""
+    mark_stop(tmp_path)
+    assert list(_until_stopped(lost(), access)) == ["a line"]
+    assert capsys.readouterr().err == "The pipeline was stopped.\n"
