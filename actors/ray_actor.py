@@ -178,8 +178,6 @@ def _sendable(error: BaseException, name: str) -> CryptoVizError:
     """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, ActorGone | NoAnswer | ActorDied):  # of another actor: the caller would take them for this one's
-        return ComponentLost(error.message, component=error.component)
     if isinstance(error, CryptoVizError):
         kept = copy(error)
         for key in [key for key, value in vars(error).items() if not _pickles(value)]:

@@ -53,7 +53,8 @@ async def test_each_error_is_typed_and_ends_no_process(actor: RayActor) -> None:
         "no text": (ComponentLost, "NoText: NoText", "hostile"),
         "group": (ComponentLost, "NoReconstruction: the first", "hostile"),
         "exit": (ComponentLost, "SystemExit: 3", "hostile"),
-        "of another actor": (ComponentLost, "no answer within 3 s", "other"),
+        # The supervisor tells of its components by such errors.
+        "of another actor": (NoAnswer, "no answer within 3 s", "other"),
     }
     for kind, facts in expected.items():
         error = await error_of(actor, "raises", kind)
