@@ -126,12 +126,10 @@ def _rebuild(cls: type[CryptoVizError], arguments: tuple[Any, ...]) -> CryptoViz
     return cls.__new__(cls, *redact_value(arguments))
 
 
-@dataclass(eq=False, repr=False)
 class TransientError(CryptoVizError):
     """The same call may succeed later."""
 
 
-@dataclass(eq=False, repr=False)
 class TerminalError(CryptoVizError):
     """A retry cannot succeed until settings, data or an external system are changed."""
 
@@ -155,7 +153,6 @@ class ProviderFailure(CryptoVizError):
     unknown_id: bool = False
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class ProviderUnavailable(ProviderFailure, TransientError):
     """A provider did not answer usefully: timeout, no connection, 5xx, 429."""
 
@@ -299,17 +296,14 @@ class QueryError(TerminalError):
     table: str = ""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class InvalidTime(QueryError):
     """A time has no time zone or is invalid, or start is not before end; `argument`."""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class UnknownColumn(QueryError):
     """The table `table` has no column `column`."""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class VersionNotKept(QueryError):
     """The log of `table` no longer has that version, or does not have it yet."""
 

@@ -9,22 +9,19 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import grpc.aio
 
 from control.rpc.call_log import CallLog
-from control.rpc.handlers import Handler
+from control.rpc.handlers import Continuation, Handler
 from control.rpc.methods import Budget
 from cryptoviz.rpc.channel import AUTHORIZATION
 
 __all__ = ["CallCounts", "RefusalPacer", "TokenCheck", "same_token"]
-
-if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
-    Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 
 _NEEDED = "metadata `authorization: Bearer <token>` is required; the token is in <home>/control.token"
 

@@ -21,12 +21,13 @@ from cryptoviz.errors import ControlRefused, InvalidRequest
 from cryptoviz.rpc.channel import STATUS_DETAILS
 from cryptoviz.rpc.error_map import clip
 
-__all__ = ["Call", "Handler", "refuse", "wrapped"]
+__all__ = ["Call", "Continuation", "Handler", "refuse", "wrapped"]
 
 if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
     Handler = grpc.RpcMethodHandler[Any, Any] | None  # None: unknown method
+    Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 else:
-    Handler = object
+    Handler = Continuation = object
 _MESSAGE_S = 10.0
 """Timeout for the request message; it follows its headers at once, also over a slow connection."""
 _MAX_MESSAGE = 700

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from control.rpc.admission import CallCounts
 from control.rpc.call_log import CallLog
-from control.rpc.handlers import Call, Handler, refuse, wrapped
+from control.rpc.handlers import Call, Continuation, Handler, refuse, wrapped
 from control.rpc.methods import budget_of, only_reads, quiet
 from control.rpc.request_checks import violations
 from cryptoviz.errors import CryptoVizError, InvalidRequest
@@ -25,9 +25,6 @@ from cryptoviz.rpc.error_map import to_wire
 __all__ = ["RequestGuard"]
 
 _logger = get_logger("controller")
-
-if TYPE_CHECKING:  # gRPC's classes are generic for the type checker only
-    Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 
 
 class RequestGuard(grpc.aio.ServerInterceptor):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -102,9 +102,9 @@ class Step:
     run: Callable[[RoundContext], None]
 
 
-def _for_each_table(work: Callable[[RoundContext, str, DeltaTable], None]) -> Callable[[RoundContext], None]:
+def _for_each_table(work: Callable[[RoundContext, str, DeltaTable], None], names: Iterable[str] = LAYOUTS) -> Callable[[RoundContext], None]:
     def run(context: RoundContext) -> None:
-        for name in LAYOUTS:
+        for name in names:
             table = context.open(name) if context.wants(name) else None
             if table is not None:
                 work(context, name, table)
@@ -170,12 +170,9 @@ def _candles(context: RoundContext) -> None:
         context.figures.update(candle_days_made=days, candle_ticks_read=ticks)
 
 
-def _shorten(context: RoundContext) -> None:
-    for name in MAINTAINED:
-        table = context.open(name) if context.wants(name) else None
-        if table is not None:
-            context.check()
-            context.figures["checkpoints"] += shorten_log(context.client, context.address(name), table, clean=not context.clock_warning)
+def _shorten(context: RoundContext, name: str, table: DeltaTable) -> None:
+    context.check()
+    context.figures["checkpoints"] += shorten_log(context.client, context.address(name), table, clean=not context.clock_warning)
 
 
 def _gaps(context: RoundContext) -> None:
@@ -194,6 +191,6 @@ STEPS: tuple[Step, ...] = (
     Step("mark", _for_each_table(_mark)),
     Step("candles", _candles),
     Step("gaps", _gaps),
-    Step("log", _shorten),
+    Step("log", _for_each_table(_shorten, MAINTAINED)),
 )
 """In order of execution."""
