@@ -7,10 +7,8 @@ import os
 import signal
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import pytest
-import ray
 
 from actors.ray_actor import RayActor
 from control.reconcile.components import ComponentSpec
@@ -18,9 +16,8 @@ from control.reconcile.ray_runtime import RayRuntime
 from control.reconcile.supervisor import SUPERVISOR_NAME
 from cryptoviz.components import ComponentKind
 from cryptoviz.errors import ComponentLost, EngineUnavailable, PreflightError, TerminalError
-from tests.integration.dummies import Dummy
 from tests.support.ray_cluster import ray_on
-from tests.support.waiting import eventually, eventually_async
+from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.integration
 
@@ -197,22 +194,3 @@ async def test_supervised_components_are_lost_and_started_again_together(runtime
     assert before not in after
     await asyncio.gather(*(runtime.stop(each, 5) for each in both))
     assert not await RayActor(SUPERVISOR_NAME, NAMESPACE).exists()
-
-
-async def test_calls_of_components_leave_no_events_in_ray(runtime: RayRuntime) -> None:
-    one = Specs(supervised=False)("quiet")
-    await runtime.start(one)
-    await runtime.probe(one)
-    remote: Any = ray.remote(num_cpus=0)(Dummy)
-    other = remote.remote()
-    await other.stop.remote()
-
-    def seen() -> set[str]:
-        found = {event["name"] for event in ray.timeline()}
-        assert any("Dummy.stop" in name for name in found)
-        return found
-
-    names = await asyncio.to_thread(eventually, seen, 20)
-    assert not any("Dummy.probe" in name for name in names)
-    ray.kill(other)
-    await runtime.stop(one, 5)

@@ -10,6 +10,7 @@ import asyncio
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -179,6 +180,24 @@ async def test_an_answer_that_never_comes_has_a_deadline(fake: FakeRay) -> None:
     fake.methods["collector"] = {"submit": None}
     with pytest.raises(NoAnswer, match=r"^no answer within 0 s$"):
         await RayActor("collector", "here").call("submit", timeout_s=0.01)
+
+
+def test_an_actor_is_detached_restarted_and_sends_no_task_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+
+    class Remote:
+        def options(self, **options: object) -> Remote:
+            given.update(options)
+            return self
+
+        def remote(self, *arguments: object) -> None:
+            assert arguments == (3,)
+
+    monkeypatch.setattr(ray, "remote", lambda _cls: Remote())
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "ab" * 28))
+    RayActor("one", "here").create(object, 3)
+    expected = {"name": "one", "namespace": "here", "lifetime": "detached", "max_restarts": -1, "enable_task_events": False}
+    assert {name: given[name] for name in expected} == expected
 
 
 async def test_a_kill_waits_for_the_name_and_ignores_a_missing_actor(fake: FakeRay) -> None:
