@@ -12,6 +12,7 @@ from spark_jobs.streaming import session
 from spark_jobs.streaming.actor import LakeActor
 from spark_jobs.streaming.batch import BatchWriter, Position
 from spark_jobs.streaming.job import LakeJob
+from spark_jobs.streaming.record_watch import RecordWatch
 
 __all__ = ["VARIANTS", "variant"]
 
@@ -34,11 +35,13 @@ def _query_each(settings: Settings) -> None:
     one_at_a_time = threading.Lock()
 
     def queries(self: Any, session: Any, start: Any) -> Any:
-        root = self._settings.home
+        root, watch = self._settings.home, self._watch
         begun = []
         for topic, offsets in start.items():
+            self._watch = watch if topic == settings.kafka.stream_topic else RecordWatch(settings.kafka, topic, settings.lake.trigger_ms / 1000)
             self._settings = self._settings.model_copy(update={"home": root / topic})
             begun.append(begin(self, session, {topic: offsets}))
+        self._watch = watch
         self._settings = self._settings.model_copy(update={"home": root})
         return begun[0]
 
@@ -46,7 +49,6 @@ def _query_each(settings: Settings) -> None:
         with one_at_a_time:
             run(self, ends)
 
-    del settings
     patch.object(LakeJob, "_begin_query", queries).start()
     patch.object(BatchWriter, "run", locked).start()
 

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from spark_jobs.streaming.cluster import DriverCluster
 from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
 from spark_jobs.streaming.kafka_admin import KafkaTopics, parse_batch_offsets
 from spark_jobs.streaming.query_monitor import QueryMonitor
+from spark_jobs.streaming.record_watch import RecordWatch
 from spark_jobs.streaming.session import end_earlier_writers, start_session, stop_session, task_slots
 from spark_jobs.streaming.start_offsets import StartPoint, check_start, redo_ends
 from spark_jobs.streaming.start_sweep import StartSweep
@@ -77,6 +78,7 @@ class LakeJob:
         self._plan = BatchPlan(S3ConditionalObject(self._access, settings.s3.lake_bucket, PLAN), self._run)
         self._scratch: Path | None = None
         self._writer: BatchWriter | None = None
+        self._watch = RecordWatch(settings.kafka, settings.kafka.stream_topic, settings.lake.trigger_ms / 1000)
         self._monitor: QueryMonitor | None = None
         self._cluster: Future[DriverCluster] | None = None
         self._query: Any = None
@@ -114,7 +116,8 @@ class LakeJob:
         writer.set_position({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
         if redo:
             self._redo(writer, redo)
-        self._monitor = QueryMonitor(session, writer, self._kafka, self._lease, DeadLetterCounter(self._settings, lambda: writer.stats.dead_letters))
+        dead_letters = DeadLetterCounter(self._settings, lambda: writer.stats.dead_letters)
+        self._monitor = QueryMonitor(session, writer, self._kafka, self._lease, dead_letters, self._watch)
         self._query = self._begin_query(session, writer.position)
         self._monitor.watch(self._query)
         cluster.watch(self._monitor.end)
@@ -132,6 +135,7 @@ class LakeJob:
             self._late_sweep.cancel()
         if self._monitor is not None:
             self._monitor.close()
+        self._watch.close()
         cluster = self._spark_started()
         alive = cluster is not None and cluster.alive
         if self._writer is not None and not self._writer.drain(_DRAIN_S if alive else 0.0):
@@ -211,14 +215,14 @@ class LakeJob:
         shutil.rmtree(scratch_root, ignore_errors=True)
         scratch_root.mkdir(parents=True)
         self._scratch = Path(tempfile.mkdtemp(dir=scratch_root))
-        writer, scratch = self._writer, self._scratch
+        writer, watch, scratch = self._writer, self._watch, self._scratch
 
-        def on_batch(frame: Any, batch_id: int) -> None:
-            del frame  # Spark plans the ranges; the tasks read them from Kafka
+        def on_batch(batch_id: int) -> None:
             if writer is not None:
                 writer.run(parse_batch_offsets((scratch / "offsets" / str(batch_id)).read_text()))
+                watch.wait(writer.position)
 
-        return (
+        stream = (
             session.readStream.format("kafka")
             # Reader options, because Spark's UI shows its configuration but no reader options.
             .options(**{f"kafka.{key}": value for key, value in java_config(kafka).items()})
@@ -229,12 +233,13 @@ class LakeJob:
             .option("failOnDataLoss", "true")
             .option("maxOffsetsPerTrigger", str(lake.max_offsets_per_trigger))
             .load()
-            .writeStream.foreachBatch(on_batch)
-            .queryName(f"cryptoviz-lake: {', '.join(sorted(start))}")
-            .trigger(processingTime=f"{lake.trigger_ms} milliseconds")
+            .writeStream.queryName(f"cryptoviz-lake: {', '.join(sorted(start))}")
+            .trigger(processingTime="0 seconds")  # `RecordWatch` sets the pace
             .option("checkpointLocation", f"file://{scratch}")  # Hadoop does not decode a percent-encoded path
-            .start()
         )
+        helper = session._jvm.org.apache.spark.sql.execution.streaming.sources.PythonForeachBatchHelper
+        helper.callForeachBatch(stream._jwrite, _EachBatch(on_batch))
+        return stream.start()
 
     def _sweep_late(self) -> None:
         """Remove files that can never be committed any more."""
@@ -248,6 +253,21 @@ class LakeJob:
                 continue
             if orphans:
                 log.info("late leftovers removed", table=table_log.address.table, files=len(orphans))
+
+
+class _EachBatch:
+    """The function of a batch, without the session and the frame that PySpark's wrapper makes for each: the tasks read the records from Kafka."""
+
+    class Java:
+        implements = ("org.apache.spark.sql.execution.streaming.sources.PythonForeachBatchFunction",)
+
+    def __init__(self, on_batch: Callable[[int], None]) -> None:
+        self._on_batch = on_batch
+
+    def call(self, frame: Any, batch_id: int) -> None:
+        """Called by Spark."""
+        del frame
+        self._on_batch(batch_id)
 
 
 def _warm_up(tasks: SparkTasks, slots: int) -> None:

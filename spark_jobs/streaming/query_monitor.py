@@ -23,6 +23,7 @@ from spark_jobs.streaming.batch import BatchWriter
 from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
 from spark_jobs.streaming.health import HealthInputs, assess
 from spark_jobs.streaming.kafka_admin import KafkaTopics
+from spark_jobs.streaming.record_watch import RecordWatch
 from spark_jobs.streaming.session import executor_count
 from spark_jobs.tables.lease import Lease
 
@@ -32,15 +33,23 @@ log = get_logger("lake")
 
 _EVERY_S = 1.0
 _LAG_TIMEOUT_S = 2.0
+_PARTITIONS_EVERY_S = 5.0
 _ERROR_LINE = re.compile(r"[\w.$]*(Error|Exception|Unavailable)\b: \S")
 
 
 class _Alive(StreamingQueryListener):
-    """Time of the last completed batch or idle trigger (Spark reports at most one a second)."""
+    """Time of the last completed batch or idle trigger (Spark reports at most one a second).
 
-    def __init__(self) -> None:
+    It is Spark's listener itself: PySpark's wrapper would read each event, field by field, from the JVM.
+    """
+
+    class Java:
+        implements = ("org.apache.spark.sql.streaming.PythonStreamingQueryListener",)
+
+    def __init__(self, jvm: Any) -> None:
         self.last_s = time.monotonic()
         self.idle = False
+        self._jlistenerobj = jvm.org.apache.spark.sql.streaming.PythonStreamingQueryListenerWrapper(self)
 
     def onQueryStarted(self, event: Any) -> None:
         """Ignored."""
@@ -63,13 +72,16 @@ class _Alive(StreamingQueryListener):
 class QueryMonitor:
     """Polls in its own thread, since Spark's driver may answer late or never. `probe` returns the last state."""
 
-    def __init__(self, session: Any, writer: BatchWriter, kafka: KafkaTopics, lease: Lease, dead_letters: DeadLetterCounter) -> None:
+    def __init__(
+        self, session: Any, writer: BatchWriter, kafka: KafkaTopics, lease: Lease, dead_letters: DeadLetterCounter, watch: RecordWatch
+    ) -> None:
         self._session = session
         self._writer = writer
         self._kafka = kafka
         self._lease = lease
         self._dead_letters = dead_letters
-        self._alive = _Alive()
+        self._records = watch
+        self._alive = _Alive(session._jvm)
         self._query: Any = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="lake-watch", daemon=True)
@@ -79,6 +91,7 @@ class QueryMonitor:
         self._executors_seen_s = time.monotonic()
         self._looked_s = time.monotonic()
         self._lag = 0
+        self._measured_s = self._described_s = time.monotonic()
 
     def watch(self, query: Any) -> None:
         """Start monitoring `query`."""
@@ -114,7 +127,7 @@ class QueryMonitor:
         inputs = HealthInputs(
             active=self._active,
             failure=str(failure) if failure is not None else self._failure or self._lease.lost,
-            alive_age_s=now - max(self._alive.last_s, stats.commit_s or 0.0),
+            alive_age_s=now - max(self._alive.last_s, stats.commit_s or 0.0, self._measured_s if self._records.waiting else 0.0),
             executors=self._executors,
             no_executor_s=now - self._executors_seen_s,
             watch_age_s=now - self._looked_s,
@@ -152,15 +165,22 @@ class QueryMonitor:
         )
 
     def _loop(self) -> None:
+        had_news = False
         while not self._closed.wait(_EVERY_S):
             try:
                 self._look()
             except (Py4JError, OSError) as error:  # the driver JVM has ended or hangs; `watch_age_s` shows it
                 log.warning("a look at Spark failed", error=clip(f"{type(error).__name__}: {error}".splitlines()[0], 200))
             try:
-                self._measure_lag()
+                news = self._measure_lag()
             except CryptoVizError as error:
                 log.debug("lag is unknown", error=str(error))
+                self._records.wake()
+                continue
+            # Raw exchanges alone wait for the records of their tick, which follow at once: a batch for both costs half.
+            if news and had_news:
+                self._records.wake()
+            had_news = news
 
     def _look(self) -> None:
         executors = executor_count(self._session)
@@ -174,10 +194,17 @@ class QueryMonitor:
             error = self._query.exception()
             self._failure = "" if error is None else "the query failed: " + _cause(str(error))
 
-    def _measure_lag(self) -> None:
+    def _measure_lag(self) -> bool:
+        """Returns whether Kafka's end offsets or partitions differ from those of the last batch."""
         position = self._writer.position
         ends = self._kafka.ends(list(position), _LAG_TIMEOUT_S)
         self._lag = sum(max(0, end - position[key]) for key, end in ends.items())
+        self._measured_s = time.monotonic()
+        if self._measured_s - self._described_s < _PARTITIONS_EVERY_S:
+            return ends != position
+        described = self._kafka.describe(_LAG_TIMEOUT_S)
+        self._described_s = self._measured_s
+        return ends != position or sum(count for _, count in described.values()) != len(position)
 
 
 def _cause(text: str) -> str:

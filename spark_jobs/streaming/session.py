@@ -110,6 +110,7 @@ def spark_configs(settings: Settings, run: str) -> dict[str, str]:
         "spark.sql.streaming.minBatchesToRetain": "5",
         "spark.sql.streaming.noDataProgressEventInterval": "1000",
         "spark.sql.streaming.stopTimeout": "15s",
+        "spark.sql.streaming.pollingDelay": f"{lake.trigger_ms}ms",
         "spark.sql.streaming.kafka.useDeprecatedOffsetFetching": "false",
         "spark.cleaner.periodicGC.interval": "10min",
     }

@@ -1,0 +1,85 @@
+"""Waits until Kafka has something for the next batch, so that Spark plans nothing in between.
+
+Spark's own trigger asks Kafka for the end offsets several times a second, whether there are records or not. Instead, the function of a batch returns
+when the next batch is due. The watch decides when Spark plans a batch, never what is in it. In doubt it returns early; then Spark polls Kafka at the
+trigger's interval until the next batch.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, TopicPartition
+
+from cryptoviz.kafka import consumer as kafka_consumer
+from cryptoviz.settings import KafkaSettings
+
+__all__ = ["RecordWatch"]
+
+_POLL_S = 0.5
+# The broker holds a fetch request for this long if there are no records.
+_FETCH_WAIT_MS = 500
+
+
+class RecordWatch:
+    """Watches one topic by a long poll of the broker; `wake` reports news of any other kind. `wait` is called from one thread."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str, interval_s: float) -> None:
+        """Connects at the first `wait`. `interval_s`: least time between the ends of two waits."""
+        self.waiting = False
+        """Whether the query waits for records. May be read from any thread."""
+        self._kafka = kafka
+        self._topic = topic
+        self._interval_s = interval_s
+        self._ended_s = -interval_s
+        self._wake = threading.Event()
+        self._closed = threading.Event()
+        self._consumer: Any = None
+
+    def wait(self, position: Mapping[tuple[str, int], int]) -> None:
+        """Block until the topic has a committed record at or after `position`, `wake` is called, or the watch is closed."""
+        self._wake.clear()
+        self.waiting = True
+        try:
+            self._assign(position)
+            while not self._closed.is_set() and not self._wake.is_set() and not self._arrived(position):
+                pass
+        finally:
+            self.waiting = False
+        self._closed.wait(max(0.0, self._ended_s + self._interval_s - time.monotonic()))
+        self._ended_s = time.monotonic()
+
+    def wake(self) -> None:
+        """End a wait that has begun. May be called from any thread."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the present wait and all later ones. May be called from any thread."""
+        self._closed.set()
+
+    def _assign(self, position: Mapping[tuple[str, int], int]) -> None:
+        if self._consumer is None:
+            self._consumer = kafka_consumer(
+                self._kafka,
+                {
+                    "client.id": "cryptoviz-lake-watch",
+                    "auto.offset.reset": "error",
+                    "enable.partition.eof": True,
+                    "fetch.wait.max.ms": _FETCH_WAIT_MS,
+                    # The records are not used: fetch as few as possible.
+                    "fetch.message.max.bytes": 1,
+                    "queued.min.messages": 1,
+                },
+            )
+        self._consumer.assign([TopicPartition(topic, partition, offset) for (topic, partition), offset in position.items() if topic == self._topic])
+
+    def _arrived(self, position: Mapping[tuple[str, int], int]) -> bool:
+        """Whether there is a record, an offset without a record (of an aborted transaction), or an error. Takes at most `_POLL_S`."""
+        message = self._consumer.poll(_POLL_S)
+        if message is None:
+            return False
+        error = message.error()
+        return error is None or error.code() != KafkaError._PARTITION_EOF or message.offset() > position[message.topic(), message.partition()]
