@@ -141,6 +141,8 @@ def server_properties(kafka: KafkaSettings) -> dict[str, str]:
         # The default of 128 MiB is for far larger compacted topics.
         "log.cleaner.dedupe.buffer.size": str(8 * 1024 * 1024),
         "log.cleaner.threads": "1",
+        # By default the controller writes an empty record every 0.5 s, for the monitoring of other nodes.
+        "metadata.max.idle.interval.ms": "0",
         "num.network.threads": "2",
         "num.io.threads": "4",
         "background.threads": "2",
