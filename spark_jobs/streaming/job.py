@@ -237,6 +237,8 @@ class LakeJob:
             .trigger(processingTime="0 seconds")  # `RecordWatch` sets the pace
             .option("checkpointLocation", f"file://{scratch}")  # Hadoop does not decode a percent-encoded path
         )
+        # The checkpoint is scratch and needs no checksums, which would be half of its files.
+        session._jvm.org.apache.hadoop.fs.FileSystem.getLocal(session._jsc.hadoopConfiguration()).setWriteChecksum(False)
         helper = session._jvm.org.apache.spark.sql.execution.streaming.sources.PythonForeachBatchHelper
         helper.callForeachBatch(stream._jwrite, _EachBatch(on_batch))
         return stream.start()

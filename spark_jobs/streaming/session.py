@@ -58,7 +58,9 @@ _SMALL = (
     "-XX:+UseSerialGC -XX:ReservedCodeCacheSize=64m -XX:MaxMetaspaceSize=192m -Xss512k -XX:-UsePerfData "
     # Ray's Java library may crash at the exit of a worker; the crash report must not land in the user's working directory. Java ignores TMPDIR, our
     # private folder: native libraries are unpacked there, not in a folder that every user can write to.
-    f"-XX:ErrorFile={tempfile.gettempdir()}/hs_err_pid%p.log -Djava.io.tmpdir={tempfile.gettempdir()}"
+    f"-XX:ErrorFile={tempfile.gettempdir()}/hs_err_pid%p.log -Djava.io.tmpdir={tempfile.gettempdir()} "
+    # Ray's Java library logs through a thread that otherwise wakes a hundred times a second.
+    "-Dlog4j2.asyncLoggerConfigWaitStrategy=Block"
 )
 _QUICK = "-XX:TieredStopAtLevel=1"
 # The executor's loops are worth optimizing only in a backlog: at the default thresholds, a tenth of these, compilation takes half of the CPU time of
@@ -70,6 +72,9 @@ _PATIENT = (
 _TIGHT = "-XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=25"
 # The JVM's default initial heap is a 64th of the machine's memory.
 _DRIVER_YOUNG, _EXECUTOR_YOUNG = "-Xms96m -Xmn24m", "-Xmn64m"
+# Hadoop runs `chmod` for each checkpoint file. Java's default is to start a program of its own first, which then starts `chmod`.
+_CHEAP_FORK = "-Djdk.lang.Process.launchMechanism=VFORK"
+_STREAMING = "org.apache.spark.sql.execution.streaming"
 
 log = get_logger("lake")
 
@@ -82,7 +87,7 @@ def spark_configs(settings: Settings, run: str) -> dict[str, str]:
     java = f"{_OPENS} {_SMALL} {_TIGHT}"
     return AUTHENTICATION | {
         "spark.ray.raydp_spark_executor.actor.resource.cpu": str(lake.executor_cores),
-        "spark.driver.extraJavaOptions": f"{java} {_QUICK} {_DRIVER_YOUNG}",
+        "spark.driver.extraJavaOptions": f"{java} {_QUICK} {_DRIVER_YOUNG} {_CHEAP_FORK}",
         "spark.executor.extraJavaOptions": f"{java} {_PATIENT} {_EXECUTOR_YOUNG}",
         "spark.driver.memory": f"{lake.driver_memory_mb}m",
         "spark.python.daemon.module": "spark_jobs.streaming.daemon",
@@ -110,6 +115,7 @@ def spark_configs(settings: Settings, run: str) -> dict[str, str]:
         "spark.sql.streaming.minBatchesToRetain": "5",
         "spark.sql.streaming.noDataProgressEventInterval": "1000",
         "spark.sql.streaming.stopTimeout": "15s",
+        "spark.sql.streaming.checkpointFileManagerClass": f"{_STREAMING}.FileSystemBasedCheckpointFileManager",
         "spark.sql.streaming.pollingDelay": f"{lake.trigger_ms}ms",
         "spark.sql.streaming.kafka.useDeprecatedOffsetFetching": "false",
         "spark.cleaner.periodicGC.interval": "10min",
