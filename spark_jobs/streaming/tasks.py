@@ -31,16 +31,26 @@ class SparkTasks:
     def __init__(self, session: Any, kafka: KafkaSettings) -> None:
         self._context = session.sparkContext
         self._kafka = kafka
+        self._empty: dict[int, Any] = {}
+        """Spark's empty data sets by number of partitions. A data set of the ranges would be a file for each batch."""
 
     def write(self, plan: WriteSpec, ranges: Sequence[OffsetRange]) -> Sequence[Outcome]:
         """See `Tasks`. Raises Spark's own errors if there is no executor."""
-        task = partial(write_ranges, plan, self._kafka)
-        found: list[Outcome] = self._context.parallelize(ranges, len(ranges)).mapPartitions(task).collect()
+        count = len(ranges)
+        if count not in self._empty:
+            self._empty[count] = self._context.parallelize([], count)
+        task = partial(_write_range, plan, self._kafka, tuple(ranges))
+        found: list[Outcome] = self._empty[count].mapPartitionsWithIndex(task).collect()
         return found
 
     def warm_up(self, slots: int) -> None:
         """Start a Python worker for each slot and connect it to Kafka before the first batch."""
         self._context.parallelize(range(slots), slots).foreachPartition(partial(_connect, self._kafka))
+
+
+def _write_range(plan: WriteSpec, kafka: KafkaSettings, ranges: Sequence[OffsetRange], index: int, empty: Iterable[object]) -> Iterator[Outcome]:
+    list(empty)  # Spark uses a worker again only if it has read its input to the end
+    return write_ranges(plan, kafka, [ranges[index]])
 
 
 def write_ranges(plan: WriteSpec, kafka: KafkaSettings, ranges: Iterable[OffsetRange], put: Put | None = None) -> Iterator[Outcome]:
