@@ -218,7 +218,7 @@ def _private(settings: Settings) -> dict[str, str]:
     folder = ray_folder(settings)
     temporary = {"TMPDIR": str(scratch_dir(folder))} if folder else {}
     # Ray's metrics ports require no token, so they are off. The Ray dashboard's has no switch, but an invalid port disables it.
-    # It would still measure the memory of its ten processes every 5 s for this port: 1.1 % of a core.
+    # It would still measure the memory of its ten processes every 5 s for this port.
     return temporary | alone | {"RAY_enable_metrics_collection": "0", "DASHBOARD_METRIC_PORT": "-1", "METRICS_RECORD_INTERVAL_S": "86400"}
 
 
