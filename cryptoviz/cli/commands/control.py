@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from cryptoviz.cli.cluster_record import Access, was_stopped
+from cryptoviz.cli.cluster_record import Access, record_file, was_stopped
 from cryptoviz.cli.running_pipeline import running_access
 from cryptoviz.cli.status_view import pipeline_view
 from cryptoviz.cli.terminal import echo, echo_json, terminal
@@ -88,10 +88,13 @@ def logs(
 
 def _until_stopped(stream: Iterator[T], access: Access) -> Iterator[T]:
     """The items of a stream. When a command stops the pipeline, a line on stderr instead of the error."""
+    home = Path(access.home)
+    known = record_file(home).exists()
     try:
         yield from stream
     except EngineUnavailable:
-        if not was_stopped(Path(access.home)):
+        # The command that stops it removes the record, possibly before this one notices; a crash leaves the record.
+        if not was_stopped(home) and not (known and not record_file(home).exists()):
             raise
         echo("The pipeline was stopped.", err=True)
 

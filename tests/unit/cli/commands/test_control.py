@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, write_record
+from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, record_file, write_record
 from cryptoviz.cli.commands.control import _until_stopped
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.process_identity import ProcessIdentity
@@ -28,3 +28,22 @@ def test_a_service_that_is_lost_is_an_error_unless_a_command_stops_the_pipeline(
     mark_stop(tmp_path)
     assert list(_until_stopped(lost(), access)) == ["a line"]
     assert capsys.readouterr().err == "The pipeline was stopped.\n"
+
+
+def test_a_record_that_is_removed_meanwhile_means_a_stop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    access = Access.of(load_settings(home=tmp_path))
+    write_record(tmp_path, ClusterRecord(ProcessIdentity.own(), "127.0.0.1:1", access))
+
+    def removed() -> Iterator[str]:
+        yield "a line"
+        record_file(tmp_path).unlink()
+        yield from lost()
+
+    assert list(_until_stopped(removed(), access)) == ["a line", "a line"]
+    assert capsys.readouterr().err == "The pipeline was stopped.\n"
+
+
+def test_without_a_record_a_lost_service_is_an_error(tmp_path: Path) -> None:
+    """A pipeline on a cluster of its own has no record on this machine."""
+    with pytest.raises(EngineUnavailable, match="does not answer"):
+        list(_until_stopped(lost(), Access.of(load_settings(home=tmp_path))))
