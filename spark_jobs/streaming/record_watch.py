@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.settings import KafkaSettings
@@ -20,6 +20,7 @@ from cryptoviz.settings import KafkaSettings
 __all__ = ["RecordWatch"]
 
 _POLL_S = 0.5
+_END_S = 1.0
 # The broker holds a fetch request for this long if there are no records.
 _FETCH_WAIT_MS = 500
 
@@ -44,9 +45,13 @@ class RecordWatch:
         self._wake.clear()
         self.waiting = True
         try:
-            self._assign(position)
-            while not self._closed.is_set() and not self._wake.is_set() and not self._arrived(position):
-                pass
+            own = {partition: offset for (topic, partition), offset in position.items() if topic == self._topic}
+            # Under load there are records already, and a fetch would first wait for the end of the one before it.
+            if not self._has_more(own):
+                self._consumer.assign([TopicPartition(self._topic, partition, offset) for partition, offset in own.items()])
+                while not self._closed.is_set() and not self._wake.is_set() and not self._arrived(own):
+                    pass
+                self._consumer.unassign()
         finally:
             self.waiting = False
         self._closed.wait(max(0.0, self._ended_s + self._interval_s - time.monotonic()))
@@ -60,7 +65,8 @@ class RecordWatch:
         """End the present wait and all later ones. May be called from any thread."""
         self._closed.set()
 
-    def _assign(self, position: Mapping[tuple[str, int], int]) -> None:
+    def _has_more(self, position: Mapping[int, int]) -> bool:
+        """Whether a partition ends after its position; an error counts as no."""
         if self._consumer is None:
             self._consumer = kafka_consumer(
                 self._kafka,
@@ -72,14 +78,23 @@ class RecordWatch:
                     # The records are not used: fetch as few as possible.
                     "fetch.message.max.bytes": 1,
                     "queued.min.messages": 1,
+                    # By default, librdkafka waits a second before the next fetch once its queue is full, which one record does here.
+                    "fetch.queue.backoff.ms": 5,
                 },
             )
-        self._consumer.assign([TopicPartition(topic, partition, offset) for (topic, partition), offset in position.items() if topic == self._topic])
+        try:
+            return any(self._end(partition) > offset for partition, offset in position.items())
+        except KafkaException:
+            return False
 
-    def _arrived(self, position: Mapping[tuple[str, int], int]) -> bool:
+    def _end(self, partition: int) -> int:
+        _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_END_S)
+        return int(end)
+
+    def _arrived(self, position: Mapping[int, int]) -> bool:
         """Whether there is a record, an offset without a record (of an aborted transaction), or an error. Takes at most `_POLL_S`."""
         message = self._consumer.poll(_POLL_S)
         if message is None:
             return False
         error = message.error()
-        return error is None or error.code() != KafkaError._PARTITION_EOF or message.offset() > position[message.topic(), message.partition()]
+        return error is None or error.code() != KafkaError._PARTITION_EOF or message.offset() > position[message.partition()]
