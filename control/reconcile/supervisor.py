@@ -1,4 +1,4 @@
-"""One Ray actor for the components whose work is done by a child process. Each has its own start, probe, stop and kill; see ADR 19."""
+"""One Ray actor for the components whose work is done by a child process. Each has its own start, probe, stop and kill; see ADR 20."""
 
 from __future__ import annotations
 
