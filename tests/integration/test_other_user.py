@@ -99,8 +99,9 @@ def kind_of(one: Listener, settings: Settings) -> str:
     patterns = {
         r"^\S*/raylet/raylet ": "raylet",
         r"ray::(DashboardAgent|RuntimeEnvAgent)": "ray agent",
-        r"spark_jobs\.streaming\.daemon": "spark python",
+        # First, since the driver's options name the daemon.
         r"SparkSubmit|DefaultWorker": "spark",
+        r"spark_jobs\.streaming\.daemon": "spark python",
         r"ray::LakeActor": "lake callbacks",
         r"ray::": "ray worker",
     }
