@@ -13,9 +13,9 @@ from cryptoviz.settings import Settings, load_settings
 
 def main() -> int:
     """Exit code 0 also without an archive: everything works without it."""
-    places = {"kafka": kafka_classpath, "spark": spark_classpath}
     try:
         settings = load_settings()
+        places = {"kafka": kafka_classpath, "spark": spark_classpath} if settings.kafka.embedded else {"spark": spark_classpath}
         java = java_executable(settings)
         missing = [name for name, classpath in places.items() if not archive_file(settings, name, java, classpath(settings)).is_file()]
         if missing:

@@ -23,7 +23,12 @@ _STOP_S = 300.0
 
 
 def record_kafka_classes(settings: Settings) -> bool:
-    """Run a broker of its own for a moment, in a temporary folder and on free ports. Raises and returns as `record_classes` does."""
+    """Run a broker of its own for a moment, in a temporary folder and on free ports. Raises and returns as `record_classes` does.
+
+    Does nothing if the settings name an external Kafka, in which a record would be written.
+    """
+    if not settings.kafka.embedded:
+        return False
     java, jars = java_executable(settings), kafka_classpath(settings)
 
     def run(options: Sequence[str]) -> None:
