@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shlex
 import subprocess
 import threading
 from collections.abc import Callable
@@ -18,16 +17,14 @@ from typing import Any
 import ray
 import raydp.spark.ray_cluster_master as raydp_master
 from py4j.protocol import Py4JError
-from pyspark import SparkConf, SparkContext
-from pyspark.sql import SparkSession, SQLContext
+from pyspark import SparkConf
+from pyspark.sql import SparkSession
 from raydp.spark.ray_cluster import SparkCluster
 
-from spark_jobs.streaming.driver_jvm import launch_driver
+from spark_jobs.streaming.driver_jvm import end_driver, launch_driver
 from spark_jobs.streaming.gateways import SECRET_OPTION, secure_callback_server, share_application_id, spark_secret
 
-__all__ = ["DriverCluster", "end_driver", "ray_java_options"]
-
-_JVM_END_S = 3.0
+__all__ = ["DriverCluster", "ray_java_options"]
 
 
 class DriverCluster(SparkCluster):  # type: ignore[misc]
@@ -51,10 +48,8 @@ class DriverCluster(SparkCluster):  # type: ignore[misc]
         """Called by RayDP's constructor: start the JVM and the application master in it."""
         del resources, kwargs
         del self._configs["spark.driver.extraClassPath"]  # RayDP's, for PySpark's start script
-        options = [*shlex.split(self._configs["spark.driver.extraJavaOptions"]), f"-Xmx{self._configs['spark.driver.memory']}"]
         # The process list shows the command, so the secret is set after the JVM has started.
-        gateway = launch_driver(self._java, options, self._jars, self._configs | {"spark.master": "ray", "spark.app.name": self._app_name})
-        SparkContext._ensure_initialized(gateway=gateway)
+        gateway = launch_driver(self._java, self._jars, self._configs | {"spark.master": "ray", "spark.app.name": self._app_name})
         self._process: subprocess.Popen[bytes] = gateway.proc
         secure_callback_server(gateway)
         master = raydp_master.RayDPSparkMaster.__ray_metadata__.modified_class(self._configs)
@@ -107,31 +102,6 @@ class DriverCluster(SparkCluster):  # type: ignore[misc]
                     self._spark_session.stop()
                 self._spark_master_handle.stop()
         end_driver()
-
-
-def end_driver(grace_s: float = _JVM_END_S) -> None:
-    """End the JVM of this process, if any, killing it after `grace_s`, and clear what PySpark keeps of it in class attributes."""
-    gateway: Any = SparkContext._gateway
-    context: Any = SparkContext._active_spark_context
-    if context is not None and getattr(context, "_accumulatorServer", None) is not None:
-        context._accumulatorServer.shutdown()
-        context._accumulatorServer = None
-    SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
-    SparkSession._instantiatedSession = SparkSession._activeSession = None
-    SQLContext._instantiatedContext = None
-    SparkSession.builder._options.clear()
-    if gateway is None:
-        return
-    process: subprocess.Popen[bytes] = gateway.proc
-    if process.stdin is not None:
-        with contextlib.suppress(OSError):
-            process.stdin.close()  # the JVM ends at the end of its standard input
-    try:
-        process.wait(grace_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    gateway.shutdown()  # after the JVM's end, since it would wait for an answer of a JVM that hangs
 
 
 def ray_java_options() -> list[str]:

@@ -1,28 +1,35 @@
-"""The JVM of Spark's driver: command and connection.
+"""The JVM of Spark's driver: command, connection and end.
 
 PySpark starts it by a shell script, which first starts another JVM to print the command, and runs a `spark-env.sh` from a folder of the environment.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shlex
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyspark
 from py4j.clientserver import ClientServer, JavaParameters, PythonParameters
 from py4j.java_gateway import java_import
+from pyspark import SparkContext
 from pyspark.serializers import UTF8Deserializer, read_int
+from pyspark.sql import SparkSession, SQLContext
 
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import child_environment
 
-__all__ = ["launch_driver"]
+__all__ = ["end_driver", "launch_driver"]
 
 _START_S = 60.0
+_END_S = 3.0
 _POLL_S = 0.02
 _IMPORTS = (
     "org.apache.spark.SparkConf", "org.apache.spark.api.java.*", "org.apache.spark.api.python.*", "org.apache.spark.ml.python.*",
@@ -32,20 +39,23 @@ _IMPORTS = (
 """What PySpark imports into the gateway that it starts itself (`pyspark.java_gateway.launch_gateway`, 3.5)."""
 
 
-def launch_driver(java: Path, java_options: Sequence[str], jars: str, configs: Mapping[str, str], *, output: int | None = None) -> Any:
-    """Start the JVM and return its gateway, with the process in `proc`. The JVM ends when its standard input is closed, so not after this process.
+def launch_driver(java: Path, jars: str, configs: Mapping[str, str], *, output: int | None = None) -> Any:
+    """Start the JVM for PySpark and return its gateway, with the process in `proc`. The JVM ends when its standard input is closed, so not after this
+    process.
 
     Args:
         java: the program.
-        java_options: options of the JVM.
         jars: class path.
-        configs: Spark's options; they show in the process list.
+        configs: Spark's options, with `spark.driver.extraJavaOptions` and `spark.driver.memory` for the JVM; they show in the process list.
         output: of the JVM, as `subprocess.Popen` takes it; that of this process by default.
 
     Raises:
         EngineUnavailable: the JVM has ended, or opened no gateway within a minute.
     """
     options = [part for key, value in configs.items() for part in ("--conf", f"{key}={value}")]
+    java_options = [*shlex.split(configs["spark.driver.extraJavaOptions"]), f"-Xmx{configs['spark.driver.memory']}"]
+    # Spark reads these two from the environment only: the address of its UI and the interpreter of the executors' workers.
+    os.environ.update(SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable)
     command = [str(java), *java_options, "-cp", jars, "org.apache.spark.deploy.SparkSubmit", *options, "pyspark-shell"]
     with tempfile.TemporaryDirectory(prefix="cv-spark-") as folder:
         connection = Path(folder) / "connection"
@@ -71,4 +81,30 @@ def launch_driver(java: Path, java_options: Sequence[str], jars: str, configs: M
     gateway.proc = process
     for name in _IMPORTS:
         java_import(gateway.jvm, name)
+    SparkContext._ensure_initialized(gateway=gateway)
     return gateway
+
+
+def end_driver(grace_s: float = _END_S) -> None:
+    """End the JVM of this process, if any, killing it after `grace_s`, and clear what PySpark keeps of it in class attributes."""
+    gateway: Any = SparkContext._gateway
+    context: Any = SparkContext._active_spark_context
+    if context is not None and getattr(context, "_accumulatorServer", None) is not None:
+        context._accumulatorServer.shutdown()
+        context._accumulatorServer = None
+    SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
+    SparkSession._instantiatedSession = SparkSession._activeSession = None
+    SQLContext._instantiatedContext = None
+    SparkSession.builder._options.clear()
+    if gateway is None:
+        return
+    process: subprocess.Popen[bytes] = gateway.proc
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()  # the JVM ends at the end of its standard input
+    try:
+        process.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    gateway.shutdown()  # after the JVM's end, since it would wait for an answer of a JVM that hangs

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import sys
 import tempfile
 import time
 import uuid
@@ -26,7 +25,8 @@ from cryptoviz.errors import CryptoVizError, EngineUnavailable, PreflightError
 from cryptoviz.log import get_logger
 from cryptoviz.process_identity import ProcessIdentity, environments, wait_ended
 from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
-from spark_jobs.streaming.cluster import DriverCluster, end_driver, ray_java_options
+from spark_jobs.streaming.cluster import DriverCluster, ray_java_options
+from spark_jobs.streaming.driver_jvm import end_driver
 from spark_jobs.streaming.gateways import AUTHENTICATION, spark_secret
 
 __all__ = [
@@ -137,8 +137,6 @@ def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
         EngineUnavailable: Spark did not start in time.
     """
     spark_secret()
-    # Spark reads these two from the environment only: the address of its UI and the interpreter of the executors' workers.
-    os.environ.update(SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable)
     java = java_executable(settings)
     archive = archive_options(settings, "spark", java, jars)
     configs = spark_configs(settings, run)

@@ -5,17 +5,14 @@ Driver and executor share the archive, since their class path is the same.
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from cryptoviz.engines.class_archive import record_classes
@@ -23,8 +20,7 @@ from cryptoviz.engines.jars import spark_classpath
 from cryptoviz.engines.java import java_executable
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import Settings
-from spark_jobs.streaming.cluster import end_driver
-from spark_jobs.streaming.driver_jvm import launch_driver
+from spark_jobs.streaming.driver_jvm import end_driver, launch_driver
 from spark_jobs.streaming.session import spark_configs
 
 __all__ = ["record_spark_classes"]
@@ -53,12 +49,11 @@ def record_spark_classes(settings: Settings) -> bool:
 def _run_query(settings: Settings, java: Path, jars: str, options: Sequence[str]) -> None:
     """Run what driver and executor run, without their network, and end the JVM."""
     local = {"spark.master": "local[2]", "spark.app.name": "class-archive", "spark.ui.port": "0", "spark.authenticate": "false"}
-    configs = spark_configs(settings, "class-archive") | local | {"spark.network.crypto.enabled": "false"}
-    os.environ.update(SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable)
-    java_options = [*shlex.split(configs["spark.driver.extraJavaOptions"]), "-Xmx512m", *options]
-    gateway = launch_driver(java, java_options, jars, configs, output=subprocess.DEVNULL)
+    local |= {"spark.network.crypto.enabled": "false", "spark.driver.memory": "512m"}
+    configs = spark_configs(settings, "class-archive") | local
+    configs["spark.driver.extraJavaOptions"] += f" {shlex.join(options)}"
+    launch_driver(java, jars, configs, output=subprocess.DEVNULL)
     try:
-        SparkContext._ensure_initialized(gateway=gateway)
         session: Any = SparkSession.builder.getOrCreate()
         session.sparkContext.setLogLevel("ERROR")
         for name in _OTHERS:
