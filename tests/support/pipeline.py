@@ -116,8 +116,9 @@ class Demo:
             since = page["next_since"]
 
     def kafka(self, topic: str) -> list[tuple[int, int, bytes | None]]:
-        """(partition, offset, value) of every committed record of a topic."""
-        return [(one.partition(), one.offset(), one.value()) for one in read_topic(self.settings.kafka, topic)]
+        """(partition, offset, value) of every committed record of a topic, in this order: two reads get the partitions' records differently mixed."""
+        found = ((one.partition(), one.offset(), one.value()) for one in read_topic(self.settings.kafka, topic))
+        return sorted(found, key=lambda record: record[:2])
 
     def stream(self) -> dict[tuple[int, int], UnifiedRecord]:
         """Every committed unified record by (partition, offset), without the invalid records of tests."""

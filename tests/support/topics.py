@@ -58,7 +58,7 @@ class Feed:
 
 
 def read_all(settings: Settings, topic: str, timeout_s: float = 20.0) -> list[bytes]:
-    """All committed values of a topic, independently of the code under test.
+    """All committed values of a topic by partition and offset, independently of the code under test.
 
     The markers of a transaction reach its partitions a moment after its end is answered, and hide its records until then: waits for them first.
     """
@@ -67,7 +67,7 @@ def read_all(settings: Settings, topic: str, timeout_s: float = 20.0) -> list[by
     try:
         left = set(consumer.list_topics(topic, 10.0).topics[topic].partitions)
         consumer.assign([TopicPartition(topic, partition, 0) for partition in left])
-        values: list[bytes] = []
+        values: list[tuple[int, int, bytes]] = []
         deadline = time.monotonic() + timeout_s
         while left:
             assert time.monotonic() < deadline, f"{topic} was not read to its end"
@@ -75,10 +75,10 @@ def read_all(settings: Settings, topic: str, timeout_s: float = 20.0) -> list[by
             if message is None:
                 continue
             if message.error() is None:
-                values.append(message.value())
+                values.append((message.partition(), message.offset(), message.value()))
             elif message.error().code() == KafkaError._PARTITION_EOF:
                 left.discard(message.partition())
-        return values
+        return [value for _, _, value in sorted(values, key=lambda record: record[:2])]
     finally:
         consumer.close()
 
