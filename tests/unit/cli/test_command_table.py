@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 import typer
@@ -34,6 +36,13 @@ with contextlib.suppress(SystemExit):
 
 def test_the_help_imports_no_library_of_a_command() -> None:
     assert imported_by(HELP) & HEAVY == set()
+
+
+def test_the_version_is_that_of_the_package_and_imports_no_library_of_a_command() -> None:
+    shown = CliRunner().invoke(app, ["--version"])
+    declared = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert (shown.exit_code, shown.output) == (0, f"cryptoviz {declared}\n")
+    assert imported_by(HELP.replace("--help", "--version")) & HEAVY == set()
 
 
 @pytest.mark.parametrize("module", ["control", "gaps", "operations", "providers", "replay"])
