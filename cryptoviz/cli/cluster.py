@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from cryptoviz.cli.cluster_record import Access, ClusterRecord, read_record, record_file, write_record
+from cryptoviz.cli.cluster_record import Access, ClusterRecord, read_record, record_file, settings_file, write_record
 from cryptoviz.cli.leash import Leash
 from cryptoviz.engines.java import java_home
 from cryptoviz.engines.process import bound_to_parent, tail
@@ -34,7 +34,7 @@ from cryptoviz.settings import (
     host_port,
 )
 
-__all__ = ["end_leftovers", "forget_cluster", "launch_controller", "settings_file", "start_ray", "stop_ray"]
+__all__ = ["end_leftovers", "forget_cluster", "launch_controller", "start_ray", "stop_ray"]
 
 _START_TIMEOUT_S = 60.0
 _START_ATTEMPTS = 3
@@ -44,11 +44,6 @@ _LAUNCH_TIMEOUT_S = 90.0
 _LEFTOVER_ROUNDS = 3  # a process may start another during the search
 # References that keep Python from warning about child processes without a wait: `stop_ray` ends them by their record, also from another process.
 _started: list[subprocess.Popen[bytes]] = []
-
-
-def settings_file(settings: Settings) -> Path:
-    """The file with the settings that the running pipeline was started with (mode 0600)."""
-    return settings.run_dir / "settings.json"
 
 
 def start_ray(settings: Settings, leash: Leash | None = None, inputs: str = "") -> ClusterRecord:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,7 +19,7 @@ from cryptoviz.process_identity import ProcessIdentity
 if TYPE_CHECKING:
     from cryptoviz.settings import Settings
 
-__all__ = ["Access", "ClusterRecord", "mark_stop", "read_record", "record_file", "was_stopped", "write_record"]
+__all__ = ["Access", "ClusterRecord", "mark_stop", "read_record", "record_file", "settings_file", "was_stopped", "write_record"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,19 @@ class Access:
     tls_cert: str | None
     tick_s: float
     addresses: tuple[tuple[str, str], ...]
+    files: tuple[tuple[str, str], ...]
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The part of the settings. `addresses`: user interfaces and endpoints, by name."""
+        """The part of the settings.
+
+        `addresses`: user interfaces and endpoints, by name. `files`: those that a check of the settings reads, with a digest of each.
+        """
+        from cryptoviz.settings import credentials_file
+
         control = settings.control
+        checked = (control.tls_cert, control.tls_key, settings.kafka.ssl_ca_location, settings.network.ca_file)
+        files = (settings_file(settings), credentials_file(settings), *(path for path in checked if path is not None))
         return cls(
             str(settings.home),
             control.address,
@@ -48,7 +58,13 @@ class Access:
                 ("MinIO console", f"http://127.0.0.1:{settings.s3.console_port}  (user {settings.s3.access_key})"),
                 ("gRPC control", f"{control.address}  (token: {settings.token_file})"),
             ),
+            tuple((str(path), _digest(path)) for path in files),
         )
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the files are as they were."""
+        return all(_digest(Path(path)) == digest for path, digest in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +94,11 @@ class ClusterRecord:
 def record_file(home: Path) -> Path:
     """The file of the record."""
     return home / "run" / "cluster.json"
+
+
+def settings_file(settings: Settings) -> Path:
+    """The file with the settings that the running pipeline was started with (mode 0600)."""
+    return settings.run_dir / "settings.json"
 
 
 def write_record(home: Path, record: ClusterRecord) -> None:
@@ -125,6 +146,20 @@ def _read(home: Path) -> ClusterRecord | None:
 def _access(content: dict[str, Any]) -> Access | None:
     try:
         kept = content["access"]
-        return Access(**kept | {"addresses": tuple((name, address) for name, address in kept["addresses"])})
+        pairs = {field: tuple((name, value) for name, value in kept[field]) for field in ("addresses", "files")}
+        access = Access(**kept | pairs)
     except (ValueError, TypeError, KeyError):
         return None
+    texts = (access.home, access.control_address, access.token_file, access.tls_cert or "", *chain(*access.addresses, *access.files))
+    return access if isinstance(access.tick_s, int | float) and all(isinstance(text, str) for text in texts) else None
+
+
+def _digest(path: Path) -> str:
+    """Of owner, mode and content of a file; empty if it cannot be read."""
+    try:
+        if not path.is_file():
+            return ""
+        states = [f"{found.st_uid} {found.st_mode}" for found in (path.lstat(), path.stat())]
+        return hashlib.sha256(f"{states}".encode() + path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

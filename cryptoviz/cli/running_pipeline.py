@@ -8,15 +8,16 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cryptoviz.cli.cluster_record import Access, read_record
+from cryptoviz.cli.cluster_record import Access, read_record, settings_file
 from cryptoviz.default_folders import DOTENV_FILE, data_dir, demo_dir
 from cryptoviz.errors import SettingsError
 from cryptoviz.home import require_own_home
+from cryptoviz.ownership import canonical, entry_fault, owner_or_root
 
 if TYPE_CHECKING:
     from cryptoviz.settings import Settings
 
-__all__ = ["running_access", "running_settings", "settings_inputs"]
+__all__ = ["inputs_of_start", "running_access", "running_settings", "settings_inputs"]
 
 Profile = Literal["live", "demo"]
 _HOME = "CRYPTOVIZ_HOME"
@@ -34,7 +35,6 @@ def running_settings(profile: Profile | None = None) -> Settings:
     Raises:
         SettingsError: another user could have written the files of the home.
     """
-    from cryptoviz.cli.cluster import settings_file
     from cryptoviz.settings import load_settings, load_settings_file
 
     wanted: tuple[Profile, ...] = (profile,) if profile else ("live", "demo")
@@ -59,17 +59,35 @@ def running_access() -> Access:
     return _recorded_access() or Access.of(running_settings())
 
 
+def inputs_of_start(profile: Profile) -> tuple[Settings, str]:
+    """The settings of a start, and their `settings_inputs`.
+
+    The inputs are empty for a demo with settings that are invalid for the live pipeline: a command without a profile refuses them.
+
+    Raises:
+        SettingsError: as `load_settings`.
+    """
+    from cryptoviz.settings import load_settings
+
+    inputs = settings_inputs()
+    settings = load_settings(profile)
+    try:
+        return settings, inputs if profile == "live" or load_settings("live") else ""
+    except SettingsError:
+        return settings, ""
+
+
 def settings_inputs() -> str:
-    """Digest of what settings are read from: the variables that set one or are refused as a misspelt setting, and `.env` with owner and mode."""
+    """Digest of what settings are read from: the variables that set one or are refused as a misspelt setting, and `.env`."""
     digest = hashlib.sha256()
-    for name, value in sorted(os.environ.items()):
+    for name, value in sorted(os.environ.items(), key=lambda item: item[0].upper()):  # of two spellings of a name, the last has effect
         if _is_input(name.upper()):
             digest.update(os.fsencode(f"{name}={value}\0"))
     dotenv = Path(DOTENV_FILE)
     if dotenv.is_file():
-        for found in (dotenv.lstat(), dotenv.stat()):
-            digest.update(f"{found.st_uid} {found.st_mode}\0".encode())
-        digest.update(dotenv.read_bytes())
+        refused = any(entry_fault(dotenv, found, owner_or_root()) for found in (dotenv.lstat(), dotenv.stat()))
+        # Settings refuse a file that another user could have written, and it may be endless. Nor can they contain this byte.
+        digest.update(b"\0" if refused else dotenv.read_bytes())
     return digest.hexdigest()
 
 
@@ -79,11 +97,11 @@ def _is_input(upper: str) -> bool:
 
 def _recorded_access() -> Access | None:
     try:
-        home = next((value for name, value in os.environ.items() if name.upper() == _HOME), None)
-        for place in (Path(home),) if home else (data_dir(), demo_dir()):
-            record = read_record(place)
+        homes = [Path(value).expanduser() for name, value in os.environ.items() if name.upper() == _HOME]
+        for place in homes[-1:] or (data_dir(), demo_dir()):
+            record = read_record(canonical(place)) if place.is_absolute() else None
             if record is not None:
-                return record.access if record.inputs == settings_inputs() else None
-    except (SettingsError, OSError):
+                return record.access if record.inputs == settings_inputs() and record.access and record.access.is_current else None
+    except (SettingsError, OSError, ValueError, RuntimeError):
         pass  # `running_settings` finds the same, and decides whether it matters
     return None

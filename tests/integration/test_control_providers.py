@@ -21,7 +21,8 @@ import pytest
 import redis as redis_client
 
 from actors.protection.provider_protection import build_protection
-from cryptoviz.cli.cluster import launch_controller, settings_file, stop_ray
+from cryptoviz.cli.cluster import launch_controller, stop_ray
+from cryptoviz.cli.cluster_record import settings_file
 from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
 from cryptoviz.components import ComponentState, ComponentStatus

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -11,12 +12,12 @@ import typer
 from rich.console import Console
 
 from cryptoviz.cli.cluster_record import Access, record_file, was_stopped
-from cryptoviz.cli.running_pipeline import running_access
+from cryptoviz.cli.running_pipeline import running_access, running_settings
 from cryptoviz.cli.status_view import pipeline_view
 from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.client import ControlClient, PipelineStatus
 from cryptoviz.components import ComponentState, ComponentStatus
-from cryptoviz.errors import ControlRefused, EngineUnavailable
+from cryptoviz.errors import ControlRefused, CryptoVizError, EngineUnavailable, SettingsError
 
 __all__ = ["register"]
 
@@ -99,9 +100,17 @@ def _until_stopped(stream: Iterator[T], access: Access) -> Iterator[T]:
         echo("The pipeline was stopped.", err=True)
 
 
-def _client(access: Access) -> ControlClient:
+@contextmanager
+def _client(access: Access) -> Iterator[ControlClient]:
+    """A client. The secrets in its errors are masked: an error may quote an argument, and the service of a demo does not know the keys for live."""
     certificate = Path(access.tls_cert) if access.tls_cert else None
-    return ControlClient(access.control_address, token_file=Path(access.token_file), root_certificates=certificate)
+    with ControlClient(access.control_address, token_file=Path(access.token_file), root_certificates=certificate) as client:
+        try:
+            yield client
+        except CryptoVizError as error:
+            with suppress(SettingsError, OSError):
+                running_settings()  # its secrets are then known
+            raise error.with_message(error.message) from None
 
 
 def _show(console: Console, pipeline: PipelineStatus, access: Access, as_json: bool) -> None:

@@ -11,13 +11,13 @@ from rich.console import Console
 from cryptoviz.cli.cluster import end_leftovers, forget_cluster
 from cryptoviz.cli.cluster_record import Access, read_record, record_file, was_stopped
 from cryptoviz.cli.leash import Leash, Stop, held_home
-from cryptoviz.cli.running_pipeline import Profile, running_settings, settings_inputs
+from cryptoviz.cli.running_pipeline import Profile, inputs_of_start, running_settings
 from cryptoviz.cli.startup import bring_down, bring_up, require_stopped, run_in_foreground
 from cryptoviz.cli.terminal import terminal
 from cryptoviz.errors import CryptoVizError, EngineUnavailable
 from cryptoviz.home import foreign_reason
 from cryptoviz.home_lock import HomeLock
-from cryptoviz.settings import Settings, load_settings
+from cryptoviz.settings import Settings
 
 __all__ = ["register"]
 
@@ -64,8 +64,7 @@ def _end_leftovers(settings: Settings) -> int:
 
 def _run(profile: Profile, detach: bool) -> None:
     console = terminal()
-    inputs = settings_inputs()
-    settings = load_settings(profile)
+    settings, inputs = inputs_of_start(profile)
     require_stopped(settings)
     stop = Stop()
     stop.install()

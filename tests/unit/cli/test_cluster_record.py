@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import orjson
 import psutil
 import pytest
 
-from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, read_record, was_stopped, write_record
+from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, read_record, record_file, was_stopped, write_record
 from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.settings import Settings, load_settings
 
@@ -54,6 +55,35 @@ def test_a_stop_is_known_until_the_record_is_removed(settings: Settings) -> None
     assert read_record(settings.home) == replace(record, stopping=True)
     write_record(settings.home, replace(record, process=replace(record.process, start_ticks=1), stopping=True))
     assert read_record(settings.home) is None
+    assert was_stopped(settings.home)
+
+
+WRONG_TYPES = {
+    "control_address": 5, "token_file": None, "tls_cert": ["x"], "tick_s": "1", "addresses": [["Dashboard", 1]], "files": [[1, "x"]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG_TYPES.items())
+def test_an_access_with_values_of_another_type_is_none(settings: Settings, field: str, value: object) -> None:
+    process = ProcessIdentity.own()
+    content = {"process": asdict(process), "address": "127.0.0.1:6380", "access": asdict(Access.of(settings)), "inputs": "inputs"}
+    settings.run_dir.mkdir()
+    record_file(settings.home).write_bytes(orjson.dumps(content))
+    assert read_record(settings.home) == ClusterRecord(process, "127.0.0.1:6380", Access.of(settings), "inputs")
+    content["access"] |= {field: value}  # type: ignore[operator]
+    record_file(settings.home).write_bytes(orjson.dumps(content))
+    assert read_record(settings.home) == ClusterRecord(process, "127.0.0.1:6380", None, "inputs")
+
+
+def test_only_the_owner_may_read_the_record_whatever_the_umask(settings: Settings) -> None:
+    """It has a digest of keys, which a stranger could guess by trial."""
+    before = os.umask(0)
+    try:
+        write_record(settings.home, ClusterRecord(ProcessIdentity.own(), "127.0.0.1:6380"))
+        mark_stop(settings.home)
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (record_file(settings.home), settings.run_dir)] == [0o600, 0o700]
     assert was_stopped(settings.home)
 
 

@@ -16,22 +16,29 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cryptoviz.cli.cluster_record import Access, ClusterRecord, record_file, write_record
-from cryptoviz.cli.running_pipeline import _is_input, running_access, settings_inputs
+from cryptoviz.cli.running_pipeline import _is_input, inputs_of_start, running_access, settings_inputs
 from cryptoviz.errors import SettingsError
+from cryptoviz.masking import MASK
 from cryptoviz.process_identity import ProcessIdentity
-from cryptoviz.settings import SEED_NAMES, Settings, dump_settings_file, load_settings
+from cryptoviz.settings import SEED_NAMES, Settings, claim_home, dump_settings_file, load_settings
 from cryptoviz.settings.names import check_names, known_names
 from cryptoviz.settings.network import SHELL_NAMES
-from tests.support.control_server import Serving, serving
+from tests.support.control_fakes import small_table
+from tests.support.control_server import Serving, serving, serving_settings
+from tests.support.intruder import NOBODY, give_away
+from tests.support.ports import free_port
 
 READ = ["cryptoviz.providers", "cryptoviz.settings", "pydantic", "pydantic_settings"]
-STATUS = f"""
+COMMAND = """
 import atexit, sys
-atexit.register(lambda: print(sorted(set({READ}) & set(sys.modules)), file=sys.stderr))
-sys.argv = ["cryptoviz", "status", "--json"]
+atexit.register(lambda: print(sorted(set({read}) & set(sys.modules)), file=sys.stderr))
+sys.argv = ["cryptoviz", *{arguments}]
 from cryptoviz.cli.main import main
 main()
 """
+
+
+CERTIFICATE = Path(__file__).parents[2] / "data" / "tls" / "good.pem"
 
 
 @pytest.fixture
@@ -62,8 +69,14 @@ def started(settings: Settings, **changes: object) -> ClusterRecord:
 
 
 def status(**environment: str) -> tuple[int, str, list[str]]:
-    """Exit code, output and error, and which of `READ` were imported."""
-    done = subprocess.run([sys.executable, "-c", STATUS], env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False)
+    """As `command`."""
+    return command("status", "--json", **environment)
+
+
+def command(*arguments: str, **environment: str) -> tuple[int, str, list[str]]:
+    """Exit code, output and error of a command, and which of `READ` were imported."""
+    code = COMMAND.format(read=READ, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False)
     *errors, modules = done.stderr.splitlines()
     return done.returncode, done.stdout + "\n".join(errors), ast.literal_eval(modules)
 
@@ -99,6 +112,109 @@ def test_status_refuses_a_wrong_setting_in_a_dotenv_file_that_is_new() -> None:
     code, output, _ = status()
     assert code == 1
     assert f"line 1 of {Path('.env').absolute()}" in output
+
+
+@pytest.mark.parametrize("name", ["CRYPTOVIZ_HOME", "XDG_DATA_HOME"])
+def test_a_home_in_a_cycle_of_links_is_refused(name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CRYPTOVIZ_HOME")
+    home.symlink_to(home)
+    monkeypatch.setenv(name, str(home))
+    with pytest.raises(SettingsError, match="form a cycle"):
+        running_access()
+
+
+def test_a_home_by_the_link_of_another_user_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.symlink_to(home.with_name("real"))
+    started(load_settings())
+    assert running_access().home == str(home.with_name("real"))
+    give_away(home, monkeypatch)
+    with pytest.raises(SettingsError, match="is a link that belongs to user"):
+        running_access()
+
+
+def test_of_two_spellings_of_a_name_the_last_has_effect(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_settings(control={"port": 42_001})
+    monkeypatch.setenv("cryptoviz_home", str(home.with_name("other")))
+    monkeypatch.delenv("CRYPTOVIZ_HOME")
+    monkeypatch.setenv("CRYPTOVIZ_HOME", str(home))
+    started(first)
+    assert running_access().control_address == "127.0.0.1:42001"
+    monkeypatch.delenv("cryptoviz_home")
+    monkeypatch.setenv("cryptoviz_home", str(home.with_name("other")))
+    assert running_access() == Access.of(load_settings())
+    assert running_access().home == str(home.with_name("other"))
+
+
+def test_a_dotenv_file_of_a_group_of_others_is_another_input(home: Path) -> None:
+    del home
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to a group")
+    Path(".env").write_text("CRYPTOVIZ_LOG_LEVEL=DEBUG\n")
+    Path(".env").chmod(0o664)
+    before = settings_inputs()
+    os.chown(".env", -1, NOBODY)
+    with pytest.raises(SettingsError, match="may be changed by group"):
+        load_settings()
+    assert settings_inputs() != before
+
+
+def test_a_dotenv_file_of_others_is_refused_without_reading_it(home: Path) -> None:
+    del home
+    with Path(".env").open("wb") as file:
+        file.truncate(1 << 40)  # 1 TiB: the memory of no test machine
+    Path(".env").chmod(0o666)
+    with pytest.raises(SettingsError, match="may be changed by every user"):
+        inputs_of_start("live")
+
+
+@pytest.mark.parametrize("lost", ["TLS_CERT", "TLS_KEY"])
+def test_a_file_of_the_settings_that_is_lost_is_refused_also_of_a_running_pipeline(lost: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {name: home.with_name(f"{name}.pem") for name in ("TLS_CERT", "TLS_KEY")}
+    for name, path in files.items():
+        path.write_bytes(CERTIFICATE.read_bytes())  # with its key
+        monkeypatch.setenv(f"CRYPTOVIZ_CONTROL__{name}", str(path))
+    started(load_settings())
+    assert running_access().tls_cert == str(files["TLS_CERT"])
+    files[lost].unlink()
+    with pytest.raises(SettingsError, match=f"CRYPTOVIZ_CONTROL__{lost} is .* does not exist"):
+        running_access()
+
+
+def test_passwords_that_others_may_read_are_refused_also_of_a_running_pipeline(home: Path) -> None:
+    started(claim_home(load_settings()))
+    assert running_access().home == str(home)
+    (home / "credentials.json").chmod(0o644)
+    with pytest.raises(SettingsError, match=f"others may read {home / 'credentials.json'}"):
+        running_access()
+
+
+def test_without_the_settings_of_the_start_the_present_ones_hold(home: Path) -> None:
+    started(load_settings(control={"port": 42_001}))
+    assert running_access().control_address == "127.0.0.1:42001"
+    (home / "run" / "settings.json").unlink()
+    assert running_access() == Access.of(load_settings())
+
+
+def test_a_demo_with_settings_that_are_invalid_for_live_is_not_reached_without_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert inputs_of_start("demo") == (load_settings("demo"), settings_inputs())
+    monkeypatch.setenv("CRYPTOVIZ_PROVIDERS__COINMARKETCAP__PLAN", "none")
+    settings, inputs = inputs_of_start("demo")
+    assert (settings.home, inputs) == (home, "")
+    started(settings, inputs=inputs)
+    with pytest.raises(SettingsError, match="CRYPTOVIZ_PROVIDERS__COINMARKETCAP__PLAN is 'none'"):
+        running_access()
+
+
+@pytest.mark.parametrize("more", [{}, {"CRYPTOVIZ_LOG_LEVEL": "DEBUG"}])
+def test_an_error_of_a_demo_shows_no_key_for_live(more: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service does not know the key; the command knows it only from its settings."""
+    monkeypatch.setenv("CRYPTOVIZ_PROVIDERS__COINMARKETCAP__API_KEY", "b54bcf4d1bca4e8e9a2422ff2c3d462c")
+    settings = load_settings("demo", home=home, control={"port": free_port()})
+    with serving_settings(settings, small_table(), interval_ms=20):
+        started(settings)
+        code, output, _ = command("logs", "b54bcf4d1bca4e8e9a2422ff2c3d462c", **more)
+    assert (code, output.count(MASK)) == (1, 1), output
+    assert "b54bcf4d" not in output
 
 
 def test_another_owner_or_mode_of_the_dotenv_file_is_another_input(home: Path) -> None:
