@@ -165,6 +165,7 @@ def _settled(client: ControlClient, names: list[str], wait_s: float, target: fro
         except EngineUnavailable:
             # Timeout, or the service is gone; in that case the next call raises.
             late = client.get(name)
-            raise ControlRefused(f"{name} is {late.state} after {wait_s:.0f} s: {late.message}", code="DEADLINE_EXCEEDED") from None
+            reason = f": {late.message}" if late.message else ""
+            raise ControlRefused(f"{name} is {late.state} after {wait_s:g} s{reason}", code="DEADLINE_EXCEEDED") from None
         if found is not None:
             yield found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import os
 import string
 import subprocess
@@ -112,6 +113,11 @@ def test_status_refuses_a_wrong_setting_in_a_dotenv_file_that_is_new() -> None:
     code, output, _ = status()
     assert code == 1
     assert f"line 1 of {Path('.env').absolute()}" in output
+
+
+def test_a_start_that_takes_longer_than_the_wait_is_named(server: Serving) -> None:
+    server.runtime.start_gates["engine"] = asyncio.Event()
+    assert command("start", "engine", "--wait", "0.2")[:2] == (1, "error: engine is STARTING after 0.2 s")
 
 
 @pytest.mark.parametrize("name", ["CRYPTOVIZ_HOME", "XDG_DATA_HOME"])
