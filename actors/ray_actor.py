@@ -17,7 +17,7 @@ from ray import cloudpickle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RaySystemError, RayTaskError, UnserializableException
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable
+from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, PreflightError
 from cryptoviz.masking import clip
 
 __all__ = ["ActorDied", "ActorGone", "NoAnswer", "RayActor", "join_cluster", "run_in_worker"]
@@ -135,11 +135,18 @@ async def run_in_worker(function: Callable[..., Any], *arguments: object, timeou
 
 
 def join_cluster(address: str, namespace: str) -> None:
-    """Connect this process to a running cluster. Raises EngineUnavailable."""
+    """Connect this process to a running cluster.
+
+    Raises:
+        EngineUnavailable: it does not answer.
+        PreflightError: it cannot be joined from here: it runs another version of Ray or Python, or has no node on this machine.
+    """
     try:
         ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.WARNING)
     except (RayError, ConnectionError) as error:
         raise EngineUnavailable(str(error), engine="ray", address=address) from error
+    except RuntimeError as error:
+        raise PreflightError(f"the Ray cluster at {address} cannot be joined: {' '.join(str(error).split())}", problems=["ray"]) from error
 
 
 def _guarded_class(cls: type[Any], name: str) -> type[Any]:

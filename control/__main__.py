@@ -38,7 +38,7 @@ async def _ready(controller: RayActor, timeout_s: float) -> str:
     try:
         address: str = await controller.call("ready", timeout_s=timeout_s)
     except ActorDied as died:
-        raise died.with_message(f"{died.message}: {died.__cause__}") from None
+        raise died.with_message(f"{died.message}: {died.detail}") from None  # Ray's whole text would hide it
     except NoAnswer:
         raise
     except CryptoVizError:  # raised by the controller, which cannot start

@@ -65,6 +65,9 @@ class Hostile:
     async def alive(self) -> int:
         return self.pid()
 
+    async def ready(self) -> str:
+        return "address"
+
     async def raises(self, kind: str) -> None:
         errors: dict[str, BaseException] = {
             "no reconstruction": NoReconstruction("HTTP 500\nfrom the store", request=1),

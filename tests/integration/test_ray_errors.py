@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor, run_in_worker
+from control.__main__ import _ready
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable
 from tests.integration.hostile_actor import Hostile, Unexpected, fails_in_a_worker, hangs_in_a_worker, stops_in_a_worker
 from tests.support.ray_cluster import ray_on
@@ -94,6 +99,35 @@ async def test_a_constructor_that_fails_is_named(how: str, detail: str) -> None:
     assert (error.message, error.component, error.detail, error.restarting) == ("its process ended", f"constructor-{how}", detail, False)
     await made.kill()
     assert not await made.exists()
+
+
+async def test_the_launcher_names_why_the_controller_did_not_start() -> None:
+    made = RayActor("controller", NAMESPACE)
+    await asyncio.to_thread(made.create, Hostile, "typed")
+    with pytest.raises(ActorDied) as died:
+        await _ready(made, PATIENT_S)
+    assert died.value.message == "its process ended: cryptoviz.errors.SettingsError: no such folder"
+    await made.kill()
+
+
+def test_a_cluster_of_another_ray_version_is_not_joined() -> None:
+    address = ray.get_runtime_context().gcs_address
+    code = f"""
+import ray
+from actors.ray_actor import join_cluster
+from cryptoviz.errors import PreflightError
+ray.__version__ = "1.2.3"
+try:
+    join_cluster({address!r}, "test")
+except PreflightError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"RAY_AUTH_MODE": "disabled"}, capture_output=True, text=True, check=True, timeout=120
+    )
+    versions = f"with: Ray: {re.escape(ray.__version__)} .* with: Ray: 1.2.3 .*"
+    message = f"the Ray cluster at {re.escape(address)} cannot be joined: Version mismatch: .* {versions}"
+    assert re.fullmatch(message, done.stdout.strip()), done.stderr
 
 
 async def test_a_call_in_flight_of_a_killed_process_ends_at_once_and_the_actor_returns(actor: RayActor) -> None:
