@@ -84,9 +84,9 @@ def settings_inputs() -> str:
         if _is_input(name.upper()):
             digest.update(os.fsencode(f"{name}={value}\0"))
     dotenv = Path(DOTENV_FILE)
-    if dotenv.is_file():
-        refused = any(entry_fault(dotenv, found, owner_or_root()) for found in (dotenv.lstat(), dotenv.stat()))
-        # Settings refuse a file that another user could have written, and it may be endless. Nor can they contain this byte.
+    if dotenv.is_file() or dotenv.is_fifo():
+        refused = dotenv.is_fifo() or any(entry_fault(dotenv, found, owner_or_root()) for found in (dotenv.lstat(), dotenv.stat()))
+        # Settings refuse a named pipe and a file that another user could have written; both may be endless. Nor can they contain this byte.
         digest.update(b"\0" if refused else dotenv.read_bytes())
     return digest.hexdigest()
 

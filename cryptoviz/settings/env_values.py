@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from cryptoviz.errors import SettingsError
+from cryptoviz.settings.seed_names import read_dotenv
 
 __all__ = ["DotenvValues", "EnvValues"]
 
@@ -50,4 +51,7 @@ class EnvValues(_Decoding, EnvSettingsSource):
 
 
 class DotenvValues(_Decoding, DotEnvSettingsSource):
-    """The `.env` file."""
+    """The `.env` file, read by `read_dotenv` alone: the library would also read one that another user could have written, or a named pipe."""
+
+    def _read_env_files(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in read_dotenv(self.settings_cls).items()}

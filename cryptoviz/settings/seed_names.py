@@ -81,9 +81,11 @@ def read_dotenv(settings_cls: type[BaseSettings]) -> dict[str, str | None]:
     """Values of the `.env` file in the working directory; empty if there is none.
 
     Raises:
-        SettingsError: another user can write the file, it is not UTF-8, or a line is invalid.
+        SettingsError: another user can write the file, it is a named pipe, it is not UTF-8, or a line is invalid.
     """
     path = Path(str(settings_cls.model_config.get("env_file") or ""))
+    if path.is_fifo():
+        raise SettingsError(f"{path.absolute()} is a named pipe: valid is a file; remove it, or run the command in another folder", setting=str(path))
     if not path.is_file():
         return {}
     _require_own(path)

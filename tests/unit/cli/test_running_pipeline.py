@@ -173,6 +173,20 @@ def test_a_dotenv_file_of_others_is_refused_without_reading_it(home: Path) -> No
         inputs_of_start("live")
 
 
+def test_a_dotenv_file_that_is_a_named_pipe_is_refused_without_reading_it(home: Path) -> None:
+    started(load_settings())
+    assert running_access().home == str(home)
+    os.mkfifo(".env")
+    with subprocess.Popen(["sh", "-c", "echo CRYPTOVIZ_LOG_LEVEL=DEBUG > .env"]) as writer:
+        try:
+            with pytest.raises(SettingsError, match="is a named pipe"):
+                load_settings()
+            with pytest.raises(SettingsError, match="is a named pipe"):
+                running_access()
+        finally:
+            writer.kill()
+
+
 @pytest.mark.parametrize("lost", ["TLS_CERT", "TLS_KEY"])
 def test_a_file_of_the_settings_that_is_lost_is_refused_also_of_a_running_pipeline(lost: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {name: home.with_name(f"{name}.pem") for name in ("TLS_CERT", "TLS_KEY")}
