@@ -66,7 +66,7 @@ def records(
     made = 0
     for tick in range(-(-count // len(assets))):
         tick_ts = start_ms + tick * tick_ms
-        fetch_id = b"%016x" % ((tick_ts * (_WEYL >> 64)) & 0xFFFFFFFFFFFFFFFF)
+        fetch_id = b"%032x" % ((tick_ts * _WEYL) & _MASK)
         for rank, (walk, (asset_id, symbol, name, provider_id)) in enumerate(zip(walks, ids, strict=True), 1):
             if made == count:
                 return

@@ -1,8 +1,8 @@
 """File names of the lake's data files. The name of a part identifies its Kafka records, and its content is a pure function of the name.
 
 `year=Y/month=M/day=D/part-<topic id, 8 hex>-<partition>-<start offset>-<end offset>.snappy.parquet`, offsets inclusive, UTC date without leading
-zeros. Compaction replaces files of a day by `part-compacted-<16 hex over the names of its inputs and the attempt>.snappy.parquet`, a name unique to
-the attempt. Until it is proved, the file is stored as `_staging/<name>.tmp`, which readers ignore.
+zeros. Compaction replaces files of a day by `part-compacted-<16 hex over the names of its inputs and the attempt>.zstd.parquet`, a name unique to
+the attempt (`.snappy.parquet` until ADR 21). Until it is proved, the file is stored as `_staging/<name>.tmp`, which readers ignore.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SUCCESS = "_SUCCESS"
 
 _FOLDER = r"year=(?P<year>[1-9]\d{3})/month=(?P<month>[1-9]|1[0-2])/day=(?P<day>[1-9]|[12]\d|3[01])/"
 _NAME = re.compile(_FOLDER + r"part-(?P<topic>[0-9a-f]{8})-(?P<partition>\d{1,10})-(?P<start>\d{1,19})-(?P<end>\d{1,19})\.snappy\.parquet")
-_COMPACTED = re.compile(_FOLDER + r"part-compacted-(?P<digest>[0-9a-f]{16})\.snappy\.parquet")
+_COMPACTED = re.compile(_FOLDER + r"part-compacted-(?P<digest>[0-9a-f]{16})\.(?P<codec>snappy|zstd)\.parquet")
 _IN_DAY = re.compile(_FOLDER + r"[^/]+")
 _LAYOUT = "1"
 """Layout version of compacted files, hashed into their names, so that another row order gets another name."""
@@ -62,6 +62,7 @@ class Compacted:
 
     digest: str
     day: date
+    codec: str = "zstd"
 
     @classmethod
     def of(cls, inputs: Iterable[str], day: date, attempt: str = "") -> Compacted:
@@ -72,7 +73,7 @@ class Compacted:
     @property
     def path(self) -> str:
         """Relative to the table's root."""
-        return f"{folder(self.day)}/part-compacted-{self.digest}.snappy.parquet"
+        return f"{folder(self.day)}/part-compacted-{self.digest}.{self.codec}.parquet"
 
     @property
     def staged_path(self) -> str:
@@ -106,7 +107,7 @@ def parse_compacted(path: str) -> Compacted | None:
     """Parse a path relative to the table's root; None if it is not a compacted file."""
     found = _COMPACTED.fullmatch(path)
     day = _day(found)
-    return None if found is None or day is None else Compacted(found["digest"], day)
+    return None if found is None or day is None else Compacted(found["digest"], day, found["codec"])
 
 
 def parse_name(path: str) -> DataFileName | None:

@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 PROVIDERS = ("coingecko", "coinmarketcap")
-PART = re.compile(r"year=\d{4}/month=([1-9]|1[0-2])/day=([1-9]|[12]\d|3[01])/part-([0-9a-f]{8}-\d+-\d+-\d+|compacted-[0-9a-f]{16})\.snappy\.parquet")
+PART = re.compile(r"year=\d{4}/month=([1-9]|1[0-2])/day=([1-9]|[12]\d|3[01])/part-([0-9a-f]{8}-\d+-\d+-\d+\.snappy|compacted-[0-9a-f]{16}\.zstd)\.parquet")
 
 
 def newest_tick(demo: Demo) -> list[UnifiedRecord]:
@@ -87,8 +87,11 @@ def test_layout_names_and_compression_are_as_documented(demo: Demo) -> None:
     for uri in files:
         relative = uri.removeprefix(f"s3://{demo.settings.s3.prices_bucket}/")
         assert PART.fullmatch(relative), relative
-    first = pq.ParquetFile(files[0].removeprefix("s3://"), filesystem=demo.s3()).metadata
-    assert {first.row_group(0).column(index).compression for index in range(first.num_columns)} == {"SNAPPY"}
+    one_of_each = {uri.split(".")[-2]: uri for uri in files}
+    assert "snappy" in one_of_each
+    for codec, uri in one_of_each.items():
+        found = pq.ParquetFile(uri.removeprefix("s3://"), filesystem=demo.s3()).metadata
+        assert {found.row_group(0).column(index).compression for index in range(found.num_columns)} == {codec.upper()}
 
 
 @pytest.mark.parametrize(

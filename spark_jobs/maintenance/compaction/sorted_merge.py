@@ -65,11 +65,14 @@ def merge(sources: Sequence[Path], target: Path, layout: Layout) -> Merged:
 
 
 def _writer_options(layout: Layout) -> dict[str, Any]:
-    """Snappy like all data files. Delta encoding for columns that rise within a cluster, dictionaries for repeating texts."""
+    """Zstandard: a third smaller than the Snappy of the job's files, in the same time (ADR 21).
+
+    Delta encoding for columns that rise within a cluster, dictionaries for repeating texts.
+    """
     steady = [field.name for field in layout.schema if pa.types.is_timestamp(field.type) or field.name == "kafka_offset"]
     repeating = [field.name for field in layout.schema if field.name not in steady and repeats(field)]
     return {
-        "compression": "snappy",
+        "compression": "zstd",
         "use_dictionary": repeating,
         "column_encoding": dict.fromkeys(steady, "DELTA_BINARY_PACKED"),
         "write_statistics": list(layout.stats_columns),

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from cryptoviz.lake.parts import Part, date_of_ms, parse_part, short_topic_id, topic_uuid
+from cryptoviz.lake.parts import Compacted, Part, date_of_ms, parse_compacted, parse_part, short_topic_id, topic_uuid
 
 PATH = "year=2026/month=1/day=5/part-0a1b2c3d-12-0-9223372036854775807.snappy.parquet"
 
@@ -39,6 +39,17 @@ def test_name_and_back() -> None:
 )
 def test_what_is_not_ours_is_not_taken_for_ours(path: str) -> None:
     assert parse_part(path) is None
+
+
+def test_compacted_files_of_earlier_versions_keep_their_names() -> None:
+    folder = "year=2026/month=1/day=5/part-compacted-0123456789abcdef"
+    for codec in ("snappy", "zstd"):
+        path = f"{folder}.{codec}.parquet"
+        found = parse_compacted(path)
+        assert found == Compacted("0123456789abcdef", date(2026, 1, 5), codec)
+        assert found.path == path
+    assert parse_compacted(f"{folder}.gzip.parquet") is None
+    assert Compacted.of(["a"], date(2026, 1, 5)).path.endswith(".zstd.parquet")
 
 
 def test_day_of_a_moment() -> None:

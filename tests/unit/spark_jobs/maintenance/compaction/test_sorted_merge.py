@@ -57,7 +57,7 @@ def test_merged_file_has_the_rows_sorted(tmp_path: Path, rows: pa.Table, range_b
     assert by_origin(found).equals(by_origin(rows))
     assert found.equals(rows.sort_by([("asset_id", "ascending"), ("tick_ts", "ascending")]).combine_chunks())
     metadata = pq.read_metadata(tmp_path / "out.parquet")
-    assert metadata.row_group(0).column(0).compression == "SNAPPY"
+    assert metadata.row_group(0).column(0).compression == "ZSTD"
     assert metadata.num_row_groups > 1
     assert done.size < sum(path.stat().st_size for path in sources)
 
