@@ -23,7 +23,7 @@ from tests.support.measure import spread
 
 __all__ = ["Sizes", "query"]
 
-_AIM_P95_MS = 100.0
+_AIM_P95_MS = 30.0
 _AIM_START_S = 15.0
 _DAYS_A_COMMIT = 30
 

@@ -16,7 +16,7 @@ from bench.lake.tables import day_rows, open_log, put_parts, table_bytes
 
 __all__ = ["Sizes", "size"]
 
-_AIM_MB = 0.15
+_AIM_MB = 0.12
 _SEED_MB = 1.0
 _COINS = 17
 

@@ -38,6 +38,8 @@ _PARQUET = ds.ParquetFileFormat()
 class _Day:
     paths: frozenset[str]
     rows: pa.Table
+    size: int
+    """Bytes of `rows`: `nbytes` visits each chunk, 0.3 ms for an empty table of prices."""
 
 
 class Scanner:
@@ -60,7 +62,7 @@ class Scanner:
         first = low.date() if low else date.min
         last = (high - timedelta(microseconds=1)).date() if high else date.max
         by_day = {day: files for day, files in snapshot.by_day.items() if first <= day <= last}
-        small = [self._small_rows(day, files, snapshot.schema) for day, files in by_day.items()]
+        small = [self._small_rows(day, files, snapshot.schema) for day, files in by_day.items() if any(file.size < _SMALL_BYTES for file in files)]
         large = [file for files in by_day.values() for file in files if file.size >= _SMALL_BYTES and _may_hold(file, low, high)]
         memory = ds.dataset(pa.concat_tables([snapshot.schema.empty_table(), *small]))
         whole = ds.dataset([memory, self._large(large, snapshot.schema)]) if large else memory
@@ -81,14 +83,14 @@ class Scanner:
         rows = pa.concat_tables([*([kept.rows] if kept else []), *new]) if kept or new else schema.empty_table()
         if rows.column(0).num_chunks > len(have) ** 0.5 + 8:  # many tiny chunks make every later query slow
             rows = rows.combine_chunks()
-        self._keep(day, _Day(frozenset(wanted), rows))
+        self._keep(day, _Day(frozenset(wanted), rows, rows.nbytes))
         return rows
 
     def _keep(self, day: date, read: _Day) -> None:
         with self._lock:
             self._days[day] = read
             self._days.move_to_end(day)
-            while len(self._days) > 1 and sum(one.rows.nbytes for one in self._days.values()) > _CACHE_BYTES:
+            while len(self._days) > 1 and sum(one.size for one in self._days.values()) > _CACHE_BYTES:
                 self._days.popitem(last=False)
 
     def _read(self, files: Sequence[DataFile], schema: pa.Schema) -> list[pa.Table]:
