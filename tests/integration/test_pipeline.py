@@ -20,7 +20,8 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 PROVIDERS = ("coingecko", "coinmarketcap")
-PART = re.compile(r"year=\d{4}/month=([1-9]|1[0-2])/day=([1-9]|[12]\d|3[01])/part-([0-9a-f]{8}-\d+-\d+-\d+\.snappy|compacted-[0-9a-f]{16}\.zstd)\.parquet")
+DAY = r"year=\d{4}/month=([1-9]|1[0-2])/day=([1-9]|[12]\d|3[01])"
+PART = re.compile(DAY + r"/part-([0-9a-f]{8}-\d+-\d+-\d+\.snappy|compacted-[0-9a-f]{16}\.zstd)\.parquet")
 
 
 def newest_tick(demo: Demo) -> list[UnifiedRecord]:
