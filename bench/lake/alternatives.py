@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -77,15 +78,21 @@ def _json(count: int) -> list[Figure]:
         _per_million("JSON: in use, newline-terminated values read where they lie", _cpu_s(lambda: in_use(arrays)), count),
         _per_million("JSON: values without the newline, checked one by one", _cpu_s(lambda: in_use(bare)), count),
     ]
+    every = ndjson_schema(PRICES_SPEC)
     for block in (64 << 10, 256 << 10, 1 << 20, 8 << 20):
-        spent = _cpu_s(partial(_read_json, arrays, block))
+        spent = _cpu_s(partial(_read_json, arrays, every, block))
         figures.append(_per_million(f"JSON: pyarrow.json alone, blocks of {block >> 10} KiB", spent, count))
+    values = [value for _, value in records(count, "short")]
+    arrays = [pa.array(values[start : start + _JSON_BATCH], pa.binary()) for start in range(0, count, _JSON_BATCH)]
+    own = pa.schema([field for field in every if field.name in json.loads(values[0])])
+    for name, schema in (("in use, their own fields", own), ("all fields", every)):
+        figures.append(_per_million(f"JSON: pyarrow.json alone, short records, {name}", _cpu_s(partial(_read_json, arrays, schema, 1 << 20)), count))
     return figures
 
 
-def _read_json(arrays: list[pa.Array], block: int) -> None:
+def _read_json(arrays: list[pa.Array], schema: pa.Schema, block: int) -> None:
     options = pj.ReadOptions(use_threads=False, block_size=block)
-    parse = pj.ParseOptions(explicit_schema=ndjson_schema(PRICES_SPEC), unexpected_field_behavior="ignore")
+    parse = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     for array in arrays:
         pj.read_json(pa.BufferReader(array.buffers()[2]), options, parse)
 

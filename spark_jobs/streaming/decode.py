@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
@@ -68,7 +69,7 @@ def _fast(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: in
     if buffer is None:
         return None
     try:
-        rows = pj.read_json(pa.BufferReader(buffer), read_options=_READ, parse_options=_parse_options(spec))
+        rows = _parsed(buffer, values[0].as_py(), spec)
     except pa.ArrowInvalid:
         return None
     if rows.num_rows != len(values) or not _plausible(rows, stamps_ms, spec):
@@ -77,6 +78,33 @@ def _fast(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: in
         return pa.table([_cast(rows.column(field.name), field.column.type, field.is_time) for field in spec.fields], schema=_row_schema(spec))
     except pa.ArrowInvalid:
         return None
+
+
+def _parsed(buffer: pa.Buffer, first: bytes, spec: RecordSpec) -> pa.Table:
+    """The record's fields, null where a record lacks them. Raises ArrowInvalid.
+
+    A column costs pyarrow.json as much without values as with them, so only the fields of the first record are parsed. A record with another field
+    is an error to that parse, and all fields are parsed instead.
+    """
+    schema = ndjson_schema(spec)
+    try:
+        found = set(orjson.loads(first))
+    except orjson.JSONDecodeError:
+        found = set(schema.names)  # pyarrow.json decides
+    if found < set(schema.names):
+        try:
+            rows = _read_json(buffer, pa.schema([field for field in schema if field.name in found]), "error")
+        except pa.ArrowInvalid:
+            pass
+        else:
+            columns = [rows.column(field.name) if field.name in found else pa.nulls(rows.num_rows, field.type) for field in schema]
+            return pa.table(columns, schema=schema)
+    return _read_json(buffer, schema, "ignore")
+
+
+def _read_json(buffer: pa.Buffer, schema: pa.Schema, unexpected: str) -> pa.Table:
+    parse = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected)
+    return pj.read_json(pa.BufferReader(buffer), read_options=_READ, parse_options=parse)
 
 
 def _ndjson(values: pa.Array, max_bytes: int) -> pa.Buffer | None:
@@ -113,10 +141,6 @@ def _is_utf8(values: pa.Array) -> bool:
 def ndjson_schema(spec: RecordSpec) -> pa.Schema:
     """The record's fields with the types for `pyarrow.json`; times stay epoch ms."""
     return pa.schema([pa.field(field.name, _NDJSON_TYPES[field.json_type]) for field in spec.fields])
-
-
-def _parse_options(spec: RecordSpec) -> pj.ParseOptions:
-    return pj.ParseOptions(explicit_schema=ndjson_schema(spec), unexpected_field_behavior="ignore")
 
 
 def _plausible(rows: pa.Table, stamps_ms: pa.Array, spec: RecordSpec) -> bool:

@@ -36,6 +36,10 @@ def expected_row(value: bytes) -> dict[str, Any]:
     return row
 
 
+def without_nulls(value: bytes) -> bytes:
+    return json.dumps({name: cell for name, cell in json.loads(value).items() if cell is not None}).encode() + b"\n"
+
+
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_good_values_become_exact_rows(name: str) -> None:
     done = run(ACCEPTED[name])
@@ -74,6 +78,31 @@ def test_published_values_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) ->
     assert done.rows.to_pylist() == [expected_row(value) for value in values]
 
 
+def test_fields_of_no_record_are_not_parsed_and_are_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_slow", lambda *_: pytest.fail("slow path"))
+    parsed: list[list[str]] = []
+    read = module._read_json
+
+    def noted(buffer: pa.Buffer, schema: pa.Schema, unexpected: str) -> pa.Table:
+        parsed.append(schema.names)
+        return read(buffer, schema, unexpected)
+
+    monkeypatch.setattr(module, "_read_json", noted)
+    bare = without_nulls(record(TICK, market_cap=None, rank=None).to_json())
+    done = run(bare, bare)
+    assert done.rows.to_pylist() == [expected_row(record(TICK, market_cap=None, rank=None).to_json())] * 2
+    assert [sorted(names) for names in parsed] == [sorted(json.loads(bare))]
+
+
+def test_a_field_that_only_a_later_record_has_is_kept_and_an_unknown_one_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_slow", lambda *_: pytest.fail("slow path"))
+    bare = without_nulls(record(TICK, market_cap=None).to_json())
+    more = json.dumps({**json.loads(bare), "market_cap": 7.5}).encode() + b"\n"
+    unknown = json.dumps({**json.loads(bare), "colour": "red"}).encode() + b"\n"
+    assert run(bare, unknown, more).rows.column("market_cap").to_pylist() == [None, None, 7.5]
+    assert run(unknown, more, bare).rows.column("market_cap").to_pylist() == [None, 7.5, None]
+
+
 def test_a_slice_of_a_batch_is_read_from_its_own_start() -> None:
     values = [record(TICK + i * 1000, price=1.5 + i).to_json() for i in range(9)]
     part = binary(values).slice(3, 4)
@@ -102,9 +131,9 @@ _records = st.builds(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(_records, min_size=1, max_size=8))
-def test_fast_and_slow_path_agree_on_any_record(records: list[Any]) -> None:
-    values = binary([one.to_json() for one in records])
+@given(st.lists(_records, min_size=1, max_size=8), st.sets(st.integers(0, 7)))
+def test_fast_and_slow_path_agree_on_any_record(records: list[Any], bare: set[int]) -> None:
+    values = binary([without_nulls(one.to_json()) if index in bare else one.to_json() for index, one in enumerate(records)])
     stamps = pa.array([STAMP] * len(records), pa.int64())
     fast = decode(values, stamps, PRICES_SPEC, 1 << 20)
     slow = module._slow(values, stamps, PRICES_SPEC, 1 << 20)
