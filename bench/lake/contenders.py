@@ -33,6 +33,7 @@ CONTENDERS = {
     "consumer-1": "confluent-kafka + pyarrow, one process",
     "consumer-2": "confluent-kafka + pyarrow, a process for each partition",
     "quix": "quixstreams to Parquet, one process",
+    "bento": "Bento: Kafka, Parquet, S3",
     "step-fetch": "a step of ours: Spark reads Kafka and drops it",
     "step-arrow": "two steps: and hands it to Python, which drops it",
 }
@@ -80,7 +81,7 @@ def _task(settings: Settings, name: str, starts: Position, ends: Position, folde
     client = minio_client(S3Access.of(settings.s3))
     if not client.bucket_exists(_BUCKET):
         client.make_bucket(_BUCKET)
-    spark = name not in ("consumer-1", "consumer-2", "quix")
+    spark = name not in ("consumer-1", "consumer-2", "quix", "bento")
     return Task(
         librdkafka=client_config(settings.kafka),
         java=java_config(settings.kafka),
@@ -118,7 +119,10 @@ def _check(settings: Settings, task: Task, done: Done) -> str:
     size_mb = sum(one.size for one in found if one.path in set(files)) / 1e6
     said = f"{data.count_rows():,} rows in {len(files)} files, {size_mb:.0f} MB".replace(",", " ")
     if "kafka_offset" not in data.schema.names:
-        return said
+        if "event_id" not in data.schema.names:
+            return said
+        events = pc.count_distinct(data.to_table(columns=["event_id"])["event_id"]).as_py()
+        return f"{said}, {events - done.records:+d} distinct events against Kafka"
     origins = data.to_table(columns=["kafka_partition", "kafka_offset"])
     ids = pc.add(pc.multiply(origins["kafka_partition"].cast(pa.int64()), 1 << 40), origins["kafka_offset"])
     return f"{said}, {pc.count_distinct(ids).as_py() - done.records:+d} distinct offsets against read"

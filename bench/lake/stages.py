@@ -20,7 +20,7 @@ from spark_jobs.streaming import decode, write
 from spark_jobs.streaming.write import TopicSpec, WriteSpec, write_parts
 from spark_jobs.tables.record_spec import PRICES_SPEC
 
-__all__ = ["Sizes", "Stopwatch", "source_batches", "stages"]
+__all__ = ["Sizes", "Stopwatch", "decoded_per_s", "source_batches", "stages"]
 
 _TOPIC, _TOPIC_ID = "crypto-streaming", "00000000-0000-0000-0000-000000000000"
 _STAGES = {
@@ -89,6 +89,13 @@ def stages(sizes: Sizes) -> Part:
         verifier="",
         notes=("processor time of one process; nothing is put to a store here",),
     )
+
+
+def decoded_per_s(shape: Shape, cores: int) -> float:
+    """Records that the cores could decode and encode if they did nothing else: the limit of a job that runs on them."""
+    sizes = Sizes(shape=shape)
+    batches = list(source_batches([value for _, value in records(sizes.records, shape)], sizes.batch))
+    return cores * sizes.records / _run(batches, one_file=True)[0]
 
 
 def source_batches(values: list[bytes], size: int) -> Iterator[pa.RecordBatch]:

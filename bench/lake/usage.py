@@ -25,6 +25,7 @@ _MARKS = (
     ("/ray start", "Ray"),
     ("gcs_server", "Ray"),
     ("bench.lake.contend", "contender"),
+    ("bench-bento", "contender"),
 )
 
 

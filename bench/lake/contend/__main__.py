@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from bench.lake.contend.bento import run_bento
 from bench.lake.contend.consumer import run_consumer
 from bench.lake.contend.spark import SINKS, run_spark
 from bench.lake.contend.steps import STEPS, run_step
@@ -18,6 +19,8 @@ def main() -> None:
         done = run_spark(name, task)
     elif name in STEPS:
         done = run_step(name, task)
+    elif name == "bento":
+        done = run_bento(task)
     else:
         done = run_consumer(name, task)
     done.write(Path(done_file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from datetime import date
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from bench.lake.commits import Commit, latencies_ms
+from bench.lake.contend.bento import bento_config
 from bench.lake.contend.task import Task
 from bench.lake.day import creep, growth
 from bench.lake.figures import Figure, Part
@@ -86,6 +88,7 @@ def test_latency_is_from_kafkas_time_to_the_commit_and_only_of_the_window() -> N
         ("ray::LakeActor.start", "lake actor"),
         ("ray::IDLE", "Ray"),
         ("python -m bench.lake.contend quix", "contender"),
+        ("/home/me/.cache/cryptoviz/bench-bento/bento -c bento.json", "contender"),
         ("python -m bench.lake", "bench"),
     ],
 )
@@ -115,6 +118,26 @@ def test_a_task_survives_its_file_which_only_its_owner_reads(tmp_path: Path) -> 
     assert Task.read(tmp_path / "task.json") == task
     assert (tmp_path / "task.json").stat().st_mode & 0o777 == 0o600
     assert task.records == 7
+
+
+def test_bento_reads_each_partition_from_its_start_into_the_tables_columns_without_secrets_in_its_file() -> None:
+    kafka = {
+        "bootstrap.servers": "b:1",
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "u",
+        "sasl.password": "p1",
+    }
+    task = Task(kafka, {}, "t", {"0": 5, "1": 2}, {"0": 9, "1": 3}, 1, 2, "http://s", "r", "a", "s1", "bucket", "own", "f")
+    config = bento_config(task)
+    assert config["input"]["kafka_franz"]["topics"] == ["t:0:5", "t:1:2"]
+    columns = {column["name"]: (column["type"], column["optional"]) for column in config["pipeline"]["processors"][0]["parquet_encode"]["schema"]}
+    assert columns["price"] == ("DOUBLE", False)
+    assert columns["tick_ts"] == ("INT64", False)
+    assert columns["rank"] == ("INT64", True)
+    assert columns["fallback_reason"] == ("UTF8", True)
+    assert not {"year", "kafka_offset"} & columns.keys()
+    assert not [secret for secret in ("p1", "s1") if secret in json.dumps(config)]
 
 
 def test_values_of_processes_are_summed_by_label_without_those_that_ended() -> None:
