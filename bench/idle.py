@@ -159,6 +159,7 @@ def main() -> None:
 def measure(home: Path, tick_s: float, seconds: float, kills: int) -> dict[str, Any]:
     """The figures of one tick interval."""
     env = environment(home, tick_s)
+    del env["CRYPTOVIZ_RAY__CLIENT_PORT"]  # its server does not run by default
     with running(home, env) as demo:
         settings = demo.settings
     figures: dict[str, Any] = {}

@@ -33,7 +33,8 @@ def pipeline_ports(settings: Settings) -> tuple[PortUse, ...]:
     ]
     if not settings.ray.address:
         uses.append(PortUse("Ray head", settings.ray.gcs_port, "CRYPTOVIZ_RAY__GCS_PORT"))
-        uses.append(PortUse("Ray client", settings.ray.client_port, "CRYPTOVIZ_RAY__CLIENT_PORT"))
+        if settings.ray.client_port is not None:
+            uses.append(PortUse("Ray client", settings.ray.client_port, "CRYPTOVIZ_RAY__CLIENT_PORT"))
         uses.append(PortUse("Ray dashboard", settings.ray.dashboard_port, "CRYPTOVIZ_RAY__DASHBOARD_PORT"))
     if settings.kafka.embedded:
         uses.append(PortUse("Kafka", settings.kafka.port, "CRYPTOVIZ_KAFKA__PORT"))

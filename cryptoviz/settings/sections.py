@@ -180,8 +180,8 @@ class RaySettings(_Section):
 
     gcs_port: Port = 6380
     dashboard_port: Port = 8265
-    client_port: Port = 10001
-    """Port of the Ray Client server."""
+    client_port: Port | None = None
+    """Port of the Ray Client server (`ray://`), 10001 by Ray's convention. Without it the server, 49 MB that nothing here uses, is not started."""
     object_store_bytes: int = Field(default=256 * 1024 * 1024, ge=75 * 1024 * 1024, le=MAX_BYTES)
     """Minimal, because no data are passed as Ray objects."""
     num_cpus: int = Field(default=0, ge=0, le=65_536)

@@ -11,6 +11,7 @@ import pytest
 from cryptoviz.cli import cluster
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings import SPARK_SECRET_VARIABLE, load_settings
+from cryptoviz.settings.listeners import pipeline_ports
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +31,13 @@ def test_an_own_cluster_stays_on_loopback_with_a_token_and_without_metrics_ports
     token = settings.ray_token_file.read_bytes()
     assert environment[SPARK_SECRET_VARIABLE] == hashlib.sha256(b"spark:" + token).hexdigest()
     assert stat.S_IMODE(settings.ray_token_file.stat().st_mode) == 0o600
+
+
+def test_rays_client_server_runs_only_with_a_port_of_its_own(tmp_path: Path) -> None:
+    for port, argument, listeners in ((None, 0, []), (10001, 10001, [10001])):
+        settings = load_settings(home=tmp_path, ray={"client_port": port})
+        assert f"--ray-client-server-port={argument}" in cluster._ray_command(settings, tmp_path)
+        assert [use.port for use in pipeline_ports(settings) if use.name == "Ray client"] == listeners
 
 
 @pytest.mark.parametrize(("content", "mode"), [("ab" * 32, 0o644), ("", 0o600), ("known", 0o600)])
