@@ -7,22 +7,30 @@ only Ray's Java API, so it runs in the driver's JVM here ([ADR 19](docs/adr/0019
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray
-import raydp.spark.ray_cluster_master as raydp_master
 from py4j.protocol import Py4JError
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
-from raydp.spark.ray_cluster import SparkCluster
 
 from spark_jobs.streaming.driver_jvm import end_driver, launch_driver
 from spark_jobs.streaming.gateways import SECRET_OPTION, secure_callback_server, share_application_id, spark_secret
+
+# RayDP's packages import Ray's data sets and pandas, for conversions that nothing uses: a second of each start, and 60 MB.
+for _package in ("raydp", "raydp.spark"):
+    _spec = importlib.util.find_spec(_package)
+    if _spec is not None and _package not in sys.modules:
+        sys.modules[_package] = importlib.util.module_from_spec(_spec)
+raydp_master: Any = importlib.import_module("raydp.spark.ray_cluster_master")
+SparkCluster: Any = importlib.import_module("raydp.spark.ray_cluster").SparkCluster
 
 __all__ = ["DriverCluster", "ray_java_options"]
 
