@@ -52,7 +52,7 @@ _KINDS = {
     r"ray::\w+Agent\b|dashboard/agent\.py|runtime_env/agent": "ray agents",
     r"ray\.util\.client": "ray client server",
     r"cluster_guard": "guard",
-    r"/ray start ": "ray start",
+    r"/ray start |control\.ray_head start ": "ray start",
     r"-m dashboard$": "dashboard",
     r"maintenance\.round": "maintenance round",
     r"_worker\.py": "starting worker",

@@ -1,4 +1,4 @@
-"""`python -m control --address HOST:PORT`: create the controller in a running Ray cluster and wait until it serves. Prints only errors."""
+"""`python -m control --address HOST:PORT [--wait]`: create the controller in a running Ray cluster and wait until it serves. Prints only errors."""
 
 from __future__ import annotations
 
@@ -51,10 +51,13 @@ def main() -> int:
     """Exit code 0 when the controller serves; otherwise 1, with the reason on stderr."""
     parser = argparse.ArgumentParser(prog="python -m control", description="Start the CryptoViz controller in a running Ray cluster.")
     parser.add_argument("--address", default="auto", help="address of the cluster's GCS, host:port (default: the cluster of this machine)")
-    address = parser.parse_args().address
+    parser.add_argument("--wait", action="store_true", help="import everything, then wait for a line on standard input before joining the cluster")
+    given = parser.parse_args()
+    if given.wait and not sys.stdin.readline():
+        return 1  # the caller has ended
     try:
         settings = settings_from_environment()
-        join_cluster(address, settings.ray.namespace)
+        join_cluster(given.address, settings.ray.namespace)
         launch(settings)
     except CryptoVizError as error:
         sys.stderr.write(f"control: {error}\n")

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from cryptoviz.cli.cluster_record import Access, ClusterRecord, read_record, record_file, settings_file, write_record
 from cryptoviz.cli.leash import Leash
@@ -34,7 +36,7 @@ from cryptoviz.settings import (
     host_port,
 )
 
-__all__ = ["end_leftovers", "forget_cluster", "launch_controller", "start_ray", "stop_ray"]
+__all__ = ["ControllerLaunch", "end_leftovers", "forget_cluster", "launch_controller", "start_ray", "stop_ray"]
 
 _START_TIMEOUT_S = 60.0
 _START_ATTEMPTS = 3
@@ -46,10 +48,11 @@ _LEFTOVER_ROUNDS = 3  # a process may start another during the search
 _started: list[subprocess.Popen[bytes]] = []
 
 
-def start_ray(settings: Settings, leash: Leash | None = None, inputs: str = "") -> ClusterRecord:
+def start_ray(settings: Settings, leash: Leash | None = None, inputs: str = "", meanwhile: Callable[[], object] = lambda: None) -> ClusterRecord:
     """Start a one-node cluster below a guard, in its own session, and wait until it accepts work. Its log is `ray.log`.
 
     With a leash the cluster ends with this process; without, it runs until `stop_ray`. `inputs`: for the record, what the settings were read from.
+    `meanwhile` is called once Ray's own start has begun, again at each further attempt.
 
     Raises:
         EngineUnavailable: the cluster ended or did not start in time; the message contains the end of its log.
@@ -61,15 +64,15 @@ def start_ray(settings: Settings, leash: Leash | None = None, inputs: str = "") 
     dump_settings_file(settings, settings_file(settings))
     for _ in range(_START_ATTEMPTS - 1):
         with contextlib.suppress(_RayTooSlow):
-            return _start_once(settings, leash, inputs)
-    return _start_once(settings, leash, inputs)
+            return _start_once(settings, leash, inputs, meanwhile)
+    return _start_once(settings, leash, inputs, meanwhile)
 
 
 class _RayTooSlow(EngineUnavailable):
     """The node did not start within Ray's own limit of 30 s, which no option changes. A second start is faster: its files are in the page cache."""
 
 
-def _start_once(settings: Settings, leash: Leash | None, inputs: str) -> ClusterRecord:
+def _start_once(settings: Settings, leash: Leash | None, inputs: str, meanwhile: Callable[[], object]) -> ClusterRecord:
     log_file = settings.log_dir / "ray.log"
     end_leftovers(settings)
     folder = make_ray_folder(settings)
@@ -87,6 +90,7 @@ def _start_once(settings: Settings, leash: Leash | None, inputs: str) -> Cluster
     gcs = host_port(settings.ray.node_ip, settings.ray.gcs_port)
     record = ClusterRecord(ProcessIdentity.of(process.pid), gcs, Access.of(settings), inputs)
     write_record(settings.home, record)
+    meanwhile()
     deadline = time.monotonic() + _START_TIMEOUT_S
     while _STARTED not in log_file.read_bytes():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -94,26 +98,61 @@ def _start_once(settings: Settings, leash: Leash | None, inputs: str) -> Cluster
             too_slow = _TOO_SLOW in log_file.read_bytes()
             stop_ray(settings, record)
             raise (_RayTooSlow if too_slow else EngineUnavailable)(message, engine="ray", address=record.address)
-        time.sleep(0.1)
+        time.sleep(0.05)
     return record
 
 
-def launch_controller(settings: Settings) -> None:
-    """Create the controller actor in the cluster and return when its gRPC service answers.
+class ControllerLaunch:
+    """Creates the controller actor in the cluster, in a process of its own whose imports take as long as the start of Ray: begin it before that."""
 
-    Raises:
-        EngineUnavailable: the controller did not start; the message contains its error.
-    """
-    address = settings.ray.address or host_port(settings.ray.node_ip, settings.ray.gcs_port)
-    dump_settings_file(settings, settings_file(settings))
-    command = bound_to_parent([sys.executable, "-m", "control", "--address", address])
-    try:
-        done = subprocess.run(command, env=_environment(settings), capture_output=True, text=True, timeout=_LAUNCH_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise EngineUnavailable(f"the controller did not answer within {_LAUNCH_TIMEOUT_S:.0f} s", engine="control", address=address) from None
-    if done.returncode != 0:
-        reason = "\n".join(done.stderr.strip().splitlines()[-12:])
-        raise EngineUnavailable(f"the controller did not start: {reason}", engine="control", address=settings.control.address)
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._address = settings.ray.address or host_port(settings.ray.node_ip, settings.ray.gcs_port)
+        self._process: subprocess.Popen[str] | None = None
+
+    def begin(self) -> subprocess.Popen[str]:
+        """Start the process, which waits for `finish`. Ends the process of an earlier call."""
+        self.close()
+        dump_settings_file(self._settings, settings_file(self._settings))
+        command = bound_to_parent([sys.executable, "-m", "control", "--address", self._address, "--wait"])
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, env=_environment(self._settings), stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        return self._process
+
+    def finish(self) -> None:
+        """Create the controller and return when its gRPC service answers.
+
+        Raises:
+            EngineUnavailable: the controller did not start; the message contains its error.
+        """
+        process = self._process or self.begin()
+        try:
+            _, errors = process.communicate("\n", timeout=_LAUNCH_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            message = f"the controller did not answer within {_LAUNCH_TIMEOUT_S:.0f} s"
+            raise EngineUnavailable(message, engine="control", address=self._address) from None
+        if process.returncode != 0:
+            reason = "\n".join(errors.strip().splitlines()[-12:])
+            raise EngineUnavailable(f"the controller did not start: {reason}", engine="control", address=self._settings.control.address)
+
+    def close(self) -> None:
+        """End the process, if it runs."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def launch_controller(settings: Settings) -> None:
+    """Create the controller actor in a running cluster and return when its gRPC service answers. Raises as `ControllerLaunch.finish`."""
+    with ControllerLaunch(settings) as launch:
+        launch.finish()
 
 
 def stop_ray(settings: Settings, record: ClusterRecord | None = None) -> bool:
@@ -159,7 +198,7 @@ def _ray_command(settings: Settings, folder: Path) -> list[str]:
     ray = settings.ray
     cpus = ray.num_cpus or max(settings.lake.executor_cores, os.cpu_count() or 1)
     return [
-        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats",
+        sys.executable, "-m", "control.ray_head", "start", "--head", "--block", "--disable-usage-stats",
         f"--node-ip-address={ray.node_ip}", f"--port={ray.gcs_port}", f"--ray-client-server-port={ray.client_port or 0}",
         "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={ray.dashboard_port}", "--dashboard-agent-listen-port=0",
         # The kernel chooses the workers' ports, so that two clusters on this machine never compete for a port.

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from cryptoviz.cli.cluster import launch_controller, start_ray, stop_ray
+from cryptoviz.cli.cluster import ControllerLaunch, start_ray, stop_ray
 from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, read_record, was_stopped
 from cryptoviz.cli.leash import Leash
 from cryptoviz.cli.status_view import pipeline_view
@@ -53,11 +53,12 @@ def bring_up(settings: Settings, console: Console, leash: Leash, inputs: str) ->
         if finding.level is Level.WARN:
             console.print(Text(f"{finding.name}: {finding.detail}; {finding.remedy}", style="yellow"), soft_wrap=True)
     record = None
-    if not settings.ray.address:
-        console.print("Starting Ray …", style="dim")
-        record = start_ray(settings, leash, inputs)
-    console.print("Starting the controller …", style="dim")
-    launch_controller(settings)
+    with ControllerLaunch(settings) as launch:
+        if not settings.ray.address:
+            console.print("Starting Ray …", style="dim")
+            record = start_ray(settings, leash, inputs, launch.begin)
+        console.print("Starting the controller …", style="dim")
+        launch.finish()
     with ControlClient.from_settings(settings) as client:
         client.start_pipeline()
     return record

@@ -297,6 +297,18 @@ def test_the_end_leaves_nothing_and_keeps_what_was_wanted(control: ControlClient
         reach(control, name, ComponentState.RUNNING)
 
 
+def test_rays_dashboard_serves_at_a_lower_priority(settings: Settings, control: ControlClient) -> None:
+    def served() -> bool:
+        return httpx.get(f"http://127.0.0.1:{settings.ray.dashboard_port}/", timeout=5).status_code < 500
+
+    eventually(served, 60, 0.2)
+    record = read_record(settings.home)
+    assert record is not None
+    root = psutil.Process(record.pid)
+    heads = [one for one in root.children(recursive=True) if f"--port={settings.ray.dashboard_port}" in one.cmdline()]
+    assert [one.nice() - root.nice() for one in heads] == [10]
+
+
 def _start_cluster(settings: Settings) -> None:
     """In a separate process, like `cryptoviz up --detach`: the cluster outlives it."""
     dump_settings_file(settings, settings_file(settings))

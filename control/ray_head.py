@@ -1,0 +1,45 @@
+"""`python -m control.ray_head start --head ...`: Ray's command line, in which the start of a node does not wait for Ray's dashboard.
+
+The dashboard imports for longer than everything else of Ray's start takes, and nothing in the pipeline needs it. It also gets a lower priority: its
+twelve processes would compete with the pipeline's own start.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from ray._private import ray_constants, services
+from ray.experimental import internal_kv
+from ray.scripts.scripts import main as ray_main
+
+__all__ = ["main"]
+
+_NICE = ("nice", "-n", "10")
+
+_read, _start_process = internal_kv._internal_kv_get, services.start_ray_process
+
+
+def _read_at_once(key: Any, *arguments: Any, **options: Any) -> Any:
+    """The value of a key. Of the dashboard's address, which it publishes once it serves, the value that it will have."""
+    if key == ray_constants.DASHBOARD_ADDRESS:
+        given = dict(option.split("=", 1) for option in sys.argv if option.startswith("--dashboard-") and "=" in option)
+        return f"{given['--dashboard-host']}:{given['--dashboard-port']}".encode()
+    return _read(key, *arguments, **options)
+
+
+def _start_gently(command: list[str], process_type: str, *arguments: Any, **options: Any) -> Any:
+    """Start a process of Ray; the dashboard's with a lower priority."""
+    prefix = _NICE if process_type == ray_constants.PROCESS_TYPE_DASHBOARD else ()
+    return _start_process([*prefix, *command], process_type, *arguments, **options)
+
+
+def main() -> None:
+    """Run Ray's command."""
+    internal_kv._internal_kv_get = _read_at_once
+    services.start_ray_process = _start_gently
+    ray_main()
+
+
+if __name__ == "__main__":
+    main()
