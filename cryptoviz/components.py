@@ -100,7 +100,10 @@ class Probe:
 
 
 class ComponentActor(Protocol):
-    """Interface of a component's Ray actor, called by the controller. All methods are async and idempotent."""
+    """Interface of a component's Ray actor, called by the controller. All methods are async and idempotent.
+
+    The lake's also has `prepare`, called while its dependencies start: it returns at once, and `start` follows.
+    """
 
     async def start(self) -> None:
         """Begin the work and return when it runs. A second call is a no-op. Raises a CryptoVizError on failure."""

@@ -12,7 +12,7 @@ from cryptoviz.components import COLLECTOR, DASHBOARD, LAKE, MAINTENANCE, MARKET
 from cryptoviz.errors import UnknownComponent
 from cryptoviz.settings import Settings
 
-__all__ = ["ComponentSpec", "ComponentTable", "build_table", "is_component_name"]
+__all__ = ["YIELD_S", "ComponentSpec", "ComponentTable", "build_table", "is_component_name"]
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}(/[a-z0-9][a-z0-9_-]{0,31})?")
 """Valid component names: they become actor names and parts of log paths, so no dots, no line breaks, one slash."""
@@ -20,6 +20,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}(/[a-z0-9][a-z0-9_-]{0,31})?")
 _ENGINE_ACTOR = "control.reconcile.engine_actor:EngineActor"
 _ENGINE_START_S = 90.0
 """Above an engine's own timeout of 60 s, so that its reason is reported."""
+YIELD_S = 30.0
+"""Longer than the lake's start on an idle machine."""
 _MIN_GRACE_S = 30.0
 _DELIVER = frozenset({ComponentKind.SCRAPER, ComponentKind.COLLECTOR, ComponentKind.LAKE, ComponentKind.MAINTENANCE})
 """Kinds whose `start` returns before anything is delivered. For engines, market and dashboard it returns when they answer."""
@@ -35,10 +37,12 @@ class ComponentSpec:
         actor: `module:Class` of its Ray actor, imported only in the actor's process.
         args: constructor arguments of the actor.
         depends_on: components that must be up before it starts.
+        after: components whose start, while it lasts, it leaves the processor to, for at most `YIELD_S`.
         uses: components that it can miss for a while; in a shutdown they stop after it.
         start_timeout_s: limit of a start; then it has failed.
         stop_timeout_s: time to drain before it is killed.
         grace_s: how long it may be unhealthy, DEGRADED or STARTING without a delivery, before it is replaced.
+        prepares: its actor has `prepare`, called while its dependencies start.
         supervised: a child process does its work, so it shares an actor with others (`control.reconcile.supervisor`).
     """
 
@@ -47,10 +51,12 @@ class ComponentSpec:
     actor: str
     args: tuple[Any, ...]
     depends_on: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     start_timeout_s: float = 60.0
     stop_timeout_s: float = 8.0
     grace_s: float = 15.0
+    prepares: bool = False
     supervised: bool = False
 
     @property
@@ -122,14 +128,18 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
         # RayDP takes 8-14 s on an idle machine; several times that on a busy one or with a cold page cache.
         start_timeout_s=180.0,
         stop_timeout_s=15.0,
+        prepares=True,
     )
     maintenance = "spark_jobs.maintenance.actor:MaintenanceActor"
-    yield ComponentSpec(MAINTENANCE, ComponentKind.MAINTENANCE, maintenance, (settings,), depends_on=("object-store",), supervised=True)
+    yield ComponentSpec(
+        MAINTENANCE, ComponentKind.MAINTENANCE, maintenance, (settings,), depends_on=("object-store",), after=(LAKE,), supervised=True
+    )
     yield ComponentSpec(
         DASHBOARD,
         ComponentKind.DASHBOARD,
         "control.reconcile.dashboard_actor:DashboardActor",
         (settings,),
+        after=(LAKE,),
         uses=("kafka", "object-store", "redis"),
         # The longest import of all components: seconds on an idle machine, half a minute while everything starts at once.
         start_timeout_s=120.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from contextlib import suppress
 from typing import Any
 
 from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor
@@ -43,6 +44,7 @@ class RayRuntime:
         self._actors: dict[str, RayActor | SupervisedActor] = {}
         self._supervisor = RayActor(SUPERVISOR_NAME, namespace)
         self._supervised: set[str] = set()
+        self._preparing: set[asyncio.Task[None]] = set()
 
     async def find(self, spec: ComponentSpec) -> Probe | None:
         """A probe of the actor, None if it does not exist."""
@@ -53,15 +55,21 @@ class RayRuntime:
         except ComponentLost as lost:
             return Probe(running=False, healthy=False, message=lost.message)
 
+    async def prepare(self, spec: ComponentSpec) -> None:
+        """Create the actor if it does not exist, and call its `prepare` if it has one, without waiting for that."""
+        actor = self._actor(spec)
+        await self._create(spec, actor)
+        if spec.prepares:
+            call = asyncio.create_task(self._prepare(actor, spec.start_timeout_s), name=f"prepare {spec.name}")
+            self._preparing.add(call)
+            call.add_done_callback(self._preparing.discard)
+
     async def start(self, spec: ComponentSpec) -> None:
         """Create the actor if it does not exist, and call its `start` until it answers or the timeout expires."""
         actor = self._actor(spec)
         try:
             async with asyncio.timeout(spec.start_timeout_s):
-                making = asyncio.ensure_future(asyncio.to_thread(lambda: actor.create(import_class(spec.actor), *spec.args)))
-                self._making[spec.name] = making
-                # A cancelled start leaves its thread running; `stop` waits for the thread, else it would miss the actor.
-                await asyncio.shield(making)
+                await self._create(spec, actor)
                 await self._start(actor, spec.start_timeout_s)
         except (TimeoutError, NoAnswer):
             raise EngineUnavailable(f"did not start within {spec.start_timeout_s:.0f} s", engine=spec.name) from None
@@ -101,12 +109,23 @@ class RayRuntime:
             _log.warning("component_stop_failed", name=spec.name, error=error.message)
         await actor.kill()
 
+    async def _create(self, spec: ComponentSpec, actor: RayActor | SupervisedActor) -> None:
+        making = asyncio.ensure_future(asyncio.to_thread(lambda: actor.create(import_class(spec.actor), *spec.args)))
+        self._making[spec.name] = making
+        # A cancelled start leaves its thread running; `stop` waits for the thread, else it would miss the actor.
+        await asyncio.shield(making)
+
     def _actor(self, spec: ComponentSpec) -> RayActor | SupervisedActor:
         if spec.name not in self._actors:
             alone = not spec.supervised
             made = RayActor(spec.name, self._namespace) if alone else SupervisedActor(self._supervisor, spec.name, self._supervised)
             self._actors[spec.name] = made
         return self._actors[spec.name]
+
+    @staticmethod
+    async def _prepare(actor: RayActor | SupervisedActor, timeout_s: float) -> None:
+        with suppress(CryptoVizError):  # `start` raises the same
+            await actor.call("prepare", timeout_s=timeout_s)
 
     @staticmethod
     async def _start(actor: RayActor | SupervisedActor, timeout_s: float) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable
 
-from control.reconcile.components import ComponentSpec, ComponentTable
+from control.reconcile.components import YIELD_S, ComponentSpec, ComponentTable
 from control.reconcile.desired_state import DesiredDocument, DesiredStore
 from control.reconcile.runtime import Runtime
 from control.reconcile.state import advance, is_probed
@@ -31,7 +31,7 @@ from control.reconcile.state_types import (
 )
 from control.reconcile.status_broadcast import StatusBroadcast
 from cryptoviz.clock import Clock, steady_ms
-from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
+from cryptoviz.components import ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.errors import ComponentLost, ControlRefused, TerminalError, TransientError
 from cryptoviz.log import get_logger
 from cryptoviz.rpc.pipeline_status import PipelineStatus
@@ -85,6 +85,8 @@ class Reconciler:
         self._draining = False
         self._seen = {name: Observed(since_ms=steady_ms(clock)) for name in table}
         self._work: dict[str, asyncio.Task[None]] = {}
+        self._preparing: dict[str, asyncio.Task[None]] = {}
+        """Awaited by the start or stop that follows."""
         self._probes: dict[str, asyncio.Task[None]] = {}
         self._probed_ms: dict[str, int] = {}
         self._boot_ms = clock.now_ms() - steady_ms(clock)
@@ -117,7 +119,7 @@ class Reconciler:
 
     async def close(self) -> None:
         """Cancel the loop's tasks; the components keep running."""
-        tasks = [*self._work.values(), *self._probes.values()]
+        tasks = [*self._work.values(), *self._preparing.values(), *self._probes.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -240,13 +242,23 @@ class Reconciler:
         if after.state is not before.state:
             _logger.info("state", name=name, before=str(before.state), after=str(after.state), trigger=str(after.trigger), message=after.message)
             self._wake.set()  # components that wait for this one are checked at once
-        if action is not Action.NONE:
+        if action is Action.PREPARE:
+            self._preparing[name] = asyncio.create_task(self._run_prepare(spec, self._work.get(name)), name=f"prepare {name}")
+        elif action is not Action.NONE:
             self._begin(spec, action)
 
     def _waits_for(self, spec: ComponentSpec) -> str:
         up = (ComponentState.RUNNING, ComponentState.DEGRADED)
         down = [name for name in spec.depends_on if self._seen[name].state not in up]
+        seen = self._seen[spec.name]
+        if seen.state is ComponentState.STOPPED or (seen.state is ComponentState.STARTING and seen.trigger is Trigger.DEPENDENCY):
+            down += [name for name in spec.after if self._is_starting(name)]
         return ", ".join(f"{name} ({self._seen[name].state})" for name in down)
+
+    def _is_starting(self, name: str) -> bool:
+        seen = self._seen[name]
+        begun = self._desired(name) is DesiredState.RUNNING and seen.state in (ComponentState.STOPPED, ComponentState.STARTING)
+        return begun and (seen.state is ComponentState.STOPPED or steady_ms(self._clock) - seen.since_ms < YIELD_S * 1000)
 
     def _held_by(self, spec: ComponentSpec) -> str:
         users = [name for name in self.table.users(spec.name) if self._desired(name) is DesiredState.STOPPED]
@@ -268,8 +280,16 @@ class Reconciler:
             del self._work[name]
         self._wake.set()
 
+    async def _run_prepare(self, spec: ComponentSpec, earlier: asyncio.Task[None] | None) -> None:
+        await _ended(earlier)
+        try:
+            await self._runtime.prepare(spec)
+        except Exception:  # the start that follows raises it again
+            _logger.exception("prepare_failed", name=spec.name)
+
     async def _run_start(self, spec: ComponentSpec, earlier: asyncio.Task[None] | None) -> None:
         await _ended(earlier)
+        await _ended(self._preparing.pop(spec.name, None))
         event: Event
         try:
             await self._runtime.start(spec)
@@ -288,6 +308,7 @@ class Reconciler:
         if earlier is not None and earlier is not asyncio.current_task():
             earlier.cancel()
         await _ended(earlier)
+        await _ended(self._preparing.pop(spec.name, None))
         grace_s = spec.stop_timeout_s if action is Action.STOP else _REPLACE_GRACE_S
         while not await self._try_stop(spec, grace_s):
             grace_s = 0.0

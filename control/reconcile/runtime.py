@@ -16,6 +16,9 @@ class Runtime(Protocol):
     async def find(self, spec: ComponentSpec) -> Probe | None:
         """A probe of an existing actor, None if none exists. An actor that does not answer is reported as not running."""
 
+    async def prepare(self, spec: ComponentSpec) -> None:
+        """Create the actor if it does not exist, without starting its work. `start` does the same, so an error matters only there."""
+
     async def start(self, spec: ComponentSpec) -> None:
         """Create the actor if it does not exist, and start its work.
 

@@ -116,7 +116,8 @@ def _reconcile_disabled(seen: Observed, context: Context) -> Step:
 
 def _begin(seen: Observed, context: Context, trigger: Trigger) -> Step:
     if context.waits_for:
-        return _move(seen, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waiting for {context.waits_for}"), Action.NONE
+        action = Action.NONE if seen.state is ComponentState.STARTING else Action.PREPARE
+        return _move(seen, context, ComponentState.STARTING, Trigger.DEPENDENCY, f"waiting for {context.waits_for}"), action
     return _move(seen, context, ComponentState.STARTING, trigger), Action.START
 
 

@@ -29,6 +29,8 @@ class Action(StrEnum):
     """Next action of the reconciler for the component."""
 
     NONE = "none"
+    PREPARE = "prepare"
+    """Create the actor, so that its process starts and imports while the component waits for its dependencies."""
     START = "start"
     STOP = "stop"
     REPLACE = "replace"

@@ -23,7 +23,16 @@ class LakeActor:
         """Stores the settings only. After a crash Ray calls this again and the controller calls `start`."""
         self._settings = settings
         self._job: LakeJob | None = None
+        self._prepared: LakeJob | None = None
         self._lock = asyncio.Lock()
+
+    async def prepare(self) -> None:
+        """Begin to start Spark, before Kafka and the object store run. No-op once started or prepared."""
+        async with self._lock:
+            if self._job is None and self._prepared is None:
+                log_to_file(self._settings, LAKE)
+                self._prepared = await asyncio.to_thread(_make_job, self._settings)
+                self._prepared.prepare()
 
     async def start(self) -> None:
         """Start Spark and the query; takes 8-14 s. Stops a job whose query has ended first. Raises what `LakeJob.start` raises."""
@@ -34,7 +43,9 @@ class LakeActor:
                 ended, self._job = self._job, None
                 await asyncio.to_thread(ended.stop)
             log_to_file(self._settings, LAKE)
-            job = await asyncio.to_thread(_make_job, self._settings)
+            job, self._prepared = self._prepared, None
+            if job is None:
+                job = await asyncio.to_thread(_make_job, self._settings)
             try:
                 await asyncio.to_thread(job.start)
             except BaseException:
@@ -45,7 +56,7 @@ class LakeActor:
     async def stop(self) -> None:
         """Stop after the current batch."""
         async with self._lock:
-            job, self._job = self._job, None
+            job, self._job, self._prepared = self._job or self._prepared, None, None
             if job is not None:
                 await asyncio.to_thread(job.stop)
 

@@ -1,8 +1,8 @@
 """The lake job: writes two Kafka topics to the lake's tables with one Spark query on RayDP. Blocking; `spark_jobs.streaming.actor` hosts it.
 
-Start: read topic ids -> acquire the lease -> start Spark; meanwhile fence the tables and read their progress -> take the batch plan over -> sweep
-leftovers -> repeat the batch that an earlier run planned but did not commit -> start the query there. Progress is stored in the Delta logs only; the
-Spark checkpoint is scratch.
+Start: read topic ids -> acquire the lease -> start Spark, unless `prepare` has; meanwhile fence the tables and read their progress -> take the batch
+plan over -> sweep leftovers -> repeat the batch that an earlier run planned but did not commit -> start the query there. Progress is stored in the
+Delta logs only; the Spark checkpoint is scratch.
 """
 
 from __future__ import annotations
@@ -84,6 +84,12 @@ class LakeJob:
         self._query: Any = None
         self._late_sweep: threading.Timer | None = None
 
+    def prepare(self) -> Future[DriverCluster]:
+        """Begin to start Spark, which needs neither Kafka nor the object store; `start` then continues. Optional, before `start`."""
+        if self._cluster is None:
+            self._cluster = self._start_spark()
+        return self._cluster
+
     def start(self) -> None:
         """Block until the query runs.
 
@@ -97,7 +103,7 @@ class LakeJob:
         described = self._kafka.describe()
         topics = self._topic_plans(described)
         self._lease.acquire()  # before fencing: a run that is refused here must not end the running job
-        self._cluster = self._start_spark()
+        spark = self.prepare()
         planned = self._fence(described)
         points = self._start_points(described, topics)
         start = check_start(points, accept_lost=self._settings.lake.accept_lost_offsets)
@@ -106,7 +112,7 @@ class LakeJob:
         by_id = {(described[topic][0], partition): end for (topic, partition), end in redo.items()}
         removed = StartSweep(minio_client(self._access), self._plan, by_id, self._lease.check).run(self._logs)
         tables_ms = (time.monotonic() - begun) * 1000
-        cluster = self._cluster.result()
+        cluster = spark.result()
         session = cluster.get_spark_session()
         spark_ms = (time.monotonic() - begun) * 1000
         tasks = SparkTasks(session, self._settings.kafka)

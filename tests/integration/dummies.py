@@ -16,7 +16,11 @@ class Dummy:
         if how == "no constructor":
             raise RuntimeError("broken constructor")
         self._how = how
+        self._prepared = False
         self._started = False
+
+    async def prepare(self) -> None:
+        self._prepared = True
 
     async def start(self) -> None:
         if self._how == "terminal":
@@ -44,4 +48,4 @@ class Dummy:
             await asyncio.Event().wait()
         if self._how == "bug in probe":
             raise ZeroDivisionError("oops")
-        return Probe(running=self._started, healthy=self._started, pid=os.getpid())
+        return Probe(running=self._started, healthy=self._started, pid=os.getpid(), metrics={"prepared": float(self._prepared)})

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -67,6 +68,23 @@ async def test_start_probe_stop_and_the_name_is_free(runtime: RayRuntime, spec: 
     await runtime.start(one)
     assert (await runtime.probe(one)).pid != first.pid
     await runtime.stop(one, 5)
+
+
+async def test_a_prepared_actor_is_the_one_that_is_started(runtime: RayRuntime) -> None:
+    one = replace(Specs(supervised=False)("prepared"), prepares=True)
+    await runtime.prepare(one)
+
+    async def prepared() -> bool:
+        return (await runtime.probe(one)).metrics == {"prepared": 1.0}
+
+    await eventually_async(prepared, 30)
+    before = await runtime.probe(one)
+    assert not before.running
+    await runtime.start(one)
+    after = await runtime.probe(one)
+    assert (after.running, after.pid) == (True, before.pid)
+    await runtime.stop(one, 5)
+    assert await runtime.find(one) is None
 
 
 async def test_another_runtime_finds_what_runs(runtime: RayRuntime, spec: Specs) -> None:

@@ -24,6 +24,7 @@ class FakeRuntime:
     alive: set[str] = field(default_factory=set)
     probes: dict[str, Probe] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
+    prepare_errors: dict[str, list[Exception]] = field(default_factory=dict)
     start_errors: dict[str, list[CryptoVizError | Exception]] = field(default_factory=dict)
     stop_errors: dict[str, list[Exception]] = field(default_factory=dict)
     start_gates: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -32,6 +33,11 @@ class FakeRuntime:
 
     async def find(self, spec: ComponentSpec) -> Probe | None:
         return self.probes.get(spec.name, HEALTHY) if spec.name in self.alive else None
+
+    async def prepare(self, spec: ComponentSpec) -> None:
+        self.calls.append(("prepare", spec.name))
+        if errors := self.prepare_errors.get(spec.name):
+            raise errors.pop(0)
 
     async def start(self, spec: ComponentSpec) -> None:
         self.calls.append(("start", spec.name))
@@ -93,11 +99,17 @@ def small_table() -> ComponentTable:
 class Bench:
     """A reconciler with fakes, whose loop the test steps."""
 
-    def __init__(self, document: DesiredDocument | None = None, runtime: FakeRuntime | None = None, interval_ms: int = 10) -> None:
+    def __init__(
+        self,
+        document: DesiredDocument | None = None,
+        runtime: FakeRuntime | None = None,
+        interval_ms: int = 10,
+        table: ComponentTable | None = None,
+    ) -> None:
         self.runtime = runtime or FakeRuntime()
         self.clock = FakeClock()
         self.store = MemoryStore(document)
-        self.reconciler = Reconciler(small_table(), self.runtime, self.store, self.clock, interval_ms, uniform=lambda: 1.0)
+        self.reconciler = Reconciler(table or small_table(), self.runtime, self.store, self.clock, interval_ms, uniform=lambda: 1.0)
         self._loop: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:

@@ -44,6 +44,12 @@ def test_what_is_needed_comes_before_what_needs_it(settings: Settings) -> None:
             assert order.index(other) < order.index(name) or (name, other) == ("scraper", "collector")
 
 
+def test_spark_starts_before_the_engines_run_and_page_and_maintenance_after_it(settings: Settings) -> None:
+    table = build_table(settings)
+    assert [name for name, spec in table.items() if spec.prepares] == ["lake"]
+    assert {name: spec.after for name, spec in table.items() if spec.after} == {"maintenance": ("lake",), "dashboard": ("lake",)}
+
+
 def test_a_redis_that_is_away_stops_nothing(live: Settings) -> None:
     assert all("redis" not in spec.depends_on for spec in build_table(live).values())
 

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from control.reconcile.components import ComponentSpec, ComponentTable
 from control.reconcile.desired_state import DesiredDocument
+from cryptoviz.components import ComponentKind, DesiredState, Probe, Trigger
 from cryptoviz.components import ComponentState as S
-from cryptoviz.components import DesiredState, Probe, Trigger
 from cryptoviz.errors import ControlRefused, CryptoVizError, EngineUnavailable, PreflightError, UnknownComponent
 from tests.support.control_fakes import Bench, FakeRuntime
 from tests.support.waiting import eventually_async
@@ -48,6 +49,47 @@ async def test_a_slow_start_holds_up_its_dependents_only() -> None:
         assert (waiting.trigger, waiting.message) == (Trigger.DEPENDENCY, "waiting for engine (STARTING)")
         runtime.start_gates["engine"].set()
         await bench.until(reader=S.RUNNING)
+
+
+async def test_the_actor_of_a_waiting_component_is_created_meanwhile_and_its_work_is_not_started() -> None:
+    runtime = FakeRuntime(start_gates={"engine": asyncio.Event()}, prepare_errors={"worker": [RuntimeError("no worker process")]})
+    async with Bench(runtime=runtime) as bench:
+        await bench.reconciler.start_all()
+        await eventually_async(lambda: _is({("prepare", "worker"), ("prepare", "reader/one")} <= set(runtime.calls)))
+        assert runtime.count("start", "worker") == runtime.count("start", "reader/one") == 0
+        runtime.start_gates["engine"].set()
+        await bench.until(worker=S.RUNNING, reader=S.RUNNING)
+        assert [name for verb, name in runtime.calls if verb == "prepare"] == ["reader/one", "worker"]
+
+
+async def test_a_prepared_component_is_ended_like_a_started_one() -> None:
+    runtime = FakeRuntime(start_gates={"engine": asyncio.Event()})
+    async with Bench(runtime=runtime) as bench:
+        await bench.reconciler.start("worker")
+        await eventually_async(lambda: _is(runtime.count("prepare", "worker") == 1))
+        await bench.reconciler.stop("worker")
+        await bench.until(worker=S.STOPPED)
+        assert runtime.calls[-1] == ("stop", "worker")
+
+
+@pytest.mark.parametrize("waited_s", [0, 30])
+async def test_a_component_leaves_the_start_of_another_the_processor_for_half_a_minute(waited_s: int) -> None:
+    table = ComponentTable(
+        [
+            ComponentSpec("worker", ComponentKind.COLLECTOR, "x:X", ()),
+            ComponentSpec("page", ComponentKind.DASHBOARD, "x:X", (), after=("worker",)),
+        ]
+    )
+    runtime = FakeRuntime(start_gates={"worker": asyncio.Event()})
+    async with Bench(runtime=runtime, table=table) as bench:
+        await bench.reconciler.start_all()
+        await eventually_async(lambda: _is(bench.reconciler.component("page").message == "waiting for worker (STARTING)"))
+        assert runtime.count("start", "page") == 0
+        if waited_s:
+            bench.clock.advance(waited_s)
+        else:
+            runtime.start_gates["worker"].set()
+        await bench.until(page=S.RUNNING, worker=S.STARTING if waited_s else S.RUNNING)
 
 
 async def test_starting_one_starts_what_it_needs_and_no_more() -> None:

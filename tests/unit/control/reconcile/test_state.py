@@ -53,7 +53,7 @@ def seen(state: S, trigger: Trigger = Trigger.STARTED, **more: Any) -> Observed:
 TABLE: list[tuple[str, Observed, Event, Context, S, Trigger, Action]] = [
     # from STOPPED
     ("wanted and ready: starts", seen(S.STOPPED), Reconcile(), WANTED, S.STARTING, Trigger.OPERATOR, Action.START),
-    ("wanted, engine missing: waits", seen(S.STOPPED), Reconcile(), WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
+    ("wanted, engine missing: waits", seen(S.STOPPED), Reconcile(), WAITING, S.STARTING, Trigger.DEPENDENCY, Action.PREPARE),
     ("unwanted: stays", seen(S.STOPPED, Trigger.OPERATOR), Reconcile(), UNWANTED, S.STOPPED, Trigger.OPERATOR, Action.NONE),
     ("found running: adopted, not restarted", seen(S.STOPPED), Adopted(GOOD), WANTED, S.RUNNING, Trigger.PROBE, Action.NONE),
     ("found not started: started by the next look", seen(S.STOPPED), Adopted(REMADE), WANTED, S.STOPPED, Trigger.STARTED, Action.NONE),
@@ -130,7 +130,7 @@ TABLE: list[tuple[str, Observed, Event, Context, S, Trigger, Action]] = [
     # from BACKOFF
     ("not yet", seen(S.BACKOFF, Trigger.DIED, retry_at_ms=NOW + 1), Reconcile(), WANTED, S.BACKOFF, Trigger.DIED, Action.NONE),
     ("over", seen(S.BACKOFF, retry_at_ms=NOW), Reconcile(), WANTED, S.STARTING, Trigger.BACKOFF_OVER, Action.START),
-    ("over, engine missing", seen(S.BACKOFF, retry_at_ms=NOW), Reconcile(), WAITING, S.STARTING, Trigger.DEPENDENCY, Action.NONE),
+    ("over, engine missing", seen(S.BACKOFF, retry_at_ms=NOW), Reconcile(), WAITING, S.STARTING, Trigger.DEPENDENCY, Action.PREPARE),
     ("unwanted while waiting", seen(S.BACKOFF, retry_at_ms=NOW + 1), Reconcile(), UNWANTED, S.STOPPING, Trigger.OPERATOR, Action.STOP),
     # from FAILED
     ("stays until somebody acts", seen(S.FAILED, Trigger.START_FAILED), Reconcile(), WANTED, S.FAILED, Trigger.START_FAILED, Action.NONE),

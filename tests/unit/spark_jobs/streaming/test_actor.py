@@ -25,6 +25,9 @@ class Job:
         self.calls: list[str] = []
         Job.made.append(self)
 
+    def prepare(self) -> None:
+        self.calls.append("prepare")
+
     def start(self) -> None:
         self.calls.append("start")
         if Job.fails:
@@ -51,6 +54,22 @@ async def test_a_second_start_does_nothing(actor: LakeActor) -> None:
     await actor.start()
     assert [job.calls for job in Job.made] == [["start"]]
     assert (await actor.probe()).running
+
+
+async def test_a_prepared_job_is_the_one_that_is_started(actor: LakeActor) -> None:
+    await actor.prepare()
+    await actor.prepare()
+    assert not (await actor.probe()).running
+    await actor.start()
+    await actor.prepare()
+    assert [job.calls for job in Job.made] == [["prepare", "start"]]
+
+
+async def test_a_prepared_job_that_was_never_started_is_stopped(actor: LakeActor) -> None:
+    await actor.prepare()
+    await actor.stop()
+    await actor.stop()
+    assert [job.calls for job in Job.made] == [["prepare", "stop"]]
 
 
 async def test_a_job_whose_query_has_ended_is_not_running_and_is_replaced(actor: LakeActor) -> None:
