@@ -54,7 +54,7 @@ _KINDS = {
     r"cluster_guard": "guard",
     r"/ray start |control\.ray_head start ": "ray start",
     r"-m dashboard$": "dashboard",
-    r"maintenance\.round": "maintenance round",
+    r"spark_jobs\.maintenance ": "maintenance round",
     r"_worker\.py": "starting worker",
 }
 

@@ -51,7 +51,7 @@ class RoundProcess:
             EngineUnavailable: the child process ended without a result.
         """
         await asyncio.to_thread(self._prepare)
-        command = (sys.executable, "-m", "spark_jobs.maintenance.round", str(self._result), *self._tables)
+        command = (sys.executable, "-m", "spark_jobs.maintenance", str(self._result), *self._tables)
         environment = child_environment({SETTINGS_FILE_VARIABLE: str(self._settings_file), **_FRUGAL})
         child = self._child = ChildProcess(MAINTENANCE, command, log_path(self._settings, MAINTENANCE), env=environment)
         try:

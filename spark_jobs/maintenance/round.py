@@ -1,7 +1,5 @@
-"""Child process of a maintenance round: `python -m spark_jobs.maintenance.round`.
-
-It runs for seconds, so that rows and libraries take memory only while needed. Reads settings from a file (`cryptoviz.settings.handover`) and writes
-its result to a file.
+"""A maintenance round. It runs for seconds in a process of its own (`spark_jobs.maintenance.__main__`), so that rows and libraries take memory only
+while needed.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from spark_jobs.maintenance.safe_clock import EarlierClock
 from spark_jobs.maintenance.steps import STEPS, RoundContext, Step
 from spark_jobs.tables.lease import Lease, LeaseHeld, lease_object, lease_of
 
-__all__ = ["run_round"]
+__all__ = ["main", "run", "run_round"]
 
 _LEASE_WAIT_S = 300.0
 """Another round, scheduled or manual, takes seconds; the first round of a large lake takes minutes."""
@@ -117,7 +115,8 @@ def _acquire(lease: Lease, say: Callable[[str], None]) -> None:
             return
 
 
-if __name__ == "__main__":
-    given = settings_from_environment()
-    configure_logging(given.log_level, sys.stdout)
-    main(given, Path(sys.argv[1]), tuple(sys.argv[2:]))
+def run(target: Path, tables: tuple[str, ...]) -> None:
+    """`main` with the settings of the environment, logging to stdout."""
+    settings = settings_from_environment()
+    configure_logging(settings.log_level, sys.stdout)
+    main(settings, target, tables)
