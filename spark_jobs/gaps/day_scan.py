@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cryptoviz.audit import RECORDER, RULES_WHOLE, TICK
-from cryptoviz.lake.objects import S3Access, table_address
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.providers.registry import HISTORY_PATHS
 from cryptoviz.records import Kind
-from cryptoviz.settings import Settings
 from spark_jobs.gaps.detect import DayContents, Fill, TickRecord
+from spark_jobs.tables.parquet import parquet_file
 
 __all__ = ["DayScan", "first_live", "first_record_with_a_price", "read_day", "scan_rows"]
 
@@ -40,20 +41,16 @@ class DayScan:
     wanted: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def read_day(settings: Settings, files: Mapping[str, Sequence[str]]) -> DayScan:
-    """Read the given files of a day. Raises OSError if the object store does not answer."""
-    filesystem = S3Access.of(settings.s3).filesystem()
+def read_day(tables: Mapping[str, DeltaTable | None], files: Mapping[str, Mapping[str, int]]) -> DayScan:
+    """Read the files of a day: by table, size by path. Raises OSError if the object store does not answer."""
     found: dict[str, pa.Table] = {}
     with ThreadPoolExecutor(_READERS, thread_name_prefix="gaps") as pool:
         for name, columns in (("prices", _PRICES), ("raw", _RAW)):
-            root = table_address(settings.s3, name).root
-
-            def read(path: str, root: str = root, name: str = name, columns: Sequence[str] = columns) -> pa.Table:
-                return _read(f"{root}/{path}", filesystem, columns, with_bodies=name == "raw")
-
-            tables = list(pool.map(read, files.get(name, ())))
-            found[name] = pa.concat_tables(tables) if tables else None
-    return scan_rows(found["prices"], found["raw"])
+            table = tables[name]
+            if table is not None and (of_day := files.get(name)):
+                opened = pool.map(partial(parquet_file, table), of_day.keys(), of_day.values())
+                found[name] = pa.concat_tables(pool.map(partial(_read, columns=columns, with_bodies=name == "raw"), opened))
+    return scan_rows(found.get("prices"), found.get("raw"))
 
 
 def scan_rows(prices: pa.Table | None, raw: pa.Table | None) -> DayScan:
@@ -86,8 +83,7 @@ def first_live(seen: DayContents) -> int | None:
     return min((int(ticks[0]) for ticks in seen.live.values()), default=None)
 
 
-def _read(path: str, filesystem: Any, columns: Sequence[str], *, with_bodies: bool) -> pa.Table:
-    file = pq.ParquetFile(path, filesystem=filesystem)
+def _read(file: pq.ParquetFile, columns: Sequence[str], *, with_bodies: bool) -> pa.Table:
     if not with_bodies:
         return file.read(columns=list(columns), use_threads=False)
     groups = []

@@ -12,7 +12,7 @@ import io
 import itertools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
@@ -89,8 +89,9 @@ class _State:
             return cls()
 
 
-def find_gaps(settings: Settings, now_ms: int, *, at_once: bool = True) -> Findings | None:
-    """Update the ledger. Returns None if the tables are empty, or, without `at_once`, if the last update was too recent.
+def find_gaps(settings: Settings, now_ms: int, *, at_once: bool = True, newest: Callable[[str], DeltaTable | None] | None = None) -> Findings | None:
+    """Update the ledger. Returns None if the tables are empty, or, without `at_once`, if the last update was too recent. `newest` opens a table, or
+    updates it if it is open.
 
     Raises:
         EngineUnavailable: the object store does not answer. If Kafka does not answer, the newest ticks are not evaluated.
@@ -100,9 +101,9 @@ def find_gaps(settings: Settings, now_ms: int, *, at_once: bool = True) -> Findi
         state = _load_state(settings)
         if not at_once and _looked_lately(state, now_ms):
             return None
-        tables = {name: _open(settings, name) for name in ("prices", "raw")}
+        tables = {name: newest(name) if newest is not None else _open(settings, name) for name in ("prices", "raw")}
         to_come = _day(now_ms) + timedelta(days=2)
-        days = _Days(settings, {name: _before(_files_by_day(table), to_come) for name, table in tables.items()})
+        days = _Days(tables, {name: _before(_files_by_day(table), to_come) for name, table in tables.items()})
         if days.newest is None:
             return None
         settled_ms = _settled_ms(settings, tables, days, now_ms)
@@ -112,14 +113,15 @@ def find_gaps(settings: Settings, now_ms: int, *, at_once: bool = True) -> Findi
     return findings
 
 
-Files = Mapping[date, tuple[str, ...]]
+Files = Mapping[date, Mapping[str, int]]
+"""Size by path of the files of each day."""
 
 
 class _Days:
     """Files of both tables by day. Caches the rows of the newest day, which are used several times."""
 
-    def __init__(self, settings: Settings, files: Mapping[str, Files]) -> None:
-        self._settings = settings
+    def __init__(self, tables: Mapping[str, DeltaTable | None], files: Mapping[str, Files]) -> None:
+        self._tables = tables
         self.files = files
         dates = [day for by_day in files.values() for day in by_day]
         self.oldest, self.newest = min(dates, default=None), max(dates, default=None)
@@ -128,7 +130,7 @@ class _Days:
     def rows(self, day: date) -> DayScan:
         if day == self.newest and self._kept is not None:
             return self._kept
-        found = read_day(self._settings, {name: by_day.get(day, ()) for name, by_day in self.files.items()})
+        found = read_day(self._tables, {name: by_day.get(day, {}) for name, by_day in self.files.items()})
         if day == self.newest:
             self._kept = found
         return found
@@ -141,7 +143,7 @@ def _looked_lately(state: _State, now_ms: int) -> bool:
 
 def _before(files: Files, day: date) -> Files:
     """The files without future days: a clock that was ahead wrote those, so no tick before them is missing. They count once their time comes."""
-    return {one: paths for one, paths in files.items() if one < day}
+    return {one: of_day for one, of_day in files.items() if one < day}
 
 
 def _look(settings: Settings, state: _State, days: _Days, settled_ms: int, now_ms: int) -> Findings:
@@ -275,12 +277,12 @@ def _open(settings: Settings, name: str) -> DeltaTable | None:
 def _files_by_day(table: DeltaTable | None) -> Files:
     if table is None:
         return {}
-    actions = pa.table(table.get_add_actions(flatten=True))
-    names = ("path", *(f"partition.{name}" for name in PARTITION_BY))
-    found: dict[date, list[str]] = {}
-    for path, year, month, day in zip(*(actions.column(name).to_pylist() for name in names), strict=True):
-        found.setdefault(date(year, month, day), []).append(path)
-    return {day: tuple(sorted(paths)) for day, paths in sorted(found.items())}
+    actions = pa.table(table.get_add_actions(flatten=True)).sort_by("path")
+    names = ("path", "size_bytes", *(f"partition.{name}" for name in PARTITION_BY))
+    found: dict[date, dict[str, int]] = {}
+    for path, size, year, month, day in zip(*(actions.column(name).to_pylist() for name in names), strict=True):
+        found.setdefault(date(year, month, day), {})[path] = size
+    return dict(sorted(found.items()))
 
 
 def _mark(files: Mapping[str, Files], day: date, settled_ms: int) -> str:

@@ -13,20 +13,33 @@ from datetime import UTC, date, datetime
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from minio import Minio
 
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import S3Access, TableAddress, table_address
-from cryptoviz.lake.ohlcv import CANDLES, INTERVALS, TICK_COLUMNS, CandleFile, candle_sql, coarser_sql, day_end_ms, parse_candle_file
+from cryptoviz.lake.ohlcv import (
+    CANDLES,
+    COLUMNS,
+    INTERVALS,
+    TICK_COLUMNS,
+    CandleFile,
+    candle_sql,
+    coarser_sql,
+    day_end_ms,
+    parse_candle_file,
+    stored_sql,
+)  # fmt: skip
 from cryptoviz.lake.parts import Part, day_start
 from cryptoviz.lake.schema import PARTITION_BY, PRICES, file_schema
 from cryptoviz.settings import Settings
+from cryptoviz.times import utc
 from spark_jobs.maintenance.compaction.plan import DayFile
 from spark_jobs.maintenance.days import days_of
 from spark_jobs.tables.orphans import day_objects, remove_objects
-from spark_jobs.tables.parquet import encode, statistics
-from spark_jobs.tables.replace_files import NewFile, ReplacedFile, epoch_of, paths_of, raise_epoch, replace_files
+from spark_jobs.tables.parquet import encode, parquet_file, statistics
+from spark_jobs.tables.replace_files import NewFile, ReplacedFile, epoch_of, file_actions, paths_of, raise_epoch, replace_files
 from spark_jobs.tables.table_log import CONFIGURATION
 
 __all__ = ["CandleBuilder", "days_to_make", "make_candles"]
@@ -75,13 +88,14 @@ def _is_current(made: Sequence[CandleFile], stored: Sequence[DayFile], ticks: Se
     return not new or all(file.until_ms >= until_ms for file in made)
 
 
-def make_candles(prices: str, connection: duckdb.DuckDBPyConnection, until_ms: int) -> tuple[int, dict[str, pa.Table]]:
+def make_candles(prices: str, connection: duckdb.DuckDBPyConnection, until_ms: int, known: str = "") -> tuple[int, dict[str, pa.Table]]:
     """Aggregate the relation `prices` of a day's ticks, reading it once. Returns the number of ticks before `until_ms`, and the candles that end by
-    then, by interval.
+    then, by interval. `known`: a relation of candles of the finest interval that are complete already; then `prices` has the ticks after them.
     """
     limit = f"TIMESTAMPTZ '{datetime.fromtimestamp(until_ms / 1000, UTC).isoformat()}'"
     finest, *others = INTERVALS
-    connection.execute(" ".join(("CREATE TEMP TABLE minutes AS SELECT * FROM (", candle_sql(finest, prices), ") WHERE ts <", limit)))
+    complete = ("UNION ALL", stored_sql(known)) if known else ()
+    connection.execute(" ".join(("CREATE TEMP TABLE minutes AS SELECT * FROM (", candle_sql(finest, prices), ") WHERE ts <", limit, *complete)))
     ticks = int(connection.execute("SELECT coalesce(sum(ticks), 0) FROM minutes").fetchall()[0][0])
     made = {}
     for interval in (finest, *others):
@@ -91,6 +105,52 @@ def make_candles(prices: str, connection: duckdb.DuckDBPyConnection, until_ms: i
         made[interval] = chosen.order("asset_id, quote_currency, ts").to_arrow_table().cast(file_schema(CANDLES))
     connection.execute("DROP TABLE minutes")
     return ticks, made
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMinutes:
+    """The stored candles of the finest interval of a day that has not ended."""
+
+    stored: DayFile
+    file: CandleFile
+
+
+def complete_minutes(before: Sequence[DayFile], todo: DayToMake) -> KnownMinutes | None:
+    """The day's stored candles, if new ticks can be added to them. Pure."""
+    for stored in before:
+        file = parse_candle_file(stored.path)
+        if file is not None and file.interval == next(iter(INTERVALS)) and file.until_ms < todo.until_ms:
+            return KnownMinutes(stored, file)
+    return None
+
+
+def ticks_after(prices: DeltaTable, files: Sequence[DayFile], known: KnownMinutes) -> pa.Table | None:
+    """The day's ticks after the known candles; None if there are late ticks before their end, so that they must be built from all ticks.
+
+    Ticks are only ever added to a day, so the same number of ticks before that time means the same ticks. Only files with later ticks are read.
+    """
+    ranges = file_actions(prices)
+    last = dict(zip(ranges.column("path").to_pylist(), _last_ticks(ranges), strict=True))
+    until = utc(known.file.until_ms)
+    rows, earlier = [], 0
+    for file in files:
+        newest = last.get(file.path)
+        if newest is not None and newest < until:
+            earlier += file.rows
+            continue
+        read = parquet_file(prices, file.path, file.size).read(columns=list(TICK_COLUMNS), use_threads=False)
+        new = read.filter(pc.greater_equal(read.column("tick_ts"), pa.scalar(until, read.schema.field("tick_ts").type)))
+        earlier += read.num_rows - new.num_rows
+        rows.append(new)
+    return pa.concat_tables([file_schema(PRICES).empty_table().select(list(TICK_COLUMNS)), *rows]) if earlier == known.file.ticks else None
+
+
+def _last_ticks(actions: pa.Table) -> Sequence[datetime | None]:
+    """The largest `tick_ts` of each file, None if the log does not have it."""
+    if "max.tick_ts" not in actions.column_names:
+        return [None] * actions.num_rows
+    found: Sequence[datetime | None] = actions.column("max.tick_ts").to_pylist()
+    return found
 
 
 class CandleBuilder:
@@ -105,38 +165,50 @@ class CandleBuilder:
         self._prices = table_address(settings.s3, "prices")
         self._options = settings.s3.storage_options()
 
-    def build(self, prices: DeltaTable, now: datetime) -> tuple[int, int]:
-        """Build missing and outdated days. Returns the number of days built and of ticks read.
+    def build(self, prices: DeltaTable, now: datetime, newest: Callable[[], DeltaTable | None]) -> tuple[int, int]:
+        """Build missing and outdated days. Returns the number of days built and of ticks read. `newest` opens the candles table.
 
         Raises:
             EngineUnavailable, LakeError, DeltaError, S3Error, OSError: from the store and the log; days already built stay.
         """
-        table = DeltaTable.create(
+        listed = list(_stored_paths(self._client, self._address))
+        # Read after the listing, so that a file that is committed meanwhile is in it.
+        table = newest() or DeltaTable.create(
             self._address.uri, CANDLES, mode="ignore", partition_by=list(PARTITION_BY), name="candles", configuration=CONFIGURATION,
             storage_options=self._options,
         )  # fmt: skip
-        self._remove_leftovers(table)
-        epoch = epoch_of(table)
+        self._remove_leftovers(table, listed)
         stored = days_of(table)
+        to_make = days_to_make(days_of(prices), stored, now)
+        epoch = epoch_of(table) if to_make else 0
         days = ticks = 0
-        for todo in days_to_make(days_of(prices), stored, now):
+        for todo in to_make:
             self._check()
-            ticks += self._make_day(table, todo, stored.get(todo.day, []), epoch)
+            ticks += self._make_day(prices, table, todo, stored.get(todo.day, []), epoch)
             days += 1
         return days, ticks
 
-    def _make_day(self, table: DeltaTable, todo: DayToMake, before: Sequence[DayFile], epoch: int) -> int:
+    def _make_day(self, prices: DeltaTable, table: DeltaTable, todo: DayToMake, before: Sequence[DayFile], epoch: int) -> int:
         with duckdb.connect(":memory:", config={"threads": 1, "enable_external_access": "false"}) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            connection.register("ticks_of_day", self._reader(todo.files))
-            ticks, made = make_candles("ticks_of_day", connection, todo.until_ms)
+            known = complete_minutes(before, todo)
+            new = ticks_after(prices, todo.files, known) if known else None
+            if known and new is not None:
+                connection.register("new_ticks", new)
+                connection.register("known_minutes", parquet_file(table, known.stored.path, known.stored.size).read(columns=list(COLUMNS)))
+                ticks, made = make_candles("new_ticks", connection, todo.until_ms, "known_minutes")
+                read = int(new.num_rows)
+            else:
+                connection.register("ticks_of_day", self._reader(todo.files))
+                ticks, made = make_candles("ticks_of_day", connection, todo.until_ms)
+                read = ticks
         attempt = uuid.uuid4().hex[:8]
         new = [self._put(CandleFile(todo.day, interval, ticks, todo.until_ms, attempt), rows) for interval, rows in made.items()]
         values = Part("", 0, 0, 0, todo.day).partition_values
         old = [ReplacedFile(file.path, file.size, values) for file in before]
-        replace_files(table, new, old, data_change=True, epoch=epoch)
+        replace_files(table, new, old, data_change=True, epoch=epoch, with_progress=False)
         remove_objects(self._client, self._address, [file.path for file in old])
-        return ticks
+        return read
 
     def _reader(self, files: Sequence[DayFile]) -> pa.RecordBatchReader:
         filesystem = S3Access.of(self._settings.s3).filesystem()
@@ -152,14 +224,12 @@ class CandleBuilder:
         self._client.put_object(self._address.bucket, self._address.key(file.path), io.BytesIO(data), data.size)
         return NewFile(file.path, data.size, statistics(rows, _STATS), Part("", 0, 0, 0, file.day).partition_values)
 
-    def _remove_leftovers(self, table: DeltaTable) -> None:
+    def _remove_leftovers(self, table: DeltaTable, listed: Sequence[str]) -> None:
         """Remove files of a day whose replacement was interrupted."""
-        listed = list(_stored_paths(self._client, self._address))
-        table.update_incremental()
         if set(listed) <= paths_of(table):
             return
         self._check()
-        raise_epoch(table)
+        raise_epoch(table, with_progress=False)
         known = paths_of(table)
         self._check()
         remove_objects(self._client, self._address, [path for path in listed if path not in known])

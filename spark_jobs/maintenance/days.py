@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -17,7 +17,7 @@ from cryptoviz.lake.objects import TableAddress, find_object
 from cryptoviz.lake.parts import SUCCESS, Part, day_of_path, day_start, folder
 from cryptoviz.log import get_logger
 from spark_jobs.maintenance.compaction.plan import DayFile, is_compact
-from spark_jobs.tables.orphans import day_objects, remove_objects
+from spark_jobs.tables.orphans import remove_objects
 from spark_jobs.tables.replace_files import ReplacedFile, file_actions, replace_files
 
 __all__ = ["DayRule", "days_of", "drop_old_days", "mark_days", "retention_today"]
@@ -66,14 +66,14 @@ def days_of(table: DeltaTable) -> dict[date, list[DayFile]]:
     return dict(sorted(found.items()))
 
 
-def mark_days(client: Minio, address: TableAddress, table: DeltaTable, rule: DayRule) -> tuple[int, int]:
+def mark_days(client: Minio, address: TableAddress, table: DeltaTable, rule: DayRule, listed: Mapping[str, str]) -> tuple[int, int]:
     """Add `_SUCCESS` to each closed and compacted day, and remove it from days with late rows. Returns the numbers added and removed.
 
-    The marker lists the day's files, which defines the rows that it covers.
+    The marker lists the day's files, which defines the rows that it covers. `listed`: path and ETag of the objects in the day folders.
     """
     days = days_of(table)
     done = {day: _marker(files) for day, files in days.items() if rule.over(day) and is_compact(files)}
-    there = dict(_markers(client, address))
+    there = {day: etag for path, etag in listed.items() if (day := day_of_path(path)) is not None and path == _path(day)}
     stale = [day for day, tag in there.items() if day not in done or (tag != _tag(done[day]) and _read(client, address, day) != done[day])]
     remove_objects(client, address, [_path(day) for day in stale])
     missing = [day for day in done if day not in there or day in stale]
@@ -143,13 +143,6 @@ def _marker(files: list[DayFile]) -> bytes:
 def _tag(content: bytes) -> str:
     """ETag of an object uploaded in one piece to a store without encryption; saves reading each marker in each round."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def _markers(client: Minio, address: TableAddress) -> Iterator[tuple[date, str]]:
-    for path, etag in day_objects(client, address):
-        day = day_of_path(path)
-        if day is not None and path == _path(day):
-            yield day, etag
 
 
 def _read(client: Minio, address: TableAddress, day: date) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from deltalake.exceptions import TableNotFoundError
@@ -26,6 +28,7 @@ from spark_jobs.maintenance.compaction.sorted_merge import Layout
 from spark_jobs.maintenance.days import DayRule, days_of, drop_old_days, mark_days
 from spark_jobs.maintenance.log_cleanup import remove_leftovers, shorten_log
 from spark_jobs.maintenance.result import MAINTAINED
+from spark_jobs.tables.orphans import day_objects
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.tables.schema_evolution import stored_schema
 
@@ -58,6 +61,7 @@ class RoundContext:
         say: receives the round's progress text.
         figures: counts by metric name.
         window_ms: longest time in which a plain reader could see rows twice.
+        listed: by table, the last listing of its day folders: path and ETag.
     """
 
     settings: Settings
@@ -70,6 +74,8 @@ class RoundContext:
     say: Callable[[str], None] = lambda _: None
     figures: Counter[str] = field(default_factory=Counter)
     window_ms: float = 0.0
+    listed: dict[str, dict[str, str]] = field(default_factory=dict)
+    _opened: dict[str, DeltaTable] = field(default_factory=dict)
 
     @property
     def client(self) -> Minio:
@@ -86,12 +92,23 @@ class RoundContext:
     def address(self, table: str) -> TableAddress:
         return table_address(self.settings.s3, table)
 
+    def list_days(self, table: str) -> dict[str, str]:
+        """List the objects of the day folders."""
+        self.listed[table] = found = dict(day_objects(self.client, self.address(table)))
+        return found
+
     def open(self, table: str) -> DeltaTable | None:
-        """Open the table's newest version; None before its first commit."""
-        try:
-            return DeltaTable(self.address(table).uri, storage_options=self.settings.s3.storage_options())
-        except TableNotFoundError:
-            return None
+        """The table; None before its first commit. Opened once in a round, since that reads the log back to its last checkpoint."""
+        if table not in self._opened:
+            with contextlib.suppress(TableNotFoundError):
+                self._opened[table] = DeltaTable(self.address(table).uri, storage_options=self.settings.s3.storage_options())
+        return self._opened.get(table)
+
+    def newest(self, table: str) -> DeltaTable | None:
+        """The same at its newest version."""
+        if (known := self._opened.get(table)) is not None:
+            known.update_incremental()
+        return known or self.open(table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +129,22 @@ def _for_each_table(work: Callable[[RoundContext, str, DeltaTable], None], names
     return run
 
 
-def _sweep(context: RoundContext, name: str, table: DeltaTable) -> None:
-    context.figures["leftovers_removed"] += remove_leftovers(context.client, context.address(name), table, context.check)
+def _sweep(context: RoundContext) -> None:
+    for name in LAYOUTS:
+        if context.wants(name):
+            listed = context.list_days(name)  # before the log is read, so that a file that is committed meanwhile is in it
+            table = context.newest(name)
+            if table is not None:
+                context.figures["leftovers_removed"] += remove_leftovers(context.client, context.address(name), listed, table, context.check)
 
 
 def _retain(context: RoundContext, name: str, table: DeltaTable) -> None:
     lake = context.settings.lake
     keep = {"prices": lake.prices_keep_days, "raw": lake.raw_keep_days, DEAD_TABLE: lake.dead_letters_keep_days}[name]
-    context.figures["files_expired"] += drop_old_days(context.client, context.address(name), table, keep, context.now().date(), context.check)
+    dropped = drop_old_days(context.client, context.address(name), table, keep, context.now().date(), context.check)
+    if dropped:
+        context.listed.pop(name, None)
+    context.figures["files_expired"] += dropped
 
 
 def _compact(context: RoundContext, name: str, table: DeltaTable) -> None:
@@ -159,14 +184,15 @@ def _compact(context: RoundContext, name: str, table: DeltaTable) -> None:
 
 def _mark(context: RoundContext, name: str, table: DeltaTable) -> None:
     context.check()
-    marked, unmarked = mark_days(context.client, context.address(name), table, context.rule)
+    listed = context.listed.get(name)
+    marked, unmarked = mark_days(context.client, context.address(name), table, context.rule, context.list_days(name) if listed is None else listed)
     context.figures.update(days_marked=marked, days_unmarked=unmarked)
 
 
 def _candles(context: RoundContext) -> None:
-    prices = context.open("prices") if context.wants("candles") else None
+    prices = context.newest("prices") if context.wants("candles") else None
     if prices is not None:
-        days, ticks = CandleBuilder(context.settings, context.client, context.check).build(prices, context.now())
+        days, ticks = CandleBuilder(context.settings, context.client, context.check).build(prices, context.now(), partial(context.newest, "candles"))
         context.figures.update(candle_days_made=days, candle_ticks_read=ticks)
 
 
@@ -179,13 +205,13 @@ def _gaps(context: RoundContext) -> None:
     if not context.wants("gaps"):
         return
     context.check()
-    found = find_gaps(context.settings, round(context.now().timestamp() * 1000), at_once="gaps" in context.tables)
+    found = find_gaps(context.settings, round(context.now().timestamp() * 1000), at_once="gaps" in context.tables, newest=context.newest)
     if found is not None:
         context.figures.update(gap_days_read=found.days_read, gap_days_changed=found.days_changed)
 
 
 STEPS: tuple[Step, ...] = (
-    Step("sweep", _for_each_table(_sweep)),
+    Step("sweep", _sweep),
     Step("retention", _for_each_table(_retain)),
     Step("compact", _for_each_table(_compact)),
     Step("mark", _for_each_table(_mark)),

@@ -12,15 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.parts import date_of_ms
 
-__all__ = ["TablePart", "WrittenPart", "encode", "repeats", "split_days", "stat_value", "statistics"]
+__all__ = ["TablePart", "WrittenPart", "encode", "parquet_file", "repeats", "split_days", "stat_value", "statistics"]
 
 _ROW_GROUP_ROWS = 122_880  # a multiple of DuckDB's vector size, and its own default
 _DICTIONARY_ROWS = 256  # below it the dictionary pages cost more bytes than they save
 _UNIQUE_TEXTS = frozenset({"event_id", "body", "key", "value"})  # their dictionaries grow too large and are discarded
 _MAX_STAT_CHARS = 64  # longer minima and maxima are left out rather than cut
 _DAY_MS = 86_400_000
+_WHOLE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,12 @@ def encode(rows: pa.Table, stats_columns: tuple[str, ...]) -> pa.Buffer:
         store_schema=False,
     )
     return sink.getvalue()
+
+
+def parquet_file(table: DeltaTable, path: str, size: int) -> pq.ParquetFile:
+    """Open a data file of `size` bytes. A small file is read in one request; pyarrow's own file system makes five for a few columns of it."""
+    file = table.open_file(path, size)
+    return pq.ParquetFile(pa.BufferReader(file.read(size)) if size <= _WHOLE_BYTES else file, pre_buffer=False)
 
 
 def repeats(field: pa.Field) -> bool:

@@ -54,15 +54,16 @@ def epoch_of(table: DeltaTable) -> int:
     return table.transaction_version(_EPOCH) or 0
 
 
-def raise_epoch(table: DeltaTable) -> None:
-    """Fence commits of work that others began earlier. `table` is up to date afterwards.
+def raise_epoch(table: DeltaTable, *, with_progress: bool = True) -> None:
+    """Fence commits of work that others began earlier. `table` is up to date afterwards. `with_progress`: False for a table that the lake job does
+    not write.
 
     Raises:
         EngineUnavailable: the object store refused the commit.
     """
     table.update_incremental()
     for _ in range(_RETRIES):
-        if _try_commit(table, [], [Transaction(_EPOCH, epoch_of(table) + 1)]):
+        if _try_commit(table, [], [Transaction(_EPOCH, epoch_of(table) + 1)], with_progress=with_progress):
             return
     raise LakeError(f"{table.table_uri}: the epoch was not raised after {_RETRIES} conflicting commits")
 
@@ -75,11 +76,12 @@ def replace_files(
     data_change: bool,
     epoch: int | None = None,
     ready: Callable[[], None] = lambda: None,
+    with_progress: bool = True,
 ) -> None:
     """Commit on top of `table`'s version, or of the newest if others have committed since. `table` is up to date afterwards.
 
     `data_change`: False if the rows stay the same. `epoch`: the table's epoch before the first of `added` was uploaded; required with `added`.
-    `ready` is called before each try and may raise.
+    `ready` is called before each try and may raise. `with_progress`: False for a table that the lake job does not write.
 
     Raises:
         LakeError: a file to be removed is missing, or another maintenance round has swept the table since.
@@ -91,14 +93,15 @@ def replace_files(
             raise LakeError(f"{table.table_uri}: another maintenance round has swept the table; nothing was changed")
         # For Delta the removal of a missing file is no conflict, but the new file would then duplicate rows of other files.
         _check_there(table, removed)
-        if _try_commit(table, _actions(added, removed, data_change=data_change)) or _was_made(table, added, removed):
+        actions = _actions(added, removed, data_change=data_change)
+        if _try_commit(table, actions, with_progress=with_progress) or _was_made(table, added, removed):
             return
         if not removed:  # this commit may have succeeded and its file been replaced since, which the log would not show
             raise LakeError(f"{table.table_uri}: another maintenance round committed first")
     raise LakeError(f"{table.table_uri}: files were not replaced after {_RETRIES} conflicting commits")
 
 
-def _try_commit(table: DeltaTable, actions: list[AddAction | RemoveAction], transactions: Sequence[Transaction] = ()) -> bool:
+def _try_commit(table: DeltaTable, actions: list[AddAction | RemoveAction], transactions: Sequence[Transaction] = (), *, with_progress: bool) -> bool:
     """Returns False if another process has committed first. `table` is up to date afterwards."""
     seen = table.version()
     try:
@@ -108,7 +111,9 @@ def _try_commit(table: DeltaTable, actions: list[AddAction | RemoveAction], tran
             schema=table.schema(),
             partition_by=list(table.metadata().partition_columns),
             commit_properties=CommitProperties(
-                custom_metadata=carried_progress(table), max_commit_retries=0, app_transactions=list(transactions) or None
+                custom_metadata=carried_progress(table) if with_progress else {},
+                max_commit_retries=0,
+                app_transactions=list(transactions) or None,
             ),
             post_commithook_properties=PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
         )

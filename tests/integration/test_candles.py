@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 
 from cryptoviz.lake import Lake
 from cryptoviz.lake.objects import table_address
-from cryptoviz.lake.ohlcv import INTERVALS, parse_candle_file
+from cryptoviz.lake.ohlcv import INTERVALS, INTERVALS_MS, parse_candle_file
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance.round import run_round
 from spark_jobs.maintenance.steps import STEPS, RoundContext
@@ -107,6 +107,35 @@ def test_only_days_with_new_ticks_are_made_and_each_is_replaced_whole(store: Set
         expected = expected_candles(ticks, interval)
         same_candles(found, expected[expected["ts"] < PRESENT_TS] if interval == "1d" else expected)
         # The table has complete candles of past days; of the current day the ended buckets: an hour of minutes, and no day.
+
+
+def test_new_ticks_are_added_to_known_candles_and_a_late_tick_makes_the_day_again(store: Settings) -> None:
+    writer = TableWriter(store, "prices")
+
+    def write(ticks: list[int]) -> None:
+        writer.write(price_rows(ticks, seed=writer.next_offset, first_offset=writer.next_offset, assets=COINS))
+
+    def ticks_read(minute: int) -> float:
+        """Of a round half a minute after this one has ended. Checks all candles of the table."""
+        until = datetime.fromtimestamp(PRESENT / 1000 + minute * 60, UTC)
+        read = a_round(store, until + timedelta(seconds=30))["candle_ticks_read"]
+        stored = READERS[1](store, "candles")
+        for interval, width in INTERVALS_MS.items():
+            found = stored.filter(pc.equal(stored["interval"], interval)).drop_columns(["interval", "year", "month", "day"])
+            expected = expected_candles(delta_rows(store, "prices"), interval)
+            same_candles(found, expected[expected["ts"] + timedelta(milliseconds=width) <= until])
+        return read
+
+    # Three ticks a minute of two coins, for ten minutes; the round merges the five files into one.
+    for begin in range(0, 30, 6):
+        write([PRESENT + i * 20_000 for i in range(begin, begin + 6)])
+    assert ticks_read(5) == 5 * 3 * 2
+    assert ticks_read(8) == 5 * 3 * 2  # those of minutes 5 to 9, without 30 earlier ones
+    write([PRESENT + i * 20_000 for i in range(30, 33)])
+    assert ticks_read(10) == 3 * 3 * 2  # minutes 8 to 10
+    write([PRESENT + 90_500])
+    assert ticks_read(11) == 11 * 3 * 2 + 2
+    assert len(object_names(store, "candles")) == len(INTERVALS)
 
 
 PRESENT_TS = datetime.fromtimestamp(PRESENT / 1000, UTC)

@@ -32,6 +32,7 @@ from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
 from spark_jobs.maintenance.log_cleanup import remove_leftovers, shorten_log
 from spark_jobs.streaming.job import lake_id
 from spark_jobs.streaming.session import marked_processes
+from spark_jobs.tables.orphans import list_data_files
 from spark_jobs.tables.record_spec import Reason
 from spark_jobs.tables.table_log import TableLog
 from tests.support.engines import engines, lake_settings
@@ -231,7 +232,9 @@ def test_log_checkpoint_keeps_progress_and_rows(rig: Rig) -> None:
     rows, before = table.count(), read_progress(table)
     table.create_checkpoint()
     client = minio_client(S3Access.of(rig.settings.s3))
-    assert (shorten_log(client, address, table), remove_leftovers(client, address, table)) == (False, 0)
+    listed = list_data_files(client, address)
+    table.update_incremental()
+    assert (shorten_log(client, address, table), remove_leftovers(client, address, listed, table)) == (False, 0)
     again = DeltaTable(address.uri, storage_options=options)
     assert again.count() == rows
     assert read_progress(again) == before

@@ -122,6 +122,21 @@ def test_closed_days_become_one_sorted_file_each_with_a_marker(store: Settings) 
     assert plain_rows(store, "prices").equals(delta_rows(store, "prices"))
 
 
+def test_a_round_opens_a_table_once_and_can_see_later_commits(store: Settings) -> None:
+    writer = TableWriter(store, "prices")
+    writer.batches(prices, minutes(3), 1)
+    context = RoundContext(store, store.home / "scratch")
+    table = context.newest("prices")
+    assert table is not None
+    before = table.version()
+    writer.write(prices([START + 90_000], writer.next_offset))
+    assert (context.open("prices"), table.version()) == (table, before)
+    assert (context.newest("prices"), table.version()) == (table, before + 1)
+    assert context.newest("raw") is None
+    TableWriter(store, "raw").batches(raw_rows, minutes(1), 1)
+    assert context.open("raw") is not None
+
+
 def test_small_files_of_the_present_day_are_merged_past_a_limit(store: Settings) -> None:
     writer = TableWriter(store, "prices")
     writer.batches(prices, minutes(7), 1)

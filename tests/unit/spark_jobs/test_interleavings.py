@@ -24,7 +24,7 @@ from spark_jobs.streaming import job as lake_job
 from spark_jobs.streaming.batch_plan import BatchPlan
 from spark_jobs.streaming.job import LakeJob
 from spark_jobs.streaming.start_offsets import StartPoint
-from spark_jobs.tables.orphans import LogState, remove_orphans
+from spark_jobs.tables.orphans import LogState, list_data_files, remove_orphans
 from spark_jobs.tables.table_log import TableLog
 from tests.unit.spark_jobs.folder_store import DAY, SHORT, TOPIC, FolderAddress, FolderClient, Job, offsets_in, open_table
 from tests.unit.spark_jobs.streaming.test_batch_plan import Cell
@@ -45,6 +45,12 @@ def once(work: Callable[[], object]) -> Callable[..., None]:
             waiting.pop()()
 
     return hook
+
+
+def sweep_of(held: Minio, address: FolderAddress) -> int:
+    """The sweep of a round: it lists the folder, then reads the log."""
+    listed = list_data_files(held, address)
+    return remove_leftovers(held, address, listed, open_table(address))
 
 
 def part_path(start: int, end: int) -> str:
@@ -297,7 +303,7 @@ def test_a_round_that_sweeps_between_anothers_copy_and_its_commit_takes_nothing_
     """The file is listed before its commit and deleted after it: either the commit is refused, or the file is in the log."""
 
     def sweep() -> None:
-        remove_leftovers(client(), parts.address, open_table(parts.address))
+        sweep_of(client(), parts.address)
 
     with pytest.raises(LakeError, match="another maintenance round has swept"):
         merged(tmp_path / "table", parts.address, stage=at("copied", sweep))
@@ -309,9 +315,9 @@ def test_a_sweep_that_is_held_before_its_deletion_takes_nothing_that_is_committe
         merged(tmp_path / "table", parts.address, stage=at("copied", lambda: (_ for _ in ()).throw(RuntimeError)))
     assert len(offsets_in(parts.address, plain=True)) == 18
     held = client(once(lambda: merged(tmp_path / "table", parts.address)))
-    remove_leftovers(held, parts.address, open_table(parts.address))
+    sweep_of(held, parts.address)
     assert offsets_in(parts.address) == offsets_in(parts.address, plain=True) == list(range(9))
-    assert remove_leftovers(client(), parts.address, open_table(parts.address)) == 0
+    assert sweep_of(client(), parts.address) == 0
 
 
 def test_a_sweep_that_is_held_before_it_raises_the_epoch_ends_the_merge_that_began_meanwhile(parts: Job, tmp_path: Path) -> None:
@@ -320,7 +326,7 @@ def test_a_sweep_that_is_held_before_it_raises_the_epoch_ends_the_merge_that_beg
     swept: list[int] = []
 
     def whole_sweep_around(*_: Any) -> None:
-        swept.append(remove_leftovers(client(), parts.address, open_table(parts.address)))
+        swept.append(sweep_of(client(), parts.address))
 
     with pytest.raises(LakeError, match="another maintenance round has swept"):
         merged(tmp_path / "table", parts.address, stage=at("merged", whole_sweep_around))
@@ -340,5 +346,5 @@ def test_two_merges_of_the_same_files_leave_one(parts: Job, tmp_path: Path, stag
 
 def test_a_table_with_nothing_to_sweep_gets_no_commit(parts: Job) -> None:
     before = open_table(parts.address).version()
-    assert remove_leftovers(client(), parts.address, open_table(parts.address)) == 0
+    assert sweep_of(client(), parts.address) == 0
     assert open_table(parts.address).version() == before

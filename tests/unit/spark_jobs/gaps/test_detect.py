@@ -184,5 +184,5 @@ def test_a_record_that_kafka_refused_is_a_dropped_tick_of_its_asset() -> None:
 def test_a_look_and_days_of_a_clock_that_was_ahead_hold_nothing_up() -> None:
     state = ledger._State(looked_ms=1_000_000, took_ms=1_000)
     assert [ledger._looked_lately(state, 1_000_000 + ms) for ms in (-365 * 86_400_000, -1, 0, 1_000, 10**9)] == [False, False, True, True, False]
-    files = {date(2026, 11, 28): ("a",), date(2026, 11, 30): ("b",), date(2027, 11, 28): ("c",)}
-    assert ledger._before(files, date(2026, 11, 30)) == {date(2026, 11, 28): ("a",)}
+    files = {date(2026, 11, 28): {"a": 1}, date(2026, 11, 30): {"b": 2}, date(2027, 11, 28): {"c": 3}}
+    assert ledger._before(files, date(2026, 11, 30)) == {date(2026, 11, 28): {"a": 1}}
