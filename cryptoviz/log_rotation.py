@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +15,9 @@ __all__ = ["GENERATIONS", "ROTATE_BYTES", "earlier", "rotate"]
 
 ROTATE_BYTES = 20 * 1024 * 1024
 """Output of an engine in some days, or of a component that fails at each tick in some hours."""
+_KEPT_BYTES = 64 * 1024 * 1024
+"""A log that grew faster than it is checked keeps its end. The copy ends, even if a program writes faster than it is copied."""
+_CHUNK_BYTES = 1024 * 1024
 GENERATIONS = 2
 """A component's logs take at most three times `ROTATE_BYTES`, plus what is written before the next check."""
 
@@ -47,9 +49,11 @@ def _keep(log: BinaryIO, path: Path, keep: int) -> None:
         for generation in range(keep - 1, 0, -1):
             with contextlib.suppress(FileNotFoundError):
                 earlier(path, generation).replace(earlier(path, generation + 1))
+        log.seek(max(0, os.fstat(log.fileno()).st_size - _KEPT_BYTES))
         with scratch.open("wb") as copy:
             # Includes lines that are written during the copy.
-            shutil.copyfileobj(log, copy, 1024 * 1024)
+            while copy.tell() < 2 * _KEPT_BYTES and (chunk := log.read(_CHUNK_BYTES)):
+                copy.write(chunk)
         scratch.replace(earlier(path))
     except OSError:
         # Probably a full disk: the log is truncated without a copy, which frees space.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import threading
 from pathlib import Path
@@ -59,16 +58,26 @@ def test_several_rotate_at_once(tmp_path: Path) -> None:
     assert not earlier(log, 2).exists()
 
 
-def test_on_a_full_disk_the_log_gives_its_place_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
+def test_on_a_full_disk_the_log_gives_its_place_back(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     log.write_bytes(b"x" * 100)
-    monkeypatch.setattr(shutil, "copyfileobj", full)
+    (tmp_path / "x.log.tmp").symlink_to("/dev/full")
     assert rotate(log, 10)
     assert log.stat().st_size == 0
     assert [path.name for path in tmp_path.iterdir()] == ["x.log"]
+
+
+def test_of_a_log_that_grew_faster_than_it_is_checked_the_end_is_kept(tmp_path: Path) -> None:
+    """1 GiB, of which the last 64 MiB are kept."""
+    log = tmp_path / "x.log"
+    with log.open("wb") as file:
+        file.truncate(2**30 - 5)
+        file.seek(0, 2)
+        file.write(b"last\n")
+    assert rotate(log)
+    assert log.stat().st_size == 0
+    assert earlier(log).stat().st_size == 67_108_864
+    assert earlier(log).read_bytes().endswith(b"\0last\n")
 
 
 def test_a_component_that_logs_for_ever_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
