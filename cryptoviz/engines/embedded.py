@@ -37,6 +37,7 @@ class EmbeddedEngine(ABC):
         self._settings = settings
         self._child: ChildProcess | None = None
         self._prepared = False
+        self._killed = False
         self._lock: HomeLock | None = None
 
     @property
@@ -52,6 +53,9 @@ class EmbeddedEngine(ABC):
         if child is None or not child.running:
             self._prepared = False
             self._child = child = self._launch()
+            if self._killed:
+                self.stop(0.0)
+                raise EngineUnavailable(f"{self.name} was killed during its start", engine=self.name)
         if self._prepared:
             return
         try:
@@ -68,9 +72,11 @@ class EmbeddedEngine(ABC):
         if self._child is not None:
             self._child.stop(grace_s)
         self._child = None
+        self._killed = False
         self._let_go()
 
     def kill(self) -> None:
+        self._killed = True  # before the look: a start that goes on in another thread may have its process only later
         child = self._child
         if child is not None:
             child.stop(0.0)

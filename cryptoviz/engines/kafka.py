@@ -16,6 +16,7 @@ from cryptoviz.engines.embedded import EmbeddedEngine, require_password
 from cryptoviz.engines.jars import kafka_classpath
 from cryptoviz.engines.java import java_executable
 from cryptoviz.engines.ports import PortUse, pipeline_ports
+from cryptoviz.engines.process import bound_to_parent
 from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import EngineUnavailable, PreflightError
 from cryptoviz.kafka.clients import jaas_quoted
@@ -197,7 +198,7 @@ def _format_storage(java: str, classpath: str, properties: Path, cluster_id: str
     arguments = ["format", "--standalone", "--ignore-formatted", "-t", cluster_id, "-c", properties.name]
     try:
         done = subprocess.run(
-            [*command, *arguments], capture_output=True, text=True, errors="replace", timeout=_FORMAT_TIMEOUT_S, check=False,
+            bound_to_parent([*command, *arguments]), capture_output=True, text=True, errors="replace", timeout=_FORMAT_TIMEOUT_S, check=False,
             env=child_environment(_LOCALE), cwd=properties.parent, umask=OTHERS,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:

@@ -19,6 +19,8 @@ from control.reconcile import engine_actor as hosts
 from control.reconcile.dashboard_actor import DashboardActor
 from control.reconcile.engine_actor import EngineActor
 from cryptoviz.components import Probe
+from cryptoviz.engines.embedded import EmbeddedEngine
+from cryptoviz.engines.ports import PortUse
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import Settings, load_settings
 from tests.support.ports import free_port
@@ -111,6 +113,48 @@ async def test_a_kill_ends_a_start_that_waits_and_then_stops_the_engine(settings
         await host.kill()
         await starting
     assert [verb for verb, _ in engine.calls] == ["kill", "start", "stop"]
+
+
+class Silent(EmbeddedEngine):
+    """Never answers. Its command is known once `ready` is set."""
+
+    name = "redis"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.preparing, self.ready = threading.Event(), threading.Event()
+
+    def ports(self) -> tuple[PortUse, ...]:
+        return ()
+
+    def command(self) -> tuple[str, ...]:
+        self.preparing.set()
+        self.ready.wait(30)
+        return (sys.executable, "-c", "import threading; threading.Event().wait()", str(self._settings.home))
+
+    def ask(self) -> tuple[str, dict[str, float]]:
+        raise EngineUnavailable("silent", engine=self.name)
+
+    def prepare(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+async def test_a_kill_before_the_engine_has_its_process_ends_the_start(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while Kafka's storage is formatted: the start would wait a minute for the broker's answer."""
+    engine = Silent(settings)
+    monkeypatch.setattr(hosts, "build_engine", lambda name, settings: engine)
+    host = EngineActor(settings, "redis")
+    starting = asyncio.create_task(host.start())
+    await asyncio.to_thread(engine.preparing.wait, 10)
+    killing = asyncio.create_task(host.kill())
+    await asyncio.wait([killing], timeout=0.3)
+    engine.ready.set()
+    async with asyncio.timeout(20):
+        await killing
+        with pytest.raises(EngineUnavailable, match="redis was killed during its start"):
+            await starting
+    assert not [child for child in psutil.Process().children() if str(settings.home) in child.cmdline()]
 
 
 async def test_the_dashboard_process_starts_dies_and_starts_again(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
