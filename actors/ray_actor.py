@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, PreflightError
 from cryptoviz.masking import clip
 
-__all__ = ["ActorDied", "ActorGone", "NoAnswer", "RayActor", "join_cluster", "run_in_worker"]
+__all__ = ["ActorDied", "ActorGone", "NoAnswer", "RayActor", "guarded_class", "join_cluster", "run_in_worker"]
 
 _GONE_TIMEOUT_S = 10.0
 _GONE_POLL_S = 0.05
@@ -79,7 +79,7 @@ class RayActor:
             "enable_task_events": False,
             "scheduling_strategy": NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
         }
-        remote: Any = ray.remote(_guarded_class(cls, self._name))
+        remote: Any = ray.remote(guarded_class(cls, self._name))
         with _translated(self._name):
             self._handle = remote.options(**service | options).remote(*arguments)
 
@@ -149,7 +149,7 @@ def join_cluster(address: str, namespace: str) -> None:
         raise PreflightError(f"the Ray cluster at {address} cannot be joined: {' '.join(str(error).split())}", problems=["ray"]) from error
 
 
-def _guarded_class(cls: type[Any], name: str) -> type[Any]:
+def guarded_class(cls: type[Any], name: str) -> type[Any]:
     """`cls`, with errors of its constructor and public methods as `_sendable`."""
     found = ((key, inspect.getattr_static(cls, key)) for key in dir(cls) if key == "__init__" or not key.startswith("_"))
     methods = {key: _guarded(function, name) for key, function in found if inspect.isfunction(function)}

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 import httpx
 
 from cryptoviz.components import DASHBOARD, Probe
-from cryptoviz.engines.process import ChildProcess
+from cryptoviz.engines.process import ChildProcess, SerialThread
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.heartbeat import HEARTBEAT_FILE, LIVENESS_PATH, seconds_since_beat
 from cryptoviz.log import get_logger
@@ -37,7 +37,9 @@ class DashboardActor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._child: ChildProcess | None = None
+        self._start_stop = SerialThread("dashboard-start-stop")
         self._url = f"http://{_reached_at(settings.dashboard.host)}:{settings.dashboard.port}"
+        self._settings_file = settings.run_dir / "dashboard-settings.json"
         self._beats = settings.run_dir / HEARTBEAT_FILE
         self._answered = time.monotonic()
         # One client: creating one prepares TLS, which takes 55 ms of processor time. No kept connections: a probe also tests that the page accepts
@@ -52,11 +54,9 @@ class DashboardActor:
         """
         if self._child is None:
             log_to_file(self._settings, DASHBOARD)
-            settings_file = self._settings.run_dir / "dashboard-settings.json"
-            await asyncio.to_thread(dump_settings_file, self._settings, settings_file)
-            environment = child_environment({SETTINGS_FILE_VARIABLE: str(settings_file)})
+            environment = child_environment({SETTINGS_FILE_VARIABLE: str(self._settings_file)})
             self._child = ChildProcess(DASHBOARD, _COMMAND, log_path(self._settings, DASHBOARD), env=environment)
-        await asyncio.to_thread(self._child.start)
+        await self._start_stop.run(self._launch, self._child)
         self._answered = time.monotonic()
         try:
             async with asyncio.timeout(_DASHBOARD_START_S):
@@ -66,13 +66,14 @@ class DashboardActor:
 
     async def stop(self) -> None:
         if self._child is not None:
-            await asyncio.to_thread(self._child.stop, _STOP_GRACE_S)
+            await self._start_stop.run(self._child.stop, _STOP_GRACE_S)
             get_logger("dashboard").info("stopped")
 
     async def kill(self) -> None:
         """SIGKILL of the process, also during a start or stop."""
         if self._child is not None:
             await asyncio.to_thread(self._child.stop, 0.0)
+            await self._start_stop.run(self._child.stop, 0.0)
 
     async def probe(self) -> Probe:
         """Healthy if the event loop runs and the page answers. A late answer of a busy loop is not a fault."""
@@ -91,6 +92,11 @@ class DashboardActor:
             return Probe(running=True, healthy=False, message=f"{problem} for {silent_s:.0f} s, though its event loop runs", pid=pid, url=self._url)
         message = f"busy: its event loop last ran {late_s:.1f} s ago" if problem else ""
         return Probe(running=True, healthy=True, message=message, metrics={"loop_lag_s": late_s}, pid=pid, url=self._url)
+
+    def _launch(self, child: ChildProcess) -> None:
+        if not child.running:
+            dump_settings_file(self._settings, self._settings_file)
+            child.start()
 
     async def _wait_for_page(self, child: ChildProcess) -> None:
         while await self._page_problem():

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 
 from cryptoviz.components import Probe
 from cryptoviz.engines.build import Engine, build_engine
+from cryptoviz.engines.process import SerialThread
 from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import Settings
 
@@ -28,7 +26,7 @@ class EngineActor:
         self._settings = settings
         self._name = name
         self._engine: Engine | None = None
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{name}-start-stop")
+        self._start_stop = SerialThread(f"{name}-start-stop")
         self._started = False
 
     async def start(self) -> None:
@@ -36,25 +34,21 @@ class EngineActor:
         if self._engine is None:
             log_to_file(self._settings, self._name)
             self._engine = build_engine(self._name, self._settings)
-        await self._in_thread(self._engine.start)
+        await self._start_stop.run(self._engine.start)
         self._started = True
 
     async def stop(self) -> None:
         if self._engine is None:
             return
         self._started = False
-        await self._in_thread(self._engine.stop, _STOP_GRACE_S)
+        await self._start_stop.run(self._engine.stop, _STOP_GRACE_S)
 
     async def kill(self) -> None:
         """SIGKILL of the engine, also during a start or stop."""
         if self._engine is not None:
             self._started = False
             await asyncio.to_thread(self._engine.kill)
-            await self._in_thread(self._engine.stop, 0.0)
-
-    async def _in_thread(self, call: Callable[..., None], *arguments: object) -> None:
-        # In the context of the caller, which names the log file.
-        await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, call, *arguments)
+            await self._start_stop.run(self._engine.stop, 0.0)
 
     async def probe(self) -> Probe:
         """Ping the engine in its own protocol. An engine whose process ended is not running."""

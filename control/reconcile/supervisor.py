@@ -7,7 +7,7 @@ import threading
 from collections import defaultdict
 from typing import Any, Protocol
 
-from actors.ray_actor import ActorGone, NoAnswer, RayActor
+from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor, guarded_class
 from cryptoviz.components import ComponentActor
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log_files import logging_as
@@ -18,6 +18,7 @@ SUPERVISOR_NAME = "supervisor"
 
 _CALL_TIMEOUT_S = 4.0
 _REMOVE_TIMEOUT_S = 10.0
+_RETRY_S = 0.25
 _creating = threading.Lock()
 
 
@@ -38,7 +39,8 @@ class Supervisor:
     async def start(self, name: str, cls: type[Supervised], arguments: tuple[Any, ...]) -> None:
         """Create the component if it does not exist, and start it."""
         if name not in self._components:
-            self._components[name] = cls(*arguments)
+            # An error names the component, and a SystemExit does not end the event loop of all.
+            self._components[name] = guarded_class(cls, name)(*arguments)
         await self.call(name, "start")
 
     async def call(self, name: str, method: str, *arguments: object) -> Any:
@@ -58,19 +60,20 @@ class Supervisor:
         """Whether the component exists."""
         return name in self._components
 
-    async def remove(self, name: str) -> None:
-        """Kill the component's process and forget the component. No error if it does not exist."""
+    async def remove(self, name: str) -> bool:
+        """Kill the component's process and forget the component. No error if it does not exist. Returns whether another component exists."""
         component = self._components.pop(name, None)
-        if component is None:
-            return
-        with logging_as(name):
-            await component.kill()
-            calls = self._calls.pop(name, set())
-            for call in calls:
-                call.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
-            # A start may have begun another process meanwhile.
-            await component.kill()
+        # Only its own: a successor may start before this one has ended.
+        calls = self._calls.pop(name, set())
+        if component is not None:
+            with logging_as(name):
+                await component.kill()
+                for call in calls:
+                    call.cancel()
+                await asyncio.gather(*calls, return_exceptions=True)
+                # A start may have begun another process meanwhile.
+                await component.kill()
+        return bool(self._components)
 
 
 class SupervisedActor:
@@ -79,7 +82,7 @@ class SupervisedActor:
     Args:
         supervisor: its actor.
         name: the component.
-        users: components of the supervisor that this process knows; the last that is killed kills the supervisor.
+        users: components of the supervisor that this process has created or found. The kill of a component kills a supervisor without another.
     """
 
     def __init__(self, supervisor: RayActor, name: str, users: set[str]) -> None:
@@ -118,9 +121,21 @@ class SupervisedActor:
         """Kill the component. A supervisor that cannot do it, or has no other component, is killed. No error if none exists."""
         self._users.discard(self._name)
         try:
-            await self._supervisor.call("remove", self._name, timeout_s=_REMOVE_TIMEOUT_S)
-            failed = False
-        except CryptoVizError:
-            failed = True
-        if failed or not self._users:
+            async with asyncio.timeout(_REMOVE_TIMEOUT_S):
+                used = await self._remove() or bool(self._users)
+        except (CryptoVizError, TimeoutError):
+            used = False
+        if not used:
             await self._supervisor.kill()
+
+    async def _remove(self) -> bool:
+        """Returns whether the supervisor has another component. One whose process has ended has none; others may be starting in the next."""
+        while True:
+            try:
+                return bool(await self._supervisor.call("remove", self._name, timeout_s=_REMOVE_TIMEOUT_S))
+            except ActorGone:
+                return False
+            except ActorDied as died:
+                if not died.restarting:
+                    return False
+                await asyncio.sleep(_RETRY_S)

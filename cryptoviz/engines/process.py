@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import signal
@@ -9,7 +10,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 from cryptoviz.errors import EngineUnavailable
@@ -17,7 +19,7 @@ from cryptoviz.log import get_logger
 from cryptoviz.log_rotation import rotate
 from cryptoviz.ownership import make_private
 
-__all__ = ["ChildProcess", "bound_to_parent", "tail"]
+__all__ = ["ChildProcess", "SerialThread", "bound_to_parent", "tail"]
 
 _PYTHON = sys.executable
 # Enough for the last lines of a failed start.
@@ -121,6 +123,20 @@ class ChildProcess:
             return subprocess.Popen(
                 shim, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._env, cwd=self._cwd, start_new_session=True
             )
+
+
+class SerialThread:
+    """Runs blocking calls one after the other in a thread of its own, each in the context of its caller, which names the log file.
+
+    For the start and stop of a child process: the thread of a cancelled call goes on, so a stop after it must wait for it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    async def run(self, call: Callable[..., object], *arguments: object) -> None:
+        """Wait for the earlier calls and this one. If cancelled before its turn, it is not made."""
+        await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, call, *arguments)
 
 
 def bound_to_parent(command: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptoviz.components import MAINTENANCE, Probe
-from cryptoviz.engines.process import ChildProcess
+from cryptoviz.engines.process import ChildProcess, SerialThread
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, TransientError
 from cryptoviz.log import get_logger
 from cryptoviz.log_files import log_path, log_to_file
@@ -43,6 +43,7 @@ class RoundProcess:
         self._settings_file = settings.run_dir / f"{name}-settings.json"
         self._result = settings.run_dir / f"{name}-result.json"
         self._child: ChildProcess | None = None
+        self._start_stop = SerialThread(f"{name}-start-stop")
 
     async def run(self, say: Callable[[str], None] = lambda _: None) -> RoundResult:
         """Run a round and wait for its end; `say` receives its progress text. Cancellation ends the child process; the next round continues its work.
@@ -55,19 +56,20 @@ class RoundProcess:
         environment = child_environment({SETTINGS_FILE_VARIABLE: str(self._settings_file), **_FRUGAL})
         child = self._child = ChildProcess(MAINTENANCE, command, log_path(self._settings, MAINTENANCE), env=environment)
         try:
-            await asyncio.to_thread(child.start)
+            await self._start_stop.run(child.start)
             while child.running:
                 await asyncio.sleep(_POLL_S)
                 say(_read(self._result.with_suffix(PROGRESS_SUFFIX)))
             return self._read_result(child)
         finally:
-            await asyncio.to_thread(child.stop, _STOP_GRACE_S)
+            await self._start_stop.run(child.stop, _STOP_GRACE_S)
             self._settings_file.unlink(missing_ok=True)
 
     async def kill(self) -> None:
-        """SIGKILL of a running round."""
+        """SIGKILL of a running round, also during its start or stop."""
         if self._child is not None:
             await asyncio.to_thread(self._child.stop, 0.0)
+            await self._start_stop.run(self._child.stop, 0.0)
 
     def _prepare(self) -> None:
         dump_settings_file(self._settings, self._settings_file)

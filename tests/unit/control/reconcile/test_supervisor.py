@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
-from actors.ray_actor import ActorGone
+from actors.ray_actor import ActorDied, ActorGone, RayActor
+from control.reconcile import dashboard_actor
 from control.reconcile.components import build_table
-from control.reconcile.supervisor import Supervisor
+from control.reconcile.dashboard_actor import DashboardActor
+from control.reconcile.supervisor import SupervisedActor, Supervisor
 from cryptoviz.components import Probe
+from cryptoviz.engines import process
+from cryptoviz.errors import ComponentLost
 from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.log_files import log_path, log_to_file
 from cryptoviz.settings import Settings, load_settings
+from spark_jobs.maintenance.actor import MaintenanceActor
+from tests.support.waiting import eventually_async
 
 
 class Component:
@@ -84,3 +94,147 @@ async def test_a_call_that_hangs_ends_with_its_component(settings: Settings) -> 
 
 def test_components_that_wait_for_a_child_process_are_supervised(settings: Settings) -> None:
     assert [name for name, spec in build_table(settings).items() if spec.supervised] == ["kafka", "object-store", "redis", "maintenance", "dashboard"]
+
+
+class Ends(Component):
+    """Its start and its probe raise."""
+
+    async def start(self) -> None:
+        raise SystemExit(3)
+
+    async def probe(self) -> Probe:
+        raise ZeroDivisionError("oops")
+
+
+async def test_a_component_that_exits_or_raises_is_named_and_harms_no_other(settings: Settings) -> None:
+    supervisor = Supervisor()
+    await supervisor.start("redis", Component, (settings, "redis"))
+    for call in (supervisor.start("kafka", Ends, (settings, "kafka")), supervisor.call("kafka", "probe")):
+        with pytest.raises(ComponentLost, match=r"^(SystemExit: 3|ZeroDivisionError: oops)$") as lost:
+            await call
+        assert lost.value.component == "kafka"
+    assert (await supervisor.call("redis", "probe")).healthy
+
+
+class Slow(Component):
+    """Its kill takes until `killed` is set."""
+
+    killed: asyncio.Event
+
+    async def start(self) -> None:
+        await asyncio.Event().wait()
+
+    async def kill(self) -> None:
+        await self.killed.wait()
+
+
+async def test_a_removal_that_takes_long_leaves_the_calls_of_the_successor(settings: Settings) -> None:
+    """As after a restart of the controller, which does not know of the removal."""
+    Slow.killed = asyncio.Event()
+    supervisor = Supervisor()
+    first = asyncio.create_task(supervisor.start("kafka", Slow, (settings, "kafka")))
+    await asyncio.sleep(0)
+    removal = asyncio.create_task(supervisor.remove("kafka"))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(supervisor.start("kafka", Slow, (settings, "kafka")))
+    await asyncio.sleep(0)
+    Slow.killed.set()
+    assert await removal
+    assert (first.cancelled(), second.done()) == (True, False)
+    await supervisor.remove("kafka")
+    assert second.cancelled()
+
+
+class Local(RayActor):
+    """An actor in this process. `deaths`: calls that fail, because its process has ended and Ray starts it again."""
+
+    def __init__(self) -> None:
+        super().__init__("supervisor", "test")
+        self.held: Supervisor | None = None
+        self.deaths = 0
+
+    def create(self, cls: type[Any], *arguments: object, **options: object) -> None:
+        self.held = self.held or cls(*arguments)
+
+    async def call(self, method: str, *arguments: object, timeout_s: float) -> Any:
+        if self.deaths:
+            self.deaths -= 1
+            self.held = Supervisor()
+            raise ActorDied("its process ended", component="supervisor", restarting=True)
+        if self.held is None:
+            raise ActorGone("its process is gone", component="supervisor")
+        return await getattr(self.held, method)(*arguments)
+
+    async def kill(self) -> None:
+        self.held = None
+
+
+async def test_the_supervisor_ends_with_its_last_component_also_if_this_controller_knows_no_other(settings: Settings) -> None:
+    actor = Local()
+    before = {name: SupervisedActor(actor, name, set()) for name in ("kafka", "redis")}
+    for name, component in before.items():
+        component.create(Component, settings, name)
+        await component.call("start", timeout_s=5)
+    # A later controller, which kafka has not answered yet.
+    users: set[str] = set()
+    await SupervisedActor(actor, "redis", users).kill()
+    assert await SupervisedActor(actor, "kafka", set()).exists()
+    await SupervisedActor(actor, "kafka", users).kill()
+    assert actor.held is None
+
+
+async def test_a_kill_during_a_restart_of_the_supervisor_leaves_what_starts_in_it(settings: Settings) -> None:
+    actor, users = Local(), set[str]()
+    components = {name: SupervisedActor(actor, name, users) for name in ("kafka", "redis")}
+    for name, component in components.items():
+        component.create(Component, settings, name)
+    actor.deaths = 1
+    await components["kafka"].kill()
+    await components["redis"].call("start", timeout_s=5)
+    assert (await components["redis"].call("probe", timeout_s=5)).healthy
+
+
+@pytest.fixture
+def spawner() -> Iterator[threading.Event]:
+    """Child processes are spawned once this is set."""
+    gate = threading.Event()
+    holding = threading.Thread(target=process._spawner().run, args=(gate.wait,))
+    holding.start()
+    yield gate
+    gate.set()
+    holding.join()
+
+
+def children(argument: str) -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if argument in child.cmdline()]
+
+
+@pytest.mark.parametrize(("cls", "argument"), [(DashboardActor, "dashboard"), (MaintenanceActor, "spark_jobs.maintenance.round")])
+async def test_a_component_that_is_removed_while_its_process_is_spawned_leaves_none(
+    settings: Settings, spawner: threading.Event, cls: type[Any], argument: str
+) -> None:
+    supervisor = Supervisor()
+    starting = asyncio.create_task(supervisor.start("one", cls, (settings,)))
+    await eventually_async(lambda: asyncio.sleep(0, process._spawner()._work.qsize() >= 1))
+    removal = asyncio.create_task(supervisor.remove("one"))
+    await asyncio.wait([removal], timeout=0.3)
+    spawner.set()
+    await removal
+    await asyncio.gather(starting, return_exceptions=True)
+    await asyncio.to_thread(process._spawner().run, lambda: None)  # type: ignore[arg-type, return-value]
+    assert not children(argument)
+
+
+async def test_two_starts_of_the_dashboard_make_one_process(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "page.py"
+    script.write_text("import threading\nthreading.Event().wait()\n")
+    monkeypatch.setattr(dashboard_actor, "_COMMAND", (sys.executable, str(script)))
+    supervisor = Supervisor()
+    starting = [asyncio.create_task(supervisor.start("dashboard", DashboardActor, (settings,))) for _ in range(2)]
+    await eventually_async(lambda: asyncio.sleep(0, bool(children(str(script)))))
+    # Both starts wait for the page once the second has its answer, too.
+    await asyncio.to_thread(process._spawner().run, lambda: None)  # type: ignore[arg-type, return-value]
+    assert len(children(str(script))) == 1
+    await supervisor.remove("dashboard")
+    await asyncio.gather(*starting, return_exceptions=True)
+    assert children(str(script)) == []
