@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from cryptoviz.engines.class_archive import archive_file
+from cryptoviz.engines.class_archive import archive_options
 from cryptoviz.engines.jars import kafka_classpath, spark_classpath
 from cryptoviz.engines.java import java_executable
 from cryptoviz.errors import CryptoVizError
+from cryptoviz.masking import redact
 from cryptoviz.settings import Settings, load_settings
 
 
@@ -17,11 +18,12 @@ def main() -> int:
         settings = load_settings()
         places = {"kafka": kafka_classpath, "spark": spark_classpath} if settings.kafka.embedded else {"spark": spark_classpath}
         java = java_executable(settings)
-        missing = [name for name, classpath in places.items() if not archive_file(settings, name, java, classpath(settings)).is_file()]
+        missing = [name for name, classpath in places.items() if not archive_options(settings, name, java, classpath(settings))]
         if missing:
             _record(settings, missing)
-    except CryptoVizError as error:
-        print(f"setup: no class archive ({error.message}); Kafka and Spark start without it, but later", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 (of Kafka's client, Py4J or the disk)
+        found = error.message if isinstance(error, CryptoVizError) else f"{type(error).__name__}: {error}"
+        print(f"setup: no class archive ({redact(found)}); Kafka and Spark start without it, but later", file=sys.stderr)
     return 0
 
 
