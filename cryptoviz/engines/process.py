@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
+from typing import Any
 
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.log import get_logger
 from cryptoviz.log_rotation import rotate
 from cryptoviz.ownership import make_private
 
-__all__ = ["ChildProcess", "SerialThread", "bound_to_parent", "tail"]
+__all__ = ["ChildProcess", "SerialThread", "bound_to_parent", "spawn_bound", "tail"]
 
 _PYTHON = sys.executable
 # Enough for the last lines of a failed start.
@@ -91,7 +92,10 @@ class ChildProcess:
         make_private(self.log_file.parent)
         rotate(self.log_file)
         try:
-            self._process = _spawner().run(self._spawn)
+            with self.log_file.open("ab") as log:
+                self._process = spawn_bound(
+                    self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._env, cwd=self._cwd, start_new_session=True
+                )
         except OSError as error:
             raise EngineUnavailable(f"cannot start {self.name}: {error}", engine=self.name, address=self.command[0]) from error
         get_logger(self.name).info("process started", pid=self._process.pid, log=str(self.log_file))
@@ -117,13 +121,6 @@ class ChildProcess:
         """The last lines of the log, for messages."""
         return tail(self.log_file, lines)
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        shim = bound_to_parent(self.command)
-        with self.log_file.open("ab") as log:
-            return subprocess.Popen(
-                shim, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._env, cwd=self._cwd, start_new_session=True
-            )
-
 
 class SerialThread:
     """Runs blocking calls one after the other in a thread of its own, each in the context of its caller, which names the log file.
@@ -142,6 +139,11 @@ class SerialThread:
 def bound_to_parent(command: Sequence[str]) -> list[str]:
     """The command with a prefix, so that the kernel kills it when the thread or process that starts it ends, for any reason."""
     return [_PYTHON, "-I", "-S", "-c", _SHIM, str(os.getpid()), *command]
+
+
+def spawn_bound(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that the kernel kills when this one ends, for any reason. `options`: of `subprocess.Popen`."""
+    return _spawner().run(lambda: subprocess.Popen(bound_to_parent(command), **options))
 
 
 def tail(path: Path, lines: int) -> str:

@@ -19,10 +19,12 @@ from typing import Any
 import pyspark
 from py4j.clientserver import ClientServer, JavaParameters, PythonParameters
 from py4j.java_gateway import java_import
+from py4j.protocol import Py4JError
 from pyspark import SparkContext
 from pyspark.serializers import UTF8Deserializer, read_int
 from pyspark.sql import SparkSession, SQLContext
 
+from cryptoviz.engines.process import spawn_bound
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import child_environment
 
@@ -40,8 +42,8 @@ _IMPORTS = (
 
 
 def launch_driver(java: Path, jars: str, configs: Mapping[str, str], *, output: int | None = None) -> Any:
-    """Start the JVM for PySpark and return its gateway, with the process in `proc`. The JVM ends when its standard input is closed, so not after this
-    process.
+    """Start the JVM for PySpark and return its gateway, with the process in `proc`. The JVM ends when its standard input is closed. It is killed when
+    this process ends.
 
     Args:
         java: the program.
@@ -50,7 +52,7 @@ def launch_driver(java: Path, jars: str, configs: Mapping[str, str], *, output: 
         output: of the JVM, as `subprocess.Popen` takes it; that of this process by default.
 
     Raises:
-        EngineUnavailable: the JVM has ended, or opened no gateway within a minute.
+        EngineUnavailable: the JVM has ended, or opened no gateway within a minute. It is killed then.
     """
     options = [part for key, value in configs.items() for part in ("--conf", f"{key}={value}")]
     java_options = [*shlex.split(configs["spark.driver.extraJavaOptions"]), f"-Xmx{configs['spark.driver.memory']}"]
@@ -63,25 +65,36 @@ def launch_driver(java: Path, jars: str, configs: Mapping[str, str], *, output: 
             {"_PYSPARK_DRIVER_CONN_INFO_PATH": str(connection), "SPARK_HOME": str(Path(pyspark.__file__ or "").parent)}, minimal=False
         )
         # Its own process group, so that Ctrl-C in a terminal does not reach it.
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment, process_group=0)
-        deadline = time.monotonic() + _START_S
-        while not connection.exists():
-            if (code := process.poll()) is None and time.monotonic() < deadline:
-                time.sleep(_POLL_S)
-                continue
+        process = spawn_bound(command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment, process_group=0)
+        try:
+            gateway = _gateway(process, connection)
+        except (Py4JError, OSError) as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.0 if isinstance(error, TimeoutError) else _END_S)
+            code = process.returncode
             with process:  # closes the pipe
                 process.kill()
             found = f"has ended with code {code} at its start" if code is not None else f"opened no gateway within {_START_S:.0f} s"
-            raise EngineUnavailable(f"the JVM of Spark's driver {found}", engine="spark")
-        with connection.open("rb") as content:
-            port, token = read_int(content), UTF8Deserializer().loads(content)
+            raise EngineUnavailable(f"the JVM of Spark's driver {found}", engine="spark") from error
+    SparkContext._ensure_initialized(gateway=gateway)
+    return gateway
+
+
+def _gateway(process: subprocess.Popen[bytes], connection: Path) -> Any:
+    """The gateway that the JVM opens. Raises TimeoutError if it does not; Py4JError, OSError if it does not answer there."""
+    deadline = time.monotonic() + _START_S
+    while not connection.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(_POLL_S)
+    with connection.open("rb") as content:
+        port, token = read_int(content), UTF8Deserializer().loads(content)
     gateway: Any = ClientServer(
         java_parameters=JavaParameters(port=port, auth_token=token, auto_convert=True), python_parameters=PythonParameters(port=0, eager_load=False)
     )
     gateway.proc = process
     for name in _IMPORTS:
         java_import(gateway.jvm, name)
-    SparkContext._ensure_initialized(gateway=gateway)
     return gateway
 
 
