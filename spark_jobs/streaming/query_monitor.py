@@ -92,6 +92,7 @@ class QueryMonitor:
         self._looked_s = time.monotonic()
         self._lag = 0
         self._measured_s = self._described_s = time.monotonic()
+        self._partitions = 0
 
     def watch(self, query: Any) -> None:
         """Start monitoring `query`."""
@@ -200,11 +201,10 @@ class QueryMonitor:
         ends = self._kafka.ends(list(position), _LAG_TIMEOUT_S)
         self._lag = sum(max(0, end - position[key]) for key, end in ends.items())
         self._measured_s = time.monotonic()
-        if self._measured_s - self._described_s < _PARTITIONS_EVERY_S:
-            return ends != position
-        described = self._kafka.describe(_LAG_TIMEOUT_S)
-        self._described_s = self._measured_s
-        return ends != position or sum(count for _, count in described.values()) != len(position)
+        if self._measured_s - self._described_s >= _PARTITIONS_EVERY_S:
+            self._partitions = sum(count for _, count in self._kafka.describe(_LAG_TIMEOUT_S).values())
+            self._described_s = self._measured_s
+        return ends != position or self._partitions > len(position)
 
 
 def _cause(text: str) -> str:

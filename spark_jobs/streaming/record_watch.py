@@ -15,14 +15,19 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from cryptoviz.kafka import consumer as kafka_consumer
+from cryptoviz.log import get_logger
 from cryptoviz.settings import KafkaSettings
 
 __all__ = ["RecordWatch"]
 
 _POLL_S = 0.5
 _END_S = 1.0
+_CLOSE_S = 3.0
+"""Longer than a poll and the look at the ends."""
 # The broker holds a fetch request for this long if there are no records.
 _FETCH_WAIT_MS = 500
+
+log = get_logger("lake")
 
 
 class RecordWatch:
@@ -38,20 +43,18 @@ class RecordWatch:
         self._ended_s = -interval_s
         self._wake = threading.Event()
         self._closed = threading.Event()
+        self._in_use = threading.Lock()
         self._consumer: Any = None
 
     def wait(self, position: Mapping[tuple[str, int], int]) -> None:
-        """Block until the topic has a committed record at or after `position`, `wake` is called, or the watch is closed."""
+        """Block until the topic has a committed record at or after `position`, `wake` is called, or the watch is closed. Never raises: see above."""
         self._wake.clear()
         self.waiting = True
         try:
-            own = {partition: offset for (topic, partition), offset in position.items() if topic == self._topic}
-            # Under load there are records already, and a fetch would first wait for the end of the one before it.
-            if not self._has_more(own):
-                self._consumer.assign([TopicPartition(self._topic, partition, offset) for partition, offset in own.items()])
-                while not self._closed.is_set() and not self._wake.is_set() and not self._arrived(own):
-                    pass
-                self._consumer.unassign()
+            with self._in_use:
+                self._await_record({partition: offset for (topic, partition), offset in position.items() if topic == self._topic})
+        except KafkaException as error:
+            log.warning("the watch of Kafka failed", error=str(error))
         finally:
             self.waiting = False
         self._closed.wait(max(0.0, self._ended_s + self._interval_s - time.monotonic()))
@@ -62,11 +65,20 @@ class RecordWatch:
         self._wake.set()
 
     def close(self) -> None:
-        """End the present wait and all later ones. May be called from any thread."""
+        """End the present wait and all later ones, and the connection to Kafka with its threads. May be called from any thread."""
         self._closed.set()
+        if not self._in_use.acquire(timeout=_CLOSE_S):
+            return
+        try:
+            if self._consumer is not None:
+                self._consumer.close()
+            self._consumer = None
+        finally:
+            self._in_use.release()
 
-    def _has_more(self, position: Mapping[int, int]) -> bool:
-        """Whether a partition ends after its position; an error counts as no."""
+    def _await_record(self, position: Mapping[int, int]) -> None:
+        if self._closed.is_set():
+            return
         if self._consumer is None:
             self._consumer = kafka_consumer(
                 self._kafka,
@@ -82,14 +94,27 @@ class RecordWatch:
                     "fetch.queue.backoff.ms": 5,
                 },
             )
+        # Under load there are records already, and a fetch would first wait for the end of the one before it.
+        if self._has_more(position):
+            return
+        self._consumer.assign([TopicPartition(self._topic, partition, offset) for partition, offset in position.items()])
+        while not self._closed.is_set() and not self._wake.is_set() and not self._arrived(position):
+            pass
+        self._consumer.unassign()
+
+    def _has_more(self, position: Mapping[int, int]) -> bool:
+        """Whether a partition ends after its position; no if Kafka does not say it within `_END_S`."""
+        deadline = time.monotonic() + _END_S
         try:
-            return any(self._end(partition) > offset for partition, offset in position.items())
+            for partition, offset in position.items():
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    return False
+                if self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=left_s)[1] > offset:
+                    return True
         except KafkaException:
             return False
-
-    def _end(self, partition: int) -> int:
-        _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_END_S)
-        return int(end)
+        return False
 
     def _arrived(self, position: Mapping[int, int]) -> bool:
         """Whether there is a record, an offset without a record (of an aborted transaction), or an error. Takes at most `_POLL_S`."""
