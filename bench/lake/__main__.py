@@ -15,7 +15,7 @@ from typing import get_args
 
 from bench.lake import alternatives as tried
 from bench.lake import cold_start as cold
-from bench.lake import day, latency, query, size, small_files, stages, throughput
+from bench.lake import day, latency, query, size, small_files, stages, throughput, year
 from bench.lake.contenders import CONTENDERS
 from bench.lake.figures import Part
 from bench.lake.records import Shape
@@ -35,6 +35,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Part]] = {
     "query": lambda given: query.query(query.Sizes(days=given.days, queries=given.queries)),
     "small-files": lambda given: small_files.small_files(small_files.Sizes(files=given.small_files)),
     "day": lambda given: day.day(day.Sizes(ticks=given.ticks, gap_s=given.gap)),
+    "year": lambda given: year.year(year.Sizes(days=given.year_days)),
     "tried": lambda _: tried.tried(tried.Sizes()),
 }
 
@@ -82,6 +83,7 @@ def _arguments() -> argparse.Namespace:
     add("--small-files", type=int, default=172_800, help="small-files: how many (default %(default)s, a day of 0.5 s triggers)")
     add("--ticks", type=int, default=1_440, help="day: ticks of 60 s (default %(default)s)")
     add("--gap", type=float, default=0.3, help="day: seconds from one tick to the next (default %(default)s)")
+    add("--year-days", type=int, default=12, help="year: days of 1 440 commits on each table (default %(default)s)")
     return parser.parse_args()
 
 

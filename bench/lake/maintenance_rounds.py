@@ -10,6 +10,7 @@ from cryptoviz.settings import Settings
 from spark_jobs.maintenance.result import RoundResult
 from spark_jobs.maintenance.round import run_round
 from spark_jobs.maintenance.steps import STEPS, RoundContext
+from spark_jobs.tables.table_log import CONFIGURATION
 
 __all__ = ["later", "tend", "tend_until_done"]
 
@@ -18,10 +19,10 @@ _MOST_ROUNDS = 60
 _TIDYING = frozenset({"sweep", "compact", "mark", "log"})
 
 
-def tend(settings: Settings, now: datetime) -> RoundResult:
-    """A round of the steps for data files. `now`: its wall-clock time."""
+def tend(settings: Settings, now: datetime, log_keep_s: float | None = None) -> RoundResult:
+    """A round of the steps for data files. `now`: its wall-clock time. `log_keep_s`: retention of the log instead of the product's."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_round, settings, now).result()
+        return pool.submit(_round, settings, now, log_keep_s).result()
 
 
 def tend_until_done(settings: Settings, now: datetime) -> list[RoundResult]:
@@ -41,6 +42,10 @@ def later() -> datetime:
     return datetime.now(UTC) + timedelta(days=2)
 
 
-def _round(settings: Settings, now: datetime) -> RoundResult:
+def _round(settings: Settings, now: datetime, log_keep_s: float | None) -> RoundResult:
+    if log_keep_s is not None:
+        CONFIGURATION.update(
+            dict.fromkeys(("delta.logRetentionDuration", "delta.deletedFileRetentionDuration"), f"interval {log_keep_s:.0f} seconds")
+        )
     steps = [step for step in STEPS if step.name in _TIDYING]
     return run_round(RoundContext(settings, settings.home / "maintenance-scratch", now=lambda: now), steps)
