@@ -21,6 +21,7 @@ from py4j.protocol import Py4JError
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
+from cryptoviz.errors import EngineUnavailable
 from spark_jobs.streaming.driver_jvm import end_driver, launch_driver
 from spark_jobs.streaming.gateways import SECRET_OPTION, secure_callback_server, share_application_id, spark_secret
 
@@ -90,6 +91,13 @@ class DriverCluster(SparkCluster):  # type: ignore[misc]
             ended(f"Spark's driver (process {self._process.pid}) has ended with code {code}")
 
         threading.Thread(target=wait, name="spark-driver-watch", daemon=True).start()
+
+    def check(self) -> None:
+        """Raise EngineUnavailable if the driver's JVM has ended, as it may between `LakeJob.prepare` and `start`."""
+        if not self.alive:
+            raise EngineUnavailable(
+                f"the JVM of Spark's driver has ended with code {self._process.returncode} before the job started", engine="spark"
+            )
 
     @property
     def alive(self) -> bool:

@@ -113,6 +113,7 @@ class LakeJob:
         removed = StartSweep(minio_client(self._access), self._plan, by_id, self._lease.check).run(self._logs)
         tables_ms = (time.monotonic() - begun) * 1000
         cluster = spark.result()
+        cluster.check()
         session = cluster.get_spark_session()
         spark_ms = (time.monotonic() - begun) * 1000
         tasks = SparkTasks(session, self._settings.kafka)

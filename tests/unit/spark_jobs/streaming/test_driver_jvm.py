@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from cryptoviz.errors import EngineUnavailable
+from spark_jobs.streaming.cluster import DriverCluster
 from spark_jobs.streaming.driver_jvm import launch_driver
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -55,6 +56,7 @@ def test_a_jvm_that_hangs_ends_with_the_process_that_started_it(tmp_path: Path) 
     java = program(tmp_path, f"#!/bin/sh\necho $$ > {started}.new\nmv {started}.new {started}\nexec sleep 1000\n")
     code = f"""
 from pathlib import Path
+from spark_jobs.streaming.cluster import DriverCluster
 from spark_jobs.streaming.driver_jvm import launch_driver
 launch_driver(Path({str(java)!r}), "a.jar", {CONFIGS!r})
 """
@@ -67,3 +69,11 @@ launch_driver(Path({str(java)!r}), "a.jar", {CONFIGS!r})
     finally:
         if psutil.pid_exists(pid):
             os.kill(pid, signal.SIGKILL)
+
+
+def test_a_jvm_that_ended_while_the_job_waited_for_the_engines_is_reported_with_its_code() -> None:
+    cluster = DriverCluster.__new__(DriverCluster)
+    with subprocess.Popen(["/bin/sh", "-c", "exit 7"]) as cluster._process:
+        pass
+    with pytest.raises(EngineUnavailable, match="has ended with code 7 before the job started"):
+        cluster.check()
