@@ -17,14 +17,14 @@ from cryptoviz.assets import DEFAULT_ASSETS, Asset
 __all__ = ["START_MS", "Shape", "Walk", "records"]
 
 Shape = Literal["short", "full"]
-"""`short`: the required fields only, 380 bytes; the optional ones are absent (null). `full`: every field, as the collector writes it."""
+"""`short`: the required fields only, with a short fetch id, 380 bytes; others are null. `full`: every field, as the collector writes it."""
 
 START_MS = 1_764_028_800_000
 """2025-11-25T00:00:00Z: the first tick of each run."""
 
 _SHORT = (
     b'{"event_id":"%032x","schema_version":1,"kind":"live","tick_ts":%d,"ingest_ts":%d,"asset_id":"%s","symbol":"%s","name":"%s","quote_currency":"USD",'
-    b'"price":%s,"provider":"coingecko","provider_asset_id":"%s","role":"primary","attempt":1,"fetch_id":"%s","consensus_sources":2,"disagrees":false}\n'
+    b'"price":%s,"provider":"coingecko","provider_asset_id":"%s","role":"primary","attempt":1,"fetch_id":"%.16s","consensus_sources":2,"disagrees":false}\n'
 )
 _FULL = (
     b'{"event_id":"%032x","schema_version":1,"kind":"live","tick_ts":%d,"source_ts":%d,"ingest_ts":%d,"asset_id":"%s","symbol":"%s","name":"%s",'
