@@ -82,6 +82,7 @@ def test_file_is_snappy_with_statistics_where_readers_prune() -> None:
     meta = pq.read_metadata(io.BytesIO(next(iter(store.objects.values()))))
     columns = {meta.row_group(0).column(i).path_in_schema: meta.row_group(0).column(i) for i in range(meta.num_columns)}
     assert {column.compression for column in columns.values()} == {"SNAPPY"}
+    assert "DELTA_LENGTH_BYTE_ARRAY" in columns["event_id"].encodings
     for name in ("tick_ts", "asset_id", "price", "kafka_offset"):
         assert columns[name].statistics.has_min_max
     assert json.loads(results[0].part.stats) == {
