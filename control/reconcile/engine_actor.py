@@ -27,6 +27,8 @@ class EngineActor:
         self._name = name
         self._engine: Engine | None = None
         self._start_stop = SerialThread(f"{name}-start-stop")
+        # Of its own: probes that hang would use up the threads that all components of the process share.
+        self._probes = SerialThread(f"{name}-probe")
         self._started = False
 
     async def start(self) -> None:
@@ -54,4 +56,4 @@ class EngineActor:
         """Ping the engine in its own protocol. An engine whose process ended is not running."""
         if self._engine is None or not self._started:
             return Probe(running=False, healthy=False, message="not started", pid=os.getpid())
-        return await asyncio.to_thread(self._engine.probe)
+        return await self._probes.run(self._engine.probe)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.log import get_logger
@@ -21,6 +21,8 @@ from cryptoviz.log_rotation import rotate
 from cryptoviz.ownership import make_private
 
 __all__ = ["ChildProcess", "SerialThread", "bound_to_parent", "spawn_bound", "tail"]
+
+T = TypeVar("T")
 
 _PYTHON = sys.executable
 # Enough for the last lines of a failed start.
@@ -131,9 +133,9 @@ class SerialThread:
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
-    async def run(self, call: Callable[..., object], *arguments: object) -> None:
-        """Wait for the earlier calls and this one. If cancelled before its turn, it is not made."""
-        await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, call, *arguments)
+    async def run(self, call: Callable[..., T], *arguments: object) -> T:
+        """The result of the call, made after the earlier ones. If cancelled before its turn, it is not made."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, call, *arguments)
 
 
 def bound_to_parent(command: Sequence[str]) -> list[str]:

@@ -115,6 +115,26 @@ async def test_a_kill_ends_a_start_that_waits_and_then_stops_the_engine(settings
     assert [verb for verb, _ in engine.calls] == ["kill", "start", "stop"]
 
 
+async def test_probes_that_hang_use_up_no_thread_of_others(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More probes than asyncio has threads, which are 32 at most."""
+    hanging, other = FakeEngine(), FakeEngine()
+    hanging.gate.set()
+    other.gate.set()
+    monkeypatch.setattr(hosts, "build_engine", lambda name, settings: hanging if name == "kafka" else other)
+    kafka, redis = (EngineActor(settings, name) for name in ("kafka", "redis"))
+    await asyncio.gather(kafka.start(), redis.start())
+    ends = threading.Event()
+    monkeypatch.setattr(hanging, "probe", lambda: ends.wait(30))
+    probes = [asyncio.create_task(kafka.probe()) for _ in range(40)]
+    try:
+        async with asyncio.timeout(10):
+            assert (await redis.probe()).pid == 9
+            await kafka.kill()
+    finally:
+        ends.set()
+        await asyncio.gather(*probes)
+
+
 class Silent(EmbeddedEngine):
     """Never answers. Its command is known once `ready` is set."""
 
