@@ -18,7 +18,7 @@ import pyarrow as pa
 from bench.lake.day import growth
 from bench.lake.environment import engines
 from bench.lake.figures import Figure, Part
-from bench.lake.maintenance_rounds import tend
+from bench.lake.maintenance_rounds import later, tend, tend_until_done
 from bench.lake.records import START_MS
 from bench.lake.rowcheck import row_check
 from bench.lake.tables import TOPIC_ID, day_of_rows, day_rows, open_log, put_parts, table_bytes
@@ -155,14 +155,15 @@ def _a_year_ago(settings: Settings) -> int:
     shift = (_first_day() - datetime.fromtimestamp(START_MS / 1000, UTC)).days - _YEAR_DAYS
     for first in range(0, _YEAR_DAYS, _DAYS_A_COMMIT):
         last = min(first + _DAYS_A_COMMIT, _YEAR_DAYS)
-        log.commit(put_parts(settings, _compacted_days(base, shift, range(first, last)), LAYOUTS["prices"]), {(TOPIC_ID, 0): last * base.num_rows})
+        log.commit(put_parts(settings, _days_of_a_year(base, shift, range(first, last)), LAYOUTS["prices"]), {(TOPIC_ID, 0): last * base.num_rows})
+    tend_until_done(settings, later())
     table = DeltaTable(log.address.uri, storage_options=settings.s3.storage_options())
     table.create_checkpoint()
     _move_log(settings, table.version(), _YEAR_COMMITS)
     return int(base.num_rows) * _YEAR_DAYS
 
 
-def _compacted_days(base: pa.Table, shift: int, days: Iterable[int]) -> Iterator[pa.Table]:
+def _days_of_a_year(base: pa.Table, shift: int, days: Iterable[int]) -> Iterator[pa.Table]:
     for day in days:
         yield day_of_rows(base, shift + day, day * base.num_rows)
 
