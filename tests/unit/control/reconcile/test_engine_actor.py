@@ -23,6 +23,7 @@ from cryptoviz.engines.embedded import EmbeddedEngine
 from cryptoviz.engines.ports import PortUse
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import Settings, load_settings
+from tests.support.children import children_with
 from tests.support.ports import free_port
 from tests.support.waiting import eventually_async
 
@@ -174,7 +175,7 @@ async def test_a_kill_before_the_engine_has_its_process_ends_the_start(settings:
         await killing
         with pytest.raises(EngineUnavailable, match="redis was killed during its start"):
             await starting
-    assert not [child for child in psutil.Process().children() if str(settings.home) in child.cmdline()]
+    assert not children_with(str(settings.home))
 
 
 async def test_the_dashboard_process_starts_dies_and_starts_again(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from actors.ray_actor import ActorDied, ActorGone, RayActor
@@ -24,6 +23,7 @@ from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.log_files import log_path, log_to_file
 from cryptoviz.settings import Settings, load_settings
 from spark_jobs.maintenance.actor import MaintenanceActor
+from tests.support.children import children_with
 from tests.support.waiting import eventually_async
 
 
@@ -205,11 +205,7 @@ def spawner() -> Iterator[threading.Event]:
     holding.join()
 
 
-def children(argument: str) -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if argument in child.cmdline()]
-
-
-@pytest.mark.parametrize(("cls", "argument"), [(DashboardActor, "dashboard"), (MaintenanceActor, "spark_jobs.maintenance.round")])
+@pytest.mark.parametrize(("cls", "argument"), [(DashboardActor, "dashboard"), (MaintenanceActor, "spark_jobs.maintenance")])
 async def test_a_component_that_is_removed_while_its_process_is_spawned_leaves_none(
     settings: Settings, spawner: threading.Event, cls: type[Any], argument: str
 ) -> None:
@@ -222,7 +218,7 @@ async def test_a_component_that_is_removed_while_its_process_is_spawned_leaves_n
     await removal
     await asyncio.gather(starting, return_exceptions=True)
     await asyncio.to_thread(process._spawner().run, lambda: None)  # type: ignore[arg-type, return-value]
-    assert not children(argument)
+    assert not children_with(argument)
 
 
 async def test_two_starts_of_the_dashboard_make_one_process(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,10 +227,10 @@ async def test_two_starts_of_the_dashboard_make_one_process(settings: Settings, 
     monkeypatch.setattr(dashboard_actor, "_COMMAND", (sys.executable, str(script)))
     supervisor = Supervisor()
     starting = [asyncio.create_task(supervisor.start("dashboard", DashboardActor, (settings,))) for _ in range(2)]
-    await eventually_async(lambda: asyncio.sleep(0, bool(children(str(script)))))
+    await eventually_async(lambda: asyncio.sleep(0, bool(children_with(str(script)))))
     # Both starts wait for the page once the second has its answer, too.
     await asyncio.to_thread(process._spawner().run, lambda: None)  # type: ignore[arg-type, return-value]
-    assert len(children(str(script))) == 1
+    assert len(children_with(str(script))) == 1
     await supervisor.remove("dashboard")
     await asyncio.gather(*starting, return_exceptions=True)
-    assert children(str(script)) == []
+    assert children_with(str(script)) == []

@@ -13,8 +13,8 @@ from deltalake import CommitProperties, Transaction, write_deltalake
 from cryptoviz.errors import LakeError
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.progress import METADATA_KEY, Progress, read_progress
-from spark_jobs.maintenance.log_cleanup import configure
-from spark_jobs.tables.replace_files import NewFile, ReplacedFile, file_actions, paths_of, replace_files
+from spark_jobs.maintenance import log_cleanup
+from spark_jobs.tables.replace_files import NewFile, ReplacedFile, carried_progress, file_actions, paths_of, replace_files
 from spark_jobs.tables.table_log import CONFIGURATION
 
 APP = "cryptoviz-lake-test"
@@ -95,15 +95,21 @@ def test_commit_whose_answer_was_lost_counts(folder: Path) -> None:
     assert DeltaTable(folder).version() == 2
 
 
-def test_older_tables_are_configured_once_beside_the_job(folder: Path) -> None:
+def test_older_tables_are_configured_once_beside_the_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def after_the_job(table: DeltaTable) -> dict[str, str]:
+        job_commits(folder, 3)
+        return carried_progress(table)
+
     stale = DeltaTable(folder)
-    job_commits(folder, 3)
-    configure(stale)  # refused: the job was first
+    with monkeypatch.context() as patched:
+        patched.setattr(log_cleanup, "carried_progress", after_the_job)
+        log_cleanup.configure(stale)  # refused: the job was first
     assert DeltaTable(folder).metadata().configuration == {}
-    configure(stale)
-    configure(DeltaTable(folder))
+    job_commits(folder, 4)
+    log_cleanup.configure(stale)
+    log_cleanup.configure(DeltaTable(folder))
     table = DeltaTable(folder)
-    assert (table.metadata().configuration, table.version()) == (CONFIGURATION, 3)
+    assert (table.metadata().configuration, table.version()) == (CONFIGURATION, 4)
     progress = read_progress(table)
     assert progress is not None
-    assert progress.sequence == 3
+    assert progress.sequence == 4
