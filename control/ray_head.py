@@ -1,4 +1,5 @@
-"""`python -m control.ray_head start --head ...`: Ray's command line, in which the start of a node does not wait for Ray's dashboard.
+"""`python -m control.ray_head start --head ...`: Ray's command line, in which the start of a node does not wait for Ray's dashboard, and starts Ray's
+client server only with `--ray-client-server-port`.
 
 The dashboard imports for longer than everything else of Ray's start takes, and nothing in the pipeline needs it. It also gets a lower priority: its
 twelve processes would compete with the pipeline's own start.
@@ -11,7 +12,7 @@ from typing import Any
 
 from ray._private import ray_constants, services
 from ray.experimental import internal_kv
-from ray.scripts.scripts import main as ray_main
+from ray.scripts import scripts
 
 __all__ = ["main"]
 
@@ -38,7 +39,10 @@ def main() -> None:
     """Run Ray's command."""
     internal_kv._internal_kv_get = _read_at_once
     services.start_ray_process = _start_gently
-    ray_main()
+    if not any(option.startswith("--ray-client-server-port=") for option in sys.argv):
+        # Without its client's packages Ray starts no server for it; no option does the same.
+        vars(scripts)["get_ray_client_dependency_error"] = lambda: ImportError("not wanted")
+    scripts.main()
 
 
 if __name__ == "__main__":

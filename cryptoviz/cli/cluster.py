@@ -199,7 +199,7 @@ def _ray_command(settings: Settings, folder: Path) -> list[str]:
     cpus = ray.num_cpus or max(settings.lake.executor_cores, os.cpu_count() or 1)
     return [
         sys.executable, "-m", "control.ray_head", "start", "--head", "--block", "--disable-usage-stats",
-        f"--node-ip-address={ray.node_ip}", f"--port={ray.gcs_port}", f"--ray-client-server-port={ray.client_port or 0}",
+        f"--node-ip-address={ray.node_ip}", f"--port={ray.gcs_port}", *([f"--ray-client-server-port={ray.client_port}"] if ray.client_port else []),
         "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={ray.dashboard_port}", "--dashboard-agent-listen-port=0",
         # The kernel chooses the workers' ports, so that two clusters on this machine never compete for a port.
         "--min-worker-port=0", "--max-worker-port=0",

@@ -37,7 +37,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    kafka, controller, s3, console, redis, control, gcs, client, page, dashboard = free_ports(10)
+    kafka, controller, s3, console, redis, control, gcs, page, dashboard = free_ports(9)
     return claim_home(
         load_settings(
             "live",
@@ -46,7 +46,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             s3={"port": s3, "console_port": console, "secret_key": CANARY},
             redis={"port": redis},
             control={"port": control},
-            ray={"gcs_port": gcs, "client_port": client, "dashboard_port": page},
+            ray={"gcs_port": gcs, "dashboard_port": page},
             dashboard={"port": dashboard},
             collect={"providers": ["coingecko", "coinmarketcap"]},
             providers={"coingecko": {"api_key": CANARY}},
@@ -295,6 +295,12 @@ def test_the_end_leaves_nothing_and_keeps_what_was_wanted(control: ControlClient
     for name in ENGINES:
         assert control.get(name).desired is DesiredState.RUNNING
         reach(control, name, ComponentState.RUNNING)
+
+
+def test_rays_client_server_does_not_run(settings: Settings) -> None:
+    commands = [" ".join(process.cmdline()) for process in family(settings)]
+    assert any("gcs_server" in command for command in commands)
+    assert [command for command in commands if "ray.util.client.server" in command] == []
 
 
 def test_rays_dashboard_serves_at_a_lower_priority(settings: Settings, control: ControlClient) -> None:
