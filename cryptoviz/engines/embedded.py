@@ -76,7 +76,7 @@ class EmbeddedEngine(ABC):
         self._let_go()
 
     def kill(self) -> None:
-        self._killed = True  # before the look: a start that goes on in another thread may have its process only later
+        self._killed = True  # before the look: a start that continues in another thread may have its process only later
         child = self._child
         if child is not None:
             child.stop(0.0)

@@ -127,7 +127,7 @@ class ChildProcess:
 class SerialThread:
     """Runs blocking calls one after the other in a thread of its own, each in the context of its caller, which names the log file.
 
-    For the start and stop of a child process: the thread of a cancelled call goes on, so a stop after it must wait for it.
+    For the start and stop of a child process: the thread of a cancelled call continues, so a stop after it must wait for it.
     """
 
     def __init__(self, name: str) -> None:
