@@ -62,7 +62,7 @@ class Scanner:
         first = low.date() if low else date.min
         last = (high - timedelta(microseconds=1)).date() if high else date.max
         by_day = {day: files for day, files in snapshot.by_day.items() if first <= day <= last}
-        small = [self._small_rows(day, files, snapshot.schema) for day, files in by_day.items() if any(file.size < _SMALL_BYTES for file in files)]
+        small = [self._small_rows(day, files, snapshot.schema) for day, files in by_day.items()]
         large = [file for files in by_day.values() for file in files if file.size >= _SMALL_BYTES and _may_hold(file, low, high)]
         memory = ds.dataset(pa.concat_tables([snapshot.schema.empty_table(), *small]))
         whole = ds.dataset([memory, self._large(large, snapshot.schema)]) if large else memory
@@ -71,7 +71,9 @@ class Scanner:
     def _small_rows(self, day: date, files: Sequence[DataFile], schema: pa.Schema) -> pa.Table:
         wanted = {file.path: file for file in files if file.size < _SMALL_BYTES}
         with self._lock:
-            kept = self._days.get(day)
+            kept = self._days.get(day) if wanted else self._days.pop(day, None)
+        if not wanted:
+            return schema.empty_table()
         if kept is not None and kept.rows.schema != schema:
             kept = None  # the table has a new column
         if kept is not None and not kept.paths <= wanted.keys():
