@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +13,7 @@ from bench.lake.environment import engines, lake_host
 from bench.lake.figures import Figure, Part
 from bench.lake.records import START_MS
 from bench.lake.rowcheck import row_check
-from bench.lake.tables import DAY_MS, day_of_rows, day_rows, open_log, put_parts
+from bench.lake.tables import DAY_MS, day_rows, days_of_rows, open_log, put_parts
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.lake import Lake
 from cryptoviz.settings import Settings
@@ -80,13 +79,8 @@ def _year(settings: Settings, sizes: Sizes) -> int:
     log = open_log(settings)
     base = day_rows(sizes.tick_ms, 1).sort_by(LAYOUTS["prices"].order)
     for first in range(0, sizes.days, _DAYS_A_COMMIT):
-        log.commit(put_parts(settings, _days(base, first, min(first + _DAYS_A_COMMIT, sizes.days)), LAYOUTS["prices"]), {})
+        log.commit(put_parts(settings, days_of_rows(base, range(first, min(first + _DAYS_A_COMMIT, sizes.days))), LAYOUTS["prices"]), {})
     return int(base.num_rows) * sizes.days
-
-
-def _days(base: pa.Table, first: int, last: int) -> Iterator[pa.Table]:
-    for number in range(first, last):
-        yield day_of_rows(base, number, number * base.num_rows)
 
 
 def _draw(lot: random.Random, days: int) -> tuple[str, datetime, datetime]:

@@ -25,7 +25,7 @@ from spark_jobs.tables.parquet import WrittenPart, encode, statistics
 from spark_jobs.tables.record_spec import PRICES_SPEC
 from spark_jobs.tables.table_log import TableLog
 
-__all__ = ["DAY_MS", "TOPIC_ID", "day_of_rows", "day_rows", "open_log", "put_parts", "table_bytes"]
+__all__ = ["DAY_MS", "TOPIC_ID", "day_of_rows", "day_rows", "days_of_rows", "open_log", "put_parts", "table_bytes"]
 
 TOPIC_ID = "6d1a9f3c-52a1-4d5e-9a7b-0c1d2e3f4a5b"
 """Id of a topic that does not exist: no job can continue these tables."""
@@ -62,6 +62,12 @@ def day_of_rows(rows: pa.Table, shift_days: int, first_offset: int) -> pa.Table:
         shifted = shifted.set_column(shifted.column_names.index(name), rows.schema.field(name), moved)
     offsets = pc.add(rows.column("kafka_offset"), first_offset)
     return shifted.set_column(shifted.column_names.index("kafka_offset"), rows.schema.field("kafka_offset"), offsets)
+
+
+def days_of_rows(rows: pa.Table, days: range, shift_days: int = 0) -> Iterator[pa.Table]:
+    """The rows on each of the days, moved by `shift_days`, with offsets that continue from day to day."""
+    for number in days:
+        yield day_of_rows(rows, shift_days + number, number * rows.num_rows)
 
 
 def put_parts(settings: Settings, pieces: Iterator[pa.Table], layout: Layout | None = None) -> list[WrittenPart]:

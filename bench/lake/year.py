@@ -9,11 +9,9 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-
-import pyarrow as pa
 
 from bench.lake.day import growth
 from bench.lake.environment import engines
@@ -21,10 +19,10 @@ from bench.lake.figures import Figure, Part
 from bench.lake.maintenance_rounds import later, tend, tend_until_done
 from bench.lake.records import START_MS
 from bench.lake.rowcheck import row_check
-from bench.lake.tables import TOPIC_ID, day_of_rows, day_rows, open_log, put_parts, table_bytes
+from bench.lake.tables import TOPIC_ID, day_of_rows, day_rows, days_of_rows, open_log, put_parts, table_bytes
 from bench.lake.usage import Family
 from cryptoviz.lake.delta import DeltaTable
-from cryptoviz.lake.objects import S3Access, minio_client, table_address
+from cryptoviz.lake.objects import S3Access, minio_client, read_object, table_address
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance.steps import LAYOUTS
 from spark_jobs.tables.table_log import TableLog
@@ -155,17 +153,12 @@ def _a_year_ago(settings: Settings) -> int:
     shift = (_first_day() - datetime.fromtimestamp(START_MS / 1000, UTC)).days - _YEAR_DAYS
     for first in range(0, _YEAR_DAYS, _DAYS_A_COMMIT):
         last = min(first + _DAYS_A_COMMIT, _YEAR_DAYS)
-        log.commit(put_parts(settings, _days_of_a_year(base, shift, range(first, last)), LAYOUTS["prices"]), {(TOPIC_ID, 0): last * base.num_rows})
+        log.commit(put_parts(settings, days_of_rows(base, range(first, last), shift), LAYOUTS["prices"]), {(TOPIC_ID, 0): last * base.num_rows})
     tend_until_done(settings, later())
     table = DeltaTable(log.address.uri, storage_options=settings.s3.storage_options())
     table.create_checkpoint()
     _move_log(settings, table.version(), _YEAR_COMMITS)
     return int(base.num_rows) * _YEAR_DAYS
-
-
-def _days_of_a_year(base: pa.Table, shift: int, days: Iterable[int]) -> Iterator[pa.Table]:
-    for day in days:
-        yield day_of_rows(base, shift + day, day * base.num_rows)
 
 
 def _move_log(settings: Settings, version: int, to: int) -> None:
@@ -174,20 +167,15 @@ def _move_log(settings: Settings, version: int, to: int) -> None:
     prefix = address.key("_delta_log/")
     names = [item.object_name for item in client.list_objects(address.bucket, prefix=prefix, recursive=True)]
 
-    def content(name: str) -> bytes:
-        answer = client.get_object(address.bucket, name)
-        try:
-            return bytes(answer.read())
-        finally:
-            answer.close()
-            answer.release_conn()
-
     def put(name: str, data: bytes) -> None:
         client.put_object(address.bucket, name, io.BytesIO(data), len(data))
 
-    put(f"{prefix}{to:020d}.checkpoint.parquet", content(f"{prefix}{version:020d}.checkpoint.parquet"))
-    put(f"{prefix}{to:020d}.json", content(f"{prefix}{version:020d}.json"))
-    put(f"{prefix}_last_checkpoint", json.dumps(json.loads(content(f"{prefix}_last_checkpoint")) | {"version": to}).encode())
+    put(f"{prefix}{to:020d}.checkpoint.parquet", read_object(client, address.bucket, f"{prefix}{version:020d}.checkpoint.parquet"))
+    put(f"{prefix}{to:020d}.json", read_object(client, address.bucket, f"{prefix}{version:020d}.json"))
+    put(
+        f"{prefix}_last_checkpoint",
+        json.dumps(json.loads(read_object(client, address.bucket, f"{prefix}_last_checkpoint")) | {"version": to}).encode(),
+    )
     for name in names:
         if not name.endswith("_last_checkpoint"):
             client.remove_object(address.bucket, name)
