@@ -32,7 +32,8 @@ import psutil
 
 from cryptoviz.settings import Settings, load_settings_file
 from tests.support.measure import load, machine, pss_mb, sum_by
-from tests.support.pipeline import CRYPTOVIZ, Demo, environment, processes_of
+from tests.support.pipeline import CRYPTOVIZ, Demo, environment
+from tests.support.processes import processes_of
 
 STEP_S = 1.0
 WARM_S = 30.0
@@ -72,10 +73,9 @@ class Use:
 def kind_of(process: psutil.Process) -> str:
     """Name of a process in the tables; the class of an actor for Ray's workers."""
     try:
-        line = " ".join(process.cmdline())
+        return kind_of_line(" ".join(process.cmdline())) or process.name()
     except psutil.NoSuchProcess:
         return "ended"
-    return kind_of_line(line) or process.name()
 
 
 def kind_of_line(line: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import psutil
 
 from tests.support.measure import pss_mb, sum_by
+from tests.support.processes import line_of
 
 __all__ = ["Family", "Usage", "kind_of"]
 
@@ -52,7 +53,7 @@ class Family:
         for process in self.processes():
             try:
                 times = process.cpu_times()
-                self._seen[process.pid] = (kind_of(_command(process)), times.user + times.system)
+                self._seen[process.pid] = (kind_of(line_of(process)), times.user + times.system)
             except psutil.Error:
                 continue
         totals: dict[str, float] = {}
@@ -74,14 +75,10 @@ class Family:
         return self._sum(lambda process: process.num_fds())
 
     def _sum(self, measure: Callable[[psutil.Process], float]) -> dict[str, float]:
-        totals = sum_by(self.processes(), lambda process: kind_of(_command(process)), measure)
+        totals = sum_by(self.processes(), lambda process: kind_of(line_of(process)), measure)
         return {kind: round(value, 1) for kind, value in sorted(totals.items(), key=lambda item: -item[1])}
 
 
 def kind_of(command: str) -> str:
     """Kind of a process, from its command line."""
     return next((kind for mark, kind in _MARKS if mark in command), "bench")
-
-
-def _command(process: psutil.Process) -> str:
-    return " ".join(process.cmdline())

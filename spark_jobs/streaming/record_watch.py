@@ -57,6 +57,8 @@ class RecordWatch:
             log.warning("the watch of Kafka failed", error=str(error))
         finally:
             self.waiting = False
+        if self._closed.is_set():
+            self.close()  # which may have given up before this wait ended
         self._closed.wait(max(0.0, self._ended_s + self._interval_s - time.monotonic()))
         self._ended_s = time.monotonic()
 
@@ -65,7 +67,10 @@ class RecordWatch:
         self._wake.set()
 
     def close(self) -> None:
-        """End the present wait and all later ones, and the connection to Kafka with its threads. May be called from any thread."""
+        """End the present wait and all later ones, and the connection to Kafka with its threads. May be called from any thread, more than once.
+
+        A wait that does not end within `_CLOSE_S` ends the connection itself when it does.
+        """
         self._closed.set()
         if not self._in_use.acquire(timeout=_CLOSE_S):
             return

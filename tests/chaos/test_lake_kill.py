@@ -17,6 +17,7 @@ from tests.chaos.rig import ROUNDS, SEED, Figures, Keeper, Load, Progress, asser
 from tests.support.engines import engines, lake_settings
 from tests.support.lake_job import LakeHost, host_lake, ray_cluster
 from tests.support.measure import say
+from tests.support.processes import arguments_of
 from tests.support.topics import Feed
 from tests.support.waiting import eventually
 
@@ -98,7 +99,7 @@ def driver() -> int:
 
 
 def running(word: str) -> int:
-    return next((process.pid for process in ours() if word in command(process)), 0)
+    return next((process.pid for process in ours() if word in arguments_of(process)), 0)
 
 
 def ours() -> list[psutil.Process]:
@@ -109,10 +110,4 @@ def ours() -> list[psutil.Process]:
 def children_of(pid: int) -> list[psutil.Process]:
     with contextlib.suppress(psutil.Error):
         return psutil.Process(pid).children() if pid else []
-    return []
-
-
-def command(process: psutil.Process) -> list[str]:
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()
     return []

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pipeline import CRYPTOVIZ, environment, processes_of
+from tests.support.pipeline import CRYPTOVIZ, environment
+from tests.support.processes import kill_all, processes_of
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(420)]
@@ -42,8 +43,7 @@ def test_two_starts_and_a_reset_at_once(tmp_path: Path) -> None:
     finally:
         for process in starts:
             process.kill()
-        for one in processes_of(home):
-            one.kill()
+        kill_all(home)
 
 
 def test_resets_at_once_and_beside_a_start(tmp_path: Path) -> None:
@@ -68,5 +68,4 @@ def test_resets_at_once_and_beside_a_start(tmp_path: Path) -> None:
     finally:
         start.kill()
         start.communicate()
-        for one in processes_of(home):
-            one.kill()
+        kill_all(home)

@@ -12,7 +12,8 @@ import pytest
 
 from cryptoviz.records import Kind, UnifiedRecord
 from tests.support.measure import say
-from tests.support.pipeline import Demo, keys, processes_of
+from tests.support.pipeline import Demo, keys
+from tests.support.processes import line_of, processes_of
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
@@ -37,7 +38,7 @@ def stopped(process: psutil.Process) -> Iterator[None]:
 def process_of(demo: Demo, name: str) -> psutil.Process:
     """Process id of a component or of the controller."""
     if name == CONTROLLER:
-        (found,) = (one for one in processes_of(demo.settings.home) if " ".join(one.cmdline()).startswith("ray::Controller"))
+        (found,) = (one for one in processes_of(demo.settings.home) if line_of(one).startswith("ray::Controller"))
         return found
     with demo.control() as client:
         pid = client.get(name).pid

@@ -26,6 +26,7 @@ from cryptoviz.engines.build import build_engine
 from cryptoviz.errors import ControlRefused, EngineUnavailable, UnknownComponent
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, claim_home, dump_settings_file, load_settings
 from tests.support.ports import free_ports
+from tests.support.processes import arguments_of, line_of
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -96,13 +97,7 @@ def worker(settings: Settings, title: str) -> psutil.Process:
     """The Ray worker process whose title has this prefix."""
 
     def find() -> psutil.Process | None:
-        for process in family(settings):
-            try:
-                if " ".join(process.cmdline()).startswith(title):
-                    return process
-            except psutil.NoSuchProcess:
-                continue
-        return None
+        return next((process for process in family(settings) if line_of(process).startswith(title)), None)
 
     found = eventually(find, 20)
     assert found is not None
@@ -238,12 +233,7 @@ def test_logs_of_an_engine(control: ControlClient) -> None:
 
 def test_secrets_are_nowhere(control: ControlClient, settings: Settings) -> None:
     token = settings.token_file.read_text().strip()
-    arguments = []
-    for process in family(settings):
-        try:
-            arguments.append("\0".join(process.cmdline()))
-        except psutil.NoSuchProcess:
-            continue
+    arguments = ["\0".join(arguments_of(process)) for process in family(settings)]
     logs = [path.read_text(errors="replace") for path in settings.log_dir.iterdir()]
     state = [str(control.list().to_json_dict())]
     for secret in (token, CANARY):
@@ -298,7 +288,7 @@ def test_the_end_leaves_nothing_and_keeps_what_was_wanted(control: ControlClient
 
 
 def test_rays_client_server_does_not_run(settings: Settings) -> None:
-    commands = [" ".join(process.cmdline()) for process in family(settings)]
+    commands = [line_of(process) for process in family(settings)]
     assert any("gcs_server" in command for command in commands)
     assert [command for command in commands if "ray.util.client.server" in command] == []
 
@@ -311,7 +301,7 @@ def test_rays_dashboard_serves_at_a_lower_priority(settings: Settings, control: 
     record = read_record(settings.home)
     assert record is not None
     root = psutil.Process(record.pid)
-    heads = [one for one in root.children(recursive=True) if f"--port={settings.ray.dashboard_port}" in one.cmdline()]
+    heads = [one for one in root.children(recursive=True) if f"--port={settings.ray.dashboard_port}" in arguments_of(one)]
     assert [one.nice() - root.nice() for one in heads] == [10]
 
 

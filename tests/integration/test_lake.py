@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import re
@@ -39,6 +38,7 @@ from tests.support.engines import engines, lake_settings
 from tests.support.lake_job import LakeHost, caught_up, host_lake, ray_cluster
 from tests.support.measure import say
 from tests.support.poison import ACCEPTED, POISON
+from tests.support.processes import arguments_of
 from tests.support.records import TICK, exchange, record
 from tests.support.topics import Feed, drop_records
 from tests.support.waiting import eventually
@@ -200,14 +200,8 @@ def test_driver_and_executor_share_the_class_archive(rig: Rig) -> None:
 
 def jvm(name: str) -> psutil.Process:
     """The JVM of this test whose main class is `name`."""
-    (found,) = (each for each in psutil.Process().children(recursive=True) if name in command_of(each))
+    (found,) = (each for each in psutil.Process().children(recursive=True) if name in arguments_of(each))
     return found
-
-
-def command_of(process: psutil.Process) -> list[str]:
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()
-    return []
 
 
 def test_second_job_takes_over_and_the_first_refuses_to_go_on(rig: Rig) -> None:

@@ -35,6 +35,7 @@ from tests.support.intruder import (
     spark_rpc,
 )
 from tests.support.pipeline import Demo, secrets_of
+from tests.support.processes import line_of
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -120,7 +121,7 @@ def listeners(settings: Settings) -> list[Listener]:
     found = []
     for each in psutil.net_connections("inet"):
         if each.status == psutil.CONN_LISTEN and each.pid in processes:
-            line = " ".join(processes[each.pid].cmdline())
+            line = line_of(processes[each.pid])
             assert each.laddr
             found.append(Listener(each.laddr.ip.removeprefix("::ffff:"), each.laddr.port, each.pid, line))
     return found

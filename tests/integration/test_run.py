@@ -16,7 +16,8 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.home import claim
 from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.settings import load_settings_file
-from tests.support.pipeline import CRYPTOVIZ, environment, processes_of
+from tests.support.pipeline import CRYPTOVIZ, environment
+from tests.support.processes import kill_all, names_of, processes_of
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -40,9 +41,7 @@ def test_interrupt_during_the_start_ends_everything_with_exit_code_0(tmp_path: P
         output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
-        left = [f"{one.pid} {one.name()}" for one in processes_of(home)]
-        for one in processes_of(home):
-            one.kill()
+        left = kill_all(home)
     assert process.returncode == 0, output
     assert left == []
     assert "REPLAYED DATA" in output
@@ -120,17 +119,10 @@ def said(process: subprocess.Popen[str], text: str) -> None:
 
 def none_left(home: Path) -> None:
     """Check that no process of this home is left; a remaining process is killed, so that it does not affect other tests."""
-
-    def left() -> list[str]:
-        return [f"{one.pid} {one.name()}" for one in processes_of(home)]
-
     try:
-        eventually(lambda: not left(), 15, 0.2)
+        eventually(lambda: not names_of(processes_of(home)), 15, 0.2)
     finally:
-        names = left()
-        for one in processes_of(home):
-            one.kill()
-        assert names == []
+        assert kill_all(home) == []
 
 
 @pytest.mark.parametrize(

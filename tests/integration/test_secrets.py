@@ -30,7 +30,8 @@ from market.server import ReplayMarket
 from tests.support import outputs
 from tests.support.canaries import Look, places_of, secret_fields
 from tests.support.echo import ECHOED, Echo, echoing
-from tests.support.pipeline import CRYPTOVIZ, Demo, environment, processes_of, secrets_of
+from tests.support.pipeline import CRYPTOVIZ, Demo, environment, secrets_of
+from tests.support.processes import kill_all, processes_of
 from tests.support.shell import SHELL_VALUE, Recorder, hostile_shell
 from tests.support.waiting import eventually
 
@@ -171,8 +172,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, market: ReplayMarket) -> Ite
         finally:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 subprocess.run([CRYPTOVIZ, "down"], env=env, capture_output=True, timeout=120, check=False)
-            for process in processes_of(home):
-                process.kill()
+            kill_all(home)
             trap.close()
 
 

@@ -24,7 +24,8 @@ from cryptoviz.kafka import admin_client
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.settings import SPARK_SECRET_VARIABLE, Settings
 from tests.support.intruder import as_another_user
-from tests.support.pipeline import Demo, processes_of
+from tests.support.pipeline import Demo
+from tests.support.processes import processes_of
 from tests.support.waiting import eventually_async
 
 __all__ = [
@@ -171,7 +172,7 @@ def environments(settings: Settings) -> Iterator[Output]:
         assert set(as_another_user(lambda: {_read(Path(f"/proc/{process.pid}/environ")) for process in processes})) == {b""}
     for process in processes:
         values = {name: value for name, value in _environment(process).items() if name != SPARK_SECRET_VARIABLE}
-        yield f"{process.pid} {process.name()}", "\n".join(f"{name}={value}" for name, value in values.items())
+        yield str(process.pid), "\n".join(f"{name}={value}" for name, value in values.items())
 
 
 def spark_secret(settings: Settings) -> str:

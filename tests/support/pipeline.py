@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 import orjson
-import psutil
 import pyarrow as pa
 from pyarrow import fs
 
@@ -26,6 +25,7 @@ from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings, load_settings_file
 from tests.support.lake_readers import by_delta, by_folder
 from tests.support.ports import free_ports
+from tests.support.processes import kill_all
 from tests.support.waiting import eventually
 
 CRYPTOVIZ = str(Path(sys.executable).with_name("cryptoviz"))
@@ -197,30 +197,7 @@ def running_demo(home: Path, tick_s: float = 0.5) -> Iterator[Demo]:
         yield demo
     finally:
         subprocess.run([CRYPTOVIZ, "down", "--demo"], env=env, capture_output=True, timeout=120, check=False)
-        left = processes_of(home)
-        for process in left:
-            process.kill()
-        assert not left, f"left behind: {left}"
-
-
-def processes_of(home: Path) -> list[psutil.Process]:
-    """Running processes whose arguments, environment or working directory contain this home, and all processes below them."""
-    found, others = {}, {}
-    for process in psutil.process_iter():
-        try:
-            text, parent = "\0".join(process.cmdline()) + "\0".join(process.environ().values()) + process.cwd(), process.ppid()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        if process.pid == os.getpid():
-            continue
-        if str(home) in text:
-            found[process.pid] = process
-        else:
-            others[process.pid] = (parent, process)
-    # Ray's agents and the modules of its dashboard overwrite arguments and environment with a title.
-    while below := {pid: process for pid, (parent, process) in others.items() if parent in found and pid not in found}:
-        found |= below
-    return list(found.values())
+        assert kill_all(home) == []
 
 
 def parse(done: subprocess.CompletedProcess[str]) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.idle import kind_of_line
-from tests.support.pipeline import processes_of
+from tests.support.processes import processes_of
 
 PARENT = """
 import subprocess, sys

@@ -23,8 +23,8 @@ from cryptoviz.engines.embedded import EmbeddedEngine
 from cryptoviz.engines.ports import PortUse
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.settings import Settings, load_settings
-from tests.support.children import children_with
 from tests.support.ports import free_port
+from tests.support.processes import children_with
 from tests.support.waiting import eventually_async
 
 PAGE = """

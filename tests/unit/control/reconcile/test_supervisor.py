@@ -23,7 +23,7 @@ from cryptoviz.log import configure_logging, get_logger
 from cryptoviz.log_files import log_path, log_to_file
 from cryptoviz.settings import Settings, load_settings
 from spark_jobs.maintenance.actor import MaintenanceActor
-from tests.support.children import children_with
+from tests.support.processes import children_with
 from tests.support.waiting import eventually_async
 
 
