@@ -1,64 +1,50 @@
-"""Python client of the gRPC control service. Used by the CLI, the dashboard and the examples.
+"""Python clients of the gRPC control service, blocking and async. Used by the CLI, the dashboard and the examples.
 
 with ControlClient.from_settings(load_settings()) as control:
     control.stop("scraper/coingecko")
     for pipeline in control.watch():
+        print(pipeline.state, pipeline.reason)
+
+async with AsyncControlClient.from_settings(load_settings()) as control:
+    await control.stop("scraper/coingecko")
+    async for pipeline in control.watch():
         print(pipeline.state, pipeline.reason)
 """
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from cryptoviz.components import ComponentState, ComponentStatus
-from cryptoviz.control.v1 import control_pb2 as pb
-from cryptoviz.control.v1 import gaps_pb2 as gaps_pb
-from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
-from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceStub
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import Gap
 from cryptoviz.provider_status import ProviderStatus
-from cryptoviz.rpc.client_channel import ClientChannel
-from cryptoviz.rpc.convert import component_from_proto, pipeline_from_proto
-from cryptoviz.rpc.convert_gaps import gap_from_proto
-from cryptoviz.rpc.convert_providers import provider_from_proto
+from cryptoviz.rpc import requests
+from cryptoviz.rpc.client_channel import AsyncClientChannel, ClientChannel, ClientOptions
 from cryptoviz.rpc.pipeline_status import PipelineStatus
-from cryptoviz.rpc.timestamps import stamp
+from cryptoviz.rpc.retry import Retry
 
 if TYPE_CHECKING:
-    from cryptoviz.operations_client import OperationsClient
+    from cryptoviz.operations_client import AsyncOperationsClient, OperationsClient
     from cryptoviz.settings import Settings
 
-__all__ = ["ControlClient", "PipelineStatus"]
+__all__ = ["AsyncControlClient", "ControlClient", "PipelineStatus", "Retry"]
+
+C = TypeVar("C", ClientChannel, AsyncClientChannel)
 
 _DEFAULT_TIMEOUT_S = 5.0
 """Calls take milliseconds, since they only edit the desired state; this covers a machine at full load."""
 
-_READ_TIMEOUT_S = 60.0
-"""Reading the lake starts a process; this covers a machine at full load."""
 
+class _Client(Generic[C]):
+    """Constructors of both clients."""
 
-class ControlClient:
-    """Client of the control service. Thread-safe; connects at the first call.
-
-    Args:
-        address: `host:port` of the service.
-        token: bearer token. If None, it is read from `token_file`.
-        token_file: file written by the service at its first start (`settings.token_file`).
-        root_certificates: PEM file to verify the service; None means plain text, which the service allows only on loopback.
-        timeout_s: deadline of each unary call, in seconds. Streams have no default deadline.
-
-    Every method raises:
-        EngineUnavailable: the service does not answer in time. All calls are idempotent and can be repeated.
-        UnknownComponent: unknown component; the message lists the valid names.
-        InvalidRequest: invalid argument; a ControlRefused.
-        ControlRefused: wrong token, not possible in the current state, or a response of a later version; `code` is the gRPC status name.
-        SettingsError: the token file or the certificates are missing or not readable.
-    """
+    _channel_type: type[C]
 
     def __init__(
         self,
@@ -68,19 +54,45 @@ class ControlClient:
         token_file: Path | None = None,
         root_certificates: Path | None = None,
         timeout_s: float = _DEFAULT_TIMEOUT_S,
+        retry: Retry | None = Retry(),  # noqa: B008 (immutable)
     ) -> None:
-        self._channel = ClientChannel(address, token, token_file, root_certificates, timeout_s)
+        self._channel: C = self._channel_type(ClientOptions(address, token, token_file, root_certificates, timeout_s, retry))
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, timeout_s: float = _DEFAULT_TIMEOUT_S) -> ControlClient:
+    def from_settings(cls, settings: Settings, *, timeout_s: float = _DEFAULT_TIMEOUT_S, retry: Retry | None = Retry()) -> Self:  # noqa: B008
         """A client with address, token and certificate from the settings."""
         control = settings.control
-        return cls(control.address, token_file=settings.token_file, root_certificates=control.tls_cert, timeout_s=timeout_s)
+        return cls(control.address, token_file=settings.token_file, root_certificates=control.tls_cert, timeout_s=timeout_s, retry=retry)
 
     @property
     def address(self) -> str:
         """`host:port` of the service."""
-        return self._channel.address
+        return self._channel.options.address
+
+    def _ended(self) -> EngineUnavailable:
+        return EngineUnavailable(f"the control service at {self.address} ended the watch", engine="control", address=self.address)
+
+
+class ControlClient(_Client[ClientChannel]):
+    """Blocking client of the control service. Thread-safe; connects at the first call.
+
+    Args:
+        address: `host:port` of the service.
+        token: bearer token. If None, it is read from `token_file`.
+        token_file: file written by the service at its first start (`settings.token_file`).
+        root_certificates: PEM file to verify the service; None means plain text, which the service allows only on loopback.
+        timeout_s: deadline of each unary call with its repetitions, in seconds. Streams have no default deadline.
+        retry: when calls are repeated and streams reconnect; None: never. A stream that reconnects resumes after what it has delivered.
+
+    Every method raises:
+        EngineUnavailable: the service does not answer in time. All calls are idempotent and can be repeated.
+        UnknownComponent: unknown component; the message lists the valid names.
+        InvalidRequest: invalid argument; a ControlRefused.
+        ControlRefused: wrong token, not possible in the current state, or a response of a later version; `code` is the gRPC status name.
+        SettingsError: the token file or the certificates are missing or not readable.
+    """
+
+    _channel_type = ClientChannel
 
     @property
     def operations(self) -> OperationsClient:
@@ -91,68 +103,64 @@ class ControlClient:
 
     def list(self) -> PipelineStatus:
         """The status of the pipeline and all components."""
-        return pipeline_from_proto(self._call("ListComponents", pb.ListComponentsRequest()).pipeline)
+        return self._channel.call(requests.list_components())
 
     def get(self, name: str) -> ComponentStatus:
         """The status of one component."""
-        return component_from_proto(self._call("GetComponent", pb.GetComponentRequest(name=name)).component)
+        return self._channel.call(requests.of_component("GetComponent", name))
 
     def start(self, name: str) -> ComponentStatus:
         """Enable a component and its dependencies. Returns at once with the current status."""
-        return component_from_proto(self._call("StartComponent", pb.StartComponentRequest(name=name)).component)
+        return self._channel.call(requests.of_component("StartComponent", name))
 
     def stop(self, name: str) -> ComponentStatus:
         """Disable a component. Returns at once with the current status."""
-        return component_from_proto(self._call("StopComponent", pb.StopComponentRequest(name=name)).component)
+        return self._channel.call(requests.of_component("StopComponent", name))
 
     def restart(self, name: str) -> ComponentStatus:
         """Restart a component. Returns at once with the current status."""
-        return component_from_proto(self._call("RestartComponent", pb.RestartComponentRequest(name=name)).component)
+        return self._channel.call(requests.of_component("RestartComponent", name))
 
     def start_pipeline(self) -> PipelineStatus:
         """Enable every component. Returns at once."""
-        return pipeline_from_proto(self._call("StartPipeline", pb.StartPipelineRequest(pipeline_id=self.list().id)).pipeline)
+        return self._channel.run(requests.of_pipeline("StartPipeline"))
 
     def stop_pipeline(self) -> PipelineStatus:
         """Disable every component; the control service keeps running. Returns at once."""
-        return pipeline_from_proto(self._call("StopPipeline", pb.StopPipelineRequest(pipeline_id=self.list().id)).pipeline)
+        return self._channel.run(requests.of_pipeline("StopPipeline"))
 
     def shutdown(self) -> PipelineStatus:
         """Stop every component, then the control service. Returns at once; `watch` shows the progress and then raises EngineUnavailable."""
-        return pipeline_from_proto(self._call("Shutdown", pb.ShutdownRequest(pipeline_id=self.list().id)).pipeline)
+        return self._channel.run(requests.of_pipeline("Shutdown"))
 
-    def watch(self, after_version: int = 0, *, timeout_s: float | None = None) -> Iterator[PipelineStatus]:
+    def watch(self, after_version: int = 0, *, timeout_s: float | None = None) -> Generator[PipelineStatus, None, None]:
         """The current status, then each change.
 
         Args:
             after_version: `version` of the last status seen, to resume; 0 starts with the current status.
             timeout_s: deadline in seconds, then EngineUnavailable; None for no deadline.
         """
-        request = pb.WatchPipelineRequest(after_version=after_version)
-        for response in self._stream("WatchPipeline", request, timeout_s):
-            yield pipeline_from_proto(response.pipeline)
+        return self._channel.stream(requests.PipelineWatch(after_version), timeout_s)
 
-    def tail_logs(self, name: str, lines: int = 100, *, follow: bool = False, timeout_s: float | None = None) -> Iterator[str]:
+    def tail_logs(self, name: str, lines: int = 100, *, follow: bool = False, timeout_s: float | None = None) -> Generator[str, None, None]:
         """The last `lines` lines of a component's log without line breaks; with `follow`, then new lines."""
-        request = pb.TailLogsRequest(name=name, lines=lines, follow=follow)
-        for response in self._stream("TailLogs", request, timeout_s):
-            yield from response.lines
+        return self._channel.stream(requests.LogTail(name, lines, follow=follow), timeout_s)
 
     def providers(self) -> builtins.list[ProviderStatus]:
         """The status of all configured providers, in order of preference."""
-        return [provider_from_proto(one) for one in self._call("ListProviders", pb.ListProvidersRequest()).providers]
+        return self._channel.call(requests.list_providers())
 
     def provider(self, name: str) -> ProviderStatus:
         """The status of one provider."""
-        return provider_from_proto(self._call("GetProvider", pb.GetProviderRequest(name=name)).provider)
+        return self._channel.call(requests.of_provider("GetProvider", name))
 
     def trip_breaker(self, name: str, reason: str = "") -> ProviderStatus:
         """Open a provider's breaker: no more polls until `reset_breaker`."""
-        return provider_from_proto(self._call("TripBreaker", pb.TripBreakerRequest(name=name, reason=reason)).provider)
+        return self._channel.call(requests.of_provider("TripBreaker", name, reason=reason))
 
     def reset_breaker(self, name: str) -> ProviderStatus:
         """Close a provider's breaker and clear a hold that the provider imposed."""
-        return provider_from_proto(self._call("ResetBreaker", pb.ResetBreakerRequest(name=name)).provider)
+        return self._channel.call(requests.of_provider("ResetBreaker", name))
 
     def gaps(
         self,
@@ -164,32 +172,18 @@ class ControlClient:
         with_filled: bool = False,
     ) -> builtins.list[Gap]:
         """All gaps of assets (ids or symbols) or of providers, in order of time. Times are UTC epoch ms."""
-        scope = gaps_pb.GAP_SCOPE_PROVIDER if of_providers else gaps_pb.GAP_SCOPE_ASSET
-        found: builtins.list[Gap] = []
-        while True:
-            request = gaps_pb.ListGapsRequest(
-                scope=scope, subjects=subjects, start=stamp(start_ms), end=stamp(end_ms), with_filled=with_filled
-            )  # fmt: skip
-            answer = self._channel.call(GapsServiceStub, "ListGaps", request, _READ_TIMEOUT_S)
-            page = [gap_from_proto(one) for one in answer.gaps]
-            known = set(found)
-            older = [gap for gap in page if gap not in known]
-            found = older + found
-            if len(page) >= answer.total or not older:
-                return found
-            # A response has the newest gaps: the next page ends with gaps that start at the same tick as the oldest of this page.
-            end_ms = page[0].from_ms + 1
+        return self._channel.run(requests.list_gaps(subjects, start_ms, end_ms, of_providers=of_providers, with_filled=with_filled))
 
     def wait(self, timeout_s: float, until: Callable[[PipelineStatus], bool]) -> PipelineStatus:
         """Watch until `until` returns True. Raises EngineUnavailable after `timeout_s` seconds."""
         for pipeline in self.watch(timeout_s=timeout_s):
             if until(pipeline):
                 return pipeline
-        raise EngineUnavailable(f"the control service at {self._channel.address} ended the watch", engine="control", address=self._channel.address)
+        raise self._ended()
 
     def wait_stopped(self, timeout_s: float = 30.0) -> PipelineStatus:
         """Watch until all components are STOPPED, as after `stop_pipeline` and `shutdown`."""
-        return self.wait(timeout_s, lambda pipeline: all(one.state is ComponentState.STOPPED for one in pipeline.components))
+        return self.wait(timeout_s, _all_stopped)
 
     def close(self) -> None:
         """Close the connection. A later call reconnects."""
@@ -201,8 +195,93 @@ class ControlClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _call(self, method: str, request: Any) -> Any:
-        return self._channel.call(ControlServiceStub, method, request)
 
-    def _stream(self, method: str, request: Any, timeout_s: float | None) -> Iterator[Any]:
-        return self._channel.stream(ControlServiceStub, method, request, timeout_s)
+class AsyncControlClient(_Client[AsyncClientChannel]):
+    """Async client of the control service, for the tasks of one event loop; connects at the first call.
+
+    Arguments, methods and errors are those of `ControlClient`; calls and `close` are awaited, streams are async iterators.
+    """
+
+    _channel_type = AsyncClientChannel
+
+    @property
+    def operations(self) -> AsyncOperationsClient:
+        from cryptoviz.operations_client import AsyncOperationsClient  # as above
+
+        return AsyncOperationsClient(self._channel)
+
+    async def list(self) -> PipelineStatus:
+        return await self._channel.call(requests.list_components())
+
+    async def get(self, name: str) -> ComponentStatus:
+        return await self._channel.call(requests.of_component("GetComponent", name))
+
+    async def start(self, name: str) -> ComponentStatus:
+        return await self._channel.call(requests.of_component("StartComponent", name))
+
+    async def stop(self, name: str) -> ComponentStatus:
+        return await self._channel.call(requests.of_component("StopComponent", name))
+
+    async def restart(self, name: str) -> ComponentStatus:
+        return await self._channel.call(requests.of_component("RestartComponent", name))
+
+    async def start_pipeline(self) -> PipelineStatus:
+        return await self._channel.run(requests.of_pipeline("StartPipeline"))
+
+    async def stop_pipeline(self) -> PipelineStatus:
+        return await self._channel.run(requests.of_pipeline("StopPipeline"))
+
+    async def shutdown(self) -> PipelineStatus:
+        return await self._channel.run(requests.of_pipeline("Shutdown"))
+
+    def watch(self, after_version: int = 0, *, timeout_s: float | None = None) -> AsyncGenerator[PipelineStatus, None]:
+        return self._channel.stream(requests.PipelineWatch(after_version), timeout_s)
+
+    def tail_logs(self, name: str, lines: int = 100, *, follow: bool = False, timeout_s: float | None = None) -> AsyncGenerator[str, None]:
+        return self._channel.stream(requests.LogTail(name, lines, follow=follow), timeout_s)
+
+    async def providers(self) -> builtins.list[ProviderStatus]:
+        return await self._channel.call(requests.list_providers())
+
+    async def provider(self, name: str) -> ProviderStatus:
+        return await self._channel.call(requests.of_provider("GetProvider", name))
+
+    async def trip_breaker(self, name: str, reason: str = "") -> ProviderStatus:
+        return await self._channel.call(requests.of_provider("TripBreaker", name, reason=reason))
+
+    async def reset_breaker(self, name: str) -> ProviderStatus:
+        return await self._channel.call(requests.of_provider("ResetBreaker", name))
+
+    async def gaps(
+        self,
+        subjects: Sequence[str] = (),
+        *,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        of_providers: bool = False,
+        with_filled: bool = False,
+    ) -> builtins.list[Gap]:
+        return await self._channel.run(requests.list_gaps(subjects, start_ms, end_ms, of_providers=of_providers, with_filled=with_filled))
+
+    async def wait(self, timeout_s: float, until: Callable[[PipelineStatus], bool]) -> PipelineStatus:
+        async with aclosing(self.watch(timeout_s=timeout_s)) as watch:
+            async for pipeline in watch:
+                if until(pipeline):
+                    return pipeline
+        raise self._ended()
+
+    async def wait_stopped(self, timeout_s: float = 30.0) -> PipelineStatus:
+        return await self.wait(timeout_s, _all_stopped)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+
+def _all_stopped(pipeline: PipelineStatus) -> bool:
+    return all(one.state is ComponentState.STOPPED for one in pipeline.components)

@@ -39,7 +39,7 @@ def main() -> int:
         log.critical("dashboard_not_started", reason=str(error))
         return 1
     configure_logging(settings.log_level)
-    app_context = AppContext.create(settings, lambda: ControlClient.from_settings(settings), LakeHistory(settings))
+    app_context = AppContext.create(settings, lambda: ControlClient.from_settings(settings, retry=None), LakeHistory(settings))
     try:
         server = make_server(app_context)
     except OSError as error:

@@ -1,43 +1,40 @@
-"""Print every change of the pipeline, one line each, and resume where it broke off: `python examples/watch.py`. Ends with Ctrl-C."""
+"""Print every change of the pipeline, one line each, over restarts of its control service: `python examples/watch.py`. Ends with Ctrl-C.
+
+The client reconnects by itself and resumes after the last state; the example only says how long it tries.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
-from cryptoviz.client import ControlClient, PipelineStatus
-from cryptoviz.errors import ControlRefused, EngineUnavailable
+from cryptoviz.client import ControlClient, PipelineStatus, Retry
+from cryptoviz.errors import CryptoVizError
 from cryptoviz.settings import load_settings
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", action="store_true", help="the demo's pipeline instead of the live one's")
     parser.add_argument("--address", help="host:port of the control service")
     parser.add_argument("--token-file", type=Path, help="its token (default: control.token in the data directory)")
+    parser.add_argument("--reconnect", type=float, default=60.0, help="seconds to try to reconnect")
     parser.add_argument("--count", type=int, default=0, help="end after so many states (default: never)")
     options = parser.parse_args()
     settings = load_settings("demo" if options.demo else "live")
+    address, token_file = options.address or settings.control.address, options.token_file or settings.token_file
 
-    seen, version = 0, 0
-    with ControlClient(options.address or settings.control.address, token_file=options.token_file or settings.token_file) as control:
-        while True:
-            try:
-                for pipeline in control.watch(version):
-                    version, seen = pipeline.version, seen + 1
-                    _show(pipeline)
-                    if seen == options.count:
-                        return 0
-            except EngineUnavailable as away:
-                print(away, file=sys.stderr)
-                if options.count:
-                    return 1
-                time.sleep(2)
-            except ControlRefused as refused:
-                print(refused, file=sys.stderr)
-                return 1
+    with ControlClient(address, token_file=token_file, retry=Retry(reconnect_s=options.reconnect)) as control:
+        try:
+            for seen, pipeline in enumerate(control.watch(), 1):
+                _show(pipeline)
+                if seen == options.count:
+                    break
+        except CryptoVizError as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
 
 
 def _show(pipeline: PipelineStatus) -> None:

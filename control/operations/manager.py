@@ -121,9 +121,12 @@ class OperationManager:
         return self.get(operation_id)
 
     async def changed_since(self, operation_id: str, version: int) -> OperationStatus:
-        """The status as soon as its version differs from `version`. Raises UnknownOperation."""
+        """The status as soon as its version differs from `version`, or the operation is over. Raises UnknownOperation.
+
+        After a restart of the controller, versions that were sent but not saved occur again: the last one must not be waited for forever.
+        """
         async with self._changed:
-            await self._changed.wait_for(lambda: self.get(operation_id).version != version)
+            await self._changed.wait_for(lambda: (now := self.get(operation_id)).version != version or now.over)
             return self.get(operation_id)
 
     def _check(self, operation_id: str, arguments: Arguments, known: OperationStatus | None) -> None:

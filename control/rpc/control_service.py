@@ -7,7 +7,7 @@ from typing import Any
 
 from control.reconcile.components import is_component_name
 from control.reconcile.reconciler import Reconciler
-from control.rpc.log_reader import follow, last_lines, pages
+from control.rpc.log_reader import LogPosition, follow, last_lines, pages
 from control.rpc.provider_states import ProviderStates
 from cryptoviz.components import scraper_name
 from cryptoviz.control.v1 import control_pb2 as pb
@@ -92,8 +92,8 @@ class ControlService(ControlServiceServicer):
             for page in pages(await last_lines(path, lines)):
                 yield pb.TailLogsResponse(lines=page)
             return
-        async for page in follow(path, lines):
-            yield pb.TailLogsResponse(lines=page)
+        async for page, position in follow(path, lines, _position(request.after)):
+            yield pb.TailLogsResponse(lines=page, position="" if position is None else str(position))
 
     async def ListProviders(self, request: pb.ListProvidersRequest, context: Context) -> pb.ListProvidersResponse:
         del request, context
@@ -133,3 +133,10 @@ def _provider(name: str) -> str:
     if not is_component_name(scraper_name(name)):
         raise InvalidRequest.of(("name", "must look like `coingecko`: lower-case letters, digits, `-` and `_`"))
     return name
+
+
+def _position(text: str) -> LogPosition | None:
+    try:
+        return LogPosition.parse(text) if text else None
+    except ValueError:
+        raise InvalidRequest.of(("after", "must be the `position` of an earlier response")) from None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptoviz.log_rotation import earlier
 
-__all__ = ["follow", "last_lines", "safe_line"]
+__all__ = ["LogPosition", "follow", "last_lines", "safe_line"]
 
 _BLOCK_BYTES = 64 * 1024
 _MAX_LINE_BYTES = 8 * 1024
@@ -22,17 +23,28 @@ _POLL_S = 0.25
 _PAGE_LINES = 200
 """Lines per page: even with the longest lines a page stays below the response limit of 4 MiB."""
 
+_POSITION = re.compile(r"[0-9]{1,20}-[0-9]{1,18}-[0-9]{1,20}")  # file offsets are below 2**63
 # All control characters but the tab: a log line must not move the cursor, clear the terminal or fake a second line.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\t"} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class LogPosition:
     """Read position: the file, the offset, and the identity of the previous log file, which changes with a rotation."""
 
     inode: int = 0
     offset: int = 0
     earlier_inode: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.inode}-{self.offset}-{self.earlier_inode}"
+
+    @classmethod
+    def parse(cls, text: str) -> LogPosition:
+        """Inverse of `str`. Raises ValueError."""
+        if not _POSITION.fullmatch(text):
+            raise ValueError("not a position of a log")
+        return cls(*(int(number) for number in text.split("-")))
 
 
 def safe_line(raw: bytes) -> str:
@@ -48,15 +60,20 @@ async def last_lines(path: Path, count: int) -> list[str]:
     return lines
 
 
-async def follow(path: Path, count: int) -> AsyncGenerator[list[str], None]:
-    """The last `count` lines, then pages of new lines. Handles rotation, truncation and a missing file."""
-    lines, place = await asyncio.to_thread(_read_end, path, count)
-    for page in pages(lines):
-        yield page
+async def follow(path: Path, count: int, after: LogPosition | None = None) -> AsyncGenerator[tuple[list[str], LogPosition | None], None]:
+    """The last `count` lines, or none with `after`; then pages of new lines. Handles rotation, truncation and a missing file.
+
+    Each page with the position after it; None as long as not all of the last `count` lines are sent.
+    """
+    lines, place = ([], after) if after is not None else await asyncio.to_thread(_read_end, path, count)
+    *first, last = pages(lines) or [[]]
+    for page in first:
+        yield page, None
+    yield last, place
     while True:
         lines, place = await asyncio.to_thread(_read_on, path, place)
         if lines:
-            yield lines
+            yield lines, place
         else:
             await asyncio.sleep(_POLL_S)
 
@@ -66,14 +83,14 @@ def pages(lines: list[str]) -> list[list[str]]:
     return [lines[start : start + _PAGE_LINES] for start in range(0, len(lines), _PAGE_LINES)]
 
 
-def _read_end(path: Path, count: int) -> tuple[list[str], _Place]:
+def _read_end(path: Path, count: int) -> tuple[list[str], LogPosition]:
     try:
         with path.open("rb") as file:
             before = _inode(earlier(path))
             lines, place = _last(file.fileno(), count)
             place = replace(place, earlier_inode=before)
     except FileNotFoundError:
-        return [], _Place()
+        return [], LogPosition()
     if len(lines) < count:
         # Recently rotated: the previous file has the earlier lines.
         with contextlib.suppress(OSError), earlier(path).open("rb") as file:
@@ -81,7 +98,7 @@ def _read_end(path: Path, count: int) -> tuple[list[str], _Place]:
     return lines, place
 
 
-def _last(descriptor: int, count: int) -> tuple[list[str], _Place]:
+def _last(descriptor: int, count: int) -> tuple[list[str], LogPosition]:
     facts = os.fstat(descriptor)
     start, tail = facts.st_size, b""
     # One more line end than lines: the line end before the first line.
@@ -91,29 +108,29 @@ def _last(descriptor: int, count: int) -> tuple[list[str], _Place]:
         tail = os.pread(descriptor, size, start) + tail
     whole, _, _ = tail.rpartition(b"\n")  # an incomplete last line is read later, when it has its line end
     if not whole:
-        return [], _Place(facts.st_ino, facts.st_size - len(tail))
+        return [], LogPosition(facts.st_ino, facts.st_size - len(tail))
     lines = whole.split(b"\n")[-count:]
-    return [safe_line(line) for line in lines], _Place(facts.st_ino, facts.st_size - len(tail) + len(whole) + 1)
+    return [safe_line(line) for line in lines], LogPosition(facts.st_ino, facts.st_size - len(tail) + len(whole) + 1)
 
 
-def _read_on(path: Path, place: _Place) -> tuple[list[str], _Place]:
+def _read_on(path: Path, place: LogPosition) -> tuple[list[str], LogPosition]:
     try:
         with path.open("rb") as file:
             facts = os.fstat(file.fileno())
             before = _inode(earlier(path))
             if facts.st_ino == place.inode and before != place.earlier_inode:
-                return _rest(path, place.offset), _Place(facts.st_ino, 0, before)
+                return _rest(path, place.offset), LogPosition(facts.st_ino, 0, before)
             offset = place.offset if facts.st_ino == place.inode and facts.st_size >= place.offset else 0
             block = os.pread(file.fileno(), _BLOCK_BYTES, offset)
     except FileNotFoundError:
         return [], place
     whole, ending, _ = block.rpartition(b"\n")
     if not ending and len(block) < _BLOCK_BYTES:
-        return [], _Place(facts.st_ino, offset, before)
+        return [], LogPosition(facts.st_ino, offset, before)
     if not ending:
         whole = block  # a line longer than a block is split
     lines = whole.split(b"\n")[-_PAGE_LINES * 10 :]
-    return [safe_line(line) for line in lines], _Place(facts.st_ino, offset + len(whole) + len(ending), before)
+    return [safe_line(line) for line in lines], LogPosition(facts.st_ino, offset + len(whole) + len(ending), before)
 
 
 def _inode(path: Path) -> int:

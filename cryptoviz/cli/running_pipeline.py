@@ -15,9 +15,10 @@ from cryptoviz.home import require_own_home
 from cryptoviz.ownership import canonical, entry_fault, owner_or_root
 
 if TYPE_CHECKING:
+    from cryptoviz.client import ControlClient, Retry
     from cryptoviz.settings import Settings
 
-__all__ = ["inputs_of_start", "running_access", "running_settings", "settings_inputs"]
+__all__ = ["control_client", "inputs_of_start", "retry_while_running", "running_access", "running_settings", "settings_inputs"]
 
 Profile = Literal["live", "demo"]
 _HOME = "CRYPTOVIZ_HOME"
@@ -57,6 +58,24 @@ def running_access() -> Access:
     The settings are not read, which would take half of the processor time of `status`, if the pipeline was started with the same: they are valid.
     """
     return _recorded_access() or Access.of(running_settings())
+
+
+def control_client(settings: Settings) -> ControlClient:
+    """A client of the pipeline with these settings, which waits for a controller that Ray restarts."""
+    from cryptoviz.client import ControlClient
+
+    return ControlClient.from_settings(settings, retry=retry_while_running(settings.home))
+
+
+def retry_while_running(home: Path) -> Retry:
+    """Repeats calls and reconnects watches while the cluster of `home` runs and no command stops it. Without one, a call fails at once."""
+    from cryptoviz.client import Retry
+
+    def runs() -> bool:
+        record = read_record(home)
+        return record is not None and not record.stopping
+
+    return Retry(only_while=runs)
 
 
 def inputs_of_start(profile: Profile) -> tuple[Settings, str]:

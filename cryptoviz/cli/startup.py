@@ -75,7 +75,7 @@ def bring_down(settings: Settings, console: Console, record: ClusterRecord | Non
     """Stop every component, then the controller, then Ray. False if nothing was running."""
     record = record or read_record(settings.home)
     try:
-        with ControlClient.from_settings(settings) as client:
+        with ControlClient.from_settings(settings, retry=None) as client:
             client.shutdown()
             mark_stop(settings.home)
             _say(console, "Stopping: draining the collector and the lake …", style="dim")
@@ -149,7 +149,7 @@ class _Latest:
     def _watch(self) -> None:
         while not self.ended.is_set():
             try:
-                with ControlClient.from_settings(self._settings) as client:
+                with ControlClient.from_settings(self._settings, retry=None) as client:
                     for status in client.watch():
                         self.status = status
                         if self.ended.is_set():

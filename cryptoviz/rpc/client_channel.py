@@ -1,98 +1,280 @@
-"""The client's gRPC channel: adds the token to every call and maps gRPC errors to CryptoVizError."""
+"""The client's gRPC channel, blocking and async: adds token and deadline to every call, repeats it by `Retry`, maps errors to CryptoVizError."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import grpc
 
-from cryptoviz.errors import EngineUnavailable, SettingsError
+from cryptoviz.errors import ControlRefused, EngineUnavailable, SettingsError
 from cryptoviz.rpc.channel import AUTHORIZATION, CHANNEL_OPTIONS
-from cryptoviz.rpc.error_map import from_wire
+from cryptoviz.rpc.retry import Attempts, Retry
 
-__all__ = ["ClientChannel", "StubType"]
+__all__ = ["AsyncClientChannel", "ClientChannel", "ClientOptions", "Flow", "Rpc", "Stream", "StubType", "ask"]
+
+T = TypeVar("T")
 
 
 class StubType(Protocol):
     """The class of a generated stub."""
 
-    def __call__(self, channel: grpc.Channel) -> Any:
+    def __call__(self, channel: Any) -> Any:
         """Create a stub on `channel`."""
 
 
-class ClientChannel:
-    """Connects at the first call; thread-safe. Takes the arguments of `cryptoviz.client.ControlClient`."""
+@dataclass(frozen=True, slots=True)
+class Rpc(Generic[T]):
+    """A unary call.
 
-    def __init__(self, address: str, token: str | None, token_file: Path | None, root_certificates: Path | None, timeout_s: float) -> None:
-        self.address = address
-        self._token = token
-        self._token_file = token_file
-        self._root_certificates = root_certificates
-        self._timeout_s = timeout_s
-        self._lock = threading.Lock()
-        self._channel: grpc.Channel | None = None
+    Attributes:
+        read: the result, from the response.
+        timeout_s: deadline in seconds; None for the client's.
+        idempotent: may be repeated when the service did not answer.
+    """
 
-    def call(self, stub: StubType, method: str, request: Any, timeout_s: float | None = None) -> Any:
-        """A unary call with a deadline of `timeout_s` seconds (default: the client's). Raises the errors of `ControlClient`."""
-        try:
-            return getattr(stub(self._connected()), method)(request, timeout=timeout_s or self._timeout_s, metadata=self._metadata())
-        except grpc.RpcError as error:
-            raise from_wire(error, self.address) from None
+    stub: StubType
+    method: str
+    request: Any
+    read: Callable[[Any], T]
+    timeout_s: float | None = None
+    idempotent: bool = True
 
-    def stream(self, stub: StubType, method: str, request: Any, timeout_s: float | None) -> Iterator[Any]:
-        """A server stream. Raises as `call`, also between two responses."""
-        try:
-            call = getattr(stub(self._connected()), method)(request, timeout=timeout_s, metadata=self._metadata())
-        except grpc.RpcError as error:
-            raise from_wire(error, self.address) from None
-        try:
-            yield from call
-        except grpc.RpcError as error:
-            raise from_wire(error, self.address) from None
-        finally:
-            call.cancel()
 
-    def close(self) -> None:
-        """Close the connection. A later call reconnects."""
-        with self._lock:
-            if self._channel is not None:
-                self._channel.close()
-                self._channel = None
+Flow: TypeAlias = Generator[Rpc[Any], Any, T]
+"""A method of several calls, for both kinds of channel: yields each call, receives its result, returns its own."""
 
-    def _connected(self) -> grpc.Channel:
-        with self._lock:
-            if self._channel is None:
-                if self._root_certificates is None:
-                    self._channel = grpc.insecure_channel(self.address, options=CHANNEL_OPTIONS)
-                else:
-                    roots = grpc.ssl_channel_credentials(self._read_certificates(self._root_certificates))
-                    self._channel = grpc.secure_channel(self.address, roots, options=CHANNEL_OPTIONS)
-            return self._channel
 
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        token = self._token or self._read_token()
+def ask(rpc: Rpc[T]) -> Flow[T]:
+    """One call of a flow, by `yield from`."""
+    result: T = yield rpc
+    return result
+
+
+class Stream(ABC, Generic[T]):
+    """A server stream, with the position that it has reached.
+
+    Attributes:
+        resumable: `request` continues after the last item.
+        over: the last response was the last one.
+    """
+
+    stub: StubType
+    method: str
+    resumable = True
+    over = False
+
+    @abstractmethod
+    def request(self) -> Any:
+        """The request for what follows."""
+
+    @abstractmethod
+    def take(self, response: Any) -> Iterable[T]:
+        """The items of a response."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """The arguments of `cryptoviz.client.ControlClient`."""
+
+    address: str
+    token: str | None
+    token_file: Path | None
+    root_certificates: Path | None
+    timeout_s: float
+    retry: Retry | None
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Metadata of a call, with the token."""
+        token = self.token or self._read_token()
         if not (token.isascii() and token.isprintable()):
             raise SettingsError("the token of the control service has characters that no token has", setting="CRYPTOVIZ_HOME")
         return ((AUTHORIZATION, f"Bearer {token}"),)
 
-    @staticmethod
-    def _read_certificates(path: Path) -> bytes:
+    def channel(self, kind: Any) -> Any:
+        """A channel of `grpc` or `grpc.aio`."""
+        if self.root_certificates is None:
+            return kind.insecure_channel(self.address, options=CHANNEL_OPTIONS)
         try:
-            return path.read_bytes()
+            roots = self.root_certificates.read_bytes()
         except OSError as error:
-            raise SettingsError(f"cannot read the certificates {path}: {error.strerror}", setting="CRYPTOVIZ_CONTROL__TLS_CERT") from None
+            raise SettingsError(
+                f"cannot read the certificates {self.root_certificates}: {error.strerror}", setting="CRYPTOVIZ_CONTROL__TLS_CERT"
+            ) from None
+        return kind.secure_channel(self.address, grpc.ssl_channel_credentials(roots), options=CHANNEL_OPTIONS)
+
+    def attempts_of(self, rpc: Rpc[Any]) -> Attempts:
+        """The attempts of a unary call."""
+        return Attempts(self.address, self.retry, rpc.timeout_s or self.timeout_s)
 
     def _read_token(self) -> str:
         # Read for each call: a `reset` replaces the token, and the file has 64 bytes.
-        if self._token_file is None:
+        if self.token_file is None:
             raise SettingsError("the control service requires a token; pass token or token_file", setting="CRYPTOVIZ_HOME")
         try:
-            return self._token_file.read_text(encoding="ascii").strip()
+            return self.token_file.read_text(encoding="ascii").strip()
         except FileNotFoundError:
-            hint = f"no pipeline has run with this home ({self._token_file} does not exist); start it with `cryptoviz up` or `cryptoviz demo`"
+            hint = f"no pipeline has run with this home ({self.token_file} does not exist); start it with `cryptoviz up` or `cryptoviz demo`"
             raise EngineUnavailable(hint, engine="control", address=self.address) from None
         except (OSError, ValueError) as error:
-            raise SettingsError(f"cannot read the token file {self._token_file}: {error}", setting="CRYPTOVIZ_HOME") from None
+            raise SettingsError(f"cannot read the token file {self.token_file}: {error}", setting="CRYPTOVIZ_HOME") from None
+
+
+class ClientChannel:
+    """Connects at the first call; thread-safe."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        self.options = options
+        self._lock = threading.Lock()
+        self._channel: grpc.Channel | None = None
+        self._closed = threading.Event()
+
+    def call(self, rpc: Rpc[T]) -> T:
+        """The result of a unary call. Raises the errors of `ControlClient`."""
+        attempts, closed = self.options.attempts_of(rpc), self._closed
+        while True:
+            try:
+                return rpc.read(self._method(rpc)(rpc.request, timeout=attempts.begin(), metadata=self.options.metadata()))
+            except grpc.RpcError as error:
+                wait_s = attempts.wait_s(error, repeatable=rpc.idempotent)
+            if closed.wait(wait_s):
+                raise _closed_error()
+
+    def run(self, flow: Flow[T]) -> T:
+        """The result of several calls. Raises as `call`."""
+        result: Any = None
+        while True:
+            try:
+                rpc = flow.send(result)
+            except StopIteration as end:
+                returned: T = end.value
+                return returned
+            result = self.call(rpc)
+
+    def stream(self, stream: Stream[T], timeout_s: float | None) -> Generator[T, None, None]:
+        """The items of a server stream. Raises as `call`, also between two items."""
+        attempts, closed = Attempts(self.options.address, self.options.retry, timeout_s, stream=True), self._closed
+        while True:
+            call = None
+            try:
+                call = self._method(stream)(stream.request(), timeout=attempts.begin(), metadata=self.options.metadata())
+                for response in call:
+                    attempts.connected()
+                    yield from stream.take(response)
+                    if stream.over:
+                        return
+            except grpc.RpcError as error:
+                wait_s = attempts.wait_s(error, repeatable=stream.resumable)
+            else:
+                return
+            finally:
+                if call is not None:
+                    call.cancel()
+            if closed.wait(wait_s):
+                raise _closed_error()
+
+    def close(self) -> None:
+        """Close the connection, which ends running calls and streams. A later call reconnects."""
+        with self._lock:
+            self._closed.set()
+            self._closed = threading.Event()
+            if self._channel is not None:
+                self._channel.close()
+                self._channel = None
+
+    def _method(self, call: Rpc[Any] | Stream[Any]) -> Any:
+        with self._lock:
+            if self._channel is None:
+                self._channel = self.options.channel(grpc)
+            return getattr(call.stub(self._channel), call.method)
+
+
+class AsyncClientChannel:
+    """Connects at the first call, in the running event loop; for the tasks of that loop."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        self.options = options
+        self._channel: Any = None
+        self._closed = asyncio.Event()
+
+    async def call(self, rpc: Rpc[T]) -> T:
+        """As `ClientChannel.call`."""
+        attempts, closed = self.options.attempts_of(rpc), self._closed
+        while True:
+            try:
+                return rpc.read(await self._method(rpc)(rpc.request, timeout=attempts.begin(), metadata=self.options.metadata()))
+            except grpc.RpcError as error:
+                wait_s = attempts.wait_s(error, repeatable=rpc.idempotent)
+            except asyncio.CancelledError as cancelled:
+                raise _cancelled(cancelled, closed) from None
+            await _pause(closed, wait_s)
+
+    async def run(self, flow: Flow[T]) -> T:
+        """As `ClientChannel.run`."""
+        result: Any = None
+        while True:
+            try:
+                rpc = flow.send(result)
+            except StopIteration as end:
+                returned: T = end.value
+                return returned
+            result = await self.call(rpc)
+
+    async def stream(self, stream: Stream[T], timeout_s: float | None) -> AsyncGenerator[T, None]:
+        """As `ClientChannel.stream`."""
+        attempts, closed = Attempts(self.options.address, self.options.retry, timeout_s, stream=True), self._closed
+        while True:
+            call = None
+            try:
+                call = self._method(stream)(stream.request(), timeout=attempts.begin(), metadata=self.options.metadata())
+                async for response in call:
+                    attempts.connected()
+                    for item in stream.take(response):
+                        yield item
+                    if stream.over:
+                        return
+            except grpc.RpcError as error:
+                wait_s = attempts.wait_s(error, repeatable=stream.resumable)
+            except asyncio.CancelledError as cancelled:
+                raise _cancelled(cancelled, closed) from None
+            else:
+                return
+            finally:
+                if call is not None:
+                    call.cancel()
+            await _pause(closed, wait_s)
+
+    async def close(self) -> None:
+        """As `ClientChannel.close`."""
+        self._closed.set()
+        self._closed = asyncio.Event()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    def _method(self, call: Rpc[Any] | Stream[Any]) -> Any:
+        if self._channel is None:
+            self._channel = self.options.channel(grpc.aio)
+        return getattr(call.stub(self._channel), call.method)
+
+
+async def _pause(closed: asyncio.Event, wait_s: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(closed.wait(), wait_s)
+        raise _closed_error()
+
+
+def _closed_error() -> ControlRefused:
+    return ControlRefused("CANCELLED: the client was closed during the call", code="CANCELLED")
+
+
+def _cancelled(error: asyncio.CancelledError, closed: asyncio.Event) -> BaseException:
+    """What a call that gRPC cancelled raises: it does so when its task is cancelled, and when the channel is closed."""
+    task = asyncio.current_task()
+    return _closed_error() if closed.is_set() and task is not None and not task.cancelling() else error

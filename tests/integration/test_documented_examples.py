@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import inspect
 from typing import Any
 
 import pytest
@@ -62,11 +65,13 @@ def test_the_python_examples_of_the_control_page_run(as_a_user: Demo) -> None:
         raise Seen
 
     names: dict[str, Any] = {"print": first_line}
-    examples = sorted(python_blocks("docs/control.md"), key=lambda text: "from cryptoviz.client" not in text)
-    assert len(examples) == 2
+    examples = sorted(python_blocks("docs/control.md"), key=lambda text: "import load_settings" not in text)
+    assert len(examples) == 3
     for example in examples:
+        code = compile(example, "docs/control.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         with pytest.raises(Seen):
-            exec(compile(example, "docs/control.md", "exec"), names)
+            # With `await` at its top level, it evaluates to a coroutine.
+            asyncio.run(eval(code, names)) if code.co_flags & inspect.CO_COROUTINE else exec(code, names)
     assert str(printed[0][0]) in ("RUNNING", "DEGRADED", "STARTING", "STOPPING")
     as_a_user.cli("start", "scraper/coingecko")
     as_a_user.await_states(scraper__coingecko="RUNNING")

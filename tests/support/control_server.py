@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.gaps import Gap
+from cryptoviz.operations import OperationStatus
 from cryptoviz.private import ensure_token
 from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import Settings, load_settings
@@ -62,8 +63,8 @@ def serving(home: Path, table: ComponentTable | None = None, tree: dict[str, Any
 
 
 @contextmanager
-def serving_settings(settings: Settings, table: ComponentTable, interval_ms: int) -> Iterator[Serving]:
-    """Serve within the context; `interval_ms`: of the reconcile loop."""
+def serving_settings(settings: Settings, table: ComponentTable, interval_ms: int, operations: Iterable[OperationStatus] = ()) -> Iterator[Serving]:
+    """Serve within the context; `interval_ms`: of the reconcile loop; `operations`: saved by an earlier controller."""
     runtime = FakeRuntime()
     started: list[Serving] = []
     errors: list[CryptoVizError] = []
@@ -77,7 +78,7 @@ def serving_settings(settings: Settings, table: ComponentTable, interval_ms: int
             table, runtime, MemoryStore(), SystemClock(), interval_ms=interval_ms, pipeline_id=named, uniform=lambda: 0.5, replayed=replayed
         )
         runner = FakeOperationRunner(settings)
-        manager = OperationManager(runner, MemoryOperations(), settings, SystemClock(), lambda _: runner.down)
+        manager = OperationManager(runner, MemoryOperations(operations), settings, SystemClock(), lambda _: runner.down)
         token = ensure_token(settings.token_file, "CRYPTOVIZ_HOME")
         here = Serving(settings, token, runtime, reconciler, asyncio.get_running_loop(), runner, manager)
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from cryptoviz.cli.cluster_record import Access, record_file, was_stopped
-from cryptoviz.cli.running_pipeline import running_access, running_settings
+from cryptoviz.cli.running_pipeline import retry_while_running, running_access, running_settings
 from cryptoviz.cli.status_view import pipeline_view
 from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.client import ControlClient, PipelineStatus
@@ -104,7 +104,8 @@ def _until_stopped(stream: Iterator[T], access: Access) -> Iterator[T]:
 def _client(access: Access) -> Iterator[ControlClient]:
     """A client. The secrets in its errors are masked: an error may quote an argument, and the service of a demo does not know the keys for live."""
     certificate = Path(access.tls_cert) if access.tls_cert else None
-    with ControlClient(access.control_address, token_file=Path(access.token_file), root_certificates=certificate) as client:
+    retry = retry_while_running(Path(access.home))
+    with ControlClient(access.control_address, token_file=Path(access.token_file), root_certificates=certificate, retry=retry) as client:
         try:
             yield client
         except CryptoVizError as error:

@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cryptoviz.cli.commands.operations import run_operation
-from cryptoviz.cli.running_pipeline import running_settings
+from cryptoviz.cli.running_pipeline import control_client, running_settings
 from cryptoviz.cli.terminal import echo_json, printable, terminal
-from cryptoviz.client import ControlClient, PipelineStatus
+from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState
 from cryptoviz.errors import SettingsError
 from cryptoviz.gaps import Gap, GapState
@@ -49,7 +49,7 @@ def gaps(
     as_json: Json = False,
 ) -> None:
     """Show the gap ledger: expected ticks that are not in the lake. The ledger lags by about a minute."""
-    with ControlClient.from_settings(running_settings()) as client:
+    with control_client(running_settings()) as client:
         found = client.gaps(
             _names(assets), start_ms=_moment(start, "--from"), end_ms=_moment(end, "--to"), of_providers=providers, with_filled=everything
         )

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cryptoviz.cli.options import refuse_before_subcommand
-from cryptoviz.cli.running_pipeline import running_settings
+from cryptoviz.cli.running_pipeline import control_client, running_settings
 from cryptoviz.cli.status_view import age
 from cryptoviz.cli.terminal import echo_json, printable, terminal
 from cryptoviz.client import ControlClient
@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 def run_operation(arguments: Arguments, *, as_json: bool = False) -> None:
     """Start an operation in the running pipeline, follow it, then exit: code 0 if it succeeded, else 1. Ctrl-C cancels it."""
-    with ControlClient.from_settings(running_settings()) as client:
+    with control_client(running_settings()) as client:
         status = follow(client, client.operations.start(arguments), as_json=as_json)
     raise typer.Exit(0 if status.state is OperationState.SUCCEEDED else 1)
 
@@ -79,7 +79,7 @@ def operations(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is not None:
         refuse_before_subcommand(context)
         return
-    with ControlClient.from_settings(running_settings()) as client:
+    with control_client(running_settings()) as client:
         rows = client.operations.list()
     if as_json:
         echo_json({"operations": [row.to_json_dict() for row in rows]})
@@ -96,7 +96,7 @@ def operations(context: typer.Context, as_json: Json = False) -> None:
 
 def watch(operation_id: Id, as_json: Json = False) -> None:
     """Follow an operation until it ends. Ctrl-C stops watching, not the operation."""
-    with ControlClient.from_settings(running_settings()) as client:
+    with control_client(running_settings()) as client:
         chosen = _chosen(client, operation_id)
         status = _shown(client, chosen, terminal(stderr=as_json), as_json=as_json)
     if not as_json:
@@ -105,14 +105,14 @@ def watch(operation_id: Id, as_json: Json = False) -> None:
 
 def cancel(operation_id: Id) -> None:
     """Cancel an operation. Completed work is kept."""
-    with ControlClient.from_settings(running_settings()) as client:
+    with control_client(running_settings()) as client:
         status = client.operations.cancel(_chosen(client, operation_id))
         _report(terminal(), client.operations.wait(status.id, _CANCEL_WAIT_S))
 
 
 def resume(operation_id: Id, as_json: Json = False) -> None:
     """Resume a failed, cancelled or interrupted operation, and follow it."""
-    with ControlClient.from_settings(running_settings()) as client:
+    with control_client(running_settings()) as client:
         status = follow(client, client.operations.resume(_chosen(client, operation_id)), as_json=as_json)
     raise typer.Exit(0 if status.state is OperationState.SUCCEEDED else 1)
 

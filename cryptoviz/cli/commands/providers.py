@@ -14,10 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cryptoviz.cli.options import refuse_before_subcommand
-from cryptoviz.cli.running_pipeline import running_settings
+from cryptoviz.cli.running_pipeline import control_client, running_settings
 from cryptoviz.cli.status_view import age
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
-from cryptoviz.client import ControlClient
 from cryptoviz.provider_status import BreakerState, ProviderStatus, QuotaStatus
 
 __all__ = ["providers_view", "register"]
@@ -41,7 +40,7 @@ def providers(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is not None:
         refuse_before_subcommand(context)
         return
-    with ControlClient.from_settings(running_settings()) as client:
+    with control_client(running_settings()) as client:
         rows = client.providers()
     if as_json:
         echo_json({"providers": [row.to_json_dict() for row in rows]})
@@ -51,13 +50,13 @@ def providers(context: typer.Context, as_json: Json = False) -> None:
 
 def trip(name: Name, reason: Annotated[str, typer.Option("--reason", help="Reason shown with the breaker's state.")] = "") -> None:
     """Open a provider's breaker: no more polls until `reset`. Other providers are not affected."""
-    with ControlClient.from_settings(running_settings()) as client:
+    with control_client(running_settings()) as client:
         _report(client.trip_breaker(name, reason))
 
 
 def reset(name: Name) -> None:
     """Close a provider's breaker and clear a hold that the provider imposed."""
-    with ControlClient.from_settings(running_settings()) as client:
+    with control_client(running_settings()) as client:
         _report(client.reset_breaker(name))
 
 

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from cryptoviz.cli.commands.operations import follow
-from cryptoviz.cli.running_pipeline import running_settings
-from cryptoviz.client import ControlClient
+from cryptoviz.cli.running_pipeline import control_client, running_settings
 from cryptoviz.errors import SettingsError
 from cryptoviz.operations import OperationState, OperationStatus, ReplayArguments, replay_key
 from cryptoviz.settings import Settings
@@ -39,7 +38,7 @@ def replay(
     if out is not None and out.suffix != ".parquet":
         raise SettingsError(f"--out {out}: the replayed rows are written as Parquet; use a name that ends in .parquet", setting="--out")
     settings = running_settings()
-    with ControlClient.from_settings(settings) as client:
+    with control_client(settings) as client:
         arguments = ReplayArguments(start_ms=_ms(start, "--from"), end_ms=_ms(end, "--to"), keep_rows=out is not None)
         status = follow(client, client.operations.start(arguments), as_json=as_json)
     succeeded = status.state is OperationState.SUCCEEDED

@@ -174,7 +174,7 @@ class ControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TailLogs(self, request, context):
-        """The last lines of a component's log; with follow, new lines as they are written.
+        """The last lines of a component's log; with follow, new lines as they are written. To resume, pass the last position.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,7 +56,7 @@ class ControlServiceStub:
     WatchPipeline: _grpc.UnaryStreamMultiCallable[_control_pb2.WatchPipelineRequest, _control_pb2.WatchPipelineResponse]
     """The current state, then each change. To resume, pass the last version seen; changes missed in between arrive as one snapshot."""
     TailLogs: _grpc.UnaryStreamMultiCallable[_control_pb2.TailLogsRequest, _control_pb2.TailLogsResponse]
-    """The last lines of a component's log; with follow, new lines as they are written."""
+    """The last lines of a component's log; with follow, new lines as they are written. To resume, pass the last position."""
     ListProviders: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListProvidersRequest, _control_pb2.ListProvidersResponse]
     """All configured providers, in order of preference."""
     GetProvider: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetProviderRequest, _control_pb2.GetProviderResponse]
@@ -90,7 +90,7 @@ class ControlServiceAsyncStub(ControlServiceStub):
     WatchPipeline: _aio.UnaryStreamMultiCallable[_control_pb2.WatchPipelineRequest, _control_pb2.WatchPipelineResponse]  # type: ignore[assignment]
     """The current state, then each change. To resume, pass the last version seen; changes missed in between arrive as one snapshot."""
     TailLogs: _aio.UnaryStreamMultiCallable[_control_pb2.TailLogsRequest, _control_pb2.TailLogsResponse]  # type: ignore[assignment]
-    """The last lines of a component's log; with follow, new lines as they are written."""
+    """The last lines of a component's log; with follow, new lines as they are written. To resume, pass the last position."""
     ListProviders: _aio.UnaryUnaryMultiCallable[_control_pb2.ListProvidersRequest, _control_pb2.ListProvidersResponse]  # type: ignore[assignment]
     """All configured providers, in order of preference."""
     GetProvider: _aio.UnaryUnaryMultiCallable[_control_pb2.GetProviderRequest, _control_pb2.GetProviderResponse]  # type: ignore[assignment]
@@ -181,7 +181,7 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.TailLogsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.TailLogsResponse], _abc.AsyncIterator[_control_pb2.TailLogsResponse]]:
-        """The last lines of a component's log; with follow, new lines as they are written."""
+        """The last lines of a component's log; with follow, new lines as they are written. To resume, pass the last position."""
 
     @_abc_1.abstractmethod
     def ListProviders(

@@ -9,6 +9,7 @@ import pytest
 
 from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, record_file, write_record
 from cryptoviz.cli.commands.control import _until_stopped
+from cryptoviz.cli.running_pipeline import retry_while_running
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.settings import load_settings
@@ -47,3 +48,12 @@ def test_without_a_record_a_lost_service_is_an_error(tmp_path: Path) -> None:
     """A pipeline on a cluster of its own has no record on this machine."""
     with pytest.raises(EngineUnavailable, match="does not answer"):
         list(_until_stopped(lost(), Access.of(load_settings(home=tmp_path))))
+
+
+def test_a_controller_is_waited_for_only_while_its_cluster_runs(tmp_path: Path) -> None:
+    runs = retry_while_running(tmp_path).only_while
+    assert not runs()
+    write_record(tmp_path, ClusterRecord(ProcessIdentity.own(), "127.0.0.1:1"))
+    assert runs()
+    mark_stop(tmp_path)
+    assert not runs()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.rpc.log_reader import follow, last_lines, safe_line
+from control.rpc.log_reader import LogPosition, follow, last_lines, safe_line
 from cryptoviz.log_rotation import rotate
 
 
@@ -72,9 +72,12 @@ def test_a_huge_line_is_cut() -> None:
     assert len(line) < 9_000
 
 
-async def _next(lines: AsyncIterator[list[str]]) -> list[str]:
+async def _next(pages: AsyncIterator[tuple[list[str], LogPosition | None]]) -> list[str]:
+    """The next page with lines."""
     async with asyncio.timeout(5):
-        return await anext(lines)
+        while not (page := (await anext(pages))[0]):
+            pass
+        return page
 
 
 async def test_following_through_truncation_and_rotation(tmp_path: Path) -> None:
@@ -123,3 +126,37 @@ async def test_no_line_is_lost_over_a_rotation(tmp_path: Path) -> None:
         assert await _next(lines) == ["four"]
     assert await last_lines(path, 3) == ["two", "three", "four"]
     assert await last_lines(path, 1) == ["four"]
+
+
+async def test_a_position_resumes_after_its_page(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text("".join(f"{number}\n" for number in range(250)))
+    first = follow(path, 250)
+    (_, before), (page, place) = await anext(first), await anext(first)
+    await first.aclose()
+    assert (before, page[-1]) == (None, "249")
+    assert place is not None
+    with path.open("a") as file:
+        file.write("250\n")
+    assert rotate(path, 10)
+    path.write_text("251\n")
+    again = follow(path, 100, LogPosition.parse(str(place)))
+    assert [await _next(again), await _next(again)] == [["250"], ["251"]]
+    await again.aclose()
+
+
+async def test_a_missing_log_has_a_position_too(tmp_path: Path) -> None:
+    waiting = follow(tmp_path / "x.log", 1)
+    lines, place = await anext(waiting)
+    await waiting.aclose()
+    assert (lines, str(place)) == ([], "0-0-0")
+    (tmp_path / "x.log").write_text("one\ntwo\n")
+    again = follow(tmp_path / "x.log", 1, place)
+    assert await _next(again) == ["one", "two"]
+    await again.aclose()
+
+
+@pytest.mark.parametrize("text", ["", "1-2", "1-2-3-4", "-1-2-3", "1-2-x", "1-1234567890123456789-3", "1-2-3\n", "\u0661-2-3"])
+def test_a_text_that_is_no_position(text: str) -> None:
+    with pytest.raises(ValueError, match="not a position"):
+        LogPosition.parse(text)
