@@ -21,10 +21,12 @@ from bench.lake.records import START_MS
 from bench.lake.rowcheck import row_check
 from bench.lake.tables import TOPIC_ID, day_of_rows, day_rows, days_of_rows, open_log, put_parts, table_bytes
 from bench.lake.usage import Family
+from cryptoviz.errors import EngineUnavailable
 from cryptoviz.lake.delta import DeltaTable
 from cryptoviz.lake.objects import S3Access, minio_client, read_object, table_address
 from cryptoviz.settings import Settings
 from spark_jobs.maintenance.steps import LAYOUTS
+from spark_jobs.tables.parquet import WrittenPart
 from spark_jobs.tables.table_log import TableLog
 
 __all__ = ["Sizes", "year"]
@@ -124,7 +126,7 @@ def _days(settings: Settings, log: TableLog, first: datetime, sizes: Sizes, offs
             ticks = [rows.slice(tick * _COINS, _COINS) for tick in range(first_tick, last_tick)]
             for tick, part in zip(range(first_tick, last_tick), put_parts(settings, iter(ticks)), strict=True):
                 begun = time.process_time()
-                log.commit([part], {(TOPIC_ID, 0): offset + day * base.num_rows + (tick + 1) * _COINS})
+                _commit(log, part, offset + day * base.num_rows + (tick + 1) * _COINS)
                 commit_s += time.process_time() - begun
             rounds.append(tend(settings, first + timedelta(days=day, minutes=last_tick, hours=1), log_keep_s=_LOG_KEPT_S))
             if rounds[-1].failures:
@@ -144,6 +146,17 @@ def _days(settings: Settings, log: TableLog, first: datetime, sizes: Sizes, offs
             log_kb=sum(log_bytes) / 1000,
             data_files=table_bytes(settings)[1],
         )
+
+
+def _commit(log: TableLog, part: WrittenPart, offset: int) -> None:
+    """As the lake job does, commit again after an error: on a slow machine, the shortened retention ends within a round of maintenance."""
+    for _ in range(2):
+        try:
+            log.commit([part], {(TOPIC_ID, 0): offset})
+        except EngineUnavailable:
+            continue
+        return
+    log.commit([part], {(TOPIC_ID, 0): offset})
 
 
 def _a_year_ago(settings: Settings) -> int:
