@@ -10,6 +10,7 @@
     └── TerminalError           a retry cannot succeed: settings, data or an external system must be changed
         ├── SettingsError           a setting is missing or invalid
         ├── SpecError               a fact of a provider's `ProviderSpec` is not valid; also a ValueError
+        ├── MissingExtra            packages of an extra of `cryptoviz` are not installed
         ├── PreflightError          the machine does not meet a requirement (port, disk, memory, Java)
         ├── DownloadError           a downloaded file does not match the lock file
         ├── BadPayload              a provider's response body is not as documented
@@ -51,6 +52,7 @@ __all__ = [
     "InvalidRequest",
     "InvalidTime",
     "LakeError",
+    "MissingExtra",
     "NoHistory",
     "OperationBusy",
     "PreflightError",
@@ -225,6 +227,14 @@ class SpecError(TerminalError, ValueError):
 
     provider: str = ""
     attribute: str = ""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class MissingExtra(TerminalError):
+    """The packages of `extra`, such as `pipeline`, are not installed; `modules` are those that are missing."""
+
+    extra: str = ""
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from cryptoviz.errors import QueryError
+from cryptoviz.extras import require_extra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,9 @@ class Rows:
 
         Raises:
             QueryError: Polars cannot represent the rows, such as DuckDB's INTERVAL, or two columns of the same name.
+            MissingExtra: Polars is not installed.
         """
+        require_extra("polars", "polars()")
         import polars as pl  # local import: takes a second and 40 MB
 
         with _conversion("Polars", (pl.exceptions.PolarsError, pl.exceptions.PanicException)):

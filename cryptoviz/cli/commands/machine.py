@@ -20,6 +20,7 @@ from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.doctor import examine
 from cryptoviz.engines.build import ENGINE_NAMES
 from cryptoviz.errors import PreflightError
+from cryptoviz.extras import require_extra
 from cryptoviz.home import Removed, foreign_reason, remove_data
 from cryptoviz.home_lock import HomeLock, engine_lock
 from cryptoviz.masking import MASK, mask_url
@@ -43,6 +44,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor(as_json: Json = False, demo: Demo = False, fix: Fix = False) -> None:
     """Check this machine: programs, engines, ports, disk, memory. Exit code 1 if the pipeline could not start."""
+    require_extra("pipeline", "`cryptoviz doctor`")
     console = terminal()
     settings = load_settings("demo" if demo else "live")
     if fix:

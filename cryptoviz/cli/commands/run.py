@@ -15,6 +15,7 @@ from cryptoviz.cli.running_pipeline import Profile, inputs_of_start, running_set
 from cryptoviz.cli.startup import bring_down, bring_up, require_stopped, run_in_foreground
 from cryptoviz.cli.terminal import terminal
 from cryptoviz.errors import CryptoVizError, EngineUnavailable
+from cryptoviz.extras import require_extra
 from cryptoviz.home import foreign_reason
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.settings import Settings
@@ -63,6 +64,7 @@ def _end_leftovers(settings: Settings) -> int:
 
 
 def _run(profile: Profile, detach: bool) -> None:
+    require_extra("pipeline", f"`cryptoviz {'up' if profile == 'live' else 'demo'}`")
     console = terminal()
     settings, inputs = inputs_of_start(profile)
     require_stopped(settings)
