@@ -10,7 +10,12 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator
 
-__all__ = ["Address", "Host", "RayAddress", "Servers", "host_port", "is_loopback", "origin", "require_parts", "require_visible", "url_with_brackets"]
+__all__ = [
+    "LOOPBACK", "Address", "Host", "RayAddress", "Servers", "host_port", "is_loopback", "is_wildcard", "origin", "require_parts", "require_visible",
+    "url_with_brackets",
+]  # fmt: skip
+
+LOOPBACK = "127.0.0.1"
 
 _NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
 _NUMBERS = re.compile(r"[0-9.]+")
@@ -36,7 +41,7 @@ def _host(text: str) -> str:
 
 
 def _one_address(text: str) -> str:
-    if text.rstrip(".") in ("0.0.0.0", "::"):  # noqa: S104 (refused)
+    if is_wildcard(text.rstrip(".")):
         raise ValueError("it is a wildcard: valid is the address by which other nodes reach this one")
     return text
 
@@ -181,6 +186,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether a listener on the host listens on all addresses of the machine."""
+    return host in ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
 
 
 Host = Annotated[str, AfterValidator(_host)]

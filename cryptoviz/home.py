@@ -30,7 +30,7 @@ LOCK = ".lock"
 """Locked while a command works on the home; removed last."""
 _ENTRIES = (
     "control", "control.token", "credentials.json", "kafka", "lake-scratch", "logs", "maintenance-scratch", "market", "minio", "ray.token", "redis",
-    "run",
+    "run", "tls",
 )  # fmt: skip
 """All entries that a pipeline creates in its home."""
 _MAY_LEAD_OUT = frozenset({"kafka", "minio", "redis"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from functools import lru_cache
 from pathlib import Path
@@ -10,12 +11,16 @@ import certifi
 
 from cryptoviz.errors import SettingsError
 
-__all__ = ["trust"]
+__all__ = ["ca_path", "trust"]
 
 
-@lru_cache(maxsize=4)
-def trust(ca_file: Path | None = None) -> ssl.SSLContext:
+@lru_cache(maxsize=8)
+def trust(ca_file: Path | None = None, ca_pem: str = "") -> ssl.SSLContext:
     """SSL context for clients, with verification of host names and certificates.
+
+    Args:
+        ca_file: PEM file of further authorities (`network.ca_file`).
+        ca_pem: content of such a file (`s3.ca_pem`).
 
     Raises:
         SettingsError: `ca_file` cannot be read.
@@ -33,4 +38,16 @@ def trust(ca_file: Path | None = None) -> ssl.SSLContext:
         except (OSError, ssl.SSLError) as error:
             setting = "CRYPTOVIZ_NETWORK__CA_FILE"
             raise SettingsError(f"{setting} is {str(ca_file)!r}, which contains no usable certificates: {error}", setting=setting) from None
+    if ca_pem:
+        context.load_verify_locations(cadata=ca_pem)
     return context
+
+
+@lru_cache(maxsize=8)
+def ca_path(ca_pem: str) -> str | None:
+    """A path of these authorities, for libraries that only read files: in memory, valid in this process until it ends. None if there are none."""
+    if not ca_pem:
+        return None
+    descriptor = os.memfd_create("ca.pem")
+    os.write(descriptor, ca_pem.encode())
+    return f"/proc/self/fd/{descriptor}"

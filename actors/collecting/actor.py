@@ -80,7 +80,7 @@ class CollectorActor:
         transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, COLLECTOR_ID, published)
         events = _InLoop(loop, self._clock)
         self._publisher = Publisher("collector", transport, settings.collect.queue_ticks, events)
-        self._snapshot = SnapshotWriter(settings.redis.url, self._clock)
+        self._snapshot = SnapshotWriter(settings.redis, self._clock)
         self._core = events.core = CollectorCore(settings, self._clock, self._publisher, self._snapshot, lambda: published.taken)
         self._publisher.start()
         self._tasks = [loop.create_task(self._core.run(), name="collecting"), loop.create_task(self._snapshot.run(), name="snapshot")]

@@ -15,6 +15,7 @@ from actors.publishing.transaction import KafkaTransaction
 from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger
 from cryptoviz.redis_keys import LATEST_KEY, LATEST_TICK_KEY
+from cryptoviz.settings import RedisSettings
 
 __all__ = ["SnapshotWriter"]
 
@@ -27,8 +28,8 @@ RETRY_S = 1.0
 class SnapshotWriter:
     """`core.Snapshot` in Redis. Writes in the task of `run`. For one event loop."""
 
-    def __init__(self, url: str, clock: Clock) -> None:
-        self._url = url
+    def __init__(self, settings: RedisSettings, clock: Clock) -> None:
+        self._settings = settings
         self._clock = clock
         # Values to write. Newer values replace older ones, so that the size is that of one snapshot however long Redis is unavailable.
         self._latest: dict[FieldT, EncodableT] = {}
@@ -44,7 +45,7 @@ class SnapshotWriter:
         self._changed.set()
 
     async def run(self) -> None:
-        client = redis.asyncio.Redis.from_url(self._url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+        client = redis.asyncio.Redis.from_url(**self._settings.connection(), socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
         try:
             while True:
                 await self._changed.wait()

@@ -23,6 +23,7 @@ from cryptoviz.log import get_logger
 from cryptoviz.providers.failures import failure
 from cryptoviz.providers.plan import Plan
 from cryptoviz.records import FallbackReason
+from cryptoviz.settings import RedisSettings
 
 __all__ = ["Gate", "LocalBucket", "ProviderLimiter", "SharedBucket", "rates_of", "used_weight"]
 
@@ -66,9 +67,9 @@ class SharedBucket:
     Calls are stamped by the wall clock, the only clock that machines share. If it is set, the bucket of each process still limits the rate.
     """
 
-    def __init__(self, rates: Sequence[Rate], url: str, key: str, clock: Clock) -> None:
+    def __init__(self, rates: Sequence[Rate], settings: RedisSettings, key: str, clock: Clock) -> None:
         self._rates = list(rates)
-        self._client = redis.asyncio.Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+        self._client = redis.asyncio.Redis.from_url(**settings.connection(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
         self._key = key
         self._clock = clock
         self._bucket: RedisBucket | None = None

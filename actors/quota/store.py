@@ -16,6 +16,7 @@ from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger
 from cryptoviz.private import write_private
 from cryptoviz.redis_keys import QUOTA_KEY
+from cryptoviz.settings import RedisSettings
 
 __all__ = ["FileStore", "RedisStore", "UsageStore", "decode_usage", "encode_usage"]
 
@@ -61,8 +62,8 @@ class FileStore:
 class RedisStore:
     """A field of the hash `cryptoviz:quota`."""
 
-    def __init__(self, url: str, provider: str, clock: Clock) -> None:
-        self._client = redis.asyncio.Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+    def __init__(self, settings: RedisSettings, provider: str, clock: Clock) -> None:
+        self._client = redis.asyncio.Redis.from_url(**settings.connection(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
         self._provider = provider
         self._clock = clock
         self._away_until_s = float("-inf")

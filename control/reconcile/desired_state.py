@@ -21,7 +21,7 @@ from cryptoviz.components import DesiredState
 from cryptoviz.log import get_logger
 from cryptoviz.private import write_private
 from cryptoviz.redis_keys import DESIRED_KEY
-from cryptoviz.settings import Settings
+from cryptoviz.settings import RedisSettings, Settings
 
 __all__ = ["DesiredDocument", "DesiredStore", "FileStore", "RedisStore", "SharedStore", "build_store"]
 
@@ -84,8 +84,8 @@ class FileStore:
 class RedisStore:
     """One string in Redis. Each call opens a connection, because changes are rare and an idle connection would need monitoring."""
 
-    def __init__(self, url: str, key: str) -> None:
-        self._url = url
+    def __init__(self, settings: RedisSettings, key: str) -> None:
+        self._settings = settings
         self._key = key
 
     async def load(self) -> DesiredDocument:
@@ -98,7 +98,7 @@ class RedisStore:
         await self._run(lambda client: client.set(self._key, document.dumps()))
 
     async def _run(self, command: Callable[[redis.asyncio.Redis], Awaitable[Any]]) -> Any:
-        client = redis.asyncio.from_url(self._url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S)
+        client = redis.asyncio.from_url(**self._settings.connection(), socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S)
         try:
             return await command(client)
         except redis.exceptions.RedisError as error:
@@ -138,4 +138,4 @@ def build_store(settings: Settings) -> DesiredStore:
     file = FileStore(settings.home / "control" / "desired.json")
     if settings.redis.embedded:
         return file
-    return SharedStore(file, RedisStore(settings.redis.url, DESIRED_KEY.format(namespace=settings.ray.namespace)))
+    return SharedStore(file, RedisStore(settings.redis, DESIRED_KEY.format(namespace=settings.ray.namespace)))

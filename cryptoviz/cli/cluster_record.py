@@ -41,10 +41,15 @@ class Access:
         `addresses`: user interfaces and endpoints, by name. `files`: those that a check of the settings reads, with a digest of each.
         """
         from cryptoviz.settings import credentials_file
+        from cryptoviz.settings.engine_tls import authority_file
 
         control = settings.control
-        checked = (control.tls_cert, control.tls_key, settings.kafka.ssl_ca_location, settings.network.ca_file)
-        files = (settings_file(settings), credentials_file(settings), *(path for path in checked if path is not None))
+        engines = settings.engines
+        checked = (
+            control.tls_cert, control.tls_key, engines.tls_cert, engines.tls_key, engines.ca_file, settings.kafka.ssl_ca_location,
+            settings.s3.ca_file, settings.redis.ca_file, settings.network.ca_file,
+        )  # fmt: skip
+        files = (settings_file(settings), credentials_file(settings), authority_file(settings), *(path for path in checked if path is not None))
         return cls(
             str(settings.home),
             control.address,
@@ -55,7 +60,10 @@ class Access:
                 ("Dashboard", f"http://127.0.0.1:{settings.dashboard.port}"),
                 ("Ray dashboard", f"http://127.0.0.1:{settings.ray.dashboard_port}  (token: {settings.ray_token_file})"),
                 ("Spark UI", f"http://127.0.0.1:{settings.lake.ui_port}"),
-                ("MinIO console", f"http://127.0.0.1:{settings.s3.console_port}  (user {settings.s3.access_key})"),
+                (
+                    "MinIO console",
+                    f"{'https' if engines.exposed else 'http'}://127.0.0.1:{settings.s3.console_port}  (user {settings.s3.access_key})",
+                ),
                 ("gRPC control", f"{control.address}  (token: {settings.token_file})"),
             ),
             tuple((str(path), _digest(path)) for path in files),

@@ -88,5 +88,5 @@ def _redis(settings: Settings) -> Engine:
 
     if settings.redis.embedded:
         return EmbeddedValkey(settings)
-    probe = RedisProbe(settings.redis.url)
+    probe = RedisProbe(settings.redis)
     return ExternalEngine("redis", probe.ask, lambda: None, probe.close)

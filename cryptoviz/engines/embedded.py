@@ -112,6 +112,9 @@ class EmbeddedEngine(ABC):
     def prepare(self) -> None:
         """Create topics or buckets; idempotent. Raises EngineUnavailable, SettingsError."""
 
+    def launched(self) -> None:  # noqa: B027 (most engines have nothing else to open)
+        """Open what listens for the process, once it was started. Raises EngineUnavailable, SettingsError."""
+
     @property
     def folder(self) -> Path | None:
         """Working directory of the process. Relative file names need no escaping of special characters in the home's path."""
@@ -129,6 +132,7 @@ class EmbeddedEngine(ABC):
         deadline = time.monotonic() + _PORT_WAIT_S
         claim_home(self._settings)
         self._hold_data(deadline)
+        child: ChildProcess | None = None
         try:
             wait = threading.Event()
             while not all(is_free(use.port, use.host) for use in self.ports()) and time.monotonic() < deadline:
@@ -136,7 +140,11 @@ class EmbeddedEngine(ABC):
             require_free(self.ports())
             child = ChildProcess(self.name, self.command(), log_path(self._settings, self.name), self.environment(), self.folder)
             child.start()
+            self.launched()
         except BaseException:
+            self.close()
+            if child is not None:
+                child.stop(0.0)
             self._let_go()
             raise
         return child

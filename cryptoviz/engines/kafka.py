@@ -1,4 +1,4 @@
-"""Apache Kafka as a single KRaft node on loopback, and the pipeline's topics in an embedded or external broker."""
+"""Apache Kafka as a single KRaft node, and the pipeline's topics in an embedded or external broker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from cryptoviz.kafka.clients import jaas_quoted
 from cryptoviz.log import get_logger
 from cryptoviz.ownership import make_private
 from cryptoviz.private import OTHERS, write_private
-from cryptoviz.settings import LOOPBACK, SEGMENT_BYTES, KafkaSettings, Settings, child_environment
+from cryptoviz.settings import LOOPBACK, SEGMENT_BYTES, EnginesSettings, KafkaSettings, Settings, child_environment, host_port
+from cryptoviz.settings.engine_tls import ServerIdentity, server_identity
 
 __all__ = ["EmbeddedKafka"]
 
@@ -31,7 +32,8 @@ _FORMAT_TIMEOUT_S = 60.0
 _DATA = "data"
 _LOCALE = {"LC_ALL": "C.UTF-8"}
 # Listeners are named by their clients; their security protocol is a setting.
-_CLIENTS, _CONTROLLER = "CLIENTS", "CONTROLLER"
+_CLIENTS, _CONTROLLER, _BROKER = "CLIENTS", "CONTROLLER", "BROKER"
+_ON_LOOPBACK = EnginesSettings()
 
 # Measured on 2 cores with 1.2 million records of 380 bytes produced and read: the C1 compiler alone takes half the CPU time (2.9 s instead of
 # 5.5 s, since it saves more compile time than its slower code costs) and 176 MB PSS instead of 206, at the same rates. A 256 MB heap saves nothing.
@@ -79,7 +81,9 @@ class EmbeddedKafka(EmbeddedEngine):
         data = self.folder / _DATA
         make_private(data)
         properties = self.folder / "server.properties"
-        write_private(properties, _render(server_properties(self._settings.kafka)))
+        engines = self._settings.engines
+        identity = server_identity(self._settings) if engines.exposed else None
+        write_private(properties, _render(server_properties(self._settings.kafka, engines, identity)))
         if not (data / "meta.properties").is_file():
             _format_storage(str(java), classpath, properties, _cluster_id(self.folder / "cluster.id"))
         heap = self._settings.kafka.heap_mb
@@ -105,17 +109,28 @@ class EmbeddedKafka(EmbeddedEngine):
         return child_environment({"MALLOC_ARENA_MAX": "2"} | _LOCALE)
 
 
-def server_properties(kafka: KafkaSettings) -> dict[str, str]:
-    """Configuration of the single node."""
+def server_properties(
+    kafka: KafkaSettings,
+    engines: EnginesSettings = _ON_LOOPBACK,
+    identity: ServerIdentity | None = None,
+) -> dict[str, str]:
+    """Configuration of the single node. With `identity`, clients connect by TLS, and the node to itself on loopback."""
+    protocols = {_CLIENTS: kafka.security_protocol, _CONTROLLER: "SASL_PLAINTEXT" if identity else kafka.security_protocol}
+    listeners = {_CLIENTS: host_port(engines.bind, kafka.port), _CONTROLLER: f"{LOOPBACK}:{kafka.controller_port}"}
+    advertised = {_CLIENTS: host_port(engines.reached_at, kafka.port)}
+    if identity:
+        protocols[_BROKER] = "SASL_PLAINTEXT"
+        listeners[_BROKER] = advertised[_BROKER] = f"{LOOPBACK}:{kafka.broker_port}"
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
-        "listeners": f"{_CLIENTS}://{LOOPBACK}:{kafka.port},{_CONTROLLER}://{LOOPBACK}:{kafka.controller_port}",
-        "advertised.listeners": f"{_CLIENTS}://{LOOPBACK}:{kafka.port}",
-        "listener.security.protocol.map": ",".join(f"{name}:{kafka.security_protocol}" for name in (_CLIENTS, _CONTROLLER)),
-        "inter.broker.listener.name": _CLIENTS,
+        "listeners": ",".join(f"{name}://{address}" for name, address in listeners.items()),
+        "advertised.listeners": ",".join(f"{name}://{address}" for name, address in advertised.items()),
+        "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
+        "inter.broker.listener.name": _BROKER if identity else _CLIENTS,
         "controller.listener.names": _CONTROLLER,
-        **(_authentication(kafka) if kafka.authenticated else {}),
+        **(_authentication(kafka, list(listeners)) if kafka.authenticated else {}),
+        **(_certificate(identity) if identity else {}),
         "controller.quorum.bootstrap.servers": f"{LOOPBACK}:{kafka.controller_port}",
         "log.dirs": _DATA,
         # A single node can hold one replica only.
@@ -151,7 +166,13 @@ def server_properties(kafka: KafkaSettings) -> dict[str, str]:
     }
 
 
-def _authentication(kafka: KafkaSettings) -> dict[str, str]:
+def _certificate(identity: ServerIdentity) -> dict[str, str]:
+    """TLS of the clients' listener. Contains the key, so only for a private file."""
+    options = {"type": "PEM", "key": identity.key, "certificate.chain": identity.certificate}
+    return {f"listener.name.{_CLIENTS.lower()}.ssl.keystore.{name}": value for name, value in options.items()}
+
+
+def _authentication(kafka: KafkaSettings, listeners: Sequence[str]) -> dict[str, str]:
     """SASL settings: all connections (clients, broker, controller) use one user. Contains the password, so only for a private file.
 
     PLAIN, because only this file determines the password: a changed password takes effect at the next start, with the same data.
@@ -165,7 +186,7 @@ def _authentication(kafka: KafkaSettings) -> dict[str, str]:
         "sasl.enabled.mechanisms": kafka.sasl_mechanism,
         "sasl.mechanism.inter.broker.protocol": kafka.sasl_mechanism,
         "sasl.mechanism.controller.protocol": kafka.sasl_mechanism,
-        **{f"listener.name.{name.lower()}.plain.sasl.jaas.config": module for name in (_CLIENTS, _CONTROLLER)},
+        **{f"listener.name.{name.lower()}.plain.sasl.jaas.config": module for name in listeners},
     }
 
 

@@ -1,4 +1,4 @@
-"""MinIO on loopback, and the pipeline's buckets in an embedded or external S3 endpoint."""
+"""MinIO, and the pipeline's buckets in an embedded or external S3 endpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from cryptoviz.lake.store_errors import reason
 from cryptoviz.log import get_logger
 from cryptoviz.ownership import make_private
 from cryptoviz.private import write_private
-from cryptoviz.settings import LOOPBACK, NO_KEY, S3Settings, Settings, child_environment
+from cryptoviz.settings import LOOPBACK, NO_KEY, S3Settings, Settings, child_environment, host_port
+from cryptoviz.settings.engine_tls import server_identity
 from cryptoviz.tls import trust
 
 __all__ = ["BucketAdmin", "EmbeddedMinio"]
@@ -88,13 +89,14 @@ class BucketAdmin:
             if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
                 setting = "CRYPTOVIZ_S3__ENDPOINT"
                 raise SettingsError(f"{setting} is {self._s3.endpoint!r}; valid: http://host:port or https://host:port", setting=setting)
+            timeout = urllib3.Timeout(total=_TIMEOUT_S)
             self._made = Minio(
                 parts.netloc,
                 access_key=self._s3.access_key,
                 secret_key=self._s3.secret_key.get_secret_value() or NO_KEY,
                 region=self._s3.region,
                 secure=parts.scheme == "https",
-                http_client=urllib3.PoolManager(timeout=urllib3.Timeout(total=_TIMEOUT_S), retries=False, maxsize=2, ssl_context=trust()),
+                http_client=urllib3.PoolManager(timeout=timeout, retries=False, maxsize=2, ssl_context=trust(ca_pem=self._s3.ca_pem)),
             )
         return self._made
 
@@ -107,12 +109,13 @@ class EmbeddedMinio(EmbeddedEngine):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._buckets = BucketAdmin(settings.s3)
-        self._health = urllib3.PoolManager(timeout=urllib3.Timeout(total=_TIMEOUT_S), retries=False, maxsize=1)
+        trusted = trust(ca_pem=settings.s3.ca_pem) if settings.engines.exposed else None
+        self._health = urllib3.PoolManager(timeout=urllib3.Timeout(total=_TIMEOUT_S), retries=False, maxsize=1, ssl_context=trusted)
 
     @property
     def url(self) -> str | None:
         """The web console."""
-        return f"http://{LOOPBACK}:{self._settings.s3.console_port}"
+        return f"{'https' if self._settings.engines.exposed else 'http'}://{LOOPBACK}:{self._settings.s3.console_port}"
 
     @property
     def folder(self) -> Path:
@@ -137,12 +140,28 @@ class EmbeddedMinio(EmbeddedEngine):
             raise PreflightError(message, problems=[message])
         make_private(self.folder)
         write_private(self._password_file, s3.secret_key.get_secret_value())
-        addresses = ["--address", f"{LOOPBACK}:{s3.port}", "--console-address", f"{LOOPBACK}:{s3.console_port}"]
-        return [str(program), "server", "--anonymous", *addresses, "."]
+        addresses = ["--address", host_port(self._settings.engines.bind, s3.port), "--console-address", f"{LOOPBACK}:{s3.console_port}"]
+        # Without the option MinIO would look for certificates in the user's home directory.
+        return [str(program), "server", "--anonymous", *addresses, "--certs-dir", str(self._write_certificates()), "."]
+
+    def _write_certificates(self) -> Path:
+        """The folder of MinIO's certificate and key; empty on loopback, where it serves without TLS."""
+        folder = self._settings.run_dir / "minio-certs"
+        make_private(folder)
+        names = ("public.crt", "private.key", "CAs/ca.crt")
+        if not self._settings.engines.exposed:
+            for name in names:
+                (folder / name).unlink(missing_ok=True)
+            return folder
+        identity = server_identity(self._settings)
+        for name, content in zip(names, (identity.certificate, identity.key, identity.authority), strict=True):
+            if content:
+                write_private(folder / name, content)
+        return folder
 
     def ask(self) -> tuple[str, Mapping[str, float]]:
         try:
-            answer = self._health.request("GET", f"http://{LOOPBACK}:{self._settings.s3.port}/minio/health/live")
+            answer = self._health.request("GET", f"{self._settings.s3.endpoint.rstrip('/')}/minio/health/live")
         except urllib3.exceptions.HTTPError as error:
             raise EngineUnavailable(f"MinIO does not answer: {reason(error)}", engine="object-store", address=self._settings.s3.endpoint) from error
         if answer.status != 200:

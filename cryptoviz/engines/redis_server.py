@@ -1,4 +1,4 @@
-"""Valkey on loopback, and the probe of any Redis-protocol server."""
+"""Valkey, and the probe of any Redis-protocol server."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ import redis
 
 from cryptoviz.engines.embedded import EmbeddedEngine, require_password
 from cryptoviz.engines.ports import PortUse, pipeline_ports
+from cryptoviz.engines.tls_front import TlsFront
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
 from cryptoviz.ownership import make_private
 from cryptoviz.private import write_private
-from cryptoviz.settings import LOOPBACK, Settings
+from cryptoviz.settings import RedisSettings, Settings
+from cryptoviz.settings.engine_tls import server_identity
 
 __all__ = ["EmbeddedValkey", "RedisProbe", "valkey_program"]
 
 _TIMEOUT_S = 1.8
 # Snapshot, provider states and desired state take a few hundred KB; the limit catches unexpected writers.
 _MAX_MEMORY = "128mb"
+_SOCKET = "valkey.sock"
 
 
 class RedisProbe:
     """Pings a Redis server. Connects at the first call; thread-safe."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, settings: RedisSettings) -> None:
+        self._settings = settings
         self._made: redis.Redis | None = None
 
     def ask(self) -> tuple[str, dict[str, float]]:
@@ -53,7 +56,7 @@ class RedisProbe:
     def _client(self) -> redis.Redis:
         if self._made is None:
             try:
-                self._made = redis.Redis.from_url(self._url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+                self._made = redis.Redis.from_url(**self._settings.connection(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
             except ValueError as error:
                 raise SettingsError(f"CRYPTOVIZ_REDIS__URL is not valid: {error}", setting="CRYPTOVIZ_REDIS__URL") from error
         return self._made
@@ -71,7 +74,8 @@ class EmbeddedValkey(EmbeddedEngine):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._probe = RedisProbe(settings.redis.url)
+        self._probe = RedisProbe(settings.redis)
+        self._front = TlsFront("redis", settings.engines.bind, settings.redis.port, self.folder / _SOCKET) if settings.engines.exposed else None
 
     @property
     def folder(self) -> Path:
@@ -92,9 +96,8 @@ class EmbeddedValkey(EmbeddedEngine):
         make_private(self.folder)
         options = {
             "requirepass": require_password(self._settings.redis.password, "CRYPTOVIZ_REDIS__PASSWORD"),
-            "bind": LOOPBACK,
+            **self._listener(),
             "protected-mode": "yes",
-            "port": str(self._settings.redis.port),
             "dir": ".",
             "daemonize": "no",
             # For crash safety: at most one second of writes can be lost.
@@ -113,11 +116,23 @@ class EmbeddedValkey(EmbeddedEngine):
     def ask(self) -> tuple[str, Mapping[str, float]]:
         return self._probe.ask()
 
+    def launched(self) -> None:
+        if self._front is not None:
+            self._front.start(server_identity(self._settings))
+
     def prepare(self) -> None:
         """No-op: Valkey needs no preparation."""
 
     def close(self) -> None:
         self._probe.close()
+        if self._front is not None:
+            self._front.close()
+
+    def _listener(self) -> dict[str, str]:
+        """A port on loopback. Beyond it, a socket that only the front reaches."""
+        if self._front is None:
+            return {"bind": self._settings.engines.bind, "port": str(self._settings.redis.port)}
+        return {"port": "0", "unixsocket": _SOCKET, "unixsocketperm": "700"}
 
 
 def _quoted(value: str) -> str:

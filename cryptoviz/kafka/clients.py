@@ -30,7 +30,9 @@ _BASE: dict[str, Any] = {
 def client_config(kafka: KafkaSettings) -> dict[str, Any]:
     """Connection settings for librdkafka. Contains the password: never log it."""
     config = {"bootstrap.servers": kafka.bootstrap_servers, "security.protocol": kafka.security_protocol, **_BASE}
-    if kafka.ssl_ca_location is not None and kafka.encrypted:
+    if kafka.encrypted and kafka.ca_pem:
+        config["ssl.ca.pem"] = kafka.ca_pem
+    elif kafka.encrypted and kafka.ssl_ca_location is not None:
         config["ssl.ca.location"] = str(kafka.ssl_ca_location)
     if kafka.authenticated:
         config |= {"sasl.mechanism": kafka.sasl_mechanism, "sasl.username": kafka.sasl_username, "sasl.password": _password(kafka)}
@@ -40,7 +42,9 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
 def java_config(kafka: KafkaSettings) -> dict[str, str]:
     """Connection settings for a Java client (Spark's). Contains the password: pass them as reader options, never as arguments or Spark conf."""
     config = {"bootstrap.servers": kafka.bootstrap_servers, "security.protocol": kafka.security_protocol}
-    if kafka.ssl_ca_location is not None and kafka.encrypted:
+    if kafka.encrypted and kafka.ca_pem:
+        config |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": kafka.ca_pem}
+    elif kafka.encrypted and kafka.ssl_ca_location is not None:
         config |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(kafka.ssl_ca_location)}
     if kafka.authenticated:
         module = "plain.PlainLoginModule" if kafka.sasl_mechanism == "PLAIN" else "scram.ScramLoginModule"

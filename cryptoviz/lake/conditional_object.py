@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import urllib3
 
@@ -87,7 +86,7 @@ class S3ConditionalObject:
         with store_errors(self._access.endpoint, f"answer for {self._bucket}/{self._key}"):
             # Minio's put takes no conditions; a presigned URL does, since it signs no header but the host.
             url = minio_client(self._access).get_presigned_url(method, self._bucket, self._key, expires=_SIGNED_FOR)
-            return _pool(urlsplit(self._access.endpoint).scheme).request(method, url, body=body, headers=headers)
+            return _pool(self._access.ca_pem).request(method, url, body=body, headers=headers)
 
     def _expect_ok(self, response: urllib3.BaseHTTPResponse, doing: str) -> None:
         if response.status >= 300:
@@ -96,5 +95,5 @@ class S3ConditionalObject:
 
 
 @lru_cache(maxsize=2)
-def _pool(_scheme: str) -> urllib3.PoolManager:
-    return urllib3.PoolManager(timeout=_TIMEOUT, retries=False, maxsize=4, ssl_context=trust())
+def _pool(ca_pem: str) -> urllib3.PoolManager:
+    return urllib3.PoolManager(timeout=_TIMEOUT, retries=False, maxsize=4, ssl_context=trust(ca_pem=ca_pem))

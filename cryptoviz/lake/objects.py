@@ -15,7 +15,7 @@ from minio import Minio
 from minio.error import S3Error
 
 from cryptoviz.settings import S3Settings
-from cryptoviz.tls import trust
+from cryptoviz.tls import ca_path, trust
 
 __all__ = ["S3Access", "TableAddress", "find_object", "minio_client", "read_object", "table_address"]
 
@@ -35,10 +35,11 @@ class S3Access:
     region: str
     access_key: str
     secret_key: str = field(repr=False)
+    ca_pem: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, settings: S3Settings) -> S3Access:
-        return cls(settings.endpoint, settings.region, settings.access_key, settings.secret_key.get_secret_value())
+        return cls(settings.endpoint, settings.region, settings.access_key, settings.secret_key.get_secret_value(), settings.ca_pem)
 
     def filesystem(self) -> pafs.S3FileSystem:
         """A pyarrow file system; paths are `bucket/key`."""
@@ -51,6 +52,7 @@ class S3Access:
             region=self.region,
             connect_timeout=_CONNECT_S,
             request_timeout=_READ_S,
+            tls_ca_file_path=ca_path(self.ca_pem),
         )
 
 
@@ -89,7 +91,8 @@ def table_address(settings: S3Settings, table: str) -> TableAddress:
 def minio_client(access: S3Access) -> Minio:
     """A cached client with timeouts and retries. Thread-safe."""
     address = urlsplit(access.endpoint)
-    pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S), maxsize=32, retries=_RETRIES, ssl_context=trust())
+    timeout = urllib3.Timeout(connect=_CONNECT_S, read=_READ_S)
+    pool = urllib3.PoolManager(timeout=timeout, maxsize=32, retries=_RETRIES, ssl_context=trust(ca_pem=access.ca_pem))
     return Minio(
         address.netloc,
         access_key=access.access_key,

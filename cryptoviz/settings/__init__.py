@@ -6,17 +6,17 @@ predecessor (`COINMARKETCAP_API_KEY`, `MINIO_ROOT_USER`, `MINIO_ROOT_PASSWORD`, 
 
 from __future__ import annotations
 
-from cryptoviz.addresses import host_port
+from cryptoviz.addresses import LOOPBACK, host_port
 from cryptoviz.settings.check_collection import TICK_DEADLINE_SHARE
 from cryptoviz.settings.check_engines import SEGMENT_BYTES, check_topics
 from cryptoviz.settings.credentials import claim_home, credentials_file
+from cryptoviz.settings.engines import EnginesSettings
 from cryptoviz.settings.handover import SPARK_SECRET_VARIABLE, child_environment, dump_settings_file, load_settings_file, settings_from_environment
 from cryptoviz.settings.listeners import PortUse, pipeline_ports
 from cryptoviz.settings.names import CLUSTER_VARIABLE, LAKE_RUN_VARIABLE, SETTINGS_FILE_VARIABLE
 from cryptoviz.settings.network import NetworkSettings
 from cryptoviz.settings.protection import BreakerSettings, QuotaSettings
 from cryptoviz.settings.sections import (
-    LOOPBACK,
     NO_KEY,
     CollectSettings,
     ControlSettings,
@@ -49,6 +49,7 @@ __all__ = [
     "ControlSettings",
     "DashboardSettings",
     "DownloadSettings",
+    "EnginesSettings",
     "KafkaSettings",
     "LakeSettings",
     "MarketLimits",

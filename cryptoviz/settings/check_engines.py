@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from cryptoviz.addresses import is_loopback
+from cryptoviz.addresses import is_loopback, is_wildcard
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings.listeners import PortUse, meet, pipeline_ports
 from cryptoviz.settings.sections import KafkaSettings, S3Settings
@@ -136,7 +136,7 @@ def _external(settings: Settings) -> Iterable[tuple[str, str]]:
 
 
 def _is_ours(host: str, use: PortUse) -> bool:
-    return is_loopback(host) and (is_loopback(use.host) or use.host in ("0.0.0.0", "::"))  # noqa: S104 (compared, not bound)
+    return is_loopback(host) and (is_loopback(use.host) or is_wildcard(use.host))
 
 
 def _pairs(names: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from cryptoviz.errors import SettingsError
 from cryptoviz.home import claim
 from cryptoviz.private import claim_folder, require_own_file, write_once
+from cryptoviz.settings.engine_tls import make_authority, with_authorities
 
 if TYPE_CHECKING:
     from cryptoviz.settings.tree import Settings
@@ -47,7 +48,7 @@ def credentials_file(settings: Settings) -> Path:
 
 
 def claim_home(settings: Settings) -> Settings:
-    """Mark `home`, make it private, generate missing passwords, and return the settings with them.
+    """Mark `home`, make it private, generate missing passwords and a certificate authority if needed, and return the settings with them.
 
     Idempotent and safe for concurrent processes. Existing data stay accessible after new passwords are generated.
 
@@ -59,7 +60,8 @@ def claim_home(settings: Settings) -> Settings:
     path = credentials_file(settings)
     if not path.is_symlink() and not path.exists():
         write_once(path, json.dumps(asdict(Credentials.generate())) + "\n")
-    return with_credentials(settings, read_credentials(settings))
+    make_authority(settings)
+    return with_authorities(with_credentials(settings, read_credentials(settings)))
 
 
 def read_credentials(settings: Settings) -> Credentials | None:

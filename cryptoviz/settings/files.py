@@ -32,11 +32,17 @@ def check_files(settings: Settings) -> None:
                 break
     if reason := unfit_reason(settings.home):
         raise SettingsError(f"CRYPTOVIZ_HOME is {str(settings.home)!r}: {reason}; choose a folder for the pipeline alone", setting="CRYPTOVIZ_HOME")
-    control = settings.control
-    if control.tls_cert is not None and control.tls_key is not None:
-        _check_pair(control.tls_cert, control.tls_key)
+    for section, cert, key in (
+        ("CONTROL", settings.control.tls_cert, settings.control.tls_key),
+        ("ENGINES", settings.engines.tls_cert, settings.engines.tls_key),
+    ):
+        if cert is not None and key is not None:
+            _check_pair(f"CRYPTOVIZ_{section}__TLS_CERT", cert, f"CRYPTOVIZ_{section}__TLS_KEY", key)
     for setting, file in (
+        ("CRYPTOVIZ_ENGINES__CA_FILE", settings.engines.ca_file),
         ("CRYPTOVIZ_KAFKA__SSL_CA_LOCATION", settings.kafka.ssl_ca_location),
+        ("CRYPTOVIZ_S3__CA_FILE", settings.s3.ca_file),
+        ("CRYPTOVIZ_REDIS__CA_FILE", settings.redis.ca_file),
         ("CRYPTOVIZ_NETWORK__CA_FILE", settings.network.ca_file),
     ):
         if file is not None:
@@ -44,8 +50,7 @@ def check_files(settings: Settings) -> None:
             _try(setting, file, "certificates in PEM form", lambda found: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(found))
 
 
-def _check_pair(cert: Path, key: Path) -> None:
-    cert_setting, key_setting = "CRYPTOVIZ_CONTROL__TLS_CERT", "CRYPTOVIZ_CONTROL__TLS_KEY"
+def _check_pair(cert_setting: str, cert: Path, key_setting: str, key: Path) -> None:
     _require_file(cert_setting, cert)
     _require_file(key_setting, key)
     _try(cert_setting, cert, "a certificate in PEM form", lambda found: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(found))

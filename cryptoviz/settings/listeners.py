@@ -6,12 +6,12 @@ import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cryptoviz.addresses import LOOPBACK
+
 if TYPE_CHECKING:
     from cryptoviz.settings.tree import Settings
 
 __all__ = ["PortUse", "meet", "pipeline_ports"]
-
-_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class PortUse:
     name: str
     port: int
     setting: str
-    host: str = _LOOPBACK
+    host: str = LOOPBACK
 
 
 def pipeline_ports(settings: Settings) -> tuple[PortUse, ...]:
@@ -36,14 +36,17 @@ def pipeline_ports(settings: Settings) -> tuple[PortUse, ...]:
         if settings.ray.client_port is not None:
             uses.append(PortUse("Ray client", settings.ray.client_port, "CRYPTOVIZ_RAY__CLIENT_PORT"))
         uses.append(PortUse("Ray dashboard", settings.ray.dashboard_port, "CRYPTOVIZ_RAY__DASHBOARD_PORT"))
+    bind = settings.engines.bind
     if settings.kafka.embedded:
-        uses.append(PortUse("Kafka", settings.kafka.port, "CRYPTOVIZ_KAFKA__PORT"))
+        uses.append(PortUse("Kafka", settings.kafka.port, "CRYPTOVIZ_KAFKA__PORT", bind))
         uses.append(PortUse("Kafka controller", settings.kafka.controller_port, "CRYPTOVIZ_KAFKA__CONTROLLER_PORT"))
+        if settings.engines.exposed:
+            uses.append(PortUse("Kafka broker", settings.kafka.broker_port, "CRYPTOVIZ_KAFKA__BROKER_PORT"))
     if settings.s3.embedded:
-        uses.append(PortUse("MinIO", settings.s3.port, "CRYPTOVIZ_S3__PORT"))
+        uses.append(PortUse("MinIO", settings.s3.port, "CRYPTOVIZ_S3__PORT", bind))
         uses.append(PortUse("MinIO console", settings.s3.console_port, "CRYPTOVIZ_S3__CONSOLE_PORT"))
     if settings.redis.embedded:
-        uses.append(PortUse("Redis", settings.redis.port, "CRYPTOVIZ_REDIS__PORT"))
+        uses.append(PortUse("Redis", settings.redis.port, "CRYPTOVIZ_REDIS__PORT", bind))
     if settings.profile == "demo":
         uses.append(PortUse("replay market", settings.market.port, "CRYPTOVIZ_MARKET__PORT"))
     return tuple(uses)
@@ -59,7 +62,7 @@ def meet(first: str, second: str) -> bool:
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     if host == "localhost":
-        return ipaddress.IPv4Address(_LOOPBACK)
+        return ipaddress.IPv4Address(LOOPBACK)
     try:
         return ipaddress.ip_address(host)
     except ValueError:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from cryptoviz.addresses import Address, Host, RayAddress, Servers, host_port, is_loopback, origin
+from cryptoviz.addresses import LOOPBACK, Address, Host, RayAddress, Servers, host_port, is_loopback, origin
 from cryptoviz.settings.file_type import File
 from cryptoviz.settings.network import NetworkSettings
 from cryptoviz.settings.protection import MAX_COUNT, BreakerSettings, Duration, QuotaSettings
 from cryptoviz.settings.secret_types import AccessKey, EndpointUrl, HttpUrl, RedisUrl, Secret, SecretUrl, secrets_in
+from cryptoviz.settings.server_address import fill_address, with_password
 
 __all__ = [
     "LOOPBACK",
@@ -31,11 +32,10 @@ __all__ = [
 ]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-LOOPBACK = "127.0.0.1"
 MAX_BYTES = 1024**5
 MAX_DAYS = 36_500
 """A century; some readers do not support earlier dates."""
-_YES, _NO = ("true", "1", "yes", "on", "t", "y"), ("false", "0", "no", "off", "f", "n")
+_NO_PROXY = f"http://{LOOPBACK}:9"
 NO_KEY = "no-key-is-set"
 """Placeholder for a key that is not set; not valid anywhere."""
 
@@ -49,6 +49,8 @@ class KafkaSettings(_Section):
 
     port: Port = 19092
     controller_port: Port = 19093
+    broker_port: Port = 19094
+    """Of the embedded broker's connections to itself, on loopback. Used only if its clients connect beyond loopback."""
     bootstrap_servers: Servers = ""
     embedded: bool = True
     heap_mb: int = Field(default=384, ge=64, le=1_048_576)
@@ -67,17 +69,19 @@ class KafkaSettings(_Section):
     transaction_timeout_ms: int = Field(default=5_000, ge=1_000, le=900_000)
     """Time after which the broker aborts the transaction of a dead producer. Until then, readers of committed records wait."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """Default of the embedded broker: SASL_PLAINTEXT, so that clients on loopback must authenticate."""
+    """Default of the embedded broker: SASL_PLAINTEXT, so that clients on loopback must authenticate. Beyond loopback it uses SASL_SSL."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: AccessKey = ""
     sasl_password: Secret | None = None
     """For the embedded broker, generated at the first start."""
     ssl_ca_location: File | None = None
     """PEM file of the certificate authorities of the brokers. None: those of the system."""
+    ca_pem: str = ""
+    """Content of the file, or the authority of the embedded engines. Read at the start, because other nodes do not have the file."""
 
     def access(self) -> dict[str, Any]:
         """Connection settings of these brokers, for settings with other topics."""
-        names = ("bootstrap_servers", "security_protocol", "sasl_mechanism", "sasl_username", "sasl_password", "ssl_ca_location")
+        names = ("bootstrap_servers", "security_protocol", "sasl_mechanism", "sasl_username", "sasl_password", "ssl_ca_location", "ca_pem")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -91,18 +95,11 @@ class KafkaSettings(_Section):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        filled = _fill_address(data, "KAFKA", "bootstrap_servers", f"{LOOPBACK}:{{port}}", 19092)
+        filled = fill_address(data, "KAFKA", "bootstrap_servers", f"{LOOPBACK}:{{port}}", 19092)
         if isinstance(filled, dict) and filled.get("embedded"):
             filled.setdefault("security_protocol", "SASL_PLAINTEXT")
             filled["sasl_username"] = filled.get("sasl_username") or "cryptoviz"
         return filled
-
-    @model_validator(mode="after")
-    def _embedded_protocol(self) -> KafkaSettings:
-        if self.embedded and (self.encrypted or self.sasl_mechanism != "PLAIN"):
-            what = f"CRYPTOVIZ_KAFKA__SECURITY_PROTOCOL is {self.security_protocol} and CRYPTOVIZ_KAFKA__SASL_MECHANISM is {self.sasl_mechanism}"
-            raise ValueError(f"{what}: the embedded broker supports SASL_PLAINTEXT and PLAINTEXT, with mechanism PLAIN")
-        return self
 
     @model_validator(mode="after")
     def _credentials_with_sasl(self) -> KafkaSettings:
@@ -127,15 +124,22 @@ class S3Settings(_Section):
     """For the embedded store, generated at the first start if empty."""
     prices_bucket: str = "crypto-data-partitioned"
     lake_bucket: str = "crypto-lake"
+    ca_file: File | None = None
+    """PEM file of the certificate authorities of the endpoint. None: those of the system."""
+    ca_pem: str = ""
+    """As `kafka.ca_pem`."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        return _fill_address(data, "S3", "endpoint", f"http://{LOOPBACK}:{{port}}", 9002)
+        return fill_address(data, "S3", "endpoint", f"http://{LOOPBACK}:{{port}}", 9002)
 
     def storage_options(self) -> dict[str, str]:
         """Object store options of delta-rs. Contains the secret key: never log it."""
-        return {
+        host = urlsplit(self.endpoint).hostname or ""
+        # The library accepts an authority only for a proxy, and then trusts it in all connections. The proxy is used for no host.
+        authority = {"proxy_url": _NO_PROXY, "proxy_excludes": host, "proxy_ca_certificate": self.ca_pem} if self.ca_pem else {}
+        return authority | {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": self.region,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -160,19 +164,28 @@ class RedisSettings(_Section):
     password: Secret = SecretStr("")
     """Added to `url`, unless that contains one. For the embedded server, generated at the first start if empty."""
     embedded: bool = True
+    ca_file: File | None = None
+    """PEM file of the certificate authorities of a `rediss://` server. None: those of the system."""
+    ca_pem: str = ""
+    """As `kafka.ca_pem`."""
+
+    def connection(self) -> dict[str, Any]:
+        """Arguments of redis-py's `from_url`. Contain the password: never log them."""
+        trusted = self.ca_pem and self.url.startswith("rediss:")
+        return {"url": self.url, **({"ssl_ca_data": self.ca_pem} if trusted else {})}
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        filled = _fill_address(data, "REDIS", "url", f"redis://{LOOPBACK}:{{port}}/0", 6379)
+        filled = fill_address(data, "REDIS", "url", f"redis://{LOOPBACK}:{{port}}/0", 6379)
         if not isinstance(filled, dict) or not filled.get("password") or not isinstance(filled["url"], str):
             return filled
         password = filled["password"]
-        return filled | {"url": _with_password(filled["url"], password.get_secret_value() if isinstance(password, SecretStr) else str(password))}
+        return filled | {"url": with_password(filled["url"], password.get_secret_value() if isinstance(password, SecretStr) else str(password))}
 
     def with_password(self, password: str) -> RedisSettings:
         """A copy with the password, also in `url`."""
-        return self.model_copy(update={"password": SecretStr(password), "url": SecretUrl(_with_password(self.url, password))})
+        return self.model_copy(update={"password": SecretStr(password), "url": SecretUrl(with_password(self.url, password))})
 
 
 class RaySettings(_Section):
@@ -346,45 +359,3 @@ class DownloadSettings(_Section):
 
     maven_url: HttpUrl = SecretUrl("https://repo1.maven.org/maven2")
     parallel: int = Field(default=4, ge=1, le=16)
-
-
-def _with_password(url: str, password: str) -> str:
-    """Add the password to the URL, unless it contains one."""
-    parts = urlsplit(url.strip())
-    if not password.strip() or parts.password is not None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{parts.username or ''}:{quote(password.strip(), safe='', errors='replace')}@{host}").geturl()
-
-
-def _fill_address(data: Any, section: str, key: str, template: str, default_port: int) -> Any:
-    if not isinstance(data, dict):
-        return data
-    filled = dict(data)
-    given = filled.get(key)
-    embedded, address = f"CRYPTOVIZ_{section}__EMBEDDED", f"CRYPTOVIZ_{section}__{key.upper()}"
-    chosen = str(filled.get("embedded", "")).strip().lower()
-    ours = template.format(port=filled.get("port", default_port))
-    if not given or (isinstance(given, str) and not given.strip()):
-        if chosen in _NO:
-            raise ValueError(f"{embedded} is false, and {address} has no server: set {address}, or leave {embedded} unset")
-        filled[key] = ours
-        if not chosen or chosen in _YES:
-            filled["embedded"] = True
-    elif chosen in _YES:
-        if isinstance(given, str) and not _same_server(given, ours):
-            raise ValueError(
-                f"{embedded} is true, and {address} names another server: leave {address} unset for the embedded server, or unset {embedded}"
-            )
-    else:
-        filled.setdefault("embedded", False)
-    return filled
-
-
-def _same_server(given: str, ours: str) -> bool:
-    """Whether a URL is that of the embedded server, ignoring user and password."""
-    try:
-        first, second = (urlsplit(one if "://" in one else f"//{one}") for one in (given.strip(), ours))
-        return first.port == second.port and is_loopback(first.hostname or "")
-    except ValueError:
-        return False

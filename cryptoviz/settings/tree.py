@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
@@ -22,6 +22,8 @@ from cryptoviz.settings.check_assets import check_assets
 from cryptoviz.settings.check_collection import TICK_DEADLINE_SHARE, check_collection
 from cryptoviz.settings.check_engines import check_engines
 from cryptoviz.settings.credentials import read_credentials, with_credentials
+from cryptoviz.settings.engine_tls import with_authorities
+from cryptoviz.settings.engines import EnginesSettings, reached_kafka, reached_redis, reached_s3
 from cryptoviz.settings.env_values import DotenvValues, EnvValues
 from cryptoviz.settings.file_type import Folder
 from cryptoviz.settings.files import check_files
@@ -71,6 +73,7 @@ class Settings(BaseSettings):
     )
     extra_assets: tuple[Asset, ...] = ()
     """JSON list: `[{"asset_id": "dogecoin", "symbol": "DOGE", "name": "Dogecoin", "provider_ids": {"coingecko": "dogecoin"}}]`."""
+    engines: EnginesSettings = Field(default_factory=EnginesSettings)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
     redis: RedisSettings = Field(default_factory=RedisSettings)
@@ -104,6 +107,17 @@ class Settings(BaseSettings):
         if ":" in str(value):
             raise ValueError("a colon separates folders in Java's class path: choose a folder without one")
         return value
+
+    @model_validator(mode="after")
+    def _engines_reached(self) -> Settings:
+        """Give the sections of embedded engines the address by which clients reach them."""
+        reached = {
+            "kafka": reached_kafka(self.kafka, self.engines) if self.kafka.embedded else self.kafka,
+            "s3": reached_s3(self.s3, self.engines) if self.s3.embedded else self.s3,
+            "redis": reached_redis(self.redis, self.engines) if self.redis.embedded else self.redis,
+        }
+        self.__dict__.update(reached)  # not by attribute: the tree is frozen
+        return self
 
     @property
     def assets(self) -> tuple[Asset, ...]:
@@ -195,7 +209,7 @@ def load_settings(profile: Literal["live", "demo"] = "live", **overrides: Any) -
         check_files(settings)
     except SettingsError as error:
         raise Places(os.environ, Path(DOTENV_FILE), dotenv_lines(Settings)).added_to(error) from None
-    settings = with_credentials(settings, read_credentials(settings))
+    settings = with_authorities(with_credentials(settings, read_credentials(settings)))
     hide(settings.secrets)
     return settings
 

@@ -134,11 +134,12 @@ class PipelinePage:
 
 
 def _links(settings: Settings) -> str:
-    host = "127.0.0.1"
-    places = [("Ray dashboard", settings.ray.dashboard_port), ("Spark UI", settings.lake.ui_port)]
+    places = [("Ray dashboard", "http", settings.ray.dashboard_port), ("Spark UI", "http", settings.lake.ui_port)]
     if settings.s3.embedded:
-        places.append(("MinIO console", settings.s3.console_port))
-    links = [element("a", f"{name} :{port}", "", href=f"http://{host}:{port}", target="_blank", rel="noopener") for name, port in places]
+        places.append(("MinIO console", "https" if settings.engines.exposed else "http", settings.s3.console_port))
+    links = [
+        element("a", f"{name} :{port}", "", href=f"{scheme}://127.0.0.1:{port}", target="_blank", rel="noopener") for name, scheme, port in places
+    ]
     return element("div", element("b", "Consoles") + "".join(links), "cv-links")
 
 

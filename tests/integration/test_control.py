@@ -219,7 +219,7 @@ def test_the_dashboard_is_a_component(control: ControlClient, settings: Settings
 
 
 async def test_a_redis_holds_a_copy_of_what_is_wanted(control: ControlClient, settings: Settings) -> None:
-    store = RedisStore(settings.redis.url, "cryptoviz:control:test:desired")
+    store = RedisStore(settings.redis, "cryptoviz:control:test:desired")
     assert await store.load() == DesiredDocument()
     document = DesiredDocument(5, {"kafka": DesiredState.STOPPED})
     await store.save(document)

@@ -8,7 +8,8 @@ import pytest
 
 from control.reconcile.desired_state import DesiredDocument, FileStore, RedisStore, SharedStore, build_store
 from cryptoviz.components import DesiredState
-from cryptoviz.settings import load_settings
+from cryptoviz.settings import RedisSettings, load_settings
+from cryptoviz.settings.secret_types import SecretUrl
 from tests.support.control_fakes import MemoryStore
 from tests.support.ports import free_port
 
@@ -38,7 +39,7 @@ async def test_the_higher_revision_wins_and_the_file_at_a_tie(file: int, copy: i
 
 
 async def test_a_copy_that_is_away_stops_nothing(tmp_path: Path) -> None:
-    away = RedisStore(f"redis://127.0.0.1:{free_port()}/0", "key")
+    away = RedisStore(RedisSettings(url=SecretUrl(f"redis://127.0.0.1:{free_port()}/0")), "key")
     store = SharedStore(FileStore(tmp_path / "desired.json"), away)
     await store.save(DOCUMENT)
     assert await store.load() == DOCUMENT
