@@ -90,10 +90,10 @@ class Controller:
             raise
 
     async def _serve(self) -> None:
-        token = await asyncio.to_thread(ensure_token, self._settings.token_file, "CRYPTOVIZ_HOME")
+        await asyncio.to_thread(ensure_token, self._settings.token_file, "CRYPTOVIZ_HOME")
         await self._reconciler.open()
         await self._operations.open()
-        server = ControlServer(self._reconciler, self._operations, ray_gap_reader(self._settings), self._settings, token, self.shutdown)
+        server = ControlServer(self._reconciler, self._operations, ray_gap_reader(self._settings), self._settings, self.shutdown)
         await server.start()
         self._server = server
         await self._reconciler.run()

@@ -7,6 +7,7 @@ from typing import Any
 
 from control.reconcile.components import is_component_name
 from control.reconcile.reconciler import Reconciler
+from control.rpc.call_metrics import BOUNDS_S, CallMetrics
 from control.rpc.log_reader import LogPosition, follow, last_lines, pages
 from control.rpc.provider_states import ProviderStates
 from cryptoviz.components import scraper_name
@@ -30,10 +31,11 @@ Context = Any  # grpc.aio.ServicerContext; the generated stubs require a subclas
 class ControlService(ControlServiceServicer):
     """The RPCs. `on_shutdown` is called for each Shutdown call."""
 
-    def __init__(self, reconciler: Reconciler, settings: Settings, on_shutdown: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, reconciler: Reconciler, settings: Settings, on_shutdown: Callable[[], Awaitable[None]], call_metrics: CallMetrics) -> None:
         self._reconciler = reconciler
         self._settings = settings
         self._on_shutdown = on_shutdown
+        self._call_metrics = call_metrics
         self._provider_states = ProviderStates(reconciler, settings)
 
     async def ListComponents(self, request: pb.ListComponentsRequest, context: Context) -> pb.ListComponentsResponse:
@@ -113,6 +115,14 @@ class ControlService(ControlServiceServicer):
     async def ResetBreaker(self, request: pb.ResetBreakerRequest, context: Context) -> pb.ResetBreakerResponse:
         del context
         return pb.ResetBreakerResponse(provider=provider_to_proto(await self._provider_states.reset(_provider(request.name))))
+
+    async def ListCallMetrics(self, request: pb.ListCallMetricsRequest, context: Context) -> pb.ListCallMetricsResponse:
+        del request, context
+        methods = [
+            pb.CallMetrics(method=method, calls=one.codes, latency=one.latency, latency_sum_s=one.total_s)
+            for method, one in sorted(self._call_metrics.methods.items())
+        ]
+        return pb.ListCallMetricsResponse(methods=methods, bounds_s=BOUNDS_S)
 
     def _known(self, name: str) -> str:
         """`name`, validated, because it becomes part of a path and of log lines."""

@@ -1,4 +1,4 @@
-"""The interceptor of every call with a token: call limit, request validation, status of errors, access log. See also `control.rpc.admission`."""
+"""The interceptor of every call with a token: call limit, deadline, request validation, status of errors, log. See also `control.rpc.admission`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from google.protobuf.message import Message
 
 from control.rpc.admission import CallCounts
 from control.rpc.call_log import CallLog
+from control.rpc.callers import CALLER
 from control.rpc.handlers import Call, Continuation, Handler, refuse, wrapped
-from control.rpc.methods import budget_of, only_reads, quiet
+from control.rpc.methods import answers_once, budget_of, deadline_s, only_reads, quiet
 from control.rpc.request_checks import violations
 from cryptoviz.errors import CryptoVizError, InvalidRequest
 from cryptoviz.log import get_logger
@@ -28,7 +29,9 @@ _logger = get_logger("controller")
 
 
 class RequestGuard(grpc.aio.ServerInterceptor):
-    """Admits a call within the limit of its kind, passes only valid requests to the method, ends each error in a status, and logs a line per call.
+    """Admits a call within the limit of its kind, passes only valid requests to the method, ends each error in a status, logs and counts each call.
+
+    A unary call without a deadline gets one.
 
     An error of `cryptoviz.rpc.error_map` is sent by that table. Undecodable messages, invalid timestamps and the like become INVALID_ARGUMENT;
     unexpected errors become INTERNAL with an id that is also logged. No call ends as UNKNOWN. Successful polls are logged at DEBUG.
@@ -52,23 +55,29 @@ class RequestGuard(grpc.aio.ServerInterceptor):
 
     async def _around(self, method: str, context: Any, call: Call) -> None:
         begun, peer, budget = time.monotonic(), context.peer(), budget_of(method)
+        limit_s = deadline_s(method) if answers_once(method) and context.time_remaining() is None else None
         outcome = "CANCELLED"  # if the client disconnects
         try:
             full = self._counts.full(budget, peer)
             if full:
                 await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, full)
             with self._counts.taken(budget, peer):
-                await call()
+                try:
+                    async with asyncio.timeout(limit_s):
+                        await call()
+                except TimeoutError:
+                    text = f"no answer within {limit_s:g} s, the deadline of a call that sets none; repeat the call, with a deadline"
+                    await refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, text)
             outcome = "OK"
         except grpc.aio.AbortError:
             outcome = _code_name(context)
             raise
         finally:
-            took_ms = round((time.monotonic() - begun) * 1000, 1)
+            took_s, caller = time.monotonic() - begun, CALLER.get()
             if outcome == "OK":
-                self._log.served(method, peer, took_ms, quiet=quiet(method))
+                self._log.served(method, peer, caller, took_s, quiet=quiet(method))
             else:
-                self._log.refused(outcome, peer, method, took_ms)
+                self._log.failed(outcome, method, peer, caller, took_s)
 
 
 async def _answers(method: str, context: Any, given: AsyncIterator[Any]) -> AsyncIterator[Any]:

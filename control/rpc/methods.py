@@ -1,15 +1,30 @@
-"""Properties of each RPC: read-only or not, and its limit of concurrent calls."""
+"""Properties of each RPC: the role it needs, its limit of concurrent calls, and its deadline if the caller sets none."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from cryptoviz.control.v1 import control_pb2, gaps_pb2, operations_pb2
+from cryptoviz.tokens import Role
 
-__all__ = ["CONTROL", "GAPS", "OPERATIONS", "SERVICES", "Budget", "budget_of", "only_reads", "quiet"]
+__all__ = [
+    "CONTROL",
+    "GAPS",
+    "OPERATIONS",
+    "ROLES",
+    "SERVICES",
+    "Budget",
+    "answers_once",
+    "budget_of",
+    "deadline_s",
+    "only_reads",
+    "quiet",
+    "role_of",
+]
 
 CONTROL = control_pb2.DESCRIPTOR.services_by_name["ControlService"].full_name
 OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name
@@ -46,15 +61,48 @@ _STREAMS = {
 """A separate budget for each long-running kind, so that open calls of a kind never block other kinds. For the same reason the sum per connection
 is below `grpc.max_concurrent_streams`."""
 
-_READS = frozenset(
-    {
-        *(f"/{CONTROL}/{name}" for name in ("ListComponents", "GetComponent", "WatchPipeline", "TailLogs", "ListProviders", "GetProvider")),
-        *(f"/{OPERATIONS}/{name}" for name in ("GetOperation", "ListOperations", "WatchOperation")),
-        f"/{GAPS}/ListGaps",
-        *(f"/{health.SERVICE_NAME}/{name}" for name in ("Check", "List", "Watch")),
-        f"/{reflection.SERVICE_NAME}/ServerReflectionInfo",
-    }
-)
+_READ, _OPERATE = Role.READ, Role.OPERATE
+ROLES: Mapping[str, Role] = {
+    f"/{service}/{name}": role
+    for service, methods in {
+        CONTROL: {
+            "ListComponents": _READ,
+            "GetComponent": _READ,
+            "StartComponent": _OPERATE,
+            "StopComponent": _OPERATE,
+            "RestartComponent": _OPERATE,
+            "StartPipeline": _OPERATE,
+            "StopPipeline": _OPERATE,
+            "Shutdown": _OPERATE,
+            "WatchPipeline": _READ,
+            "TailLogs": _READ,
+            "ListProviders": _READ,
+            "GetProvider": _READ,
+            "TripBreaker": _OPERATE,
+            "ResetBreaker": _OPERATE,
+            "ListCallMetrics": _READ,
+        },
+        OPERATIONS: {
+            "StartOperation": _OPERATE,
+            "GetOperation": _READ,
+            "ListOperations": _READ,
+            "WatchOperation": _READ,
+            "CancelOperation": _OPERATE,
+        },
+        GAPS: {"ListGaps": _READ},
+        health.SERVICE_NAME: {"Check": _READ, "List": _READ, "Watch": _READ},
+        reflection.SERVICE_NAME: {"ServerReflectionInfo": _READ},
+    }.items()
+    for name, role in methods.items()
+}
+"""The role that each method needs. A method with the role `read` changes nothing."""
+
+_DEADLINE_S = 30.0
+"""Of a unary call without a deadline. Calls take milliseconds; a call without an end would occupy a slot for ever."""
+_DEADLINES_S = {f"/{GAPS}/ListGaps": 120.0}  # above its own timeout for reading the lake
+_STREAMED = (
+    "/WatchPipeline", "/TailLogs", "/WatchOperation", f"/{health.SERVICE_NAME}/Watch", f"/{reflection.SERVICE_NAME}/ServerReflectionInfo",
+)  # fmt: skip
 _POLLED = ("/ListComponents", "/GetComponent", "/Check")
 
 
@@ -63,9 +111,24 @@ def budget_of(method: str) -> Budget:
     return _STREAMS.get(method, _CALLS)
 
 
+def role_of(method: str) -> Role:
+    """The role that a caller of the method needs; `operate` for unknown methods."""
+    return ROLES.get(method, Role.OPERATE)
+
+
 def only_reads(method: str) -> bool:
     """Whether the method is read-only. False for unknown methods."""
-    return method in _READS
+    return role_of(method) is Role.READ
+
+
+def answers_once(method: str) -> bool:
+    """Whether the method of the contract has a single response."""
+    return method in ROLES and not method.endswith(_STREAMED)
+
+
+def deadline_s(method: str) -> float:
+    """Deadline of a unary call that sets none, in seconds."""
+    return _DEADLINES_S.get(method, _DEADLINE_S)
 
 
 def quiet(method: str) -> bool:

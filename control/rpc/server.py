@@ -14,6 +14,7 @@ from control.operations.manager import OperationManager
 from control.reconcile.reconciler import Reconciler
 from control.rpc.admission import CallCounts, TokenCheck
 from control.rpc.call_log import CallLog
+from control.rpc.callers import Callers
 from control.rpc.control_service import ControlService
 from control.rpc.gap_service import GapReader, GapService
 from control.rpc.health import Health
@@ -35,6 +36,8 @@ __all__ = ["ControlServer"]
 _BIND_TIMEOUT_S = 5.0
 """Timeout to bind: after a restart of the controller the old socket may still be open."""
 _BIND_RETRY_S = 0.25
+_REVOKED_S = 1.0
+"""Running calls end this long after their token was revoked; new calls see it at once."""
 
 _log = get_logger("controller")
 
@@ -48,7 +51,6 @@ class ControlServer:
         operations: OperationManager,
         read_gaps: GapReader,
         settings: Settings,
-        token: str,
         on_shutdown: Callable[[], Awaitable[None]],
     ) -> None:
         self._reconciler = reconciler
@@ -59,9 +61,9 @@ class ControlServer:
         self._health = Health()
         self._calls = CallLog()
         self.call_counts = CallCounts()
-        self.token_check = TokenCheck(token, self._calls)
+        self.token_check = TokenCheck(Callers(settings), self._calls)
         self._server: grpc.aio.Server | None = None
-        self._health_task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Bind and serve. Raises PreflightError when the port is in use or the TLS files cannot be read."""
@@ -77,7 +79,10 @@ class ControlServer:
                 await asyncio.sleep(_BIND_RETRY_S)
         await server.start()
         self._server = server
-        self._health_task = asyncio.create_task(self._follow_health(), name="health")
+        self._tasks = [
+            asyncio.create_task(self._follow_health(), name="health"),
+            asyncio.create_task(self._end_revoked(), name="revoked tokens"),
+        ]
         _log.info("control_serves", address=self._settings.control.address)
 
     async def not_serving(self) -> None:
@@ -87,8 +92,8 @@ class ControlServer:
     async def stop(self, grace_s: float) -> None:
         """Stop: no new calls; calls in flight get `grace_s` seconds."""
         await self.not_serving()
-        if self._health_task is not None:
-            self._health_task.cancel()
+        for task in self._tasks:
+            task.cancel()
         if self._server is not None:
             await self._server.stop(grace_s)
         self._calls.close()
@@ -98,7 +103,8 @@ class ControlServer:
         # calls of one kind could exclude all others.
         interceptors = (self.token_check, RequestGuard(self.call_counts, self._calls))
         server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
-        add_ControlServiceServicer_to_server(ControlService(self._reconciler, self._settings, self._on_shutdown), server)
+        control = ControlService(self._reconciler, self._settings, self._on_shutdown, self._calls.metrics)
+        add_ControlServiceServicer_to_server(control, server)
         add_OperationsServiceServicer_to_server(OperationService(self._operations), server)
         add_GapsServiceServicer_to_server(GapService(self._read_gaps, self._settings), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -112,13 +118,21 @@ class ControlServer:
             return
         try:
             pair = (control.tls_key.read_bytes(), control.tls_cert.read_bytes())
+            of_clients = control.tls_client_ca.read_bytes() if control.tls_client_ca is not None else None
         except OSError as error:
-            raise PreflightError(f"cannot read control.tls_cert or control.tls_key: {error}", problems=["tls"]) from error
-        server.add_secure_port(control.address, grpc.ssl_server_credentials([pair]))
+            text = f"cannot read control.tls_cert, control.tls_key or control.tls_client_ca: {error}"
+            raise PreflightError(text, problems=["tls"]) from error
+        credentials = grpc.ssl_server_credentials([pair], root_certificates=of_clients, require_client_auth=of_clients is not None)
+        server.add_secure_port(control.address, credentials)
 
     def _taken(self) -> PreflightError:
         address = self._settings.control.address
         return PreflightError(f"{address} is in use; stop the process that listens there, or set CRYPTOVIZ_CONTROL__PORT", problems=[address])
+
+    async def _end_revoked(self) -> None:
+        while True:
+            await asyncio.sleep(_REVOKED_S)
+            self.token_check.end_revoked()
 
     async def _follow_health(self) -> None:
         for service in (CONTROL, OPERATIONS, GAPS):

@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "replay": ("replay", "Rebuild rows from recorded responses and compare them."),
     "maintain": ("operations", "Run one round of lake maintenance now."),
     "operations": ("operations", "Show, follow, cancel or resume long operations."),
+    "tokens": ("tokens", "Add, list, rotate and revoke tokens of the control service."),
     "doctor": ("machine", "Check this machine: programs, ports, disk, memory."),
     "config": ("machine", "Show the settings and where each comes from."),
     "reset": ("machine", "Delete all data of a stopped pipeline."),

@@ -213,7 +213,13 @@ class ControlSettings(_Section):
     port: Port = 50051
     reconcile_ms: int = Field(default=500, ge=10, le=60_000)
     tls_cert: File | None = None
+    """Certificate of the service. Clients verify the service by it, so that it may be self-signed."""
     tls_key: File | None = None
+    tls_client_ca: File | None = None
+    """Certificate authorities of the clients: with it, the service accepts only clients with a certificate of theirs, in addition to the token."""
+    tls_client_cert: File | None = None
+    """Certificate that commands, the dashboard and `ControlClient.from_settings` present."""
+    tls_client_key: File | None = None
 
     @property
     def address(self) -> str:

@@ -93,7 +93,7 @@ def serving_settings(settings: Settings, table: ComponentTable, interval_ms: int
             here.shutdowns.append("asked")
             await server.not_serving()
 
-        server = ControlServer(reconciler, manager, read_gaps, settings, here.token, shutdown)
+        server = ControlServer(reconciler, manager, read_gaps, settings, shutdown)
         here.server = server
         try:
             await reconciler.open()

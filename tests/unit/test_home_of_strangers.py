@@ -166,7 +166,7 @@ def test_the_token_that_a_clusters_launcher_leaves_is_a_beginning(tmp_path: Path
     assert (home / MARKER).is_file()
 
 
-@pytest.mark.parametrize("command", [["down"], ["status"], ["logs", "redis"], ["reset", "--yes"], ["config"], ["up", "--detach"]])
+@pytest.mark.parametrize("command", [["down"], ["status"], ["logs", "redis"], ["reset", "--yes"], ["config"], ["up", "--detach"], ["tokens", "list"]])
 def test_no_command_believes_a_home_of_another_user(
     command: list[str], home: Path, bystander: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

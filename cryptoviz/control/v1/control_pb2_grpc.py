@@ -104,6 +104,11 @@ class ControlServiceStub:
                 request_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ResetBreakerRequest.SerializeToString,
                 response_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ResetBreakerResponse.FromString,
                 _registered_method=True)
+        self.ListCallMetrics = channel.unary_unary(
+                '/cryptoviz.control.v1.ControlService/ListCallMetrics',
+                request_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ListCallMetricsRequest.SerializeToString,
+                response_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ListCallMetricsResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServiceServicer:
@@ -111,13 +116,17 @@ class ControlServiceServicer:
 
     def ListComponents(self, request, context):
         """All components in start order, with the pipeline's overall state.
+        Errors: none of its own.
+        Idempotent: yes, it only reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetComponent(self, request, context):
-        """A single component. NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed name.
+        """A single component.
+        Errors: NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed name.
+        Idempotent: yes, it only reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,6 +134,8 @@ class ControlServiceServicer:
 
     def StartComponent(self, request, context):
         """Enables the component and its dependencies.
+        Errors: NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed name, FAILED_PRECONDITION during a shutdown.
+        Idempotent: yes, a component that is enabled stays so; a FAILED component starts again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +143,8 @@ class ControlServiceServicer:
 
     def StopComponent(self, request, context):
         """Disables the component. Components that depend on it keep their desired state and wait.
+        Errors: NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed name.
+        Idempotent: yes, a component that is disabled stays so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,20 +152,26 @@ class ControlServiceServicer:
 
     def RestartComponent(self, request, context):
         """Stops and starts the component; the desired state becomes RUNNING.
+        Errors: NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed name, FAILED_PRECONDITION during a shutdown.
+        Idempotent: yes in its result; a repeated call may restart the component again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StartPipeline(self, request, context):
-        """Enables every component. INVALID_ARGUMENT without the pipeline's id.
+        """Enables every component.
+        Errors: INVALID_ARGUMENT without the pipeline's id, FAILED_PRECONDITION during a shutdown.
+        Idempotent: yes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopPipeline(self, request, context):
-        """Disables every component; they stop in reverse start order. The control service keeps running. INVALID_ARGUMENT without the pipeline's id.
+        """Disables every component; they stop in reverse start order. The control service keeps running.
+        Errors: INVALID_ARGUMENT without the pipeline's id.
+        Idempotent: yes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,7 +179,9 @@ class ControlServiceServicer:
 
     def Shutdown(self, request, context):
         """Stops every component as StopPipeline does, but keeps their desired state, then stops the control service. Health reports NOT_SERVING at once.
-        WatchPipeline shows the progress. RPCs that start something return FAILED_PRECONDITION from now on. INVALID_ARGUMENT without the pipeline's id.
+        WatchPipeline shows the progress. RPCs that start something return FAILED_PRECONDITION from now on.
+        Errors: INVALID_ARGUMENT without the pipeline's id.
+        Idempotent: yes; when the service has ended, a repeated call returns UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,6 +189,8 @@ class ControlServiceServicer:
 
     def WatchPipeline(self, request, context):
         """The current state, then each change. To resume, pass the last version seen; changes missed in between arrive as one snapshot.
+        Errors: RESOURCE_EXHAUSTED above the limit of watches, or while the client does not read.
+        Idempotent: yes, it only reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,6 +198,8 @@ class ControlServiceServicer:
 
     def TailLogs(self, request, context):
         """The last lines of a component's log; with follow, new lines as they are written. To resume, pass the last position.
+        Errors: NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed name or too many lines, RESOURCE_EXHAUSTED as for WatchPipeline.
+        Idempotent: yes, it only reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,27 +207,44 @@ class ControlServiceServicer:
 
     def ListProviders(self, request, context):
         """All configured providers, in order of preference.
+        Errors: none of its own.
+        Idempotent: yes, it only reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetProvider(self, request, context):
-        """A single provider. NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed name.
+        """A single provider.
+        Errors: NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed name.
+        Idempotent: yes, it only reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TripBreaker(self, request, context):
-        """Opens the provider's breaker: no more polls until ResetBreaker. FAILED_PRECONDITION while its scraper does not run.
+        """Opens the provider's breaker: no more polls until ResetBreaker.
+        Errors: NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed name or reason, FAILED_PRECONDITION while its scraper does not run.
+        Idempotent: yes, the last reason stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResetBreaker(self, request, context):
-        """Closes the provider's breaker and clears its hold. FAILED_PRECONDITION while its scraper does not run.
+        """Closes the provider's breaker and clears its hold.
+        Errors: NOT_FOUND for an unknown name, INVALID_ARGUMENT for a malformed name, FAILED_PRECONDITION while its scraper does not run.
+        Idempotent: yes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCallMetrics(self, request, context):
+        """Counts of all calls of this service since it started, by method and code, with latencies.
+        Errors: none of its own.
+        Idempotent: yes, it only reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -280,6 +322,11 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.ResetBreaker,
                     request_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ResetBreakerRequest.FromString,
                     response_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ResetBreakerResponse.SerializeToString,
+            ),
+            'ListCallMetrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCallMetrics,
+                    request_deserializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ListCallMetricsRequest.FromString,
+                    response_serializer=cryptoviz_dot_control_dot_v1_dot_control__pb2.ListCallMetricsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -660,6 +707,33 @@ class ControlService:
             '/cryptoviz.control.v1.ControlService/ResetBreaker',
             cryptoviz_dot_control_dot_v1_dot_control__pb2.ResetBreakerRequest.SerializeToString,
             cryptoviz_dot_control_dot_v1_dot_control__pb2.ResetBreakerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCallMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cryptoviz.control.v1.ControlService/ListCallMetrics',
+            cryptoviz_dot_control_dot_v1_dot_control__pb2.ListCallMetricsRequest.SerializeToString,
+            cryptoviz_dot_control_dot_v1_dot_control__pb2.ListCallMetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

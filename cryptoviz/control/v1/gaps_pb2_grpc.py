@@ -46,7 +46,8 @@ class GapsServiceServicer:
 
     def ListGaps(self, request, context):
         """Gaps in order of their first tick. The ledger lags by about a minute. Reading takes seconds: use a deadline of at least 30 s.
-        UNAVAILABLE while the object store does not answer.
+        Errors: INVALID_ARGUMENT for unknown assets, UNAVAILABLE while the object store does not answer.
+        Idempotent: yes, it only reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

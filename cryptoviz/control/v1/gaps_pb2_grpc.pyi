@@ -33,7 +33,8 @@ class GapsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> GapsServiceAsyncStub: ...
     ListGaps: _grpc.UnaryUnaryMultiCallable[_gaps_pb2.ListGapsRequest, _gaps_pb2.ListGapsResponse]
     """Gaps in order of their first tick. The ledger lags by about a minute. Reading takes seconds: use a deadline of at least 30 s.
-    UNAVAILABLE while the object store does not answer.
+    Errors: INVALID_ARGUMENT for unknown assets, UNAVAILABLE while the object store does not answer.
+    Idempotent: yes, it only reads.
     """
 
 @_typing.type_check_only
@@ -41,7 +42,8 @@ class GapsServiceAsyncStub(GapsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListGaps: _aio.UnaryUnaryMultiCallable[_gaps_pb2.ListGapsRequest, _gaps_pb2.ListGapsResponse]  # type: ignore[assignment]
     """Gaps in order of their first tick. The ledger lags by about a minute. Reading takes seconds: use a deadline of at least 30 s.
-    UNAVAILABLE while the object store does not answer.
+    Errors: INVALID_ARGUMENT for unknown assets, UNAVAILABLE while the object store does not answer.
+    Idempotent: yes, it only reads.
     """
 
 class GapsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -52,7 +54,8 @@ class GapsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gaps_pb2.ListGapsResponse, _abc.Awaitable[_gaps_pb2.ListGapsResponse]]:
         """Gaps in order of their first tick. The ledger lags by about a minute. Reading takes seconds: use a deadline of at least 30 s.
-        UNAVAILABLE while the object store does not answer.
+        Errors: INVALID_ARGUMENT for unknown assets, UNAVAILABLE while the object store does not answer.
+        Idempotent: yes, it only reads.
         """
 
 def add_GapsServiceServicer_to_server(servicer: GapsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%cryptoviz/control/v1/operations.proto\x12\x14\x63ryptoviz.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x01\n\x11\x42\x61\x63kfillArguments\x12\x0e\n\x06\x61ssets\x18\x01 \x03(\t\x12)\n\x05start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08provider\x18\x04 \x01(\t\"x\n\x0fReplayArguments\x12)\n\x05start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tkeep_rows\x18\x03 \x01(\x08\"&\n\x14MaintenanceArguments\x12\x0e\n\x06tables\x18\x01 \x03(\t\"\x81\x01\n\x1aReplayDeadLettersArguments\x12\x0f\n\x07reasons\x18\x01 \x03(\t\x12)\n\x05start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xab\x02\n\x12OperationArguments\x12;\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\'.cryptoviz.control.v1.BackfillArgumentsH\x00\x12\x37\n\x06replay\x18\x02 \x01(\x0b\x32%.cryptoviz.control.v1.ReplayArgumentsH\x00\x12\x41\n\x0bmaintenance\x18\x03 \x01(\x0b\x32*.cryptoviz.control.v1.MaintenanceArgumentsH\x00\x12O\n\x13replay_dead_letters\x18\x04 \x01(\x0b\x32\x30.cryptoviz.control.v1.ReplayDeadLettersArgumentsH\x00\x42\x0b\n\targuments\"\xcc\x03\n\tOperation\x12\n\n\x02id\x18\x01 \x01(\t\x12;\n\targuments\x18\x02 \x01(\x0b\x32(.cryptoviz.control.v1.OperationArguments\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32$.cryptoviz.control.v1.OperationState\x12\x0c\n\x04\x64one\x18\x04 \x01(\x04\x12\x12\n\x05total\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x0c\n\x04unit\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12+\n\x07\x63reated\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\n \x01(\r\x12=\n\x07\x66igures\x18\x0b \x03(\x0b\x32,.cryptoviz.control.v1.Operation.FiguresEntry\x12\r\n\x05notes\x18\x0c \x03(\t\x12\x0f\n\x07version\x18\r \x01(\x04\x1a.\n\x0c\x46iguresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x08\n\x06_total\"j\n\x15StartOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12;\n\targuments\x18\x02 \x01(\x0b\x32(.cryptoviz.control.v1.OperationArguments\"L\n\x16StartOperationResponse\x12\x32\n\toperation\x18\x01 \x01(\x0b\x32\x1f.cryptoviz.control.v1.Operation\"+\n\x13GetOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\"J\n\x14GetOperationResponse\x12\x32\n\toperation\x18\x01 \x01(\x0b\x32\x1f.cryptoviz.control.v1.Operation\"\x17\n\x15ListOperationsRequest\"M\n\x16ListOperationsResponse\x12\x33\n\noperations\x18\x01 \x03(\x0b\x32\x1f.cryptoviz.control.v1.Operation\"D\n\x15WatchOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x15\n\rafter_version\x18\x02 \x01(\x04\"L\n\x16WatchOperationResponse\x12\x32\n\toperation\x18\x01 \x01(\x0b\x32\x1f.cryptoviz.control.v1.Operation\".\n\x16\x43\x61ncelOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\"M\n\x17\x43\x61ncelOperationResponse\x12\x32\n\toperation\x18\x01 \x01(\x0b\x32\x1f.cryptoviz.control.v1.Operation*\x86\x02\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17OPERATION_STATE_PENDING\x10\x01\x12\x1b\n\x17OPERATION_STATE_RUNNING\x10\x02\x12\x1e\n\x1aOPERATION_STATE_CANCELLING\x10\x03\x12\x1d\n\x19OPERATION_STATE_SUCCEEDED\x10\x04\x12\x1a\n\x16OPERATION_STATE_FAILED\x10\x05\x12\x1d\n\x19OPERATION_STATE_CANCELLED\x10\x06\x12\x1f\n\x1bOPERATION_STATE_INTERRUPTED\x10\x07\x32\xb3\x04\n\x11OperationsService\x12k\n\x0eStartOperation\x12+.cryptoviz.control.v1.StartOperationRequest\x1a,.cryptoviz.control.v1.StartOperationResponse\x12\x65\n\x0cGetOperation\x12).cryptoviz.control.v1.GetOperationRequest\x1a*.cryptoviz.control.v1.GetOperationResponse\x12k\n\x0eListOperations\x12+.cryptoviz.control.v1.ListOperationsRequest\x1a,.cryptoviz.control.v1.ListOperationsResponse\x12m\n\x0eWatchOperation\x12+.cryptoviz.control.v1.WatchOperationRequest\x1a,.cryptoviz.control.v1.WatchOperationResponse0\x01\x12n\n\x0f\x43\x61ncelOperation\x12,.cryptoviz.control.v1.CancelOperationRequest\x1a-.cryptoviz.control.v1.CancelOperationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%cryptoviz/control/v1/operations.proto\x12\x14\x63ryptoviz.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x01\n\x11\x42\x61\x63kfillArguments\x12\x0e\n\x06\x61ssets\x18\x01 \x03(\t\x12)\n\x05start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08provider\x18\x04 \x01(\t\"x\n\x0fReplayArguments\x12)\n\x05start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tkeep_rows\x18\x03 \x01(\x08\"&\n\x14MaintenanceArguments\x12\x0e\n\x06tables\x18\x01 \x03(\t\"\x81\x01\n\x1aReplayDeadLettersArguments\x12\x0f\n\x07reasons\x18\x01 \x03(\t\x12)\n\x05start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x11\n\x0fVerifyArguments\"\xe4\x02\n\x12OperationArguments\x12;\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\'.cryptoviz.control.v1.BackfillArgumentsH\x00\x12\x37\n\x06replay\x18\x02 \x01(\x0b\x32%.cryptoviz.control.v1.ReplayArgumentsH\x00\x12\x41\n\x0bmaintenance\x18\x03 \x01(\x0b\x32*.cryptoviz.control.v1.MaintenanceArgumentsH\x00\x12O\n\x13replay_dead_letters\x18\x04 \x01(\x0b\x32\x30.cryptoviz.control.v1.ReplayDeadLettersArgumentsH\x00\x12\x37\n\x06verify\x18\x05 \x01(\x0b\x32%.cryptoviz.control.v1.VerifyArgumentsH\x00\x42\x0b\n\targuments\"\xcc\x03\n\tOperation\x12\n\n\x02id\x18\x01 \x01(\t\x12;\n\targuments\x18\x02 \x01(\x0b\x32(.cryptoviz.control.v1.OperationArguments\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32$.cryptoviz.control.v1.OperationState\x12\x0c\n\x04\x64one\x18\x04 \x01(\x04\x12\x12\n\x05total\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x0c\n\x04unit\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12+\n\x07\x63reated\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\n \x01(\r\x12=\n\x07\x66igures\x18\x0b \x03(\x0b\x32,.cryptoviz.control.v1.Operation.FiguresEntry\x12\r\n\x05notes\x18\x0c \x03(\t\x12\x0f\n\x07version\x18\r \x01(\x04\x1a.\n\x0c\x46iguresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x08\n\x06_total\"j\n\x15StartOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12;\n\targuments\x18\x02 \x01(\x0b\x32(.cryptoviz.control.v1.OperationArguments\"L\n\x16StartOperationResponse\x12\x32\n\toperation\x18\x01 \x01(\x0b\x32\x1f.cryptoviz.control.v1.Operation\"+\n\x13GetOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\"J\n\x14GetOperationResponse\x12\x32\n\toperation\x18\x01 \x01(\x0b\x32\x1f.cryptoviz.control.v1.Operation\"\x17\n\x15ListOperationsRequest\"M\n\x16ListOperationsResponse\x12\x33\n\noperations\x18\x01 \x03(\x0b\x32\x1f.cryptoviz.control.v1.Operation\"D\n\x15WatchOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x15\n\rafter_version\x18\x02 \x01(\x04\"L\n\x16WatchOperationResponse\x12\x32\n\toperation\x18\x01 \x01(\x0b\x32\x1f.cryptoviz.control.v1.Operation\".\n\x16\x43\x61ncelOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\"M\n\x17\x43\x61ncelOperationResponse\x12\x32\n\toperation\x18\x01 \x01(\x0b\x32\x1f.cryptoviz.control.v1.Operation*\x86\x02\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17OPERATION_STATE_PENDING\x10\x01\x12\x1b\n\x17OPERATION_STATE_RUNNING\x10\x02\x12\x1e\n\x1aOPERATION_STATE_CANCELLING\x10\x03\x12\x1d\n\x19OPERATION_STATE_SUCCEEDED\x10\x04\x12\x1a\n\x16OPERATION_STATE_FAILED\x10\x05\x12\x1d\n\x19OPERATION_STATE_CANCELLED\x10\x06\x12\x1f\n\x1bOPERATION_STATE_INTERRUPTED\x10\x07\x32\xb3\x04\n\x11OperationsService\x12k\n\x0eStartOperation\x12+.cryptoviz.control.v1.StartOperationRequest\x1a,.cryptoviz.control.v1.StartOperationResponse\x12\x65\n\x0cGetOperation\x12).cryptoviz.control.v1.GetOperationRequest\x1a*.cryptoviz.control.v1.GetOperationResponse\x12k\n\x0eListOperations\x12+.cryptoviz.control.v1.ListOperationsRequest\x1a,.cryptoviz.control.v1.ListOperationsResponse\x12m\n\x0eWatchOperation\x12+.cryptoviz.control.v1.WatchOperationRequest\x1a,.cryptoviz.control.v1.WatchOperationResponse0\x01\x12n\n\x0f\x43\x61ncelOperation\x12,.cryptoviz.control.v1.CancelOperationRequest\x1a-.cryptoviz.control.v1.CancelOperationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OPERATION_FIGURESENTRY']._loaded_options = None
   _globals['_OPERATION_FIGURESENTRY']._serialized_options = b'8\001'
-  _globals['_OPERATIONSTATE']._serialized_start=1982
-  _globals['_OPERATIONSTATE']._serialized_end=2244
+  _globals['_OPERATIONSTATE']._serialized_start=2058
+  _globals['_OPERATIONSTATE']._serialized_end=2320
   _globals['_BACKFILLARGUMENTS']._serialized_start=97
   _globals['_BACKFILLARGUMENTS']._serialized_end=234
   _globals['_REPLAYARGUMENTS']._serialized_start=236
@@ -44,32 +44,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MAINTENANCEARGUMENTS']._serialized_end=396
   _globals['_REPLAYDEADLETTERSARGUMENTS']._serialized_start=399
   _globals['_REPLAYDEADLETTERSARGUMENTS']._serialized_end=528
-  _globals['_OPERATIONARGUMENTS']._serialized_start=531
-  _globals['_OPERATIONARGUMENTS']._serialized_end=830
-  _globals['_OPERATION']._serialized_start=833
-  _globals['_OPERATION']._serialized_end=1293
-  _globals['_OPERATION_FIGURESENTRY']._serialized_start=1237
-  _globals['_OPERATION_FIGURESENTRY']._serialized_end=1283
-  _globals['_STARTOPERATIONREQUEST']._serialized_start=1295
-  _globals['_STARTOPERATIONREQUEST']._serialized_end=1401
-  _globals['_STARTOPERATIONRESPONSE']._serialized_start=1403
-  _globals['_STARTOPERATIONRESPONSE']._serialized_end=1479
-  _globals['_GETOPERATIONREQUEST']._serialized_start=1481
-  _globals['_GETOPERATIONREQUEST']._serialized_end=1524
-  _globals['_GETOPERATIONRESPONSE']._serialized_start=1526
-  _globals['_GETOPERATIONRESPONSE']._serialized_end=1600
-  _globals['_LISTOPERATIONSREQUEST']._serialized_start=1602
-  _globals['_LISTOPERATIONSREQUEST']._serialized_end=1625
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=1627
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=1704
-  _globals['_WATCHOPERATIONREQUEST']._serialized_start=1706
-  _globals['_WATCHOPERATIONREQUEST']._serialized_end=1774
-  _globals['_WATCHOPERATIONRESPONSE']._serialized_start=1776
-  _globals['_WATCHOPERATIONRESPONSE']._serialized_end=1852
-  _globals['_CANCELOPERATIONREQUEST']._serialized_start=1854
-  _globals['_CANCELOPERATIONREQUEST']._serialized_end=1900
-  _globals['_CANCELOPERATIONRESPONSE']._serialized_start=1902
-  _globals['_CANCELOPERATIONRESPONSE']._serialized_end=1979
-  _globals['_OPERATIONSSERVICE']._serialized_start=2247
-  _globals['_OPERATIONSSERVICE']._serialized_end=2810
+  _globals['_VERIFYARGUMENTS']._serialized_start=530
+  _globals['_VERIFYARGUMENTS']._serialized_end=547
+  _globals['_OPERATIONARGUMENTS']._serialized_start=550
+  _globals['_OPERATIONARGUMENTS']._serialized_end=906
+  _globals['_OPERATION']._serialized_start=909
+  _globals['_OPERATION']._serialized_end=1369
+  _globals['_OPERATION_FIGURESENTRY']._serialized_start=1313
+  _globals['_OPERATION_FIGURESENTRY']._serialized_end=1359
+  _globals['_STARTOPERATIONREQUEST']._serialized_start=1371
+  _globals['_STARTOPERATIONREQUEST']._serialized_end=1477
+  _globals['_STARTOPERATIONRESPONSE']._serialized_start=1479
+  _globals['_STARTOPERATIONRESPONSE']._serialized_end=1555
+  _globals['_GETOPERATIONREQUEST']._serialized_start=1557
+  _globals['_GETOPERATIONREQUEST']._serialized_end=1600
+  _globals['_GETOPERATIONRESPONSE']._serialized_start=1602
+  _globals['_GETOPERATIONRESPONSE']._serialized_end=1676
+  _globals['_LISTOPERATIONSREQUEST']._serialized_start=1678
+  _globals['_LISTOPERATIONSREQUEST']._serialized_end=1701
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=1703
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=1780
+  _globals['_WATCHOPERATIONREQUEST']._serialized_start=1782
+  _globals['_WATCHOPERATIONREQUEST']._serialized_end=1850
+  _globals['_WATCHOPERATIONRESPONSE']._serialized_start=1852
+  _globals['_WATCHOPERATIONRESPONSE']._serialized_end=1928
+  _globals['_CANCELOPERATIONREQUEST']._serialized_start=1930
+  _globals['_CANCELOPERATIONREQUEST']._serialized_end=1976
+  _globals['_CANCELOPERATIONRESPONSE']._serialized_start=1978
+  _globals['_CANCELOPERATIONRESPONSE']._serialized_end=2055
+  _globals['_OPERATIONSSERVICE']._serialized_start=2323
+  _globals['_OPERATIONSSERVICE']._serialized_end=2886
 # @@protoc_insertion_point(module_scope)

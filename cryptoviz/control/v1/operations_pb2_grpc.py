@@ -65,17 +65,19 @@ class OperationsServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def StartOperation(self, request, context):
-        """Starts an operation and returns at once. Idempotent by operation_id: a running or succeeded operation is returned unchanged; a FAILED,
-        CANCELLED or INTERRUPTED operation is resumed. INVALID_ARGUMENT with google.rpc.BadRequest for invalid arguments, also if the id belongs
-        to an operation with other arguments; RESOURCE_EXHAUSTED while another operation of the same kind runs; FAILED_PRECONDITION while a
-        required component is down, or during a shutdown.
+        """Starts an operation and returns at once. A FAILED, CANCELLED or INTERRUPTED operation of the same operation_id is resumed.
+        Errors: INVALID_ARGUMENT for invalid arguments, also if the id belongs to an operation with other arguments; RESOURCE_EXHAUSTED while another
+        operation of the same kind runs; FAILED_PRECONDITION while a required component is down, or during a shutdown.
+        Idempotent: yes with an operation_id: a running or succeeded operation is returned unchanged. No without one: each call starts an operation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetOperation(self, request, context):
-        """A single operation. NOT_FOUND for an unknown id.
+        """A single operation.
+        Errors: NOT_FOUND for an unknown id, INVALID_ARGUMENT for a malformed id.
+        Idempotent: yes, it only reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,6 +85,8 @@ class OperationsServiceServicer:
 
     def ListOperations(self, request, context):
         """The last hundred operations, newest first.
+        Errors: none of its own.
+        Idempotent: yes, it only reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,13 +94,17 @@ class OperationsServiceServicer:
 
     def WatchOperation(self, request, context):
         """The current status, then each change, until the operation ends. A slow reader skips to the newest status.
+        Errors: NOT_FOUND for an unknown id, INVALID_ARGUMENT for a malformed id, RESOURCE_EXHAUSTED above the limit of watches.
+        Idempotent: yes, it only reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelOperation(self, request, context):
-        """Requests cancellation; WatchOperation shows the end. No error if the operation has already ended.
+        """Requests cancellation; WatchOperation shows the end.
+        Errors: NOT_FOUND for an unknown id, INVALID_ARGUMENT for a malformed id; none if the operation has already ended.
+        Idempotent: yes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

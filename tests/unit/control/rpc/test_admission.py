@@ -14,7 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from control.rpc.admission import CallCounts, RefusalPacer
+from control.rpc.admission import CallCounts, RefusalPacer, address_of
 from control.rpc.call_log import CallLog
 from control.rpc.methods import SERVICES, Budget, budget_of
 from cryptoviz.control.v1 import control_pb2 as pb
@@ -98,14 +98,48 @@ def test_a_refusal_reads_nothing_of_the_call(served: Serving, channel: grpc.Chan
 def test_refusals_are_spread_over_time_and_none_waits_for_ever() -> None:
     pacer = RefusalPacer(per_s=10, longest_s=2.0)
     # After a pause a burst of one second's number is sent at once.
-    assert [pacer.delay_s(100.0) for _ in range(10)] == [0.0] * 10
+    assert [pacer.delay_s("a", 100.0) for _ in range(10)] == [0.0] * 10
     # Then a tenth of a second each, up to the longest delay.
-    waits = [pacer.delay_s(100.0) for _ in range(100)]
+    waits = [pacer.delay_s("a", 100.0) for _ in range(100)]
     assert waits[:3] == pytest.approx([0.1, 0.2, 0.3])
     assert max(waits) == 2.0
     # After two seconds the queue is empty; after three a burst is possible again.
-    assert pacer.delay_s(102.0) == pytest.approx(0.1)
-    assert pacer.delay_s(104.0) == 0.0
+    assert pacer.delay_s("a", 102.0) == pytest.approx(0.1)
+    assert pacer.delay_s("a", 104.0) == 0.0
+
+
+def test_a_flood_of_one_peer_delays_no_refusal_of_another() -> None:
+    pacer = RefusalPacer(per_s=10, longest_s=2.0)
+    assert max(pacer.delay_s("a", 100.0) for _ in range(1_000)) == 2.0
+    assert pacer.delay_s("b", 100.0) == 0.0
+
+
+def test_the_table_of_peers_is_bounded_and_a_flood_frees_no_peer_that_is_limited() -> None:
+    pacer = RefusalPacer(per_s=1, longest_s=5.0, peers=3)
+    assert [pacer.delay_s("a", 100.0) for _ in range(7)] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 5.0]
+    assert [pacer.delay_s(peer, 100.0) for peer in ("b", "c")] == [0.0, 0.0]
+    # No room: the further peers share one rate.
+    assert [pacer.delay_s(f"further {number}", 100.0) for number in range(3)] == [0.0, 1.0, 2.0]
+    assert pacer.delay_s("a", 100.0) == 5.0
+    # The peers whose burst is free again make room, but not the one that still waits; the last is "a", refused most recently.
+    assert pacer.delay_s("d", 103.0) == 0.0
+    assert pacer.delay_s("a", 103.0) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:192.0.2.7:5000", "192.0.2.7"),
+        ("ipv6:%5B::1%5D:5000", "::/64"),
+        ("ipv6:[2001:db8:1:2:3:4:5:6]:5000", "2001:db8:1:2::/64"),
+        ("ipv6:[fe80::1%25eth0]:5000", "fe80::/64"),
+        ("ipv6:[::ffff:192.0.2.7]:5000", "192.0.2.7"),
+        ("unix:", ""),
+        ("ipv6:x:5000", "x"),
+    ],
+)
+def test_a_peer_is_limited_by_its_address_whatever_its_port(peer: str, address: str) -> None:
+    assert address_of(peer) == address
 
 
 def test_room_is_counted_by_kind_and_by_connection() -> None:
@@ -173,7 +207,8 @@ def test_a_client_that_does_not_read_loses_its_slot(served: Serving, monkeypatch
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{number} {'x' * 4000}\n" for number in range(4000)))  # 16 MB, more than all buffers
     budget = budget_of("/cryptoviz.control.v1.ControlService/TailLogs")
-    with grpc.insecure_channel(served.address, options=OWN_CONNECTION) as channel:
+    # Without the probe the client's window keeps its size; with it, a machine at full load has windows above 16 MB.
+    with grpc.insecure_channel(served.address, options=(*OWN_CONNECTION, ("grpc.http2.bdp_probe", 0))) as channel:
         reader = ControlServiceStub(channel).TailLogs(pb.TailLogsRequest(name="page", lines=4000), metadata=served.metadata(), timeout=60)
         next(reader)
         assert served.server is not None
@@ -240,7 +275,10 @@ def test_large_metadata_is_refused(served: Serving, channel: grpc.Channel) -> No
 async def test_refusals_beyond_a_few_are_logged_as_a_number(lines: io.StringIO) -> None:
     log = CallLog(window_s=60.0, lines=3)
     for number in range(1_000):
-        log.refused("UNAUTHENTICATED" if number % 4 else "INVALID_ARGUMENT", "ipv4:127.0.0.1:9", "/x/Y", 1.0)
+        if number % 4:
+            log.refused("UNAUTHENTICATED", "/x/Y", "ipv4:127.0.0.1:9")
+        else:
+            log.failed("INVALID_ARGUMENT", "/x/Y", "ipv4:127.0.0.1:9", "owner", 0.001)
     log.close()
     logged = lines.getvalue().splitlines()
     assert len(logged) == 4
@@ -258,9 +296,9 @@ async def test_the_next_window_logs_refusals_again(lines: io.StringIO) -> None:
         return "calls_refused" in lines.getvalue()
 
     for _ in range(3):
-        log.refused("UNAUTHENTICATED", "peer")
+        log.refused("UNAUTHENTICATED", "/x/Y", "peer")
     await eventually_async(reported)
-    log.refused("UNAUTHENTICATED", "peer")
+    log.refused("UNAUTHENTICATED", "/x/Y", "peer")
     log.close()
     assert [line.split("event=")[1].split()[0] for line in lines.getvalue().splitlines()] == ["call", "calls_refused", "call"]
 
