@@ -26,6 +26,7 @@ from cryptoviz.gaps import Gap
 from cryptoviz.provider_status import ProviderStatus
 from cryptoviz.rpc import requests
 from cryptoviz.rpc.client_channel import AsyncClientChannel, ClientChannel, ClientOptions
+from cryptoviz.rpc.convert_calls import MethodCalls
 from cryptoviz.rpc.pipeline_status import PipelineStatus
 from cryptoviz.rpc.retry import Retry
 
@@ -55,14 +56,25 @@ class _Client(Generic[C]):
         root_certificates: Path | None = None,
         timeout_s: float = _DEFAULT_TIMEOUT_S,
         retry: Retry | None = Retry(),  # noqa: B008 (immutable)
+        client_certificate: Path | None = None,
+        client_key: Path | None = None,
     ) -> None:
-        self._channel: C = self._channel_type(ClientOptions(address, token, token_file, root_certificates, timeout_s, retry))
+        options = ClientOptions(address, token, token_file, root_certificates, timeout_s, retry, client_certificate, client_key)
+        self._channel: C = self._channel_type(options)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, timeout_s: float = _DEFAULT_TIMEOUT_S, retry: Retry | None = Retry()) -> Self:  # noqa: B008
-        """A client with address, token and certificate from the settings."""
+        """A client with address, token and certificates from the settings."""
         control = settings.control
-        return cls(control.address, token_file=settings.token_file, root_certificates=control.tls_cert, timeout_s=timeout_s, retry=retry)
+        return cls(
+            control.address,
+            token_file=settings.token_file,
+            root_certificates=control.tls_cert,
+            timeout_s=timeout_s,
+            retry=retry,
+            client_certificate=control.tls_client_cert,
+            client_key=control.tls_client_key,
+        )
 
     @property
     def address(self) -> str:
@@ -83,12 +95,13 @@ class ControlClient(_Client[ClientChannel]):
         root_certificates: PEM file to verify the service; None means plain text, which the service allows only on loopback.
         timeout_s: deadline of each unary call with its repetitions, in seconds. Streams have no default deadline.
         retry: when calls are repeated and streams reconnect; None: never. A stream that reconnects resumes after what it has delivered.
+        client_certificate, client_key: PEM files to present, for a service that requires them (`tls_client_ca`); only with `root_certificates`.
 
     Every method raises:
         EngineUnavailable: the service does not answer in time. All calls are idempotent and can be repeated.
         UnknownComponent: unknown component; the message lists the valid names.
         InvalidRequest: invalid argument; a ControlRefused.
-        ControlRefused: wrong token, not possible in the current state, or a response of a later version; `code` is the gRPC status name.
+        ControlRefused: wrong token or role, not possible in the current state, or a response of a later version; `code` is the gRPC status name.
         SettingsError: the token file or the certificates are missing or not readable.
     """
 
@@ -173,6 +186,10 @@ class ControlClient(_Client[ClientChannel]):
     ) -> builtins.list[Gap]:
         """All gaps of assets (ids or symbols) or of providers, in order of time. Times are UTC epoch ms."""
         return self._channel.run(requests.list_gaps(subjects, start_ms, end_ms, of_providers=of_providers, with_filled=with_filled))
+
+    def call_metrics(self) -> builtins.list[MethodCalls]:
+        """Counts and latencies of the service's calls since it started, by method."""
+        return self._channel.call(requests.list_call_metrics())
 
     def wait(self, timeout_s: float, until: Callable[[PipelineStatus], bool]) -> PipelineStatus:
         """Watch until `until` returns True. Raises EngineUnavailable after `timeout_s` seconds."""
@@ -262,6 +279,9 @@ class AsyncControlClient(_Client[AsyncClientChannel]):
         with_filled: bool = False,
     ) -> builtins.list[Gap]:
         return await self._channel.run(requests.list_gaps(subjects, start_ms, end_ms, of_providers=of_providers, with_filled=with_filled))
+
+    async def call_metrics(self) -> builtins.list[MethodCalls]:
+        return await self._channel.call(requests.list_call_metrics())
 
     async def wait(self, timeout_s: float, until: Callable[[PipelineStatus], bool]) -> PipelineStatus:
         async with aclosing(self.watch(timeout_s=timeout_s)) as watch:

@@ -33,6 +33,8 @@ class Access:
     tick_s: float
     addresses: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, str], ...]
+    tls_client_cert: str | None = None
+    tls_client_key: str | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -46,7 +48,8 @@ class Access:
         control = settings.control
         engines = settings.engines
         checked = (
-            control.tls_cert, control.tls_key, engines.tls_cert, engines.tls_key, engines.ca_file, settings.kafka.ssl_ca_location,
+            control.tls_cert, control.tls_key, control.tls_client_ca, control.tls_client_cert, control.tls_client_key,
+            engines.tls_cert, engines.tls_key, engines.ca_file, settings.kafka.ssl_ca_location,
             settings.s3.ca_file, settings.redis.ca_file, settings.network.ca_file,
         )  # fmt: skip
         files = (settings_file(settings), credentials_file(settings), authority_file(settings), *(path for path in checked if path is not None))
@@ -67,6 +70,8 @@ class Access:
                 ("gRPC control", f"{control.address}  (token: {settings.token_file})"),
             ),
             tuple((str(path), _digest(path)) for path in files),
+            str(control.tls_client_cert) if control.tls_client_cert else None,
+            str(control.tls_client_key) if control.tls_client_key else None,
         )
 
     @property
@@ -158,7 +163,8 @@ def _access(content: dict[str, Any]) -> Access | None:
         access = Access(**kept | pairs)
     except (ValueError, TypeError, KeyError):
         return None
-    texts = (access.home, access.control_address, access.token_file, access.tls_cert or "", *chain(*access.addresses, *access.files))
+    pems = (access.tls_cert or "", access.tls_client_cert or "", access.tls_client_key or "")
+    texts = (access.home, access.control_address, access.token_file, *pems, *chain(*access.addresses, *access.files))
     return access if isinstance(access.tick_s, int | float) and all(isinstance(text, str) for text in texts) else None
 
 

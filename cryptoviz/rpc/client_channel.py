@@ -89,6 +89,8 @@ class ClientOptions:
     root_certificates: Path | None
     timeout_s: float
     retry: Retry | None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Metadata of a call, with the token."""
@@ -101,13 +103,10 @@ class ClientOptions:
         """A channel of `grpc` or `grpc.aio`."""
         if self.root_certificates is None:
             return kind.insecure_channel(self.address, options=CHANNEL_OPTIONS)
-        try:
-            roots = self.root_certificates.read_bytes()
-        except OSError as error:
-            raise SettingsError(
-                f"cannot read the certificates {self.root_certificates}: {error.strerror}", setting="CRYPTOVIZ_CONTROL__TLS_CERT"
-            ) from None
-        return kind.secure_channel(self.address, grpc.ssl_channel_credentials(roots), options=CHANNEL_OPTIONS)
+        credentials = grpc.ssl_channel_credentials(
+            _pem(self.root_certificates, "TLS_CERT"), _pem(self.client_key, "TLS_CLIENT_KEY"), _pem(self.client_certificate, "TLS_CLIENT_CERT")
+        )
+        return kind.secure_channel(self.address, credentials, options=CHANNEL_OPTIONS)
 
     def attempts_of(self, rpc: Rpc[Any]) -> Attempts:
         """The attempts of a unary call."""
@@ -124,6 +123,13 @@ class ClientOptions:
             raise EngineUnavailable(hint, engine="control", address=self.address) from None
         except (OSError, ValueError) as error:
             raise SettingsError(f"cannot read the token file {self.token_file}: {error}", setting="CRYPTOVIZ_HOME") from None
+
+
+def _pem(path: Path | None, setting: str) -> bytes | None:
+    try:
+        return path.read_bytes() if path is not None else None
+    except OSError as error:
+        raise SettingsError(f"cannot read the certificates {path}: {error.strerror}", setting=f"CRYPTOVIZ_CONTROL__{setting}") from None
 
 
 class ClientChannel:

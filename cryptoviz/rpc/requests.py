@@ -14,12 +14,23 @@ from cryptoviz.gaps import Gap
 from cryptoviz.provider_status import ProviderStatus
 from cryptoviz.rpc.client_channel import Flow, Rpc, Stream, ask
 from cryptoviz.rpc.convert import component_from_proto, pipeline_from_proto
+from cryptoviz.rpc.convert_calls import MethodCalls, calls_from_proto
 from cryptoviz.rpc.convert_gaps import gap_from_proto
 from cryptoviz.rpc.convert_providers import provider_from_proto
 from cryptoviz.rpc.pipeline_status import PipelineStatus
 from cryptoviz.rpc.timestamps import stamp
 
-__all__ = ["LogTail", "PipelineWatch", "list_components", "list_gaps", "list_providers", "of_component", "of_pipeline", "of_provider"]
+__all__ = [
+    "LogTail",
+    "PipelineWatch",
+    "list_call_metrics",
+    "list_components",
+    "list_gaps",
+    "list_providers",
+    "of_component",
+    "of_pipeline",
+    "of_provider",
+]
 
 T = TypeVar("T")
 
@@ -30,6 +41,11 @@ _READ_TIMEOUT_S = 60.0
 def list_components() -> Rpc[PipelineStatus]:
     """All components."""
     return _control("ListComponents", _pipeline)
+
+
+def list_call_metrics() -> Rpc[list[MethodCalls]]:
+    """Metrics of the service's calls."""
+    return _control("ListCallMetrics", calls_from_proto)
 
 
 def of_component(method: str, name: str) -> Rpc[ComponentStatus]:

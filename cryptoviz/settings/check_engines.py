@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from cryptoviz.addresses import is_loopback, is_wildcard
 from cryptoviz.errors import SettingsError
 from cryptoviz.settings.listeners import PortUse, meet, pipeline_ports
-from cryptoviz.settings.sections import KafkaSettings, S3Settings
+from cryptoviz.settings.sections import ControlSettings, KafkaSettings, S3Settings
 
 if TYPE_CHECKING:
     from cryptoviz.settings.tree import Settings
@@ -100,11 +100,26 @@ def _check_keys(settings: Settings) -> None:
     if redis.password.get_secret_value() and inside is not None and unquote(inside) != redis.password.get_secret_value():
         text = "CRYPTOVIZ_REDIS__PASSWORD and CRYPTOVIZ_REDIS__URL contain different passwords (hidden): valid is one of them, or the same in both"
         raise _error(text, "CRYPTOVIZ_REDIS__PASSWORD", "CRYPTOVIZ_REDIS__URL")
-    control = settings.control
-    for given, other, has, lacks in ((control.tls_cert, control.tls_key, "CERT", "KEY"), (control.tls_key, control.tls_cert, "KEY", "CERT")):
-        if given is not None and other is None:
-            text = f"CRYPTOVIZ_CONTROL__TLS_{has} is {str(given)!r} without CRYPTOVIZ_CONTROL__TLS_{lacks}: valid are both, or neither"
-            raise _error(text, f"CRYPTOVIZ_CONTROL__TLS_{lacks}", f"CRYPTOVIZ_CONTROL__TLS_{has}")
+    _check_tls(settings.control)
+
+
+def _check_tls(control: ControlSettings) -> None:
+    prefix = "CRYPTOVIZ_CONTROL__TLS"
+    pairs = (("CERT", control.tls_cert, "KEY", control.tls_key), ("CLIENT_CERT", control.tls_client_cert, "CLIENT_KEY", control.tls_client_key))
+    for cert_name, cert, key_name, key in pairs:
+        for has, given, lacks, other in ((cert_name, cert, key_name, key), (key_name, key, cert_name, cert)):
+            if given is not None and other is None:
+                text = f"{prefix}_{has} is {str(given)!r} without {prefix}_{lacks}: valid are both, or neither"
+                raise _error(text, f"{prefix}_{lacks}", f"{prefix}_{has}")
+    needs = {
+        "CLIENT_CA": (control.tls_client_ca, (("CERT", control.tls_cert), ("CLIENT_CERT", control.tls_client_cert))),
+        "CLIENT_CERT": (control.tls_client_cert, (("CERT", control.tls_cert),)),
+    }
+    for has, (given, others) in needs.items():
+        for lacks, other in others:
+            if given is not None and other is None:
+                why = "the service's own commands need a certificate" if lacks == "CLIENT_CERT" else "certificates of clients need TLS"
+                raise _error(f"{prefix}_{has} is {str(given)!r} without {prefix}_{lacks}: {why}", f"{prefix}_{lacks}", f"{prefix}_{has}")
 
 
 def _check_ports(settings: Settings) -> None:

@@ -32,14 +32,17 @@ def check_files(settings: Settings) -> None:
                 break
     if reason := unfit_reason(settings.home):
         raise SettingsError(f"CRYPTOVIZ_HOME is {str(settings.home)!r}: {reason}; choose a folder for the pipeline alone", setting="CRYPTOVIZ_HOME")
-    for section, cert, key in (
-        ("CONTROL", settings.control.tls_cert, settings.control.tls_key),
-        ("ENGINES", settings.engines.tls_cert, settings.engines.tls_key),
+    control, engines = settings.control, settings.engines
+    for prefix, cert, key in (
+        ("CONTROL__TLS", control.tls_cert, control.tls_key),
+        ("CONTROL__TLS_CLIENT", control.tls_client_cert, control.tls_client_key),
+        ("ENGINES__TLS", engines.tls_cert, engines.tls_key),
     ):
         if cert is not None and key is not None:
-            _check_pair(f"CRYPTOVIZ_{section}__TLS_CERT", cert, f"CRYPTOVIZ_{section}__TLS_KEY", key)
+            _check_pair(f"CRYPTOVIZ_{prefix}_CERT", cert, f"CRYPTOVIZ_{prefix}_KEY", key)
     for setting, file in (
-        ("CRYPTOVIZ_ENGINES__CA_FILE", settings.engines.ca_file),
+        ("CRYPTOVIZ_CONTROL__TLS_CLIENT_CA", control.tls_client_ca),
+        ("CRYPTOVIZ_ENGINES__CA_FILE", engines.ca_file),
         ("CRYPTOVIZ_KAFKA__SSL_CA_LOCATION", settings.kafka.ssl_ca_location),
         ("CRYPTOVIZ_S3__CA_FILE", settings.s3.ca_file),
         ("CRYPTOVIZ_REDIS__CA_FILE", settings.redis.ca_file),

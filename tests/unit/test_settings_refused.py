@@ -145,6 +145,11 @@ def test_unused_ports_may_be_equal() -> None:
         # Incomplete pairs of settings.
         ({"control": {"tls_cert": "/x/cert.pem"}}, "CRYPTOVIZ_CONTROL__TLS_CERT is '/x/cert.pem' without CRYPTOVIZ_CONTROL__TLS_KEY: valid are both, or neither"),
         ({"control": {"tls_key": "/x/key.pem"}}, "CRYPTOVIZ_CONTROL__TLS_KEY is '/x/key.pem' without CRYPTOVIZ_CONTROL__TLS_CERT: valid are both, or neither"),
+        ({"control": {"tls_client_cert": "/x/cert.pem"}}, "CRYPTOVIZ_CONTROL__TLS_CLIENT_CERT is '/x/cert.pem' without CRYPTOVIZ_CONTROL__TLS_CLIENT_KEY: valid are both, or neither"),
+        ({"control": {"tls_client_key": "/x/key.pem"}}, "CRYPTOVIZ_CONTROL__TLS_CLIENT_KEY is '/x/key.pem' without CRYPTOVIZ_CONTROL__TLS_CLIENT_CERT: valid are both, or neither"),
+        ({"control": {"tls_client_ca": "/x/ca.pem"}}, "CRYPTOVIZ_CONTROL__TLS_CLIENT_CA is '/x/ca.pem' without CRYPTOVIZ_CONTROL__TLS_CERT: certificates of clients need TLS"),
+        ({"control": {"tls_client_cert": "/x/cert.pem", "tls_client_key": "/x/key.pem"}}, "CRYPTOVIZ_CONTROL__TLS_CLIENT_CERT is '/x/cert.pem' without CRYPTOVIZ_CONTROL__TLS_CERT: certificates of clients need TLS"),
+        ({"control": {"tls_cert": "/x/c.pem", "tls_key": "/x/k.pem", "tls_client_ca": "/x/ca.pem"}}, "CRYPTOVIZ_CONTROL__TLS_CLIENT_CA is '/x/ca.pem' without CRYPTOVIZ_CONTROL__TLS_CLIENT_CERT: the service's own commands need a certificate"),
         ({"s3": {"endpoint": "http://h:1", "access_key": "ada"}}, "CRYPTOVIZ_S3__ACCESS_KEY is 'ada' without CRYPTOVIZ_S3__SECRET_KEY: valid are both, because CRYPTOVIZ_S3__ENDPOINT is set"),
         ({"s3": {"access_key": "ab"}}, "CRYPTOVIZ_S3__ACCESS_KEY is too short: MinIO requires 3 characters or more"),
         ({"s3": {"secret_key": "canary7"}}, "CRYPTOVIZ_S3__SECRET_KEY is too short: MinIO requires 8 characters or more"),
@@ -200,6 +205,9 @@ def test_only_a_certificate_with_its_key_is_accepted(pair: tuple[Path, Path], tm
     swapped = refused(control={"tls_cert": key, "tls_key": cert}).message
     assert swapped.startswith(f"CRYPTOVIZ_CONTROL__TLS_CERT is {str(key)!r}, which cannot be used (")
     assert swapped.endswith("): valid is a certificate in PEM form")
+    files = {"tls_cert": cert, "tls_key": key, "tls_client_cert": cert}
+    assert refused(control=files | {"tls_client_key": missing}).setting == "CRYPTOVIZ_CONTROL__TLS_CLIENT_KEY"
+    assert refused(control=files | {"tls_client_key": key, "tls_client_ca": missing}).setting == "CRYPTOVIZ_CONTROL__TLS_CLIENT_CA"
     other = refused(control={"tls_cert": cert, "tls_key": cert}).message
     assert other.startswith(f"CRYPTOVIZ_CONTROL__TLS_KEY is {str(cert)!r}, which is not the private key of the certificate {str(cert)!r} (")
     assert other.endswith("): valid is its private key in PEM form, without a password")

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from cryptoviz.cli.cluster_record import Access, record_file, was_stopped
+from cryptoviz.cli.confirm import Yes, confirm
 from cryptoviz.cli.running_pipeline import retry_while_running, running_access, running_settings
 from cryptoviz.cli.status_view import pipeline_view
 from cryptoviz.cli.terminal import echo, echo_json, terminal
@@ -65,8 +66,9 @@ def start(names: Names, wait: Wait = None) -> None:
     _verb(names, wait, ControlClient.start, ControlClient.start_pipeline, frozenset({ComponentState.RUNNING}))
 
 
-def stop(names: Names, wait: Wait = None) -> None:
+def stop(names: Names, wait: Wait = None, yes: Yes = False) -> None:
     """Stop components. Components that depend on them wait."""
+    confirm(f"Stop {'every component' if names == ['all'] else ', '.join(names)}?", yes=yes)
     _verb(names, wait, ControlClient.stop, ControlClient.stop_pipeline, frozenset({ComponentState.STOPPED}))
 
 
@@ -103,9 +105,15 @@ def _until_stopped(stream: Iterator[T], access: Access) -> Iterator[T]:
 @contextmanager
 def _client(access: Access) -> Iterator[ControlClient]:
     """A client. The secrets in its errors are masked: an error may quote an argument, and the service of a demo does not know the keys for live."""
-    certificate = Path(access.tls_cert) if access.tls_cert else None
-    retry = retry_while_running(Path(access.home))
-    with ControlClient(access.control_address, token_file=Path(access.token_file), root_certificates=certificate, retry=retry) as client:
+    roots, certificate, key = (Path(path) if path else None for path in (access.tls_cert, access.tls_client_cert, access.tls_client_key))
+    with ControlClient(
+        access.control_address,
+        token_file=Path(access.token_file),
+        root_certificates=roots,
+        retry=retry_while_running(Path(access.home)),
+        client_certificate=certificate,
+        client_key=key,
+    ) as client:
         try:
             yield client
         except CryptoVizError as error:

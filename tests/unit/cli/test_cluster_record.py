@@ -59,7 +59,8 @@ def test_a_stop_is_known_until_the_record_is_removed(settings: Settings) -> None
 
 
 WRONG_TYPES = {
-    "control_address": 5, "token_file": None, "tls_cert": ["x"], "tick_s": "1", "addresses": [["Dashboard", 1]], "files": [[1, "x"]],
+    "control_address": 5, "token_file": None, "tls_cert": ["x"], "tls_client_key": 7, "tick_s": "1",
+    "addresses": [["Dashboard", 1]], "files": [[1, "x"]],
 }  # fmt: skip
 
 
