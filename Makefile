@@ -19,7 +19,7 @@ up: setup ## Run the whole pipeline against the live providers (keyless, or keys
 	@$(BIN)/cryptoviz up
 
 down: setup ## Stop the pipeline that `make up` or `make demo` started
-	@$(BIN)/cryptoviz down
+	@$(BIN)/cryptoviz down --yes
 
 # Most tests wait for engines, so two files run in parallel; tests marked `alone` use both cores and run afterwards.
 test: ## Run the tests: unit, integration with the real engines, browser, one round of the short chaos tests
@@ -40,6 +40,7 @@ lint: ## Check style, types, import layers, the control contract and its generat
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/buf lint proto
+	@$(BIN)/buf breaking proto --against proto_released
 	@scripts/proto --check
 
 chaos: ## Run all fault injection tests, three rounds of each fault (CRYPTOVIZ_TEST_ROUNDS, CRYPTOVIZ_TEST_SEED)

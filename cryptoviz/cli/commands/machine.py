@@ -14,6 +14,7 @@ from rich.text import Text
 
 from cryptoviz.cli.cluster import forget_cluster
 from cryptoviz.cli.cluster_record import read_record
+from cryptoviz.cli.confirm import Yes
 from cryptoviz.cli.running_pipeline import running_settings
 from cryptoviz.cli.startup import fetch
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
@@ -77,7 +78,7 @@ def config(as_json: Json = False, demo: Demo = False, show_secrets: ShowSecrets 
     terminal().print(table)
 
 
-def reset(demo: Demo = False, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False) -> None:
+def reset(demo: Demo = False, yes: Yes = False) -> None:
     """Delete all data of a stopped pipeline: lake, topics, state, logs. Keeps downloads."""
     settings = load_settings("demo" if demo else "live")
     home = settings.home

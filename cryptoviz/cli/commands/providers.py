@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cryptoviz.cli.confirm import Yes, confirm
 from cryptoviz.cli.options import refuse_before_subcommand
 from cryptoviz.cli.running_pipeline import control_client, running_settings
 from cryptoviz.cli.status_view import age
@@ -48,8 +49,9 @@ def providers(context: typer.Context, as_json: Json = False) -> None:
         terminal().print(providers_view(rows))
 
 
-def trip(name: Name, reason: Annotated[str, typer.Option("--reason", help="Reason shown with the breaker's state.")] = "") -> None:
+def trip(name: Name, reason: Annotated[str, typer.Option("--reason", help="Reason shown with the breaker's state.")] = "", yes: Yes = False) -> None:
     """Open a provider's breaker: no more polls until `reset`. Other providers are not affected."""
+    confirm(f"Stop polling {name} until `cryptoviz providers reset {name}`?", yes=yes)
     with control_client(running_settings()) as client:
         _report(client.trip_breaker(name, reason))
 

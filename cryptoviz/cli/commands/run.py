@@ -10,6 +10,7 @@ from rich.console import Console
 
 from cryptoviz.cli.cluster import end_leftovers, forget_cluster
 from cryptoviz.cli.cluster_record import Access, read_record, record_file, was_stopped
+from cryptoviz.cli.confirm import Yes, confirm
 from cryptoviz.cli.leash import Leash, Stop, held_home
 from cryptoviz.cli.running_pipeline import Profile, inputs_of_start, running_settings
 from cryptoviz.cli.startup import bring_down, bring_up, require_stopped, run_in_foreground
@@ -46,13 +47,14 @@ def demo(detach: Detach = False) -> None:
     _run("demo", detach)
 
 
-def down(demo: Demo = False) -> None:
+def down(demo: Demo = False, yes: Yes = False) -> None:
     """Stop the running pipeline: drain, stop every component, then Ray. No process remains; the data is kept."""
     console = terminal()
     settings = running_settings("demo" if demo else None)
     if read_record(settings.home) is None and not settings.ray.address:
         console.print("Stopped." if _end_leftovers(settings) else "Not running.")
         return
+    confirm(f"Stop the pipeline of {settings.home}?", yes=yes)
     console.print("Stopped." if bring_down(settings, console) else "Not running.")
 
 
