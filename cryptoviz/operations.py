@@ -29,6 +29,7 @@ __all__ = [
     "ReplayArguments",
     "ReplayDeadLettersArguments",
     "Report",
+    "VerifyArguments",
     "replay_key",
 ]
 
@@ -40,6 +41,7 @@ class OperationKind(StrEnum):
     REPLAY = "replay"
     MAINTENANCE = "maintenance"
     REPLAY_DEAD_LETTERS = "replay_dead_letters"
+    VERIFY = "verify"
 
 
 class OperationState(StrEnum):
@@ -101,7 +103,15 @@ class ReplayDeadLettersArguments(_Value):
     end_ms: int | None = None
 
 
-Arguments = Annotated[BackfillArguments | ReplayArguments | MaintenanceArguments | ReplayDeadLettersArguments, Field(discriminator="kind")]
+class VerifyArguments(_Value):
+    """No choices."""
+
+    kind: Literal[OperationKind.VERIFY] = OperationKind.VERIFY
+
+
+Arguments = Annotated[
+    BackfillArguments | ReplayArguments | MaintenanceArguments | ReplayDeadLettersArguments | VerifyArguments, Field(discriminator="kind")
+]
 
 
 class Progress(_Value):

@@ -8,7 +8,7 @@ from typing import Any
 
 from control.reconcile.ray_runtime import import_class
 from cryptoviz.errors import UnknownAsset
-from cryptoviz.operations import Arguments, BackfillArguments, MaintenanceArguments, Operation, OperationKind
+from cryptoviz.operations import Arguments, BackfillArguments, MaintenanceArguments, Operation, OperationKind, VerifyArguments
 from cryptoviz.providers.registry import history_of, with_history
 from cryptoviz.records import FIRST_TRADE_MS
 from cryptoviz.settings import Settings
@@ -35,6 +35,7 @@ KINDS: dict[OperationKind, OperationSpec] = {
     OperationKind.REPLAY: OperationSpec("actors.replay.operation:ReplayOperation", needs=("object-store",)),
     OperationKind.MAINTENANCE: OperationSpec("spark_jobs.maintenance.actor:MaintenanceOperation", needs=("object-store",)),
     OperationKind.REPLAY_DEAD_LETTERS: OperationSpec("control.operations.dead_letter_replay:ReplayDeadLetters", needs=("kafka", "object-store")),
+    OperationKind.VERIFY: OperationSpec("control.operations.verification:Verification", needs=("kafka", "object-store")),
 }
 
 
@@ -53,7 +54,7 @@ def invalid_arguments(arguments: Arguments, settings: Settings, now_ms: int) -> 
 
 
 def _range(arguments: Arguments, now_ms: int) -> Iterator[tuple[str, str]]:
-    if isinstance(arguments, MaintenanceArguments):
+    if isinstance(arguments, (MaintenanceArguments, VerifyArguments)):
         return
     start_ms, end_ms = arguments.start_ms, arguments.end_ms
     if start_ms is not None and start_ms < FIRST_TRADE_MS:

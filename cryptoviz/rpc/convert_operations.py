@@ -13,6 +13,7 @@ from cryptoviz.operations import (
     Progress,
     ReplayArguments,
     ReplayDeadLettersArguments,
+    VerifyArguments,
 )
 from cryptoviz.rpc.convert import member, unknown_value
 from cryptoviz.rpc.timestamps import moment_ms, stamp
@@ -34,6 +35,8 @@ def arguments_to_proto(arguments: Arguments) -> pb.OperationArguments:
         case ReplayDeadLettersArguments():
             span = {"start": stamp(arguments.start_ms), "end": stamp(arguments.end_ms)}
             return pb.OperationArguments(replay_dead_letters=pb.ReplayDeadLettersArguments(reasons=arguments.reasons, **span))
+        case VerifyArguments():
+            return pb.OperationArguments(verify=pb.VerifyArguments())
 
 
 def arguments_from_proto(message: pb.OperationArguments) -> Arguments:
@@ -57,7 +60,9 @@ def arguments_from_proto(message: pb.OperationArguments) -> Arguments:
     if which == "replay_dead_letters":
         letters = message.replay_dead_letters
         return ReplayDeadLettersArguments(reasons=tuple(letters.reasons), start_ms=moment_ms(letters, "start"), end_ms=moment_ms(letters, "end"))
-    raise ValueError("must be one of backfill, replay, maintenance, replay_dead_letters")
+    if which == "verify":
+        return VerifyArguments()
+    raise ValueError("must be one of backfill, replay, maintenance, replay_dead_letters, verify")
 
 
 def operation_to_proto(status: OperationStatus) -> pb.Operation:

@@ -1,4 +1,4 @@
-"""operations: list, watch, cancel, resume; and maintain. `follow` shows a progress bar for every command that starts an operation."""
+"""operations: list, watch, cancel, resume, verify; and maintain. `follow` shows a progress bar for every command that starts an operation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cryptoviz.cli.running_pipeline import control_client, running_settings
 from cryptoviz.cli.status_view import age
 from cryptoviz.cli.terminal import echo_json, printable, terminal
 from cryptoviz.client import ControlClient
-from cryptoviz.operations import Arguments, MaintenanceArguments, OperationState, OperationStatus
+from cryptoviz.operations import Arguments, MaintenanceArguments, OperationState, OperationStatus, VerifyArguments
 
 __all__ = ["follow", "register", "run_operation"]
 
@@ -30,9 +30,9 @@ _CANCEL_WAIT_S = 30.0
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    group = typer.Typer(help="Show, watch, cancel and resume operations: backfill, replay, maintenance.", rich_markup_mode=None)
+    group = typer.Typer(help="Show, watch, cancel and resume operations: backfill, replay, maintenance, verify.", rich_markup_mode=None)
     group.callback(invoke_without_command=True)(operations)
-    for command in (watch, cancel, resume):
+    for command in (watch, cancel, resume, verify):
         group.command()(command)
     app.add_typer(group, name="operations")
     app.command()(maintain)
@@ -115,6 +115,11 @@ def resume(operation_id: Id, as_json: Json = False) -> None:
     with control_client(running_settings()) as client:
         status = follow(client, client.operations.resume(_chosen(client, operation_id)), as_json=as_json)
     raise typer.Exit(0 if status.state is OperationState.SUCCEEDED else 1)
+
+
+def verify(as_json: Json = False) -> None:
+    """Compare Kafka with the lake in the running pipeline, and follow it. `cryptoviz verify` does the same in this process, without an operation."""
+    run_operation(VerifyArguments(), as_json=as_json)
 
 
 def _chosen(client: ControlClient, prefix: str) -> str:

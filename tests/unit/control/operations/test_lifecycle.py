@@ -26,6 +26,7 @@ from cryptoviz.operations import (
     Progress,
     ReplayArguments,
     ReplayDeadLettersArguments,
+    VerifyArguments,
 )
 from cryptoviz.rpc.convert_operations import arguments_from_proto, arguments_to_proto, operation_from_proto, operation_to_proto
 from cryptoviz.settings import load_settings
@@ -69,6 +70,7 @@ def finish(served: Serving, operation_id: str, outcome: OperationResult | BaseEx
         ReplayArguments(start_ms=START_MS, end_ms=START_MS + 1),
         MaintenanceArguments(tables=("prices",)),
         ReplayDeadLettersArguments(reasons=("not_json",), start_ms=START_MS),
+        VerifyArguments(),
     ],
 )
 def test_messages_keep_everything(arguments: Arguments) -> None:
