@@ -1,4 +1,7 @@
-"""Every method of the server, by its descriptors, with random bytes and messages: only specific codes, and the server keeps running."""
+"""Every method of the server, by its descriptors, with random bytes and messages, without a token and with one of each role.
+
+Only specific codes, and the server keeps running.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,12 @@ from grpc_reflection.v1alpha import reflection_pb2
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from control.rpc.methods import SERVICES, only_reads
+from control.rpc.admission import RefusalPacer
+from control.rpc.methods import ROLES, SERVICES, only_reads
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.rpc.pipeline_status import pipeline_id
+from cryptoviz.tokens import Role, TokenFile, new_token
 from tests.support.control_server import Serving, serving
 
 CODES = {
@@ -30,17 +35,27 @@ CODES = {
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+WHO = ("nobody", "stranger", *Role)
+"""Without a token, with a wrong one, and with one of each role."""
 POOL = descriptor_pool.Default()
 METHODS = [method for service in SERVICES for method in POOL.FindServiceByName(service).methods]
 BY_NAME = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
 MAX_METADATA = 4_000
-QUICK = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+QUICK = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     with serving(tmp_path_factory.mktemp("home")) as here:
+        assert here.server is not None
+        here.server.token_check.pacer = RefusalPacer(per_s=1e6)
         yield here
+
+
+@pytest.fixture(scope="module")
+def tokens(served: Serving) -> dict[str, str]:
+    """A token of each role, and a wrong one."""
+    return {"stranger": new_token(), **{role: TokenFile(served.settings.home).add(f"of-{role}", role, 1) for role in Role}}
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +68,27 @@ def path_of(method: MethodDescriptor) -> str:
     return f"/{method.containing_service.full_name}/{method.name}"
 
 
-def ask(served: Serving, channel: grpc.Channel, method: MethodDescriptor, *payloads: bytes, **more: Any) -> grpc.StatusCode:
-    """The call's final code; OK for a stream that has answered, or that stays silent for a moment."""
-    streaming, metadata = method.server_streaming, served.metadata()
+def bearer(token: str | None) -> tuple[tuple[str, str], ...]:
+    return () if token is None else (("authorization", f"Bearer {token}"),)
+
+
+def codes_of(who: str, method: MethodDescriptor) -> set[grpc.StatusCode]:
+    """The codes of any call of a method."""
+    if who not in list(Role):
+        return {grpc.StatusCode.UNAUTHENTICATED}
+    return CODES if Role(who).permits(ROLES[path_of(method)]) else {grpc.StatusCode.PERMISSION_DENIED}
+
+
+def ask(
+    served: Serving,
+    channel: grpc.Channel,
+    method: MethodDescriptor,
+    *payloads: bytes,
+    metadata: tuple[tuple[str, str], ...] | None = None,
+    compression: grpc.Compression | None = None,
+) -> grpc.StatusCode:
+    """The call's final code; OK for a stream that has answered, or that stays silent for a moment. Without `metadata`: of the owner."""
+    streaming, metadata = method.server_streaming, served.metadata() if metadata is None else metadata
     request: Any = iter(payloads) if method.client_streaming or len(payloads) != 1 else payloads[0]
     kinds: dict[tuple[bool, bool], Callable[[str], Any]] = {
         (False, False): channel.unary_unary,
@@ -65,7 +98,7 @@ def ask(served: Serving, channel: grpc.Channel, method: MethodDescriptor, *paylo
     }
     call = kinds[not isinstance(request, bytes), streaming](path_of(method))
     try:
-        answer = call(request, metadata=metadata, timeout=0.1 if streaming else 20, **more)
+        answer = call(request, metadata=metadata, timeout=0.1 if streaming else 20, compression=compression)
         if streaming:
             next(answer, None)
             answer.cancel()
@@ -117,37 +150,72 @@ def messages(draw: st.DrawFn, kind: Any, depth: int = 4) -> Message:
 
 @BY_NAME
 @QUICK
-@given(payload=st.binary(max_size=300))
-@example(payload=b"")
-@example(payload=b"\xff" * 40)
-@example(payload=b"\x0a\xff")
-@example(payload=b"\x0a\x02\xc3\x28")  # text that is not UTF-8
-@example(payload=b"\x0b" * 200)  # nested groups, deeper than the decoder's limit
-def test_any_bytes(served: Serving, channel: grpc.Channel, method: MethodDescriptor, payload: bytes) -> None:
-    assert ask(served, channel, method, payload) in CODES
+@given(payload=st.binary(max_size=300), who=st.sampled_from(WHO))
+@example(payload=b"", who="operate")
+@example(payload=b"", who="read")
+@example(payload=b"", who="nobody")
+@example(payload=b"\xff" * 40, who="operate")
+@example(payload=b"\x0a\xff", who="operate")
+@example(payload=b"\x0a\x02\xc3\x28", who="operate")  # text that is not UTF-8
+@example(payload=b"\x0b" * 200, who="operate")  # nested groups, deeper than the decoder's limit
+def test_any_bytes(served: Serving, channel: grpc.Channel, tokens: dict[str, str], method: MethodDescriptor, payload: bytes, who: str) -> None:
+    assert ask(served, channel, method, payload, metadata=bearer(tokens.get(who))) in codes_of(who, method)
     assert alive(served, channel)
 
 
 @BY_NAME
 @QUICK
-@given(data=st.data())
-def test_any_message(served: Serving, channel: grpc.Channel, method: MethodDescriptor, data: st.DataObject) -> None:
+@given(data=st.data(), who=st.sampled_from(WHO))
+def test_any_message(served: Serving, channel: grpc.Channel, tokens: dict[str, str], method: MethodDescriptor, data: st.DataObject, who: str) -> None:
     asked = [data.draw(messages(method.input_type)).SerializeToString() for _ in range(2 if method.client_streaming else 1)]
-    assert ask(served, channel, method, *asked) in CODES
+    assert ask(served, channel, method, *asked, metadata=bearer(tokens.get(who))) in codes_of(who, method)
     assert alive(served, channel)
+
+
+@QUICK
+@given(token=st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=200), scheme=st.sampled_from(["Bearer", "bearer", "Basic", ""]))
+def test_any_token(served: Serving, channel: grpc.Channel, token: str, scheme: str) -> None:
+    for method in METHODS[:3]:
+        assert ask(served, channel, method, b"", metadata=(("authorization", f"{scheme} {token}"),)) is grpc.StatusCode.UNAUTHENTICATED
+
+
+@QUICK
+@given(name=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=100), who=st.sampled_from(WHO))
+def test_any_name_of_a_method(served: Serving, channel: grpc.Channel, tokens: dict[str, str], name: str, who: str) -> None:
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{name}")
+    with pytest.raises(grpc.RpcError) as refused:
+        call(b"", metadata=bearer(tokens.get(who)), timeout=20)
+    expected = {"operate": grpc.StatusCode.UNIMPLEMENTED, "read": grpc.StatusCode.PERMISSION_DENIED}
+    assert refused.value.code() is expected.get(who, grpc.StatusCode.UNAUTHENTICATED)
+    assert alive(served, channel)
+
+
+@BY_NAME
+def test_an_honest_message_of_a_caller_without_the_role_changes_nothing(
+    served: Serving, channel: grpc.Channel, tokens: dict[str, str], method: MethodDescriptor
+) -> None:
+    if only_reads(path_of(method)):
+        return
+    before, operations = served.reconciler.snapshot(), served.manager.all()
+    for who in ("nobody", "stranger", "read"):
+        for request in honest(served, method):
+            assert {ask(served, channel, method, request.SerializeToString(), metadata=bearer(tokens.get(who)))} == codes_of(who, method)
+    assert served.reconciler.snapshot() == before
+    assert served.manager.all() == operations
+    assert served.shutdowns == []
 
 
 @BY_NAME
 def test_calls_that_are_no_calls(served: Serving, channel: grpc.Channel, method: MethodDescriptor) -> None:
     junk = b"\xff" * 10
     # A stream with an invalid second message; two messages instead of one; a message that is too long, before or after decompression.
-    for payloads, more in (
-        ((b"", junk), {}),
-        ((junk, b""), {}),
-        ((b"x" * 70_000,), {}),
-        ((b"\x0a" + b"\x80\x80\x40" + b"x" * 2**20,), {"compression": grpc.Compression.Gzip}),
+    for payloads, compression in (
+        ((b"", junk), None),
+        ((junk, b""), None),
+        ((b"x" * 70_000,), None),
+        ((b"\x0a" + b"\x80\x80\x40" + b"x" * 2**20,), grpc.Compression.Gzip),
     ):
-        assert ask(served, channel, method, *payloads, **more) in CODES
+        assert ask(served, channel, method, *payloads, compression=compression) in CODES
     # Not a single message.
     if not method.client_streaming:
         assert ask(served, channel, method) is grpc.StatusCode.INVALID_ARGUMENT
