@@ -11,6 +11,8 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
+from cryptoviz.cli.help_pages import add_epilog
+
 if TYPE_CHECKING:
     from typer._click import Command, Context, HelpFormatter
 
@@ -76,7 +78,10 @@ class _Loaded(MutableMapping[str, "Command"]):
             _prepare()
             group = typer.Typer(rich_markup_mode=None)
             import_module(f"{_PACKAGE}.{module}").register(group)
-            self._found |= typer.main.get_group(group).commands
+            commands = typer.main.get_group(group).commands
+            for name, command in commands.items():
+                add_epilog(name, command)
+            self._found |= commands
         finally:
             gc.freeze()
             gc.enable()

@@ -12,6 +12,7 @@ import typer
 
 from cryptoviz.cli.command_table import FLAGS_OFF, LazyCommands
 from cryptoviz.cli.edge import abandon_output, output_error, prepare_streams, require_text
+from cryptoviz.cli.help_pages import ROOT_EPILOG
 from cryptoviz.errors import CryptoVizError, SettingsError
 from cryptoviz.log import print_masked
 from cryptoviz.masking import redact
@@ -24,6 +25,7 @@ app = typer.Typer(
     name="cryptoviz",
     cls=LazyCommands,
     help="Collect crypto prices with provenance, keep them in a lakehouse, watch them live.",
+    epilog=ROOT_EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -47,7 +49,7 @@ def _command(
 
 
 def main() -> None:
-    """Exit code 0 on success, 1 for an error (one message on stderr), 2 for wrong usage."""
+    """Exit codes: `cryptoviz.cli.help_pages`."""
     atexit.register(gc.freeze)  # at its end the interpreter would free each object of 500 modules: a quarter of the processor time of `status`
     prepare_streams()
     try:

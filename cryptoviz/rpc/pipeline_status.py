@@ -13,7 +13,7 @@ from cryptoviz.components import FAILURES_METRIC, ComponentKind, ComponentState,
 if TYPE_CHECKING:
     from cryptoviz.settings import Settings
 
-__all__ = ["PipelineStatus", "overall", "pipeline_id"]
+__all__ = ["PipelineStatus", "component_json", "overall", "pipeline_id"]
 
 # The pipeline's state is the worst state of its enabled components: the first of these that any of them is in.
 _WORST_FIRST = (
@@ -53,7 +53,7 @@ class PipelineStatus:
 
     def to_json_dict(self) -> dict[str, Any]:
         """The output of `cryptoviz status --json`. `since` is ISO 8601 in UTC."""
-        return {"state": str(self.state), "reason": self.reason, "components": [_component_json(component) for component in self.components]}
+        return {"state": str(self.state), "reason": self.reason, "components": [component_json(component) for component in self.components]}
 
 
 def pipeline_id(settings: Settings) -> str:
@@ -103,7 +103,8 @@ def _reason(state: ComponentState, those: list[ComponentStatus], enabled: int, k
     return "; ".join(f"{one.name} is {state}" + (f": {one.message}" if one.message else "") for one in those)
 
 
-def _component_json(status: ComponentStatus) -> dict[str, Any]:
+def component_json(status: ComponentStatus) -> dict[str, Any]:
+    """A component as in `cryptoviz status --json`."""
     return {
         "name": status.name,
         "kind": str(status.kind),

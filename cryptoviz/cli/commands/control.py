@@ -19,6 +19,7 @@ from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.client import ControlClient, PipelineStatus
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.errors import ControlRefused, CryptoVizError, EngineUnavailable, SettingsError
+from cryptoviz.rpc.pipeline_status import component_json
 
 __all__ = ["register"]
 
@@ -61,32 +62,36 @@ def status(
                     live.update(pipeline_view(pipeline, access.addresses), refresh=True)
 
 
-def start(names: Names, wait: Wait = None) -> None:
+def start(names: Names, wait: Wait = None, as_json: Json = False) -> None:
     """Start components and their dependencies."""
-    _verb(names, wait, ControlClient.start, ControlClient.start_pipeline, frozenset({ComponentState.RUNNING}))
+    _verb(names, wait, ControlClient.start, ControlClient.start_pipeline, frozenset({ComponentState.RUNNING}), as_json=as_json)
 
 
-def stop(names: Names, wait: Wait = None, yes: Yes = False) -> None:
+def stop(names: Names, wait: Wait = None, yes: Yes = False, as_json: Json = False) -> None:
     """Stop components. Components that depend on them wait."""
     confirm(f"Stop {'every component' if names == ['all'] else ', '.join(names)}?", yes=yes)
-    _verb(names, wait, ControlClient.stop, ControlClient.stop_pipeline, frozenset({ComponentState.STOPPED}))
+    _verb(names, wait, ControlClient.stop, ControlClient.stop_pipeline, frozenset({ComponentState.STOPPED}), as_json=as_json)
 
 
-def restart(names: Names, wait: Wait = None) -> None:
+def restart(names: Names, wait: Wait = None, as_json: Json = False) -> None:
     """Stop components and start them again."""
-    _verb(names, wait, ControlClient.restart, None, frozenset({ComponentState.RUNNING}))
+    _verb(names, wait, ControlClient.restart, None, frozenset({ComponentState.RUNNING}), as_json=as_json)
 
 
 def logs(
     name: Name,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000, help="Number of lines to show from the end.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until Ctrl-C.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Print the log of a component."""
+    """Print the log of a component. With --json, one JSON object per line."""
     access = running_access()
     with _client(access) as client:
         for line in _until_stopped(client.tail_logs(name, lines, follow=follow), access):
-            echo(line)
+            if as_json:
+                echo_json({"component": name, "line": line})
+            else:
+                echo(line)
 
 
 def _until_stopped(stream: Iterator[T], access: Access) -> Iterator[T]:
@@ -135,6 +140,8 @@ def _verb(
     one: Callable[[ControlClient, str], ComponentStatus],
     everything: Callable[[ControlClient], PipelineStatus] | None,
     target: frozenset[ComponentState],
+    *,
+    as_json: bool,
 ) -> None:
     access = running_access()
     if wait_s is None:
@@ -149,7 +156,11 @@ def _verb(
         if not whole or everything is None:
             for name in names:
                 one(client, name)
-        for component in _settled(client, names, wait_s, target):
+        settled = _settled(client, names, wait_s, target)
+        if as_json:
+            echo_json({"components": [component_json(component) for component in settled]})
+            return
+        for component in settled:
             echo(f"{component.name}: {component.state} {component.message}".rstrip())
 
 

@@ -28,9 +28,12 @@ __all__ = ["register"]
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output; bytes as base64.")]
 Reasons = Annotated[
-    list[str] | None, typer.Option("--reason", "-r", help="Only this reason, as the list shows it (the part before the colon); repeatable.")
+    list[str] | None,
+    typer.Option("--reason", "-r", help="Only this reason, as the list shows it (the part before the colon); repeatable. Default: all."),
 ]
-Since = Annotated[str | None, typer.Option("--since", help="Only records since this time (Kafka timestamp): ISO 8601 with an offset or Z.")]
+Since = Annotated[
+    str | None, typer.Option("--since", help="Only records since this time (Kafka timestamp): ISO 8601 with an offset or Z. Default: all.")
+]
 _COLUMNS = "SELECT topic, kafka_topic_id, kafka_partition AS partition, kafka_offset AS offset, kafka_ts AS time, reason, key, value"
 _ONE = f"{_COLUMNS} FROM dead_letters WHERE topic = $topic AND kafka_partition = $partition AND kafka_offset = $offset"
 
@@ -48,8 +51,10 @@ def dead_letters(
     reason: Reasons = None,
     since: Since = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of rows, newest first.")] = 50,
-    show: Annotated[str | None, typer.Option("--show", metavar="TOPIC:PARTITION:OFFSET", help="Show one record in full.")] = None,
-    export: Annotated[Path | None, typer.Option("--export", help="Write all matching records to FILE: .parquet, .csv or .ndjson.")] = None,
+    show: Annotated[str | None, typer.Option("--show", metavar="TOPIC:PARTITION:OFFSET", help="Show one record in full. Default: the list.")] = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", help="Write all matching records to FILE: .parquet, .csv or .ndjson. Default: the list.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the number of dead letters by reason, then the newest."""

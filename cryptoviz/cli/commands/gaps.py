@@ -26,9 +26,9 @@ from cryptoviz.providers.registry import HISTORY_PROVIDERS
 __all__ = ["gaps_view", "register"]
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-Assets = Annotated[str, typer.Option("--assets", help="Comma-separated ids or symbols; all by default.", metavar="BTC,ETH")]
-From = Annotated[str, typer.Option("--from", help="First tick, ISO 8601 with an offset or Z.", metavar="TIME")]
-To = Annotated[str, typer.Option("--to", help="End of the range, exclusive; same format.", metavar="TIME")]
+Assets = Annotated[str, typer.Option("--assets", help="Comma-separated ids or symbols. Default: all.", metavar="BTC,ETH")]
+From = Annotated[str, typer.Option("--from", help="First tick, ISO 8601 with an offset or Z. Default: no limit.", metavar="TIME")]
+To = Annotated[str, typer.Option("--to", help="End of the range, exclusive; same format. Default: no limit.", metavar="TIME")]
 _STATES = {GapState.OPEN: "yellow", GapState.PARTLY: "cyan", GapState.FILLED: "green"}
 _SHOWN = 200
 _NAMES_SHOWN = 2
@@ -64,7 +64,7 @@ def backfill(
     assets: Assets = "",
     start: From = "",
     end: To = "",
-    provider: Annotated[str, typer.Option("--provider", help=f"Only use this provider: {', '.join(HISTORY_PROVIDERS)}.")] = "",
+    provider: Annotated[str, typer.Option("--provider", help=f"Only use this provider: {', '.join(HISTORY_PROVIDERS)}. Default: any.")] = "",
     as_json: Json = False,
 ) -> None:
     """Fill gaps from the providers' history: the gaps of the ledger and, if --from is before recording began, the time up to it.

@@ -78,29 +78,35 @@ def config(as_json: Json = False, demo: Demo = False, show_secrets: ShowSecrets 
     terminal().print(table)
 
 
-def reset(demo: Demo = False, yes: Yes = False) -> None:
+def reset(demo: Demo = False, yes: Yes = False, as_json: Json = False) -> None:
     """Delete all data of a stopped pipeline: lake, topics, state, logs. Keeps downloads."""
     settings = load_settings("demo" if demo else "live")
     home = settings.home
     if read_record(settings.home) is not None:
         raise PreflightError("the pipeline is running; run `cryptoviz down` first", problems=["running"])
     if not home.exists():
-        echo(f"Nothing to delete: {home} does not exist.")
+        if as_json:
+            _tell_removed(home, Removed((), (), ()), as_json=True)
+        else:
+            echo(f"Nothing to delete: {home} does not exist.")
         return
     if reason := foreign_reason(home):
         raise PreflightError(f"nothing was deleted from {home}: {reason} (CRYPTOVIZ_HOME)", problems=["home"])
     with HomeLock(home, "cryptoviz reset"):
-        if not yes and not typer.confirm(f"Delete all collected data in {home}?"):
+        if not yes and not typer.confirm(f"Delete all collected data in {home}?", err=as_json):
             raise typer.Exit(1)
         forget_cluster(settings)
         with ExitStack() as engines:
             for name in ENGINE_NAMES:
                 engines.enter_context(engine_lock(home, name))
             removed = remove_data(home)
-    _tell_removed(home, removed)
+    _tell_removed(home, removed, as_json=as_json)
 
 
-def _tell_removed(home: Path, removed: Removed) -> None:
+def _tell_removed(home: Path, removed: Removed, *, as_json: bool) -> None:
+    if as_json:
+        echo_json({"home": str(home), "deleted": removed.entries, "links": dict(removed.links), "kept": removed.left})
+        return
     echo(f"Deleted from {home}: {', '.join(removed.entries) or 'nothing'}.")
     for name, target in removed.links:
         echo(f"{name} was a symbolic link; its target is unchanged: {target}")

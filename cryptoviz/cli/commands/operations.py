@@ -103,11 +103,15 @@ def watch(operation_id: Id, as_json: Json = False) -> None:
         _report(terminal(), status)
 
 
-def cancel(operation_id: Id) -> None:
+def cancel(operation_id: Id, as_json: Json = False) -> None:
     """Cancel an operation. Completed work is kept."""
     with control_client(running_settings()) as client:
         status = client.operations.cancel(_chosen(client, operation_id))
-        _report(terminal(), client.operations.wait(status.id, _CANCEL_WAIT_S))
+        status = client.operations.wait(status.id, _CANCEL_WAIT_S)
+    if as_json:
+        echo_json(status.to_json_dict())
+    else:
+        _report(terminal(), status)
 
 
 def resume(operation_id: Id, as_json: Json = False) -> None:

@@ -49,17 +49,22 @@ def providers(context: typer.Context, as_json: Json = False) -> None:
         terminal().print(providers_view(rows))
 
 
-def trip(name: Name, reason: Annotated[str, typer.Option("--reason", help="Reason shown with the breaker's state.")] = "", yes: Yes = False) -> None:
+def trip(
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", help="Reason shown with the breaker's state. Default: opened by the operator.")] = "",
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
     """Open a provider's breaker: no more polls until `reset`. Other providers are not affected."""
     confirm(f"Stop polling {name} until `cryptoviz providers reset {name}`?", yes=yes)
     with control_client(running_settings()) as client:
-        _report(client.trip_breaker(name, reason))
+        _report(client.trip_breaker(name, reason), as_json=as_json)
 
 
-def reset(name: Name) -> None:
+def reset(name: Name, as_json: Json = False) -> None:
     """Close a provider's breaker and clear a hold that the provider imposed."""
     with control_client(running_settings()) as client:
-        _report(client.reset_breaker(name))
+        _report(client.reset_breaker(name), as_json=as_json)
 
 
 def providers_view(rows: list[ProviderStatus], now_s: float | None = None) -> RenderableType:
@@ -118,6 +123,9 @@ def _notes(row: ProviderStatus, moment: float) -> Iterator[str]:
         yield f"last error {age(max(0.0, moment - scraper.last_error_ms / 1000))} ago: {scraper.last_error}"
 
 
-def _report(row: ProviderStatus) -> None:
+def _report(row: ProviderStatus, *, as_json: bool) -> None:
+    if as_json:
+        echo_json(row.to_json_dict())
+        return
     breaker = row.scraper.breaker if row.scraper is not None else None
     echo(f"{row.name}: breaker {breaker.state.value if breaker else 'unknown'} {breaker.reason if breaker else ''}".rstrip())

@@ -26,10 +26,15 @@ def register(app: typer.Typer) -> None:
 def query(
     sql: Annotated[str, typer.Argument(help="A SELECT over prices, raw, dead_letters, gaps, candles_1m, candles_5m, candles_1h, candles_1d.")],
     form: Annotated[
-        Format | None, typer.Option("--format", "-f", help="Result format; ndjson is one JSON object per line. Default: by the file extension.")
+        Format | None,
+        typer.Option("--format", "-f", help="Result format; ndjson is one JSON object per line. Default: by the file extension, else a table."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write: .csv, .json, .ndjson or .parquet.")] = None,
-    as_of: Annotated[str | None, typer.Option("--as-of", help="Query the tables as of this time: ISO 8601 with an offset or Z.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write: .csv, .json, .ndjson or .parquet. Default: standard output.")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="Query the tables as of this time: ISO 8601 with an offset or Z. Default: now.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Query the lake with SQL (DuckDB dialect). Times are UTC. Read-only: the SQL cannot access files, the network or settings."""

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def replay(
     start: Annotated[str, typer.Option("--from", help="First tick, ISO 8601 with an offset or Z, such as 2026-01-31T12:00:00Z.", metavar="TIME")],
     end: Annotated[str, typer.Option("--to", help="End of the range, exclusive; same format.", metavar="TIME")],
-    out: Annotated[Path | None, typer.Option(help="Write the replayed rows to this Parquet file.", dir_okay=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the replayed rows to this Parquet file. Default: only compare.", dir_okay=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output: one JSON object per change and line.")] = False,
 ) -> None:
     """Rebuild the rows of a time range from recorded exchanges and compare them with the lake's.

@@ -14,7 +14,7 @@ from cryptoviz.cli.confirm import Yes, confirm
 from cryptoviz.cli.leash import Leash, Stop, held_home
 from cryptoviz.cli.running_pipeline import Profile, inputs_of_start, running_settings
 from cryptoviz.cli.startup import bring_down, bring_up, require_stopped, run_in_foreground
-from cryptoviz.cli.terminal import terminal
+from cryptoviz.cli.terminal import echo_json, terminal
 from cryptoviz.errors import CryptoVizError, EngineUnavailable
 from cryptoviz.extras import require_extra
 from cryptoviz.home import foreign_reason
@@ -27,6 +27,8 @@ _INTERRUPTED = 130
 """The shell's exit code for a command ended by SIGINT."""
 
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return once all components are starting; stop with `cryptoviz down`.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output; progress on stderr.")]
+JsonAtStart = Annotated[bool, typer.Option("--json", help="Addresses as JSON on stdout, all else on stderr.")]
 Demo = Annotated[bool, typer.Option("--demo", help="Stop the demo, if the live pipeline runs too.")]
 
 
@@ -37,25 +39,28 @@ def register(app: typer.Typer) -> None:
     app.command()(down)
 
 
-def up(detach: Detach = False) -> None:
+def up(detach: Detach = False, as_json: JsonAtStart = False) -> None:
     """Start the pipeline against the live providers and show its state until Ctrl-C."""
-    _run("live", detach)
+    _run("live", detach, as_json)
 
 
-def demo(detach: Detach = False) -> None:
+def demo(detach: Detach = False, as_json: JsonAtStart = False) -> None:
     """Start the pipeline against the replay market (recorded history, no internet needed) and show its state until Ctrl-C."""
-    _run("demo", detach)
+    _run("demo", detach, as_json)
 
 
-def down(demo: Demo = False, yes: Yes = False) -> None:
+def down(demo: Demo = False, yes: Yes = False, as_json: Json = False) -> None:
     """Stop the running pipeline: drain, stop every component, then Ray. No process remains; the data is kept."""
-    console = terminal()
+    console = terminal(stderr=as_json)
     settings = running_settings("demo" if demo else None)
-    if read_record(settings.home) is None and not settings.ray.address:
-        console.print("Stopped." if _end_leftovers(settings) else "Not running.")
-        return
-    confirm(f"Stop the pipeline of {settings.home}?", yes=yes)
-    console.print("Stopped." if bring_down(settings, console) else "Not running.")
+    known = read_record(settings.home) is not None or bool(settings.ray.address)
+    if known:
+        confirm(f"Stop the pipeline of {settings.home}?", yes=yes)
+    stopped = bring_down(settings, console) if known else _end_leftovers(settings) > 0
+    if as_json:
+        echo_json({"stopped": stopped})
+    else:
+        console.print("Stopped." if stopped else "Not running.")
 
 
 def _end_leftovers(settings: Settings) -> int:
@@ -65,9 +70,9 @@ def _end_leftovers(settings: Settings) -> int:
         return end_leftovers(settings)
 
 
-def _run(profile: Profile, detach: bool) -> None:
+def _run(profile: Profile, detach: bool, as_json: bool) -> None:
     require_extra("pipeline", f"`cryptoviz {'up' if profile == 'live' else 'demo'}`")
-    console = terminal()
+    console = terminal(stderr=as_json)
     settings, inputs = inputs_of_start(profile)
     require_stopped(settings)
     stop = Stop()
@@ -77,7 +82,7 @@ def _run(profile: Profile, detach: bool) -> None:
             try:
                 with Leash(lock) as leash:
                     stop.leash = leash
-                    code = _start(settings, console, stop, leash, inputs, detach=detach)
+                    code = _start(settings, console, stop, leash, inputs, detach=detach, as_json=as_json)
             finally:
                 if read_record(settings.home) is None:
                     forget_cluster(settings)
@@ -88,7 +93,7 @@ def _run(profile: Profile, detach: bool) -> None:
     raise typer.Exit(code)
 
 
-def _start(settings: Settings, console: Console, stop: Stop, leash: Leash, inputs: str, *, detach: bool) -> int:
+def _start(settings: Settings, console: Console, stop: Stop, leash: Leash, inputs: str, *, detach: bool, as_json: bool = False) -> int:
     record_file(settings.home).unlink(missing_ok=True)  # of an earlier cluster, which has ended
     try:
         record = bring_up(settings, console, leash, inputs)
@@ -96,7 +101,10 @@ def _start(settings: Settings, console: Console, stop: Stop, leash: Leash, input
         if not was_stopped(settings.home):
             raise
         raise EngineUnavailable("stopped by `cryptoviz down` during the start", engine="ray") from error
-    for name, address in Access.of(settings).addresses:
+    addresses = Access.of(settings).addresses
+    if as_json:
+        echo_json({"addresses": dict(addresses)})
+    for name, address in addresses:
         console.print(f"{name:<14} {address}", highlight=False, soft_wrap=True)
     if detach:
         leash.detach()

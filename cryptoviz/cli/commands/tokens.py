@@ -39,13 +39,17 @@ def add(
     name: Annotated[str, typer.Argument(help="Name of the new token: who or what uses it.", metavar="NAME")],
     role: Annotated[Role, typer.Option(help="read: states, logs, lists. operate: also start, stop and all operations.")],
     demo: Demo = False,
+    as_json: Json = False,
 ) -> None:
     """Add a token and print it, this once: only its hash is stored."""
     settings = _settings(demo)
     claim(settings.home)
     token = TokenFile(settings.home).add(name, role, SystemClock().now_ms())
     echo(f"Token {name!r} with the role {role}. It is not shown again; `cryptoviz tokens revoke {name}` revokes it.", err=True)
-    echo(token)
+    if as_json:
+        echo_json({"name": name, "role": str(role), "token": token})
+    else:
+        echo(token)
 
 
 def show(as_json: Json = False, demo: Demo = False) -> None:
@@ -65,28 +69,37 @@ def show(as_json: Json = False, demo: Demo = False) -> None:
     terminal().print(table if rows else "No tokens yet: the first start makes the owner's.")
 
 
-def rotate(name: Name, demo: Demo = False) -> None:
+def rotate(name: Name, demo: Demo = False, as_json: Json = False) -> None:
     """Replace a token by a new one of the same name and role. The old one ends at once; running calls with it end within a second."""
     settings = _settings(demo)
     if name != OWNER:
         token = TokenFile(settings.home).rotate(name, SystemClock().now_ms())
         echo(f"Token {name!r} is replaced. The new one is not shown again.", err=True)
-        echo(token)
+        if as_json:
+            echo_json({"name": name, "token": token})
+        else:
+            echo(token)
         return
     if not settings.token_file.exists():
         raise SettingsError(f"{settings.token_file} does not exist: the first start makes it", setting="CRYPTOVIZ_HOME")
     write_private(settings.token_file, f"{new_token()}\n")
-    echo(f"The owner's token is replaced; the new one is in {settings.token_file}.")
+    if as_json:
+        echo_json({"name": name, "token_file": str(settings.token_file)})
+    else:
+        echo(f"The owner's token is replaced; the new one is in {settings.token_file}.")
 
 
-def revoke(name: Name, yes: Yes = False, demo: Demo = False) -> None:
+def revoke(name: Name, yes: Yes = False, demo: Demo = False, as_json: Json = False) -> None:
     """Revoke a token. New calls with it are refused at once; running ones, such as watches, end within a second."""
     if name == OWNER:
         raise SettingsError("commands use the owner's token: `cryptoviz tokens rotate owner` replaces it", setting="NAME")
     settings = _settings(demo)
     confirm(f"Revoke the token {name!r}?", yes=yes)
     TokenFile(settings.home).revoke(name)
-    echo(f"Token {name!r} is revoked.")
+    if as_json:
+        echo_json({"name": name, "revoked": True})
+    else:
+        echo(f"Token {name!r} is revoked.")
 
 
 def _settings(demo: bool) -> Settings:

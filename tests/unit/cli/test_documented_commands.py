@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-import typer
 from typer._click.exceptions import UsageError
 
-from cryptoviz.cli.main import app
+from tests.support.command_line import parse
 from tests.support.documents import Command, commands
 
 
@@ -22,16 +19,3 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
     for wrong in (("nothing",), ("status", "--wathc"), ("query",), ("providers", "open")):
         with pytest.raises(UsageError):
             parse(wrong)
-
-
-def parse(arguments: tuple[str, ...]) -> None:
-    """Parse like the program, with commands that do nothing."""
-    root = typer.main.get_command(app)
-    _disarm(root)
-    root.main(list(arguments), prog_name="cryptoviz", standalone_mode=False)
-
-
-def _disarm(command: Any) -> None:
-    command.callback = lambda **_: None
-    for one in getattr(command, "commands", {}).values():
-        _disarm(one)
