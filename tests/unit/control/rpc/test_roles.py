@@ -12,12 +12,13 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pool
 
-from control.rpc.methods import ROLES, SERVICES, answers_once, role_of
+from control.rpc.methods import ROLES, SERVICES, answers_once, budget_of, role_of
 from cryptoviz.client import ControlClient
 from cryptoviz.components import ComponentState
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.errors import ControlRefused
+from cryptoviz.log_files import log_path
 from cryptoviz.private import write_private
 from cryptoviz.tokens import Role, TokenFile, new_token
 from tests.support.control_server import Serving, serving
@@ -125,15 +126,25 @@ def test_running_watches_of_a_revoked_token_end_and_no_others(served: Serving) -
         assert next(other).version
 
 
-def test_a_revoked_watch_whose_client_does_not_read_gives_its_slot_back(served: Serving) -> None:
+def test_a_revoked_reader_that_does_not_read_gives_its_slot_back_at_once(served: Serving) -> None:
+    path = log_path(served.settings, "page")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{number} {'x' * 4000}\n" for number in range(4000)))  # 16 MB, more than all buffers
     tokens = TokenFile(served.settings.home)
-    token = tokens.add("a", Role.READ, 1)
-    with grpc.insecure_channel(served.address) as channel:
-        watch = ControlServiceStub(channel).WatchPipeline(pb.WatchPipelineRequest(), metadata=(("authorization", f"Bearer {token}"),))
-        next(watch)
+    metadata, budget = (("authorization", f"Bearer {tokens.add('a', Role.READ, 1)}"),), budget_of("/cryptoviz.control.v1.ControlService/TailLogs")
+    options = (("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0))  # a window that does not grow
+    with grpc.insecure_channel(served.address, options=options) as channel:
+        reader = ControlServiceStub(channel).TailLogs(pb.TailLogsRequest(name="page", lines=4000), metadata=metadata, timeout=60)
+        next(reader)
+        assert served.server is not None
+        assert served.server.call_counts.count(budget) == 1
         tokens.revoke("a")
-        with pytest.raises(grpc.RpcError, match="revoked or replaced during the call"):
-            list(watch)
+        eventually(lambda: served.server is not None and served.server.call_counts.count(budget) == 0, 20)
+        # Of what it had not read, it gets the buffers only, then the reason.
+        with pytest.raises(grpc.RpcError, match="the token was revoked or replaced during the call") as revoked:
+            list(reader)
+        assert revoked.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        eventually(lambda: served.server is not None and not served.server.token_check.running)
 
 
 def test_the_owners_token_is_replaced_without_a_restart(served: Serving) -> None:
