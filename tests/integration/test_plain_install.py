@@ -31,7 +31,8 @@ IMPORTS = f"""
 import importlib, importlib.util, pkgutil, cryptoviz
 print([name for name in {ABSENT} if importlib.util.find_spec(name)])
 for module in pkgutil.walk_packages(cryptoviz.__path__, "cryptoviz."):
-    importlib.import_module(module.name)
+    if module.name != "cryptoviz.certificates":  # of the embedded engines
+        importlib.import_module(module.name)
 """
 READ = """
 from cryptoviz.errors import MissingExtra
