@@ -45,6 +45,7 @@ _STOP_TIMEOUT_S = 12.0  # the guard's own grace period plus the time it needs to
 _LAUNCH_TIMEOUT_S = 90.0
 _LEFTOVER_ROUNDS = 3  # a process may start another during the search
 # References that keep Python from warning about child processes without a wait: `stop_ray` ends them by their record, also from another process.
+# Those that have ended are waited for.
 _started: list[subprocess.Popen[bytes]] = []
 
 
@@ -113,7 +114,6 @@ class ControllerLaunch:
     def begin(self) -> subprocess.Popen[str]:
         """Start the process, which waits for `finish`. Ends the process of an earlier call."""
         self.close()
-        dump_settings_file(self._settings, settings_file(self._settings))
         command = bound_to_parent([sys.executable, "-m", "control", "--address", self._address, "--wait"])
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, env=_environment(self._settings), stdin=pipe, stdout=pipe, stderr=pipe, text=True)
@@ -125,6 +125,8 @@ class ControllerLaunch:
         Raises:
             EngineUnavailable: the controller did not start; the message contains its error.
         """
+        if self._process is None:  # the cluster was not started here, which writes the settings that the process reads
+            dump_settings_file(self._settings, settings_file(self._settings))
         process = self._process or self.begin()
         try:
             _, errors = process.communicate("\n", timeout=_LAUNCH_TIMEOUT_S)
@@ -167,6 +169,7 @@ def stop_ray(settings: Settings, record: ClusterRecord | None = None) -> bool:
     for process in alive:
         process.send(signal.SIGKILL)
     wait_ended(alive, 3.0)
+    _started[:] = [process for process in _started if process.poll() is None]
     # If another command holds the home (the foreground command of this cluster, or one that starts a new cluster), that command cleans up.
     with contextlib.suppress(PreflightError), HomeLock(settings.home, "cryptoviz down"):
         forget_cluster(settings)

@@ -43,6 +43,7 @@ def test_a_node_that_was_too_slow_is_started_again(settings: Settings, tmp_path:
     finally:
         assert cluster.stop_ray(settings, record)
     assert not record.process.is_alive
+    assert cluster._started == []  # waited for, so that Python warns of none
 
 
 @pytest.mark.parametrize(("text", "count"), [(TOO_SLOW, 3), ("ConnectionError: a port is taken", 1)])
@@ -65,6 +66,7 @@ def test_the_process_that_creates_the_controller_waits_and_ends_with_its_command
         second = launch.begin()
         assert first.returncode == -signal.SIGKILL
         assert second.poll() is None
+        assert not cluster_record.settings_file(settings).exists()  # the start of Ray writes it
     assert second.returncode == -signal.SIGKILL
 
 
