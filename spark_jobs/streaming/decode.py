@@ -69,8 +69,8 @@ def _fast(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: in
     if buffer is None:
         return None
     try:
-        rows = _parsed(buffer, values[0].as_py(), spec)
-    except pa.ArrowInvalid:
+        rows = _parsed(buffer, values, spec)
+    except (pa.ArrowInvalid, orjson.JSONDecodeError):
         return None
     if rows.num_rows != len(values) or not _plausible(rows, stamps_ms, spec):
         return None
@@ -80,25 +80,25 @@ def _fast(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: in
         return None
 
 
-def _parsed(buffer: pa.Buffer, first: bytes, spec: RecordSpec) -> pa.Table:
-    """The record's fields, null where a record lacks them. Raises ArrowInvalid.
+def _parsed(buffer: pa.Buffer, values: pa.Array, spec: RecordSpec) -> pa.Table:
+    """The record's fields, null where a record lacks them. Raises ArrowInvalid or JSONDecodeError.
 
     A column costs pyarrow.json as much without values as with them, so only the fields of the first record are parsed. A record with another field
     is an error to that parse, and all fields are parsed instead.
     """
     schema = ndjson_schema(spec)
-    try:
-        found = set(orjson.loads(first))
-    except orjson.JSONDecodeError:
-        found = set(schema.names)  # pyarrow.json decides
-    if found < set(schema.names):
+    known = set(schema.names)
+    found = set(orjson.loads(values[0].as_py()))
+    for names in [found, known] if found < known else [known]:
         try:
-            rows = _read_json(buffer, pa.schema([field for field in schema if field.name in found]), "error")
+            rows = _read_json(buffer, pa.schema([field for field in schema if field.name in names]), "error")
         except pa.ArrowInvalid:
-            pass
-        else:
-            columns = [rows.column(field.name) if field.name in found else pa.nulls(rows.num_rows, field.type) for field in schema]
-            return pa.table(columns, schema=schema)
+            continue
+        columns = [rows.column(field.name) if field.name in names else pa.nulls(rows.num_rows, field.type) for field in schema]
+        return pa.table(columns, schema=schema)
+    # pyarrow.json accepts literals that are not JSON, as NaN, in the fields that it ignores.
+    for value in values.to_pylist():
+        orjson.loads(value)
     return _read_json(buffer, schema, "ignore")
 
 

@@ -83,6 +83,9 @@ POISON: dict[str, tuple[bytes | None, Reason]] = {
     "tick negative": (_with(tick_ts=-1), Reason.BAD_TIME),
     "ingest past year 9999": (_with(ingest_ts=253_402_300_800_000), Reason.WRONG_TYPE),
     "source past int64": (_with(source_ts=2**70), Reason.WRONG_TYPE),
+    "NaN in an unknown field": (_with(added_later=float("nan")), Reason.NOT_JSON),
+    "-Infinity in an unknown list": (_with(added_later=[1.5, -float("inf")]), Reason.NOT_JSON),
+    "unknown number past double": (_literal("added_later", b"1.7976931348623159e308"), Reason.NOT_JSON),
     "too large": (_with(name="x" * 3000), Reason.TOO_LARGE),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -152,6 +153,41 @@ def test_a_spoiled_byte_never_breaks_the_batch(place: int, put: bytes) -> None:
     assert len(done.bad) == len(alone.bad)
     assert done.rows.num_rows == 3 - len(done.bad)
     assert not done.bad or done.bad[0].reason == alone.bad[0].reason
+
+
+LITERALS = (
+    "null", "true", "0", "-0", "1", "1.0", "1E+2", "1e400", "-1e400", "9007199254740993", "9223372036854775807", "9223372036854775808", "2147483648",
+    "01", "1.", ".5", "+1", "NaN", "Infinity", "-Infinity", '""', '"1.5"', '"\\u0000"', '"\\ud800"', '"\\ud83d\\ude00"', "[]", "[1, NaN]", "{}", "5e-324", "",
+)  # fmt: skip
+"""Of JSON, and nearly."""
+
+
+def any_text(chance: random.Random) -> bytes:
+    """A record with some optional fields, at times with another literal, an unknown field, a field twice or another order."""
+    fields = [f'"{field.name}":{json.dumps(KNOWN[field.name])}' for field in PRICES_SPEC.fields if field.required or chance.random() < FILLED]
+    if chance.random() < 0.1:
+        name = chance.choice([field.name for field in PRICES_SPEC.fields])
+        fields = [one for one in fields if not one.startswith(f'"{name}"')] + [f'"{name}":{chance.choice(LITERALS)}']
+    if chance.random() < 0.15:
+        fields.insert(chance.randrange(len(fields)), f'"{chance.choice(["added", "Price", ""])}":{chance.choice(LITERALS)}')
+    if chance.random() < 0.03:
+        fields.append(chance.choice(fields))
+    if chance.random() < 0.2:
+        chance.shuffle(fields)
+    return f"{{{','.join(fields)}}}\n".encode()
+
+
+KNOWN = json.loads(GOOD)
+FILLED = 0.8
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_batch_of_mixed_shapes_is_read_like_each_record_alone(seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(50):
+        values = binary([any_text(chance) for _ in range(chance.randint(1, 6))])
+        stamps = pa.array([STAMP] * len(values), pa.int64())
+        assert decode(values, stamps, PRICES_SPEC, MAX_BYTES) == module._slow(values, stamps, PRICES_SPEC, MAX_BYTES)
 
 
 def test_raw_exchanges_keep_their_headers_as_json_text() -> None:
