@@ -19,14 +19,13 @@ import orjson
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
-from deltalake.exceptions import TableNotFoundError
 from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_delay, stop_when_event_set, wait_exponential_jitter
 
 from cryptoviz.errors import EngineUnavailable, LakeError, SettingsError
 from cryptoviz.kafka import Fenced, OwnedProducer, Record, Refusal, admin_client
 from cryptoviz.lake import Lake
 from cryptoviz.lake.dead_letter_log import CHOSEN, origin, read_replay_log, word
-from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.delta import open_table
 from cryptoviz.lake.kafka_audit import values_since
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
@@ -169,11 +168,8 @@ class DeadLetterReplay:
 
     def _pending(self, topic: str, spec: RecordSpec) -> Iterator[str]:
         """Identities of the records in Kafka past the table's progress."""
-        try:
-            table = DeltaTable(table_address(self._settings.s3, spec.table).uri, storage_options=self._settings.s3.storage_options())
-            progress = read_progress(table)
-        except TableNotFoundError:
-            progress = None
+        table = open_table(table_address(self._settings.s3, spec.table).uri, self._settings.s3.storage_options())
+        progress = None if table is None else read_progress(table)
         for value in values_since(self._settings, topic, progress.offsets if progress else {}):
             try:
                 record = orjson.loads(value)

@@ -9,12 +9,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake.exceptions import TableNotFoundError
 
 from actors.publishing.kafka_transport import COLLECTOR_ID
 from cryptoviz.gaps import SETTLE_TICKS, Gap, open_gaps
 from cryptoviz.kafka import KafkaClients, progress_of
-from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
+from cryptoviz.lake.delta import TABLE_ERRORS, open_table
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.schema import TIME
@@ -117,9 +116,8 @@ def _rows(settings: Settings, condition: Any) -> tuple[dict[tuple[str, int], int
     """The Kafka offsets of the prices table, and its rows as record batches."""
     address = table_address(settings.s3, "prices")
     with store_errors(address.endpoint, f"return {address.uri}", TABLE_ERRORS):
-        try:
-            table = DeltaTable(address.uri, storage_options=settings.s3.storage_options())
-        except TableNotFoundError:
+        table = open_table(address.uri, settings.s3.storage_options())
+        if table is None:
             return {}, iter(())
         progress = read_progress(table)
         record_batches = table.to_pyarrow_dataset().to_batches(columns=["asset_id", "tick_ts", "kind"], filter=condition)

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deltalake.exceptions import TableNotFoundError
-
-from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.delta import open_table
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.settings import Settings, claim_home, load_settings
@@ -56,10 +54,8 @@ def lake_host(settings: Settings, kind: type[LakeActor] = LakeActor) -> Iterator
 def lake_position(settings: Settings) -> Position:
     """Progress of the prices table, from its log."""
     address = table_address(settings.s3, "prices")
-    try:
-        progress = read_progress(DeltaTable(address.uri, storage_options=settings.s3.storage_options()))
-    except TableNotFoundError:
-        return {}
+    table = open_table(address.uri, settings.s3.storage_options())
+    progress = None if table is None else read_progress(table)
     return {partition: offset for (_, partition), offset in progress.offsets.items()} if progress else {}
 
 

@@ -11,10 +11,9 @@ from typing import Any
 import orjson
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake.exceptions import TableNotFoundError
 
 from cryptoviz.errors import QueryError
-from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
+from cryptoviz.lake.delta import TABLE_ERRORS, open_table
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.schema import DEAD_TABLE
 from cryptoviz.lake.store_errors import store_errors
@@ -105,14 +104,10 @@ class ReasonCounts:
             EngineUnavailable: the object store does not answer.
         """
         with self._lock, store_errors(self._address.endpoint, f"return {self._address.uri}", TABLE_ERRORS):
-            try:
-                return self._look()
-            except TableNotFoundError:
-                return {}
+            table = open_table(self._address.uri, self._options)
+            return {} if table is None else self._look(set(table.get_add_actions().column("path").to_pylist()))
 
-    def _look(self) -> Mapping[str, int]:
-        actions: Any = DeltaTable(self._address.uri, storage_options=self._options).get_add_actions()
-        paths = set(actions.column("path").to_pylist())
+    def _look(self, paths: set[str]) -> Mapping[str, int]:
         for gone in self._by_file.keys() - paths:
             del self._by_file[gone]
         filesystem = self._access.filesystem() if paths - self._by_file.keys() else None

@@ -10,13 +10,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, BinaryIO, cast
 
 import deltalake
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
 from cryptoviz.lake.store_errors import CLIENT_ERRORS
 from cryptoviz.shell import without_the_shell
 
-__all__ = ["TABLE_ERRORS", "DeltaTable"]
+__all__ = ["TABLE_ERRORS", "DeltaTable", "open_table"]
 
 TABLE_ERRORS: tuple[type[Exception], ...] = (*CLIENT_ERRORS, DeltaError, OSError)
 """Errors of reading or writing a table when the store refuses a request or does not answer, for `store_errors`. pyarrow raises OSError."""
@@ -38,6 +38,14 @@ class DeltaTable(deltalake.DeltaTable):
     def create(cls, *arguments: Any, **options: Any) -> DeltaTable:
         with _settings_alone(options):
             return cast("DeltaTable", super().create(*arguments, **options))  # the library returns a `cls`
+
+
+def open_table(uri: str, options: dict[str, str]) -> DeltaTable | None:
+    """The table at its newest version; None before its first commit. Raises TABLE_ERRORS."""
+    try:
+        return DeltaTable(uri, storage_options=options)
+    except TableNotFoundError:
+        return None
 
 
 def _settings_alone(options: dict[str, Any]) -> AbstractContextManager[None]:

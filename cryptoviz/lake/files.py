@@ -11,10 +11,10 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError
 
 from cryptoviz.errors import VersionNotKept
-from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
+from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable, open_table
 from cryptoviz.lake.objects import S3Access, TableAddress, find_object, minio_client
 from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress
 from cryptoviz.lake.schema import PARTITION_BY
@@ -88,10 +88,7 @@ class FileIndex:
         with self._lock:
             if refresh or self._monotonic_s() - self._refreshed_s >= _FRESH_S:
                 with store_errors(self._address.endpoint, f"open {self._address.uri}", TABLE_ERRORS):
-                    try:
-                        self._refresh()
-                    except TableNotFoundError:
-                        self._table, self._newest = None, self._none
+                    self._refresh()
                 self._refreshed_s = self._monotonic_s()
             return self._newest
 
@@ -153,10 +150,12 @@ class FileIndex:
 
     def _refresh(self) -> None:
         if self._table is None:
-            self._table = DeltaTable(self._address.uri, storage_options=self._options)
+            self._table = open_table(self._address.uri, self._options)
         else:
             self._table.update_incremental()
-        if self._table.version() != self._newest.version:
+        if self._table is None:
+            self._newest = self._none
+        elif self._table.version() != self._newest.version:
             schema = _union(self._spec.schema, pa.schema(self._table.schema().to_arrow()))
             self._newest = Snapshot(self._table.version(), schema, self._files(self._table))
 

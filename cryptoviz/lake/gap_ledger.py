@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from datetime import date
 
 import pyarrow as pa
-from deltalake.exceptions import TableNotFoundError
 
 from cryptoviz.gaps import Gap
-from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
+from cryptoviz.lake.delta import TABLE_ERRORS, open_table
 from cryptoviz.lake.objects import TableAddress, table_address
 from cryptoviz.lake.store_errors import store_errors
 from cryptoviz.settings import Settings
@@ -31,9 +30,7 @@ def read_gaps(settings: Settings, days: Iterable[date] | None = None) -> list[Ga
     address = gaps_address(settings)
     chosen = None if days is None else [f"{one.year}-{one.month}-{one.day}" for one in days]
     with store_errors(address.endpoint, f"return {address.uri}", TABLE_ERRORS):
-        try:
-            rows = pa.table(DeltaTable(address.uri, storage_options=settings.s3.storage_options()).to_pyarrow_table()).to_pylist()
-        except TableNotFoundError:
-            return []
+        table = open_table(address.uri, settings.s3.storage_options())
+        rows = [] if table is None else pa.table(table.to_pyarrow_table()).to_pylist()
     found = [Gap.from_row(row) for row in rows if chosen is None or f"{row['year']}-{row['month']}-{row['day']}" in chosen]
     return sorted(found, key=lambda gap: (gap.from_ms, gap.scope, gap.subject))

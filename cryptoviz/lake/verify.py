@@ -14,9 +14,8 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
-from deltalake.exceptions import TableNotFoundError
 
-from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
+from cryptoviz.lake.delta import TABLE_ERRORS, open_table
 from cryptoviz.lake.kafka_audit import KafkaContents, read_kafka
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.offsets import EventIdCounter, TableOffsets
@@ -215,10 +214,10 @@ def _batches(settings: Settings, table: str, reader: Reader) -> Iterator[pa.Reco
     address = table_address(settings.s3, table)
     columns = [*KAFKA_POSITION, *(["event_id"] if table == "prices" else [])]
     if reader == "delta":
-        try:
-            dataset = DeltaTable(address.uri, storage_options=settings.s3.storage_options()).to_pyarrow_dataset()
-        except TableNotFoundError:
+        opened = open_table(address.uri, settings.s3.storage_options())
+        if opened is None:
             return
+        dataset = opened.to_pyarrow_dataset()
     else:
         filesystem = S3Access.of(settings.s3).filesystem()
         listed = filesystem.get_file_info(pafs.FileSelector(address.root, recursive=True, allow_not_found=True))
@@ -231,11 +230,8 @@ def _paths(settings: Settings, table: str) -> set[str]:
     """Files of the table's current version."""
     address = table_address(settings.s3, table)
     with store_errors(address.endpoint, f"open {address.uri}", TABLE_ERRORS):
-        try:
-            actions = DeltaTable(address.uri, storage_options=settings.s3.storage_options()).get_add_actions()
-        except TableNotFoundError:
-            return set()
-    return set(actions.column("path").to_pylist())
+        opened = open_table(address.uri, settings.s3.storage_options())
+        return set() if opened is None else set(opened.get_add_actions().column("path").to_pylist())
 
 
 def _is_data(path: str) -> bool:
@@ -246,8 +242,6 @@ def _is_data(path: str) -> bool:
 def _progress(settings: Settings, table: str) -> dict[tuple[str, int], int]:
     address = table_address(settings.s3, table)
     with store_errors(address.endpoint, f"open {address.uri}", TABLE_ERRORS):
-        try:
-            last = read_progress(DeltaTable(address.uri, storage_options=settings.s3.storage_options()))
-        except TableNotFoundError:
-            return {}
+        opened = open_table(address.uri, settings.s3.storage_options())
+        last = None if opened is None else read_progress(opened)
     return dict(last.offsets) if last else {}

@@ -18,14 +18,13 @@ from datetime import date, timedelta
 
 import pyarrow as pa
 from deltalake import write_deltalake
-from deltalake.exceptions import TableNotFoundError
 from minio.error import S3Error
 
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.gaps import SETTLE_TICKS, Gap, GapScope, GapState
 from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
 from cryptoviz.lake.gap_ledger import gaps_address, read_gaps
-from cryptoviz.lake.objects import S3Access, find_object, minio_client, table_address
+from cryptoviz.lake.objects import S3Access, find_object, minio_client
 from cryptoviz.lake.progress import read_progress
 from cryptoviz.lake.schema import GAPS, PARTITION_BY
 from cryptoviz.lake.store_errors import store_errors
@@ -89,9 +88,9 @@ class _State:
             return cls()
 
 
-def find_gaps(settings: Settings, now_ms: int, *, at_once: bool = True, newest: Callable[[str], DeltaTable | None] | None = None) -> Findings | None:
-    """Update the ledger. Returns None if the tables are empty, or, without `at_once`, if the last update was too recent. `newest` opens a table, or
-    updates it if it is open.
+def find_gaps(settings: Settings, now_ms: int, newest: Callable[[str], DeltaTable | None], *, at_once: bool = True) -> Findings | None:
+    """Update the ledger. Returns None if the tables are empty, or, without `at_once`, if the last update was too recent. `newest` opens a table
+    at its newest version; None before its first commit.
 
     Raises:
         EngineUnavailable: the object store does not answer. If Kafka does not answer, the newest ticks are not evaluated.
@@ -101,7 +100,7 @@ def find_gaps(settings: Settings, now_ms: int, *, at_once: bool = True, newest: 
         state = _load_state(settings)
         if not at_once and _looked_lately(state, now_ms):
             return None
-        tables = {name: newest(name) if newest is not None else _open(settings, name) for name in ("prices", "raw")}
+        tables = {name: newest(name) for name in ("prices", "raw")}
         to_come = _day(now_ms) + timedelta(days=2)
         days = _Days(tables, {name: _before(_files_by_day(table), to_come) for name, table in tables.items()})
         if days.newest is None:
@@ -265,13 +264,6 @@ def _caught_up(settings: Settings, tables: Mapping[str, DeltaTable | None]) -> b
         if any(end > earliest and offsets.get((topic_id, part), 0) < end for part, (earliest, end) in bounds.items()):
             return False
     return True
-
-
-def _open(settings: Settings, name: str) -> DeltaTable | None:
-    try:
-        return DeltaTable(table_address(settings.s3, name).uri, storage_options=settings.s3.storage_options())
-    except TableNotFoundError:
-        return None
 
 
 def _files_by_day(table: DeltaTable | None) -> Files:

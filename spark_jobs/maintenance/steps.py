@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -11,11 +10,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from deltalake.exceptions import TableNotFoundError
 from minio import Minio
 
 from cryptoviz.errors import LakeError
-from cryptoviz.lake.delta import DeltaTable
+from cryptoviz.lake.delta import DeltaTable, open_table
 from cryptoviz.lake.objects import S3Access, TableAddress, minio_client, table_address
 from cryptoviz.lake.schema import DEAD_LETTERS, DEAD_TABLE, file_schema
 from cryptoviz.log import get_logger
@@ -99,9 +97,8 @@ class RoundContext:
 
     def open(self, table: str) -> DeltaTable | None:
         """The table; None before its first commit. Opened once in a round, since that reads the log back to its last checkpoint."""
-        if table not in self._opened:
-            with contextlib.suppress(TableNotFoundError):
-                self._opened[table] = DeltaTable(self.address(table).uri, storage_options=self.settings.s3.storage_options())
+        if table not in self._opened and (found := open_table(self.address(table).uri, self.settings.s3.storage_options())) is not None:
+            self._opened[table] = found
         return self._opened.get(table)
 
     def newest(self, table: str) -> DeltaTable | None:
@@ -205,7 +202,7 @@ def _gaps(context: RoundContext) -> None:
     if not context.wants("gaps"):
         return
     context.check()
-    found = find_gaps(context.settings, round(context.now().timestamp() * 1000), at_once="gaps" in context.tables, newest=context.newest)
+    found = find_gaps(context.settings, round(context.now().timestamp() * 1000), context.newest, at_once="gaps" in context.tables)
     if found is not None:
         context.figures.update(gap_days_read=found.days_read, gap_days_changed=found.days_changed)
 

@@ -14,11 +14,11 @@ from functools import partial
 
 import pyarrow as pa
 from deltalake import CommitProperties, PostCommitHookProperties, Transaction
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from cryptoviz.errors import LakeError
-from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable
+from cryptoviz.lake.delta import TABLE_ERRORS, DeltaTable, open_table
 from cryptoviz.lake.objects import TableAddress
 from cryptoviz.lake.parts import parse_part
 from cryptoviz.lake.progress import METADATA_KEY, Offsets, Progress, kept_offsets, merge, offset_app, offsets_of_rows, read_progress
@@ -128,18 +128,15 @@ class TableLog:
         return offsets
 
     def _load(self) -> DeltaTable:
-        try:
-            return DeltaTable(self.address.uri, storage_options=self._options)
-        except TableNotFoundError:
-            return DeltaTable.create(
-                self.address.uri,
-                self._schema,
-                mode="ignore",
-                partition_by=list(PARTITION_BY),
-                name=self.address.table,
-                configuration=CONFIGURATION,
-                storage_options=self._options,
-            )
+        return open_table(self.address.uri, self._options) or DeltaTable.create(
+            self.address.uri,
+            self._schema,
+            mode="ignore",
+            partition_by=list(PARTITION_BY),
+            name=self.address.table,
+            configuration=CONFIGURATION,
+            storage_options=self._options,
+        )
 
     def _next(self, offsets: dict[tuple[str, int], int]) -> Progress:
         return Progress(self._run, self._app_version + 1, offsets)

@@ -23,7 +23,9 @@ from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.lake.schema import PARTITION_BY, PRICES, RAW
 from cryptoviz.records import Kind, UnifiedRecord, event_id
 from cryptoviz.settings import Settings, claim_home, load_settings
-from spark_jobs.gaps.ledger_update import Findings, find_gaps
+from spark_jobs.gaps.ledger_update import Findings
+from spark_jobs.gaps.ledger_update import find_gaps as update_ledger
+from spark_jobs.maintenance.steps import RoundContext
 from tests.support.engines import engines
 from tests.support.lake_readers import by_folder
 from tests.support.ports import free_port
@@ -57,6 +59,11 @@ def settings(tmp_path: Any) -> Iterator[Settings]:
 def tick(number: int) -> int:
     """A tick by its offset from midnight."""
     return MIDNIGHT + number * STEP
+
+
+def find_gaps(settings: Settings, now_ms: int) -> Findings | None:
+    """Update the ledger with tables opened as in a round."""
+    return update_ledger(settings, now_ms, RoundContext(settings, settings.home).newest)
 
 
 def commit(settings: Settings, name: str, rows: Sequence[dict[str, Any]]) -> None:

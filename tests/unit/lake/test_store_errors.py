@@ -149,7 +149,7 @@ def _object(settings: Settings) -> S3ConditionalObject:
         lambda settings: _table_log(settings).open(),
         lambda settings: _table_log(settings).log_state(),
         lambda settings: put_with(S3Access.of(settings.s3))(table_address(settings.s3, "prices"), "p", pa.py_buffer(b"x")),
-        lambda settings: find_gaps(settings, 0),
+        lambda settings: find_gaps(settings, 0, lambda _: None),
         lambda settings: list_data_files(minio_client(S3Access.of(settings.s3)), table_address(settings.s3, "prices")),
         lambda settings: remove_objects(minio_client(S3Access.of(settings.s3)), table_address(settings.s3, "prices"), ["p"]),
     ],
