@@ -23,6 +23,7 @@ from cryptoviz.lake.ohlcv import (
     CANDLES,
     COLUMNS,
     INTERVALS,
+    INTERVALS_MS,
     TICK_COLUMNS,
     CandleFile,
     candle_sql,
@@ -39,7 +40,7 @@ from spark_jobs.maintenance.compaction.plan import DayFile
 from spark_jobs.maintenance.days import days_of
 from spark_jobs.tables.orphans import day_objects, remove_objects
 from spark_jobs.tables.parquet import encode, parquet_file, statistics
-from spark_jobs.tables.replace_files import NewFile, ReplacedFile, epoch_of, file_actions, paths_of, raise_epoch, replace_files
+from spark_jobs.tables.replace_files import NewFile, ReplacedFile, epoch_of, paths_of, raise_epoch, replace_files
 from spark_jobs.tables.table_log import CONFIGURATION
 
 __all__ = ["CandleBuilder", "days_to_make", "make_candles"]
@@ -69,23 +70,29 @@ def days_to_make(prices: Mapping[date, Sequence[DayFile]], candles: Mapping[date
     for day, files in prices.items():
         until_ms = min(day_end_ms(day), settled_ms)
         made = [file for one in candles.get(day, ()) if (file := parse_candle_file(one.path))]
-        if until_ms <= round(day_start(day).timestamp() * 1000) or _is_current(made, candles.get(day, ()), files, until_ms, now_ms):
+        if until_ms <= round(day_start(day).timestamp() * 1000) or _is_current(made, files, until_ms):
             continue
         found.append(DayToMake(day, tuple(files), until_ms))
     return found
 
 
-def _is_current(made: Sequence[CandleFile], stored: Sequence[DayFile], ticks: Sequence[DayFile], until_ms: int, now_ms: int) -> bool:
+def _is_current(made: Sequence[CandleFile], ticks: Sequence[DayFile], until_ms: int) -> bool:
     if {file.interval for file in made} != set(INTERVALS):
         return False
+    rows = sum(file.rows for file in ticks)
     if until_ms == day_end_ms(made[0].day):
-        rows = sum(file.rows for file in ticks)
         return all(file.whole(rows) for file in made)
-    # The day has not ended: modification times show whether it has new ticks.
-    # Candle files with a modification time in the future were written while the clock was ahead; their times prove nothing.
-    made_ms = min(file.modified_ms for file in stored)
-    new = made_ms > now_ms or max(file.modified_ms for file in ticks) > made_ms
-    return not new or all(file.until_ms >= until_ms for file in made)
+    # The day has not ended. Late ticks of a bucket that the files have wait for the next bucket.
+    last = [file.last_ms for file in ticks]
+    return all(file.until_ms == until_ms or (file.ticks == rows and not _has_ended(file, last, until_ms)) for file in made)
+
+
+def _has_ended(file: CandleFile, last: Sequence[int | None], until_ms: int) -> bool:
+    """Whether the bucket of the last tick, all ticks being before the file's end, has ended since that end. `last`: of each file of ticks."""
+    known = [one for one in last if one is not None]
+    newest_ms = max(known) if len(known) == len(last) else file.until_ms - 1
+    width_ms = INTERVALS_MS[file.interval]
+    return file.until_ms < (newest_ms // width_ms + 1) * width_ms <= until_ms
 
 
 def make_candles(prices: str, connection: duckdb.DuckDBPyConnection, until_ms: int, known: str = "") -> tuple[int, dict[str, pa.Table]]:
@@ -129,13 +136,10 @@ def ticks_after(prices: DeltaTable, files: Sequence[DayFile], known: KnownMinute
 
     Ticks are only ever added to a day, so the same number of ticks before that time means the same ticks. Only files with later ticks are read.
     """
-    ranges = file_actions(prices)
-    last = dict(zip(ranges.column("path").to_pylist(), _last_ticks(ranges), strict=True))
     until = utc(known.file.until_ms)
     rows, earlier = [], 0
     for file in files:
-        newest = last.get(file.path)
-        if newest is not None and newest < until:
+        if file.last_ms is not None and file.last_ms < known.file.until_ms:
             earlier += file.rows
             continue
         read = parquet_file(prices, file.path, file.size).read(columns=list(TICK_COLUMNS), use_threads=False)
@@ -143,14 +147,6 @@ def ticks_after(prices: DeltaTable, files: Sequence[DayFile], known: KnownMinute
         earlier += read.num_rows - new.num_rows
         rows.append(new)
     return pa.concat_tables([file_schema(PRICES).empty_table().select(list(TICK_COLUMNS)), *rows]) if earlier == known.file.ticks else None
-
-
-def _last_ticks(actions: pa.Table) -> Sequence[datetime | None]:
-    """The largest `tick_ts` of each file, None if the log does not have it."""
-    if "max.tick_ts" not in actions.column_names:
-        return [None] * actions.num_rows
-    found: Sequence[datetime | None] = actions.column("max.tick_ts").to_pylist()
-    return found
 
 
 class CandleBuilder:

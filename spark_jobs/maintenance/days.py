@@ -22,6 +22,7 @@ from spark_jobs.tables.replace_files import ReplacedFile, file_actions, replace_
 
 __all__ = ["DayRule", "days_of", "drop_old_days", "mark_days", "retention_today"]
 
+_LAST = "max.tick_ts"
 _MARKER_VERSION = 1
 _PAUSE_DAYS = 7
 _BELIEVED_DAYS = 7
@@ -58,11 +59,13 @@ def days_of(table: DeltaTable) -> dict[date, list[DayFile]]:
     if actions.num_rows == 0:
         return {}
     names = ("path", "size_bytes", "num_records", "modification_time", "partition.year", "partition.month", "partition.day")
+    last = actions.column(_LAST).to_pylist() if _LAST in actions.column_names else [None] * actions.num_rows
     found: dict[date, list[DayFile]] = {}
-    for path, size, rows, modified, year, month, day in zip(*(actions.column(name).to_pylist() for name in names), strict=True):
+    columns = (actions.column(name).to_pylist() for name in names)
+    for path, size, rows, modified, year, month, day, tick in zip(*columns, last, strict=True):
         modified_ms = round(modified.timestamp() * 1000) if isinstance(modified, datetime) else int(modified)
         when = date(year, month, day)
-        found.setdefault(when, []).append(DayFile(path, size, rows or 0, modified_ms, when))
+        found.setdefault(when, []).append(DayFile(path, size, rows or 0, modified_ms, when, tick and round(tick.timestamp() * 1000)))
     return dict(sorted(found.items()))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from spark_jobs.maintenance.steps import STEPS, RoundContext
 from tests.support.candle_oracle import expected_candles, same_candles
 from tests.support.engines import object_store
 from tests.support.lake_readers import READERS
-from tests.support.lake_tables import TableWriter, delta_rows, object_names, price_rows
+from tests.support.lake_tables import TableWriter, delta_rows, object_names, plain_rows, price_rows
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -136,6 +137,59 @@ def test_new_ticks_are_added_to_known_candles_and_a_late_tick_makes_the_day_agai
     write([PRESENT + 90_500])
     assert ticks_read(11) == 11 * 3 * 2 + 2
     assert len(object_names(store, "candles")) == len(INTERVALS)
+
+
+class Killed(BaseException):
+    """The end of a round's process."""
+
+
+def killed() -> None:
+    raise Killed
+
+
+def nothing() -> None:
+    pass
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_table_has_the_candles_of_all_ticks_after_any_schedule(store: Settings, seed: int) -> None:
+    """From an evening to the next day, with pauses: ticks, late ones, backfills, and rounds between whose steps others commit or that are killed. A
+    minute or hours later a round makes the table complete for both readers: all candles that have ended, once.
+    """
+    chance = np.random.default_rng(seed)
+    writer, now_ms = TableWriter(store, "prices"), START + 22 * 3_600_000
+
+    def write(low: int, high: int, kind: str = "live") -> None:
+        stamps = sorted({int(ms) for ms in chance.integers(low, high, int(chance.integers(1, 20)))})
+        writer.write(price_rows(stamps, seed=writer.next_offset, first_offset=writer.next_offset, assets=COINS, kind=kind))
+
+    def live() -> None:
+        write(now_ms - 60_000, now_ms)
+
+    def late() -> None:
+        write(START, now_ms, str(chance.choice(["live", "backfill"])))
+
+    def one_of(*actions: Callable[[], None]) -> None:
+        actions[int(chance.integers(0, len(actions)))]()
+
+    def run(check: Callable[[], None]) -> None:
+        now = datetime.fromtimestamp(now_ms / 1000, UTC)
+        assert not run_round(RoundContext(store, store.home / "scratch", now=lambda: now, check=check), OURS).failures
+
+    for _ in range(12):
+        one_of(late, nothing, live, live, live)
+        with contextlib.suppress(Killed):
+            run(lambda: one_of(live, late, killed, *[nothing] * 5))
+        now_ms += int(chance.choice([60_000, 120_000, 400_000, 3_600_000, 5 * 3_600_000], p=[0.4, 0.2, 0.2, 0.15, 0.05]))
+        run(nothing)
+        settled = datetime.fromtimestamp((now_ms - 30_000) // 60_000 * 60, UTC)
+        ticks = [plain_rows(store, "prices"), delta_rows(store, "prices")]
+        assert [rows.num_rows for rows in ticks] == [writer.rows] * 2
+        for stored in (read(store, "candles") for read in READERS):
+            for interval, width in INTERVALS_MS.items():
+                found = stored.filter(pc.equal(stored["interval"], interval)).drop_columns(["interval", "year", "month", "day"])
+                expected = expected_candles(ticks[0], interval)
+                same_candles(found, expected[expected["ts"] + timedelta(milliseconds=width) <= settled])
 
 
 PRESENT_TS = datetime.fromtimestamp(PRESENT / 1000, UTC)

@@ -28,13 +28,14 @@ _TIER_FILES = 16
 
 @dataclass(frozen=True, slots=True)
 class DayFile:
-    """A file of the table's current version."""
+    """A file of the table's current version. `last_ms`: its latest `tick_ts`, if the log has it."""
 
     path: str
     size: int
     rows: int
     modified_ms: int
     day: date
+    last_ms: int | None = None
 
     @property
     def fresh(self) -> bool:

@@ -77,12 +77,12 @@ def test_present_day_has_only_candles_that_have_ended(seed: int) -> None:
         assert set(rows["interval"].to_pylist()) <= {interval}
 
 
-def price_file(rows: int, modified_ms: int, day: date = DAY) -> DayFile:
-    return DayFile(Compacted.of([str(rows)], day).path, 1, rows, modified_ms, day)
+def price_file(rows: int, last_ms: int | None, day: date = DAY) -> DayFile:
+    return DayFile(Compacted.of([str(rows)], day).path, 1, rows, 10, day, last_ms)
 
 
-def candle_files(ticks: int, until_ms: int, modified_ms: int = 50, day: date = DAY) -> list[DayFile]:
-    return [DayFile(CandleFile(day, interval, ticks, until_ms).path, 1, 1, modified_ms, day) for interval in INTERVALS]
+def candle_files(ticks: int, until_ms: int, day: date = DAY) -> list[DayFile]:
+    return [DayFile(CandleFile(day, interval, ticks, until_ms).path, 1, 1, 50, day) for interval in INTERVALS]
 
 
 END = day_end_ms(DAY)
@@ -100,16 +100,33 @@ NOON_MS = START + 12 * HOUR
         (NEXT_DAY, candle_files(100, END)[:3], END),
         (NEXT_DAY, candle_files(100, NOON_MS), END),  # the day has ended since
         (NOON, [], NOON_MS),
-        (NOON, candle_files(90, NOON_MS - 60_000, modified_ms=20), None),  # nothing new
-        (NOON, candle_files(90, NOON_MS - 60_000, modified_ms=5), NOON_MS),
-        (NOON, candle_files(90, NOON_MS - 60_000, modified_ms=END), NOON_MS),  # the clock was ahead when they were written
-        (NOON, candle_files(90, NOON_MS, modified_ms=5), None),  # no other bucket has ended
+        (NOON, candle_files(100, NOON_MS - 60_000), None),  # nothing new
+        (NOON, candle_files(90, NOON_MS - 60_000), NOON_MS),
+        (NOON, candle_files(90, NOON_MS + HOUR), NOON_MS),  # the clock was ahead when they were written
+        (NOON, candle_files(100, NOON_MS + HOUR), None),
+        (NOON, candle_files(90, NOON_MS), None),  # no other bucket has ended
         (datetime(2026, 3, 1, 0, 0, 50, tzinfo=UTC), [], None),  # no bucket has ended yet
     ],
 )  # fmt: skip
 def test_only_days_with_other_ticks_are_made(now: datetime, candles: list[DayFile], until: int | None) -> None:
-    found = days_to_make({DAY: [price_file(60, 10), price_file(40, 11)]}, {DAY: candles} if candles else {}, now)
+    found = days_to_make({DAY: [price_file(60, NOON_MS - 3 * HOUR), price_file(40, NOON_MS - 2 * HOUR - 1)]}, {DAY: candles} if candles else {}, now)
     assert [one.until_ms for one in found] == ([] if until is None else [until])
+
+
+@pytest.mark.parametrize(("minute", "made"), [(7, False), (9, False), (10, True), (11, True), (59, True), (60, True), (61, True)])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_bucket_that_ends_after_the_last_tick_is_made(minute: int, made: bool, known: bool) -> None:
+    """The last tick is at 12:06:30, and the candles end at 12:07: five minutes end at 12:10, the hour at 13:00."""
+    now = NOON + timedelta(minutes=minute)
+    tick_ms = NOON_MS + 6 * 60_000 + 30_000
+    until = [
+        one.until_ms
+        for one in days_to_make({DAY: [price_file(100, tick_ms if known else None)]}, {DAY: candle_files(100, NOON_MS + 7 * 60_000)}, now)
+    ]
+    assert until == ([NOON_MS + minute * 60_000] if made else [])
+    # Once the hour has ended, no bucket with a tick is left.
+    hour = candle_files(100, NOON_MS + HOUR)
+    assert days_to_make({DAY: [price_file(100, tick_ms)]}, {DAY: hour}, now + timedelta(hours=5)) == []
 
 
 def test_file_name_and_back() -> None:
