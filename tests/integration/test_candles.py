@@ -139,6 +139,10 @@ def test_new_ticks_are_added_to_known_candles_and_a_late_tick_makes_the_day_agai
     assert len(object_names(store, "candles")) == len(INTERVALS)
 
 
+LATER = int(datetime(2035, 3, 1, tzinfo=UTC).timestamp() * 1000)
+"""A day after the modification times of the files, as in a pipeline that runs."""
+
+
 class Killed(BaseException):
     """The end of a round's process."""
 
@@ -157,7 +161,7 @@ def test_the_table_has_the_candles_of_all_ticks_after_any_schedule(store: Settin
     minute or hours later a round makes the table complete for both readers: all candles that have ended, once.
     """
     chance = np.random.default_rng(seed)
-    writer, now_ms = TableWriter(store, "prices"), START + 22 * 3_600_000
+    writer, now_ms = TableWriter(store, "prices"), LATER + 22 * 3_600_000
 
     def write(low: int, high: int, kind: str = "live") -> None:
         stamps = sorted({int(ms) for ms in chance.integers(low, high, int(chance.integers(1, 20)))})
@@ -167,7 +171,7 @@ def test_the_table_has_the_candles_of_all_ticks_after_any_schedule(store: Settin
         write(now_ms - 60_000, now_ms)
 
     def late() -> None:
-        write(START, now_ms, str(chance.choice(["live", "backfill"])))
+        write(LATER, now_ms, str(chance.choice(["live", "backfill"])))
 
     def one_of(*actions: Callable[[], None]) -> None:
         actions[int(chance.integers(0, len(actions)))]()

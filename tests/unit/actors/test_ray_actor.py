@@ -320,7 +320,7 @@ def test_no_other_module_calls_ray_actors() -> None:
     assert found.pop("actors/ray_actor.py") >= {"ray.get_actor", "ray.kill", ".remote()", "RayTaskError"}
     assert found == {
         "control/controller.py": {"ray.get_runtime_context"},
-        "control/ray_head.py": {"internal_kv", "ray_constants", "scripts", "services"},
+        "control/ray_head.py": {"internal_kv", "node", "ray_constants", "scripts", "services"},
         "spark_jobs/streaming/cluster.py": {"ray._private"},
         "spark_jobs/streaming/session.py": {"ray.available_resources"},
     }
