@@ -20,7 +20,18 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, PreflightError
 from cryptoviz.masking import clip
 
-__all__ = ["ActorDied", "ActorGone", "NoAnswer", "RayActor", "guarded_class", "join_cluster", "run_in_worker"]
+__all__ = [
+    "ActorDied",
+    "ActorGone",
+    "NoAnswer",
+    "RayActor",
+    "alive_nodes",
+    "guarded_class",
+    "join_cluster",
+    "own_node",
+    "run_in_worker",
+    "run_on_other_nodes",
+]
 
 _GONE_TIMEOUT_S = 10.0
 _GONE_POLL_S = 0.05
@@ -77,7 +88,7 @@ class RayActor:
             "max_concurrency": _MAX_CONCURRENCY,
             # Ray would send an event of every probe to the GCS, which keeps 100 000.
             "enable_task_events": False,
-            "scheduling_strategy": NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(own_node(), soft=False),
         }
         remote: Any = ray.remote(guarded_class(cls, self._name))
         with _translated(self._name):
@@ -122,10 +133,14 @@ class RayActor:
         raise ComponentLost(f"its process still exists {_GONE_TIMEOUT_S:.0f} s after it was killed", component=self._name)
 
 
-async def run_in_worker(function: Callable[..., Any], *arguments: object, timeout_s: float) -> Any:
-    """The result of a function that runs once in a Ray worker, which ends after being idle. Raises like `RayActor.call`."""
+async def run_in_worker(function: Callable[..., Any], *arguments: object, timeout_s: float, node: str = "") -> Any:
+    """The result of a function that runs once in a Ray worker, which ends after being idle. Raises like `RayActor.call`.
+
+    `node`: the id of the node where it runs.
+    """
+    options: dict[str, Any] = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)} if node else {}
     with _translated(function.__name__, timeout_s):
-        result: Any = ray.remote(num_cpus=0, max_retries=0)(_guarded(function, function.__name__)).remote(*arguments)
+        result: Any = ray.remote(num_cpus=0, max_retries=0, **options)(_guarded(function, function.__name__)).remote(*arguments)
         try:
             async with asyncio.timeout(timeout_s):
                 return await result
@@ -147,6 +162,33 @@ def join_cluster(address: str, namespace: str) -> None:
         raise EngineUnavailable(str(error), engine="ray", address=address) from error
     except RuntimeError as error:
         raise PreflightError(f"the Ray cluster at {address} cannot be joined: {' '.join(str(error).split())}", problems=["ray"]) from error
+
+
+def alive_nodes() -> dict[str, str]:
+    """Ids of the cluster's nodes that are alive, by address."""
+    return {node["NodeManagerAddress"]: node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def own_node() -> str:
+    """Id of the node of this process."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def run_on_other_nodes(function: Callable[..., Any], *arguments: object, timeout_s: float) -> dict[str, Any]:
+    """Results of a function that runs on each other node that is alive, or the CryptoVizErrors in their place, by address. Blocks."""
+
+    async def run(node: str) -> Any:
+        try:
+            return await run_in_worker(function, *arguments, timeout_s=timeout_s, node=node)
+        except CryptoVizError as error:
+            return error
+
+    async def run_all() -> dict[str, Any]:
+        here = own_node()
+        others = {address: node for address, node in alive_nodes().items() if node != here}
+        return dict(zip(others, await asyncio.gather(*map(run, others.values())), strict=True))
+
+    return asyncio.run(run_all())
 
 
 def guarded_class(cls: type[Any], name: str) -> type[Any]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -36,24 +37,53 @@ from cryptoviz.settings import (
     host_port,
 )
 
-__all__ = ["ControllerLaunch", "end_leftovers", "forget_cluster", "launch_controller", "start_ray", "stop_ray"]
+__all__ = [
+    "NO_METRICS",
+    "ControllerLaunch",
+    "RayStart",
+    "end_leftovers",
+    "forget_cluster",
+    "launch_controller",
+    "ray_variables",
+    "spark_secret",
+    "start_ray",
+    "stop_ray",
+]
 
-_START_TIMEOUT_S = 60.0
 _START_ATTEMPTS = 3
-_STARTED, _TOO_SLOW = b"Ray runtime started", b"timed out during startup"
+_STARTED = b"Ray runtime started"
+_TOO_SLOW = (b"timed out during startup", b"Timed out waiting for file")
 _STOP_TIMEOUT_S = 12.0  # the guard's own grace period plus the time it needs to kill
 _LAUNCH_TIMEOUT_S = 90.0
 _LEFTOVER_ROUNDS = 3  # a process may start another during the search
+NO_METRICS = {"RAY_enable_metrics_collection": "0", "DASHBOARD_METRIC_PORT": "-1", "METRICS_RECORD_INTERVAL_S": "86400"}
+"""Ray's metrics ports require no token, so they are off. The Ray dashboard's has no switch, but an invalid port disables it. It would still measure
+the memory of its ten processes every 5 s for this port."""
 # References that keep Python from warning about child processes without a wait: `stop_ray` ends them by their record, also from another process.
 # Those that have ended are waited for.
 _started: list[subprocess.Popen[bytes]] = []
 
 
-def start_ray(settings: Settings, leash: Leash | None = None, inputs: str = "", meanwhile: Callable[[], object] = lambda: None) -> ClusterRecord:
+@dataclass(frozen=True, slots=True)
+class RayStart:
+    """A command that starts Ray and runs as long as it, with its complete environment."""
+
+    command: list[str]
+    environment: dict[str, str]
+
+
+def start_ray(
+    settings: Settings,
+    leash: Leash | None = None,
+    inputs: str = "",
+    meanwhile: Callable[[], object] = lambda: None,
+    prepare: Callable[[Settings], RayStart] | None = None,
+) -> ClusterRecord:
     """Start a one-node cluster below a guard, in its own session, and wait until it accepts work. Its log is `ray.log`.
 
     With a leash the cluster ends with this process; without, it runs until `stop_ray`. `inputs`: for the record, what the settings were read from.
-    `meanwhile` is called once Ray's own start has begun, again at each further attempt.
+    `meanwhile` is called once Ray's own start has begun, again at each further attempt. `prepare` gives another command than that of a one-node
+    cluster, before each attempt.
 
     Raises:
         EngineUnavailable: the cluster ended or did not start in time; the message contains the end of its log.
@@ -65,24 +95,33 @@ def start_ray(settings: Settings, leash: Leash | None = None, inputs: str = "", 
     dump_settings_file(settings, settings_file(settings))
     for _ in range(_START_ATTEMPTS - 1):
         with contextlib.suppress(_RayTooSlow):
-            return _start_once(settings, leash, inputs, meanwhile)
-    return _start_once(settings, leash, inputs, meanwhile)
+            return _start_once(settings, leash, inputs, meanwhile, prepare or _own_cluster)
+    return _start_once(settings, leash, inputs, meanwhile, prepare or _own_cluster)
 
 
 class _RayTooSlow(EngineUnavailable):
-    """The node did not start within Ray's own limit of 30 s, which no option changes. A second start is faster: its files are in the page cache."""
+    """The node did not start within Ray's own limits of 30 and 15 s, which no option changes. A second start is faster: its files are in the page
+    cache.
+    """
 
 
-def _start_once(settings: Settings, leash: Leash | None, inputs: str, meanwhile: Callable[[], object]) -> ClusterRecord:
+def _own_cluster(settings: Settings) -> RayStart:
+    folder = make_ray_folder(settings)
+    return RayStart(_ray_command(settings, folder), _environment(settings))
+
+
+def _start_once(
+    settings: Settings, leash: Leash | None, inputs: str, meanwhile: Callable[[], object], prepare: Callable[[Settings], RayStart]
+) -> ClusterRecord:
     log_file = settings.log_dir / "ray.log"
     end_leftovers(settings)
-    folder = make_ray_folder(settings)
+    start = prepare(settings)
     inherited = leash.inherited if leash else ()
     guard = [sys.executable, "-m", "cryptoviz.cluster_guard", str(inherited[0] if inherited else -1), str(log_file), "--"]
     os.close(os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
     with log_file.open("ab") as log:
         process = subprocess.Popen(
-            [*guard, *_ray_command(settings, folder)], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(settings),
+            [*guard, *start.command], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=start.environment,
             start_new_session=True, pass_fds=inherited, umask=OTHERS,
         )  # fmt: skip
     _started.append(process)
@@ -92,11 +131,11 @@ def _start_once(settings: Settings, leash: Leash | None, inputs: str, meanwhile:
     record = ClusterRecord(ProcessIdentity.of(process.pid), gcs, Access.of(settings), inputs)
     write_record(settings.home, record)
     meanwhile()
-    deadline = time.monotonic() + _START_TIMEOUT_S
+    deadline = time.monotonic() + settings.ray.start_timeout_s
     while _STARTED not in log_file.read_bytes():
         if process.poll() is not None or time.monotonic() > deadline:
             message = f"Ray did not start ({log_file}):\n{tail(log_file, 12)}"
-            too_slow = _TOO_SLOW in log_file.read_bytes()
+            too_slow = any(text in log_file.read_bytes() for text in _TOO_SLOW)
             stop_ray(settings, record)
             raise (_RayTooSlow if too_slow else EngineUnavailable)(message, engine="ray", address=record.address)
         time.sleep(0.05)
@@ -214,6 +253,12 @@ def _ray_command(settings: Settings, folder: Path) -> list[str]:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """Environment of Ray's processes. Settings reach them in a file; no CRYPTOVIZ_ variable or key is inherited."""
+    own = {SETTINGS_FILE_VARIABLE: str(settings_file(settings)), CLUSTER_VARIABLE: str(settings.home)}
+    return ray_variables(settings) | own | _private(settings) | _authentication(settings)
+
+
+def ray_variables(settings: Settings) -> dict[str, str]:
+    """Environment of Ray's processes in any cluster that is started here."""
     home = java_home(settings)
     path = child_environment()["PATH"]
     return child_environment(
@@ -222,8 +267,6 @@ def _environment(settings: Settings) -> dict[str, str]:
             "JAVA_HOME": str(home),
             # Every JVM and Python process below Ray treats file names as UTF-8.
             "LC_ALL": "C.UTF-8",
-            SETTINGS_FILE_VARIABLE: str(settings_file(settings)),
-            CLUSTER_VARIABLE: str(settings.home),
             "RAY_DEDUP_LOGS": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
             # Per process; Ray's default is 512 MB.
@@ -239,8 +282,6 @@ def _environment(settings: Settings) -> dict[str, str]:
             "RAY_enable_worker_prestart": "0",
             "RAY_prestart_worker_first_driver": "0",
         }
-        | _private(settings)
-        | _authentication(settings)
     )
 
 
@@ -254,9 +295,7 @@ def _private(settings: Settings) -> dict[str, str]:
         return alone
     folder = ray_folder(settings)
     temporary = {"TMPDIR": str(scratch_dir(folder))} if folder else {}
-    # Ray's metrics ports require no token, so they are off. The Ray dashboard's has no switch, but an invalid port disables it.
-    # It would still measure the memory of its ten processes every 5 s for this port.
-    return temporary | alone | {"RAY_enable_metrics_collection": "0", "DASHBOARD_METRIC_PORT": "-1", "METRICS_RECORD_INTERVAL_S": "86400"}
+    return temporary | alone | NO_METRICS
 
 
 def _authentication(settings: Settings) -> dict[str, str]:
@@ -273,9 +312,9 @@ def _authentication(settings: Settings) -> dict[str, str]:
         token = path.read_text(encoding="utf-8").strip()
     else:
         return {}
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path), SPARK_SECRET_VARIABLE: _spark_secret(token)}
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path), SPARK_SECRET_VARIABLE: spark_secret(token)}
 
 
-def _spark_secret(token: str) -> str:
+def spark_secret(token: str) -> str:
     """The shared secret of Spark's processes, derived from Ray's token: only code that may run in the cluster can compute it."""
     return hashlib.sha256(f"spark:{token}".encode()).hexdigest()

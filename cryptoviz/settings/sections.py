@@ -204,6 +204,10 @@ class RaySettings(_Section):
     """Loopback, so that other machines cannot connect and the network may change. With any other address Ray listens on all interfaces."""
     address: RayAddress = ""
     """Join this cluster instead of starting one (`auto` on a node of `ray up cluster.yaml`)."""
+    start_timeout_s: Duration = Field(default=60.0, gt=0)
+    """Maximum duration of the start of Ray on one machine."""
+    workers_timeout_s: Duration = Field(default=600.0, gt=0)
+    """Time that the workers of `ray up cluster.yaml` have to install everything and to join, before those that are missing are reported."""
 
 
 class ControlSettings(_Section):
@@ -298,6 +302,10 @@ class LakeSettings(_Section):
     executor_memory_mb: int = Field(default=640, ge=512, le=16_777_216)
     driver_memory_mb: int = Field(default=512, ge=384, le=16_777_216)
     ui_port: Port = 8082
+    spark_timeout_s: Duration = Field(default=120.0, gt=0)
+    """Maximum duration of Spark's start. It takes 6-14 s, and 50 s at a load of ten times the cores; on a cluster that is too small it would hang."""
+    start_timeout_s: Duration = Field(default=180.0, gt=0)
+    """Maximum duration of the lake job's start, with that of Spark."""
     accept_lost_offsets: bool = False
     """Continue at the earliest offset if Kafka has deleted records that are not in the lake. False: the job stops and reports the range."""
     maintenance_s: Duration = Field(default=60.0, ge=1.0)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,6 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config, with_head_node_ip
 
 from cryptoviz.cli.command_table import COMMANDS
-from cryptoviz.engines.ray_folder import is_private
-from cryptoviz.settings import load_settings
 
 pytestmark = pytest.mark.integration
 
@@ -56,54 +52,76 @@ def test_nothing_ends_other_peoples_ray(cluster: dict[str, Any]) -> None:
     assert not [command for command in commands(cluster) if "ray stop" in command or "pkill" in command]
 
 
-def test_the_head_starts_ray_then_the_pipeline(cluster: dict[str, Any]) -> None:
+def test_the_head_starts_ray_waits_for_workers_then_starts_the_pipeline(cluster: dict[str, Any]) -> None:
     head, up = cluster["head_start_ray_commands"]
-    settings = load_settings()
-    assert f"ray start --head --port={settings.ray.gcs_port} " in head
-    assert f"--dashboard-host=127.0.0.1 --dashboard-port={settings.ray.dashboard_port} " in head
-    assert "--autoscaling-config=~/ray_bootstrap_config.yaml" in head
-    assert "CRYPTOVIZ_RAY__ADDRESS=auto" in up
-    assert ".venv/bin/cryptoviz up --detach" in up
-    assert f'ray start --address="$RAY_HEAD_IP:{settings.ray.gcs_port}"' in cluster["worker_start_ray_commands"][0]
+    assert head.endswith("scripts/cluster/ray start --head --autoscaling-config=~/ray_bootstrap_config.yaml")  # Ray's launcher looks for these words
+    assert up.index("cluster_node wait") < up.index("CRYPTOVIZ_RAY__ADDRESS=auto") < up.index(".venv/bin/cryptoviz up --detach")
+    assert cluster["worker_start_ray_commands"][0].endswith('scripts/cluster/ray start --address="$RAY_HEAD_IP"')
     assert COMMANDS.keys() >= {"up", "status", "down"}
 
 
-def test_the_first_start_command_runs_here(cluster: dict[str, Any], tmp_path: Path) -> None:
-    """Run it with a `ray` that only records its calls, in a home with the checkout at the launcher's place."""
-    home = tmp_path / "home"
-    (home / "cryptoviz").mkdir(parents=True)
-    tools = home / "cryptoviz" / ".venv" / "bin"
+TOOLS = {
+    "python": 'echo "python $*" >> "$HOME/calls"; [ "$*" != "-m cryptoviz.cli.cluster_node wait" ] || exit $MISSING',
+    "cryptoviz": 'echo "cryptoviz $* $CRYPTOVIZ_RAY__ADDRESS" >> "$HOME/calls"; [ "$1" != status ] || exit $STATUS',
+}
+
+
+@pytest.mark.parametrize(("missing", "running"), [(0, False), (1, False), (1, True), (0, True)])
+def test_a_missing_worker_fails_ray_up_but_keeps_no_pipeline_from_starting(
+    cluster: dict[str, Any], tmp_path: Path, missing: int, running: bool
+) -> None:
+    tools = tmp_path / "cryptoviz" / ".venv" / "bin"
     tools.mkdir(parents=True)
-    (tools / "python").symlink_to(sys.executable)
-    for name, text in {
-        "ray": 'echo "$@"; echo "java=$(command -v java)"; echo "mode=$RAY_AUTH_MODE"; echo "$_SPARK_AUTH_SECRET"; echo "$TMPDIR"; '
-        'env | grep -c -E "^(DASHBOARD|AUTOSCALER)_METRIC_PORT=-1$|^RAY_enable_metrics_collection=0$"',
-        "pgrep": "exit 1",
-    }.items():
+    shutil.copytree(ROOT / "scripts" / "cluster", tmp_path / "cryptoviz" / "scripts" / "cluster")
+    for name, text in TOOLS.items():
         (tools / name).write_text(f"#!/bin/sh\n{text}\n")
         (tools / name).chmod(0o755)
-    (home / ".ray").mkdir()
-    (home / ".ray" / "auth_token").write_text("0123abcd\n")
-    bash = shutil.which("bash") or "bash"
-    done = subprocess.run(
-        [bash, "-c", cluster["head_start_ray_commands"][0]],
-        env={"HOME": str(home), "PATH": f"{tools}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "MISSING": str(missing), "STATUS": str(int(not running))}
+    codes = [
+        subprocess.run(["bash", "-c", command], env=environment, check=False, timeout=60).returncode for command in cluster["head_start_ray_commands"]
+    ]
+    assert codes == [0, missing]
+    starts = [] if running else ["cryptoviz up --detach auto"]
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "python -m cryptoviz.cli.cluster_node head", "python -m cryptoviz.cli.cluster_node wait", "cryptoviz status auto", *starts,
+    ]  # fmt: skip
+
+
+def test_the_shells_of_a_node_find_ray_once(cluster: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "cryptoviz" / "scripts" / "cluster").mkdir(parents=True)
+    found = tmp_path / "cryptoviz" / "scripts" / "cluster" / "ray"
+    found.write_text("#!/bin/sh\n")
+    found.chmod(0o755)
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    for _ in range(2):
+        subprocess.run(["bash", "-c", cluster["setup_commands"][-1]], env=environment, check=True, timeout=60)
+    assert (tmp_path / ".bashrc").read_text().count("scripts/cluster") == 1
+    where = subprocess.run(
+        ["bash", "-c", "source ~/.bashrc; command -v ray"], env=environment, check=True, capture_output=True, text=True, timeout=60
     )
-    called, java, mode, secret, temporary, closed = done.stdout.splitlines()
-    assert called.startswith("start --head --port=6380 ")
-    assert called.endswith("/ray_bootstrap_config.yaml")
-    assert java.endswith("/bin/java")
-    assert mode == "mode=token"
-    assert closed == "3"
-    assert temporary == f"{home}/.cv"
-    assert is_private(Path(temporary))
-    assert secret == hashlib.sha256(b"spark:0123abcd").hexdigest()
+    assert where.stdout.strip() == str(found)
 
 
 def test_what_is_copied_holds_no_environment_and_no_history(cluster: dict[str, Any]) -> None:
     assert {"**/.venv", "**/.git"} <= set(cluster["rsync_exclude"])
     assert cluster["file_mounts"]["~/cryptoviz"] == "."
+
+
+@pytest.mark.parametrize(
+    ("given", "done"),
+    [
+        ("start --head --autoscaling-config=x", "python -m cryptoviz.cli.cluster_node head"),
+        ("start --address=192.0.2.10", "python -m cryptoviz.cli.cluster_node worker 192.0.2.10"),
+        ("stop", "python -m cryptoviz.cli.cluster_node stop"),
+        ("status -v", "ray status -v mode=token"),
+    ],
+)
+def test_the_nodes_ray_starts_and_stops_this_cluster_only(tmp_path: Path, given: str, done: str) -> None:
+    tools = tmp_path / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    for name, text in {"python": 'echo "python $*"', "ray": 'echo "ray $* mode=$RAY_AUTH_MODE"'}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / name).chmod(0o755)
+    shutil.copytree(ROOT / "scripts" / "cluster", tmp_path / "scripts" / "cluster")
+    command = [str(tmp_path / "scripts" / "cluster" / "ray"), *given.split()]
+    assert subprocess.check_output(command, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, text=True, timeout=60).strip() == done

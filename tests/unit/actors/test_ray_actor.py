@@ -310,7 +310,9 @@ async def test_a_dead_operation_is_lost_and_ends_without_an_error(fake: FakeRay)
 
 
 def test_no_other_module_calls_ray_actors() -> None:
-    """Names of Ray that each module of the product uses. `cluster` reads the folders of Ray's session; `ray_head` is Ray's command line."""
+    """Names of Ray that each module of the product uses. `cluster` reads the folders of Ray's session; `ray_head` is Ray's command line;
+    `cluster_nodes` extends the list of nodes of Ray's autoscaler.
+    """
     found: dict[str, set[str]] = {}
     for folder in ("cryptoviz", "actors", "spark_jobs", "control", "dashboard", "market", "scripts", "examples"):
         for path in (ROOT / folder).rglob("*.py"):
@@ -319,6 +321,7 @@ def test_no_other_module_calls_ray_actors() -> None:
                 found[path.relative_to(ROOT).as_posix()] = uses
     assert found.pop("actors/ray_actor.py") >= {"ray.get_actor", "ray.kill", ".remote()", "RayTaskError"}
     assert found == {
+        "control/cluster_nodes.py": {"ClusterState", "get_lock_path", "get_state_path"},
         "control/controller.py": {"ray.get_runtime_context"},
         "control/ray_head.py": {"internal_kv", "node", "ray_constants", "scripts", "services"},
         "spark_jobs/streaming/cluster.py": {"ray._private"},
