@@ -1,4 +1,4 @@
-"""The record of the running cluster, `run/cluster.json` in its home: what other commands need of it."""
+"""The record of the running cluster, or of a pipeline in a cluster that it joined, `run/cluster.json` in its home: what other commands need of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cryptoviz.process_identity import ProcessIdentity
 if TYPE_CHECKING:
     from cryptoviz.settings import Settings
 
-__all__ = ["Access", "ClusterRecord", "mark_stop", "read_record", "record_file", "settings_file", "was_stopped", "write_record"]
+__all__ = ["Access", "ClusterRecord", "mark_stop", "read_joined", "read_record", "record_file", "settings_file", "was_stopped", "write_record"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Access:
             settings.collect.tick_s,
             (
                 ("Dashboard", f"http://127.0.0.1:{settings.dashboard.port}"),
-                ("Ray dashboard", f"http://127.0.0.1:{settings.ray.dashboard_port}  (token: {settings.ray_token_file})"),
+                ("Ray dashboard", f"http://127.0.0.1:{settings.ray.dashboard_port}  (token: {_ray_token(settings)})"),
                 ("Spark UI", f"http://127.0.0.1:{settings.lake.ui_port}"),
                 (
                     "MinIO console",
@@ -90,6 +90,7 @@ class ClusterRecord:
         access: how to reach its control service; None in the record of an earlier version.
         inputs: digest of what the start read its settings from (`settings_inputs`); empty if unknown.
         stopping: a command has begun to stop it.
+        joined: the cluster is not ours to end, and has no root process here.
     """
 
     process: ProcessIdentity
@@ -97,6 +98,12 @@ class ClusterRecord:
     access: Access | None = None
     inputs: str = ""
     stopping: bool = False
+    joined: bool = False
+
+    @classmethod
+    def of_joined(cls, address: str, access: Access, inputs: str) -> Self:
+        """The record of a pipeline in a cluster that it joined."""
+        return cls(ProcessIdentity("", "", 0, 0), address, access, inputs, joined=True)
 
     @property
     def pid(self) -> int:
@@ -129,6 +136,12 @@ def read_record(home: Path) -> ClusterRecord | None:
     return record if record is not None and record.process.is_alive else None
 
 
+def read_joined(home: Path) -> ClusterRecord | None:
+    """The record of a pipeline that was started from this home in a cluster that it joined, until it is stopped. Raises as `read_record`."""
+    record = _read(home)
+    return record if record is not None and record.joined else None
+
+
 def mark_stop(home: Path) -> None:
     """Record that a command stops the cluster: its foreground command and those that follow it then end without an error. No-op if none runs."""
     with suppress(OSError, SettingsError):  # stopping matters more
@@ -151,7 +164,8 @@ def _read(home: Path) -> ClusterRecord | None:
     try:
         content = orjson.loads(record_file(home).read_bytes())
         process = ProcessIdentity(**content["process"])
-        return ClusterRecord(process, content["address"], _access(content), content.get("inputs", ""), content.get("stopping", False))
+        flags = content.get("stopping", False), content.get("joined", False)
+        return ClusterRecord(process, content["address"], _access(content), content.get("inputs", ""), *flags)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -166,6 +180,12 @@ def _access(content: dict[str, Any]) -> Access | None:
     pems = (access.tls_cert or "", access.tls_client_cert or "", access.tls_client_key or "")
     texts = (access.home, access.control_address, access.token_file, *pems, *chain(*access.addresses, *access.files))
     return access if isinstance(access.tick_s, int | float) and all(isinstance(text, str) for text in texts) else None
+
+
+def _ray_token(settings: Settings) -> Path:
+    """The token of the cluster. Ray itself finds that of a joined one, unless the home has it."""
+    joined = bool(settings.ray.address) and not settings.ray_token_file.exists()
+    return Path.home() / ".ray" / "auth_token" if joined else settings.ray_token_file
 
 
 def _digest(path: Path) -> str:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cryptoviz.cli.cluster_record import Access, read_record, settings_file
+from cryptoviz.cli.cluster_record import Access, read_joined, read_record, settings_file
 from cryptoviz.default_folders import DOTENV_FILE, data_dir, demo_dir
 from cryptoviz.errors import SettingsError
 from cryptoviz.home import require_own_home
@@ -31,7 +31,7 @@ _MOST_MISSING = 2
 def running_settings(profile: Profile | None = None) -> Settings:
     """The settings that the running pipeline was started with; if none runs, those of `profile` (default: live).
 
-    Without a profile, a running live pipeline has priority over a running demo.
+    Without a profile, a running live pipeline has priority over a running demo, and both over one that was started in a cluster that it joined.
 
     Raises:
         SettingsError: another user could have written the files of the home.
@@ -39,6 +39,7 @@ def running_settings(profile: Profile | None = None) -> Settings:
     from cryptoviz.settings import load_settings, load_settings_file
 
     wanted: tuple[Profile, ...] = (profile,) if profile else ("live", "demo")
+    joined: list[Settings] = []
     for name in wanted:
         try:
             settings = load_settings(name)
@@ -47,8 +48,13 @@ def running_settings(profile: Profile | None = None) -> Settings:
             if name == wanted[0]:
                 raise
             break  # settings or a home that are invalid only for the demo must not stop a command for the live pipeline
-        if settings_file(settings).is_file() and (read_record(settings.home) is not None or settings.ray.address):
-            return load_settings_file(settings_file(settings))
+        if settings_file(settings).is_file():
+            if read_record(settings.home) is not None or settings.ray.address:
+                return load_settings_file(settings_file(settings))
+            if read_joined(settings.home) is not None:
+                joined.append(settings)
+    if joined:
+        return load_settings_file(settings_file(joined[0]))
     return load_settings(wanted[0])
 
 
@@ -117,10 +123,11 @@ def _is_input(upper: str) -> bool:
 def _recorded_access() -> Access | None:
     try:
         homes = [Path(value).expanduser() for name, value in os.environ.items() if name.upper() == _HOME]
-        for place in homes[-1:] or (data_dir(), demo_dir()):
-            record = read_record(canonical(place)) if place.is_absolute() else None
-            if record is not None:
-                return record.access if record.inputs == settings_inputs() and record.access and record.access.is_current else None
+        places = [canonical(place) for place in homes[-1:] or (data_dir(), demo_dir()) if place.is_absolute()]
+        records = [record for read in (read_record, read_joined) for place in places if (record := read(place)) is not None]
+        if records:
+            record = records[0]
+            return record.access if record.inputs == settings_inputs() and record.access and record.access.is_current else None
     except (SettingsError, OSError, ValueError, RuntimeError):
         pass  # `running_settings` finds the same, and decides whether it matters
     return None

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cryptoviz.cli.cluster import ControllerLaunch, start_ray, stop_ray
-from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, read_record, was_stopped
+from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, read_joined, read_record, record_file, was_stopped, write_record
 from cryptoviz.cli.leash import Leash
 from cryptoviz.cli.status_view import pipeline_view
 from cryptoviz.client import ControlClient, PipelineStatus
@@ -59,6 +59,8 @@ def bring_up(settings: Settings, console: Console, leash: Leash, inputs: str) ->
             record = start_ray(settings, leash, inputs, launch.begin)
         console.print("Starting the controller …", style="dim")
         launch.finish()
+    if settings.ray.address:
+        write_record(settings.home, ClusterRecord.of_joined(settings.ray.address, Access.of(settings), inputs))
     with ControlClient.from_settings(settings) as client:
         client.start_pipeline()
     return record
@@ -85,6 +87,8 @@ def bring_down(settings: Settings, console: Console, record: ClusterRecord | Non
     except (EngineUnavailable, SettingsError):
         reached = False
         mark_stop(settings.home)
+    if reached and read_joined(settings.home) is not None:
+        record_file(settings.home).unlink(missing_ok=True)
     return (record is not None and stop_ray(settings, record)) or reached
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from cryptoviz.cli.cluster import end_leftovers, forget_cluster
-from cryptoviz.cli.cluster_record import Access, read_record, record_file, was_stopped
+from cryptoviz.cli.cluster_record import Access, read_joined, read_record, record_file, was_stopped
 from cryptoviz.cli.confirm import Yes, confirm
 from cryptoviz.cli.leash import Leash, Stop, held_home
 from cryptoviz.cli.running_pipeline import Profile, inputs_of_start, running_settings
@@ -84,7 +84,7 @@ def _run(profile: Profile, detach: bool, as_json: bool) -> None:
                     stop.leash = leash
                     code = _start(settings, console, stop, leash, inputs, detach=detach, as_json=as_json)
             finally:
-                if read_record(settings.home) is None:
+                if read_record(settings.home) is None and read_joined(settings.home) is None:
                     forget_cluster(settings)
     except KeyboardInterrupt:
         with suppress(OSError):

@@ -103,3 +103,18 @@ def test_a_record_of_another_version_names_its_process(settings: Settings, acces
     settings.run_dir.mkdir()
     (settings.run_dir / "cluster.json").write_bytes(orjson.dumps(content))
     assert read_record(settings.home) == ClusterRecord(process, "127.0.0.1:6380")
+
+
+def test_the_token_that_is_shown_is_the_one_of_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    home = tmp_path / "home"
+    own, joined = load_settings(home=home), load_settings(home=home, ray={"address": "auto"})
+
+    def shown(settings: Settings) -> str:
+        return dict(Access.of(settings).addresses)["Ray dashboard"].partition("token: ")[2].rstrip(")")
+
+    assert shown(own) == f"{home}/ray.token"
+    assert shown(joined) == f"{tmp_path}/user/.ray/auth_token"
+    home.mkdir()
+    (home / "ray.token").write_text("of the joined cluster")
+    assert shown(joined) == f"{home}/ray.token"

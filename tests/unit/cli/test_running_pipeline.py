@@ -16,8 +16,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cryptoviz.cli.cluster_record import Access, ClusterRecord, record_file, write_record
-from cryptoviz.cli.running_pipeline import _is_input, inputs_of_start, running_access, settings_inputs
+from cryptoviz.cli.cluster_record import Access, ClusterRecord, read_record, record_file, settings_file, write_record
+from cryptoviz.cli.running_pipeline import _is_input, inputs_of_start, running_access, running_settings, settings_inputs
 from cryptoviz.errors import SettingsError
 from cryptoviz.masking import MASK
 from cryptoviz.process_identity import ProcessIdentity
@@ -295,3 +295,36 @@ def test_every_name_that_is_refused_as_a_misspelt_setting_is_an_input(name: str,
         check_names(Settings, [name], [])
     except SettingsError:
         assert _is_input(name.upper())
+
+
+@pytest.fixture
+def two_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Settings]:
+    """A live pipeline and a demo, each in the home of its profile."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv("CRYPTOVIZ_HOME", raising=False)
+    homes = {"live": claim_home(load_settings("live")), "demo": claim_home(load_settings("demo"))}
+    for settings in homes.values():
+        # The value of a joined cluster, which the environment of later commands does not have.
+        dump_settings_file(settings.model_copy(update={"ray": settings.ray.model_copy(update={"address": "auto"})}), settings_file(settings))
+    return homes
+
+
+def test_a_pipeline_in_a_joined_cluster_is_found_until_it_is_stopped(two_homes: dict[str, Settings]) -> None:
+    demo = two_homes["demo"]
+    assert running_settings().profile == "live"
+    write_record(demo.home, ClusterRecord.of_joined("auto", Access.of(demo), settings_inputs()))
+    assert read_record(demo.home) is None
+    assert (running_settings().profile, running_settings().ray.address) == ("demo", "auto")
+    assert running_access() == Access.of(demo)
+    record_file(demo.home).unlink()
+    assert running_settings().profile == "live"
+
+
+def test_a_running_pipeline_comes_before_one_in_a_joined_cluster(two_homes: dict[str, Settings]) -> None:
+    live, demo = two_homes["live"], two_homes["demo"]
+    write_record(live.home, ClusterRecord.of_joined("auto", Access.of(live), settings_inputs()))
+    assert running_access() == Access.of(live)
+    write_record(demo.home, ClusterRecord(ProcessIdentity.own(), "127.0.0.1:6380", Access.of(demo), settings_inputs()))
+    assert running_settings().profile == "demo"
+    assert running_access() == Access.of(demo)
