@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from actors.ray_actor import run_on_other_nodes
 from control.reconcile.state_types import Policy
 from cryptoviz.components import COLLECTOR, DASHBOARD, LAKE, MAINTENANCE, MARKET, ComponentKind, scraper_name
 from cryptoviz.errors import UnknownComponent
@@ -123,10 +124,9 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
         LAKE,
         ComponentKind.LAKE,
         "spark_jobs.streaming.actor:LakeActor",
-        (settings,),
+        (settings, run_on_other_nodes),
         depends_on=("kafka", "object-store"),
-        # RayDP takes 8-14 s on an idle machine; several times that on a busy one or with a cold page cache.
-        start_timeout_s=180.0,
+        start_timeout_s=settings.lake.start_timeout_s,
         stop_timeout_s=15.0,
         prepares=True,
     )

@@ -11,6 +11,7 @@ from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import Settings
 
 if TYPE_CHECKING:
+    from spark_jobs.streaming.earlier_writers import OnOtherNodes
     from spark_jobs.streaming.job import LakeJob
 
 __all__ = ["LakeActor"]
@@ -19,9 +20,10 @@ __all__ = ["LakeActor"]
 class LakeActor:
     """A `cryptoviz.components.ComponentActor`. Its process holds the Spark context, so `kill -9` of the actor also ends Spark."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Stores the settings only. After a crash Ray calls this again and the controller calls `start`."""
+    def __init__(self, settings: Settings, on_other_nodes: OnOtherNodes | None = None) -> None:
+        """Stores the arguments only. After a crash Ray calls this again and the controller calls `start`."""
         self._settings = settings
+        self._on_other_nodes = on_other_nodes
         self._job: LakeJob | None = None
         self._prepared: LakeJob | None = None
         self._lock = asyncio.Lock()
@@ -31,7 +33,7 @@ class LakeActor:
         async with self._lock:
             if self._job is None and self._prepared is None:
                 log_to_file(self._settings, LAKE)
-                self._prepared = await asyncio.to_thread(_make_job, self._settings)
+                self._prepared = await asyncio.to_thread(_make_job, self._settings, self._on_other_nodes)
                 self._prepared.prepare()
 
     async def start(self) -> None:
@@ -45,7 +47,7 @@ class LakeActor:
             log_to_file(self._settings, LAKE)
             job, self._prepared = self._prepared, None
             if job is None:
-                job = await asyncio.to_thread(_make_job, self._settings)
+                job = await asyncio.to_thread(_make_job, self._settings, self._on_other_nodes)
             try:
                 await asyncio.to_thread(job.start)
             except BaseException:
@@ -68,8 +70,8 @@ class LakeActor:
         return replace(job.probe(), running=not job.ended)
 
 
-def _make_job(settings: Settings) -> LakeJob:
+def _make_job(settings: Settings, on_other_nodes: OnOtherNodes | None) -> LakeJob:
     # Local import: the controller imports this module to create the actor, and Spark and pandas would cost it 60 MB.
     from spark_jobs.streaming.job import LakeJob
 
-    return LakeJob(settings)
+    return LakeJob(settings, on_other_nodes)

@@ -36,10 +36,11 @@ from spark_jobs.streaming.batch import BatchWriter
 from spark_jobs.streaming.batch_plan import BatchPlan, Planned
 from spark_jobs.streaming.cluster import DriverCluster
 from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
+from spark_jobs.streaming.earlier_writers import OnOtherNodes, end_on_all_nodes
 from spark_jobs.streaming.kafka_admin import KafkaTopics, parse_batch_offsets
 from spark_jobs.streaming.query_monitor import QueryMonitor
 from spark_jobs.streaming.record_watch import RecordWatch
-from spark_jobs.streaming.session import end_earlier_writers, start_session, stop_session, task_slots
+from spark_jobs.streaming.session import start_session, stop_session, task_slots
 from spark_jobs.streaming.start_offsets import StartPoint, check_start, redo_ends
 from spark_jobs.streaming.start_sweep import StartSweep
 from spark_jobs.streaming.tasks import SparkTasks
@@ -65,8 +66,10 @@ _LATE_SWEEP_S = 20.0
 class LakeJob:
     """One run of the job. Call `start` and `stop` from one thread at a time; `probe` from any."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_other_nodes: OnOtherNodes | None = None) -> None:
+        """`on_other_nodes`: how to reach the other nodes of the Ray cluster; without it only this node is cleaned up at the start."""
         self._settings = settings
+        self._on_other_nodes = on_other_nodes
         self._run = uuid.uuid4().hex[:12]
         self._access = S3Access.of(settings.s3)
         self._lease = lease_of(settings, "lake", lake_id(settings), self._run)
@@ -108,7 +111,7 @@ class LakeJob:
         points = self._start_points(described, topics)
         start = check_start(points, accept_lost=self._settings.lake.accept_lost_offsets)
         redo = redo_ends(points, start, planned.ranges)
-        end_earlier_writers(LAKE_RUN_VARIABLE, lake_id(self._settings), self._run)
+        end_on_all_nodes(LAKE_RUN_VARIABLE, lake_id(self._settings), self._run, self._on_other_nodes)
         by_id = {(described[topic][0], partition): end for (topic, partition), end in redo.items()}
         removed = StartSweep(minio_client(self._access), self._plan, by_id, self._lease.check).run(self._logs)
         tables_ms = (time.monotonic() - begun) * 1000

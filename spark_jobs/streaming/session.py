@@ -1,13 +1,11 @@
-"""Spark session on Ray (RayDP): configuration, start, executor count, stop, and the end of an earlier run's workers.
+"""Spark session on Ray (RayDP): configuration, start, executor count, stop.
 
 docs/lake.md lists what happens without each option.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import tempfile
 import time
 import uuid
@@ -23,27 +21,22 @@ from cryptoviz.engines.class_archive import archive_options
 from cryptoviz.engines.java import java_executable
 from cryptoviz.errors import CryptoVizError, EngineUnavailable, PreflightError
 from cryptoviz.log import get_logger
-from cryptoviz.process_identity import ProcessIdentity, environments, wait_ended
 from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
 from spark_jobs.streaming.cluster import DriverCluster, ray_java_options
 from spark_jobs.streaming.driver_jvm import end_driver
 from spark_jobs.streaming.gateways import AUTHENTICATION, spark_secret
 
 __all__ = [
-    "end_earlier_writers",
     "executor_count",
-    "marked_processes",
     "spark_configs",
     "start_session",
     "stop_session",
     "task_slots",
 ]
 
-_INIT_TIMEOUT_S = 120.0  # a start takes 6-14 s, and 50 s at a load of ten times the cores; on a cluster that is too small it would hang forever
 _RESOURCES_TIMEOUT_S = 20.0  # Ray notices the end of a killed predecessor's executors with a delay
 _POLL_S = 0.25
 _MAX_SLOTS = 8
-_ORPHAN_GRACE_S = 3.0
 
 # Spark and Ray's Java worker reflect into packages that Java 17 closes.
 _OPENS = " ".join(
@@ -142,10 +135,11 @@ def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
     configs = spark_configs(settings, run)
     configs["spark.driver.extraJavaOptions"] += f" {shlex.join([*ray_java_options(), *archive])}"
     configs["spark.executor.extraJavaOptions"] += f" {shlex.join(archive)}"
+    timeout_s = settings.lake.spark_timeout_s
     try:
-        return _bounded(lambda: _start(settings, java, jars, configs), _INIT_TIMEOUT_S)
+        return _bounded(lambda: _start(settings, java, jars, configs), timeout_s)
     except FutureTimeout:
-        raise EngineUnavailable(f"Spark on Ray did not start within {_INIT_TIMEOUT_S:.0f} s", engine="spark") from None
+        raise EngineUnavailable(f"Spark on Ray did not start within {timeout_s:.0f} s (CRYPTOVIZ_LAKE__SPARK_TIMEOUT_S)", engine="spark") from None
     except CryptoVizError:
         raise
     except Exception as error:  # Py4J, RayDP and Ray raise arbitrary errors
@@ -203,30 +197,3 @@ def _summary(error: BaseException) -> str:
     """The error in one line: the last line of a remote traceback, the first of any other text."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [""]
     return f"{type(error).__name__}: {lines[-1 if 'Traceback' in str(error) or 'ray::' in lines[0] else 0].strip()[:300]}"
-
-
-def marked_processes(variable: str, lake_id: str, run: str) -> list[ProcessIdentity]:
-    """Processes of this user whose environment has `variable=<lake_id>/<another run>`."""
-    of_lake = os.fsencode(f"{variable}={lake_id}/")
-    own = of_lake + os.fsencode(run)
-    return [
-        process
-        for process, variables in environments()
-        if process.pid != os.getpid() and any(each.startswith(of_lake) and each != own for each in variables)
-    ]
-
-
-def end_earlier_writers(variable: str, lake_id: str, run: str, grace_s: float = _ORPHAN_GRACE_S) -> int:
-    """Wait for Python workers of earlier runs, orphaned by `kill -9`, then kill the rest. Returns their number.
-
-    Housekeeping only: correctness does not depend on it. Workers on other machines are not ended. They upload files of their run's last batch plan,
-    which the new run also writes, byte for byte (`spark_jobs.streaming.batch_plan`). Orphans normally end with their JVM, within about a second.
-    """
-    earlier = marked_processes(variable, lake_id, run)
-    left = wait_ended(earlier, grace_s)
-    for process in left:
-        process.send(signal.SIGKILL)
-    wait_ended(left, grace_s)
-    if earlier:
-        log.info("earlier writers ended", found=len(earlier), killed=len(left))
-    return len(earlier)

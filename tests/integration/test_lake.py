@@ -29,8 +29,8 @@ from cryptoviz.lake.schema import PRICES
 from cryptoviz.lake.verify import verify
 from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
 from spark_jobs.maintenance.log_cleanup import remove_leftovers, shorten_log
+from spark_jobs.streaming.earlier_writers import marked_processes
 from spark_jobs.streaming.job import lake_id
-from spark_jobs.streaming.session import marked_processes
 from spark_jobs.tables.orphans import list_data_files
 from spark_jobs.tables.record_spec import Reason
 from spark_jobs.tables.table_log import TableLog

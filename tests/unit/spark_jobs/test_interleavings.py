@@ -103,7 +103,7 @@ class Starts:
                 "spark_classpath",
                 "task_slots",
                 "QueryMonitor",
-                "end_earlier_writers",
+                "end_on_all_nodes",
                 "DeadLetterCounter",
             ):
                 patched.setattr(lake_job, away, MagicMock())

@@ -20,7 +20,7 @@ class Job:
     made: ClassVar[list[Job]] = []
     fails = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_other_nodes: object) -> None:
         self.ended = False
         self.calls: list[str] = []
         Job.made.append(self)
