@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-unit lint chaos proto bench-collect bench-control bench-idle bench-lake bench-latency clean
+.PHONY: help setup demo up down test test-unit test-cluster lint chaos proto bench-collect bench-control bench-idle bench-lake bench-latency clean
 
 BIN := .venv/bin
 
@@ -46,6 +46,10 @@ lint: ## Check style, types, import layers, the control contract and its generat
 chaos: ## Run all fault injection tests, three rounds of each fault (CRYPTOVIZ_TEST_ROUNDS, CRYPTOVIZ_TEST_SEED)
 	@scripts/setup --test
 	@CRYPTOVIZ_TEST_ROUNDS=$${CRYPTOVIZ_TEST_ROUNDS:-3} $(BIN)/python -m pytest -s -m chaos
+
+test-cluster: ## Run `ray up cluster.yaml` on hosts made of namespaces, with killed hosts (root; 20 minutes on two cores)
+	@scripts/setup --cluster
+	@$(BIN)/python -m pytest -s -m cluster tests/cluster
 
 proto: ## Regenerate the gRPC code from proto/
 	@scripts/setup --dev
