@@ -7,6 +7,7 @@ of their own in `~/.cv`, so that a second start changes nothing and a stop ends 
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 from cryptoviz.cli.cluster import NO_METRICS, RayStart, ray_variables, spark_secret, start_ray, stop_ray
 from cryptoviz.cli.cluster_record import read_record
 from cryptoviz.errors import CryptoVizError, PreflightError
+from cryptoviz.home import LOCK, MARKER
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.ownership import make_private
 from cryptoviz.private import require_own_file
@@ -31,6 +33,7 @@ NODE_HOME = Path("~/.cv")
 _TOKEN = Path("~/.ray/auth_token")
 """Where `ray up` and Ray's own commands look for the token."""
 _BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
+_KEPT = frozenset({MARKER, LOCK, "credentials.json", "logs", "ray", "run"})
 _SLOW_NAME_S = 1.0
 _OTHERS_S = 60.0
 
@@ -48,6 +51,7 @@ def start_node(head: str = "") -> bool:
         if read_record(settings.home) is not None:
             return False
         _warn_of_slow_names()
+        _remove_leftovers(settings.home)
         start_ray(settings, prepare=lambda of: RayStart(_command(of, head), node_environment(of)))
     return True
 
@@ -58,7 +62,7 @@ def stop_node() -> bool:
     record = read_record(settings.home)
     if record is None:
         return False
-    for command in ([str(Path(sys.executable).with_name("cryptoviz")), "down"], _of_all_nodes("stop-others")):
+    for command in ([str(Path(sys.executable).with_name("cryptoviz")), "down", "--yes"], _of_all_nodes("stop-others")):
         try:
             subprocess.run(command, env=node_environment(settings), timeout=_OTHERS_S, check=False)
         except subprocess.TimeoutExpired:
@@ -147,6 +151,15 @@ def _own_address(head: str) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((head, 9))  # sends nothing
         return str(probe.getsockname()[0])
+
+
+def _remove_leftovers(home: Path) -> None:
+    """Remove what Ray, Spark and Java of earlier starts have left, apart from the last session of Ray, for its logs. Nothing of the node runs."""
+    for path in home.iterdir():
+        if path.name not in _KEPT:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    for session in sorted((home / "ray").glob("session_2*"))[:-1]:
+        shutil.rmtree(session, ignore_errors=True)
 
 
 def _warn_of_slow_names() -> None:

@@ -112,3 +112,18 @@ def test_a_machine_that_ray_up_did_not_prepare_is_no_head(user: Path) -> None:
     (user / "ray_bootstrap_config.yaml").unlink()
     with pytest.raises(PreflightError, match=r"ray_bootstrap_config\.yaml, which `ray up` writes on the head"):
         cluster_node.start_node()
+
+
+def test_a_start_removes_what_earlier_ones_left_but_rays_last_logs_and_list_of_nodes(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared(monkeypatch)
+    node = user / ".cv"
+    for name in ("blockmgr-1", "ray/session_2026-11-28_01/logs", "ray/session_2026-11-29_01/logs"):
+        (node / name).mkdir(parents=True)
+    for name in ("liblz4-java-1.so", "ray/cluster-cryptoviz.state"):
+        (node / name).touch()
+    (node / "out").symlink_to(user / "elsewhere")
+    (user / "elsewhere").mkdir()
+    prepared(monkeypatch)
+    assert sorted(path.name for path in node.iterdir()) == [".lock", "ray"]
+    assert sorted(path.name for path in (node / "ray").iterdir()) == ["cluster-cryptoviz.state", "session_2026-11-29_01"]
+    assert (user / "elsewhere").is_dir()
