@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-unit test-cluster lint chaos proto bench-collect bench-control bench-idle bench-lake bench-latency clean
+.PHONY: help setup demo up down test test-unit test-external test-cluster lint chaos proto bench-collect bench-control bench-idle bench-lake bench-latency clean
 
 BIN := .venv/bin
 
@@ -25,7 +25,7 @@ down: setup ## Stop the pipeline that `make up` or `make demo` started
 test: ## Run the tests: unit, integration with the real engines, browser, one round of the short chaos tests
 	@scripts/setup --test
 	@failed=0; \
-	$(BIN)/python -m pytest --durations 10 -n 2 --dist loadfile --no-loadscope-reorder -m "not alone" || failed=1; \
+	$(BIN)/python -m pytest --durations 10 -n 2 --dist loadfile --no-loadscope-reorder -m "not alone and not external" || failed=1; \
 	$(BIN)/python -m pytest --durations 10 -m "alone and (short or not chaos)" || failed=1; \
 	exit $$failed
 
@@ -42,6 +42,11 @@ lint: ## Check style, types, import layers, the control contract and its generat
 	@$(BIN)/buf lint proto
 	@$(BIN)/buf breaking proto --against proto_released
 	@scripts/proto --check
+
+test-external: ## Run the tests of the pipeline with a Kafka, S3 and Redis that the project does not start (10 minutes)
+	@scripts/setup --test
+	@scripts/external-engines
+	@$(BIN)/python -m pytest --external-engines tests/external tests/integration/test_pipeline.py
 
 chaos: ## Run all fault injection tests, three rounds of each fault (CRYPTOVIZ_TEST_ROUNDS, CRYPTOVIZ_TEST_SEED)
 	@scripts/setup --test

@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from cryptoviz.masking import forget
+from tests.support import engines
 from tests.support.pipeline import Demo, running_demo
 
 # The duration of an example depends on the machine more than on the code.
@@ -17,6 +18,16 @@ hypothesis.settings.register_profile("values", deadline=None, suppress_health_ch
 hypothesis.settings.load_profile("values")
 
 _SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of this project's tests."""
+    parser.addoption("--external-engines", action="store_true", help="use a Kafka, S3 and Redis that the project does not start")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the engines."""
+    engines.EXTERNAL = config.getoption("--external-engines")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -186,7 +186,8 @@ def test_status_and_config_say_what_scripts_need(demo: Demo) -> None:
     expected = {"name", "kind", "desired", "state", "trigger", "message", "since", "restarts", "metrics", "depends_on", "pid", "url"}
     assert all(set(component) == expected for component in status["components"])
     config = parse(demo.cli("config", "--demo", "--json"))
-    assert config["s3"]["endpoint"] == f"http://127.0.0.1:{demo.settings.s3.port}"
+    s3 = demo.settings.s3
+    assert config["s3"]["endpoint"] == (f"http://127.0.0.1:{s3.port}" if s3.embedded else s3.endpoint)
     assert config["control"]["token_file"] == str(demo.settings.token_file)
     made = json.loads((demo.settings.home / "credentials.json").read_text())
     assert not [secret for secret in made.values() if secret in json.dumps(config)]

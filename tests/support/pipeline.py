@@ -23,6 +23,8 @@ from cryptoviz.client import ControlClient
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings, load_settings_file
+from tests.support import engines
+from tests.support.external_engines import external_environment, running_servers
 from tests.support.lake_readers import by_delta, by_folder
 from tests.support.ports import free_ports
 from tests.support.processes import kill_all
@@ -46,7 +48,7 @@ def environment(home: Path, tick_s: float) -> dict[str, str]:
     own = dict(zip(names, map(str, free_ports(len(names))), strict=True))
     own |= {"CRYPTOVIZ_HOME": str(home), "CRYPTOVIZ_COLLECT__TICK_S": str(tick_s)}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CRYPTOVIZ_", "RAY_"))}
-    return kept | own | EXTRA_ENVIRONMENT
+    return kept | own | (external_environment() if engines.EXTERNAL else {}) | EXTRA_ENVIRONMENT
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,11 @@ def keys(rows: list[dict[str, Any]]) -> Counter[tuple[int, int]]:
 def running_demo(home: Path, tick_s: float = 0.5) -> Iterator[Demo]:
     """A demo in which every component runs and rows are committed; leaves no process."""
     env = environment(home, tick_s)
+    with running_servers(env, home) if engines.EXTERNAL else contextlib.nullcontext():
+        yield from _demo(home, env)
+
+
+def _demo(home: Path, env: dict[str, str]) -> Iterator[Demo]:
     started = subprocess.run([CRYPTOVIZ, "demo", "--detach"], env=env, capture_output=True, text=True, timeout=420, check=False)
     try:
         assert started.returncode == 0, started.stderr + started.stdout
