@@ -171,7 +171,8 @@ class Host:
         _run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.disk / "run" / "hostkey")])
         (self.disk / "run" / "sshd_config").write_text(_SSHD)
         (self.disk / "nsswitch.conf").write_text("hosts: files\npasswd: files\ngroup: files\n")
-        (self.home / ".bashrc").touch()
+        if not (self.home / ".bashrc").exists():
+            (self.home / ".bashrc").write_text("export UV_OFFLINE=1  # there is no internet, and packages are in the cache\n")
         self._link_programs()
         script = _INIT.format(
             name=self.name, disk=self.disk, home=HOME, hosts=self.network.hosts_file, mounts="\n".join(self._mounts()), sshd=shutil.which("sshd")
