@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,11 @@ from cryptoviz.engines.java import java_home
 from cryptoviz.lake import Lake
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.settings import Settings
+from spark_jobs.maintenance.round import run_round
+from spark_jobs.maintenance.steps import STEPS, RoundContext
 from tests.support.engines import object_store
+from tests.support.lake_tables import object_names
+from tests.support.records import TICK
 from tests.support.stored_lake import StoredLake
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -35,10 +40,17 @@ ROWS = TICKS * len(DEFAULT_ASSETS)
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Forty ticks in four commits, and a checkpoint of the log."""
-    with object_store(tmp_path_factory.mktemp("readers")) as running:
-        StoredLake(running).ticks(TICKS, per_batch=10)
+    """Forty ticks in four commits, the first two merged, so that the day has files with Snappy and with Zstandard, and a checkpoint of the log."""
+    with object_store(tmp_path_factory.mktemp("readers"), compact_files=2) as running:
+        stored = StoredLake(running)
+        stored.ticks(TICKS // 2, per_batch=10)
+        compact = [step for step in STEPS if step.name == "compact"]
+        now = datetime.fromtimestamp(TICK / 1000, UTC)
+        assert run_round(RoundContext(running, running.home / "scratch", ("prices",), now=lambda: now), compact).figures["merges"] == 1
+        stored.ticks(TICKS // 2, TICK + TICKS // 2 * 60_000, per_batch=10)
         address = table_address(running.s3, "prices")
+        codecs = {path.split(".")[-2] for path in object_names(running, "prices") if path.endswith(".parquet")}
+        assert codecs == {"snappy", "zstd"}
         DeltaTable(address.uri, storage_options=running.s3.storage_options()).create_checkpoint()
         yield running
 
