@@ -152,7 +152,8 @@ def test_a_killed_controller_takes_over_what_runs(control: ControlClient, settin
     reach(control, "redis", ComponentState.STOPPED)
     before = {name: control.get(name) for name in ("kafka", "object-store")}
     token = settings.token_file.read_text()
-    version = control.list().version
+    watch = control.watch(timeout_s=120)
+    version = next(watch).version
     worker(settings, "ray::Controller").kill()
 
     def answers() -> bool:
@@ -162,6 +163,9 @@ def test_a_killed_controller_takes_over_what_runs(control: ControlClient, settin
             return False
 
     eventually(answers, 60, 0.2)
+    current = control.list().version
+    assert any(pipeline.version >= current for pipeline in watch)
+    watch.close()
     assert settings.token_file.read_text() == token
     for name, status in before.items():
         now = reach(control, name, ComponentState.RUNNING)
@@ -256,6 +260,9 @@ def test_the_examples_run(control: ControlClient, settings: Settings) -> None:
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2
     assert "redis=RUNNING" in done.stdout
+    done = run("async_logs.py", "redis", "--no-follow")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["redis"]
     done = run("plain_grpc.py")
     assert done.returncode == 0, done.stderr
     assert {"kafka", "object-store", "redis"} <= {line.split()[0] for line in done.stdout.splitlines() if "RUNNING" in line}

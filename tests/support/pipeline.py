@@ -189,9 +189,10 @@ def running_demo(home: Path, tick_s: float = 0.5) -> Iterator[Demo]:
 
 
 def _demo(home: Path, env: dict[str, str]) -> Iterator[Demo]:
-    started = subprocess.run([CRYPTOVIZ, "demo", "--detach"], env=env, capture_output=True, text=True, timeout=420, check=False)
+    started = subprocess.run([CRYPTOVIZ, "demo", "--detach", "--json"], env=env, capture_output=True, text=True, timeout=420, check=False)
     try:
         assert started.returncode == 0, started.stderr + started.stdout
+        assert {"Dashboard", "gRPC control"} <= set(json.loads(started.stdout)["addresses"])
         demo = Demo(load_settings_file(home / "run" / "settings.json"), env)
 
         def collecting() -> bool:
