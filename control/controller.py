@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 
 import ray
 
@@ -15,6 +16,7 @@ from control.reconcile.components import build_table
 from control.reconcile.desired_state import build_store
 from control.reconcile.ray_runtime import RayRuntime
 from control.reconcile.reconciler import Reconciler
+from control.rpc.callers import Callers
 from control.rpc.gap_service import ray_gap_reader
 from control.rpc.server import ControlServer
 from cryptoviz.clock import SystemClock
@@ -59,6 +61,7 @@ class Controller:
         )
         self._server: ControlServer | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._end_metrics: Callable[[], Awaitable[None]] = _nothing
         self._loop = asyncio.ensure_future(self._run())
 
     async def ready(self) -> str:
@@ -95,8 +98,20 @@ class Controller:
         await self._operations.open()
         server = ControlServer(self._reconciler, self._operations, ray_gap_reader(self._settings), self._settings, self.shutdown)
         await server.start()
+        await self._serve_metrics(server)
         self._server = server
         await self._reconciler.run()
+
+    async def _serve_metrics(self, server: ControlServer) -> None:
+        if self._settings.control.metrics_port is None:
+            return
+        # The web server and its client library take 20 MB.
+        from control.metrics.exposition import registry_of
+        from control.metrics.server import MetricsServer
+
+        metrics = MetricsServer(registry_of(self._reconciler.snapshot, server.call_metrics), Callers(self._settings), self._settings.control)
+        await metrics.start()
+        self._end_metrics = metrics.stop
 
     async def _end(self, server: ControlServer) -> None:
         pipeline = self._reconciler.snapshot()
@@ -104,7 +119,12 @@ class Controller:
             pipeline = await self._reconciler.changed_since(pipeline.version)
         await asyncio.sleep(_LINGER_S)
         _log.info("control_ends")
+        await self._end_metrics()
         await server.stop(_STOP_GRACE_S)
         self._loop.cancel()
         await self._reconciler.close()
         await RayActor(CONTROLLER_NAME, self._settings.ray.namespace).kill()
+
+
+async def _nothing() -> None:
+    """No metrics are served."""

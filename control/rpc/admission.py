@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -99,6 +99,14 @@ def address_of(peer: str) -> str:
     return str(address.ipv4_mapped or ipaddress.IPv6Network((address, _IPV6_NETWORK), strict=False))
 
 
+def caller_of(authorization: Sequence[str | bytes], callers: Callers) -> Caller | None:
+    """The caller with the token in these values of `authorization`; None unless there is one value, with a valid token."""
+    if len(authorization) != 1 or not isinstance(authorization[0], str):
+        return None
+    scheme, _, token = authorization[0].partition(" ")
+    return callers.find(token.strip()) if scheme.lower() == "bearer" else None
+
+
 class TokenCheck(grpc.aio.ServerInterceptor):
     """The outermost interceptor: refuses calls without a valid token, or of too low a role, including unknown methods, health and reflection."""
 
@@ -130,11 +138,7 @@ class TokenCheck(grpc.aio.ServerInterceptor):
 
     def _caller(self, details: grpc.HandlerCallDetails) -> Caller | None:
         metadata: Any = details.invocation_metadata
-        given = [value for key, value in metadata or () if key == AUTHORIZATION]
-        if len(given) != 1 or not isinstance(given[0], str):
-            return None
-        scheme, _, token = given[0].partition(" ")
-        return self._callers.find(token.strip()) if scheme.lower() == "bearer" else None
+        return caller_of([value for key, value in metadata or () if key == AUTHORIZATION], self._callers)
 
     def _followed(self, handler: Handler, caller: Caller) -> Handler:
         """The handler, of the kind of `control.rpc.handlers`, with its running calls in `_running`."""

@@ -14,6 +14,7 @@ from control.operations.manager import OperationManager
 from control.reconcile.reconciler import Reconciler
 from control.rpc.admission import CallCounts, TokenCheck
 from control.rpc.call_log import CallLog
+from control.rpc.call_metrics import CallMetrics
 from control.rpc.callers import Callers
 from control.rpc.control_service import ControlService
 from control.rpc.gap_service import GapReader, GapService
@@ -84,6 +85,11 @@ class ControlServer:
             asyncio.create_task(self._end_revoked(), name="revoked tokens"),
         ]
         _log.info("control_serves", address=self._settings.control.address)
+
+    @property
+    def call_metrics(self) -> CallMetrics:
+        """Counts of all calls since the start."""
+        return self._calls.metrics
 
     async def not_serving(self) -> None:
         """Report NOT_SERVING by health, permanently; calls are still answered."""

@@ -29,12 +29,12 @@ def pipeline_ports(settings: Settings) -> tuple[PortUse, ...]:
     uses = [
         PortUse("dashboard", settings.dashboard.port, "CRYPTOVIZ_DASHBOARD__PORT", settings.dashboard.host),
         PortUse("control service", settings.control.port, "CRYPTOVIZ_CONTROL__PORT", settings.control.host),
+        *_optional("metrics", settings.control.metrics_port, "CRYPTOVIZ_CONTROL__METRICS_PORT", settings.control.host),
         PortUse("Spark UI", settings.lake.ui_port, "CRYPTOVIZ_LAKE__UI_PORT"),
     ]
     if not settings.ray.address:
         uses.append(PortUse("Ray head", settings.ray.gcs_port, "CRYPTOVIZ_RAY__GCS_PORT"))
-        if settings.ray.client_port is not None:
-            uses.append(PortUse("Ray client", settings.ray.client_port, "CRYPTOVIZ_RAY__CLIENT_PORT"))
+        uses += _optional("Ray client", settings.ray.client_port, "CRYPTOVIZ_RAY__CLIENT_PORT")
         uses.append(PortUse("Ray dashboard", settings.ray.dashboard_port, "CRYPTOVIZ_RAY__DASHBOARD_PORT"))
     bind = settings.engines.bind
     if settings.kafka.embedded:
@@ -50,6 +50,10 @@ def pipeline_ports(settings: Settings) -> tuple[PortUse, ...]:
     if settings.profile == "demo":
         uses.append(PortUse("replay market", settings.market.port, "CRYPTOVIZ_MARKET__PORT"))
     return tuple(uses)
+
+
+def _optional(name: str, port: int | None, setting: str, host: str = LOOPBACK) -> list[PortUse]:
+    return [] if port is None else [PortUse(name, port, setting, host)]
 
 
 def meet(first: str, second: str) -> bool:

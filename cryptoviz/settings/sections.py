@@ -216,6 +216,8 @@ class ControlSettings(_Section):
     host: Host = LOOPBACK
     port: Port = 50051
     reconcile_ms: int = Field(default=500, ge=10, le=60_000)
+    metrics_port: Port | None = None
+    """Port of `/metrics` for Prometheus, on `host`, with the token of the control service. Without it nothing is served."""
     tls_cert: File | None = None
     """Certificate of the service. Clients verify the service by it, so that it may be self-signed."""
     tls_key: File | None = None

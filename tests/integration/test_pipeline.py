@@ -7,10 +7,13 @@ import re
 from collections import Counter
 from typing import Any
 
+import httpx
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from prometheus_client.parser import text_string_to_metric_families
 
+from control.metrics.names import exported
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.masking import MASK
 from cryptoviz.records import Kind, UnifiedRecord
@@ -229,3 +232,23 @@ def test_a_second_start_is_refused_and_says_how_to_end_the_first(demo: Demo) -> 
     again = demo.cli("demo", "--detach")
     assert again.returncode == 1
     assert "cryptoviz down" in again.stderr
+
+
+def test_every_metric_of_every_component_is_served_for_prometheus_and_explained(demo: Demo) -> None:
+    address = f"http://127.0.0.1:{demo.settings.control.metrics_port}/metrics"
+    assert httpx.get(address, timeout=10).status_code == 401
+    token = demo.settings.token_file.read_text().strip()
+    served = httpx.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    families = list(text_string_to_metric_families(served.text))
+    samples = {(sample.name, sample.labels.get("component")) for family in families for sample in family.samples}
+    with demo.control() as client:
+        components = client.list().components
+    expected = set()
+    for component in components:
+        for metric in component.metrics:
+            found = exported(component.kind, metric)
+            assert found.help != metric, f"{component.kind} {metric} has no help text"
+            expected.add((found.name + ("_total" if found.counter else ""), component.name))
+    assert expected <= samples
+    assert {family.documentation.endswith(".") for family in families if family.name.startswith("cryptoviz_")} == {True}
+    assert len({name for name, _ in expected}) > 40

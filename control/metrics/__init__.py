@@ -1,0 +1,1 @@
+"""Prometheus metrics of every component, served by the controller."""
