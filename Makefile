@@ -25,7 +25,7 @@ down: setup ## Stop the pipeline that `make up` or `make demo` started
 test: ## Run the tests: unit, integration with the real engines, browser, one round of the short chaos tests
 	@scripts/setup --test
 	@failed=0; \
-	$(BIN)/python -m pytest --durations 10 -n 2 --dist loadfile --no-loadscope-reorder -m "not alone and not external" || failed=1; \
+	$(BIN)/python -m pytest --durations 10 -n 2 --dist loadfile --no-loadscope-reorder -m "not alone and not external and not cluster" || failed=1; \
 	$(BIN)/python -m pytest --durations 10 -m "alone and (short or not chaos)" || failed=1; \
 	exit $$failed
 
