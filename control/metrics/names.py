@@ -21,13 +21,18 @@ _ENGINE = {
     "rss_mb": "Resident memory of the server's process.",
     "brokers": "Brokers of the Kafka cluster.",
     "topics": "Topics of the Kafka cluster.",
+    "buckets": "Buckets of the object store.",
     "used_memory_mb": "Memory that Redis uses for its data.",
 }
 
 HELP: dict[ComponentKind, dict[str, str]] = {
     ComponentKind.ENGINE: _ENGINE,
     ComponentKind.EXTERNAL: _ENGINE,
-    ComponentKind.MARKET: {"requests_total": "Requests that the replay market has served.", "faults_active": "Faults that are injected now."},
+    ComponentKind.MARKET: {
+        "requests_total": "Requests that the replay market has served.",
+        "faults_active": "Faults that are injected now.",
+        "last_request_age_s": "Time since the last request.",
+    },
     ComponentKind.SCRAPER: {
         "polls_total": "Calls of the provider.",
         "failures_total": "Polls without a price.",

@@ -243,12 +243,9 @@ def test_every_metric_of_every_component_is_served_for_prometheus_and_explained(
     samples = {(sample.name, sample.labels.get("component")) for family in families for sample in family.samples}
     with demo.control() as client:
         components = client.list().components
-    expected = set()
-    for component in components:
-        for metric in component.metrics:
-            found = exported(component.kind, metric)
-            assert found.help != metric, f"{component.kind} {metric} has no help text"
-            expected.add((found.name + ("_total" if found.counter else ""), component.name))
+    metrics = [(component, metric, exported(component.kind, metric)) for component in components for metric in component.metrics]
+    assert [f"{component.kind} {metric}" for component, metric, found in metrics if found.help == metric] == []
+    expected = {(found.name + ("_total" if found.counter else ""), component.name) for component, _, found in metrics}
     assert expected <= samples
     assert {family.documentation.endswith(".") for family in families if family.name.startswith("cryptoviz_")} == {True}
     assert len({name for name, _ in expected}) > 40
