@@ -25,7 +25,8 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor, run_in_worker
+from actors import ray_actor
+from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor, run_in_worker, run_on_other_nodes
 from actors.scraping.collector_client import RayCollectorClient
 from control.operations.ray_launcher import RayOperationRunner
 from control.reconcile.components import ComponentSpec
@@ -307,6 +308,24 @@ async def test_a_dead_operation_is_lost_and_ends_without_an_error(fake: FakeRay)
     await runner.end("7")
     await runner.end("7")
     assert fake.killed == ["operation/7"]
+
+
+def test_a_function_runs_on_each_other_node_that_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [("192.0.2.10", "here", True), ("192.0.2.11", "one", True), ("192.0.2.12", "ended", False), ("192.0.2.13", "mute", True)]
+    monkeypatch.setattr(ray, "nodes", lambda: [{"NodeManagerAddress": address, "NodeID": node, "Alive": alive} for address, node, alive in nodes])
+    monkeypatch.setattr(ray_actor, "own_node", lambda: "here")
+
+    async def run(function: object, *arguments: object, timeout_s: float, node: str) -> object:
+        assert (function, arguments, timeout_s) == (abs, (-3,), 5)
+        if node == "mute":
+            raise NoAnswer("no answer within 5 s", component="abs")
+        return node
+
+    monkeypatch.setattr(ray_actor, "run_in_worker", run)
+    found = run_on_other_nodes(abs, -3, timeout_s=5)
+    assert found["192.0.2.11"] == "one"
+    assert isinstance(found["192.0.2.13"], NoAnswer)
+    assert len(found) == 2
 
 
 def test_no_other_module_calls_ray_actors() -> None:
