@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.hosts import Host, HostNetwork
+from tests.cluster.hosts import HOME, Host, HostNetwork
 from tests.cluster.launcher import DEMO_SETTINGS, PROJECT, Launcher
 from tests.support.measure import say
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
+CERTIFICATE = (
+    "umask 077 && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=head -addext subjectAltName=IP:{ip} -keyout tls.key -out tls.crt"
+)
 FOREIGN = "(exec -a raylet sleep 3000) >/dev/null 2>&1 & true"
 
 
@@ -29,6 +32,8 @@ def cluster(network: HostNetwork) -> Cluster:
     launcher = Launcher(network, {})
     head = network.add("head").boot()
     launcher.write_yaml(head)
+    launcher.run(CERTIFICATE.format(ip=head.ip))
+    launcher.configure({"CONTROL__HOST": head.ip, "CONTROL__TLS_CERT": f"{HOME}/cryptoviz/tls.crt", "CONTROL__TLS_KEY": f"{HOME}/cryptoviz/tls.key"})
     say("ray up from a bare host", launcher.timed(launcher.up))
     return Cluster(launcher, head)
 
@@ -37,6 +42,16 @@ def test_everything_runs_and_the_command_line_finds_it(cluster: Cluster) -> None
     say("until all run", cluster.launcher.timed(lambda: eventually(lambda: cluster.launcher.all_run(), 600, 5.0)))
     shown = cluster.launcher.exec(f"cd {PROJECT} && .venv/bin/cryptoviz status").stdout
     assert "/.ray/auth_token" in shown.replace("\r\n", "")
+
+
+def test_the_launcher_asks_the_control_service_over_tls_with_its_token(cluster: Cluster) -> None:
+    status = ".venv/bin/cryptoviz status --json"
+    assert cluster.launcher.run(status, check=False).returncode != 0
+    fetch = ".venv/bin/ray rsync-down cluster.yaml '~/.local/share/cryptoviz-demo/control.token' ~/control.token"
+    cluster.launcher.run(f"{fetch} && install -D -m 600 ~/control.token ~/.local/share/cryptoviz/control.token && chmod 700 ~/.local/share/cryptoviz")
+    states = {each["name"]: each["state"] for each in json.loads(cluster.launcher.run(status).stdout)["components"]}
+    assert states["lake"] == "RUNNING"
+    assert len(states) > 8
 
 
 def test_rays_own_command_line_has_the_token(cluster: Cluster) -> None:
