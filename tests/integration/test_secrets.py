@@ -1,4 +1,6 @@
-"""A whole pipeline with a canary in every credential, at DEBUG, from a hostile shell, through faults: no canary shows in any output.
+"""A whole pipeline with a canary in every credential, with mutual TLS and named tokens, at DEBUG, from a hostile shell, through faults.
+
+No canary shows in any output.
 
 Variables of the shell change no result, and no process connects to their addresses.
 """
@@ -23,12 +25,14 @@ import pytest
 import redis
 
 from cryptoviz.engines.ray_folder import ray_folder
-from cryptoviz.errors import TransientError
+from cryptoviz.errors import ControlRefused, TransientError
 from cryptoviz.lake import Lake
 from cryptoviz.settings import Settings, load_settings, load_settings_file
+from cryptoviz.tokens import Role, new_token
 from market.server import ReplayMarket
 from tests.support import outputs
 from tests.support.canaries import Look, places_of, secret_fields
+from tests.support.certificates import authority, certificate
 from tests.support.echo import ECHOED, Echo, echoing
 from tests.support.pipeline import CRYPTOVIZ, Demo, environment, secrets_of
 from tests.support.processes import kill_all, processes_of
@@ -57,7 +61,7 @@ CONTROLS = {"planted": PLANTED, "echoed": ECHOED, "provider": KEYED[0]}
 """What each kind of output has at least one of; the log of a table has names of providers in its statistics."""
 COMMANDS = (
     ("status",), ("providers",), ("gaps", "--json"), ("config", "--json"), ("doctor",), ("verify", "--json"), ("logs", "scraper/coingecko"),
-    ("query", "SELECT endpoint, error, body FROM raw", "--json"),
+    ("query", "SELECT endpoint, error, body FROM raw", "--json"), ("tokens", "list", "--json"), ("operations", "verify", "--json"),
 )  # fmt: skip
 QUERY, VERIFY = ("query", "SELECT * FROM prices"), ("verify",)
 ENGINES = ("kafka", "object-store", "redis", "lake", "collector", "dashboard")
@@ -71,6 +75,8 @@ class Whole:
     echo: Echo
     trap: Recorder
     said: dict[str, str]
+    tokens: dict[str, str]
+    keys: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -150,13 +156,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory, market: ReplayMarket) -> Ite
     """A pipeline after all faults: echoing providers and proxy, wrong passwords, engines that were killed."""
     home, trap = tmp_path_factory.mktemp(PLANTED) / "home", Recorder()
     with echoing() as echo:
-        env = canary_environment(home, market, echo) | hostile_shell(trap, tmp_path_factory.mktemp("user"))
+        certificates, keys = mutual_tls(tmp_path_factory.mktemp("tls"))
+        env = canary_environment(home, market, echo) | certificates | hostile_shell(trap, tmp_path_factory.mktemp("user"))
         try:
             started = subprocess.run([CRYPTOVIZ, "up", "--detach"], env=env, capture_output=True, text=True, timeout=420, check=False)
             assert started.returncode == 0, started.stderr + started.stdout
             pipeline = Demo(load_settings_file(home / "run" / "settings.json"), env)
             said = {"up": started.stdout + started.stderr}
             eventually(lambda: answered(lambda: pipeline.metric("lake", "rows_total") > 0), 360, 0.5)
+            tokens = {str(role): added_token(env, f"of-{role}", role) for role in Role}
+            tokens |= {"wrong": new_token(), "revoked": added_token(env, "revoked", Role.OPERATE)}
+            said |= {
+                "revoke": run(env, CRYPTOVIZ, "tokens", "revoke", "revoked").stdout,
+                **{f"token {who}": used(pipeline, tokens[who]) for who in tokens},
+            }
             said |= command_lines(
                 ("", env, COMMANDS),
                 ("wrong store: ", wrong_store(pipeline), (QUERY,)),
@@ -168,7 +181,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, market: ReplayMarket) -> Ite
             # The providers with keys never delivered a price, so that the pipeline as a whole is not RUNNING.
             eventually(lambda: answered(lambda: {pipeline.states()[name] for name in ENGINES} == {"RUNNING"}), 240, 0.5)
             eventually(lambda: all(set(echo.answers[name]) == set(Echo.KINDS) for name in KEYED), 120, 0.5)
-            yield Whole(pipeline, echo, trap, said)
+            yield Whole(pipeline, echo, trap, said, {f"token {who}": token for who, token in tokens.items()}, keys)
         finally:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 subprocess.run([CRYPTOVIZ, "down"], env=env, capture_output=True, timeout=120, check=False)
@@ -182,7 +195,7 @@ def look(whole: Whole) -> Look:
     pipeline = whole.pipeline
     store = redis.Redis.from_url(pipeline.settings.redis.url)
     store.set("planted", PLANTED)
-    made = Look(secrets_now(pipeline) | CONTROLS)
+    made = Look(secrets_now(pipeline) | whole.tokens | whole.keys | CONTROLS)
     made.at("command line", whole.said.items())
     made.at("control service", outputs.control_service(pipeline))
     made.at("page", asyncio.run(outputs.page(pipeline, CONTROLS["provider"])))
@@ -235,6 +248,20 @@ def test_the_look_finds_what_each_kind_of_output_has(look: Look, whole: Whole) -
     assert {name for names in holders.found.values() for name in names} >= set(secrets) - {"spark", "shell", *(f"wrong {name}" for name in WRONG)}
 
 
+def test_a_token_works_by_its_role_and_is_in_no_file(look: Look, whole: Whole) -> None:
+    """Even the files that hold secrets have only the hashes of named tokens."""
+    codes = {who: whole.said[f"token {who}"].split("\n")[0] for who in ("read", "operate", "wrong", "revoked")}
+    assert codes == {
+        "read": "OK PERMISSION_DENIED", "operate": "OK OK", "wrong": "UNAUTHENTICATED UNAUTHENTICATED", "revoked": "UNAUTHENTICATED UNAUTHENTICATED"
+    }  # fmt: skip
+    home = whole.pipeline.settings.home
+    holders = Look(whole.tokens | whole.keys)
+    holders.at("holders", ((str(path), path.read_bytes()) for path in home.rglob("*") if outputs.holds_secrets(path)))
+    assert holders.found == {}
+    verified = json.loads(whole.said["operations verify --json"].splitlines()[-1])
+    assert (verified["kind"], verified["state"]) == ("verify", "SUCCEEDED")
+
+
 def test_the_shell_changes_no_result_and_no_process_connects_to_its_addresses(whole: Whole) -> None:
     pipeline = whole.pipeline
     rows = Lake(pipeline.settings).prices(columns=["tick_ts", "price"]).arrow()
@@ -252,6 +279,39 @@ def test_the_shell_changes_no_result_and_no_process_connects_to_its_addresses(wh
     assert read.stdout.split() == [str(before.num_rows), str(pc.min(before["price"]))]
     assert json.loads(whole.said["verify --json"])["ok"]
     assert whole.trap.connections == []
+
+
+def mutual_tls(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The control service's settings with certificates for it and its clients, and a part of each private key, as canaries."""
+    clients, servers = authority(folder, "clients"), authority(folder, "servers")
+    (cert, key), (own, own_key) = certificate(folder, "server", servers), certificate(folder, "owner", clients)
+    chain = folder / "chain.pem"
+    chain.write_bytes(cert.read_bytes() + servers.read_bytes())
+    files = {"CERT": chain, "KEY": key, "CLIENT_CA": clients, "CLIENT_CERT": own, "CLIENT_KEY": own_key}
+    # The private number is in the second line of Base64, before the public key; the first line begins alike in all keys.
+    return {f"CRYPTOVIZ_CONTROL__TLS_{name}": str(path) for name, path in files.items()}, {
+        name: path.read_text().splitlines()[2][:24] for name, path in (("server's key", key), ("client's key", own_key))
+    }
+
+
+def added_token(env: Mapping[str, str], name: str, role: Role) -> str:
+    done = run(env, CRYPTOVIZ, "tokens", "add", name, "--role", role)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def used(pipeline: Demo, token: str) -> str:
+    """What a caller with a token gets for a call that reads and one that changes something, with the codes first."""
+    codes, texts = [], []
+    with outputs.control_client(pipeline.settings, token) as client:
+        for call in (client.list, lambda: client.start("dashboard")):
+            try:
+                texts.append(repr(call()))
+                codes.append("OK")
+            except ControlRefused as refused:
+                texts.append(f"{refused!r} {vars(refused)}")
+                codes.append(refused.code)
+    return "\n".join((" ".join(codes), *texts))
 
 
 def command_lines(*groups: tuple[str, Mapping[str, str], tuple[tuple[str, ...], ...]]) -> dict[str, str]:

@@ -31,6 +31,7 @@ from tests.support.waiting import eventually_async
 __all__ = [
     "Output",
     "arguments",
+    "control_client",
     "control_service",
     "environments",
     "files",
@@ -64,8 +65,15 @@ def control_service(pipeline: Demo) -> Iterator[Output]:
         yield "operations", repr(client.operations.list())
         yield "watch", repr(next(client.watch()))
         yield "unknown component", _refusal(client, "scraper/http://user:password@host")
-    with ControlClient(pipeline.settings.control.address, token="wrong") as stranger:
+    with control_client(pipeline.settings, "wrong") as stranger:
         yield "wrong token", _refusal(stranger, "lake")
+
+
+def control_client(settings: Settings, token: str) -> ControlClient:
+    """A client with a token, and the certificates of the settings."""
+    control = settings.control
+    roots, certificate, key = control.tls_cert, control.tls_client_cert, control.tls_client_key
+    return ControlClient(control.address, token=token, root_certificates=roots, client_certificate=certificate, client_key=key)
 
 
 def _refusal(client: ControlClient, name: str) -> str:
