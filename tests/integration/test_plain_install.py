@@ -62,8 +62,20 @@ def binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pins = place / "constraints.txt"
     pins.write_text("".join(f"{one['name']}=={one['version']}\n" for one in locked if one["name"] != "cryptoviz"))
     environment = place / "environment"
-    run = lambda *command: subprocess.run(command, check=True, timeout=500, capture_output=True)  # noqa: E731
-    run(uv(), "build", "--quiet", "--wheel", "--out-dir", str(place), str(ROOT))
+
+    def run(*command: str) -> None:
+        done = subprocess.run(command, check=False, timeout=500, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
+
+    # A copy, since Python writes and renames files in the tree's `__pycache__` folders meanwhile, which a build may find and then miss.
+    source = place / "source"
+    source.mkdir()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for package in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, source)
+    run(uv(), "build", "--quiet", "--wheel", "--out-dir", str(place), str(source))
     run(uv(), "venv", "--quiet", "--python", sys.executable, str(environment))
     (wheel,) = place.glob("cryptoviz-*.whl")
     run(uv(), "pip", "install", "--quiet", "--python", str(environment / "bin" / "python"), "--constraint", str(pins), str(wheel))
