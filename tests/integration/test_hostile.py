@@ -21,8 +21,11 @@ TICKS = 2
 # The collector closes a tick after 0.9 of its time; the rest allows for making the records on a busy machine.
 LATEST_MS = 900 + 1500
 OTHERS = ("coinmarketcap", "kraken", "coinpaprika")
-# Without the environment's proxies, which do not apply to local addresses.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+# Without the environment's proxies, which do not apply to local addresses, and with the settings of malloc that all processes of a pipeline have
+# (`ray_variables`): by default freed memory stays in arenas of threads.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()} | {
+    "MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "131072",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
