@@ -17,6 +17,7 @@ from tests.support.pipeline import Demo, running_demo
 hypothesis.settings.register_profile("values", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("values")
 
+_ENVIRONMENT = dict(os.environ)
 _SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ
 
 
@@ -49,6 +50,26 @@ def no_known_secrets() -> Iterator[None]:
     """Forget the secrets that a test has set."""
     yield
     forget()
+
+
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """Give each test the variables of the session's start.
+
+    The command line, run or listed in this process, deletes variables that lead elsewhere (`cryptoviz.shell.forget_options`).
+    """
+    yield
+    _restore_deleted()
+
+
+def pytest_collection_finish() -> None:
+    """As `same_environment`: modules list the commands while they are collected."""
+    _restore_deleted()
+
+
+def _restore_deleted() -> None:
+    for name in _ENVIRONMENT.keys() - os.environ.keys():
+        os.environ[name] = _ENVIRONMENT[name]
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by mark
