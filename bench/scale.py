@@ -190,6 +190,9 @@ CASES = {
 }
 
 
+_AWAY = Away(600, 600)
+
+
 def main() -> None:
     """Print the tables of docs/scale.md."""
     arguments = argparse.ArgumentParser(prog="python -m bench.scale", description=(__doc__ or "").split("\n", maxsplit=1)[0])
@@ -208,18 +211,17 @@ def main() -> None:
         need = math.ceil(plan(load).executor_cores)
         for tasks in sorted({max(1, need), max(2, 2 * need)}):
             usual = spread(list(delays(load, tasks, 1_800)))
-            late = list(delays(load, tasks, 5_400, Away(600, 600)))
-            print(f"| {name} | {tasks} | {usual.p50:.2f} | {usual.p95:.2f} | {max(late):.0f} | {_caught_up(load, tasks)} |")
+            late = list(delays(load, tasks, 5_400, _AWAY))
+            print(f"| {name} | {tasks} | {usual.p50:.2f} | {usual.p95:.2f} | {max(late):.0f} | {_caught_up(load, late, 2 * usual.p95)} |")
 
 
-def _caught_up(load: Load, tasks: int) -> str:
-    """Time after the outage until a tick is committed within twice its usual p95; '-' if never."""
-    usual = spread(list(delays(load, tasks, 1_800))).p95
-    away, now = Away(600, 600), 0.0
-    for number, delay in enumerate(delays(load, tasks, 5_400, away)):
-        now = number * load.tick_s + delay
-        if now > away.begins_s + away.lasts_s and delay <= 2 * usual:
-            return f"{now - away.begins_s - away.lasts_s:.0f}"
+def _caught_up(load: Load, late: list[float], enough_s: float) -> str:
+    """Time after the outage until a tick is committed within `enough_s`; '-' if never. `late`: the delay of each tick."""
+    end_s = _AWAY.begins_s + _AWAY.lasts_s
+    for number, delay in enumerate(late):
+        committed_s = number * load.tick_s + delay
+        if committed_s > end_s and delay <= enough_s:
+            return f"{committed_s - end_s:.0f}"
     return "-"
 
 
