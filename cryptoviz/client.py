@@ -134,9 +134,9 @@ class ControlClient(_Client[ClientChannel]):
         """Restart a component. Returns at once with the current status."""
         return self._channel.call(requests.of_component("RestartComponent", name))
 
-    def start_pipeline(self) -> PipelineStatus:
-        """Enable every component. Returns at once."""
-        return self._channel.run(requests.of_pipeline("StartPipeline"))
+    def start_pipeline(self, *, keep_stopped: bool = False) -> PipelineStatus:
+        """Enable every component; with `keep_stopped`, only those that no call has disabled. Returns at once."""
+        return self._channel.run(requests.of_pipeline("StartPipeline", keep_stopped=keep_stopped))
 
     def stop_pipeline(self) -> PipelineStatus:
         """Disable every component; the control service keeps running. Returns at once."""
@@ -242,8 +242,8 @@ class AsyncControlClient(_Client[AsyncClientChannel]):
     async def restart(self, name: str) -> ComponentStatus:
         return await self._channel.call(requests.of_component("RestartComponent", name))
 
-    async def start_pipeline(self) -> PipelineStatus:
-        return await self._channel.run(requests.of_pipeline("StartPipeline"))
+    async def start_pipeline(self, *, keep_stopped: bool = False) -> PipelineStatus:
+        return await self._channel.run(requests.of_pipeline("StartPipeline", keep_stopped=keep_stopped))
 
     async def stop_pipeline(self) -> PipelineStatus:
         return await self._channel.run(requests.of_pipeline("StopPipeline"))

@@ -172,9 +172,10 @@ class Reconciler:
         self._apply(name, Restart())
         return await self.start(name)
 
-    async def start_all(self) -> PipelineStatus:
-        """Enable every component. Raises ControlRefused during a shutdown."""
-        await self._want(self.table, DesiredState.RUNNING)
+    async def start_all(self, *, keep_stopped: bool = False) -> PipelineStatus:
+        """Enable every component, or only those that no call has disabled. Raises ControlRefused during a shutdown."""
+        kept = {name for name, desired in self._document.components.items() if desired is DesiredState.STOPPED} if keep_stopped else set()
+        await self._want((name for name in self.table if name not in kept), DesiredState.RUNNING)
         return self.snapshot()
 
     async def stop_all(self) -> PipelineStatus:

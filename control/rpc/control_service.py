@@ -61,7 +61,7 @@ class ControlService(ControlServiceServicer):
     async def StartPipeline(self, request: pb.StartPipelineRequest, context: Context) -> pb.StartPipelineResponse:
         del context
         self._this_pipeline(request.pipeline_id)
-        return pb.StartPipelineResponse(pipeline=pipeline_to_proto(await self._reconciler.start_all()))
+        return pb.StartPipelineResponse(pipeline=pipeline_to_proto(await self._reconciler.start_all(keep_stopped=request.keep_stopped)))
 
     async def StopPipeline(self, request: pb.StopPipelineRequest, context: Context) -> pb.StopPipelineResponse:
         del context

@@ -35,10 +35,10 @@ def require_stopped(settings: Settings) -> None:
         )
 
 
-def bring_up(settings: Settings, console: Console, leash: Leash, inputs: str) -> ClusterRecord | None:
+def bring_up(settings: Settings, console: Console, leash: Leash, inputs: str, *, keep_stopped: bool = False) -> ClusterRecord | None:
     """Download missing engines, check the machine, start Ray and the controller, then enable every component. The leash's owner stops them.
 
-    `inputs`: digest of what the settings were read from (`settings_inputs`).
+    `inputs`: digest of what the settings were read from (`settings_inputs`). `keep_stopped`: components that a command has stopped stay stopped.
 
     Raises:
         SettingsError: another user can access the home.
@@ -62,7 +62,7 @@ def bring_up(settings: Settings, console: Console, leash: Leash, inputs: str) ->
     if settings.ray.address:
         write_record(settings.home, ClusterRecord.of_joined(settings.ray.address, Access.of(settings), inputs))
     with ControlClient.from_settings(settings) as client:
-        client.start_pipeline()
+        client.start_pipeline(keep_stopped=keep_stopped)
     return record
 
 

@@ -53,10 +53,10 @@ def of_component(method: str, name: str) -> Rpc[ComponentStatus]:
     return _control(method, lambda response: component_from_proto(response.component), name=name)
 
 
-def of_pipeline(method: str) -> Flow[PipelineStatus]:
+def of_pipeline(method: str, **fields: bool) -> Flow[PipelineStatus]:
     """A call that takes the pipeline by its id and returns it."""
     pipeline = yield from ask(list_components())
-    return (yield from ask(_control(method, _pipeline, pipeline_id=pipeline.id)))
+    return (yield from ask(_control(method, _pipeline, pipeline_id=pipeline.id, **fields)))
 
 
 def list_providers() -> Rpc[list[ProviderStatus]]:
@@ -125,7 +125,7 @@ class LogTail(Stream[str]):
         return response.lines
 
 
-def _control(method: str, read: Callable[[Any], T], **fields: str) -> Rpc[T]:
+def _control(method: str, read: Callable[[Any], T], **fields: str | bool) -> Rpc[T]:
     return Rpc(ControlServiceStub, method, getattr(pb, f"{method}Request")(**fields), read)
 
 

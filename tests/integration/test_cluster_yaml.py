@@ -81,7 +81,7 @@ def test_a_missing_worker_fails_ray_up_but_keeps_no_pipeline_from_starting(
         subprocess.run(["bash", "-c", command], env=environment, check=False, timeout=60).returncode for command in cluster["head_start_ray_commands"]
     ]
     assert codes == [0, missing]
-    starts = [] if running else ["cryptoviz up --detach auto"]
+    starts = [] if running else ["cryptoviz up --detach --keep-stopped auto"]
     assert (tmp_path / "calls").read_text().splitlines() == [
         "python -m cryptoviz.cli.cluster_node head", "python -m cryptoviz.cli.cluster_node wait", "cryptoviz status auto", *starts,
     ]  # fmt: skip

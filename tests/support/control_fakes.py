@@ -105,10 +105,11 @@ class Bench:
         runtime: FakeRuntime | None = None,
         interval_ms: int = 10,
         table: ComponentTable | None = None,
+        store: MemoryStore | None = None,
     ) -> None:
         self.runtime = runtime or FakeRuntime()
         self.clock = FakeClock()
-        self.store = MemoryStore(document)
+        self.store = store or MemoryStore(document)
         self.reconciler = Reconciler(table or small_table(), self.runtime, self.store, self.clock, interval_ms, uniform=lambda: 1.0)
         self._loop: asyncio.Task[None] | None = None
 

@@ -60,6 +60,9 @@ def test_the_verbs(client: ControlClient) -> None:
     assert client.stop("reader/one").desired is DesiredState.STOPPED
     client.start_pipeline()
     client.wait(10, lambda now: now.reason == "all components run")
+    client.stop("page")
+    desired = {each.name: each.desired for each in client.start_pipeline(keep_stopped=True).components}
+    assert {name for name, state in desired.items() if state is DesiredState.STOPPED} == {"page"}
     client.stop_pipeline()
     assert client.wait_stopped(10).state is ComponentState.STOPPED
 

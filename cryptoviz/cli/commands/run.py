@@ -27,6 +27,7 @@ _INTERRUPTED = 130
 """The shell's exit code for a command ended by SIGINT."""
 
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return once all components are starting; stop with `cryptoviz down`.")]
+KeepStopped = Annotated[bool, typer.Option("--keep-stopped", help="Do not start components that a command stopped in an earlier run.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output; progress on stderr.")]
 JsonAtStart = Annotated[bool, typer.Option("--json", help="Addresses as JSON on stdout, all else on stderr.")]
 Demo = Annotated[bool, typer.Option("--demo", help="Stop the demo, if the live pipeline runs too.")]
@@ -39,14 +40,14 @@ def register(app: typer.Typer) -> None:
     app.command()(down)
 
 
-def up(detach: Detach = False, as_json: JsonAtStart = False) -> None:
+def up(detach: Detach = False, keep_stopped: KeepStopped = False, as_json: JsonAtStart = False) -> None:
     """Start the pipeline against the live providers and show its state until Ctrl-C."""
-    _run("live", detach, as_json)
+    _run("live", as_json, detach=detach, keep_stopped=keep_stopped)
 
 
-def demo(detach: Detach = False, as_json: JsonAtStart = False) -> None:
+def demo(detach: Detach = False, keep_stopped: KeepStopped = False, as_json: JsonAtStart = False) -> None:
     """Start the pipeline against the replay market (recorded history, no internet needed) and show its state until Ctrl-C."""
-    _run("demo", detach, as_json)
+    _run("demo", as_json, detach=detach, keep_stopped=keep_stopped)
 
 
 def down(demo: Demo = False, yes: Yes = False, as_json: Json = False) -> None:
@@ -70,7 +71,7 @@ def _end_leftovers(settings: Settings) -> int:
         return end_leftovers(settings)
 
 
-def _run(profile: Profile, detach: bool, as_json: bool) -> None:
+def _run(profile: Profile, as_json: bool, *, detach: bool, keep_stopped: bool) -> None:
     require_extra("pipeline", f"`cryptoviz {'up' if profile == 'live' else 'demo'}`")
     console = terminal(stderr=as_json)
     settings, inputs = inputs_of_start(profile)
@@ -82,7 +83,7 @@ def _run(profile: Profile, detach: bool, as_json: bool) -> None:
             try:
                 with Leash(lock) as leash:
                     stop.leash = leash
-                    code = _start(settings, console, stop, leash, inputs, detach=detach, as_json=as_json)
+                    code = _start(settings, console, stop, leash, inputs, detach=detach, as_json=as_json, keep_stopped=keep_stopped)
             finally:
                 if read_record(settings.home) is None and read_joined(settings.home) is None:
                     forget_cluster(settings)
@@ -93,10 +94,20 @@ def _run(profile: Profile, detach: bool, as_json: bool) -> None:
     raise typer.Exit(code)
 
 
-def _start(settings: Settings, console: Console, stop: Stop, leash: Leash, inputs: str, *, detach: bool, as_json: bool = False) -> int:
+def _start(
+    settings: Settings,
+    console: Console,
+    stop: Stop,
+    leash: Leash,
+    inputs: str,
+    *,
+    detach: bool,
+    as_json: bool = False,
+    keep_stopped: bool = False,
+) -> int:
     record_file(settings.home).unlink(missing_ok=True)  # of an earlier cluster, which has ended
     try:
-        record = bring_up(settings, console, leash, inputs)
+        record = bring_up(settings, console, leash, inputs, keep_stopped=keep_stopped)
     except CryptoVizError as error:
         if not was_stopped(settings.home):
             raise

@@ -419,16 +419,20 @@ class StartPipelineRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PIPELINE_ID_FIELD_NUMBER: _builtins.int
+    KEEP_STOPPED_FIELD_NUMBER: _builtins.int
     pipeline_id: _builtins.str
     """Pipeline.id, as returned by ListComponents."""
+    keep_stopped: _builtins.bool
+    """Components that StopComponent or StopPipeline has disabled stay so, also across restarts of the control service. Others, also new ones, are enabled."""
     def __init__(
         self,
         *,
         pipeline_id: _builtins.str = ...,
+        keep_stopped: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pipeline_id", b"pipeline_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_stopped", b"keep_stopped", "pipeline_id", b"pipeline_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

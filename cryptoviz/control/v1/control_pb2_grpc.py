@@ -160,7 +160,7 @@ class ControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartPipeline(self, request, context):
-        """Enables every component.
+        """Enables every component, or with keep_stopped those that no call has disabled.
         Errors: INVALID_ARGUMENT without the pipeline's id, FAILED_PRECONDITION during a shutdown.
         Idempotent: yes.
         """

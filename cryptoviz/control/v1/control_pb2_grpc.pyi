@@ -64,7 +64,7 @@ class ControlServiceStub:
     Idempotent: yes in its result; a repeated call may restart the component again.
     """
     StartPipeline: _grpc.UnaryUnaryMultiCallable[_control_pb2.StartPipelineRequest, _control_pb2.StartPipelineResponse]
-    """Enables every component.
+    """Enables every component, or with keep_stopped those that no call has disabled.
     Errors: INVALID_ARGUMENT without the pipeline's id, FAILED_PRECONDITION during a shutdown.
     Idempotent: yes.
     """
@@ -144,7 +144,7 @@ class ControlServiceAsyncStub(ControlServiceStub):
     Idempotent: yes in its result; a repeated call may restart the component again.
     """
     StartPipeline: _aio.UnaryUnaryMultiCallable[_control_pb2.StartPipelineRequest, _control_pb2.StartPipelineResponse]  # type: ignore[assignment]
-    """Enables every component.
+    """Enables every component, or with keep_stopped those that no call has disabled.
     Errors: INVALID_ARGUMENT without the pipeline's id, FAILED_PRECONDITION during a shutdown.
     Idempotent: yes.
     """
@@ -257,7 +257,7 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.StartPipelineRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.StartPipelineResponse, _abc.Awaitable[_control_pb2.StartPipelineResponse]]:
-        """Enables every component.
+        """Enables every component, or with keep_stopped those that no call has disabled.
         Errors: INVALID_ARGUMENT without the pipeline's id, FAILED_PRECONDITION during a shutdown.
         Idempotent: yes.
         """

@@ -11,7 +11,7 @@ from control.reconcile.desired_state import DesiredDocument
 from cryptoviz.components import ComponentKind, DesiredState, Probe, Trigger
 from cryptoviz.components import ComponentState as S
 from cryptoviz.errors import ControlRefused, CryptoVizError, EngineUnavailable, PreflightError, UnknownComponent
-from tests.support.control_fakes import Bench, FakeRuntime
+from tests.support.control_fakes import Bench, FakeRuntime, MemoryStore
 from tests.support.waiting import eventually_async
 
 ALL_RUNNING = DesiredDocument(1, dict.fromkeys(("engine", "worker", "reader/one", "page"), DesiredState.RUNNING))
@@ -38,6 +38,18 @@ async def test_the_pipeline_starts_in_order_and_ends_in_reverse() -> None:
         ended = [name for verb, name in bench.runtime.calls if verb == "stop"]
         assert [name for name in ended if name != "page"] == ["reader/one", "worker", "engine"]
         assert ended.index("page") < ended.index("engine")
+
+
+async def test_a_start_of_all_may_keep_what_was_stopped_also_by_the_next_controller() -> None:
+    store = MemoryStore()
+    async with Bench(store=store) as bench:
+        await bench.reconciler.start("reader/one")
+        await bench.reconciler.stop("reader/one")
+    async with Bench(store=store) as bench:
+        kept = await bench.reconciler.start_all(keep_stopped=True)
+        assert {each.name for each in kept.components if each.desired is DesiredState.RUNNING} == {"engine", "worker", "page"}
+        everything = await bench.reconciler.start_all()
+        assert all(each.desired is DesiredState.RUNNING for each in everything.components)
 
 
 async def test_a_slow_start_holds_up_its_dependents_only() -> None:
