@@ -73,6 +73,14 @@ def test_rays_processes_have_token_java_and_sparks_secret_and_no_open_metrics(us
     assert "canary-key" not in environment.values()
 
 
+def test_a_lost_node_is_given_up_within_half_a_minute_and_a_busy_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = prepared(monkeypatch).environment
+    period, timeout = (int(environment[f"RAY_health_check_{name}_ms"]) / 1000 for name in ("period", "timeout"))
+    failures = int(environment["RAY_health_check_failure_threshold"])
+    assert failures * (period + timeout) <= 30
+    assert (failures - 1) * (period + timeout) >= 20
+
+
 def test_a_second_start_changes_nothing_and_a_stop_ends_the_node(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_node, "_command", lambda *_: ["sh", "-c", "echo Ray runtime started; exec sleep 300"])
     assert cluster_node.start_node()
