@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from cryptoviz.clock import SystemClock
 from cryptoviz.engines.jars import JarSet, locked_jars
-from cryptoviz.engines.machine import Machine, ThisMachine
+from cryptoviz.engines.machine import UNRESOLVED, Machine, ThisMachine
 from cryptoviz.engines.ports import describe_taken, pipeline_ports
 from cryptoviz.engines.ray_folder import RAY_FOLDERS
 from cryptoviz.errors import CryptoVizError, PreflightError, SettingsError, UnknownAsset
@@ -50,6 +50,7 @@ class Finding:
         remedy: how to fix it; empty when ok.
         setting: the environment variable that changes it, if any.
         fixable: whether `doctor --fix` fixes it.
+        awaited: a start does not need it fixed: the pipeline waits, with this reason in its status.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Finding:
     remedy: str = ""
     setting: str = ""
     fixable: bool = False
+    awaited: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -86,8 +88,9 @@ def examine(settings: Settings, machine: Machine | None = None) -> list[Finding]
 
 
 def require_fit(findings: Sequence[Finding]) -> None:
-    """Raise PreflightError if any check failed; `problems` has a line for each, with the remedy."""
-    problems = [f"{finding.name}: {finding.detail}; {finding.remedy}" for finding in findings if finding.level is Level.FAIL]
+    """Raise PreflightError if a check failed that a start cannot wait for; `problems` has a line for each, with the remedy."""
+    failed = [finding for finding in findings if finding.level is Level.FAIL and not finding.awaited]
+    problems = [f"{finding.name}: {finding.detail}; {finding.remedy}" for finding in failed]
     if problems:
         raise PreflightError("this machine cannot run the pipeline:\n" + "\n".join(f"- {problem}" for problem in problems), problems=problems)
 
@@ -281,7 +284,9 @@ def _kafka_brokers(settings: Settings, machine: Machine) -> Iterator[Finding]:
         f"correct {setting} (or its older name REDPANDA_BROKERS, also in .env); if neither is set, an embedded Kafka is started. "
         "redpanda:9092 is an address inside the predecessor's Docker network"
     )
-    yield from (Finding(look.name, look.level, look.detail, remedy, setting) for look in looks)
+    # One that resolves may be late; the others do not matter then.
+    awaited = any(look.awaited for look in looks)
+    yield from (Finding(look.name, look.level, look.detail, remedy, setting, awaited=awaited) for look in looks)
 
 
 def _reachable(name: str, url: str, default_port: int, machine: Machine, setting: str) -> Finding:
@@ -295,7 +300,10 @@ def _reachable(name: str, url: str, default_port: int, machine: Machine, setting
     # Never the whole URL: it may contain a password.
     why = machine.reach(host, port)
     if why:
-        return Finding(name, Level.FAIL, f"{host_port(host, port)} is not reachable: {why}", f"correct or unset {setting}", setting)
+        # A name that does not resolve is wrong; a server that does not answer may be late.
+        awaited = not why.startswith(UNRESOLVED)
+        remedy = f"start it, or correct or unset {setting}" if awaited else f"correct or unset {setting}"
+        return Finding(name, Level.FAIL, f"{host_port(host, port)} is not reachable: {why}", remedy, setting, awaited=awaited)
     return Finding(name, Level.OK, f"{host_port(host, port)} answers")
 
 

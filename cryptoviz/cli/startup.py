@@ -50,7 +50,7 @@ def bring_up(settings: Settings, console: Console, leash: Leash, inputs: str, *,
     findings = examine(settings)
     require_fit(findings)
     for finding in findings:
-        if finding.level is Level.WARN:
+        if finding.level is Level.WARN or finding.awaited:
             console.print(Text(f"{finding.name}: {finding.detail}; {finding.remedy}", style="yellow"), soft_wrap=True)
     record = None
     with ControllerLaunch(settings) as launch:

@@ -23,7 +23,10 @@ from cryptoviz.home import untrusted
 from cryptoviz.ownership import Fault
 from cryptoviz.settings import Settings
 
-__all__ = ["Machine", "ThisMachine"]
+__all__ = ["UNRESOLVED", "Machine", "ThisMachine"]
+
+UNRESOLVED = "cannot resolve the host name"
+"""How `Machine.reach` begins for a wrong name."""
 
 _CONNECT_S = 2.0
 
@@ -155,7 +158,7 @@ class ThisMachine:
             with socket.create_connection((host, port), timeout=_CONNECT_S):
                 return ""
         except socket.gaierror:
-            return f"cannot resolve the host name {host!r}"
+            return f"{UNRESOLVED} {host!r}"
         except OSError as error:
             return str(error)
 

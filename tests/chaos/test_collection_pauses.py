@@ -13,16 +13,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 
-from actors.collecting.tick_recorder import RecordedTick, tick_from
 from cryptoviz.assets import DEFAULT_ASSETS
-from cryptoviz.audit import RECORDER, TICK
 from cryptoviz.settings import Settings, dump_settings_file
 from market.server import ReplayMarket
+from tests.chaos.pipeline_rig import closed_ticks
 from tests.chaos.rig import SEED
 from tests.support.clock import now_ms
 from tests.support.collection import PROVIDERS, settings_for
@@ -98,13 +96,6 @@ async def collecting(engines: Engines, home: Path, count: int = 1) -> AsyncItera
                 if child.process.poll() is None:
                     child.process.kill()
                     child.process.communicate()
-
-
-def closed_ticks(exchanges: list[dict[str, Any]]) -> list[RecordedTick]:
-    """The results of each tick, with or without prices, from the tick records."""
-    own = [one for one in exchanges if one["provider"] == RECORDER and one["endpoint"] == TICK]
-    assert set(Counter(one["fetch_id"] for one in own).values()) == {1}
-    return [tick_from(one["tick_ts"], one["body"]) for one in own]
 
 
 def assert_exact(market: ReplayMarket, settings: Settings, *, all_served: bool) -> None:

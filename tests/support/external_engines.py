@@ -51,7 +51,7 @@ def external_environment() -> dict[str, str]:
 
 def server(name: str, settings: Settings) -> ChildProcess:
     """The server of this engine, not started, with its data in a folder beside the home."""
-    make = {"kafka": _kafka, "object-store": _object_store, "redis": _redis}[name]
+    make = {"kafka": kafka_server, "object-store": _object_store, "redis": _redis}[name]
     return make(settings, settings.home.parent / f"external-{settings.home.name}" / name)
 
 
@@ -134,8 +134,11 @@ class ExternalServer:
         return self.engine.probe()
 
 
-def _kafka(settings: Settings, folder: Path) -> ChildProcess:
-    """A node whose clients use SCRAM over TLS. Two listeners: the broker's connection to its own controller is another."""
+def kafka_server(settings: Settings, folder: Path, behind: int | None = None) -> ChildProcess:
+    """A node whose clients use SCRAM over TLS. Two listeners: the broker's connection to its own controller is another.
+
+    `behind`: the port that it listens on, if its clients connect to a proxy at the port of the settings.
+    """
     host, port = address_of(settings, "kafka")
     controller, data = free_port(), folder / "data"
     data.mkdir(parents=True, exist_ok=True)
@@ -143,7 +146,7 @@ def _kafka(settings: Settings, folder: Path) -> ChildProcess:
     properties = {
         "process.roles": "broker,controller",
         "node.id": "7",
-        "listeners": f"OUTSIDE://{host}:{port},QUORUM://{host}:{controller}",
+        "listeners": f"OUTSIDE://{host}:{behind or port},QUORUM://{host}:{controller}",
         "advertised.listeners": f"OUTSIDE://{host}:{port}",
         "listener.security.protocol.map": "OUTSIDE:SASL_SSL,QUORUM:PLAINTEXT",
         "inter.broker.listener.name": "OUTSIDE",

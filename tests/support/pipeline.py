@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,17 @@ class Demo:
         with self.control() as client:
             return client.get(component).metrics.get(name, -1.0)
 
+    def await_rows(self, timeout_s: float = 180.0) -> None:
+        """Wait until every component runs and the lake has rows of this start."""
+
+        def collecting() -> bool:
+            with self.control() as client:
+                pipeline = client.list()
+                assert str(pipeline.state) == "RUNNING", pipeline.reason
+            return self.metric("lake", "rows_total") > 0
+
+        eventually(collecting, timeout_s, 0.1)
+
     @contextmanager
     def fault(self, **spec: Any) -> Iterator[None]:
         """Inject a fault into the market within the context."""
@@ -184,25 +195,20 @@ def keys(rows: list[dict[str, Any]]) -> Counter[tuple[int, int]]:
 def running_demo(home: Path, tick_s: float = 0.5) -> Iterator[Demo]:
     """A demo in which every component runs and rows are committed; leaves no process."""
     env = environment(home, tick_s)
-    with running_servers(env, home) if engines.EXTERNAL else contextlib.nullcontext():
-        yield from _demo(home, env)
+    with running_servers(env, home) if engines.EXTERNAL else contextlib.nullcontext(), detached_demo(home, env) as demo:
+        demo.await_rows()
+        yield demo
 
 
-def _demo(home: Path, env: dict[str, str]) -> Iterator[Demo]:
-    started = subprocess.run([CRYPTOVIZ, "demo", "--detach", "--json"], env=env, capture_output=True, text=True, timeout=420, check=False)
+@contextmanager
+def detached_demo(home: Path, env: dict[str, str], prefix: Sequence[str] = ()) -> Iterator[Demo]:
+    """A demo that was started and may not run yet; leaves no process. `prefix`: a command that runs the command."""
+    command = [*prefix, CRYPTOVIZ, "demo", "--detach", "--json"]
+    started = subprocess.run(command, env=env, capture_output=True, text=True, timeout=420, check=False)
     try:
         assert started.returncode == 0, started.stderr + started.stdout
         assert {"Dashboard", "gRPC control"} <= set(json.loads(started.stdout)["addresses"])
-        demo = Demo(load_settings_file(home / "run" / "settings.json"), env)
-
-        def collecting() -> bool:
-            with demo.control() as client:
-                pipeline = client.list()
-                assert str(pipeline.state) == "RUNNING", pipeline.reason
-            return demo.metric("lake", "rows_total") > 0
-
-        eventually(collecting, 180, 0.1)
-        yield demo
+        yield Demo(load_settings_file(home / "run" / "settings.json"), env)
     finally:
         subprocess.run([CRYPTOVIZ, "down", "--demo"], env=env, capture_output=True, timeout=120, check=False)
         assert kill_all(home) == []

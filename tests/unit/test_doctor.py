@@ -215,6 +215,19 @@ def test_external_engines_need_no_embedded_files_and_must_be_reachable() -> None
     assert "canary-password" not in str(found)
 
 
+def test_a_start_waits_for_an_external_engine_that_is_late_but_not_for_one_whose_name_is_wrong() -> None:
+    """At boot the engines' host may start later. `doctor` reports both as failed."""
+    settings = load_settings(kafka={"bootstrap_servers": "k:9092"}, redis={"url": "redis://r:6380/0"})
+    late = examine(settings, MadeUp(unreachable={"k:9092": "refused", "r:6380": "timed out"}))
+    assert len([finding for finding in late if finding.level is Level.FAIL]) == 2
+    require_fit(late)
+    with pytest.raises(PreflightError, match="cannot resolve the host name 'r'") as caught:
+        require_fit(examine(settings, MadeUp(unreachable={"k:9092": "refused", "r:6380": "cannot resolve the host name 'r'"})))
+    assert len(caught.value.problems) == 1
+    two = load_settings(kafka={"bootstrap_servers": "a:1, b:2"})
+    require_fit(examine(two, MadeUp(unreachable={"a:1": "cannot resolve the host name 'a'", "b:2": "refused"})))
+
+
 def test_bad_names_are_reported() -> None:
     settings = load_settings()
     topic = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"raw_topic": "no spaces"})})
