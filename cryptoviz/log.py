@@ -7,6 +7,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
@@ -49,13 +50,16 @@ class LineStream(Protocol):
 
 
 class _Stderr:
-    """The standard error of the moment: it may be replaced and closed, as tests and terminals do."""
+    """The standard error of the moment: it may be replaced and closed, as tests and terminals do. A full disk behind it costs lines only."""
 
     def write(self, text: str, /) -> int:
-        return sys.stderr.write(text)
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 def configure_logging(level: str = "INFO", stream: LineStream | None = None) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import atexit
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TextIO
 
 from cryptoviz.home import mark_new
 from cryptoviz.log import configure_logging
 from cryptoviz.log_rotation import rotate
+from cryptoviz.log_sink import LogSink
 from cryptoviz.masking import hide
 from cryptoviz.ownership import make_private
 from cryptoviz.settings import Settings
@@ -37,10 +37,10 @@ def log_to_file(settings: Settings, component: str) -> None:
     if shared and component in _tees:
         return
     previous = ExitStack() if shared else _log_files.pop_all()
-    handle = _log_files.enter_context(log_path(settings, component).open("a", encoding="utf-8", buffering=1))
+    sink = _log_files.enter_context(closing(LogSink(log_path(settings, component).open("ab", buffering=0))))
     if not shared:
         _tees.clear()
-    _tees[component] = _Tee(handle, log_path(settings, component))
+    _tees[component] = _Tee(sink, log_path(settings, component))
     configure_logging(settings.log_level, _Router())
     previous.close()
 
@@ -77,19 +77,20 @@ class _Router:
 class _Tee:
     """Writes to the present `sys.stderr` and to a file of bounded size."""
 
-    def __init__(self, file: TextIO, path: Path) -> None:
-        self._file = file
+    def __init__(self, sink: LogSink, path: Path) -> None:
+        self._sink = sink
         self._path = path
         self._unchecked = 0
 
     def write(self, text: str) -> int:
-        sys.stderr.write(text)
+        with suppress(OSError):  # Ray writes it to a file, whose disk may be full
+            sys.stderr.write(text)
         self._unchecked += len(text)
         if self._unchecked >= _CHECK_CHARACTERS:
             self._unchecked = 0
             rotate(self._path)
-        return self._file.write(text)
+        return self._sink.write(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
-        self._file.flush()
+        with suppress(OSError):
+            sys.stderr.flush()

@@ -1,0 +1,89 @@
+"""A log on a full disk: what a component does never fails because of it, and the log says later how many lines are missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cryptoviz.log import configure_logging, get_logger
+from cryptoviz.log_files import log_to_file
+from cryptoviz.log_sink import LogSink
+from cryptoviz.settings import load_settings
+
+
+class Disk:
+    """A file on a disk that may be full."""
+
+    def __init__(self) -> None:
+        self.content = b""
+        self.room = 1 << 20
+
+    def write(self, data: bytes) -> int:
+        if not self.room:
+            raise OSError(28, "No space left on device")
+        taken = data[: self.room]
+        self.content += taken
+        self.room -= len(taken)
+        return len(taken)
+
+    def close(self) -> None:
+        pass
+
+
+def test_lines_are_dropped_and_counted_while_the_disk_is_full() -> None:
+    disk = Disk()
+    sink = LogSink(disk)
+    sink.write("first")
+    sink.write("\n")
+    disk.room = 0
+    for _ in range(3):
+        assert sink.write("lost\n") == 5
+    disk.room = 1000
+    sink.write("last\n")
+    assert disk.content.decode().splitlines() == ["first", "event=lines_not_written lines=3 reason='No space left on device'", "last"]
+
+
+def test_a_line_that_was_cut_off_is_ended_and_counts_as_lost() -> None:
+    disk = Disk()
+    sink = LogSink(disk)
+    disk.room = 3
+    sink.write("cut off\n")
+    disk.room = 1000
+    sink.write("last\n")
+    assert disk.content.decode().splitlines() == ["cut", "event=lines_not_written lines=1 reason='No space left on device'", "last"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_component_on_a_full_disk_logs_without_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(home=tmp_path)
+    monkeypatch.setattr("cryptoviz.log_files.log_path", lambda *_: Path("/dev/full"))
+    with open("/dev/full", "w", buffering=1) as full:  # noqa: PTH123 (as a worker's stderr)
+        monkeypatch.setattr(sys, "stderr", full)
+        log_to_file(settings, "collector")
+        try:
+            for number in range(3000):
+                get_logger("collector").warning("tick_dropped", number=number)
+        finally:
+            monkeypatch.undo()
+            log_to_file(settings, "another")
+            configure_logging()
+            with pytest.raises(OSError, match="No space left"):
+                full.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_process_whose_stderr_is_on_a_full_disk_logs_without_an_error() -> None:
+    """As the dashboard and a round of maintenance, whose stderr is their log."""
+    lines = (
+        "import os",
+        "from cryptoviz.log import get_logger",
+        "for _ in range(999): get_logger('dashboard').warning('slow')",
+        "print('done', flush=True)",
+    )
+    script = "\n".join((*lines, "os._exit(0)"))
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=full, text=True, check=False, timeout=60)
+    assert (done.stdout, done.returncode) == ("done\n", 0)
