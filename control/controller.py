@@ -16,7 +16,6 @@ from control.reconcile.components import build_table
 from control.reconcile.desired_state import build_store
 from control.reconcile.ray_runtime import RayRuntime
 from control.reconcile.reconciler import Reconciler
-from control.rpc.callers import Callers
 from control.rpc.gap_service import ray_gap_reader
 from control.rpc.server import ControlServer
 from cryptoviz.clock import SystemClock
@@ -43,11 +42,12 @@ class Controller:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._clock = SystemClock()
         self._reconciler = Reconciler(
             build_table(settings),
             RayRuntime(settings.ray.namespace),
             build_store(settings),
-            SystemClock(),
+            self._clock,
             settings.control.reconcile_ms,
             pipeline_id=pipeline_id(settings),
             replayed=settings.profile == "demo",
@@ -56,7 +56,7 @@ class Controller:
             RayOperationRunner(settings),
             OperationFile(settings.home / "control" / "operations.json"),
             settings,
-            SystemClock(),
+            self._clock,
             self._reconciler.not_up,
         )
         self._server: ControlServer | None = None
@@ -109,7 +109,8 @@ class Controller:
         from control.metrics.exposition import registry_of
         from control.metrics.server import MetricsServer
 
-        metrics = MetricsServer(registry_of(self._reconciler.snapshot, server.call_metrics), Callers(self._settings), self._settings.control)
+        registry = registry_of(self._reconciler.snapshot, server.call_metrics, self._clock)
+        metrics = MetricsServer(registry, server.callers, self._settings.control)
         await metrics.start()
         self._end_metrics = metrics.stop
 

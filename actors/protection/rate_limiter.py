@@ -69,7 +69,7 @@ class SharedBucket:
 
     def __init__(self, rates: Sequence[Rate], settings: RedisSettings, key: str, clock: Clock) -> None:
         self._rates = list(rates)
-        self._client = redis.asyncio.Redis.from_url(**settings.connection(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+        self._client = redis.asyncio.Redis.from_url(**settings.connection(_TIMEOUT_S))
         self._key = key
         self._clock = clock
         self._bucket: RedisBucket | None = None

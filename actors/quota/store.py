@@ -63,7 +63,7 @@ class RedisStore:
     """A field of the hash `cryptoviz:quota`."""
 
     def __init__(self, settings: RedisSettings, provider: str, clock: Clock) -> None:
-        self._client = redis.asyncio.Redis.from_url(**settings.connection(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+        self._client = redis.asyncio.Redis.from_url(**settings.connection(_TIMEOUT_S))
         self._provider = provider
         self._clock = clock
         self._away_until_s = float("-inf")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
@@ -12,24 +11,26 @@ from prometheus_client.registry import Collector
 
 from control.metrics.names import PREFIX, exported
 from control.rpc.call_metrics import BOUNDS_S, CallMetrics
+from cryptoviz.clock import Clock
 from cryptoviz.components import ComponentState, ComponentStatus, DesiredState
 from cryptoviz.rpc.pipeline_status import PipelineStatus
 
 __all__ = ["registry_of"]
 
 
-def registry_of(status: Callable[[], PipelineStatus], calls: CallMetrics) -> CollectorRegistry:
-    """A registry that reads the status and the counts of calls at each scrape, and the controller's own process."""
+def registry_of(status: Callable[[], PipelineStatus], calls: CallMetrics, clock: Clock) -> CollectorRegistry:
+    """A registry that reads the status and the counts of calls at each scrape, and the controller's own process. `clock`: of the status."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    registry.register(_Live(status, calls))
+    registry.register(_Live(status, calls, clock))
     return registry
 
 
 class _Live(Collector):
-    def __init__(self, status: Callable[[], PipelineStatus], calls: CallMetrics) -> None:
+    def __init__(self, status: Callable[[], PipelineStatus], calls: CallMetrics, clock: Clock) -> None:
         self._status = status
         self._calls = calls
+        self._clock = clock
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: names depend on the components; registering must not read the status."""
@@ -37,12 +38,12 @@ class _Live(Collector):
 
     def collect(self) -> Iterator[Metric]:
         pipeline = self._status()
-        yield from _states(pipeline)
+        yield from _states(pipeline, self._clock.now_ms())
         yield from _of_probes(pipeline.components)
         yield from _of_calls(self._calls)
 
 
-def _states(pipeline: PipelineStatus) -> Iterator[Metric]:
+def _states(pipeline: PipelineStatus, now_ms: int) -> Iterator[Metric]:
     up = GaugeMetricFamily(f"{PREFIX}pipeline_running", "1 if every enabled component is RUNNING.")
     up.add_metric([], float(pipeline.state is ComponentState.RUNNING))
     state = GaugeMetricFamily(f"{PREFIX}component_state", "1 for the present state, 0 for the others.", labels=["component", "state"])
@@ -51,7 +52,6 @@ def _states(pipeline: PipelineStatus) -> Iterator[Metric]:
     restarts = CounterMetricFamily(
         f"{PREFIX}component_restarts", "Restarts of the component since the start of the controller.", labels=["component"]
     )
-    now_ms = time.time() * 1000
     for component in pipeline.components:
         for each in ComponentState:
             state.add_metric([component.name, str(each)], float(component.state is each))

@@ -98,7 +98,7 @@ class RedisStore:
         await self._run(lambda client: client.set(self._key, document.dumps()))
 
     async def _run(self, command: Callable[[redis.asyncio.Redis], Awaitable[Any]]) -> Any:
-        client = redis.asyncio.from_url(**self._settings.connection(), socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S)
+        client = redis.asyncio.from_url(**self._settings.connection(_REDIS_TIMEOUT_S))
         try:
             return await command(client)
         except redis.exceptions.RedisError as error:

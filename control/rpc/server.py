@@ -62,7 +62,8 @@ class ControlServer:
         self._health = Health()
         self._calls = CallLog()
         self.call_counts = CallCounts()
-        self.token_check = TokenCheck(Callers(settings), self._calls)
+        self.callers = Callers(settings)
+        self.token_check = TokenCheck(self.callers, self._calls)
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
 

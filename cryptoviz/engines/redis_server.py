@@ -56,7 +56,7 @@ class RedisProbe:
     def _client(self) -> redis.Redis:
         if self._made is None:
             try:
-                self._made = redis.Redis.from_url(**self._settings.connection(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+                self._made = redis.Redis.from_url(**self._settings.connection(_TIMEOUT_S))
             except ValueError as error:
                 raise SettingsError(f"CRYPTOVIZ_REDIS__URL is not valid: {error}", setting="CRYPTOVIZ_REDIS__URL") from error
         return self._made

@@ -169,10 +169,10 @@ class RedisSettings(_Section):
     ca_pem: str = ""
     """As `kafka.ca_pem`."""
 
-    def connection(self) -> dict[str, Any]:
-        """Arguments of redis-py's `from_url`. Contain the password: never log them."""
-        trusted = self.ca_pem and self.url.startswith("rediss:")
-        return {"url": self.url, **({"ssl_ca_data": self.ca_pem} if trusted else {})}
+    def connection(self, timeout_s: float) -> dict[str, Any]:
+        """Arguments of redis-py's `from_url`, with the same time to connect and for each response. Contain the password: never log them."""
+        trusted = {"ssl_ca_data": self.ca_pem} if self.ca_pem and self.url.startswith("rediss:") else {}
+        return {"url": self.url, "socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, **trusted}
 
     @model_validator(mode="before")
     @classmethod

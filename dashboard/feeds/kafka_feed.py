@@ -80,7 +80,7 @@ class LiveFeed:
 
     def _load_snapshot(self) -> None:
         """Load the latest values before Kafka answers. Optional: errors of Redis are ignored."""
-        client = redis.Redis.from_url(**self._settings.redis.connection(), socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S)
+        client = redis.Redis.from_url(**self._settings.redis.connection(_REDIS_TIMEOUT_S))
         try:
             values = client.hgetall(LATEST_KEY)
         except redis.RedisError as error:

@@ -138,10 +138,10 @@ def test_the_store_refuses_a_wrong_key_and_a_client_without_tls(settings: Settin
 
 
 def test_valkey_answers_by_tls_and_asks_for_its_password(settings: Settings) -> None:
-    with redis.Redis.from_url(**settings.redis.connection(), socket_timeout=5) as client:
+    with redis.Redis.from_url(**settings.redis.connection(5)) as client:
         assert client.set("a", b"x" * 3_000_000) is True
         assert client.get("a") == b"x" * 3_000_000
-    connection = settings.redis.connection()
+    connection = settings.redis.connection(5)
     bare = f"rediss://{own_address()}:{settings.redis.port}/0"
     with redis.Redis.from_url(bare, ssl_ca_data=connection["ssl_ca_data"]) as nobody, pytest.raises(redis.AuthenticationError):
         nobody.get("a")
@@ -173,6 +173,6 @@ def test_a_restarted_engine_is_trusted_by_the_settings_of_before(settings: Setti
     for _ in range(2):
         with engines(own, "redis") as (engine,):
             assert engine.probe().healthy
-            with redis.Redis.from_url(**own.redis.connection()) as client:
+            with redis.Redis.from_url(**own.redis.connection(5)) as client:
                 assert client.ping() is True
         assert not engine.probe().running

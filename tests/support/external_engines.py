@@ -21,7 +21,7 @@ from cryptoviz.engines.build import ENGINE_NAMES, Engine, build_engine
 from cryptoviz.engines.jars import kafka_classpath
 from cryptoviz.engines.java import java_executable
 from cryptoviz.engines.process import ChildProcess
-from cryptoviz.settings import Settings, child_environment, load_settings
+from cryptoviz.settings import Settings, child_environment
 from tests.support.documents import ROOT
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -44,9 +44,9 @@ def external_settings() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def external_environment() -> dict[str, str]:
-    """The same as variables."""
-    return {f"CRYPTOVIZ_{section}__{name}".upper(): str(value) for section, fields in external_settings().items() for name, value in fields.items()}
+def as_environment(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Variables of these sections of the settings."""
+    return {f"CRYPTOVIZ_{section}__{name}".upper(): str(value) for section, fields in sections.items() for name, value in fields.items()}
 
 
 def server(name: str, settings: Settings) -> ChildProcess:
@@ -56,14 +56,8 @@ def server(name: str, settings: Settings) -> ChildProcess:
 
 
 @contextlib.contextmanager
-def running_servers(environment: Mapping[str, str], home: Path) -> Iterator[None]:
-    """The servers that these variables name, until the end of the context."""
-    sections: dict[str, Any] = {}
-    for variable, value in environment.items():
-        section, _, name = variable.removeprefix("CRYPTOVIZ_").lower().partition("__")
-        if variable.startswith("CRYPTOVIZ_") and section in ("kafka", "s3", "redis"):
-            sections.setdefault(section, {})[name] = value
-    settings = load_settings(home=home, **sections)
+def running_servers(settings: Settings) -> Iterator[None]:
+    """The servers that the settings name, until the end of the context."""
     with contextlib.ExitStack() as stack:
         for name in ENGINE_NAMES:
             process = server(name, settings)

@@ -22,9 +22,9 @@ from pyarrow import fs
 from cryptoviz.client import ControlClient
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.records import UnifiedRecord
-from cryptoviz.settings import Settings, load_settings_file
+from cryptoviz.settings import Settings, load_settings, load_settings_file
 from tests.support import engines
-from tests.support.external_engines import external_environment, running_servers
+from tests.support.external_engines import as_environment, external_settings, running_servers
 from tests.support.lake_readers import by_delta, by_folder
 from tests.support.ports import free_ports
 from tests.support.processes import kill_all
@@ -48,7 +48,7 @@ def environment(home: Path, tick_s: float) -> dict[str, str]:
     own = dict(zip(names, map(str, free_ports(len(names))), strict=True))
     own |= {"CRYPTOVIZ_HOME": str(home), "CRYPTOVIZ_COLLECT__TICK_S": str(tick_s)}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CRYPTOVIZ_", "RAY_"))}
-    return kept | own | (external_environment() if engines.EXTERNAL else {}) | EXTRA_ENVIRONMENT
+    return kept | own | EXTRA_ENVIRONMENT
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,10 @@ def keys(rows: list[dict[str, Any]]) -> Counter[tuple[int, int]]:
 @contextmanager
 def running_demo(home: Path, tick_s: float = 0.5) -> Iterator[Demo]:
     """A demo in which every component runs and rows are committed; leaves no process."""
-    env = environment(home, tick_s)
-    with running_servers(env, home) if engines.EXTERNAL else contextlib.nullcontext(), detached_demo(home, env) as demo:
+    sections = external_settings() if engines.EXTERNAL else {}
+    env = environment(home, tick_s) | as_environment(sections)
+    servers = running_servers(load_settings(home=home, **sections)) if sections else contextlib.nullcontext()
+    with servers, detached_demo(home, env) as demo:
         demo.await_rows()
         yield demo
 

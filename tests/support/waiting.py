@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -13,36 +14,32 @@ T = TypeVar("T")
 
 def eventually(check: Callable[[], T | None], timeout_s: float = 10.0, every_s: float = 0.05) -> T:
     """The first truthy result of `check`. At the timeout raises its last assertion error, or a plain AssertionError."""
-    deadline = time.monotonic() + timeout_s
-    pause = threading.Event()
+    deadline, pause = time.monotonic() + timeout_s, threading.Event()
     while True:
-        error: AssertionError | None = None
-        try:
+        with _raising_after(deadline):
             value = check()
-            if value:
-                return value
-        except AssertionError as failed:
-            error = failed
-        if time.monotonic() > deadline:
-            raise error or AssertionError(f"not true within {timeout_s} s")
+            assert value, f"not true within {timeout_s} s"
+            return value
         pause.wait(every_s)
 
 
 async def eventually_async(check: Callable[[], Awaitable[T]], timeout_s: float = 10.0, every_s: float = 0.05) -> T:
     """As `eventually`, for coroutines."""
-    deadline = time.monotonic() + timeout_s
-    never = asyncio.Event()
+    deadline, never = time.monotonic() + timeout_s, asyncio.Event()
     while True:
-        error: AssertionError | None = None
-        try:
+        with _raising_after(deadline):
             value = await check()
-            if value:
-                return value
-        except AssertionError as failed:
-            error = failed
-        if time.monotonic() > deadline:
-            raise error or AssertionError(f"not true within {timeout_s} s")
-        try:
+            assert value, f"not true within {timeout_s} s"
+            return value
+        with suppress(TimeoutError):
             await asyncio.wait_for(never.wait(), every_s)
-        except TimeoutError:
-            continue
+
+
+@contextmanager
+def _raising_after(deadline: float) -> Iterator[None]:
+    """Suppresses assertion errors until the deadline (monotonic seconds)."""
+    try:
+        yield
+    except AssertionError:
+        if time.monotonic() > deadline:
+            raise

@@ -63,7 +63,8 @@ def test_beyond_loopback_every_client_uses_tls_a_password_and_this_homes_authori
     assert (options["AWS_ALLOW_HTTP"], options["proxy_excludes"], options["proxy_ca_certificate"]) == ("false", "192.0.2.7", authority)
     assert S3Access.of(settings.s3).ca_pem == authority
     password = settings.redis.password.get_secret_value()
-    assert settings.redis.connection() == {"url": f"rediss://:{password}@192.0.2.7:6379/0", "ssl_ca_data": authority}
+    expected = {"url": f"rediss://:{password}@192.0.2.7:6379/0", "socket_timeout": 2.0, "socket_connect_timeout": 2.0, "ssl_ca_data": authority}
+    assert settings.redis.connection(2.0) == expected
 
 
 def test_later_commands_and_other_nodes_trust_the_same_authority(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_the_authority_of_an_external_engine_travels_by_content(tmp_path: Path) 
     assert settings.kafka.ca_pem == settings.s3.ca_pem == settings.redis.ca_pem == ca.read_text()
     assert client_config(settings.kafka)["ssl.ca.pem"] == ca.read_text()
     consumer(settings.kafka).close()  # librdkafka reads it, or refuses it
-    assert settings.redis.connection()["ssl_ca_data"] == ca.read_text()
+    assert settings.redis.connection(2.0)["ssl_ca_data"] == ca.read_text()
 
 
 def test_an_authority_in_memory_is_a_file_for_libraries_that_only_read_files() -> None:

@@ -19,6 +19,7 @@ from control.rpc.call_metrics import CallMetrics
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.rpc.pipeline_status import PipelineStatus
 from cryptoviz.tokens import Role
+from tests.support.clock import FakeClock
 from tests.support.documents import ROOT
 
 FOLDER = ROOT / "monitoring"
@@ -35,7 +36,7 @@ def served() -> dict[str, set[str]]:
     lake.metrics.update({"dead_letters_total": 1.0, "dead_letters_not_json_total": 1.0})
     calls = CallMetrics()
     calls.add("/cryptoviz.control.v1.ControlService/ListComponents", "OK", 0.1)
-    registry = registry_of(lambda: PipelineStatus(ComponentState.RUNNING, "", tuple(components)), calls)
+    registry = registry_of(lambda: PipelineStatus(ComponentState.RUNNING, "", tuple(components)), calls, FakeClock())
     found: dict[str, set[str]] = {}
     for family in registry.collect():
         for sample in family.samples:

@@ -21,13 +21,14 @@ from cryptoviz.private import ensure_token
 from cryptoviz.rpc.pipeline_status import PipelineStatus
 from cryptoviz.settings import Settings, load_settings
 from cryptoviz.tokens import Role, TokenFile
+from tests.support.clock import T0, FakeClock
 from tests.support.ports import free_port
 
 METHOD = next(method for method in sorted(ROLES) if method.endswith("/ListComponents"))
 
 
 def component(name: str, kind: ComponentKind, state: ComponentState, metrics: dict[str, float], restarts: int = 0) -> ComponentStatus:
-    return ComponentStatus(name, kind, DesiredState.RUNNING, state, Trigger.NONE, "", 0, restarts, metrics, ())
+    return ComponentStatus(name, kind, DesiredState.RUNNING, state, Trigger.NONE, "", T0 - 90_000, restarts, metrics, ())
 
 
 PIPELINE = PipelineStatus(
@@ -50,7 +51,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @asynccontextmanager
 async def serving(settings: Settings, calls: CallMetrics | None = None) -> AsyncIterator[str]:
-    server = MetricsServer(registry_of(lambda: PIPELINE, calls or CallMetrics()), Callers(settings), settings.control)
+    server = MetricsServer(registry_of(lambda: PIPELINE, calls or CallMetrics(), FakeClock()), Callers(settings), settings.control)
     await server.start()
     try:
         yield f"http://127.0.0.1:{settings.control.metrics_port}/metrics"
@@ -79,6 +80,7 @@ async def test_values_of_all_components_are_in_base_units(settings: Settings) ->
         ("cryptoviz_pipeline_running", labels()): 0.0,
         ("cryptoviz_component_state", labels(component="scraper/binance", state="DEGRADED")): 1.0,
         ("cryptoviz_component_state", labels(component="scraper/binance", state="RUNNING")): 0.0,
+        ("cryptoviz_component_state_age_seconds", labels(component="lake")): 90.0,
         ("cryptoviz_component_restarts_total", labels(component="scraper/kraken")): 3.0,
         ("cryptoviz_scraper_polls_total", labels(component="scraper/kraken")): 7.0,
         ("cryptoviz_scraper_polls_total", labels(component="scraper/binance")): 9.0,

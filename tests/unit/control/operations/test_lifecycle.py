@@ -30,18 +30,12 @@ from cryptoviz.operations import (
 )
 from cryptoviz.rpc.convert_operations import arguments_from_proto, arguments_to_proto, operation_from_proto, operation_to_proto
 from cryptoviz.settings import load_settings
-from tests.support.control_server import Serving, serving
+from tests.support.control_server import Serving
 from tests.support.operation_fakes import FakeOperationRunner, FakeWork, MemoryOperations
 from tests.support.waiting import eventually
 
 START_MS = 1_767_225_600_000
 ALL = BackfillArguments(assets=("bitcoin", "ETH"), start_ms=START_MS, end_ms=START_MS + 60_000, provider="coingecko")
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Serving]:
-    with serving(tmp_path) as here:
-        yield here
 
 
 @pytest.fixture

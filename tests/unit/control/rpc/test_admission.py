@@ -7,7 +7,6 @@ import io
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,17 +20,11 @@ from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.log_files import log_path
 from cryptoviz.rpc.channel import SERVER_OPTIONS
-from tests.support.control_server import Serving, serving
+from tests.support.control_server import Serving
 from tests.support.waiting import eventually, eventually_async
 
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 WATCH = f"/{SERVICES[3]}/Watch"
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Serving]:
-    with serving(tmp_path) as here:
-        yield here
 
 
 @pytest.fixture

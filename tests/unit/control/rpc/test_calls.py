@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import pytest
@@ -18,23 +16,11 @@ from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceStub
 from cryptoviz.errors import UnknownComponent
 from cryptoviz.gaps import Gap
-from tests.support.control_server import Serving, serving
+from tests.support.control_server import Serving
 from tests.support.waiting import eventually
 
 CONTROL = "/cryptoviz.control.v1.ControlService/"
 GAPS = "/cryptoviz.control.v1.GapsService/ListGaps"
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Serving]:
-    with serving(tmp_path) as here:
-        yield here
-
-
-@pytest.fixture
-def channel(served: Serving) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(served.address) as channel:
-        yield channel
 
 
 def metrics(served: Serving, channel: grpc.Channel) -> dict[str, pb.CallMetrics]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,14 +19,8 @@ from cryptoviz.errors import ControlRefused
 from cryptoviz.log_files import log_path
 from cryptoviz.private import write_private
 from cryptoviz.tokens import Role, TokenFile, new_token
-from tests.support.control_server import Serving, serving
+from tests.support.control_server import Serving
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Serving]:
-    with serving(tmp_path) as here:
-        yield here
 
 
 def client_of(served: Serving, token: str) -> ControlClient:

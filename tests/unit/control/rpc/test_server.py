@@ -9,7 +9,6 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,18 +31,6 @@ from tests.support.waiting import eventually
 
 RANDOM = random.Random(25).randbytes(4096)
 METHOD = "/cryptoviz.control.v1.ControlService/"
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Serving]:
-    with serving(tmp_path) as here:
-        yield here
-
-
-@pytest.fixture
-def channel(served: Serving) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(served.address) as channel:
-        yield channel
 
 
 def refusal(call: Any, *arguments: Any, **keywords: Any) -> grpc.RpcError:
