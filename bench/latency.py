@@ -21,7 +21,7 @@ import psutil
 from playwright.sync_api import Page, sync_playwright
 from pyarrow.fs import FileSelector
 
-from cryptoviz.cli.cluster_record import read_record
+from cryptoviz.cluster_record import read_record
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.parts import parse_part
 from cryptoviz.lake.topic_reader import read_topic

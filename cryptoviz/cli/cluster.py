@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cryptoviz.cli.cluster_record import Access, ClusterRecord, read_record, record_file, settings_file, write_record
 from cryptoviz.cli.leash import Leash
+from cryptoviz.cluster_record import Access, ClusterRecord, read_record, record_file, settings_file, write_record
 from cryptoviz.engines.java import java_home
 from cryptoviz.engines.process import bound_to_parent, tail
 from cryptoviz.engines.ray_folder import make_ray_folder, ray_folder, ray_temp_dir, remove_ray_folder, scratch_dir

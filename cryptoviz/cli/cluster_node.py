@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptoviz.cli.cluster import NO_METRICS, RayStart, ray_variables, spark_secret, start_ray, stop_ray
-from cryptoviz.cli.cluster_record import read_record
+from cryptoviz.cluster_record import read_record
 from cryptoviz.errors import CryptoVizError, PreflightError
 from cryptoviz.home import LOCK, MARKER
 from cryptoviz.home_lock import HomeLock

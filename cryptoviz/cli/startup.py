@@ -11,10 +11,10 @@ from rich.live import Live
 from rich.text import Text
 
 from cryptoviz.cli.cluster import ControllerLaunch, start_ray, stop_ray
-from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, read_joined, read_record, record_file, was_stopped, write_record
 from cryptoviz.cli.leash import Leash
 from cryptoviz.cli.status_view import pipeline_view
 from cryptoviz.client import ControlClient, PipelineStatus
+from cryptoviz.cluster_record import Access, ClusterRecord, mark_stop, read_joined, read_record, record_file, was_stopped, write_record
 from cryptoviz.doctor import Level, examine, require_fit
 from cryptoviz.engines.download_progress import BarProgress, progress_for
 from cryptoviz.engines.fetch import ensure_all

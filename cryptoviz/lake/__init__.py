@@ -33,7 +33,7 @@ def default_lake() -> Lake:
 
     Uses the settings of the pipeline that runs here, live before demo; without a pipeline those of environment, `.env` and defaults.
     """
-    from cryptoviz.cli.running_pipeline import running_settings
     from cryptoviz.lake.reader import Lake
+    from cryptoviz.running_pipeline import running_settings
 
     return Lake(running_settings())

@@ -15,7 +15,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from cryptoviz.cli.cluster_record import read_record
+from cryptoviz.cluster_record import read_record
 from cryptoviz.home import claim
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.process_identity import ProcessIdentity
@@ -39,7 +39,7 @@ time.time_ns = lambda: real_ns() + int(step_s * 1e9)
 psutil.boot_time = psutil._pslinux.boot_time = lambda: real_boot() + step_s
 
 from pathlib import Path
-from cryptoviz.cli.cluster_record import read_record
+from cryptoviz.cluster_record import read_record
 from cryptoviz.errors import PreflightError
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.settings import load_settings_file

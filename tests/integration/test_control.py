@@ -17,8 +17,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from control.reconcile.desired_state import DesiredDocument, RedisStore
 from cryptoviz.cli.cluster import launch_controller, stop_ray
-from cryptoviz.cli.cluster_record import read_record, settings_file
 from cryptoviz.client import ControlClient
+from cryptoviz.cluster_record import read_record, settings_file
 from cryptoviz.components import ComponentState, ComponentStatus, DesiredState, Probe
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub

@@ -22,9 +22,9 @@ import redis as redis_client
 
 from actors.protection.provider_protection import build_protection
 from cryptoviz.cli.cluster import launch_controller, stop_ray
-from cryptoviz.cli.cluster_record import settings_file
 from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
+from cryptoviz.cluster_record import settings_file
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.errors import ControlRefused, ProviderUnavailable, UnknownComponent
 from cryptoviz.provider_status import BreakerState, ProviderStatus, ScraperStatus

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cryptoviz.cli.cluster_record import read_record
+from cryptoviz.cluster_record import read_record
 from cryptoviz.engines.ray_folder import is_private, ray_folder
 from cryptoviz.settings import SPARK_SECRET_VARIABLE, Settings
 from tests.support.intruder import (

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz.cli.cluster_record import ClusterRecord, write_record
 from cryptoviz.client import ControlClient
+from cryptoviz.cluster_record import ClusterRecord, write_record
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.home import claim
 from cryptoviz.process_identity import ProcessIdentity

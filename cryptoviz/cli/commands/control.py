@@ -11,15 +11,15 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from cryptoviz.cli.cluster_record import Access, record_file, was_stopped
 from cryptoviz.cli.confirm import Yes, confirm
-from cryptoviz.cli.running_pipeline import retry_while_running, running_access, running_settings
 from cryptoviz.cli.status_view import pipeline_view
 from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.client import ControlClient, PipelineStatus
+from cryptoviz.cluster_record import Access, record_file, was_stopped
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.errors import ControlRefused, CryptoVizError, EngineUnavailable, SettingsError
 from cryptoviz.rpc.pipeline_status import component_json
+from cryptoviz.running_pipeline import retry_while_running, running_access, running_settings
 
 __all__ = ["register"]
 

@@ -13,10 +13,10 @@ from rich.table import Table
 
 from cryptoviz.cli.commands.operations import run_operation
 from cryptoviz.cli.options import refuse_before_subcommand, refuse_together
-from cryptoviz.cli.running_pipeline import running_settings
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.errors import EngineUnavailable, QueryError
 from cryptoviz.operations import ReplayDeadLettersArguments
+from cryptoviz.running_pipeline import running_settings
 from cryptoviz.settings import KafkaSettings
 from cryptoviz.times import moment
 

@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from cryptoviz.cli.commands.operations import run_operation
-from cryptoviz.cli.running_pipeline import control_client, running_settings
 from cryptoviz.cli.terminal import echo_json, printable, terminal
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState
@@ -22,6 +21,7 @@ from cryptoviz.errors import SettingsError
 from cryptoviz.gaps import Gap, GapState
 from cryptoviz.operations import BackfillArguments
 from cryptoviz.providers.registry import HISTORY_PROVIDERS
+from cryptoviz.running_pipeline import control_client, running_settings
 
 __all__ = ["gaps_view", "register"]
 

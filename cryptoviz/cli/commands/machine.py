@@ -13,11 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cryptoviz.cli.cluster import forget_cluster
-from cryptoviz.cli.cluster_record import read_record
 from cryptoviz.cli.confirm import Yes
-from cryptoviz.cli.running_pipeline import running_settings
 from cryptoviz.cli.startup import fetch
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
+from cryptoviz.cluster_record import read_record
 from cryptoviz.doctor import examine
 from cryptoviz.engines.build import ENGINE_NAMES
 from cryptoviz.errors import PreflightError
@@ -25,6 +24,7 @@ from cryptoviz.extras import require_extra
 from cryptoviz.home import Removed, foreign_reason, remove_data
 from cryptoviz.home_lock import HomeLock, engine_lock
 from cryptoviz.masking import MASK, mask_url
+from cryptoviz.running_pipeline import running_settings
 from cryptoviz.settings import Settings, load_settings
 from cryptoviz.settings.origin import setting_sources
 

@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cryptoviz.cli.options import refuse_before_subcommand
-from cryptoviz.cli.running_pipeline import control_client, running_settings
 from cryptoviz.cli.status_view import age
 from cryptoviz.cli.terminal import echo_json, printable, terminal
 from cryptoviz.client import ControlClient
 from cryptoviz.operations import Arguments, MaintenanceArguments, OperationState, OperationStatus, VerifyArguments
+from cryptoviz.running_pipeline import control_client, running_settings
 
 __all__ = ["follow", "register", "run_operation"]
 

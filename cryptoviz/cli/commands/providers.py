@@ -15,10 +15,10 @@ from rich.text import Text
 
 from cryptoviz.cli.confirm import Yes, confirm
 from cryptoviz.cli.options import refuse_before_subcommand
-from cryptoviz.cli.running_pipeline import control_client, running_settings
 from cryptoviz.cli.status_view import age
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.provider_status import BreakerState, ProviderStatus, QuotaStatus
+from cryptoviz.running_pipeline import control_client, running_settings
 
 __all__ = ["providers_view", "register"]
 

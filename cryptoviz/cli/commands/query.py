@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from cryptoviz.cli.commands import dead_letters as deadletters
-from cryptoviz.cli.running_pipeline import running_settings
 from cryptoviz.cli.terminal import Format, echo, echo_json
+from cryptoviz.running_pipeline import running_settings
 
 __all__ = ["register"]
 

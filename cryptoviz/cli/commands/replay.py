@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from cryptoviz.cli.commands.operations import follow
-from cryptoviz.cli.running_pipeline import control_client, running_settings
 from cryptoviz.errors import SettingsError
 from cryptoviz.operations import OperationState, OperationStatus, ReplayArguments, replay_key
+from cryptoviz.running_pipeline import control_client, running_settings
 from cryptoviz.settings import Settings
 from cryptoviz.times import moment
 

@@ -9,16 +9,16 @@ import typer
 from rich.console import Console
 
 from cryptoviz.cli.cluster import end_leftovers, forget_cluster
-from cryptoviz.cli.cluster_record import Access, read_joined, read_record, record_file, was_stopped
 from cryptoviz.cli.confirm import Yes, confirm
 from cryptoviz.cli.leash import Leash, Stop, held_home
-from cryptoviz.cli.running_pipeline import Profile, inputs_of_start, running_settings
 from cryptoviz.cli.startup import bring_down, bring_up, require_stopped, run_in_foreground
 from cryptoviz.cli.terminal import echo_json, terminal
+from cryptoviz.cluster_record import Access, read_joined, read_record, record_file, was_stopped
 from cryptoviz.errors import CryptoVizError, EngineUnavailable
 from cryptoviz.extras import require_extra
 from cryptoviz.home import foreign_reason
 from cryptoviz.home_lock import HomeLock
+from cryptoviz.running_pipeline import Profile, inputs_of_start, running_settings
 from cryptoviz.settings import Settings
 
 __all__ = ["register"]

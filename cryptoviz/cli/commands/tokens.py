@@ -9,12 +9,12 @@ from rich import box
 from rich.table import Table
 
 from cryptoviz.cli.confirm import Yes, confirm
-from cryptoviz.cli.running_pipeline import running_settings
 from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import SettingsError
 from cryptoviz.home import claim, require_own_home
 from cryptoviz.private import write_private
+from cryptoviz.running_pipeline import running_settings
 from cryptoviz.settings import Settings
 from cryptoviz.times import iso_ms
 from cryptoviz.tokens import OWNER, Role, TokenFile, new_token

@@ -10,7 +10,7 @@ import pytest
 
 from cryptoviz.cli import cluster_node
 from cryptoviz.cli.cluster import RayStart, stop_ray
-from cryptoviz.cli.cluster_record import read_record
+from cryptoviz.cluster_record import read_record
 from cryptoviz.engines.ray_folder import is_private
 from cryptoviz.errors import EngineUnavailable, PreflightError
 from cryptoviz.process_identity import wait_ended

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz.cli import cluster, cluster_record
+from cryptoviz import cluster_record
+from cryptoviz.cli import cluster
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.ownership import make_private
 from cryptoviz.settings import Settings, claim_home, load_settings

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.cli import cluster as cluster_module
-from cryptoviz.cli.cluster_record import Access, ClusterRecord, read_record, write_record
 from cryptoviz.cli.commands.run import _start
 from cryptoviz.cli.leash import Leash, Stop, held_home
 from cryptoviz.cli.startup import run_in_foreground
 from cryptoviz.cli.terminal import terminal
+from cryptoviz.cluster_record import Access, ClusterRecord, read_record, write_record
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.process_identity import ProcessIdentity

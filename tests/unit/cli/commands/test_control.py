@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, record_file, write_record
 from cryptoviz.cli.commands.control import _until_stopped
-from cryptoviz.cli.running_pipeline import retry_while_running
+from cryptoviz.cluster_record import Access, ClusterRecord, mark_stop, record_file, write_record
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.running_pipeline import retry_while_running
 from cryptoviz.settings import load_settings
 
 

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cryptoviz.cli.cluster_record import Access, ClusterRecord, read_record, record_file, settings_file, write_record
-from cryptoviz.cli.running_pipeline import _is_input, inputs_of_start, running_access, running_settings, settings_inputs
+from cryptoviz.cluster_record import Access, ClusterRecord, read_record, record_file, settings_file, write_record
 from cryptoviz.errors import SettingsError
 from cryptoviz.masking import MASK
 from cryptoviz.process_identity import ProcessIdentity
+from cryptoviz.running_pipeline import _is_input, inputs_of_start, running_access, running_settings, settings_inputs
 from cryptoviz.settings import SEED_NAMES, Settings, claim_home, dump_settings_file, load_settings
 from cryptoviz.settings.names import check_names, known_names
 from cryptoviz.settings.network import SHELL_NAMES
@@ -39,7 +39,7 @@ main()
 """
 
 
-CERTIFICATE = Path(__file__).parents[2] / "data" / "tls" / "good.pem"
+CERTIFICATE = Path(__file__).parents[1] / "data" / "tls" / "good.pem"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import orjson
 import psutil
 import pytest
 
-from cryptoviz.cli.cluster_record import Access, ClusterRecord, mark_stop, read_record, record_file, was_stopped, write_record
+from cryptoviz.cluster_record import Access, ClusterRecord, mark_stop, read_record, record_file, was_stopped, write_record
 from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.settings import Settings, load_settings
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cryptoviz.cli.cluster_record import Access, read_joined, read_record, settings_file
+from cryptoviz.cluster_record import Access, read_joined, read_record, settings_file
 from cryptoviz.default_folders import DOTENV_FILE, data_dir, demo_dir
 from cryptoviz.errors import SettingsError
 from cryptoviz.home import require_own_home
