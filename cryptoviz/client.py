@@ -26,7 +26,7 @@ from cryptoviz.gaps import Gap
 from cryptoviz.provider_status import ProviderStatus
 from cryptoviz.rpc import requests
 from cryptoviz.rpc.client_channel import AsyncClientChannel, ClientChannel, ClientOptions
-from cryptoviz.rpc.convert_calls import MethodCalls
+from cryptoviz.rpc.convert import MethodCalls
 from cryptoviz.rpc.pipeline_status import PipelineStatus
 from cryptoviz.rpc.retry import Retry
 

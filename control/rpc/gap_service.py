@@ -11,8 +11,8 @@ from cryptoviz.control.v1 import gaps_pb2 as pb
 from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceServicer
 from cryptoviz.errors import EngineUnavailable, InvalidRequest, UnknownAsset
 from cryptoviz.gaps import Gap, GapScope, GapState
+from cryptoviz.rpc.convert import moment_ms
 from cryptoviz.rpc.convert_gaps import gap_to_proto
-from cryptoviz.rpc.timestamps import moment_ms
 from cryptoviz.settings import Settings
 
 __all__ = ["GapReader", "GapService", "ray_gap_reader"]

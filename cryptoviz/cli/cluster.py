@@ -43,7 +43,6 @@ __all__ = [
     "RayStart",
     "end_leftovers",
     "forget_cluster",
-    "launch_controller",
     "ray_variables",
     "spark_secret",
     "start_ray",
@@ -188,12 +187,6 @@ class ControllerLaunch:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def launch_controller(settings: Settings) -> None:
-    """Create the controller actor in a running cluster and return when its gRPC service answers. Raises as `ControllerLaunch.finish`."""
-    with ControllerLaunch(settings) as launch:
-        launch.finish()
 
 
 def stop_ray(settings: Settings, record: ClusterRecord | None = None) -> bool:

@@ -1,12 +1,23 @@
-"""Refusal of options that contradict each other or would have no effect: ignoring an option would run a different command."""
+"""Options of several commands: confirmation, and refusal of options that contradict each other or would have no effect."""
 
 from __future__ import annotations
+
+import sys
+from typing import Annotated
 
 import typer
 
 from cryptoviz.errors import SettingsError
 
-__all__ = ["given_options", "refuse_before_subcommand", "refuse_together"]
+__all__ = ["Yes", "confirm", "given_options", "refuse_before_subcommand", "refuse_together"]
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal; "no" ends the command with exit code 1. Without a terminal nothing is asked: a script states its intent by the command."""
+    if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+        typer.confirm(question, abort=True, err=True)
 
 
 def given_options(context: typer.Context) -> list[str]:

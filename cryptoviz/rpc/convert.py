@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from cryptoviz.components import ComponentKind, ComponentState, ComponentStatus, DesiredState, Trigger
 from cryptoviz.control.v1 import control_pb2 as pb
@@ -11,9 +15,32 @@ from cryptoviz.errors import ControlRefused
 from cryptoviz.masking import redact
 from cryptoviz.rpc.pipeline_status import PipelineStatus
 
-__all__ = ["component_from_proto", "component_to_proto", "member", "pipeline_from_proto", "pipeline_to_proto", "unknown_value"]
+__all__ = [
+    "MethodCalls", "calls_from_proto", "component_from_proto", "component_to_proto", "member", "moment_ms", "pipeline_from_proto",
+    "pipeline_to_proto", "stamp", "unknown_value",
+]  # fmt: skip
 
 E = TypeVar("E", bound=Enum)
+
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999, as timestamp.proto says."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodCalls:
+    """Calls of one method since the start of the service.
+
+    Attributes:
+        method: full name with slashes; `unknown` stands for all methods that do not exist.
+        calls: number of ended calls by the name of their code.
+        latency: upper bound (inclusive, s) and number of calls of each bucket; the last bound is infinite. All zero for streams.
+        latency_sum_s: sum of the latencies.
+    """
+
+    method: str
+    calls: Mapping[str, int]
+    latency: tuple[tuple[float, int], ...]
+    latency_sum_s: float
 
 
 def member(kind: type[E], names: Any, number: int) -> E:
@@ -28,6 +55,21 @@ def member(kind: type[E], names: Any, number: int) -> E:
 def unknown_value(received: str) -> ControlRefused:
     """The error for a response that only a later version understands."""
     return ControlRefused(f"the control service sent {received}, which this version does not know; use a client of its version", code="UNIMPLEMENTED")
+
+
+def stamp(moment_ms: int | None) -> Timestamp | None:
+    """Convert to a Timestamp; None stays None."""
+    if moment_ms is None:
+        return None
+    made = Timestamp()
+    # External values may be outside protobuf's range; they are clamped, so that the response can be sent.
+    made.FromMilliseconds(min(max(moment_ms, _FIRST_MS), _LAST_MS))
+    return made
+
+
+def moment_ms(message: Any, field: str) -> int | None:
+    """The time in a field of a message, None if absent."""
+    return getattr(message, field).ToMilliseconds() if message.HasField(field) else None
 
 
 def component_to_proto(status: ComponentStatus) -> pb.Component:
@@ -91,3 +133,9 @@ def pipeline_from_proto(message: pb.Pipeline) -> PipelineStatus:
         version=message.version,
         id=message.id,
     )
+
+
+def calls_from_proto(message: pb.ListCallMetricsResponse) -> list[MethodCalls]:
+    """Convert the metrics of all methods."""
+    bounds = (*message.bounds_s, float("inf"))
+    return [MethodCalls(one.method, dict(one.calls), tuple(zip(bounds, one.latency, strict=True)), one.latency_sum_s) for one in message.methods]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from cryptoviz.control.v1 import gaps_pb2 as pb
 from cryptoviz.gaps import Gap, GapScope
-from cryptoviz.rpc.convert import member
-from cryptoviz.rpc.timestamps import moment_ms, stamp
+from cryptoviz.rpc.convert import member, moment_ms, stamp
 
 __all__ = ["gap_from_proto", "gap_to_proto"]
 

@@ -15,8 +15,7 @@ from cryptoviz.operations import (
     ReplayDeadLettersArguments,
     VerifyArguments,
 )
-from cryptoviz.rpc.convert import member, unknown_value
-from cryptoviz.rpc.timestamps import moment_ms, stamp
+from cryptoviz.rpc.convert import member, moment_ms, stamp, unknown_value
 
 __all__ = ["arguments_from_proto", "arguments_to_proto", "operation_from_proto", "operation_to_proto"]
 

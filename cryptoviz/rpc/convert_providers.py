@@ -16,8 +16,7 @@ from cryptoviz.provider_status import (
     QuotaStatus,
     ScraperStatus,
 )
-from cryptoviz.rpc.convert import member, unknown_value
-from cryptoviz.rpc.timestamps import moment_ms, stamp
+from cryptoviz.rpc.convert import member, moment_ms, stamp, unknown_value
 
 __all__ = ["provider_from_proto", "provider_to_proto"]
 

@@ -13,12 +13,10 @@ from cryptoviz.control.v1.gaps_pb2_grpc import GapsServiceStub
 from cryptoviz.gaps import Gap
 from cryptoviz.provider_status import ProviderStatus
 from cryptoviz.rpc.client_channel import Flow, Rpc, Stream, ask
-from cryptoviz.rpc.convert import component_from_proto, pipeline_from_proto
-from cryptoviz.rpc.convert_calls import MethodCalls, calls_from_proto
+from cryptoviz.rpc.convert import MethodCalls, calls_from_proto, component_from_proto, pipeline_from_proto, stamp
 from cryptoviz.rpc.convert_gaps import gap_from_proto
 from cryptoviz.rpc.convert_providers import provider_from_proto
 from cryptoviz.rpc.pipeline_status import PipelineStatus
-from cryptoviz.rpc.timestamps import stamp
 
 __all__ = [
     "LogTail",

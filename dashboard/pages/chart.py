@@ -61,7 +61,6 @@ class CandleChart:
         self._candles: list[Candle] = []
         self._key: tuple[str, int, str] = ("", 0, "")
         self._currency = "USD"
-        self._end_ms = 0.0
         self._x_range = Range1d(start=0, end=1)
         self._price = self._price_figure()
         self._volume = self._volume_figure()
@@ -89,7 +88,6 @@ class CandleChart:
         step = self._key[1]
         end = self._candles[-1].start_ms + (_RIGHT_GAP + 0.5) * step
         span = min(_SHOWN_CANDLES, max(30, len(self._candles) + _RIGHT_GAP)) * step
-        self._end_ms = end
         self._x_range.update(start=end - span, end=end)
 
     def _draw(self, key: tuple[str, int, str], candles: list[Candle]) -> None:
@@ -117,7 +115,6 @@ class CandleChart:
         shown: Any = self._x_range  # of numbers, here
         if self._candles and shown.start <= self._candles[-1].start_ms <= shown.end:
             shift = added * step
-            self._end_ms += shift
             shown.update(start=shown.start + shift, end=shown.end + shift)
 
     def _mark_last(self, candles: list[Candle]) -> None:

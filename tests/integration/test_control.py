@@ -16,17 +16,18 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from control.reconcile.desired_state import DesiredDocument, RedisStore
-from cryptoviz.cli.cluster import launch_controller, stop_ray
+from cryptoviz.cli.cluster import stop_ray
 from cryptoviz.client import ControlClient
-from cryptoviz.cluster_record import read_record, settings_file
+from cryptoviz.cluster_record import read_record
 from cryptoviz.components import ComponentState, ComponentStatus, DesiredState, Probe
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from cryptoviz.engines.build import build_engine
 from cryptoviz.errors import ControlRefused, EngineUnavailable, UnknownComponent
-from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, claim_home, dump_settings_file, load_settings
+from cryptoviz.settings import Settings, claim_home, load_settings
 from tests.support.ports import free_ports
 from tests.support.processes import arguments_of, line_of
+from tests.support.ray_cluster import launch_controller, start_cluster
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -57,7 +58,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def control(settings: Settings) -> Iterator[ControlClient]:
-    _start_cluster(settings)
+    start_cluster(settings)
     try:
         launch_controller(settings)
         with ControlClient.from_settings(settings, timeout_s=20) as client:
@@ -310,13 +311,6 @@ def test_rays_dashboard_serves_at_a_lower_priority(settings: Settings, control: 
     root = psutil.Process(record.pid)
     heads = [one for one in root.children(recursive=True) if f"--port={settings.ray.dashboard_port}" in arguments_of(one)]
     assert [one.nice() - root.nice() for one in heads] == [10]
-
-
-def _start_cluster(settings: Settings) -> None:
-    """In a separate process, like `cryptoviz up --detach`: the cluster outlives it."""
-    dump_settings_file(settings, settings_file(settings))
-    code = "import cryptoviz.cli.cluster as c, cryptoviz.settings as s; c.start_ray(s.settings_from_environment())"
-    subprocess.run([sys.executable, "-c", code], env=os.environ | {SETTINGS_FILE_VARIABLE: str(settings_file(settings))}, timeout=120, check=True)
 
 
 def _answers(settings: Settings, name: str) -> bool:

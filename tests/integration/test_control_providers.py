@@ -21,16 +21,16 @@ import pytest
 import redis as redis_client
 
 from actors.protection.provider_protection import build_protection
-from cryptoviz.cli.cluster import launch_controller, stop_ray
+from cryptoviz.cli.cluster import stop_ray
 from cryptoviz.client import ControlClient
 from cryptoviz.clock import SystemClock
-from cryptoviz.cluster_record import settings_file
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.errors import ControlRefused, ProviderUnavailable, UnknownComponent
 from cryptoviz.provider_status import BreakerState, ProviderStatus, ScraperStatus
 from cryptoviz.records import FallbackReason
-from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, claim_home, dump_settings_file, load_settings
+from cryptoviz.settings import Settings, claim_home, load_settings
 from tests.support.ports import free_ports
+from tests.support.ray_cluster import launch_controller, start_cluster
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -67,10 +67,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def control(settings: Settings) -> Iterator[ControlClient]:
-    dump_settings_file(settings, settings_file(settings))
-    code = "import cryptoviz.cli.cluster as c, cryptoviz.settings as s; c.start_ray(s.settings_from_environment())"
-    environment = os.environ | {SETTINGS_FILE_VARIABLE: str(settings_file(settings))}
-    subprocess.run([sys.executable, "-c", code], env=environment, timeout=120, check=True)
+    start_cluster(settings)
     try:
         launch_controller(settings)
         with ControlClient.from_settings(settings, timeout_s=20) as client:

@@ -17,7 +17,9 @@ from typing import Any
 
 import psutil
 
-from cryptoviz.settings import SPARK_SECRET_VARIABLE
+from cryptoviz.cli.cluster import ControllerLaunch
+from cryptoviz.cluster_record import settings_file
+from cryptoviz.settings import SETTINGS_FILE_VARIABLE, SPARK_SECRET_VARIABLE, Settings, dump_settings_file
 from tests.support.ports import free_ports
 from tests.support.waiting import eventually
 
@@ -54,6 +56,19 @@ def ray_on(num_cpus: int, namespace: str, object_store_bytes: int = 128 << 20) -
     finally:
         _end(head)
         shutil.rmtree(temp, ignore_errors=True)
+
+
+def start_cluster(settings: Settings) -> None:
+    """The cluster of a pipeline, from a separate process, like `cryptoviz up --detach`: it outlives that process."""
+    dump_settings_file(settings, settings_file(settings))
+    code = "import cryptoviz.cli.cluster as c, cryptoviz.settings as s; c.start_ray(s.settings_from_environment())"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {SETTINGS_FILE_VARIABLE: str(settings_file(settings))}, timeout=120, check=True)
+
+
+def launch_controller(settings: Settings) -> None:
+    """Create the controller actor in a running cluster; its gRPC service answers on return."""
+    with ControllerLaunch(settings) as launch:
+        launch.finish()
 
 
 def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from cryptoviz.cli.confirm import Yes, confirm
+from cryptoviz.cli.options import Yes, confirm
 from cryptoviz.cli.status_view import pipeline_view
 from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.client import ControlClient, PipelineStatus

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cryptoviz.cli.cluster import forget_cluster
-from cryptoviz.cli.confirm import Yes
+from cryptoviz.cli.options import Yes
 from cryptoviz.cli.startup import fetch
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.cluster_record import read_record

@@ -13,8 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cryptoviz.cli.confirm import Yes, confirm
-from cryptoviz.cli.options import refuse_before_subcommand
+from cryptoviz.cli.options import Yes, confirm, refuse_before_subcommand
 from cryptoviz.cli.status_view import age
 from cryptoviz.cli.terminal import echo, echo_json, printable, terminal
 from cryptoviz.provider_status import BreakerState, ProviderStatus, QuotaStatus

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from cryptoviz.cli.cluster import end_leftovers, forget_cluster
-from cryptoviz.cli.confirm import Yes, confirm
 from cryptoviz.cli.leash import Leash, Stop, held_home
+from cryptoviz.cli.options import Yes, confirm
 from cryptoviz.cli.startup import bring_down, bring_up, require_stopped, run_in_foreground
 from cryptoviz.cli.terminal import echo_json, terminal
 from cryptoviz.cluster_record import Access, read_joined, read_record, record_file, was_stopped

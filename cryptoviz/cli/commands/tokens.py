@@ -8,7 +8,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from cryptoviz.cli.confirm import Yes, confirm
+from cryptoviz.cli.options import Yes, confirm
 from cryptoviz.cli.terminal import echo, echo_json, terminal
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import SettingsError
