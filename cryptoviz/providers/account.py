@@ -51,5 +51,5 @@ def member(value: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def count(value: Any) -> int | None:
-    """A count of 0 or more, else None."""
+    """An integer of at least 0, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

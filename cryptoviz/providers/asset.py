@@ -1,4 +1,4 @@
-"""A coin, as settings name it and providers are asked for it."""
+"""A coin, with our id and the ids of the providers."""
 
 from __future__ import annotations
 

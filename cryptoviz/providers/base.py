@@ -15,7 +15,7 @@ from cryptoviz.log import get_logger
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.failures import bad_payload
 from cryptoviz.providers.fetcher import CallLog, Fetcher
-from cryptoviz.providers.listing_status import AskList, IdBook
+from cryptoviz.providers.listing_status import AskList, ListingStatus
 from cryptoviz.providers.parse_result import Parsed
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.providers.schema_drift import ShapeWatch
@@ -28,19 +28,19 @@ __all__ = ["BaseProvider", "Parsed", "Poll"]
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 2
-"""One quick second try: a third would eat the tick, and the fallback provider has answered long since."""
+"""One quick retry. A second one would take most of the tick, and the fallback provider has answered by then."""
 RETRY_WAIT_S = (0.05, 0.25)
-"""Jitter of the second try, so that scrapers that fail together do not come back together."""
+"""Range of the delay before the retry: jitter, so that scrapers that fail together do not retry together."""
 
 
 @dataclass(slots=True)
 class Poll(CallLog):
-    """A poll in progress. `BaseProvider.poll` makes its result of it; nothing of it stays on the provider.
+    """A poll in progress, from which `BaseProvider.poll` makes the result. The provider keeps nothing of it.
 
     Attributes:
         asset_failures: why single coins have no price, of all attempts.
         fetch_ids: exchange by asset, of all attempts.
-        unlisted: ids of ours that the responses of this attempt did not mention: a wrong id, or a coin that the provider dropped.
+        unlisted: requested ids that are not in the responses of this attempt: wrong ids, or coins that the provider no longer lists.
     """
 
     asset_failures: dict[str, FallbackReason] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Poll(CallLog):
 
 
 _CURRENT: ContextVar[Poll] = ContextVar("poll")
-"""The poll of the running task, and of the tasks that it starts. So `get_crypto_data` need not pass it on, and polls at the same time do not mix."""
+"""The poll of the current task and of the tasks that it starts: `get_crypto_data` does not pass it on, and concurrent polls stay apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,14 @@ class BaseProvider(ABC):
         self._clock = clock
         self._log = get_logger(f"provider/{self.name}")
         self.shape_watch = ShapeWatch(self.name, self.spec.shapes)
-        self.ids = IdBook()
+        self.ids = ListingStatus()
 
     @abstractmethod
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
-        """Prices of `assets`, all of which this provider has an id for. Coins that are left out count as `missing_asset`.
+        """Prices of `assets`, for each of which this provider has an id. Coins that are left out count as `missing_asset`.
 
         Raises:
-            ProviderUnavailable, ProviderRefused, BadPayload: the whole answer failed; `reason` says how.
+            ProviderUnavailable, ProviderRefused, BadPayload: the whole request failed; see `reason`.
         """
 
     @property
@@ -98,11 +98,11 @@ class BaseProvider(ABC):
         return self.spec.root(self.settings)
 
     def auth_headers(self) -> dict[str, str]:
-        """Headers with the API key, if the plan has one. Keys travel in headers only, never in an address."""
+        """Headers with the API key, if the plan has one. Keys are sent in headers only, never in a URL."""
         return self.spec.headers(self.settings)
 
     def id_of(self, asset: Asset) -> str | None:
-        """The provider's id of an asset; None when it does not list the coin."""
+        """The provider's id of an asset; None if it does not list the coin."""
         return asset.provider_ids.get(self.name)
 
     def ids_of(self, assets: Sequence[Asset]) -> dict[str, str]:
@@ -123,8 +123,8 @@ class BaseProvider(ABC):
     ) -> list[Observation]:
         """GET a path below the base address; failures of single coins that `parse` reports are kept for the tick's result.
 
-        Safe to call several times at once. `shorten` reduces the JSON value of a body that is too long to be recorded; `parse`
-        reads the result in the same way.
+        May be called concurrently. `shorten` reduces the JSON value of a body that is too long to be recorded; `parse` reads the
+        result in the same way.
         """
 
         def parse_and_keep(response: HttpResponse) -> tuple[Parsed, HttpResponse]:
@@ -139,34 +139,34 @@ class BaseProvider(ABC):
         return parsed.observations
 
     async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
-        """Those of our `ids` that the provider's own list has, each with why it is not traded now, empty when it is.
+        """Those of `ids` that are in the provider's own list, each with the reason why it is not traded now; empty if it is traded.
 
-        None: there is no list, or it would say no more than each answer does. `ask` makes the calls.
+        None: there is no list, or it contains no more than each response does. `ask` makes the calls.
 
         Raises:
-            ProviderUnavailable, ProviderRefused, BadPayload: the list cannot be had.
+            ProviderUnavailable, ProviderRefused, BadPayload: the list cannot be read.
         """
         del ids, ask
         return None
 
     @property
     def note(self) -> str:
-        """What a person should know beside failures and the list's word on our ids; empty when there is nothing."""
+        """A message for people, beside failures and the status of ids in the provider's list; empty if there is none."""
         return ""
 
     def memory(self) -> Any:
-        """What the next poll depends on beside its answers, as JSON; recorded with the poll, so that a replay can `recall` it. None: nothing."""
+        """State, as JSON, on which the next poll depends beside its responses. Recorded, so that a replay can `recall` it. None: no state."""
         return None
 
-    def recall(self, memory: Any) -> None:  # noqa: B027 (most providers have nothing to know)
-        """Know what a provider knew whose `memory()` was this."""
+    def recall(self, memory: Any) -> None:  # noqa: B027 (most providers have no state)
+        """Restore the state that `memory()` returned."""
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._fetcher.aclose()
 
     async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
-        """One tick's result, within `budget_s` and never an exception: what goes wrong becomes the result's `failure`. Polls may overlap."""
+        """One tick's result, within `budget_s` seconds. Never raises: errors become the result's `failure`. Polls may overlap."""
         poll, known = Poll(tick_ts), list[Asset]()
         failed, found = None, dict[str, Observation]()
         memory, cut, limit = None, False, asyncio.timeout(budget_s)
@@ -188,10 +188,10 @@ class BaseProvider(ABC):
             failed = _Failure(error.reason, error.message, error.retry_after_s)
         except CryptoVizError as error:
             failed = _Failure(FallbackReason.BAD_PAYLOAD, error.message)
-        except (Exception, asyncio.CancelledError) as error:  # a provider of a third party must not end the collection
+        except (Exception, asyncio.CancelledError) as error:  # an error of a third party's provider must not end the collection
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # this poll was cancelled, and not something that the provider waited for
+                raise  # this poll was cancelled, not a task that the provider awaited
             self._log.exception("provider_bug", provider=self.name)
             failed = _Failure(FallbackReason.BAD_PAYLOAD, f"{self.name}: {type(error).__name__} in its code")
         finally:
@@ -199,7 +199,7 @@ class BaseProvider(ABC):
         return self._result(poll, known, found, failed, PollTrace(tuple(poll.calls), memory, cut))
 
     async def _poll_with_retry(self, poll: Poll, assets: Sequence[Asset]) -> list[Observation]:
-        # Here, because whoever reads settings imports this module and most of them never poll.
+        # Imported here: every process that reads settings imports this module, and most of them never poll.
         from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
 
         retrying = AsyncRetrying(
@@ -216,7 +216,7 @@ class BaseProvider(ABC):
         raise AssertionError("tenacity either returns or raises")  # pragma: no cover
 
     def _result(self, poll: Poll, known: Sequence[Asset], found: dict[str, Observation], failed: _Failure | None, trace: PollTrace) -> TickResult:
-        # An earlier attempt may have failed for coins that this one found.
+        # An earlier attempt may have failed for coins that this attempt found.
         failures = {asset_id: reason for asset_id, reason in poll.asset_failures.items() if asset_id not in found}
         for asset in known:
             if asset.asset_id not in found:
@@ -240,7 +240,7 @@ class BaseProvider(ABC):
 
 
 def _checked(provider: str, observations: Any) -> list[Observation]:
-    """What a provider of another package returned, if it is what `get_crypto_data` has to return."""
+    """The result of a third party's provider, if it has the type that `get_crypto_data` must return."""
     if not isinstance(observations, list) or not all(isinstance(each, Observation) for each in observations):
         raise bad_payload(provider, f"get_crypto_data returned {type(observations).__name__}, expected a list of Observation")
     wrong = next((each for each in observations if positive_or_none(each.price) is None), None)
@@ -250,5 +250,5 @@ def _checked(provider: str, observations: Any) -> list[Observation]:
 
 
 def _worth_a_second_try(error: BaseException) -> bool:
-    """A lost connection or a 5xx. Not a timeout (the time is gone), not a 429 (asking again makes it worse), not a 404 (it stays one)."""
+    """Retried: a lost connection or a 5xx. Not a timeout (no time is left), a 429 (a retry makes it worse) or a 404 (permanent)."""
     return isinstance(error, ProviderUnavailable) and error.reason is FallbackReason.UNAVAILABLE and not error.final

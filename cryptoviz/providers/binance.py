@@ -3,15 +3,15 @@
 Sources: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints (fields, weights), .../rest-api/http-return-codes
 (403, 418, 429), .../errors (codes), .../faqs/market_data_only (the host for public data).
 
-- Ids are symbols. What a symbol is quoted in is the listing's `quoteAsset`, mostly USDT, and a record says so: a symbol's text does not tell
-  (`BTCBUSD`, `XRPRLUSD`). There is no market cap, supply, rank or change but the 24 h one.
-- Limits: 6 000 weight a minute and address; a call for 1-20 symbols weighs 2, for 21-100 it weighs 40, for all 80. So symbols are asked for by
-  twenties, and past 200 all are asked for at once. `X-MBX-USED-WEIGHT-1M` is the weight used. 429 comes with `Retry-After`; who continues is
-  banned with 418, for 2 minutes to 3 days. 403 is the firewall, for its own limit.
-- `GET /api/v3/exchangeInfo?symbols=[..]` (.../rest-api/general-endpoints) is the listing: it weighs 20 however many symbols; `status` is TRADING,
-  HALT or BREAK. One unknown symbol fails it as well.
-- Odd values: amounts are text; a delisted symbol stays with `lastPrice` 0, `firstId` -1 and `count` 0 (no trade within the day: no price of now); a
-  symbol may be all digits. One unknown symbol fails the whole call with -1121.
+- Ids are symbols. The quote currency is the listing's `quoteAsset`, mostly USDT, and is recorded: a symbol's text does not determine it
+  (`BTCBUSD`, `XRPRLUSD`). There is no market cap, supply or rank, and no change other than over 24 h.
+- Limits: 6 000 weight a minute and address; a call for 1-20 symbols weighs 2, for 21-100 it weighs 40, for all 80. Symbols are
+  therefore requested in groups of 20, and all at once above 200. `X-MBX-USED-WEIGHT-1M` is the weight used. 429 comes with `Retry-After`; further
+  calls are answered with 418, a ban for 2 minutes to 3 days. 403 is the firewall, which has a limit of its own.
+- `GET /api/v3/exchangeInfo?symbols=[..]` (.../rest-api/general-endpoints) is the listing: it weighs 20 for any number of symbols; `status` is
+  TRADING, HALT or BREAK. An unknown symbol fails it as well.
+- Odd values: amounts are text; a delisted symbol stays with `lastPrice` 0, `firstId` -1 and `count` 0 (no trade within the day, so no current
+  price); a symbol may be all digits. An unknown symbol fails the whole call with -1121.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ PATH = "/api/v3/ticker/24hr"
 INFO_PATH = "/api/v3/exchangeInfo"
 INFO_WEIGHT = 20
 INFO_SYMBOLS = 100
-"""Keeps the address below 2 kB."""
+"""Keeps the URL below 2 kB."""
 CHEAP_SYMBOLS = 20
 ALL_ABOVE_SYMBOLS = 200
-"""Ten calls of twenty; all symbols at once weigh 80 instead of 20, and come in one."""
+"""Ten calls of 20 symbols; one call for all symbols weighs 80 instead of 20."""
 _WEIGHTS = ((20, 2), (100, 40))
-"""Weight of `ticker/24hr` up to so many symbols; more than the last weigh `_MOST_WEIGHT`."""
+"""Weights of `ticker/24hr` by maximum number of symbols; above the last, `_MOST_WEIGHT`."""
 _MOST_WEIGHT = 80
 _TRADES_AT = 8
 """Index of the number of trades in a candle's row."""
 BAN_S = 120.0
-"""The shortest documented ban, for a 418 that names no time."""
+"""The shortest documented ban, for a 418 without a time."""
 MICROSECONDS_FROM = 10**15
-"""The API can answer in microseconds; as ms such a number would lie 30 000 years ahead."""
-# The firewall's limit was passed, which has nothing to do with a key.
+"""The API can return microseconds; read as ms, such a number would be 30 000 years in the future."""
+# The firewall's limit was exceeded; this does not concern a key.
 STATUS_REASONS = {403: FallbackReason.RATE_LIMITED}
 _BAD_SYMBOL = -1121
 _CODES: dict[int, FallbackReason] = {
@@ -78,7 +78,7 @@ def _entries(data: Any) -> Iterable[Any]:
 
 
 def _cost(symbols: int) -> Cost:
-    """The weight of one call for so many symbols. A poll asks by pages of `CHEAP_SYMBOLS`, which weigh no more."""
+    """The weight of one call for this number of symbols. Pages of `CHEAP_SYMBOLS` together weigh no more."""
     return Cost(weight=next((weight for most, weight in _WEIGHTS if symbols <= most), _MOST_WEIGHT))
 
 
@@ -166,11 +166,11 @@ class BinanceProvider(PairProvider):
 
     spec: ClassVar[ProviderSpec] = SPEC
 
-    # What the asset table knows has to do.
+    # Only the asset table is known.
     before_listings: ClassVar[Mapping[str, Any]] = {"pairs": {}, "absent": [], "due": False, "old": False}
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
-        """One call for each 20 symbols, or one for all symbols there are; before it, once a day and for new symbols, the listing."""
+        """One call for each 20 symbols, or one for all; before it, once a day and for new symbols, the listing."""
         ids = self.ids_of(assets)
         await self._book.refresh(ids, self._read_listing)
         pairs = self._book.pairs(ids)
@@ -188,7 +188,7 @@ class BinanceProvider(PairProvider):
         return observations
 
     async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
-        """One call for each 100 symbols, without those that answers left out: one of them would fail it."""
+        """One call for each 100 symbols, without those that responses left out, any of which would fail the call."""
         wanted = [symbol for symbol in ids if symbol not in self.ids.left_out]
         entries: list[Entry] = []
         for start in range(0, len(wanted), INFO_SYMBOLS):
@@ -214,12 +214,12 @@ def info_query(symbols: Iterable[str]) -> dict[str, str]:
 
 
 def parse_tickers(response: HttpResponse, ids: Mapping[str, str], pairs: Mapping[str, Pair] | None = None) -> Parsed:
-    """A body of `/api/v3/ticker/24hr`. `ids` maps symbols to our asset ids; symbols that were not asked for are ignored.
+    """A body of `/api/v3/ticker/24hr`. `ids` maps symbols to our asset ids; symbols that were not requested are ignored.
 
-    `pairs` is what the listing says of them. Without it a symbol counts when the asset table knows its currency.
+    `pairs`: their entries in the listing. Without it a symbol counts if the asset table has its currency.
 
     Raises:
-        ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
+        ProviderUnavailable, ProviderRefused, BadPayload: the whole response is unusable.
     """
     data = decode_response(NAME, response, STATUS_REASONS)
     if response.status != 200 or not isinstance(data, list):
@@ -277,7 +277,7 @@ def _shorten(data: Any, ids: Mapping[str, str]) -> list[Any]:
 
 
 def error_of(response: HttpResponse, data: Any) -> ProviderFailure:
-    """The typed error of an answer that is not what was asked for."""
+    """The typed error of a response without the requested data."""
     body = data if isinstance(data, dict) else {}
     code, text = body.get("code"), body.get("msg")
     text = text if isinstance(text, str) else ""
@@ -286,7 +286,7 @@ def error_of(response: HttpResponse, data: Any) -> ProviderFailure:
     wait_s = response.retry_after_s
     until = _BANNED_UNTIL.search(text)
     if wait_s is None and until is not None:
-        # One that is over by our clock is not over by theirs: whoever asks during a ban lengthens it.
+        # A ban that has ended by our clock may continue by theirs, and a call during a ban lengthens it.
         left_s = (int(until[1]) - response.received_ms) / 1000
         wait_s = left_s if left_s > 0 else BAN_S
     if response.status == 418 and not wait_s:

@@ -3,15 +3,15 @@
 Sources: https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product (fields),
 https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api (limits, errors).
 
-- Ids are products (`BTC-USD`). What one is quoted in is its `quote_currency_id`, and a record says so. `price`, `price_percentage_change_24h` and
-  `approximate_quote_24h_volume` are text; there is no stamp, range of the day, supply or rank.
-- `GET /api/v3/brokerage/market/products?product_ids=..&product_ids=..` (.../rest-api/public/list-public-products) is one call for many: it leaves
-  out what it does not know.
-- Limits: 10 calls a second and address, then 429; how long to wait stands in `x-ratelimit-reset` at best, as
-  seconds or as the second since 1970 at which it ends.
-- Odd values: amounts can be empty text (not known); a halted product (`trading_disabled`, `is_disabled`, a `status` other than `online`) keeps its
-  last price, which is none of now.
-- Errors: `{"error": "NOT_FOUND", "error_details": "..", "message": ".."}`. An unknown product fails its own call only.
+- Ids are products (`BTC-USD`). The quote currency is `quote_currency_id`, and is recorded. `price`, `price_percentage_change_24h` and
+  `approximate_quote_24h_volume` are text; there is no time stamp, daily range, supply or rank.
+- `GET /api/v3/brokerage/market/products?product_ids=..&product_ids=..` (.../rest-api/public/list-public-products) is one call for many; it
+  leaves out unknown products.
+- Limits: 10 calls a second and address, then 429; the wait is sometimes given in `x-ratelimit-reset`, as
+  seconds or as the epoch second at which it ends.
+- Odd values: amounts can be empty text (unknown); a halted product (`trading_disabled`, `is_disabled`, a `status` other than `online`) keeps its
+  last price, which is not current.
+- Errors: `{"error": "NOT_FOUND", "error_details": "..", "message": ".."}`. An unknown product fails only its own call.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ __all__ = ["CoinbaseProvider", "parse_product", "parse_products"]
 NAME = "coinbase"
 PATH = "/api/v3/brokerage/market/products"
 LIST_PRODUCTS = 100
-"""Keeps the address below 3 kB."""
+"""Keeps the URL below 3 kB."""
 CONCURRENT_CALLS = 5
-"""Half of what a second allows, so that slow answers do not add up to a burst."""
+"""Half of the limit per second, so that slow responses do not add up to a burst."""
 
 
 def _entries(data: Any) -> Sequence[Any]:
@@ -92,7 +92,7 @@ SPEC = ProviderSpec(
 
 
 class CoinbaseProvider(BaseProvider):
-    """No key. Up to five calls at once, all within one deadline: coins that have answered by then keep their prices."""
+    """No key. Up to five concurrent calls within one deadline; prices that arrive before it are kept."""
 
     spec: ClassVar[ProviderSpec] = SPEC
 
@@ -101,7 +101,7 @@ class CoinbaseProvider(BaseProvider):
         self._quiet: tuple[ProviderFailure, float] | None = None
 
     def memory(self) -> Any:
-        """The refusal of the tick before, because of which it does not ask."""
+        """The refusal of the previous tick, because of which no call is made."""
         refusal = self._refusal()
         return None if refusal is None else str(refusal.reason)
 
@@ -109,7 +109,7 @@ class CoinbaseProvider(BaseProvider):
         self._quiet = None if memory is None else (failure(NAME, FallbackReason(memory), "as recorded"), self._clock.monotonic_s())
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
-        """All coins within the deadline of one attempt. A coin that fails has its own reason; when all fail, the first failure is the answer's."""
+        """All coins within the deadline of one attempt. A coin that fails has its own reason; if all fail, the first failure is that of the poll."""
         self._respect_refusal()
         ids = self.ids_of(assets)
         observations: list[Observation] = []
@@ -151,7 +151,7 @@ class CoinbaseProvider(BaseProvider):
         if not observations:
             raise first
         if refusal is not None:
-            # These prices count; the next tick tells the refusal and its wait instead of asking.
+            # These prices count; the next tick reports the refusal and its wait, without a call.
             self._quiet = (refusal, self._clock.monotonic_s())
         found, failures = {observation.asset_id for observation in observations}, self.current_poll.asset_failures
         for asset_id in ids.values():
@@ -176,10 +176,10 @@ class CoinbaseProvider(BaseProvider):
 
 
 def parse_product(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
-    """A body of `/market/products/{id}`. `ids` holds the one product that was asked for, with our asset id.
+    """A body of `/market/products/{id}`. `ids` contains the requested product, with our asset id.
 
     Raises:
-        ProviderUnavailable, ProviderRefused, BadPayload: the answer is of no use.
+        ProviderUnavailable, ProviderRefused, BadPayload: the response is unusable.
     """
     data = decode_response(NAME, response)
     ((product, asset_id),) = ids.items()
@@ -195,7 +195,7 @@ def parse_product(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
 def _observation(data: dict[str, Any], product: str, asset_id: str) -> Observation | FallbackReason:
     if data.get("product_id", product) != product:
         return FallbackReason.BAD_PAYLOAD
-    # A body of another version does not say; then what the asset table knows of the product has to do.
+    # A body of another version does not contain it; then the asset table decides.
     quoted = data.get("quote_currency_id", SPEC.quote_of(product))
     if not isinstance(quoted, str) or quoted not in DOLLARS:
         return FallbackReason.MISSING_ASSET
@@ -218,7 +218,7 @@ def _observation(data: dict[str, Any], product: str, asset_id: str) -> Observati
 
 
 def parse_products(response: HttpResponse) -> dict[str, str]:
-    """Products in a body of `/market/products`, each with why it is not traded now, empty when it is. Raises as `parse_product`."""
+    """Products in a body of `/market/products`, each with the reason why it is not traded now, empty if it is traded. Raises as `parse_product`."""
     data = decode_response(NAME, response)
     rows = data.get("products") if isinstance(data, dict) else None
     if response.status != 200:
@@ -230,7 +230,7 @@ def parse_products(response: HttpResponse) -> dict[str, str]:
 
 
 def _halted(product: dict[str, Any]) -> str:
-    """Why a product is not traded, empty when it is."""
+    """Why a product is not traded; empty if it is traded."""
     status = product.get("status")
     if status not in (None, "", "online"):
         return str(status)[:20]
@@ -243,7 +243,7 @@ def _text(data: Any) -> str:
 
 
 def _wait_s(response: HttpResponse) -> float | None:
-    """`Retry-After`, else what `x-ratelimit-reset` says after a 429, in the same forms."""
+    """`Retry-After`, else `x-ratelimit-reset` after a 429, in the same forms."""
     if response.retry_after_s is not None or response.status != 429:
         return response.retry_after_s
     reset = response.headers.get("x-ratelimit-reset", "")

@@ -1,9 +1,9 @@
 """CoinGecko, `GET /coins/markets`.
 
 Sources: https://docs.coingecko.com/reference/coins-markets (fields, hosts, headers), https://docs.coingecko.com/reference/common-errors-rate-limit
-(codes). Facts that follow from recorded bodies: numbers come as integers, floats and exponents mixed; `current_price`, ranks and supplies can be
-null; an unknown market cap or supply is often 0.0; an answer with HTTP 200 can hold the body of a 429, an object where an array is due.
-`GET /coins/list` (https://docs.coingecko.com/reference/coins-list) is one call, unpaged, of all active coins: some 20 000, 1.5 MB.
+(codes). Facts from recorded bodies: numbers are integers, floats and exponents, mixed; `current_price`, ranks and supplies can be
+null; an unknown market cap or supply is often 0.0; a response with HTTP 200 can contain the body of a 429, an object instead of an array.
+`GET /coins/list` (https://docs.coingecko.com/reference/coins-list) is one call without pages for all active coins: about 20 000, 1.5 MB.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CODES: dict[int, FallbackReason] = {
     10005: FallbackReason.AUTH,  # not in this plan
     10010: FallbackReason.AUTH,  # the key's type does not fit the host
     10011: FallbackReason.AUTH,
-    20000: FallbackReason.UNAVAILABLE,  # a network block, not a matter of the key
+    20000: FallbackReason.UNAVAILABLE,  # the network is blocked; does not concern the key
 }
 
 
@@ -78,7 +78,7 @@ class CoinGeckoHistory(HistorySource):
 
     def request(self, provider_id: str, window: Window, step: Step) -> tuple[str, dict[str, str]]:
         del step
-        # One second more, because the end is not included.
+        # One second more, because the end is excluded.
         query = {"vs_currency": "usd", "from": str(window.from_ms // 1000), "to": str(window.to_ms // 1000 + 1), "precision": "full"}
         return f"/coins/{quote(provider_id, safe='')}{self.path}", query
 
@@ -182,10 +182,10 @@ class CoinGeckoProvider(BaseProvider):
 
 
 def parse_markets(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
-    """A body of `/coins/markets`. `ids` maps CoinGecko's ids to ours; coins that were not asked for are ignored.
+    """A body of `/coins/markets`. `ids` maps CoinGecko's ids to ours; coins that were not requested are ignored.
 
     Raises:
-        ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
+        ProviderUnavailable, ProviderRefused, BadPayload: the whole response is unusable.
     """
     data = decode_response(NAME, response)
     if response.status != 200 or not isinstance(data, list):

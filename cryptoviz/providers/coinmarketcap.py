@@ -3,7 +3,7 @@
 Sources: https://coinmarketcap.com/api/documentation/v1/ (fields, header, error codes) and its keyless prefix `/public-api`. Three shapes are read:
 v1/v2 by id (`data` an object by id), v2 by symbol (`data` an object of arrays, because symbols are not unique), v3 (`data` an array, `quote` an
 array or an object). `status.error_code` is a number or its text; an error can come with HTTP 200. There is no 24 h high or low.
-`GET /v1/cryptocurrency/map`, also keyless, lists active coins by thousands, one credit a call; `sort=cmc_rank` begins with the ones people want.
+`GET /v1/cryptocurrency/map`, also keyless, lists active coins in pages of thousands, one credit a call; `sort=cmc_rank` starts with the largest.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAP_PATH = "/v1/cryptocurrency/map"
 MAP_COINS = 5000
 """The documented maximum of `limit`."""
 MAP_PAGES = 3
-"""More than all ranked coins; a wrong id costs so many credits."""
+"""More than all ranked coins; a wrong id costs this number of credits."""
 KEYLESS_PREFIX = "/public-api"
 _USD_ID = 2781
 _DAY_CODE, _MONTH_CODE = 1009, 1010
@@ -58,7 +58,7 @@ _CODES: dict[int, FallbackReason] = {
 
 
 def _entries(data: Any) -> Iterator[Any]:
-    """Coins with their quote as v2 writes it, whatever the version."""
+    """Coins with their quote in the form of v2, for every version."""
     inner = data.get("data") if isinstance(data, dict) else None
     for coin in _coins(inner) if isinstance(inner, dict | list) else ():
         yield {**coin, "quote": {"USD": _usd_quote(coin.get("quote")) or {}}}
@@ -100,7 +100,7 @@ SPEC = ProviderSpec(
     },
     alias_ids={"matic": "3890"},
     normal_id=lambda text: text.lstrip("0") or "0",
-    # One id of another kind fails the call for all coins.
+    # An id of another form fails the call for all coins.
     id_format=IdFormat(re.compile(r"[0-9]+"), "CoinMarketCap's number of the coin, such as '74'"),
     shapes={
         "/cryptocurrency/quotes/latest": Shape(
@@ -158,7 +158,7 @@ def parse_quotes(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
     """A body of `quotes/latest` of any version. `ids` maps CoinMarketCap's ids (digits) to ours; other coins are ignored.
 
     Raises:
-        ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
+        ProviderUnavailable, ProviderRefused, BadPayload: the whole response is unusable.
     """
     data = _data(response, decode_response(NAME, response))
     require_rows(NAME, list(_elements(data)), lambda coin: "id" in coin and "quote" in coin)
@@ -176,7 +176,7 @@ def parse_map(response: HttpResponse) -> tuple[frozenset[str], int]:
 
 
 def _data(response: HttpResponse, body: Any) -> dict[str, Any] | list[Any]:
-    """The `data` of a good envelope; raises what the envelope or the status says otherwise."""
+    """The `data` of a good envelope; raises the error of the envelope or the status otherwise."""
     status = body.get("status") if isinstance(body, dict) else None
     envelope = status if isinstance(status, dict) else {}
     raw_code, text = envelope.get("error_code", 0), envelope.get("error_message")
@@ -194,7 +194,7 @@ def _data(response: HttpResponse, body: Any) -> dict[str, Any] | list[Any]:
 
 
 def _code(value: Any) -> int | None:
-    """`error_code` as a number; 0 also when null. None when it is neither a number nor the text of one."""
+    """`error_code` as a number; 0 also for null. None if it is neither a number nor a number in text."""
     if value is None:
         return 0
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
@@ -220,7 +220,7 @@ def _coins(data: dict[str, Any] | list[Any]) -> Iterator[dict[str, Any]]:
 
 def _elements(data: dict[str, Any] | list[Any]) -> Iterator[Any]:
     for entry in data.values() if isinstance(data, dict) else data:
-        # An empty array of an object of arrays is an unknown symbol, which is no element.
+        # In an object of arrays, an empty array is an unknown symbol and yields no element.
         yield from entry if isinstance(entry, list) and (entry or isinstance(data, dict)) else [entry]
 
 
@@ -228,7 +228,7 @@ def _usd_quote(quote: Any) -> dict[str, Any] | None:
     if isinstance(quote, dict):
         usd = quote.get("USD")
         return usd if isinstance(usd, dict) else None
-    # By CoinMarketCap's own id of the US dollar, which is unique; by symbol, which is not, where there is no id.
+    # By CoinMarketCap's own id of the US dollar, which is unique; without an id by symbol, which is not.
     entries = [entry for entry in quote if isinstance(entry, dict)] if isinstance(quote, list) else []
     dollars = [entry for entry in entries if (entry["id"] == _USD_ID if "id" in entry else entry.get("symbol") == "USD")]
     return dollars[0] if len(dollars) == 1 else None

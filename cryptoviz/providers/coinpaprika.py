@@ -3,11 +3,11 @@
 Sources: https://docs.coinpaprika.com/api-reference/tickers/get-tickers-for-all-active-coins (fields),
 https://docs.coinpaprika.com/api-plans (limits).
 
-- Limits: 20 000 calls a month without a key; past it 402. One call brings all coins, so that it is what one coin costs, too: the body is long
-  (some 2 MB), and what is recorded of it is the coins that were asked for. A key (`plan` `pro`) has a host of its own.
-- `/v1/tickers` is the list of all active coins: `/v1/coins` would cost a call of the month and say no more of an id, so it is not asked for.
+- Limits: 20 000 calls a month without a key, then 402. One call returns all coins and costs the same as a call for one coin: the body is long
+  (about 2 MB), and only the requested coins are recorded. With a key (`plan` `pro`) there is a separate host.
+- `/v1/tickers` is the list of all active coins: `/v1/coins` would cost one of the month's calls and contain no more about an id, so it is not used.
 - Odd values: since 2024 there is no `circulating_supply`; `max_supply`, `total_supply`, `market_cap` and `rank` of 0 mean unknown.
-- Errors: `{"error": "id not found"}`, also where an array is due.
+- Errors: `{"error": "id not found"}`, also instead of an array.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SPEC = ProviderSpec(
     # Pro: the limits are the customer's own; settings name them.
     plans={"free": Plan(per_month=20_000), "pro": Plan()},
     key_headers={"pro": "Authorization"},
-    # 10 calls a second and address are documented; at most one is needed a tick.
+    # 10 calls a second and address are documented; at most one per tick is needed.
     min_interval_s=1.0,
     asset_ids={
         "bitcoin": "btc-bitcoin", "ethereum": "eth-ethereum", "binancecoin": "bnb-binance-coin", "ripple": "xrp-xrp", "cardano": "ada-cardano",
@@ -82,7 +82,7 @@ class CoinPaprikaProvider(BaseProvider):
     spec: ClassVar[ProviderSpec] = SPEC
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
-        """One call: for all coins there are, or for the only one."""
+        """One call: for all coins, or for a single coin."""
         ids = self.ids_of(assets)
         if not ids:
             return []
@@ -91,10 +91,10 @@ class CoinPaprikaProvider(BaseProvider):
 
 
 def parse_tickers(response: HttpResponse, ids: Mapping[str, str]) -> Parsed:
-    """A body of `/v1/tickers` or `/v1/tickers/{id}`. `ids` maps CoinPaprika's ids to ours; coins that were not asked for are ignored.
+    """A body of `/v1/tickers` or `/v1/tickers/{id}`. `ids` maps CoinPaprika's ids to ours; coins that were not requested are ignored.
 
     Raises:
-        ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
+        ProviderUnavailable, ProviderRefused, BadPayload: the whole response is unusable.
     """
     data = decode_response(NAME, response)
     if response.status == 404 and len(ids) == 1 and isinstance(data, dict):

@@ -1,4 +1,4 @@
-"""Strict JSON: what two readers could understand differently is refused, not guessed."""
+"""Strict JSON: documents that two parsers could read differently are refused."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import orjson
 __all__ = ["decode_json"]
 
 MAX_DECODED_BYTES = 32 * 1024 * 1024
-"""About what the values of a body may take in memory: 8 MB of `{},` would become 200 MB. A list of 5 000 coins takes half of it."""
+"""Approximate limit of the memory of a body's values: 8 MB of `{},` would take 200 MB. A list of 5 000 coins takes half of it."""
 OBJECT_BYTES, ARRAY_BYTES, VALUE_BYTES = 240, 60, 110
-"""Of a small dict, an empty list, and a member or element with its slot."""
+"""Sizes of a small dict, an empty list, and a member or element with its slot."""
 
 
 def decode_json(body: bytes) -> Any:
     """The value of a JSON document in UTF-8.
 
-    orjson refuses NaN, Infinity, numbers past the double range, broken UTF-8, lone surrogates and nesting past 1024 levels; it keeps the last
-    of two equal keys, so that repeated keys are looked for in a second pass.
+    orjson refuses NaN, Infinity, numbers past the double range, broken UTF-8, lone surrogates and nesting past 1024 levels; it keeps the
+    last of two equal keys, so a second pass finds repeated keys.
 
     Raises:
         ValueError: not such a document, an object repeats a key, or its values would take too much memory.
@@ -33,15 +33,15 @@ def decode_json(body: bytes) -> Any:
 
 
 def _keeps_every_colon(body: bytes, value: Any) -> bool:
-    """True when nothing was dropped: a dropped member would have taken its colon along. False means only that a closer look is due.
+    """True if no member was dropped, since a dropped member's colon would be missing. False requires a full check.
 
-    Four times as fast as the closer look. An escaped colon is written back as a colon; text that only looks like one leads to a closer look.
+    Four times as fast as the full check. An escaped colon is written back as a colon; text that contains colons leads to a full check.
     """
     colons = body.count(b":") + body.count(b"\\u003a") + body.count(b"\\u003A")
     try:
         return colons == orjson.dumps(value).count(b":")
     except orjson.JSONEncodeError:
-        # Reads 1024 levels and writes 254.
+        # orjson reads 1024 levels and writes 254.
         return False
 
 

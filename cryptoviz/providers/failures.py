@@ -1,4 +1,4 @@
-"""From an HTTP status to a typed error. Providers refine it with the codes in their bodies."""
+"""Maps HTTP statuses to typed errors. Providers refine the mapping with the codes in their bodies."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = [
 ]  # fmt: skip
 
 REFUSALS = frozenset({FallbackReason.RATE_LIMITED, FallbackReason.QUOTA, FallbackReason.AUTH})
-"""The provider answers, and refuses calls: no further one is made until the wait is over, as it would cost quota and may lengthen a ban."""
-# HTTP statuses that mean one thing at every provider. 402 is an exceeded plan (CoinPaprika); 418 a ban after ignored 429s (Binance); 451 a region.
+"""The provider responds but refuses calls: no further call is made until the wait ends, because it would use quota and may lengthen a ban."""
+# HTTP statuses with the same meaning for every provider. 402 is an exceeded plan (CoinPaprika); 418 a ban after ignored 429s (Binance); 451 a region.
 _REASONS: dict[int, FallbackReason] = {
     401: FallbackReason.AUTH,
     402: FallbackReason.QUOTA,
@@ -28,13 +28,13 @@ _REASONS: dict[int, FallbackReason] = {
     429: FallbackReason.RATE_LIMITED,
     451: FallbackReason.AUTH,
 }
-# A page instead of the API's own JSON comes from what stands before the API: a firewall or a content delivery network. It says nothing of a key.
+# A page instead of the API's JSON is from a firewall or content delivery network in front of the API. It says nothing about a key.
 _PAGE_REASONS: dict[int, FallbackReason] = {403: FallbackReason.UNAVAILABLE}
 _PASSING_CLIENT_ERRORS = frozenset({401, 402, 403, 408, 409, 418, 421, 423, 425, 429, 451})
-"""4xx statuses after which the same request can succeed. After any other one it cannot."""
+"""4xx statuses after which the same request can succeed; after any other 4xx it cannot."""
 _TEXT_LIMIT = 200
 _MAX_WAIT_DIGITS = 9
-"""Thirty years; every wait is bounded by a setting anyway. A longer number is a moment: seconds or milliseconds since 1970."""
+"""Thirty years; a setting bounds every wait. A longer number is a time: epoch seconds or milliseconds."""
 _EPOCH_MS_DIGITS = 13
 _LONGEST_WAIT_S = float("9" * _MAX_WAIT_DIGITS)
 
@@ -42,7 +42,7 @@ _LONGEST_WAIT_S = float("9" * _MAX_WAIT_DIGITS)
 def failure(provider: str, reason: FallbackReason, message: str, retry_after: float | None = None, *, final: bool = False) -> ProviderFailure:
     """The error class that fits a reason: refused for a key or plan, bad payload for a body, else unavailable.
 
-    `final`: the same request can never succeed, so that nothing sends it again at once.
+    `final`: the same request can never succeed, so it is not retried at once.
     """
     text = named(provider, message[:_TEXT_LIMIT])
     if reason is FallbackReason.AUTH:
@@ -53,24 +53,24 @@ def failure(provider: str, reason: FallbackReason, message: str, retry_after: fl
 
 
 def named(provider: str, message: str) -> str:
-    """The message with its provider before it, once."""
+    """The message with the provider's name in front, once."""
     return message if message.startswith((f"{provider}: ", f"{provider} ")) else f"{provider}: {message}"
 
 
 def unnamed(provider: str, message: str) -> str:
-    """The message without its provider, for a place that names it."""
+    """The message without the provider's name, for a place that already shows it."""
     return message.removeprefix(f"{provider}: ")
 
 
 def bad_payload(provider: str, message: str) -> ProviderFailure:
-    """A body that is not what the provider documents."""
+    """The error for a body without the documented content."""
     return failure(provider, FallbackReason.BAD_PAYLOAD, message)
 
 
 def status_failure(
     provider: str, status: int, message: str, retry_after: float | None = None, reasons: Mapping[int, FallbackReason] | None = None
 ) -> ProviderFailure:
-    """The error for a status other than 200, in want of a better code from the body. `reasons` go before what a status usually means."""
+    """The error for a status other than 200 without a code in the body. `reasons` override the usual meaning of a status."""
     reason = (reasons or {}).get(status) or reason_of(status)
     return failure(provider, reason, f"HTTP {status} {message}".strip(), retry_after, final=is_final_status(status))
 
@@ -88,14 +88,14 @@ def is_final_status(status: int) -> bool:
 
 
 def reason_of(status: int) -> FallbackReason:
-    """What a status means where the provider's body says no more."""
+    """The meaning of a status without a code in the body."""
     return _REASONS.get(status, FallbackReason.UNAVAILABLE)
 
 
 def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
-    """Seconds that `Retry-After` asks for, given as seconds or as an HTTP date (RFC 9110 10.2.3), or as a moment since 1970, as some write it.
+    """The wait in `Retry-After`, in seconds. The header has seconds, an HTTP date (RFC 9110 10.2.3) or, from some providers, an epoch time.
 
-    None when absent, unreadable, or a date that has passed by our clock: then the clocks differ, and the usual wait applies.
+    None if absent, unreadable, or a date in the past by our clock: then the clocks differ, and the usual wait applies.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
@@ -112,13 +112,13 @@ def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
             moment = moment.replace(tzinfo=UTC)
         left_s = (moment - datetime.fromtimestamp(now_ms / 1000, UTC)).total_seconds()
     except (ValueError, OverflowError, TypeError, IndexError):
-        # The parser of the standard library raises any of them, by what is wrong with the text.
+        # The standard library's parser raises any of these, depending on the text.
         return None
     return left_s if left_s > 0 else None
 
 
 def bounded_wait_s(asked_s: Any, default_s: float, longest_s: float) -> float:
-    """A wait that a provider imposed, from 0 to `longest_s`; `default_s` when it named none that is a number."""
+    """A wait that a provider imposed, from 0 to `longest_s`; `default_s` if it is not a number."""
     usable = isinstance(asked_s, int | float) and not isinstance(asked_s, bool) and not math.isnan(asked_s)
     return min(max(0.0, asked_s if usable else default_s), longest_s)
 

@@ -1,4 +1,4 @@
-"""What a provider needs of the network: `HttpFetcher` is the network, `actors.replay.recorded_fetcher` a recording of it."""
+"""The provider's interface to the network: `HttpFetcher` makes requests, `actors.replay.recorded_fetcher` reads a recording."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class CallLog:
-    """Calls that belong together. Owned by the caller; a fetcher keeps nothing of a call.
+    """The calls of one poll or read. Owned by the caller; a fetcher keeps no state of a call.
 
     Attributes:
         tick_ts: recorded with each exchange, as is `attempt`.
-        calls: in the order in which they ended.
-        exchanges: those of the calls that were sent, in the same order.
+        calls: in the order of their end.
+        exchanges: of the calls that were sent, in the same order.
     """
 
     tick_ts: int = 0
@@ -31,21 +31,21 @@ class CallLog:
 
     @property
     def last(self) -> RawExchange | None:
-        """The exchange of this attempt that ended last."""
+        """The last exchange of this attempt."""
         return self.exchanges[-1] if self.exchanges and self.exchanges[-1].attempt == self.attempt else None
 
     @property
     def sent(self) -> bool:
-        """Whether the call that ended last was sent: the limiter let it go."""
+        """Whether the last call was sent, that is, permitted by the limiter."""
         return bool(self.calls and self.calls[-1].fetch_id)
 
 
 class Fetcher(Protocol):
-    """What a provider needs of the network, or of a recording of it."""
+    """Makes a provider's requests, or reads them from a recording."""
 
     @property
     def timeout_s(self) -> float:
-        """The most that one attempt may take."""
+        """Maximum duration of an attempt."""
 
     async def get(
         self,
@@ -59,4 +59,4 @@ class Fetcher(Protocol):
         """See `HttpFetcher.get`."""
 
     async def aclose(self) -> None:
-        """Let go of what it holds."""
+        """Release connections."""

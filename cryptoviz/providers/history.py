@@ -40,14 +40,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What calls look like for some ticks.
+    """The parameters of the calls for some ticks.
 
     Attributes:
         ticks: in order of time.
         length_ms: of a candle.
-        span_ms: the longest range that one call answers.
-        lookback_ms: how far before its first tick a call reaches at first. Where nothing was traded in that time, a further call looks back to the
-            limit of staleness, so that a tick's price does not depend on which other ticks are filled with it.
+        span_ms: the longest range of a call.
+        lookback_ms: how far before its first tick the first call reaches. If nothing was traded in that time, another call looks back to the
+            limit of staleness, so that a tick's price does not depend on the other ticks that are filled.
     """
 
     ticks: tuple[int, ...]
@@ -60,15 +60,15 @@ class HistorySource(ABC):
     """Past prices of one provider. No state, no network."""
 
     path: ClassVar[str]
-    """Of its calls, or a part of it, which no poll has."""
+    """Path of its calls, or a part that no poll's path contains."""
     currency: ClassVar[str | None] = None
-    """That the calls ask for. None: each id has its own."""
+    """Currency that the calls request. None: that of each id."""
 
     @abstractmethod
     def steps(self, ticks: Sequence[int], now_ms: int, max_age_ms: int = 0) -> list[Step]:
-        """How to ask for ticks, which are in order of time (UTC epoch ms). Those that lie too far back are in none of the steps.
+        """The steps that cover `ticks` (in order, UTC epoch ms). Ticks that are too old are in no step.
 
-        How a tick is asked for depends on the tick and `now_ms`, never on the other ticks. `max_age_ms` is the limit of staleness.
+        The step of a tick depends on the tick and `now_ms`, never on the other ticks. `max_age_ms` is the limit of staleness.
         """
 
     @abstractmethod
@@ -77,15 +77,15 @@ class HistorySource(ABC):
 
     @abstractmethod
     def parse(self, response: HttpResponse, step: Step) -> list[Point]:
-        """Prices in order of time; candles that are not over are left out, as are those without a price.
+        """Prices in order of time; unfinished candles and those without a price are left out.
 
         Raises:
-            ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
-            NoHistory: the provider says that it does not reach so far back.
+            ProviderUnavailable, ProviderRefused, BadPayload: the whole response is unusable.
+            NoHistory: the provider reports that its history does not reach back to these ticks.
         """
 
     def listing_request(self, provider_id: str) -> tuple[str, dict[str, str]]:
-        """Path and query of the listing of one id, for those whose currency is not known without."""
+        """Path and query of the listing of one id, for ids whose currency is otherwise unknown."""
         raise NotImplementedError(provider_id)
 
     def parse_listing(self, response: HttpResponse) -> list[Entry]:
@@ -94,10 +94,10 @@ class HistorySource(ABC):
 
 
 def candles(name: str, rows: list[Any], trades_at: int, unit_ms: int, length_ms: int, now_ms: int) -> list[Point]:
-    """Closes of candles that are over, as of their last millisecond.
+    """Closes of finished candles, at their last millisecond.
 
-    A candle without a trade repeats the price before it, which is no newer for it: it is left out, so that an outage reads the same whether the
-    exchange fills it with flat candles or with none.
+    A candle without a trade repeats an older price, and is left out: an outage reads the same whether the exchange fills it with flat candles or
+    with none.
     """
     usable = [row for row in rows if isinstance(row, list) and len(row) > 4]
     if rows and not usable:

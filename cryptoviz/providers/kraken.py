@@ -4,13 +4,13 @@ Sources: https://docs.kraken.com/api/docs/rest-api/get-ticker-information (field
 
 - Ids are pairs, by any name of the listing: `altname` (`XBTUSD`), `wsname` (`XBT/USD`) or key. A result's keys are those of the listing, which follow
   no rule: `XXBTZUSD`, but `XDGUSD` and `SOLUSD`, and `BTC/USD` with `assetVersion=1`. So is the quote: `ZUSD`, `USDT`, `RLUSD`.
-- `v p l h` are [today, last 24 hours], `c` is [price, lot volume], `t` is integers, `o` a bare text: today's opening, so there is no 24 h
-  change. `p` is the volume-weighted average price: volume x average is the turnover in the quote currency. No stamp, market cap, supply or rank.
+- `v p l h` are [today, last 24 hours], `c` is [price, lot volume], `t` is integers, `o` is text: today's opening, so there is no 24 h
+  change. `p` is the volume-weighted average price: volume x average is the turnover in the quote currency. No time stamp, market cap, supply or rank.
 - `GET /0/public/AssetPairs?pair=..` (https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs) is the listing: key, names, base and quote,
-  and the `status`: online, or cancel_only, post_only, limit_only, reduce_only. One unknown pair fails it as well. A pair asked for by an alias that
-  is none of its names (`DOGEUSD`) is answered under its key, so that it is looked up by itself.
-- Limits: not published; a call a second is known to be safe. Errors stand in `error`, also with HTTP 200; those that begin with W are warnings.
-- Odd values: over a hundred pairs have a last price of 0.00000000 (not traded: no price). One unknown pair fails the whole call.
+  and the `status`: online, or cancel_only, post_only, limit_only, reduce_only. An unknown pair fails it as well. A pair requested by an alias that
+  is none of its names (`DOGEUSD`) is returned under its key, so it is looked up in a call of its own.
+- Limits: not published; one call a second is known to be safe. Errors are in `error`, also with HTTP 200; those that begin with W are warnings.
+- Odd values: over a hundred pairs have a last price of 0.00000000 (not traded: no price). An unknown pair fails the whole call.
 """
 
 from __future__ import annotations
@@ -43,26 +43,26 @@ NAME = "kraken"
 PATH = "/0/public/Ticker"
 PAIRS_PATH = "/0/public/AssetPairs"
 PAGE_PAIRS = 100
-"""No limit is documented; so many keep the address below 1 kB."""
+"""No limit is documented; this number keeps the URL below 1 kB."""
 MOST_ALIASES = 10
-"""Aliases that are looked up one by one when the listing is read; further ones have no price."""
+"""Maximum number of aliases that are looked up one by one when the listing is read; further aliases have no price."""
 LAST_24H = 1
 """Index in `v p l h`; 0 is today."""
 _TRADES_AT = 7
 """Index of the number of trades in a candle's row."""
 LOCKOUT_S = 900.0
-"""`Temporary lockout` is documented as some minutes; asking earlier may lengthen it."""
+"""`Temporary lockout` is documented as some minutes; a call before its end may lengthen it."""
 _KEY = re.compile(r"X([A-Z]{3})Z(USD|EUR|GBP|CAD|JPY|AUD)")
 _BASES = {"BTC": "XBT", "DOGE": "XDG"}
-"""Kraken's other names of a currency, and its own."""
+"""Common names of a currency and Kraken's own."""
 _UNKNOWN_PAIR = "EQuery:Unknown asset pair"
 _FINAL_ERRORS = ("EQuery:", "EGeneral:Invalid arguments", "EGeneral:Unknown method")
 """The same request can never succeed."""
-# By the beginning of the text. Of others the HTTP status tells.
+# By the beginning of the text. For other errors the HTTP status decides.
 _ERRORS: tuple[tuple[str, FallbackReason], ...] = (
     ("EGeneral:Too many requests", FallbackReason.RATE_LIMITED),
     ("EAPI:Rate limit exceeded", FallbackReason.RATE_LIMITED),
-    ("EService:Throttled", FallbackReason.RATE_LIMITED),  # may name the time (UTC epoch s) from which on calls are welcome
+    ("EService:Throttled", FallbackReason.RATE_LIMITED),  # may contain the time (UTC epoch s) from which calls are permitted
     ("EGeneral:Temporary lockout", FallbackReason.RATE_LIMITED),
     ("EGeneral:Permission denied", FallbackReason.AUTH),
     ("EAPI:Invalid key", FallbackReason.AUTH),
@@ -70,7 +70,7 @@ _ERRORS: tuple[tuple[str, FallbackReason], ...] = (
     ("EService:Timeout", FallbackReason.TIMEOUT),
 )
 _UNTIL = re.compile(r"Throttled: ?([0-9]{10})\b")
-# Kraken's code of a currency -> the name that records carry; codes that are not here are names themselves.
+# Kraken's code of a currency -> its name in records; other codes are names themselves.
 _CURRENCIES = {"ZUSD": "USD"}
 
 
@@ -87,9 +87,9 @@ def _normal_pair(pair: str) -> str:
 
 
 class KrakenHistory(HistorySource):
-    """`GET /0/public/OHLC`: the close. Always the last 720 candles, so that older ticks need longer ones, up to a quarter of an hour.
+    """`GET /0/public/OHLC`: the close. Always the last 720 candles, so older ticks need longer candles, up to 15 minutes.
 
-    https://docs.kraken.com/api/docs/rest-api/get-ohlc-data (the last candle is not over)
+    https://docs.kraken.com/api/docs/rest-api/get-ohlc-data (the last candle is unfinished)
     """
 
     path: ClassVar[str] = "/0/public/OHLC"
@@ -98,7 +98,7 @@ class KrakenHistory(HistorySource):
     _LOOKBACK = 2
 
     def steps(self, ticks: Sequence[int], now_ms: int, max_age_ms: int = 0) -> list[Step]:
-        """See `HistorySource`. Candles of a length count where they reach back over a tick's whole limit of staleness, or half of them do."""
+        """See `HistorySource`. A candle length is used for ticks whose whole limit of staleness it reaches back over, or half of its candles."""
         found: list[Step] = []
         left = list(ticks)
         for length in self._LENGTHS_MS:
@@ -111,14 +111,14 @@ class KrakenHistory(HistorySource):
         return found
 
     def request(self, provider_id: str, window: Window, step: Step) -> tuple[str, dict[str, str]]:
-        # `since` itself is not included.
+        # `since` itself is excluded.
         since = str((window.from_ms - step.length_ms) // 1000)
         return self.path, {"pair": provider_id, "interval": str(step.length_ms // MINUTE_MS), "since": since}
 
     def parse(self, response: HttpResponse, step: Step) -> list[Point]:
         """See `HistorySource`. A row is [time, open, high, low, close, vwap, volume, count], the time in seconds."""
         result = result_of(response)
-        # One pair was asked for, so that the only series is its own, whatever its key.
+        # One pair was requested: the only series belongs to it, under any key.
         series = [rows for key, rows in result.items() if key != "last"]
         if len(series) != 1 or not isinstance(series[0], list):
             raise bad_payload(NAME, "expected an object with one pair's candles in result")
@@ -139,7 +139,7 @@ SPEC = ProviderSpec(
     # Unpublished: a call a second.
     plans={"": Plan(per_minute=60)},
     min_interval_s=1.0,
-    # Against USD, in `altname` form. BNB is listed since 2025. No list that was at hand has VET against USD.
+    # Against USD, in `altname` form. BNB is listed since 2025. VET against USD was in no listing that was read.
     asset_ids={
         "bitcoin": "XBTUSD", "ethereum": "ETHUSD", "binancecoin": "BNBUSD", "ripple": "XRPUSD", "cardano": "ADAUSD", "solana": "SOLUSD",
         "polkadot": "DOTUSD", "polygon": "POLUSD", "avalanche": "AVAXUSD", "litecoin": "LTCUSD", "chainlink": "LINKUSD", "uniswap": "UNIUSD",
@@ -160,11 +160,11 @@ class KrakenProvider(PairProvider):
 
     spec: ClassVar[ProviderSpec] = SPEC
 
-    # There is none in the recording either.
+    # The recording has none either.
     before_listings: ClassVar[Mapping[str, Any]] = {"pairs": {}, "absent": [], "due": True, "old": True}
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
-        """One call for each 100 pairs; before it, once a day and for pairs that it has not looked up, the listing."""
+        """One call for each 100 pairs; before it, once a day and for new pairs, the listing."""
         ids = self.ids_of(assets)
         await self._book.refresh(ids, self._read_listing)
         pairs = self._book.pairs(ids)
@@ -176,12 +176,12 @@ class KrakenProvider(PairProvider):
         waiting, poll = self._book.waiting(ids), self.current_poll
         if poll.unlisted - waiting:
             self._book.doubt()
-        # An id that waits for the listing is not an unknown id.
+        # An id whose listing has not been read yet is not an unknown id.
         poll.unlisted = (poll.unlisted - waiting) | ((self._unknown.refused | self._book.absent) & ids.keys())
         return observations
 
     async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
-        """One call for each 100 pairs, without those that answers left out: one of them would fail it."""
+        """One call for each 100 pairs, without those that responses left out, any of which would fail the call."""
         wanted = [pair for pair in ids if pair not in self.ids.left_out]
         entries: list[Entry] = []
         for start in range(0, len(wanted), PAGE_PAIRS):
@@ -207,12 +207,12 @@ class KrakenProvider(PairProvider):
 
 
 def parse_ticker(response: HttpResponse, ids: Mapping[str, str], pairs: Mapping[str, Pair] | None = None) -> Parsed:
-    """A body of `/0/public/Ticker`. `ids` maps pairs (`XBTUSD`) to our asset ids; pairs that were not asked for are ignored.
+    """A body of `/0/public/Ticker`. `ids` maps pairs (`XBTUSD`) to our asset ids; pairs that were not requested are ignored.
 
-    `pairs` is what the listing says of them. Without it a pair counts under exactly its id, when the asset table knows its currency.
+    `pairs`: their entries in the listing. Without it a pair counts under exactly its id, if the asset table has its currency.
 
     Raises:
-        ProviderUnavailable, ProviderRefused, BadPayload: the answer as a whole is of no use.
+        ProviderUnavailable, ProviderRefused, BadPayload: the whole response is unusable.
     """
     result = result_of(response)
     if result and not any(isinstance(row, dict) and "c" in row for row in result.values()):
@@ -239,7 +239,7 @@ def _entry(key: str, row: dict[str, Any]) -> Entry:
 
 
 def result_of(response: HttpResponse) -> dict[str, Any]:
-    """`result` of a good body; raises what `error` or the status says otherwise."""
+    """`result` of a good body; raises the error of `error` or the status otherwise."""
     data = decode_response(NAME, response)
     result = data.get("result") if isinstance(data, dict) else None
     errors = data.get("error") if isinstance(data, dict) else None
@@ -276,7 +276,7 @@ def _at(value: Any, index: int) -> Any:
 
 
 def _turnover(volume: Any, average_price: Any) -> float | None:
-    """In the quote currency: by its definition the volume-weighted average price is turnover over volume."""
+    """In the quote currency: the volume-weighted average price is by definition turnover / volume."""
     coins, average = count_text(volume), number_text(average_price)
     if coins is None or average is None or average < 0.0:
         return None
@@ -285,7 +285,7 @@ def _turnover(volume: Any, average_price: Any) -> float | None:
 
 
 def _error_of(response: HttpResponse, text: str) -> ProviderFailure:
-    """The typed error of an answer that is not what was asked for."""
+    """The typed error of a response without the requested data."""
     message = f"HTTP {response.status} with {text[:100]}"
     if text.startswith(_UNKNOWN_PAIR):
         return unknown_id(NAME, message)

@@ -1,4 +1,4 @@
-"""What is known of our ids at one provider: what its newest good answers say, and what its own list said."""
+"""Status of our ids at one provider, from its latest good responses and its own list."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from cryptoviz.provider_status import IdFault, IdProblem
 from cryptoviz.providers.response import HttpResponse
 
-__all__ = ["AskList", "IdBook"]
+__all__ = ["AskList", "ListingStatus"]
 
 T = TypeVar("T")
 
@@ -20,11 +20,11 @@ class AskList(Protocol):
         """GET a path below the base address. Raises as `HttpFetcher.get`."""
 
 
-class IdBook:
-    """Both sources are one picture: a list tells of a wrong or halted id once, answers tell from then on.
+class ListingStatus:
+    """Combines both sources: the list reports a wrong or halted id once; after that, responses do.
 
     Attributes:
-        left_out: ids of ours that the newest good answers did not mention.
+        left_out: our ids that are not in the latest good responses.
     """
 
     def __init__(self) -> None:
@@ -34,19 +34,19 @@ class IdBook:
         self._listed: Mapping[str, str | None] = {}
 
     def answered(self, ids: Mapping[str, str], left_out: Collection[str], priced: Collection[str]) -> None:
-        """A good poll: it asked for `ids` (the provider's -> ours), and had prices for the assets `priced`."""
+        """Record a good poll, which requested `ids` (the provider's -> ours) and returned prices for the assets `priced`."""
         self._assets |= ids
         self.left_out = frozenset(left_out)
         self._priced = frozenset(provider_id for provider_id, asset_id in ids.items() if asset_id in priced)
 
     def listed(self, ids: Mapping[str, str], states: Mapping[str, str | None]) -> None:
-        """What the list says: None of an id that is not in it, else why it is not traded, empty when it is."""
+        """Record the list: None for an id that is not in it, else the reason why it is not traded, empty if it is traded."""
         self._assets |= ids
         self._listed = dict(states)
 
     @property
     def problems(self) -> tuple[IdProblem, ...]:
-        """Ids that bring no price, by id."""
+        """Ids without a price, sorted."""
         found = {provider_id: self._fault(provider_id) for provider_id in self.left_out | self._listed.keys()}
         return tuple(
             IdProblem(self._assets.get(provider_id, ""), provider_id, *fault) for provider_id, fault in sorted(found.items()) if fault is not None
@@ -55,8 +55,8 @@ class IdBook:
     def _fault(self, provider_id: str) -> tuple[IdFault, str] | None:
         halted = self._listed.get(provider_id)
         if halted:
-            # Also while there is a price: the last one before the halt.
-            # The word is from outside and goes to terminals.
+            # Also while there is a price: the last price before the halt.
+            # The text is from outside and is shown on terminals.
             return IdFault.NOT_TRADED, halted if halted.isascii() and halted.isprintable() else "halted"
         if provider_id in self.left_out:
             return (IdFault.LEFT_OUT if halted == "" else IdFault.NOT_LISTED), ""

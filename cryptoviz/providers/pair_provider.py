@@ -1,4 +1,4 @@
-"""`PairProvider`: an exchange that is asked by pairs, each looked up in its listing, and that refuses a call with an unknown one."""
+"""`PairProvider`: an exchange whose calls name pairs, which are looked up in its listing; a call with an unknown pair fails."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PairProvider(BaseProvider):
         return self._book.note
 
     def memory(self) -> Any:
-        """The ids that it leaves out because they were refused, and what it knows of the listing."""
+        """The refused ids that are left out, and the listing."""
         return {"refused": sorted(self._unknown.refused), **self._book.memory()}
 
     def recall(self, memory: Any) -> None:

@@ -1,8 +1,8 @@
-"""An exchange's own listing of the pairs that we ask for: the key of each in its results, and the currency that it is quoted in.
+"""An exchange's own listing of the requested pairs: the key of each in results, and its quote currency.
 
-Neither is taken from the text of an id. Kraken answers for `XBTUSD` under `XXBTZUSD`, for `XDGUSD` under `XDGUSD`, and `XRPRLUSD` is quoted in RLUSD;
-Binance's `BTCBUSD` is quoted in BUSD. While there is no listing, a result counts only under exactly our id, and a currency only for the ids of the
-asset table, whose exchange columns are each against one known currency.
+Neither follows from the text of an id. Kraken returns `XBTUSD` under `XXBTZUSD` and `XDGUSD` under `XDGUSD`, and `XRPRLUSD` is quoted in RLUSD;
+Binance's `BTCBUSD` is quoted in BUSD. Without a listing, a result counts only under exactly our id, and a currency is known only for the ids of the
+asset table, each of whose exchange columns has one known currency.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ["Entry", "Pair", "PairBook", "match_ids", "pairs_of_table", "quoted_i
 REFRESH_S = 86_400.0
 """Listings change by announcement, days ahead."""
 DOUBT_S = 600.0
-"""A result without the key of a listed pair makes the listing due again, this long after it was read."""
+"""If a result lacks the key of a listed pair, the listing is read again, at the earliest this long after the last read."""
 RETRY_S = 60.0
-"""After a listing that could not be read; doubles up to `LONGEST_RETRY_S`."""
+"""Delay after a listing could not be read; doubles up to `LONGEST_RETRY_S`."""
 LONGEST_RETRY_S = 3_600.0
 _REFUSALS = (FallbackReason.RATE_LIMITED, FallbackReason.QUOTA)
 
@@ -36,8 +36,8 @@ class Pair:
     """One of our ids in an exchange's listing.
 
     Attributes:
-        key: under which results hold it.
-        quote: the currency of its prices; empty when the listing does not say.
+        key: its key in results.
+        quote: the currency of its prices; empty if the listing does not contain it.
     """
 
     key: str
@@ -46,7 +46,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One pair of a listing, under all names that the listing gives it. `halted` is why it is not traded now, empty when it is."""
+    """One pair of a listing, with all its names. `halted`: why it is not traded now; empty if it is traded."""
 
     pair: Pair
     names: frozenset[str]
@@ -56,13 +56,13 @@ class Entry:
 QuoteOf = Callable[[str], str | None]
 """The currency of an id of the asset table; None for any other id (`ProviderSpec.quote_of`)."""
 Listing = Callable[[Mapping[str, str]], Awaitable[Mapping[str, Pair]]]
-"""Reads the listing of some of our ids (the exchange's -> ours). An id that it does not have is left out."""
+"""Reads the listing of some of our ids (the exchange's -> ours). An id that is not in it is left out."""
 
 
 def match_ids(ids: Iterable[str], entries: Iterable[Entry]) -> dict[str, Entry]:
-    """The entry of each id, by the listing's own names, whole and as they are written.
+    """The entry of each id, by exact match with the listing's names.
 
-    An id that names two entries has none, nor have two ids that name the same one: nothing says which is meant.
+    An id that matches two entries has none, and neither have two ids that match the same entry: both are ambiguous.
     """
     by_key: dict[str, set[Entry]] = {}
     by_name: dict[str, set[str]] = {}
@@ -76,20 +76,20 @@ def match_ids(ids: Iterable[str], entries: Iterable[Entry]) -> dict[str, Entry]:
 
 
 def pairs_of_table(quote_of: QuoteOf, ids: Iterable[str]) -> dict[str, Pair]:
-    """What is known without a listing: results under exactly our id, in the currency that the asset table states for it."""
+    """The pairs without a listing: results under exactly our id, in the currency of the asset table."""
     return {one: Pair(one, quote) for one in ids if (quote := quote_of(one)) is not None}
 
 
 def quoted_in_dollars(ids: Mapping[str, str], pairs: Mapping[str, Pair]) -> dict[str, str]:
-    """Those of `ids` (the exchange's -> ours) whose prices can stand beside dollar prices. Others are not asked for."""
+    """Those of `ids` (the exchange's -> ours) whose prices are comparable with dollar prices. Others are not requested."""
     return {one: asset_id for one, asset_id in ids.items() if one in pairs and pairs[one].quote in DOLLARS}
 
 
 class PairBook:
-    """The listing of one exchange, as far as our ids go, for one event loop. It holds one entry an id at most.
+    """The part of an exchange's listing that concerns our ids, for one event loop. At most one entry per id.
 
     Attributes:
-        note: what a person should know: why there is no listing, or which ids are not quoted in dollars. Empty when there is nothing.
+        note: a message for people: why there is no listing, or which ids are not quoted in dollars; empty if there is none.
     """
 
     def __init__(self, provider: str, quote_of: QuoteOf, clock: Clock) -> None:
@@ -115,31 +115,31 @@ class PairBook:
 
     @property
     def absent(self) -> frozenset[str]:
-        """Ids that the listing did not have when it was read. They are looked up again after an hour."""
+        """Ids that were not in the listing when it was read. They are looked up again after an hour."""
         now_s = self._clock.monotonic_s()
         return frozenset(one for one, since_s in self._absent_s.items() if now_s - since_s < ASK_AGAIN_S)
 
     def pairs(self, ids: Iterable[str]) -> dict[str, Pair]:
-        """What is known of `ids` now; without an entry, what the asset table knows, unless the listing says that there is none."""
+        """The pairs of `ids`: from the listing, else from the asset table unless the listing lacks the id."""
         wanted = tuple(ids)
         known = {one: self._pairs[one] for one in wanted if one in self._pairs}
         return pairs_of_table(self._quote_of, self.waiting(wanted)) | known
 
     def waiting(self, ids: Iterable[str]) -> frozenset[str]:
-        """Those of `ids` of which the listing has said nothing yet."""
+        """Those of `ids` that have not been looked up yet."""
         return frozenset(ids) - self._pairs.keys() - self.absent
 
     async def refresh(self, ids: Mapping[str, str], read: Listing) -> None:
-        """Read the listing when it is due: of ids it has said nothing of, of all once a day and after `doubt`.
+        """Read the listing if necessary: for new ids, and for all ids once a day and after `doubt`.
 
         Raises:
-            ProviderUnavailable: the exchange refuses calls for a while, which binds the prices too. Other failures only delay the next try.
+            ProviderUnavailable: the exchange refuses calls for some time, which applies to prices too. Other failures only delay the next attempt.
         """
         now_s = self._clock.monotonic_s()
         wanted = dict(ids) if self._is_old(now_s) else {one: ids[one] for one in self.waiting(ids)}
         if not wanted or now_s < self._next_try_s:
             return
-        # Before the call, because a call that the poll's deadline ends has failed, too.
+        # Before the call, because a call that is ended by the poll's deadline has failed as well.
         self._failures += 1
         self._next_try_s = now_s + min(LONGEST_RETRY_S, RETRY_S * 2 ** min(self._failures - 1, 10))
         try:
@@ -159,18 +159,18 @@ class PairBook:
         self._absent_s |= dict.fromkeys(wanted.keys() - found.keys(), now_s)
 
     def doubt(self) -> None:
-        """A result lacked the key of a listed pair: keys may have changed."""
+        """Note that a result lacked the key of a listed pair: keys may have changed."""
         self._doubted = True
 
     def memory(self) -> dict[str, Any]:
-        """What the next poll depends on, as JSON."""
+        """The state on which the next poll depends, as JSON."""
         now_s = self._clock.monotonic_s()
         due = now_s >= self._next_try_s
         pairs = {one: [pair.key, pair.quote] for one, pair in sorted(self._pairs.items())}
         return {"pairs": pairs, "absent": sorted(self.absent), "due": due, "old": due and self._is_old(now_s)}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Know what a book knew whose `memory()` was this."""
+        """Restore the state that `memory()` returned."""
         now_s = self._clock.monotonic_s()
         self._pairs = {one: Pair(*pair) for one, pair in memory["pairs"].items()}
         self._absent_s = dict.fromkeys(memory["absent"], now_s)

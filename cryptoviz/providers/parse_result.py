@@ -1,4 +1,4 @@
-"""What a parser makes of one answer."""
+"""The result of parsing one response."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Parsed", "gather", "require_rows"]
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a body says: observations, and the coins that it should have had a price for and has not.
+    """Observations of a body, and the requested coins without a price.
 
     Attributes:
-        unlisted: provider ids that were asked for and that the body does not mention at all: the provider does not list them.
+        unlisted: requested provider ids that are not in the body: the provider does not list them.
     """
 
     observations: list[Observation] = field(default_factory=list)
@@ -26,10 +26,10 @@ class Parsed:
 
 
 def require_rows(provider: str, rows: Collection[Any], is_row: Callable[[dict[str, Any]], bool]) -> None:
-    """Refuse a container that holds something, and nothing of the documented shape: it is another endpoint's, or no data at all.
+    """Refuse a container that is not empty but has no element of the documented shape: it is from another endpoint, or no data.
 
     Raises:
-        BadPayload: none of `rows` is an object of which `is_row` is true.
+        BadPayload: `is_row` is true for no object in `rows`.
     """
     if rows and not any(isinstance(row, dict) and is_row(row) for row in rows):
         kinds = ", ".join(sorted({type(row).__name__ for row in rows})[:4])
@@ -39,7 +39,7 @@ def require_rows(provider: str, rows: Collection[Any], is_row: Callable[[dict[st
 def gather(ids: Mapping[str, str], outcomes: Iterable[tuple[str, Observation | FallbackReason]]) -> Parsed:
     """Each coin once. `ids` maps the provider's ids to ours; `outcomes` are by the provider's id, in the body's order; others are ignored.
 
-    A coin with two entries has no price: nothing says which is right. A coin without an entry is missing.
+    A coin with two entries has no price, because either may be wrong. A coin without an entry is missing.
     """
     found: dict[str, Observation] = {}
     failures: dict[str, FallbackReason] = {}

@@ -18,7 +18,7 @@ class Period(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one poll. Days and months count `calls` (calls or credits), minutes count `calls` times `weight`."""
+    """The cost of one poll. Days and months count `calls` (calls or credits), minutes count `calls` times `weight`."""
 
     calls: int = 1
     weight: int = 1
@@ -45,7 +45,7 @@ class Plan:
             raise ValueError(f"the reserve of a plan is {self.reserve}: valid is 0 to 1, without 1")
 
     def limit(self, period: Period) -> int | None:
-        """Of a day or a month."""
+        """The limit of a day or a month."""
         return self.per_day if period is Period.DAY else self.per_month
 
     def plannable(self, period: Period) -> int | None:

@@ -31,7 +31,7 @@ _SETTING = "CRYPTOVIZ_COLLECT__PROVIDERS"
 _loading: ContextVar[frozenset[str]] = ContextVar("loading", default=frozenset())
 """Entry points that the current thread is loading."""
 _absent: set[str] = set()
-"""Names that could not be loaded; to search the installed packages takes milliseconds."""
+"""Names that could not be loaded: a search of the installed packages takes milliseconds."""
 _BUILT_IN: dict[str, type[BaseProvider]] = {
     cls.spec.name: cls for cls in (CoinGeckoProvider, CoinMarketCapProvider, BinanceProvider, KrakenProvider, CoinPaprikaProvider, CoinbaseProvider)
 }
@@ -40,7 +40,7 @@ BUILT_IN_PROVIDERS: tuple[str, ...] = tuple(_BUILT_IN)
 HISTORY_PROVIDERS: tuple[str, ...] = tuple(spec.name for spec in BUILT_IN_SPECS if spec.history is not None)
 """Built-ins with past prices that a backfill can read."""
 HISTORY_PATHS: tuple[str, ...] = tuple(spec.history.path for spec in BUILT_IN_SPECS if spec.history is not None)
-"""Of a backfill's raw exchanges, which do not show that the provider was polled on the tick under which they are stored."""
+"""Paths of a backfill's raw exchanges, which do not prove a poll on the tick under which they are stored."""
 
 
 def known_providers() -> tuple[str, ...]:
@@ -68,26 +68,26 @@ def spec_of(name: str) -> ProviderSpec:
 
 
 def find_spec(name: str) -> ProviderSpec | None:
-    """The facts of a provider; None when its class cannot be loaded, as for records of a package that is no longer installed."""
+    """The facts of a provider; None if its class cannot be loaded, as for records of a package that is no longer installed."""
     if name in _absent:
         return None
     try:
         return spec_of(name)
     except SettingsError:
-        # A module that exists may be during its import, and read the settings: it can be loaded later.
+        # A module that exists may be in the middle of its import and read the settings: it can be loaded later.
         if not any(point.module in sys.modules for point in entry_points(group=ENTRY_POINT_GROUP) if point.name == name):
             _absent.add(name)
         return None
 
 
 def history_of(name: str) -> HistorySource | None:
-    """Past prices of a provider; None when it has none, or is not known."""
+    """Past prices of a provider; None if it has none or is unknown."""
     spec = find_spec(name)
     return None if spec is None else spec.history
 
 
 def display_name(name: str) -> str:
-    """For people; the name itself when the provider is not known."""
+    """Name for people; the name itself if the provider is unknown."""
     spec = find_spec(name)
     return name if spec is None else spec.display_name or name
 
@@ -98,7 +98,7 @@ def with_history() -> tuple[str, ...]:
 
 
 def forget_loaded() -> None:
-    """Load entry points again when they are next asked for: for tests that install packages."""
+    """Forget loaded entry points: for tests that install packages."""
     _load.cache_clear()
     _absent.clear()
 

@@ -18,7 +18,7 @@ __all__ = ["HttpResponse", "decode_response"]
 class HttpResponse:
     """A complete response. `body` is decoded (not compressed) and within the size limit; `received_ms` is UTC epoch ms.
 
-    `fetch_id` is that of its raw exchange.
+    `fetch_id`: of its raw exchange.
     """
 
     status: int
@@ -29,7 +29,7 @@ class HttpResponse:
 
     @property
     def retry_after_s(self) -> float | None:
-        """Seconds that the provider asks to wait, if it says so."""
+        """The wait in seconds that the provider imposes; None without one."""
         return retry_after_s(self.headers, self.received_ms)
 
     def json(self) -> Any:
@@ -46,11 +46,11 @@ class HttpResponse:
 
 
 def decode_response(provider: str, response: HttpResponse, reasons: Mapping[int, FallbackReason] | None = None) -> Any:
-    """The JSON value of a response, whatever its status. `reasons` is what statuses mean at this provider.
+    """The JSON value of a response, whatever its status. `reasons`: meaning of statuses at this provider.
 
     Raises:
         BadPayload: not strict JSON with status 200.
-        ProviderUnavailable, ProviderRefused: not strict JSON with another status, which then is all there is to learn.
+        ProviderUnavailable, ProviderRefused: not strict JSON with another status, which then determines the error.
     """
     try:
         return response.json()

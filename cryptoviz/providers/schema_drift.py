@@ -1,6 +1,6 @@
 """The shape watch reports a body that still parses but has lost or gained fields, or implausible values, before rows are missing.
 
-Compared with what the provider documents, not with what came first, so that a restart in the middle of a change sees it too. Pure but for its log.
+The comparison is with the documented shape, not with the first body, so that a restart during a change detects it too. Pure except for its log.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from cryptoviz.records import FIRST_TRADE_MS, Observation
 __all__ = ["Findings", "Shape", "ShapeWatch"]
 
 ENTRIES_SEEN = 50
-"""Entries of a body that are looked at: a field that none of them has is gone, and a body of thousands costs no more than one of fifty."""
+"""Maximum number of entries that are checked per body: a field that none of them has is lost. Bounds the cost of large bodies."""
 NAMES_TOLD = 4
 STICKY_POLLS = 10
-"""For how many polls a jump of prices stays in the state, so that a person sees it; then the new level is the usual one."""
+"""Number of polls for which a price jump stays in the state, so that people see it; then the new level is the usual one."""
 JUMP = 0.9
 MIN_COMMON_COINS = 3
-"""Of fewer coins a jump says nothing about the body."""
+"""With fewer coins, a jump is no evidence about the body."""
 MIN_PCT, MAX_PCT = -100.0, 100_000.0
-"""A price cannot lose more than all of itself; 1000-fold in a week has been seen of new coins, not of half a list."""
+"""A price cannot fall by more than 100 %; new coins have risen 1000-fold in a week, but never half of a list."""
 RANGE_FACTOR = 1.5
 CAP_FACTOR = 2.0
-"""Aggregators leave some coins out of a market cap; half of a list off by this much means another unit or supply."""
+"""Aggregators exclude some coins of a supply; if half of a list differs by this factor, the unit or supply is another."""
 AHEAD_MS = 3_600_000
-"""A stamp further ahead is no matter of clocks that differ."""
+"""A time stamp further ahead is not explained by different clocks."""
 _KINDS = {type(None): "0", bool: "b", int: "n", float: "n", str: "s", list: "a", dict: "o"}
 _KIND_NAMES = {"0": "null", "b": "boolean", "n": "number", "s": "text", "a": "array", "o": "object"}
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What an endpoint's good bodies hold.
+    """The documented content of an endpoint's good bodies.
 
     Attributes:
-        entries: the coins of a decoded body, as objects; none for anything it does not know. Never raises.
-        used: fields that a record is made of: dotted path -> kinds (`n`umber, `s` text, `b`oolean, `a`rray, `o`bject, `0` null), with `?` when it may
+        entries: the coins of a decoded body, as objects; none for an unknown form. Never raises.
+        used: fields used for records: dotted path -> kinds (`n`umber, `s` text, `b`oolean, `a`rray, `o`bject, `0` null), with `?` if it may
             be missing.
-        other: further documented fields, in the same way. Objects are looked into only where a dotted path says so.
-        confirm_after: bodies in a row without a field before it counts as lost; more than 1 where a body is one coin.
+        other: further documented fields, in the same form. Only objects of a dotted path are checked inside.
+        confirm_after: consecutive bodies without a field before it counts as lost; more than 1 if a body is one coin.
     """
 
     entries: Callable[[Any], Iterable[Any]]
@@ -56,7 +56,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Findings:
-    """What is not as documented. `lost` and `changed` concern all entries; `degrading` says that a record is poorer for it."""
+    """Differences from the documentation. `lost` and `changed` concern all entries; `degrading`: records lack values."""
 
     lost: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class Findings:
 
     @property
     def message(self) -> str:
-        """One line for a person, empty when all is as documented."""
+        """One line for people; empty without differences."""
         parts = [f"{word} {_names(names)}" for word, names in (("lost", self.lost), ("gained", self.gained)) if names]
         parts += [*self.changed[:NAMES_TOLD], *self.odd]
         return f"shape changed: {'; '.join(parts)}" if parts else ""
@@ -81,7 +81,7 @@ class Findings:
 
 
 class ShapeWatch:
-    """One provider's bodies over time."""
+    """Checks one provider's bodies over time."""
 
     def __init__(self, provider: str, shapes: Mapping[str, Shape]) -> None:
         self._provider = provider
@@ -123,13 +123,13 @@ class ShapeWatch:
 
 
 class _Fields:
-    """One endpoint's fields against its shape."""
+    """Compares one endpoint's fields with its shape."""
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
         self._documented = {**shape.used, **shape.other}
         self._prefixes = {path[: at + 1] for path in self._documented for at, letter in enumerate(path) if letter == "."}
-        # Bodies in a row without a documented field, or with nothing but another kind of it; bodies since an unknown field was seen.
+        # Consecutive bodies without a documented field or with another kind of it; bodies since an unknown field was seen.
         self._missing: Counter[str] = Counter()
         self._odd_kind: Counter[str] = Counter()
         self._since_gained: dict[str, int] = {}
@@ -139,11 +139,11 @@ class _Fields:
 
     @property
     def degrading(self) -> bool:
-        """A field that records are made of is lost or of another kind."""
+        """Whether a field used for records is lost or of another kind."""
         return any(name in self._shape.used for name in (*self.lost, *self.changed))
 
     def see(self, data: Any) -> bool:
-        """Take in a decoded body; False when it has no entry, which says nothing."""
+        """Check a decoded body; False if it has no entry."""
         kinds: dict[str, set[str]] = {}
         entries = [entry for entry in islice(self._shape.entries(data), ENTRIES_SEEN) if isinstance(entry, dict)]
         for entry in entries:
@@ -175,7 +175,7 @@ class _Fields:
 
 
 class _Values:
-    """Values of half of the coins that no market would show."""
+    """Detects implausible values of more than half of the coins."""
 
     def __init__(self) -> None:
         self._usual: dict[str, float] = {}
@@ -183,7 +183,7 @@ class _Values:
         self.odd: tuple[str, ...] = ()
 
     def judge(self, observations: Sequence[Observation], now_ms: int) -> bool:
-        """True when there was something to judge."""
+        """False if there was nothing to judge."""
         if not observations:
             return False
         odd = [text for text, is_odd in _ODD.items() if _share(observations, is_odd)]
@@ -210,7 +210,7 @@ def _is_jump(price: float, usual: float) -> bool:
 
 
 def _share(observations: Sequence[Observation], is_odd: Callable[[Observation], bool | None]) -> bool:
-    """More than half of those that can be judged."""
+    """Whether more than half of those that can be judged are odd."""
     judged = [verdict for o in observations if (verdict := is_odd(o)) is not None]
     return bool(judged) and sum(judged) * 2 > len(judged)
 

@@ -28,7 +28,7 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class ProviderConfig(Protocol):
-    """What a provider needs of its settings (`cryptoviz.settings.ProviderSettings`)."""
+    """The settings that a provider reads (`cryptoviz.settings.ProviderSettings`)."""
 
     @property
     def base_url(self) -> str:
@@ -57,7 +57,7 @@ class IdFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderSpec:
-    """Everything about a provider that is not code of a poll.
+    """All facts of a provider, without the code of a poll.
 
     Attributes:
         name: in settings, records and asset tables: see `NAME`; without `__`.
@@ -66,18 +66,18 @@ class ProviderSpec:
         plan_base_urls: the root of all paths in plans that have a host of their own.
         plans: limits by plan. The first plan needs no key, the others do; the second is the default with a key. `{"": Plan(...)}`: there is one plan.
             Empty: any plan name is accepted, without limits.
-        key_headers: the header that carries the key, by plan. Keys travel in headers only, never in an address.
+        key_headers: the header that carries the key, by plan. Keys are sent in headers only, never in a URL.
         key_variable: another environment variable of the key, beside `CRYPTOVIZ_PROVIDERS__<NAME>__API_KEY`.
         cost: of a poll for a number of assets.
         min_interval_s: shortest time between two calls to the provider's own hosts.
         asset_ids: our asset ids -> the provider's ids.
         alias_ids: names of `cryptoviz.assets.ALIASES` -> the provider's ids, for history before a coin's change of name.
-        quote: the currency of the prices of these ids; None: dollars, because the calls ask for them.
+        quote: the currency of the prices of these ids; None: dollars, because the calls request them.
         normal_id: one text for all spellings of an id.
         id_format: None: any text.
         listing_weight: weight of a call for the provider's list of ids.
-        shapes: by a part of a path, what good bodies are documented to hold (see `cryptoviz.providers.schema_drift`).
-        status_reasons: meaning of HTTP statuses where it is not the usual one (see `cryptoviz.providers.failures`).
+        shapes: by a part of a path, the documented content of good bodies (see `cryptoviz.providers.schema_drift`).
+        status_reasons: meaning of HTTP statuses that differ from the usual (see `cryptoviz.providers.failures`).
         account: the endpoint that reports a key's limits and usage.
         history: past prices for a backfill.
     """
@@ -165,11 +165,11 @@ class ProviderSpec:
         return frozenset((*self.asset_ids.values(), *self.alias_ids.values()))
 
     def quote_of(self, provider_id: str) -> str | None:
-        """The currency that an id of the tables above is quoted in. None for any other id: its text says nothing."""
+        """The currency that an id of the tables above is quoted in. None for any other id: its text does not determine it."""
         return self.quote if provider_id in self._table_ids else None
 
     def plan_name(self, config: ProviderConfig) -> str:
-        """The plan that the settings choose; empty when there is only one.
+        """The plan that the settings choose; empty if there is only one.
 
         Raises:
             SettingsError: the provider has no such plan, or the plan needs a key that is not set.

@@ -1,4 +1,4 @@
-"""Ids that a provider refuses, where one of them fails a whole batch (Binance's -1121, Kraken's `EQuery:Unknown asset pair`)."""
+"""Finds ids that a provider refuses, if one fails a whole call (Binance's -1121, Kraken's `EQuery:Unknown asset pair`)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from cryptoviz.records import FallbackReason
 __all__ = ["UnknownIds", "unknown_id"]
 
 ASK_AGAIN_S = 3600.0
-"""After this a refused id is tried once more: it may be listed by now."""
+"""Delay until a refused id is requested again: it may be listed by then."""
 T = TypeVar("T")
 Ask = Callable[[Mapping[str, str]], Awaitable[list[T]]]
 
 
 def unknown_id(provider: str, message: str) -> ProviderFailure:
-    """The error of a batch that holds an id which the provider does not know."""
+    """The error of a call with an unknown id."""
     error = failure(provider, FallbackReason.MISSING_ASSET, message, final=True)
     error.unknown_id = True
     return error
 
 
 class UnknownIds:
-    """Finds the refused ids by halving, and leaves them out for an hour."""
+    """Finds refused ids by bisection, and leaves them out for an hour."""
 
     def __init__(self, provider: str, clock: Clock) -> None:
         self._clock = clock
@@ -46,10 +46,10 @@ class UnknownIds:
         self._refused_s = dict.fromkeys(names, self._clock.monotonic_s())
 
     async def ask(self, ids: Mapping[str, str], ask: Ask[T]) -> list[T]:
-        """`ask` for the ids that are not refused, in one call when all are known.
+        """`ask` for the ids that are not refused; one call if all are known.
 
         Raises:
-            CryptoVizError: whatever `ask` raises, but for unknown ids.
+            CryptoVizError: as `ask`, except for unknown ids.
         """
         refused = self.refused
         left = {provider_id: asset_id for provider_id, asset_id in ids.items() if provider_id not in refused}

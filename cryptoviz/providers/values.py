@@ -1,4 +1,4 @@
-"""Single values out of a provider's body. Nothing is coerced: a value of another type is not that value."""
+"""Single values of a provider's body. Nothing is coerced: a value of another type counts as missing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
 
 def number(value: Any) -> float | None:
     """A finite JSON number as a float; None for null, text, booleans and everything else."""
-    # By exact type, which leaves booleans out: this is asked a dozen times for each coin.
+    # By exact type, which excludes booleans: called a dozen times for each coin.
     kind = type(value)
     if kind is float:
         return value if isfinite(value) else None
@@ -65,7 +65,7 @@ def count_text(value: Any) -> float | None:
 
 
 def price_of_text(value: Any) -> float | FallbackReason:
-    """An exchange's last price, or why there is none: null, empty text and 0 are a pair without trades; the rest is a bad payload."""
+    """An exchange's last price, or the reason why there is none: null, empty text and 0 mean no trades; anything else is a bad payload."""
     if value is None or value == "":
         return FallbackReason.MISSING_ASSET
     result = number_text(value)
@@ -75,7 +75,7 @@ def price_of_text(value: Any) -> float | FallbackReason:
 
 
 def price_of(value: Any) -> float | FallbackReason:
-    """A price, or why this coin has none: null is a missing asset; text, 0, negative and the like are a bad payload."""
+    """A price, or the reason why there is none: null is a missing asset; text, 0, negative and the like are a bad payload."""
     if value is None:
         return FallbackReason.MISSING_ASSET
     result = number(value)
@@ -102,7 +102,7 @@ def rank_of(value: Any) -> int | None:
 
 
 def bounded_ms(value: int) -> int:
-    """A stamp as it is, or the end of the calendar on its side when it lies outside: whether a stamp can be believed is decided in one place."""
+    """A time stamp, clamped to the calendar's range: whether it is plausible is decided in one place."""
     return min(max(value, _FIRST_MS), _LAST_MS)
 
 

@@ -22,7 +22,7 @@ from cryptoviz.providers.coinbase import parse_products
 from cryptoviz.providers.coingecko import parse_list
 from cryptoviz.providers.coinmarketcap import MAP_COINS, MAP_PAGES, CoinMarketCapProvider, parse_map
 from cryptoviz.providers.kraken import parse_pairs
-from cryptoviz.providers.listing_status import IdBook
+from cryptoviz.providers.listing_status import ListingStatus
 from cryptoviz.providers.pairs import Entry, match_ids
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import FallbackReason
@@ -233,7 +233,7 @@ IDS = {"XBTUSD": "bitcoin", "ETHUSD": "ethereum"}
 
 
 def test_the_list_and_the_answers_are_one_picture():
-    book = IdBook()
+    book = ListingStatus()
     assert list(book.problems) == []
     # Before any list: what an answer leaves out is not listed.
     book.answered(IDS, {"ETHUSD"}, {"bitcoin"})
