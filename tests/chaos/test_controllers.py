@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cryptoviz.cli.cluster_record import read_record
 from cryptoviz.client import ControlClient
+from cryptoviz.cluster_record import read_record
 from cryptoviz.components import ComponentKind, ComponentStatus
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.settings import SETTINGS_FILE_VARIABLE, Settings, dump_settings_file
