@@ -40,6 +40,8 @@ WARM_S = 30.0
 DAY_S = 86_400
 DRIVER = "spark driver (JVM)"
 _KINDS = {
+    # First: its arguments name what it watches.
+    r"/ray_watch\.py ": "ray start",
     # First: the arguments of the raylet contain the commands of its workers and agents.
     r"/raylet/raylet ": "raylet",
     r"kafka\.Kafka": "kafka",

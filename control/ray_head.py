@@ -1,14 +1,17 @@
-"""`python -m control.ray_head start --head ...`: Ray's command line, in which a node neither waits for Ray's dashboard nor ends with it, and starts
-Ray's client server only with `--ray-client-server-port`.
+"""`python -m control.ray_head start --block ...`: Ray's command line, in which a node neither waits for Ray's dashboard nor ends with it, starts
+Ray's client server only with `--ray-client-server-port`, and weighs less while it runs.
 
 The dashboard imports for longer than everything else of Ray's start takes, and nothing in the pipeline needs it. It also gets a lower priority: its
-twelve processes would compete with the pipeline's own start.
+processes would compete with the pipeline's own start. Modules for Ray's libraries, which nothing here uses, are not loaded: a process each.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from ray._private import node, ray_constants, services
 from ray.experimental import internal_kv
@@ -17,9 +20,12 @@ from ray.scripts import scripts
 __all__ = ["main"]
 
 _NICE = ("nice", "-n", "10")
+_MODULES = ("EventHead", "JobHead", "MetricsHead", "NodeHead", "ReportHead", "StateHead")
+"""Of Ray's dashboard. Without those for Ray Data, Serve and Train."""
+_FIRST = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
+"""Ended in this order before the others: a raylet then ends its workers, instead of losing the GCS."""
 
 _read, _start_process = internal_kv._internal_kv_get, services.start_ray_process
-_dead: Any = node.Node.dead_processes
 
 
 def _read_at_once(key: Any, *arguments: Any, **options: Any) -> Any:
@@ -31,19 +37,25 @@ def _read_at_once(key: Any, *arguments: Any, **options: Any) -> Any:
 
 
 def _start_gently(command: list[str], process_type: str, *arguments: Any, **options: Any) -> Any:
-    """Start a process of Ray; the dashboard's with a lower priority."""
-    prefix = _NICE if process_type == ray_constants.PROCESS_TYPE_DASHBOARD else ()
-    return _start_process([*prefix, *command], process_type, *arguments, **options)
+    """Start a process of Ray; the dashboard's with a lower priority, and without modules that nothing here uses."""
+    if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
+        command = [*_NICE, *command, f"--modules-to-load={','.join(_MODULES)}"]
+    return _start_process(command, process_type, *arguments, **options)
 
 
-def _dead_without_dashboard(self: node.Node) -> list[tuple[str, Any]]:
-    """The processes whose end ends the node."""
-    return [(process_type, process) for process_type, process in _dead(self) if process_type != ray_constants.PROCESS_TYPE_DASHBOARD]
+def _become_watch(self: node.Node) -> NoReturn:
+    """In place of the first look for ended processes, once the node runs: become the program that waits for them, with all but the dashboard."""
+    kinds = [*_FIRST, *(kind for kind in self.all_processes if kind not in (*_FIRST, ray_constants.PROCESS_TYPE_DASHBOARD))]
+    watched = [f"{kind}={info.process.pid}" for kind in kinds for info in self.all_processes.get(kind, ())]
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until that program handles it
+    os.execv(sys.executable, [sys.executable, "-I", "-S", str(Path(__file__).with_name("ray_watch.py")), *watched])  # noqa: S606
 
 
 def main() -> None:
     """Run Ray's command."""
-    vars(node)["Node"].dead_processes = _dead_without_dashboard
+    vars(node)["Node"].dead_processes = _become_watch
+    # It would look for ended processes too. The pipeline has stopped its components before its node ends.
+    vars(node)["Node"]._drain_node_before_shutdown = lambda _node: None
     internal_kv._internal_kv_get = _read_at_once
     services.start_ray_process = _start_gently
     if not any(option.startswith("--ray-client-server-port=") for option in sys.argv):

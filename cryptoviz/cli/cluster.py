@@ -57,7 +57,7 @@ _LAUNCH_TIMEOUT_S = 90.0
 _LEFTOVER_ROUNDS = 3  # a process may start another during the search
 NO_METRICS = {"RAY_enable_metrics_collection": "0", "DASHBOARD_METRIC_PORT": "-1", "METRICS_RECORD_INTERVAL_S": "86400"}
 """Ray's metrics ports require no token, so they are off. The Ray dashboard's has no switch, but an invalid port disables it. It would still measure
-the memory of its ten processes every 5 s for this port."""
+the memory of its processes every 5 s for this port."""
 # References that keep Python from warning about child processes without a wait: `stop_ray` ends them by their record, also from another process.
 # Those that have ended are waited for.
 _started: list[subprocess.Popen[bytes]] = []

@@ -44,6 +44,7 @@ def test_a_process_without_a_trace_of_the_home_is_found_below_one_that_has_it(tm
         ("python -m cryptoviz.cluster_guard 4 ray.log -- /bin/ray start --head", "guard"),
         ("python /bin/ray start --head --block", "ray start"),
         ("python -m control.ray_head start --head --block", "ray start"),
+        ("python -I -S control/ray_watch.py raylet=12 gcs_server=11", "ray start"),
         ("python -m spark_jobs.maintenance /run/maintenance-result.json", "maintenance round"),
         ("python ray/_private/workers/default_worker.py --node-ip-address=127.0.0.1", "starting worker"),
         ("sleep 1", ""),
