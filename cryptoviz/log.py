@@ -1,16 +1,17 @@
-"""structlog configuration, once per process: key=value lines on stderr, UTC, secrets masked."""
+"""structlog configuration, once per process: key=value or JSON lines on stderr, UTC, secrets masked."""
 
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, cast
 
 from cryptoviz.masking import MASK, redact
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     # Imported with the first logger: it imports rich, which costs a command that logs nothing a tenth of a second.
     import structlog
 
-__all__ = ["MASK", "configure_logging", "get_logger", "print_masked"]
+__all__ = ["MASK", "LogFormat", "configure_logging", "get_logger", "log_context", "print_masked"]
+
+LogFormat = Literal["logfmt", "json"]
+"""`logfmt`: `key=value` for people. `json`: an object per line for log collectors, with the same keys."""
 
 _SECRET_WORDS = ("secret", "password", "token", "api_key", "apikey", "authorization")
 
@@ -31,7 +35,7 @@ def _mask_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structl
 
 def _masked(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
-        return value
+        return value if not isinstance(value, float) or math.isfinite(value) else str(value)  # JSON has no NaN
     # Other values are converted to text when the line is written.
     try:
         return redact(value if isinstance(value, str) else str(value))
@@ -62,13 +66,13 @@ class _Stderr:
             sys.stderr.flush()
 
 
-def configure_logging(level: str = "INFO", stream: LineStream | None = None) -> None:
+def configure_logging(level: str = "INFO", stream: LineStream | None = None, form: LogFormat = "logfmt") -> None:
     """Route structlog to `stream` (stderr by default) at `level`, a name of the logging module. Safe to call again.
 
     What Python itself writes to stderr is masked too: the traceback that ends a program or a thread, and warnings of libraries that use `logging`.
     """
     global _waiting
-    _waiting = partial(_configure, logging.getLevelNamesMapping()[level.upper()], stream or _Stderr())
+    _waiting = partial(_configure, logging.getLevelNamesMapping()[level.upper()], stream or _Stderr(), form)
     if "structlog" in sys.modules:
         _apply()
     # Hooks of another program, such as a debugger or a test runner, stay.
@@ -106,6 +110,18 @@ def get_logger(component: str) -> structlog.typing.FilteringBoundLogger:
     return logger
 
 
+@contextmanager
+def log_context(**values: object) -> Iterator[None]:
+    """Add these values to each line of the log within the context, also in the tasks and threads that are started within it.
+
+    A line's own value of the same name takes precedence.
+    """
+    import structlog
+
+    with structlog.contextvars.bound_contextvars(**values):
+        yield
+
+
 def _apply() -> None:
     global _waiting
     configure, _waiting = _waiting, None
@@ -113,7 +129,7 @@ def _apply() -> None:
         configure()
 
 
-def _configure(level: int, stream: LineStream) -> None:
+def _configure(level: int, stream: LineStream, form: LogFormat) -> None:
     import structlog
 
     structlog.configure(
@@ -123,7 +139,9 @@ def _configure(level: int, stream: LineStream) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _mask_secrets,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
+            if form == "logfmt"
+            else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", stream)),
@@ -131,5 +149,5 @@ def _configure(level: int, stream: LineStream) -> None:
     )
 
 
-_waiting: Callable[[], None] | None = partial(_configure, logging.INFO, _Stderr())
+_waiting: Callable[[], None] | None = partial(_configure, logging.INFO, _Stderr(), "logfmt")
 """The configuration to apply when structlog is imported; the first is that of a process which never calls `configure_logging`."""

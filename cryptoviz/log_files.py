@@ -41,7 +41,7 @@ def log_to_file(settings: Settings, component: str) -> None:
     if not shared:
         _tees.clear()
     _tees[component] = _Tee(sink, log_path(settings, component))
-    configure_logging(settings.log_level, _Router())
+    configure_logging(settings.log_level, _Router(), settings.log_format)
     previous.close()
 
 

@@ -38,7 +38,7 @@ def main() -> int:
         configure_logging()
         log.critical("dashboard_not_started", reason=str(error))
         return 1
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, form=settings.log_format)
     app_context = AppContext.create(settings, lambda: ControlClient.from_settings(settings, retry=None), LakeHistory(settings))
     try:
         server = make_server(app_context)

@@ -67,7 +67,7 @@ class CollectorActor:
         self._publisher: Publisher | None = None
         self._snapshot: SnapshotWriter | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, form=settings.log_format)
 
     async def start(self) -> None:
         """Start collecting. No-op while running, even if the broker is unavailable."""

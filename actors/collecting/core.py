@@ -15,7 +15,7 @@ from actors.taken_ticks import LEAP_MS, SET_BACK_TICKS, TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_at, steady_ms
 from cryptoviz.components import FRESH_TICKS
-from cryptoviz.log import get_logger
+from cryptoviz.log import get_logger, log_context
 from cryptoviz.providers.failures import named
 from cryptoviz.records import DOLLAR, DOLLAR_COINS, Role, TickResult
 from cryptoviz.settings import Settings
@@ -106,6 +106,9 @@ class CollectorCore:
     def submit(self, result: TickResult) -> None:
         """Add a result. Repeated results of a provider and tick are ignored."""
         self.stats.results_total += 1
+        self._log.debug(
+            "result_received", tick_ts=result.tick_ts, fetch_id=result.fetch_id, provider=result.provider, prices=len(result.observations)
+        )
         if result.tick_ts > self._assembler.current_tick + self._tick_ms or self._assembler.current_tick - result.tick_ts > LEAP_MS:
             # The machine was suspended or its clock was set: close the ticks in between first, so that this result is neither early nor late.
             self.publish_due()
@@ -121,7 +124,8 @@ class CollectorCore:
     def publish_due(self) -> None:
         """Pass the ticks that are due to the publisher."""
         for closed in self._assembler.take_due(self._clock.now_ms()):
-            self._close(closed)
+            with log_context(tick_ts=closed.tick_ts):
+                self._close(closed)
 
     async def run(self) -> None:
         while True:
@@ -231,6 +235,7 @@ class CollectorCore:
             self._recorder.unplanned(closed.tick_ts)
             self._unplanned_ms = steady_ms(self._clock)
             return
+        self._log.debug("tick_closed", records=len(unified.records), fetch_ids=",".join(each.fetch_id for each in closed.results.values()))
         self._note_gaps(closed, unified)
         self.stats.fallback_assets = sum(record.role == Role.FALLBACK for record in unified.records)
         self.stats.disagreeing_assets = sum(record.disagrees for record in unified.records)

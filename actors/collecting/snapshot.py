@@ -13,7 +13,7 @@ from redis.typing import EncodableT, FieldT
 
 from actors.publishing.transaction import KafkaTransaction
 from cryptoviz.clock import Clock
-from cryptoviz.log import get_logger
+from cryptoviz.log import get_logger, log_context
 from cryptoviz.redis_keys import LATEST_KEY, LATEST_TICK_KEY
 from cryptoviz.settings import RedisSettings
 
@@ -50,7 +50,8 @@ class SnapshotWriter:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                await self._write(client)
+                with log_context(tick_ts=self._tick_ts):
+                    await self._write(client)
         finally:
             await client.aclose()
 

@@ -15,6 +15,7 @@ from actors.fetching.hold_off import Limiter
 from actors.fetching.inflate import BodyTooLarge, BoundedInflater, UnknownEncoding
 from cryptoviz.clock import Clock
 from cryptoviz.errors import CryptoVizError, ProviderFailure
+from cryptoviz.log import get_logger, log_context
 from cryptoviz.masking import Redactor
 from cryptoviz.providers.failures import REFUSALS, bad_payload, failure, page_failure, retry_after_s
 from cryptoviz.providers.fetcher import CallLog
@@ -102,6 +103,7 @@ class HttpFetcher:
         self._redact = Redactor(secrets, _REMOVED)
         self._has_secrets = any(secrets)
         self._status_reasons = status_reasons or {}
+        self._log = get_logger(f"provider/{provider}")
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -133,23 +135,24 @@ class HttpFetcher:
         log = log or CallLog()
         await self._turn(url, params, log)
         note = _Note(self._clock.now_ms())
-        try:
-            result = await self._parsed(url, params, headers, parse, shorten, note)
-        except CryptoVizError as error:
-            failed = error.with_texts(self._clean)
-            self._record(note, log, error.reason if isinstance(error, ProviderFailure) else FallbackReason.BAD_PAYLOAD, failed.message)
-        except Exception as error:
-            # A bug in a parser: the body that shows it is recorded.
-            self._record(note, log, FallbackReason.BAD_PAYLOAD, f"{type(error).__name__} in the provider's parser")
-            raise
-        except asyncio.CancelledError:
-            self._record(note, log, FallbackReason.TIMEOUT, "the poll's time was over")
-            raise
-        else:
-            self._record(note, log, "ok", None)
-            return result
-        # Outside of the handler: the first error, whose frames hold the decoded body, is not kept as this one's context.
-        raise failed
+        with log_context(fetch_id=note.fetch_id):
+            try:
+                result = await self._parsed(url, params, headers, parse, shorten, note)
+            except CryptoVizError as error:
+                failed = error.with_texts(self._clean)
+                self._record(note, log, error.reason if isinstance(error, ProviderFailure) else FallbackReason.BAD_PAYLOAD, failed.message)
+            except Exception as error:
+                # A bug in a parser: the body that shows it is recorded.
+                self._record(note, log, FallbackReason.BAD_PAYLOAD, f"{type(error).__name__} in the provider's parser")
+                raise
+            except asyncio.CancelledError:
+                self._record(note, log, FallbackReason.TIMEOUT, "the poll's time was over")
+                raise
+            else:
+                self._record(note, log, "ok", None)
+                return result
+            # Outside of the handler: the first error, whose frames hold the decoded body, is not kept as this one's context.
+            raise failed
 
     async def _parsed(
         self,
@@ -257,6 +260,8 @@ class HttpFetcher:
         )  # fmt: skip
         log.calls.append(Call(log.attempt, note.fetch_id, whole))
         log.exchanges.append(exchange)
+        took_ms = finished_ms - note.started_ms
+        self._log.debug("exchange", endpoint=note.endpoint, status=note.status, outcome=outcome, attempt=log.attempt, ms=took_ms)
         if self._recorder is not None:
             self._recorder(exchange)
 

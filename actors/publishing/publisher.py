@@ -14,7 +14,7 @@ from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_ty
 from actors.publishing.transaction import KafkaTransaction, PublisherEvents, PublisherState, PublisherStats, Refused
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import Fenced
-from cryptoviz.log import get_logger
+from cryptoviz.log import get_logger, log_context
 
 __all__ = ["Fenced", "Publisher", "Transport"]
 
@@ -135,7 +135,8 @@ class Publisher:
         try:
             self._retrying(self._ready)
             while (transaction := self._next()) is not None:
-                self._retrying(self._deliver, transaction)
+                with log_context(tick_ts=transaction.tick_ts, transaction=",".join((*transaction.merged, transaction.identity))):
+                    self._retrying(self._deliver, transaction)
                 with self._changed:
                     self._in_flight = None
         except Fenced as error:
@@ -164,18 +165,19 @@ class Publisher:
             self._acknowledged(transaction, self._transport.publish(transaction))
             return
         self.stats.repeated_total += 1
-        self._log.info("batch_was_published_before", identity=transaction.identity)
+        self._log.info("batch_was_published_before")
         if tried is transaction:  # published by this publisher: only the response was lost
             self._acknowledged(transaction, self._transport.was_refused(transaction))
 
     def _acknowledged(self, transaction: KafkaTransaction, refused: Sequence[Refused]) -> None:
         for one in refused:
             self.stats.refused_total += 1
-            self._log.error("record_refused", identity=transaction.identity, key=one.message.key.decode(errors="replace"), reason=one.reason)
+            self._log.error("record_refused", key=one.message.key.decode(errors="replace"), reason=one.reason)
             self._events.refused(transaction, one)
         transaction = _without(transaction, refused)
         self.stats.transactions_total += 1
         self.stats.records_total += len(transaction.messages)
+        self._log.debug("published", records=len(transaction.messages))
         self._events.published(transaction)
 
     def _failed(self, attempt: RetryCallState) -> None:
@@ -202,7 +204,8 @@ def _merged(transactions: Sequence[KafkaTransaction]) -> KafkaTransaction:
         return transactions[0]
     messages = tuple(message for transaction in transactions for message in transaction.messages)
     audit_records = tuple(record for transaction in transactions for record in transaction.audit_records)
-    return KafkaTransaction(transactions[-1].identity, max(transaction.tick_ts for transaction in transactions), messages, audit_records)
+    merged = tuple(transaction.identity for transaction in transactions[:-1])
+    return KafkaTransaction(transactions[-1].identity, max(transaction.tick_ts for transaction in transactions), messages, audit_records, merged)
 
 
 def _without(transaction: KafkaTransaction, refused: Sequence[Refused]) -> KafkaTransaction:

@@ -25,12 +25,14 @@ class KafkaTransaction:
         identity: the same for each attempt to publish the transaction.
         messages: records for the publisher's topic.
         audit_records: records for the raw topic: the inputs of the messages, for a replay.
+        merged: identities of the earlier transactions that were merged into this one.
     """
 
     identity: str
     tick_ts: int
     messages: tuple[Message, ...]
     audit_records: tuple[Message, ...] = ()
+    merged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class ScraperActor:
         self._protection: ProviderProtection | None = None
         self._publisher: Publisher | None = None
         self._sender: ResultSender | None = None
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, form=settings.log_format)
 
     async def start(self) -> None:
         """Start polling. No-op while running. Raises SettingsError for an unknown provider, or for a plan whose key is missing."""

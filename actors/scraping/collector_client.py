@@ -9,7 +9,7 @@ from actors.ray_actor import RayActor
 from cryptoviz.clock import Clock, steady_ms
 from cryptoviz.components import COLLECTOR
 from cryptoviz.errors import CryptoVizError, EngineUnavailable
-from cryptoviz.log import get_logger
+from cryptoviz.log import get_logger, log_context
 from cryptoviz.records import TickResult
 
 __all__ = ["CollectorClient", "RayCollectorClient", "ResultSender"]
@@ -66,10 +66,11 @@ class ResultSender:
 
     def deliver(self, result: TickResult) -> None:
         """Start the delivery and return at once."""
-        if len(self._tasks) >= MAX_WAITING:
-            self._lost("too many results are waiting for the collector")
-            return
-        task = asyncio.get_running_loop().create_task(self._deliver(result))
+        with log_context(tick_ts=result.tick_ts, fetch_id=result.fetch_id):
+            if len(self._tasks) >= MAX_WAITING:
+                self._lost("too many results are waiting for the collector")
+                return
+            task = asyncio.get_running_loop().create_task(self._deliver(result))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -96,6 +97,7 @@ class ResultSender:
             else:
                 self.delivered_total += 1
                 self.last_error = ""
+                self._log.debug("result_delivered", provider=result.provider)
                 return
 
     def _lost(self, reason: str) -> None:

@@ -13,7 +13,7 @@ from actors.taken_ticks import LEAP_MS, SET_BACK_TICKS, TakenTicks
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, steady_at, steady_ms, tick_of, utc_ms
 from cryptoviz.components import FRESH_TICKS, scraper_name
-from cryptoviz.log import get_logger
+from cryptoviz.log import get_logger, log_context
 from cryptoviz.provider_status import BreakerState
 from cryptoviz.providers.failures import REFUSALS, bounded_wait_s
 from cryptoviz.records import FallbackReason, TickResult
@@ -137,7 +137,8 @@ class PollScheduler:
             self._next_tick = tick_ts
             tick_ts = await self._next_due()
             self._taken = self._taken.taking(tick_ts)
-            await self.poll_once(tick_ts)
+            with log_context(tick_ts=tick_ts):
+                await self.poll_once(tick_ts)
             following = max(tick_ts + interval, tick_of(self._clock.now_ms(), interval))
             self.stats.missed_ticks_total += (following - tick_ts) // interval - 1
             tick_ts = following
@@ -157,6 +158,7 @@ class PollScheduler:
             self._count(result, started_ms)
         if result.due:
             self._log_change(result)
+        self._log.debug("polled", fetch_id=result.fetch_id, prices=len(result.observations), reason=result.failure and result.failure.value)
         self._deliver(result)
         return result
 

@@ -15,6 +15,7 @@ from pydantic_settings import SettingsError as UnreadableSetting
 from cryptoviz.assets import Asset, resolve_assets
 from cryptoviz.default_folders import DOTENV_FILE, cache_dir, data_dir, demo_dir
 from cryptoviz.errors import SettingsError
+from cryptoviz.log import LogFormat
 from cryptoviz.masking import hide
 from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, find_spec
 from cryptoviz.providers.spec import ProviderSpec
@@ -68,6 +69,9 @@ class Settings(BaseSettings):
     home: Folder = Field(default_factory=data_dir)
     cache: Folder = Field(default_factory=cache_dir)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """DEBUG: also a line for each poll, HTTP exchange, tick, transaction and batch."""
+    log_format: LogFormat = "logfmt"
+    """Of the components' logs. `json`: an object per line. Engines write their logs in their own formats."""
     crypto_list: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), validation_alias=AliasChoices("crypto_list", "CRYPTOVIZ_CRYPTO_LIST", "CRYPTO_LIST")
     )

@@ -118,5 +118,5 @@ def _acquire(lease: Lease, say: Callable[[str], None]) -> None:
 def run(target: Path, tables: tuple[str, ...]) -> None:
     """`main` with the settings of the environment, logging to stdout."""
     settings = settings_from_environment()
-    configure_logging(settings.log_level, sys.stdout)
+    configure_logging(settings.log_level, sys.stdout, settings.log_format)
     main(settings, target, tables)

@@ -12,7 +12,7 @@ from cryptoviz.errors import CryptoVizError, LakeError, TransientError
 from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.progress import merge
 from cryptoviz.lake.schema import DEAD_TABLE
-from cryptoviz.log import get_logger
+from cryptoviz.log import get_logger, log_context
 from spark_jobs.streaming.batch_plan import Ranges
 from spark_jobs.streaming.kafka_admin import KafkaTopics
 from spark_jobs.streaming.kafka_range_reader import OffsetRange
@@ -104,6 +104,10 @@ class BatchWriter:
         ranges = [
             OffsetRange(topic, partition, self.position.get((topic, partition), 0), ends[topic, partition]) for topic, partition in sorted(moved)
         ]
+        with log_context(ranges=",".join(f"{each.topic}[{each.partition}]={each.start}-{each.end}" for each in ranges)):
+            self._write_and_commit(ranges, ends, moved, begun, again=again)
+
+    def _write_and_commit(self, ranges: list[OffsetRange], ends: Position, moved: set[tuple[str, int]], begun: float, *, again: bool) -> None:
         if ranges:
             planned = {(self._topics[each.topic].topic_id, each.partition): (each.start, each.end) for each in ranges}
             self.engine_retry.run(lambda: self.write_plan(planned))
@@ -123,7 +127,8 @@ class BatchWriter:
             commit_s=now if committed else self.stats.commit_s,
         )
         self.position = merge(self.position, ends)
-        log.debug("batch", files=len(parts), ms=round(self.stats.batch_ms), **rows)
+        ticks = sorted({tick for part in parts for tick in part.ticks})
+        log.debug("batch", files=len(parts), ms=round(self.stats.batch_ms), ticks=",".join(map(str, ticks)), **rows)
 
     def _write(self, ranges: list[OffsetRange]) -> list[TablePart]:
         plan = WriteSpec(

@@ -25,6 +25,9 @@ __all__ = ["Put", "TopicSpec", "WriteSpec", "put_with", "write_parts"]
 
 # Approximate maximum of Kafka value bytes in one file; bounds a worker's memory for any batch size.
 _CHUNK_BYTES = 96 << 20
+TICKS_SHOWN = 16
+"""Ticks of a file that the log names. A file has more only in a backlog."""
+_TICK_ROWS = 10_000
 _DEAD_STATS = ("kafka_ts", "kafka_offset")
 _MIN_PART_BYTES = 5 << 20
 
@@ -120,7 +123,7 @@ class _Chunk:
             for named, of_part in self._named(table, part, of_day):
                 data = encode(of_part, stats_columns)
                 put(self._plan.tables[table], named.path, data)
-                yield TablePart(table, WrittenPart(named.path, data.size, of_part.num_rows, statistics(of_part, stats_columns)))
+                yield TablePart(table, WrittenPart(named.path, data.size, of_part.num_rows, statistics(of_part, stats_columns)), _ticks(of_part))
 
     def _named(self, table: str, part: Part, rows: pa.Table) -> Iterator[tuple[Part, pa.Table]]:
         """The rows with their file name. If that name must be avoided, the rows of the last offset get a separate file."""
@@ -159,6 +162,13 @@ class _Chunk:
             ],
             schema=file_schema(DEAD_LETTERS),
         )
+
+
+def _ticks(rows: pa.Table) -> tuple[int, ...]:
+    if "tick_ts" not in rows.column_names:
+        return ()
+    stamps = pc.unique(rows.column("tick_ts").slice(0, _TICK_ROWS)).cast(pa.int64())
+    return tuple(stamp // 1000 for stamp in stamps[:TICKS_SHOWN].to_pylist())
 
 
 def put_with(access: S3Access) -> Put:

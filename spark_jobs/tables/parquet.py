@@ -37,10 +37,11 @@ class WrittenPart:
 
 @dataclass(frozen=True, slots=True)
 class TablePart:
-    """A written file and its table."""
+    """A written file and its table. `ticks`: the first different `tick_ts` of its rows, for the log (UTC epoch ms)."""
 
     table: str
     part: WrittenPart
+    ticks: tuple[int, ...] = ()
 
 
 def encode(rows: pa.Table, stats_columns: tuple[str, ...]) -> pa.Buffer:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import math
 import subprocess
 import sys
 
 import pytest
 
-from cryptoviz.log import configure_logging, get_logger
+from cryptoviz.log import configure_logging, get_logger, log_context
 
 
 def test_a_line_goes_to_the_standard_error_of_the_moment(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,3 +91,21 @@ def test_a_command_that_ends_unexpectedly_shows_no_secret() -> None:
     for error, last in (("ValueError('x canary-0123456789')", "ValueError: x ********"), ("OSError('x canary-0123456789')", "error: x ********")):
         done = subprocess.run([sys.executable, "-c", code.replace("ERROR", error)], capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stderr.splitlines()[-1], "canary" in done.stderr) == (1, last, False)
+
+
+def test_json_has_an_object_per_line_with_the_keys_of_the_context(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", form="json")
+    try:
+        with log_context(tick_ts=1, fetch_id="abc"):
+            get_logger("here").info("one", text='a "b"\nc', number=math.nan, api_key="canary-77")
+            get_logger("here").info("two", tick_ts=2)
+        get_logger("here").error("three", exc_info=ValueError("four"))
+    finally:
+        configure_logging("WARNING")
+    one, two, three = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert one.pop("timestamp").endswith("Z")
+    context = {"level": "info", "event": "one", "component": "here", "tick_ts": 1, "fetch_id": "abc"}
+    assert one == context | {"text": 'a "b"\nc', "number": "nan", "api_key": "********"}
+    assert (two["tick_ts"], two["fetch_id"]) == (2, "abc")
+    assert three["exception"].splitlines()[-1] == "ValueError: four"
+    assert not {"tick_ts", "fetch_id"} & set(three)

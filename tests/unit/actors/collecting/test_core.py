@@ -18,6 +18,7 @@ from cryptoviz.records import FallbackReason, UnifiedRecord
 from cryptoviz.settings import Settings, load_settings
 from tests.support.clock import T0, FakeClock
 from tests.support.collection_fakes import FakeSink, FakeSnapshot, answer, failed, not_due
+from tests.support.log_lines import log_lines
 from tests.support.waiting import eventually_async
 
 TICK_MS = 2000
@@ -246,3 +247,22 @@ def test_a_failure_of_the_only_provider_with_a_turn_is_a_gap(rig: Rig):
     rig.core.submit(failed("coinmarketcap", FallbackReason.UNAVAILABLE))
     rig.turn()
     assert rig.core.stats.gaps_total == 2
+
+
+def test_lines_of_a_tick_have_its_id_and_the_fetch_ids(rig: Rig):
+    first, second = answer("coingecko", PRICES), failed("coinmarketcap", FallbackReason.UNAVAILABLE)
+    with log_lines() as lines:
+        rig.core.submit(first)
+        rig.core.submit(second)
+        rig.turn()
+    assert [(line["tick_ts"], line["fetch_id"]) for line in lines.of("result_received")] == [(T0, first.fetch_id), (T0, second.fetch_id)]
+    (closed,) = lines.of("tick_closed")
+    assert (closed["tick_ts"], closed["fetch_ids"]) == (T0, f"{first.fetch_id},{second.fetch_id}")
+
+
+def test_a_gap_line_has_the_tick(rig: Rig):
+    with log_lines() as lines:
+        for provider in ("coingecko", "coinmarketcap"):
+            rig.core.submit(failed(provider, FallbackReason.UNAVAILABLE))
+        rig.turn()
+    assert [line["tick_ts"] for line in lines.of("gap_begins")] == [T0]

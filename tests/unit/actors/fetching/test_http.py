@@ -18,12 +18,14 @@ from actors.fetching.hold_off import MinIntervalLimiter
 from actors.fetching.http import MAX_RECORDED_BODY_BYTES, HttpFetcher, HttpLimits, open_client
 from cryptoviz.clock import SystemClock
 from cryptoviz.errors import BadPayload, CryptoVizError, ProviderFailure, ProviderRefused, ProviderUnavailable
+from cryptoviz.log import get_logger
 from cryptoviz.providers.failures import bad_payload
 from cryptoviz.providers.fetcher import CallLog
 from cryptoviz.providers.response import HttpResponse, decode_response
 from cryptoviz.records import Call, FallbackReason, RawExchange
 from market.server import ReplayMarket
 from tests.support.http_server import http_server
+from tests.support.log_lines import log_lines
 from tests.support.ports import free_port
 
 CANARY = "canary-secret-5f2b"
@@ -287,3 +289,22 @@ async def test_no_part_of_a_key_is_left_where_a_text_is_cut(kind: str, make_fetc
                 await fetcher.get(url, {}, {}, parse)
             shown = caught.value.message + repr(vars(caught.value)) + (exchanges[-1].error or "") + (exchanges[-1].body or "")
             assert CANARY[:4] not in shown
+
+
+async def test_lines_of_an_exchange_have_its_fetch_id(market: ReplayMarket, make_fetcher: MakeFetcher, exchanges: list[RawExchange]):
+    def parse(response: HttpResponse) -> bytes:
+        get_logger("parser").info("parsing")
+        return response.body
+
+    url = f"{market.base_url('coingecko')}{PATH}&x_key={CANARY}"
+    fetcher = make_fetcher()
+    with log_lines() as lines:
+        await asyncio.gather(*(fetcher.get(url, {}, {}, parse) for _ in range(2)))
+        get_logger("parser").info("after")
+    fetch_ids = {exchange.fetch_id for exchange in exchanges}
+    assert len(fetch_ids) == 2
+    for event in ("parsing", "exchange"):
+        assert {line["fetch_id"] for line in lines.of(event)} == fetch_ids
+    assert {(line["status"], line["outcome"]) for line in lines.of("exchange")} == {(200, "ok")}
+    assert all(CANARY not in line["endpoint"] for line in lines.of("exchange"))
+    assert "fetch_id" not in lines.of("after")[0]

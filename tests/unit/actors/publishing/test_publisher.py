@@ -8,6 +8,7 @@ from actors.publishing.publisher import Fenced, Publisher
 from actors.publishing.transaction import KafkaTransaction, Message, PublisherState
 from tests.support.clock import T0
 from tests.support.collection_fakes import Broker, Events, FakeTransport
+from tests.support.log_lines import log_lines
 from tests.support.waiting import eventually
 
 
@@ -129,3 +130,25 @@ def test_a_missing_acknowledgement_is_reported_before_the_commit_times_out(rig: 
     eventually(lambda: "has not acknowledged" in rig.publisher.status_text)
     rig.broker.gate.set()
     eventually(lambda: rig.publisher.status_text == "")
+
+
+def test_lines_of_a_transaction_have_its_tick_and_identity(rig: Rig):
+    rig.broker.script.extend(["fail", "lost_ack"])
+    with log_lines() as lines:
+        rig.publisher.start()
+        rig.publisher.offer(transaction(0))
+        rig.publisher.offer(transaction(1))
+        assert rig.publisher.close(10.0)
+    assert {(line["tick_ts"], line["transaction"]) for line in lines.of("publish_failed")} == {(T0, "tick-0")}
+    assert [(line["tick_ts"], line["transaction"]) for line in lines.of("published")] == [(T0, "tick-0"), (T0 + 1000, "tick-1")]
+
+
+def test_a_merged_transaction_is_logged_with_all_its_identities():
+    broker = Broker()
+    publisher = Publisher("test", FakeTransport(broker, Fenced("taken over", transactional_id="x")), 5, Events(), together=5)
+    for n in range(3):
+        publisher.offer(transaction(n))
+    with log_lines() as lines:
+        publisher.start()
+        assert publisher.close(5.0)
+    assert [line["transaction"] for line in lines.of("published")] == ["tick-0,tick-1,tick-2"]

@@ -9,6 +9,7 @@ from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import TickResult
 from tests.support.clock import T0, FakeClock
 from tests.support.collection_fakes import answer
+from tests.support.log_lines import log_lines
 from tests.support.waiting import eventually_async
 
 TICK = 2000
@@ -89,3 +90,17 @@ async def test_deregister_without_a_collector_raises_no_error(rig: Rig):
     rig.client.away = 1
     await rig.sender.deregister("coingecko")
     assert rig.client.deregistered == []
+
+
+async def test_lines_of_a_delivery_have_the_tick_and_the_fetch_id(rig: Rig):
+    rig.client.away = 1000
+    result = answer("coingecko", {"bitcoin": 1.0})
+    with log_lines() as lines:
+        rig.sender.deliver(result)
+        await rig.until(0, 1)
+        rig.client.away = 0
+        rig.sender.deliver(result)
+        await rig.until(1, 1)
+    for event in ("result_undelivered", "result_delivered"):
+        (line,) = lines.of(event)
+        assert (line["tick_ts"], line["fetch_id"]) == (result.tick_ts, result.fetch_id)

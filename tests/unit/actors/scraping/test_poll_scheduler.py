@@ -17,6 +17,7 @@ from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import BreakerSettings
 from tests.support.clock import T0, FakeClock
 from tests.support.collection_fakes import answer, failed
+from tests.support.log_lines import log_lines
 
 TICK = 2000
 ASSETS = DEFAULT_ASSETS[:1]
@@ -260,3 +261,14 @@ async def test_an_automatically_opened_breaker_suspends_polls_too():
     later = T0 + 50_000
     assert (loop.healthy(later), loop.fresh(later)) == (True, False)
     assert loop.waits(later).startswith("coingecko: the breaker is open, next try at 2023-")
+
+
+async def test_lines_of_a_poll_have_the_tick():
+    rig = Rig()
+    rig.provider.failures = {1: (FallbackReason.RATE_LIMITED, 2.0)}
+    with log_lines() as lines:
+        await rig.run(3)
+    assert [line["tick_ts"] for line in lines.of("polled")[:3]] == [T0, T0 + TICK, T0 + 2 * TICK]
+    for event in ("provider_asks_to_wait", "provider_failed"):
+        (line,) = lines.of(event)
+        assert line["tick_ts"] == T0 + TICK

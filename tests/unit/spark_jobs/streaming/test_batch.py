@@ -12,6 +12,7 @@ import pytest
 from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.lake.objects import S3Access, TableAddress
 from cryptoviz.lake.progress import Progress, merge
+from cryptoviz.log import get_logger
 from spark_jobs.streaming.batch import BatchWriter
 from spark_jobs.streaming.kafka_admin import KafkaTopics
 from spark_jobs.streaming.kafka_range_reader import OffsetRange
@@ -21,6 +22,7 @@ from spark_jobs.tables.engine_retry import EngineRetry
 from spark_jobs.tables.parquet import TablePart, WrittenPart
 from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
 from spark_jobs.tables.table_log import TableLog
+from tests.support.log_lines import log_lines
 from tests.support.waiting import eventually
 
 STREAM, RAW = "id-stream", "id-raw"
@@ -259,3 +261,20 @@ def test_a_batch_that_is_made_again_moves_the_dead_letters_too() -> None:
     rig.writer.run({("stream", 0): 20}, again=True)
     assert rig.commits == [("dead_letters", [], {(STREAM, 0): 20}), ("prices", ["p"], {(STREAM, 0): 20})]
     assert rig.writer.position == {("stream", 0): 20, ("raw", 0): 5}
+
+
+def test_lines_of_a_batch_have_its_offsets_and_ticks() -> None:
+    rig = Rig()
+    parts: list[Outcome] = [TablePart("prices", WrittenPart("p", 1, 3, "{}"), (2000, 1000)), TablePart("raw", WrittenPart("r", 1, 2, "{}"), (2000,))]
+
+    def said() -> None:
+        get_logger("lake").info("inside")
+
+    with log_lines() as lines:
+        rig.writer.check_owner = said
+        rig.run(parts, {("stream", 0): 20, ("raw", 0): 8})
+        rig.run([], {("stream", 0): 20, ("raw", 0): 8})
+    (first, _) = lines.of("batch")
+    assert (first["ranges"], first["ticks"], first["prices"], first["raw"]) == ("raw[0]=5-8,stream[0]=10-20", "1000,2000", 3, 2)
+    # Before the batch its ranges are not known.
+    assert [line.get("ranges") for line in lines.of("inside")] == [None, "raw[0]=5-8,stream[0]=10-20", None, ""]

@@ -178,3 +178,14 @@ def test_a_name_to_avoid_becomes_two_files_with_the_same_rows() -> None:
     assert sum(part.part.rows for part in parts) == 4
     rows = pa.concat_tables([other.table(f"prices/{name}") for name in names])
     assert rows.equals(store.table(f"prices/{path}"))
+
+
+def test_a_part_names_its_ticks() -> None:
+    values = [record(TICK + 60_000 * n).to_json() for n in (0, 0, 1)]
+    (part,) = run([batch(values)])[1]
+    assert part.ticks == (TICK, TICK + 60_000)
+    many = [record(TICK + 1000 * n).to_json() for n in range(module.TICKS_SHOWN + 5)]
+    (part,) = run([batch(many)])[1]
+    assert part.ticks == tuple(TICK + 1000 * n for n in range(module.TICKS_SHOWN))
+    (dead,) = run([batch([b"not a record"])])[1]
+    assert dead.ticks == ()
