@@ -1,11 +1,7 @@
-"""What a flood of calls without a token costs those who have one (`python -m bench.control`).
-
-A control server, attackers in a process of their own that call again as soon as they are refused, and one honest caller. Prints a Markdown table.
-"""
+"""A control server, attackers in a process of their own that call again as soon as they are refused, and one honest caller."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import multiprocessing
 import statistics
@@ -18,21 +14,17 @@ import grpc
 from cryptoviz.control.v1 import control_pb2 as pb
 from cryptoviz.control.v1.control_pb2_grpc import ControlServiceStub
 from tests.support.control_server import Serving, serving
-from tests.support.measure import load, machine
 
 _WARM_S = 2.0
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long each load is measured (default 5)")
-    seconds: float = parser.parse_args().seconds
+def flood(seconds: float) -> None:
+    """Print the table. `seconds`: how long each load is measured."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="cryptoviz-bench-") as home, serving(Path(home)) as served:
         for calls, connections in ((0, 1), (1_000, 1), (1_000, 50)):
             rows.append((calls, connections, *measure(served, calls, connections, seconds)))
-    print(f"Machine: {machine()}, load {load()}.\n")
-    print("| calls without a token | on connections | refused a second | honest calls | p50, ms | p99, ms |\n|---|---|---|---|---|---|")
+    print("\n| calls without a token | on connections | refused a second | honest calls | p50, ms | p99, ms |\n|---|---|---|---|---|---|")
     for calls, connections, refused, honest, p50, p99 in rows:
         print(f"| {calls} | {connections} | {refused:.0f} | {honest} | {p50:.1f} | {p99:.1f} |")
 
@@ -75,7 +67,3 @@ async def _attack(address: str, calls: int, connections: int, seconds: float, re
 
     await asyncio.gather(*(one(number) for number in range(calls)))
     refused.value = count  # type: ignore[attr-defined]  # a shared number of multiprocessing
-
-
-if __name__ == "__main__":
-    main()
