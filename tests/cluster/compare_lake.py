@@ -1,39 +1,69 @@
-"""`python -m tests.cluster.compare_lake SETTINGS_FILE`, on a node: Kafka's committed prices and the lake's, read in two ways, as JSON."""
+"""`python -m tests.cluster.compare_lake SETTINGS_FILE [MARKET]`, on a node: Kafka's committed prices and the lake's, read in two ways, as JSON.
+
+MARKET: URL of a replay market, whose request log has all prices that it served.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import httpx
+
+from cryptoviz.records import Kind
 from cryptoviz.settings import load_settings_file
-from tests.support.lake_readers import READERS
-from tests.support.pipeline import Demo
+from tests.support.lake_readers import READERS, by_delta
+from tests.support.pipeline import Demo, keys, read_again
+from tests.support.waiting import eventually
 
-COLUMNS = ["kafka_partition", "kafka_offset", "asset_id", "price"]
+COLUMNS = ["kafka_partition", "kafka_offset", "asset_id", "price", "kind", "provider", "provider_asset_id"]
+_PAGE = 10_000
+_CATCH_UP_S = 120.0
 
 
-def main() -> None:
-    """For each reader: rows, and records up to the last row of a partition that are lost, doubled, changed or unknown."""
-    settings = load_settings_file(Path(sys.argv[1]))
-    tables = {read.__name__: read(settings, "prices", COLUMNS).to_pylist() for read in READERS}
-    records = {key: (record.asset_id, record.price) for key, record in Demo(settings, {}).stream().items()}
+def main(settings_file: str, market: str = "") -> None:
+    """For each reader: rows, and how many are lost (of all records at the start of this command), doubled, changed, unknown, or were never served."""
+    settings = load_settings_file(Path(settings_file))
+    kafka = Demo(settings, {})
+    due = kafka.stream().keys()
+    with suppress(AssertionError):  # then they are lost
+        eventually(lambda: due <= keys(read_again(partial(by_delta, settings, "prices", COLUMNS))).keys(), _CATCH_UP_S, 1.0)
+    tables = {read.__name__: read_again(partial(read, settings, "prices", COLUMNS)) for read in READERS}
+    records = {key: (record.asset_id, record.price) for key, record in kafka.stream().items()}
+    served = served_prices(market) if market else None
     found = {}
     for name, rows in tables.items():
-        counts = Counter((row["kafka_partition"], row["kafka_offset"]) for row in rows)
-        last = {partition: max(offset for of, offset in counts if of == partition) for partition, _ in counts}
+        counts = keys(rows)
         found[name] = {
             "rows": len(rows),
-            "lost": sum(key not in counts for key in records if key[1] <= last.get(key[0], -1)),
+            "lost": len(due - counts.keys()),
             "doubled": sum(count - 1 for count in counts.values()),
-            "unknown": sum(key not in records for key in counts),
-            "changed": sum(
-                records.get((row["kafka_partition"], row["kafka_offset"])) != (row["asset_id"], row["price"]) for row in rows
-            ),
-        }  # fmt: skip
+            "unknown": len(counts.keys() - records.keys()),
+            "changed": sum(records.get((row["kafka_partition"], row["kafka_offset"])) != (row["asset_id"], row["price"]) for row in rows),
+            "unserved": sum(served is not None and row["kind"] == Kind.LIVE and _quote(row) not in served for row in rows),
+        }
     print(json.dumps(found))
 
 
+def _quote(row: dict[str, Any]) -> tuple[str, str, Any]:
+    return row["provider"], row["provider_asset_id"], row["price"]
+
+
+def served_prices(market: str) -> set[tuple[str, str, Any]]:
+    """Provider, its id of the coin, and price, of each readable answer in the market's request log."""
+    found: set[tuple[str, str, Any]] = set()
+    since = 0
+    while True:
+        page = httpx.get(f"{market}/_market/ledger", params={"since": since, "limit": _PAGE}, timeout=60).json()
+        if not page["entries"]:
+            return found
+        found |= {(one["provider"], coin, price) for one in page["entries"] if one["status"] == 200 for coin, price in one["prices"].items()}
+        since = page["next_since"]
+
+
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

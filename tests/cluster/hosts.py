@@ -8,6 +8,7 @@ Needs root, and util-linux, iproute2, openssh-server and rsync (`scripts/setup -
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -78,6 +79,8 @@ class Host:
     ip: str
     binds: Mapping[Path, Path] = field(default_factory=dict)
     """Further folders of the machine, read-only, by their place in the host's home."""
+    image: Host | None = None
+    """A host that does not run any more, whose home and caches this host has below its own."""
     _outer: subprocess.Popen[bytes] | None = None
     _init: int = 0
 
@@ -132,11 +135,18 @@ class Host:
         return done
 
     def processes(self) -> list[str]:
-        """Command lines of all processes, without the host's own: its first process, sshd and what this call starts."""
-        script = 'for each in /proc/[0-9]*; do tr "\\0" " " <$each/cmdline 2>/dev/null && echo; done'
-        lines = [line.strip() for line in self.run(script, check=False).stdout.splitlines()]
-        own = ("bash /", "sleep 1", "sshd: ", f"{shutil.which('sshd')} ", "timeout -k", "bash -c cd; for each", "tr ")
-        return [line for line in lines if line and not line.startswith(own)]
+        """Command lines of all processes, without the host's own."""
+        return sorted(self.identities().values())
+
+    def identities(self) -> dict[tuple[int, float], str]:
+        """Command lines of all processes by process id, as seen here, and start time, without the host's own: its first process and sshd."""
+        found = {}
+        for process in psutil.Process(self._init).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                command = " ".join(process.cmdline()).strip()
+                if command and not command.startswith(("sleep 1", "sshd: ", f"{shutil.which('sshd')} ")):
+                    found[process.pid, process.create_time()] = command
+        return found
 
     def kill(self) -> None:
         """Cut the cable, then end the host at once, with all of its processes."""
@@ -195,15 +205,23 @@ class Host:
         if (python := Path(sys.base_prefix)).is_relative_to(HOME):
             binds[python.relative_to(HOME)] = python
         lines = []
+        if self.image is not None:
+            lines.append(self._layers("home", "home", str(self.image.home)))
         for name, lower in caches.items():
-            for folder in ("upper", "work"):
-                (self.disk / folder / name).mkdir(exist_ok=True)
-            options = f"lowerdir={lower},upperdir=upper/{name},workdir=work/{name}"
-            lines.append(f"mount -t overlay overlay -o {shlex.quote(options)} home/.cache/{name}")
+            (self.disk / "upper" / name).mkdir(exist_ok=True)
+            lines.append(
+                self._layers(f"home/.cache/{name}", f"upper/{name}", f"{self.image.disk / 'upper' / name}:{lower}" if self.image else str(lower))
+            )
         for inside, outside in binds.items():
             (self.home / inside).mkdir(parents=True, exist_ok=True)
             lines.append(f"mount --bind -o ro {shlex.quote(str(outside))} {shlex.quote(f'home/{inside}')}")
         return lines
+
+    def _layers(self, place: str, own: str, lower: str) -> str:
+        """Command that shows folders below the host's own, which gets all changes."""
+        work = self.disk / "work" / own.rpartition("/")[2]
+        work.mkdir(exist_ok=True)
+        return f"mount -t overlay overlay -o {shlex.quote(f'lowerdir={lower},upperdir={own},workdir={work}')} {place}"
 
 
 class HostNetwork:
@@ -244,10 +262,10 @@ class HostNetwork:
         """Addresses by name, for all hosts."""
         return self.folder / "hosts"
 
-    def add(self, name: str, binds: Mapping[Path, Path] | None = None) -> Host:
+    def add(self, name: str, binds: Mapping[Path, Path] | None = None, image: Host | None = None) -> Host:
         """A new host, not yet booted."""
         ip = f"{_SUBNET}.{10 + len(self.hosts)}"
-        self.hosts[name] = Host(self, name, ip, binds or {})
+        self.hosts[name] = Host(self, name, ip, binds or {}, image)
         with self.hosts_file.open("a") as names:
             names.write(f"{ip} {name}\n")
         return self.hosts[name]

@@ -15,9 +15,6 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
-CERTIFICATE = (
-    "umask 077 && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=head -addext subjectAltName=IP:{ip} -keyout tls.key -out tls.crt"
-)
 FOREIGN = "(exec -a raylet sleep 3000) >/dev/null 2>&1 & true"
 
 
@@ -32,7 +29,7 @@ def cluster(network: HostNetwork) -> Cluster:
     launcher = Launcher(network, {})
     head = network.add("head").boot()
     launcher.write_yaml(head)
-    launcher.run(CERTIFICATE.format(ip=head.ip))
+    launcher.make_certificate(head)
     launcher.configure({"CONTROL__HOST": head.ip, "CONTROL__TLS_CERT": f"{HOME}/cryptoviz/tls.crt", "CONTROL__TLS_KEY": f"{HOME}/cryptoviz/tls.key"})
     say("ray up from a bare host", launcher.timed(launcher.up))
     return Cluster(launcher, head)

@@ -155,7 +155,7 @@ class Demo:
 
     def lake_rows_by_delta(self) -> list[dict[str, Any]]:
         """The prices table by its Delta log."""
-        return _read_again(lambda: by_delta(self.settings, "prices"))
+        return read_again(lambda: by_delta(self.settings, "prices"))
 
     def s3(self) -> fs.S3FileSystem:
         """The object store."""
@@ -166,10 +166,10 @@ class Demo:
 
     def lake_rows_by_folder(self) -> list[dict[str, Any]]:
         """The prices table for a plain Parquet reader, without the Delta log."""
-        return _read_again(lambda: by_folder(self.settings, "prices"))
+        return read_again(lambda: by_folder(self.settings, "prices"))
 
 
-def _read_again(read: Callable[[], pa.Table]) -> list[dict[str, Any]]:
+def read_again(read: Callable[[], pa.Table]) -> list[dict[str, Any]]:
     """Retry if maintenance replaces a file between listing and reading."""
     for _ in range(3):
         with contextlib.suppress(OSError):
