@@ -97,7 +97,8 @@ class LiveFeed:
             {
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "latest",
-                "fetch.wait.max.ms": 100,
+                # The broker answers as soon as a transaction is committed; without records, each answer is work for it.
+                "fetch.wait.max.ms": 5000,
                 "queued.max.messages.kbytes": 4096,  # the default of 64 MB per partition would be filled at the start
                 "reconnect.backoff.max.ms": 2000,
                 "reconnect.backoff.ms": 500,
