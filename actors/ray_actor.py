@@ -220,10 +220,10 @@ def _guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _sendable(error: BaseException, name: str) -> CryptoVizError:
-    """The error that a method of the actor `name` sends instead of `error`: one that the caller can read.
+    """The error that a method of the actor `name` raises instead of `error`: the caller can unpickle it.
 
-    Ray ends the process whose error it cannot pickle, gets no further answer from one whose method raised SystemExit, and tells of an error that does
-    not unpickle only a text. A CryptoVizError keeps its type and loses only attributes that do not pickle. Of a group, the first error counts.
+    Ray ends a process whose error it cannot pickle, gets no further answer from a process whose method raised SystemExit, and reports an error that
+    does not unpickle only as text. A CryptoVizError keeps its type and loses only attributes that do not pickle. Of a group, the first error counts.
     """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

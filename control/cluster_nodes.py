@@ -29,7 +29,7 @@ _GONE_S = 20.0
 def wait_for_workers(settings: Settings) -> list[str]:
     """Wait until all workers of the cluster's configuration have joined. Returns those that have not in time.
 
-    A worker that `ray up` has added is told to Ray's autoscaler, which reads its list of nodes only once.
+    A worker that `ray up` has added is reported to Ray's autoscaler, which reads its list of nodes only once.
     """
     config = read_bootstrap()
     ClusterState(get_lock_path(config["cluster_name"]), get_state_path(config["cluster_name"]), config["provider"])

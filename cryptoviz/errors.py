@@ -143,7 +143,7 @@ class ProviderFailure(CryptoVizError):
     Attributes:
         provider: its name.
         reason: as records carry it.
-        retry_after_s: wait that the provider asks for; None: it names none.
+        retry_after_s: wait that the provider imposes; None without one.
         final: the same request can never succeed.
         unknown_id: the provider does not know an id of the request.
     """
@@ -156,7 +156,7 @@ class ProviderFailure(CryptoVizError):
 
 
 class ProviderUnavailable(ProviderFailure, TransientError):
-    """A provider did not answer usefully: timeout, no connection, 5xx, 429."""
+    """A provider gave no usable response: timeout, no connection, 5xx, 429."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -168,7 +168,7 @@ class BadPayload(ProviderFailure, TerminalError):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class ProviderRefused(ProviderFailure, TerminalError):
-    """A provider refuses, and will go on refusing: key, plan, region."""
+    """A provider refuses permanently: key, plan, region."""
 
     reason: FallbackReason = FallbackReason.AUTH
 

@@ -162,7 +162,7 @@ class TickResult:
         fetch_ids: raw exchange by asset, for prices that are not from `fetch_id`, if a poll takes several calls.
         due: False if the tick was no turn of the provider: not a failure, and nothing to wait for.
         trace: None if the provider was not polled.
-        retry_after_s: wait that the provider asks for with `failure`.
+        retry_after_s: wait that the provider imposes with `failure`.
     """
 
     provider: str

@@ -1,6 +1,6 @@
 """Follow the logs of several components at once, with the async client: `python examples/async_logs.py collector lake`. Ends with Ctrl-C.
 
-Each log reconnects by itself when the control service restarts, and misses and repeats no line.
+Each log reconnects when the control service restarts, and misses and repeats no line.
 """
 
 from __future__ import annotations

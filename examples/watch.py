@@ -1,6 +1,6 @@
 """Print every change of the pipeline, one line each, over restarts of its control service: `python examples/watch.py`. Ends with Ctrl-C.
 
-The client reconnects by itself and resumes after the last state; the example only says how long it tries.
+The client reconnects and resumes after the last state; the example only sets how long it tries.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ __all__ = ["carries_prices", "hang", "reset", "send"]
 
 _JSON = "application/json; charset=utf-8"
 _WORTH_ZIPPING_BYTES = 1_000
-"""Smaller bodies fit one packet anyway."""
+"""Smaller bodies fit one packet."""
 _ZIP_LEVEL = 4
 """A body of 17 coins takes 0.25 ms and shrinks to a third."""
 _CHUNK = b" " * (64 * 1024)

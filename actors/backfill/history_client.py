@@ -117,7 +117,7 @@ class HistoryClient:
         return known
 
     def _parsed(self, parse: Callable[..., T], *arguments: Any) -> T:
-        """What a parser returns; its bugs are a bad payload, so that the other providers get their turn."""
+        """What a parser returns; an unexpected exception is a bad payload, so that the other providers are tried."""
         try:
             return parse(*arguments)
         except CryptoVizError:

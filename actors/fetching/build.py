@@ -18,7 +18,7 @@ ATTEMPT_SHARE = 0.75
 def build_provider(name: str, settings: Settings, clock: Clock, recorder: Recorder, limiter: Limiter | None = None) -> BaseProvider:
     """A provider ready to poll; opens no connection.
 
-    `build_protection` makes the limiter that everything on the node shares; without one only the minimum interval is kept.
+    `limiter`: of `build_protection`, shared by all users on the node; by default only the minimum interval applies.
 
     Raises:
         SettingsError: no such provider, or a plan without its key.

@@ -1,4 +1,4 @@
-"""Pacing of calls to one provider, and waits that it imposed."""
+"""Minimum interval between calls to one provider, and waits that it imposed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["HoldOff", "Limiter", "MinIntervalLimiter"]
 
 
 class Limiter(Protocol):
-    """Lets a call go when the provider's limits allow it."""
+    """Admits calls within the provider's limits."""
 
     async def acquire(self) -> None:
-        """Return when the next call may start. Raises ProviderUnavailable when it may not for too long a time."""
+        """Return when the next call may start. Raises ProviderUnavailable if the wait is too long."""
 
     def observe(self, status: int, headers: Mapping[str, str]) -> None:
-        """Learn from a response's status and headers (names in any case)."""
+        """Evaluate a response's status and headers (names in any case)."""
 
 
 class MinIntervalLimiter:
@@ -36,7 +36,7 @@ class MinIntervalLimiter:
         self._lock = asyncio.Lock()
 
     async def acquire(self) -> None:
-        """Return when the next call may start; callers go in their order."""
+        """Return when the next call may start; callers are served in order."""
         async with self._lock:
             wait_s = self._next_s - self._clock.monotonic_s()
             if wait_s > 0:
@@ -48,7 +48,7 @@ class MinIntervalLimiter:
 
 
 class HoldOff:
-    """Until when a provider asked to be left alone, and why. Kept in a small file, so that a restarted scraper does not forget a ban.
+    """The hold that a provider imposed, with its reason. Kept in a small file, so that a restarted scraper does not forget a ban.
 
     Times are ms of the monotonic clock: a step of the wall clock ends no wait and lengthens none.
     """
@@ -60,7 +60,7 @@ class HoldOff:
         self._reason = FallbackReason.RATE_LIMITED
 
     def load(self) -> None:
-        """Take over what an earlier incarnation left. An unreadable file means no wait."""
+        """Load the hold of an earlier process. An unreadable file means no hold."""
         if self._path is None:
             return
         try:
@@ -71,18 +71,18 @@ class HoldOff:
             self._until_ms = None
 
     def impose(self, reason: FallbackReason, wait_s: float, now_ms: int) -> None:
-        """No call for `wait_s` from now, which is finite and not negative (`bounded_wait_s`)."""
+        """Hold calls for `wait_s` from now, a finite number >= 0 (`bounded_wait_s`)."""
         self._until_ms, self._reason = now_ms + round(wait_s * 1000), reason
         if self._path is not None:
             write_private(self._path, orjson.dumps({"until_ms": self._until_ms, "reason": reason} | steady_reference(self._clock, now_ms)).decode())
 
     def lift(self) -> None:
-        """Calls may go again: the operator says so."""
+        """End the hold, on the operator's command."""
         self._until_ms = None
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
     def active(self, now_ms: int) -> tuple[FallbackReason, float] | None:
-        """The reason and the seconds left; None when calls may go."""
+        """Reason and remaining seconds; None without a hold."""
         left_ms = 0 if self._until_ms is None else self._until_ms - now_ms
         return (self._reason, left_ms / 1000) if left_ms > 0 else None

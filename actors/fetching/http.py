@@ -1,4 +1,4 @@
-"""One HTTP exchange with a provider, safely: total deadline, bounded size, JSON only, no redirects, TLS verified, everything recorded."""
+"""HTTP requests to a provider: total deadline, bounded size, JSON only, no redirects, TLS verified, every exchange recorded."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ T = TypeVar("T")
 Recorder = Callable[[RawExchange], None]
 
 MAX_RECORDED_BODY_BYTES = 1024 * 1024
-"""What a raw exchange keeps of a body (DESIGN 4); real answers for 250 coins are a quarter of it."""
+"""Maximum recorded size of a body; real responses for 250 coins have a quarter of it."""
 _REMOVED = "[removed]"
 _LONGEST_SECRET_BYTES = 4096
-"""In any escaped form."""
+"""Maximum length of a secret in any escaped form."""
 _DIRECT = NetworkSettings()
 _RATE_HEADER_PREFIXES = ("retry-after", "ratelimit", "x-ratelimit", "x-rate-limit", "x-mbx-used-weight", "x-mbx-order-count")
 _HTTP_OK = 200
@@ -50,19 +50,19 @@ class HttpLimits:
 
 
 def full_address(provider: str, url: str, params: Mapping[str, str]) -> httpx.URL:
-    """The address with its query. Raises ProviderUnavailable when it is none."""
+    """The URL with its query. Raises ProviderUnavailable if it is not valid."""
     try:
         full = httpx.URL(url).copy_merge_params(dict(params))
     except httpx.InvalidURL as error:
         raise failure(provider, FallbackReason.UNAVAILABLE, f"the address is invalid: {error}") from None
     if full.port is not None and full.port > _MAX_PORT:
-        # Below httpx it would come up as an exception group.
+        # In httpx it would be raised as an exception group.
         raise failure(provider, FallbackReason.UNAVAILABLE, f"the address is invalid: port {full.port}")
     return full
 
 
 def open_client(base_url: str, network: NetworkSettings = _DIRECT) -> httpx.AsyncClient:
-    """A pooled client with certificates verified and redirects refused. Deadlines are the fetcher's; proxy and authorities the settings'.
+    """A pooled client with certificates verified and redirects refused. The fetcher sets deadlines, the settings proxy and authorities.
 
     Raises:
         SettingsError: `network.ca_file` cannot be read.
@@ -75,12 +75,12 @@ def open_client(base_url: str, network: NetworkSettings = _DIRECT) -> httpx.Asyn
 
 
 class HttpFetcher:
-    """Fetches for one provider. Each exchange goes to the recorder when it ends, whatever its end. Keeps nothing of a call.
+    """Makes the requests of one provider. Each exchange is passed to the recorder when it ends, also after a failure. Keeps no state of a call.
 
     Args:
         recorder: None: exchanges are not recorded.
-        secrets: texts that must not leave in a recorded exchange or an error, however they got into a body.
-        status_reasons: what statuses without a JSON body mean at this provider, where that is not what they usually mean.
+        secrets: texts that are removed from recorded exchanges and errors, also where a body repeats them.
+        status_reasons: meaning of statuses without a JSON body, where this provider differs from the usual.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class HttpFetcher:
 
     @property
     def timeout_s(self) -> float:
-        """The most that one attempt may take."""
+        """Maximum duration of an attempt."""
         return self._limits.timeout_s
 
     async def get(
@@ -122,10 +122,10 @@ class HttpFetcher:
         shorten: Callable[[Any], Any] | None = None,
         log: CallLog | None = None,
     ) -> T:
-        """GET `url` and give the response to `parse`, whose result is returned. The exchange is recorded with the outcome that `parse` finds.
+        """GET `url` and return the result of `parse` for the response. The exchange is recorded with the outcome of `parse`.
 
-        A good body longer than `MAX_RECORDED_BODY_BYTES` is recorded as what `shorten` makes of its JSON value, else cut. The call and its exchange
-        are added to `log`, also when this raises.
+        A good body longer than `MAX_RECORDED_BODY_BYTES` is recorded as the result of `shorten` for its JSON value, else truncated. The call and its
+        exchange are added to `log`, also when this raises.
 
         Raises:
             ProviderUnavailable: timeout, no connection, redirect, 5xx, 429.
@@ -142,7 +142,7 @@ class HttpFetcher:
                 failed = error.with_texts(self._clean)
                 self._record(note, log, error.reason if isinstance(error, ProviderFailure) else FallbackReason.BAD_PAYLOAD, failed.message)
             except Exception as error:
-                # A bug in a parser: the body that shows it is recorded.
+                # A bug in a parser: the body is recorded.
                 self._record(note, log, FallbackReason.BAD_PAYLOAD, f"{type(error).__name__} in the provider's parser")
                 raise
             except asyncio.CancelledError:
@@ -151,7 +151,7 @@ class HttpFetcher:
             else:
                 self._record(note, log, "ok", None)
                 return result
-            # Outside of the handler: the first error, whose frames hold the decoded body, is not kept as this one's context.
+            # Outside the handler, so that the first error, whose frames reference the decoded body, is not kept as context.
             raise failed
 
     async def _parsed(
@@ -179,7 +179,7 @@ class HttpFetcher:
             if not self._has_secrets:
                 raise
             first = error
-        # A message quotes a part of the body, and where it ends may be amid a secret: it is made from a body without any.
+        # A message quotes a part of the body that could end within a secret, so it is made from a body without secrets.
         if len(response.body) <= MAX_RECORDED_BODY_BYTES:
             body = self._clean(response.body.decode("latin-1")).encode("latin-1")
             if body == response.body:
@@ -188,7 +188,7 @@ class HttpFetcher:
         raise first.with_message(f"{self._provider}: HTTP {response.status} with a body of no use, which may hold a secret")
 
     async def _turn(self, url: str, params: Mapping[str, str], log: CallLog) -> None:
-        """Wait for the limiter; a call that it does not let go is noted."""
+        """Wait for the limiter; a refused call is noted."""
         outcome: str = FallbackReason.TIMEOUT
         try:
             await self._limiter.acquire()
@@ -205,7 +205,7 @@ class HttpFetcher:
                 note.status, note.headers = response.status_code, response.headers
                 self._limiter.observe(response.status_code, response.headers)
                 await self._read(response, note)
-                # One copy of a long body is enough.
+                # Keep only one copy of a long body.
                 note.body = bytes(note.body)
         except (TimeoutError, httpx.TimeoutException):
             unread = failure(self._provider, FallbackReason.TIMEOUT, f"no complete answer within {self._limits.timeout_s:g} s")
@@ -227,7 +227,7 @@ class HttpFetcher:
         inflater.end()
 
     def _refusal(self, note: _Note) -> ProviderFailure | None:
-        """What a status without its body says: a refusal counts also if its body cannot be read."""
+        """The error of a status without its body: a refusal counts even if its body cannot be read."""
         if note.status is None or note.status < _FIRST_ERROR:
             return None
         wait_s = retry_after_s(note.headers, self._clock.now_ms())
@@ -246,9 +246,9 @@ class HttpFetcher:
         raise page_failure(self._provider, response.status, response.retry_after_s, self._status_reasons)
 
     def _record(self, note: _Note, log: CallLog, outcome: str, error: str | None) -> None:
-        # A body that a parser was given was complete before that.
+        # A body that was parsed is complete.
         finished_ms = note.received_ms or self._clock.now_ms()
-        # Cleaned before it is cut to its length: the cut may go through a secret.
+        # Secrets are removed before truncation, which could split a secret.
         body, whole = _text(bytes(note.body[: MAX_RECORDED_BODY_BYTES + _LONGEST_SECRET_BYTES])) if note.status is not None else (None, False)
         whole = whole and note.received_ms is not None and len(note.body) <= MAX_RECORDED_BODY_BYTES
         if body is not None:
@@ -270,7 +270,7 @@ class HttpFetcher:
 
 
 class _Note:
-    """What is known of an exchange so far."""
+    """The exchange in progress."""
 
     def __init__(self, started_ms: int) -> None:
         self.fetch_id = uuid.uuid4().hex
@@ -279,12 +279,12 @@ class _Note:
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
         self.body: bytes | bytearray = bytearray()
-        # Set when the response was accepted and the parser got it.
+        # Set when the response was accepted and passed to the parser.
         self.received_ms: int | None = None
 
 
 def _text(body: bytes) -> tuple[str, bool]:
-    """The body as text, and whether that says all of it."""
+    """The body as text, and whether the text is complete."""
     try:
         return body.decode("utf-8"), True
     except UnicodeDecodeError:

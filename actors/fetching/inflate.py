@@ -1,4 +1,4 @@
-"""Decompression that never makes more than it was allowed to: a gzip bomb ends after `limit` bytes, not after memory."""
+"""Decompression with a bounded result: a gzip bomb is refused after `limit` bytes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import zlib
 
 __all__ = ["BodyTooLarge", "BoundedInflater", "UnknownEncoding"]
 
-# zlib's window arguments: 16 + 15 reads a gzip header, 15 a zlib one.
+# zlib's window arguments: 16 + 15 for a gzip header, 15 for a zlib header.
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
 class BodyTooLarge(Exception):
-    """The decoded body passed the limit."""
+    """The decoded body exceeds the limit."""
 
 
 class UnknownEncoding(Exception):
-    """The body's content encoding is unknown, or the body is not in it."""
+    """The content encoding is unknown, or the body does not have it."""
 
 
 class BoundedInflater:
@@ -33,18 +33,18 @@ class BoundedInflater:
         """The decoded bytes of the next chunk.
 
         Raises:
-            BodyTooLarge: past the limit.
-            UnknownEncoding: not a stream of the promised encoding.
+            BodyTooLarge: the limit is exceeded.
+            UnknownEncoding: not a stream of the declared encoding.
         """
         inflate = self._inflate
         self._fed |= bool(chunk)
         try:
-            # One byte more than is left, so that a body of exactly the limit passes and a longer one is seen.
+            # One byte more than the rest, so that a body of exactly the limit passes and a longer one is detected.
             decoded = chunk if inflate is None else inflate.decompress(chunk, self._left + 1)
         except zlib.error as error:
             raise UnknownEncoding(str(error)) from None
         if inflate is not None and inflate.unused_data:
-            # zlib would keep all of it, and copy it with each further chunk.
+            # zlib would keep the rest and copy it with each further chunk.
             raise UnknownEncoding("more data behind the end of the compressed stream")
         self._left -= len(decoded)
         if self._left < 0:
@@ -52,6 +52,6 @@ class BoundedInflater:
         return decoded
 
     def end(self) -> None:
-        """No more chunks. Raises UnknownEncoding if a stream has begun and not ended: its checksum is missing, and maybe a part of it."""
+        """No more chunks. Raises UnknownEncoding if a stream has begun and not ended: it is incomplete."""
         if self._inflate is not None and self._fed and not self._inflate.eof:
             raise UnknownEncoding("the compressed stream is incomplete")

@@ -20,7 +20,7 @@ class Meter:
 
     Args:
         plan: the limits.
-        stores: where the use is kept; what any of them knows counts.
+        stores: where the usage is kept; the largest counts of all stores apply.
     """
 
     def __init__(self, plan: Plan, stores: Sequence[UsageStore], clock: Clock) -> None:
@@ -34,12 +34,12 @@ class Meter:
         return self._usage.at(self._clock.now_ms())
 
     async def load(self) -> None:
-        """Take over what earlier incarnations used."""
+        """Load the usage of earlier processes."""
         for store in self._stores:
             self._usage = self._usage.merged(await store.load())
 
     async def charge(self, calls: int = 1) -> Period | None:
-        """Count `calls` and keep the count, then return None: they may go. Else the period whose limit they would pass."""
+        """Count `calls` and store the count; None if they are permitted, else the period whose limit they would exceed."""
         now_ms = self._clock.now_ms()
         usage = self._usage.at(now_ms)
         for period in Period:
@@ -50,11 +50,11 @@ class Meter:
         return None
 
     def took_turn(self, tick_ts: int) -> None:
-        """A turn was taken; kept with the next charge."""
+        """Note that a turn was taken; stored with the next charge."""
         self._usage = self._usage.took_turn(tick_ts)
 
     async def learn(self, account: Account) -> None:
-        """The provider's own account: its limits replace ours where it names them, and its use counts when it is more."""
+        """Apply the provider's own account: its limits replace ours where given, and its usage counts if it is higher."""
         plan = self.plan
         self.plan = replace(
             plan,
@@ -65,7 +65,7 @@ class Meter:
         await self._keep(self.usage.reported(account.day_used or 0, account.month_used or 0))
 
     def resets_ms(self, period: Period) -> int:
-        """When a period ends."""
+        """End of the current period (UTC epoch ms)."""
         return period_bounds_ms(period, self._clock.now_ms())[1]
 
     async def _keep(self, usage: Usage) -> None:

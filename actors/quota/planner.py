@@ -1,12 +1,12 @@
-"""Who is asked on which tick, so that the unified cadence holds inside the free tiers. Pure: time and use are arguments.
+"""Decides which provider is polled on which tick, so that the unified cadence holds within the free tiers. Pure: time and usage are arguments.
 
-Each scraper answers for its own provider, from the tick's number, the settings that all share and its own use: no central actor, no message
-(docs/adr/0004-turns.md). A provider's rate is what its plan has left over what ticks are left, the tightest of its periods deciding.
+Each scraper decides for its own provider, from the tick's number, the shared settings and its own usage: no central actor, no message
+(docs/adr/0004-turns.md). A provider's rate is the rest of its plan divided by the remaining ticks, the minimum over its periods.
 
-- Where some provider can be asked on every tick, the others take turns as evenly as whole ticks allow (an accumulator of the rate).
-- Where none can, turns must not fall together while other ticks have none: the providers' rates are laid end to end on a circle, which each tick
-  turns by the golden ratio, and the one whose arc lies under the pointer is asked. Arcs that go round the whole circle leave no tick out; shorter
-  ones never fall together; and by the three-distance theorem each provider's turns stay evenly spread.
+- If some provider can be polled on every tick, the others are spread as evenly as whole ticks allow (an accumulator of the rate).
+- If none can, turns must not coincide while other ticks have none: the providers' rates are arcs, laid end to end on a circle, which each tick
+  rotates by the golden ratio, and the provider whose arc is under the pointer is polled. If the arcs cover the circle, no tick is left out; if not,
+  turns never coincide. By the three-distance theorem, each provider's turns are evenly spread.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["Turn", "Turns", "exhausted_at_ms", "rate_now"]
 
 CIRCLE = 1 << 64
 GOLDEN = 0x9E3779B97F4A7C15
-"""The golden ratio's fraction of the circle, odd, so that all 2**64 positions are visited: integers, because a float's steps show at tick 10**8."""
+"""The golden ratio's fraction of the circle; odd, so that all 2**64 positions are visited. An integer: floats are too coarse at tick 10**8."""
 HOUR_MS = 3_600_000
 
 
 class Turn(StrEnum):
-    """What a tick is for a provider."""
+    """The decision for a provider on a tick."""
 
     DUE = "due"
     NOT_DUE = "not_due"
@@ -37,7 +37,7 @@ class Turn(StrEnum):
 
 
 def rate_now(plan: Plan, usage: Usage, cost: Cost, now_ms: int, tick_ms: int) -> float:
-    """Polls a tick, 0 to 1, that what is left of the plan (less its reserve) pays for until its periods end."""
+    """Polls per tick, 0 to 1, that the rest of the plan (less its reserve) permits until its periods end."""
     rate = minute_rate(plan, cost, tick_ms)
     if not plan.metered:
         return rate
@@ -52,7 +52,7 @@ def rate_now(plan: Plan, usage: Usage, cost: Cost, now_ms: int, tick_ms: int) ->
 
 
 def exhausted_at_ms(plan: Plan, usage: Usage, cost: Cost, period: Period, rate: float, now_ms: int, tick_ms: int) -> int | None:
-    """When a period's limit would be reached at `rate` (UTC epoch ms): now if it has been, None if it lasts until the period ends."""
+    """When a period's limit would be reached at `rate` (UTC epoch ms): now if it is reached, None if not before the period ends."""
     limit = plan.limit(period)
     if limit is None:
         return None
@@ -66,7 +66,7 @@ def exhausted_at_ms(plan: Plan, usage: Usage, cost: Cost, period: Period, rate: 
 
 
 class _View(NamedTuple):
-    """What a provider's turns follow from, as long as nothing was used and the hour is the same."""
+    """Cached inputs of the schedule, valid while the usage and the hour are unchanged."""
 
     usage: Usage
     hour: int
@@ -96,21 +96,21 @@ class Turns:
 
     @property
     def plan(self) -> Plan:
-        """The provider's own."""
+        """The provider's plan."""
         return self._plans[self._name][0]
 
     @property
     def cost(self) -> Cost:
-        """Of the provider's poll."""
+        """Cost of the provider's poll."""
         return self._plans[self._name][1]
 
     def learn(self, plan: Plan) -> None:
-        """The provider said itself what its plan is."""
+        """Replace the plan by the one that the provider reported."""
         self._plans[self._name] = (plan, self.cost)
         self._last = None
 
     def at(self, tick_ts: int, usage: Usage) -> Turn:
-        """What the tick is for the provider. To be asked once for each tick, in order."""
+        """The decision for the tick. Call once for each tick, in order."""
         hour, last = tick_ts // HOUR_MS, self._last
         if last is None or last.hour != hour or (last.usage is not usage and self.plan.metered):
             last = self._last = self._view(tick_ts, usage, hour)
@@ -123,7 +123,7 @@ class Turns:
     def _view(self, tick_ts: int, usage: Usage, hour: int) -> _View:
         nominal = {name: nominal_rate(plan, cost, tick_ts, self._tick_ms) for name, (plan, cost) in self._plans.items()}
         filled = any(one >= 1 for one in nominal.values())
-        # Where no other provider fills a tick that is left out, the reserve keeps an arc at its nominal width: a narrower one leaves ticks out.
+        # If no other provider fills skipped ticks, the reserve keeps an arc at its nominal width: a narrower arc would skip ticks.
         plan = self.plan if filled else replace(self.plan, reserve=0.0)
         now = usage.at(tick_ts)
         spent = any((usable := plan.plannable(period)) is not None and usable - now.used(period) < self.cost.calls for period in Period)
@@ -135,7 +135,7 @@ class Turns:
 
     def _accumulated(self, tick_ts: int, view: _View) -> bool:
         if self._credit is None:
-            # A restart in between takes nothing away and gives nothing twice.
+            # A restart in between neither loses nor repeats a turn.
             waited = (tick_ts - view.usage.last_turn_ms) // self._tick_ms - 1
             self._credit = min(1.0 - view.rate, max(0, waited) * view.rate)
         self._credit += view.rate

@@ -1,4 +1,4 @@
-"""Where the use of a provider is kept: a small file, and Redis, so that either may be lost. Written before a call goes: a kill loses no count."""
+"""Stores of a provider's usage: a small file, and Redis, so that either may be lost. Written before a call is sent: a kill loses no count."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _ALWAYS = ("day_ms", "day_used", "month_ms", "month_used", "last_turn_ms")
 _OTHERS = ("other_days", "other_months")
 _NUMBERS = tuple(field.name for field in fields(Usage) if field.name not in _OTHERS)
 _TIMEOUT_S = 0.3
-"""A Redis on the same machine or network answers in a few ms; a poll is not held up for longer."""
+"""A Redis on the same machine or network answers in a few ms; a poll waits no longer."""
 _RETRY_S = 5.0
-"""A Redis that is away is asked again after so long."""
+"""Delay before an unavailable Redis is tried again."""
 
 
 class UsageStore(Protocol):
-    """Keeps one provider's use. Never raises: a store that fails counts as empty."""
+    """Keeps one provider's usage. Never raises: a store that fails counts as empty."""
 
     async def load(self) -> Usage:
-        """What was saved last, or an empty one."""
+        """The last saved usage, or an empty one."""
 
     async def save(self, usage: Usage) -> None:
-        """Keep it."""
+        """Replace the saved usage."""
 
 
 class FileStore:
-    """A file that is replaced whole. An unreadable one counts as empty."""
+    """A file that is replaced atomically. An unreadable file counts as empty."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -52,7 +52,7 @@ class FileStore:
             return Usage()
 
     async def save(self, usage: Usage) -> None:
-        """See `UsageStore`. A hundred bytes: not worth a thread."""
+        """See `UsageStore`. 100 bytes, written without a thread."""
         try:
             write_private(self._path, encode_usage(usage).decode())
         except OSError as error:
@@ -95,7 +95,7 @@ def encode_usage(usage: Usage) -> bytes:
 
 
 def decode_usage(value: bytes | str) -> Usage:
-    """What `encode_usage` wrote, or an earlier version, which kept no other periods. Raises ValueError."""
+    """Decode the output of `encode_usage`, or of an earlier version, which kept no other periods. Raises ValueError."""
     data = orjson.loads(value)
     if not isinstance(data, dict):
         raise ValueError("not a usage")

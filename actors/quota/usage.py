@@ -1,4 +1,4 @@
-"""What has been used of a plan: the value that planner, meter and stores share."""
+"""Usage of a plan: the value shared by planner, meter and stores."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cryptoviz.providers.plan import Period
 __all__ = ["KEPT", "Count", "Usage"]
 
 KEPT = 8
-"""Other days, and other months, whose counts are kept, those that were left last: more than a clock is set wrong at one time."""
+"""Number of other days, and of other months, whose counts are kept, the most recently left: more than a wrong clock visits."""
 
 
 class Count(NamedTuple):
-    """Calls or credits used in the day or month that `start_ms` (UTC epoch ms) begins. `carried` of them an earlier period counts already."""
+    """Calls or credits used in the day or month that begins at `start_ms` (UTC epoch ms). An earlier period already counts `carried` of them."""
 
     start_ms: int = 0
     used: int = 0
@@ -24,15 +24,15 @@ class Count(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Calls or credits used in the day and month that `day_ms` and `month_ms` (UTC epoch ms) begin, and when a turn was last taken.
+    """Calls or credits used in the day and month that begin at `day_ms` and `month_ms` (UTC epoch ms), and the last turn.
 
-    The clock may be set. A period that is left keeps its count, and continues it when the clock is in it again; and when the clock goes back to
-    an earlier period, this one also counts the calls of the one it was left for. So, with the limit L and g calls made while the clock was wrong:
+    The clock may be set. A period that is left keeps its count and continues it when the clock returns to it; when the clock goes back to an
+    earlier period, it also counts the calls of the period for which it was left. With the limit L and g calls made while the clock was wrong:
 
     - a real day (or month) has at most L + g calls, and at most L if the clock was wrong only within it;
     - g is at most L for each period that a wrong clock showed;
-    - a period is refused no more than g calls for which its plan would have paid: those that it counts from another one, or that were made under its
-      name before it came. No later period is, once it begins.
+    - at most g permitted calls of a period are refused: those that it counts from another period, or that were made under its date before it
+      began. No call of a later period is, once it begins.
     """
 
     day_ms: int = 0
@@ -46,11 +46,11 @@ class Usage:
     other_months: tuple[Count, ...] = ()
 
     def used(self, period: Period) -> int:
-        """In a day or a month."""
+        """Usage in the current day or month."""
         return self.day_used if period is Period.DAY else self.month_used
 
     def at(self, now_ms: int) -> Usage:
-        """With the counts of the periods that `now_ms` lies in."""
+        """The usage with the periods of `now_ms` as the current ones."""
         day_ms, month_ms = period_bounds_ms(Period.DAY, now_ms)[0], period_bounds_ms(Period.MONTH, now_ms)[0]
         last_turn_ms = min(self.last_turn_ms, now_ms)
         if (day_ms, month_ms, last_turn_ms) == (self.day_ms, self.month_ms, self.last_turn_ms):
@@ -58,12 +58,12 @@ class Usage:
         return _made(*_moved(*self._days(), day_ms), *_moved(*self._months(), month_ms), last_turn_ms)
 
     def charged(self, calls: int, now_ms: int) -> Usage:
-        """With `calls` more."""
+        """The usage with `calls` more."""
         usage = self.at(now_ms)
         return replace(usage, day_used=usage.day_used + calls, month_used=usage.month_used + calls)
 
     def reported(self, day_used: int, month_used: int) -> Usage:
-        """With the provider's own counts, where they are more. No calls of ours, which an earlier period would have to count, too."""
+        """The usage with the provider's own counts, where they are higher. These are not our calls, so no earlier period counts them."""
         more_today, more_this_month = max(0, day_used - self.day_used), max(0, month_used - self.month_used)
         return replace(
             self,
@@ -74,11 +74,11 @@ class Usage:
         )
 
     def took_turn(self, tick_ts: int) -> Usage:
-        """With a turn taken on that tick."""
+        """The usage with a turn on that tick."""
         return replace(self, last_turn_ms=tick_ts)
 
     def merged(self, other: Usage) -> Usage:
-        """The more that either knows of, period by period: two copies of one meter, the older of which may lag. `at` follows."""
+        """The maximum of two copies of one meter, period by period; the older copy may lag. Call `at` on the result."""
         days, months = _union(self._days(), other._days()), _union(self._months(), other._months())
         return _made(*days, *months, max(self.last_turn_ms, other.last_turn_ms))
 
@@ -94,7 +94,7 @@ def _made(day: Count, other_days: tuple[Count, ...], month: Count, other_months:
 
 
 def _moved(left: Count, others: tuple[Count, ...], start_ms: int) -> tuple[Count, tuple[Count, ...]]:
-    """The count of the period that begins at `start_ms`, and the other ones."""
+    """The count of the period that begins at `start_ms`, and the other counts."""
     if start_ms == left.start_ms:
         return left, others
     now = next((one for one in others if one.start_ms == start_ms), Count(start_ms))
@@ -106,7 +106,7 @@ def _moved(left: Count, others: tuple[Count, ...], start_ms: int) -> tuple[Count
 
 
 def _union(one: tuple[Count, tuple[Count, ...]], other: tuple[Count, tuple[Count, ...]]) -> tuple[Count, tuple[Count, ...]]:
-    """The later of two present periods is the present one, unless the clock was set back since: `_moved` says so then."""
+    """The later of two current periods is the current one, unless the clock was set back since, which `_moved` detects."""
     found: dict[int, Count] = {}
     for count in (one[0], other[0], *one[1], *other[1]):
         known = found.get(count.start_ms, count)

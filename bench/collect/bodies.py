@@ -1,4 +1,4 @@
-"""Bodies as the providers send them, for as many coins as are asked for."""
+"""Bodies as the providers send them, for any number of coins."""
 
 from __future__ import annotations
 

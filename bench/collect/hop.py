@@ -55,7 +55,7 @@ class HopCollector:
             return await self._told(tick_ts)
 
     def published(self, transaction: KafkaTransaction) -> None:
-        """Told from the publisher's thread."""
+        """Called from the publisher's thread."""
         self._loop.call_soon_threadsafe(lambda at: self._told(transaction.tick_ts).set_result(at), time.perf_counter())
 
     def _told(self, tick_ts: int) -> asyncio.Future[float]:

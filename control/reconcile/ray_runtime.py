@@ -105,7 +105,7 @@ class RayRuntime:
         except NoAnswer:
             _log.warning("component_killed", name=spec.name, grace_s=grace_s)
         except CryptoVizError as error:
-            # The actor is killed anyway; the error is only logged.
+            # The actor is killed next; the error is only logged.
             _log.warning("component_stop_failed", name=spec.name, error=error.message)
         await actor.kill()
 

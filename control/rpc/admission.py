@@ -77,7 +77,7 @@ class RefusalPacer:
             self.waiting -= 1
 
     def _has_room(self, now_s: float) -> bool:
-        """Forget the peers whose whole burst is free again, and tell whether there is room for another."""
+        """Forget the peers whose whole burst is free again. Returns whether there is room for another peer."""
         while len(self._next_s) >= self._peers:
             peer, next_s = next(iter(self._next_s.items()))
             if next_s > now_s - self._burst_s:

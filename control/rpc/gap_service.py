@@ -62,7 +62,7 @@ class GapService(GapsServiceServicer):
 
 
 class _Shared:
-    """A reader whose concurrent callers share one read: each read is a process, and the ledger lags by a minute anyway."""
+    """A reader whose concurrent callers share one read: each read starts a process, and the ledger lags by a minute."""
 
     def __init__(self, read: GapReader) -> None:
         self._read = read

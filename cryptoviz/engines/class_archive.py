@@ -1,8 +1,8 @@
 """Class-data sharing: an archive of the classes that a JVM has loaded, which halves the processor time of its start.
 
-The JVM checks an archive against its own version and its jars, and ignores one that does not fit. It crashes at one that is cut off, as by an
-interrupted copy, so an archive ends with its length and is used only if it has that length. Without an archive everything works, only later.
-`spark_jobs.record_classes` writes the archives.
+The JVM checks an archive against its own version and its jars, and ignores an archive that does not match. A truncated archive, as after an
+interrupted copy, crashes it, so an archive ends with its length and is used only if it has that length. Without an archive everything
+works, only later. `spark_jobs.record_classes` writes the archives.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["archive_file", "archive_options", "record_classes"]
 _FOLDER = "class-archives"
 _KEPT_S = 30 * 86_400.0
 _SEAL = b"cv-size "
-# An archive that does not fit is ignored without a line on standard output.
+# An archive that does not match is ignored without a line on standard output.
 _QUIET = ("-Xlog:cds=off", "-Xlog:cds+dynamic=off")
 
 

@@ -58,7 +58,7 @@ class NetworkSettings(BaseModel):
 
 
 def shell_values(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Settings from the shell's variables. Other proxies than HTTP (`socks5://`) are ignored, because they are meant for other programs."""
+    """Settings from the shell's variables. Other proxies than HTTP (`socks5://`) are ignored, because they are for other programs."""
     tree: dict[str, Any] = {}
     for name, (section, field) in SHELL_NAMES.items():
         value = environ.get(name, "").strip()

@@ -55,7 +55,7 @@ class History:
         return self._source.csv(asset_id, since_ms) if kind == "csv" else self._source.parquet(asset_id, since_ms)
 
     def close(self) -> None:
-        """Cancel queued reads; a running read ends by itself."""
+        """Cancel queued reads; a running read continues to its end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _cached(self, key: Hashable, read: Callable[[], T]) -> Future[T]:

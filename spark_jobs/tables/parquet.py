@@ -51,7 +51,7 @@ def encode(rows: pa.Table, stats_columns: tuple[str, ...]) -> pa.Buffer:
     dictionary for every column.
     """
     steady = [field.name for field in rows.schema if pa.types.is_timestamp(field.type) or field.name == "kafka_offset"]
-    # Snappy searches plain hashes and their lengths in vain, a fifth of all encoding; the hashes alone it passes over.
+    # Snappy cannot compress plain hashes with their lengths, and the attempt takes a fifth of the encoding; it skips hashes alone.
     hashes = [name for name in rows.column_names if name == "event_id"]
     repeating = [field.name for field in rows.schema if repeats(field)]
     sink = pa.BufferOutputStream()

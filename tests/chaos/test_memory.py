@@ -1,4 +1,4 @@
-"""Fault 5: more bytes than the executor has memory. It processes them in pieces; if the system kills it anyway, another continues."""
+"""Fault 5: more bytes than the executor has memory. It processes them in pieces; if the system kills it nevertheless, another continues."""
 
 from __future__ import annotations
 

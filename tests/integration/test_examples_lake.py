@@ -40,7 +40,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 @pytest.fixture(autouse=True)
 def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Environment of a process that finds this lake by itself."""
+    """Environment of a process that finds this lake without arguments."""
     monkeypatch.setenv("CRYPTOVIZ_HOME", str(settings.home))
     monkeypatch.setenv("CRYPTOVIZ_S3__ENDPOINT", settings.s3.endpoint)
     monkeypatch.setenv("CRYPTOVIZ_S3__SECRET_KEY", settings.s3.secret_key.get_secret_value())

@@ -77,7 +77,7 @@ GUARDS = {
     "lake callbacks": "token",
     "spark python": "secret",
 }
-"""Each kind of listener and what it asks for."""
+"""Each kind of listener and the credential that it requires."""
 
 
 def kind_of(one: Listener, settings: Settings) -> str:

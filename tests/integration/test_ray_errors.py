@@ -58,7 +58,7 @@ async def test_each_error_is_typed_and_ends_no_process(actor: RayActor) -> None:
         "no text": (ComponentLost, "NoText: NoText", "hostile"),
         "group": (ComponentLost, "NoReconstruction: the first", "hostile"),
         "exit": (ComponentLost, "SystemExit: 3", "hostile"),
-        # The supervisor tells of its components by such errors.
+        # The supervisor reports its components by such errors.
         "of another actor": (NoAnswer, "no answer within 3 s", "other"),
     }
     for kind, facts in expected.items():

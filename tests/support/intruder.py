@@ -25,7 +25,7 @@ _TIMEOUT_S = 5.0
 def as_another_user(work: Callable[[], T]) -> T:
     """Run `work` in a child process as the user `nobody` and return its result.
 
-    Only root can change the user, as in CI. Otherwise `work` runs as the owner without the owner's groups, so that sockets are tested anyway;
+    Only root can change the user, as in CI. Otherwise `work` runs as the owner without the owner's groups, so that sockets are tested in any case;
     access to files must then be judged by their modes.
     """
     reading, writing = os.pipe()

@@ -105,7 +105,7 @@ def test_the_watch_goes_on_over_a_restart_of_the_service(tmp_path: Path) -> None
     out = tmp_path / "out"
     command = [sys.executable, str(EXAMPLES / "watch.py"), "--count", "2", "--address", settings.control.address]
     with serving_settings(settings, small_table(), 20), out.open("wb") as sink:
-        # The library in C logs refused connections by itself, depending on the moment.
+        # The library in C logs refused connections, depending on timing.
         quiet = os.environ | {"GRPC_VERBOSITY": "NONE"}
         process = subprocess.Popen([*command, "--token-file", str(settings.token_file)], stdout=sink, stderr=subprocess.PIPE, env=quiet)
         eventually(lambda: out.read_text().count("\n") == 1, 30)

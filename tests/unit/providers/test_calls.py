@@ -1,4 +1,4 @@
-"""How Binance, Kraken, CoinPaprika and Coinbase are asked: batches, unknown ids, one call a coin, what is recorded of long bodies."""
+"""Calls of Binance, Kraken, CoinPaprika and Coinbase: pages, unknown ids, one call a coin, the recorded part of long bodies."""
 
 from __future__ import annotations
 

@@ -298,7 +298,7 @@ async def test_a_price_that_is_none_costs_its_coin_only(rig: Rig, price: str) ->
 
 
 async def test_of_two_attempts_with_several_calls_each_only_the_second_counts() -> None:
-    """Binance is asked for its listing and for 20 coins a call. The second call of the first attempt fails."""
+    """Binance is called for its listing and for 20 coins a call. The second call of the first attempt fails."""
     exchanges: list[RawExchange] = []
     coins = [Asset(f"coin{number}", f"C{number}", f"Coin {number}", {"binance": f"C{number}USDT"}) for number in range(21)]
     prices = 0

@@ -1,4 +1,4 @@
-"""Providers' own lists: how they are asked for, what they say of our ids, and what no body can make of them."""
+"""Providers' own lists: their requests, the status of our ids, and hostile bodies."""
 
 from __future__ import annotations
 

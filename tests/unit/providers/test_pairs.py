@@ -128,7 +128,7 @@ def test_what_the_asset_table_knows(provider: str, one: str, quote: str | None):
 
 
 class Exchange:
-    """A server for Binance or Kraken whose listing and prices a test sets; it writes down what is asked."""
+    """A server for Binance or Kraken whose listing and prices a test sets; it records the requests."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""The clock is set by days and years, ahead and back: what a real day is asked for, and how long a plan is refused for that."""
+"""The clock is set by days and years, ahead and back: the calls of a real day, and how long calls are refused afterwards."""
 
 from __future__ import annotations
 

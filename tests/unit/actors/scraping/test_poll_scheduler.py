@@ -24,7 +24,7 @@ ASSETS = DEFAULT_ASSETS[:1]
 
 
 class ScriptedProvider:
-    """Each poll advances the clock by `takes_ms`; failures by tick number: the reason, and the wait that the provider asks for."""
+    """Each poll advances the clock by `takes_ms`; failures by tick number: the reason, and the wait that the provider imposes."""
 
     name: ClassVar[str] = "coingecko"
 
