@@ -116,8 +116,9 @@ def _system(settings: Settings, machine: Machine) -> Iterator[Finding]:
 
 
 def _java(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    del settings
     try:
-        yield Finding("Java", Level.OK, f"17 in {machine.java(settings)}")
+        yield Finding("Java", Level.OK, f"17 in {machine.java()}")
     except PreflightError as error:
         yield Finding("Java", Level.FAIL, error.message, "install Java 17, or run `make setup`")
 

@@ -17,7 +17,7 @@ def main() -> int:
     try:
         settings = load_settings()
         places = {"kafka": kafka_classpath, "spark": spark_classpath} if settings.kafka.embedded else {"spark": spark_classpath}
-        java = java_executable(settings)
+        java = java_executable()
         missing = [name for name, classpath in places.items() if not archive_options(settings, name, java, classpath(settings))]
         if missing:
             _record(settings, missing)

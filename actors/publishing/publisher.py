@@ -165,7 +165,7 @@ class Publisher:
             self._acknowledged(transaction, self._transport.publish(transaction))
             return
         self.stats.repeated_total += 1
-        self._log.info("batch_was_published_before")
+        self._log.info("transaction_was_published_before")
         if tried is transaction:  # published by this publisher: only the response was lost
             self._acknowledged(transaction, self._transport.was_refused(transaction))
 

@@ -247,12 +247,12 @@ def _ray_command(settings: Settings, folder: Path) -> list[str]:
 def _environment(settings: Settings) -> dict[str, str]:
     """Environment of Ray's processes. Settings reach them in a file; no CRYPTOVIZ_ variable or key is inherited."""
     own = {SETTINGS_FILE_VARIABLE: str(settings_file(settings)), CLUSTER_VARIABLE: str(settings.home)}
-    return ray_variables(settings) | own | _private(settings) | _authentication(settings)
+    return ray_variables() | own | _private(settings) | _authentication(settings)
 
 
-def ray_variables(settings: Settings) -> dict[str, str]:
+def ray_variables() -> dict[str, str]:
     """Environment of Ray's processes in any cluster that is started here."""
-    home = java_home(settings)
+    home = java_home()
     path = child_environment()["PATH"]
     return child_environment(
         {

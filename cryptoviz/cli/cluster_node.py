@@ -100,7 +100,7 @@ def node_environment(settings: Settings) -> dict[str, str]:
         raise PreflightError(f"{token} is missing: generate it with `ray get-auth-token --generate` and run `ray up` again", problems=["token"])
     require_own_file(token, "auth_token")
     return (
-        ray_variables(settings)
+        ray_variables()
         | NO_METRICS
         | _LOST_NODE
         | {

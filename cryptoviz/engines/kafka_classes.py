@@ -29,7 +29,7 @@ def record_kafka_classes(settings: Settings) -> bool:
     """
     if not settings.kafka.embedded:
         return False
-    java, jars = java_executable(settings), kafka_classpath(settings)
+    java, jars = java_executable(), kafka_classpath(settings)
 
     def run(options: Sequence[str]) -> None:
         with tempfile.TemporaryDirectory(prefix="cv-classes-") as home:

@@ -40,7 +40,7 @@ class Machine(Protocol):
     def system(self) -> str:
         """Operating system and processor architecture, such as `Linux x86_64`."""
 
-    def java(self, settings: Settings) -> Path:
+    def java(self) -> Path:
         """Home of Java 17, from PATH or the wheel. Raises PreflightError."""
 
     def missing(self, settings: Settings, which: JarSet) -> tuple[Jar, ...]:
@@ -95,8 +95,8 @@ class ThisMachine:
     def system(self) -> str:
         return f"{platform.system()} {platform.machine()}"
 
-    def java(self, settings: Settings) -> Path:
-        return java_home(settings)
+    def java(self) -> Path:
+        return java_home()
 
     def missing(self, settings: Settings, which: JarSet) -> tuple[Jar, ...]:
         return missing_jars(settings, which)

@@ -19,7 +19,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any, ClassVar
 
 import orjson
@@ -28,9 +27,8 @@ from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.failures import bad_payload, failure, status_failure
 from cryptoviz.providers.history import MINUTE_MS, SECOND_MS, HistorySource, Point, Step, Window, candles
-from cryptoviz.providers.listing_status import AskList
-from cryptoviz.providers.pair_provider import PairProvider
-from cryptoviz.providers.pairs import Entry, Pair, match_ids, pairs_of_table, quoted_in_dollars
+from cryptoviz.providers.pair_provider import ListingCall, PairProvider
+from cryptoviz.providers.pairs import Entry, Pair, pairs_of_table
 from cryptoviz.providers.parse_result import Parsed, gather, require_rows
 from cryptoviz.providers.plan import Cost, Plan
 from cryptoviz.providers.response import HttpResponse, decode_response
@@ -165,47 +163,28 @@ class BinanceProvider(PairProvider):
     """No key. `providers.binance.base_url` may name `https://api.binance.com` or a regional host."""
 
     spec: ClassVar[ProviderSpec] = SPEC
+    listing_page: ClassVar[int] = INFO_SYMBOLS
 
     # Only the asset table is known.
     before_listings: ClassVar[Mapping[str, Any]] = {"pairs": {}, "absent": [], "due": False, "old": False}
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
         """One call for each 20 symbols, or one for all; before it, once a day and for new symbols, the listing."""
-        ids = self.ids_of(assets)
-        await self._book.refresh(ids, self._read_listing)
-        pairs = self._book.pairs(ids)
-        asked = quoted_in_dollars(ids, pairs)
-        observations: list[Observation] = []
-        if len(asked) > ALL_ABOVE_SYMBOLS:
-            observations = await self.fetch(PATH, {}, partial(parse_tickers, ids=asked, pairs=pairs), partial(_shorten, ids=asked))
+        ids, pairs, requested = await self._look_up(assets)
+        if len(requested) > ALL_ABOVE_SYMBOLS:
+            observations = await self.fetch(PATH, {}, partial(parse_tickers, ids=requested, pairs=pairs), partial(_shorten, ids=requested))
         else:
-            for start in range(0, len(asked), CHEAP_SYMBOLS):
-                page = dict(islice(asked.items(), start, start + CHEAP_SYMBOLS))
-                observations += await self._unknown.ask(page, partial(self._ask, pairs=pairs))
+            observations = await self._by_page(requested, CHEAP_SYMBOLS, partial(self._ask, pairs=pairs))
         if self.current_poll.unlisted:
             self._book.doubt()
         self.current_poll.unlisted |= (self._unknown.refused | self._book.absent) & ids.keys()
         return observations
 
-    async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
-        """One call for each 100 symbols, without those that responses left out, any of which would fail the call."""
-        wanted = [symbol for symbol in ids if symbol not in self.ids.left_out]
-        entries: list[Entry] = []
-        for start in range(0, len(wanted), INFO_SYMBOLS):
-            entries += await ask(INFO_PATH, info_query(wanted[start : start + INFO_SYMBOLS]), parse_info)
-        return {symbol: entry.halted for symbol, entry in match_ids(wanted, entries).items()}
+    def listing_call(self, ids: Collection[str]) -> ListingCall:
+        return INFO_PATH, info_query(ids), parse_info
 
     async def _ask(self, ids: Mapping[str, str], pairs: Mapping[str, Pair]) -> list[Observation]:
         return await self.fetch(PATH, {"symbols": orjson.dumps(list(ids)).decode()}, partial(parse_tickers, ids=ids, pairs=pairs))
-
-    async def _read_listing(self, ids: Mapping[str, str]) -> Mapping[str, Pair]:
-        entries: list[Entry] = []
-        for start in range(0, len(ids), INFO_SYMBOLS):
-            entries += await self._unknown.ask(dict(islice(ids.items(), start, start + INFO_SYMBOLS)), self._ask_listing)
-        return {symbol: entry.pair for symbol, entry in match_ids(ids, entries).items()}
-
-    async def _ask_listing(self, ids: Mapping[str, str]) -> list[Entry]:
-        return await self._get(INFO_PATH, info_query(ids), parse_info)
 
 
 def info_query(symbols: Iterable[str]) -> dict[str, str]:

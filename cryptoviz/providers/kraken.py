@@ -25,9 +25,8 @@ from cryptoviz.errors import ProviderFailure
 from cryptoviz.providers.asset import Asset
 from cryptoviz.providers.failures import bad_payload, failure, is_final_status, reason_of, status_failure
 from cryptoviz.providers.history import MINUTE_MS, HistorySource, Point, Step, Window, candles
-from cryptoviz.providers.listing_status import AskList
-from cryptoviz.providers.pair_provider import PairProvider
-from cryptoviz.providers.pairs import Entry, Pair, match_ids, pairs_of_table, quoted_in_dollars
+from cryptoviz.providers.pair_provider import ListingCall, PairProvider
+from cryptoviz.providers.pairs import Entry, Pair, pairs_of_table
 from cryptoviz.providers.parse_result import Parsed, gather
 from cryptoviz.providers.plan import Plan
 from cryptoviz.providers.response import HttpResponse, decode_response
@@ -159,20 +158,15 @@ class KrakenProvider(PairProvider):
     """No key."""
 
     spec: ClassVar[ProviderSpec] = SPEC
+    listing_page: ClassVar[int] = PAGE_PAIRS
 
     # The recording has none either.
     before_listings: ClassVar[Mapping[str, Any]] = {"pairs": {}, "absent": [], "due": True, "old": True}
 
     async def get_crypto_data(self, assets: Sequence[Asset]) -> list[Observation]:
         """One call for each 100 pairs; before it, once a day and for new pairs, the listing."""
-        ids = self.ids_of(assets)
-        await self._book.refresh(ids, self._read_listing)
-        pairs = self._book.pairs(ids)
-        asked = quoted_in_dollars(ids, pairs)
-        observations: list[Observation] = []
-        for start in range(0, len(asked), PAGE_PAIRS):
-            page = dict(islice(asked.items(), start, start + PAGE_PAIRS))
-            observations += await self._unknown.ask(page, partial(self._ask, pairs=pairs))
+        ids, pairs, requested = await self._look_up(assets)
+        observations = await self._by_page(requested, PAGE_PAIRS, partial(self._ask, pairs=pairs))
         waiting, poll = self._book.waiting(ids), self.current_poll
         if poll.unlisted - waiting:
             self._book.doubt()
@@ -180,30 +174,20 @@ class KrakenProvider(PairProvider):
         poll.unlisted = (poll.unlisted - waiting) | ((self._unknown.refused | self._book.absent) & ids.keys())
         return observations
 
-    async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
-        """One call for each 100 pairs, without those that responses left out, any of which would fail the call."""
-        wanted = [pair for pair in ids if pair not in self.ids.left_out]
-        entries: list[Entry] = []
-        for start in range(0, len(wanted), PAGE_PAIRS):
-            entries += await ask(PAIRS_PATH, {"pair": ",".join(wanted[start : start + PAGE_PAIRS])}, parse_pairs)
-        return {pair: entry.halted for pair, entry in match_ids(wanted, entries).items()}
+    def listing_call(self, ids: Collection[str]) -> ListingCall:
+        return PAIRS_PATH, {"pair": ",".join(ids)}, parse_pairs
 
     async def _ask(self, ids: Mapping[str, str], pairs: Mapping[str, Pair]) -> list[Observation]:
         return await self.fetch(PATH, {"pair": ",".join(ids)}, partial(parse_ticker, ids=ids, pairs=pairs))
 
-    async def _read_listing(self, ids: Mapping[str, str]) -> Mapping[str, Pair]:
-        entries: list[Entry] = []
-        for start in range(0, len(ids), PAGE_PAIRS):
-            entries += await self._unknown.ask(dict(islice(ids.items(), start, start + PAGE_PAIRS)), self._ask_listing)
+    async def _entries(self, ids: Mapping[str, str]) -> list[Entry]:
+        entries = await super()._entries(ids)
         named = {name for entry in entries for name in entry.names | {entry.pair.key}}
         for alias in islice((pair for pair in ids if pair not in named and pair not in self._unknown.refused), MOST_ALIASES):
             answer = await self._unknown.ask({alias: ids[alias]}, self._ask_listing)
             if len(answer) == 1:
                 entries.append(Entry(answer[0].pair, answer[0].names | {alias}, answer[0].halted))
-        return {pair: entry.pair for pair, entry in match_ids(ids, entries).items()}
-
-    async def _ask_listing(self, ids: Mapping[str, str]) -> list[Entry]:
-        return await self._get(PAIRS_PATH, {"pair": ",".join(ids)}, parse_pairs)
+        return entries
 
 
 def parse_ticker(response: HttpResponse, ids: Mapping[str, str], pairs: Mapping[str, Pair] | None = None) -> Parsed:

@@ -130,7 +130,7 @@ def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
         EngineUnavailable: Spark did not start in time.
     """
     spark_secret()
-    java = java_executable(settings)
+    java = java_executable()
     archive = archive_options(settings, "spark", java, jars)
     configs = spark_configs(settings, run)
     configs["spark.driver.extraJavaOptions"] += f" {shlex.join([*ray_java_options(), *archive])}"

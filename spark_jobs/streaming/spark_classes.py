@@ -42,7 +42,7 @@ _OTHERS = (
 
 def record_spark_classes(settings: Settings) -> bool:
     """Raises and returns as `record_classes` does; EngineUnavailable also if the query does not run."""
-    java, jars = java_executable(settings), spark_classpath(settings)
+    java, jars = java_executable(), spark_classpath(settings)
     return record_classes(settings, "spark", java, jars, lambda options: _run_query(settings, java, jars, options))
 
 

@@ -191,7 +191,7 @@ def test_the_end_of_the_drivers_jvm_ends_the_job_and_the_next_continues(rig: Rig
 
 
 def test_driver_and_executor_share_the_class_archive(rig: Rig) -> None:
-    java, jars = java_executable(rig.settings), spark_classpath(rig.settings)
+    java, jars = java_executable(), spark_classpath(rig.settings)
     archive = archive_file(rig.settings, "spark", java, jars)
     assert archive.is_file(), "scripts/setup has written it"
     for name in ("org.apache.spark.deploy.SparkSubmit", "io.ray.runtime.runner.worker.DefaultWorker"):

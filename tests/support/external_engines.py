@@ -160,7 +160,7 @@ def kafka_server(settings: Settings, folder: Path, behind: int | None = None) ->
         "group.initial.rebalance.delay.ms": "0",
     }
     (folder / "server.properties").write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-    java, classpath = str(java_executable(settings)), kafka_classpath(settings)
+    java, classpath = str(java_executable()), kafka_classpath(settings)
     common = [java, "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classpath]
     if not (data / "meta.properties").is_file():
         user = f"SCRAM-SHA-512=[name={USER},password={KAFKA_PASSWORD}]"

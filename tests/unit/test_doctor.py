@@ -46,7 +46,7 @@ class MadeUp:
     def system(self) -> str:
         return self.uname
 
-    def java(self, settings: Settings) -> Path:
+    def java(self) -> Path:
         if self.java_problem:
             raise PreflightError(self.java_problem)
         return Path("/opt/java")

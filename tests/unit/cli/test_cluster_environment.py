@@ -16,7 +16,7 @@ from cryptoviz.settings.listeners import pipeline_ports
 
 @pytest.fixture(autouse=True)
 def java(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "java_home", lambda _: Path("/opt/java"))
+    monkeypatch.setattr(cluster, "java_home", lambda: Path("/opt/java"))
 
 
 def test_an_own_cluster_stays_on_loopback_with_a_token_and_without_metrics_ports(tmp_path: Path) -> None:

