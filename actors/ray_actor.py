@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -39,17 +38,14 @@ _MAX_CONCURRENCY = 64
 """Concurrent calls per actor; well above what the controller and other actors need."""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class ActorGone(ComponentLost):
     """No actor has the name."""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class NoAnswer(ComponentLost):
     """The actor did not answer before the deadline."""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class ActorDied(ComponentLost):
     """The actor's process ended. `restarting`: Ray starts the actor again.
 

@@ -37,7 +37,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, dataclass_transform
 
 from cryptoviz.masking import redact_value
 from cryptoviz.records import FallbackReason
@@ -74,9 +74,10 @@ __all__ = [
 ]
 
 
+@dataclass_transform(eq_default=False, kw_only_default=True)
 @dataclass(eq=False, repr=False)
 class CryptoVizError(Exception):
-    """Root of the tree. Subclasses declare their facts as fields; code reads those, never the text.
+    """Root of the tree. Annotations of a subclass are its facts, as fields of a dataclass with keywords; code reads those, never the text.
 
     Attributes:
         message: what happened, the value received, what is valid and which setting changes it.
@@ -86,6 +87,10 @@ class CryptoVizError(Exception):
     """
 
     message: str
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(eq=False, repr=False, kw_only=True)(cls)
 
     def __post_init__(self) -> None:
         if not isinstance(self.message, str):
@@ -136,7 +141,6 @@ class TerminalError(CryptoVizError):
     """A retry cannot succeed until settings, data or an external system are changed."""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class ProviderFailure(CryptoVizError):
     """A provider's call failed.
 
@@ -159,21 +163,18 @@ class ProviderUnavailable(ProviderFailure, TransientError):
     """A provider gave no usable response: timeout, no connection, 5xx, 429."""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class BadPayload(ProviderFailure, TerminalError):
     """A provider's body does not have the documented content."""
 
     reason: FallbackReason = FallbackReason.BAD_PAYLOAD
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class ProviderRefused(ProviderFailure, TerminalError):
     """A provider refuses permanently: key, plan, region."""
 
     reason: FallbackReason = FallbackReason.AUTH
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class NoHistory(ProviderFailure, TerminalError):
     """A provider has no history of an asset at that time; `asset` is empty if unknown."""
 
@@ -181,7 +182,6 @@ class NoHistory(ProviderFailure, TerminalError):
     asset: str = ""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class EngineUnavailable(TransientError):
     """Kafka, S3, Redis or the control service does not answer; `engine`, `address`."""
 
@@ -189,21 +189,18 @@ class EngineUnavailable(TransientError):
     address: str = ""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class ComponentLost(TransientError):
     """The actor of `component` is gone or does not answer."""
 
     component: str = ""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class OperationBusy(TransientError):
     """Another operation of the same kind is running; `operation` is its id."""
 
     operation: str = ""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class QueueFull(TransientError):
     """The bounded queue `queue` holds `limit` items and refused another."""
 
@@ -211,7 +208,6 @@ class QueueFull(TransientError):
     limit: int = 0
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class SettingsError(TerminalError):
     """A setting is missing or invalid; `setting` names it, `settings` all that are concerned. `asset` and `near`: as in `UnknownAsset`."""
 
@@ -221,7 +217,6 @@ class SettingsError(TerminalError):
     near: tuple[str, ...] = ()
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class SpecError(TerminalError, ValueError):
     """A fact of a `ProviderSpec` is not valid; `attribute` names it, `provider` is the spec's name."""
 
@@ -229,7 +224,6 @@ class SpecError(TerminalError, ValueError):
     attribute: str = ""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class MissingExtra(TerminalError):
     """The packages of `extra`, such as `pipeline`, are not installed; `modules` are those that are missing."""
 
@@ -237,14 +231,12 @@ class MissingExtra(TerminalError):
     modules: tuple[str, ...] = ()
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class PreflightError(TerminalError):
     """The machine does not meet a requirement; `problems` lists the findings."""
 
     problems: Sequence[str] = ()
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class DownloadError(TerminalError):
     """A downloaded file does not match the lock file, or cannot be downloaded."""
 
@@ -253,7 +245,6 @@ class DownloadError(TerminalError):
     received: str = ""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class UnknownAsset(TerminalError):
     """The table has no asset `asset`; `near` are similar names."""
 
@@ -261,28 +252,24 @@ class UnknownAsset(TerminalError):
     near: tuple[str, ...] = ()
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class UnknownComponent(TerminalError):
     """The pipeline has no component `component`."""
 
     component: str = ""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class UnknownOperation(TerminalError):
     """No operation has the id `operation`, or its status is no longer kept."""
 
     operation: str = ""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class ControlRefused(TerminalError):
     """The control service refuses a call; `code` is the gRPC status name (`UNAUTHENTICATED`, `INVALID_ARGUMENT`, ...)."""
 
     code: str = ""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class InvalidRequest(ControlRefused):
     """Arguments of a call to the control service are not valid; `violations` are pairs of field and description."""
 
@@ -295,7 +282,6 @@ class InvalidRequest(ControlRefused):
         return cls("; ".join(f"{field}: {text}" for field, text in violations), violations=violations)
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class QueryError(TerminalError):
     """A query or an argument of the lake reader is not valid; `argument`, or `sql` with `line` and `column` (from 1) if known."""
 
@@ -318,7 +304,6 @@ class VersionNotKept(QueryError):
     """The log of `table` no longer has that version, or does not have it yet."""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class RecordError(TerminalError):
     """A record cannot be decoded or is not valid; `reason`, `field`."""
 
@@ -326,7 +311,6 @@ class RecordError(TerminalError):
     field: str = ""
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class LakeError(TerminalError):
     """The lake job must stop, because it would lose or duplicate rows.
 

@@ -55,7 +55,6 @@ _METADATA_CHARS = 1024
 _log = get_logger("kafka-progress")
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class Fenced(TerminalError):
     """Another producer has claimed the transactional id; `transactional_id`. The caller must stop."""
 

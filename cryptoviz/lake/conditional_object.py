@@ -23,7 +23,6 @@ _SIGNED_FOR = timedelta(minutes=1)
 _MOST_READ = 4096
 
 
-@dataclass(eq=False, repr=False)
 class ObjectChanged(TransientError):
     """Another process has written the object; read it again."""
 

@@ -176,11 +176,16 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Within one source, the predecessor's names have lower precedence; the shell's proxy variables have the lowest."""
-        del env_settings, dotenv_settings, file_secret_settings  # replaced by sources that accept comma-separated lists; secret files are not used
-        dotenv = read_dotenv(settings_cls)
-        sources = (EnvValues(settings_cls), SeedNames(settings_cls, os.environ), DotenvValues(settings_cls), SeedNames(settings_cls, dotenv))
-        return (init_settings, *sources, ShellNames(settings_cls, os.environ))
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings  # replaced; secret files are not used
+        return (init_settings, *cls.outer_sources())
+
+    @classmethod
+    def outer_sources(cls) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Sources beside the arguments, which accept comma-separated lists. Within one source, the predecessor's names have lower precedence; the
+        shell's proxy variables have the lowest.
+        """
+        sources = (EnvValues(cls), SeedNames(cls, os.environ), DotenvValues(cls), SeedNames(cls, read_dotenv(cls)))
+        return (*sources, ShellNames(cls, os.environ))
 
 
 # Two providers suffice to show a fallback, and limit the load of the demo.

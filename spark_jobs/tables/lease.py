@@ -42,7 +42,6 @@ _WATCH_S = 0.5
 _IMPLAUSIBLE_AGE = 20  # lease durations; beyond that a changed clock is likelier than a holder that has just ended
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class LeaseHeld(TransientError):
     """Another job of this lake holds the lease; `holder` describes it. Retry after that job has ended or its lease has expired."""
 
