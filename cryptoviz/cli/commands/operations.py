@@ -47,11 +47,9 @@ def run_operation(arguments: Arguments, *, as_json: bool = False) -> None:
 
 def maintain(
     table: Annotated[list[str] | None, typer.Option(help="prices, raw, dead_letters, candles or gaps; repeatable. Default: all.")] = None,
-    now: Annotated[bool, typer.Option("--now", help="No-op: a round always runs now.")] = True,
     as_json: Json = False,
 ) -> None:
     """Run one round: compact files, close days, build candles, find gaps, clean the logs. Also scheduled; waits for a running round."""
-    del now
     run_operation(MaintenanceArguments(tables=tuple(table or ())), as_json=as_json)
 
 

@@ -25,6 +25,7 @@ def app() -> typer.Typer:
         ("query -f csv --json SELECT", "--json and --format csv contradict each other: valid is one of them"),
         ("dead-letters --show a:0:1 --export x.csv", "--show and --export contradict each other: valid is one of them"),
         ("dead-letters --show a:0:1 --since 2026-01-01T00:00:00Z", "--show and --since contradict each other: valid is one of them"),
+        ("dead-letters --export x.csv --limit 5", "--export and --limit contradict each other: valid is one of them"),
         ("dead-letters --export x.csv --json", "--export and --json contradict each other: valid is one of them"),
         (
             "dead-letters --since 2026-01-01T00:00:00Z replay",

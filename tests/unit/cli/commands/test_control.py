@@ -6,18 +6,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from cryptoviz.cli.commands import control
 from cryptoviz.cli.commands.control import _until_stopped
+from cryptoviz.cli.main import app
 from cryptoviz.cluster_record import Access, ClusterRecord, mark_stop, record_file, write_record
 from cryptoviz.errors import EngineUnavailable
+from cryptoviz.log_files import log_path
 from cryptoviz.process_identity import ProcessIdentity
 from cryptoviz.running_pipeline import retry_while_running
 from cryptoviz.settings import load_settings
+from tests.support.control_server import serving
 
 
 def lost() -> Iterator[str]:
     yield "a line"
     raise EngineUnavailable("the control service does not answer", engine="control", address="127.0.0.1:1")
+
+
+def test_as_many_lines_of_a_log_are_printed_as_requested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(tmp_path) as served:
+        monkeypatch.setattr(control, "running_access", lambda: Access.of(served.settings))
+        path = log_path(served.settings, "page")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("one\ntwo\nthree\n")
+        assert CliRunner().invoke(app, ["logs", "page", "--lines", "2"]).output == "two\nthree\n"
+        assert CliRunner().invoke(app, ["logs", "page"]).output == "one\ntwo\nthree\n"
 
 
 def test_a_service_that_is_lost_is_an_error_unless_a_command_stops_the_pipeline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

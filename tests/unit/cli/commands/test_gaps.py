@@ -12,7 +12,7 @@ from cryptoviz.cli.commands.gaps import gaps_view
 from cryptoviz.cli.main import app
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState
-from cryptoviz.errors import SettingsError
+from cryptoviz.errors import CryptoVizError, InvalidTime, SettingsError
 from cryptoviz.gaps import Gap, GapScope
 
 T = 1_764_028_800_000  # 2025-11-25T00:00:00Z
@@ -46,7 +46,8 @@ def test_an_empty_ledger_of_a_pipeline_that_never_had_a_price_is_not_called_good
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-01-01T00:00:00"])
-def test_a_time_needs_its_zone(text: str) -> None:
-    result = CliRunner().invoke(app, ["backfill", "--from", text])
-    assert isinstance(result.exception, SettingsError)
+@pytest.mark.parametrize(("command", "error"), [(("backfill", "--from"), SettingsError), (("query", "SELECT 1", "--as-of"), InvalidTime)])
+def test_a_time_needs_its_zone(command: tuple[str, ...], error: type[CryptoVizError], text: str) -> None:
+    result = CliRunner().invoke(app, [*command, text])
+    assert isinstance(result.exception, error)
     assert repr(text) in result.exception.message

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from cryptoviz.cli.commands import gaps, operations
 from cryptoviz.cli.main import app
 from cryptoviz.client import ControlClient
+from cryptoviz.gaps import Gap, GapScope
 from cryptoviz.operations import BackfillArguments, OperationResult, OperationState, Progress
 from tests.support.control_server import Serving, serving
 from tests.support.waiting import eventually
@@ -56,6 +57,14 @@ def test_a_backfill_is_followed_to_its_end(served: Serving, client: ControlClien
     assert "kraken has no [VET]" in result.output
     (done,) = client.operations.list()
     assert done.arguments == BackfillArguments(assets=("BTC", "ethereum"), start_ms=1_767_222_000_000, provider="kraken")
+
+
+def test_gaps_of_providers_are_shown_apart(served: Serving) -> None:
+    subjects = ((GapScope.ASSET, "bitcoin"), (GapScope.PROVIDER, "kraken"))
+    served.gaps = [Gap(scope, name, 0, 60_000, 60_000, 2, "not_running", 60_000) for scope, name in subjects]
+    for options, (scope, name) in zip(((), ("--providers",)), subjects, strict=True):
+        (gap,) = json.loads(CliRunner().invoke(app, ["gaps", *options, "--json"]).stdout)["gaps"]
+        assert gap[scope] == name
 
 
 def test_as_json_each_change_is_a_line(served: Serving) -> None:
