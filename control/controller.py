@@ -14,6 +14,7 @@ from control.operations.manager import OperationManager
 from control.operations.ray_launcher import RayOperationRunner
 from control.reconcile.components import build_table
 from control.reconcile.desired_state import build_store
+from control.reconcile.disk_watch import DiskWatch
 from control.reconcile.ray_runtime import RayRuntime
 from control.reconcile.reconciler import Reconciler
 from control.rpc.gap_service import ray_gap_reader
@@ -45,7 +46,7 @@ class Controller:
         self._clock = SystemClock()
         self._reconciler = Reconciler(
             build_table(settings),
-            RayRuntime(settings.ray.namespace),
+            DiskWatch(RayRuntime(settings.ray.namespace), settings, self._clock),
             build_store(settings),
             self._clock,
             settings.control.reconcile_ms,

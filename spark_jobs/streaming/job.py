@@ -223,7 +223,7 @@ class LakeJob:
             start.setdefault(topic, {})[partition] = offset
         scratch_root = self._settings.home / "lake-scratch"
         shutil.rmtree(scratch_root, ignore_errors=True)
-        scratch_root.mkdir(parents=True)
+        scratch_root.mkdir(parents=True, exist_ok=True)  # it stays if it is a mount point
         self._scratch = Path(tempfile.mkdtemp(dir=scratch_root))
         writer, watch, scratch = self._writer, self._watch, self._scratch
 

@@ -54,7 +54,7 @@ def late(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Late]:
     own |= {"CRYPTOVIZ_REDIS__URL": apart.redis.url, "CRYPTOVIZ_REDIS__PASSWORD": apart.redis.password.get_secret_value()}
     with contextlib.ExitStack() as stack:
         stack.callback(kafka.stop)
-        demo = stack.enter_context(detached_demo(home, environment(home, 0.5) | own))
+        demo = stack.enter_context(detached_demo(home, environment(home, 1.0) | own))
         proxy = stack.enter_context(TcpProxy(proxied, listens, HOST))
         begin = {
             "kafka": lambda: start(kafka, (HOST, listens)),

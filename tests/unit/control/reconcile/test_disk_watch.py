@@ -1,0 +1,109 @@
+"""Full disks in the state: which folder, of which components, and that they go on when there is room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from control.reconcile.components import ComponentSpec, build_table
+from control.reconcile.disk_watch import LEAST_BYTES, DiskWatch, folders_of, has_room
+from cryptoviz.components import Probe
+from cryptoviz.errors import ComponentLost, EngineUnavailable, PreflightError
+from cryptoviz.settings import Settings, load_settings
+from tests.support.clock import FakeClock
+from tests.support.control_fakes import HEALTHY, FakeRuntime
+
+
+class Disks:
+    """Folders without room."""
+
+    def __init__(self) -> None:
+        self.full: set[Path] = set()
+        self.looks = 0
+
+    def has_room(self, folder: Path) -> bool:
+        self.looks += 1
+        return folder not in self.full
+
+
+class Watched:
+    def __init__(self, home: Path) -> None:
+        self.settings: Settings = load_settings("demo", home=home)
+        self.table = build_table(self.settings)
+        self.runtime, self.disks, self.clock = FakeRuntime(), Disks(), FakeClock()
+        self.watch = DiskWatch(self.runtime, self.settings, self.clock, self.disks.has_room)
+
+    def spec(self, name: str) -> ComponentSpec:
+        return self.table[name]
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path)
+
+
+async def test_a_working_engine_on_a_full_disk_is_degraded_with_its_folder_and_recovers(watched: Watched, tmp_path: Path) -> None:
+    assert await watched.watch.probe(watched.spec("redis")) == HEALTHY
+    watched.disks.full = {tmp_path / "redis"}
+    watched.clock.advance(5)
+    seen = await watched.watch.probe(watched.spec("redis"))
+    assert (seen.degraded, seen.healthy) == (True, True)
+    assert seen.message == f"the disk of {tmp_path / 'redis'} is full: free space there"
+    # Others have their own folders.
+    assert await watched.watch.probe(watched.spec("kafka")) == HEALTHY
+    watched.disks.full = set()
+    watched.clock.advance(5)
+    assert await watched.watch.probe(watched.spec("redis")) == HEALTHY
+
+
+async def test_a_full_disk_of_the_logs_or_of_ray_is_reported_by_each_component(watched: Watched, tmp_path: Path) -> None:
+    watched.disks.full = {tmp_path / "logs"}
+    watched.runtime.probes["lake"] = Probe(running=True, healthy=False, message="no batch for 40 s")
+    for name in watched.table:
+        seen = await watched.watch.probe(watched.spec(name))
+        assert f"the disk of {tmp_path / 'logs'} is full" in seen.message
+    assert (
+        await watched.watch.probe(watched.spec("lake"))
+    ).message == f"no batch for 40 s; the disk of {tmp_path / 'logs'} is full: free space there"
+    # One look for all of them.
+    assert watched.disks.looks == len({folder for name in watched.table for folder in folders_of(watched.settings, name)})
+
+
+async def test_an_engine_that_ended_on_a_full_disk_says_so(watched: Watched, tmp_path: Path) -> None:
+    watched.disks.full = {tmp_path / "kafka"}
+    watched.runtime.probes["kafka"] = Probe(running=False, healthy=False, message="exited with code 1: all log dirs failed")
+    seen = await watched.watch.probe(watched.spec("kafka"))
+    assert seen.message == f"exited with code 1: all log dirs failed; the disk of {tmp_path / 'kafka'} is full: free space there"
+    assert not seen.running
+    watched.runtime.lost.add("kafka")
+    with pytest.raises(ComponentLost, match="is full"):
+        await watched.watch.probe(watched.spec("kafka"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PreflightError("cannot format", problems=["x"]), EngineUnavailable("did not start", engine="kafka"), OSError(28, "No space left on device")],
+)
+async def test_a_start_on_a_full_disk_is_repeated_until_there_is_room(watched: Watched, tmp_path: Path, error: Exception) -> None:
+    """Also after an error that needs a person otherwise: room is enough."""
+    watched.disks.full = {tmp_path / "kafka"}
+    watched.runtime.start_errors["kafka"] = [error]
+    with pytest.raises(EngineUnavailable, match=f"the disk of {tmp_path / 'kafka'} is full"):
+        await watched.watch.start(watched.spec("kafka"))
+    await watched.watch.start(watched.spec("kafka"))
+
+
+async def test_an_error_with_room_on_the_disk_is_unchanged(watched: Watched) -> None:
+    error = PreflightError("the port is taken", problems=["x"])
+    watched.runtime.start_errors["kafka"] = [error]
+    with pytest.raises(PreflightError) as raised:
+        await watched.watch.start(watched.spec("kafka"))
+    assert raised.value is error
+
+
+def test_room_is_measured_on_the_disk_of_the_folder_or_of_what_will_contain_it(tmp_path: Path) -> None:
+    assert has_room(tmp_path)
+    assert has_room(tmp_path / "made later")
+    assert not has_room(Path("/proc"))  # no disk has less: 0 of 0 bytes
+    assert LEAST_BYTES < 1 << 30
