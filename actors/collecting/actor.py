@@ -109,18 +109,29 @@ class CollectorActor:
             self._core.deregister(provider)
 
     async def probe(self) -> Probe:
-        """Healthy if a tick was published within three ticks. Degraded if none was because no provider has a price."""
+        """Healthy if a tick was published within three ticks. Degraded if none was because no provider has a price, or Kafka does not answer."""
         core, publisher, snapshot = self._core, self._publisher, self._snapshot
         if core is None or publisher is None or snapshot is None:
             return Probe(running=False, healthy=False, message="not started")
         if not self._is_running():
             return Probe(running=False, healthy=False, message=self._why_ended(), metrics=_metrics(core, publisher, snapshot, self._clock))
         now = self._clock.now_ms()
-        healthy = core.healthy(now)
+        # Ticks wait in the queue of this process: a restart would lose them.
+        retries = publisher.retries
+        healthy = core.healthy(now) or retries
         # No provider has a price: a restart of the collector would not help.
-        silent = healthy and not core.fresh(now)
+        stale = healthy and not core.fresh(now)
+        silent = stale and not retries
         delivered = core.stats.ticks_published_total > 0
-        about = "no provider is running" if core.idle else "no provider answers" if silent else "" if delivered else "no tick published yet"
+        about = (
+            "no provider is running"
+            if core.idle
+            else "no provider answers"
+            if silent and not retries
+            else ""
+            if delivered
+            else "no tick published yet"
+        )
         if core.set_back(now):
             about = f"the clock was set back: ticks before {second_text(core.next_tick)} are published already"
         message = "; ".join(text for text in (about, core.uncovered(now), core.stats.message, publisher.status_text, snapshot.last_error) if text)
@@ -130,7 +141,7 @@ class CollectorActor:
             message,
             _metrics(core, publisher, snapshot, self._clock),
             pid=os.getpid(),
-            degraded=silent and delivered,
+            degraded=stale and delivered,
             delivered=delivered,
         )
 

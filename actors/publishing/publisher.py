@@ -24,6 +24,9 @@ BACK_OFF = wait_exponential_jitter(multiplier=0.1, max=5.0, jitter=0.2)
 SLOW_S = 1.0
 """An acknowledgement takes about 20 ms. A longer wait is reported as a broker that is unavailable or overloaded, long before the commit times out."""
 
+STUCK_S = 60.0
+"""Each attempt, of several calls with a timeout of 5 to 10 s, ends much earlier. One that does not end is an error of the client library."""
+
 
 class Transport(Protocol):
     """Kafka as the publisher uses it. All calls come from the publisher's thread and may block for a bounded time."""
@@ -67,6 +70,7 @@ class Publisher:
         self._in_flight: KafkaTransaction | None = None
         self._tried: KafkaTransaction | None = None
         self._in_flight_since_s = 0.0
+        self._attempt_since_s = time.monotonic()
         self._changed = threading.Condition()
         self._closing = False
         self._abandon = threading.Event()
@@ -110,6 +114,14 @@ class Publisher:
         """Seconds for which the transaction in flight has waited for its acknowledgement; 0 when none is in flight."""
         with self._changed:
             return time.monotonic() - self._in_flight_since_s if self._in_flight is not None else 0.0
+
+    @property
+    def retries(self) -> bool:
+        """Kafka does not answer, and each attempt ends in time: the queue waits, within its limit. A restart would lose it and not help."""
+        with self._changed:
+            refused = self.stats.state is PublisherState.CONNECTING and bool(self.stats.message)
+            waits = self._in_flight is not None and time.monotonic() - self._in_flight_since_s >= SLOW_S
+            return (refused or waits) and not self.ended and time.monotonic() - self._attempt_since_s < STUCK_S
 
     @property
     def status_text(self) -> str:
@@ -182,6 +194,7 @@ class Publisher:
 
     def _failed(self, attempt: RetryCallState) -> None:
         error = attempt.outcome.exception() if attempt.outcome is not None else None
+        self._attempt_since_s = time.monotonic()
         self.stats.state, self.stats.message = PublisherState.CONNECTING, str(error)
         self.stats.failures_total += 1
         self._log.warning("publish_failed", reason=str(error), attempt=attempt.attempt_number, queue=len(self._queue))
@@ -193,7 +206,7 @@ class Publisher:
                 self._changed.wait()
             taken = [self._queue.popleft() for _ in range(min(self._together, len(self._queue)))]
             self._in_flight = _merged(taken) if taken else None
-            self._in_flight_since_s = time.monotonic()
+            self._in_flight_since_s = self._attempt_since_s = time.monotonic()
             self.stats.queue = len(self._queue)
             return self._in_flight
 

@@ -152,3 +152,20 @@ def test_a_merged_transaction_is_logged_with_all_its_identities():
         publisher.start()
         assert publisher.close(5.0)
     assert [line["transaction"] for line in lines.of("published")] == ["tick-0,tick-1,tick-2"]
+
+
+def test_a_broker_that_does_not_answer_is_retried_until_an_attempt_does_not_end(rig: Rig, monkeypatch: pytest.MonkeyPatch):
+    assert not rig.publisher.retries
+    rig.broker.script.extend(["no_connection"] * 100)
+    rig.publisher.start()
+    rig.publisher.offer(transaction(0))
+    eventually(lambda: rig.publisher.retries)
+    # A client library that hangs.
+    monkeypatch.setattr("actors.publishing.publisher.STUCK_S", 0.0)
+    assert not rig.publisher.retries
+    monkeypatch.undo()
+    rig.broker.script.clear()
+    eventually(lambda: rig.committed() == ["tick-0"])
+    eventually(lambda: not rig.publisher.retries)
+    rig.publisher.close(1.0)
+    assert not rig.publisher.retries
