@@ -123,15 +123,9 @@ class CollectorActor:
         stale = healthy and not core.fresh(now)
         silent = stale and not retries
         delivered = core.stats.ticks_published_total > 0
-        about = (
-            "no provider is running"
-            if core.idle
-            else "no provider answers"
-            if silent and not retries
-            else ""
-            if delivered
-            else "no tick published yet"
-        )
+        about = "" if delivered else "no tick published yet"
+        if core.idle or silent:
+            about = "no provider is running" if core.idle else "no provider answers"
         if core.set_back(now):
             about = f"the clock was set back: ticks before {second_text(core.next_tick)} are published already"
         message = "; ".join(text for text in (about, core.uncovered(now), core.stats.message, publisher.status_text, snapshot.last_error) if text)

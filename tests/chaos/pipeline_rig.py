@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psutil
+import pyarrow.compute as pc
 
 from actors.collecting.tick_recorder import RecordedTick, tick_from
 from bench.idle import kind_of
@@ -18,14 +19,15 @@ from cryptoviz.components import ComponentStatus
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.records import Kind, UnifiedRecord
 from tests.support.clock import now_ms
+from tests.support.lake_readers import by_delta
 from tests.support.measure import say
 from tests.support.pipeline import Demo, keys
 from tests.support.processes import processes_of
 from tests.support.waiting import eventually
 
 __all__ = [
-    "CONTROLLER", "Recovery", "assert_exact", "assert_none_skipped", "closed_ticks", "component", "in_order", "live", "process_of", "stopped",
-    "ticks_since",
+    "CONTROLLER", "Recovery", "assert_exact", "assert_none_skipped", "closed_ticks", "component", "in_order", "live", "newest_in_lake",
+    "process_of", "stopped", "ticks_since",
 ]  # fmt: skip
 
 CONTROLLER = "controller"
@@ -77,6 +79,12 @@ def ticks_since(demo: Demo, moment_ms: int) -> set[int]:
     return {record.tick_ts for record in live(demo) if record.tick_ts > moment_ms}
 
 
+def newest_in_lake(demo: Demo) -> float:
+    """Newest tick of the prices table, UTC epoch ms."""
+    newest = pc.max(by_delta(demo.settings, "prices", ["tick_ts"])["tick_ts"]).as_py()
+    return float(newest.timestamp() * 1000) if newest else 0.0
+
+
 class Recovery:
     """Time from the end of a fault until the lake has a tick that was scheduled after it, and every component runs."""
 
@@ -90,10 +98,9 @@ class Recovery:
         def there() -> bool:
             try:
                 in_order(demo)
-                rows = demo.lake_rows_by_delta()
+                newest = newest_in_lake(demo)
             except (CryptoVizError, OSError) as error:
                 raise AssertionError(str(error)) from error
-            newest = max(row["tick_ts"] for row in rows).timestamp() * 1000
             assert newest >= self._begun_ms, f"the newest tick of the lake is {(self._begun_ms - newest) / 1000:.1f} s older than the fault's end"
             return True
 
