@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-unit test-external test-cluster lint chaos proto bench-collect bench-control bench-idle bench-lake bench-latency clean
+.PHONY: help setup demo up down test test-unit test-external test-cluster lint chaos soak proto bench-collect bench-control bench-idle bench-lake bench-latency clean
 
 BIN := .venv/bin
 
@@ -51,6 +51,10 @@ test-external: ## Run the tests of the pipeline with a Kafka, S3 and Redis that 
 chaos: ## Run all fault injection tests, three rounds of each fault (CRYPTOVIZ_TEST_ROUNDS, CRYPTOVIZ_TEST_SEED)
 	@scripts/setup --test
 	@CRYPTOVIZ_TEST_ROUNDS=$${CRYPTOVIZ_TEST_ROUNDS:-3} $(BIN)/python -m pytest -s -m chaos
+
+soak: ## Run the whole demo under random faults of all kinds, then compare all rows and the use of memory, descriptors and files (MINUTES=60, SEED)
+	@scripts/setup --test
+	@$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
 
 test-cluster: ## Run `ray up cluster.yaml` on hosts made of namespaces, with killed hosts (root; 20 minutes on two cores)
 	@scripts/setup --cluster
