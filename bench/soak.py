@@ -1,11 +1,11 @@
 """A long run of the whole demo under random faults (`make soak`), fault 28.
 
-Faults of all kinds, in an order that the seed decides: processes killed and stopped, components restarted and stopped over gRPC, providers that fail, Redis
-emptied and read-only, invalid records. After each, the time until every component runs and the lake has a newer tick. At the end:
+Faults of all kinds, in an order that the seed decides: processes killed and stopped, components restarted and stopped over gRPC, providers that fail,
+Redis emptied and read-only, invalid records. After each, the time until every component runs and the lake has a newer tick. At the end:
 
 - what the market served, Kafka has and the lake has are compared by two readers: 0 lost, 0 doubled;
-- memory (PSS), descriptors and threads by kind of process, and files of the home without the engines' data, do not grow: the median of the last third of
-  the samples is compared with that of the first third, after a warm-up, with the bounds of `BOUNDS`.
+- memory (PSS), descriptors and threads of all processes, and files of the home without the engines' data, do not grow: the median of the last third
+  of the samples is compared with that of the first third, after a warm-up, with the bounds of `BOUNDS`.
 
 Exit code 1 if anything of this fails. Not among the faults: those that end the cluster (raylet, GCS), which begin all processes anew.
 """
@@ -184,13 +184,12 @@ class Samples:
     def table(self) -> str:
         """Markdown: the thirds of all processes and of each kind."""
         lines = ["| process | PSS, MB | descriptors | threads |", "|---|---|---|---|"]
-        kinds = sorted({kind for sample in self.by_kind for kind in sample})
-        rows = {"all": self.sums} | {
-            kind: {name: [sample.get(kind, {}).get(name, 0.0) for sample in self.by_kind] for name in ("pss_mb", "descriptors", "threads")}
-            for kind in kinds
-        }
+        measures = ("pss_mb", "descriptors", "threads")
+        rows = {"all": self.sums}
+        for kind in sorted({kind for sample in self.by_kind for kind in sample}):
+            rows[kind] = {name: [sample.get(kind, {}).get(name, 0.0) for sample in self.by_kind] for name in measures}
         for kind, values in rows.items():
-            cells = ["{:.0f} → {:.0f}".format(*self.thirds(values[name])) for name in ("pss_mb", "descriptors", "threads")]
+            cells = ["{:.0f} → {:.0f}".format(*self.thirds(values[name])) for name in measures]
             lines.append(f"| {kind} | {' | '.join(cells)} |")
         return "\n".join([*lines, "", "Files of the home without data: {:.0f} → {:.0f}.".format(*self.thirds(self.sums["files"]))])
 
@@ -228,9 +227,8 @@ def soak(demo: Demo, seconds: float, chance: random.Random) -> list[str]:
         samples.take()
         left_s = end_s - time.monotonic()
         print(f"{name}: recovered after {recovered_s:.1f} s; {left_s / 60:.1f} minutes left; load {load()}", flush=True)
-    print(
-        f"\n{took.total()} faults of {len(took)} kinds. Longest recovery, s: {json.dumps({name: round(value, 1) for name, value in worst.items()})}\n"
-    )
+    longest = json.dumps({name: round(value, 1) for name, value in worst.items()})
+    print(f"\n{took.total()} faults of {len(took)} kinds. Longest recovery, s: {longest}\n")
     print(samples.table(), flush=True)
     return failures + samples.grown() + compared(demo)
 

@@ -154,7 +154,7 @@ class Reconciler:
         return await self._snapshots.changed_since(version)
 
     async def start(self, name: str) -> ComponentStatus:
-        """Enable `name` and its dependencies. Raises UnknownComponent; ControlRefused during a shutdown."""
+        """Enable `name` and its dependencies. Raises UnknownComponent; ControlRefused during a shutdown, or if it cannot be stored."""
         self.table.require(name)
         await self._want((*self.table.needs(name), name), DesiredState.RUNNING)
         return self.component(name)
@@ -198,13 +198,20 @@ class Reconciler:
             if components != self._document.components:
                 document = DesiredDocument(self._document.revision + 1, components)
                 # Persist before publishing, so that a crash in between loses no acknowledged change.
-                await self._store.save(document)
+                await self._save(document)
                 self._document = document
         for name in chosen:
             if desired is DesiredState.RUNNING:
                 self._apply(name, Retry())
         self._reconcile()
         self._wake.set()
+
+    async def _save(self, document: DesiredDocument) -> None:
+        try:
+            await self._store.save(document)
+        except OSError as error:  # mostly a full disk
+            reason = f"the desired state cannot be stored ({error}), so nothing was changed; repeat the call when it can"
+            raise ControlRefused(reason, code="RESOURCE_EXHAUSTED") from error
 
     def _refuse_while_draining(self) -> None:
         if self._draining:

@@ -148,9 +148,12 @@ def assert_exact(demo: Demo, wait_s: float = 90.0, at_least: int = _MIN_ROWS) ->
 
     expected = Counter(dict.fromkeys(stream, 1))
     eventually(lambda: not expected - keys(demo.lake_rows_by_delta()), wait_s, 0.5)
-    for rows in (demo.lake_rows_by_delta(), demo.lake_rows_by_folder()):
+    read = (demo.lake_rows_by_delta(), demo.lake_rows_by_folder())
+    later = Counter(dict.fromkeys(demo.stream(), 1))
+    for rows in read:
         found = keys(rows)
         assert not expected - found
+        assert not found - later
         assert set(found.values()) == {1}
         assert max(Counter(row["event_id"] for row in rows).values()) == 1
     say(f"{expected.total()} rows, none lost, none doubled, for both readers")

@@ -341,8 +341,9 @@ async def test_a_refused_save_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
 
     async with Bench() as bench:
         monkeypatch.setattr(bench.store, "save", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(ControlRefused, match=r"No space left on device.*nothing was changed") as refused:
             await bench.reconciler.start("engine")
+        assert refused.value.code == "RESOURCE_EXHAUSTED"
         assert bench.reconciler.component("engine").desired is DesiredState.STOPPED
 
 
