@@ -134,12 +134,11 @@ ENDS = {
 """Exit code and last words of the command."""
 
 
-@pytest.mark.parametrize("ends", [pytest.param(("SIGTERM", RAYLET), marks=pytest.mark.short), tuple(ENDS) * ROUNDS], ids=["short", "all"])
-def test_a_cluster_that_ended_leaves_no_process_and_its_next_start_goes_on(tmp_path: Path, ends: tuple[str, ...]) -> None:
+def test_a_cluster_that_ended_leaves_no_process_and_its_next_start_goes_on(tmp_path: Path) -> None:
     home, log, figures = tmp_path / "home", tmp_path / "output", Figures("faults 12 and 14")
     env = environment(home, 0.5)
     back: Recovery | None = None
-    for last, how in itertools.pairwise(["", *ends, ""]):
+    for last, how in itertools.pairwise(["", *list(ENDS) * ROUNDS, ""]):
         with foreground(home, env, log) as (process, demo):
             if back is not None:
                 figures.add(f"start after {last}", back.made(demo))
