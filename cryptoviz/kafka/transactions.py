@@ -21,6 +21,7 @@ import orjson
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 
 from cryptoviz.errors import EngineUnavailable, TerminalError
+from cryptoviz.kafka.abandoned import abort_abandoned, is_timeout
 from cryptoviz.kafka.clients import admin_client, consumer, producer
 from cryptoviz.log import get_logger
 from cryptoviz.settings import KafkaSettings
@@ -118,6 +119,8 @@ class OwnedProducer:
         self._group: Any = None
         self._topic_id = ""
         self._tried: tuple[str, tuple[Refusal, ...]] = ("", ())
+        # Of the last acknowledged transaction, and the progress before it.
+        self._last: tuple[Sequence[Record], Sequence[Sequence[int]], Progress | None] = ((), (), None)
         self._timeout_s = kafka.transaction_timeout_ms / 1000
         self._log = get_logger(transactional_id)
         self.progress = Progress(None, "", self._owner, 0, "")
@@ -142,6 +145,7 @@ class OwnedProducer:
                 found = Progress(look(), "", self._owner, found.claim if found else 0, topic_id)
             claimed = replace(found, owner=self._owner, claim=found.claim + 1)
             self._commit([], [[]], claimed)
+            self._last = ((), (), None)
         except (KafkaException, TimeoutError) as error:
             raise self._unavailable(error) from None
         self._holds = True
@@ -183,6 +187,7 @@ class OwnedProducer:
                 self._open()  # librdkafka's sequence numbers are wrong after the broker has rejected a record batch
         except (KafkaException, BufferError, TimeoutError) as error:
             raise self._unavailable(error) from None
+        self._last = (records, groups, self.progress)
         self.progress = replace(after, topic_id=self._topic_id)
         return self._tried[1]
 
@@ -221,9 +226,28 @@ class OwnedProducer:
         )
         self._producer.init_transactions(CONNECT_TIMEOUT_S)
         self._admin = self._clients.admin(kafka)
-        found = self._read(stable=True)
+        try:
+            found = self._read(stable=True)
+        except KafkaException as error:
+            if not is_timeout(error):
+                raise
+            found = self._end_abandoned()
         if self._holds:
             self._check_owner(found)
+        return found
+
+    def _end_abandoned(self) -> Progress | None:
+        """Abort what the broker holds open of earlier transactions, and publish the last one again if it was acknowledged and is lost with that."""
+        before = self._read(stable=False)  # answers, unless the broker does not
+        self._log.warning("abandoned_transaction", progress=before and before.identity)
+        topics = dict.fromkeys((self._place[0], self._kafka.stream_topic, self._kafka.raw_topic))
+        abort_abandoned(self._producer, topics, self._group, self._offset_of(before or self.progress), self._timeout_s)
+        found = self._read(stable=True)
+        records, groups, earlier = self._last
+        if self._holds and found is not None and earlier is not None and found.identity == earlier.identity != self.progress.identity:
+            self._log.warning("acknowledged_transaction_published_again", identity=self.progress.identity)
+            self._commit(records, groups, self.progress)
+            return self.progress
         return found
 
     def _read(self, *, stable: bool) -> Progress | None:
@@ -296,10 +320,12 @@ class OwnedProducer:
             raise
 
     def _send_progress(self, progress: Progress) -> None:
+        self._producer.send_offsets_to_transaction([self._offset_of(progress)], self._group, self._timeout_s)
+
+    def _offset_of(self, progress: Progress) -> TopicPartition:
         # Earlier versions do not know `leaps`, but can read progress without leaps.
         fields = {name: value for name, value in asdict(progress).items() if name != "leaps" or value}
-        place = TopicPartition(*self._place, max(progress.position or 0, 0), orjson.dumps(fields).decode())
-        self._producer.send_offsets_to_transaction([place], self._group, self._timeout_s)
+        return TopicPartition(*self._place, max(progress.position or 0, 0), orjson.dumps(fields).decode())
 
     def _unavailable(self, error: Exception) -> EngineUnavailable:
         address = self._kafka.bootstrap_servers

@@ -39,6 +39,8 @@ class Broker:
     pending_progress: dict[str, TopicPartition] = field(default_factory=dict)
     refuses: frozenset[bytes] = frozenset()
     topic_id: str = "t"
+    held: set[str] = field(default_factory=set)
+    """Ids whose transaction the coordinator has ended and the partitions hold open."""
     kills: int = 0
     """Processes that ended with what they had in hand."""
 
@@ -65,6 +67,17 @@ class Broker:
         if forgets:
             self.progress.clear()
 
+    def abort(self, name: str) -> None:
+        """Abort the open transaction, and what the partitions hold open."""
+        self.pending.pop(name, None)
+        self.pending_progress.pop(name, None)
+        self.held.discard(name)
+
+    def hold(self, name: str) -> None:
+        """Lose the markers of an open transaction whose coordinator aborts it."""
+        self.expire(name)
+        self.held.add(name)
+
     def end(self, name: str) -> None:
         """Commit records and progress together."""
         self.committed += self.pending.pop(name, [])
@@ -86,8 +99,10 @@ class _Producer:
     def begin_transaction(self) -> None:
         self._buffer = []
 
-    def produce(self, topic: str, *, value: bytes, key: bytes | None, headers: Any, on_delivery: Any) -> None:
-        del topic, key, headers
+    def produce(
+        self, topic: str, *, value: bytes, key: bytes | None, headers: Any = None, on_delivery: Any = lambda *_: None, partition: int = -1
+    ) -> None:
+        del topic, key, headers, partition
         if self._aborted:
             raise KafkaException(KafkaError(KafkaError._STATE))
         self._buffer.append((value, on_delivery))
@@ -106,6 +121,15 @@ class _Producer:
         del group
         self.flush(timeout_s)
         self._step("offsets", self._name, lambda: self._keep(positions[0]))
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        del timeout
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions={0: None})})
+
+    def abort_transaction(self, timeout_s: float) -> None:
+        del timeout_s
+        self._buffer = []
+        self._step("abort", self._name, lambda: self._broker.abort(self._name))
 
     def commit_transaction(self, timeout_s: float) -> None:
         self.flush(timeout_s)
@@ -140,10 +164,13 @@ class _Producer:
 class _Consumer:
     def __init__(self, broker: Broker, step: Callable[..., Any], config: Mapping[str, Any]) -> None:
         self._broker, self._step, self._name = broker, step, str(config["group.id"])
+        self._stable = config.get("isolation.level") == "read_committed"
 
     def committed(self, positions: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
         del timeout
         (wanted,) = positions
+        if self._stable and self._name in self._broker.held:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         found = self._step("read", self._name, lambda: self._broker.progress.get(self._name))
         return [found or TopicPartition(wanted.topic, wanted.partition, -1001)]
 
