@@ -1,8 +1,8 @@
 """A transaction that its coordinator has ended, and the partitions still hold open: readers of committed records wait behind it for ever.
 
-Seen with Kafka 4.3.1, whose broker was killed (SIGKILL) inside a transaction and restarted on a busy machine: the coordinator wrote "PrepareAbort" and,
-6 s later, "CompleteAbort", but no partition got the marker that ends the transaction. Such transactions are called hanging (KIP-664), and Kafka leaves
-them to an administrator. A later transaction of the same producer id ends them, with its own outcome.
+Seen with Kafka 4.3.1, whose broker was killed (SIGKILL) inside a transaction and restarted on a busy machine: the coordinator wrote "PrepareAbort"
+and, 6 s later, "CompleteAbort", but no partition got the marker that ends the transaction. Such transactions are called hanging (KIP-664), and Kafka
+leaves them to an administrator. A later transaction of the same producer id ends them, with its own outcome.
 """
 
 from __future__ import annotations
