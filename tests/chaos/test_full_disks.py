@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz.cli.cluster_record import read_record
+from cryptoviz.cluster_record import read_record
 from cryptoviz.home import claim
 from tests.chaos.pipeline_rig import Recovery, assert_exact, assert_none_skipped, component, in_order, live
 from tests.chaos.rig import ROUNDS, Figures
