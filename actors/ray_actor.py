@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, PreflightError
 from cryptoviz.masking import clip
+from cryptoviz.placement import ClusterNode
 
 __all__ = [
     "ActorDied",
@@ -25,6 +26,7 @@ __all__ = [
     "NoAnswer",
     "RayActor",
     "alive_nodes",
+    "cluster_nodes",
     "guarded_class",
     "join_cluster",
     "own_node",
@@ -36,6 +38,8 @@ _GONE_TIMEOUT_S = 10.0
 _GONE_POLL_S = 0.05
 _MAX_CONCURRENCY = 64
 """Concurrent calls per actor; well above what the controller and other actors need."""
+_NODE_METHOD = "id_of_ray_node"
+"""A method that every actor gets."""
 
 
 class ActorGone(ComponentLost):
@@ -64,14 +68,13 @@ class RayActor:
         self._namespace = namespace
         self._handle: Any = None
 
-    def create(self, cls: type[Any], *arguments: object, **options: object) -> None:
+    def create(self, cls: type[Any], *arguments: object, node: str = "", **options: object) -> None:
         """Create the actor, or find it: unique by name, detached, restarted whenever it dies, without a CPU share. Blocks.
-
-        It is pinned to the calling node: engines listen on loopback, and logs, token and data directory are on that node.
 
         Args:
             cls: its class.
             *arguments: of the constructor.
+            node: id of the node that it is pinned to, also when it is restarted. By default the calling node, which has the data directory.
             **options: options of Ray that replace these.
         """
         service: dict[str, object] = {
@@ -84,7 +87,7 @@ class RayActor:
             "max_concurrency": _MAX_CONCURRENCY,
             # Ray would send an event of every probe to the GCS, which keeps 100 000.
             "enable_task_events": False,
-            "scheduling_strategy": NodeAffinitySchedulingStrategy(own_node(), soft=False),
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(node or own_node(), soft=False),
         }
         remote: Any = ray.remote(guarded_class(cls, self._name))
         with _translated(self._name):
@@ -116,6 +119,10 @@ class RayActor:
         except CryptoVizError:
             self._handle = None
             raise
+
+    async def node(self, timeout_s: float) -> str:
+        """Id of the node that it runs on. Raises as `call`."""
+        return str(await self.call(_NODE_METHOD, timeout_s=timeout_s))
 
     async def kill(self) -> None:
         """Kill the actor and wait until its name is free; no error if none exists. Raises ComponentLost if it still exists after 10 s."""
@@ -160,9 +167,14 @@ def join_cluster(address: str, namespace: str) -> None:
         raise PreflightError(f"the Ray cluster at {address} cannot be joined: {' '.join(str(error).split())}", problems=["ray"]) from error
 
 
+def cluster_nodes() -> list[ClusterNode]:
+    """The cluster's nodes that are alive."""
+    return ClusterNode.all_of(ray.nodes())
+
+
 def alive_nodes() -> dict[str, str]:
     """Ids of the cluster's nodes that are alive, by address."""
-    return {node["NodeManagerAddress"]: node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    return {node.address: node.id for node in cluster_nodes()}
 
 
 def own_node() -> str:
@@ -191,7 +203,13 @@ def guarded_class(cls: type[Any], name: str) -> type[Any]:
     """`cls`, with errors of its constructor and public methods as `_sendable`."""
     found = ((key, inspect.getattr_static(cls, key)) for key in dir(cls) if key == "__init__" or not key.startswith("_"))
     methods = {key: _guarded(function, name) for key, function in found if inspect.isfunction(function)}
+    methods[_NODE_METHOD] = _node_of_actor
     return type(cls.__name__, (cls,), {"__module__": cls.__module__, "__qualname__": cls.__qualname__, **methods})
+
+
+def _node_of_actor(self: object) -> str:
+    del self
+    return own_node()
 
 
 def _guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:

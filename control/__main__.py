@@ -6,8 +6,9 @@ import argparse
 import asyncio
 import sys
 
-from actors.ray_actor import ActorDied, NoAnswer, RayActor, join_cluster
+from actors.ray_actor import ActorDied, NoAnswer, RayActor, cluster_nodes, join_cluster, own_node
 from control.controller import CONTROLLER_NAME, Controller
+from control.reachable_engines import require_reachable_engines
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import CryptoVizError, PreflightError
 from cryptoviz.settings import Settings, settings_from_environment
@@ -21,9 +22,10 @@ def launch(settings: Settings, timeout_s: float = _READY_TIMEOUT_S) -> None:
     """Create the controller in the joined cluster, or find it there; return when its gRPC service answers.
 
     Raises:
-        PreflightError: the port is taken, or a controller with another address runs in this namespace.
+        PreflightError: the port is taken, a controller with another address runs in this namespace, or workers would not reach the engines.
         NoAnswer: the controller does not serve within `timeout_s` seconds.
     """
+    require_reachable_engines(settings, cluster_nodes(), own_node())
     controller = RayActor(CONTROLLER_NAME, settings.ray.namespace)
     controller.create(Controller, settings)
     address = asyncio.run(_ready(controller, timeout_s))

@@ -87,6 +87,7 @@ class Probe:
         degraded: data is fresh but of reduced quality. Also shown as DEGRADED, but the component is not replaced, since that would not help.
         delivered: this incarnation has delivered at least once: a good poll, a published tick, a completed batch. Until then components with
             `Policy.must_deliver` (`control.reconcile.components`) are STARTING, not RUNNING, and the message gives the reason.
+        nodes: addresses of nodes where parts of it run apart from its actor: one for each executor of the lake.
     """
 
     running: bool
@@ -97,6 +98,7 @@ class Probe:
     url: str | None = None
     degraded: bool = False
     delivered: bool = True
+    nodes: tuple[str, ...] = ()
 
 
 class ComponentActor(Protocol):
@@ -117,7 +119,10 @@ class ComponentActor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ComponentStatus:
-    """Status of one component, as in `cryptoviz status`. `since_ms` is the UTC epoch ms of the last change of state."""
+    """Status of one component, as in `cryptoviz status`. `since_ms` is the UTC epoch ms of the last change of state.
+
+    `nodes`: address of the node of its actor, then of each of its executors; empty if unknown.
+    """
 
     name: str
     kind: ComponentKind
@@ -131,6 +136,7 @@ class ComponentStatus:
     depends_on: tuple[str, ...]
     pid: int | None = None
     url: str | None = None
+    nodes: tuple[str, ...] = ()
 
     @property
     def works(self) -> bool:

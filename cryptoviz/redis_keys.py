@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DESIRED_KEY", "LATEST_KEY", "LATEST_TICK_KEY", "LIMIT_KEY", "QUOTA_KEY"]
+__all__ = ["DESIRED_KEY", "LATEST_KEY", "LATEST_TICK_KEY", "LIMIT_KEY", "PROTECTION_KEY", "QUOTA_KEY"]
 
 LATEST_KEY = "cryptoviz:latest"
 """Hash: asset id -> unified record as JSON. Written by the collector, read by the dashboard."""
@@ -10,6 +10,8 @@ LATEST_TICK_KEY = "cryptoviz:latest:tick"
 """String: UTC epoch ms of the newest tick in `LATEST_KEY`."""
 QUOTA_KEY = "cryptoviz:quota"
 """Hash: account of a provider -> its use (`actors.quota.usage`) as JSON."""
+PROTECTION_KEY = "cryptoviz:protection"
+"""Hash: `breaker:<pipeline>:<provider>` and `hold:..` -> state as JSON (`actors.kept_state`)."""
 LIMIT_KEY = "cryptoviz:limit"
 """Prefix of the rate limiters' buckets, before `:<account of a provider>`."""
 DESIRED_KEY = "cryptoviz:control:{namespace}:desired"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import orjson
-
-from cryptoviz.clock import Clock, SystemClock, steady_offset_ms, steady_reference
-from cryptoviz.private import write_private
+from actors.kept_state import KeptState
+from cryptoviz.clock import Clock, SystemClock, steady_ms, steady_offset_ms, steady_reference
 from cryptoviz.records import FallbackReason
 
 __all__ = ["HoldOff", "Limiter", "MinIntervalLimiter"]
@@ -48,39 +46,40 @@ class MinIntervalLimiter:
 
 
 class HoldOff:
-    """The hold that a provider imposed, with its reason. Kept in a small file, so that a restarted scraper does not forget a ban.
+    """The hold that a provider imposed, with its reason. Kept, so that a restarted scraper does not forget a ban.
 
     Times are ms of the monotonic clock: a step of the wall clock ends no wait and lengthens none.
+
+    Args:
+        path: file that keeps it; None for no file.
+        clock: for the age of a state of another boot.
+        share: called with each state, see `KeptState`.
     """
 
-    def __init__(self, path: Path | None = None, clock: Clock | None = None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None = None, clock: Clock | None = None, share: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self._kept = KeptState(path, share)
         self._clock = clock or SystemClock()
         self._until_ms: int | None = None
         self._reason = FallbackReason.RATE_LIMITED
 
-    def load(self) -> None:
-        """Load the hold of an earlier process. An unreadable file means no hold."""
-        if self._path is None:
-            return
+    def load(self, copy: Mapping[str, Any] | None = None) -> None:
+        """Load the hold of an earlier process, here or, by `copy`, on another node. An unreadable state means no hold."""
+        data = self._kept.load(copy)
         try:
-            data = orjson.loads(self._path.read_bytes())
             self._reason = FallbackReason(data["reason"])
             self._until_ms = int(data["until_ms"]) + steady_offset_ms(self._clock, data)
-        except (OSError, ValueError, OverflowError, KeyError, TypeError):
+        except (ValueError, OverflowError, KeyError, TypeError):
             self._until_ms = None
 
     def impose(self, reason: FallbackReason, wait_s: float, now_ms: int) -> None:
         """Hold calls for `wait_s` from now, a finite number >= 0 (`bounded_wait_s`)."""
         self._until_ms, self._reason = now_ms + round(wait_s * 1000), reason
-        if self._path is not None:
-            write_private(self._path, orjson.dumps({"until_ms": self._until_ms, "reason": reason} | steady_reference(self._clock, now_ms)).decode())
+        self._kept.save({"until_ms": self._until_ms, "reason": reason.value} | steady_reference(self._clock, now_ms))
 
     def lift(self) -> None:
         """End the hold, on the operator's command."""
         self._until_ms = None
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        self._kept.clear(steady_reference(self._clock, steady_ms(self._clock)))
 
     def active(self, now_ms: int) -> tuple[FallbackReason, float] | None:
         """Reason and remaining seconds; None without a hold."""

@@ -8,14 +8,13 @@ which then stays open until reset, and close it.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-import orjson
-
+from actors.kept_state import KeptState
 from cryptoviz.clock import Clock, SystemClock, steady_offset_ms, steady_reference
 from cryptoviz.log import get_logger
-from cryptoviz.private import write_private
 from cryptoviz.provider_status import BreakerState, BreakerStatus
 from cryptoviz.providers.failures import REFUSALS
 from cryptoviz.records import FallbackReason
@@ -36,13 +35,19 @@ class Breaker:
         path: file that keeps an open breaker across restarts; None for no file.
         uniform: jitter in [0, 1).
         clock: for the age of a file from an earlier boot.
+        share: called with each state, see `KeptState`.
     """
 
     def __init__(
-        self, settings: BreakerSettings, path: Path | None = None, uniform: Callable[[], float] = random.random, clock: Clock | None = None
+        self,
+        settings: BreakerSettings,
+        path: Path | None = None,
+        uniform: Callable[[], float] = random.random,
+        clock: Clock | None = None,
+        share: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self._settings = settings
-        self._path = path
+        self._kept = KeptState(path, share)
         self._clock = clock or SystemClock()
         self._uniform = uniform
         self._state = BreakerState.CLOSED
@@ -59,18 +64,16 @@ class Breaker:
     def status(self) -> BreakerStatus:
         return BreakerStatus(self._state, self._reason, self._since_ms, self._probe_ms, self._score, self._opens_total, self._by_operator)
 
-    def load(self) -> None:
-        """Restore the state of an earlier process. An unreadable file means closed."""
-        if self._path is None:
-            return
+    def load(self, copy: Mapping[str, Any] | None = None) -> None:
+        """Restore the state of an earlier process, here or, by `copy`, on another node. An unreadable state means closed."""
+        data = self._kept.load(copy)
         try:
-            data = orjson.loads(self._path.read_bytes())
             shift_ms = steady_offset_ms(self._clock, data)
             self._since_ms, self._opened_in_a_row = int(data["since_ms"]) + shift_ms, int(data["opened_in_a_row"])
             self._probe_ms = None if data["probe_ms"] is None else int(data["probe_ms"]) + shift_ms
             self._by_operator, self._reason = bool(data["by_operator"]), str(data["reason"])
             self._state = BreakerState.OPEN
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             self._state = BreakerState.CLOSED
 
     def allows(self, now_ms: int) -> bool:
@@ -128,8 +131,7 @@ class Breaker:
     def _close(self, reason: str, now_ms: int) -> None:
         self._opened_in_a_row, self._by_operator, self._probe_ms = 0, False, None
         self._become(BreakerState.CLOSED, reason, now_ms)
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        self._kept.clear(steady_reference(self._clock, now_ms))
 
     def _become(self, state: BreakerState, reason: str, now_ms: int) -> None:
         if state is not self._state:
@@ -138,10 +140,8 @@ class Breaker:
         self._state, self._reason = state, reason
 
     def _keep(self, now_ms: int) -> None:
-        if self._path is None:
-            return
         data = {
             "since_ms": self._since_ms, "probe_ms": self._probe_ms, "reason": self._reason, "by_operator": self._by_operator,
             "opened_in_a_row": self._opened_in_a_row, **steady_reference(self._clock, now_ms),
         }  # fmt: skip
-        write_private(self._path, orjson.dumps(data).decode())
+        self._kept.save(data)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from actors.fetching.hold_off import HoldOff
 from actors.fetching.http import HttpFetcher, HttpLimits, open_client
+from actors.kept_state import SharedStates
 from actors.protection.breaker import Breaker
 from actors.protection.rate_limiter import Bucket, Gate, LocalBucket, ProviderLimiter, SharedBucket, rates_of
 from actors.quota.meter import Meter
@@ -21,6 +22,7 @@ from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.plan import Period
 from cryptoviz.providers.registry import spec_of
 from cryptoviz.redis_keys import LIMIT_KEY
+from cryptoviz.rpc.pipeline_status import pipeline_id
 from cryptoviz.settings import Settings
 
 __all__ = ["ProviderProtection", "build_protection", "look_up_account"]
@@ -28,6 +30,7 @@ __all__ = ["ProviderProtection", "build_protection", "look_up_account"]
 WAIT_SHARE = 0.5
 """Maximum share of a tick that a call waits for the local rate limit; after that the tick uses its other providers."""
 _LOOK_UP_TIMEOUT_S = 10.0
+_HOLD, _BREAKER = "hold", "breaker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,13 @@ class ProviderProtection:
     breaker: Breaker
     meter: Meter
     turns: Turns
-    shared: tuple[SharedBucket | RedisStore, ...]
+    states: SharedStates
+    shared: tuple[SharedBucket | RedisStore | SharedStates, ...]
 
     async def load(self) -> None:
-        """Restore the state of earlier processes: hold, open breaker, usage."""
-        self.hold_off.load()
-        self.breaker.load()
+        """Restore the state of earlier processes, also on other nodes: hold, open breaker, usage."""
+        self.hold_off.load(await self.states.load(_HOLD))
+        self.breaker.load(await self.states.load(_BREAKER))
         await self.meter.load()
 
     @property
@@ -92,29 +96,31 @@ class ProviderProtection:
 
 
 def build_protection(name: str, settings: Settings, clock: Clock) -> ProviderProtection:
-    """Protection of a provider, shared through files and Redis by all its users on this node. Opens no connection.
+    """Protection of a provider, shared through files and Redis by all its users on this node, and through Redis by those on other nodes. Opens no
+    connection.
 
     Raises:
         SettingsError: unknown provider.
     """
     own = settings.provider(name)
     plan, cost = plan_of(name, own), cost_of(name, len(settings.assets))
-    hold_off = HoldOff(settings.run_dir / f"hold-off-{name}.json", clock)
+    states = SharedStates(settings.redis, pipeline_id(settings), name)
+    hold_off = HoldOff(settings.run_dir / f"hold-off-{name}.json", clock, states.saver(_HOLD))
     account = _account_key(name, own.base_url, own.api_key.get_secret_value() if own.api_key else "")
     usage_in_redis = RedisStore(settings.redis, account, clock)
     meter = Meter(plan, (FileStore(settings.run_dir / f"quota-{name}.json"), usage_in_redis), clock)
-    shared: tuple[SharedBucket | RedisStore, ...] = (usage_in_redis,)
+    shared: tuple[SharedBucket | RedisStore | SharedStates, ...] = (usage_in_redis, states)
     buckets: tuple[Bucket, ...] = ()
     rates = rates_of(plan, spec_of(name).interval_s(own))
     if rates:
         bucket = SharedBucket(rates, settings.redis, f"{LIMIT_KEY}:{account}", clock)
-        buckets, shared = (bucket, LocalBucket(rates)), (usage_in_redis, bucket)
+        buckets, shared = (bucket, LocalBucket(rates)), (*shared, bucket)
     gate = Gate(buckets, cost.weight, plan.per_minute, WAIT_SHARE * settings.collect.tick_s)
-    breaker = Breaker(own.breaker, settings.run_dir / f"breaker-{name}.json", clock=clock)
+    breaker = Breaker(own.breaker, settings.run_dir / f"breaker-{name}.json", clock=clock, share=states.saver(_BREAKER))
     plans = plans_of(settings)
     plans[name] = (plan, cost)
     turns = Turns(name, plans, settings.collect.tick_ms)
-    return ProviderProtection(ProviderLimiter(name, gate, hold_off, meter, clock), hold_off, breaker, meter, turns, shared)
+    return ProviderProtection(ProviderLimiter(name, gate, hold_off, meter, clock), hold_off, breaker, meter, turns, states, shared)
 
 
 async def look_up_account(provider: BaseProvider, protection: ProviderProtection, settings: Settings, clock: Clock) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 from actors.ray_actor import ActorDied, NoAnswer, RayActor
@@ -57,8 +58,8 @@ class RayOperationRunner:
         actor = self._actor(status.id)
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
-                options = {"max_restarts": 0, "max_concurrency": _CONCURRENCY}
-                await asyncio.to_thread(actor.create, OperationActor, self._settings, status, make_operation, **options)
+                options: dict[str, Any] = {"max_restarts": 0, "max_concurrency": _CONCURRENCY}
+                await asyncio.to_thread(partial(actor.create, OperationActor, self._settings, status, make_operation, **options))
                 await actor.call("start", timeout_s=_START_TIMEOUT_S)
         except (TimeoutError, NoAnswer):
             await self.end(status.id)

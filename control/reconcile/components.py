@@ -11,7 +11,8 @@ from actors.ray_actor import run_on_other_nodes
 from control.reconcile.state_types import Policy
 from cryptoviz.components import COLLECTOR, DASHBOARD, LAKE, MAINTENANCE, MARKET, ComponentKind, scraper_name
 from cryptoviz.errors import UnknownComponent
-from cryptoviz.settings import Settings
+from cryptoviz.placement import HEAD, Place
+from cryptoviz.settings import Settings, loopback_engines, uses_own_loopback
 
 __all__ = ["YIELD_S", "ComponentSpec", "ComponentTable", "build_table", "is_component_name"]
 
@@ -45,6 +46,8 @@ class ComponentSpec:
         grace_s: how long it may be unhealthy, DEGRADED or STARTING without a delivery, before it is replaced.
         prepares: its actor has `prepare`, called while its dependencies start.
         supervised: a child process does its work, so it shares an actor with others (`control.reconcile.supervisor`).
+        place: where its actor may run, by the setting `place_setting`.
+        local: it uses servers on the loopback of the controller's machine, so that it runs on no other.
     """
 
     name: str
@@ -59,6 +62,9 @@ class ComponentSpec:
     grace_s: float = 15.0
     prepares: bool = False
     supervised: bool = False
+    place: Place = HEAD
+    place_setting: str = ""
+    local: bool = False
 
     @property
     def policy(self) -> Policy:
@@ -173,6 +179,9 @@ def _collection(settings: Settings) -> Iterator[ComponentSpec]:
                 depends_on=feeds,
                 uses=(COLLECTOR,),
                 grace_s=patience_s,
+                place=Place.parse(settings.placement.scrapers),
+                place_setting="CRYPTOVIZ_PLACEMENT__SCRAPERS",
+                local=bool(loopback_engines(settings)) or uses_own_loopback(settings, name),
             )
 
 

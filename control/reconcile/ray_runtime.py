@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor
+from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor, own_node, run_in_worker
 from control.reconcile.components import ComponentSpec
+from control.reconcile.placer import Placer
 from control.reconcile.supervisor import SUPERVISOR_NAME, SupervisedActor
 from cryptoviz.components import Probe
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, TerminalError
@@ -20,6 +23,8 @@ _PROBE_TIMEOUT_S = 4.0
 """Twice the 2 s that actors guarantee, for a busy machine."""
 _RETRY_S = 0.25
 """Ray restarts an actor in about a second."""
+_RUN_AT_S = 30.0
+"""The start of a Ray worker on a busy machine."""
 
 _log = get_logger("controller")
 
@@ -37,8 +42,11 @@ def import_class(path: str) -> type[Any]:
 class RayRuntime:
     """`control.reconcile.runtime.Runtime` on the Ray cluster of this process."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, placer: Placer | None = None) -> None:
         self._namespace = namespace
+        self._placer = placer or Placer()
+        self._addresses: dict[str, str] = {}
+        """Of the nodes of the present incarnations."""
         self._making: dict[str, asyncio.Future[Any]] = {}
         # Kept, so that a probe looks its actor up only after a failed call.
         self._actors: dict[str, RayActor | SupervisedActor] = {}
@@ -83,17 +91,32 @@ class RayRuntime:
         except NoAnswer as late:
             return Probe(running=True, healthy=False, message=late.message)
         except (ActorGone, ActorDied):
+            self._addresses.pop(spec.name, None)
             raise
         except CryptoVizError as error:
             return Probe(running=True, healthy=False, message=f"probe failed: {error}")
-        return probe
+        address = await self._address(spec)
+        return replace(probe, nodes=(address, *probe.nodes)) if address else probe
 
     async def call(self, spec: ComponentSpec, method: str, *arguments: object) -> Any:
         """Call a method of the actor, with the deadline of a probe."""
         return await self._actor(spec).call(method, *arguments, timeout_s=_PROBE_TIMEOUT_S)
 
+    async def run_at(self, spec: ComponentSpec, function: Callable[..., Any], *arguments: object) -> Any:
+        """Run a function on the node where the component is, or was last; here if that is unknown."""
+        node = self._placer.of(spec.name)
+        if not node or node == own_node():
+            return await asyncio.to_thread(function, *arguments)
+        try:
+            return await run_in_worker(function, *arguments, timeout_s=_RUN_AT_S, node=node)
+        except ComponentLost as lost:
+            raise EngineUnavailable(
+                f"the node of {spec.name}, {self._placer.address(node)}, does not answer: {lost.message}", engine=spec.name
+            ) from None
+
     async def stop(self, spec: ComponentSpec, grace_s: float) -> None:
         """Call `stop` with a deadline, kill the actor, then wait until its name is free."""
+        self._addresses.pop(spec.name, None)
         making = self._making.pop(spec.name, None)
         if making is not None:
             await asyncio.wait([making])
@@ -104,13 +127,18 @@ class RayRuntime:
             await actor.call("stop", timeout_s=grace_s)
         except NoAnswer:
             _log.warning("component_killed", name=spec.name, grace_s=grace_s)
+            self._placer.silent(spec.name)
         except CryptoVizError as error:
             # The actor is killed next; the error is only logged.
             _log.warning("component_stop_failed", name=spec.name, error=error.message)
         await actor.kill()
 
     async def _create(self, spec: ComponentSpec, actor: RayActor | SupervisedActor) -> None:
-        making = asyncio.ensure_future(asyncio.to_thread(lambda: actor.create(import_class(spec.actor), *spec.args)))
+        if isinstance(actor, RayActor):
+            node = await self._placer.choose(spec)
+            making = asyncio.ensure_future(asyncio.to_thread(lambda: actor.create(import_class(spec.actor), *spec.args, node=node)))
+        else:
+            making = asyncio.ensure_future(asyncio.to_thread(lambda: actor.create(import_class(spec.actor), *spec.args)))
         self._making[spec.name] = making
         # A cancelled start leaves its thread running; `stop` waits for the thread, else it would miss the actor.
         await asyncio.shield(making)
@@ -121,6 +149,16 @@ class RayRuntime:
             made = RayActor(spec.name, self._namespace) if alone else SupervisedActor(self._supervisor, spec.name, self._supervised)
             self._actors[spec.name] = made
         return self._actors[spec.name]
+
+    async def _address(self, spec: ComponentSpec) -> str:
+        """Address of the node of the actor, empty if it is unknown."""
+        if spec.name not in self._addresses:
+            try:
+                node = await self._actor(spec).node(_PROBE_TIMEOUT_S)
+            except CryptoVizError:
+                return ""
+            self._addresses[spec.name] = await self._placer.found(spec, node)
+        return self._addresses[spec.name]
 
     @staticmethod
     async def _prepare(actor: RayActor | SupervisedActor, timeout_s: float) -> None:

@@ -144,6 +144,10 @@ class Reconciler:
             raise ComponentLost(f"{name} is {status.state}", component=name)
         return await self._runtime.call(spec, method, *arguments)
 
+    async def run_at(self, name: str, function: Callable[..., object], *arguments: object) -> object:
+        """The result of a function that runs on the node where the component is, or was last. Raises as `Runtime.run_at`; UnknownComponent."""
+        return await self._runtime.run_at(self.table.require(name), function, *arguments)
+
     def not_up(self, names: tuple[str, ...]) -> str:
         """Text that lists which of `names` are not up; empty if all are. Raises UnknownComponent."""
         up = (ComponentState.RUNNING, ComponentState.DEGRADED)
@@ -372,6 +376,7 @@ class Reconciler:
             depends_on=spec.depends_on,
             pid=seen.pid,
             url=seen.url,
+            nodes=seen.nodes,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from control.reconcile.components import ComponentSpec
@@ -43,4 +44,9 @@ class Runtime(Protocol):
         Raises:
             ComponentLost: the actor is dead, being restarted, or does not answer in time.
             CryptoVizError: raised by the method.
+        """
+
+    async def run_at(self, spec: ComponentSpec, function: Callable[..., Any], *arguments: object) -> Any:
+        """Run a function, in a thread or process of its own, on the node where the component is, or was last. Raises EngineUnavailable if that node
+        does not answer.
         """

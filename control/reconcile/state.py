@@ -245,9 +245,9 @@ def _depend(seen: Observed, context: Context) -> Observed:
 
 
 def _with_facts(seen: Observed, probe: Probe) -> Observed:
-    return replace(seen, metrics=dict(probe.metrics), pid=probe.pid, url=probe.url)
+    return replace(seen, metrics=dict(probe.metrics), pid=probe.pid, url=probe.url, nodes=probe.nodes)
 
 
 def _forget(seen: Observed) -> Observed:
     """Clear the facts of an ended incarnation."""
-    return replace(seen, metrics={}, pid=None, url=None, unhealthy_since_ms=None, healthy_since_ms=None)
+    return replace(seen, metrics={}, pid=None, url=None, nodes=(), unhealthy_since_ms=None, healthy_since_ms=None)

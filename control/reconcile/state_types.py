@@ -73,6 +73,7 @@ class Observed:
     metrics: dict[str, float] = field(default_factory=dict)
     pid: int | None = None
     url: str | None = None
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,10 @@ class SupervisedActor:
         self._users.add(self._name)
         return answer
 
+    async def node(self, timeout_s: float) -> str:
+        """Id of the node that it runs on. Raises as `call`."""
+        return await self._supervisor.node(timeout_s)
+
     async def kill(self) -> None:
         """Kill the component. A supervisor that cannot do it, or has no other component, is killed. No error if none exists."""
         self._users.discard(self._name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from control.reconcile.components import is_component_name
@@ -89,12 +90,12 @@ class ControlService(ControlServiceServicer):
         lines = request.lines or _DEFAULT_LINES
         if lines > _MAX_LINES:
             raise InvalidRequest.of(("lines", f"is {lines}; must be at most {_MAX_LINES}"))
-        path = log_path(self._settings, name)
+        path, run = log_path(self._settings, name), partial(self._reconciler.run_at, name)
         if not request.follow:
-            for page in pages(await last_lines(path, lines)):
+            for page in pages(await last_lines(path, lines, run)):
                 yield pb.TailLogsResponse(lines=page)
             return
-        async for page, position in follow(path, lines, _position(request.after)):
+        async for page, position in follow(path, lines, _position(request.after), run):
             yield pb.TailLogsResponse(lines=page, position="" if position is None else str(position))
 
     async def ListProviders(self, request: pb.ListProvidersRequest, context: Context) -> pb.ListProvidersResponse:

@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cryptoviz.log_rotation import earlier
 
-__all__ = ["LogPosition", "follow", "last_lines", "safe_line"]
+__all__ = ["LogPosition", "Run", "follow", "last_lines", "safe_line"]
 
+Run = Callable[..., Awaitable[Any]]
+"""Runs a function with its arguments where the log is: in a thread, or on another node."""
 _BLOCK_BYTES = 64 * 1024
 _MAX_LINE_BYTES = 8 * 1024
 """Longer lines are cut, so that a page of lines fits a message."""
@@ -54,24 +57,26 @@ def safe_line(raw: bytes) -> str:
     return text if len(raw) <= _MAX_LINE_BYTES else f"{text} … ({len(raw)} bytes)"
 
 
-async def last_lines(path: Path, count: int) -> list[str]:
+async def last_lines(path: Path, count: int, run: Run = asyncio.to_thread) -> list[str]:
     """At most the last `count` lines; none when the file is missing."""
-    lines, _ = await asyncio.to_thread(_read_end, path, count)
-    return lines
+    lines, _ = await run(_read_end, path, count)
+    return list(lines)
 
 
-async def follow(path: Path, count: int, after: LogPosition | None = None) -> AsyncGenerator[tuple[list[str], LogPosition | None], None]:
+async def follow(
+    path: Path, count: int, after: LogPosition | None = None, run: Run = asyncio.to_thread
+) -> AsyncGenerator[tuple[list[str], LogPosition | None], None]:
     """The last `count` lines, or none with `after`; then pages of new lines. Handles rotation, truncation and a missing file.
 
     Each page with the position after it; None as long as not all of the last `count` lines are sent.
     """
-    lines, place = ([], after) if after is not None else await asyncio.to_thread(_read_end, path, count)
+    lines, place = ([], after) if after is not None else await run(_read_end, path, count)
     *first, last = pages(lines) or [[]]
     for page in first:
         yield page, None
     yield last, place
     while True:
-        lines, place = await asyncio.to_thread(_read_on, path, place)
+        lines, place = await run(_read_on, path, place)
         if lines:
             yield lines, place
         else:

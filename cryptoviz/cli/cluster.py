@@ -231,7 +231,7 @@ def end_leftovers(settings: Settings) -> int:
 
 def _ray_command(settings: Settings, folder: Path) -> list[str]:
     ray = settings.ray
-    cpus = ray.num_cpus or max(settings.lake.executor_cores, os.cpu_count() or 1)
+    cpus = ray.num_cpus or max(settings.lake.executors * settings.lake.executor_cores, os.cpu_count() or 1)
     return [
         sys.executable, "-m", "control.ray_head", "start", "--head", "--block", "--disable-usage-stats",
         f"--node-ip-address={ray.node_ip}", f"--port={ray.gcs_port}", *([f"--ray-client-server-port={ray.client_port}"] if ray.client_port else []),
@@ -239,6 +239,7 @@ def _ray_command(settings: Settings, folder: Path) -> list[str]:
         # The kernel chooses the workers' ports, so that two clusters on this machine never compete for a port.
         "--min-worker-port=0", "--max-worker-port=0",
         f"--temp-dir={ray_temp_dir(folder)}", f"--object-store-memory={ray.object_store_bytes}", f"--num-cpus={cpus}",
+        *([f"--labels={ray.labels}"] if ray.labels else []),
         # Both would be idle: drivers here do not print worker logs, and a single node does not autoscale.
         "--include-log-monitor=false", "--no-monitor",
     ]  # fmt: skip

@@ -23,6 +23,7 @@ from cryptoviz.errors import CryptoVizError, PreflightError
 from cryptoviz.home import LOCK, MARKER
 from cryptoviz.home_lock import HomeLock
 from cryptoviz.ownership import make_private
+from cryptoviz.placement import check_labels
 from cryptoviz.private import require_own_file
 from cryptoviz.settings import CLUSTER_VARIABLE, LOOPBACK, SPARK_SECRET_VARIABLE, Settings, host_port, load_settings
 
@@ -144,10 +145,20 @@ def _command(settings: Settings, head: str) -> list[str]:
         else [f"--address={host_port(head, ray.gcs_port)}"]
     )  # fmt: skip
     cpus = [f"--num-cpus={ray.num_cpus}"] if ray.num_cpus else []
+    labels = ",".join(filter(None, (_host_label(), ray.labels)))
     return [
         sys.executable, "-m", "control.ray_head", "start", "--block", "--disable-usage-stats", f"--node-ip-address={ray.node_ip}", *role, *cpus,
+        *([f"--labels={labels}"] if labels else []),
         f"--object-store-memory={ray.object_store_bytes}", "--include-log-monitor=false", "--dashboard-agent-listen-port=0",
     ]  # fmt: skip
+
+
+def _host_label() -> str:
+    """The label with this machine's name; empty if the name is no value of a label."""
+    try:
+        return check_labels(f"host={socket.gethostname()}")
+    except ValueError:
+        return ""
 
 
 def _own_address(head: str) -> str:

@@ -47,13 +47,16 @@ def age(seconds: float) -> str:
 
 
 def pipeline_view(pipeline: PipelineStatus, addresses: Iterable[tuple[str, str]], now_s: float | None = None) -> RenderableType:
-    """State line, one row per component, addresses."""
+    """State line, one row per component, addresses. Nodes are shown if there are several."""
     moment = time.time() if now_s is None else now_s
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
     for heading in ("component", "state"):
         table.add_column(heading)
     for heading in ("for", "restarts"):
         table.add_column(heading, justify="right")
+    several = len({node for component in pipeline.components for node in component.nodes}) > 1
+    if several:
+        table.add_column("node")
     table.add_column("activity")
     for component in pipeline.components:
         table.add_row(
@@ -61,6 +64,7 @@ def pipeline_view(pipeline: PipelineStatus, addresses: Iterable[tuple[str, str]]
             Text(str(component.state), style=_STYLES[component.state]),
             age(max(0.0, moment - component.since_ms / 1000)),
             str(component.restarts) if component.restarts else "",
+            *([printable(", ".join(dict.fromkeys(component.nodes)))] if several else []),
             Text(printable(_activity(component)), overflow="ellipsis", no_wrap=True),
         )
     head = Text.assemble(("CryptoViz ", "bold"), (str(pipeline.state), _STYLES[pipeline.state]), f"  {printable(pipeline.reason)}")

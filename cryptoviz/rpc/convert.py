@@ -87,6 +87,7 @@ def component_to_proto(status: ComponentStatus) -> pb.Component:
         depends_on=status.depends_on,
         pid=status.pid,
         url=status.url or "",
+        nodes=status.nodes,
     )
     message.since.FromMilliseconds(status.since_ms)
     return message
@@ -108,6 +109,7 @@ def component_from_proto(message: pb.Component) -> ComponentStatus:
         depends_on=tuple(message.depends_on),
         pid=message.pid if message.HasField("pid") else None,
         url=message.url or None,
+        nodes=tuple(message.nodes),
     )
 
 

@@ -118,4 +118,5 @@ def component_json(status: ComponentStatus) -> dict[str, Any]:
         "depends_on": list(status.depends_on),
         "pid": status.pid,
         "url": status.url,
+        "nodes": list(status.nodes),
     }

@@ -15,6 +15,7 @@ from cryptoviz.settings.handover import SPARK_SECRET_VARIABLE, child_environment
 from cryptoviz.settings.listeners import PortUse, pipeline_ports
 from cryptoviz.settings.names import CLUSTER_VARIABLE, LAKE_RUN_VARIABLE, SETTINGS_FILE_VARIABLE
 from cryptoviz.settings.network import NetworkSettings
+from cryptoviz.settings.placement import PlacementSettings, loopback_engines, uses_own_loopback
 from cryptoviz.settings.protection import BreakerSettings, QuotaSettings
 from cryptoviz.settings.sections import (
     NO_KEY,
@@ -55,6 +56,7 @@ __all__ = [
     "MarketLimits",
     "MarketSettings",
     "NetworkSettings",
+    "PlacementSettings",
     "PortUse",
     "ProviderSettings",
     "QuotaSettings",
@@ -71,6 +73,8 @@ __all__ = [
     "host_port",
     "load_settings",
     "load_settings_file",
+    "loopback_engines",
     "pipeline_ports",
     "settings_from_environment",
+    "uses_own_loopback",
 ]

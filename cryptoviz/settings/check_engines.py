@@ -37,15 +37,18 @@ def check_engines(settings: Settings) -> None:
     _check_buckets(settings.s3)
     _check_keys(settings)
     _check_ports(settings)
-    kafka, ray, cores = settings.kafka, settings.ray, settings.lake.executor_cores
+    kafka, ray, lake = settings.kafka, settings.ray, settings.lake
     if kafka.embedded and kafka.max_record_bytes > min(SEGMENT_BYTES, kafka.retention_bytes):
         text = (
             f"CRYPTOVIZ_KAFKA__MAX_RECORD_BYTES is {kafka.max_record_bytes}, and the embedded broker keeps records in files of {SEGMENT_BYTES} bytes"
         )
         raise _error(f"{text}: valid is at most that, and at most CRYPTOVIZ_KAFKA__RETENTION_BYTES", "CRYPTOVIZ_KAFKA__MAX_RECORD_BYTES")
-    if ray.num_cpus and not ray.address and ray.num_cpus < cores:
-        text = f"CRYPTOVIZ_RAY__NUM_CPUS is {ray.num_cpus} and CRYPTOVIZ_LAKE__EXECUTOR_CORES is {cores}: the lake job would never start"
-        raise _error(f"{text}; valid are at least as many, or 0 for the machine's", "CRYPTOVIZ_RAY__NUM_CPUS", "CRYPTOVIZ_LAKE__EXECUTOR_CORES")
+    if ray.num_cpus and not ray.address and ray.num_cpus < lake.executors * lake.executor_cores:
+        settings_of_lake = ("CRYPTOVIZ_LAKE__EXECUTORS", "CRYPTOVIZ_LAKE__EXECUTOR_CORES")
+        each = f"{settings_of_lake[1]} is {lake.executor_cores}"
+        text = f"CRYPTOVIZ_RAY__NUM_CPUS is {ray.num_cpus} and {each}{f' for {lake.executors} executors' if lake.executors > 1 else ''}"
+        why = "the lake job would never start; valid are at least as many, or 0 for the machine's"
+        raise _error(f"{text}: {why}", "CRYPTOVIZ_RAY__NUM_CPUS", *settings_of_lake)
 
 
 def check_topics(kafka: KafkaSettings) -> None:

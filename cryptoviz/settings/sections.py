@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from cryptoviz.addresses import LOOPBACK, Address, Host, RayAddress, Servers, host_port, is_loopback, origin
+from cryptoviz.placement import check_labels
 from cryptoviz.settings.file_type import File
 from cryptoviz.settings.network import NetworkSettings
 from cryptoviz.settings.protection import MAX_COUNT, BreakerSettings, Duration, QuotaSettings
@@ -204,6 +205,8 @@ class RaySettings(_Section):
     """Loopback, so that other machines cannot connect and the network may change. With any other address Ray listens on all interfaces."""
     address: RayAddress = ""
     """Join this cluster instead of starting one (`auto` on a node of `ray up cluster.yaml`)."""
+    labels: Annotated[str, AfterValidator(check_labels)] = ""
+    """Labels of this node for `CRYPTOVIZ_PLACEMENT__`: `zone=a,disk=ssd`. A node of `ray up cluster.yaml` also has `host=<its host name>`."""
     start_timeout_s: Duration = Field(default=60.0, gt=0)
     """Maximum duration of the start of Ray on one machine."""
     workers_timeout_s: Duration = Field(default=600.0, gt=0)
@@ -300,7 +303,10 @@ class LakeSettings(_Section):
 
     trigger_ms: int = Field(default=250, ge=0, le=60_000)
     max_offsets_per_trigger: int = Field(default=400_000, ge=1, le=MAX_COUNT)
+    executors: int = Field(default=1, ge=1, le=1_024)
+    """Number of Spark's executors. `placement.executors` says on which nodes."""
     executor_cores: int = Field(default=2, ge=1, le=1_024)
+    """Logical CPUs of Ray that each executor takes."""
     executor_memory_mb: int = Field(default=640, ge=512, le=16_777_216)
     driver_memory_mb: int = Field(default=512, ge=384, le=16_777_216)
     ui_port: Port = 8082

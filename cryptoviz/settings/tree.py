@@ -30,6 +30,7 @@ from cryptoviz.settings.file_type import Folder
 from cryptoviz.settings.files import check_files
 from cryptoviz.settings.names import check_names, check_overrides
 from cryptoviz.settings.network import NetworkSettings
+from cryptoviz.settings.placement import PlacementSettings
 from cryptoviz.settings.places import Places
 from cryptoviz.settings.refusal import refusal
 from cryptoviz.settings.secret_types import secrets_in
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     collect: CollectSettings = Field(default_factory=CollectSettings)
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     lake: LakeSettings = Field(default_factory=LakeSettings)
+    placement: PlacementSettings = Field(default_factory=PlacementSettings)
     market: MarketSettings = Field(default_factory=MarketSettings)
     dashboard: DashboardSettings = Field(default_factory=DashboardSettings)
     downloads: DownloadSettings = Field(default_factory=DownloadSettings)

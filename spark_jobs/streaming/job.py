@@ -120,7 +120,9 @@ class LakeJob:
         session = cluster.get_spark_session()
         spark_ms = (time.monotonic() - begun) * 1000
         tasks = SparkTasks(session, self._settings.kafka)
-        threading.Thread(target=_warm_up, args=(tasks, task_slots(self._settings)), name="lake-warm", daemon=True).start()
+        threading.Thread(
+            target=_warm_up, args=(tasks, self._settings.lake.executors * task_slots(self._settings)), name="lake-warm", daemon=True
+        ).start()
         writer = self._writer = BatchWriter(topics, self._logs, self._kafka, tasks, self._access, self._settings.kafka.max_record_bytes)
         writer.check_owner, writer.write_plan, writer.avoid = self._lease.check, self._plan.write, self._plan.avoid
         writer.set_position({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})

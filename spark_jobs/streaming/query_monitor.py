@@ -24,7 +24,7 @@ from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
 from spark_jobs.streaming.health import HealthInputs, assess
 from spark_jobs.streaming.kafka_admin import KafkaTopics
 from spark_jobs.streaming.record_watch import RecordWatch
-from spark_jobs.streaming.session import executor_count
+from spark_jobs.streaming.session import executor_addresses
 from spark_jobs.tables.lease import Lease
 
 __all__ = ["QueryMonitor"]
@@ -87,7 +87,7 @@ class QueryMonitor:
         self._thread = threading.Thread(target=self._loop, name="lake-watch", daemon=True)
         self._active = True
         self._failure = ""
-        self._executors = 1
+        self._executors: list[str] = []
         self._executors_seen_s = time.monotonic()
         self._looked_s = time.monotonic()
         self._lag = 0
@@ -129,7 +129,7 @@ class QueryMonitor:
             active=self._active,
             failure=str(failure) if failure is not None else self._failure or self._lease.lost,
             alive_age_s=now - max(self._alive.last_s, stats.commit_s or 0.0, self._measured_s if self._records.waiting else 0.0),
-            executors=self._executors,
+            executors=len(self._executors),
             no_executor_s=now - self._executors_seen_s,
             watch_age_s=now - self._looked_s,
             lag_records=self._lag,
@@ -144,7 +144,7 @@ class QueryMonitor:
             "batches_total": float(stats.batches),
             "batch_ms": round(stats.batch_ms, 1),
             "lag_records": float(self._lag),
-            "executors": float(self._executors),
+            "executors": float(len(self._executors)),
             "last_batch_age_s": round(inputs.alive_age_s, 1),
         }
         if stats.commit_s is not None:
@@ -163,6 +163,7 @@ class QueryMonitor:
             url=url,
             degraded=healthy and problem is not None and delivered,
             delivered=delivered,
+            nodes=tuple(self._executors),
         )
 
     def _loop(self) -> None:
@@ -184,9 +185,9 @@ class QueryMonitor:
             had_news = news
 
     def _look(self) -> None:
-        executors = executor_count(self._session)
+        executors = executor_addresses(self._session)
         now = time.monotonic()
-        if executors > 0:
+        if executors:
             self._executors_seen_s = now
         self._executors = executors
         self._active = bool(self._query.isActive)

@@ -5,9 +5,9 @@ docs/lake.md lists what happens without each option.
 
 from __future__ import annotations
 
+import math
 import shlex
 import tempfile
-import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -15,27 +15,24 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any, TypeVar
 
-import ray
-
 from cryptoviz.engines.class_archive import archive_options
 from cryptoviz.engines.java import java_executable
-from cryptoviz.errors import CryptoVizError, EngineUnavailable, PreflightError
+from cryptoviz.errors import CryptoVizError, EngineUnavailable
 from cryptoviz.log import get_logger
 from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
 from spark_jobs.streaming.cluster import DriverCluster, ray_java_options
 from spark_jobs.streaming.driver_jvm import end_driver
+from spark_jobs.streaming.executor_places import ExecutorPlaces
 from spark_jobs.streaming.gateways import AUTHENTICATION, spark_secret
 
 __all__ = [
-    "executor_count",
+    "executor_addresses",
     "spark_configs",
     "start_session",
     "stop_session",
     "task_slots",
 ]
 
-_RESOURCES_TIMEOUT_S = 20.0  # Ray notices the end of a killed predecessor's executors with a delay
-_POLL_S = 0.25
 _MAX_SLOTS = 8
 
 # Spark and Ray's Java worker reflect into packages that Java 17 closes.
@@ -116,18 +113,19 @@ def spark_configs(settings: Settings, run: str) -> dict[str, str]:
 
 
 def task_slots(settings: Settings) -> int:
-    """Tasks that the executor runs in parallel: one for each topic-partition, since a small batch's task mostly waits, and a task without a slot
-    doubles the time of the batch. At most 8, to bound the memory of the Python workers.
+    """Tasks that each executor runs in parallel. All together have one for each topic-partition, since a small batch's task mostly waits, and a task
+    without a slot doubles the time of the batch. At most 8, to bound the memory of the Python workers.
     """
-    return max(settings.lake.executor_cores, min(_MAX_SLOTS, settings.kafka.stream_partitions + settings.kafka.raw_partitions))
+    partitions = settings.kafka.stream_partitions + settings.kafka.raw_partitions
+    return max(settings.lake.executor_cores, min(_MAX_SLOTS, math.ceil(partitions / settings.lake.executors)))
 
 
 def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
     """Start Spark on Ray, with the class path `jars`. Blocks for 5-10 s; call it in a thread.
 
     Raises:
-        PreflightError: the cluster has too few free CPUs for the executor, or Ray has no secret for Spark's processes.
-        EngineUnavailable: Spark did not start in time.
+        PreflightError: the cluster has too few free CPUs for the executors, or Ray has no secret for Spark's processes.
+        EngineUnavailable: Spark did not start in time, or no node for the executors is there.
     """
     spark_secret()
     java = java_executable()
@@ -148,28 +146,20 @@ def start_session(settings: Settings, jars: str, run: str) -> DriverCluster:
 
 def _start(settings: Settings, java: Path, jars: str, configs: dict[str, str]) -> DriverCluster:
     end_driver()  # of an earlier start that failed
-    lake = settings.lake
-    cluster = DriverCluster(f"cryptoviz-lake-{uuid.uuid4().hex[:8]}", 1, task_slots(settings), lake.executor_memory_mb, java, jars, configs)
-    _await_cpus(lake.executor_cores)  # after the start of the JVM: a killed predecessor's executor may take as long to end
+    lake, places = settings.lake, ExecutorPlaces(settings)
+    name = f"cryptoviz-lake-{uuid.uuid4().hex[:8]}"
+    cluster = DriverCluster(name, lake.executors, task_slots(settings), lake.executor_memory_mb, java, jars, configs | places.configs)
+    places.wait()  # after the start of the JVM: a killed predecessor's executor may take as long to end
     cluster.get_spark_session().sparkContext.setLogLevel("WARN")
     return cluster
 
 
-def _await_cpus(cores: int) -> None:
-    deadline = time.monotonic() + _RESOURCES_TIMEOUT_S
-    while (free := ray.available_resources().get("CPU", 0.0)) < cores:
-        if time.monotonic() > deadline:
-            raise PreflightError(
-                f"the lake's executor requires {cores} CPUs (CRYPTOVIZ_LAKE__EXECUTOR_CORES), but the Ray cluster has {free:g} free: "
-                "free some, raise CRYPTOVIZ_RAY__NUM_CPUS or lower the setting",
-                problems=["cpu"],
-            )
-        time.sleep(_POLL_S)
-
-
-def executor_count(session: Any) -> int:
-    """Executors known to Spark's block manager, without the driver."""
-    return int(session.sparkContext._jsc.sc().getExecutorMemoryStatus().size()) - 1
+def executor_addresses(session: Any) -> list[str]:
+    """Addresses of the nodes of the executors that are known to Spark's block manager, one for each executor."""
+    listed: str = session.sparkContext._jsc.sc().getExecutorMemoryStatus().keys().mkString(",")
+    addresses = sorted(one.rpartition(":")[0].strip("[]") for one in listed.split(","))
+    addresses.remove(session.sparkContext.getConf().get("spark.driver.host"))
+    return addresses
 
 
 def stop_session(cluster: DriverCluster, grace_s: float) -> None:
@@ -183,6 +173,7 @@ def stop_session(cluster: DriverCluster, grace_s: float) -> None:
     elif (error := stopped.exception()) is not None:  # a broken Spark raises arbitrary errors; the JVM ends with it
         log.warning("Spark did not stop cleanly", error=_summary(error))
         cluster.kill()
+    ExecutorPlaces.release()
 
 
 def _bounded(work: Callable[[], _T], timeout_s: float) -> _T:

@@ -13,7 +13,7 @@ import pytest
 from actors.fetching.build import build_provider
 from actors.protection.provider_protection import build_protection, look_up_account
 from actors.scraping.poll_scheduler import PollRules, PollScheduler
-from cryptoviz.clock import SystemClock
+from cryptoviz.clock import SystemClock, steady_ms
 from cryptoviz.engines.build import Engine
 from cryptoviz.errors import ProviderRefused, ProviderUnavailable
 from cryptoviz.provider_status import BreakerState
@@ -87,6 +87,38 @@ async def test_use_survives_the_loss_of_the_file_or_of_redis(redis_engine: tuple
         await third.aclose()
     finally:
         await asyncio.to_thread(engine.start)
+
+
+async def test_a_hold_and_a_breaker_survive_the_loss_of_their_files_or_of_redis(redis_engine: tuple[Settings, Engine], tmp_path: Path):
+    base, engine = redis_engine
+    settings = settings_for(base, tmp_path / "home", "kraken")
+    files = [settings.run_dir / f"{kind}-kraken.json" for kind in ("breaker", "hold-off")]
+
+    async def restarted() -> tuple[str, bool]:
+        successor = build_protection("kraken", settings, CLOCK)
+        await successor.load()
+        found = successor.breaker.status().state.value, successor.hold(CLOCK) is not None
+        await successor.aclose()
+        return found
+
+    first = build_protection("kraken", settings, CLOCK)
+    assert await restarted() == ("closed", False)
+    first.breaker.trip("by hand", steady_ms(CLOCK))
+    first.hold_off.impose(FallbackReason.RATE_LIMITED, 600.0, steady_ms(CLOCK))
+    await first.aclose()
+    for file in files:
+        file.unlink()
+    assert await restarted() == ("open", True)
+    await asyncio.to_thread(engine.stop)
+    try:
+        assert await restarted() == ("closed", False)
+        second = build_protection("kraken", settings, CLOCK)
+        second.breaker.reset(steady_ms(CLOCK))
+        second.hold_off.lift()
+        await second.aclose()
+    finally:
+        await asyncio.to_thread(engine.start)
+    assert await restarted() == ("closed", False)  # by the files, which are newer than what Redis has
 
 
 class Polling:

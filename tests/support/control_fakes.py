@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -66,6 +67,10 @@ class FakeRuntime:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def run_at(self, spec: ComponentSpec, function: Callable[..., object], *arguments: object) -> object:
+        self.calls.append(("run_at", spec.name))
+        return await asyncio.to_thread(function, *arguments)
 
     def count(self, verb: str, name: str) -> int:
         return self.calls.count((verb, name))

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,38 @@ def launch_controller(settings: Settings) -> None:
     """Create the controller actor in a running cluster; its gRPC service answers on return."""
     with ControllerLaunch(settings) as launch:
         launch.finish()
+
+
+@contextlib.contextmanager
+def ray_node(ray: Any, address: str, num_cpus: int, labels: str = "") -> Iterator[Callable[[], None]]:
+    """One more node of the cluster of `ray_on`, at another loopback address. Yields a function that kills the node with all of its processes."""
+    temp = Path(tempfile.mkdtemp(prefix="cvt-"))
+    command = [
+        str(Path(sys.executable).with_name("ray")), "start", "--block", f"--address={ray.get_runtime_context().gcs_address}", "--disable-usage-stats",
+        f"--node-ip-address={address}", "--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0",
+        "--include-log-monitor=false", f"--object-store-memory={80 << 20}", f"--num-cpus={num_cpus}", *([f"--labels={labels}"] if labels else []),
+    ]  # fmt: skip
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", SPARK_SECRET_VARIABLE: "secret-of-a-test-cluster"}
+    for _ in range(3):
+        node = _start(command, environment, temp / "start.log")
+        if node.poll() is None:
+            break
+    try:
+        assert node.poll() is None, (temp / "start.log").read_text()
+        eventually(lambda: any(one["NodeManagerAddress"] == address and one["Alive"] for one in ray.nodes()), 30)
+        yield lambda: _kill(node)
+    finally:
+        _end(node)
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def _kill(node: subprocess.Popen[bytes]) -> None:
+    family = psutil.Process(node.pid).children(recursive=True)
+    for process in [psutil.Process(node.pid), *family]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    node.wait(10)
+    psutil.wait_procs(family, timeout=5)
 
 
 def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:

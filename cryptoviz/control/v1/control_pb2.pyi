@@ -137,6 +137,7 @@ class Component(_message.Message):
     DEPENDS_ON_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: Global___ComponentKind.ValueType
     desired: Global___DesiredState.ValueType
@@ -158,6 +159,10 @@ class Component(_message.Message):
 
     @_builtins.property
     def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Addresses of the nodes that it runs on: first that of its actor; of the lake, then one for each executor. Empty while unknown."""
+
     def __init__(
         self,
         *,
@@ -173,10 +178,11 @@ class Component(_message.Message):
         depends_on: _abc.Iterable[_builtins.str] | None = ...,
         pid: _builtins.int | None = ...,
         url: _builtins.str = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_pid", b"_pid", "pid", b"pid", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pid", b"_pid", "depends_on", b"depends_on", "desired", b"desired", "kind", b"kind", "message", b"message", "metrics", b"metrics", "name", b"name", "pid", b"pid", "restarts", b"restarts", "since", b"since", "state", b"state", "trigger", b"trigger", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pid", b"_pid", "depends_on", b"depends_on", "desired", b"desired", "kind", b"kind", "message", b"message", "metrics", b"metrics", "name", b"name", "nodes", b"nodes", "pid", b"pid", "restarts", b"restarts", "since", b"since", "state", b"state", "trigger", b"trigger", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__pid: _TypeAlias = _typing.Literal["pid"]  # noqa: Y015
     _WhichOneofArgType__pid: _TypeAlias = _typing.Literal["_pid", b"_pid"]  # noqa: Y015

@@ -73,3 +73,13 @@ def test_markup_in_a_message_is_text() -> None:
 def test_replayed_prices_are_marked() -> None:
     assert "REPLAYED DATA" in rendered(component(), replayed=True)
     assert "REPLAYED DATA" not in rendered(component())
+
+
+def test_nodes_are_shown_if_there_are_several() -> None:
+    alone = rendered(component(nodes=("127.0.0.1", "127.0.0.1")))
+    assert "node" not in alone
+    assert "127.0.0.1 " not in alone
+    text = rendered(component(nodes=("192.0.2.1", "192.0.2.2", "192.0.2.2")), component(name="collector"))
+    rows = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert "192.0.2.1, 192.0.2.2 " in rows["lake"]
+    assert "192.0.2." not in rows["collector"]

@@ -1,0 +1,107 @@
+"""State of a provider that outlives its scraper: in a file, and in Redis, where a scraper on another node finds it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from cryptoviz.log import get_logger
+from cryptoviz.private import write_private
+from cryptoviz.redis_keys import PROTECTION_KEY
+from cryptoviz.settings import RedisSettings
+
+__all__ = ["KeptState", "SharedStates"]
+
+_TIMEOUT_S = 0.3
+"""A Redis on the same network answers in a few ms; neither a poll nor a start waits longer."""
+
+
+class KeptState:
+    """One state, as fields of `cryptoviz.clock.steady_reference` and others. The newer of file and copy counts, by the wall clock.
+
+    Args:
+        path: of the file; None for no file.
+        share: called with each state that is saved.
+    """
+
+    def __init__(self, path: Path | None = None, share: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self._path = path
+        self._share = share
+
+    def load(self, copy: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The newest state that was saved; empty if there is none, it is unreadable, or it was cleared."""
+        found = [one for one in (self._read(), copy) if one]
+        newest = max(found, key=_saved_ms, default={})
+        return {} if "cleared" in newest else dict(newest)
+
+    def save(self, state: dict[str, Any]) -> None:
+        if self._path is not None:
+            write_private(self._path, orjson.dumps(state).decode())
+        if self._share is not None:
+            self._share(state)
+
+    def clear(self, reference: dict[str, Any]) -> None:
+        """Forget the state. `reference`: of the present time. Saved too, because an older copy may still have the state."""
+        self.save({"cleared": True, **reference})
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = orjson.loads(self._path.read_bytes()) if self._path is not None else {}
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+class SharedStates:
+    """Copies of the states of a pipeline's provider in Redis, by kind. Best effort: without Redis the files apply. For one event loop."""
+
+    def __init__(self, settings: RedisSettings, pipeline: str, provider: str) -> None:
+        self._client = redis.asyncio.Redis.from_url(**settings.connection(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+        self._owner = f"{pipeline}:{provider}"
+        self._saves: set[asyncio.Task[None]] = set()
+        self._in_order = asyncio.Lock()
+
+    async def load(self, kind: str) -> dict[str, Any] | None:
+        """The copy; None if there is none or Redis does not answer."""
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                value = await self._client.hget(PROTECTION_KEY, self._field(kind))
+            found = orjson.loads(value) if value else None
+        except (RedisError, OSError, TimeoutError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def saver(self, kind: str) -> Callable[[dict[str, Any]], None]:
+        """A function that saves in the background, so that a poll does not wait for Redis."""
+
+        def save(state: dict[str, Any]) -> None:
+            task = asyncio.get_running_loop().create_task(self._save(kind, state), name=f"share {self._field(kind)}")
+            self._saves.add(task)
+            task.add_done_callback(self._saves.discard)
+
+        return save
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*self._saves, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _save(self, kind: str, state: dict[str, Any]) -> None:
+        try:
+            async with self._in_order, asyncio.timeout(_TIMEOUT_S):
+                await self._client.hset(PROTECTION_KEY, self._field(kind), orjson.dumps(state))
+        except (RedisError, OSError, TimeoutError) as error:
+            get_logger("protection").warning("state_not_shared", state=self._field(kind), reason=type(error).__name__)
+
+    def _field(self, kind: str) -> str:
+        return f"{kind}:{self._owner}"
+
+
+def _saved_ms(state: Mapping[str, Any]) -> int:
+    moment = state.get("at_utc_ms")  # missing in the file of an earlier version
+    return moment if isinstance(moment, int) else 0
