@@ -62,7 +62,7 @@ class SharedStates:
     """Copies of the states of a pipeline's provider in Redis, by kind. Best effort: without Redis the files apply. For one event loop."""
 
     def __init__(self, settings: RedisSettings, pipeline: str, provider: str) -> None:
-        self._client = redis.asyncio.Redis.from_url(**settings.connection(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+        self._client = redis.asyncio.Redis.from_url(**settings.connection(_TIMEOUT_S))
         self._owner = f"{pipeline}:{provider}"
         self._saves: set[asyncio.Task[None]] = set()
         self._in_order = asyncio.Lock()
