@@ -158,7 +158,9 @@ def executor_addresses(session: Any) -> list[str]:
     """Addresses of the nodes of the executors that are known to Spark's block manager, one for each executor."""
     listed: str = session.sparkContext._jsc.sc().getExecutorMemoryStatus().keys().mkString(",")
     addresses = sorted(one.rpartition(":")[0].strip("[]") for one in listed.split(","))
-    addresses.remove(session.sparkContext.getConf().get("spark.driver.host"))
+    driver = session.sparkContext.getConf().get("spark.driver.host")
+    if driver in addresses:  # also a block manager
+        addresses.remove(driver)
     return addresses
 
 

@@ -33,6 +33,7 @@ LAKE = ComponentStatus(
     depends_on=("kafka", "object-store"),
     pid=42,
     url="http://127.0.0.1:8082",
+    nodes=("192.0.2.1", "192.0.2.2"),
 )
 BARE = ComponentStatus("kafka", ComponentKind.EXTERNAL, DesiredState.STOPPED, ComponentState.STOPPED, Trigger.NONE, "", 0, 0, {}, ())
 
@@ -156,6 +157,7 @@ def test_json_form() -> None:
         "depends_on": ["kafka", "object-store"],
         "pid": 42,
         "url": "http://127.0.0.1:8082",
+        "nodes": ["192.0.2.1", "192.0.2.2"],
     }
 
 

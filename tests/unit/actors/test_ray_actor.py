@@ -30,10 +30,12 @@ from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor, run_in_wo
 from actors.scraping.collector_client import RayCollectorClient
 from control.operations.ray_launcher import RayOperationRunner
 from control.reconcile.components import ComponentSpec
+from control.reconcile.placer import Placer
 from control.reconcile.ray_runtime import RayRuntime
 from cryptoviz.components import ComponentKind, Probe
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, PreflightError
 from cryptoviz.masking import MASK, hide
+from cryptoviz.placement import ClusterNode
 from cryptoviz.settings import Settings, load_settings
 from tests.support.collection_fakes import answer
 
@@ -273,16 +275,20 @@ async def test_a_probe_that_fails_is_unhealthy_and_one_of_a_dead_actor_is_lost(f
 
 
 async def test_a_runtime_looks_an_actor_up_again_only_after_a_failure(fake: FakeRay) -> None:
-    runtime, healthy = RayRuntime("here"), Probe(running=True, healthy=True)
-    fake.methods[SPEC.name] = {"probe": healthy, "stop": None}
+    nodes = [ClusterNode("a1", "192.0.2.10")]
+    runtime, healthy = RayRuntime("here", Placer(lambda: nodes, lambda: "a1")), Probe(running=True, healthy=True, nodes=("192.0.2.10",))
+    fake.methods[SPEC.name] = {"probe": Probe(running=True, healthy=True), "id_of_ray_node": "a1", "stop": None}
     assert [await runtime.probe(SPEC) for _ in range(3)] == [healthy] * 3
     assert fake.looked_up == [SPEC.name]
+    assert [method for method, _ in fake.called] == ["probe", "id_of_ray_node", "probe", "probe"]  # once for each incarnation
     fake.methods[SPEC.name] = {"probe": DIED}
     with pytest.raises(ComponentLost, match="its process ended"):
         await runtime.probe(SPEC)
-    fake.methods[SPEC.name] = {"probe": healthy, "stop": None}
+    fake.methods[SPEC.name] = {"probe": Probe(running=True, healthy=True), "id_of_ray_node": DIED, "stop": None}
+    assert await runtime.probe(SPEC) == Probe(running=True, healthy=True)
+    fake.methods[SPEC.name]["id_of_ray_node"] = "a1"
     assert await runtime.probe(SPEC) == healthy
-    assert fake.looked_up == [SPEC.name] * 2
+    assert fake.looked_up == [SPEC.name] * 3
     await runtime.stop(SPEC, 0.01)
     with pytest.raises(ComponentLost, match="its process is gone"):
         await runtime.probe(SPEC)
@@ -310,9 +316,14 @@ async def test_a_dead_operation_is_lost_and_ends_without_an_error(fake: FakeRay)
     assert fake.killed == ["operation/7"]
 
 
+def node_entry(address: str, node: str, alive: bool) -> dict[str, object]:
+    """A node as in the output of `ray.nodes`."""
+    return {"NodeManagerAddress": address, "NodeID": node, "Alive": alive, "Resources": {"CPU": 2.0} if alive else {}, "Labels": {}}
+
+
 def test_a_function_runs_on_each_other_node_that_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [("192.0.2.10", "here", True), ("192.0.2.11", "one", True), ("192.0.2.12", "ended", False), ("192.0.2.13", "mute", True)]
-    monkeypatch.setattr(ray, "nodes", lambda: [{"NodeManagerAddress": address, "NodeID": node, "Alive": alive} for address, node, alive in nodes])
+    monkeypatch.setattr(ray, "nodes", lambda: [node_entry(*node) for node in nodes])
     monkeypatch.setattr(ray_actor, "own_node", lambda: "here")
 
     async def run(function: object, *arguments: object, timeout_s: float, node: str) -> object:
@@ -344,7 +355,14 @@ def test_no_other_module_calls_ray_actors() -> None:
         "control/controller.py": {"ray.get_runtime_context"},
         "control/ray_head.py": {"internal_kv", "node", "ray_constants", "scripts", "services"},
         "spark_jobs/streaming/cluster.py": {"ray._private"},
-        "spark_jobs/streaming/session.py": {"ray.available_resources"},
+        "spark_jobs/streaming/executor_places.py": {
+            "RayError",
+            "ray._private",
+            "ray.available_resources",
+            "ray.get_runtime_context",
+            "ray.nodes",
+            "ray.util",
+        },
     }
 
 
