@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray.exceptions import RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cryptoviz.lake.verify import Report, verify
 from cryptoviz.settings import Settings
@@ -52,7 +53,9 @@ def ray_cluster() -> Iterator[Any]:
 
 def host_lake(ray: Any, settings: Settings, name: str = "lake", kind: type[LakeActor] = LakeActor, max_restarts: int = -1) -> LakeHost:
     """The lake actor, with the options of the controller. `kind`: the actor's class, for variants."""
-    actor = ray.remote(kind).options(name=name, lifetime="detached", num_cpus=0, max_restarts=max_restarts).remote(settings)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"name": name, "lifetime": "detached", "num_cpus": 0, "max_restarts": max_restarts, "scheduling_strategy": here}
+    actor = ray.remote(kind).options(**options).remote(settings)
     return LakeHost(actor, ray)
 
 
