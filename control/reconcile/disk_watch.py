@@ -99,6 +99,10 @@ class DiskWatch:
         """As `Runtime.call`."""
         return await self._runtime.call(spec, method, *arguments)
 
+    async def run_at(self, spec: ComponentSpec, function: Callable[..., Any], *arguments: object) -> Any:
+        """As `Runtime.run_at`."""
+        return await self._runtime.run_at(spec, function, *arguments)
+
     async def _about(self, name: str) -> str:
         """Which disks of the component are full; empty if none is."""
         now_ms = steady_ms(self._clock)
