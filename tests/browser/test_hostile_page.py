@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from playwright.sync_api import Browser, Page, Response
 
 from cryptoviz.client import ControlClient
+from tests.support.http_server import threaded_server
 from tests.support.page_stack import Stack
 
 pytestmark = pytest.mark.browser
@@ -46,25 +45,18 @@ class Blank(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"<!doctype html><title>evil</title><body></body>")
 
-    def log_message(self, *_: Any) -> None: ...
-
 
 @pytest.fixture
 def hostile(browser: Browser) -> Iterator[tuple[Page, list[Response]]]:
     """A page at evil.example, and every response that its browser received."""
-    site = ThreadingHTTPServer(("127.0.0.1", 0), Blank)
-    thread = threading.Thread(target=site.serve_forever, daemon=True)
-    thread.start()
-    context = browser.new_context()
-    page = context.new_page()
-    answers: list[Response] = []
-    page.on("response", lambda answer: answers.append(answer))
-    page.goto(f"http://evil.example:{site.server_port}/")
-    yield page, answers
-    context.close()
-    site.shutdown()
-    thread.join(5)
-    site.server_close()
+    with threaded_server(Blank) as port:
+        context = browser.new_context()
+        page = context.new_page()
+        answers: list[Response] = []
+        page.on("response", lambda answer: answers.append(answer))
+        page.goto(f"http://evil.example:{port}/")
+        yield page, answers
+        context.close()
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from tests.support.certificates import authority, certificate
 from tests.support.echo import ECHOED, Echo, echoing
 from tests.support.pipeline import CRYPTOVIZ, Demo, environment, secrets_of
 from tests.support.processes import kill_all, processes_of
-from tests.support.shell import SHELL_VALUE, Recorder, hostile_shell
+from tests.support.shell import SHELL_VALUE, Recorder, hostile_shell, recording
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.alone]
@@ -154,8 +154,8 @@ def wrong_broker(pipeline: Demo) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, market: ReplayMarket) -> Iterator[Whole]:
     """A pipeline after all faults: echoing providers and proxy, wrong passwords, engines that were killed."""
-    home, trap = tmp_path_factory.mktemp(PLANTED) / "home", Recorder()
-    with echoing() as echo:
+    home = tmp_path_factory.mktemp(PLANTED) / "home"
+    with echoing() as echo, recording() as trap:
         certificates, keys = mutual_tls(tmp_path_factory.mktemp("tls"))
         env = canary_environment(home, market, echo) | certificates | hostile_shell(trap, tmp_path_factory.mktemp("user"))
         try:
@@ -186,7 +186,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory, market: ReplayMarket) -> Ite
             with contextlib.suppress(subprocess.TimeoutExpired):
                 subprocess.run([CRYPTOVIZ, "down"], env=env, capture_output=True, timeout=120, check=False)
             kill_all(home)
-            trap.close()
 
 
 @pytest.fixture(scope="module")

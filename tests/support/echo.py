@@ -8,7 +8,9 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.support.http_server import threaded_server
 
 ECHOED = "echoed-5f3a91c7"
 """Stands in every answer beside what was sent."""
@@ -24,14 +26,8 @@ class Echo:
         self.answers: dict[str, Counter[str]] = defaultdict(Counter)
         self._kinds: dict[str, Iterator[str]] = defaultdict(lambda: itertools.cycle(self.KINDS))
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"echo": self}))
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, name="echo", daemon=True).start()
-
-    @property
-    def port(self) -> int:
-        """The port on 127.0.0.1."""
-        return int(self._server.server_port)
+        self.port = 0
+        """On 127.0.0.1."""
 
     def next_kind(self, client: str) -> str:
         """The client's current kind of response."""
@@ -39,11 +35,6 @@ class Echo:
             kind = next(self._kinds[client])
             self.answers[client][kind] += 1
             return kind
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -83,15 +74,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(f"HTTP/1.1 {status}\r\n{head}\r\n{body}".encode())
         self.close_connection = True
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name in the library)
-        """Suppress the server's log."""
-
 
 @contextmanager
 def echoing() -> Iterator[Echo]:
     """A server that listens within the context."""
     made = Echo()
-    try:
+    with threaded_server(type("Handler", (_Handler,), {"echo": made})) as made.port:
         yield made
-    finally:
-        made.close()

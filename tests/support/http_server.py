@@ -1,16 +1,18 @@
-"""A web server on loopback, in the test's event loop."""
+"""Web servers on loopback: in the test's event loop, or in threads of their own for clients that block it."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from aiohttp import web
 
 from tests.support.ports import free_port
 
-__all__ = ["Handler", "http_server"]
+__all__ = ["Handler", "http_server", "threaded_server"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -28,3 +30,18 @@ async def http_server(routes: Handler | Mapping[str, Handler], tls: ssl.SSLConte
         yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     finally:
         await runner.cleanup()
+
+
+@contextmanager
+def threaded_server(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Port on 127.0.0.1 of a server in threads of its own, without a log."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Quiet", (handler,), {"log_message": lambda *_: None}))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="http-server", daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)

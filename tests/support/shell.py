@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import http.server
 import socket
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-__all__ = ["SHELL_VALUE", "Recorder", "hostile_shell"]
+from tests.support.http_server import threaded_server
+
+__all__ = ["SHELL_VALUE", "Recorder", "hostile_shell", "recording"]
 
 SHELL_VALUE = "shell-canary"
 """Stands in every variable that is no address."""
@@ -32,41 +36,39 @@ _SWITCHES = (
 _JAVA = "JAVA_TOOL_OPTIONS _JAVA_OPTIONS JDK_JAVA_OPTIONS KAFKA_OPTS KAFKA_HEAP_OPTS SPARK_SUBMIT_OPTS PYSPARK_SUBMIT_ARGS"
 
 
+@dataclass
 class Recorder:
-    """A server on loopback that answers 404. `connections`: the first bytes of each; `seen`: request line and headers of each request."""
+    """What a server has received: the first bytes of each connection; request line and headers of each request."""
 
-    def __init__(self) -> None:
-        self.connections: list[str] = []
-        self.seen: list[str] = []
-        recorder = self
+    url: str = ""
+    connections: list[str] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def handle(self) -> None:
-                recorder.connections.append(repr(self.connection.recv(200, socket.MSG_PEEK)))
-                super().handle()
 
-            def handle_one_request(self) -> None:
-                self.raw_requestline = self.rfile.readline(65_537)
-                if not self.raw_requestline or not self.parse_request():
-                    self.close_connection = True
-                    return
-                recorder.seen.append(f"{self.requestline}\n{self.headers}")
-                self.rfile.read(int(self.headers.get("content-length") or 0))
-                self.send_response(404)
-                self.send_header("content-length", "0")
-                self.end_headers()
+@contextmanager
+def recording() -> Iterator[Recorder]:
+    """A server on loopback that answers 404."""
+    recorder = Recorder()
 
-            def log_message(self, *_: object) -> None:
-                pass
+    class Handler(BaseHTTPRequestHandler):
+        def handle(self) -> None:
+            recorder.connections.append(repr(self.connection.recv(200, socket.MSG_PEEK)))
+            super().handle()
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        def handle_one_request(self) -> None:
+            self.raw_requestline = self.rfile.readline(65_537)
+            if not self.raw_requestline or not self.parse_request():
+                self.close_connection = True
+                return
+            recorder.seen.append(f"{self.requestline}\n{self.headers}")
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            self.send_response(404)
+            self.send_header("content-length", "0")
+            self.end_headers()
 
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
+    with threaded_server(Handler) as port:
+        recorder.url = f"http://127.0.0.1:{port}"
+        yield recorder
 
 
 def hostile_shell(trap: Recorder, home: Path) -> dict[str, str]:

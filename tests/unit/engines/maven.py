@@ -7,9 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from cryptoviz.engines.jars import Jar
+from tests.support.http_server import threaded_server
 
 
 def jar_of(path: str, content: bytes) -> Jar:
@@ -80,16 +81,6 @@ def serving(repository: Repository) -> Iterator[Repository]:
             if cut is not None:
                 self.close_connection = True
 
-        def log_message(self, *args: object) -> None:
-            """Suppress the log."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    repository.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with threaded_server(Handler) as port:
+        repository.url = f"http://127.0.0.1:{port}"
         yield repository
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

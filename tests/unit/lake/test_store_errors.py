@@ -6,9 +6,9 @@ import ast
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import cast
 
@@ -35,7 +35,8 @@ from spark_jobs.gaps.ledger_update import find_gaps
 from spark_jobs.streaming.write import put_with
 from spark_jobs.tables.orphans import list_data_files, remove_objects
 from spark_jobs.tables.table_log import TableLog
-from tests.support.ports import free_ports
+from tests.support.http_server import threaded_server
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 # Of no use to these errors.
@@ -105,26 +106,18 @@ class _NotReady(BaseHTTPRequestHandler):
 
     do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 (names of the base class)
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture(scope="module", params=["closed port", "503"])
 def store(request: pytest.FixtureRequest) -> Iterator[tuple[Settings, str]]:
     """Settings with a store that does not answer or is not ready, and what its error says."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _NotReady) if request.param == "503" else None
-    port = server.server_port if server else free_ports(1)[0]
-    if server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield (
-        load_settings("live", s3={"endpoint": f"http://127.0.0.1:{port}", "access_key": "access", "secret_key": "secret-of-a-test"}),
-        "503|XMinioServerNotInitialized: Server not initialized yet, please try again"
-        if server
-        else "Connection refused|Could not connect to server",
-    )
-    if server:
-        server.shutdown()
-        server.server_close()
+    closed = request.param == "closed port"
+    with nullcontext(free_port()) if closed else threaded_server(_NotReady) as port:
+        yield (
+            load_settings("live", s3={"endpoint": f"http://127.0.0.1:{port}", "access_key": "access", "secret_key": "secret-of-a-test"}),
+            "Connection refused|Could not connect to server"
+            if closed
+            else "503|XMinioServerNotInitialized: Server not initialized yet, please try again",
+        )
 
 
 def _table_log(settings: Settings) -> TableLog:

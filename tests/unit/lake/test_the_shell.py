@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.shell import SHELL_VALUE, Recorder, hostile_shell
+from tests.support.shell import SHELL_VALUE, Recorder, hostile_shell, recording
 
 ASK = """
 import contextlib, os, sys
@@ -35,10 +35,8 @@ assert dict(os.environ) == before
 
 @pytest.fixture
 def servers() -> Iterator[tuple[Recorder, Recorder]]:
-    store, trap = Recorder(), Recorder()
-    yield store, trap
-    store.close()
-    trap.close()
+    with recording() as store, recording() as trap:
+        yield store, trap
 
 
 def asked(store: Recorder) -> list[str]:
