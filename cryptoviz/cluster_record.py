@@ -107,7 +107,6 @@ class ClusterRecord:
 
     @property
     def pid(self) -> int:
-        """Process id of the root."""
         return self.process.pid
 
 

@@ -39,7 +39,6 @@ class LogSink:
         return len(text)
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     def _append(self, line: str) -> None:

@@ -40,7 +40,6 @@ class OperationsClient:
         return self._channel.run(_resume(operation_id))
 
     def get(self, operation_id: str) -> OperationStatus:
-        """Status of an operation."""
         return self._channel.call(_by_id("GetOperation", operation_id))
 
     def list(self) -> builtins.list[OperationStatus]:

@@ -46,7 +46,6 @@ class AppContext:
             feed.start()
 
     def stop(self) -> None:
-        """Stop feeds and workers."""
         for feed in self.feeds:
             feed.stop()
         self.workers.shutdown(wait=False, cancel_futures=True)

@@ -88,7 +88,6 @@ class LiveState:
 
     @property
     def version(self) -> int:
-        """Changes with every update."""
         with self._lock:
             return self._version
 
@@ -180,7 +179,6 @@ class ControlState:
 
     @property
     def version(self) -> int:
-        """Grows with each change."""
         with self._lock:
             return self._version
 
@@ -190,7 +188,6 @@ class ControlState:
             return self._status, self._lost
 
     def set_status(self, status: PipelineStatus) -> None:
-        """Store a status from the service."""
         with self._lock:
             self._status, self._lost = status, None
             self._version += 1

@@ -115,7 +115,6 @@ class ReplayMarket:
 
     @property
     def url(self) -> str:
-        """http://host:port of the running server."""
         return f"http://{self.config.host}:{self._port}"
 
     def base_url(self, provider: str) -> str:

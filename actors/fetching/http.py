@@ -110,7 +110,6 @@ class HttpFetcher:
 
     @property
     def timeout_s(self) -> float:
-        """Maximum duration of an attempt."""
         return self._limits.timeout_s
 
     async def get(

@@ -96,12 +96,10 @@ class Turns:
 
     @property
     def plan(self) -> Plan:
-        """The provider's plan."""
         return self._plans[self._name][0]
 
     @property
     def cost(self) -> Cost:
-        """Cost of the provider's poll."""
         return self._plans[self._name][1]
 
     def learn(self, plan: Plan) -> None:

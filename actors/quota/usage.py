@@ -46,7 +46,6 @@ class Usage:
     other_months: tuple[Count, ...] = ()
 
     def used(self, period: Period) -> int:
-        """Usage in the current day or month."""
         return self.day_used if period is Period.DAY else self.month_used
 
     def at(self, now_ms: int) -> Usage:

@@ -74,7 +74,6 @@ class ListingCheck:
 
     @property
     def status(self) -> IdsStatus:
-        """The present findings."""
         return IdsStatus(self._checked_ms, self._note, self._provider.ids.problems)
 
     def polled(self) -> None:

@@ -57,7 +57,6 @@ class Supervisor:
             self._calls[name].discard(call)
 
     async def has(self, name: str) -> bool:
-        """Whether the component exists."""
         return name in self._components
 
     async def remove(self, name: str) -> bool:

@@ -43,7 +43,6 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the libra
         self._wake()
 
     async def Check(self, request: pb.HealthCheckRequest, context: Context) -> pb.HealthCheckResponse:
-        """The current status of one service."""
         del context
         status = self._status.get(request.service)
         if status is None:
@@ -51,7 +50,6 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the libra
         return pb.HealthCheckResponse(status=status)
 
     async def List(self, request: pb.HealthListRequest, context: Context) -> pb.HealthListResponse:
-        """The current status of all services."""
         del request, context
         return pb.HealthListResponse(statuses={name: pb.HealthCheckResponse(status=status) for name, status in self._status.items()})
 

@@ -29,12 +29,10 @@ class ExternalEngine:
 
     @property
     def url(self) -> str | None:
-        """None: unknown for an external service."""
         return None
 
     @property
     def pid(self) -> int | None:
-        """None: the process is external."""
         return None
 
     def start(self) -> None:

@@ -142,7 +142,6 @@ class ThisMachine:
         return folder_problem()
 
     def untrusted(self, settings: Settings) -> dict[str, Fault]:
-        """By owners and modes."""
         faults = {"Home": untrusted(settings.home), "Cache": cache_fault(settings)}
         return {name: fault for name, fault in faults.items() if fault}
 

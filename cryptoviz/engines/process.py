@@ -73,7 +73,6 @@ class ChildProcess:
 
     @property
     def running(self) -> bool:
-        """Whether the process was started and has not ended."""
         return self.pid is not None
 
     def poll(self) -> int | None:

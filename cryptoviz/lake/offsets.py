@@ -63,7 +63,6 @@ class TableOffsets:
 
     @property
     def distinct(self) -> int:
-        """Number of distinct offsets over all topic-partitions."""
         return sum(counts.distinct for counts in self._counts.values())
 
     def add(self, topic_ids: pa.Array, partitions: pa.Array, offsets: pa.Array) -> None:

@@ -31,7 +31,6 @@ class Rows:
         self._table = table
 
     def arrow(self) -> pa.Table:
-        """An Arrow table."""
         return self._table
 
     def pandas(self) -> pd.DataFrame:
@@ -71,7 +70,6 @@ class Rows:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns."""
         return list(self._table.column_names)
 
     def __len__(self) -> int:

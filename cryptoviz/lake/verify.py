@@ -88,7 +88,6 @@ class Report:
         return max((one.pending for one in self.comparisons), default=0)
 
     def to_json_dict(self) -> dict[str, Any]:
-        """For `--json`."""
         return {"ok": self.ok, "pending": self.pending, "comparisons": [asdict(one) | {"ok": one.ok} for one in self.comparisons]}
 
     def to_text(self) -> str:

@@ -89,7 +89,6 @@ class BaseProvider(ABC):
 
     @property
     def name(self) -> str:
-        """See `ProviderSpec.name`."""
         return self.spec.name
 
     @property
@@ -162,7 +161,6 @@ class BaseProvider(ABC):
         """Restore the state that `memory()` returned."""
 
     async def aclose(self) -> None:
-        """Close the connections."""
         await self._fetcher.aclose()
 
     async def poll(self, tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:

@@ -170,7 +170,6 @@ class PairBook:
         return {"pairs": pairs, "absent": sorted(self.absent), "due": due, "old": due and self._is_old(now_s)}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Restore the state that `memory()` returned."""
         now_s = self._clock.monotonic_s()
         self._pairs = {one: Pair(*pair) for one, pair in memory["pairs"].items()}
         self._absent_s = dict.fromkeys(memory["absent"], now_s)

@@ -45,7 +45,6 @@ class Plan:
             raise ValueError(f"the reserve of a plan is {self.reserve}: valid is 0 to 1, without 1")
 
     def limit(self, period: Period) -> int | None:
-        """The limit of a day or a month."""
         return self.per_day if period is Period.DAY else self.per_month
 
     def plannable(self, period: Period) -> int | None:

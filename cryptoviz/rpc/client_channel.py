@@ -93,7 +93,6 @@ class ClientOptions:
     client_key: Path | None = None
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Metadata of a call, with the token."""
         token = self.token or self._read_token()
         if not (token.isascii() and token.isprintable()):
             raise SettingsError("the token of the control service has characters that no token has", setting="CRYPTOVIZ_HOME")
@@ -109,7 +108,6 @@ class ClientOptions:
         return kind.secure_channel(self.address, credentials, options=CHANNEL_OPTIONS)
 
     def attempts_of(self, rpc: Rpc[Any]) -> Attempts:
-        """The attempts of a unary call."""
         return Attempts(self.address, self.retry, rpc.timeout_s or self.timeout_s)
 
     def _read_token(self) -> str:
@@ -202,7 +200,7 @@ class ClientChannel:
 
 
 class AsyncClientChannel:
-    """Connects at the first call, in the running event loop; for the tasks of that loop."""
+    """As `ClientChannel`. Connects at the first call, in the running event loop; for the tasks of that loop."""
 
     def __init__(self, options: ClientOptions) -> None:
         self.options = options
@@ -210,7 +208,6 @@ class AsyncClientChannel:
         self._closed = asyncio.Event()
 
     async def call(self, rpc: Rpc[T]) -> T:
-        """As `ClientChannel.call`."""
         attempts, closed = self.options.attempts_of(rpc), self._closed
         while True:
             try:
@@ -222,7 +219,6 @@ class AsyncClientChannel:
             await _pause(closed, wait_s)
 
     async def run(self, flow: Flow[T]) -> T:
-        """As `ClientChannel.run`."""
         result: Any = None
         while True:
             try:
@@ -233,7 +229,6 @@ class AsyncClientChannel:
             result = await self.call(rpc)
 
     async def stream(self, stream: Stream[T], timeout_s: float | None) -> AsyncGenerator[T, None]:
-        """As `ClientChannel.stream`."""
         attempts, closed = Attempts(self.options.address, self.options.retry, timeout_s, stream=True), self._closed
         while True:
             call = None
@@ -257,7 +252,6 @@ class AsyncClientChannel:
             await _pause(closed, wait_s)
 
     async def close(self) -> None:
-        """As `ClientChannel.close`."""
         self._closed.set()
         self._closed = asyncio.Event()
         channel, self._channel = self._channel, None

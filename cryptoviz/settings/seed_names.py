@@ -56,7 +56,6 @@ class SeedNames(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The part of the tree that the names set."""
         tree: dict[str, Any] = {}
         for name, path in SEED_NAMES.items():
             value = (self._values.get(name) or "").strip()
@@ -73,7 +72,6 @@ class ShellNames(SeedNames):
     """Settings source for the proxy variables of the shell."""
 
     def __call__(self) -> dict[str, Any]:
-        """The part of the tree that the names set."""
         return shell_values({name: value for name, value in self._values.items() if value is not None})
 
 

@@ -26,7 +26,6 @@ class EarlierClock:
         self._begun_s = monotonic()
 
     def now(self) -> datetime:
-        """The earlier time, UTC."""
         return min(self._local(), self._store_now())
 
     @property

@@ -91,7 +91,6 @@ class RoundContext:
         return table_address(self.settings.s3, table)
 
     def list_days(self, table: str) -> dict[str, str]:
-        """List the objects of the day folders."""
         self.listed[table] = found = dict(day_objects(self.client, self.address(table)))
         return found
 

@@ -101,7 +101,6 @@ class DriverCluster(SparkCluster):  # type: ignore[misc]
 
     @property
     def alive(self) -> bool:
-        """Whether the driver's JVM runs."""
         return self._process.poll() is None
 
     def kill(self) -> None:

@@ -55,12 +55,10 @@ class _Alive(StreamingQueryListener):
         """Ignored."""
 
     def onQueryProgress(self, event: Any) -> None:
-        """A batch has completed."""
         del event
         self.last_s = time.monotonic()
 
     def onQueryIdle(self, event: Any) -> None:
-        """A trigger found nothing to do."""
         del event
         self.idle = True
         self.last_s = time.monotonic()
@@ -95,7 +93,6 @@ class QueryMonitor:
         self._partitions = 0
 
     def watch(self, query: Any) -> None:
-        """Start monitoring `query`."""
         self._query = query
         self._session.streams.addListener(self._alive)
         self._thread.start()
