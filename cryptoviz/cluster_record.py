@@ -182,7 +182,7 @@ def _access(content: dict[str, Any]) -> Access | None:
 
 
 def _ray_token(settings: Settings) -> Path:
-    """The token of the cluster. Ray itself finds that of a joined one, unless the home has it."""
+    """The token of the cluster. Ray finds that of a joined cluster itself, unless the home has a copy."""
     joined = bool(settings.ray.address) and not settings.ray_token_file.exists()
     return Path.home() / ".ray" / "auth_token" if joined else settings.ray_token_file
 

@@ -285,7 +285,7 @@ def _kafka_brokers(settings: Settings, machine: Machine) -> Iterator[Finding]:
         f"correct {setting} (or its older name REDPANDA_BROKERS, also in .env); if neither is set, an embedded Kafka is started. "
         "redpanda:9092 is an address inside the predecessor's Docker network"
     )
-    # One that resolves may be late; the others do not matter then.
+    # A server whose name resolves may be late; the others do not matter then.
     awaited = any(look.awaited for look in looks)
     yield from (Finding(look.name, look.level, look.detail, remedy, setting, awaited=awaited) for look in looks)
 

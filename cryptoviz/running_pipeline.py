@@ -31,7 +31,7 @@ _MOST_MISSING = 2
 def running_settings(profile: Profile | None = None) -> Settings:
     """The settings that the running pipeline was started with; if none runs, those of `profile` (default: live).
 
-    Without a profile, a running live pipeline has priority over a running demo, and both over one that was started in a cluster that it joined.
+    Without a profile, a running live pipeline has priority over a running demo, and both over a pipeline that joined a cluster.
 
     Raises:
         SettingsError: another user could have written the files of the home.

@@ -103,7 +103,7 @@ class Turns:
         return self._plans[self._name][1]
 
     def learn(self, plan: Plan) -> None:
-        """Replace the plan by the one that the provider reported."""
+        """Replace the plan by the plan that the provider reported."""
         self._plans[self._name] = (plan, self.cost)
         self._last = None
 

@@ -98,7 +98,7 @@ class SupervisedActor:
             self._supervisor.create(Supervisor)
 
     async def exists(self) -> bool:
-        """Look the component up. One that was created and not killed exists, even if it could not start."""
+        """Look the component up. It exists once it was created, until it is killed, even if it could not start."""
         if self._name in self._users:
             return True
         try:

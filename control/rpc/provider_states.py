@@ -1,6 +1,6 @@
 """Provider states and breaker control, by calls to the scrapers, each with its own deadline.
 
-However many callers poll, a scraper is asked at most once in `_SHARED_S`: what asks a scraper takes time from its polls.
+A scraper is called at most once in `_SHARED_S`, for any number of callers, because each call takes time from its polls.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ProviderStates:
         return ProviderStatus(name, rank, self._enabled[name], seen.state, seen.message, scraper)
 
     async def _status(self, name: str) -> ScraperStatus | None:
-        """The answer of a scraper that is being asked, or was asked within `_SHARED_S`."""
+        """The shared answer of a call to the scraper in progress, or that began within `_SHARED_S`."""
         now = self._monotonic()
         asked_s, task = self._asked.get(name, (now, None))
         if task is None or now - asked_s > _SHARED_S:

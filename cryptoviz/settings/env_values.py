@@ -51,7 +51,7 @@ class EnvValues(_Decoding, EnvSettingsSource):
 
 
 class DotenvValues(_Decoding, DotEnvSettingsSource):
-    """The `.env` file, read by `read_dotenv` alone: the library would also read one that another user could have written, or a named pipe."""
+    """The `.env` file, read by `read_dotenv` alone: the library would also read a file that another user could have written, or a named pipe."""
 
     def _read_env_files(self) -> Mapping[str, str | None]:
         return {name.lower(): value for name, value in read_dotenv(self.settings_cls).items()}

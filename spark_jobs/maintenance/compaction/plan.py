@@ -28,7 +28,7 @@ _TIER_FILES = 16
 
 @dataclass(frozen=True, slots=True)
 class DayFile:
-    """A file of the table's current version. `last_ms`: its latest `tick_ts`, if the log has it."""
+    """A file of the table's current version. `last_ms`: its latest `tick_ts`, if the log contains it."""
 
     path: str
     size: int
