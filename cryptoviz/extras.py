@@ -16,13 +16,21 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "dashboard": ("panel", "panel_material_ui", "bokeh"),
     "polars": ("polars",),
+    "tracing": ("opentelemetry.trace", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http", "requests"),
 }  # fmt: skip
 """The modules of each extra's own dependencies."""
 
 
 def require_extra(extra: str, what: str) -> None:
     """Raises MissingExtra if a module of `extra` is not installed; `what` needs it."""
-    missing = tuple(module for module in EXTRAS[extra] if find_spec(module) is None)
+    missing = tuple(module for module in EXTRAS[extra] if not _installed(module))
     if missing:
         text = f"{what} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: pip install 'cryptoviz[{extra}]'"
         raise MissingExtra(text, extra=extra, modules=missing)
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a parent
+        return False

@@ -163,6 +163,7 @@ class TickResult:
         due: False if the tick was no turn of the provider: not a failure, and nothing to wait for.
         trace: None if the provider was not polled.
         retry_after_s: wait that the provider imposes with `failure`.
+        traceparent: context of the poll's span; empty when tracing is off.
     """
 
     provider: str
@@ -178,6 +179,7 @@ class TickResult:
     due: bool = True
     trace: PollTrace | None = None
     retry_after_s: float | None = None
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

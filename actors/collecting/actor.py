@@ -19,6 +19,7 @@ from cryptoviz.log_files import log_to_file
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
 from cryptoviz.times import second_text
+from cryptoviz.tracing import flush_spans, start_tracing
 
 __all__ = ["CollectorActor"]
 
@@ -76,6 +77,7 @@ class CollectorActor:
         await self.stop()
         settings, loop = self._settings, asyncio.get_running_loop()
         log_to_file(settings, COLLECTOR)
+        start_tracing(settings, COLLECTOR)
         published = PublishedTicks(self._clock)
         transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, COLLECTOR_ID, published)
         events = _InLoop(loop, self._clock)
@@ -95,6 +97,7 @@ class CollectorActor:
         await asyncio.gather(*tasks, return_exceptions=True)
         if publisher is not None:
             await asyncio.to_thread(publisher.close, DRAIN_S)
+            await asyncio.to_thread(flush_spans)
 
     async def submit(self, result: TickResult) -> bool:
         """Add a scraper's result. Returns False if the collector is not started."""

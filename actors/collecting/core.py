@@ -19,6 +19,7 @@ from cryptoviz.log import get_logger, log_context
 from cryptoviz.providers.failures import named
 from cryptoviz.records import DOLLAR, DOLLAR_COINS, Role, TickResult
 from cryptoviz.settings import Settings
+from cryptoviz.tracing import Span, current_context, span, tick_context, tick_span
 
 __all__ = ["CollectStats", "CollectorCore", "Snapshot", "rules_of", "unified_of"]
 
@@ -124,8 +125,10 @@ class CollectorCore:
     def publish_due(self) -> None:
         """Pass the ticks that are due to the publisher."""
         for closed in self._assembler.take_due(self._clock.now_ms()):
-            with log_context(tick_ts=closed.tick_ts):
-                self._close(closed)
+            links = [result.traceparent for result in closed.results.values()]
+            known = {"cryptoviz.tick_ts": closed.tick_ts, "cryptoviz.results": len(closed.results)}
+            with log_context(tick_ts=closed.tick_ts), span("merge", known, tick_context(closed.tick_ts), links) as merge:
+                self._close(closed, merge)
 
     async def run(self) -> None:
         while True:
@@ -141,6 +144,7 @@ class CollectorCore:
 
     def published(self, transaction: KafkaTransaction, now_ms: int) -> None:
         """Kafka has acknowledged the tick."""
+        tick_span(transaction.tick_ts, {"cryptoviz.tick_ts": transaction.tick_ts, "cryptoviz.records": len(transaction.messages)})
         self._recorder.published(transaction)
         if not transaction.messages:
             self._answered_ms.pop(transaction.tick_ts, None)
@@ -158,6 +162,7 @@ class CollectorCore:
 
     def dropped(self, transaction: KafkaTransaction) -> None:
         """The queue was full: the tick is lost."""
+        tick_span(transaction.tick_ts, {"cryptoviz.tick_ts": transaction.tick_ts}, "dropped: queue full while Kafka is unavailable")
         if not transaction.messages:
             return
         self._answered_ms.pop(transaction.tick_ts, None)
@@ -227,22 +232,26 @@ class CollectorCore:
     def _is_recent(self, moment_ms: int | None, ticks: int, now_ms: int) -> bool:
         return moment_ms is not None and steady_at(self._clock, now_ms) - moment_ms <= ticks * self._tick_ms
 
-    def _close(self, closed: ClosedTick) -> None:
+    def _close(self, closed: ClosedTick, merge: Span) -> None:
         unified = unified_of(closed, self._assets, self._rules)
         if unified is None:
             # No plan covers this tick: no price was expected, so none is missing.
             self.stats.unplanned_ticks_total += 1
+            tick_span(closed.tick_ts, {"cryptoviz.tick_ts": closed.tick_ts}, "no plan covers it")
             self._recorder.unplanned(closed.tick_ts)
             self._unplanned_ms = steady_ms(self._clock)
             return
         self._log.debug("tick_closed", records=len(unified.records), fetch_ids=",".join(each.fetch_id for each in closed.results.values()))
+        if merge.context:
+            providers = ",".join(sorted({record.provider for record in unified.records}))
+            merge.set({"cryptoviz.records": len(unified.records), "cryptoviz.gaps": len(unified.gaps), "cryptoviz.providers": providers})
         self._note_gaps(closed, unified)
         self.stats.fallback_assets = sum(record.role == Role.FALLBACK for record in unified.records)
         self.stats.disagreeing_assets = sum(record.disagrees for record in unified.records)
         messages = tuple(Message(r.asset_id.encode(), r.to_json()) for r in unified.records)
         # A tick without an expected price is not recorded.
         audit_records = self._recorder.audit_records(closed, self._clock.now_ms()) if messages or (self.stats.results_total and not self.idle) else ()
-        transaction = KafkaTransaction(f"tick-{closed.tick_ts}", closed.tick_ts, messages, audit_records)
+        transaction = KafkaTransaction(f"tick-{closed.tick_ts}", closed.tick_ts, messages, audit_records, traceparent=current_context())
         if messages:
             self._answered_ms[transaction.tick_ts] = max(result.ingest_ts for result in closed.results.values() if result.observations)
         else:
@@ -250,6 +259,8 @@ class CollectorCore:
             self._empty_ms = steady_ms(self._clock)
         if messages or audit_records:
             self._sink.offer(transaction)
+        else:
+            tick_span(closed.tick_ts, {"cryptoviz.tick_ts": closed.tick_ts}, "no price was expected")
 
     def _note_gaps(self, closed: ClosedTick, unified: Unified) -> None:
         # No price is expected before the first result, nor while every provider is stopped.

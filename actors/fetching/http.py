@@ -23,6 +23,7 @@ from cryptoviz.providers.response import HttpResponse
 from cryptoviz.records import Call, FallbackReason, RawExchange
 from cryptoviz.settings import NetworkSettings
 from cryptoviz.tls import trust
+from cryptoviz.tracing import Span, span
 
 __all__ = ["MAX_RECORDED_BODY_BYTES", "HttpFetcher", "HttpLimits", "Recorder", "full_address", "open_client"]
 
@@ -134,7 +135,8 @@ class HttpFetcher:
         log = log or CallLog()
         await self._turn(url, params, log)
         note = _Note(self._clock.now_ms())
-        with log_context(fetch_id=note.fetch_id):
+        known = {"http.request.method": "GET", "cryptoviz.fetch_id": note.fetch_id, "cryptoviz.provider": self._provider}
+        with log_context(fetch_id=note.fetch_id), span("GET", known) as note.span:
             try:
                 result = await self._parsed(url, params, headers, parse, shorten, note)
             except CryptoVizError as error:
@@ -259,6 +261,12 @@ class HttpFetcher:
         )  # fmt: skip
         log.calls.append(Call(log.attempt, note.fetch_id, whole))
         log.exchanges.append(exchange)
+        if note.span is not None and note.span.context:
+            note.span.set({"url.full": note.endpoint, "cryptoviz.outcome": outcome, "cryptoviz.attempt": log.attempt})
+            if note.status is not None:
+                note.span.set({"http.response.status_code": note.status})
+            if error is not None:
+                note.span.fail(error)
         took_ms = finished_ms - note.started_ms
         self._log.debug("exchange", endpoint=note.endpoint, status=note.status, outcome=outcome, attempt=log.attempt, ms=took_ms)
         if self._recorder is not None:
@@ -280,6 +288,7 @@ class _Note:
         self.body: bytes | bytearray = bytearray()
         # Set when the response was accepted and passed to the parser.
         self.received_ms: int | None = None
+        self.span: Span | None = None
 
 
 def _text(body: bytes) -> tuple[str, bool]:

@@ -8,6 +8,7 @@ import orjson
 
 from actors.publishing.transaction import KafkaTransaction, Message, Refused, TransactionSink
 from cryptoviz.records import RawExchange
+from cryptoviz.tracing import current_context
 
 __all__ = ["CUT", "FRAME_BYTES", "ExchangeRecorder", "is_cut"]
 
@@ -43,7 +44,8 @@ class ExchangeRecorder:
             cut = replace(exchange, body=exchange.body[: len(exchange.body) // 2])
             exchange = cut if is_cut(cut.error) else replace(cut, error=f"{cut.error}; {CUT}" if cut.error else CUT)
             value = exchange.to_json()
-        self._sink.offer(KafkaTransaction(exchange.fetch_id, exchange.tick_ts, (Message(exchange.provider.encode(), value),)))
+        message = Message(exchange.provider.encode(), value)
+        self._sink.offer(KafkaTransaction(exchange.fetch_id, exchange.tick_ts, (message,), traceparent=current_context()))
 
 
 def is_cut(error: str | None) -> bool:

@@ -22,6 +22,8 @@ from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.lake.topic_reader import topic_ends
 from cryptoviz.records import Kind, UnifiedRecord
 from cryptoviz.settings import KafkaSettings
+from cryptoviz.trace_context import HEADER
+from cryptoviz.tracing import current_context
 
 __all__ = ["BACKFILL_ID", "COLLECTOR_ID", "KafkaTransport", "Published", "PublishedTicks", "PublishedTransactions", "read_tail"]
 
@@ -189,8 +191,10 @@ class KafkaTransport:
 
     def publish(self, transaction: KafkaTransaction) -> tuple[Refused, ...]:
         """Commit one transaction. See `actors.publishing.publisher.Transport`."""
-        records = [Record(self._topic, message.key, message.value) for message in transaction.messages]
-        records += [Record(self._settings.raw_topic, audit.key, audit.value) for audit in transaction.audit_records]
+        context = current_context()
+        headers = ((HEADER, context.encode()),) if context else ()
+        records = [Record(self._topic, message.key, message.value, headers) for message in transaction.messages]
+        records += [Record(self._settings.raw_topic, audit.key, audit.value, headers) for audit in transaction.audit_records]
         taken = self._published.after(transaction)
         refusals = self._producer.commit(records, taken.newest, transaction.identity, leaps=taken.leaps)
         self._published.resume(self._producer.progress)

@@ -15,6 +15,8 @@ from actors.publishing.transaction import KafkaTransaction, PublisherEvents, Pub
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import Fenced
 from cryptoviz.log import get_logger, log_context
+from cryptoviz.trace_context import Value
+from cryptoviz.tracing import span
 
 __all__ = ["Fenced", "Publisher", "Transport"]
 
@@ -147,8 +149,7 @@ class Publisher:
         try:
             self._retrying(self._ready)
             while (transaction := self._next()) is not None:
-                with log_context(tick_ts=transaction.tick_ts, transaction=",".join((*transaction.merged, transaction.identity))):
-                    self._retrying(self._deliver, transaction)
+                self._publish(transaction)
                 with self._changed:
                     self._in_flight = None
         except Fenced as error:
@@ -160,6 +161,15 @@ class Publisher:
             self._transport.close()
             if self.stats.state is not PublisherState.FENCED:
                 self.stats.state = PublisherState.CLOSED
+
+    def _publish(self, transaction: KafkaTransaction) -> None:
+        known: dict[str, Value] = {"cryptoviz.tick_ts": transaction.tick_ts, "cryptoviz.transaction": transaction.identity}
+        with (
+            log_context(tick_ts=transaction.tick_ts, transaction=",".join((*transaction.merged, transaction.identity))),
+            span("publish", known, parent=transaction.traceparent, links=transaction.links) as publish,
+        ):
+            self._retrying(self._deliver, transaction)
+            publish.set({"cryptoviz.records": len(transaction.messages)})
 
     def _ready(self) -> None:
         if self.stats.state is PublisherState.READY:
@@ -218,7 +228,9 @@ def _merged(transactions: Sequence[KafkaTransaction]) -> KafkaTransaction:
     messages = tuple(message for transaction in transactions for message in transaction.messages)
     audit_records = tuple(record for transaction in transactions for record in transaction.audit_records)
     merged = tuple(transaction.identity for transaction in transactions[:-1])
-    return KafkaTransaction(transactions[-1].identity, max(transaction.tick_ts for transaction in transactions), messages, audit_records, merged)
+    tick_ts, last = max(transaction.tick_ts for transaction in transactions), transactions[-1]
+    links = tuple(transaction.traceparent for transaction in transactions[:-1])
+    return KafkaTransaction(last.identity, tick_ts, messages, audit_records, merged, last.traceparent, links)
 
 
 def _without(transaction: KafkaTransaction, refused: Sequence[Refused]) -> KafkaTransaction:

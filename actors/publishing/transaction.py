@@ -26,6 +26,8 @@ class KafkaTransaction:
         messages: records for the publisher's topic.
         audit_records: records for the raw topic: the inputs of the messages, for a replay.
         merged: identities of the earlier transactions that were merged into this one.
+        traceparent: context of the span that made it; empty when tracing is off.
+        links: contexts of the spans of `merged`.
     """
 
     identity: str
@@ -33,6 +35,8 @@ class KafkaTransaction:
     messages: tuple[Message, ...]
     audit_records: tuple[Message, ...] = ()
     merged: tuple[str, ...] = ()
+    traceparent: str = ""
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from cryptoviz.provider_status import BreakerState, IdsStatus, ScraperStatus
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.records import TickResult
 from cryptoviz.settings import Settings
+from cryptoviz.tracing import flush_spans, start_tracing
 
 __all__ = ["ScraperActor"]
 
@@ -80,6 +81,7 @@ class ScraperActor:
             await self.stop()
         settings, component = self._settings, scraper_name(self._name)
         log_to_file(settings, component)
+        start_tracing(settings, component)
         transport = KafkaTransport(settings.kafka, settings.kafka.raw_topic, f"cryptoviz-scraper-{self._name}", PublishedTransactions())
         events = _ShortenRefused()
         # A provider with one request per coin has one exchange per coin.
@@ -122,6 +124,7 @@ class ScraperActor:
             await self._provider.aclose()
         if self._publisher is not None:
             await asyncio.to_thread(self._publisher.close, DRAIN_S)
+            await asyncio.to_thread(flush_spans)
 
     async def probe(self) -> Probe:
         """Healthy if a poll succeeded within the time of three turns, or if polls are suspended on purpose: hold, plan used up, breaker open.

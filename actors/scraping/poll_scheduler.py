@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from actors.fetching.hold_off import HoldOff
@@ -18,6 +18,8 @@ from cryptoviz.provider_status import BreakerState
 from cryptoviz.providers.failures import REFUSALS, bounded_wait_s
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.times import second_text
+from cryptoviz.trace_context import Value
+from cryptoviz.tracing import span, tick_context
 
 __all__ = ["PollRules", "PollScheduler", "PollStats", "Pollable", "TurnTaker"]
 
@@ -151,7 +153,7 @@ class PollScheduler:
             # A late start within the tick leaves less time.
             budget_s = (BUDGET_SHARE * self._rules.tick_ms - max(0, now - tick_ts)) / 1000
             try:
-                result = await self._provider.poll(tick_ts, self._assets, max(0.05, budget_s))
+                result = await self._traced_poll(tick_ts, max(0.05, budget_s))
             finally:
                 if result is None and self._breaker is not None:
                     self._breaker.abandoned(steady_ms(self._clock))
@@ -160,6 +162,17 @@ class PollScheduler:
             self._log_change(result)
         self._log.debug("polled", fetch_id=result.fetch_id, prices=len(result.observations), reason=result.failure and result.failure.value)
         self._deliver(result)
+        return result
+
+    async def _traced_poll(self, tick_ts: int, budget_s: float) -> TickResult:
+        known: dict[str, Value] = {"cryptoviz.tick_ts": tick_ts, "cryptoviz.provider": self._provider.name}
+        with span("poll", known, parent=tick_context(tick_ts)) as poll:
+            result = await self._provider.poll(tick_ts, self._assets, budget_s)
+            if poll.context:
+                poll.set({"cryptoviz.fetch_id": result.fetch_id, "cryptoviz.prices": len(result.observations), "cryptoviz.attempt": result.attempt})
+                if result.failure is not None:
+                    poll.fail(f"{result.failure.value}: {result.message}")
+                result = replace(result, traceparent=poll.context)
         return result
 
     def fresh(self, now_ms: int) -> bool:

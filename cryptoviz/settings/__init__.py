@@ -33,6 +33,7 @@ from cryptoviz.settings.sections import (
     S3Settings,
 )
 from cryptoviz.settings.seed_names import SEED_NAMES
+from cryptoviz.settings.tracing import TracingSettings
 from cryptoviz.settings.tree import Settings, check_settings, load_settings
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "RedisSettings",
     "S3Settings",
     "Settings",
+    "TracingSettings",
     "check_settings",
     "check_topics",
     "child_environment",

@@ -47,6 +47,7 @@ def check_files(settings: Settings) -> None:
         ("CRYPTOVIZ_S3__CA_FILE", settings.s3.ca_file),
         ("CRYPTOVIZ_REDIS__CA_FILE", settings.redis.ca_file),
         ("CRYPTOVIZ_NETWORK__CA_FILE", settings.network.ca_file),
+        ("CRYPTOVIZ_TRACING__CA_FILE", settings.tracing.ca_file),
     ):
         if file is not None:
             _require_file(setting, file)

@@ -13,7 +13,7 @@ from cryptoviz.addresses import require_parts, require_visible, url_with_bracket
 from cryptoviz.masking import mask_url
 from cryptoviz.nearest import did_you_mean
 
-__all__ = ["AccessKey", "EndpointUrl", "HttpUrl", "ProxyUrl", "RedisUrl", "Secret", "SecretUrl", "secrets_in"]
+__all__ = ["AccessKey", "EndpointUrl", "HeaderSecret", "HttpUrl", "ProxyUrl", "ReceiverUrl", "RedisUrl", "Secret", "SecretUrl", "secrets_in"]
 
 _HTTP = ("http", "https")
 _REDIS = ("redis", "rediss")
@@ -53,6 +53,12 @@ def _visible_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _visible_header(value: SecretStr) -> SecretStr:
+    for word in value.get_secret_value().split(" "):
+        require_visible(word, _CUT)
+    return value
+
+
 def _visible_text(value: str) -> str:
     require_visible(value, _CUT)
     return value
@@ -60,6 +66,8 @@ def _visible_text(value: str) -> str:
 
 Secret = Annotated[SecretStr, BeforeValidator(_cut), AfterValidator(_visible_secret)]
 """Key, password or token: visible ASCII, white space at both ends removed."""
+HeaderSecret = Annotated[SecretStr, BeforeValidator(_cut), AfterValidator(_visible_header)]
+"""Value of an HTTP header: as `Secret`, with single spaces between the words."""
 AccessKey = Annotated[str, BeforeValidator(_cut), AfterValidator(_visible_text)]
 """Public part of a key pair: validated as a secret, but shown."""
 
@@ -93,6 +101,8 @@ _Url = Annotated[str, BeforeValidator(_cut), AfterValidator(_visible_text), Afte
 """URL that may contain a password. IPv6 with or without brackets; may be empty."""
 HttpUrl = Annotated[_Url, _checked(lambda url: require_parts(url, _HTTP, user=True, path=True))]
 """Base URL with optional path, user and password."""
+ReceiverUrl = Annotated[_Url, _checked(lambda url: require_parts(url, _HTTP, path=True))]
+"""Server with optional path, without user and password."""
 EndpointUrl = Annotated[_Url, _checked(lambda url: require_parts(url, _HTTP))]
 """Server without path, user and password."""
 ProxyUrl = Annotated[_Url, _checked(lambda url: require_parts(url, _HTTP, user=True))]

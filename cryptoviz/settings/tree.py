@@ -49,6 +49,7 @@ from cryptoviz.settings.sections import (
     S3Settings,
 )
 from cryptoviz.settings.seed_names import DOTENV_ENCODING, SeedNames, ShellNames, dotenv_lines, read_dotenv, require_text
+from cryptoviz.settings.tracing import TracingSettings
 
 __all__ = ["Settings", "check_settings", "load_settings"]
 
@@ -92,6 +93,7 @@ class Settings(BaseSettings):
     dashboard: DashboardSettings = Field(default_factory=DashboardSettings)
     downloads: DownloadSettings = Field(default_factory=DownloadSettings)
     network: NetworkSettings = Field(default_factory=NetworkSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
 
     @field_validator("crypto_list", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cryptoviz.components import LAKE, Probe
 from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import Settings
+from cryptoviz.tracing import flush_spans, start_tracing
 
 if TYPE_CHECKING:
     from spark_jobs.streaming.earlier_writers import OnOtherNodes
@@ -33,6 +34,7 @@ class LakeActor:
         async with self._lock:
             if self._job is None and self._prepared is None:
                 log_to_file(self._settings, LAKE)
+                start_tracing(self._settings, LAKE)
                 self._prepared = await asyncio.to_thread(_make_job, self._settings, self._on_other_nodes)
                 self._prepared.prepare()
 
@@ -45,6 +47,7 @@ class LakeActor:
                 ended, self._job = self._job, None
                 await asyncio.to_thread(ended.stop)
             log_to_file(self._settings, LAKE)
+            start_tracing(self._settings, LAKE)
             job, self._prepared = self._prepared, None
             if job is None:
                 job = await asyncio.to_thread(_make_job, self._settings, self._on_other_nodes)
@@ -61,6 +64,7 @@ class LakeActor:
             job, self._job, self._prepared = self._job or self._prepared, None, None
             if job is not None:
                 await asyncio.to_thread(job.stop)
+                await asyncio.to_thread(flush_spans)
 
     async def probe(self) -> Probe:
         """Answers from memory. An ended query is reported as not running, so that the controller restarts it at once."""

@@ -13,10 +13,12 @@ from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.progress import merge
 from cryptoviz.lake.schema import DEAD_TABLE
 from cryptoviz.log import get_logger, log_context
+from cryptoviz.tracing import span, tracing
 from spark_jobs.streaming.batch_plan import Ranges
 from spark_jobs.streaming.kafka_admin import KafkaTopics
 from spark_jobs.streaming.kafka_range_reader import OffsetRange
 from spark_jobs.streaming.tasks import Tasks
+from spark_jobs.streaming.traced_ticks import TracedRecords, write_spans
 from spark_jobs.streaming.write import TopicSpec, WriteSpec
 from spark_jobs.tables.engine_retry import EngineRetry
 from spark_jobs.tables.parquet import TablePart, WrittenPart
@@ -105,16 +107,31 @@ class BatchWriter:
             OffsetRange(topic, partition, self.position.get((topic, partition), 0), ends[topic, partition]) for topic, partition in sorted(moved)
         ]
         with log_context(ranges=",".join(f"{each.topic}[{each.partition}]={each.start}-{each.end}" for each in ranges)):
-            self._write_and_commit(ranges, ends, moved, begun, again=again)
+            parts, committed = self._traced_batch(ranges, ends, moved, again=again)
+            self._batch_done(parts, ends, begun, committed=committed)
 
-    def _write_and_commit(self, ranges: list[OffsetRange], ends: Position, moved: set[tuple[str, int]], begun: float, *, again: bool) -> None:
-        if ranges:
-            planned = {(self._topics[each.topic].topic_id, each.partition): (each.start, each.end) for each in ranges}
-            self.engine_retry.run(lambda: self.write_plan(planned))
-        parts = self.engine_retry.run(lambda: self._write(ranges)) if ranges else []
-        self.engine_retry.run(self._check_topics)
-        self.check_owner()
-        committed = self._commit(parts, ends, moved, again=again)
+    def _traced_batch(self, ranges: list[OffsetRange], ends: Position, moved: set[tuple[str, int]], *, again: bool) -> tuple[list[TablePart], bool]:
+        """Write and commit in a span. Returns the files, and whether a table was committed."""
+        begun_ns = time.time_ns()
+        with span("lake batch", {}, parent="") as batch:
+            if ranges:
+                planned = {(self._topics[each.topic].topic_id, each.partition): (each.start, each.end) for each in ranges}
+                self.engine_retry.run(lambda: self.write_plan(planned))
+            with span("write files", {"cryptoviz.ranges": len(ranges)}):
+                found = self.engine_retry.run(lambda: self._write(ranges)) if ranges else []
+            parts = [one for one in found if isinstance(one, TablePart)]
+            self.engine_retry.run(self._check_topics)
+            self.check_owner()
+            committed = self._commit(parts, ends, moved, again=again)
+            if batch.context:
+                traced = [one for one in found if isinstance(one, TracedRecords)]
+                batch.link(dict.fromkeys(one.context for one in traced))
+                batch.set({"cryptoviz.files": len(parts), "cryptoviz.rows": sum(part.part.rows for part in parts)})
+                versions = {topic: (of.spec.table, self._logs[of.spec.table].version) for topic, of in self._topics.items()}
+                write_spans(traced, versions, batch.context, begun_ns)
+        return parts, committed
+
+    def _batch_done(self, parts: list[TablePart], ends: Position, begun: float, *, committed: bool) -> None:
         now = time.monotonic()
         rows = {table: sum(part.part.rows for part in parts if part.table == table) for table in self._logs}
         self.stats = replace(
@@ -130,7 +147,7 @@ class BatchWriter:
         ticks = sorted({tick for part in parts for tick in part.ticks})
         log.debug("batch", files=len(parts), ms=round(self.stats.batch_ms), ticks=",".join(map(str, ticks)), **rows)
 
-    def _write(self, ranges: list[OffsetRange]) -> list[TablePart]:
+    def _write(self, ranges: list[OffsetRange]) -> list[TablePart | TracedRecords]:
         plan = WriteSpec(
             topics=self._topics,
             tables={table: log_.address for table, log_ in self._logs.items()},
@@ -138,13 +155,14 @@ class BatchWriter:
             max_bytes=self._max_bytes,
             skip_below={table: log_.progress.offsets for table, log_ in self._logs.items()},
             avoid=self.avoid,
+            traced=tracing(),
         )
         found = self._tasks.write(plan, ranges)
         errors = [one for one in found if isinstance(one, CryptoVizError)]
         if errors:
             self._check_topics()  # a re-created topic explains the tasks' errors, and a retry would not help
             raise min(errors, key=lambda error: isinstance(error, TransientError))
-        return [one for one in found if isinstance(one, TablePart)]
+        return [one for one in found if not isinstance(one, CryptoVizError)]
 
     def _check_topics(self) -> None:
         """Compare topic ids: a topic re-created during the batch has the same name and other records, so its offsets must not be committed."""
@@ -172,6 +190,9 @@ class BatchWriter:
             }
             files = by_table.get(table, [])
             if files or (own and (again or table != DEAD_TABLE)):
-                self.engine_retry.run(partial(self._logs[table].commit, files, own))
+                with span("commit", {"cryptoviz.table": table, "cryptoviz.files": len(files)}) as commit:
+                    self.engine_retry.run(partial(self._logs[table].commit, files, own))
+                    if commit.context:
+                        commit.set({"cryptoviz.table_version": self._logs[table].version})
                 committed = True
         return committed

@@ -7,7 +7,7 @@ Spark's own reader passes each record through the JVM as a row and through Arrow
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,10 @@ class OffsetRange:
     end: int
 
 
-def read_range(kafka: KafkaSettings, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
+def read_range(kafka: KafkaSettings, wanted: OffsetRange, seen: Callable[[Sequence[Any]], None] | None = None) -> Iterator[pa.RecordBatch]:
     """Committed records of the range, in offset order: `offset` (int64), `timestamp` (ms, UTC: Kafka timestamp), `key` and `value` (binary).
+
+    `seen` is called with the messages as they come, without their errors.
 
     Raises:
         LakeError: Kafka no longer has all of the range.
@@ -60,7 +62,7 @@ def read_range(kafka: KafkaSettings, wanted: OffsetRange) -> Iterator[pa.RecordB
     consumer = _consumer(kafka)
     consumer.assign([TopicPartition(wanted.topic, wanted.partition, wanted.start)])
     try:
-        yield from _read(consumer, wanted)
+        yield from _read(consumer, wanted, seen)
     finally:
         consumer.unassign()
 
@@ -78,7 +80,7 @@ def connect(kafka: KafkaSettings) -> None:
         raise EngineUnavailable(f"Kafka at {address} does not answer: {error}", engine="kafka", address=address) from error
 
 
-def _read(consumer: Any, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
+def _read(consumer: Any, wanted: OffsetRange, seen: Callable[[Sequence[Any]], None] | None) -> Iterator[pa.RecordBatch]:
     heard_s = time.monotonic()
     batcher = RecordBatcher()
     at, done = wanted.start, False
@@ -95,6 +97,8 @@ def _read(consumer: Any, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
             continue
         heard_s = time.monotonic()
         good, at, done = records_in_range(found, wanted, at)
+        if seen is not None:
+            seen(good)
         yield from batcher.add(good)
     yield from batcher.rest()
 

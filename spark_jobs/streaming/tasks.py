@@ -9,12 +9,13 @@ from typing import Any, Protocol
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.settings import KafkaSettings
 from spark_jobs.streaming.kafka_range_reader import OffsetRange, connect, read_range
+from spark_jobs.streaming.traced_ticks import Headers, TracedRecords
 from spark_jobs.streaming.write import Put, WriteSpec, put_with, write_parts
 from spark_jobs.tables.parquet import TablePart
 
 __all__ = ["Outcome", "SparkTasks", "Tasks", "write_ranges"]
 
-Outcome = TablePart | CryptoVizError
+Outcome = TablePart | TracedRecords | CryptoVizError
 """Result of a task. Errors are values: the driver waits for the engine and retries the batch; Spark would retry four times at once and give up."""
 
 
@@ -57,8 +58,11 @@ def write_ranges(plan: WriteSpec, kafka: KafkaSettings, ranges: Iterable[OffsetR
     """A task: read each range from Kafka and write its files. A range that fails yields its error last; the other ranges continue."""
     put = put or put_with(plan.access)
     for wanted in ranges:
+        headers = Headers(wanted) if plan.traced else None
         try:
-            yield from write_parts(read_range(kafka, wanted), wanted.topic, wanted.partition, plan, put)
+            yield from write_parts(read_range(kafka, wanted, headers), wanted.topic, wanted.partition, plan, put)
+            if headers is not None:
+                yield from headers.found()
         except CryptoVizError as error:
             yield error
 

@@ -47,7 +47,7 @@ class WriteSpec:
     """Inputs of a task, sent inside the serialized function, so that the S3 secret appears in no process list and no log.
 
     `skip_below[table][(topic id, partition)]`: the table's progress; rows below it are already committed. `avoid[table]`: names that no file may get
-    (`spark_jobs.streaming.batch_plan`); such a file is split in two.
+    (`spark_jobs.streaming.batch_plan`); such a file is split in two. `traced`: return the contexts in the records' headers.
     """
 
     topics: Mapping[str, TopicSpec]
@@ -56,6 +56,7 @@ class WriteSpec:
     max_bytes: int
     skip_below: Mapping[str, Mapping[tuple[str, int], int]] = field(default_factory=dict)
     avoid: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    traced: bool = False
 
 
 def write_parts(batches: Iterable[pa.RecordBatch], topic: str, partition: int, plan: WriteSpec, put: Put) -> Iterator[TablePart]:

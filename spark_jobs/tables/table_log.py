@@ -88,6 +88,11 @@ class TableLog:
         with self._errors("accept the commit to"):
             self._commit(actions, progress)
 
+    @property
+    def version(self) -> int:
+        """The newest version that this run has seen; -1 before `open`."""
+        return -1 if self._table is None else self._table.version()
+
     def check_ours(self) -> None:
         """Check that the newest version is still this run's.
 

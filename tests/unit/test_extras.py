@@ -20,9 +20,13 @@ from cryptoviz.extras import EXTRAS, require_extra
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FIXED = {"ray", "raydp", "grpcio", "protobuf", "httpx", "confluent-kafka", "pyarrow", "minio", "panel", "redis"}
-ON_DEMAND = {("rows.py", "polars"), ("certificates.py", "cryptography")}
+OPENTELEMETRY = ("opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
+ON_DEMAND = {("rows.py", "polars"), ("certificates.py", "cryptography"), *(("otel.py", name) for name in (*OPENTELEMETRY, "requests"))}
 """Imports of a package of an extra: in a method, and in a file that is imported only where the extra is installed."""
-NAMESPACES = {"google.protobuf": "protobuf", "google.rpc": "googleapis-common-protos"}
+NAMESPACES = {
+    "google.protobuf": "protobuf", "google.rpc": "googleapis-common-protos",
+    "opentelemetry.trace": OPENTELEMETRY[0], "opentelemetry.sdk": OPENTELEMETRY[1], "opentelemetry.exporter": OPENTELEMETRY[2],
+}  # fmt: skip
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -46,7 +50,7 @@ def distribution(module: str) -> str | None:
     top = module.partition(".")[0]
     if top in sys.stdlib_module_names or top == "cryptoviz":
         return None
-    if top == "google":
+    if top in ("google", "opentelemetry"):
         return NAMESPACES[".".join(module.split(".")[:2])]
     return _distributions()[top][0].lower().replace("_", "-")
 

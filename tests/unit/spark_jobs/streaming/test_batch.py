@@ -38,6 +38,7 @@ class Log:
     progress: Progress = field(default_factory=lambda: Progress("run", 0))
     error: Exception | None = None
     failures: int = 1_000_000
+    version: int = 0
 
     def commit(self, parts: Iterable[Any], offsets: Any) -> None:
         if self.error is not None and self.failures:
@@ -66,9 +67,10 @@ class Cluster:
     def __init__(self) -> None:
         self.outcomes: list[list[Outcome]] = []
         self.ranges: list[OffsetRange] = []
+        self.traced = False
 
     def write(self, plan: WriteSpec, ranges: Sequence[OffsetRange]) -> Sequence[Outcome]:
-        del plan
+        self.traced = plan.traced
         self.ranges = list(ranges)
         return self.outcomes.pop(0)
 

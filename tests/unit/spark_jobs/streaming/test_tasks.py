@@ -21,7 +21,7 @@ BROKER = KafkaSettings(bootstrap_servers="b:1")
 RANGES = [OffsetRange("stream", partition, 10, 13) for partition in range(3)]
 
 
-def _read(kafka: KafkaSettings, wanted: OffsetRange) -> Iterator[pa.RecordBatch]:
+def _read(kafka: KafkaSettings, wanted: OffsetRange, seen: object = None) -> Iterator[pa.RecordBatch]:
     assert kafka == BROKER
     yield batch(values(3), first=wanted.start)
     if wanted.partition == 1:

@@ -1,0 +1,181 @@
+"""What an operator sees of one tick in a running demo: its lines in the logs of all components, and its trace."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cryptoviz.components import COLLECTOR, LAKE, scraper_name
+from cryptoviz.lake import Lake
+from cryptoviz.log_files import log_path
+from tests.support import pipeline
+from tests.support.otlp import Received, Receiver, otlp_receiver
+from tests.support.pipeline import Demo, running_demo, secrets_of
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(600)]
+PROVIDERS = ("coingecko", "coinmarketcap")
+CANARY = "canary-tracing-41"
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with otlp_receiver() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Demo]:
+    extra = {
+        "CRYPTOVIZ_LOG_LEVEL": "DEBUG",
+        "CRYPTOVIZ_LOG_FORMAT": "json",
+        "CRYPTOVIZ_TRACING__ENDPOINT": receiver.endpoint,
+        "CRYPTOVIZ_TRACING__HEADERS": json.dumps({"x-key": CANARY}),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "EXTRA_ENVIRONMENT", extra)
+        with running_demo(tmp_path_factory.mktemp("demo") / "home", 2.0) as started:
+            yield started
+
+
+def lines_of(demo: Demo, component: str) -> list[dict[str, Any]]:
+    """The lines of a component's log. Each must be JSON."""
+    return [json.loads(line) for line in log_path(demo.settings, component).read_text(encoding="utf-8").splitlines()]
+
+
+def of_event(demo: Demo, component: str, event: str, **wanted: object) -> list[dict[str, Any]]:
+    return [line for line in lines_of(demo, component) if line["event"] == event and all(line.get(key) == value for key, value in wanted.items())]
+
+
+def newest_tick(demo: Demo) -> int:
+    """A tick that is in the lake, by the lake's log."""
+
+    def ticks() -> list[int]:
+        return [int(tick) for line in of_event(demo, LAKE, "batch") if line["prices"] for tick in line["ticks"].split(",")]
+
+    before = max(ticks(), default=0)
+    return eventually(lambda: max((tick for tick in ticks() if tick > before), default=0), 60.0)
+
+
+def test_a_tick_is_followed_by_its_id_through_all_logs(demo: Demo) -> None:
+    tick = newest_tick(demo)
+    fetch_ids = set()
+    for provider in PROVIDERS:
+        (polled,) = of_event(demo, scraper_name(provider), "polled", tick_ts=tick)
+        (exchange,) = of_event(demo, scraper_name(provider), "exchange", tick_ts=tick)
+        assert (exchange["fetch_id"], exchange["status"], exchange["outcome"]) == (polled["fetch_id"], 200, "ok")
+        assert of_event(demo, scraper_name(provider), "published", transaction=polled["fetch_id"])[0]["tick_ts"] == tick
+        (received,) = of_event(demo, COLLECTOR, "result_received", tick_ts=tick, provider=provider)
+        assert (received["fetch_id"], received["prices"]) == (polled["fetch_id"], 17)
+        fetch_ids.add(polled["fetch_id"])
+    (closed,) = of_event(demo, COLLECTOR, "tick_closed", tick_ts=tick)
+    assert set(closed["fetch_ids"].split(",")) == fetch_ids
+    (published,) = of_event(demo, COLLECTOR, "published", tick_ts=tick)
+    assert (published["transaction"], published["records"]) == (f"tick-{tick}", 17)
+    # The batch's offsets are those of the tick's records.
+    batches = [line for line in of_event(demo, LAKE, "batch") if str(tick) in line["ticks"].split(",") and line["prices"]]
+    places = {place: record for place, record in demo.stream().items() if record.tick_ts == tick}
+    assert len(places) == 17
+    assert {record.fetch_id for record in places.values()} <= fetch_ids
+    stream = demo.settings.kafka.stream_topic
+    ranges = [one.removeprefix(stream) for line in batches for one in line["ranges"].split(",") if one.startswith(f"{stream}[")]
+    bounds = [(int(place[1:-1]), *map(int, ends.split("-"))) for place, _, ends in (one.partition("=") for one in ranges)]
+    assert all(any(partition == of and start <= offset < end for of, start, end in bounds) for partition, offset in places)
+
+
+def test_logs_show_no_secret(demo: Demo) -> None:
+    texts = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in Path(demo.settings.log_dir).iterdir()}
+    assert {"collector.log", "lake.log", "scraper-coingecko.log"} <= set(texts)
+    assert [(name, secret) for name, text in texts.items() for secret in (*secrets_of(demo.settings), CANARY) if secret in text] == []
+
+
+def test_the_command_shows_a_line_as_it_is(demo: Demo) -> None:
+    done = demo.cli("logs", "collector", "-n", "1", timeout_s=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["component"]
+
+
+def spans_of(receiver: Receiver, tick: int) -> list[Received]:
+    """All spans of the trace of a tick, once the last of them has arrived."""
+
+    def arrived() -> list[Received]:
+        (root,) = [one for one in receiver.spans(name="tick") if one.attributes["cryptoviz.tick_ts"] == tick]
+        found = receiver.spans(trace=root.trace)
+        commits = [one for one in found if one.name == "lake commit" and one.attributes["cryptoviz.table"] == "prices"]
+        assert sum(one.attributes["cryptoviz.records"] for one in commits) == 17
+        assert sum(one.attributes["cryptoviz.records"] for one in found if one.name == "lake commit") >= 17 + 3  # two exchanges and the audit record
+        return found
+
+    return eventually(arrived, 60.0)
+
+
+def test_a_tick_is_one_trace_from_the_request_to_the_commit(demo: Demo, receiver: Receiver) -> None:
+    tick = newest_tick(demo)
+    spans = spans_of(receiver, tick)
+    by_id = {one.id: one for one in spans}
+    names = Counter((one.name, by_id[one.parent].name if one.parent else "") for one in spans)
+    assert {pair: count for pair, count in names.items() if pair != ("lake commit", "publish")} == {
+        ("tick", ""): 1, ("poll", "tick"): 2, ("GET", "poll"): 2, ("merge", "tick"): 1, ("publish", "merge"): 1, ("publish", "GET"): 2,
+    }  # fmt: skip
+    assert {(one.name, one.service) for one in spans if one.name in ("GET", "merge", "lake commit")} == {
+        ("merge", "collector"), ("lake commit", "lake"), *(("GET", scraper_name(name)) for name in PROVIDERS),
+    }  # fmt: skip
+    # Attributes are those of the records.
+    records = {place: record for place, record in demo.stream().items() if record.tick_ts == tick}
+    gets = {str(one.attributes["cryptoviz.provider"]): one for one in spans if one.name == "GET"}
+    assert {record.fetch_id for record in records.values()} <= {one.attributes["cryptoviz.fetch_id"] for one in gets.values()}
+    for name, get in gets.items():
+        assert (get.attributes["http.response.status_code"], get.attributes["cryptoviz.outcome"]) == (200, "ok")
+        assert str(get.attributes["url.full"]).startswith(f"{demo.market}/{name}/")
+        poll = by_id[get.parent]
+        assert (poll.attributes["cryptoviz.provider"], poll.attributes["cryptoviz.tick_ts"], poll.attributes["cryptoviz.prices"]) == (name, tick, 17)
+    commits = [one for one in spans if one.name == "lake commit" and one.attributes["cryptoviz.table"] == "prices"]
+    covered = set()
+    for one in commits:
+        known = one.attributes
+        partition = int(known["messaging.destination.partition.id"])
+        own = {offset for of, offset in records if of == partition}
+        assert (known["cryptoviz.first_offset"], known["cryptoviz.last_offset"], known["cryptoviz.records"]) == (min(own), max(own), len(own))
+        covered |= {(partition, offset) for offset in own}
+        # The batch, in a trace of its own, committed that version.
+        ((trace, batch_id),) = one.links
+        (batch,) = receiver.spans(id=batch_id)
+        assert (batch.name, batch.trace, batch.parent) == ("lake batch", trace, "")
+        assert one.trace in {linked for linked, _ in batch.links}
+        versions = {
+            span.attributes["cryptoviz.table"]: span.attributes["cryptoviz.table_version"] for span in receiver.spans(parent=batch_id, name="commit")
+        }
+        assert versions["prices"] == known["cryptoviz.table_version"]
+    assert covered == set(records)
+    version = max(int(one.attributes["cryptoviz.table_version"]) for one in commits)
+    rows = Lake(demo.settings).prices(version=version).arrow().to_pylist()
+    assert sum(row["tick_ts"] == datetime.fromtimestamp(tick / 1000, UTC) for row in rows) == 17
+    # In the order of time, with the clock of one machine.
+    (root,) = receiver.spans(name="tick", trace=spans[0].trace)
+    assert root.begin == tick * 1_000_000
+    assert all(one.begin >= root.begin for one in spans)
+    assert {headers["x-key"] for headers in receiver.headers} == {CANARY}
+
+
+@pytest.mark.parametrize("how", ["refuses", "silent"])
+def test_a_receiver_that_fails_changes_nothing(demo: Demo, receiver: Receiver, how: str) -> None:
+    receiver.status, receiver.silent = (503, False) if how == "refuses" else (200, True)
+    receiver.released.clear()
+    try:
+        for component in (COLLECTOR, *map(scraper_name, PROVIDERS)):
+            failures = len(of_event(demo, component, "spans_not_sent"))
+            eventually(lambda: len(of_event(demo, component, "spans_not_sent")) > failures, 60.0)  # noqa: B023 (called before the next round)
+        for _ in range(3):
+            tick = newest_tick(demo)
+            assert len([one for one in demo.stream().values() if one.tick_ts == tick]) == 17
+        assert set(demo.states().values()) == {"RUNNING"}
+    finally:
+        receiver.status, receiver.silent = 200, False
+        receiver.released.set()
+    spans_of(receiver, newest_tick(demo))

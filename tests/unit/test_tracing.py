@@ -1,0 +1,219 @@
+"""Spans: off by default without an import, their tree, and a receiver that fails."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cryptoviz import tracing
+from cryptoviz.errors import MissingExtra, SettingsError
+from cryptoviz.otel import BATCH_SPANS, QUEUE_SPANS
+from cryptoviz.settings import Settings, load_settings
+from cryptoviz.trace_context import is_context
+from cryptoviz.tracing import current_context, flush_spans, span, start_tracing, tick_context, tick_span, written_span
+from tests.support.certificates import authority, certificate
+from tests.support.clock import T0
+from tests.support.log_lines import log_lines
+from tests.support.otlp import Receiver, otlp_receiver
+from tests.support.settings import forget_settings
+from tests.support.waiting import eventually
+
+CANARY = "Bearer canary-77 f2"
+
+
+@pytest.fixture(autouse=True)
+def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process that sends no spans, and whose settings are the defaults."""
+    forget_settings(monkeypatch, tmp_path)
+    monkeypatch.setattr(tracing, "_tracer", None)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with otlp_receiver() as found:
+        yield found
+
+
+def settings_for(receiver: Receiver, **more: object) -> Settings:
+    return load_settings(tracing={"endpoint": receiver.endpoint, "headers": {"authorization": CANARY}, "timeout_s": 0.5, **more})
+
+
+OFF = """
+import asyncio, sys
+import actors.collecting.actor, actors.scraping.actor, spark_jobs.streaming.batch, spark_jobs.streaming.tasks
+from actors.fetching.hold_off import HoldOff
+from actors.scraping.poll_scheduler import PollRules, PollScheduler
+from cryptoviz.clock import SystemClock
+from cryptoviz.settings import load_settings
+from cryptoviz.tracing import current_context, span, start_tracing, tick_context
+from cryptoviz.records import TickResult
+
+class Provider:
+    name = "x"
+    async def poll(self, tick_ts, assets, budget_s):
+        with span("GET", {}) as inner:
+            assert inner.context == current_context() == tick_context(1) == ""
+        return TickResult("x", tick_ts, "f", 1, tick_ts)
+
+start_tracing(load_settings(), "scraper/x")
+results = []
+scheduler = PollScheduler(Provider(), (), PollRules(1000, 1.0, 1.0), HoldOff(), SystemClock(), results.append)
+asyncio.run(scheduler.poll_once(1000))
+assert results[0].traceparent == ""
+# Ray imports other parts of OpenTelemetry for its own metrics, and requests.
+ours = ("cryptoviz.otel", "opentelemetry.sdk.trace", "opentelemetry.exporter.otlp")
+print(sorted(name for name in sys.modules if name.startswith(ours)))
+"""
+
+
+def test_nothing_is_imported_while_it_is_off() -> None:
+    done = subprocess.run([sys.executable, "-c", OFF], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_a_span_that_is_off_is_one_object_for_all() -> None:
+    assert span("poll", {}) is span("GET", {}, parent="", links=["x"])
+    with span("poll", {}) as found:
+        found.set({"a": 1})
+        found.link(["x"])
+        found.fail("y")
+    assert (found.context, current_context(), tick_context(T0)) == ("", "", "")
+
+
+def test_spans_of_a_tick_are_one_tree_with_a_root_of_known_ids(receiver: Receiver) -> None:
+    settings = settings_for(receiver)
+    start_tracing(settings, "scraper/x")
+    root = tick_context(T0)
+    with span("poll", {"cryptoviz.tick_ts": T0}, parent=root) as poll, span("GET", {}) as get:
+        assert current_context() == get.context != poll.context
+        get.fail("HTTP 500")
+    with pytest.raises(ValueError, match="canary"), span("merge", {}, parent=root, links=[poll.context, "", "no context"]):
+        raise ValueError("canary")
+    written_span("lake commit", {"cryptoviz.first_offset": 5}, get.context, T0 * 1_000_000, [root])
+    tick_span(T0, {"cryptoviz.records": 17})
+    with span("alone", {}, parent=""):
+        pass
+    flush_spans()
+    by_name = {one.name: one for one in receiver.spans()}
+    trace_id, root_id = root.split("-")[1:3]
+    assert {name: one.parent for name, one in by_name.items()} == {
+        "tick": "", "alone": "", "poll": root_id, "merge": root_id, "GET": by_name["poll"].id, "lake commit": by_name["GET"].id,
+    }  # fmt: skip
+    assert {one.trace for name, one in by_name.items() if name != "alone"} == {trace_id} != {by_name["alone"].trace}
+    assert (by_name["tick"].id, by_name["tick"].begin) == (root_id, T0 * 1_000_000)
+    assert by_name["merge"].links == ((trace_id, by_name["poll"].id),)
+    assert by_name["lake commit"].links == ((trace_id, root_id),)
+    assert {name: one.failed for name, one in by_name.items() if one.failed is not None} == {"GET": "HTTP 500", "merge": "ValueError"}
+    assert (by_name["poll"].attributes, by_name["lake commit"].attributes) == ({"cryptoviz.tick_ts": T0}, {"cryptoviz.first_offset": 5})
+    assert {one.service for one in by_name.values()} == {"scraper/x"}
+    assert set(receiver.paths) == {"/base/v1/traces"}
+    assert {headers["authorization"] for headers in receiver.headers} == {CANARY}
+
+
+def test_the_root_of_a_tick_follows_from_the_pipeline_and_the_tick(receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for home, component in (("one", "collector"), ("one", "scraper/x"), ("two", "collector")):
+        monkeypatch.setattr(tracing, "_tracer", None)
+        start_tracing(load_settings(home=tmp_path / home, tracing={"endpoint": receiver.endpoint}), component)
+        found.append((tick_context(T0), tick_context(T0 + 1000)))
+    assert found[0] == found[1]
+    assert len({context for pair in found for context in pair}) == 4
+    assert all(is_context(context) for pair in found for context in pair)
+
+
+@pytest.mark.parametrize("how", ["refuses", "silent", "away"])
+def test_a_receiver_that_fails_costs_spans_alone_and_is_reported_once(how: str, receiver: Receiver) -> None:
+    settings = settings_for(receiver)
+    receiver.status, receiver.silent = 503 if how == "refuses" else 200, how == "silent"
+    if how == "away":
+        settings = settings_for(receiver, endpoint="http://127.0.0.1:9")
+    with log_lines() as lines:
+        start_tracing(settings, "collector")
+        for _ in range(QUEUE_SPANS + 500):
+            with span("poll", {}, parent=tick_context(T0)) as found:
+                assert found.context
+        eventually(lambda: lines.of("spans_not_sent"), 20.0)
+        flush_spans(0.1)  # the queue is not waited for
+        assert [(line["level"], line["setting"]) for line in lines.of("spans_not_sent")] == [("warning", "CRYPTOVIZ_TRACING__ENDPOINT")]
+        if how != "away":
+            receiver.status, receiver.silent = 200, False
+            receiver.released.set()
+            with span("after", {}, parent=tick_context(T0)):
+                pass
+            eventually(lambda: lines.of("spans_sent_again") and receiver.spans(name="after"), 20.0)
+            # What the queue had no room for is lost: its oldest.
+            assert len(receiver.spans()) <= QUEUE_SPANS + 2 * BATCH_SPANS
+    assert "canary" not in str([lines.of("spans_not_sent"), lines.of("spans_sent_again")])
+
+
+def test_a_receiver_with_a_certificate_is_verified(tmp_path: Path) -> None:
+    signer, stranger = authority(tmp_path, "authority"), authority(tmp_path, "stranger")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate(tmp_path, "server", signer))
+    with otlp_receiver(context) as receiver:
+        for trusted, arrives in ((stranger, False), (signer, True)):
+            tracing._tracer = None
+            start_tracing(settings_for(receiver, ca_file=trusted), "collector")
+            with span("poll", {}, parent=""):
+                pass
+            flush_spans(5.0)
+            assert bool(receiver.spans()) is arrives
+
+
+def test_spans_of_threads_that_write_at_once_are_all_sent(receiver: Receiver) -> None:
+    start_tracing(settings_for(receiver, timeout_s=10), "collector")
+
+    def write(n: int) -> None:
+        for tick in range(50):
+            with span("poll", {"n": n}, parent=tick_context(tick)):
+                pass
+            tick_span(1000 * n + tick, {"n": n})
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    flush_spans(20.0)
+    assert len(receiver.spans()) == 400
+    roots = [one for one in receiver.spans() if one.name == "tick"]
+    assert {(one.trace, one.id) for one in roots} == {tuple(tick_context(1000 * n + t).split("-")[1:3]) for n in range(4) for t in range(50)}
+
+
+def test_a_missing_package_is_a_typed_error(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    from cryptoviz import extras
+
+    monkeypatch.setitem(extras.EXTRAS, "tracing", ("no_such_parent.module",))
+    with pytest.raises(MissingExtra, match=r"CRYPTOVIZ_TRACING__ENDPOINT needs no_such_parent.module"):
+        start_tracing(settings_for(receiver), "collector")
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"endpoint": "http://user:secret-1@h:1"}, "user or password"),
+        ({"endpoint": "ftp://h:1"}, "ftp"),
+        ({"endpoint": "http://h:1?a=b"}, "query"),
+        ({"endpoint": "http://h:1", "headers": {"a b": "secret-1"}}, "letters, digits and hyphens"),
+        ({"endpoint": "http://h:1", "headers": {"a": "secret-1\nb: c"}}, "visible ASCII"),
+        ({"endpoint": "http://h:1", "ca_file": "/nowhere"}, "CRYPTOVIZ_TRACING__CA_FILE"),
+        ({"timeout_s": 0}, "greater than 0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_without_their_secret(own: dict[str, object], words: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(tracing=own)
+    assert words in str(refused.value)
+    assert "secret-1" not in str(refused.value)
+
+
+def test_the_headers_are_secrets(receiver: Receiver) -> None:
+    settings = settings_for(receiver)
+    assert CANARY in settings.secrets
+    assert "canary" not in f"{settings!r}{settings}"
