@@ -34,12 +34,13 @@ Position = Mapping[tuple[str, int], int]
 
 @dataclass(frozen=True, slots=True)
 class BatchStats:
-    """Totals of this run. `commit_s`: monotonic time of the last commit, None before the first."""
+    """Totals of this run. `batch_records` and `batch_ms`: of the last batch. `commit_s`: monotonic time of the last commit, None before the first."""
 
     rows: int = 0
     dead_letters: int = 0
     files: int = 0
     batches: int = 0
+    batch_records: int = 0
     batch_ms: float = 0.0
     commit_s: float | None = None
 
@@ -140,6 +141,7 @@ class BatchWriter:
             dead_letters=self.stats.dead_letters + rows[DEAD_TABLE],
             files=self.stats.files + len(parts),
             batches=self.stats.batches + 1,
+            batch_records=sum(rows.values()),
             batch_ms=(now - begun) * 1000,
             commit_s=now if committed else self.stats.commit_s,
         )

@@ -37,6 +37,7 @@ from spark_jobs.streaming.batch_plan import BatchPlan, Planned
 from spark_jobs.streaming.cluster import DriverCluster
 from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
 from spark_jobs.streaming.earlier_writers import OnOtherNodes, end_on_all_nodes
+from spark_jobs.streaming.input_rows import InputRows
 from spark_jobs.streaming.kafka_admin import KafkaTopics, parse_batch_offsets
 from spark_jobs.streaming.query_monitor import QueryMonitor
 from spark_jobs.streaming.record_watch import RecordWatch
@@ -227,11 +228,12 @@ class LakeJob:
         shutil.rmtree(scratch_root, ignore_errors=True)
         scratch_root.mkdir(parents=True, exist_ok=True)  # it stays if it is a mount point
         self._scratch = Path(tempfile.mkdtemp(dir=scratch_root))
-        writer, watch, scratch = self._writer, self._watch, self._scratch
+        writer, watch, scratch, input_rows = self._writer, self._watch, self._scratch, InputRows(session)
 
         def on_batch(batch_id: int) -> None:
             if writer is not None:
                 writer.run(parse_batch_offsets((scratch / "offsets" / str(batch_id)).read_text()))
+                input_rows.report(writer.stats.batch_records)
                 watch.wait(writer.position)
 
         stream = (

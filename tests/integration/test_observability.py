@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from cryptoviz.components import COLLECTOR, LAKE, scraper_name
@@ -179,3 +181,18 @@ def test_a_receiver_that_fails_changes_nothing(demo: Demo, receiver: Receiver, h
         receiver.status, receiver.silent = 200, False
         receiver.released.set()
     spans_of(receiver, newest_tick(demo))
+
+
+def test_the_ui_of_spark_shows_the_input_rate(demo: Demo) -> None:
+    newest_tick(demo)
+
+    def rate() -> float:
+        page = httpx.get(f"http://127.0.0.1:{demo.settings.lake.ui_port}/StreamingQuery/", timeout=10).text
+        active = page[page.index("Active Streaming Queries") :]
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", active, re.DOTALL)
+        rates = [float(cell) for cell in map(str.strip, cells) if re.fullmatch(r"[0-9]+\.[0-9]+", cell)]
+        assert rates, page[-3000:]
+        return rates[0]
+
+    # 17 prices, two exchanges and an audit record each 2 s.
+    assert eventually(lambda: 3 < rate() < 30, 60.0)
