@@ -120,6 +120,7 @@ def _is_known(tree: type[BaseModel], parts: list[str]) -> bool:
 
 def _inner(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     """The section type of a field, and whether the field is a table of sections by provider."""
-    if get_origin(annotation) is dict:
-        return get_args(annotation)[1], True
-    return (annotation, False) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else (None, False)
+    by_provider = get_origin(annotation) is dict
+    inner = get_args(annotation)[1] if by_provider else annotation
+    is_section = isinstance(inner, type) and issubclass(inner, BaseModel)  # not of a plain table, such as that of headers
+    return (inner, by_provider) if is_section else (None, False)
