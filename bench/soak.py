@@ -28,7 +28,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
+from redis.exceptions import RedisError
 
 from bench.idle import DRIVER, kind_of
 from cryptoviz.errors import CryptoVizError
@@ -215,18 +217,20 @@ def soak(demo: Demo, seconds: float, chance: random.Random) -> list[str]:
         try:
             faults[name](demo, chance)
             recovered_s = Recovery().made(demo, RECOVERY_S)
-        except (AssertionError, CryptoVizError, psutil.Error) as error:
+        except httpx.HTTPError as error:
+            print(f"{name}: not injected, {error!r}", flush=True)
+        except (AssertionError, CryptoVizError, RedisError, psutil.Error) as error:
             failures.append(f"{name}: {error}")
             print(f"FAILED {name}: {error}", flush=True)
             with contextlib.suppress(AssertionError):
                 Recovery().made(demo, RECOVERY_S)
-            continue
-        took[name] += 1
-        worst[name] = max(worst.get(name, 0.0), recovered_s)
-        _pause(2.0)  # what the fault has ended, ends
-        samples.take()
-        left_s = end_s - time.monotonic()
-        print(f"{name}: recovered after {recovered_s:.1f} s; {left_s / 60:.1f} minutes left; load {load()}", flush=True)
+        else:
+            took[name] += 1
+            worst[name] = max(worst.get(name, 0.0), recovered_s)
+            _pause(2.0)  # what the fault has ended, ends
+            samples.take()
+            left_s = end_s - time.monotonic()
+            print(f"{name}: recovered after {recovered_s:.1f} s; {left_s / 60:.1f} minutes left; load {load()}", flush=True)
     longest = json.dumps({name: round(value, 1) for name, value in worst.items()})
     print(f"\n{took.total()} faults of {len(took)} kinds. Longest recovery, s: {longest}\n")
     print(samples.table(), flush=True)

@@ -52,13 +52,11 @@ def component(demo: Demo, name: str) -> ComponentStatus:
 
 
 def process_of(demo: Demo, name: str) -> psutil.Process:
-    """Process of a component or of the controller."""
+    """Process of a component, which may be starting, or of the controller."""
     if name == CONTROLLER:
         (found,) = (one for one in processes_of(demo.settings.home) if kind_of(one) == "Controller")
         return found
-    pid = component(demo, name).pid
-    assert pid, f"{name} has no process"
-    return psutil.Process(pid)
+    return psutil.Process(eventually(lambda: component(demo, name).pid, 60, 0.2))
 
 
 def in_order(demo: Demo) -> bool:
