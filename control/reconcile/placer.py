@@ -14,8 +14,8 @@ from cryptoviz.placement import HEAD, ClusterNode, candidates, choose
 
 __all__ = ["Placer"]
 
-_SILENT_S = 180.0
-"""Longer than Ray takes to notice that a machine has gone (91 s, measured), during which it lists the node as alive."""
+_SILENT_S = 60.0
+"""Longer than Ray takes to notice that a machine has gone (28 s, `cryptoviz.cli.cluster_node`), during which it lists the node as alive."""
 
 
 class Placer:

@@ -32,6 +32,7 @@ MISSING = "10.77.0.99"
 STOPPED = "scraper/coinmarketcap"
 CUT_S = 60.0
 FRESH_S = 5.0
+STUCK = 100
 FOREIGN = "(exec -a raylet sleep 3000) >/dev/null 2>&1 & true"
 
 
@@ -41,6 +42,7 @@ class Cluster:
     head: Host
     workers: tuple[Host, Host]
     market: str
+    settings: dict[str, str]
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -79,11 +81,6 @@ class Cluster:
         shown = self.head.run(f"cd {PROJECT} && scripts/cluster/ray status").stdout
         return sum(int(line.split()[0]) for line in shown.splitlines() if line.endswith("local.cluster.node"))
 
-    def process(self, title: str, host: Host) -> int:
-        """Id of the process with this title."""
-        (found,) = (pid for (pid, _), command in host.identities().items() if command.startswith(title))
-        return found
-
     def writer_host(self, *without: Host) -> Host:
         """The host with the executor's Python workers."""
         found = [host for host in self.hosts if host not in without and writers(host)]
@@ -101,21 +98,17 @@ def cluster(network: HostNetwork) -> Cluster:
     market.run(f"({serve}) >~/market.log 2>&1 & true")
     launcher = Launcher(network, {}, demo=False)
     launcher.make_certificate(head)
-    bases = {f"PROVIDERS__{name.upper()}__BASE_URL": f"{address}/{name}" for name in PROVIDERS}
-    launcher.configure(
-        {
-            "ENGINES__BIND": head.ip,
-            "CONTROL__HOST": head.ip,
-            "CONTROL__TLS_CERT": f"{HOME}/cryptoviz/tls.crt",
-            "CONTROL__TLS_KEY": f"{HOME}/cryptoviz/tls.key",
-            "COLLECT__TICK_S": "1",
-            "COLLECT__PROVIDERS": ",".join(PROVIDERS),
-            "LAKE__COMPACT_FILES": "100000",  # a plain reader sees rows twice while files are merged
-            "RAY__WORKERS_TIMEOUT_S": "45",
-            **bases,
-        }
-    )
-    return Cluster(launcher, head, (workers[0], workers[1]), address)
+    settings = {
+        "ENGINES__BIND": head.ip,
+        "CONTROL__HOST": head.ip,
+        "CONTROL__TLS_CERT": f"{HOME}/cryptoviz/tls.crt",
+        "CONTROL__TLS_KEY": f"{HOME}/cryptoviz/tls.key",
+        "COLLECT__TICK_S": "1",
+        "COLLECT__PROVIDERS": ",".join(PROVIDERS),
+        "LAKE__COMPACT_FILES": "100000",  # a plain reader sees rows twice while files are merged
+        **{f"PROVIDERS__{name.upper()}__BASE_URL": f"{address}/{name}" for name in PROVIDERS},
+    }
+    return Cluster(launcher, head, (workers[0], workers[1]), address, settings)
 
 
 def timed(action: Callable[[], object]) -> str:
@@ -150,10 +143,9 @@ def stopped(processes: list[psutil.Process]) -> Iterator[None]:
                 process.send_signal(signal.SIGCONT)
 
 
-def settled(host: Host) -> dict[tuple[int, float], str]:
-    """Processes by id and start time, without those that come and go by themselves: Ray's idle workers, rounds of maintenance."""
-    passing = ("ray::IDLE", "python -m spark_jobs.maintenance")
-    return {key: command for key, command in host.identities().items() if not any(each in command for each in passing)}
+def comes_and_goes(command: str) -> bool:
+    """Whether a process with this command ends, or begins, without a `ray up`: maintenance, idle workers of Ray and Spark, Ray's connections."""
+    return any(each in command for each in ("ray::IDLE", "-m spark_jobs.maintenance", "-m spark_jobs.streaming.daemon")) or command.startswith("ssh ")
 
 
 def assert_each_row_once(cluster: Cluster, least: int) -> int:
@@ -168,6 +160,7 @@ def assert_each_row_once(cluster: Cluster, least: int) -> int:
 
 
 def test_a_missing_worker_is_named_and_ray_up_fails_while_the_pipeline_runs(cluster: Cluster) -> None:
+    cluster.launcher.configure(cluster.settings | {"RAY__WORKERS_TIMEOUT_S": "45"})
     cluster.launcher.write_yaml(cluster.head, [cluster.workers[0].ip, MISSING])
     begun = time.monotonic()
     done = cluster.launcher.up(check=False)
@@ -180,6 +173,7 @@ def test_a_missing_worker_is_named_and_ray_up_fails_while_the_pipeline_runs(clus
 
 def test_a_second_ray_up_adds_a_worker(cluster: Cluster) -> None:
     before = {name: (each["restarts"], each["since"]) for name, each in cluster.status().items()}
+    cluster.launcher.configure(cluster.settings)
     cluster.launcher.write_yaml(cluster.head, [worker.ip for worker in cluster.workers])
     say("ray up with another worker:", timed(cluster.launcher.up))
     assert cluster.nodes() == 3
@@ -196,6 +190,92 @@ def test_the_launcher_asks_for_the_status_by_ray_exec_and_over_tls(cluster: Clus
     over_tls = {each["name"]: each["state"] for each in json.loads(cluster.launcher.run(status).stdout)["components"]}
     assert by_exec == over_tls
     assert set(over_tls.values()) == {"RUNNING"}
+
+
+def test_scrapers_and_executor_run_on_the_workers(cluster: Cluster) -> None:
+    for name in PROVIDERS:  # they were started when there was one worker
+        cluster.head.run(f"cd {PROJECT} && .venv/bin/cryptoviz restart scraper/{name}")
+    cluster.until_it_works()
+    workers = {worker.ip for worker in cluster.workers}
+    status = cluster.status()
+    scrapers = {status[f"scraper/{name}"]["nodes"][0] for name in PROVIDERS}
+    assert scrapers == workers
+    *_, executor = status["lake"]["nodes"]
+    assert executor in workers
+    assert cluster.writer_host().ip == executor
+    say("nodes", {name: each["nodes"] for name, each in status.items()})
+    assert_each_row_once(cluster, 100)
+
+
+def test_ray_up_again_changes_nothing(cluster: Cluster) -> None:
+    before = [host.identities() for host in cluster.hosts]
+    say("ray up again:", timed(cluster.launcher.up))
+    after = [host.identities() for host in cluster.hosts]
+    for host, known, now in zip(cluster.hosts, before, after, strict=True):
+        ended = [command for process, command in known.items() if process not in now and not comes_and_goes(command)]
+        begun = [command for process, command in now.items() if process not in known and not comes_and_goes(command)]
+        assert (ended, begun) == ([], []), host.name
+        assert any("raylet" in command for command in known.values())
+
+
+def test_writers_of_an_earlier_lake_on_another_host_are_ended_and_double_nothing(cluster: Cluster) -> None:
+    host = cluster.writer_host()
+    frozen = writers(host)
+    with stopped(frozen):
+        eventually(lambda: cluster.status()["lake"]["metrics"]["lag_records"] > STUCK, 60, 0.5)  # their batch is planned, and not written
+        begun = time.monotonic()
+        cluster.head.run(f"kill -9 {cluster.status()['lake']['pid']}")
+        cluster.until_noticed()
+        cluster.until_it_works()
+        say(f"lake killed while its writers on {host.name} hang: recovered after {time.monotonic() - begun:.1f} s, load {load()}")
+        eventually(lambda: not any(process.is_running() for process in frozen), 30)
+    assert_each_row_once(cluster, 500)
+
+
+def test_a_worker_that_is_cut_off_for_a_minute_loses_and_doubles_nothing(cluster: Cluster) -> None:
+    host = cluster.writer_host()
+    earlier = writers(host)
+    host.cable(connected=False)
+    begun = time.monotonic()
+    cluster.until_noticed()
+    say(f"{host.name} cut off: noticed after {time.monotonic() - begun:.1f} s, load {load()}")
+    cluster.until_it_works()
+    say(f"replaced after {time.monotonic() - begun:.1f} s, load {load()}, its writers:", sum(process.is_running() for process in earlier))
+    time.sleep(max(0.0, CUT_S - (time.monotonic() - begun)))
+    host.cable(connected=True)
+    say("back in the cluster after the end of the cut:", timed(lambda: eventually(lambda: cluster.nodes() == 3, 180, 1.0)))
+    cluster.until_it_works()
+    eventually(lambda: not any(process.is_running() for process in earlier), 60)
+    assert_each_row_once(cluster, 1000)
+
+
+def test_a_worker_that_is_killed_and_booted_loses_and_doubles_nothing(cluster: Cluster) -> None:
+    host = cluster.writer_host()
+    begun = time.monotonic()
+    host.kill()
+    cluster.until_noticed()
+    say(f"worker {host.name} killed: noticed after {time.monotonic() - begun:.1f} s, load {load()}")
+    cluster.until_it_works()
+    say(f"and replaced after {time.monotonic() - begun:.1f} s, load {load()}")
+    host.boot()
+    say("back in the cluster after its boot:", timed(lambda: eventually(lambda: cluster.nodes() == 3, 180, 2.0)))
+    cluster.until_it_works()
+    assert_each_row_once(cluster, 1000)
+
+
+def test_a_killed_head_goes_on_where_it_was_after_ray_up(cluster: Cluster) -> None:
+    cluster.head.run(f"cd {PROJECT} && .venv/bin/cryptoviz stop --yes {STOPPED}")
+    rows = assert_each_row_once(cluster, 1000)
+    cluster.head.kill()
+    cluster.head.boot()
+    begun = time.monotonic()
+    cluster.launcher.up()
+    say(f"head killed: ray up took {time.monotonic() - begun:.1f} s, load {load()}")
+    cluster.until_it_works(STOPPED)
+    say(f"all run after {time.monotonic() - begun:.1f} s, load {load()}")
+    assert cluster.status()[STOPPED]["desired"] == "STOPPED"
+    assert cluster.nodes() == 3
+    assert_each_row_once(cluster, rows)
 
 
 def test_ray_down_ends_every_process_of_the_cluster_and_no_other(cluster: Cluster) -> None:
