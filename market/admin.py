@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
+from cryptoviz.clock import Clock
 from cryptoviz.settings import MarketLimits
 from cryptoviz.times import iso_ms
 from market.dialects import DIALECTS
 from market.dialects.base import whole_number
-from market.faultbook import BadFault, valid_faults
+from market.faultbook import BadFault, FaultBook, valid_faults
+from market.limits import LimitBook
+from market.quotes import Market
+from market.request_log import RequestLog
 
-if TYPE_CHECKING:
-    from market.server import ReplayMarket
-
-__all__ = ["CLOCK_PATH", "add_admin_routes"]
+__all__ = ["CLOCK_PATH", "Admin"]
 
 CLOCK_PATH = "/_market/clock"
 _PAGE = 1_000
 _MAX_PAGE = 10_000
-
-
-def add_admin_routes(app: web.Application, market: ReplayMarket) -> None:
-    """Add the control routes of `market` to `app`."""
-    admin = _Admin(market)
-    app.router.add_get("/_market/faults", admin.list_faults)
-    app.router.add_post("/_market/faults", admin.add_fault)
-    app.router.add_delete("/_market/faults", admin.clear_faults)
-    app.router.add_get("/_market/limits", admin.list_limits)
-    app.router.add_post("/_market/limits", admin.set_limits)
-    app.router.add_delete("/_market/limits", admin.reset_limits)
-    app.router.add_get("/_market/ledger", admin.request_log)
-    app.router.add_get(CLOCK_PATH, admin.clock)
-    app.router.add_route("*", "/_market/{rest:.*}", _unknown)
 
 
 class _LimitsRequest(MarketLimits):
@@ -46,22 +35,46 @@ class _LimitsRequest(MarketLimits):
     provider: str
 
 
-class _Admin:
-    def __init__(self, market: ReplayMarket) -> None:
-        self._market = market
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The control routes, and the parts of a market that they show and change.
+
+    Attributes:
+        limits: the current limits by provider.
+        configured: the initial limits.
+    """
+
+    clock: Clock
+    market: Market
+    faults: FaultBook
+    limits: dict[str, MarketLimits]
+    configured: Mapping[str, MarketLimits]
+    usage: LimitBook
+    request_log: RequestLog
+
+    def add_routes(self, app: web.Application) -> None:
+        app.router.add_get("/_market/faults", self.list_faults)
+        app.router.add_post("/_market/faults", self.add_fault)
+        app.router.add_delete("/_market/faults", self.clear_faults)
+        app.router.add_get("/_market/limits", self.list_limits)
+        app.router.add_post("/_market/limits", self.set_limits)
+        app.router.add_delete("/_market/limits", self.reset_limits)
+        app.router.add_get("/_market/ledger", self.log_page)
+        app.router.add_get(CLOCK_PATH, self.clock_times)
+        app.router.add_route("*", "/_market/{rest:.*}", _unknown)
 
     async def list_faults(self, _: web.Request) -> web.Response:
-        now_s = self._market.clock.monotonic_s()
-        return web.json_response({"faults": self._market.faults.active(now_s), "valid": valid_faults()})
+        now_s = self.clock.monotonic_s()
+        return web.json_response({"faults": self.faults.active(now_s), "valid": valid_faults()})
 
     async def add_fault(self, request: web.Request) -> web.Response:
-        now_s = self._market.clock.monotonic_s()
+        now_s = self.clock.monotonic_s()
         try:
             payload = orjson.loads(await request.read())
         except ValueError:
             return _refuse("the body is not JSON")
         try:
-            fault = self._market.faults.add(payload, now_s)
+            fault = self.faults.add(payload, now_s)
         except BadFault as error:
             return _refuse(str(error))
         return web.json_response(fault.describe(now_s), status=201)
@@ -70,12 +83,12 @@ class _Admin:
         fault_id = whole_number(request.query.get("id"))
         if fault_id is None and "id" in request.query:
             return _refuse(f"id must be a number, received {request.query['id']!r}")
-        cleared = self._market.faults.clear(request.query.get("provider"), fault_id)
+        cleared = self.faults.clear(request.query.get("provider"), fault_id)
         return web.json_response({"cleared": cleared})
 
     async def list_limits(self, _: web.Request) -> web.Response:
         default = MarketLimits()
-        return web.json_response({"limits": {name: self._market.limits.get(name, default).model_dump() for name in DIALECTS}})
+        return web.json_response({"limits": {name: self.limits.get(name, default).model_dump() for name in DIALECTS}})
 
     async def set_limits(self, request: web.Request) -> web.Response:
         try:
@@ -84,35 +97,36 @@ class _Admin:
             return _refuse_limits("; ".join(f"{'.'.join(map(str, issue['loc'])) or 'body'}: {issue['msg']}" for issue in error.errors()))
         if asked.provider not in DIALECTS:
             return _refuse_limits(f"unknown provider {asked.provider!r}; valid: {', '.join(DIALECTS)}")
-        self._market.limits[asked.provider] = MarketLimits(**asked.model_dump(exclude={"provider"}))
+        self.limits[asked.provider] = MarketLimits(**asked.model_dump(exclude={"provider"}))
         return await self.list_limits(request)
 
     async def reset_limits(self, request: web.Request) -> web.Response:
         provider = request.query.get("provider")
-        kept = {} if provider is None else {name: limits for name, limits in self._market.limits.items() if name != provider}
-        configured = {name: limits for name, limits in self._market.config.limits.items() if provider in (None, name)}
-        self._market.limits = kept | configured
-        self._market.usage.forget(provider)
+        for name in DIALECTS if provider is None else (provider,):
+            self.limits.pop(name, None)
+            if name in self.configured:
+                self.limits[name] = self.configured[name]
+        self.usage.forget(provider)
         return await self.list_limits(request)
 
-    async def request_log(self, request: web.Request) -> web.Response:
+    async def log_page(self, request: web.Request) -> web.Response:
         since, limit = whole_number(request.query.get("since", "0")), whole_number(request.query.get("limit", str(_PAGE)))
         if since is None or limit is None or not 1 <= limit <= _MAX_PAGE:
             return web.json_response({"error": f"since must be a sequence number from 0, limit must be between 1 and {_MAX_PAGE}"}, status=400)
-        page = await asyncio.to_thread(self._market.request_log.page, since, limit)
+        page = await asyncio.to_thread(self.request_log.page, since, limit)
         return web.Response(body=page, content_type="application/json")
 
-    async def clock(self, _: web.Request) -> web.Response:
-        wall_ms = self._market.clock.now_ms()
-        market_ms = self._market.market.clock.market_ms(wall_ms)
+    async def clock_times(self, _: web.Request) -> web.Response:
+        wall_ms = self.clock.now_ms()
+        market_ms = self.market.clock.market_ms(wall_ms)
         body: dict[str, Any] = {
             "wall_ms": wall_ms,
             "market_ms": market_ms,
             "wall_time": iso_ms(wall_ms),
             "market_time": iso_ms(market_ms),
             "replayed_month": datetime.fromtimestamp(market_ms / 1000, UTC).strftime("%Y-%m"),
-            "speed": self._market.config.speed,
-            "seed": self._market.config.seed,
+            "speed": self.market.clock.speed,
+            "seed": self.market.seed,
         }
         return web.json_response(body)
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from cryptoviz.assets import Asset
 from cryptoviz.clock import Clock, SystemClock, steady_ms
 from cryptoviz.settings import MarketLimits
-from market.admin import add_admin_routes
+from market.admin import Admin
 from market.browsers import refuse_other_sites
 from market.dialects import DIALECTS, Answer, Dialect, Request, Usage, View
 from market.faultbook import ActiveFault, FaultBook, latest
@@ -83,7 +83,7 @@ class ReplayMarket:
         self.request_log = RequestLog(home, self.config.ledger_max_bytes)
         self.request_log.open()
         app = web.Application(client_max_size=_MAX_CONTROL_BYTES, middlewares=[refuse_other_sites])
-        add_admin_routes(app, self)
+        Admin(self.clock, self.market, self.faults, self.limits, self.config.limits, self.usage, self.request_log).add_routes(app)
         app.router.add_route("*", "/{provider}/{path:.*}", self._handle)
         app.on_response_prepare.append(_mark)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
