@@ -17,14 +17,13 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from cryptoviz import tracing
 from cryptoviz.log import configure_logging
 from cryptoviz.settings import Settings, TracingSettings
 from market.server import ReplayMarket
 from tests.support.collection import PROVIDERS, Collection, settings_for
 from tests.support.engines import kafka_and_redis
 from tests.support.measure import load, machine, say
-from tests.support.otlp import otlp_receiver
+from tests.support.otlp import end_tracing, otlp_receiver
 
 TICK_S = 0.5
 WARM_TICKS = 5
@@ -51,7 +50,7 @@ def main() -> None:
 
 async def tick_ms(base: Settings, home: Path, endpoint: str, ticks: int) -> float:
     """Processor time of this process a tick."""
-    tracing._tracer = None  # each way is a process of its own in a pipeline
+    end_tracing()  # each way is a process of its own in a pipeline
     async with ReplayMarket() as market:
         settings = settings_for(base, home, {name: market.base_url(name) for name in PROVIDERS}, tick_s=TICK_S)
         running = Collection(settings.model_copy(update={"tracing": TracingSettings(endpoint=endpoint)}), market)

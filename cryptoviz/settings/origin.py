@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Collection
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -45,13 +46,37 @@ def _generated(settings: Settings, flat: dict[str, Any]) -> list[str]:
     return [*held, "redis.url"] if "redis.password" in held else held
 
 
-def _name_in(path: str, names: Collection[str]) -> str | None:
+def _name_in(path: str, names: Mapping[str, str | None]) -> str | None:
     ours = "CRYPTOVIZ_" + path.upper().replace(".", "__")
     present = {name.upper() for name in names}
     if ours in present:
         return ours
+    for section, field in _ancestors(path):
+        value = next((text for name, text in names.items() if name.upper() == section), None)
+        if value is not None and _has(value, field):
+            return section
     flat = (*((name, path_of, present) for name, path_of in SEED_NAMES.items()), *((name, path_of, names) for name, path_of in SHELL_NAMES.items()))
     return next((name for name, path_of, where in flat if ".".join(path_of) == path and name in where), None)
+
+
+def _ancestors(path: str) -> Iterator[tuple[str, list[str]]]:
+    """Names of the sections and tables that a setting is in, the innermost first, with the rest of its path."""
+    parts = path.split(".")
+    for depth in range(len(parts) - 1, 0, -1):
+        yield "CRYPTOVIZ_" + "__".join(parts[:depth]).upper(), parts[depth:]
+
+
+def _has(text: str, path: list[str]) -> bool:
+    """Whether a section given as JSON has the setting."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return False
+    for part in path:
+        if not isinstance(found, dict) or part not in found:
+            return False
+        found = found[part]
+    return True
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -12,6 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
+from opentelemetry.sdk.trace.export import SpanExportResult
+
+from cryptoviz import tracing
+
+__all__ = ["Received", "Receiver", "end_tracing", "otlp_receiver"]
 
 
 @dataclass(frozen=True)
@@ -107,3 +112,12 @@ def otlp_receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def end_tracing() -> None:
+    """End the tracer of this process and its thread, which would log failures into later tests. Queued spans are dropped."""
+    tracer, tracing._tracer = tracing._tracer, None
+    if tracer is not None:
+        processor: Any = tracer._provider._active_span_processor._span_processors[0]
+        processor.span_exporter.export = lambda spans: SpanExportResult.FAILURE
+        tracer._provider.shutdown()

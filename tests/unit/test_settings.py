@@ -60,6 +60,17 @@ def test_dotenv_is_read_with_lower_precedence_than_the_environment(monkeypatch: 
     assert "kafka.port" not in sources
 
 
+def test_a_section_as_json_is_the_source_of_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYPTOVIZ_COLLECT", '{"tick_s": 5}')
+    monkeypatch.setenv("CRYPTOVIZ_TRACING__HEADERS", '{"x-key": "abc"}')
+    monkeypatch.setenv("CRYPTOVIZ_PROVIDERS", '{"kraken": {"timeout_s": 3}}')
+    sources = setting_sources(load_settings())
+    assert sources["collect.tick_s"] == "environment: CRYPTOVIZ_COLLECT"
+    assert sources["tracing.headers.x-key"] == "environment: CRYPTOVIZ_TRACING__HEADERS"
+    assert sources["providers.kraken.timeout_s"] == "environment: CRYPTOVIZ_PROVIDERS"
+    assert not {"collect.consensus_wait_ms", "providers.kraken.max_wait_s", "tracing.endpoint"} & set(sources)
+
+
 def test_the_demo_differs_in_tick_home_and_providers_and_uses_no_real_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COINMARKETCAP_API_KEY", "real")
     live, demo = load_settings(), load_settings("demo")

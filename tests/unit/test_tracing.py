@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz import tracing
 from cryptoviz.errors import MissingExtra, SettingsError
 from cryptoviz.otel import BATCH_SPANS, QUEUE_SPANS
 from cryptoviz.settings import Settings, load_settings
@@ -20,7 +19,7 @@ from cryptoviz.tracing import current_context, flush_spans, span, start_tracing,
 from tests.support.certificates import authority, certificate
 from tests.support.clock import T0
 from tests.support.log_lines import log_lines
-from tests.support.otlp import Receiver, otlp_receiver
+from tests.support.otlp import Receiver, end_tracing, otlp_receiver
 from tests.support.settings import forget_settings
 from tests.support.waiting import eventually
 
@@ -28,10 +27,11 @@ CANARY = "Bearer canary-77 f2"
 
 
 @pytest.fixture(autouse=True)
-def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A process that sends no spans, and whose settings are the defaults."""
     forget_settings(monkeypatch, tmp_path)
-    monkeypatch.setattr(tracing, "_tracer", None)
+    yield
+    end_tracing()
 
 
 @pytest.fixture
@@ -116,10 +116,10 @@ def test_spans_of_a_tick_are_one_tree_with_a_root_of_known_ids(receiver: Receive
     assert {headers["authorization"] for headers in receiver.headers} == {CANARY}
 
 
-def test_the_root_of_a_tick_follows_from_the_pipeline_and_the_tick(receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_root_of_a_tick_follows_from_the_pipeline_and_the_tick(receiver: Receiver, tmp_path: Path) -> None:
     found = []
     for home, component in (("one", "collector"), ("one", "scraper/x"), ("two", "collector")):
-        monkeypatch.setattr(tracing, "_tracer", None)
+        end_tracing()
         start_tracing(load_settings(home=tmp_path / home, tracing={"endpoint": receiver.endpoint}), component)
         found.append((tick_context(T0), tick_context(T0 + 1000)))
     assert found[0] == found[1]
@@ -158,7 +158,7 @@ def test_a_receiver_with_a_certificate_is_verified(tmp_path: Path) -> None:
     context.load_cert_chain(*certificate(tmp_path, "server", signer))
     with otlp_receiver(context) as receiver:
         for trusted, arrives in ((stranger, False), (signer, True)):
-            tracing._tracer = None
+            end_tracing()
             start_tracing(settings_for(receiver, ca_file=trusted), "collector")
             with span("poll", {}, parent=""):
                 pass

@@ -7,33 +7,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from actors.collecting.core import CollectorCore
-from actors.fetching.hold_off import HoldOff
+from actors.fetching.hold_off import HoldOff, MinIntervalLimiter
+from actors.fetching.http import HttpFetcher, HttpLimits, open_client
 from actors.publishing.exchange_recorder import ExchangeRecorder
 from actors.publishing.kafka_transport import KafkaTransport, PublishedTicks
 from actors.publishing.publisher import Publisher
 from actors.publishing.transaction import KafkaTransaction
 from actors.scraping.poll_scheduler import PollRules, PollScheduler
-from cryptoviz import tracing
 from cryptoviz.assets import Asset
+from cryptoviz.clock import SystemClock
 from cryptoviz.kafka import Record
 from cryptoviz.records import FallbackReason, RawExchange, TickResult
 from cryptoviz.settings import Settings, load_settings
 from cryptoviz.tracing import flush_spans, span, start_tracing
 from tests.support.clock import T0, FakeClock
 from tests.support.collection_fakes import Events, FakeSink, FakeSnapshot, answer, failed
-from tests.support.otlp import Receiver, otlp_receiver
+from tests.support.http_server import http_server
+from tests.support.otlp import Receiver, end_tracing, otlp_receiver
 from tests.support.settings import forget_settings
 
 PROVIDERS = ("coingecko", "coinmarketcap")
 
 
 @pytest.fixture
-def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Settings]:
     forget_settings(monkeypatch, tmp_path)
-    monkeypatch.setattr(tracing, "_tracer", None)
-    return load_settings(crypto_list=("BTC", "ETH"), collect={"tick_s": 2, "providers": PROVIDERS})
+    yield load_settings(crypto_list=("BTC", "ETH"), collect={"tick_s": 2, "providers": PROVIDERS})
+    end_tracing()
 
 
 @pytest.fixture
@@ -167,3 +170,22 @@ async def test_records_are_the_same_with_and_without_spans(settings: Settings) -
         failing = await one_tick(settings)
     assert bare(on) == bare(off) == bare(failing)
     assert all(record.headers for record in on)
+
+
+async def test_a_provider_gets_no_context(receiver: Receiver) -> None:
+    sent: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        sent.extend(name.lower() for name in request.headers)
+        return web.json_response({})
+
+    clock = SystemClock()
+    async with http_server(handle) as url:
+        fetcher = HttpFetcher("coingecko", open_client(url), HttpLimits(5.0, 1000), MinIntervalLimiter(0.0, clock), clock)
+        await fetcher.get(f"{url}/a?x=1", {}, {}, lambda response: response.body)
+        await fetcher.aclose()
+    flush_spans()
+    (get,) = receiver.spans(name="GET")
+    assert (get.attributes["url.full"], get.attributes["http.response.status_code"]) == (f"{url}/a?x=1", 200)
+    assert sent
+    assert not {"traceparent", "tracestate", "baggage"} & set(sent)

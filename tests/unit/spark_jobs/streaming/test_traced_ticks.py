@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from cryptoviz import tracing
 from cryptoviz.settings import load_settings
 from cryptoviz.tracing import flush_spans, start_tracing
 from spark_jobs.streaming.kafka_range_reader import OffsetRange
 from spark_jobs.streaming.traced_ticks import MAX_CONTEXTS, Headers, TracedRecords
 from spark_jobs.tables.parquet import TablePart, WrittenPart
-from tests.support.otlp import Receiver, otlp_receiver
+from tests.support.otlp import Receiver, end_tracing, otlp_receiver
 from tests.support.settings import forget_settings
 from tests.unit.spark_jobs.streaming.test_batch import Rig
 
@@ -60,10 +59,10 @@ def test_a_backlog_has_a_bounded_number_of_contexts() -> None:
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Receiver]:
     forget_settings(monkeypatch, tmp_path)
-    monkeypatch.setattr(tracing, "_tracer", None)
     with otlp_receiver() as receiver:
         start_tracing(load_settings(tracing={"endpoint": receiver.endpoint}), "lake")
         yield receiver
+        end_tracing()
 
 
 def test_a_batch_has_a_span_in_the_trace_of_each_tick(receiver: Receiver) -> None:
@@ -105,8 +104,7 @@ def test_a_batch_that_fails_has_no_commit(receiver: Receiver) -> None:
     assert {one.name: one.failed for one in receiver.spans()} == {"lake batch": "LakeError", "write files": None}
 
 
-def test_tasks_look_at_headers_only_while_tracing_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "_tracer", None)
+def test_tasks_look_at_headers_only_while_tracing_is_on() -> None:
     rig = Rig()
     rig.run([TablePart("prices", WrittenPart("p", 1, 9, "{}"))], {("stream", 0): 20, ("raw", 0): 5})
     assert not rig.cluster.traced
