@@ -24,7 +24,7 @@ from cryptoviz.tls import ca_path
 from tests.support.settings import forget_settings
 
 OPEN: dict[str, Any] = {"engines": {"bind": "192.0.2.7"}}
-TLS = Path(__file__).parents[1] / "data" / "tls"
+TLS = Path(__file__).parents[2] / "data" / "tls"
 
 
 @pytest.fixture(autouse=True)

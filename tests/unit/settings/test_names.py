@@ -15,7 +15,7 @@ from cryptoviz.settings import Settings, load_settings, load_settings_file
 from cryptoviz.settings.names import INTERNAL_NAMES, known_names
 from tests.support.settings import forget_settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LISTS = "`cryptoviz config` lists all"
 
 
