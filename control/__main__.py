@@ -8,6 +8,7 @@ import sys
 
 from actors.ray_actor import ActorDied, NoAnswer, RayActor, cluster_nodes, join_cluster, own_node
 from control.controller import CONTROLLER_NAME, Controller
+from control.engine_node import require_engine_node
 from control.reachable_engines import require_reachable_engines
 from cryptoviz.client import ControlClient
 from cryptoviz.errors import CryptoVizError, PreflightError
@@ -22,10 +23,13 @@ def launch(settings: Settings, timeout_s: float = _READY_TIMEOUT_S) -> None:
     """Create the controller in the joined cluster, or find it there; return when its gRPC service answers.
 
     Raises:
-        PreflightError: the port is taken, a controller with another address runs in this namespace, or workers would not reach the engines.
+        PreflightError: the port is taken, a controller with another address runs in this namespace, the engines cannot start where they are placed,
+            or workers would not reach them.
         NoAnswer: the controller does not serve within `timeout_s` seconds.
     """
-    require_reachable_engines(settings, cluster_nodes(), own_node())
+    nodes, head = cluster_nodes(), own_node()
+    require_engine_node(settings, nodes, head)
+    require_reachable_engines(settings, nodes, head)
     controller = RayActor(CONTROLLER_NAME, settings.ray.namespace)
     controller.create(Controller, settings)
     address = asyncio.run(_ready(controller, timeout_s))

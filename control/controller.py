@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import ray
 
 from actors.ray_actor import RayActor
+from control.engine_node import engine_node, keep_engine_node
 from control.operations.file_store import OperationFile
 from control.operations.manager import OperationManager
 from control.operations.ray_launcher import RayOperationRunner
 from control.reconcile.components import build_table
 from control.reconcile.desired_state import build_store
 from control.reconcile.disk_watch import DiskWatch
+from control.reconcile.placer import Placer
 from control.reconcile.ray_runtime import RayRuntime
 from control.reconcile.reconciler import Reconciler
 from control.rpc.gap_service import ray_gap_reader
@@ -46,7 +49,7 @@ class Controller:
         self._clock = SystemClock()
         self._reconciler = Reconciler(
             build_table(settings),
-            DiskWatch(RayRuntime(settings.ray.namespace), settings, self._clock),
+            DiskWatch(RayRuntime(settings.ray.namespace, _placer(settings)), settings, self._clock),
             build_store(settings),
             self._clock,
             settings.control.reconcile_ms,
@@ -126,6 +129,10 @@ class Controller:
         self._loop.cancel()
         await self._reconciler.close()
         await RayActor(CONTROLLER_NAME, self._settings.ray.namespace).kill()
+
+
+def _placer(settings: Settings) -> Placer:
+    return Placer(engine_node=partial(engine_node, settings), keep_engine_node=partial(keep_engine_node, settings))
 
 
 async def _nothing() -> None:

@@ -13,6 +13,7 @@ from cryptoviz.components import COLLECTOR, DASHBOARD, LAKE, MAINTENANCE, MARKET
 from cryptoviz.errors import UnknownComponent
 from cryptoviz.placement import HEAD, Place
 from cryptoviz.settings import Settings, loopback_engines, uses_own_loopback
+from cryptoviz.settings.engine_tls import server_identity
 
 __all__ = ["YIELD_S", "ComponentSpec", "ComponentTable", "build_table", "is_component_name"]
 
@@ -187,4 +188,17 @@ def _collection(settings: Settings) -> Iterator[ComponentSpec]:
 
 def _engine(settings: Settings, name: str, *, embedded: bool) -> ComponentSpec:
     kind = ComponentKind.ENGINE if embedded else ComponentKind.EXTERNAL
-    return ComponentSpec(name, kind, _ENGINE_ACTOR, (settings, name), start_timeout_s=_ENGINE_START_S, stop_timeout_s=15.0, supervised=True)
+    place = Place.parse(settings.placement.engines) if embedded else HEAD
+    # Another node has neither this home's authority nor the files of the settings, and gets a certificate from here.
+    identity = (server_identity(settings),) if place != HEAD and settings.engines.exposed else ()
+    return ComponentSpec(
+        name,
+        kind,
+        _ENGINE_ACTOR,
+        (settings, name, *identity),
+        start_timeout_s=_ENGINE_START_S,
+        stop_timeout_s=15.0,
+        supervised=True,
+        place=place,
+        place_setting="CRYPTOVIZ_PLACEMENT__ENGINES",
+    )

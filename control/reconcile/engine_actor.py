@@ -10,6 +10,7 @@ from cryptoviz.engines.build import Engine, build_engine
 from cryptoviz.engines.process import SerialThread
 from cryptoviz.log_files import log_to_file
 from cryptoviz.settings import Settings
+from cryptoviz.settings.engine_tls import ServerIdentity
 
 __all__ = ["EngineActor"]
 
@@ -22,8 +23,10 @@ class EngineActor:
     Start and stop run sequentially in a separate thread, so that the actor answers probes during them.
     """
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: Settings, name: str, identity: ServerIdentity | None = None) -> None:
+        """`identity`: certificate of an embedded engine; by default of the authority of this node's home, or from the files of the settings."""
         self._settings = settings
+        self._identity = identity
         self._name = name
         self._engine: Engine | None = None
         self._start_stop = SerialThread(f"{name}-start-stop")
@@ -35,7 +38,7 @@ class EngineActor:
         """Start the engine and return when it answers. Raises the engine's errors."""
         if self._engine is None:
             log_to_file(self._settings, self._name)
-            self._engine = build_engine(self._name, self._settings)
+            self._engine = build_engine(self._name, self._settings, self._identity)
         await self._start_stop.run(self._engine.start)
         self._started = True
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from actors.ray_actor import cluster_nodes, own_node
 from control.reconcile.components import ComponentSpec
 from cryptoviz.clock import Clock, SystemClock
+from cryptoviz.components import ComponentKind
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.placement import HEAD, ClusterNode, candidates, choose
 
@@ -25,24 +26,43 @@ class Placer:
         list_nodes: the cluster's nodes that are alive; blocks.
         head: id of the controller's node.
         clock: source of time.
+        engine_node: the node of the engines, of the cluster's nodes and the id of the head; raises if they cannot start.
+        keep_engine_node: called with that node before they start.
     """
 
     def __init__(
-        self, list_nodes: Callable[[], list[ClusterNode]] = cluster_nodes, head: Callable[[], str] = own_node, clock: Clock | None = None
+        self,
+        list_nodes: Callable[[], list[ClusterNode]] = cluster_nodes,
+        head: Callable[[], str] = own_node,
+        clock: Clock | None = None,
+        engine_node: Callable[[Sequence[ClusterNode], str], ClusterNode] | None = None,
+        keep_engine_node: Callable[[ClusterNode], None] = lambda _: None,
     ) -> None:
         self._list_nodes = list_nodes
         self._head = head
         self._clock = clock or SystemClock()
+        self._engine_node = engine_node
+        self._keep_engine_node = keep_engine_node
         self._addresses: dict[str, str] = {}
         self._placed: dict[str, str] = {}
         self._silent_until_s: dict[str, float] = {}
 
     async def choose(self, spec: ComponentSpec) -> str:
-        """Id of the node for a new actor. Raises EngineUnavailable while no node has the label: a machine with it may come back."""
+        """Id of the node for a new actor.
+
+        Raises:
+            EngineUnavailable: no node has the label; a machine with it may come back.
+            PreflightError: of `engine_node`.
+        """
         head = self._head()
         if spec.place == HEAD:
             return head
         nodes = await self._nodes()
+        if spec.kind is ComponentKind.ENGINE and self._engine_node is not None:
+            node = self._engine_node(nodes, head)
+            self._keep_engine_node(node)
+            self._placed[spec.name] = node.id
+            return node.id
         permitted = candidates(spec.place, nodes, head, local=spec.local)
         if not permitted:
             labels = sorted({f"{key}={value}" for node in nodes for key, value in node.labels.items() if not key.startswith("ray.io/")})

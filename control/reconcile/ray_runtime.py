@@ -12,10 +12,11 @@ from typing import Any
 from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor, own_node, run_in_worker
 from control.reconcile.components import ComponentSpec
 from control.reconcile.placer import Placer
-from control.reconcile.supervisor import SUPERVISOR_NAME, SupervisedActor
+from control.reconcile.supervisor import ENGINE_SUPERVISOR_NAME, SUPERVISOR_NAME, SupervisedActor
 from cryptoviz.components import Probe
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, TerminalError
 from cryptoviz.log import get_logger
+from cryptoviz.placement import HEAD
 
 __all__ = ["RayRuntime", "import_class"]
 
@@ -50,8 +51,8 @@ class RayRuntime:
         self._making: dict[str, asyncio.Future[Any]] = {}
         # Kept, so that a probe looks its actor up only after a failed call.
         self._actors: dict[str, RayActor | SupervisedActor] = {}
-        self._supervisor = RayActor(SUPERVISOR_NAME, namespace)
-        self._supervised: set[str] = set()
+        # With the components that each has had here, the second on the node of the engines if that is not the head.
+        self._supervisors = {name: (RayActor(name, namespace), set[str]()) for name in (SUPERVISOR_NAME, ENGINE_SUPERVISOR_NAME)}
         self._preparing: set[asyncio.Task[None]] = set()
 
     async def find(self, spec: ComponentSpec) -> Probe | None:
@@ -134,19 +135,16 @@ class RayRuntime:
         await actor.kill()
 
     async def _create(self, spec: ComponentSpec, actor: RayActor | SupervisedActor) -> None:
-        if isinstance(actor, RayActor):
-            node = await self._placer.choose(spec)
-            making = asyncio.ensure_future(asyncio.to_thread(lambda: actor.create(import_class(spec.actor), *spec.args, node=node)))
-        else:
-            making = asyncio.ensure_future(asyncio.to_thread(lambda: actor.create(import_class(spec.actor), *spec.args)))
+        node = await self._placer.choose(spec)
+        making = asyncio.ensure_future(asyncio.to_thread(lambda: actor.create(import_class(spec.actor), *spec.args, node=node)))
         self._making[spec.name] = making
         # A cancelled start leaves its thread running; `stop` waits for the thread, else it would miss the actor.
         await asyncio.shield(making)
 
     def _actor(self, spec: ComponentSpec) -> RayActor | SupervisedActor:
         if spec.name not in self._actors:
-            alone = not spec.supervised
-            made = RayActor(spec.name, self._namespace) if alone else SupervisedActor(self._supervisor, spec.name, self._supervised)
+            supervisor, users = self._supervisors[SUPERVISOR_NAME if spec.place == HEAD else ENGINE_SUPERVISOR_NAME]
+            made = SupervisedActor(supervisor, spec.name, users) if spec.supervised else RayActor(spec.name, self._namespace)
             self._actors[spec.name] = made
         return self._actors[spec.name]
 

@@ -12,9 +12,11 @@ from cryptoviz.components import ComponentActor
 from cryptoviz.errors import CryptoVizError
 from cryptoviz.log_files import logging_as
 
-__all__ = ["SUPERVISOR_NAME", "SupervisedActor", "Supervisor"]
+__all__ = ["ENGINE_SUPERVISOR_NAME", "SUPERVISOR_NAME", "SupervisedActor", "Supervisor"]
 
 SUPERVISOR_NAME = "supervisor"
+ENGINE_SUPERVISOR_NAME = "supervisor/engines"
+"""Of the engines, if they are placed on another node."""
 
 _CALL_TIMEOUT_S = 4.0
 _REMOVE_TIMEOUT_S = 10.0
@@ -90,12 +92,15 @@ class SupervisedActor:
         self._users = users
         self._made: tuple[type[Any], tuple[object, ...]] | None = None
 
-    def create(self, cls: type[Any], *arguments: object) -> None:
-        """Create the supervisor, or find it. Blocks. The component itself is created by its `start`, also after a restart of the supervisor."""
+    def create(self, cls: type[Any], *arguments: object, node: str = "") -> None:
+        """Create the supervisor on the node with this id, or find it. Blocks.
+
+        The component itself is created by its `start`, also after a restart of the supervisor.
+        """
         self._users.add(self._name)
         self._made = (cls, arguments)
         with _creating:
-            self._supervisor.create(Supervisor)
+            self._supervisor.create(Supervisor, node=node)
 
     async def exists(self) -> bool:
         """Look the component up. It exists once it was created, until it is killed, even if it could not start."""

@@ -8,6 +8,7 @@ from cryptoviz.components import Probe
 from cryptoviz.engines.external import ExternalEngine
 from cryptoviz.errors import UnknownComponent
 from cryptoviz.settings import Settings
+from cryptoviz.settings.engine_tls import ServerIdentity
 
 __all__ = ["ENGINE_NAMES", "Engine", "build_engine"]
 
@@ -48,45 +49,48 @@ class Engine(Protocol):
         """Ping the service in its own protocol, within 2 s; never raises."""
 
 
-def build_engine(name: str, settings: Settings) -> Engine:
-    """The engine of that name, embedded or external by the settings. Without side effects. Raises UnknownComponent."""
+def build_engine(name: str, settings: Settings, identity: ServerIdentity | None = None) -> Engine:
+    """The engine of that name, embedded or external by the settings. Without side effects. Raises UnknownComponent.
+
+    `identity`: certificate of an embedded engine beyond loopback; by default `server_identity`.
+    """
     match name:
         case "kafka":
-            return _kafka(settings)
+            return _kafka(settings, identity)
         case "object-store":
-            return _object_store(settings)
+            return _object_store(settings, identity)
         case "redis":
-            return _redis(settings)
+            return _redis(settings, identity)
     raise UnknownComponent(f"unknown engine {name!r}; valid: {', '.join(ENGINE_NAMES)}", component=name)
 
 
 # Only the clients that are used are imported, 10 MB each.
 
 
-def _kafka(settings: Settings) -> Engine:
+def _kafka(settings: Settings, identity: ServerIdentity | None) -> Engine:
     from cryptoviz.engines.kafka import EmbeddedKafka
     from cryptoviz.engines.topics import TopicAdmin
 
     if settings.kafka.embedded:
-        return EmbeddedKafka(settings)
+        return EmbeddedKafka(settings, identity=identity)
     admin = TopicAdmin(settings.kafka)
     # Topics of an external broker get no retention limits.
     return ExternalEngine("kafka", admin.ask, lambda: admin.ensure_topics({}), admin.close)
 
 
-def _object_store(settings: Settings) -> Engine:
+def _object_store(settings: Settings, identity: ServerIdentity | None) -> Engine:
     from cryptoviz.engines.object_store import BucketAdmin, EmbeddedMinio
 
     if settings.s3.embedded:
-        return EmbeddedMinio(settings)
+        return EmbeddedMinio(settings, identity=identity)
     buckets = BucketAdmin(settings.s3)
     return ExternalEngine("object-store", buckets.ask, buckets.ensure_buckets, buckets.close)
 
 
-def _redis(settings: Settings) -> Engine:
+def _redis(settings: Settings, identity: ServerIdentity | None) -> Engine:
     from cryptoviz.engines.redis_server import EmbeddedValkey, RedisProbe
 
     if settings.redis.embedded:
-        return EmbeddedValkey(settings)
+        return EmbeddedValkey(settings, identity=identity)
     probe = RedisProbe(settings.redis)
     return ExternalEngine("redis", probe.ask, lambda: None, probe.close)

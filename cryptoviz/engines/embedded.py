@@ -19,6 +19,7 @@ from cryptoviz.home_lock import HomeLock, engine_lock
 from cryptoviz.log import get_logger
 from cryptoviz.log_files import log_path
 from cryptoviz.settings import Settings, child_environment, claim_home
+from cryptoviz.settings.engine_tls import ServerIdentity, server_identity
 
 __all__ = ["EmbeddedEngine", "require_password"]
 
@@ -33,8 +34,10 @@ class EmbeddedEngine(ABC):
     name: str
     start_timeout_s: float = 60.0
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, identity: ServerIdentity | None = None) -> None:
+        """`identity`: certificate beyond loopback; by default `server_identity`."""
         self._settings = settings
+        self._identity = identity
         self._child: ChildProcess | None = None
         self._prepared = False
         self._killed = False
@@ -119,6 +122,10 @@ class EmbeddedEngine(ABC):
     def folder(self) -> Path | None:
         """Working directory of the process. Relative file names need no escaping of special characters in the home's path."""
         return None
+
+    def identity(self) -> ServerIdentity:
+        """Its certificate beyond loopback. Raises SettingsError."""
+        return self._identity or server_identity(self._settings)
 
     def environment(self) -> dict[str, str]:
         """Environment of the process. Never contains secrets, since crash reports and tools copy it."""

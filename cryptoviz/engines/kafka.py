@@ -24,7 +24,7 @@ from cryptoviz.log import get_logger
 from cryptoviz.ownership import make_private
 from cryptoviz.private import OTHERS, write_private
 from cryptoviz.settings import LOOPBACK, SEGMENT_BYTES, EnginesSettings, KafkaSettings, Settings, child_environment, host_port
-from cryptoviz.settings.engine_tls import ServerIdentity, server_identity
+from cryptoviz.settings.engine_tls import ServerIdentity
 
 __all__ = ["EmbeddedKafka"]
 
@@ -60,9 +60,9 @@ class EmbeddedKafka(EmbeddedEngine):
 
     name = "kafka"
 
-    def __init__(self, settings: Settings, java_options: Sequence[str] = ()) -> None:
+    def __init__(self, settings: Settings, java_options: Sequence[str] = (), *, identity: ServerIdentity | None = None) -> None:
         """`java_options`: instead of those that use the class archive."""
-        super().__init__(settings)
+        super().__init__(settings, identity=identity)
         self._java_options = java_options
         self._admin = TopicAdmin(settings.kafka)
 
@@ -82,7 +82,7 @@ class EmbeddedKafka(EmbeddedEngine):
         make_private(data)
         properties = self.folder / "server.properties"
         engines = self._settings.engines
-        identity = server_identity(self._settings) if engines.exposed else None
+        identity = self.identity() if engines.exposed else None
         write_private(properties, _render(server_properties(self._settings.kafka, engines, identity)))
         if not (data / "meta.properties").is_file():
             _format_storage(str(java), classpath, properties, _cluster_id(self.folder / "cluster.id"))
@@ -96,10 +96,10 @@ class EmbeddedKafka(EmbeddedEngine):
         return self._admin.ask()
 
     def prepare(self) -> None:
-        """Create missing topics, with retention limits."""
+        """Create missing topics, with retention limits, and partitions that the settings ask for in addition."""
         kafka = self._settings.kafka
         limits = {"retention.ms": str(kafka.retention_hours * 3_600_000), "retention.bytes": str(kafka.retention_bytes)}
-        self._admin.ensure_topics(limits | {"segment.bytes": str(SEGMENT_BYTES)})
+        self._admin.ensure_topics(limits | {"segment.bytes": str(SEGMENT_BYTES)}, grow=True)
 
     def close(self) -> None:
         self._admin.close()

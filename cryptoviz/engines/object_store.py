@@ -21,7 +21,7 @@ from cryptoviz.log import get_logger
 from cryptoviz.ownership import make_private
 from cryptoviz.private import write_private
 from cryptoviz.settings import LOOPBACK, NO_KEY, S3Settings, Settings, child_environment, host_port
-from cryptoviz.settings.engine_tls import server_identity
+from cryptoviz.settings.engine_tls import ServerIdentity
 from cryptoviz.tls import trust
 
 __all__ = ["BucketAdmin", "EmbeddedMinio"]
@@ -106,8 +106,8 @@ class EmbeddedMinio(EmbeddedEngine):
 
     name = "object-store"
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: Settings, *, identity: ServerIdentity | None = None) -> None:
+        super().__init__(settings, identity=identity)
         self._buckets = BucketAdmin(settings.s3)
         trusted = trust(ca_pem=settings.s3.ca_pem) if settings.engines.exposed else None
         self._health = urllib3.PoolManager(timeout=urllib3.Timeout(total=_TIMEOUT_S), retries=False, maxsize=1, ssl_context=trusted)
@@ -153,7 +153,7 @@ class EmbeddedMinio(EmbeddedEngine):
             for name in names:
                 (folder / name).unlink(missing_ok=True)
             return folder
-        identity = server_identity(self._settings)
+        identity = self.identity()
         for name, content in zip(names, (identity.certificate, identity.key, identity.authority), strict=True):
             if content:
                 write_private(folder / name, content)

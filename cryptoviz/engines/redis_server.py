@@ -18,7 +18,7 @@ from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
 from cryptoviz.ownership import make_private
 from cryptoviz.private import write_private
 from cryptoviz.settings import RedisSettings, Settings
-from cryptoviz.settings.engine_tls import server_identity
+from cryptoviz.settings.engine_tls import ServerIdentity
 
 __all__ = ["EmbeddedValkey", "RedisProbe", "valkey_program"]
 
@@ -72,8 +72,8 @@ class EmbeddedValkey(EmbeddedEngine):
 
     name = "redis"
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: Settings, *, identity: ServerIdentity | None = None) -> None:
+        super().__init__(settings, identity=identity)
         self._probe = RedisProbe(settings.redis)
         self._front = TlsFront("redis", settings.engines.bind, settings.redis.port, self.folder / _SOCKET) if settings.engines.exposed else None
 
@@ -118,7 +118,7 @@ class EmbeddedValkey(EmbeddedEngine):
 
     def launched(self) -> None:
         if self._front is not None:
-            self._front.start(server_identity(self._settings))
+            self._front.start(self.identity())
 
     def prepare(self) -> None:
         """No-op: Valkey needs no preparation."""

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import NewPartitions, NewTopic
 
 from cryptoviz.errors import EngineUnavailable, SettingsError
 from cryptoviz.kafka import admin_client
@@ -35,8 +35,9 @@ class TopicAdmin:
         message = f"broker {brokers}" + (f"; topics missing: {', '.join(missing)}" if missing else "")
         return message, {"brokers": float(len(found.brokers)), "topics": float(len(found.topics))}
 
-    def ensure_topics(self, limits: Mapping[str, str]) -> None:
-        """Create missing topics, with `limits` as their configuration; existing topics are unchanged.
+    def ensure_topics(self, limits: Mapping[str, str], *, grow: bool = False) -> None:
+        """Create missing topics, with `limits` as their configuration; existing topics are unchanged, except that with `grow` they get the partitions
+        that they lack. Kafka cannot remove partitions.
 
         Raises:
             SettingsError: a name is invalid, or the broker refuses to create the topic.
@@ -47,8 +48,11 @@ class TopicAdmin:
         there = self._metadata(_CREATE_S).topics
         new = [self._topic(name, partitions, limits) for name, partitions in wanted.items() if name not in there]
         for name, partitions in wanted.items():
-            if name in there and len(there[name].partitions) != partitions:
-                get_logger("kafka").warning("topic keeps its partitions", topic=name, partitions=len(there[name].partitions), setting=partitions)
+            has = len(there[name].partitions) if name in there else partitions
+            if has < partitions and grow:
+                self._add_partitions(name, partitions)
+            elif has != partitions:
+                get_logger("kafka").warning("topic keeps its partitions", topic=name, partitions=has, setting=partitions)
         futures: dict[str, Future[None]] = self._admin().create_topics(new, request_timeout=_CREATE_S) if new else {}
         for name, future in futures.items():
             try:
@@ -60,6 +64,16 @@ class TopicAdmin:
 
     def close(self) -> None:
         self._client = None
+
+    def _add_partitions(self, name: str, partitions: int) -> None:
+        future = self._admin().create_partitions([NewPartitions(name, partitions)], request_timeout=_CREATE_S)[name]
+        try:
+            future.result(_CREATE_S)
+        except KafkaException as error:
+            address = self._kafka.bootstrap_servers
+            text = f"cannot raise the partitions of topic {name!r} to {partitions}: {error.args[0].str()}"
+            raise EngineUnavailable(text, engine="kafka", address=address) from error
+        get_logger("kafka").info("partitions added", topic=name, partitions=partitions)
 
     def _wanted(self) -> dict[str, int]:
         return {self._kafka.raw_topic: self._kafka.raw_partitions, self._kafka.stream_topic: self._kafka.stream_partitions}

@@ -24,6 +24,12 @@ def _valid(text: str) -> str:
 PlaceName = Annotated[str, AfterValidator(_valid)]
 
 
+def _valid_for_engines(text: str) -> str:
+    if Place.parse(text).rule not in ("head", "label"):
+        raise ValueError("valid are head, and label:KEY=VALUE with a label of one node: their data is on its disk")
+    return text
+
+
 class PlacementSettings(BaseModel):
     """Each is `spread`, `pack`, `head` or `label:KEY=VALUE` (`cryptoviz.placement.Place`). The head is used last by the first two."""
 
@@ -32,6 +38,8 @@ class PlacementSettings(BaseModel):
     scrapers: PlaceName = "spread"
     executors: PlaceName = "spread"
     """Of Spark, which write the lake. Their number is `lake.executors`."""
+    engines: Annotated[PlaceName, AfterValidator(_valid_for_engines)] = "head"
+    """Of embedded engines: `head` or the label of one node. Their address (`engines.bind`, `engines.advertised`) is then that of this node."""
 
 
 def loopback_engines(settings: Settings) -> dict[str, str]:

@@ -61,6 +61,7 @@ class KafkaSettings(_Section):
     """Compacted topic of dead letters that were published again. Created by the first replay."""
     stream_partitions: int = Field(default=2, ge=1, le=10_000)
     raw_partitions: int = Field(default=1, ge=1, le=10_000)
+    """Of new topics. If raised, topics of the embedded broker get the missing partitions at its next start; those of other brokers keep theirs."""
     max_record_bytes: int = Field(default=2 * 1024 * 1024, ge=512 * 1024, le=10**9)
     """Larger than the body limit of a raw exchange (1 MiB) with JSON escapes."""
     retention_hours: int = Field(default=168, ge=1, le=876_000)

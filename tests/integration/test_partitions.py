@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from confluent_kafka.admin import NewPartitions
 
@@ -14,7 +16,10 @@ from dashboard.feeds.kafka_feed import LiveFeed
 from dashboard.shared_state import LiveState, Wakeups
 from spark_jobs.streaming.kafka_range_reader import OffsetRange, read_range
 from tests.support.clock import now_ms
-from tests.support.records import record
+from tests.support.engines import engines, lake_settings
+from tests.support.lake_job import caught_up, host_lake, ray_cluster
+from tests.support.records import TICK, record
+from tests.support.topics import Feed
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -78,3 +83,28 @@ def test_the_verifier_and_replays_read_partitions_that_were_added(topics: Settin
     assert read_kafka(topics, topic).records == 2
     assert len(list(read_topic(topics.kafka, topic))) == 2
     assert len(list(values_since(topics, topic, {}))) == 2
+
+
+@pytest.mark.timeout(600)
+def test_partitions_that_the_settings_raise_are_added_and_the_lake_has_every_row_once(tmp_path: Path) -> None:
+    few = lake_settings(tmp_path / "home")
+    many = few.model_copy(update={"kafka": few.kafka.model_copy(update={"stream_partitions": 5, "raw_partitions": 3})})
+
+    def counts() -> tuple[int, int]:
+        topics = admin_client(few.kafka).list_topics(timeout=10).topics
+        return len(topics[few.kafka.stream_topic].partitions), len(topics[few.kafka.raw_topic].partitions)
+
+    with engines(few, "object-store"), ray_cluster() as ray:
+        for number, (settings, expected) in enumerate(((few, (2, 1)), (many, (5, 3)), (few, (5, 3)))):  # Kafka cannot remove partitions
+            with engines(settings, "kafka"):
+                assert counts() == expected
+                feed = Feed(settings)
+                for tick in range(3):
+                    feed.tick(TICK + (3 * number + tick) * 60_000)
+                host = host_lake(ray, settings, f"lake-{number}")
+                host.start()
+                report = caught_up(settings)
+                host.stop()
+                ray.kill(host.actor)
+            assert report.ok, report.to_text()
+            assert [one.rows for one in report.comparisons if one.table == "prices"] == [17 * 3 * (number + 1)] * 2

@@ -14,19 +14,22 @@ import pytest
 
 from actors.ray_actor import cluster_nodes, own_node
 from control.__main__ import launch
+from control.engine_node import engine_node, keep_engine_node
 from control.reconcile.components import ComponentSpec, build_table
+from control.reconcile.placer import Placer
 from control.reconcile.ray_runtime import RayRuntime
 from cryptoviz.components import Probe
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, PreflightError
 from cryptoviz.records import UnifiedRecord
-from cryptoviz.settings import PlacementSettings, Settings, load_settings
+from cryptoviz.settings import PlacementSettings, Settings, claim_home, load_settings
 from market.server import ReplayMarket
 from spark_jobs.streaming import executor_places
 from spark_jobs.streaming.executor_places import ExecutorPlaces
 from tests.support.collection import PROVIDERS, settings_for
-from tests.support.engines import engines, kafka_and_redis, lake_settings
+from tests.support.engines import engine_sections, engines, kafka_and_redis, lake_settings
 from tests.support.lake_job import LakeHost, caught_up, host_lake
 from tests.support.measure import say
+from tests.support.ports import free_port
 from tests.support.ray_cluster import NODE, ray_node, ray_on
 from tests.support.records import TICK
 from tests.support.topics import Feed, read_all
@@ -178,9 +181,65 @@ def test_room_for_executors(cluster: Any, tmp_path: Path, monkeypatch: pytest.Mo
         ExecutorPlaces.release()
 
 
-def test_engines_on_loopback_are_refused_if_another_machine_would_use_them(cluster: Any, tmp_path: Path) -> None:
+async def test_engines_run_on_the_node_with_their_label_and_wait_for_it(cluster: Any, tmp_path: Path) -> None:
+    address = other_address() or SECOND  # beyond loopback the engines use TLS, with a certificate from the head
+    sections = engine_sections()
+    settings = claim_home(
+        load_settings(
+            home=tmp_path, kafka=sections["kafka"] | {"broker_port": free_port()}, redis=sections["redis"], engines={"bind": address},
+            placement={"engines": "label:disk=ssd"},
+        )
+    )  # fmt: skip
+    placer = Placer(engine_node=partial(engine_node, settings), keep_engine_node=partial(keep_engine_node, settings))
+    runtime, table = RayRuntime(NAMESPACE, placer), build_table(settings)
+    kafka, names = table["kafka"], ("kafka", "redis")
+    with ray_node(cluster, address, 0, "disk=ssd") as kill:
+        for name in names:
+            await runtime.start(table[name])
+            probe = await runtime.probe(table[name])
+            assert (probe.healthy, probe.nodes) == (True, (address,)), probe.message
+        produced = Feed(settings)
+        await asyncio.to_thread(produced.tick, TICK)
+        await asyncio.to_thread(kill)
+
+        async def lost() -> bool:
+            try:
+                return not (await runtime.probe(kafka)).running
+            except ComponentLost:
+                return True
+
+        await eventually_async(lost, 60)
+        await eventually_async(partial(no_node, runtime, kafka), 60)
+    with ray_node(cluster, address, 0, "disk=ssd"):
+        for name in names:
+            await runtime.start(table[name])
+        assert (await runtime.probe(kafka)).nodes == (address,)
+        assert len(await asyncio.to_thread(read_all, settings, settings.kafka.stream_topic)) == 17
+        for name in names:
+            await runtime.stop(table[name], 15)
+    with pytest.raises(PreflightError, match=rf"the engines' data is on the node {address}"):
+        launch(load_settings(home=tmp_path))
+
+
+async def no_node(runtime: RayRuntime, spec: ComponentSpec) -> bool:
+    """Whether a start says that no node has the label."""
+    try:
+        await runtime.start(spec)
+    except EngineUnavailable as error:
+        return "no node of the cluster has the label disk=ssd" in error.message
+    except ComponentLost:
+        pass
+    return False
+
+
+def other_address() -> str | None:
+    """An address of this machine that is not loopback."""
     addresses = [each.address for found in psutil.net_if_addrs().values() for each in found if each.family.name == "AF_INET"]
-    other = next((address for address in addresses if not address.startswith("127.")), None)
+    return next((address for address in addresses if not address.startswith("127.")), None)
+
+
+def test_engines_on_loopback_are_refused_if_another_machine_would_use_them(cluster: Any, tmp_path: Path) -> None:
+    other = other_address()
     if other is None:
         pytest.skip("this machine has no address but loopback")
     with ray_node(cluster, other, 1), pytest.raises(PreflightError, match=rf"other machines \({other}\).*set CRYPTOVIZ_ENGINES__BIND to"):

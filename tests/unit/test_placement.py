@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from control.engine_node import engine_node, keep_engine_node, require_engine_node
 from control.reachable_engines import require_reachable_engines
 from control.reconcile.components import ComponentSpec, build_table
 from control.reconcile.placer import Placer
 from cryptoviz.components import ComponentKind
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
 from cryptoviz.placement import HEAD, NODE_ID_LABEL, ClusterNode, Place, candidates, choose, other_machines
-from cryptoviz.settings import Settings, load_settings, loopback_engines, uses_own_loopback
+from cryptoviz.settings import Settings, claim_home, load_settings, loopback_engines, uses_own_loopback
 from spark_jobs.streaming.executor_places import bundle_selector
 from tests.support.clock import FakeClock
 from tests.support.settings import forget_settings
@@ -228,3 +230,84 @@ def test_a_missing_label_of_executors_is_an_error_that_may_pass() -> None:
 def test_executors_need_their_cpus(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="NUM_CPUS is 3 and CRYPTOVIZ_LAKE__EXECUTOR_CORES is 2 for 2 executors"):
         load_settings(home=tmp_path, ray={"num_cpus": 3}, lake={"executors": 2})
+
+
+def placed_engines(tmp_path: Path, **sections: Any) -> Settings:
+    return load_settings(home=tmp_path, **({"placement": {"engines": "label:disk=ssd"}, "engines": {"bind": "192.0.2.2"}} | sections))
+
+
+SSD = ClusterNode("ssd", "192.0.2.2", 2, {"disk": "ssd"})
+
+
+def test_engines_run_on_the_node_with_the_label(tmp_path: Path) -> None:
+    assert engine_node(load_settings(home=tmp_path), NODES, "main") == MAIN
+    assert engine_node(placed_engines(tmp_path), [MAIN, SSD], "main") == SSD
+    wildcard = {"bind": "0.0.0.0", "advertised": "192.0.2.2"}
+    assert engine_node(placed_engines(tmp_path, engines=wildcard), [MAIN, SSD], "main") == SSD
+    by_name = {"bind": "0.0.0.0", "advertised": "ssd.example.org"}
+    assert engine_node(placed_engines(tmp_path, engines=by_name), [MAIN, SSD], "main") == SSD
+
+
+@pytest.mark.parametrize("place", ["spread", "pack"])
+def test_engines_cannot_be_spread(place: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError, match=f"CRYPTOVIZ_PLACEMENT__ENGINES is '{place}': valid are head, and label:KEY=VALUE with a label of one node"
+    ):
+        load_settings(home=tmp_path, placement={"engines": place})
+
+
+@pytest.mark.parametrize(
+    ("sections", "nodes", "told"),
+    [
+        ({}, [MAIN, ONE], r"no node .* label disk=ssd \(CRYPTOVIZ_PLACEMENT__ENGINES\); labels of the nodes: 192.0.2.1: none; 192.0.2.2: zone=b$"),
+        (
+            {},
+            [MAIN, SSD, ClusterNode("more", "192.0.2.9", 2, {"disk": "ssd"})],
+            "2 nodes have the label .*: 192.0.2.2, 192.0.2.9; the engines need one",
+        ),
+        ({"engines": {"bind": "192.0.2.1"}}, [MAIN, SSD], "would look for the engines at 192.0.2.1: set .* to 192.0.2.2$"),
+        ({"engines": {}}, [MAIN, SSD], "on its loopback only: set CRYPTOVIZ_ENGINES__BIND to 192.0.2.2$"),
+    ],
+)
+def test_engines_that_cannot_run_there_are_refused(sections: dict[str, Any], nodes: list[ClusterNode], told: str, tmp_path: Path) -> None:
+    with pytest.raises(PreflightError, match=told):
+        require_engine_node(placed_engines(tmp_path, **sections), nodes, "main")
+
+
+def test_external_engines_need_no_node(tmp_path: Path) -> None:
+    require_engine_node(external(tmp_path, placement={"engines": "label:disk=ssd"}), NODES, "main")
+
+
+def test_engines_whose_data_is_on_another_node_are_refused(tmp_path: Path) -> None:
+    moved = ClusterNode("new", "192.0.2.9", 2, {"disk": "ssd"})
+    (tmp_path / "kafka").mkdir()
+    with pytest.raises(
+        PreflightError, match=r"the engines' data is on the node 192.0.2.1, and .* is label:disk=ssd, the node 192.0.2.2: move the folders"
+    ):
+        engine_node(placed_engines(tmp_path), [MAIN, SSD], "main")
+    (tmp_path / "kafka").rmdir()
+    keep_engine_node(placed_engines(tmp_path), SSD)
+    assert engine_node(placed_engines(tmp_path), [MAIN, SSD], "main") == SSD
+    for settings, nodes in ((placed_engines(tmp_path, engines={"bind": "192.0.2.9"}), [MAIN, moved]), (load_settings(home=tmp_path), [MAIN, SSD])):
+        with pytest.raises(PreflightError, match=r"the engines' data is on the node 192.0.2.2, .*remove .*engine-node.json; or change the setting"):
+            engine_node(settings, nodes, "main")
+
+
+async def test_a_lost_node_of_the_engines_may_come_back(tmp_path: Path) -> None:
+    cluster, settings = Cluster(), claim_home(placed_engines(tmp_path))
+    kept: list[ClusterNode] = []
+    cluster.placer = Placer(lambda: cluster.nodes, lambda: "main", cluster.clock, partial(engine_node, settings), kept.append)
+    kafka = build_table(settings)["kafka"]
+    with pytest.raises(EngineUnavailable, match="no node of the cluster has the label disk=ssd"):
+        await cluster.placer.choose(kafka)
+    cluster.nodes = [MAIN, SSD]
+    assert await cluster.placer.choose(kafka) == "ssd"
+    assert kept == [SSD]
+
+
+def test_engines_elsewhere_get_a_certificate_of_this_home(tmp_path: Path) -> None:
+    table = build_table(claim_home(placed_engines(tmp_path)))
+    _, _, identity = table["kafka"].args
+    assert "BEGIN CERTIFICATE" in identity.certificate
+    assert identity.authority == (tmp_path / "tls" / "ca.crt").read_text()
+    assert len(build_table(claim_home(load_settings(home=tmp_path, **OPEN)))["kafka"].args) == 2

@@ -83,7 +83,7 @@ def log_as_before() -> object:
 
 async def test_an_engine_host_answers_probes_while_it_starts(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = FakeEngine()
-    monkeypatch.setattr(hosts, "build_engine", lambda name, settings: engine)
+    monkeypatch.setattr(hosts, "build_engine", lambda *_: engine)
     host = EngineActor(settings, "redis")
     assert not (await host.probe()).running
     starting = asyncio.create_task(host.start())
@@ -106,7 +106,7 @@ async def test_an_engine_host_that_never_started_stops_quietly(settings: Setting
 
 async def test_a_kill_ends_a_start_that_waits_and_then_stops_the_engine(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = FakeEngine()
-    monkeypatch.setattr(hosts, "build_engine", lambda name, settings: engine)
+    monkeypatch.setattr(hosts, "build_engine", lambda *_: engine)
     host = EngineActor(settings, "redis")
     starting = asyncio.create_task(host.start())
     await asyncio.sleep(0)
@@ -121,7 +121,7 @@ async def test_probes_that_hang_use_up_no_thread_of_others(settings: Settings, m
     hanging, other = FakeEngine(), FakeEngine()
     hanging.gate.set()
     other.gate.set()
-    monkeypatch.setattr(hosts, "build_engine", lambda name, settings: hanging if name == "kafka" else other)
+    monkeypatch.setattr(hosts, "build_engine", lambda name, *_: hanging if name == "kafka" else other)
     kafka, redis = (EngineActor(settings, name) for name in ("kafka", "redis"))
     await asyncio.gather(kafka.start(), redis.start())
     ends = threading.Event()
@@ -164,7 +164,7 @@ class Silent(EmbeddedEngine):
 async def test_a_kill_before_the_engine_has_its_process_ends_the_start(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """As while Kafka's storage is formatted: the start would wait a minute for the broker's answer."""
     engine = Silent(settings)
-    monkeypatch.setattr(hosts, "build_engine", lambda name, settings: engine)
+    monkeypatch.setattr(hosts, "build_engine", lambda *_: engine)
     host = EngineActor(settings, "redis")
     starting = asyncio.create_task(host.start())
     await asyncio.to_thread(engine.preparing.wait, 10)
