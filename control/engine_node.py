@@ -15,7 +15,6 @@ from cryptoviz.settings import Settings
 __all__ = ["engine_node", "keep_engine_node", "require_engine_node"]
 
 _SETTING = "CRYPTOVIZ_PLACEMENT__ENGINES"
-_DATA = ("kafka", "minio", "redis")
 
 
 def engine_node(settings: Settings, nodes: Sequence[ClusterNode], head_id: str) -> ClusterNode:
@@ -76,13 +75,14 @@ def _require_reached(settings: Settings, node: ClusterNode, head: ClusterNode, l
 
 def _require_data(settings: Settings, node: ClusterNode, head: ClusterNode) -> None:
     kept = _kept_address(settings)
-    on_head = [name for name in _DATA if (settings.home / name).is_dir()]
-    if kept is None and on_head:
+    embedded = {"kafka": settings.kafka.embedded, "minio": settings.s3.embedded, "redis": settings.redis.embedded}
+    folders = [settings.home / name for name, ours in embedded.items() if ours]
+    if kept is None and any(folder.is_dir() for folder in folders):
         kept = head.address
     if kept is not None and kept != node.address:
         raise _refused(
-            f"the engines' data is on the node {kept}, and {_SETTING} is {settings.placement.engines}, the node {node.address}: move the folders "
-            f"{', '.join(_DATA)} in {settings.home} there while the pipeline is stopped, and remove {_record(settings)}; or change the setting"
+            f"the engines' data is on the node {kept}, and {_SETTING} is {settings.placement.engines}, the node {node.address}: move "
+            f"{', '.join(map(str, folders))} there while the pipeline is stopped, and remove {_record(settings)}; or change the setting"
         )
 
 
