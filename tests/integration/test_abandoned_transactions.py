@@ -11,8 +11,9 @@ import pytest
 from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from cryptoviz.errors import EngineUnavailable
 from cryptoviz.kafka import admin_client, consumer, producer
-from cryptoviz.kafka.transactions import OwnedProducer, Record
+from cryptoviz.kafka.transactions import OwnedProducer, Progress, Record
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.settings import Settings
 from tests.support import engines as support
@@ -59,6 +60,18 @@ def ends_of(settings: Settings, level: IsolationLevel) -> int:
     return sum(one.result(10).offset for one in found.values())
 
 
+def connected(owned: OwnedProducer) -> Progress:
+    """The progress, once the broker, which has just started, accepts transactions."""
+
+    def attempt() -> Progress:
+        try:
+            return owned.connect()
+        except EngineUnavailable as error:
+            raise AssertionError(str(error)) from error
+
+    return eventually(attempt, 60)
+
+
 def test_a_transaction_that_the_partitions_hold_open_for_ever_is_ended_by_its_producer(tmp_path: Path) -> None:
     if support.EXTERNAL:
         pytest.skip("writes to an internal topic, as an administrator")
@@ -66,7 +79,7 @@ def test_a_transaction_that_the_partitions_hold_open_for_ever_is_ended_by_its_pr
     topic = settings.kafka.stream_topic
     with engines(settings, "kafka") as (kafka,):
         first = OwnedProducer(settings.kafka, ID, topic)
-        eventually(lambda: first.connect().claim, 30)
+        connected(first)
         first.commit([Record(topic, b"bitcoin", b"1")], 1, "tick-1")
         # A transaction whose coordinator has a record that it is complete, as after the loss of its markers.
         partition, key, value = last_complete_state(settings)
@@ -88,7 +101,7 @@ def test_a_transaction_that_the_partitions_hold_open_for_ever_is_ended_by_its_pr
 
         assert eventually(held, 30)
         successor = OwnedProducer(settings.kafka, ID, topic)
-        assert successor.connect().identity == "tick-1"
+        assert connected(successor).identity == "tick-1"
         assert not held()
         successor.commit([Record(topic, b"bitcoin", b"2")], 2, "tick-2")
         eventually(lambda: not held(), 10)
