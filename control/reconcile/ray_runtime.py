@@ -97,7 +97,7 @@ class RayRuntime:
         except CryptoVizError as error:
             return Probe(running=True, healthy=False, message=f"probe failed: {error}")
         address = await self._address(spec)
-        return replace(probe, nodes=(address, *probe.nodes)) if address else probe
+        return replace(probe, nodes=(address, *probe.nodes) if address else ())
 
     async def call(self, spec: ComponentSpec, method: str, *arguments: object) -> Any:
         """Call a method of the actor, with the deadline of a probe."""
@@ -155,7 +155,10 @@ class RayRuntime:
                 node = await self._actor(spec).node(_PROBE_TIMEOUT_S)
             except CryptoVizError:
                 return ""
-            self._addresses[spec.name] = await self._placer.found(spec, node)
+            address = await self._placer.found(spec, node)
+            if not address:
+                return ""
+            self._addresses[spec.name] = address
         return self._addresses[spec.name]
 
     @staticmethod

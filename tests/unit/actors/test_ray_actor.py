@@ -286,6 +286,8 @@ async def test_a_runtime_looks_an_actor_up_again_only_after_a_failure(fake: Fake
         await runtime.probe(SPEC)
     fake.methods[SPEC.name] = {"probe": Probe(running=True, healthy=True), "id_of_ray_node": DIED, "stop": None}
     assert await runtime.probe(SPEC) == Probe(running=True, healthy=True)
+    fake.methods[SPEC.name]["id_of_ray_node"] = "a node that has left"
+    assert await runtime.probe(SPEC) == Probe(running=True, healthy=True)
     fake.methods[SPEC.name]["id_of_ray_node"] = "a1"
     assert await runtime.probe(SPEC) == healthy
     assert fake.looked_up == [SPEC.name] * 3
