@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import pickle
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,21 @@ async def test_a_missing_log_has_a_position_too(tmp_path: Path) -> None:
 def test_a_text_that_is_no_position(text: str) -> None:
     with pytest.raises(ValueError, match="not a position"):
         LogPosition.parse(text)
+
+
+async def test_a_log_on_another_node_is_read_there(tmp_path: Path) -> None:
+    path, ran = tmp_path / "scraper.log", list[str]()
+
+    async def run(function: Callable[..., object], *arguments: object) -> object:
+        moved, given = pickle.loads(pickle.dumps((function, arguments)))  # as Ray does
+        ran.append(function.__name__)
+        return moved(*given)
+
+    path.write_text("one\ntwo\n")
+    assert await last_lines(path, 1, run) == ["two"]
+    lines = follow(path, 1, run=run)
+    assert await _next(lines) == ["two"]
+    with path.open("a") as log:
+        log.write("three\n")
+    assert await _next(lines) == ["three"]
+    assert ran[:3] == ["_read_end", "_read_end", "_read_on"]
