@@ -47,7 +47,7 @@ def test_ticks_wait_for_a_killed_broker_and_none_is_lost(demo: Demo) -> None:
         kill(demo, "kafka")
         back = Recovery()
         figures.add("killed", back.made(demo))
-        assert component(demo, "collector").metrics["queue_ticks"] == 0
+        eventually(lambda: component(demo, "collector").metrics["queue_ticks"] == 0, 30, 0.2)
         assert_none_skipped(demo, before)
     figures.tell()
     assert_exact(demo)
