@@ -1,11 +1,12 @@
-"""What an operator sees of one tick in a running demo: its lines in the logs of all components, and its trace."""
+"""What an operator sees of one tick in a running demo: its lines in all logs and its trace; and what Spark and Ray show."""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from cryptoviz.lake import Lake
 from cryptoviz.log_files import log_path
 from tests.support import pipeline
 from tests.support.otlp import Received, Receiver, otlp_receiver
-from tests.support.pipeline import Demo, running_demo, secrets_of
+from tests.support.pipeline import CRYPTOVIZ, Demo, running_demo, secrets_of
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(600)]
@@ -196,3 +197,29 @@ def test_the_ui_of_spark_shows_the_input_rate(demo: Demo) -> None:
 
     # 17 prices, two exchanges and an audit record each 2 s.
     assert eventually(lambda: 3 < rate() < 30, 60.0)
+
+
+def actors_of(listed: Iterable[dict[str, Any]]) -> dict[str, tuple[str, str]]:
+    """Class and state by name."""
+    return {one["name"]: (one["class_name"], one["state"]) for one in listed if one["state"] != "DEAD"}
+
+
+ACTORS = {
+    "controller": "Controller", "supervisor": "Supervisor", "collector": "CollectorActor", "lake": "LakeActor",
+    **{scraper_name(name): "ScraperActor" for name in PROVIDERS},
+}  # fmt: skip
+
+
+def test_ray_shows_the_actors_by_the_names_of_their_components(demo: Demo) -> None:
+    ray, token = demo.settings.ray, demo.settings.ray_token_file
+    head = f"http://127.0.0.1:{ray.dashboard_port}"
+    env = demo.env | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    command = [str(Path(CRYPTOVIZ).with_name("ray")), "list", "actors", "--address", head, "--format", "json", "--detail"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    listed = actors_of(json.loads(done.stdout[done.stdout.index("[") :]))
+    assert {name: listed.get(name) for name in ACTORS} == {name: (kind, "ALIVE") for name, kind in ACTORS.items()}
+    # What the page of Ray's dashboard is made of.
+    page = httpx.get(f"{head}/logical/actors", headers={"authorization": f"Bearer {token.read_text().strip()}"}, timeout=30).json()
+    shown = {one["name"]: one["actorClass"] for one in page["data"]["actors"].values()}
+    assert {name: shown.get(name) for name in ACTORS} == ACTORS
