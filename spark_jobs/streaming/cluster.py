@@ -103,6 +103,11 @@ class DriverCluster(SparkCluster):  # type: ignore[misc]
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def abort(self) -> None:
+        """End the JVM at once, from any thread; `stop` is still to be called."""
+        self._process.kill()
+        self._process.wait()
+
     def kill(self) -> None:
         """End the JVM without stopping Spark first. Ray ends the executors of a driver that has ended."""
         self._process.kill()

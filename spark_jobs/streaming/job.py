@@ -37,6 +37,7 @@ from spark_jobs.streaming.batch_plan import BatchPlan, Planned
 from spark_jobs.streaming.cluster import DriverCluster
 from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
 from spark_jobs.streaming.earlier_writers import OnOtherNodes, end_on_all_nodes
+from spark_jobs.streaming.executor_nodes import ExecutorNodes
 from spark_jobs.streaming.input_rows import InputRows
 from spark_jobs.streaming.kafka_admin import KafkaTopics, parse_batch_offsets
 from spark_jobs.streaming.query_monitor import QueryMonitor
@@ -130,7 +131,7 @@ class LakeJob:
         if redo:
             self._redo(writer, redo)
         dead_letters = DeadLetterCounter(self._settings, lambda: writer.stats.dead_letters)
-        self._monitor = QueryMonitor(session, writer, self._kafka, self._lease, dead_letters, self._watch)
+        self._monitor = QueryMonitor(session, writer, self._kafka, self._lease, dead_letters, self._watch, ExecutorNodes().lost, cluster.abort)
         self._query = self._begin_query(session, writer.position)
         self._monitor.watch(self._query)
         cluster.watch(self._monitor.end)

@@ -10,6 +10,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from py4j.protocol import Py4JError
@@ -71,14 +72,25 @@ class QueryMonitor:
     """Polls in its own thread, since Spark's driver may answer late or never. `probe` returns the last state."""
 
     def __init__(
-        self, session: Any, writer: BatchWriter, kafka: KafkaTopics, lease: Lease, dead_letters: DeadLetterCounter, watch: RecordWatch
+        self,
+        session: Any,
+        writer: BatchWriter,
+        kafka: KafkaTopics,
+        lease: Lease,
+        dead_letters: DeadLetterCounter,
+        watch: RecordWatch,
+        lost: Callable[[Sequence[str]], Sequence[str]] = lambda _: (),
+        abort: Callable[[], None] = lambda: None,
     ) -> None:
+        """`lost`: those of the executors' addresses whose node has left the cluster. `abort` ends Spark at once: it would wait for them."""
         self._session = session
         self._writer = writer
         self._kafka = kafka
         self._lease = lease
         self._dead_letters = dead_letters
         self._records = watch
+        self._lost = lost
+        self._abort = abort
         self._alive = _Alive(session._jvm)
         self._query: Any = None
         self._closed = threading.Event()
@@ -192,6 +204,9 @@ class QueryMonitor:
         if not self._active and not self._failure:
             error = self._query.exception()
             self._failure = "" if error is None else "the query failed: " + _cause(str(error))
+        if lost := self._lost(executors):
+            self._abort()
+            self.end(f"the node of an executor has left the cluster: {', '.join(lost)}")
 
     def _measure_lag(self) -> bool:
         """Returns whether Kafka's end offsets or partitions differ from those of the last batch."""
