@@ -188,6 +188,9 @@ def test_status_and_config_say_what_scripts_need(demo: Demo) -> None:
     assert status["state"] == "RUNNING"
     expected = {"name", "kind", "desired", "state", "trigger", "message", "since", "restarts", "metrics", "depends_on", "pid", "url", "nodes"}
     assert all(set(component) == expected for component in status["components"])
+    nodes = {component["name"]: component["nodes"] for component in status["components"]}  # none before the first probe
+    assert nodes["lake"] == ["127.0.0.1"] * 2  # of the actor and of the executor
+    assert {node for found in nodes.values() for node in found} == {"127.0.0.1"}
     config = parse(demo.cli("config", "--demo", "--json"))
     s3 = demo.settings.s3
     assert config["s3"]["endpoint"] == (f"http://127.0.0.1:{s3.port}" if s3.embedded else s3.endpoint)
