@@ -20,7 +20,8 @@ class Meter:
 
     Args:
         plan: the limits.
-        stores: where the usage is kept; the largest counts of all stores apply.
+        stores: where the usage is kept; the largest counts of all stores apply. Read before each call, because others use the plan too: a backfill,
+            or the scraper of another node.
     """
 
     def __init__(self, plan: Plan, stores: Sequence[UsageStore], clock: Clock) -> None:
@@ -34,12 +35,13 @@ class Meter:
         return self._usage.at(self._clock.now_ms())
 
     async def load(self) -> None:
-        """Load the usage of earlier processes."""
+        """Load the usage of other processes."""
         for store in self._stores:
             self._usage = self._usage.merged(await store.load())
 
     async def charge(self, calls: int = 1) -> Period | None:
         """Count `calls` and store the count; None if they are permitted, else the period whose limit they would exceed."""
+        await self.load()
         now_ms = self._clock.now_ms()
         usage = self._usage.at(now_ms)
         for period in Period:
@@ -62,6 +64,7 @@ class Meter:
             per_day=account.per_day or plan.per_day,
             per_month=account.per_month or plan.per_month,
         )
+        await self.load()
         await self._keep(self.usage.reported(account.day_used or 0, account.month_used or 0))
 
     def resets_ms(self, period: Period) -> int:

@@ -60,7 +60,7 @@ class FileStore:
 
 
 class RedisStore:
-    """A field of the hash `cryptoviz:quota`."""
+    """A field of the hash `cryptoviz:quota`. Not saved for a few seconds after it could not be loaded, as that would replace a larger count."""
 
     def __init__(self, settings: RedisSettings, provider: str, clock: Clock) -> None:
         self._client = redis.asyncio.Redis.from_url(**settings.connection(_TIMEOUT_S))
@@ -69,11 +69,16 @@ class RedisStore:
         self._away_until_s = float("-inf")
 
     async def load(self) -> Usage:
+        if self._clock.monotonic_s() < self._away_until_s:
+            return Usage()
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 value = await self._client.hget(QUOTA_KEY, self._provider)
             return decode_usage(value) if value else Usage()
-        except (RedisError, OSError, TimeoutError, ValueError):
+        except ValueError:
+            return Usage()
+        except (RedisError, OSError, TimeoutError):
+            self._away_until_s = self._clock.monotonic_s() + _RETRY_S
             return Usage()
 
     async def save(self, usage: Usage) -> None:

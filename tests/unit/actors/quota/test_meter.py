@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import orjson
 import pytest
+from redis.exceptions import RedisError
 
 from actors.quota.meter import Meter
-from actors.quota.store import FileStore, decode_usage, encode_usage
+from actors.quota.store import FileStore, RedisStore, decode_usage, encode_usage
 from actors.quota.usage import Usage
 from cryptoviz.errors import BadPayload, CryptoVizError
 from cryptoviz.plans import cost_of, plan_of, plans_of
@@ -17,7 +19,7 @@ from cryptoviz.providers.coingecko import parse_key as parse_coingecko_key
 from cryptoviz.providers.coinmarketcap import parse_key_info as parse_coinmarketcap_key
 from cryptoviz.providers.plan import Cost, Period, Plan
 from cryptoviz.providers.response import HttpResponse
-from cryptoviz.settings import ProviderSettings, load_settings
+from cryptoviz.settings import ProviderSettings, RedisSettings, load_settings
 from tests.support.clock import T0, FakeClock
 from tests.support.usage_store import MemoryStore
 
@@ -55,6 +57,39 @@ async def test_the_store_that_knows_of_more_counts(tmp_path: Path):
     meter = Meter(Plan(), [stale, fresh, older, FileStore(tmp_path / "absent")], clock)
     await meter.load()
     assert (meter.usage.month_used, meter.usage.day_used, meter.usage.last_turn_ms) == (9, 9, T0)
+
+
+async def test_users_of_one_store_count_each_other_s_calls():
+    clock, store = FakeClock(T0), MemoryStore()
+    scraper, backfill = (Meter(Plan(per_month=5), [store], clock) for _ in range(2))
+    await scraper.load()
+    await backfill.load()
+    assert [await each.charge() for each in (scraper, backfill, backfill, scraper, backfill, scraper)] == [None] * 5 + [Period.MONTH]
+    assert store.usage.month_used == 5
+
+
+async def test_a_redis_that_did_not_answer_at_first_keeps_its_count(monkeypatch: pytest.MonkeyPatch):
+    clock = FakeClock(T0)
+    redis = RedisStore(RedisSettings(), "coingecko", clock)
+    values, down = {"coingecko": encode_usage(Usage().charged(900, T0))}, True
+
+    async def hget(key: str, field: str) -> bytes | None:
+        if down:
+            raise RedisError
+        return values.get(field)
+
+    async def hset(key: str, field: str, value: bytes) -> None:
+        values[field] = value
+
+    monkeypatch.setattr(redis, "_client", SimpleNamespace(hget=hget, hset=hset))
+    meter = Meter(Plan(per_month=902), [redis], clock)
+    await meter.load()
+    down = False
+    assert await meter.charge() is None  # as if Redis were still away: it is asked again after a few seconds
+    assert decode_usage(values["coingecko"]).month_used == 900
+    await clock.sleep(6)
+    assert [await meter.charge() for _ in range(3)] == [None, None, Period.MONTH]
+    assert decode_usage(values["coingecko"]).month_used == 902
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"day_ms": 1}', b'{"day_ms":1,"day_used":-1,"month_ms":1,"month_used":0,"last_turn_ms":0}'])
