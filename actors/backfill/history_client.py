@@ -1,4 +1,4 @@
-"""Client for one provider's price history. Shares the provider's rate limits with all users on the node and yields to the scrapers."""
+"""Client for one provider's price history. Shares the provider's limits with all its users and yields to the scrapers."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class HistoryClient:
         if not self._loaded:
             await self.protection.load()
             self._loaded = True
-        self.protection.breaker.load()  # the scraper or the operator may have opened it since
+        await self.protection.load_breaker()  # the scraper, perhaps of another node, or the operator may have opened it since
         if self.protection.breaker.status().state is BreakerState.OPEN:
             message = f"{self.name}: its breaker is open"
             raise ProviderUnavailable(message, provider=self.name, reason=FallbackReason.BREAKER_OPEN, retry_after_s=None)
@@ -165,7 +165,7 @@ class HistoryClient:
     async def _once(self, path: str, query: dict[str, str], parse: Callable[[HttpResponse], T], log: CallLog) -> T:
         await self._clock.sleep(max(0.0, self._next_s - self._clock.monotonic_s()))
         self._next_s = self._clock.monotonic_s() + self._pace_s
-        self.protection.hold_off.load()  # a hold imposed on the scraper applies here too
+        await self.protection.load_hold()  # a hold imposed on the scraper applies here too
         self.calls += 1
         try:
             return await self._fetcher.get(f"{self._base_url}{path}", query, self._headers, parse, log=log)

@@ -47,9 +47,15 @@ class ProviderProtection:
 
     async def load(self) -> None:
         """Restore the state of earlier processes, also on other nodes: hold, open breaker, usage."""
-        self.hold_off.load(await self.states.load(_HOLD))
-        self.breaker.load(await self.states.load(_BREAKER))
+        await self.load_hold()
+        await self.load_breaker()
         await self.meter.load()
+
+    async def load_hold(self) -> None:
+        self.hold_off.load(await self.states.load(_HOLD))
+
+    async def load_breaker(self) -> None:
+        self.breaker.load(await self.states.load(_BREAKER))
 
     @property
     def rate(self) -> float:

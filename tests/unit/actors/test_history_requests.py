@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import httpx
 import pytest
 
+from actors.backfill.history_client import HistoryClient
+from actors.fetching.hold_off import HoldOff
 from actors.fetching.http import full_address
+from actors.kept_state import SharedStates
+from actors.protection.breaker import Breaker
+from cryptoviz.clock import steady_ms
+from cryptoviz.errors import ProviderUnavailable
 from cryptoviz.providers.history import Step, Window
 from cryptoviz.providers.registry import BUILT_IN_SPECS
+from cryptoviz.records import FallbackReason
+from cryptoviz.settings import BreakerSettings, claim_home, load_settings
+from tests.support.clock import FakeClock
 
 MINUTE = 60_000
 
@@ -28,3 +41,25 @@ def test_an_id_is_escaped_to_a_single_url_component(name: str, provider_id: str)
     differing += [value for key, value in address.params.items() if value != expected.params[key]]
     assert differing == [provider_id]
     assert address.params.keys() == expected.params.keys()
+
+
+@pytest.mark.parametrize("kind", ["breaker", "hold"])
+async def test_a_backfill_heeds_what_befell_the_scraper_on_another_node(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, elsewhere = FakeClock(), dict[str, dict[str, Any]]()
+
+    async def load(self: SharedStates, kind: str) -> dict[str, Any] | None:
+        return elsewhere.get(kind)
+
+    monkeypatch.setattr(SharedStates, "load", load)
+    own = {"kraken": {"base_url": "http://127.0.0.1:1"}}
+    settings = claim_home(load_settings(home=tmp_path, redis={"url": "redis://127.0.0.1:1"}, providers=own))
+    client = HistoryClient("kraken", settings, clock)
+    window, step = Window((10 * MINUTE,), 9 * MINUTE, 10 * MINUTE), Step((10 * MINUTE,), MINUTE, 1000 * MINUTE, MINUTE)
+    if kind == "breaker":
+        Breaker(BreakerSettings(), clock=clock, share=partial(elsewhere.__setitem__, kind)).trip("by hand", steady_ms(clock))
+    else:
+        hold = HoldOff(clock=clock, share=partial(elsewhere.__setitem__, kind))
+        hold.impose(FallbackReason.RATE_LIMITED, 3600.0, steady_ms(clock))
+    with pytest.raises(ProviderUnavailable, match={"breaker": "its breaker is open", "hold": "asked to wait"}[kind]):
+        await client.fetch("XBTUSD", window, step, lambda _: None)
+    await client.aclose()
