@@ -41,7 +41,7 @@ class Headers:
     def __call__(self, messages: Sequence[Any]) -> None:
         """Look at the messages, the first `_MAX_RECORDS` of the range."""
         for message in messages[: max(0, _MAX_RECORDS - self._looked)]:
-            context = _context_of(message.headers())
+            context = _context_of(_headers_of(message))
             if context and (context in self._found or len(self._found) < MAX_CONTEXTS):
                 self._found.setdefault(context, []).append(message.offset())
         self._looked += len(messages)
@@ -69,6 +69,13 @@ def write_spans(traced: Iterable[TracedRecords], tables: dict[str, tuple[str, in
             "cryptoviz.records": one.records,
         }
         written_span("lake commit", known, one.context, begun_ns, [batch])
+
+
+def _headers_of(message: Any) -> Sequence[tuple[str, bytes | None]] | None:
+    # The client raises SystemError for a name that is not UTF-8, which any producer may write (confluent-kafka 2.16.1).
+    with contextlib.suppress(SystemError):
+        return message.headers()  # type: ignore[no-any-return]
+    return None
 
 
 def _context_of(headers: Sequence[tuple[str, bytes | None]] | None) -> str:

@@ -32,6 +32,8 @@ class Message:
         return self._offset
 
     def headers(self) -> Any:
+        if isinstance(self._headers, Exception):
+            raise self._headers
         return self._headers
 
 
@@ -50,6 +52,12 @@ def test_records_of_a_context_are_counted_with_their_offsets() -> None:
 @pytest.mark.parametrize("value", [None, b"", b"\xff", b"00-abc", context(1).upper().encode() + b"z", context(1).encode() + b"\n"])
 def test_a_header_that_is_no_context_is_ignored(value: bytes | None) -> None:
     assert found(None, [], [("traceparent", value)], [("TRACEPARENT", context(1).encode())]) == []
+
+
+def test_a_foreign_header_that_the_client_cannot_read_is_ignored() -> None:
+    """Other producers may write names that are not UTF-8. The batch with such a record would fail again and again."""
+    unreadable = SystemError("<method 'headers' of 'confluent_kafka.cimpl.Message' objects> returned a result with an exception set")
+    assert found(unreadable, [("traceparent", context(1).encode())]) == [TracedRecords("stream", 1, context(1), 11, 11, 1)]
 
 
 def test_a_backlog_has_a_bounded_number_of_contexts() -> None:
