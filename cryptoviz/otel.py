@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import requests
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
@@ -45,6 +46,12 @@ QUEUE_SPANS = 2048
 BATCH_SPANS = 256
 DELAY_MS = 1000
 _MAX_LINKS = 64
+_LIMITS = SpanLimits(
+    max_attributes=128, max_events=128, max_links=128, max_event_attributes=128, max_link_attributes=128, max_span_attributes=128,
+    max_attribute_length=SpanLimits.UNSET, max_span_attribute_length=SpanLimits.UNSET,
+)  # fmt: skip
+"""The SDK's defaults. Those that are not given it takes from the shell."""
+_CONTENT = {"content-type": "application/x-protobuf", "content-encoding": "gzip"}
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _NS_PER_MS = 1_000_000
 
@@ -56,21 +63,15 @@ class Tracer:
         """Starts the sending thread. Its library's own log lines are replaced by one when the receiver fails and one when it is back."""
         own = settings.tracing
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-        session = requests.Session()
-        session.trust_env = False  # neither proxies nor passwords of the shell
-        exporter = OTLPSpanExporter(
-            f"{own.endpoint.rstrip('/')}/v1/traces",
-            certificate_file=str(own.ca_file) if own.ca_file else None,
-            headers={name: value.get_secret_value() for name, value in own.headers.items()},
-            timeout=own.timeout_s,
-            compression=Compression.Gzip,
-            session=session,
-        )
+        session = _Session({name: value.get_secret_value() for name, value in own.headers.items()})
+        exporter = OTLPSpanExporter(f"{own.endpoint.rstrip('/')}/v1/traces", timeout=own.timeout_s, compression=Compression.Gzip, session=session)
+        # The exporter takes them from the shell's OTEL_* variables otherwise.
+        session.verify, session.cert = str(own.ca_file) if own.ca_file else True, None
         self._ids = _Ids()
         self._pipeline = f"{settings.kafka.bootstrap_servers}/{settings.kafka.stream_topic}/{settings.home}"
         resource = Resource({"service.namespace": "cryptoviz", "service.name": component, "service.instance.id": settings.ray.namespace})
-        self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=self._ids)
-        self._provider.add_span_processor(BatchSpanProcessor(_Reporting(exporter), QUEUE_SPANS, DELAY_MS, BATCH_SPANS))
+        self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=self._ids, span_limits=_LIMITS)
+        self._provider.add_span_processor(BatchSpanProcessor(_Reporting(exporter, session), QUEUE_SPANS, DELAY_MS, BATCH_SPANS))
         self._tracer = self._provider.get_tracer("cryptoviz")
 
     @contextmanager
@@ -166,11 +167,36 @@ class _Ids(RandomIdGenerator):
         return super().generate_span_id() if ids is None else ids[1]
 
 
+class _Session(requests.Session):
+    """Sends the headers of the settings alone, to the receiver alone."""
+
+    def __init__(self, own: Mapping[str, str]) -> None:
+        super().__init__()
+        self.trust_env = False  # neither proxies nor passwords of the shell
+        self._own = {name.lower(): value for name, value in own.items()} | _CONTENT
+        self.result = ""
+        """Outcome of the last request, without its address."""
+
+    def request(self, *arguments: Any, **named: Any) -> requests.Response:
+        try:
+            # The exporter adds headers from the shell's OTEL_* variables, such as the key of another receiver.
+            response = super().request(*arguments, **(named | {"headers": self._own}))
+        except requests.RequestException as error:
+            late, away = isinstance(error, requests.Timeout), isinstance(error, requests.ConnectionError)
+            self.result = "no answer in time" if late else "no connection" if away else type(error).__name__
+            raise
+        self.result = f"HTTP {response.status_code}"
+        if 300 <= response.status_code < 400:  # the exporter takes it for success, without following it
+            raise requests.TooManyRedirects
+        return response
+
+
 class _Reporting(SpanExporter):
     """Logs when the receiver begins to fail and when it is back."""
 
-    def __init__(self, exporter: SpanExporter) -> None:
+    def __init__(self, exporter: SpanExporter, session: _Session) -> None:
         self._exporter = exporter
+        self._session = session
         self._failing = False
         self._log = get_logger("tracing")
 
@@ -180,7 +206,8 @@ class _Reporting(SpanExporter):
         failing = result is not SpanExportResult.SUCCESS
         if failing and not self._failing:
             waited_s = round(time.monotonic() - begun, 1)
-            self._log.warning("spans_not_sent", setting="CRYPTOVIZ_TRACING__ENDPOINT", spans=len(spans), waited_s=waited_s)
+            reason = self._session.result
+            self._log.warning("spans_not_sent", setting="CRYPTOVIZ_TRACING__ENDPOINT", reason=reason, spans=len(spans), waited_s=waited_s)
         elif self._failing and not failing:
             self._log.info("spans_sent_again")
         self._failing = failing

@@ -127,10 +127,13 @@ def test_the_root_of_a_tick_follows_from_the_pipeline_and_the_tick(receiver: Rec
     assert all(is_context(context) for pair in found for context in pair)
 
 
-@pytest.mark.parametrize("how", ["refuses", "silent", "away"])
-def test_a_receiver_that_fails_costs_spans_alone_and_is_reported_once(how: str, receiver: Receiver) -> None:
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [("refuses", "HTTP 503"), ("denies", "HTTP 401"), ("redirects", "HTTP 308"), ("silent", "no answer in time"), ("away", "no connection")],
+)
+def test_a_receiver_that_fails_costs_spans_alone_and_is_reported_once(how: str, reason: str, receiver: Receiver) -> None:
     settings = settings_for(receiver)
-    receiver.status, receiver.silent = 503 if how == "refuses" else 200, how == "silent"
+    receiver.status, receiver.silent = {"refuses": 503, "denies": 401, "redirects": 308}.get(how, 200), how == "silent"
     if how == "away":
         settings = settings_for(receiver, endpoint="http://127.0.0.1:9")
     with log_lines() as lines:
@@ -140,7 +143,8 @@ def test_a_receiver_that_fails_costs_spans_alone_and_is_reported_once(how: str, 
                 assert found.context
         eventually(lambda: lines.of("spans_not_sent"), 20.0)
         flush_spans(0.1)  # the queue is not waited for
-        assert [(line["level"], line["setting"]) for line in lines.of("spans_not_sent")] == [("warning", "CRYPTOVIZ_TRACING__ENDPOINT")]
+        (line,) = lines.of("spans_not_sent")
+        assert (line["level"], line["setting"], line["reason"]) == ("warning", "CRYPTOVIZ_TRACING__ENDPOINT", reason)
         if how != "away":
             receiver.status, receiver.silent = 200, False
             receiver.released.set()
@@ -164,6 +168,27 @@ def test_a_receiver_with_a_certificate_is_verified(tmp_path: Path) -> None:
                 pass
             flush_spans(5.0)
             assert bool(receiver.spans()) is arrives
+
+
+def test_variables_of_the_shell_have_no_effect(monkeypatch: pytest.MonkeyPatch, receiver: Receiver, tmp_path: Path) -> None:
+    """A cluster that somebody else has started may have the variables of another receiver, with its key."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key=canary-of-the-shell,authorization=canary-of-the-shell")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", str(authority(tmp_path, "stranger")))
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "0")
+    monkeypatch.setenv("OTEL_SPAN_LINK_COUNT_LIMIT", "many")
+    signer = authority(tmp_path, "authority")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate(tmp_path, "server", signer))
+    with otlp_receiver(context) as secured:
+        for one, own in ((receiver, {}), (secured, {"ca_file": signer})):
+            end_tracing()
+            start_tracing(load_settings(tracing={"endpoint": one.endpoint, "headers": {"X-Own": "1"}, **own}), "collector")
+            with span("poll", {"n": 1}, parent=""):
+                pass
+            flush_spans(5.0)
+            assert [found.attributes for found in one.spans()] == [{"n": 1}]
+            assert one.headers[0]["x-own"] == "1"
+            assert "canary" not in str(one.headers)
 
 
 def test_spans_of_threads_that_write_at_once_are_all_sent(receiver: Receiver) -> None:
