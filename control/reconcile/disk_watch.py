@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,12 +41,13 @@ def folders_of(settings: Settings, name: str) -> tuple[Path, ...]:
 def has_room(folder: Path) -> bool:
     """Whether the disk of the folder, or of the nearest existing one above it, has bytes and inodes left. True if that is not known."""
     for place in (folder, *folder.parents):
-        with suppress(FileNotFoundError):
-            try:
-                disk = os.statvfs(place)
-            except PermissionError:
-                return True
-            return disk.f_bavail * disk.f_frsize >= LEAST_BYTES and (disk.f_files == 0 or disk.f_favail > 0)
+        try:
+            disk = os.statvfs(place)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:  # no permission, or a network file system that is away
+            return True
+        return disk.f_bavail * disk.f_frsize >= LEAST_BYTES and (disk.f_files == 0 or disk.f_favail > 0)
     return True
 
 

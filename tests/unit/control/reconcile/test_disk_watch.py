@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,21 @@ def test_room_is_measured_on_the_disk_of_the_folder_or_of_what_will_contain_it(t
     assert has_room(tmp_path / "made later")
     assert not has_room(Path("/proc"))  # no disk has less: 0 of 0 bytes
     assert LEAST_BYTES < 1 << 30
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EACCES])
+async def test_a_disk_that_cannot_be_asked_is_not_taken_for_a_component_that_ended(
+    watched: Watched, tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(place: Path) -> os.statvfs_result:
+        raise OSError(code, os.strerror(code), str(place))
+
+    monkeypatch.setattr(os, "statvfs", fails)
+    assert has_room(tmp_path)
+    watch = DiskWatch(watched.runtime, watched.settings, watched.clock)
+    assert await watch.probe(watched.spec("redis")) == HEALTHY
+
+
+def test_a_folder_below_a_file_has_the_room_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "logs").touch()
+    assert has_room(tmp_path / "logs" / "kafka")
