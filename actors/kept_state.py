@@ -41,8 +41,12 @@ class KeptState:
         return {} if "cleared" in newest else dict(newest)
 
     def save(self, state: dict[str, Any]) -> None:
+        """Best effort: a full disk must not end the poll that learned the state, nor keep it from the copy."""
         if self._path is not None:
-            write_private(self._path, orjson.dumps(state).decode())
+            try:
+                write_private(self._path, orjson.dumps(state).decode())
+            except OSError as error:
+                get_logger("protection").warning("state_not_kept", path=str(self._path), error=error.strerror)
         if self._share is not None:
             self._share(state)
 

@@ -76,3 +76,16 @@ async def test_a_hold_moves_to_another_node(tmp_path: Path) -> None:
     successor = HoldOff(tmp_path / "one" / "hold.json", clock)
     successor.load(shared[-1])
     assert successor.active(steady_ms(clock)) is None
+
+
+def test_a_state_that_the_disk_refuses_holds_in_this_process_and_is_shared(tmp_path: Path) -> None:
+    """A full disk: neither the poll that learns of a ban fails, nor does a scraper on another node ask."""
+    clock, shared = FakeClock(), list[dict[str, Any]]()
+    (tmp_path / "run").touch()  # a file in place of the folder refuses like a full disk
+    held = HoldOff(tmp_path / "run" / "hold-off.json", clock, shared.append)
+    held.impose(FallbackReason.RATE_LIMITED, 60, steady_ms(clock))
+    assert held.active(steady_ms(clock)) == (FallbackReason.RATE_LIMITED, 60)
+    assert [state["reason"] for state in shared] == [FallbackReason.RATE_LIMITED.value]
+    broken = Breaker(BreakerSettings(failures=1, failing_s=0), tmp_path / "run" / "breaker.json", lambda: 0.0, clock, shared.append)
+    broken.trip("by hand", steady_ms(clock))
+    assert shared[-1]["reason"] == "by hand"
