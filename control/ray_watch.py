@@ -58,11 +58,12 @@ def main(arguments: list[str]) -> int:
             pid, status = os.wait()
             if pid in watched:
                 ended = f"Ray's {watched.pop(pid)} ended (exit code {os.waitstatus_to_exitcode(status)}); its other processes are ended\n"
-                os.write(1, ended.encode())
+                with contextlib.suppress(OSError):  # a log on a full disk, which may be what ended the process
+                    os.write(1, ended.encode())
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 break
     except _Stop:
         pass
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for pid in watched:
         _end(pid)
     return 1

@@ -84,3 +84,14 @@ def test_two_signals_end_the_children_once() -> None:
     output, errors = watch.communicate(timeout=30)
     assert (output, errors, watch.returncode) == ("", "", 1)
     assert [is_gone(pid) for pid in pids] == [True, True]
+
+
+def test_a_log_that_takes_no_line_does_not_keep_the_others_from_being_ended() -> None:
+    """As on a full disk, a likely reason for the end of a process of Ray."""
+    watch, pids = start(f"raylet={WAITS}", f"gcs_server={WAITS}")
+    assert watch.stdout is not None
+    watch.stdout.close()
+    os.kill(pids[0], signal.SIGKILL)
+    _, errors = watch.communicate(timeout=30)
+    assert (errors, watch.returncode) == ("", 1)
+    assert is_gone(pids[1])
