@@ -205,8 +205,10 @@ class QueryMonitor:
             error = self._query.exception()
             self._failure = "" if error is None else "the query failed: " + _cause(str(error))
         if lost := self._lost(executors):
+            # Before the end of Spark, which `end` is called for too.
+            self._failure = self._failure or f"the node of an executor has left the cluster: {', '.join(lost)}"
             self._abort()
-            self.end(f"the node of an executor has left the cluster: {', '.join(lost)}")
+            self.end(self._failure)
 
     def _measure_lag(self) -> bool:
         """Returns whether Kafka's end offsets or partitions differ from those of the last batch."""

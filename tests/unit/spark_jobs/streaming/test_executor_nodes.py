@@ -55,6 +55,8 @@ def test_a_lost_node_ends_the_run_at_once_with_the_reason(monkeypatch: pytest.Mo
     monitor = QueryMonitor(
         MagicMock(), cast("Any", writer), MagicMock(), MagicMock(), MagicMock(), MagicMock(), lost=lambda addresses: addresses, abort=abort
     )
+    # As `DriverCluster.watch` calls once the JVM has ended.
+    abort.side_effect = lambda: monitor.end("Spark's driver (process 7) has ended with code -9")
     monitor.watch(MagicMock(isActive=True))
     try:
         eventually(lambda: monitor.ended)
