@@ -172,14 +172,12 @@ class Reconciler:
     async def restart(self, name: str) -> ComponentStatus:
         """Restart `name`. Raises as `start`."""
         self.table.require(name)
-        self._refuse_while_draining()
-        self._apply(name, Restart())
-        return await self.start(name)
+        await self._want((*self.table.needs(name), name), DesiredState.RUNNING, restart=name)
+        return self.component(name)
 
     async def start_all(self, *, keep_stopped: bool = False) -> PipelineStatus:
         """Enable every component, or only those that no call has disabled. Raises ControlRefused during a shutdown."""
-        kept = {name for name, desired in self._document.components.items() if desired is DesiredState.STOPPED} if keep_stopped else set()
-        await self._want((name for name in self.table if name not in kept), DesiredState.RUNNING)
+        await self._want(self.table, DesiredState.RUNNING, keep_stopped=keep_stopped)
         return self.snapshot()
 
     async def stop_all(self) -> PipelineStatus:
@@ -193,17 +191,21 @@ class Reconciler:
         self._reconcile()
         return self.snapshot()
 
-    async def _want(self, names: Iterable[str], desired: DesiredState) -> None:
+    async def _want(self, names: Iterable[str], desired: DesiredState, *, restart: str = "", keep_stopped: bool = False) -> None:
+        """Store and apply. `restart`: a component to restart. `keep_stopped`: without those that are disabled once it is this call's turn."""
         if desired is DesiredState.RUNNING:
             self._refuse_while_draining()
-        chosen = tuple(names)
         async with self._saving:
-            components = self._document.components | dict.fromkeys(chosen, desired)
-            if components != self._document.components:
+            known = self._document.components
+            chosen = tuple(name for name in names if not (keep_stopped and known.get(name) is DesiredState.STOPPED))
+            components = known | dict.fromkeys(chosen, desired)
+            if components != known:
                 document = DesiredDocument(self._document.revision + 1, components)
                 # Persist before publishing, so that a crash in between loses no acknowledged change.
                 await self._save(document)
                 self._document = document
+        if restart:
+            self._apply(restart, Restart())
         for name in chosen:
             if desired is DesiredState.RUNNING:
                 self._apply(name, Retry())
