@@ -20,7 +20,7 @@ from cryptoviz.kafka import KafkaClients
 
 __all__ = ["Broker", "Explorer", "Killed", "clients"]
 
-EVENTS = ("request lost", "answer lost", "killed before", "killed after", "expired", "other first")
+EVENTS = ("request lost", "answer lost", "killed before", "killed after", "expired", "other first", "held")
 _STEPS = 400
 
 
@@ -249,6 +249,8 @@ class Run:
             self._gates[number].acquire()
         if event == "expired":
             self.broker.expire(name)
+        if event == "held":
+            self.broker.hold(name)
         if event == "killed before":
             raise Killed
         if event == "request lost":
