@@ -20,6 +20,8 @@ __all__ = ["KeptState", "SharedStates"]
 
 _TIMEOUT_S = 0.3
 """A Redis on the same network answers in a few ms; neither a poll nor a start waits longer."""
+_RETRY_S = 5.0
+"""Delay before a save is repeated."""
 
 
 class KeptState:
@@ -35,9 +37,14 @@ class KeptState:
         self._share = share
 
     def load(self, copy: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The newest state that was saved; empty if there is none, it is unreadable, or it was cleared."""
-        found = [one for one in (self._read(), copy) if one]
-        newest = max(found, key=_saved_ms, default={})
+        """The newest state that was saved; empty if there is none, it is unreadable, or it was cleared.
+
+        `copy`: as from `SharedStates.load`. If it is known to be older than the file, that is shared.
+        """
+        file = self._read()
+        newest = max((one for one in (file, copy) if one), key=_saved_ms, default={})
+        if copy is not None and _saved_ms(file) > _saved_ms(copy) and self._share is not None:
+            self._share(file)
         return {} if "cleared" in newest else dict(newest)
 
     def save(self, state: dict[str, Any]) -> None:
@@ -68,39 +75,54 @@ class SharedStates:
     def __init__(self, settings: RedisSettings, pipeline: str, provider: str) -> None:
         self._client = redis.asyncio.Redis.from_url(**settings.connection(_TIMEOUT_S))
         self._owner = f"{pipeline}:{provider}"
-        self._saves: set[asyncio.Task[None]] = set()
-        self._in_order = asyncio.Lock()
+        self._unsaved: dict[str, dict[str, Any]] = {}
+        self._saving: asyncio.Task[None] | None = None
 
     async def load(self, kind: str) -> dict[str, Any] | None:
-        """The copy; None if there is none or Redis does not answer."""
+        """The copy; empty if there is none, None if Redis does not answer."""
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 value = await self._client.hget(PROTECTION_KEY, self._field(kind))
-            found = orjson.loads(value) if value else None
-        except (RedisError, OSError, TimeoutError, ValueError):
+            found = orjson.loads(value) if value else {}
+        except ValueError:
+            return {}
+        except (RedisError, OSError, TimeoutError):
             return None
-        return found if isinstance(found, dict) else None
+        return found if isinstance(found, dict) else {}
 
     def saver(self, kind: str) -> Callable[[dict[str, Any]], None]:
-        """A function that saves in the background, so that a poll does not wait for Redis."""
+        """A function that saves in the background, so that a poll does not wait for Redis. The newest state is saved as soon as Redis answers."""
 
         def save(state: dict[str, Any]) -> None:
-            task = asyncio.get_running_loop().create_task(self._save(kind, state), name=f"share {self._field(kind)}")
-            self._saves.add(task)
-            task.add_done_callback(self._saves.discard)
+            self._unsaved[kind] = state
+            if self._saving is None or self._saving.done():
+                self._saving = asyncio.get_running_loop().create_task(self._save(), name=f"share {self._owner}")
 
         return save
 
     async def aclose(self) -> None:
-        await asyncio.gather(*self._saves, return_exceptions=True)
+        """Wait for saves, as long as one takes; a state that Redis has not got then stays in the file."""
+        if self._saving is not None:
+            await asyncio.wait([self._saving], timeout=2 * _TIMEOUT_S)
+            self._saving.cancel()
+            await asyncio.gather(self._saving, return_exceptions=True)
         await self._client.aclose()
 
-    async def _save(self, kind: str, state: dict[str, Any]) -> None:
-        try:
-            async with self._in_order, asyncio.timeout(_TIMEOUT_S):
-                await self._client.hset(PROTECTION_KEY, self._field(kind), orjson.dumps(state))
-        except (RedisError, OSError, TimeoutError) as error:
-            get_logger("protection").warning("state_not_shared", state=self._field(kind), reason=type(error).__name__)
+    async def _save(self) -> None:
+        told = False
+        while self._unsaved:
+            kind, state = next(iter(self._unsaved.items()))
+            try:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    await self._client.hset(PROTECTION_KEY, self._field(kind), orjson.dumps(state))
+            except (RedisError, OSError, TimeoutError) as error:
+                if not told:
+                    get_logger("protection").warning("state_not_shared", state=self._field(kind), reason=type(error).__name__)
+                told = True
+                await asyncio.sleep(_RETRY_S)
+            else:
+                if self._unsaved[kind] is state:
+                    del self._unsaved[kind]
 
     def _field(self, kind: str) -> str:
         return f"{kind}:{self._owner}"

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from redis.exceptions import RedisError
 
+from actors import kept_state
 from actors.fetching.hold_off import HoldOff
-from actors.kept_state import KeptState
+from actors.kept_state import KeptState, SharedStates
 from actors.protection.breaker import Breaker
 from cryptoviz.clock import steady_ms
 from cryptoviz.provider_status import BreakerState
 from cryptoviz.records import FallbackReason
-from cryptoviz.settings import BreakerSettings
+from cryptoviz.settings import BreakerSettings, RedisSettings
 from tests.support.clock import FakeClock
+from tests.support.waiting import eventually_async
 
 
 def at(moment_ms: int, **state: Any) -> dict[str, Any]:
@@ -89,3 +94,82 @@ def test_a_state_that_the_disk_refuses_holds_in_this_process_and_is_shared(tmp_p
     broken = Breaker(BreakerSettings(failures=1, failing_s=0), tmp_path / "run" / "breaker.json", lambda: 0.0, clock, shared.append)
     broken.trip("by hand", steady_ms(clock))
     assert shared[-1]["reason"] == "by hand"
+
+
+class FakeRedis:
+    """A hash. `down`: calls that fail."""
+
+    def __init__(self, down: int = 0) -> None:
+        self.values: dict[str, bytes] = {}
+        self.down = down
+
+    async def hget(self, key: str, field: str) -> bytes | None:
+        self._answer()
+        return self.values.get(field)
+
+    async def hset(self, key: str, field: str, value: bytes) -> None:
+        self._answer()
+        self.values[field] = value
+
+    async def aclose(self) -> None:
+        pass
+
+    def _answer(self) -> None:
+        if self.down:
+            self.down -= 1
+            raise RedisError
+
+    def state(self, kind: str) -> Any:
+        return orjson.loads(self.values[f"{kind}:p:kraken"])
+
+
+def shared_states(monkeypatch: pytest.MonkeyPatch, redis: FakeRedis) -> SharedStates:
+    monkeypatch.setattr(kept_state, "_RETRY_S", 0.0)
+    states = SharedStates(RedisSettings(), "p", "kraken")
+    monkeypatch.setattr(states, "_client", redis)
+    return states
+
+
+async def test_the_newest_state_is_shared_once_redis_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = FakeRedis(down=3)
+    states = shared_states(monkeypatch, redis)
+    states.saver("breaker")(at(1, of="trip"))
+    states.saver("hold")(at(1, of="hold"))
+    states.saver("breaker")(at(2, of="reset"))
+
+    async def both_shared() -> bool:
+        return len(redis.values) == 2
+
+    await eventually_async(both_shared, 10)
+    assert (redis.state("breaker"), redis.state("hold")) == (at(2, of="reset"), at(1, of="hold"))
+    await states.aclose()
+
+
+async def test_a_redis_that_stays_away_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = shared_states(monkeypatch, FakeRedis(down=1_000_000))
+    monkeypatch.setattr(kept_state, "_RETRY_S", 3600.0)
+    states.saver("breaker")(at(1))
+    async with asyncio.timeout(30):
+        await states.aclose()
+
+
+@pytest.mark.parametrize(
+    ("copy", "shared"), [({}, [at(2, of="file")]), (at(1, of="copy"), [at(2, of="file")]), (at(2, of="file"), []), (at(3, of="copy"), []), (None, [])]
+)
+def test_a_file_that_is_newer_than_the_copy_is_shared(copy: dict[str, Any] | None, shared: list[dict[str, Any]], tmp_path: Path) -> None:
+    """None: Redis did not answer, and may have a newer copy."""
+    KeptState(tmp_path / "state.json").save(at(2, of="file"))
+    given: list[dict[str, Any]] = []
+    KeptState(tmp_path / "state.json", given.append).load(copy)
+    assert given == shared
+
+
+async def test_a_missing_copy_is_told_from_a_redis_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = FakeRedis()
+    states = shared_states(monkeypatch, redis)
+    assert await states.load("breaker") == {}
+    redis.values["breaker:p:kraken"] = b"["
+    assert await states.load("breaker") == {}
+    redis.down = 1
+    assert await states.load("breaker") is None
+    await states.aclose()
