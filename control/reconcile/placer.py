@@ -10,6 +10,7 @@ from actors.ray_actor import cluster_nodes, own_node
 from control.reconcile.components import ComponentSpec
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.components import ComponentKind
+from cryptoviz.engines.build import ENGINE_NAMES
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.placement import HEAD, ClusterNode, candidates, choose
 
@@ -73,7 +74,7 @@ class Placer:
             )
         now_s = self._clock.monotonic_s()
         silent = {node for node, until_s in self._silent_until_s.items() if now_s < until_s}
-        taken = Counter(node for name, node in self._placed.items() if name != spec.name)
+        taken = Counter(node for name, node in self._placed.items() if name not in (spec.name, *ENGINE_NAMES))
         # Recorded at once, so that components created at the same time are spread too.
         chosen = self._placed[spec.name] = choose(spec.place, permitted, taken, silent).id
         return chosen

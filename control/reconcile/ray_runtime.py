@@ -136,6 +136,7 @@ class RayRuntime:
 
     async def _create(self, spec: ComponentSpec, actor: RayActor | SupervisedActor) -> None:
         node = await self._placer.choose(spec)
+        self._addresses.pop(spec.name, None)  # an actor that exists stays on its node: the next probe asks it
         making = asyncio.ensure_future(asyncio.to_thread(lambda: actor.create(import_class(spec.actor), *spec.args, node=node)))
         self._making[spec.name] = making
         # A cancelled start leaves its thread running; `stop` waits for the thread, else it would miss the actor.

@@ -303,6 +303,16 @@ async def test_a_lost_node_of_the_engines_may_come_back(tmp_path: Path) -> None:
     assert kept == [SSD]
 
 
+async def test_engines_do_not_count_as_scrapers(tmp_path: Path) -> None:
+    cluster, settings = Cluster(), claim_home(placed_engines(tmp_path))
+    cluster.nodes = [MAIN, SSD, TWO]
+    cluster.placer = Placer(lambda: cluster.nodes, lambda: "main", cluster.clock, partial(engine_node, settings))
+    table = build_table(settings)
+    for name in ("kafka", "object-store", "redis"):
+        assert await cluster.placer.choose(table[name]) == "ssd"
+    assert [await cluster.place(name) for name in ("a", "b", "c", "d")] == ["ssd", "two", "main", "ssd"]
+
+
 def test_engines_elsewhere_get_a_certificate_of_this_home(tmp_path: Path) -> None:
     table = build_table(claim_home(placed_engines(tmp_path)))
     _, _, identity = table["kafka"].args

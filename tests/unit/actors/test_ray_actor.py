@@ -9,6 +9,7 @@ import ast
 import asyncio
 import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,13 +30,14 @@ from actors import ray_actor
 from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor, run_in_worker, run_on_other_nodes
 from actors.scraping.collector_client import RayCollectorClient
 from control.operations.ray_launcher import RayOperationRunner
+from control.reconcile import ray_runtime
 from control.reconcile.components import ComponentSpec
 from control.reconcile.placer import Placer
 from control.reconcile.ray_runtime import RayRuntime
 from cryptoviz.components import ComponentKind, Probe
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, PreflightError
 from cryptoviz.masking import MASK, hide
-from cryptoviz.placement import ClusterNode
+from cryptoviz.placement import ClusterNode, Place
 from cryptoviz.settings import Settings, load_settings
 from tests.support.collection_fakes import answer
 
@@ -296,6 +298,21 @@ async def test_a_runtime_looks_an_actor_up_again_only_after_a_failure(fake: Fake
         await runtime.probe(SPEC)
 
 
+async def test_a_start_that_is_repeated_leaves_a_component_where_it_is(fake: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after its dependency was away before its first delivery. Its log is read where it is."""
+    monkeypatch.setattr(RayActor, "create", lambda *_, **__: None)
+    monkeypatch.setattr(ray_runtime, "import_class", lambda _: object)
+    placer = Placer(lambda: [ClusterNode("head", "192.0.2.1"), ClusterNode("b", "192.0.2.2"), ClusterNode("c", "192.0.2.3")], lambda: "head")
+    runtime, spec = RayRuntime("here", placer), replace(SPEC, place=Place("spread"))
+    fake.methods[spec.name] = {"start": "done", "probe": Probe(running=True, healthy=True), "id_of_ray_node": "b"}
+    await runtime.start(spec)
+    assert (await runtime.probe(spec)).nodes == ("192.0.2.2",)
+    await placer.found(replace(spec, name="scraper/binance"), "b")
+    await runtime.start(spec)
+    assert (await runtime.probe(spec)).nodes == ("192.0.2.2",)
+    assert placer.of(spec.name) == "b"
+
+
 @pytest.mark.parametrize("outcome", [1, None, DIED, raised(ZeroDivisionError("oops"))])
 async def test_a_component_is_killed_whatever_its_stop_does(fake: FakeRay, outcome: object) -> None:
     await RayRuntime("here").stop(SPEC, 0.01)
@@ -357,6 +374,7 @@ def test_no_other_module_calls_ray_actors() -> None:
         "control/controller.py": {"ray.get_runtime_context"},
         "control/ray_head.py": {"internal_kv", "node", "ray_constants", "scripts", "services"},
         "spark_jobs/streaming/cluster.py": {"ray._private"},
+        "spark_jobs/streaming/executor_nodes.py": {"RayError", "ray.nodes"},
         "spark_jobs/streaming/executor_places.py": {
             "RayError",
             "ray._private",
