@@ -26,7 +26,7 @@ class DeadLetterCounter:
         """`written` returns the number of dead letters committed by this run."""
         self._counts = ReasonCounts(settings)
         self._written = written
-        self._seen: Mapping[str, int] = {}
+        self._seen: Mapping[str, int] | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="lake-dead-letters", daemon=True)
 
@@ -39,8 +39,10 @@ class DeadLetterCounter:
         self._closed.set()
 
     def metrics(self) -> dict[str, float]:
-        """`dead_letters_total` over the whole table, and `dead_letters_<reason>_total` for each reason that occurs."""
+        """`dead_letters_total` over the whole table, and `dead_letters_<reason>_total` for each that occurs. Empty until the table was read."""
         seen = self._seen
+        if seen is None:
+            return {}
         total = max(sum(seen.values()), self._written())
         by_reason = {f"{DEAD_LETTERS_METRIC}{reason}_total": float(count) for reason, count in seen.items()}
         return {f"{DEAD_LETTERS_METRIC}total": float(total), **by_reason}
