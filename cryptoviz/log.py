@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import sys
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     # Imported with the first logger: it imports rich, which costs a command that logs nothing a tenth of a second.
     import structlog
 
-__all__ = ["MASK", "LogFormat", "configure_logging", "get_logger", "log_context", "print_masked"]
+__all__ = ["MASK", "LogFormat", "configure_logging", "get_logger", "log_context", "print_masked", "stderr_or_nothing"]
 
 LogFormat = Literal["logfmt", "json"]
 """`logfmt`: `key=value` for people. `json`: an object per line for log collectors, with the same keys."""
@@ -43,6 +44,11 @@ def _masked(value: Any) -> Any:
         return f"<{type(value).__qualname__}>"
 
 
+def _escape_controls(_: Any, __: str, line: str) -> str:
+    # The renderer escapes line feeds alone. Texts of providers must neither control a terminal nor look like a line of ours.
+    return line if line.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in line)
+
+
 class LineStream(Protocol):
     """What takes the lines: a text file is one."""
 
@@ -54,16 +60,23 @@ class LineStream(Protocol):
 
 
 class _Stderr:
-    """The standard error of the moment: it may be replaced and closed, as tests and terminals do. A full disk behind it costs lines only."""
+    """See `stderr_or_nothing`."""
 
     def write(self, text: str, /) -> int:
-        with suppress(OSError):
-            sys.stderr.write(text)
+        with stderr_or_nothing() as stderr:
+            stderr.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
-            sys.stderr.flush()
+        with stderr_or_nothing() as stderr:
+            stderr.flush()
+
+
+@contextmanager
+def stderr_or_nothing() -> Iterator[TextIO]:
+    """The standard error of the moment: tests and terminals replace and close it, and it may be missing. A full disk behind it costs lines only."""
+    with suppress(OSError, ValueError):  # ValueError: closed
+        yield sys.stderr or io.StringIO()
 
 
 def configure_logging(level: str = "INFO", stream: LineStream | None = None, form: LogFormat = "logfmt") -> None:
@@ -86,13 +99,14 @@ def configure_logging(level: str = "INFO", stream: LineStream | None = None, for
 
 def print_masked(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """As `sys.__excepthook__`, with secrets masked, also those in notes and in the errors that this one was raised from."""
-    if sys.stderr is not None:
-        sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
+    with stderr_or_nothing() as stderr:
+        stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _print_masked_of_thread(ended: threading.ExceptHookArgs) -> None:
     if ended.exc_value is not None and not isinstance(ended.exc_value, SystemExit):
-        sys.stderr.write(f"Exception in thread {ended.thread.name if ended.thread else '(unknown)'}:\n")
+        with stderr_or_nothing() as stderr:
+            stderr.write(f"Exception in thread {ended.thread.name if ended.thread else '(unknown)'}:\n")
         print_masked(ended.exc_type, ended.exc_value, ended.exc_traceback)
 
 
@@ -112,7 +126,7 @@ def get_logger(component: str) -> structlog.typing.FilteringBoundLogger:
 
 @contextmanager
 def log_context(**values: object) -> Iterator[None]:
-    """Add these values to each line of the log within the context, also in the tasks and threads that are started within it.
+    """Add these values to each line of the log within the context, also in the tasks and `asyncio.to_thread` calls that are started within it.
 
     A line's own value of the same name takes precedence.
     """
@@ -139,9 +153,11 @@ def _configure(level: int, stream: LineStream, form: LogFormat) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _mask_secrets,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
-            if form == "logfmt"
-            else structlog.processors.JSONRenderer(),
+            *(
+                [structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False), _escape_controls]
+                if form == "logfmt"
+                else [structlog.processors.JSONRenderer()]
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", stream)),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import atexit
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
 from cryptoviz.home import mark_new
-from cryptoviz.log import configure_logging
+from cryptoviz.log import configure_logging, stderr_or_nothing
 from cryptoviz.log_rotation import rotate
 from cryptoviz.log_sink import LogSink
 from cryptoviz.masking import hide
@@ -37,7 +36,7 @@ def log_to_file(settings: Settings, component: str) -> None:
     if shared and component in _tees:
         return
     previous = ExitStack() if shared else _log_files.pop_all()
-    sink = _log_files.enter_context(closing(LogSink(log_path(settings, component).open("ab", buffering=0))))
+    sink = _log_files.enter_context(closing(LogSink(log_path(settings, component).open("ab", buffering=0), settings.log_format)))
     if not shared:
         _tees.clear()
     _tees[component] = _Tee(sink, log_path(settings, component))
@@ -47,7 +46,7 @@ def log_to_file(settings: Settings, component: str) -> None:
 
 @contextmanager
 def logging_as(component: str) -> Iterator[None]:
-    """Lines of the log go to this component's file, in a process of several. Holds in tasks and threads that are started within the context."""
+    """Lines of the log go to this component's file, in a process of several. Holds in tasks and `to_thread` calls that are started within it."""
     token = _component.set(component)
     try:
         yield
@@ -83,8 +82,8 @@ class _Tee:
         self._unchecked = 0
 
     def write(self, text: str) -> int:
-        with suppress(OSError):  # Ray writes it to a file, whose disk may be full
-            sys.stderr.write(text)
+        with stderr_or_nothing() as stderr:  # Ray writes it to a file, whose disk may be full
+            stderr.write(text)
         self._unchecked += len(text)
         if self._unchecked >= _CHECK_CHARACTERS:
             self._unchecked = 0
@@ -92,5 +91,5 @@ class _Tee:
         return self._sink.write(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
-            sys.stderr.flush()
+        with stderr_or_nothing() as stderr:
+            stderr.flush()

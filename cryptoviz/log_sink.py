@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Protocol
+
+from cryptoviz.log import LogFormat
 
 __all__ = ["LogSink", "RawFile"]
 
@@ -23,8 +26,9 @@ class LogSink:
     Without a buffer: a buffered file keeps what it could not write, raises again at each flush, and once more when it is closed.
     """
 
-    def __init__(self, file: RawFile) -> None:
+    def __init__(self, file: RawFile, form: LogFormat = "logfmt") -> None:
         self._file = file
+        self._form = form
         self._line = ""
         self._lost = 0
         self._reason = ""
@@ -42,8 +46,7 @@ class LogSink:
         self._file.close()
 
     def _append(self, line: str) -> None:
-        about = f"event=lines_not_written lines={self._lost} reason={self._reason!r}\n" if self._lost else ""
-        data = (("\n" if self._torn else "") + about + line).encode(errors="backslashreplace")
+        data = (("\n" if self._torn else "") + self._about() + line).encode(errors="backslashreplace")
         try:
             written = self._file.write(data) or 0
             if written < len(data):
@@ -54,3 +57,10 @@ class LogSink:
             self._reason = error.strerror or type(error).__name__
         else:
             self._lost, self._torn = 0, False
+
+    def _about(self) -> str:
+        if not self._lost:
+            return ""
+        if self._form == "json":
+            return json.dumps({"event": "lines_not_written", "lines": self._lost, "reason": self._reason}) + "\n"
+        return f'event=lines_not_written lines={self._lost} reason="{self._reason}"\n'

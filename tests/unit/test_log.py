@@ -8,6 +8,7 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +92,37 @@ def test_a_command_that_ends_unexpectedly_shows_no_secret() -> None:
     for error, last in (("ValueError('x canary-0123456789')", "ValueError: x ********"), ("OSError('x canary-0123456789')", "error: x ********")):
         done = subprocess.run([sys.executable, "-c", code.replace("ERROR", error)], capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stderr.splitlines()[-1], "canary" in done.stderr) == (1, last, False)
+
+
+def test_control_characters_are_escaped_in_both_formats() -> None:
+    """A text of a provider must not clear a terminal, nor begin a line that is not ours for a reader that splits at another end of line."""
+    text = "a\rtimestamp=1 level=error\x1b[2J\x00\x85b\u2028c\u202ed\n\té"
+    lines = {}
+    for form in ("logfmt", "json"):
+        stream = io.StringIO()
+        configure_logging("INFO", stream, form)
+        try:
+            get_logger("here").info("one", reason=text)
+        finally:
+            configure_logging("WARNING")
+        lines[form] = stream.getvalue()
+        assert lines[form].endswith("\n")
+        assert lines[form].count("\n") == len(lines[form].splitlines()) == 1
+        assert lines[form][:-1].isprintable()
+    assert lines["logfmt"].endswith('reason="a\\rtimestamp=1 level=error\\x1b[2J\\x00\\x85b\\u2028c\\u202ed\\n\\té"\n')
+    assert json.loads(lines["json"])["reason"] == text
+
+
+@pytest.mark.parametrize("end", ["sys.stderr = None", "sys.stderr.close()"])
+@pytest.mark.parametrize("program", ["configure_logging()", "log_to_file(load_settings(), 'collector')"])
+def test_a_process_without_a_standard_error_logs_without_an_error(program: str, end: str, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom cryptoviz.log import configure_logging, get_logger\nfrom cryptoviz.log_files import log_to_file\n"
+        f"from cryptoviz.settings import load_settings\n{end}\n{program}\nget_logger('here').warning('one')\nprint('done')\n"
+    )
+    environment = {"CRYPTOVIZ_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert (done.stdout, done.returncode) == ("done\n", 0)
 
 
 def test_json_has_an_object_per_line_with_the_keys_of_the_context(capsys: pytest.CaptureFixture[str]) -> None:

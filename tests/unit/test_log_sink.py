@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz.log import configure_logging, get_logger
+from cryptoviz.log import LogFormat, configure_logging, get_logger
 from cryptoviz.log_files import log_to_file
 from cryptoviz.log_sink import LogSink
 from cryptoviz.settings import load_settings
@@ -33,9 +33,16 @@ class Disk:
         pass
 
 
-def test_lines_are_dropped_and_counted_while_the_disk_is_full() -> None:
+@pytest.mark.parametrize(
+    ("form", "about"),
+    [
+        ("logfmt", 'event=lines_not_written lines=3 reason="No space left on device"'),
+        ("json", '{"event": "lines_not_written", "lines": 3, "reason": "No space left on device"}'),
+    ],
+)
+def test_lines_are_dropped_and_counted_while_the_disk_is_full(form: LogFormat, about: str) -> None:
     disk = Disk()
-    sink = LogSink(disk)
+    sink = LogSink(disk, form)
     sink.write("first")
     sink.write("\n")
     disk.room = 0
@@ -43,7 +50,7 @@ def test_lines_are_dropped_and_counted_while_the_disk_is_full() -> None:
         assert sink.write("lost\n") == 5
     disk.room = 1000
     sink.write("last\n")
-    assert disk.content.decode().splitlines() == ["first", "event=lines_not_written lines=3 reason='No space left on device'", "last"]
+    assert disk.content.decode().splitlines() == ["first", about, "last"]
 
 
 def test_a_line_that_was_cut_off_is_ended_and_counts_as_lost() -> None:
@@ -53,7 +60,7 @@ def test_a_line_that_was_cut_off_is_ended_and_counts_as_lost() -> None:
     sink.write("cut off\n")
     disk.room = 1000
     sink.write("last\n")
-    assert disk.content.decode().splitlines() == ["cut", "event=lines_not_written lines=1 reason='No space left on device'", "last"]
+    assert disk.content.decode().splitlines() == ["cut", 'event=lines_not_written lines=1 reason="No space left on device"', "last"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
