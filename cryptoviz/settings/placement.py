@@ -1,4 +1,4 @@
-"""Where components run on a cluster of several nodes. On a single node nothing here has an effect."""
+"""Where components run on a cluster of several nodes. On a single node only labels have an effect."""
 
 from __future__ import annotations
 

@@ -34,12 +34,12 @@ class ExecutorPlaces:
         lake = settings.lake
         self._nodes = ClusterNode.all_of(ray.nodes())
         self._group: Any = None
-        if len(self._nodes) == 1:
-            return
         place, cores = Place.parse(settings.placement.executors), lake.executor_cores
         local = bool(loopback_engines(settings))
         head_id = str(ray.get_runtime_context().get_node_id())
         selector = bundle_selector(place, self._nodes, head_id, lake.executors, cores, local=local)
+        if len(self._nodes) == 1:
+            return
         bundle = {"CPU": cores, "memory": lake.executor_memory_mb * 1024 * 1024}
         self._group = ray.util.placement_group(
             [bundle] * lake.executors,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from cryptoviz.components import ComponentKind
 from cryptoviz.errors import EngineUnavailable, PreflightError, SettingsError
 from cryptoviz.placement import HEAD, NODE_ID_LABEL, ClusterNode, Place, candidates, choose, other_machines
 from cryptoviz.settings import Settings, claim_home, load_settings, loopback_engines, uses_own_loopback
-from spark_jobs.streaming.executor_places import bundle_selector
+from spark_jobs.streaming import executor_places
+from spark_jobs.streaming.executor_places import ExecutorPlaces, bundle_selector
 from tests.support.clock import FakeClock
 from tests.support.settings import forget_settings
 
@@ -225,6 +227,17 @@ def test_labels_of_the_nodes_for_executors(place: Place, executors: int, cores: 
 def test_a_missing_label_of_executors_is_an_error_that_may_pass() -> None:
     with pytest.raises(EngineUnavailable, match=r"no node of the cluster has the label zone=c \(CRYPTOVIZ_PLACEMENT__EXECUTORS\)$"):
         bundle_selector(Place("label", "zone", "c"), NODES, "main", 1, 1, local=False)
+
+
+def test_executors_wait_for_the_label_also_if_only_the_head_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As scrapers do. Else a start while the workers are away would leave the executors on the head."""
+    entry = {"NodeID": "main", "NodeManagerAddress": MAIN.address, "Alive": True, "Resources": {"CPU": 2.0}, "Labels": {"disk": "ssd"}}
+    context = SimpleNamespace(get_node_id=lambda: "main")
+    monkeypatch.setattr(executor_places, "ray", SimpleNamespace(nodes=lambda: [entry], get_runtime_context=lambda: context))
+    for place in ("spread", "pack", "head", "label:disk=ssd"):
+        assert ExecutorPlaces(load_settings(home=tmp_path, placement={"executors": place})).configs == {}
+    with pytest.raises(EngineUnavailable, match="no node of the cluster has the label zone=b"):
+        ExecutorPlaces(load_settings(home=tmp_path, placement={"executors": "label:zone=b"}))
 
 
 def test_executors_need_their_cpus(tmp_path: Path) -> None:
