@@ -46,7 +46,7 @@ def start_node(head: str = "") -> bool:
     """Start Ray as a worker of `head`, or as the head itself. False if this node runs already.
 
     Raises:
-        PreflightError: the token is missing, or another command is starting this node.
+        PreflightError: the token is missing, the head has no address that this machine reaches, or another command is starting this node.
         EngineUnavailable: Ray did not start.
     """
     settings = _node_settings(_own_address(head or read_bootstrap()["provider"]["head_ip"]))
@@ -162,10 +162,15 @@ def _host_label() -> str:
 
 
 def _own_address(head: str) -> str:
-    """The address of this machine in the network of the head; on the head, the head's."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((head, 9))  # sends nothing
-        return str(probe.getsockname()[0])
+    """The address of this machine in the network of the head; on the head, the head's. Raises PreflightError."""
+    try:
+        found = socket.getaddrinfo(head, 9, type=socket.SOCK_DGRAM)
+        family, kind, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)  # sends nothing
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise PreflightError(f"this machine has no route to the head {head} (head_ip in cluster.yaml): {error}", problems=["head_ip"]) from None
 
 
 def _remove_leftovers(home: Path) -> None:

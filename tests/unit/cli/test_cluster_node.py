@@ -59,6 +59,17 @@ def test_a_worker_joins_the_head_with_the_address_that_leads_there(monkeypatch: 
     assert "--head" not in command
 
 
+def test_a_head_with_an_ipv6_address_is_joined_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"--address=[::1]:6380", "--node-ip-address=::1"} <= set(prepared(monkeypatch, "::1").command)
+
+
+def test_a_head_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(PreflightError, match=r"no route to the head no\.such\.invalid"):
+        prepared(monkeypatch, "no.such.invalid")
+    assert cluster_node.main(["worker", "no.such.invalid"]) == 1
+    assert "no.such.invalid" in capsys.readouterr().err
+
+
 def test_rays_processes_have_token_java_and_sparks_secret_and_no_open_metrics(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRYPTOVIZ_PROVIDERS__COINGECKO__API_KEY", "canary-key")
     environment = prepared(monkeypatch).environment
