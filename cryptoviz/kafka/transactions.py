@@ -117,7 +117,7 @@ class OwnedProducer:
         self._producer: Any = None
         self._admin: Any = None
         self._group: Any = None
-        self._topic_id = ""
+        self._topic_id, self._replaced = "", ("", 0)  # the latter: owner and claim before ours
         self._tried: tuple[str, tuple[Refusal, ...]] = ("", ())
         # Of the last acknowledged transaction, and the progress before it.
         self._last: tuple[Sequence[Record], Sequence[Sequence[int]], Progress | None] = ((), (), None)
@@ -145,6 +145,7 @@ class OwnedProducer:
                 found = Progress(look(), "", self._owner, found.claim if found else 0, topic_id)
             claimed = replace(found, owner=self._owner, claim=found.claim + 1)
             self._commit([], [[]], claimed)
+            self._replaced = (found.owner, found.claim)
             self._last = ((), (), None)
         except (KafkaException, TimeoutError) as error:
             raise self._unavailable(error) from None
@@ -261,7 +262,8 @@ class OwnedProducer:
         return _progress_from(found, self._id)
 
     def _check_owner(self, found: Progress | None) -> None:
-        if found is not None and found.owner != self._owner:
+        # The owner before ours: our claim was lost with its markers, and nobody has claimed the id since.
+        if found is not None and found.owner != self._owner and (found.owner, found.claim) != self._replaced:
             self.close()
             text = f"another producer with the transactional id {self._id!r} took over"
             raise Fenced(text, transactional_id=self._id)

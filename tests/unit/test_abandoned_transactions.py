@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.kafka.transactions import OwnedProducer, Record
+from cryptoviz.kafka.transactions import Fenced, OwnedProducer, Record
 from cryptoviz.settings import load_settings
 from tests.support.kafka_broker import Broker, clients
 
@@ -72,6 +72,38 @@ def test_an_acknowledged_transaction_that_is_lost_with_its_markers_is_published_
     assert broker.committed == [b"1", b"2"]
     ours.commit(record(b"3"), 3, "tick-3")
     assert broker.committed == [b"1", b"2", b"3"]
+
+
+def test_a_claim_that_is_lost_with_its_markers_is_not_taken_for_a_takeover() -> None:
+    """The broker was killed right after the claim was acknowledged: the progress names the predecessor again."""
+    broker = Broker()
+    predecessor = producer(broker)
+    predecessor.connect()
+    predecessor.commit(record(b"1"), 1, "tick-1")
+    ours, before = producer(broker), dict(broker.progress)
+    ours.connect()
+    broker.progress = before
+    broker.hold(ID)
+    with pytest.raises(EngineUnavailable):
+        ours.commit(record(b"2"), 2, "tick-2")
+    assert ours.connect().identity == "tick-1"
+    ours.commit(record(b"2"), 2, "tick-2")
+    assert broker.committed == [b"1", b"2"]
+    with pytest.raises(Fenced):
+        predecessor.connect()
+
+
+def test_a_predecessor_that_claims_the_id_again_after_a_lost_claim_is_a_takeover() -> None:
+    broker = Broker()
+    predecessor = producer(broker)
+    predecessor.connect()
+    ours, before = producer(broker), dict(broker.progress)
+    ours.connect()
+    broker.progress = before
+    broker.hold(ID)
+    predecessor.connect()
+    with pytest.raises(Fenced):
+        ours.connect()
 
 
 def test_a_broker_that_does_not_answer_at_all_is_waited_for_and_nothing_is_aborted() -> None:
