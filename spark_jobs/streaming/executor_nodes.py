@@ -21,7 +21,10 @@ def alive_addresses() -> frozenset[str] | None:
 
 
 class ExecutorNodes:
-    """For the executors of one run, which do not leave a cluster of one node. `alive`: addresses of the nodes that are alive, None if unknown."""
+    """For the executors of one run. Ray is not asked while the cluster's only node has them all.
+
+    `alive`: addresses of the nodes that are alive, None if unknown.
+    """
 
     def __init__(self, alive: Callable[[], frozenset[str] | None] = alive_addresses) -> None:
         self._alive = alive
@@ -29,10 +32,11 @@ class ExecutorNodes:
 
     def lost(self, executors: Iterable[str]) -> list[str]:
         """Those of the executors' addresses whose node was in the cluster and is no more."""
-        if len(self._known) < 2:
+        addresses = frozenset(executors)
+        if len(self._known) == 1 and addresses <= self._known:
             return []
         alive = self._alive()
         if alive is None:
             return []
         self._known |= alive
-        return sorted(set(executors) & self._known - alive)
+        return sorted(addresses & self._known - alive)

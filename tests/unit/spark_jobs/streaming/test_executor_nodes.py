@@ -47,6 +47,13 @@ def test_on_a_cluster_of_one_node_ray_is_not_asked() -> None:
     assert ExecutorNodes(nodes(of(HEAD))).lost([HEAD]) == []
 
 
+@pytest.mark.parametrize("first", [of(HEAD), None], ids=["one node at the start", "no answer at the start"])
+def test_a_node_that_an_executor_moved_to_counts(first: frozenset[str] | None) -> None:
+    watched = ExecutorNodes(nodes(first, of(HEAD, ONE), of(HEAD)))
+    assert watched.lost([ONE]) == []
+    assert watched.lost([ONE]) == [ONE]
+
+
 def test_a_lost_node_ends_the_run_at_once_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(query_monitor, "_EVERY_S", 0.01)
     monkeypatch.setattr(query_monitor, "executor_addresses", lambda _: [TWO])
