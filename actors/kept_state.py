@@ -109,16 +109,16 @@ class SharedStates:
         await self._client.aclose()
 
     async def _save(self) -> None:
-        told = False
+        logged = False
         while self._unsaved:
             kind, state = next(iter(self._unsaved.items()))
             try:
                 async with asyncio.timeout(_TIMEOUT_S):
                     await self._client.hset(PROTECTION_KEY, self._field(kind), orjson.dumps(state))
             except (RedisError, OSError, TimeoutError) as error:
-                if not told:
+                if not logged:
                     get_logger("protection").warning("state_not_shared", state=self._field(kind), reason=type(error).__name__)
-                told = True
+                logged = True
                 await asyncio.sleep(_RETRY_S)
             else:
                 if self._unsaved[kind] is state:

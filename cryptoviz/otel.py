@@ -140,7 +140,8 @@ class _Span:
             self._span.add_link(each.context)
 
     def fail(self, reason: str) -> None:
-        self._span.set_status(Status(StatusCode.ERROR, redact(reason)))
+        # Half of an escaped character, which JSON may have, would cost all spans of the request.
+        self._span.set_status(Status(StatusCode.ERROR, redact(reason).encode(errors="backslashreplace").decode()))
 
 
 class _Ids(RandomIdGenerator):
@@ -201,7 +202,7 @@ class _Reporting(SpanExporter):
         self._log = get_logger("tracing")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        begun = time.monotonic()
+        begun, self._session.result = time.monotonic(), "not sent"
         result = self._exporter.export(spans)
         failing = result is not SpanExportResult.SUCCESS
         if failing and not self._failing:

@@ -241,7 +241,8 @@ class CollectorCore:
             self._recorder.unplanned(closed.tick_ts)
             self._unplanned_ms = steady_ms(self._clock)
             return
-        self._log.debug("tick_closed", records=len(unified.records), fetch_ids=",".join(each.fetch_id for each in closed.results.values()))
+        fetch_ids = ",".join(each.fetch_id for each in closed.results.values() if each.fetch_id)
+        self._log.debug("tick_closed", records=len(unified.records), fetch_ids=fetch_ids)
         if merge.context:
             providers = ",".join(sorted({record.provider for record in unified.records}))
             merge.set({"cryptoviz.records": len(unified.records), "cryptoviz.gaps": len(unified.gaps), "cryptoviz.providers": providers})

@@ -81,7 +81,7 @@ class ResultSender:
         try:
             await self._client.deregister(provider)
         except EngineUnavailable as error:
-            self._log.warning("goodbye_unheard", reason=error.message)
+            self._log.warning("deregistration_failed", reason=error.message)
 
     async def _deliver(self, result: TickResult) -> None:
         left_ms = min(result.tick_ts + self._tick_ms - self._clock.now_ms(), self._tick_ms)

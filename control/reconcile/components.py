@@ -160,7 +160,7 @@ def _collection(settings: Settings) -> Iterator[ComponentSpec]:
     if settings.profile == "demo":
         yield ComponentSpec(MARKET, ComponentKind.MARKET, "market.actor:MarketActor", (settings,))
         feeds = ("kafka", MARKET)
-    patience_s = max(_MIN_GRACE_S, _GRACE_TICKS * settings.collect.tick_s)
+    grace_s = max(_MIN_GRACE_S, _GRACE_TICKS * settings.collect.tick_s)
     yield ComponentSpec(
         COLLECTOR,
         ComponentKind.COLLECTOR,
@@ -168,7 +168,7 @@ def _collection(settings: Settings) -> Iterator[ComponentSpec]:
         (settings,),
         depends_on=("kafka",),
         uses=("redis",),
-        grace_s=patience_s,
+        grace_s=grace_s,
     )
     for name in settings.collect.providers:
         if settings.provider(name).enabled:
@@ -179,7 +179,7 @@ def _collection(settings: Settings) -> Iterator[ComponentSpec]:
                 (settings, name),
                 depends_on=feeds,
                 uses=(COLLECTOR,),
-                grace_s=patience_s,
+                grace_s=grace_s,
                 place=Place.parse(settings.placement.scrapers),
                 place_setting="CRYPTOVIZ_PLACEMENT__SCRAPERS",
                 local=bool(loopback_engines(settings)) or uses_own_loopback(settings, name),

@@ -40,6 +40,6 @@ class InputRows:
                     metric = leaves.apply(at).metrics().get(_METRIC)
                     if metric.isDefined():
                         metric.get().set(records)
-        except (Py4JError, TypeError) as error:  # TypeError: a method that this version of Spark does not have
+        except (Py4JError, TypeError, AttributeError) as error:  # the last two: what this version of Spark does not have
             self._works = False
-            log.warning("input_rows_not_reported", error=clip(str(error).splitlines()[0], 200))
+            log.warning("input_rows_not_reported", error=clip(f"{type(error).__name__}: {error}".splitlines()[0], 200))

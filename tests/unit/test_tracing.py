@@ -116,6 +116,17 @@ def test_spans_of_a_tick_are_one_tree_with_a_root_of_known_ids(receiver: Receive
     assert {headers["authorization"] for headers in receiver.headers} == {CANARY}
 
 
+def test_a_text_that_is_no_unicode_costs_no_other_span(receiver: Receiver) -> None:
+    """Bodies may escape half of a character, and parsers quote what they refuse."""
+    start_tracing(settings_for(receiver), "scraper/x")
+    with span("poll", {"cryptoviz.outcome": "a\ud800"}, parent="") as poll:
+        poll.fail("b\udcff")
+    with span("after", {}, parent=""):
+        pass
+    flush_spans()
+    assert {one.name: one.failed for one in receiver.spans()} == {"poll": "b\\udcff", "after": None}
+
+
 def test_the_root_of_a_tick_follows_from_the_pipeline_and_the_tick(receiver: Receiver, tmp_path: Path) -> None:
     found = []
     for home, component in (("one", "collector"), ("one", "scraper/x"), ("two", "collector")):

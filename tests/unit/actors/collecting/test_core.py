@@ -260,6 +260,15 @@ def test_lines_of_a_tick_have_its_id_and_the_fetch_ids(rig: Rig):
     assert (closed["tick_ts"], closed["fetch_ids"]) == (T0, f"{first.fetch_id},{second.fetch_id}")
 
 
+def test_a_result_without_a_call_has_no_fetch_id_in_the_lines_of_a_tick(rig: Rig):
+    first, held = answer("coingecko", PRICES), replace(failed("coinmarketcap", FallbackReason.QUOTA), fetch_id="")
+    with log_lines() as lines:
+        rig.core.submit(held)
+        rig.core.submit(first)
+        rig.turn()
+    assert [line["fetch_ids"] for line in lines.of("tick_closed")] == [first.fetch_id]
+
+
 def test_a_gap_line_has_the_tick(rig: Rig):
     with log_lines() as lines:
         for provider in ("coingecko", "coinmarketcap"):

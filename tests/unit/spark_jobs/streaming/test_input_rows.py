@@ -44,7 +44,12 @@ def test_the_source_gets_the_records_of_the_batch() -> None:
     assert counted == [17, 0]
 
 
-@pytest.mark.parametrize("error", [Py4JError("collectLeaves() does not exist"), TypeError("'JavaPackage' object is not callable")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        Py4JError("collectLeaves() does not exist"), Py4JError(""), TypeError("'JavaPackage' object is not callable"), AttributeError("'NoneType'"),
+    ],
+)  # fmt: skip
 def test_a_spark_without_the_metric_is_asked_once(error: Exception) -> None:
     asked: list[int] = []
 
