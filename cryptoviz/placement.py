@@ -13,8 +13,10 @@ __all__ = ["HEAD", "NODE_ID_LABEL", "ClusterNode", "Place", "candidates", "check
 
 NODE_ID_LABEL = "ray.io/node-id"
 """Label that Ray gives each node; its value is the node's id."""
+_OF_RAY = "ray.io/"
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
-_LABEL = re.compile(rf"label:((?:[A-Za-z0-9.-]{{1,253}}/)?{_NAME})=({_NAME})")
+_PREFIX = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?/"
+_LABEL = re.compile(rf"label:((?:{_PREFIX})?{_NAME})=({_NAME})")
 _RULES = ("spread", "pack", "head")
 
 
@@ -68,12 +70,17 @@ class ClusterNode:
 
 
 def check_labels(text: str) -> str:
-    """Validate `KEY=VALUE`, or several with commas between them; an empty text is allowed."""
+    """Validate the labels of a node, `KEY=VALUE`, or several with commas between them; an empty text is allowed."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     try:
         labels = [Place.parse(f"label:{part}") for part in parts]
     except ValueError:
         raise ValueError("valid is KEY=VALUE, or several with commas between them: zone=a,disk=ssd") from None
+    keys = [label.key for label in labels]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise ValueError(f"{twice[0]} is given twice: a label of a node has one value")
+    if reserved := [key for key in keys if key.startswith(_OF_RAY)]:
+        raise ValueError(f"{reserved[0]} is a label that Ray gives: valid are other keys than {_OF_RAY}..")
     return ",".join(f"{label.key}={label.value}" for label in labels)
 
 

@@ -47,6 +47,26 @@ def test_another_text_is_refused_with_the_setting_and_what_is_valid(text: str, t
     assert refused.value.setting == "CRYPTOVIZ_PLACEMENT__SCRAPERS"
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("zone=a,zone=b", "zone is given twice: a label of a node has one value"),
+        ("zone=a,ray.io/node-id=x", "ray.io/node-id is a label that Ray gives"),
+        ("-a/zone=b", "valid is KEY=VALUE"),
+        ("zone = b", "valid is KEY=VALUE"),
+        ("zone=ä", "valid is KEY=VALUE"),
+    ],
+)
+def test_labels_that_a_node_cannot_have_are_refused(text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=told) as refused:
+        load_settings(home=tmp_path, ray={"labels": text})
+    assert refused.value.setting == "CRYPTOVIZ_RAY__LABELS"
+
+
+def test_labels_of_a_node_are_read(tmp_path: Path) -> None:
+    assert load_settings(home=tmp_path, ray={"labels": "zone=a, example.org/disk=ssd-1,"}).ray.labels == "zone=a,example.org/disk=ssd-1"
+
+
 def test_the_head_is_the_last_choice() -> None:
     assert candidates(SPREAD, NODES, "main") == [ONE, TWO, MAIN]
     assert candidates(HEAD, NODES, "main") == [MAIN]
