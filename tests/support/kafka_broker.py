@@ -39,6 +39,10 @@ class Broker:
     pending_progress: dict[str, TopicPartition] = field(default_factory=dict)
     refuses: frozenset[bytes] = frozenset()
     topic_id: str = "t"
+    topic_error: KafkaError | None = None
+    """In the answer to a look at a topic, which then has no partitions."""
+    unsent: int = 0
+    """Records of an abort that the broker has not taken in time."""
     held: set[str] = field(default_factory=set)
     """Ids whose transaction the coordinator has ended and the partitions hold open."""
     kills: int = 0
@@ -111,7 +115,7 @@ class _Producer:
         del timeout_s
         if self._buffer:
             self._step("produce", self._name, self._send)
-        return 0
+        return self._broker.unsent
 
     def poll(self, timeout_s: float) -> int:
         del timeout_s
@@ -124,7 +128,8 @@ class _Producer:
 
     def list_topics(self, topic: str, timeout: float) -> Any:
         del timeout
-        return SimpleNamespace(topics={topic: SimpleNamespace(partitions={0: None})})
+        error = self._broker.topic_error
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=error, partitions={} if error else {0: None})})
 
     def abort_transaction(self, timeout_s: float) -> None:
         del timeout_s

@@ -106,6 +106,24 @@ def test_a_predecessor_that_claims_the_id_again_after_a_lost_claim_is_a_takeover
         ours.connect()
 
 
+@pytest.mark.parametrize(("topic_error", "unsent"), [(KafkaError(KafkaError.LEADER_NOT_AVAILABLE), 0), (None, 1)])
+def test_an_abort_that_misses_a_partition_is_repeated(topic_error: KafkaError | None, unsent: int) -> None:
+    """Without the abort in each partition the next commit would make what is open there visible."""
+    broker = Broker()
+    first = producer(broker)
+    first.connect()
+    first.commit(record(b"1"), 1, "tick-1")
+    broker.hold(ID)
+    broker.topic_error, broker.unsent = topic_error, unsent
+    successor = producer(broker)
+    with pytest.raises(EngineUnavailable, match=KAFKA.stream_topic):
+        successor.connect()
+    assert broker.held
+    broker.topic_error, broker.unsent = None, 0
+    assert successor.connect().identity == "tick-1"
+    assert not broker.held
+
+
 def test_a_broker_that_does_not_answer_at_all_is_waited_for_and_nothing_is_aborted() -> None:
     broker, steps = Broker(), []
     producer(broker).connect()
