@@ -35,6 +35,7 @@ class KeptState:
     def __init__(self, path: Path | None = None, share: Callable[[dict[str, Any]], None] | None = None) -> None:
         self._path = path
         self._share = share
+        self._saved: dict[str, Any] = {}
 
     def load(self, copy: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The newest state that was saved; empty if there is none, it is unreadable, or it was cleared.
@@ -42,13 +43,14 @@ class KeptState:
         `copy`: as from `SharedStates.load`. If it is known to be older than the file, that is shared.
         """
         file = self._read()
-        newest = max((one for one in (file, copy) if one), key=_saved_ms, default={})
+        newest = max((one for one in (self._saved, file, copy) if one), key=_saved_ms, default={})
         if copy is not None and _saved_ms(file) > _saved_ms(copy) and self._share is not None:
             self._share(file)
         return {} if "cleared" in newest else dict(newest)
 
     def save(self, state: dict[str, Any]) -> None:
         """Best effort: a full disk must not end the poll that learned the state, nor keep it from the copy."""
+        self._saved = state
         if self._path is not None:
             try:
                 write_private(self._path, orjson.dumps(state).decode())

@@ -30,6 +30,7 @@ __all__ = ["ProviderProtection", "build_protection", "look_up_account"]
 WAIT_SHARE = 0.5
 """Maximum share of a tick that a call waits for the local rate limit; after that the tick uses its other providers."""
 _LOOK_UP_TIMEOUT_S = 10.0
+_LOAD_AGAIN_S = 5.0
 _HOLD, _BREAKER = "hold", "breaker"
 
 
@@ -45,17 +46,32 @@ class ProviderProtection:
     states: SharedStates
     shared: tuple[SharedBucket | RedisStore | SharedStates, ...]
 
-    async def load(self) -> None:
-        """Restore the state of earlier processes, also on other nodes: hold, open breaker, usage."""
-        await self.load_hold()
-        await self.load_breaker()
+    async def load(self) -> bool:
+        """Restore the state of earlier processes, also on other nodes: hold, open breaker, usage. Returns whether Redis gave hold and breaker."""
+        known = await self._load_states()
         await self.meter.load()
+        return known
 
-    async def load_hold(self) -> None:
-        self.hold_off.load(await self.states.load(_HOLD))
+    async def load_late(self, clock: Clock) -> None:
+        """Restore hold and breaker as soon as Redis answers."""
+        while not await self._load_states():
+            await clock.sleep(_LOAD_AGAIN_S)
 
-    async def load_breaker(self) -> None:
-        self.breaker.load(await self.states.load(_BREAKER))
+    async def _load_states(self) -> bool:
+        hold, breaker = await self.load_hold(), await self.load_breaker()
+        return hold and breaker
+
+    async def load_hold(self) -> bool:
+        """Restore the newest hold. Returns whether Redis answered."""
+        copy = await self.states.load(_HOLD)
+        self.hold_off.load(copy)
+        return copy is not None
+
+    async def load_breaker(self) -> bool:
+        """Restore the newest state of the breaker. Returns whether Redis answered."""
+        copy = await self.states.load(_BREAKER)
+        self.breaker.load(copy)
+        return copy is not None
 
     @property
     def rate(self) -> float:

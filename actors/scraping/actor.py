@@ -90,7 +90,7 @@ class ScraperActor:
         recorder = events.recorder = ExchangeRecorder(self._publisher, settings.kafka.max_record_bytes)
         protection = build_protection(self._name, settings, self._clock)
         self._provider = build_provider(self._name, settings, self._clock, recorder, protection.limiter)
-        await protection.load()
+        known = await protection.load()
         self._protection = protection
         self._sender = ResultSender(self._collector, settings.collect.tick_ms, self._clock)
         own = settings.provider(self._name)
@@ -108,6 +108,8 @@ class ScraperActor:
             loop.create_task(self._listing_check.run(), name=f"{component} ids"),
         )
         self._side_tasks[-1].add_done_callback(self._listing_check_ended)
+        if not known:
+            self._side_tasks += (loop.create_task(protection.load_late(self._clock), name=f"{component} states"),)
 
     async def stop(self) -> None:
         """Stop polling, deregister at the collector, and publish queued raw exchanges for up to `DRAIN_S`."""

@@ -14,10 +14,11 @@ from actors import kept_state
 from actors.fetching.hold_off import HoldOff
 from actors.kept_state import KeptState, SharedStates
 from actors.protection.breaker import Breaker
+from actors.protection.provider_protection import build_protection
 from cryptoviz.clock import steady_ms
 from cryptoviz.provider_status import BreakerState
 from cryptoviz.records import FallbackReason
-from cryptoviz.settings import BreakerSettings, RedisSettings
+from cryptoviz.settings import BreakerSettings, RedisSettings, claim_home, load_settings
 from tests.support.clock import FakeClock
 from tests.support.waiting import eventually_async
 
@@ -173,3 +174,26 @@ async def test_a_missing_copy_is_told_from_a_redis_that_does_not_answer(monkeypa
     redis.down = 1
     assert await states.load("breaker") is None
     await states.aclose()
+
+
+def test_a_state_that_neither_disk_nor_redis_takes_is_not_forgotten(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    kept = KeptState(tmp_path / "run" / "state.json")
+    kept.save(at(2, of="ban"))
+    assert kept.load(None) == kept.load(at(1, of="copy")) == at(2, of="ban")
+    assert kept.load(at(3, of="copy")) == at(3, of="copy")
+
+
+async def test_a_scraper_that_moved_while_redis_was_away_learns_of_its_breaker_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, redis, shared = FakeClock(), FakeRedis(), list[dict[str, Any]]()
+    breaker(tmp_path / "one", shared, clock).trip("by hand", steady_ms(clock))
+    protection = build_protection("kraken", claim_home(load_settings(home=tmp_path, redis={"url": "redis://127.0.0.1:1"})), clock)
+    monkeypatch.setattr(protection.states, "_client", redis)
+    redis.values[f"breaker:{protection.states._owner}"] = orjson.dumps(shared[-1])
+    redis.down = 6
+    assert not await protection.load()
+    assert protection.breaker.status().state is BreakerState.CLOSED
+    await protection.load_late(clock)
+    assert protection.breaker.status().reason == "by hand"
+    assert await protection.load()
+    await protection.aclose()
