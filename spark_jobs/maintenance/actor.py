@@ -49,9 +49,12 @@ class RoundProcess:
         """Run a round and wait for its end; `say` receives its progress text. Cancellation ends the child process; the next round continues its work.
 
         Raises:
-            EngineUnavailable: the child process ended without a result.
+            EngineUnavailable: the child process ended without a result, or its settings cannot be written.
         """
-        await asyncio.to_thread(self._prepare)
+        try:
+            await asyncio.to_thread(self._prepare)
+        except OSError as error:  # a full disk
+            raise EngineUnavailable(f"a maintenance round cannot start: {error}", engine="maintenance") from error
         command = (sys.executable, "-m", "spark_jobs.maintenance", str(self._result), *self._tables)
         environment = child_environment({SETTINGS_FILE_VARIABLE: str(self._settings_file), **_FRUGAL})
         child = self._child = ChildProcess(MAINTENANCE, command, log_path(self._settings, MAINTENANCE), env=environment)
