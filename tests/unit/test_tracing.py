@@ -238,6 +238,7 @@ def test_a_missing_package_is_a_typed_error(monkeypatch: pytest.MonkeyPatch, rec
         ({"endpoint": "http://h:1?a=b"}, "query"),
         ({"endpoint": "http://h:1", "headers": {"a b": "secret-1"}}, "letters, digits and hyphens"),
         ({"endpoint": "http://h:1", "headers": {"a": "secret-1\nb: c"}}, "visible ASCII"),
+        ({"endpoint": "http://h:1", "headers": {"authorization": ["secret-1"]}}, "valid string"),
         ({"endpoint": "http://h:1", "ca_file": "/nowhere"}, "CRYPTOVIZ_TRACING__CA_FILE"),
         ({"timeout_s": 0}, "greater than 0"),
     ],
