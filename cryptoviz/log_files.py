@@ -37,9 +37,10 @@ def log_to_file(settings: Settings, component: str) -> None:
         return
     previous = ExitStack() if shared else _log_files.pop_all()
     sink = _log_files.enter_context(closing(LogSink(log_path(settings, component).open("ab", buffering=0), settings.log_format)))
-    if not shared:
-        _tees.clear()
     _tees[component] = _Tee(sink, log_path(settings, component))
+    # Never empty meanwhile: other threads log.
+    for other in [] if shared else [name for name in _tees if name != component]:
+        del _tees[other]
     configure_logging(settings.log_level, _Router(), settings.log_format)
     previous.close()
 

@@ -35,7 +35,7 @@ class LogSink:
         self._torn = False
 
     def write(self, text: str) -> int:
-        """Take a text; written once its line is complete. Never raises OSError."""
+        """Take a text; written once its line is complete. Never fails because of the file."""
         self._line += text
         if text.endswith("\n"):
             line, self._line = self._line, ""
@@ -55,6 +55,8 @@ class LogSink:
         except OSError as error:
             self._lost += 1
             self._reason = error.strerror or type(error).__name__
+        except ValueError:  # closed, while another thread was about to write
+            self._lost += 1
         else:
             self._lost, self._torn = 0, False
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cryptoviz import log_files
 from cryptoviz.log import LogFormat, configure_logging, get_logger
 from cryptoviz.log_files import log_to_file
 from cryptoviz.log_sink import LogSink
@@ -61,6 +62,29 @@ def test_a_line_that_was_cut_off_is_ended_and_counts_as_lost() -> None:
     disk.room = 1000
     sink.write("last\n")
     assert disk.content.decode().splitlines() == ["cut", 'event=lines_not_written lines=1 reason="No space left on device"', "last"]
+
+
+def test_a_thread_that_logs_into_a_closed_file_does_not_fail(tmp_path: Path) -> None:
+    """A component that starts again opens its file again, beside threads of its earlier run."""
+    sink = LogSink((tmp_path / "log").open("ab", buffering=0))
+    sink.close()
+    assert sink.write("late\n") == 5
+
+
+def test_there_is_a_file_at_every_moment_of_another_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(home=tmp_path)
+
+    class Watched(dict[str, object]):
+        def __setitem__(self, name: str, tee: object) -> None:
+            # As another thread that logs now.
+            assert name == "first" or log_files._Router._tee() is not None
+            super().__setitem__(name, tee)
+
+    monkeypatch.setattr(log_files, "_tees", Watched())
+    log_to_file(settings, "first")
+    log_to_file(settings, "second")
+    assert list(log_files._tees) == ["second"]
+    configure_logging()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
