@@ -2,7 +2,7 @@
 
 Each program reports a full disk in its own way, or not at all: Kafka ends with "all log dirs failed", Valkey refuses writes, MinIO answers 507, Spark
 fails a batch, and logs lose lines. So the controller looks at the disks itself. Only those of its own host, where engines, logs and the lake's driver
-are.
+are unless they are placed elsewhere.
 """
 
 from __future__ import annotations
