@@ -21,16 +21,20 @@ def engine_node(settings: Settings, nodes: Sequence[ClusterNode], head_id: str) 
     """The node where the embedded engines run.
 
     Raises:
-        EngineUnavailable: no node has the label; one may come back.
-        PreflightError: several have it, clients would not reach the engines there, or the engines' data is on another node.
+        EngineUnavailable: no node has the label; one may come back. Or the machine with the label is listed twice.
+        PreflightError: several machines have it, clients would not reach the engines there, or the engines' data is on another node.
     """
     place = Place.parse(settings.placement.engines)
     found = candidates(place, nodes, head_id)
     label = f"{place.key}={place.value} ({_SETTING})"
     if not found:
         raise EngineUnavailable(f"no node of the cluster has the label {label}", engine="engines")
+    addresses = sorted({node.address for node in found})
+    if len(found) > len(addresses) == 1:
+        why = "Ray still lists the one from before its restart, or it runs two"
+        raise EngineUnavailable(f"the machine {addresses[0]} has {len(found)} nodes with the label {label}: {why}", engine="engines")
     if len(found) > 1:
-        listed = ", ".join(node.address for node in found)
+        listed = ", ".join(addresses)
         raise _refused(f"{len(found)} nodes have the label {label}: {listed}; the engines need one, because their data is on its disk")
     node, head = found[0], next(each for each in nodes if each.id == head_id)
     if place != HEAD:

@@ -307,6 +307,13 @@ def test_engines_that_cannot_run_there_are_refused(sections: dict[str, Any], nod
         require_engine_node(placed_engines(tmp_path, **sections), nodes, "main")
 
 
+def test_a_node_of_the_engines_that_has_joined_again_is_waited_for(tmp_path: Path) -> None:
+    """Ray lists the node from before its restart too, until it misses it for half a minute. A refusal would need an operator."""
+    again = ClusterNode("again", SSD.address, SSD.cpus, SSD.labels)
+    with pytest.raises(EngineUnavailable, match=r"the machine 192\.0\.2\.2 has 2 nodes with the label disk=ssd"):
+        engine_node(placed_engines(tmp_path), [MAIN, SSD, again], "main")
+
+
 def test_external_engines_need_no_node(tmp_path: Path) -> None:
     require_engine_node(external(tmp_path, placement={"engines": "label:disk=ssd"}), NODES, "main")
 
