@@ -26,6 +26,7 @@ _RETRY_S = 5.0
 
 class KeptState:
     """One state, as fields of `cryptoviz.clock.steady_reference` and others. The newer of file and copy counts, by the wall clock.
+    A state is newer than the one that was loaded before it, also if the clock of this node is behind.
 
     Args:
         path: of the file; None for no file.
@@ -36,6 +37,7 @@ class KeptState:
         self._path = path
         self._share = share
         self._saved: dict[str, Any] = {}
+        self._newest_ms = -1
 
     def load(self, copy: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The newest state that was saved; empty if there is none, it is unreadable, or it was cleared.
@@ -46,10 +48,14 @@ class KeptState:
         newest = max((one for one in (self._saved, file, copy) if one), key=_saved_ms, default={})
         if copy is not None and _saved_ms(file) > _saved_ms(copy) and self._share is not None:
             self._share(file)
+        self._newest_ms = max(self._newest_ms, _saved_ms(newest))
         return {} if "cleared" in newest else dict(newest)
 
     def save(self, state: dict[str, Any]) -> None:
         """Best effort: a full disk must not end the poll that learned the state, nor keep it from the copy."""
+        self._newest_ms = max(_saved_ms(state), self._newest_ms + 1)
+        if self._newest_ms > _saved_ms(state):  # the state before is of a node whose clock is ahead
+            state = state | {"saved_ms": self._newest_ms}
         self._saved = state
         if self._path is not None:
             try:
@@ -131,5 +137,5 @@ class SharedStates:
 
 
 def _saved_ms(state: Mapping[str, Any]) -> int:
-    moment = state.get("at_utc_ms")  # missing in the file of an earlier version
+    moment = state.get("saved_ms", state.get("at_utc_ms"))  # missing in the file of an earlier version
     return moment if isinstance(moment, int) else 0

@@ -197,3 +197,16 @@ async def test_a_scraper_that_moved_while_redis_was_away_learns_of_its_breaker_l
     assert protection.breaker.status().reason == "by hand"
     assert await protection.load()
     await protection.aclose()
+
+
+async def test_a_reset_on_a_node_whose_clock_is_behind_is_newer_than_what_it_resets(tmp_path: Path) -> None:
+    ahead, behind, shared = FakeClock(), FakeClock(), list[dict[str, Any]]()
+    ahead.ms += 3_600_000
+    breaker(tmp_path / "one", shared, ahead).trip("by hand", steady_ms(ahead))
+    moved = breaker(tmp_path / "two", shared, behind)
+    moved.load(shared[-1])
+    assert moved.status().state is BreakerState.OPEN
+    moved.reset(steady_ms(behind))
+    back = breaker(tmp_path / "one", shared, ahead)
+    back.load(shared[-1])
+    assert back.status().state is BreakerState.CLOSED
