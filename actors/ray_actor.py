@@ -183,7 +183,10 @@ def own_node() -> str:
 
 
 def run_on_other_nodes(function: Callable[..., Any], *arguments: object, timeout_s: float) -> dict[str, Any]:
-    """Results of a function that runs on each other node that is alive, or the CryptoVizErrors in their place, by address. Blocks."""
+    """Results of a function that runs on each other node that is alive, or the CryptoVizErrors in their place, by address. Blocks.
+
+    Of a machine that Ray lists twice, as for a while after its restart, a result rather than an error.
+    """
 
     async def run(node: str) -> Any:
         try:
@@ -193,8 +196,10 @@ def run_on_other_nodes(function: Callable[..., Any], *arguments: object, timeout
 
     async def run_all() -> dict[str, Any]:
         here = own_node()
-        others = {address: node for address, node in alive_nodes().items() if node != here}
-        return dict(zip(others, await asyncio.gather(*map(run, others.values())), strict=True))
+        others = [node for node in cluster_nodes() if node.id != here]
+        answers = await asyncio.gather(*(run(node.id) for node in others))
+        found = [(node.address, answer) for node, answer in zip(others, answers, strict=True)]
+        return dict(sorted(found, key=lambda one: not isinstance(one[1], CryptoVizError)))
 
     return asyncio.run(run_all())
 

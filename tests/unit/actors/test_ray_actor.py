@@ -341,7 +341,10 @@ def node_entry(address: str, node: str, alive: bool) -> dict[str, object]:
 
 
 def test_a_function_runs_on_each_other_node_that_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = [("192.0.2.10", "here", True), ("192.0.2.11", "one", True), ("192.0.2.12", "ended", False), ("192.0.2.13", "mute", True)]
+    nodes = [
+        ("192.0.2.10", "here", True), ("192.0.2.11", "one", True), ("192.0.2.12", "ended", False), ("192.0.2.13", "mute", True),
+        ("192.0.2.14", "joined again", True), ("192.0.2.14", "mute", True), ("192.0.2.10", "beside", True),
+    ]  # fmt: skip
     monkeypatch.setattr(ray, "nodes", lambda: [node_entry(*node) for node in nodes])
     monkeypatch.setattr(ray_actor, "own_node", lambda: "here")
 
@@ -355,7 +358,8 @@ def test_a_function_runs_on_each_other_node_that_is_alive(monkeypatch: pytest.Mo
     found = run_on_other_nodes(abs, -3, timeout_s=5)
     assert found["192.0.2.11"] == "one"
     assert isinstance(found["192.0.2.13"], NoAnswer)
-    assert len(found) == 2
+    assert (found["192.0.2.14"], found["192.0.2.10"]) == ("joined again", "beside")
+    assert len(found) == 4
 
 
 def test_no_other_module_calls_ray_actors() -> None:
