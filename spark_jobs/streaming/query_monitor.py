@@ -199,7 +199,10 @@ class QueryMonitor:
         if executors:
             self._executors_seen_s = now
         self._executors = executors
-        self._active = bool(self._query.isActive)
+        active = bool(self._query.isActive)
+        if self._closed.is_set():
+            return  # `end` knows better
+        self._active = active
         self._looked_s = now
         if not self._active and not self._failure:
             error = self._query.exception()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, cast
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, PropertyMock
 
 import pytest
 
@@ -71,3 +71,18 @@ def test_a_lost_node_ends_the_run_at_once_with_the_reason(monkeypatch: pytest.Mo
         assert monitor._failure == f"the node of an executor has left the cluster: {TWO}"
     finally:
         monitor.close()
+
+
+def test_a_run_that_ends_during_a_look_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The JVM answered the look just before it ended."""
+    monkeypatch.setattr(query_monitor, "executor_addresses", lambda _: [TWO])
+    monitor = QueryMonitor(MagicMock(), MagicMock(position={}, failure=None), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+
+    def answer() -> bool:
+        monitor.end("Spark's driver (process 7) has ended with code -9")
+        return True
+
+    monitor._query = MagicMock()
+    type(monitor._query).isActive = PropertyMock(side_effect=answer)
+    monitor._look()
+    assert monitor.ended
