@@ -40,6 +40,7 @@ class OperationsClient:
         return self._channel.run(_resume(operation_id))
 
     def get(self, operation_id: str) -> OperationStatus:
+        """The status of one operation. Raises UnknownOperation."""
         return self._channel.call(_by_id("GetOperation", operation_id))
 
     def list(self) -> builtins.list[OperationStatus]:

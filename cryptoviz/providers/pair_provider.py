@@ -61,11 +61,9 @@ class PairProvider(BaseProvider):
             self._book.recall(self.before_listings)
 
     async def listed(self, ids: Collection[str], ask: AskList) -> Mapping[str, str] | None:
-        """See `BaseProvider`. Ids that responses left out are not requested, because any of them would fail the call."""
-        wanted = [one for one in ids if one not in self.ids.left_out]
-        entries: list[Entry] = []
-        for start in range(0, len(wanted), self.listing_page):
-            entries += await ask(*self.listing_call(wanted[start : start + self.listing_page]))
+        """See `BaseProvider`. Ids that responses left out are not requested, because any of them would fail the call; others that do are found."""
+        wanted = {one: one for one in ids if one not in self.ids.left_out}
+        entries = await self._by_page(wanted, self.listing_page, lambda page: ask(*self.listing_call(page)))
         return {one: entry.halted for one, entry in match_ids(wanted, entries).items()}
 
     async def _look_up(self, assets: Sequence[Asset]) -> tuple[dict[str, str], dict[str, Pair], dict[str, str]]:

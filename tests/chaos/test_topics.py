@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.kafka import admin_client
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
 from cryptoviz.settings import Settings
@@ -18,7 +17,7 @@ from tests.chaos.rig import ROUNDS, Figures, Keeper, Load, Progress, assert_same
 from tests.support.engines import engines, lake_settings
 from tests.support.lake_job import caught_up, host_lake, ray_cluster
 from tests.support.records import TICK
-from tests.support.topics import Feed, drop_records
+from tests.support.topics import Feed, drop_records, make_topics
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
@@ -85,7 +84,7 @@ def recreate(settings: Settings) -> None:
     admin, topic = admin_client(settings.kafka), settings.kafka.stream_topic
     admin.delete_topics([topic])[topic].result(30)
     eventually(lambda: topic not in admin.list_topics(timeout=5).topics, 30)
-    TopicAdmin(settings.kafka).ensure_topics({})
+    make_topics(settings)
 
 
 def test_a_lake_behind_retention_refuses_unless_the_loss_is_accepted(tmp_path: Path) -> None:

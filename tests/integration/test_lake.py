@@ -18,7 +18,6 @@ import pytest
 from cryptoviz.engines.class_archive import archive_file
 from cryptoviz.engines.jars import spark_classpath
 from cryptoviz.engines.java import java_executable
-from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import LakeError
 from cryptoviz.kafka import admin_client
 from cryptoviz.lake import Lake
@@ -40,7 +39,7 @@ from tests.support.measure import say
 from tests.support.poison import ACCEPTED, POISON
 from tests.support.processes import arguments_of
 from tests.support.records import TICK, exchange, record
-from tests.support.topics import Feed, drop_records
+from tests.support.topics import Feed, drop_records, make_topics
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -243,7 +242,7 @@ def test_recreated_topic_is_a_new_one(rig: Rig) -> None:
     admin = admin_client(rig.settings.kafka)
     admin.delete_topics([rig.settings.kafka.stream_topic])[rig.settings.kafka.stream_topic].result(30)
     eventually(lambda: rig.settings.kafka.stream_topic not in admin.list_topics(timeout=5).topics, 30)
-    TopicAdmin(rig.settings.kafka).ensure_topics({})
+    make_topics(rig.settings)
     feed = Feed(rig.settings, "after")
     for i in range(30):
         feed.tick(TICK + 2_000_000 + i * 1000)

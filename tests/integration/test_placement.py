@@ -200,6 +200,8 @@ async def test_engines_run_on_the_node_with_their_label_and_wait_for_it(cluster:
             assert (probe.healthy, probe.nodes) == (True, (address,)), probe.message
         produced = Feed(settings)
         await asyncio.to_thread(produced.tick, TICK)
+        # Also the end of its transaction is stored: a broker that is killed before that may never write it (ADR 23).
+        assert len(await asyncio.to_thread(read_all, settings, settings.kafka.stream_topic)) == 17
         await asyncio.to_thread(kill)
 
         async def lost() -> bool:

@@ -31,7 +31,7 @@ IMPORTS = f"""
 import importlib, importlib.util, pkgutil, cryptoviz
 print([name for name in {ABSENT} if importlib.util.find_spec(name)])
 for module in pkgutil.walk_packages(cryptoviz.__path__, "cryptoviz."):
-    if module.name != "cryptoviz.certificates":  # of the embedded engines
+    if module.name not in ("cryptoviz.certificates", "cryptoviz.otel"):  # of the embedded engines, and of the extra `tracing`
         importlib.import_module(module.name)
 """
 READ = """

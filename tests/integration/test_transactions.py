@@ -20,6 +20,7 @@ from cryptoviz.lake.topic_reader import topic_ends
 from cryptoviz.settings import Settings, dump_settings_file
 from tests.support.clock import T0
 from tests.support.records import exchange
+from tests.support.topics import make_topics
 from tests.support.transports import collector, events, expected, raw, scraper, tick
 from tests.support.waiting import eventually
 
@@ -105,7 +106,7 @@ def test_a_topic_made_again_has_no_progress(topics: Settings) -> None:
     admin = admin_client(topics.kafka)
     admin.delete_topics([topics.kafka.stream_topic])[topics.kafka.stream_topic].result(30)
     eventually(lambda: topics.kafka.stream_topic not in admin.list_topics(timeout=5).topics, 30)
-    TopicAdmin(topics.kafka).ensure_topics({})
+    make_topics(topics)
     second = collector(topics)
     assert second.connect() is None
     second.publish(tick(1))

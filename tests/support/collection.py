@@ -13,12 +13,11 @@ import orjson
 
 from actors.collecting.actor import CollectorActor
 from actors.scraping.actor import ScraperActor
-from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.errors import EngineUnavailable
 from cryptoviz.records import TickResult, UnifiedRecord
 from cryptoviz.settings import Settings, load_settings
 from market.server import ReplayMarket
-from tests.support.topics import read_all
+from tests.support.topics import make_topics, read_all
 from tests.support.waiting import eventually_async
 
 PROVIDERS = ("coingecko", "coinmarketcap")
@@ -121,7 +120,7 @@ def settings_for(
             for name, url in base_urls.items()
         },
     )
-    TopicAdmin(settings.kafka).ensure_topics({})
+    make_topics(settings)
     return settings
 
 

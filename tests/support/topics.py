@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
 
-from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
+from cryptoviz.engines.topics import TopicAdmin
 from cryptoviz.kafka import admin_client
 from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.kafka import producer as kafka_producer
@@ -86,6 +88,18 @@ def read_all(settings: Settings, topic: str, timeout_s: float = 20.0) -> list[by
 def _all_ended(settings: Settings, topic: str) -> bool:
     """Whether the topic has no open transaction: both kinds of readers see the same ends."""
     return ends_of(settings, topic) == ends_of(settings, topic, IsolationLevel.READ_UNCOMMITTED)
+
+
+def make_topics(settings: Settings) -> None:
+    """Create the topics of the settings and wait until their partitions answer: a broker knows a new topic before it leads it."""
+    TopicAdmin(settings.kafka).ensure_topics({})
+
+    def answer() -> bool:
+        with contextlib.suppress(KafkaException):
+            return all(ends_of(settings, topic) for topic in (settings.kafka.stream_topic, settings.kafka.raw_topic))
+        return False
+
+    eventually(answer, 20)
 
 
 def ends_of(settings: Settings, topic: str, level: IsolationLevel = IsolationLevel.READ_COMMITTED) -> dict[int, int]:

@@ -96,6 +96,15 @@ async def test_all_ids_of_the_table_in_one_call(asking, name: str, own: dict[str
     assert asked.endpoints() == [endpoint]
 
 
+@pytest.mark.parametrize(("name", "wrong"), [("binance", "NOSUCHUSDT"), ("kraken", "NOSUCHUSD")])
+async def test_an_unknown_id_that_no_poll_has_found_does_not_fail_the_list(asking, name: str, wrong: str):
+    """As after a first poll that timed out. A failed list is asked for again only after ten minutes."""
+    asked = asking(name)
+    assets = with_ids(name, solana=wrong)
+    found = await asked.listed(assets)
+    assert found == dict.fromkeys(asked.provider.ids_of(assets).keys() - {wrong}, "")
+
+
 async def test_a_provider_whose_answers_are_its_list_is_not_asked_for_another(asking):
     asked = asking("coinpaprika")
     assert await asked.listed() is None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from actors.scraping.actor import ScraperActor
 from cryptoviz.components import Probe
@@ -23,6 +27,16 @@ class Collector:
 
     async def deregister(self, provider: str) -> None:
         """Nothing."""
+
+
+@pytest.fixture(autouse=True)
+def publishers_end() -> Iterator[None]:
+    """Wait for publishers without a broker: a call of theirs outlasts the stop by seconds, and would write to the log of a later test."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name.endswith("-publisher"):
+            thread.join(30)
+            assert not thread.is_alive()
 
 
 async def test_schema_drift_degrades_and_unlisted_ids_are_reported(tmp_path: Path):
