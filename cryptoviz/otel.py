@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import requests
@@ -33,6 +33,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from opentelemetry.trace import Span as SdkSpan
+from urllib3.exceptions import HTTPError
 
 from cryptoviz.log import get_logger
 from cryptoviz.masking import redact
@@ -51,6 +52,8 @@ _LIMITS = SpanLimits(
     max_attribute_length=SpanLimits.UNSET, max_span_attribute_length=SpanLimits.UNSET,
 )  # fmt: skip
 """The SDK's defaults. Those that are not given it takes from the shell."""
+_BODY_BYTES = 4096
+"""An answer has some bytes."""
 _CONTENT = {"content-type": "application/x-protobuf", "content-encoding": "gzip"}
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _NS_PER_MS = 1_000_000
@@ -181,12 +184,16 @@ class _Session(requests.Session):
     def request(self, *arguments: Any, **named: Any) -> requests.Response:
         try:
             # The exporter adds headers from the shell's OTEL_* variables, such as the key of another receiver.
-            response = super().request(*arguments, **(named | {"headers": self._own}))
+            response = super().request(*arguments, **(named | {"headers": self._own, "stream": True}))
         except requests.RequestException as error:
             late, away = isinstance(error, requests.Timeout), isinstance(error, requests.ConnectionError)
             self.result = "no answer in time" if late else "no connection" if away else type(error).__name__
             raise
         self.result = f"HTTP {response.status_code}"
+        # The status is all that counts. A body that is read whole keeps the connection; one of any other length ends it.
+        with suppress(HTTPError, OSError):
+            response.raw.read1(_BODY_BYTES, decode_content=False)
+        response.close()
         if 300 <= response.status_code < 400:  # the exporter takes it for success, without following it
             raise requests.TooManyRedirects
         return response

@@ -44,6 +44,7 @@ class Receiver:
         self.headers: list[dict[str, str]] = []
         self.status = 200
         self.silent = False
+        self.connections = 0
         self.released = threading.Event()
         self._lock = threading.Lock()
         self._spans: list[Received] = []
@@ -81,6 +82,12 @@ def otlp_receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """A receiver on loopback."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # keeps connections
+
+        def setup(self) -> None:
+            receiver.connections += 1
+            super().setup()
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             if receiver.silent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import subprocess
 import sys
@@ -165,6 +166,40 @@ def test_a_receiver_that_fails_costs_spans_alone_and_is_reported_once(how: str, 
             # What the queue had no room for is lost: its oldest.
             assert len(receiver.spans()) <= QUEUE_SPANS + 2 * BATCH_SPANS
     assert "canary" not in str([lines.of("spans_not_sent"), lines.of("spans_sent_again")])
+
+
+def test_an_answer_without_end_is_not_read() -> None:
+    ended = threading.Event()
+
+    def answer(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            try:
+                for _ in range(4096):
+                    connection.sendall(bytes(65_536))
+            except OSError:
+                ended.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer, args=(server,))
+        thread.start()
+        start_tracing(load_settings(tracing={"endpoint": f"http://127.0.0.1:{server.getsockname()[1]}"}), "collector")
+        with span("poll", {}, parent=""):
+            pass
+        flush_spans(20.0)
+        thread.join()
+    assert ended.is_set()
+
+
+def test_requests_share_a_connection(receiver: Receiver) -> None:
+    start_tracing(settings_for(receiver), "collector")
+    for _ in range(3):
+        with span("poll", {}, parent=""):
+            pass
+        flush_spans()
+    assert (len(receiver.spans()), receiver.connections) == (3, 1)
 
 
 def test_a_receiver_with_a_certificate_is_verified(tmp_path: Path) -> None:
