@@ -52,13 +52,13 @@ class MarketActor:
             problem = f"the replay market cannot listen on port {asked.port} ({error.strerror or error}); set CRYPTOVIZ_MARKET__PORT to a free port"
             raise PreflightError(problem, problems=[problem]) from error
         self._market = market
-        self._log.info("market listens", url=market.url, last_seq=market.request_log.last_seq)
+        self._log.info("market_started", url=market.url, last_seq=market.request_log.last_seq)
 
     async def stop(self) -> None:
         if self._market is not None:
             market, self._market = self._market, None
             await market.stop()
-            self._log.info("market stopped", last_seq=market.request_log.last_seq)
+            self._log.info("market_stopped", last_seq=market.request_log.last_seq)
 
     async def probe(self) -> Probe:
         """Report counts of requests and faults, and the age of the last request (absent before the first)."""

@@ -121,7 +121,7 @@ class DeadLetterReplay:
             raise LakeError("another dead-letter replay has started and fenced this one", table="dead_letters") from error
         finally:
             producer.close()
-        log.info("dead letters replayed", looked_at=replayed.looked_at, published=replayed.published, still_bad=sum(replayed.still_bad.values()))
+        log.info("dead_letters_replayed", looked_at=replayed.looked_at, published=replayed.published, still_bad=sum(replayed.still_bad.values()))
         return replayed
 
     def _batches(self) -> Iterator[pa.RecordBatch]:

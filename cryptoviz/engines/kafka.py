@@ -229,4 +229,4 @@ def _format_storage(java: str, classpath: str, properties: Path, cluster_id: str
     if done.returncode != 0:
         message = f"cannot format Kafka's storage in {properties.parent}: {(done.stderr or done.stdout).strip()[-500:]}"
         raise PreflightError(message, problems=[message])
-    get_logger("kafka").info("storage formatted", folder=str(properties.parent), cluster_id=cluster_id)
+    get_logger("kafka").info("storage_formatted", folder=str(properties.parent), cluster_id=cluster_id)

@@ -52,7 +52,7 @@ class BucketAdmin:
                 if error.code != "BucketAlreadyOwnedByYou":
                     raise self._refused(bucket, error) from error
             else:
-                get_logger("object-store").info("bucket created", bucket=bucket)
+                get_logger("object-store").info("bucket_created", bucket=bucket)
 
     def close(self) -> None:
         self._made = None

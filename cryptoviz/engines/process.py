@@ -99,7 +99,7 @@ class ChildProcess:
                 )
         except OSError as error:
             raise EngineUnavailable(f"cannot start {self.name}: {error}", engine=self.name, address=self.command[0]) from error
-        get_logger(self.name).info("process started", pid=self._process.pid, log=str(self.log_file))
+        get_logger(self.name).info("process_started", pid=self._process.pid, log=str(self.log_file))
 
     def stop(self, grace_s: float = 10.0) -> int | None:
         """SIGTERM, then SIGKILL of the whole group after `grace_s` seconds. Returns the exit code, None if it never ran."""
@@ -111,10 +111,10 @@ class ChildProcess:
             try:
                 process.wait(grace_s)
             except subprocess.TimeoutExpired:
-                get_logger(self.name).warning("did not end in time, killed", pid=process.pid, grace_s=grace_s)
+                get_logger(self.name).warning("process_killed_after_grace", pid=process.pid, grace_s=grace_s)
         _kill_group(process.pid)
         code = process.wait()
-        get_logger(self.name).info("process ended", pid=process.pid, code=code)
+        get_logger(self.name).info("process_ended", pid=process.pid, code=code)
         self._process = None
         return code
 

@@ -52,7 +52,7 @@ class TopicAdmin:
             if has < partitions and grow:
                 self._add_partitions(name, partitions)
             elif has != partitions:
-                get_logger("kafka").warning("topic keeps its partitions", topic=name, partitions=has, setting=partitions)
+                get_logger("kafka").warning("topic_keeps_its_partitions", topic=name, partitions=has, setting=partitions)
         futures: dict[str, Future[None]] = self._admin().create_topics(new, request_timeout=_CREATE_S) if new else {}
         for name, future in futures.items():
             try:
@@ -60,7 +60,7 @@ class TopicAdmin:
             except KafkaException as error:
                 self._explain(name, error)
             else:
-                get_logger("kafka").info("topic created", topic=name, partitions=wanted[name])
+                get_logger("kafka").info("topic_created", topic=name, partitions=wanted[name])
 
     def close(self) -> None:
         self._client = None
@@ -73,7 +73,7 @@ class TopicAdmin:
             address = self._kafka.bootstrap_servers
             text = f"cannot raise the partitions of topic {name!r} to {partitions}: {error.args[0].str()}"
             raise EngineUnavailable(text, engine="kafka", address=address) from error
-        get_logger("kafka").info("partitions added", topic=name, partitions=partitions)
+        get_logger("kafka").info("partitions_added", topic=name, partitions=partitions)
 
     def _wanted(self) -> dict[str, int]:
         return {self._kafka.raw_topic: self._kafka.raw_partitions, self._kafka.stream_topic: self._kafka.stream_partitions}

@@ -295,7 +295,7 @@ def _write(settings: Settings, day: date, gaps: Sequence[Gap]) -> None:
     write_deltalake(table, rows, mode="overwrite", predicate=predicate)
     # Plain readers of the folder must not see a gap twice.
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
-    log.info("gaps found", day=day.isoformat(), gaps=len(gaps), open=sum(gap.state is GapState.OPEN for gap in gaps))
+    log.info("gaps_found", day=day.isoformat(), gaps=len(gaps), open=sum(gap.state is GapState.OPEN for gap in gaps))
 
 
 def _load_state(settings: Settings) -> _State:

@@ -165,7 +165,7 @@ class MaintenanceActor:
         self._looked_s = time.monotonic()
         totals.good += not totals.failure
         if totals.failure:
-            log.warning("a round failed", error=totals.failure)
+            log.warning("maintenance_round_failed", error=totals.failure)
 
 
 class MaintenanceOperation:

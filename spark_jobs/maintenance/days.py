@@ -125,7 +125,7 @@ def drop_old_days(
     old = [day for day in days if (today - day).days > keep_days]
     kept = [day for day in old if (counted - day).days <= keep_days]
     if kept:
-        log.warning("old days stay: the newest rows or the clock are not believed yet", table=address.table, days=len(kept), today=str(today),
+        log.warning("old_days_kept_until_clock_is_trusted", table=address.table, days=len(kept), today=str(today),
                     counted_from=str(counted))  # fmt: skip
     for day in [day for day in old if day not in kept][:_DAYS_A_ROUND]:
         files = days[day]

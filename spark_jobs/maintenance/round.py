@@ -52,12 +52,12 @@ def run_round(context: RoundContext, steps: Sequence[Step] = STEPS) -> RoundResu
         try:
             step.run(context)
         except _FAILURES as error:
-            log.warning("maintenance failed", step=step.name, error=f"{type(error).__name__}: {reason(error)}")
+            log.warning("maintenance_step_failed", step=step.name, error=f"{type(error).__name__}: {reason(error)}")
             failures.append(f"{step.name}: {reason(error)}")
         durations[step.name] = round((time.monotonic() - step_begun) * 1000, 1)
     shutil.rmtree(context.scratch, ignore_errors=True)
     if context.clock_warning:
-        log.warning("clocks differ", clock_warning=context.clock_warning)
+        log.warning("clocks_differ", clock_warning=context.clock_warning)
     return RoundResult(
         figures=dict(context.figures),
         failures=tuple(failures),

@@ -165,7 +165,7 @@ def _compact(context: RoundContext, name: str, table: DeltaTable) -> None:
         try:
             done = compactor.compact(table, group)
         except LakeError as error:  # this day stays unchanged; the other days continue
-            log.warning("files not merged", table=name, day=str(group[0].day), error=error.message)
+            log.warning("files_not_merged", table=name, day=str(group[0].day), error=error.message)
             given_up |= {file.path for file in group}
             failure = error
             table.update_incremental()

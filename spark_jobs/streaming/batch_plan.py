@@ -139,7 +139,7 @@ class BatchPlan:
             return None
         there = Planned.from_json(seen.content)
         if there.run != self._run:
-            log.warning("the plan is another run's", run=self._run, other=there.run)
+            log.warning("plan_of_another_run", run=self._run, other=there.run)
             raise LakeError(
                 f"another lake job (run {there.run}) has taken over this lake; run {self._run} stops before its next write", other_run=there.run
             )

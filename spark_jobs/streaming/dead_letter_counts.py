@@ -59,5 +59,5 @@ class DeadLetterCounter:
                 self._seen = self._counts.look()
                 looked_at = written
             except CryptoVizError as error:
-                log.debug("dead letters are not counted", error=str(error))
+                log.debug("dead_letters_not_counted", error=str(error))
                 wait_s = _RETRY_S

@@ -32,7 +32,7 @@ def end_on_all_nodes(variable: str, lake_id: str, run: str, on_others: OnOtherNo
         found = {} if on_others is None else on_others(end_earlier_writers, variable, lake_id, run, timeout_s=_NODE_S)
         for node, answer in found.items():
             if isinstance(answer, CryptoVizError):
-                log.warning("earlier writers of a node not looked for", node=node, error=answer.message)
+                log.warning("earlier_writers_of_node_unknown", node=node, error=answer.message)
         return here.result() + sum(answer for answer in found.values() if isinstance(answer, int))
 
 
@@ -60,5 +60,5 @@ def end_earlier_writers(variable: str, lake_id: str, run: str, grace_s: float = 
         process.send(signal.SIGKILL)
     wait_ended(left, grace_s)
     if earlier:
-        log.info("earlier writers ended", found=len(earlier), killed=len(left))
+        log.info("earlier_writers_ended", found=len(earlier), killed=len(left))
     return len(earlier)

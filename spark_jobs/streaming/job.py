@@ -140,7 +140,7 @@ class LakeJob:
         self._late_sweep.start()
         start_ms = (time.monotonic() - begun) * 1000
         log.info(
-            "lake job runs", run=self._run, tables_ms=round(tables_ms), spark_ms=round(spark_ms), start_ms=round(start_ms), orphans_removed=removed
+            "lake_job_started", run=self._run, tables_ms=round(tables_ms), spark_ms=round(spark_ms), start_ms=round(start_ms), orphans_removed=removed
         )
 
     def stop(self) -> None:
@@ -153,7 +153,7 @@ class LakeJob:
         cluster = self._spark_started()
         alive = cluster is not None and cluster.alive
         if self._writer is not None and not self._writer.drain(_DRAIN_S if alive else 0.0):
-            log.warning("the present batch did not end in time", grace_s=_DRAIN_S if alive else 0.0)
+            log.warning("batch_did_not_end_in_time", grace_s=_DRAIN_S if alive else 0.0)
         if self._query is not None and alive:
             stopper = threading.Thread(target=self._query.stop, name="stop-query", daemon=True)
             stopper.start()
@@ -163,7 +163,7 @@ class LakeJob:
         self._lease.release()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
-        log.info("lake job stopped", run=self._run)
+        log.info("lake_job_stopped", run=self._run)
 
     def _start_spark(self) -> Future[DriverCluster]:
         pool = ThreadPoolExecutor(1, thread_name_prefix="lake-spark")
@@ -218,7 +218,7 @@ class LakeJob:
         whole, writer.engine_retry = writer.engine_retry, EngineRetry(threading.Event(), _REDO_S)
         writer.run(ends, again=True)
         writer.engine_retry = whole
-        log.info("planned batch made again", run=self._run, ends={f"{topic}[{partition}]": end for (topic, partition), end in sorted(ends.items())})
+        log.info("planned_batch_repeated", run=self._run, ends={f"{topic}[{partition}]": end for (topic, partition), end in sorted(ends.items())})
 
     def _begin_query(self, session: Any, position: Mapping[tuple[str, int], int]) -> Any:
         kafka, lake = self._settings.kafka, self._settings.lake
@@ -266,10 +266,10 @@ class LakeJob:
                 self._lease.check()
                 orphans = remove_orphans(client, table_log.address, table_log.log_state())
             except CryptoVizError as error:
-                log.warning("the late sweep failed", table=table_log.address.table, error=str(error))
+                log.warning("late_sweep_failed", table=table_log.address.table, error=str(error))
                 continue
             if orphans:
-                log.info("late leftovers removed", table=table_log.address.table, files=len(orphans))
+                log.info("late_leftover_files_removed", table=table_log.address.table, files=len(orphans))
 
 
 class _EachBatch:
@@ -292,7 +292,7 @@ def _warm_up(tasks: SparkTasks, slots: int) -> None:
     try:
         tasks.warm_up(slots)
     except (Py4JError, PySparkException, OSError) as error:
-        log.debug("the warm-up failed", error=clip(str(error), 200))
+        log.debug("warm_up_failed", error=clip(str(error), 200))
 
 
 def lake_id(settings: Settings) -> str:

@@ -113,7 +113,7 @@ class QueryMonitor:
     def end(self, reason: str) -> None:
         """Report the query as ended, because Spark has; nothing after `close`."""
         if not self._closed.is_set():
-            log.warning("Spark has ended", reason=reason)
+            log.warning("spark_ended", reason=reason)
             self._failure = self._failure or reason
             self._active = False
             self.close()
@@ -181,11 +181,11 @@ class QueryMonitor:
             try:
                 self._look()
             except (Py4JError, OSError) as error:  # the driver JVM has ended or hangs; `watch_age_s` shows it
-                log.warning("a look at Spark failed", error=clip(f"{type(error).__name__}: {error}".splitlines()[0], 200))
+                log.warning("spark_probe_failed", error=clip(f"{type(error).__name__}: {error}".splitlines()[0], 200))
             try:
                 news = self._measure_lag()
             except CryptoVizError as error:
-                log.debug("lag is unknown", error=str(error))
+                log.debug("lag_unknown", error=str(error))
                 self._records.wake()
                 continue
             # Raw exchanges alone wait for the records of their tick, which follow at once: a batch for both costs half.

@@ -54,7 +54,7 @@ class RecordWatch:
             with self._in_use:
                 self._await_record({partition: offset for (topic, partition), offset in position.items() if topic == self._topic})
         except KafkaException as error:
-            log.warning("the watch of Kafka failed", error=str(error))
+            log.warning("kafka_watch_failed", error=str(error))
         finally:
             self.waiting = False
         if self._closed.is_set():

@@ -170,10 +170,10 @@ def stop_session(cluster: DriverCluster, grace_s: float) -> None:
     stopped = pool.submit(cluster.stop)
     pool.shutdown(wait=False)
     if wait([stopped], timeout=grace_s).not_done:
-        log.warning("Spark did not stop in time", grace_s=grace_s)
+        log.warning("spark_did_not_stop_in_time", grace_s=grace_s)
         cluster.kill()
     elif (error := stopped.exception()) is not None:  # a broken Spark raises arbitrary errors; the JVM ends with it
-        log.warning("Spark did not stop cleanly", error=_summary(error))
+        log.warning("spark_did_not_stop_cleanly", error=_summary(error))
         cluster.kill()
     ExecutorPlaces.release()
 

@@ -61,7 +61,7 @@ class StartSweep:
             self.check()
             remove_objects(self.client, logs[table].address, paths)
             if paths:
-                log.info("leftovers of a cut-off batch removed", table=table, files=len(paths))
+                log.info("leftover_files_removed", table=table, files=len(paths))
         return sum(map(len, doomed.values()))
 
 

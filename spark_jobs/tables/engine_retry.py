@@ -60,11 +60,11 @@ class EngineRetry:
     def reset(self) -> None:
         """Reset at the end of a batch, successful or not."""
         if self.problem is not None:
-            log.info("the batch waits no longer", waited_s=round(time.monotonic() - self.problem.since_s, 1))
+            log.info("batch_continues", waited_s=round(time.monotonic() - self.problem.since_s, 1))
         self.problem = None
 
     def _note(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None
         if self.problem is None:
-            log.warning("the batch waits", error=str(error))
+            log.warning("batch_waits", error=str(error))
         self.problem = EngineProblem(self.problem.since_s if self.problem else time.monotonic(), str(error))

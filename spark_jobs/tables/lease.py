@@ -238,7 +238,7 @@ class Lease:
             self._etag = seen.etag
             return
         self.lost = f"another {self._me.kind} job has taken over this lake ({holder}); run {self._me.run} stops"
-        log.warning("lease lost", kind=self._me.kind, to=str(holder))
+        log.warning("lease_lost", kind=self._me.kind, to=str(holder))
 
     def _is_free(self, seen: ObjectVersion) -> bool:
         """Whether the lease was released, or belongs to an ended run of this pipeline on this machine."""
@@ -247,7 +247,7 @@ class Lease:
             return True
         same_process = holder.process is not None and (holder.host, holder.process) == (self._me.host, self._me.process)
         if holder.pipeline == self._me.pipeline and (same_process or self._is_dead(holder)):
-            log.info("lease of a dead run taken over", kind=holder.kind, run=holder.run)
+            log.info("lease_taken_over", kind=holder.kind, run=holder.run)
             return True
         return False
 
@@ -268,7 +268,7 @@ class Lease:
             self._wait(_WATCH_S)
             now = self._object.read()
             if now is None or now.etag != seen.etag:
-                log.warning("the store's clock has been set: the lease holder is running", kind=holder.kind, run=holder.run, age_s=round(seen.age_s))
+                log.warning("lease_holder_runs_although_clock_was_set", kind=holder.kind, run=holder.run, age_s=round(seen.age_s))
                 self._refuse(holder, now or seen)
 
     def _refuse(self, holder: Holder, seen: ObjectVersion) -> None:

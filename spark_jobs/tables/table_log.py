@@ -127,9 +127,7 @@ class TableLog:
         offsets = merge(before.offsets if before else {}, kept_offsets(table, partitions))
         if not offsets and before is None and self._app_version:
             offsets = offsets_of_rows(table)
-            log.warning(
-                "another tool has removed how far the lake job came from the log: taken from the rows", table=self.address.table, found=len(offsets)
-            )
+            log.warning("progress_restored_from_rows", table=self.address.table, found=len(offsets))
         return offsets
 
     def _load(self) -> DeltaTable:
@@ -156,7 +154,7 @@ class TableLog:
         for name in change.relaxed:
             self._make(self._next(self.progress.offsets), partial(_relax, table, name))
         if change:
-            log.info("columns changed", table=self.address.table, added=[field.name for field in change.added], relaxed=list(change.relaxed))
+            log.info("columns_changed", table=self.address.table, added=[field.name for field in change.added], relaxed=list(change.relaxed))
 
     def _commit(self, actions: list[AddAction | RemoveAction], progress: Progress) -> None:
         def write(properties: CommitProperties) -> None:

@@ -233,7 +233,7 @@ async def test_a_redis_holds_a_copy_of_what_is_wanted(control: ControlClient, se
 
 def test_logs_of_an_engine(control: ControlClient) -> None:
     lines = list(control.tail_logs("kafka", 400))
-    assert any("KafkaRaftServer" in line or "Kafka Server started" in line or "process started" in line for line in lines), lines[-5:]
+    assert any("KafkaRaftServer" in line or "Kafka Server started" in line or "process_started" in line for line in lines), lines[-5:]
 
 
 def test_secrets_are_nowhere(control: ControlClient, settings: Settings) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from cryptoviz.log import configure_logging, get_logger, log_context
+
+ROOT = Path(__file__).parents[2]
+LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 
 
 def test_a_line_goes_to_the_standard_error_of_the_moment(capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,3 +146,21 @@ def test_json_has_an_object_per_line_with_the_keys_of_the_context(capsys: pytest
     assert (two["tick_ts"], two["fetch_id"]) == (2, "abc")
     assert three["exception"].splitlines()[-1] == "ValueError: four"
     assert not {"tick_ts", "fetch_id"} & set(three)
+
+
+def test_events_are_names_in_every_module() -> None:
+    """A log collector groups lines by them; the rest of a sentence belongs into values."""
+    sentences = []
+    for folder in ("actors", "control", "cryptoviz", "dashboard", "market", "spark_jobs"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in LEVELS and _is_logger(call.func.value):
+                    event = call.args[0]
+                    if not (isinstance(event, ast.Constant) and re.fullmatch(r"[a-z][a-z0-9_]*", str(event.value))):
+                        sentences.append(f"{path.relative_to(ROOT)}:{call.lineno}: {ast.unparse(event)}")
+    assert sentences == []
+
+
+def _is_logger(value: ast.expr) -> bool:
+    name = value.func if isinstance(value, ast.Call) else value
+    return {"log", "_log", "get_logger"} & {getattr(name, "id", None), getattr(name, "attr", None)} != set()

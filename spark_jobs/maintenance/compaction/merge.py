@@ -87,7 +87,7 @@ class Compactor:
         done = Compaction(
             len(files), merged.rows, sum(file.size for file in files), merged.size, round(window_ms, 1), round((time.monotonic() - begun) * 1000, 1)
         )
-        log.info("files merged", table=self._address.table, day=str(target.day), files=done.files, rows=done.rows, bytes_before=done.bytes_before,
+        log.info("files_merged", table=self._address.table, day=str(target.day), files=done.files, rows=done.rows, bytes_before=done.bytes_before,
                  bytes_after=done.bytes_after, window_ms=done.window_ms, took_ms=done.took_ms)  # fmt: skip
         return done
 
