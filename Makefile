@@ -21,11 +21,11 @@ up: setup ## Run the whole pipeline against the live providers (keyless, or keys
 down: setup ## Stop the pipeline that `make up` or `make demo` started
 	@$(BIN)/cryptoviz down --yes
 
-# Most tests wait for engines, so two files run in parallel; tests marked `alone` use both cores and run afterwards.
+# Most tests wait for engines, so three files run in parallel; tests marked `alone` use both cores and run afterwards.
 test: ## Run the tests: unit, integration with the real engines, browser, one round of the short chaos tests
 	@scripts/setup --test
 	@failed=0; \
-	$(BIN)/python -m pytest --durations 10 -n 2 --dist loadfile --no-loadscope-reorder -m "not alone and not external and not cluster" || failed=1; \
+	$(BIN)/python -m pytest --durations 10 -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not external and not cluster" || failed=1; \
 	$(BIN)/python -m pytest --durations 10 -m "alone and (short or not chaos)" || failed=1; \
 	exit $$failed
 
