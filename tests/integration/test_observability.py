@@ -168,12 +168,13 @@ def test_a_tick_is_one_trace_from_the_request_to_the_commit(demo: Demo, receiver
 
 @pytest.mark.parametrize("how", ["refuses", "silent"])
 def test_a_receiver_that_fails_changes_nothing(demo: Demo, receiver: Receiver, how: str) -> None:
+    # Each says it once, so that all are counted before the first can fail.
+    failures = {component: len(of_event(demo, component, "spans_not_sent")) for component in (COLLECTOR, *map(scraper_name, PROVIDERS))}
     receiver.status, receiver.silent = (503, False) if how == "refuses" else (200, True)
     receiver.released.clear()
     try:
-        for component in (COLLECTOR, *map(scraper_name, PROVIDERS)):
-            failures = len(of_event(demo, component, "spans_not_sent"))
-            eventually(lambda: len(of_event(demo, component, "spans_not_sent")) > failures, 60.0)  # noqa: B023 (called before the next round)
+        for component, before in failures.items():
+            eventually(lambda: len(of_event(demo, component, "spans_not_sent")) > before, 60.0)  # noqa: B023 (called before the next round)
         for _ in range(3):
             tick = newest_tick(demo)
             assert len([one for one in demo.stream().values() if one.tick_ts == tick]) == 17
