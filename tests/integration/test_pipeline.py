@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from control.metrics.names import exported
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.masking import MASK
-from cryptoviz.records import Kind, UnifiedRecord
+from cryptoviz.records import FallbackReason, Kind, UnifiedRecord
 from tests.support.pipeline import Demo, keys, parse
 from tests.support.waiting import eventually
 
@@ -74,13 +74,14 @@ def test_lake_holds_every_row_the_market_served_once_for_both_readers(demo: Demo
         assert (row["event_id"], row["price"], row["provider"], row["role"]) == (record.event_id, record.price, record.provider, record.role)
         if record.kind == Kind.LIVE:
             assert (row["provider"], row["provider_asset_id"], row["price"]) in prices, record
-    # Every good response of the primary is in Kafka, except during a stop or start of the collector.
+    # Every good response of the primary is in Kafka, except during a stop or start of the collector, and those that came after the end of their poll.
     answers = [entry for entry in served if entry["provider"] == "coingecko" and entry["status"] == 200 and len(entry["prices"]) == 17]
     unified = Counter(
         (record.provider_asset_id, record.price) for record in records.values() if record.kind == Kind.LIVE and record.provider == "coingecko"
     )
     missing = [entry for entry in answers if any(unified[asset, price] == 0 for asset, price in entry["prices"].items())]
-    assert len(missing) <= 3, [entry["seq"] for entry in missing]
+    late = sum(one["provider"] == "coingecko" and one["outcome"] == FallbackReason.TIMEOUT for one in demo.exchanges())
+    assert len(missing) <= 3 + late, [entry["seq"] for entry in missing]
 
 
 def test_layout_names_and_compression_are_as_documented(demo: Demo) -> None:
