@@ -29,22 +29,21 @@ def _on_signal(number: int, frame: object) -> None:
     raise _Stop
 
 
-def _ended(pid: int) -> int | None:
-    """The exit code of a child, or None while it runs. A child that was waited for before has ended."""
+def _ended(pid: int) -> bool:
+    """Whether a child has ended, also if it was waited for before."""
     try:
-        found, status = os.waitpid(pid, os.WNOHANG)
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
     except ChildProcessError:
-        return 0
-    return os.waitstatus_to_exitcode(status) if found else None
+        return True
 
 
 def _end(pid: int) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + _GRACE_S
         with contextlib.suppress(ProcessLookupError):
-            if _ended(pid) is None:
+            if not _ended(pid):
                 os.kill(pid, number)
-        while _ended(pid) is None and time.monotonic() < deadline:
+        while not _ended(pid) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
 
 
