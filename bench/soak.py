@@ -7,7 +7,7 @@ Redis emptied and read-only, invalid records. After each, the time until every c
 - memory (PSS), descriptors and threads of all processes, and files of the home without the engines' data, do not grow: the median of the last third
   of the samples is compared with that of the first third, after a warm-up, with the bounds of `BOUNDS`.
 
-Exit code 1 if anything of this fails. Not among the faults: those that end the cluster (raylet, GCS), which begin all processes anew.
+Exit code 1 if anything of this fails. Not among the faults: those that end the cluster (raylet, GCS), which start all processes again.
 """
 
 from __future__ import annotations

@@ -101,14 +101,14 @@ def test_a_start_without_engines_says_which_are_missing_and_goes_on_with_each(la
     figures.tell()
 
 
-def cut(late: Late, whom: frozenset[str], seconds: float, *, reset: bool, told: Callable[[], bool]) -> float:
+def cut(late: Late, whom: frozenset[str], seconds: float, *, reset: bool, noticed: Callable[[], bool]) -> float:
     """Cut these programs off for so long; returns the seconds until the lake is current again."""
     connected = late.proxy.apply(Cut())
     assert connected & whom, connected
     late.proxy.apply(Cut(whom, reset))
     end_s = time.monotonic() + seconds
     try:
-        eventually(told, max(30.0, seconds), 0.2)
+        eventually(noticed, max(30.0, seconds), 0.2)
         threading.Event().wait(max(0.0, end_s - time.monotonic()))
     finally:
         late.proxy.apply(Cut())
@@ -122,12 +122,12 @@ def test_ticks_wait_while_collection_is_cut_off_from_the_broker(started: Late, s
         eventually(lambda: in_order(demo), 60, 0.3)
         before, replaced = max(record.tick_ts for record in live(demo)), component(demo, "collector").restarts
 
-        def told() -> bool:
+        def noticed() -> bool:
             said = component(demo, "collector")
             assert "Kafka" in said.message or "has not acknowledged" in said.message, said.message
             return True
 
-        took_s = cut(started, COLLECTION, seconds, reset=reset, told=told)
+        took_s = cut(started, COLLECTION, seconds, reset=reset, noticed=noticed)
         figures.add(f"{seconds:.0f} s, {'reset' if reset else 'silent'}", took_s)
         assert "Kafka" not in component(demo, "collector").message
         # The collector was not replaced: its queue would be lost.
@@ -145,13 +145,13 @@ def test_the_lake_catches_up_after_spark_was_cut_off_from_the_broker(started: La
         eventually(lambda: in_order(demo), 60, 0.3)
         before = max(record.tick_ts for record in live(demo))
 
-        def told() -> bool:
+        def noticed() -> bool:
             said = component(demo, "lake")
             assert str(said.state) == "DEGRADED", said
             say("lake:", said.message[:200])
             return True
 
-        figures.add(f"{seconds:.0f} s, {'reset' if reset else 'silent'}", cut(started, SPARK, seconds, reset=reset, told=told))
+        figures.add(f"{seconds:.0f} s, {'reset' if reset else 'silent'}", cut(started, SPARK, seconds, reset=reset, noticed=noticed))
         assert_none_skipped(demo, before)
     figures.tell()
     assert_exact(demo)

@@ -48,7 +48,7 @@ def test_another_text_is_refused_with_the_setting_and_what_is_valid(text: str, t
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("zone=a,zone=b", "zone is given twice: a label of a node has one value"),
         ("zone=a,ray.io/node-id=x", "ray.io/node-id is a label that Ray gives"),
@@ -57,8 +57,8 @@ def test_another_text_is_refused_with_the_setting_and_what_is_valid(text: str, t
         ("zone=ä", "valid is KEY=VALUE"),
     ],
 )
-def test_labels_that_a_node_cannot_have_are_refused(text: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=told) as refused:
+def test_labels_that_a_node_cannot_have_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=message) as refused:
         load_settings(home=tmp_path, ray={"labels": text})
     assert refused.value.setting == "CRYPTOVIZ_RAY__LABELS"
 
@@ -290,7 +290,7 @@ def test_engines_cannot_be_spread(place: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sections", "nodes", "told"),
+    ("sections", "nodes", "message"),
     [
         ({}, [MAIN, ONE], r"no node .* label disk=ssd \(CRYPTOVIZ_PLACEMENT__ENGINES\); labels of the nodes: 192.0.2.1: none; 192.0.2.2: zone=b$"),
         (
@@ -302,8 +302,8 @@ def test_engines_cannot_be_spread(place: str, tmp_path: Path) -> None:
         ({"engines": {}}, [MAIN, SSD], "on its loopback only: set CRYPTOVIZ_ENGINES__BIND to 192.0.2.2$"),
     ],
 )
-def test_engines_that_cannot_run_there_are_refused(sections: dict[str, Any], nodes: list[ClusterNode], told: str, tmp_path: Path) -> None:
-    with pytest.raises(PreflightError, match=told):
+def test_engines_that_cannot_run_there_are_refused(sections: dict[str, Any], nodes: list[ClusterNode], message: str, tmp_path: Path) -> None:
+    with pytest.raises(PreflightError, match=message):
         require_engine_node(placed_engines(tmp_path, **sections), nodes, "main")
 
 

@@ -43,8 +43,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            told = json.loads(process.stdout.readline())
-            yield Server(told.pop("address"), told, psutil.Process(process.pid))
+            said = json.loads(process.stdout.readline())
+            yield Server(said.pop("address"), said, psutil.Process(process.pid))
         finally:
             process.stdin.close()
             process.wait(30)
