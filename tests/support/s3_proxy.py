@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import random
 import re
 import struct
@@ -18,6 +17,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any, Self
+
+from tests.support.proxy_process import ProxyProcess
 
 __all__ = ["Fault", "S3Proxy"]
 
@@ -58,45 +59,24 @@ class _Request:
     length: int
 
 
-class S3Proxy:
-    """A separate process: delta-rs holds the GIL while it waits, so that a proxy in the same process would never answer. A context manager."""
+class S3Proxy(ProxyProcess[int]):
+    """Each answer is the number of requests that the current fault has affected."""
 
     def __init__(self, port: int, target_port: int, seed: int = 0) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_run, args=(theirs, port, target_port, seed), name="s3-proxy", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._process.start()
-        self._answer()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pipe.send(None)
-        self._process.join(15)
-        self._process.close()
+        super().__init__("s3-proxy", _run, port, target_port, seed)
 
     @property
     def hits(self) -> int:
         """Number of requests that the current fault has affected."""
-        return self._ask("hits")
+        return self.ask("hits")
 
     def set(self, fault: Fault) -> None:
         """Set the fault; open connections of a store that is `down` are reset."""
-        self._ask(fault)
+        self.ask(fault)
 
     def clear(self) -> None:
         """Remove the fault."""
         self.set(Fault())
-
-    def _ask(self, what: object) -> int:
-        self._pipe.send(what)
-        return self._answer()
-
-    def _answer(self) -> int:
-        assert self._pipe.poll(30), "the proxy does not answer"
-        hits: int = self._pipe.recv()
-        return hits
 
 
 def _run(pipe: Connection, port: int, target_port: int, seed: int) -> None:

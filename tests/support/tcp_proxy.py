@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import socket
 import struct
 import threading
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any, Self
+from typing import Any
 
 import psutil
 
 from bench.idle import kind_of
+from tests.support.proxy_process import ProxyProcess
 
 __all__ = ["Cut", "TcpProxy"]
 
@@ -34,33 +34,15 @@ class Cut:
         return self.programs is None or program in self.programs
 
 
-class TcpProxy:
-    """A context manager. `host`: of the proxy and of the engine."""
+class TcpProxy(ProxyProcess[set[str]]):
+    """`host`: of the proxy and of the engine."""
 
     def __init__(self, port: int, target_port: int, host: str = "127.0.0.1") -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_run, args=(theirs, host, port, target_port), name="tcp-proxy", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._process.start()
-        self._answer()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pipe.send(None)
-        self._process.join(15)
-        self._process.close()
+        super().__init__("tcp-proxy", _run, host, port, target_port)
 
     def apply(self, cut: Cut) -> set[str]:
         """Cut, or heal. Returns the programs that have a connection."""
-        self._pipe.send(cut)
-        return self._answer()
-
-    def _answer(self) -> set[str]:
-        assert self._pipe.poll(30), "the proxy does not answer"
-        programs: set[str] = self._pipe.recv()
-        return programs
+        return self.ask(cut)
 
 
 def _run(pipe: Connection, host: str, port: int, target_port: int) -> None:
