@@ -115,6 +115,9 @@ def spans_of(receiver: Receiver, tick: int) -> list[Received]:
         commits = [one for one in found if one.name == "lake commit" and one.attributes["cryptoviz.table"] == "prices"]
         assert sum(one.attributes["cryptoviz.records"] for one in commits) == 17
         assert sum(one.attributes["cryptoviz.records"] for one in found if one.name == "lake commit") >= 17 + 3  # two exchanges and the audit record
+        # Each component sends its own spans when it likes: a commit may arrive before the request that it came from.
+        assert {one.parent for one in found} <= {"", *(one.id for one in found)}
+        assert {str(one.attributes["cryptoviz.provider"]) for one in found if one.name == "GET"} == set(PROVIDERS)
         return found
 
     return eventually(arrived, 60.0)
