@@ -25,6 +25,7 @@
         │   ├── InvalidTime             a time without a time zone, an invalid time, or an empty range
         │   ├── UnknownColumn           unknown column of a table
         │   └── VersionNotKept          a version of a table that its log does not contain
+        ├── FrameError              a frame of a venue's stream does not have the documented content
         ├── RecordError             a record cannot be decoded or is not valid
         └── LakeError               the lake cannot continue without losing or duplicating rows
 
@@ -49,6 +50,7 @@ __all__ = [
     "CryptoVizError",
     "DownloadError",
     "EngineUnavailable",
+    "FrameError",
     "InvalidRequest",
     "InvalidTime",
     "LakeError",
@@ -302,6 +304,13 @@ class UnknownColumn(QueryError):
 
 class VersionNotKept(QueryError):
     """The log of `table` no longer has that version, or does not have it yet."""
+
+
+class FrameError(TerminalError):
+    """A frame of the stream of `venue` does not have the documented content; nothing of it is used. `reason`: `not_json`, `shape` or `value`."""
+
+    venue: str = ""
+    reason: str = ""
 
 
 class RecordError(TerminalError):
