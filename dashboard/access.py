@@ -17,17 +17,24 @@ from urllib.parse import unquote
 from cryptoviz.heartbeat import LIVENESS_PATH
 from cryptoviz.settings import Settings
 
-__all__ = ["SOCKET_PATH", "Access", "Headers", "Refusal"]
+__all__ = ["OPEN_PATHS", "PAGE_PATH", "SIGN_IN_PATH", "SIGN_OUT_PATH", "SOCKET_PATH", "Access", "Headers", "Refusal"]
 
-_PAGE_PATH = "/"
+PAGE_PATH = "/"
 SOCKET_PATH = "/ws"
-_PATHS = frozenset({_PAGE_PATH, SOCKET_PATH, LIVENESS_PATH, "/favicon.ico"})
+SIGN_IN_PATH = "/sign-in"
+SIGN_OUT_PATH = "/sign-out"
+OPEN_PATHS = frozenset({LIVENESS_PATH, SIGN_IN_PATH})
+"""Served without signing in."""
+_FORMS = frozenset({SIGN_IN_PATH, SIGN_OUT_PATH})
+_PATHS = frozenset({PAGE_PATH, SOCKET_PATH, LIVENESS_PATH, "/favicon.ico", *_FORMS})
 # Panel's /components/ imports the module named by the path, so only modules of the page's own libraries are allowed.
 _RESOURCES = re.compile(r"/static/[\w./@+^-]*|/components/(?:panel|panel_material_ui)(?:\.\w+)*/[\w./@+^-]*", re.ASCII)
 _METHODS = frozenset({"GET", "HEAD"})
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+_MAX_FORM_BYTES = 4096
+_CHOSEN_SESSION = re.compile(r"(?:^|[?&;])bokeh-(?:session-id|token)=", re.IGNORECASE)
 _FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 
 
@@ -72,7 +79,13 @@ class Access:
 
     def refusal(self, method: str, target: str, headers: Headers) -> Refusal | None:
         """The refusal of a request; None if it is allowed."""
-        return self._host(headers) or _target(target) or _method(method) or self._origin(target, headers) or _fetched(method, target, headers)
+        return (
+            self._host(headers)
+            or _target(target)
+            or _method(method, target, headers)
+            or self._origin(method, target, headers)
+            or _fetched(method, target, headers)
+        )
 
     def _host(self, headers: Headers) -> Refusal | None:
         values = headers.get_list("Host")
@@ -84,11 +97,11 @@ class Access:
             )
         return None
 
-    def _origin(self, target: str, headers: Headers) -> Refusal | None:
+    def _origin(self, method: str, target: str, headers: Headers) -> Refusal | None:
         values = headers.get_list("Origin")
-        opens_socket = _path(target) == SOCKET_PATH or bool(headers.get_list("Upgrade"))
-        if len(values) > 1 or (opens_socket and not values):
-            return Refusal(HTTPStatus.FORBIDDEN, "A WebSocket request must have exactly one Origin header.")
+        needed = _path(target) == SOCKET_PATH or bool(headers.get_list("Upgrade")) or _path(target) == SIGN_OUT_PATH or method == "POST"
+        if len(values) > 1 or (needed and not values):
+            return Refusal(HTTPStatus.FORBIDDEN, "A WebSocket request or a form must have exactly one Origin header.")
         if values and values[0].lower() not in self.origins:
             return Refusal(HTTPStatus.FORBIDDEN, "Requests from other origins are refused.")
         return None
@@ -101,11 +114,21 @@ def _target(target: str) -> Refusal | None:
     resource = unquote(path)
     if path not in _PATHS and (_RESOURCES.fullmatch(resource) is None or ".." in resource):
         return Refusal(HTTPStatus.NOT_FOUND, "Not found.")
+    if _CHOSEN_SESSION.search(unquote(target.partition("?")[2])):
+        return Refusal(HTTPStatus.BAD_REQUEST, "The server chooses the session.")
     return None
 
 
-def _method(method: str) -> Refusal | None:
-    return None if method in _METHODS else Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed.")
+def _method(method: str, target: str, headers: Headers) -> Refusal | None:
+    path = _path(target)
+    if method == "POST" and path in _FORMS:
+        sizes = headers.get_list("Content-Length")
+        if len(sizes) != 1 or not re.fullmatch(r"[0-9]{1,4}", sizes[0], re.ASCII) or int(sizes[0]) > _MAX_FORM_BYTES:
+            return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A form must have a Content-Length of at most {_MAX_FORM_BYTES}.")
+        return None
+    if method in _METHODS and path != SIGN_OUT_PATH:
+        return None
+    return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed, and POST of a form.")
 
 
 def _fetched(method: str, target: str, headers: Headers) -> Refusal | None:
@@ -113,7 +136,7 @@ def _fetched(method: str, target: str, headers: Headers) -> Refusal | None:
     if not _FOREIGN_SITES & {value.lower() for value in headers.get_list("Sec-Fetch-Site")}:
         return None
     opened = headers.get_list("Sec-Fetch-Mode") == ["navigate"] and headers.get_list("Sec-Fetch-Dest") == ["document"]
-    if method == "GET" and _path(target) == _PAGE_PATH and opened:
+    if method == "GET" and _path(target) == PAGE_PATH and opened:
         return None
     return Refusal(HTTPStatus.FORBIDDEN, "Requests from other sites are refused.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import panel as pn
@@ -11,8 +12,11 @@ from cryptoviz.heartbeat import LIVENESS_PATH
 from dashboard.access import Access
 from dashboard.app_context import AppContext
 from dashboard.builds import PageBuilds
-from dashboard.gate import LivenessHandler, guard, use_own_handlers
+from dashboard.gate import LivenessHandler, guard, note_page, use_own_handlers
 from dashboard.pages.root import RootPage
+from dashboard.read_only import read_only
+from dashboard.sign_in import sign_in_patterns
+from dashboard.visitors import CURRENT, Visitors
 
 __all__ = ["make_server"]
 
@@ -25,9 +29,13 @@ def make_server(app_context: AppContext, unused_session_ms: int = _UNUSED_SESSIO
     pn.extension("tabulator", notifications=True, reconnect=True, throttled=True, browser_info=False)
     settings = app_context.settings
 
+    visitors = Visitors(settings, app_context.clock)
+
     def page() -> Any:
+        note_page(pn.state.curdoc)
         arguments = {name: values[0].decode("utf-8", "replace") for name, values in pn.state.session_args.items() if values}
-        return RootPage(app_context, pn.state.curdoc, arguments).view
+        own = app_context if CURRENT.get().operates else replace(app_context, connect=read_only(app_context.connect))
+        return RootPage(own, pn.state.curdoc, arguments).view
 
     use_own_handlers()
     # Validation walks the whole document at each build, only to warn of layout problems.
@@ -37,7 +45,7 @@ def make_server(app_context: AppContext, unused_session_ms: int = _UNUSED_SESSIO
         title="CryptoViz",
         address=settings.dashboard.host,
         port=settings.dashboard.port,
-        extra_patterns=[(LIVENESS_PATH, LivenessHandler)],
+        extra_patterns=[(LIVENESS_PATH, LivenessHandler), *sign_in_patterns(visitors)],
         unused_session_lifetime_milliseconds=unused_session_ms,
         check_unused_sessions_milliseconds=unused_session_ms,
         show=False,
@@ -45,5 +53,5 @@ def make_server(app_context: AppContext, unused_session_ms: int = _UNUSED_SESSIO
         verbose=False,
         admin=False,
     )
-    guard(server, Access.of(settings), builds or PageBuilds())
+    guard(server, Access.of(settings), visitors, builds or PageBuilds())
     return server

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import json
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from bokeh.server import urls
 from bokeh.server.tornado import BokehTornado
@@ -17,10 +21,13 @@ from tornado.web import RequestHandler
 
 from cryptoviz.errors import QueueFull
 from cryptoviz.log import get_logger
-from dashboard.access import SOCKET_PATH, Access, Refusal
+from dashboard.access import OPEN_PATHS, PAGE_PATH, SOCKET_PATH, Access, Refusal
 from dashboard.builds import PageBuilds
+from dashboard.peer_user import peer_uid
+from dashboard.sign_in import REOPEN, back_to, sign_in_address
+from dashboard.visitors import CURRENT, Visitor, Visitors
 
-__all__ = ["Gate", "LivenessHandler", "PageHandler", "SocketHandler", "guard", "page_policy", "use_own_handlers"]
+__all__ = ["Gate", "LivenessHandler", "PageHandler", "SocketHandler", "guard", "note_page", "page_policy", "use_own_handlers"]
 
 _BARE_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 """Policy of all responses but the page: opened as a document, they can do nothing."""
@@ -65,6 +72,9 @@ _BUSY = """<!doctype html>
 """
 _RETRY_AFTER_S = 3
 _TRY_AGAIN_LATER = 1013  # WebSocket close code; the page reconnects automatically
+_NOT_ADMITTED = 1008  # WebSocket close code
+_PAGES: WeakKeyDictionary[Any, Visitor] = WeakKeyDictionary()
+"""For whom each document was built."""
 
 
 def _builds(application: Any) -> PageBuilds:
@@ -86,7 +96,8 @@ class PageHandler(DocHandler):
         """Serve the page; if the build queue is full, a page that reloads itself."""
         try:
             async with _builds(self.application).turn():
-                await cast("Awaitable[None]", super().get(*args, **kwargs))
+                with _building_for(_visitor(self)):
+                    await cast("Awaitable[None]", super().get(*args, **kwargs))
         except QueueFull as error:
             log.warning("page_not_built", reason=str(error))
             self.set_status(HTTPStatus.SERVICE_UNAVAILABLE)
@@ -110,16 +121,55 @@ class SocketHandler(WSHandler):
 
     async def _async_open(self, token: str) -> None:
         """Use a build slot here too: Bokeh builds a page for an unknown session, as after a restart."""
-        known = {session.id for session in self.application_context.sessions}
-        if get_session_id(token) in known:
-            await super()._async_open(token)
-            return
         try:
+            if self._page(token) is not None:
+                await self._open_own(token)
+                return
             async with _builds(self.application).turn():
-                await super()._async_open(token)
+                with _building_for(_visitor(self)):
+                    await self._open_own(token)
         except QueueFull as error:
             log.warning("page_not_built", reason=str(error))
             self.close(_TRY_AGAIN_LATER)
+
+    async def _open_own(self, token: str) -> None:
+        """Open the page, unless it was built for another visitor: its callbacks act with that visitor's role."""
+        page = self._page(token)
+        if page is not None and _PAGES.get(page) != _visitor(self):
+            self.close(_NOT_ADMITTED)
+            return
+        await super()._async_open(token)
+
+    def _page(self, token: str) -> Any:
+        """The document of the token's session; None for an unknown session."""
+        wanted = get_session_id(token)
+        return next((session.document for session in self.application_context.sessions if session.id == wanted), None)
+
+    async def on_message(self, fragment: str | bytes) -> None:
+        """A page of a visitor who is no longer admitted hears nothing more: it is sent nothing without its acknowledgement."""
+        if not cast("Visitors", cast("Any", self.application).visitors).still(_visitor(self)):
+            log.info("page_closed", reason="its visitor is no longer admitted", name=_visitor(self).name)
+            self.close(_NOT_ADMITTED)
+            return
+        await super().on_message(fragment)
+
+
+def note_page(document: Any) -> None:
+    """Record for whom the document is being built."""
+    _PAGES[document] = CURRENT.get()
+
+
+def _visitor(handler: RequestHandler) -> Visitor:
+    return cast("Visitor", cast("Any", handler.request.connection).visitor)
+
+
+@contextmanager
+def _building_for(visitor: Visitor) -> Iterator[None]:
+    before = CURRENT.set(visitor)
+    try:
+        yield
+    finally:
+        CURRENT.reset(before)
 
 
 def use_own_handlers() -> None:
@@ -127,40 +177,87 @@ def use_own_handlers() -> None:
     urls.per_app_patterns[:] = [(SOCKET_PATH, SocketHandler), (r"/?", PageHandler)]
 
 
-def guard(server: Server, access: Access, builds: PageBuilds) -> None:
+def guard(server: Server, access: Access, visitors: Visitors, builds: PageBuilds) -> None:
     """Install the gate in front of the application of a server that is not started yet."""
-    cast("Any", server._tornado).page_builds = builds
+    application = cast("Any", server._tornado)
+    application.page_builds, application.visitors = builds, visitors
     server._tornado._websocket_origins = set(access.origins)
-    server._http.request_callback = Gate(server._tornado, access)
+    server._http.request_callback = Gate(server._tornado, access, visitors)
 
 
 class Gate(httputil.HTTPServerConnectionDelegate):
-    """Checks `access` for every request, by request line and headers, before Tornado selects a handler."""
+    """Checks `access` and the visitor of every request, by request line and headers, before Tornado selects a handler."""
 
-    def __init__(self, application: Any, access: Access) -> None:
+    def __init__(self, application: Any, access: Access, visitors: Visitors) -> None:
         self._application = application
         self._access = access
+        self._visitors = visitors
+        self._owners: WeakKeyDictionary[object, Visitor] = WeakKeyDictionary()
 
     def start_request(self, server_conn: object, request_conn: httputil.HTTPConnection) -> httputil.HTTPMessageDelegate:
-        return _Request(self._application, self._access, server_conn, _Response(request_conn))
+        return _Request(self, server_conn, _Response(request_conn))
 
     def on_close(self, server_conn: object) -> None:
         self._application.on_close(server_conn)
 
+    def refusal(self, method: str, target: str, headers: httputil.HTTPHeaders) -> Refusal | None:
+        """Why the request is not served, whoever sends it."""
+        return self._access.refusal(method, target, headers)
+
+    def visitor(self, server_conn: object, connection: Any, headers: httputil.HTTPHeaders) -> Visitor | None:
+        """Who sends the request; None if not admitted."""
+        found = self._visitors.by_cookie(_cookie(headers, self._visitors.cookie_name)) or self._owners.get(server_conn)
+        if found is None and self._visitors.admits_owner:
+            stream = getattr(connection, "stream", None)
+            found = None if stream is None else self._visitors.owner(peer_uid(stream.socket))
+            if found is not None:
+                self._owners[server_conn] = found  # a connection keeps its other end
+        return found
+
+    def hand_over(self, server_conn: object, response: _Response) -> httputil.HTTPMessageDelegate:
+        """The delegate of the application's handler."""
+        return cast("httputil.HTTPMessageDelegate", self._application.start_request(server_conn, response))
+
+
+def _cookie(headers: httputil.HTTPHeaders, name: str) -> str | None:
+    try:
+        found = SimpleCookie(headers.get("Cookie", "")).get(name)
+    except CookieError:
+        return None
+    return None if found is None else found.value
+
 
 class _Request(httputil.HTTPMessageDelegate):
-    def __init__(self, application: Any, access: Access, server_conn: object, response: _Response) -> None:
-        self._application, self._access = application, access
+    def __init__(self, gate: Gate, server_conn: object, response: _Response) -> None:
+        self._gate = gate
         self._server_conn, self._response = server_conn, response
         self._handled: httputil.HTTPMessageDelegate | None = None
 
     def headers_received(self, start_line: Any, headers: httputil.HTTPHeaders) -> Any:
-        refusal = self._access.refusal(start_line.method, start_line.path, headers)
+        method, target = start_line.method, start_line.path
+        refusal = self._gate.refusal(method, target, headers)
         if refusal is not None:
             self._response.refuse(refusal)
             return None
-        self._handled = self._application.start_request(self._server_conn, self._response)
+        path, _, query = target.partition("?")
+        visitor = self._gate.visitor(self._server_conn, self._response.connection, headers)
+        if visitor is None and path not in OPEN_PATHS:
+            self._turn_away(method, path, query, headers)
+            return None
+        self._response.visitor = visitor
+        # Bokeh writes the request's headers into the page, and would take a session's name from them.
+        for name in ("Cookie", "Bokeh-Session-Id"):
+            headers.pop(name, None)
+        self._handled = self._gate.hand_over(self._server_conn, self._response)
         return self._handled.headers_received(start_line, headers)
+
+    def _turn_away(self, method: str, path: str, query: str, headers: httputil.HTTPHeaders) -> None:
+        if path != PAGE_PATH or method != "GET" or headers.get("Upgrade"):
+            self._response.refuse(Refusal(HTTPStatus.UNAUTHORIZED, "Sign in first."))
+        elif headers.get("Sec-Fetch-Site") in (None, "none", "same-origin"):
+            self._response.redirect(sign_in_address(query))
+        else:
+            self._response.show(REOPEN.format(url=html.escape(back_to(query))))
 
     def data_received(self, chunk: bytes) -> Any:
         return None if self._handled is None else self._handled.data_received(chunk)
@@ -177,8 +274,14 @@ class _Request(httputil.HTTPMessageDelegate):
 class _Response(httputil.HTTPConnection):
     """The connection; adds the security headers to every response."""
 
+    visitor: Visitor | None = None
+
     def __init__(self, connection: httputil.HTTPConnection) -> None:
         self._connection = connection
+
+    @property
+    def connection(self) -> httputil.HTTPConnection:
+        return self._connection
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -200,8 +303,17 @@ class _Response(httputil.HTTPConnection):
 
     def refuse(self, refusal: Refusal) -> None:
         log.info("request_refused", status=int(refusal.status), reason=refusal.reason)
-        body = json.dumps({"error": refusal.reason}).encode() + b"\n"
-        fields = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Cache-Control": "no-store", "Connection": "close"}
-        line = httputil.ResponseStartLine("HTTP/1.1", refusal.status.value, refusal.status.phrase)
-        self.write_headers(line, httputil.HTTPHeaders(fields), body)
+        self._answer(refusal.status, json.dumps({"error": refusal.reason}) + "\n", "application/json", Connection="close")
+
+    def redirect(self, address: str) -> None:
+        """To another path of this server."""
+        self._answer(HTTPStatus.SEE_OTHER, "", "text/plain", Location=address)
+
+    def show(self, page: str) -> None:
+        self._answer(HTTPStatus.OK, page, "text/html; charset=utf-8")
+
+    def _answer(self, status: HTTPStatus, text: str, kind: str, **fields: str) -> None:
+        body = text.encode()
+        headers = httputil.HTTPHeaders({"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": "no-store", **fields})
+        self.write_headers(httputil.ResponseStartLine("HTTP/1.1", status.value, status.phrase), headers, body)
         self.finish()

@@ -15,6 +15,7 @@ from panel.io.state import set_curdoc
 
 from dashboard.app_context import AppContext
 from dashboard.delivery import Delivery
+from dashboard.visitors import CURRENT
 
 __all__ = ["Session"]
 
@@ -37,6 +38,7 @@ class Session:
 
     def __init__(self, app_context: AppContext, doc: Any) -> None:
         self.app_context = app_context
+        self.visitor = CURRENT.get()
         self._doc = doc
         self._pull: Callable[[], bool] | None = None
         self._pending = threading.Event()

@@ -71,7 +71,7 @@ GUARDS = {
     "kafka": "password",
     "kafka controller": "password",
     "market": "anyone on this machine: replayed data",
-    "dashboard": "anyone on this machine",
+    "dashboard": "token, except for processes of the owner",
     "spark ui": "anyone on this machine may read",
     "spark": "secret, or Py4J's token",
     "lake callbacks": "token",
@@ -304,3 +304,13 @@ def test_home_is_closed_to_others(demo: Demo) -> None:
     assert mode & 0o077 == 0, oct(mode)
     if os.geteuid() == 0:
         assert as_another_user(lambda: readable(home)) == []
+
+
+def test_the_dashboard_asks_another_user_for_a_token(demo: Demo, listening: list[Listener]) -> None:
+    address = of_kind(listening, demo.settings, "dashboard")[0].address
+    own = {"Host": f"127.0.0.1:{address[1]}"}
+    assert http_answer(address, "/", headers=own)[0] == 200  # the owner's own process
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    answers = as_another_user(lambda: [http_answer(address, path, headers=own)[0] for path in ("/", "/?view=pipeline", "/static/js/bokeh.min.js")])
+    assert answers == [303, 303, 401]
