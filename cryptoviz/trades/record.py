@@ -8,19 +8,24 @@ from __future__ import annotations
 import hashlib
 import re
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
 from cryptoviz.errors import RecordError
 
-__all__ = ["MAX_FRACTION_DIGITS", "MAX_INTEGER_DIGITS", "Side", "Source", "Trade", "is_amount", "topic_key", "trade_key"]
+__all__ = [
+    "MAX_FRACTION_DIGITS", "MAX_INTEGER_DIGITS", "VALID_AMOUNT", "Side", "Source", "Trade", "TradeNumber", "is_amount", "topic_key", "trade_key",
+]  # fmt: skip
 
 MAX_INTEGER_DIGITS = 20
 MAX_FRACTION_DIGITS = 18
 """Together the 38 digits of Parquet's `decimal128(38, 18)`. Venues write at most 12 digits in front of the point and 10 behind it."""
 _AMOUNT = re.compile(rf"[0-9]{{1,{MAX_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{MAX_FRACTION_DIGITS}}})?")
 _ZERO = frozenset("0.")
-_VALID = f"a decimal number above 0 without sign and exponent, at most {MAX_INTEGER_DIGITS} digits before and {MAX_FRACTION_DIGITS} after the point"
+VALID_AMOUNT = f"a decimal above 0 without sign or exponent, with at most {MAX_INTEGER_DIGITS} digits and {MAX_FRACTION_DIGITS} decimals"
+TradeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""Fits Parquet's int64."""
 
 
 class Side(StrEnum):
@@ -65,7 +70,7 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     asset_id: str
     quote_currency: str
     trade_id: str
-    trade_number: int | None
+    trade_number: TradeNumber | None
     price: str
     size: str
     side: str
@@ -142,7 +147,7 @@ def is_amount(text: str) -> bool:
 def _check(trade: Trade) -> None:
     for field in ("price", "size"):
         if not is_amount(text := getattr(trade, field)):
-            raise RecordError(f"{field} of a trade is {text[:60]!r}: valid is {_VALID}", reason="invalid_value", field=field)
+            raise RecordError(f"{field} of a trade is {text[:60]!r}: valid is {VALID_AMOUNT}", reason="invalid_value", field=field)
     for field, kind in (("side", Side), ("source", Source)):
         if (text := getattr(trade, field)) not in frozenset(kind):
             valid = ", ".join(kind)

@@ -20,7 +20,7 @@ import msgspec
 from cryptoviz.errors import FrameError
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.trades.id_runs import IdRun
-from cryptoviz.trades.record import Trade
+from cryptoviz.trades.record import VALID_AMOUNT, Source, Trade, is_amount
 from cryptoviz.venues.events import Acked, Event, Refused, Voided
 from cryptoviz.venues.spec import Channel, Instrument, VenueSpec
 
@@ -36,6 +36,7 @@ class RefillCall:
         instrument: whose trades.
         run: the numbers that this call and those that follow it are to bring.
         around_us: venue times of the trades around the gap (UTC epoch us); None if unknown.
+        cursor: the venue's own note from one call to the next.
     """
 
     path: str
@@ -44,6 +45,7 @@ class RefillCall:
     run: IdRun
     around_us: tuple[int | None, int | None] = (None, None)
     headers: Mapping[str, str] = field(default_factory=dict)
+    cursor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,10 @@ class StreamSession(ABC):
 
     @abstractmethod
     def subscribe(self) -> list[str]:
-        """The text frames to send after the connection is open, in order; each counts towards `StreamLimits.messages_per_s`."""
+        """The text frames to send after the connection is open, in order; each counts towards `StreamLimits.messages_per_s`.
+
+        For what is in `unacked`: a later call asks again for the rest, for venues that refuse a whole request for one of its symbols.
+        """
 
     def ping(self) -> str | None:
         """The text frame to send every `StreamLimits.ping_s`; None if the venue needs none."""
@@ -93,19 +98,44 @@ class StreamSession(ABC):
             FrameError: not the documented content. Nothing of the frame is used: its trades become a gap, which a refill closes.
         """
         try:
-            events = self._events(frame, ingest_us)
+            events = self._events(frame.encode() if isinstance(frame, str) else frame, ingest_us)
         except msgspec.ValidationError as error:
             raise self.wrong("shape", str(error)) from None
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             raise self.wrong("not_json", f"{type(error).__name__}: {error}") from None
+        except ValueError as error:
+            raise self.wrong("value", str(error)) from None
         for event in events:
             if isinstance(event, Acked | Refused):
                 self.unacked.discard((event.symbol, event.channel))
         return events
 
     @abstractmethod
-    def _events(self, frame: bytes | str, ingest_us: int) -> list[Event]:
+    def _events(self, frame: bytes, ingest_us: int) -> list[Event]:
         """As `parse`, which translates the errors of msgspec."""
+
+    def _unacked_by_channel(self) -> list[tuple[Channel, list[str]]]:
+        """The symbols that are to be requested, in the order of the instruments, in parts of `StreamLimits.symbols_per_message`."""
+        size = self.spec.limits.symbols_per_message
+        found: list[tuple[Channel, list[str]]] = []
+        for channel in self.channels:
+            symbols = [symbol for symbol in self.instruments if (symbol, str(channel)) in self.unacked]
+            found += [(channel, symbols[start : start + size]) for start in range(0, len(symbols), size)]
+        return found
+
+    def _trade(
+        self, instrument: Instrument, number: int, price: str, size: str, side: str, venue_us: int | None, ingest_us: int, sequence: int | None = None
+    ) -> Trade:
+        """A trade of the stream. Raises `FrameError` if price or size is not valid."""
+        if not (is_amount(price) and is_amount(size)):
+            raise self.wrong(
+                "value", f"price {price[:40]!r} and size {size[:40]!r} of trade {number} of {instrument.symbol}: valid is {VALID_AMOUNT}"
+            )
+        return Trade.numbered(
+            venue=self.spec.name, venue_symbol=instrument.symbol, asset_id=instrument.asset_id, quote_currency=instrument.quote_currency,
+            trade_number=number, price=price, size=size, side=side, venue_ts=venue_us, ingest_ts=ingest_us, source=Source.STREAM,
+            connection=self.connection, sequence=sequence,
+        )  # fmt: skip
 
     def wrong(self, reason: str, what: str) -> FrameError:
         """The error of a frame; `reason` as in `FrameError`."""

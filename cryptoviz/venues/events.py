@@ -71,10 +71,12 @@ class Heartbeat:
     Attributes:
         symbol: None if it concerns the connection.
         last_trade: number of the last trade of `symbol`, if the venue states it: see `GapTracker.expect`.
+        venue_us: the venue's time of the statement, UTC epoch us.
     """
 
     symbol: str | None = None
     last_trade: int | None = None
+    venue_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
