@@ -45,7 +45,8 @@ def test_one_acknowledgement_a_symbol_and_a_refused_symbol_is_named():
     assert one.parse(refused, NOW_US) == [Refused("ETH/USD", "trades", "Currency pair not supported ETH/USD")]
     assert one.unacked == set()
     without_number = refused.replace('"req_id":1,', "")
-    assert [event.channel for event in session("kraken").parse(without_number, NOW_US)] == ["trades", "quotes", "klines"]
+    text = "Currency pair not supported ETH/USD"
+    assert parse("kraken", without_number) == [Refused("ETH/USD", channel, text) for channel in ("trades", "quotes", "klines")]
 
 
 @pytest.mark.parametrize("frame", [TRADE, TRADE.replace(":", ": ", 3)])
