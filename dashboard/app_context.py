@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.settings import Settings
+from dashboard.downloads import Downloads
 from dashboard.feeds.control_feed import ControlFeed, ControlService
 from dashboard.feeds.history_cache import History, HistorySource
 from dashboard.feeds.kafka_feed import LiveFeed
@@ -30,6 +32,7 @@ class AppContext:
     history: History
     connect: Callable[[], ControlService]
     feeds: tuple[LiveFeed | ControlFeed, ...]
+    downloads: Downloads = field(default_factory=lambda: Downloads(lambda: time.monotonic() * 1000))
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_ACTION_WORKERS, thread_name_prefix="actions"))
 
     @classmethod

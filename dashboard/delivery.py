@@ -1,30 +1,49 @@
-"""Flow control to a browser: at most one state message is in flight per page, so that a slow page has no backlog.
+"""The channel to a browser, with flow control: at most one state message is in flight per page, so that a slow page has no backlog.
 
-It uses two invisible models: the server writes a number into the first with each state message; the browser, which applies messages in order,
-acknowledges with that number and its clock in the second. The acknowledgements also give the offset between the clocks of server and browser.
+Each state message has a number. The browser, which applies messages in order, acknowledges with that number and its clock. The acknowledgements also
+give the offset between the clocks of server and browser.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import panel as pn
-from bokeh.layouts import column
-from bokeh.models import CustomJS
-from bokeh.models.widgets.markups import Div
+import orjson
+from panel.custom import JSComponent
+from panel.models.esm import ESMEvent
 
-__all__ = ["Acknowledgements", "Delivery"]
+__all__ = ["Acknowledgements", "Channel", "Delivery"]
 
 _SAMPLES = 8
 _TOLERATED_MS = 300  # a smaller clock offset does not visibly change an age
+_LONGEST_TEXT = 20_000
+_MOST_VALUES = 64
 
-_ANSWER = """
-const [number, ahead] = sent.text.split(" ")
-if (ahead !== "") window.cvClock.set(Number(ahead))
-answer.text = `${number} ${Date.now()}`
-"""
+
+class Channel(JSComponent):
+    """Panel's component for messages in both directions. It shows nothing: `web/core.js` draws the page."""
+
+    _esm = "export function render({model}) { window.cv.attach(model) }"
+
+    def __init__(self, received: Callable[[Any], None]) -> None:
+        super().__init__(visible=False)  # type: ignore[no-untyped-call]
+        self._received: Callable[[Any], None] = received
+
+    def _handle_msg(self, data: Any) -> None:
+        self._received(data)
+
+    def send(self, text: str) -> None:
+        """Send to the browser. On the loop of the page, which holds the document."""
+        for model, _ in self._models.values():
+            document = model.document
+            if document is not None:
+                document.callbacks.send_event(ESMEvent(model=model, data=text))
+
+    def close(self) -> None:
+        """Release the receiver."""
+        self._received = lambda _data: None
 
 
 class Acknowledgements:
@@ -75,30 +94,51 @@ class Acknowledgements:
 
 
 class Delivery:
-    """The two models of a page. `view` must be in the page. `shown` is called on the session's loop after an acknowledgement."""
+    """Messages of one page. `view` must be in the page. `shown` is called after an acknowledgement, `acted` with each action of the browser."""
 
-    def __init__(self, monotonic_ms: Callable[[], float], now_ms: Callable[[], int], shown: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        monotonic_ms: Callable[[], float],
+        now_ms: Callable[[], int],
+        shown: Callable[[], None],
+        acted: Callable[[str, str, Mapping[str, str]], None],
+    ) -> None:
         self._monotonic_ms = monotonic_ms
         self._now_ms = now_ms
         self._shown = shown
+        self._acted = acted
         self._marks = Acknowledgements()
-        self._connections: frozenset[Any] = frozenset()
-        self._sent, self._answer = Div(text="0"), Div(text="0")
-        self._sent.js_on_change("text", CustomJS(args={"sent": self._sent, "answer": self._answer}, code=_ANSWER))
-        self._answer.on_change("text", self._answered)
-        self.view = pn.pane.Bokeh(column(self._sent, self._answer), visible=False, css_classes=["cv-delivery"])
+        self.view = Channel(self._received)
 
-    def ready(self, connections: frozenset[Any]) -> bool:
-        """Whether a message may be sent: a browser is connected and has acknowledged the last message."""
-        if connections != self._connections:
-            self._connections = connections
-            self._marks.forget()
-        return bool(connections) and not self._marks.outstanding
+    @property
+    def ready(self) -> bool:
+        """Whether the browser has acknowledged the last message."""
+        return not self._marks.outstanding
 
-    def mark(self) -> None:
-        """Request an acknowledgement of the state message just written."""
-        self._sent.text = self._marks.send(self._monotonic_ms(), self._now_ms())
+    def restart(self) -> None:
+        """The browser has begun anew: what was in flight is lost."""
+        self._marks.forget()
 
-    def _answered(self, _name: str, _before: str, answer: str) -> None:
-        if self._marks.receive(answer, self._monotonic_ms()):
-            self._shown()
+    def mark(self) -> str:
+        """The mark of a state message, which asks for an acknowledgement."""
+        return self._marks.send(self._monotonic_ms(), self._now_ms())
+
+    def send(self, parts: Mapping[str, Any], notices: list[Any]) -> None:
+        """Send a state message."""
+        message = {"mark": self.mark(), "parts": parts, "notices": notices}
+        self.view.send(orjson.dumps(message, option=orjson.OPT_NON_STR_KEYS).decode())
+
+    def _received(self, data: Any) -> None:
+        """A message of the browser: untrusted."""
+        if not isinstance(data, dict):
+            return
+        answer = data.get("ack")
+        if isinstance(answer, str):
+            if self._marks.receive(answer, self._monotonic_ms()):
+                self._shown()
+            return
+        page, verb, values = data.get("page"), data.get("act"), data.get("values")
+        if not (isinstance(page, str) and isinstance(verb, str) and isinstance(values, dict)) or len(values) > _MOST_VALUES:
+            return
+        if all(isinstance(name, str) and isinstance(value, str) and len(value) <= _LONGEST_TEXT for name, value in values.items()):
+            self._acted(page, verb, values)

@@ -1,11 +1,11 @@
-"""The session of a browser's page: pulls from the shared state on its event loop, the only place that changes its models."""
+"""The session of a browser's page: pulls from the shared state on its event loop, and sends what changed."""
 
 from __future__ import annotations
 
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -15,23 +15,24 @@ from panel.io.state import set_curdoc
 
 from dashboard.app_context import AppContext
 from dashboard.delivery import Delivery
+from dashboard.outbox import Outbox
 from dashboard.visitors import CURRENT
 
-__all__ = ["Session"]
+__all__ = ["Act", "Session"]
 
 T = TypeVar("T")
 
-_NOTIFICATION_MS = 6000  # long enough to read two lines
+Act = Callable[[str, str, Mapping[str, str]], None]
+"""An action of the browser: page, verb, values. Untrusted."""
+
+_HELLO = ("root", "hello")
 
 
 class Session:
     """Event loop, lifetime and background work of one page.
 
-    Models are not changed between the creation of the document and the browser's confirmation that it has loaded: such a change would be sent again
-    as a patch, possibly to models that are no longer in the document.
-
     Wake-ups from ingest threads carry no data: they schedule a pull on the document's loop, the only thread-safe operation. A periodic pull is the
-    safety net. There is no pull until the browser has acknowledged the last one; it then gets the newest state.
+    safety net. Nothing is sent until the browser says hello, nor until it has acknowledged the last message; it then gets the newest state.
     """
 
     PULL_MS = 1000
@@ -39,33 +40,34 @@ class Session:
     def __init__(self, app_context: AppContext, doc: Any) -> None:
         self.app_context = app_context
         self.visitor = CURRENT.get()
+        self.out = Outbox()
         self._doc = doc
-        self._pull: Callable[[], bool] | None = None
+        self._pull: Callable[[], None] | None = None
+        self._act: Act | None = None
         self._pending = threading.Event()
         self._closed = threading.Event()
         self._ready = False
         self._waiting: list[Callable[[], None]] = []
         self._lock = threading.Lock()  # guards the two attributes above
         self._unsubscribe: Callable[[], None] = lambda: None
-        self.delivery = Delivery(lambda: time.monotonic() * 1000, self.now_ms, self._run_pull)
+        self.delivery = Delivery(lambda: time.monotonic() * 1000, self.now_ms, self._run_pull, self._acted)
 
-    def open(self, pull: Callable[[], bool]) -> None:
+    def open(self, pull: Callable[[], None], act: Act) -> None:
         """Call `pull` on the session's loop after each change of the shared state, and once a second, as soon as the browser is ready.
 
-        It returns whether it changed the page. It is not called until the browser has acknowledged the last change.
+        It writes to `out`. It is not called until the browser has acknowledged the last message. `act` gets the browser's actions.
         """
-        self._pull = pull
+        self._pull, self._act = pull, act
         self._unsubscribe = self.app_context.wakeups.subscribe(self._wake)
         pn.state.add_periodic_callback(self._run_pull, period=self.PULL_MS)
-        pn.state.onload(self._begin)
         pn.state.on_session_destroyed(lambda _context: self.close())
 
     def close(self) -> None:
         """Release the page. Idempotent."""
         self._closed.set()
         self._unsubscribe()
-        self._pull = None
-        # Panel 1.9 never removes the view of a page's notifications, which references the whole page.
+        self._pull = self._act = None
+        self.delivery.view.close()
         views = pn.state._views
         for key in [key for key, (_, _, doc, _) in views.items() if doc is self._doc]:
             del views[key]
@@ -77,11 +79,11 @@ class Session:
     def in_background(
         self, work: Callable[[], T], then: Callable[[T], None], failed: Callable[[Exception], None], workers: ThreadPoolExecutor | None = None
     ) -> None:
-        """Run `work` in a worker thread, then one of the callbacks on the session's loop."""
+        """Run `work` in a worker thread, then one of the callbacks on the session's loop, and then a pull."""
         self.when_done((workers or self.app_context.workers).submit(work), then, failed)
 
     def when_done(self, future: Future[T], then: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
-        """Call back on the session's loop when `future` is done."""
+        """Call back on the session's loop when `future` is done, and then pull."""
         # A shared future outlives its pages and keeps callbacks forever: this callback references its page only until it is called.
         page, calls = weakref.ref(self), [(then, failed)]
 
@@ -91,29 +93,43 @@ class Session:
                 return
             error = done.exception()
             if error is None:
-                session._later(partial(succeed, done.result()))
+                session.later(partial(succeed, done.result()))
             elif isinstance(error, Exception):
-                session._later(partial(fail, error))
+                session.later(partial(fail, error))
 
         future.add_done_callback(hand_over)
 
     def notify(self, kind: str, message: str) -> None:
-        """Show a temporary notification; `kind` is success, info, warning or error. From the session's loop only."""
-        area = pn.state.notifications
-        if area is not None:
-            getattr(area, kind)(message, duration=_NOTIFICATION_MS)
+        """Show a notice for some seconds; `kind` is success, info, warning or error. From the session's loop only."""
+        self.out.notice({"kind": kind, "text": message})
+
+    def download(self, name: str, content_type: str, content: bytes) -> None:
+        """Let the browser save a file of that name. From the session's loop only."""
+        self.out.notice({"download": self.app_context.downloads.offer(name, content_type, content)})
 
     def later(self, call: Callable[[], None]) -> None:
-        """Schedule a call on the session's loop."""
-        self._later(call)
+        """Schedule a call on the session's loop, and a pull after it."""
+
+        def then_pull() -> None:
+            call()
+            self._run_pull()
+
+        self._later(then_pull)
+
+    def _acted(self, page: str, verb: str, values: Mapping[str, str]) -> None:
+        if (page, verb) == _HELLO:
+            self._begin()
+        if self._act is not None:
+            self._act(page, verb, values)
+        self._run_pull()
 
     def _begin(self) -> None:
+        self.delivery.restart()
         with self._lock:
             self._ready = True
             waiting, self._waiting = self._waiting, []
         for call in waiting:
             self._later(call)
-        self._run_pull()
 
     def _wake(self) -> None:
         if not self._pending.is_set():
@@ -131,7 +147,7 @@ class Session:
         def guarded() -> None:
             if self._closed.is_set():
                 return
-            with set_curdoc(self._doc), pn.io.hold(self._doc):
+            with set_curdoc(self._doc):
                 call()
 
         self._doc.add_next_tick_callback(guarded)
@@ -140,14 +156,9 @@ class Session:
         # Cleared first, so that a change during the pull triggers another.
         self._pending.clear()
         pull = self._pull
-        if pull is None or not self._ready or not self.delivery.ready(self._connections()):
+        if pull is None or not self._ready or not self.delivery.ready:
             return
-        with pn.io.hold(self._doc):
-            if pull():
-                self.delivery.mark()
-
-    def _connections(self) -> frozenset[Any]:
-        """Connections of this page: one, none while the browser is away, a new one after a reconnect."""
-        context = self._doc.session_context
-        session = context.session if context is not None else None
-        return frozenset(session._subscribed_connections) if session is not None else frozenset()
+        pull()
+        parts, notices = self.out.take()
+        if parts or notices:
+            self.delivery.send(parts, notices)

@@ -11,8 +11,8 @@ from itertools import islice
 from cryptoviz.client import PipelineStatus
 from cryptoviz.clock import SystemClock
 from cryptoviz.lake.ohlcv import INTERVALS_MS
-from cryptoviz.records import UnifiedRecord
-from dashboard.views.candles import CandleBuilder, LiveCandles
+from cryptoviz.records import Role, UnifiedRecord
+from dashboard.views.candles import DISAGREED, FALLBACK, CandleBuilder, LiveCandles
 
 __all__ = ["CONNECTING", "RING_TICKS", "ControlState", "FeedStatus", "LiveState", "Tick", "Wakeups"]
 
@@ -85,11 +85,19 @@ class LiveState:
         self._builders: dict[str, dict[tuple[str, str], CandleBuilder]] = {}
         self._status = FeedStatus(connected=False, message=CONNECTING)
         self._version = 0
+        self._versions: dict[str, int] = {}  # of each asset's latest record
 
     @property
     def version(self) -> int:
         with self._lock:
             return self._version
+
+    def changed_since(self, version: int) -> tuple[int, list[UnifiedRecord]]:
+        """The current version, and the latest records that changed after `version` (-1: all)."""
+        with self._lock:
+            if version == self._version:
+                return version, []
+            return self._version, [record for asset_id, record in self._latest.items() if self._versions[asset_id] > version]
 
     @property
     def status(self) -> FeedStatus:
@@ -106,6 +114,7 @@ class LiveState:
                 before = self._latest.get(record.asset_id)
                 if before is None or record.tick_ts >= before.tick_ts:
                     self._latest[record.asset_id] = record
+                    self._versions[record.asset_id] = self._version + 1
                     news += 1
                 if not snapshot:
                     self._take_tick(record)
@@ -131,12 +140,13 @@ class LiveState:
             return
         ring.append(Tick(record.tick_ts, record.quote_currency, record.price))
         builders = self._builders.setdefault(record.asset_id, {})
+        marks = (FALLBACK if record.role == Role.FALLBACK else 0) | (DISAGREED if record.disagrees else 0)
         for name, interval_ms in INTERVALS_MS.items():
             key = (record.quote_currency, name)
             builder = builders.get(key)
             if builder is None:
                 builder = builders[key] = CandleBuilder(interval_ms)
-            builder.add(record.tick_ts, record.price, record.volume_24h)
+            builder.add(record.tick_ts, record.price, record.volume_24h, marks)
 
     def set_status(self, status: FeedStatus) -> None:
         """Set the feed's status; wakes sessions on a change."""

@@ -9,9 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar, cast
 
 from dashboard.views.candles import Candle
+from dashboard.views.overlay import Overlay
 from dashboard.views.statistics import PriceHistory
 
-__all__ = ["History", "HistorySource"]
+__all__ = ["Closes", "History", "HistorySource", "Marks", "Overlay"]
 
 T = TypeVar("T")
 
@@ -19,11 +20,29 @@ _WORKERS = 2  # cores of the smallest supported machine; reads share a connectio
 _FRESH_S = 4.0  # two ticks of the demo: a table refreshed every 5 s is read once for several browsers
 
 
+_CLOSES_FRESH_S = 300.0  # hourly closes of all coins
+
+Closes = Mapping[str, Mapping[str, Sequence[float]]]
+"""Hourly closes by asset and quote currency, oldest first."""
+
+Marks = Mapping[str, Mapping[int, int]]
+"""By quote currency and start of a candle (UTC epoch ms): `Candle.marks`, only of candles that have one."""
+
+
 class HistorySource(Protocol):
     """Source of history. Calls block and raise CryptoVizError when the lake cannot be read."""
 
     def candles(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Sequence[Candle]]:
         """Candles by quote currency that start at or after `since_ms` (UTC epoch ms), oldest first; may be empty."""
+
+    def marks(self, asset_id: str, interval: str, since_ms: int) -> Marks:
+        """Candles with a fallback's price or with providers that disagreed."""
+
+    def overlay(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Overlay]:
+        """Consensus and providers of each candle, by quote currency."""
+
+    def closes(self, since_ms: int) -> Closes:
+        """Hourly closes of all assets at or after `since_ms`."""
 
     def prices(self, asset_id: str, since_ms: int, limit: int) -> PriceHistory:
         """Statistics of all rows at or after `since_ms`, and the newest `limit` rows."""
@@ -47,6 +66,15 @@ class History:
     def candles(self, asset_id: str, interval: str, since_ms: int) -> Future[Mapping[str, Sequence[Candle]]]:
         return self._cached(("candles", asset_id, interval, since_ms), lambda: self._source.candles(asset_id, interval, since_ms))
 
+    def marks(self, asset_id: str, interval: str, since_ms: int) -> Future[Marks]:
+        return self._cached(("marks", asset_id, interval, since_ms), lambda: self._source.marks(asset_id, interval, since_ms))
+
+    def overlay(self, asset_id: str, interval: str, since_ms: int) -> Future[Mapping[str, Overlay]]:
+        return self._cached(("overlay", asset_id, interval, since_ms), lambda: self._source.overlay(asset_id, interval, since_ms))
+
+    def closes(self, since_ms: int) -> Future[Closes]:
+        return self._cached(("closes", since_ms), lambda: self._source.closes(since_ms), _CLOSES_FRESH_S)
+
     def prices(self, asset_id: str, since_ms: int, limit: int) -> Future[PriceHistory]:
         return self._cached(("prices", asset_id, since_ms, limit), lambda: self._source.prices(asset_id, since_ms, limit))
 
@@ -58,18 +86,18 @@ class History:
         """Cancel queued reads; a running read continues to its end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _cached(self, key: Hashable, read: Callable[[], T]) -> Future[T]:
+    def _cached(self, key: Hashable, read: Callable[[], T], fresh_s: float = _FRESH_S) -> Future[T]:
         """Share a read among requests within a few seconds; failures are not cached."""
         now = time.monotonic()
         with self._lock:
             kept = self._cache.get(key)
             if kept is not None:
-                since, future = kept
+                until, future = kept
                 failed = future.done() and (future.cancelled() or future.exception() is not None)
-                if not failed and (not future.done() or now - since < _FRESH_S):
+                if not failed and (not future.done() or now < until):
                     return cast("Future[T]", future)
             # Remove expired entries.
-            self._cache = {kept_key: (since, held) for kept_key, (since, held) in self._cache.items() if not held.done() or now - since < _FRESH_S}
+            self._cache = {kept_key: (until, held) for kept_key, (until, held) in self._cache.items() if not held.done() or now < until}
             future = self._pool.submit(read)
-            self._cache[key] = (now, future)
+            self._cache[key] = (now + fresh_s, future)
         return future

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["Candle", "CandleBuilder", "LiveCandles", "changed_tail", "choose_currency", "join_candles", "join_currencies"]
+__all__ = ["DISAGREED", "FALLBACK", "Candle", "CandleBuilder", "LiveCandles", "changed_tail", "choose_currency", "join_candles", "join_currencies"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,8 @@ class Candle:
     """A candle of an asset.
 
     `start_ms` is UTC epoch ms, a multiple of the interval; prices in quote currency. `volume_24h` is the last reported rolling 24 h volume in the
-    interval: polling sees no trades, so the volume of the interval is unknown. `ticks` is the number of observations.
+    interval: polling sees no trades, so the volume of the interval is unknown. `ticks` is the number of observations; `marks` is the sum of
+    `FALLBACK` if one of them is a fallback's price, and `DISAGREED` if providers disagreed in one.
     """
 
     start_ms: int
@@ -23,6 +24,10 @@ class Candle:
     close: float
     volume_24h: float | None
     ticks: int
+    marks: int = 0
+
+
+FALLBACK, DISAGREED = 1, 2
 
 
 class CandleBuilder:
@@ -50,7 +55,7 @@ class CandleBuilder:
         """Oldest first."""
         return tuple(self._candles)
 
-    def add(self, tick_ms: int, price: float, volume_24h: float | None) -> None:
+    def add(self, tick_ms: int, price: float, volume_24h: float | None, marks: int = 0) -> None:
         if tick_ms <= self._last_tick_ms:
             return
         if self._first_tick_ms is None:
@@ -59,7 +64,7 @@ class CandleBuilder:
         start = tick_ms - tick_ms % self._interval_ms
         last = self._candles[-1] if self._candles else None
         if last is None or last.start_ms < start:
-            self._candles.append(Candle(start, price, price, price, price, volume_24h, 1))
+            self._candles.append(Candle(start, price, price, price, price, volume_24h, 1, marks))
             del self._candles[: -self._limit]
             return
         self._candles[-1] = replace(
@@ -69,6 +74,7 @@ class CandleBuilder:
             close=price,
             volume_24h=last.volume_24h if volume_24h is None else volume_24h,
             ticks=last.ticks + 1,
+            marks=last.marks | marks,
         )
 
 
@@ -106,7 +112,12 @@ def join_candles(stored: Iterable[Candle], live: Sequence[Candle], live_complete
             joined[candle.start_ms] = candle
             continue
         joined[candle.start_ms] = replace(
-            candle, open=older.open, high=max(older.high, candle.high), low=min(older.low, candle.low), ticks=max(older.ticks, candle.ticks)
+            candle,
+            open=older.open,
+            high=max(older.high, candle.high),
+            low=min(older.low, candle.low),
+            ticks=max(older.ticks, candle.ticks),
+            marks=older.marks | candle.marks,
         )
     return [joined[start] for start in sorted(joined)]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cryptoviz.records import Role
 from cryptoviz.times import utc
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import UNKNOWN, direction, format_count, format_percent, format_price
 from dashboard.views.statistics import PriceRow, Summary
 
-__all__ = ["RANGES_MS", "history_row", "range_start", "summary_markup"]
+__all__ = ["RANGES_MS", "history_table", "range_start", "summary_markup"]
 
 RANGES_MS: dict[str, int] = {"15m": 900_000, "1h": 3_600_000, "6h": 21_600_000, "24h": 86_400_000, "7d": 604_800_000}
 
@@ -20,17 +22,37 @@ def range_start(now_ms: int, name: str) -> int:
     return now_ms // _STEP_MS * _STEP_MS - RANGES_MS[name]
 
 
-def history_row(row: PriceRow) -> dict[str, str | float]:
-    """Values by field; `h_price` and `h_tick_ts` are the markup of the fields sorted by number."""
-    return {
-        "tick_ts": float(row.tick_ts),
-        "price": row.price,
-        "provider": text(row.provider),
-        "role": element("span", text(row.role), "cv-badge cv-fallback" if row.role == Role.FALLBACK else "cv-muted"),
-        "reason": element("span", text(row.fallback_reason), "cv-warn") if row.fallback_reason else "",
-        "h_tick_ts": element("span", text(_format_time(row.tick_ts)), "cv-num"),
-        "h_price": element("span", text(format_price(row.price, row.quote_currency)), "cv-num"),
-    }
+_PAGE_ROWS = 8  # matches the height of the statistics
+_HEADS = (("Tick (UTC)", ""), ("Price", "cv-right"), ("Provider", ""), ("Role", ""), ("Fallback reason", "cv-wide-only"))
+
+
+def history_table(rows: Sequence[PriceRow], page: int) -> str:
+    """A page (from 0) of the rows, newest first, and the controls to turn it."""
+    last = max(0, (len(rows) - 1) // _PAGE_ROWS)
+    page = min(page, last)
+    head = "".join(element("th", text(title), classes, scope="col") for title, classes in _HEADS)
+    body = "".join(element("tr", _history_cells(row)) for row in rows[page * _PAGE_ROWS : (page + 1) * _PAGE_ROWS])
+    turns = (("«", "First page", 0), ("‹", "Previous page", page - 1), ("›", "Next page", page + 1), ("»", "Last page", last))
+    buttons = "".join(
+        element(
+            "button", mark, "cv-button", type="button", data_act="turn", data_value=to, aria_label=label,
+            disabled=None if 0 <= to <= last and to != page else "",
+        )
+        for mark, label, to in turns
+    )  # fmt: skip
+    table = element("table", element("thead", element("tr", head)) + element("tbody", body), "cv-table")
+    return table + element("div", buttons + element("span", f"{page + 1} / {last + 1}", "cv-note cv-num"), "cv-pager")
+
+
+def _history_cells(row: PriceRow) -> str:
+    cells = (
+        (element("span", text(_format_time(row.tick_ts)), "cv-num"), ""),
+        (element("span", text(format_price(row.price, row.quote_currency)), "cv-num"), "cv-right"),
+        (text(row.provider), ""),
+        (element("span", text(row.role), "cv-badge cv-fallback" if row.role == Role.FALLBACK else "cv-muted"), ""),
+        (element("span", text(row.fallback_reason), "cv-warn") if row.fallback_reason else "", "cv-wide-only"),
+    )
+    return "".join(element("td", markup, classes) for markup, classes in cells)
 
 
 def summary_markup(summary: Summary) -> str:

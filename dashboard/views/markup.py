@@ -1,7 +1,7 @@
 """HTML construction. Every text passes through `text`, because names, messages and payloads are external input.
 
 The age of displayed data counts in ticks, so that the demo (2 s) and live (60 s) use the same thresholds. The browser computes it from the displayed
-tick and its own clock (`styles/age.js`), because an age sent by the server would be wrong after a delay.
+tick and its own clock (`web/age.js`), because an age sent by the server would be wrong after a delay.
 """
 
 from __future__ import annotations

@@ -89,6 +89,9 @@ def component_row(component: ComponentStatus) -> dict[str, str]:
             f"cv-act cv-act-{verb}",
             type="button",
             aria_label=f"{verb.capitalize()} {component.name}",
+            data_act=verb,
+            data_name=component.name,
+            data_confirm=question(verb, component.name),
             disabled=None if enabled else "",
         )
     return row

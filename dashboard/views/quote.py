@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cryptoviz.records import UnifiedRecord
-from dashboard.views.coin_rows import source_badge
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import direction, format_compact, format_percent, format_price
+from dashboard.views.source_badge import source_badge
 
 __all__ = ["other_currencies", "quote_markup"]
 

@@ -11,7 +11,7 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(600)]
 
 PRICE = '.cv-price[data-asset="bitcoin"]'
-SOURCE = '.cv-coin-table .tabulator-row:has-text("Bitcoin") .cv-source-cell'
+SOURCE = '.cv-coin-table .cv-row:has-text("Bitcoin") .cv-source-cell'
 
 
 def test_prices_move_without_reload_errors_or_requests_to_others(demo: Demo, open_page: Opener) -> None:

@@ -19,11 +19,7 @@ from tests.support.dashboard_server import new_app_context, serving
 from tests.support.page_stack import BASE_PRICES, TICK_MS, walk
 from tests.support.waiting import eventually
 
-pytestmark = [
-    pytest.mark.browser,
-    # Raised inside panel-material-ui's own FileDownload, which sets both.
-    pytest.mark.filterwarnings("ignore:Both 'variant' and 'button_style' were provided:PendingDeprecationWarning"),
-]
+pytestmark = pytest.mark.browser
 
 PILL = ".cv-global-age"
 AGES = """selector => [...document.querySelectorAll("*")].length && (root => {
@@ -83,9 +79,9 @@ def test_a_page_that_slept_says_the_true_age_and_has_no_backlog(
     marks: list[int] = []
     write = Delivery.mark
 
-    def counted(self: Delivery) -> None:
+    def counted(self: Delivery) -> str:
         marks.append(1)
-        write(self)
+        return write(self)
 
     monkeypatch.setattr(Delivery, "mark", counted)
     now = SystemClock().now_ms()
@@ -149,7 +145,7 @@ def test_two_ticks_are_live_and_five_are_late(aged: Any, age_ms: int | None, kin
 @pytest.fixture(scope="module")
 def aged(browser: Browser) -> Iterator[Any]:
     """Class and text of an age, computed by the page's script with a fixed clock."""
-    script = (Path(__file__).parents[2] / "dashboard" / "styles" / "age.js").read_text(encoding="utf-8")
+    script = (Path(__file__).parents[2] / "dashboard" / "web" / "age.js").read_text(encoding="utf-8")
     page = browser.new_page()
     page.evaluate("() => { const now = Date.now(); Date.now = () => now }")
     page.add_script_tag(content=script)

@@ -22,7 +22,7 @@ def test_a_new_price_appears_without_reload_and_flashes(market: Stack, open_page
     page = seen.page
     until_shown(page, price_of("bitcoin"), "97,123.45")
     before = seen.navigations
-    rows = page.locator(".cv-coin-table .tabulator-row").count()
+    rows = page.locator(".cv-coin-table .cv-row").count()
 
     market.publisher.tick([record("bitcoin", now_tick + TICK_MS, 98_765.43), record("ethereum", now_tick + TICK_MS, 3_333.33)])
 
@@ -51,7 +51,7 @@ def test_fallback_shows_provider_and_reason_and_goes_away(market: Stack, open_pa
     market.publisher.tick(
         [record("bitcoin", now_tick + TICK_MS, 97_200.0, provider="coinmarketcap", role="fallback", fallback_reason="rate_limited")]
     )
-    row = '.cv-coin-table .tabulator-row:has-text("Bitcoin") .cv-source-cell'
+    row = '.cv-coin-table .cv-row:has-text("Bitcoin") .cv-source-cell'
     until_shown(page, f"{row} .cv-fallback", "fallback: rate_limited")
     until_shown(page, f"{row} .cv-source", "CoinMarketCap")
     until_shown(page, ".cv-quote .cv-fallback", "rate_limited")
@@ -67,7 +67,7 @@ def test_markup_in_names_and_reasons_is_text(market: Stack, open_page: Opener, n
     market.publisher.tick(
         [record("bitcoin", now_tick + TICK_MS, 97_200.0, name=evil, symbol="<b>X</b>", provider=evil, role="fallback", fallback_reason=evil)]
     )
-    until_shown(page, ".cv-coin-table .tabulator-row .cv-name >> nth=0", "<script>")
+    until_shown(page, ".cv-coin-table .cv-row .cv-name >> nth=0", "<script>")
     until_shown(page, ".cv-quote-name", "<script>")
     assert page.evaluate("window.pwned") is None
     assert page.locator(".cv-coin-table img").count() == 0
@@ -86,7 +86,7 @@ def test_a_click_chooses_the_coin_and_the_address_remembers(market: Stack, open_
     seen = open_page(f"{market.url}/?coin=bitcoin&tf=5m")
     page = seen.page
     until_shown(page, ".cv-quote-name", "Bitcoin")
-    page.locator('.cv-coin-table .tabulator-row:has-text("Solana")').first.click()
+    page.locator('.cv-coin-table .cv-row:has-text("Solana")').first.click()
     until_shown(page, ".cv-quote-name", "Solana")
     eventually(lambda: page.evaluate("location.search") == "?coin=solana&tf=5m")
     page.locator(".cv-intervals").get_by_text("1h", exact=True).click()
@@ -98,7 +98,7 @@ def test_a_click_chooses_the_coin_and_the_address_remembers(market: Stack, open_
 def test_search_leaves_the_coins_that_match(market: Stack, open_page: Opener) -> None:
     page = open_page(market.url).page
     page.locator(".cv-search input").fill("chain")
-    eventually(lambda: page.locator(".cv-coin-table .tabulator-row").count() == 2)  # Chainlink and VeChain
+    eventually(lambda: page.locator(".cv-coin-table .cv-row").count() == 2)  # Chainlink and VeChain
     page.locator(".cv-search input").fill("no such coin")
     until_shown(page, ".cv-coins .cv-state-empty", "No matching coins")
 
@@ -106,7 +106,7 @@ def test_search_leaves_the_coins_that_match(market: Stack, open_page: Opener) ->
 def test_sorting_by_price_puts_numbers_in_order(market: Stack, open_page: Opener, now_tick: int) -> None:
     page = open_page(market.url).page
     expected = sorted(walk(asset, now_tick, 1)[0].price for asset in BASE_PRICES)
-    page.locator('.cv-coin-table .tabulator-col[tabulator-field="price"]').click()
+    page.locator('.cv-coin-table [role="columnheader"][data-field="price"] button').click()
 
     def sorted_up() -> bool:
         prices = [float(str(one.get_attribute("data-price"))) for one in page.locator(".cv-coin-table .cv-price").all()]
@@ -122,7 +122,7 @@ def test_history_and_statistics_come_from_the_lake(market: Stack, open_page: Ope
     market.fill_lake(rows)
     seen = open_page(f"{market.url}/?coin=litecoin")
     page = seen.page
-    until_shown(page, ".cv-history-table .tabulator-row >> nth=0", "$94.0000", timeout_s=20)
+    until_shown(page, ".cv-history-table tbody tr >> nth=0", "$94.0000", timeout_s=20)
     until_shown(page, ".cv-stat-count", "4")
     until_shown(page, ".cv-stat-fallback", "1")
     until_shown(page, ".cv-stat-minimum", "$90.0000")
@@ -130,7 +130,7 @@ def test_history_and_statistics_come_from_the_lake(market: Stack, open_page: Ope
     until_shown(page, ".cv-stat-mean", "$92.7500")
     until_shown(page, ".cv-stat-change", "+2.17%")
     until_shown(page, ".cv-stat-sources", "coingecko 75.0%, coinmarketcap 25.0%")
-    assert "timeout" in shown_text(page, ".cv-history-table .tabulator-table")
+    assert "timeout" in shown_text(page, ".cv-history-table tbody")
     with page.expect_download() as download:
         page.locator(".cv-download-csv").click()
     text = download.value.path().read_text(encoding="utf-8")
@@ -154,13 +154,13 @@ def test_candles_are_drawn_and_the_demo_is_marked(market: Stack, open_page: Open
 def test_no_sideways_scroll_and_the_theme_of_the_system(market: Stack, open_page: Opener, width: int, height: int, scheme: str) -> None:
     seen = open_page(market.url, width, height, scheme)
     page = seen.page
-    page.locator(f".mui-{scheme}").first.wait_for()
+    page.locator(f"html[data-theme={scheme}]").first.wait_for()
     eventually(lambda: page.locator(".cv-chart canvas").count() >= 2)
     widths = page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth, window.innerWidth]")
     assert max(widths) == width
-    inner = page.locator(".main-content").evaluate("element => [element.scrollWidth, element.clientWidth]")
+    inner = page.locator("main").evaluate("element => [element.scrollWidth, element.clientWidth]")
     assert inner[0] <= inner[1]
-    assert page.locator(f'.cv-coin-table .tabulator-row:has-text("Bitcoin") {price_of("bitcoin")}').is_visible()
+    assert page.locator(f'.cv-coin-table .cv-row:has-text("Bitcoin") {price_of("bitcoin")}').is_visible()
     assert seen.errors == []
 
 

@@ -46,7 +46,7 @@ def test_stop_and_start_of_a_component_go_over_grpc(market: Stack, open_page: Op
 def test_metrics_of_a_probe_are_shown_with_their_units(market: Stack, open_page: Opener) -> None:
     market.set_metrics("lake", rows_total=303_450, batch_ms=281, lag_records=17)
     page = open_page(f"{market.url}/?view=pipeline", wait_for=state_of("lake")).page
-    row = '.cv-pipeline-table .tabulator-row:has-text("lake") .cv-metrics'
+    row = '.cv-pipeline-table tr:has-text("lake") .cv-metrics'
     eventually(lambda: "303,450" in " ".join(page.locator(row).all_text_contents()))
     words = " ".join(page.locator(row).all_text_contents())
     assert "281 ms" in words
@@ -75,11 +75,11 @@ def test_the_theme_can_be_turned_by_hand(market: Stack, open_page: Opener) -> No
     seen = open_page(f"{market.url}/?coin=solana")
     page = seen.page
     page.get_by_label("Toggle theme").click()
-    page.locator(".mui-dark:visible").first.wait_for()
+    page.locator("html[data-theme=dark]").first.wait_for()
     page.get_by_role("tab", name="Pipeline").click()
     page.locator(state_of("lake")).wait_for(state="visible")
     page.get_by_label("Toggle theme").click()
-    page.locator(".mui-light:visible").first.wait_for()
+    page.locator("html[data-theme=light]").first.wait_for()
     page.get_by_role("tab", name="Market").click()
     page.locator(".cv-price").first.wait_for(state="visible")
     assert seen.errors == []

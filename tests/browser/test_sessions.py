@@ -35,8 +35,6 @@ def served(app_context: AppContext) -> Iterator[str]:
         yield url
 
 
-# Raised inside panel-material-ui's own FileDownload, which sets both.
-@pytest.mark.filterwarnings("ignore:Both 'variant' and 'button_style' were provided:PendingDeprecationWarning")
 def test_pages_that_were_closed_leave_nothing_behind(
     app_context: AppContext, served: str, open_page: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

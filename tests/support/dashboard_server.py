@@ -15,7 +15,9 @@ from tornado.ioloop import IOLoop
 from cryptoviz.client import ControlClient
 from dashboard.app import make_server
 from dashboard.app_context import AppContext
+from dashboard.feeds.history_cache import Closes, Marks
 from dashboard.views.candles import Candle
+from dashboard.views.overlay import Overlay
 from dashboard.views.statistics import PriceHistory
 from tests.support.page_stack import BASE_PRICES, browser_settings, walk
 
@@ -26,6 +28,15 @@ class NoHistory:
     """A lake without rows."""
 
     def candles(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Sequence[Candle]]:
+        return {}
+
+    def marks(self, asset_id: str, interval: str, since_ms: int) -> Marks:
+        return {}
+
+    def overlay(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Overlay]:
+        return {}
+
+    def closes(self, since_ms: int) -> Closes:
         return {}
 
     def prices(self, asset_id: str, since_ms: int, limit: int) -> PriceHistory:

@@ -88,7 +88,7 @@ def test_only_targets_in_origin_form_are_served(target: str) -> None:
     "target",
     [
         "/?coin=bitcoin", "/healthz", "/favicon.ico", "/static/js/bokeh.min.js?v=1", "/static/extensions/panel/bundled/a@%5E1.10.0/dist/b.min.js",
-        "/components/panel_material_ui.base/MaterialComponent/_esm/x.js",
+        "/assets/page.0123456789abcdef.js", "/download/aZ_-9",
     ],
 )  # fmt: skip
 def test_the_pages_own_paths_are_served(target: str) -> None:
@@ -98,7 +98,8 @@ def test_the_pages_own_paths_are_served(target: str) -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        "/autoload.js?bokeh-autoload-element=x", "/metadata", "/rest/session_info", "/admin", "/components/antigravity/x/_css/y", "/index",
+        "/autoload.js?bokeh-autoload-element=x", "/metadata", "/rest/session_info", "/admin", "/index",
+        "/components/panel/x/_css/y", "/assets/", "/assets/../x", "/assets/a/b", "/download/", "/download/a.b",
         "/components/panel/../os/x", "/components/panelx/A/_css/y", "/static/../../etc/passwd", "/static/%2e%2e/x", "/static/%252e%252e/x",
         "/static/a%00b",
         "/static/..%5cx", "/ws/", "/healthz/", "/login", "/logout",

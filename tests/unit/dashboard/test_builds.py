@@ -74,8 +74,6 @@ async def test_a_build_that_fails_or_is_given_up_frees_its_turn() -> None:
         assert builds.running == 1
 
 
-# Raised inside panel-material-ui's own FileDownload, which sets both.
-@pytest.mark.filterwarnings("ignore:Both 'variant' and 'button_style' were provided:PendingDeprecationWarning")
 def test_twenty_first_visits_at_once_are_built_in_turns_while_health_answers(tmp_path: Path) -> None:
     builds = PageBuilds(at_once=1, waiting=8)
     with new_app_context(tmp_path) as app_context, serving(app_context, builds=builds):
@@ -100,8 +98,6 @@ def test_twenty_first_visits_at_once_are_built_in_turns_while_health_answers(tmp
             assert b'http-equiv="refresh"' in body
 
 
-# Raised inside panel-material-ui's own FileDownload, which sets both.
-@pytest.mark.filterwarnings("ignore:Both 'variant' and 'button_style' were provided:PendingDeprecationWarning")
 def test_open_pages_are_built_in_turns_too(tmp_path: Path) -> None:
     # Eight concurrent WebSockets of unknown sessions, as after a restart of the server: a page is built for each.
     builds = PageBuilds(at_once=1, waiting=8)

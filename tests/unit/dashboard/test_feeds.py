@@ -11,10 +11,11 @@ from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.errors import EngineUnavailable
 from dashboard.feeds.control_feed import ControlFeed
-from dashboard.feeds.history_cache import History
+from dashboard.feeds.history_cache import Closes, History, Marks
 from dashboard.feeds.kafka_feed import decode
 from dashboard.shared_state import ControlState, Wakeups
 from dashboard.views.candles import Candle
+from dashboard.views.overlay import Overlay
 from dashboard.views.statistics import PriceHistory
 from tests.support.waiting import eventually
 from tests.unit.dashboard.records import a_component, a_record
@@ -119,6 +120,15 @@ class CountingSource:
         if self.reads <= self.failures:
             raise EngineUnavailable("no lake", engine="object-store")
         return {"USD": [Candle(since_ms, 1.0, 1.0, 1.0, 1.0, None, 1)]}
+
+    def marks(self, asset_id: str, interval: str, since_ms: int) -> Marks:
+        return {}
+
+    def overlay(self, asset_id: str, interval: str, since_ms: int) -> Mapping[str, Overlay]:
+        return {}
+
+    def closes(self, since_ms: int) -> Closes:
+        return {}
 
     def prices(self, asset_id: str, since_ms: int, limit: int) -> PriceHistory:
         self.reads += 1

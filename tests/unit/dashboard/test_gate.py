@@ -85,7 +85,7 @@ def test_the_pages_scripts_carry_the_nonce_of_its_policy(port: int) -> None:
         assert found is not None
         assert status == 200
         page = body.decode()
-        assert page.count("<script") == page.count(f'<script nonce="{found[1]}"') > 5
+        assert page.count("<script") == page.count(f'<script nonce="{found[1]}"') > 3
         assert "'unsafe-inline'" not in headers["content-security-policy"].split("script-src")[1].split(";")[0]
         seen.add(found[1])
     assert len(seen) == 2

@@ -6,8 +6,10 @@ import pytest
 
 from dashboard.views.history_rows import RANGES_MS, range_start
 from dashboard.views.link import Link, parse_link
+from dashboard.views.texts import catalogue
 
 COINS = ["bitcoin", "ethereum"]
+VIEWS = ["market", "coin", "pipeline"]
 
 
 @pytest.mark.parametrize(
@@ -20,16 +22,26 @@ COINS = ["bitcoin", "ethereum"]
     ],
 )
 def test_what_is_not_valid_becomes_the_default(arguments: dict[str, str], link: Link) -> None:
-    assert parse_link(arguments, COINS) == link
+    assert parse_link(arguments, COINS, VIEWS) == link
 
 
-def test_a_link_reads_back() -> None:
-    assert Link("bitcoin", "1m", "market").query() == "?coin=bitcoin&tf=1m"
-    assert Link("ethereum", "5m", "pipeline").query() == "?coin=ethereum&tf=5m&view=pipeline"
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [("", "en"), ("fr", "fr"), ("fr-CH,en;q=0.8", "fr"), ("de,fr;q=0.7", "fr"), ("de", "en"), ("en-US,fr", "en"), ("<fr>,;;q=\x00", "en")],
+)
+def test_the_language_is_the_browsers_first_of_ours(accepted: str, language: str) -> None:
+    assert parse_link({}, COINS, VIEWS, accepted).language == language
+    assert parse_link({"lang": "fr"}, COINS, VIEWS, accepted).language == "fr"
+    assert parse_link({"lang": "xx"}, COINS, VIEWS, accepted).language == language
+
+
+def test_every_text_is_in_both_languages() -> None:
+    assert catalogue("en").keys() == catalogue("fr").keys()
+    assert all(catalogue("fr").values())
 
 
 def test_without_coins_there_is_none_chosen() -> None:
-    assert parse_link({"coin": "bitcoin"}, []).coin == ""
+    assert parse_link({"coin": "bitcoin"}, [], VIEWS).coin == ""
 
 
 def test_ranges_start_on_a_step_that_browsers_share() -> None:

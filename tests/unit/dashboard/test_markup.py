@@ -8,10 +8,11 @@ import pytest
 
 from cryptoviz.client import PipelineStatus
 from cryptoviz.components import ComponentState
-from dashboard.views.coin_rows import CoinView, coin_row
 from dashboard.views.header import banner_markup, header_markup, total
-from dashboard.views.history_rows import history_row, summary_markup
+from dashboard.views.history_rows import history_table, summary_markup
+from dashboard.views.market_summary import summarize, summary_strip
 from dashboard.views.markup import element, text
+from dashboard.views.pipeline_frame import component_table, console_links
 from dashboard.views.pipeline_rows import component_row, pipeline_summary
 from dashboard.views.placeholders import state_markup, waiting_markup
 from dashboard.views.quote import other_currencies, quote_markup
@@ -26,7 +27,8 @@ HOSTILE = [
     "a\x1f<b>",
     "&lt;script&gt;",
 ]
-ALLOWED = {"span", "b", "i", "small", "div", "dl", "dt", "dd", "svg", "polyline", "button", "a", "p", "cv-age"}
+TABLE = {"table", "thead", "tbody", "tr", "th", "td"}
+ALLOWED = TABLE | {"span", "b", "i", "small", "div", "dl", "dt", "dd", "svg", "polyline", "button", "a", "p", "cv-age"}
 
 
 class Reader(HTMLParser):
@@ -61,8 +63,9 @@ def made(evil: str) -> list[str]:
     pipeline = PipelineStatus(ComponentState.FAILED, evil, (component,))
     summary = a_summary(evil)
     return [
-        *(str(value) for field, value in coin_row(CoinView(record, [1.0, 2.0]), TICK_MS).items() if field != "asset_id"),
-        *(str(value) for value in history_row(PriceRow(NOW_MS, evil, 1.0, evil, evil, evil)).values()),
+        summary_strip(summarize([record]), str),
+        history_table([PriceRow(NOW_MS, evil, 1.0, evil, evil, evil)], 0),
+        component_table([component_row(component)]), console_links([(evil, "http://127.0.0.1:1")]),
         *(value for field, value in component_row(component).items() if field != "component"),
         quote_markup(record, evil), quote_markup(None, evil), summary_markup(summary),
         text(other_currencies({evil: 2}, "rows")), state_markup("error", evil, evil),
@@ -80,8 +83,8 @@ def test_no_text_becomes_markup(evil: str) -> None:
 
 
 def test_a_hostile_name_is_still_readable() -> None:
-    row = coin_row(CoinView(a_record(name="<script>", symbol="<b>"), []), TICK_MS)
-    assert read(str(row["coin"])).words == "<b><script>"
+    shown = quote_markup(a_record(name="<script>", symbol="<b>"), "x")
+    assert read(shown).words.startswith("<script> <b>")
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", "//evil.example", ""])

@@ -1,0 +1,160 @@
+"""The candle chart of a coin: stored candles joined with live ones, sent whole once, then only the last candles that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from cryptoviz.lake.ohlcv import INTERVALS_MS
+from dashboard.feeds.history_cache import Marks
+from dashboard.page_session import Session
+from dashboard.views.candles import Candle, changed_tail, choose_currency, join_currencies
+from dashboard.views.chart_values import candle_columns, candle_rows, with_marks
+from dashboard.views.markup import element, text
+from dashboard.views.overlay import Overlay, overlay_values
+from dashboard.views.quote import other_currencies
+
+__all__ = ["ChartPart"]
+
+_FIRST_CANDLES = 500
+_MOST_CANDLES = 43_200  # 30 days of a minute
+_EACH_OLDER = 8
+_VOLUME_NOTE = "Bars: the provider's 24 h volume, last seen in the interval. Polling sees no trades, so there is no volume per candle."
+
+
+class ChartPart:
+    """Candles, marks, overlay and comparison of the selected coin at the selected interval and quote currency."""
+
+    def __init__(self, session: Session, coin: str, interval: str) -> None:
+        self._session = session
+        self.coin, self.interval = coin, interval
+        self._count = _FIRST_CANDLES
+        self._stored: Mapping[str, Sequence[Candle]] = {}
+        self._marks: Marks = {}
+        self._note = ""
+        self._currency = ""
+        """The chosen one; empty: that of most ticks."""
+        self._sent: tuple[tuple[str, str, str, int], list[Candle]] | None = None
+        self._overlay = False
+        self._other = ""
+        self._load()
+
+    def choose(self, coin: str, interval: str) -> None:
+        """Show another coin or interval."""
+        if (coin, interval) == (self.coin, self.interval):
+            return
+        if coin != self.coin:
+            self._currency = ""
+        self.coin, self.interval = coin, interval
+        self._count, self._stored, self._marks = _FIRST_CANDLES, {}, {}
+        self._load()
+
+    def choose_currency(self, currency: str) -> None:
+        self._currency = currency
+
+    def older(self) -> None:
+        """Load more candles: the browser has scrolled to the first."""
+        if self._count < _MOST_CANDLES:
+            self._count = min(_MOST_CANDLES, self._count * _EACH_OLDER)
+            self._load()
+
+    def compare(self, coin: str) -> None:
+        """Show the closes of another coin too; none if empty."""
+        self._other = coin
+        self._session.out.put_once("chart.other", None)
+        self._load_other()
+
+    def overlay(self, shown: bool) -> None:
+        """Show consensus and providers."""
+        self._overlay = shown
+        self._session.out.put_once("chart.overlay", None)
+        self._load_overlay()
+
+    def forget(self) -> None:
+        self._sent = None
+
+    def refresh(self) -> None:
+        """Put what changed."""
+        live = self._session.app_context.live
+        series = join_currencies(self._stored, live.candles(self.coin, self.interval))
+        ticks = {currency: sum(candle.ticks for candle in candles) for currency, candles in series.items()}
+        currency = self._currency if self._currency in series else choose_currency(ticks)
+        candles = with_marks(series.get(currency, []), self._marks.get(currency, {}))[-_MOST_CANDLES:]
+        self._put(currency, candles, sorted(series))
+        self._say(len(candles), currency, {other: count for other, count in ticks.items() if other != currency})
+
+    def _put(self, currency: str, candles: list[Candle], currencies: list[str]) -> None:
+        key = (self.coin, self.interval, currency, self._count)
+        tail = None
+        if self._sent is not None and self._sent[0] == key:
+            tail = changed_tail(self._sent[1], candles)
+        if tail is not None and tail == len(candles) and self._sent is not None:
+            return
+        self._sent = (key, candles)
+        what: dict[str, Any] = {"key": ":".join(key[:3]), "coin": self.coin}
+        if tail is None:
+            what |= {"step": INTERVALS_MS[self.interval], "currency": currency, "currencies": currencies, "columns": candle_columns(candles)}
+            what["more"] = self._count < _MOST_CANDLES
+        else:
+            what |= {"tail": candle_rows(candles[tail:])}
+        self._session.out.put_once("chart", what)
+
+    def _say(self, candles: int, currency: str, others: Mapping[str, int]) -> None:
+        words = f"{candles} candles of {self.interval} from polled prices in {currency}, UTC. {other_currencies(others, 'ticks')} {_VOLUME_NOTE}"
+        self._session.out.put("chart.caption", element("span", text(f"{words} {self._note}".strip()), "cv-note"))
+
+    @property
+    def _since_ms(self) -> int:
+        step = INTERVALS_MS[self.interval]
+        return self._session.now_ms() // step * step - self._count * step
+
+    def _load(self) -> None:
+        """Load older candles from the lake; live candles are shown meanwhile."""
+        asked = (self.coin, self.interval)
+        history = self._session.app_context.history
+        since_ms = self._since_ms
+        self._session.when_done(history.candles(*asked, since_ms), partial(self._loaded, asked), partial(self._not_loaded, asked))
+        self._session.when_done(history.marks(*asked, since_ms), partial(self._marked, asked), lambda _error: None)
+        self._load_overlay()
+        self._load_other()
+
+    def _loaded(self, asked: tuple[str, str], candles: Mapping[str, Sequence[Candle]]) -> None:
+        if asked == (self.coin, self.interval):
+            self._stored, self._note = candles, ""
+
+    def _not_loaded(self, asked: tuple[str, str], error: Exception) -> None:
+        if asked == (self.coin, self.interval):
+            self._note = f"Older candles are not available: {error}"
+
+    def _marked(self, asked: tuple[str, str], marks: Marks) -> None:
+        if asked == (self.coin, self.interval):
+            self._marks = marks
+
+    def _load_overlay(self) -> None:
+        if not self._overlay:
+            return
+        asked = (self.coin, self.interval)
+        future = self._session.app_context.history.overlay(*asked, self._since_ms)
+        self._session.when_done(future, partial(self._overlaid, asked), lambda error: self._session.notify("error", str(error)))
+
+    def _overlaid(self, asked: tuple[str, str], overlays: Mapping[str, Overlay]) -> None:
+        if asked == (self.coin, self.interval) and self._overlay and self._sent is not None:
+            found = overlays.get(self._sent[0][2])
+            self._session.out.put_once("chart.overlay", overlay_values(found) if found is not None else None)
+
+    def _load_other(self) -> None:
+        if not self._other:
+            return
+        asked = (self._other, self.interval)
+        future = self._session.app_context.history.candles(*asked, self._since_ms)
+        self._session.when_done(future, partial(self._compared, asked), lambda error: self._session.notify("error", str(error)))
+
+    def _compared(self, asked: tuple[str, str], stored: Mapping[str, Sequence[Candle]]) -> None:
+        if asked != (self._other, self.interval):
+            return
+        series = join_currencies(stored, self._session.app_context.live.candles(*asked))
+        currency = choose_currency({name: sum(candle.ticks for candle in candles) for name, candles in series.items()})
+        candles = series.get(currency, [])
+        closes = [(candle.start_ms, candle.close) for candle in candles]
+        self._session.out.put_once("chart.other", {"coin": self._other, "currency": currency, "closes": closes})

@@ -1,0 +1,15 @@
+"""All pages, in the order of their tabs. The first is the default."""
+
+from __future__ import annotations
+
+from dashboard.pages import coin, markets, pipeline
+from dashboard.pages.page import PageKind
+
+__all__ = ["PAGES", "page_kind"]
+
+PAGES: tuple[PageKind, ...] = (markets.KIND, coin.KIND, pipeline.KIND)
+
+
+def page_kind(name: str) -> PageKind | None:
+    """The page of that name, None if there is none."""
+    return next((kind for kind in PAGES if kind.name == name), None)

@@ -1,0 +1,190 @@
+// The candle chart, with TradingView's lightweight-charts, loaded when the first candles come.
+(() => {
+  const cv = window.cv
+  const MODES = {normal: 0, log: 1, percent: 2}
+  const AVERAGES = [[20, "#f5a524"], [50, "#8b5cf6"]]
+  const PALETTE = ["#2563eb", "#d97706", "#059669", "#c026d3", "#0891b2", "#dc2626", "#65a30d", "#7c3aed"]
+  const MOST_MARKS = 1000
+  const MOST_MISSING = 5000 // candles of a gap that are drawn as a gap
+  const [FALLBACK, DISAGREED] = [1, 2]
+  const BARS = 90
+  const color = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim()
+
+  let library = null
+  const load = () => (library ??= new Promise((done, failed) => {
+    const script = cv.make("script", "", undefined, {src: cv.first.chart})
+    script.addEventListener("load", () => done(window.LightweightCharts))
+    script.addEventListener("error", failed)
+    document.head.append(script)
+  }))
+
+  // A row is [start in ms, open, high, low, close, 24 h volume, ticks, marks].
+  cv.candleChart = async (place, {legend, older}) => {
+    const L = await load()
+    const chart = L.createChart(place, {
+      autoSize: true,
+      layout: {attributionLogo: false, background: {color: "transparent"}, fontSize: 11, fontFamily: "inherit", panes: {separatorColor: "transparent", enableResize: false}},
+      crosshair: {mode: L.CrosshairMode.Normal},
+      rightPriceScale: {borderVisible: false, scaleMargins: {top: 0.08, bottom: 0.06}},
+      timeScale: {borderVisible: false, timeVisible: true, secondsVisible: false, rightOffset: 4, minBarSpacing: 0.05, tickMarkFormatter: (time, type) => mark(time * 1000, type)},
+      localization: {timeFormatter: time => cv.time(time * 1000, {dateStyle: "short", timeStyle: "short"})},
+      handleScroll: {vertTouchDrag: false},
+    })
+    const mark = (ms, type) => {
+      const parts = [{year: "numeric"}, {month: "short", year: "2-digit"}, {day: "numeric", month: "short"}, {hour: "2-digit", minute: "2-digit"}, {hour: "2-digit", minute: "2-digit", second: "2-digit"}][type]
+      return cv.time(ms, parts)
+    }
+    const candles = chart.addSeries(L.CandlestickSeries, {borderVisible: false, priceLineVisible: true})
+    const volume = chart.addSeries(L.HistogramSeries, {priceLineVisible: false, lastValueVisible: false, priceFormat: {type: "custom", formatter: value => cv.compact(value, ""), minMove: 1}}, 1)
+    chart.panes()[1].setHeight(84)
+    const marks = L.createSeriesMarkers(candles, [])
+    const line = (lineColor, options = {}) => chart.addSeries(L.LineSeries, {color: lineColor, lineWidth: 1, priceLineVisible: false, lastValueVisible: false, crosshairMarkerVisible: false, ...options})
+    let rows = []
+    let step = 60_000
+    let currency = ""
+    let mode = "normal"
+    let more = false
+    let asked = -1
+    let averages = null
+    let other = null
+    let overlay = []
+
+    const paint = () => {
+      const [up, down, muted, grid] = ["--cv-up", "--cv-down", "--cv-muted", "--cv-line"].map(color)
+      chart.applyOptions({layout: {textColor: muted}, grid: {vertLines: {color: grid}, horzLines: {color: grid}}})
+      candles.applyOptions({upColor: up, downColor: down, wickUpColor: up, wickDownColor: down})
+      volume.setData(volumes(rows))
+      drawMarks()
+    }
+    const seconds = row => row[0] / 1000
+    const candle = row => ({time: seconds(row), open: row[1], high: row[2], low: row[3], close: row[4]})
+    const bar = row => ({time: seconds(row), value: row[5], color: color(row[4] >= row[1] ? "--cv-up-bar" : "--cv-down-bar")})
+    const volumes = some => {
+      const [up, down] = [color("--cv-up-bar"), color("--cv-down-bar")]
+      return some.map(row => (row[5] === null ? {time: seconds(row)} : {time: seconds(row), value: row[5], color: row[4] >= row[1] ? up : down}))
+    }
+    // A candle without ticks is a place without a candle.
+    const withGaps = some => {
+      const points = []
+      some.forEach((row, index) => {
+        if (index) {
+          const missing = Math.min(MOST_MISSING, Math.round((row[0] - some[index - 1][0]) / step) - 1)
+          for (let each = 1; each <= missing; each++) points.push({time: (some[index - 1][0] + each * step) / 1000})
+        }
+        points.push(candle(row))
+      })
+      return points
+    }
+    const drawMarks = () => {
+      const [warn, info] = [color("--cv-warn"), color("--cv-info")]
+      marks.setMarkers(rows.filter(row => row[7]).slice(-MOST_MARKS).flatMap(row => [
+        ...(row[7] & FALLBACK ? [{time: seconds(row), position: "belowBar", shape: "circle", size: 0.6, color: warn}] : []),
+        ...(row[7] & DISAGREED ? [{time: seconds(row), position: "aboveBar", shape: "square", size: 0.6, color: info}] : []),
+      ]))
+    }
+    const average = (count, from = 0) => {
+      const points = []
+      let sum = 0
+      for (let index = Math.max(0, from - count); index < rows.length; index++) {
+        sum += rows[index][4]
+        if (index - Math.max(0, from - count) >= count) sum -= rows[index - count][4]
+        if (index >= Math.max(from, count - 1)) points.push({time: seconds(rows[index]), value: sum / count})
+      }
+      return points
+    }
+    const drawAverages = () => averages?.forEach(({series, count}) => series.setData(average(count)))
+    const scale = () => candles.priceScale().applyOptions({mode: MODES[other ? "percent" : mode]})
+    const say = row => legend(row ?? rows.at(-1) ?? null, currency)
+
+    chart.subscribeCrosshairMove(({time}) => say(time === undefined ? null : rows.find(row => seconds(row) === time)))
+    chart.timeScale().subscribeVisibleLogicalRangeChange(range => {
+      if (range && range.from < 20 && more && asked !== rows.length && rows.length) { asked = rows.length; older() }
+    })
+    const toNow = () => {
+      const last = candles.data().length - 1
+      chart.timeScale().setVisibleLogicalRange({from: last - Math.min(BARS, Math.max(30, last + 4)), to: last + 4})
+    }
+
+    const self = {
+      toNow,
+      whole: ({columns, step: width, currency: quoted, more: hasMore}, moved) => {
+        const place_ = moved ? null : chart.timeScale().getVisibleRange()
+        rows = (columns[0] ?? []).map((_, index) => columns.map(column => column[index]))
+        ;[step, currency, more] = [width, quoted, hasMore]
+        const price = rows.at(-1)?.[4] ?? 1
+        const minMove = 10 ** Math.min(-2, Math.floor(Math.log10(price)) - 4)
+        candles.applyOptions({priceFormat: {type: "custom", formatter: value => (other ? `${value.toFixed(2)}%` : cv.price(value, currency)), minMove}})
+        chart.timeScale().applyOptions({timeVisible: step < 86_400_000})
+        candles.setData(withGaps(rows))
+        volume.setData(volumes(rows))
+        drawMarks()
+        drawAverages()
+        if (moved) toNow()
+        else if (place_) chart.timeScale().setVisibleRange(place_)
+        say(null)
+      },
+      tail: changed => {
+        for (const row of changed) {
+          const at = rows.findLastIndex(each => each[0] <= row[0])
+          const known = at >= 0 && rows[at][0] === row[0]
+          const last = rows.at(-1)
+          if (known) rows[at] = row
+          else {
+            if (last && row[0] - last[0] > step) { rows.push(row); candles.setData(withGaps(rows)); volume.setData(volumes(rows)); continue }
+            rows.push(row)
+          }
+          const old = known && at < rows.length - 1
+          candles.update(candle(row), old)
+          if (row[5] !== null) volume.update(bar(row), old)
+        }
+        if (changed.some(row => row[7])) drawMarks()
+        averages?.forEach(({series, count}) => average(count, rows.length - 1).forEach(point => series.update(point)))
+        say(null)
+      },
+      averages: on => {
+        averages?.forEach(({series}) => chart.removeSeries(series))
+        averages = on ? AVERAGES.map(([count, paint_]) => ({count, series: line(paint_, {title: String(count)})})) : null
+        drawAverages()
+      },
+      log: on => { mode = on ? "log" : "normal"; scale() },
+      compare: found => {
+        if (other) chart.removeSeries(other.series)
+        other = null
+        if (found?.closes.length) {
+          other = {...found, series: line("#2563eb", {lineWidth: 2, lastValueVisible: true, title: found.coin})}
+          other.series.setData(found.closes.map(([start, close]) => ({time: start / 1000, value: close})))
+        }
+        scale()
+      },
+      otherPrice: (coin, quoted, price, tick) => {
+        if (other?.coin === coin && other.currency === quoted) other.series.update({time: Math.floor(tick / step) * step / 1000, value: price}, false)
+      },
+      overlay: found => {
+        for (const series of overlay) chart.removeSeries(series)
+        overlay = []
+        if (!found) return []
+        const names = Object.keys(found.providers)
+        const muted = color("--cv-muted")
+        for (const [at, options] of [[1, {lineStyle: L.LineStyle.Solid}], [2, {lineStyle: L.LineStyle.Dotted}], [3, {lineStyle: L.LineStyle.Dotted}]]) {
+          const series = line(muted, options)
+          series.setData(found.band.map(point => ({time: point[0] / 1000, value: point[at]})))
+          overlay.push(series)
+        }
+        names.forEach((name, index) => {
+          const series = line(PALETTE[index % PALETTE.length], {lineVisible: false, pointMarkersVisible: true, pointMarkersRadius: 2})
+          series.setData(found.providers[name].map(([start, value]) => ({time: start / 1000, value})))
+          overlay.push(series)
+        })
+        return names.map((name, index) => [name, PALETTE[index % PALETTE.length]])
+      },
+      paint,
+      // What is drawn, for tests.
+      drawn: () => ({candles: candles.data(), volume: volume.data(), marks: marks.markers(), range: chart.timeScale().getVisibleLogicalRange()}),
+    }
+    paint()
+    chart.resize(place.clientWidth, place.clientHeight) // at once: a range set before the first size is lost
+    document.addEventListener("cv-theme", paint)
+    document.addEventListener("cv-clock", () => chart.applyOptions({}))
+    return self
+  }
+})()

@@ -1,0 +1,94 @@
+// The Coin page's controls around the chart.
+(() => {
+  const cv = window.cv
+  const t = cv.t
+  const place = document.querySelector(".cv-chart-place")
+  const state = document.querySelector(".cv-chart-state")
+  const legend = document.querySelector(".cv-legend")
+  const note = cv.make("div", "cv-overlay-legend cv-note")
+  place.after(note)
+  place.hidden = true
+  let chart = null
+  let shown = null // key of the candles on screen
+  let waiting = Promise.resolve()
+
+  const say = (row, currency) => {
+    if (!row) { legend.textContent = ""; return }
+    const [start, open, high, low, close, volume, ticks, marks] = row
+    const words = [["open", open], ["high", high], ["low", low], ["close", close]].map(([name, value]) => `${t(name)} ${cv.price(value, currency)}`)
+    const marked = [marks & 1 ? t("mark_fallback") : "", marks & 2 ? t("mark_disagrees") : ""].filter(Boolean)
+    const rest = [cv.time(start, {dateStyle: "short", timeStyle: "short"}), ...words, `${t("volume_24h")} ${cv.compact(volume, currency)}`, `${ticks} ${t("ticks").toLowerCase()}`, ...marked]
+    legend.replaceChildren(...rest.map((word, index) => cv.make("span", index > 4 ? "cv-wide-only" : "", word)))
+  }
+  const make = async () => {
+    chart ??= await cv.candleChart(place, {legend: say, older: () => cv.send("coin", "older")})
+    cv.drawnChart = chart.drawn
+    return chart
+  }
+  const currencies = cv.make("select", "cv-currency", undefined, {"aria-label": t("currency"), "data-act": "currency"})
+  currencies.hidden = true
+  document.querySelector(".cv-now").after(currencies)
+
+  // In order: a tail must not overtake the candles that it changes.
+  const inOrder = work => { waiting = waiting.then(work).catch(error => console.error("chart", error)) }
+  cv.part("chart", content => inOrder(async () => {
+    const whole = content.columns !== undefined
+    if (!whole && content.key !== shown) return
+    const any = whole ? content.columns[0].length > 0 : true
+    state.hidden = any
+    place.hidden = !any
+    if (!any) { shown = content.key; return }
+    const drawn = await make()
+    if (!whole) return drawn.tail(content.tail)
+    const moved = content.key !== shown
+    shown = content.key
+    drawn.whole(content, moved)
+    currencies.hidden = content.currencies.length < 2
+    currencies.replaceChildren(...content.currencies.map(name => cv.make("option", "", name, {value: name})))
+    currencies.value = content.currency
+  }))
+  cv.part("chart.other", found => inOrder(async () => chart?.compare(found)))
+  cv.part("chart.overlay", found => inOrder(async () => {
+    const names = chart?.overlay(found) ?? []
+    note.replaceChildren(...(names.length ? [cv.make("span", "", `${t("consensus")} ···`), ...names.map(([name, paint]) => { const one = cv.make("span", "cv-provider-key", name); one.style.setProperty("--key", paint); return one })] : []))
+  }))
+
+  const pressed = (button, on) => button.setAttribute("aria-pressed", on)
+  const intervals = [...document.querySelectorAll("[data-tf]")]
+  const showInterval = () => intervals.forEach(button => pressed(button, button.dataset.tf === cv.link.tf))
+  for (const button of intervals) button.addEventListener("click", () => cv.choose({tf: button.dataset.tf}))
+  document.addEventListener("cv-chosen", showInterval)
+  showInterval()
+  document.querySelector(".cv-now").addEventListener("click", () => chart?.toNow())
+  for (const button of document.querySelectorAll("[data-chart]")) button.addEventListener("click", () => {
+    const on = button.getAttribute("aria-pressed") !== "true"
+    pressed(button, on)
+    const what = button.dataset.chart
+    if (what === "consensus") cv.send("coin", "overlay", {on: String(on)})
+    else chart?.[what](on)
+  })
+  const compare = document.querySelector(".cv-compare")
+  const fill = () => {
+    const wanted = [["", t("compare_none")], ...[...cv.coins.values()].filter(row => row.asset !== cv.link.coin).map(row => [row.asset, row.symbol])]
+    if (compare.dataset.filled === String(wanted)) return
+    compare.dataset.filled = String(wanted)
+    const chosen = compare.value
+    compare.replaceChildren(...wanted.map(([value, words]) => cv.make("option", "", words, {value})))
+    compare.value = wanted.some(([value]) => value === chosen) ? chosen : ""
+  }
+  compare.addEventListener("pointerdown", fill)
+  compare.addEventListener("focus", fill)
+  compare.addEventListener("change", () => cv.send("coin", "compare", {coin: compare.value}))
+  fill()
+  document.addEventListener("cv-coins", () => {
+    const row = cv.coins.get(compare.value)
+    if (row) chart?.otherPrice(row.asset, row.currency, row.price, row.tick)
+    if (!compare.value) fill()
+  })
+  cv.part("history.range", name => {
+    for (const button of document.querySelectorAll(".cv-ranges button")) pressed(button, button.dataset.value === name)
+  })
+  ;["1m", "5m", "1h", "1d"].forEach((tf, index) => cv.keys.set(String(index + 1), ["help_interval", () => cv.choose({tf})]))
+  cv.keys.set("n", ["help_now", () => chart?.toNow()])
+  cv.start()
+})()

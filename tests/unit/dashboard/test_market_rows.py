@@ -1,0 +1,59 @@
+"""Rows of the coin table and the market at a glance, as values."""
+
+from __future__ import annotations
+
+import pytest
+
+from dashboard.views.market_rows import FIELDS, by_rank, market_row, spark, thin
+from dashboard.views.market_summary import Mover, summarize
+from dashboard.views.source_badge import source_badge
+from tests.unit.dashboard.records import NOW_MS, a_record
+
+
+def test_every_field_has_its_value() -> None:
+    row = dict(zip(FIELDS, market_row(a_record()), strict=True))
+    assert (row["price"], row["change_24h"], row["change_7d"], row["market_cap"], row["tick"]) == (50_000.0, -1.25, None, 1e12, NOW_MS - 1_000)
+    assert (row["provider"], row["reason"], row["spread"], row["disagrees"]) == ("CoinGecko", None, 3.25, False)
+
+
+def test_a_fallback_says_why() -> None:
+    row = dict(zip(FIELDS, market_row(a_record(provider="coinmarketcap", role="fallback", fallback_reason="rate_limited")), strict=True))
+    assert (row["provider"], row["reason"]) == ("CoinMarketCap", "rate_limited")
+    assert dict(zip(FIELDS, market_row(a_record(role="fallback", fallback_reason=None)), strict=True))["reason"] == "unknown"
+
+
+def test_the_badge_names_provider_and_reason() -> None:
+    primary = source_badge(a_record())
+    assert (primary.provider, primary.fallback) == ("CoinGecko", None)
+    stand_in = source_badge(a_record(provider="coinmarketcap", role="fallback", fallback_reason="rate_limited", consensus_sources=1))
+    assert (stand_in.provider, stand_in.fallback) == ("CoinMarketCap", "fallback: rate_limited")
+    assert "1 source answered" in stand_in.tooltip
+    assert source_badge(a_record(provider="mine")).provider == "mine"
+
+
+def test_unranked_coins_come_last_in_a_stable_order() -> None:
+    coins = [a_record(asset_id=asset, rank=rank) for asset, rank in (("z", None), ("b", 2), ("a", None), ("c", 1))]
+    assert [one.asset_id for one in by_rank(coins)] == ["c", "b", "a", "z"]
+
+
+@pytest.mark.parametrize(("closes", "recent", "expected"), [([1.0, 2.0], [9.0, 8.0], [1.0, 2.0]), ([1.0], [9.0, 8.0], [9.0, 8.0]), ([], [], [])])
+def test_a_week_of_closes_goes_before_recent_ticks(closes: list[float], recent: list[float], expected: list[float]) -> None:
+    assert spark(closes, recent) == expected
+
+
+def test_a_long_series_keeps_its_ends() -> None:
+    points = thin([float(i) for i in range(1000)])
+    assert len(points) == 60
+    assert (points[0], points[-1]) == (0.0, 999.0)
+
+
+def test_movers_and_dominance_are_of_the_latest_records() -> None:
+    changes = {"a": 5.0, "b": -3.0, "c": 0.001, "d": None, "e": 7.5, "f": -9.0}
+    coins = [a_record(asset_id=name, symbol=name.upper(), change_24h_pct=change, market_cap=1e9) for name, change in changes.items()]
+    coins.append(a_record(asset_id="g", symbol="G", change_24h_pct=None, market_cap=6e9))
+    coins.append(a_record(asset_id="h", symbol="H", change_24h_pct=None, market_cap=9e9, quote_currency="EUR"))
+    summary = summarize(coins)
+    assert (summary.rising, summary.falling) == (2, 2)
+    assert summary.gainers == (Mover("e", "E", 7.5), Mover("a", "A", 5.0), Mover("c", "C", 0.001))
+    assert summary.losers == (Mover("f", "F", -9.0), Mover("b", "B", -3.0))
+    assert summary.dominance[0] == ("G", 50.0)
