@@ -24,7 +24,7 @@ class PipelinePage(Page):
         if pipeline is None:
             connecting = lost in (None, "connecting")
             title = "Connecting to the control service" if connecting else "The control service does not answer"
-            self.out.put("pipeline.table", state_markup("loading" if connecting else "error", title, lost or ""))
+            self.out.put("pipeline.table", state_markup("loading" if connecting else "error", title, "" if connecting else lost or ""))
             return
         self.out.put("pipeline.line", element("div", pipeline_summary(pipeline), "cv-summary-line"))
         self.out.put("pipeline.table", component_table([component_row(component) for component in pipeline.components]))

@@ -40,6 +40,7 @@
     const marks = L.createSeriesMarkers(candles, [])
     const line = (lineColor, options = {}) => chart.addSeries(L.LineSeries, {color: lineColor, lineWidth: 1, priceLineVisible: false, lastValueVisible: false, crosshairMarkerVisible: false, ...options})
     let rows = []
+    let places = 0 // candles and places of missing ones
     let step = 60_000
     let currency = ""
     let mode = "normal"
@@ -75,6 +76,12 @@
       })
       return points
     }
+    const drawCandles = () => {
+      const points = withGaps(rows)
+      places = points.length
+      candles.setData(points)
+      volume.setData(volumes(rows))
+    }
     const drawMarks = () => {
       const [warn, info] = [color("--cv-warn"), color("--cv-info")]
       marks.setMarkers(rows.filter(row => row[7]).slice(-MOST_MARKS).flatMap(row => [
@@ -101,7 +108,7 @@
       if (range && range.from < 20 && more && asked !== rows.length && rows.length) { asked = rows.length; older() }
     })
     const toNow = () => {
-      const last = candles.data().length - 1
+      const last = places - 1
       chart.timeScale().setVisibleLogicalRange({from: last - Math.min(BARS, Math.max(30, last + 4)), to: last + 4})
     }
 
@@ -115,8 +122,7 @@
         const minMove = 10 ** Math.min(-2, Math.floor(Math.log10(price)) - 4)
         candles.applyOptions({priceFormat: {type: "custom", formatter: value => (other ? `${value.toFixed(2)}%` : cv.price(value, currency)), minMove}})
         chart.timeScale().applyOptions({timeVisible: step < 86_400_000})
-        candles.setData(withGaps(rows))
-        volume.setData(volumes(rows))
+        drawCandles()
         drawMarks()
         drawAverages()
         if (moved) toNow()
@@ -130,8 +136,9 @@
           const last = rows.at(-1)
           if (known) rows[at] = row
           else {
-            if (last && row[0] - last[0] > step) { rows.push(row); candles.setData(withGaps(rows)); volume.setData(volumes(rows)); continue }
+            if (last && row[0] - last[0] > step) { rows.push(row); drawCandles(); continue }
             rows.push(row)
+            places++
           }
           const old = known && at < rows.length - 1
           candles.update(candle(row), old)

@@ -1,0 +1,210 @@
+"""The chart draws the lake's numbers, gaps as gaps, marks and quote currencies apart; and the table holds a thousand coins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from cryptoviz.clock import SystemClock
+from cryptoviz.records import UnifiedRecord
+from dashboard.app_context import AppContext
+from tests.browser.conftest import Opener, shown_text, until_shown
+from tests.support.dashboard_server import new_app_context, serving
+from tests.support.page_stack import BASE_PRICES, TICK_MS, Stack, record, walk
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.browser
+
+MINUTE_MS = 60_000
+
+
+@pytest.fixture
+def app_context(tmp_path: Path) -> Iterator[AppContext]:
+    """An AppContext whose feeds are not started; the test acts as the feed."""
+    with new_app_context(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def served(app_context: AppContext) -> Iterator[str]:
+    with serving(app_context) as url:
+        yield url
+
+
+def coin(number: int, tick_ts: int, price: float) -> UnifiedRecord:
+    """One of a thousand coins."""
+    return replace(record("bitcoin", tick_ts, price), asset_id=f"coin-{number:04}", name=f"Coin {number:04}", symbol=f"C{number}", rank=100 + number)
+
+
+def drawn(page: Page) -> dict[str, Any]:
+    """What the chart's series hold."""
+    return dict(page.evaluate("window.cv.drawnChart ? window.cv.drawnChart() : {candles: [], volume: [], marks: []}"))
+
+
+def candles_of(page: Page) -> dict[int, tuple[float, ...]]:
+    return {one["time"] * 1000: tuple(one[name] for name in ("open", "high", "low", "close")) for one in drawn(page)["candles"] if "open" in one}
+
+
+def test_candles_of_the_lake_have_the_lakes_numbers_and_a_gap_stays_empty(market: Stack, open_page: Opener, now_tick: int) -> None:
+    start = (now_tick - 40 * MINUTE_MS) // MINUTE_MS * MINUTE_MS
+    prices = {0: (10.0, 12.0, 9.0, 11.0), 1: (11.0, 11.5, 10.5, 10.75), 5: (20.0, 21.0, 19.0, 20.5)}
+    rows = [record("filecoin", start + minute * MINUTE_MS + i * TICK_MS, price) for minute, four in prices.items() for i, price in enumerate(four)]
+    rows[1] = record("filecoin", rows[1].tick_ts, rows[1].price, provider="coinmarketcap", role="fallback", fallback_reason="timeout")
+    rows[4] = record("filecoin", rows[4].tick_ts, rows[4].price, disagrees=True)
+    market.fill_lake(rows)
+    page = open_page(f"{market.url}/?coin=filecoin&tf=1m&view=coin", wait_for=".cv-chart-place canvas").page
+
+    def from_the_lake() -> bool:
+        found = candles_of(page)
+        assert {minute: found.get(start + minute * MINUTE_MS) for minute in prices} == {
+            minute: (four[0], max(four), min(four), four[-1]) for minute, four in prices.items()
+        }
+        assert not {start + minute * MINUTE_MS for minute in (2, 3, 4)} & found.keys()
+        return True
+
+    eventually(from_the_lake, 20)
+
+    def marked() -> bool:
+        found = {(one["time"] * 1000 - start, one["shape"]) for one in drawn(page)["marks"]}
+        assert found >= {(0, "circle"), (MINUTE_MS, "square")}, found
+        return True
+
+    eventually(marked, 20)
+
+
+def test_the_last_candle_grows_in_place_and_a_currency_is_chosen(app_context: AppContext, served: str, open_page: Opener) -> None:
+    minute = SystemClock().now_ms() // MINUTE_MS * MINUTE_MS - MINUTE_MS
+    app_context.live.apply([record("bitcoin", minute + i * TICK_MS, 100.0 + i) for i in range(3)])
+    seen = open_page(f"{served}?coin=bitcoin&tf=1m&view=coin", wait_for=".cv-chart-place canvas")
+    page = seen.page
+    eventually(lambda: candles_of(page).get(minute) == (100.0, 102.0, 100.0, 102.0))
+    page.evaluate("window.sameCanvas = document.querySelector('.cv-chart-place canvas')")
+    app_context.live.apply([record("bitcoin", minute + 3 * TICK_MS, 90.0)])
+    eventually(lambda: candles_of(page).get(minute) == (100.0, 102.0, 90.0, 90.0))
+    assert page.evaluate("window.sameCanvas.isConnected")
+    assert "Low $90.0000" in shown_text(page, ".cv-legend")
+
+    app_context.live.apply([record("bitcoin", minute + 4 * TICK_MS, 80.0, quote_currency="EUR")])
+    eventually(lambda: page.locator(".cv-currency").is_visible())
+    assert candles_of(page)[minute] == (100.0, 102.0, 90.0, 90.0), "another currency changes no candle of this one"
+    page.locator(".cv-currency").select_option("EUR")
+    eventually(lambda: candles_of(page).get(minute) == (80.0, 80.0, 80.0, 80.0))
+    assert seen.errors == []
+
+
+def test_scales_averages_and_now_leave_the_candles_as_they_are(app_context: AppContext, served: str, open_page: Opener) -> None:
+    start = SystemClock().now_ms() // MINUTE_MS * MINUTE_MS - 60 * MINUTE_MS
+    app_context.live.apply([record("bitcoin", start + i * MINUTE_MS, 100.0 + i) for i in range(60)])
+    seen = open_page(f"{served}?coin=bitcoin&tf=1m&view=coin", wait_for=".cv-chart-place canvas")
+    page = seen.page
+    eventually(lambda: len(candles_of(page)) >= 60)
+    before = candles_of(page)
+    for name in ("Averages", "Log scale", "Consensus"):
+        page.get_by_role("button", name=name, exact=True).click()
+        assert page.get_by_role("button", name=name, exact=True).get_attribute("aria-pressed") == "true"
+    page.locator(".cv-compare").focus()
+    page.locator(".cv-compare").select_option("ethereum")
+    page.locator(".cv-chart-place").hover()
+    page.mouse.wheel(0, -400)
+    page.locator(".cv-now").click()
+    assert candles_of(page) == before
+    assert seen.errors == []
+
+
+def test_a_thousand_coins_are_few_elements_and_all_within_reach(app_context: AppContext, served: str, open_page: Opener) -> None:
+    tick = SystemClock().now_ms() // TICK_MS * TICK_MS
+    app_context.live.apply([coin(i, tick, 1.0 + i) for i in range(1000)])
+    seen = open_page(served)
+    page = seen.page
+    until_shown(page, ".cv-coin-count", str(1000 + len(BASE_PRICES)))
+    assert page.locator(".cv-row").count() < 80
+    page.locator(".cv-coin-table").evaluate("element => { element.scrollTop = element.scrollHeight }")
+    eventually(lambda: page.locator('.cv-price[data-asset="coin-0999"]').is_visible())
+    assert page.locator(".cv-row").count() < 80
+    app_context.live.apply([coin(999, tick + TICK_MS, 5_000.5)])
+    until_shown(page, '.cv-price[data-asset="coin-0999"]', "$5,000.50")
+    page.keyboard.press("/")
+    page.keyboard.type("coin 0123")
+    eventually(lambda: page.locator(".cv-row").count() == 1)
+    until_shown(page, ".cv-coin-count", "1 of")
+    page.keyboard.press("Enter")
+    eventually(lambda: "coin=coin-0123" in page.evaluate("location.search"))
+    assert seen.errors == []
+
+
+def test_watched_coins_and_columns_are_kept_in_the_browser(app_context: AppContext, served: str, open_page: Opener) -> None:
+    page = open_page(served).page
+    page.locator('.cv-row[data-id="solana"] .cv-star').click()
+    page.locator(".cv-columns summary").click()
+    page.locator(".cv-column-list").get_by_text("Market cap").click()
+    page.reload()
+    page.locator(".cv-price").first.wait_for()
+    assert page.locator('[data-field="market_cap"]').count() == 0
+    page.locator(".cv-watched").click()
+    eventually(lambda: page.locator(".cv-row").count() == 1)
+    assert page.locator(".cv-row .cv-name").text_content() == "Solana"
+
+
+def test_filters_movers_and_heat_map_follow_the_changes(app_context: AppContext, served: str, open_page: Opener) -> None:
+    tick = SystemClock().now_ms() // TICK_MS * TICK_MS
+    changes = {"bitcoin": 4.0, "ethereum": -6.0, "solana": 9.0}
+    app_context.live.apply([record(asset, tick, BASE_PRICES[asset], change_24h_pct=change) for asset, change in changes.items()])
+    page = open_page(served).page
+    page.locator(".cv-filter").select_option("rising")
+    eventually(lambda: sorted(page.locator(".cv-row").evaluate_all("rows => rows.map(row => row.dataset.id)")) == ["bitcoin", "solana"])
+    assert page.locator(".cv-mover").first.get_attribute("data-coin") == "solana"
+    page.locator(".cv-filter").select_option("all")
+    page.get_by_role("button", name="Heat map", exact=True).click()
+    eventually(lambda: page.locator(".cv-tile").count() == len(BASE_PRICES))
+    sizes = page.locator(".cv-tile").evaluate_all("tiles => Object.fromEntries(tiles.map(t => [t.dataset.coin, t.offsetWidth * t.offsetHeight]))")
+    assert sizes["bitcoin"] == max(sizes.values())
+    page.locator('.cv-tile[data-coin="solana"]').click()
+    until_shown(page, ".cv-quote-name", "Solana")
+
+
+def test_the_first_prices_need_no_library(app_context: AppContext, served: str, open_page: Opener) -> None:
+    page = open_page(served).page
+    page.route("**/libraries.*.js", lambda route: route.abort())
+    page.reload()
+    until_shown(page, '.cv-price[data-asset="bitcoin"]', "$97,123.45")
+    assert page.evaluate("window.Bokeh") is None
+    page.locator(".cv-server-lost").wait_for(state="visible")
+
+
+def test_a_lost_server_is_said_and_its_return_reloads_the_page(app_context: AppContext, open_page: Opener) -> None:
+    with serving(app_context) as url:
+        seen = open_page(f"{url}?coin=solana&tf=5m")
+        page = seen.page
+        eventually(lambda: len(app_context.wakeups) == 1)
+    page.locator(".cv-server-lost").wait_for(state="visible")
+    assert page.locator(".cv-price").first.is_visible()
+    before = seen.navigations
+    with serving(app_context):
+        eventually(lambda: seen.navigations > before, 30)
+        page.locator(".cv-server-lost").wait_for(state="hidden")
+        until_shown(page, ".cv-quote-name", "Solana")
+        assert page.evaluate("location.search") == "?coin=solana&tf=5m"
+
+
+def test_texts_and_numbers_are_french_when_asked(app_context: AppContext, served: str, open_page: Opener) -> None:
+    page = open_page(f"{served}?lang=fr").page
+    assert page.locator("html").get_attribute("lang") == "fr"
+    assert page.get_by_role("tab", name="Marché").is_visible()
+    until_shown(page, '.cv-price[data-asset="bitcoin"]', "$97\u202f123,45")
+    page.get_by_label("Touches").click()
+    page.get_by_text("Chercher une monnaie").wait_for()
+
+
+def test_two_browsers_are_in_step(app_context: AppContext, served: str, open_page: Opener) -> None:
+    pages = [open_page(served).page for _ in range(2)]
+    tick = SystemClock().now_ms() // TICK_MS * TICK_MS
+    for step in range(3):
+        app_context.live.apply([walk("bitcoin", tick + step * TICK_MS, 1)[0]])
+    for page in pages:
+        eventually(lambda page=page: page.locator(".cv-latest-ingest").get_attribute("data-tick-ts") == str(tick + 2 * TICK_MS))  # type: ignore[misc]
+    assert len({shown_text(page, '.cv-price[data-asset="bitcoin"]') for page in pages}) == 1
