@@ -24,7 +24,7 @@ from tests.support.ports import free_port
 OWNERS_TOKEN = "cd" * 32
 # Raised inside panel-material-ui's own FileDownload, which sets both.
 pytestmark = pytest.mark.filterwarnings("ignore:Both 'variant' and 'button_style' were provided:PendingDeprecationWarning")
-EVERYTHING = ("/static/js/bokeh.min.js", "/favicon.ico", "/components/panel/x.js")
+EVERYTHING = ("/static/js/bokeh.min.js", "/favicon.ico", "/assets/page.0123456789abcdef.css")
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_token_opens_the_page_by_a_cookie_that_scripts_and_other_sites_do_not_
     assert status == 200
     # Bokeh writes headers of the request into the page; the cookie would be readable by scripts.
     assert cookie.partition("=")[2].encode() not in body
-    tokens = [base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in body.decode().split('"token":"')[1].split('"')[0].split(".")[:1]]
+    tokens = [base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in body.decode().split('"token": "')[1].split('"')[0].split(".")[:1]]
     assert b"Cookie" not in tokens[0]
     assert get(port, "/static/js/bokeh.min.js", Cookie=cookie)[0] == 200
 
