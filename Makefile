@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-unit test-external test-cluster lint chaos soak proto bench-collect bench-control bench-idle bench-lake bench-latency clean
+.PHONY: help setup demo up down test test-unit test-external test-cluster lint chaos soak proto bench-collect bench-control bench-dashboard bench-idle bench-lake bench-latency clean
 
 BIN := .venv/bin
 
@@ -70,6 +70,10 @@ bench-collect: setup ## Measure 10 000 assets per tick on one core, and latency 
 bench-control: ## Measure the control service: calls in a flood, at 200 a second, restart of the controller, stop (8 minutes)
 	@scripts/setup --test
 	@$(BIN)/python -m bench.control
+
+bench-dashboard: ## Measure the page in Chromium: first price with warm and empty cache, bytes by file, processor time of a page's build (4 minutes)
+	@scripts/setup --test
+	@$(BIN)/python -m bench.dashboard
 
 bench-latency: ## Measure provider-to-page and Kafka-to-lake latency, and memory (12 minutes)
 	@scripts/setup --test
