@@ -31,7 +31,7 @@ from cryptoviz.venues.base import RefillCall, RefillPage, StreamSession, StreamV
 from cryptoviz.venues.events import Acked, Announced, Announcement, Event, Quote, Refused, Trades, Unknown, VenueKline, Voided
 from cryptoviz.venues.refill_rows import RefillRows
 from cryptoviz.venues.spec import Channel, Instrument, QuietRule, RefillLimits, StreamLimits, VenueSpec
-from cryptoviz.venues.values import is_zero, us_of_count
+from cryptoviz.venues.values import is_zero, require_decimals, us_of_count
 
 __all__ = ["BinanceVenue"]
 
@@ -190,12 +190,14 @@ class BinanceSession(StreamSession):
     def _quote(self, row: _Book, ingest_us: int) -> list[Event]:
         if row.s not in self.instruments:
             return [Unknown(f"bookTicker of {row.s[:40]}")]
+        require_decimals("a quote", row.b, row.B, row.a, row.A)
         return [Quote(row.s, row.b, row.B, row.a, row.A, None, ingest_us, row.u)]
 
     def _kline(self, frame: _KlineFrame, ingest_us: int) -> list[Event]:
         k, open_us = frame.k, us_of_count(frame.k.t, ingest_us)
         if frame.s not in self.instruments or open_us is None:
             return [Unknown(f"kline of {frame.s[:40]}")]
+        require_decimals("a candle", k.o, k.h, k.l, k.c, k.v, k.q, k.V, k.Q)
         return [
             VenueKline(
                 symbol=frame.s, interval=k.i, open_us=open_us, open=k.o, high=k.h, low=k.l, close=k.c, volume=k.v, closed=k.x, quote_volume=k.q,

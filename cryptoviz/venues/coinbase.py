@@ -34,7 +34,7 @@ from cryptoviz.venues.base import RefillCall, RefillPage, StreamSession, StreamV
 from cryptoviz.venues.events import Acked, Event, Heartbeat, Quote, Refused, Trades, Unknown
 from cryptoviz.venues.refill_rows import RefillRows
 from cryptoviz.venues.spec import Channel, Instrument, QuietRule, RefillLimits, StreamLimits, VenueSpec
-from cryptoviz.venues.values import is_zero, us_of_text
+from cryptoviz.venues.values import is_zero, require_decimals, us_of_text
 
 __all__ = ["CoinbaseVenue"]
 
@@ -86,8 +86,8 @@ class _Ticker(msgspec.Struct, gc=False):
     product_id: str
     best_bid: str
     best_ask: str
-    best_bid_size: str = ""
-    best_ask_size: str = ""
+    best_bid_size: str
+    best_ask_size: str
     time: str | None = None
     sequence: int | None = None
 
@@ -172,6 +172,7 @@ class CoinbaseSession(StreamSession):
             return [Unknown(f"ticker of {row.product_id[:40]}")]
         if not row.best_bid or not row.best_ask or is_zero(row.best_bid) or is_zero(row.best_ask):
             return []
+        require_decimals("a quote", row.best_bid, row.best_bid_size, row.best_ask, row.best_ask_size)
         moment_us = None if row.time is None else us_of_text(row.time, ingest_us)
         return [Quote(row.product_id, row.best_bid, row.best_bid_size, row.best_ask, row.best_ask_size, moment_us, ingest_us, row.sequence)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cryptoviz.trades.candle_checks import VenueCandle
 from cryptoviz.trades.record import Trade
 
 __all__ = ["Acked", "Announced", "Announcement", "Event", "Heartbeat", "Quote", "Refused", "Trades", "Unknown", "VenueKline", "Voided"]
@@ -130,6 +131,17 @@ class VenueKline:
     vwap: str | None = None
     first_trade: int | None = None
     last_trade: int | None = None
+
+    def candle(self) -> VenueCandle:
+        """As `cryptoviz.trades.candle_checks` compares it. An average is rounded by the venue, everything else is exact."""
+        exact = {
+            "open": self.open, "high": self.high, "low": self.low, "close": self.close, "volume": self.volume, "quote_volume": self.quote_volume,
+            "trades": self.trades, "taker_buy_volume": self.taker_buy_volume, "taker_buy_quote_volume": self.taker_buy_quote_volume,
+            "first_trade": self.first_trade, "last_trade": self.last_trade,
+        }  # fmt: skip
+        rounded = {} if self.vwap is None else {"vwap": self.vwap}
+        given = {name: str(value) for name, value in exact.items() if value is not None}
+        return VenueCandle(self.interval, self.open_us, given, rounded, self.closed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from cryptoviz.venues.base import RefillCall, RefillPage, StreamSession, StreamV
 from cryptoviz.venues.events import Acked, Announced, Announcement, Event, Heartbeat, Quote, Refused, Trades, Unknown, VenueKline
 from cryptoviz.venues.refill_rows import RefillRows
 from cryptoviz.venues.spec import Channel, Instrument, QuietRule, RefillLimits, StreamLimits, VenueSpec
-from cryptoviz.venues.values import is_zero, number_text, plain, possible, us_of_text
+from cryptoviz.venues.values import is_zero, number_text, plain, possible, require_decimals, us_of_text
 
 __all__ = ["KrakenVenue"]
 
@@ -222,6 +222,7 @@ class KrakenSession(StreamSession):
         if row.symbol not in self.instruments:
             return [Unknown(f"ticker of {row.symbol[:40]}")]
         bid, bid_size, ask, ask_size = (plain(number_text(raw)) for raw in (row.bid, row.bid_qty, row.ask, row.ask_qty))
+        require_decimals("a quote", bid, bid_size, ask, ask_size)
         if is_zero(bid) or is_zero(ask):
             return []
         moment_us = None if row.timestamp is None else us_of_text(row.timestamp, ingest_us)
@@ -232,6 +233,7 @@ class KrakenSession(StreamSession):
         if row.symbol not in self.instruments or row.interval != 1 or open_us is None:
             return Unknown(f"ohlc of {row.symbol[:40]}")
         open_, high, low, close, volume, vwap = (plain(number_text(raw)) for raw in (row.open, row.high, row.low, row.close, row.volume, row.vwap))
+        require_decimals("a candle", open_, high, low, close, volume, vwap)
         return VenueKline(
             symbol=row.symbol, interval="1m", open_us=open_us, open=open_, high=high, low=low, close=close, volume=volume, closed=None,
             trades=row.trades, vwap=vwap,

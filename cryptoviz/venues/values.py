@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import msgspec
 
-__all__ = ["IMPOSSIBLE_AHEAD_US", "MINUTE_US", "is_zero", "number_text", "plain", "possible", "us_of_count", "us_of_text"]
+__all__ = ["IMPOSSIBLE_AHEAD_US", "MINUTE_US", "is_zero", "number_text", "plain", "possible", "require_decimals", "us_of_count", "us_of_text"]
 
 MINUTE_US = 60_000_000
 FIRST_US = 1_230_768_000_000_000
@@ -17,6 +17,7 @@ IMPOSSIBLE_AHEAD_US = 86_400_000_000
 """A venue's clock may be wrong, but not by a day: such a time is a default or an overflow."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})")
+_DECIMAL = re.compile(r"[0-9]{1,40}(?:\.[0-9]{1,40})?")
 _EXPONENT = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,18})?[eE][+-]?[0-9]{1,2}")
 _NUMBER = re.compile(r"[0-9.eE+-]{1,60}")
 # By digits, because venues changed their unit, or it is an option of the request: seconds, ms, us, ns. Valid until 2286.
@@ -67,6 +68,13 @@ def number_text(raw: msgspec.Raw) -> str:
 def plain(text: str) -> str:
     """A decimal number without exponent. Text without one is returned as it is; `1E-8` becomes `0.00000001`, which is as exact."""
     return f"{Decimal(text):f}" if _EXPONENT.fullmatch(text) else text
+
+
+def require_decimals(what: str, *texts: str) -> None:
+    """Raises `ValueError` unless each text is a plain decimal number, 0 or above."""
+    for text in texts:
+        if _DECIMAL.fullmatch(text) is None:
+            raise ValueError(f"{what} has {text[:40]!r}: valid is a decimal number")
 
 
 def is_zero(text: str) -> bool:
