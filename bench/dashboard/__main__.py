@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-from playwright.sync_api import BrowserContext, CDPSession, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, CDPSession, sync_playwright
 
 from tests.support.browser import launch_chromium
 
@@ -35,9 +35,9 @@ _WATCH = """(() => {
 
 
 @contextmanager
-def served() -> Iterator[tuple[str, psutil.Process]]:
+def served(*arguments: str) -> Iterator[tuple[str, psutil.Process]]:
     """The page's address and the process that serves it."""
-    child = subprocess.Popen([sys.executable, "-m", "bench.dashboard.served"], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, "-m", "bench.dashboard.served", *arguments], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
         yield child.stdout.readline().strip(), psutil.Process(child.pid)
@@ -92,6 +92,27 @@ class Visits:
         return first, dict(self.bytes)
 
 
+_OLDER = """() => new Promise((done, failed) => {
+  const drawn = () => window.cv.drawnChart().candles.length
+  const [before, began] = [drawn(), performance.now()]
+  const look = () => drawn() > before + 10 ? done([drawn(), performance.now() - began])
+    : performance.now() - began > 30000 ? failed(`still ${before} candles`) : requestAnimationFrame(look)
+  window.cv.send("coin", "older")
+  look()
+})"""
+
+
+def month_of_minutes(browser: Browser) -> list[tuple[int, float]]:
+    """Candles on screen and ms from the request to the frame that has them, for each step back: the last is the whole month."""
+    with served("--lake") as (url, _):
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto(f"{url}?view=coin&coin=bitcoin&tf=1m")
+        page.wait_for_function("window.cv.drawnChart && window.cv.drawnChart().candles.length > 400", timeout=60_000)
+        steps = [page.evaluate(_OLDER) for _ in range(3)]
+        page.close()
+        return [(int(count), float(ms)) for count, ms in steps]
+
+
 def p95(values: list[float]) -> float:
     """The 95th percentile; of 20 values the second largest."""
     return sorted(values)[max(0, round(0.95 * len(values)) - 1)]
@@ -117,6 +138,7 @@ def main() -> int:
         for _ in range(runs):
             first, warm_sizes = visits.visit(url)
             warm.append(first)
+        steps = month_of_minutes(browser)
         browser.close()
     for path, size in sorted(sizes.items(), key=lambda item: -item[1]):
         print(f"{size / 1000:>9.1f} kB  {path}")
@@ -125,6 +147,7 @@ def main() -> int:
         "first_price_warm_p95_ms": round(p95(warm)), "first_price_warm_median_ms": round(statistics.median(warm)),
         "wire_empty_cache_kb": round(sum(sizes.values()) / 1000), "wire_warm_kb": round(sum(warm_sizes.values()) / 1000),
         "session_build_ms": round(build, 1), "runs": runs,
+        "candles_ms": {count: round(ms) for count, ms in steps},
     }  # fmt: skip
     print(json.dumps(figures))
     return 0

@@ -81,10 +81,11 @@ class ChartPart:
         ticks = {currency: sum(candle.ticks for candle in candles) for currency, candles in series.items()}
         currency = self._currency if self._currency in series else choose_currency(ticks)
         candles = with_marks(series.get(currency, []), self._marks.get(currency, {}))[-_MOST_CANDLES:]
-        self._put(currency, candles, sorted(series))
+        self._session.out.put("chart.currencies", {"all": sorted(series), "shown": currency})
+        self._put(currency, candles)
         self._say(len(candles), currency, {other: count for other, count in ticks.items() if other != currency})
 
-    def _put(self, currency: str, candles: list[Candle], currencies: list[str]) -> None:
+    def _put(self, currency: str, candles: list[Candle]) -> None:
         key = (self.coin, self.interval, currency, self._count)
         tail = None
         if self._sent is not None and self._sent[0] == key:
@@ -94,7 +95,7 @@ class ChartPart:
         self._sent = (key, candles)
         what: dict[str, Any] = {"key": ":".join(key[:3]), "coin": self.coin}
         if tail is None:
-            what |= {"step": INTERVALS_MS[self.interval], "currency": currency, "currencies": currencies, "columns": candle_columns(candles)}
+            what |= {"step": INTERVALS_MS[self.interval], "currency": currency, "columns": candle_columns(candles)}
             what["more"] = self._count < _MOST_CANDLES
         else:
             what |= {"tail": candle_rows(candles[tail:])}

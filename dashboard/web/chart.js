@@ -186,7 +186,7 @@
       },
       paint,
       // What is drawn, for tests.
-      drawn: () => ({candles: candles.data(), volume: volume.data(), marks: marks.markers(), range: chart.timeScale().getVisibleLogicalRange()}),
+      drawn: () => ({candles: candles.data(), volume: volume.data(), marks: marks.markers(), overlay: overlay.map(series => series.data()), range: chart.timeScale().getVisibleLogicalRange()}),
     }
     paint()
     chart.resize(place.clientWidth, place.clientHeight) // at once: a range set before the first size is lost

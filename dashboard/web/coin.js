@@ -43,10 +43,12 @@
     const moved = content.key !== shown
     shown = content.key
     drawn.whole(content, moved)
-    currencies.hidden = content.currencies.length < 2
-    currencies.replaceChildren(...content.currencies.map(name => cv.make("option", "", name, {value: name})))
-    currencies.value = content.currency
   }))
+  cv.part("chart.currencies", ({all, shown}) => {
+    currencies.hidden = all.length < 2
+    currencies.replaceChildren(...all.map(name => cv.make("option", "", name, {value: name})))
+    currencies.value = shown
+  })
   cv.part("chart.other", found => inOrder(async () => chart?.compare(found)))
   cv.part("chart.overlay", found => inOrder(async () => {
     const names = chart?.overlay(found) ?? []

@@ -42,6 +42,7 @@
     // Called by Panel's component when the channel is open.
     attach: model => {
       channel = model
+      reloads(0)
       model.on("msg:custom", cv.receive)
       channel.send_msg({page: "root", act: "hello", values: {first: first.first}})
       for (const message of unsent.splice(0)) channel.send_msg(message)
@@ -246,7 +247,14 @@
   })
 
   // ---- The server is lost: values and ages stay, and the page reloads as soon as it answers.
+  // Reloads that bring no channel are ever rarer: 0.5 s, 1 s, … 32 s.
   let lost = false
+  const reloads = count => {
+    try {
+      if (count !== undefined) sessionStorage.setItem("cv.reloads", count)
+      return Number(sessionStorage.getItem("cv.reloads") ?? 0)
+    } catch { return 6 }
+  }
   const lose = () => {
     if (lost) return
     lost = true
@@ -254,11 +262,14 @@
     const ask = async () => {
       try {
         const answer = await fetch("healthz", {cache: "no-store"})
-        if (answer.ok) return location.reload()
+        if (answer.ok) {
+          reloads(Math.min(6, reloads() + 1))
+          return location.reload()
+        }
       } catch {}
       setTimeout(ask, 1000)
     }
-    setTimeout(ask, 500)
+    setTimeout(ask, 500 * 2 ** reloads())
   }
 
   // ---- A moment, by the chosen clock: <cv-time data-ms="UTC epoch ms">.

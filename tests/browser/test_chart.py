@@ -75,6 +75,18 @@ def test_candles_of_the_lake_have_the_lakes_numbers_and_a_gap_stays_empty(market
         return True
 
     eventually(marked, 20)
+    page.get_by_role("button", name="Consensus", exact=True).click()
+
+    def overlaid() -> bool:
+        consensus, low, high, *providers = (
+            {one["time"] * 1000 - start: one["value"] for one in line if "value" in one} for line in drawn(page)["overlay"]
+        )
+        assert consensus[5 * MINUTE_MS] == 20.5
+        assert (low[5 * MINUTE_MS], high[5 * MINUTE_MS]) == pytest.approx((20.5 * (1 - 3.5 / 2e4), 20.5 * (1 + 3.5 / 2e4)))
+        assert sorted(provider[0] for provider in providers) == [11.0, 12.0], "the last price of each provider in the first minute"
+        return True
+
+    eventually(overlaid, 20)
 
 
 def test_the_last_candle_grows_in_place_and_a_currency_is_chosen(app_context: AppContext, served: str, open_page: Opener) -> None:

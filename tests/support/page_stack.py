@@ -137,7 +137,7 @@ class Stack:
     def fill_lake(self, rows: Sequence[UnifiedRecord]) -> None:
         """Append rows to the prices table as one commit."""
         write_deltalake(
-            table_address(self.settings.s3, "prices").uri, _price_table(rows), mode="append", partition_by=list(PARTITION_BY),
+            table_address(self.settings.s3, "prices").uri, price_table(rows), mode="append", partition_by=list(PARTITION_BY),
             storage_options=self.settings.s3.storage_options(),
         )  # fmt: skip
 
@@ -187,7 +187,8 @@ def walk(asset_id: str, first_tick: int, count: int) -> list[UnifiedRecord]:
     return [record(asset_id, first_tick + i * TICK_MS, base * (1 + 0.004 * math.sin(i / 37 + phase) + 0.001 * math.sin(i / 5))) for i in range(count)]
 
 
-def _price_table(rows: Sequence[UnifiedRecord]) -> pa.Table:
+def price_table(rows: Sequence[UnifiedRecord]) -> pa.Table:
+    """Rows of the prices table, with invented offsets."""
     values: list[dict[str, Any]] = []
     for offset, one in enumerate(rows):
         row: dict[str, Any] = {name: getattr(one, name, None) for name in PRICES.names}
