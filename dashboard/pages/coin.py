@@ -12,6 +12,7 @@ from dashboard.pages.page import Page, PageKind
 from dashboard.views.coin_frame import coin_frame
 from dashboard.views.link import Link
 from dashboard.views.quote import quote_markup
+from dashboard.views.texts import texts
 
 __all__ = ["KIND", "CoinPage"]
 
@@ -21,12 +22,13 @@ class CoinPage(Page):
 
     def __init__(self, session: Session, link: Link) -> None:
         super().__init__(session, link)
+        self._texts = texts(link.language)
         self._chart = ChartPart(session, link.coin, link.interval)
         self._history = HistoryPart(session, link.coin)
 
     def refresh(self) -> None:
         coin = self._chart.coin
-        self.out.put("quote", quote_markup(self.session.app_context.live.latest().get(coin), coin))
+        self.out.put("quote", quote_markup(self.session.app_context.live.latest().get(coin), coin, self._texts))
         self._chart.refresh()
         self._history.refresh()
 

@@ -14,6 +14,7 @@ from dashboard.pages.registry import PAGES, page_kind
 from dashboard.shared_state import CONNECTING
 from dashboard.views.header import banner_markup, header_markup, total
 from dashboard.views.link import parse_link
+from dashboard.views.texts import texts
 
 __all__ = ["RootPage"]
 
@@ -29,6 +30,7 @@ class RootPage:
         self._shown = link.view
         self._first_id = secrets.token_hex(8)
         self._link = link
+        self._texts = texts(link.language)
         self.view = self._session.delivery.view
         doc.template = TEMPLATE
         doc.template_variables.update(page_variables(link, self._first(), self._first_id))
@@ -62,10 +64,10 @@ class RootPage:
         pipeline, lost = app_context.control.read()
         replayed = pipeline.replayed if pipeline is not None else app_context.settings.profile == "demo"
         totals = total(app_context.live.latest().values())
-        self._session.out.put("header", header_markup(totals, pipeline, lost, replayed, app_context.tick_ms))
+        self._session.out.put("header", header_markup(totals, pipeline, lost, replayed, app_context.tick_ms, self._texts))
         status = app_context.live.status
         feed_lost = None if status.connected or status.message == CONNECTING else status.message
-        self._session.out.put("banner", banner_markup(feed_lost, None if lost in (None, CONNECTING) else lost))
+        self._session.out.put("banner", banner_markup(feed_lost, None if lost in (None, CONNECTING) else lost, self._texts))
 
     def _act(self, page: str, verb: str, values: Mapping[str, str]) -> None:
         if page != "root":

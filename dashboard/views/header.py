@@ -10,10 +10,9 @@ from cryptoviz.components import ComponentState
 from cryptoviz.records import UnifiedRecord
 from dashboard.views.markup import age_element, element, text
 from dashboard.views.numbers import format_compact
+from dashboard.views.texts import ENGLISH, Texts
 
-__all__ = ["REPLAYED_NOTE", "Totals", "banner_markup", "header_markup", "state_class", "total"]
-
-REPLAYED_NOTE = "Prices are from the replay market: recorded history shifted to now, not live"
+__all__ = ["Totals", "banner_markup", "header_markup", "state_class", "total"]
 
 _STATE_CLASSES = {
     ComponentState.RUNNING: "cv-chip-good",
@@ -31,17 +30,17 @@ def state_class(state: ComponentState) -> str:
     return _STATE_CLASSES[state]
 
 
-def header_markup(totals: Totals, pipeline: PipelineStatus | None, lost: str | None, replayed: bool, tick_ms: int) -> str:
+def header_markup(totals: Totals, pipeline: PipelineStatus | None, lost: str | None, replayed: bool, tick_ms: int, t: Texts = ENGLISH) -> str:
     """Totals, replayed-data mark, pipeline state and age of the newest tick."""
     parts = [
-        _total("Market cap", format_compact(totals.market_cap, "USD")),
-        _total("24h volume", format_compact(totals.volume_24h, "USD")),
-        element("div", element("span", "Coins") + element("b", text(totals.assets)), "cv-total cv-wide"),
+        _total(t("market_cap"), format_compact(totals.market_cap, "USD")),
+        _total(t("volume"), format_compact(totals.volume_24h, "USD")),
+        element("div", element("span", text(t("coins"))) + element("b", text(totals.assets)), "cv-total cv-wide"),
         element("span", "", "cv-space"),
     ]
     if replayed:
-        parts.append(element("span", "REPLAYED DATA", "cv-replayed", title=REPLAYED_NOTE, role="note", aria_label=f"Replayed data. {REPLAYED_NOTE}"))
-    parts.append(_pipeline_pill(pipeline, lost))
+        parts.append(element("span", text(t("replayed")), "cv-replayed", title=t("replayed_note"), role="note"))
+    parts.append(_pipeline_pill(pipeline, lost, t))
     parts.append(age_element(totals.newest_tick_ts, tick_ms, "cv-pill cv-global-age", words=True))
     return element("div", "".join(parts), "cv-header")
 
@@ -50,24 +49,24 @@ def _total(label: str, value: str) -> str:
     return element("div", element("span", text(label)) + element("b", text(value)), "cv-total")
 
 
-def _pipeline_pill(pipeline: PipelineStatus | None, lost: str | None) -> str:
+def _pipeline_pill(pipeline: PipelineStatus | None, lost: str | None, t: Texts) -> str:
     if pipeline is None or lost is not None:
         return element(
-            "span", element("span", "Pipeline&nbsp;", "cv-word") + "?", "cv-pill cv-pipeline-state cv-wide cv-chip-off", title=lost or "No answer yet"
+            "span", element("span", "Pipeline&nbsp;", "cv-word") + "?", "cv-pill cv-pipeline-state cv-wide cv-chip-off", title=lost or t("no_answer")
         )
     shown = element("span", "Pipeline&nbsp;", "cv-word") + text(pipeline.state.lower())
     return element("span", shown, f"cv-pill cv-pipeline-state cv-wide {state_class(pipeline.state)}", title=pipeline.reason)
 
 
-def banner_markup(feed_lost: str | None, control_lost: str | None) -> str:
+def banner_markup(feed_lost: str | None, control_lost: str | None, t: Texts = ENGLISH) -> str:
     """Lost connections and their effect on the page; empty if none."""
     lines = []
     if feed_lost is not None:
-        meaning = f"The last known prices are shown. Reconnecting… ({feed_lost})"
-        lines.append(_line("cv-banner-bad cv-feed-lost", "Live data lost.", meaning))
+        meaning = f"{t('feed_lost_means')} ({feed_lost})"
+        lines.append(_line("cv-banner-bad cv-feed-lost", t("feed_lost"), meaning))
     if control_lost is not None:
-        meaning = f"The last known states are shown; buttons may fail. Reconnecting… ({control_lost})"
-        lines.append(_line("cv-banner-warn cv-control-lost", "Control service lost.", meaning))
+        meaning = f"{t('control_lost_means')} ({control_lost})"
+        lines.append(_line("cv-banner-warn cv-control-lost", t("control_lost"), meaning))
     return "".join(lines)
 
 

@@ -8,14 +8,15 @@ from cryptoviz.records import UnifiedRecord
 from dashboard.views.markup import element, text
 from dashboard.views.numbers import direction, format_compact, format_percent, format_price
 from dashboard.views.source_badge import source_badge
+from dashboard.views.texts import ENGLISH, Texts
 
 __all__ = ["other_currencies", "quote_markup"]
 
 
-def quote_markup(record: UnifiedRecord | None, coin: str) -> str:
+def quote_markup(record: UnifiedRecord | None, coin: str, t: Texts = ENGLISH) -> str:
     """Name, price, change and facts of the selected coin, and the timestamps of the record, for measurements."""
     if record is None:
-        return element("div", element("span", text(coin), "cv-quote-name") + element("span", "no price yet", "cv-muted"), "cv-quote")
+        return element("div", element("span", text(coin), "cv-quote-name") + element("span", text(t("no_price")), "cv-muted"), "cv-quote")
     change = record.change_24h_pct
     badge = source_badge(record)
     head = [
@@ -26,10 +27,10 @@ def quote_markup(record: UnifiedRecord | None, coin: str) -> str:
     if badge.fallback is not None:
         head.append(element("span", text(f"{badge.provider} · {badge.fallback}"), "cv-badge cv-fallback", title=badge.tooltip))
     facts = [
-        _fact("High 24h", format_price(record.high_24h, record.quote_currency)),
-        _fact("Low 24h", format_price(record.low_24h, record.quote_currency)),
-        _fact("Supply", format_compact(record.circulating_supply)),
-        _fact("Consensus", f"{format_price(record.consensus_price, record.quote_currency)} ({record.consensus_sources})"),
+        _fact(t("high_24h"), format_price(record.high_24h, record.quote_currency)),
+        _fact(t("low_24h"), format_price(record.low_24h, record.quote_currency)),
+        _fact(t("supply"), format_compact(record.circulating_supply)),
+        _fact(t("consensus"), f"{format_price(record.consensus_price, record.quote_currency)} ({record.consensus_sources})"),
     ]
     return element("div", "".join(head), "cv-quote") + element("div", "".join(facts), "cv-facts") + _stamps(record)
 

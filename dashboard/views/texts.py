@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from dashboard.views.texts_market import MARKET_TEXTS
 
-__all__ = ["LANGUAGES", "catalogue", "language_of", "texts"]
+__all__ = ["ENGLISH", "LANGUAGES", "Texts", "catalogue", "language_of", "texts"]
 
 LANGUAGES = ("en", "fr")
 
@@ -34,6 +34,21 @@ _FRAME: dict[str, tuple[str, str]] = {
     "help_interval": ("Interval 1m, 5m, 1h, 1d", "Intervalle 1m, 5m, 1h, 1d"),
     "help_now": ("Chart to now", "Graphique à maintenant"),
     "help_view": ("Market, coin, pipeline", "Marché, monnaie, pipeline"),
+    "market_cap": ("Market cap", "Capitalisation"),
+    "volume": ("24h volume", "Volume 24 h"),
+    "replayed": ("REPLAYED DATA", "DONNÉES REJOUÉES"),
+    "replayed_note": (
+        "Prices are from the replay market: recorded history shifted to now, not live",
+        "Les prix viennent du marché rejoué : un historique enregistré, décalé à maintenant, pas en direct",
+    ),
+    "no_answer": ("No answer yet", "Pas encore de réponse"),
+    "feed_lost": ("Live data lost.", "Données en direct perdues."),
+    "feed_lost_means": ("The last known prices are shown. Reconnecting…", "Les derniers prix connus sont affichés. Reconnexion…"),
+    "control_lost": ("Control service lost.", "Service de contrôle perdu."),
+    "control_lost_means": (
+        "The last known states are shown; buttons may fail. Reconnecting…",
+        "Les derniers états connus sont affichés ; les boutons peuvent échouer. Reconnexion…",
+    ),
     "skip": ("Skip to the content", "Aller au contenu"),
     "live": ("live", "en direct"),
     "late": ("late", "en retard"),
@@ -59,6 +74,13 @@ def catalogue(language: str) -> dict[str, str]:
     return {key: both[which] for texts in CATALOGUES for key, both in texts.items()}
 
 
-def texts(language: str) -> Callable[[str], str]:
-    """Look-up of texts by key."""
+Texts = Callable[[str], str]
+"""Look-up of texts by key."""
+
+
+def texts(language: str) -> Texts:
+    """The texts of a language."""
     return catalogue(language).__getitem__
+
+
+ENGLISH = texts("en")

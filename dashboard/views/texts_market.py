@@ -79,6 +79,10 @@ MARKET_TEXTS: dict[str, tuple[str, str]] = {
     "mark_fallback": ("fallback", "repli"),
     "mark_disagrees": ("disagrees", "diverge"),
     "currency": ("Quote currency", "Devise de cotation"),
+    "no_price": ("no price yet", "pas encore de prix"),
+    "high_24h": ("High 24h", "Haut 24 h"),
+    "low_24h": ("Low 24h", "Bas 24 h"),
+    "supply": ("Supply", "En circulation"),
     "waiting": ("Waiting for prices", "En attente des prix"),
     "chart_of": ("Candle chart", "Graphique en chandeliers"),
 }

@@ -208,6 +208,7 @@ def test_texts_and_numbers_are_french_when_asked(app_context: AppContext, served
     assert page.locator("html").get_attribute("lang") == "fr"
     assert page.get_by_role("tab", name="Marché").is_visible()
     until_shown(page, '.cv-price[data-asset="bitcoin"]', "$97\u202f123,45")
+    until_shown(page, ".cv-replayed", "DONNÉES REJOUÉES")
     page.get_by_label("Touches").click()
     page.get_by_text("Chercher une monnaie").wait_for()
 
