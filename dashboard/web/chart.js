@@ -117,7 +117,8 @@
       whole: ({columns, step: width, currency: quoted, more: hasMore}, moved) => {
         const place_ = moved ? null : chart.timeScale().getVisibleRange()
         rows = (columns[0] ?? []).map((_, index) => columns.map(column => column[index]))
-        ;[step, currency, more] = [width, quoted, hasMore]
+        ;[step, currency, more] = [width, quoted, false]
+        setTimeout(() => { more = hasMore }, 300) // what is drawn now is no scrolling back
         const price = rows.at(-1)?.[4] ?? 1
         const minMove = 10 ** Math.min(-2, Math.floor(Math.log10(price)) - 4)
         candles.applyOptions({priceFormat: {type: "custom", formatter: value => (other ? `${value.toFixed(2)}%` : cv.price(value, currency)), minMove}})

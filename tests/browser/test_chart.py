@@ -181,7 +181,8 @@ def test_filters_movers_and_heat_map_follow_the_changes(app_context: AppContext,
 
 def test_the_first_prices_need_no_library(app_context: AppContext, served: str, open_page: Opener) -> None:
     page = open_page(served).page
-    page.route("**/libraries.*.js", lambda route: route.abort())
+    for wanted in ("**/libraries.*.js", "**/healthz"):
+        page.route(wanted, lambda route: route.abort())
     page.reload()
     until_shown(page, '.cv-price[data-asset="bitcoin"]', "$97,123.45")
     assert page.evaluate("window.Bokeh") is None
