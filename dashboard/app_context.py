@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.settings import Settings
+from dashboard.derived import Derived
 from dashboard.downloads import Downloads
 from dashboard.feeds.control_feed import ControlFeed, ControlService
 from dashboard.feeds.history_cache import History, HistorySource
@@ -32,6 +33,7 @@ class AppContext:
     history: History
     connect: Callable[[], ControlService]
     feeds: tuple[LiveFeed | ControlFeed, ...]
+    derived: Derived = field(default_factory=Derived)
     downloads: Downloads = field(default_factory=lambda: Downloads(lambda: time.monotonic() * 1000))
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_ACTION_WORKERS, thread_name_prefix="actions"))
 

@@ -23,6 +23,7 @@ class Outbox:
     def __init__(self) -> None:
         self._sent: dict[str, Content] = {}
         self._waiting: dict[str, Content] = {}
+        self._once: dict[str, Content] = {}
         self._notices: deque[Content] = deque(maxlen=_NOTICES)
 
     def put(self, part: str, content: Content) -> None:
@@ -34,8 +35,7 @@ class Outbox:
 
     def put_once(self, part: str, content: Content) -> None:
         """Content that is sent as it is, and not kept: a change to what the browser has."""
-        self._sent.pop(part, None)
-        self._waiting[part] = content
+        self._once[part] = content
 
     def notice(self, notice: Content) -> None:
         """Something that happened, such as the answer to a click."""
@@ -43,8 +43,9 @@ class Outbox:
 
     def take(self) -> tuple[dict[str, Content], list[Content]]:
         """Parts to be sent, and notices; both count as sent."""
-        parts, self._waiting = self._waiting, {}
-        self._sent.update(parts)
+        self._sent.update(self._waiting)
+        parts = self._waiting | self._once
+        self._waiting, self._once = {}, {}
         notices = list(self._notices)
         self._notices.clear()
         return parts, notices
@@ -53,3 +54,4 @@ class Outbox:
         """The browser has nothing, as after a reload: everything put from now on is sent."""
         self._sent.clear()
         self._waiting.clear()
+        self._once.clear()

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import orjson
+
+from cryptoviz.records import UnifiedRecord
 from dashboard.feeds.history_cache import Closes
 from dashboard.page_session import Session
 from dashboard.pages.page import Page, PageKind
@@ -39,10 +44,12 @@ class MarketsPage(Page):
         live = app_context.live
         version, changed = live.changed_since(self._version)
         if changed:
-            whole = self._version < 0
-            rows = [market_row(record) for record in (by_rank(changed) if whole else changed)]
-            self.out.put_once("coins", {"fields": FIELDS, "rows": rows, "whole": whole, "tick_ms": app_context.tick_ms})
-            self.out.put("market.summary", summary_strip(summarize(live.latest().values()), self._texts))
+            derived = app_context.derived
+            self.out.put_once(
+                "coins", derived.get(("coins", self._version, version), partial(_coins, changed, self._version < 0, app_context.tick_ms))
+            )
+            summary = derived.get(("summary", version), lambda: summarize(live.latest().values()))
+            self.out.put("market.summary", summary_strip(summary, self._texts))
             self.out.put("market.waiting", "")
         elif self._version < 0:
             pipeline, lost = app_context.control.read()
@@ -73,6 +80,12 @@ class MarketsPage(Page):
             if len(points) >= 2:
                 found[asset_id] = points
         self.out.put("sparks", found)
+
+
+def _coins(changed: list[UnifiedRecord], whole: bool, tick_ms: int) -> orjson.Fragment:
+    """JSON of the rows; a session that lags gets a result of its own."""
+    rows = [market_row(record) for record in (by_rank(changed) if whole else changed)]
+    return orjson.Fragment(orjson.dumps({"fields": FIELDS, "rows": rows, "whole": whole, "tick_ms": tick_ms}))
 
 
 KIND = PageKind("market", "market", markets_frame, MarketsPage, beside="coin")

@@ -63,7 +63,8 @@ class RootPage:
         app_context = self._app_context
         pipeline, lost = app_context.control.read()
         replayed = pipeline.replayed if pipeline is not None else app_context.settings.profile == "demo"
-        totals = total(app_context.live.latest().values())
+        live = app_context.live
+        totals = app_context.derived.get(("totals", live.version), lambda: total(live.latest().values()))
         self._session.out.put("header", header_markup(totals, pipeline, lost, replayed, app_context.tick_ms, self._texts))
         status = app_context.live.status
         feed_lost = None if status.connected or status.message == CONNECTING else status.message
