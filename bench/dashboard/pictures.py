@@ -28,7 +28,7 @@ _FOLDER = Path(__file__).parents[2] / "docs" / "images"
 _CHANCE = random.Random(7)
 _TICKS = 90
 _PICTURES: tuple[tuple[str, str, int, int, Literal["light", "dark"]], ...] = (
-    ("market-light", "?coin=bitcoin&tf=1m", 1440, 900, "light"),
+    ("dashboard", "?coin=bitcoin&tf=1m", 1440, 900, "light"),
     ("market-dark", "?coin=ethereum&tf=5m", 1440, 900, "dark"),
     ("coin-dark", "?coin=bitcoin&tf=1m&view=coin", 1440, 900, "dark"),
     ("market-phone", "?coin=bitcoin&tf=1m", 390, 844, "light"),
