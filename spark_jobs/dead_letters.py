@@ -29,11 +29,12 @@ from cryptoviz.lake.delta import open_table
 from cryptoviz.lake.kafka_audit import values_since
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
+from cryptoviz.lake.schema import IDENTITY
 from cryptoviz.lake.topic_reader import topic_exists
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
 from spark_jobs.streaming.decode import decode
-from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC, RecordSpec
+from spark_jobs.tables.record_spec import RecordSpec, topic_specs
 
 __all__ = ["HEADER", "DeadLetterReplay", "ReplayCounts"]
 
@@ -46,7 +47,6 @@ _ROWS = 500  # dead letters in a transaction
 _COUNT = "SELECT count(*) AS n " + CHOSEN
 _LETTERS = f"""SELECT topic, kafka_ts, key, value, reason, kafka_topic_id, kafka_partition, kafka_offset {CHOSEN}
     ORDER BY kafka_ts, kafka_partition, kafka_offset"""
-_IDENTITY = {"prices": "event_id", "raw": "fetch_id"}
 
 log = get_logger("dead-letters")
 
@@ -84,7 +84,7 @@ class DeadLetterReplay:
         self._settings = settings
         self._chosen = {"reasons": list(reasons) or None, "start": start, "end": end}
         self._lake = Lake(settings)
-        self._specs: Mapping[str, RecordSpec] = {settings.kafka.stream_topic: PRICES_SPEC, settings.kafka.raw_topic: RAW_SPEC}
+        self._specs: Mapping[str, RecordSpec] = topic_specs(settings)
         self._stopping = threading.Event()
         self._done: set[str] = set()
         self._known: set[str] = set()
@@ -176,7 +176,7 @@ class DeadLetterReplay:
             except orjson.JSONDecodeError:
                 continue
             if isinstance(record, dict):
-                yield str(record.get(_IDENTITY[spec.table]))
+                yield str(record.get(IDENTITY[spec.table]))
 
     def _candidates(self, rows: pa.RecordBatch, replayed: ReplayCounts) -> Iterator[_Candidate]:
         """Dead letters of a record batch that are now valid and not published yet."""
@@ -191,8 +191,8 @@ class DeadLetterReplay:
             stamps = own.column("kafka_ts").cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64())
             decoded = decode(own.column("value"), stamps, spec, self._settings.kafka.max_record_bytes)
             replayed.still_bad.update(word(bad.reason) for bad in decoded.bad)
-            identities = decoded.rows.column(_IDENTITY[spec.table]).to_pylist()
-            ticks = decoded.rows.column("tick_ts").to_pylist()
+            identities = decoded.rows.column(IDENTITY[spec.table]).to_pylist()
+            ticks = decoded.rows.column(spec.time).to_pylist()
             letters = own.take(decoded.good).to_pylist()
             for letter, identity, tick_ts in zip(letters, identities, ticks, strict=True):
                 place = origin(letter["kafka_topic_id"], letter["kafka_partition"], letter["kafka_offset"])
@@ -239,6 +239,6 @@ class DeadLetterReplay:
             by_day.setdefault((one.table, one.tick_ts.replace(hour=0, minute=0, second=0, microsecond=0)), []).append(one)
         found: set[str] = set()
         for (table, day), of_day in by_day.items():
-            there = self._lake.present(table, _IDENTITY[table], [one.identity for one in of_day], day, day + timedelta(days=1))
+            there = self._lake.present(table, IDENTITY[table], [one.identity for one in of_day], day, day + timedelta(days=1))
             found.update(one.origin for one in of_day if one.identity in there)
         return found

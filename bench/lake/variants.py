@@ -38,7 +38,7 @@ def _query_each(settings: Settings) -> None:
         root, watch = self._settings.home, self._watch
         begun = []
         for topic, offsets in start.items():
-            self._watch = watch if topic == settings.kafka.stream_topic else RecordWatch(settings.kafka, topic, settings.lake.trigger_ms / 1000)
+            self._watch = watch if topic == settings.kafka.stream_topic else RecordWatch(settings.kafka, [topic], settings.lake.trigger_ms / 1000)
             self._settings = self._settings.model_copy(update={"home": root / topic})
             begun.append(begin(self, session, {topic: offsets}))
         self._watch = watch

@@ -23,8 +23,10 @@ _CREATE_S = 30.0
 class TopicAdmin:
     """Pings a broker and creates topics. Connects at the first call; thread-safe."""
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, more: Mapping[str, int] | None = None) -> None:
+        """`more`: partitions of topics beside those of collection, by name."""
         self._kafka = kafka
+        self._more = dict(more or {})
         self._client: Any = None
 
     def ask(self) -> tuple[str, dict[str, float]]:
@@ -76,7 +78,7 @@ class TopicAdmin:
         get_logger("kafka").info("partitions_added", topic=name, partitions=partitions)
 
     def _wanted(self) -> dict[str, int]:
-        return {self._kafka.raw_topic: self._kafka.raw_partitions, self._kafka.stream_topic: self._kafka.stream_partitions}
+        return {self._kafka.raw_topic: self._kafka.raw_partitions, self._kafka.stream_topic: self._kafka.stream_partitions, **self._more}
 
     def _topic(self, name: str, partitions: int, limits: Mapping[str, str]) -> Any:
         config = {"max.message.bytes": str(self._kafka.max_record_bytes), "cleanup.policy": "delete", **limits}

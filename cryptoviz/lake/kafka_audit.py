@@ -20,7 +20,7 @@ _BATCH = 10_000
 
 @dataclass(frozen=True, slots=True)
 class KafkaContents:
-    """Committed records of a topic: offsets and `[earliest, end)` by partition, and the number of repeated event ids."""
+    """Committed records of a topic: offsets and `[earliest, end)` by partition, and the number of repeated identities."""
 
     topic: str
     topic_id: str
@@ -30,8 +30,8 @@ class KafkaContents:
     repeated_events: int = 0
 
 
-def read_kafka(settings: Settings, topic: str, *, with_events: bool = False) -> KafkaContents:
-    """Read all committed records that a topic has now. `with_events` also counts repeated event ids.
+def read_kafka(settings: Settings, topic: str, *, identity: str = "") -> KafkaContents:
+    """Read all committed records that a topic has now. `identity`: also count repeated values of this field.
 
     Raises:
         EngineUnavailable: the broker does not answer, or the topic does not exist.
@@ -47,8 +47,8 @@ def read_kafka(settings: Settings, topic: str, *, with_events: bool = False) -> 
         if len(pending) >= _BATCH:
             offsets[message.partition()].add(np.array(pending, np.int64))
             pending.clear()
-        if with_events:
-            events.add((_event_id(message.value()),))
+        if identity:
+            events.add((_text(message.value(), identity),))
     for partition, pending in waiting.items():
         offsets[partition].add(np.array(pending, np.int64))
     return KafkaContents(topic, topic_id, bounds, offsets, records, events.repeated)
@@ -64,10 +64,10 @@ def values_since(settings: Settings, topic: str, progress: Offsets) -> Iterator[
         yield message.value() or b""
 
 
-def _event_id(value: bytes | None) -> str | None:
+def _text(value: bytes | None, name: str) -> str | None:
     try:
         record = orjson.loads(value or b"")
     except orjson.JSONDecodeError:
         return None
-    found = record.get("event_id") if isinstance(record, dict) else None
+    found = record.get(name) if isinstance(record, dict) else None
     return found if isinstance(found, str) else None

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from cryptoviz.errors import EngineUnavailable, QueryError, UnknownColumn
@@ -73,6 +74,43 @@ class Lake:
     def gaps(self, start: When = None, end: When = None, columns: Columns = None, version: int | None = None, as_of: When = None) -> Rows:
         """The gap ledger (expected but missing ticks), ordered by `from_ts` and subject. `start` and `end` bound `from_ts`. See docs/gaps.md."""
         return self._read("gaps", start, end, columns, version, as_of)
+
+    def trades(
+        self,
+        assets: Names = None,
+        start: When = None,
+        end: When = None,
+        columns: Columns = None,
+        version: int | None = None,
+        as_of: When = None,
+        venues: Names = None,
+        symbols: Names = None,
+    ) -> Rows:
+        """Trades of exchanges, ordered by `ts`, venue, symbol and number; `start` and `end` bound `ts`. See docs/streams.md.
+
+        `price` and `size` are exact decimals, `price_double` and `size_double` the same as doubles. `assets` as in `prices`; `venues` and `symbols`
+        (the venue's own, such as `BTCUSDT`): None means all.
+        """
+        condition = _all_of(self._of_assets(assets), _one_of("venue", venues), _one_of("venue_symbol", symbols))
+        return self._read("trades", start, end, columns, version, as_of, condition)
+
+    def trade_gaps(
+        self,
+        assets: Names = None,
+        start: When = None,
+        end: When = None,
+        columns: Columns = None,
+        version: int | None = None,
+        as_of: When = None,
+        changes: bool = False,
+    ) -> Rows:
+        """Gaps in the ids of trades, each with its newest state, ordered by `opened_ts`, venue and symbol; `start` and `end` bound `opened_ts`.
+
+        `changes`: all changes of their states instead, as in the table.
+        """
+        found = self._read("trade_gaps", start, end, None, version, as_of, self._of_assets(assets)).arrow()
+        rows = found if changes else newest_changes(found)
+        return Rows(rows if columns is None else rows.select(check_columns("trade_gaps", columns, rows.column_names)))
 
     def candles(
         self,
@@ -206,6 +244,28 @@ class Lake:
                 if not moved:
                     raise
         raise AssertionError("the last try returns or raises")  # pragma: no cover
+
+
+def newest_changes(rows: pa.Table) -> pa.Table:
+    """The last change of each gap, in the order of the rows."""
+    order = pc.sort_indices(rows, [("changed_ts", "ascending"), ("kafka_offset", "ascending")]).to_pylist()
+    gaps = rows.column("gap_id").to_pylist()
+    newest = {gaps[index]: index for index in order}
+    return rows.take(pa.array(sorted(newest.values()), pa.int64()))
+
+
+def _one_of(column: str, values: Names) -> ds.Expression | None:
+    if values is None:
+        return None
+    return ds.field(column).isin([values] if isinstance(values, str) else list(values))
+
+
+def _all_of(*conditions: ds.Expression | None) -> ds.Expression | None:
+    found: ds.Expression | None = None
+    for condition in conditions:
+        if condition is not None:
+            found = condition if found is None else found & condition
+    return found
 
 
 def _one_version(version: int | None, as_of: When) -> datetime | None:

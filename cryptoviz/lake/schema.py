@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 
 __all__ = [
-    "DEAD_LETTERS", "DEAD_TABLE", "GAPS", "KAFKA_COLUMNS", "KAFKA_POSITION", "PARTITION_BY", "PARTITION_COLUMNS", "PRICES", "RAW", "TIME",
-    "file_schema",
+    "AMOUNT", "DEAD_LETTERS", "DEAD_TABLE", "DOUBLES", "GAPS", "IDENTITY", "KAFKA_COLUMNS", "KAFKA_POSITION", "PARTITION_BY",
+    "PARTITION_COLUMNS", "PRICES", "RAW", "TIME", "TRADES", "TRADE_GAPS", "file_schema",
 ]  # fmt: skip
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -112,6 +112,64 @@ GAPS = pa.schema(
         *PARTITION_COLUMNS,
     ]
 )
+
+
+# Exact: 20 digits before and 18 after the point.
+AMOUNT = pa.decimal128(38, 18)
+DOUBLES = {"price_double": "price", "size_double": "size"}
+"""Columns that repeat a decimal as the nearest double."""
+
+# A row is a trade on an exchange, partitioned by the UTC date of `ts`: see `cryptoviz.trades.record`.
+TRADES = pa.schema(
+    [
+        pa.field("trade_key", pa.string(), nullable=False),
+        pa.field("venue", pa.string(), nullable=False),
+        pa.field("venue_symbol", pa.string(), nullable=False),
+        pa.field("asset_id", pa.string(), nullable=False),
+        pa.field("quote_currency", pa.string(), nullable=False),
+        pa.field("trade_id", pa.string(), nullable=False),
+        pa.field("trade_number", pa.int64()),
+        pa.field("price", AMOUNT, nullable=False),
+        pa.field("size", AMOUNT, nullable=False),
+        pa.field("side", pa.string(), nullable=False),
+        pa.field("venue_ts", TIME),
+        pa.field("ingest_ts", TIME, nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("connection", pa.string(), nullable=False),
+        pa.field("sequence", pa.int64()),
+        pa.field("ts", TIME, nullable=False),  # `venue_ts`, or `ingest_ts` if the venue gave an impossible time
+        pa.field("price_double", pa.float64(), nullable=False),
+        pa.field("size_double", pa.float64(), nullable=False),
+        *KAFKA_COLUMNS,
+        *PARTITION_COLUMNS,
+    ]
+)
+
+# A row is a change of a gap in the ids of an instrument's trades, partitioned by the UTC date of `opened_ts`: see `cryptoviz.trades.gap_record`.
+TRADE_GAPS = pa.schema(
+    [
+        pa.field("change_id", pa.string(), nullable=False),
+        pa.field("gap_id", pa.string(), nullable=False),
+        pa.field("venue", pa.string(), nullable=False),
+        pa.field("venue_symbol", pa.string(), nullable=False),
+        pa.field("asset_id", pa.string(), nullable=False),
+        pa.field("quote_currency", pa.string(), nullable=False),
+        pa.field("first_id", pa.int64(), nullable=False),  # the first missing trade id
+        pa.field("last_id", pa.int64(), nullable=False),  # the last one, included
+        pa.field("state", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("missing", pa.int64(), nullable=False),  # ids that are still missing
+        pa.field("refilled", pa.int64(), nullable=False),
+        pa.field("opened_ts", TIME, nullable=False),
+        pa.field("changed_ts", TIME, nullable=False),
+        *KAFKA_COLUMNS,
+        *PARTITION_COLUMNS,
+    ]
+)
+
+
+IDENTITY = {"prices": "event_id", "raw": "fetch_id", "trades": "trade_key", "trade_gaps": "change_id"}
+"""The column that identifies a record of a topic, by table."""
 
 
 def file_schema(table: pa.Schema) -> pa.Schema:

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from cryptoviz.lake.schema import DEAD_LETTERS, DEAD_TABLE, GAPS, PARTITION_BY, PRICES, RAW
+from cryptoviz.lake.schema import DEAD_LETTERS, DEAD_TABLE, GAPS, PARTITION_BY, PRICES, RAW, TRADE_GAPS, TRADES
+from cryptoviz.settings import Settings
 
-__all__ = ["TABLE_SPECS", "TableSpec"]
+__all__ = ["STREAM_TABLES", "TABLE_SPECS", "TableSpec", "topic_tables"]
+
+STREAM_TABLES = ("trades", "trade_gaps")
+"""Tables of the trade streams. They exist once streams have been switched on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +41,14 @@ TABLE_SPECS: dict[str, TableSpec] = {
         TableSpec("raw", RAW, ("tick_ts", "provider")),
         TableSpec(DEAD_TABLE, DEAD_LETTERS, ("kafka_ts", "kafka_offset")),
         TableSpec("gaps", GAPS, ("from_ts", "scope", "asset_id", "provider")),
+        TableSpec("trades", TRADES, ("ts", "venue", "venue_symbol", "trade_number")),
+        TableSpec("trade_gaps", TRADE_GAPS, ("opened_ts", "venue", "venue_symbol", "kafka_offset")),
     )
 }
+
+
+def topic_tables(settings: Settings) -> dict[str, str]:
+    """The topics that the lake job reads, with the table of each. Those of trades only while streams are on."""
+    kafka = settings.kafka
+    tables = {kafka.stream_topic: "prices", kafka.raw_topic: "raw"}
+    return tables | {kafka.trades_topic: "trades", kafka.trade_gaps_topic: "trade_gaps"} if settings.streams.on else tables

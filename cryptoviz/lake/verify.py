@@ -20,8 +20,9 @@ from cryptoviz.lake.kafka_audit import KafkaContents, read_kafka
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.offsets import EventIdCounter, TableOffsets
 from cryptoviz.lake.progress import read_progress
-from cryptoviz.lake.schema import KAFKA_POSITION
+from cryptoviz.lake.schema import IDENTITY, KAFKA_POSITION
 from cryptoviz.lake.store_errors import store_error, store_errors
+from cryptoviz.lake.table_specs import topic_tables
 from cryptoviz.settings import Settings
 
 __all__ = ["READERS", "Comparison", "Report", "TableContents", "compare", "read_lake", "verify"]
@@ -33,7 +34,15 @@ _SAMPLES = 5
 _BATCH_ROWS = 65_536
 _AHEAD = 4  # record batches and files of Arrow's read-ahead
 _TRIES = 4  # a plain reader reads again if maintenance replaced files during the read
-_SCHEMA = pa.schema([("kafka_topic_id", pa.string()), ("kafka_partition", pa.int32()), ("kafka_offset", pa.int64()), ("event_id", pa.string())])
+_COUNTED = {table: name for table, name in IDENTITY.items() if table != "raw"}
+_SCHEMA = pa.schema(
+    [
+        ("kafka_topic_id", pa.string()),
+        ("kafka_partition", pa.int32()),
+        ("kafka_offset", pa.int64()),
+        *((name, pa.string()) for name in _COUNTED.values()),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class Comparison:
         unknown: in the lake, within Kafka's offset range, but not a record of Kafka.
         pending: in Kafka, past the lake's progress.
         expired: only in the lake, because Kafka has since dropped them or the topic was re-created.
-        repeated_events: surplus occurrences of an event_id in the lake beyond those in Kafka.
+        repeated_events: surplus occurrences of an identity (event_id, trade_key) in the lake beyond those in Kafka.
         covered: offsets of the lake by partition, as `first-last`.
     """
 
@@ -164,19 +173,18 @@ def compare(taken: KafkaContents, table: str, reader: str, rows: TableContents, 
 
 
 def verify(settings: Settings) -> Report:
-    """Compare both topics, up to their current end, with all tables, for both readers.
+    """Compare all topics, up to their current end, with all tables, for both readers.
 
     Raises:
         EngineUnavailable: Kafka or the object store does not answer.
     """
-    kafka = settings.kafka
-    tables = {kafka.stream_topic: "prices", kafka.raw_topic: "raw"}
+    tables = topic_tables(settings)
     # In this order, because the lake only grows in the meantime, and Kafka has every record that it gains.
     progress = {table: _progress(settings, table) for table in tables.values()}
     lake = {(table, reader): read_lake(settings, table, reader) for table in (*tables.values(), "dead_letters") for reader in READERS}
     found: list[Comparison] = []
     for topic, table in tables.items():
-        taken = read_kafka(settings, topic, with_events=topic == kafka.stream_topic)
+        taken = read_kafka(settings, topic, identity=_COUNTED.get(table, ""))
         done = {partition: offset for (topic_id, partition), offset in progress[table].items() if topic_id == taken.topic_id}
         found.extend(compare(taken, table, reader, lake[table, reader], lake["dead_letters", reader], done) for reader in READERS)
     return Report(tuple(found))
@@ -190,15 +198,15 @@ def read_lake(settings: Settings, table: str, reader: Reader) -> TableContents:
     Raises:
         EngineUnavailable: the object store does not answer, or maintenance replaced files during every try.
     """
-    address = table_address(settings.s3, table)
+    address, identity = table_address(settings.s3, table), _COUNTED.get(table, "")
     for last in (*(False,) * (_TRIES - 1), True):
         before = _paths(settings, table)
         seen = TableContents()
         try:
             for batch in _batches(settings, table, reader):
                 seen.offsets.add(*(batch.column(name) for name in KAFKA_POSITION))
-                if "event_id" in batch.schema.names:
-                    seen.events.add(batch.column("event_id").to_pylist())
+                if identity:
+                    seen.events.add(batch.column(identity).to_pylist())
         except TABLE_ERRORS as error:
             if last or before <= _paths(settings, table):
                 raise store_error(address.endpoint, f"return {address.uri}", error) from error
@@ -209,9 +217,9 @@ def read_lake(settings: Settings, table: str, reader: Reader) -> TableContents:
 
 
 def _batches(settings: Settings, table: str, reader: Reader) -> Iterator[pa.RecordBatch]:
-    """The Kafka columns, and `event_id` of prices."""
+    """The Kafka columns, and the identity of the records except raw exchanges and dead letters."""
     address = table_address(settings.s3, table)
-    columns = [*KAFKA_POSITION, *(["event_id"] if table == "prices" else [])]
+    columns = [*KAFKA_POSITION, *([_COUNTED[table]] if table in _COUNTED else [])]
     if reader == "delta":
         opened = open_table(address.uri, settings.s3.storage_options())
         if opened is None:

@@ -19,6 +19,7 @@ __all__ = ["SEGMENT_BYTES", "check_engines", "check_topics"]
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 """Segment size of the embedded broker's logs, and maximum size of a record."""
+_TOPIC_FIELDS = ("raw_topic", "stream_topic", "trades_topic", "trade_gaps_topic", "ledger_topic")
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _INTERNAL_TOPICS = frozenset(("__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"))
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -53,7 +54,7 @@ def check_engines(settings: Settings) -> None:
 
 def check_topics(kafka: KafkaSettings) -> None:
     """Raise SettingsError unless all topic names are valid in Kafka and distinct."""
-    topics = {f"CRYPTOVIZ_KAFKA__{name.upper()}": getattr(kafka, name) for name in ("raw_topic", "stream_topic", "ledger_topic")}
+    topics = {f"CRYPTOVIZ_KAFKA__{name.upper()}": getattr(kafka, name) for name in _TOPIC_FIELDS}
     for setting, name in topics.items():
         if not _TOPIC.fullmatch(name) or name in (".", ".."):
             raise _error(f"{setting} is {name!r}: valid are 1 to 249 of letters, digits, '.', '_' and '-', but not '.' or '..'", setting)

@@ -13,7 +13,19 @@ from cryptoviz.addresses import require_parts, require_visible, url_with_bracket
 from cryptoviz.masking import mask_url
 from cryptoviz.nearest import did_you_mean
 
-__all__ = ["AccessKey", "EndpointUrl", "HeaderSecret", "HttpUrl", "ProxyUrl", "ReceiverUrl", "RedisUrl", "Secret", "SecretUrl", "secrets_in"]
+__all__ = [
+    "AccessKey",
+    "EndpointUrl",
+    "HeaderSecret",
+    "HttpUrl",
+    "ProxyUrl",
+    "ReceiverUrl",
+    "RedisUrl",
+    "Secret",
+    "SecretUrl",
+    "StreamUrl",
+    "secrets_in",
+]
 
 _HTTP = ("http", "https")
 _REDIS = ("redis", "rediss")
@@ -101,6 +113,8 @@ _Url = Annotated[str, BeforeValidator(_cut), AfterValidator(_visible_text), Afte
 """URL that may contain a password. IPv6 with or without brackets; may be empty."""
 HttpUrl = Annotated[_Url, _checked(lambda url: require_parts(url, _HTTP, user=True, path=True))]
 """Base URL with optional path, user and password."""
+StreamUrl = Annotated[_Url, _checked(lambda url: require_parts(url, ("ws", "wss"), path=True))]
+"""WebSocket server with optional path."""
 ReceiverUrl = Annotated[_Url, _checked(lambda url: require_parts(url, _HTTP, path=True))]
 """Server with optional path, without user and password."""
 EndpointUrl = Annotated[_Url, _checked(lambda url: require_parts(url, _HTTP))]

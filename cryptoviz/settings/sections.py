@@ -57,10 +57,15 @@ class KafkaSettings(_Section):
     heap_mb: int = Field(default=384, ge=64, le=1_048_576)
     raw_topic: str = "crypto-raw-data"
     stream_topic: str = "crypto-streaming"
+    trades_topic: str = "crypto-trades"
+    """Created when `streams.venues` is set."""
+    trade_gaps_topic: str = "crypto-trade-gaps"
+    """Changes of gaps in the ids of trades. Created with the topic of trades."""
     ledger_topic: str = "crypto-dead-letters-replayed"
     """Compacted topic of dead letters that were published again. Created by the first replay."""
     stream_partitions: int = Field(default=2, ge=1, le=10_000)
     raw_partitions: int = Field(default=1, ge=1, le=10_000)
+    trades_partitions: int = Field(default=1, ge=1, le=10_000)
     """Of new topics. If raised, topics of the embedded broker get the missing partitions at its next start; those of other brokers keep theirs."""
     max_record_bytes: int = Field(default=2 * 1024 * 1024, ge=512 * 1024, le=10**9)
     """Larger than the body limit of a raw exchange (1 MiB) with JSON escapes."""
@@ -333,6 +338,8 @@ class LakeSettings(_Section):
     """Days of raw exchanges to keep. None: all."""
     dead_letters_keep_days: int | None = Field(default=365, ge=1, le=MAX_DAYS)
     """Days of dead letters to keep. None: all."""
+    trades_keep_days: int | None = Field(default=None, ge=1, le=MAX_DAYS)
+    """Days of trades and of gaps in their ids to keep. None: all."""
 
 
 class MarketLimits(_Section):

@@ -49,6 +49,7 @@ from cryptoviz.settings.sections import (
     S3Settings,
 )
 from cryptoviz.settings.seed_names import DOTENV_ENCODING, SeedNames, ShellNames, dotenv_lines, read_dotenv, require_text
+from cryptoviz.settings.streams import StreamsSettings
 from cryptoviz.settings.tracing import TracingSettings
 
 __all__ = ["Settings", "check_settings", "load_settings"]
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
     control: ControlSettings = Field(default_factory=ControlSettings)
     collect: CollectSettings = Field(default_factory=CollectSettings)
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    streams: StreamsSettings = Field(default_factory=StreamsSettings)
     lake: LakeSettings = Field(default_factory=LakeSettings)
     placement: PlacementSettings = Field(default_factory=PlacementSettings)
     market: MarketSettings = Field(default_factory=MarketSettings)
@@ -141,6 +143,12 @@ class Settings(BaseSettings):
         """Of the providers in use that other packages bring, as far as they can be loaded (`doctor` names the others)."""
         in_use = dict.fromkeys((*self.collect.providers, *self.collect.history_providers))
         return tuple(spec for name in in_use if name not in BUILT_IN_PROVIDERS and (spec := find_spec(name)) is not None)
+
+    @property
+    def stream_topics(self) -> dict[str, int]:
+        """Partitions of the topics of trade streams, by name; empty while streams are off."""
+        kafka = self.kafka
+        return {kafka.trades_topic: kafka.trades_partitions, kafka.trade_gaps_topic: 1} if self.streams.on else {}
 
     @property
     def token_file(self) -> Path:

@@ -16,6 +16,7 @@ from cryptoviz.errors import LakeError
 from cryptoviz.lake.delta import DeltaTable, open_table
 from cryptoviz.lake.objects import S3Access, TableAddress, minio_client, table_address
 from cryptoviz.lake.schema import DEAD_LETTERS, DEAD_TABLE, file_schema
+from cryptoviz.lake.table_specs import STREAM_TABLES
 from cryptoviz.log import get_logger
 from cryptoviz.settings import Settings
 from spark_jobs.gaps.ledger_update import find_gaps
@@ -27,7 +28,7 @@ from spark_jobs.maintenance.days import DayRule, days_of, drop_old_days, mark_da
 from spark_jobs.maintenance.log_cleanup import remove_leftovers, shorten_log
 from spark_jobs.maintenance.result import MAINTAINED
 from spark_jobs.tables.orphans import day_objects
-from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
+from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC, TRADE_GAPS_SPEC, TRADES_SPEC
 from spark_jobs.tables.schema_evolution import stored_schema
 
 __all__ = ["LAYOUTS", "STEPS", "RoundContext", "Step"]
@@ -36,6 +37,8 @@ LAYOUTS: dict[str, Layout] = {
     "prices": Layout(PRICES_SPEC.schema, "asset_id", "tick_ts", PRICES_SPEC.stats_columns),
     "raw": Layout(RAW_SPEC.schema, "provider", "tick_ts", RAW_SPEC.stats_columns),
     DEAD_TABLE: Layout(file_schema(DEAD_LETTERS), "topic", "kafka_ts", ("kafka_ts", "kafka_offset")),
+    "trades": Layout(TRADES_SPEC.schema, "venue_symbol", "ts", TRADES_SPEC.stats_columns),
+    "trade_gaps": Layout(TRADE_GAPS_SPEC.schema, "venue_symbol", "opened_ts", TRADE_GAPS_SPEC.stats_columns),
 }
 """Tables that the lake job writes, with the sort order of compaction."""
 
@@ -74,6 +77,7 @@ class RoundContext:
     window_ms: float = 0.0
     listed: dict[str, dict[str, str]] = field(default_factory=dict)
     _opened: dict[str, DeltaTable] = field(default_factory=dict)
+    _missing: set[str] = field(default_factory=set)
 
     @property
     def client(self) -> Minio:
@@ -96,8 +100,12 @@ class RoundContext:
 
     def open(self, table: str) -> DeltaTable | None:
         """The table; None before its first commit. Opened once in a round, since that reads the log back to its last checkpoint."""
+        if table in self._missing:
+            return None
         if table not in self._opened and (found := open_table(self.address(table).uri, self.settings.s3.storage_options())) is not None:
             self._opened[table] = found
+        if table in STREAM_TABLES and table not in self._opened:  # a pipeline without streams must not ask for them in each step
+            self._missing.add(table)
         return self._opened.get(table)
 
     def newest(self, table: str) -> DeltaTable | None:
@@ -127,7 +135,7 @@ def _for_each_table(work: Callable[[RoundContext, str, DeltaTable], None], names
 
 def _sweep(context: RoundContext) -> None:
     for name in LAYOUTS:
-        if context.wants(name):
+        if context.wants(name) and (name not in STREAM_TABLES or context.open(name) is not None):
             listed = context.list_days(name)  # before the log is read, so that a file that is committed meanwhile is in it
             table = context.newest(name)
             if table is not None:
@@ -136,7 +144,7 @@ def _sweep(context: RoundContext) -> None:
 
 def _retain(context: RoundContext, name: str, table: DeltaTable) -> None:
     lake = context.settings.lake
-    keep = {"prices": lake.prices_keep_days, "raw": lake.raw_keep_days, DEAD_TABLE: lake.dead_letters_keep_days}[name]
+    keep = {"prices": lake.prices_keep_days, "raw": lake.raw_keep_days, DEAD_TABLE: lake.dead_letters_keep_days}.get(name, lake.trades_keep_days)
     dropped = drop_old_days(context.client, context.address(name), table, keep, context.now().date(), context.check)
     if dropped:
         context.listed.pop(name, None)

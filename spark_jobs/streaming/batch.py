@@ -26,6 +26,9 @@ from spark_jobs.tables.table_log import TableLog
 
 __all__ = ["BatchStats", "BatchWriter"]
 
+_ORDER = (DEAD_TABLE, "raw", "trade_gaps", "trades", "prices")
+"""Of the tables' commits."""
+
 log = get_logger("lake")
 
 Position = Mapping[tuple[str, int], int]
@@ -177,14 +180,14 @@ class BatchWriter:
                 )
 
     def _commit(self, parts: Iterable[TablePart], ends: Position, moved: set[tuple[str, int]], *, again: bool) -> bool:
-        """Commit dead letters, then raw, then prices. A table whose topic moved commits even without files, so that its progress keeps up. When a
+        """Commit dead letters first, prices last. A table whose topic moved commits even without files, so that its progress keeps up. When a
         batch is repeated (`again`), all tables commit, so that leftovers of the first attempt lie below their progress.
         """
         by_table: dict[str, list[WrittenPart]] = {}
         for part in parts:
             by_table.setdefault(part.table, []).append(part.part)
         committed = False
-        for table in (DEAD_TABLE, "raw", "prices"):
+        for table in sorted(self._logs, key=_ORDER.index):
             own = {
                 (plan.topic_id, partition): ends[topic, partition]
                 for topic, partition in moved

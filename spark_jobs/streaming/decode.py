@@ -17,7 +17,7 @@ import pyarrow.json as pj
 from cryptoviz.errors import RecordError
 from cryptoviz.records import FIRST_TRADE_MS
 from spark_jobs.streaming.validate import FUTURE_MS, check_record
-from spark_jobs.tables.record_spec import JsonType, Reason, RecordSpec
+from spark_jobs.tables.record_spec import DECIMAL_TEXT, FieldSpec, JsonType, Reason, RecordSpec
 
 __all__ = ["BadRecord", "Decoded", "decode", "ndjson_schema"]
 
@@ -25,7 +25,13 @@ _NEWLINE, _OPEN, _CLOSE = 0x0A, 0x7B, 0x7D
 _BLOCK_BYTES = 1 << 20  # Arrow's parse block: 64 KiB takes a third longer, 8 MiB is no faster and takes more memory
 # No threads: Spark already runs a Python worker for each core.
 _READ = pj.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
-_NDJSON_TYPES = {JsonType.STRING: pa.string(), JsonType.NUMBER: pa.float64(), JsonType.BOOLEAN: pa.bool_(), JsonType.INTEGER: pa.int64()}
+_NDJSON_TYPES = {
+    JsonType.STRING: pa.string(),
+    JsonType.NUMBER: pa.float64(),
+    JsonType.BOOLEAN: pa.bool_(),
+    JsonType.INTEGER: pa.int64(),
+    JsonType.DECIMAL: pa.string(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class BadRecord:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """`rows` has the record's fields in table order; row i is input record `good[i]`."""
+    """`rows` has the record's fields and the derived columns in table order; row i is input record `good[i]`."""
 
     rows: pa.Table
     good: pa.Array
@@ -50,7 +56,7 @@ def decode(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: i
 
     Args:
         values: binary, null for a tombstone.
-        stamps_ms: int64, Kafka timestamp of each record; a `tick_ts` more than a day later is implausible. (Not the wall clock: a retry must give
+        stamps_ms: int64, Kafka timestamp of each record; a `spec.time` more than a day later is implausible. (Not the wall clock: a retry must give
             the same result.)
         spec: the expected record.
         max_bytes: longer values are dead letters.
@@ -75,7 +81,7 @@ def _fast(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: in
     if rows.num_rows != len(values) or not _plausible(rows, stamps_ms, spec):
         return None
     try:
-        return pa.table([_cast(rows.column(field.name), field.column.type, field.is_time) for field in spec.fields], schema=_row_schema(spec))
+        return _table([rows.column(field.name) for field in spec.fields], spec)
     except pa.ArrowInvalid:
         return None
 
@@ -139,7 +145,7 @@ def _is_utf8(values: pa.Array) -> bool:
 
 
 def ndjson_schema(spec: RecordSpec) -> pa.Schema:
-    """The record's fields with the types for `pyarrow.json`; times stay epoch ms."""
+    """The record's fields with the types for `pyarrow.json`; times stay epoch numbers, decimals texts."""
     return pa.schema([pa.field(field.name, _NDJSON_TYPES[field.json_type]) for field in spec.fields])
 
 
@@ -151,15 +157,19 @@ def _plausible(rows: pa.Table, stamps_ms: pa.Array, spec: RecordSpec) -> bool:
             return False
         if field.json_type is JsonType.NUMBER and not _all(pc.is_finite(column)):
             return False
+        if field.json_type is JsonType.DECIMAL and not _all(pc.match_substring_regex(column, DECIMAL_TEXT)):
+            return False
         if field.json_type is JsonType.INTEGER and not _all(pc.and_(pc.greater_equal(column, field.low), pc.less_equal(column, field.high))):
             return False
     if spec.schema_version is not None and not _all(pc.equal(rows.column("schema_version"), spec.schema_version)):
         return False
-    if "price" in rows.column_names and not _all(pc.greater(rows.column("price"), 0.0)):
-        return False
-    ticks = rows.column("tick_ts")
-    latest = pc.add(pc.max_element_wise(stamps_ms, FIRST_TRADE_MS), FUTURE_MS)
-    return _all(pc.greater_equal(ticks, FIRST_TRADE_MS)) and _all(pc.less_equal(ticks, latest))
+    for name in spec.positive:
+        # The least decimal is 1e-18, so that no positive one is 0 as a double.
+        if not _all(pc.greater(rows.column(name).cast(pa.float64()), 0.0)):
+            return False
+    times = pc.coalesce(*(rows.column(name) for name in spec.times))
+    latest = pc.multiply(pc.add(pc.max_element_wise(stamps_ms, FIRST_TRADE_MS), FUTURE_MS), spec.per_ms)
+    return _all(pc.greater_equal(times, FIRST_TRADE_MS * spec.per_ms)) and _all(pc.less_equal(times, latest))
 
 
 def _all(mask: pa.ChunkedArray) -> bool:
@@ -167,12 +177,18 @@ def _all(mask: pa.ChunkedArray) -> bool:
     return pc.all(mask, min_count=0).as_py() is not False
 
 
-def _cast(column: pa.ChunkedArray, kind: pa.DataType, is_time: bool) -> pa.ChunkedArray:
-    return column.cast(pa.timestamp("ms", tz="UTC")).cast(kind) if is_time else column.cast(kind)
+def _table(columns: list[pa.ChunkedArray], spec: RecordSpec) -> pa.Table:
+    """The columns of a data file from those of the fields, as `pyarrow.json` returns them."""
+    by_name = {field.name: column for field, column in zip(spec.fields, columns, strict=True)}
+    found = {field.name: _cast(by_name[field.name], field) for field in spec.fields}
+    if spec.time not in found:
+        found[spec.time] = pc.coalesce(*(found[name] for name in spec.times))
+    found |= {name: by_name[source].cast(pa.float64()) for name, source in spec.doubles.items()}  # of the text: the nearest double
+    return pa.table(found, schema=pa.schema([spec.schema.field(name) for name in found]))
 
 
-def _row_schema(spec: RecordSpec) -> pa.Schema:
-    return pa.schema([field.column for field in spec.fields])
+def _cast(column: pa.ChunkedArray, field: FieldSpec) -> pa.ChunkedArray:
+    return column.cast(pa.timestamp(field.unit, tz="UTC")).cast(field.column.type) if field.is_time else column.cast(field.column.type)
 
 
 def _slow(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: int) -> Decoded:
@@ -188,8 +204,8 @@ def _slow(values: pa.Array, stamps_ms: pa.Array, spec: RecordSpec, max_bytes: in
         good.append(index)
         for column, cell in zip(columns, row, strict=True):
             column.append(cell)
-    arrays = [_array(cells, field.column.type, field.is_time) for cells, field in zip(columns, spec.fields, strict=True)]
-    return Decoded(pa.table(arrays, schema=_row_schema(spec)), pa.array(good, pa.int64()), tuple(bad))
+    arrays = [pa.chunked_array([_array(cells, field)]) for cells, field in zip(columns, spec.fields, strict=True)]
+    return Decoded(_table(arrays, spec), pa.array(good, pa.int64()), tuple(bad))
 
 
 def _checked(value: bytes | None, stamp_ms: int, spec: RecordSpec, max_bytes: int) -> list[object]:
@@ -200,5 +216,6 @@ def _checked(value: bytes | None, stamp_ms: int, spec: RecordSpec, max_bytes: in
     return check_record(value, stamp_ms, spec)
 
 
-def _array(cells: list[object], kind: pa.DataType, is_time: bool) -> pa.Array:
-    return pa.array(cells, pa.timestamp("ms", tz="UTC")).cast(kind) if is_time else pa.array(cells, kind)
+def _array(cells: list[object], field: FieldSpec) -> pa.Array:
+    # Objects are JSON text by now.
+    return pa.array(cells, _NDJSON_TYPES.get(field.json_type, pa.string()))

@@ -1,4 +1,4 @@
-"""The lake job: writes two Kafka topics to the lake's tables with one Spark query on RayDP. Blocking; `spark_jobs.streaming.actor` hosts it.
+"""The lake job: writes Kafka's topics to the lake's tables with one Spark query on RayDP. Blocking; `spark_jobs.streaming.actor` hosts it.
 
 Start: read topic ids -> acquire the lease -> start Spark, unless `prepare` has; meanwhile fence the tables and read their progress -> take the batch
 plan over -> sweep leftovers -> repeat the batch that an earlier run planned but did not commit -> start the query there. Progress is stored in the
@@ -28,7 +28,8 @@ from cryptoviz.errors import CryptoVizError
 from cryptoviz.kafka import java_config
 from cryptoviz.lake.conditional_object import S3ConditionalObject
 from cryptoviz.lake.objects import S3Access, minio_client, table_address
-from cryptoviz.lake.schema import DEAD_LETTERS, DEAD_TABLE, PRICES, RAW
+from cryptoviz.lake.schema import DEAD_TABLE
+from cryptoviz.lake.table_specs import TABLE_SPECS
 from cryptoviz.log import get_logger
 from cryptoviz.masking import clip
 from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
@@ -50,7 +51,7 @@ from spark_jobs.streaming.write import TopicSpec
 from spark_jobs.tables.engine_retry import EngineRetry
 from spark_jobs.tables.lease import LEASES, lease_of
 from spark_jobs.tables.orphans import remove_orphans
-from spark_jobs.tables.record_spec import PRICES_SPEC, RAW_SPEC
+from spark_jobs.tables.record_spec import topic_specs
 from spark_jobs.tables.table_log import TableLog
 
 __all__ = ["PLAN", "LakeJob", "lake_id"]
@@ -75,15 +76,17 @@ class LakeJob:
         self._run = uuid.uuid4().hex[:12]
         self._access = S3Access.of(settings.s3)
         self._lease = lease_of(settings, "lake", lake_id(settings), self._run)
-        self._kafka = KafkaTopics(settings.kafka, (settings.kafka.stream_topic, settings.kafka.raw_topic))
+        self._specs = topic_specs(settings)
+        self._kafka = KafkaTopics(settings.kafka, tuple(self._specs))
         self._logs = {
-            table: TableLog(table_address(settings.s3, table), schema, settings.s3.storage_options(), self._run)
-            for table, schema in ((DEAD_TABLE, DEAD_LETTERS), ("raw", RAW), ("prices", PRICES))
+            table: TableLog(table_address(settings.s3, table), TABLE_SPECS[table].schema, settings.s3.storage_options(), self._run)
+            for table in (DEAD_TABLE, *(spec.table for spec in self._specs.values()))
         }
         self._plan = BatchPlan(S3ConditionalObject(self._access, settings.s3.lake_bucket, PLAN), self._run)
         self._scratch: Path | None = None
         self._writer: BatchWriter | None = None
-        self._watch = RecordWatch(settings.kafka, settings.kafka.stream_topic, settings.lake.trigger_ms / 1000)
+        watched = [topic for topic, spec in self._specs.items() if spec.table in ("prices", "trades")]
+        self._watch = RecordWatch(settings.kafka, watched, settings.lake.trigger_ms / 1000)
         self._monitor: QueryMonitor | None = None
         self._cluster: Future[DriverCluster] | None = None
         self._query: Any = None
@@ -190,11 +193,7 @@ class LakeJob:
         return self._monitor.probe(self._settings.lake.trigger_ms / 1000, f"http://127.0.0.1:{self._settings.lake.ui_port}")
 
     def _topic_plans(self, described: Mapping[str, tuple[str, int]]) -> dict[str, TopicSpec]:
-        kafka = self._settings.kafka
-        return {
-            kafka.stream_topic: TopicSpec(described[kafka.stream_topic][0], PRICES_SPEC),
-            kafka.raw_topic: TopicSpec(described[kafka.raw_topic][0], RAW_SPEC),
-        }
+        return {topic: TopicSpec(described[topic][0], spec) for topic, spec in self._specs.items()}
 
     def _fence(self, described: Mapping[str, tuple[str, int]]) -> Planned:
         """Keep other runs from committing or starting a batch. Returns the last batch plan.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -27,18 +27,21 @@ _CLOSE_S = 3.0
 # The broker holds a fetch request for this long if there are no records.
 _FETCH_WAIT_MS = 500
 
+Position = Mapping[tuple[str, int], int]
+"""(topic, partition) to an offset."""
+
 log = get_logger("lake")
 
 
 class RecordWatch:
-    """Watches one topic by a long poll of the broker; `wake` reports news of any other kind. `wait` is called from one thread."""
+    """Watches topics by a long poll of the broker; `wake` reports news of any other kind. `wait` is called from one thread."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str, interval_s: float) -> None:
+    def __init__(self, kafka: KafkaSettings, topics: Collection[str], interval_s: float) -> None:
         """Connects at the first `wait`. `interval_s`: least time between the ends of two waits."""
         self.waiting = False
         """Whether the query waits for records. May be read from any thread."""
         self._kafka = kafka
-        self._topic = topic
+        self._topics = frozenset(topics)
         self._interval_s = interval_s
         self._ended_s = -interval_s
         self._wake = threading.Event()
@@ -46,13 +49,13 @@ class RecordWatch:
         self._in_use = threading.Lock()
         self._consumer: Any = None
 
-    def wait(self, position: Mapping[tuple[str, int], int]) -> None:
-        """Block until the topic has a committed record at or after `position`, `wake` is called, or the watch is closed. Never raises: see above."""
+    def wait(self, position: Position) -> None:
+        """Block until a topic has a committed record at or after `position`, `wake` is called, or the watch is closed. Never raises: see above."""
         self._wake.clear()
         self.waiting = True
         try:
             with self._in_use:
-                self._await_record({partition: offset for (topic, partition), offset in position.items() if topic == self._topic})
+                self._await_record({key: offset for key, offset in position.items() if key[0] in self._topics})
         except KafkaException as error:
             log.warning("kafka_watch_failed", error=str(error))
         finally:
@@ -81,7 +84,7 @@ class RecordWatch:
         finally:
             self._in_use.release()
 
-    def _await_record(self, position: Mapping[int, int]) -> None:
+    def _await_record(self, position: Position) -> None:
         if self._closed.is_set():
             return
         if self._consumer is None:
@@ -102,29 +105,29 @@ class RecordWatch:
         # Under load there are records already, and a fetch would first wait for the end of the one before it.
         if self._has_more(position):
             return
-        self._consumer.assign([TopicPartition(self._topic, partition, offset) for partition, offset in position.items()])
+        self._consumer.assign([TopicPartition(*key, offset) for key, offset in position.items()])
         while not self._closed.is_set() and not self._wake.is_set() and not self._arrived(position):
             pass
         self._consumer.unassign()
 
-    def _has_more(self, position: Mapping[int, int]) -> bool:
+    def _has_more(self, position: Position) -> bool:
         """Whether a partition ends after its position; no if Kafka does not say it within `_END_S`."""
         deadline = time.monotonic() + _END_S
         try:
-            for partition, offset in position.items():
+            for key, offset in position.items():
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     return False
-                if self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=left_s)[1] > offset:
+                if self._consumer.get_watermark_offsets(TopicPartition(*key), timeout=left_s)[1] > offset:
                     return True
         except KafkaException:
             return False
         return False
 
-    def _arrived(self, position: Mapping[int, int]) -> bool:
+    def _arrived(self, position: Position) -> bool:
         """Whether there is a record, an offset without a record (of an aborted transaction), or an error. Takes at most `_POLL_S`."""
         message = self._consumer.poll(_POLL_S)
         if message is None:
             return False
         error = message.error()
-        return error is None or error.code() != KafkaError._PARTITION_EOF or message.offset() > position[message.partition()]
+        return error is None or error.code() != KafkaError._PARTITION_EOF or message.offset() > position[message.topic(), message.partition()]

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from decimal import Decimal
 from typing import Any
 
 import orjson
 
 from cryptoviz.errors import RecordError
 from cryptoviz.records import FIRST_TRADE_MS
-from spark_jobs.tables.record_spec import FieldSpec, JsonType, Reason, RecordSpec
+from spark_jobs.tables.record_spec import DECIMAL_TEXT, FieldSpec, JsonType, Reason, RecordSpec
 
 __all__ = ["FUTURE_MS", "check_record"]
 
 FUTURE_MS = 86_400_000
 """Maximum distance of a tick past the Kafka timestamp of its record: one day."""
 
+_DECIMAL = re.compile(DECIMAL_TEXT, re.ASCII)
 _SHOWN = 60  # characters of a bad value in a reason: recognizable, but never a whole body
 
 
 def check_record(value: bytes, stamp_ms: int, spec: RecordSpec) -> list[object]:
-    """The cells of a record, in the order of `spec.fields`; times stay epoch ms, objects become JSON text.
+    """The cells of a record, in the order of `spec.fields`; times stay epoch numbers, decimals texts, objects become JSON text.
 
     Raises:
         RecordError: `reason` is a `Reason`; the message begins with it.
@@ -30,12 +33,12 @@ def check_record(value: bytes, stamp_ms: int, spec: RecordSpec) -> list[object]:
     if spec.schema_version is not None:
         _check_version(record, spec.schema_version)
     cells = [_cell(record, field) for field in spec.fields]
-    price = record.get("price", 1)
-    if not price > 0:
-        raise _bad(Reason.BAD_PRICE, f"price is {price!r}, must be above 0")
-    tick = record["tick_ts"]
-    if not FIRST_TRADE_MS <= tick <= max(stamp_ms, FIRST_TRADE_MS) + FUTURE_MS:
-        raise _bad(Reason.BAD_TIME, f"tick_ts {tick} is before 2009 or more than a day after the Kafka timestamp {stamp_ms}")
+    for name in spec.positive:
+        if not Decimal(record[name]) > 0:
+            raise _bad(Reason.BAD_PRICE, f"{name} is {record[name]!r}, must be above 0")
+    when = next(at for name in spec.times if (at := record.get(name)) is not None)
+    if not FIRST_TRADE_MS * spec.per_ms <= when <= (max(stamp_ms, FIRST_TRADE_MS) + FUTURE_MS) * spec.per_ms:
+        raise _bad(Reason.BAD_TIME, f"{spec.time} {when} is before 2009 or more than a day after the Kafka timestamp {stamp_ms}")
     return cells
 
 
@@ -77,7 +80,7 @@ def _cell(record: dict[str, Any], field: FieldSpec) -> object:
             raise _bad(Reason.MISSING_FIELD, f"{field.name} is {state}")
         return None
     if not _fits(cell, field):
-        raise _bad(Reason.WRONG_TYPE, f"{field.name} is {_shown(cell)}, must be a JSON {field.json_type}{_range(field)}")
+        raise _bad(Reason.WRONG_TYPE, f"{field.name} is {_shown(cell)}, must be {_valid(field)}")
     if field.json_type is JsonType.OBJECT:
         return orjson.dumps(cell).decode()
     return float(cell) if field.json_type is JsonType.NUMBER else cell
@@ -93,12 +96,16 @@ def _fits(cell: object, field: FieldSpec) -> bool:
             return isinstance(cell, dict)
         case JsonType.INTEGER:  # Python's bool is an int, JSON's is not
             return isinstance(cell, int) and not isinstance(cell, bool) and field.low <= cell <= field.high
+        case JsonType.DECIMAL:
+            return isinstance(cell, str) and _DECIMAL.fullmatch(cell) is not None
         case JsonType.NUMBER:
             return isinstance(cell, (int, float)) and not isinstance(cell, bool) and math.isfinite(cell)
 
 
-def _range(field: FieldSpec) -> str:
-    return f" from {field.low} to {field.high}" if field.json_type is JsonType.INTEGER else ""
+def _valid(field: FieldSpec) -> str:
+    if field.json_type is JsonType.DECIMAL:
+        return "a JSON string with a decimal of at most 20 digits before and 18 after the point"
+    return f"a JSON {field.json_type}" + (f" from {field.low} to {field.high}" if field.json_type is JsonType.INTEGER else "")
 
 
 def _json_name(value: object) -> str:

@@ -106,7 +106,7 @@ class _Chunk:
 
     def flush(self, put: Put) -> Iterator[TablePart]:
         spec = self._topic.spec
-        yield from self._write(spec.table, self._rows, "tick_ts", spec.stats_columns, put)
+        yield from self._write(spec.table, self._rows, spec.time, spec.stats_columns, put)
         yield from self._write(DEAD_TABLE, self._dead, "kafka_ts", _DEAD_STATS, put)
 
     def _write(self, table: str, pieces: list[pa.Table], time_column: str, stats_columns: tuple[str, ...], put: Put) -> Iterator[TablePart]:

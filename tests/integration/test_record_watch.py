@@ -38,7 +38,7 @@ class Waiting:
 
     def __init__(self, settings: Settings, watch: RecordWatch | None = None) -> None:
         topic = settings.kafka.stream_topic
-        self.watch = watch or RecordWatch(settings.kafka, topic, 0.0)
+        self.watch = watch or RecordWatch(settings.kafka, [topic], 0.0)
         self.position = {(topic, partition): end for partition, end in ends_of(settings, topic).items()}
         self.thread = threading.Thread(target=self.watch.wait, args=(self.position,), daemon=True)
         self.thread.start()
@@ -78,7 +78,7 @@ def test_records_before_the_wait_end_it_at_once(topics: Settings) -> None:
     out = producer(topics.kafka)
     out.produce(topic, b"a record", partition=1)
     assert out.flush(20) == 0
-    watch = RecordWatch(topics.kafka, topic, 0.0)
+    watch = RecordWatch(topics.kafka, [topic], 0.0)
     watch.wait({(topic, 0): 0, (topic, 1): 0})
     watch.wait({(topic, 0): 0, (topic, 1): 0})
     watch.close()
@@ -106,6 +106,6 @@ def test_other_news_ends_a_wait(topics: Settings) -> None:
 
 def test_an_offset_that_the_topic_does_not_have_ends_a_wait(topics: Settings) -> None:
     """As after the topic was deleted and created again."""
-    watch = RecordWatch(topics.kafka, topics.kafka.stream_topic, 0.0)
+    watch = RecordWatch(topics.kafka, [topics.kafka.stream_topic], 0.0)
     watch.wait({(topics.kafka.stream_topic, 0): 1000})
     watch.close()

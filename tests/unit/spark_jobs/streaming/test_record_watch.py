@@ -45,7 +45,7 @@ def kafka_threads():
             pass  # it has ended
     return sum(name.startswith("rdk:") for name in names)
 
-watch = RecordWatch(load_settings(home=sys.argv[1], kafka={"bootstrap_servers": "127.0.0.1:" + sys.argv[2]}).kafka, "t", 0.0)
+watch = RecordWatch(load_settings(home=sys.argv[1], kafka={"bootstrap_servers": "127.0.0.1:" + sys.argv[2]}).kafka, ["t"], 0.0)
 waiting = threading.Thread(target=watch.wait, args=({("t", 0): 0},))
 waiting.start()
 eventually(kafka_threads)
@@ -81,7 +81,7 @@ def test_a_wait_that_outlasts_the_close_ends_the_connection(settings: Settings, 
 
     monkeypatch.setattr(record_watch, "kafka_consumer", lambda *_: Slow())
     monkeypatch.setattr(record_watch, "_CLOSE_S", 0.01)
-    watch = RecordWatch(settings.kafka, TOPIC, 0.0)
+    watch = RecordWatch(settings.kafka, [TOPIC], 0.0)
     waiting = threading.Thread(target=watch.wait, args=({(TOPIC, 0): 0},))
     waiting.start()
     assert asked.wait(10)
@@ -94,7 +94,7 @@ def test_a_wait_that_outlasts_the_close_ends_the_connection(settings: Settings, 
 
 def test_a_client_that_cannot_be_made_ends_the_wait_and_not_the_batch(settings: Settings, tmp_path: Path) -> None:
     kafka = settings.kafka.model_copy(update={"security_protocol": "SSL", "ssl_ca_location": tmp_path / "none.pem"})
-    watch = RecordWatch(kafka, TOPIC, 0.0)
+    watch = RecordWatch(kafka, [TOPIC], 0.0)
     watch.wait({(TOPIC, 0): 0})
     assert not watch.waiting
 
@@ -109,9 +109,9 @@ def test_the_look_at_the_ends_has_one_deadline_for_all_partitions(settings: Sett
             threading.Event().wait(min(timeout, 0.4))
             return 0, 0
 
-    watch = RecordWatch(settings.kafka, TOPIC, 0.0)
+    watch = RecordWatch(settings.kafka, [TOPIC], 0.0)
     watch._consumer = Slow()
-    assert not watch._has_more(dict.fromkeys(range(20), 0))
+    assert not watch._has_more(dict.fromkeys(((TOPIC, partition) for partition in range(20)), 0))
     assert len(asked) <= 3
 
 
