@@ -7,8 +7,9 @@ from enum import StrEnum
 from typing import Protocol
 
 __all__ = [
-    "COLLECTOR", "DASHBOARD", "DEAD_LETTERS_METRIC", "FAILURES_METRIC", "FRESH_TICKS", "LAKE", "MAINTENANCE", "MARKET", "ComponentActor",
+    "COLLECTOR", "DASHBOARD", "DEAD_LETTERS_METRIC", "FAILURES_METRIC", "FRESH_TICKS", "LAKE", "MAINTENANCE", "MARKET", "PER_INSTRUMENT", "ComponentActor",
     "ComponentKind", "ComponentState", "ComponentStatus", "DesiredState", "Probe", "Trigger", "scraper_name",
+    "stream_name",
 ]  # fmt: skip
 
 COLLECTOR, LAKE, MAINTENANCE, DASHBOARD, MARKET = "collector", "lake", "maintenance", "dashboard", "market-replay"
@@ -17,6 +18,8 @@ FAILURES_METRIC = "failures_total"
 """Of a scraper: polls without a price."""
 DEAD_LETTERS_METRIC = "dead_letters_"
 """Of the lake job, before `total` or `<reason>_total`."""
+PER_INSTRUMENT = "@"
+"""Of a stream: between the name of a metric and the instrument that it is of."""
 
 FRESH_TICKS = 3
 """Data older than this many ticks is not fresh (DESIGN 7)."""
@@ -25,6 +28,11 @@ FRESH_TICKS = 3
 def scraper_name(provider: str) -> str:
     """Name of the component that polls the provider."""
     return f"scraper/{provider}"
+
+
+def stream_name(venue: str, shard: int = 0) -> str:
+    """Name of the component that records the trades of the venue; of its further shards, with a number."""
+    return f"stream/{venue}" if shard == 0 else f"stream/{venue}-{shard + 1}"
 
 
 class ComponentState(StrEnum):
@@ -67,6 +75,7 @@ class ComponentKind(StrEnum):
     EXTERNAL = "external"
     MARKET = "market"
     SCRAPER = "scraper"
+    STREAM = "stream"
     COLLECTOR = "collector"
     LAKE = "lake"
     MAINTENANCE = "maintenance"

@@ -170,11 +170,21 @@ def _fetch_id(value: bytes) -> str | None:
 class KafkaTransport:
     """Transport for one transactional id and one topic. The constructor makes no connection."""
 
-    def __init__(self, settings: KafkaSettings, topic: str, transactional_id: str, published: Published, clients: KafkaClients | None = None) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topic: str,
+        transactional_id: str,
+        published: Published,
+        clients: KafkaClients | None = None,
+        audit_topic: str = "",
+    ) -> None:
+        """`audit_topic`: of the audit records; by default the raw topic."""
         self._settings = settings
+        self._audit_topic = audit_topic or settings.raw_topic
         self._topic = topic
         self._published = published
-        self._producer = OwnedProducer(settings, transactional_id, topic, clients)
+        self._producer = OwnedProducer(settings, transactional_id, topic, clients, (self._audit_topic,))
 
     def connect(self) -> int | None:
         """Fence predecessors and read what they published. See `actors.publishing.publisher.Transport`."""
@@ -194,7 +204,7 @@ class KafkaTransport:
         context = current_context()
         headers = ((HEADER, context.encode()),) if context else ()
         records = [Record(self._topic, message.key, message.value, headers) for message in transaction.messages]
-        records += [Record(self._settings.raw_topic, audit.key, audit.value, headers) for audit in transaction.audit_records]
+        records += [Record(self._audit_topic, audit.key, audit.value, headers) for audit in transaction.audit_records]
         taken = self._published.after(transaction)
         refusals = self._producer.commit(records, taken.newest, transaction.identity, leaps=taken.leaps)
         self._published.resume(self._producer.progress)

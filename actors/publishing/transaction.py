@@ -24,7 +24,7 @@ class KafkaTransaction:
     Attributes:
         identity: the same for each attempt to publish the transaction.
         messages: records for the publisher's topic.
-        audit_records: records for the raw topic: the inputs of the messages, for a replay.
+        audit_records: records for a second topic: the inputs of the messages, for a replay; of trades, the gaps that they changed.
         merged: identities of the earlier transactions that were merged into this one.
         traceparent: context of the span that made it; empty when tracing is off.
         links: contexts of the spans of `merged`.

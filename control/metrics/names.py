@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cryptoviz.components import DEAD_LETTERS_METRIC, FAILURES_METRIC, ComponentKind
+from cryptoviz.components import DEAD_LETTERS_METRIC, FAILURES_METRIC, PER_INSTRUMENT, ComponentKind
 
 __all__ = ["HELP", "PREFIX", "Exported", "exported"]
 
@@ -54,6 +54,28 @@ HELP: dict[ComponentKind, dict[str, str]] = {
         "shape_odd_values": "Fields with values outside their usual range.",
         "last_poll_age_s": "Time since the last poll.",
         "last_good_poll_age_s": "Time since the last poll with a price.",
+    },
+    ComponentKind.STREAM: {
+        "connected": "Connections that are open and acknowledged.",
+        "connections": "Connections that the instruments need.",
+        "instruments": "Instruments whose trades are recorded.",
+        "instruments_acked": "Instruments whose subscription the venue has acknowledged.",
+        "trades_total": "Trades taken, each once.",
+        "trades_per_s": "Trades taken a second, of the last 10 seconds.",
+        "published_total": "Trades that Kafka has acknowledged.",
+        "refilled_total": "Trades that the stream missed and a refill over HTTP brought.",
+        "duplicates_dropped_total": "Trades that had been received before.",
+        "gaps_open": "Gaps in the trade ids that are open.",
+        "missing_trades": "Trades that are missing in open gaps.",
+        "reconnects_total": "Connections that were replaced or lost.",
+        "bad_frames_total": "Frames that are not as documented.",
+        "pauses_total": "Times that the connections were closed because Kafka did not keep up.",
+        "queue_trades": "Trades that wait for the broker.",
+        "refill_calls_total": "HTTP requests for missing trades.",
+        "refused_records_total": "Trades that the broker refused.",
+        "publish_failures_total": "Failed transactions; each is repeated.",
+        "publish_latency_ms": "Time from the arrival of the oldest trade of the last transaction to the broker's acknowledgement.",
+        "data_age_s": "Time since the last trade of the instrument.",
     },
     ComponentKind.COLLECTOR: {
         "results_total": "Poll results received.",
@@ -133,10 +155,13 @@ def exported(kind: ComponentKind, metric: str) -> Exported:
         if reason == "total":
             return Exported(f"{PREFIX}{owner}_dead_letters", "Records that are no valid prices, over the whole table.", True, 1.0)
         return Exported(f"{PREFIX}{owner}_dead_letters_by_reason", "Dead letters by reason.", True, 1.0, {"reason": reason})
+    labels: dict[str, str] = {}
+    if kind is ComponentKind.STREAM and PER_INSTRUMENT in metric:
+        metric, _, labels["instrument"] = metric.partition(PER_INSTRUMENT)
     counter = metric.endswith(_TOTAL)
     name, factor = metric.removesuffix(_TOTAL), 1.0
     for suffix, (unit, scale) in _UNITS.items():
         if name.endswith(suffix):
             name, factor = name.removesuffix(suffix) + unit, scale
             break
-    return Exported(f"{PREFIX}{owner}_{name}", HELP[kind].get(metric, metric), counter, factor)
+    return Exported(f"{PREFIX}{owner}_{name}", HELP[kind].get(metric, metric), counter, factor, labels)

@@ -9,10 +9,10 @@ from typing import Any
 
 from actors.ray_actor import run_on_other_nodes
 from control.reconcile.state_types import Policy
-from cryptoviz.components import COLLECTOR, DASHBOARD, LAKE, MAINTENANCE, MARKET, ComponentKind, scraper_name
+from cryptoviz.components import COLLECTOR, DASHBOARD, LAKE, MAINTENANCE, MARKET, ComponentKind, scraper_name, stream_name
 from cryptoviz.errors import UnknownComponent
 from cryptoviz.placement import HEAD, Place
-from cryptoviz.settings import Settings, loopback_engines, uses_own_loopback
+from cryptoviz.settings import Settings, loopback_engines, streams_from_loopback, uses_own_loopback
 from cryptoviz.settings.engine_tls import server_identity
 
 __all__ = ["YIELD_S", "ComponentSpec", "ComponentTable", "build_table", "is_component_name"]
@@ -26,7 +26,7 @@ _ENGINE_START_S = 90.0
 YIELD_S = 30.0
 """Longer than the lake's start on an idle machine."""
 _MIN_GRACE_S = 30.0
-_DELIVER = frozenset({ComponentKind.SCRAPER, ComponentKind.COLLECTOR, ComponentKind.LAKE, ComponentKind.MAINTENANCE})
+_DELIVER = frozenset({ComponentKind.SCRAPER, ComponentKind.STREAM, ComponentKind.COLLECTOR, ComponentKind.LAKE, ComponentKind.MAINTENANCE})
 """Kinds whose `start` returns before anything is delivered. For engines, market and dashboard it returns when they answer."""
 _GRACE_TICKS = 5
 """A scraper's restart loses its rate limiter and breaker state, so a provider's outage must last longer than a few ticks."""
@@ -127,6 +127,7 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
     yield _engine(settings, "object-store", embedded=settings.s3.embedded)
     yield _engine(settings, "redis", embedded=settings.redis.embedded)
     yield from _collection(settings)
+    yield from _streams(settings)
     yield ComponentSpec(
         LAKE,
         ComponentKind.LAKE,
@@ -183,6 +184,24 @@ def _collection(settings: Settings) -> Iterator[ComponentSpec]:
                 place=Place.parse(settings.placement.scrapers),
                 place_setting="CRYPTOVIZ_PLACEMENT__SCRAPERS",
                 local=bool(loopback_engines(settings)) or uses_own_loopback(settings, name),
+            )
+
+
+def _streams(settings: Settings) -> Iterator[ComponentSpec]:
+    feeds = ("kafka", MARKET) if settings.profile == "demo" else ("kafka",)
+    for venue in settings.streams.venues:
+        for shard in range(settings.streams.shards):
+            yield ComponentSpec(
+                stream_name(venue, shard),
+                ComponentKind.STREAM,
+                "actors.streaming.actor:StreamActor",
+                (settings, venue, shard),
+                depends_on=feeds,
+                # Connections back off for up to `max_back_off_s`, and a restart would begin that again.
+                grace_s=_MIN_GRACE_S + settings.streams.max_back_off_s,
+                place=Place.parse(settings.placement.streams),
+                place_setting="CRYPTOVIZ_PLACEMENT__STREAMS",
+                local=bool(loopback_engines(settings)) or streams_from_loopback(settings, venue),
             )
 
 

@@ -106,8 +106,11 @@ class KafkaClients:
 class OwnedProducer:
     """Producer for one transactional id. The constructor makes no connection. Not thread-safe."""
 
-    def __init__(self, kafka: KafkaSettings, transactional_id: str, topic: str, clients: KafkaClients | None = None) -> None:
-        """`topic`: the topic of the progress, which is valid as long as the topic exists."""
+    def __init__(
+        self, kafka: KafkaSettings, transactional_id: str, topic: str, clients: KafkaClients | None = None, also: Sequence[str] = ()
+    ) -> None:
+        """`topic`: the topic of the progress, which is valid as long as the topic exists. `also`: other topics that it writes to."""
+        self._also = tuple(also)
         self._kafka = kafka
         self._id = transactional_id
         self._place = (topic, 0)
@@ -241,7 +244,7 @@ class OwnedProducer:
         """Abort what the broker holds open of earlier transactions, and publish the last one again if it was acknowledged and is lost with that."""
         before = self._read(stable=False)  # answers, unless the broker does not
         self._log.warning("abandoned_transaction", progress=before and before.identity)
-        topics = dict.fromkeys((self._place[0], self._kafka.stream_topic, self._kafka.raw_topic))
+        topics = dict.fromkeys((self._place[0], self._kafka.stream_topic, self._kafka.raw_topic, *self._also))
         abort_abandoned(self._producer, topics, self._group, self._offset_of(before or self.progress), self._timeout_s)
         found = self._read(stable=True)
         records, groups, earlier = self._last

@@ -145,7 +145,7 @@ TRADES = pa.schema(
     ]
 )
 
-# A row is a change of a gap in the ids of an instrument's trades, partitioned by the UTC date of `opened_ts`: see `cryptoviz.trades.gap_record`.
+# A row is a change of a gap in the ids of an instrument's trades, partitioned by the UTC date of `opened_ts`: see `cryptoviz.trades.gap_change`.
 TRADE_GAPS = pa.schema(
     [
         pa.field("change_id", pa.string(), nullable=False),
@@ -158,15 +158,19 @@ TRADE_GAPS = pa.schema(
         pa.field("last_id", pa.int64(), nullable=False),  # the last one, included
         pa.field("state", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
-        pa.field("missing", pa.int64(), nullable=False),  # ids that are still missing
+        pa.field("missing", pa.int64(), nullable=False),  # ids that are still missing, or permanently so
         pa.field("refilled", pa.int64(), nullable=False),
+        pa.field("late", pa.int64(), nullable=False),
+        pa.field("runs", pa.string(), nullable=False),  # that a refill still looks for: `7-9,12-12`
+        pa.field("from_ts", TIME),
+        pa.field("to_ts", TIME),
         pa.field("opened_ts", TIME, nullable=False),
+        pa.field("closed_ts", TIME),
         pa.field("changed_ts", TIME, nullable=False),
         *KAFKA_COLUMNS,
         *PARTITION_COLUMNS,
     ]
 )
-
 
 IDENTITY = {"prices": "event_id", "raw": "fetch_id", "trades": "trade_key", "trade_gaps": "change_id"}
 """The column that identifies a record of a topic, by table."""

@@ -15,7 +15,7 @@ from cryptoviz.settings.handover import SPARK_SECRET_VARIABLE, child_environment
 from cryptoviz.settings.listeners import PortUse, pipeline_ports
 from cryptoviz.settings.names import CLUSTER_VARIABLE, LAKE_RUN_VARIABLE, SETTINGS_FILE_VARIABLE
 from cryptoviz.settings.network import NetworkSettings
-from cryptoviz.settings.placement import PlacementSettings, loopback_engines, uses_own_loopback
+from cryptoviz.settings.placement import PlacementSettings, loopback_engines, streams_from_loopback, uses_own_loopback
 from cryptoviz.settings.protection import BreakerSettings, QuotaSettings
 from cryptoviz.settings.sections import (
     NO_KEY,
@@ -78,5 +78,6 @@ __all__ = [
     "loopback_engines",
     "pipeline_ports",
     "settings_from_environment",
+    "streams_from_loopback",
     "uses_own_loopback",
 ]

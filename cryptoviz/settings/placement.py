@@ -14,7 +14,7 @@ from cryptoviz.providers.registry import find_spec
 if TYPE_CHECKING:
     from cryptoviz.settings.tree import Settings
 
-__all__ = ["PlacementSettings", "loopback_engines", "uses_own_loopback"]
+__all__ = ["PlacementSettings", "loopback_engines", "streams_from_loopback", "uses_own_loopback"]
 
 
 def _valid(text: str) -> str:
@@ -36,6 +36,7 @@ class PlacementSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     scrapers: PlaceName = "spread"
+    streams: PlaceName = "spread"
     executors: PlaceName = "spread"
     """Of Spark, which write the lake. Their number is `lake.executors`."""
     engines: Annotated[PlaceName, AfterValidator(_valid_for_engines)] = "head"
@@ -54,6 +55,12 @@ def uses_own_loopback(settings: Settings, provider: str) -> bool:
     spec = find_spec(provider)
     base_url = settings.provider(provider).base_url or (spec.base_url if spec else "")
     return _on_loopback(base_url) or _on_loopback(settings.network.proxy_for(base_url) or "")
+
+
+def streams_from_loopback(settings: Settings, venue: str) -> bool:
+    """Whether a venue of trade streams is a server on this machine's loopback, as the replay market is."""
+    own = settings.streams.venue.get(venue)
+    return own is not None and (_on_loopback(own.stream_url) or _on_loopback(own.refill_url))
 
 
 def _on_loopback(url: str) -> bool:

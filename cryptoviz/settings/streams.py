@@ -41,8 +41,8 @@ class StreamsSettings(_Section):
     connect_timeout_s: Duration = Field(default=10.0, gt=0)
     max_back_off_s: Duration = Field(default=30.0, gt=0)
     """Longest wait between two attempts to connect or to refill."""
-    refill_trades: int = Field(default=200_000, ge=0, le=100_000_000)
-    """Trades of one gap that are read over HTTP. A longer gap is recorded as permanent beyond them."""
+    silent_s: Duration = Field(default=60.0, gt=0)
+    """A connection without a trade for this time is replaced, whatever its heartbeats say; then after twice as long, and so on."""
 
     @property
     def on(self) -> bool:

@@ -31,7 +31,8 @@ def change(gap_id: str, state: str, at: int, **changes: Any) -> bytes:
     """A change of a gap, `at` microseconds after `AT_US`."""
     fields = {
         "change_id": f"{gap_id}:{at}", "gap_id": gap_id, "venue": "binance", "venue_symbol": "BTCUSDT", "asset_id": "bitcoin",
-        "quote_currency": "USDT", "first_id": 10, "last_id": 19, "state": state, "reason": "connection", "missing": 10 if state == "open" else 0,
-        "refilled": 0 if state == "open" else 10, "opened_ts": AT_US, "changed_ts": AT_US + at,
+        "quote_currency": "USDT", "first_id": 10, "last_id": 19, "state": state, "reason": "", "missing": 10 if state == "open" else 0,
+        "refilled": 0 if state == "open" else 10, "late": 0, "runs": "10-19" if state == "open" else "", "from_ts": None, "to_ts": None,
+        "opened_ts": AT_US, "closed_ts": None, "changed_ts": AT_US + at,
     }  # fmt: skip
     return json.dumps(fields | changes).encode() + b"\n"

@@ -43,6 +43,7 @@ class _ComponentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Compone
     COMPONENT_KIND_LAKE: _ComponentKind.ValueType  # 6
     COMPONENT_KIND_MAINTENANCE: _ComponentKind.ValueType  # 7
     COMPONENT_KIND_DASHBOARD: _ComponentKind.ValueType  # 8
+    COMPONENT_KIND_STREAM: _ComponentKind.ValueType  # 9
 
 class ComponentKind(_ComponentKind, metaclass=_ComponentKindEnumTypeWrapper): ...
 
@@ -55,6 +56,7 @@ COMPONENT_KIND_COLLECTOR: ComponentKind.ValueType  # 5
 COMPONENT_KIND_LAKE: ComponentKind.ValueType  # 6
 COMPONENT_KIND_MAINTENANCE: ComponentKind.ValueType  # 7
 COMPONENT_KIND_DASHBOARD: ComponentKind.ValueType  # 8
+COMPONENT_KIND_STREAM: ComponentKind.ValueType  # 9
 Global___ComponentKind: _TypeAlias = ComponentKind  # noqa: Y015
 
 class _ComponentState:
