@@ -7,9 +7,8 @@ from enum import StrEnum
 from typing import Protocol
 
 __all__ = [
-    "COLLECTOR", "DASHBOARD", "DEAD_LETTERS_METRIC", "FAILURES_METRIC", "FRESH_TICKS", "LAKE", "MAINTENANCE", "MARKET", "PER_INSTRUMENT", "ComponentActor",
-    "ComponentKind", "ComponentState", "ComponentStatus", "DesiredState", "Probe", "Trigger", "scraper_name",
-    "stream_name",
+    "COLLECTOR", "DASHBOARD", "DEAD_LETTERS_METRIC", "FAILURES_METRIC", "FRESH_TICKS", "LAKE", "MAINTENANCE", "MARKET", "PER_INSTRUMENT",
+    "ComponentActor", "ComponentKind", "ComponentState", "ComponentStatus", "DesiredState", "Probe", "Trigger", "scraper_name", "stream_name",
 ]  # fmt: skip
 
 COLLECTOR, LAKE, MAINTENANCE, DASHBOARD, MARKET = "collector", "lake", "maintenance", "dashboard", "market-replay"

@@ -114,7 +114,7 @@ class Connection:
             self.state = ConnectionState.SUBSCRIBING
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._subscribe(socket))
-                tasks.create_task(self._watch_acks())
+                tasks.create_task(self._watch_acks(socket))
                 tasks.create_task(self._read(socket))
                 if limits.ping_s is not None:
                     tasks.create_task(self._ping(socket, limits.ping_s))
@@ -139,9 +139,13 @@ class Connection:
                 await self._clock.sleep(pause_s)
             await socket.send(text)
 
-    async def _watch_acks(self) -> None:
-        """A symbol that the venue does not acknowledge is shown; the others go on."""
-        await self._clock.sleep(ACK_S)
+    async def _watch_acks(self, socket: Socket) -> None:
+        """Ask again for symbols that are not acknowledged, because a venue may refuse a request for one of its symbols; then show them."""
+        await self._clock.sleep(ACK_S / 3)
+        for text in self._session.subscribe() if self._session.unacked else ():
+            await socket.send(text)
+            await self._clock.sleep(1.0 / self._venue.spec.limits.messages_per_s)
+        await self._clock.sleep(ACK_S * 2 / 3)
         self.unacked = tuple(sorted({symbol for symbol, _ in self._session.unacked}))
         if self.unacked:
             log.warning("not_acknowledged", venue=self._venue.spec.name, symbols=",".join(self.unacked[:20]))

@@ -20,6 +20,7 @@ _STEADY_S = 60.0
 """After this time a connection counts as good: the next failure is retried at once."""
 _MOST_SILENT_S = 3_600.0
 _POLL_S = 0.5
+_FIRST_WAIT_S = 0.25
 
 log = get_logger("stream")
 
@@ -134,7 +135,7 @@ class Lane:
         log.warning("connection_lost", connection=ended.id, reason=ended.failure)
 
     def _back_off_s(self) -> float:
-        wait_s = min(self._rules.max_back_off_s, 0.25 * 2**self._failures)
+        wait_s = min(self._rules.max_back_off_s, _FIRST_WAIT_S * 2.0**self._failures)
         self._failures = min(self._failures + 1, 20)
         return wait_s
 

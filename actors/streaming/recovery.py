@@ -15,11 +15,11 @@ from cryptoviz.trades.gap_change import GapChange, restored_state
 from cryptoviz.trades.gap_tracker import TrackerState
 from cryptoviz.trades.record import Source, topic_key
 
-__all__ = ["LATE_MS", "TAIL_RECORDS", "committed_states", "last_trades"]
+__all__ = ["LATE_MS", "TAIL_RECORDS", "Spans", "committed_states", "last_trades"]
 
 TAIL_RECORDS = 4_096
 """Offsets read back at first in each partition; four times as many with each step, until each instrument was found."""
-TAIL_MOST_RECORDS = 4_000_000
+TAIL_MOST_RECORDS = 2_000_000
 """Offsets after which an instrument without a trade counts as new: minutes of all trades of a venue, weeks of those of a few coins."""
 LATE_MS = 300_000
 """A trade that arrives later than this after a higher one comes by a refill: connections overlap for a minute."""

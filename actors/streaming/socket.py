@@ -30,9 +30,11 @@ class SocketClosed(TransientError):
 
 
 class Socket(Protocol):
-    """An open connection. `heard_s`: monotonic time of the last frame of any kind, also a ping of the venue."""
+    """An open connection."""
 
-    heard_s: float
+    @property
+    def heard_s(self) -> float:
+        """Monotonic time of the last frame of any kind, also a ping of the venue."""
 
     async def send(self, text: str) -> None:
         """Raises SocketClosed."""
@@ -48,8 +50,8 @@ OpenSocket = Callable[[str, float, int], Awaitable[Socket]]
 """(address, seconds until it is open, most bytes of a message) to a connection. Raises SocketClosed."""
 
 
-async def open_socket(url: str, timeout_s: float, frame_bytes: int, trust: ssl.SSLContext | None = None) -> Socket:
-    """Connect. `trust`: certificate authorities of a wss:// address; by default those of the system.
+async def open_socket(url: str, timeout_s: float, frame_bytes: int, trust: ssl.SSLContext) -> Socket:
+    """Connect. `trust`: certificate authorities for a wss:// address.
 
     Raises:
         SocketClosed: the venue does not answer in time, or refuses.
@@ -67,7 +69,7 @@ async def open_socket(url: str, timeout_s: float, frame_bytes: int, trust: ssl.S
             compression=None,
             proxy=None,
             user_agent_header="cryptoviz",
-            **({"ssl": trust} if trust is not None and urlsplit(url).scheme == "wss" else {}),
+            ssl=trust if urlsplit(url).scheme == "wss" else None,
         )
     except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
         raise SocketClosed(f"no connection to {urlsplit(url).netloc}: {type(error).__name__}: {error}") from None
@@ -92,7 +94,7 @@ class _Socket:
 
     @property
     def heard_s(self) -> float:
-        return max(self._opened_s, self._connection.heard_s)
+        return max(self._opened_s, float(self._connection.heard_s))
 
     async def send(self, text: str) -> None:
         try:

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "restart": ("control", "Stop components and start them again."),
     "logs": ("control", "Print the log of a component."),
     "providers": ("providers", "Show the providers: state, breaker, quota, latency."),
+    "streams": ("streams", "Show the trade streams: connections, trades, gaps, refills."),
     "query": ("query", "Query the lake with SQL (DuckDB)."),
     "verify": ("query", "Compare Kafka with the lake: no row lost or duplicated."),
     "dead-letters": ("dead_letters", "List, export and replay records that failed to decode."),

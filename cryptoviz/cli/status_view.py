@@ -14,9 +14,9 @@ from cryptoviz.cli.terminal import printable
 from cryptoviz.components import ComponentState, ComponentStatus
 from cryptoviz.rpc.pipeline_status import PipelineStatus
 
-__all__ = ["age", "pipeline_view"]
+__all__ = ["STATE_STYLES", "age", "pipeline_view"]
 
-_STYLES: Mapping[ComponentState, str] = {
+STATE_STYLES: Mapping[ComponentState, str] = {
     ComponentState.RUNNING: "green",
     ComponentState.STARTING: "cyan",
     ComponentState.STOPPING: "cyan",
@@ -35,6 +35,8 @@ _SHOWN_METRICS = (
     "last_poll_age_s",
     "latency_ms",
     "requests_total",
+    "trades_total",
+    "gaps_open",
 )
 
 
@@ -61,13 +63,13 @@ def pipeline_view(pipeline: PipelineStatus, addresses: Iterable[tuple[str, str]]
     for component in pipeline.components:
         table.add_row(
             printable(component.name),
-            Text(str(component.state), style=_STYLES[component.state]),
+            Text(str(component.state), style=STATE_STYLES[component.state]),
             age(max(0.0, moment - component.since_ms / 1000)),
             str(component.restarts) if component.restarts else "",
             *([printable(", ".join(dict.fromkeys(component.nodes)))] if several else []),
             Text(printable(_activity(component)), overflow="ellipsis", no_wrap=True),
         )
-    head = Text.assemble(("CryptoViz ", "bold"), (str(pipeline.state), _STYLES[pipeline.state]), f"  {printable(pipeline.reason)}")
+    head = Text.assemble(("CryptoViz ", "bold"), (str(pipeline.state), STATE_STYLES[pipeline.state]), f"  {printable(pipeline.reason)}")
     if pipeline.replayed:
         head.append("  REPLAYED DATA: recorded history, not live", style="magenta")
     links = Table.grid(padding=(0, 2))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from cryptoviz.addresses import LOOPBACK
+from cryptoviz.errors import SettingsError
+from cryptoviz.nearest import did_you_mean
 from cryptoviz.settings.protection import Duration
 from cryptoviz.settings.secret_types import HttpUrl, SecretUrl, StreamUrl
 
-__all__ = ["StreamVenueSettings", "StreamsSettings"]
+if TYPE_CHECKING:
+    from cryptoviz.settings.tree import Settings
+
+__all__ = ["StreamVenueSettings", "StreamsSettings", "check_streams", "stream_addresses"]
 
 
 class _Section(BaseModel):
@@ -47,3 +56,39 @@ class StreamsSettings(_Section):
     @property
     def on(self) -> bool:
         return bool(self.venues)
+
+
+def check_streams(settings: Settings) -> None:
+    """Check the venues and the coins of the streams. The code of venues is imported only if there are streams.
+
+    Raises:
+        SettingsError: contains the setting, its value and what is valid.
+    """
+    own = settings.streams
+    if not own.on and not own.venue:
+        return
+    from cryptoviz.venues.registry import known_venues, venue_of
+
+    setting = "CRYPTOVIZ_STREAMS__VENUES"
+    for name in own.venues:
+        if own.venues.count(name) > 1:
+            raise SettingsError(f"{setting} contains {name!r} more than once", setting=setting)
+    for where, names in ((setting, own.venues), ("CRYPTOVIZ_STREAMS__VENUE", own.venue)):
+        for name in names:
+            if name not in known_venues():
+                text = f"{where} contains {name[:64]!r}{did_you_mean(name, known_venues())}: valid are {', '.join(known_venues())}"
+                raise SettingsError(text, setting=where)
+    chosen = settings.find_assets(own.instruments) if own.instruments else settings.assets
+    for name in own.venues:
+        if not any(venue_of(name).spec.instrument(asset.asset_id) for asset in chosen):
+            text = f"{setting} contains {name!r}, which has none of the coins {', '.join(asset.symbol for asset in chosen)[:200]}"
+            raise SettingsError(f"{text}: valid is a coin of the venue in CRYPTOVIZ_STREAMS__INSTRUMENTS", setting=setting)
+
+
+def stream_addresses(name: str, settings: Settings) -> dict[str, str]:
+    """Addresses of a venue at the replay market: below its name, with the path of the venue's own address."""
+    from cryptoviz.venues.registry import known_venues, venue_of
+
+    host = f"{LOOPBACK}:{settings.market.port}/{name}"
+    path = urlsplit(venue_of(name).spec.stream_url).path.rstrip("/") if name in known_venues() else ""
+    return {"stream_url": f"ws://{host}{path}", "refill_url": f"http://{host}"}

@@ -49,7 +49,7 @@ from cryptoviz.settings.sections import (
     S3Settings,
 )
 from cryptoviz.settings.seed_names import DOTENV_ENCODING, SeedNames, ShellNames, dotenv_lines, read_dotenv, require_text
-from cryptoviz.settings.streams import StreamsSettings
+from cryptoviz.settings.streams import StreamsSettings, check_streams, stream_addresses
 from cryptoviz.settings.tracing import TracingSettings
 
 __all__ = ["Settings", "check_settings", "load_settings"]
@@ -246,6 +246,7 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError(text, setting="CRYPTOVIZ_CACHE", settings=("CRYPTOVIZ_CACHE", "CRYPTOVIZ_HOME"))
     check_assets(settings.crypto_list, settings.extra_assets, settings.collect.providers, settings.brought_specs)
     check_collection(settings)
+    check_streams(settings)
     check_engines(settings)
 
 
@@ -274,6 +275,8 @@ def _demo_overrides(given: Settings) -> dict[str, Any]:
         overrides["collect"]["consensus_wait_ms"] = min(given.collect.consensus_wait_ms, longest_ms)
     if "home" not in given.model_fields_set:
         overrides["home"] = demo_dir()
+    if given.streams.on:
+        overrides["streams"] = given.streams.model_dump() | {"venue": {name: stream_addresses(name, given) for name in given.streams.venues}}
     for name in dict.fromkeys((*overrides["collect"]["providers"], *given.collect.history_providers)):
         # Keys and the plans that require them are not sent to the replay market.
         own = given.provider(name)

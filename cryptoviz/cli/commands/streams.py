@@ -1,0 +1,82 @@
+"""streams: the trade streams of exchanges, by component and instrument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cryptoviz.cli.status_view import STATE_STYLES, age
+from cryptoviz.cli.terminal import echo_json, printable, terminal
+from cryptoviz.components import PER_INSTRUMENT, ComponentKind, ComponentState, ComponentStatus
+from cryptoviz.running_pipeline import control_client, running_settings
+
+__all__ = ["register", "stream_json", "streams_view"]
+
+_AGE = f"data_age_s{PER_INSTRUMENT}"
+_SHOWN = ("trades_total", "trades_per_s", "gaps_open", "missing_trades", "refilled_total", "duplicates_dropped_total", "reconnects_total")
+_OFF = "No trade streams: set CRYPTOVIZ_STREAMS__VENUES, for example to binance,kraken,coinbase, and start the pipeline again."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(streams)
+
+
+def streams(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False) -> None:
+    """Show every trade stream: connection, instruments, trades, gaps, refills."""
+    with control_client(running_settings()) as client:
+        rows = [one for one in client.list().components if one.kind is ComponentKind.STREAM]
+    if as_json:
+        echo_json({"streams": [stream_json(row) for row in rows]})
+    else:
+        terminal().print(streams_view(rows))
+
+
+def stream_json(row: ComponentStatus) -> dict[str, Any]:
+    """A stream as JSON: its metrics, and the age of the newest trade by instrument."""
+    return {
+        "name": row.name,
+        "state": str(row.state),
+        "message": row.message,
+        "restarts": row.restarts,
+        "metrics": {name: value for name, value in row.metrics.items() if PER_INSTRUMENT not in name},
+        "data_age_s": dict(_ages(row)),
+    }
+
+
+def streams_view(rows: Sequence[ComponentStatus]) -> RenderableType:
+    """One row per stream; the instruments and what is wrong below the table."""
+    if not rows:
+        return Text(_OFF)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, expand=False)
+    for heading in ("stream", "state"):
+        table.add_column(heading)
+    for heading in ("acked", "trades", "per s", "open gaps", "missing", "refilled", "doubles", "reconnects"):
+        table.add_column(heading, justify="right")
+    notes: list[Text] = []
+    for row in rows:
+        of = row.metrics
+        table.add_row(
+            printable(row.name),
+            Text(str(row.state), style=STATE_STYLES[row.state]),
+            f"{of.get('instruments_acked', 0):.0f} of {of.get('instruments', 0):.0f}" if "instruments" in of else "",
+            *(f"{of[name]:,.0f}" if name in of else "" for name in _SHOWN),
+        )
+        ages = ", ".join(f"{symbol} {age(seconds)}" for symbol, seconds in _ages(row))
+        if ages:
+            notes.append(Text.assemble((printable(f"{row.name}: "), "bold"), printable(f"last trade {ages} ago")))
+        if row.message and row.state is not ComponentState.RUNNING:
+            notes.append(Text.assemble((printable(f"{row.name}: "), "bold"), printable(row.message)))
+    return Group(table, *notes)
+
+
+def _ages(row: ComponentStatus) -> Iterator[tuple[str, float]]:
+    for name, value in sorted(row.metrics.items()):
+        if name.startswith(_AGE):
+            yield name.removeprefix(_AGE), value
