@@ -197,21 +197,25 @@ class CandleBuilder:
                     continue
                 sums = CandleSums.quiet(before)
             complete = self._is_complete(start, start + interval.length_us)
+            # What can never become complete need not be looked at again.
+            (interval.pending.discard if complete or self._is_lost(start, start + interval.length_us) else interval.pending.add)(start)
             if not sums.trades and not complete:
-                interval.pending.add(start)  # unknown, which is not the same as quiet
-                continue
+                continue  # unknown, which is not the same as quiet
             candle = candle_of(sums, instrument, interval.name, start, complete=complete)
-            (interval.pending.discard if complete else interval.pending.add)(start)
             if interval.reported.get(start) != candle:
                 interval.reported[start] = candle
                 yield candle
 
     def _is_complete(self, start: int, end: int) -> bool:
-        if self._seen_us is None or end > self._seen_us:
+        if self._seen_us is None or end > self._seen_us or self._is_lost(start, end):
             return False
+        return not any(window.touches(start, end) for window in self._open.values())
+
+    def _is_lost(self, start: int, end: int) -> bool:
+        """Whether a permanent gap touches it, or the stream began within it."""
         if not self._resumed and (self._since_us is None or start < self._since_us):
-            return False  # the stream began within it
-        return not any(window.touches(start, end) for window in (*self._open.values(), *self._permanent))
+            return True
+        return any(window.touches(start, end) for window in self._permanent)
 
     def _forget(self, interval: _Interval) -> None:
         """Keep memory flat: the oldest candles go, incomplete ones later, and then to `recompute`."""
