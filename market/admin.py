@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,7 @@ from cryptoviz.settings import MarketLimits
 from cryptoviz.times import iso_ms
 from market.dialects import DIALECTS
 from market.dialects.base import whole_number
-from market.faultbook import BadFault, FaultBook, valid_faults
+from market.faultbook import ActiveFault, BadFault, FaultBook, valid_faults
 from market.limits import LimitBook
 from market.quotes import Market
 from market.request_log import RequestLog
@@ -42,6 +42,7 @@ class Admin:
     Attributes:
         limits: the current limits by provider.
         configured: the initial limits.
+        on_fault: called with each new fault and its duration.
     """
 
     clock: Clock
@@ -51,6 +52,7 @@ class Admin:
     configured: Mapping[str, MarketLimits]
     usage: LimitBook
     request_log: RequestLog
+    on_fault: Callable[[ActiveFault, float | None], None]
 
     def add_routes(self, app: web.Application) -> None:
         app.router.add_get("/_market/faults", self.list_faults)
@@ -77,6 +79,7 @@ class Admin:
             fault = self.faults.add(payload, now_s)
         except BadFault as error:
             return _refuse(str(error))
+        self.on_fault(fault, None if fault.expires_s is None else fault.expires_s - now_s)
         return web.json_response(fault.describe(now_s), status=201)
 
     async def clear_faults(self, request: web.Request) -> web.Response:
@@ -143,4 +146,5 @@ def _refuse_limits(message: str) -> web.Response:
 async def _unknown(request: web.Request) -> web.Response:
     faults_and_limits = [f"GET|POST|DELETE /_market/{name}" for name in ("faults", "limits")]
     valid = [*faults_and_limits, "GET /_market/ledger?since=&limit=", f"GET {CLOCK_PATH}"]
+    valid += ["GET /_market/trades?venue=&symbol=&from_id=&limit=", "GET /_market/streams?since=&since_refill=", "GET /_market/instruments"]
     return web.json_response({"error": f"no {request.method} {request.path}", "valid": valid}, status=404)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -14,12 +14,15 @@ from market.coins import ReplayedCoin
 from market.dialects import DIALECTS
 from market.faults import FAULT_KINDS, CoinParameters, Parameters, ShapeVersion
 from market.quotes import Quote
+from market.stream_faults import STREAM_FAULT_KINDS, ActionParameters, StreamParameters, TradeIdJump, TradeParameters
 
-__all__ = ["ActiveFault", "BadFault", "FaultBook", "latest", "valid_faults"]
+__all__ = ["ALL_KINDS", "ActiveFault", "BadFault", "FaultBook", "latest", "valid_faults"]
 
 ANY_PROVIDER = "*"
 _MAX_ACTIVE = 1_000
 """Far above any test's need; bounds the memory that a faulty script can use."""
+
+ALL_KINDS: Mapping[str, type[Parameters]] = FAULT_KINDS | STREAM_FAULT_KINDS
 
 P = TypeVar("P", bound=Parameters)
 
@@ -39,9 +42,9 @@ class _FaultRequest(BaseModel):
     duration_s: float | None = Field(default=None, gt=0, le=10**7)
     """None: until deleted."""
     count: int | None = Field(default=None, ge=1)
-    """Number of requests to affect; None: unlimited."""
+    """Number of requests, or of trades, to affect; None: unlimited."""
     every: int = Field(default=1, ge=1, le=1_000_000)
-    """Affect only every n-th request of the provider, starting with the next request."""
+    """Affect only every n-th request of the provider, or every n-th trade, starting with the next."""
 
 
 @dataclass(slots=True)
@@ -100,9 +103,18 @@ class ActiveFault:
 
 
 class FaultBook:
-    """The active faults. One event loop only."""
+    """The active faults. One event loop only.
 
-    def __init__(self, coins: Iterable[ReplayedCoin]) -> None:
+    Args:
+        symbols: the symbols of each venue with a stream.
+
+    Attributes:
+        on_end: called with each fault that is deleted before its time.
+    """
+
+    def __init__(self, coins: Iterable[ReplayedCoin], symbols: Mapping[str, Collection[str]] | None = None) -> None:
+        self._symbols = symbols or {}
+        self.on_end: Callable[[ActiveFault], None] | None = None
         self._names = {name.lower(): coin.asset.asset_id for coin in coins for name in _names_of(coin)}
         self._faults: list[ActiveFault] = []
         self._last_id = 0
@@ -115,26 +127,34 @@ class FaultBook:
         """
         try:
             asked = _FaultRequest.model_validate(payload)
-            if asked.kind not in FAULT_KINDS:
-                raise BadFault(f"unknown kind {asked.kind!r}; valid: {', '.join(FAULT_KINDS)}")
-            parameters = FAULT_KINDS[asked.kind].model_validate(asked.parameters)
+            if asked.kind not in ALL_KINDS:
+                raise BadFault(f"unknown kind {asked.kind!r}; valid: {', '.join(ALL_KINDS)}")
+            parameters = ALL_KINDS[asked.kind].model_validate(asked.parameters)
         except ValidationError as error:
             raise BadFault("; ".join(f"{'.'.join(map(str, issue['loc'])) or 'body'}: {issue['msg']}" for issue in error.errors())) from error
         if asked.provider != ANY_PROVIDER and asked.provider not in DIALECTS:
             raise BadFault(f"unknown provider {asked.provider!r}; valid: {', '.join(DIALECTS)}, and {ANY_PROVIDER} for all")
         if isinstance(parameters, ShapeVersion):
             _check_shape(asked.provider, parameters.shape)
+        if isinstance(parameters, StreamParameters):
+            self._check_stream(asked, parameters)
         if len(self._active(now_s)) >= _MAX_ACTIVE:
             raise BadFault(f"{_MAX_ACTIVE} faults are already active; delete some first")
         self._last_id += 1
         expires_s = None if asked.duration_s is None else now_s + asked.duration_s
         fault = ActiveFault(self._last_id, asked.provider, asked.kind, parameters, self._assets(parameters), expires_s, asked.count, asked.every)
+        if isinstance(parameters, ActionParameters | TradeIdJump):  # done at once
+            fault.count, fault.hits = 1, 1
         self._faults.append(fault)
         return fault
 
     def take(self, provider: str, now_s: float) -> list[ActiveFault]:
         """The faults that affect a current request, oldest first; each counts a hit."""
-        return [fault for fault in self._active(now_s) if fault.meets(provider)]
+        return [fault for fault in self._active(now_s) if not isinstance(fault.parameters, StreamParameters) and fault.meets(provider)]
+
+    def peek(self, provider: str, now_s: float) -> list[ActiveFault]:
+        """The active faults of a provider, oldest first; counts nothing."""
+        return [fault for fault in self._active(now_s) if fault.provider in (provider, ANY_PROVIDER)] if self._faults else []
 
     def active(self, now_s: float) -> list[dict[str, Any]]:
         """The entries of all active faults."""
@@ -146,11 +166,24 @@ class FaultBook:
         self._faults = [fault for fault in self._faults if fault not in gone]
         for fault in gone:
             fault.ended.set()
+            if self.on_end is not None:
+                self.on_end(fault)
         return len(gone)
 
     def _active(self, now_s: float) -> list[ActiveFault]:
         self._faults = [fault for fault in self._faults if not fault.over(now_s)]
         return self._faults
+
+    def _check_stream(self, asked: _FaultRequest, parameters: StreamParameters) -> None:
+        if asked.provider != ANY_PROVIDER and asked.provider not in self._symbols:
+            raise BadFault(
+                f"{asked.provider} has no stream in the market; valid for {asked.kind}: {', '.join(self._symbols)}, and {ANY_PROVIDER} for all"
+            )
+        known = {symbol for venue, symbols in self._symbols.items() if asked.provider in (venue, ANY_PROVIDER) for symbol in symbols}
+        if unknown := [symbol for symbol in parameters.symbols if symbol not in known]:
+            raise BadFault(f"unknown symbols {', '.join(unknown)}; valid: {', '.join(sorted(known))}")
+        if not isinstance(parameters, TradeParameters) and (asked.count is not None or asked.every != 1):
+            raise BadFault(f"{asked.kind} does not count trades: it takes duration_s, but neither count nor every")
 
     def _assets(self, parameters: Parameters) -> frozenset[str]:
         if not isinstance(parameters, CoinParameters):
@@ -174,11 +207,11 @@ def valid_faults() -> Mapping[str, Any]:
         "providers": {name: {"shapes": dialect.shapes} for name, dialect in DIALECTS.items()} | {ANY_PROVIDER: {}},
         "kinds": {
             kind: {"effect": (model.__doc__ or "").strip(), "parameters": model.model_json_schema().get("properties", {})}
-            for kind, model in FAULT_KINDS.items()
+            for kind, model in ALL_KINDS.items()
         },
         "duration_s": "seconds; absent: until deleted",
-        "count": "number of requests; absent: unlimited",
-        "every": "every n-th request of the provider; absent: 1",
+        "count": "number of requests, or of trades; absent: unlimited",
+        "every": "every n-th request of the provider, or every n-th trade; absent: 1",
     }
 
 

@@ -49,6 +49,14 @@ class MarketClock:
         """Market time since the anchor, without repetition of the month; negative before the anchor."""
         return math.floor((wall_ms - _ANCHOR_MS) * self.speed)
 
+    def elapsed_us(self, wall_us: int) -> int:
+        """As `elapsed_ms`, in microseconds."""
+        return math.floor((wall_us - 1_000 * _ANCHOR_MS) * self.speed)
+
+    def wall_us(self, elapsed_us: int) -> int:
+        """The wall time (UTC epoch microseconds) of a market time since the anchor."""
+        return 1_000 * _ANCHOR_MS + round(elapsed_us / self.speed)
+
 
 @dataclass(frozen=True, slots=True)
 class PriceView:
@@ -125,6 +133,10 @@ class Market:
         stamp_ms = wall_ms - wall_ms % price_view.refresh_ms - price_view.lag_ms
         return [self._quote(price_view, coin, stamp_ms) for coin in self.coins]
 
+    def path(self, coin: ReplayedCoin) -> PricePath:
+        """The recorded or simulated prices of a coin."""
+        return self._paths[coin.asset.asset_id]
+
     def history(self, price_view: PriceView, coin: ReplayedCoin, wall_ms: int) -> tuple[float, float]:
         """Price and 24 h volume at a past wall time (UTC epoch ms), as served then."""
         return self.price(price_view, coin, wall_ms), self._paths[coin.asset.asset_id].volume_24h(self.clock.market_ms(wall_ms))
@@ -188,11 +200,11 @@ class Market:
         if not price_view.spread_bps:
             return 1.0
         if price_view.stepped:
-            return float(self._factors(price_view, coin)[(market_ms - HISTORY_START_MS) % MONTH_MS // CANDLE_MS])
+            return float(self.factors(price_view, coin)[(market_ms - HISTORY_START_MS) % MONTH_MS // CANDLE_MS])
         return float(self._wave_at(price_view, coin, market_ms))
 
-    def _factors(self, price_view: PriceView, coin: ReplayedCoin) -> NDArray[np.float64]:
-        """The factor of each candle of the month."""
+    def factors(self, price_view: PriceView, coin: ReplayedCoin) -> NDArray[np.float64]:
+        """For each candle of the month, the ratio of a stepped view's price to the recorded price."""
         key = (price_view.provider, coin.asset.asset_id)
         if key not in self._steps:
             starts = HISTORY_START_MS + CANDLE_MS * np.arange(_CANDLES)
@@ -200,7 +212,7 @@ class Market:
         return self._steps[key]
 
     def _span(self, price_view: PriceView, coin: ReplayedCoin, first_s: int, end_s: int) -> Span:
-        return span(self._paths[coin.asset.asset_id], self._factors(price_view, coin), first_s, end_s)
+        return span(self._paths[coin.asset.asset_id], self.factors(price_view, coin), first_s, end_s)
 
     def _wave_at(self, price_view: PriceView, coin: ReplayedCoin, market_ms: Any) -> Any:
         waves, phase, height = _wave(self.seed, price_view.provider, coin.asset.asset_id)

@@ -17,11 +17,16 @@ from cryptoviz.settings import MarketLimits
 from market.admin import Admin
 from market.browsers import refuse_other_sites
 from market.dialects import DIALECTS, Answer, Dialect, Request, Usage, View
+from market.dialects.base import RefillSpan
 from market.faultbook import ActiveFault, FaultBook, latest
 from market.faults import ClockSkew, ErrorEnvelope200, Hang, HttpStatus, Latency, Reset, ShapeVersion
 from market.limits import LimitBook
 from market.quotes import Market
 from market.request_log import RequestLog
+from market.stream_faults import RefillLate, RefillLimited, RefillShort
+from market.streams.routes import StreamRoutes
+from market.streams.server import PROTOCOLS, Streams
+from market.trade_book import Instrument, TradeBook
 from market.transport import carries_prices, hang, reset, send
 
 __all__ = ["MarketConfig", "ReplayMarket"]
@@ -45,6 +50,7 @@ class MarketConfig:
         extra_assets: simulated coins, without a recording.
         limits: initial limits per provider, changeable over HTTP; generous by default.
         ledger_max_bytes: see `RequestLog`; 0 keeps everything.
+        trades_per_s: of each instrument of the streams, per market second; at least 1.
     """
 
     port: int = 0
@@ -55,6 +61,7 @@ class MarketConfig:
     extra_assets: tuple[Asset, ...] = ()
     limits: Mapping[str, MarketLimits] = field(default_factory=dict)
     ledger_max_bytes: int = 256 * 1024 * 1024
+    trades_per_s: float = 1.7
 
 
 class ReplayMarket:
@@ -75,15 +82,21 @@ class ReplayMarket:
     async def start(self) -> None:
         """Load the recording, open the request log, listen. Raises OSError when the port is in use."""
         self.market = Market(self.config.seed, self.config.speed, self.config.extra_assets)
-        self.faults = FaultBook(self.market.coins)
         home = self.config.home
         if home is None:
             self._folder = TemporaryDirectory(prefix="replay-market-")
             home = Path(self._folder.name)
         self.request_log = RequestLog(home, self.config.ledger_max_bytes)
         self.request_log.open()
+        self.trades = TradeBook(self.market, self.config.trades_per_s, home)
+        self.faults = FaultBook(self.market.coins, self.trades.instruments)
+        self.streams = Streams(self.clock, self.market, self.trades, self.faults)
+        self.faults.on_end = self.streams.fault_ended
         app = web.Application(client_max_size=_MAX_CONTROL_BYTES, middlewares=[refuse_other_sites])
-        Admin(self.clock, self.market, self.faults, self.limits, self.config.limits, self.usage, self.request_log).add_routes(app)
+        StreamRoutes(self.clock, self.trades, self.streams.ledger).add_to(app)
+        admin = Admin(self.clock, self.market, self.faults, self.limits, self.config.limits, self.usage, self.request_log, self.streams.fault_added)
+        admin.add_routes(app)
+        app.router.add_get("/{provider}", self._handle)
         app.router.add_route("*", "/{provider}/{path:.*}", self._handle)
         app.on_response_prepare.append(_mark)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
@@ -101,6 +114,7 @@ class ReplayMarket:
             return
         runner, self._runner = self._runner, None
         self.faults.clear()
+        await self.streams.stop()
         await runner.cleanup()
         self.request_log.close()
         if self._folder is not None:
@@ -126,19 +140,27 @@ class ReplayMarket:
         dialect = DIALECTS.get(provider)
         if dialect is None:
             return web.json_response({"error": f"unknown provider: {provider}", "valid": sorted(DIALECTS)}, status=404)
+        path = f"/{http.match_info.get('path', '')}"
         self.requests_total += 1
         self.last_request_ms = steady_ms(self.clock)
         faults = self.faults.take(provider, self.clock.monotonic_s())
         await self._delay(faults)
         for fault in faults:
             if isinstance(fault.parameters, Hang | Reset):
-                self.request_log.append(provider, f"/{http.match_info['path']}", self.clock.now_ms(), None, _names(faults), {})
+                self.request_log.append(provider, path, self.clock.now_ms(), None, _names(faults), {})
                 if isinstance(fault.parameters, Hang):
                     await hang(fault, self.clock.monotonic_s())
                 return reset(http)
-        request = _request(http)
+        if (protocol := PROTOCOLS.get(provider)) is not None and http.headers.get("Upgrade", "").lower() == "websocket":
+            refused = latest(faults, HttpStatus)
+            status = refused.status if refused is not None else 101 if protocol.valid_path(path) else 404
+            self.request_log.append(provider, path, self.clock.now_ms(), status, _names(faults), {})
+            return web.Response(status=status) if status != 101 else await self.streams.serve(http, provider, path)
+        request = _request(http, path)
         answer = self._answer(dialect, request, faults, _client(http))
         prices = answer.prices if answer.status == 200 and carries_prices(faults) else {}
+        if answer.refilled is not None and answer.status == 200:
+            self.streams.ledger.refilled(provider, answer.refilled[0].symbol, answer.refilled[1], self.clock.now_ms())
         seq = self.request_log.append(provider, answer.endpoint, self.clock.now_ms(), answer.status, _names(faults), prices)
         return await send(http, answer, answer.headers | {SEQ_HEADER: str(seq)}, faults, self.clock, dialect.price_key)
 
@@ -158,6 +180,9 @@ class ReplayMarket:
             answer = dialect.error(request, envelope.status, view, envelope.error_code)
             answer.status = 200
             return answer
+        limited = latest(self.faults.peek(dialect.name, self.clock.monotonic_s()), RefillLimited) is not None
+        if limited and request.path.lower().endswith("trades"):
+            return dialect.limited(request, view, month=False)
         if _too_fast(view.usage, now_ms):
             if dialect.bans:
                 self.usage.refuse(dialect.name, client, limits, now_ms)
@@ -183,9 +208,24 @@ class ReplayMarket:
             quotes=quotes,
             now_ms=now_ms,
             usage=self.usage.usage(dialect.name, client, limits, now_ms),
+            trades=self.trades,
+            refill=self._refill,
             shape=shape.shape if shape else None,
             stamp_shift_ms=shift_ms,
         )
+
+    def _refill(self, instrument: Instrument) -> RefillSpan:
+        now_us, from_us = self.trades.market_us(self.clock.now_ms()), 0
+        until_us = now_us
+        for fault in self.faults.peek(instrument.venue, self.clock.monotonic_s()):
+            parameters = fault.parameters
+            if isinstance(parameters, RefillLate | RefillShort) and (not parameters.symbols or instrument.symbol in parameters.symbols):
+                bound_us = now_us - round(parameters.seconds * 1_000_000)
+                if isinstance(parameters, RefillLate):
+                    until_us = min(until_us, bound_us)
+                else:
+                    from_us = max(from_us, bound_us)
+        return RefillSpan(from_us, until_us)
 
 
 async def _mark(_: web.Request, response: web.StreamResponse) -> None:
@@ -193,11 +233,11 @@ async def _mark(_: web.Request, response: web.StreamResponse) -> None:
     response.headers[REPLAY_HEADER] = "1"
 
 
-def _request(http: web.Request) -> Request:
+def _request(http: web.Request, path: str) -> Request:
     headers = {name.lower(): value for name, value in http.headers.items()}
     # repeated parameters form a list, as at Coinbase
     query = {name: ",".join(http.query.getall(name)) for name in http.query}
-    return Request(http.method, f"/{http.match_info['path']}", query, headers)
+    return Request(http.method, path, query, headers)
 
 
 def _client(http: web.Request) -> str:

@@ -11,10 +11,13 @@ from typing import Any, Protocol, TypeVar
 
 from market.coins import ReplayedCoin
 from market.quotes import Market, PriceView, Quote
+from market.tape import Trade
+from market.trade_book import Instrument, TradeBook
 
 __all__ = [
     "Answer",
     "Dialect",
+    "RefillSpan",
     "Request",
     "Usage",
     "View",
@@ -61,10 +64,19 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class RefillSpan:
+    """What REST has at present: trades from one market time to another (us since the anchor, inclusive)."""
+
+    from_us: int
+    until_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """A provider's view of the market at `now_ms` (wall clock, UTC epoch ms), with faults of values applied.
 
-    `shape` is None or one of the dialect's `shapes`; `stamp_shift_ms` shifts the timestamps of the envelope.
+    `shape` is None or one of the dialect's `shapes`; `stamp_shift_ms` shifts the timestamps of the envelope. `refill` has the times from and until
+    which REST has an instrument's trades.
     """
 
     market: Market
@@ -72,6 +84,8 @@ class View:
     quotes: list[Quote]
     now_ms: int
     usage: Usage
+    trades: TradeBook
+    refill: Callable[[Instrument], RefillSpan]
     shape: str | None = None
     stamp_shift_ms: int = 0
 
@@ -89,6 +103,8 @@ class Answer:
     prices: dict[str, object] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     credits: int = 0
+    refilled: tuple[Instrument, list[Trade]] | None = None
+    """The trades in the body, for the ledger."""
 
 
 class Dialect(Protocol):

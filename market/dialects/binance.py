@@ -1,4 +1,4 @@
-"""Binance spot, market data: `/api/v3/ticker/24hr`, `/api/v3/klines`, `/api/v3/exchangeInfo`, `/api/v3/ping`, `/api/v3/time`.
+"""Binance spot, market data under `/api/v3`: `ticker/24hr`, `klines`, `trades`, `historicalTrades`, `exchangeInfo`, `ping`, `time`.
 
 Shapes, weights and errors as documented at developers.binance.com and as seen in recorded bodies. Quotes are in USDT, at the recorded price and the
 exchange's step. `MATICUSDT`, delisted in 2024, remains as a symbol without a price, as delisted symbols do there.
@@ -12,9 +12,11 @@ from typing import Any
 
 from market.coins import ReplayedCoin
 from market.dialects.base import Answer, Dialect, Request, View, finish_row, fixed, listed, listed_coins, price_text, whole_number
-from market.quotes import PriceView, Quote
+from market.dialects.refill import binance_trades
+from market.quotes import Quote
 from market.recorded import DAY_MS
 from market.spans import UNIT_MS, Span, candle_starts
+from market.trade_book import VENUES
 
 __all__ = ["Binance"]
 
@@ -60,19 +62,19 @@ class Binance(Dialect):
     """Binance's dialect."""
 
     name = "binance"
-    price_view = PriceView("binance", stepped=True)
+    price_view = VENUES["binance"].price_view
     shapes: tuple[str, ...] = ("mini",)
     price_key = "lastPrice"
     bans = True
 
     def weight(self, request: Request) -> int:
-        """As documented: 2, 40 or 80 for tickers by the number of symbols, 2 for klines, 20 for exchangeInfo, 1 otherwise."""
+        """As documented: 2, 40 or 80 for tickers by the number of symbols, 2 for klines, 25 for trades, 20 for exchangeInfo, 1 otherwise."""
         if request.path == "/api/v3/ticker/24hr":
             if "symbol" in request.query:
                 return 2
             symbols = request.query.get("symbols", "").count(",") + 1 if "symbols" in request.query else 10**6
             return 2 if symbols <= 20 else 40 if symbols <= 100 else 80
-        return {"/api/v3/klines": 2, "/api/v3/exchangeInfo": 20}.get(request.path, 1)
+        return {"/api/v3/klines": 2, "/api/v3/exchangeInfo": 20, "/api/v3/trades": 25, "/api/v3/historicalTrades": 25}.get(request.path, 1)
 
     def answer(self, request: Request, view: View) -> Answer:
         known = {
@@ -81,6 +83,8 @@ class Binance(Dialect):
             "/api/v3/ticker/24hr": self._tickers,
             "/api/v3/klines": self._klines,
             "/api/v3/exchangeInfo": self._info,
+            "/api/v3/trades": self._trades,
+            "/api/v3/historicalTrades": self._trades,
         }
         if request.path not in known:
             return Answer(404, _NOT_FOUND, request.path, headers=_HTML | _used(view))
@@ -163,6 +167,10 @@ class Binance(Dialect):
         starts = candle_starts(step, start, end, view.now_ms, limit, offset)
         return Answer(200, [_kline(view, coins[query["symbol"]], at, step) for at in starts], request.path)
 
+    def _trades(self, request: Request, view: View) -> Answer:
+        instrument = view.trades.listed(self.name, request.query.get("symbol", ""))
+        return self.error(request, 400, view) if instrument is None else binance_trades(request, view, instrument)
+
     def _info(self, request: Request, view: View) -> Answer:
         query, coins = request.query, listed_coins(view)
         wanted = _symbols(query.get("symbols")) if "symbols" in query else [query["symbol"]] if "symbol" in query else [*coins, _DELISTED]
@@ -244,11 +252,17 @@ def _mini(row: dict[str, Any], mini: bool) -> dict[str, Any]:
 
 
 def _kline(view: View, coin: ReplayedCoin, start_ms: int, step_ms: int) -> list[Any]:
-    part = view.market.candle(view.price_view, coin, start_ms, min(start_ms + step_ms, view.now_ms + 1))
+    end_ms, close_ms = min(start_ms + step_ms, view.now_ms + 1), start_ms + step_ms - 1
+    listing = coin.listing("binance") or ""
+    made, instrument = view.trades.candle("binance", listing, start_ms, end_ms, view.now_ms), view.trades.listed("binance", listing)
+    if made is not None and instrument is not None:
+        row = instrument.kline(made)
+        return [start_ms, *row[:5], close_ms, row[5], made.trades, *row[6:], "0"]
+    part = view.market.candle(view.price_view, coin, start_ms, end_ms)
     shown = _prices(view, coin, part)
-    # simulated: half of the volume is taken by buyers; the recording has no such field
+    # before the first trade: half of the volume is taken by buyers
     taken = [_amount(part.coins / 2), _amount(part.usd / 2)]
-    return [start_ms, *shown.values(), _amount(part.coins), start_ms + step_ms - 1, _amount(part.usd), part.trades, *taken, "0"]
+    return [start_ms, *shown.values(), _amount(part.coins), close_ms, _amount(part.usd), part.trades, *taken, "0"]
 
 
 def _listing(symbol: str) -> dict[str, Any]:

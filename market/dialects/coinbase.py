@@ -11,13 +11,18 @@ from typing import Any
 from cryptoviz.times import iso_ms
 from market.coins import ReplayedCoin
 from market.dialects.base import Answer, Dialect, Request, View, finish_row, fixed, listed, listed_coins, price_text, whole_number
-from market.quotes import PriceView, Quote
+from market.dialects.refill import coinbase_candles, coinbase_trades
+from market.quotes import Quote
 from market.spans import candle_starts
+from market.tape import text
+from market.trade_book import VENUES
 
 __all__ = ["Coinbase"]
 
 _PRODUCTS = "/api/v3/brokerage/market/products"
 _PRODUCT = re.compile(_PRODUCTS + r"/(?P<id>[^/]+)(?P<candles>/candles)?")
+_EXCHANGE = re.compile(r"/products/(?P<id>[^/]+)/(?P<what>trades|candles)")
+"""Of Coinbase Exchange (api.exchange.coinbase.com), whose stream the market serves too."""
 _GRANULARITIES_MIN = {
     "ONE_MINUTE": 1,
     "FIVE_MINUTE": 5,
@@ -47,7 +52,7 @@ class Coinbase(Dialect):
     """Coinbase's dialect. Prices deviate up to 3 basis points from the recorded ones, at a tenth of Binance's step; BTC's step is 0.01."""
 
     name = "coinbase"
-    price_view = PriceView("coinbase", spread_bps=3.0, stepped=True)
+    price_view = VENUES["coinbase"].price_view
     shapes: tuple[str, ...] = ("exchange_ticker",)
     price_key = "price"
 
@@ -59,9 +64,11 @@ class Coinbase(Dialect):
     def error(self, request: Request, status: int, view: View, code: int | None = None, retry_after_s: int | None = None) -> Answer:
         """JSON with name and text (twice); Coinbase has no numeric codes, so `code` is not used."""
         del code
-        name, text = _ERRORS.get(status, ("UNKNOWN", "unknown error"))
+        name, message = _ERRORS.get(status, ("UNKNOWN", "unknown error"))
         headers = _rate_limit(view) | ({} if retry_after_s is None else {"Retry-After": str(retry_after_s)})
-        return Answer(status, _error(name, text), request.path, headers=headers)
+        if _EXCHANGE.fullmatch(request.path):
+            return Answer(status, {"message": "Public rate limit exceeded" if status == 429 else message}, request.path, headers=headers)
+        return Answer(status, _error(name, message), request.path, headers=headers)
 
     def limited(self, request: Request, view: View, *, month: bool) -> Answer:
         """429; the wait is only in the rate-limit headers."""
@@ -74,6 +81,11 @@ class Coinbase(Dialect):
             return Answer(200, {"iso": iso_ms(now)[:19] + "Z", "epochSeconds": str(now // 1000), "epochMillis": str(now)}, request.path)
         if request.path == _PRODUCTS:
             return self._products(request, view)
+        if exchange := _EXCHANGE.fullmatch(request.path):
+            instrument = view.trades.listed(self.name, exchange["id"])
+            if instrument is None:
+                return Answer(404, {"message": "NotFound"}, f"/products/{{id}}/{exchange['what']}")
+            return (coinbase_trades if exchange["what"] == "trades" else coinbase_candles)(request, view, instrument)
         found = _PRODUCT.fullmatch(request.path)
         if found is None:
             return Answer(404, _error("NOT_FOUND", "not found"), request.path)
@@ -123,7 +135,7 @@ def _rate_limit(view: View) -> dict[str, str]:
 
 
 def _decimals(product: str, coin: ReplayedCoin, view: View) -> int:
-    return 2 if product == "BTC-USD" else view.market.price_decimals(coin) + 1
+    return VENUES["coinbase"].price_decimals(product, view.market.price_decimals(coin))
 
 
 def _row(product: str, quote: Quote, view: View) -> dict[str, Any]:
@@ -176,7 +188,11 @@ def _row(product: str, quote: Quote, view: View) -> dict[str, Any]:
 
 
 def _candle(product: str, coin: ReplayedCoin, start_ms: int, step_ms: int, view: View) -> dict[str, str]:
-    part = view.market.candle(view.price_view, coin, start_ms, min(start_ms + step_ms, view.now_ms + 1))
-    digits = _decimals(product, coin, view)
+    end_ms, digits = min(start_ms + step_ms, view.now_ms + 1), _decimals(product, coin, view)
+    made = view.trades.candle("coinbase", product, start_ms, end_ms, view.now_ms)
+    if made is not None:
+        shown = {name: text(getattr(made, name), digits) for name in ("low", "high", "open", "close")}
+        return {"start": str(start_ms // 1000), **shown, "volume": text(made.size, _LOT_DECIMALS)}
+    part = view.market.candle(view.price_view, coin, start_ms, end_ms)
     prices = {name: fixed(getattr(part, name), digits) for name in ("low", "high", "open", "close")}
     return {"start": str(start_ms // 1000), **prices, "volume": fixed(part.coins, _LOT_DECIMALS)}

@@ -1,4 +1,4 @@
-"""Kraken, public market data: `/0/public/Ticker`, `/0/public/OHLC`, `/0/public/AssetPairs`, `/0/public/Time`, `/0/public/SystemStatus`.
+"""Kraken, public market data under `/0/public`: `Ticker`, `OHLC`, `Trades`, `AssetPairs`, `Time`, `SystemStatus`.
 
 Shapes and errors as documented at docs.kraken.com and as seen in recorded bodies. Errors are in the `error` array, mostly with HTTP status 200. The
 keys of a result differ from the requested pairs without a rule: `XBTUSD` becomes `XXBTZUSD`, `XDGUSD` is unchanged, though its base is `XXDG`; with
@@ -11,8 +11,11 @@ from typing import Any
 
 from market.coins import ReplayedCoin
 from market.dialects.base import Answer, Dialect, Request, View, finish_row, fixed, listed, listed_coins, price_text, whole_number
-from market.quotes import PriceView, Quote
+from market.dialects.refill import kraken_trades
+from market.quotes import Quote
 from market.spans import UNIT_MS, Span, candle_starts
+from market.tape import text
+from market.trade_book import VENUES
 
 __all__ = ["Kraken"]
 
@@ -20,8 +23,6 @@ _OLD_KEYS = {"XBTUSD": "XXBTZUSD", "ETHUSD": "XETHZUSD", "XRPUSD": "XXRPZUSD", "
 """Pairs whose result key differs from their `altname`, from the real listing."""
 _OLD_BASES = {one: f"X{one}" for one in ("XBT", "ETH", "XRP", "LTC", "XLM", "ETC", "XDG")}
 """Assets of the first years, with an `X` prefix. Includes Dogecoin's code, but not its pair's key."""
-_USUAL_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
-"""Names in `assetVersion=1`."""
 _DEAD = "MATICUSD"
 _LOT_DECIMALS = 8
 _OHLC_ROWS = 720
@@ -44,12 +45,19 @@ class Kraken(Dialect):
     """Kraken's dialect. Prices deviate up to 4 basis points from the recorded ones, at a tenth of Binance's step; BTC's step is 0.1."""
 
     name = "kraken"
-    price_view = PriceView("kraken", spread_bps=4.0, stepped=True)
+    price_view = VENUES["kraken"].price_view
     shapes: tuple[str, ...] = ("asset_version_1",)
     price_key = "c"
 
     def answer(self, request: Request, view: View) -> Answer:
-        known = {"Ticker": self._ticker, "OHLC": self._ohlc, "AssetPairs": self._pairs, "Time": self._time, "SystemStatus": self._status}
+        known = {
+            "Ticker": self._ticker,
+            "OHLC": self._ohlc,
+            "Trades": self._trades,
+            "AssetPairs": self._pairs,
+            "Time": self._time,
+            "SystemStatus": self._status,
+        }
         method = request.path.removeprefix("/0/public/")
         if method not in known:
             return self.error(request, 404, view)
@@ -113,6 +121,15 @@ class Kraken(Dialect):
         last = view.now_ms // step * step - step
         return Answer(200, {"error": [], "result": {_key(pairs[0], _shape(request, view)): rows, "last": last // 1000}}, request.path)
 
+    def _trades(self, request: Request, view: View) -> Answer:
+        pairs = self._asked(request, view)
+        if "pair" not in request.query or pairs is None or len(pairs) != 1:
+            return _unknown_pair(request)
+        instrument, key = view.trades.listed(self.name, pairs[0]), _key(pairs[0], _shape(request, view))
+        if instrument is None:
+            return Answer(200, {"error": [], "result": {key: [], "last": "0"}}, request.path)
+        return kraken_trades(request, view, instrument, key)
+
     def _pairs(self, request: Request, view: View) -> Answer:
         pairs, coins, shape = self._asked(request, view), listed_coins(view), _shape(request, view)
         if pairs is None:
@@ -135,13 +152,12 @@ def _slashed(pair: str) -> str:
 def _key(pair: str, shape: str | None) -> str:
     """Key of a pair in the result."""
     if shape == "asset_version_1":
-        base = pair.removesuffix("USD")
-        return f"{_USUAL_NAMES.get(base, base)}/USD"
+        return VENUES["kraken"].symbol(pair)
     return _OLD_KEYS.get(pair, pair)
 
 
 def _decimals(pair: str, coin: ReplayedCoin, view: View) -> int:
-    return 1 if pair == "XBTUSD" else view.market.price_decimals(coin) + 1
+    return VENUES["kraken"].price_decimals(pair, view.market.price_decimals(coin))
 
 
 def _row(pair: str, quote: Quote, view: View) -> dict[str, Any]:
@@ -170,8 +186,13 @@ def _dead_row() -> dict[str, Any]:
 
 
 def _ohlc_row(pair: str, coin: ReplayedCoin, start_ms: int, step_ms: int, view: View) -> list[Any]:
-    part: Span = view.market.candle(view.price_view, coin, start_ms, min(start_ms + step_ms, view.now_ms + 1))
-    digits = _decimals(pair, coin, view)
+    end_ms, digits = min(start_ms + step_ms, view.now_ms + 1), _decimals(pair, coin, view)
+    made = view.trades.candle("kraken", pair, start_ms, end_ms, view.now_ms)
+    if made is not None:
+        vwap = round(made.value / made.size) if made.size else 0
+        texts = [text(units, digits) for units in (made.open, made.high, made.low, made.close, vwap)]
+        return [start_ms // 1000, *texts, text(made.size, _LOT_DECIMALS), made.trades]
+    part: Span = view.market.candle(view.price_view, coin, start_ms, end_ms)
     prices = [fixed(value, digits) for value in (part.open, part.high, part.low, part.close, part.average)]
     return [start_ms // 1000, *prices, fixed(part.coins, _LOT_DECIMALS), part.trades]
 
@@ -184,7 +205,7 @@ def _listing(pair: str, coin: ReplayedCoin | None, view: View, shape: str | None
         "altname": pair,
         "wsname": _slashed(pair),
         "aclass_base": "currency",
-        "base": _USUAL_NAMES.get(base, base) if is_new else _OLD_BASES.get(base, base),
+        "base": _key(pair, shape).removesuffix("/USD") if is_new else _OLD_BASES.get(base, base),
         "aclass_quote": "currency",
         "quote": dollar,
         "lot": "unit",

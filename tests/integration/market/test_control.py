@@ -11,7 +11,7 @@ import pytest
 
 from cryptoviz.settings import MarketLimits
 from market.dialects import DIALECTS
-from market.faults import FAULT_KINDS
+from market.faultbook import ALL_KINDS
 from market.server import MarketConfig, ReplayMarket
 from tests.integration.market.wire import CMC, GECKO, KEYED, entries
 from tests.support.ports import free_port
@@ -25,7 +25,7 @@ async def test_faults_expire_and_are_listed(client):
     created = (await client.post("/_market/faults", json=spec)).json()
     listed = (await client.get("/_market/faults")).json()
     assert listed["faults"] == [created]
-    assert set(listed["valid"]["kinds"]) == set(FAULT_KINDS)
+    assert set(listed["valid"]["kinds"]) == set(ALL_KINDS)
     assert [(await client.get(GECKO)).status_code for _ in range(2)] == [503, 200]
     assert (await client.get("/_market/faults")).json()["faults"] == []
 

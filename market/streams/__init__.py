@@ -1,0 +1,1 @@
+"""The exchanges' WebSocket streams, served beside their REST APIs."""
