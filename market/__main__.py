@@ -7,8 +7,10 @@ import asyncio
 import contextlib
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from market.coins import simulated_coins
 from market.dialects import DIALECTS
 from market.server import MarketConfig, ReplayMarket
 
@@ -32,9 +34,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=defaults.seed, help="seed of the simulated values (default: %(default)s)")
     parser.add_argument("--speed", type=float, default=defaults.speed, help="market seconds per second (default: %(default)s)")
     parser.add_argument("--home", type=Path, help="folder of the request log (default: a temporary folder)")
+    parser.add_argument("--trades-per-s", type=float, default=defaults.trades_per_s, help="of each instrument of the streams (default: %(default)s)")
+    parser.add_argument("--simulated", type=int, default=0, help="coins SIM001.. without a recording, at all exchanges (default: %(default)s)")
     chosen = parser.parse_args()
+    extra = simulated_coins(chosen.simulated)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(MarketConfig(chosen.port, seed=chosen.seed, speed=chosen.speed, home=chosen.home)))
+        config = MarketConfig(chosen.port, seed=chosen.seed, speed=chosen.speed, home=chosen.home, extra_assets=extra)
+        asyncio.run(_serve(replace(config, trades_per_s=chosen.trades_per_s)))
 
 
 if __name__ == "__main__":

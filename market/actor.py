@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cryptoviz.clock import steady_ms
@@ -45,7 +46,8 @@ class MarketActor:
             raise PreflightError(problem, problems=[problem])
         home = self._settings.home / "market"
         extra = self._settings.extra_assets
-        market = ReplayMarket(MarketConfig(asked.port, seed=asked.seed, speed=asked.speed, home=home, extra_assets=extra, limits=asked.limits))
+        config = MarketConfig(asked.port, seed=asked.seed, speed=asked.speed, home=home, extra_assets=extra, limits=asked.limits)
+        market = ReplayMarket(replace(config, trades_per_s=asked.trades_per_s))
         try:
             await market.start()
         except OSError as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cryptoviz.assets import DEFAULT_ASSETS, Asset
 
-__all__ = ["CoinGeckoFacts", "CoinMarketCapFacts", "ReplayedCoin", "replayed_coins"]
+__all__ = ["CoinGeckoFacts", "CoinMarketCapFacts", "ReplayedCoin", "replayed_coins", "simulated_coins"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +255,12 @@ def replayed_coins(extra: Iterable[Asset] = ()) -> tuple[ReplayedCoin, ...]:
     ]
     known = {asset.asset_id for asset in DEFAULT_ASSETS}
     return (*recorded, *(_simulated(asset) for asset in extra if asset.asset_id not in known))
+
+
+def simulated_coins(count: int) -> tuple[Asset, ...]:
+    """Assets `sim001` and so on, listed at Binance, Kraken and Coinbase, for load tests with many instruments."""
+    names = [f"SIM{number:03d}" for number in range(1, count + 1)]
+    return tuple(Asset(name.lower(), name, name, {"binance": f"{name}USDT", "kraken": f"{name}USD", "coinbase": f"{name}-USD"}) for name in names)
 
 
 def _simulated(asset: Asset) -> ReplayedCoin:

@@ -362,6 +362,8 @@ class MarketSettings(_Section):
     seed: int = Field(default=20221108, ge=0, le=2**63 - 1)
     speed: float = Field(default=1.0, gt=0, le=1_000_000)
     """Market seconds per second of real time."""
+    trades_per_s: float = Field(default=1.7, ge=1, le=1_000)
+    """Trades per market second of each instrument of the streams."""
     limits: dict[str, MarketLimits] = Field(default_factory=dict)
     """Limits by provider: `{"coingecko": {"per_minute": 10, "per_month": 10000}}`."""
 

@@ -30,12 +30,12 @@ def binance_trades(request: Request, view: View, instrument: Instrument) -> Answ
         return Answer(400, {"code": -1130, "msg": "Data sent for parameter 'limit' is not valid."}, request.path)
     historical = request.path.endswith("historicalTrades")
     trades = _from_id(view, instrument, from_id, limit) if historical and from_id is not None else _last(view, instrument, None, limit)
-    steps = instrument.steps
+    steps, unit = instrument.steps, 1 if request.headers.get("x-mbx-time-unit", "").upper() == "MICROSECOND" else 1_000
     rows = []
     for trade in trades:
         quote = instrument.amount(trade.price * trade.size, steps.price + steps.size)
         price, size = instrument.amount(trade.price, steps.price), instrument.amount(trade.size, steps.size)
-        made = {"id": trade.trade_id, "price": price, "qty": size, "quoteQty": quote, "time": _wall_us(view, trade) // 1_000}
+        made = {"id": trade.trade_id, "price": price, "qty": size, "quoteQty": quote, "time": _wall_us(view, trade) // unit}
         rows.append(made | {"isBuyerMaker": not trade.buy, "isBestMatch": True})
     return Answer(200, rows, request.path, refilled=(instrument, trades))
 

@@ -105,10 +105,11 @@ class BinanceStreams(StreamProtocol):
     def beat(self, connection: Connection, now_s: float, hub: Hub) -> None:
         if len(connection.received_s) > _MAX_MESSAGES and connection.received_s[-1] - connection.received_s[-1 - _MAX_MESSAGES] < 1.0:
             connection.close(1008, "Too many requests")
+        if connection.unanswered_s is not None and now_s - connection.unanswered_s > _PONG_TIMEOUT_S:
+            connection.close(1008, "Pong timeout")
         if now_s - connection.pinged_s >= _PING_S:
-            if now_s - connection.ponged_s > _PONG_TIMEOUT_S:
-                connection.close(1008, "Pong timeout")
             connection.pinged_s = now_s
+            connection.unanswered_s = connection.unanswered_s or now_s
             connection.ping(str(hub.now_us(self.venue) // 1_000).encode())
 
     def announce(self, connection: Connection, hub: Hub, start_us: int | None, end_us: int | None) -> None:

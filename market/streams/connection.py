@@ -38,7 +38,7 @@ class Connection:
     Attributes:
         venue, query: of the URL.
         subscriptions: what the protocol subscribed, by its own keys; the value is the symbol.
-        opened_s, ponged_s, pinged_s, sent_s: monotonic times.
+        opened_s, pinged_s, sent_s: monotonic times. `unanswered_s`: of the first ping without a pong since.
         data: what the protocol keeps of the connection.
         muted: half open: nothing is sent any more.
     """
@@ -49,7 +49,8 @@ class Connection:
         self.query = query
         self.entry = entry
         self.subscriptions: dict[Hashable, str] = {}
-        self.opened_s = self.ponged_s = self.pinged_s = self.sent_s = now_s
+        self.opened_s = self.pinged_s = self.sent_s = now_s
+        self.unanswered_s: float | None = None
         self.received_s: list[float] = []
         self.data: dict[str, Any] = {}
         self.muted = False

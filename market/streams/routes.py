@@ -40,7 +40,8 @@ class StreamRoutes:
             return web.json_response({"error": "venue and symbol must name an instrument", "valid": valid}, status=400)
         names = ("from_id", "since_us", "until_us", "limit")
         numbers = {name: whole_number(query[name]) for name in names if name in query}
-        if None in numbers.values() or not 1 <= (numbers.get("limit") or _PAGE) <= _MAX_PAGE:
+        limit = numbers.get("limit", _PAGE)
+        if None in numbers.values() or limit is None or not 1 <= limit <= _MAX_PAGE:
             error = f"from_id, since_us and until_us must be numbers from 0, limit must be between 1 and {_MAX_PAGE}"
             return web.json_response({"error": error}, status=400)
         tape, clock, now_us = instrument.tape, self.book.clock, self.book.market_us(self.clock.now_ms())
@@ -48,7 +49,7 @@ class StreamRoutes:
         from_id = numbers.get("from_id") or 1
         if since_us := numbers.get("since_us"):
             from_id = max(from_id, tape.count(clock.elapsed_us(since_us) - 1) + 1)
-        trades = tape.trades(from_id, until_us, numbers.get("limit") or _PAGE)
+        trades = tape.trades(from_id, until_us, limit)
         steps = instrument.steps
         rows = [
             [trade.trade_id, steps.price_text(trade.price), steps.size_text(trade.size), "buy" if trade.buy else "sell", clock.wall_us(trade.time_us)]

@@ -133,7 +133,7 @@ class Streams(Hub):
         if kind == WSMsgType.PING:
             connection.pong(bytes(data) if isinstance(data, bytes | bytearray) else b"")
         elif kind == WSMsgType.PONG:
-            connection.ponged_s = now_s
+            connection.unanswered_s = None
         elif isinstance(data, str):
             protocol.received(connection, data, self)
         return False

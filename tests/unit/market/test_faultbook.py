@@ -5,8 +5,7 @@ import pickle
 import pytest
 
 from market.coins import replayed_coins
-from market.faultbook import BadFault, FaultBook, valid_faults
-from market.faults import FAULT_KINDS
+from market.faultbook import ALL_KINDS, BadFault, FaultBook, valid_faults
 
 
 @pytest.fixture
@@ -105,5 +104,5 @@ def test_bad_fault_pickles():
 
 def test_every_kind_is_described():
     described = valid_faults()["kinds"]
-    assert set(described) == set(FAULT_KINDS)
+    assert set(described) == set(ALL_KINDS)
     assert all(kind["effect"] for kind in described.values())
