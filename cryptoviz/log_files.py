@@ -57,7 +57,7 @@ def logging_as(component: str) -> Iterator[None]:
 
 def log_path(settings: Settings, component: str) -> Path:
     """The log file of a component. `component` must be a known name, because it becomes part of a path."""
-    return settings.log_dir / f"{component.replace('/', '-')}.log"
+    return settings.log_dir / f"{component.replace('/', '-', 1).replace('/', '.')}.log"
 
 
 class _Router:

@@ -14,6 +14,7 @@ from math import ceil
 from cryptoviz.providers.plan import Cost, Period, Plan
 from cryptoviz.providers.registry import spec_of
 from cryptoviz.settings import ProviderSettings, Settings
+from cryptoviz.shards import cost_of_shards
 
 __all__ = ["MINUTE_MS", "Cadence", "cadence", "cost_of", "covered_share", "minute_rate", "nominal_rate", "period_bounds_ms", "plan_of", "plans_of"]
 
@@ -49,16 +50,16 @@ def plan_of(name: str, own: ProviderSettings) -> Plan:
     )
 
 
-def cost_of(name: str, assets: int) -> Cost:
-    """Cost of a poll for a number of assets."""
-    return spec_of(name).cost(assets)
+def cost_of(name: str, assets: int, scrapers: int = 1) -> Cost:
+    """Cost of a poll for a number of assets that are divided over some scrapers."""
+    return cost_of_shards(spec_of(name).cost, assets, scrapers)
 
 
 def plans_of(settings: Settings) -> dict[str, tuple[Plan, Cost]]:
     """Plan and cost of every enabled provider, in order of preference. All scrapers compute their turns from these."""
     assets = len(settings.assets)
     own = {name: settings.provider(name) for name in settings.collect.providers}
-    return {name: (plan_of(name, one), cost_of(name, assets)) for name, one in own.items() if one.enabled}
+    return {name: (plan_of(name, one), cost_of(name, assets, one.scrapers)) for name, one in own.items() if one.enabled}
 
 
 def _limit(set_one: int | None, known: int | None) -> int | None:

@@ -164,6 +164,7 @@ class TickResult:
         trace: None if the provider was not polled.
         retry_after_s: wait that the provider imposes with `failure`.
         traceparent: context of the poll's span; empty when tracing is off.
+        parts: results of the provider's shards in their order (`cryptoviz.shards`); empty if it has one scraper.
     """
 
     provider: str
@@ -180,6 +181,11 @@ class TickResult:
     trace: PollTrace | None = None
     retry_after_s: float | None = None
     traceparent: str = ""
+    parts: tuple[TickResult, ...] = ()
+
+    def source_of(self, asset_id: str) -> TickResult:
+        """The part that has the asset's price, with its own attempt and time; this result if it has no parts."""
+        return next((part for part in self.parts if asset_id in part.observations), self)
 
 
 @dataclass(frozen=True, slots=True)

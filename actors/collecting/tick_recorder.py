@@ -162,6 +162,8 @@ def _result(result: TickResult) -> dict[str, Any]:
     if trace is not None:
         data["calls"] = [_call(call) for call in trace.calls]
         data |= ({"memory": trace.memory} if trace.memory is not None else {}) | ({"cut": True} if trace.cut else {})
+    if result.parts:
+        data["parts"] = [_result(part) for part in result.parts]
     return data
 
 
@@ -174,9 +176,9 @@ def _result_from(name: str, tick_ts: int, data: Mapping[str, Any]) -> TickResult
     if "calls" in data:
         trace = PollTrace(tuple(Call(*call) for call in data["calls"]), data.get("memory"), data.get("cut", False))
     failure = FallbackReason(data["failure"]) if "failure" in data else None
-    return TickResult(
-        name, tick_ts, data["fetch_id"], data["attempt"], data["ingest_ts"], failure=failure, message=data.get("message", ""), trace=trace
-    )  # fmt: skip
+    parts = tuple(_result_from(name, tick_ts, part) for part in data.get("parts", ()))
+    fetch_id, attempt, ingest_ts, message = data["fetch_id"], data["attempt"], data["ingest_ts"], data.get("message", "")
+    return TickResult(name, tick_ts, fetch_id, attempt, ingest_ts, failure=failure, message=message, trace=trace, parts=parts)
 
 
 def _rules_text(rules: RecordedRules) -> str:

@@ -110,14 +110,14 @@ def _settled(asset_id: str, rules: Rules, results: Mapping[str, TickResult], wai
             return False
         result = results.get(provider)
         observation = result.observations.get(asset_id) if result is not None else None
-        if result is not None and observation is not None and not _is_stale(_Candidate(result, observation), rules):
+        if result is not None and observation is not None and not _is_stale(_Candidate(result.source_of(asset_id), observation), rules):
             return True
     return True
 
 
 def _candidates(asset_id: str, order: Sequence[str], results: Mapping[str, TickResult]) -> list[_Candidate]:
     answered = [results[provider] for provider in order if provider in results]
-    return [_Candidate(result, result.observations[asset_id]) for result in answered if asset_id in result.observations]
+    return [_Candidate(result.source_of(asset_id), result.observations[asset_id]) for result in answered if asset_id in result.observations]
 
 
 def _choose(candidates: Sequence[_Candidate], rules: Rules) -> _Candidate:
@@ -175,7 +175,7 @@ def _why_not(asset_id: str, rules: Rules, results: Mapping[str, TickResult], abs
     if result is None:
         return absent.get(primary, FallbackReason.UNAVAILABLE)
     if result.failure is not None:
-        return result.failure
+        return result.asset_failures.get(asset_id, result.failure)
     if asset_id in result.observations:
         return FallbackReason.STALE
     return result.asset_failures.get(asset_id, FallbackReason.MISSING_ASSET)

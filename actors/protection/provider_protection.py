@@ -125,7 +125,7 @@ def build_protection(name: str, settings: Settings, clock: Clock) -> ProviderPro
         SettingsError: unknown provider.
     """
     own = settings.provider(name)
-    plan, cost = plan_of(name, own), cost_of(name, len(settings.assets))
+    plan, cost = plan_of(name, own), cost_of(name, len(settings.assets), own.scrapers)
     states = SharedStates(settings.redis, pipeline_id(settings), name)
     hold_off = HoldOff(settings.run_dir / f"hold-off-{name}.json", clock, states.saver(_HOLD))
     account = _account_key(name, own.base_url, own.api_key.get_secret_value() if own.api_key else "")

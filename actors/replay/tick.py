@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import SecretStr
 
 from actors.collecting.core import unified_of
 from actors.collecting.tick_recorder import RecordedRules, RecordedTick
 from actors.replay.recorded_fetcher import BASE_URL, RecordedFetcher, ReplayClock
+from cryptoviz.assets import Asset
 from cryptoviz.errors import CryptoVizError, RecordError
 from cryptoviz.providers.base import BaseProvider
 from cryptoviz.providers.failures import unnamed
@@ -16,6 +17,7 @@ from cryptoviz.providers.registry import provider_class
 from cryptoviz.providers.schema_drift import ShapeWatch
 from cryptoviz.records import RawExchange, TickResult, UnifiedRecord
 from cryptoviz.settings import ProviderSettings
+from cryptoviz.shards import merged, shard_assets
 
 __all__ = ["Replayer"]
 
@@ -43,13 +45,22 @@ class Replayer:
             RecordError: the recording is incomplete for this tick; `reason` is `exchange`, `trace`, `provider` or `call`.
         """
         closed = tick.closed
-        results = {name: await self._result(tick, rules, result, exchanges) for name, result in closed.results.items()}
+        results = {name: await self._provider_result(tick, rules, result, exchanges) for name, result in closed.results.items()}
         closed = type(closed)(closed.tick_ts, results, closed.absent, closed.idle)
         unified = unified_of(closed, rules.assets, rules.rules)
         return unified.records if unified is not None else ()
 
-    async def _result(
+    async def _provider_result(
         self, tick: RecordedTick, rules: RecordedRules, recorded: TickResult, exchanges: Mapping[str, RawExchange]
+    ) -> TickResult:  # fmt: skip
+        if not recorded.parts:
+            return await self._result(tick, rules, recorded, exchanges, rules.assets)
+        count = len(recorded.parts)
+        shards = [(part, shard_assets(rules.assets, number, count)) for number, part in enumerate(recorded.parts, 1)]
+        return merged([await self._result(tick, rules, part, exchanges, assets) for part, assets in shards], rules.assets)
+
+    async def _result(
+        self, tick: RecordedTick, rules: RecordedRules, recorded: TickResult, exchanges: Mapping[str, RawExchange], assets: Sequence[Asset]
     ) -> TickResult:  # fmt: skip
         trace, name = recorded.trace, recorded.provider
         if trace is None or trace.cut:
@@ -64,7 +75,7 @@ class Replayer:
         self._clock.ms = recorded.ingest_ts
         provider.recall(trace.memory)
         fetcher.load(trace.calls, exchanges)
-        result = await provider.poll(recorded.tick_ts, rules.assets, BUDGET_S)
+        result = await provider.poll(recorded.tick_ts, assets, BUDGET_S)
         if fetcher.problems:
             raise RecordError(fetcher.problems[0], reason="call")
         return result

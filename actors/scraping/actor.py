@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from actors.fetching.build import build_provider
 from actors.protection.provider_protection import ProviderProtection, build_protection, look_up_account
-from actors.publishing.exchange_recorder import ExchangeRecorder
-from actors.publishing.kafka_transport import KafkaTransport, PublishedTransactions
 from actors.publishing.publisher import Publisher
-from actors.publishing.transaction import KafkaTransaction, Refused
 from actors.scraping.collector_client import CollectorClient, RayCollectorClient, ResultSender
 from actors.scraping.listing_check import ListingCheck
 from actors.scraping.poll_scheduler import PollRules, PollScheduler
+from actors.scraping.raw_publisher import DRAIN_S, raw_publisher
+from actors.scraping.shard_calls import RayShardClient, ShardClient
+from actors.scraping.sharded_provider import ShardedProvider
 from cryptoviz.clock import SystemClock, steady_ms, utc_ms
 from cryptoviz.components import FAILURES_METRIC, Probe, scraper_name
 from cryptoviz.log import configure_logging, get_logger
@@ -21,47 +23,31 @@ from cryptoviz.log_files import log_to_file
 from cryptoviz.plans import cost_of
 from cryptoviz.provider_status import BreakerState, IdsStatus, ScraperStatus
 from cryptoviz.providers.base import BaseProvider
-from cryptoviz.records import TickResult
+from cryptoviz.providers.failures import failure
+from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import Settings
 from cryptoviz.tracing import flush_spans, start_tracing
 
 __all__ = ["ScraperActor"]
 
-DRAIN_S = 3.0
-"""Maximum time to publish queued raw exchanges on stop. This queue contains no prices."""
-
-
-class _ShortenRefused:
-    """`PublisherEvents`: an exchange that Kafka rejects is queued again with a shorter body. The publisher does the counting."""
-
-    def __init__(self) -> None:
-        self.recorder: ExchangeRecorder | None = None
-
-    def published(self, transaction: KafkaTransaction) -> None:
-        pass
-
-    def dropped(self, transaction: KafkaTransaction) -> None:
-        pass
-
-    def connected(self, last_tick_ts: int | None) -> None:
-        pass
-
-    def refused(self, transaction: KafkaTransaction, refused: Refused) -> None:
-        if self.recorder is not None:
-            self.recorder.shorten(transaction, refused)
-
 
 class ScraperActor:
-    """A component (see `cryptoviz.components.ComponentActor`); its Ray name is `scraper/<provider>`.
+    """A component (see `cryptoviz.components.ComponentActor`); its Ray name is `scraper/<provider>`. It leads the provider's other scrapers.
 
     Args:
         collector: client of the collector; by default of the Ray actor `collector`.
+        shards: clients of the provider's other scrapers, from shard 2 on; by default of their Ray actors.
     """
 
-    def __init__(self, settings: Settings, provider: str, collector: CollectorClient | None = None) -> None:
+    def __init__(
+        self, settings: Settings, provider: str, collector: CollectorClient | None = None, shards: Sequence[ShardClient] | None = None
+    ) -> None:
         self._settings = settings
         self._name = provider
         self._collector = collector or RayCollectorClient(settings.ray.namespace)
+        others = range(2, settings.provider(provider).scrapers + 1)
+        self._shards = [RayShardClient(provider, number, settings.ray.namespace) for number in others] if shards is None else shards
+        self._sharded: ShardedProvider | None = None
         self._clock = SystemClock()
         self._provider: BaseProvider | None = None
         self._scheduler: PollScheduler | None = None
@@ -82,21 +68,19 @@ class ScraperActor:
         settings, component = self._settings, scraper_name(self._name)
         log_to_file(settings, component)
         start_tracing(settings, component)
-        transport = KafkaTransport(settings.kafka, settings.kafka.raw_topic, f"cryptoviz-scraper-{self._name}", PublishedTransactions())
-        events = _ShortenRefused()
-        # A provider with one request per coin has one exchange per coin.
-        exchanges_a_tick = cost_of(self._name, len(settings.assets)).calls
-        self._publisher = Publisher(component, transport, settings.collect.queue_ticks * exchanges_a_tick, events, together=exchanges_a_tick)
-        recorder = events.recorder = ExchangeRecorder(self._publisher, settings.kafka.max_record_bytes)
+        own = settings.provider(self._name)
+        exchanges_a_tick = cost_of(self._name, len(settings.assets), own.scrapers).calls
+        self._publisher, recorder = raw_publisher(settings, self._name, 1, exchanges_a_tick)
         protection = build_protection(self._name, settings, self._clock)
-        self._provider = build_provider(self._name, settings, self._clock, recorder, protection.limiter)
+        make = partial(build_provider, self._name, settings, self._clock, recorder, protection.limiter)
+        self._provider = make()
+        self._sharded = ShardedProvider(self._provider, make, self._shards, self._clock) if self._shards else None
         known = await protection.load()
         self._protection = protection
         self._sender = ResultSender(self._collector, settings.collect.tick_ms, self._clock)
-        own = settings.provider(self._name)
         rules = PollRules(settings.collect.tick_ms, own.rate_limit_wait_s, own.max_wait_s, own.quota.max_wait_s)
         self._scheduler = PollScheduler(
-            self._provider, settings.assets, rules, protection.hold_off, self._clock, self._deliver, protection.breaker, protection
+            self._sharded or self._provider, settings.assets, rules, protection.hold_off, self._clock, self._deliver, protection.breaker, protection
         )
         kept = settings.run_dir / f"listing-{self._name}.json"
         self._listing_check = ListingCheck(self._provider, settings.assets, protection, own, self._clock, kept, settings.network)
@@ -122,8 +106,9 @@ class ScraperActor:
             await self._protection.aclose()
         if self._sender is not None:
             await self._sender.deregister(self._name)
-        if self._provider is not None:
-            await self._provider.aclose()
+        provider = self._sharded or self._provider
+        if provider is not None:
+            await provider.aclose()
         if self._publisher is not None:
             await asyncio.to_thread(self._publisher.close, DRAIN_S)
             await asyncio.to_thread(flush_spans)
@@ -146,7 +131,8 @@ class ScraperActor:
         waiting = "" if delivered or stats.message else "no poll yet"
         why = stats.last_error if held and not delivered else ""  # the text of a wait does not contain its cause
         status = (held or stats.message or waiting, why, findings.message, ids.text(self._name))
-        messages = (*status, provider.note, sender.last_error, publisher.status_text)
+        shards = self._sharded.note if self._sharded is not None else ""
+        messages = (*status, shards, provider.note, sender.last_error, publisher.status_text)
         metrics = {
             "polls_total": float(stats.polls_total),
             FAILURES_METRIC: float(stats.failures_total),
@@ -165,6 +151,8 @@ class ScraperActor:
             "unlisted_ids": float(len(ids.problems)),
             **findings.metrics,
         }
+        if self._sharded is not None:
+            metrics["absent_scrapers"] = float(len(self._sharded.away))
         if stats.last_poll_ms is not None:
             metrics["last_poll_age_s"] = (steady - stats.last_poll_ms) / 1000
         if stats.last_good_poll_ms is not None:
@@ -192,6 +180,21 @@ class ScraperActor:
             last_error_ms=self._utc(stats.last_error_ms),
             ids=self._ids(),
         )
+
+    async def permit(self, tick_ts: int) -> None:
+        """Called by the provider's other scrapers before each HTTP call: wait until it is allowed, and count it.
+
+        Raises:
+            ProviderFailure: as `ProviderLimiter.acquire`, or the poll of that tick is over.
+        """
+        if self._protection is None or self._sharded is None or not self._sharded.permits(tick_ts):
+            raise failure(self._name, FallbackReason.TIMEOUT, "the poll of this tick is over")
+        await self._protection.limiter.acquire()
+
+    async def observe(self, headers: Mapping[str, str]) -> None:
+        """Called by the provider's other scrapers: usage headers of a response."""
+        if self._protection is not None:
+            self._protection.limiter.observe(200, headers)
 
     def _utc(self, moment_ms: int | None) -> int | None:
         return None if moment_ms is None else utc_ms(self._clock, moment_ms)

@@ -238,12 +238,19 @@ class PollScheduler:
         self._update_breaker(result, now, good=good)
         if not good:
             stats.last_error, stats.last_error_ms = result.message or "no coin had a price", now
-        if result.failure in REFUSALS:
-            wait_s = bounded_wait_s(result.retry_after_s, self._rules.default_wait_s, self._longest_wait_s(result.failure))
-            self._hold_off.impose(result.failure, wait_s, now)
-            self._log.warning("provider_asks_to_wait", provider=result.provider, reason=result.failure.value, wait_s=wait_s)
+        self._hold(result, now)
         if good:
             stats.last_good_poll_ms = now
+
+    def _hold(self, result: TickResult, now: int) -> None:
+        """Impose the longest wait of a refusal. The refusal of one shard counts: the provider has one plan."""
+        refused = [(one.failure, one.retry_after_s) for one in result.parts or (result,) if one.failure in REFUSALS]
+        rules = self._rules
+        waits = [(bounded_wait_s(asked_s, rules.default_wait_s, self._longest_wait_s(reason)), reason) for reason, asked_s in refused if reason]
+        if waits:
+            wait_s, reason = max(waits)
+            self._hold_off.impose(reason, wait_s, now)
+            self._log.warning("provider_asks_to_wait", provider=result.provider, reason=reason.value, wait_s=wait_s)
 
     def _update_breaker(self, result: TickResult, now: int, *, good: bool) -> None:
         if self._breaker is None:

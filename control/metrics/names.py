@@ -48,6 +48,7 @@ HELP: dict[ComponentKind, dict[str, str]] = {
         "raw_queue": "Raw exchanges that wait for the broker.",
         "results_delivered_total": "Poll results that reached the collector.",
         "results_undelivered_total": "Poll results that did not reach the collector.",
+        "absent_scrapers": "Other scrapers of the provider that are away; their coins are polled by this one.",
         "unlisted_ids": "Coins that the provider does not list.",
         "shape_lost_fields": "Fields of the provider's responses that are missing or have another type.",
         "shape_gained_fields": "New fields of the provider's responses.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.ray_actor import run_on_other_nodes
@@ -14,11 +14,12 @@ from cryptoviz.errors import UnknownComponent
 from cryptoviz.placement import HEAD, Place
 from cryptoviz.settings import Settings, loopback_engines, streams_from_loopback, uses_own_loopback
 from cryptoviz.settings.engine_tls import server_identity
+from cryptoviz.shards import shard_name
 
 __all__ = ["YIELD_S", "ComponentSpec", "ComponentTable", "build_table", "is_component_name"]
 
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}(/[a-z0-9][a-z0-9_-]{0,31})?")
-"""Valid component names: they become actor names and parts of log paths, so no dots, no line breaks, one slash."""
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}(/[a-z0-9][a-z0-9_-]{0,31}(/[0-9]{1,3})?)?")
+"""Valid component names: they become actor names and parts of log paths, so no dots, no line breaks, one slash and one before a shard's number."""
 
 _ENGINE_ACTOR = "control.reconcile.engine_actor:EngineActor"
 _ENGINE_START_S = 90.0
@@ -173,7 +174,7 @@ def _collection(settings: Settings) -> Iterator[ComponentSpec]:
     )
     for name in settings.collect.providers:
         if settings.provider(name).enabled:
-            yield ComponentSpec(
+            lead = ComponentSpec(
                 scraper_name(name),
                 ComponentKind.SCRAPER,
                 "actors.scraping.actor:ScraperActor",
@@ -185,6 +186,10 @@ def _collection(settings: Settings) -> Iterator[ComponentSpec]:
                 place_setting="CRYPTOVIZ_PLACEMENT__SCRAPERS",
                 local=bool(loopback_engines(settings)) or uses_own_loopback(settings, name),
             )
+            yield lead
+            for number in range(2, settings.provider(name).scrapers + 1):
+                actor, args = "actors.scraping.shard_actor:ShardActor", (settings, name, number)
+                yield replace(lead, name=shard_name(name, number), actor=actor, args=args, depends_on=(*feeds, lead.name), uses=())
 
 
 def _streams(settings: Settings) -> Iterator[ComponentSpec]:

@@ -10,6 +10,7 @@ from cryptoviz.nearest import did_you_mean
 from cryptoviz.providers.registry import BUILT_IN_PROVIDERS, find_spec, known_providers, with_history
 from cryptoviz.providers.spec import ProviderSpec
 from cryptoviz.settings.sections import ProviderSettings
+from cryptoviz.shards import cost_of_shards
 
 if TYPE_CHECKING:
     from cryptoviz.settings.tree import Settings
@@ -80,6 +81,9 @@ def _require_known(where: str, names: Iterable[str], setting: str = "") -> None:
 def _check_provider(settings: Settings, name: str) -> None:
     own, prefix = settings.provider(name), f"CRYPTOVIZ_PROVIDERS__{name.upper()}__"
     spec = find_spec(name)
+    if own.scrapers > len(settings.assets):
+        text = f"{prefix}SCRAPERS is {own.scrapers}, and there are {len(settings.assets)} coins (CRYPTO_LIST, CRYPTOVIZ_EXTRA_ASSETS)"
+        raise _error(f"{text}: valid is at most one scraper for each coin", f"{prefix}SCRAPERS", "CRYPTO_LIST")
     if spec is not None:  # a provider that cannot be loaded must not stop `status` and `down`: `doctor` and the start report it
         spec.plan_name(own)
         _check_quota(settings, spec, own, f"{prefix}QUOTA__")
@@ -90,8 +94,8 @@ def _check_provider(settings: Settings, name: str) -> None:
 
 def _check_quota(settings: Settings, spec: ProviderSpec, own: ProviderSettings, prefix: str) -> None:
     """A limit must allow at least one poll."""
-    assets = len(settings.assets)
-    cost, quota = spec.cost(assets), own.quota
+    assets, quota = len(settings.assets), own.quota
+    cost = cost_of_shards(spec.cost, assets, own.scrapers)
     for field, limit, needed, what in (
         ("PER_MINUTE", quota.per_minute, cost.weight, "weight of a call"),
         ("PER_DAY", quota.per_day, cost.calls, "calls of one poll"),

@@ -258,6 +258,8 @@ class ProviderSettings(_Section):
     api_key: Secret | None = None
     plan: str = ""
     """Provider-specific: coingecko `keyless|demo|pro`, coinmarketcap `keyless|keyed`. Empty: depends on whether a key is set."""
+    scrapers: int = Field(default=1, ge=1, le=999)
+    """Number of scrapers that the coins are divided over, at most one for each coin. More need more calls of providers with many coins in a call."""
     timeout_s: Duration = Field(default=10.0, gt=0)
     """Timeout of an attempt; limited to three quarters of a tick."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0, le=MAX_BYTES)

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from actors.publishing.exchange_recorder import ExchangeRecorder, is_cut
 from actors.publishing.publisher import Publisher
 from actors.publishing.transaction import KafkaTransaction, Message
-from actors.scraping.actor import _ShortenRefused
+from actors.scraping.raw_publisher import _ShortenRefused
 from cryptoviz.assets import DEFAULT_ASSETS
 from cryptoviz.kafka import admin_client
 from cryptoviz.records import RawExchange
