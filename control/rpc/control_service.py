@@ -128,7 +128,7 @@ class ControlService(ControlServiceServicer):
     def _known(self, name: str) -> str:
         """`name`, validated, because it becomes part of a path and of log lines."""
         if not is_component_name(name):
-            text = "must look like `kafka` or `scraper/coingecko`: lower-case letters, digits, `-`, `_` and one `/`"
+            text = "must look like `kafka`, `scraper/coingecko` or `scraper/coingecko/2`: lower-case letters, digits, `-`, `_` and `/`"
             raise InvalidRequest.of(("name", text))
         return self._reconciler.table.require(name).name
 

@@ -46,6 +46,11 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             "the default wait must not exceed the maximum",
         ),
         (
+            {"crypto_list": ["BTC", "ETH"], "providers": {"kraken": {"scrapers": 3}}},
+            "CRYPTOVIZ_PROVIDERS__KRAKEN__SCRAPERS is 3, and there are 2 coins (CRYPTO_LIST, CRYPTOVIZ_EXTRA_ASSETS): "
+            "valid is at most one scraper for each coin",
+        ),
+        (
             {"providers": {"kraken": {"breaker": {"open_s": 400}}}},
             "CRYPTOVIZ_PROVIDERS__KRAKEN__BREAKER: open_s is 400 and max_open_s is 300: the first wait must not exceed the maximum",
         ),

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import orjson
 import pyarrow.parquet as pq
@@ -17,8 +18,13 @@ from actors.collecting.core import CollectorCore
 from actors.publishing.exchange_recorder import CUT
 from actors.replay.operation import result_of
 from actors.replay.run import RowsFile
+from actors.scraping.shard_calls import ShardAnswer
+from actors.scraping.sharded_provider import ShardedProvider
+from cryptoviz.errors import ComponentLost
+from cryptoviz.providers.base import BaseProvider
 from cryptoviz.records import FallbackReason, TickResult
 from cryptoviz.settings import load_settings
+from cryptoviz.shards import shard_assets
 from tests.support.clock import FakeClock
 from tests.support.collection_fakes import FakeSink, FakeSnapshot
 from tests.support.corpus import IDS, cases
@@ -94,6 +100,66 @@ async def test_a_provider_with_one_call_per_coin_refusals_and_retries(site: Site
     rows = await assert_exact(run)
     seen = {(row["provider"], row["fallback_reason"], row["attempt"]) for row in rows.price_rows}
     assert {("coingecko", "rate_limited", 1), ("coingecko", "unavailable", 1), ("coinbase", None, 2), ("coingecko", "missing_asset", 1)} <= seen
+
+
+class LocalShard:
+    """The scraper of a shard, in this process."""
+
+    def __init__(self, run: Run, number: int, count: int) -> None:
+        self.provider = run.provider("coinbase")
+        self.assets = shard_assets(run.settings.assets, number, count)
+        self.is_lost = False
+
+    async def poll(self, tick_ts: int, budget_s: float) -> ShardAnswer:
+        if self.is_lost:
+            raise ComponentLost("its process ended", component="scraper/coinbase/2")
+        return ShardAnswer(await self.provider.poll(tick_ts, self.assets, budget_s), self.provider.ids_of(self.assets))
+
+    async def ready(self) -> bool:
+        return not self.is_lost
+
+
+async def test_a_provider_with_several_scrapers(site: Site):
+    """Rows have attempt, time and exchange of their shard; a shard fails, is lost, and is polled by the leading scraper."""
+    run = Run(site, "coinbase", "coingecko")
+    site.serve("coingecko", next(case for case in cases("coingecko") if len(case.expect.get("prices", ())) == 3))
+    good = next(case for case in cases("coinbase") if case.expect.get("prices"))
+    statuses: dict[str, list[int]] = {"BTC-USD": [], "ETH-USD": [], "POL-USD": []}
+
+    def product(request: web.Request) -> web.Response:
+        name = request.path.rsplit("/", 1)[-1]
+        status = statuses[name].pop(0) if statuses[name] else 200
+        return web.json_response(orjson.loads(good.response.body) | {"product_id": name} if status == 200 else {"error": "X"}, status=status)
+
+    site.answers["coinbase"] = product
+    shards = [LocalShard(run, number, 3) for number in (2, 3)]
+    own = run.providers["coinbase"]
+    run.providers["coinbase"] = cast("BaseProvider", ShardedProvider(own, lambda: run.provider("coinbase"), shards, FakeClock()))
+    for step in ({}, {"ETH-USD": [500]}, {"BTC-USD": [500, 500]}, {name: [429] for name in statuses}, {}):
+        statuses |= {name: list(answers) for name, answers in step.items()}
+        await run.tick()
+    for lost in (True, True, False):
+        shards[0].is_lost = lost
+        await run.tick()
+    await run.aclose()
+    for shard in shards:
+        await shard.provider.aclose()
+    rows = await assert_exact(run)
+    first = min(row["tick_ts"] for row in rows.price_rows)
+    seen = {((row["tick_ts"] - first) // TICK, row["asset_id"]): (row["provider"], row["fallback_reason"], row["attempt"]) for row in rows.price_rows}
+    mine, other = ("coinbase", None, 1), "coingecko"
+    names = [asset.asset_id for asset in run.settings.assets]
+    assert names == ["bitcoin", "ethereum", "polygon"]
+    assert [[seen[tick, name] for name in names] for tick in range(8)] == [
+        [mine, mine, mine],
+        [mine, ("coinbase", None, 2), mine],
+        [(other, "unavailable", 1), mine, mine],
+        [(other, "rate_limited", 1)] * 3,
+        [mine, mine, mine],
+        [mine, (other, "unavailable", 1), mine],
+        [mine, mine, mine],
+        [mine, mine, mine],
+    ]
 
 
 async def test_providers_that_were_not_polled_are_in_the_audit_record(site: Site):

@@ -116,6 +116,21 @@ async def test_a_hold_is_respected_and_reported_on_each_tick(reason, asked, held
     assert rig.loop.stats.held_ticks_total == held
 
 
+async def test_the_longest_refusal_of_a_shard_holds_the_provider(monkeypatch: pytest.MonkeyPatch):
+    rig = Rig()
+    good = answer("coingecko", {"bitcoin": 1.0}, T0)
+    refused = [replace(failed("coingecko", FallbackReason.RATE_LIMITED, T0), retry_after_s=wait_s) for wait_s in (3.0, 7.0)]
+
+    async def poll(tick_ts: int, assets: Sequence[Asset], budget_s: float) -> TickResult:
+        return replace(good, tick_ts=tick_ts, parts=(good, *refused))
+
+    monkeypatch.setattr(rig.provider, "poll", poll)
+    result = await rig.loop.poll_once(T0)
+    assert (result.failure, len(result.observations)) == (None, 1)
+    assert "asked to wait (rate_limited) until 2023-11-14T22:13:07" in rig.loop.waits(T0)
+    assert (await rig.loop.poll_once(T0 + TICK)).failure is FallbackReason.RATE_LIMITED
+
+
 async def test_stats_and_health():
     rig = Rig()
     rig.provider.failures = dict.fromkeys(range(1, 6), (FallbackReason.UNAVAILABLE, None))

@@ -11,6 +11,7 @@ import pytest
 from control.reconcile.components import build_table, is_component_name
 from cryptoviz.components import ComponentKind
 from cryptoviz.errors import UnknownComponent
+from cryptoviz.log_files import log_path
 from cryptoviz.settings import Settings, load_settings
 
 
@@ -54,6 +55,17 @@ def test_a_redis_that_is_away_stops_nothing(live: Settings) -> None:
     assert all("redis" not in spec.depends_on for spec in build_table(live).values())
 
 
+def test_each_shard_has_a_scraper_that_waits_for_the_leading_one(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path, collect={"providers": ["coinbase", "kraken"]}, providers={"coinbase": {"scrapers": 3}})
+    table = build_table(settings)
+    names = [name for name in table if name.startswith("scraper/")]
+    assert names == ["scraper/coinbase", "scraper/coinbase/2", "scraper/coinbase/3", "scraper/kraken"]
+    assert table["scraper/coinbase/3"].depends_on == ("kafka", "scraper/coinbase")
+    assert table["scraper/coinbase/3"].args == (settings, "coinbase", 3)
+    assert {table[name].place for name in names} == {table["scraper/kraken"].place}
+    assert log_path(settings, "scraper/coinbase/3").name == "scraper-coinbase.3.log"
+
+
 def test_disabled_providers_have_no_scraper(tmp_path: Path) -> None:
     settings = load_settings("live", home=tmp_path, providers={"coingecko": {"enabled": False}})
     assert "scraper/coingecko" not in build_table(settings)
@@ -86,7 +98,7 @@ def test_unknown_names_are_answered_with_the_known_ones(live: Settings) -> None:
     assert caught.value.component == "zookeeper"
 
 
-@pytest.mark.parametrize("name", ["kafka", "object-store", "scraper/coingecko", "scraper/coin_market-2", "x"])
+@pytest.mark.parametrize("name", ["kafka", "object-store", "scraper/coingecko", "scraper/coin_market-2", "scraper/coinbase/12", "x"])
 def test_names_that_could_be(name: str) -> None:
     assert is_component_name(name)
 
