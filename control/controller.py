@@ -47,14 +47,16 @@ class Controller:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = SystemClock()
+        runtime = RayRuntime(settings.ray.namespace, _placer(settings))
         self._reconciler = Reconciler(
             build_table(settings),
-            DiskWatch(RayRuntime(settings.ray.namespace, _placer(settings)), settings, self._clock),
+            runtime,
             build_store(settings),
             self._clock,
             settings.control.reconcile_ms,
             pipeline_id=pipeline_id(settings),
             replayed=settings.profile == "demo",
+            disks=DiskWatch(settings, self._clock, runtime),
         )
         self._operations = OperationManager(
             RayOperationRunner(settings),

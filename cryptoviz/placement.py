@@ -106,6 +106,13 @@ def candidates(place: Place, nodes: Sequence[ClusterNode], head_id: str, *, loca
     return sorted(permitted, key=lambda node: (node.id == head_id, node.address, node.id))
 
 
+def no_candidate(place: Place, nodes: Sequence[ClusterNode], setting: str, *, local: bool) -> str:
+    """Text for a label that no permitted node has. `setting`: of the place; `local`: as in `candidates`."""
+    labels = sorted({f"{key}={value}" for node in nodes for key, value in node.labels.items() if not key.startswith(_OF_RAY)})
+    where = "the head's machine, whose loopback is used," if local else "the cluster"
+    return f"no node of {where} has the label {place.key}={place.value} ({setting}); labels of the nodes: {', '.join(labels) or 'none'}"
+
+
 def choose(place: Place, permitted: Sequence[ClusterNode], taken: Mapping[str, int], avoid: Collection[str] = ()) -> ClusterNode:
     """The node for one more component.
 

@@ -12,7 +12,7 @@ from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.components import ComponentKind
 from cryptoviz.engines.build import ENGINE_NAMES
 from cryptoviz.errors import EngineUnavailable
-from cryptoviz.placement import HEAD, ClusterNode, candidates, choose
+from cryptoviz.placement import HEAD, ClusterNode, candidates, choose, no_candidate
 
 __all__ = ["Placer"]
 
@@ -66,12 +66,7 @@ class Placer:
             return node.id
         permitted = candidates(spec.place, nodes, head, local=spec.local)
         if not permitted:
-            labels = sorted({f"{key}={value}" for node in nodes for key, value in node.labels.items() if not key.startswith("ray.io/")})
-            where = "this machine, whose loopback it uses," if spec.local else "the cluster"
-            wanted = f"{spec.place.key}={spec.place.value} ({spec.place_setting})"
-            raise EngineUnavailable(
-                f"no node of {where} has the label {wanted}; labels of the nodes: {', '.join(labels) or 'none'}", engine=spec.name
-            )
+            raise EngineUnavailable(no_candidate(spec.place, nodes, spec.place_setting, local=spec.local), engine=spec.name)
         now_s = self._clock.monotonic_s()
         silent = {node for node, until_s in self._silent_until_s.items() if now_s < until_s}
         taken = Counter(node for name, node in self._placed.items() if name not in (spec.name, *ENGINE_NAMES))

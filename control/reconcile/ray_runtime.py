@@ -11,6 +11,7 @@ from typing import Any
 
 from actors.ray_actor import ActorDied, ActorGone, NoAnswer, RayActor, own_node, run_in_worker
 from control.reconcile.components import ComponentSpec
+from control.reconcile.disk_watch import Nodes
 from control.reconcile.placer import Placer
 from control.reconcile.supervisor import ENGINE_SUPERVISOR_NAME, SUPERVISOR_NAME, SupervisedActor
 from cryptoviz.components import Probe
@@ -40,7 +41,7 @@ def import_class(path: str) -> type[Any]:
     return found
 
 
-class RayRuntime:
+class RayRuntime(Nodes):
     """`control.reconcile.runtime.Runtime` on the Ray cluster of this process."""
 
     def __init__(self, namespace: str, placer: Placer | None = None) -> None:
@@ -103,10 +104,15 @@ class RayRuntime:
         """Call a method of the actor, with the deadline of a probe."""
         return await self._actor(spec).call(method, *arguments, timeout_s=_PROBE_TIMEOUT_S)
 
+    def node_of(self, spec: ComponentSpec) -> str:
+        """Id of the node where the component is, or was last, if that is another than this."""
+        node = self._placer.of(spec.name)
+        return "" if node == own_node() else node
+
     async def run_at(self, spec: ComponentSpec, function: Callable[..., Any], *arguments: object) -> Any:
         """Run a function on the node where the component is, or was last; here if that is unknown."""
-        node = self._placer.of(spec.name)
-        if not node or node == own_node():
+        node = self.node_of(spec)
+        if not node:
             return await asyncio.to_thread(function, *arguments)
         try:
             return await run_in_worker(function, *arguments, timeout_s=_RUN_AT_S, node=node)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from control.reconcile.components import YIELD_S, ComponentSpec, ComponentTable
 from control.reconcile.desired_state import DesiredDocument, DesiredStore
+from control.reconcile.disk_watch import DiskWatch
 from control.reconcile.runtime import Runtime
 from control.reconcile.state import advance, is_probed
 from control.reconcile.state_types import (
@@ -60,6 +61,7 @@ class Reconciler:
         interval_ms: longest pause of the loop; edits wake it at once.
         pipeline_id: see `cryptoviz.rpc.pipeline_status.pipeline_id`.
         replayed: prices come from the replay market.
+        disks: adds full disks to the messages of components; None: nobody looks.
         uniform: jitter in [0, 1).
     """
 
@@ -73,10 +75,13 @@ class Reconciler:
         *,
         pipeline_id: str = "pipeline",
         replayed: bool = False,
+        disks: DiskWatch | None = None,
         uniform: Callable[[], float] = random.random,
     ) -> None:
         self.table = table
         self._runtime = runtime
+        self._start = runtime.start if disks is None else disks.starting(runtime.start)
+        self._probe = runtime.probe if disks is None else disks.probing(runtime.probe)
         self._store = store
         self._clock = clock
         self._interval_ms = interval_ms
@@ -306,7 +311,7 @@ class Reconciler:
         await _ended(self._preparing.pop(spec.name, None))
         event: Event
         try:
-            await self._runtime.start(spec)
+            await self._start(spec)
             event = Started()
         except TerminalError as error:
             event = StartFailed(error.message, terminal=True)
@@ -350,7 +355,7 @@ class Reconciler:
 
     async def _run_probe(self, spec: ComponentSpec) -> None:
         try:
-            self._apply(spec.name, Probed(await self._runtime.probe(spec)))
+            self._apply(spec.name, Probed(await self._probe(spec)))
         except ComponentLost as lost:
             self._apply(spec.name, Lost(lost.message))
         except Exception as error:  # an error of a probe must not end the loop

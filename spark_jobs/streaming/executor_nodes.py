@@ -9,13 +9,18 @@ from ray.exceptions import RayError
 
 from cryptoviz.placement import ClusterNode
 
-__all__ = ["ExecutorNodes", "alive_addresses"]
+__all__ = ["ExecutorNodes", "alive_addresses", "cluster_nodes"]
+
+
+def cluster_nodes() -> list[ClusterNode]:
+    """The cluster's nodes that are alive."""
+    return ClusterNode.all_of(ray.nodes())
 
 
 def alive_addresses() -> frozenset[str] | None:
     """Addresses of the cluster's nodes that are alive; None if Ray does not answer."""
     try:
-        return frozenset(node.address for node in ClusterNode.all_of(ray.nodes()))
+        return frozenset(node.address for node in cluster_nodes())
     except RayError:
         return None
 

@@ -11,8 +11,9 @@ import ray
 from ray.exceptions import RayError
 
 from cryptoviz.errors import EngineUnavailable, PreflightError
-from cryptoviz.placement import NODE_ID_LABEL, ClusterNode, Place, candidates
+from cryptoviz.placement import NODE_ID_LABEL, ClusterNode, Place, candidates, no_candidate
 from cryptoviz.settings import Settings, loopback_engines
+from spark_jobs.streaming.executor_nodes import cluster_nodes
 
 __all__ = ["ExecutorPlaces", "bundle_selector"]
 
@@ -32,7 +33,7 @@ class ExecutorPlaces:
         self.release()  # of an earlier start that failed
         self._settings = settings
         lake = settings.lake
-        self._nodes = ClusterNode.all_of(ray.nodes())
+        self._nodes = cluster_nodes()
         self._group: Any = None
         place, cores = Place.parse(settings.placement.executors), lake.executor_cores
         local = bool(loopback_engines(settings))
@@ -100,8 +101,7 @@ def bundle_selector(place: Place, nodes: Sequence[ClusterNode], head_id: str, ex
     """
     permitted = candidates(place, nodes, head_id, local=local)
     if not permitted:
-        text = f"no node of the cluster has the label {place.key}={place.value} ({_SETTING}){' and reaches the engines on loopback' if local else ''}"
-        raise EngineUnavailable(text, engine="spark")
+        raise EngineUnavailable(no_candidate(place, nodes, _SETTING, local=local), engine="spark")
     workers = [node for node in permitted if node.id != head_id]
     room = [int(node.cpus // cores) for node in workers]
     without_head = max(room, default=0) >= executors if place.rule == "pack" else sum(map(bool, room)) >= executors

@@ -43,7 +43,12 @@ def test_the_engine_is_healthy_and_is_not_a_child(settings: Settings, name: str)
 def test_a_wrong_password_is_reported_and_not_shown(settings: Settings, tmp_path: Path, name: str, section: str, field: str) -> None:
     sections: dict[str, Any] = {
         "kafka": settings.kafka.access() | {"sasl_password": settings.kafka.sasl_password},
-        "s3": {"endpoint": settings.s3.endpoint, "access_key": settings.s3.access_key, "secret_key": settings.s3.secret_key},
+        "s3": {
+            "endpoint": settings.s3.endpoint,
+            "access_key": settings.s3.access_key,
+            "secret_key": settings.s3.secret_key,
+            "ca_file": settings.s3.ca_file,
+        },
         "redis": {"url": settings.redis.url.partition("@")[0][:9] + settings.redis.url.partition("@")[2], "password": settings.redis.password},
     }
     sections[section] = sections[section] | {field: "wrong-password-of-a-test"}

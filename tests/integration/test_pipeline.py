@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections import Counter
 from typing import Any
 
@@ -17,6 +18,7 @@ from control.metrics.names import exported
 from cryptoviz.kafka import producer as kafka_producer
 from cryptoviz.masking import MASK
 from cryptoviz.records import FallbackReason, Kind, UnifiedRecord
+from tests.support.external_engines import KAFKA_PASSWORD, S3_SECRET
 from tests.support.pipeline import Demo, keys, parse
 from tests.support.waiting import eventually
 
@@ -199,8 +201,12 @@ def test_status_and_config_say_what_scripts_need(demo: Demo) -> None:
     made = json.loads((demo.settings.home / "credentials.json").read_text())
     assert not [secret for secret in made.values() if secret in json.dumps(config)]
     assert (config["s3"]["secret_key"], config["kafka"]["sasl_password"]) == (MASK, MASK)
-    assert config["redis"]["url"] == f"redis://{MASK}@127.0.0.1:{demo.settings.redis.port}/0"
     shown = parse(demo.cli("config", "--demo", "--json", "--show-secrets"))
+    assert MASK in config["redis"]["url"]
+    if not s3.embedded:
+        assert (shown["s3"]["secret_key"], shown["kafka"]["sasl_password"]) == (S3_SECRET, KAFKA_PASSWORD)
+        return
+    assert config["redis"]["url"] == f"redis://{MASK}@127.0.0.1:{demo.settings.redis.port}/0"
     assert (shown["s3"]["access_key"], shown["s3"]["secret_key"]) == ("cryptoviz", made["s3_secret_key"])
     assert (shown["kafka"]["security_protocol"], shown["kafka"]["sasl_mechanism"]) == ("SASL_PLAINTEXT", "PLAIN")
     assert (shown["kafka"]["sasl_username"], shown["kafka"]["sasl_password"]) == ("cryptoviz", made["kafka_password"])
@@ -239,10 +245,12 @@ def test_a_second_start_is_refused_and_says_how_to_end_the_first(demo: Demo) -> 
 
 
 def test_every_metric_of_every_component_is_served_for_prometheus_and_explained(demo: Demo) -> None:
-    address = f"http://127.0.0.1:{demo.settings.control.metrics_port}/metrics"
-    assert httpx.get(address, timeout=10).status_code == 401
+    own = demo.settings.control
+    address = f"{'https' if own.tls_cert else 'http'}://{own.host}:{own.metrics_port}/metrics"
+    trusted = ssl.create_default_context(cafile=own.tls_cert)
+    assert httpx.get(address, timeout=10, verify=trusted).status_code == 401
     token = demo.settings.token_file.read_text().strip()
-    served = httpx.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    served = httpx.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=10, verify=trusted)
     families = list(text_string_to_metric_families(served.text))
     samples = {(sample.name, sample.labels.get("component")) for family in families for sample in family.samples}
     with demo.control() as client:

@@ -1,4 +1,4 @@
-"""Engines that the project did not start, for its tests: another Kafka (SASL_SSL, SCRAM), versitygw and Debian's Redis (TLS, password).
+"""Engines that the project did not start, for its tests: another Kafka (SCRAM), versitygw and Debian's Redis (password), each with TLS only.
 
 They listen on 127.0.0.2, the address of the test certificate. `scripts/external-engines` installs them. CryptoViz learns of them by settings only.
 """
@@ -39,9 +39,16 @@ def external_settings() -> dict[str, Any]:
             "bootstrap_servers": f"{HOST}:{free_port()}", "security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512",
             "sasl_username": USER, "sasl_password": KAFKA_PASSWORD, "ssl_ca_location": str(AUTHORITY),
         },
-        "s3": {"endpoint": f"http://{HOST}:{free_port()}", "access_key": S3_KEY, "secret_key": S3_SECRET},
+        "s3": {"endpoint": f"https://{HOST}:{free_port()}", "access_key": S3_KEY, "secret_key": S3_SECRET, "ca_file": str(AUTHORITY)},
         "redis": {"url": f"rediss://{HOST}:{free_port()}/0?ssl_ca_certs={AUTHORITY}", "password": REDIS_PASSWORD},
     }  # fmt: skip
+
+
+def control_settings(folder: Path) -> dict[str, Any]:
+    """Section of the settings that makes the control service speak TLS only. `folder`: for its certificate with the authority."""
+    chain = folder / "control.pem"
+    chain.write_text(CERTIFICATE.read_text() + AUTHORITY.read_text())
+    return {"control": {"host": HOST, "tls_cert": str(chain), "tls_key": str(CERTIFICATE)}}
 
 
 def as_environment(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -177,7 +184,21 @@ def _object_store(settings: Settings, folder: Path) -> ChildProcess:
     data, attributes = folder / "data", folder / "attributes"
     for each in (data, attributes):
         each.mkdir(parents=True, exist_ok=True)
-    command = [str(program), "--port", f"{host}:{port}", "--quiet", "--keep-alive", "posix", "--sidecar", str(attributes), str(data)]
+    command = [
+        str(program),
+        "--port",
+        f"{host}:{port}",
+        "--cert",
+        str(CERTIFICATE),
+        "--key",
+        str(CERTIFICATE),
+        "--quiet",
+        "--keep-alive",
+        "posix",
+        "--sidecar",
+        str(attributes),
+        str(data),
+    ]
     secrets = {"ROOT_ACCESS_KEY": settings.s3.access_key, "ROOT_SECRET_KEY": settings.s3.secret_key.get_secret_value()}
     return ChildProcess("versitygw", command, folder / "versitygw.log", child_environment(secrets), folder)
 

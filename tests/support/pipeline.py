@@ -20,11 +20,12 @@ import pyarrow as pa
 from pyarrow import fs
 
 from cryptoviz.client import ControlClient
+from cryptoviz.lake.objects import S3Access
 from cryptoviz.lake.topic_reader import read_topic
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import Settings, load_settings, load_settings_file
 from tests.support import engines
-from tests.support.external_engines import as_environment, external_settings, running_servers
+from tests.support.external_engines import as_environment, control_settings, external_settings, running_servers
 from tests.support.lake_readers import by_delta, by_folder
 from tests.support.ports import free_ports
 from tests.support.processes import kill_all
@@ -159,10 +160,7 @@ class Demo:
 
     def s3(self) -> fs.S3FileSystem:
         """The object store."""
-        s3 = self.settings.s3
-        return fs.S3FileSystem(
-            access_key=s3.access_key, secret_key=s3.secret_key.get_secret_value(), endpoint_override=s3.endpoint, region=s3.region, scheme="http"
-        )
+        return S3Access.of(self.settings.s3).filesystem()
 
     def lake_rows_by_folder(self) -> list[dict[str, Any]]:
         """The prices table for a plain Parquet reader, without the Delta log."""
@@ -194,9 +192,9 @@ def keys(rows: list[dict[str, Any]]) -> Counter[tuple[int, int]]:
 @contextmanager
 def running_demo(home: Path, tick_s: float = 0.5) -> Iterator[Demo]:
     """A demo in which every component runs and rows are committed; leaves no process."""
-    sections = external_settings() if engines.EXTERNAL else {}
-    env = environment(home, tick_s) | as_environment(sections)
-    servers = running_servers(load_settings(home=home, **sections)) if sections else contextlib.nullcontext()
+    external = external_settings() if engines.EXTERNAL else {}
+    env = environment(home, tick_s) | as_environment(external | (control_settings(home.parent) if external else {}))
+    servers = running_servers(load_settings(home=home, **external)) if external else contextlib.nullcontext()
     with servers, detached_demo(home, env) as demo:
         demo.await_rows()
         yield demo
