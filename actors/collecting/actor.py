@@ -176,8 +176,8 @@ def _metrics(core: CollectorCore, publisher: Publisher, snapshot: SnapshotWriter
     }
     if stats.publish_latency_ms is not None:
         metrics["publish_latency_ms"] = stats.publish_latency_ms
-    if stats.last_publish_ms is not None:
-        metrics["last_publish_age_s"] = (steady_ms(clock) - stats.last_publish_ms) / 1000
+    since_ms = stats.started_ms if stats.last_publish_ms is None else stats.last_publish_ms
+    metrics |= {"last_publish_age_s": (steady_ms(clock) - since_ms) / 1000, "tick_s": core.tick_ms / 1000}
     if stats.last_tick_ts is not None:
         metrics["last_tick_ts_age_s"] = (clock.now_ms() - stats.last_tick_ts) / 1000
     return metrics

@@ -100,6 +100,11 @@ class CollectorCore:
         self.stats = CollectStats(started_ms=steady_ms(clock))
 
     @property
+    def tick_ms(self) -> int:
+        """Time from one tick to the next."""
+        return self._tick_ms
+
+    @property
     def late_total(self) -> int:
         """Results received after their tick was closed."""
         return self._assembler.late_total

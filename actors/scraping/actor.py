@@ -155,8 +155,8 @@ class ScraperActor:
             metrics["absent_scrapers"] = float(len(self._sharded.away))
         if stats.last_poll_ms is not None:
             metrics["last_poll_age_s"] = (steady - stats.last_poll_ms) / 1000
-        if stats.last_good_poll_ms is not None:
-            metrics["last_good_poll_age_s"] = (steady - stats.last_good_poll_ms) / 1000
+        since_ms = stats.started_ms if stats.last_good_poll_ms is None else stats.last_good_poll_ms
+        metrics |= {"last_good_poll_age_s": (steady - since_ms) / 1000, "turn_s": scheduler.turn_s}
         message = "; ".join(text for text in messages if text)
         # A breaker that has never seen a good response means that the provider was not reached yet: not degraded, but starting.
         imposed = bool(held) and (delivered or not self._only_broken())

@@ -180,7 +180,12 @@ class PollScheduler:
         if self._set_back(now_ms):
             return False
         since_ms = self.stats.started_ms if self.stats.last_good_poll_ms is None else self.stats.last_good_poll_ms
-        return steady_at(self._clock, now_ms) - since_ms <= FRESH_TICKS * self._rules.tick_ms / min(1.0, max(self._turns.rate, MIN_RATE))
+        return steady_at(self._clock, now_ms) - since_ms <= FRESH_TICKS * self.turn_s * 1000
+
+    @property
+    def turn_s(self) -> float:
+        """Mean time between two turns."""
+        return self._rules.tick_ms / 1000 / min(1.0, max(self._turns.rate, MIN_RATE))
 
     def healthy(self, now_ms: int) -> bool:
         """Fresh, or polls are suspended on purpose, so that a restart would not help."""

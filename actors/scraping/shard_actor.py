@@ -118,8 +118,9 @@ class ShardActor:
         }
         if polls.last_ms is not None:
             metrics["last_poll_age_s"] = (now_ms - polls.last_ms) / 1000
-        if polls.last_good_ms is not None:
-            metrics["last_good_poll_age_s"] = (now_ms - polls.last_good_ms) / 1000
+        if polls.last_good_ms is not None and polls.failures_in_a_row:
+            # Without a failure it was not asked, which is not its fault.
+            metrics |= {"last_good_poll_age_s": (now_ms - polls.last_good_ms) / 1000, "turn_s": self._settings.collect.tick_s}
         message = "; ".join(text for text in (idle, polls.message, findings.message, provider.note, publisher.status_text) if text)
         healthy = polls.failures_in_a_row < FRESH_TICKS or now_ms - (polls.last_ms or 0) > FRESH_TICKS * self._settings.collect.tick_ms
         delivered = polls.last_good_ms is not None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from cryptoviz.log_rotation import earlier
 
@@ -20,6 +23,11 @@ Run = Callable[..., Awaitable[Any]]
 _BLOCK_BYTES = 64 * 1024
 _MAX_LINE_BYTES = 8 * 1024
 """Longer lines are cut, so that a page of lines fits a message."""
+_MAX_JSON_BYTES = 1024 * 1024
+"""Longer lines are not parsed."""
+_LEAST_VALUE = 64
+_HEAD = ("timestamp", "level", "event", "component")
+"""What is kept of a line with thousands of values."""
 _MAX_READ_BYTES = 16 * 1024 * 1024
 """Limit of the backward search for line ends."""
 _POLL_S = 0.25
@@ -51,10 +59,40 @@ class LogPosition:
 
 
 def safe_line(raw: bytes) -> str:
-    """A line as text: invalid bytes and control characters escaped, long lines cut."""
+    """A line as text: invalid bytes and control characters escaped, long lines cut; of a JSON object long values are cut, so that it stays one."""
+    if len(raw) > _MAX_LINE_BYTES and (whole := _json_object(raw)):
+        return _shortened(whole)
     cut = raw[:_MAX_LINE_BYTES].rstrip(b"\r")
     text = cut.decode("utf-8", "backslashreplace").translate(_CONTROL)
     return text if len(raw) <= _MAX_LINE_BYTES else f"{text} … ({len(raw)} bytes)"
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    """The object of a line of a log in JSON; empty if the line is none. A line that is longer than any of ours is not parsed."""
+    if len(raw) > _MAX_JSON_BYTES or not raw.startswith(b"{"):
+        return {}
+    with contextlib.suppress(ValueError):
+        found = orjson.loads(raw)
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _shortened(line: dict[str, Any]) -> str:
+    room = _MAX_LINE_BYTES // 2
+    while len(text := _ascii({key: _cut(value, room) for key, value in line.items()})) > _MAX_LINE_BYTES and room > _LEAST_VALUE:
+        room //= 2
+    if len(text) <= _MAX_LINE_BYTES:
+        return text
+    return _ascii({key: _cut(line[key], _LEAST_VALUE) for key in _HEAD if key in line} | {"cut": f"{len(line)} values"})
+
+
+def _ascii(line: dict[str, Any]) -> str:
+    return json.dumps(line).replace("\x7f", "\\u007f")
+
+
+def _cut(value: object, room: int) -> object:
+    text = value if isinstance(value, str) else _ascii({"": value})[5:-1]
+    return value if len(text) <= room else f"{text[:room]} … ({len(text)} characters)"
 
 
 async def last_lines(path: Path, count: int, run: Run = asyncio.to_thread) -> list[str]:

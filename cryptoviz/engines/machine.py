@@ -156,8 +156,9 @@ class ThisMachine:
         try:
             with socket.create_connection((host, port), timeout=_CONNECT_S):
                 return ""
-        except socket.gaierror:
-            return f"{UNRESOLVED} {host!r}"
+        except socket.gaierror as error:
+            # The name server does not answer: the name may be right.
+            return f"no answer to the name {host!r}" if error.errno == socket.EAI_AGAIN else f"{UNRESOLVED} {host!r}"
         except OSError as error:
             return str(error)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cryptoviz.addresses import is_loopback
 from cryptoviz.settings.file_type import File
 from cryptoviz.settings.secret_types import HeaderSecret, ReceiverUrl, SecretUrl
 
@@ -36,3 +38,14 @@ class TracingSettings(BaseModel):
             if not _HEADER.fullmatch(name):
                 raise ValueError("a name of a header has letters, digits and hyphens, at most 64")
         return value
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> TracingSettings:
+        """Each header may be a credential."""
+        parts = urlsplit(self.endpoint)
+        if self.headers and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            raise ValueError(
+                "CRYPTOVIZ_TRACING__HEADERS would be sent without encryption to the receiver of CRYPTOVIZ_TRACING__ENDPOINT: "
+                "valid is https:// beyond loopback, or no headers"
+            )
+        return self

@@ -141,6 +141,7 @@ class MaintenanceActor:
             "rounds_total": float(totals.rounds),
             **{f"{name}_total": float(value) for name, value in sorted(totals.figures.items())},
             "last_round_age_s": round(age_s, 1),
+            "interval_s": self._settings.lake.maintenance_s,
             "round_ms": totals.last.took_ms,
             "plain_window_ms": totals.last.window_ms,
             "round_peak_mb": totals.last.peak_rss_mb,

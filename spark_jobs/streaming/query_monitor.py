@@ -101,7 +101,7 @@ class QueryMonitor:
         self._executors_seen_s = time.monotonic()
         self._looked_s = time.monotonic()
         self._lag = 0
-        self._measured_s = self._described_s = time.monotonic()
+        self._started_s = self._measured_s = self._described_s = time.monotonic()
         self._partitions = 0
 
     def watch(self, query: Any) -> None:
@@ -156,8 +156,7 @@ class QueryMonitor:
             "executors": float(len(self._executors)),
             "last_batch_age_s": round(inputs.alive_age_s, 1),
         }
-        if stats.commit_s is not None:
-            metrics["last_commit_age_s"] = round(now - stats.commit_s, 1)
+        metrics["last_commit_age_s"] = round(now - (self._started_s if stats.commit_s is None else stats.commit_s), 1)
         # A run counts as delivering if an earlier run has already committed everything in Kafka.
         settled = self._alive.idle and not self._lag and any(self._writer.position.values())
         delivered = stats.batches > 0 or settled

@@ -251,9 +251,9 @@ def test_a_missing_label_of_executors_is_an_error_that_may_pass() -> None:
 
 def test_executors_wait_for_the_label_also_if_only_the_head_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As scrapers do. Else a start while the workers are away would leave the executors on the head."""
-    entry = {"NodeID": "main", "NodeManagerAddress": MAIN.address, "Alive": True, "Resources": {"CPU": 2.0}, "Labels": {"disk": "ssd"}}
     context = SimpleNamespace(get_node_id=lambda: "main")
-    monkeypatch.setattr(executor_places, "ray", SimpleNamespace(nodes=lambda: [entry], get_runtime_context=lambda: context))
+    monkeypatch.setattr(executor_places, "ray", SimpleNamespace(get_runtime_context=lambda: context))
+    monkeypatch.setattr(executor_places, "cluster_nodes", lambda: [ClusterNode("main", MAIN.address, 2.0, {"disk": "ssd"})])
     for place in ("spread", "pack", "head", "label:disk=ssd"):
         assert ExecutorPlaces(load_settings(home=tmp_path, placement={"executors": place})).configs == {}
     with pytest.raises(EngineUnavailable, match="no node of the cluster has the label zone=b"):

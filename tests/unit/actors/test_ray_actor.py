@@ -384,7 +384,6 @@ def test_no_other_module_calls_ray_actors() -> None:
             "ray._private",
             "ray.available_resources",
             "ray.get_runtime_context",
-            "ray.nodes",
             "ray.util",
         },
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -71,6 +72,28 @@ def test_a_huge_line_is_cut() -> None:
     assert line.startswith("xxx")
     assert line.endswith("(1000000 bytes)")
     assert len(line) < 9_000
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ({"event": "failed", "traceback": "x" * 100_000, "port": 7}, {"event": "failed", "port": 7}),
+        ({"event": "é\x7f\u2028" * 9_000, "level": "error"}, {"level": "error"}),
+        ({"event": "many", "rows": list(range(9_000)), "done": True}, {"event": "many", "done": True}),
+        ({"event": "wide", "level": "info"} | {f"key {number}": number for number in range(9_000)}, {"event": "wide", "level": "info"}),
+    ],
+)
+def test_a_huge_line_of_json_stays_json(values: dict[str, object], kept: dict[str, object]) -> None:
+    line = safe_line(json.dumps(values, ensure_ascii=False).encode())
+    assert len(line.encode()) < 9_000
+    assert line.isprintable()
+    found = json.loads(line)
+    assert {key: found[key] for key in kept} == kept
+
+
+@pytest.mark.parametrize("raw", [b'{"event": ' + b"x" * 9_000, b'{"event": "' + b"x" * 2_000_000 + b'"}', b"[" * 9_000])
+def test_a_huge_line_that_is_no_object_is_cut(raw: bytes) -> None:
+    assert safe_line(raw).endswith(f"({len(raw)} bytes)")
 
 
 async def _next(pages: AsyncIterator[tuple[list[str], LogPosition | None]]) -> list[str]:
