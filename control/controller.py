@@ -20,6 +20,7 @@ from control.reconcile.disk_watch import DiskWatch
 from control.reconcile.placer import Placer
 from control.reconcile.ray_runtime import RayRuntime
 from control.reconcile.reconciler import Reconciler
+from control.redis_claim import RedisClaim
 from control.rpc.gap_service import ray_gap_reader
 from control.rpc.server import ControlServer
 from cryptoviz.clock import SystemClock
@@ -65,6 +66,8 @@ class Controller:
             self._clock,
             self._reconciler.not_up,
         )
+        self._claim = RedisClaim(settings, self._clock)
+        self._claiming: asyncio.Task[None] | None = None
         self._server: ControlServer | None = None
         self._ending: asyncio.Task[None] | None = None
         self._end_metrics: Callable[[], Awaitable[None]] = _nothing
@@ -100,6 +103,8 @@ class Controller:
 
     async def _serve(self) -> None:
         await asyncio.to_thread(ensure_token, self._settings.token_file, "CRYPTOVIZ_HOME")
+        await self._claim.acquire()
+        self._claiming = asyncio.create_task(self._claim.keep(), name="claim of redis")
         await self._reconciler.open()
         await self._operations.open()
         server = ControlServer(self._reconciler, self._operations, ray_gap_reader(self._settings), self._settings, self.shutdown)
@@ -129,6 +134,9 @@ class Controller:
         await self._end_metrics()
         await server.stop(_STOP_GRACE_S)
         self._loop.cancel()
+        if self._claiming is not None:
+            self._claiming.cancel()
+        await self._claim.release()
         await self._reconciler.close()
         await RayActor(CONTROLLER_NAME, self._settings.ray.namespace).kill()
 

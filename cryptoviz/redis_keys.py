@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DESIRED_KEY", "LATEST_KEY", "LATEST_TICK_KEY", "LIMIT_KEY", "PROTECTION_KEY", "QUOTA_KEY"]
+__all__ = ["DESIRED_KEY", "LATEST_KEY", "LATEST_TICK_KEY", "LIMIT_KEY", "OWNER_KEY", "PROTECTION_KEY", "QUOTA_KEY", "of_namespace"]
 
 LATEST_KEY = "cryptoviz:latest"
 """Hash: asset id -> unified record as JSON. Written by the collector, read by the dashboard."""
@@ -16,3 +16,10 @@ LIMIT_KEY = "cryptoviz:limit"
 """Prefix of the rate limiters' buckets, before `:<account of a provider>`."""
 DESIRED_KEY = "cryptoviz:control:{namespace}:desired"
 """String: desired state of the pipeline in this Ray namespace, as JSON."""
+OWNER_KEY = "cryptoviz:control:{namespace}:owner"
+"""String: the pipeline that uses this namespace, as JSON. Expires."""
+
+
+def of_namespace(key: str, namespace: str) -> str:
+    """`LATEST_KEY` or `LATEST_TICK_KEY` of a pipeline: with a Ray namespace other than the default, keys of its own."""
+    return key if namespace == "cryptoviz" else f"{key}@{namespace}"

@@ -14,12 +14,12 @@ from actors.backfill.history_client import HistoryClient, HistoryResponse
 from actors.backfill.rows import PriceSource, record_of
 from actors.backfill.series import prices, windows
 from actors.backfill.wanted import UnfilledTicks, first_live_ticks, settled_before, ticks_wanted
-from actors.publishing.kafka_transport import BACKFILL_ID, KafkaTransport, PublishedTransactions
+from actors.publishing.kafka_transport import BACKFILL, KafkaTransport, PublishedTransactions
 from actors.publishing.transaction import KafkaTransaction, Message, Refused
 from cryptoviz.assets import Asset, provider_id_at
 from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.errors import EngineUnavailable, NoHistory, ProviderFailure, SettingsError
-from cryptoviz.kafka import KafkaClients
+from cryptoviz.kafka import KafkaClients, producer_id
 from cryptoviz.lake.gap_ledger import read_gaps
 from cryptoviz.log import get_logger
 from cryptoviz.operations import BackfillArguments, OperationResult, Progress, Report
@@ -50,7 +50,8 @@ class Backfill:
         self._arguments = arguments
         self._clock = clock or SystemClock()
         self._clients = clients
-        self._transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, BACKFILL_ID, PublishedTransactions(), clients)
+        topic = settings.kafka.stream_topic
+        self._transport = KafkaTransport(settings.kafka, topic, producer_id(BACKFILL, topic), PublishedTransactions(), clients)
         self._max_age_ms = round(settings.collect.stale_after_s * 1000)
         self._unfilled = UnfilledTicks(settings, {})
         self._notes: dict[str, None] = {}

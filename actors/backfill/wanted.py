@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from actors.publishing.kafka_transport import COLLECTOR_ID
+from actors.publishing.kafka_transport import COLLECTOR
 from cryptoviz.gaps import SETTLE_TICKS, Gap, open_gaps
-from cryptoviz.kafka import KafkaClients, progress_of
+from cryptoviz.kafka import KafkaClients, producer_id, progress_of
 from cryptoviz.lake.delta import TABLE_ERRORS, open_table
 from cryptoviz.lake.objects import table_address
 from cryptoviz.lake.progress import read_progress
@@ -52,7 +52,8 @@ def settled_before(settings: Settings, now_ms: int, clients: KafkaClients | None
     collector was paused or Kafka unavailable. Without progress, at most the ticks in its queue are still to come. Raises EngineUnavailable.
     """
     collect = settings.collect
-    progress = progress_of(settings.kafka, COLLECTOR_ID, settings.kafka.stream_topic, clients)
+    topic = settings.kafka.stream_topic
+    progress = progress_of(settings.kafka, producer_id(COLLECTOR, topic), topic, clients)
     settled_ms = now_ms - SETTLE_TICKS * collect.tick_ms
     if progress is not None and progress.position is not None:
         return min(settled_ms, progress.position + 1)

@@ -9,11 +9,12 @@ from typing import Any
 
 from actors.collecting.core import CollectorCore
 from actors.collecting.snapshot import SnapshotWriter
-from actors.publishing.kafka_transport import COLLECTOR_ID, KafkaTransport, PublishedTicks
+from actors.publishing.kafka_transport import KafkaTransport, PublishedTicks
 from actors.publishing.publisher import Publisher
 from actors.publishing.transaction import KafkaTransaction, Refused
 from cryptoviz.clock import Clock, SystemClock, steady_ms
 from cryptoviz.components import COLLECTOR, Probe
+from cryptoviz.kafka import producer_id
 from cryptoviz.log import configure_logging
 from cryptoviz.log_files import log_to_file
 from cryptoviz.records import TickResult
@@ -79,10 +80,11 @@ class CollectorActor:
         log_to_file(settings, COLLECTOR)
         start_tracing(settings, COLLECTOR)
         published = PublishedTicks(self._clock)
-        transport = KafkaTransport(settings.kafka, settings.kafka.stream_topic, COLLECTOR_ID, published)
+        topic = settings.kafka.stream_topic
+        transport = KafkaTransport(settings.kafka, topic, producer_id(COLLECTOR, topic), published)
         events = _InLoop(loop, self._clock)
         self._publisher = Publisher("collector", transport, settings.collect.queue_ticks, events)
-        self._snapshot = SnapshotWriter(settings.redis, self._clock)
+        self._snapshot = SnapshotWriter(settings.redis, settings.ray.namespace, self._clock)
         self._core = events.core = CollectorCore(settings, self._clock, self._publisher, self._snapshot, lambda: published.taken)
         self._publisher.start()
         self._tasks = [loop.create_task(self._core.run(), name="collecting"), loop.create_task(self._snapshot.run(), name="snapshot")]

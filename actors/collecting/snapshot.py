@@ -14,7 +14,7 @@ from redis.typing import EncodableT, FieldT
 from actors.publishing.transaction import KafkaTransaction
 from cryptoviz.clock import Clock
 from cryptoviz.log import get_logger, log_context
-from cryptoviz.redis_keys import LATEST_KEY, LATEST_TICK_KEY
+from cryptoviz.redis_keys import LATEST_KEY, LATEST_TICK_KEY, of_namespace
 from cryptoviz.settings import RedisSettings
 
 __all__ = ["SnapshotWriter"]
@@ -28,8 +28,10 @@ RETRY_S = 1.0
 class SnapshotWriter:
     """`core.Snapshot` in Redis. Writes in the task of `run`. For one event loop."""
 
-    def __init__(self, settings: RedisSettings, clock: Clock) -> None:
+    def __init__(self, settings: RedisSettings, namespace: str, clock: Clock) -> None:
+        """`namespace`: of the pipeline, whose keys are its own."""
         self._settings = settings
+        self._keys = of_namespace(LATEST_KEY, namespace), of_namespace(LATEST_TICK_KEY, namespace)
         self._clock = clock
         # Values to write. Newer values replace older ones, so that the size is that of one snapshot however long Redis is unavailable.
         self._latest: dict[FieldT, EncodableT] = {}
@@ -59,8 +61,8 @@ class SnapshotWriter:
         latest, self._latest = self._latest, {}
         try:
             async with asyncio.timeout(2 * TIMEOUT_S), client.pipeline(transaction=True) as pipe:
-                pipe.hset(LATEST_KEY, mapping=latest)
-                pipe.set(LATEST_TICK_KEY, self._tick_ts)
+                pipe.hset(self._keys[0], mapping=latest)
+                pipe.set(self._keys[1], self._tick_ts)
                 await pipe.execute()
         except (RedisError, OSError, TimeoutError) as error:
             self._latest = latest | self._latest

@@ -25,12 +25,10 @@ from cryptoviz.settings import KafkaSettings
 from cryptoviz.trace_context import HEADER
 from cryptoviz.tracing import current_context
 
-__all__ = ["BACKFILL_ID", "COLLECTOR_ID", "KafkaTransport", "Published", "PublishedTicks", "PublishedTransactions", "read_tail"]
+__all__ = ["BACKFILL", "COLLECTOR", "KafkaTransport", "Published", "PublishedTicks", "PublishedTransactions", "read_tail"]
 
-COLLECTOR_ID = "cryptoviz-collector"
-BACKFILL_ID = "cryptoviz-backfill"
-"""Transactional ids of the producers of the stream topic, which also name the groups of their progress. All backfills share one: the next fences a
-backfill that was thought dead."""
+COLLECTOR, BACKFILL = "collector", "backfill"
+"""Producers of the stream topic (`producer_id`). All backfills are one: the next fences a backfill that was thought dead."""
 TAIL_RECORDS = 64
 """Offsets read back at first; doubled until a record is found, because control markers and aborted records take offsets too."""
 TAIL_MOST_RECORDS = 65_536

@@ -6,6 +6,7 @@ from actors.publishing.exchange_recorder import ExchangeRecorder
 from actors.publishing.kafka_transport import KafkaTransport, PublishedTransactions
 from actors.publishing.publisher import Publisher
 from actors.publishing.transaction import KafkaTransaction, Refused
+from cryptoviz.kafka import producer_id
 from cryptoviz.settings import Settings
 from cryptoviz.shards import shard_name
 
@@ -41,8 +42,8 @@ def raw_publisher(settings: Settings, provider: str, shard: int, exchanges_a_tic
     `exchanges_a_tick`: of a provider with one request per coin, one exchange per coin.
     """
     # No provider's name has a dot, so that no other provider has the id of a shard.
-    own_id = f"cryptoviz-scraper-{provider}" + (f".{shard}" if shard > 1 else "")
-    transport = KafkaTransport(settings.kafka, settings.kafka.raw_topic, own_id, PublishedTransactions())
+    role, topic = f"scraper-{provider}" + (f".{shard}" if shard > 1 else ""), settings.kafka.raw_topic
+    transport = KafkaTransport(settings.kafka, topic, producer_id(role, topic), PublishedTransactions())
     events, queued = _ShortenRefused(), settings.collect.queue_ticks * exchanges_a_tick
     publisher = Publisher(shard_name(provider, shard), transport, queued, events, together=exchanges_a_tick)
     events.recorder = ExchangeRecorder(publisher, settings.kafka.max_record_bytes)

@@ -18,7 +18,7 @@ from cryptoviz.clock import Clock, SystemClock
 from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.log import get_logger
 from cryptoviz.records import Kind, UnifiedRecord
-from cryptoviz.redis_keys import LATEST_KEY
+from cryptoviz.redis_keys import LATEST_KEY, of_namespace
 from cryptoviz.settings import Settings
 from dashboard.shared_state import RING_TICKS, FeedStatus, LiveState
 
@@ -82,7 +82,7 @@ class LiveFeed:
         """Load the latest values before Kafka answers. Optional: errors of Redis are ignored."""
         client = redis.Redis.from_url(**self._settings.redis.connection(_REDIS_TIMEOUT_S))
         try:
-            values = client.hgetall(LATEST_KEY)
+            values = client.hgetall(of_namespace(LATEST_KEY, self._settings.ray.namespace))
         except redis.RedisError as error:
             log.info("snapshot_unavailable", reason=_reason(error))
             return

@@ -38,7 +38,8 @@ def test_the_server_speaks_tls_only(demo: Demo, name: str) -> None:
     assert not answer or answer[:1] == b"\x15" or b"HTTPS server" in answer, answer
 
 
-def test_the_pipeline_runs_and_its_lake_is_exact(demo: Demo) -> None:
+def test_the_pipeline_runs_and_has_rows(demo: Demo) -> None:
+    demo.await_rows()
     status = parse(demo.cli("status", "--json"))
-    assert (status["state"], {one["kind"] for one in status["components"][:3]}) == ("RUNNING", {"external"})
+    assert {one["kind"] for one in status["components"][:3]} == {"external"}
     assert len(demo.lake_rows_by_delta()) > 0

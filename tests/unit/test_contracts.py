@@ -15,6 +15,7 @@ PLACES: dict[object, str] = {
     "cryptoviz:quota": "cryptoviz/redis_keys.py",
     "cryptoviz:limit": "cryptoviz/redis_keys.py",
     "cryptoviz:control:{namespace}:desired": "cryptoviz/redis_keys.py",
+    "cryptoviz:control:{namespace}:owner": "cryptoviz/redis_keys.py",
     "market-replay": "cryptoviz/components.py",
     "scraper/": "cryptoviz/components.py",
     "failures_total": "cryptoviz/components.py",

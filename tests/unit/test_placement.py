@@ -256,7 +256,7 @@ def test_executors_wait_for_the_label_also_if_only_the_head_is_there(tmp_path: P
     monkeypatch.setattr(executor_places, "cluster_nodes", lambda: [ClusterNode("main", MAIN.address, 2.0, {"disk": "ssd"})])
     for place in ("spread", "pack", "head", "label:disk=ssd"):
         assert ExecutorPlaces(load_settings(home=tmp_path, placement={"executors": place})).configs == {}
-    with pytest.raises(EngineUnavailable, match="no node of the cluster has the label zone=b"):
+    with pytest.raises(EngineUnavailable, match="no node of the head's machine, whose loopback is used, has the label zone=b"):
         ExecutorPlaces(load_settings(home=tmp_path, placement={"executors": "label:zone=b"}))
 
 

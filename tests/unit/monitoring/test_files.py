@@ -75,7 +75,7 @@ def test_every_expression_names_metrics_and_labels_that_exist(where: str, expres
         assert {matcher.name for matcher in selector.matchers.matchers} <= names[selector.name], where
     known = set().union(*(names[selector.name] for selector in found)) - {"le"}
     for labels in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression):
-        assert {label.strip() for label in labels.split(",")} <= known | {"le"}, where
+        assert {label.strip() for label in labels.split(",")} <= known | {"le", "job", "instance"}, where
 
 
 def test_a_metric_that_does_not_exist_would_be_found() -> None:

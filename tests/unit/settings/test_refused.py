@@ -148,7 +148,7 @@ def test_unused_ports_may_be_equal() -> None:
         ({"s3": {"lake_bucket": "My_Bucket"}}, "CRYPTOVIZ_S3__LAKE_BUCKET is 'My_Bucket': valid are 3 to 63 of lower-case letters, digits, '.' and '-', with a letter or digit at both ends, and neither an address nor a name that S3 reserves"),
         ({"s3": {"lake_bucket": "one-bucket", "prices_bucket": "one-bucket"}}, "CRYPTOVIZ_S3__PRICES_BUCKET and CRYPTOVIZ_S3__LAKE_BUCKET are both 'one-bucket': each needs a bucket of its own"),
         # Secrets without encryption.
-        ({"tracing": {"endpoint": "http://receiver:4318", "headers": {"authorization": "canary-7"}}}, "CRYPTOVIZ_TRACING: CRYPTOVIZ_TRACING__HEADERS would be sent without encryption to the receiver of CRYPTOVIZ_TRACING__ENDPOINT: valid is https:// beyond loopback, or no headers"),
+        ({"tracing": {"endpoint": "http://receiver:4318", "headers": {"authorization": "canary-7"}}}, "CRYPTOVIZ_TRACING__HEADERS would be sent without encryption to the receiver of CRYPTOVIZ_TRACING__ENDPOINT: valid is https:// beyond loopback, or no headers"),
         # Incomplete pairs of settings.
         ({"control": {"tls_cert": "/x/cert.pem"}}, "CRYPTOVIZ_CONTROL__TLS_CERT is '/x/cert.pem' without CRYPTOVIZ_CONTROL__TLS_KEY: valid are both, or neither"),
         ({"control": {"tls_key": "/x/key.pem"}}, "CRYPTOVIZ_CONTROL__TLS_KEY is '/x/key.pem' without CRYPTOVIZ_CONTROL__TLS_CERT: valid are both, or neither"),

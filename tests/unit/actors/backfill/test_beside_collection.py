@@ -16,9 +16,10 @@ from confluent_kafka import KafkaError, KafkaException
 import actors.backfill.operation as operation
 import actors.backfill.wanted as wanted
 from actors.backfill.history_client import HistoryResponse
-from actors.publishing.kafka_transport import BACKFILL_ID, COLLECTOR_ID, PublishedTicks
+from actors.publishing.kafka_transport import BACKFILL, COLLECTOR, PublishedTicks
 from actors.publishing.transaction import KafkaTransaction, Message
 from cryptoviz.gaps import Gap, GapScope
+from cryptoviz.kafka import producer_id
 from cryptoviz.operations import BackfillArguments, OperationResult
 from cryptoviz.providers.history import Point, Step
 from cryptoviz.settings import load_settings
@@ -51,7 +52,7 @@ class Scene:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, gap: Sequence[int], now: int) -> None:
         self.broker = Broker()
         self.settings = load_settings(home=folder, crypto_list=("BTC",), collect={"tick_s": STEP / 1000, "queue_ticks": QUEUE, "clock_skew_s": 1})
-        self.collector = Producing(self.broker, direct, PublishedTicks(), COLLECTOR_ID)
+        self.collector = Producing(self.broker, direct, PublishedTicks(), producer_id(COLLECTOR, "crypto-streaming"))
         self.gap, self.now = gap, now
         self.asked: list[int] = []
         ledger = [Gap(GapScope.ASSET, "bitcoin", tick(gap[0]), tick(gap[-1]), STEP, len(gap), "dropped", 0)]
@@ -157,7 +158,7 @@ def test_what_kafka_refused_is_said_whatever_answer_is_lost(tmp_path: Path, monk
 
         def step(what: str, name: str, act: Callable[[], Any]) -> Any:
             answer = act()
-            if name == BACKFILL_ID:
+            if name == producer_id(BACKFILL, "crypto-streaming"):
                 steps.append(what)
                 if len(steps) == lost:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
