@@ -26,7 +26,17 @@ from tests.support.measure import load, machine
 
 PARTS: dict[str, Callable[[argparse.Namespace], Part]] = {
     "throughput": lambda given: throughput.throughput(
-        throughput.Sizes(given.records, given.warm_records, given.quix_records, given.shape, given.variant, given.per_trigger), given.contenders
+        throughput.Sizes(
+            given.records,
+            given.warm_records,
+            given.quix_records,
+            given.shape,
+            given.variant,
+            given.per_trigger,
+            given.executors,
+            given.executor_cores,
+        ),
+        given.contenders,
     ),
     "cold": lambda given: cold.cold(cold.Sizes(many=given.cold_records)),
     "latency": lambda given: latency.latency(latency.Sizes(given.rates, given.seconds, given.variant, given.raw_rate)),
@@ -72,6 +82,8 @@ def _arguments() -> argparse.Namespace:
     add("--per-trigger", type=int, default=400_000, help="throughput: CRYPTOVIZ_LAKE__MAX_OFFSETS_PER_TRIGGER (default %(default)s)")
     add("--records", type=int, default=3_000_000, help="throughput: backlog (default %(default)s)")
     add("--warm-records", type=int, default=800_000, help="throughput: read before it (default %(default)s)")
+    add("--executors", type=int, default=1, help="throughput: CRYPTOVIZ_LAKE__EXECUTORS (default %(default)s)")
+    add("--executor-cores", type=int, default=2, help="throughput: CRYPTOVIZ_LAKE__EXECUTOR_CORES (default %(default)s); all within two cores")
     add("--quix-records", type=int, default=200_000, help="throughput: how many of them quixstreams reads (default %(default)s)")
     add("--contenders", nargs="*", choices=list(CONTENDERS), default=list(CONTENDERS), help="throughput: beside whom")
     add("--cold-records", type=int, default=400_000, help="cold: records that wait (default %(default)s, a full trigger)")

@@ -39,11 +39,14 @@ class Sizes:
     shape: Shape = "short"
     variant: str = "in-use"
     per_trigger: int = 400_000
+    executors: int = 1
+    executor_cores: int = _CORES
 
 
 def throughput(sizes: Sizes, contenders: Sequence[str] = tuple(CONTENDERS)) -> Part:
     """The lake job, then each contender, one at a time."""
-    with engines(lake={"max_offsets_per_trigger": sizes.per_trigger}) as settings, tempfile.TemporaryDirectory(prefix="cv-contend-") as folder:
+    lake = {"max_offsets_per_trigger": sizes.per_trigger, "executors": sizes.executors, "executor_cores": sizes.executor_cores}
+    with engines(lake=lake) as settings, tempfile.TemporaryDirectory(prefix="cv-contend-") as folder:
         with lake_host(settings, variant(sizes.variant)) as host:
             host.start()
             warm = backlog(settings, records(sizes.warm_records, sizes.shape, seed=1), "bench-warm")
@@ -95,7 +98,7 @@ def throughput(sizes: Sizes, contenders: Sequence[str] = tuple(CONTENDERS)) -> P
     return Part(
         name="throughput",
         title="Throughput of a backlog",
-        sizes=f"{load_text}, at most {sizes.per_trigger} a trigger",
+        sizes=f"{load_text}, at most {sizes.per_trigger} a trigger, {sizes.executors} executor(s) of {sizes.executor_cores} core(s)",
         figures=tuple(figures),
         verifier=proof,
         notes=("the lake job's CPU seconds: " + ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in used.items()),),
