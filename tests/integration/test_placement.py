@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -19,7 +20,9 @@ from control.reconcile.components import ComponentSpec, build_table
 from control.reconcile.placer import Placer
 from control.reconcile.ray_runtime import RayRuntime
 from cryptoviz.components import Probe
+from cryptoviz.engines.build import ENGINE_NAMES
 from cryptoviz.errors import ComponentLost, CryptoVizError, EngineUnavailable, PreflightError
+from cryptoviz.lake.objects import S3Access, minio_client
 from cryptoviz.records import UnifiedRecord
 from cryptoviz.settings import PlacementSettings, Settings, claim_home, load_settings
 from market.server import ReplayMarket
@@ -186,13 +189,14 @@ async def test_engines_run_on_the_node_with_their_label_and_wait_for_it(cluster:
     sections = engine_sections()
     settings = claim_home(
         load_settings(
-            home=tmp_path, kafka=sections["kafka"] | {"broker_port": free_port()}, redis=sections["redis"], engines={"bind": address},
-            placement={"engines": "label:disk=ssd"},
+            home=tmp_path, kafka=sections["kafka"] | {"broker_port": free_port()}, s3=sections["s3"], redis=sections["redis"],
+            engines={"bind": address}, placement={"engines": "label:disk=ssd"},
         )
     )  # fmt: skip
     placer = Placer(engine_node=partial(engine_node, settings), keep_engine_node=partial(keep_engine_node, settings))
     runtime, table = RayRuntime(NAMESPACE, placer), build_table(settings)
-    kafka, names = table["kafka"], ("kafka", "redis")
+    kafka, names = table["kafka"], ENGINE_NAMES
+    store, bucket = minio_client(S3Access.of(settings.s3)), settings.s3.lake_bucket
     with ray_node(cluster, address, 0, "disk=ssd") as kill:
         for name in names:
             await runtime.start(table[name])
@@ -202,6 +206,7 @@ async def test_engines_run_on_the_node_with_their_label_and_wait_for_it(cluster:
         await asyncio.to_thread(produced.tick, TICK)
         # Also the end of its transaction is stored: a broker that is killed before that may never write it (ADR 23).
         assert len(await asyncio.to_thread(read_all, settings, settings.kafka.stream_topic)) == 17
+        await asyncio.to_thread(store.put_object, bucket, "kept", io.BytesIO(b"on the disk of the node"), 23)
         await asyncio.to_thread(kill)
 
         async def lost() -> bool:
@@ -217,6 +222,7 @@ async def test_engines_run_on_the_node_with_their_label_and_wait_for_it(cluster:
             await runtime.start(table[name])
         assert (await runtime.probe(kafka)).nodes == (address,)
         assert len(await asyncio.to_thread(read_all, settings, settings.kafka.stream_topic)) == 17
+        assert (await asyncio.to_thread(store.get_object, bucket, "kept")).data == b"on the disk of the node"
         for name in names:
             await runtime.stop(table[name], 15)
     with pytest.raises(PreflightError, match=rf"the engines' data is on the node {address}"):
