@@ -47,6 +47,7 @@ EXAMPLES: Final[dict[str, str]] = {
     "providers": "cryptoviz providers --json",
     "providers trip": "cryptoviz providers trip kraken --reason 'wrong prices'",
     "providers reset": "cryptoviz providers reset kraken",
+    "calls": "cryptoviz calls --json",
     "query": 'cryptoviz query "SELECT symbol, price FROM prices ORDER BY tick_ts DESC LIMIT 17"',
     "verify": "cryptoviz verify --json",
     "dead-letters": "cryptoviz dead-letters --reason not_json --export letters.csv",
