@@ -132,7 +132,7 @@ class DiskWatch:
             if not node:
                 await asyncio.wait([look.task], timeout=_DEADLINE_S)
         texts = []
-        if full := [str(folder) for folder in folders if not look.room[folder]]:
+        if full := [str(folder) for folder in folders if not look.room.get(folder, True)]:
             texts.append(f"the disk of {', '.join(full)} is full: free space there")
         if look.asking in folders:
             texts.append(f"the disk of {look.asking} does not answer")
