@@ -20,8 +20,9 @@ from ray.scripts import scripts
 __all__ = ["main"]
 
 _NICE = ("nice", "-n", "10")
-_MODULES = ("EventHead", "JobHead", "MetricsHead", "NodeHead", "ReportHead", "StateHead")
-"""Of Ray's dashboard. Without those for Ray Data, Serve and Train."""
+_DASHBOARD = Path(__file__).with_name("ray_dashboard.py")
+_MODULES = ("EventHead", "JobHead", "NodeHead", "ReportHead", "StateHead")
+"""Of Ray's dashboard. Without those for Ray Data, Serve and Train, and for Grafana, whose pages have no figures while Ray's metrics port is off."""
 _FIRST = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
 """Ended in this order before the others: a raylet then ends its workers, instead of losing the GCS."""
 
@@ -37,9 +38,10 @@ def _read_at_once(key: Any, *arguments: Any, **options: Any) -> Any:
 
 
 def _start_gently(command: list[str], process_type: str, *arguments: Any, **options: Any) -> Any:
-    """Start a process of Ray; the dashboard's with a lower priority, and without modules that nothing here uses."""
+    """Start a process of Ray; the dashboard's with a lower priority, by `ray_dashboard.py`, and without modules that nothing here uses."""
     if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
-        command = [*_NICE, *command, f"--modules-to-load={','.join(_MODULES)}"]
+        program = next(place for place, part in enumerate(command) if part.endswith("dashboard.py"))
+        command = [*_NICE, *command[:program], str(_DASHBOARD), *command[program:], f"--modules-to-load={','.join(_MODULES)}"]
     return _start_process(command, process_type, *arguments, **options)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.support.documents import ROOT
+
 BECOMES = """
 import os
 from types import SimpleNamespace
@@ -31,7 +33,7 @@ services.start_ray_process = lambda command, kind: print(kind, command)
 from control import ray_head
 
 def command():
-    services.start_ray_process(["python", "dashboard.py"], "dashboard")
+    services.start_ray_process(["python", "ray/dashboard.py", "--port=1"], "dashboard")
     services.start_ray_process(["raylet"], "raylet")
 
 scripts.main = command
@@ -51,8 +53,9 @@ def test_a_running_node_is_watched_by_a_small_program_without_the_dashboard() ->
 
 
 def test_the_dashboard_starts_gently_and_without_modules_of_unused_libraries() -> None:
-    modules = "EventHead,JobHead,MetricsHead,NodeHead,ReportHead,StateHead"
+    modules = "EventHead,JobHead,NodeHead,ReportHead,StateHead"
+    ours = str(ROOT / "control" / "ray_dashboard.py")
     assert run(STARTS) == (
-        f"dashboard ['nice', '-n', '10', 'python', 'dashboard.py', '--modules-to-load={modules}']\n"
+        f"dashboard {['nice', '-n', '10', 'python', ours, 'ray/dashboard.py', '--port=1', f'--modules-to-load={modules}']}\n"
         "raylet ['raylet']\n"
     )  # fmt: skip
