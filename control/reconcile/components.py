@@ -24,6 +24,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}(/[a-z0-9][a-z0-9_-]{0,31}(/[0-9]{1,3})
 _ENGINE_ACTOR = "control.reconcile.engine_actor:EngineActor"
 _ENGINE_START_S = 90.0
 """Above an engine's own timeout of 60 s, so that its reason is reported."""
+_LAKE_STOP_S = 5.0
+"""Of a batch that takes longer, the next run repeats what is not committed."""
 YIELD_S = 30.0
 """Longer than the lake's start on an idle machine."""
 _MIN_GRACE_S = 30.0
@@ -136,7 +138,7 @@ def _specs(settings: Settings) -> Iterator[ComponentSpec]:
         (settings, run_on_other_nodes),
         depends_on=("kafka", "object-store"),
         start_timeout_s=settings.lake.start_timeout_s,
-        stop_timeout_s=15.0,
+        stop_timeout_s=_LAKE_STOP_S,
         prepares=True,
     )
     maintenance = "spark_jobs.maintenance.actor:MaintenanceActor"

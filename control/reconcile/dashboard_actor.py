@@ -22,7 +22,8 @@ __all__ = ["DashboardActor"]
 _COMMAND = (sys.executable, "-m", "dashboard")
 _POLL_S = 0.2
 _PROBE_TIMEOUT_S = 1.5
-_STOP_GRACE_S = 8.0
+_STOP_GRACE_S = 3.0
+"""The page has nothing to save."""
 _DEAD_S = 15.0
 """Event loop heartbeat timeout. A page takes a second or two to build on a busy machine; the loop beats between two builds."""
 _SILENT_S = 60.0

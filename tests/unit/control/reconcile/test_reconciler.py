@@ -143,7 +143,7 @@ async def test_stopping_an_engine_leaves_its_users_waiting_not_crashing() -> Non
         assert bench.runtime.count("start", "worker") == 1
         await bench.reconciler.start("engine")
         await bench.until(engine=S.RUNNING)
-        bench.clock.advance(1)
+        bench.clock.advance(1.5)
         await bench.until(worker=S.RUNNING)
         assert bench.reconciler.component("worker").restarts == 0
 
@@ -178,10 +178,10 @@ async def test_a_dead_component_comes_back() -> None:
     async with Bench(ALL_RUNNING) as bench:
         await bench.until(reader=S.RUNNING)
         bench.runtime.lost.add("reader/one")
-        bench.clock.advance(1)
+        bench.clock.advance(1.5)
         await bench.until(reader=S.BACKOFF)
         bench.runtime.lost.clear()
-        bench.clock.advance(1)
+        bench.clock.advance(1.5)
         await bench.until(reader=S.RUNNING)
         assert bench.reconciler.component("reader/one").restarts == 1
 
@@ -190,24 +190,24 @@ async def test_a_stale_component_is_degraded_then_replaced() -> None:
     async with Bench(ALL_RUNNING) as bench:
         await bench.until(reader=S.RUNNING)
         bench.runtime.probes["reader/one"] = STALE
-        bench.clock.advance(1)
+        bench.clock.advance(1.5)
         await bench.until(reader=S.DEGRADED)
         assert bench.reconciler.component("reader/one").message == "no data for 9 s"
         bench.clock.advance(15)
         await bench.until(reader=S.BACKOFF)
         await eventually_async(lambda: _is(bench.runtime.count("stop", "reader/one") == 1))
         bench.runtime.probes.clear()
-        bench.clock.advance(1)
+        bench.clock.advance(1.5)
         await bench.until(reader=S.RUNNING)
 
 
 @pytest.mark.parametrize("step_s", STEPS_S)
 async def test_a_step_of_the_wall_clock_neither_lengthens_nor_shortens_a_wait(step_s: int) -> None:
-    """The first failure waits 0.5 s, with jitter 1; probes run once a second; three failed probes within the grace period of 15 s replace nothing."""
+    """The first failure waits 0.5 s, with jitter 1; probes run every 1.5 s; three failed probes within the grace period of 15 s replace nothing."""
     async with Bench(ALL_RUNNING) as bench:
         await bench.until(engine=S.RUNNING, worker=S.RUNNING, reader=S.RUNNING, page=S.RUNNING)
         bench.runtime.lost.add("page")
-        bench.clock.advance(1.0)
+        bench.clock.advance(1.5)
         await bench.until(page=S.BACKOFF)
         bench.clock.step(step_s)
         bench.runtime.lost.clear()
@@ -219,13 +219,13 @@ async def test_a_step_of_the_wall_clock_neither_lengthens_nor_shortens_a_wait(st
         await bench.until(page=S.RUNNING)
         # Probes continue, and the grace period keeps its duration.
         bench.runtime.probes["page"] = STALE
-        bench.clock.advance(1.0)
+        bench.clock.advance(1.5)
         await bench.until(page=S.DEGRADED)
         bench.clock.step(step_s)
         bench.clock.advance(14.0)
         await asyncio.sleep(0.05)
         assert bench.states()["page"] is S.DEGRADED
-        bench.clock.advance(1.0)
+        bench.clock.advance(1.5)
         await bench.until(page=S.BACKOFF)
 
 
@@ -254,7 +254,7 @@ async def test_a_component_that_others_hold_is_degraded_for_hours_and_never_repl
         assert (seen.message, seen.restarts) == (held.message, 0)
         assert bench.runtime.count("stop", "reader/one") == 0
         bench.runtime.probes.clear()
-        bench.clock.advance(1)
+        bench.clock.advance(1.5)
         await bench.until(reader=S.RUNNING)
 
 
