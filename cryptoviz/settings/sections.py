@@ -311,6 +311,8 @@ class LakeSettings(_Section):
 
     trigger_ms: int = Field(default=250, ge=0, le=60_000)
     max_offsets_per_trigger: int = Field(default=400_000, ge=1, le=MAX_COUNT)
+    bridge_records: int = Field(default=10_000, ge=0, le=1_000_000)
+    """Maximum number of records of a batch that the lake's own process writes while Spark starts. More wait for Spark; 0: all do."""
     executors: int = Field(default=1, ge=1, le=1_024)
     """Number of Spark's executors. `placement.executors` says on which nodes."""
     executor_cores: int = Field(default=2, ge=1, le=1_024)

@@ -27,6 +27,7 @@ class LakeActor:
         self._on_other_nodes = on_other_nodes
         self._job: LakeJob | None = None
         self._prepared: LakeJob | None = None
+        self._succession: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
     async def prepare(self) -> None:
@@ -35,8 +36,7 @@ class LakeActor:
             if self._job is None and self._prepared is None:
                 log_to_file(self._settings, LAKE)
                 start_tracing(self._settings, LAKE)
-                self._prepared = await asyncio.to_thread(_make_job, self._settings, self._on_other_nodes)
-                self._prepared.prepare()
+                await self._prepare()
 
     async def start(self) -> None:
         """Start Spark and the query; takes 8-14 s. Stops a job whose query has ended first. Raises what `LakeJob.start` raises."""
@@ -45,12 +45,13 @@ class LakeActor:
                 if not self._job.ended:
                     return
                 ended, self._job = self._job, None
-                await asyncio.to_thread(ended.stop)
+                if self._prepared is None:
+                    await asyncio.to_thread(ended.stop)
             log_to_file(self._settings, LAKE)
             start_tracing(self._settings, LAKE)
             job, self._prepared = self._prepared, None
             if job is None:
-                job = await asyncio.to_thread(_make_job, self._settings, self._on_other_nodes)
+                job = await self._make()
             try:
                 await asyncio.to_thread(job.start)
             except BaseException:
@@ -61,7 +62,8 @@ class LakeActor:
     async def stop(self) -> None:
         """Stop after the current batch."""
         async with self._lock:
-            job, self._job, self._prepared = self._job or self._prepared, None, None
+            # With both, the ended job has been stopped already.
+            job, self._job, self._prepared = self._prepared or self._job, None, None
             if job is not None:
                 await asyncio.to_thread(job.stop)
                 await asyncio.to_thread(flush_spans)
@@ -73,9 +75,30 @@ class LakeActor:
             return Probe(running=False, healthy=False, message="starting" if self._lock.locked() else "not started")
         return replace(job.probe(), running=not job.ended)
 
+    async def _make(self) -> LakeJob:
+        loop = asyncio.get_running_loop()
 
-def _make_job(settings: Settings, on_other_nodes: OnOtherNodes | None) -> LakeJob:
-    # Local import: the controller imports this module to create the actor, and Spark and pandas would cost it 60 MB.
-    from spark_jobs.streaming.job import LakeJob
+        def make() -> LakeJob:
+            # Local import: the controller imports this module to create the actor, and Spark and pandas would cost it 60 MB.
+            from spark_jobs.streaming.job import LakeJob
 
-    return LakeJob(settings, on_other_nodes)
+            def on_end() -> None:
+                loop.call_soon_threadsafe(self._succeed)
+
+            return LakeJob(self._settings, self._on_other_nodes, on_end)
+
+        return await asyncio.to_thread(make)
+
+    async def _prepare(self) -> None:
+        self._prepared = await self._make()
+        self._prepared.prepare()
+
+    def _succeed(self) -> None:
+        """Called when the Spark of a job has ended: the next Spark starts while the controller notices, backs off and calls `start`."""
+        self._succession = asyncio.create_task(self._prepare_successor(), name="lake successor")
+
+    async def _prepare_successor(self) -> None:
+        async with self._lock:
+            if self._job is not None and self._job.ended and self._prepared is None:
+                await asyncio.to_thread(self._job.stop)
+                await self._prepare()

@@ -61,7 +61,7 @@ class BatchWriter:
         self._topics = topics
         self._logs = logs
         self._kafka = kafka
-        self._tasks = tasks
+        self.tasks = tasks
         self._access = access
         self._max_bytes = max_bytes
         self._stopping = threading.Event()
@@ -162,7 +162,7 @@ class BatchWriter:
             avoid=self.avoid,
             traced=tracing(),
         )
-        found = self._tasks.write(plan, ranges)
+        found = self.tasks.write(plan, ranges)
         errors = [one for one in found if isinstance(one, CryptoVizError)]
         if errors:
             self._check_topics()  # a re-created topic explains the tasks' errors, and a retry would not help

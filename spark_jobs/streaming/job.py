@@ -1,8 +1,8 @@
 """The lake job: writes Kafka's topics to the lake's tables with one Spark query on RayDP. Blocking; `spark_jobs.streaming.actor` hosts it.
 
 Start: read topic ids -> acquire the lease -> start Spark, unless `prepare` has; meanwhile fence the tables and read their progress -> take the batch
-plan over -> sweep leftovers -> repeat the batch that an earlier run planned but did not commit -> start the query there. Progress is stored in the
-Delta logs only; the Spark checkpoint is scratch.
+plan over -> sweep leftovers -> repeat the batch that an earlier run planned but did not commit -> write batches without Spark (`Bridge`) -> start the
+query there. Progress is stored in the Delta logs only; the Spark checkpoint is scratch.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ from cryptoviz.lake.table_specs import TABLE_SPECS
 from cryptoviz.log import get_logger
 from cryptoviz.masking import clip
 from cryptoviz.settings import LAKE_RUN_VARIABLE, Settings
-from spark_jobs.streaming.batch import BatchWriter
+from spark_jobs.streaming.batch import BatchWriter, Position
 from spark_jobs.streaming.batch_plan import BatchPlan, Planned
+from spark_jobs.streaming.bridge import Bridge, OwnTasks
 from spark_jobs.streaming.cluster import DriverCluster
 from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
+from spark_jobs.streaming.each_batch import EachBatch
 from spark_jobs.streaming.earlier_writers import OnOtherNodes, end_on_all_nodes
 from spark_jobs.streaming.executor_nodes import ExecutorNodes
 from spark_jobs.streaming.input_rows import InputRows
@@ -69,10 +71,13 @@ _LATE_SWEEP_S = 20.0
 class LakeJob:
     """One run of the job. Call `start` and `stop` from one thread at a time; `probe` from any."""
 
-    def __init__(self, settings: Settings, on_other_nodes: OnOtherNodes | None = None) -> None:
-        """`on_other_nodes`: how to reach the other nodes of the Ray cluster; without it only this node is cleaned up at the start."""
+    def __init__(self, settings: Settings, on_other_nodes: OnOtherNodes | None = None, spark_ended: Callable[[], None] = lambda: None) -> None:
+        """`on_other_nodes`: how to reach the other nodes of the Ray cluster; without it only this node is cleaned up at the start. `spark_ended` is
+        called in a thread once the Spark of the started query has ended, also by `stop`.
+        """
         self._settings = settings
         self._on_other_nodes = on_other_nodes
+        self._spark_ended = spark_ended
         self._run = uuid.uuid4().hex[:12]
         self._access = S3Access.of(settings.s3)
         self._lease = lease_of(settings, "lake", lake_id(settings), self._run)
@@ -85,6 +90,7 @@ class LakeJob:
         self._plan = BatchPlan(S3ConditionalObject(self._access, settings.s3.lake_bucket, PLAN), self._run)
         self._scratch: Path | None = None
         self._writer: BatchWriter | None = None
+        self._bridge: Bridge | None = None
         watched = [topic for topic, spec in self._specs.items() if spec.table in ("prices", "trades")]
         self._watch = RecordWatch(settings.kafka, watched, settings.lake.trigger_ms / 1000)
         self._monitor: QueryMonitor | None = None
@@ -120,24 +126,31 @@ class LakeJob:
         by_id = {(described[topic][0], partition): end for (topic, partition), end in redo.items()}
         removed = StartSweep(minio_client(self._access), self._plan, by_id, self._lease.check).run(self._logs)
         tables_ms = (time.monotonic() - begun) * 1000
+        own_tasks = OwnTasks(self._settings.kafka)
+        writer = self._writer = BatchWriter(topics, self._logs, self._kafka, own_tasks, self._access, self._settings.kafka.max_record_bytes)
+        writer.check_owner, writer.write_plan, writer.avoid = self._lease.check, self._plan.write, self._plan.avoid
+        writer.set_position({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
+        bridge = self._bridge = Bridge(writer, self._kafka, own_tasks, self._settings.lake)
+        if redo and bridge.redo(redo):
+            redo = self._redone(redo)
+        if not redo:
+            bridge.start()
         cluster = spark.result()
         cluster.check()
         session = cluster.get_spark_session()
         spark_ms = (time.monotonic() - begun) * 1000
         tasks = SparkTasks(session, self._settings.kafka)
-        threading.Thread(
-            target=_warm_up, args=(tasks, self._settings.lake.executors * task_slots(self._settings)), name="lake-warm", daemon=True
-        ).start()
-        writer = self._writer = BatchWriter(topics, self._logs, self._kafka, tasks, self._access, self._settings.kafka.max_record_bytes)
-        writer.check_owner, writer.write_plan, writer.avoid = self._lease.check, self._plan.write, self._plan.avoid
-        writer.set_position({(topic, partition): offset for topic, of in start.items() for partition, offset in of.items()})
+        slots = self._settings.lake.executors * task_slots(self._settings)
+        threading.Thread(target=_warm_up, args=(tasks, slots, bridge.ready), name="lake-warm", daemon=True).start()
         if redo:
+            bridge.hand_over(tasks)
             self._redo(writer, redo)
         dead_letters = DeadLetterCounter(self._settings, lambda: writer.stats.dead_letters)
         self._monitor = QueryMonitor(session, writer, self._kafka, self._lease, dead_letters, self._watch, ExecutorNodes().lost, cluster.abort)
-        self._query = self._begin_query(session, writer.position)
+        bridge.check()
+        self._query = self._begin_query(session, writer, lambda: bridge.hand_over(tasks))
         self._monitor.watch(self._query)
-        cluster.watch(self._monitor.end)
+        cluster.watch(self._on_spark_end)
         self._late_sweep = threading.Timer(_LATE_SWEEP_S, self._sweep_late)
         self._late_sweep.daemon = True
         self._late_sweep.start()
@@ -153,6 +166,8 @@ class LakeJob:
         if self._monitor is not None:
             self._monitor.close()
         self._watch.close()
+        if self._bridge is not None:
+            self._bridge.close()
         cluster = self._spark_started()
         alive = cluster is not None and cluster.alive
         if self._writer is not None and not self._writer.drain(_DRAIN_S if alive else 0.0):
@@ -192,6 +207,11 @@ class LakeJob:
             return Probe(running=False, healthy=False, message="the lake job has not started")
         return self._monitor.probe(self._settings.lake.trigger_ms / 1000, f"http://127.0.0.1:{self._settings.lake.ui_port}")
 
+    def _on_spark_end(self, reason: str) -> None:
+        if self._monitor is not None:
+            self._monitor.end(reason)
+        self._spark_ended()
+
     def _topic_plans(self, described: Mapping[str, tuple[str, int]]) -> dict[str, TopicSpec]:
         return {topic: TopicSpec(described[topic][0], spec) for topic, spec in self._specs.items()}
 
@@ -217,25 +237,29 @@ class LakeJob:
         whole, writer.engine_retry = writer.engine_retry, EngineRetry(threading.Event(), _REDO_S)
         writer.run(ends, again=True)
         writer.engine_retry = whole
-        log.info("planned_batch_repeated", run=self._run, ends={f"{topic}[{partition}]": end for (topic, partition), end in sorted(ends.items())})
+        self._redone(ends)
 
-    def _begin_query(self, session: Any, position: Mapping[tuple[str, int], int]) -> Any:
+    def _redone(self, ends: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        """Log it. Returns what is left of it: nothing."""
+        log.info("planned_batch_repeated", run=self._run, ends={f"{topic}[{partition}]": end for (topic, partition), end in sorted(ends.items())})
+        return {}
+
+    def _begin_query(self, session: Any, writer: BatchWriter, hand_over: Callable[[], None]) -> Any:
+        """Start the query at the writer's position. `hand_over` is called before each batch: the bridge may have gone further meanwhile."""
         kafka, lake = self._settings.kafka, self._settings.lake
         start: dict[str, dict[int, int]] = {}
-        for (topic, partition), offset in sorted(position.items()):
+        for (topic, partition), offset in sorted(writer.position.items()):
             start.setdefault(topic, {})[partition] = offset
         scratch_root = self._settings.home / "lake-scratch"
         shutil.rmtree(scratch_root, ignore_errors=True)
         scratch_root.mkdir(parents=True, exist_ok=True)  # it stays if it is a mount point
         self._scratch = Path(tempfile.mkdtemp(dir=scratch_root))
-        writer, watch, scratch, input_rows = self._writer, self._watch, self._scratch, InputRows(session)
+        scratch = self._scratch
 
-        def on_batch(batch_id: int) -> None:
-            if writer is not None:
-                writer.run(parse_batch_offsets((scratch / "offsets" / str(batch_id)).read_text()))
-                input_rows.report(writer.stats.batch_records)
-                watch.wait(writer.position)
+        def planned(batch_id: int) -> Position:
+            return parse_batch_offsets((scratch / "offsets" / str(batch_id)).read_text())
 
+        each_batch = EachBatch(writer, self._kafka, self._watch, planned, hand_over, InputRows(session).report, lake.max_offsets_per_trigger)
         stream = (
             session.readStream.format("kafka")
             # Reader options, because Spark's UI shows its configuration but no reader options.
@@ -254,7 +278,7 @@ class LakeJob:
         # The checkpoint is scratch and needs no checksums, which would be half of its files.
         session._jvm.org.apache.hadoop.fs.FileSystem.getLocal(session._jsc.hadoopConfiguration()).setWriteChecksum(False)
         helper = session._jvm.org.apache.spark.sql.execution.streaming.sources.PythonForeachBatchHelper
-        helper.callForeachBatch(stream._jwrite, _EachBatch(on_batch))
+        helper.callForeachBatch(stream._jwrite, each_batch)
         return stream.start()
 
     def _sweep_late(self) -> None:
@@ -271,27 +295,14 @@ class LakeJob:
                 log.info("late_leftover_files_removed", table=table_log.address.table, files=len(orphans))
 
 
-class _EachBatch:
-    """The function of a batch, without the session and the frame that PySpark's wrapper makes for each: the tasks read the records from Kafka."""
-
-    class Java:
-        implements = ("org.apache.spark.sql.execution.streaming.sources.PythonForeachBatchFunction",)
-
-    def __init__(self, on_batch: Callable[[int], None]) -> None:
-        self._on_batch = on_batch
-
-    def call(self, frame: Any, batch_id: int) -> None:
-        """Called by Spark."""
-        del frame
-        self._on_batch(batch_id)
-
-
-def _warm_up(tasks: SparkTasks, slots: int) -> None:
+def _warm_up(tasks: SparkTasks, slots: int, done: Callable[[], None]) -> None:
     """Start the executor's Python workers and connect them to Kafka while the driver still builds the query. Failures are ignored."""
     try:
         tasks.warm_up(slots)
     except (Py4JError, PySparkException, OSError) as error:
         log.debug("warm_up_failed", error=clip(str(error), 200))
+    finally:
+        done()
 
 
 def lake_id(settings: Settings) -> str:

@@ -18,7 +18,7 @@ from cryptoviz.errors import EngineUnavailable, LakeError
 from cryptoviz.kafka import consumer as kafka_consumer
 from cryptoviz.settings import KafkaSettings
 
-__all__ = ["BATCH_BYTES", "BATCH_RECORDS", "OffsetRange", "RecordBatcher", "connect", "read_range", "records_in_range"]
+__all__ = ["BATCH_BYTES", "BATCH_RECORDS", "OffsetRange", "RecordBatcher", "connect", "disconnect", "read_range", "records_in_range"]
 
 _SILENCE_S = 30.0
 """Kafka counts as unavailable after this time without a message."""
@@ -78,6 +78,13 @@ def connect(kafka: KafkaSettings) -> None:
     except KafkaException as error:
         address = kafka.bootstrap_servers
         raise EngineUnavailable(f"Kafka at {address} does not answer: {error}", engine="kafka", address=address) from error
+
+
+def disconnect(kafka: KafkaSettings) -> None:
+    """Close the consumer of this process, if any."""
+    consumer = _consumers.pop(kafka, None)
+    if consumer is not None:
+        consumer.close()
 
 
 def _read(consumer: Any, wanted: OffsetRange, seen: Callable[[Sequence[Any]], None] | None) -> Iterator[pa.RecordBatch]:

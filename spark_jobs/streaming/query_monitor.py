@@ -25,7 +25,7 @@ from spark_jobs.streaming.dead_letter_counts import DeadLetterCounter
 from spark_jobs.streaming.health import HealthInputs, assess
 from spark_jobs.streaming.kafka_admin import KafkaTopics
 from spark_jobs.streaming.record_watch import RecordWatch
-from spark_jobs.streaming.session import executor_addresses
+from spark_jobs.streaming.session import ExecutorAddresses
 from spark_jobs.tables.lease import Lease
 
 __all__ = ["QueryMonitor"]
@@ -92,6 +92,7 @@ class QueryMonitor:
         self._lost = lost
         self._abort = abort
         self._alive = _Alive(session._jvm)
+        self._addresses = ExecutorAddresses(session)
         self._query: Any = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="lake-watch", daemon=True)
@@ -193,7 +194,7 @@ class QueryMonitor:
             had_news = news
 
     def _look(self) -> None:
-        executors = executor_addresses(self._session)
+        executors = self._addresses.now()
         now = time.monotonic()
         if executors:
             self._executors_seen_s = now

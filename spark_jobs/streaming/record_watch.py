@@ -65,6 +65,11 @@ class RecordWatch:
         self._closed.wait(max(0.0, self._ended_s + self._interval_s - time.monotonic()))
         self._ended_s = time.monotonic()
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed.is_set()
+
     def wake(self) -> None:
         """End a wait that has begun. May be called from any thread."""
         self._wake.set()

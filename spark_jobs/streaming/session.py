@@ -26,7 +26,7 @@ from spark_jobs.streaming.executor_places import ExecutorPlaces
 from spark_jobs.streaming.gateways import AUTHENTICATION, spark_secret
 
 __all__ = [
-    "executor_addresses",
+    "ExecutorAddresses",
     "spark_configs",
     "start_session",
     "stop_session",
@@ -154,14 +154,23 @@ def _start(settings: Settings, java: Path, jars: str, configs: dict[str, str]) -
     return cluster
 
 
-def executor_addresses(session: Any) -> list[str]:
-    """Addresses of the nodes of the executors that are known to Spark's block manager, one for each executor."""
-    listed: str = session.sparkContext._jsc.sc().getExecutorMemoryStatus().keys().mkString(",")
-    addresses = sorted(one.rpartition(":")[0].strip("[]") for one in listed.split(","))
-    driver = session.sparkContext.getConf().get("spark.driver.host")
-    if driver in addresses:  # also a block manager
-        addresses.remove(driver)
-    return addresses
+class ExecutorAddresses:
+    """Addresses of the nodes of the executors that are known to Spark's block manager, one for each executor.
+
+    The driver's own is read once, and from the JVM: PySpark copies the whole configuration, entry by entry, for each look at it.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._context = session.sparkContext._jsc.sc()
+        self._driver = self._context.getConf().get("spark.driver.host")
+
+    def now(self) -> list[str]:
+        """The present ones, sorted. Raises Py4JError, OSError without an answer of the JVM."""
+        listed: str = self._context.getExecutorMemoryStatus().keys().mkString(",")
+        addresses = sorted(one.rpartition(":")[0].strip("[]") for one in listed.split(","))
+        if self._driver in addresses:  # also a block manager
+            addresses.remove(self._driver)
+        return addresses
 
 
 def stop_session(cluster: DriverCluster, grace_s: float) -> None:

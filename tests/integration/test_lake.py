@@ -59,8 +59,8 @@ class Rig:
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """Engines and job run on an initially empty lake, with some thousand rows."""
-    settings = lake_settings(tmp_path_factory.mktemp("lake"))
+    """Engines and job run on an initially empty lake, with some thousand rows, all written by Spark."""
+    settings = lake_settings(tmp_path_factory.mktemp("lake"), bridge_records=0)
     with engines(settings), ray_cluster() as ray:
         feed = Feed(settings)
         for i in range(TICKS):

@@ -109,6 +109,7 @@ class Starts:
                 patched.setattr(lake_job, away, MagicMock())
             patched.setattr(lake_job, "minio_client", lambda _: client(before))
             patched.setattr(lake_job, "BatchWriter", lambda *_: Writer(self, job, plan))
+            patched.setattr(lake_job.Bridge, "start", lambda _: None)
             patched.setattr(LakeJob, "_begin_query", lambda *_: None)
             starting.start()
         if starting._late_sweep is not None:

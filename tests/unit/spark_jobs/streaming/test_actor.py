@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,8 +22,9 @@ class Job:
     made: ClassVar[list[Job]] = []
     fails = False
 
-    def __init__(self, settings: Settings, on_other_nodes: object) -> None:
+    def __init__(self, settings: Settings, on_other_nodes: object, spark_ended: Callable[[], None]) -> None:
         self.ended = False
+        self.spark_ended = spark_ended
         self.calls: list[str] = []
         Job.made.append(self)
 
@@ -80,6 +83,38 @@ async def test_a_job_whose_query_has_ended_is_not_running_and_is_replaced(actor:
     await actor.start()
     assert [job.calls for job in Job.made] == [["start", "stop"], ["start"]]
     assert (await actor.probe()).running
+
+
+async def after_its_spark_ended(actor: LakeActor, job: Job) -> None:
+    job.ended = True
+    await asyncio.to_thread(job.spark_ended)
+    assert actor._succession is not None
+    await actor._succession
+
+
+async def test_the_end_of_spark_starts_the_next_at_once_and_stays_in_the_probe_until_the_controller_calls_start(actor: LakeActor) -> None:
+    await actor.start()
+    await after_its_spark_ended(actor, Job.made[0])
+    assert [job.calls for job in Job.made] == [["start", "stop"], ["prepare"]]
+    probe = await actor.probe()
+    assert (probe.running, probe.message) == (False, "the query failed: X")
+    await actor.start()
+    assert [job.calls for job in Job.made] == [["start", "stop"], ["prepare", "start"]]
+    assert (await actor.probe()).running
+
+
+async def test_a_stop_ends_the_successor_of_a_job_whose_spark_ended(actor: LakeActor) -> None:
+    await actor.start()
+    await after_its_spark_ended(actor, Job.made[0])
+    await actor.stop()
+    assert [job.calls for job in Job.made] == [["start", "stop"], ["prepare", "stop"]]
+
+
+async def test_a_stopped_job_has_no_successor(actor: LakeActor) -> None:
+    await actor.start()
+    await actor.stop()
+    await after_its_spark_ended(actor, Job.made[0])
+    assert [job.calls for job in Job.made] == [["start", "stop"]]
 
 
 async def test_a_start_that_fails_leaves_nothing_behind(actor: LakeActor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_a_node_that_an_executor_moved_to_counts(first: frozenset[str] | None) -
 
 def test_a_lost_node_ends_the_run_at_once_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(query_monitor, "_EVERY_S", 0.01)
-    monkeypatch.setattr(query_monitor, "executor_addresses", lambda _: [TWO])
+    monkeypatch.setattr(query_monitor, "ExecutorAddresses", lambda _: MagicMock(now=lambda: [TWO]))
     abort = MagicMock()
     writer = MagicMock(position={}, failure=None)
     monitor = QueryMonitor(
@@ -75,7 +75,7 @@ def test_a_lost_node_ends_the_run_at_once_with_the_reason(monkeypatch: pytest.Mo
 
 def test_a_run_that_ends_during_a_look_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """The JVM answered the look just before it ended."""
-    monkeypatch.setattr(query_monitor, "executor_addresses", lambda _: [TWO])
+    monkeypatch.setattr(query_monitor, "ExecutorAddresses", lambda _: MagicMock(now=lambda: [TWO]))
     monitor = QueryMonitor(MagicMock(), MagicMock(position={}, failure=None), MagicMock(), MagicMock(), MagicMock(), MagicMock())
 
     def answer() -> bool:

@@ -1,0 +1,141 @@
+"""Batches of the lake's own process while Spark starts: which it writes, and how Spark takes over."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import pytest
+
+from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.lake.progress import merge
+from cryptoviz.settings import LakeSettings
+from spark_jobs.streaming.bridge import Bridge
+from tests.support.waiting import eventually
+
+Ends = Mapping[tuple[str, int], int]
+SPARK = cast("Any", "Spark's tasks")
+
+
+class Writer:
+    """A `BatchWriter` that remembers its batches."""
+
+    def __init__(self) -> None:
+        self.tasks: Any = "own tasks"
+        self.position: Ends = {("t", 0): 5}
+        self.engine_retry: Any = "the retries of Spark's batches"
+        self.batches: list[tuple[int, bool]] = []
+        self.error: LakeError | EngineUnavailable | None = None
+        self.running = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def run(self, ends: Ends, *, again: bool = False) -> None:
+        self.running.set()
+        assert self.go_on.wait(10)
+        if self.error:
+            raise self.error
+        self.batches.append((ends["t", 0], again))
+        self.position = merge(self.position, ends)
+
+
+class Kafka:
+    """End offsets."""
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+        self.asked = 0
+
+    def ends(self, pairs: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        self.asked += 1
+        return dict.fromkeys(pairs, self.end)
+
+
+class OwnTasks:
+    """Tasks of this process, closed or not."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def bridge_of(writer: Writer, kafka: Kafka, own: OwnTasks | None = None, most: int = 10) -> Bridge:
+    return Bridge(cast("Any", writer), cast("Any", kafka), cast("Any", own or OwnTasks()), LakeSettings(bridge_records=most, trigger_ms=0))
+
+
+def test_new_records_are_written_until_spark_takes_over_after_the_batch_that_runs() -> None:
+    writer, kafka, own = Writer(), Kafka(7), OwnTasks()
+    bridge = bridge_of(writer, kafka, own)
+    bridge.start()
+    eventually(lambda: writer.batches == [(7, False)])
+    writer.running.clear()
+    writer.go_on.clear()
+    kafka.end = 9
+    assert writer.running.wait(10)
+    with ThreadPoolExecutor(1) as spark:
+        taken = spark.submit(bridge.hand_over, SPARK)
+        bridge.ready()
+        assert not taken.done()
+        writer.go_on.set()
+        taken.result(10)
+    kafka.end = 11
+    assert (writer.batches, writer.tasks, own.closed) == ([(7, False), (9, False)], SPARK, True)
+    assert writer.engine_retry == "the retries of Spark's batches"
+    writer.tasks = SPARK
+    bridge.hand_over(SPARK)  # before each later batch
+
+
+def test_spark_takes_over_only_when_it_can_run_tasks() -> None:
+    writer = Writer()
+    bridge = bridge_of(writer, Kafka(7))
+    bridge.start()
+    with ThreadPoolExecutor(1) as spark:
+        taken = spark.submit(bridge.hand_over, SPARK)
+        eventually(lambda: writer.batches)
+        assert not taken.done()
+        bridge.ready()
+        taken.result(10)
+
+
+def test_a_backlog_is_left_to_spark() -> None:
+    writer, kafka = Writer(), Kafka(9)
+    bridge = bridge_of(writer, kafka, most=3)
+    assert not bridge.redo({("t", 0): 9})
+    bridge.start()
+    eventually(lambda: kafka.asked > 2)
+    bridge.ready()
+    bridge.hand_over(SPARK)
+    assert writer.batches == []
+
+
+def test_the_planned_batch_is_repeated() -> None:
+    writer = Writer()
+    assert bridge_of(writer, Kafka(9)).redo({("t", 0): 9})
+    assert writer.batches == [(9, True)]
+
+
+def test_spark_does_not_go_on_after_a_batch_that_failed() -> None:
+    writer = Writer()
+    writer.error = LakeError("another lake job has taken over")
+    bridge = bridge_of(writer, Kafka(7))
+    bridge.start()
+    bridge.ready()
+    with pytest.raises(LakeError, match="another lake job has taken over"):
+        bridge.hand_over(SPARK)
+    with pytest.raises(LakeError, match="another lake job has taken over"):
+        bridge.check()
+    assert writer.tasks == "own tasks"
+
+
+def test_a_stop_ends_the_wait_for_spark_and_refuses_its_batch() -> None:
+    writer = Writer()
+    bridge = bridge_of(writer, Kafka(5))
+    bridge.start()
+    with ThreadPoolExecutor(1) as spark:
+        taken = spark.submit(bridge.hand_over, SPARK)
+        bridge.close()
+        with pytest.raises(LakeError, match="stopping"):
+            taken.result(10)
