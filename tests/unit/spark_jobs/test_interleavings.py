@@ -22,6 +22,7 @@ from spark_jobs.maintenance.log_cleanup import remove_leftovers
 from spark_jobs.maintenance.steps import LAYOUTS
 from spark_jobs.streaming import job as lake_job
 from spark_jobs.streaming.batch_plan import BatchPlan
+from spark_jobs.streaming.bridge import Bridge
 from spark_jobs.streaming.job import LakeJob
 from spark_jobs.streaming.start_offsets import StartPoint
 from spark_jobs.tables.orphans import LogState, list_data_files, remove_orphans
@@ -109,7 +110,7 @@ class Starts:
                 patched.setattr(lake_job, away, MagicMock())
             patched.setattr(lake_job, "minio_client", lambda _: client(before))
             patched.setattr(lake_job, "BatchWriter", lambda *_: Writer(self, job, plan))
-            patched.setattr(lake_job.Bridge, "start", lambda _: None)
+            patched.setattr(Bridge, "start", lambda _: None)
             patched.setattr(LakeJob, "_begin_query", lambda *_: None)
             starting.start()
         if starting._late_sweep is not None:
