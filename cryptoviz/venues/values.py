@@ -8,12 +8,11 @@ from decimal import Decimal
 
 import msgspec
 
-__all__ = ["IMPOSSIBLE_AHEAD_US", "MINUTE_US", "is_zero", "number_text", "plain", "possible", "require_decimals", "us_of_count", "us_of_text"]
+__all__ = ["is_zero", "number_text", "plain", "possible", "require_decimals", "us_of_count", "us_of_text"]
 
-MINUTE_US = 60_000_000
 FIRST_US = 1_230_768_000_000_000
 """2009-01-01 UTC, before the first trade of any coin."""
-IMPOSSIBLE_AHEAD_US = 86_400_000_000
+AHEAD_US = 86_400_000_000
 """A venue's clock may be wrong, but not by a day: such a time is a default or an overflow."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})")
@@ -26,7 +25,7 @@ _UNITS = ((10**11, 1_000_000), (10**14, 1_000), (10**17, 1))
 
 def possible(moment_us: int, ingest_us: int) -> int | None:
     """The time of a trade; None if it cannot be: before 2009, or more than a day after it arrived."""
-    return moment_us if FIRST_US <= moment_us <= ingest_us + IMPOSSIBLE_AHEAD_US else None
+    return moment_us if FIRST_US <= moment_us <= ingest_us + AHEAD_US else None
 
 
 def us_of_count(count: int, ingest_us: int) -> int | None:
