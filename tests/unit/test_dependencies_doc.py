@@ -7,8 +7,13 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# Engines are in the same tables and are not Python packages.
-ENGINES = {"Apache Kafka 4.3.1", "Spark's Kafka source 3.5.7", "MinIO `v0.0.0-20260212201848-7aac2a2c5b7c`"}
+# Engines and the page's script are in the same tables and are not Python packages.
+ENGINES = {
+    "lightweight-charts 5.2.1 (in `dashboard/web/vendor`)",
+    "Apache Kafka 4.3.1",
+    "Spark's Kafka source 3.5.7",
+    "MinIO `v0.0.0-20260212201848-7aac2a2c5b7c`",
+}
 
 
 def test_the_list_is_complete() -> None:
