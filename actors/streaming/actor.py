@@ -319,11 +319,11 @@ class StreamActor:
                 found.append(lane.last_failure)
         if not self._gate.is_set():
             found.append(f"closed until Kafka has taken {self._queued} trades")
-        now_us = utc_us()
-        old = [run for _, run in core.missing(now_us - round(_GAP_SHOWN_S * 1e6))]
+        before_us = utc_us() - round(_GAP_SHOWN_S * 1e6)
+        old = sum(run.run.size for runs in core.missing().values() for run in runs if run.opened_us < before_us)
         if old:
             why = f": {self._refiller.last_error}" if self._refiller is not None and self._refiller.last_error else ""
-            found.append(f"{sum(run.run.size for run in old)} trades are missing for more than {_GAP_SHOWN_S:.0f} s{why}")
+            found.append(f"{old} trades are missing for more than {_GAP_SHOWN_S:.0f} s{why}")
         if publisher.status_text:
             found.append(publisher.status_text)
         return found

@@ -117,6 +117,7 @@ class StreamCore:
         numbers = [one.trade_number for one in voided if one.trade_number <= high and one.symbol == instrument.symbol]
         found = feed.tracker.accept(known, self._now_us(), numbers)
         self.stats.refilled += len(found.new)
+        found.doubles = 0  # a response also has trades around the gap
         self._take(feed, found)
         for run, reason in absent:
             self.give_up(instrument, run, reason)
@@ -133,16 +134,15 @@ class StreamCore:
         if feed is not None and event.last_trade:
             self._take(feed, feed.tracker.expect(event.last_trade, self._now_us()))
 
-    def missing(self, older_than_us: int) -> list[tuple[Instrument, MissingRun]]:
-        """Runs of gaps that were opened before this time (UTC epoch us), the oldest first."""
-        found = [(feed.instrument, run) for feed in self.feeds.values() for run in feed.tracker.missing() if run.opened_us <= older_than_us]
-        return sorted(found, key=lambda one: one[1].opened_us)
+    def missing(self) -> dict[str, list[MissingRun]]:
+        """Runs of open gaps by symbol, ascending."""
+        return {symbol: runs for symbol, feed in self.feeds.items() if (runs := feed.tracker.missing())}
 
     def open_gaps(self) -> int:
         return sum(len(feed.tracker.open_gaps()) for feed in self.feeds.values())
 
     def missing_trades(self) -> int:
-        return sum(run.run.size for feed in self.feeds.values() for run in feed.tracker.missing())
+        return sum(run.run.size for runs in self.missing().values() for run in runs)
 
     def take_transaction(self) -> KafkaTransaction | None:
         """The next transaction: all pending trades in the order of their arrival, with the gaps that changed. None if there is no news.

@@ -78,7 +78,7 @@ def test_what_the_venue_no_longer_has_is_a_permanent_gap() -> None:
     transaction = stream.take_transaction()
     (change,) = [GapChange.from_json(message.value) for message in transaction.audit_records] if transaction else []
     assert (change.state, change.reason, change.missing, change.refilled) == ("permanent", "too_old", 2, 1)
-    assert stream.missing(2**62) == []
+    assert stream.missing() == {}
 
 
 def test_a_heartbeat_with_the_last_trade_opens_a_gap() -> None:
@@ -95,7 +95,7 @@ def test_a_kill_between_any_two_transactions_neither_loses_nor_doubles_a_trade(s
     monkeypatch.setattr(recovery, "TAIL_RECORDS", 3)
     chance = random.Random(seed)
     made, log, stream, at = 240, [], core(), 0
-    while at < made or stream.missing(2**62):
+    while at < made or stream.missing():
         what = chance.random()
         if what < 0.6 and at < made:
             size = chance.randint(1, 6)
@@ -104,8 +104,8 @@ def test_a_kill_between_any_two_transactions_neither_loses_nor_doubles_a_trade(s
             chance.shuffle(wanted)
             if wanted:
                 stream.streamed(frame(*wanted, *wanted[: chance.randint(0, 1)]))
-        elif what < 0.75 and stream.missing(2**62):
-            run = chance.choice(stream.missing(2**62))[1].run
+        elif what < 0.75 and stream.missing():
+            run = chance.choice(stream.missing()["BTCUSDT"]).run
             part = range(run.first, min(run.last, run.first + chance.randint(0, 3)) + 2)
             stream.refilled(BITCOIN, [trade(number, Source.REFILL) for number in part if number <= made], (), ())
         elif what < 0.92:
