@@ -80,9 +80,13 @@ def check_streams(settings: Settings) -> None:
                 raise SettingsError(text, setting=where)
     chosen = settings.find_assets(own.instruments) if own.instruments else settings.assets
     for name in own.venues:
-        if not any(venue_of(name).spec.instrument(asset.asset_id) for asset in chosen):
+        listed = sum(venue_of(name).spec.instrument(asset.asset_id) is not None for asset in chosen)
+        if not listed:
             text = f"{setting} contains {name!r}, which has none of the coins {', '.join(asset.symbol for asset in chosen)[:200]}"
             raise SettingsError(f"{text}: valid is a coin of the venue in CRYPTOVIZ_STREAMS__INSTRUMENTS", setting=setting)
+        if listed < own.shards:
+            text = f"CRYPTOVIZ_STREAMS__SHARDS is {own.shards}, and {name} has {listed} of the coins: valid is at most as many"
+            raise SettingsError(text, setting="CRYPTOVIZ_STREAMS__SHARDS", settings=("CRYPTOVIZ_STREAMS__SHARDS", setting))
 
 
 def stream_addresses(name: str, settings: Settings) -> dict[str, str]:
