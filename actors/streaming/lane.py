@@ -110,13 +110,18 @@ class Lane:
             self._silent_s = min(_MOST_SILENT_S, self._silent_s * 2)  # a quiet market: look less often
         await self._pace()
         successor = self._started()
-        await self._wait(successor.ready, _READY_S, successor.over)
-        if successor.over.is_set() or not successor.ready.is_set():
+        try:
+            await self._wait(successor.ready, _READY_S, successor.over)
+            good = successor.ready.is_set() and not successor.over.is_set()
+            await self._wait(old.over, OVERLAP_S if good else 0.0)
+        except asyncio.CancelledError:
+            await self._close(successor)
+            raise
+        if not good:
             self.last_failure = successor.failure or f"its successor was not acknowledged within {_READY_S:.0f} s"
             await self._close(successor)
             await self._wait(old.over, self._back_off_s())
             return False
-        await self._wait(old.over, OVERLAP_S)
         self.current = successor
         await self._close(old)
         self.reconnects += 1
