@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 from cryptoviz.errors import EngineUnavailable, QueryError, UnknownColumn
 from cryptoviz.lake import sql as lake_sql
 from cryptoviz.lake.candle_reader import CandleReader
-from cryptoviz.lake.files import FileIndex, Snapshot
+from cryptoviz.lake.files import DataFile, FileIndex, Snapshot
 from cryptoviz.lake.objects import S3Access, table_address
 from cryptoviz.lake.ohlcv import INTERVALS, check_interval, whole_buckets
 from cryptoviz.lake.rows import Rows
@@ -153,16 +153,27 @@ class Lake:
         return Rows(self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters, self._store).fetch()))
 
     def stream(
-        self, sql: str, as_of: When = None, parameters: Parameters = None, rows: int = _STREAM_ROWS
+        self, sql: str, as_of: When = None, parameters: Parameters = None, rows: int = _STREAM_ROWS, memory_bytes: int = lake_sql.MEMORY_BYTES
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """As `query`, for results larger than memory: the schema, and an iterator of record batches of about `rows` rows."""
+        """As `query`, for results larger than memory: the schema, and an iterator of record batches of about `rows` rows.
+
+        `memory_bytes`: of DuckDB.
+        """
         when = moment(as_of, "as_of")
-        return self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters, self._store).stream(rows))
+        return self._with_retry(lambda used: lake_sql.run(sql, self._sources(when, used), parameters, self._store, memory_bytes).stream(rows))
 
     def present(self, table: str, column: str, values: Sequence[str], start: When, end: When) -> set[str]:
         """The subset of `values` that occurs in `column` in the rows of `[start, end)`."""
         rows = self._read(table, start, end, [column], None, None, ds.field(column).isin(list(values)))
         return set(rows.arrow().column(column).to_pylist())
+
+    def files(self, table: str = "prices") -> Mapping[date, tuple[DataFile, ...]]:
+        """The data files of a table's newest version, by UTC day, oldest first; empty before its first commit. `candles` too."""
+        return self._indexes[table].newest().by_day
+
+    def columns(self, table: str) -> list[str]:
+        """Names of a table's columns, without those of its folders."""
+        return [name for name in self._indexes[table].newest().schema.names if name not in TABLE_SPECS[table].hidden]
 
     def version(self, table: str = "prices") -> int:
         """The table's newest version, -1 before its first commit. Increases with each commit."""

@@ -15,10 +15,10 @@ import pyarrow as pa
 from cryptoviz.errors import QueryError
 from cryptoviz.lake.store_errors import store_error
 
-__all__ = ["Parameters", "Query", "Sources", "connect", "run"]
+__all__ = ["MEMORY_BYTES", "Parameters", "Query", "Sources", "connect", "run"]
 
 _READ_ONLY = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
-_MEMORY_LIMIT = "1GB"  # a query must not exhaust a laptop's memory
+MEMORY_BYTES = 10**9  # a query must not exhaust a laptop's memory
 _POSITION = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.MULTILINE)
 _FROM_STORE = "AWS Error"  # in every error of Arrow's S3 client
 _NOT_IN_ARROW = re.compile(r"\b(UHUGEINT|BIGNUM|VARINT|BIT|TIME WITH TIME ZONE)\b")  # DuckDB exports these wrongly
@@ -33,11 +33,13 @@ Sources = Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]]
 """Functions that define a relation in a connection, by relation name."""
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory database, UTC, without access to files, network, settings or Python variables."""
+def connect(memory_bytes: int = MEMORY_BYTES) -> duckdb.DuckDBPyConnection:
+    """An in-memory database, UTC, without access to files, network, extensions, settings or Python variables."""
     connection = duckdb.connect(":memory:", config={"enable_external_access": "false", "python_enable_replacements": "false"})
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
+    for name in ("autoinstall_known_extensions", "autoload_known_extensions", "allow_community_extensions"):
+        connection.execute(f"SET {name} = false")
+    connection.execute(f"SET memory_limit = '{memory_bytes}B'")
     connection.execute("SET lock_configuration = true")
     return connection
 
@@ -74,14 +76,16 @@ class Query:
                 yield batch
 
 
-def run(sql: str, sources: Sources, parameters: Parameters = None, store: str = "") -> Query:
+def run(sql: str, sources: Sources, parameters: Parameters = None, store: str = "", memory_bytes: int = MEMORY_BYTES) -> Query:
     """Prepare one SELECT; only the sources that it mentions are defined. `store`: endpoint of their object store, for errors.
+
+    `memory_bytes`: of DuckDB.
 
     Raises:
         QueryError: not a single read-only statement; an error of DuckDB, with its message and the position in `line` and `column`; or a column of a
             type that Arrow lacks.
     """
-    connection = connect()
+    connection = connect(memory_bytes)
     with _TranslatedErrors(sql, store):
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type not in _READ_ONLY:

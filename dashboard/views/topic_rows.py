@@ -1,0 +1,229 @@
+"""Rows of the topics page: topics with their partitions, and records with their JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from dashboard.views.markup import element, text
+from dashboard.views.numbers import UNKNOWN, format_count
+
+__all__ = [
+    "Browse", "Found", "KafkaRecord", "PartitionStatus", "Start", "TopicStatus", "parse_browse", "pretty", "record_table", "topic_table",
+]  # fmt: skip
+
+MAX_RECORDS = 100
+_DEFAULT_RECORDS = 20
+_MAX_KEY = 200
+_PREVIEW = 160
+
+
+class Start(StrEnum):
+    """Where reading begins."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    OFFSET = "offset"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """`[low, high)` offsets of a partition; `lag`: records that the lake has not read, None if it reads none; `rate`: offsets a second."""
+
+    number: int
+    low: int
+    high: int
+    lag: int | None = None
+    rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TopicStatus:
+    """A topic; `table` of the lake that its records become."""
+
+    name: str
+    table: str | None
+    partitions: tuple[PartitionStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Browse:
+    """What records to show. `value`: an offset, or a time as UTC epoch ms; `partition` None: all; `key`: exact, empty: any."""
+
+    topic: str
+    start: Start = Start.NEWEST
+    value: int = 0
+    partition: int | None = None
+    key: str = ""
+    limit: int = _DEFAULT_RECORDS
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaRecord:
+    """A record. `value`: its beginning; `size`: its length in bytes; the time is UTC epoch ms."""
+
+    partition: int
+    offset: int
+    time_ms: int
+    key: str | None
+    value: bytes | None
+    size: int
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Records, how many were read to find them, and whether all that was asked for was read."""
+
+    records: tuple[KafkaRecord, ...]
+    scanned: int
+    complete: bool
+
+
+def parse_browse(values: Mapping[str, str], topics: Sequence[str]) -> Browse | str:
+    """What a form asks for, or what is wrong with it. Untrusted."""
+    topic = values.get("topic", "")
+    if topic not in topics:
+        return f"No such topic. Valid are {', '.join(topics)}."
+    start = values.get("start", "newest")
+    if start not in tuple(Start):
+        return f"Start at one of {', '.join(Start)}."
+    value = 0
+    if start == Start.OFFSET:
+        number = _number(values.get("at", ""), 19)
+        if number is None:
+            return "The offset must be a whole number from 0, such as 1234."
+        value = number
+    elif start == Start.TIME:
+        moment = _moment(values.get("at", ""))
+        if moment is None:
+            return "The time must be like 2026-01-31T12:00:00Z (UTC)."
+        value = moment
+    partition: int | None = None
+    if values.get("partition", ""):
+        partition = _number(values["partition"], 6)
+        if partition is None:
+            return "The partition must be a whole number, or empty for all."
+    limit = _number(values.get("limit", "") or str(_DEFAULT_RECORDS), 4)
+    if limit is None or not 1 <= limit <= MAX_RECORDS:
+        return f"Show 1 to {MAX_RECORDS} records."
+    return Browse(topic, Start(start), value, partition, values.get("key", "")[:_MAX_KEY], limit)
+
+
+def _number(written: str, digits: int) -> int | None:
+    return int(written) if written.isascii() and written.isdecimal() and len(written) <= digits else None
+
+
+def _moment(written: str) -> int | None:
+    try:
+        found = datetime.fromisoformat(written.strip())
+    except ValueError:
+        return None
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=UTC)
+    try:
+        return max(0, int(found.timestamp() * 1000))
+    except (OverflowError, ValueError):
+        return None
+
+
+def topic_table(topics: Sequence[TopicStatus], chosen: str) -> str:
+    """A row for each topic with its sums, and rows of its partitions below the chosen one."""
+    heads = (
+        ("Topic", ""),
+        ("Partitions", "cv-right"),
+        ("Offsets", "cv-right cv-wide-only"),
+        ("Records", "cv-right"),
+        ("Rate", "cv-right"),
+        ("Lag of the lake", "cv-right"),
+    )
+    head = "".join(element("th", name, classes, scope="col") for name, classes in heads)
+    rows = []
+    for one in topics:
+        parts = one.partitions
+        lags = [part.lag for part in parts if part.lag is not None]
+        rates = [part.rate for part in parts if part.rate is not None]
+        name = element(
+            "button", text(one.name), "cv-link", type="button", data_act="choose", data_topic=one.name, aria_pressed=str(one.name == chosen).lower()
+        )
+        table = element("small", text(f" → {one.table}"), "cv-muted") if one.table else ""
+        rows.append(
+            _row(
+                one.name,
+                name + table,
+                str(len(parts)),
+                "",
+                sum(part.high - part.low for part in parts),
+                sum(rates) if rates else None,
+                sum(lags) if lags else None,
+                f"cv-topic cv-topic-{one.name}",
+            )
+        )
+        if one.name == chosen:
+            rows += [
+                _row(
+                    f"{one.name}/{part.number}",
+                    text(f"partition {part.number}"),
+                    "",
+                    f"{part.low:,} – {part.high:,}",
+                    part.high - part.low,
+                    part.rate,
+                    part.lag,
+                    "cv-partition",
+                )
+                for part in parts
+            ]
+    return element("table", element("thead", element("tr", head)) + element("tbody", "".join(rows)), "cv-table cv-topics-table")
+
+
+def _row(key: str, name: str, partitions: str, offsets: str, size: int, rate: float | None, lag: int | None, classes: str) -> str:
+    cells = (
+        element("td", name),
+        element("td", partitions, "cv-right cv-num"),
+        element("td", offsets, "cv-right cv-num cv-wide-only"),
+        element("td", format_count(size), "cv-right cv-num", data_value=size),
+        element("td", UNKNOWN if rate is None else f"{rate:,.1f}/s", "cv-right cv-num"),
+        element("td", UNKNOWN if lag is None else format_count(lag), "cv-right cv-num" + (" cv-warn" if lag and lag > 10_000 else ""), data_lag=lag),
+    )
+    return element("tr", "".join(cells), classes, data_key=key)
+
+
+def pretty(value: bytes | None, size: int) -> str:
+    """A record's value as text: JSON with indents, other content with escapes; says when it is cut."""
+    if value is None:
+        return "(null)"
+    decoded = value.decode("utf-8", "backslashreplace")
+    if size <= len(value):
+        try:
+            return json.dumps(json.loads(decoded), indent=2, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            return decoded
+    return f"{decoded}\n… {size:,} bytes in all"
+
+
+def record_table(found: Found) -> str:
+    """Records, each opened by a click."""
+    rows = "".join(_record(one) for one in found.records)
+    reach = "" if found.complete else ", stopped by the limit of time or records"
+    note = element("p", f"{len(found.records)} records shown, {found.scanned:,} read{reach}.", "cv-note cv-found")
+    return note + element("div", rows, "cv-records")
+
+
+def _record(one: KafkaRecord) -> str:
+    whole = pretty(one.value, one.size)
+    line = " ".join(whole[: _PREVIEW * 2].split())[:_PREVIEW]
+    head = (
+        element("b", f"{one.partition}:{one.offset}", "cv-num")
+        + element("cv-time", "", "cv-num", data_ms=one.time_ms)
+        + element("span", text(one.key if one.key is not None else "no key"), "cv-record-key" + ("" if one.key is not None else " cv-muted"))
+        + element("span", text(line), "cv-cut cv-muted cv-wide-only")
+    )
+    headers = element("p", text(", ".join(f"{name}={content}" for name, content in one.headers)), "cv-note") if one.headers else ""
+    return element(
+        "details", element("summary", head) + headers + element("pre", text(whole), "cv-json", tabindex="0"), "cv-record",
+        data_key=f"{one.partition}:{one.offset}",
+    )  # fmt: skip
