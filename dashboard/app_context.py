@@ -13,6 +13,7 @@ from dashboard.derived import Derived
 from dashboard.downloads import Downloads
 from dashboard.feeds.control_feed import ControlFeed, ControlService
 from dashboard.feeds.history_cache import History, HistorySource
+from dashboard.feeds.inspection import Inspection
 from dashboard.feeds.kafka_feed import LiveFeed
 from dashboard.shared_state import ControlState, LiveState, Wakeups
 
@@ -33,6 +34,7 @@ class AppContext:
     history: History
     connect: Callable[[], ControlService]
     feeds: tuple[LiveFeed | ControlFeed, ...]
+    inspection: Inspection
     derived: Derived = field(default_factory=Derived)
     downloads: Downloads = field(default_factory=lambda: Downloads(lambda: time.monotonic() * 1000))
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_ACTION_WORKERS, thread_name_prefix="actions"))
@@ -44,7 +46,9 @@ class AppContext:
         clock = SystemClock()
         live, control = LiveState(wakeups), ControlState(wakeups)
         feeds = (LiveFeed(settings, live, clock), ControlFeed(connect, control))
-        return cls(settings, clock, wakeups, live, control, History(history), connect, feeds)
+        inspection = Inspection(settings, connect, wakeups.wake)
+        wakeups.subscribe(lambda: inspection.trends.take(control.read()[0], clock.now_ms()))
+        return cls(settings, clock, wakeups, live, control, History(history), connect, feeds, inspection)
 
     def start(self) -> None:
         for feed in self.feeds:
@@ -55,6 +59,7 @@ class AppContext:
             feed.stop()
         self.workers.shutdown(wait=False, cancel_futures=True)
         self.history.close()
+        self.inspection.close()
 
     @property
     def tick_ms(self) -> int:

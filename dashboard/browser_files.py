@@ -23,8 +23,8 @@ __all__ = ["CHART", "FILES", "LIBRARIES", "PATH", "SCRIPT", "STYLE", "BrowserFil
 PATH = "/assets/"
 _WEB = Path(__file__).parent / "web"
 _A_YEAR_S = 31_536_000
-_OWN_SCRIPTS = ("age.js", "core.js", "format.js", "table.js", "markets.js", "chart.js", "coin.js")
-_OWN_STYLES = ("theme.css", "parts.css", "layout.css", "markets.css", "coin.css")
+_OWN_SCRIPTS = ("age.js", "core.js", "format.js", "table.js", "markets.js", "chart.js", "coin.js", "explore.js")
+_OWN_STYLES = ("theme.css", "parts.css", "layout.css", "markets.css", "coin.css", "explore.css")
 
 
 def _library_files() -> list[Path]:

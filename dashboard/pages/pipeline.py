@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cryptoviz.components import ComponentStatus
 from cryptoviz.settings import Settings
+from dashboard.page_session import Session
+from dashboard.pages.log_part import LogPart
+from dashboard.pages.operations_part import OperationsPart
 from dashboard.pages.page import Page, PageKind
+from dashboard.views.explore_frames import log_card, operations_card
+from dashboard.views.link import Link
 from dashboard.views.markup import element
 from dashboard.views.pipeline_frame import PIPELINE, component_table, console_links, pipeline_frame
 from dashboard.views.pipeline_rows import Verb, allowed, component_row, pipeline_summary
@@ -15,9 +21,18 @@ __all__ = ["KIND", "PipelinePage"]
 
 
 class PipelinePage(Page):
-    """Verbs: start, stop, restart (name)."""
+    """Verbs: start, stop, restart, log (name), and those of `OperationsPart`."""
+
+    def __init__(self, session: Session, link: Link) -> None:
+        super().__init__(session, link)
+        self._operations, self._log = OperationsPart(session), LogPart(session)
 
     def refresh(self) -> None:
+        self._refresh_components()
+        self._operations.refresh()
+        self._log.refresh()
+
+    def _refresh_components(self) -> None:
         app_context = self.session.app_context
         self.out.put("pipeline.consoles", console_links(_consoles(app_context.settings)))
         pipeline, lost = app_context.control.read()
@@ -27,10 +42,18 @@ class PipelinePage(Page):
             self.out.put("pipeline.table", state_markup("loading" if connecting else "error", title, "" if connecting else lost or ""))
             return
         self.out.put("pipeline.line", element("div", pipeline_summary(pipeline), "cv-summary-line"))
-        self.out.put("pipeline.table", component_table([component_row(component) for component in pipeline.components]))
+        self.out.put("pipeline.table", component_table([self._row(component) for component in pipeline.components]))
+
+    def _row(self, component: ComponentStatus) -> dict[str, str]:
+        return component_row(component, self.session.app_context.inspection.trends.of(component.name), operates=self.session.visitor.operates)
 
     def act(self, verb: str, values: Mapping[str, str]) -> None:
         name = values.get("name", "")
+        self._operations.act(verb, values)
+        if verb == "log":
+            pipeline, _ = self.session.app_context.control.read()
+            if pipeline is not None and pipeline.component(name) is not None:
+                self._log.choose(name)
         if verb in tuple(Verb) and self._allowed(Verb(verb), name):
             self.session.in_background(
                 lambda: self._send(Verb(verb), name),
@@ -63,4 +86,8 @@ def _consoles(settings: Settings) -> list[tuple[str, str]]:
     return [(f"{name} :{port}", f"{scheme}://127.0.0.1:{port}") for name, scheme, port in places]
 
 
-KIND = PageKind("pipeline", "pipeline", pipeline_frame, PipelinePage)
+def _frame(language: str) -> str:
+    return pipeline_frame(language) + operations_card() + log_card()
+
+
+KIND = PageKind("pipeline", "pipeline", _frame, PipelinePage)

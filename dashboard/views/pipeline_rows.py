@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from cryptoviz.client import PipelineStatus
@@ -9,11 +10,13 @@ from cryptoviz.components import DASHBOARD, DEAD_LETTERS_METRIC, ComponentState,
 from dashboard.views.header import state_class
 from dashboard.views.markup import duration_element, element, text
 
-__all__ = ["FIELDS", "Verb", "allowed", "component_row", "format_metric", "pipeline_summary", "question"]
+__all__ = ["FIELDS", "Verb", "allowed", "component_row", "format_metric", "pipeline_summary", "question", "trend_svg"]
 
-FIELDS: tuple[str, ...] = ("name", "desired", "state", "since", "restarts", "message", "metrics", "start", "stop", "restart")
+FIELDS: tuple[str, ...] = ("name", "desired", "state", "since", "restarts", "message", "metrics", "start", "stop", "restart", "log")
 
 _MAX_METRICS = 8
+_TREND_WIDTH, _TREND_HEIGHT = 36, 10
+_NO_TRENDS: Mapping[str, Sequence[float]] = {}
 
 # Unit suffix of a metric's name, and its display form.
 _UNITS: tuple[tuple[str, str], ...] = (
@@ -59,19 +62,20 @@ def question(verb: Verb, name: str) -> str:
     return f"{verb.capitalize()} {name}? {consequence[verb]}"
 
 
-def component_row(component: ComponentStatus) -> dict[str, str]:
-    """Markup of a component's row, by field."""
+def component_row(component: ComponentStatus, trends: Mapping[str, Sequence[float]] = _NO_TRENDS, *, operates: bool = True) -> dict[str, str]:
+    """Markup of a component's row, by field. `trends`: recent values of its metrics; `operates`: whether the visitor may use the verbs."""
     url = component.url if component.url and component.url.startswith(("http://", "https://")) else None
     name = text(component.name)
     shown = name if url is None else element("a", name, "", href=url, target="_blank", rel="noopener")
     depends = f"needs {', '.join(component.depends_on)}" if component.depends_on else str(component.kind)
+    nodes = element("small", text(f"on {', '.join(component.nodes)}"), "cv-nodes") if component.nodes else ""
     # On a phone the message column is hidden, so problems are shown here.
     problem = (
         "" if component.state is ComponentState.RUNNING or not component.message else element("small", text(component.message), "cv-narrow cv-msg")
     )
     row = {
         "component": component.name,
-        "name": element("span", element("b", shown) + element("small", text(depends)) + problem, "cv-comp"),
+        "name": element("span", element("b", shown) + element("small", text(depends)) + nodes + problem, "cv-comp"),
         "desired": element(
             "span", text(component.desired), "cv-chip " + ("cv-chip-good" if component.desired is DesiredState.RUNNING else "cv-chip-off")
         ),
@@ -79,10 +83,10 @@ def component_row(component: ComponentStatus) -> dict[str, str]:
         "since": duration_element(component.since_ms, "cv-num", "time in this state"),
         "restarts": element("span", text(component.restarts), "cv-num" + (" cv-warn" if component.restarts else " cv-muted")),
         "message": element("span", _message(component), "cv-msg"),
-        "metrics": _metrics(component.metrics),
+        "metrics": _metrics(component.metrics, trends),
     }
     for verb in Verb:
-        enabled = allowed(component, verb)
+        enabled = operates and allowed(component, verb)
         row[verb] = element(
             "button",
             verb.capitalize(),
@@ -93,7 +97,11 @@ def component_row(component: ComponentStatus) -> dict[str, str]:
             data_name=component.name,
             data_confirm=question(verb, component.name),
             disabled=None if enabled else "",
+            title=None if operates else "Your role is read",
         )
+    row["log"] = element(
+        "button", "Log", "cv-act cv-act-log", type="button", aria_label=f"Log of {component.name}", data_act="log", data_name=component.name
+    )
     return row
 
 
@@ -103,23 +111,38 @@ def _message(component: ComponentStatus) -> str:
     return f"{trigger} {why}".strip()
 
 
-def _metrics(metrics: dict[str, float]) -> str:
+def trend_svg(points: Sequence[float]) -> str:
+    """A line of recent values; empty without a change."""
+    known = [point for point in points if point == point]
+    low, high = (min(known), max(known)) if known else (0.0, 0.0)
+    if len(known) < 2 or low == high:
+        return ""
+    step = _TREND_WIDTH / (len(known) - 1)
+    line = " ".join(f"{number * step:.1f},{_TREND_HEIGHT - (point - low) / (high - low) * _TREND_HEIGHT:.1f}" for number, point in enumerate(known))
+    shape = element("polyline", "", "", points=line)
+    return element("svg", shape, "cv-trend", viewBox=f"-1 -1 {_TREND_WIDTH + 2} {_TREND_HEIGHT + 2}", aria_hidden="true")
+
+
+def _metrics(metrics: dict[str, float], trends: Mapping[str, Sequence[float]]) -> str:
     reasons = {name: number for name, number in metrics.items() if name.startswith(DEAD_LETTERS_METRIC) and name != f"{DEAD_LETTERS_METRIC}total"}
     rest = [(name, number) for name, number in metrics.items() if name not in reasons]
-    shown = [_metric(name, number, reasons if name == f"{DEAD_LETTERS_METRIC}total" else {}) for name, number in rest[:_MAX_METRICS]]
+    shown = [
+        _metric(name, number, reasons if name == f"{DEAD_LETTERS_METRIC}total" else {}, trend_svg(trends.get(name, ())))
+        for name, number in rest[:_MAX_METRICS]
+    ]
     if hidden := rest[_MAX_METRICS:]:
         listed = ", ".join(" ".join(format_metric(name, number)) for name, number in hidden)
         shown.append(element("span", f"+{len(hidden)} more", "cv-more-metrics", title=listed))
     return element("div", "".join(shown), "cv-metrics")
 
 
-def _metric(name: str, number: float, reasons: dict[str, float]) -> str:
+def _metric(name: str, number: float, reasons: dict[str, float], trend: str) -> str:
     label, value = format_metric(name, number)
     by_reason = ", ".join(
         f"{reason.removeprefix(DEAD_LETTERS_METRIC).removesuffix('_total')} {count:,.0f}" for reason, count in sorted(reasons.items())
     )
     title = f"{by_reason}. `cryptoviz dead-letters` shows them." if reasons else None
-    return element("span", f"{text(label)} {element('b', text(value))}", "cv-dead" if reasons else "", title=title)
+    return element("span", f"{text(label)} {element('b', text(value))}{trend}", "cv-dead" if reasons else "", title=title)
 
 
 def format_metric(name: str, value: float) -> tuple[str, str]:

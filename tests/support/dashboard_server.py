@@ -59,6 +59,7 @@ def new_app_context(home: Path, **sections: Any) -> Iterator[AppContext]:
     finally:
         made.workers.shutdown()
         made.history.close()
+        made.inspection.close()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,89 @@
+"""The SQL box of the lake page: one query of this browser at a time, its result, its downloads."""
+
+from __future__ import annotations
+
+from dashboard.feeds.sql_runner import SqlResult, SqlRun
+from dashboard.page_session import Session
+from dashboard.views.lake_rows import result_table
+from dashboard.views.markup import element, text
+from dashboard.views.placeholders import state_markup
+
+__all__ = ["SqlPart"]
+
+_SHOWN_ROWS = 200
+_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+
+
+class SqlPart:
+    """A new query cancels the one before."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._run: SqlRun | None = None
+        self._result: SqlResult | None = None
+        self._since_ms = 0
+        self._markup = ""
+
+    def run(self, sql: str) -> None:
+        """Untrusted."""
+        self.cancel()
+        runner = self._session.app_context.inspection.sql
+        if not sql.strip():
+            self._markup = state_markup("empty", "No query", "Write a SELECT, or choose an example.")
+            return
+        try:
+            run = runner.prepare(sql)
+        except Exception as error:  # noqa: BLE001 (shown)
+            self._markup = state_markup("error", "Not run", str(error))
+            return
+        self._run, self._result, self._since_ms = run, None, self._session.now_ms()
+        self._markup = state_markup("loading", "Running")
+        self._session.in_background(
+            lambda: runner.run(run), lambda result: self._done(run, result), lambda error: self._failed(run, error), runner.workers
+        )
+
+    def cancel(self) -> None:
+        if self._run is not None:
+            self._run.cancel()
+
+    def download(self, kind: str) -> None:
+        result = self._result
+        if result is None or kind not in _TYPES:
+            return
+        self._session.in_background(
+            result.csv if kind == "csv" else result.parquet,
+            lambda content: self._session.download(f"query.{kind}", _TYPES[kind], content),
+            lambda error: self._session.notify("error", f"Download failed: {error}"),
+        )
+
+    def refresh(self) -> None:
+        running = element("button", "Cancel", "cv-button cv-cancel-sql", type="button", data_act="cancel_sql") if self._run is not None else ""
+        self._session.out.put("lake.sql", running)
+        self._session.out.put("lake.result", self._markup)
+
+    def _done(self, run: SqlRun, result: SqlResult) -> None:
+        if run is not self._run:
+            return
+        self._run, self._result = None, result
+        count = result.rows.num_rows
+        took = (self._session.now_ms() - self._since_ms) / 1000
+        limit = f", cut at {self._session.app_context.inspection.sql.limits.rows:,}" if result.cut else ""
+        shown = f", first {_SHOWN_ROWS} shown" if count > _SHOWN_ROWS else ""
+        note = element("span", text(f"{count:,} rows{limit}{shown}, {took:.1f} s"), "cv-note cv-sql-note")
+        buttons = "".join(
+            element("button", f"{kind.upper() if kind == 'csv' else 'Parquet'}", "cv-button", type="button", data_act="download_sql", data_kind=kind)
+            for kind in _TYPES
+        )
+        head = result.rows.slice(0, _SHOWN_ROWS)
+        columns = [column.to_pylist() for column in head.columns]
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        table = result_table(head.column_names, rows) if count else state_markup("empty", "No rows")
+        self._markup = element("div", note + buttons, "cv-bar") + table
+
+    def _failed(self, run: SqlRun, error: Exception) -> None:
+        if run is not self._run:
+            return
+        self._run = None
+        line, column = getattr(error, "line", None), getattr(error, "column", None)
+        place = f" (line {line}, column {column})" if line is not None else ""
+        self._markup = state_markup("error", f"The query failed{place}", str(error))

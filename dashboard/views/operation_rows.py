@@ -1,0 +1,93 @@
+"""Rows of operations, and what a form asks to start. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+
+from cryptoviz.operations import (
+    RESUMABLE,
+    Arguments,
+    BackfillArguments,
+    MaintenanceArguments,
+    OperationState,
+    OperationStatus,
+    ReplayArguments,
+    VerifyArguments,
+)
+from dashboard.views.markup import element, text
+
+__all__ = ["KINDS", "operation_table", "parse_operation"]
+
+KINDS = ("verify", "maintenance", "backfill", "replay")
+_CHIPS = {
+    OperationState.SUCCEEDED: "good", OperationState.FAILED: "bad", OperationState.CANCELLED: "off", OperationState.INTERRUPTED: "warn",
+    OperationState.RUNNING: "busy", OperationState.PENDING: "busy", OperationState.CANCELLING: "warn",
+}  # fmt: skip
+_SHOWN = 20
+_FIGURES = 6
+
+
+def parse_operation(values: Mapping[str, str], assets: Collection[str]) -> Arguments | str:
+    """What a form asks for, or what is wrong with it. Untrusted. Times are UTC unless they name another zone."""
+    kind = values.get("kind", "")
+    if kind == "verify":
+        return VerifyArguments()
+    if kind == "maintenance":
+        return MaintenanceArguments()
+    if kind not in KINDS:
+        return f"Start one of {', '.join(KINDS)}."
+    start, end = _moment(values.get("from", "")), _moment(values.get("to", ""))
+    if isinstance(start, str) or isinstance(end, str):
+        return "Times must be like 2026-01-31T12:00:00Z."
+    if start is not None and end is not None and start >= end:
+        return "The start must be before the end."
+    if kind == "replay":
+        return "A replay needs a start and an end." if start is None or end is None else ReplayArguments(start_ms=start, end_ms=end)
+    asset = values.get("asset", "")
+    if asset and asset not in assets:
+        return f"No coin {asset[:40]!r}."
+    return BackfillArguments(assets=(asset,) if asset else (), start_ms=start, end_ms=end)
+
+
+def _moment(written: str) -> int | str | None:
+    if not written.strip():
+        return None
+    try:
+        found = datetime.fromisoformat(written.strip())
+        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return "wrong"
+
+
+def operation_table(rows: Sequence[OperationStatus], *, operates: bool) -> str:
+    """The newest operations: progress, result, and the verbs that have an effect."""
+    heads = (("Operation", ""), ("State", ""), ("Progress", ""), ("Result", "cv-wide-only"), ("", ""))
+    head = "".join(element("th", name or element("span", "Verbs", "cv-hidden"), classes, scope="col") for name, classes in heads)
+    body = "".join(_row(one, operates) for one in rows[:_SHOWN])
+    return element("table", element("thead", element("tr", head)) + element("tbody", body), "cv-table cv-operations-table")
+
+
+def _row(one: OperationStatus, operates: bool) -> str:
+    name = element("b", text(one.kind)) + element("small", f"{text(one.id[:8])} · {element('cv-time', '', data_ms=one.created_ms)}")
+    done, total = one.progress.done, one.progress.total
+    counted = f"{done:,}" + (f" of {total:,}" if total is not None else "") + f" {one.progress.unit}"
+    meter = "" if not total else element("span", element("span", "", "cv-meter-good", style=f"width:{min(1.0, done / total):.1%}"), "cv-meter")
+    figures = ", ".join(f"{figure.replace('_', ' ')} {value:,.10g}" for figure, value in list(one.figures.items())[:_FIGURES])
+    result = element(
+        "span", text(one.message or one.progress.message) + element("small", text("; ".join((figures, *one.notes)).strip("; "))), "cv-comp"
+    )
+    verb = "resume" if one.state in RESUMABLE else "cancel" if not one.over and one.state is not OperationState.CANCELLING else ""
+    button = "" if not verb else element(
+        "button", verb.capitalize(), "cv-act", type="button", data_act=f"{verb}_operation",
+        data_id=one.id, aria_label=f"{verb} {one.kind}".capitalize(),
+        data_confirm=f"{verb.capitalize()} {one.kind} {one.id[:8]}?", disabled=None if operates else "",
+    )  # fmt: skip
+    cells = (
+        element("td", element("span", name, "cv-comp")),
+        element("td", element("span", text(one.state), f"cv-chip cv-operation-state cv-chip-{_CHIPS[one.state]}", data_operation=one.id)),
+        element("td", element("span", element("span", text(counted), "cv-num") + meter, "cv-comp")),
+        element("td", result, "cv-wide-only"),
+        element("td", button),
+    )
+    return element("tr", "".join(cells), data_key=one.id)

@@ -1,0 +1,80 @@
+"""Rows of the providers page: breaker, quota, latency, errors, and the verbs on the breaker. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from cryptoviz.provider_status import BreakerState, ProviderStatus, QuotaStatus
+from dashboard.views.header import state_class
+from dashboard.views.markup import duration_element, element, text
+from dashboard.views.numbers import UNKNOWN, format_count
+
+__all__ = ["provider_table"]
+
+_BREAKER = {BreakerState.CLOSED: "cv-chip-good", BreakerState.OPEN: "cv-chip-bad", BreakerState.HALF_OPEN: "cv-chip-warn"}
+_HEADS = (
+    ("Provider", ""), ("State", ""), ("Breaker", ""), ("Quota", ""), ("Latency", "cv-right cv-wide-only"), ("Turns", "cv-right cv-wide-only"),
+    ("Last good poll", "cv-right cv-wide-only"), ("Last error", "cv-wide-only"), ("", ""),
+)  # fmt: skip
+
+
+def provider_table(rows: Sequence[ProviderStatus], *, operates: bool) -> str:
+    """A row for each provider, in order of preference."""
+    head = "".join(element("th", name or element("span", "Verbs", "cv-hidden"), classes, scope="col") for name, classes in _HEADS)
+    body = "".join(_row(one, operates) for one in rows)
+    return element("table", element("thead", element("tr", head)) + element("tbody", body), "cv-table cv-providers-table")
+
+
+def _row(one: ProviderStatus, operates: bool) -> str:
+    scraper = one.scraper
+    name = element("span", element("b", text(one.name)) + element("small", f"preference {one.rank + 1}"), "cv-comp")
+    state = element("span", text(one.state), f"cv-chip cv-provider-state {state_class(one.state)}", data_provider=one.name)
+    if scraper is None:
+        cells = [element("td", name), element("td", state), element("td", text(one.message), "cv-msg", colspan="6"), element("td", "")]
+        return element("tr", "".join(cells), data_key=one.name)
+    breaker = scraper.breaker
+    word = breaker.state.value.replace("_", "-")
+    why = "opened by an operator" if breaker.by_operator and not breaker.reason else breaker.reason
+    held = "" if scraper.hold is None else f"on hold until {_date(scraper.hold.until_ms)}: {scraper.hold.reason}"
+    notes = "".join(element("small", text(note), "cv-muted") for note in (why, held, scraper.ids.text(one.name)) if note)
+    shown = element("span", element("span", word, f"cv-chip cv-breaker {_BREAKER[breaker.state]}", data_provider=one.name) + notes, "cv-comp")
+    good = UNKNOWN if scraper.last_good_ms is None else duration_element(scraper.last_good_ms, "cv-num", "since the last poll with prices")
+    error = ""
+    if scraper.last_error:
+        since = "" if scraper.last_error_ms is None else duration_element(scraper.last_error_ms, "cv-num cv-muted", "since the error")
+        error = element("span", since + element("small", text(scraper.last_error), "cv-msg"), "cv-comp")
+    cells = [
+        element("td", name),
+        element("td", state),
+        element("td", shown),
+        element("td", "".join(_quota(quota) for quota in scraper.quotas) or element("span", "no limit", "cv-muted")),
+        element("td", UNKNOWN if scraper.latency_ms is None else f"{scraper.latency_ms:,.0f} ms", "cv-right cv-num cv-wide-only"),
+        element("td", f"{scraper.rate:.1%}" if scraper.rate < 1 else "all", "cv-right cv-num cv-wide-only"),
+        element("td", good, "cv-right cv-wide-only"),
+        element("td", error, "cv-wide-only"),
+        element("td", _verbs(one.name, closed=breaker.state is BreakerState.CLOSED and scraper.hold is None, operates=operates)),
+    ]
+    return element("tr", "".join(cells), data_key=one.name)
+
+
+def _verbs(name: str, *, closed: bool, operates: bool) -> str:
+    verb = "trip" if closed else "reset"
+    question = f"Stop polling {name} until its breaker is reset? Other providers take its turns." if closed else f"Poll {name} again?"
+    return element(
+        "button", verb.capitalize(), "cv-act", type="button", aria_label=f"{verb.capitalize()} {name}", data_act=verb, data_name=name,
+        data_confirm=question, disabled=None if operates else "", title=None if operates else "Your role is read",
+    )  # fmt: skip
+
+
+def _quota(quota: QuotaStatus) -> str:
+    share = min(1.0, quota.used / quota.limit) if quota.limit else 1.0
+    level = "bad" if share >= 0.95 or quota.exhausted_ms is not None else "warn" if share >= 0.8 else "good"
+    ends = f"resets {_date(quota.resets_ms)}" if quota.exhausted_ms is None else f"runs out {_date(quota.exhausted_ms)}"
+    meter = element("span", element("span", "", f"cv-meter-{level}", style=f"width:{share:.1%}"), "cv-meter", title=f"{share:.1%} used")
+    line = f"{element('b', format_count(quota.left))} of {format_count(quota.limit)} left this {text(quota.period)}"
+    return element("span", element("span", line, "cv-num") + meter + element("small", ends), "cv-comp cv-quota", data_left=quota.left)
+
+
+def _date(moment_ms: int) -> str:
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
