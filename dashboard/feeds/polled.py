@@ -41,10 +41,12 @@ class Polled(Generic[T]):
     def look(self) -> tuple[T | None, str | None]:
         """The last value (None before the first), and why it is not newer (None if the last read succeeded)."""
         with self._lock:
-            if not self._reading and self._monotonic_s() >= self._next_s:
-                self._reading = True
-                self._workers.submit(self._read).add_done_callback(self._done)
-            return self._value, self._problem
+            begins = not self._reading and self._monotonic_s() >= self._next_s
+            self._reading = self._reading or begins
+            known = self._value, self._problem
+        if begins:  # outside the lock: the callback of a read that has already ended runs in this thread
+            self._workers.submit(self._read).add_done_callback(self._done)
+        return known
 
     def expire(self) -> None:
         """The next look reads, as after a change that this process has made."""
