@@ -34,6 +34,8 @@ class RootPage:
         self.view = self._session.delivery.view
         doc.template = TEMPLATE
         doc.template_variables.update(page_variables(link, self._first(), self._first_id))
+        visitor = self._session.visitor
+        doc.template_variables["signed_in"] = f"{visitor.name} ({visitor.role})" if visitor.cookie else ""
         self._session.open(self.pull, self._act)
 
     def _first(self) -> dict[str, Any]:

@@ -151,6 +151,10 @@ def test_a_reader_signs_in_looks_and_changes_nothing(market: Stack, open_page: O
     until_shown(page, ".cv-toast-error", "needs operate", 20)
     with ControlClient.from_settings(market.settings) as control:
         assert control.get("lake").desired == "RUNNING"
+    page.get_by_role("button", name="Sign out").click()
+    # On loopback the browser is a process of the owner, who needs no token.
+    eventually(lambda: page.get_by_role("button", name="Stop lake", exact=True).is_enabled(), 30)
+    assert page.get_by_role("button", name="Sign out").count() == 0
 
 
 @pytest.mark.parametrize("view", ["pipeline", "providers", "topics", "lake"])
