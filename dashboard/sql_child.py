@@ -29,13 +29,13 @@ class SqlLimits:
     """Bounds of a query.
 
     Attributes:
-        seconds: wall-clock time; the same of processor time on each of two cores.
+        seconds: wall-clock time with the start of the process; the same of processor time on each of two cores.
         rows, result_bytes: size of the result; the rest is not computed.
         memory_bytes: of DuckDB.
         process_bytes: data of the whole process.
     """
 
-    seconds: int = 30
+    seconds: int = 60
     rows: int = 100_000
     result_bytes: int = 64 * 2**20
     memory_bytes: int = 384 * 2**20
