@@ -28,7 +28,7 @@ def provider_table(rows: Sequence[ProviderStatus], *, operates: bool) -> str:
 
 def _row(one: ProviderStatus, operates: bool) -> str:
     scraper = one.scraper
-    name = element("span", element("b", text(one.name)) + element("small", f"preference {one.rank + 1}"), "cv-comp")
+    name = element("span", element("b", text(one.name)) + element("small", f"preference {one.rank}"), "cv-comp")
     state = element("span", text(one.state), f"cv-chip cv-provider-state {state_class(one.state)}", data_provider=one.name)
     if scraper is None:
         cells = [element("td", name), element("td", state), element("td", text(one.message), "cv-msg", colspan="6"), element("td", "")]

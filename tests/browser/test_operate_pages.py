@@ -37,11 +37,11 @@ def test_topics_show_the_brokers_offsets_and_a_record(market: Stack, open_page: 
     page = seen.page
     market.publisher.tick([walk("solana", now_tick + 2000, 1)[0]])
     records = sum(ends_of(market.settings, topic).values())
-    eventually(lambda: page.locator(f".cv-topic-{topic} [data-value]").get_attribute("data-value") == str(records), 20)
+    eventually(lambda: page.locator(f".cv-topic-{topic} [data-value]").get_attribute("data-value") == str(records), 60)
     page.get_by_label("Key", exact=True).fill("solana")
     page.get_by_label("Records", exact=True).fill("1")
     page.get_by_role("button", name="Browse").click()
-    until_shown(page, ".cv-found", "1 records shown", 20)
+    until_shown(page, ".cv-found", "1 records shown", 60)
     page.locator(".cv-record summary").first.click()
     shown = page.locator(".cv-record .cv-json").first
     shown.wait_for(state="visible")
@@ -57,7 +57,7 @@ def test_topics_show_the_brokers_offsets_and_a_record(market: Stack, open_page: 
 
 def test_dead_letters_and_empty_states_are_said(market: Stack, filled: int, open_page: Opener) -> None:
     page = open_page(f"{market.url}/?view=topics", wait_for=".cv-topics-table").page
-    until_shown(page, "[data-part='topics.dead']", "No dead letters", 30)
+    until_shown(page, "[data-part='topics.dead']", "No dead letters", 60)
 
 
 def test_sql_runs_and_its_downloads_hold_the_rows(market: Stack, filled: int, open_page: Opener, tmp_path: Path) -> None:
@@ -90,13 +90,13 @@ def test_the_lake_shows_its_files_and_traces_a_price(market: Stack, filled: int,
     page.get_by_label("Coin", exact=True).last.fill("bitcoin")
     page.get_by_label("Tick", exact=True).fill(str(filled + 6000))
     page.get_by_role("button", name="Trace").click()
-    until_shown(page, ".cv-provenance", "crypto-streaming:0:3", 30)
+    until_shown(page, ".cv-provenance", "crypto-streaming:0:3", 60)
     words = str(page.locator(".cv-provenance").text_content())
     assert str(walk("bitcoin", filled, 4)[3].price) in words
     assert "does not have the exchange" in words
     page.get_by_label("Tick", exact=True).fill(str(filled + 1))
     page.get_by_role("button", name="Trace").click()
-    until_shown(page, "[data-part='lake.provenance']", "no such row", 30)
+    until_shown(page, "[data-part='lake.provenance']", "no such row", 60)
     assert seen.errors == []
 
 
@@ -106,24 +106,24 @@ def test_an_operation_is_started_watched_and_cancelled(market: Stack, open_page:
     page.get_by_role("button", name="Start operation").click()
     page.locator(".cv-confirm button").click()
     with ControlClient.from_settings(market.settings) as control:
-        eventually(lambda: len(control.operations.list()) == 1, 20)
+        eventually(lambda: len(control.operations.list()) == 1, 60)
         one = control.operations.list()[0]
         state = f'.cv-operation-state[data-operation="{one.id}"]'
         page.locator(state).wait_for()
         if not one.over:
             page.get_by_role("button", name="Cancel verify").click()
             page.locator(".cv-confirm button").click()
-        eventually(lambda: control.operations.get(one.id).over, 30)
+        eventually(lambda: control.operations.get(one.id).over, 60)
         ended = control.operations.get(one.id)
         assert ended.state in (OperationState.CANCELLED, OperationState.SUCCEEDED, OperationState.FAILED)
-        until_shown(page, state, str(ended.state), 20)
+        until_shown(page, state, str(ended.state), 60)
 
 
 def test_a_log_is_shown_as_text(market: Stack, open_page: Opener) -> None:
     (market.settings.log_dir / "lake.log").write_text("level=info event=one\nlevel=error event=two <b>bold</b>\n")
     page = open_page(f"{market.url}/?view=pipeline", wait_for=".cv-act-log").page
     page.get_by_role("button", name="Log of lake", exact=True).click()
-    until_shown(page, ".cv-log-error", "event=two <b>bold</b>", 20)
+    until_shown(page, ".cv-log-error", "event=two <b>bold</b>", 60)
 
 
 def test_providers_show_what_control_says(market: Stack, open_page: Opener) -> None:
@@ -148,12 +148,12 @@ def test_a_reader_signs_in_looks_and_changes_nothing(market: Stack, open_page: O
     assert lake.is_disabled()
     # A visitor can send what the buttons would: the server refuses it.
     page.evaluate("cv.send('pipeline', 'stop', {name: 'lake'})")
-    until_shown(page, ".cv-toast-error", "needs operate", 20)
+    until_shown(page, ".cv-toast-error", "needs operate", 60)
     with ControlClient.from_settings(market.settings) as control:
         assert control.get("lake").desired == "RUNNING"
     page.get_by_role("button", name="Sign out").click()
     # On loopback the browser is a process of the owner, who needs no token.
-    eventually(lambda: page.get_by_role("button", name="Stop lake", exact=True).is_enabled(), 30)
+    eventually(lambda: page.get_by_role("button", name="Stop lake", exact=True).is_enabled(), 60)
     assert page.get_by_role("button", name="Sign out").count() == 0
 
 

@@ -12,7 +12,7 @@ JUNE_MS = 1_780_272_000_000  # 2026-06-01
 
 
 def provider(name: str = "kraken", scraper: ScraperStatus | None = None, message: str = "") -> ProviderStatus:
-    return ProviderStatus(name, 0, True, ComponentState.RUNNING, message, scraper)
+    return ProviderStatus(name, 1, True, ComponentState.RUNNING, message, scraper)
 
 
 def test_a_quota_shows_what_is_left_and_when_it_runs_out() -> None:
@@ -33,6 +33,7 @@ def test_the_verb_is_the_one_with_an_effect_and_needs_the_role() -> None:
     assert re.findall(r'data-act="(\w+)" data-name="(\w+)"', table) == [("trip", "kraken"), ("reset", "binance"), ("reset", "coinbase")]
     assert "disabled" not in table
     assert "5 failed polls" in table
+    assert table.count("preference 1<") == 3
     assert "on hold until 2026-06-01 00:00 UTC: 429" in table
     assert provider_table([closed], operates=False).count("disabled") == 1
 
