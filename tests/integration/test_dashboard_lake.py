@@ -163,5 +163,10 @@ def test_a_price_is_traced_to_its_record_and_file(settings: Settings) -> None:
     part = parse_part(str(price.file))
     assert part is not None
     assert part.start <= price.offset <= part.end
-    assert found.exchange is None  # this lake has no exchanges
+    exchange = found.exchange
+    assert exchange is not None
+    assert (exchange.topic, exchange.values["fetch_id"]) == (settings.kafka.raw_topic, price.values["fetch_id"])
+    part = parse_part(str(exchange.file))
+    assert part is not None
+    assert part.start <= exchange.offset <= part.end
     assert LakeBrowser(settings).trace("ethereum", tick_ms + 1) is None
