@@ -47,6 +47,7 @@ EXAMPLES: Final[dict[str, str]] = {
     "providers": "cryptoviz providers --json",
     "providers trip": "cryptoviz providers trip kraken --reason 'wrong prices'",
     "providers reset": "cryptoviz providers reset kraken",
+    "streams": "cryptoviz streams --json",
     "calls": "cryptoviz calls --json",
     "query": 'cryptoviz query "SELECT symbol, price FROM prices ORDER BY tick_ts DESC LIMIT 17"',
     "verify": "cryptoviz verify --json",
