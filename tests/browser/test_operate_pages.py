@@ -1,0 +1,163 @@
+"""Pages about the pipeline in Chromium: providers, topics, lake, operations, logs. Values come from the services behind them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from cryptoviz.client import ControlClient
+from cryptoviz.components import ComponentState, Probe, scraper_name
+from cryptoviz.operations import OperationState
+from cryptoviz.tokens import Role, TokenFile
+from tests.browser.conftest import Opener, until_shown
+from tests.support.page_stack import Stack, walk
+from tests.support.topics import ends_of
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.browser
+
+ROWS = 90
+
+
+@pytest.fixture(scope="module")
+def filled(stack: Stack) -> int:
+    """Rows in the lake; the first tick, UTC epoch ms."""
+    first = 1_700_000_000_000 - 1_700_000_000_000 % 2000
+    stack.fill_lake(walk("bitcoin", first, ROWS))
+    return first
+
+
+def test_topics_show_the_brokers_offsets_and_a_record(market: Stack, open_page: Opener, now_tick: int) -> None:
+    topic = market.settings.kafka.stream_topic
+    seen = open_page(f"{market.url}/?view=topics", wait_for=f".cv-topic-{topic}")
+    page = seen.page
+    market.publisher.tick([walk("solana", now_tick + 2000, 1)[0]])
+    records = sum(ends_of(market.settings, topic).values())
+    eventually(lambda: page.locator(f".cv-topic-{topic} [data-value]").get_attribute("data-value") == str(records), 60)
+    page.get_by_label("Key", exact=True).fill("solana")
+    page.get_by_label("Records", exact=True).fill("1")
+    page.get_by_role("button", name="Browse").click()
+    until_shown(page, ".cv-found", "1 records shown", 60)
+    page.locator(".cv-record summary").first.click()
+    shown = page.locator(".cv-record .cv-json").first
+    shown.wait_for(state="visible")
+    words = str(shown.text_content())
+    assert '"asset_id": "solana"' in words
+    assert f'"tick_ts": {now_tick + 2000}' in words
+    page.get_by_label("Start", exact=True).last.select_option("offset")
+    page.get_by_label("Offset or time").fill("-5")
+    page.get_by_role("button", name="Browse").click()
+    until_shown(page, ".cv-records-place", "whole number")
+    assert seen.errors == []
+
+
+def test_dead_letters_and_empty_states_are_said(market: Stack, filled: int, open_page: Opener) -> None:
+    page = open_page(f"{market.url}/?view=topics", wait_for=".cv-topics-table").page
+    until_shown(page, "[data-part='topics.dead']", "No dead letters", 60)
+
+
+def test_sql_runs_and_its_downloads_hold_the_rows(market: Stack, filled: int, open_page: Opener, tmp_path: Path) -> None:
+    seen = open_page(f"{market.url}/?view=lake", wait_for=".cv-sql-text")
+    page = seen.page
+    page.locator(".cv-sql-text").fill("SELECT tick_ts, price FROM prices WHERE asset_id = 'bitcoin' AND tick_ts < '2024-01-01' ORDER BY tick_ts")
+    page.locator(".cv-run-sql").click()
+    until_shown(page, ".cv-sql-note", f"{ROWS} rows", 60)
+    expected = [one.price for one in walk("bitcoin", filled, ROWS)]
+    assert [float(str(cell)) for cell in page.locator(".cv-result tbody td:nth-child(2)").all_text_contents()] == expected
+    files = {}
+    for name in ("CSV", "Parquet"):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name, exact=True).click()
+        files[name] = tmp_path / name
+        download.value.save_as(files[name])
+    assert [float(row["price"]) for row in csv.DictReader(io.StringIO(files["CSV"].read_text()))] == expected
+    assert pq.read_table(files["Parquet"])["price"].to_pylist() == expected
+    page.locator(".cv-sql-text").fill("SELECT * FROM read_csv('/etc/passwd')")
+    page.locator(".cv-run-sql").click()
+    until_shown(page, "[data-part='lake.result'] .cv-state-error", "The query failed", 60)
+    assert "root:" not in str(page.locator("[data-part='lake.result']").text_content())
+    assert seen.errors == []
+
+
+def test_the_lake_shows_its_files_and_traces_a_price(market: Stack, filled: int, open_page: Opener) -> None:
+    seen = open_page(f"{market.url}/?view=lake", wait_for=".cv-days")
+    page = seen.page
+    until_shown(page, ".cv-days", "2023-11-14")
+    page.get_by_label("Coin", exact=True).last.fill("bitcoin")
+    page.get_by_label("Tick", exact=True).fill(str(filled + 6000))
+    page.get_by_role("button", name="Trace").click()
+    until_shown(page, ".cv-provenance", "crypto-streaming:0:3", 60)
+    words = str(page.locator(".cv-provenance").text_content())
+    assert str(walk("bitcoin", filled, 4)[3].price) in words
+    assert "does not have the exchange" in words
+    page.get_by_label("Tick", exact=True).fill(str(filled + 1))
+    page.get_by_role("button", name="Trace").click()
+    until_shown(page, "[data-part='lake.provenance']", "no such row", 60)
+    assert seen.errors == []
+
+
+def test_an_operation_is_started_watched_and_cancelled(market: Stack, open_page: Opener) -> None:
+    seen = open_page(f"{market.url}/?view=pipeline", wait_for=".cv-start-operation")
+    page = seen.page
+    page.get_by_role("button", name="Start operation").click()
+    page.locator(".cv-confirm button").click()
+    with ControlClient.from_settings(market.settings) as control:
+        eventually(lambda: len(control.operations.list()) == 1, 60)
+        one = control.operations.list()[0]
+        state = f'.cv-operation-state[data-operation="{one.id}"]'
+        page.locator(state).wait_for()
+        if not one.over:
+            page.get_by_role("button", name="Cancel verify").click()
+            page.locator(".cv-confirm button").click()
+        eventually(lambda: control.operations.get(one.id).over, 60)
+        ended = control.operations.get(one.id)
+        assert ended.state in (OperationState.CANCELLED, OperationState.SUCCEEDED, OperationState.FAILED)
+        until_shown(page, state, str(ended.state), 60)
+
+
+def test_a_log_is_shown_as_text(market: Stack, open_page: Opener) -> None:
+    (market.settings.log_dir / "lake.log").write_text("level=info event=one\nlevel=error event=two <b>bold</b>\n")
+    page = open_page(f"{market.url}/?view=pipeline", wait_for=".cv-act-log").page
+    page.get_by_role("button", name="Log of lake", exact=True).click()
+    until_shown(page, ".cv-log-error", "event=two <b>bold</b>", 60)
+
+
+def test_providers_show_what_control_says(market: Stack, open_page: Opener) -> None:
+    name = market.settings.collect.providers[0]
+    market.control.runtime.probes[scraper_name(name)] = Probe(running=True, healthy=True)
+    page = open_page(f"{market.url}/?view=providers", wait_for=".cv-providers-table").page
+    with ControlClient.from_settings(market.settings) as control:
+        expected = {one.name: str(one.state) for one in control.providers()}
+    shown = {str(cell.get_attribute("data-provider")): str(cell.text_content()) for cell in page.locator(".cv-provider-state").all()}
+    assert shown.keys() == expected.keys()
+    assert shown[name] in {expected[name], str(ComponentState.RUNNING)}
+
+
+def test_a_reader_signs_in_looks_and_changes_nothing(market: Stack, open_page: Opener) -> None:
+    token = TokenFile(market.settings.home).add("looker", Role.READ, 0)
+    seen = open_page(f"{market.url}/sign-in?view=pipeline", wait_for="input[name=token]")
+    page = seen.page
+    page.locator("input[name=token]").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+    lake = page.get_by_role("button", name="Stop lake", exact=True)
+    lake.wait_for()
+    assert lake.is_disabled()
+    # A visitor can send what the buttons would: the server refuses it.
+    page.evaluate("cv.send('pipeline', 'stop', {name: 'lake'})")
+    until_shown(page, ".cv-toast-error", "needs operate", 60)
+    with ControlClient.from_settings(market.settings) as control:
+        assert control.get("lake").desired == "RUNNING"
+    page.get_by_role("button", name="Sign out").click()
+    # On loopback the browser is a process of the owner, who needs no token.
+    eventually(lambda: page.get_by_role("button", name="Stop lake", exact=True).is_enabled(), 60)
+    assert page.get_by_role("button", name="Sign out").count() == 0
+
+
+@pytest.mark.parametrize("view", ["pipeline", "providers", "topics", "lake"])
+def test_no_page_is_wider_than_a_phone(market: Stack, open_page: Opener, view: str) -> None:
+    page = open_page(f"{market.url}/?view={view}", width=390, height=844, wait_for=f"#cv-page-{view} .cv-table").page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
