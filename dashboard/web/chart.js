@@ -165,7 +165,8 @@
         scale()
       },
       otherPrice: (coin, quoted, price, tick) => {
-        if (other?.coin === coin && other.currency === quoted) other.series.update({time: Math.floor(tick / step) * step / 1000, value: price}, false)
+        const time = Math.floor(tick / step) * step / 1000
+        if (other?.coin === coin && other.currency === quoted && time >= other.series.data().at(-1).time) other.series.update({time, value: price})
       },
       overlay: found => {
         for (const series of overlay) chart.removeSeries(series)
@@ -190,7 +191,6 @@
       drawn: () => ({candles: candles.data(), volume: volume.data(), marks: marks.markers(), overlay: overlay.map(series => series.data()), range: chart.timeScale().getVisibleLogicalRange()}),
     }
     paint()
-    chart.resize(place.clientWidth, place.clientHeight) // at once: a range set before the first size is lost
     document.addEventListener("cv-theme", paint)
     document.addEventListener("cv-clock", () => chart.applyOptions({}))
     return self
