@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import panel as pn
+import panel.io.server as panel_server
 from bokeh.settings import settings as bokeh_settings
 
 from cryptoviz.heartbeat import LIVENESS_PATH
@@ -40,6 +41,8 @@ def make_server(app_context: AppContext, unused_session_ms: int = _UNUSED_SESSIO
         return RootPage(own, pn.state.curdoc, arguments, str(pn.state.headers.get("Accept-Language", ""))).view
 
     use_own_handlers()
+    # The template loads its own files; listing Bokeh's and Panel's for each page was a third of a build.
+    panel_server.bundle_resources = lambda _roots, _resources: ("", "")
     # Validation walks the whole document at each build, only to warn of layout problems.
     bokeh_settings.perform_document_validation = False
     server = pn.serve(

@@ -75,18 +75,6 @@ def test_candles_of_the_lake_have_the_lakes_numbers_and_a_gap_stays_empty(market
         return True
 
     eventually(marked, 20)
-    page.get_by_role("button", name="Consensus", exact=True).click()
-
-    def overlaid() -> bool:
-        consensus, low, high, *providers = (
-            {one["time"] * 1000 - start: one["value"] for one in line if "value" in one} for line in drawn(page)["overlay"]
-        )
-        assert consensus[5 * MINUTE_MS] == 20.5
-        assert (low[5 * MINUTE_MS], high[5 * MINUTE_MS]) == pytest.approx((20.5 * (1 - 3.5 / 2e4), 20.5 * (1 + 3.5 / 2e4)))
-        assert sorted(provider[0] for provider in providers) == [11.0, 12.0], "the last price of each provider in the first minute"
-        return True
-
-    eventually(overlaid, 20)
 
 
 def test_the_last_candle_grows_in_place_and_a_currency_is_chosen(app_context: AppContext, served: str, open_page: Opener) -> None:
@@ -106,25 +94,6 @@ def test_the_last_candle_grows_in_place_and_a_currency_is_chosen(app_context: Ap
     assert candles_of(page)[minute] == (100.0, 102.0, 90.0, 90.0), "another currency changes no candle of this one"
     page.locator(".cv-currency").select_option("EUR")
     eventually(lambda: candles_of(page).get(minute) == (80.0, 80.0, 80.0, 80.0))
-    assert seen.errors == []
-
-
-def test_scales_averages_and_now_leave_the_candles_as_they_are(app_context: AppContext, served: str, open_page: Opener) -> None:
-    start = SystemClock().now_ms() // MINUTE_MS * MINUTE_MS - 60 * MINUTE_MS
-    app_context.live.apply([record("bitcoin", start + i * MINUTE_MS, 100.0 + i) for i in range(60)])
-    seen = open_page(f"{served}?coin=bitcoin&tf=1m&view=coin", wait_for=".cv-chart-place canvas")
-    page = seen.page
-    eventually(lambda: len(candles_of(page)) >= 60)
-    before = candles_of(page)
-    for name in ("Averages", "Log scale", "Consensus"):
-        page.get_by_role("button", name=name, exact=True).click()
-        assert page.get_by_role("button", name=name, exact=True).get_attribute("aria-pressed") == "true"
-    page.locator(".cv-compare").focus()
-    page.locator(".cv-compare").select_option("ethereum")
-    page.locator(".cv-chart-place").hover()
-    page.mouse.wheel(0, -400)
-    page.locator(".cv-now").click()
-    assert candles_of(page) == before
     assert seen.errors == []
 
 
