@@ -115,6 +115,7 @@
     const self = {
       toNow,
       whole: ({columns, step: width, currency: quoted, more: hasMore}, moved) => {
+        const few = rows.length < BARS // fewer than fit: there is no place to keep
         const place_ = moved ? null : chart.timeScale().getVisibleRange()
         rows = (columns[0] ?? []).map((_, index) => columns.map(column => column[index]))
         ;[step, currency, more] = [width, quoted, false]
@@ -126,7 +127,7 @@
         drawCandles()
         drawMarks()
         drawAverages()
-        if (moved) toNow()
+        if (moved || few) toNow()
         else if (place_) chart.timeScale().setVisibleRange(place_)
         say(null)
       },
