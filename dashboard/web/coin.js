@@ -5,7 +5,7 @@
   const place = document.querySelector(".cv-chart-place")
   const state = document.querySelector(".cv-chart-state")
   const legend = document.querySelector(".cv-legend")
-  const note = cv.make("div", "cv-overlay-legend cv-note")
+  const note = cv.make("div", "cv-overlay-legend")
   place.after(note)
   place.hidden = true
   let chart = null
