@@ -26,6 +26,10 @@ _UNUSED_SESSION_MS = 15_000
 """How long a page without a browser is kept: that of a browser that has not yet connected, or has left."""
 
 
+def _no_files(*_: object, **__: object) -> tuple[str, str]:
+    return "", ""
+
+
 def make_server(app_context: AppContext, unused_session_ms: int = _UNUSED_SESSION_MS, builds: PageBuilds | None = None) -> Any:
     """Create a bound Bokeh server; the caller runs `start` and its `io_loop`."""
     # The page's own script reloads the page when the server is back, which needs no session of a server that may have been restarted.
@@ -42,7 +46,7 @@ def make_server(app_context: AppContext, unused_session_ms: int = _UNUSED_SESSIO
 
     use_own_handlers()
     # The template loads its own files; listing Bokeh's and Panel's for each page was a third of a build.
-    panel_server.bundle_resources = lambda _roots, _resources: ("", "")
+    panel_server.bundle_resources = _no_files
     # Validation walks the whole document at each build, only to warn of layout problems.
     bokeh_settings.perform_document_validation = False
     server = pn.serve(

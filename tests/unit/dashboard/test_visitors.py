@@ -64,7 +64,11 @@ def test_a_token_gives_a_cookie_of_its_role(settings: Settings, clock: FakeClock
         assert token not in str(visitor.cookie)
 
 
-@pytest.mark.parametrize("token", ["", "wrong", new_token(), OWNERS_TOKEN[:-1], f"{OWNERS_TOKEN} ", "\udcff", "x" * 100_000])
+@pytest.mark.parametrize(
+    "token",
+    ["", "wrong", new_token(), OWNERS_TOKEN[:-1], f"{OWNERS_TOKEN} ", "\udcff", "x" * 100_000],
+    ids=["empty", "a word", "unknown", "cut", "with a space", "no text", "long"],
+)
 def test_a_wrong_token_gives_nothing(settings: Settings, clock: FakeClock, token: str) -> None:
     assert Visitors(settings, clock).sign_in(token) is None
 
