@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
-from cryptoviz.errors import CryptoVizError, LakeError
+from cryptoviz.errors import LakeError
 from cryptoviz.log import get_logger
 from cryptoviz.settings import KafkaSettings, LakeSettings
 from spark_jobs.streaming.batch import BatchWriter
@@ -58,7 +58,7 @@ class Bridge:
         self._ready = threading.Event()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._error: CryptoVizError | None = None
+        self._error: Exception | None = None
 
     def redo(self, ends: Mapping[tuple[str, int], int]) -> bool:
         """Repeat the batch of an earlier run that ends at `ends`. Returns False, without having done it, if it is one for Spark.
@@ -119,7 +119,7 @@ class Bridge:
                     self._batch(ends)
                     batches, records = batches + 1, records + count
                 self._ended.wait(self._interval_s)
-        except CryptoVizError as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, Spark must not go on after it)
             self._error = error
         log.info("spark_took_over", batches=batches, records=records)
 

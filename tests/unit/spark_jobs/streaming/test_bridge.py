@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from cryptoviz.errors import EngineUnavailable, LakeError
+from cryptoviz.errors import LakeError
 from cryptoviz.lake.progress import merge
 from cryptoviz.settings import LakeSettings
 from spark_jobs.streaming.bridge import Bridge
@@ -27,7 +27,7 @@ class Writer:
         self.position: Ends = {("t", 0): 5}
         self.engine_retry: Any = "the retries of Spark's batches"
         self.batches: list[tuple[int, bool]] = []
-        self.error: LakeError | EngineUnavailable | None = None
+        self.error: Exception | None = None
         self.running = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
@@ -117,15 +117,16 @@ def test_the_planned_batch_is_repeated() -> None:
     assert writer.batches == [(9, True)]
 
 
-def test_spark_does_not_go_on_after_a_batch_that_failed() -> None:
+@pytest.mark.parametrize("error", [LakeError("another lake job has taken over"), ValueError("another lake job has taken over")])
+def test_spark_does_not_go_on_after_a_batch_that_failed(error: Exception) -> None:
     writer = Writer()
-    writer.error = LakeError("another lake job has taken over")
+    writer.error = error
     bridge = bridge_of(writer, Kafka(7))
     bridge.start()
     bridge.ready()
-    with pytest.raises(LakeError, match="another lake job has taken over"):
+    with pytest.raises(type(error), match="another lake job has taken over"):
         bridge.hand_over(SPARK)
-    with pytest.raises(LakeError, match="another lake job has taken over"):
+    with pytest.raises(type(error), match="another lake job has taken over"):
         bridge.check()
     assert writer.tasks == "own tasks"
 
