@@ -16,7 +16,7 @@ from tests.support.dashboard_server import new_app_context, serving
 from tests.support.page_stack import BASE_PRICES, TICK_MS, walk
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.browser, pytest.mark.skip(reason="written, and not yet seen to pass")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
